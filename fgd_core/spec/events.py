@@ -1,0 +1,289 @@
+"""Facts about a job: what a run reports, and what the control plane adds."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field, TypeAdapter
+
+from fgd_core.spec.base import Fact
+
+Outcome: TypeAlias = Literal["succeeded", "failed", "cancelled"]
+JobState: TypeAlias = Literal[
+    "blocked", "queued", "starting", "running", "cancelling", "lost", "succeeded", "failed", "cancelled"
+]
+
+
+class ErrorReport(Fact):
+    """An error as it is stored and shown: see `fgd_core.errors`."""
+
+    code: str
+    message: str
+    details: dict[str, Any] = {}
+    retryable: bool = False
+    traceback: str | None = None
+
+
+class ClassScore(Fact):
+    ap: float | None
+    ap50: float | None
+    num_boxes: int
+
+
+class Scores(Fact):
+    """The 12 numbers of COCO, in [0, 1], and AP per class. None where there is nothing to score (pycocotools: -1)."""
+
+    ap: float | None
+    ap50: float | None
+    ap75: float | None
+    ap_small: float | None
+    ap_medium: float | None
+    ap_large: float | None
+    ar1: float | None
+    ar10: float | None
+    ar100: float | None
+    ar_small: float | None
+    ar_medium: float | None
+    ar_large: float | None
+    per_class: dict[str, ClassScore] = {}
+
+
+class RunResult(Fact):
+    """What a run has to show at its end."""
+
+    scores: Scores
+    num_parameters: int
+    images_per_s: float
+    """Forward pass and post-processing on the run's device, batches of 1, without reading images."""
+    num_images: int
+    """Images that the scores rest on."""
+    best_epoch: int | None = None
+    train_s: float | None = None
+    device: str
+
+
+# -- a run's events ------------------------------------------------------------------------------------------------
+
+
+class RunStarted(Fact):
+    """The process runs and can report. `seconds` says what its start was made of."""
+
+    kind: Literal["run_started"] = "run_started"
+    host: str
+    pid: int
+    python: str
+    seconds: dict[str, float] = {}
+
+
+class DeviceReady(Fact):
+    """The libraries are loaded and the device is chosen."""
+
+    kind: Literal["device_ready"] = "device_ready"
+    device: str
+    threads: int
+    precision: str
+    versions: dict[str, str]
+    seconds: dict[str, float] = {}
+
+
+class Resumed(Fact):
+    kind: Literal["resumed"] = "resumed"
+    checkpoint: str
+    epoch: int
+    step: int
+
+
+class Finding(Fact):
+    """One kind of trouble in a data set, with what was done about it."""
+
+    problem: str
+    """For example `box_without_area`."""
+    action: Literal["refused", "dropped", "clipped", "repaired", "kept"]
+    count: int
+    examples: list[str] = []
+    """The first few, by name."""
+
+
+class DataChecked(Fact):
+    kind: Literal["data_checked"] = "data_checked"
+    split: Literal["train", "val"]
+    num_images: int
+    num_images_without_boxes: int
+    num_boxes: int
+    num_crowd: int
+    boxes_per_category: dict[str, int]
+    findings: list[Finding] = []
+
+
+class WeightsLoaded(Fact):
+    """Which keys of a state dict met a parameter or buffer of the same name and shape."""
+
+    kind: Literal["weights_loaded"] = "weights_loaded"
+    role: Literal["detector", "student", "teacher", "inherited"]
+    source: str
+    num_matched: int
+    num_total: int
+    """Keys that the network wants from this source."""
+    missing: list[str] = []
+    """Wanted by the network, absent from the source."""
+    mismatched: list[str] = []
+    """`name: shape in the source vs. shape in the network`."""
+    unexpected: list[str] = []
+    """In the source, unknown to the network."""
+
+
+class TeacherChecked(Fact):
+    kind: Literal["teacher_checked"] = "teacher_checked"
+    ap: float | None
+    recorded_ap: float | None
+    same_data: bool
+    """Whether `recorded_ap` was measured on this very validation split."""
+
+
+class Progress(Fact):
+    """Where training stands, every second or so."""
+
+    kind: Literal["progress"] = "progress"
+    epoch: int
+    """From 1."""
+    epochs: int
+    step: int
+    """Optimiser steps done since the beginning of the training."""
+    steps: int
+    images_per_s: float
+    eta_s: float | None
+    """Seconds until the job's end."""
+    learning_rate: float
+    values: dict[str, float]
+    """Means since the previous progress event: `loss`, `task/…`, `fgd/…`."""
+
+
+class EvaluationProgress(Fact):
+    kind: Literal["evaluation_progress"] = "evaluation_progress"
+    what: str
+    done: int
+    total: int
+
+
+class EpochFinished(Fact):
+    kind: Literal["epoch_finished"] = "epoch_finished"
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    images_per_s: float
+    eta_s: float | None
+    learning_rate: float
+    values: dict[str, float]
+    """Means over the epoch."""
+
+
+class Evaluated(Fact):
+    kind: Literal["evaluated"] = "evaluated"
+    epoch: int | None
+    step: int | None
+    scores: Scores
+
+
+class CheckpointSaved(Fact):
+    kind: Literal["checkpoint_saved"] = "checkpoint_saved"
+    name: Literal["best", "last"]
+    uri: str
+    sha256: str
+    size_bytes: int
+    epoch: int
+    step: int
+    ap: float | None = None
+
+
+class ArtifactSaved(Fact):
+    kind: Literal["artifact_saved"] = "artifact_saved"
+    name: str
+    uri: str
+    media_type: str
+    sha256: str
+    size_bytes: int
+
+
+class Warned(Fact):
+    kind: Literal["warned"] = "warned"
+    code: str
+    message: str
+    details: dict[str, Any] = {}
+
+
+class RunFinished(Fact):
+    """A run's last word."""
+
+    kind: Literal["run_finished"] = "run_finished"
+    outcome: Outcome
+    error: ErrorReport | None = None
+    result: RunResult | None = None
+
+
+RunEvent: TypeAlias = Annotated[
+    RunStarted
+    | DeviceReady
+    | Resumed
+    | DataChecked
+    | WeightsLoaded
+    | TeacherChecked
+    | Progress
+    | EvaluationProgress
+    | EpochFinished
+    | Evaluated
+    | CheckpointSaved
+    | ArtifactSaved
+    | Warned
+    | RunFinished,
+    Field(discriminator="kind"),
+]
+
+RUN_EVENT: TypeAdapter[RunEvent] = TypeAdapter(RunEvent)
+
+
+# -- the control plane's events ------------------------------------------------------------------------------------
+
+
+class Submitted(Fact):
+    kind: Literal["submitted"] = "submitted"
+    name: str
+    job_kind: str
+
+
+class StateChanged(Fact):
+    kind: Literal["state_changed"] = "state_changed"
+    from_state: JobState
+    to_state: JobState
+    reason: str
+    """A stable code, for example `dependencies_met`, `leased`, `run_started`, `run_lost`."""
+    message: str = ""
+    error: ErrorReport | None = None
+
+
+class AttemptStarted(Fact):
+    kind: Literal["attempt_started"] = "attempt_started"
+    number: int
+    submission_id: str
+    dashboard_url: str | None = None
+
+
+class CancelRequested(Fact):
+    kind: Literal["cancel_requested"] = "cancel_requested"
+
+
+ControlEvent: TypeAlias = Annotated[
+    Submitted | StateChanged | AttemptStarted | CancelRequested, Field(discriminator="kind")
+]
+
+
+class StoredEvent(Fact):
+    """An event as the API gives it out: `sequence` runs from 1 without gaps within its job."""
+
+    job_id: str
+    sequence: int
+    at: datetime
+    attempt: int | None
+    """Number of the attempt that reported it; None for the control plane's own."""
+    kind: str
+    data: dict[str, Any]
+    """The event's fields, `kind` among them. Kinds unknown to a reader are to be passed over."""

@@ -1,0 +1,116 @@
+"""Jobs: what a user submits."""
+
+import re
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field, TypeAdapter
+
+from fgd_core.spec.base import Command
+from fgd_core.spec.data import DataSpec, InputSpec
+from fgd_core.spec.detectors import DetectorSpec
+from fgd_core.spec.methods import MethodSpec
+from fgd_core.spec.resources import Resources
+from fgd_core.spec.training import TrainingSpec
+
+SPEC_VERSION = 1
+
+JobName: TypeAlias = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")]
+
+
+class TrainSpec(Command):
+    """Train a detector on the labels alone: a teacher, or the plain student that a distilled one is held against."""
+
+    kind: Literal["train"] = "train"
+    name: JobName
+    detector: DetectorSpec
+    data: DataSpec
+    input: InputSpec = InputSpec()
+    training: TrainingSpec = TrainingSpec()
+    resources: Resources = Resources()
+    seed: int = Field(default=0, ge=0)
+
+
+class Teacher(Command):
+    checkpoint: str
+    """A checkpoint of ours: a path, or `job:<id>/best`, which makes this job wait for that one."""
+    gate: Literal["ap", "keys"] = "ap"
+    """What must hold before the first step: `ap`: all keys match and the teacher's AP on the validation split is what its
+    checkpoint records; `keys`: only that all keys match, for a teacher of other classes."""
+    max_ap_drop: float = Field(default=0.02, ge=0, le=1)
+    """How far below its recorded AP the teacher may fall on the same validation split."""
+
+
+class DistillSpec(Command):
+    """Train a student that also imitates a teacher's feature maps."""
+
+    kind: Literal["distill"] = "distill"
+    name: JobName
+    student: DetectorSpec
+    teacher: Teacher
+    method: MethodSpec
+    inherit: Literal["nothing", "neck_and_head"] = "neck_and_head"
+    """Whether the student starts from the teacher's neck and head, where the shapes agree."""
+    data: DataSpec
+    input: InputSpec = InputSpec()
+    training: TrainingSpec = TrainingSpec()
+    resources: Resources = Resources()
+    seed: int = Field(default=0, ge=0)
+
+
+class EvaluateSpec(Command):
+    """Score a checkpoint on a validation split."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    name: JobName
+    checkpoint: str
+    """A checkpoint of ours: a path, or `job:<id>/best`."""
+    data: DataSpec
+    input: InputSpec | None = None
+    """The checkpoint's own, unless given."""
+    batch_size: int = Field(default=8, ge=1)
+    resources: Resources = Resources()
+    seed: int = Field(default=0, ge=0)
+
+
+JobSpec: TypeAlias = Annotated[TrainSpec | DistillSpec | EvaluateSpec, Field(discriminator="kind")]
+
+JOB_SPEC: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)
+
+_REFERENCE = re.compile(r"^job:(?P<job_id>[A-Za-z0-9_-]+)/(?P<name>best|last)$")
+
+
+class CheckpointReference(Command):
+    """`job:<id>/best` or `job:<id>/last`, taken apart."""
+
+    job_id: str
+    name: Literal["best", "last"]
+
+    def __str__(self) -> str:
+        return f"job:{self.job_id}/{self.name}"
+
+
+def checkpoint_references(spec: JobSpec) -> list[CheckpointReference]:
+    """The jobs whose checkpoints `spec` needs, in the order in which it names them.
+
+    Raises:
+        ValueError: a string begins with `job:` and is no reference.
+    """
+    sources: list[str | None] = []
+    match spec:
+        case TrainSpec():
+            sources = [spec.detector.weights]
+        case DistillSpec():
+            sources = [spec.student.weights, spec.teacher.checkpoint]
+        case EvaluateSpec():
+            sources = [spec.checkpoint]
+    found = []
+    for source in sources:
+        if source is None or not source.startswith("job:"):
+            continue
+        match_ = _REFERENCE.match(source)
+        if match_ is None:
+            raise ValueError(f"{source!r} is no checkpoint reference; write job:<id>/best or job:<id>/last")
+        reference = CheckpointReference.model_validate(match_.groupdict())
+        if reference not in found:
+            found.append(reference)
+    return found

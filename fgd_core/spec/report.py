@@ -1,0 +1,55 @@
+"""The report on one job or on several side by side: a fold over their events."""
+
+from datetime import datetime
+from typing import Literal
+
+from fgd_core.spec.base import Fact
+from fgd_core.spec.events import (
+    ArtifactSaved,
+    DataChecked,
+    EpochFinished,
+    ErrorReport,
+    Evaluated,
+    JobState,
+    RunResult,
+    TeacherChecked,
+    Warned,
+    WeightsLoaded,
+)
+from fgd_core.spec.jobs import JobSpec
+
+
+class CurvePoint(Fact):
+    step: int
+    value: float
+
+
+class JobReport(Fact):
+    job_id: str
+    name: str
+    kind: Literal["train", "distill", "evaluate"]
+    state: JobState
+    spec: JobSpec
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    attempts: int
+    error: ErrorReport | None
+    result: RunResult | None
+    """Of the newest attempt that finished; None while the job runs or if it failed."""
+    epochs: list[EpochFinished]
+    evaluations: list[Evaluated]
+    curves: dict[str, list[CurvePoint]]
+    """Per metric name, thinned to at most a few hundred points."""
+    data: list[DataChecked]
+    weights: list[WeightsLoaded]
+    teacher: TeacherChecked | None
+    warnings: list[Warned]
+    artifacts: list[ArtifactSaved]
+
+
+class Report(Fact):
+    """`jobs[0]` is the one asked for; the rest stand beside it."""
+
+    generated_at: datetime
+    jobs: list[JobReport]

@@ -1,0 +1,107 @@
+"""What the API answers; shared by the server and its Python client."""
+
+from datetime import datetime
+from typing import Any
+
+from fgd_core.spec.base import Fact
+from fgd_core.spec.events import ErrorReport, JobState, RunResult
+from fgd_core.spec.jobs import JobSpec
+
+
+class ProgressView(Fact):
+    """Where a job stands now, folded from its newest events."""
+
+    epoch: int | None = None
+    epochs: int | None = None
+    step: int | None = None
+    steps: int | None = None
+    images_per_s: float | None = None
+    eta_s: float | None = None
+    values: dict[str, float] = {}
+    ap: float | None = None
+    best_ap: float | None = None
+
+
+class AttemptView(Fact):
+    attempt_id: str
+    number: int
+    submission_id: str
+    dashboard_url: str | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    error: ErrorReport | None
+
+
+class ArtifactView(Fact):
+    name: str
+    media_type: str
+    size_bytes: int
+    sha256: str
+    uri: str
+    url: str
+    """Where to download it, relative to the server."""
+
+
+class JobSummary(Fact):
+    """A row of GET /v1/jobs."""
+
+    job_id: str
+    name: str
+    kind: str
+    state: JobState
+    reason: str | None
+    """Why it is in this state, where that is not plain: what it waits for, why it failed."""
+    progress: ProgressView
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class JobView(JobSummary):
+    """GET /v1/jobs/{job_id}"""
+
+    spec: JobSpec
+    waits_for: list[str]
+    """Job ids."""
+    attempts: list[AttemptView]
+    artifacts: list[ArtifactView]
+    error: ErrorReport | None
+    result: RunResult | None
+    dashboard_url: str | None
+    """Of the newest attempt, on the Ray dashboard."""
+    last_sequence: int
+
+
+class JobPage(Fact):
+    items: list[JobSummary]
+    next_cursor: str | None
+
+
+class ProblemReason(Fact):
+    loc: str
+    """The field, as a path: `training.epochs`."""
+    code: str
+    message: str
+
+
+class Problem(Fact):
+    """RFC 9457 problem details: application/problem+json."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    reasons: list[ProblemReason] = []
+    details: dict[str, Any] = {}
+
+
+class Ready(Fact):
+    """GET /readyz. Degraded is not dead: without Ray, jobs are accepted and wait."""
+
+    ready: bool
+    database: str
+    schema_revision: str | None
+    ray: str
+    version: str

@@ -1,0 +1,29 @@
+"""What the library asks of whoever runs it: the command line, a Ray worker, a test."""
+
+from pathlib import Path
+from typing import Protocol
+
+from fgd_core.spec.events import RunEvent
+
+
+class RunContext(Protocol):
+    @property
+    def job_dir(self) -> Path:
+        """Folder for this job's checkpoints and artifacts; the same for all attempts at the job."""
+        ...
+
+    def emit(self, event: RunEvent) -> None:
+        """Report a fact. Returns at once and never raises: a lost event must not end a run."""
+        ...
+
+    def should_stop(self) -> bool:
+        """Whether the run has been asked to save and stop; asked each step, so it must cost nothing."""
+        ...
+
+    def resolve_checkpoint(self, source: str) -> Path:
+        """The local file for a path or a `job:<id>/<name>` reference.
+
+        Raises:
+            WeightsError: there is no such file.
+        """
+        ...
