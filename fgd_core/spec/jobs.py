@@ -34,7 +34,7 @@ class Teacher(Command):
     checkpoint: str
     """A checkpoint of ours: a path, or `job:<id>/best`, which makes this job wait for that one."""
     gate: Literal["ap", "keys"] = "ap"
-    """What must hold before the first step: `ap`: all keys match and the teacher's AP on the validation split is what its
+    """What must hold before the first step: `ap`: all keys match and the AP on the validation split is what the
     checkpoint records; `keys`: only that all keys match, for a teacher of other classes."""
     max_ap_drop: float = Field(default=0.02, ge=0, le=1)
     """How far below its recorded AP the teacher may fall on the same validation split."""
