@@ -1,0 +1,25 @@
+"""Distillation methods. To add one: a file here, a member of `spec.methods.MethodSpec`, a row below."""
+
+from collections.abc import Callable, Mapping
+
+from torch import nn
+
+from fgd_core.methods.fgd import FGDLoss
+from fgd_core.spec import methods as spec
+
+
+def _fgd(method: spec.Fgd, student_channels: int, teacher_channels: int) -> nn.Module:
+    return FGDLoss(
+        student_channels,
+        teacher_channels,
+        alpha=method.scale * method.alpha,
+        beta=method.scale * method.beta,
+        gamma=method.scale * method.gamma,
+        lambda_=method.scale * method.lambda_,
+        temperature=method.temperature,
+        mask=method.mask,
+    )
+
+
+# (the method's spec, channels of the student's map, channels of the teacher's) -> a module that is a `base.LevelLoss`
+METHODS: Mapping[type[spec.MethodSpec], Callable[[spec.MethodSpec, int, int], nn.Module]] = {spec.Fgd: _fgd}

@@ -1,0 +1,196 @@
+"""FGD against reference numbers that were computed by the authors' code."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fgd_core.methods.fgd import ContextBlock, FGDLoss, background_weights, foreground_weights
+
+UNIT: dict[str, Any] = {"alpha": 1.0, "beta": 1.0, "gamma": 1.0, "lambda_": 1.0, "temperature": 0.5}
+RETINANET: dict[str, Any] = {"alpha": 1e-3, "beta": 5e-4, "gamma": 5e-4, "lambda_": 5e-6}
+
+
+def boxes(*rows: tuple[float, float, float, float]) -> Tensor:
+    return torch.tensor(rows, dtype=torch.float64).reshape(-1, 4)
+
+
+def waves(*shape: int) -> tuple[Tensor, Tensor]:
+    i = torch.arange(torch.Size(shape).numel(), dtype=torch.float64).reshape(shape)
+    return 1.5 * (0.37 * i).sin(), (0.23 * i).cos() + 0.25 * (0.011 * i).sin()
+
+
+UNPADDED = [(80, 96), (80, 96)]
+CASES: dict[str, Any] = {
+    "A_nopad": ((2, 8, 10, 12), UNPADDED, [boxes((8, 16, 40, 56), (30, 10, 90, 70)), boxes((0, 0, 96, 80))], 0.5),
+    "B_padded": (
+        (2, 8, 10, 12),
+        [(56, 64), (80, 96)],
+        [boxes((8, 16, 40, 56), (30, 10, 60, 40)), boxes((5, 5, 50, 50), (40, 20, 88, 79.5))],
+        0.5,
+    ),
+    "C_empty_gt": ((2, 8, 10, 12), UNPADDED, [boxes(), boxes((8, 16, 40, 56))], 0.5),
+    "D_temp0.8": ((1, 4, 6, 7), [(48, 56)], [boxes((8, 8, 24, 30), (16, 16, 17, 17))], 0.8),
+}
+
+
+class TestReferenceNumbers:
+    @pytest.mark.parametrize("name", CASES)
+    def test_equals_the_official_code_in_float64(self, name: str, shared: Path) -> None:
+        expected = json.loads((shared / "golden/fgd.json").read_text())[name]
+        shape, sizes, gt, temperature = CASES[name]
+        student, teacher = waves(*shape)
+        student.requires_grad_()
+        loss = FGDLoss(shape[1], shape[1], **{**UNIT, "temperature": temperature}, mask="official").double()
+        terms = loss(student, teacher, gt, sizes, (shape[2] * 8, shape[3] * 8))
+        terms.total.backward()
+        # The official code rounds 1 / area to float32.
+        approx = lambda value: pytest.approx(value, rel=1e-7)  # noqa: E731
+        assert terms.foreground.item() == approx(expected["fg"])
+        assert terms.background.item() == approx(expected["bg"])
+        assert terms.attention.item() == approx(expected["mask"])
+        assert terms.relation.item() == approx(expected["rela"])
+        assert terms.total.item() == approx(expected["total_unit_weights"])
+        assert student.grad is not None
+        assert student.grad.norm().item() == approx(expected["grad_S_l2"])
+        weighted = FGDLoss(shape[1], shape[1], **RETINANET, temperature=temperature, mask="official").double()
+        assert weighted(student, teacher, gt, sizes, (shape[2] * 8, shape[3] * 8)).total.item() == approx(
+            expected["weighted_retina(1e-3,5e-4,5e-4,5e-6)"]
+        )
+
+    def test_equals_the_independent_set_with_context_blocks_that_are_not_zero(self) -> None:
+        # methods.md section 11, which was computed twice: by the official code and by hand.
+        n, c, h, w = torch.meshgrid(*(torch.arange(k, dtype=torch.float64) for k in (2, 4, 6, 8)), indexing="ij")
+
+        def feat(a: float, b: float) -> Tensor:
+            return (a * (1 + n) + 0.7 * c + 0.3 * h * b + 0.11 * w).sin() + 0.25 * (0.5 * c * h + 0.2 * w + a).cos()
+
+        teacher, student = feat(0.4, 1.0), feat(0.9, 1.3)
+        assert student[1, 3, 5, 7].item() == pytest.approx(0.0978758742, abs=1e-10)
+        arguments = (student, teacher, [boxes((8, 8, 40, 30), (20, 16, 28, 24)), boxes()], [(48, 64)] * 2, (48, 64))
+        loss = FGDLoss(4, 4, **UNIT).double()
+        terms = loss(*arguments)
+        assert terms.foreground.item() == pytest.approx(0.7460510803, abs=1e-9)
+        assert terms.background.item() == pytest.approx(2.1382976385, abs=1e-9)
+        assert terms.attention.item() == pytest.approx(10.0246424088, abs=1e-9)
+        assert terms.relation.item() == pytest.approx(100.3023765535, abs=1e-9)
+        _fill(loss.student_context, sign=1.0)
+        _fill(loss.teacher_context, sign=-1.0)
+        assert loss(*arguments).relation.item() == pytest.approx(74.7276937575, abs=1e-9)
+
+    def test_masks_of_the_independent_set(self) -> None:
+        mask = foreground_weights(
+            [boxes((8, 8, 40, 30), (20, 16, 28, 24)), boxes()], [(48, 64)] * 2, torch.zeros(2, 1, 6, 8).double()
+        )
+        expected = torch.zeros(6, 8, dtype=torch.float64)
+        expected[1:5, 1:6] = 0.05
+        expected[2:4, 2:5] = 1 / 6
+        torch.testing.assert_close(mask[0], expected)
+        assert mask[1].sum() == 0
+        torch.testing.assert_close(background_weights(mask).sum((1, 2)), torch.ones(2, dtype=torch.float64))
+
+
+def _fill(block: ContextBlock, *, sign: float) -> None:
+    first, last = block.transform[0], block.transform[3]
+    assert isinstance(first, nn.Conv2d) and isinstance(last, nn.Conv2d) and last.bias is not None
+    with torch.no_grad():
+        block.pool.weight.fill_(0.1)
+        first.weight.copy_(((torch.arange(8, dtype=torch.float64) - 3) / 10).view(2, 4, 1, 1))
+        assert first.bias is not None
+        first.bias.zero_()
+        last.weight.copy_((sign * 0.05 * torch.arange(8, dtype=torch.float64)).view(4, 2, 1, 1))
+        last.bias.fill_(sign * 0.01)
+
+
+class TestMask:
+    def test_geometric_puts_boxes_where_they_are_in_a_padded_batch(self) -> None:
+        features = torch.zeros(1, 1, 10, 12)
+        mask = foreground_weights([boxes((8, 16, 23.5, 39.5))], [(80, 96)], features)
+        rows, columns = mask[0].nonzero().unbind(1)
+        assert (rows.min(), rows.max(), columns.min(), columns.max()) == (2, 5, 1, 3)
+
+    def test_official_stretches_them_by_the_padding(self) -> None:
+        student, teacher = waves(1, 4, 10, 12)
+        arguments = (student, teacher, [boxes((8, 16, 40, 56))], [(56, 64)], (80, 96))
+        official = FGDLoss(4, 4, **UNIT, mask="official").double()(*arguments)
+        geometric = FGDLoss(4, 4, **UNIT).double()(*arguments)
+        unpadded = FGDLoss(4, 4, **UNIT, mask="official").double()(*arguments[:3], [(80, 96)], (80, 96))
+        assert geometric.foreground.item() == pytest.approx(unpadded.foreground.item(), rel=1e-12)
+        assert abs(official.foreground.item() - geometric.foreground.item()) > 0.1
+
+    def test_more_boxes_than_are_compared_at_once(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        corner = torch.rand(150, 2, generator=generator) * 60
+        many = torch.cat([corner, corner + 4 + torch.rand(150, 2, generator=generator) * 20], 1)
+        features = torch.zeros(1, 1, 10, 12)
+        mask = foreground_weights([many], [(80, 96)], features)
+        one_by_one = torch.stack([foreground_weights([box[None]], [(80, 96)], features) for box in many]).amax(0)
+        torch.testing.assert_close(mask, one_by_one)
+
+    def test_a_box_past_the_border_keeps_its_share_inside(self) -> None:
+        features = torch.zeros(1, 1, 4, 4)
+        mask = foreground_weights([boxes((-16, -16, 8, 8))], [(32, 32)], features)
+        expected = torch.zeros(4, 4)
+        expected[:2, :2] = 1 / 16  # cells -2..1 in both directions, of which 0..1 lie on the map
+        torch.testing.assert_close(mask[0], expected)
+        assert foreground_weights([boxes((-90, -90, -50, -50))], [(32, 32)], features).sum() == 0
+
+
+class TestEdges:
+    @pytest.mark.parametrize(
+        "gt",
+        [
+            [boxes(), boxes()],
+            [boxes((-50, -50, 500, 500)), boxes((90, 70, 96.5, 80.5))],
+            [boxes((5, 5, 5, 5)), boxes((-9, -9, -5, -5))],
+        ],
+        ids=["no boxes", "past the border", "no area and outside"],
+    )
+    def test_is_finite(self, gt: list[Tensor]) -> None:
+        student, teacher = (x.float().requires_grad_() for x in waves(2, 8, 10, 12))
+        terms = FGDLoss(8, 8, **UNIT)(student, teacher, gt, UNPADDED, (80, 96))
+        terms.total.backward()
+        assert all(term.isfinite() for term in terms)
+        assert student.grad is not None and student.grad.isfinite().all()
+
+    def test_sums_in_float32_under_bfloat16_autocast(self) -> None:
+        student, teacher = (x.float() for x in waves(2, 8, 10, 12))
+        gt = CASES["A_nopad"][2]
+        loss = FGDLoss(8, 8, **UNIT)
+        exact = loss(student, teacher, gt, UNPADDED, (80, 96))
+        with torch.autocast("cpu", torch.bfloat16):
+            terms = loss(student.bfloat16(), teacher.bfloat16(), gt, UNPADDED, (80, 96))
+        for term, expected in zip(terms, exact, strict=True):
+            assert term.dtype == torch.float32
+            assert term.item() == pytest.approx(expected.item(), rel=0.02)
+
+    def test_gives_the_teacher_no_gradient_and_its_own_parameters_one(self) -> None:
+        student, teacher = (x.float().requires_grad_() for x in waves(2, 8, 10, 12))
+        loss = FGDLoss(8, 8, **UNIT)
+        loss(student, teacher, CASES["A_nopad"][2], UNPADDED, (80, 96)).total.backward()
+        assert teacher.grad is None
+        assert student.grad is not None and student.grad.norm() > 0
+        assert all(parameter.grad is not None for parameter in loss.parameters())
+
+    def test_a_narrower_student_is_adapted_by_a_trained_convolution(self) -> None:
+        student, teacher = waves(2, 4, 10, 12)[0].float(), waves(2, 8, 10, 12)[1].float()
+        loss = FGDLoss(4, 8, **UNIT)
+        loss(student, teacher, CASES["A_nopad"][2], UNPADDED, (80, 96)).total.backward()
+        assert isinstance(loss.adapter, nn.Conv2d) and loss.adapter.weight.grad is not None
+        assert loss.adapter.weight.grad.norm() > 0
+
+    def test_levels_of_different_stride_are_refused(self) -> None:
+        with pytest.raises(ValueError, match="same stride"):
+            FGDLoss(8, 8, **UNIT)(torch.zeros(1, 8, 10, 12), torch.zeros(1, 8, 5, 6), [boxes()], [(80, 96)], (80, 96))
+
+    def test_gradients_are_right(self) -> None:
+        student, teacher = waves(1, 4, 3, 4)
+        loss = FGDLoss(4, 4, **UNIT).double()
+        _fill(loss.student_context, sign=1.0)
+        gt = [boxes((4, 4, 20, 14))]
+        assert torch.autograd.gradcheck(
+            lambda s: loss(s, teacher, gt, [(24, 32)], (24, 32)).total, student.requires_grad_()
+        )
