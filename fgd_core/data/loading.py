@@ -1,0 +1,186 @@
+"""From a data set to batches of tensors, in an order that a resumed run can take up again."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from fgd_core.data import transforms
+from fgd_core.data.samples import DetectionDataset
+from fgd_core.errors import DataError
+from fgd_core.spec.data import InputSpec
+
+# Of ImageNet in RGB, on pixel values from 0 to 255: what torchvision's pretrained backbones were trained on.
+_MEAN = torch.tensor([123.675, 116.28, 103.53])[:, None, None]
+_STD = torch.tensor([58.395, 57.12, 57.375])[:, None, None]
+
+# The first word of each random stream, so that (seed, epoch) and (seed, epoch, index) never give the same numbers.
+_ORDER, _AUGMENTATION = 0, 1
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    images: Tensor
+    """(N, 3, H, W) float32, normalised; zeros right and bottom of each image, H and W multiples of `pad_to_px`."""
+    image_sizes: list[tuple[int, int]]
+    """(height, width) after resizing, before padding."""
+    boxes: list[Tensor]
+    """(n, 4) float32 xyxy in pixels of the resized image, without crowd regions; n may be 0."""
+    labels: list[Tensor]
+    """(n,) int64 indices into the data set's categories."""
+    image_ids: list[int]
+    original_sizes: list[tuple[int, int]]
+    """(height, width) of the image as the data set has it; detections are scored at this size."""
+
+    def to(self, device: torch.device | str) -> "Batch":
+        return replace(
+            self,
+            images=self.images.to(device, non_blocking=True),
+            boxes=[boxes.to(device, non_blocking=True) for boxes in self.boxes],
+            labels=[labels.to(device, non_blocking=True) for labels in self.labels],
+        )
+
+
+class TrainLoader:
+    """Shuffled, augmented batches.
+
+    The order is a function of (seed, epoch) and the augmentation of an image one of (seed, epoch, its index), so that
+    a run resumed at any step sees what it would have seen, whatever the number of workers.
+    """
+
+    def __init__(
+        self, dataset: DetectionDataset, input_spec: InputSpec, *, batch_size: int, seed: int, workers: int
+    ) -> None:
+        """
+        Args:
+            workers: processes that read images, kept from epoch to epoch; 0 reads them in the caller's.
+        Raises:
+            DataError: the split has fewer images than one batch.
+        """
+        num_images = len(dataset.samples)
+        if batch_size > num_images:
+            raise DataError(
+                f"a batch of {batch_size} images is larger than the training split of {num_images}; "
+                f"set training.batch_size to {num_images} or less, or add images",
+                batch_size=batch_size,
+                num_images=num_images,
+            )
+        self.steps_per_epoch = num_images // batch_size
+        self._items = _AugmentedItems(dataset, input_spec, seed)
+        self._picks = _EpochPicks(num_images, batch_size, seed)
+        self._loader = _workers_loader(self._items, self._picks, workers) if workers else None
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from `start_step` on; an incomplete last one is left out."""
+        self._picks.epoch, self._picks.start_step = epoch, start_step
+        if self._loader is not None:
+            yield from self._loader
+            return
+        for picks in self._picks:
+            yield self._items.__getitems__(picks)
+
+    def close(self) -> None:
+        """End the worker processes now rather than with the last reference to the loader; idempotent."""
+        self._loader = None
+
+
+def evaluation_batches(dataset: DetectionDataset, input_spec: InputSpec, *, batch_size: int) -> Iterator[Batch]:
+    """Every image once, in the data set's order, without augmentation; the last batch may be smaller."""
+    for start in range(0, len(dataset.samples), batch_size):
+        indices = range(start, min(start + batch_size, len(dataset.samples)))
+        yield _collate(dataset, indices, [False] * len(indices), input_spec)
+
+
+class _EpochPicks(Sampler[list[tuple[int, int]]]):
+    """Per batch, the (epoch, index) of each image.
+
+    The epoch travels with the index because worker processes outlive it, and would not see it change here.
+    """
+
+    epoch = 0
+    start_step = 0
+
+    def __init__(self, num_images: int, batch_size: int, seed: int) -> None:
+        self._num_images = num_images
+        self._batch_size = batch_size
+        self._seed = seed
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch = self.epoch
+        order = np.random.default_rng((_ORDER, self._seed, epoch)).permutation(self._num_images).tolist()
+        for step in range(self.start_step, self._num_images // self._batch_size):
+            start = step * self._batch_size
+            yield [(epoch, index) for index in order[start : start + self._batch_size]]
+
+
+class _AugmentedItems(Dataset[Batch]):
+    def __init__(self, dataset: DetectionDataset, input_spec: InputSpec, seed: int) -> None:
+        self._dataset = dataset
+        self._input_spec = input_spec
+        self._seed = seed
+
+    def __getitems__(self, picks: Sequence[tuple[int, int]]) -> Batch:
+        flips = [self._draws_flip(epoch, index) for epoch, index in picks]
+        return _collate(self._dataset, [index for _, index in picks], flips, self._input_spec)
+
+    def _draws_flip(self, epoch: int, index: int) -> bool:
+        rng = np.random.default_rng((_AUGMENTATION, self._seed, epoch, index))
+        return bool(rng.random() < self._input_spec.flip_probability)
+
+
+def _workers_loader(items: _AugmentedItems, picks: _EpochPicks, workers: int) -> DataLoader[Batch]:
+    return DataLoader(
+        items,
+        batch_sampler=picks,
+        num_workers=workers,
+        # `__getitems__` returns a whole batch, so there is nothing left to collate.
+        collate_fn=_as_it_is,
+        persistent_workers=True,
+        # Without one of its own the loader draws from torch's global generator, and a run with workers would go on
+        # with other random numbers than a run without.
+        generator=torch.Generator(),
+    )
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _collate(dataset: DetectionDataset, indices: Sequence[int], flips: Sequence[bool], input_spec: InputSpec) -> Batch:
+    samples = [dataset.samples[index] for index in indices]
+    images: list[Tensor] = []
+    boxes: list[Tensor] = []
+    labels: list[Tensor] = []
+    for index, sample, flip in zip(indices, samples, flips, strict=True):
+        own = ~sample.is_crowd
+        image, scaled = transforms.resize(
+            dataset.load_image(index), torch.from_numpy(sample.boxes_xyxy_px[own]), input_spec
+        )
+        if flip:
+            image, scaled = transforms.flip_horizontally(image, scaled)
+        images.append(image)
+        boxes.append(scaled)
+        labels.append(torch.from_numpy(sample.labels[own]))
+    return Batch(
+        images=_normalise_and_pad(images, input_spec.pad_to_px),
+        image_sizes=[(image.shape[1], image.shape[2]) for image in images],
+        boxes=boxes,
+        labels=labels,
+        image_ids=[sample.image_id for sample in samples],
+        original_sizes=[(sample.height, sample.width) for sample in samples],
+    )
+
+
+def _normalise_and_pad(images: Sequence[Tensor], pad_to_px: int) -> Tensor:
+    """(N, 3, H, W): zeros after normalisation, so that the padding is the mean colour and not black."""
+    height, width = (-(-max(image.shape[axis] for image in images) // pad_to_px) * pad_to_px for axis in (1, 2))
+    batch = torch.zeros(len(images), 3, height, width)
+    for target, image in zip(batch, images, strict=True):
+        inner = target[:, : image.shape[1], : image.shape[2]]
+        torch.sub(image, _MEAN, out=inner)
+        inner.div_(_STD)
+    return batch

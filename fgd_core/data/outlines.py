@@ -1,0 +1,100 @@
+"""The outlines of `shapes`: which pixels a shape covers, decided without rounding."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+_Points: TypeAlias = npt.NDArray[np.float64]
+_Mask: TypeAlias = npt.NDArray[np.bool_]
+_Inside: TypeAlias = Callable[[_Points, _Points], _Mask]
+
+_STEPS = 4096
+"""Corners and directions are multiples of 1/4096: the last digit of sin and cos differs from one machine to the next,
+and products of such numbers with pixel positions still fit a float64 exactly."""
+
+
+def draw(name: str, diameter_px: int, angle_deg: int, half_x: int, half_y: int) -> _Mask:
+    """Draw a shape in a window that just holds the circle around it.
+
+    Args:
+        diameter_px: of that circle.
+        half_x, half_y: 1 to move the centre right or down by half a pixel from the window's middle, else 0.
+    Returns:
+        (H, W), True where the centre of the pixel is inside.
+    """
+    half = diameter_px // 2 + 2
+    offsets = np.arange(-half, half) + 0.5
+    x, y = offsets[None, :] - half_x / 2, offsets[:, None] - half_y / 2
+    cos, sin = _direction(angle_deg)
+    # In units of the radius, multiplied out: inside tests scale the corners instead of dividing the pixels.
+    return OUTLINES[name](diameter_px / 2)(x * cos + y * sin, y * cos - x * sin)
+
+
+def _direction(angle_deg: float) -> tuple[float, float]:
+    angle = math.radians(angle_deg)
+    return round(math.cos(angle) * _STEPS) / _STEPS, round(math.sin(angle) * _STEPS) / _STEPS
+
+
+def _ellipse(x: float, radius: float) -> Callable[[float], _Inside]:
+    """A disc about (x, 0), both in units of the shape's radius."""
+
+    def scaled(r: float) -> _Inside:
+        return lambda u, v: (u - x * r) ** 2 + v**2 <= (radius * r) ** 2
+
+    return scaled
+
+
+def _polygon(corners: Sequence[tuple[float, float]]) -> Callable[[float], _Inside]:
+    """Even-odd rule: inside where a ray to the right crosses an odd number of edges."""
+    x0, y0 = np.array(corners).T[:, :, None, None]
+    x1, y1 = np.roll(x0, -1, axis=0), np.roll(y0, -1, axis=0)
+
+    def scaled(r: float) -> _Inside:
+        def inside(u: _Points, v: _Points) -> _Mask:
+            straddles = (y0 * r > v) != (y1 * r > v)
+            side = (x1 - x0) * (v - y0 * r) - (u - x0 * r) * (y1 - y0)
+            odd: _Mask = np.logical_xor.reduce(straddles & ((side > 0) == (y1 > y0)), axis=0)
+            return odd
+
+        return inside
+
+    return scaled
+
+
+def _without(outer: Callable[[float], _Inside], inner: Callable[[float], _Inside]) -> Callable[[float], _Inside]:
+    def scaled(r: float) -> _Inside:
+        return lambda u, v: outer(r)(u, v) & ~inner(r)(u, v)
+
+    return scaled
+
+
+def _regular(num_corners: int, *, every_other: float = 1.0) -> list[tuple[float, float]]:
+    """Corners of a regular polygon; with `every_other` below 1 those in between are drawn in, and it is a star."""
+    radii = [1.0 if k % 2 == 0 else every_other for k in range(num_corners)]
+    directions = [_direction(360 * k / num_corners) for k in range(num_corners)]
+    return [(c * r, s * r) for (c, s), r in zip(directions, radii, strict=True)]
+
+
+def _plus(arm: float) -> list[tuple[float, float]]:
+    tip = 1 - arm * arm / 2
+    return [
+        (tip, -arm), (tip, arm), (arm, arm), (arm, tip), (-arm, tip), (-arm, arm),
+        (-tip, arm), (-tip, -arm), (-arm, -arm), (-arm, -tip), (arm, -tip), (arm, -arm),
+    ]  # fmt: skip
+
+
+OUTLINES: Mapping[str, Callable[[float], _Inside]] = {
+    "circle": _ellipse(0, 1),
+    "square": _polygon(_regular(4)),
+    "triangle": _polygon(_regular(3)),
+    "hexagon": _polygon(_regular(6)),
+    "star": _polygon(_regular(10, every_other=0.4375)),
+    "cross": _polygon(_plus(0.3125)),
+    "ring": _without(_ellipse(0, 1), _ellipse(0, 0.5625)),
+    "crescent": _without(_ellipse(0, 1), _ellipse(0.5, 0.8125)),
+}
+"""By name, the order being that of the categories: given a radius in pixels, the inside test of points about the
+centre."""

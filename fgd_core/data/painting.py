@@ -1,0 +1,96 @@
+"""The pixels of `shapes`: colours and textures that say nothing of the class. Integers throughout."""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+_Pixels: TypeAlias = npt.NDArray[np.int32]
+_Mask: TypeAlias = npt.NDArray[np.bool_]
+
+MIN_CONTRAST = 60
+"""Between an object's colour and the mean of what it covers, in the channel where they differ most."""
+NOISE = 3
+"""In halves of a grey level per step: a pixel moves by up to 15 steps, most by less."""
+
+
+def paint(rng: np.random.Generator, size_px: int, masks: Sequence[_Mask]) -> npt.NDArray[np.uint8]:
+    """(S, S, 3): a background, strokes that are no object, the objects of `masks`, a stroke over them, noise."""
+    canvas = _background(rng, size_px)
+    for _ in range(int(rng.integers(2, 6))):
+        _stroke(rng, canvas)
+    for mask in masks:
+        _fill(rng, canvas, mask)
+    for _ in range(int(rng.integers(0, 3))):
+        _stroke(rng, canvas)
+    canvas += _noise(rng, canvas.shape)
+    return canvas.clip(0, 255, out=canvas).astype(np.uint8)
+
+
+def _noise(rng: np.random.Generator, shape: tuple[int, ...]) -> _Pixels:
+    """The sum of two dice of 16 faces for each value; one random byte throws both."""
+    thrown = np.frombuffer(rng.bytes(int(np.prod(shape))), dtype=np.uint8).reshape(shape)
+    steps = (thrown & 15).astype(np.int32) + (thrown >> 4) - 15
+    noise: _Pixels = steps * NOISE // 2
+    return noise
+
+
+def _background(rng: np.random.Generator, size_px: int) -> _Pixels:
+    """A gradient between four colours, with blotches or stripes on it."""
+    canvas = _interpolate(rng.integers(30, 226, size=(2, 2, 3), dtype=np.int32), size_px)
+    strength = int(rng.integers(10, 50))
+    if rng.integers(2):
+        cells = int(rng.integers(4, 17))
+        blotches = rng.integers(-strength, strength + 1, size=(cells, cells, 1), dtype=np.int32)
+        return canvas + _interpolate(blotches, size_px)
+    along = np.arange(size_px, dtype=np.int32)
+    x, y = along[None, :], along[:, None]
+    slope_x, slope_y = (int(slope) for slope in rng.integers(-8, 9, size=2))
+    period = int(rng.integers(24, 97)) * max(1, size_px // 128)
+    wave = np.abs((x * slope_x + y * slope_y) % period * 2 - period) * strength // period
+    striped: _Pixels = canvas + wave[:, :, None]
+    return striped
+
+
+def _interpolate(grid: _Pixels, size_px: int) -> _Pixels:
+    """Bilinear from (G, G, C) to (S, S, C), corners on corners; |grid| up to 255 and S up to 1024 fit 32 bits."""
+    last, ends = len(grid) - 1, size_px - 1
+    place = np.arange(size_px, dtype=np.int32) * last
+    low = np.minimum(place // ends, last - 1)
+    far = place - low * ends
+    near = ends - far
+    rows = grid[low] * near[:, None, None] + grid[low + 1] * far[:, None, None]
+    across = rows[:, low] * near[None, :, None] + rows[:, low + 1] * far[None, :, None]
+    return across // ends**2
+
+
+def _stroke(rng: np.random.Generator, canvas: _Pixels) -> None:
+    """A straight line between two random points, one to three pixels thick at 128 px."""
+    size_px = len(canvas)
+    (x0, y0), (x1, y1) = rng.integers(0, size_px, size=(2, 2))
+    thickness = int(rng.integers(1, 4)) * max(1, size_px // 128)
+    steps = max(abs(int(x1 - x0)), abs(int(y1 - y0)), 1)
+    along = np.arange(steps + 1)
+    x = x0 + (x1 - x0) * along // steps
+    y = y0 + (y1 - y0) * along // steps
+    colour = rng.integers(0, 256, size=3)
+    for dy in range(thickness):
+        for dx in range(thickness):
+            canvas[np.minimum(y + dy, size_px - 1), np.minimum(x + dx, size_px - 1)] = colour
+
+
+def _fill(rng: np.random.Generator, canvas: _Pixels, mask: _Mask) -> None:
+    """One colour with a shade across it and a texture of its own."""
+    pixels, places = canvas.reshape(-1, 3), np.flatnonzero(mask)
+    covered = pixels[places]
+    mean = covered.sum(axis=0) // len(covered)
+    colour = rng.integers(0, 256, size=3)
+    while np.abs(colour - mean).max() < MIN_CONTRAST:
+        colour = rng.integers(0, 256, size=3)
+    y, x = np.divmod(places, len(canvas))
+    slope_x, slope_y = rng.integers(-24, 25, size=2)
+    shade = ((x - x[0]) * slope_x + (y - y[0]) * slope_y) * 2 // len(canvas)
+    grain = int(rng.integers(1, 16))
+    texture = rng.integers(-grain, grain + 1, size=len(covered))
+    pixels[places] = colour + (shade + texture)[:, None]

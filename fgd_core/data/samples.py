@@ -1,0 +1,119 @@
+"""What a data set is to the rest of the library: categories, samples with their boxes, and pixels on demand."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from fgd_core.errors import DataError
+from fgd_core.spec.events import DataChecked, Finding
+
+Split: TypeAlias = Literal["train", "val"]
+
+
+@dataclass(frozen=True)
+class Category:
+    id: int
+    """As the annotation file has it: any integer, with gaps."""
+    name: str
+
+
+# Arrays have no single truth value, so the generated __eq__ would raise: samples are compared by identity.
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image and its objects, in pixels of the original image after its EXIF rotation."""
+
+    image_id: int
+    file_name: str
+    height: int
+    width: int
+    boxes_xyxy_px: npt.NDArray[np.float32]
+    """(n, 4), each with area and inside the image."""
+    labels: npt.NDArray[np.int64]
+    """(n,) indices into `DetectionDataset.categories`."""
+    is_crowd: npt.NDArray[np.bool_]
+    """(n,) regions of many objects: evaluation forgives detections there, training never sees them."""
+    areas_px2: npt.NDArray[np.float64]
+    """(n,) of the mask where the data set has one, else of the box; COCO sorts objects by it into small to large."""
+
+
+class DetectionDataset(Protocol):
+    """One split of a data set, checked at opening."""
+
+    @property
+    def categories(self) -> tuple[Category, ...]:
+        """In the order of their ids."""
+        ...
+
+    @property
+    def samples(self) -> Sequence[Sample]: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """See `fingerprint`."""
+        ...
+
+    @property
+    def checked(self) -> DataChecked: ...
+
+    def load_image(self, index: int) -> Tensor:
+        """(3, H, W) uint8 RGB of `samples[index]`; not to be written to, for it may be kept for the next caller.
+
+        Raises:
+            DataError: the file cannot be decoded.
+        """
+        ...
+
+
+def fingerprint(categories: Sequence[Category], samples: Sequence[Sample]) -> str:
+    """SHA-256 over image names and sizes, categories and boxes: equal for the same split, whatever its folder."""
+    digest = hashlib.sha256()
+    for category in categories:
+        digest.update(f"{category.id} {category.name}\n".encode())
+    for sample in samples:
+        digest.update(f"{sample.file_name}\n{sample.height} {sample.width} {len(sample.labels)}\n".encode())
+        digest.update(sample.boxes_xyxy_px.astype("<f4").tobytes())
+        digest.update(sample.labels.astype("<i8").tobytes())
+        digest.update(sample.is_crowd.tobytes())
+    return digest.hexdigest()
+
+
+def count(
+    split: Split, categories: Sequence[Category], samples: Sequence[Sample], findings: Sequence[Finding]
+) -> DataChecked:
+    """What `samples` hold; crowd regions are counted apart from boxes."""
+    objects = [sample.labels[~sample.is_crowd] for sample in samples]
+    labels = np.concatenate([np.zeros(0, np.int64), *objects])
+    per_category = np.bincount(labels, minlength=len(categories))
+    return DataChecked(
+        split=split,
+        num_images=len(samples),
+        num_images_without_boxes=sum(1 for found in objects if not len(found)),
+        num_boxes=len(labels),
+        num_crowd=sum(int(sample.is_crowd.sum()) for sample in samples),
+        boxes_per_category={c.name: int(n) for c, n in zip(categories, per_category, strict=True)},
+        findings=list(findings),
+    )
+
+
+def check_same_categories(train: DetectionDataset, val: DetectionDataset) -> None:
+    """
+    Raises:
+        DataError: the splits number or name their categories differently, so that a label would change its meaning.
+    """
+    in_train, in_val = set(train.categories), set(val.categories)
+    if in_train == in_val:
+        return
+
+    def shown(categories: set[Category]) -> list[str]:
+        return [f"{category.id}: {category.name}" for category in sorted(categories, key=lambda c: c.id)]
+
+    raise DataError(
+        "the training and validation splits have different categories; give both files the same list of ids and names",
+        only_in_train=list(shown(in_train - in_val)),
+        only_in_val=list(shown(in_val - in_train)),
+    )

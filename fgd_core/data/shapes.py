@@ -1,0 +1,173 @@
+"""A synthetic COCO data set: eight shapes to be told apart by their outline, drawn on the spot from a seed.
+
+Same seed, same pixels, on any machine: randomness comes as integers from numpy's Generator, angles from a table rounded
+to 1/4096, and all that is compared or painted is computed in integers or in floats that hold the result exactly.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from pycocotools import mask as run_lengths
+from torch import Tensor
+
+from fgd_core.data import outlines, painting
+from fgd_core.data.cache import ImageCache
+from fgd_core.data.samples import Category, Sample, Split, count, fingerprint
+from fgd_core.spec import data as spec
+
+CATEGORIES = tuple(Category(id=i, name=name) for i, name in enumerate(outlines.OUTLINES, start=1))
+
+MAX_OBJECTS = 6
+EMPTY_ONE_IN = 20
+"""One image in so many has no object."""
+DIAMETER_PX = (10, 60)
+"""Of the circle around a shape, in an image of 128 px; scaled with the image."""
+MIN_VISIBLE = 0.6
+"""An object keeps this much of its area in sight, whatever is drawn over it and wherever the image ends."""
+
+_TRIES = 8
+
+# First words of the random streams. Layout and paint are apart so that boxes are known without painting.
+_STREAM = {"train": 0, "val": 1}
+_LAYOUT, _PAINT = 0, 1
+
+
+@dataclass(frozen=True, eq=False)
+class _Object:
+    label: int
+    mask: npt.NDArray[np.bool_]
+    """(S, S) what of it is in sight."""
+
+
+class ShapesDataset:
+    """See `DetectionDataset`. The boxes are laid out at opening, the pixels painted when they are first asked for."""
+
+    def __init__(self, shapes: spec.Shapes, split: Split) -> None:
+        self.categories = CATEGORIES
+        self._shapes = shapes
+        self._split: Split = split
+        num_images = shapes.num_train if split == "train" else shapes.num_val
+        self.samples: Sequence[Sample] = [self._sample(index) for index in range(num_images)]
+        self.fingerprint = fingerprint(self.categories, self.samples)
+        self.checked = count(split, self.categories, self.samples, [])
+        self._cache = ImageCache()
+
+    def load_image(self, index: int) -> Tensor:
+        return self._cache.get(index, self._paint)
+
+    def visible_objects(self, index: int) -> list[_Object]:
+        """The objects of an image in the order of its boxes."""
+        return _layout(self._rng(_LAYOUT, index), self._shapes.image_size_px)
+
+    def _sample(self, index: int) -> Sample:
+        objects = self.visible_objects(index)
+        size_px = self._shapes.image_size_px
+        boxes = [_box_xyxy_px(found.mask) for found in objects]
+        return Sample(
+            image_id=index + 1,
+            file_name=f"{self._split}_{index + 1:05d}.png",
+            height=size_px,
+            width=size_px,
+            boxes_xyxy_px=np.array(boxes, dtype=np.float32).reshape(-1, 4),
+            labels=np.array([found.label for found in objects], dtype=np.int64),
+            is_crowd=np.zeros(len(objects), dtype=np.bool_),
+            areas_px2=np.array([found.mask.sum() for found in objects], dtype=np.float64),
+        )
+
+    def _paint(self, index: int) -> Tensor:
+        masks = [found.mask for found in self.visible_objects(index)]
+        pixels = painting.paint(self._rng(_PAINT, index), self._shapes.image_size_px, masks)
+        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+    def _rng(self, purpose: int, index: int) -> np.random.Generator:
+        return np.random.default_rng((_STREAM[self._split], purpose, self._shapes.seed, index))
+
+
+def to_coco(shapes: spec.Shapes, split: Split, folder: Path) -> spec.CocoSplit:
+    """Write a split as PNG files and a COCO annotation file with run-length masks: `folder/<split>` and
+    `folder/annotations_<split>.json`.
+    """
+    dataset = ShapesDataset(shapes, split)
+    images = folder / split
+    images.mkdir(parents=True, exist_ok=True)
+    annotations: list[dict[str, object]] = []
+    for index, sample in enumerate(dataset.samples):
+        Image.fromarray(dataset.load_image(index).permute(1, 2, 0).numpy()).save(images / sample.file_name)
+        for found, (x1, y1, x2, y2) in zip(dataset.visible_objects(index), sample.boxes_xyxy_px.tolist(), strict=True):
+            encoded = run_lengths.encode(np.asfortranarray(found.mask, dtype=np.uint8))
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": sample.image_id,
+                    "category_id": CATEGORIES[found.label].id,
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "area": int(found.mask.sum()),
+                    "iscrowd": 0,
+                    "segmentation": {"size": encoded["size"], "counts": encoded["counts"].decode("ascii")},
+                }
+            )
+    document = {
+        "images": [
+            {"id": sample.image_id, "file_name": sample.file_name, "width": sample.width, "height": sample.height}
+            for sample in dataset.samples
+        ],
+        "categories": [{"id": c.id, "name": c.name, "supercategory": "shape"} for c in CATEGORIES],
+        "annotations": annotations,
+    }
+    path = folder / f"annotations_{split}.json"
+    path.write_text(json.dumps(document))
+    return spec.CocoSplit(images=str(images), annotations=str(path))
+
+
+def _layout(rng: np.random.Generator, size_px: int) -> list[_Object]:
+    """Place shapes one over the other; one that would hide too much of another is tried elsewhere, then left out."""
+    if rng.integers(EMPTY_ONE_IN) == 0:
+        return []
+    labels: list[int] = []
+    full_areas: list[int] = []
+    owner = np.full((size_px, size_px), -1, dtype=np.int8)
+    for _ in range(int(rng.integers(1, MAX_OBJECTS + 1))):
+        for _ in range(_TRIES):
+            label = int(rng.integers(len(CATEGORIES)))
+            rows, columns, mask, full_area = _place(rng, label, size_px)
+            tried = owner.copy()
+            tried[rows, columns][mask] = len(labels)
+            visible = np.bincount(tried[tried >= 0], minlength=len(labels) + 1)
+            if all(seen >= MIN_VISIBLE * full for seen, full in zip(visible, [*full_areas, full_area], strict=True)):
+                labels.append(label)
+                full_areas.append(full_area)
+                owner = tried
+                break
+    return [_Object(label, owner == place) for place, label in enumerate(labels)]
+
+
+def _place(rng: np.random.Generator, label: int, size_px: int) -> tuple[slice, slice, npt.NDArray[np.bool_], int]:
+    """A shape of random size, rotation and position, which may reach over the border.
+
+    Returns:
+        Rows and columns of the image that it lies in, its mask there, and its area with what the border cuts off.
+    """
+    smallest, largest = (max(2, bound * size_px // 128) for bound in DIAMETER_PX)
+    # The smaller of two draws: small objects are the more frequent, as they are in photographs.
+    diameter = int(rng.integers(smallest, largest + 1, size=2).min())
+    angle_deg = int(rng.integers(360))
+    # In half pixels, so that centres lie on pixel centres and between them, and still are exact.
+    margin = diameter * 3 // 5
+    x2, y2 = (int(v) for v in rng.integers(margin, 2 * size_px - margin + 1, size=2))
+    mask = outlines.draw(list(outlines.OUTLINES)[label], diameter, angle_deg, x2 % 2, y2 % 2)
+    left, top = x2 // 2 - mask.shape[1] // 2, y2 // 2 - mask.shape[0] // 2
+    x1, y1 = max(left, 0), max(top, 0)
+    x_end, y_end = min(left + mask.shape[1], size_px), min(top + mask.shape[0], size_px)
+    inside = mask[y1 - top : y_end - top, x1 - left : x_end - left]
+    return slice(y1, y_end), slice(x1, x_end), inside, int(mask.sum())
+
+
+def _box_xyxy_px(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
