@@ -1,8 +1,19 @@
 """What the dispatcher asks of a cluster, and Ray's answer to it over its Jobs REST API."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol, Self
+from urllib.parse import quote
+
+import httpx
+from pydantic import TypeAdapter, ValidationError
+
+from fgd_core.errors import ClusterError
+
+TIMEOUT_S = 30.0
+"""For one request. A head that has just started, or that starts many runs at once, takes its time."""
 
 ClusterStatus = Literal["PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED"]
 
@@ -70,3 +81,192 @@ class Cluster(Protocol):
     async def version(self) -> str: ...
 
     def dashboard_url(self, submission_id: str) -> str: ...
+
+
+class RayCluster:
+    """A `Cluster` over Ray's Jobs REST API. Safe to use from many tasks at once; close it in the end.
+
+    Args:
+        dashboard_url: where the head's dashboard listens: `http://127.0.0.1:8265`.
+        token: for clusters with token authentication; None where there is none.
+    """
+
+    def __init__(self, dashboard_url: str, token: str | None = None) -> None:
+        self._url = dashboard_url.rstrip("/")
+        self._http = httpx.AsyncClient(
+            base_url=self._url,
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=httpx.Timeout(TIMEOUT_S, connect=5.0),
+            # A proxy set for the outer world cannot reach this machine's own loopback.
+            trust_env=not _is_loopback(self._url),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def submit(self, submission: Submission) -> None:
+        body = {
+            "submission_id": submission.submission_id,
+            "entrypoint": submission.entrypoint,
+            "runtime_env": {"env_vars": dict(submission.environment)},
+            "entrypoint_num_cpus": submission.cpus,
+            "entrypoint_num_gpus": submission.gpus,
+            "metadata": dict(submission.metadata),
+        }
+        answer = await self._send("POST", "/api/jobs/", json=body)
+        # Ray answers a second submission of one id with 500 and a traceback, as it answers everything else that goes
+        # wrong; whether the run is there is what tells them apart.
+        if answer.is_error and await self.job(submission.submission_id) is None:
+            raise _refused("submit a run", answer, submission_id=submission.submission_id)
+
+    async def job(self, submission_id: str) -> ClusterJob | None:
+        answer = await self._send("GET", f"/api/jobs/{quote(submission_id, safe='')}")
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return None
+        if answer.is_error:
+            raise _refused("tell the state of a run", answer, submission_id=submission_id)
+        fields = _json_object(answer)
+        try:
+            status = _STATUS.validate_python(fields.get("status"))
+        except ValidationError as error:
+            raise ClusterError(
+                "Ray gave a run a state that is unknown here; use the Ray release that requirements.txt pins",
+                submission_id=submission_id,
+                status=str(fields.get("status")),
+            ) from error
+        return ClusterJob(submission_id=submission_id, status=status, message=fields.get("message") or "")
+
+    async def stop(self, submission_id: str) -> None:
+        answer = await self._send("POST", f"/api/jobs/{quote(submission_id, safe='')}/stop")
+        if answer.is_error and answer.status_code != httpx.codes.NOT_FOUND:
+            raise _refused("stop a run", answer, submission_id=submission_id)
+
+    async def logs(self, submission_id: str) -> str:
+        answer = await self._send("GET", f"/api/jobs/{quote(submission_id, safe='')}/logs")
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return ""
+        if answer.is_error:
+            raise _refused("hand out a run's log", answer, submission_id=submission_id)
+        return str(_json_object(answer).get("logs") or "")
+
+    async def delete(self, submission_id: str) -> None:
+        answer = await self._send("DELETE", f"/api/jobs/{quote(submission_id, safe='')}")
+        if answer.is_error and answer.status_code != httpx.codes.NOT_FOUND:
+            raise _refused("forget a run", answer, submission_id=submission_id)
+
+    async def capacity(self) -> Capacity:
+        """Totals are of this moment; what is in use is as old as Ray's autoscaler's last look, up to 5 s."""
+        nodes = await self._send("GET", "/api/v0/nodes", params={"limit": "10000"})
+        usage = await self._send("GET", "/api/cluster_status")
+        for answer in (nodes, usage):
+            if answer.is_error:
+                raise _refused("tell its resources", answer)
+        return _capacity(_json_object(nodes), _json_object(usage))
+
+    async def version(self) -> str:
+        answer = await self._send("GET", "/api/version")
+        if answer.is_error:
+            raise _refused("tell its version", answer)
+        return str(_json_object(answer).get("ray_version"))
+
+    def dashboard_url(self, submission_id: str) -> str:
+        return f"{self._url}/#/jobs/{quote(submission_id, safe='')}"
+
+    async def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            answer = await self._http.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise ClusterError(
+                "Ray cannot be reached; check that its head runs and that this is the address of its dashboard",
+                url=self._url,
+                cause=str(error) or type(error).__name__,
+            ) from error
+        if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+            raise ClusterError(
+                "Ray refused the token; give the cluster's own in RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH",
+                url=self._url,
+                status=answer.status_code,
+            )
+        return answer
+
+
+def find_ray_token() -> str | None:
+    """The token that Ray's own tools would use: RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token; or None.
+
+    Raises:
+        ClusterError: RAY_AUTH_TOKEN_PATH names no readable file.
+    """
+    if token := os.environ.get("RAY_AUTH_TOKEN", "").strip():
+        return token
+    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    path = Path(named) if named else Path.home() / ".ray" / "auth_token"
+    try:
+        return path.read_text().strip() or None
+    except OSError as error:
+        if named is None:
+            return None
+        raise ClusterError(
+            "RAY_AUTH_TOKEN_PATH names no readable file; correct or unset it", path=named, cause=str(error)
+        ) from error
+
+
+_STATUS: TypeAdapter[ClusterStatus] = TypeAdapter(ClusterStatus)
+
+
+def _is_loopback(url: str) -> bool:
+    return httpx.URL(url).host in ("127.0.0.1", "localhost", "::1")
+
+
+def _json_object(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        value = answer.json()
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise ClusterError(
+            "what answers is not Ray's dashboard; check the address", url=str(answer.url), answer=answer.text[:200]
+        )
+    return value
+
+
+def _refused(deed: str, answer: httpx.Response, **details: str) -> ClusterError:
+    # Ray sends whole tracebacks; their last line says what happened.
+    lines = answer.text.strip().splitlines()
+    return ClusterError(
+        f"Ray could not {deed}; its dashboard's logs say more",
+        status=answer.status_code,
+        cause=lines[-1][:500] if lines else "",
+        **details,
+    )
+
+
+def _capacity(nodes: dict[str, Any], usage: dict[str, Any]) -> Capacity:
+    rows = ((nodes.get("data") or {}).get("result") or {}).get("result") or []
+    report = ((usage.get("data") or {}).get("clusterStatus") or {}).get("loadMetricsReport") or {}
+    used_by_node = report.get("usageByNode") or {}
+    totals: dict[str, list[float]] = {"CPU": [], "GPU": []}
+    free = {"CPU": 0.0, "GPU": 0.0}
+    for row in rows:
+        if row.get("state") != "ALIVE":
+            continue
+        used_here = used_by_node.get(row["node_id"]) or {}
+        for kind in ("CPU", "GPU"):
+            total = float((row.get("resources_total") or {}).get(kind, 0.0))
+            # A node that the autoscaler has not looked at yet has only just come: nothing runs there.
+            used = float((used_here.get(kind) or (0.0, total))[0])
+            totals[kind].append(total)
+            free[kind] += max(0.0, total - used)
+    return Capacity(
+        cpus_total=sum(totals["CPU"]),
+        cpus_free=free["CPU"],
+        gpus_total=sum(totals["GPU"]),
+        gpus_free=free["GPU"],
+        largest_node_cpus=max(totals["CPU"], default=0.0),
+        largest_node_gpus=max(totals["GPU"], default=0.0),
+    )
