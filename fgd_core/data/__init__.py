@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fgd_core.data.coco import CocoDataset
 from fgd_core.data.samples import DetectionDataset, Split
 from fgd_core.data.shapes import ShapesDataset
-from fgd_core.spec.data import DataSpec, Shapes
+from fgd_core.spec.data import Coco, DataSpec, Shapes
 
-DATASETS: Mapping[type, Callable[[Any, Split], DetectionDataset]] = {Shapes: ShapesDataset}
+DATASETS: Mapping[type, Callable[[Any, Split], DetectionDataset]] = {Coco: CocoDataset, Shapes: ShapesDataset}
 
 
 def open_dataset(spec: DataSpec, split: Split) -> DetectionDataset:

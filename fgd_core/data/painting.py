@@ -61,8 +61,9 @@ def _interpolate(grid: _Pixels, size_px: int) -> _Pixels:
     far = place - low * ends
     near = ends - far
     rows = grid[low] * near[:, None, None] + grid[low + 1] * far[:, None, None]
-    across = rows[:, low] * near[None, :, None] + rows[:, low + 1] * far[None, :, None]
-    return across // ends**2
+    across: _Pixels = rows[:, low] * near[None, :, None] + rows[:, low + 1] * far[None, :, None]
+    across //= ends**2
+    return across
 
 
 def _stroke(rng: np.random.Generator, canvas: _Pixels) -> None:

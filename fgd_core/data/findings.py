@@ -1,0 +1,117 @@
+"""What can be wrong with a data set, and what is done about each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import JsonValue
+
+from fgd_core.errors import DataError
+from fgd_core.spec.events import Finding
+
+NUM_EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Problem:
+    answer: Literal["always refused", "refused or dropped", "dropped", "clipped", "repaired", "kept"]
+    """`refused or dropped` leaves the choice to `Coco.on_bad`."""
+    meaning: str
+
+
+PROBLEMS: Mapping[str, Problem] = {
+    "malformed_category": Problem("always refused", "a category needs a whole number `id` and a text `name`"),
+    "duplicate_category_id": Problem("always refused", "two categories share an id, so labels are ambiguous"),
+    "duplicate_category_name": Problem("always refused", "two categories share a name; merge or rename them"),
+    "malformed_image": Problem("refused or dropped", "an image needs a whole number `id` and a text `file_name`"),
+    "duplicate_image_id": Problem("refused or dropped", "images share an id, so their boxes cannot be told apart"),
+    "missing_image": Problem("refused or dropped", "there is no such file in the images folder"),
+    "unreadable_image": Problem("refused or dropped", "the file is no image of a kind that can be read"),
+    "truncated_image": Problem("refused or dropped", "the file ends before the image does; copy it again"),
+    "size_mismatch": Problem("refused or dropped", "the file has another size than its annotation says"),
+    "malformed_annotation": Problem(
+        "refused or dropped", "an annotation needs whole numbers `image_id` and `category_id`, and a `bbox`"
+    ),
+    "unknown_image": Problem("refused or dropped", "an annotation belongs to an image that is not listed"),
+    "unknown_category": Problem("refused or dropped", "an annotation has a category that is not listed"),
+    "malformed_box": Problem("dropped", "a box is not four finite numbers"),
+    "box_without_area": Problem("dropped", "a box has no width or no height"),
+    "box_outside_image": Problem("dropped", "a box lies wholly outside its image"),
+    "repeated_annotation": Problem("dropped", "an annotation stands there twice, with the same id"),
+    "box_past_border": Problem("clipped", "a box reaches past the border of its image"),
+    "annotation_id_zero": Problem("repaired", "an annotation has id 0, which COCO scoring reads as `no match`"),
+    "duplicate_annotation_id": Problem("repaired", "two annotations share an id; all are numbered anew"),
+    "annotation_without_id": Problem("repaired", "an annotation has no id; all are numbered anew"),
+    "annotation_without_area": Problem("repaired", "an annotation has no `area`; that of its box is taken"),
+    "annotation_without_iscrowd": Problem("repaired", "an annotation has no `iscrowd`; 0 is taken"),
+    "image_without_size": Problem("repaired", "an image has no width and height; those of its file are taken"),
+    "rotated_by_exif": Problem("repaired", "the file stores the image turned; it is turned upright"),
+    "exif_ignored": Problem("kept", "the file asks to be turned, but the boxes belong to the image as stored"),
+    "duplicate_file_name": Problem("kept", "a file is listed as two images"),
+}
+"""In the order in which they are shown."""
+
+
+class Findings:
+    """Counts what is wrong, by problem, and remembers the first few names of each."""
+
+    def __init__(self, on_bad: Literal["refuse", "drop"]) -> None:
+        self._on_bad = on_bad
+        self._counts: dict[str, int] = {}
+        self._examples: dict[str, list[str]] = {}
+
+    def add(self, problem: str, name: str) -> None:
+        self.add_many(problem, [name], num_in_all=1)
+
+    def add_many(self, problem: str, first_names: Sequence[str], *, num_in_all: int) -> None:
+        """Count `num_in_all`; naming all of a hundred thousand would cost time and memory."""
+        assert problem in PROBLEMS, problem
+        examples = self._examples.setdefault(problem, [])
+        examples.extend(first_names[: NUM_EXAMPLES - len(examples)])
+        self._counts[problem] = self._counts.get(problem, 0) + num_in_all
+
+    def report(self) -> list[Finding]:
+        return [
+            Finding(
+                problem=problem,
+                action=self._action(problem),
+                count=self._counts[problem],
+                examples=self._examples[problem],
+            )
+            for problem in PROBLEMS
+            if self._counts.get(problem)
+        ]
+
+    def refuse(self, annotations: str) -> None:
+        """
+        Raises:
+            DataError: something found must be refused; names every such problem with its count and examples.
+        """
+        refused = [finding for finding in self.report() if finding.action == "refused"]
+        if not refused:
+            return
+        shown = "; ".join(
+            f"{finding.problem}: {finding.count} ({', '.join(finding.examples)}"
+            f"{', …' if finding.count > len(finding.examples) else ''}: {PROBLEMS[finding.problem].meaning})"
+            for finding in refused
+        )
+        droppable = all(PROBLEMS[finding.problem].answer == "refused or dropped" for finding in refused)
+        cure = "fix these, or set data.on_bad to drop to go on without them" if droppable else "fix these"
+        raise DataError(
+            f"the data set of {annotations} cannot be used as it is; {cure}: {shown}",
+            findings=as_details(refused),
+        )
+
+    def _action(self, problem: str) -> Literal["refused", "dropped", "clipped", "repaired", "kept"]:
+        match PROBLEMS[problem].answer:
+            case "always refused":
+                return "refused"
+            case "refused or dropped":
+                return "refused" if self._on_bad == "refuse" else "dropped"
+            case answer:
+                return answer
+
+
+def as_details(findings: Sequence[Finding]) -> list[JsonValue]:
+    """For the details of an error."""
+    return [finding.model_dump(mode="json") for finding in findings]

@@ -1,0 +1,170 @@
+"""Image files: a cheap look at the header, and pixels as 8-bit RGB the right way up."""
+
+import struct
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from fgd_core.errors import DataError
+
+# Named one by one: left to itself Pillow also hands some files to programs of the machine, such as Ghostscript.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+
+# What Pillow raises on files that are not what they claim to be.
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B")
+_READABLE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", *_SIXTEEN_BIT)
+
+_EXIF_ORIENTATION = 0x0112
+_UPRIGHT = 1
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SWAP_SIDES = (5, 6, 7, 8)
+
+# The last bytes of a whole file. Some cameras append more, so a file that ends otherwise is decoded to be sure.
+_TRAILERS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"\x00\x00\x00\x00IEND\xae\x42\x60\x82"}
+
+_THREADS = 16
+_FILES_A_TASK = 256
+
+FileProblem: TypeAlias = Literal["missing_image", "unreadable_image", "truncated_image"]
+
+
+@dataclass(frozen=True)
+class Header:
+    width: int
+    """As stored, before any turn."""
+    height: int
+    orientation: int
+    """EXIF: 1 is upright, 5 to 8 swap the sides."""
+
+    @property
+    def upright_size_px(self) -> tuple[int, int]:
+        """(width, height) once turned."""
+        return (self.height, self.width) if self.orientation in _SWAP_SIDES else (self.width, self.height)
+
+    def turn_for(self, size_px: tuple[int, int]) -> Literal["turn", "leave"] | None:
+        """What makes the pixels fit the (width, height) that the boxes were drawn on; None if nothing does.
+
+        Where both would fit (a square, a half turn) EXIF is followed, as the viewers do in which boxes are drawn.
+        """
+        if size_px == self.upright_size_px:
+            return "leave" if self.orientation == _UPRIGHT else "turn"
+        return "leave" if size_px == (self.width, self.height) else None
+
+
+def read_headers(paths: Sequence[Path]) -> list[Header | FileProblem]:
+    """What each file says of itself, or what is wrong with it; pixels are decoded only where the end looks cut off."""
+    tasks = [paths[start : start + _FILES_A_TASK] for start in range(0, len(paths), _FILES_A_TASK)]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return [found for headers in pool.map(_read_headers, tasks) for found in headers]
+
+
+def decode(path: Path, size_px: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) RGB; alpha is left aside, 16-bit grey loses its lower byte.
+
+    Args:
+        size_px: (width, height) that the annotations say.
+    Raises:
+        DataError: the file is missing, broken, or of another size.
+    """
+    try:
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+            turn = _header(image).turn_for(size_px)
+            orientation = _orientation(image)
+            image.load()
+            pixels = _rgb(image.transpose(_TURNS[orientation]) if turn == "turn" else image)
+    except _BROKEN as error:
+        raise DataError(
+            "an image cannot be decoded; replace the file or take it out of the annotation file",
+            path=str(path),
+            cause=str(error),
+        ) from error
+    if pixels.shape != (size_px[1], size_px[0], 3):
+        raise DataError(
+            "an image has another size than its annotation says; correct the one or the other",
+            path=str(path),
+            size_in_file_px=[pixels.shape[1], pixels.shape[0]],
+            size_annotated_px=list(size_px),
+        )
+    return pixels
+
+
+def _read_headers(paths: Sequence[Path]) -> list[Header | FileProblem]:
+    return [_read_header(path) for path in paths]
+
+
+def _read_header(path: Path) -> Header | FileProblem:
+    try:
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+            if image.mode not in _READABLE_MODES:
+                return "unreadable_image"
+            header = _header(image)
+            if not _ends_as_it_should(file, image.format or ""):
+                try:
+                    image.load()
+                except _BROKEN:
+                    return "truncated_image"
+            return header
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing_image"
+    except _BROKEN:
+        return "unreadable_image"
+
+
+def _ends_as_it_should(file: BinaryIO, image_format: str) -> bool:
+    trailer = _TRAILERS.get(image_format)
+    if trailer is None:
+        return False
+    position = file.tell()
+    file.seek(-len(trailer), 2)
+    found = file.read()
+    file.seek(position)
+    return found == trailer
+
+
+def _header(image: Image.Image) -> Header:
+    return Header(width=image.width, height=image.height, orientation=_orientation(image))
+
+
+def _orientation(image: Image.Image) -> int:
+    # Pillow turns TIFF itself, and would decode a whole PNG in search of an EXIF block behind the pixels.
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+        return _UPRIGHT
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION, _UPRIGHT)
+    except _BROKEN:
+        return _UPRIGHT  # A broken EXIF block says nothing, and the pixels do not depend on it.
+    return orientation if orientation in _TURNS else _UPRIGHT
+
+
+def _rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
+    if image.mode in _SIXTEEN_BIT:
+        # Pillow's own conversion cuts at 255, which turns almost all of a 16-bit image white.
+        grey = (np.asarray(image) >> 8).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    return np.array(image.convert("RGB"))
