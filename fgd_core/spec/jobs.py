@@ -79,6 +79,11 @@ JOB_SPEC: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)
 _REFERENCE = re.compile(r"^job:(?P<job_id>[A-Za-z0-9_-]+)/(?P<name>best|last)$")
 
 
+def checkpoint_artifact(name: str) -> str:
+    """The artifact's name under which the checkpoint `best` or `last` of a job is kept."""
+    return f"{name}.pt"
+
+
 class CheckpointReference(Command):
     """`job:<id>/best` or `job:<id>/last`, taken apart."""
 
@@ -89,28 +94,45 @@ class CheckpointReference(Command):
         return f"job:{self.job_id}/{self.name}"
 
 
+def checkpoint_sources(spec: JobSpec) -> list[tuple[str, str]]:
+    """Where `spec` takes checkpoints from: (path of the field, its value), fields left empty aside.
+
+    A value is a path, a `job:<id>/<name>` reference or, for a detector's weights, a name of torchvision's.
+    """
+    sources: list[tuple[str, str | None]] = []
+    match spec:
+        case TrainSpec():
+            sources = [("detector.weights", spec.detector.weights)]
+        case DistillSpec():
+            sources = [("student.weights", spec.student.weights), ("teacher.checkpoint", spec.teacher.checkpoint)]
+        case EvaluateSpec():
+            sources = [("checkpoint", spec.checkpoint)]
+    return [(loc, source) for loc, source in sources if source is not None]
+
+
+def parse_reference(source: str) -> CheckpointReference | None:
+    """The reference in `source`; None where it is a path or a name.
+
+    Raises:
+        ValueError: it begins with `job:` and is no reference.
+    """
+    if not source.startswith("job:"):
+        return None
+    match_ = _REFERENCE.match(source)
+    if match_ is None:
+        raise ValueError(f"{source!r} is no checkpoint reference; write job:<id>/best or job:<id>/last")
+    return CheckpointReference.model_validate(match_.groupdict())
+
+
 def checkpoint_references(spec: JobSpec) -> list[CheckpointReference]:
-    """The jobs whose checkpoints `spec` needs, in the order in which it names them.
+    """The jobs whose checkpoints `spec` needs, each once, in the order in which it names them.
 
     Raises:
         ValueError: a string begins with `job:` and is no reference.
     """
-    sources: list[str | None] = []
-    match spec:
-        case TrainSpec():
-            sources = [spec.detector.weights]
-        case DistillSpec():
-            sources = [spec.student.weights, spec.teacher.checkpoint]
-        case EvaluateSpec():
-            sources = [spec.checkpoint]
-    found = []
-    for source in sources:
-        if source is None or not source.startswith("job:"):
-            continue
-        match_ = _REFERENCE.match(source)
-        if match_ is None:
-            raise ValueError(f"{source!r} is no checkpoint reference; write job:<id>/best or job:<id>/last")
-        reference = CheckpointReference.model_validate(match_.groupdict())
-        if reference not in found:
+    found: list[CheckpointReference] = []
+    for _, source in checkpoint_sources(spec):
+        reference = parse_reference(source)
+        if reference is not None and reference not in found:
             found.append(reference)
     return found

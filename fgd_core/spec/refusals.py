@@ -19,10 +19,12 @@ def spec_reasons(error: ValidationError) -> list[ProblemReason]:
     Returns:
         One reason a fault; `loc` is the path as the user wrote it, without the tags of unions.
     """
-    return [
-        ProblemReason(loc=spec_path(fault["loc"]), code=fault["type"], message=_message(fault))
-        for fault in error.errors(include_url=False)
-    ]
+    return [spec_reason(fault) for fault in error.errors(include_url=False)]
+
+
+def spec_reason(fault: Any) -> ProblemReason:
+    """One item of `ValidationError.errors()`, its path seen from the top of the spec."""
+    return ProblemReason(loc=spec_path(fault["loc"]), code=fault["type"], message=_message(fault))
 
 
 def spec_path(loc: Sequence[int | str]) -> str:

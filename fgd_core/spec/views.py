@@ -4,8 +4,9 @@ from datetime import datetime
 from typing import Any
 
 from fgd_core.spec.base import Fact
-from fgd_core.spec.events import ErrorReport, JobState, RunResult
+from fgd_core.spec.events import ErrorReport, JobState, RunResult, StoredEvent
 from fgd_core.spec.jobs import JobSpec
+from fgd_core.spec.report import CurvePoint
 
 
 class ProgressView(Fact):
@@ -76,6 +77,28 @@ class JobView(JobSummary):
 class JobPage(Fact):
     items: list[JobSummary]
     next_cursor: str | None
+
+
+class EventPage(Fact):
+    """GET /v1/jobs/{job_id}/events with `Accept: application/json`. Go on with `?after=` the last item's sequence."""
+
+    items: list[StoredEvent]
+    last_sequence: int
+    """Of the job's newest event; there is more to read while the last item's is below it."""
+
+
+class MetricSeries(Fact):
+    name: str
+    trial: str
+    """Empty outside sweeps."""
+    points: list[CurvePoint]
+    """By step; thinned, with the lowest and the highest of each bucket kept."""
+
+
+class MetricPage(Fact):
+    """GET /v1/jobs/{job_id}/metrics"""
+
+    items: list[MetricSeries]
 
 
 class ProblemReason(Fact):

@@ -1,0 +1,16 @@
+"""The HTTP edge: a resource is a module with a router, and a line here."""
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter
+
+from service.api import artifacts, attempts, events, health, jobs, metrics
+
+ROUTERS: Sequence[APIRouter] = (
+    jobs.router,
+    events.router,
+    metrics.router,
+    artifacts.router,
+    attempts.router,
+    health.router,
+)

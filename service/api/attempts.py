@@ -1,0 +1,69 @@
+"""The runs' side: fetch an assignment, report events, learn what the control plane wishes."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from fgd_core.spec.attempts import Assignment, BatchReply, EventBatch
+from fgd_core.spec.jobs import JOB_SPEC
+from service.api.deps import ServicesDep
+from service.errors import UnauthorizedError
+from service.store import artifacts, jobs, recording
+from service.store.tables import Job
+
+router = APIRouter(prefix="/v1/attempts", tags=["attempts"])
+
+_bearer = HTTPBearer(auto_error=False, description="The attempt's token")
+
+
+def _token(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> str:
+    if credentials is None:
+        raise UnauthorizedError("this path belongs to a run; send its token as `Authorization: Bearer …`")
+    return credentials.credentials
+
+
+Token = Annotated[str, Depends(_token)]
+
+
+@router.get("/{attempt_id}", operation_id="get_assignment")
+async def get_assignment(services: ServicesDep, token: Token, attempt_id: str) -> Assignment:
+    """All that a run needs to begin."""
+    async with services.database.reading() as session:
+        job, attempt = await recording.authenticate(session, attempt_id, token)
+        recording.check_current(job, attempt)
+        checkpoints = {}
+        for needed in await jobs.dependencies(session, job.id):
+            artifact = await artifacts.get(session, needed.needs_job_id, needed.artifact)
+            if artifact is not None:
+                checkpoints[f"job:{needed.needs_job_id}/{needed.artifact.removesuffix('.pt')}"] = artifact.uri
+    return Assignment(
+        attempt_id=attempt.id,
+        number=attempt.number,
+        job_id=job.id,
+        spec=JOB_SPEC.validate_python(job.spec),
+        job_uri=_job_uri(services, job),
+        checkpoints=checkpoints,
+        heartbeat_s=services.settings.heartbeat_s,
+    )
+
+
+@router.post("/{attempt_id}/events", operation_id="report_events")
+async def report_events(services: ServicesDep, token: Token, attempt_id: str, batch: EventBatch) -> BatchReply:
+    """Store a batch; the same batch twice is stored once. An empty one is a heartbeat."""
+    async with services.database.writing() as session:
+        recorded = await recording.record(
+            session,
+            attempt_id,
+            token,
+            batch,
+            now=services.clock(),
+            max_retries=services.settings.max_retries,
+        )
+    if recorded.run_ended:
+        services.wake_dispatcher.set()
+    return recorded.reply
+
+
+def _job_uri(services: ServicesDep, job: Job) -> str:
+    return (services.settings.storage_dir / "jobs" / job.id).as_uri()

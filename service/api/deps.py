@@ -1,0 +1,32 @@
+"""What every route may ask for."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from service.clock import Clock
+from service.dispatcher.capacity import CapacityMemory
+from service.dispatcher.cluster import Cluster
+from service.settings import Settings
+from service.store.session import Database
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    settings: Settings
+    database: Database
+    cluster: Cluster
+    capacity: CapacityMemory
+    clock: Clock
+    wake_dispatcher: asyncio.Event
+    """Set it when there is something to do, so that it is done now and not at the next tick."""
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(_services)]

@@ -1,0 +1,54 @@
+"""Whether the process lives, and whether it can do its work."""
+
+import asyncio
+from importlib.metadata import version
+
+import structlog
+from fastapi import APIRouter, Response
+from sqlalchemy.exc import DBAPIError
+
+from fgd_core.errors import ClusterError
+from fgd_core.spec.views import Ready
+from service.api.deps import Services, ServicesDep
+from service.store import migrate
+
+router = APIRouter(tags=["health"])
+
+log = structlog.get_logger(__name__)
+
+_PATIENCE_S = 2.0
+
+
+@router.get("/livez", operation_id="live")
+async def live() -> dict[str, bool]:
+    return {"live": True}
+
+
+@router.get("/readyz", operation_id="ready", responses={503: {"model": Ready}})
+async def ready(services: ServicesDep, response: Response) -> Ready:
+    """200 while jobs can be taken, even where Ray is away: they then wait. 503 without the database."""
+    (database, revision), ray = await asyncio.gather(_database(services), _ray(services))
+    if database != "ok":
+        response.status_code = 503
+    return Ready(ready=database == "ok", database=database, schema_revision=revision, ray=ray, version=version("fgd"))
+
+
+async def _database(services: Services) -> tuple[str, str | None]:
+    try:
+        async with services.database.reading() as session:
+            revision = await migrate.current_revision(session)
+    except DBAPIError as error:
+        log.warning("database_unreachable", error=str(error.orig))
+        return "unreachable", None
+    head = migrate.head_revision()
+    return ("ok" if revision == head else f"at revision {revision}, {head} is needed"), revision
+
+
+async def _ray(services: Services) -> str:
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            return await services.cluster.version()
+    except ClusterError as error:
+        return f"unreachable: {error.message}"
+    except TimeoutError:
+        return f"unreachable: no answer within {_PATIENCE_S:g} s"

@@ -1,0 +1,138 @@
+"""Every refusal as RFC 9457 problem+json: a stable code, every reason, never a traceback."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from fgd_core.errors import FgdError
+from fgd_core.spec.refusals import spec_reason
+from fgd_core.spec.views import Problem, ProblemReason
+from service.errors import UnauthorizedError, from_database, from_os
+
+MEDIA_TYPE = "application/problem+json"
+_TYPE = "urn:fgd:problem:"
+
+log = structlog.get_logger(__name__)
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    "default": {"description": "A problem", "model": Problem, "content": {MEDIA_TYPE: {}}},
+    # Stands where FastAPI would put a schema of its own that we never send.
+    422: {"description": "A refusal with its reasons", "model": Problem, "content": {MEDIA_TYPE: {}}},
+}
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(FgdError, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(DBAPIError, _on_database_error)
+    app.add_exception_handler(OSError, _on_os_error)
+
+
+def respond(
+    *,
+    status: int,
+    code: str,
+    detail: str,
+    reasons: Sequence[ProblemReason] = (),
+    details: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    problem = Problem(
+        type=f"{_TYPE}{code}",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        code=code,
+        reasons=list(reasons),
+        details=dict(details or {}),
+    )
+    return JSONResponse(problem.model_dump(mode="json"), status, headers, MEDIA_TYPE)
+
+
+def of_error(error: FgdError) -> Response:
+    details = dict(error.details)
+    listed = details.pop("reasons", None)
+    reasons = [ProblemReason.model_validate(reason) for reason in listed] if isinstance(listed, list) else []
+    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, UnauthorizedError) else None
+    return respond(
+        status=error.http_status,
+        code=error.code,
+        detail=error.message,
+        reasons=reasons,
+        details=details,
+        headers=headers,
+    )
+
+
+def internal(error: Exception) -> Response:
+    """For what nobody foresaw; the client learns the request's id, the log the rest."""
+    log.error("request_failed", exc_info=error)
+    return respond(
+        status=500, code="internal", detail="the server made a mistake; its log has more under this X-Request-ID"
+    )
+
+
+async def _on_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, FgdError)
+    return of_error(error)
+
+
+async def _on_invalid_request(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    is_spec = getattr(request.scope.get("route"), "operation_id", None) == "submit_job"
+    reasons = [_reason(fault, is_spec) for fault in error.errors()]
+    detail = "; ".join(f"{reason.loc}: {reason.message}" for reason in reasons)
+    return respond(status=422, code="spec" if is_spec else "request", detail=detail, reasons=reasons)
+
+
+def _reason(fault: Mapping[str, Any], is_spec: bool) -> ProblemReason:
+    where, *path = fault["loc"]
+    if fault["type"] == "json_invalid":
+        message = f"this is no JSON: {fault['ctx']['error']} at character {path[-1]}"
+        return ProblemReason(loc="body", code="json_invalid", message=message)
+    if fault["type"] == "model_attributes_type" and not path:
+        message = "the body must be a JSON object, sent with Content-Type: application/json"
+        return ProblemReason(loc="body", code="no_object", message=message)
+    if is_spec and where == "body" and path:
+        return spec_reason({**fault, "loc": path})
+    loc = path if where == "body" and path else fault["loc"]
+    return ProblemReason(loc=".".join(str(item) for item in loc), code=fault["type"], message=fault["msg"])
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code, detail = "http", str(error.detail)
+    if error.status_code == 404:
+        code, detail = "not_found", f"there is nothing at {request.url.path}; /openapi.json lists all paths"
+    elif error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        code = "method_not_allowed"
+        detail = f"{request.url.path} does not take {request.method}; allowed: {allowed}"
+    return respond(status=error.status_code, code=code, detail=detail, headers=error.headers)
+
+
+async def _on_database_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, DBAPIError)
+    known = from_database(error)
+    return of_error(known) if known is not None else internal(error)
+
+
+async def _on_os_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, OSError)
+    known = from_os(error)
+    return of_error(known) if known is not None else internal(error)
+
+
+def validation_reasons(error: ValidationError) -> list[ProblemReason]:
+    """For a record that was not read from a request."""
+    return [_reason({**fault, "loc": ("body", *fault["loc"])}, False) for fault in error.errors(include_url=False)]

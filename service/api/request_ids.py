@@ -1,0 +1,49 @@
+"""Each request gets an id, in its answer and in every line of its log; what it raises is answered and logged here."""
+
+import re
+import time
+import uuid
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api import problems
+
+HEADER = "X-Request-ID"
+_ACCEPTABLE = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
+
+log = structlog.get_logger(__name__)
+
+
+class RequestIds:
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(HEADER, "")
+        request_id = given if _ACCEPTABLE.match(given) else uuid.uuid4().hex
+        status: int | None = None
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[HEADER] = request_id
+            await send(message)
+
+        began_at = time.monotonic()
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception as error:
+                answer = problems.internal(error)
+                if status is None:
+                    await answer(scope, receive, send_with_id)
+            duration_ms = round((time.monotonic() - began_at) * 1000, 1)
+            # Runs report every second or so: their requests would drown the rest.
+            level = log.debug if scope["path"].startswith(("/v1/attempts/", "/livez", "/readyz")) else log.info
+            level("request", method=scope["method"], path=scope["path"], status=status, duration_ms=duration_ms)

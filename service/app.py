@@ -1,0 +1,133 @@
+"""The control plane as an application, and as a server."""
+
+import asyncio
+import fcntl
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from fgd_core.errors import ConflictError
+from service.api import ROUTERS, problems
+from service.api.deps import Services
+from service.api.request_ids import RequestIds
+from service.clock import Clock, utc_now
+from service.dispatcher.capacity import CapacityMemory
+from service.dispatcher.cluster import Cluster
+from service.dispatcher.loop import Dispatcher
+from service.settings import Settings
+from service.store import migrate
+from service.store.session import Database
+from service.store.tokens import TokenMint
+
+log = structlog.get_logger(__name__)
+
+
+def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) -> FastAPI:
+    """The API with its dispatcher. Its lifespan brings the database to the newest schema first.
+
+    Raises, when it starts:
+        ConflictError: another control plane works in the same home.
+    """
+    services = Services(
+        settings=settings,
+        database=Database(settings.database_url),
+        cluster=cluster,
+        capacity=CapacityMemory(cluster, clock),
+        clock=clock,
+        wake_dispatcher=asyncio.Event(),
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings.storage_dir.mkdir(parents=True, exist_ok=True)
+        with _alone_in(settings.home):
+            await asyncio.to_thread(migrate.upgrade, settings.database_url)
+            dispatcher = Dispatcher(
+                services.database,
+                cluster,
+                settings,
+                clock,
+                mint=TokenMint.at(settings.home / "secret"),
+                capacity=services.capacity,
+                wake=services.wake_dispatcher,
+            )
+            dispatching = asyncio.create_task(dispatcher.run(), name="dispatcher")
+            try:
+                yield
+            finally:
+                dispatching.cancel()
+                with suppress(asyncio.CancelledError):
+                    await dispatching
+                await services.database.close()
+
+    app = FastAPI(
+        title="fgd",
+        summary="Distil object detectors with Focal and Global Distillation",
+        version=version("fgd"),
+        lifespan=lifespan,
+        responses=problems.RESPONSES,
+    )
+    app.state.services = services
+    for router in ROUTERS:
+        app.include_router(router)
+    problems.install(app)
+    app.add_middleware(RequestIds)
+    return app
+
+
+async def serve(settings: Settings, cluster: Cluster, *, sockets: list[socket.socket] | None = None) -> None:
+    """Serve until SIGINT or SIGTERM. Open event streams end at once, and their readers go on where they were."""
+    app = create_app(settings, cluster)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        # A streaming reader that is gone, or too slow, must not hold the server back.
+        timeout_graceful_shutdown=3,
+    )
+    await Server(config).serve(sockets)
+
+
+class Server(uvicorn.Server):
+    """Sends the readers of event streams home before it waits for connections to end."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        app = self.config.app
+        if isinstance(app, FastAPI):
+            services: Services = app.state.services
+            services.database.notifier.close()
+        await super().shutdown(sockets)
+
+
+@contextmanager
+def _alone_in(home: Path) -> Iterator[None]:
+    """Hold the home's lock: two dispatchers over one database would start every job twice.
+
+    The lock ends with the process, however that ends.
+    """
+    descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(descriptor, 20).decode().strip()
+            raise ConflictError(
+                f"another control plane (process {holder}) works in {home}; stop it, or set FGD_HOME to another folder",
+                home=str(home),
+                pid=holder,
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,36 @@
+"""What the cluster can hold, asked no more often than needed."""
+
+import asyncio
+from datetime import datetime
+
+from fgd_core.errors import ClusterError
+from service.clock import Clock
+from service.dispatcher.cluster import Capacity, Cluster
+
+MAX_AGE_S = 30.0
+PATIENCE_S = 2.0
+"""A client that submits a job does not wait longer than this for a cluster that does not answer."""
+
+
+class CapacityMemory:
+    def __init__(self, cluster: Cluster, clock: Clock) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._capacity: Capacity | None = None
+        self._asked_at: datetime | None = None
+
+    async def fresh(self) -> Capacity:
+        """Raises ClusterError."""
+        self._capacity = await self._cluster.capacity()
+        self._asked_at = self._clock()
+        return self._capacity
+
+    async def recent(self) -> Capacity | None:
+        """An answer of the last half minute, which is good enough for the size of nodes; None: nobody answers."""
+        if self._asked_at is not None and (self._clock() - self._asked_at).total_seconds() < MAX_AGE_S:
+            return self._capacity
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await self.fresh()
+        except (ClusterError, TimeoutError):
+            return None

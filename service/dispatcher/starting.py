@@ -1,0 +1,133 @@
+"""From blocked to queued to leased: the moves of a job before its run exists."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import ValidationError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from fgd_core.errors import SpecError
+from fgd_core.spec.events import AttemptStarted, ErrorReport
+from fgd_core.spec.jobs import JOB_SPEC
+from service.jobs.lifecycle import Reason
+from service.jobs.outcome import Step
+from service.store import artifacts, attempts, jobs
+from service.store.tables import Attempt, Job
+from service.store.tokens import TokenMint, digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """An attempt that is written down and has to be submitted."""
+
+    job_id: str
+    name: str
+    kind: str
+    cpus: int
+    gpus: int
+    attempt_id: str
+    number: int
+    submission_id: str
+
+    @classmethod
+    def again(cls, job: Job, attempt: Attempt) -> "Start":
+        return cls(
+            job_id=job.id,
+            name=job.name,
+            kind=job.kind,
+            cpus=job.cpus,
+            gpus=job.gpus,
+            attempt_id=attempt.id,
+            number=attempt.number,
+            submission_id=attempt.submission_id,
+        )
+
+
+async def unblock(session: AsyncSession, job_id: str, now: datetime) -> None:
+    """Queue a job whose needs are met; fail it where one of them never will be."""
+    job = await jobs.get(session, job_id, lock=True)
+    if job.state != "blocked":
+        return
+    dependencies = await jobs.dependencies(session, job_id)
+    needed = await jobs.states(session, {dependency.needs_job_id for dependency in dependencies})
+    for dependency in dependencies:
+        other = needed[dependency.needs_job_id]
+        problem = None
+        if other.state in ("failed", "cancelled"):
+            problem = f"job {other.id}, whose {dependency.artifact} it needs, is {other.state}"
+        elif other.state == "succeeded" and await artifacts.get(session, other.id, dependency.artifact) is None:
+            problem = f"job {other.id} succeeded and left no {dependency.artifact}"
+        if problem is not None:
+            error = ErrorReport(
+                code=Reason.DEPENDENCY_FAILED.value,
+                message=f"{problem}; submit that job again, and this one with its new id",
+                details={"job_id": other.id, "artifact": dependency.artifact},
+            )
+            step = Step(to="failed", reason=Reason.DEPENDENCY_FAILED, message=error.message, error=error)
+            await jobs.move(session, job, step, now=now)
+            return
+    waits_for = sorted({other.id for other in needed.values() if other.state != "succeeded"})
+    if waits_for:
+        await jobs.explain(session, job, f"waits for {', '.join(waits_for)}")
+    else:
+        await jobs.move(session, job, Step(to="queued", reason=Reason.DEPENDENCIES_MET), now=now)
+
+
+async def lease(
+    session: AsyncSession, job_id: str, mint: TokenMint, dashboard_url: Callable[[str], str], now: datetime
+) -> Start | None:
+    """Write a new attempt at a queued job down, before anyone else hears of it.
+
+    Returns:
+        What to submit once this transaction is committed; None where the stored spec is no longer valid, and the job
+        has failed for it.
+    """
+    job = await jobs.get(session, job_id, lock=True)
+    try:
+        JOB_SPEC.validate_python(job.spec)
+    except ValidationError as invalid:
+        error = ErrorReport(
+            code=SpecError.code,
+            message="the spec was stored by another version of this server and is no longer valid; submit it again",
+            details={
+                "spec_version": job.spec_version,
+                "errors": invalid.errors(include_url=False, include_input=False),
+            },
+        )
+        step = Step(to="failed", reason=Reason.SPEC_INVALID, message=error.message, error=error)
+        await jobs.move(session, job, step, now=now)
+        return None
+    number = len(await attempts.of_job(session, job_id)) + 1
+    attempt_id = f"{job_id}-{number}"
+    submission_id = f"fgd-{attempt_id}"
+    url = dashboard_url(submission_id)
+    await attempts.insert_attempt(
+        session,
+        attempt_id=attempt_id,
+        job_id=job_id,
+        number=number,
+        token_sha256=digest(mint.token(attempt_id)),
+        submission_id=submission_id,
+        dashboard_url=url,
+        now=now,
+    )
+    await jobs.move(
+        session,
+        job,
+        Step(to="starting", reason=Reason.LEASED),
+        now=now,
+        attempt=number,
+        extra=[AttemptStarted(number=number, submission_id=submission_id, dashboard_url=url)],
+        columns={Job.current_attempt_id: attempt_id},
+    )
+    return Start(
+        job_id=job.id,
+        name=job.name,
+        kind=job.kind,
+        cpus=job.cpus,
+        gpus=job.gpus,
+        attempt_id=attempt_id,
+        number=number,
+        submission_id=submission_id,
+    )

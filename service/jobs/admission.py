@@ -1,0 +1,156 @@
+"""What is refused at the door, with every reason at once. Decided on facts that the caller has looked up."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Literal, TypeAlias
+
+from fgd_core.spec.data import Coco, Shapes
+from fgd_core.spec.events import JobState
+from fgd_core.spec.jobs import (
+    CheckpointReference,
+    DistillSpec,
+    EvaluateSpec,
+    JobSpec,
+    TrainSpec,
+    checkpoint_artifact,
+    checkpoint_sources,
+    parse_reference,
+)
+from fgd_core.spec.views import ProblemReason
+from service.dispatcher.cluster import Capacity
+
+PathKind: TypeAlias = Literal["file", "folder"]
+
+_TORCHVISION_WEIGHTS = re.compile(r"^\w+_Weights\.\w+$")
+
+
+@dataclass(frozen=True)
+class NamedPath:
+    loc: str
+    path: str
+    kind: PathKind
+
+
+@dataclass(frozen=True)
+class NeededJob:
+    """A job that the spec refers to."""
+
+    kind: str
+    state: JobState
+    artifacts: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    capacity: Capacity | None = None
+    """None where the cluster could not be asked: the benefit of the doubt."""
+    paths: Mapping[str, PathKind | None] | None = None
+    """What lies at each path; None where runs see other disks than the server."""
+    jobs: Mapping[str, NeededJob] = field(default_factory=dict)
+
+
+def paths(spec: JobSpec) -> list[NamedPath]:
+    """The files and folders that the spec names."""
+    found = []
+    if isinstance(spec.data, Coco):
+        for name, split in (("train", spec.data.train), ("val", spec.data.val)):
+            if name == "train" and isinstance(spec, EvaluateSpec):
+                continue
+            found.append(NamedPath(f"data.{name}.images", split.images, "folder"))
+            found.append(NamedPath(f"data.{name}.annotations", split.annotations, "file"))
+    for loc, source in checkpoint_sources(spec):
+        if not source.startswith("job:") and not _TORCHVISION_WEIGHTS.match(source):
+            found.append(NamedPath(loc, source, "file"))
+    return [item for item in found if "://" not in item.path]
+
+
+def references(spec: JobSpec) -> list[tuple[str, CheckpointReference]]:
+    """(path of the field, reference) for each that can be read."""
+    found = []
+    for loc, source in checkpoint_sources(spec):
+        try:
+            reference = parse_reference(source)
+        except ValueError:
+            continue
+        if reference is not None:
+            found.append((loc, reference))
+    return found
+
+
+def reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
+    """Why this job cannot be taken; none: it can."""
+    return [*_resources(spec, facts), *_checkpoints(spec, facts), *_paths(spec, facts), *_batch(spec)]
+
+
+def waits_for(spec: JobSpec, facts: Facts) -> list[str]:
+    """The jobs that have to succeed before an admitted job can start."""
+    needed = dict.fromkeys(reference.job_id for _, reference in references(spec))
+    return [job_id for job_id in needed if facts.jobs[job_id].state != "succeeded"]
+
+
+def _resources(spec: JobSpec, facts: Facts) -> Iterator[ProblemReason]:
+    if facts.capacity is None:
+        return
+    largest_node = (("cpus", facts.capacity.largest_node_cpus), ("gpus", facts.capacity.largest_node_gpus))
+    for name, available in largest_node:
+        asked: int = getattr(spec.resources, name)
+        if asked > available:
+            what = name[:-1].upper() + "s"
+            cure = "add such a node to the Ray cluster" if not available else f"ask for at most {available:g}"
+            if name == "gpus" and not available:
+                cure = "set resources.gpus to 0 to run on the CPU, or add a node with a GPU to the Ray cluster"
+            yield ProblemReason(
+                loc=f"resources.{name}",
+                code="resources_unavailable",
+                message=f"the job asks for {asked} {what} on one node, and the largest node has {available:g}; {cure}",
+            )
+
+
+def _checkpoints(spec: JobSpec, facts: Facts) -> Iterator[ProblemReason]:
+    for loc, source in checkpoint_sources(spec):
+        try:
+            reference = parse_reference(source)
+        except ValueError as error:
+            yield ProblemReason(loc=loc, code="bad_reference", message=str(error))
+            continue
+        if reference is None:
+            continue
+        job = facts.jobs.get(reference.job_id)
+        if job is None:
+            message = f"there is no job {reference.job_id!r}; `fgd jobs` lists those there are"
+            yield ProblemReason(loc=loc, code="unknown_job", message=message)
+        elif job.kind not in (TrainSpec.model_fields["kind"].default, DistillSpec.model_fields["kind"].default):
+            message = f"job {reference.job_id} is of kind {job.kind!r} and leaves no checkpoint; refer to a training"
+            yield ProblemReason(loc=loc, code="no_checkpoint", message=message)
+        elif job.state in ("failed", "cancelled"):
+            message = f"job {reference.job_id} is {job.state}; submit it again and refer to the new job"
+            yield ProblemReason(loc=loc, code="dependency_failed", message=message)
+        elif job.state == "succeeded" and checkpoint_artifact(reference.name) not in job.artifacts:
+            message = f"job {reference.job_id} left no checkpoint {reference.name!r}; submit it again"
+            yield ProblemReason(loc=loc, code="no_checkpoint", message=message)
+
+
+def _paths(spec: JobSpec, facts: Facts) -> Iterator[ProblemReason]:
+    for item in paths(spec):
+        if not PurePath(item.path).is_absolute():
+            message = f"{item.path!r} is relative, and the server does not know to what; write the full path"
+            yield ProblemReason(loc=item.loc, code="relative_path", message=message)
+        elif facts.paths is not None:
+            found = facts.paths[item.path]
+            if found is None:
+                message = f"there is no {item.kind} {item.path!r}; correct the path"
+                yield ProblemReason(loc=item.loc, code="missing_path", message=message)
+            elif found != item.kind:
+                message = f"{item.path!r} is a {found}, and a {item.kind} is needed here"
+                yield ProblemReason(loc=item.loc, code="wrong_path", message=message)
+
+
+def _batch(spec: JobSpec) -> Iterator[ProblemReason]:
+    if isinstance(spec, EvaluateSpec) or not isinstance(spec.data, Shapes):
+        return
+    asked, available = spec.training.batch_size, spec.data.num_train
+    if asked > available:
+        message = f"a batch of {asked} images is larger than the data set of {available}; ask for at most {available}"
+        yield ProblemReason(loc="training.batch_size", code="batch_too_large", message=message)

@@ -1,0 +1,36 @@
+"""Structured logs of the control plane: one event a line, on stderr."""
+
+import logging
+import sys
+
+import structlog
+from structlog.typing import Processor
+
+
+def configure(*, as_json: bool = False, level: int = logging.INFO) -> None:
+    """Send our events, and those of the libraries beneath us, through one formatter."""
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: Processor = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    last_steps: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
+    if as_json:
+        last_steps.append(structlog.processors.format_exc_info)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[*last_steps, renderer])
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    # Requests are logged by our own middleware, with their id; httpx would log every poll of Ray.
+    for chatty in ("uvicorn.access", "httpx", "httpcore", "aiosqlite", "alembic.runtime.migration"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)

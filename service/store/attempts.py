@@ -1,0 +1,91 @@
+"""Attempts: executions of a job on the cluster, and how far each of their streams was heard."""
+
+from datetime import datetime
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from fgd_core.spec.events import ErrorReport
+from service.jobs.lifecycle import ON_CLUSTER
+from service.store.session import upsert
+from service.store.tables import Attempt, AttemptStream, Job
+
+
+async def insert_attempt(
+    session: AsyncSession,
+    *,
+    attempt_id: str,
+    job_id: str,
+    number: int,
+    token_sha256: str,
+    submission_id: str,
+    dashboard_url: str | None,
+    now: datetime,
+) -> None:
+    await session.execute(
+        insert(Attempt).values(
+            id=attempt_id,
+            job_id=job_id,
+            number=number,
+            token_sha256=token_sha256,
+            submission_id=submission_id,
+            dashboard_url=dashboard_url,
+            created_at=now,
+        )
+    )
+
+
+async def find(session: AsyncSession, attempt_id: str) -> Attempt | None:
+    return await session.get(Attempt, attempt_id, populate_existing=True)
+
+
+async def of_job(session: AsyncSession, job_id: str) -> list[Attempt]:
+    """Oldest first."""
+    return list(await session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number)))
+
+
+async def active(session: AsyncSession) -> list[tuple[Job, Attempt]]:
+    """Jobs that hold a part of the cluster, with their newest attempt."""
+    query = (
+        select(Job, Attempt)
+        .join(Attempt, Attempt.id == Job.current_attempt_id)
+        .where(Job.state.in_(ON_CLUSTER), Attempt.ended_at.is_(None))
+        .order_by(Attempt.created_at)
+    )
+    return [(job, attempt) for job, attempt in await session.execute(query)]
+
+
+async def unarchived(session: AsyncSession) -> list[Attempt]:
+    """Ended attempts whose driver log is still with the cluster only."""
+    query = select(Attempt).where(Attempt.archived_at.is_(None), Attempt.ended_at.is_not(None))
+    return list(await session.scalars(query.order_by(Attempt.ended_at)))
+
+
+async def heartbeat(session: AsyncSession, attempt_id: str, now: datetime) -> None:
+    await session.execute(update(Attempt).where(Attempt.id == attempt_id).values(heartbeat_at=now))
+
+
+async def begin(session: AsyncSession, attempt_id: str, now: datetime) -> None:
+    await session.execute(update(Attempt).where(Attempt.id == attempt_id).values(started_at=now))
+
+
+async def end(session: AsyncSession, attempt_id: str, error: ErrorReport | None, now: datetime) -> None:
+    report = error.model_dump(mode="json") if error is not None else None
+    await session.execute(
+        update(Attempt).where(Attempt.id == attempt_id, Attempt.ended_at.is_(None)).values(ended_at=now, error=report)
+    )
+
+
+async def archive(session: AsyncSession, attempt_id: str, now: datetime) -> None:
+    await session.execute(update(Attempt).where(Attempt.id == attempt_id).values(archived_at=now))
+
+
+async def last_heard(session: AsyncSession, attempt_id: str, stream: str) -> int:
+    """The highest sequence stored for a stream; 0 before the first."""
+    row = await session.get(AttemptStream, (attempt_id, stream), populate_existing=True)
+    return 0 if row is None else row.last_sequence
+
+
+async def hear(session: AsyncSession, attempt_id: str, stream: str, sequence: int) -> None:
+    row = {"attempt_id": attempt_id, "stream": stream, "last_sequence": sequence}
+    await upsert(session, AttemptStream, [row])

@@ -1,0 +1,78 @@
+"""The facts about a job, numbered without gaps."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from fgd_core.errors import NotFoundError
+from fgd_core.spec.base import Fact
+from fgd_core.spec.events import StoredEvent
+from service.store.json_values import storable
+from service.store.session import mark_changed
+from service.store.tables import Event, Job
+
+# A kind becomes a field of an SSE message, where a line break would begin another.
+_KIND = re.compile(r"^[A-Za-z0-9_.-]{1,64}$")
+
+
+async def append(
+    session: AsyncSession, job_id: str, attempt: int | None, events: Sequence[tuple[datetime, Fact | dict[str, Any]]]
+) -> int:
+    """Number and store events under a lock on the job's row; returns the job's last sequence.
+
+    Args:
+        attempt: number of the attempt that reports them; None for the control plane's own.
+        events: (when it happened, the event) in order.
+    """
+    last = await session.scalar(select(Job.last_sequence).where(Job.id == job_id).with_for_update())
+    if last is None:
+        raise NotFoundError(f"there is no job {job_id!r}", job_id=job_id)
+    if not events:
+        return last
+    rows = []
+    for sequence, (at, event) in enumerate(events, start=last + 1):
+        data = event.model_dump(mode="json") if isinstance(event, Fact) else event
+        kind = str(data.get("kind"))
+        rows.append(
+            {
+                "job_id": job_id,
+                "sequence": sequence,
+                "at": at,
+                "attempt": attempt,
+                "kind": kind if _KIND.match(kind) else "unknown",
+                "data": storable(data),
+            }
+        )
+    await session.execute(insert(Event), rows)
+    last += len(rows)
+    await session.execute(update(Job).where(Job.id == job_id).values(last_sequence=last))
+    mark_changed(session, job_id)
+    return last
+
+
+async def after(session: AsyncSession, job_id: str, sequence: int, *, limit: int) -> list[StoredEvent]:
+    """The events behind `sequence`, oldest first."""
+    query = select(Event).where(Event.job_id == job_id, Event.sequence > sequence).order_by(Event.sequence).limit(limit)
+    return [
+        StoredEvent(
+            job_id=row.job_id, sequence=row.sequence, at=row.at, attempt=row.attempt, kind=row.kind, data=row.data
+        )
+        for row in await session.scalars(query)
+    ]
+
+
+async def every(session: AsyncSession, job_id: str, kinds: Sequence[str] | None = None) -> list[StoredEvent]:
+    """All events of a job, or those of some kinds, oldest first."""
+    query = select(Event).where(Event.job_id == job_id).order_by(Event.sequence)
+    if kinds is not None:
+        query = query.where(Event.kind.in_(kinds))
+    return [
+        StoredEvent(
+            job_id=row.job_id, sequence=row.sequence, at=row.at, attempt=row.attempt, kind=row.kind, data=row.data
+        )
+        for row in await session.scalars(query)
+    ]

@@ -1,0 +1,185 @@
+"""Jobs: their rows, and the guarded moves between states."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
+
+from fgd_core.errors import ConflictError, NotFoundError
+from fgd_core.spec.base import Fact
+from fgd_core.spec.events import JobState, StateChanged, Submitted
+from fgd_core.spec.jobs import SPEC_VERSION, CheckpointReference, JobSpec, checkpoint_artifact
+from fgd_core.spec.views import ProgressView
+from service.jobs.lifecycle import is_over, sources
+from service.jobs.outcome import Step
+from service.store import events
+from service.store.session import mark_changed
+from service.store.tables import Job, JobDependency
+
+
+async def insert_job(
+    session: AsyncSession,
+    *,
+    job_id: str,
+    spec: JobSpec,
+    spec_sha256: str,
+    idempotency_key: str | None,
+    needs: Sequence[CheckpointReference],
+    waits_for: Sequence[str],
+    now: datetime,
+) -> None:
+    """Store a job that was admitted, with its first event.
+
+    Args:
+        needs: every checkpoint that the spec refers to.
+        waits_for: the jobs among them that are not done; none: the job is queued at once.
+    """
+    await session.execute(
+        insert(Job).values(
+            id=job_id,
+            name=spec.name,
+            kind=spec.kind,
+            spec=spec.model_dump(mode="json"),
+            spec_version=SPEC_VERSION,
+            cpus=spec.resources.cpus,
+            gpus=spec.resources.gpus,
+            idempotency_key=idempotency_key,
+            spec_sha256=spec_sha256,
+            state="blocked" if waits_for else "queued",
+            message=f"waits for {', '.join(waits_for)}" if waits_for else "",
+            created_at=now,
+            progress=ProgressView().model_dump(mode="json"),
+        )
+    )
+    for reference in needs:
+        await session.execute(
+            insert(JobDependency).values(
+                job_id=job_id, needs_job_id=reference.job_id, artifact=checkpoint_artifact(reference.name)
+            )
+        )
+    await events.append(session, job_id, None, [(now, Submitted(name=spec.name, job_kind=spec.kind))])
+
+
+async def find(session: AsyncSession, job_id: str) -> Job | None:
+    return await session.get(Job, job_id)
+
+
+async def get(session: AsyncSession, job_id: str, *, lock: bool = False) -> Job:
+    """The job's row, locked against other writers if asked.
+
+    Raises:
+        NotFoundError: there is no such job.
+    """
+    job = await session.get(Job, job_id, with_for_update=lock, populate_existing=lock)
+    if job is None:
+        raise NotFoundError(f"there is no job {job_id!r}; see GET /v1/jobs for those there are", job_id=job_id)
+    return job
+
+
+async def by_idempotency_key(session: AsyncSession, key: str) -> Job | None:
+    return await session.scalar(select(Job).where(Job.idempotency_key == key))
+
+
+async def states(session: AsyncSession, job_ids: Iterable[str]) -> dict[str, Job]:
+    """Those of `job_ids` that exist."""
+    rows = await session.scalars(select(Job).where(Job.id.in_(list(job_ids))))
+    return {job.id: job for job in rows}
+
+
+async def page(
+    session: AsyncSession,
+    *,
+    in_states: Sequence[JobState],
+    kinds: Sequence[str],
+    before: tuple[datetime, str] | None,
+    limit: int,
+) -> list[Job]:
+    """Jobs, newest first, that come after (created_at, id) in that order; empty filters let all pass."""
+    query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
+    if in_states:
+        query = query.where(Job.state.in_(in_states))
+    if kinds:
+        query = query.where(Job.kind.in_(kinds))
+    if before is not None:
+        created_at, job_id = before
+        query = query.where(or_(Job.created_at < created_at, (Job.created_at == created_at) & (Job.id < job_id)))
+    return list(await session.scalars(query))
+
+
+async def in_state(session: AsyncSession, *wanted: JobState) -> list[Job]:
+    """Oldest first."""
+    query = select(Job).where(Job.state.in_(wanted)).order_by(Job.created_at, Job.id)
+    return list(await session.scalars(query))
+
+
+async def startable(session: AsyncSession, now: datetime) -> list[Job]:
+    """Queued jobs whose back-off is over, oldest first."""
+    query = (
+        select(Job)
+        .where(Job.state == "queued", or_(Job.not_before.is_(None), Job.not_before <= now))
+        .order_by(Job.created_at, Job.id)
+    )
+    return list(await session.scalars(query))
+
+
+async def dependencies(session: AsyncSession, job_id: str) -> list[JobDependency]:
+    query = select(JobDependency).where(JobDependency.job_id == job_id).order_by(JobDependency.needs_job_id)
+    return list(await session.scalars(query))
+
+
+async def move(
+    session: AsyncSession,
+    job: Job,
+    step: Step,
+    *,
+    now: datetime,
+    attempt: int | None = None,
+    extra: Sequence[Fact] = (),
+    columns: dict[InstrumentedAttribute[Any], Any] | None = None,
+) -> None:
+    """Carry out one move, with its event.
+
+    Args:
+        job: read with its row locked in this transaction.
+        attempt: number of the attempt that the move is about.
+        extra: events that belong to the move, stored before it.
+        columns: further columns of the row to set.
+    Raises:
+        ConflictError: the job is in a state from which it may not move there.
+    """
+    from_state = job.state
+    values: dict[InstrumentedAttribute[Any], Any] = {
+        Job.state: step.to,
+        Job.reason: step.reason.value,
+        Job.message: step.message,
+        **(columns or {}),
+    }
+    if step.retry_after_s is not None:
+        values[Job.not_before] = now + timedelta(seconds=step.retry_after_s)
+        values[Job.retries] = job.retries + 1
+    if is_over(step.to):
+        values[Job.ended_at] = now
+        values[Job.error] = step.error.model_dump(mode="json") if step.error is not None else None
+    if step.to == "running" and job.started_at is None:
+        values[Job.started_at] = now
+    moved = await session.scalar(
+        update(Job).where(Job.id == job.id, Job.state.in_(sources(step.to))).values(values).returning(Job.id)
+    )
+    if moved is None:
+        raise ConflictError(
+            f"job {job.id} is {from_state} and cannot become {step.to}", job_id=job.id, state=from_state
+        )
+    changed = StateChanged(
+        from_state=from_state, to_state=step.to, reason=step.reason.value, message=step.message, error=step.error
+    )
+    await events.append(session, job.id, attempt, [(now, event) for event in (*extra, changed)])
+
+
+async def explain(session: AsyncSession, job: Job, message: str) -> None:
+    """Say in words why a job is still where it is; no move, so no event."""
+    if job.message != message:
+        await session.execute(update(Job).where(Job.id == job.id, Job.state == job.state).values(message=message))
+        mark_changed(session, job.id)

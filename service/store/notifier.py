@@ -1,0 +1,34 @@
+"""Wakes the readers of this process when a job gets new events; other processes are found by polling."""
+
+from asyncio import Event
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Notifier:
+    def __init__(self) -> None:
+        self._readers: dict[str, set[Event]] = {}
+        self.closed = False
+
+    @contextmanager
+    def subscribe(self, job_id: str) -> Iterator[Event]:
+        """An event that is set at each change. Clear it before reading, or a change in between goes unseen."""
+        woken = Event()
+        readers = self._readers.setdefault(job_id, set())
+        readers.add(woken)
+        try:
+            yield woken
+        finally:
+            readers.discard(woken)
+            if not readers:
+                self._readers.pop(job_id, None)
+
+    def notify(self, job_id: str) -> None:
+        for woken in self._readers.get(job_id, ()):
+            woken.set()
+
+    def close(self) -> None:
+        """Send all readers home: the server is going down."""
+        self.closed = True
+        for job_id in self._readers:
+            self.notify(job_id)
