@@ -25,7 +25,7 @@ async def get_artifact(services: ServicesDep, job_id: str, name: str) -> FileRes
         artifact = await artifacts.get(session, job_id, name)
     if artifact is None:
         raise NotFoundError(f"job {job_id} has no artifact {name!r}; GET /v1/jobs/{job_id} lists them", job_id=job_id)
-    path = await asyncio.to_thread(_confined, artifact.uri, services.settings.storage_dir)
+    path = await asyncio.to_thread(confined, artifact.uri, services.settings.storage_dir)
     if path is None:
         message = f"the file of artifact {name!r} is not in the server's storage folder, or no longer there"
         raise NotFoundError(message, job_id=job_id, uri=artifact.uri)
@@ -39,7 +39,7 @@ async def get_artifact(services: ServicesDep, job_id: str, name: str) -> FileRes
     )
 
 
-def _confined(uri: str, storage_dir: Path) -> Path | None:
+def confined(uri: str, storage_dir: Path) -> Path | None:
     """The existing file that `uri` points at, symbolic links followed, if it lies under `storage_dir`."""
     path = Path(unquote(urlsplit(uri).path)) if uri.startswith("file://") else Path(uri)
     try:

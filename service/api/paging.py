@@ -4,6 +4,8 @@ import base64
 import binascii
 from datetime import datetime
 
+from pydantic import JsonValue
+
 from fgd_core.errors import SpecError
 
 
@@ -20,6 +22,6 @@ def decode(cursor: str) -> tuple[datetime, str]:
             raise ValueError("no time zone")
     except (ValueError, binascii.Error) as error:
         message = "the cursor is not one that this server gave out; begin again without it"
-        reason = {"loc": "query.cursor", "code": "bad_cursor", "message": message}
+        reason: JsonValue = {"loc": "query.cursor", "code": "bad_cursor", "message": message}
         raise SpecError(message, reasons=[reason]) from error
     return created_at, item_id

@@ -15,12 +15,15 @@ _MAX_BIGINT = 2**63 - 1
 
 async def record(session: AsyncSession, job_id: str, saved: ArtifactSaved | CheckpointSaved, at: datetime) -> None:
     """Register a file; a newer one of the same name takes its place."""
-    is_checkpoint = isinstance(saved, CheckpointSaved)
+    if isinstance(saved, CheckpointSaved):
+        name, media_type = checkpoint_artifact(saved.name), "application/octet-stream"
+    else:
+        name, media_type = saved.name, saved.media_type
     row = {
         "job_id": job_id,
-        "name": checkpoint_artifact(saved.name) if is_checkpoint else saved.name[:200],
+        "name": name[:200],
         "uri": saved.uri,
-        "media_type": "application/octet-stream" if is_checkpoint else saved.media_type[:200],
+        "media_type": media_type[:200],
         "sha256": saved.sha256[:64],
         "size_bytes": min(max(saved.size_bytes, 0), _MAX_BIGINT),
         "saved_at": at,
