@@ -1,0 +1,153 @@
+"""The entry point of every Ray job: `python -m workers`.
+
+The environment says who it is: FGD_URL, FGD_ATTEMPT_ID, FGD_ATTEMPT_TOKEN. It exits with 0 when the run has succeeded
+or was cancelled, with 1 otherwise.
+"""
+
+import os
+import platform
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from datetime import UTC, datetime
+from types import FrameType
+
+from fgd_core.errors import ConflictError, FgdError, NetworkError
+from fgd_core.spec.attempts import Assignment
+from fgd_core.spec.events import ErrorReport, RunFinished, RunStarted
+from workers.process_age import process_age_s
+from workers.reporting import backoff
+from workers.reporting.context import HttpContext
+from workers.reporting.control_plane import ControlPlane
+from workers.reporting.outbox import Outbox
+from workers.reporting.sender import Sender
+
+ASSIGNMENT_TIMEOUT_S = 600.0
+"""How long a control plane that is away at the start is waited for."""
+LAST_WORD_TIMEOUT_S = 600.0
+"""How long a control plane that is away at the end is waited for: once back, it must learn how the run ended."""
+STALE_GRACE_S = 10.0
+"""How long a run may take to notice that its attempt is over, before its process is ended under it."""
+
+
+def main() -> int:
+    seconds = {"process_start": process_age_s()}
+    began = time.monotonic()
+    try:
+        control_plane = _control_plane()
+    except ConflictError as error:
+        _say(str(error))
+        return 1
+    try:
+        assignment = _assignment(control_plane)
+        context = HttpContext(assignment, control_plane, on_stale=_end_soon)
+    except (ConflictError, NetworkError) as error:
+        _say(f"the run cannot begin: {error}")
+        return 1
+    except FgdError as error:
+        _say(f"the run cannot begin: {error}")
+        _report_failure(control_plane, error)
+        return 1
+    seconds["assignment"] = time.monotonic() - began
+    _stop_on_sigterm(context)
+    _say(f"job {assignment.spec.name} ({assignment.spec.kind}, {assignment.job_id}), attempt {assignment.number}")
+    context.emit(
+        RunStarted(host=socket.gethostname(), pid=os.getpid(), python=platform.python_version(), seconds=seconds)
+    )
+    outcome = _run(assignment, context)
+    if not context.close(LAST_WORD_TIMEOUT_S):
+        _say("not all events could be delivered; they lie in the job's outbox folder")
+    return 0 if outcome.outcome in ("succeeded", "cancelled") else 1
+
+
+def _control_plane() -> ControlPlane:
+    try:
+        # Out of the environment, so that no process that the run starts inherits the token.
+        return ControlPlane(os.environ["FGD_URL"], os.environ["FGD_ATTEMPT_ID"], os.environ.pop("FGD_ATTEMPT_TOKEN"))
+    except KeyError as error:
+        raise ConflictError(
+            "this is the entry point of Ray jobs, and the control plane starts it; to run a specification by hand, use "
+            "python -m fgd_core run",
+            missing_variable=str(error.args[0]),
+        ) from error
+
+
+def _assignment(control_plane: ControlPlane) -> Assignment:
+    deadline = time.monotonic() + ASSIGNMENT_TIMEOUT_S
+    failures = 0
+    while True:
+        try:
+            return control_plane.assignment()
+        except NetworkError as error:
+            if time.monotonic() > deadline:
+                raise
+            if failures == 0:
+                _say(f"waiting for the control plane: {error}")
+            time.sleep(backoff.pause_s(failures))
+            failures += 1
+
+
+def _run(assignment: Assignment, context: HttpContext) -> RunFinished:
+    try:
+        began = time.monotonic()
+        # Not at the top of the module: the first event must not wait the seconds that torch takes to load.
+        from workers.runs import RUNNERS  # noqa: PLC0415
+
+        context.start_seconds["imports"] = time.monotonic() - began
+        outcome = RUNNERS[assignment.spec.kind](assignment, context)
+    except Exception as error:
+        outcome = _failed(error)
+    if context.outcome is None:
+        context.emit(outcome)
+    return outcome
+
+
+def _report_failure(control_plane: ControlPlane, error: FgdError) -> None:
+    """Deliver the last word of a run that has come to no folder for its outbox."""
+    outbox = Outbox(None)
+    outbox.append(datetime.now(UTC), _failed(error).model_dump_json())
+    Sender(outbox, control_plane, heartbeat_s=5.0, on_stale=lambda: None).close(LAST_WORD_TIMEOUT_S)
+
+
+def _failed(error: Exception) -> RunFinished:
+    known = error if isinstance(error, FgdError) else FgdError(f"{type(error).__name__}: {error}")
+    report = ErrorReport(
+        code=known.code,
+        message=known.message,
+        details=known.details,
+        retryable=known.retryable,
+        traceback=traceback.format_exc(),
+    )
+    return RunFinished(outcome="failed", error=report)
+
+
+def _stop_on_sigterm(context: HttpContext) -> None:
+    """Ray stops a run with SIGTERM to all of its processes, and SIGKILL some seconds later."""
+    run_pid = os.getpid()
+
+    def on_sigterm(number: int, frame: FrameType | None) -> None:
+        # Processes that read images inherit this handler; they have to serve until the run has saved.
+        if os.getpid() == run_pid:
+            context.ask_to_stop()
+
+    signal.signal(signal.SIGTERM, on_sigterm)
+
+
+def _end_soon() -> None:
+    """End a run that another attempt has replaced, whatever it is busy with: it must not write beside the other."""
+    _say("another attempt has taken over, or the job is over; this run ends")
+    ending = threading.Timer(STALE_GRACE_S, os._exit, (1,))
+    ending.daemon = True
+    ending.start()
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

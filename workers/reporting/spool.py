@@ -1,0 +1,70 @@
+"""A file of lines that is appended to at one end and consumed at the other, and read again after a crash."""
+
+import errno
+import os
+from pathlib import Path
+
+
+class Spool:
+    """Lines counted from 1; those up to `consumed` are done with. Not safe for several threads.
+
+    Lines survive the death of the process, as the kernel has them; a machine that loses power may lose the last ones.
+
+    Raises:
+        OSError: from any method, when the file cannot be written or read. `append` has then changed nothing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        self._consumed_file = os.open(path.with_suffix(".consumed"), os.O_RDWR | os.O_CREAT, 0o600)
+        content = path.read_bytes()
+        # A line without its end was being written when the process died.
+        self._size_bytes = content.rfind(b"\n") + 1
+        os.ftruncate(self._file, self._size_bytes)
+        self.num_lines = content.count(b"\n")
+        self.consumed = 0
+        self._read_from = 0
+        self._skip(min(self.num_lines, int(os.pread(self._consumed_file, _DIGITS, 0) or 0)))
+
+    def append(self, line: str) -> None:
+        data = line.encode() + b"\n"
+        written = os.write(self._file, data)
+        if written < len(data):
+            # A disk takes what still fits. Half a line would spoil the next one.
+            os.ftruncate(self._file, self._size_bytes)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._size_bytes += written
+        self.num_lines += 1
+
+    def head(self, limit: int, max_bytes: int) -> list[str]:
+        """The first lines that are not consumed: at most `limit`, of `max_bytes` together, but one at least."""
+        lines: list[str] = []
+        chunk = b""
+        while len(lines) < min(limit, self.num_lines - self.consumed):
+            more = os.pread(self._file, max_bytes, self._read_from + len(chunk))
+            chunk += more
+            lines = chunk.decode(errors="ignore").split("\n")[:-1][:limit]
+            if not more or (lines and len(chunk) >= max_bytes):
+                break
+        return lines
+
+    def consume(self, up_to: int) -> None:
+        """Be done with lines up to this one. Never raises: consuming a line twice does no harm after a crash."""
+        self._skip(min(up_to, self.num_lines))
+        try:
+            os.pwrite(self._consumed_file, f"{self.consumed:0{_DIGITS}}".encode(), 0)
+        except OSError:
+            return
+
+    def _skip(self, up_to: int) -> None:
+        while self.consumed < up_to:
+            chunk = os.pread(self._file, 1 << 16, self._read_from)
+            for line in chunk.splitlines(keepends=True):
+                self._read_from += len(line)
+                self.consumed += line.endswith(b"\n")
+                if self.consumed == up_to:
+                    break
+
+
+_DIGITS = 20
