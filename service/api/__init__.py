@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter
 
-from service.api import artifacts, attempts, events, health, jobs, metrics
+from service.api import artifacts, attempts, events, health, jobs, metrics, report
 
 ROUTERS: Sequence[APIRouter] = (
     jobs.router,
     events.router,
     metrics.router,
+    report.router,
     artifacts.router,
     attempts.router,
     health.router,

@@ -1,0 +1,83 @@
+"""The `fgd` command: a table of commands, each loaded only when it is called.
+
+`fgd --help` must answer at once, and no command should pay for the imports of another; so the table names modules, and
+the one asked for is imported by its name.
+"""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+_GUARD = "service.client.exits"
+
+
+class Row(NamedTuple):
+    module: str
+    panel: str
+    summary: str
+
+
+_JOBS, _HERE = "Jobs", "On this machine"
+
+# The function has the command's name.
+COMMANDS: Mapping[str, Row] = {
+    "demo": Row("service.client.commands.demo", _HERE, "Watch a teacher teach a student, here and now."),
+    "up": Row("service.client.commands.up", _HERE, "Start the control plane and a local Ray."),
+    "submit": Row("service.client.commands.submit", _JOBS, "Hand in a job from a YAML or JSON file."),
+    "jobs": Row("service.client.commands.jobs", _JOBS, "List jobs, newest first."),
+    "watch": Row("service.client.commands.watch", _JOBS, "Follow jobs live, with bars."),
+    "show": Row("service.client.commands.show", _JOBS, "All there is to know about one job."),
+    "logs": Row("service.client.commands.logs", _JOBS, "What a job reported, and what its process printed."),
+    "cancel": Row("service.client.commands.cancel", _JOBS, "Ask a job to save and stop."),
+    "report": Row("service.client.commands.report", _JOBS, "Scores side by side, as a table, HTML or CSV."),
+}
+
+_HELP = """Distil object detectors: a big teacher, a small student, and the figures that tell what it brought.
+
+[bold]First time:[/] [cyan]fgd demo[/] shows all of it in minutes. [bold]Then:[/] [cyan]fgd up[/] in one terminal, and
+in another [cyan]fgd submit examples/demo/teacher.yaml --watch[/].
+
+Job ids may be shortened as long as they stay unique. Every command takes [cyan]--json[/].
+"""
+
+_EPILOG = "Exit codes: 0 done · 1 the job failed or the server refused · 2 usage · 3 no server · 130 interrupted"
+
+
+def main() -> None:
+    _group().main(prog_name="fgd")
+
+
+class _Commands(TyperGroup):
+    """Shows the table's summaries for help, and swaps in the real command when one is called."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name else command, rest
+
+
+def load(name: str) -> TyperCommand:
+    """The command of that name, its module imported and its errors guarded."""
+    app = typer.Typer(rich_markup_mode="markdown", add_completion=False)
+    function = getattr(importlib.import_module(COMMANDS[name].module), name)
+    guarded = importlib.import_module(_GUARD).guarded(function)
+    app.command(name)(guarded)
+    command = typer.main.get_command(app)
+    assert isinstance(command, TyperCommand)
+    return command
+
+
+def _group() -> _Commands:
+    rows = {
+        name: TyperCommand(name, help=row.summary, rich_help_panel=row.panel)
+        for name, row in COMMANDS.items()
+    }
+    return _Commands(
+        name="fgd", commands={**rows}, help=_HELP, epilog=_EPILOG, no_args_is_help=True, rich_markup_mode="rich"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,256 @@
+"""The control plane, from Python.
+
+with FgdClient() as client:
+    job = client.submit(spec)
+    for event in client.events(job.job_id):
+        print(event.sequence, event.kind)
+    print(client.report(job.job_id).jobs[0].result)
+"""
+
+import hashlib
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import httpx
+import httpx_sse
+from pydantic import ValidationError
+
+from fgd_core.errors import FgdError, NotFoundError, StorageError
+from fgd_core.spec.events import JobState, StoredEvent
+from fgd_core.spec.jobs import JobSpec
+from fgd_core.spec.report import Report
+from fgd_core.spec.views import EventPage, JobPage, JobSummary, JobView, Ready
+from service.client.address import DEFAULT_URL
+from service.client.errors import FailedJobError, UnreachableError
+from service.client.problems import error_of, unreachable
+from service.jobs.lifecycle import OVER
+
+# The server sends a comment every 15 s on a silent stream: four missed ones mean a dead connection.
+_STREAM_TIMEOUT = httpx.Timeout(10.0, read=60.0)
+_LONGEST_PAUSE_S = 5.0
+
+
+class FgdClient:
+    """One control plane. Every method raises UnreachableError, or the server's refusal as the class of its code.
+
+    Args:
+        base_url: where the control plane listens.
+        timeout_s: for each answer but the event stream's.
+    """
+
+    def __init__(self, base_url: str = DEFAULT_URL, *, timeout_s: float = 30.0) -> None:
+        self.base_url = base_url.rstrip("/")
+        try:
+            # trust_env=False: a proxy of the environment must not be asked for a server on loopback.
+            self._http = httpx.Client(base_url=self.base_url, timeout=timeout_s, trust_env=False)
+        except httpx.InvalidURL as cause:
+            raise unreachable(base_url, cause) from cause
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def ready(self) -> Ready:
+        return Ready.model_validate_json(self._send("GET", "/readyz").content)
+
+    def submit(self, spec: JobSpec, *, idempotency_key: str | None = None) -> JobView:
+        """Hand in a job. An answer lost on the way is asked for again under the same key, so it is never run twice."""
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        body = spec.model_dump(mode="json")
+        for attempt in range(3):
+            try:
+                answer = self._http.post("/v1/jobs", json=body, headers=headers)
+                break
+            except (httpx.ReadError, httpx.RemoteProtocolError, httpx.ReadTimeout) as cause:
+                if attempt == 2:
+                    raise unreachable(self.base_url, cause) from cause
+            except (httpx.TransportError, httpx.InvalidURL) as cause:
+                raise unreachable(self.base_url, cause) from cause
+        return JobView.model_validate_json(_accepted(answer).content)
+
+    def job(self, job_id: str) -> JobView:
+        return JobView.model_validate_json(self._send("GET", f"/v1/jobs/{job_id}").content)
+
+    def jobs(self, *, state: JobState | None = None, kind: str | None = None) -> Iterator[JobSummary]:
+        """All jobs, newest first, a page at a time."""
+        wanted = {"state": state, "kind": kind, "limit": 100}
+        query: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
+        while True:
+            page = JobPage.model_validate_json(self._send("GET", "/v1/jobs", params=query).content)
+            yield from page.items
+            if page.next_cursor is None:
+                return
+            query["cursor"] = page.next_cursor
+
+    def find(self, prefix: str) -> JobView:
+        """The one job whose id is, or begins with, `prefix`.
+
+        Raises:
+            NotFoundError: none does, or several do; the message names them.
+        """
+        try:
+            return self.job(prefix)
+        except NotFoundError:
+            found = [job.job_id for job in self.jobs() if job.job_id.startswith(prefix)]
+        if len(found) == 1:
+            return self.job(found[0])
+        if found:
+            shown = ", ".join(found[:5])
+            raise NotFoundError(f"{len(found)} job ids begin with {prefix!r}: {shown}; write more of it", prefix=prefix)
+        raise NotFoundError(f"no job has the id {prefix!r} or one that begins so; `fgd jobs` lists them", prefix=prefix)
+
+    def cancel(self, job_id: str) -> JobView:
+        """Ask for an end. A run saves and stops within its grace; `wait` tells when."""
+        return JobView.model_validate_json(self._send("POST", f"/v1/jobs/{job_id}/cancel").content)
+
+    def events(
+        self, job_id: str, *, after: int = 0, on_drop: Callable[[float], None] | None = None
+    ) -> Iterator[StoredEvent]:
+        """Every event of a job beyond sequence `after`, each once and in order, as they come, until the job is over.
+
+        Once a first connection stood, a dropped one or a restarting server is waited for, without end.
+
+        Args:
+            on_drop: told how many seconds it will pause before it connects again.
+        """
+        pause_s = 0.0
+        connected = False
+        while True:
+            is_dropped = False
+            try:
+                for event in self._stream(job_id, after):
+                    connected, pause_s = True, 0.0
+                    if event.sequence > after:
+                        after = event.sequence
+                        yield event
+                # The server ends a stream when the job is over, but also when the stream has lived long enough.
+                job = self.job(job_id)
+                connected = True
+                if job.state in OVER and job.last_sequence <= after:
+                    return
+            except FgdError as error:
+                if not connected or not error.retryable:
+                    raise
+                is_dropped = True
+            pause_s = min(_LONGEST_PAUSE_S, max(0.2, 2 * pause_s)) * random.uniform(0.8, 1.0)
+            if is_dropped and on_drop is not None:
+                on_drop(pause_s)
+            time.sleep(pause_s)
+
+    def stored_events(self, job_id: str) -> list[StoredEvent]:
+        """Every event of a job so far."""
+        events: list[StoredEvent] = []
+        while True:
+            query = {"after": events[-1].sequence if events else 0, "limit": 1000}
+            answer = self._send(
+                "GET", f"/v1/jobs/{job_id}/events", params=query, headers={"Accept": "application/json"}
+            )
+            page = EventPage.model_validate_json(answer.content)
+            events += page.items
+            if not page.items or page.items[-1].sequence >= page.last_sequence:
+                return events
+
+    def wait(self, job_id: str) -> JobView:
+        """The job, once it is over.
+
+        Raises:
+            FailedJobError: it failed or was cancelled.
+        """
+        newest = self.job(job_id).last_sequence
+        for _ in self.events(job_id, after=newest):
+            pass
+        job = self.job(job_id)
+        if job.state != "succeeded":
+            why = job.error.message if job.error else (job.reason or "no reason given")
+            raise FailedJobError(f"job {job.name} ({job_id}) {job.state}: {why}", job_id=job_id, state=job.state)
+        return job
+
+    def report(self, job_id: str, *, beside: Sequence[str] = ()) -> Report:
+        """The report on a job, with others beside it."""
+        return Report.model_validate_json(self.report_as("json", job_id, beside=beside))
+
+    def report_as(self, form: Literal["json", "html", "csv"], job_id: str, *, beside: Sequence[str] = ()) -> bytes:
+        query: dict[str, Any] = {"with": list(beside), "format": form}
+        return self._send("GET", f"/v1/jobs/{job_id}/report", params=query).content
+
+    def download_artifact(self, job_id: str, name: str, to: Path) -> Path:
+        """Fetch a file that a job left behind; `to` appears only when it is whole and its SHA-256 is right.
+
+        Raises:
+            NotFoundError: the job has no such artifact; the message names those it has.
+            StorageError: it cannot be written to `to`, or arrived damaged.
+        """
+        artifacts = {artifact.name: artifact for artifact in self.job(job_id).artifacts}
+        if name not in artifacts:
+            known = ", ".join(sorted(artifacts)) or "none yet"
+            raise NotFoundError(f"job {job_id} has no artifact {name!r}; it has: {known}", name=name)
+        part = to.with_name(f".{to.name}.{uuid.uuid4().hex}")
+        try:
+            digest = self._copy(f"/v1/jobs/{job_id}/artifacts/{name}", part)
+            if digest != artifacts[name].sha256:
+                raise StorageError(f"{name} of job {job_id} arrived damaged; fetch it again", sha256=digest)
+            part.replace(to)
+        except OSError as cause:
+            raise StorageError(f"cannot write {to}: {cause.strerror}; choose another place", path=str(to)) from cause
+        finally:
+            part.unlink(missing_ok=True)
+        return to
+
+    def text_artifact(self, job_id: str, name: str) -> str:
+        return self._send("GET", f"/v1/jobs/{job_id}/artifacts/{name}").text
+
+    def _copy(self, path: str, to: Path) -> str:
+        digest = hashlib.sha256()
+        try:
+            with self._http.stream("GET", path) as answer, to.open("wb") as file:
+                if answer.is_error:
+                    answer.read()
+                for block in _accepted(answer).iter_bytes():
+                    digest.update(block)
+                    file.write(block)
+        except httpx.TransportError as cause:
+            raise unreachable(self.base_url, cause) from cause
+        return digest.hexdigest()
+
+    def _stream(self, job_id: str, after: int) -> Iterator[StoredEvent]:
+        headers = {"Last-Event-ID": str(after)}
+        try:
+            with httpx_sse.connect_sse(
+                self._http, "GET", f"/v1/jobs/{job_id}/events", headers=headers, timeout=_STREAM_TIMEOUT
+            ) as source:
+                if source.response.is_error:
+                    source.response.read()
+                _accepted(source.response)
+                for sent in source.iter_sse():
+                    if sent.data:
+                        yield StoredEvent.model_validate_json(sent.data)
+        except (httpx.TransportError, httpx_sse.SSEError, ValidationError) as cause:
+            raise unreachable(self.base_url, cause) from cause
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            return _accepted(self._http.request(method, path, **options))
+        except (httpx.TransportError, httpx.InvalidURL) as cause:
+            raise unreachable(self.base_url, cause) from cause
+
+
+def _accepted(response: httpx.Response) -> httpx.Response:
+    if response.is_error:
+        error = error_of(response)
+        # A server that is stopping, or a proxy whose server is away, is not a refusal.
+        if response.status_code in (502, 503, 504) and not isinstance(error, UnreachableError):
+            error.retryable = True
+        raise error
+    return response

@@ -1,0 +1,125 @@
+"""`fgd report`"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from fgd_core.errors import StorageError
+from fgd_core.spec.report import Report
+from service.client.client import FgdClient
+from service.client.console import SERVER, AsJson, Server, output, print_json
+from service.client.live import STATE_STYLES
+from service.reports.comparison import (
+    COLUMNS,
+    best_in_column,
+    best_scores,
+    conclusions,
+    role,
+    speed_ratio,
+)
+
+
+def report(
+    prefix: Annotated[str, typer.Argument(metavar="ID", help="A job id, or the beginning of it.")],
+    beside: Annotated[
+        list[str] | None, typer.Option("--with", metavar="ID", help="Another job to set beside it. Repeatable.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write it as one HTML page.")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write it as CSV, one row a job.")] = None,
+    *,
+    server: Server = SERVER,
+    as_json: AsJson = False,
+) -> None:
+    """Scores of one job, or of several side by side: AP, AP per class, parameters, speed, and what a teacher brought.
+
+    The HTML page holds charts, sample detections and specs, and opens offline.
+
+    **Examples**
+
+    `fgd report 3f2a`
+
+    `fgd report 91bc --with 3f2a --with 77c0 --html report.html --csv report.csv`
+    """
+    with FgdClient(server) as client:
+        job_id = client.find(prefix).job_id
+        others = [client.find(other).job_id for other in beside or ()]
+        found = client.report(job_id, beside=others)
+        for path, form in ((html, "html"), (csv, "csv")):
+            if path is not None:
+                write(path, client.report_as("html" if form == "html" else "csv", job_id, beside=others))
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+        return
+    print_report(found)
+    for written in (html, csv):
+        if written is not None:
+            output().print(f"written: {written}", markup=False, soft_wrap=True)
+
+
+def print_report(found: Report) -> None:
+    """The comparison, AP per class, and the conclusions, on standard output."""
+    console = output()
+    console.print(comparison_table(found))
+    if any(best_scores(job) for job in found.jobs):
+        console.print()
+        console.print(class_table(found))
+    for sentence in conclusions(found):
+        console.print()
+        console.print(sentence, markup=False)
+    for job in found.jobs:
+        if job.error is not None:
+            console.print(Text(f"{job.name} {job.state}: {job.error.message} ({job.error.code})", style="red"))
+
+
+def comparison_table(found: Report) -> Table:
+    """A row a job; the best of a column in green. Columns in which no job has a value are left out."""
+    columns = [column for column in COLUMNS if any(column.value(job) is not None for job in found.jobs)]
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    table.add_column("job", no_wrap=True)
+    table.add_column("role", no_wrap=True)
+    for column in columns:
+        table.add_column(column.heading, justify="right")
+    best = {column.heading: best_in_column(found.jobs, column) for column in columns}
+    for job in found.jobs:
+        what = role(job, found.jobs)
+        cells = [Text(job.name, style="bold")]
+        cells.append(
+            Text(what) if job.state == "succeeded" else Text(f"{what}, {job.state}", STATE_STYLES.get(job.state, ""))
+        )
+        for column in columns:
+            value = column.value(job)
+            style = "bold green" if job.job_id in best[column.heading] else ""
+            cell = Text("–" if value is None else column.show(value), style=style)
+            ratio = speed_ratio(job, found.jobs) if column.heading == "images/s" else None
+            cells.append(cell.append(f" {ratio:.1f}×", style="dim") if ratio else cell)
+        table.add_row(*cells)
+    return table
+
+
+def class_table(found: Report) -> Table:
+    """AP per class, a column a job."""
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    table.add_column("AP per class", no_wrap=True)
+    table.add_column("boxes", justify="right")
+    scores = [best_scores(job) for job in found.jobs]
+    boxes: dict[str, int] = {}
+    for job, score in zip(found.jobs, scores, strict=True):
+        table.add_column(Text(job.name), justify="right")
+        for name, of_class in (score.per_class if score else {}).items():
+            boxes.setdefault(name, of_class.num_boxes)
+    for name, num_boxes in boxes.items():
+        of_jobs = [score.per_class.get(name) if score else None for score in scores]
+        shown = [f"{one.ap:.3f}" if one is not None and one.ap is not None else "–" for one in of_jobs]
+        table.add_row(Text(name), str(num_boxes), *shown)
+    return table
+
+
+def write(path: Path, content: bytes) -> None:
+    """Raises StorageError where it cannot be written."""
+    try:
+        path.write_bytes(content)
+    except OSError as cause:
+        raise StorageError(f"cannot write {path}: {cause.strerror}; choose another place", path=str(path)) from cause

@@ -1,0 +1,68 @@
+"""`fgd submit`"""
+
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from fgd_core.spec.jobs import JobSpec, checkpoint_references
+from service.client.client import FgdClient
+from service.client.commands.watch import follow_to_the_end
+from service.client.console import SERVER, AsJson, Server, output, print_json
+from service.client.errors import UsageError
+from service.client.spec_file import read_spec
+
+
+def submit(
+    source: Annotated[str, typer.Argument(metavar="SPEC", help="A YAML or JSON file, or - for standard input.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Change a field: `--set training.epochs=3`. Repeatable."),
+    ] = None,
+    *,
+    name: Annotated[str | None, typer.Option("--name", help="In place of the name in the file.")] = None,
+    watching: Annotated[bool, typer.Option("--watch", help="Follow the job until it is over.")] = False,
+    key: Annotated[
+        str | None,
+        typer.Option("--idempotency-key", metavar="KEY", help="Submitting again with this key is the same job."),
+    ] = None,
+    server: Server = SERVER,
+    as_json: AsJson = False,
+) -> None:
+    """Hand in a job. The spec is checked here first; every fault is shown with its line.
+
+    Paths in the file are relative to the file's folder, paths given with `--set` to the current one. A checkpoint may
+    be another job's, `job:<id>/best`; the job then waits for that one.
+
+    **Examples**
+
+    `fgd submit examples/demo/teacher.yaml --watch`
+
+    `fgd submit examples/demo/distilled.yaml --set teacher.checkpoint=job:3f2a/best --set training.epochs=12`
+    """
+    spec = read_spec(source, overrides=overrides or (), name=name)
+    with FgdClient(server) as client:
+        job = client.submit(_with_whole_ids(spec, client), idempotency_key=key)
+        if watching:
+            if not as_json:
+                output().print(f"[bold]{escape(job.name)}[/] {job.job_id}")
+            follow_to_the_end(client, [job], as_json=as_json)
+        elif as_json:
+            print_json(job.model_dump(mode="json"))
+        else:
+            waits = f", waits for {', '.join(job.waits_for)}" if job.waits_for else ""
+            output().print(f"[bold]{escape(job.name)}[/] {job.job_id} is {job.state}{waits}")
+            output().print(f"  follow it: fgd watch {job.job_id}", style="dim")
+
+
+def _with_whole_ids(spec: JobSpec, client: FgdClient) -> JobSpec:
+    """The spec with the shortened job ids of its checkpoint references written out."""
+    try:
+        references = checkpoint_references(spec)
+    except ValueError as cause:
+        raise UsageError(str(cause)) from cause
+    text = spec.model_dump_json()
+    for reference in references:
+        whole = reference.model_copy(update={"job_id": client.find(reference.job_id).job_id})
+        text = text.replace(f'"{reference}"', f'"{whole}"')
+    return type(spec).model_validate_json(text)

@@ -1,0 +1,48 @@
+"""`fgd watch`"""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from fgd_core.spec.views import JobSummary
+from service.client.client import FgdClient
+from service.client.console import SERVER, AsJson, Server, errors_to, output
+from service.client.exits import EXIT_INTERRUPTED, EXIT_REFUSED
+from service.client.watching import watch as watch_jobs
+
+
+def watch(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Job ids, or the beginnings of them.")],
+    server: Server = SERVER,
+    as_json: AsJson = False,
+) -> None:
+    """Follow jobs live: state, epoch, loss and its terms, images/s, AP, time left.
+
+    On a terminal with bars; into a pipe or file with one line for each notable event; with `--json` every event, one a
+    line. Ctrl-C leaves the jobs running. Exits 1 when one of them did not succeed.
+
+    **Examples**
+
+    `fgd watch 3f2a 77c0`
+
+    `fgd watch 3f2a --json | jq 'select(.kind == "evaluated").data.scores.ap'`
+    """
+    with FgdClient(server) as client:
+        follow_to_the_end(client, [client.find(prefix) for prefix in ids], as_json=as_json)
+
+
+def follow_to_the_end(client: FgdClient, jobs: Sequence[JobSummary], *, as_json: bool) -> None:
+    """Show the jobs until all are over.
+
+    Raises:
+        typer.Exit: with 1 when one did not succeed, with 130 on Ctrl-C, which leaves them running.
+    """
+    try:
+        ended = watch_jobs(client, jobs, output(), as_json=as_json)
+    except KeyboardInterrupt as interrupt:
+        ids = " ".join(job.job_id for job in jobs)
+        errors_to().print(f"\nno longer watching; the jobs go on. Again: fgd watch {ids} · end them: fgd cancel {ids}")
+        raise typer.Exit(EXIT_INTERRUPTED) from interrupt
+    if any(job.state != "succeeded" for job in ended):
+        raise typer.Exit(EXIT_REFUSED)

@@ -1,0 +1,110 @@
+"""How standings look: bars on a terminal, one plain line for each notable event elsewhere."""
+
+from collections.abc import Iterable, Mapping
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from fgd_core.spec.events import StoredEvent
+from service.client.standing import Standing
+
+STATE_STYLES: Mapping[str, str] = {
+    "blocked": "yellow",
+    "queued": "yellow",
+    "starting": "cyan",
+    "running": "bold cyan",
+    "cancelling": "magenta",
+    "lost": "bold yellow",
+    "succeeded": "bold green",
+    "failed": "bold red",
+    "cancelled": "magenta",
+}
+
+# Notable enough for a line of its own where no bar can be drawn.
+_SPOKEN = ("state_changed", "attempt_started", "epoch_finished", "evaluated", "teacher_checked", "warned", "resumed")
+
+
+def bars(standings: Iterable[Standing], spinner: Spinner, *, notice: str = "") -> RenderableType:
+    """All jobs at once: state, bar, epoch, loss, images/s, AP, time left, and a line with the loss terms."""
+    table = Table(box=None, padding=(0, 1), pad_edge=False, expand=False)
+    for heading, width in (("job", 18), ("state", 10), ("", 22), ("epoch", 7)):
+        table.add_column(heading, header_style="dim", min_width=width if heading else None, no_wrap=True)
+    for heading in ("loss", "images/s", "AP", "best", "left"):
+        table.add_column(heading, header_style="dim", justify="right", min_width=6, no_wrap=True)
+    below: list[RenderableType] = []
+    for job in standings:
+        table.add_row(
+            Text(job.name, style="bold", overflow="ellipsis"),
+            Text(job.state, style=STATE_STYLES.get(job.state, "")),
+            ProgressBar(total=1.0, completed=job.fraction, width=22, pulse=_is_preparing(job)),
+            f"{job.epoch}/{job.epochs}" if job.epoch is not None else "",
+            number(job.values.get("loss")),
+            number(job.images_per_s, ".0f"),
+            number(job.ap, ".3f"),
+            number(job.best_ap, ".3f"),
+            duration(job.eta_s) if not job.is_over else "",
+        )
+        below.extend(_lines_below(job, spinner))
+    if notice:
+        below.append(Text(notice, style="yellow"))
+    return Group(table, *below)
+
+
+def line(job: Standing, event: StoredEvent) -> str | None:
+    """A notable event as one line for a log; None for the rest. `job` has taken the event in."""
+    if event.kind not in _SPOKEN:
+        return None
+    said = f"{event.at.astimezone():%H:%M:%S}  {job.name:<18}  "
+    data = event.data
+    match event.kind:
+        case "state_changed":
+            words = [str(data.get("to_state")), str(data.get("message") or ""), job.error or "" if job.is_over else ""]
+            return said + "  ".join(word for word in dict.fromkeys(words) if word)
+        case "attempt_started":
+            return f"{said}attempt {data.get('number')}  {data.get('dashboard_url') or ''}".rstrip()
+        case "epoch_finished":
+            rate, left = number(job.images_per_s, ".0f"), duration(job.eta_s)
+            loss = number(job.values.get("loss"))
+            return f"{said}epoch {job.epoch}/{job.epochs}  loss {loss}  {rate} images/s  {left} left"
+        case "evaluated":
+            return f"{said}AP {number(job.ap, '.3f')}  best {number(job.best_ap, '.3f')}"
+        case "teacher_checked":
+            recorded = number(data.get("recorded_ap"), ".3f")
+            return f"{said}teacher checked: AP {number(data.get('ap'), '.3f')}, its checkpoint records {recorded}"
+        case "warned":
+            return f"{said}warning: {data.get('message')}"
+    return f"{said}{event.kind.replace('_', ' ')} {data.get('checkpoint', '')}".rstrip()
+
+
+def number(value: float | None, form: str = ".4g") -> str:
+    return "–" if value is None else format(value, form)
+
+
+def duration(seconds: float | None) -> str:
+    """`75` as `1:15`, `3675` as `1:01:15`."""
+    if seconds is None:
+        return "–"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _is_preparing(job: Standing) -> bool:
+    return job.state in ("starting", "running") and job.step is None
+
+
+def _lines_below(job: Standing, spinner: Spinner) -> Iterable[RenderableType]:
+    terms = [f"{name} {number(value)}" for name, value in job.values.items() if name != "loss"]
+    if job.state == "running" and terms:
+        yield Text(f"  {job.name}: {' · '.join(terms)}", style="dim")
+    if job.doing and not job.is_over:
+        row = Table.grid(padding=(0, 1))
+        row.add_row(" ", spinner if job.state != "blocked" else "", Text(f"{job.name}: {job.doing}", style="dim"))
+        yield row
+    for warning in job.warnings[-3:]:
+        yield Text(f"  {job.name}: {warning}", style="yellow")
+    if job.error and job.state in ("failed", "lost", "cancelled"):
+        yield Text(f"  {job.name}: {job.error}", style="red")

@@ -1,0 +1,45 @@
+"""From an answer of the server back to the error that it stands for."""
+
+from collections.abc import Iterator
+
+import httpx
+from pydantic import ValidationError
+
+from fgd_core.errors import FgdError
+from fgd_core.spec.views import Problem
+from service.client.errors import UnreachableError
+
+
+def unreachable(base_url: str, cause: Exception) -> UnreachableError:
+    return UnreachableError(
+        f"no control plane answers at {base_url}; start one with `fgd up`, or name another with --server or FGD_SERVER",
+        cause=str(cause) or type(cause).__name__,
+    )
+
+
+def error_of(response: httpx.Response) -> FgdError:
+    """The error that a refused request stands for; the body has been read.
+
+    A problem+json whose code the tree of errors knows becomes that class, with its details, and `reasons` among them
+    as a list of {loc, code, message}; anything else keeps its code on a plain FgdError.
+    """
+    try:
+        problem = Problem.model_validate_json(response.content)
+    except ValidationError:
+        return FgdError(
+            f"{response.request.url} answered {response.status_code} and is no control plane of fgd; check --server",
+            status=response.status_code,
+        )
+    details = dict(problem.details)
+    if problem.reasons:
+        details["reasons"] = [reason.model_dump() for reason in problem.reasons]
+    kinds = {kind.code: kind for kind in _tree(FgdError)}
+    error = kinds.get(problem.code, FgdError)(problem.detail or problem.title, **details)
+    error.code = problem.code
+    return error
+
+
+def _tree(root: type[FgdError]) -> Iterator[type[FgdError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from _tree(child)

@@ -1,0 +1,160 @@
+"""From a YAML or JSON file to a job's spec: overrides, relative paths, and faults with their line."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import JsonValue, ValidationError
+
+from fgd_core.spec.jobs import JOB_SPEC, JobSpec
+from fgd_core.spec.refusals import spec_reasons
+from service.client.errors import SpecFileError, UsageError
+
+# Fields that hold a path, as long as they hold one: a checkpoint may be `job:<id>/best`, weights may be a name.
+_PATHS = (
+    "data.train.images",
+    "data.train.annotations",
+    "data.val.images",
+    "data.val.annotations",
+    "checkpoint",
+    "teacher.checkpoint",
+    "detector.weights",
+    "student.weights",
+)
+_WEIGHTS_SUFFIXES = (".pt", ".pth")
+
+
+def read_spec(source: str, *, overrides: Sequence[str] = (), name: str | None = None) -> JobSpec:
+    """The job in the file `source`, or on standard input where it is `-`.
+
+    Args:
+        overrides: `path=value`, the value in YAML: `training.epochs=3`.
+        name: in place of the job's own.
+    Returns:
+        A valid spec. Paths are absolute: those of the file were relative to its folder, those of `overrides` to the
+        current one.
+    Raises:
+        UsageError: the file cannot be read, or an override is none.
+        SpecFileError: it is no job; `reasons` holds every fault with its path and, where it can be told, its line.
+    """
+    text, folder = _read(source)
+    document, lines = _parse(text, source)
+    _make_absolute(document, folder)
+    for override in overrides:
+        path, equals, value = override.partition("=")
+        if not equals or not path:
+            raise UsageError(f"--set {override} is no override; write --set path=value, as in --set training.epochs=3")
+        _put(document, path, _value(override, value))
+    if name is not None:
+        document["name"] = name
+    _make_absolute(document, Path.cwd())
+    try:
+        return JOB_SPEC.validate_python(document)
+    except ValidationError as cause:
+        reasons: list[JsonValue] = [
+            {**reason.model_dump(), "line": _nearest_line(reason.loc, lines)} for reason in spec_reasons(cause)
+        ]
+        fault = "a fault" if len(reasons) == 1 else f"{len(reasons)} faults"
+        raise SpecFileError(f"{source} has {fault}; nothing was submitted", reasons=reasons) from cause
+
+
+def _read(source: str) -> tuple[str, Path]:
+    if source == "-":
+        return sys.stdin.read(), Path.cwd()
+    path = Path(source).expanduser()
+    try:
+        return path.read_text("utf-8"), path.resolve().parent
+    except UnicodeDecodeError as cause:
+        raise UsageError(f"{source} is not text; a spec is YAML or JSON, such as examples/demo/teacher.yaml") from cause
+    except OSError as cause:
+        raise UsageError(
+            f"cannot read {source}: {cause.strerror}; give the path of a spec file, or - for stdin"
+        ) from cause
+
+
+def _parse(text: str, source: str) -> tuple[dict[str, Any], dict[str, int]]:
+    """The document, and the line of every field in it."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        document = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as cause:
+        mark = cause.problem_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise SpecFileError(f"{source}{where}: {cause.problem or cause}; this is neither YAML nor JSON") from cause
+    except yaml.YAMLError as cause:
+        raise SpecFileError(f"{source}: {cause}; this is neither YAML nor JSON") from cause
+    if not isinstance(root, yaml.MappingNode) or not isinstance(document, dict):
+        raise SpecFileError(f"{source} holds no job; a spec begins with `kind: train`, `distill` or `evaluate`")
+    lines: dict[str, int] = {}
+    _note_lines(root, "", lines, source)
+    return document, lines
+
+
+def _note_lines(node: yaml.Node, path: str, lines: dict[str, int], source: str) -> None:
+    lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            field = f"{path}.{key.value}" if path else str(key.value)
+            line = key.start_mark.line + 1
+            # YAML lets a second value silently win, and the run would train something else than the eye sees first.
+            if field in lines:
+                raise SpecFileError(f"{source}: {field} stands on line {lines[field]} and again on {line}; keep one")
+            lines[field] = line
+            _note_lines(value, field, lines, source)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            _note_lines(value, f"{path}.{index}", lines, source)
+
+
+def _nearest_line(path: str, lines: dict[str, int]) -> int | None:
+    """The line of the field, or of the nearest one around it: a missing field has none of its own."""
+    while path and path not in lines:
+        path = path.rpartition(".")[0]
+    return lines.get(path) if path else None
+
+
+def _value(override: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as cause:
+        raise UsageError(f"--set {override}: {text!r} is not a YAML value; put quotes around it") from cause
+
+
+def _put(document: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    place: Any = document
+    for parent in parents:
+        if isinstance(place, list) and parent.isdigit() and int(parent) < len(place):
+            place = place[int(parent)]
+            continue
+        if not isinstance(place, dict):
+            break
+        if not isinstance(place.get(parent), dict | list):
+            place[parent] = {}
+        place = place[parent]
+    if isinstance(place, list) and last.isdigit() and int(last) < len(place):
+        place[int(last)] = value
+    elif isinstance(place, dict):
+        place[last] = value
+    else:
+        raise UsageError(f"--set {path}: there is no such place in the spec; `fgd show` prints a whole one")
+
+
+def _make_absolute(document: dict[str, Any], folder: Path) -> None:
+    for path in _PATHS:
+        *parents, last = path.split(".")
+        place: Any = document
+        for parent in parents:
+            place = place.get(parent) if isinstance(place, dict) else None
+        if isinstance(place, dict) and isinstance(place.get(last), str) and _is_path(last, place[last]):
+            place[last] = str((folder / Path(place[last]).expanduser()).resolve())
+
+
+def _is_path(field: str, value: str) -> bool:
+    if value.startswith("job:") or "://" in value:
+        return False
+    if field == "weights":
+        return "/" in value or value.endswith(_WEIGHTS_SUFFIXES)
+    return bool(value)

@@ -1,0 +1,108 @@
+"""Where a job stands, folded from its events as they come: what the live view shows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fgd_core.spec.events import JobState, StoredEvent
+from fgd_core.spec.views import JobSummary
+from service.jobs.lifecycle import OVER
+
+_DOING = {
+    "starting": "Ray starts the run",
+    "run_started": "loading PyTorch",
+    "device_ready": "reading the data",
+    "data_checked": "reading the data",
+    "weights_loaded": "loading weights",
+    "teacher_checked": "building the student",
+    "resumed": "resuming from a checkpoint",
+}
+
+
+@dataclass
+class Standing:
+    """Lenient on purpose: an event of an unknown kind, or with a field missing, leaves everything as it was."""
+
+    job_id: str
+    name: str
+    kind: str
+    state: JobState
+    doing: str = ""
+    epoch: int | None = None
+    epochs: int | None = None
+    step: int | None = None
+    steps: int | None = None
+    images_per_s: float | None = None
+    eta_s: float | None = None
+    values: dict[str, float] = field(default_factory=dict)
+    ap: float | None = None
+    best_ap: float | None = None
+    attempt: int = 0
+    dashboard_url: str | None = None
+    error: str | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in OVER
+
+    @property
+    def fraction(self) -> float:
+        """Of the training that is done, in [0, 1]."""
+        if self.state == "succeeded":
+            return 1.0
+        return min(1.0, self.step / self.steps) if self.step and self.steps else 0.0
+
+    def update(self, event: StoredEvent) -> None:
+        data = event.data
+        self.doing = _DOING.get(event.kind, self.doing)
+        match event.kind:
+            case "state_changed":
+                self._move(data)
+            case "attempt_started":
+                self.attempt = data.get("number", self.attempt)
+                self.dashboard_url = data.get("dashboard_url") or self.dashboard_url
+            case "cancel_requested":
+                self.doing = "asked to stop"
+            case "progress" | "epoch_finished":
+                self._train(data)
+            case "evaluation_progress":
+                self.doing = f"{data.get('what', 'evaluating')} {data.get('done', '?')}/{data.get('total', '?')}"
+            case "evaluated":
+                self._score(data.get("scores") or {})
+            case "warned":
+                self.warnings.append(str(data.get("message", data.get("code", ""))))
+            case "run_finished":
+                self.doing = ""
+                self._fail(data.get("error"))
+
+    def _move(self, data: Mapping[str, Any]) -> None:
+        self.state = data.get("to_state", self.state)
+        self.doing = _DOING.get(self.state, "" if self.state != "running" else self.doing)
+        if self.state in ("blocked", "queued", "lost"):
+            self.doing = str(data.get("message") or data.get("reason") or "")
+        self._fail(data.get("error"))
+        if self.state == "failed" and self.error is None:
+            self.error = str(data.get("message") or data.get("reason") or "no reason given")
+
+    def _train(self, data: Mapping[str, Any]) -> None:
+        self.doing = ""
+        for name in ("epoch", "epochs", "step", "steps", "images_per_s", "eta_s"):
+            setattr(self, name, data.get(name, getattr(self, name)))
+        self.values = data.get("values") or self.values
+
+    def _score(self, scores: Mapping[str, Any]) -> None:
+        ap = scores.get("ap")
+        if ap is not None:
+            self.ap = ap
+            self.best_ap = ap if self.best_ap is None else max(ap, self.best_ap)
+
+    def _fail(self, error: Mapping[str, Any] | None) -> None:
+        if error:
+            self.error = str(error.get("message", error.get("code")))
+
+
+def standing_of(job: JobSummary) -> Standing:
+    """Where a job stands before the first event is read."""
+    # Not the progress of its row: the events that follow are replayed from the first, and would run it backwards.
+    return Standing(job.job_id, job.name, job.kind, "queued" if job.state != "blocked" else "blocked")

@@ -1,0 +1,176 @@
+"""Jobs side by side: the columns of the table, who taught whom, and what it brought."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from fgd_core.spec.events import Scores
+from fgd_core.spec.jobs import CheckpointReference, DistillSpec, checkpoint_references
+from fgd_core.spec.report import JobReport, Report
+
+ScoreName = Literal["ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar100"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    heading: str
+    hint: str
+    value: Callable[[JobReport], float | None]
+    show: Callable[[float], str]
+    best: Literal["highest", "lowest"]
+
+
+def _score(name: ScoreName) -> Callable[[JobReport], float | None]:
+    def value(job: JobReport) -> float | None:
+        scores = best_scores(job)
+        found: float | None = getattr(scores, name) if scores else None
+        return found
+
+    return value
+
+
+def _three_places(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _seconds(value: float) -> str:
+    minutes, seconds = divmod(round(value), 60)
+    return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
+
+
+def _score_column(heading: str, hint: str, name: ScoreName) -> Column:
+    return Column(heading=heading, hint=hint, value=_score(name), show=_three_places, best="highest")
+
+
+COLUMNS: tuple[Column, ...] = (
+    _score_column("AP", "mean over IoU 0.50 to 0.95", "ap"),
+    _score_column("AP50", "at IoU 0.50", "ap50"),
+    _score_column("AP75", "at IoU 0.75", "ap75"),
+    _score_column("AP small", "objects below 32² px", "ap_small"),
+    _score_column("AP medium", "objects of 32² to 96² px", "ap_medium"),
+    _score_column("AP large", "objects above 96² px", "ap_large"),
+    Column(
+        heading="parameters",
+        hint="of the detector",
+        value=lambda job: job.result.num_parameters if job.result else None,
+        show=lambda value: f"{value / 1e6:.2f} M",
+        best="lowest",
+    ),
+    Column(
+        heading="images/s",
+        hint="forward pass and post-processing, one image at a time",
+        value=lambda job: job.result.images_per_s if job.result else None,
+        show=lambda value: f"{value:.1f}",
+        best="highest",
+    ),
+    Column(
+        heading="training",
+        hint="wall clock, evaluations included",
+        value=lambda job: job.result.train_s if job.result else None,
+        show=_seconds,
+        best="lowest",
+    ),
+)
+
+
+def best_scores(job: JobReport) -> Scores | None:
+    """Of the result; of the best evaluation so far while there is none."""
+    if job.result is not None:
+        return job.result.scores
+    scored = [evaluation.scores for evaluation in job.evaluations if evaluation.scores.ap is not None]
+    return max(scored, key=lambda scores: scores.ap or 0.0, default=None)
+
+
+def best_in_column(jobs: Sequence[JobReport], column: Column) -> set[str]:
+    """Ids of the jobs that show the best value; none where there is nothing to choose between."""
+    values = {job.job_id: value for job in jobs if (value := column.value(job)) is not None}
+    if len(values) < 2 or len(set(values.values())) == 1:
+        return set()
+    best = max(values.values()) if column.best == "highest" else min(values.values())
+    return {job_id for job_id, value in values.items() if value == best}
+
+
+def teacher_of(job: JobReport, jobs: Sequence[JobReport]) -> JobReport | None:
+    """The job, among `jobs`, whose checkpoint taught `job`."""
+    if not isinstance(job.spec, DistillSpec):
+        return None
+    return _job_of(job.spec.teacher.checkpoint, job, jobs)
+
+
+def plain_of(job: JobReport, jobs: Sequence[JobReport]) -> JobReport | None:
+    """The job, among `jobs`, that trained the same student on the same data without a teacher."""
+    if not isinstance(job.spec, DistillSpec):
+        return None
+    for other in jobs:
+        if other.spec.kind == "train" and other.spec.detector == job.spec.student and other.spec.data == job.spec.data:
+            return other
+    return None
+
+
+def role(job: JobReport, jobs: Sequence[JobReport]) -> str:
+    """`teacher`, `distilled`, `plain`, or the job's kind where nothing stands beside it."""
+    if job.kind == "distill":
+        return "distilled"
+    if any(teacher_of(other, jobs) is job for other in jobs):
+        return "teacher"
+    if any(plain_of(other, jobs) is job for other in jobs):
+        return "plain"
+    return job.kind
+
+
+def speed_ratio(job: JobReport, jobs: Sequence[JobReport]) -> float | None:
+    """Images/s over those of the first teacher among `jobs`; None for itself, and across devices."""
+    teacher = next((other for other in jobs if role(other, jobs) == "teacher"), None)
+    if teacher is None or teacher is job or teacher.result is None or job.result is None:
+        return None
+    if teacher.result.device != job.result.device or teacher.result.images_per_s <= 0:
+        return None
+    return job.result.images_per_s / teacher.result.images_per_s
+
+
+def conclusions(report: Report) -> list[str]:
+    """What the figures say, and what they do not say, a sentence or three for each distilled job."""
+    said = []
+    for job in report.jobs:
+        plain = plain_of(job, report.jobs)
+        if plain is not None:
+            said.append(_conclusion(job, plain, teacher_of(job, report.jobs)))
+    return said
+
+
+def _conclusion(job: JobReport, plain: JobReport, teacher: JobReport | None) -> str:
+    ap, plain_ap = _score("ap")(job), _score("ap")(plain)
+    if ap is None or plain_ap is None:
+        return f"{job.name} and {plain.name} cannot be compared yet: one of them has no AP."
+    gain = ap - plain_ap
+    way = "above" if gain > 0 else "below"
+    text = (
+        f"{job.name} reaches AP {ap:.3f}, {abs(gain):.3f} {way} {plain.name}, "
+        f"the same student without a teacher ({plain_ap:.3f})."
+    )
+    teacher_ap = _score("ap")(teacher) if teacher else None
+    if teacher is not None and teacher_ap is not None:
+        text += f" Its teacher {teacher.name} reaches {teacher_ap:.3f}"
+        gap = teacher_ap - plain_ap
+        text += f": {gain / gap:.0%} of the gap is closed." if gap > 0 and gain > 0 else "."
+    if isinstance(job.spec, DistillSpec) and job.spec.inherit != "nothing":
+        text += " It also inherits the teacher's neck and head: a part of the difference is due to that."
+    unequal = _unequal(job, plain)
+    if unequal:
+        text += f" The two also differ in {' and '.join(unequal)}, so this is no clean comparison."
+    return text + " One seed is one sample: repeat both with other seeds before you rely on it."
+
+
+def _unequal(job: JobReport, plain: JobReport) -> list[str]:
+    return [name for name in ("training", "input", "seed") if getattr(job.spec, name) != getattr(plain.spec, name)]
+
+
+def _job_of(source: str, job: JobReport, jobs: Sequence[JobReport]) -> JobReport | None:
+    for reference in checkpoint_references(job.spec):
+        if str(reference) == source:
+            return _by_id(reference, jobs)
+    return None
+
+
+def _by_id(reference: CheckpointReference, jobs: Sequence[JobReport]) -> JobReport | None:
+    return next((other for other in jobs if other.job_id == reference.job_id), None)

@@ -1,0 +1,55 @@
+"""A report as a table for spreadsheets: one row a job, scores flattened."""
+
+import csv
+import io
+from collections.abc import Mapping
+
+from fgd_core.spec.report import JobReport, Report
+from service.reports.comparison import best_scores, role, speed_ratio
+
+_SCORES = (
+    *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
+    *("ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large"),
+)
+
+
+def render_csv(report: Report) -> str:
+    """RFC 4180, with a header. `ap/<class>` and `ap50/<class>` stand at the end; what is not known is left empty."""
+    rows = [_row(job, report) for job in report.jobs]
+    columns = dict.fromkeys(column for row in rows for column in row)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns), restval="")
+    writer.writeheader()
+    writer.writerows({name: _inert(value) for name, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _row(job: JobReport, report: Report) -> Mapping[str, object]:
+    result, scores = job.result, best_scores(job)
+    row: dict[str, object] = {
+        "job_id": job.job_id,
+        "name": job.name,
+        "kind": job.kind,
+        "role": role(job, report.jobs),
+        "state": job.state,
+        "seed": job.spec.seed,
+        **{name: getattr(scores, name) if scores else None for name in _SCORES},
+        "num_parameters": result.num_parameters if result else None,
+        "images_per_s": result.images_per_s if result else None,
+        "images_per_s_over_teacher": speed_ratio(job, report.jobs),
+        "train_s": result.train_s if result else None,
+        "best_epoch": result.best_epoch if result else None,
+        "num_images": result.num_images if result else None,
+        "device": result.device if result else None,
+        "attempts": job.attempts,
+        "error": job.error.code if job.error else None,
+    }
+    for name, score in (scores.per_class if scores else {}).items():
+        row[f"ap/{name}"] = score.ap
+        row[f"ap50/{name}"] = score.ap50
+    return row
+
+
+def _inert(value: object) -> object:
+    """A spreadsheet runs what begins with one of these as a formula; a class name must stay a name."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value

@@ -1,0 +1,240 @@
+"""The report's charts, as plotly figures: {data, layout} in JSON.
+
+Built as plain values and drawn by plotly.js in the reader's browser: the control plane imports no plotting library, and
+the reader can zoom and read every point off.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fgd_core.spec.report import JobReport, Report
+from service.reports.comparison import best_scores, role
+
+# Okabe and Ito's, which people who see few colours can tell apart; each reads on white and on near-black.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C8C8C")
+_DASHES = ("solid", "dash", "dot", "dashdot")
+_LEVEL = re.compile(r"^[PC]\d+$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    name: str
+    """Of the HTML element."""
+    title: str
+    caption: str
+    figure: dict[str, Any]
+    height_px: int = 360
+
+
+def colour(index: int) -> str:
+    return COLOURS[index % len(COLOURS)]
+
+
+def charts(report: Report) -> list[Chart]:
+    """All charts that have something to show."""
+    found = [_ap_over_epochs(report), _loss_over_epochs(report), _per_class(report), _ap_against_speed(report)]
+    for job in report.jobs:
+        found += [_terms(job), _levels(job)]
+    return [chart for chart in found if chart is not None]
+
+
+def _ap_over_epochs(report: Report) -> Chart | None:
+    traces = []
+    for index, job in enumerate(report.jobs):
+        points = [(at.epoch, at.scores.ap) for at in job.evaluations if at.epoch is not None]
+        if points:
+            if role(job, report.jobs) == "teacher":
+                traces.append(_line(job.name, points, colour(index), dash="dash"))
+            else:
+                traces.append(_line(job.name, points, colour(index), mode="lines+markers"))
+    caption = "On the validation split, after each epoch. A teacher's line is dashed."
+    return _chart("ap-over-epochs", "AP over epochs", caption, traces, x="epoch", y="AP", y_from_zero=True)
+
+
+def _loss_over_epochs(report: Report) -> Chart | None:
+    traces = []
+    for index, job in enumerate(report.jobs):
+        raw = list(_in_epochs(job, "loss"))
+        if raw:
+            trace = _line(f"{job.name}, as reported", raw, colour(index), mode="lines")
+            traces.append(trace | {"opacity": 0.3, "line": {**trace["line"], "width": 1}, "showlegend": False})
+        means = [(at.epoch, at.values["loss"]) for at in job.epochs if "loss" in at.values]
+        if means:
+            traces.append(_line(job.name, means, colour(index), mode="lines+markers"))
+    caption = (
+        "Means over each epoch; thin lines are what lay between. A distilled job's loss includes its distillation."
+    )
+    return _chart("loss-over-epochs", "Training loss", caption, traces, x="epoch", y="loss", log_y=True)
+
+
+def _per_class(report: Report) -> Chart | None:
+    traces = []
+    classes: dict[str, int] = {}
+    for index, job in enumerate(report.jobs):
+        scores = best_scores(job)
+        if scores is None or not scores.per_class:
+            continue
+        for name, score in scores.per_class.items():
+            classes.setdefault(name, score.num_boxes)
+        traces.append(
+            {
+                "type": "bar",
+                "orientation": "h",
+                "name": job.name,
+                "y": list(scores.per_class),
+                "x": [score.ap for score in scores.per_class.values()],
+                "marker": {"color": colour(index)},
+                "customdata": [score.num_boxes for score in scores.per_class.values()],
+                "hovertemplate": "%{y}: AP %{x:.3f} on %{customdata} boxes<extra>%{fullData.name}</extra>",
+            }
+        )
+    height = 130 + len(classes) * (14 * len(traces) + 14)
+    caption = "A class with few boxes has a noisy AP; how many there are stands in the table and under the pointer."
+    chart = _chart("per-class", "AP per class", caption, traces, x="AP", y="", height_px=height)
+    if chart is not None:
+        # Reversed, so that the first class and the first job stand on top, where reading begins.
+        order = {"autorange": "reversed", "categoryorder": "array", "categoryarray": list(classes)}
+        chart.figure["layout"]["yaxis"] |= {**order, "automargin": True}
+        chart.figure["layout"]["xaxis"]["rangemode"] = "tozero"
+        chart.figure["layout"]["barmode"] = "group"
+    return chart
+
+
+def _ap_against_speed(report: Report) -> Chart | None:
+    traces = []
+    for index, job in enumerate(report.jobs):
+        if job.result is not None and job.result.scores.ap is not None:
+            traces.append(
+                {
+                    "type": "scatter",
+                    "mode": "markers+text",
+                    "name": job.name,
+                    "x": [job.result.images_per_s],
+                    "y": [job.result.scores.ap],
+                    "text": [job.name],
+                    "textposition": "top center",
+                    "cliponaxis": False,
+                    "marker": {"color": colour(index), "size": 10 + 6 * (job.result.num_parameters / 1e6) ** 0.5},
+                    "customdata": [job.result.num_parameters / 1e6],
+                    "hovertemplate": "AP %{y:.3f}, %{x:.1f} images/s, %{customdata:.2f} M parameters<extra></extra>",
+                    "showlegend": False,
+                }
+            )
+    if len(traces) < 2:
+        return None
+    caption = "Up and to the right is better; a larger mark has more parameters."
+    chart = _chart("ap-against-speed", "AP against speed", caption, traces, x="images/s", y="AP", y_from_zero=True)
+    if chart is not None:
+        chart.figure["layout"]["xaxis"]["rangemode"] = "tozero"
+    return chart
+
+
+def _terms(job: JobReport) -> Chart | None:
+    """The terms of the detector and of the distillation, each on its own scale of ten."""
+    if job.kind != "distill":
+        return None
+    names = [name for name in _names(job, "distill/", "task/") if not _is_level(name) and name != "distill/total"]
+    traces = [
+        _line(name, _epoch_means(job, name), colour(index), dash="dash" if name.startswith("task/") else "solid")
+        for index, name in enumerate(names)
+    ]
+    caption = (
+        "Means over each epoch, logarithmic. distill/… are the method's terms, unweighted, summed over levels; "
+        "task/… (dashed) are the detector's own losses."
+    )
+    return _chart(f"terms-{job.job_id}", f"Loss terms of {job.name}", caption, traces, x="epoch", y="loss", log_y=True)
+
+
+def _levels(job: JobReport) -> Chart | None:
+    """What each level of the pyramid adds to the weighted distillation loss."""
+    names = [name for name in _names(job, "distill/") if _is_level(name)]
+    traces = [
+        _line(name.rpartition("/")[2], _epoch_means(job, name), colour(index)) | {"stackgroup": "levels"}
+        for index, name in enumerate(names)
+    ]
+    caption = (
+        "Weighted distillation loss, stacked by level of the pyramid: the sizes of objects that the teacher speaks to."
+    )
+    return _chart(f"levels-{job.job_id}", f"Distillation per level, {job.name}", caption, traces, x="epoch", y="loss")
+
+
+def _names(job: JobReport, *prefixes: str) -> list[str]:
+    return sorted({name for at in job.epochs for name in at.values if name.startswith(prefixes)})
+
+
+def _is_level(name: str) -> bool:
+    return _LEVEL.match(name.rpartition("/")[2]) is not None
+
+
+def _epoch_means(job: JobReport, name: str) -> list[tuple[float, float | None]]:
+    return [(at.epoch, at.values.get(name)) for at in job.epochs]
+
+
+def _in_epochs(job: JobReport, name: str) -> Iterator[tuple[float, float | None]]:
+    """A metric's points with their steps told in epochs, so that jobs of other batch sizes lie on one axis."""
+    if job.epochs:
+        steps_per_epoch = job.epochs[0].steps / job.epochs[0].epochs
+        for point in job.curves.get(name, []):
+            yield point.step / steps_per_epoch, point.value
+
+
+def _line(
+    name: str, points: Sequence[tuple[float, float | None]], color: str, *, dash: str = "solid", mode: str = "lines"
+) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": mode if len(points) > 1 else "markers",
+        "name": name,
+        "x": [x for x, _ in points],
+        "y": [y for _, y in points],
+        "line": {"color": color, "dash": dash, "width": 2},
+        "hovertemplate": "%{y:.4g} at %{x:.3~g}<extra>%{fullData.name}</extra>",
+    }
+
+
+def _log_ticks(values: Sequence[float]) -> dict[str, Any]:
+    """Ticks in plain numbers: left alone, plotly writes the 2 of 0.02, 0.2 and 2 alike."""
+    if not values or min(values) <= 0:
+        return {}
+    first, last = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    digits = (1, 2, 5) if last - first <= 3 else (1,)
+    ticks = [digit * 10.0**exponent for exponent in range(first, last + 1) for digit in digits]
+    return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+
+
+_LEGEND = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left", "x": 0}
+
+
+def _chart(
+    name: str,
+    title: str,
+    caption: str,
+    traces: Sequence[dict[str, Any]],
+    *,
+    x: str,
+    y: str,
+    log_y: bool = False,
+    y_from_zero: bool = False,
+    height_px: int = 360,
+) -> Chart | None:
+    if not traces:
+        return None
+    y_axis: dict[str, Any] = {"title": {"text": y}}
+    if log_y:
+        y_axis |= {"type": "log", **_log_ticks([value for trace in traces for value in trace["y"] if value])}
+    if y_from_zero:
+        y_axis |= {"rangemode": "tozero"}
+    layout = {
+        "xaxis": {"title": {"text": x}},
+        "yaxis": y_axis,
+        "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
+        "height": height_px,
+        "legend": _LEGEND,
+        "hovermode": "closest",
+    }
+    return Chart(
+        name=name, title=title, caption=caption, figure={"data": list(traces), "layout": layout}, height_px=height_px
+    )
