@@ -39,14 +39,17 @@ class Spool:
 
     def head(self, limit: int, max_bytes: int) -> list[str]:
         """The first lines that are not consumed: at most `limit`, of `max_bytes` together, but one at least."""
+        limit = min(limit, self.num_lines - self.consumed)
         lines: list[str] = []
-        chunk = b""
-        while len(lines) < min(limit, self.num_lines - self.consumed):
-            more = os.pread(self._file, max_bytes, self._read_from + len(chunk))
-            chunk += more
-            lines = chunk.decode(errors="ignore").split("\n")[:-1][:limit]
-            if not more or (lines and len(chunk) >= max_bytes):
-                break
+        num_bytes = 0
+        with os.fdopen(os.dup(self._file), "rb") as file:
+            file.seek(self._read_from)
+            while len(lines) < limit:
+                line = file.readline()
+                num_bytes += len(line)
+                if lines and num_bytes > max_bytes:
+                    break
+                lines.append(line.decode().removesuffix("\n"))
         return lines
 
     def consume(self, up_to: int) -> None:
