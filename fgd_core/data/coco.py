@@ -150,7 +150,7 @@ def _clip(
 ) -> tuple[npt.NDArray[np.float32], _Flags]:
     """(n, 4) corners inside the image, and (n,) which of them are boxes at all."""
     corners = objects.boxes_xywh_px[rows]
-    well_formed: _Flags = np.isfinite(corners).all(axis=1)
+    well_formed: _Flags = np.logical_and.reduce(np.isfinite(corners), axis=1)
     corners[:, 2:] += corners[:, :2]
     with np.errstate(over="ignore"):
         # In the precision that is trained on: a side that vanishes in rounding is no side.
@@ -159,7 +159,7 @@ def _clip(
     clipped = xyxy_px.clip(0, limits).astype(np.float32)
     has_area: _Flags = np.logical_and(well_formed, _have_sides(xyxy_px))
     usable: _Flags = np.logical_and(has_area, _have_sides(clipped))
-    changed: _Flags = np.not_equal(clipped, xyxy_px).any(axis=1)
+    changed: _Flags = np.logical_or.reduce(np.not_equal(clipped, xyxy_px), axis=1)
 
     def name(place: int) -> str:
         return f"{objects.names[rows[place]]} in {images.entries[places[place]].file_name}"

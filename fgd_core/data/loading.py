@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fgd_core.data import transforms
 from fgd_core.data.samples import DetectionDataset
-from fgd_core.errors import DataError
+from fgd_core.errors import DataError, FgdError
 from fgd_core.spec.data import InputSpec
 
 # Of ImageNet in RGB, on pixel values from 0 to 255: what torchvision's pretrained backbones were trained on.
@@ -78,10 +78,13 @@ class TrainLoader:
         """The batches of one epoch from `start_step` on; an incomplete last one is left out."""
         self._picks.epoch, self._picks.start_step = epoch, start_step
         if self._loader is not None:
-            yield from self._loader
+            for batch in self._loader:
+                if isinstance(batch, FgdError):
+                    raise batch
+                yield batch
             return
         for picks in self._picks:
-            yield self._items.__getitems__(picks)
+            yield self._items.batch(picks)
 
     def close(self) -> None:
         """End the worker processes now rather than with the last reference to the loader; idempotent."""
@@ -117,13 +120,21 @@ class _EpochPicks(Sampler[list[tuple[int, int]]]):
             yield [(epoch, index) for index in order[start : start + self._batch_size]]
 
 
-class _AugmentedItems(Dataset[Batch]):
+class _AugmentedItems(Dataset[Batch | FgdError]):
     def __init__(self, dataset: DetectionDataset, input_spec: InputSpec, seed: int) -> None:
         self._dataset = dataset
         self._input_spec = input_spec
         self._seed = seed
 
-    def __getitems__(self, picks: Sequence[tuple[int, int]]) -> Batch:
+    # What worker processes call. torch would raise an error anew as its class called with a traceback, which loses our
+    # details; as a value it arrives whole.
+    def __getitems__(self, picks: Sequence[tuple[int, int]]) -> Batch | FgdError:
+        try:
+            return self.batch(picks)
+        except FgdError as error:
+            return error
+
+    def batch(self, picks: Sequence[tuple[int, int]]) -> Batch:
         flips = [self._draws_flip(epoch, index) for epoch, index in picks]
         return _collate(self._dataset, [index for _, index in picks], flips, self._input_spec)
 
@@ -132,7 +143,7 @@ class _AugmentedItems(Dataset[Batch]):
         return bool(rng.random() < self._input_spec.flip_probability)
 
 
-def _workers_loader(items: _AugmentedItems, picks: _EpochPicks, workers: int) -> DataLoader[Batch]:
+def _workers_loader(items: _AugmentedItems, picks: _EpochPicks, workers: int) -> DataLoader[Batch | FgdError]:
     return DataLoader(
         items,
         batch_sampler=picks,

@@ -153,7 +153,8 @@ def _place(rng: np.random.Generator, label: int, size_px: int) -> tuple[slice, s
     Returns:
         Rows and columns of the image that it lies in, its mask there, and its area with what the border cuts off.
     """
-    smallest, largest = (max(2, bound * size_px // 128) for bound in DIAMETER_PX)
+    # Below 6 px an outline is a few pixels at best, and thin ones have none.
+    smallest, largest = (max(6, bound * size_px // 128) for bound in DIAMETER_PX)
     # The smaller of two draws: small objects are the more frequent, as they are in photographs.
     diameter = int(rng.integers(smallest, largest + 1, size=2).min())
     angle_deg = int(rng.integers(360))

@@ -1,0 +1,159 @@
+"""Every kind of image file comes out as 8-bit RGB, the right way up."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from coco_folder import CocoFolder, finding
+from PIL import Image
+
+from fgd_core.data import image_files
+from fgd_core.errors import DataError
+
+RED = (255, 0, 0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> CocoFolder:
+    return CocoFolder(tmp_path / "set")
+
+
+def _palette() -> Image.Image:
+    return Image.new("RGB", (8, 6), RED).convert("P", palette=Image.Palette.ADAPTIVE)
+
+
+def _deep_grey(value: int) -> Image.Image:
+    return Image.fromarray(np.full((6, 8), value, dtype=np.uint16))
+
+
+@pytest.mark.parametrize(
+    ("image", "file_name", "rgb"),
+    [
+        (Image.new("RGBA", (8, 6), (*RED, 0)), "rgba.png", RED),
+        (Image.new("L", (8, 6), 77), "grey.png", (77, 77, 77)),
+        (Image.new("LA", (8, 6), (77, 0)), "grey_alpha.png", (77, 77, 77)),
+        (Image.new("1", (8, 6), 1), "bits.png", (255, 255, 255)),
+        (_palette(), "palette.png", RED),
+        (_palette(), "palette.gif", RED),
+        (_deep_grey(0x4D80), "deep.png", (0x4D, 0x4D, 0x4D)),
+        (_deep_grey(0x4D80), "deep.tif", (0x4D, 0x4D, 0x4D)),
+        (Image.new("CMYK", (8, 6), (0, 255, 255, 0)), "cmyk.tif", RED),
+        (Image.new("RGB", (8, 6), RED), "plain.bmp", RED),
+        (Image.new("RGB", (8, 6), RED), "plain.webp", None),
+        (Image.new("L", (8, 6), 77), "grey.jpg", (77, 77, 77)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_pixels_become_8_bit_rgb(
+    folder: CocoFolder, image: Image.Image, file_name: str, rgb: tuple[int, int, int] | None
+) -> None:
+    folder.add_image(image, file_name=file_name)
+    folder.add_box(bbox=(0, 0, 4, 4))
+    pixels = folder.open().load_image(0)
+    assert pixels.shape == (3, 6, 8)
+    assert (pixels == pixels[:, :1, :1]).all()
+    if rgb is not None:
+        assert tuple(pixels[:, 0, 0].tolist()) == rgb
+
+
+def test_floating_point_pixels_are_refused_for_nobody_knows_their_range(folder: CocoFolder) -> None:
+    folder.add_image(Image.new("F", (8, 6), 0.5), file_name="float.tif")
+    folder.add_box(bbox=(0, 0, 4, 4))
+    with pytest.raises(DataError, match="unreadable_image"):
+        folder.open()
+
+
+def _marked(orientation: int, size: tuple[int, int] = (40, 30)) -> Image.Image:
+    """Black, with its stored top left corner white, to be shown as `orientation` says."""
+    image = Image.new("L", size)
+    image.paste(255, (0, 0, 8, 8))
+    image.getexif()[0x0112] = orientation
+    return image
+
+
+def _corner(pixels: np.ndarray) -> str:
+    """Where the white corner is."""
+    rows, columns = np.nonzero(pixels[:, :, 0] > 128)
+    vertical = "top" if rows.mean() < pixels.shape[0] / 2 else "bottom"
+    return f"{vertical} {'left' if columns.mean() < pixels.shape[1] / 2 else 'right'}"
+
+
+class TestExifOrientation:
+    # The corner in which the stored first row and first column meet, from the EXIF standard.
+    CORNERS = {
+        1: "top left", 2: "top right", 3: "bottom right", 4: "bottom left",
+        5: "top left", 6: "top right", 7: "bottom right", 8: "bottom left",
+    }  # fmt: skip
+
+    @pytest.mark.parametrize("orientation", CORNERS)
+    @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+    def test_turns_the_pixels_when_the_boxes_were_drawn_on_the_turned_image(
+        self, folder: CocoFolder, orientation: int, suffix: str
+    ) -> None:
+        width, height = (30, 40) if orientation >= 5 else (40, 30)
+        folder.add_image(_marked(orientation), file_name=f"turned.{suffix}", width=width, height=height)
+        folder.add_box()
+        dataset = folder.open()
+        pixels = dataset.load_image(0).permute(1, 2, 0).numpy()
+        assert pixels.shape == (height, width, 3)
+        assert _corner(pixels) == self.CORNERS[orientation]
+        if orientation > 1:
+            assert finding(dataset, "rotated_by_exif").count == 1
+
+    def test_is_left_aside_when_the_boxes_were_drawn_on_the_stored_image(self, folder: CocoFolder) -> None:
+        folder.add_image(_marked(6), file_name="stored.jpg", width=40, height=30)
+        folder.add_box()
+        dataset = folder.open()
+        assert _corner(dataset.load_image(0).permute(1, 2, 0).numpy()) == "top left"
+        assert finding(dataset, "exif_ignored").action == "kept"
+
+    def test_is_followed_for_a_square(self, folder: CocoFolder) -> None:
+        folder.add_image(_marked(6, (40, 40)), file_name="square.jpg")
+        folder.add_box()
+        assert _corner(folder.open().load_image(0).permute(1, 2, 0).numpy()) == "top right"
+
+    def test_fits_neither_way_and_the_image_is_bad(self, folder: CocoFolder) -> None:
+        folder.add_image(_marked(6), file_name="odd.jpg", width=31, height=40)
+        folder.add_box()
+        with pytest.raises(DataError, match="size_mismatch"):
+            folder.open()
+
+
+class TestTheEndOfAFile:
+    def test_followed_by_more_bytes_is_still_whole(self, folder: CocoFolder) -> None:
+        for file_name in ("camera.jpg", "camera.png"):
+            folder.add_image(file_name=file_name)
+            with (folder.images_folder / file_name).open("ab") as file:
+                file.write(b"appended by the camera")
+        folder.add_box()
+        assert folder.open().checked.findings == []
+
+    def test_is_looked_for_in_other_formats_too(self, folder: CocoFolder) -> None:
+        folder.add_image(file_name="cut.bmp")
+        path = folder.images_folder / "cut.bmp"
+        path.write_bytes(path.read_bytes()[:-100])
+        folder.add_box()
+        with pytest.raises(DataError, match="truncated_image"):
+            folder.open()
+
+    def test_of_a_whole_file_is_seen_without_decoding_it(self, folder: CocoFolder, monkeypatch: object) -> None:
+        for file_name in ("whole.jpg", "whole.png"):
+            folder.add_image(file_name=file_name)
+            path = folder.images_folder / file_name
+            content = bytearray(path.read_bytes())
+            # Pixels that cannot be decoded, between a sound header and a sound end.
+            content[-60:-20] = bytes(40)
+            path.write_bytes(content)
+        headers = image_files.read_headers([folder.images_folder / name for name in ("whole.jpg", "whole.png")])
+        assert [type(header).__name__ for header in headers] == ["Header", "Header"]
+        with pytest.raises(DataError, match="cannot be decoded"):
+            image_files.decode(folder.images_folder / "whole.png", (40, 30))
+
+
+def test_headers_come_in_the_order_of_the_files(tmp_path: Path) -> None:
+    paths = []
+    for width in range(1, 701):
+        paths.append(tmp_path / f"{width}.bmp")
+        Image.new("1", (width, 2)).save(paths[-1])
+    headers = image_files.read_headers([*paths, tmp_path / "none.png"])
+    assert [h.width if isinstance(h, image_files.Header) else h for h in headers] == [*range(1, 701), "missing_image"]
