@@ -70,10 +70,7 @@ def load(name: str) -> TyperCommand:
 
 
 def _group() -> _Commands:
-    rows = {
-        name: TyperCommand(name, help=row.summary, rich_help_panel=row.panel)
-        for name, row in COMMANDS.items()
-    }
+    rows = {name: TyperCommand(name, help=row.summary, rich_help_panel=row.panel) for name, row in COMMANDS.items()}
     return _Commands(
         name="fgd", commands={**rows}, help=_HELP, epilog=_EPILOG, no_args_is_help=True, rich_markup_mode="rich"
     )
