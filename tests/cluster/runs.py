@@ -1,0 +1,43 @@
+"""Small runs to submit, and how to wait for what becomes of them."""
+
+import asyncio
+import itertools
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from service.dispatcher.cluster import ClusterJob, RayCluster, Submission
+
+T = TypeVar("T")
+
+_numbers = itertools.count(1)
+
+
+def submission(code: str, *, cpus: int = 1, **environment: str) -> Submission:
+    return Submission(
+        submission_id=f"fgd-test-{next(_numbers)}",
+        entrypoint=f'{sys.executable} -c "{code}"',
+        environment=environment,
+        cpus=cpus,
+        gpus=0,
+        metadata={"name": "a test"},
+    )
+
+
+async def eventually(ask: Callable[[], Awaitable[T]], is_so: Callable[[T], bool], timeout_s: float = 30.0) -> T:
+    deadline = time.monotonic() + timeout_s
+    while not is_so(answer := await ask()):
+        assert time.monotonic() < deadline, f"the last answer was {answer!r}"
+        await asyncio.sleep(0.1)
+    return answer
+
+
+async def end_of(cluster: RayCluster, submission_id: str) -> ClusterJob:
+    job = await eventually(lambda: cluster.job(submission_id), lambda job: job is None or job.is_over)
+    assert job is not None
+    return job
+
+
+async def log_with(cluster: RayCluster, submission_id: str, text: str) -> str:
+    return await eventually(lambda: cluster.logs(submission_id), lambda log: text in log)

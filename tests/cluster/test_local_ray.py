@@ -1,0 +1,113 @@
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from runs import end_of, eventually, log_with, submission
+
+from service.dispatcher import head_processes
+from service.dispatcher.cluster import RayCluster
+from service.dispatcher.local import LocalRay
+
+pytestmark = pytest.mark.ray
+
+START = """
+import asyncio, os, sys
+from pathlib import Path
+from service.dispatcher.local import LocalRay
+print(asyncio.run(LocalRay(Path(sys.argv[1])).start(num_cpus=1, num_gpus=0)), flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+class TestLocalRay:
+    async def test_its_life(self, head: LocalRay, cluster: RayCluster, tmp_path: Path) -> None:
+        """One test for the sake of time: each start takes several seconds."""
+        # Started by a process that is then killed, beside the head of the other tests.
+        starter = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", START, str(tmp_path)), stdout=subprocess.PIPE
+        )
+        printed, _ = await starter.communicate()
+        assert starter.returncode == -signal.SIGKILL
+        url = printed.decode().strip()
+        try:
+            ray = LocalRay(tmp_path)
+
+            # Found again, as it is.
+            assert ray.is_running
+            assert await ray.start() == url
+            note = json.loads((tmp_path / "ray.json").read_text())
+            mark, temp_dir = note["mark"], Path(note["temp_dir"])
+
+            # The two see nothing of each other.
+            assert url != await head.start()
+            assert ray.token != head.token
+            asked = submission("import time; print('ready'); time.sleep(300)")
+            async with RayCluster(url, ray.token) as own:
+                await own.submit(asked)
+                await log_with(own, asked.submission_id, "ready\n")
+                assert (await own.capacity()).cpus_total == 1
+            assert await cluster.job(asked.submission_id) is None
+            assert (await cluster.capacity()).cpus_total == 2
+
+            # All of it listens on the loopback interface only.
+            living = head_processes.find(mark, temp_dir)
+            listening = {
+                connection.laddr.ip
+                for process in living
+                for connection in process.net_connections("tcp")
+                if connection.status == psutil.CONN_LISTEN
+            }
+            assert listening <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+
+            # Killed from outside: what is left is ended, and a new one comes up.
+            os.kill(note["pid"], signal.SIGKILL)
+            os.kill(_pid_of(living, "raylet"), signal.SIGKILL)
+            await eventually(lambda: _is_running(ray), lambda running: not running)
+            again = await ray.start(num_cpus=1, num_gpus=0)
+            new_note = json.loads((tmp_path / "ray.json").read_text())
+            assert new_note["mark"] != mark
+            assert _survivors(living) == []
+            async with RayCluster(again, ray.token) as own:
+                await own.submit(asked)
+                await log_with(own, asked.submission_id, "ready\n")
+
+            # Stopped: nothing is left, and the other head has not noticed.
+            living = head_processes.find(new_note["mark"], temp_dir)
+            names = {process.name() for process in living}
+            assert {"raylet", "gcs_server", "ray::JobSupervisor"} <= {name[:18] for name in names}, names
+            await ray.stop()
+            assert _survivors(living) == []
+            assert head_processes.find(new_note["mark"], temp_dir) == set()
+            assert not any(map(os.path.exists, (temp_dir, tmp_path / "ray.json")))
+            done = submission("pass")
+            await cluster.submit(done)
+            assert (await end_of(cluster, done.submission_id)).status == "SUCCEEDED"
+        finally:
+            await LocalRay(tmp_path).stop()
+
+    async def test_stopping_what_was_never_started_does_nothing(self, tmp_path: Path) -> None:
+        await LocalRay(tmp_path).stop()
+        assert list(os.scandir(tmp_path)) == []
+
+    def test_its_token_is_for_its_owner_alone(self, tmp_path: Path) -> None:
+        ray = LocalRay(tmp_path)
+        assert ray.token == LocalRay(tmp_path).token
+        assert (tmp_path / "ray_auth_token").stat().st_mode & 0o077 == 0
+
+
+def _pid_of(processes: set[psutil.Process], name: str) -> int:
+    return next(process.pid for process in processes if process.name() == name)
+
+
+def _survivors(processes: set[psutil.Process]) -> list[psutil.Process]:
+    return [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+
+
+async def _is_running(ray: LocalRay) -> bool:
+    return ray.is_running

@@ -1,0 +1,133 @@
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import httpx
+import pytest
+from runs import end_of, eventually, log_with, submission
+
+from fgd_core.errors import ClusterError
+from service.dispatcher.cluster import RayCluster, find_ray_token
+from service.dispatcher.local import LocalRay
+
+pytestmark = pytest.mark.ray
+
+
+class TestRuns:
+    async def test_a_run_gets_its_environment_and_leaves_its_output(self, cluster: RayCluster) -> None:
+        asked = submission("import os; print('hello', os.environ['WHO'])", WHO="fgd")
+        await cluster.submit(asked)
+        assert (await end_of(cluster, asked.submission_id)).status == "SUCCEEDED"
+        assert "hello fgd" in await cluster.logs(asked.submission_id)
+
+    async def test_submitting_twice_starts_once(self, cluster: RayCluster, tmp_path: Path) -> None:
+        traces = tmp_path / "traces"
+        asked = submission(f"print('x', file=open('{traces}', 'a'))")
+        await cluster.submit(asked)
+        await cluster.submit(asked)
+        await end_of(cluster, asked.submission_id)
+        await cluster.submit(asked)
+        assert traces.read_text() == "x\n"
+
+    async def test_a_failed_run_says_so_with_its_last_lines(self, cluster: RayCluster) -> None:
+        asked = submission("raise SystemExit('out of cheese')")
+        await cluster.submit(asked)
+        job = await end_of(cluster, asked.submission_id)
+        assert job.status == "FAILED"
+        assert "out of cheese" in job.message
+
+    async def test_a_stopped_run_may_finish_its_sentence(self, cluster: RayCluster) -> None:
+        code = (
+            "import signal, time, sys; "
+            "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(4), print('saved'), sys.exit(0))); "
+            "print('ready'); time.sleep(60)"
+        )
+        asked = submission(code)
+        await cluster.submit(asked)
+        await log_with(cluster, asked.submission_id, "ready\n")
+        await cluster.stop(asked.submission_id)
+        assert (await end_of(cluster, asked.submission_id)).status == "STOPPED"
+        assert "saved" in await cluster.logs(asked.submission_id)
+        await cluster.stop(asked.submission_id)  # an ended run is left alone
+
+    async def test_what_a_run_takes_is_not_free_and_is_free_again_when_it_ends(self, cluster: RayCluster) -> None:
+        await eventually(cluster.capacity, lambda capacity: capacity.cpus_free == 2)
+        asked = submission("import time; print('ready'); time.sleep(60)", cpus=2)
+        await cluster.submit(asked)
+        await log_with(cluster, asked.submission_id, "ready\n")
+        capacity = await eventually(cluster.capacity, lambda capacity: capacity.cpus_free == 0)
+        assert (capacity.cpus_total, capacity.largest_node_cpus, capacity.gpus_total) == (2, 2, 0)
+        await cluster.stop(asked.submission_id)
+        await eventually(cluster.capacity, lambda capacity: capacity.cpus_free == 2)
+
+    async def test_a_forgotten_run_is_unknown(self, cluster: RayCluster) -> None:
+        asked = submission("pass")
+        await cluster.submit(asked)
+        await end_of(cluster, asked.submission_id)
+        await cluster.delete(asked.submission_id)
+        assert await cluster.job(asked.submission_id) is None
+
+    async def test_a_run_nobody_has_heard_of_is_none_and_no_error(self, cluster: RayCluster) -> None:
+        assert await cluster.job("fgd-unknown") is None
+        assert await cluster.logs("fgd-unknown") == ""
+        await cluster.stop("fgd-unknown")
+        await cluster.delete("fgd-unknown")
+
+    async def test_a_submission_that_ray_refuses_is_an_error_and_no_run(self, cluster: RayCluster) -> None:
+        asked = replace(submission("pass"), cpus=cast(int, "many"))
+        with pytest.raises(ClusterError, match="could not submit"):
+            await cluster.submit(asked)
+        assert await cluster.job(asked.submission_id) is None
+
+
+class TestReaching:
+    async def test_the_dashboard_shows_the_page_that_the_link_names(self, cluster: RayCluster, head: LocalRay) -> None:
+        asked = submission("pass")
+        await cluster.submit(asked)
+        page, route = cluster.dashboard_url(asked.submission_id).split("#")
+        async with httpx.AsyncClient(headers={"Authorization": f"Bearer {head.token}"}) as browser:
+            assert (await browser.get(page)).status_code == 200
+            # The page fetches what its route names.
+            fetched = await browser.get(f"{page}api{route}")
+        assert fetched.json()["submission_id"] == asked.submission_id
+        assert fetched.json()["metadata"] == {"name": "a test"}
+        await end_of(cluster, asked.submission_id)
+
+    async def test_a_wrong_token_is_named_as_the_cause(self, head: LocalRay) -> None:
+        async with RayCluster(await head.start(), "wrong") as cluster:
+            with pytest.raises(ClusterError, match="RAY_AUTH_TOKEN"):
+                await cluster.version()
+
+    async def test_a_closed_port_names_the_address(self) -> None:
+        async with RayCluster("http://127.0.0.1:1") as cluster:
+            began = time.monotonic()
+            with pytest.raises(ClusterError, match="cannot be reached") as caught:
+                await cluster.capacity()
+        assert caught.value.details["url"] == "http://127.0.0.1:1"
+        assert time.monotonic() - began < 2
+
+    async def test_the_version_is_the_one_that_is_installed(self, cluster: RayCluster) -> None:
+        assert (await cluster.version()).startswith("2.")
+
+
+class TestToken:
+    def test_the_environment_goes_before_the_file(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        (tmp_path / "token").write_text("from file\n")
+        monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+        monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+        assert find_ray_token() == "from file"
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "from environment")
+        assert find_ray_token() == "from environment"
+
+    def test_a_named_file_that_is_missing_is_an_error(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+        monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "missing"))
+        with pytest.raises(ClusterError, match="RAY_AUTH_TOKEN_PATH"):
+            find_ray_token()
+
+    def test_without_any_there_is_none(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+        monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert find_ray_token() is None
