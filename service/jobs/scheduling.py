@@ -39,7 +39,7 @@ def choose(queued: Sequence[Needs], *, active: Sequence[Needs], pending: Sequenc
             largest = f"{capacity.largest_node_cpus:g} CPUs and {capacity.largest_node_gpus:g} GPUs"
             choice.wait[job.job_id] = f"asks for {asked}; the largest node has {largest}"
             continue
-        if job.cpus <= free_cpus and job.gpus <= free_gpus:
+        if job.cpus <= max(free_cpus, 0) and job.gpus <= max(free_gpus, 0):
             choice.start.append(job.job_id)
         else:
             free = f"{max(free_cpus, 0):g} CPUs and {max(free_gpus, 0):g} GPUs"

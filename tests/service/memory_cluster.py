@@ -1,0 +1,71 @@
+"""A cluster in memory that keeps its word: what was submitted is there until it is deleted."""
+
+import asyncio
+
+from fgd_core.errors import ClusterError
+from service.dispatcher.cluster import Capacity, ClusterJob, ClusterStatus, Submission
+
+TWO_CORES = Capacity(cpus_total=2, cpus_free=2, gpus_total=0, gpus_free=0, largest_node_cpus=2, largest_node_gpus=0)
+
+
+class MemoryCluster:
+    def __init__(self, capacity: Capacity = TWO_CORES) -> None:
+        self.is_reachable = True
+        self.submissions: list[Submission] = []
+        self.was_asked = asyncio.Event()
+        """Set at the first submission."""
+        self.stopped: list[str] = []
+        self.output: dict[str, str] = {}
+        self.largest = capacity
+        self._jobs: dict[str, ClusterJob] = {}
+
+    async def submit(self, submission: Submission) -> None:
+        self._answer()
+        if submission.submission_id not in self._jobs:
+            self.submissions.append(submission)
+            self.was_asked.set()
+            self.say(submission.submission_id, "PENDING")
+
+    async def job(self, submission_id: str) -> ClusterJob | None:
+        self._answer()
+        return self._jobs.get(submission_id)
+
+    async def stop(self, submission_id: str) -> None:
+        self._answer()
+        if submission_id in self._jobs and not self._jobs[submission_id].is_over:
+            self.stopped.append(submission_id)
+            self.say(submission_id, "STOPPED")
+
+    async def logs(self, submission_id: str) -> str:
+        self._answer()
+        return self.output.get(submission_id, "")
+
+    async def delete(self, submission_id: str) -> None:
+        self._answer()
+        assert self._jobs[submission_id].is_over, "Ray refuses to delete a job that runs"
+        del self._jobs[submission_id]
+
+    async def capacity(self) -> Capacity:
+        self._answer()
+        return self.largest
+
+    async def version(self) -> str:
+        self._answer()
+        return "in memory"
+
+    def dashboard_url(self, submission_id: str) -> str:
+        return f"http://ray/#/jobs/{submission_id}"
+
+    def say(self, submission_id: str, status: ClusterStatus, message: str = "") -> None:
+        """Set what the cluster says about a run from now on."""
+        self._jobs[submission_id] = ClusterJob(submission_id=submission_id, status=status, message=message)
+
+    def forget(self, submission_id: str) -> None:
+        self._jobs.pop(submission_id, None)
+
+    def knows(self, submission_id: str) -> bool:
+        return submission_id in self._jobs
+
+    def _answer(self) -> None:
+        if not self.is_reachable:
+            raise ClusterError("Ray cannot be reached at http://ray; start it")

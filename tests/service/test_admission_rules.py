@@ -1,0 +1,122 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from control_plane import ControlPlane, evaluate_spec, train_spec
+from memory_cluster import TWO_CORES
+
+from fgd_core.spec.jobs import JOB_SPEC
+from service.jobs.admission import Facts, NeededJob, paths, reasons, waits_for
+from service.settings import Settings
+
+COCO = {
+    "type": "coco",
+    "train": {"images": "/data/train", "annotations": "/data/train.json"},
+    "val": {"images": "/data/val", "annotations": "/data/val.json"},
+}
+
+
+def refused(spec: dict[str, Any], **facts: Any) -> dict[str, tuple[str, str]]:
+    """{loc: (code, message)}"""
+    found = reasons(JOB_SPEC.validate_python(spec), Facts(**facts))
+    return {reason.loc: (reason.code, reason.message) for reason in found}
+
+
+class TestResources:
+    def test_a_gpu_where_there_is_none_is_refused_with_the_cure(self) -> None:
+        code, message = refused(train_spec(resources={"gpus": 1}), capacity=TWO_CORES)["resources.gpus"]
+        assert code == "resources_unavailable"
+        assert "asks for 1 GPUs" in message
+        assert "largest node has 0" in message
+        assert "set resources.gpus to 0" in message
+
+    def test_more_cores_than_the_largest_node_has_are_refused(self) -> None:
+        assert (
+            "ask for at most 2" in refused(train_spec(resources={"cpus": 3}), capacity=TWO_CORES)["resources.cpus"][1]
+        )
+
+    def test_a_cluster_that_cannot_be_asked_refuses_nothing(self) -> None:
+        assert refused(train_spec(resources={"gpus": 1}), capacity=None) == {}
+
+
+class TestReferences:
+    @pytest.mark.parametrize(
+        ("job", "code"),
+        [
+            (None, "unknown_job"),
+            (NeededJob("evaluate", "running", frozenset()), "no_checkpoint"),
+            (NeededJob("train", "failed", frozenset()), "dependency_failed"),
+            (NeededJob("train", "cancelled", frozenset({"best.pt"})), "dependency_failed"),
+            (NeededJob("train", "succeeded", frozenset({"last.pt"})), "no_checkpoint"),
+        ],
+    )
+    def test_a_job_that_will_never_give_a_checkpoint_is_refused(self, job: NeededJob | None, code: str) -> None:
+        known = {"abc": job} if job is not None else {}
+        found = refused(evaluate_spec("job:abc/best"), jobs=known)
+        assert found["checkpoint"][0] == code
+        assert "abc" in found["checkpoint"][1]
+
+    def test_a_misspelt_reference_is_refused(self) -> None:
+        assert refused(evaluate_spec("job:abc/worst"))["checkpoint"][0] == "bad_reference"
+
+    def test_a_job_that_is_not_done_is_waited_for(self) -> None:
+        spec = JOB_SPEC.validate_python(evaluate_spec("job:abc/best"))
+        assert waits_for(spec, Facts(jobs={"abc": NeededJob("train", "running", frozenset())})) == ["abc"]
+        assert waits_for(spec, Facts(jobs={"abc": NeededJob("train", "succeeded", frozenset({"best.pt"}))})) == []
+
+
+class TestPaths:
+    def test_every_missing_path_is_named(self) -> None:
+        spec = train_spec(data=COCO)
+        named = paths(JOB_SPEC.validate_python(spec))
+        found = refused(spec, paths={item.path: None for item in named} | {"/data/val": "file"})
+        assert {loc: code for loc, (code, _) in found.items()} == {
+            "data.train.images": "missing_path",
+            "data.train.annotations": "missing_path",
+            "data.val.images": "wrong_path",
+            "data.val.annotations": "missing_path",
+        }
+        assert "/data/train.json" in found["data.train.annotations"][1]
+
+    def test_a_relative_path_is_refused_wherever_runs_are(self) -> None:
+        assert refused(evaluate_spec("best.pt"))["checkpoint"][0] == "relative_path"
+
+    def test_names_of_torchvision_and_urls_are_no_paths(self) -> None:
+        for weights in ("ResNet18_Weights.IMAGENET1K_V1", "s3://bucket/best.pt"):
+            assert refused(train_spec(detector={"weights": weights})) == {}
+
+    def test_an_evaluation_needs_no_training_split(self) -> None:
+        spec = JOB_SPEC.validate_python(evaluate_spec("/c.pt", data=COCO))
+        assert [item.loc for item in paths(spec)] == ["data.val.images", "data.val.annotations", "checkpoint"]
+
+
+def test_a_batch_larger_than_the_data_set_is_refused() -> None:
+    found = refused(train_spec(training={"batch_size": 41}))
+    assert found["training.batch_size"] == (
+        "batch_too_large",
+        "a batch of 41 images is larger than the data set of 40; ask for at most 40",
+    )
+
+
+async def test_all_reasons_come_at_once_and_nothing_is_left_behind(
+    plane: ControlPlane, settings: Settings, tmp_path: Path
+) -> None:
+    local = ControlPlane(settings.model_copy(update={"local_cluster": True}), plane.cluster, plane.clock)
+    (tmp_path / "train").mkdir()
+    split = {"images": f"{tmp_path}/train", "annotations": f"{tmp_path}/none.json"}
+    spec = train_spec(
+        data={"type": "coco", "train": split, "val": split},
+        resources={"gpus": 1},
+        detector={"weights": "job:nobody/best"},
+    )
+    answer = await local.http.post("/v1/jobs", json=spec)
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "admission"
+    assert {reason["loc"]: reason["code"] for reason in answer.json()["reasons"]} == {
+        "resources.gpus": "resources_unavailable",
+        "detector.weights": "unknown_job",
+        "data.train.annotations": "missing_path",
+        "data.val.annotations": "missing_path",
+    }
+    assert (await local.http.get("/v1/jobs")).json()["items"] == []
+    await local.close()

@@ -1,0 +1,119 @@
+import json
+from typing import Any
+
+import pytest
+from control_plane import SHAPES, ControlPlane, ManualClock, evaluate_spec, progress, train_spec
+from memory_cluster import MemoryCluster
+from sqlalchemy import text
+
+from service.settings import Settings
+from service.store.session import Database
+
+PROBLEM = "application/problem+json"
+
+
+def reasons(problem: dict[str, Any]) -> dict[str, str]:
+    return {reason["loc"]: reason["message"] for reason in problem["reasons"]}
+
+
+class TestRefusedSpecs:
+    async def test_a_misspelt_field_is_named_by_its_path_and_the_word_that_was_meant(self, plane: ControlPlane) -> None:
+        spec = train_spec(training={"epoch": 3, "optimizer": {"type": "adamw", "learning_rat": 1}})
+        answer = await plane.http.post("/v1/jobs", json=spec)
+        assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM)
+        found = reasons(answer.json())
+        assert "did you mean 'epochs'" in found["training.epoch"]
+        assert "did you mean 'learning_rate'" in found["training.optimizer.learning_rat"]
+
+    async def test_values_out_of_bounds_and_missing_fields_come_all_at_once(self, plane: ControlPlane) -> None:
+        answer = await plane.http.post("/v1/jobs", json={"kind": "train", "data": SHAPES, "resources": {"gpus": -1}})
+        assert set(reasons(answer.json())) == {"name", "detector", "resources.gpus"}
+
+    @pytest.mark.parametrize("body", [b"{", b"[]", b"null", b"", b'{"kind": "trian"}', b"\xff", b'{"kind": NaN}'])
+    async def test_a_body_that_is_no_spec(self, plane: ControlPlane, body: bytes) -> None:
+        answer = await plane.http.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code in (400, 422)
+        assert answer.headers["content-type"] == PROBLEM
+
+    async def test_nothing_is_left_of_a_refused_job(self, plane: ControlPlane) -> None:
+        await plane.http.post("/v1/jobs", json=evaluate_spec("job:nobody/best"))
+        assert (await plane.http.get("/v1/jobs")).json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nowhere", 404, "not_found"),
+        ("DELETE", "/v1/jobs", 405, "method_not_allowed"),
+        ("GET", "/v1/jobs/none", 404, "not_found"),
+        ("GET", "/v1/jobs/none/events", 404, "not_found"),
+        ("GET", "/v1/jobs/none/metrics", 404, "not_found"),
+        ("GET", "/v1/jobs/none/artifacts/best.pt", 404, "not_found"),
+        ("POST", "/v1/jobs/none/cancel", 404, "not_found"),
+        ("GET", "/v1/jobs?state=asleep", 422, "request"),
+        ("GET", "/v1/jobs?limit=0", 422, "request"),
+        ("GET", "/v1/jobs?cursor=nonsense", 422, "spec"),
+        ("GET", "/v1/jobs?cursor=%C3%A9", 422, "spec"),
+        ("GET", "/v1/attempts/none", 401, "unauthorized"),
+    ],
+)
+async def test_every_refusal_is_a_problem(plane: ControlPlane, method: str, path: str, status: int, code: str) -> None:
+    answer = await plane.http.request(method, path)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, PROBLEM)
+    problem = answer.json()
+    assert (problem["status"], problem["code"], problem["type"]) == (status, code, f"urn:fgd:problem:{code}")
+    assert problem["detail"]
+
+
+async def test_a_last_event_id_that_is_none_is_refused(plane: ControlPlane) -> None:
+    job_id = await plane.submit(train_spec())
+    for bad in ("abc", "-1", "9" * 30, "1.5"):
+        answer = await plane.http.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": bad})
+        assert (answer.status_code, answer.json()["reasons"][0]["code"]) == (422, "bad_event_id"), bad
+
+
+async def test_what_nobody_foresaw_is_answered_without_a_traceback_and_with_its_request_id(
+    plane: ControlPlane,
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("a secret of the server")
+
+    plane.app.add_api_route("/broken", broken)
+    answer = await plane.http.get("/broken", headers={"X-Request-ID": "abc"})
+    assert (answer.status_code, answer.json()["code"], answer.headers["X-Request-ID"]) == (500, "internal", "abc")
+    assert "secret" not in answer.text
+    assert "Traceback" not in answer.text
+
+
+async def test_a_full_disk_is_said_to_be_full_and_nothing_is_half_stored(
+    settings: Settings, cluster: MemoryCluster, clock: ManualClock
+) -> None:
+    plane = ControlPlane(settings, cluster, clock)
+    job_id, run = await plane.started_job()
+    batch = run.batch(*(progress(step) for step in range(1, 500)))
+    before = (await plane.job(job_id))["last_sequence"]
+    database: Database = plane.services.database
+    async with database.reading() as session:
+        pages = await session.scalar(text("PRAGMA page_count"))
+        # SQLite's own limit raises the very error of a full disk.
+        await session.execute(text(f"PRAGMA max_page_count = {pages + 4}"))
+    answer = await run.post(batch)
+    assert (answer.status_code, answer.headers["content-type"]) == (507, PROBLEM)
+    assert answer.json()["code"] == "storage"
+    assert (await plane.job(job_id))["last_sequence"] == before
+
+    async with database.reading() as session:
+        await session.execute(text("PRAGMA max_page_count = 1000000"))
+    assert (await run.post(batch)).status_code == 200
+    assert (await plane.job(job_id))["last_sequence"] == before + 499
+    await plane.close()
+
+
+async def test_openapi_names_every_operation_and_knows_problems(plane: ControlPlane) -> None:
+    schema = (await plane.http.get("/openapi.json")).json()
+    operations = [operation for path in schema["paths"].values() for operation in path.values()]
+    ids = [operation["operationId"] for operation in operations]
+    assert {"submit_job", "list_jobs", "get_job", "cancel_job", "get_events", "report_events", "ready"} <= set(ids)
+    assert len(ids) == len(set(ids))
+    assert all(PROBLEM in operation["responses"]["default"]["content"] for operation in operations)
+    assert "HTTPValidationError" not in json.dumps(schema)

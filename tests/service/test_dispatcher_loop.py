@@ -1,0 +1,393 @@
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import httpx
+import pytest
+from control_plane import ControlPlane, ManualClock, evaluate_spec, progress, train_spec
+from memory_cluster import TWO_CORES, MemoryCluster
+
+from fgd_core.errors import ConflictError
+from service.app import create_app
+from service.dispatcher.cluster import Submission
+from service.settings import Settings
+
+
+class TestStart:
+    async def test_a_queued_job_becomes_one_ray_job_that_reads_well(self, plane: ControlPlane) -> None:
+        job_id = await plane.submit(train_spec(name="teacher"))
+        await plane.tick()
+        await plane.tick()
+        (submission,) = plane.cluster.submissions
+        assert submission.submission_id == f"fgd-{job_id}-1"
+        assert submission.entrypoint.endswith(" -m workers")
+        assert (submission.cpus, submission.gpus) == (1, 0)
+        assert submission.metadata == {"job_id": job_id, "name": "teacher", "kind": "train", "attempt": "1"}
+        assert set(submission.environment) == {"FGD_URL", "FGD_ATTEMPT_ID", "FGD_ATTEMPT_TOKEN"}
+        job = await plane.job(job_id)
+        assert job["state"] == "starting"
+        assert job["dashboard_url"] == f"http://ray/#/jobs/fgd-{job_id}-1"
+
+    async def test_jobs_that_do_not_fit_wait_and_say_for_what(self, plane: ControlPlane) -> None:
+        first = await plane.submit(train_spec(resources={"cpus": 2}))
+        second = await plane.submit(train_spec(resources={"cpus": 1}))
+        await plane.tick()
+        assert (await plane.state(first), await plane.state(second)) == ("starting", "queued")
+        assert (await plane.job(second))["reason"] == "waits for 1 CPUs and 0 GPUs; 0 CPUs and 0 GPUs are free"
+        await plane.run().fails("data")
+        await plane.tick()
+        assert await plane.state(second) == "starting"
+
+    async def test_without_a_cluster_jobs_wait_and_come_when_it_is_back(
+        self, plane: ControlPlane, cluster: MemoryCluster
+    ) -> None:
+        cluster.is_reachable = False
+        job_id = await plane.submit(train_spec())
+        await plane.tick()
+        job = await plane.job(job_id)
+        assert (job["state"], job["attempts"]) == ("queued", [])
+        assert "cannot be reached" in job["reason"]
+        cluster.is_reachable = True
+        await plane.tick()
+        assert await plane.state(job_id) == "starting"
+
+
+class CrashError(Exception):
+    pass
+
+
+class CrashingCluster(MemoryCluster):
+    """The process dies in the middle of a submission, before or after Ray has taken it."""
+
+    def __init__(self, *, taken: bool) -> None:
+        super().__init__()
+        self._crashes_left = 1
+        self._taken = taken
+
+    async def submit(self, submission: Submission) -> None:
+        if self._crashes_left:
+            self._crashes_left -= 1
+            if self._taken:
+                await super().submit(submission)
+            raise CrashError
+        await super().submit(submission)
+
+
+class TestCrash:
+    @pytest.mark.parametrize("taken", [False, True])
+    async def test_between_commit_and_submission_the_attempt_is_adopted(
+        self, settings: Settings, clock: ManualClock, taken: bool
+    ) -> None:
+        cluster = CrashingCluster(taken=taken)
+        before = ControlPlane(settings, cluster, clock)
+        job_id = await before.submit(train_spec())
+        with pytest.raises(CrashError):
+            await before.tick()
+        assert await before.state(job_id) == "starting"
+        await before.close()
+
+        after = ControlPlane(settings, cluster, clock)
+        await after.tick()
+        (submission,) = cluster.submissions
+        assert submission.submission_id == f"fgd-{job_id}-1"
+        # The token was never written down, and the one made again still opens the door.
+        await after.run().starts()
+        assert await after.state(job_id) == "running"
+        assert len((await after.job(job_id))["attempts"]) == 1
+        await after.close()
+
+    async def test_a_restarted_control_plane_adopts_what_runs(
+        self, plane: ControlPlane, settings: Settings, cluster: MemoryCluster, clock: ManualClock
+    ) -> None:
+        job_id, run = await plane.started_job()
+        await run.reports(progress(1))
+        batch = run.batch(progress(2))
+        await plane.close()
+        clock.forward(8)
+
+        after = ControlPlane(settings, cluster, clock)
+        await after.tick()
+        assert await after.state(job_id) == "running"
+        run._plane = after
+        assert (await run.post(batch)).status_code == 200
+        assert (await run.post(batch)).status_code == 200
+        events = await after.events(job_id)
+        assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+        assert [event.data["step"] for event in events if event.kind == "progress"] == [1, 2]
+        assert len(cluster.submissions) == 1
+        await after.close()
+
+
+class TestLoss:
+    async def die(self, plane: ControlPlane, submission_id: str) -> None:
+        """The run's process is killed; time passes until the dispatcher may believe it."""
+        plane.cluster.output[submission_id] = "epoch 1\nKilled"
+        plane.cluster.say(submission_id, "FAILED", "the driver exited with code -9")
+        plane.clock.forward(11)
+        await plane.tick()
+        plane.clock.forward(3)
+        await plane.tick()
+
+    async def test_a_lost_run_is_started_again_until_the_budget_is_spent(self, plane: ControlPlane) -> None:
+        job_id, run = await plane.started_job()
+        for attempt in (1, 2, 3):
+            assert run.submission_id == f"fgd-{job_id}-{attempt}"
+            await self.die(plane, run.submission_id)
+            if attempt < 3:
+                assert await plane.state(job_id) == "queued"
+                # Back-off: 1 s, then 2 s.
+                await plane.tick()
+                assert await plane.state(job_id) == "queued"
+                plane.clock.forward(attempt)
+                await plane.tick()
+                run = plane.run()
+                plane.cluster.say(run.submission_id, "RUNNING")
+                await run.starts()
+        job = await plane.job(job_id)
+        assert job["state"] == "failed"
+        assert job["error"]["code"] == "lost_run"
+        assert job["error"]["details"]["cluster_message"] == "the driver exited with code -9"
+        assert job["error"]["details"]["last_lines"] == ["epoch 1", "Killed"]
+        assert [attempt["error"]["code"] for attempt in job["attempts"]] == ["lost_run"] * 3
+        one_round = [("starting", "leased"), ("running", "run_started"), ("lost", "run_lost")]
+        assert await plane.moves(job_id) == [
+            *one_round,
+            ("queued", "retry"),
+            *one_round,
+            ("queued", "retry"),
+            *one_round,
+            ("failed", "retries_spent"),
+        ]
+
+    async def test_a_run_that_died_before_its_first_word_is_lost(self, plane: ControlPlane) -> None:
+        job_id = await plane.submit(train_spec())
+        await plane.tick()
+        await self.die(plane, plane.run().submission_id)
+        assert ("lost", "run_lost") in await plane.moves(job_id)
+
+    async def test_a_false_word_of_ray_does_not_end_a_run_that_reports(self, plane: ControlPlane) -> None:
+        job_id, run = await plane.started_job()
+        plane.cluster.say(run.submission_id, "FAILED", "a head that was not well")
+        for _ in range(10):
+            plane.clock.forward(8)
+            await run.reports(progress(1))
+            await plane.tick()
+        assert await plane.state(job_id) == "running"
+
+    async def test_a_cluster_that_cannot_be_reached_proves_nothing(self, plane: ControlPlane) -> None:
+        job_id, _ = await plane.started_job()
+        plane.cluster.is_reachable = False
+        plane.clock.forward(10_000)
+        await plane.tick()
+        assert await plane.state(job_id) == "running"
+
+    async def test_a_run_that_a_new_cluster_does_not_know_is_lost(self, plane: ControlPlane) -> None:
+        job_id, run = await plane.started_job()
+        plane.cluster.forget(run.submission_id)
+        plane.clock.forward(29)
+        await plane.tick()
+        assert await plane.state(job_id) == "running"
+        plane.clock.forward(2)
+        await plane.tick()
+        assert await plane.state(job_id) == "queued"
+
+    async def test_a_last_word_that_comes_within_its_grace_counts(self, plane: ControlPlane) -> None:
+        job_id, run = await plane.started_job()
+        plane.clock.forward(20)
+        plane.cluster.say(run.submission_id, "SUCCEEDED")
+        await plane.tick()
+        assert await plane.state(job_id) == "running"
+        await run.succeeds()
+        plane.clock.forward(3)
+        await plane.tick()
+        assert await plane.state(job_id) == "succeeded"
+
+    async def test_a_run_that_says_what_cannot_be_cured_is_not_repeated(self, plane: ControlPlane) -> None:
+        job_id, run = await plane.started_job()
+        await run.fails("out_of_memory", retryable=True)
+        assert await plane.state(job_id) == "failed"
+
+
+class TalkativeCluster(MemoryCluster):
+    """While it looks for the log of a run, that run gets its last batch through."""
+
+    last_word: Callable[[], Awaitable[None]]
+
+    async def logs(self, submission_id: str) -> str:
+        await self.last_word()
+        return await super().logs(submission_id)
+
+
+async def test_a_word_that_comes_while_the_run_is_given_up_saves_it(settings: Settings, clock: ManualClock) -> None:
+    cluster = TalkativeCluster()
+    plane = ControlPlane(settings, cluster, clock)
+    job_id, run = await plane.started_job()
+
+    async def last_word() -> None:
+        await run.reports(progress(7))
+
+    cluster.last_word = last_word
+    cluster.say(run.submission_id, "FAILED")
+    clock.forward(11)
+    await plane.tick()
+    clock.forward(3)
+    await plane.tick()
+    assert await plane.state(job_id) == "running"
+    await plane.close()
+
+
+class TestCancel:
+    async def test_a_run_that_stops_by_itself_keeps_its_last_word(self, plane: ControlPlane) -> None:
+        job_id, run = await plane.started_job()
+        await plane.http.post(f"/v1/jobs/{job_id}/cancel")
+        assert (await run.reports(progress(3)))["wish"] == "cancel"
+        await plane.tick()
+        assert plane.cluster.stopped == []
+        await run.reports({"kind": "run_finished", "outcome": "cancelled"})
+        assert await plane.state(job_id) == "cancelled"
+
+    async def test_a_run_that_does_not_listen_is_stopped_after_its_grace(self, plane: ControlPlane) -> None:
+        job_id, run = await plane.started_job()
+        await plane.http.post(f"/v1/jobs/{job_id}/cancel")
+        plane.clock.forward(19)
+        await run.reports(progress(3))
+        await plane.tick()
+        assert plane.cluster.stopped == []
+        plane.clock.forward(2)
+        await plane.tick()
+        assert plane.cluster.stopped == [run.submission_id]
+        assert await plane.state(job_id) == "cancelling"
+        await plane.tick()
+        plane.clock.forward(3)
+        await plane.tick()
+        assert await plane.state(job_id) == "cancelled"
+        assert await plane.moves(job_id) == [
+            ("starting", "leased"),
+            ("running", "run_started"),
+            ("cancelling", "cancel_requested"),
+            ("cancelled", "run_cancelled"),
+        ]
+
+    async def test_a_run_that_has_not_begun_is_stopped_at_once(self, plane: ControlPlane) -> None:
+        job_id = await plane.submit(train_spec())
+        await plane.tick()
+        await plane.http.post(f"/v1/jobs/{job_id}/cancel")
+        await plane.tick()
+        await plane.tick()
+        assert plane.cluster.stopped == [f"fgd-{job_id}-1"]
+        assert await plane.state(job_id) == "cancelled"
+
+    async def test_a_run_that_was_never_submitted_is_not_submitted_any_more(
+        self, settings: Settings, clock: ManualClock
+    ) -> None:
+        cluster = CrashingCluster(taken=False)
+        plane = ControlPlane(settings, cluster, clock)
+        job_id = await plane.submit(train_spec())
+        with pytest.raises(CrashError):
+            await plane.tick()
+        await plane.http.post(f"/v1/jobs/{job_id}/cancel")
+        await plane.tick()
+        assert await plane.state(job_id) == "cancelled"
+        assert cluster.submissions == []
+        await plane.close()
+
+
+class TestDependencies:
+    async def test_a_chain_runs_in_order(self, plane: ControlPlane) -> None:
+        teacher = await plane.submit(train_spec())
+        student = await plane.submit(train_spec(detector={"weights": f"job:{teacher}/best"}))
+        judge = await plane.submit(evaluate_spec(f"job:{student}/best"))
+        for job_id in (teacher, student, judge):
+            await plane.tick()
+            run = plane.run()
+            assert run.submission_id == f"fgd-{job_id}-1"
+            await run.starts()
+            if job_id != judge:
+                await run.saves_checkpoint()
+            await run.succeeds()
+        assert await plane.moves(judge) == [
+            ("queued", "dependencies_met"),
+            ("starting", "leased"),
+            ("running", "run_started"),
+            ("succeeded", "run_succeeded"),
+        ]
+
+    @pytest.mark.parametrize("ending", ["failed", "cancelled", "without a checkpoint"])
+    async def test_who_waits_for_what_never_comes_fails_and_names_it(self, plane: ControlPlane, ending: str) -> None:
+        teacher, run = await plane.started_job()
+        student = await plane.submit(evaluate_spec(f"job:{teacher}/best"))
+        judge = await plane.submit(evaluate_spec(f"job:{teacher}/last"))
+        match ending:
+            case "failed":
+                await run.fails("data")
+            case "cancelled":
+                await plane.http.post(f"/v1/jobs/{teacher}/cancel")
+                await run.reports({"kind": "run_finished", "outcome": "cancelled"})
+            case _:
+                await run.succeeds()
+        await plane.tick()
+        for job_id in (student, judge):
+            job = await plane.job(job_id)
+            assert (job["state"], job["error"]["code"]) == ("failed", "dependency_failed")
+            assert job["error"]["details"]["job_id"] == teacher
+            assert await plane.moves(job_id) == [("failed", "dependency_failed")]
+
+
+class TestArchive:
+    async def test_the_driver_log_outlives_the_cluster(self, plane: ControlPlane) -> None:
+        job_id, run = await plane.started_job()
+        plane.cluster.output[run.submission_id] = "Grüße\n"
+        await run.fails("data")
+        await plane.tick()
+        assert not plane.cluster.knows(run.submission_id)
+        (artifact,) = (await plane.job(job_id))["artifacts"]
+        assert artifact["name"] == "attempt-1.log"
+        answer = await plane.http.get(artifact["url"])
+        assert (answer.text, answer.headers["content-type"]) == ("Grüße\n", "text/plain; charset=utf-8")
+
+    async def test_a_run_that_does_not_end_after_its_last_word_is_stopped(self, plane: ControlPlane) -> None:
+        _, run = await plane.started_job()
+        await run.fails("data")
+        plane.cluster.say(run.submission_id, "RUNNING")
+        await plane.tick()
+        assert plane.cluster.stopped == []
+        plane.clock.forward(21)
+        await plane.tick()
+        assert plane.cluster.stopped == [run.submission_id]
+        await plane.tick()
+        assert not plane.cluster.knows(run.submission_id)
+
+
+class TestLoop:
+    async def test_a_post_reaches_the_cluster_without_waiting_for_a_tick(
+        self, settings: Settings, cluster: MemoryCluster
+    ) -> None:
+        app = create_app(settings.model_copy(update={"tick_s": 1000.0}), cluster)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client,
+            asyncio.timeout(10),
+        ):
+            await client.post("/v1/jobs", json=train_spec())
+            await cluster.was_asked.wait()
+
+    async def test_a_tick_that_raises_does_not_end_the_loop(self, settings: Settings, clock: ManualClock) -> None:
+        cluster = CrashingCluster(taken=False)
+        plane = ControlPlane(settings.model_copy(update={"tick_s": 0.01}), cluster, clock)
+        await plane.submit(train_spec())
+        running = asyncio.create_task(plane.dispatcher.run())
+        async with asyncio.timeout(10):
+            await cluster.was_asked.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await plane.close()
+
+    async def test_two_control_planes_do_not_share_a_home(self, settings: Settings, cluster: MemoryCluster) -> None:
+        first, second = create_app(settings, cluster), create_app(settings, cluster)
+        async with first.router.lifespan_context(first):
+            with pytest.raises(ConflictError, match="another control plane"):
+                async with second.router.lifespan_context(second):
+                    pass
+        third = create_app(settings, MemoryCluster(TWO_CORES))
+        async with third.router.lifespan_context(third):
+            pass
+        await second.state.services.database.close()

@@ -1,0 +1,169 @@
+"""The stream over a real server and real sockets."""
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from control_plane import ControlPlane, ManualClock, progress, train_spec
+from httpx_sse import ServerSentEvent, aconnect_sse
+from memory_cluster import MemoryCluster
+
+from service.app import Server
+from service.settings import Settings
+
+
+class Served:
+    def __init__(self, plane: ControlPlane, port: int) -> None:
+        self.plane = plane
+        self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30)
+
+    async def read(self, job_id: str, *, after: int | None = None, at_most: int = 10**6) -> list[ServerSentEvent]:
+        """Messages until the server ends the stream, or until there are `at_most`."""
+        headers = {} if after is None else {"Last-Event-ID": str(after)}
+        found: list[ServerSentEvent] = []
+        async with aconnect_sse(self.client, "GET", f"/v1/jobs/{job_id}/events", headers=headers) as source:
+            assert source.response.headers["X-Accel-Buffering"] == "no"
+            async for message in source.aiter_sse():
+                if message.id and message.data:
+                    found.append(message)
+                if len(found) >= at_most:
+                    break
+        return found
+
+
+async def serve(plane: ControlPlane) -> AsyncIterator[Served]:
+    # Without its lifespan: the plane's dispatcher is moved by hand.
+    server = Server(uvicorn.Config(plane.app, lifespan="off", log_config=None, timeout_graceful_shutdown=3))
+    listening = socket.create_server(("127.0.0.1", 0))
+    running = asyncio.create_task(server.serve([listening]))
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.005)
+    served = Served(plane, listening.getsockname()[1])
+    yield served
+    await served.client.aclose()
+    server.should_exit = True
+    await running
+
+
+@pytest.fixture
+async def served(plane: ControlPlane) -> AsyncIterator[Served]:
+    async for served in serve(plane):
+        yield served
+
+
+async def finish(plane: ControlPlane, job_id: str) -> None:
+    await plane.http.post(f"/v1/jobs/{job_id}/cancel")
+
+
+def ids(messages: list[ServerSentEvent]) -> list[int]:
+    return [int(message.id) for message in messages]
+
+
+async def test_a_message_carries_the_stored_event(served: Served) -> None:
+    job_id = await served.plane.submit(train_spec())
+    await finish(served.plane, job_id)
+    first, *_ = await served.read(job_id)
+    assert (first.id, first.event) == ("1", "submitted")
+    assert json.loads(first.data) == (await served.plane.events(job_id))[0].model_dump(mode="json")
+
+
+async def test_a_stream_ends_when_the_job_is_over_and_all_was_sent(served: Served) -> None:
+    job_id = await served.plane.submit(train_spec())
+    reading = asyncio.create_task(served.read(job_id))
+    await asyncio.sleep(0.1)
+    assert not reading.done()
+    await finish(served.plane, job_id)
+    assert ids(await reading) == [1, 2, 3]
+    assert ids(await served.read(job_id, after=1)) == [2, 3]
+    assert ids(await served.read(job_id, after=3)) == []
+
+
+async def test_readers_that_come_and_go_see_every_event_once_while_runs_write(served: Served) -> None:
+    plane = served.plane
+    job_id, run = await plane.started_job()
+    batches = [run.batch(*(progress(step) for step in range(n * 5, n * 5 + 5))) for n in range(40)]
+
+    async def write() -> None:
+        for batch in batches:
+            await asyncio.gather(run.post(batch), run.post(batch))
+        await finish(plane, job_id)
+        assert (await run.reports({"kind": "run_finished", "outcome": "cancelled"}))["wish"] == "continue"
+
+    async def read_in_pieces(piece: int) -> list[int]:
+        seen: list[int] = []
+        while True:
+            found = ids(await served.read(job_id, after=seen[-1] if seen else 0, at_most=piece))
+            seen.extend(found)
+            if len(found) < piece:
+                return seen
+
+    _, *readers = await asyncio.gather(write(), read_in_pieces(7), read_in_pieces(31), read_in_pieces(10**6))
+    everything = [event.sequence for event in await plane.events(job_id)]
+    assert everything == list(range(1, 5 + 200 + 2 + 2 + 1))
+    for seen in readers:
+        assert seen == everything
+
+
+async def test_an_event_is_passed_on_at_once(settings: Settings, cluster: MemoryCluster, clock: ManualClock) -> None:
+    plane = ControlPlane(settings.model_copy(update={"sse_poll_s": 1000.0}), cluster, clock)
+    async for served in serve(plane):
+        job_id, run = await plane.started_job()
+        last = (await plane.job(job_id))["last_sequence"]
+        reading = asyncio.create_task(served.read(job_id, after=last, at_most=1))
+        await asyncio.sleep(0.2)
+        began_at = time.monotonic()
+        await run.reports(progress(1))
+        async with asyncio.timeout(10):
+            assert ids(await reading) == [last + 1]
+        assert time.monotonic() - began_at < 5
+    await plane.close()
+
+
+async def raw_lines(served: Served, job_id: str) -> list[str]:
+    async with served.client.stream("GET", f"/v1/jobs/{job_id}/events") as response:
+        return [line async for line in response.aiter_lines()]
+
+
+@pytest.mark.parametrize("changes", [{"sse_keep_alive_s": 0.05, "sse_lifetime_s": 0.5}])
+async def test_a_quiet_stream_is_kept_alive_and_ends_with_its_lifetime(
+    settings: Settings, cluster: MemoryCluster, clock: ManualClock, changes: dict[str, Any]
+) -> None:
+    plane = ControlPlane(settings.model_copy(update=changes), cluster, clock)
+    async for served in serve(plane):
+        job_id = await plane.submit(train_spec())
+        async with asyncio.timeout(10):
+            lines = await raw_lines(served, job_id)
+        assert lines.count(": ping") >= 2
+        assert lines[0].startswith("retry: ")
+    await plane.close()
+
+
+async def test_a_server_that_goes_down_does_not_wait_for_its_readers(plane: ControlPlane) -> None:
+    began_at = time.monotonic()
+    async for served in serve(plane):
+        job_id = await plane.submit(train_spec())
+        reading = asyncio.create_task(served.read(job_id))
+        await asyncio.sleep(0.2)
+        served.client = httpx.AsyncClient()
+    assert ids(await reading) == [1]
+    assert time.monotonic() - began_at < 3
+
+
+async def test_the_same_path_gives_pages_to_who_asks_for_json(plane: ControlPlane) -> None:
+    job_id, run = await plane.started_job()
+    await run.reports(*(progress(step) for step in range(20)))
+    accept = {"Accept": "application/json"}
+    seen: list[int] = []
+    while True:
+        query = f"after={seen[-1] if seen else 0}&limit=7"
+        page = (await plane.http.get(f"/v1/jobs/{job_id}/events?{query}", headers=accept)).json()
+        seen.extend(item["sequence"] for item in page["items"])
+        if not page["items"]:
+            break
+    assert seen == list(range(1, page["last_sequence"] + 1))

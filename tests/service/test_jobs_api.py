@@ -1,0 +1,161 @@
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+from control_plane import ControlPlane, evaluate_spec, progress, scores, train_spec
+from memory_cluster import TWO_CORES, MemoryCluster
+
+PROBLEM = "application/problem+json"
+
+
+class TestSubmit:
+    async def test_a_job_is_taken_and_can_be_looked_at(self, plane: ControlPlane) -> None:
+        answer = await plane.http.post("/v1/jobs", json=train_spec(name="teacher"))
+        assert answer.status_code == 202
+        job = (await plane.http.get(answer.headers["Location"])).json()
+        assert (job["name"], job["state"], job["spec"]["training"]["batch_size"]) == ("teacher", "queued", 8)
+        assert [event.kind for event in await plane.events(job["job_id"])] == ["submitted"]
+
+    async def test_the_same_key_and_spec_are_one_job(self, plane: ControlPlane) -> None:
+        answers = await asyncio.gather(
+            *(plane.http.post("/v1/jobs", json=train_spec(), headers={"Idempotency-Key": "k"}) for _ in range(5))
+        )
+        assert [answer.status_code for answer in answers] == [202] * 5
+        assert len({answer.json()["job_id"] for answer in answers}) == 1
+        assert len((await plane.http.get("/v1/jobs")).json()["items"]) == 1
+
+    async def test_the_same_key_for_another_spec_is_refused(self, plane: ControlPlane) -> None:
+        await plane.http.post("/v1/jobs", json=train_spec(), headers={"Idempotency-Key": "k"})
+        answer = await plane.http.post("/v1/jobs", json=train_spec(seed=1), headers={"Idempotency-Key": "k"})
+        assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
+
+    async def test_a_reference_to_a_job_that_runs_waits_for_it(self, plane: ControlPlane) -> None:
+        teacher = await plane.submit(train_spec())
+        job = await plane.job(await plane.submit(evaluate_spec(f"job:{teacher}/best")))
+        assert (job["state"], job["waits_for"], job["reason"]) == ("blocked", [teacher], f"waits for {teacher}")
+
+
+class TestList:
+    async def test_pages_give_every_job_once_newest_first(self, plane: ControlPlane) -> None:
+        submitted = [await plane.submit(train_spec(seed=seed)) for seed in range(5)]
+        found, cursor = [], None
+        while True:
+            params = {"limit": 2} | ({"cursor": cursor} if cursor else {})
+            page = (await plane.http.get("/v1/jobs", params=params)).json()
+            found.extend(item["job_id"] for item in page["items"])
+            # A job that comes in between moves nothing.
+            await plane.submit(train_spec())
+            cursor = page["next_cursor"]
+            if cursor is None:
+                break
+        assert found == submitted[::-1]
+
+    async def test_filters(self, plane: ControlPlane) -> None:
+        teacher = await plane.submit(train_spec())
+        blocked = await plane.submit(evaluate_spec(f"job:{teacher}/best"))
+        for query, expected in (
+            ("state=blocked", [blocked]),
+            ("kind=train", [teacher]),
+            ("state=blocked&state=queued", [blocked, teacher]),
+            ("state=running", []),
+        ):
+            page = (await plane.http.get(f"/v1/jobs?{query}")).json()
+            assert [item["job_id"] for item in page["items"]] == expected, query
+
+
+class TestCancel:
+    async def test_a_job_that_waits_is_cancelled_at_once(self, plane: ControlPlane) -> None:
+        job_id = await plane.submit(train_spec())
+        answer = await plane.http.post(f"/v1/jobs/{job_id}/cancel")
+        assert (answer.status_code, answer.json()["state"]) == (202, "cancelled")
+        assert [event.kind for event in await plane.events(job_id)] == [
+            "submitted",
+            "cancel_requested",
+            "state_changed",
+        ]
+
+    async def test_a_job_that_is_over_is_a_conflict(self, plane: ControlPlane) -> None:
+        job_id = await plane.submit(train_spec())
+        await plane.http.post(f"/v1/jobs/{job_id}/cancel")
+        answer = await plane.http.post(f"/v1/jobs/{job_id}/cancel")
+        assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+
+    async def test_asking_twice_is_asking_once(self, plane: ControlPlane) -> None:
+        job_id, _ = await plane.started_job()
+        for _ in range(2):
+            answer = await plane.http.post(f"/v1/jobs/{job_id}/cancel")
+            assert (answer.status_code, answer.json()["state"]) == (202, "cancelling")
+        assert [event.kind for event in await plane.events(job_id)].count("cancel_requested") == 1
+
+
+class TestMetrics:
+    async def test_a_curve_is_thinned_and_keeps_its_spike(self, plane: ControlPlane) -> None:
+        job_id, run = await plane.started_job()
+        await run.reports(*(progress(step, loss=99.0 if step == 57 else 1.0) for step in range(1, 101)))
+        page = (await plane.http.get(f"/v1/jobs/{job_id}/metrics?name=loss&max_points=10")).json()
+        (curve,) = page["items"]
+        assert len(curve["points"]) <= 10
+        assert {"step": 57, "value": 99.0} in curve["points"]
+
+    async def test_all_curves_by_name(self, plane: ControlPlane) -> None:
+        job_id, run = await plane.started_job()
+        epoch = progress(5) | {"kind": "epoch_finished"}
+        evaluated = {"kind": "evaluated", "epoch": 1, "step": 5, "scores": scores(0.3)}
+        await run.reports(progress(5), epoch, evaluated)
+        page = (await plane.http.get(f"/v1/jobs/{job_id}/metrics")).json()
+        names = [curve["name"] for curve in page["items"]]
+        assert names == ["epoch/loss", "images_per_s", "learning_rate", "loss", "val/ap", "val/ap50"]
+        assert (await plane.job(job_id))["progress"]["best_ap"] == 0.3
+
+
+class TestArtifacts:
+    async def saved(self, plane: ControlPlane, uri: str, media_type: str = "text/plain") -> str:
+        job_id, run = await plane.started_job()
+        event = {"name": "notes.txt", "uri": uri, "media_type": media_type, "sha256": "0" * 64, "size_bytes": 5}
+        await run.reports({"kind": "artifact_saved"} | event)
+        (view,) = (await plane.job(job_id))["artifacts"]
+        return str(view["url"])
+
+    async def test_a_file_is_served_with_its_type_and_in_parts(self, plane: ControlPlane) -> None:
+        path = plane.settings.storage_dir / "a b.txt"
+        path.write_text("hello")
+        url = await self.saved(plane, path.as_uri())
+        answer = await plane.http.get(url)
+        assert (answer.status_code, answer.text) == (200, "hello")
+        assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+        assert (await plane.http.get(url, headers={"Range": "bytes=1-2"})).text == "el"
+
+    async def test_a_file_outside_of_storage_is_not_served(self, plane: ControlPlane, tmp_path: Path) -> None:
+        (tmp_path / "secret.txt").write_text("no")
+        link = plane.settings.storage_dir / "link.txt"
+        link.symlink_to(tmp_path / "secret.txt")
+        plane.cluster.largest = replace(TWO_CORES, cpus_total=3, cpus_free=3)
+        for uri in ((tmp_path / "secret.txt").as_uri(), f"{plane.settings.storage_dir}/../secret.txt", link.as_uri()):
+            answer = await plane.http.get(await self.saved(plane, uri))
+            assert (answer.status_code, answer.headers["content-type"]) == (404, PROBLEM), uri
+
+    async def test_a_media_type_with_a_line_break_is_not_a_header(self, plane: ControlPlane) -> None:
+        path = plane.settings.storage_dir / "x"
+        path.write_text("hello")
+        answer = await plane.http.get(await self.saved(plane, str(path), "text/html\r\nSet-Cookie: a=b"))
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == "application/octet-stream"
+
+
+class TestHealth:
+    async def test_without_ray_it_is_degraded_and_not_dead(self, plane: ControlPlane, cluster: MemoryCluster) -> None:
+        cluster.is_reachable = False
+        answer = await plane.http.get("/readyz")
+        assert answer.status_code == 200
+        assert answer.json()["ready"] is True
+        assert answer.json()["ray"].startswith("unreachable")
+        assert answer.json()["schema_revision"] == "0001"
+
+    async def test_without_its_schema_it_is_not_ready(self, plane: ControlPlane) -> None:
+        for leftover in plane.settings.home.glob("fgd.db*"):
+            leftover.unlink()
+        answer = await plane.http.get("/readyz")
+        assert (answer.status_code, answer.json()["database"]) == (503, "at revision None, 0001 is needed")
+
+    async def test_it_lives(self, plane: ControlPlane) -> None:
+        assert (await plane.http.get("/livez")).json() == {"live": True}
