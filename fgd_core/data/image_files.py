@@ -1,5 +1,6 @@
 """Image files: a cheap look at the header, and pixels as 8-bit RGB the right way up."""
 
+import os
 import struct
 import zlib
 from collections.abc import Sequence
@@ -140,11 +141,8 @@ def _ends_as_it_should(file: BinaryIO, image_format: str) -> bool:
     trailer = _TRAILERS.get(image_format)
     if trailer is None:
         return False
-    position = file.tell()
-    file.seek(-len(trailer), 2)
-    found = file.read()
-    file.seek(position)
-    return found == trailer
+    file.seek(-len(trailer), os.SEEK_END)
+    return file.read() == trailer
 
 
 def _header(image: Image.Image) -> Header:

@@ -136,7 +136,7 @@ class TestTheEndOfAFile:
         with pytest.raises(DataError, match="truncated_image"):
             folder.open()
 
-    def test_of_a_whole_file_is_seen_without_decoding_it(self, folder: CocoFolder, monkeypatch: object) -> None:
+    def test_of_a_whole_file_is_seen_without_decoding_it(self, folder: CocoFolder) -> None:
         for file_name in ("whole.jpg", "whole.png"):
             folder.add_image(file_name=file_name)
             path = folder.images_folder / file_name

@@ -79,15 +79,14 @@ class TestTheImages:
             assert np.max(owners) <= 1
 
     def test_say_nothing_of_the_class_by_colour(self, train: ShapesDataset) -> None:
-        """Mean colours of the classes differ by no more than those of a random split of the objects would."""
         colours: dict[int, list[np.ndarray]] = {}
-        for index in range(200):
+        for index in range(120):
             pixels = train.load_image(index).numpy()
             for found in train.visible_objects(index):
                 colours.setdefault(found.label, []).append(pixels[:, found.mask].mean(axis=1))
         means = np.array([np.mean(of_class, axis=0) for of_class in colours.values()])
-        # About 80 objects a class with a deviation of 70 grey levels: the mean's is 8.
-        assert np.abs(means - means.mean(axis=0)).max() < 4 * 8
+        # About 50 objects a class with a deviation of 70 grey levels: chance alone moves a mean by 10.
+        assert np.abs(means - means.mean(axis=0)).max() < 4 * 10
 
     @pytest.mark.parametrize("image_size_px", [32, 100, 256])
     def test_scale_with_their_size(self, image_size_px: int) -> None:

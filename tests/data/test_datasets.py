@@ -1,0 +1,9 @@
+from typing import get_args
+
+from fgd_core.data import DATASETS
+from fgd_core.spec.data import DataSpec
+
+
+def test_every_data_set_that_a_spec_can_name_can_be_opened() -> None:
+    members, *_ = get_args(DataSpec)
+    assert set(get_args(members)) == set(DATASETS)
