@@ -29,6 +29,8 @@ ASSIGNMENT_TIMEOUT_S = 600.0
 """How long a control plane that is away at the start is waited for."""
 LAST_WORD_TIMEOUT_S = 600.0
 """How long a control plane that is away at the end is waited for: once back, it must learn how the run ended."""
+STOPPED_TIMEOUT_S = 3.0
+"""The same for a run that Ray is stopping: its SIGKILL is near, and whoever stops Ray itself waits for it."""
 STALE_GRACE_S = 10.0
 """How long a run may take to notice that its attempt is over, before its process is ended under it."""
 
@@ -58,7 +60,7 @@ def main() -> int:
         RunStarted(host=socket.gethostname(), pid=os.getpid(), python=platform.python_version(), seconds=seconds)
     )
     outcome = _run(assignment, context)
-    if not context.close(LAST_WORD_TIMEOUT_S):
+    if not context.close(STOPPED_TIMEOUT_S if context.is_asked_to_stop.is_set() else LAST_WORD_TIMEOUT_S):
         _say("not all events could be delivered; they lie in the job's outbox folder")
     return 0 if outcome.outcome in ("succeeded", "cancelled") else 1
 

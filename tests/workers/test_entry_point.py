@@ -83,3 +83,17 @@ class TestEntryPoint:
         assert control_plane.events[-1].event["outcome"] == "cancelled"
         assert control_plane.sequences == list(range(1, len(control_plane.events) + 1))
         assert "checkpoint_saved" in control_plane.kinds
+
+    def test_sigterm_ends_a_run_soon_even_when_nobody_listens(
+        self, control_plane: SmallControlPlane, assignment: Assignment
+    ) -> None:
+        training = assignment.spec.training.model_copy(update={"epochs": 10_000})
+        control_plane.assignment = assignment.model_copy(
+            update={"spec": assignment.spec.model_copy(update={"training": training})}
+        )
+        process = start(control_plane)
+        control_plane.wait_for_events(1, timeout_s=60)
+        control_plane.stop()
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=60)
+        assert "not all events could be delivered" in output

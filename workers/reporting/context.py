@@ -30,7 +30,7 @@ class HttpContext:
         self._assignment = assignment
         self._job_dir = _job_folder(assignment)
         self._outbox = Outbox(self._job_dir / "outbox" / f"attempt-{assignment.number}-run.jsonl")
-        self._is_asked_to_stop = threading.Event()
+        self.is_asked_to_stop = threading.Event()
         self.start_seconds: dict[str, float] = {}
         """What the start was made of that only the entry point knows; told with `device_ready`."""
         self.outcome: RunFinished | None = None
@@ -64,11 +64,11 @@ class HttpContext:
                 "another attempt has taken over, or the job is over; this run ends and writes nothing more",
                 attempt_id=self._assignment.attempt_id,
             )
-        return self._sender.is_cancelled or self._is_asked_to_stop.is_set()
+        return self._sender.is_cancelled or self.is_asked_to_stop.is_set()
 
     def ask_to_stop(self) -> None:
         """As a cancellation would; for signals."""
-        self._is_asked_to_stop.set()
+        self.is_asked_to_stop.set()
 
     def resolve_checkpoint(self, source: str) -> Path:
         if source.startswith("job:"):

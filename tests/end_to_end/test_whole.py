@@ -1,0 +1,107 @@
+import asyncio
+import os
+import signal
+import time
+
+import httpx
+import pytest
+from whole import Whole, all_events, distill, train, wait_for, wait_for_event
+
+from fgd_core.spec.events import StoredEvent
+from service.client.client import FgdClient
+from service.dispatcher.cluster import Capacity, RayCluster
+from service.dispatcher.local import LocalRay
+
+pytestmark = pytest.mark.ray
+
+
+def is_complete(events: list[StoredEvent]) -> bool:
+    return [event.sequence for event in events] == list(range(1, len(events) + 1))
+
+
+def capacity(whole: Whole) -> Capacity:
+    async def ask() -> Capacity:
+        async with RayCluster(whole.dashboard_url, LocalRay(whole.home).token) as cluster:
+            return await cluster.capacity()
+
+    return asyncio.run(ask())
+
+
+class TestWhole:
+    def test_a_student_waits_for_its_teacher_and_learns_from_it(self, whole: Whole, client: FgdClient) -> None:
+        posted = time.time()
+        teacher = client.submit(train())
+        student = client.submit(distill(f"job:{teacher.job_id}/best"))
+        assert client.job(student.job_id).state == "blocked"
+        started = wait_for_event(client, teacher.job_id, "run_started")
+        ready = wait_for_event(client, teacher.job_id, "device_ready")
+        print(f"\nPOST to the run's first event: {started.at.timestamp() - posted:.2f} s, {started.data['seconds']}")
+        print(f"POST to the device: {ready.at.timestamp() - posted:.2f} s, {ready.data['seconds']}")
+
+        done = wait_for(client, student.job_id, lambda job: job.state in ("succeeded", "failed"))
+        assert done.state == "succeeded", done.error
+        events = all_events(client, student.job_id)
+        assert is_complete(events)
+        kinds = [event.kind for event in events]
+        assert kinds.index("run_started") < kinds.index("epoch_finished") < kinds.index("run_finished")
+        [taught] = [event for event in events if event.data.get("role") == "teacher"]
+        assert taught.data["num_matched"] == taught.data["num_total"] > 0
+        assert any(name.startswith("distill/") for event in events for name in event.data.get("values", {}))
+
+        assert "best.pt" in {artifact.name for artifact in done.artifacts}
+        report = client.report(student.job_id).jobs[0]
+        assert report.result is not None
+
+    def test_a_killed_control_plane_takes_up_its_run_and_misses_nothing(self, whole: Whole) -> None:
+        with whole.client() as client:
+            job_id = client.submit(train(epochs=100_000)).job_id
+            before = wait_for_event(client, job_id, "epoch_finished")
+        whole.kill()
+        time.sleep(2)  # the run goes on meanwhile, and has things to tell
+        whole.up()
+        with whole.client() as client:
+            after = client.job(job_id).last_sequence
+            wait_for_event(client, job_id, "epoch_finished", after=after)
+            client.cancel(job_id)
+            job = wait_for(client, job_id, lambda job: job.state == "cancelled")
+            events = all_events(client, job_id)
+        assert len(job.attempts) == 1
+        assert is_complete(events)
+        epochs = [event.data["epoch"] for event in events if event.kind == "epoch_finished"]
+        assert epochs == list(range(1, len(epochs) + 1))
+        assert max(epochs) > before.data["epoch"]
+        [finished] = [event for event in events if event.kind == "run_finished"]
+        assert finished.data["outcome"] == "cancelled"
+        deadline = time.monotonic() + 30
+        while capacity(whole).cpus_free < 2:
+            assert time.monotonic() < deadline, "a cancelled job keeps its CPU"
+            time.sleep(0.2)
+
+    def test_a_killed_run_is_started_again_from_its_checkpoint(self, client: FgdClient) -> None:
+        job_id = client.submit(train(epochs=100_000)).job_id
+        pid = wait_for_event(client, job_id, "run_started").data["pid"]
+        saved = wait_for_event(client, job_id, "checkpoint_saved")
+        os.kill(pid, signal.SIGKILL)
+        lost = wait_for(client, job_id, lambda job: len(job.attempts) == 2)
+        assert lost.attempts[0].error is not None and lost.attempts[0].error.code == "lost_run"
+        resumed = wait_for_event(client, job_id, "resumed", after=saved.sequence)
+        assert resumed.data["epoch"] >= saved.data["epoch"]
+        wait_for_event(client, job_id, "epoch_finished", after=resumed.sequence)
+        client.cancel(job_id)
+        wait_for(client, job_id, lambda job: job.state == "cancelled")
+        assert is_complete(all_events(client, job_id))
+
+    def test_the_dashboard_names_the_job(self, whole: Whole, client: FgdClient) -> None:
+        job = client.submit(train(epochs=100_000))
+        wait_for_event(client, job.job_id, "run_started")
+        url = client.job(job.job_id).dashboard_url
+        assert url is not None
+        submission_id = url.rpartition("/")[2]
+        page = httpx.get(
+            f"{whole.dashboard_url}/api/jobs/{submission_id}",
+            headers={"Authorization": f"Bearer {LocalRay(whole.home).token}"},
+        ).json()
+        assert page["metadata"]["job_id"] == job.job_id
+        assert page["metadata"]["name"] == "tiny"
+        client.cancel(job.job_id)
+        wait_for(client, job.job_id, lambda job: job.state == "cancelled")

@@ -1,0 +1,109 @@
+"""The whole of it: a control plane in its own process, a Ray head of its own, real runs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from fgd_core.spec.data import InputSpec, Shapes
+from fgd_core.spec.detectors import ResNet, RetinaNet
+from fgd_core.spec.events import StoredEvent
+from fgd_core.spec.jobs import DistillSpec, Teacher, TrainSpec
+from fgd_core.spec.methods import Fgd
+from fgd_core.spec.training import AdamW, TrainingSpec
+from fgd_core.spec.views import JobView
+from service.client.client import FgdClient
+
+
+class Whole:
+    """`fgd up`, which can be killed and started again in the same home."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._port = 0
+        self._process: subprocess.Popen[str] | None = None
+        self.dashboard_url = ""
+
+    def up(self) -> None:
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "service.client.cli", "up", "--json"),
+                *("--home", str(self.home), "--port", str(self._port), "--num-cpus", "2"),
+            ],
+            env=os.environ | {"FGD_HEARTBEAT_S": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        told = json.loads(self._process.stdout.readline())
+        # The same port again after a restart: runs know no other way home.
+        self._port = int(told["url"].rpartition(":")[2])
+        self.dashboard_url = told["dashboard_url"]
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def down(self) -> None:
+        self._end(signal.SIGTERM)
+
+    def client(self) -> FgdClient:
+        return FgdClient(f"http://127.0.0.1:{self._port}")
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(60)
+            assert self._process.stdout is not None
+            self._process.stdout.close()
+            self._process = None
+
+
+def train(epochs: int = 2) -> TrainSpec:
+    return TrainSpec(name="tiny", detector=_TINY, data=_DATA, input=_INPUT, training=_training(epochs))
+
+
+def distill(teacher: str, epochs: int = 1) -> DistillSpec:
+    return DistillSpec(
+        name="tiny student",
+        student=_TINY,
+        # A teacher of two epochs finds nothing yet, which the gate on AP would rightly refuse.
+        teacher=Teacher(checkpoint=teacher, gate="keys"),
+        method=Fgd(scale=0.05),
+        inherit="nothing",
+        data=_DATA,
+        input=_INPUT,
+        training=_training(epochs),
+    )
+
+
+_TINY = RetinaNet(backbone=ResNet(name="resnet18", stem_width=8, blocks=(1, 1, 1, 1)), fpn_width=16)
+_DATA = Shapes(num_train=16, num_val=4, image_size_px=64)
+_INPUT = InputSpec(shorter_px=64, longer_px=64)
+
+
+def _training(epochs: int) -> TrainingSpec:
+    return TrainingSpec(epochs=epochs, batch_size=4, optimizer=AdamW(), evaluate_every=1_000_000)
+
+
+def wait_for(client: FgdClient, job_id: str, so: Callable[[JobView], bool], timeout_s: float = 90.0) -> JobView:
+    deadline = time.monotonic() + timeout_s
+    while not so(job := client.job(job_id)):
+        assert time.monotonic() < deadline, f"{job.state} ({job.reason}): {job.error}; last event {job.last_sequence}"
+        time.sleep(0.1)
+    return job
+
+
+def wait_for_event(client: FgdClient, job_id: str, kind: str, *, after: int = 0) -> StoredEvent:
+    for event in client.events(job_id, after=after):
+        if event.kind == kind:
+            return event
+    raise AssertionError(f"job {job_id} is over and has left no {kind}")
+
+
+def all_events(client: FgdClient, job_id: str) -> list[StoredEvent]:
+    """Of a job that is over."""
+    return list(client.events(job_id))
