@@ -1,7 +1,6 @@
 """The 12 numbers of COCO and AP per class, by pycocotools on a ground truth of our own making."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,6 +11,7 @@ from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
 from fgd_core.data.samples import DetectionDataset
+from fgd_core.detectors.base import Detections
 from fgd_core.spec.events import ClassScore, Scores
 
 _Array: TypeAlias = Tensor | npt.NDArray[Any]
@@ -32,23 +32,11 @@ for _module in (coco, cocoeval):
     vars(_module)["print"] = lambda *_args, **_options: None
 
 
-@dataclass(frozen=True, eq=False)
-class Detections:
-    """What a detector found in one image, in any order."""
-
-    boxes_xyxy_px: _Array
-    """(n, 4) in pixels of the original image."""
-    scores: _Array
-    """(n,)"""
-    labels: _Array
-    """(n,) indices into the data set's categories."""
-
-
 def coco_scores(dataset: DetectionDataset, detections: Mapping[int, Detections]) -> Scores:
     """Score detections on a whole split.
 
     Args:
-        detections: by image id; an image that is absent counts as one in which nothing was found.
+        detections: by image id, in pixels of the original image; an absent image counts as one where nothing was found.
     Raises:
         ValueError: detections for an image that the data set does not have, or arrays of unequal length.
     """

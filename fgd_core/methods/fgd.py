@@ -198,8 +198,8 @@ def foreground_weights(
     rows = torch.arange(height, device=features.device)
     in_columns = (columns >= low[..., :1]) & (columns <= high[..., :1])  # (N, most, W)
     in_rows = (rows >= low[..., 1:]) & (rows <= high[..., 1:])  # (N, most, H)
-    for some in torch.arange(most).split(_BOXES_AT_ONCE):
-        part = slice(int(some[0]), int(some[-1]) + 1)
+    for start in range(0, most, _BOXES_AT_ONCE):
+        part = slice(start, start + _BOXES_AT_ONCE)
         inside = in_rows[:, part, :, None] & in_columns[:, part, None, :]
         weights = torch.maximum(weights, (inside * value[:, part, None, None]).amax(1))
     return weights

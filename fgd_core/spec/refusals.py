@@ -52,7 +52,8 @@ def _message(fault: Any) -> str:
             kinds = ", ".join(_tags(fault["loc"]))
             return f"the field {context['discriminator']} is required; one of {kinds}"
         case "union_tag_invalid":
-            return f"{context['discriminator']} {context['tag']!r} is unknown; {closest(context['tag'], _tags(fault['loc']))}"
+            nearest = closest(context["tag"], _tags(fault["loc"]))
+            return f"{context['discriminator']} {context['tag']!r} is unknown; {nearest}"
         case "literal_error":
             return f"{fault['input']!r} is not possible here; write {context['expected']}"
     return f"{fault['msg'][:1].lower()}{fault['msg'][1:]}, and not {_shown(fault['input'])}"

@@ -13,7 +13,8 @@ from pycocotools.cocoeval import COCOeval
 from fgd_core.data import open_dataset
 from fgd_core.data.samples import Category, Sample, count, fingerprint
 from fgd_core.data.shapes import ShapesDataset
-from fgd_core.evaluation.coco import Detections, coco_scores
+from fgd_core.detectors.base import Detections
+from fgd_core.evaluation.coco import coco_scores
 from fgd_core.spec.data import Coco, CocoSplit, Shapes
 
 NUMBERS = (

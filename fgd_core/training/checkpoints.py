@@ -1,0 +1,52 @@
+"""A run's checkpoints: `last.pt`, from which training goes on, and `best.pt`, the weights alone."""
+
+from pathlib import Path
+from typing import Any
+
+from fgd_core.detectors.checkpoint import DetectorCheckpoint, read_checkpoint, save_checkpoint
+from fgd_core.errors import WeightsError
+from fgd_core.spec.events import CheckpointSaved
+from fgd_core.storage import Written
+
+
+class RunCheckpoints:
+    def __init__(self, folder: Path) -> None:
+        self.last = folder / "last.pt"
+        self.previous = folder / "previous.pt"
+        self.best = folder / "best.pt"
+
+    def save_last(self, checkpoint: DetectorCheckpoint, training: dict[str, Any]) -> CheckpointSaved:
+        """Write the whole state; the one before it is kept, lest this one prove unsound."""
+        incoming = self.last.with_name("incoming.pt")
+        written = save_checkpoint(incoming, checkpoint, training)
+        if self.last.exists():
+            self.last.replace(self.previous)
+        incoming.replace(self.last)
+        return _saved("last", written._replace(path=self.last), checkpoint)
+
+    def save_best(self, checkpoint: DetectorCheckpoint) -> CheckpointSaved:
+        return _saved("best", save_checkpoint(self.best, checkpoint), checkpoint)
+
+    def newest_sound(self) -> tuple[Path, DetectorCheckpoint, dict[str, Any]] | None:
+        """What to go on from: the newest file that can be read whole."""
+        for path in (self.last, self.previous):
+            try:
+                checkpoint, training = read_checkpoint(path)
+            except WeightsError:
+                continue  # absent, or cut short by a full disk or a torn write: the one before it is next best
+            if training is not None:
+                return path, checkpoint, training
+        return None
+
+
+def _saved(name: Any, written: Written, checkpoint: DetectorCheckpoint) -> CheckpointSaved:
+    record = checkpoint.record
+    return CheckpointSaved(
+        name=name,
+        uri=written.path.resolve().as_uri(),
+        sha256=written.sha256,
+        size_bytes=written.size_bytes,
+        epoch=record.epoch,
+        step=record.step,
+        ap=record.scores.ap if record.scores else None,
+    )

@@ -1,0 +1,67 @@
+"""The teacher beside the student: one loss for each level that both have."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fgd_core.data.loading import Batch
+from fgd_core.detectors.base import Detector
+from fgd_core.errors import SpecError
+from fgd_core.methods import METHODS
+from fgd_core.spec.methods import MethodSpec
+
+
+class Distiller(nn.Module):
+    """Runs the teacher's backbone and neck, and compares level by level.
+
+    Its parameters are those of the method alone. The teacher is frozen, always in eval mode, and no submodule: it is in
+    neither `parameters()` nor `state_dict()`, so no optimiser moves it and no checkpoint carries it.
+
+    Raises:
+        SpecError: the two pyramids share no stride.
+    """
+
+    def __init__(self, method: MethodSpec, student: Detector, teacher: Detector) -> None:
+        super().__init__()
+        teacher.eval().requires_grad_(requires_grad=False)
+        self._teacher = (teacher,)  # in a tuple, so that nn.Module does not register it
+        of_teacher = {level.stride: index for index, level in enumerate(teacher.levels)}
+        # Pairs of positions in the two pyramids, by stride: the same number would not mean the same place.
+        self._pairs = [
+            (index, of_teacher[level.stride])
+            for index, level in enumerate(student.levels)
+            if level.stride in of_teacher
+        ]
+        if not self._pairs:
+            raise SpecError(
+                "student and teacher have no level of the same stride; choose detectors that share some",
+                student=[level.stride for level in student.levels],
+                teacher=[level.stride for level in teacher.levels],
+            )
+        self.level_names = [student.levels[s].name for s, _ in self._pairs]
+        build = METHODS[type(method)]
+        self.losses = nn.ModuleList(
+            build(method, student.levels[s].channels, teacher.levels[t].channels) for s, t in self._pairs
+        )
+
+    def forward(self, student_features: Sequence[Tensor], batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """
+        Returns:
+            The weighted sum over levels, and its parts for the eye: each term unweighted and summed over levels, the
+            weighted total of each level.
+        """
+        teacher = self._teacher[0]
+        with torch.no_grad():
+            teacher_features = teacher.features(batch.images)
+        input_size = (batch.images.shape[2], batch.images.shape[3])
+        total = student_features[0].new_zeros((), dtype=torch.float32)
+        parts: dict[str, Tensor] = {}
+        for name, loss, (s, t) in zip(self.level_names, self.losses, self._pairs, strict=True):
+            terms = loss(student_features[s], teacher_features[t], batch.boxes, batch.image_sizes, input_size)
+            total = total + terms.total
+            parts[f"distill/{name}"] = terms.total.detach()
+            for term, value in terms.unweighted().items():
+                parts[f"distill/{term}"] = parts.get(f"distill/{term}", 0) + value.detach()
+        parts["distill/total"] = total.detach()
+        return total, parts

@@ -1,0 +1,66 @@
+"""Optimisers, and the learning rate as a pure function of the step."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from fgd_core.spec.training import AdamW, CosineSchedule, OptimizerSpec, Sgd, StepSchedule, TrainingSpec
+
+_WARMUP_START = 1e-3
+
+
+def build_optimizer(settings: OptimizerSpec, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    match settings:
+        case Sgd():
+            return torch.optim.SGD(
+                trained,
+                settings.learning_rate,
+                momentum=settings.momentum,
+                weight_decay=settings.weight_decay,
+                fused=True,
+            )
+        case AdamW():
+            return torch.optim.AdamW(trained, settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+
+
+def learning_rate(settings: TrainingSpec, step: int, steps: int) -> float:
+    """The learning rate of a step, so that a resumed run needs no more than its number.
+
+    Args:
+        step: from 0.
+        steps: of the whole training.
+    """
+    warmup_steps = min(settings.warmup_steps, steps // 10)
+    factor = 1.0
+    if step < warmup_steps:
+        factor = _WARMUP_START + (1 - _WARMUP_START) * step / warmup_steps
+    match settings.schedule:
+        case StepSchedule(milestones=milestones, factor=drop):
+            factor *= drop ** sum(step >= milestone * steps for milestone in milestones)
+        case CosineSchedule(final_fraction=final) if step >= warmup_steps:
+            done = (step - warmup_steps) / max(1, steps - warmup_steps)
+            factor *= final + (1 - final) * (1 + math.cos(math.pi * done)) / 2
+    return settings.optimizer.learning_rate * factor
+
+
+def clip_gradients(groups: Iterable[Iterable[nn.Parameter]], max_norm: float | None) -> Tensor:
+    """Scale the gradients of all groups together to a common L2 norm of at most `max_norm`.
+
+    The norm is taken group by group and combined by `hypot`, which returns the first bit for bit where the second is
+    zero: a distiller whose weights are zero leaves the student's gradients as they are without it.
+
+    Returns:
+        The norm before clipping, a scalar.
+    """
+    parameters = [list(group) for group in groups]
+    total = torch.zeros(())
+    for group in parameters:
+        norm = nn.utils.get_total_norm([p.grad for p in group if p.grad is not None])
+        total = torch.hypot(norm, total.to(norm.device))
+    if max_norm is not None:
+        for group in parameters:
+            nn.utils.clip_grads_with_norm_(group, max_norm, total)
+    return total

@@ -1,0 +1,54 @@
+"""One step of optimisation."""
+
+import torch
+from torch import Tensor
+
+from fgd_core.data.loading import Batch
+from fgd_core.detectors.base import Detector
+from fgd_core.errors import NonFiniteLossError
+from fgd_core.training.distiller import Distiller
+from fgd_core.training.optimizers import clip_gradients
+
+
+def training_step(
+    detector: Detector,
+    distiller: Distiller | None,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    *,
+    clip_norm: float | None,
+    autocast_dtype: torch.dtype | None,
+) -> dict[str, Tensor]:
+    """Forward, backward, clip, update.
+
+    Args:
+        batch: on the detector's device.
+        autocast_dtype: for the forward passes; None is float32 throughout.
+    Returns:
+        Scalars without gradient: `loss`, `task/…`, `distill/…`, `gradient_norm`.
+    Raises:
+        NonFiniteLossError: loss or gradient are not finite; the weights are as they were.
+    """
+    with torch.autocast(batch.images.device.type, autocast_dtype, enabled=autocast_dtype is not None):
+        features = detector.features(batch.images)
+        task = detector.losses(features, batch.boxes, batch.labels)
+        values = {f"task/{name}": value.detach() for name, value in task.items()}
+        loss = torch.stack(list(task.values())).sum()
+        if distiller is not None:
+            distilled, parts = distiller(features, batch)
+            loss = loss + distilled
+            values |= parts
+    values["loss"] = loss.detach()
+    optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss)
+    groups = [list(detector.parameters())] + ([list(distiller.parameters())] if distiller is not None else [])
+    norm = clip_gradients(groups, clip_norm)
+    values["gradient_norm"] = norm
+    if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
+        raise NonFiniteLossError(
+            "the loss or its gradient is no longer finite; lower the learning rate, clip gradients, "
+            "or lower the distillation's scale",
+            **{name: str(value.item()) for name, value in values.items()},
+        )
+    optimizer.step()
+    return values

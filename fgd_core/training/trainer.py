@@ -1,0 +1,251 @@
+"""The loop over epochs: steps, evaluations, checkpoints, and an account of all of it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fgd_core.data.loading import TrainLoader
+from fgd_core.detectors.base import Detector
+from fgd_core.detectors.checkpoint import DetectorCheckpoint
+from fgd_core.errors import NonFiniteLossError
+from fgd_core.spec.events import EpochFinished, Evaluated, Progress, Resumed, Scores
+from fgd_core.spec.training import TrainingSpec
+from fgd_core.training.checkpoints import RunCheckpoints
+from fgd_core.training.context import RunContext
+from fgd_core.training.distiller import Distiller
+from fgd_core.training.machine import Machine
+from fgd_core.training.optimizers import build_optimizer, learning_rate
+from fgd_core.training.seeding import generator_states, restore_generators
+from fgd_core.training.step import training_step
+
+_PROGRESS_EVERY_S = 1.0
+
+
+@dataclass
+class _Place:
+    """Where training stands; all of it goes into the checkpoint."""
+
+    epoch: int = 0
+    """Epochs done."""
+    step_in_epoch: int = 0
+    best_ap: float | None = None
+    best_epoch: int | None = None
+    train_s: float = 0.0
+    """In steps alone, over all attempts."""
+    evaluation_s: float = 0.0
+    """Of the newest evaluation."""
+    epoch_sums: dict[str, float] = field(default_factory=dict)
+    epoch_train_s: float = 0.0
+
+
+class Trainer:
+    """Trains `detector` until its epochs are done or the context asks it to stop.
+
+    Args:
+        distiller: adds the imitation of a teacher to the loss; None trains on the labels alone.
+        evaluate: scores the detector, given in eval mode, on the validation split.
+        describe: makes a checkpoint of the detector's present weights.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        distiller: Distiller | None,
+        loader: TrainLoader,
+        settings: TrainingSpec,
+        context: RunContext,
+        *,
+        evaluate: Callable[[Detector], Scores],
+        describe: Callable[[Scores | None, int, int], DetectorCheckpoint],
+        machine: Machine,
+    ) -> None:
+        self.detector, self.distiller, self.loader = detector, distiller, loader
+        self.settings, self.context = settings, context
+        self._evaluate, self._describe = evaluate, describe
+        self._machine = machine
+        own = list(distiller.parameters()) if distiller is not None else []
+        self.optimizer = build_optimizer(settings.optimizer, [*detector.parameters(), *own])
+        self.checkpoints = RunCheckpoints(context.job_dir / "checkpoints")
+        self.place = _Place()
+        self.steps = settings.epochs * loader.steps_per_epoch
+        self._saved_at_s = time.monotonic()
+        self._window = _Window()
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return self.place.epoch * self.loader.steps_per_epoch + self.place.step_in_epoch
+
+    def resume(self) -> bool:
+        """Go on from the newest sound checkpoint, if there is one; the run is then as if it had never stopped."""
+        found = self.checkpoints.newest_sound()
+        if found is None:
+            return False
+        path, checkpoint, training = found
+        self.detector.load_state_dict(checkpoint.state)
+        self.load_state_dict(training)
+        self.context.emit(Resumed(checkpoint=path.name, epoch=self.place.epoch, step=self.step))
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """All but the detector's weights. The schedule and the order of the data are functions of the place."""
+        return {
+            "place": dict(vars(self.place)),
+            "optimizer": self.optimizer.state_dict(),
+            "distiller": self.distiller.state_dict() if self.distiller is not None else {},
+            "generators": generator_states(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.place = _Place(**state["place"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.distiller is not None:
+            self.distiller.load_state_dict(state["distiller"])
+        restore_generators(state["generators"])
+
+    def fit(self) -> bool:
+        """Train to the end.
+
+        Returns:
+            False if the context asked to stop first; `last.pt` then holds the very step.
+        Raises:
+            NonFiniteLossError: with epoch and step.
+            StorageError: a checkpoint could not be written.
+        """
+        while self.place.epoch < self.settings.epochs:
+            if not self._run_epoch():
+                self._save_last(scores=None)
+                return False
+            epoch = self.place.epoch
+            scores = None
+            if epoch % self.settings.evaluate_every == 0 or epoch == self.settings.epochs:
+                scores = self._run_evaluation()
+            self._save_last(scores)
+        return True
+
+    def _run_epoch(self) -> bool:
+        self.detector.train()
+        place = self.place
+        for batch in self.loader.epoch(place.epoch, place.step_in_epoch):
+            if self.context.should_stop():
+                return False
+            self._run_step(batch.to(self._machine.device))
+            if time.monotonic() - self._saved_at_s > self.settings.checkpoint_every_s:
+                self._save_last(scores=None)
+        num_images = self.loader.steps_per_epoch * self.settings.batch_size
+        means = {name: total / self.loader.steps_per_epoch for name, total in place.epoch_sums.items()}
+        rate = num_images / place.epoch_train_s
+        place.epoch += 1
+        place.step_in_epoch, place.epoch_sums, place.epoch_train_s = 0, {}, 0.0
+        self.context.emit(
+            EpochFinished(
+                epoch=place.epoch,
+                epochs=self.settings.epochs,
+                step=self.step,
+                steps=self.steps,
+                images_per_s=rate,
+                eta_s=self._eta_s(),
+                learning_rate=learning_rate(self.settings, self.step - 1, self.steps),
+                values=means,
+            )
+        )
+        return True
+
+    def _run_step(self, batch: Any) -> None:
+        started_s = time.perf_counter()
+        rate = learning_rate(self.settings, self.step, self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        try:
+            tensors = training_step(
+                self.detector,
+                self.distiller,
+                self.optimizer,
+                batch,
+                clip_norm=self.settings.clip_norm,
+                autocast_dtype=self._machine.autocast_dtype,
+            )
+        except NonFiniteLossError as error:
+            error.details |= {"epoch": self.place.epoch + 1, "step": self.step + 1, "learning_rate": rate}
+            raise
+        values = _to_floats(tensors)
+        place = self.place
+        place.step_in_epoch += 1
+        for name, value in values.items():
+            place.epoch_sums[name] = place.epoch_sums.get(name, 0.0) + value
+        elapsed_s = time.perf_counter() - started_s
+        place.train_s += elapsed_s
+        place.epoch_train_s += elapsed_s
+        self._window.add(values)
+        if self._window.is_due():
+            self.context.emit(
+                Progress(
+                    epoch=place.epoch + 1,
+                    epochs=self.settings.epochs,
+                    step=self.step,
+                    steps=self.steps,
+                    images_per_s=self.settings.batch_size * self.step / place.train_s,
+                    eta_s=self._eta_s(),
+                    learning_rate=rate,
+                    values=self._window.take_means(),
+                )
+            )
+
+    def _run_evaluation(self) -> Scores:
+        started_s = time.perf_counter()
+        self.detector.eval()
+        scores = self._evaluate(self.detector)
+        self.detector.train()
+        place = self.place
+        place.evaluation_s = time.perf_counter() - started_s
+        self.context.emit(Evaluated(epoch=place.epoch, step=self.step, scores=scores))
+        if scores.ap is not None and (place.best_ap is None or scores.ap > place.best_ap):
+            place.best_ap, place.best_epoch = scores.ap, place.epoch
+            self.context.emit(self.checkpoints.save_best(self._describe(scores, place.epoch, self.step)))
+        return scores
+
+    def _save_last(self, scores: Scores | None) -> None:
+        self._saved_at_s = time.monotonic()
+        checkpoint = self._describe(scores, self.place.epoch, self.step)
+        self.context.emit(self.checkpoints.save_last(checkpoint, self.state_dict()))
+
+    def _eta_s(self) -> float | None:
+        if self.step == 0:
+            return None
+        evaluations = -(-self.settings.epochs // self.settings.evaluate_every) - (
+            self.place.epoch // self.settings.evaluate_every
+        )
+        return (self.steps - self.step) * self.place.train_s / self.step + evaluations * self.place.evaluation_s
+
+
+class _Window:
+    """Means of the values since the previous progress event."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._count = 0
+        self._due_s = 0.0
+
+    def add(self, values: dict[str, float]) -> None:
+        self._count += 1
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+
+    def is_due(self) -> bool:
+        return time.monotonic() >= self._due_s
+
+    def take_means(self) -> dict[str, float]:
+        means = {name: total / self._count for name, total in self._sums.items()}
+        self._sums, self._count = {}, 0
+        self._due_s = time.monotonic() + _PROGRESS_EVERY_S
+        return means
+
+
+def _to_floats(values: dict[str, Tensor]) -> dict[str, float]:
+    """One transfer from the device for all of them."""
+    stacked = torch.stack([value.float() for value in values.values()]).tolist()
+    return dict(zip(values, stacked, strict=True))

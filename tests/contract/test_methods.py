@@ -1,0 +1,30 @@
+"""What every distillation method in the table must do; a new row is tested by being there."""
+
+import pytest
+import torch
+
+from fgd_core.methods import METHODS
+from fgd_core.spec.methods import MethodSpec
+
+
+@pytest.fixture(params=METHODS, ids=lambda kind: kind.__name__)
+def settings(request: pytest.FixtureRequest) -> MethodSpec:
+    kind: type[MethodSpec] = request.param
+    return kind()
+
+
+@pytest.mark.parametrize("channels", [(8, 8), (4, 8)], ids=["same width", "narrower student"])
+@pytest.mark.parametrize("num_boxes", [0, 2])
+def test_is_finite_and_teaches_the_student_alone(
+    settings: MethodSpec, channels: tuple[int, int], num_boxes: int
+) -> None:
+    loss = METHODS[type(settings)](settings, *channels)
+    student = torch.randn(2, channels[0], 8, 12, requires_grad=True)
+    teacher = torch.randn(2, channels[1], 8, 12, requires_grad=True)
+    boxes = [torch.tensor([[4.0, 4, 30, 30], [50, 8, 90, 60]])[:num_boxes]] * 2
+    terms = loss(student, teacher, boxes, [(60, 90), (64, 96)], (64, 96))
+    terms.total.backward()
+    assert terms.total.isfinite() and terms.total.ndim == 0
+    assert student.grad is not None and student.grad.norm() > 0
+    assert teacher.grad is None
+    assert all(value.isfinite() for value in terms.unweighted().values())

@@ -1,0 +1,29 @@
+"""Every choice that a spec offers has a row in the table that carries it out, and the other way round."""
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+import pytest
+
+from fgd_core.data import DATASETS
+from fgd_core.detectors import DETECTORS
+from fgd_core.methods import METHODS
+from fgd_core.spec.data import DataSpec
+from fgd_core.spec.detectors import DetectorSpec
+from fgd_core.spec.methods import MethodSpec
+
+
+def members(union: Any) -> set[type]:
+    """The classes of `Annotated[A | B, …]`, or of a union that has one member so far."""
+    while hasattr(union, "__metadata__"):
+        union = union.__origin__
+    return set(get_args(union)) or {union}
+
+
+@pytest.mark.parametrize(
+    ("union", "table"),
+    [(DetectorSpec, DETECTORS), (MethodSpec, METHODS), (DataSpec, DATASETS)],
+    ids=["detectors", "methods", "data"],
+)
+def test_members_of_the_spec_are_the_keys_of_the_table(union: Any, table: Mapping[type, Any]) -> None:
+    assert members(union) == set(table)
