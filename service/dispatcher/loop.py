@@ -167,7 +167,7 @@ class Dispatcher:
                 self._over_since.setdefault(attempt.id, self._clock())
             if job.state == "cancelling":
                 await self._watch_cancelling(job, attempt, word)
-            elif word is None and attempt.heartbeat_at is None and job.state == "starting":
+            elif word is None and attempt.heartbeat_at is None:
                 # We stopped between the commit and the submission, or Ray forgot it before it began.
                 await self._submit(Start.again(job, attempt))
             elif self._is_lost(attempt, word):

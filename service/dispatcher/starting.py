@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fgd_core.errors import SpecError
 from fgd_core.spec.events import AttemptStarted, ErrorReport
 from fgd_core.spec.jobs import JOB_SPEC
+from fgd_core.spec.refusals import spec_reasons
 from service.jobs.lifecycle import Reason
 from service.jobs.outcome import Step
 from service.store import artifacts, attempts, jobs
@@ -92,7 +93,7 @@ async def lease(
             message="the spec was stored by another version of this server and is no longer valid; submit it again",
             details={
                 "spec_version": job.spec_version,
-                "errors": invalid.errors(include_url=False, include_input=False),
+                "reasons": [reason.model_dump() for reason in spec_reasons(invalid)],
             },
         )
         step = Step(to="failed", reason=Reason.SPEC_INVALID, message=error.message, error=error)

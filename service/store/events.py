@@ -26,7 +26,7 @@ async def append(
 
     Args:
         attempt: number of the attempt that reports them; None for the control plane's own.
-        events: (when it happened, the event) in order.
+        events: (when it happened, the event) in order; one given as a dict is `storable` already.
     """
     last = await session.scalar(select(Job.last_sequence).where(Job.id == job_id).with_for_update())
     if last is None:
@@ -35,7 +35,7 @@ async def append(
         return last
     rows = []
     for sequence, (at, event) in enumerate(events, start=last + 1):
-        data = event.model_dump(mode="json") if isinstance(event, Fact) else event
+        data = storable(event.model_dump(mode="json")) if isinstance(event, Fact) else event
         kind = str(data.get("kind"))
         rows.append(
             {
@@ -44,7 +44,7 @@ async def append(
                 "at": at,
                 "attempt": attempt,
                 "kind": kind if _KIND.match(kind) else "unknown",
-                "data": storable(data),
+                "data": data,
             }
         )
     await session.execute(insert(Event), rows)

@@ -5,11 +5,13 @@ import httpx
 import pytest
 from control_plane import ControlPlane, ManualClock, evaluate_spec, progress, train_spec
 from memory_cluster import TWO_CORES, MemoryCluster
+from sqlalchemy import update
 
 from fgd_core.errors import ConflictError
 from service.app import create_app
 from service.dispatcher.cluster import Submission
 from service.settings import Settings
+from service.store.tables import Job
 
 
 class TestStart:
@@ -49,6 +51,16 @@ class TestStart:
         cluster.is_reachable = True
         await plane.tick()
         assert await plane.state(job_id) == "starting"
+
+    async def test_a_stored_spec_that_is_no_longer_valid_fails_by_name(self, plane: ControlPlane) -> None:
+        job_id = await plane.submit(train_spec())
+        async with plane.services.database.writing() as session:
+            await session.execute(update(Job).where(Job.id == job_id).values(spec=train_spec(epochs_of_old=3)))
+        await plane.tick()
+        failed = (await plane.events(job_id))[-1].data
+        assert (failed["to_state"], failed["reason"], failed["error"]["code"]) == ("failed", "spec_invalid", "spec")
+        assert failed["error"]["details"]["reasons"][0]["loc"] == "epochs_of_old"
+        assert plane.cluster.submissions == []
 
 
 class CrashError(Exception):
