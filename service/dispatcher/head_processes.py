@@ -72,7 +72,7 @@ def end_all(
     for process in runs:
         with contextlib.suppress(psutil.Error):
             process.terminate()
-    psutil.wait_procs(runs, timeout=grace_s)
+    _await_end(runs, timeout_s=grace_s)
     deadline = time.monotonic() + _KILL_TIMEOUT_S
     while living := find(mark, temp_dir, seen):
         if time.monotonic() > deadline:
@@ -82,7 +82,14 @@ def end_all(
         for process in living:
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        psutil.wait_procs(living, timeout=0.1)
+        _await_end(living, timeout_s=0.2)
+
+
+def _await_end(processes: Iterable[psutil.Process], *, timeout_s: float) -> None:
+    # psutil.wait_procs would wait for the zombies as well, for as long as init does not collect them.
+    deadline = time.monotonic() + timeout_s
+    while any(map(_is_alive, processes)) and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def _bears(process: psutil.Process, mark: str, temp_dir: Path) -> bool:

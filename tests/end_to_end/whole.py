@@ -101,7 +101,8 @@ def wait_for_event(client: FgdClient, job_id: str, kind: str, *, after: int = 0)
     for event in client.events(job_id, after=after):
         if event.kind == kind:
             return event
-    raise AssertionError(f"job {job_id} is over and has left no {kind}")
+    job = client.job(job_id)
+    raise AssertionError(f"job {job_id} is {job.state} and has left no {kind}: {job.error}")
 
 
 def all_events(client: FgdClient, job_id: str) -> list[StoredEvent]:
