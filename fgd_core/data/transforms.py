@@ -35,4 +35,6 @@ def flip_horizontally(image: Tensor, boxes_xyxy_px: Tensor) -> tuple[Tensor, Ten
     """Mirror left and right: a box from x1 to x2 goes from W - x2 to W - x1."""
     width = image.shape[-1]
     x1, y1, x2, y2 = boxes_xyxy_px.unbind(-1)
-    return image.flip(-1), torch.stack((width - x2, y1, width - x1, y2), dim=-1)
+    # By numpy: torch's flip splits even a small image over all cores, and waits milliseconds where they are busy.
+    mirrored = torch.from_numpy(image.numpy()[:, :, ::-1].copy())
+    return mirrored, torch.stack((width - x2, y1, width - x1, y2), dim=-1)
