@@ -47,7 +47,7 @@ _EPILOG = "Exit codes: 0 done · 1 the job failed or the server refused · 2 usa
 
 
 def main() -> None:
-    _group().main(prog_name="fgd")
+    group().main(prog_name="fgd")
 
 
 class _Commands(TyperGroup):
@@ -69,7 +69,7 @@ def load(name: str) -> TyperCommand:
     return command
 
 
-def _group() -> _Commands:
+def group() -> _Commands:
     rows = {name: TyperCommand(name, help=row.summary, rich_help_panel=row.panel) for name, row in COMMANDS.items()}
     return _Commands(
         name="fgd", commands={**rows}, help=_HELP, epilog=_EPILOG, no_args_is_help=True, rich_markup_mode="rich"

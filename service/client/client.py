@@ -14,11 +14,12 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
+from urllib.parse import quote
 
 import httpx
 import httpx_sse
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from fgd_core.errors import FgdError, NotFoundError, StorageError
 from fgd_core.spec.events import JobState, StoredEvent
@@ -26,13 +27,15 @@ from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.report import Report
 from fgd_core.spec.views import EventPage, JobPage, JobSummary, JobView, Ready
 from service.client.address import DEFAULT_URL
-from service.client.errors import FailedJobError, UnreachableError
-from service.client.problems import error_of, unreachable
+from service.client.errors import FailedJobError
+from service.client.problems import error_of, not_ours, unreachable
 from service.jobs.lifecycle import OVER
 
 # The server sends a comment every 15 s on a silent stream: four missed ones mean a dead connection.
 _STREAM_TIMEOUT = httpx.Timeout(10.0, read=60.0)
 _LONGEST_PAUSE_S = 5.0
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class FgdClient:
@@ -63,7 +66,7 @@ class FgdClient:
         self._http.close()
 
     def ready(self) -> Ready:
-        return Ready.model_validate_json(self._send("GET", "/readyz").content)
+        return _read(Ready, self._send("GET", "/readyz"))
 
     def submit(self, spec: JobSpec, *, idempotency_key: str | None = None) -> JobView:
         """Hand in a job. An answer lost on the way is asked for again under the same key, so it is never run twice."""
@@ -78,17 +81,19 @@ class FgdClient:
                     raise unreachable(self.base_url, cause) from cause
             except (httpx.TransportError, httpx.InvalidURL) as cause:
                 raise unreachable(self.base_url, cause) from cause
-        return JobView.model_validate_json(_accepted(answer).content)
+        return _read(JobView, _accepted(answer))
 
     def job(self, job_id: str) -> JobView:
-        return JobView.model_validate_json(self._send("GET", f"/v1/jobs/{job_id}").content)
+        return _read(JobView, self._send("GET", f"{_path(job_id)}"))
 
-    def jobs(self, *, state: JobState | None = None, kind: str | None = None) -> Iterator[JobSummary]:
+    def jobs(
+        self, *, state: JobState | None = None, kind: str | None = None, page_size: int = 100
+    ) -> Iterator[JobSummary]:
         """All jobs, newest first, a page at a time."""
-        wanted = {"state": state, "kind": kind, "limit": 100}
+        wanted = {"state": state, "kind": kind, "limit": page_size}
         query: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
         while True:
-            page = JobPage.model_validate_json(self._send("GET", "/v1/jobs", params=query).content)
+            page = _read(JobPage, self._send("GET", "/v1/jobs", params=query))
             yield from page.items
             if page.next_cursor is None:
                 return
@@ -103,6 +108,8 @@ class FgdClient:
         try:
             return self.job(prefix)
         except NotFoundError:
+            if not prefix:
+                raise
             found = [job.job_id for job in self.jobs() if job.job_id.startswith(prefix)]
         if len(found) == 1:
             return self.job(found[0])
@@ -113,7 +120,7 @@ class FgdClient:
 
     def cancel(self, job_id: str) -> JobView:
         """Ask for an end. A run saves and stops within its grace; `wait` tells when."""
-        return JobView.model_validate_json(self._send("POST", f"/v1/jobs/{job_id}/cancel").content)
+        return _read(JobView, self._send("POST", f"{_path(job_id)}/cancel"))
 
     def events(
         self, job_id: str, *, after: int = 0, on_drop: Callable[[float], None] | None = None
@@ -127,17 +134,21 @@ class FgdClient:
         """
         pause_s = 0.0
         connected = False
+
+        def on_open() -> None:
+            nonlocal connected
+            connected = True
+
         while True:
             is_dropped = False
             try:
-                for event in self._stream(job_id, after):
-                    connected, pause_s = True, 0.0
+                for event in self._stream(job_id, after, on_open):
+                    pause_s = 0.0
                     if event.sequence > after:
                         after = event.sequence
                         yield event
                 # The server ends a stream when the job is over, but also when the stream has lived long enough.
                 job = self.job(job_id)
-                connected = True
                 if job.state in OVER and job.last_sequence <= after:
                     return
             except FgdError as error:
@@ -154,10 +165,8 @@ class FgdClient:
         events: list[StoredEvent] = []
         while True:
             query = {"after": events[-1].sequence if events else 0, "limit": 1000}
-            answer = self._send(
-                "GET", f"/v1/jobs/{job_id}/events", params=query, headers={"Accept": "application/json"}
-            )
-            page = EventPage.model_validate_json(answer.content)
+            answer = self._send("GET", f"{_path(job_id)}/events", params=query, headers={"Accept": "application/json"})
+            page = _read(EventPage, answer)
             events += page.items
             if not page.items or page.items[-1].sequence >= page.last_sequence:
                 return events
@@ -179,11 +188,10 @@ class FgdClient:
 
     def report(self, job_id: str, *, beside: Sequence[str] = ()) -> Report:
         """The report on a job, with others beside it."""
-        return Report.model_validate_json(self.report_as("json", job_id, beside=beside))
+        return _read(Report, self._report("json", job_id, beside))
 
     def report_as(self, form: Literal["json", "html", "csv"], job_id: str, *, beside: Sequence[str] = ()) -> bytes:
-        query: dict[str, Any] = {"with": list(beside), "format": form}
-        return self._send("GET", f"/v1/jobs/{job_id}/report", params=query).content
+        return self._report(form, job_id, beside).content
 
     def download_artifact(self, job_id: str, name: str, to: Path) -> Path:
         """Fetch a file that a job left behind; `to` appears only when it is whole and its SHA-256 is right.
@@ -198,7 +206,7 @@ class FgdClient:
             raise NotFoundError(f"job {job_id} has no artifact {name!r}; it has: {known}", name=name)
         part = to.with_name(f".{to.name}.{uuid.uuid4().hex}")
         try:
-            digest = self._copy(f"/v1/jobs/{job_id}/artifacts/{name}", part)
+            digest = self._copy(f"{_path(job_id)}/artifacts/{quote(name)}", part)
             if digest != artifacts[name].sha256:
                 raise StorageError(f"{name} of job {job_id} arrived damaged; fetch it again", sha256=digest)
             part.replace(to)
@@ -209,13 +217,17 @@ class FgdClient:
         return to
 
     def text_artifact(self, job_id: str, name: str) -> str:
-        return self._send("GET", f"/v1/jobs/{job_id}/artifacts/{name}").text
+        return self._send("GET", f"{_path(job_id)}/artifacts/{quote(name)}").text
+
+    def _report(self, form: str, job_id: str, beside: Sequence[str]) -> httpx.Response:
+        query: dict[str, Any] = {"with": list(beside), "format": form}
+        return self._send("GET", f"{_path(job_id)}/report", params=query)
 
     def _copy(self, path: str, to: Path) -> str:
         digest = hashlib.sha256()
         try:
             with self._http.stream("GET", path) as answer, to.open("wb") as file:
-                if answer.is_error:
+                if not answer.is_success:
                     answer.read()
                 for block in _accepted(answer).iter_bytes():
                     digest.update(block)
@@ -224,15 +236,16 @@ class FgdClient:
             raise unreachable(self.base_url, cause) from cause
         return digest.hexdigest()
 
-    def _stream(self, job_id: str, after: int) -> Iterator[StoredEvent]:
+    def _stream(self, job_id: str, after: int, on_open: Callable[[], None]) -> Iterator[StoredEvent]:
         headers = {"Last-Event-ID": str(after)}
         try:
             with httpx_sse.connect_sse(
-                self._http, "GET", f"/v1/jobs/{job_id}/events", headers=headers, timeout=_STREAM_TIMEOUT
+                self._http, "GET", f"{_path(job_id)}/events", headers=headers, timeout=_STREAM_TIMEOUT
             ) as source:
-                if source.response.is_error:
+                if not source.response.is_success:
                     source.response.read()
                 _accepted(source.response)
+                on_open()
                 for sent in source.iter_sse():
                     if sent.data:
                         yield StoredEvent.model_validate_json(sent.data)
@@ -246,11 +259,25 @@ class FgdClient:
             raise unreachable(self.base_url, cause) from cause
 
 
+def _path(job_id: str) -> str:
+    """Raises NotFoundError for an empty id, whose path would be that of all jobs."""
+    if not job_id:
+        raise NotFoundError("an empty id names no job; `fgd jobs` lists them")
+    return f"/v1/jobs/{quote(job_id, safe='')}"
+
+
+def _read(model: type[M], response: httpx.Response) -> M:
+    try:
+        return model.model_validate_json(response.content)
+    except ValidationError as cause:
+        raise not_ours(response) from cause
+
+
 def _accepted(response: httpx.Response) -> httpx.Response:
-    if response.is_error:
-        error = error_of(response)
-        # A server that is stopping, or a proxy whose server is away, is not a refusal.
-        if response.status_code in (502, 503, 504) and not isinstance(error, UnreachableError):
-            error.retryable = True
-        raise error
-    return response
+    if response.is_success:
+        return response
+    error = error_of(response)
+    # A server that is stopping, or a proxy whose server is away, is not a refusal.
+    if response.status_code in (502, 503, 504):
+        error.retryable = True
+    raise error

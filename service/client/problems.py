@@ -26,10 +26,7 @@ def error_of(response: httpx.Response) -> FgdError:
     try:
         problem = Problem.model_validate_json(response.content)
     except ValidationError:
-        return FgdError(
-            f"{response.request.url} answered {response.status_code} and is no control plane of fgd; check --server",
-            status=response.status_code,
-        )
+        return not_ours(response)
     details = dict(problem.details)
     if problem.reasons:
         details["reasons"] = [reason.model_dump() for reason in problem.reasons]
@@ -37,6 +34,15 @@ def error_of(response: httpx.Response) -> FgdError:
     error = kinds.get(problem.code, FgdError)(problem.detail or problem.title, **details)
     error.code = problem.code
     return error
+
+
+def not_ours(response: httpx.Response) -> FgdError:
+    """For an answer that makes no sense: another program listens there, or a version too far from this one."""
+    return FgdError(
+        f"{response.request.url} answered {response.status_code} and is no control plane that this client understands; "
+        "check --server, or FGD_SERVER",
+        status=response.status_code,
+    )
 
 
 def _tree(root: type[FgdError]) -> Iterator[type[FgdError]]:

@@ -104,7 +104,9 @@ def scores(ap: float, *, classes: Sequence[str] = CLASSES) -> Scores:
         ar_medium=ap,
         ar_large=None,
         per_class={
-            name: ClassScore(ap=min(1.0, ap * (0.8 + 0.1 * i)), ap50=min(1.0, ap * (1.1 + 0.1 * i)), num_boxes=90 - 13 * i)
+            name: ClassScore(
+                ap=min(1.0, ap * (0.8 + 0.1 * i)), ap50=min(1.0, ap * (1.1 + 0.1 * i)), num_boxes=90 - 13 * i
+            )
             for i, name in enumerate(classes)
         },
     )
@@ -137,7 +139,7 @@ def recorded(
             num_images_without_boxes=21,
             num_boxes=1410,
             num_crowd=0,
-            boxes_per_category={name: 282 for name in CLASSES},
+            boxes_per_category=dict.fromkeys(CLASSES, 282),
             findings=list(findings),
         ),
         DataChecked(
@@ -146,7 +148,7 @@ def recorded(
             num_images_without_boxes=4,
             num_boxes=320,
             num_crowd=0,
-            boxes_per_category={name: 64 for name in CLASSES},
+            boxes_per_category=dict.fromkeys(CLASSES, 64),
         ),
         *warnings,
     ]

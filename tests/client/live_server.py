@@ -1,0 +1,87 @@
+"""The real control plane behind a real socket, in a thread; and a run that reports to it as workers do."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import uvicorn
+
+from fgd_core.spec.attempts import EventBatch, ReportedEvent
+from fgd_core.spec.base import Fact
+from fgd_core.spec.events import RunFinished, RunStarted
+from service.app import Server, create_app
+from service.settings import Settings
+from tests.service.memory_cluster import MemoryCluster
+
+
+class LiveServer:
+    """May be stopped and started again: the port, the database and the cluster stay."""
+
+    def __init__(self, home: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.settings = Settings(home=home, port=self.port, tick_s=0.05)
+        self.cluster = MemoryCluster()
+        self._server: Server | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        config = uvicorn.Config(
+            create_app(self.settings, self.cluster),
+            host="127.0.0.1",
+            port=self.port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = server = Server(config)
+        self._thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
+        self._thread.start()
+        eventually(lambda: server.started)
+
+    def stop(self) -> None:
+        assert self._server is not None and self._thread is not None
+        self._server.should_exit = True
+        self._thread.join(timeout=10)
+        assert not self._thread.is_alive()
+
+    def run_of(self, job_id: str) -> "Run":
+        """The process that the cluster was asked to start for a job."""
+        eventually(lambda: any(s.submission_id.startswith(f"fgd-{job_id}-") for s in self.cluster.submissions))
+        submission = [s for s in self.cluster.submissions if s.submission_id.startswith(f"fgd-{job_id}-")][-1]
+        return Run(self.url, submission.environment["FGD_ATTEMPT_ID"], submission.environment["FGD_ATTEMPT_TOKEN"])
+
+
+class Run:
+    def __init__(self, url: str, attempt_id: str, token: str) -> None:
+        self._url = f"{url}/v1/attempts/{attempt_id}/events"
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._sequence = 0
+
+    def report(self, *events: Fact) -> None:
+        batch = []
+        for event in events:
+            self._sequence += 1
+            dumped = event.model_dump(mode="json")
+            batch.append(ReportedEvent(sequence=self._sequence, at=datetime.now(UTC), event=dumped))
+        body = EventBatch(events=batch).model_dump(mode="json")
+        httpx.post(self._url, json=body, headers=self._headers).raise_for_status()
+
+    def start(self) -> None:
+        self.report(RunStarted(host="here", pid=1, python="3.11"))
+
+    def succeed(self) -> None:
+        self.report(RunFinished(outcome="succeeded"))
+
+
+def eventually(is_so: Callable[[], bool], timeout_s: float = 15.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.01)

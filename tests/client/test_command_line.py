@@ -1,0 +1,265 @@
+"""`fgd` as a person and as a program use it, against the real server."""
+
+import csv
+import io
+import json
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fgd_core.spec.events import EpochFinished, ErrorReport, RunFinished
+from service.client.cli import COMMANDS, load
+from service.client.client import FgdClient
+from service.client.control_plane import alone_in
+from tests.client.conftest import Fgd
+from tests.client.live_server import LiveServer
+from tests.reports.recorded_jobs import STUDENT, train_spec
+
+
+@pytest.fixture
+def spec_path(tmp_path: Path) -> Path:
+    path = tmp_path / "spec.yaml"
+    path.write_text(yaml.safe_dump(train_spec("student", STUDENT).model_dump(mode="json")))
+    return path
+
+
+def failed(message: str) -> RunFinished:
+    return RunFinished(outcome="failed", error=ErrorReport(code="data", message=message))
+
+
+def epoch(number: int) -> EpochFinished:
+    return EpochFinished(
+        epoch=number,
+        epochs=2,
+        step=50 * number,
+        steps=100,
+        images_per_s=118.0,
+        eta_s=75.0,
+        learning_rate=1e-3,
+        values={"loss": 1.25},
+    )
+
+
+class TestHelp:
+    def test_it_loads_no_command(self) -> None:
+        heavy = "pydantic", "httpx", "uvicorn", "sqlalchemy", "yaml"
+        code = f"""
+import sys
+from service.client.cli import group
+try: group().main(["--help"], prog_name="fgd")
+except SystemExit as end: assert end.code == 0
+assert not [name for name in {heavy} if name in sys.modules]
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert all(name in done.stdout for name in COMMANDS)
+
+    @pytest.mark.parametrize("name", COMMANDS)
+    def test_each_command_shows_an_example_and_takes_json(self, name: str, fgd: Fgd) -> None:
+        said = fgd(name, "--help")
+        assert said.exit_code == 0
+        assert f"fgd {name}" in said.out.partition("Example")[2]
+        assert "--json" in said.out
+
+    @pytest.mark.parametrize("name", COMMANDS)
+    def test_the_function_has_the_commands_name(self, name: str) -> None:
+        assert load(name).name == name
+
+    def test_a_slip_in_a_command_is_answered_with_the_near_one(self, fgd: Fgd) -> None:
+        said = fgd("wacht")
+        assert said.exit_code == 2
+        assert "watch" in said.err
+
+
+class TestSubmit:
+    def test_a_job_is_handed_in_with_changes(self, fgd: Fgd, server: LiveServer, spec_path: Path) -> None:
+        said = fgd(
+            "submit", spec_path, "--set", "training.epochs=3", "--name", "mine", "--server", server.url, "--json"
+        )
+        assert said.exit_code == 0
+        assert (said.json["name"], said.json["spec"]["training"]["epochs"]) == ("mine", 3)
+
+    def test_a_typo_is_refused_here_and_nothing_is_handed_in(
+        self, fgd: Fgd, server: LiveServer, client: FgdClient, spec_path: Path
+    ) -> None:
+        said = fgd("submit", spec_path, "--set", "training.epoch=3", "--server", server.url)
+        assert said.exit_code == 2
+        assert "training.epoch" in said.err
+        assert "did you mean 'epochs'?" in said.err
+        assert list(client.jobs()) == []
+
+    def test_with_json_an_error_is_a_document_too(self, fgd: Fgd, spec_path: Path) -> None:
+        said = fgd("submit", spec_path, "--set", "seed=-1", "--json")
+        assert said.exit_code == 2
+        assert said.json["error"]["details"]["reasons"][0]["loc"] == "seed"
+
+    def test_a_refusal_of_the_server_shows_every_reason(self, fgd: Fgd, server: LiveServer, spec_path: Path) -> None:
+        said = fgd("submit", spec_path, "--set", "resources={cpus: 99, gpus: 1}", "--server", server.url)
+        assert said.exit_code == 1
+        assert "resources.cpus" in said.err
+        assert "resources.gpus" in said.err
+
+    def test_a_shortened_job_id_in_a_reference_is_written_out(
+        self, fgd: Fgd, server: LiveServer, spec_path: Path
+    ) -> None:
+        first = fgd("submit", spec_path, "--server", server.url, "--json").json["job_id"]
+        again = fgd(
+            "submit", spec_path, "--set", f"detector.weights=job:{first[:7]}/best", "--server", server.url, "--json"
+        )
+        assert again.json["waits_for"] == [first]
+        assert again.json["spec"]["detector"]["weights"] == f"job:{first}/best"
+
+    def test_no_server_ends_with_3_and_says_how_to_start_one(self, fgd: Fgd, spec_path: Path) -> None:
+        said = fgd("submit", spec_path, "--server", "http://127.0.0.1:9")
+        assert said.exit_code == 3
+        assert "http://127.0.0.1:9" in said.err
+        assert "fgd up" in said.err
+        assert "Traceback" not in said.err
+
+
+class TestLookingAtJobs:
+    def test_a_list_can_be_narrowed_to_a_state(self, fgd: Fgd, server: LiveServer, spec_path: Path) -> None:
+        job_id = fgd("submit", spec_path, "--server", server.url, "--json").json["job_id"]
+        server.run_of(job_id).start()
+        assert [job["job_id"] for job in fgd("jobs", "--state", "running", "--server", server.url, "--json").json] == [
+            job_id
+        ]
+        assert fgd("jobs", "--state", "failed", "--server", server.url, "--json").json == []
+        assert job_id in fgd("jobs", "--server", server.url).out
+
+    def test_an_unknown_state_is_refused_with_those_there_are(self, fgd: Fgd, server: LiveServer) -> None:
+        said = fgd("jobs", "--state", "runing", "--server", server.url)
+        assert said.exit_code == 2
+        assert "running" in said.err
+
+    def test_a_shown_spec_can_be_handed_in_again(self, fgd: Fgd, server: LiveServer, spec_path: Path) -> None:
+        job_id = fgd("submit", spec_path, "--server", server.url, "--json").json["job_id"]
+        shown = fgd("show", job_id, "--server", server.url).out
+        assert yaml.safe_load(shown[shown.index("kind:") :]) == yaml.safe_load(spec_path.read_text())
+
+    def test_cancelling_touches_nothing_when_one_id_is_wrong(
+        self, fgd: Fgd, server: LiveServer, client: FgdClient, spec_path: Path
+    ) -> None:
+        job_id = fgd("submit", spec_path, "--server", server.url, "--json").json["job_id"]
+        run = server.run_of(job_id)
+        run.start()
+        said = fgd("cancel", job_id, "nobody", "--server", server.url)
+        assert said.exit_code == 1
+        assert client.job(job_id).state == "running"
+        assert fgd("cancel", job_id, "--server", server.url).exit_code == 0
+        assert client.job(job_id).state == "cancelling"
+
+
+class TestWatch:
+    def test_a_pipe_gets_a_line_for_each_notable_event(self, fgd: Fgd, server: LiveServer, spec_path: Path) -> None:
+        job_id = fgd("submit", spec_path, "--server", server.url, "--json").json["job_id"]
+        run = server.run_of(job_id)
+        run.start()
+        run.report(epoch(1), epoch(2))
+        run.succeed()
+        said = fgd("watch", job_id, "--server", server.url)
+        assert said.exit_code == 0
+        assert "epoch 2/2  loss 1.25  118 images/s  1:15 left" in said.out
+        assert said.out.rstrip().endswith("succeeded")
+
+    def test_a_failed_job_ends_it_with_1_and_its_cause(self, fgd: Fgd, server: LiveServer, spec_path: Path) -> None:
+        job_id = fgd("submit", spec_path, "--server", server.url, "--json").json["job_id"]
+        run = server.run_of(job_id)
+        run.start()
+        run.report(failed("the data set has no boxes"))
+        said = fgd("watch", job_id, "--server", server.url)
+        assert said.exit_code == 1
+        assert "the data set has no boxes" in said.out
+
+    def test_json_is_every_event_of_every_job_one_a_line(self, fgd: Fgd, server: LiveServer, spec_path: Path) -> None:
+        job_ids = [fgd("submit", spec_path, "--server", server.url, "--json").json["job_id"] for _ in range(2)]
+        for job_id in job_ids:
+            run = server.run_of(job_id)
+            run.start()
+            run.succeed()
+        events = [
+            json.loads(line) for line in fgd("watch", *job_ids, "--server", server.url, "--json").out.splitlines()
+        ]
+        for job_id in job_ids:
+            sequences = [event["sequence"] for event in events if event["job_id"] == job_id]
+            assert sequences == list(range(1, len(sequences) + 1))
+            assert len(sequences) > 3
+
+
+class TestReport:
+    def test_jobs_stand_side_by_side_in_every_form(
+        self, fgd: Fgd, server: LiveServer, spec_path: Path, tmp_path: Path
+    ) -> None:
+        ids = [
+            fgd("submit", spec_path, "--name", name, "--server", server.url, "--json").json["job_id"]
+            for name in ("one", "other")
+        ]
+        page, table = tmp_path / "report.html", tmp_path / "report.csv"
+        said = fgd("report", ids[0], "--with", ids[1], "--html", page, "--csv", table, "--server", server.url)
+        assert said.exit_code == 0
+        assert "one" in said.out
+        assert "other" in said.out
+        assert page.read_text().startswith("<!doctype html>")
+        assert [row["name"] for row in csv.DictReader(io.StringIO(table.read_text()))] == ["one", "other"]
+        found = fgd("report", ids[0], "--with", ids[1], "--server", server.url, "--json").json
+        assert [job["job_id"] for job in found["jobs"]] == ids
+
+    def test_a_file_that_cannot_be_written_is_named(
+        self, fgd: Fgd, server: LiveServer, spec_path: Path, tmp_path: Path
+    ) -> None:
+        job_id = fgd("submit", spec_path, "--server", server.url, "--json").json["job_id"]
+        said = fgd("report", job_id, "--html", tmp_path / "no" / "report.html", "--server", server.url)
+        assert said.exit_code == 1
+        assert "report.html" in said.err
+
+
+class TestUp:
+    def test_a_port_that_is_taken_is_named_with_the_cure(self, fgd: Fgd, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            said = fgd("up", "--home", tmp_path / "home", "--port", port)
+        assert said.exit_code == 2
+        assert str(port) in said.err
+        assert "--port" in said.err
+
+    def test_a_second_one_in_the_same_home_is_refused(self, fgd: Fgd, tmp_path: Path) -> None:
+        with alone_in(tmp_path):
+            said = fgd("up", "--home", tmp_path, "--port", 0)
+        assert said.exit_code == 2
+        assert str(tmp_path) in said.err
+        assert "--home" in said.err
+
+    def test_a_host_that_others_could_reach_is_refused(self, fgd: Fgd, tmp_path: Path) -> None:
+        said = fgd("up", "--home", tmp_path, "--host", "0.0.0.0")
+        assert said.exit_code == 2
+        assert "loopback" in said.err
+
+    @pytest.mark.parametrize("ending", ["SIGTERM", "SIGINT", "stdin closes"])
+    def test_it_serves_until_it_is_told_to_stop(self, tmp_path: Path, ending: str) -> None:
+        # A Ray that is not there: the server is up all the same, and says so; a Ray of its own is another test's.
+        arguments = ["--home", str(tmp_path), "--port", "0", "--ray-address", "http://127.0.0.1:9", "--json"]
+        child = subprocess.Popen(
+            [sys.executable, "-m", "service.client.cli", "up", *arguments, "--until-stdin-closes"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert child.stdin is not None
+        assert child.stdout is not None
+        at = json.loads(child.stdout.readline())
+        with FgdClient(at["url"]) as client:
+            assert client.ready().database == "ok"
+        if ending == "stdin closes":
+            child.stdin.close()
+        else:
+            child.send_signal(signal.Signals[ending])
+        assert child.wait(timeout=20) == 0
+        child.stdout.close()
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", int(at["url"].rpartition(":")[2]))) != 0

@@ -1,0 +1,142 @@
+"""From a file to a spec, and what a person is told when it is none."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fgd_core.spec.jobs import DistillSpec, EvaluateSpec, TrainSpec
+from service.client.errors import SpecFileError, UsageError
+from service.client.spec_file import read_spec
+
+TRAIN = """\
+kind: train
+name: a job
+detector: {}
+data:
+  type: shapes
+training:
+  epochs: 3
+"""
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "spec.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def reasons(error: SpecFileError) -> list[dict[str, Any]]:
+    found = error.details["reasons"]
+    assert isinstance(found, list)
+    return [reason for reason in found if isinstance(reason, dict)]
+
+
+class TestExamples:
+    @pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: str(path.relative_to(EXAMPLES)))
+    def test_each_is_a_valid_spec(self, path: Path) -> None:
+        assert read_spec(str(path)).name
+
+    def test_each_stands_in_the_table(self) -> None:
+        table = (EXAMPLES / "README.md").read_text()
+        assert [p for p in EXAMPLES.rglob("*.yaml") if str(p.relative_to(EXAMPLES)) not in table] == []
+
+    @pytest.mark.parametrize("folder", ["demo", "bccd", "coco_own_data"])
+    def test_a_distilled_student_differs_from_the_plain_one_in_nothing_but_the_teacher(self, folder: str) -> None:
+        plain = read_spec(str(EXAMPLES / folder / ("plain.yaml" if folder == "demo" else "student.yaml")))
+        distilled = read_spec(str(EXAMPLES / folder / "distilled.yaml"))
+        assert isinstance(plain, TrainSpec)
+        assert isinstance(distilled, DistillSpec)
+        assert distilled.student == plain.detector
+        for field in ("data", "input", "training", "resources", "seed"):
+            assert getattr(distilled, field) == getattr(plain, field), field
+
+
+class TestPaths:
+    def test_those_of_the_file_are_relative_to_its_folder(self, tmp_path: Path) -> None:
+        spec = read_spec(write(tmp_path, "kind: evaluate\nname: e\ncheckpoint: runs/best.pt\ndata: {type: shapes}\n"))
+        assert isinstance(spec, EvaluateSpec)
+        assert spec.checkpoint == str(tmp_path / "runs" / "best.pt")
+
+    def test_those_typed_are_relative_to_the_current_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "here").mkdir()
+        monkeypatch.chdir(tmp_path / "here")
+        path = write(tmp_path, "kind: evaluate\nname: e\ncheckpoint: x\ndata: {type: shapes}\n")
+        spec = read_spec(path, overrides=["checkpoint=best.pt"])
+        assert isinstance(spec, EvaluateSpec)
+        assert spec.checkpoint == str(tmp_path / "here" / "best.pt")
+
+    @pytest.mark.parametrize(
+        ("weights", "stays"),
+        [("ResNet18_Weights.IMAGENET1K_V1", True), ("job:3f2a/best", True), ("best.pt", False), ("runs/best", False)],
+    )
+    def test_names_and_references_are_not_paths(self, tmp_path: Path, weights: str, stays: bool) -> None:
+        spec = read_spec(write(tmp_path, TRAIN), overrides=[f"detector.weights={weights}"])
+        assert isinstance(spec, TrainSpec)
+        assert (spec.detector.weights == weights) is stays
+        assert spec.detector.weights is not None
+        assert stays or Path(spec.detector.weights).is_absolute()
+
+
+class TestOverrides:
+    def test_values_are_yaml(self, tmp_path: Path) -> None:
+        changes = ["training.epochs=7", "detector.backbone.blocks=[1, 1, 1, 1]", "training.clip_norm=null"]
+        spec = read_spec(write(tmp_path, TRAIN), overrides=changes, name="other")
+        assert isinstance(spec, TrainSpec)
+        assert (spec.training.epochs, spec.training.clip_norm, spec.name) == (7, None, "other")
+        assert spec.detector.backbone.blocks == (1, 1, 1, 1)
+
+    @pytest.mark.parametrize("override", ["training.epochs", "=3", "name.x.y=[", "training.optimizer={type"])
+    def test_what_is_none_is_refused(self, tmp_path: Path, override: str) -> None:
+        with pytest.raises(UsageError, match="--set"):
+            read_spec(write(tmp_path, TRAIN), overrides=[override])
+
+
+class TestFaults:
+    def test_every_one_is_told_with_path_and_line(self, tmp_path: Path) -> None:
+        text = TRAIN.replace("epochs: 3", "epoch: 3\n  batch_size: 0").replace("shapes", "shape")
+        with pytest.raises(SpecFileError) as error:
+            read_spec(write(tmp_path, text))
+        told = {reason["loc"]: reason for reason in reasons(error.value)}
+        assert {loc: reason["line"] for loc, reason in told.items()} == {
+            "data": 4,
+            "training.epoch": 7,
+            "training.batch_size": 8,
+        }
+        assert "did you mean 'epochs'?" in told["training.epoch"]["message"]
+        assert "did you mean 'shapes'?" in told["data"]["message"]
+
+    def test_a_missing_field_has_the_line_of_what_it_is_missing_from(self, tmp_path: Path) -> None:
+        text = TRAIN.replace("  type: shapes", "  type: coco\n  val: {images: v, annotations: a}")
+        with pytest.raises(SpecFileError) as error:
+            read_spec(write(tmp_path, text))
+        assert [(reason["loc"], reason["line"]) for reason in reasons(error.value)] == [("data.train", 4)]
+
+    def test_a_field_given_twice_is_refused_with_both_lines(self, tmp_path: Path) -> None:
+        with pytest.raises(SpecFileError, match=r"training\.epochs stands on line 7 and again on 8"):
+            read_spec(write(tmp_path, TRAIN + "  epochs: 4\n"))
+
+    def test_broken_yaml_is_refused_with_its_line(self, tmp_path: Path) -> None:
+        with pytest.raises(SpecFileError, match="line 3"):
+            read_spec(write(tmp_path, "kind: train\nname: a\ndata: ]\n"))
+
+    @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words"])
+    def test_what_holds_no_job_is_refused(self, tmp_path: Path, text: str) -> None:
+        with pytest.raises(SpecFileError, match="holds no job"):
+            read_spec(write(tmp_path, text))
+
+    def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match=r"nowhere\.yaml"):
+            read_spec(str(tmp_path / "nowhere.yaml"))
+
+    def test_json_is_read_as_well(self, tmp_path: Path) -> None:
+        document = yaml.safe_load(TRAIN)
+        path = tmp_path / "spec.json"
+        path.write_text(json.dumps(document, indent=1))
+        assert read_spec(str(path)) == read_spec(write(tmp_path, TRAIN))

@@ -1,0 +1,137 @@
+"""From stored events to a report, and what the report concludes."""
+
+import csv
+import io
+
+from fgd_core.spec.events import ClassScore, EpochFinished, Evaluated, StoredEvent, Warned
+from service.jobs.report import KINDS, fold
+from service.reports.comparison import COLUMNS, best_in_column, conclusions, role, speed_ratio, teacher_of
+from service.reports.csv import render_csv
+from tests.reports.recorded_jobs import (
+    STUDENT,
+    demo_jobs,
+    distill_spec,
+    recorded,
+    report_on,
+    scores,
+    stored,
+    train_spec,
+)
+
+
+def one_epoch(number: int, loss: float) -> EpochFinished:
+    return EpochFinished(
+        epoch=number,
+        epochs=3,
+        step=50 * number,
+        steps=150,
+        images_per_s=100,
+        eta_s=None,
+        learning_rate=1e-3,
+        values={"loss": loss},
+    )
+
+
+class TestFold:
+    def test_everything_that_a_run_told_is_in_it(self) -> None:
+        report = demo_jobs()[2].report()
+        assert [epoch.epoch for epoch in report.epochs] == list(range(1, 25))
+        assert len(report.evaluations) == 24
+        assert report.result is not None
+        assert report.result.scores.ap == 0.62
+        assert {check.split for check in report.data} == {"train", "val"}
+        assert report.teacher is not None
+        assert report.teacher.recorded_ap == 0.69
+        assert [load.role for load in report.weights] == ["teacher"]
+        assert [artifact.name for artifact in report.artifacts] == ["samples.png"]
+        assert [warning.code for warning in report.warnings] == ["few_boxes"]
+
+    def test_the_kinds_it_names_are_all_that_it_reads(self) -> None:
+        job = demo_jobs()[2]
+        some = [event for event in job.events if event.kind in KINDS]
+        assert len(some) < len(job.events)
+        assert fold(job.job, some, job.curves) == job.report()
+
+    def test_an_epoch_done_again_counts_once_with_its_newest_word(self) -> None:
+        job = recorded("a", train_spec("a", STUDENT))
+        told = [one_epoch(1, 2.0), one_epoch(2, 1.5), one_epoch(2, 1.4), one_epoch(3, 1.2)]
+        report = fold(job.job, stored("a", told), {})
+        assert [(epoch.epoch, epoch.values["loss"]) for epoch in report.epochs] == [(1, 2.0), (2, 1.4), (3, 1.2)]
+
+    def test_an_evaluation_done_again_counts_once(self) -> None:
+        job = recorded("a", train_spec("a", STUDENT))
+        told = [Evaluated(epoch=1, step=50, scores=scores(ap)) for ap in (0.1, 0.2)]
+        assert [e.scores.ap for e in fold(job.job, stored("a", told), {}).evaluations] == [0.2]
+
+    def test_an_event_that_cannot_be_read_costs_a_line_and_not_the_report(self) -> None:
+        job = recorded("a", train_spec("a", STUDENT, epochs=3))
+        odd = [
+            StoredEvent(job_id="a", sequence=90, at=job.events[0].at, attempt=1, kind=kind, data={"kind": kind})
+            for kind in ("epoch_finished", "from_the_future")
+        ]
+        assert fold(job.job, [*job.events, *odd], {}).epochs == job.report().epochs
+
+    def test_a_warning_said_by_every_attempt_is_shown_once(self) -> None:
+        job = recorded("a", train_spec("a", STUDENT))
+        told = [Warned(code="x", message="same")] * 3
+        assert len(fold(job.job, stored("a", told), {}).warnings) == 1
+
+
+class TestComparison:
+    def test_roles_follow_from_the_specs(self) -> None:
+        report = report_on(*demo_jobs())
+        assert [role(job, report.jobs) for job in report.jobs] == ["teacher", "plain", "distilled"]
+        assert teacher_of(report.jobs[2], report.jobs) is report.jobs[0]
+
+    def test_the_best_of_a_column_is_the_highest_score_and_the_fewest_parameters(self) -> None:
+        report = report_on(*demo_jobs())
+        best = {column.heading: best_in_column(report.jobs, column) for column in COLUMNS}
+        assert best["AP"] == {"t1"}
+        assert best["parameters"] == {"p1", "d1"}
+        assert best["images/s"] == {"p1"}
+        assert best["AP large"] == set()
+
+    def test_speed_is_told_as_a_multiple_of_the_teachers(self) -> None:
+        report = report_on(*demo_jobs())
+        teacher, plain, _ = report.jobs
+        assert speed_ratio(teacher, report.jobs) is None
+        assert speed_ratio(plain, report.jobs) == 61.0 / 21.5
+
+    def test_the_gain_is_told_with_the_share_of_the_gap_and_a_caution(self) -> None:
+        (said,) = conclusions(report_on(*demo_jobs()))
+        assert "0.120 above plain student" in said
+        assert "63% of the gap" in said
+        assert "One seed is one sample" in said
+        assert "inherits" not in said
+        assert "clean comparison" not in said
+
+    def test_a_loss_is_told_as_one(self) -> None:
+        teacher, plain, _ = demo_jobs()
+        worse = recorded("d1", distill_spec("distilled student", "t1"), ap=0.45)
+        (said,) = conclusions(report_on(teacher, plain, worse))
+        assert "0.050 below" in said
+        assert "gap" not in said
+
+    def test_inheritance_and_unequal_budgets_are_told(self) -> None:
+        teacher, plain, _ = demo_jobs()
+        spec = distill_spec("distilled student", "t1", inherit="neck_and_head", epochs=48)
+        (said,) = conclusions(report_on(teacher, plain, recorded("d1", spec)))
+        assert "inherits the teacher's neck and head" in said
+        assert "differ in training" in said
+
+
+class TestCsv:
+    def test_a_row_holds_a_job_with_its_scores_flattened(self) -> None:
+        rows = list(csv.DictReader(io.StringIO(render_csv(report_on(*demo_jobs())))))
+        assert [row["role"] for row in rows] == ["teacher", "plain", "distilled"]
+        assert float(rows[2]["ap"]) == 0.62
+        assert float(rows[2]["ap/circle"]) == 0.62 * 0.8
+        assert rows[2]["ap_large"] == ""
+
+    def test_a_class_name_that_a_spreadsheet_would_run_stays_a_name(self) -> None:
+        job = recorded("a", train_spec("a", STUDENT))
+        assert job.job.result is not None
+        evil = job.job.result.scores.model_copy(update={"per_class": {"=1+1": ClassScore(ap=1, ap50=1, num_boxes=1)}})
+        result = job.job.result.model_copy(update={"scores": evil})
+        text = render_csv(report_on(job._replace(job=job.job.model_copy(update={"result": result}))))
+        assert not any(cell.startswith("=") for row in csv.reader(io.StringIO(text)) for cell in row)

@@ -1,0 +1,149 @@
+"""The report as a page: whole in one file, drawn by a real browser, and quiet towards the network."""
+
+import html
+import io
+import json
+import re
+import shutil
+import subprocess
+
+import plotly.graph_objects
+import pytest
+from PIL import Image
+
+from fgd_core.spec.events import ErrorReport
+from service.reports.figures import charts
+from service.reports.html import render_html
+from tests.reports.recorded_jobs import STUDENT, Recorded, demo_jobs, recorded, report_on, train_spec, view
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PICTURE = '<img alt="Validation images'
+EVIL = "</script><img src=x onerror=document.title='broken'>"
+
+# Notes every request of the page, and every one that its own security policy stopped.
+EAVESDROPPER = """
+const root = document.documentElement;
+const asked = (name) => { root.dataset.asked = (root.dataset.asked || "") + name; };
+asked("");
+document.addEventListener("securitypolicyviolation", (event) => asked(`refused ${event.blockedURI} `));
+new PerformanceObserver((list) => list.getEntries().filter((entry) => !/^(data|blob):/.test(entry.name))
+  .forEach((entry) => asked(`${entry.name} `))).observe({ type: "resource", buffered: true });
+"""
+
+
+def a_png() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), (200, 30, 30)).save(file, "PNG")
+    return file.getvalue()
+
+
+def an_evil_job() -> Recorded:
+    """With hostile text wherever a user or a run may put some."""
+    job = recorded("e1", train_spec("evil", STUDENT))
+    error = ErrorReport(code="data", message=EVIL, traceback=EVIL)
+    broken = view("e1", job.job.spec, job.events, state="failed", error=error)
+    return job._replace(job=broken.model_copy(update={"name": EVIL}))
+
+
+class TestPage:
+    def test_it_asks_the_network_for_nothing(self) -> None:
+        page = render_html(report_on(*demo_jobs()), {"t1": a_png()})
+        without_plotly = re.sub(r"<script>/\*\*?[\s\S]*?</script>", "", page, count=1)
+        assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!data:)""", without_plotly)
+        assert "default-src 'none'" in page
+
+    def test_every_section_has_its_facts(self) -> None:
+        page = render_html(report_on(*demo_jobs()), {"d1": a_png()})
+        text = html.unescape(re.sub(r"<[^>]+>", " ", page[: page.index('id="figures"')]))
+        for fact in (
+            "0.120 above plain student",
+            "2.80 × teacher",
+            "210 of 210",
+            "5 × box without area, dropped",
+            "its checkpoint records 0.690",
+            "class 'ring' has fewer than 40 boxes",
+            "scale: 0.05",
+        ):
+            assert fact in text, fact
+        assert page.count(PICTURE) == 1
+
+    def test_what_users_and_runs_wrote_stays_text(self) -> None:
+        page = render_html(report_on(an_evil_job()), {})
+        assert EVIL not in page
+        assert html.escape(EVIL, quote=False).replace("'", "&#39;") in page
+
+    def test_a_job_with_nothing_to_show_has_a_page_too(self) -> None:
+        job = recorded("a", train_spec("a", STUDENT))
+        queued = job._replace(job=view("a", job.job.spec, [], state="queued"), events=[], curves={})
+        page = render_html(report_on(queued), {})
+        assert "queued" in page
+        assert '<div class="charts">' not in page
+
+
+class TestFigures:
+    def test_each_is_valid_to_plotly(self) -> None:
+        drawn = charts(report_on(*demo_jobs()))
+        for chart in drawn:
+            plotly.graph_objects.Figure(chart.figure)
+        assert [chart.name for chart in drawn] == [
+            "ap-over-epochs",
+            "loss-over-epochs",
+            "per-class",
+            "ap-against-speed",
+            "terms-d1",
+            "levels-d1",
+        ]
+
+    def test_terms_and_levels_are_kept_apart(self) -> None:
+        drawn = {chart.name: chart for chart in charts(report_on(*demo_jobs()))}
+        assert [trace["name"] for trace in drawn["levels-d1"].figure["data"]] == ["P3", "P4", "P5", "P6", "P7"]
+        terms = [trace["name"] for trace in drawn["terms-d1"].figure["data"]]
+        assert "distill/foreground" in terms
+        assert not [name for name in terms if "P3" in name or "total" in name]
+
+    def test_they_are_json_without_nan(self) -> None:
+        for chart in charts(report_on(*demo_jobs())):
+            json.dumps(chart.figure, allow_nan=False)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: the page cannot be opened")
+class TestInABrowser:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def dom(cls, tmp_path_factory: pytest.TempPathFactory) -> str:
+        """The page after its scripts have run."""
+        folder = tmp_path_factory.mktemp("page")
+        path = folder / "report.html"
+        page = render_html(report_on(*demo_jobs(), an_evil_job()), {"t1": a_png()})
+        path.write_text(page.replace("<title>", f"<script>{EAVESDROPPER}</script><title>", 1))
+        assert CHROMIUM is not None
+        done = subprocess.run(
+            [
+                *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+                *(f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=10000", "--dump-dom", path.as_uri()),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        return done.stdout
+
+    def test_nothing_was_requested_and_nothing_was_refused(self, dom: str) -> None:
+        (asked,) = re.findall(r'<html[^>]* data-asked="([^"]*)"', dom)
+        assert asked == ""
+
+    def test_every_chart_is_drawn(self, dom: str) -> None:
+        report = report_on(*demo_jobs(), an_evil_job())
+        parts = re.split(r'<div id="', dom)
+        for chart in charts(report):
+            (part,) = [part for part in parts if part.startswith(f'{chart.name}"')]
+            assert "<svg" in part, chart.name
+        assert re.search(r'<body[^>]* data-drawn="\d+"', dom)
+
+    def test_no_hostile_text_has_run(self, dom: str) -> None:
+        assert "<title>broken" not in dom
+        assert "onerror" not in re.sub(r"&lt;.*?&gt;", "", dom[: dom.index('id="figures"')])
+
+    def test_every_sample_image_is_shown(self, dom: str) -> None:
+        assert len(re.findall(r'<img [^>]*src="data:image/png;base64,', dom)) == 1
