@@ -14,8 +14,10 @@ from control_plane import ControlPlane, ManualClock, progress, train_spec
 from httpx_sse import ServerSentEvent, aconnect_sse
 from memory_cluster import MemoryCluster
 
+from fgd_core.spec.events import StoredEvent
 from service.app import Server
 from service.settings import Settings
+from service.store import events
 
 
 class Served:
@@ -122,6 +124,40 @@ async def test_an_event_is_passed_on_at_once(settings: Settings, cluster: Memory
         async with asyncio.timeout(10):
             assert ids(await reading) == [last + 1]
         assert time.monotonic() - began_at < 5
+    await plane.close()
+
+
+async def test_a_long_finished_job_is_sent_to_its_end(served: Served) -> None:
+    job_id, run = await served.plane.started_job()
+    await run.reports(*(progress(step) for step in range(900)))
+    await run.succeeds()
+    last = (await served.plane.job(job_id))["last_sequence"]
+    assert ids(await served.read(job_id)) == list(range(1, last + 1))
+
+
+async def test_a_quiet_stream_leaves_the_database_alone(
+    settings: Settings, cluster: MemoryCluster, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane = ControlPlane(settings.model_copy(update={"sse_poll_s": 1000.0}), cluster, clock)
+    polls = 0
+    after = events.after
+
+    async def counted(*args: Any, **options: Any) -> list[StoredEvent]:
+        nonlocal polls
+        polls += 1
+        return await after(*args, **options)
+
+    monkeypatch.setattr(events, "after", counted)
+    async for served in serve(plane):
+        job_id, run = await plane.started_job()
+        reading = asyncio.create_task(served.read(job_id))
+        await asyncio.sleep(0.2)
+        await run.reports(progress(1))
+        await asyncio.sleep(0.3)
+        assert 2 <= polls <= 3
+        await finish(plane, job_id)
+        await run.reports({"kind": "run_finished", "outcome": "cancelled"})
+        await reading
     await plane.close()
 
 
