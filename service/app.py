@@ -83,21 +83,6 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
     return app
 
 
-async def serve(settings: Settings, cluster: Cluster, *, sockets: list[socket.socket] | None = None) -> None:
-    """Serve until SIGINT or SIGTERM. Open event streams end at once, and their readers go on where they were."""
-    app = create_app(settings, cluster)
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        # A streaming reader that is gone, or too slow, must not hold the server back.
-        timeout_graceful_shutdown=3,
-    )
-    await Server(config).serve(sockets)
-
-
 class Server(uvicorn.Server):
     """Sends the readers of event streams home before it waits for connections to end."""
 

@@ -8,7 +8,6 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -131,8 +130,3 @@ async def _on_os_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, OSError)
     known = from_os(error)
     return of_error(known) if known is not None else internal(error)
-
-
-def validation_reasons(error: ValidationError) -> list[ProblemReason]:
-    """For a record that was not read from a request."""
-    return [_reason({**fault, "loc": ("body", *fault["loc"])}, False) for fault in error.errors(include_url=False)]

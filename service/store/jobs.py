@@ -63,10 +63,6 @@ async def insert_job(
     await events.append(session, job_id, None, [(now, Submitted(name=spec.name, job_kind=spec.kind))])
 
 
-async def find(session: AsyncSession, job_id: str) -> Job | None:
-    return await session.get(Job, job_id)
-
-
 async def get(session: AsyncSession, job_id: str, *, lock: bool = False) -> Job:
     """The job's row, locked against other writers if asked.
 
