@@ -1,5 +1,6 @@
 """How standings look: bars on a terminal, one plain line for each notable event elsewhere."""
 
+import re
 from collections.abc import Iterable, Mapping
 
 from rich.console import Group, RenderableType
@@ -23,28 +24,39 @@ STATE_STYLES: Mapping[str, str] = {
     "cancelled": "magenta",
 }
 
+# The width from which on everything has room.
+_WIDE = 100
+_LEVEL = re.compile(r"^[PC]\d+$")
+
 # Notable enough for a line of its own where no bar can be drawn.
 _SPOKEN = ("state_changed", "attempt_started", "epoch_finished", "evaluated", "teacher_checked", "warned", "resumed")
 
 
-def bars(standings: Iterable[Standing], spinner: Spinner, *, notice: str = "") -> RenderableType:
-    """All jobs at once: state, bar, epoch, loss, images/s, AP, time left, and a line with the loss terms."""
-    table = Table(box=None, padding=(0, 1), pad_edge=False, expand=False)
-    for heading, width in (("job", 18), ("state", 10), ("", 22), ("epoch", 7)):
-        table.add_column(heading, header_style="dim", min_width=width if heading else None, no_wrap=True)
-    for heading in ("loss", "images/s", "AP", "best", "left"):
-        table.add_column(heading, header_style="dim", justify="right", min_width=6, no_wrap=True)
+def bars(standings: Iterable[Standing], spinner: Spinner, *, width: int = _WIDE, notice: str = "") -> RenderableType:
+    """All jobs at once: state, bar, epoch, loss, images/s, AP, time left, and below them the terms of the loss.
+
+    Args:
+        width: of the terminal in columns; below 100 the bars shrink and the best AP is left out.
+    """
+    is_wide = width >= _WIDE
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
+    table.add_column("job", width=24 if is_wide else 16, no_wrap=True)
+    table.add_column("state", width=10, no_wrap=True)
+    table.add_column("", width=24 if is_wide else 10)
+    table.add_column("epoch", width=7 if is_wide else 5, no_wrap=True)
+    for heading in ("loss", "images/s", "AP", *(("best",) if is_wide else ()), "left"):
+        table.add_column(heading, justify="right", min_width=5, no_wrap=True)
     below: list[RenderableType] = []
     for job in standings:
+        scores = (job.ap, job.best_ap) if is_wide else (job.ap,)
         table.add_row(
             Text(job.name, style="bold", overflow="ellipsis"),
             Text(job.state, style=STATE_STYLES.get(job.state, "")),
-            ProgressBar(total=1.0, completed=job.fraction, width=22, pulse=_is_preparing(job)),
+            ProgressBar(total=1.0, completed=job.fraction, pulse=_is_preparing(job)),
             f"{job.epoch}/{job.epochs}" if job.epoch is not None else "",
-            number(job.values.get("loss")),
+            number(job.values.get("loss"), ".3g"),
             number(job.images_per_s, ".0f"),
-            number(job.ap, ".3f"),
-            number(job.best_ap, ".3f"),
+            *(number(score, ".3f") for score in scores),
             duration(job.eta_s) if not job.is_over else "",
         )
         below.extend(_lines_below(job, spinner))
@@ -97,9 +109,8 @@ def _is_preparing(job: Standing) -> bool:
 
 
 def _lines_below(job: Standing, spinner: Spinner) -> Iterable[RenderableType]:
-    terms = [f"{name} {number(value)}" for name, value in job.values.items() if name != "loss"]
-    if job.state == "running" and terms:
-        yield Text(f"  {job.name}: {' · '.join(terms)}", style="dim")
+    if job.state == "running" and job.values:
+        yield Text(f"  {job.name}: {_terms(job.values)}", style="dim", no_wrap=True, overflow="ellipsis")
     if job.doing and not job.is_over:
         row = Table.grid(padding=(0, 1))
         row.add_row(" ", spinner if job.state != "blocked" else "", Text(f"{job.name}: {job.doing}", style="dim"))
@@ -108,3 +119,13 @@ def _lines_below(job: Standing, spinner: Spinner) -> Iterable[RenderableType]:
         yield Text(f"  {job.name}: {warning}", style="yellow")
     if job.error and job.state in ("failed", "lost", "cancelled"):
         yield Text(f"  {job.name}: {job.error}", style="red")
+
+
+def _terms(values: Mapping[str, float]) -> str:
+    """`task: box 0.37, classification 0.44 · distill: foreground 18.9, …`, without sums and pyramid levels."""
+    groups: dict[str, list[str]] = {}
+    for name, value in values.items():
+        group, _, term = name.partition("/")
+        if term and term != "total" and not _LEVEL.match(term):
+            groups.setdefault(group, []).append(f"{term} {number(value, '.3g')}")
+    return " · ".join(f"{group}: {', '.join(terms)}" for group, terms in sorted(groups.items()))

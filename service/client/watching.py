@@ -52,7 +52,7 @@ def _draw(client: FgdClient, standings: dict[str, Standing], console: Console) -
     notice = ""
 
     def frame() -> RenderableType:
-        return bars(standings.values(), spinner, notice=notice)
+        return bars(standings.values(), spinner, width=console.width, notice=notice)
 
     with Live(console=console, refresh_per_second=_FRAMES_PER_S, get_renderable=frame):
         for news in _follow(client, list(standings)):

@@ -21,6 +21,9 @@ from service.reports.comparison import (
     speed_ratio,
 )
 
+_WIDE = 116
+_MAIN = ("AP", "AP50", "parameters", "images/s", "training")
+
 
 def report(
     prefix: Annotated[str, typer.Argument(metavar="ID", help="A job id, or the beginning of it.")],
@@ -62,7 +65,7 @@ def report(
 def print_report(found: Report) -> None:
     """The comparison, AP per class, and the conclusions, on standard output."""
     console = output()
-    console.print(comparison_table(found))
+    console.print(comparison_table(found, width=console.width))
     if any(best_scores(job) for job in found.jobs):
         console.print()
         console.print(class_table(found))
@@ -74,14 +77,19 @@ def print_report(found: Report) -> None:
             console.print(Text(f"{job.name} {job.state}: {job.error.message} ({job.error.code})", style="red"))
 
 
-def comparison_table(found: Report) -> Table:
-    """A row a job; the best of a column in green. Columns in which no job has a value are left out."""
-    columns = [column for column in COLUMNS if any(column.value(job) is not None for job in found.jobs)]
+def comparison_table(found: Report, *, width: int = _WIDE) -> Table:
+    """A row a job; the best of a column in green. Columns in which no job has a value are left out.
+
+    Args:
+        width: of the terminal in columns; where not all columns have room, only the main ones are shown.
+    """
+    shown = [column for column in COLUMNS if width >= _WIDE or column.heading in _MAIN]
+    columns = [column for column in shown if any(column.value(job) is not None for job in found.jobs)]
     table = Table(box=None, header_style="dim", pad_edge=False)
-    table.add_column("job", no_wrap=True)
-    table.add_column("role", no_wrap=True)
+    table.add_column("job")
+    table.add_column("role")
     for column in columns:
-        table.add_column(column.heading, justify="right")
+        table.add_column(column.heading, justify="right", no_wrap=True)
     best = {column.heading: best_in_column(found.jobs, column) for column in columns}
     for job in found.jobs:
         what = role(job, found.jobs)
