@@ -143,11 +143,8 @@ def _conclusion(job: JobReport, plain: JobReport, teacher: JobReport | None) -> 
     if ap is None or plain_ap is None:
         return f"{job.name} and {plain.name} cannot be compared yet: one of them has no AP."
     gain = ap - plain_ap
-    way = "above" if gain > 0 else "below"
-    text = (
-        f"{job.name} reaches AP {ap:.3f}, {abs(gain):.3f} {way} {plain.name}, "
-        f"the same student without a teacher ({plain_ap:.3f})."
-    )
+    way = f"{abs(gain):.3f} {'above' if gain > 0 else 'below'}" if abs(gain) >= 0.0005 else "level with"
+    text = f"{job.name} reaches AP {ap:.3f}, {way} {plain.name}, the same student without a teacher ({plain_ap:.3f})."
     teacher_ap = _score("ap")(teacher) if teacher else None
     if teacher is not None and teacher_ap is not None:
         text += f" Its teacher {teacher.name} reaches {teacher_ap:.3f}"

@@ -112,6 +112,11 @@ class TestComparison:
         assert "0.050 below" in said
         assert "gap" not in said
 
+    def test_no_difference_is_told_as_none(self) -> None:
+        teacher, plain, _ = demo_jobs()
+        (said,) = conclusions(report_on(teacher, plain, recorded("d1", distill_spec("same", "t1"), ap=0.50)))
+        assert "level with plain student" in said
+
     def test_inheritance_and_unequal_budgets_are_told(self) -> None:
         teacher, plain, _ = demo_jobs()
         spec = distill_spec("distilled student", "t1", inherit="neck_and_head", epochs=48)
