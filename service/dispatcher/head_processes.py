@@ -36,7 +36,7 @@ def find(mark: str, temp_dir: Path, known: Iterable[tuple[int, float]] = ()) -> 
         with contextlib.suppress(psutil.Error):
             found.update(process.children(recursive=True))
     me = psutil.Process()
-    return {process for process in found - {me, *me.parents()} if _is_alive(process)}
+    return {process for process in found - {me, *me.parents()} if is_alive(process)}
 
 
 def identities(processes: Iterable[psutil.Process]) -> list[tuple[int, float]]:
@@ -51,7 +51,15 @@ def same_process(pid: int, create_time: float) -> bool:
     """Whether the process with this id is alive and not another one that was given the id later."""
     try:
         process = psutil.Process(pid)
-        return _is_alive(process) and abs(process.create_time() - create_time) < 1.0
+        return is_alive(process) and abs(process.create_time() - create_time) < 1.0
+    except psutil.Error:
+        return False
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it runs; a zombie, which waits to be collected by its parent, does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
 
@@ -88,7 +96,7 @@ def end_all(
 def _await_end(processes: Iterable[psutil.Process], *, timeout_s: float) -> None:
     # psutil.wait_procs would wait for the zombies as well, for as long as init does not collect them.
     deadline = time.monotonic() + timeout_s
-    while any(map(_is_alive, processes)) and time.monotonic() < deadline:
+    while any(map(is_alive, processes)) and time.monotonic() < deadline:
         time.sleep(0.02)
 
 
@@ -112,10 +120,3 @@ def _session(process: psutil.Process) -> int | None:
 
 def _identity(process: psutil.Process) -> tuple[int, float]:
     return process.pid, process.create_time()
-
-
-def _is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import importlib.util
 import os
+import random
 import secrets
 import shutil
 import socket
@@ -209,12 +210,19 @@ class _Ports(NamedTuple):
 
 
 def _free_ports() -> _Ports:
-    with contextlib.ExitStack() as held:
-        # All are held before the first is let go, or the system could give the same one twice.
-        sockets = [held.enter_context(socket.socket()) for _ in _Ports._fields]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return _Ports(*(each.getsockname()[1] for each in sockets))
+    chosen: list[int] = []
+    for port in random.sample(_PORT_RANGE, len(_PORT_RANGE)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            chosen.append(port)
+        if len(chosen) == len(_Ports._fields):
+            return _Ports(*chosen)
+    raise ClusterError("no free port is left for a local Ray head", first=_PORT_RANGE.start, last=_PORT_RANGE.stop - 1)
+
+
+# Above the ports of Ray's own workers, below those that the system hands out: Ray comes to some of these ports seconds
+# after they were found free, and nobody else should have been given one of them by then.
+_PORT_RANGE = range(20_000, 32_768)
 
 
 def _temp_dir(home: Path) -> Path:
