@@ -82,12 +82,13 @@ def best_scores(job: JobReport) -> Scores | None:
 
 
 def best_in_column(jobs: Sequence[JobReport], column: Column) -> set[str]:
-    """Ids of the jobs that show the best value; none where there is nothing to choose between."""
+    """Ids of the jobs that show the best value, as it is rounded; none where there is nothing to choose between."""
     values = {job.job_id: value for job in jobs if (value := column.value(job)) is not None}
-    if len(values) < 2 or len(set(values.values())) == 1:
+    shown = {job_id: column.show(value) for job_id, value in values.items()}
+    if len(set(shown.values())) < 2:
         return set()
     best = max(values.values()) if column.best == "highest" else min(values.values())
-    return {job_id for job_id, value in values.items() if value == best}
+    return {job_id for job_id, text in shown.items() if text == column.show(best)}
 
 
 def teacher_of(job: JobReport, jobs: Sequence[JobReport]) -> JobReport | None:

@@ -228,7 +228,7 @@ def _chart(
     if y_from_zero:
         y_axis |= {"rangemode": "tozero"}
     layout = {
-        "xaxis": {"title": {"text": x}},
+        "xaxis": {"title": {"text": x, "standoff": 8}},
         "yaxis": y_axis,
         "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
         "height": height_px,
