@@ -112,13 +112,14 @@ class LocalRay:
                 living = await asyncio.to_thread(head_processes.find, head.mark, head.temp_dir)
                 self._record(head.model_copy(update={"processes": head_processes.identities(living)}))
                 return head.url
+            await asyncio.to_thread(self._keep_logs, head)
             await asyncio.to_thread(self._end, head)
             if tries_left:
                 # A port was free when it was chosen and taken when Ray came to it: likely enough to try again.
                 report("Ray did not come up; trying other ports")
         raise ClusterError(
-            "the local Ray head does not come up; its log says why",
-            log=str(self.log_file),
+            "the local Ray head does not come up; its logs say why",
+            logs=str(self.log_file.parent),
             last_lines=self._last_lines(),
         )
 
@@ -174,6 +175,13 @@ class LocalRay:
             self._child = None
         shutil.rmtree(head.temp_dir, ignore_errors=True)
         self._state_file.unlink(missing_ok=True)
+
+    def _keep_logs(self, head: _Head) -> None:
+        """Of a head that did not come up: what `ray start` itself prints seldom says why."""
+        with contextlib.suppress(OSError, shutil.Error):
+            shutil.copytree(
+                head.temp_dir / "session_latest" / "logs", self.log_file.parent / "ray-failed-start", dirs_exist_ok=True
+            )
 
     def _recorded(self) -> _Head | None:
         try:
