@@ -34,7 +34,8 @@ def fold(job: JobView, events: Iterable[StoredEvent], curves: Mapping[str, Seque
     """What a job has to show.
 
     Args:
-        events: the job's, of `KINDS` at least, oldest first. One that cannot be read is passed over: it costs a line, not the report.
+        events: the job's, of `KINDS` at least, oldest first. One that cannot be read is
+            passed over: it costs a line, not the report.
         curves: metric points by name, thinned already.
     Returns:
         Where attempts repeat each other (an epoch done again after a crash), the newest word counts.
