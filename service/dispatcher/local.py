@@ -115,8 +115,8 @@ class LocalRay:
             await asyncio.to_thread(self._keep_logs, head)
             await asyncio.to_thread(self._end, head)
             if tries_left:
-                # A port was free when it was chosen and taken when Ray came to it: likely enough to try again.
-                report("Ray did not come up; trying other ports")
+                # A port was taken meanwhile, or the machine was too busy for Ray's own patience: both pass.
+                report("Ray did not come up; trying again")
         raise ClusterError(
             "the local Ray head does not come up; its logs say why",
             logs=str(self.log_file.parent),
@@ -165,7 +165,9 @@ class LocalRay:
                 if waited_s >= told_s + 1:
                     report(f"waiting for Ray, {waited_s:.0f} s")
                     told_s = waited_s
-                await asyncio.sleep(0.1)
+                # Not more often: on a busy machine the answers themselves would take the time that Ray's agents need
+                # to come up, and its raylet gives up on them after 30 s.
+                await asyncio.sleep(0.5)
         return False
 
     def _end(self, head: _Head) -> None:
