@@ -27,6 +27,8 @@ from workers.reporting.sender import Sender
 
 ASSIGNMENT_TIMEOUT_S = 600.0
 """How long a control plane that is away at the start is waited for."""
+FIRST_WORD_TIMEOUT_S = 0.5
+"""How long the run holds back for its first event to arrive; it takes some hundredths."""
 LAST_WORD_TIMEOUT_S = 600.0
 """How long a control plane that is away at the end is waited for: once back, it must learn how the run ended."""
 STOPPED_TIMEOUT_S = 3.0
@@ -59,6 +61,8 @@ def main() -> int:
     context.emit(
         RunStarted(host=socket.gethostname(), pid=os.getpid(), python=platform.python_version(), seconds=seconds)
     )
+    # Loading torch keeps the interpreter so busy that the event, if still here, would arrive half a second later.
+    context.flush(FIRST_WORD_TIMEOUT_S)
     outcome = _run(assignment, context)
     if not context.close(STOPPED_TIMEOUT_S if context.is_asked_to_stop.is_set() else LAST_WORD_TIMEOUT_S):
         _say("not all events could be delivered; they lie in the job's outbox folder")

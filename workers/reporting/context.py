@@ -95,6 +95,10 @@ class HttpContext:
             )
         return path
 
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until every event so far has arrived; whether it has."""
+        return self._sender.flush(timeout_s)
+
     def close(self, timeout_s: float) -> bool:
         """Wait until every event has arrived; whether it has. A control plane that is away is waited for."""
         return self._sender.close(timeout_s)

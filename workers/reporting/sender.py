@@ -51,8 +51,15 @@ class Sender:
         """There is something to send."""
         self._wake.set()
 
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until what is there has arrived; whether it has."""
+        deadline = time.monotonic() + timeout_s
+        while self._outbox.num_waiting and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return self._outbox.num_waiting == 0
+
     def close(self, timeout_s: float) -> bool:
-        """Wait until everything has arrived; whether it has."""
+        """As `flush`, and send nothing more afterwards."""
         self._is_closing = True
         self._wake.set()
         self._thread.join(timeout_s)
@@ -61,15 +68,15 @@ class Sender:
     def _run(self) -> None:
         failures = 0
         while not self.is_stale:
-            self._wake.clear()
+            if not self._is_closing and self._outbox.num_waiting == 0:
+                self._wake.wait(self._heartbeat_s - PACE_S)
             if self._is_closing and self._outbox.num_waiting == 0:
                 return
+            self._wake.clear()
             if self._send():
                 failures = 0
                 if not self._is_closing:
                     time.sleep(PACE_S)
-                if self._outbox.num_waiting == 0:
-                    self._wake.wait(self._heartbeat_s - PACE_S)
             else:
                 time.sleep(backoff.pause_s(failures))
                 failures += 1
