@@ -4,7 +4,7 @@
 
 The specs are those of the demo. One teacher is trained; then for every seed a plain and a distilled student, each with
 and without the teacher's neck and head. "Plain with inheritance" is distilling with a scale of 0, which a test holds to
-be plain training bit for bit. Students run side by side, one thread each; a run that was finished before is not repeated.
+be plain training bit for bit. Students run side by side, one thread each; a run that was finished is not repeated.
 """
 
 import argparse
@@ -107,8 +107,8 @@ def _write(out: Path, teacher: RunResult, results: dict[tuple[str, int], RunResu
         "# Gain told apart from inheritance",
         "",
         f"`python -m benchmarks.inheritance --seeds {seeds}` on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores,",
-        f"{platform.processor() or platform.machine()}, Python {platform.python_version()}. AP on 0 to 1, the validation",
-        f"split of `shapes`, {teacher.num_images} images. The teacher reaches {teacher.scores.ap:.3f} "
+        f"{platform.processor() or platform.machine()}, Python {platform.python_version()}. AP from 0 to 1 on the",
+        f"validation split of `shapes`, {teacher.num_images} images. The teacher reaches {teacher.scores.ap:.3f} "
         f"with {teacher.num_parameters:,} parameters;",
         f"a student has {results['plain', 0].num_parameters:,}.",
         "",

@@ -38,13 +38,8 @@ def _direction(angle_deg: float) -> tuple[float, float]:
     return round(math.cos(angle) * _STEPS) / _STEPS, round(math.sin(angle) * _STEPS) / _STEPS
 
 
-def _ellipse(x: float, radius: float) -> Callable[[float], _Inside]:
-    """A disc about (x, 0), both in units of the shape's radius."""
-
-    def scaled(r: float) -> _Inside:
-        return lambda u, v: (u - x * r) ** 2 + v**2 <= (radius * r) ** 2
-
-    return scaled
+def _circle(r: float) -> _Inside:
+    return lambda u, v: u**2 + v**2 <= r**2
 
 
 def _polygon(corners: Sequence[tuple[float, float]]) -> Callable[[float], _Inside]:
@@ -60,13 +55,6 @@ def _polygon(corners: Sequence[tuple[float, float]]) -> Callable[[float], _Insid
             return odd
 
         return inside
-
-    return scaled
-
-
-def _without(outer: Callable[[float], _Inside], inner: Callable[[float], _Inside]) -> Callable[[float], _Inside]:
-    def scaled(r: float) -> _Inside:
-        return lambda u, v: outer(r)(u, v) & ~inner(r)(u, v)
 
     return scaled
 
@@ -87,14 +75,11 @@ def _plus(arm: float) -> list[tuple[float, float]]:
 
 
 OUTLINES: Mapping[str, Callable[[float], _Inside]] = {
-    "circle": _ellipse(0, 1),
+    "circle": _circle,
     "square": _polygon(_regular(4)),
     "triangle": _polygon(_regular(3)),
-    "hexagon": _polygon(_regular(6)),
     "star": _polygon(_regular(10, every_other=0.4375)),
     "cross": _polygon(_plus(0.3125)),
-    "ring": _without(_ellipse(0, 1), _ellipse(0, 0.5625)),
-    "crescent": _without(_ellipse(0, 1), _ellipse(0.5, 0.8125)),
 }
 """By name, the order being that of the categories: given a radius in pixels, the inside test of points about the
 centre."""

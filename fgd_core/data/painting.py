@@ -9,21 +9,20 @@ import numpy.typing as npt
 _Pixels: TypeAlias = npt.NDArray[np.int32]
 _Mask: TypeAlias = npt.NDArray[np.bool_]
 
-MIN_CONTRAST = 60
+MIN_CONTRAST = 90
 """Between an object's colour and the mean of what it covers, in the channel where they differ most."""
-NOISE = 3
+NOISE = 1
 """In halves of a grey level per step: a pixel moves by up to 15 steps, most by less."""
 
 
 def paint(rng: np.random.Generator, size_px: int, masks: Sequence[_Mask]) -> npt.NDArray[np.uint8]:
-    """(S, S, 3): a background, strokes that are no object, the objects of `masks`, a stroke over them, noise."""
-    canvas = _background(rng, size_px)
-    for _ in range(int(rng.integers(2, 6))):
+    """(S, S, 3): a background, strokes that are no object, the objects of `masks`, noise."""
+    # In C order, so that `_fill` may see it as a list of pixels: of another order, a reshaped array is a copy.
+    canvas = np.ascontiguousarray(_background(rng, size_px))
+    for _ in range(int(rng.integers(0, 3))):
         _stroke(rng, canvas)
     for mask in masks:
         _fill(rng, canvas, mask)
-    for _ in range(int(rng.integers(0, 3))):
-        _stroke(rng, canvas)
     canvas += _noise(rng, canvas.shape)
     return canvas.clip(0, 255, out=canvas).astype(np.uint8)
 
@@ -83,7 +82,8 @@ def _stroke(rng: np.random.Generator, canvas: _Pixels) -> None:
 
 def _fill(rng: np.random.Generator, canvas: _Pixels, mask: _Mask) -> None:
     """One colour with a shade across it and a texture of its own."""
-    pixels, places = canvas.reshape(-1, 3), np.flatnonzero(mask)
+    pixels, places = canvas.view(), np.flatnonzero(mask)
+    pixels.shape = (-1, 3)  # raises where `reshape` would quietly copy
     covered = pixels[places]
     mean = covered.sum(axis=0) // len(covered)
     colour = rng.integers(0, 256, size=3)

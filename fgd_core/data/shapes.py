@@ -1,4 +1,4 @@
-"""A synthetic COCO data set: eight shapes to be told apart by their outline, drawn on the spot from a seed.
+"""A synthetic COCO data set: five shapes to be told apart by their outline, drawn on the spot from a seed.
 
 Same seed, same pixels, on any machine: randomness comes as integers from numpy's Generator, angles from a table rounded
 to 1/4096, and all that is compared or painted is computed in integers or in floats that hold the result exactly.
@@ -23,11 +23,12 @@ from fgd_core.spec import data as spec
 
 CATEGORIES = tuple(Category(id=i, name=name) for i, name in enumerate(outlines.OUTLINES, start=1))
 
-MAX_OBJECTS = 6
+MAX_OBJECTS = 3
 EMPTY_ONE_IN = 20
 """One image in so many has no object."""
-DIAMETER_PX = (10, 60)
+DIAMETER_PX = (32, 80)
 """Of the circle around a shape, in an image of 128 px; scaled with the image."""
+MAX_TILT_DEG = 20
 MIN_VISIBLE = 0.6
 """An object keeps this much of its area in sight, whatever is drawn over it and wherever the image ends."""
 
@@ -148,7 +149,7 @@ def _layout(rng: np.random.Generator, size_px: int) -> list[_Object]:
 
 
 def _place(rng: np.random.Generator, label: int, size_px: int) -> tuple[slice, slice, npt.NDArray[np.bool_], int]:
-    """A shape of random size, rotation and position, which may reach over the border.
+    """A shape of random size, tilt and position, which may reach over the border.
 
     Returns:
         Rows and columns of the image that it lies in, its mask there, and its area with what the border cuts off.
@@ -157,7 +158,7 @@ def _place(rng: np.random.Generator, label: int, size_px: int) -> tuple[slice, s
     smallest, largest = (max(6, bound * size_px // 128) for bound in DIAMETER_PX)
     # The smaller of two draws: small objects are the more frequent, as they are in photographs.
     diameter = int(rng.integers(smallest, largest + 1, size=2).min())
-    angle_deg = int(rng.integers(360))
+    angle_deg = int(rng.integers(-MAX_TILT_DEG, MAX_TILT_DEG + 1))
     # In half pixels, so that centres lie on pixel centres and between them, and still are exact.
     margin = diameter * 3 // 5
     x2, y2 = (int(v) for v in rng.integers(margin, 2 * size_px - margin + 1, size=2))

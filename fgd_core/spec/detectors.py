@@ -30,6 +30,9 @@ class RetinaNet(Command):
     backbone: ResNet = ResNet()
     fpn_width: int = Field(default=256, ge=8, le=1024)
     """Channels of every pyramid level and of the heads; 256 is published."""
+    head_norm: Literal["none", "group"] = "none"
+    """Normalisation inside the heads: `none` is published, `group` (as in torchvision's second RetinaNet) learns much
+    faster where there are no pretrained weights."""
     anchor_base_size_px: float = Field(default=32.0, gt=0)
     """Side of the smallest anchor, on P3, in pixels of the resized image; it doubles at each level."""
     score_threshold: float = Field(default=0.05, ge=0, lt=1)
