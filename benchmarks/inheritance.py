@@ -28,7 +28,7 @@ from fgd_core.spec.jobs import JOB_SPEC
 
 SPECS = Path(__file__).resolve().parent.parent / "examples/demo"
 STUDENTS: dict[str, dict[str, Any]] = {
-    "plain": {"scale": 0.0, "inherit": "nothing"},
+    "plain": {},
     "distilled": {"inherit": "nothing"},
     "plain, inheriting": {"scale": 0.0, "inherit": "neck_and_head"},
     "distilled, inheriting": {"inherit": "neck_and_head"},
@@ -67,6 +67,9 @@ def run(spec: dict[str, Any], folder: Path) -> RunFinished:
 def student_spec(teacher: Path, name: str, seed: int) -> dict[str, Any]:
     spec: dict[str, Any] = yaml.safe_load((SPECS / "distilled.yaml").read_text())
     student = STUDENTS[name]
+    if not student:
+        plain: dict[str, Any] = yaml.safe_load((SPECS / "plain.yaml").read_text())
+        return plain | {"name": f"{name} {seed}", "seed": seed}
     spec["teacher"]["checkpoint"] = str(teacher)
     spec["method"]["scale"] = student.get("scale", spec["method"]["scale"])
     return spec | {"name": f"{name.replace(', ', ' ')} {seed}", "inherit": student["inherit"], "seed": seed}
