@@ -16,7 +16,7 @@ from fgd_core.errors import FgdError, OutOfMemoryError, TeacherError, WeightsErr
 from fgd_core.evaluation.judge import Judge
 from fgd_core.spec.data import InputSpec
 from fgd_core.spec.detectors import DetectorSpec
-from fgd_core.spec.events import ErrorReport, Evaluated, RunFinished, Scores, TeacherChecked
+from fgd_core.spec.events import ErrorReport, Evaluated, RunFinished, Scores, TeacherChecked, Warned
 from fgd_core.spec.jobs import DistillSpec, EvaluateSpec, JobSpec, Teacher, TrainSpec
 from fgd_core.training.context import RunContext
 from fgd_core.training.distiller import Distiller
@@ -69,6 +69,7 @@ def distill(spec: DistillSpec, context: RunContext) -> RunFinished:
     if spec.inherit == "neck_and_head":
         # After every other initialisation, which would else silently undo it.
         context.emit(inherit_neck_and_head(student, teacher, source=spec.teacher.checkpoint))
+    bench.warn_of(distiller)
     return bench.fit(spec.student, student, distiller)
 
 
@@ -155,6 +156,13 @@ class _Bench:
         self.context.emit(TeacherChecked(ap=ap, recorded_ap=recorded_ap, same_data=same_data))
         _judge_teacher(settings, ap, recorded_ap, same_data=same_data)
         return teacher
+
+    def warn_of(self, distiller: Distiller) -> None:
+        """Say before hours of training that hyper-parameters do not suit this teacher."""
+        batch = next(self.loader.epoch(0)).to(self.machine.device)
+        advice = distiller.to(self.machine.device).advice(batch)
+        if advice:
+            self.context.emit(Warned(code="method_unsuited", message="; ".join(advice)))
 
     def fit(self, settings: DetectorSpec, detector: Detector, distiller: Distiller | None) -> RunFinished:
         """Train to the end, or until the context asks to stop."""

@@ -53,8 +53,8 @@ class RunResult(Fact):
     scores: Scores
     num_parameters: int
     images_per_s: float
-    """Forward pass and post-processing on the run's device (a CPU with one thread), one image at a time, without reading
-    images."""
+    """Forward pass and post-processing on the run's device (a CPU with one thread), one image at a time; reading left
+    out."""
     num_images: int
     """Images that the scores rest on."""
     best_epoch: int | None = None

@@ -1,6 +1,7 @@
 """The teacher beside the student: one loss for each level that both have."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from fgd_core.data.loading import Batch
 from fgd_core.detectors.base import Detector
 from fgd_core.errors import SpecError
 from fgd_core.methods import METHODS
+from fgd_core.methods.base import LevelLoss
 from fgd_core.spec.methods import MethodSpec
 
 
@@ -44,6 +46,16 @@ class Distiller(nn.Module):
         self.losses = nn.ModuleList(
             build(method, student.levels[s].channels, teacher.levels[t].channels) for s, t in self._pairs
         )
+
+    @torch.no_grad()
+    def advice(self, batch: Batch) -> list[str]:
+        """What does not suit the teacher's maps, level by level."""
+        maps = self._teacher[0].features(batch.images)
+        said = [
+            (name, cast(LevelLoss, loss).advice(maps[t]))
+            for name, loss, (_, t) in zip(self.level_names, self.losses, self._pairs, strict=True)
+        ]
+        return [f"{name}: {advice}" for name, advice in said if advice]
 
     def forward(self, student_features: Sequence[Tensor], batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """

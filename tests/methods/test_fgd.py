@@ -194,3 +194,12 @@ class TestEdges:
         assert torch.autograd.gradcheck(
             lambda s: loss(s, teacher, gt, [(24, 32)], (24, 32)).total, student.requires_grad_()
         )
+
+
+class TestAdvice:
+    def test_a_temperature_far_below_the_features_magnitude_is_named_with_a_better_one(self) -> None:
+        teacher = 8 * torch.randn(2, 64, 8, 8, generator=torch.Generator().manual_seed(0)) * torch.rand(64, 1, 1)
+        unsuited = FGDLoss(64, 64, **{**UNIT, "temperature": 0.05}).advice(teacher)
+        assert unsuited is not None
+        assert f"a temperature near {teacher.abs().mean():.2g}" in unsuited
+        assert FGDLoss(64, 64, **{**UNIT, "temperature": float(teacher.abs().mean())}).advice(teacher) is None
