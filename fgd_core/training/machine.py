@@ -22,7 +22,7 @@ class Machine:
     def name(self) -> str:
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
-        return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+        return f"{platform.machine()} CPU"
 
     def describe(self) -> DeviceReady:
         return DeviceReady(

@@ -96,6 +96,7 @@ def _print_panel(at: "Addresses") -> None:
         ("API", at.url),
         ("docs", at.docs_url),
         ("Ray dashboard", at.dashboard_url),
+        *([("its token", f"in {at.home / 'ray_auth_token'}")] if at.owns_ray else []),
         ("home", str(at.home)),
         ("log", str(at.log_file)),
     ):
