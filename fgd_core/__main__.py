@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     with ConsoleContext(options.out or Path("runs") / spec.name) as context:
         signal.signal(signal.SIGINT, lambda *_: _stop(context))
         outcome = execute(spec, context).outcome
-    return {"succeeded": 0, "failed": 1, "cancelled": 130}[outcome]
+    return {"succeeded": 0, "failed": 1, "stopped": 130}[outcome]
 
 
 def _stop(context: ConsoleContext) -> None:

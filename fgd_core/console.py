@@ -95,7 +95,7 @@ class ConsoleContext:
                 self._say(f"  {key}: {value}")
         if event.result is not None:
             self._console.print(_table(event.result))
-        if event.outcome == "cancelled":
+        if event.outcome == "stopped":
             self._say("stopped; the same command goes on from here")
         self._say(f"everything lies in {self._job_dir}")
 

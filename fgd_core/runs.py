@@ -191,7 +191,7 @@ class _Bench:
         trainer.resume()
         try:
             if not trainer.fit():
-                return RunFinished(outcome="cancelled")
+                return RunFinished(outcome="stopped")
         finally:
             self.loader.close()
         best, _ = read_checkpoint(trainer.checkpoints.best)

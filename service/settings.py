@@ -58,8 +58,8 @@ class Settings(BaseSettings):
     cancel_grace_s: float = Field(default=20.0, ge=0)
     """What a run gets to save and stop by itself before the cluster stops it."""
     tick_s: float = Field(default=1.0, gt=0)
-    max_retries: int = Field(default=2, ge=0)
-    """How often a job is started again after a failure that a repetition may cure."""
+    lease_ttl_s: float = Field(default=10.0, gt=0)
+    """How long a control plane that died keeps others from dispatching. They share one database."""
 
     sse_keep_alive_s: float = Field(default=15.0, gt=0)
     sse_poll_s: float = Field(default=1.0, gt=0)

@@ -1,7 +1,7 @@
 """The entry point of every Ray job: `python -m workers`.
 
 The environment says who it is: FGD_URL, FGD_ATTEMPT_ID, FGD_ATTEMPT_TOKEN. It exits with 0 when the run has succeeded
-or was cancelled, with 1 otherwise.
+or was asked to stop, with 1 otherwise.
 """
 
 import os
@@ -66,7 +66,7 @@ def main() -> int:
     outcome = _run(assignment, context)
     if not context.close(STOPPED_TIMEOUT_S if context.is_asked_to_stop.is_set() else LAST_WORD_TIMEOUT_S):
         _say("not all events could be delivered; they lie in the job's outbox folder")
-    return 0 if outcome.outcome in ("succeeded", "cancelled") else 1
+    return 0 if outcome.outcome in ("succeeded", "stopped") else 1
 
 
 def _control_plane() -> ControlPlane:

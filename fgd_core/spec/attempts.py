@@ -15,7 +15,8 @@ from pydantic import Field
 from fgd_core.spec.base import Command, Fact
 from fgd_core.spec.jobs import JobSpec
 
-Wish: TypeAlias = Literal["continue", "cancel"]
+Wish: TypeAlias = Literal["continue", "pause", "cancel"]
+"""`pause` and `cancel` ask the same of a run: save your place and stop."""
 
 
 class Assignment(Fact):

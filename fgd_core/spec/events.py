@@ -7,10 +7,23 @@ from pydantic import Field, TypeAdapter
 
 from fgd_core.spec.base import Fact
 
-Outcome: TypeAlias = Literal["succeeded", "failed", "cancelled"]
+Outcome: TypeAlias = Literal["succeeded", "failed", "stopped"]
+"""`stopped`: asked to, by the control plane or a signal; its place is saved. Only the control plane knows for what."""
 JobState: TypeAlias = Literal[
-    "blocked", "queued", "starting", "running", "cancelling", "lost", "succeeded", "failed", "cancelled"
+    "blocked",
+    "queued",
+    "starting",
+    "running",
+    "pausing",
+    "paused",
+    "cancelling",
+    "lost",
+    "succeeded",
+    "failed",
+    "cancelled",
 ]
+EndCause: TypeAlias = Literal["succeeded", "failed", "stopped", "lost"]
+"""How an attempt ended; `lost`: without a last word."""
 
 
 class ErrorReport(Fact):
@@ -158,6 +171,15 @@ class Progress(Fact):
     """Means since the previous progress event: `loss`, `task/…`, `fgd/…`."""
 
 
+class MetricsLogged(Fact):
+    """Points of curves, column by column: what is too fine for an event. Only the points are kept."""
+
+    kind: Literal["metrics_logged"] = "metrics_logged"
+    steps: list[int]
+    values: dict[str, list[float | None]]
+    """By name, one value a step; None where there is none."""
+
+
 class EvaluationProgress(Fact):
     kind: Literal["evaluation_progress"] = "evaluation_progress"
     what: str
@@ -229,6 +251,7 @@ RunEvent: TypeAlias = Annotated[
     | WeightsLoaded
     | TeacherChecked
     | Progress
+    | MetricsLogged
     | EvaluationProgress
     | EpochFinished
     | Evaluated
@@ -270,10 +293,44 @@ class AttemptStarted(Fact):
 
 class CancelRequested(Fact):
     kind: Literal["cancel_requested"] = "cancel_requested"
+    by: str = ""
+    """Who asked: the name of a token, or `anonymous`."""
+
+
+class PauseRequested(Fact):
+    kind: Literal["pause_requested"] = "pause_requested"
+    by: str = ""
+    for_job: str | None = None
+    """The urgent job that needs the room; the paused one goes on by itself afterwards."""
+
+
+class ResumeRequested(Fact):
+    kind: Literal["resume_requested"] = "resume_requested"
+    by: str = ""
+
+
+class RetryRequested(Fact):
+    kind: Literal["retry_requested"] = "retry_requested"
+    by: str = ""
+
+
+class PriorityChanged(Fact):
+    kind: Literal["priority_changed"] = "priority_changed"
+    from_priority: int
+    to_priority: int
+    by: str = ""
 
 
 ControlEvent: TypeAlias = Annotated[
-    Submitted | StateChanged | AttemptStarted | CancelRequested, Field(discriminator="kind")
+    Submitted
+    | StateChanged
+    | AttemptStarted
+    | CancelRequested
+    | PauseRequested
+    | ResumeRequested
+    | RetryRequested
+    | PriorityChanged,
+    Field(discriminator="kind"),
 ]
 
 

@@ -10,24 +10,39 @@ from fgd_core.spec.data import DataSpec, InputSpec
 from fgd_core.spec.detectors import DetectorSpec
 from fgd_core.spec.methods import MethodSpec
 from fgd_core.spec.resources import Resources
+from fgd_core.spec.retry import RetryPolicy
 from fgd_core.spec.training import TrainingSpec
 
 SPEC_VERSION = 1
 
 JobName: TypeAlias = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")]
+ProjectName: TypeAlias = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+Priority: TypeAlias = Annotated[int, Field(ge=-100, le=100)]
 
 
-class TrainSpec(Command):
+class AnyJob(Command):
+    """What every job says, whatever its kind."""
+
+    name: JobName
+    project: ProjectName = "default"
+    """Whose share of the cluster it takes; quotas and tokens go by it."""
+    priority: Priority = 0
+    """Higher goes first; can be changed while the job waits."""
+    preemptible: bool = False
+    """Whether a job of higher priority may pause this one; it goes on by itself once there is room."""
+    resources: Resources = Resources()
+    retry: RetryPolicy = RetryPolicy()
+    seed: int = Field(default=0, ge=0)
+
+
+class TrainSpec(AnyJob):
     """Train a detector on the labels alone: a teacher, or the plain student that a distilled one is held against."""
 
     kind: Literal["train"] = "train"
-    name: JobName
     detector: DetectorSpec
     data: DataSpec
     input: InputSpec = InputSpec()
     training: TrainingSpec = TrainingSpec()
-    resources: Resources = Resources()
-    seed: int = Field(default=0, ge=0)
 
 
 class Teacher(Command):
@@ -40,11 +55,10 @@ class Teacher(Command):
     """How far below its recorded AP the teacher may fall on the same validation split."""
 
 
-class DistillSpec(Command):
+class DistillSpec(AnyJob):
     """Train a student that also imitates a teacher's feature maps."""
 
     kind: Literal["distill"] = "distill"
-    name: JobName
     student: DetectorSpec
     teacher: Teacher
     method: MethodSpec
@@ -53,23 +67,18 @@ class DistillSpec(Command):
     data: DataSpec
     input: InputSpec = InputSpec()
     training: TrainingSpec = TrainingSpec()
-    resources: Resources = Resources()
-    seed: int = Field(default=0, ge=0)
 
 
-class EvaluateSpec(Command):
+class EvaluateSpec(AnyJob):
     """Score a checkpoint on a validation split."""
 
     kind: Literal["evaluate"] = "evaluate"
-    name: JobName
     checkpoint: str
     """A checkpoint of ours: a path, or `job:<id>/best`."""
     data: DataSpec
     input: InputSpec | None = None
     """The checkpoint's own, unless given."""
     batch_size: int = Field(default=8, ge=1)
-    resources: Resources = Resources()
-    seed: int = Field(default=0, ge=0)
 
 
 JobSpec: TypeAlias = Annotated[TrainSpec | DistillSpec | EvaluateSpec, Field(discriminator="kind")]

@@ -58,7 +58,6 @@ async def report_events(services: ServicesDep, token: Token, attempt_id: str, ba
             token,
             batch,
             now=services.clock(),
-            max_retries=services.settings.max_retries,
         )
     if recorded.run_ended:
         services.wake_dispatcher.set()

@@ -83,9 +83,7 @@ async def cancel(services: ServicesDep, response: Response, job_id: str) -> JobV
         if job.state != "cancelling":
             waits = job.state in ("blocked", "queued")
             step = Step(to="cancelled" if waits else "cancelling", reason=Reason.CANCEL_REQUESTED)
-            await jobs.move(
-                session, job, step, now=now, extra=[CancelRequested()], columns={Job.cancel_requested_at: now}
-            )
+            await jobs.move(session, job, step, now=now, extra=[CancelRequested()])
         view = await _view(session, job)
     services.wake_dispatcher.set()
     response.headers["Location"] = f"/v1/jobs/{job_id}"
@@ -96,7 +94,7 @@ async def _admit(services: Services, spec: JobSpec, idempotency_key: str | None,
     spec_sha256 = hashlib.sha256(JOB_SPEC.dump_json(spec)).hexdigest()
     async with services.database.writing() as session:
         if idempotency_key is not None:
-            earlier = await jobs.by_idempotency_key(session, idempotency_key)
+            earlier = await jobs.by_idempotency_key(session, spec.project, idempotency_key)
             if earlier is not None:
                 if earlier.spec_sha256 != spec_sha256:
                     raise IdempotencyKeyReusedError(
@@ -122,6 +120,7 @@ async def _admit(services: Services, spec: JobSpec, idempotency_key: str | None,
             spec=spec,
             spec_sha256=spec_sha256,
             idempotency_key=idempotency_key,
+            submitted_by="",
             needs=list(dict.fromkeys(needs)),
             waits_for=admission.waits_for(spec, facts),
             now=services.clock(),

@@ -190,7 +190,7 @@ class Dispatcher:
             if attempt.heartbeat_at is None or self._over_for_s(attempt) >= FINAL_BATCH_GRACE_S:
                 await self._lose(job, attempt, word)
             return
-        asked_at = job.cancel_requested_at or self._clock()
+        asked_at = job.stop_requested_at or self._clock()
         waited_s = (self._clock() - asked_at).total_seconds()
         # A run that has not begun has nothing to save.
         if attempt.heartbeat_at is None or waited_s >= self._settings.cancel_grace_s:
@@ -223,8 +223,8 @@ class Dispatcher:
                 or current.state not in ON_CLUSTER
             ):
                 return
-            await attempts.end(session, attempt.id, None if current.state == "cancelling" else error, now)
-            steps = after_loss(current.state, error, retries=current.retries, max_retries=self._settings.max_retries)
+            await attempts.end(session, attempt.id, "lost", error, now)
+            steps = after_loss(current.state, error, jobs.budgets(current), resumes_itself=current.resumes_itself)
             for step in steps:
                 await jobs.move(session, current, step, now=now, attempt=attempt.number)
         log.warning("run_lost", job_id=job.id, submission_id=attempt.submission_id, became=steps[-1].to)

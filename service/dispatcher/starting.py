@@ -111,6 +111,7 @@ async def lease(
         token_sha256=digest(mint.token(attempt_id)),
         submission_id=submission_id,
         dashboard_url=url,
+        spec_changes=None,
         now=now,
     )
     await jobs.move(

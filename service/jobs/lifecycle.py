@@ -6,20 +6,28 @@ from enum import StrEnum
 from fgd_core.spec.events import JobState
 
 MOVES: Mapping[JobState, frozenset[JobState]] = {
-    "blocked": frozenset({"queued", "failed", "cancelled"}),
-    "queued": frozenset({"starting", "failed", "cancelled"}),
-    "starting": frozenset({"running", "cancelling", "lost", "queued", "succeeded", "failed"}),
-    "running": frozenset({"cancelling", "lost", "queued", "succeeded", "failed"}),
+    "blocked": frozenset({"queued", "paused", "failed", "cancelled"}),
+    "queued": frozenset({"starting", "paused", "failed", "cancelled"}),
+    "starting": frozenset({"running", "pausing", "cancelling", "lost", "queued", "succeeded", "failed"}),
+    "running": frozenset({"pausing", "cancelling", "lost", "queued", "succeeded", "failed"}),
+    "pausing": frozenset({"paused", "cancelling", "lost", "queued", "succeeded", "failed"}),
+    "paused": frozenset({"queued", "blocked", "cancelled"}),
     "cancelling": frozenset({"cancelled", "succeeded"}),
-    "lost": frozenset({"queued", "failed"}),
+    "lost": frozenset({"queued", "paused", "failed"}),
     "succeeded": frozenset(),
-    "failed": frozenset(),
-    "cancelled": frozenset(),
+    # Ends, unless a user asks for another try.
+    "failed": frozenset({"queued", "blocked"}),
+    "cancelled": frozenset({"queued", "blocked"}),
 }
 
-OVER: frozenset[JobState] = frozenset(state for state, moves in MOVES.items() if not moves)
+OVER: frozenset[JobState] = frozenset({"succeeded", "failed", "cancelled"})
 
-ON_CLUSTER: frozenset[JobState] = frozenset({"starting", "running", "cancelling"})
+WAITING: frozenset[JobState] = frozenset({"blocked", "queued"})
+
+STOPPING: frozenset[JobState] = frozenset({"pausing", "cancelling"})
+"""States in which the run has been asked to save and stop."""
+
+ON_CLUSTER: frozenset[JobState] = frozenset({"starting", "running", "pausing", "cancelling"})
 """States in which an attempt holds, or is about to hold, a part of the cluster."""
 
 
@@ -36,10 +44,18 @@ class Reason(StrEnum):
     RUN_LOST = "run_lost"
     RUN_STOPPED = "run_stopped"
     """The run was told to stop, and not by us."""
+    RUN_TOOK_TOO_LONG_TO_STOP = "run_took_too_long_to_stop"
+    """Asked to save and stop, it did not within its grace, and the cluster ended it."""
     RETRY = "retry"
     RETRIES_SPENT = "retries_spent"
     CANCEL_REQUESTED = "cancel_requested"
     RUN_CANCELLED = "run_cancelled"
+    PAUSE_REQUESTED = "pause_requested"
+    PREEMPTED = "preempted"
+    """Asked to pause for a job of higher priority."""
+    RUN_PAUSED = "run_paused"
+    RESUME_REQUESTED = "resume_requested"
+    RETRY_REQUESTED = "retry_requested"
 
 
 def sources(to: JobState) -> list[JobState]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fgd_core.errors import LostRunError
 from fgd_core.spec.events import ErrorReport, JobState, RunFinished
 from service.jobs.lifecycle import Reason
-from service.jobs.retry import Fail, Retry, after_failure
+from service.jobs.retry import Budgets, Fail, Retry, after_failure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,39 +16,56 @@ class Step:
     reason: Reason
     message: str = ""
     error: ErrorReport | None = None
-    retry_after_s: float | None = None
-    """Set where the move is a retry: not before so many seconds from now."""
+    retry: Retry | None = None
+    """Set where the move is a retry: when, and out of which budget."""
 
 
-def after_run_finished(state: JobState, finished: RunFinished, *, retries: int, max_retries: int) -> list[Step]:
+def after_run_finished(state: JobState, finished: RunFinished, budgets: Budgets, *, resumes_itself: bool) -> list[Step]:
     """The moves that follow from a run's last word."""
     error = finished.error
     if finished.outcome == "succeeded":
         return [Step(to="succeeded", reason=Reason.RUN_SUCCEEDED)]
     if state == "cancelling":
         return [Step(to="cancelled", reason=Reason.RUN_CANCELLED, error=error)]
-    if finished.outcome == "cancelled":
+    if finished.outcome == "stopped" and state == "pausing":
+        return _paused(Reason.RUN_PAUSED, resumes_itself=resumes_itself)
+    if finished.outcome == "stopped":
         # Nobody here asked for it: the machine was taken away, and the run had time to say so.
         stopped = ErrorReport(
-            code=LostRunError.code, message="the run was stopped from outside, not by a cancel request", retryable=True
+            code=LostRunError.code, message="the run was stopped from outside, not by a request", retryable=True
         )
-        return _retry_or_fail(error or stopped, Reason.RUN_STOPPED, retries=retries, max_retries=max_retries)
+        return [_retry_or_fail(error or stopped, Reason.RUN_STOPPED, budgets)]
     unnamed = ErrorReport(code="internal", message="the run failed without naming an error; read its driver log")
-    return _retry_or_fail(error or unnamed, Reason.RETRY, retries=retries, max_retries=max_retries)
+    return [_retry_or_fail(error or unnamed, Reason.RETRY, budgets)]
 
 
-def after_loss(state: JobState, error: ErrorReport, *, retries: int, max_retries: int) -> list[Step]:
+def after_loss(state: JobState, error: ErrorReport, budgets: Budgets, *, resumes_itself: bool) -> list[Step]:
     """The moves that follow when a run died without a last word."""
     if state == "cancelling":
         return [Step(to="cancelled", reason=Reason.RUN_CANCELLED)]
+    if state == "pausing":
+        # It was to stand still and does; what it had not saved is done again when it goes on.
+        return _paused(Reason.RUN_TOOK_TOO_LONG_TO_STOP, resumes_itself=resumes_itself)
     lost = Step(to="lost", reason=Reason.RUN_LOST, message=error.message, error=error)
-    return [lost, *_retry_or_fail(error, Reason.RETRY, retries=retries, max_retries=max_retries)]
+    return [lost, _retry_or_fail(error, Reason.RETRY, budgets)]
 
 
-def _retry_or_fail(error: ErrorReport, retry_reason: Reason, *, retries: int, max_retries: int) -> list[Step]:
-    match after_failure(error, retries=retries, max_retries=max_retries):
-        case Retry(after_s=after_s):
-            message = f"{error.message}; retry {retries + 1} of {max_retries}, {after_s:g} s later"
-            return [Step(to="queued", reason=retry_reason, message=message, error=error, retry_after_s=after_s)]
-        case Fail(reason=reason):
-            return [Step(to="failed", reason=reason, message=error.message, error=error)]
+def _paused(reason: Reason, *, resumes_itself: bool) -> list[Step]:
+    paused = Step(to="paused", reason=reason)
+    if not resumes_itself:
+        return [paused]
+    message = "paused for a job of higher priority; goes on when there is room"
+    return [paused, Step(to="queued", reason=Reason.PREEMPTED, message=message)]
+
+
+def _retry_or_fail(error: ErrorReport, reason: Reason, budgets: Budgets) -> Step:
+    match after_failure(error, budgets):
+        case Retry() as retry:
+            of = "losses" if retry.is_loss else "failures"
+            change = " with half the batch" if retry.halves_batch else ""
+            message = (
+                f"{error.message}; starts again{change} in {retry.after_s:g} s, {retry.number} of {retry.out_of} {of}"
+            )
+            return Step(to="queued", reason=reason, message=message, error=error, retry=retry)
+        case Fail(reason=final):
+            return Step(to="failed", reason=final, message=error.message, error=error)

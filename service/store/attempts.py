@@ -1,11 +1,12 @@
 """Attempts: executions of a job on the cluster, and how far each of their streams was heard."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fgd_core.spec.events import ErrorReport
+from fgd_core.spec.events import EndCause, ErrorReport
 from service.jobs.lifecycle import ON_CLUSTER
 from service.store.session import upsert
 from service.store.tables import Attempt, AttemptStream, Job
@@ -20,6 +21,7 @@ async def insert_attempt(
     token_sha256: str,
     submission_id: str,
     dashboard_url: str | None,
+    spec_changes: dict[str, Any] | None,
     now: datetime,
 ) -> None:
     await session.execute(
@@ -30,6 +32,7 @@ async def insert_attempt(
             token_sha256=token_sha256,
             submission_id=submission_id,
             dashboard_url=dashboard_url,
+            spec_changes=spec_changes,
             created_at=now,
         )
     )
@@ -69,10 +72,14 @@ async def begin(session: AsyncSession, attempt_id: str, now: datetime) -> None:
     await session.execute(update(Attempt).where(Attempt.id == attempt_id).values(started_at=now))
 
 
-async def end(session: AsyncSession, attempt_id: str, error: ErrorReport | None, now: datetime) -> None:
+async def end(
+    session: AsyncSession, attempt_id: str, cause: EndCause, error: ErrorReport | None, now: datetime
+) -> None:
     report = error.model_dump(mode="json") if error is not None else None
     await session.execute(
-        update(Attempt).where(Attempt.id == attempt_id, Attempt.ended_at.is_(None)).values(ended_at=now, error=report)
+        update(Attempt)
+        .where(Attempt.id == attempt_id, Attempt.ended_at.is_(None))
+        .values(ended_at=now, cause=cause, error=report)
     )
 
 

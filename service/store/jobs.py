@@ -12,9 +12,11 @@ from fgd_core.errors import ConflictError, NotFoundError
 from fgd_core.spec.base import Fact
 from fgd_core.spec.events import JobState, StateChanged, Submitted
 from fgd_core.spec.jobs import SPEC_VERSION, CheckpointReference, JobSpec, checkpoint_artifact
+from fgd_core.spec.retry import RetryPolicy
 from fgd_core.spec.views import ProgressView
-from service.jobs.lifecycle import is_over, sources
+from service.jobs.lifecycle import STOPPING, is_over, sources
 from service.jobs.outcome import Step
+from service.jobs.retry import Budgets
 from service.store import events
 from service.store.session import mark_changed
 from service.store.tables import Job, JobDependency
@@ -27,6 +29,7 @@ async def insert_job(
     spec: JobSpec,
     spec_sha256: str,
     idempotency_key: str | None,
+    submitted_by: str,
     needs: Sequence[CheckpointReference],
     waits_for: Sequence[str],
     now: datetime,
@@ -42,6 +45,10 @@ async def insert_job(
             id=job_id,
             name=spec.name,
             kind=spec.kind,
+            project=spec.project,
+            submitted_by=submitted_by,
+            priority=spec.priority,
+            preemptible=spec.preemptible,
             spec=spec.model_dump(mode="json"),
             spec_version=SPEC_VERSION,
             cpus=spec.resources.cpus,
@@ -75,8 +82,15 @@ async def get(session: AsyncSession, job_id: str, *, lock: bool = False) -> Job:
     return job
 
 
-async def by_idempotency_key(session: AsyncSession, key: str) -> Job | None:
-    return await session.scalar(select(Job).where(Job.idempotency_key == key))
+async def by_idempotency_key(session: AsyncSession, project: str, key: str) -> Job | None:
+    return await session.scalar(select(Job).where(Job.project == project, Job.idempotency_key == key))
+
+
+def budgets(job: Job) -> Budgets:
+    """What is left of the retries of a job, by the policy in its spec."""
+    return Budgets(
+        policy=RetryPolicy.model_validate(job.spec.get("retry", {})), failures=job.failures, losses=job.losses
+    )
 
 
 async def states(session: AsyncSession, job_ids: Iterable[str]) -> dict[str, Job]:
@@ -151,11 +165,17 @@ async def move(
         Job.state: step.to,
         Job.reason: step.reason.value,
         Job.message: step.message,
+        Job.version: Job.version + 1,
         **(columns or {}),
     }
-    if step.retry_after_s is not None:
-        values[Job.not_before] = now + timedelta(seconds=step.retry_after_s)
-        values[Job.retries] = job.retries + 1
+    if step.retry is not None:
+        values[Job.not_before] = now + timedelta(seconds=step.retry.after_s)
+        spent = Job.losses if step.retry.is_loss else Job.failures
+        values[spent] = step.retry.number
+    if step.to not in STOPPING:
+        values[Job.stop_requested_at] = None
+    elif job.stop_requested_at is None:
+        values[Job.stop_requested_at] = now
     if is_over(step.to):
         values[Job.ended_at] = now
         values[Job.error] = step.error.model_dump(mode="json") if step.error is not None else None

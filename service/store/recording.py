@@ -1,6 +1,6 @@
 """What a batch from a run does to the database: all of it in one transaction, and twice the same as once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -10,8 +10,16 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import SpecError, StaleAttemptError
-from fgd_core.spec.attempts import BatchReply, EventBatch, ReportedEvent
-from fgd_core.spec.events import RUN_EVENT, ArtifactSaved, CheckpointSaved, RunEvent, RunFinished, RunStarted
+from fgd_core.spec.attempts import BatchReply, EventBatch, ReportedEvent, Wish
+from fgd_core.spec.events import (
+    RUN_EVENT,
+    ArtifactSaved,
+    CheckpointSaved,
+    JobState,
+    RunEvent,
+    RunFinished,
+    RunStarted,
+)
 from fgd_core.spec.views import ProgressView
 from service.errors import UnauthorizedError
 from service.jobs import progress
@@ -62,9 +70,7 @@ def check_current(job: Job, attempt: Attempt) -> None:
         )
 
 
-async def record(
-    session: AsyncSession, attempt_id: str, token: str, batch: EventBatch, *, now: datetime, max_retries: int
-) -> Recorded:
+async def record(session: AsyncSession, attempt_id: str, token: str, batch: EventBatch, *, now: datetime) -> Recorded:
     """Store what is new in a batch and let it take effect; an empty batch is a heartbeat.
 
     Raises:
@@ -94,12 +100,15 @@ async def record(
     await _take_effect(session, job, attempt, [item.event for item in heard if item.event is not None], now)
     finished = next((item.event for item in heard if isinstance(item.event, RunFinished)), None)
     if finished is not None:
-        await _finish(session, job, attempt, finished, now=now, max_retries=max_retries)
+        await _finish(session, job, attempt, finished, now=now)
     return Recorded(_reply(job, last), run_ended=finished is not None)
 
 
 def _reply(job: Job, acknowledged: int) -> BatchReply:
-    return BatchReply(acknowledged=acknowledged, wish="cancel" if job.state == "cancelling" else "continue")
+    return BatchReply(acknowledged=acknowledged, wish=_WISHES.get(job.state, "continue"))
+
+
+_WISHES: Mapping[JobState, Wish] = {"pausing": "pause", "cancelling": "cancel"}
 
 
 def _check_sequences(fresh: Sequence[ReportedEvent], last: int, stream: str) -> None:
@@ -146,12 +155,11 @@ async def _take_effect(
     await session.execute(update(Job).where(Job.id == job.id).values(progress=view.model_dump(mode="json")))
 
 
-async def _finish(
-    session: AsyncSession, job: Job, attempt: Attempt, finished: RunFinished, *, now: datetime, max_retries: int
-) -> None:
-    await attempts.end(session, attempt.id, finished.error, now)
+async def _finish(session: AsyncSession, job: Job, attempt: Attempt, finished: RunFinished, *, now: datetime) -> None:
+    await attempts.end(session, attempt.id, finished.outcome, finished.error, now)
     if finished.outcome == "succeeded" and finished.result is not None:
         result = finished.result.model_dump(mode="json")
         await session.execute(update(Job).where(Job.id == job.id).values(result=storable(result)))
-    for step in after_run_finished(job.state, finished, retries=job.retries, max_retries=max_retries):
+    steps = after_run_finished(job.state, finished, jobs.budgets(job), resumes_itself=job.resumes_itself)
+    for step in steps:
         await jobs.move(session, job, step, now=now, attempt=attempt.number)

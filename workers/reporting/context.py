@@ -64,7 +64,7 @@ class HttpContext:
                 "another attempt has taken over, or the job is over; this run ends and writes nothing more",
                 attempt_id=self._assignment.attempt_id,
             )
-        return self._sender.is_cancelled or self.is_asked_to_stop.is_set()
+        return self._sender.is_asked_to_stop or self.is_asked_to_stop.is_set()
 
     def ask_to_stop(self) -> None:
         """As a cancellation would; for signals."""

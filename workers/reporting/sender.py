@@ -41,7 +41,7 @@ class Sender:
         self._is_closing = False
         self._complaint = ""
         self._batch_size = MAX_EVENTS
-        self.is_cancelled = False
+        self.is_asked_to_stop = False
         self.is_stale = False
         # A daemon: a run whose last word cannot be delivered must still be able to end.
         self._thread = threading.Thread(target=self._run, name="fgd-reporting", daemon=True)
@@ -99,7 +99,7 @@ class Sender:
             return False
         self._complaint = ""
         self._batch_size = MAX_EVENTS
-        self.is_cancelled = self.is_cancelled or reply.wish == "cancel"
+        self.is_asked_to_stop = self.is_asked_to_stop or reply.wish != "continue"
         return self._outbox.acknowledge(reply.acknowledged) or not events
 
     def _isolate(self, events: list[str]) -> bool:
