@@ -10,6 +10,7 @@ from fgd_core.spec.events import (
     EpochFinished,
     Evaluated,
     EvaluationProgress,
+    MetricsLogged,
     Progress,
     Resumed,
     RunEvent,
@@ -37,7 +38,7 @@ def tell(event: RunEvent) -> None:
 def line(event: RunEvent) -> str | None:  # noqa: PLR0912 - one branch for each kind of event
     """None for events that come every second."""
     match event:
-        case Progress() | EvaluationProgress():
+        case Progress() | MetricsLogged() | EvaluationProgress():
             return None
         case RunStarted():
             return f"run started on {event.host}, process {event.pid}"
