@@ -1,12 +1,13 @@
 """What can be set from outside: environment variables with the prefix FGD_, or keyword arguments."""
 
 import ipaddress
+import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 def _absolute(path: Path) -> Path:
@@ -25,14 +26,43 @@ def _storage_dir(values: dict[str, Any]) -> Path:
 
 
 def _public_url(values: dict[str, Any]) -> str:
-    host = values.get("host", "127.0.0.1")
+    # Nobody can call "every address"; what runs on this machine can call its loopback.
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(values["host"], values["host"])
     return f"http://[{host}]:{values['port']}" if ":" in host else f"http://{host}:{values['port']}"
 
 
-class Settings(BaseSettings):
-    """Raises pydantic.ValidationError for a value that cannot be, a host off the loopback among them."""
+def _auth(values: dict[str, Any]) -> str:
+    return "none" if is_loopback(values["host"]) else "tokens"
 
-    model_config = SettingsConfigDict(env_prefix="FGD_", frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+def _data_roots(values: dict[str, Any]) -> tuple[Path, ...]:
+    return (Path("/"),) if values["auth"] == "none" else (values["storage_dir"],)
+
+
+def _split(value: object) -> object:
+    """`/data:/mnt/more` as the environment has it, like PATH."""
+    return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to what listens there."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Settings(BaseSettings):
+    """Raises pydantic.ValidationError for a value that cannot be, a host off the loopback without tokens among them."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FGD_",
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        # A refused admin token must not be printed with its refusal.
+        hide_input_in_errors=True,
+    )
 
     home: AbsolutePath = Field(default=Path("~/.fgd"), validate_default=True)
     """Folder for everything that the control plane keeps."""
@@ -44,6 +74,22 @@ class Settings(BaseSettings):
     port: int = Field(default=8321, ge=1, le=65535)
     public_url: str = Field(default_factory=_public_url)
     """How runs reach this server."""
+
+    auth: Literal["none", "tokens"] = Field(default_factory=_auth)
+    """Who is let in: everybody (on a loopback address only), or who has an API token."""
+    admin_token: SecretStr | None = Field(default=None, min_length=32)
+    """Registered as the token `bootstrap`, of an admin, when the server starts."""
+    admin_token_file: AbsolutePath | None = None
+    """File that holds it, for what mounts secrets as files."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
+    """Names beside its own by which browsers may reach a server without tokens, separated like PATH."""
+    data_roots: Annotated[tuple[AbsolutePath, ...], NoDecode, BeforeValidator(_split)] = Field(
+        default_factory=_data_roots
+    )
+    """Folders in which the paths of a spec must lie, separated like PATH: all of them without tokens, else the storage
+    folder alone."""
+    webhooks_allow_private: bool = False
+    """Whether webhooks may call addresses that are not of the public internet."""
 
     ray_dashboard_url: str | None = None
     """Ray's dashboard, which also serves its Jobs API; None where the server starts a Ray of its own."""
@@ -66,18 +112,11 @@ class Settings(BaseSettings):
     """How long a stream waits at most before it looks for events that another process wrote."""
     sse_lifetime_s: float = Field(default=3600.0, gt=0)
 
-    @field_validator("host")
-    @classmethod
-    def _loopback_only(cls, host: str) -> str:
-        if host == "localhost":
-            return host
-        try:
-            is_loopback = ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            is_loopback = False
-        if not is_loopback:
+    @model_validator(mode="after")
+    def _guarded(self) -> Self:
+        if self.auth == "none" and not is_loopback(self.host):
             raise ValueError(
-                f"{host!r} is not a loopback address, and access tokens come with a later version; "
-                "bind to 127.0.0.1 and reach the server through an SSH tunnel"
+                f"{self.host!r} is not a loopback address, and whoever reaches this server without tokens may do "
+                "everything; set FGD_AUTH=tokens, or bind to 127.0.0.1 and reach it through an SSH tunnel"
             )
-        return host
+        return self

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from service.settings import Settings
 from service.store.tokens import TokenMint
@@ -20,9 +20,42 @@ class TestSettings:
         assert (settings.home, settings.public_url) == (tmp_path, "http://127.0.0.1:9000")
 
     @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org", ""])
-    def test_a_host_off_the_loopback_is_refused_with_the_cure(self, host: str) -> None:
-        with pytest.raises(ValidationError, match=r"127\.0\.0\.1.*SSH tunnel"):
-            Settings(host=host)
+    def test_off_the_loopback_tokens_are_the_default_and_doing_without_is_refused_with_the_cure(
+        self, host: str
+    ) -> None:
+        assert Settings(host=host).auth == "tokens"
+        with pytest.raises(ValidationError, match=r"FGD_AUTH=tokens.*SSH tunnel"):
+            Settings(host=host, auth="none")
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "localhost"])
+    def test_on_the_loopback_no_token_is_needed_unless_asked_for(self, host: str) -> None:
+        assert Settings(host=host).auth == "none"
+        assert Settings(host=host, auth="tokens").auth == "tokens"
+
+    def test_specs_may_name_every_path_without_tokens_and_only_storage_with_them(self, tmp_path: Path) -> None:
+        assert Settings(home=tmp_path).data_roots == (Path("/"),)
+        assert Settings(home=tmp_path, auth="tokens").data_roots == (tmp_path / "storage",)
+
+    def test_folders_and_hosts_are_separated_like_path(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("FGD_DATA_ROOTS", "/data:/mnt/more")
+        monkeypatch.setenv("FGD_ALLOWED_HOSTS", "lab.example.org")
+        settings = Settings()
+        assert (settings.data_roots, settings.allowed_hosts) == (
+            (Path("/data"), Path("/mnt/more")),
+            ("lab.example.org",),
+        )
+
+    def test_a_short_admin_token_is_refused_and_not_printed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("FGD_ADMIN_TOKEN", "hunter2")
+        with pytest.raises(ValidationError, match="admin_token") as refusal:
+            Settings()
+        assert "hunter2" not in str(refusal.value)
+
+    def test_the_admin_token_is_in_no_print(self) -> None:
+        assert "s3cret" not in repr(Settings(admin_token=SecretStr("s3cret" * 8)))
+
+    def test_every_address_is_called_by_the_loopback(self) -> None:
+        assert Settings(host="0.0.0.0").public_url == "http://127.0.0.1:8321"
 
     def test_loopback_has_two_families(self) -> None:
         assert Settings(host="::1").public_url == "http://[::1]:8321"
