@@ -13,6 +13,20 @@ class UnauthorizedError(FgdError):
     http_status = 401
 
 
+class ForbiddenError(FgdError):
+    """Known, but not allowed; the message names the role or the project that it takes."""
+
+    code = "forbidden"
+    http_status = 403
+
+
+class ChangedMeanwhileError(FgdError):
+    """`If-Match` names another version than the present one."""
+
+    code = "changed_meanwhile"
+    http_status = 412
+
+
 class IdempotencyKeyReusedError(SpecError):
     code = "idempotency_key_reused"
 

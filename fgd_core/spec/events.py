@@ -25,6 +25,8 @@ JobState: TypeAlias = Literal[
 EndCause: TypeAlias = Literal["succeeded", "failed", "stopped", "lost"]
 """How an attempt ended; `lost`: without a last word."""
 
+END_CAUSE: TypeAdapter[EndCause] = TypeAdapter(EndCause)
+
 
 class ErrorReport(Fact):
     """An error as it is stored and shown: see `fgd_core.errors`."""

@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Any
 
-from fgd_core.spec.base import Fact
-from fgd_core.spec.events import ErrorReport, JobState, RunResult, StoredEvent
-from fgd_core.spec.jobs import JobSpec
+from fgd_core.spec.base import Command, Fact
+from fgd_core.spec.events import EndCause, ErrorReport, JobState, RunResult, StoredEvent
+from fgd_core.spec.jobs import JobSpec, Priority
 from fgd_core.spec.report import CurvePoint
 
 
@@ -31,7 +31,13 @@ class AttemptView(Fact):
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    cause: EndCause | None
+    """How it ended."""
     error: ErrorReport | None
+    released_at: datetime | None
+    """When the cluster was seen to hold nothing of it any more."""
+    spec_changes: dict[str, Any]
+    """Fields of the spec, by path, that it ran with other values of."""
 
 
 class ArtifactView(Fact):
@@ -50,7 +56,14 @@ class JobSummary(Fact):
     job_id: str
     name: str
     kind: str
+    project: str
+    priority: int
+    """As it is now; the spec keeps the one that was asked for."""
+    preemptible: bool
+    submitted_by: str
     state: JobState
+    reason_code: str | None
+    """Of the newest move, for programs: `leased`, `run_lost`, `preempted`."""
     reason: str | None
     """Why it is in this state, where that is not plain: what it waits for, why it failed."""
     progress: ProgressView
@@ -62,9 +75,16 @@ class JobSummary(Fact):
 class JobView(JobSummary):
     """GET /v1/jobs/{job_id}"""
 
-    spec: JobSpec
+    spec: JobSpec | dict[str, Any]
+    """As plain JSON where it was stored by an older version and is no longer valid."""
     waits_for: list[str]
     """Job ids."""
+    failures: int
+    """Spent of `spec.retry.failures`."""
+    losses: int
+    """Spent of `spec.retry.losses`."""
+    version: int
+    """Grows with each move and each change by a user; the ETag."""
     attempts: list[AttemptView]
     artifacts: list[ArtifactView]
     error: ErrorReport | None
@@ -77,6 +97,52 @@ class JobView(JobSummary):
 class JobPage(Fact):
     items: list[JobSummary]
     next_cursor: str | None
+
+
+class JobPatch(Command):
+    """PATCH /v1/jobs/{job_id}; what is left out stays as it is."""
+
+    priority: Priority | None = None
+    preemptible: bool | None = None
+
+
+class QueuedJob(Fact):
+    """A row of GET /v1/queue."""
+
+    position: int
+    """From 1, in the order in which jobs are looked at."""
+    job_id: str
+    name: str
+    project: str
+    priority: int
+    state: JobState
+    cpus: int
+    gpus: int
+    code: str
+    """Why it waits: `starts_now`, `busy`, `too_large`, `quota`, `backoff`, `dependencies`, `cluster_away`, `behind`."""
+    message: str
+    """The same in words."""
+    not_before: datetime | None
+    """It cannot start earlier, as far as the runs under way tell; None where they do not, or where it never can."""
+    created_at: datetime
+
+
+class NodeView(Fact):
+    node_id: str
+    cpus_total: float
+    cpus_free: float
+    gpus_total: float
+    gpus_free: float
+
+
+class QueueView(Fact):
+    """GET /v1/queue"""
+
+    items: list[QueuedJob]
+    num_waiting: int
+    """All of them; `items` may have been cut."""
+    nodes: list[NodeView] | None
+    """None where the cluster could not be asked."""
 
 
 class EventPage(Fact):

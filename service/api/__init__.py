@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter
 
-from service.api import artifacts, attempts, events, health, jobs, metrics, report
+from service.api import artifacts, attempts, events, health, job_control, jobs, metrics, report
 
 ROUTERS: Sequence[APIRouter] = (
     jobs.router,
+    job_control.router,
     events.router,
     metrics.router,
     report.router,

@@ -1,14 +1,16 @@
 """Rows as answers."""
 
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import quote
 
 from pydantic import ValidationError
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from fgd_core.errors import SpecError
-from fgd_core.spec.events import ErrorReport, RunResult
-from fgd_core.spec.jobs import JOB_SPEC
+from fgd_core.spec.events import END_CAUSE, ErrorReport, RunResult
+from fgd_core.spec.jobs import JOB_SPEC, JobSpec
 from fgd_core.spec.views import ArtifactView, AttemptView, JobSummary, JobView, ProgressView
+from service.store import artifacts, attempts, jobs
 from service.store.tables import Artifact, Attempt, Job, JobDependency
 
 
@@ -17,7 +19,12 @@ def summary(job: Job) -> JobSummary:
         job_id=job.id,
         name=job.name,
         kind=job.kind,
+        project=job.project,
+        priority=job.priority,
+        preemptible=job.preemptible,
+        submitted_by=job.submitted_by,
         state=job.state,
+        reason_code=job.reason,
         reason=job.message or None,
         progress=ProgressView.model_validate(job.progress),
         created_at=job.created_at,
@@ -26,23 +33,36 @@ def summary(job: Job) -> JobSummary:
     )
 
 
+async def load(session: AsyncSession, job: Job) -> JobView:
+    """All there is to say about a job, read in this session."""
+    return job_view(
+        job,
+        needs=await jobs.dependencies(session, job.id),
+        attempts=await attempts.of_job(session, job.id),
+        artifacts=await artifacts.of_job(session, job.id),
+    )
+
+
+def etag(version: int) -> str:
+    return f'"{version}"'
+
+
 def job_view(
     job: Job, *, needs: Sequence[JobDependency], attempts: Sequence[Attempt], artifacts: Sequence[Artifact]
 ) -> JobView:
-    """Raises SpecError where an older version of this server stored a spec that is no longer valid."""
     try:
-        spec = JOB_SPEC.validate_python(job.spec)
-    except ValidationError as error:
-        raise SpecError(
-            f"the spec of job {job.id} was stored by an older version and cannot be read; submit it again",
-            job_id=job.id,
-            spec_version=job.spec_version,
-        ) from error
+        spec: JobSpec | dict[str, Any] = JOB_SPEC.validate_python(job.spec)
+    except ValidationError:
+        # An older version of this server stored it. It cannot run any more, but what became of it can still be read.
+        spec = job.spec
     waits_for = sorted({dependency.needs_job_id for dependency in needs}) if job.state == "blocked" else []
     return JobView(
         **dict(summary(job)),
         spec=spec,
         waits_for=waits_for,
+        failures=job.failures,
+        losses=job.losses,
+        version=job.version,
         attempts=[_attempt(attempt) for attempt in attempts],
         artifacts=[_artifact(artifact) for artifact in artifacts],
         error=_error(job.error),
@@ -61,7 +81,10 @@ def _attempt(attempt: Attempt) -> AttemptView:
         created_at=attempt.created_at,
         started_at=attempt.started_at,
         ended_at=attempt.ended_at,
+        cause=END_CAUSE.validate_python(attempt.cause) if attempt.cause is not None else None,
         error=_error(attempt.error),
+        released_at=attempt.archived_at,
+        spec_changes=attempt.spec_changes or {},
     )
 
 

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from fgd_core.errors import SpecError
 from fgd_core.spec.base import Fact
 from fgd_core.spec.events import (
     ArtifactSaved,
@@ -48,10 +49,15 @@ def fold(job: JobView, events: Iterable[StoredEvent], curves: Mapping[str, Seque
     warnings = {(warning.code, warning.message): warning for warning in _read(told, "warned", Warned)}
     artifacts = {artifact.name: artifact for artifact in _read(told, "artifact_saved", ArtifactSaved)}
     teachers = _read(told, "teacher_checked", TeacherChecked)
+    if isinstance(job.spec, dict):
+        raise SpecError(
+            f"the spec of job {job.job_id} was stored by an older version and cannot be reported on; submit it again",
+            job_id=job.job_id,
+        )
     return JobReport(
         job_id=job.job_id,
         name=job.name,
-        kind=job.spec.kind,
+        kind=job.kind,
         state=job.state,
         spec=job.spec,
         created_at=job.created_at,

@@ -1,9 +1,11 @@
 """Jobs: their rows, and the guarded moves between states."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
@@ -88,9 +90,12 @@ async def by_idempotency_key(session: AsyncSession, project: str, key: str) -> J
 
 def budgets(job: Job) -> Budgets:
     """What is left of the retries of a job, by the policy in its spec."""
-    return Budgets(
-        policy=RetryPolicy.model_validate(job.spec.get("retry", {})), failures=job.failures, losses=job.losses
-    )
+    try:
+        policy = RetryPolicy.model_validate(job.spec.get("retry", {}))
+    except ValidationError:
+        # Stored by another version: such a job fails at its next start, and for that reason.
+        policy = RetryPolicy()
+    return Budgets(policy=policy, failures=job.failures, losses=job.losses)
 
 
 async def states(session: AsyncSession, job_ids: Iterable[str]) -> dict[str, Job]:
@@ -99,20 +104,37 @@ async def states(session: AsyncSession, job_ids: Iterable[str]) -> dict[str, Job
     return {job.id: job for job in rows}
 
 
-async def page(
-    session: AsyncSession,
-    *,
-    in_states: Sequence[JobState],
-    kinds: Sequence[str],
-    before: tuple[datetime, str] | None,
-    limit: int,
-) -> list[Job]:
-    """Jobs, newest first, that come after (created_at, id) in that order; empty filters let all pass."""
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Which jobs are listed; what is left empty lets all pass."""
+
+    states: Sequence[JobState] = ()
+    kinds: Sequence[str] = ()
+    projects: Sequence[str] = ()
+    text: str = ""
+    """Somewhere in the name, or at the beginning of the id; letter case does not count."""
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    only_project: str | None = None
+    """Whatever `projects` says: all that the reader may see."""
+
+
+async def page(session: AsyncSession, wanted: Filter, *, before: tuple[datetime, str] | None, limit: int) -> list[Job]:
+    """Jobs, newest first, that come after (created_at, id) in that order."""
     query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
-    if in_states:
-        query = query.where(Job.state.in_(in_states))
-    if kinds:
-        query = query.where(Job.kind.in_(kinds))
+    for column, values in ((Job.state, wanted.states), (Job.kind, wanted.kinds), (Job.project, wanted.projects)):
+        if values:
+            query = query.where(column.in_(values))
+    if wanted.only_project is not None:
+        query = query.where(Job.project == wanted.only_project)
+    if wanted.text:
+        query = query.where(
+            or_(Job.name.icontains(wanted.text, autoescape=True), Job.id.istartswith(wanted.text, autoescape=True))
+        )
+    if wanted.created_after is not None:
+        query = query.where(Job.created_at > wanted.created_after)
+    if wanted.created_before is not None:
+        query = query.where(Job.created_at < wanted.created_before)
     if before is not None:
         created_at, job_id = before
         query = query.where(or_(Job.created_at < created_at, (Job.created_at == created_at) & (Job.id < job_id)))
@@ -133,6 +155,16 @@ async def startable(session: AsyncSession, now: datetime) -> list[Job]:
         .order_by(Job.created_at, Job.id)
     )
     return list(await session.scalars(query))
+
+
+async def waits(session: AsyncSession, job_id: str) -> bool:
+    """Whether a job that this one needs has not succeeded."""
+    query = (
+        select(JobDependency.needs_job_id)
+        .join(Job, Job.id == JobDependency.needs_job_id)
+        .where(JobDependency.job_id == job_id, Job.state != "succeeded")
+    )
+    return await session.scalar(query.limit(1)) is not None
 
 
 async def dependencies(session: AsyncSession, job_id: str) -> list[JobDependency]:
@@ -192,6 +224,13 @@ async def move(
         from_state=from_state, to_state=step.to, reason=step.reason.value, message=step.message, error=step.error
     )
     await events.append(session, job.id, attempt, [(now, event) for event in (*extra, changed)])
+
+
+async def change(session: AsyncSession, job: Job, columns: dict[InstrumentedAttribute[Any], Any]) -> None:
+    """Set columns without a move: what a user may change."""
+    values: dict[InstrumentedAttribute[Any], Any] = {**columns, Job.version: Job.version + 1}
+    await session.execute(update(Job).where(Job.id == job.id).values(values))
+    mark_changed(session, job.id)
 
 
 async def explain(session: AsyncSession, job: Job, message: str) -> None:

@@ -40,7 +40,7 @@ def show(
     for artifact in job.artifacts:
         size = f"{artifact.size_bytes / 1e6:.2f} MB"
         console.print(Text(f"{artifact.name:<14} {size:>10}  {server.rstrip('/')}{artifact.url}", style="dim"))
-    spec = yaml.safe_dump(job.spec.model_dump(mode="json"), sort_keys=False)
+    spec = yaml.safe_dump(job.model_dump(mode="json", include={"spec"})["spec"], sort_keys=False)
     console.print(Syntax(spec.rstrip(), "yaml", background_color="default") if console.is_terminal else spec.rstrip())
 
 
