@@ -15,8 +15,13 @@ from fastapi import FastAPI
 
 from fgd_core.errors import ConflictError
 from service.api import ROUTERS, problems
+from service.api.audit_trail import AuditTrail
+from service.api.authentication import Authentication
 from service.api.deps import Services
+from service.api.first_token import have_an_admin
+from service.api.front_door import FrontDoor
 from service.api.request_ids import RequestIds
+from service.api.token_check import TokenCheck
 from service.clock import Clock, utc_now
 from service.dispatcher.capacity import CapacityMemory
 from service.dispatcher.cluster import Cluster
@@ -33,14 +38,16 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
     """The API with its dispatcher. Its lifespan brings the database to the newest schema first.
 
     Raises, when it starts:
-        ConflictError: another control plane works in the same home.
+        ConflictError: another control plane works in the same home, or tokens are asked for and nobody has an admin's.
     """
+    database = Database(settings.database_url)
     services = Services(
         settings=settings,
-        database=Database(settings.database_url),
+        database=database,
         cluster=cluster,
         capacity=CapacityMemory(cluster, clock),
         clock=clock,
+        tokens=TokenCheck(database, clock),
         wake_dispatcher=asyncio.Event(),
     )
 
@@ -50,6 +57,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
         settings.storage_dir.mkdir(parents=True, exist_ok=True)
         with _alone_in(settings.home):
             await asyncio.to_thread(migrate.upgrade, settings.database_url)
+            await have_an_admin(settings, database, clock)
             dispatcher = Dispatcher(
                 services.database,
                 cluster,
@@ -79,7 +87,11 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
     for router in ROUTERS:
         app.include_router(router)
     problems.install(app)
+    # The last one added is the outermost.
+    app.add_middleware(Authentication, tokens=services.tokens if settings.auth == "tokens" else None)
+    app.add_middleware(FrontDoor, settings=settings)
     app.add_middleware(RequestIds)
+    app.add_middleware(AuditTrail, database=database, clock=clock)
     return app
 
 

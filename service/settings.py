@@ -31,7 +31,7 @@ def _public_url(values: dict[str, Any]) -> str:
     return f"http://[{host}]:{values['port']}" if ":" in host else f"http://{host}:{values['port']}"
 
 
-def _auth(values: dict[str, Any]) -> str:
+def _auth(values: dict[str, Any]) -> Literal["none", "tokens"]:
     return "none" if is_loopback(values["host"]) else "tokens"
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from service.api.token_check import TokenCheck
 from service.clock import Clock
 from service.dispatcher.capacity import CapacityMemory
 from service.dispatcher.cluster import Cluster
@@ -20,6 +21,7 @@ class Services:
     cluster: Cluster
     capacity: CapacityMemory
     clock: Clock
+    tokens: TokenCheck
     wake_dispatcher: asyncio.Event
     """Set it when there is something to do, so that it is done now and not at the next tick."""
 

@@ -80,8 +80,12 @@ async def get(session: AsyncSession, job_id: str, *, lock: bool = False) -> Job:
     """
     job = await session.get(Job, job_id, with_for_update=lock, populate_existing=lock)
     if job is None:
-        raise NotFoundError(f"there is no job {job_id!r}; see GET /v1/jobs for those there are", job_id=job_id)
+        raise unknown(job_id)
     return job
+
+
+def unknown(job_id: str) -> NotFoundError:
+    return NotFoundError(f"there is no job {job_id!r}; see GET /v1/jobs for those there are", job_id=job_id)
 
 
 async def by_idempotency_key(session: AsyncSession, project: str, key: str) -> Job | None:

@@ -1,0 +1,78 @@
+"""What is turned away unread: a server without tokens must not answer to web pages that its user happens to visit."""
+
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from fgd_core.errors import FgdError, SpecError
+from service.api import problems
+from service.errors import ForbiddenError
+from service.settings import Settings, is_loopback
+
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class FrontDoor:
+    """Refuses a NUL in the URL; and, where there are no tokens, requests that a browser was tricked into.
+
+    A page of any site can send requests to 127.0.0.1: with an Origin of its own, or under a name of its own that it has
+    made to point here, and then it may even read the answers. Programs send no Origin, and call us by our name.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._asks_tokens = settings.auth == "tokens"
+        self._names = _names(settings)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        if refusal is not None:
+            await problems.of_error(refusal)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> FgdError | None:
+        if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
+            # PostgreSQL knows no text with a NUL in it.
+            return SpecError("the URL contains a NUL character; send it without")
+        if self._asks_tokens:
+            return None
+        headers = Headers(scope=scope)
+        host = headers.get("Host", "")
+        name = _host_name(f"//{host}")
+        if name is None or not (is_loopback(name) or name in self._names):
+            return ForbiddenError(
+                f"this server does not go by the name {host[:100]!r}; call it by one of its own, or add it to "
+                "FGD_ALLOWED_HOSTS",
+                host=host[:100],
+            )
+        origin = headers.get("Origin")
+        if origin is not None and scope["method"] not in _READING and not _is_same(origin, host):
+            return ForbiddenError(
+                f"a web page of {origin[:100]!r} may change nothing here; send the request from this server's own "
+                "pages, or from a program",
+                origin=origin[:100],
+            )
+        return None
+
+
+def _is_same(origin: str, host: str) -> bool:
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()
+
+
+def _names(settings: Settings) -> frozenset[str]:
+    own: Iterable[str | None] = (settings.host, _host_name(settings.public_url), *settings.allowed_hosts)
+    return frozenset(name.lower() for name in own if name)
+
+
+def _host_name(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None

@@ -1,0 +1,58 @@
+"""Who changed what."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.store.tables import AuditEntry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    at: datetime
+    actor: str
+    token_id: str | None
+    action: str
+    target: str
+    project: str | None
+    status: int
+    request_id: str
+    details: dict[str, Any] | None
+
+
+async def append(session: AsyncSession, entries: Sequence[Entry]) -> None:
+    await session.execute(insert(AuditEntry), [vars(entry) for entry in entries])
+
+
+async def page(
+    session: AsyncSession,
+    *,
+    actor: str | None,
+    action: str | None,
+    project: str | None,
+    target: str | None,
+    before_id: int | None,
+    limit: int,
+) -> list[AuditEntry]:
+    """Newest first, those before `before_id`.
+
+    Args:
+        target: what the target must contain.
+    """
+    query = select(AuditEntry).order_by(AuditEntry.id.desc()).limit(limit)
+    for column, wanted in (
+        (AuditEntry.actor, actor),
+        (AuditEntry.action, action),
+        (AuditEntry.project, project),
+    ):
+        if wanted is not None:
+            query = query.where(column == wanted)
+    if target is not None:
+        query = query.where(AuditEntry.target.contains(target, autoescape=True))
+    if before_id is not None:
+        query = query.where(AuditEntry.id < before_id)
+    return list(await session.scalars(query))
