@@ -19,9 +19,9 @@ context.configure(
     render_as_batch=True,
     compare_type=True,
     render_item=render_item,
-    # Our own BEGIN makes SQLite's DDL transactional, which Alembic does not expect of it.
+    # Our own BEGIN makes SQLite's DDL transactional, which Alembic does not expect of it. It finds the transaction
+    # under way, and leaves beginning and committing to whoever began it.
     transactional_ddl=True,
-    transaction_per_migration=True,
 )
 with context.begin_transaction():
     context.run_migrations()

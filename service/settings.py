@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.store.urls import with_driver
+
 
 def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
@@ -66,7 +68,13 @@ class Settings(BaseSettings):
 
     home: AbsolutePath = Field(default=Path("~/.fgd"), validate_default=True)
     """Folder for everything that the control plane keeps."""
-    database_url: str = Field(default_factory=_database_url)
+    database_url: Annotated[str, AfterValidator(with_driver)] = Field(default_factory=_database_url)
+    """sqlite:////folder/file.db, for one control plane; postgresql://user:password@host:5432/name, for any number."""
+    database_pool_size: int = Field(default=10, ge=2)
+    """Connections to PostgreSQL at most, of this control plane; a stream of events holds none."""
+    secret: SecretStr | None = Field(default=None, min_length=32)
+    """From which the tokens of attempts are made: the same for all control planes of one database. None: one that is
+    kept in the home."""
     storage_dir: AbsolutePath = Field(default_factory=_storage_dir)
     """Folder for checkpoints, artifacts and archived logs; runs must reach it under the same path."""
 

@@ -1,50 +1,71 @@
-"""Connections and transactions; the only module that knows which database it is."""
+"""Connections and transactions; with `migrate`, the only modules that know which database it is."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
+import asyncpg
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from service.errors import BusyError, from_database
 from service.store.notifier import Notifier
 from service.store.tables import Base
+from service.store.urls import with_driver
 
 _WRITES = "writes"
 _CHANGED_JOBS = "changed_jobs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one control plane takes of a PostgreSQL, and how long it waits for it. SQLite knows none of them."""
+
+    pool_size: int = 10
+    """Connections at most."""
+    free_connection_s: float = 10.0
+    connect_s: float = 5.0
+    statement_s: float = 30.0
+    lock_s: float = 10.0
+    idle_in_transaction_s: float = 30.0
+    """So that a control plane that hangs does not keep its locks from the others."""
 
 
 class Database:
     """`async with database.reading() as session` and `async with database.writing() as session`, both short.
 
     Never await the network inside of either: a transaction that waits for a cluster blocks every other writer.
+    A database that is away, busy or full is a DatabaseAwayError, BusyError or StorageError, wherever it shows.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, limits: Limits | None = None) -> None:
         self.notifier = Notifier()
-        self._engine = create_async_engine(url)
+        self._engine = _engine(with_driver(url), limits or Limits())
         self._turn: asyncio.Lock | nullcontext[None] = nullcontext()
         if self._engine.dialect.name == "sqlite":
-            prepare_sqlite(self._engine.sync_engine)
             # SQLite lets one writer in and makes the others try again, in no order; in here they queue up instead.
             self._turn = asyncio.Lock()
         self._read = async_sessionmaker(self._engine, expire_on_commit=False)
-        self._write = async_sessionmaker(self._engine.execution_options(**{_WRITES: True}), expire_on_commit=False)
+        self._write = async_sessionmaker(writes(self._engine), expire_on_commit=False)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:
-        async with self._read() as session:
-            yield session
+        with _waiting_in_vain():
+            async with self._read() as session:
+                yield session
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncSession]:
         """Commits at the end, or rolls back on an exception; then wakes those who wait for the jobs that changed."""
-        async with self._turn, self._write() as session, session.begin():
-            yield session
+        with _waiting_in_vain():
+            async with self._turn, self._write() as session, session.begin():
+                yield session
         for job_id in session.info.get(_CHANGED_JOBS, ()):
             self.notifier.notify(job_id)
 
@@ -69,7 +90,7 @@ async def upsert(session: AsyncSession, table: type[Base], rows: Sequence[Mappin
     await session.execute(statement.on_conflict_do_update(index_elements=keys, set_=values), rows)
 
 
-def prepare_sqlite(engine: Engine, *, foreign_keys: bool = True) -> None:
+def prepare_sqlite(engine: Engine, *, foreign_keys: bool = True, busy_timeout_s: float = 10.0) -> None:
     """Set up each connection, and take over from the driver where transactions begin.
 
     Args:
@@ -79,17 +100,89 @@ def prepare_sqlite(engine: Engine, *, foreign_keys: bool = True) -> None:
     def on_connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
+        # First of all, for the next line may have to wait already.
+        cursor.execute(f"PRAGMA busy_timeout = {round(busy_timeout_s * 1000)}")
         cursor.execute("PRAGMA journal_mode = WAL")
         # FULL: what was acknowledged to a run survives a power cut, for the run then forgets it.
         cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute("PRAGMA busy_timeout = 10000")
         cursor.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
         cursor.close()
 
     def on_begin(connection: Connection) -> None:
         # A reader that turns writer half-way fails at once when another has written; so writers say so beforehand.
-        writes = connection.get_execution_options().get(_WRITES, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        is_writer = connection.get_execution_options().get(_WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
 
     event.listen(engine, "connect", on_connect)
     event.listen(engine, "begin", on_begin)
+
+
+def writes(engine: AsyncEngine) -> AsyncEngine:
+    """The engine whose transactions begin as a writer's."""
+    return engine.execution_options(**{_WRITES: True})
+
+
+def translate_errors(engine: AsyncEngine) -> None:
+    """Have the errors that are the database's and not ours raised as what they mean."""
+
+    def on_error(context: ExceptionContext) -> None:
+        error = context.original_exception
+        # A task that is cancelled loses its connection as well; that is no error of the database's.
+        if not isinstance(error, Exception):
+            return
+        known = from_database(error, is_disconnected=context.is_disconnect)
+        if known is not None:
+            raise known from error
+
+    event.listen(engine.sync_engine, "handle_error", on_error)
+
+
+async def connect_to_postgresql(*args: Any, **options: Any) -> asyncpg.Connection:
+    """asyncpg's, whose errors SQLAlchemy would let pass as they are."""
+    try:
+        return await asyncpg.connect(*args, **options)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as cause:
+        known = from_database(cause, is_disconnected=True)
+        raise known or cause from cause
+
+
+def _engine(url: str, limits: Limits) -> AsyncEngine:
+    if url.startswith("sqlite"):
+        engine = create_async_engine(url)
+        prepare_sqlite(engine.sync_engine)
+    else:
+        engine = create_async_engine(
+            url,
+            pool_size=limits.pool_size,
+            max_overflow=0,
+            pool_timeout=limits.free_connection_s,
+            # One more round trip for each session, of a tenth of a millisecond; a database that was restarted is
+            # not seen then.
+            pool_pre_ping=True,
+            connect_args={
+                "async_creator_fn": connect_to_postgresql,
+                "timeout": limits.connect_s,
+                # Above the server's own: this one is for a server that does not answer at all.
+                "command_timeout": limits.statement_s + 5,
+                "server_settings": {
+                    "application_name": "fgd",
+                    "statement_timeout": _ms(limits.statement_s),
+                    "lock_timeout": _ms(limits.lock_s),
+                    "idle_in_transaction_session_timeout": _ms(limits.idle_in_transaction_s),
+                },
+            },
+        )
+    translate_errors(engine)
+    return engine
+
+
+def _ms(seconds: float) -> str:
+    return str(round(seconds * 1000))
+
+
+@contextmanager
+def _waiting_in_vain() -> Iterator[None]:
+    try:
+        yield
+    except NoConnectionFree as cause:
+        raise BusyError("all connections to the database are in use; try again in a moment") from cause
