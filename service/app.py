@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from sqlalchemy.exc import DBAPIError
 
 from fgd_core.errors import ConflictError
 from service.api import ROUTERS, problems
@@ -74,6 +75,8 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
                 dispatching.cancel()
                 with suppress(asyncio.CancelledError):
                     await dispatching
+                with suppress(DBAPIError):
+                    await dispatcher.close()
                 await services.database.close()
 
     app = FastAPI(

@@ -4,15 +4,32 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter
 
-from service.api import artifacts, attempts, events, health, job_control, jobs, metrics, report
+from service.api import (
+    artifacts,
+    attempts,
+    audit,
+    events,
+    health,
+    job_control,
+    jobs,
+    metrics,
+    projects,
+    queue,
+    report,
+    tokens,
+)
 
 ROUTERS: Sequence[APIRouter] = (
     jobs.router,
     job_control.router,
+    queue.router,
     events.router,
     metrics.router,
     report.router,
     artifacts.router,
     attempts.router,
+    projects.router,
+    tokens.router,
+    audit.router,
     health.router,
 )

@@ -42,15 +42,39 @@ class ClusterJob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Capacity:
-    """Sums over live nodes."""
-
+class Node:
+    node_id: str
     cpus_total: float
     cpus_free: float
-    gpus_total: float
-    gpus_free: float
-    largest_node_cpus: float
-    largest_node_gpus: float
+    gpus_total: float = 0.0
+    gpus_free: float = 0.0
+
+    def could_hold(self, cpus: float, gpus: float) -> bool:
+        """Whether it could if nothing else ran on it."""
+        return cpus <= self.cpus_total and gpus <= self.gpus_total
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """The live nodes."""
+
+    nodes: tuple[Node, ...]
+
+    @property
+    def cpus_total(self) -> float:
+        return sum(node.cpus_total for node in self.nodes)
+
+    @property
+    def gpus_total(self) -> float:
+        return sum(node.gpus_total for node in self.nodes)
+
+    @property
+    def largest_node_cpus(self) -> float:
+        return max((node.cpus_total for node in self.nodes), default=0.0)
+
+    @property
+    def largest_node_gpus(self) -> float:
+        return max((node.gpus_total for node in self.nodes), default=0.0)
 
 
 class Cluster(Protocol):
@@ -250,23 +274,23 @@ def _capacity(nodes: dict[str, Any], usage: dict[str, Any]) -> Capacity:
     rows = ((nodes.get("data") or {}).get("result") or {}).get("result") or []
     report = ((usage.get("data") or {}).get("clusterStatus") or {}).get("loadMetricsReport") or {}
     used_by_node = report.get("usageByNode") or {}
-    totals: dict[str, list[float]] = {"CPU": [], "GPU": []}
-    free = {"CPU": 0.0, "GPU": 0.0}
-    for row in rows:
-        if row.get("state") != "ALIVE":
-            continue
-        used_here = used_by_node.get(row["node_id"]) or {}
-        for kind in ("CPU", "GPU"):
-            total = float((row.get("resources_total") or {}).get(kind, 0.0))
-            # A node that the autoscaler has not looked at yet has only just come: nothing runs there.
-            used = float((used_here.get(kind) or (0.0, total))[0])
-            totals[kind].append(total)
-            free[kind] += max(0.0, total - used)
     return Capacity(
-        cpus_total=sum(totals["CPU"]),
-        cpus_free=free["CPU"],
-        gpus_total=sum(totals["GPU"]),
-        gpus_free=free["GPU"],
-        largest_node_cpus=max(totals["CPU"], default=0.0),
-        largest_node_gpus=max(totals["GPU"], default=0.0),
+        tuple(
+            _node(row, used_by_node.get(row["node_id"]) or {})
+            for row in rows
+            if row.get("state") == "ALIVE" and row.get("node_id")
+        )
+    )
+
+
+def _node(row: dict[str, Any], used_here: dict[str, Any]) -> Node:
+    total = {kind: float((row.get("resources_total") or {}).get(kind, 0.0)) for kind in ("CPU", "GPU")}
+    # A node that the autoscaler has not looked at yet has only just come: nothing runs there.
+    used = {kind: float((used_here.get(kind) or (0.0, 0.0))[0]) for kind in total}
+    return Node(
+        node_id=str(row["node_id"]),
+        cpus_total=total["CPU"],
+        cpus_free=max(0.0, total["CPU"] - used["CPU"]),
+        gpus_total=total["GPU"],
+        gpus_free=max(0.0, total["GPU"] - used["GPU"]),
     )

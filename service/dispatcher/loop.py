@@ -6,24 +6,30 @@ is never awaited inside a transaction: load, close, act, reopen, apply, guarded 
 
 import asyncio
 import shlex
-from collections.abc import Awaitable, Callable, Sequence
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 import structlog
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import ClusterError, LostRunError
 from fgd_core.spec.events import ErrorReport
 from service.clock import Clock
-from service.dispatcher import driver_log
+from service.dispatcher import driver_log, salvage
 from service.dispatcher.capacity import CapacityMemory
 from service.dispatcher.cluster import Cluster, ClusterJob, Submission
-from service.dispatcher.starting import Start, lease, unblock
+from service.dispatcher.starting import Start, lease, make_way, unblock
+from service.errors import from_database
 from service.jobs import scheduling
-from service.jobs.lifecycle import ON_CLUSTER
+from service.jobs.lifecycle import ON_CLUSTER, STOPPING
 from service.jobs.liveness import FINAL_BATCH_GRACE_S, is_lost
 from service.jobs.outcome import after_loss
 from service.settings import Settings
-from service.store import attempts, jobs
+from service.store import attempts, jobs, leases, queue, recording
+from service.store.leases import Lease, StaleLeaseError
 from service.store.session import Database
 from service.store.tables import Attempt, Job
 from service.store.tokens import TokenMint
@@ -31,9 +37,20 @@ from service.store.tokens import TokenMint
 log = structlog.get_logger(__name__)
 
 _LAST_LINES = 20
+_MIN_PAUSE_S = 0.1
+_MAX_EXPLAINED = 100
+"""So many waiting jobs are told why in each tick; GET /v1/queue tells it of all of them."""
+_CLUSTER_AWAY = "waits for the Ray cluster, which cannot be reached"
 
 
 class Dispatcher:
+    """One of several may run beside it: only the holder of the lease acts, and an old holder can write nothing.
+
+    Args:
+        holder: who this is, beside other control planes on the same database. It must outlive a restart: whoever comes
+            back under the same name goes on at once.
+    """
+
     def __init__(
         self,
         database: Database,
@@ -44,6 +61,7 @@ class Dispatcher:
         mint: TokenMint,
         capacity: CapacityMemory | None = None,
         wake: asyncio.Event | None = None,
+        holder: str | None = None,
     ) -> None:
         self._database = database
         self._cluster = cluster
@@ -52,6 +70,8 @@ class Dispatcher:
         self._mint = mint
         self._capacity = capacity or CapacityMemory(cluster, clock)
         self._wake = wake or asyncio.Event()
+        self._holder = holder or f"{socket.gethostname()}:{settings.home}"[:100]
+        self._lease: Lease | None = None
         self._is_cluster_away = False
         # Only hints: after a restart they are gathered anew.
         self._placed: set[str] = set()
@@ -63,10 +83,9 @@ class Dispatcher:
         """Tick until cancelled. A tick that raises is logged, and the next one comes."""
         while True:
             self._wake.clear()
-            try:
-                await self.tick()
-            except Exception:
-                log.exception("tick_failed")
+            await self._tick_or_log()
+            # A burst of submissions is one tick, not one each.
+            await asyncio.sleep(min(_MIN_PAUSE_S, self._settings.tick_s))
             try:
                 async with asyncio.timeout(self._settings.tick_s):
                     await self._wake.wait()
@@ -74,7 +93,9 @@ class Dispatcher:
                 pass
 
     async def tick(self) -> None:
-        """One round. An unreachable cluster ends a step and changes nothing."""
+        """One round, if the lease can be had. An unreachable cluster ends a step and changes nothing."""
+        if not await self._hold_lease():
+            return
         steps: Sequence[Callable[[], Awaitable[None]]] = (self._unblock, self._start, self._watch, self._archive)
         try:
             for step in steps:
@@ -88,44 +109,89 @@ class Dispatcher:
                 log.info("cluster_back")
             self._is_cluster_away = False
 
+    async def close(self) -> None:
+        """Let others take over at once."""
+        if self._lease is not None:
+            async with self._database.writing() as session:
+                await leases.release(session, self._lease, self._clock())
+            self._lease = None
+
+    async def _tick_or_log(self) -> None:
+        try:
+            await self.tick()
+        except StaleLeaseError:
+            self._lease = None
+        except DBAPIError as error:
+            # The database may be away for a while; nothing is lost, for nothing was done.
+            if from_database(error) is None:
+                log.exception("tick_failed")
+            else:
+                log.warning("database_away", error=str(error.orig)[:200])
+        except Exception:
+            log.exception("tick_failed")
+
+    async def _hold_lease(self) -> bool:
+        held_before = self._lease
+        async with self._database.writing() as session:
+            self._lease = await leases.acquire(
+                session, leases.DISPATCHER, self._holder, ttl_s=self._settings.lease_ttl_s, now=self._clock()
+            )
+        if self._lease != held_before:
+            log.info("dispatching" if self._lease is not None else "standing_by", holder=self._holder)
+        return self._lease is not None
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[AsyncSession]:
+        """A transaction that is committed only if the lease is still ours."""
+        assert self._lease is not None
+        async with self._database.writing() as session:
+            await leases.check(session, self._lease)
+            yield session
+
     async def _unblock(self) -> None:
         async with self._database.reading() as session:
-            blocked = await jobs.in_state(session, "blocked")
-        for job in blocked:
-            async with self._database.writing() as session:
-                await unblock(session, job.id, self._clock())
+            decided = await queue.decided(session)
+        for job_id in decided:
+            async with self._writing() as session:
+                await unblock(session, job_id, self._clock())
 
     async def _start(self) -> None:
         now = self._clock()
         async with self._database.reading() as session:
-            waiting = await jobs.startable(session, now)
-        if not waiting:
+            queued, told = await queue.startable(session, now)
+        if not queued:
             return
         try:
             capacity = await self._capacity.fresh()
         except ClusterError:
-            async with self._database.writing() as session:
-                for job in await jobs.startable(session, now):
-                    await jobs.explain(session, job, "waits for the Ray cluster, which cannot be reached")
+            async with self._writing() as session:
+                for job in queued[:_MAX_EXPLAINED]:
+                    await jobs.explain(session, job.job_id, told[job.job_id], _CLUSTER_AWAY)
             raise
-        starts: list[Start] = []
-        async with self._database.writing() as session:
+        async with self._database.reading() as session:
             active = await attempts.active(session)
-            queued = await jobs.startable(session, now)
-            choice = scheduling.choose(
-                [_needs(job) for job in queued],
-                active=[_needs(job) for job, _ in active],
-                pending=[_needs(job) for job, attempt in active if attempt.id not in self._placed],
-                capacity=capacity,
-            )
-            for job in queued:
-                if job.id in choice.start:
-                    start = await lease(session, job.id, self._mint, self._cluster.dashboard_url, now)
-                    starts.extend([start] if start is not None else [])
-                else:
-                    await jobs.explain(session, job, choice.wait[job.id])
-        for start in starts:
-            await self._submit(start)
+            limits = await queue.limits(session)
+        choice = scheduling.choose(
+            queued,
+            active=[queue.active_of(job, attempt, is_placed=attempt.id in self._placed) for job, attempt in active],
+            capacity=capacity,
+            limits=limits,
+            max_waits=_MAX_EXPLAINED,
+        )
+        for job_id in choice.start:
+            # One transaction a start: what was read above may have changed, and one that cannot start any more must
+            # not hold the others up.
+            async with self._writing() as session:
+                start = await lease(session, job_id, self._mint, self._cluster.dashboard_url, now)
+            if start is not None:
+                await self._submit(start)
+        changed = {job_id: wait for job_id, wait in choice.wait.items() if told[job_id] != wait.message}
+        if changed or choice.pause:
+            async with self._writing() as session:
+                for job_id, wait in list(changed.items())[:_MAX_EXPLAINED]:
+                    await jobs.explain(session, job_id, told[job_id], wait.message)
+                for job_id, urgent_id in choice.pause.items():
+                    await make_way(session, job_id, urgent_id, now)
 
     async def _submit(self, start: Start) -> None:
         await self._cluster.submit(
@@ -165,13 +231,22 @@ class Dispatcher:
                 self._placed.add(attempt.id)
             if word is not None and word.is_over:
                 self._over_since.setdefault(attempt.id, self._clock())
-            if job.state == "cancelling":
-                await self._watch_cancelling(job, attempt, word)
+            if job.state in STOPPING:
+                await self._watch_stopping(job, attempt, word)
             elif word is None and attempt.heartbeat_at is None:
                 # We stopped between the commit and the submission, or Ray forgot it before it began.
                 await self._submit(Start.again(job, attempt))
             elif self._is_lost(attempt, word):
                 await self._lose(job, attempt, word)
+            elif job.state == "running":
+                await self._tell_silence(job, attempt, word)
+
+    async def _tell_silence(self, job: Job, attempt: Attempt, word: ClusterJob | None) -> None:
+        """Nothing is decided on silence alone, but nobody has to wonder either."""
+        since = (attempt.heartbeat_at or attempt.created_at).isoformat(timespec="seconds")
+        message = f"silent since {since}; the cluster says {word.status if word is not None else 'nothing'}"
+        async with self._writing() as session:
+            await jobs.explain(session, job.id, job.message, message)
 
     def _is_healthy(self, job: Job, attempt: Attempt) -> bool:
         """Whether the run's own word is fresh enough to spare Ray the question."""
@@ -179,7 +254,7 @@ class Dispatcher:
             return False
         return self._silent_s(attempt) <= 2 * self._settings.heartbeat_s
 
-    async def _watch_cancelling(self, job: Job, attempt: Attempt, word: ClusterJob | None) -> None:
+    async def _watch_stopping(self, job: Job, attempt: Attempt, word: ClusterJob | None) -> None:
         if word is None and (attempt.heartbeat_at is None or self._is_lost(attempt, word)):
             await self._lose(job, attempt, word)
             return
@@ -212,7 +287,8 @@ class Dispatcher:
             retryable=LostRunError.retryable,
         )
         now = self._clock()
-        async with self._database.writing() as session:
+        undelivered = await asyncio.to_thread(salvage.read, self._settings.storage_dir, attempt)
+        async with self._writing() as session:
             current = await jobs.get(session, job.id, lock=True)
             latest = await attempts.find(session, attempt.id)
             if (
@@ -222,6 +298,10 @@ class Dispatcher:
                 or current.current_attempt_id != attempt.id
                 or current.state not in ON_CLUSTER
             ):
+                return
+            if await recording.take_over(session, current, latest, undelivered, now=now):
+                log.info("last_word_salvaged", job_id=job.id, submission_id=attempt.submission_id)
+                self._wake.set()
                 return
             await attempts.end(session, attempt.id, "lost", error, now)
             steps = after_loss(current.state, error, jobs.budgets(current), resumes_itself=current.resumes_itself)
@@ -245,7 +325,7 @@ class Dispatcher:
                 saved = await driver_log.keep(self._cluster, attempt, self._settings.storage_dir)
                 await driver_log.register(self._database, attempt.job_id, saved, self._clock())
                 await self._cluster.delete(attempt.submission_id)
-            async with self._database.writing() as session:
+            async with self._writing() as session:
                 await attempts.archive(session, attempt.id, self._clock())
             # What it held may be free now.
             self._wake.set()
@@ -265,7 +345,3 @@ class Dispatcher:
     def _over_for_s(self, attempt: Attempt) -> float:
         since = self._over_since.get(attempt.id)
         return (self._clock() - since).total_seconds() if since is not None else 0.0
-
-
-def _needs(job: Job) -> scheduling.Needs:
-    return scheduling.Needs(job_id=job.id, cpus=job.cpus, gpus=job.gpus)

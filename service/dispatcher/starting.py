@@ -7,10 +7,11 @@ from datetime import datetime
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fgd_core.errors import SpecError
-from fgd_core.spec.events import AttemptStarted, ErrorReport
+from fgd_core.errors import OutOfMemoryError, SpecError
+from fgd_core.spec.events import AttemptStarted, ErrorReport, PauseRequested
 from fgd_core.spec.jobs import JOB_SPEC
 from fgd_core.spec.refusals import spec_reasons
+from service.jobs.halving import halved
 from service.jobs.lifecycle import Reason
 from service.jobs.outcome import Step
 from service.store import artifacts, attempts, jobs
@@ -70,9 +71,19 @@ async def unblock(session: AsyncSession, job_id: str, now: datetime) -> None:
             return
     waits_for = sorted({other.id for other in needed.values() if other.state != "succeeded"})
     if waits_for:
-        await jobs.explain(session, job, f"waits for {', '.join(waits_for)}")
+        await jobs.explain(session, job.id, job.message, f"waits for {', '.join(waits_for)}")
     else:
         await jobs.move(session, job, Step(to="queued", reason=Reason.DEPENDENCIES_MET), now=now)
+
+
+async def make_way(session: AsyncSession, job_id: str, urgent_id: str, now: datetime) -> None:
+    """Ask a run to pause for a job of higher priority; it is queued again once it stands still."""
+    job = await jobs.get(session, job_id, lock=True)
+    if job.state != "running" or not job.preemptible:
+        return
+    step = Step(to="pausing", reason=Reason.PREEMPTED, message=f"makes room for {urgent_id}")
+    asked = PauseRequested(for_job=urgent_id)
+    await jobs.move(session, job, step, now=now, extra=[asked], columns={Job.resumes_itself: True})
 
 
 async def lease(
@@ -81,10 +92,12 @@ async def lease(
     """Write a new attempt at a queued job down, before anyone else hears of it.
 
     Returns:
-        What to submit once this transaction is committed; None where the stored spec is no longer valid, and the job
-        has failed for it.
+        What to submit once this transaction is committed; None where the job does not wait any more, or where its
+        stored spec is no longer valid, and it has failed for that.
     """
     job = await jobs.get(session, job_id, lock=True)
+    if job.state != "queued":
+        return None
     try:
         JOB_SPEC.validate_python(job.spec)
     except ValidationError as invalid:
@@ -99,7 +112,9 @@ async def lease(
         step = Step(to="failed", reason=Reason.SPEC_INVALID, message=error.message, error=error)
         await jobs.move(session, job, step, now=now)
         return None
-    number = len(await attempts.of_job(session, job_id)) + 1
+    earlier = await attempts.of_job(session, job_id)
+    number = len(earlier) + 1
+    changes = halved(job.spec, sum((attempt.error or {}).get("code") == OutOfMemoryError.code for attempt in earlier))
     attempt_id = f"{job_id}-{number}"
     submission_id = f"fgd-{attempt_id}"
     url = dashboard_url(submission_id)
@@ -111,7 +126,7 @@ async def lease(
         token_sha256=digest(mint.token(attempt_id)),
         submission_id=submission_id,
         dashboard_url=url,
-        spec_changes=None,
+        spec_changes=changes or None,
         now=now,
     )
     await jobs.move(
@@ -121,7 +136,7 @@ async def lease(
         now=now,
         attempt=number,
         extra=[AttemptStarted(number=number, submission_id=submission_id, dashboard_url=url)],
-        columns={Job.current_attempt_id: attempt_id},
+        columns={Job.current_attempt_id: attempt_id, Job.resumes_itself: False},
     )
     return Start(
         job_id=job.id,

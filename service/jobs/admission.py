@@ -20,6 +20,8 @@ from fgd_core.spec.jobs import (
 )
 from fgd_core.spec.views import ProblemReason
 from service.dispatcher.cluster import Capacity
+from service.jobs import confinement
+from service.jobs.confinement import ANYWHERE, Places
 
 PathKind: TypeAlias = Literal["file", "folder"]
 
@@ -48,6 +50,7 @@ class Facts:
     """None where the cluster could not be asked: the benefit of the doubt."""
     paths: Mapping[str, PathKind | None] | None = None
     """What lies at each path; None where runs see other disks than the server."""
+    places: Places = ANYWHERE
     jobs: Mapping[str, NeededJob] = field(default_factory=dict)
 
 
@@ -63,7 +66,7 @@ def paths(spec: JobSpec) -> list[NamedPath]:
     for loc, source in checkpoint_sources(spec):
         if not source.startswith("job:") and not _TORCHVISION_WEIGHTS.match(source):
             found.append(NamedPath(loc, source, "file"))
-    return [item for item in found if "://" not in item.path]
+    return found
 
 
 def references(spec: JobSpec) -> list[tuple[str, CheckpointReference]]:
@@ -134,9 +137,14 @@ def _checkpoints(spec: JobSpec, facts: Facts) -> Iterator[ProblemReason]:
 
 def _paths(spec: JobSpec, facts: Facts) -> Iterator[ProblemReason]:
     for item in paths(spec):
-        if not PurePath(item.path).is_absolute():
+        malformed = confinement.malformed(item.loc, item.path)
+        if malformed is not None:
+            yield malformed
+        elif not PurePath(item.path).is_absolute():
             message = f"{item.path!r} is relative, and the server does not know to what; write the full path"
             yield ProblemReason(loc=item.loc, code="relative_path", message=message)
+        elif (outside := confinement.outside(item.loc, item.path, facts.places)) is not None:
+            yield outside
         elif facts.paths is not None:
             found = facts.paths[item.path]
             if found is None:

@@ -1,6 +1,6 @@
 """What becomes of a job when its attempt has ended."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fgd_core.errors import LostRunError
 from fgd_core.spec.events import ErrorReport, JobState, RunFinished
@@ -36,7 +36,12 @@ def after_run_finished(state: JobState, finished: RunFinished, budgets: Budgets,
         )
         return [_retry_or_fail(error or stopped, Reason.RUN_STOPPED, budgets)]
     unnamed = ErrorReport(code="internal", message="the run failed without naming an error; read its driver log")
-    return [_retry_or_fail(error or unnamed, Reason.RETRY, budgets)]
+    step = _retry_or_fail(error or unnamed, Reason.RETRY, budgets)
+    if state == "pausing" and step.retry is not None:
+        # Worth another start, but not before its user says so.
+        paused = replace(step, to="paused")
+        return [paused, *_paused(Reason.RUN_PAUSED, resumes_itself=True)[1:]] if resumes_itself else [paused]
+    return [step]
 
 
 def after_loss(state: JobState, error: ErrorReport, budgets: Budgets, *, resumes_itself: bool) -> list[Step]:

@@ -1,58 +1,281 @@
-"""Which queued jobs start now."""
+"""Which queued jobs start now, which have to wait and why, and which make room for others."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import heapq
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 from service.dispatcher.cluster import Capacity
 
+WaitCode = Literal["busy", "too_large", "quota", "behind", "backoff", "dependencies", "cluster_away", "starts_now"]
 
-@dataclass(frozen=True, kw_only=True)
-class Needs:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued:
     job_id: str
+    project: str
+    priority: int
     cpus: int
     gpus: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Active:
+    """An attempt that holds, or is about to hold, a part of the cluster."""
+
+    job_id: str
+    project: str
+    priority: int
+    cpus: int
+    gpus: int
+    is_placed: bool
+    """Whether the cluster's free sums are without it already."""
+    is_preemptible: bool = False
+    is_stopping: bool = False
+    eta_s: float | None = None
+    """When it will be done, as far as it says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Of one project; None: no limit."""
+
+    weight: float = 1.0
+    max_running_jobs: int | None = None
+    max_gpus: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    code: WaitCode
+    message: str
+    not_before_s: float | None = None
+    """It cannot start earlier, as far as the runs under way tell; None where they do not, or it never can."""
+
+
 @dataclass(frozen=True)
 class Choice:
-    start: list[str]
-    """Job ids."""
-    wait: dict[str, str]
-    """Job id -> what it waits for, in words."""
+    start: list[str] = field(default_factory=list)
+    """Job ids, in order."""
+    wait: dict[str, Wait] = field(default_factory=dict)
+    """By job id, in order."""
+    pause: dict[str, str] = field(default_factory=dict)
+    """Job id of a run that is to make room -> the job that needs it."""
 
 
-def choose(queued: Sequence[Needs], *, active: Sequence[Needs], pending: Sequence[Needs], capacity: Capacity) -> Choice:
-    """Start the oldest first; a younger job may pass an older one only where it takes nothing that one waits for.
+def choose(
+    queued: Sequence[Queued],
+    *,
+    active: Sequence[Active],
+    capacity: Capacity,
+    limits: Mapping[str, Limits],
+    max_waits: int | None = None,
+) -> Choice:
+    """Start by priority, then by fair share between projects, then oldest first.
+
+    Fair share: among equal priorities the project goes first that holds least of the cluster for its weight, counted in
+    whichever of CPUs and GPUs it holds most of (dominant resource fairness, Ghodsi et al. 2011). A job may pass one
+    that waits only where it takes nothing that the other waits for.
 
     Args:
         queued: oldest first.
-        active: what our attempts hold or are about to hold.
-        pending: those of `active` that the cluster has not placed yet, so that its free sums still contain them.
+        max_waits: explain at most so many; once nothing more can start, the rest is not looked at.
     """
-    # Two bounds, for the cluster's free sums lag behind, and others may use the cluster too.
-    free_cpus = min(capacity.cpus_free - _cpus(pending), capacity.cpus_total - _cpus(active))
-    free_gpus = min(capacity.gpus_free - _gpus(pending), capacity.gpus_total - _gpus(active))
-    choice = Choice(start=[], wait={})
-    for job in queued:
-        asked = f"{job.cpus} CPUs and {job.gpus} GPUs"
-        if job.cpus > capacity.largest_node_cpus or job.gpus > capacity.largest_node_gpus:
-            largest = f"{capacity.largest_node_cpus:g} CPUs and {capacity.largest_node_gpus:g} GPUs"
-            choice.wait[job.job_id] = f"asks for {asked}; the largest node has {largest}"
+    room = _Room(active, capacity)
+    usage = _Usage(active, capacity, limits)
+    choice = Choice()
+    for job in _in_order(queued, usage):
+        if max_waits is not None and len(choice.wait) >= max_waits and room.is_exhausted:
+            break
+        if not any(node.could_hold(job.cpus, job.gpus) for node in capacity.nodes):
+            choice.wait[job.job_id] = _too_large(job, capacity)
             continue
-        if job.cpus <= max(free_cpus, 0) and job.gpus <= max(free_gpus, 0):
+        refusal = usage.over_quota(job)
+        if refusal is not None:
+            choice.wait[job.job_id] = refusal
+            continue
+        if room.take(job):
             choice.start.append(job.job_id)
+            usage.run(job)
         else:
-            free = f"{max(free_cpus, 0):g} CPUs and {max(free_gpus, 0):g} GPUs"
-            choice.wait[job.job_id] = f"waits for {asked}; {free} are free"
-        # A job that has to wait reserves its share all the same, or a stream of small ones would starve it.
-        free_cpus -= job.cpus
-        free_gpus -= job.gpus
+            choice.wait[job.job_id] = room.why_not(job)
+            choice.pause.update(room.make_way(job))
+            # It reserves its share all the same, or a stream of small jobs would starve it.
+            room.reserve(job)
+        usage.count(job)
     return choice
 
 
-def _cpus(needs: Sequence[Needs]) -> int:
-    return sum(job.cpus for job in needs)
+def _in_order(queued: Iterable[Queued], usage: "_Usage") -> Iterable[Queued]:
+    by_priority: dict[int, dict[str, deque[tuple[int, Queued]]]] = {}
+    for age, job in enumerate(queued):
+        by_priority.setdefault(job.priority, {}).setdefault(job.project, deque()).append((age, job))
+    for priority in sorted(by_priority, reverse=True):
+        projects = by_priority[priority]
+        heap = [(usage.share(project), jobs[0][0], project) for project, jobs in projects.items()]
+        heapq.heapify(heap)
+        while heap:
+            _, _, project = heapq.heappop(heap)
+            yield projects[project].popleft()[1]
+            if projects[project]:
+                # Its share has grown by the job that was just handed out.
+                heapq.heappush(heap, (usage.share(project), projects[project][0][0], project))
 
 
-def _gpus(needs: Sequence[Needs]) -> int:
-    return sum(job.gpus for job in needs)
+def _too_large(job: Queued, capacity: Capacity) -> Wait:
+    largest = f"{capacity.largest_node_cpus:g} CPUs and {capacity.largest_node_gpus:g} GPUs"
+    message = (
+        f"can never start: asks for {_amount(job.cpus, job.gpus)} on one node, and the largest has {largest}; "
+        "add such a node, or submit it with less"
+    )
+    return Wait("too_large", message)
+
+
+class _Usage:
+    """What each project holds."""
+
+    def __init__(self, active: Sequence[Active], capacity: Capacity, limits: Mapping[str, Limits]) -> None:
+        self._totals = (capacity.cpus_total or 1.0, capacity.gpus_total or 1.0)
+        self._limits = limits
+        self._running: dict[str, tuple[int, int]] = {}
+        """Project -> (jobs, GPUs)."""
+        self._held: dict[str, tuple[float, float]] = {}
+        """Project -> (CPUs, GPUs), with what its waiting jobs have been counted for."""
+        for job in active:
+            self._add_running(job.project, job.gpus)
+            self._add_held(job.project, job.cpus, job.gpus)
+
+    def share(self, project: str) -> float:
+        cpus, gpus = self._held.get(project, (0.0, 0.0))
+        weight = self._limits.get(project, _NO_LIMITS).weight
+        return max(cpus / self._totals[0], gpus / self._totals[1]) / weight
+
+    def over_quota(self, job: Queued) -> Wait | None:
+        limits = self._limits.get(job.project, _NO_LIMITS)
+        jobs, gpus = self._running.get(job.project, (0, 0))
+        if limits.max_running_jobs is not None and jobs >= limits.max_running_jobs:
+            message = f"project {job.project} may run {limits.max_running_jobs} jobs at once, and {jobs} run"
+            return Wait("quota", message)
+        if limits.max_gpus is not None and job.gpus and gpus + job.gpus > limits.max_gpus:
+            message = f"project {job.project} may hold {limits.max_gpus} GPUs at once, and holds {gpus}"
+            return Wait("quota", message)
+        return None
+
+    def run(self, job: Queued) -> None:
+        self._add_running(job.project, job.gpus)
+
+    def count(self, job: Queued) -> None:
+        self._add_held(job.project, job.cpus, job.gpus)
+
+    def _add_running(self, project: str, num_gpus: int) -> None:
+        jobs, gpus = self._running.get(project, (0, 0))
+        self._running[project] = (jobs + 1, gpus + num_gpus)
+
+    def _add_held(self, project: str, num_cpus: int, num_gpus: int) -> None:
+        cpus, gpus = self._held.get(project, (0.0, 0.0))
+        self._held[project] = (cpus + num_cpus, gpus + num_gpus)
+
+
+class _Room:
+    """What is free, node by node, and what will be."""
+
+    def __init__(self, active: Sequence[Active], capacity: Capacity) -> None:
+        self._nodes = [[node.cpus_free, node.gpus_free] for node in capacity.nodes]
+        for job in active:
+            if not job.is_placed:
+                self._place(job.cpus, job.gpus)
+        # A second bound, for the cluster's free sums lag behind what was just started or stopped.
+        self._free_cpus = min(_sum(self._nodes, 0), capacity.cpus_total - sum(job.cpus for job in active))
+        self._free_gpus = min(_sum(self._nodes, 1), capacity.gpus_total - sum(job.gpus for job in active))
+        self._now = (max(self._free_cpus, 0.0), max(self._free_gpus, 0.0))
+        self._releases = sorted((job.eta_s, job.cpus, job.gpus) for job in active if job.eta_s is not None)
+        stopping = [job for job in active if job.is_stopping]
+        self._coming = [float(sum(job.cpus for job in stopping)), float(sum(job.gpus for job in stopping))]
+        self._victims = sorted(
+            (job for job in active if job.is_preemptible and not job.is_stopping), key=lambda job: job.priority
+        )
+        self._starts: dict[tuple[int, int], float | None] = {}
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether nothing at all can start any more: every job takes a CPU."""
+        return self._free_cpus < 1
+
+    def take(self, job: Queued) -> bool:
+        if job.cpus > self._free_cpus or (job.gpus and job.gpus > self._free_gpus):
+            return False
+        if not self._place(job.cpus, job.gpus):
+            return False
+        self.reserve(job)
+        return True
+
+    def reserve(self, job: Queued) -> None:
+        self._free_cpus -= job.cpus
+        self._free_gpus -= job.gpus
+
+    def why_not(self, job: Queued) -> Wait:
+        asked = _amount(job.cpus, job.gpus)
+        free = _amount(max(_sum(self._nodes, 0), 0), _sum(self._nodes, 1))
+        not_before_s = self._start_s(job.cpus, job.gpus)
+        if self._has_node_for(job.cpus, job.gpus):
+            return Wait("behind", f"asks for {asked}; what is free is kept for jobs ahead of it", not_before_s)
+        return Wait("busy", f"waits for {asked} on one node; {free} are free", not_before_s)
+
+    def make_way(self, job: Queued) -> dict[str, str]:
+        """Runs of lower priority that have to pause for this job; none where that would not be enough."""
+        lacks = [job.cpus - max(self._free_cpus, 0.0), job.gpus - max(self._free_gpus, 0.0)]
+        for kind in (0, 1):
+            # What others give up already comes first, and to the first who waits.
+            given = min(max(lacks[kind], 0.0), self._coming[kind])
+            lacks[kind] -= given
+            self._coming[kind] -= given
+        chosen: list[Active] = []
+        for victim in self._victims:
+            if victim.priority >= job.priority or max(lacks) <= 0:
+                break
+            if (lacks[0] > 0 and victim.cpus) or (lacks[1] > 0 and victim.gpus):
+                chosen.append(victim)
+                lacks[0] -= victim.cpus
+                lacks[1] -= victim.gpus
+        if max(lacks) > 0:
+            return {}
+        self._victims = [victim for victim in self._victims if victim not in chosen]
+        return {victim.job_id: job.job_id for victim in chosen}
+
+    def _place(self, cpus: float, gpus: float) -> bool:
+        """On the fullest node that still has room, so that the emptier ones stay open for larger jobs."""
+        if not self._has_node_for(cpus, gpus):
+            return False
+        fitting = [node for node in self._nodes if cpus <= node[0] and gpus <= node[1]]
+        node = min(fitting, key=lambda free: (free[1] - gpus, free[0] - cpus))
+        node[0] -= cpus
+        node[1] -= gpus
+        return True
+
+    def _has_node_for(self, cpus: float, gpus: float) -> bool:
+        return any(cpus <= node[0] and gpus <= node[1] for node in self._nodes)
+
+    def _start_s(self, cpus: int, gpus: int) -> float | None:
+        """When so much will be free at the earliest, if nobody else took it."""
+        if (cpus, gpus) not in self._starts:
+            free_cpus, free_gpus = self._now
+            at_s: float | None = 0.0
+            releases = iter(self._releases)
+            while at_s is not None and (cpus > free_cpus or gpus > free_gpus):
+                at_s, freed_cpus, freed_gpus = next(releases, (None, 0, 0))
+                free_cpus += freed_cpus
+                free_gpus += freed_gpus
+            self._starts[cpus, gpus] = at_s
+        return self._starts[cpus, gpus]
+
+
+def _sum(nodes: Sequence[Sequence[float]], kind: int) -> float:
+    return sum(node[kind] for node in nodes)
+
+
+def _amount(cpus: float, gpus: float) -> str:
+    return f"{cpus:g} CPUs and {gpus:g} GPUs" if gpus else f"{cpus:g} CPUs"
+
+
+_NO_LIMITS = Limits()

@@ -145,22 +145,6 @@ async def page(session: AsyncSession, wanted: Filter, *, before: tuple[datetime,
     return list(await session.scalars(query))
 
 
-async def in_state(session: AsyncSession, *wanted: JobState) -> list[Job]:
-    """Oldest first."""
-    query = select(Job).where(Job.state.in_(wanted)).order_by(Job.created_at, Job.id)
-    return list(await session.scalars(query))
-
-
-async def startable(session: AsyncSession, now: datetime) -> list[Job]:
-    """Queued jobs whose back-off is over, oldest first."""
-    query = (
-        select(Job)
-        .where(Job.state == "queued", or_(Job.not_before.is_(None), Job.not_before <= now))
-        .order_by(Job.created_at, Job.id)
-    )
-    return list(await session.scalars(query))
-
-
 async def waits(session: AsyncSession, job_id: str) -> bool:
     """Whether a job that this one needs has not succeeded."""
     query = (
@@ -237,8 +221,12 @@ async def change(session: AsyncSession, job: Job, columns: dict[InstrumentedAttr
     mark_changed(session, job.id)
 
 
-async def explain(session: AsyncSession, job: Job, message: str) -> None:
-    """Say in words why a job is still where it is; no move, so no event."""
-    if job.message != message:
-        await session.execute(update(Job).where(Job.id == job.id, Job.state == job.state).values(message=message))
-        mark_changed(session, job.id)
+async def explain(session: AsyncSession, job_id: str, told: str, message: str) -> None:
+    """Say in words why a job is still where it is; no move, so no event.
+
+    Args:
+        told: what it was when it was read; another that came meanwhile stays.
+    """
+    if told != message:
+        await session.execute(update(Job).where(Job.id == job_id, Job.message == told).values(message=message))
+        mark_changed(session, job_id)

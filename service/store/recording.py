@@ -93,15 +93,24 @@ async def record(session: AsyncSession, attempt_id: str, token: str, batch: Even
     if not fresh:
         return Recorded(_reply(job, last), run_ended=False)
 
-    last = fresh[-1].sequence
-    await attempts.hear(session, attempt_id, batch.stream, last)
-    heard = [_understand(reported, now) for reported in fresh]
-    await events.append(session, job.id, attempt.number, [(item.at, item.data) for item in heard])
-    await _take_effect(session, job, attempt, [item.event for item in heard if item.event is not None], now)
-    finished = next((item.event for item in heard if isinstance(item.event, RunFinished)), None)
-    if finished is not None:
-        await _finish(session, job, attempt, finished, now=now)
-    return Recorded(_reply(job, last), run_ended=finished is not None)
+    run_ended = await _store(session, job, attempt, batch.stream, fresh, now)
+    return Recorded(_reply(job, fresh[-1].sequence), run_ended=run_ended)
+
+
+async def take_over(
+    session: AsyncSession, job: Job, attempt: Attempt, undelivered: Sequence[ReportedEvent], *, now: datetime
+) -> bool:
+    """Store what a dead run had written down and not delivered; whether its last word was among it.
+
+    Args:
+        job: read with its row locked in this transaction; `attempt` is its current one.
+        undelivered: from the run's outbox, in order; what was stored before is passed over.
+    """
+    last = await attempts.last_heard(session, attempt.id, EventBatch().stream)
+    fresh = [event for event in undelivered if event.sequence > last]
+    if not fresh or [event.sequence for event in fresh] != list(range(last + 1, last + 1 + len(fresh))):
+        return False
+    return await _store(session, job, attempt, EventBatch().stream, fresh, now)
 
 
 def _reply(job: Job, acknowledged: int) -> BatchReply:
@@ -109,6 +118,20 @@ def _reply(job: Job, acknowledged: int) -> BatchReply:
 
 
 _WISHES: Mapping[JobState, Wish] = {"pausing": "pause", "cancelling": "cancel"}
+
+
+async def _store(  # noqa: PLR0917 - what every step of it needs
+    session: AsyncSession, job: Job, attempt: Attempt, stream: str, fresh: Sequence[ReportedEvent], now: datetime
+) -> bool:
+    """Store new events and let them take effect; whether the run's last word was among them."""
+    await attempts.hear(session, attempt.id, stream, fresh[-1].sequence)
+    heard = [_understand(reported, now) for reported in fresh]
+    await events.append(session, job.id, attempt.number, [(item.at, item.data) for item in heard])
+    await _take_effect(session, job, attempt, [item.event for item in heard if item.event is not None], now)
+    finished = next((item.event for item in heard if isinstance(item.event, RunFinished)), None)
+    if finished is not None:
+        await _finish(session, job, attempt, finished, now=now)
+    return finished is not None
 
 
 def _check_sequences(fresh: Sequence[ReportedEvent], last: int, stream: str) -> None:

@@ -3,9 +3,9 @@
 import asyncio
 
 from fgd_core.errors import ClusterError
-from service.dispatcher.cluster import Capacity, ClusterJob, ClusterStatus, Submission
+from service.dispatcher.cluster import Capacity, ClusterJob, ClusterStatus, Node, Submission
 
-TWO_CORES = Capacity(cpus_total=2, cpus_free=2, gpus_total=0, gpus_free=0, largest_node_cpus=2, largest_node_gpus=0)
+TWO_CORES = Capacity((Node(node_id="here", cpus_total=2, cpus_free=2),))
 
 
 class MemoryCluster:

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from service.dispatcher.cluster import Capacity
+from service.dispatcher.cluster import Capacity, Node
 
 
 class TestAssignment:
@@ -198,9 +198,7 @@ class TestLeniency:
         )
     )
     async def test_no_event_whatever_is_a_server_error(self, plane: ControlPlane, odd: list[dict[str, Any]]) -> None:
-        plane.cluster.largest = Capacity(
-            cpus_total=99, cpus_free=99, gpus_total=0, gpus_free=0, largest_node_cpus=99, largest_node_gpus=0
-        )
+        plane.cluster.largest = Capacity((Node(node_id="here", cpus_total=99, cpus_free=99),))
         job_id, run = await plane.started_job()
         before = len(await plane.events(job_id))
         await run.reports(*(progress(1) | event for event in odd))

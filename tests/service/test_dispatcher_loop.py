@@ -140,7 +140,7 @@ class TestLoss:
         await plane.tick()
 
     async def test_a_lost_run_is_started_again_until_the_budget_is_spent(self, plane: ControlPlane) -> None:
-        job_id, run = await plane.started_job()
+        job_id, run = await plane.started_job(train_spec(retry={"losses": 2}))
         for attempt in (1, 2, 3):
             assert run.submission_id == f"fgd-{job_id}-{attempt}"
             await self.die(plane, run.submission_id)

@@ -1,4 +1,4 @@
-"""The pure rules: lifecycle, retry, outcome, liveness, scheduling, progress, thinning."""
+"""The pure rules: lifecycle, retry, outcome, liveness, progress, thinning."""
 
 from typing import get_args
 
@@ -6,20 +6,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fgd_core.spec.events import ErrorReport, Evaluated, JobState, Progress, RunFinished, Scores
+from fgd_core.spec.events import ErrorReport, Evaluated, JobState, Outcome, Progress, RunFinished, Scores
 from fgd_core.spec.report import CurvePoint
+from fgd_core.spec.retry import RetryPolicy
 from fgd_core.spec.views import ProgressView
-from service.dispatcher.cluster import Capacity, ClusterJob
+from service.dispatcher.cluster import ClusterJob
 from service.jobs import lifecycle
 from service.jobs.lifecycle import Reason
 from service.jobs.liveness import is_lost
 from service.jobs.outcome import after_loss, after_run_finished
 from service.jobs.progress import fold, points
-from service.jobs.retry import Fail, Retry, after_failure
-from service.jobs.scheduling import Needs, choose
+from service.jobs.retry import Budgets, Fail, Retry, after_failure
 from service.jobs.thinning import thin
 
 LOST = ErrorReport(code="lost_run", message="the run is gone", retryable=True)
+
+
+def budgets(*, failures: int = 0, losses: int = 0, max_failures: int = 9, max_losses: int = 9) -> Budgets:
+    return Budgets(policy=RetryPolicy(failures=max_failures, losses=max_losses), failures=failures, losses=losses)
 
 
 class TestLifecycle:
@@ -44,48 +48,78 @@ class TestLifecycle:
 
 class TestRetry:
     def test_a_lost_run_is_tried_again_later_each_time(self) -> None:
-        waits = [after_failure(LOST, retries=n, max_retries=3) for n in range(3)]
-        assert waits == [Retry(1.0), Retry(2.0), Retry(4.0)]
+        decisions = [after_failure(LOST, budgets(losses=n, max_losses=100)) for n in (0, 1, 2, 50)]
+        assert [decision.after_s for decision in decisions if isinstance(decision, Retry)] == [1.0, 2.0, 4.0, 60.0]
 
     def test_the_budget_ends(self) -> None:
-        assert after_failure(LOST, retries=2, max_retries=2) == Fail(Reason.RETRIES_SPENT)
+        assert after_failure(LOST, budgets(losses=2, max_losses=2)) == Fail(Reason.RETRIES_SPENT)
+
+    def test_a_loss_is_not_paid_for_by_the_budget_of_failures(self) -> None:
+        decision = after_failure(LOST, budgets(failures=2, max_failures=2, max_losses=1))
+        assert decision == Retry(after_s=1.0, is_loss=True, number=1, out_of=1)
+        network = ErrorReport(code="network", message="away", retryable=True)
+        assert after_failure(network, budgets(failures=2, max_failures=2)) == Fail(Reason.RETRIES_SPENT)
 
     def test_what_a_repetition_cannot_cure_is_not_repeated(self) -> None:
         error = ErrorReport(code="data", message="no boxes")
-        assert after_failure(error, retries=0, max_retries=9) == Fail(Reason.RUN_FAILED)
+        assert after_failure(error, budgets()) == Fail(Reason.RUN_FAILED)
 
     def test_out_of_memory_is_not_repeated_even_if_the_run_believes_in_it(self) -> None:
         error = ErrorReport(code="out_of_memory", message="too much", retryable=True)
-        assert after_failure(error, retries=0, max_retries=9) == Fail(Reason.RUN_FAILED)
+        assert after_failure(error, budgets()) == Fail(Reason.RUN_FAILED)
 
     def test_an_unknown_code_is_taken_at_its_word(self) -> None:
         error = ErrorReport(code="cosmic_ray", message="a bit flipped", retryable=True)
-        assert after_failure(error, retries=0, max_retries=9) == Retry(1.0)
+        assert after_failure(error, budgets()) == Retry(after_s=1.0, is_loss=False, number=1, out_of=9)
+
+    def test_out_of_memory_is_repeated_with_less_where_the_spec_says_so(self) -> None:
+        error = ErrorReport(code="out_of_memory", message="too much")
+        policy = RetryPolicy(failures=1, on_out_of_memory="halve_batch")
+        decision = after_failure(error, Budgets(policy=policy, failures=0, losses=0))
+        assert isinstance(decision, Retry) and decision.halves_batch
+        assert after_failure(error, Budgets(policy=policy, failures=1, losses=0)) == Fail(Reason.RETRIES_SPENT)
 
 
 class TestOutcome:
-    @pytest.mark.parametrize("state", ["starting", "running", "cancelling"])
-    @pytest.mark.parametrize("outcome", ["succeeded", "failed", "cancelled"])
-    def test_every_outcome_is_a_legal_move_from_every_state_on_the_cluster(
-        self, state: JobState, outcome: lifecycle.JobState
+    @pytest.mark.parametrize("resumes_itself", [False, True])
+    @pytest.mark.parametrize("state", sorted(lifecycle.ON_CLUSTER))
+    @pytest.mark.parametrize("outcome", get_args(Outcome))
+    def test_every_outcome_is_a_chain_of_legal_moves_from_every_state_on_the_cluster(
+        self, state: JobState, outcome: Outcome, resumes_itself: bool
     ) -> None:
-        finished = RunFinished.model_validate({"outcome": outcome})
-        for step in after_run_finished(state, finished, retries=0, max_retries=1):
-            assert step.to in lifecycle.MOVES[state]
+        for error in (None, LOST):
+            finished = RunFinished(outcome=outcome, error=error)
+            now = state
+            for step in after_run_finished(state, finished, budgets(), resumes_itself=resumes_itself):
+                assert step.to in lifecycle.MOVES[now]
+                now = step.to
 
-    @pytest.mark.parametrize("state", ["starting", "running", "cancelling"])
-    @pytest.mark.parametrize("max_retries", [0, 1])
-    def test_every_loss_is_a_chain_of_legal_moves(self, state: JobState, max_retries: int) -> None:
-        for step in after_loss(state, LOST, retries=0, max_retries=max_retries):
+    @pytest.mark.parametrize("resumes_itself", [False, True])
+    @pytest.mark.parametrize("state", sorted(lifecycle.ON_CLUSTER))
+    @pytest.mark.parametrize("max_losses", [0, 1])
+    def test_every_loss_is_a_chain_of_legal_moves(self, state: JobState, max_losses: int, resumes_itself: bool) -> None:
+        for step in after_loss(state, LOST, budgets(max_losses=max_losses), resumes_itself=resumes_itself):
             assert step.to in lifecycle.MOVES[state]
             state = step.to
 
+    @pytest.mark.parametrize(("resumes_itself", "ends"), [(False, "paused"), (True, "queued")])
+    def test_a_run_that_was_to_pause_stands_still_even_if_it_had_to_be_ended(
+        self, resumes_itself: bool, ends: JobState
+    ) -> None:
+        stopped = RunFinished(outcome="stopped")
+        assert after_run_finished("pausing", stopped, budgets(), resumes_itself=resumes_itself)[-1].to == ends
+        assert after_loss("pausing", LOST, budgets(), resumes_itself=resumes_itself)[-1].to == ends
+
+    def test_a_run_that_fails_while_it_pauses_is_not_started_behind_the_users_back(self) -> None:
+        finished = RunFinished(outcome="failed", error=LOST)
+        assert after_run_finished("pausing", finished, budgets(), resumes_itself=False)[-1].to == "paused"
+
     def test_a_run_that_was_stopped_by_someone_else_is_tried_again(self) -> None:
-        (step,) = after_run_finished("running", RunFinished(outcome="cancelled"), retries=0, max_retries=1)
+        (step,) = after_run_finished("running", RunFinished(outcome="stopped"), budgets(), resumes_itself=False)
         assert (step.to, step.reason) == ("queued", Reason.RUN_STOPPED)
 
     def test_a_job_that_made_it_before_its_cancellation_has_succeeded(self) -> None:
-        (step,) = after_run_finished("cancelling", RunFinished(outcome="succeeded"), retries=0, max_retries=1)
+        (step,) = after_run_finished("cancelling", RunFinished(outcome="succeeded"), budgets(), resumes_itself=False)
         assert step.to == "succeeded"
 
 
@@ -111,51 +145,6 @@ class TestLiveness:
     def test_an_unknown_run_is_lost_when_its_heartbeat_has_expired(self) -> None:
         assert not self.lost(None, silent_s=29)
         assert self.lost(None, silent_s=31)
-
-
-class TestScheduling:
-    @staticmethod
-    def job(job_id: str, cpus: int, gpus: int = 0) -> Needs:
-        return Needs(job_id=job_id, cpus=cpus, gpus=gpus)
-
-    @staticmethod
-    def capacity(cpus_free: float, gpus_free: float = 1) -> Capacity:
-        return Capacity(
-            cpus_total=4,
-            cpus_free=cpus_free,
-            gpus_total=1,
-            gpus_free=gpus_free,
-            largest_node_cpus=4,
-            largest_node_gpus=1,
-        )
-
-    def test_the_oldest_that_fit_start(self) -> None:
-        queued = [self.job("a", 2), self.job("b", 2), self.job("c", 1)]
-        choice = choose(queued, active=[], pending=[], capacity=self.capacity(4))
-        assert choice.start == ["a", "b"]
-        assert choice.wait == {"c": "waits for 1 CPUs and 0 GPUs; 0 CPUs and 1 GPUs are free"}
-
-    def test_a_small_job_does_not_starve_a_big_one(self) -> None:
-        choice = choose([self.job("big", 4), self.job("small", 1)], active=[], pending=[], capacity=self.capacity(3))
-        assert choice.start == []
-
-    def test_a_job_passes_one_that_waits_for_something_else(self) -> None:
-        queued = [self.job("gpu", 1, 1), self.job("cpu", 1)]
-        choice = choose(queued, active=[], pending=[], capacity=self.capacity(4, gpus_free=0))
-        assert choice.start == ["cpu"]
-
-    def test_a_job_that_never_fits_holds_nobody_up(self) -> None:
-        choice = choose([self.job("huge", 8), self.job("a", 4)], active=[], pending=[], capacity=self.capacity(4))
-        assert choice.start == ["a"]
-        assert "the largest node has 4 CPUs" in choice.wait["huge"]
-
-    def test_what_ray_has_not_placed_yet_is_not_free(self) -> None:
-        submitted = [self.job("before", 3)]
-        choice = choose([self.job("a", 2)], active=submitted, pending=submitted, capacity=self.capacity(4))
-        assert choice.start == []
-
-    def test_what_others_use_is_not_free(self) -> None:
-        assert choose([self.job("a", 2)], active=[], pending=[], capacity=self.capacity(1)).start == []
 
 
 class TestProgress:

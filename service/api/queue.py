@@ -1,0 +1,102 @@
+"""The queue: who waits for what, and when each may start at the earliest."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from fgd_core.spec.views import NodeView, QueuedJob, QueueView
+from service.api.access import Reader
+from service.api.deps import ServicesDep
+from service.dispatcher.cluster import Capacity
+from service.jobs import scheduling
+from service.jobs.scheduling import Wait
+from service.store import attempts, queue
+from service.store.queue import Waiting
+
+router = APIRouter(prefix="/v1/queue", tags=["queue"])
+
+
+@router.get("", operation_id="get_queue")
+async def get_queue(
+    services: ServicesDep, principal: Reader, limit: Annotated[int, Query(ge=1, le=10_000)] = 500
+) -> QueueView:
+    """Every job that waits, in the order in which they are looked at, by the very rule that starts them."""
+    now = services.clock()
+    capacity = await services.capacity.recent()
+    async with services.database.reading() as session:
+        waiting = await queue.waiting(session)
+        active = await attempts.active(session)
+        limits = await queue.limits(session)
+    ready = [item.job for item in waiting if _is_ready(item, now)]
+    waits: Mapping[str, Wait] = {}
+    order = [job.job_id for job in ready]
+    if capacity is not None:
+        choice = scheduling.choose(
+            ready,
+            # A run that was heard has its place on the cluster.
+            active=[
+                queue.active_of(job, attempt, is_placed=attempt.heartbeat_at is not None) for job, attempt in active
+            ],
+            capacity=capacity,
+            limits=limits,
+        )
+        waits = choice.wait
+        order = [*choice.start, *waits]
+    rank = {job_id: place for place, job_id in enumerate(order)}
+    ordered = sorted(waiting, key=lambda item: (rank.get(item.job.job_id, len(rank)), item.created_at))
+    rows = [
+        _row(position, item, waits.get(item.job.job_id) or _why(item, capacity, now), now)
+        for position, item in enumerate(ordered, start=1)
+        if principal.sees(item.job.project)
+    ]
+    return QueueView(items=rows[:limit], num_waiting=len(rows), nodes=_nodes(capacity))
+
+
+def _is_ready(item: Waiting, now: datetime) -> bool:
+    return item.state == "queued" and (item.not_before is None or item.not_before <= now)
+
+
+def _why(item: Waiting, capacity: Capacity | None, now: datetime) -> Wait:
+    """Of a job that the rule did not have to look at."""
+    if item.state == "blocked":
+        return Wait("dependencies", item.message)
+    if item.not_before is not None and item.not_before > now:
+        return Wait("backoff", item.message, (item.not_before - now).total_seconds())
+    if capacity is None:
+        return Wait("cluster_away", "waits for the Ray cluster, which cannot be reached")
+    return Wait("starts_now", "starts now", 0.0)
+
+
+def _row(position: int, item: Waiting, wait: Wait, now: datetime) -> QueuedJob:
+    job = item.job
+    return QueuedJob(
+        position=position,
+        job_id=job.job_id,
+        name=item.name,
+        project=job.project,
+        priority=job.priority,
+        state=item.state,
+        cpus=job.cpus,
+        gpus=job.gpus,
+        code=wait.code,
+        message=wait.message,
+        not_before=now + timedelta(seconds=wait.not_before_s) if wait.not_before_s is not None else None,
+        created_at=item.created_at,
+    )
+
+
+def _nodes(capacity: Capacity | None) -> list[NodeView] | None:
+    if capacity is None:
+        return None
+    return [
+        NodeView(
+            node_id=node.node_id,
+            cpus_total=node.cpus_total,
+            cpus_free=node.cpus_free,
+            gpus_total=node.gpus_total,
+            gpus_free=node.gpus_free,
+        )
+        for node in capacity.nodes
+    ]

@@ -1,0 +1,95 @@
+"""The jobs that wait, read lightly: there may be ten thousand of them, and they are looked at every second."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import exists, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from fgd_core.spec.events import JobState
+from fgd_core.spec.views import ProgressView
+from service.jobs.lifecycle import OVER, STOPPING, WAITING
+from service.jobs.scheduling import Active, Limits, Queued
+from service.store.tables import Attempt, Job, JobDependency, Project
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    job: Queued
+    name: str
+    state: JobState
+    message: str
+    """Why it waits, as it was last told."""
+    not_before: datetime | None
+    created_at: datetime
+
+
+async def waiting(session: AsyncSession, project: str | None = None) -> list[Waiting]:
+    """Every job that is blocked or queued, oldest first; of one project, or of all."""
+    columns = (Job.id, Job.project, Job.priority, Job.cpus, Job.gpus)
+    query = (
+        select(*columns, Job.name, Job.state, Job.message, Job.not_before, Job.created_at)
+        .where(Job.state.in_(WAITING))
+        .order_by(Job.created_at, Job.id)
+    )
+    if project is not None:
+        query = query.where(Job.project == project)
+    return [
+        Waiting(
+            job=Queued(job_id=row[0], project=row[1], priority=row[2], cpus=row[3], gpus=row[4]),
+            name=row[5],
+            state=row[6],
+            message=row[7],
+            not_before=row[8],
+            created_at=row[9],
+        )
+        for row in await session.execute(query)
+    ]
+
+
+async def startable(session: AsyncSession, now: datetime) -> tuple[list[Queued], dict[str, str]]:
+    """Queued jobs whose back-off is over, oldest first, and why each was last said to wait."""
+    query = (
+        select(Job.id, Job.project, Job.priority, Job.cpus, Job.gpus, Job.message)
+        .where(Job.state == "queued", or_(Job.not_before.is_(None), Job.not_before <= now))
+        .order_by(Job.created_at, Job.id)
+    )
+    rows = (await session.execute(query)).all()
+    queued = [Queued(job_id=row[0], project=row[1], priority=row[2], cpus=row[3], gpus=row[4]) for row in rows]
+    return queued, {row[0]: row[5] for row in rows}
+
+
+async def decided(session: AsyncSession) -> list[str]:
+    """Blocked jobs with something to decide: all that they need is there, or some of it never will be."""
+    needed = aliased(Job)
+    needs = select(JobDependency).join(needed, needed.id == JobDependency.needs_job_id)
+    of_job = JobDependency.job_id == Job.id
+    is_hopeless = exists(needs.where(of_job, needed.state.in_(("failed", "cancelled"))))
+    is_open = exists(needs.where(of_job, needed.state.not_in(OVER)))
+    query = select(Job.id).where(Job.state == "blocked", or_(is_hopeless, ~is_open))
+    return list(await session.scalars(query.order_by(Job.created_at)))
+
+
+def active_of(job: Job, attempt: Attempt, *, is_placed: bool) -> Active:
+    return Active(
+        job_id=job.id,
+        project=job.project,
+        priority=job.priority,
+        cpus=job.cpus,
+        gpus=job.gpus,
+        is_placed=is_placed,
+        is_preemptible=job.preemptible and job.state == "running",
+        is_stopping=job.state in STOPPING,
+        eta_s=ProgressView.model_validate(job.progress).eta_s if attempt.heartbeat_at is not None else None,
+    )
+
+
+async def limits(session: AsyncSession) -> Mapping[str, Limits]:
+    """Of the projects that somebody set up."""
+    query = select(Project.name, Project.weight, Project.max_running_jobs, Project.max_gpus)
+    return {
+        name: Limits(weight=weight, max_running_jobs=max_running_jobs, max_gpus=max_gpus)
+        for name, weight, max_running_jobs, max_gpus in await session.execute(query)
+    }

@@ -1,0 +1,168 @@
+"""Which jobs start, which wait and why, which make room: decided on values, without a cluster."""
+
+from collections.abc import Mapping
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.dispatcher.cluster import Capacity, Node
+from service.jobs.scheduling import Active, Choice, Limits, Queued, choose
+
+
+def job(job_id: str, cpus: int = 1, gpus: int = 0, *, project: str = "p", priority: int = 0) -> Queued:
+    return Queued(job_id=job_id, project=project, priority=priority, cpus=cpus, gpus=gpus)
+
+
+def run(job_id: str, cpus: int = 1, gpus: int = 0, **others: object) -> Active:
+    known: dict[str, object] = {"project": "p", "priority": 0, "is_placed": True, **others}
+    return Active(job_id=job_id, cpus=cpus, gpus=gpus, **known)  # type: ignore[arg-type]
+
+
+def node(cpus: float, gpus: float = 0, *, cpus_free: float | None = None, gpus_free: float | None = None) -> Node:
+    return Node(
+        node_id=f"{cpus}-{gpus}",
+        cpus_total=cpus,
+        cpus_free=cpus if cpus_free is None else cpus_free,
+        gpus_total=gpus,
+        gpus_free=gpus if gpus_free is None else gpus_free,
+    )
+
+
+def decide(
+    queued: list[Queued], *nodes: Node, active: list[Active] | None = None, limits: Mapping[str, Limits] | None = None
+) -> Choice:
+    return choose(queued, active=active or [], capacity=Capacity(nodes), limits=limits or {})
+
+
+class TestRoom:
+    def test_the_oldest_that_fit_start(self) -> None:
+        choice = decide([job("a", 2), job("b", 2), job("c", 1)], node(4))
+        assert choice.start == ["a", "b"]
+        assert choice.wait["c"].message == "waits for 1 CPUs on one node; 0 CPUs are free"
+
+    def test_a_small_job_does_not_starve_a_big_one(self) -> None:
+        assert decide([job("big", 4), job("small", 1)], node(4, cpus_free=3)).start == []
+
+    def test_a_job_passes_one_that_waits_for_something_else(self) -> None:
+        assert decide([job("gpu", 1, 1), job("cpu", 1)], node(4, 1, gpus_free=0)).start == ["cpu"]
+
+    def test_a_job_that_never_fits_is_told_so_and_holds_nobody_up(self) -> None:
+        choice = decide([job("huge", 8), job("a", 4)], node(4), node(4))
+        assert choice.start == ["a"]
+        assert choice.wait["huge"].code == "too_large"
+        assert "the largest has 4 CPUs" in choice.wait["huge"].message
+
+    def test_two_halves_on_two_nodes_are_not_one_whole(self) -> None:
+        choice = decide([job("a", 4)], node(4, cpus_free=2), node(4, cpus_free=2))
+        assert choice.start == []
+        assert choice.wait["a"].message == "waits for 4 CPUs on one node; 4 CPUs are free"
+
+    def test_small_jobs_are_packed_so_that_a_large_one_still_fits(self) -> None:
+        queued = [job("small", 1), job("large", 4)]
+        assert decide(queued, node(4), node(2)).start == ["small", "large"]
+
+    def test_what_ray_has_not_placed_yet_is_not_free(self) -> None:
+        assert decide([job("a", 2)], node(4), active=[run("before", 3, is_placed=False)]).start == []
+
+    def test_what_we_hold_is_not_free_however_late_the_cluster_says_so(self) -> None:
+        assert decide([job("a", 2)], node(4), active=[run("before", 3)]).start == []
+
+    def test_what_others_use_is_not_free(self) -> None:
+        assert decide([job("a", 2)], node(4, cpus_free=1)).start == []
+
+    @given(
+        st.lists(
+            st.tuples(st.integers(1, 4), st.integers(0, 1), st.integers(-2, 2), st.sampled_from("abc")), max_size=30
+        ),
+        st.lists(st.tuples(st.integers(0, 8), st.integers(0, 4)), min_size=1, max_size=4),
+    )
+    def test_nothing_is_started_beyond_what_is_free_and_every_job_is_accounted_for(
+        self, wanted: list[tuple[int, int, int, str]], nodes: list[tuple[int, int]]
+    ) -> None:
+        queued = [job(str(i), c, g, priority=p, project=name) for i, (c, g, p, name) in enumerate(wanted)]
+        choice = decide(queued, *[node(cpus, gpus) for cpus, gpus in nodes])
+        started = [each for each in queued if each.job_id in choice.start]
+        assert sum(each.cpus for each in started) <= sum(cpus for cpus, _ in nodes)
+        assert sum(each.gpus for each in started) <= sum(gpus for _, gpus in nodes)
+        assert sorted([*choice.start, *choice.wait]) == sorted(each.job_id for each in queued)
+
+
+class TestOrder:
+    def test_higher_priority_goes_first(self) -> None:
+        queued = [job("old"), job("urgent", priority=5), job("idle", priority=-5)]
+        assert decide(queued, node(2)).start == ["urgent", "old"]
+
+    def test_a_project_that_holds_less_goes_first(self) -> None:
+        queued = [*(job(f"many{i}", project="busy") for i in range(3)), job("one", project="quiet")]
+        assert decide(queued, node(3), active=[run("r", project="busy")]).start == ["one", "many0"]
+
+    def test_projects_take_turns(self) -> None:
+        queued = [*(job(f"a{i}", project="a") for i in range(4)), *(job(f"b{i}", project="b") for i in range(4))]
+        assert decide(queued, node(4)).start == ["a0", "b0", "a1", "b1"]
+
+    def test_a_project_of_twice_the_weight_gets_twice_the_share(self) -> None:
+        queued = [*(job(f"a{i}", project="a") for i in range(6)), *(job(f"b{i}", project="b") for i in range(6))]
+        started = decide(queued, node(6), limits={"a": Limits(weight=2.0)}).start
+        assert sorted(name[0] for name in started) == ["a", "a", "a", "a", "b", "b"]
+
+    def test_the_scarcer_of_cpus_and_gpus_counts(self) -> None:
+        queued = [job("cpu", 1, project="cpus"), job("gpu", 1, project="gpus")]
+        active = [run("c", 2, project="cpus"), run("g", 1, 1, project="gpus")]
+        # 2 of 16 CPUs is less than 1 of 2 GPUs.
+        assert decide(queued, node(16, 2, cpus_free=1), active=active).start == ["cpu"]
+
+
+class TestQuotas:
+    def test_a_project_does_not_run_more_jobs_than_it_may(self) -> None:
+        choice = decide([job("a"), job("b"), job("c")], node(8), limits={"p": Limits(max_running_jobs=2)})
+        assert choice.start == ["a", "b"]
+        assert (choice.wait["c"].code, choice.wait["c"].message) == (
+            "quota",
+            "project p may run 2 jobs at once, and 2 run",
+        )
+
+    def test_a_project_does_not_hold_more_gpus_than_it_may(self) -> None:
+        limits = {"p": Limits(max_gpus=1)}
+        choice = decide([job("a", 1, 1), job("b", 1)], node(8, 4), active=[run("r", 1, 1)], limits=limits)
+        assert choice.start == ["b"]
+        assert choice.wait["a"].code == "quota"
+
+    def test_a_project_at_its_limit_holds_no_other_up(self) -> None:
+        queued = [job("a", 4, project="full"), job("b", 4, project="free")]
+        assert decide(queued, node(4), limits={"full": Limits(max_running_jobs=0)}).start == ["b"]
+
+
+class TestMakingWay:
+    def test_an_urgent_job_has_the_least_important_preemptible_run_paused(self) -> None:
+        active = [run("low", 2, priority=-1, is_preemptible=True), run("mid", 2, is_preemptible=True)]
+        choice = decide([job("urgent", 2, priority=9)], node(4, cpus_free=0), active=active)
+        assert choice.pause == {"low": "urgent"}
+        assert choice.start == []
+
+    def test_nothing_is_paused_for_a_job_of_the_same_priority(self) -> None:
+        active = [run("r", 2, is_preemptible=True)]
+        assert decide([job("a", 2)], node(2, cpus_free=0), active=active).pause == {}
+
+    def test_nothing_is_paused_where_it_would_not_be_enough(self) -> None:
+        active = [run("r", 1, is_preemptible=True), run("firm", 1)]
+        assert decide([job("urgent", 2, priority=9)], node(2, cpus_free=0), active=active).pause == {}
+
+    def test_nothing_more_is_paused_while_enough_is_being_given_up(self) -> None:
+        active = [run("stopping", 2, is_stopping=True), run("next", 2, is_preemptible=True)]
+        assert decide([job("urgent", 2, priority=9)], node(4, cpus_free=0), active=active).pause == {}
+
+    def test_one_run_does_not_make_way_for_two(self) -> None:
+        active = [run("r", 2, is_preemptible=True)]
+        queued = [job("first", 2, priority=9), job("second", 2, priority=9)]
+        assert decide(queued, node(2, cpus_free=0), active=active).pause == {"r": "first"}
+
+
+class TestWhen:
+    def test_a_waiting_job_may_start_when_enough_runs_are_done(self) -> None:
+        active = [run("r1", 1, eta_s=30.0), run("r2", 1, eta_s=90.0)]
+        waits = decide([job("one", 1), job("two", 2)], node(2, cpus_free=0), active=active).wait
+        assert (waits["one"].not_before_s, waits["two"].not_before_s) == (30.0, 90.0)
+
+    def test_nobody_knows_when_a_run_says_nothing(self) -> None:
+        waits = decide([job("a", 2)], node(2, cpus_free=0), active=[run("r", 2)]).wait
+        assert waits["a"].not_before_s is None
