@@ -1,0 +1,87 @@
+"""Everything that the experiment is made of, started together and ended together."""
+
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from service.dispatcher import head_processes
+from tests import postgres
+from tests.chaos.network import Door
+from tests.chaos.ray_nodes import RayNodes, free_ports
+from tests.chaos.replicas import Replica
+
+HEARTBEAT_S = 1.0
+HEARTBEAT_TIMEOUT_S = 8.0
+
+
+@dataclass(frozen=True)
+class Site:
+    logs: Path
+    storage: Path
+    database: postgres.PostgresServer
+    ray: RayNodes
+    replicas: list[Replica]
+    runs_door: Door
+    """What runs know the control plane by; the network that is cut."""
+    users_door: Door
+
+    def runs(self) -> dict[str, psutil.Process]:
+        """The living processes of runs by the id of their attempt; only those that belong to this cluster."""
+        marks = {node.mark for node in self.ray.all_ever}
+        found: dict[str, psutil.Process] = {}
+        for process in psutil.process_iter():
+            try:
+                if process.cmdline()[-2:] != ["-m", "workers"] or not head_processes.is_alive(process):
+                    continue
+                environment = process.environ()
+            except psutil.Error:
+                continue
+            if environment.get(head_processes.HEAD_MARK) in marks and "FGD_ATTEMPT_ID" in environment:
+                found[environment["FGD_ATTEMPT_ID"]] = process
+        return found
+
+
+@contextmanager
+def site(*, num_replicas: int, num_nodes: int, cpus_per_node: int) -> Iterator[Site]:
+    """All of it is ended at the end of the block, however that comes; the logs are kept where that is an error."""
+    folder = Path(tempfile.mkdtemp(prefix="fgd-chaos-", dir="/tmp"))
+    with ExitStack() as stack:
+        database = stack.enter_context(postgres.running(durable=True))
+        url = database.create("fgd")
+        ray_temp = Path(tempfile.mkdtemp(prefix="fgd-r-", dir="/tmp"))
+        stack.callback(shutil.rmtree, ray_temp, ignore_errors=True)
+        ray = RayNodes(folder, ray_temp, cpus_per_node=cpus_per_node)
+        stack.callback(ray.stop)
+        stack.callback(_keep_ray_logs, ray_temp, folder / "ray")
+        ray.start(num_nodes)
+        ports = free_ports(num_replicas)
+        doors = [Door(ports) for _ in range(2)]
+        for door in doors:
+            stack.callback(door.close)
+        environment = {
+            "FGD_DATABASE_URL": url,
+            "FGD_STORAGE_DIR": str(folder / "storage"),
+            "FGD_PUBLIC_URL": doors[0].url,
+            "FGD_SECRET": secrets.token_hex(32),
+            "FGD_HEARTBEAT_S": str(HEARTBEAT_S),
+            "FGD_HEARTBEAT_TIMEOUT_S": str(HEARTBEAT_TIMEOUT_S),
+            "RAY_AUTH_TOKEN": ray.token,
+        }
+        replicas = []
+        for number, port in enumerate(ports, start=1):
+            replica = Replica(f"replica-{number}", folder / f"home-{number}", port, ray.dashboard_url, environment)
+            stack.callback(replica.stop)
+            replicas.append(replica)
+        yield Site(folder, folder / "storage", database, ray, replicas, *doors)
+
+
+def _keep_ray_logs(temp_dir: Path, to: Path) -> None:
+    for node in temp_dir.iterdir():
+        with_logs = node / "session_latest" / "logs"
+        shutil.copytree(with_logs, to / node.name, dirs_exist_ok=True, ignore_dangling_symlinks=True)

@@ -1,0 +1,102 @@
+"""The way from runs and users to the control planes: an address that stays, whatever becomes of those behind it."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+BLOCK_BYTES = 65_536
+CONNECT_TIMEOUT_S = 2.0
+
+
+class Door:
+    """Passes each connection on to the first control plane that takes it, and can be shut.
+
+    Args:
+        ports: of the control planes on this machine.
+    """
+
+    def __init__(self, ports: Sequence[int]) -> None:
+        self._ports = list(ports)
+        self._turn = 0
+        self._through: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="door", daemon=True)
+        self._thread.start()
+        self.open()
+
+    def open(self) -> None:
+        async def listen() -> None:
+            self._server = await asyncio.start_server(self._pass_on, "127.0.0.1", self.port)
+
+        self._do(listen)
+
+    def shut(self) -> None:
+        """Nobody comes in, and who was inside is thrown out."""
+
+        async def cut() -> None:
+            assert self._server is not None
+            self._server.close()
+            for task in tuple(self._through):
+                task.cancel()
+
+        self._do(cut)
+
+    def close(self) -> None:
+        with suppress(RuntimeError):
+            self.shut()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(5)
+
+    def _do(self, what: Callable[[], "asyncio.Future[None] | object"]) -> None:
+        asyncio.run_coroutine_threadsafe(what(), self._loop).result(10)  # type: ignore[arg-type]
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._through.add(task)
+        try:
+            behind = await self._behind()
+            if behind is not None:
+                await _both_ways((reader, writer), behind)
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            self._through.discard(task)
+            writer.transport.abort()
+
+    async def _behind(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        self._turn += 1
+        for offset in range(len(self._ports)):
+            port = self._ports[(self._turn + offset) % len(self._ports)]
+            with suppress(OSError, TimeoutError):
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    return await asyncio.open_connection("127.0.0.1", port)
+        return None
+
+
+async def _both_ways(
+    one: tuple[asyncio.StreamReader, asyncio.StreamWriter], other: tuple[asyncio.StreamReader, asyncio.StreamWriter]
+) -> None:
+    """Until either side ends."""
+    try:
+        pumps = [asyncio.create_task(_pump(one[0], other[1])), asyncio.create_task(_pump(other[0], one[1]))]
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+    finally:
+        other[1].transport.abort()
+
+
+async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    while block := await source.read(BLOCK_BYTES):
+        sink.write(block)
+        await sink.drain()

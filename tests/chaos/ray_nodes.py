@@ -1,0 +1,221 @@
+"""A Ray cluster of several nodes on one machine, each of which can be killed as a machine that loses its power.
+
+The head takes no runs, so a run always lies on a node that can die.
+"""
+
+import os
+import random
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import psutil
+
+from service.dispatcher import head_processes
+
+START_TIMEOUT_S = 120.0
+OBJECT_STORE_BYTES = 80_000_000
+
+
+class RayNode:
+    """One `ray start` and everything below it. Its processes are known by a mark in their environment."""
+
+    def __init__(self, name: str, arguments: Mapping[str, object], environment: Mapping[str, str], log: Path) -> None:
+        self.name = name
+        self.mark = str(uuid.uuid4())
+        options = [f"{option}={value}" if value != "" else option for option, value in arguments.items()]
+        with log.open("ab") as file:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", *options],
+                env={**environment, head_processes.HEAD_MARK: self.mark},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def processes(self) -> set[psutil.Process]:
+        return _marked(self.mark)
+
+    def kill(self) -> int:
+        """SIGKILL to all of it, as nearly at once as can be; how many processes that were."""
+        killed: set[psutil.Process] = set()
+        while living := self.processes():
+            for process in living:
+                with suppress(psutil.Error):
+                    process.suspend()
+            for process in living:
+                with suppress(psutil.Error):
+                    process.kill()
+            killed |= living
+            time.sleep(0.05)
+        self._process.wait()
+        return len(killed)
+
+
+class RayNodes:
+    """A head without CPUs, and nodes beside it.
+
+    Args:
+        folder: for logs and the token.
+        temp_dir: Ray's own; short, for the sockets below it.
+    """
+
+    def __init__(self, folder: Path, temp_dir: Path, *, cpus_per_node: int) -> None:
+        self._folder = folder
+        self._temp_dir = temp_dir
+        self._cpus_per_node = cpus_per_node
+        self._num_started = 0
+        self.token = secrets.token_hex(32)
+        token_file = folder / "ray_auth_token"
+        token_file.write_text(self.token)
+        token_file.chmod(0o600)
+        self._environment = _environment(token_file)
+        self._gcs_port, self._dashboard_port = free_ports(2)
+        self.head: RayNode | None = None
+        self.nodes: list[RayNode] = []
+        """Those that live."""
+        self.all_ever: list[RayNode] = []
+
+    @property
+    def dashboard_url(self) -> str:
+        return f"http://127.0.0.1:{self._dashboard_port}"
+
+    @property
+    def cpus(self) -> int:
+        return self._cpus_per_node * len(self.nodes)
+
+    def start(self, num_nodes: int) -> None:
+        self.head = self._start_node(
+            "h",
+            {
+                "--head": "",
+                "--port": self._gcs_port,
+                "--dashboard-host": "127.0.0.1",
+                "--dashboard-port": self._dashboard_port,
+                "--ray-client-server-port": free_ports(1)[0],
+                "--num-cpus": 0,
+            },
+        )
+        self._await_nodes(1)
+        for _ in range(num_nodes):
+            self.add_node()
+        self._await_nodes(1 + num_nodes)
+
+    def add_node(self) -> RayNode:
+        """Start one and return at once."""
+        self._num_started += 1
+        node = self._start_node(
+            f"n{self._num_started}",
+            {"--address": f"127.0.0.1:{self._gcs_port}", "--num-cpus": self._cpus_per_node},
+        )
+        self.nodes.append(node)
+        return node
+
+    def kill(self, node: RayNode) -> int:
+        self.nodes.remove(node)
+        return node.kill()
+
+    def stop(self) -> None:
+        """End all of it; nothing here has anything to save."""
+        for node in reversed(self.all_ever):
+            node.kill()
+        self.nodes.clear()
+        self.head = None
+
+    def ask(self, path: str, **query: str) -> httpx.Response:
+        return httpx.get(
+            f"{self.dashboard_url}{path}",
+            params=query,
+            headers={"Authorization": f"Bearer {self.token}"},
+            timeout=30,
+            trust_env=False,
+        )
+
+    def _start_node(self, name: str, arguments: Mapping[str, object]) -> RayNode:
+        agent_http, agent_grpc, runtime_env, metrics = free_ports(4)
+        ours = {
+            "--node-ip-address": "127.0.0.1",
+            "--dashboard-agent-listen-port": agent_http,
+            "--dashboard-agent-grpc-port": agent_grpc,
+            "--runtime-env-agent-port": runtime_env,
+            "--metrics-export-port": metrics,
+            "--min-worker-port": 0,
+            "--max-worker-port": 0,
+            # Its own: two that start at once in one folder take each other's sockets.
+            "--temp-dir": self._temp_dir / name,
+            "--object-store-memory": OBJECT_STORE_BYTES,
+            "--num-gpus": 0,
+        }
+        node = RayNode(name, {**arguments, **ours}, self._environment, self._folder / f"ray-{name}.log")
+        self.all_ever.append(node)
+        return node
+
+    def _await_nodes(self, count: int) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            with suppress(httpx.HTTPError, KeyError, ValueError, TypeError):
+                rows = self.ask("/api/v0/nodes").json()["data"]["result"]["result"]
+                if sum(row["state"] == "ALIVE" for row in rows) >= count:
+                    return
+            time.sleep(0.5)
+        raise TimeoutError(f"Ray has not {count} nodes after {START_TIMEOUT_S:g} s; its logs are in {self._folder}")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports below those that the system hands out by itself, so that nobody else is given one in the meantime."""
+    found: list[int] = []
+    for port in random.SystemRandom().sample(range(20_000, 32_768), 2000):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise RuntimeError("no port is free")
+
+
+def _marked(mark: str) -> set[psutil.Process]:
+    """All processes that bear the mark, and their descendants: some of Ray's overwrite their environment."""
+    found: set[psutil.Process] = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get(head_processes.HEAD_MARK) == mark:
+                found.add(process)
+                found.update(process.children(recursive=True))
+    return {process for process in found if head_processes.is_alive(process)}
+
+
+def _environment(token_file: Path) -> dict[str, str]:
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "PYTHONDONTWRITEBYTECODE") and not name.startswith("FGD_")
+    }
+    dashboard_metrics, autoscaler_metrics = free_ports(2)
+    return inherited | {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token_file),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray asks for this word before a second node joins a cluster on the loopback interface.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
+        "DASHBOARD_METRIC_PORT": str(dashboard_metrics),
+        "AUTOSCALER_METRIC_PORT": str(autoscaler_metrics),
+        "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+        "RAY_JOB_STOP_WAIT_TIME_S": "10",
+        "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE": "1",
+        "RAY_prestart_worker_first_driver": "0",
+        # By default, half a minute passes before a dead node is noticed.
+        "RAY_health_check_period_ms": "1000",
+        "RAY_health_check_failure_threshold": "3",
+    }
