@@ -9,13 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.spec.report import JobReport, Report
 from service.api import views
+from service.api.access import Principal, Reader, visible_job
 from service.api.artifacts import confined
 from service.api.deps import ServicesDep
 from service.jobs.report import KINDS, fold
-from service.jobs.thinning import thin
 from service.reports.csv import render_csv
 from service.reports.html import render_html
-from service.store import artifacts, attempts, events, jobs, metrics
+from service.store import artifacts, attempts, curves, events, jobs
+from service.store.session import read_consistently
 
 router = APIRouter(prefix="/v1/jobs", tags=["report"])
 
@@ -36,7 +37,9 @@ _FORMS = {"text/html": "html", "text/csv": "csv", "application/json": "json"}
     responses={200: {"content": {"text/html": {}, "text/csv": {}}}},
 )
 async def get_report(
+    *,
     services: ServicesDep,
+    principal: Reader,
     job_id: str,
     beside: Annotated[list[str] | None, Query(alias="with", max_length=50)] = None,
     form: Annotated[Form | None, Query(alias="format")] = None,
@@ -48,7 +51,8 @@ async def get_report(
     """
     job_ids = list(dict.fromkeys([job_id, *(beside or [])]))
     async with services.database.reading() as session:
-        folded = [await _fold(session, each) for each in job_ids]
+        await read_consistently(session)
+        folded = [await _fold(session, principal, each) for each in job_ids]
     report = Report(generated_at=services.clock(), jobs=folded)
     match form or _wanted(accept):
         case "html":
@@ -61,18 +65,16 @@ async def get_report(
     return Response(report.model_dump_json(), media_type="application/json")
 
 
-async def _fold(session: AsyncSession, job_id: str) -> JobReport:
-    job = await jobs.get(session, job_id)
+async def _fold(session: AsyncSession, principal: Principal, job_id: str) -> JobReport:
+    job = await visible_job(session, principal, job_id)
     view = views.job_view(
         job,
         needs=await jobs.dependencies(session, job_id),
         attempts=await attempts.of_job(session, job_id),
         artifacts=await artifacts.of_job(session, job_id),
     )
-    curves = {
-        curve.name: thin(curve.points, MAX_POINTS) for curve in await metrics.series(session, job_id) if not curve.trial
-    }
-    return fold(view, await events.every(session, job_id, KINDS), curves)
+    drawn = await curves.read(session, job_id, trial="", max_points=MAX_POINTS)
+    return fold(view, await events.every(session, job_id, KINDS), {curve.name: curve.points for curve in drawn})
 
 
 def _page(report: Report, storage_dir: Path) -> str:

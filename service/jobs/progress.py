@@ -1,20 +1,17 @@
 """Where a job stands and how its curves run, folded from the events of its runs."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
-from fgd_core.spec.events import EpochFinished, Evaluated, Progress, RunEvent
+from fgd_core.spec.events import EpochFinished, Evaluated, MetricsLogged, Progress, RunEvent
 from fgd_core.spec.views import ProgressView
 
 MAX_STEP = 2**53
+MAX_NAME_LENGTH = 200
 
-
-@dataclass(frozen=True)
-class Point:
-    name: str
-    step: int
-    value: float
+Points: TypeAlias = dict[str, dict[int, float]]
+"""By the curve's name, the value at each step."""
 
 
 def fold(view: ProgressView, event: RunEvent) -> ProgressView:
@@ -40,29 +37,41 @@ def fold(view: ProgressView, event: RunEvent) -> ProgressView:
             return view
 
 
-def points(event: RunEvent) -> list[Point]:
-    """The metric points that an event holds; values that no curve can show are left out."""
-    return [
-        point
-        for point in _points(event)
-        if math.isfinite(point.value) and 0 <= point.step <= MAX_STEP and 0 < len(point.name) <= 200
-    ]
+def points(events: Iterable[RunEvent]) -> Points:
+    """The metric points that events hold, the later word where two tell of one step.
+
+    Values that no curve can show are left out.
+    """
+    found: Points = {}
+    for event in events:
+        for name, steps, values in _columns(event):
+            by_step = {
+                step: value
+                for step, value in zip(steps, values, strict=False)
+                if value is not None and math.isfinite(value) and 0 <= step <= MAX_STEP
+            }
+            if by_step and 0 < len(name) <= MAX_NAME_LENGTH:
+                found.setdefault(name, {}).update(by_step)
+    return found
 
 
-def _points(event: RunEvent) -> Iterator[Point]:
+def _columns(event: RunEvent) -> Iterator[tuple[str, list[int], list[float | None]]]:
     match event:
+        case MetricsLogged():
+            for name, values in event.values.items():
+                yield name, event.steps, values
         case Progress():
             for name, value in event.values.items():
-                yield Point(name, event.step, value)
-            yield Point("learning_rate", event.step, event.learning_rate)
-            yield Point("images_per_s", event.step, event.images_per_s)
+                yield name, [event.step], [value]
+            yield "learning_rate", [event.step], [event.learning_rate]
+            yield "images_per_s", [event.step], [event.images_per_s]
         case EpochFinished():
             for name, value in event.values.items():
-                yield Point(f"epoch/{name}", event.step, value)
+                yield f"epoch/{name}", [event.step], [value]
         case Evaluated():
             for name, score in (("val/ap", event.scores.ap), ("val/ap50", event.scores.ap50)):
                 if score is not None:
-                    yield Point(name, event.step or 0, score)
+                    yield name, [event.step or 0], [score]
 
 
 def _finite(value: float | None) -> float | None:

@@ -1,18 +1,19 @@
 """The facts about a job, numbered without gaps."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from fgd_core.errors import NotFoundError
 from fgd_core.spec.base import Fact
-from fgd_core.spec.events import StoredEvent
+from fgd_core.spec.events import JobState, StoredEvent
 from service.store.json_values import storable
-from service.store.session import mark_changed
+from service.store.session import mark_changed, transaction_number
 from service.store.tables import Event, Job
 
 # A kind becomes a field of an SSE message, where a line break would begin another.
@@ -20,19 +21,29 @@ _KIND = re.compile(r"^[A-Za-z0-9_.-]{1,64}$")
 
 
 async def append(
-    session: AsyncSession, job_id: str, attempt: int | None, events: Sequence[tuple[datetime, Fact | dict[str, Any]]]
+    session: AsyncSession,
+    job_id: str,
+    attempt: int | None,
+    events: Sequence[tuple[datetime, Fact | dict[str, Any]]],
+    *,
+    last: int | None = None,
+    columns: Mapping[InstrumentedAttribute[Any], Any] | None = None,
 ) -> int:
     """Number and store events under a lock on the job's row; returns the job's last sequence.
 
     Args:
         attempt: number of the attempt that reports them; None for the control plane's own.
         events: (when it happened, the event) in order; one given as a dict is `storable` already.
+        last: the job's last sequence, if its row is locked already.
+        columns: columns of the job's row to set along with its last sequence.
     """
-    last = await session.scalar(select(Job.last_sequence).where(Job.id == job_id).with_for_update())
+    if last is None:
+        last = await session.scalar(select(Job.last_sequence).where(Job.id == job_id).with_for_update())
     if last is None:
         raise NotFoundError(f"there is no job {job_id!r}", job_id=job_id)
     if not events:
         return last
+    transaction_id = await transaction_number(session)
     rows = []
     for sequence, (at, event) in enumerate(events, start=last + 1):
         data = storable(event.model_dump(mode="json")) if isinstance(event, Fact) else event
@@ -41,17 +52,31 @@ async def append(
             {
                 "job_id": job_id,
                 "sequence": sequence,
+                "transaction_id": transaction_id,
                 "at": at,
                 "attempt": attempt,
                 "kind": kind if _KIND.match(kind) else "unknown",
                 "data": data,
             }
         )
-    await session.execute(insert(Event), rows)
+    await session.execute(insert(Event.__table__), rows)  # type: ignore[arg-type]
     last += len(rows)
-    await session.execute(update(Job).where(Job.id == job_id).values(last_sequence=last))
+    values: dict[InstrumentedAttribute[Any], Any] = {**(columns or {}), Job.last_sequence: last}
+    await session.execute(update(Job).where(Job.id == job_id).values(values))
     mark_changed(session, job_id)
     return last
+
+
+async def head(session: AsyncSession, job_id: str) -> tuple[JobState, int]:
+    """A job's state, and the sequence of its newest event; the two belong together.
+
+    Raises:
+        NotFoundError: there is no such job.
+    """
+    row = (await session.execute(select(Job.state, Job.last_sequence).where(Job.id == job_id))).one_or_none()
+    if row is None:
+        raise NotFoundError(f"there is no job {job_id!r}", job_id=job_id)
+    return row.state, row.last_sequence
 
 
 async def after(session: AsyncSession, job_id: str, sequence: int, *, limit: int) -> list[StoredEvent]:

@@ -1,49 +1,57 @@
-"""The curves of a job."""
+"""Writing the curves of a job. `curves` reads them, `buckets` makes long ones quick to read."""
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import Table, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fgd_core.spec.report import CurvePoint
-from fgd_core.spec.views import MetricSeries as SeriesView
-from service.jobs.progress import Point
-from service.store.session import upsert
+from service.jobs.progress import Points
+from service.store.session import upsert_columns
 from service.store.tables import MetricPoint, MetricSeries
 
+BUCKET_STEPS = 1024
 
-async def record(session: AsyncSession, job_id: str, points: Sequence[Point], *, trial: str = "") -> None:
-    """Store points; a resumed run goes over some steps again, and its newer values win."""
-    numbers = await _numbers(session, job_id, trial, {point.name for point in points})
-    rows = [{"series_id": numbers[point.name], "step": point.step, "value": point.value} for point in points]
-    await upsert(session, MetricPoint, rows)
+_SERIES: Table = MetricSeries.__table__  # type: ignore[assignment]
+_POINTS: Table = MetricPoint.__table__  # type: ignore[assignment]
 
 
-async def _numbers(session: AsyncSession, job_id: str, trial: str, names: set[str]) -> dict[str, int]:
-    """The row of each curve, made where it is new."""
-    query = select(MetricSeries.name, MetricSeries.id).where(
-        MetricSeries.job_id == job_id, MetricSeries.trial == trial, MetricSeries.name.in_(names)
-    )
-    known: dict[str, int] = dict((await session.execute(query)).tuples().all())
-    for name in sorted(names - known.keys()):
-        row = MetricSeries(job_id=job_id, trial=trial, name=name)
-        session.add(row)
-        await session.flush()
-        known[name] = row.id
-    return known
+async def record(session: AsyncSession, job_id: str, points: Points, *, trial: str = "") -> None:
+    """Store points; a resumed run goes over some steps again, and its newer values win.
+
+    Call it with the job's row locked: two that make the same curve at once would be in each other's way.
+    """
+    if not points:
+        return
+    curves = await _curves(session, job_id, trial, list(points))
+    series_ids: list[int] = []
+    steps: list[int] = []
+    values: list[float] = []
+    for name, by_step in points.items():
+        series_ids.extend([curves[name][0]] * len(by_step))
+        steps.extend(by_step)
+        values.extend(by_step.values())
+    await upsert_columns(session, _POINTS, {"series_id": series_ids, "step": steps, "value": values})
+    for name, by_step in points.items():
+        series_id, rolled_up_to = curves[name]
+        first = min(by_step)
+        if first < rolled_up_to:
+            # Its bucket tells of a value that is there no more. From here on the points themselves are read again.
+            whole = first // BUCKET_STEPS * BUCKET_STEPS
+            await session.execute(update(_SERIES).where(_SERIES.c.id == series_id).values(rolled_up_to=whole))
 
 
-async def series(session: AsyncSession, job_id: str, names: Sequence[str] | None = None) -> list[SeriesView]:
-    """All curves of a job, or those of some names, by name; each with its points by step."""
+async def _curves(session: AsyncSession, job_id: str, trial: str, names: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """The row of each curve, made where it is new: by name, its id and how far it is rolled up."""
     query = (
-        select(MetricSeries.trial, MetricSeries.name, MetricPoint.step, MetricPoint.value)
-        .join(MetricPoint, MetricPoint.series_id == MetricSeries.id)
-        .where(MetricSeries.job_id == job_id)
-        .order_by(MetricSeries.trial, MetricSeries.name, MetricPoint.step)
+        select(_SERIES.c.name, _SERIES.c.id, _SERIES.c.rolled_up_to)
+        .where(_SERIES.c.job_id == job_id, _SERIES.c.trial == trial, _SERIES.c.name.in_(names))
+        # Keeps whoever rolls up the curve out until our points can be seen: it would step over them.
+        .with_for_update(read=True, key_share=True)
     )
-    if names is not None:
-        query = query.where(MetricSeries.name.in_(names))
-    curves: dict[tuple[str, str], list[CurvePoint]] = {}
-    for trial, name, step, value in await session.execute(query):
-        curves.setdefault((trial, name), []).append(CurvePoint(step=step, value=value))
-    return [SeriesView(name=name, trial=trial, points=points) for (trial, name), points in curves.items()]
+    known = {name: (series_id, rolled_up_to) for name, series_id, rolled_up_to in await session.execute(query)}
+    new = [name for name in names if name not in known]
+    if new:
+        rows = [{"job_id": job_id, "trial": trial, "name": name, "rolled_up_to": 0} for name in new]
+        made = await session.execute(insert(_SERIES).values(rows).returning(_SERIES.c.name, _SERIES.c.id))
+        known |= {name: (series_id, 0) for name, series_id in made}
+    return known

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Self
 
 from pydantic import ValidationError
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import SpecError, StaleAttemptError
@@ -16,6 +16,7 @@ from fgd_core.spec.events import (
     ArtifactSaved,
     CheckpointSaved,
     JobState,
+    MetricsLogged,
     RunEvent,
     RunFinished,
     RunStarted,
@@ -28,6 +29,10 @@ from service.jobs.outcome import Step, after_run_finished
 from service.store import artifacts, attempts, events, jobs, metrics, tokens
 from service.store.json_values import storable
 from service.store.tables import Attempt, Job
+
+_METRICS = MetricsLogged.model_fields["kind"].default
+# A run that reports in quick succession is alive without a write for each report.
+_HEARTBEAT_GRAIN = timedelta(seconds=0.1)
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,40 @@ class _Heard:
     """None where this reader cannot make sense of it."""
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What the reports of a run depend on, as it is under the lock on its job's row."""
+
+    COLUMNS: ClassVar = (
+        *(Attempt.id, Attempt.number, Attempt.ended_at, Attempt.heartbeat_at),
+        *(Job.id, Job.state, Job.current_attempt_id, Job.last_sequence, Job.progress),
+    )
+
+    attempt_id: str
+    number: int
+    ended_at: datetime | None
+    heartbeat_at: datetime | None
+    job_id: str
+    state: JobState
+    current_attempt_id: str | None
+    last_sequence: int
+    progress: dict[str, Any]
+
+    @classmethod
+    def of(cls, job: Job, attempt: Attempt) -> Self:
+        return cls(
+            attempt_id=attempt.id,
+            number=attempt.number,
+            ended_at=attempt.ended_at,
+            heartbeat_at=attempt.heartbeat_at,
+            job_id=job.id,
+            state=job.state,
+            current_attempt_id=job.current_attempt_id,
+            last_sequence=job.last_sequence,
+            progress=job.progress,
+        )
+
+
 async def authenticate(session: AsyncSession, attempt_id: str, token: str) -> tuple[Job, Attempt]:
     """The attempt that `token` belongs to, and its job, locked.
 
@@ -60,41 +99,48 @@ async def authenticate(session: AsyncSession, attempt_id: str, token: str) -> tu
 
 def check_current(job: Job, attempt: Attempt) -> None:
     """Raises StaleAttemptError where the attempt has been replaced or its job is over."""
-    if job.current_attempt_id != attempt.id:
+    _check_current(_Run.of(job, attempt))
+
+
+def _check_current(run: _Run) -> None:
+    if run.current_attempt_id != run.attempt_id:
         raise StaleAttemptError(
-            f"attempt {attempt.id} has been replaced by {job.current_attempt_id}; stop", attempt_id=attempt.id
+            f"attempt {run.attempt_id} has been replaced by {run.current_attempt_id}; stop", attempt_id=run.attempt_id
         )
-    if attempt.ended_at is not None or job.state not in ON_CLUSTER:
+    if run.ended_at is not None or run.state not in ON_CLUSTER:
         raise StaleAttemptError(
-            f"attempt {attempt.id} has ended, its job is {job.state}; stop", attempt_id=attempt.id, state=job.state
+            f"attempt {run.attempt_id} has ended, its job is {run.state}; stop",
+            attempt_id=run.attempt_id,
+            state=run.state,
         )
 
 
 async def record(session: AsyncSession, attempt_id: str, token: str, batch: EventBatch, *, now: datetime) -> Recorded:
     """Store what is new in a batch and let it take effect; an empty batch is a heartbeat.
 
+    What it refuses, it refuses before it has written anything.
+
     Raises:
         UnauthorizedError: the token is not this attempt's.
         StaleAttemptError: the attempt may not write any more, and the batch holds something new.
         SpecError: a sequence is missing between what was stored and what came.
     """
-    job, attempt = await authenticate(session, attempt_id, token)
+    run = await _lock(session, attempt_id, token)
     last = await attempts.last_heard(session, attempt_id, batch.stream)
     fresh = [event for event in batch.events if event.sequence > last]
     if batch.events and not fresh:
         # A repeat whose answer was lost. It is acknowledged even when the attempt is over, or its run would take the
         # reply to its own last word for a refusal.
-        if attempt.ended_at is None:
-            await attempts.heartbeat(session, attempt_id, now)
-        return Recorded(_reply(job, last), run_ended=False)
-    check_current(job, attempt)
+        if run.ended_at is None:
+            await _heartbeat(session, run, now)
+        return Recorded(_reply(run.state, last), run_ended=False)
+    _check_current(run)
     _check_sequences(fresh, last, batch.stream)
-    await attempts.heartbeat(session, attempt_id, now)
+    await _heartbeat(session, run, now)
     if not fresh:
-        return Recorded(_reply(job, last), run_ended=False)
-
-    run_ended = await _store(session, job, attempt, batch.stream, fresh, now)
-    return Recorded(_reply(job, fresh[-1].sequence), run_ended=run_ended)
+        return Recorded(_reply(run.state, last), run_ended=False)
+    run_ended = await _store(session, run, batch.stream, fresh, now=now)
+    return Recorded(_reply(run.state, fresh[-1].sequence), run_ended=run_ended)
 
 
 async def take_over(
@@ -110,28 +156,57 @@ async def take_over(
     fresh = [event for event in undelivered if event.sequence > last]
     if not fresh or [event.sequence for event in fresh] != list(range(last + 1, last + 1 + len(fresh))):
         return False
-    return await _store(session, job, attempt, EventBatch().stream, fresh, now)
+    return await _store(session, _Run.of(job, attempt), EventBatch().stream, fresh, now=now)
 
 
-def _reply(job: Job, acknowledged: int) -> BatchReply:
-    return BatchReply(acknowledged=acknowledged, wish=_WISHES.get(job.state, "continue"))
+async def _lock(session: AsyncSession, attempt_id: str, token: str) -> _Run:
+    """Authenticate, and keep every other writer out of the job until this transaction ends.
+
+    Of the job's row alone, and read from nothing else that changes: what stands beside a row that had to be waited for
+    is as it was before the wait.
+    """
+    query = (
+        select(*_Run.COLUMNS)
+        .join(Job, Job.id == Attempt.job_id)
+        .where(Attempt.id == attempt_id, Attempt.token_sha256 == tokens.digest(token))
+        .with_for_update(of=Job)
+    )
+    row = (await session.execute(query)).one_or_none()
+    if row is None:
+        raise UnauthorizedError("the token is not the one of this attempt", attempt_id=attempt_id)
+    return _Run(*row)
+
+
+async def _heartbeat(session: AsyncSession, run: _Run, now: datetime) -> None:
+    if run.heartbeat_at is None or now - run.heartbeat_at >= _HEARTBEAT_GRAIN:
+        await attempts.heartbeat(session, run.attempt_id, now)
+
+
+def _reply(state: JobState, acknowledged: int) -> BatchReply:
+    return BatchReply(acknowledged=acknowledged, wish=_WISHES.get(state, "continue"))
 
 
 _WISHES: Mapping[JobState, Wish] = {"pausing": "pause", "cancelling": "cancel"}
 
 
-async def _store(  # noqa: PLR0917 - what every step of it needs
-    session: AsyncSession, job: Job, attempt: Attempt, stream: str, fresh: Sequence[ReportedEvent], now: datetime
+async def _store(
+    session: AsyncSession, run: _Run, stream: str, fresh: Sequence[ReportedEvent], *, now: datetime
 ) -> bool:
     """Store new events and let them take effect; whether the run's last word was among them."""
-    await attempts.hear(session, attempt.id, stream, fresh[-1].sequence)
+    await attempts.hear(session, run.attempt_id, stream, fresh[-1].sequence)
     heard = [_understand(reported, now) for reported in fresh]
-    await events.append(session, job.id, attempt.number, [(item.at, item.data) for item in heard])
-    await _take_effect(session, job, attempt, [item.event for item in heard if item.event is not None], now)
-    finished = next((item.event for item in heard if isinstance(item.event, RunFinished)), None)
-    if finished is not None:
-        await _finish(session, job, attempt, finished, now=now)
-    return finished is not None
+    happened = [item.event for item in heard if item.event is not None]
+    view = before = ProgressView.model_validate(run.progress)
+    for event in happened:
+        view = progress.fold(view, event)
+    changed = {Job.progress: view.model_dump(mode="json")} if view != before else None
+    # Points of curves are no line of a log: they leave no event, and so take no number.
+    kept = [(item.at, item.data) for item in heard if not isinstance(item.event, MetricsLogged)]
+    await events.append(session, run.job_id, run.number, kept, last=run.last_sequence, columns=changed)
+    await metrics.record(session, run.job_id, progress.points(happened))
+    for event in happened:
+        await _take_effect(session, run, event, now)
+    return any(isinstance(event, RunFinished) for event in happened)
 
 
 def _check_sequences(fresh: Sequence[ReportedEvent], last: int, stream: str) -> None:
@@ -147,42 +222,44 @@ def _check_sequences(fresh: Sequence[ReportedEvent], last: int, stream: str) -> 
 
 
 def _understand(reported: ReportedEvent, now: datetime) -> _Heard:
-    data: dict[str, Any] = storable(reported.event)
     try:
         at = reported.at.replace(tzinfo=reported.at.tzinfo or UTC).astimezone(UTC)
     except OverflowError:
         at = now
     try:
+        if reported.event.get("kind") == _METRICS:
+            # Not made storable value by value: nothing of it is stored as JSON, and there may be many thousand.
+            return _Heard(at, {}, _with_storable_names(MetricsLogged.model_validate(reported.event)))
+        data = storable(reported.event)
         return _Heard(at, data, RUN_EVENT.validate_python(data))
     except ValidationError:
-        return _Heard(at, data, None)
+        return _Heard(at, storable(reported.event), None)
 
 
-async def _take_effect(
-    session: AsyncSession, job: Job, attempt: Attempt, happened: Sequence[RunEvent], now: datetime
-) -> None:
-    view = ProgressView.model_validate(job.progress)
-    points: list[progress.Point] = []
-    for event in happened:
-        match event:
-            case RunStarted():
-                await attempts.begin(session, attempt.id, now)
-                if job.state == "starting":
-                    started = Step(to="running", reason=Reason.RUN_STARTED)
-                    await jobs.move(session, job, started, now=now, attempt=attempt.number)
-            case ArtifactSaved() | CheckpointSaved():
-                await artifacts.record(session, job.id, event, now)
-        view = progress.fold(view, event)
-        points.extend(progress.points(event))
-    await metrics.record(session, job.id, points)
-    await session.execute(update(Job).where(Job.id == job.id).values(progress=view.model_dump(mode="json")))
+def _with_storable_names(logged: MetricsLogged) -> MetricsLogged:
+    return logged.model_copy(update={"values": {storable(name): values for name, values in logged.values.items()}})
 
 
-async def _finish(session: AsyncSession, job: Job, attempt: Attempt, finished: RunFinished, *, now: datetime) -> None:
-    await attempts.end(session, attempt.id, finished.outcome, finished.error, now)
+async def _take_effect(session: AsyncSession, run: _Run, event: RunEvent, now: datetime) -> None:
+    match event:
+        case RunStarted():
+            await attempts.begin(session, run.attempt_id, now)
+            job = await jobs.get(session, run.job_id, lock=True)
+            if job.state == "starting":
+                started = Step(to="running", reason=Reason.RUN_STARTED)
+                await jobs.move(session, job, started, now=now, attempt=run.number)
+        case ArtifactSaved() | CheckpointSaved():
+            await artifacts.record(session, run.job_id, event, now)
+        case RunFinished():
+            await _finish(session, run, event, now)
+
+
+async def _finish(session: AsyncSession, run: _Run, finished: RunFinished, now: datetime) -> None:
+    job = await jobs.get(session, run.job_id, lock=True)
+    await attempts.end(session, run.attempt_id, finished.outcome, finished.error, now)
     if finished.outcome == "succeeded" and finished.result is not None:
         result = finished.result.model_dump(mode="json")
         await session.execute(update(Job).where(Job.id == job.id).values(result=storable(result)))
     steps = after_run_finished(job.state, finished, jobs.budgets(job), resumes_itself=job.resumes_itself)
     for step in steps:
-        await jobs.move(session, job, step, now=now, attempt=attempt.number)
+        await jobs.move(session, job, step, now=now, attempt=run.number)

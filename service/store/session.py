@@ -1,13 +1,14 @@
 """Connections and transactions; with `migrate`, the only modules that know which database it is."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import ARRAY, BigInteger, Connection, Engine, Table, Text, bindparam, cast, event, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
@@ -16,11 +17,12 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from service.errors import BusyError, from_database
 from service.store.notifier import Notifier
-from service.store.tables import Base
+from service.store.tables import Base, Event
 from service.store.urls import with_driver
 
 _WRITES = "writes"
 _CHANGED_JOBS = "changed_jobs"
+_NUMBER = "transaction_number"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +90,48 @@ async def upsert(session: AsyncSession, table: type[Base], rows: Sequence[Mappin
     keys = [column.name for column in table.__table__.primary_key]
     values = {name: statement.excluded[name] for name in rows[0] if name not in keys}
     await session.execute(statement.on_conflict_do_update(index_elements=keys, set_=values), rows)
+
+
+async def upsert_columns(session: AsyncSession, table: Table, columns: Mapping[str, Sequence[Any]]) -> None:
+    """As `upsert`, but for thousands of rows, given column by column; no key may be there twice."""
+    names = list(columns)
+    keys = [column.name for column in table.primary_key]
+    if session.get_bind().dialect.name == "sqlite":
+        lite = sqlite.insert(table)
+        values = {name: lite.excluded[name] for name in names if name not in keys}
+        rows = [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        await session.execute(lite.on_conflict_do_update(index_elements=keys, set_=values), rows)
+        return
+    # One array a column: PostgreSQL is then sent one statement and not one for each row.
+    arrays = [bindparam(name, type_=ARRAY(table.c[name].type)) for name in names]
+    given = func.unnest(*arrays).table_valued(*names).render_derived()
+    statement = postgresql.insert(table).from_select(names, select(*(given.c[name] for name in names)))
+    values = {name: statement.excluded[name] for name in names if name not in keys}
+    await session.execute(statement.on_conflict_do_update(index_elements=keys, set_=values), dict(columns))
+
+
+async def read_consistently(session: AsyncSession) -> None:
+    """Have all that this transaction reads be of one moment; call it first. SQLite does so by itself."""
+    if session.get_bind().dialect.name != "sqlite":
+        await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+
+
+async def transaction_number(session: AsyncSession) -> int:
+    """A number for this writing transaction, above that of every one before it.
+
+    On PostgreSQL it is the server's own, so that a reader can tell which of those before it are still under way.
+    """
+    number: int | None = session.info.get(_NUMBER)
+    if number is None:
+        if session.get_bind().dialect.name == "sqlite":
+            largest = await session.scalar(select(func.max(Event.transaction_id))) or 0
+            # The newest events may have been deleted with their job: the clock keeps their number from coming again.
+            number = max(largest + 1, time.time_ns() // 1000)
+        else:
+            number = await session.scalar(select(cast(cast(func.pg_current_xact_id(), Text), BigInteger)))
+        assert number is not None
+        session.info[_NUMBER] = number
+    return number
 
 
 def prepare_sqlite(engine: Engine, *, foreign_keys: bool = True, busy_timeout_s: float = 10.0) -> None:
