@@ -15,13 +15,14 @@ from fastapi import FastAPI
 from sqlalchemy.exc import DBAPIError
 
 from fgd_core.errors import ConflictError
-from service.api import ROUTERS, problems
+from service.api import ROUTERS, problems, slow_readers
 from service.api.audit_trail import AuditTrail
 from service.api.authentication import Authentication
 from service.api.deps import Services
 from service.api.first_token import have_an_admin
 from service.api.front_door import FrontDoor
 from service.api.request_ids import RequestIds
+from service.api.streams import Streams
 from service.api.token_check import TokenCheck
 from service.clock import Clock, utc_now
 from service.dispatcher.capacity import CapacityMemory
@@ -49,6 +50,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
         capacity=CapacityMemory(cluster, clock),
         clock=clock,
         tokens=TokenCheck(database, clock),
+        streams=Streams(database, settings),
         wake_dispatcher=asyncio.Event(),
     )
 
@@ -99,7 +101,12 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
 
 
 class Server(uvicorn.Server):
-    """Sends the readers of event streams home before it waits for connections to end."""
+    """Cuts off clients that take nothing, and sends readers of streams home before it waits for connections to end."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        if isinstance(config.app, FastAPI):
+            slow_readers.cut_off(config, after_s=config.app.state.services.settings.slow_reader_s)
+        super().__init__(config)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         app = self.config.app

@@ -116,9 +116,13 @@ class Settings(BaseSettings):
     """How long a control plane that died keeps others from dispatching. They share one database."""
 
     sse_keep_alive_s: float = Field(default=15.0, gt=0)
-    sse_poll_s: float = Field(default=1.0, gt=0)
-    """How long a stream waits at most before it looks for events that another process wrote."""
+    sse_poll_s: float = Field(default=0.25, gt=0)
+    """How long streams wait at most before they look for events that another process wrote."""
     sse_lifetime_s: float = Field(default=3600.0, gt=0)
+    slow_reader_s: float = Field(default=20.0, gt=0)
+    """A client that takes none of what is ready for it for so long is cut off."""
+    log_poll_s: float = Field(default=1.0, gt=0)
+    """How often the cluster is asked for the log of a run that somebody follows; less often where the log is large."""
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:

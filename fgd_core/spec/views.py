@@ -153,6 +153,13 @@ class EventPage(Fact):
     """Of the job's newest event; there is more to read while the last item's is below it."""
 
 
+class AllEventsPage(Fact):
+    """GET /v1/events with `Accept: application/json`. Go on with `?after=` the cursor, whether there were any or not."""
+
+    items: list[StoredEvent]
+    next_cursor: str
+
+
 class MetricSeries(Fact):
     name: str
     trial: str

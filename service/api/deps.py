@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from service.api.streams import Streams
 from service.api.token_check import TokenCheck
 from service.clock import Clock
 from service.dispatcher.capacity import CapacityMemory
@@ -22,6 +23,7 @@ class Services:
     capacity: CapacityMemory
     clock: Clock
     tokens: TokenCheck
+    streams: Streams
     wake_dispatcher: asyncio.Event
     """Set it when there is something to do, so that it is done now and not at the next tick."""
 

@@ -1,103 +1,116 @@
-"""A job's events: as a stream that goes on where the reader left off, or a page at a time."""
+"""Events of one job or of all: as a stream that goes on where the reader left off, or a page at a time."""
 
-import asyncio
-import time
-from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse
-from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
+from fastapi.sse import EventSourceResponse
+from pydantic import StringConstraints
 from starlette.responses import Response
 
 from fgd_core.errors import SpecError
-from fgd_core.spec.views import EventPage
+from fgd_core.spec.views import AllEventsPage, EventPage
+from service.api import positions
+from service.api.access import Reader, visible_job
 from service.api.deps import Services, ServicesDep
-from service.jobs.lifecycle import is_over
-from service.store import events, jobs
+from service.store import all_events, events
+from service.store.all_events import Filter, Position
 
-router = APIRouter(prefix="/v1/jobs", tags=["events"])
+router = APIRouter(tags=["events"])
 
-_BATCH = 500
-_RETRY_MS = 1000
-_MAX_SEQUENCE = 2**53
+_MAX_SEQUENCE = 2**31 - 1
 
-Sequence = Annotated[int | None, Query(ge=0, le=_MAX_SEQUENCE)]
+_STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+def _described(id_: str) -> dict[int | str, dict[str, Any]]:
+    description = f"`id` is {id_}, `event` the event's kind, `data` a StoredEvent"
+    return {200: {"description": description, "content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+
+
+Limit = Annotated[int, Query(ge=1, le=1000)]
+Words = Annotated[list[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]] | None, Query()]
+LastEventId = Annotated[str | None, Header(max_length=200)]
 
 
 @router.get(
-    "/{job_id}/events",
+    "/v1/jobs/{job_id}/events",
     operation_id="get_events",
     response_model=EventPage,
-    responses={
-        200: {
-            "description": "`id` is the event's sequence, `event` its kind, `data` a StoredEvent",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
-        }
-    },
+    responses=_described("the event's sequence"),
 )
 async def get_events(
     *,
     services: ServicesDep,
+    principal: Reader,
     request: Request,
     job_id: str,
-    after: Sequence = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 500,
-    last_event_id: Annotated[str | None, Header()] = None,
+    after: Annotated[int | None, Query(ge=0, le=_MAX_SEQUENCE)] = None,
+    limit: Limit = 500,
+    last_event_id: LastEventId = None,
 ) -> Response:
     """Server-sent events from behind `Last-Event-ID` (or `after`) until the job is over and all was sent; with
     `Accept: application/json`, one page of them."""
-    cursor = after if last_event_id is None else _sequence(last_event_id)
-    accept = request.headers.get("accept", "")
-    if "application/json" in accept and "text/event-stream" not in accept:
-        return JSONResponse((await _page(services, job_id, cursor or 0, limit)).model_dump(mode="json"))
+    cursor = (after or 0) if last_event_id is None else _sequence(last_event_id)
     async with services.database.reading() as session:
-        await jobs.get(session, job_id)
+        job = await visible_job(session, principal, job_id)
+        if _wants_page(request):
+            items = await events.after(session, job_id, cursor, limit=limit)
+            page = EventPage(items=items, last_sequence=job.last_sequence)
+            return JSONResponse(page.model_dump(mode="json"))
     # Not through FastAPI's generator routes: those stream always, and here the reader may ask for a page.
-    return EventSourceResponse(
-        _stream(services, job_id, cursor or 0),
-        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
-    )
+    return EventSourceResponse(services.streams.of_job(job_id, cursor), headers=_STREAM_HEADERS)
 
 
-async def _page(services: Services, job_id: str, cursor: int, limit: int) -> EventPage:
+@router.get(
+    "/v1/events",
+    operation_id="stream_events",
+    response_model=AllEventsPage,
+    responses=_described("a cursor"),
+)
+async def stream_events(
+    *,
+    services: ServicesDep,
+    principal: Reader,
+    request: Request,
+    job_id: Words = None,
+    project: Words = None,
+    kind: Words = None,
+    after: Annotated[str | None, Query(max_length=200, description="A cursor, or 0 for the beginning")] = None,
+    limit: Limit = 500,
+    last_event_id: LastEventId = None,
+) -> Response:
+    """Server-sent events of all jobs that the token sees, those of each job in order, from behind `Last-Event-ID` (or
+    `after`), else from now on; with `Accept: application/json`, one page of them. `job_id`, `project` and `kind` may be
+    repeated."""
+    wanted = Filter(job_ids=job_id or (), projects=project or (), kinds=kind or (), only_project=principal.project)
+    position = await _position(services, after, last_event_id)
+    if not _wants_page(request):
+        return EventSourceResponse(services.streams.of_all(position, wanted), headers=_STREAM_HEADERS)
     async with services.database.reading() as session:
-        job = await jobs.get(session, job_id)
-        items = await events.after(session, job_id, cursor, limit=limit)
-    return EventPage(items=items, last_sequence=job.last_sequence)
+        begin = position or await all_events.now(session)
+        found = await all_events.since(session, begin, wanted, limit=limit)
+    page = AllEventsPage(items=[placed.event for placed in found.events], next_cursor=positions.encode(found.end))
+    return JSONResponse(page.model_dump(mode="json"))
 
 
-async def _stream(services: Services, job_id: str, cursor: int) -> AsyncIterator[bytes]:
-    settings = services.settings
-    ends_at = time.monotonic() + settings.sse_lifetime_s
-    sent_at = time.monotonic()
-    yield f"retry: {_RETRY_MS}\n\n".encode()
-    with services.database.notifier.subscribe(job_id) as woken:
-        while True:
-            woken.clear()
-            # One short session per poll: a stream that lives for hours must not hold a database connection.
-            async with services.database.reading() as session:
-                # The job first: whatever its last sequence was then is there to be read now.
-                job = await jobs.get(session, job_id)
-                batch = await events.after(session, job_id, cursor, limit=_BATCH)
-            for event in batch:
-                yield format_sse_event(data_str=event.model_dump_json(), event=event.kind, id=str(event.sequence))
-                cursor = event.sequence
-                sent_at = time.monotonic()
-            if is_over(job.state) and cursor >= job.last_sequence:
-                return
-            if services.database.notifier.closed or time.monotonic() >= ends_at:
-                return
-            if len(batch) == _BATCH:
-                continue
-            if time.monotonic() - sent_at >= settings.sse_keep_alive_s:
-                yield KEEPALIVE_COMMENT
-                sent_at = time.monotonic()
-            try:
-                async with asyncio.timeout(min(settings.sse_poll_s, settings.sse_keep_alive_s)):
-                    await woken.wait()
-            except TimeoutError:
-                pass
+async def _position(services: Services, after: str | None, last_event_id: str | None) -> Position | None:
+    if after is None and last_event_id is None:
+        return None
+    if last_event_id is not None:
+        loc, position = "header.last-event-id", positions.decode(last_event_id, "header.last-event-id")
+    else:
+        assert after is not None
+        loc, position = "query.after", positions.decode(after, "query.after")
+    async with services.database.reading() as session:
+        if await all_events.is_ahead(session, position):
+            raise positions.bad_cursor(loc)
+    return position
+
+
+def _wants_page(request: Request) -> bool:
+    accept = request.headers.get("accept", "")
+    return "application/json" in accept and "text/event-stream" not in accept
 
 
 def _sequence(last_event_id: str) -> int:

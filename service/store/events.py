@@ -79,6 +79,18 @@ async def head(session: AsyncSession, job_id: str) -> tuple[JobState, int]:
     return row.state, row.last_sequence
 
 
+async def head(session: AsyncSession, job_id: str) -> tuple[JobState, int]:
+    """A job's state, and the sequence of its newest event; the two belong together.
+
+    Raises:
+        NotFoundError: there is no such job.
+    """
+    row = (await session.execute(select(Job.state, Job.last_sequence).where(Job.id == job_id))).one_or_none()
+    if row is None:
+        raise NotFoundError(f"there is no job {job_id!r}", job_id=job_id)
+    return row.state, row.last_sequence
+
+
 async def after(session: AsyncSession, job_id: str, sequence: int, *, limit: int) -> list[StoredEvent]:
     """The events behind `sequence`, oldest first."""
     query = select(Event).where(Event.job_id == job_id, Event.sequence > sequence).order_by(Event.sequence).limit(limit)

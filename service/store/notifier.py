@@ -7,12 +7,15 @@ from contextlib import contextmanager
 
 class Notifier:
     def __init__(self) -> None:
-        self._readers: dict[str, set[Event]] = {}
+        self._readers: dict[str | None, set[Event]] = {}
         self.closed = False
 
     @contextmanager
-    def subscribe(self, job_id: str) -> Iterator[Event]:
-        """An event that is set at each change. Clear it before reading, or a change in between goes unseen."""
+    def subscribe(self, job_id: str | None) -> Iterator[Event]:
+        """An event that is set at each change of a job, of any job for None.
+
+        Clear it before reading, or a change in between goes unseen.
+        """
         woken = Event()
         readers = self._readers.setdefault(job_id, set())
         readers.add(woken)
@@ -20,15 +23,17 @@ class Notifier:
             yield woken
         finally:
             readers.discard(woken)
-            if not readers:
-                self._readers.pop(job_id, None)
+            if not readers and self._readers.get(job_id) is readers:
+                del self._readers[job_id]
 
     def notify(self, job_id: str) -> None:
-        for woken in self._readers.get(job_id, ()):
-            woken.set()
+        for key in (job_id, None):
+            for woken in self._readers.get(key, ()):
+                woken.set()
 
     def close(self) -> None:
         """Send all readers home: the server is going down."""
         self.closed = True
-        for job_id in self._readers:
-            self.notify(job_id)
+        for readers in self._readers.values():
+            for woken in readers:
+                woken.set()
