@@ -1,5 +1,6 @@
 """A run's checkpoints: `last.pt`, from which training goes on, and `best.pt`, the weights alone."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,16 @@ class RunCheckpoints:
 
     def save_best(self, checkpoint: DetectorCheckpoint) -> CheckpointSaved:
         return _saved("best", save_checkpoint(self.best, checkpoint), checkpoint)
+
+    def handed_over_best(self) -> CheckpointSaved | None:
+        """The best checkpoint that an earlier attempt left; None where there is none, or it cannot be read."""
+        try:
+            checkpoint, _ = read_checkpoint(self.best)
+            with self.best.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        except (WeightsError, OSError):
+            return None
+        return _saved("best", Written(self.best, sha256, self.best.stat().st_size), checkpoint)
 
     def newest_sound(self) -> tuple[Path, DetectorCheckpoint, dict[str, Any]] | None:
         """What to go on from: the newest file that can be read whole."""

@@ -9,7 +9,7 @@ from fgd_core.spec.events import RunEvent
 class RunContext(Protocol):
     @property
     def job_dir(self) -> Path:
-        """Folder for this job's checkpoints and artifacts; the same for all attempts at the job."""
+        """Folder for checkpoints and artifacts. What lies there already is gone on from."""
         ...
 
     def emit(self, event: RunEvent) -> None:

@@ -12,7 +12,7 @@ from fgd_core.data.loading import TrainLoader
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.checkpoint import DetectorCheckpoint
 from fgd_core.errors import NonFiniteLossError
-from fgd_core.spec.events import EpochFinished, Evaluated, Progress, Resumed, Scores
+from fgd_core.spec.events import EpochFinished, Evaluated, Progress, Resumed, Scores, Warned
 from fgd_core.spec.training import TrainingSpec
 from fgd_core.training.checkpoints import RunCheckpoints
 from fgd_core.training.context import RunContext
@@ -86,14 +86,25 @@ class Trainer:
         if found is None:
             return False
         path, checkpoint, training = found
+        batch_size = training.get("batch_size", self.settings.batch_size)
+        if batch_size != self.settings.batch_size:
+            # A place is a number of steps, and these are other steps.
+            message = f"{path.name} was saved with batches of {batch_size}; training starts afresh"
+            self.context.emit(Warned(code="checkpoint_unsuited", message=message))
+            return False
         self.detector.load_state_dict(checkpoint.state)
         self.load_state_dict(training)
         self.context.emit(Resumed(checkpoint=path.name, epoch=self.place.epoch, step=self.step))
+        best = self.checkpoints.handed_over_best()
+        if best is not None:
+            # It lies in a folder of our own now; the one that it came from may still be written to.
+            self.context.emit(best)
         return True
 
     def state_dict(self) -> dict[str, Any]:
         """All but the detector's weights. The schedule and the order of the data are functions of the place."""
         return {
+            "batch_size": self.settings.batch_size,
             "place": dict(vars(self.place)),
             "optimizer": self.optimizer.state_dict(),
             "distiller": self.distiller.state_dict() if self.distiller is not None else {},

@@ -15,6 +15,8 @@ from service.jobs.scheduling import Wait
 from service.store import attempts, queue
 from service.store.queue import Waiting
 
+_CAPACITY_AGE_S = 2.0
+
 router = APIRouter(prefix="/v1/queue", tags=["queue"])
 
 
@@ -24,7 +26,7 @@ async def get_queue(
 ) -> QueueView:
     """Every job that waits, in the order in which they are looked at, by the very rule that starts them."""
     now = services.clock()
-    capacity = await services.capacity.recent()
+    capacity = await services.capacity.recent(max_age_s=_CAPACITY_AGE_S)
     async with services.database.reading() as session:
         waiting = await queue.waiting(session)
         active = await attempts.active(session)

@@ -25,9 +25,9 @@ class CapacityMemory:
         self._asked_at = self._clock()
         return self._capacity
 
-    async def recent(self) -> Capacity | None:
+    async def recent(self, max_age_s: float = MAX_AGE_S) -> Capacity | None:
         """An answer of the last half minute, which is good enough for the size of nodes; None: nobody answers."""
-        if self._asked_at is not None and (self._clock() - self._asked_at).total_seconds() < MAX_AGE_S:
+        if self._asked_at is not None and (self._clock() - self._asked_at).total_seconds() < max_age_s:
             return self._capacity
         try:
             async with asyncio.timeout(PATIENCE_S):

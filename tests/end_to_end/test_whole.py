@@ -71,7 +71,7 @@ class TestWhole:
         assert epochs == list(range(1, len(epochs) + 1))
         assert max(epochs) > before.data["epoch"]
         [finished] = [event for event in events if event.kind == "run_finished"]
-        assert finished.data["outcome"] == "cancelled"
+        assert finished.data["outcome"] == "stopped"
         deadline = time.monotonic() + 30
         while capacity(whole).cpus_free < 2:
             assert time.monotonic() < deadline, "a cancelled job keeps its CPU"

@@ -34,7 +34,7 @@ class TestStart:
         second = await plane.submit(train_spec(resources={"cpus": 1}))
         await plane.tick()
         assert (await plane.state(first), await plane.state(second)) == ("starting", "queued")
-        assert (await plane.job(second))["reason"] == "waits for 1 CPUs and 0 GPUs; 0 CPUs and 0 GPUs are free"
+        assert (await plane.job(second))["reason"] == "waits for 1 CPUs on one node; 0 CPUs are free"
         await plane.run().fails("data")
         await plane.tick()
         assert await plane.state(second) == "starting"
@@ -254,7 +254,7 @@ class TestCancel:
         assert (await run.reports(progress(3)))["wish"] == "cancel"
         await plane.tick()
         assert plane.cluster.stopped == []
-        await run.reports({"kind": "run_finished", "outcome": "cancelled"})
+        await run.reports({"kind": "run_finished", "outcome": "stopped"})
         assert await plane.state(job_id) == "cancelled"
 
     async def test_a_run_that_does_not_listen_is_stopped_after_its_grace(self, plane: ControlPlane) -> None:
@@ -333,7 +333,7 @@ class TestDependencies:
                 await run.fails("data")
             case "cancelled":
                 await plane.http.post(f"/v1/jobs/{teacher}/cancel")
-                await run.reports({"kind": "run_finished", "outcome": "cancelled"})
+                await run.reports({"kind": "run_finished", "outcome": "stopped"})
             case _:
                 await run.succeeds()
         await plane.tick()

@@ -80,7 +80,7 @@ class TestEntryPoint:
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=30)
         assert process.returncode == 0, output
-        assert control_plane.events[-1].event["outcome"] == "cancelled"
+        assert control_plane.events[-1].event["outcome"] == "stopped"
         assert control_plane.sequences == list(range(1, len(control_plane.events) + 1))
         assert "checkpoint_saved" in control_plane.kinds
 

@@ -105,7 +105,7 @@ class TestHttpContext:
     ) -> None:
         context = connect()
         control_plane.stop()
-        context.emit(RunFinished(outcome="cancelled"))
+        context.emit(RunFinished(outcome="stopped"))
         assert not context.close(0.5)
         control_plane.start()
         assert context.close(15)

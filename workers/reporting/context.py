@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from fgd_core.errors import StaleAttemptError, StorageError, WeightsError
 from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.events import DeviceReady, EvaluationProgress, Progress, RunEvent, RunFinished
+from workers.folders import attempt_folder
 from workers.reporting import narration
 from workers.reporting.outbox import Outbox
 from workers.reporting.sender import Reports, Sender
@@ -28,8 +29,9 @@ class HttpContext:
         self, assignment: Assignment, control_plane: Reports, *, on_stale: Callable[[], None] = lambda: None
     ) -> None:
         self._assignment = assignment
-        self._job_dir = _job_folder(assignment)
-        self._outbox = Outbox(self._job_dir / "outbox" / f"attempt-{assignment.number}-run.jsonl")
+        job_dir = _local_folder(assignment)
+        self._job_dir = _own_folder(job_dir, assignment.number)
+        self._outbox = Outbox(job_dir / "outbox" / f"attempt-{assignment.number}-run.jsonl")
         self.is_asked_to_stop = threading.Event()
         self.start_seconds: dict[str, float] = {}
         """What the start was made of that only the entry point knows; told with `device_ready`."""
@@ -104,19 +106,22 @@ class HttpContext:
         return self._sender.close(timeout_s)
 
 
-def _job_folder(assignment: Assignment) -> Path:
+def _local_folder(assignment: Assignment) -> Path:
     folder = _local_path(assignment.job_uri)
     if folder is None:
         raise StorageError("a run writes to local folders only; set a file:// storage", job_uri=assignment.job_uri)
+    return folder
+
+
+def _own_folder(job_dir: Path, number: int) -> Path:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        return attempt_folder(job_dir, number)
     except OSError as error:
         raise StorageError(
             "the job's folder cannot be made; is there space, and does it belong to this user?",
-            path=str(folder),
+            path=str(job_dir),
             cause=str(error),
         ) from error
-    return folder
 
 
 def _local_path(uri: str) -> Path | None:

@@ -1,0 +1,152 @@
+"""Several control planes, one dispatcher at a time; and attempts that were replaced and do not know it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from control_plane import ControlPlane, ManualClock, progress, train_spec
+from memory_cluster import MemoryCluster
+from sqlalchemy import update
+
+from service.settings import Settings
+from service.store import leases
+from service.store.leases import StaleLeaseError
+from service.store.tables import Job
+
+
+@pytest.fixture
+async def other(
+    settings: Settings, cluster: MemoryCluster, clock: ManualClock, tmp_path: Path
+) -> AsyncIterator[ControlPlane]:
+    """A second control plane on the same database and cluster, with a home of its own."""
+    home = tmp_path / "other"
+    home.mkdir()
+    (home / "secret").write_text("ab" * 32)
+    plane = ControlPlane(settings.model_copy(update={"home": home}), cluster, clock)
+    yield plane
+    await plane.close()
+
+
+class TestLease:
+    async def test_only_its_holder_starts_jobs(self, plane: ControlPlane, other: ControlPlane) -> None:
+        await plane.tick()
+        await plane.submit(train_spec())
+        await other.tick()
+        assert plane.cluster.submissions == []
+        await plane.tick()
+        assert len(plane.cluster.submissions) == 1
+
+    async def test_it_is_inherited_when_its_holder_has_died(self, plane: ControlPlane, other: ControlPlane) -> None:
+        await plane.tick()
+        await plane.submit(train_spec())
+        plane.clock.forward(plane.settings.lease_ttl_s + 1)
+        await other.tick()
+        assert len(plane.cluster.submissions) == 1
+
+    async def test_it_is_inherited_at_once_when_its_holder_goes_in_order(
+        self, plane: ControlPlane, other: ControlPlane
+    ) -> None:
+        await plane.tick()
+        await plane.submit(train_spec())
+        await plane.dispatcher.close()
+        await other.tick()
+        assert len(plane.cluster.submissions) == 1
+
+    async def test_a_holder_that_slept_through_its_lease_writes_nothing(
+        self, plane: ControlPlane, other: ControlPlane
+    ) -> None:
+        database = plane.services.database
+        async with database.writing() as session:
+            old = await leases.acquire(session, "l", "old", ttl_s=1, now=plane.clock())
+        plane.clock.forward(2)
+        async with database.writing() as session:
+            new = await leases.acquire(session, "l", "new", ttl_s=30, now=plane.clock())
+        assert old is not None and new is not None
+        assert new.fencing_token > old.fencing_token
+        job_id = await plane.submit(train_spec())
+        with pytest.raises(StaleLeaseError):
+            async with database.writing() as session:
+                await leases.check(session, old)
+                await session.execute(update(Job).where(Job.id == job_id).values(message="written by a ghost"))
+        assert (await plane.job(job_id))["reason"] is None
+
+    async def test_the_same_name_comes_back_at_once(self, plane: ControlPlane) -> None:
+        database = plane.services.database
+        for _ in range(2):
+            async with database.writing() as session:
+                assert await leases.acquire(session, "l", "me", ttl_s=1000, now=plane.clock()) is not None
+
+
+class TestTwoAttemptsAlive:
+    async def test_the_stale_one_can_write_nothing(self, plane: ControlPlane) -> None:
+        """The first run is cut off, given up and replaced; then it is back, beside the second."""
+        job_id, stale = await plane.started_job()
+        await stale.reports(progress(1))
+        plane.clock.forward(plane.settings.heartbeat_timeout_s + 1)
+        plane.cluster.forget(stale.submission_id)
+        await plane.tick()
+        plane.clock.forward(60)
+        await plane.tick()
+        current = plane.run()
+        await current.starts()
+        before = await plane.job(job_id)
+        events = len(await plane.events(job_id))
+
+        for event in (
+            progress(99),
+            {"kind": "metrics_logged", "steps": [99], "values": {"loss": [9.0]}},
+            {"kind": "checkpoint_saved", "name": "best", "uri": "/x", "sha256": "0" * 64, "size_bytes": 1, "epoch": 9}
+            | {"step": 99},
+            {"kind": "run_finished", "outcome": "failed"},
+        ):
+            answer = await stale.post(stale.batch(event))
+            stale._sequence -= 1
+            assert (answer.status_code, answer.json()["code"]) == (409, "stale_attempt")
+        heartbeat = await stale.post({"events": []})
+        assert heartbeat.status_code == 409
+        assert (await plane.http.get(f"/v1/attempts/{stale.attempt_id}", headers=stale.headers)).status_code == 409
+
+        assert await plane.job(job_id) == before
+        assert len(await plane.events(job_id)) == events
+        curves = (await plane.http.get(f"/v1/jobs/{job_id}/metrics")).json()["items"]
+        assert 99 not in {point["step"] for curve in curves for point in curve["points"]}
+        assert (await current.reports(progress(2)))["wish"] == "continue"
+
+
+class TestSalvage:
+    async def test_what_a_dead_run_had_written_down_is_not_lost(self, plane: ControlPlane) -> None:
+        job_id, run = await plane.started_job()
+        outbox = plane.settings.storage_dir / "jobs" / job_id / "outbox" / "attempt-1-run.jsonl"
+        outbox.parent.mkdir(parents=True)
+        lines = [run_line(1, '{"kind":"run_started","host":"h","pid":1,"python":"3"}', plane)]
+        lines += [run_line(n, f'{{"kind":"warned","code":"w{n}","message":"m"}}', plane) for n in (2, 3)]
+        outbox.write_text("".join(lines) + '{"sequence":4,"at":"20')
+        await die(plane, run.submission_id)
+        codes = [event.data["code"] for event in await plane.events(job_id) if event.kind == "warned"]
+        assert codes == ["w2", "w3"]
+        assert (await plane.job(job_id))["attempts"][0]["cause"] == "lost"
+
+    async def test_a_last_word_that_could_not_be_delivered_counts(self, plane: ControlPlane) -> None:
+        job_id, run = await plane.started_job()
+        outbox = plane.settings.storage_dir / "jobs" / job_id / "outbox" / "attempt-1-run.jsonl"
+        outbox.parent.mkdir(parents=True)
+        outbox.write_text(
+            run_line(1, '{"kind":"run_started","host":"h","pid":1,"python":"3"}', plane)
+            + run_line(2, '{"kind":"run_finished","outcome":"failed","error":{"code":"data","message":"bad"}}', plane)
+        )
+        await die(plane, run.submission_id)
+        job = await plane.job(job_id)
+        assert (job["state"], job["error"]["code"]) == ("failed", "data")
+
+
+def run_line(sequence: int, event: str, plane: ControlPlane) -> str:
+    return f'{{"sequence":{sequence},"at":"{plane.clock().isoformat()}","event":{event}}}\n'
+
+
+async def die(plane: ControlPlane, submission_id: str) -> None:
+    """A run's process is gone, and the cluster says so."""
+    plane.cluster.say(submission_id, "FAILED", "killed")
+    plane.clock.forward(2 * plane.settings.heartbeat_s + 1)
+    await plane.tick()
+    plane.clock.forward(3)
+    await plane.tick()
