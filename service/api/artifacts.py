@@ -9,8 +9,9 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse
 
 from fgd_core.errors import NotFoundError
+from service.api.access import Reader, visible_job
 from service.api.deps import ServicesDep
-from service.store import artifacts, jobs
+from service.store import artifacts
 
 router = APIRouter(prefix="/v1/jobs", tags=["artifacts"])
 
@@ -18,10 +19,10 @@ _MEDIA_TYPE = re.compile(r"^[A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+(; ?charset=[A-Za-z0-
 
 
 @router.get("/{job_id}/artifacts/{name:path}", operation_id="get_artifact", response_class=FileResponse)
-async def get_artifact(services: ServicesDep, job_id: str, name: str) -> FileResponse:
+async def get_artifact(services: ServicesDep, principal: Reader, job_id: str, name: str) -> FileResponse:
     """The file itself, with ranges."""
     async with services.database.reading() as session:
-        await jobs.get(session, job_id)
+        await visible_job(session, principal, job_id)
         artifact = await artifacts.get(session, job_id, name)
     if artifact is None:
         raise NotFoundError(f"job {job_id} has no artifact {name!r}; GET /v1/jobs/{job_id} lists them", job_id=job_id)

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fgd_core.spec.events import CancelRequested, PauseRequested, PriorityChanged, ResumeRequested, RetryRequested
 from fgd_core.spec.views import JobPatch, JobView
 from service.api import views
-from service.api.access import Principal, Submitter
+from service.api.access import Principal, Submitter, visible_job
 from service.api.deps import Services, ServicesDep
 from service.errors import ChangedMeanwhileError
 from service.jobs import control
@@ -124,8 +124,7 @@ async def _change(  # noqa: PLR0917 - all of them, in the order of the routes
     act: Callable[[AsyncSession, Job], Awaitable[None]],
 ) -> JobView:
     async with services.database.writing() as session:
-        job = await jobs.get(session, job_id, lock=True)
-        principal.check_sees(job.project, f"job {job_id!r}")
+        job = await visible_job(session, principal, job_id, lock=True)
         if if_match not in (None, "*", views.etag(job.version)):
             raise ChangedMeanwhileError(
                 f"job {job_id} has moved since {if_match}; read it again, and decide anew",

@@ -3,8 +3,8 @@
 import asyncio
 import hashlib
 import secrets
+from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Header, Query, Response
@@ -15,8 +15,8 @@ from fgd_core.errors import AdmissionError
 from fgd_core.spec.events import JobState
 from fgd_core.spec.jobs import JOB_SPEC, JobSpec
 from fgd_core.spec.views import JobPage, JobView
-from service.api import paging, views
-from service.api.access import Principal, Reader, Submitter
+from service.api import notes, paging, spec_paths, views
+from service.api.access import Principal, Reader, Submitter, visible_job
 from service.api.deps import Services, ServicesDep
 from service.errors import ForbiddenError, IdempotencyKeyReusedError
 from service.jobs import admission
@@ -37,9 +37,9 @@ async def submit(
 ) -> JobView:
     """Take a job. With an Idempotency-Key, the same request sent twice is one job."""
     spec = _in_project(spec, principal)
+    notes.about(project=spec.project, name=spec.name, kind=spec.kind)
     capacity = await services.capacity.recent()
-    paths = await asyncio.to_thread(_look_up, spec) if services.settings.local_cluster else None
-    facts = admission.Facts(capacity=capacity, paths=paths)
+    facts = await asyncio.to_thread(spec_paths.facts, spec, services.settings, capacity)
     try:
         view = await _admit(services, principal, spec, idempotency_key, facts)
     except IntegrityError:
@@ -86,8 +86,7 @@ async def list_jobs(
 @router.get("/{job_id}", operation_id="get_job")
 async def get(services: ServicesDep, principal: Reader, response: Response, job_id: str) -> JobView:
     async with services.database.reading() as session:
-        job = await jobs.get(session, job_id)
-        principal.check_sees(job.project, f"job {job_id!r}")
+        job = await visible_job(session, principal, job_id)
         view = await views.load(session, job)
     response.headers["ETag"] = views.etag(view.version)
     return view
@@ -124,11 +123,7 @@ async def _admit(
                     )
                 return await views.load(session, earlier)
         needs = [reference for _, reference in admission.references(spec)]
-        facts = admission.Facts(
-            capacity=known.capacity,
-            paths=known.paths,
-            jobs=await _needed(session, [reference.job_id for reference in needs]),
-        )
+        facts = replace(known, jobs=await _needed(session, principal, [reference.job_id for reference in needs]))
         reasons = admission.reasons(spec, facts)
         if reasons:
             raise AdmissionError(
@@ -150,23 +145,12 @@ async def _admit(
         return await views.load(session, await jobs.get(session, job_id))
 
 
-async def _needed(session: AsyncSession, job_ids: list[str]) -> dict[str, admission.NeededJob]:
+async def _needed(session: AsyncSession, principal: Principal, job_ids: list[str]) -> dict[str, admission.NeededJob]:
+    """Those that there are, as far as the principal sees."""
     found = {}
     for job_id, job in (await jobs.states(session, job_ids)).items():
+        if not principal.sees(job.project):
+            continue
         names = frozenset(artifact.name for artifact in await artifacts.of_job(session, job_id))
         found[job_id] = admission.NeededJob(kind=job.kind, state=job.state, artifacts=names)
     return found
-
-
-def _look_up(spec: JobSpec) -> dict[str, admission.PathKind | None]:
-    return {item.path: _kind(item.path) for item in admission.paths(spec)}
-
-
-def _kind(path: str) -> admission.PathKind | None:
-    try:
-        if Path(path).is_dir():
-            return "folder"
-        return "file" if Path(path).is_file() else None
-    except (OSError, ValueError):
-        # A path that the system cannot even look at (a NUL in it, or no right to enter its folder) is not there for us.
-        return None

@@ -81,9 +81,24 @@ class TestPaths:
     def test_a_relative_path_is_refused_wherever_runs_are(self) -> None:
         assert refused(evaluate_spec("best.pt"))["checkpoint"][0] == "relative_path"
 
-    def test_names_of_torchvision_and_urls_are_no_paths(self) -> None:
-        for weights in ("ResNet18_Weights.IMAGENET1K_V1", "s3://bucket/best.pt"):
-            assert refused(train_spec(detector={"weights": weights})) == {}
+    def test_a_name_of_torchvision_is_no_path(self) -> None:
+        assert refused(train_spec(detector={"weights": "ResNet18_Weights.IMAGENET1K_V1"})) == {}
+
+    @pytest.mark.parametrize("url", ["s3://bucket/best.pt", "http://10.0.0.1/best.pt", "file:///etc/passwd", "/x://y"])
+    def test_a_url_is_refused_wherever_a_path_could_stand(self, url: str) -> None:
+        spec = train_spec(
+            detector={"weights": url},
+            data={"type": "coco", "train": {"images": url, "annotations": url}, "val": COCO["val"]},
+        )
+        found = refused(spec)
+        assert {loc: code for loc, (code, _) in found.items()} == dict.fromkeys(
+            ("detector.weights", "data.train.images", "data.train.annotations"), "url"
+        )
+        assert refused(evaluate_spec(url))["checkpoint"][0] == "url"
+
+    @pytest.mark.parametrize("path", ["/data/a\x00b", "/" + "x" * 5000, "/" + "é" * 2100])
+    def test_what_can_be_no_path_is_refused(self, path: str) -> None:
+        assert refused(evaluate_spec(path))["checkpoint"][0] == "bad_path"
 
     def test_an_evaluation_needs_no_training_split(self) -> None:
         spec = JOB_SPEC.validate_python(evaluate_spec("/c.pt", data=COCO))

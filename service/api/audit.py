@@ -1,0 +1,67 @@
+"""Who changed what."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from fgd_core.errors import SpecError
+from fgd_core.spec.administration import AuditEntryView, AuditPage
+from service.api import paging
+from service.api.access import AdminOfAll
+from service.api.deps import ServicesDep
+from service.store import audit
+from service.store.tables import AuditEntry
+
+router = APIRouter(tags=["audit"])
+
+Wanted = Annotated[str | None, Query(max_length=300)]
+
+
+@router.get("/v1/audit", operation_id="list_audit_entries")
+async def list_audit_entries(
+    *,
+    services: ServicesDep,
+    principal: AdminOfAll,
+    actor: Wanted = None,
+    action: Wanted = None,
+    project: Wanted = None,
+    target: Annotated[str | None, Query(max_length=300, description="What the target contains")] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    cursor: str | None = None,
+) -> AuditPage:
+    """Newest first: every request that was to change something, also the refused ones; not what runs report."""
+    async with services.database.reading() as session:
+        rows = await audit.page(
+            session,
+            actor=actor,
+            action=action,
+            project=project,
+            target=target,
+            before_id=_before_id(cursor) if cursor is not None else None,
+            limit=limit + 1,
+        )
+    shown = rows[:limit]
+    next_cursor = paging.encode(shown[-1].at, str(shown[-1].id)) if len(rows) > limit else None
+    return AuditPage(items=[_view(row) for row in shown], next_cursor=next_cursor)
+
+
+def _before_id(cursor: str) -> int:
+    _, entry_id = paging.decode(cursor)
+    if not (entry_id.isascii() and entry_id.isdigit() and len(entry_id) <= 18):
+        raise SpecError("the cursor is not one that this server gave out; begin again without it")
+    return int(entry_id)
+
+
+def _view(row: AuditEntry) -> AuditEntryView:
+    return AuditEntryView(
+        entry_id=row.id,
+        at=row.at,
+        actor=row.actor,
+        token_id=row.token_id,
+        action=row.action,
+        target=row.target,
+        project=row.project,
+        status=row.status,
+        request_id=row.request_id,
+        details=row.details or {},
+    )

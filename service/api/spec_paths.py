@@ -1,0 +1,53 @@
+"""What lies at the paths of a spec, as far as this server sees the disks that runs see."""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from fgd_core.spec.jobs import JobSpec
+from service.dispatcher.cluster import Capacity
+from service.jobs import admission, confinement
+from service.jobs.confinement import Places
+from service.settings import Settings
+
+
+def facts(spec: JobSpec, settings: Settings, capacity: Capacity | None) -> admission.Facts:
+    """All but the jobs that the spec refers to. Looks at the disk: call it in a thread."""
+    of_jobs = settings.storage_dir / "jobs" if settings.auth == "tokens" else None
+    if not settings.local_cluster:
+        return admission.Facts(capacity=capacity, places=_places(settings.data_roots, of_jobs, {}))
+    named = [item.path for item in admission.paths(spec) if confinement.malformed(item.loc, item.path) is None]
+    return admission.Facts(
+        capacity=capacity,
+        paths={path: _kind(path) for path in named},
+        places=_places(
+            [_resolved(root) for root in settings.data_roots],
+            _resolved(of_jobs) if of_jobs is not None else None,
+            {path: PurePosixPath(_resolved(Path(path))) for path in named},
+        ),
+    )
+
+
+def _places(roots: Sequence[Path], of_jobs: Path | None, resolved: dict[str, PurePosixPath]) -> Places:
+    return Places(
+        roots=[PurePosixPath(root) for root in roots],
+        of_jobs=PurePosixPath(of_jobs) if of_jobs is not None else None,
+        resolved=resolved,
+    )
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):
+        # A loop of links, or no right to enter: nothing that could be read lies there.
+        return path
+
+
+def _kind(path: str) -> admission.PathKind | None:
+    try:
+        if Path(path).is_dir():
+            return "folder"
+        return "file" if Path(path).is_file() else None
+    except (OSError, ValueError):
+        # A path that the system cannot even look at (no right to enter its folder) is not there for us.
+        return None

@@ -1,0 +1,77 @@
+"""API tokens: make, list, revoke; and who the present one stands for."""
+
+from fastapi import APIRouter, Response
+
+from fgd_core.errors import SpecError
+from fgd_core.spec.administration import NewToken, TokenCreated, TokenList, TokenView, WhoAmI
+from service.api import notes
+from service.api.access import Admin, Reader
+from service.api.deps import ServicesDep
+from service.store import api_tokens
+from service.store.tables import ApiToken
+
+router = APIRouter(tags=["tokens"])
+
+
+@router.post("/v1/tokens", status_code=201, operation_id="create_token")
+async def create(services: ServicesDep, principal: Admin, response: Response, asked: NewToken) -> TokenCreated:
+    """Its secret is in this answer and nowhere else. A project's admin makes tokens for that project."""
+    now = services.clock()
+    if asked.expires_at is not None and asked.expires_at <= now:
+        message = "expires_at is in the past; leave it out, or give a time to come"
+        raise SpecError(message, reasons=[{"loc": "expires_at", "code": "in_the_past", "message": message}])
+    token, kept = api_tokens.new_token(
+        name=asked.name,
+        role=asked.role,
+        project=principal.own(asked.project),
+        created_by=principal.name,
+        expires_at=asked.expires_at,
+        now=now,
+    )
+    notes.about(project=kept.project, name=kept.name, role=kept.role)
+    async with services.database.writing() as session:
+        row = await api_tokens.insert_token(session, kept)
+    response.headers["Location"] = f"/v1/tokens/{row.id}"
+    response.headers["Cache-Control"] = "no-store"
+    return TokenCreated(**dict(_view(row)), token=token)
+
+
+@router.get("/v1/tokens", operation_id="list_tokens")
+async def list_tokens(services: ServicesDep, principal: Admin) -> TokenList:
+    """Newest first, expired and revoked ones among them."""
+    async with services.database.reading() as session:
+        rows = await api_tokens.every(session, principal.project)
+    return TokenList(items=[_view(row) for row in rows])
+
+
+@router.delete("/v1/tokens/{token_id}", operation_id="revoke_token")
+async def revoke(services: ServicesDep, principal: Admin, token_id: str) -> TokenView:
+    """At once here, within seconds on other replicas. The row stays, for the audit names it."""
+    async with services.database.writing() as session:
+        row = await api_tokens.get(session, token_id, principal.project)
+        await api_tokens.revoke(session, token_id, services.clock())
+        await session.refresh(row)
+    services.tokens.forget()
+    notes.about(project=row.project, name=row.name)
+    return _view(row)
+
+
+@router.get("/v1/whoami", operation_id="who_am_i")
+async def who_am_i(principal: Reader) -> WhoAmI:
+    return WhoAmI(name=principal.name, role=principal.role.word, project=principal.project, token_id=principal.token_id)
+
+
+def _view(row: ApiToken) -> TokenView:
+    return TokenView.model_validate(
+        {
+            "token_id": row.id,
+            "name": row.name,
+            "role": row.role,
+            "project": row.project,
+            "created_at": row.created_at,
+            "created_by": row.created_by,
+            "expires_at": row.expires_at,
+            "revoked_at": row.revoked_at,
+            "last_used_at": row.last_used_at,
+        }
+    )

@@ -1,0 +1,64 @@
+"""Projects: their shares and limits, and what they use. One that nobody set up has the defaults."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, case, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.jobs.lifecycle import ON_CLUSTER, WAITING
+from service.store.session import upsert
+from service.store.tables import Job, Project
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    weight: float = 1.0
+    max_running_jobs: int | None = None
+    """None: no limit."""
+    max_gpus: int | None = None
+    """None: no limit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    running_jobs: int = 0
+    gpus: int = 0
+    queued_jobs: int = 0
+
+
+async def limits(session: AsyncSession) -> dict[str, Limits]:
+    """Those of the projects that were set up."""
+    return {
+        row.name: Limits(weight=row.weight, max_running_jobs=row.max_running_jobs, max_gpus=row.max_gpus)
+        for row in await session.scalars(select(Project))
+    }
+
+
+async def set_limits(session: AsyncSession, name: str, wanted: Limits, now: datetime) -> None:
+    values = vars(wanted)
+    changed = await session.scalar(update(Project).where(Project.name == name).values(values).returning(Project.name))
+    if changed is None:
+        # Two may set it up in the same moment.
+        await upsert(session, Project, [{"name": name, "created_at": now, **values}])
+
+
+async def usage(session: AsyncSession, only: str | None = None) -> dict[str, Usage]:
+    """Of every project that has jobs, or of `only`."""
+    on_cluster = Job.state.in_(ON_CLUSTER)
+    query = select(
+        Job.project,
+        _count(on_cluster),
+        func.coalesce(func.sum(case((on_cluster, Job.gpus), else_=0)), 0),
+        _count(Job.state.in_(WAITING)),
+    ).group_by(Job.project)
+    if only is not None:
+        query = query.where(Job.project == only)
+    return {
+        name: Usage(running_jobs=running, gpus=gpus, queued_jobs=queued)
+        for name, running, gpus, queued in await session.execute(query)
+    }
+
+
+def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)

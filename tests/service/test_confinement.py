@@ -1,0 +1,158 @@
+"""What a spec may read."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from control_plane import evaluate_spec, train_spec
+
+from fgd_core.spec.jobs import JOB_SPEC
+from service.api import spec_paths
+from service.jobs.admission import reasons
+from service.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def codes(spec: dict[str, Any], settings: Settings) -> dict[str, str]:
+    job = JOB_SPEC.validate_python(spec)
+    return {reason.loc: reason.code for reason in reasons(job, spec_paths.facts(job, settings, None))}
+
+
+@pytest.fixture
+def roots(tmp_path: Path) -> Path:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.pt").touch()
+    (tmp_path / "secret.pt").touch()
+    return tmp_path
+
+
+def guarded(tmp_path: Path, **changes: Any) -> Settings:
+    defaults: dict[str, Any] = {"home": tmp_path, "auth": "tokens", "data_roots": (tmp_path / "data",)}
+    return Settings(**defaults | changes)
+
+
+class TestWhereTheServerSeesTheFiles:
+    def test_a_file_inside_of_the_roots_is_taken(self, roots: Path) -> None:
+        assert codes(evaluate_spec(f"{roots}/data/a.pt"), guarded(roots, local_cluster=True)) == {}
+
+    @pytest.mark.parametrize("path", ["secret.pt", "data/../secret.pt", "data/link.pt", "data/up/secret.pt", "data-2"])
+    def test_no_way_leads_out_of_the_roots(self, roots: Path, path: str) -> None:
+        (roots / "data" / "link.pt").symlink_to(roots / "secret.pt")
+        (roots / "data" / "up").symlink_to(roots)
+        settings = guarded(roots, local_cluster=True)
+        assert codes(evaluate_spec(f"{roots}/{path}"), settings) == {"checkpoint": "outside_data_roots"}
+
+    def test_what_is_there_outside_and_what_is_not_read_the_same(self, roots: Path) -> None:
+        settings = guarded(roots, local_cluster=True)
+        for path in (f"{roots}/secret.pt", f"{roots}/none.pt"):
+            assert codes(evaluate_spec(path), settings) == {"checkpoint": "outside_data_roots"}
+
+    def test_a_root_may_be_a_symbolic_link(self, roots: Path) -> None:
+        (roots / "link").symlink_to(roots / "data")
+        settings = guarded(roots, local_cluster=True, data_roots=(roots / "link",))
+        for name in ("link", "data"):
+            assert codes(evaluate_spec(f"{roots}/{name}/a.pt"), settings) == {}
+
+    def test_a_loop_of_links_is_a_missing_file(self, roots: Path) -> None:
+        (roots / "data" / "loop").symlink_to(roots / "data" / "loop")
+        settings = guarded(roots, local_cluster=True)
+        assert codes(evaluate_spec(f"{roots}/data/loop"), settings) == {"checkpoint": "missing_path"}
+
+
+class TestWhereItDoesNot:
+    @pytest.mark.parametrize(
+        ("path", "code"),
+        [
+            ("data/a.pt", None),
+            ("data/deep/../a.pt", None),
+            ("data/../secret.pt", "outside_data_roots"),
+            ("data/x/../../secret.pt", "outside_data_roots"),
+            ("secret.pt", "outside_data_roots"),
+        ],
+    )
+    def test_paths_are_held_against_the_roots_as_they_are_written(
+        self, roots: Path, path: str, code: str | None
+    ) -> None:
+        expected = {"checkpoint": code} if code else {}
+        assert codes(evaluate_spec(f"{roots}/{path}"), guarded(roots)) == expected
+
+    def test_two_slashes_are_no_way_out(self, roots: Path) -> None:
+        assert codes(evaluate_spec("//etc/passwd"), guarded(roots)) == {"checkpoint": "outside_data_roots"}
+
+
+def test_the_reason_names_the_roots(roots: Path) -> None:
+    job = JOB_SPEC.validate_python(evaluate_spec("/etc/passwd"))
+    (reason,) = reasons(job, spec_paths.facts(job, guarded(roots), None))
+    assert str(roots / "data") in reason.message
+
+
+def test_every_path_of_a_spec_is_confined(roots: Path) -> None:
+    split = {"images": "/etc", "annotations": "/etc/passwd"}
+    spec = train_spec(detector={"weights": "/etc/shadow"}, data={"type": "coco", "train": split, "val": split})
+    assert len(codes(spec, guarded(roots))) == 5
+
+
+def test_a_jobs_own_files_are_referred_to_and_not_named(roots: Path) -> None:
+    settings = Settings(home=roots, auth="tokens")
+    path = f"{settings.storage_dir}/jobs/abc/best.pt"
+    assert codes(evaluate_spec(path), settings) == {"checkpoint": "path_of_a_job"}
+    assert codes(evaluate_spec(f"{settings.storage_dir}/sets/best.pt"), settings) == {}
+
+
+def test_without_tokens_every_path_may_be_named(roots: Path) -> None:
+    assert codes(evaluate_spec("/etc/passwd"), Settings(home=roots)) == {}
+
+
+class Call(NamedTuple):
+    file: str
+    name: str
+    given: dict[str | None, str]
+    """Its keyword arguments, as they are written."""
+
+
+@cache
+def calls() -> list[Call]:
+    """Every call in the code that we ship."""
+    files = [file for package in ("fgd_core", "workers", "service") for file in sorted((ROOT / package).rglob("*.py"))]
+    assert len(files) > 100
+    return [
+        Call(str(file.relative_to(ROOT)), ast.unparse(node.func), {k.arg: ast.unparse(k.value) for k in node.keywords})
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call)
+    ]
+
+
+class TestNothingThatAUserSendsIsRun:
+    """Held over the source itself: a new line that breaks it is found before anybody sends anything."""
+
+    def test_every_checkpoint_is_read_as_weights_only(self) -> None:
+        loads = [call for call in calls() if call.name.endswith("torch.load")]
+        assert loads
+        assert [call for call in loads if call.given.get("weights_only") != "True"] == []
+
+    def test_nothing_is_unpickled(self) -> None:
+        unpickling = re.compile(
+            r"^_?(pickle|cloudpickle|dill|joblib|marshal|shelve)\.|^yaml\.(load|unsafe_load|full_load)$"
+        )
+        # `from torch import load` and the like would come by another name.
+        disguised = re.compile(r"^(load|loads|Unpickler|unsafe_load)$")
+        assert [call for call in calls() if unpickling.match(call.name) or disguised.match(call.name)] == []
+
+    def test_no_array_is_read_with_pickles_in_it(self) -> None:
+        assert [call for call in calls() if call.given.get("allow_pickle", "False") != "False"] == []
+
+    def test_nothing_is_run_by_a_shell_or_as_code(self) -> None:
+        running = re.compile(
+            r"^(os\.(system|popen)|eval|exec|compile|subprocess\.getoutput|.*create_subprocess_shell)$"
+        )
+        assert [call for call in calls() if running.match(call.name) or "shell" in call.given] == []
+
+    def test_what_ray_is_told_to_run_has_nothing_of_a_spec_in_it(self) -> None:
+        """Ray runs an entry point by a shell: it is the interpreter of the settings and a module's name."""
+        told = [call.given["entrypoint"] for call in calls() if "entrypoint" in call.given]
+        assert told == ["f'{shlex.quote(self._settings.python)} -m workers'"]
