@@ -20,7 +20,7 @@ class Row(NamedTuple):
     summary: str
 
 
-_JOBS, _HERE = "Jobs", "On this machine"
+_JOBS, _KEEP, _HERE = "Jobs", "Housekeeping", "On this machine"
 
 # The function has the command's name.
 COMMANDS: Mapping[str, Row] = {
@@ -31,8 +31,15 @@ COMMANDS: Mapping[str, Row] = {
     "watch": Row("service.client.commands.watch", _JOBS, "Follow jobs live, with bars."),
     "show": Row("service.client.commands.show", _JOBS, "All there is to know about one job."),
     "logs": Row("service.client.commands.logs", _JOBS, "What a job reported, and what its process printed."),
-    "cancel": Row("service.client.commands.cancel", _JOBS, "Ask a job to save and stop."),
+    "queue": Row("service.client.commands.queue", _JOBS, "Why each job waits, and when it may start."),
+    "priority": Row("service.client.commands.priority", _JOBS, "Change a job's place in the queue."),
+    "pause": Row("service.client.commands.pause", _JOBS, "Have jobs save and stand still."),
+    "resume": Row("service.client.commands.resume", _JOBS, "Let paused jobs go on."),
+    "cancel": Row("service.client.commands.cancel", _JOBS, "Ask jobs to save and stop."),
+    "retry": Row("service.client.commands.retry", _JOBS, "Try failed or cancelled jobs again."),
+    "delete": Row("service.client.commands.delete", _JOBS, "Delete jobs that are over, with their files."),
     "report": Row("service.client.commands.report", _JOBS, "Scores side by side, as a table, HTML or CSV."),
+    "gc": Row("service.client.commands.gc", _KEEP, "Put away what the rules no longer keep."),
 }
 
 _HELP = """Distil object detectors: a big teacher, a small student, and the figures that tell what it brought.

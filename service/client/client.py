@@ -12,6 +12,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -23,17 +24,20 @@ from pydantic import BaseModel, ValidationError
 
 from fgd_core.errors import FgdError, NotFoundError, StorageError
 from fgd_core.spec.events import JobState, StoredEvent
+from fgd_core.spec.housekeeping import HousekeepingView
 from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.report import Report
-from fgd_core.spec.views import EventPage, JobPage, JobSummary, JobView, Ready
+from fgd_core.spec.views import EventPage, JobPage, JobPatch, JobSummary, JobView, QueueView, Ready
 from service.client.address import DEFAULT_URL
 from service.client.errors import FailedJobError
 from service.client.problems import error_of, not_ours, unreachable
-from service.jobs.lifecycle import OVER
+from service.jobs.lifecycle import ON_CLUSTER, OVER
 
 # The server sends a comment every 15 s on a silent stream: four missed ones mean a dead connection.
 _STREAM_TIMEOUT = httpx.Timeout(10.0, read=60.0)
 _LONGEST_PAUSE_S = 5.0
+# Files may have to be deleted, many and large ones.
+_LONG_TIMEOUT_S = 600.0
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -87,11 +91,25 @@ class FgdClient:
         return _read(JobView, self._send("GET", f"{_path(job_id)}"))
 
     def jobs(
-        self, *, state: JobState | None = None, kind: str | None = None, page_size: int = 100
+        self,
+        *,
+        state: JobState | Sequence[JobState] | None = None,
+        kind: str | None = None,
+        project: str | None = None,
+        text: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        page_size: int = 100,
     ) -> Iterator[JobSummary]:
-        """All jobs, newest first, a page at a time."""
-        wanted = {"state": state, "kind": kind, "limit": page_size}
-        query: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
+        """All jobs that pass, newest first, a page at a time.
+
+        Args:
+            text: somewhere in the name, or at the beginning of the id.
+        """
+        wanted: dict[str, Any] = {"state": state, "kind": kind, "project": project, "q": text, "limit": page_size}
+        for name, at in (("created_after", created_after), ("created_before", created_before)):
+            wanted[name] = at.isoformat() if at is not None else None
+        query = {name: value for name, value in wanted.items() if value is not None}
         while True:
             page = _read(JobPage, self._send("GET", "/v1/jobs", params=query))
             yield from page.items
@@ -110,7 +128,7 @@ class FgdClient:
         except NotFoundError:
             if not prefix:
                 raise
-            found = [job.job_id for job in self.jobs() if job.job_id.startswith(prefix)]
+            found = [job.job_id for job in self.jobs(text=prefix[:100]) if job.job_id.startswith(prefix)]
         if len(found) == 1:
             return self.job(found[0])
         if found:
@@ -119,8 +137,53 @@ class FgdClient:
         raise NotFoundError(f"no job has the id {prefix!r} or one that begins so; `fgd jobs` lists them", prefix=prefix)
 
     def cancel(self, job_id: str) -> JobView:
-        """Ask for an end. A run saves and stops within its grace; `wait` tells when."""
-        return _read(JobView, self._send("POST", f"{_path(job_id)}/cancel"))
+        """Ask for an end. A run saves and stops within its grace; `standstill` tells when."""
+        return self._ask(job_id, "cancel")
+
+    def pause(self, job_id: str) -> JobView:
+        """Ask it to save and stand still, holding nothing; `standstill` tells when it does."""
+        return self._ask(job_id, "pause")
+
+    def resume(self, job_id: str) -> JobView:
+        """Queue a paused job again, to go on where it stood."""
+        return self._ask(job_id, "resume")
+
+    def retry(self, job_id: str) -> JobView:
+        """Queue a failed or cancelled job again, to go on from its newest checkpoint."""
+        return self._ask(job_id, "retry")
+
+    def change(
+        self, job_id: str, *, priority: int | None = None, preemptible: bool | None = None, version: int | None = None
+    ) -> JobView:
+        """Change its place in the queue.
+
+        Args:
+            version: refuse, with the code `changed_meanwhile`, where the job has moved on from this one.
+        """
+        body = JobPatch(priority=priority, preemptible=preemptible).model_dump(exclude_none=True)
+        headers = {"If-Match": f'"{version}"'} if version is not None else {}
+        return _read(JobView, self._send("PATCH", _path(job_id), json=body, headers=headers))
+
+    def delete(self, job_id: str) -> None:
+        """Delete a job that is over, with all that it left behind."""
+        self._send("DELETE", _path(job_id), timeout=_LONG_TIMEOUT_S)
+
+    def standstill(self, job_id: str, *, poll_s: float = 0.3) -> JobView:
+        """The job, once nothing of it runs any more: paused, waiting or over."""
+        while True:
+            job = self.job(job_id)
+            if job.state not in ON_CLUSTER:
+                return job
+            time.sleep(poll_s)
+
+    def queue(self) -> QueueView:
+        """The jobs that wait, in the order in which they are looked at, and why each does."""
+        return _read(QueueView, self._send("GET", "/v1/queue"))
+
+    def housekeeping(self, *, dry_run: bool = False) -> HousekeepingView:
+        """Remove what the server's retention rules say, or only say what that is; ask again until `is_complete`."""
+        query = {"dry_run": "true"} if dry_run else {}
+        return _read(HousekeepingView, self._send("POST", "/v1/housekeeping", params=query, timeout=_LONG_TIMEOUT_S))
 
     def events(
         self, job_id: str, *, after: int = 0, on_drop: Callable[[float], None] | None = None
@@ -218,6 +281,9 @@ class FgdClient:
 
     def text_artifact(self, job_id: str, name: str) -> str:
         return self._send("GET", f"{_path(job_id)}/artifacts/{quote(name)}").text
+
+    def _ask(self, job_id: str, what: str) -> JobView:
+        return _read(JobView, self._send("POST", f"{_path(job_id)}/{what}"))
 
     def _report(self, form: str, job_id: str, beside: Sequence[str]) -> httpx.Response:
         query: dict[str, Any] = {"with": list(beside), "format": form}

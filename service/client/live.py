@@ -17,6 +17,8 @@ STATE_STYLES: Mapping[str, str] = {
     "queued": "yellow",
     "starting": "cyan",
     "running": "bold cyan",
+    "pausing": "blue",
+    "paused": "blue",
     "cancelling": "magenta",
     "lost": "bold yellow",
     "succeeded": "bold green",

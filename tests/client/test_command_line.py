@@ -140,7 +140,7 @@ class TestLookingAtJobs:
     def test_a_shown_spec_can_be_handed_in_again(self, fgd: Fgd, server: LiveServer, spec_path: Path) -> None:
         job_id = fgd("submit", spec_path, "--server", server.url, "--json").json["job_id"]
         shown = fgd("show", job_id, "--server", server.url).out
-        assert yaml.safe_load(shown[shown.index("kind:") :]) == yaml.safe_load(spec_path.read_text())
+        assert yaml.safe_load(shown[shown.index("name: ") :]) == yaml.safe_load(spec_path.read_text())
 
     def test_cancelling_touches_nothing_when_one_id_is_wrong(
         self, fgd: Fgd, server: LiveServer, client: FgdClient, spec_path: Path

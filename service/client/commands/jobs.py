@@ -20,8 +20,21 @@ _STATES = ", ".join(get_args(JobState))
 
 
 def jobs(
-    state: Annotated[str | None, typer.Option("--state", help=f"Only those in this state: {_STATES}.")] = None,
+    text: Annotated[
+        str | None, typer.Argument(metavar="[TEXT]", help="Somewhere in the name, or at the beginning of the id.")
+    ] = None,
+    *,
+    state: Annotated[
+        list[str] | None, typer.Option("--state", help=f"Only those in this state: {_STATES}. Repeatable.")
+    ] = None,
     kind: Annotated[str | None, typer.Option("--kind", help="Only train, distill or evaluate.")] = None,
+    project: Annotated[str | None, typer.Option("--project", help="Only those of this project.")] = None,
+    since: Annotated[
+        datetime | None, typer.Option("--since", help="Only those submitted after this moment, in local time.")
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option("--until", help="Only those submitted before this moment, in local time.")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 50,
     server: Server = SERVER,
     as_json: AsJson = False,
@@ -30,39 +43,55 @@ def jobs(
 
     **Examples**
 
-    `fgd jobs --state running`
+    `fgd jobs --state running --state queued`
+
+    `fgd jobs teacher --project vision --since 2026-01-31`
 
     `fgd jobs --kind distill --json | jq -r '.[].job_id'`
     """
     with FgdClient(server) as client:
-        found = list(itertools.islice(client.jobs(state=_known(state), kind=kind), limit))
+        passing = client.jobs(
+            state=[_known(word) for word in state or ()],
+            kind=kind,
+            project=project,
+            text=text,
+            created_after=since.astimezone() if since else None,
+            created_before=until.astimezone() if until else None,
+        )
+        found = list(itertools.islice(passing, limit))
     if as_json:
         print_json_models(found)
-    elif not found:
-        output().print("no jobs yet; hand one in with `fgd submit SPEC`" if state is None else f"no job is {state}")
-    else:
+    elif found:
         output().print(_table(found))
+    elif any((text, state, kind, project, since, until)):
+        output().print("no job is like that; `fgd jobs` lists all")
+    else:
+        output().print("no jobs yet; hand one in with `fgd submit SPEC`")
 
 
-def _known(state: str | None) -> JobState | None:
+def _known(state: str) -> JobState:
     for known in get_args(JobState):
         if state == known:
             return known  # type: ignore[no-any-return]
-    if state is not None:
-        raise UsageError(f"there is no state {state!r}; known are {_STATES}")
-    return None
+    raise UsageError(f"there is no state {state!r}; known are {_STATES}")
 
 
 def _table(found: list[JobSummary]) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for heading in ("id", "name", "kind", "state", "epoch", "AP", "took", "why"):
-        table.add_column(heading, no_wrap=heading != "why", justify="right" if heading in ("AP", "took") else "left")
+    # Where there is only one project, a column of it says nothing.
+    has_projects = len({job.project for job in found}) > 1 or found[0].project != "default"
+    headings = ("id", "name", "kind", *(("project",) if has_projects else ()), "priority", "state", "epoch", "AP")
+    for heading in (*headings, "took", "why"):
+        is_number = heading in ("priority", "AP", "took")
+        table.add_column(heading, no_wrap=heading != "why", justify="right" if is_number else "left")
     for job in found:
         at = job.progress
         table.add_row(
             job.job_id,
             Text(job.name, style="bold"),
             job.kind,
+            *((job.project,) if has_projects else ()),
+            str(job.priority or ""),
             Text(job.state, style=STATE_STYLES.get(job.state, "")),
             f"{at.epoch}/{at.epochs}" if at.epoch is not None else "",
             number(at.best_ap, ".3f"),

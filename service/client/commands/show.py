@@ -1,5 +1,6 @@
 """`fgd show`"""
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, output, print_json
 from service.client.live import STATE_STYLES, duration, number
+from service.client.sizes import size
 
 
 def show(
@@ -19,7 +21,7 @@ def show(
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """All there is to know about one job: state and reason, attempts, scores, files, and its spec, ready to copy.
+    """All there is to know about one job: state and reason, attempts and how each ended, scores, files, spec.
 
     **Examples**
 
@@ -34,14 +36,40 @@ def show(
         return
     console = output()
     console.print(_facts(job))
-    for attempt in job.attempts:
-        error = f"  {attempt.error.code}: {attempt.error.message}" if attempt.error else ""
-        console.print(Text(f"attempt {attempt.number}  {attempt.dashboard_url or attempt.submission_id}{error}"))
+    if job.attempts:
+        console.print(_attempts(job))
     for artifact in job.artifacts:
-        size = f"{artifact.size_bytes / 1e6:.2f} MB"
-        console.print(Text(f"{artifact.name:<14} {size:>10}  {server.rstrip('/')}{artifact.url}", style="dim"))
+        console.print(
+            Text(f"{artifact.name:<14} {size(artifact.size_bytes):>9}  {server.rstrip('/')}{artifact.url}", style="dim")
+        )
     spec = yaml.safe_dump(job.model_dump(mode="json", include={"spec"})["spec"], sort_keys=False)
     console.print(Syntax(spec.rstrip(), "yaml", background_color="default") if console.is_terminal else spec.rstrip())
+
+
+def _attempts(job: JobView) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for heading in ("attempt", "started", "took", "ended", "error", "on the Ray dashboard"):
+        table.add_column(heading, no_wrap=heading not in ("error", "on the Ray dashboard"))
+    for attempt in job.attempts:
+        began_at, ended_at = attempt.started_at or attempt.created_at, attempt.ended_at
+        took_s = (ended_at - began_at).total_seconds() if ended_at else None
+        # Between its end and its release the cluster may still hold something of it.
+        is_held = ended_at is not None and attempt.released_at is None
+        error = f"{attempt.error.code}: {attempt.error.message}" if attempt.error else ""
+        changes = ", ".join(f"{path}={value}" for path, value in attempt.spec_changes.items())
+        table.add_row(
+            f"{attempt.number}" + (f" with {changes}" if changes else ""),
+            _moment(began_at),
+            duration(took_s),
+            Text((attempt.cause or "under way") + (", not yet released" if is_held else "")),
+            Text(error, style="red"),
+            Text(attempt.dashboard_url or attempt.submission_id, style="dim"),
+        )
+    return table
+
+
+def _moment(at: datetime) -> str:
+    return f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def _facts(job: JobView) -> Table:
@@ -56,7 +84,12 @@ def _facts(job: JobView) -> Table:
     add("state", Text(job.state, style=STATE_STYLES.get(job.state, "")))
     add("why", job.reason)
     add("waits for", ", ".join(job.waits_for))
-    add("submitted", f"{job.created_at.astimezone():%Y-%m-%d %H:%M:%S}")
+    by = f" by {job.submitted_by}" if job.submitted_by else ""
+    add("submitted", f"{_moment(job.created_at)}{by}")
+    preemptible = ", may be paused for an urgent one" if job.preemptible else ""
+    add("project", f"{job.project}, priority {job.priority}{preemptible}")
+    spent = [f"{count} {what}" for count, what in ((job.failures, "failures"), (job.losses, "losses")) if count]
+    add("retries", " and ".join(spent))
     if at.epoch is not None:
         add("progress", f"epoch {at.epoch}/{at.epochs}, step {at.step}/{at.steps}, {duration(at.eta_s)} left")
     if job.result is not None:
