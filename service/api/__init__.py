@@ -12,11 +12,13 @@ from service.api import (
     health,
     job_control,
     jobs,
+    logs,
     metrics,
     projects,
     queue,
     report,
     tokens,
+    webhooks,
 )
 
 ROUTERS: Sequence[APIRouter] = (
@@ -24,12 +26,14 @@ ROUTERS: Sequence[APIRouter] = (
     job_control.router,
     queue.router,
     events.router,
+    logs.router,
     metrics.router,
     report.router,
     artifacts.router,
     attempts.router,
     projects.router,
     tokens.router,
+    webhooks.router,
     audit.router,
     health.router,
 )

@@ -19,7 +19,7 @@ from fgd_core.spec.views import ProgressView
 from service.jobs.lifecycle import STOPPING, is_over, sources
 from service.jobs.outcome import Step
 from service.jobs.retry import Budgets
-from service.store import events
+from service.store import events, webhooks
 from service.store.session import mark_changed
 from service.store.tables import Job, JobDependency
 
@@ -211,7 +211,8 @@ async def move(
     changed = StateChanged(
         from_state=from_state, to_state=step.to, reason=step.reason.value, message=step.message, error=step.error
     )
-    await events.append(session, job.id, attempt, [(now, event) for event in (*extra, changed)])
+    sequence = await events.append(session, job.id, attempt, [(now, event) for event in (*extra, changed)])
+    await webhooks.enqueue(session, job, step.to, sequence, now)
 
 
 async def change(session: AsyncSession, job: Job, columns: dict[InstrumentedAttribute[Any], Any]) -> None:

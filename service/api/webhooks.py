@@ -1,0 +1,120 @@
+"""Webhooks: who is told of the ends of jobs."""
+
+import secrets
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Response
+
+from fgd_core.spec.administration import (
+    DeliveryPage,
+    DeliveryView,
+    NewWebhook,
+    WebhookCreated,
+    WebhookList,
+    WebhookTested,
+    WebhookView,
+)
+from service.api import notes, paging
+from service.api.access import Admin
+from service.api.deps import ServicesDep
+from service.store import webhooks
+from service.store.tables import Webhook, WebhookDelivery
+from service.webhooks import addresses, signing
+from service.webhooks.delivery import body_of_test
+from service.webhooks.sending import Sender
+
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
+
+
+@router.post("", status_code=201, operation_id="create_webhook")
+async def create(services: ServicesDep, principal: Admin, response: Response, asked: NewWebhook) -> WebhookCreated:
+    """The secret is in this answer and nowhere else. A project's admin hears of that project's jobs."""
+    project = principal.own(asked.project)
+    notes.about(project=project)
+    await addresses.target(asked.url, allow_private=services.settings.webhooks_allow_private)
+    secret = signing.new_secret()
+    async with services.database.writing() as session:
+        row = await webhooks.insert_webhook(
+            session, url=asked.url, secret=secret, project=project, created_by=principal.name, now=services.clock()
+        )
+    response.headers["Location"] = f"/v1/webhooks/{row.id}"
+    response.headers["Cache-Control"] = "no-store"
+    return WebhookCreated(**dict(_view(row)), secret=secret)
+
+
+@router.get("", operation_id="list_webhooks")
+async def list_webhooks(services: ServicesDep, principal: Admin) -> WebhookList:
+    async with services.database.reading() as session:
+        rows = await webhooks.every(session, principal.project)
+    return WebhookList(items=[_view(row) for row in rows])
+
+
+@router.get("/{webhook_id}", operation_id="get_webhook")
+async def get(services: ServicesDep, principal: Admin, webhook_id: str) -> WebhookView:
+    async with services.database.reading() as session:
+        return _view(await webhooks.get(session, webhook_id, principal.project))
+
+
+@router.delete("/{webhook_id}", status_code=204, operation_id="delete_webhook")
+async def delete(services: ServicesDep, principal: Admin, webhook_id: str) -> None:
+    """With what it has not heard of yet."""
+    async with services.database.writing() as session:
+        row = await webhooks.get(session, webhook_id, principal.project)
+        notes.about(project=row.project)
+        await webhooks.remove(session, webhook_id)
+
+
+@router.post("/{webhook_id}/test", operation_id="test_webhook")
+async def test(services: ServicesDep, principal: Admin, webhook_id: str) -> WebhookTested:
+    """One try, now, of a message of the type `webhook.test`."""
+    async with services.database.reading() as session:
+        row = await webhooks.get(session, webhook_id, principal.project)
+    notes.about(project=row.project)
+    message_id, now = secrets.token_hex(8), services.clock()
+    body = body_of_test(message_id, now)
+    sender = Sender(allow_private=services.settings.webhooks_allow_private)
+    answer = await sender.send(row.url, body, signing.headers(row.secret, message_id, now, body))
+    return WebhookTested(**vars(answer))
+
+
+@router.get("/{webhook_id}/deliveries", operation_id="list_deliveries")
+async def list_deliveries(
+    services: ServicesDep,
+    principal: Admin,
+    webhook_id: str,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    cursor: str | None = None,
+) -> DeliveryPage:
+    """Newest first, with what became of each."""
+    before = paging.decode(cursor) if cursor is not None else None
+    async with services.database.reading() as session:
+        await webhooks.get(session, webhook_id, principal.project)
+        rows = await webhooks.deliveries(session, webhook_id, before=before, limit=limit + 1)
+    shown = rows[:limit]
+    next_cursor = paging.encode(shown[-1].created_at, shown[-1].id) if len(rows) > limit else None
+    return DeliveryPage(items=[_delivery(row) for row in shown], next_cursor=next_cursor)
+
+
+def _view(row: Webhook) -> WebhookView:
+    return WebhookView(
+        webhook_id=row.id, url=row.url, project=row.project, created_at=row.created_at, created_by=row.created_by
+    )
+
+
+def _delivery(row: WebhookDelivery) -> DeliveryView:
+    state: Literal["waiting", "delivered", "given_up"] = "given_up"
+    if row.delivered_at is not None:
+        state = "delivered"
+    elif row.next_try_at is not None:
+        state = "waiting"
+    return DeliveryView(
+        delivery_id=row.id,
+        job_id=row.job_id,
+        sequence=row.sequence,
+        state=state,
+        tries=row.tries,
+        created_at=row.created_at,
+        next_try_at=row.next_try_at,
+        delivered_at=row.delivered_at,
+        last_error=row.last_error,
+    )

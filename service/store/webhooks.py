@@ -1,0 +1,147 @@
+"""Webhooks, and what each still has to hear of."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from fgd_core.errors import NotFoundError
+from fgd_core.spec.events import JobState
+from service.jobs.lifecycle import is_over
+from service.store.tables import Event, Job, Webhook, WebhookDelivery
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A delivery that nobody else makes until the claim expires."""
+
+    delivery_id: str
+    number: int
+    """Of the try; who comes with an older one writes nothing."""
+    url: str
+    secret: str
+    job: Job
+    event: Event | None
+    """The end that it tells; None where it was cleared away."""
+
+
+async def insert_webhook(
+    session: AsyncSession, *, url: str, secret: str, project: str | None, created_by: str, now: datetime
+) -> Webhook:
+    row = Webhook(
+        id=secrets.token_hex(6), url=url, secret=secret, project=project, created_by=created_by, created_at=now
+    )
+    session.add(row)
+    await session.flush()
+    return row
+
+
+async def get(session: AsyncSession, webhook_id: str, project: str | None) -> Webhook:
+    """Raises NotFoundError where there is none, or where `project` is given and it is another's."""
+    row = await session.get(Webhook, webhook_id)
+    if row is None or (project is not None and row.project != project):
+        message = f"there is no webhook {webhook_id!r}; GET /v1/webhooks lists them"
+        raise NotFoundError(message, webhook_id=webhook_id)
+    return row
+
+
+async def every(session: AsyncSession, project: str | None) -> list[Webhook]:
+    """Newest first; of one project only where it is given."""
+    query = select(Webhook).order_by(Webhook.created_at.desc(), Webhook.id)
+    return list(await session.scalars(query if project is None else query.where(Webhook.project == project)))
+
+
+async def remove(session: AsyncSession, webhook_id: str) -> None:
+    """With what it has not heard of yet."""
+    await session.execute(delete(WebhookDelivery).where(WebhookDelivery.webhook_id == webhook_id))
+    await session.execute(delete(Webhook).where(Webhook.id == webhook_id))
+
+
+async def enqueue(session: AsyncSession, job: Job, to: JobState, sequence: int, now: datetime) -> None:
+    """Have every webhook that listens told of an end, in the transaction that ends the job; other moves are no news.
+
+    Args:
+        sequence: of the event that the move left.
+    """
+    if not is_over(to):
+        return
+    listening = select(Webhook.id).where(or_(Webhook.project.is_(None), Webhook.project == job.project))
+    rows = [
+        {
+            "id": secrets.token_hex(8),
+            "webhook_id": webhook_id,
+            "job_id": job.id,
+            "sequence": sequence,
+            "created_at": now,
+            "next_try_at": now,
+        }
+        for webhook_id in await session.scalars(listening)
+    ]
+    if rows:
+        await session.execute(insert(WebhookDelivery), rows)
+
+
+async def are_due(session: AsyncSession, now: datetime) -> bool:
+    query = select(WebhookDelivery.id).where(WebhookDelivery.next_try_at <= now).limit(1)
+    return await session.scalar(query) is not None
+
+
+async def claim(session: AsyncSession, *, limit: int, ttl_s: float, now: datetime) -> list[Claim]:
+    """Take due deliveries for `ttl_s`, oldest first; those that another control plane has in hand are passed over.
+
+    The try is counted here: one that died half-way was one.
+    """
+    due = (
+        select(WebhookDelivery)
+        .where(WebhookDelivery.next_try_at <= now)
+        .order_by(WebhookDelivery.next_try_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    claims = []
+    for row in list(await session.scalars(due)):
+        row.tries += 1
+        row.next_try_at = now + timedelta(seconds=ttl_s)
+        webhook = await session.get_one(Webhook, row.webhook_id)
+        claims.append(
+            Claim(
+                delivery_id=row.id,
+                number=row.tries,
+                url=webhook.url,
+                secret=webhook.secret,
+                job=await session.get_one(Job, row.job_id),
+                event=await session.get(Event, (row.job_id, row.sequence)),
+            )
+        )
+    return claims
+
+
+async def settle(
+    session: AsyncSession,
+    made: Claim,
+    *,
+    delivered_at: datetime | None,
+    next_try_at: datetime | None,
+    error: str | None,
+) -> None:
+    """Keep what came of a try; neither delivered nor to be tried again: given up."""
+    await session.execute(
+        update(WebhookDelivery)
+        .where(WebhookDelivery.id == made.delivery_id, WebhookDelivery.tries == made.number)
+        .values(delivered_at=delivered_at, next_try_at=next_try_at, last_error=error)
+    )
+
+
+async def deliveries(
+    session: AsyncSession, webhook_id: str, *, before: tuple[datetime, str] | None, limit: int
+) -> Sequence[WebhookDelivery]:
+    """Newest first, those that come after (created_at, id) in that order."""
+    row = WebhookDelivery
+    query = select(row).where(row.webhook_id == webhook_id).order_by(row.created_at.desc(), row.id.desc()).limit(limit)
+    if before is not None:
+        created_at, delivery_id = before
+        query = query.where(or_(row.created_at < created_at, (row.created_at == created_at) & (row.id < delivery_id)))
+    return list(await session.scalars(query))

@@ -1,0 +1,80 @@
+"""Which addresses a webhook may call: a user must not reach through this server what only this server can reach."""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+from fgd_core.errors import SpecError
+
+IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
+"""(host name, port) -> its addresses."""
+
+_PORTS = {"http": 80, "https": 443}
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Public by its number, but the host's own agent in one large cloud.
+_METADATA = frozenset({ipaddress.ip_address("168.63.129.16")})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where to connect to; the name is looked up once, so that it cannot mean something else a moment later."""
+
+    host: str
+    port: int
+    scheme: str
+    addresses: tuple[str, ...]
+
+
+async def resolve(host: str, port: int) -> Sequence[str]:
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[4][0]) for address in found))
+
+
+async def target(url: str, *, allow_private: bool, resolve: Resolve = resolve) -> Target:
+    """Where `url` leads, if a webhook may go there.
+
+    Raises:
+        SpecError: it is no URL that we call, its name is not known, or one of its addresses is not public.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as cause:
+        raise _refused("bad_url", f"{url[:100]!r} is no URL: {cause}") from cause
+    if parts.scheme not in _PORTS or not host:
+        raise _refused("bad_url", f"{url[:100]!r} is no URL to call; write https://host/path")
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        raise _refused("bad_url", "a webhook's URL has no user name and no fragment; the signature says who calls")
+    port = port or _PORTS[parts.scheme]
+    try:
+        addresses = await resolve(host, port)
+    except (OSError, UnicodeError) as cause:
+        raise _refused("unknown_host", f"the name {host!r} is not known; correct the URL") from cause
+    refused = [address for address in addresses if not allow_private and not is_public(ipaddress.ip_address(address))]
+    # One bad address is enough: who has a name with a public and a private one wants us to come to the private one.
+    if refused or not addresses:
+        message = f"{host!r} is at {', '.join(refused) or 'no address'}, and webhooks call the public internet only"
+        raise _refused("private_address", f"{message}; an admin can set FGD_WEBHOOKS_ALLOW_PRIVATE")
+    return Target(host=host, port=port, scheme=parts.scheme, addresses=tuple(addresses))
+
+
+def is_public(address: IPAddress) -> bool:
+    """Whether it is an ordinary address of the internet, also after every wrapping of an IPv4 address in IPv6."""
+    if isinstance(address, ipaddress.IPv6Address):
+        wrapped = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+        if address in _NAT64:
+            wrapped.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+        if not all(is_public(inner) for inner in wrapped if inner is not None):
+            return False
+        if address.scope_id is not None or address.is_site_local:
+            return False
+    return address.is_global and not (address.is_multicast or address.is_reserved or address in _METADATA)
+
+
+def _refused(code: str, message: str) -> SpecError:
+    return SpecError(message, reasons=[{"loc": "url", "code": code, "message": message}])

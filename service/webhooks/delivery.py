@@ -1,0 +1,109 @@
+"""What is written down to be told is told, again and again until it is heard or given up."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from fgd_core.errors import FgdError
+from service.api import views
+from service.clock import Clock
+from service.settings import Settings
+from service.store import webhooks
+from service.store.session import Database
+from service.store.tables import Job
+from service.store.webhooks import Claim
+from service.webhooks import signing
+from service.webhooks.retrying import pause_after
+from service.webhooks.sending import Answer, Sender
+
+log = structlog.get_logger(__name__)
+
+_AT_ONCE = 20
+_CLAIM_TTL_S = 60.0
+"""Longer than a try can take, so that two never make the same one; the wait after a crash in the middle of one."""
+_POLL_S = 1.0
+
+
+class Deliverer:
+    """Runs in every control plane; each takes what no other has in hand."""
+
+    def __init__(self, database: Database, settings: Settings, clock: Clock, sender: Sender) -> None:
+        self._database = database
+        self._settings = settings
+        self._clock = clock
+        self._sender = sender
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                made = await self.deliver_due()
+            except (FgdError, SQLAlchemyError, OSError) as error:
+                # A database that is away comes back; nothing that was to be told is lost by then.
+                log.warning("webhooks_not_looked_at", error=str(error))
+                made = 0
+            if made < _AT_ONCE:
+                await asyncio.sleep(_POLL_S)
+
+    async def deliver_due(self) -> int:
+        """Try all that is due, some at once; returns how many."""
+        async with self._database.reading() as session:
+            if not await webhooks.are_due(session, self._clock()):
+                return 0
+        async with self._database.writing() as session:
+            claims = await webhooks.claim(session, limit=_AT_ONCE, ttl_s=_CLAIM_TTL_S, now=self._clock())
+        answers = await asyncio.gather(*(self._try(claim) for claim in claims))
+        await self._settle(list(zip(claims, answers, strict=True)))
+        return len(claims)
+
+    async def _try(self, claim: Claim) -> Answer:
+        body = _told(claim, self._settings.public_url)
+        headers = signing.headers(claim.secret, claim.delivery_id, self._clock(), body)
+        return await self._sender.send(claim.url, body, headers)
+
+    async def _settle(self, made: Sequence[tuple[Claim, Answer]]) -> None:
+        async with self._database.writing() as session:
+            for claim, answer in made:
+                now = self._clock()
+                pause_s = None if answer.delivered else pause_after(claim.number)
+                await webhooks.settle(
+                    session,
+                    claim,
+                    delivered_at=now if answer.delivered else None,
+                    next_try_at=now + timedelta(seconds=pause_s) if pause_s is not None else None,
+                    error=answer.error,
+                )
+                log.info(
+                    "webhook_called",
+                    delivery_id=claim.delivery_id,
+                    job_id=claim.job.id,
+                    tries=claim.number,
+                    delivered=answer.delivered,
+                    error=answer.error,
+                    again_in_s=pause_s,
+                )
+
+
+def body_of_test(message_id: str, at: datetime) -> bytes:
+    """For a try by hand."""
+    return json.dumps({"id": message_id, "type": "webhook.test", "at": at.isoformat(), "job": None}).encode()
+
+
+def _told(claim: Claim, public_url: str) -> bytes:
+    job: Job = claim.job
+    state, at = job.state, job.ended_at
+    if claim.event is not None:
+        # The job may have been queued again since then; what is told is that end.
+        state, at = claim.event.data.get("to_state", job.state), claim.event.at
+    summary = views.summary(job).model_dump(mode="json")
+    told = {
+        "id": claim.delivery_id,
+        "type": f"job.{state}",
+        "at": at.isoformat() if at is not None else None,
+        "job": summary | {"state": state, "url": f"{public_url}/v1/jobs/{job.id}"},
+    }
+    return json.dumps(told).encode()

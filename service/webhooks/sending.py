@@ -1,0 +1,69 @@
+"""One POST to one receiver: to the address that was looked at, no redirects, no proxies, ten seconds."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import httpx
+
+from fgd_core.errors import SpecError
+from service.webhooks.addresses import Resolve, Target, resolve, target
+
+_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    delivered: bool
+    status: int | None
+    """None where there was no answer."""
+    error: str | None
+
+
+class Sender:
+    def __init__(self, *, allow_private: bool, resolve: Resolve = resolve) -> None:
+        self._allow_private = allow_private
+        self._resolve = resolve
+
+    async def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Never raises for what a receiver does; anything but 2xx is not delivered."""
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                where = await target(url, allow_private=self._allow_private, resolve=self._resolve)
+                status = await self._post(where, url, body, headers)
+        except TimeoutError:
+            return Answer(delivered=False, status=None, error=f"no answer within {_TIMEOUT_S:g} s")
+        except SpecError as refusal:
+            return Answer(delivered=False, status=None, error=refusal.message)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as failure:
+            return Answer(delivered=False, status=None, error=f"{type(failure).__name__}: {failure}"[:500])
+        if not 200 <= status < 300:
+            return Answer(delivered=False, status=status, error=f"answered {status}")
+        return Answer(delivered=True, status=status, error=None)
+
+    async def _post(self, where: Target, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        parts = urlsplit(url)
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        # trust_env=False: a proxy would look the name up again, and might reach what we may not.
+        async with httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=_TIMEOUT_S) as http:
+            for left, address in enumerate(reversed(where.addresses)):
+                host = f"[{address}]" if ":" in address else address
+                request = http.build_request(
+                    "POST",
+                    f"{where.scheme}://{host}:{where.port}{path}",
+                    content=body,
+                    headers={**headers, "Host": parts.netloc, "Content-Type": "application/json", "User-Agent": "fgd"},
+                    # The certificate must be that of the name, although we connect to an address.
+                    extensions={"sni_hostname": where.host},
+                )
+                try:
+                    answer = await http.send(request, stream=True)
+                except httpx.ConnectError:
+                    if left == len(where.addresses) - 1:
+                        raise
+                    continue
+                # The body stays unread: it may be endless, and nobody here wants it.
+                await answer.aclose()
+                return answer.status_code
+        raise AssertionError("a target has an address")
