@@ -31,25 +31,29 @@ class IdempotencyKeyReusedError(SpecError):
     code = "idempotency_key_reused"
 
 
-class BusyError(FgdError):
-    code = "busy"
+class DatabaseError(FgdError):
+    """Nothing is wrong with what was asked of the database; it cannot do it now."""
+
+    code = "database"
     retryable = True
     http_status = 503
 
 
-class DatabaseAwayError(FgdError):
+class BusyError(DatabaseError):
+    code = "busy"
+
+
+class DatabaseAwayError(DatabaseError):
     """It cannot be reached, or went away in mid-transaction; of which nothing was stored, or all of it."""
 
     code = "database_away"
-    retryable = True
-    http_status = 503
 
 
-class DatabaseRefusedError(FgdError):
+class DatabaseRefusedError(DatabaseError):
     """It is there, and does not let us in."""
 
     code = "database_refused"
-    http_status = 503
+    retryable = False
 
 
 class SchemaTooNewError(FgdError):

@@ -8,6 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fgd_core.errors import FgdError
 from service.api import notes, request_ids
 from service.api.access import Principal
 from service.clock import Clock
@@ -63,7 +64,7 @@ class AuditTrail:
             try:
                 async with self._database.writing() as session:
                     await audit.append(session, batch)
-            except (SQLAlchemyError, OSError) as error:
+            except (FgdError, SQLAlchemyError, OSError) as error:
                 for lost in batch:
                     log.error("audit_not_written", **_plain(lost), error=str(error))
 

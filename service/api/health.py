@@ -5,9 +5,8 @@ from importlib.metadata import version
 
 import structlog
 from fastapi import APIRouter, Response
-from sqlalchemy.exc import DBAPIError
 
-from fgd_core.errors import ClusterError
+from fgd_core.errors import ClusterError, FgdError
 from fgd_core.spec.views import Ready
 from service.api.deps import Services, ServicesDep
 from service.store import migrate
@@ -37,8 +36,8 @@ async def _database(services: Services) -> tuple[str, str | None]:
     try:
         async with services.database.reading() as session:
             revision = await migrate.current_revision(session)
-    except DBAPIError as error:
-        log.warning("database_unreachable", error=str(error.orig))
+    except FgdError as error:
+        log.warning("database_unreachable", error=str(error))
         return "unreachable", None
     head = migrate.head_revision()
     return ("ok" if revision == head else f"at revision {revision}, {head} is needed"), revision

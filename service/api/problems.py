@@ -19,6 +19,7 @@ from service.errors import UnauthorizedError, from_database, from_os
 
 MEDIA_TYPE = "application/problem+json"
 _TYPE = "urn:fgd:problem:"
+_RETRY_AFTER_S = "2"
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +63,11 @@ def of_error(error: FgdError) -> Response:
     details = dict(error.details)
     listed = details.pop("reasons", None)
     reasons = [ProblemReason.model_validate(reason) for reason in listed] if isinstance(listed, list) else []
-    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, UnauthorizedError) else None
+    headers = {}
+    if isinstance(error, UnauthorizedError):
+        headers["WWW-Authenticate"] = "Bearer"
+    if error.http_status == 503 and error.retryable:
+        headers["Retry-After"] = _RETRY_AFTER_S
     return respond(
         status=error.http_status,
         code=error.code,

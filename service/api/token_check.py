@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 
+from fgd_core.errors import FgdError
 from service.api.access import Principal, Role
 from service.clock import Clock
 from service.errors import UnauthorizedError
@@ -77,9 +77,9 @@ class TokenCheck:
         try:
             async with self._database.writing() as session:
                 await api_tokens.used(session, token_id, now)
-        except DBAPIError as error:
+        except FgdError as error:
             # A full disk must not keep anybody from reading.
-            log.warning("token_use_not_noted", token_id=token_id, error=str(error.orig))
+            log.warning("token_use_not_noted", token_id=token_id, error=str(error))
 
 
 def _refused(why: str) -> UnauthorizedError:

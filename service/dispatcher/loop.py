@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import ClusterError, LostRunError
@@ -22,7 +21,7 @@ from service.dispatcher import driver_log, salvage
 from service.dispatcher.capacity import CapacityMemory
 from service.dispatcher.cluster import Cluster, ClusterJob, Submission
 from service.dispatcher.starting import Start, lease, make_way, unblock
-from service.errors import from_database
+from service.errors import DatabaseError
 from service.jobs import scheduling
 from service.jobs.lifecycle import ON_CLUSTER, STOPPING
 from service.jobs.liveness import FINAL_BATCH_GRACE_S, is_lost
@@ -73,6 +72,7 @@ class Dispatcher:
         self._holder = holder or f"{socket.gethostname()}:{settings.home}"[:100]
         self._lease: Lease | None = None
         self._is_cluster_away = False
+        self._is_database_away = False
         # Only hints: after a restart they are gathered anew.
         self._placed: set[str] = set()
         """Attempts that the cluster was seen to run."""
@@ -121,14 +121,17 @@ class Dispatcher:
             await self.tick()
         except StaleLeaseError:
             self._lease = None
-        except DBAPIError as error:
-            # The database may be away for a while; nothing is lost, for nothing was done.
-            if from_database(error) is None:
-                log.exception("tick_failed")
-            else:
-                log.warning("database_away", error=str(error.orig)[:200])
+        except DatabaseError as error:
+            # It may be away for a while; nothing is lost, for nothing was done. Said once, and not at each tick.
+            if not self._is_database_away:
+                log.warning("database_away", error=str(error))
+            self._is_database_away = True
+            return
         except Exception:
             log.exception("tick_failed")
+        if self._is_database_away:
+            log.info("database_back")
+        self._is_database_away = False
 
     async def _hold_lease(self) -> bool:
         held_before = self._lease
@@ -321,9 +324,10 @@ class Dispatcher:
                 if (self._clock() - attempt.ended_at).total_seconds() >= self._settings.cancel_grace_s:
                     await self._cluster.stop(attempt.submission_id)
                 continue
-            if word is not None:
-                saved = await driver_log.keep(self._cluster, attempt, self._settings.storage_dir)
+            saved = await driver_log.keep(self._cluster, attempt, self._settings.storage_dir)
+            if saved is not None:
                 await driver_log.register(self._database, attempt.job_id, saved, self._clock())
+            if word is not None:
                 await self._cluster.delete(attempt.submission_id)
             async with self._writing() as session:
                 await attempts.archive(session, attempt.id, self._clock())
