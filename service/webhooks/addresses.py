@@ -66,9 +66,10 @@ async def target(url: str, *, allow_private: bool, resolve: Resolve = resolve) -
 def is_public(address: IPAddress) -> bool:
     """Whether it is an ordinary address of the internet, also after every wrapping of an IPv4 address in IPv6."""
     if isinstance(address, ipaddress.IPv6Address):
-        wrapped = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
         if address in _NAT64:
-            wrapped.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+            # So a host without IPv4 reaches the rest of the internet, and perhaps its own neighbours.
+            return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+        wrapped = (address.ipv4_mapped, address.sixtofour, *(address.teredo or ()))
         if not all(is_public(inner) for inner in wrapped if inner is not None):
             return False
         if address.scope_id is not None or address.is_site_local:

@@ -1,0 +1,274 @@
+import asyncio
+import base64
+import hashlib
+import hmac
+import ipaddress
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from control_plane import ControlPlane, ManualClock, train_spec
+from memory_cluster import MemoryCluster
+from webhook_receiver import Heard, Receiver, receiver
+
+from fgd_core.errors import SpecError
+from service.settings import Settings
+from service.webhooks.addresses import is_public, target
+from service.webhooks.delivery import Deliverer
+from service.webhooks.retrying import PAUSES_S, pause_after
+from service.webhooks.sending import Sender
+
+DAY_S = 24 * 3600
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"webhooks_allow_private": True})
+
+
+@pytest.fixture
+async def listener() -> AsyncIterator[Receiver]:
+    async with receiver() as listener:
+        yield listener
+
+
+def deliverer(plane: ControlPlane, **sending: Any) -> Deliverer:
+    sender = Sender(allow_private=True, **sending)
+    return Deliverer(plane.services.database, plane.settings, plane.clock, sender)
+
+
+async def hook(plane: ControlPlane, url: str, **fields: Any) -> dict[str, Any]:
+    answer = await plane.http.post("/v1/webhooks", json={"url": url} | fields)
+    assert answer.status_code == 201, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+async def cancelled_job(plane: ControlPlane, **changes: Any) -> str:
+    job_id = await plane.submit(train_spec(**changes))
+    await plane.http.post(f"/v1/jobs/{job_id}/cancel")
+    return job_id
+
+
+async def deliveries(plane: ControlPlane, webhook: dict[str, Any]) -> list[dict[str, Any]]:
+    answer = await plane.http.get(f"/v1/webhooks/{webhook['webhook_id']}/deliveries")
+    items: list[dict[str, Any]] = answer.json()["items"]
+    return items
+
+
+def is_signed(heard: Heard, secret: str) -> bool:
+    """As a receiver would check it."""
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    signed = f"{heard.headers['webhook-id']}.{heard.headers['webhook-timestamp']}.".encode() + heard.body
+    expected = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+    return heard.headers["webhook-signature"] == f"v1,{expected}"
+
+
+class TestDelivery:
+    async def test_the_end_of_a_job_is_told_once_and_signed(self, plane: ControlPlane, listener: Receiver) -> None:
+        made = await hook(plane, listener.url)
+        job_id, run = await plane.started_job()
+        await run.succeeds()
+        await plane.tick()
+        for _ in range(2):
+            await deliverer(plane).deliver_due()
+        (heard,) = listener.heard
+        assert (heard.path, heard.headers["host"]) == ("/hook?a=b", f"127.0.0.1:{listener.port}")
+        assert heard.told["type"] == "job.succeeded"
+        assert heard.told["job"]["job_id"] == job_id
+        assert heard.told["job"]["url"] == f"{plane.settings.public_url}/v1/jobs/{job_id}"
+        assert heard.told["id"] == heard.headers["webhook-id"]
+        assert is_signed(heard, made["secret"])
+        assert not is_signed(heard, "whsec_" + base64.b64encode(b"another").decode())
+
+    async def test_a_receiver_that_fails_first_hears_of_it_later_under_the_same_id(
+        self, plane: ControlPlane, listener: Receiver
+    ) -> None:
+        made = await hook(plane, listener.url)
+        await cancelled_job(plane)
+        listener.answers = "500 Broken\r\n"
+        await deliverer(plane).deliver_due()
+        (waiting,) = await deliveries(plane, made)
+        assert (waiting["state"], waiting["tries"], waiting["last_error"]) == ("waiting", 1, "answered 500")
+        assert await deliverer(plane).deliver_due() == 0
+        listener.answers = "200 OK\r\n"
+        plane.clock.forward(PAUSES_S[0])
+        await deliverer(plane).deliver_due()
+        (delivered,) = await deliveries(plane, made)
+        assert (delivered["state"], delivered["tries"], delivered["last_error"]) == ("delivered", 2, None)
+        first, second = listener.heard
+        assert first.headers["webhook-id"] == second.headers["webhook-id"]
+        assert is_signed(second, made["secret"])
+
+    async def test_a_redirect_is_not_followed(self, plane: ControlPlane, listener: Receiver) -> None:
+        made = await hook(plane, listener.url)
+        await cancelled_job(plane)
+        listener.answers = f"307 Moved\r\nLocation: {listener.url}\r\n"
+        await deliverer(plane).deliver_due()
+        assert len(listener.heard) == 1
+        assert (await deliveries(plane, made))[0]["last_error"] == "answered 307"
+
+    async def test_one_that_never_takes_it_is_given_up_after_most_of_a_day_and_that_can_be_seen(
+        self, plane: ControlPlane, listener: Receiver
+    ) -> None:
+        made = await hook(plane, listener.url)
+        await cancelled_job(plane)
+        listener.answers = "503 Away\r\n"
+        for pause_s in (*PAUSES_S, DAY_S):
+            assert await deliverer(plane).deliver_due() == 1
+            plane.clock.forward(pause_s)
+        assert await deliverer(plane).deliver_due() == 0
+        (delivery,) = await deliveries(plane, made)
+        assert (delivery["state"], delivery["tries"]) == ("given_up", len(PAUSES_S) + 1)
+        assert 0.8 * DAY_S < sum(PAUSES_S) < 1.2 * DAY_S
+        assert pause_after(len(PAUSES_S) + 1) is None
+
+    async def test_two_control_planes_send_it_once(
+        self, plane: ControlPlane, settings: Settings, listener: Receiver
+    ) -> None:
+        await hook(plane, listener.url)
+        for _ in range(5):
+            await cancelled_job(plane)
+        other = ControlPlane(settings, plane.cluster, plane.clock)
+        made = await asyncio.gather(deliverer(plane).deliver_due(), deliverer(other).deliver_due())
+        assert sum(made) == 5
+        assert len({heard.headers["webhook-id"] for heard in listener.heard}) == len(listener.heard) == 5
+        await other.close()
+
+    async def test_what_a_killed_server_was_sending_is_sent_by_the_next_one(
+        self, settings: Settings, cluster: MemoryCluster, clock: ManualClock, listener: Receiver
+    ) -> None:
+        killed = ControlPlane(settings, cluster, clock)
+        made = await hook(killed, listener.url)
+        await cancelled_job(killed)
+        listener.is_silent = True
+        sending = asyncio.create_task(deliverer(killed).deliver_due())
+        while not listener.heard:
+            await asyncio.sleep(0.01)
+        # Killed: nothing of its own is written any more.
+        sending.cancel()
+        await asyncio.wait([sending])
+        await killed.close()
+
+        listener.is_silent = False
+        started = ControlPlane(settings, cluster, clock)
+        clock.forward(61)
+        assert await deliverer(started).deliver_due() == 1
+        assert (await deliveries(started, made))[0]["state"] == "delivered"
+        assert [heard.told["type"] for heard in listener.heard] == ["job.cancelled"] * 2
+        await started.close()
+
+    async def test_a_job_that_was_tried_again_since_is_told_of_as_it_ended(
+        self, plane: ControlPlane, listener: Receiver
+    ) -> None:
+        await hook(plane, listener.url)
+        job_id = await cancelled_job(plane)
+        await plane.http.post(f"/v1/jobs/{job_id}/retry")
+        await deliverer(plane).deliver_due()
+        (heard,) = listener.heard
+        assert (heard.told["type"], heard.told["job"]["state"]) == ("job.cancelled", "cancelled")
+
+    async def test_a_webhook_of_a_project_hears_of_no_other(self, plane: ControlPlane, listener: Receiver) -> None:
+        await hook(plane, listener.url, project="mine")
+        await cancelled_job(plane, project="yours")
+        assert await deliverer(plane).deliver_due() == 0
+        await cancelled_job(plane, project="mine")
+        assert await deliverer(plane).deliver_due() == 1
+
+    async def test_a_removed_webhook_hears_nothing_more(self, plane: ControlPlane, listener: Receiver) -> None:
+        made = await hook(plane, listener.url)
+        await cancelled_job(plane)
+        assert (await plane.http.delete(f"/v1/webhooks/{made['webhook_id']}")).status_code == 204
+        assert await deliverer(plane).deliver_due() == 0
+        assert listener.heard == []
+
+
+class TestByHand:
+    async def test_a_test_message_tells_whether_it_arrived(self, plane: ControlPlane, listener: Receiver) -> None:
+        made = await hook(plane, listener.url)
+        answer = await plane.http.post(f"/v1/webhooks/{made['webhook_id']}/test")
+        assert answer.json() == {"delivered": True, "status": 204, "error": None}
+        assert listener.heard[0].told["type"] == "webhook.test"
+        assert is_signed(listener.heard[0], made["secret"])
+
+    async def test_the_secret_is_shown_once(self, plane: ControlPlane, listener: Receiver) -> None:
+        made = await hook(plane, listener.url)
+        assert made["secret"].startswith("whsec_")
+        for path in ("/v1/webhooks", f"/v1/webhooks/{made['webhook_id']}", "/v1/audit"):
+            assert made["secret"] not in (await plane.http.get(path)).text
+
+
+class TestAddresses:
+    @pytest.mark.parametrize(
+        "address",
+        [
+            *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.100.100.200", "0.0.0.0"),
+            *("224.0.0.1", "240.0.0.1", "255.255.255.255", "168.63.129.16", "192.0.2.1"),
+            *("::1", "::", "fe80::1", "fc00::1", "fd00:ec2::254", "ff02::1", "2001:db8::1", "fec0::1"),
+            *("::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:0:7f00:1::"),
+        ],
+    )
+    def test_private_addresses_are_not_public_however_they_are_wrapped(self, address: str) -> None:
+        assert not is_public(ipaddress.ip_address(address))
+
+    @pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700:4700::1111", "64:ff9b::808:808"])
+    def test_public_ones_are(self, address: str) -> None:
+        assert is_public(ipaddress.ip_address(address))
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            *("ftp://example.org/", "file:///etc/passwd", "https://", "example.org", "https://[::1", "https://a:x/"),
+            *("https://user:word@example.org/", "https://example.org/#part", "http://example.org:99999/"),
+        ],
+    )
+    async def test_what_is_no_url_to_call_is_refused(self, url: str) -> None:
+        with pytest.raises(SpecError):
+            await target(url, allow_private=True, resolve=lambda host, port: found("8.8.8.8"))
+
+    @pytest.mark.parametrize("url", ["http://127.0.0.1/", "http://2130706433/", "http://0x7f.1/", "http://localhost/"])
+    async def test_loopback_is_refused_however_it_is_written(self, url: str) -> None:
+        with pytest.raises(SpecError, match="FGD_WEBHOOKS_ALLOW_PRIVATE"):
+            await target(url, allow_private=False)
+
+    async def test_one_private_address_among_public_ones_is_enough(self) -> None:
+        with pytest.raises(SpecError, match=r"10\.0\.0\.1"):
+            await target("https://x.org", allow_private=False, resolve=lambda host, port: found("8.8.8.8", "10.0.0.1"))
+
+    async def test_a_private_address_is_refused_at_the_door_with_its_reason(
+        self, settings: Settings, cluster: MemoryCluster, clock: ManualClock
+    ) -> None:
+        plane = ControlPlane(settings.model_copy(update={"webhooks_allow_private": False}), cluster, clock)
+        answer = await plane.http.post("/v1/webhooks", json={"url": "http://169.254.169.254/latest/meta-data"})
+        assert (answer.status_code, answer.json()["reasons"][0]["code"]) == (422, "private_address")
+        await plane.close()
+
+    async def test_a_name_that_has_moved_to_a_private_address_since_is_not_called(self, listener: Receiver) -> None:
+        sender = Sender(allow_private=False, resolve=lambda host, port: found("127.0.0.1"))
+        answer = await sender.send(f"http://example.org:{listener.port}/", b"{}", {})
+        assert not answer.delivered
+        assert listener.heard == []
+
+    async def test_the_name_is_looked_up_once_and_the_address_that_was_checked_is_called(
+        self, listener: Receiver
+    ) -> None:
+        looked_up: list[str] = []
+
+        async def resolve(host: str, port: int) -> list[str]:
+            looked_up.append(host)
+            return ["127.0.0.1"]
+
+        sender = Sender(allow_private=True, resolve=resolve)
+        answer = await sender.send(f"http://no-such-name.invalid:{listener.port}/", b"{}", {})
+        assert answer.delivered
+        assert looked_up == ["no-such-name.invalid"]
+        assert listener.heard[0].headers["host"] == f"no-such-name.invalid:{listener.port}"
+
+    async def test_a_receiver_that_sends_without_end_is_not_listened_to(self, listener: Receiver) -> None:
+        listener.answers = "200 OK\r\nContent-Length: 1000000000000\r\n"
+        sender = Sender(allow_private=True)
+        assert (await sender.send(listener.url, b"{}", {})).delivered
+
+
+async def found(*addresses: str) -> list[str]:
+    return list(addresses)

@@ -1,0 +1,59 @@
+"""Somebody who listens to webhooks, on loopback, and does as it is told."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Heard:
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def told(self) -> dict[str, Any]:
+        told: dict[str, Any] = json.loads(self.body)
+        return told
+
+
+class Receiver:
+    def __init__(self) -> None:
+        self.heard: list[Heard] = []
+        self.answers = "204 No Content\r\n"
+        """Status line and headers of the answers from now on."""
+        self.is_silent = False
+        """Take the request and never answer."""
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/hook?a=b"
+
+    async def on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
+            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+            body = await reader.readexactly(int(headers["content-length"]))
+            self.heard.append(Heard(first.split(" ")[1], headers, body))
+            if self.is_silent:
+                await reader.read()
+            else:
+                writer.write(f"HTTP/1.1 {self.answers}Connection: close\r\n\r\n".encode())
+                await writer.drain()
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def receiver() -> AsyncIterator[Receiver]:
+    listener = Receiver()
+    server = await asyncio.start_server(listener.on_connection, "127.0.0.1", 0)
+    listener.port = server.sockets[0].getsockname()[1]
+    try:
+        yield listener
+    finally:
+        server.close()
