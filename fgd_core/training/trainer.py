@@ -12,7 +12,7 @@ from fgd_core.data.loading import TrainLoader
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.checkpoint import DetectorCheckpoint
 from fgd_core.errors import NonFiniteLossError
-from fgd_core.spec.events import EpochFinished, Evaluated, Progress, Resumed, Scores, Warned
+from fgd_core.spec.events import EpochFinished, Evaluated, MetricsLogged, Progress, Resumed, Scores, Warned
 from fgd_core.spec.training import TrainingSpec
 from fgd_core.training.checkpoints import RunCheckpoints
 from fgd_core.training.context import RunContext
@@ -143,6 +143,7 @@ class Trainer:
         place = self.place
         for batch in self.loader.epoch(place.epoch, place.step_in_epoch):
             if self.context.should_stop():
+                self._log_steps()
                 return False
             self._run_step(batch.to(self._machine.device))
             if time.monotonic() - self._saved_at_s > self.settings.checkpoint_every_s:
@@ -152,6 +153,7 @@ class Trainer:
         rate = num_images / place.epoch_train_s
         place.epoch += 1
         place.step_in_epoch, place.epoch_sums, place.epoch_train_s = 0, {}, 0.0
+        self._log_steps()
         self.context.emit(
             EpochFinished(
                 epoch=place.epoch,
@@ -181,6 +183,8 @@ class Trainer:
                 autocast_dtype=self._machine.autocast_dtype,
             )
         except NonFiniteLossError as error:
+            # The steps just before are those that tell why.
+            self._log_steps()
             error.details |= {"epoch": self.place.epoch + 1, "step": self.step + 1, "learning_rate": rate}
             raise
         values = _to_floats(tensors)
@@ -191,7 +195,7 @@ class Trainer:
         elapsed_s = time.perf_counter() - started_s
         place.train_s += elapsed_s
         place.epoch_train_s += elapsed_s
-        self._window.add(values)
+        self._window.add(self.step, values)
         if self._window.is_due():
             self.context.emit(
                 Progress(
@@ -205,6 +209,13 @@ class Trainer:
                     values=self._window.take_means(),
                 )
             )
+            # After the means, so that at this step too the curves end up with the step's own values.
+            self._log_steps()
+
+    def _log_steps(self) -> None:
+        logged = self._window.take_steps()
+        if logged is not None:
+            self.context.emit(logged)
 
     def _run_evaluation(self) -> Scores:
         started_s = time.perf_counter()
@@ -234,17 +245,32 @@ class Trainer:
 
 
 class _Window:
-    """Means of the values since the previous progress event."""
+    """The values since the previous progress event: their means, and each step's own."""
 
     def __init__(self) -> None:
         self._sums: dict[str, float] = {}
         self._count = 0
         self._due_s = 0.0
+        self._steps: list[int] = []
+        self._columns: dict[str, list[float | None]] = {}
 
-    def add(self, values: dict[str, float]) -> None:
+    def add(self, step: int, values: dict[str, float]) -> None:
         self._count += 1
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
+            # A term may come only now and then.
+            column = self._columns.setdefault(name, [])
+            column.extend([None] * (len(self._steps) - len(column)))
+            column.append(value)
+        self._steps.append(step)
+
+    def take_steps(self) -> MetricsLogged | None:
+        """What was added since it was last taken; None where that is nothing."""
+        steps, columns = self._steps, self._columns
+        self._steps, self._columns = [], {}
+        for column in columns.values():
+            column.extend([None] * (len(steps) - len(column)))
+        return MetricsLogged(steps=steps, values=columns) if steps else None
 
     def is_due(self) -> bool:
         return time.monotonic() >= self._due_s

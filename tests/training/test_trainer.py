@@ -11,7 +11,7 @@ import torch
 
 from fgd_core.detectors.checkpoint import read_checkpoint
 from fgd_core.runs import execute
-from fgd_core.spec.events import CheckpointSaved, EpochFinished, Evaluated, Progress, Resumed
+from fgd_core.spec.events import CheckpointSaved, EpochFinished, Evaluated, MetricsLogged, Progress, Resumed
 from tests.library import RecordingContext, distill_spec, train_spec
 
 
@@ -101,3 +101,18 @@ class TestProgress:
         assert first.eta_s is not None and first.eta_s > 0
         assert {"loss", "task/classification", "task/box", "distill/foreground", "distill/P3"} <= set(first.values)
         assert [event.epoch for event in context.of(EpochFinished)] == [1, 2]
+
+    def test_every_step_is_logged_with_its_own_values(self, tmp_path: Path) -> None:
+        context = RecordingContext(tmp_path)
+        execute(train_spec(), context)
+        logged = context.of(MetricsLogged)
+        epochs = context.of(EpochFinished)
+        assert [step for event in logged for step in event.steps] == list(range(1, epochs[-1].step + 1))
+        losses = [loss for event in logged for loss in event.values["loss"] if loss is not None]
+        num_steps = epochs[0].step
+        assert sum(losses[:num_steps]) / num_steps == pytest.approx(epochs[0].values["loss"])
+
+    def test_the_steps_before_a_stop_are_logged_too(self, tmp_path: Path) -> None:
+        context = RecordingContext(tmp_path, stop_after_steps=3)
+        execute(train_spec(), context)
+        assert [step for event in context.of(MetricsLogged) for step in event.steps] == [1, 2, 3]

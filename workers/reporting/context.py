@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from fgd_core.errors import StaleAttemptError, StorageError, WeightsError
 from fgd_core.spec.attempts import Assignment
-from fgd_core.spec.events import DeviceReady, EvaluationProgress, Progress, RunEvent, RunFinished
+from fgd_core.spec.events import DeviceReady, EvaluationProgress, MetricsLogged, Progress, RunEvent, RunFinished
 from workers.folders import attempt_folder
 from workers.reporting import narration
 from workers.reporting.outbox import Outbox
@@ -50,7 +50,7 @@ class HttpContext:
             self.outcome = event
         if isinstance(event, DeviceReady):
             event = event.model_copy(update={"seconds": {**self.start_seconds, **event.seconds}})
-        may_drop = isinstance(event, Progress | EvaluationProgress)
+        may_drop = isinstance(event, Progress | MetricsLogged | EvaluationProgress)
         self._outbox.append(datetime.now(UTC), event.model_dump_json(), may_drop=may_drop)
         self._sender.wake()
         narration.tell(event)
