@@ -7,7 +7,7 @@ is never awaited inside a transaction: load, close, act, reopen, apply, guarded 
 import asyncio
 import shlex
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
@@ -161,15 +161,13 @@ class Dispatcher:
     async def _start(self) -> None:
         now = self._clock()
         async with self._database.reading() as session:
-            queued, told = await queue.startable(session, now)
+            queued = await queue.startable(session, now)
         if not queued:
             return
         try:
             capacity = await self._capacity.fresh()
         except ClusterError:
-            async with self._writing() as session:
-                for job in queued[:_MAX_EXPLAINED]:
-                    await jobs.explain(session, job.job_id, told[job.job_id], _CLUSTER_AWAY)
+            await self._explain({job.job_id: _CLUSTER_AWAY for job in queued[:_MAX_EXPLAINED]})
             raise
         async with self._database.reading() as session:
             active = await attempts.active(session)
@@ -188,13 +186,21 @@ class Dispatcher:
                 start = await lease(session, job_id, self._mint, self._cluster.dashboard_url, now)
             if start is not None:
                 await self._submit(start)
-        changed = {job_id: wait for job_id, wait in choice.wait.items() if told[job_id] != wait.message}
-        if changed or choice.pause:
+        if choice.pause:
             async with self._writing() as session:
-                for job_id, wait in list(changed.items())[:_MAX_EXPLAINED]:
-                    await jobs.explain(session, job_id, told[job_id], wait.message)
                 for job_id, urgent_id in choice.pause.items():
                     await make_way(session, job_id, urgent_id, now)
+        await self._explain({job_id: wait.message for job_id, wait in list(choice.wait.items())[:_MAX_EXPLAINED]})
+
+    async def _explain(self, messages: Mapping[str, str]) -> None:
+        """Tell jobs why they wait, where that is news."""
+        async with self._database.reading() as session:
+            told = await queue.told(session, list(messages))
+        news = [job_id for job_id in told if told[job_id] != messages[job_id]]
+        if news:
+            async with self._writing() as session:
+                for job_id in news:
+                    await jobs.explain(session, job_id, told[job_id], messages[job_id])
 
     async def _submit(self, start: Start) -> None:
         await self._cluster.submit(

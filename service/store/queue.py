@@ -1,6 +1,6 @@
 """The jobs that wait, read lightly: there may be ten thousand of them, and they are looked at every second."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -49,16 +49,21 @@ async def waiting(session: AsyncSession, project: str | None = None) -> list[Wai
     ]
 
 
-async def startable(session: AsyncSession, now: datetime) -> tuple[list[Queued], dict[str, str]]:
-    """Queued jobs whose back-off is over, oldest first, and why each was last said to wait."""
+async def startable(session: AsyncSession, now: datetime) -> list[Queued]:
+    """Queued jobs whose back-off is over, oldest first."""
     query = (
-        select(Job.id, Job.project, Job.priority, Job.cpus, Job.gpus, Job.message)
+        select(Job.id, Job.project, Job.priority, Job.cpus, Job.gpus)
         .where(Job.state == "queued", or_(Job.not_before.is_(None), Job.not_before <= now))
         .order_by(Job.created_at, Job.id)
     )
     rows = (await session.execute(query)).all()
-    queued = [Queued(job_id=row[0], project=row[1], priority=row[2], cpus=row[3], gpus=row[4]) for row in rows]
-    return queued, {row[0]: row[5] for row in rows}
+    return list(map(Queued._make, rows))
+
+
+async def told(session: AsyncSession, job_ids: Sequence[str]) -> dict[str, str]:
+    """Why each of some jobs was last said to wait."""
+    query = select(Job.id, Job.message).where(Job.id.in_(job_ids))
+    return {row.id: row.message for row in await session.execute(query)}
 
 
 async def decided(session: AsyncSession) -> list[str]:
