@@ -1,0 +1,98 @@
+"""Pause, resume and cancel on a real Ray, with real runs."""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from whole import Whole, train, wait_for, wait_for_event
+
+from fgd_core.spec.views import JobView
+from service.client.client import FgdClient
+from service.dispatcher.cluster import RayCluster
+from service.dispatcher.local import LocalRay
+
+pytestmark = pytest.mark.ray
+
+
+def best_weights(whole: Whole, job: JobView) -> dict[str, torch.Tensor]:
+    folder = whole.home / "storage/jobs" / job.job_id / "attempts" / str(len(job.attempts))
+    state: dict[str, torch.Tensor] = torch.load(folder / "checkpoints/last.pt", weights_only=True)["state"]
+    return state
+
+
+def cpus_free(whole: Whole) -> float:
+    async def ask() -> float:
+        async with RayCluster(whole.dashboard_url, LocalRay(whole.home).token) as cluster:
+            return sum(node.cpus_free for node in (await cluster.capacity()).nodes)
+
+    return asyncio.run(ask())
+
+
+def seconds_until_free(whole: Whole, since: float) -> float:
+    while cpus_free(whole) < 2:
+        assert time.monotonic() - since < 90, "the slot does not come back"
+        time.sleep(0.1)
+    return time.monotonic() - since
+
+
+class TestPause:
+    def test_a_run_that_was_paused_ends_with_the_weights_of_one_that_was_not(
+        self, whole: Whole, client: FgdClient
+    ) -> None:
+        spec = train(epochs=80)
+        whole_run = client.submit(spec)
+        paused = client.submit(spec.model_copy(update={"name": "paused"}))
+        for after_epochs in (1, 2):
+            count = 0
+            for event in client.events(paused.job_id, after=client.job(paused.job_id).last_sequence):
+                count += event.kind == "epoch_finished"
+                if count == after_epochs:
+                    break
+            client.pause(paused.job_id)
+            stands = wait_for(client, paused.job_id, lambda job: job.state == "paused")
+            assert stands.attempts[-1].cause == "stopped"
+            assert stands.progress.step is not None and stands.progress.step < 320
+            client.resume(paused.job_id)
+            wait_for_event(client, paused.job_id, "resumed", after=stands.last_sequence)
+        one = wait_for(client, whole_run.job_id, lambda job: job.state in ("succeeded", "failed"))
+        other = wait_for(client, paused.job_id, lambda job: job.state in ("succeeded", "failed"))
+        assert (one.state, other.state, len(other.attempts)) == ("succeeded", "succeeded", 3)
+        assert (other.failures, other.losses) == (0, 0)
+        expected, found = best_weights(whole, one), best_weights(whole, other)
+        assert expected.keys() == found.keys()
+        assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+class TestCancel:
+    def test_a_run_that_cooperates_frees_its_slot(self, whole: Whole, client: FgdClient) -> None:
+        job_id = client.submit(train(epochs=100_000)).job_id
+        wait_for_event(client, job_id, "epoch_finished")
+        asked = time.monotonic()
+        client.cancel(job_id)
+        wait_for(client, job_id, lambda job: job.state == "cancelled")
+        cancelled_s = time.monotonic() - asked
+        print(
+            f"\ncooperating: cancelled after {cancelled_s:.1f} s, slot free after {seconds_until_free(whole, asked):.1f} s"
+        )
+
+    def test_a_run_that_ignores_the_request_is_ended_and_frees_its_slot(self, whole: Whole, client: FgdClient) -> None:
+        job_id = client.submit(train(epochs=100_000)).job_id
+        started = wait_for_event(client, job_id, "run_started")
+        wait_for_event(client, job_id, "epoch_finished")
+        # Stopped by the kernel, it hears neither the control plane nor SIGTERM.
+        pid = int(started.data["pid"])
+        assert b"workers" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        os.kill(pid, signal.SIGSTOP)
+        asked = time.monotonic()
+        client.cancel(job_id)
+        wait_for(client, job_id, lambda job: job.state == "cancelled")
+        cancelled_s = time.monotonic() - asked
+        print(
+            f"\nignoring: cancelled after {cancelled_s:.1f} s, slot free after {seconds_until_free(whole, asked):.1f} s"
+        )
+        assert not Path(f"/proc/{pid}").exists()
+        wait_for(client, job_id, lambda job: job.attempts[-1].released_at is not None)
