@@ -1,5 +1,7 @@
 import asyncio
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,10 @@ def run(url: str, *statements: str) -> list[tuple[Any, ...]]:
     return asyncio.run(execute())
 
 
+def contents(url: str) -> dict[str, list[tuple[Any, ...]]]:
+    return {name: sorted(run(url, f"SELECT * FROM {name}"), key=str) for name in tables(url)}
+
+
 def test_migrations_lead_to_the_tables_in_code_and_back_and_there_again(empty_url: str) -> None:
     migrate.upgrade(empty_url)
     migrate.check(empty_url)
@@ -59,6 +65,108 @@ def test_an_upgrade_of_a_database_that_is_up_to_date_changes_nothing(tmp_path: P
 def test_a_schema_of_a_newer_version_is_left_alone_and_named(empty_url: str) -> None:
     migrate.upgrade(empty_url)
     run(empty_url, "UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(SchemaTooNewError, match="'9999'.*newer"):
+    with pytest.raises(SchemaTooNewError, match=r"'9999'.*newer"):
         migrate.upgrade(empty_url)
     assert "jobs" in tables(empty_url)
+
+
+NOW = "'2026-01-01 12:00:00+00:00'"
+JOB = (
+    "INSERT INTO jobs (id, name, kind, spec, spec_version, cpus, gpus, idempotency_key, spec_sha256, state, message, "
+    "created_at, cancel_requested_at, current_attempt_id, retries, progress, last_sequence) VALUES "
+)
+OLD_ROWS = (
+    JOB
+    + f"""('j1', 'one', 'train', '{{"kind": "train"}}', 1, 2, 1, 'key', 's', 'cancelling', '', {NOW}, {NOW}, 'a1', 2,
+    '{{}}', 2)""",
+    JOB + f"""('j2', 'two', 'train', '{{}}', 1, 1, 0, NULL, 's', 'running', '', {NOW}, NULL, NULL, 0, '{{}}', 0)""",
+    f"""INSERT INTO attempts (id, job_id, number, token_sha256, submission_id, created_at)
+    VALUES ('a1', 'j1', 1, 't', 's1', {NOW})""",
+    f"""INSERT INTO events (job_id, sequence, at, attempt, kind, data)
+    VALUES ('j1', 1, {NOW}, NULL, 'submitted', '{{"kind": "submitted"}}'), ('j1', 2, {NOW}, 1, 'log', '{{}}')""",
+    "INSERT INTO attempt_streams (attempt_id, stream, last_sequence) VALUES ('a1', 'run', 7)",
+    """INSERT INTO metric_points (job_id, trial, name, step, value)
+    VALUES ('j1', '', 'loss', 1, 0.5), ('j1', '', 'loss', 2, 0.25), ('j1', 't1', 'loss', 1, 9), ('j2', '', 'ap', 1, 0)
+    """,
+)
+OLD_POINTS = [
+    ("j1", "", "loss", 1, 0.5),
+    ("j1", "", "loss", 2, 0.25),
+    ("j1", "t1", "loss", 1, 9.0),
+    ("j2", "", "ap", 1, 0.0),
+]
+
+
+@pytest.fixture
+def old_url(empty_url: str) -> str:
+    """A database as the first version left it, with something in each table."""
+    migrate.upgrade(empty_url, "0001")
+    run(empty_url, *OLD_ROWS)
+    return empty_url
+
+
+class TestWithDataInThem:
+    def test_what_was_there_is_there_afterwards_under_its_new_names(self, old_url: str) -> None:
+        migrate.upgrade(old_url)
+        migrate.check(old_url)
+        assert run(old_url, "SELECT id, project, failures, losses, version, priority FROM jobs ORDER BY id") == [
+            ("j1", "default", 2, 0, 1, 0),
+            ("j2", "default", 0, 0, 1, 0),
+        ]
+        assert run(old_url, "SELECT id FROM jobs WHERE stop_requested_at IS NOT NULL") == [("j1",)]
+        assert run(old_url, "SELECT job_id, sequence, kind, transaction_id FROM events ORDER BY sequence") == [
+            ("j1", 1, "submitted", 0),
+            ("j1", 2, "log", 0),
+        ]
+        assert run(old_url, "SELECT last_sequence FROM attempt_streams") == [(7,)]
+        points = """SELECT s.job_id, s.trial, s.name, p.step, p.value FROM metric_points p
+        JOIN metric_series s ON s.id = p.series_id ORDER BY 1, 2, 3, 4"""
+        assert run(old_url, points) == OLD_POINTS
+
+    def test_and_back(self, old_url: str) -> None:
+        before = contents(old_url)
+        columns = "SELECT id, state, retries, cancel_requested_at, idempotency_key FROM jobs ORDER BY id"
+        jobs_before = run(old_url, columns)
+        migrate.upgrade(old_url)
+        migrate.downgrade(old_url, "0001")
+        after = contents(old_url)
+        assert after.keys() == before.keys()
+        # Columns may have changed places in the others.
+        assert run(old_url, columns) == jobs_before
+        assert after["metric_points"] == before["metric_points"] == OLD_POINTS
+        assert {name: len(rows) for name, rows in after.items()} == {name: len(rows) for name, rows in before.items()}
+
+    def test_states_and_keys_that_the_first_version_does_not_know_are_turned_into_what_it_knows(
+        self, old_url: str
+    ) -> None:
+        migrate.upgrade(old_url)
+        run(
+            old_url,
+            "UPDATE jobs SET state = 'paused' WHERE id = 'j1'",
+            "UPDATE jobs SET state = 'pausing', project = 'other', idempotency_key = 'key' WHERE id = 'j2'",
+        )
+        migrate.downgrade(old_url, "0001")
+        kept = run(old_url, "SELECT id, state, idempotency_key FROM jobs ORDER BY id")
+        assert kept == [("j1", "queued", "key"), ("j2", "running", None)]
+
+
+UPGRADE = "import sys; from service.store import migrate; migrate.upgrade(sys.argv[1])"
+
+
+class TestSeveralServersAtOnce:
+    def processes_upgrade(self, url: str) -> None:
+        starting = [
+            subprocess.Popen([sys.executable, "-c", UPGRADE, url], stderr=subprocess.PIPE, text=True) for _ in range(3)
+        ]
+        for process in starting:
+            _, said = process.communicate(timeout=120)
+            assert process.returncode == 0, said
+
+    def test_over_an_empty_database_all_come_up(self, empty_url: str) -> None:
+        self.processes_upgrade(empty_url)
+        migrate.check(empty_url)
+
+    def test_over_a_database_of_the_first_version_all_come_up_and_nothing_is_there_twice(self, old_url: str) -> None:
+        self.processes_upgrade(old_url)
+        migrate.check(old_url)
+        assert run(old_url, "SELECT count(*) FROM metric_points") == [(len(OLD_POINTS),)]
