@@ -21,6 +21,7 @@ from service.api.authentication import Authentication
 from service.api.deps import Services
 from service.api.first_token import have_an_admin
 from service.api.front_door import FrontDoor
+from service.api.log_tail import Logs
 from service.api.request_ids import RequestIds
 from service.api.streams import Streams
 from service.api.token_check import TokenCheck
@@ -51,6 +52,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
         clock=clock,
         tokens=TokenCheck(database, clock),
         streams=Streams(database, settings),
+        logs=Logs(database, cluster, settings),
         wake_dispatcher=asyncio.Event(),
     )
 

@@ -154,10 +154,25 @@ class EventPage(Fact):
 
 
 class AllEventsPage(Fact):
-    """GET /v1/events with `Accept: application/json`. Go on with `?after=` the cursor, whether there were any or not."""
+    """GET /v1/events with `Accept: application/json`. Go on with `?after=` the cursor, also where there were none."""
 
     items: list[StoredEvent]
     next_cursor: str
+
+
+class LogPiece(Fact):
+    """A message `log` of GET /v1/jobs/{job_id}/logs?follow=true as a stream of events."""
+
+    attempt: int
+    offset: int
+    """In bytes of UTF-8, of the text's beginning in the log of its attempt."""
+    text: str
+
+
+class LogNote(Fact):
+    """A message `note`: what is worth knowing, and was not printed by the run."""
+
+    text: str
 
 
 class MetricSeries(Fact):

@@ -27,6 +27,7 @@ ROUTERS: Sequence[APIRouter] = (
     queue.router,
     events.router,
     logs.router,
+    logs.router,
     metrics.router,
     report.router,
     artifacts.router,

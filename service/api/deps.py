@@ -6,11 +6,13 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from service.api.log_tail import Logs
 from service.api.streams import Streams
 from service.api.token_check import TokenCheck
 from service.clock import Clock
 from service.dispatcher.capacity import CapacityMemory
 from service.dispatcher.cluster import Cluster
+from service.housekeeping.keeper import Housekeeper
 from service.settings import Settings
 from service.store.session import Database
 
@@ -24,6 +26,8 @@ class Services:
     clock: Clock
     tokens: TokenCheck
     streams: Streams
+    logs: Logs
+    housekeeper: Housekeeper
     wake_dispatcher: asyncio.Event
     """Set it when there is something to do, so that it is done now and not at the next tick."""
 

@@ -64,6 +64,10 @@ async def unarchived(session: AsyncSession) -> list[Attempt]:
     return list(await session.scalars(query.order_by(Attempt.ended_at)))
 
 
+async def archived_since(session: AsyncSession, since: datetime) -> list[Attempt]:
+    return list(await session.scalars(select(Attempt).where(Attempt.archived_at >= since)))
+
+
 async def heartbeat(session: AsyncSession, attempt_id: str, now: datetime) -> None:
     await session.execute(update(Attempt).where(Attempt.id == attempt_id).values(heartbeat_at=now))
 
@@ -85,6 +89,10 @@ async def end(
 
 async def archive(session: AsyncSession, attempt_id: str, now: datetime) -> None:
     await session.execute(update(Attempt).where(Attempt.id == attempt_id).values(archived_at=now))
+
+
+async def log_kept(session: AsyncSession, attempt_id: str, now: datetime) -> None:
+    await session.execute(update(Attempt).where(Attempt.id == attempt_id).values(log_kept_at=now))
 
 
 async def last_heard(session: AsyncSession, attempt_id: str, stream: str) -> int:

@@ -2,60 +2,25 @@
 
 import asyncio
 import json
-import socket
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from control_plane import ControlPlane, ManualClock, progress, train_spec
-from httpx_sse import ServerSentEvent, aconnect_sse
+from httpx_sse import ServerSentEvent
 from memory_cluster import MemoryCluster
+from served import Served, served_by
 
 from fgd_core.spec.events import StoredEvent
-from service.app import Server
 from service.settings import Settings
 from service.store import events
 
 
-class Served:
-    def __init__(self, plane: ControlPlane, port: int) -> None:
-        self.plane = plane
-        self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30)
-
-    async def read(self, job_id: str, *, after: int | None = None, at_most: int = 10**6) -> list[ServerSentEvent]:
-        """Messages until the server ends the stream, or until there are `at_most`."""
-        headers = {} if after is None else {"Last-Event-ID": str(after)}
-        found: list[ServerSentEvent] = []
-        async with aconnect_sse(self.client, "GET", f"/v1/jobs/{job_id}/events", headers=headers) as source:
-            assert source.response.headers["X-Accel-Buffering"] == "no"
-            async for message in source.aiter_sse():
-                if message.id and message.data:
-                    found.append(message)
-                if len(found) >= at_most:
-                    break
-        return found
-
-
-async def serve(plane: ControlPlane) -> AsyncIterator[Served]:
-    # Without its lifespan: the plane's dispatcher is moved by hand.
-    server = Server(uvicorn.Config(plane.app, lifespan="off", log_config=None, timeout_graceful_shutdown=3))
-    listening = socket.create_server(("127.0.0.1", 0))
-    running = asyncio.create_task(server.serve([listening]))
-    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
-        await asyncio.sleep(0.005)
-    served = Served(plane, listening.getsockname()[1])
-    yield served
-    await served.client.aclose()
-    server.should_exit = True
-    await running
-
-
 @pytest.fixture
 async def served(plane: ControlPlane) -> AsyncIterator[Served]:
-    async for served in serve(plane):
+    async with served_by(plane) as served:
         yield served
 
 
@@ -114,7 +79,7 @@ async def test_readers_that_come_and_go_see_every_event_once_while_runs_write(se
 
 async def test_an_event_is_passed_on_at_once(settings: Settings, cluster: MemoryCluster, clock: ManualClock) -> None:
     plane = ControlPlane(settings.model_copy(update={"sse_poll_s": 1000.0}), cluster, clock)
-    async for served in serve(plane):
+    async with served_by(plane) as served:
         job_id, run = await plane.started_job()
         last = (await plane.job(job_id))["last_sequence"]
         reading = asyncio.create_task(served.read(job_id, after=last, at_most=1))
@@ -148,7 +113,7 @@ async def test_a_quiet_stream_leaves_the_database_alone(
         return await after(*args, **options)
 
     monkeypatch.setattr(events, "after", counted)
-    async for served in serve(plane):
+    async with served_by(plane) as served:
         job_id, run = await plane.started_job()
         reading = asyncio.create_task(served.read(job_id))
         await asyncio.sleep(0.2)
@@ -171,7 +136,7 @@ async def test_a_quiet_stream_is_kept_alive_and_ends_with_its_lifetime(
     settings: Settings, cluster: MemoryCluster, clock: ManualClock, changes: dict[str, Any]
 ) -> None:
     plane = ControlPlane(settings.model_copy(update=changes), cluster, clock)
-    async for served in serve(plane):
+    async with served_by(plane) as served:
         job_id = await plane.submit(train_spec())
         async with asyncio.timeout(10):
             lines = await raw_lines(served, job_id)
@@ -182,7 +147,7 @@ async def test_a_quiet_stream_is_kept_alive_and_ends_with_its_lifetime(
 
 async def test_a_server_that_goes_down_does_not_wait_for_its_readers(plane: ControlPlane) -> None:
     began_at = time.monotonic()
-    async for served in serve(plane):
+    async with served_by(plane) as served:
         job_id = await plane.submit(train_spec())
         reading = asyncio.create_task(served.read(job_id))
         await asyncio.sleep(0.2)

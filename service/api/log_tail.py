@@ -1,0 +1,190 @@
+"""A run's log as far as it goes: from the cluster while the run is under way, afterwards from the file it was put into.
+
+All who follow one attempt share one look at a time, for Ray hands out a log as a whole only.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from fgd_core.errors import ClusterError, NotFoundError
+from service.dispatcher import driver_log
+from service.dispatcher.cluster import Cluster
+from service.jobs.lifecycle import is_over
+from service.settings import Settings
+from service.store import artifacts, attempts, jobs
+from service.store.session import Database
+from service.store.tables import Attempt
+
+_PIECE_BYTES = 256 * 1024
+# A log of 10 MB is asked for every 10 seconds.
+_LONGER_FOR_EACH_BYTE_S = 1e-6
+
+
+@dataclass(frozen=True)
+class Piece:
+    attempt: int
+    offset: int
+    """Of its first byte in the log of its attempt."""
+    content: bytes
+    """Whole lines, unless it is the end of the log or a line is very long; never a part of a character."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """What a reader should know and the run did not print."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One look at the log of an attempt."""
+
+    content: bytes | Path
+    is_complete: bool
+    """Whether there will be no more of it."""
+    is_away: bool
+    """Whether the cluster could not be asked, so that this is an earlier copy."""
+    job_is_over: bool
+    newest_attempt: int
+
+    def rest(self, offset: int) -> Iterator[bytes]:
+        """All that there is from `offset` on."""
+        if isinstance(self.content, bytes):
+            yield self.content[offset:]
+            return
+        with self.content.open("rb") as file:
+            file.seek(offset)
+            while block := file.read(_PIECE_BYTES):
+                yield block
+
+    def piece(self, offset: int) -> bytes:
+        """What is to be sent next from `offset` on; nothing where one has to wait."""
+        if isinstance(self.content, bytes):
+            found = self.content[offset : offset + _PIECE_BYTES]
+        else:
+            with self.content.open("rb") as file:
+                file.seek(offset)
+                found = file.read(_PIECE_BYTES)
+        if len(found) < _PIECE_BYTES and self.is_complete:
+            return found
+        # Ray may have read a line, or a character, that the run was still writing.
+        whole = max(found.rfind(b"\n"), found.rfind(b"\r")) + 1
+        return found[:whole] if whole or len(found) < _PIECE_BYTES else _whole_characters(found)
+
+
+@dataclass(eq=False)
+class _Shared:
+    """What all followers of an attempt hold on to, and what goes with the last of them."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    seen: Seen | None = None
+    is_good_until: float = 0.0
+
+
+class Logs:
+    def __init__(self, database: Database, cluster: Cluster, settings: Settings) -> None:
+        self._database = database
+        self._cluster = cluster
+        self._settings = settings
+        self._shared: WeakValueDictionary[tuple[str, int], _Shared] = WeakValueDictionary()
+
+    async def number(self, job_id: str, wanted: int | None) -> int | None:
+        """The attempt that is wanted; by default the newest, None before the first.
+
+        Raises:
+            NotFoundError: the job has no such attempt.
+        """
+        async with self._database.reading() as session:
+            numbers = [attempt.number for attempt in await attempts.of_job(session, job_id)]
+        if wanted is not None and wanted not in numbers:
+            known = ", ".join(map(str, numbers)) or "none yet"
+            raise NotFoundError(f"job {job_id} has no attempt {wanted}; it has: {known}", job_id=job_id)
+        return wanted or max(numbers, default=None)
+
+    async def look(self, job_id: str, number: int) -> Seen:
+        """Raises NotFoundError: the job, or with it the attempt, is gone."""
+        async with self._database.reading() as session:
+            tried = {attempt.number: attempt for attempt in await attempts.of_job(session, job_id)}
+            if number not in tried:
+                raise jobs.unknown(job_id)
+            attempt = tried[number]
+            is_kept = await artifacts.get(session, job_id, driver_log.name(attempt)) is not None
+            # Last of all: where the log was complete and the job over, there is no further attempt.
+            over = is_over((await jobs.get(session, job_id)).state)
+        is_complete = is_kept or attempt.archived_at is not None
+        content, is_away = await self._content(attempt, is_complete=is_complete)
+        return Seen(content, is_complete=is_complete, is_away=is_away, job_is_over=over, newest_attempt=max(tried))
+
+    async def follow(
+        self, job_id: str, number: int | None, offset: int, *, goes_on: bool
+    ) -> AsyncIterator[Piece | Note | None]:
+        """The log from `offset` on as it grows; None now and then while nothing comes.
+
+        Args:
+            number: of the attempt to begin with; None: the newest.
+            goes_on: with the attempts that follow, until the job is over; else it ends with this one.
+        """
+        was_away = False
+        with self._database.notifier.subscribe(job_id) as woken:
+            while not self._database.notifier.closed:
+                woken.clear()
+                number = number or await self.number(job_id, None)
+                if number is not None:
+                    shared = self._shared.setdefault((job_id, number), _Shared())
+                    seen = await self._look_shared(shared, job_id, number)
+                    while content := await asyncio.to_thread(seen.piece, offset):
+                        yield Piece(number, offset, content)
+                        offset += len(content)
+                    if seen.is_complete and goes_on and seen.newest_attempt > number:
+                        number, offset = number + 1, 0
+                        yield Note(f"attempt {number}")
+                        continue
+                    if seen.is_complete and (seen.job_is_over or not goes_on):
+                        return
+                    if seen.is_away and not was_away:
+                        yield Note("the cluster cannot be reached; this is what was kept of the log, and more may come")
+                    was_away = seen.is_away
+                elif await self._is_over(job_id):
+                    return
+                yield None
+                try:
+                    async with asyncio.timeout(self._settings.log_poll_s):
+                        await woken.wait()
+                except TimeoutError:
+                    pass
+
+    async def _look_shared(self, shared: _Shared, job_id: str, number: int) -> Seen:
+        """The present look of all who follow this attempt, or a new one where that is old."""
+        async with shared.lock:
+            if shared.seen is None or time.monotonic() >= shared.is_good_until:
+                shared.seen = await self.look(job_id, number)
+                size_bytes = len(shared.seen.content) if isinstance(shared.seen.content, bytes) else 0
+                wait_s = max(self._settings.log_poll_s, _LONGER_FOR_EACH_BYTE_S * size_bytes)
+                shared.is_good_until = time.monotonic() + wait_s
+            return shared.seen
+
+    async def _content(self, attempt: Attempt, *, is_complete: bool) -> tuple[bytes | Path, bool]:
+        kept = await asyncio.to_thread(driver_log.kept, self._settings.storage_dir, attempt)
+        if is_complete:
+            return kept or b"", False
+        try:
+            content, is_away = await driver_log.fetch(self._cluster, attempt), False
+        except ClusterError:
+            content, is_away = b"", True
+        if kept is not None and (await asyncio.to_thread(kept.stat)).st_size > len(content):
+            return kept, is_away
+        return content, is_away
+
+    async def _is_over(self, job_id: str) -> bool:
+        async with self._database.reading() as session:
+            return is_over((await jobs.get(session, job_id)).state)
+
+
+def _whole_characters(text: bytes) -> bytes:
+    """UTF-8 without the character that its end cuts through."""
+    return text.decode("utf-8", "ignore").encode()

@@ -1,0 +1,58 @@
+"""A control plane behind a real socket, for what streams."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import uvicorn
+from control_plane import ControlPlane
+from httpx_sse import ServerSentEvent, aconnect_sse
+
+from service.app import Server
+
+
+class Served:
+    def __init__(self, plane: ControlPlane, port: int) -> None:
+        self.plane = plane
+        self.port = port
+        self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30)
+
+    async def read(self, job_id: str, *, after: int | None = None, at_most: int = 10**6) -> list[ServerSentEvent]:
+        """Messages until the server ends the stream, or until there are `at_most`."""
+        headers = {} if after is None else {"Last-Event-ID": str(after)}
+        return await self.messages(f"/v1/jobs/{job_id}/events", headers=headers, at_most=at_most)
+
+    async def messages(
+        self, path: str, *, headers: dict[str, str] | None = None, at_most: int = 10**6
+    ) -> list[ServerSentEvent]:
+        found: list[ServerSentEvent] = []
+        accept = {"Accept": "text/event-stream"}
+        async with aconnect_sse(self.client, "GET", path, headers=accept | (headers or {})) as source:
+            assert source.response.headers["X-Accel-Buffering"] == "no"
+            async for message in source.aiter_sse():
+                if message.data:
+                    found.append(message)
+                if len(found) >= at_most:
+                    break
+        return found
+
+
+@asynccontextmanager
+async def served_by(plane: ControlPlane, *, send_buffer_bytes: int | None = None) -> AsyncIterator[Served]:
+    # Without its lifespan: the plane's dispatcher is moved by hand.
+    server = Server(uvicorn.Config(plane.app, lifespan="off", log_config=None, timeout_graceful_shutdown=3))
+    listening = socket.create_server(("127.0.0.1", 0))
+    if send_buffer_bytes is not None:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
+    running = asyncio.create_task(server.serve([listening]))
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.005)
+    served = Served(plane, listening.getsockname()[1])
+    try:
+        yield served
+    finally:
+        await served.client.aclose()
+        server.should_exit = True
+        await running

@@ -1,0 +1,203 @@
+"""What a run printed, live and afterwards."""
+
+import asyncio
+import json
+
+import pytest
+from control_plane import ControlPlane, ManualClock, Run, train_spec
+from memory_cluster import MemoryCluster
+from served import Served, served_by
+
+from service.dispatcher import driver_log
+from service.settings import Settings
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"log_poll_s": 0.02})
+
+
+async def log_of(plane: ControlPlane, job_id: str, query: str = "") -> str:
+    answer = await plane.http.get(f"/v1/jobs/{job_id}/logs?{query}")
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    return answer.text
+
+
+async def snapshot(plane: ControlPlane) -> None:
+    await driver_log.snapshot(
+        plane.services.database, plane.cluster, plane.settings.storage_dir, plane.clock(), at_most=4
+    )
+
+
+async def fail_and_start_again(plane: ControlPlane, run: Run) -> Run:
+    await run.fails("lost_run", retryable=True)
+    await plane.tick()
+    plane.clock.forward(100)
+    await plane.tick()
+    again = plane.run()
+    assert again.submission_id != run.submission_id
+    plane.cluster.say(again.submission_id, "RUNNING")
+    await again.starts()
+    return again
+
+
+class TestText:
+    async def test_it_comes_from_the_cluster_while_the_run_is_under_way(self, plane: ControlPlane) -> None:
+        job_id, run = await plane.started_job()
+        plane.cluster.output[run.submission_id] = "one\ntwo\nthr"
+        assert await log_of(plane, job_id) == "one\ntwo\nthr"
+        assert await log_of(plane, job_id, "offset=4") == "two\nthr"
+
+    async def test_it_comes_from_storage_when_the_attempt_has_ended(self, plane: ControlPlane) -> None:
+        job_id, run = await plane.started_job()
+        plane.cluster.output[run.submission_id] = "all of it\n"
+        await run.succeeds()
+        await plane.tick()
+        plane.cluster.is_reachable = False
+        assert await log_of(plane, job_id) == "all of it\n"
+        assert await log_of(plane, job_id, "offset=7") == "it\n"
+
+    async def test_each_attempt_has_its_own_and_the_newest_is_shown(self, plane: ControlPlane) -> None:
+        job_id, run = await plane.started_job()
+        plane.cluster.output[run.submission_id] = "first\n"
+        again = await fail_and_start_again(plane, run)
+        plane.cluster.output[again.submission_id] = "second\n"
+        assert await log_of(plane, job_id) == "second\n"
+        assert await log_of(plane, job_id, "attempt=1") == "first\n"
+        answer = await plane.http.get(f"/v1/jobs/{job_id}/logs?attempt=3")
+        assert answer.status_code == 404
+        assert "1, 2" in answer.json()["detail"]
+
+    async def test_a_job_that_waits_has_printed_nothing(self, plane: ControlPlane) -> None:
+        assert await log_of(plane, await plane.submit(train_spec())) == ""
+
+
+class TestCopies:
+    async def test_a_log_outlives_a_cluster_that_dies_with_its_run(self, plane: ControlPlane) -> None:
+        job_id, run = await plane.started_job()
+        plane.cluster.output[run.submission_id] = "before the end\n"
+        await snapshot(plane)
+        plane.cluster.is_reachable = False
+        assert await log_of(plane, job_id) == "before the end\n"
+        plane.cluster.is_reachable = True
+        plane.cluster.forget(run.submission_id)
+        del plane.cluster.output[run.submission_id]
+        plane.clock.forward(1000)
+        for _ in range(3):
+            await plane.tick()
+        assert [item["name"] for item in (await plane.job(job_id))["artifacts"]] == ["attempt-1.log"]
+        assert await log_of(plane, job_id, "attempt=1") == "before the end\n"
+
+    async def test_one_is_made_each_minute_and_no_more_than_allowed_at_once(
+        self, plane: ControlPlane, cluster: MemoryCluster, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[str] = []
+        logs = cluster.logs
+
+        async def counted(submission_id: str) -> str:
+            asked.append(submission_id)
+            return await logs(submission_id)
+
+        monkeypatch.setattr(cluster, "logs", counted)
+        runs = [(await plane.started_job(train_spec(resources={"cpus": 1})))[1] for _ in range(2)]
+        both = {run.submission_id for run in runs}
+
+        async def copies(at_most: int) -> set[str]:
+            asked.clear()
+            now = clock() + timedelta(seconds=0)
+            await driver_log.snapshot(
+                plane.services.database, cluster, plane.settings.storage_dir, now, at_most=at_most
+            )
+            return set(asked)
+
+        first = await copies(1)
+        assert len(first) == 1
+        assert await copies(1) == both - first
+        assert await copies(2) == set()
+        clock.forward(61)
+        assert await copies(2) == both
+
+
+class TestFollowing:
+    async def test_every_line_comes_once_until_the_attempt_has_ended(self, plane: ControlPlane) -> None:
+        job_id, run = await plane.started_job()
+        lines = [f"line {n} — ü\n" for n in range(20)]
+        async with served_by(plane) as served:
+            following = asyncio.create_task(served.client.get(f"/v1/jobs/{job_id}/logs?follow=true&attempt=1"))
+            for n in range(20):
+                plane.cluster.output[run.submission_id] = "".join(lines[: n + 1])[: None if n == 19 else -3]
+                await asyncio.sleep(0.03)
+            assert not following.done()
+            await run.succeeds()
+            await plane.tick()
+            async with asyncio.timeout(10):
+                assert (await following).text == "".join(lines)
+
+    async def test_it_goes_on_with_the_next_attempt_until_the_job_is_over(self, plane: ControlPlane) -> None:
+        job_id, run = await plane.started_job()
+        plane.cluster.output[run.submission_id] = "first\n"
+        async with served_by(plane) as served:
+            following = asyncio.create_task(served.messages(f"/v1/jobs/{job_id}/logs?follow=true"))
+            await asyncio.sleep(0.1)
+            again = await fail_and_start_again(plane, run)
+            plane.cluster.output[again.submission_id] = "second\n"
+            await asyncio.sleep(0.1)
+            await again.succeeds()
+            await plane.tick()
+            async with asyncio.timeout(10):
+                said = [(message.event, json.loads(message.data)) for message in await following]
+        assert [data["text"] for _, data in said] == ["first\n", "attempt 2", "second\n"]
+        assert said[0] == ("log", {"attempt": 1, "offset": 0, "text": "first\n"})
+        assert said[1][0] == "note"
+
+    async def test_a_reader_that_comes_back_misses_and_repeats_nothing(self, plane: ControlPlane) -> None:
+        job_id, run = await plane.started_job()
+        plane.cluster.output[run.submission_id] = "one\n"
+        async with served_by(plane) as served:
+            path = f"/v1/jobs/{job_id}/logs?follow=true"
+            (first,) = await served.messages(path, at_most=1)
+            plane.cluster.output[run.submission_id] = "one\ntwo\n"
+            (second,) = await served.messages(path, headers={"Last-Event-ID": first.id}, at_most=1)
+        assert json.loads(second.data) == {"attempt": 1, "offset": 4, "text": "two\n"}
+
+    async def test_it_says_so_when_the_cluster_is_away_and_shows_what_was_kept(self, plane: ControlPlane) -> None:
+        job_id, run = await plane.started_job()
+        plane.cluster.output[run.submission_id] = "kept\n"
+        await snapshot(plane)
+        plane.cluster.is_reachable = False
+        async with served_by(plane) as served:
+            log, note = await served.messages(f"/v1/jobs/{job_id}/logs?follow=true", at_most=2)
+        assert (log.event, json.loads(log.data)["text"]) == ("log", "kept\n")
+        assert (note.event, "cannot be reached" in note.data) == ("note", True)
+
+    async def test_many_followers_ask_the_cluster_once(
+        self, plane: ControlPlane, cluster: MemoryCluster, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        job_id, run = await plane.started_job()
+        plane.services.logs._settings = plane.settings.model_copy(update={"log_poll_s": 1000.0})
+        cluster.output[run.submission_id] = "one\n"
+        asked = 0
+        logs = cluster.logs
+
+        async def counted(submission_id: str) -> str:
+            nonlocal asked
+            asked += 1
+            return await logs(submission_id)
+
+        async with served_by(plane) as served:
+            holding = asyncio.create_task(follow_lines(served, job_id, 2))
+            await asyncio.sleep(0.2)
+            monkeypatch.setattr(cluster, "logs", counted)
+            # Whether they may look at an attempt at all is asked for each, what it printed is not.
+            before = plane.services.logs._shared[job_id, 1].seen
+            others = [asyncio.create_task(follow_lines(served, job_id, 1)) for _ in range(5)]
+            async with asyncio.timeout(10):
+                await asyncio.gather(*others)
+            assert plane.services.logs._shared[job_id, 1].seen is before
+            assert asked == 0
+            holding.cancel()
+
+
+async def follow_lines(served: Served, job_id: str, num: int) -> None:
+    await served.messages(f"/v1/jobs/{job_id}/logs?follow=true", at_most=num)
