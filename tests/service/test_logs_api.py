@@ -105,7 +105,7 @@ class TestCopies:
 
         async def copies(at_most: int) -> set[str]:
             asked.clear()
-            now = clock() + timedelta(seconds=0)
+            now = clock()
             await driver_log.snapshot(
                 plane.services.database, cluster, plane.settings.storage_dir, now, at_most=at_most
             )
