@@ -175,8 +175,9 @@ class _Experiment:
         listed = [job["submission_id"] for job in self._site.ray.ask("/api/jobs/").json()]
         left += [f"Ray still lists {submission_id}" for submission_id in listed]
         capacity = asyncio.run(self._capacity())
-        if not capacity.cpus_free == capacity.cpus_total == self._site.ray.cpus:
-            left.append(f"{capacity.cpus_free:g} of {capacity.cpus_total:g} CPUs are free, of {self._site.ray.cpus}")
+        cpus_free = sum(node.cpus_free for node in capacity.nodes)
+        if not cpus_free == capacity.cpus_total == self._site.ray.cpus:
+            left.append(f"{cpus_free:g} of {capacity.cpus_total:g} CPUs are free, of {self._site.ray.cpus}")
         with FgdClient(self._site.users_door.url) as client:
             for job_id in self._jobs:
                 job = patiently(lambda job_id=job_id: client.job(job_id))

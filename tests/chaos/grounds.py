@@ -78,6 +78,8 @@ def site(*, num_replicas: int, num_nodes: int, cpus_per_node: int) -> Iterator[S
             replica = Replica(f"replica-{number}", folder / f"home-{number}", port, ray.dashboard_url, environment)
             stack.callback(replica.stop)
             replicas.append(replica)
+        for replica in replicas:
+            replica.await_ready()
         yield Site(folder, folder / "storage", database, ray, replicas, *doors)
 
 

@@ -5,10 +5,15 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
+import httpx
+
 RESTART_PAUSE_S = 0.5
+START_TIMEOUT_S = 60.0
 
 
 class Replica:
@@ -39,6 +44,17 @@ class Replica:
     def is_alive(self) -> bool:
         with self._lock:
             return self._process.poll() is None
+
+    def await_ready(self) -> None:
+        """Raises TimeoutError where it does not come up."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            with suppress(httpx.HTTPError):
+                if httpx.get(f"http://127.0.0.1:{self.port}/livez", timeout=5, trust_env=False).is_success:
+                    return
+            time.sleep(0.2)
+        said = self._log.read_text(errors="replace")[-2000:]
+        raise TimeoutError(f"{self.name} does not come up in {START_TIMEOUT_S:g} s: {said}")
 
     def kill(self) -> int:
         """Its process id, which is no more."""

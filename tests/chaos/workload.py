@@ -56,8 +56,8 @@ def errands(count: int, rng: random.Random, *, epochs: tuple[int, int]) -> list[
     ]
     num_waiting = max(1, count // 5)
     jobs = [next(plain) for _ in range(count - len(special) - num_waiting)]
-    for at, errand in zip(sorted(rng.sample(range(len(jobs)), len(special))), special, strict=True):
-        jobs.insert(at, errand)
+    for errand in special:
+        jobs.insert(rng.randint(0, len(jobs)), errand)
     teachers = [at for at, errand in enumerate(jobs) if errand.end == "succeeded"]
     for n in range(num_waiting):
         spec = _evaluate(f"evaluate {n}", rng) if n % 3 == 2 else _distill(f"distill {n}", rng.randint(*epochs), rng)
