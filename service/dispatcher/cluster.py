@@ -77,8 +77,12 @@ class Capacity:
         return max((node.gpus_total for node in self.nodes), default=0.0)
 
 
+class ClusterAwayError(ClusterError):
+    """Nobody answers, which says nothing about the runs."""
+
+
 class Cluster(Protocol):
-    """Every method raises ClusterError when Ray cannot be reached, which says nothing about the jobs on it."""
+    """Every method raises ClusterAwayError when Ray cannot be reached, and ClusterError when it refuses."""
 
     async def submit(self, submission: Submission) -> None:
         """Start a run, unless one with this id was started before."""
@@ -206,7 +210,7 @@ class RayCluster:
         try:
             answer = await self._http.request(method, path, **options)
         except httpx.HTTPError as error:
-            raise ClusterError(
+            raise ClusterAwayError(
                 "Ray cannot be reached; check that its head runs and that this is the address of its dashboard",
                 url=self._url,
                 cause=str(error) or type(error).__name__,

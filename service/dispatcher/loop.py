@@ -10,6 +10,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from typing import TypeVar
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,7 +20,8 @@ from fgd_core.spec.events import ErrorReport
 from service.clock import Clock
 from service.dispatcher import driver_log, salvage
 from service.dispatcher.capacity import CapacityMemory
-from service.dispatcher.cluster import Cluster, ClusterJob, Submission
+from service.dispatcher.cluster import Cluster, ClusterAwayError, ClusterJob, Submission
+from service.dispatcher.forgetting import Forgetting
 from service.dispatcher.starting import Start, lease, make_way, unblock
 from service.errors import DatabaseError
 from service.jobs import scheduling
@@ -35,8 +37,12 @@ from service.store.tokens import TokenMint
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 _LAST_LINES = 20
 _MIN_PAUSE_S = 0.1
+_SUBMIT_PATIENCE_S = 300.0
+"""How long a submission that Ray refuses is repeated, before the attempt is given up."""
 _MAX_EXPLAINED = 100
 """So many waiting jobs are told why in each tick; GET /v1/queue tells it of all of them."""
 _CLUSTER_AWAY = "waits for the Ray cluster, which cannot be reached"
@@ -71,6 +77,7 @@ class Dispatcher:
         self._wake = wake or asyncio.Event()
         self._holder = holder or f"{socket.gethostname()}:{settings.home}"[:100]
         self._lease: Lease | None = None
+        self._forgetting = Forgetting(database, cluster, clock)
         self._is_cluster_away = False
         self._is_database_away = False
         # Only hints: after a restart they are gathered anew.
@@ -93,21 +100,31 @@ class Dispatcher:
                 pass
 
     async def tick(self) -> None:
-        """One round, if the lease can be had. An unreachable cluster ends a step and changes nothing."""
+        """One round, if the lease can be had. A cluster that is away ends it and changes nothing."""
         if not await self._hold_lease():
             return
-        steps: Sequence[Callable[[], Awaitable[None]]] = (self._unblock, self._start, self._watch, self._archive)
-        try:
-            for step in steps:
+        steps: Sequence[Callable[[], Awaitable[None]]] = (
+            self._unblock,
+            self._start,
+            self._watch,
+            self._archive,
+            self._forgetting.again,
+            self._copy_logs,
+        )
+        is_away = False
+        for step in steps:
+            try:
                 await step()
-        except ClusterError as error:
-            if not self._is_cluster_away:
-                log.warning("cluster_away", error=str(error))
-            self._is_cluster_away = True
-        else:
-            if self._is_cluster_away:
-                log.info("cluster_back")
-            self._is_cluster_away = False
+            except ClusterAwayError as error:
+                if not self._is_cluster_away:
+                    log.warning("cluster_away", error=str(error))
+                is_away = True
+                break
+            except ClusterError as error:
+                log.warning("cluster_refuses", error=str(error))
+        if self._is_cluster_away and not is_away:
+            log.info("cluster_back")
+        self._is_cluster_away = is_away
 
     async def close(self) -> None:
         """Let others take over at once."""
@@ -136,19 +153,24 @@ class Dispatcher:
     async def _hold_lease(self) -> bool:
         held_before = self._lease
         async with self._database.writing() as session:
-            self._lease = await leases.acquire(
-                session, leases.DISPATCHER, self._holder, ttl_s=self._settings.lease_ttl_s, now=self._clock()
-            )
+            self._lease = await self._acquire(session)
         if self._lease != held_before:
             log.info("dispatching" if self._lease is not None else "standing_by", holder=self._holder)
         return self._lease is not None
+
+    async def _acquire(self, session: AsyncSession) -> Lease | None:
+        ttl_s = self._settings.lease_ttl_s
+        return await leases.acquire(session, leases.DISPATCHER, self._holder, ttl_s=ttl_s, now=self._clock())
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[AsyncSession]:
         """A transaction that is committed only if the lease is still ours."""
         assert self._lease is not None
         async with self._database.writing() as session:
-            await leases.check(session, self._lease)
+            # Kept and checked in one: a tick may take longer than the lease lives.
+            held = await self._acquire(session)
+            if held != self._lease:
+                raise StaleLeaseError("another control plane dispatches now", holder=self._holder)
             yield session
 
     async def _unblock(self) -> None:
@@ -230,25 +252,28 @@ class Dispatcher:
         known = {attempt.id for _, attempt in active}
         self._placed &= known
         self._over_since = {id_: since for id_, since in self._over_since.items() if id_ in known}
-        for job, attempt in active:
-            if self._is_healthy(job, attempt):
-                self._placed.add(attempt.id)
-                self._over_since.pop(attempt.id, None)
-                continue
-            word = await self._cluster.job(attempt.submission_id)
-            if word is not None and word.status != "PENDING":
-                self._placed.add(attempt.id)
-            if word is not None and word.is_over:
-                self._over_since.setdefault(attempt.id, self._clock())
-            if job.state in STOPPING:
-                await self._watch_stopping(job, attempt, word)
-            elif word is None and attempt.heartbeat_at is None:
-                # We stopped between the commit and the submission, or Ray forgot it before it began.
-                await self._submit(Start.again(job, attempt))
-            elif self._is_lost(attempt, word):
-                await self._lose(job, attempt, word)
-            elif job.state == "running":
-                await self._tell_silence(job, attempt, word)
+        await _for_each(active, self._watch_one)
+
+    async def _watch_one(self, active: tuple[Job, Attempt]) -> None:
+        job, attempt = active
+        if self._is_healthy(job, attempt):
+            self._placed.add(attempt.id)
+            self._over_since.pop(attempt.id, None)
+            return
+        word = await self._cluster.job(attempt.submission_id)
+        if word is not None and word.status != "PENDING":
+            self._placed.add(attempt.id)
+        if word is not None and word.is_over:
+            self._over_since.setdefault(attempt.id, self._clock())
+        if job.state in STOPPING:
+            await self._watch_stopping(job, attempt, word)
+        elif word is None and attempt.heartbeat_at is None and self._silent_s(attempt) <= _SUBMIT_PATIENCE_S:
+            # We stopped between the commit and the submission, or Ray forgot it before it began.
+            await self._submit(Start.again(job, attempt))
+        elif self._is_lost(attempt, word):
+            await self._lose(job, attempt, word)
+        elif job.state == "running":
+            await self._tell_silence(job, attempt, word)
 
     async def _tell_silence(self, job: Job, attempt: Attempt, word: ClusterJob | None) -> None:
         """Nothing is decided on silence alone, but nobody has to wonder either."""
@@ -270,8 +295,10 @@ class Dispatcher:
         if word is None:
             return
         if word.is_over:
-            # The final batch may still be under way; without it the job would lose its last checkpoint.
-            if attempt.heartbeat_at is None or self._over_for_s(attempt) >= FINAL_BATCH_GRACE_S:
+            # Its final batch may still be under way. Ray's FAILED can be false, but not its word that it did as we
+            # asked; and a run that never began has nothing to say.
+            has_stopped = word.status == "STOPPED" and self._over_for_s(attempt) >= FINAL_BATCH_GRACE_S
+            if attempt.heartbeat_at is None or has_stopped or self._is_lost(attempt, word):
                 await self._lose(job, attempt, word)
             return
         asked_at = job.stop_requested_at or self._clock()
@@ -322,23 +349,28 @@ class Dispatcher:
     async def _archive(self) -> None:
         async with self._database.reading() as session:
             ended = await attempts.unarchived(session)
-        for attempt in ended:
-            word = await self._cluster.job(attempt.submission_id)
-            if word is not None and not word.is_over:
-                # It has said its last word and will end by itself; one that does not is holding resources.
-                assert attempt.ended_at is not None
-                if (self._clock() - attempt.ended_at).total_seconds() >= self._settings.cancel_grace_s:
-                    await self._cluster.stop(attempt.submission_id)
-                continue
-            saved = await driver_log.keep(self._cluster, attempt, self._settings.storage_dir)
-            if saved is not None:
-                await driver_log.register(self._database, attempt.job_id, saved, self._clock())
-            if word is not None:
-                await self._cluster.delete(attempt.submission_id)
-            async with self._writing() as session:
-                await attempts.archive(session, attempt.id, self._clock())
-            # What it held may be free now.
-            self._wake.set()
+        await _for_each(ended, self._archive_one)
+
+    async def _archive_one(self, attempt: Attempt) -> None:
+        word = await self._cluster.job(attempt.submission_id)
+        if word is not None and not word.is_over:
+            # It has said its last word and will end by itself; one that does not is holding resources.
+            assert attempt.ended_at is not None
+            if (self._clock() - attempt.ended_at).total_seconds() >= self._settings.cancel_grace_s:
+                await self._cluster.stop(attempt.submission_id)
+            return
+        saved = await driver_log.keep(self._cluster, attempt, self._settings.storage_dir)
+        if saved is not None:
+            await driver_log.register(self._database, attempt.job_id, saved, self._clock())
+        if word is not None:
+            await self._cluster.delete(attempt.submission_id)
+        async with self._writing() as session:
+            await attempts.archive(session, attempt.id, self._clock())
+        # What it held may be free now.
+        self._wake.set()
+
+    async def _copy_logs(self) -> None:
+        await driver_log.snapshot(self._database, self._cluster, self._settings.storage_dir, self._clock())
 
     def _is_lost(self, attempt: Attempt, word: ClusterJob | None) -> bool:
         return is_lost(
@@ -355,3 +387,22 @@ class Dispatcher:
     def _over_for_s(self, attempt: Attempt) -> float:
         since = self._over_since.get(attempt.id)
         return (self._clock() - since).total_seconds() if since is not None else 0.0
+
+
+async def _for_each(items: Sequence[T], act: Callable[[T], Awaitable[None]]) -> None:
+    """One item that the cluster will not talk about keeps no other waiting.
+
+    Raises:
+        ClusterAwayError: at once.
+        ClusterError: the last refusal, at the end.
+    """
+    refusal: ClusterError | None = None
+    for item in items:
+        try:
+            await act(item)
+        except ClusterAwayError:
+            raise
+        except ClusterError as error:
+            refusal = error
+    if refusal is not None:
+        raise refusal

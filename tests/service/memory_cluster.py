@@ -3,7 +3,7 @@
 import asyncio
 
 from fgd_core.errors import ClusterError
-from service.dispatcher.cluster import Capacity, ClusterJob, ClusterStatus, Node, Submission
+from service.dispatcher.cluster import Capacity, ClusterAwayError, ClusterJob, ClusterStatus, Node, Submission
 
 TWO_CORES = Capacity((Node(node_id="here", cpus_total=2, cpus_free=2),))
 
@@ -11,6 +11,8 @@ TWO_CORES = Capacity((Node(node_id="here", cpus_total=2, cpus_free=2),))
 class MemoryCluster:
     def __init__(self, capacity: Capacity = TWO_CORES) -> None:
         self.is_reachable = True
+        self.refuses: set[str] = set()
+        """Runs that every question about is an error."""
         self.submissions: list[Submission] = []
         self.was_asked = asyncio.Event()
         """Set at the first submission."""
@@ -28,6 +30,8 @@ class MemoryCluster:
 
     async def job(self, submission_id: str) -> ClusterJob | None:
         self._answer()
+        if submission_id in self.refuses:
+            raise ClusterError("Ray could not tell the state of a run")
         return self._jobs.get(submission_id)
 
     async def stop(self, submission_id: str) -> None:
@@ -68,4 +72,4 @@ class MemoryCluster:
 
     def _answer(self) -> None:
         if not self.is_reachable:
-            raise ClusterError("Ray cannot be reached at http://ray; start it")
+            raise ClusterAwayError("Ray cannot be reached at http://ray; start it")

@@ -3,7 +3,7 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
-from control_plane import ControlPlane, ManualClock, evaluate_spec, progress, train_spec
+from control_plane import ControlPlane, ManualClock, Run, evaluate_spec, progress, train_spec
 from memory_cluster import TWO_CORES, MemoryCluster
 from sqlalchemy import update
 
@@ -403,3 +403,40 @@ class TestLoop:
         async with third.router.lifespan_context(third):
             pass
         await second.state.services.database.close()
+
+
+class TestOneOfMany:
+    async def test_a_run_that_ray_will_not_talk_about_keeps_no_other_waiting(
+        self, plane: ControlPlane, cluster: MemoryCluster
+    ) -> None:
+        first = await plane.submit(train_spec())
+        second = await plane.submit(train_spec())
+        await plane.tick()
+        cluster.refuses.add(f"fgd-{first}-1")
+        await Run(plane, f"fgd-{second}-1").fails("data")
+        await plane.tick()
+        assert (await plane.job(second))["attempts"][0]["released_at"] is not None
+
+    async def test_a_submission_that_ray_refuses_for_good_is_given_up(
+        self, plane: ControlPlane, cluster: MemoryCluster
+    ) -> None:
+        job_id = await plane.submit(train_spec(retry={"losses": 0}))
+        await plane.tick()
+        cluster.forget(f"fgd-{job_id}-1")
+        plane.clock.forward(301)
+        await plane.tick()
+        assert (await plane.job(job_id))["error"]["code"] == "lost_run"
+
+    async def test_a_false_failed_does_not_end_a_run_that_is_saving(
+        self, plane: ControlPlane, cluster: MemoryCluster
+    ) -> None:
+        job_id, run = await plane.started_job()
+        await plane.http.post(f"/v1/jobs/{job_id}/cancel")
+        cluster.say(run.submission_id, "FAILED")
+        await plane.tick()
+        plane.clock.forward(3)
+        await run.reports(progress(2))
+        await plane.tick()
+        assert await plane.state(job_id) == "cancelling"
+        await run.reports({"kind": "run_finished", "outcome": "stopped"})
+        assert await plane.state(job_id) == "cancelled"
