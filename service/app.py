@@ -12,7 +12,6 @@ from pathlib import Path
 import structlog
 import uvicorn
 from fastapi import FastAPI
-from sqlalchemy.exc import DBAPIError
 
 from fgd_core.errors import ConflictError
 from service.api import ROUTERS, problems, slow_readers
@@ -29,9 +28,10 @@ from service.clock import Clock, utc_now
 from service.dispatcher.capacity import CapacityMemory
 from service.dispatcher.cluster import Cluster
 from service.dispatcher.loop import Dispatcher
+from service.errors import DatabaseError
 from service.settings import Settings
 from service.store import migrate
-from service.store.session import Database
+from service.store.session import Database, Limits
 from service.store.tokens import TokenMint
 
 log = structlog.get_logger(__name__)
@@ -41,9 +41,10 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
     """The API with its dispatcher. Its lifespan brings the database to the newest schema first.
 
     Raises, when it starts:
+        SchemaTooNewError: the database is a newer version's.
         ConflictError: another control plane works in the same home, or tokens are asked for and nobody has an admin's.
     """
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, Limits(pool_size=settings.database_pool_size))
     services = Services(
         settings=settings,
         database=database,
@@ -61,14 +62,14 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         settings.storage_dir.mkdir(parents=True, exist_ok=True)
         with _alone_in(settings.home):
-            await asyncio.to_thread(migrate.upgrade, settings.database_url)
+            await migrate.upgrade_when_reachable(settings.database_url, lambda what: log.warning("starting", what=what))
             await have_an_admin(settings, database, clock)
             dispatcher = Dispatcher(
                 services.database,
                 cluster,
                 settings,
                 clock,
-                mint=TokenMint.at(settings.home / "secret"),
+                mint=token_mint(settings),
                 capacity=services.capacity,
                 wake=services.wake_dispatcher,
             )
@@ -79,7 +80,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
                 dispatching.cancel()
                 with suppress(asyncio.CancelledError):
                     await dispatching
-                with suppress(DBAPIError):
+                with suppress(DatabaseError):
                     await dispatcher.close()
                 await services.database.close()
 
@@ -118,11 +119,20 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def token_mint(settings: Settings) -> TokenMint:
+    """Makes the tokens of attempts, as every other control plane with the same FGD_SECRET does."""
+    if settings.secret is not None:
+        return TokenMint(settings.secret.get_secret_value().encode())
+    if not settings.database_url.startswith("sqlite"):
+        log.warning("secret_not_shared", cure="beside other control planes, give all of them one FGD_SECRET")
+    return TokenMint.at(settings.home / "secret")
+
+
 @contextmanager
 def _alone_in(home: Path) -> Iterator[None]:
-    """Hold the home's lock: two dispatchers over one database would start every job twice.
+    """Hold the home's lock: a second control plane in it would be a second writer of its SQLite, and of its secret.
 
-    The lock ends with the process, however that ends.
+    The lock ends with the process, however that ends. Control planes that share a PostgreSQL have a home each.
     """
     descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:

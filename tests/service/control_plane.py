@@ -8,10 +8,9 @@ import httpx
 from memory_cluster import MemoryCluster
 
 from fgd_core.spec.events import StoredEvent
-from service.app import create_app
+from service.app import create_app, token_mint
 from service.dispatcher.loop import Dispatcher
 from service.settings import Settings
-from service.store.tokens import TokenMint
 
 SHAPES = {"type": "shapes", "num_train": 40, "num_val": 10}
 NO_SCORES = dict.fromkeys(
@@ -62,7 +61,7 @@ class ControlPlane:
             cluster,
             settings,
             clock,
-            mint=TokenMint.at(settings.home / "secret"),
+            mint=token_mint(settings),
             capacity=self.services.capacity,
         )
         transport = httpx.ASGITransport(self.app)

@@ -1,0 +1,68 @@
+"""Several control planes side by side on one PostgreSQL."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from control_plane import ControlPlane, ManualClock, train_spec
+from memory_cluster import MemoryCluster
+
+from service.settings import Settings
+
+pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+
+
+@pytest.fixture
+async def planes(
+    tmp_path: Path, database_url: str, cluster: MemoryCluster, clock: ManualClock
+) -> AsyncIterator[list[ControlPlane]]:
+    planes = []
+    for name in ("first", "second"):
+        home = tmp_path / name
+        home.mkdir()
+        settings = Settings(
+            home=home, database_url=database_url, storage_dir=tmp_path / "storage", secret="the same for both" * 2
+        )
+        planes.append(ControlPlane(settings, cluster, clock))
+    yield planes
+    for plane in planes:
+        await plane.close()
+
+
+async def test_one_key_sent_to_both_at_once_is_one_job(planes: list[ControlPlane]) -> None:
+    requests = [
+        plane.http.post("/v1/jobs", json=train_spec(), headers={"Idempotency-Key": "friday"}) for plane in planes * 8
+    ]
+    answers = await asyncio.gather(*requests)
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["job_id"] for answer in answers}) == 1
+    assert len((await planes[0].http.get("/v1/jobs")).json()["items"]) == 1
+
+
+async def test_a_stream_from_one_shows_what_the_other_was_told(planes: list[ControlPlane]) -> None:
+    first, second = planes
+    job_id, run = await first.started_job()
+    reading = asyncio.create_task(second.http.get(f"/v1/jobs/{job_id}/events"))
+    await asyncio.sleep(0.1)
+    assert not reading.done()
+    await run.succeeds()
+    stream = (await asyncio.wait_for(reading, timeout=20)).text
+    sequences = [int(line.removeprefix("id: ")) for line in stream.splitlines() if line.startswith("id: ")]
+    assert sequences == [event.sequence for event in await first.events(job_id)]
+    assert '"to_state":"succeeded"' in stream
+
+
+async def test_a_run_that_one_leased_and_the_other_submits_is_let_in_by_both(
+    planes: list[ControlPlane], cluster: MemoryCluster, clock: ManualClock
+) -> None:
+    first, second = planes
+    job_id = await first.submit(train_spec())
+    await first.tick()
+    # The first died between its commit and the submission, as far as the cluster can tell.
+    cluster.forget(first.run().submission_id)
+    clock.forward(60)
+    await second.tick()
+    assert len(cluster.submissions) == 2
+    await second.run().starts()
+    assert await first.state(job_id) == "running"
