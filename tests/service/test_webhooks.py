@@ -143,8 +143,7 @@ class TestDelivery:
         await cancelled_job(killed)
         listener.is_silent = True
         sending = asyncio.create_task(deliverer(killed).deliver_due())
-        while not listener.heard:
-            await asyncio.sleep(0.01)
+        await listener.was_called.wait()
         # Killed: nothing of its own is written any more.
         sending.cancel()
         await asyncio.wait([sending])

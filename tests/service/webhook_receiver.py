@@ -27,6 +27,7 @@ class Receiver:
         """Status line and headers of the answers from now on."""
         self.is_silent = False
         """Take the request and never answer."""
+        self.was_called = asyncio.Event()
         self.port = 0
 
     @property
@@ -39,6 +40,7 @@ class Receiver:
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
             body = await reader.readexactly(int(headers["content-length"]))
             self.heard.append(Heard(first.split(" ")[1], headers, body))
+            self.was_called.set()
             if self.is_silent:
                 await reader.read()
             else:
