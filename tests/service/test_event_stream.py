@@ -1,7 +1,9 @@
 """The stream over a real server and real sockets."""
 
 import asyncio
+import contextlib
 import json
+import socket
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -168,3 +170,64 @@ async def test_the_same_path_gives_pages_to_who_asks_for_json(plane: ControlPlan
         if not page["items"]:
             break
     assert seen == list(range(1, page["last_sequence"] + 1))
+
+
+async def test_a_reader_that_takes_nothing_is_cut_off_and_the_others_read_on(
+    settings: Settings, cluster: MemoryCluster, clock: ManualClock
+) -> None:
+    plane = ControlPlane(settings.model_copy(update={"slow_reader_s": 0.3}), cluster, clock)
+    async with served_by(plane, send_buffer_bytes=4096) as served:
+        job_id, run = await plane.started_job()
+        slow = socket.socket()
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(("127.0.0.1", served.port))
+        slow.sendall(f"GET /v1/jobs/{job_id}/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        reading = asyncio.create_task(served.read(job_id))
+        for n in range(10):
+            await run.reports(*(progress(step) for step in range(n * 100, n * 100 + 100)))
+            await asyncio.sleep(0.06)
+        await run.succeeds()
+        last = (await plane.job(job_id))["last_sequence"]
+        assert ids(await reading) == list(range(1, last + 1))
+        await asyncio.sleep(0.4)
+
+        def the_rest() -> bytes:
+            taken = b""
+            with slow, contextlib.suppress(ConnectionResetError):
+                while block := slow.recv(65536):
+                    taken += block
+            return taken
+
+        async with asyncio.timeout(10):
+            taken = await asyncio.to_thread(the_rest)
+        seen = [int(line.removeprefix("id: ")) for line in taken.decode().splitlines() if line.startswith("id: ")]
+        assert 0 < seen[-1] < last
+        assert ids(await served.read(job_id, after=seen[-1])) == list(range(seen[-1] + 1, last + 1))
+    await plane.close()
+
+
+async def test_many_readers_of_one_job_cost_one_read(
+    settings: Settings, cluster: MemoryCluster, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane = ControlPlane(settings.model_copy(update={"sse_poll_s": 1000.0}), cluster, clock)
+    async with served_by(plane) as served:
+        job_id, run = await plane.started_job()
+        last = (await plane.job(job_id))["last_sequence"]
+        reading = [asyncio.create_task(served.read(job_id, after=last, at_most=20)) for _ in range(20)]
+        await asyncio.sleep(0.5)
+        reads = 0
+        after = events.after
+
+        async def counted(*args: Any, **options: Any) -> list[StoredEvent]:
+            nonlocal reads
+            reads += 1
+            return await after(*args, **options)
+
+        monkeypatch.setattr(events, "after", counted)
+        for step in range(20):
+            await run.reports(progress(step))
+        async with asyncio.timeout(10):
+            for found in await asyncio.gather(*reading):
+                assert ids(found) == list(range(last + 1, last + 21))
+        assert reads < 20
+    await plane.close()
