@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from fgd_core.errors import ConflictError
-from service.api import ROUTERS, problems, slow_readers
+from service.api import ROUTERS, description, problems, slow_readers
 from service.api.audit_trail import AuditTrail
 from service.api.authentication import Authentication
 from service.api.deps import Services
@@ -29,10 +29,14 @@ from service.dispatcher.capacity import CapacityMemory
 from service.dispatcher.cluster import Cluster
 from service.dispatcher.loop import Dispatcher
 from service.errors import DatabaseError
+from service.housekeeping.keeper import Housekeeper
 from service.settings import Settings
 from service.store import migrate
+from service.store.buckets import keep_rolled_up
 from service.store.session import Database, Limits
 from service.store.tokens import TokenMint
+from service.webhooks.delivery import Deliverer
+from service.webhooks.sending import Sender
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +58,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
         tokens=TokenCheck(database, clock),
         streams=Streams(database, settings),
         logs=Logs(database, cluster, settings),
+        housekeeper=Housekeeper(database, settings, clock),
         wake_dispatcher=asyncio.Event(),
     )
 
@@ -74,12 +79,17 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
                 wake=services.wake_dispatcher,
             )
             dispatching = asyncio.create_task(dispatcher.run(), name="dispatcher")
+            rolling_up = asyncio.create_task(keep_rolled_up(database, clock), name="roll-up")
+            deliverer = Deliverer(database, settings, clock, Sender(allow_private=settings.webhooks_allow_private))
+            delivering = asyncio.create_task(deliverer.run(), name="webhooks")
+            cleaning = asyncio.create_task(services.housekeeper.run(), name="housekeeping")
             try:
                 yield
             finally:
-                dispatching.cancel()
-                with suppress(asyncio.CancelledError):
-                    await dispatching
+                for task in (dispatching, rolling_up, delivering, cleaning):
+                    task.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await task
                 with suppress(DatabaseError):
                     await dispatcher.close()
                 await services.database.close()
@@ -95,6 +105,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
     for router in ROUTERS:
         app.include_router(router)
     problems.install(app)
+    description.install(app)
     # The last one added is the outermost.
     app.add_middleware(Authentication, tokens=services.tokens if settings.auth == "tokens" else None)
     app.add_middleware(FrontDoor, settings=settings)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.jobs.retention import Policy
 from service.store.urls import with_driver
 
 
@@ -52,6 +53,12 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+class RetentionSettings(Policy, BaseSettings):
+    """FGD_RETENTION_LOGS_DAYS=30, or `never`; and so on."""
+
+    model_config = SettingsConfigDict(env_prefix="FGD_RETENTION_", env_parse_none_str="never", extra="forbid")
 
 
 class Settings(BaseSettings):
@@ -114,6 +121,9 @@ class Settings(BaseSettings):
     tick_s: float = Field(default=1.0, gt=0)
     lease_ttl_s: float = Field(default=10.0, gt=0)
     """How long a control plane that died keeps others from dispatching. They share one database."""
+
+    retention: RetentionSettings = Field(default_factory=RetentionSettings)
+    """What is kept for how long; each with a variable of its own, FGD_RETENTION_…"""
 
     sse_keep_alive_s: float = Field(default=15.0, gt=0)
     sse_poll_s: float = Field(default=0.25, gt=0)

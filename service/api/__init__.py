@@ -10,6 +10,7 @@ from service.api import (
     audit,
     events,
     health,
+    housekeeping,
     job_control,
     jobs,
     logs,
@@ -27,7 +28,6 @@ ROUTERS: Sequence[APIRouter] = (
     queue.router,
     events.router,
     logs.router,
-    logs.router,
     metrics.router,
     report.router,
     artifacts.router,
@@ -36,5 +36,6 @@ ROUTERS: Sequence[APIRouter] = (
     tokens.router,
     webhooks.router,
     audit.router,
+    housekeeping.router,
     health.router,
 )

@@ -12,6 +12,7 @@ from service.api.token_check import TokenCheck
 from service.clock import Clock
 from service.dispatcher.capacity import CapacityMemory
 from service.dispatcher.cluster import Cluster
+from service.housekeeping.keeper import Housekeeper
 from service.settings import Settings
 from service.store.session import Database
 
@@ -26,6 +27,7 @@ class Services:
     tokens: TokenCheck
     streams: Streams
     logs: Logs
+    housekeeper: Housekeeper
     wake_dispatcher: asyncio.Event
     """Set it when there is something to do, so that it is done now and not at the next tick."""
 

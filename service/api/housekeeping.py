@@ -1,0 +1,48 @@
+"""Housekeeping: put away what the rules no longer keep, and delete a job for good."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from fgd_core.spec.housekeeping import HousekeepingView
+from service.api import notes
+from service.api.access import AdminOfAll, Submitter, visible_job
+from service.api.deps import ServicesDep
+from service.housekeeping import deletion
+from service.jobs import retention
+from service.store import deletion as marks
+from service.store import retention as store
+
+router = APIRouter(prefix="/v1", tags=["housekeeping"])
+
+
+@router.post("/housekeeping", operation_id="keep_house")
+async def keep_house(
+    services: ServicesDep,
+    principal: AdminOfAll,
+    dry_run: Annotated[bool, Query(description="Only say what would go")] = False,
+) -> HousekeepingView:
+    """Remove what the retention rules in the settings no longer keep. It takes half a minute at most: where
+    `is_complete` is false, ask again."""
+    if dry_run:
+        return await services.housekeeper.look()
+    view = await services.housekeeper.sweep()
+    notes.about(num_items=view.num_items, num_rows=view.num_rows, size_bytes=view.size_bytes)
+    return view
+
+
+@router.delete("/jobs/{job_id}", status_code=204, operation_id="delete_job")
+async def delete_job(services: ServicesDep, principal: Submitter, job_id: str) -> None:
+    """Delete a job that is over, with events, curves, logs, checkpoints and all its other files. It stays where a job
+    that is not over needs it (409)."""
+    async with services.database.writing() as session:
+        job = await visible_job(session, principal, job_id, lock=True)
+        retention.check_deletable(
+            job_id,
+            job.state,
+            needed_by=await store.needed_by(session, job_id),
+            is_released=await store.is_released(session, job_id),
+        )
+        await marks.mark(session, job)
+        notes.about(project=job.project, name=job.name)
+    await deletion.finish(services.database, services.settings.storage_dir, job_id)

@@ -1,0 +1,29 @@
+"""Deletes a job with all that it left behind.
+
+First it is marked, then its files go, then its rows. Whoever dies in between leaves a marked job, and the next round of
+housekeeping finishes it.
+"""
+
+import asyncio
+from pathlib import Path
+
+from service.housekeeping import files
+from service.store import deletion
+from service.store.session import Database
+
+
+async def finish(database: Database, storage_dir: Path, job_id: str) -> None:
+    """Delete a job that is marked. Any number may be at it at once.
+
+    Raises:
+        ConflictError: it has been retried since it was marked.
+        StorageError: its files cannot be deleted; it stays marked.
+    """
+    async with database.writing() as session:
+        if not await deletion.check_marked(session, job_id):
+            return
+    await asyncio.to_thread(files.remove_folder, files.job_folder(storage_dir, job_id))
+    has_more = True
+    while has_more:
+        async with database.writing() as session:
+            has_more = await deletion.check_marked(session, job_id) and await deletion.delete_step(session, job_id)

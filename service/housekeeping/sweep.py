@@ -1,0 +1,234 @@
+"""One round of housekeeping: finds what the rules no longer keep, and removes it piece by piece.
+
+Safe to kill anywhere: a row goes before its file, so that nothing points at what is gone, and what was not reached is
+found again by the next round, which looks at what there is and not at a list.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timedelta
+from pathlib import Path, PurePosixPath
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from fgd_core.errors import ConflictError
+from fgd_core.spec.housekeeping import HousekeepingView, Kind, Removal
+from service.housekeeping import deletion, files
+from service.jobs import retention
+from service.jobs.retention import Due, EndedJob, Policy
+from service.store import deletion as marks
+from service.store import retention as store
+from service.store.retention import LongCurve, Rows
+from service.store.session import Database
+
+_PAGE_JOBS = 200
+_MAX_SHOWN = 1000
+_POINT_BYTES = 20
+
+Writing = Callable[[], AbstractAsyncContextManager[AsyncSession]]
+
+
+class Sweep:
+    """
+    Args:
+        writing: a transaction that fails where another control plane has begun to sweep; None: only look.
+        max_s: stop after so long, with the rest left for another round; None: go through with it.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        storage_dir: Path,
+        policy: Policy,
+        now: datetime,
+        *,
+        writing: Writing | None,
+        max_s: float | None = None,
+    ) -> None:
+        self._database = database
+        self._storage_dir = storage_dir
+        self._policy = policy
+        self._now = now
+        self._writing = writing
+        self._deadline_s = time.monotonic() + max_s if max_s is not None else float("inf")
+
+    async def run(self) -> HousekeepingView:
+        """
+        Raises:
+            StorageError: a file cannot be deleted.
+        """
+        shown: list[Removal] = []
+        num_items = num_rows = size_bytes = 0
+        is_complete = True
+        async for removal in self._removals():
+            num_items += 1
+            if len(shown) < _MAX_SHOWN:
+                shown.append(removal)
+            if not removal.is_noted:
+                num_rows += removal.num_rows
+                size_bytes += removal.size_bytes
+            # After a piece and not before it, so that each round gets something done.
+            if time.monotonic() > self._deadline_s:
+                is_complete = False
+                break
+        return HousekeepingView(
+            dry_run=self._writing is None,
+            items=shown,
+            num_items=num_items,
+            num_rows=num_rows,
+            size_bytes=size_bytes,
+            is_complete=is_complete,
+        )
+
+    async def _removals(self) -> AsyncIterator[Removal]:
+        for step in (self._unfinished, self._of_jobs, self._orphans, self._old_rows):
+            async for removal in step():
+                yield removal
+
+    async def _unfinished(self) -> AsyncIterator[Removal]:
+        async with self._database.reading() as session:
+            job_ids = await marks.marked(session)
+        for job_id in job_ids:
+            found = await asyncio.to_thread(files.listing, files.job_folder(self._storage_dir, job_id))
+            if self._writing is not None:
+                try:
+                    await deletion.finish(self._database, self._storage_dir, job_id)
+                except ConflictError:
+                    continue  # It was retried in this very moment, and lives.
+            size_bytes = sum(file.size_bytes for file in found)
+            why = "its deletion was begun and interrupted"
+            yield _removal("unfinished_deletion", job_id, f"jobs/{job_id}", why, size_bytes=size_bytes)
+
+    async def _of_jobs(self) -> AsyncIterator[Removal]:
+        before = self._now - timedelta(days=retention.shortest_days(self._policy))
+        after_id = ""
+        while True:
+            async with self._database.reading() as session:
+                page = await store.ended_jobs(session, before=before, after_id=after_id, limit=_PAGE_JOBS)
+                progress = await store.progress_rows(session, self._ids(page, self._policy.progress_days))
+                curves = await store.long_curves(
+                    session, self._ids(page, self._policy.curves_days), self._policy.curve_points
+                )
+            if not page:
+                return
+            for job in page:
+                async for removal in self._files_of(job):
+                    yield removal
+                if job.job_id in progress:
+                    yield await self._drop_progress(job, progress[job.job_id])
+                for curve in curves:
+                    if curve.job_id == job.job_id:
+                        yield await self._thin(job, curve)
+            after_id = page[-1].job_id
+
+    def _ids(self, page: Sequence[EndedJob], days: retention.Days) -> list[str]:
+        return [job.job_id for job in page if retention.is_row_due(job, days, self._now)]
+
+    async def _files_of(self, job: EndedJob) -> AsyncIterator[Removal]:
+        folder = files.job_folder(self._storage_dir, job.job_id)
+        async with self._database.reading() as session:
+            heard = await store.last_heard(session, job.job_id)
+
+        def look() -> list[Due]:
+            def is_heard(path: str) -> bool:
+                return files.is_heard(folder, path, heard)
+
+            return retention.due_files(self._policy, job, files.listing(folder), is_heard=is_heard, now=self._now)
+
+        due = await asyncio.to_thread(look)
+        if due and self._writing is not None:
+            async with self._writing() as session:
+                if not await store.lock_if_unchanged(session, job):
+                    return
+                for item in due:
+                    await store.forget_artifact(session, job.job_id, PurePosixPath(item.file.path).name)
+        for file, kind, why in due:
+            if self._writing is not None:
+                await asyncio.to_thread(files.remove_file, folder, file)
+            yield _removal(kind, job.job_id, file.path, why, size_bytes=file.size_bytes)
+
+    async def _drop_progress(self, job: EndedJob, found: Rows) -> Removal:
+        num_rows = found.num_rows
+        if self._writing is not None:
+            num_rows, has_more = 0, True
+            while has_more:
+                async with self._writing() as session:
+                    unchanged = await store.lock_if_unchanged(session, job)
+                    num_dropped = await store.drop_progress(session, job.job_id) if unchanged else 0
+                num_rows += num_dropped
+                has_more = num_dropped > 0
+        why = retention.why(job, self._policy.progress_days)
+        return _removal("progress_events", job.job_id, "progress", why, num_rows=num_rows, size_bytes=found.size_bytes)
+
+    async def _thin(self, job: EndedJob, curve: LongCurve) -> Removal:
+        num_points = self._policy.curve_points
+        num_rows = curve.num_points - num_points
+        if self._writing is not None:
+            num_rows = 0
+            for first, last in store.thinning_steps(curve, num_points):
+                async with self._writing() as session:
+                    if not await store.lock_if_unchanged(session, job):
+                        break
+                    num_rows += await store.thin(session, curve, num_points, first, last)
+        why = retention.why(job, self._policy.curves_days)
+        size_bytes = num_rows * _POINT_BYTES
+        return _removal("curve_points", job.job_id, curve.name, why, num_rows=num_rows, size_bytes=size_bytes)
+
+    async def _orphans(self) -> AsyncIterator[Removal]:
+        days = self._policy.orphans_days
+        if days is None:
+            return
+        # First the folders and then the jobs: a job is there before its folder is.
+        names = await asyncio.to_thread(files.folder_names, self._storage_dir)
+        known = await self._known(names)
+        if self._writing is not None:
+            await asyncio.to_thread(files.forget_orphan_marks, self._storage_dir, known)
+        for name in names:
+            if name in known:
+                continue
+            orphan = await asyncio.to_thread(files.look_at_orphan, self._storage_dir, name)
+            seen_at = orphan.seen_at or self._now
+            is_noted = not retention.is_due(seen_at, days, self._now)
+            if self._writing is not None and orphan.seen_at is None:
+                await asyncio.to_thread(files.note_orphan, self._storage_dir, name, self._now)
+            elif self._writing is not None and not is_noted and not await self._known([name]):
+                await asyncio.to_thread(files.remove_folder, files.job_folder(self._storage_dir, name))
+            later = f"; deleted after {seen_at + timedelta(days=days):%Y-%m-%d %H:%M} UTC" if is_noted else ""
+            why = f"belongs to no job, as was seen on {seen_at:%Y-%m-%d}{later}"
+            yield _removal("orphan", None, f"jobs/{name}", why, size_bytes=orphan.size_bytes, is_noted=is_noted)
+
+    async def _known(self, names: Sequence[str]) -> set[str]:
+        found: set[str] = set()
+        for start in range(0, len(names), _PAGE_JOBS):
+            async with self._database.reading() as session:
+                found |= await store.known(session, names[start : start + _PAGE_JOBS])
+        return found
+
+    async def _old_rows(self) -> AsyncIterator[Removal]:
+        for rows in store.OLD_ROWS:
+            async with self._database.reading() as session:
+                num_rows = await store.count_old(session, rows, self._policy, self._now)
+            if not num_rows:
+                continue
+            has_more = self._writing is not None
+            while has_more and self._writing is not None:
+                async with self._writing() as session:
+                    has_more = await store.drop_old(session, rows, self._policy, self._now) > 0
+            yield _removal(rows.kind, None, rows.what, f"kept for {rows.days(self._policy):g} days", num_rows=num_rows)
+
+
+def _removal(
+    kind: Kind,
+    job_id: str | None,
+    name: str,
+    why: str,
+    *,
+    num_rows: int = 0,
+    size_bytes: int = 0,
+    is_noted: bool = False,
+) -> Removal:
+    return Removal(
+        kind=kind, job_id=job_id, name=name, why=why, num_rows=num_rows, size_bytes=size_bytes, is_noted=is_noted
+    )

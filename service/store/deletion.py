@@ -1,0 +1,85 @@
+"""A job's rows, deleted: marked first, then what there is much of in short steps, then the rest at once."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, delete, or_, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from fgd_core.errors import ConflictError
+from service.jobs.lifecycle import OVER
+from service.store.tables import (
+    Artifact,
+    Attempt,
+    AttemptStream,
+    Base,
+    Event,
+    Job,
+    JobDependency,
+    MetricBucket,
+    MetricPoint,
+    MetricSeries,
+    WebhookDelivery,
+)
+
+_MARK = "deletion_requested"
+_STEP_ROWS = 10_000
+
+
+async def mark(session: AsyncSession, job: Job) -> None:
+    """Say that a job is to go, so that its deletion is finished whatever happens to who began it.
+
+    Its artifacts are gone with that, so that no job comes any more which refers to them.
+    """
+    await session.execute(update(Job).where(Job.id == job.id).values(reason=_MARK, message="is being deleted"))
+    await session.execute(delete(Artifact).where(Artifact.job_id == job.id))
+
+
+async def marked(session: AsyncSession) -> list[str]:
+    return list(await session.scalars(select(Job.id).where(Job.state.in_(OVER), Job.reason == _MARK)))
+
+
+async def check_marked(session: AsyncSession, job_id: str) -> bool:
+    """Lock the job's row; False where it is gone already.
+
+    Raises:
+        ConflictError: it has been retried since it was marked.
+    """
+    row = (await session.execute(select(Job.reason).where(Job.id == job_id).with_for_update())).one_or_none()
+    if row is None:
+        return False
+    if row.reason != _MARK:
+        raise ConflictError(f"job {job_id} was retried while it was being deleted; it goes on", job_id=job_id)
+    return True
+
+
+async def delete_step(session: AsyncSession, job_id: str) -> bool:
+    """Delete one step's worth of a marked job's rows; whether there may be more. The last step takes the job itself."""
+    series = select(MetricSeries.id).where(MetricSeries.job_id == job_id)
+    many: Sequence[tuple[type[Base], ColumnElement[bool]]] = (
+        (MetricPoint, MetricPoint.series_id.in_(series)),
+        (MetricBucket, MetricBucket.series_id.in_(series)),
+        (Event, Event.job_id == job_id),
+    )
+    for table, of_job in many:
+        if await _delete_some(session, table, of_job):
+            return True
+    attempts = select(Attempt.id).where(Attempt.job_id == job_id)
+    rest: Sequence[tuple[type[Base], ColumnElement[bool]]] = (
+        (MetricSeries, MetricSeries.job_id == job_id),
+        (AttemptStream, AttemptStream.attempt_id.in_(attempts)),
+        (Attempt, Attempt.job_id == job_id),
+        (WebhookDelivery, WebhookDelivery.job_id == job_id),
+        # Of jobs that needed it, all of them over.
+        (JobDependency, or_(JobDependency.job_id == job_id, JobDependency.needs_job_id == job_id)),
+        (Job, Job.id == job_id),
+    )
+    for table, of_job in rest:
+        await session.execute(delete(table).where(of_job).execution_options(synchronize_session=False))
+    return False
+
+
+async def _delete_some(session: AsyncSession, table: type[Base], of_job: ColumnElement[bool]) -> int:
+    keys = list(table.__table__.primary_key)
+    some = select(*keys).where(of_job).limit(_STEP_ROWS)
+    statement = delete(table).where(tuple_(*keys).in_(some)).execution_options(synchronize_session=False)
+    return int(getattr(await session.execute(statement), "rowcount", 0))

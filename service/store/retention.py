@@ -1,0 +1,254 @@
+"""What ended jobs still have in the database, and its removal in steps that are short for other writers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, Text, and_, cast, delete, exists, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from fgd_core.spec.housekeeping import Kind
+from service.jobs.lifecycle import OVER
+from service.jobs.retention import PROGRESS_KINDS, Days, EndedJob, Policy
+from service.store.api_tokens import BOOTSTRAP
+from service.store.tables import (
+    ApiToken,
+    Artifact,
+    Attempt,
+    AttemptStream,
+    AuditEntry,
+    Base,
+    Event,
+    Job,
+    JobDependency,
+    MetricPoint,
+    MetricSeries,
+    WebhookDelivery,
+)
+
+_STEP_ROWS = 10_000
+"""So many rows go in one transaction: a tenth of a second or two in which others wait to write."""
+
+
+class Rows(NamedTuple):
+    num_rows: int
+    size_bytes: int
+
+
+class LongCurve(NamedTuple):
+    job_id: str
+    series_id: int
+    name: str
+    num_points: int
+    first_step: int
+    last_step: int
+
+
+async def ended_jobs(session: AsyncSession, *, before: datetime, after_id: str, limit: int) -> list[EndedJob]:
+    """Jobs that ended before that moment, by id, those behind `after_id`."""
+    query = (
+        select(Job.id, Job.state, Job.ended_at, _is_needed(), ~_is_held())
+        .where(Job.state.in_(OVER), Job.ended_at < before, Job.id > after_id)
+        .order_by(Job.id)
+        .limit(limit)
+    )
+    return [
+        EndedJob(job_id=job_id, state=state, ended_at=ended_at, is_needed=is_needed, is_released=is_released)
+        for job_id, state, ended_at, is_needed, is_released in await session.execute(query)
+        if ended_at is not None
+    ]
+
+
+async def lock_if_unchanged(session: AsyncSession, job: EndedJob) -> bool:
+    """Lock a job's row, and say whether it still is what it was: over since then, and needed by nobody.
+
+    Until this transaction ends it cannot be retried, and no job that needs it can come.
+    """
+    query = select(Job.state, Job.ended_at).where(Job.id == job.job_id).with_for_update()
+    row = (await session.execute(query)).one_or_none()
+    if row is None or row.state not in OVER or row.ended_at != job.ended_at:
+        return False
+    return not await session.scalar(select(_is_needed()).where(Job.id == job.job_id))
+
+
+async def needed_by(session: AsyncSession, job_id: str) -> list[str]:
+    """Jobs that are not over and refer to this one."""
+    query = (
+        select(Job.id)
+        .join(JobDependency, JobDependency.job_id == Job.id)
+        .where(JobDependency.needs_job_id == job_id, Job.state.not_in(OVER))
+        .distinct()
+        .order_by(Job.id)
+    )
+    return list(await session.scalars(query))
+
+
+async def is_released(session: AsyncSession, job_id: str) -> bool:
+    """Whether the cluster holds nothing of a job any more."""
+    return not await session.scalar(select(_is_held()).where(Job.id == job_id))
+
+
+async def progress_rows(session: AsyncSession, job_ids: Sequence[str]) -> Mapping[str, Rows]:
+    """How many events of `PROGRESS_KINDS` there are, by job."""
+    query = (
+        select(Event.job_id, func.count(), func.sum(func.length(cast(Event.data, Text))))
+        .where(Event.job_id.in_(job_ids), Event.kind.in_(PROGRESS_KINDS))
+        .group_by(Event.job_id)
+    )
+    found = await session.execute(query)
+    return {job_id: Rows(num_rows, int(size_bytes or 0)) for job_id, num_rows, size_bytes in found}
+
+
+async def drop_progress(session: AsyncSession, job_id: str) -> int:
+    """Delete a step's worth of them; how many there were, 0 at the end. The other events keep their numbers."""
+    oldest = (
+        select(Event.sequence)
+        .where(Event.job_id == job_id, Event.kind.in_(PROGRESS_KINDS))
+        .order_by(Event.sequence)
+        .limit(_STEP_ROWS)
+    )
+    return await _num_deleted(session, Event, [Event.job_id == job_id, Event.sequence.in_(oldest)])
+
+
+async def long_curves(session: AsyncSession, job_ids: Sequence[str], num_points: int) -> list[LongCurve]:
+    """Curves of more points than these."""
+    counted = (func.count(), func.min(MetricPoint.step), func.max(MetricPoint.step))
+    query = (
+        select(MetricSeries.job_id, MetricSeries.id, MetricSeries.name, *counted)
+        .join(MetricPoint, MetricPoint.series_id == MetricSeries.id)
+        .where(MetricSeries.job_id.in_(job_ids))
+        .group_by(MetricSeries.job_id, MetricSeries.id, MetricSeries.name)
+        # Beside two points of each run of steps, the first and the last one stay.
+        .having(func.count() > num_points + 2)
+        .order_by(MetricSeries.id)
+    )
+    return [LongCurve(*row) for row in await session.execute(query)]
+
+
+def thinning_steps(curve: LongCurve, num_points: int) -> list[tuple[int, int]]:
+    """Ranges of steps (first, last), each to be thinned in a transaction of its own."""
+    width = _bucket_steps(curve, num_points)
+    num_buckets = (curve.last_step - curve.first_step) // width + 1
+    together = max(1, num_buckets * _STEP_ROWS // curve.num_points) * width
+    return [(first, first + together - 1) for first in range(curve.first_step, curve.last_step + 1, together)]
+
+
+async def thin(session: AsyncSession, curve: LongCurve, num_points: int, first: int, last: int) -> int:
+    """Of a range out of `thinning_steps`, keep the lowest and the highest point of each run of steps.
+
+    Doing so again changes nothing.
+    """
+    bucket = (MetricPoint.step - curve.first_step) // _bucket_steps(curve, num_points)
+    in_range = and_(MetricPoint.series_id == curve.series_id, MetricPoint.step.between(first, last))
+    ranked = (
+        select(
+            MetricPoint.step,
+            func.row_number().over(partition_by=bucket, order_by=(MetricPoint.value, MetricPoint.step)).label("low"),
+            func.row_number()
+            .over(partition_by=bucket, order_by=(MetricPoint.value.desc(), MetricPoint.step))
+            .label("high"),
+        )
+        .where(in_range)
+        .subquery()
+    )
+    kept = select(ranked.c.step).where(or_(ranked.c.low == 1, ranked.c.high == 1))
+    ends = MetricPoint.step.in_((curve.first_step, curve.last_step))
+    return await _num_deleted(session, MetricPoint, [in_range, MetricPoint.step.not_in(kept), ~ends])
+
+
+async def forget_artifact(session: AsyncSession, job_id: str, name: str) -> None:
+    await session.execute(delete(Artifact).where(Artifact.job_id == job_id, Artifact.name == name))
+
+
+async def last_heard(session: AsyncSession, job_id: str) -> Mapping[tuple[int, str], int]:
+    """How far each stream of each attempt is stored: (attempt's number, stream) -> sequence."""
+    query = (
+        select(Attempt.number, AttemptStream.stream, AttemptStream.last_sequence)
+        .join(Attempt, Attempt.id == AttemptStream.attempt_id)
+        .where(Attempt.job_id == job_id)
+    )
+    return {(number, stream): last for number, stream, last in await session.execute(query)}
+
+
+async def known(session: AsyncSession, job_ids: Sequence[str]) -> set[str]:
+    """Those of `job_ids` that are jobs."""
+    return set(await session.scalars(select(Job.id).where(Job.id.in_(job_ids))))
+
+
+class OldRows(NamedTuple):
+    """Rows that go by their own age and not by a job's end."""
+
+    kind: Kind
+    what: str
+    table: type[Base]
+    days: Callable[[Policy], Days]
+    is_older: Callable[[datetime], ColumnElement[bool]]
+
+
+# Leases stay: a fencing token that began at 1 again would let a holder from before back in. There is one for each name.
+OLD_ROWS: Sequence[OldRows] = (
+    OldRows(
+        "audit_entries",
+        "entries of the audit trail",
+        AuditEntry,
+        lambda policy: policy.audit_days,
+        lambda before: AuditEntry.at < before,
+    ),
+    OldRows(
+        "api_tokens",
+        "expired and revoked tokens",
+        ApiToken,
+        lambda policy: policy.tokens_days,
+        # The settings' own token would come back to life if it were forgotten that it was revoked.
+        lambda before: and_(or_(ApiToken.expires_at < before, ApiToken.revoked_at < before), ApiToken.id != BOOTSTRAP),
+    ),
+    OldRows(
+        "webhook_deliveries",
+        "webhook deliveries that are done",
+        WebhookDelivery,
+        lambda policy: policy.deliveries_days,
+        lambda before: and_(WebhookDelivery.next_try_at.is_(None), WebhookDelivery.created_at < before),
+    ),
+)
+
+
+async def count_old(session: AsyncSession, rows: OldRows, policy: Policy, now: datetime) -> int:
+    where = _old(rows, policy, now)
+    if where is None:
+        return 0
+    return await session.scalar(select(func.count()).select_from(rows.table).where(where)) or 0
+
+
+async def drop_old(session: AsyncSession, rows: OldRows, policy: Policy, now: datetime) -> int:
+    """Delete a step's worth of them; how many there were, 0 at the end."""
+    where = _old(rows, policy, now)
+    if where is None:
+        return 0
+    (key,) = rows.table.__table__.primary_key
+    return await _num_deleted(session, rows.table, [key.in_(select(key).where(where).limit(_STEP_ROWS))])
+
+
+def _old(rows: OldRows, policy: Policy, now: datetime) -> ColumnElement[bool] | None:
+    days = rows.days(policy)
+    return rows.is_older(now - timedelta(days=days)) if days is not None else None
+
+
+def _bucket_steps(curve: LongCurve, num_points: int) -> int:
+    return -(-(curve.last_step - curve.first_step + 1) // (num_points // 2))
+
+
+def _is_needed() -> ColumnElement[bool]:
+    needing = aliased(Job)
+    of_job = (JobDependency.needs_job_id == Job.id, JobDependency.job_id == needing.id)
+    return exists(select(JobDependency.job_id).where(*of_job, needing.state.not_in(OVER)).correlate(Job))
+
+
+def _is_held() -> ColumnElement[bool]:
+    return exists(select(Attempt.id).where(Attempt.job_id == Job.id, Attempt.archived_at.is_(None)).correlate(Job))
+
+
+async def _num_deleted(session: AsyncSession, table: type[Base], where: Sequence[ColumnElement[bool]]) -> int:
+    statement = delete(table).where(*where).execution_options(synchronize_session=False)
+    result = await session.execute(statement)
+    return int(getattr(result, "rowcount", 0))

@@ -1,0 +1,331 @@
+"""What is put away and when, what is never touched, and what a crash half-way leaves behind."""
+
+import asyncio
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from control_plane import ControlPlane, ManualClock, evaluate_spec, progress, train_spec
+from sqlalchemy import func, select
+
+from fgd_core.spec.housekeeping import HousekeepingView
+from service.housekeeping import files
+from service.housekeeping.keeper import Housekeeper, SweepingError
+from service.jobs.retention import StoredFile
+from service.settings import RetentionSettings, Settings
+from service.store import api_tokens, leases
+from service.store.leases import StaleLeaseError
+from service.store.session import Database
+from service.store.tables import ApiToken, AuditEntry, Base, Event, MetricPoint
+
+DAY_S = 86_400.0
+CHECKPOINTS = ("best.pt", "last.pt", "previous.pt")
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str) -> Settings:
+    (tmp_path / "storage").mkdir()
+    kept = RetentionSettings(
+        progress_days=10,
+        curves_days=20,
+        curve_points=100,
+        logs_days=30,
+        succeeded_checkpoints_days=40,
+        audit_days=5000,
+    )
+    return Settings(home=tmp_path, database_url=database_url, retention=kept)
+
+
+def folder(plane: ControlPlane, job_id: str) -> Path:
+    return plane.settings.storage_dir / "jobs" / job_id
+
+
+def write(path: Path, content: str = "x" * 100) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+
+
+async def ended_job(plane: ControlPlane, *, num_points: int = 300, outcome: str = "succeeds") -> str:
+    """A job with progress, curves, a log, checkpoints and an outbox, that is over and put away."""
+    job_id, run = await plane.started_job()
+    batch = run.batch(*(progress(step, loss=float(step)) for step in range(1, num_points + 1)))
+    await run.post(batch)
+    await run.saves_checkpoint((folder(plane, job_id) / "checkpoints/best.pt").as_uri())
+    if outcome == "succeeds":
+        await run.succeeds()
+    else:
+        await run.fails("data")
+    for name in CHECKPOINTS:
+        write(folder(plane, job_id) / "checkpoints" / name)
+    lines = [json.dumps({"sequence": number}) for number in range(1, num_points + 4)]
+    write(folder(plane, job_id) / "outbox/attempt-1-run.jsonl", "\n".join(lines) + "\n")
+    write(folder(plane, job_id) / "outbox/attempt-1-run.consumed", "1")
+    plane.cluster.output[run.submission_id] = "what it printed"
+    await plane.tick()
+    return job_id
+
+
+async def sweep(plane: ControlPlane, *, dry_run: bool = False) -> HousekeepingView:
+    answer = await plane.http.post("/v1/housekeeping", params={"dry_run": str(dry_run).lower()})
+    assert answer.status_code == 200, answer.text
+    return HousekeepingView.model_validate(answer.json())
+
+
+def kinds(view: HousekeepingView) -> list[str]:
+    return sorted(item.kind for item in view.items)
+
+
+async def count(plane: ControlPlane, table: type[Base], *where: Any) -> int:
+    async with plane.services.database.reading() as session:
+        return int(await session.scalar(select(func.count()).select_from(table).where(*where)) or 0)
+
+
+class TestSweep:
+    async def test_each_thing_goes_in_its_time_and_the_rest_stays(self, plane: ControlPlane) -> None:
+        job_id = await ended_job(plane)
+        place = folder(plane, job_id)
+        assert (await sweep(plane)).items == []
+        plane.clock.forward(8 * DAY_S)
+        assert kinds(await sweep(plane)) == ["outbox", "outbox"]
+        plane.clock.forward(3 * DAY_S)
+        assert kinds(await sweep(plane)) == ["progress_events"]
+        plane.clock.forward(10 * DAY_S)
+        assert set(kinds(await sweep(plane))) == {"curve_points"}
+        plane.clock.forward(10 * DAY_S)
+        assert kinds(await sweep(plane)) == ["log"]
+        plane.clock.forward(10 * DAY_S)
+        assert kinds(await sweep(plane)) == ["checkpoint", "checkpoint"]
+        assert (await sweep(plane)).items == []
+        assert [path.name for path in place.rglob("*") if path.is_file()] == ["best.pt"]
+        assert {artifact["name"] for artifact in (await plane.job(job_id))["artifacts"]} == {"best.pt"}
+
+    async def test_a_report_on_an_old_job_is_still_whole_and_events_keep_their_numbers(
+        self, plane: ControlPlane
+    ) -> None:
+        job_id = await ended_job(plane)
+        before = {event.sequence: event for event in await plane.events(job_id)}
+        report = (await plane.http.get(f"/v1/jobs/{job_id}/report?format=json")).json()["jobs"][0]
+        plane.clock.forward(15 * DAY_S)
+        view = await sweep(plane)
+        assert next(item.num_rows for item in view.items if item.kind == "progress_events") == 300
+        after = await plane.events(job_id)
+        assert all(event == before[event.sequence] for event in after)
+        assert {event.kind for event in before.values()} - {event.kind for event in after} == {"progress"}
+        assert (await plane.http.get(f"/v1/jobs/{job_id}/report?format=json")).json()["jobs"][0] == report
+
+    async def test_a_thinned_curve_keeps_its_ends_and_extremes(self, plane: ControlPlane) -> None:
+        job_id, run = await plane.started_job()
+        losses = [1.0] * 1000
+        losses[333], losses[777] = 9.0, -9.0
+        for start in range(0, 1000, 250):
+            await run.post(run.batch(*(progress(step, losses[step]) for step in range(start, start + 250))))
+        await run.succeeds()
+        await plane.tick()
+        plane.clock.forward(21 * DAY_S)
+        await sweep(plane)
+        series = (await plane.http.get(f"/v1/jobs/{job_id}/metrics?name=loss")).json()["items"][0]
+        points = {point["step"]: point["value"] for point in series["points"]}
+        assert len(points) <= 102
+        assert (points[333], points[777], min(points), max(points)) == (9.0, -9.0, 0, 999)
+
+    async def test_a_dry_run_says_the_same_and_removes_nothing(self, plane: ControlPlane) -> None:
+        job_id = await ended_job(plane)
+        plane.clock.forward(50 * DAY_S)
+        before = (
+            await count(plane, Event),
+            await count(plane, MetricPoint),
+            len(list(folder(plane, job_id).rglob("*"))),
+        )
+        planned = await sweep(plane, dry_run=True)
+        assert before == (
+            await count(plane, Event),
+            await count(plane, MetricPoint),
+            len(list(folder(plane, job_id).rglob("*"))),
+        )
+        done = await sweep(plane)
+        assert kinds(planned) == kinds(done)
+        assert planned.size_bytes == pytest.approx(done.size_bytes, rel=0.1)
+
+    async def test_nothing_of_a_job_that_is_not_over_is_touched(self, plane: ControlPlane) -> None:
+        job_id, run = await plane.started_job()
+        await run.reports(progress(1))
+        for name in ("checkpoints/last.pt", "outbox/attempt-1-run.jsonl", "checkpoints/.last.pt.7.partial"):
+            write(folder(plane, job_id) / name)
+        plane.clock.forward(1000 * DAY_S)
+        assert (await sweep(plane)).items == []
+
+    async def test_a_job_that_another_still_needs_loses_nothing(self, plane: ControlPlane) -> None:
+        job_id = await ended_job(plane)
+        plane.cluster.is_reachable = False
+        student = await plane.submit(evaluate_spec(f"job:{job_id}/best"))
+        plane.clock.forward(1000 * DAY_S)
+        assert (await sweep(plane)).items == []
+        await plane.http.post(f"/v1/jobs/{student}/cancel")
+        assert "checkpoint" in kinds(await sweep(plane))
+
+    async def test_a_failed_job_keeps_what_it_can_be_retried_from_for_longer(self, plane: ControlPlane) -> None:
+        await ended_job(plane, outcome="fails")
+        plane.clock.forward(300 * DAY_S)
+        assert "checkpoint" not in kinds(await sweep(plane))
+        plane.clock.forward(66 * DAY_S)
+        assert "checkpoint" in kinds(await sweep(plane))
+
+    async def test_an_outbox_with_events_that_are_not_stored_stays(self, plane: ControlPlane) -> None:
+        job_id = await ended_job(plane)
+        path = folder(plane, job_id) / "outbox/attempt-1-run.jsonl"
+        path.write_text(path.read_text() + json.dumps({"sequence": 1000}) + "\n")
+        plane.clock.forward(9 * DAY_S)
+        assert (await sweep(plane)).items == []
+
+    async def test_never_is_never(self, plane: ControlPlane, settings: Settings, clock: ManualClock) -> None:
+        await ended_job(plane)
+        forever = dict.fromkeys(name for name in RetentionSettings.model_fields if name.endswith("_days"))
+        kept = settings.model_copy(update={"retention": settings.retention.model_copy(update=forever)})
+        clock.forward(10_000 * DAY_S)
+        assert (await Housekeeper(plane.services.database, kept, clock).sweep()).items == []
+
+    async def test_old_rows_of_the_audit_and_dead_tokens_go(self, plane: ControlPlane) -> None:
+        async with plane.services.database.writing() as session:
+            for name, expires in (("dead", plane.clock()), ("alive", None)):
+                _, token = api_tokens.new_token(
+                    name=name, role="read", project=None, created_by="", expires_at=expires, now=plane.clock()
+                )
+                await api_tokens.insert_token(session, token)
+        await plane.submit(train_spec())
+        plane.clock.forward(5001 * DAY_S)
+        assert kinds(await sweep(plane)) == ["api_tokens", "audit_entries"]
+        async with plane.services.database.reading() as session:
+            assert list(await session.scalars(select(ApiToken.name))) == ["alive"]
+        # Only the entry of the round itself.
+        assert await count(plane, AuditEntry) == 1
+
+
+class TestOrphans:
+    async def test_a_folder_of_no_job_goes_a_day_after_it_was_first_seen(self, plane: ControlPlane) -> None:
+        write(folder(plane, "stranger") / "checkpoints/best.pt")
+        plane.clock.forward(100 * DAY_S)
+        assert [item.is_noted for item in (await sweep(plane)).items] == [True]
+        plane.clock.forward(0.5 * DAY_S)
+        assert (await sweep(plane)).size_bytes == 0
+        plane.clock.forward(0.6 * DAY_S)
+        view = await sweep(plane)
+        assert [(item.kind, item.is_noted) for item in view.items] == [("orphan", False)]
+        assert not folder(plane, "stranger").exists()
+
+    async def test_one_whose_job_comes_back_is_forgotten(self, plane: ControlPlane) -> None:
+        job_id = await ended_job(plane)
+        write(folder(plane, job_id) / ".orphan-since", "2001-01-01T00:00:00+00:00")
+        await sweep(plane)
+        assert not (folder(plane, job_id) / ".orphan-since").exists()
+
+    async def test_half_written_files_of_dead_processes_go_after_a_day(self, plane: ControlPlane) -> None:
+        job_id = await ended_job(plane)
+        write(folder(plane, job_id) / "checkpoints/.last.pt.7.partial")
+        # The clock of the test stands in the past of the disk's.
+        plane.clock.forward(300 * 365 * DAY_S)
+        assert "partial_file" in kinds(await sweep(plane, dry_run=True))
+
+
+class TestCrash:
+    async def test_a_round_that_dies_after_the_row_is_finished_by_the_next(
+        self, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        job_id = await ended_job(plane)
+        plane.clock.forward(50 * DAY_S)
+
+        def die(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(files, "remove_file", die)
+        with pytest.raises(KeyboardInterrupt):
+            await plane.services.housekeeper.sweep()
+        monkeypatch.undo()
+        # No artifact points at what may be gone.
+        assert {artifact["name"] for artifact in (await plane.job(job_id))["artifacts"]} == {"best.pt"}
+        plane.clock.forward(200)
+        await sweep(plane)
+        assert [path.name for path in folder(plane, job_id).rglob("*") if path.is_file()] == ["best.pt"]
+
+    async def test_a_file_that_a_retry_has_written_anew_stays(self, plane: ControlPlane) -> None:
+        job_id = await ended_job(plane)
+        seen = next(file for file in files.listing(folder(plane, job_id)) if file.path.endswith("last.pt"))
+        write(folder(plane, job_id) / "checkpoints/last.pt", "newer")
+        files.remove_file(folder(plane, job_id), seen)
+        assert (folder(plane, job_id) / "checkpoints/last.pt").read_text() == "newer"
+
+    async def test_a_round_stops_when_its_time_is_up_and_the_next_goes_on(self, plane: ControlPlane) -> None:
+        await ended_job(plane)
+        plane.clock.forward(50 * DAY_S)
+        rounds = [await plane.services.housekeeper.sweep(max_s=0)]
+        while not rounds[-1].is_complete:
+            rounds.append(await plane.services.housekeeper.sweep(max_s=0))
+        assert len(rounds) > 3
+        assert (await sweep(plane)).items == []
+
+
+class TestWhoSweeps:
+    async def test_two_control_planes_do_not_sweep_at_once(
+        self, plane: ControlPlane, settings: Settings, clock: ManualClock
+    ) -> None:
+        other = Housekeeper(plane.services.database, settings, clock)
+        async with plane.services.database.writing() as session:
+            lease = await leases.acquire(session, "housekeeping", "another", ttl_s=60, now=clock())
+        with pytest.raises(SweepingError):
+            await other.sweep()
+        assert (await plane.http.post("/v1/housekeeping")).status_code == 409
+        assert lease is not None
+        async with plane.services.database.writing() as session:
+            await leases.release(session, lease, clock())
+        assert (await plane.http.post("/v1/housekeeping")).status_code == 200
+
+    async def test_one_that_was_held_up_writes_nothing_once_another_has_begun(
+        self, plane: ControlPlane, settings: Settings, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        job_id = await ended_job(plane)
+        clock.forward(50 * DAY_S)
+        slow = Housekeeper(plane.services.database, settings, clock)
+        listing = files.listing
+
+        def held_up(folder: Path) -> list[StoredFile]:
+            clock.forward(1000)
+            with ThreadPoolExecutor() as elsewhere:
+                elsewhere.submit(asyncio.run, take_lease(settings, clock)).result()
+            return listing(folder)
+
+        monkeypatch.setattr(files, "listing", held_up)
+        with pytest.raises(StaleLeaseError):
+            await slow.sweep()
+        assert (folder(plane, job_id) / "checkpoints/last.pt").exists()
+
+    async def test_it_is_done_once_a_day_whoever_does_it(
+        self, plane: ControlPlane, settings: Settings, clock: ManualClock
+    ) -> None:
+        mine = Housekeeper(plane.services.database, settings, clock)
+        another = Housekeeper(plane.services.database, settings, clock)
+        assert await mine.sweep_if_due()
+        assert not await another.sweep_if_due()
+        assert not await mine.sweep_if_due()
+        clock.forward(DAY_S + 1)
+        assert await another.sweep_if_due()
+
+    async def test_a_round_that_fails_is_due_again_at_once(
+        self, plane: ControlPlane, settings: Settings, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        mine = Housekeeper(plane.services.database, settings, clock)
+
+        def fail(*_: object) -> None:
+            raise OSError("the disk is away")
+
+        monkeypatch.setattr(files, "folder_names", fail)
+        assert not await mine.sweep_if_due()
+        monkeypatch.undo()
+        assert await mine.sweep_if_due()
+
+
+async def take_lease(settings: Settings, clock: ManualClock) -> None:
+    database = Database(settings.database_url)
+    async with database.writing() as session:
+        assert await leases.acquire(session, "housekeeping", "another", ttl_s=60, now=clock()) is not None
+    await database.close()

@@ -1,0 +1,173 @@
+from pathlib import Path
+
+import pytest
+from control_plane import ControlPlane, evaluate_spec, progress, train_spec
+from sqlalchemy import func, inspect, select
+
+from service.housekeeping import files
+from service.store import deletion
+from service.store.tables import Base, Job
+
+
+def folder(plane: ControlPlane, job_id: str) -> Path:
+    return plane.settings.storage_dir / "jobs" / job_id
+
+
+async def ended_job(plane: ControlPlane) -> str:
+    job_id, run = await plane.started_job()
+    await run.reports(*(progress(step) for step in range(1, 30)))
+    await run.saves_checkpoint()
+    await run.succeeds()
+    (folder(plane, job_id) / "checkpoints").mkdir(parents=True)
+    (folder(plane, job_id) / "checkpoints/best.pt").write_text("weights")
+    await plane.tick()
+    return job_id
+
+
+async def delete(plane: ControlPlane, job_id: str) -> tuple[int, str]:
+    """(status, code)"""
+    answer = await plane.http.delete(f"/v1/jobs/{job_id}")
+    return answer.status_code, answer.json()["code"] if answer.content else ""
+
+
+async def num_rows(plane: ControlPlane) -> dict[str, int]:
+    """Of each table but those that tell what was done and who serves."""
+    async with plane.services.database.reading() as session:
+        counted = {
+            table.name: await session.scalar(select(func.count()).select_from(table)) or 0
+            for table in Base.metadata.sorted_tables
+        }
+    return {name: rows for name, rows in counted.items() if rows and name not in ("audit_entries", "leases")}
+
+
+async def test_a_deleted_job_leaves_neither_rows_nor_files(plane: ControlPlane) -> None:
+    job_id = await ended_job(plane)
+    assert len(await num_rows(plane)) >= 6
+    assert await delete(plane, job_id) == (204, "")
+    assert await num_rows(plane) == {}
+    assert not folder(plane, job_id).exists()
+    assert await delete(plane, job_id) == (404, "not_found")
+
+
+async def test_only_that_job_is_deleted(plane: ControlPlane) -> None:
+    kept, gone = await ended_job(plane), await ended_job(plane)
+    before = await plane.events(kept)
+    await delete(plane, gone)
+    assert await plane.events(kept) == before
+    assert (folder(plane, kept) / "checkpoints/best.pt").exists()
+
+
+@pytest.mark.parametrize("state", ["queued", "starting", "running", "cancelling"])
+async def test_a_job_that_is_not_over_is_refused_with_the_cure(plane: ControlPlane, state: str) -> None:
+    job_id = await plane.submit(train_spec())
+    if state != "queued":
+        await plane.tick()
+    if state in ("running", "cancelling"):
+        await plane.run().starts()
+    if state == "cancelling":
+        await plane.http.post(f"/v1/jobs/{job_id}/cancel")
+    assert await plane.state(job_id) == state
+    answer = await plane.http.delete(f"/v1/jobs/{job_id}")
+    assert answer.status_code == 409
+    assert "cancel it first" in answer.json()["detail"]
+
+
+async def test_a_job_that_another_waits_for_stays_and_the_other_is_named(plane: ControlPlane) -> None:
+    job_id = await ended_job(plane)
+    plane.cluster.is_reachable = False
+    student = await plane.submit(evaluate_spec(f"job:{job_id}/best"))
+    answer = await plane.http.delete(f"/v1/jobs/{job_id}")
+    assert (answer.status_code, answer.json()["details"]["needed_by"]) == (409, [student])
+    await plane.http.post(f"/v1/jobs/{student}/cancel")
+    assert await delete(plane, job_id) == (204, "")
+    assert await plane.state(student) == "cancelled"
+
+
+async def test_what_the_cluster_still_holds_is_not_forgotten(plane: ControlPlane) -> None:
+    job_id, run = await plane.started_job()
+    await run.succeeds()
+    assert await delete(plane, job_id) == (409, "still_held")
+    await plane.tick()
+    assert await delete(plane, job_id) == (204, "")
+
+
+async def test_a_deletion_that_was_interrupted_is_finished_by_the_next_round(
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = await ended_job(plane)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for where, name in ((files, "remove_folder"), (deletion, "delete_step")):
+        monkeypatch.setattr(where, name, die)
+        with pytest.raises(KeyboardInterrupt):
+            await plane.http.delete(f"/v1/jobs/{job_id}")
+        monkeypatch.undo()
+        job = await plane.job(job_id)
+        assert (job["reason"], job["artifacts"]) == ("is being deleted", [])
+    assert not folder(plane, job_id).exists()
+    view = (await plane.http.post("/v1/housekeeping")).json()
+    assert [item["kind"] for item in view["items"]] == ["unfinished_deletion"]
+    assert await num_rows(plane) == {}
+
+
+async def test_nobody_can_refer_to_a_job_that_is_being_deleted(
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = await ended_job(plane)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files, "remove_folder", die)
+    with pytest.raises(KeyboardInterrupt):
+        await plane.http.delete(f"/v1/jobs/{job_id}")
+    assert (await plane.http.post("/v1/jobs", json=evaluate_spec(f"job:{job_id}/best"))).status_code == 422
+
+
+async def test_a_job_that_is_retried_while_it_is_being_deleted_lives(
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = await plane.submit(train_spec())
+    await plane.http.post(f"/v1/jobs/{job_id}/cancel")
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files, "remove_folder", die)
+    with pytest.raises(KeyboardInterrupt):
+        await plane.http.delete(f"/v1/jobs/{job_id}")
+    monkeypatch.undo()
+    assert (await plane.http.post(f"/v1/jobs/{job_id}/retry")).status_code == 202
+    assert (await plane.http.post("/v1/housekeeping")).json()["items"] == []
+    assert await plane.state(job_id) == "queued"
+
+
+async def test_a_long_curve_goes_in_steps_that_let_others_write(
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = await ended_job(plane)
+    monkeypatch.setattr(deletion, "_STEP_ROWS", 10)
+    steps = 0
+    delete_step = deletion.delete_step
+
+    async def counted(*args: object) -> bool:
+        nonlocal steps
+        steps += 1
+        return await delete_step(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(deletion, "delete_step", counted)
+    assert await delete(plane, job_id) == (204, "")
+    assert steps > 10
+    assert await num_rows(plane) == {}
+
+
+def test_every_table_that_refers_to_a_job_is_known_to_its_deletion() -> None:
+    job_table = Base.metadata.tables["jobs"]
+    known = {name for name, value in vars(deletion).items() if isinstance(value, type) and issubclass(value, Base)}
+    for mapper in Base.registry.mappers:
+        table = inspect(mapper.class_).local_table
+        if any(key.column.table is job_table for key in table.foreign_keys):
+            assert mapper.class_.__name__ in known, f"add {table.name} to service.store.deletion"
+    assert Job.__name__ in known
