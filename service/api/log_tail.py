@@ -40,6 +40,10 @@ class Note:
     text: str
 
 
+class End:
+    """There will be no more."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """One look at the log of an attempt."""
@@ -122,7 +126,7 @@ class Logs:
 
     async def follow(
         self, job_id: str, number: int | None, offset: int, *, goes_on: bool
-    ) -> AsyncIterator[Piece | Note | None]:
+    ) -> AsyncIterator[Piece | Note | End | None]:
         """The log from `offset` on as it grows; None now and then while nothing comes.
 
         Args:
@@ -145,11 +149,13 @@ class Logs:
                         yield Note(f"attempt {number}")
                         continue
                     if seen.is_complete and (seen.job_is_over or not goes_on):
+                        yield End()
                         return
                     if seen.is_away and not was_away:
                         yield Note("the cluster cannot be reached; this is what was kept of the log, and more may come")
                     was_away = seen.is_away
                 elif await self._is_over(job_id):
+                    yield End()
                     return
                 yield None
                 try:

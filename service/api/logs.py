@@ -13,7 +13,7 @@ from fgd_core.errors import FgdError, SpecError
 from fgd_core.spec.views import LogNote, LogPiece
 from service.api.access import Reader, visible_job
 from service.api.deps import Services, ServicesDep
-from service.api.log_tail import Note, Piece
+from service.api.log_tail import End, Note, Piece
 
 router = APIRouter(prefix="/v1/jobs", tags=["logs"])
 
@@ -50,7 +50,8 @@ async def get_logs(
 ) -> Response:
     """What the process of an attempt printed, as UTF-8. With `follow`, as it grows: of one attempt if that is named,
     else on through the attempts after it until the job is over. With `Accept: text/event-stream` a followed log comes
-    as messages `log` with a LogPiece and `note` with a LogNote, and goes on behind `Last-Event-ID`."""
+    as messages `log` with a LogPiece and `note` with a LogNote, up to one message `end`; it goes on behind
+    `Last-Event-ID`."""
     async with services.database.reading() as session:
         await visible_job(session, principal, job_id)
     wanted, offset = (attempt, offset) if last_event_id is None else _place(last_event_id)
@@ -79,6 +80,8 @@ async def _messages(
                 yield format_sse_event(event="log", data_str=piece.model_dump_json(), id=id_)
             case Note():
                 yield format_sse_event(event="note", data_str=LogNote(text=item.text).model_dump_json())
+            case End():
+                yield format_sse_event(event="end", data_str="{}")
             case None:
                 if time.monotonic() - sent_at < services.settings.sse_keep_alive_s:
                     continue
@@ -100,7 +103,7 @@ async def _text(
 
 async def _follow(
     services: Services, job_id: str, number: int | None, offset: int, *, goes_on: bool
-) -> AsyncIterator[Piece | Note | None]:
+) -> AsyncIterator[Piece | Note | End | None]:
     ends_at = time.monotonic() + services.settings.sse_lifetime_s
     try:
         async for item in services.logs.follow(job_id, number, offset, goes_on=goes_on):

@@ -8,10 +8,9 @@ with FgdClient() as client:
 """
 
 import hashlib
-import random
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +18,6 @@ from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
-import httpx_sse
 from pydantic import BaseModel, ValidationError
 
 from fgd_core.errors import FgdError, NotFoundError, StorageError
@@ -27,15 +25,25 @@ from fgd_core.spec.events import JobState, StoredEvent
 from fgd_core.spec.housekeeping import HousekeepingView
 from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.report import Report
-from fgd_core.spec.views import EventPage, JobPage, JobPatch, JobSummary, JobView, QueueView, Ready
+from fgd_core.spec.views import (
+    AllEventsPage,
+    EventPage,
+    JobPage,
+    JobPatch,
+    JobSummary,
+    JobView,
+    LogNote,
+    LogPiece,
+    QueueView,
+    Ready,
+)
+from service.client import credentials, streaming
 from service.client.address import DEFAULT_URL
+from service.client.administration import Administration
 from service.client.errors import FailedJobError
-from service.client.problems import error_of, not_ours, unreachable
+from service.client.problems import accepted, not_ours, unreachable
 from service.jobs.lifecycle import ON_CLUSTER, OVER
 
-# The server sends a comment every 15 s on a silent stream: four missed ones mean a dead connection.
-_STREAM_TIMEOUT = httpx.Timeout(10.0, read=60.0)
-_LONGEST_PAUSE_S = 5.0
 # Files may have to be deleted, many and large ones.
 _LONG_TIMEOUT_S = 600.0
 
@@ -47,14 +55,16 @@ class FgdClient:
 
     Args:
         base_url: where the control plane listens.
+        token: an API token; that of the environment (FGD_TOKEN, FGD_TOKEN_FILE), unless given.
         timeout_s: for each answer but the event stream's.
     """
 
-    def __init__(self, base_url: str = DEFAULT_URL, *, timeout_s: float = 30.0) -> None:
+    def __init__(self, base_url: str = DEFAULT_URL, *, token: str | None = None, timeout_s: float = 30.0) -> None:
         self.base_url = base_url.rstrip("/")
+        headers = credentials.header(token if token is not None else credentials.token_of_environment())
         try:
             # trust_env=False: a proxy of the environment must not be asked for a server on loopback.
-            self._http = httpx.Client(base_url=self.base_url, timeout=timeout_s, trust_env=False)
+            self._http = httpx.Client(base_url=self.base_url, headers=headers, timeout=timeout_s, trust_env=False)
         except httpx.InvalidURL as cause:
             raise unreachable(base_url, cause) from cause
 
@@ -68,6 +78,11 @@ class FgdClient:
 
     def close(self) -> None:
         self._http.close()
+
+    @property
+    def administration(self) -> Administration:
+        """Tokens, projects, webhooks, the audit trail."""
+        return Administration(self._read)
 
     def ready(self) -> Ready:
         return _read(Ready, self._send("GET", "/readyz"))
@@ -85,7 +100,7 @@ class FgdClient:
                     raise unreachable(self.base_url, cause) from cause
             except (httpx.TransportError, httpx.InvalidURL) as cause:
                 raise unreachable(self.base_url, cause) from cause
-        return _read(JobView, _accepted(answer))
+        return _read(JobView, accepted(answer))
 
     def job(self, job_id: str) -> JobView:
         return _read(JobView, self._send("GET", f"{_path(job_id)}"))
@@ -185,9 +200,7 @@ class FgdClient:
         query = {"dry_run": "true"} if dry_run else {}
         return _read(HousekeepingView, self._send("POST", "/v1/housekeeping", params=query, timeout=_LONG_TIMEOUT_S))
 
-    def events(
-        self, job_id: str, *, after: int = 0, on_drop: Callable[[float], None] | None = None
-    ) -> Iterator[StoredEvent]:
+    def events(self, job_id: str, *, after: int = 0, on_drop: streaming.OnDrop | None = None) -> Iterator[StoredEvent]:
         """Every event of a job beyond sequence `after`, each once and in order, as they come, until the job is over.
 
         Once a first connection stood, a dropped one or a restarting server is waited for, without end.
@@ -195,33 +208,70 @@ class FgdClient:
         Args:
             on_drop: told how many seconds it will pause before it connects again.
         """
-        pause_s = 0.0
-        connected = False
 
-        def on_open() -> None:
-            nonlocal connected
-            connected = True
+        def is_over(_: str | None) -> bool:
+            # The server ends a stream when the job is over, but also when the stream has lived long enough.
+            job = self.job(job_id)
+            return job.state in OVER and job.last_sequence <= after
 
-        while True:
-            is_dropped = False
-            try:
-                for event in self._stream(job_id, after, on_open):
-                    pause_s = 0.0
-                    if event.sequence > after:
-                        after = event.sequence
-                        yield event
-                # The server ends a stream when the job is over, but also when the stream has lived long enough.
-                job = self.job(job_id)
-                if job.state in OVER and job.last_sequence <= after:
+        path = f"{_path(job_id)}/events"
+        for sent in streaming.follow(self._http, path, after=str(after), is_over=is_over, on_drop=on_drop):
+            event = _parse(StoredEvent, sent.data)
+            if event.sequence > after:
+                after = event.sequence
+                yield event
+
+    def all_events(
+        self,
+        *,
+        after: str,
+        job_ids: Sequence[str] = (),
+        project: str | None = None,
+        kinds: Sequence[str] = (),
+        on_drop: streaming.OnDrop | None = None,
+    ) -> Iterator[StoredEvent]:
+        """Events of all jobs behind a cursor, each once, those of each job in order, without end.
+
+        Args:
+            after: from `events_cursor`.
+            on_drop: told how many seconds it will pause before it connects again.
+        """
+        query: dict[str, Any] = {"job_id": list(job_ids), "kind": list(kinds)} | (
+            {"project": project} if project else {}
+        )
+        messages = streaming.follow(
+            self._http, "/v1/events", params=query, after=after, is_over=lambda _: False, on_drop=on_drop
+        )
+        for sent in messages:
+            yield _parse(StoredEvent, sent.data)
+
+    def events_cursor(self) -> str:
+        """This moment, for `all_events` to begin with."""
+        answer = self._send("GET", "/v1/events", params={"limit": 1}, headers={"Accept": "application/json"})
+        return _read(AllEventsPage, answer).next_cursor
+
+    def log(self, job_id: str, attempt: int | None = None) -> str:
+        """What an attempt, by default the newest, has printed so far."""
+        return self._send("GET", f"{_path(job_id)}/logs", params={"attempt": attempt} if attempt else {}).text
+
+    def follow_log(
+        self, job_id: str, attempt: int | None = None, *, on_drop: streaming.OnDrop | None = None
+    ) -> Iterator[LogPiece | LogNote]:
+        """What a job prints, as it does, every line once: of one attempt, or of the newest and all after it.
+
+        Args:
+            on_drop: told how many seconds it will pause before it connects again.
+        """
+        query: dict[str, Any] = {"follow": True} | ({"attempt": attempt} if attempt else {})
+        path = f"{_path(job_id)}/logs"
+        for sent in streaming.follow(self._http, path, params=query, is_over=lambda _: False, on_drop=on_drop):
+            match sent.event:
+                case "log":
+                    yield _parse(LogPiece, sent.data)
+                case "note":
+                    yield _parse(LogNote, sent.data)
+                case "end":
                     return
-            except FgdError as error:
-                if not connected or not error.retryable:
-                    raise
-                is_dropped = True
-            pause_s = min(_LONGEST_PAUSE_S, max(0.2, 2 * pause_s)) * random.uniform(0.8, 1.0)
-            if is_dropped and on_drop is not None:
-                on_drop(pause_s)
-            time.sleep(pause_s)
 
     def stored_events(self, job_id: str) -> list[StoredEvent]:
         """Every event of a job so far."""
@@ -295,32 +345,19 @@ class FgdClient:
             with self._http.stream("GET", path) as answer, to.open("wb") as file:
                 if not answer.is_success:
                     answer.read()
-                for block in _accepted(answer).iter_bytes():
+                for block in accepted(answer).iter_bytes():
                     digest.update(block)
                     file.write(block)
         except httpx.TransportError as cause:
             raise unreachable(self.base_url, cause) from cause
         return digest.hexdigest()
 
-    def _stream(self, job_id: str, after: int, on_open: Callable[[], None]) -> Iterator[StoredEvent]:
-        headers = {"Last-Event-ID": str(after)}
-        try:
-            with httpx_sse.connect_sse(
-                self._http, "GET", f"{_path(job_id)}/events", headers=headers, timeout=_STREAM_TIMEOUT
-            ) as source:
-                if not source.response.is_success:
-                    source.response.read()
-                _accepted(source.response)
-                on_open()
-                for sent in source.iter_sse():
-                    if sent.data:
-                        yield StoredEvent.model_validate_json(sent.data)
-        except (httpx.TransportError, httpx_sse.SSEError, ValidationError) as cause:
-            raise unreachable(self.base_url, cause) from cause
+    def _read(self, model: type[M], method: str, path: str, **options: Any) -> M:
+        return _read(model, self._send(method, path, **options))
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
-            return _accepted(self._http.request(method, path, **options))
+            return accepted(self._http.request(method, path, **options))
         except (httpx.TransportError, httpx.InvalidURL) as cause:
             raise unreachable(self.base_url, cause) from cause
 
@@ -339,11 +376,8 @@ def _read(model: type[M], response: httpx.Response) -> M:
         raise not_ours(response) from cause
 
 
-def _accepted(response: httpx.Response) -> httpx.Response:
-    if response.is_success:
-        return response
-    error = error_of(response)
-    # A server that is stopping, or a proxy whose server is away, is not a refusal.
-    if response.status_code in (502, 503, 504):
-        error.retryable = True
-    raise error
+def _parse(model: type[M], message: str) -> M:
+    try:
+        return model.model_validate_json(message)
+    except ValidationError as cause:
+        raise FgdError("the control plane sends what this client does not understand; use its version") from cause

@@ -36,6 +36,17 @@ def error_of(response: httpx.Response) -> FgdError:
     return error
 
 
+def accepted(response: httpx.Response) -> httpx.Response:
+    """The answer, if it is no refusal; a refusal is raised as the error that it stands for."""
+    if response.is_success:
+        return response
+    error = error_of(response)
+    # A server that is stopping, or a proxy whose server is away, is not a refusal.
+    if response.status_code in (502, 503, 504):
+        error.retryable = True
+    raise error
+
+
 def not_ours(response: httpx.Response) -> FgdError:
     """For an answer that makes no sense: another program listens there, or a version too far from this one."""
     return FgdError(

@@ -111,6 +111,7 @@ class TestCopies:
             )
             return set(asked)
 
+        clock.forward(61)
         first = await copies(1)
         assert len(first) == 1
         assert await copies(1) == both - first
@@ -147,6 +148,7 @@ class TestFollowing:
             await plane.tick()
             async with asyncio.timeout(10):
                 said = [(message.event, json.loads(message.data)) for message in await following]
+        assert said.pop() == ("end", {})
         assert [data["text"] for _, data in said] == ["first\n", "attempt 2", "second\n"]
         assert said[0] == ("log", {"attempt": 1, "offset": 0, "text": "first\n"})
         assert said[1][0] == "note"
