@@ -8,24 +8,25 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 from pydantic import ValidationError
-from sqlalchemy.exc import DBAPIError
 
 from fgd_core.errors import StorageError
 from service import logs
+from service.api.first_token import have_an_admin
 from service.app import Server, create_app
 from service.client.errors import UsageError
+from service.clock import utc_now
 from service.dispatcher.cluster import RayCluster, find_ray_token
 from service.dispatcher.local import LocalRay
-from service.errors import from_database
 from service.settings import Settings
 from service.store import migrate
+from service.store.session import Database
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +37,14 @@ class Addresses:
     docs_url: str
     dashboard_url: str
     home: Path
-    log_file: Path
+    log_file: Path | None
+    """None: the log is on standard error."""
     pid: int
     owns_ray: bool
 
 
 Say = Callable[[str], None]
+Result = TypeVar("Result")
 
 
 async def run(
@@ -51,6 +54,7 @@ async def run(
     num_cpus: int | None,
     say: Say,
     on_ready: Callable[[Addresses], None],
+    log_to_stderr: bool = False,
     until_stdin_closes: bool = False,
 ) -> None:
     """Start everything, serve until SIGINT, SIGTERM or SIGHUP, and end everything that was started.
@@ -60,19 +64,29 @@ async def run(
     Args:
         listening: bound to the address in `settings`.
         say: told in a few words what is waited for.
+        log_to_stderr: as a container's log wants it; else into a file in the home.
         until_stdin_closes: stop as well when whoever started us is gone.
     Raises:
-        StorageError: the home cannot be written.
+        StorageError: the home, or the database file, cannot be written.
+        DatabaseRefusedError: the database does not let us in. For one that is away it is waited.
+        SchemaTooNewError: the database is a newer version's.
+        ConflictError: tokens are asked for, and nobody has an admin's.
         ClusterError: Ray does not come up.
     """
     stop = _stop_signal(until_stdin_closes)
-    log_file = settings.home / "logs" / "server.log"
+    log_file = None if log_to_stderr else settings.home / "logs" / "server.log"
     with _log_to(log_file):
         say("preparing the database")
-        await asyncio.to_thread(_migrate, settings.database_url)
+        await _unless(stop, migrate.upgrade_when_reachable(settings.database_url, say))
+        if stop.is_set():
+            return
+        # The server looks again when it starts; but by then a person has waited for Ray.
+        await _have_an_admin(settings)
         local = LocalRay(settings.home) if settings.ray_dashboard_url is None else None
         try:
-            dashboard_url = settings.ray_dashboard_url or await _start_ray(local, num_cpus, say, stop)
+            dashboard_url = settings.ray_dashboard_url
+            if local is not None:
+                dashboard_url = await _unless(stop, local.start(num_cpus=num_cpus, report=say))
             if dashboard_url is None:
                 return
             token = local.token if local is not None else find_ray_token()
@@ -180,8 +194,13 @@ def _stop_signal(until_stdin_closes: bool) -> asyncio.Event:
 
 
 @contextlib.contextmanager
-def _log_to(file: Path) -> Iterator[None]:
-    """Logs go into a file, one JSON document a line: the terminal belongs to the person at it."""
+def _log_to(file: Path | None) -> Iterator[None]:
+    """Logs go into a file, one JSON document a line, for the terminal belongs to the person at it; without a file, to
+    standard error."""
+    if file is None:
+        logs.configure(as_json=True)
+        yield
+        return
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         stream = file.open("a", encoding="utf-8", buffering=1)
@@ -196,27 +215,26 @@ def _log_to(file: Path) -> Iterator[None]:
         logging.getLogger().handlers.clear()
 
 
-def _migrate(database_url: str) -> None:
+async def _have_an_admin(settings: Settings) -> None:
+    database = Database(settings.database_url)
     try:
-        migrate.upgrade(database_url)
-    except DBAPIError as cause:
-        known = from_database(cause)
-        raise known or StorageError(f"the database {database_url} cannot be opened: {cause.orig}") from cause
+        await have_an_admin(settings, database, utc_now)
+    finally:
+        await database.close()
 
 
-async def _start_ray(local: LocalRay | None, num_cpus: int | None, say: Say, stop: asyncio.Event) -> str | None:
-    """The dashboard's URL; None when a signal came first."""
-    assert local is not None
-    starting = asyncio.create_task(local.start(num_cpus=num_cpus, report=say))
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, Result]) -> Result | None:
+    """What `work` returns; None when a signal came first, and `work` was cancelled."""
+    working = asyncio.create_task(work)
     stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    if not starting.done():
-        starting.cancel()
+    if not working.done():
+        working.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await starting
+            await working
         return None
-    return starting.result()
+    return working.result()
 
 
 async def _serve(
@@ -234,7 +252,7 @@ async def _serve(
         timeout_graceful_shutdown=3,
     )
     server = _Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    serving = asyncio.create_task(_until_it_ends(server, listening))
     async for _ in _ticks(0.05):
         if server.started or serving.done():
             break
@@ -247,7 +265,13 @@ async def _serve(
     server.should_exit = True
     await serving
     if not was_asked:
-        raise StorageError("the server ended by itself; its log says why", log=str(settings.home / "logs/server.log"))
+        raise StorageError("the server ended by itself; its log says why")
+
+
+async def _until_it_ends(server: Server, listening: socket.socket) -> None:
+    # Where its start fails uvicorn leaves the whole process, and would leave Ray behind.
+    with contextlib.suppress(SystemExit):
+        await server.serve(sockets=[listening])
 
 
 async def _ticks(pause_s: float) -> AsyncIterator[None]:

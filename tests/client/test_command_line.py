@@ -234,10 +234,32 @@ class TestUp:
         assert str(tmp_path) in said.err
         assert "--home" in said.err
 
-    def test_a_host_that_others_could_reach_is_refused(self, fgd: Fgd, tmp_path: Path) -> None:
-        said = fgd("up", "--home", tmp_path, "--host", "0.0.0.0")
+    def test_a_host_that_others_could_reach_is_refused_while_nobody_has_a_token(self, fgd: Fgd, tmp_path: Path) -> None:
+        said = fgd("up", "--home", tmp_path, "--host", "0.0.0.0", "--port", 0)
+        assert said.exit_code == 1
+        assert "FGD_ADMIN_TOKEN" in said.err
+
+    def test_a_database_of_another_kind_is_refused_without_its_password(self, fgd: Fgd, tmp_path: Path) -> None:
+        said = fgd("up", "--home", tmp_path, "--database-url", "mysql://root:hunter2@db/fgd")
         assert said.exit_code == 2
-        assert "loopback" in said.err
+        assert "postgresql://" in said.err
+        assert "hunter2" not in said.err
+
+    def test_the_log_is_json_on_standard_error_where_nobody_sits_there(self, tmp_path: Path) -> None:
+        arguments = ["--home", str(tmp_path), "--port", "0", "--ray-address", "http://127.0.0.1:9", "--json"]
+        child = subprocess.Popen(
+            [sys.executable, "-m", "service.client.cli", "up", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert child.stdout is not None
+        assert json.loads(child.stdout.readline())["log_file"] is None
+        child.terminate()
+        _, said = child.communicate(timeout=20)
+        assert child.returncode == 0, said
+        told = [json.loads(line)["event"] for line in said.splitlines()]
+        assert told[0] == "preparing the database"
 
     @pytest.mark.parametrize("ending", ["SIGTERM", "SIGINT", "stdin closes"])
     def test_it_serves_until_it_is_told_to_stop(self, tmp_path: Path, ending: str) -> None:

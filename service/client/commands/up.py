@@ -2,7 +2,10 @@
 
 import asyncio
 import importlib
+import logging
+import sys
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,11 +20,29 @@ if TYPE_CHECKING:
     from service.client.control_plane import Addresses
 
 
+class LogFormat(StrEnum):
+    FILE = "file"
+    JSON = "json"
+
+
 def up(
+    *,
     home: Annotated[
         Path | None, typer.Option("--home", help="Folder for database, checkpoints and logs.  [default: ~/.fgd]")
     ] = None,
-    host: Annotated[str | None, typer.Option("--host", help="A loopback address.  [default: 127.0.0.1]")] = None,
+    database_url: Annotated[
+        str | None,
+        typer.Option(
+            "--database-url",
+            metavar="URL",
+            help="postgresql://user:password@host:5432/name; FGD_DATABASE_URL keeps the password from other users of "
+            "this machine.  [default: SQLite in the home]",
+        ),
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option("--host", help="Off the loopback, API tokens are asked for.  [default: 127.0.0.1]"),
+    ] = None,
     port: Annotated[
         int | None, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.  [default: 8321]")
     ] = None,
@@ -31,7 +52,13 @@ def up(
     num_cpus: Annotated[
         int | None, typer.Option("--num-cpus", min=1, help="CPUs that the local Ray gives to jobs.  [default: all]")
     ] = None,
-    *,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option(
+            "--log-format",
+            help="`file`: into the home; `json`: to standard error, a document a line.  [default: file at a terminal]",
+        ),
+    ] = None,
     until_stdin_closes: Annotated[bool, typer.Option("--until-stdin-closes", hidden=True)] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -46,20 +73,29 @@ def up(
     `fgd up --home ./lab --port 8400 --num-cpus 4`
 
     `fgd up --ray-address http://127.0.0.1:8265`
+
+    `fgd up --database-url postgresql://fgd@db/fgd --ray-address http://ray:8265 --host 0.0.0.0`
     """
-    say = _Progress()
+    if log_format is None:
+        is_attended = sys.stderr.isatty() or until_stdin_closes
+        log_format = LogFormat.FILE if is_attended else LogFormat.JSON
+    log_to_stderr = log_format == LogFormat.JSON
+    # Among the lines of a log, progress is one of them.
+    say = logging.getLogger("fgd").info if log_to_stderr else _Progress()
     # Imported by name and only now: FastAPI and SQLAlchemy take seconds, and a person should see something at once.
     plane = importlib.import_module("service.client.control_plane")
-    settings = plane.settings_of(home=home, host=host, port=port or None, ray_dashboard_url=ray_address)
+    given = {"home": home, "database_url": database_url, "host": host, "ray_dashboard_url": ray_address}
+    settings = plane.settings_of(**given, port=port or None)
     with plane.alone_in(settings.home), plane.bind(settings.host, settings.port if port != 0 else 0) as listening:
-        bound = plane.settings_of(home=home, host=host, port=listening.getsockname()[1], ray_dashboard_url=ray_address)
+        bound = plane.settings_of(**given, port=listening.getsockname()[1])
         asyncio.run(
             plane.run(
                 bound,
                 listening,
                 num_cpus=num_cpus,
                 say=say,
-                on_ready=_print_json if as_json else _print_panel,
+                on_ready=_print_json if as_json else _log if log_to_stderr else _print_panel,
+                log_to_stderr=log_to_stderr,
                 until_stdin_closes=until_stdin_closes,
             )
         )
@@ -77,6 +113,10 @@ class _Progress:
         errors_to().print(f"{time.monotonic() - self._began_s:5.1f} s  {escape(what)}", style="dim", soft_wrap=True)
 
 
+def _log(at: "Addresses") -> None:
+    logging.getLogger("fgd").info("fgd is up at %s", at.url)
+
+
 def _print_json(at: "Addresses") -> None:
     print_json(
         {
@@ -84,7 +124,7 @@ def _print_json(at: "Addresses") -> None:
             "docs_url": at.docs_url,
             "dashboard_url": at.dashboard_url,
             "home": str(at.home),
-            "log_file": str(at.log_file),
+            "log_file": None if at.log_file is None else str(at.log_file),
             "pid": at.pid,
         }
     )
@@ -98,7 +138,7 @@ def _print_panel(at: "Addresses") -> None:
         ("Ray dashboard", at.dashboard_url),
         *([("its token", f"in {at.home / 'ray_auth_token'}")] if at.owns_ray else []),
         ("home", str(at.home)),
-        ("log", str(at.log_file)),
+        *([("log", str(at.log_file))] if at.log_file is not None else []),
     ):
         table.add_row(f"[dim]{name}[/]", escape(value))
     hint = "in another terminal: [bold]fgd submit examples/demo/teacher.yaml --watch[/]"
