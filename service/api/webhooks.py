@@ -55,13 +55,14 @@ async def get(services: ServicesDep, principal: Admin, webhook_id: str) -> Webho
         return _view(await webhooks.get(session, webhook_id, principal.project))
 
 
-@router.delete("/{webhook_id}", status_code=204, operation_id="delete_webhook")
-async def delete(services: ServicesDep, principal: Admin, webhook_id: str) -> None:
+@router.delete("/{webhook_id}", operation_id="delete_webhook")
+async def delete(services: ServicesDep, principal: Admin, webhook_id: str) -> WebhookView:
     """With what it has not heard of yet."""
     async with services.database.writing() as session:
         row = await webhooks.get(session, webhook_id, principal.project)
         notes.about(project=row.project)
         await webhooks.remove(session, webhook_id)
+    return _view(row)
 
 
 @router.post("/{webhook_id}/test", operation_id="test_webhook")

@@ -20,9 +20,9 @@ class Row(NamedTuple):
     summary: str
 
 
-_JOBS, _KEEP, _HERE = "Jobs", "Housekeeping", "On this machine"
+_JOBS, _KEEP, _RULE, _HERE = "Jobs", "Housekeeping", "Who may do what", "On this machine"
 
-# The function has the command's name.
+# The function, or the group of functions, has the command's name.
 COMMANDS: Mapping[str, Row] = {
     "demo": Row("service.client.commands.demo", _HERE, "Watch a teacher teach a student, here and now."),
     "up": Row("service.client.commands.up", _HERE, "Start the control plane and a local Ray."),
@@ -39,6 +39,11 @@ COMMANDS: Mapping[str, Row] = {
     "retry": Row("service.client.commands.retry", _JOBS, "Try failed or cancelled jobs again."),
     "delete": Row("service.client.commands.delete", _JOBS, "Delete jobs that are over, with their files."),
     "report": Row("service.client.commands.report", _JOBS, "Scores side by side, as a table, HTML or CSV."),
+    "tokens": Row("service.client.commands.tokens", _RULE, "API tokens: make, list, revoke."),
+    "projects": Row("service.client.commands.projects", _RULE, "Shares and limits of projects, and what they use."),
+    "webhooks": Row("service.client.commands.webhooks", _RULE, "Who is told of the ends of jobs."),
+    "whoami": Row("service.client.commands.whoami", _RULE, "Who the server takes you for."),
+    "audit": Row("service.client.commands.audit", _RULE, "Who changed what."),
     "gc": Row("service.client.commands.gc", _KEEP, "Put away what the rules no longer keep."),
 }
 
@@ -65,11 +70,13 @@ class _Commands(TyperGroup):
         return name, load(name) if name else command, rest
 
 
-def load(name: str) -> TyperCommand:
-    """The command of that name, its module imported and its errors guarded."""
+def load(name: str) -> TyperCommand | TyperGroup:
+    """The command of that name, or the group of commands, its module imported and its errors guarded."""
+    found = getattr(importlib.import_module(COMMANDS[name].module), name)
+    if isinstance(found, typer.Typer):
+        return typer.main.get_group(found)
     app = typer.Typer(rich_markup_mode="markdown", add_completion=False)
-    function = getattr(importlib.import_module(COMMANDS[name].module), name)
-    guarded = importlib.import_module(_GUARD).guarded(function)
+    guarded = importlib.import_module(_GUARD).guarded(found)
     app.command(name)(guarded)
     command = typer.main.get_command(app)
     assert isinstance(command, TyperCommand)

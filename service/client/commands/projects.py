@@ -1,0 +1,94 @@
+"""`fgd projects`"""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from fgd_core.spec.administration import ProjectSettings, ProjectView
+from service.client.checking import checked
+from service.client.client import FgdClient
+from service.client.console import SERVER, AsJson, Server, output, print_json, print_json_models
+from service.client.errors import UsageError
+from service.client.exits import guarded
+
+projects = typer.Typer(
+    rich_markup_mode="markdown", help="Shares and limits of projects, and what they use. Without a command, list."
+)
+
+_NONE = "none"
+
+
+@projects.callback(invoke_without_command=True)
+@guarded
+def show(context: typer.Context, server: Server = SERVER, as_json: AsJson = False) -> None:
+    if context.invoked_subcommand is not None:
+        return
+    with FgdClient(server) as client:
+        found = client.administration.projects()
+    if as_json:
+        print_json_models(found)
+    else:
+        output().print(_table(found))
+
+
+@projects.command("set")
+@guarded
+def set_(
+    *,
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    weight: Annotated[
+        float | None, typer.Option("--weight", help="Share against other projects that wait; usual is 1.")
+    ] = None,
+    max_running_jobs: Annotated[
+        str | None, typer.Option("--max-running-jobs", metavar="N", help=f"Or `{_NONE}`, for no limit.")
+    ] = None,
+    max_gpus: Annotated[
+        str | None, typer.Option("--max-gpus", metavar="N", help=f"Or `{_NONE}`, for no limit.")
+    ] = None,
+    server: Server = SERVER,
+    as_json: AsJson = False,
+) -> None:
+    """Change a project's share and limits; what is not named stays as it is.
+
+    **Example**
+
+    `fgd projects set blood-cells --max-running-jobs 4 --max-gpus none`
+    """
+    given = {"weight": weight, "max_running_jobs": max_running_jobs, "max_gpus": max_gpus}
+    changes = {option: _limit(value) for option, value in given.items() if value is not None}
+    if not changes:
+        raise UsageError("nothing to change; name --weight, --max-running-jobs or --max-gpus")
+    with FgdClient(server) as client:
+        now = client.administration.project(name)
+        kept = {field: getattr(now, field) for field in ProjectSettings.model_fields}
+        view = client.administration.set_project(name, checked(ProjectSettings, **kept | changes))
+    if as_json:
+        print_json(view.model_dump(mode="json"))
+    else:
+        output().print(_table([view]))
+
+
+def _limit(value: float | str) -> float | str | None:
+    return None if value == _NONE else value
+
+
+def _table(found: list[ProjectView]) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for heading in ("project", "weight", "running", "of", "GPUs", "of", "queued"):
+        table.add_column(heading, no_wrap=True, justify="left" if heading == "project" else "right")
+    for project in found:
+        table.add_row(
+            project.name,
+            f"{project.weight:g}",
+            str(project.running_jobs),
+            _or_all(project.max_running_jobs),
+            str(project.gpus),
+            _or_all(project.max_gpus),
+            str(project.queued_jobs),
+        )
+    return table
+
+
+def _or_all(limit: int | None) -> str:
+    return str(limit) if limit is not None else "no limit"
