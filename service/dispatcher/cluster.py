@@ -179,6 +179,8 @@ class RayCluster:
         answer = await self._send("GET", f"/api/jobs/{quote(submission_id, safe='')}/logs")
         if answer.status_code == httpx.codes.NOT_FOUND:
             return ""
+        if answer.is_error and await self._is_on_dead_node(submission_id):
+            return ""
         if answer.is_error:
             raise _refused("hand out a run's log", answer, submission_id=submission_id)
         return str(_json_object(answer).get("logs") or "")
@@ -190,7 +192,7 @@ class RayCluster:
 
     async def capacity(self) -> Capacity:
         """Totals are of this moment; what is in use is as old as Ray's autoscaler's last look, up to 5 s."""
-        nodes = await self._send("GET", "/api/v0/nodes", params={"limit": "10000"})
+        nodes = await self._send("GET", "/api/v0/nodes", params=_ALL_NODES)
         usage = await self._send("GET", "/api/cluster_status")
         for answer in (nodes, usage):
             if answer.is_error:
@@ -205,6 +207,15 @@ class RayCluster:
 
     def dashboard_url(self, submission_id: str) -> str:
         return f"{self._url}/#/jobs/{quote(submission_id, safe='')}"
+
+    async def _is_on_dead_node(self, submission_id: str) -> bool:
+        """Whether the node that a run was placed on is gone, and what it printed with it."""
+        run = await self._send("GET", f"/api/jobs/{quote(submission_id, safe='')}")
+        nodes = await self._send("GET", "/api/v0/nodes", params=_ALL_NODES)
+        if run.is_error or nodes.is_error:
+            return False
+        node_id = _json_object(run).get("driver_node_id")
+        return node_id is not None and node_id not in {row["node_id"] for row in _alive(_json_object(nodes))}
 
     async def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
@@ -244,6 +255,7 @@ def find_ray_token() -> str | None:
         ) from error
 
 
+_ALL_NODES = {"limit": "10000"}
 _STATUS: TypeAdapter[ClusterStatus] = TypeAdapter(ClusterStatus)
 
 
@@ -275,16 +287,14 @@ def _refused(deed: str, answer: httpx.Response, **details: str) -> ClusterError:
 
 
 def _capacity(nodes: dict[str, Any], usage: dict[str, Any]) -> Capacity:
-    rows = ((nodes.get("data") or {}).get("result") or {}).get("result") or []
     report = ((usage.get("data") or {}).get("clusterStatus") or {}).get("loadMetricsReport") or {}
     used_by_node = report.get("usageByNode") or {}
-    return Capacity(
-        tuple(
-            _node(row, used_by_node.get(row["node_id"]) or {})
-            for row in rows
-            if row.get("state") == "ALIVE" and row.get("node_id")
-        )
-    )
+    return Capacity(tuple(_node(row, used_by_node.get(row["node_id"]) or {}) for row in _alive(nodes)))
+
+
+def _alive(nodes: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = ((nodes.get("data") or {}).get("result") or {}).get("result") or []
+    return [row for row in rows if row.get("state") == "ALIVE" and row.get("node_id")]
 
 
 def _node(row: dict[str, Any], used_here: dict[str, Any]) -> Node:

@@ -8,7 +8,7 @@ import asyncio
 import shlex
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import TypeVar
 
@@ -309,7 +309,10 @@ class Dispatcher:
 
     async def _lose(self, job: Job, attempt: Attempt, word: ClusterJob | None) -> None:
         """End an attempt whose run is gone, unless it has spoken in the meantime."""
-        output = await self._cluster.logs(attempt.submission_id) if word is not None else ""
+        output = ""
+        with suppress(ClusterError):
+            # What it printed is an ornament: with its node, it may be gone for good.
+            output = await self._cluster.logs(attempt.submission_id) if word is not None else ""
         said = word.message if word is not None else "the cluster does not know it"
         error = ErrorReport(
             code=LostRunError.code,

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -7,7 +8,7 @@ from control_plane import ControlPlane, ManualClock, Run, evaluate_spec, progres
 from memory_cluster import TWO_CORES, MemoryCluster
 from sqlalchemy import update
 
-from fgd_core.errors import ConflictError
+from fgd_core.errors import ClusterError, ConflictError
 from service.app import create_app
 from service.dispatcher.cluster import Submission
 from service.settings import Settings
@@ -244,6 +245,28 @@ async def test_a_word_that_comes_while_the_run_is_given_up_saves_it(settings: Se
     clock.forward(3)
     await plane.tick()
     assert await plane.state(job_id) == "running"
+    await plane.close()
+
+
+class SilentCluster(MemoryCluster):
+    """The node that a run's log lies on is gone."""
+
+    async def logs(self, submission_id: str) -> str:
+        raise ClusterError("Ray could not hand out a run's log")
+
+
+async def test_a_run_whose_log_is_gone_is_lost_all_the_same(settings: Settings, clock: ManualClock) -> None:
+    cluster = SilentCluster()
+    plane = ControlPlane(settings, cluster, clock)
+    job_id, run = await plane.started_job()
+    cluster.say(run.submission_id, "FAILED")
+    clock.forward(11)
+    for _ in range(2):
+        # The copy that is made of it now and then fails as well.
+        with suppress(ClusterError):
+            await plane.tick()
+        clock.forward(3)
+    assert ("lost", "run_lost") in await plane.moves(job_id)
     await plane.close()
 
 

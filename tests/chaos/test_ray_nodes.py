@@ -1,0 +1,53 @@
+"""What the cluster of several nodes does for the experiment, and what becomes of a run whose node dies."""
+
+import asyncio
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.dispatcher.cluster import ClusterJob, RayCluster, Submission
+from tests.chaos.ray_nodes import RayNodes
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture
+def ray() -> Iterator[RayNodes]:
+    folder = Path(tempfile.mkdtemp(prefix="fgd-r-", dir="/tmp"))
+    nodes = RayNodes(folder, folder / "r", cpus_per_node=1)
+    try:
+        nodes.start(1)
+        yield nodes
+    finally:
+        nodes.stop()
+        shutil.rmtree(folder)
+
+
+async def test_a_run_whose_node_dies_has_failed_and_its_log_is_gone(ray: RayNodes) -> None:
+    asked = Submission(
+        submission_id="fgd-test",
+        entrypoint=f'{sys.executable} -uc "print(1); import time; time.sleep(600)"',
+        environment={},
+        cpus=1,
+        gpus=0,
+    )
+    async with RayCluster(ray.dashboard_url, ray.token) as cluster, asyncio.timeout(120):
+        await cluster.submit(asked)
+        while "1\n" not in await cluster.logs(asked.submission_id):
+            await asyncio.sleep(0.2)
+        [node] = ray.nodes
+        ray.kill(node)
+        assert node.processes() == set()
+        ray.add_node()
+        word: ClusterJob | None = None
+        while word is None or not word.is_over:
+            word = await cluster.job(asked.submission_id)
+            await asyncio.sleep(0.2)
+        assert word.status == "FAILED"
+        assert await cluster.logs(asked.submission_id) == ""
+        while (await cluster.capacity()).cpus_total != 1:
+            await asyncio.sleep(0.2)
