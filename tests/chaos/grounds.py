@@ -84,6 +84,5 @@ def site(*, num_replicas: int, num_nodes: int, cpus_per_node: int) -> Iterator[S
 
 
 def _keep_ray_logs(temp_dir: Path, to: Path) -> None:
-    for node in temp_dir.iterdir():
-        with_logs = node / "session_latest" / "logs"
-        shutil.copytree(with_logs, to / node.name, dirs_exist_ok=True, ignore_dangling_symlinks=True)
+    """Of all nodes, which share a folder."""
+    shutil.copytree(temp_dir / "session_latest" / "logs", to, dirs_exist_ok=True, ignore_dangling_symlinks=True)

@@ -29,6 +29,7 @@ class RayNode:
 
     def __init__(self, name: str, arguments: Mapping[str, object], environment: Mapping[str, str], log: Path) -> None:
         self.name = name
+        self._log = log
         self.mark = str(uuid.uuid4())
         options = [f"{option}={value}" if value != "" else option for option, value in arguments.items()]
         with log.open("ab") as file:
@@ -42,8 +43,8 @@ class RayNode:
             )
 
     @property
-    def is_alive(self) -> bool:
-        return self._process.poll() is None
+    def is_starting(self) -> bool:
+        return self._process.poll() is None and "will now block" not in self._log.read_text(errors="replace")
 
     def processes(self) -> set[psutil.Process]:
         return _marked(self.mark)
@@ -98,13 +99,14 @@ class RayNodes:
 
     def start(self, num_nodes: int) -> None:
         self.head = self._start_node(
-            "h",
+            "head",
             {
                 "--head": "",
                 "--port": self._gcs_port,
                 "--dashboard-host": "127.0.0.1",
                 "--dashboard-port": self._dashboard_port,
                 "--ray-client-server-port": free_ports(1)[0],
+                "--temp-dir": self._temp_dir,
                 "--num-cpus": 0,
             },
         )
@@ -114,10 +116,14 @@ class RayNodes:
         self._await_nodes(1 + num_nodes)
 
     def add_node(self) -> RayNode:
-        """Start one and return at once."""
+        """Start one and return at once, unless another is still starting."""
+        # They share a folder: two that start at once take each other's sockets.
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while any(node.is_starting for node in self.nodes) and time.monotonic() < deadline:
+            time.sleep(0.1)
         self._num_started += 1
         node = self._start_node(
-            f"n{self._num_started}",
+            f"node-{self._num_started}",
             {"--address": f"127.0.0.1:{self._gcs_port}", "--num-cpus": self._cpus_per_node},
         )
         self.nodes.append(node)
@@ -153,8 +159,6 @@ class RayNodes:
             "--metrics-export-port": metrics,
             "--min-worker-port": 0,
             "--max-worker-port": 0,
-            # Its own: two that start at once in one folder take each other's sockets.
-            "--temp-dir": self._temp_dir / name,
             "--object-store-memory": OBJECT_STORE_BYTES,
             "--num-gpus": 0,
         }
