@@ -45,6 +45,8 @@ COMMANDS: Mapping[str, Row] = {
     "whoami": Row("service.client.commands.whoami", _RULE, "Who the server takes you for."),
     "audit": Row("service.client.commands.audit", _RULE, "Who changed what."),
     "gc": Row("service.client.commands.gc", _KEEP, "Put away what the rules no longer keep."),
+    "backup": Row("service.client.commands.backup", _KEEP, "Everything that a server keeps, in one file."),
+    "restore": Row("service.client.commands.restore", _KEEP, "Fill an empty database from such a file."),
 }
 
 _HELP = """Distil object detectors: a big teacher, a small student, and the figures that tell what it brought.

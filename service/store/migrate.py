@@ -77,6 +77,14 @@ def head_revision() -> str | None:
     return ScriptDirectory.from_config(_config()).get_current_head()
 
 
+def check_known(revision: str) -> None:
+    """Raises SchemaTooNewError for a revision that this code has not heard of."""
+    if revision not in {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}:
+        raise SchemaTooNewError(
+            f"revision {revision!r} of the schema is of a newer version of fgd; install that", revision=revision
+        )
+
+
 async def _upgrade(database_url: str, revision: str) -> None:
     while await _in_transaction(database_url, lambda connection: _step_up(connection, revision)):
         pass

@@ -1,6 +1,7 @@
 """`fgd gc` and `fgd delete`, against the real server."""
 
 import io
+from pathlib import Path
 
 import pytest
 
@@ -83,3 +84,25 @@ class TestGc:
             if name.endswith("_days"):
                 assert f"_{name.upper()}" in told
                 assert field.default is None or f"{field.default:g}" in told or field.default == 1.0
+
+
+class TestBackup:
+    def test_a_running_server_is_backed_up_and_restored_elsewhere(
+        self, fgd: Fgd, server: LiveServer, ended: str, tmp_path: Path
+    ) -> None:
+        file, home = tmp_path / "friday.tar", tmp_path / "new"
+        said = fgd("backup", file, "--home", server.settings.home, "--with-artifacts")
+        assert (said.exit_code, "1 files" in said.out) == (0, True), said.err
+        assert fgd("restore", file, "--home", home).exit_code == 0
+        assert (home / "storage/jobs" / ended / "best.pt").read_bytes() == b"x" * 1500
+        again = fgd("restore", file, "--home", home, "--json")
+        assert (again.exit_code, again.json["error"]["code"]) == (1, "conflict")
+
+    def test_a_file_that_is_no_backup_is_refused(self, fgd: Fgd, tmp_path: Path) -> None:
+        (tmp_path / "no.tar").write_text("no tar")
+        said = fgd("restore", tmp_path / "no.tar", "--home", tmp_path / "new")
+        assert (said.exit_code, "no whole backup" in said.err) == (1, True)
+
+    def test_a_home_without_a_database_is_refused(self, fgd: Fgd, tmp_path: Path) -> None:
+        said = fgd("backup", tmp_path / "x.tar", "--home", tmp_path / "none")
+        assert (said.exit_code, "no fgd database" in said.err) == (1, True)

@@ -22,9 +22,9 @@ def gc(
     """Put away what the server's rules no longer keep. It does so by itself once a day.
 
     Only jobs that are over are touched, and none that another still needs. In days after a job's end, by default:
-    progress events 90, all but 2000 points of each curve 365, logs 365, outboxes 7, `last.pt` 90 after a success and else 365;
-    `best.pt` stays for good. Audit entries go after 730 days, dead tokens after 90, delivered webhooks after 30, files
-    of no job after one. Change them with FGD_RETENTION_PROGRESS_DAYS, _CURVES_DAYS, _LOGS_DAYS,
+    progress events 90, all but 2000 points of each curve 365, logs 365, outboxes 7, `last.pt` 90 after a success and
+    else 365; `best.pt` stays for good. Audit entries go after 730 days, dead tokens after 90, delivered webhooks after
+    30, files of no job after one. Change them with FGD_RETENTION_PROGRESS_DAYS, _CURVES_DAYS, _LOGS_DAYS,
     _SUCCEEDED_CHECKPOINTS_DAYS, _OTHER_CHECKPOINTS_DAYS, _BEST_CHECKPOINTS_DAYS, _OUTBOXES_DAYS, _ORPHANS_DAYS,
     _AUDIT_DAYS, _TOKENS_DAYS and _DELIVERIES_DAYS, in the server's environment: days, or `never`.
 

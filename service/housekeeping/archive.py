@@ -1,0 +1,208 @@
+"""The file that a backup is: a tar of parts, and last of all a manifest that knows the digest of each.
+
+A file that was cut short has no manifest, so it cannot be taken for a whole one.
+"""
+
+import hashlib
+import io
+import os
+import tarfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import IO, Literal
+
+from pydantic import ValidationError
+
+from fgd_core.errors import FgdError, StorageError
+from fgd_core.spec.base import Command
+
+MANIFEST = "manifest.json"
+_BLOCK_BYTES = 1 << 20
+
+
+class BackupError(FgdError):
+    """The file is no backup, or is damaged."""
+
+    code = "backup"
+    http_status = 422
+
+
+class Part(Command):
+    name: str
+    sha256: str
+    size_bytes: int
+    num_rows: int | None = None
+    """Of a table."""
+    columns: list[str] = []
+    """Of a table, in the order of its rows' values."""
+
+
+class Manifest(Command):
+    form: Literal[1] = 1
+    fgd_version: str
+    created_at: datetime
+    schema_revision: str
+    storage_uri: str
+    """Where the files lay; rows name them under it."""
+    has_artifacts: bool
+    parts: list[Part]
+
+    def part(self, name: str) -> Part | None:
+        return next((part for part in self.parts if part.name == name), None)
+
+
+class Writer:
+    def __init__(self, archive: tarfile.TarFile, on_bytes: Callable[[int], None]) -> None:
+        self._archive = archive
+        self._on_bytes = on_bytes
+        self.parts: list[Part] = []
+
+    def add(
+        self,
+        name: str,
+        content: IO[bytes],
+        size_bytes: int,
+        *,
+        num_rows: int | None = None,
+        columns: Sequence[str] = (),
+    ) -> None:
+        """Add `size_bytes` of `content`, which may have grown since it was measured.
+
+        Raises:
+            OSError: it has become shorter.
+        """
+        reading = _Digesting(content, size_bytes, self._on_bytes)
+        entry = tarfile.TarInfo(name)
+        entry.size, entry.mode, entry.mtime = size_bytes, 0o600, int(time.time())
+        self._archive.addfile(entry, reading)
+        self.parts.append(
+            Part(
+                name=name,
+                sha256=reading.digest.hexdigest(),
+                size_bytes=size_bytes,
+                num_rows=num_rows,
+                columns=list(columns),
+            )
+        )
+
+    def finish(self, manifest: Manifest) -> None:
+        content = manifest.model_dump_json(indent=1).encode()
+        self.add(MANIFEST, io.BytesIO(content), len(content))
+
+
+@contextmanager
+def writing(path: Path, on_bytes: Callable[[int], None] = lambda _: None) -> Iterator[Writer]:
+    """An archive that appears under `path`, for its owner's eyes only, once the block has come to its end.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+                yield Writer(archive, on_bytes)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as cause:
+        message = f"cannot write {path}: {cause.strerror or cause}; choose another place, or free some space"
+        raise StorageError(message, path=str(path)) from cause
+    finally:
+        with suppress(FileNotFoundError):
+            partial.unlink()
+
+
+def verify(path: Path, on_bytes: Callable[[int], None] = lambda _: None) -> Manifest:
+    """Read all of it and compare every digest.
+
+    Raises:
+        BackupError: it is no backup, cut short, or damaged.
+        StorageError: it cannot be read.
+    """
+    try:
+        manifest, found = _read(path, on_bytes)
+    except tarfile.TarError as cause:
+        raise _damaged(path, str(cause)) from cause
+    except OSError as cause:
+        raise StorageError(f"cannot read {path}: {cause.strerror or cause}", path=str(path)) from cause
+    expected = {part.name: (part.sha256, part.size_bytes) for part in manifest.parts}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise _damaged(path, f"{name} is not what was written")
+    return manifest
+
+
+def entries(path: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
+    """Each file in the archive, in order; its content is there until the next is asked for.
+
+    Raises:
+        BackupError: it holds something that no backup does.
+    """
+    with tarfile.open(path, "r:") as archive:
+        for entry in archive:
+            content = archive.extractfile(entry) if entry.isreg() else None
+            if content is None or not _is_plain(entry.name):
+                raise _damaged(path, f"{entry.name!r} has no place in it")
+            yield entry, content
+
+
+def _read(path: Path, on_bytes: Callable[[int], None]) -> tuple[Manifest, dict[str, tuple[str, int]]]:
+    """The manifest, and of each part that there is its digest and size."""
+    found: dict[str, tuple[str, int]] = {}
+    manifest: Manifest | None = None
+    for entry, content in entries(path):
+        if manifest is not None or entry.name in found:
+            raise _damaged(path, f"{entry.name} is where nothing was written")
+        if entry.name == MANIFEST:
+            manifest = _manifest(path, content.read())
+            continue
+        reading = _Digesting(content, entry.size, on_bytes)
+        while reading.read(_BLOCK_BYTES):
+            pass
+        found[entry.name] = reading.digest.hexdigest(), entry.size
+    if manifest is None:
+        raise _damaged(path, "its end is missing")
+    return manifest, found
+
+
+class _Digesting(io.RawIOBase):
+    """Reads so many bytes and no more, and digests them on the way."""
+
+    def __init__(self, content: IO[bytes], size_bytes: int, on_bytes: Callable[[int], None]) -> None:
+        self.digest = hashlib.sha256()
+        self._content = content
+        self._left_bytes = size_bytes
+        self._on_bytes = on_bytes
+
+    def read(self, size: int = -1) -> bytes:
+        wanted = self._left_bytes if size < 0 else min(size, self._left_bytes)
+        block = self._content.read(wanted)
+        self._left_bytes -= len(block)
+        self.digest.update(block)
+        self._on_bytes(len(block))
+        return block
+
+
+def _manifest(path: Path, content: bytes) -> Manifest:
+    try:
+        return Manifest.model_validate_json(content)
+    except ValidationError as cause:
+        raise BackupError(
+            f"{path} has a manifest that this version of fgd cannot read; restore it with the version that made it",
+            path=str(path),
+        ) from cause
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name stays below the folder that it is unpacked into."""
+    parts = PurePosixPath(name).parts
+    return bool(parts) and not name.startswith("/") and ".." not in parts and "\x00" not in name
+
+
+def _damaged(path: Path, why: str) -> BackupError:
+    return BackupError(f"{path} is no whole backup: {why}; nothing was written. Use another copy of it", path=str(path))

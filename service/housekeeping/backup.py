@@ -1,0 +1,126 @@
+"""Everything that a control plane keeps, in one file, while it goes on working."""
+
+import gzip
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO
+
+from sqlalchemy import Table
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from fgd_core.errors import NotFoundError
+from service.housekeeping import files
+from service.housekeeping.archive import Manifest, Writer, writing
+from service.settings import Settings
+from service.store import dump, migrate
+from service.store.session import Database, Limits
+
+TABLES, STORAGE, SECRET = "tables/", "storage/", "secret"
+
+PATIENT = Limits(statement_s=3600.0, lock_s=3600.0, idle_in_transaction_s=3600.0)
+
+Tell = Callable[[str, int, int], None]
+"""What is being done, how much of it is done, and of how much: rows, or bytes."""
+
+
+async def backup(
+    settings: Settings, path: Path, *, with_artifacts: bool, now: datetime, tell: Tell = lambda *_: None
+) -> Manifest:
+    """Write database and secret, and the storage folder if asked, to `path`, of one moment for the database.
+
+    Files are copied after it: what a run writes meanwhile may be newer than the rows that name it.
+
+    Raises:
+        NotFoundError: there is no database, or it has no schema.
+        StorageError: the file cannot be written.
+    """
+    _check_there(settings)
+    database = Database(settings.database_url, PATIENT)
+    try:
+        with writing(path) as archive:
+            async with database.reading() as session:
+                await dump.begin_snapshot(session)
+                revision = await migrate.current_revision(session)
+                if revision is None:
+                    raise _no_database(settings)
+                await _add_tables(archive, session, path.parent, tell)
+            secret = settings.home / "secret"
+            if settings.secret is None and secret.is_file():
+                with secret.open("rb") as content:
+                    archive.add(SECRET, content, secret.stat().st_size)
+            if with_artifacts:
+                _add_storage(archive, settings.storage_dir, tell)
+            manifest = Manifest(
+                fgd_version=version("fgd"),
+                created_at=now,
+                schema_revision=revision,
+                storage_uri=settings.storage_dir.resolve().as_uri(),
+                has_artifacts=with_artifacts,
+                parts=list(archive.parts),
+            )
+            archive.finish(manifest)
+            return manifest
+    finally:
+        await database.close()
+
+
+def _check_there(settings: Settings) -> None:
+    """SQLite would make a new file of whatever it is pointed at."""
+    scheme, _, place = settings.database_url.partition(":///")
+    if scheme.startswith("sqlite") and not Path(place.partition("?")[0]).is_file():
+        raise _no_database(settings)
+
+
+def _no_database(settings: Settings) -> NotFoundError:
+    return NotFoundError(
+        f"there is no fgd database in {settings.home}; name its --home or its --database-url", home=str(settings.home)
+    )
+
+
+async def _add_tables(archive: Writer, session: AsyncSession, folder: Path, tell: Tell) -> None:
+    tables = [table for table in await dump.tables(session) if dump.is_dumped(table)]
+    counts = {table.name: await dump.count(session, table) for table in tables}
+    done, total = 0, sum(counts.values())
+    for table in tables:
+        # On the disk first: an archive is told the size of a part before the part.
+        with tempfile.TemporaryFile(dir=folder) as file:
+            num_rows = 0
+            async for num_more in _write(session, table, file):
+                num_rows += num_more
+                done += num_more
+                tell("rows", done, total)
+            size_bytes = file.tell()
+            file.seek(0)
+            name = f"{TABLES}{table.name}.jsonl.gz"
+            archive.add(name, file, size_bytes, num_rows=num_rows, columns=dump.columns(table))
+
+
+async def _write(session: AsyncSession, table: Table, file: IO[bytes]) -> AsyncIterator[int]:
+    """Write all rows of a table; yields how many came with each chunk."""
+    with gzip.open(file, "wb", compresslevel=3) as packed:
+        async for lines in dump.rows(session, table):
+            packed.write("".join(f"{line}\n" for line in lines).encode())
+            yield len(lines)
+
+
+def _add_storage(archive: Writer, storage_dir: Path, tell: Tell) -> None:
+    found = [
+        file
+        for file in files.listing(storage_dir)
+        if not Path(file.path).name.endswith(".partial") and not (storage_dir / file.path).is_symlink()
+    ]
+    done, total = 0, sum(file.size_bytes for file in found)
+    for file in found:
+        try:
+            with (storage_dir / file.path).open("rb") as content:
+                # Measured anew: it may have been replaced by a newer one, which then stays open under our hands.
+                size_bytes = content.seek(0, 2)
+                content.seek(0)
+                archive.add(f"{STORAGE}{file.path}", content, size_bytes)
+        except FileNotFoundError:
+            continue  # Its job was deleted meanwhile.
+        done += file.size_bytes
+        tell("bytes", min(done, total), total)

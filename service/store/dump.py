@@ -1,0 +1,116 @@
+"""All rows as lines of JSON: one form for both databases, so that what one wrote the other reads."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import JSON, Connection, DateTime, Integer, MetaData, Table, event, func, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.store.session import read_consistently
+from service.store.tables import Base, UtcDateTime
+
+_CHUNK_ROWS = 2_000
+
+# Rights of control planes that were at work: they mean nothing to the one that comes after.
+_LEFT_OUT_TABLES = frozenset({"leases"})
+# Numbers of the database that gave them out; in another one they would be of the far future.
+_LEFT_OUT_COLUMNS = frozenset({("events", "transaction_id")})
+
+Change = Callable[[str, dict[str, Any]], None]
+
+
+async def begin_snapshot(session: AsyncSession) -> None:
+    """Have all that is read in this session be of one moment, whatever others write meanwhile; call it first."""
+    await read_consistently(session)
+
+
+async def tables(session: AsyncSession) -> list[Table]:
+    """Our tables as they are in this database, at whatever revision, those that are referred to first."""
+    return await (await session.connection()).run_sync(_reflect)
+
+
+def is_dumped(table: Table) -> bool:
+    return table.name not in _LEFT_OUT_TABLES
+
+
+def columns(table: Table) -> list[str]:
+    return [column.name for column in table.columns if (table.name, column.name) not in _LEFT_OUT_COLUMNS]
+
+
+async def count(session: AsyncSession, table: Table) -> int:
+    return await session.scalar(select(func.count()).select_from(table)) or 0
+
+
+async def rows(session: AsyncSession, table: Table) -> AsyncIterator[list[str]]:
+    """All rows, some thousands at a time, each a JSON array of the values of `columns`."""
+    query = select(*(table.c[name] for name in columns(table))).order_by(*table.primary_key)
+    result = await session.stream(query.execution_options(yield_per=_CHUNK_ROWS))
+    async for chunk in result.partitions():
+        yield [json.dumps(list(row), default=_written, separators=(",", ":")) for row in chunk]
+
+
+async def load(
+    session: AsyncSession, table: Table, names: Sequence[str], lines: Iterable[bytes], change: Change
+) -> AsyncIterator[int]:
+    """Insert rows; yields how many came with each chunk.
+
+    Args:
+        names: the columns that a line has the values of.
+        change: told the table's name and each row, to change it before it is inserted.
+    """
+    read = [_reader(table, name) for name in names]
+    remaining = iter(lines)
+    while chunk := list(islice(remaining, _CHUNK_ROWS)):
+        parsed = []
+        for line in chunk:
+            row = {name: of(value) for name, of, value in zip(names, read, json.loads(line), strict=True)}
+            change(table.name, row)
+            parsed.append(row)
+        await session.execute(insert(table), parsed)
+        yield len(parsed)
+
+
+async def number_on(session: AsyncSession, table: Table) -> None:
+    """Have rows to come numbered behind those that are there; SQLite does so by itself."""
+    if session.get_bind().dialect.name == "sqlite":
+        return
+    for key in table.primary_key:
+        if isinstance(key.type, Integer) and len(table.primary_key) == 1:
+            await session.execute(
+                text(
+                    "SELECT setval(pg_get_serial_sequence(:table, :column), "
+                    f'(SELECT coalesce(max("{key.name}"), 0) + 1 FROM "{table.name}"), false)'
+                ),
+                {"table": table.name, "column": key.name},
+            )
+
+
+def _reflect(connection: Connection) -> list[Table]:
+    metadata = MetaData()
+
+    @event.listens_for(metadata, "column_reflect")
+    def on_column(inspector: object, table: Table, column: dict[str, Any]) -> None:
+        # Reflected types are the database's own, and each reads an instant or a null in its own way.
+        if isinstance(column["type"], DateTime):
+            column["type"] = UtcDateTime()
+        elif isinstance(column["type"], JSON):
+            column["type"] = JSON(none_as_null=True)
+
+    # Others may have tables in the same PostgreSQL. A migration that drops one of ours has to keep its name here.
+    ours = Base.metadata.tables.keys()
+    metadata.reflect(connection, only=lambda name, _: name in ours)
+    return metadata.sorted_tables
+
+
+def _written(value: object) -> str:
+    assert isinstance(value, datetime), f"a column holds a {type(value).__name__}, which no line can"
+    return value.isoformat()
+
+
+def _reader(table: Table, name: str) -> Callable[[Any], Any]:
+    if isinstance(table.c[name].type, UtcDateTime):
+        return lambda value: None if value is None else datetime.fromisoformat(value)
+    return lambda value: value

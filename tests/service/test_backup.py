@@ -1,0 +1,290 @@
+"""What a backup holds, into which database it goes, and that a damaged one writes nothing."""
+
+import asyncio
+import io
+import tarfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from control_plane import ControlPlane, ManualClock, evaluate_spec, progress, train_spec
+from memory_cluster import MemoryCluster
+from sqlalchemy import select, text
+
+from fgd_core.errors import ConflictError, NotFoundError
+from service.errors import SchemaTooNewError
+from service.housekeeping import archive, restore
+from service.housekeeping.archive import BackupError, Manifest
+from service.housekeeping.backup import backup
+from service.settings import Settings
+from service.store import api_tokens, dump, migrate
+from service.store.session import Database
+from service.store.tables import Base, Event
+from tests.postgres import PostgresServer
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
+    """Where nothing is yet."""
+    home = tmp_path / "restored"
+    if request.param == "sqlite":
+        yield Settings(home=home)
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    yield Settings(home=home, database_url=server.create("restored"))
+    server.drop("restored")
+
+
+async def busy(plane: ControlPlane) -> tuple[str, str, str]:
+    """(a job that is over, one that waits for it, one that runs), with tokens, curves, files and an audit trail."""
+    done, run = await plane.started_job()
+    checkpoint = plane.settings.storage_dir / "jobs" / done / "checkpoints/best.pt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"weights")
+    await run.reports(*(progress(step, loss=step / 7) for step in range(1, 200)))
+    await run.saves_checkpoint(checkpoint.resolve().as_uri())
+    await run.succeeds()
+    await plane.tick()
+    running, _ = await plane.started_job(train_spec(name="late shift"))
+    waiting = await plane.submit(evaluate_spec(f"job:{running}/best"))
+    async with plane.services.database.writing() as session:
+        _, token = api_tokens.new_token(
+            name="Zoë", role="admin", project=None, created_by="", expires_at=None, now=plane.clock()
+        )
+        await api_tokens.insert_token(session, token)
+    return done, waiting, running
+
+
+async def contents(settings: Settings) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every table that a backup keeps."""
+    database = Database(settings.database_url)
+    found = {}
+    async with database.reading() as session:
+        for table in Base.metadata.sorted_tables:
+            columns = [table.c[name] for name in dump.columns(table)]
+            if dump.is_dumped(table):
+                found[table.name] = [
+                    tuple(row) for row in await session.execute(select(*columns).order_by(*columns[:1]))
+                ]
+                found[table.name].sort(key=repr)
+    await database.close()
+    return found
+
+
+def truncate(path: Path, fraction: float) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(fraction * len(content))])
+
+
+def with_a_changed_byte(path: Path) -> Iterator[str]:
+    """Change a byte of one part after the other; the name of the part."""
+    content = path.read_bytes()
+    with tarfile.open(path) as tar:
+        places = [(entry.name, entry.offset_data) for entry in tar if entry.size and entry.name != archive.MANIFEST]
+    for name, place in places:
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        yield name
+
+
+class TestRoundTrip:
+    async def test_every_row_comes_back_in_either_database(
+        self, plane: ControlPlane, target: Settings, tmp_path: Path
+    ) -> None:
+        await busy(plane)
+        await backup(plane.settings, tmp_path / "backup.tar", with_artifacts=False, now=NOW)
+        target = target.model_copy(update={"storage_dir": plane.settings.storage_dir})
+        await restore.restore(target, tmp_path / "backup.tar")
+        before, after = await contents(plane.settings), await contents(target)
+        assert {name: len(rows) for name, rows in before.items()} == {name: len(rows) for name, rows in after.items()}
+        assert before == after
+        filled = {name for name, rows in after.items() if rows}
+        assert filled >= {"jobs", "events", "metric_points", "attempts", "api_tokens", "artifacts", "audit_entries"}
+        await asyncio.to_thread(migrate.check, target.database_url)
+
+    async def test_the_restored_server_goes_on_with_runs_files_and_numbers(
+        self, plane: ControlPlane, target: Settings, cluster: MemoryCluster, clock: ManualClock, tmp_path: Path
+    ) -> None:
+        done, waiting, running = await busy(plane)
+        run = plane.run()
+        await backup(plane.settings, tmp_path / "backup.tar", with_artifacts=True, now=NOW)
+        await restore.restore(target, tmp_path / "backup.tar")
+        restored = ControlPlane(target, cluster, clock)
+        # The run under way keeps its token, for the secret came along; its new curve is numbered behind the others.
+        run._plane = restored
+        await run.reports(progress(1) | {"values": {"brand/new": 1.0}})
+        await run.saves_checkpoint()
+        await run.succeeds()
+        await restored.tick()
+        assert await restored.state(running) == "succeeded"
+        assert await restored.state(waiting) == "starting"
+        answer = await restored.http.get(f"/v1/jobs/{done}/artifacts/best.pt")
+        assert (answer.status_code, answer.content) == (200, b"weights")
+        saved = [event.data["uri"] for event in await restored.events(done) if event.kind == "checkpoint_saved"]
+        assert saved[0].startswith(target.storage_dir.as_uri())
+        assert (target.home / "secret").stat().st_mode & 0o777 == 0o600
+        await restored.close()
+
+    async def test_a_reader_of_all_events_sees_those_of_the_backup(
+        self, plane: ControlPlane, target: Settings, tmp_path: Path
+    ) -> None:
+        await busy(plane)
+        await backup(plane.settings, tmp_path / "backup.tar", with_artifacts=False, now=NOW)
+        await restore.restore(target, tmp_path / "backup.tar")
+        database = Database(target.database_url)
+        async with database.reading() as session:
+            # Numbers of another database would lie in this one's future.
+            assert set(await session.scalars(select(Event.transaction_id))) == {0}
+        await database.close()
+
+    async def test_it_is_of_one_moment_while_the_server_goes_on(
+        self, plane: ControlPlane, target: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        _, run = await plane.started_job()
+        await run.reports(*(progress(step) for step in range(1, 50)))
+        step = 50
+        count = dump.count
+
+        async def meanwhile(*args: Any) -> int:
+            nonlocal step
+            await run.reports(progress(step))
+            await plane.submit(train_spec())
+            step += 1
+            return await count(*args)
+
+        monkeypatch.setattr(dump, "count", meanwhile)
+        await backup(plane.settings, tmp_path / "backup.tar", with_artifacts=False, now=NOW)
+        monkeypatch.undo()
+        assert step > 55
+        await restore.restore(target, tmp_path / "backup.tar")
+        rows = await contents(target)
+        assert len(rows["jobs"]) == 1
+        database = Database(target.database_url)
+        async with database.reading() as session:
+            last = await session.scalar(text("SELECT last_sequence FROM jobs"))
+        await database.close()
+        assert len(rows["events"]) == last
+
+    async def test_a_backup_of_an_older_schema_is_migrated(self, tmp_path: Path) -> None:
+        old = Settings(home=tmp_path / "old")
+        old.home.mkdir()
+        await asyncio.to_thread(migrate.upgrade, old.database_url, "0001")
+        await execute(
+            old,
+            "INSERT INTO jobs (id, name, kind, spec, spec_version, cpus, gpus, spec_sha256, state, message, "
+            "created_at, progress, last_sequence, retries) VALUES ('a', 'n', 'train', '{}', 1, 1, 0, 'x', 'failed', "
+            "'', '2026-01-01 00:00:00.000000', '{}', 0, 2)",
+            "INSERT INTO metric_points (job_id, trial, name, step, value) VALUES ('a', '', 'loss', 1, 0.5)",
+        )
+        await backup(old, tmp_path / "backup.tar", with_artifacts=False, now=NOW)
+        new = Settings(home=tmp_path / "new")
+        # Be it that the empty database has seen a newer schema already.
+        new.home.mkdir()
+        await asyncio.to_thread(migrate.upgrade, new.database_url)
+        manifest = await restore.restore(new, tmp_path / "backup.tar")
+        assert manifest.schema_revision == "0001"
+        assert await execute(new, "SELECT id, failures FROM jobs") == [("a", 2)]
+        assert await execute(new, "SELECT value FROM metric_points") == [(0.5,)]
+
+
+class TestRefusals:
+    @pytest.fixture
+    async def whole(self, plane: ControlPlane, tmp_path: Path) -> Path:
+        await busy(plane)
+        path = tmp_path / "backup.tar"
+        await backup(plane.settings, path, with_artifacts=True, now=NOW)
+        return path
+
+    @pytest.mark.parametrize("left", [0.0, 0.01, 0.5, 0.9])
+    async def test_one_that_was_cut_short_writes_nothing(self, whole: Path, tmp_path: Path, left: float) -> None:
+        truncate(whole, left)
+        with pytest.raises(BackupError, match="no whole backup"):
+            await restore.restore(Settings(home=tmp_path / "new"), whole)
+        assert not (tmp_path / "new").exists()
+
+    async def test_one_changed_byte_in_any_part_is_found(self, whole: Path) -> None:
+        damaged = []
+        for name in with_a_changed_byte(whole):
+            with pytest.raises(BackupError, match=name):
+                archive.verify(whole)
+            damaged.append(name)
+        assert {"secret", "tables/jobs.jsonl.gz"} < set(damaged)
+
+    async def test_a_database_with_anything_in_it_is_left_alone(self, plane: ControlPlane, whole: Path) -> None:
+        before = await contents(plane.settings)
+        with pytest.raises(ConflictError, match=r"not empty.*another --home"):
+            await restore.restore(plane.settings, whole)
+        assert await contents(plane.settings) == before
+
+    async def test_a_failure_half_way_leaves_an_empty_database_that_can_be_restored_into(
+        self, whole: Path, target: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise OSError("the disk is full")
+
+        monkeypatch.setattr(restore, "_put_in_place", fail)
+        with pytest.raises(OSError, match="full"):
+            await restore.restore(target, whole)
+        monkeypatch.undo()
+        assert not any((await contents(target)).values())
+        assert not (target.storage_dir / "jobs").exists()
+        await restore.restore(target, whole)
+        assert (await contents(target))["jobs"]
+
+    async def test_files_that_are_there_are_not_mixed_with_those_of_the_backup(
+        self, whole: Path, tmp_path: Path
+    ) -> None:
+        target = Settings(home=tmp_path / "new")
+        (target.storage_dir / "jobs/other").mkdir(parents=True)
+        with pytest.raises(ConflictError, match="has some already"):
+            await restore.restore(target, whole)
+
+    async def test_one_of_a_newer_version_is_named(self, whole: Path, tmp_path: Path) -> None:
+        manifest = archive.verify(whole)
+        rewrite(whole, manifest.model_copy(update={"schema_revision": "9999"}))
+        with pytest.raises(SchemaTooNewError, match="9999"):
+            await restore.restore(Settings(home=tmp_path / "new"), whole)
+
+    async def test_a_name_that_leads_out_of_the_folder_is_refused(self, whole: Path, tmp_path: Path) -> None:
+        with tarfile.open(whole, "a") as tar:
+            tar.addfile(tarfile.TarInfo("storage/../../escaped"), io.BytesIO(b""))
+        with pytest.raises(BackupError, match="has no place in it"):
+            await restore.restore(Settings(home=tmp_path / "new"), whole)
+
+    async def test_a_home_without_a_database_is_named_and_none_is_made(self, tmp_path: Path) -> None:
+        with pytest.raises(NotFoundError, match="no fgd database"):
+            await backup(Settings(home=tmp_path / "none"), tmp_path / "x.tar", with_artifacts=False, now=NOW)
+        assert not (tmp_path / "x.tar").exists()
+        assert not (tmp_path / "none").exists()
+
+    def test_it_can_be_read_by_its_owner_only(self, tmp_path: Path) -> None:
+        with archive.writing(tmp_path / "backup.tar"):
+            pass
+        assert (tmp_path / "backup.tar").stat().st_mode & 0o777 == 0o600
+
+    def test_a_backup_that_fails_leaves_nothing(self, tmp_path: Path) -> None:
+        with pytest.raises(KeyboardInterrupt), archive.writing(tmp_path / "backup.tar"):
+            raise KeyboardInterrupt
+        assert list(tmp_path.iterdir()) == []
+
+
+def rewrite(path: Path, manifest: Manifest) -> None:
+    parts = [(entry.name, content.read()) for entry, content in archive.entries(path)]
+    with archive.writing(path) as writer:
+        for name, content in parts:
+            if name != archive.MANIFEST:
+                writer.add(name, io.BytesIO(content), len(content))
+        writer.finish(manifest)
+
+
+async def execute(settings: Settings, *statements: str) -> list[tuple[Any, ...]]:
+    database = Database(settings.database_url)
+    async with database.writing() as session:
+        for statement in statements:
+            result = await session.execute(text(statement))
+        rows = [tuple(row) for row in result] if result.returns_rows else []  # type: ignore[attr-defined]
+    await database.close()
+    return rows
