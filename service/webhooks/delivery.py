@@ -63,7 +63,12 @@ class Deliverer:
     async def _try(self, claim: Claim) -> Answer:
         body = _told(claim, self._settings.public_url)
         headers = signing.headers(claim.secret, claim.delivery_id, self._clock(), body)
-        return await self._sender.send(claim.url, body, headers)
+        try:
+            return await self._sender.send(claim.url, body, headers)
+        except Exception as error:
+            # One delivery that we make a mistake about must not keep all the others from being made.
+            log.exception("webhook_not_sent", delivery_id=claim.delivery_id)
+            return Answer(delivered=False, status=None, error=f"a mistake of this server: {type(error).__name__}")
 
     async def _settle(self, made: Sequence[tuple[Claim, Answer]]) -> None:
         async with self._database.writing() as session:

@@ -100,6 +100,22 @@ class TestDelivery:
         assert first.headers["webhook-id"] == second.headers["webhook-id"]
         assert is_signed(second, made["secret"])
 
+    async def test_a_mistake_about_one_delivery_keeps_no_other_back(
+        self, plane: ControlPlane, listener: Receiver
+    ) -> None:
+        broken = await hook(plane, "http://localhost:1/")
+        await hook(plane, listener.url)
+        await cancelled_job(plane)
+
+        async def resolve(host: str, port: int) -> list[str]:
+            if port == 1:
+                raise RuntimeError("unforeseen")
+            return ["127.0.0.1"]
+
+        await deliverer(plane, resolve=resolve).deliver_due()
+        assert len(listener.heard) == 1
+        assert "RuntimeError" in (await deliveries(plane, broken))[0]["last_error"]
+
     async def test_a_redirect_is_not_followed(self, plane: ControlPlane, listener: Receiver) -> None:
         made = await hook(plane, listener.url)
         await cancelled_job(plane)
