@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench requirements clean
+.PHONY: help install demo test lint api bench chaos requirements clean
 
 help:  ## Say what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -33,8 +33,14 @@ lint: $(READY)  ## ruff, mypy, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+api: $(READY)  ## Write down anew what the API offers, after a change that is meant
+	$(BIN)/python -m tests.service.api_outline
+
 bench: $(READY)  ## Measure gain apart from inheritance: four students, three seeds (about 40 minutes on 2 cores)
 	$(BIN)/python -m benchmarks.inheritance
+
+chaos: $(READY)  ## Kill everything that can be killed while 30 jobs run, and see each end once and rightly
+	$(BIN)/python -m tests.chaos
 
 requirements: $(READY)  ## Pin anew what pyproject.toml asks for
 	$(BIN)/uv pip compile --universal --python-version 3.11 --group dev --no-header --no-emit-index-url \

@@ -2,6 +2,7 @@
 
 import argparse
 import random
+import signal
 import sys
 import time
 
@@ -15,6 +16,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--jobs", type=int, default=30)
     arguments = parser.parse_args()
+    # Whoever ends us otherwise than by Ctrl-C wants nothing left behind either.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
 
     def say(line: str) -> None:
@@ -26,9 +29,8 @@ def main() -> int:
     print("\n".join(["", *table.lines(outcome), ""]))
     for complaint in outcome.complaints:
         print(f"WRONG: {complaint}")
-    print(
-        "every job ended once and rightly" if not outcome.complaints else f"{len(outcome.complaints)} things are wrong"
-    )
+    num_wrong = len(outcome.complaints)
+    print(f"{num_wrong} things are wrong" if num_wrong else "every job ended once and rightly, and nothing is left")
     return 1 if outcome.complaints else 0
 
 

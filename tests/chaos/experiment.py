@@ -1,7 +1,9 @@
 """The experiment from beginning to end: submit, strike, wait, judge."""
 
 import asyncio
+import functools
 import random
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,7 +49,11 @@ class Outcome:
 
 
 def run(plan: Plan, say: Say) -> Outcome:
-    """Raises TimeoutError where something does not come to its end in time."""
+    """All of it; the logs stay where something was wrong.
+
+    Raises:
+        TimeoutError: something does not come to its end in time.
+    """
     rng = random.Random(plan.seed)
     began = time.monotonic()
     say("starting PostgreSQL, Ray and two control planes")
@@ -55,16 +61,21 @@ def run(plan: Plan, say: Say) -> Outcome:
         say(f"logs are in {grounds.logs}")
         watch = Watch(grounds.users_door.url)
         hammer = Hammer(grounds, rng)
-        experiment = _Experiment(plan, rng, grounds, watch, hammer, say)
+        experiment = _Experiment(plan, rng=rng, grounds=grounds, watch=watch, hammer=hammer, say=say)
         try:
-            return experiment.run(began)
+            outcome = experiment.run(began)
         finally:
             hammer.heal()
             watch.stop()
+    if not outcome.complaints:
+        shutil.rmtree(grounds.logs)
+    return outcome
 
 
 class _Experiment:
-    def __init__(self, plan: Plan, rng: random.Random, grounds: Site, watch: Watch, hammer: Hammer, say: Say) -> None:
+    def __init__(
+        self, plan: Plan, *, rng: random.Random, grounds: Site, watch: Watch, hammer: Hammer, say: Say
+    ) -> None:
         self._plan = plan
         self._rng = rng
         self._site = grounds
@@ -104,10 +115,8 @@ class _Experiment:
             ids: list[str] = []
             for errand in errands(self._plan.num_jobs, self._rng, epochs=self._plan.epochs):
                 spec = errand.spec if errand.teacher is None else errand.with_teacher(ids[errand.teacher])
-                first, again = (
-                    patiently(lambda spec=spec, errand=errand: client.submit(spec, idempotency_key=errand.key))
-                    for _ in range(2)
-                )
+                post = functools.partial(client.submit, spec, idempotency_key=errand.key)
+                first, again = patiently(post), patiently(post)
                 if first.job_id != again.job_id:
                     self._wrong.append(f"{errand.key} was posted twice and became {first.job_id} and {again.job_id}")
                 ids.append(first.job_id)
@@ -136,7 +145,8 @@ class _Experiment:
                 if blow is not None:
                     kinds.remove(kind)
                     fallen.append(blow)
-                    self._say(f"blow {len(fallen)}: {kind} ({blow.what})")
+                    num_over = f"{self._num_over()} of {len(self._jobs)} jobs are over"
+                    self._say(f"blow {len(fallen)}: {kind} ({blow.what}); {num_over}")
                     break
         return fallen
 
@@ -153,7 +163,8 @@ class _Experiment:
     def _until(self, so: Callable[[], bool], what: str) -> None:
         while not so():
             if time.monotonic() > self._deadline:
-                states = sorted(f"{job.name}: {job.state} ({job.reason})" for job in self._watch.jobs.values())
+                jobs = [job for job in self._watch.jobs.values() if job.state not in OVER]
+                states = sorted(f"{job.name} ({job.job_id}): {job.state}, {job.reason}" for job in jobs)
                 raise TimeoutError(f"waited {self._plan.limit_s:g} s for {what}; {states}")
             self._live()
 
@@ -180,7 +191,7 @@ class _Experiment:
             left.append(f"{cpus_free:g} of {capacity.cpus_total:g} CPUs are free, of {self._site.ray.cpus}")
         with FgdClient(self._site.users_door.url) as client:
             for job_id in self._jobs:
-                job = patiently(lambda job_id=job_id: client.job(job_id))
+                job = patiently(functools.partial(client.job, job_id))
                 left += [f"{a.attempt_id} is not released" for a in job.attempts if a.released_at is None]
         return left
 

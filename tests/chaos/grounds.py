@@ -49,7 +49,7 @@ class Site:
 
 @contextmanager
 def site(*, num_replicas: int, num_nodes: int, cpus_per_node: int) -> Iterator[Site]:
-    """All of it is ended at the end of the block, however that comes; the logs are kept where that is an error."""
+    """All of it is ended at the end of the block, however that comes; the folder with the logs stays."""
     folder = Path(tempfile.mkdtemp(prefix="fgd-chaos-", dir="/tmp"))
     with ExitStack() as stack:
         database = stack.enter_context(postgres.running(durable=True))

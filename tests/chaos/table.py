@@ -13,7 +13,7 @@ _PROGRESS = ("progress", "epoch_finished", "run_finished")
 def lines(outcome: Outcome) -> list[str]:
     """As text, a fact a line."""
     attempts = [attempt for story in outcome.stories for attempt in story.job.attempts]
-    by_state = Counter(story.job.state for story in outcome.stories)
+    by_state = Counter(str(story.job.state) for story in outcome.stories)
     by_cause = Counter(str(attempt.cause) for attempt in attempts)
     moves = [e.data for story in outcome.stories for e in story.events if e.kind == "state_changed"]
     resumed = sum(event.kind == "resumed" for story in outcome.stories for event in story.events)

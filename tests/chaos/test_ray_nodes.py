@@ -1,6 +1,5 @@
 """What the cluster of several nodes does for the experiment, and what becomes of a run whose node dies."""
 
-import asyncio
 import shutil
 import sys
 import tempfile
@@ -9,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from service.dispatcher.cluster import ClusterJob, RayCluster, Submission
+from service.dispatcher.cluster import RayCluster, Submission
 from tests.chaos.ray_nodes import RayNodes
+from tests.cluster.runs import eventually
 
 pytestmark = pytest.mark.ray
 
@@ -35,19 +35,14 @@ async def test_a_run_whose_node_dies_has_failed_and_its_log_is_gone(ray: RayNode
         cpus=1,
         gpus=0,
     )
-    async with RayCluster(ray.dashboard_url, ray.token) as cluster, asyncio.timeout(120):
+    async with RayCluster(ray.dashboard_url, ray.token) as cluster:
         await cluster.submit(asked)
-        while "1\n" not in await cluster.logs(asked.submission_id):
-            await asyncio.sleep(0.2)
+        await eventually(lambda: cluster.logs(asked.submission_id), lambda log: "1\n" in log)
         [node] = ray.nodes
         ray.kill(node)
         assert node.processes() == set()
         ray.add_node()
-        word: ClusterJob | None = None
-        while word is None or not word.is_over:
-            word = await cluster.job(asked.submission_id)
-            await asyncio.sleep(0.2)
-        assert word.status == "FAILED"
+        word = await eventually(lambda: cluster.job(asked.submission_id), lambda job: job is None or job.is_over)
+        assert word is not None and word.status == "FAILED"
         assert await cluster.logs(asked.submission_id) == ""
-        while (await cluster.capacity()).cpus_total != 1:
-            await asyncio.sleep(0.2)
+        await eventually(cluster.capacity, lambda capacity: capacity.cpus_total == 1)

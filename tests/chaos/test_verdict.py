@@ -1,0 +1,150 @@
+"""The judge of the experiment is judged: each kind of wrong is seen where it is, and nothing where all is well."""
+
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+import pytest
+
+from fgd_core.spec.events import RunResult, Scores, StoredEvent
+from fgd_core.spec.report import CurvePoint
+from fgd_core.spec.views import AttemptView, JobView, MetricSeries, ProgressView
+from tests.chaos.blows import Blow
+from tests.chaos.verdict import Story, complaints
+from tests.chaos.workload import Errand, errands
+
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+EPOCHS = 2
+NO_SCORES = dict.fromkeys(Scores.model_fields.keys() - {"per_class"})
+BLOW = Blow(kind="run", at=BEGAN.timestamp() + 5, what="", hit=frozenset({"job-1"}))
+
+
+def errand() -> Errand:
+    found = next(e for e in errands(6, Random(1), epochs=(EPOCHS, EPOCHS)) if e.spec.name == "train 1")
+    assert found.end == "succeeded"
+    return found
+
+
+def moved(from_state: str, to_state: str) -> dict[str, Any]:
+    return {"kind": "state_changed", "from_state": from_state, "to_state": to_state, "reason": "x"}
+
+
+def epoch(number: int) -> dict[str, Any]:
+    return {"kind": "epoch_finished", "epoch": number, "step": 4 * number}
+
+
+def at(second: int) -> datetime:
+    return BEGAN + timedelta(seconds=second)
+
+
+def attempt(number: int, cause: str | None, since: int, until: int) -> AttemptView:
+    return AttemptView(
+        attempt_id=f"job-{number}",
+        number=number,
+        submission_id=f"fgd-job-{number}",
+        dashboard_url=None,
+        created_at=at(since),
+        started_at=at(since),
+        ended_at=at(until),
+        cause=cause,
+        error=None,
+        released_at=at(until),
+        spec_changes={},
+    )
+
+
+def told(*facts: tuple[int | None, dict[str, Any]]) -> list[StoredEvent]:
+    return [
+        StoredEvent(job_id="job", sequence=number, at=at(number), attempt=by, kind=data["kind"], data=data)
+        for number, (by, data) in enumerate(facts, start=1)
+    ]
+
+
+GOOD = (
+    (None, {"kind": "submitted"}),
+    (1, moved("queued", "starting")),
+    (1, {"kind": "attempt_started", "number": 1}),
+    (1, moved("starting", "running")),
+    (1, epoch(1)),
+    (1, {"kind": "checkpoint_saved"}),
+    (1, moved("running", "lost")),
+    (1, moved("lost", "queued")),
+    (2, moved("queued", "starting")),
+    (2, {"kind": "attempt_started", "number": 2}),
+    (2, moved("starting", "running")),
+    (2, {"kind": "resumed"}),
+    (2, epoch(2)),
+    (2, moved("running", "succeeded")),
+)
+
+
+def story(facts: tuple[tuple[int | None, dict[str, Any]], ...] = GOOD, **changes: Any) -> Story:
+    """A job whose first run was killed and whose second one succeeded."""
+    events = changes.pop("events", None) or told(*facts)
+    steps = changes.pop("steps", (4, 8))
+    fields: dict[str, Any] = {
+        "job_id": "job",
+        "name": "train 1",
+        "kind": "train",
+        "project": "default",
+        "priority": 0,
+        "preemptible": False,
+        "submitted_by": "",
+        "state": "succeeded",
+        "reason_code": None,
+        "reason": None,
+        "progress": ProgressView(),
+        "created_at": BEGAN,
+        "started_at": BEGAN,
+        "ended_at": at(20),
+        "spec": {},
+        "waits_for": [],
+        "failures": 0,
+        "losses": 1,
+        "version": 9,
+        "attempts": [attempt(1, "lost", 2, 7), attempt(2, "succeeded", 9, 14)],
+        "artifacts": [],
+        "error": None,
+        "result": RunResult(scores=Scores(**NO_SCORES), num_parameters=1, images_per_s=1, num_images=1, device="cpu"),
+        "dashboard_url": None,
+        "last_sequence": len(events),
+    }
+    curve = MetricSeries(name="epoch/loss", trial="", points=[CurvePoint(step=step, value=1.0) for step in steps])
+    return Story(errand=errand(), job=JobView(**(fields | changes)), events=events, curves=[curve])
+
+
+def without(*left_out: int) -> tuple[tuple[int | None, dict[str, Any]], ...]:
+    return tuple(fact for place, fact in enumerate(GOOD) if place not in left_out)
+
+
+def test_nothing_is_said_against_a_job_that_went_well() -> None:
+    assert complaints(story(), [BLOW]) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (story(state="failed"), "should be succeeded"),
+        (story(events=[event for event in told(*GOOD) if event.sequence != 5]), "without gaps"),
+        (story(last_sequence=15), "newest event"),
+        (story(without(3)), "next from running"),
+        (story((*GOOD[:7], (1, moved("lost", "running")), *GOOD[8:])), "which nothing may"),
+        (story((*GOOD, (2, moved("succeeded", "succeeded")))), "2 times"),
+        (story(attempts=[attempt(1, "lost", 2, 7), attempt(2, None, 9, 14)]), "no cause"),
+        (story(attempts=[attempt(1, "lost", 2, 10), attempt(2, "succeeded", 9, 14)]), "at one time"),
+        (story(attempts=[attempt(1, "failed", 2, 7), attempt(2, "succeeded", 9, 14)]), "ended as failed"),
+        (story(without(9)), "attempts are [1, 2]"),
+        (story(failures=1), "counted as failures"),
+        (story(losses=0), "0 were counted"),
+        (story(without(11)), "began afresh"),
+        (story(without(4)), "epochs [1] of 2"),
+        (story(steps=(4, 4, 8)), "a step twice"),
+        (story(steps=(4,)), "not in its curve"),
+    ],
+)
+def test_what_is_wrong_is_named(wrong: Story, said: str) -> None:
+    assert any(said in complaint for complaint in complaints(wrong, [BLOW]))
+
+
+def test_a_run_that_is_called_lost_without_a_blow_is_a_lie() -> None:
+    assert any("nothing was done to it" in complaint for complaint in complaints(story(), []))
