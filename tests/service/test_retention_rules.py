@@ -1,0 +1,78 @@
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from fgd_core.errors import ConflictError
+from service.jobs.retention import EndedJob, Policy, StillHeldError, StoredFile, check_deletable, due_files, is_row_due
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+JOB = EndedJob(job_id="a", state="succeeded", ended_at=NOW - timedelta(days=100), is_needed=False, is_released=True)
+POLICY = Policy()
+PATHS = (
+    "checkpoints/best.pt",
+    "checkpoints/last.pt",
+    "checkpoints/previous.pt",
+    "logs/attempt-1.log",
+    "outbox/attempt-1-run.jsonl",
+    "samples/1.png",
+    "checkpoints/.last.pt.7.partial",
+)
+
+
+def files(age_days: float = 100) -> list[StoredFile]:
+    return [StoredFile(path, 1, NOW - timedelta(days=age_days)) for path in PATHS]
+
+
+def due(job: EndedJob = JOB, policy: Policy = POLICY, *, is_heard: bool = True, age_days: float = 100) -> set[str]:
+    return {item.file.path for item in due_files(policy, job, files(age_days), is_heard=lambda _: is_heard, now=NOW)}
+
+
+def test_after_100_days_a_success_keeps_its_best_checkpoint_its_log_and_what_no_rule_knows() -> None:
+    assert due() == set(PATHS) - {"checkpoints/best.pt", "logs/attempt-1.log", "samples/1.png"}
+
+
+def test_a_failure_keeps_what_it_can_be_retried_from() -> None:
+    assert not {path for path in due(replace(JOB, state="failed")) if path.endswith(".pt")}
+
+
+@pytest.mark.parametrize("change", [{"is_needed": True}, {"is_released": False}])
+def test_a_job_that_is_needed_or_held_loses_nothing(change: dict[str, bool]) -> None:
+    job = replace(JOB, **change)  # type: ignore[arg-type]
+    assert due(job) == set()
+    assert not is_row_due(job, 1.0, NOW)
+
+
+def test_an_outbox_that_is_not_stored_stays() -> None:
+    assert "outbox/attempt-1-run.jsonl" not in due(is_heard=False)
+
+
+def test_a_file_that_is_being_written_is_left_for_a_day() -> None:
+    assert "checkpoints/.last.pt.7.partial" not in due(age_days=0.5)
+
+
+def test_the_age_of_a_job_counts_and_not_that_of_its_files() -> None:
+    assert due(replace(JOB, ended_at=NOW - timedelta(days=6)), age_days=1000) == {"checkpoints/.last.pt.7.partial"}
+
+
+def test_a_time_that_is_set_to_never_never_comes() -> None:
+    forever = Policy(succeeded_checkpoints_days=None, outboxes_days=None)
+    assert due(replace(JOB, ended_at=NOW - timedelta(days=10_000)), forever) == {
+        "logs/attempt-1.log",
+        "checkpoints/.last.pt.7.partial",
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "needed_by", "is_released", "error", "cure"),
+    [
+        ("running", [], True, ConflictError, "cancel it first"),
+        ("succeeded", ["b"], True, ConflictError, "needed by b"),
+        ("succeeded", [], False, StillHeldError, "in a moment"),
+    ],
+)
+def test_what_cannot_be_deleted_says_why(
+    state: str, needed_by: list[str], is_released: bool, error: type[Exception], cure: str
+) -> None:
+    with pytest.raises(error, match=cure):
+        check_deletable("a", state, needed_by=needed_by, is_released=is_released)  # type: ignore[arg-type]
