@@ -31,7 +31,7 @@ class Plan:
     """The fewest and the most of a training."""
     blows: Mapping[Kind, int]
     seed: int
-    pause_s: tuple[float, float] = (1.0, 8.0)
+    pause_s: tuple[float, float] = (2.0, 16.0)
     """Between two blows."""
     num_nodes: int = 2
     cpus_per_node: int = 2

@@ -23,7 +23,6 @@ HEARTBEAT_TIMEOUT_S = 8.0
 @dataclass(frozen=True)
 class Site:
     logs: Path
-    storage: Path
     database: postgres.PostgresServer
     ray: RayNodes
     replicas: list[Replica]
@@ -80,7 +79,7 @@ def site(*, num_replicas: int, num_nodes: int, cpus_per_node: int) -> Iterator[S
             replicas.append(replica)
         for replica in replicas:
             replica.await_ready()
-        yield Site(folder, folder / "storage", database, ray, replicas, *doors)
+        yield Site(folder, database, ray, replicas, *doors)
 
 
 def _keep_ray_logs(temp_dir: Path, to: Path) -> None:

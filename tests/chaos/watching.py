@@ -51,9 +51,6 @@ class Watch:
         if self._thread.ident is not None:
             self._thread.join(60)
 
-    def first_move_after(self, at: float) -> float | None:
-        return next((moved for moved in self.moved_at if moved > at), None)
-
     def _run(self) -> None:
         with FgdClient(self._url, timeout_s=10) as client:
             while not self._is_over.wait(POLL_S):
