@@ -31,7 +31,10 @@ _WIDE = 100
 _LEVEL = re.compile(r"^[PC]\d+$")
 
 # Notable enough for a line of its own where no bar can be drawn.
-_SPOKEN = ("state_changed", "attempt_started", "epoch_finished", "evaluated", "teacher_checked", "warned", "resumed")
+_SPOKEN = (
+    *("submitted", "state_changed", "attempt_started", "epoch_finished", "evaluated"),
+    *("teacher_checked", "warned", "resumed"),
+)
 
 
 def bars(standings: Iterable[Standing], spinner: Spinner, *, width: int = _WIDE, notice: str = "") -> RenderableType:

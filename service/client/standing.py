@@ -16,6 +16,9 @@ _DOING = {
     "weights_loaded": "loading weights",
     "teacher_checked": "building the student",
     "resumed": "resuming from a checkpoint",
+    "pausing": "saves where it is, then stands still",
+    "paused": "stands still and holds nothing; `fgd resume` goes on from there",
+    "cancelling": "asked to save and stop",
 }
 
 
@@ -40,6 +43,8 @@ class Standing:
     attempt: int = 0
     dashboard_url: str | None = None
     error: str | None = None
+    project: str = ""
+    priority: int = 0
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -64,6 +69,10 @@ class Standing:
                 self.dashboard_url = data.get("dashboard_url") or self.dashboard_url
             case "cancel_requested":
                 self.doing = "asked to stop"
+            case "pause_requested" if data.get("for_job"):
+                self.doing = f"makes room for {data['for_job']}, and goes on by itself afterwards"
+            case "priority_changed":
+                self.priority = data.get("to_priority", self.priority)
             case "progress" | "epoch_finished":
                 self._train(data)
             case "evaluation_progress":
@@ -79,6 +88,8 @@ class Standing:
     def _move(self, data: Mapping[str, Any]) -> None:
         self.state = data.get("to_state", self.state)
         self.doing = _DOING.get(self.state, "" if self.state != "running" else self.doing)
+        if data.get("reason") == "preempted" and self.state in ("pausing", "paused"):
+            self.doing = str(data.get("message") or "makes room for an urgent job, and goes on by itself afterwards")
         if self.state in ("blocked", "queued", "lost"):
             self.doing = str(data.get("message") or data.get("reason") or "")
         self._fail(data.get("error"))
@@ -105,4 +116,35 @@ class Standing:
 def standing_of(job: JobSummary) -> Standing:
     """Where a job stands before the first event is read."""
     # Not the progress of its row: the events that follow are replayed from the first, and would run it backwards.
-    return Standing(job.job_id, job.name, job.kind, "queued" if job.state != "blocked" else "blocked")
+    return Standing(
+        job.job_id,
+        job.name,
+        job.kind,
+        "queued" if job.state != "blocked" else "blocked",
+        project=job.project,
+        priority=job.priority,
+    )
+
+
+def standing_now(job: JobSummary) -> Standing:
+    """Where a job stands at this moment, for a reader of what happens from now on."""
+    at = job.progress
+    return Standing(
+        job.job_id,
+        job.name,
+        job.kind,
+        job.state,
+        doing=_DOING.get(job.state, "" if job.state in OVER else job.reason or ""),
+        epoch=at.epoch,
+        epochs=at.epochs,
+        step=at.step,
+        steps=at.steps,
+        images_per_s=at.images_per_s,
+        eta_s=at.eta_s,
+        values=dict(at.values),
+        ap=at.ap,
+        best_ap=at.best_ap,
+        error=job.reason if job.state == "failed" else None,
+        project=job.project,
+        priority=job.priority,
+    )

@@ -1,0 +1,161 @@
+"""All jobs at once, live: a table on a terminal, a line for each notable event elsewhere."""
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from typing import get_args
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from fgd_core.errors import FgdError, NotFoundError
+from fgd_core.spec.events import JobState, StoredEvent
+from service.client.client import FgdClient
+from service.client.console import print_json
+from service.client.live import STATE_STYLES, duration, line, number
+from service.client.standing import Standing, standing_now
+from service.jobs.lifecycle import OVER
+
+_FRAMES_PER_S = 4
+_WIDE = 110
+# Besides the rows: heading, count, notice, and the line that the cursor is on.
+_OTHER_LINES = 5
+_MOST_ROWS = 1000
+# The order of the rows: what goes on first, then what waits, then what is over.
+_ORDER: tuple[JobState, ...] = (
+    *("running", "starting", "pausing", "cancelling", "lost", "paused", "queued", "blocked"),
+    *("failed", "cancelled", "succeeded"),
+)
+_PLACE: Mapping[str, int] = {state: place for place, state in enumerate(_ORDER)}
+_NOT_OVER: list[JobState] = [state for state in get_args(JobState) if state not in OVER]
+
+
+def watch_all(client: FgdClient, console: Console, *, project: str | None = None, as_json: bool = False) -> None:
+    """Show all jobs that are not over, those that are yet to come, and how they end; until Ctrl-C."""
+    # The cursor first: what happens between the two is then told, if need be twice.
+    cursor = client.events_cursor()
+    standings: dict[str, Standing] = {}
+    for job in client.jobs(state=_NOT_OVER, project=project):
+        standings[job.job_id] = standing_now(job)
+        if len(standings) >= _MOST_ROWS:
+            break
+    news = _follow(client, cursor, project)
+    if as_json:
+        for item in news:
+            if isinstance(item, StoredEvent):
+                print_json(item.model_dump(mode="json"))
+    elif console.is_terminal:
+        _draw(client, standings, news, console)
+    else:
+        _speak(client, standings, news, console)
+
+
+def table(standings: Iterable[Standing], *, width: int, height: int, notice: str = "") -> RenderableType:
+    """Jobs under way, waiting and over, in this order; those that find no room are counted."""
+    rows = sorted(standings, key=lambda job: (_PLACE.get(job.state, 0), -job.priority))
+    shown = rows[: max(1, height - _OTHER_LINES)]
+    is_wide = width >= _WIDE
+    grid = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
+    grid.add_column("job", max_width=24 if is_wide else 16, no_wrap=True, overflow="ellipsis")
+    for heading in ("project", "prio", "state"):
+        grid.add_column(heading, max_width=12, no_wrap=True, overflow="ellipsis")
+    for heading in ("epoch", "AP", "images/s", "left"):
+        grid.add_column(heading, justify="right", no_wrap=True)
+    grid.add_column("", no_wrap=True, overflow="ellipsis", ratio=1)
+    for job in shown:
+        grid.add_row(
+            Text(job.name, style="bold"),
+            Text(job.project),
+            str(job.priority),
+            Text(job.state, style=STATE_STYLES.get(job.state, "")),
+            f"{job.epoch}/{job.epochs}" if job.epoch is not None else "",
+            number(job.best_ap, ".3f") if job.best_ap is not None else "",
+            number(job.images_per_s, ".0f") if job.state == "running" and job.images_per_s is not None else "",
+            duration(job.eta_s) if job.state == "running" and job.eta_s is not None else "",
+            _why(job),
+        )
+    below: list[RenderableType] = [Text(_counts(rows, len(rows) - len(shown)), style="dim")]
+    if notice:
+        below.append(Text(notice, style="yellow"))
+    return Group(grid, *below)
+
+
+def _draw(
+    client: FgdClient, standings: dict[str, Standing], news: Iterator[StoredEvent | str], console: Console
+) -> None:
+    notice = ""
+
+    def frame() -> RenderableType:
+        return table(list(standings.values()), width=console.width, height=console.height, notice=notice)
+
+    with Live(console=console, refresh_per_second=_FRAMES_PER_S, get_renderable=frame):
+        for item in news:
+            notice = item if isinstance(item, str) else ""
+            if isinstance(item, StoredEvent):
+                _take_in(client, standings, item)
+
+
+def _speak(
+    client: FgdClient, standings: dict[str, Standing], news: Iterator[StoredEvent | str], console: Console
+) -> None:
+    for item in news:
+        if isinstance(item, str):
+            console.print(item, markup=False, soft_wrap=True)
+            continue
+        standing = _take_in(client, standings, item)
+        said = line(standing, item) if standing is not None else None
+        if said:
+            console.print(said, markup=False, soft_wrap=True)
+
+
+def _take_in(client: FgdClient, standings: dict[str, Standing], event: StoredEvent) -> Standing | None:
+    if event.job_id not in standings:
+        try:
+            standings[event.job_id] = standing_now(client.job(event.job_id))
+        except NotFoundError:
+            # It has been deleted since.
+            return None
+        except FgdError as error:
+            if not error.retryable:
+                raise
+            return None
+    standings[event.job_id].update(event)
+    return standings[event.job_id]
+
+
+def _follow(client: FgdClient, cursor: str, project: str | None) -> Iterator[StoredEvent | str]:
+    """Events of all jobs, and a sentence while the server is away.
+
+    A thread reads: a pause before the next connection is then shown while it lasts.
+    """
+    news: queue.Queue[StoredEvent | str | FgdError] = queue.Queue()
+    away = f"{client.base_url} is away; the jobs go on, and so does this when it is back"
+
+    def read() -> None:
+        try:
+            for event in client.all_events(after=cursor, project=project, on_drop=lambda _: news.put(away)):
+                news.put(event)
+        except FgdError as error:
+            news.put(error)
+
+    threading.Thread(target=read, daemon=True, name="watch-all").start()
+    while True:
+        item = news.get()
+        if isinstance(item, FgdError):
+            raise item
+        yield item
+
+
+def _why(job: Standing) -> Text:
+    if job.error and job.state in ("failed", "lost"):
+        return Text(job.error, style="red")
+    return Text("" if job.is_over else job.doing, style="dim")
+
+
+def _counts(rows: Iterable[Standing], num_hidden: int) -> str:
+    counts: Mapping[str, int] = {state: sum(job.state == state for job in rows) for state in _ORDER}
+    said = " · ".join(f"{count} {state}" for state, count in counts.items() if count)
+    hidden = f" · {num_hidden} not shown" if num_hidden else ""
+    return (said or "no job is under way; hand one in with `fgd submit`") + hidden
