@@ -23,6 +23,8 @@ from service.api import (
 )
 
 ROUTERS: Sequence[APIRouter] = (
+    # First, for they are asked most by far, and paths are tried in this order.
+    attempts.router,
     jobs.router,
     job_control.router,
     queue.router,
@@ -31,7 +33,6 @@ ROUTERS: Sequence[APIRouter] = (
     metrics.router,
     report.router,
     artifacts.router,
-    attempts.router,
     projects.router,
     tokens.router,
     webhooks.router,

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Table, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.spec.events import EndCause, ErrorReport
@@ -95,10 +95,15 @@ async def log_kept(session: AsyncSession, attempt_id: str, now: datetime) -> Non
     await session.execute(update(Attempt).where(Attempt.id == attempt_id).values(log_kept_at=now))
 
 
+_STREAMS: Table = AttemptStream.__table__  # type: ignore[assignment]
+_LAST_HEARD = select(_STREAMS.c.last_sequence).where(
+    _STREAMS.c.attempt_id == bindparam("attempt_id"), _STREAMS.c.stream == bindparam("stream")
+)
+
+
 async def last_heard(session: AsyncSession, attempt_id: str, stream: str) -> int:
     """The highest sequence stored for a stream; 0 before the first."""
-    row = await session.get(AttemptStream, (attempt_id, stream), populate_existing=True)
-    return 0 if row is None else row.last_sequence
+    return await session.scalar(_LAST_HEARD, {"attempt_id": attempt_id, "stream": stream}) or 0
 
 
 async def hear(session: AsyncSession, attempt_id: str, stream: str, sequence: int) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import InstrumentedAttribute
 
 from fgd_core.errors import NotFoundError
 from fgd_core.spec.base import Fact
@@ -27,7 +26,7 @@ async def append(
     events: Sequence[tuple[datetime, Fact | dict[str, Any]]],
     *,
     last: int | None = None,
-    columns: Mapping[InstrumentedAttribute[Any], Any] | None = None,
+    columns: Mapping[str, Any] | None = None,
 ) -> int:
     """Number and store events under a lock on the job's row; returns the job's last sequence.
 
@@ -61,22 +60,9 @@ async def append(
         )
     await session.execute(insert(Event.__table__), rows)  # type: ignore[arg-type]
     last += len(rows)
-    values: dict[InstrumentedAttribute[Any], Any] = {**(columns or {}), Job.last_sequence: last}
-    await session.execute(update(Job).where(Job.id == job_id).values(values))
+    await session.execute(update(Job).where(Job.id == job_id).values({**(columns or {}), "last_sequence": last}))
     mark_changed(session, job_id)
     return last
-
-
-async def head(session: AsyncSession, job_id: str) -> tuple[JobState, int]:
-    """A job's state, and the sequence of its newest event; the two belong together.
-
-    Raises:
-        NotFoundError: there is no such job.
-    """
-    row = (await session.execute(select(Job.state, Job.last_sequence).where(Job.id == job_id))).one_or_none()
-    if row is None:
-        raise NotFoundError(f"there is no job {job_id!r}", job_id=job_id)
-    return row.state, row.last_sequence
 
 
 async def head(session: AsyncSession, job_id: str) -> tuple[JobState, int]:

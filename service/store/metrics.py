@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Table, insert, select, update
+from sqlalchemy import Table, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.jobs.progress import Points
@@ -40,15 +40,22 @@ async def record(session: AsyncSession, job_id: str, points: Points, *, trial: s
             await session.execute(update(_SERIES).where(_SERIES.c.id == series_id).values(rolled_up_to=whole))
 
 
+_KNOWN = (
+    select(_SERIES.c.name, _SERIES.c.id, _SERIES.c.rolled_up_to)
+    .where(
+        _SERIES.c.job_id == bindparam("job_id"),
+        _SERIES.c.trial == bindparam("trial"),
+        _SERIES.c.name.in_(bindparam("names", expanding=True)),
+    )
+    # Keeps whoever rolls up the curve out until our points can be seen: it would step over them.
+    .with_for_update(read=True, key_share=True)
+)
+
+
 async def _curves(session: AsyncSession, job_id: str, trial: str, names: Sequence[str]) -> dict[str, tuple[int, int]]:
     """The row of each curve, made where it is new: by name, its id and how far it is rolled up."""
-    query = (
-        select(_SERIES.c.name, _SERIES.c.id, _SERIES.c.rolled_up_to)
-        .where(_SERIES.c.job_id == job_id, _SERIES.c.trial == trial, _SERIES.c.name.in_(names))
-        # Keeps whoever rolls up the curve out until our points can be seen: it would step over them.
-        .with_for_update(read=True, key_share=True)
-    )
-    known = {name: (series_id, rolled_up_to) for name, series_id, rolled_up_to in await session.execute(query)}
+    found = await session.execute(_KNOWN, {"job_id": job_id, "trial": trial, "names": names})
+    known = {name: (series_id, rolled_up_to) for name, series_id, rolled_up_to in found}
     new = [name for name in names if name not in known]
     if new:
         rows = [{"job_id": job_id, "trial": trial, "name": name, "rolled_up_to": 0} for name in new]

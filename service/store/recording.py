@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Self
 
 from pydantic import ValidationError
-from sqlalchemy import select, update
+from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import SpecError, StaleAttemptError
@@ -30,6 +30,9 @@ from service.store import artifacts, attempts, events, jobs, metrics, tokens
 from service.store.json_values import storable
 from service.store.tables import Attempt, Job
 
+# Read without the ORM, which is half of the time that a batch takes.
+_JOBS: Table = Job.__table__  # type: ignore[assignment]
+_ATTEMPTS: Table = Attempt.__table__  # type: ignore[assignment]
 _METRICS = MetricsLogged.model_fields["kind"].default
 # A run that reports in quick succession is alive without a write for each report.
 _HEARTBEAT_GRAIN = timedelta(seconds=0.1)
@@ -56,8 +59,8 @@ class _Run:
     """What the reports of a run depend on, as it is under the lock on its job's row."""
 
     COLUMNS: ClassVar = (
-        *(Attempt.id, Attempt.number, Attempt.ended_at, Attempt.heartbeat_at),
-        *(Job.id, Job.state, Job.current_attempt_id, Job.last_sequence, Job.progress),
+        *(_ATTEMPTS.c.id, _ATTEMPTS.c.number, _ATTEMPTS.c.ended_at, _ATTEMPTS.c.heartbeat_at),
+        *(_JOBS.c.id, _JOBS.c.state, _JOBS.c.current_attempt_id, _JOBS.c.last_sequence, _JOBS.c.progress),
     )
 
     attempt_id: str
@@ -83,6 +86,14 @@ class _Run:
             last_sequence=job.last_sequence,
             progress=job.progress,
         )
+
+
+_RUN = (
+    select(*_Run.COLUMNS)
+    .join_from(_ATTEMPTS, _JOBS, _JOBS.c.id == _ATTEMPTS.c.job_id)
+    .where(_ATTEMPTS.c.id == bindparam("attempt_id"), _ATTEMPTS.c.token_sha256 == bindparam("token_sha256"))
+    .with_for_update(of=_JOBS)
+)
 
 
 async def authenticate(session: AsyncSession, attempt_id: str, token: str) -> tuple[Job, Attempt]:
@@ -165,13 +176,8 @@ async def _lock(session: AsyncSession, attempt_id: str, token: str) -> _Run:
     Of the job's row alone, and read from nothing else that changes: what stands beside a row that had to be waited for
     is as it was before the wait.
     """
-    query = (
-        select(*_Run.COLUMNS)
-        .join(Job, Job.id == Attempt.job_id)
-        .where(Attempt.id == attempt_id, Attempt.token_sha256 == tokens.digest(token))
-        .with_for_update(of=Job)
-    )
-    row = (await session.execute(query)).one_or_none()
+    found = await session.execute(_RUN, {"attempt_id": attempt_id, "token_sha256": tokens.digest(token)})
+    row = found.one_or_none()
     if row is None:
         raise UnauthorizedError("the token is not the one of this attempt", attempt_id=attempt_id)
     return _Run(*row)
@@ -199,7 +205,7 @@ async def _store(
     view = before = ProgressView.model_validate(run.progress)
     for event in happened:
         view = progress.fold(view, event)
-    changed = {Job.progress: view.model_dump(mode="json")} if view != before else None
+    changed = {"progress": view.model_dump(mode="json")} if view != before else None
     # Points of curves are no line of a log: they leave no event, and so take no number.
     kept = [(item.at, item.data) for item in heard if not isinstance(item.event, MetricsLogged)]
     await events.append(session, run.job_id, run.number, kept, last=run.last_sequence, columns=changed)

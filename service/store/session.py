@@ -5,10 +5,25 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import asyncpg
-from sqlalchemy import ARRAY, BigInteger, Connection, Engine, Table, Text, bindparam, cast, event, func, select
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Connection,
+    Engine,
+    Executable,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    create_engine,
+    event,
+    func,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
@@ -17,6 +32,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from service.errors import BusyError, from_database
 from service.store.notifier import Notifier
+from service.store.shared_commits import SharedCommits, T, Work
 from service.store.tables import Base, Event
 from service.store.urls import with_driver
 
@@ -50,9 +66,11 @@ class Database:
         self.notifier = Notifier()
         self._engine = _engine(with_driver(url), limits or Limits())
         self._turn: asyncio.Lock | nullcontext[None] = nullcontext()
+        self._shared: SharedCommits | None = None
         if self._engine.dialect.name == "sqlite":
             # SQLite lets one writer in and makes the others try again, in no order; in here they queue up instead.
             self._turn = asyncio.Lock()
+            self._shared = SharedCommits(_blocking_engine(self._engine), self._turn, self._committed)
         self._read = async_sessionmaker(self._engine, expire_on_commit=False)
         self._write = async_sessionmaker(writes(self._engine), expire_on_commit=False)
 
@@ -62,17 +80,29 @@ class Database:
             async with self._read() as session:
                 yield session
 
+    async def write_together(self, work: Work[T]) -> T:
+        """`work(session)` as in `writing`, in a transaction that it may share; it may await nothing but the session."""
+        if self._shared is not None:
+            return await self._shared.run(work)
+        async with self.writing() as session:
+            return await work(session)
+
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncSession]:
         """Commits at the end, or rolls back on an exception; then wakes those who wait for the jobs that changed."""
         with _waiting_in_vain():
             async with self._turn, self._write() as session, session.begin():
                 yield session
-        for job_id in session.info.get(_CHANGED_JOBS, ()):
+        self._committed(session.info)
+
+    def _committed(self, info: Mapping[Any, Any]) -> None:
+        for job_id in info.get(_CHANGED_JOBS, ()):
             self.notifier.notify(job_id)
 
     async def close(self) -> None:
         self.notifier.close()
+        if self._shared is not None:
+            await self._shared.close()
         await self._engine.dispose()
 
 
@@ -83,36 +113,47 @@ def mark_changed(session: AsyncSession, job_id: str) -> None:
 
 async def upsert(session: AsyncSession, table: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows; where the primary key is there already, the new values win."""
-    if not rows:
-        return
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    statement = insert(table)
-    keys = [column.name for column in table.__table__.primary_key]
-    values = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-    await session.execute(statement.on_conflict_do_update(index_elements=keys, set_=values), rows)
+    if rows:
+        await session.execute(_upsert(_dialect(session), table.__table__, tuple(rows[0])), rows)
 
 
 async def upsert_columns(session: AsyncSession, table: Table, columns: Mapping[str, Sequence[Any]]) -> None:
     """As `upsert`, but for thousands of rows, given column by column; no key may be there twice."""
-    names = list(columns)
+    dialect = _dialect(session)
+    if dialect == "sqlite":
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        await session.execute(_upsert(dialect, table, tuple(columns)), rows)
+    else:
+        await session.execute(_upsert_arrays(table, tuple(columns)), dict(columns))
+
+
+# Made once: to put such a statement together takes longer than to send it.
+@cache
+def _upsert(dialect: str, table: Table, names: tuple[str, ...]) -> Executable:
+    statement = sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
     keys = [column.name for column in table.primary_key]
-    if session.get_bind().dialect.name == "sqlite":
-        lite = sqlite.insert(table)
-        values = {name: lite.excluded[name] for name in names if name not in keys}
-        rows = [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        await session.execute(lite.on_conflict_do_update(index_elements=keys, set_=values), rows)
-        return
-    # One array a column: PostgreSQL is then sent one statement and not one for each row.
+    values = {name: statement.excluded[name] for name in names if name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=values)
+
+
+@cache
+def _upsert_arrays(table: Table, names: tuple[str, ...]) -> Executable:
+    """One array a column: PostgreSQL is then sent one statement and not one for each row."""
     arrays = [bindparam(name, type_=ARRAY(table.c[name].type)) for name in names]
     given = func.unnest(*arrays).table_valued(*names).render_derived()
     statement = postgresql.insert(table).from_select(names, select(*(given.c[name] for name in names)))
+    keys = [column.name for column in table.primary_key]
     values = {name: statement.excluded[name] for name in names if name not in keys}
-    await session.execute(statement.on_conflict_do_update(index_elements=keys, set_=values), dict(columns))
+    return statement.on_conflict_do_update(index_elements=keys, set_=values)
+
+
+def _dialect(session: AsyncSession) -> str:
+    return session.get_bind().dialect.name
 
 
 async def read_consistently(session: AsyncSession) -> None:
     """Have all that this transaction reads be of one moment; call it first. SQLite does so by itself."""
-    if session.get_bind().dialect.name != "sqlite":
+    if _dialect(session) != "sqlite":
         await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
 
 
@@ -123,7 +164,7 @@ async def transaction_number(session: AsyncSession) -> int:
     """
     number: int | None = session.info.get(_NUMBER)
     if number is None:
-        if session.get_bind().dialect.name == "sqlite":
+        if _dialect(session) == "sqlite":
             largest = await session.scalar(select(func.max(Event.transaction_id))) or 0
             # The newest events may have been deleted with their job: the clock keeps their number from coming again.
             number = max(largest + 1, time.time_ns() // 1000)
@@ -166,7 +207,7 @@ def writes(engine: AsyncEngine) -> AsyncEngine:
     return engine.execution_options(**{_WRITES: True})
 
 
-def translate_errors(engine: AsyncEngine) -> None:
+def translate_errors(engine: AsyncEngine | Engine) -> None:
     """Have the errors that are the database's and not ours raised as what they mean."""
 
     def on_error(context: ExceptionContext) -> None:
@@ -178,7 +219,7 @@ def translate_errors(engine: AsyncEngine) -> None:
         if known is not None:
             raise known from error
 
-    event.listen(engine.sync_engine, "handle_error", on_error)
+    event.listen(engine.sync_engine if isinstance(engine, AsyncEngine) else engine, "handle_error", on_error)
 
 
 async def connect_to_postgresql(*args: Any, **options: Any) -> asyncpg.Connection:
@@ -218,6 +259,14 @@ def _engine(url: str, limits: Limits) -> AsyncEngine:
         )
     translate_errors(engine)
     return engine
+
+
+def _blocking_engine(engine: AsyncEngine) -> Engine:
+    """Another way into the same SQLite file, for a thread that may wait."""
+    blocking = create_engine(engine.url.set(drivername="sqlite"), execution_options={_WRITES: True})
+    prepare_sqlite(blocking)
+    translate_errors(blocking)
+    return blocking
 
 
 def _ms(seconds: float) -> str:

@@ -213,7 +213,7 @@ class TestPointsOfSteps:
         assert (await plane.events(job_id))[-1].data == {"kind": "metrics_logged", "steps": "many"}
 
     async def test_an_ended_attempt_stores_no_point(self, plane: ControlPlane) -> None:
-        job_id, run = await plane.started_job()
+        _, run = await plane.started_job()
         await run.succeeds()
         answer = await run.post(run.batch(logged([1], loss=[1.0])))
         assert (answer.status_code, answer.json()["code"]) == (409, "stale_attempt")
