@@ -16,9 +16,15 @@ from service.store import artifacts
 router = APIRouter(prefix="/v1/jobs", tags=["artifacts"])
 
 _MEDIA_TYPE = re.compile(r"^[A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+(; ?charset=[A-Za-z0-9-]+)?$")
+_ANY = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 
 
-@router.get("/{job_id}/artifacts/{name:path}", operation_id="get_artifact", response_class=FileResponse)
+@router.get(
+    "/{job_id}/artifacts/{name:path}",
+    operation_id="get_artifact",
+    response_class=FileResponse,
+    responses={200: {"content": _ANY}, 206: {"description": "The range that was asked for", "content": _ANY}},
+)
 async def get_artifact(services: ServicesDep, principal: Reader, job_id: str, name: str) -> FileResponse:
     """The file itself, with ranges."""
     async with services.database.reading() as session:

@@ -1,13 +1,45 @@
-"""The API's description of itself: what the tokens bring with them is said of every route that asks for one."""
+"""The API's description of itself, completed: every answer that an operation can give is in it.
 
+What a refusal needs is seen in the operation: a path with an id may lead nowhere, a body may be no JSON. So nobody
+writes it down for each route, and none is forgotten; the tests hold every answer that they get against it.
+"""
+
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastapi import FastAPI
 
-from service.api.access import SCHEME
+from service.api.authentication import OPEN
 from service.api.problems import MEDIA_TYPE
 
-_REFUSALS = {"401": "No API token, or one that is unknown, expired or revoked", "403": "The token's role is too small"}
+_DESCRIPTIONS: Mapping[str, str] = {
+    "400": "The body cannot be read",
+    "401": "No token, or one that is unknown, expired or revoked",
+    "403": "The token's role is too small; or a web page of another site asks",
+    "404": "There is no such thing, or it belongs to another project",
+    "409": "It does not fit the present state",
+    "412": "It has changed since: `If-Match` names another version",
+    "416": "The file is shorter than the range that was asked for",
+    "422": "Refused, with every reason",
+    "500": "The server made a mistake",
+    "503": "The database is busy or cannot be reached; nothing was changed, try again",
+    "507": "The disk is full; nothing was changed",
+}
+_HEADERS: Mapping[str, Mapping[str, str]] = {
+    "401": {"WWW-Authenticate": "`Bearer`"},
+    "503": {"Retry-After": "In seconds"},
+}
+_READING = ("get", "head")
+_LOCATION = {"Location": "Path of what was made, or is under way"}
+_ETAG = {"ETag": "The version, for `If-Match`"}
+_SUCCESS_HEADERS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "submit_job": ("202", _LOCATION | _ETAG),
+    **dict.fromkeys(("cancel_job", "pause_job", "resume_job", "retry_job"), ("202", _LOCATION | _ETAG)),
+    "get_job": ("200", _ETAG),
+    "patch_job": ("200", _ETAG),
+    "create_token": ("201", _LOCATION),
+    "create_webhook": ("201", _LOCATION),
+}
 
 
 def install(app: FastAPI) -> None:
@@ -23,9 +55,45 @@ def install(app: FastAPI) -> None:
 
 
 def _complete(schema: dict[str, Any]) -> None:
-    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    for operations in schema["paths"].values():
-        for operation in operations.values():
-            if {SCHEME: []} in operation.get("security", ()):
-                for status, description in _REFUSALS.items():
-                    operation["responses"].setdefault(status, {"description": description, "content": content})
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            responses = operation["responses"]
+            # "Anything else is a problem, too" would be true, and would hide what was forgotten.
+            responses.pop("default", None)
+            for status in _refusals(path, method, operation):
+                if status != "422" and status in responses:
+                    continue
+                responses[status] = {
+                    "description": _DESCRIPTIONS[status],
+                    "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+                }
+                if status in _HEADERS:
+                    responses[status]["headers"] = _headers(_HEADERS[status])
+            status, headers = _SUCCESS_HEADERS.get(operation["operationId"], ("200", {}))
+            if headers:
+                responses[status]["headers"] = _headers(headers)
+            operation["responses"] = dict(sorted(responses.items()))
+
+
+def _refusals(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[str]:
+    # Of other sites' pages, and of a URL with a NUL in it: those are seen before it is clear which operation is meant.
+    yield from ("403", "422", "500")
+    if "requestBody" in operation:
+        yield "400"
+    if path not in OPEN:
+        yield "401"
+    if "{" in path:
+        yield "404"
+    if ("{" in path and method not in _READING) or path.startswith("/v1/attempts/"):
+        yield "409"
+    names = {parameter["name"].lower() for parameter in operation.get("parameters", ())}
+    if "if-match" in names:
+        yield "412"
+    if operation["operationId"] == "get_artifact":
+        yield "416"
+    if path != "/livez":
+        yield from ("503", "507")
+
+
+def _headers(described: Mapping[str, str]) -> dict[str, Any]:
+    return {name: {"description": text, "schema": {"type": "string"}} for name, text in described.items()}

@@ -24,8 +24,7 @@ _RETRY_AFTER_S = "2"
 log = structlog.get_logger(__name__)
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    "default": {"description": "A problem", "model": Problem, "content": {MEDIA_TYPE: {}}},
-    # Stands where FastAPI would put a schema of its own that we never send.
+    # Stands where FastAPI would put a schema of its own that we never send; `description` says which others there are.
     422: {"description": "A refusal with its reasons", "model": Problem, "content": {MEDIA_TYPE: {}}},
 }
 

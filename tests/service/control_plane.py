@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+from documented import Documented
 from memory_cluster import MemoryCluster
 
 from fgd_core.spec.events import StoredEvent
@@ -65,7 +66,9 @@ class ControlPlane:
             capacity=self.services.capacity,
         )
         transport = httpx.ASGITransport(self.app)
-        self.http = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
+        self.http = httpx.AsyncClient(
+            transport=transport, base_url="http://127.0.0.1", event_hooks={"response": [Documented(self.app)]}
+        )
 
     async def close(self) -> None:
         await self.http.aclose()

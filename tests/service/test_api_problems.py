@@ -1,6 +1,7 @@
 import json
 from typing import Any
 
+import api_outline
 import pytest
 from control_plane import SHAPES, ControlPlane, ManualClock, evaluate_spec, progress, train_spec
 from memory_cluster import MemoryCluster
@@ -111,11 +112,15 @@ async def test_a_full_disk_is_said_to_be_full_and_nothing_is_half_stored(
     await plane.close()
 
 
+def test_a_change_of_the_api_is_seen_and_meant(plane: ControlPlane) -> None:
+    assert api_outline.outline(plane.app.openapi()) == api_outline.FILE.read_text(), "`make api` writes it down anew"
+
+
 async def test_openapi_names_every_operation_and_knows_problems(plane: ControlPlane) -> None:
     schema = (await plane.http.get("/openapi.json")).json()
     operations = [operation for path in schema["paths"].values() for operation in path.values()]
     ids = [operation["operationId"] for operation in operations]
     assert {"submit_job", "list_jobs", "get_job", "cancel_job", "get_events", "report_events", "ready"} <= set(ids)
     assert len(ids) == len(set(ids))
-    assert all(PROBLEM in operation["responses"]["default"]["content"] for operation in operations)
+    assert all(set(operation["responses"]["422"]["content"]) == {PROBLEM} for operation in operations)
     assert "HTTPValidationError" not in json.dumps(schema)

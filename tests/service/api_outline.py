@@ -1,0 +1,36 @@
+"""What clients rely on, a line each: operations with the answers they give, schemas with their fields.
+
+`make api` writes it to `api_outline.txt`; a test compares the two, so that a change of the API is seen, and meant.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from service.app import create_app
+from service.settings import Settings
+from tests.service.memory_cluster import MemoryCluster
+
+FILE = Path(__file__).with_suffix(".txt")
+
+
+def outline(schema: dict[str, Any]) -> str:
+    operations = [
+        f"{method.upper()} {path} {operation['operationId']} -> {' '.join(sorted(operation['responses']))}"
+        for path, operations in schema["paths"].items()
+        for method, operation in operations.items()
+    ]
+    schemas = [f"{name}: {' '.join(_fields(model))}" for name, model in schema["components"]["schemas"].items()]
+    return "\n".join([*sorted(operations), "", *sorted(schemas)]) + "\n"
+
+
+def _fields(model: dict[str, Any]) -> list[str]:
+    """A star is for what must be there; the values of a choice stand for its fields."""
+    required = model.get("required", ())
+    fields = [f"{name}*" if name in required else name for name in model.get("properties", {})]
+    return sorted(fields) or sorted(map(str, model.get("enum", ())))
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as home:
+        FILE.write_text(outline(create_app(Settings(home=Path(home)), MemoryCluster()).openapi()))

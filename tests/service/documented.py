@@ -1,0 +1,45 @@
+"""Holds every answer that a test gets against the API's own description."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+
+class Documented:
+    """A hook of httpx: fails the test whose request is given an answer that the description does not have.
+
+    A request that the router itself refuses (no such path, no such method) belongs to no operation.
+    """
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self._paths: list[tuple[re.Pattern[str], Mapping[str, Any]]] = []
+
+    async def __call__(self, response: httpx.Response) -> None:
+        operation = self._operation(response.request)
+        if operation is None or response.status_code == 405:
+            return
+        answers = operation["responses"]
+        status = str(response.status_code)
+        assert status in answers, f"{operation['operationId']} answered {status}, which its description does not have"
+        kind = response.headers.get("Content-Type", "").partition(";")[0]
+        described = answers[status].get("content", {})
+        assert kind in described or "*/*" in described or (not kind and not described), (
+            f"{operation['operationId']} answered {status} with {kind!r}; its description has {list(described)}"
+        )
+
+    def _operation(self, request: httpx.Request) -> Mapping[str, Any] | None:
+        if not self._paths:
+            described = self._app.openapi()["paths"].items()
+            self._paths = [(re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path)), item) for path, item in described]
+            # The one parameter that may hold slashes.
+            artifacts = re.compile(r"/v1/jobs/[^/]+/artifacts/.+")
+            self._paths.append((artifacts, self._app.openapi()["paths"]["/v1/jobs/{job_id}/artifacts/{name}"]))
+        for pattern, operations in self._paths:
+            if pattern.fullmatch(request.url.raw_path.decode().partition("?")[0]):
+                found: Mapping[str, Any] | None = operations.get(request.method.lower())
+                return found
+        return None

@@ -1,0 +1,170 @@
+"""Requests made from the API's own description, sound and broken ones: no 5xx, and no answer that is not in it.
+
+The seed is printed; FGD_FUZZ_SEED sets another, FGD_FUZZ_EXAMPLES how many requests of each kind an operation gets.
+"""
+
+import asyncio
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+import requests
+import schemathesis
+import uvicorn
+from control_plane import ControlPlane, train_spec
+from hypothesis import HealthCheck, Phase, given, seed
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
+from memory_cluster import MemoryCluster
+from pydantic import SecretStr
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from service.app import Server, create_app
+from service.clock import utc_now
+from service.settings import Settings
+from service.store import api_tokens
+from service.store.session import Database
+from service.store.tokens import digest
+
+SEED = int(os.environ.get("FGD_FUZZ_SEED", "20260101"))
+EXAMPLES = int(os.environ.get("FGD_FUZZ_EXAMPLES", "8"))
+ROOT = "an-admin-token-for-tests-of-enough-length"
+SHORT_LIVED = {"sse_lifetime_s": 0.05, "sse_poll_s": 0.02, "log_poll_s": 0.02}
+CHECKS = [
+    schemathesis.checks.not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+]
+NO_SCHEMA = ("text/event-stream", "text/html", "text/csv", "text/plain")
+
+
+@dataclass
+class Ground:
+    """A server, and something for each id in a path to lead to."""
+
+    url: str
+    operations: list[Any]
+    ids: dict[str, list[str]] = field(default_factory=dict)
+    attempt_headers: dict[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def served(settings: Settings) -> Iterator[str]:
+    """Without its lifespan: nothing is dispatched, delivered or cleaned away behind our back."""
+    config = uvicorn.Config(create_app(settings, MemoryCluster()), lifespan="off", log_config=None, access_log=False)
+    server = Server(config)
+    listening = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])), daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    server.should_exit = True
+    thread.join(timeout=10)
+
+
+async def prepare(plane: ControlPlane) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Jobs in several states, one with artifacts; a token, a webhook, a project."""
+    database: Database = plane.services.database
+    async with database.writing() as session:
+        await api_tokens.register_bootstrap(session, digest(ROOT), utc_now())
+    plane.http.headers["Authorization"] = f"Bearer {ROOT}"
+    done, run = await plane.started_job()
+    plane.settings.storage_dir.mkdir(exist_ok=True)
+    (plane.settings.storage_dir / "best.pt").write_bytes(b"x" * 64)
+    await run.saves_checkpoint((plane.settings.storage_dir / "best.pt").as_uri())
+    await run.succeeds()
+    await plane.tick()
+    running, run = await plane.started_job()
+    waiting = await plane.submit(train_spec())
+    token = (await plane.http.post("/v1/tokens", json={"name": "one", "role": "read"})).json()
+    webhook = (await plane.http.post("/v1/webhooks", json={"url": "https://example.org/hook"})).json()
+    await plane.http.put("/v1/projects/lab", json={"weight": 2})
+    ids = {
+        "job_id": [done, running, waiting],
+        "name": ["best.pt", "lab"],
+        "attempt_id": [run.attempt_id],
+        "token_id": [token.get("token_id", token.get("id", "none"))],
+        "webhook_id": [webhook.get("webhook_id", webhook.get("id", "none"))],
+    }
+    return ids, run.headers
+
+
+def _fuzz(ground: Ground, headers: Mapping[str, str], *, examples: int = EXAMPLES) -> list[str]:
+    """Failures, one for each operation and kind of request at most."""
+    failures = []
+    for operation in ground.operations:
+        for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
+            try:
+                _send(ground, operation, mode, headers, examples)
+            except Unsatisfiable:
+                # An operation that takes nothing can be sent nothing wrong.
+                assert mode == schemathesis.GenerationMode.NEGATIVE and "{" not in operation.path, operation.label
+            except (AssertionError, ExceptionGroup, requests.RequestException) as failure:
+                failures.append(f"{operation.label}, {mode.value}: {failure}")
+    return failures
+
+
+def _send(ground: Ground, operation: Any, mode: Any, headers: Mapping[str, str], examples: int) -> None:
+    @seed(SEED)
+    @hypothesis_settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(operation.as_strategy(generation_mode=mode), st.data())
+    def send(case: Any, data: st.DataObject) -> None:
+        for name in case.path_parameters or {}:
+            # Mostly something that is there: behind a 404 nothing is tested.
+            if name in ground.ids and data.draw(st.integers(0, 3)):
+                case.path_parameters[name] = data.draw(st.sampled_from(ground.ids[name]))
+        own = ground.attempt_headers if headers and "/attempts/" in case.path else headers
+        response = case.call(base_url=ground.url, headers=dict(own), timeout=20)
+        kind = (response.headers.get("content-type") or [""])[0].partition(";")[0]
+        checks = CHECKS if kind in NO_SCHEMA else [*CHECKS, response_schema_conformance]
+        case.validate_response(response, checks=checks)
+
+    send()
+
+
+@contextmanager
+def ground_of(settings: Settings, prepared: tuple[dict[str, list[str]], dict[str, str]]) -> Iterator[Ground]:
+    with served(settings) as url:
+        schema = schemathesis.openapi.from_dict(httpx.get(f"{url}/openapi.json").json())
+        operations = [result.ok() for result in schema.get_all_operations()]
+        print(f"{len(operations)} operations, seed {SEED}")
+        yield Ground(url, operations, *prepared)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_without_tokens_every_answer_is_in_the_description(settings: Settings, plane: ControlPlane) -> None:
+    prepared = await prepare(plane)
+    with ground_of(settings.model_copy(update=SHORT_LIVED), prepared) as ground:
+        failures = await asyncio.to_thread(_fuzz, ground, {})
+    assert failures == [], "\n\n".join(failures)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_with_a_token_every_answer_is_in_the_description(settings: Settings, plane: ControlPlane) -> None:
+    prepared = await prepare(plane)
+    guarded = settings.model_copy(update=SHORT_LIVED | {"auth": "tokens", "admin_token": SecretStr(ROOT)})
+    with ground_of(guarded, prepared) as ground:
+        failures = await asyncio.to_thread(_fuzz, ground, {"Authorization": f"Bearer {ROOT}"})
+        failures += await asyncio.to_thread(_fuzz, ground, {}, examples=2)
+    assert failures == [], "\n\n".join(failures)
