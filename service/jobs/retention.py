@@ -169,8 +169,12 @@ def _checkpoint_days(policy: Policy, state: JobState) -> Days:
 _RULES: Sequence[_Rule] = (
     _Rule("partial_file", re.compile(r"(.*/)?\.[^/]+\.partial"), lambda policy, state: _PARTIAL_DAYS),
     _Rule("log", re.compile(r"logs/[^/]+\.log"), lambda policy, state: policy.logs_days),
-    _Rule("checkpoint", re.compile(r"checkpoints/(last|previous|incoming)\.pt"), _checkpoint_days),
-    _Rule("checkpoint", re.compile(r"checkpoints/best\.pt"), lambda policy, state: policy.best_checkpoints_days),
+    _Rule("checkpoint", re.compile(r"attempts/\d+/checkpoints/(last|previous|incoming)\.pt"), _checkpoint_days),
+    _Rule(
+        "checkpoint",
+        re.compile(r"attempts/\d+/checkpoints/best\.pt"),
+        lambda policy, state: policy.best_checkpoints_days,
+    ),
     _Rule("outbox", re.compile(r"outbox/[^/]+"), lambda policy, state: policy.outboxes_days),
 )
 

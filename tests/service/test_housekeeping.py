@@ -52,7 +52,7 @@ async def ended_job(plane: ControlPlane, *, num_points: int = 300, outcome: str 
     job_id, run = await plane.started_job()
     batch = run.batch(*(progress(step, loss=float(step)) for step in range(1, num_points + 1)))
     await run.post(batch)
-    await run.saves_checkpoint((folder(plane, job_id) / "checkpoints/best.pt").as_uri())
+    await run.saves_checkpoint((folder(plane, job_id) / "attempts/1/checkpoints/best.pt").as_uri())
     if outcome == "succeeds":
         await run.succeeds()
     else:
@@ -151,7 +151,7 @@ class TestSweep:
     async def test_nothing_of_a_job_that_is_not_over_is_touched(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         await run.reports(progress(1))
-        for name in ("checkpoints/last.pt", "outbox/attempt-1-run.jsonl", "checkpoints/.last.pt.7.partial"):
+        for name in ("attempts/1/checkpoints/last.pt", "outbox/attempt-1-run.jsonl", "attempts/1/checkpoints/.last.pt.7.partial"):
             write(folder(plane, job_id) / name)
         plane.clock.forward(1000 * DAY_S)
         assert (await sweep(plane)).items == []
@@ -204,7 +204,7 @@ class TestSweep:
 
 class TestOrphans:
     async def test_a_folder_of_no_job_goes_a_day_after_it_was_first_seen(self, plane: ControlPlane) -> None:
-        write(folder(plane, "stranger") / "checkpoints/best.pt")
+        write(folder(plane, "stranger") / "attempts/1/checkpoints/best.pt")
         plane.clock.forward(100 * DAY_S)
         assert [item.is_noted for item in (await sweep(plane)).items] == [True]
         plane.clock.forward(0.5 * DAY_S)
@@ -222,7 +222,7 @@ class TestOrphans:
 
     async def test_half_written_files_of_dead_processes_go_after_a_day(self, plane: ControlPlane) -> None:
         job_id = await ended_job(plane)
-        write(folder(plane, job_id) / "checkpoints/.last.pt.7.partial")
+        write(folder(plane, job_id) / "attempts/1/checkpoints/.last.pt.7.partial")
         # The clock of the test stands in the past of the disk's.
         plane.clock.forward(300 * 365 * DAY_S)
         assert "partial_file" in kinds(await sweep(plane, dry_run=True))
@@ -251,9 +251,9 @@ class TestCrash:
     async def test_a_file_that_a_retry_has_written_anew_stays(self, plane: ControlPlane) -> None:
         job_id = await ended_job(plane)
         seen = next(file for file in files.listing(folder(plane, job_id)) if file.path.endswith("last.pt"))
-        write(folder(plane, job_id) / "checkpoints/last.pt", "newer")
+        write(folder(plane, job_id) / "attempts/1/checkpoints/last.pt", "newer")
         files.remove_file(folder(plane, job_id), seen)
-        assert (folder(plane, job_id) / "checkpoints/last.pt").read_text() == "newer"
+        assert (folder(plane, job_id) / "attempts/1/checkpoints/last.pt").read_text() == "newer"
 
     async def test_a_round_stops_when_its_time_is_up_and_the_next_goes_on(self, plane: ControlPlane) -> None:
         await ended_job(plane)
@@ -297,7 +297,7 @@ class TestWhoSweeps:
         monkeypatch.setattr(files, "listing", held_up)
         with pytest.raises(StaleLeaseError):
             await slow.sweep()
-        assert (folder(plane, job_id) / "checkpoints/last.pt").exists()
+        assert (folder(plane, job_id) / "attempts/1/checkpoints/last.pt").exists()
 
     async def test_it_is_done_once_a_day_whoever_does_it(
         self, plane: ControlPlane, settings: Settings, clock: ManualClock

@@ -10,13 +10,13 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 JOB = EndedJob(job_id="a", state="succeeded", ended_at=NOW - timedelta(days=100), is_needed=False, is_released=True)
 POLICY = Policy()
 PATHS = (
-    "checkpoints/best.pt",
-    "checkpoints/last.pt",
-    "checkpoints/previous.pt",
+    "attempts/1/checkpoints/best.pt",
+    "attempts/1/checkpoints/last.pt",
+    "attempts/1/checkpoints/previous.pt",
     "logs/attempt-1.log",
     "outbox/attempt-1-run.jsonl",
     "samples/1.png",
-    "checkpoints/.last.pt.7.partial",
+    "attempts/1/checkpoints/.last.pt.7.partial",
 )
 
 
@@ -29,7 +29,7 @@ def due(job: EndedJob = JOB, policy: Policy = POLICY, *, is_heard: bool = True, 
 
 
 def test_after_100_days_a_success_keeps_its_best_checkpoint_its_log_and_what_no_rule_knows() -> None:
-    assert due() == set(PATHS) - {"checkpoints/best.pt", "logs/attempt-1.log", "samples/1.png"}
+    assert due() == set(PATHS) - {"attempts/1/checkpoints/best.pt", "logs/attempt-1.log", "samples/1.png"}
 
 
 def test_a_failure_keeps_what_it_can_be_retried_from() -> None:
@@ -48,18 +48,18 @@ def test_an_outbox_that_is_not_stored_stays() -> None:
 
 
 def test_a_file_that_is_being_written_is_left_for_a_day() -> None:
-    assert "checkpoints/.last.pt.7.partial" not in due(age_days=0.5)
+    assert "attempts/1/checkpoints/.last.pt.7.partial" not in due(age_days=0.5)
 
 
 def test_the_age_of_a_job_counts_and_not_that_of_its_files() -> None:
-    assert due(replace(JOB, ended_at=NOW - timedelta(days=6)), age_days=1000) == {"checkpoints/.last.pt.7.partial"}
+    assert due(replace(JOB, ended_at=NOW - timedelta(days=6)), age_days=1000) == {"attempts/1/checkpoints/.last.pt.7.partial"}
 
 
 def test_a_time_that_is_set_to_never_never_comes() -> None:
     forever = Policy(succeeded_checkpoints_days=None, outboxes_days=None)
     assert due(replace(JOB, ended_at=NOW - timedelta(days=10_000)), forever) == {
         "logs/attempt-1.log",
-        "checkpoints/.last.pt.7.partial",
+        "attempts/1/checkpoints/.last.pt.7.partial",
     }
 
 
