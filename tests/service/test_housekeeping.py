@@ -151,7 +151,8 @@ class TestSweep:
     async def test_nothing_of_a_job_that_is_not_over_is_touched(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         await run.reports(progress(1))
-        for name in ("attempts/1/checkpoints/last.pt", "outbox/attempt-1-run.jsonl", "attempts/1/checkpoints/.last.pt.7.partial"):
+        checkpoints = "attempts/1/checkpoints"
+        for name in (f"{checkpoints}/last.pt", "outbox/attempt-1-run.jsonl", f"{checkpoints}/.last.pt.7.partial"):
             write(folder(plane, job_id) / name)
         plane.clock.forward(1000 * DAY_S)
         assert (await sweep(plane)).items == []

@@ -52,7 +52,8 @@ def test_a_file_that_is_being_written_is_left_for_a_day() -> None:
 
 
 def test_the_age_of_a_job_counts_and_not_that_of_its_files() -> None:
-    assert due(replace(JOB, ended_at=NOW - timedelta(days=6)), age_days=1000) == {"attempts/1/checkpoints/.last.pt.7.partial"}
+    ended_lately = replace(JOB, ended_at=NOW - timedelta(days=6))
+    assert due(ended_lately, age_days=1000) == {"attempts/1/checkpoints/.last.pt.7.partial"}
 
 
 def test_a_time_that_is_set_to_never_never_comes() -> None:
