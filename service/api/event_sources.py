@@ -6,7 +6,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from fgd_core.spec.events import StoredEvent
 from service.api import positions
-from service.api.feed import Frame, News
+from service.api.feed import Frame, News, P, Past
 from service.jobs.lifecycle import is_over
 from service.store import all_events, events
 from service.store.all_events import EVERYTHING, Filter, Position
@@ -27,17 +27,22 @@ class JobEvents:
             state, last = await events.head(session, self._job_id)
         return News((), last, is_last=is_over(state))
 
-    async def behind(self, cursor: int) -> News[int]:
+    async def behind(self, cursor: int, limit: int = BATCH) -> News[int]:
         found: Sequence[StoredEvent] = ()
         async with self._database.reading() as session:
             # The job first: whatever its last sequence was then is there to be read now.
             state, last = await events.head(session, self._job_id)
             if last > cursor:
-                found = await events.after(session, self._job_id, cursor, limit=BATCH)
+                found = await events.after(session, self._job_id, cursor, limit=limit)
         # Fewer than asked for reach to the end, even where old ones have been cleared away.
-        end = found[-1].sequence if len(found) == BATCH else max([cursor, last, *(event.sequence for event in found)])
-        frames = [Frame(event.sequence, _message(event, str(event.sequence)), event) for event in found]
-        return News(frames, end, is_last=is_over(state) and end >= last, is_cut=len(found) == BATCH)
+        is_cut = len(found) == limit
+        end = found[-1].sequence if is_cut else max([cursor, last, *(event.sequence for event in found)])
+        frames = [Frame(event.sequence, _message(event, str(event.sequence))) for event in found]
+        return News(frames, end, is_last=is_over(state) and end >= last, is_cut=is_cut)
+
+    async def past(self, cursor: int) -> Past[int]:
+        # Up to the next multiple, where the others come by as well.
+        return _past(await self.behind(cursor, limit=BATCH - cursor % BATCH))
 
     def ping(self, _: int) -> bytes:
         return KEEPALIVE_COMMENT
@@ -59,15 +64,26 @@ class AllEvents:
             found = await all_events.since(session, cursor, self._wanted, limit=BATCH)
         frames = [
             Frame(
-                placed.position, _message(placed.event, positions.encode(placed.position)), placed.event, placed.project
+                placed.position,
+                _message(placed.event, positions.encode(placed.position)),
+                placed.project,
+                placed.event.job_id,
+                placed.event.kind,
             )
             for placed in found.events
         ]
         return News(frames, found.end, is_cut=len(frames) == BATCH)
 
+    async def past(self, cursor: Position) -> Past[Position]:
+        return _past(await self.behind(cursor))
+
     def ping(self, cursor: Position) -> bytes:
         # With the place, so that who wants little and comes back does not have all the rest looked through again.
         return format_sse_event(comment="ping", id=positions.encode(cursor))
+
+
+def _past(news: News[P]) -> Past[P]:
+    return Past(b"".join(frame.payload for frame in news.frames), news.end)
 
 
 def _message(event: StoredEvent, id_: str) -> bytes:

@@ -8,7 +8,7 @@ never makes the others wait.
 
 import asyncio
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ from typing import Generic, Protocol, TypeVar
 import structlog
 
 from fgd_core.errors import FgdError, NotFoundError
-from fgd_core.spec.events import StoredEvent
 from service.store.all_events import Position
 
 _KEPT_BYTES = 1_000_000
+_PIECES_OF_PAST = 8
 _SHORTEST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.12
 _PAUSE_FOR_EACH_READER_S = 0.0006
@@ -36,8 +36,9 @@ log = structlog.get_logger(__name__)
 class Frame(Generic[P]):
     position: P
     payload: bytes
-    event: StoredEvent
     project: str = ""
+    job_id: str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,14 @@ class News(Generic[P]):
     """Whether there is more to be read at once."""
 
 
+@dataclass(frozen=True)
+class Past(Generic[P]):
+    """A piece of what has been, for readers that are behind."""
+
+    payload: bytes
+    end: P
+
+
 class Source(Protocol[P]):
     """Each may raise NotFoundError when there is nothing to follow any more, or a retryable error."""
 
@@ -59,6 +68,10 @@ class Source(Protocol[P]):
         ...
 
     async def behind(self, cursor: P) -> News[P]: ...
+
+    async def past(self, cursor: P) -> Past[P]:
+        """What lies behind a cursor, cut so that readers who began at several places soon stand at the same."""
+        ...
 
     def ping(self, cursor: P) -> bytes:
         """What is sent to show that the stream is alive."""
@@ -98,6 +111,8 @@ class Feed(Generic[P]):
         self._answers: dict[P, tuple[Sequence[Frame[P]], bytes]] = {}
         self._num_readers = 0
         self._told_at = time.monotonic()
+        self._past: OrderedDict[P, Past[P]] = OrderedDict()
+        self._turn = asyncio.Lock()
 
     @contextmanager
     def reader(self) -> Iterator[None]:
@@ -117,6 +132,22 @@ class Feed(Generic[P]):
             frames = list(takewhile(lambda frame: frame.position > cursor, reversed(self._kept)))[::-1]
             self._answers[cursor] = frames, b"".join(frame.payload for frame in frames)
         return self._answers[cursor]
+
+    def ping(self, cursor: P) -> bytes:
+        return self._source.ping(cursor)
+
+    async def past(self, cursor: P) -> Past[P]:
+        """What lies behind a cursor that it does not hold; read once for all who come by within a short time."""
+        # One at a time: of a hundred readers that come at once, the others find there what the first has read.
+        async with self._turn:
+            found = self._past.get(cursor) or await self._source.past(cursor)
+            # What it says stays true; where it has grown since, the reader goes on behind its end.
+            if found.payload:
+                self._past[cursor] = found
+                self._past.move_to_end(cursor)
+                if len(self._past) > _PIECES_OF_PAST:
+                    self._past.popitem(last=False)
+            return found
 
     async def run(self, woken: asyncio.Event) -> None:
         """Read and tell until nobody listens, the subject is gone, or the server goes down.

@@ -13,7 +13,7 @@ from fgd_core.errors import FgdError
 from service.api.event_sources import AllEvents, JobEvents
 from service.api.feed import Feed, Frame, P, Source
 from service.settings import Settings
-from service.store.all_events import Filter, Position
+from service.store.all_events import EVERYTHING, Filter, Position
 from service.store.session import Database
 
 _RETRY_MS = 1000
@@ -36,26 +36,26 @@ class Streams:
 
     def of_job(self, job_id: str, after: int) -> AsyncIterator[bytes]:
         """Events behind sequence `after`, until the job is over and all was sent."""
-        source = JobEvents(self._database, job_id)
-        return self._stream(job_id, source, source, after, lambda _: True)
+        return self._stream(job_id, JobEvents(self._database, job_id), None, after, lambda _: True)
 
     def of_all(self, after: Position | None, wanted: Filter) -> AsyncIterator[bytes]:
         """Events of all jobs that pass, behind `after` or from now on, without end."""
 
         def takes(frame: Frame[Position]) -> bool:
-            return wanted.takes(frame.project, frame.event)
+            return wanted.takes(frame.project, frame.job_id, frame.kind)
 
-        return self._stream(None, AllEvents(self._database), AllEvents(self._database, wanted), after, takes)
+        own = AllEvents(self._database, wanted) if wanted != EVERYTHING else None
+        return self._stream(None, AllEvents(self._database), own, after, takes)
 
     async def _stream(
         self,
         key: str | None,
         shared: Source[P],
-        own: Source[P],
+        own: Source[P] | None,
         cursor: P | None,
         takes: Callable[[Frame[P]], bool],
     ) -> AsyncIterator[bytes]:
-        """Args: shared: what all readers of `key` follow. own: what this reader alone wants to catch up with."""
+        """Args: shared: what all readers of `key` follow. own: what this reader catches up with, where that is less."""
         ends_at = time.monotonic() + self._settings.sse_lifetime_s
         yield f"retry: {_RETRY_MS}\n\n".encode()
         try:
@@ -70,7 +70,7 @@ class Streams:
             return
 
     async def _follow(
-        self, feed: Feed[P], own: Source[P], cursor: P, takes: Callable[[Frame[P]], bool], ends_at: float
+        self, feed: Feed[P], own: Source[P] | None, cursor: P, takes: Callable[[Frame[P]], bool], ends_at: float
     ) -> AsyncIterator[bytes]:
         sent_at = time.monotonic()
         while True:
@@ -84,8 +84,8 @@ class Streams:
                         payload = b"".join(frame.payload for frame in wanted)
             else:
                 async with self._turns:
-                    news = await own.behind(cursor)
-                cursor, payload = news.end, b"".join(frame.payload for frame in news.frames)
+                    past = await (own or feed).past(cursor)
+                cursor, payload = past.end, past.payload
             if payload:
                 yield payload
                 sent_at = time.monotonic()
@@ -93,7 +93,7 @@ class Streams:
             if feed.is_closed or time.monotonic() >= ends_at or (feed.is_last and cursor >= feed.head):
                 return
             if time.monotonic() - sent_at >= self._settings.sse_keep_alive_s:
-                yield own.ping(cursor)
+                yield feed.ping(cursor)
                 sent_at = time.monotonic()
             await changed.wait()
 

@@ -38,11 +38,11 @@ class Filter:
     only_project: str | None = None
     """Whatever `projects` says: all that the reader may see."""
 
-    def takes(self, project: str, event: StoredEvent) -> bool:
+    def takes(self, project: str, job_id: str, kind: str) -> bool:
         return (
-            (not self.job_ids or event.job_id in self.job_ids)
+            (not self.job_ids or job_id in self.job_ids)
             and (not self.projects or project in self.projects)
-            and (not self.kinds or event.kind in self.kinds)
+            and (not self.kinds or kind in self.kinds)
             and self.only_project in (None, project)
         )
 
