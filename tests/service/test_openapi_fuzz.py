@@ -114,9 +114,15 @@ def _fuzz(ground: Ground, headers: Mapping[str, str], *, examples: int = EXAMPLE
             except Unsatisfiable:
                 # An operation that takes nothing can be sent nothing wrong.
                 assert mode == schemathesis.GenerationMode.NEGATIVE and "{" not in operation.path, operation.label
-            except (AssertionError, ExceptionGroup, requests.RequestException) as failure:
-                failures.append(f"{operation.label}, {mode.value}: {failure}")
+            except (AssertionError, BaseExceptionGroup, requests.RequestException) as failure:
+                failures.append(f"{operation.label}, {mode.value}: {_said(failure)}")
     return failures
+
+
+def _said(failure: BaseException) -> str:
+    inner = failure.exceptions if isinstance(failure, BaseExceptionGroup) else [failure]
+    # The request as a curl command is in the notes.
+    return "\n".join(["", *map(str, inner), *getattr(failure, "__notes__", ())])
 
 
 def _send(ground: Ground, operation: Any, mode: Any, headers: Mapping[str, str], examples: int) -> None:
