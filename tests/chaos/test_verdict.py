@@ -1,5 +1,6 @@
 """The judge of the experiment is judged: each kind of wrong is seen where it is, and nothing where all is well."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -109,8 +110,12 @@ def story(facts: tuple[tuple[int | None, dict[str, Any]], ...] = GOOD, **changes
         "dashboard_url": None,
         "last_sequence": len(events),
     }
-    curve = MetricSeries(name="epoch/loss", trial="", points=[CurvePoint(step=step, value=1.0) for step in steps])
-    return Story(errand=errand(), job=JobView(**(fields | changes)), events=events, curves=[curve])
+    curves = [curve("epoch/loss", steps), curve("loss", changes.pop("all_steps", range(1, 9)))]
+    return Story(errand=errand(), job=JobView(**(fields | changes)), events=events, curves=curves)
+
+
+def curve(name: str, steps: Iterable[int]) -> MetricSeries:
+    return MetricSeries(name=name, trial="", points=[CurvePoint(step=step, value=1.0) for step in steps])
 
 
 def without(*left_out: int) -> tuple[tuple[int | None, dict[str, Any]], ...]:
@@ -139,7 +144,8 @@ def test_nothing_is_said_against_a_job_that_went_well() -> None:
         (story(without(11)), "began afresh"),
         (story(without(4)), "epochs [1] of 2"),
         (story(steps=(4, 4, 8)), "a step twice"),
-        (story(steps=(4,)), "not in its curve"),
+        (story(steps=(4,)), "curve epoch/loss should have"),
+        (story(all_steps=(1, 2, 3, 4, 6, 7, 8)), "curve loss should have"),
     ],
 )
 def test_what_is_wrong_is_named(wrong: Story, said: str) -> None:

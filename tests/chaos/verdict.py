@@ -124,10 +124,11 @@ def _training(story: Story) -> Iterator[str]:
     missing = set(range(1, training.epochs + 1)) - {event.data["epoch"] for event in finished}
     if missing:
         yield f"epochs {sorted(missing)} of {training.epochs} were never told"
-    steps_told = {event.data["step"] for event in finished}
-    for curve in story.curves:
-        if curve.name == "epoch/loss" and {point.step for point in curve.points} != steps_told:
-            yield "the loss of each epoch is not in its curve once"
+    told_at = sorted({event.data["step"] for event in finished})
+    for name, expected in (("epoch/loss", told_at), ("loss", list(range(1, max(told_at, default=0) + 1)))):
+        steps = [point.step for curve in story.curves if curve.name == name for point in curve.points]
+        if steps != expected:
+            yield f"curve {name} should have each of {len(expected)} steps once, and has {len(steps)}: {steps}"
 
 
 def _has_trained(event: StoredEvent) -> bool:
