@@ -206,6 +206,28 @@ async def test_a_reader_that_takes_nothing_is_cut_off_and_the_others_read_on(
     await plane.close()
 
 
+async def test_many_readers_that_come_at_once_catch_up_in_few_reads(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, run = await served.plane.started_job()
+    await run.reports(*(progress(step) for step in range(900)))
+    await run.succeeds()
+    last = (await served.plane.job(job_id))["last_sequence"]
+    reads = 0
+    after = events.after
+
+    async def counted(*args: Any, **options: Any) -> list[StoredEvent]:
+        nonlocal reads
+        reads += 1
+        return await after(*args, **options)
+
+    monkeypatch.setattr(events, "after", counted)
+    starts = [0] * 10 + [3] * 10
+    for start, found in zip(starts, await asyncio.gather(*(served.read(job_id, after=n) for n in starts)), strict=True):
+        assert ids(found) == list(range(start + 1, last + 1))
+    assert reads <= 5
+
+
 async def test_many_readers_of_one_job_cost_one_read(
     settings: Settings, cluster: MemoryCluster, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
