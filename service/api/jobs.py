@@ -113,7 +113,8 @@ async def _admit(
     services: Services, principal: Principal, spec: JobSpec, idempotency_key: str | None, known: admission.Facts
 ) -> JobView:
     spec_sha256 = hashlib.sha256(JOB_SPEC.dump_json(spec)).hexdigest()
-    async with services.database.writing() as session:
+
+    async def admit(session: AsyncSession) -> JobView:
         if idempotency_key is not None:
             earlier = await jobs.by_idempotency_key(session, spec.project, idempotency_key)
             if earlier is not None:
@@ -142,7 +143,12 @@ async def _admit(
             waits_for=admission.waits_for(spec, facts),
             now=services.clock(),
         )
-        return await views.load(session, await jobs.get(session, job_id))
+        job = await jobs.get(session, job_id)
+        return views.job_view(
+            job, needs=await jobs.dependencies(session, job_id) if needs else [], attempts=[], artifacts=[]
+        )
+
+    return await services.database.write_together(admit)
 
 
 async def _needed(session: AsyncSession, principal: Principal, job_ids: list[str]) -> dict[str, admission.NeededJob]:

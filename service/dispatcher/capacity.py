@@ -10,6 +10,8 @@ from service.dispatcher.cluster import Capacity, Cluster
 MAX_AGE_S = 30.0
 PATIENCE_S = 2.0
 """A client that submits a job does not wait longer than this for a cluster that does not answer."""
+_AWAY_FOR_S = 1.0
+"""A cluster that nobody reached is not asked again for each job of a burst."""
 
 
 class CapacityMemory:
@@ -18,6 +20,7 @@ class CapacityMemory:
         self._clock = clock
         self._capacity: Capacity | None = None
         self._asked_at: datetime | None = None
+        self._away_since: datetime | None = None
 
     async def fresh(self) -> Capacity:
         """Raises ClusterError."""
@@ -29,8 +32,11 @@ class CapacityMemory:
         """An answer of the last half minute, which is good enough for the size of nodes; None: nobody answers."""
         if self._asked_at is not None and (self._clock() - self._asked_at).total_seconds() < max_age_s:
             return self._capacity
+        if self._away_since is not None and (self._clock() - self._away_since).total_seconds() < _AWAY_FOR_S:
+            return None
         try:
             async with asyncio.timeout(PATIENCE_S):
                 return await self.fresh()
         except (ClusterError, TimeoutError):
+            self._away_since = self._clock()
             return None

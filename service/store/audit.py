@@ -25,7 +25,7 @@ class Entry:
 
 
 async def append(session: AsyncSession, entries: Sequence[Entry]) -> None:
-    await session.execute(insert(AuditEntry), [vars(entry) for entry in entries])
+    await session.execute(insert(AuditEntry.__table__), [vars(entry) for entry in entries])  # type: ignore[arg-type]
 
 
 async def page(

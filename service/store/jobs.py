@@ -69,7 +69,7 @@ async def insert_job(
                 job_id=job_id, needs_job_id=reference.job_id, artifact=checkpoint_artifact(reference.name)
             )
         )
-    await events.append(session, job_id, None, [(now, Submitted(name=spec.name, job_kind=spec.kind))])
+    await events.append(session, job_id, None, [(now, Submitted(name=spec.name, job_kind=spec.kind))], last=0)
 
 
 async def get(session: AsyncSession, job_id: str, *, lock: bool = False) -> Job:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -28,6 +29,8 @@ _MAX_TOGETHER = 32
 class _Waiting:
     work: Work[Any]
     done: asyncio.Future[Any]
+    context: Context
+    """Of the caller: what its log lines are about."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class SharedCommits:
 
         It is done anew in one of its own where that one fails, unless the database itself is what is in the way.
         """
-        waiting: _Waiting = _Waiting(work, asyncio.get_running_loop().create_future())
+        waiting: _Waiting = _Waiting(work, asyncio.get_running_loop().create_future(), copy_context())
         self._waiting.append(waiting)
         if self._task is None:
             self._task = asyncio.create_task(self._write_all(), name="shared-commits")
@@ -84,7 +87,8 @@ class SharedCommits:
 
     async def _write(self, some: Sequence[_Waiting]) -> None:
         try:
-            done = await self._in_thread([waiting.work for waiting in some])
+            loop = asyncio.get_running_loop()
+            done = await loop.run_in_executor(self._thread, self._transaction, some)
         except Exception as error:
             is_for_all = isinstance(error, FgdError) and error.retryable
             if len(some) == 1 or is_for_all:
@@ -99,12 +103,10 @@ class SharedCommits:
         for waiting, result in zip(some, done.results, strict=True):
             _settle(waiting, result=result)
 
-    async def _in_thread(self, works: Sequence[Work[Any]]) -> _Done:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transaction, works)
-
-    def _transaction(self, works: Sequence[Work[Any]]) -> _Done:
+    def _transaction(self, some: Sequence[_Waiting]) -> _Done:
         with Session(self._engine, expire_on_commit=False) as session, session.begin():
-            results = [_finish(work(cast(AsyncSession, _AtOnce(session)))) for work in works]
+            at_once = cast(AsyncSession, _AtOnce(session))
+            results = [waiting.context.run(_finish, waiting.work(at_once)) for waiting in some]
         return _Done(results, session.info)
 
 
