@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+MLFLOW := build/mlflow
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint api bench chaos requirements clean
+.PHONY: help install demo test lint api bench chaos bench-control-plane requirements clean
 
 help:  ## Say what there is to make
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 24
 
 install: $(READY)  ## Make .venv with every pinned package
 
@@ -41,6 +42,15 @@ bench: $(READY)  ## Measure gain apart from inheritance: four students, three se
 
 chaos: $(READY)  ## Kill everything that can be killed while 30 jobs run, and see each end once and rightly
 	$(BIN)/python -m tests.chaos
+
+bench-control-plane: $(READY) $(MLFLOW)/.ready  ## Measure the control plane beside MLflow's tracking server (needs the network once)
+	$(BIN)/python -m benchmarks.control_plane --mlflow $(MLFLOW)/bin/mlflow
+
+# In an environment of its own: what it asks for is not for us to pin.
+$(MLFLOW)/.ready: $(READY)
+	$(PYTHON) -m venv $(MLFLOW)
+	$(MLFLOW)/bin/python -m pip install --quiet --disable-pip-version-check mlflow==3.17.2 psycopg2-binary==2.9.13
+	touch $@
 
 requirements: $(READY)  ## Pin anew what pyproject.toml asks for
 	$(BIN)/uv pip compile --universal --python-version 3.11 --group dev --no-header --no-emit-index-url \

@@ -1,0 +1,87 @@
+"""A long queue: what one tick of the dispatcher takes, in this process, on a cluster without room."""
+
+import asyncio
+import secrets
+import time
+from pathlib import Path
+
+from sqlalchemy import insert
+
+from benchmarks.control_plane.systems import SPEC
+from benchmarks.control_plane.workloads import Timed
+from fgd_core.spec.jobs import JOB_SPEC, SPEC_VERSION
+from fgd_core.spec.views import ProgressView
+from service.clock import utc_now
+from service.dispatcher.cluster import Capacity, ClusterJob, Node, Submission
+from service.dispatcher.loop import Dispatcher
+from service.settings import Settings
+from service.store import migrate
+from service.store.session import Database
+from service.store.tables import Job
+from service.store.tokens import TokenMint
+
+NUM_JOBS = 10_000
+_NUM_TICKS = 30
+
+
+class _Full:
+    """A `Cluster` that has two cores and none free."""
+
+    async def submit(self, submission: Submission) -> None:
+        raise AssertionError("nothing fits")
+
+    async def job(self, submission_id: str) -> ClusterJob | None:
+        return None
+
+    async def stop(self, submission_id: str) -> None: ...
+
+    async def logs(self, submission_id: str) -> str:
+        return ""
+
+    async def delete(self, submission_id: str) -> None: ...
+
+    async def capacity(self) -> Capacity:
+        return Capacity((Node(node_id="here", cpus_total=2, cpus_free=0),))
+
+    async def version(self) -> str:
+        return "none"
+
+    def dashboard_url(self, submission_id: str) -> str:
+        return submission_id
+
+
+def ticks(url: str, folder: Path) -> Timed:
+    """The ticks after the first, which tells each job why it waits."""
+    migrate.upgrade(url)
+    return asyncio.run(_ticks(url, folder))
+
+
+async def _ticks(url: str, folder: Path) -> Timed:
+    database = Database(url)
+    spec = JOB_SPEC.validate_python(SPEC)
+    row = {
+        "kind": spec.kind,
+        "spec": spec.model_dump(mode="json"),
+        "spec_version": SPEC_VERSION,
+        "cpus": 1,
+        "gpus": 0,
+        "spec_sha256": "",
+        "state": "queued",
+        "message": "",
+        "progress": ProgressView().model_dump(mode="json"),
+    }
+    rows = [
+        {**row, "id": secrets.token_hex(6), "name": f"job {n}", "project": f"project-{n % 10}", "created_at": utc_now()}
+        for n in range(NUM_JOBS)
+    ]
+    async with database.writing() as session:
+        await session.execute(insert(Job), rows)
+    settings = Settings(home=folder, database_url=url)
+    dispatcher = Dispatcher(database, _Full(), settings, utc_now, mint=TokenMint.at(folder / "tick-secret"))
+    latencies_s = []
+    for _ in range(_NUM_TICKS + 1):
+        began_s = time.perf_counter()
+        await dispatcher.tick()
+        latencies_s.append(time.perf_counter() - began_s)
+    await database.close()
+    return Timed(sum(latencies_s[1:]), latencies_s[1:])

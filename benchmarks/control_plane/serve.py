@@ -1,0 +1,27 @@
+"""Our server as the benchmark starts it: the real application, with a Ray that is away, so that jobs wait.
+
+python -m benchmarks.control_plane.serve      (settings come from FGD_…, as ever)
+"""
+
+import structlog
+import uvicorn
+
+from service.app import Server, create_app
+from service.dispatcher.cluster import RayCluster
+from service.settings import Settings
+
+_NOBODY_LISTENS = "http://127.0.0.1:9"
+
+
+def main() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    settings = Settings()
+    app = create_app(settings, RayCluster(_NOBODY_LISTENS))
+    config = uvicorn.Config(
+        app, host=settings.host, port=settings.port, log_level="warning", access_log=False, timeout_graceful_shutdown=2
+    )
+    Server(config).run()
+
+
+if __name__ == "__main__":
+    main()
