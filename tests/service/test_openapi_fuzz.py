@@ -152,7 +152,7 @@ def _send(ground: Ground, operation: Any, mode: Any, headers: Mapping[str, str],
 @contextmanager
 def ground_of(settings: Settings, prepared: tuple[dict[str, list[str]], dict[str, str]]) -> Iterator[Ground]:
     with served(settings) as url:
-        schema = schemathesis.openapi.from_dict(httpx.get(f"{url}/openapi.json").json())
+        schema = schemathesis.openapi.from_dict(httpx.get(f"{url}/openapi.json", timeout=60).json())
         operations = [result.ok() for result in schema.get_all_operations()]
         print(f"{len(operations)} operations, seed {SEED}")
         yield Ground(url, operations, *prepared)

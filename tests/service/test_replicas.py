@@ -60,9 +60,10 @@ async def test_a_run_that_one_leased_and_the_other_submits_is_let_in_by_both(
     job_id = await first.submit(train_spec())
     await first.tick()
     # The first died between its commit and the submission, as far as the cluster can tell.
-    cluster.forget(first.run().submission_id)
-    clock.forward(60)
+    lost = cluster.submissions.pop()
+    cluster.forget(lost.submission_id)
+    clock.forward(first.settings.lease_ttl_s + 1)
     await second.tick()
-    assert len(cluster.submissions) == 2
+    assert [again.submission_id for again in cluster.submissions] == [lost.submission_id]
     await second.run().starts()
     assert await first.state(job_id) == "running"
