@@ -76,7 +76,9 @@ def load(name: str) -> TyperCommand | TyperGroup:
     """The command of that name, or the group of commands, its module imported and its errors guarded."""
     found = getattr(importlib.import_module(COMMANDS[name].module), name)
     if isinstance(found, typer.Typer):
-        return typer.main.get_group(found)
+        commands = typer.main.get_group(found)
+        commands.name = name
+        return commands
     app = typer.Typer(rich_markup_mode="markdown", add_completion=False)
     guarded = importlib.import_module(_GUARD).guarded(found)
     app.command(name)(guarded)

@@ -13,7 +13,13 @@ from service.client.errors import UsageError
 from service.client.exits import guarded
 
 projects = typer.Typer(
-    rich_markup_mode="markdown", help="Shares and limits of projects, and what they use. Without a command, list."
+    rich_markup_mode="markdown",
+    help="""Shares and limits of projects, and what they use. Without a command, list.
+
+**Example**
+
+`fgd projects`
+""",
 )
 
 _NONE = "none"

@@ -17,7 +17,12 @@ from service.client.exits import guarded
 
 tokens = typer.Typer(
     rich_markup_mode="markdown",
-    help="API tokens: make, list, revoke. Without a command, list. `fgd` takes its own from FGD_TOKEN.",
+    help="""API tokens: make, list, revoke. Without a command, list. `fgd` takes its own from FGD_TOKEN.
+
+**Example**
+
+`fgd tokens create --name nightly --role submit --project blood-cells`
+""",
 )
 
 _ROLES = ", ".join(get_args(RoleName))

@@ -13,7 +13,15 @@ from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, errors_to, output, print_json, print_json_models
 from service.client.exits import guarded
 
-webhooks = typer.Typer(rich_markup_mode="markdown", help="Who is told of the ends of jobs. Without a command, list.")
+webhooks = typer.Typer(
+    rich_markup_mode="markdown",
+    help="""Who is told of the ends of jobs. Without a command, list.
+
+**Example**
+
+`fgd webhooks add https://example.org/jobs`
+""",
+)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="As `fgd webhooks` lists it.")]
 

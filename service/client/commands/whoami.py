@@ -5,7 +5,12 @@ from service.client.console import SERVER, AsJson, Server, output, print_json
 
 
 def whoami(server: Server = SERVER, as_json: AsJson = False) -> None:
-    """Who the server takes you for, by the token in FGD_TOKEN, and what you may do."""
+    """Who the server takes you for, by the token in FGD_TOKEN, and what you may do.
+
+    **Example**
+
+    `fgd whoami`
+    """
     with FgdClient(server) as client:
         me = client.administration.who_am_i()
     if as_json:
