@@ -84,7 +84,8 @@ def _refusals(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[
         yield "401"
     if "{" in path:
         yield "404"
-    if ("{" in path and method not in _READING) or path.startswith("/v1/attempts/"):
+    is_about_one = "{" in path and method not in _READING
+    if is_about_one or path.startswith("/v1/attempts/") or operation["operationId"] == "keep_house":
         yield "409"
     names = {parameter["name"].lower() for parameter in operation.get("parameters", ())}
     if "if-match" in names:

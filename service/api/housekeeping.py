@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from fgd_core.spec.housekeeping import HousekeepingView
 from service.api import notes
@@ -31,8 +31,8 @@ async def keep_house(
     return view
 
 
-@router.delete("/jobs/{job_id}", status_code=204, operation_id="delete_job")
-async def delete_job(services: ServicesDep, principal: Submitter, job_id: str) -> None:
+@router.delete("/jobs/{job_id}", status_code=204, response_class=Response, operation_id="delete_job")
+async def delete_job(services: ServicesDep, principal: Submitter, job_id: str) -> Response:
     """Delete a job that is over, with events, curves, logs, checkpoints and all its other files. It stays where a job
     that is not over needs it (409)."""
     async with services.database.writing() as session:
@@ -46,3 +46,4 @@ async def delete_job(services: ServicesDep, principal: Submitter, job_id: str) -
         await marks.mark(session, job)
         notes.about(project=job.project, name=job.name)
     await deletion.finish(services.database, services.settings.storage_dir, job_id)
+    return Response(status_code=204)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from control_plane import ControlPlane, ManualClock, evaluate_spec, progress, train_spec
+from control_plane import ControlPlane, ManualClock, Run, evaluate_spec, progress, train_spec
 from memory_cluster import MemoryCluster
 from sqlalchemy import select, text
 
@@ -39,8 +39,8 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]
     server.drop("restored")
 
 
-async def busy(plane: ControlPlane) -> tuple[str, str, str]:
-    """(a job that is over, one that waits for it, one that runs), with tokens, curves, files and an audit trail."""
+async def busy(plane: ControlPlane) -> tuple[str, str, str, Run]:
+    """(a job that is over, one that waits for the third, one that runs, its run), with a token and a file of its own."""
     done, run = await plane.started_job()
     checkpoint = plane.settings.storage_dir / "jobs" / done / "checkpoints/best.pt"
     checkpoint.parent.mkdir(parents=True)
@@ -49,14 +49,14 @@ async def busy(plane: ControlPlane) -> tuple[str, str, str]:
     await run.saves_checkpoint(checkpoint.resolve().as_uri())
     await run.succeeds()
     await plane.tick()
-    running, _ = await plane.started_job(train_spec(name="late shift"))
+    running, under_way = await plane.started_job(train_spec(name="late shift"))
     waiting = await plane.submit(evaluate_spec(f"job:{running}/best"))
     async with plane.services.database.writing() as session:
         _, token = api_tokens.new_token(
             name="Zoë", role="admin", project=None, created_by="", expires_at=None, now=plane.clock()
         )
         await api_tokens.insert_token(session, token)
-    return done, waiting, running
+    return done, waiting, running, under_way
 
 
 async def contents(settings: Settings) -> dict[str, list[tuple[Any, ...]]]:
@@ -108,8 +108,7 @@ class TestRoundTrip:
     async def test_the_restored_server_goes_on_with_runs_files_and_numbers(
         self, plane: ControlPlane, target: Settings, cluster: MemoryCluster, clock: ManualClock, tmp_path: Path
     ) -> None:
-        done, waiting, running = await busy(plane)
-        run = plane.run()
+        done, waiting, running, run = await busy(plane)
         await backup(plane.settings, tmp_path / "backup.tar", with_artifacts=True, now=NOW)
         await restore.restore(target, tmp_path / "backup.tar")
         restored = ControlPlane(target, cluster, clock)
@@ -119,6 +118,8 @@ class TestRoundTrip:
         await run.saves_checkpoint()
         await run.succeeds()
         await restored.tick()
+        curve = (await restored.http.get(f"/v1/jobs/{running}/metrics?name=brand/new")).json()["items"][0]
+        assert curve["points"] == [{"step": 1, "value": 1.0}]
         assert await restored.state(running) == "succeeded"
         assert await restored.state(waiting) == "starting"
         answer = await restored.http.get(f"/v1/jobs/{done}/artifacts/best.pt")

@@ -58,7 +58,7 @@ async def ended_job(plane: ControlPlane, *, num_points: int = 300, outcome: str 
     else:
         await run.fails("data")
     for name in CHECKPOINTS:
-        write(folder(plane, job_id) / "checkpoints" / name)
+        write(folder(plane, job_id) / "attempts/1/checkpoints" / name)
     lines = [json.dumps({"sequence": number}) for number in range(1, num_points + 4)]
     write(folder(plane, job_id) / "outbox/attempt-1-run.jsonl", "\n".join(lines) + "\n")
     write(folder(plane, job_id) / "outbox/attempt-1-run.consumed", "1")

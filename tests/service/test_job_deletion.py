@@ -4,7 +4,9 @@ import pytest
 from control_plane import ControlPlane, evaluate_spec, progress, train_spec
 from sqlalchemy import func, inspect, select
 
+from fgd_core.errors import ConflictError
 from service.housekeeping import files
+from service.housekeeping.deletion import finish
 from service.store import deletion
 from service.store.tables import Base, Job
 
@@ -140,6 +142,8 @@ async def test_a_job_that_is_retried_while_it_is_being_deleted_lives(
         await plane.http.delete(f"/v1/jobs/{job_id}")
     monkeypatch.undo()
     assert (await plane.http.post(f"/v1/jobs/{job_id}/retry")).status_code == 202
+    with pytest.raises(ConflictError, match="retried while it was being deleted"):
+        await finish(plane.services.database, plane.settings.storage_dir, job_id)
     assert (await plane.http.post("/v1/housekeeping")).json()["items"] == []
     assert await plane.state(job_id) == "queued"
 
