@@ -11,7 +11,7 @@ import torch
 
 from fgd_core.detectors.checkpoint import read_checkpoint
 from fgd_core.runs import execute
-from fgd_core.spec.events import CheckpointSaved, EpochFinished, Evaluated, MetricsLogged, Progress, Resumed
+from fgd_core.spec.events import CheckpointSaved, EpochFinished, Evaluated, MetricsLogged, Progress, Resumed, Warned
 from tests.library import RecordingContext, distill_spec, train_spec
 
 
@@ -46,7 +46,7 @@ class TestResume:
         whole = RecordingContext(tmp_path / "whole")
         assert execute(spec, whole).outcome == "succeeded"
         stopped = RecordingContext(tmp_path / "stopped", stop_after_steps=steps)
-        assert execute(spec, stopped).outcome == "cancelled"
+        assert execute(spec, stopped).outcome == "stopped"
         resumed = RecordingContext(tmp_path / "stopped")
         assert execute(spec, resumed).outcome == "succeeded"
         assert [event.step for event in resumed.of(Resumed)] == [steps]
@@ -67,6 +67,15 @@ class TestResume:
         assert execute(train_spec(), resumed).outcome == "succeeded"
         assert [(event.checkpoint, event.epoch) for event in resumed.of(Resumed)] == [("previous.pt", 1)]
 
+    def test_steps_of_another_batch_size_are_not_gone_on_from(self, tmp_path: Path) -> None:
+        execute(train_spec(), RecordingContext(tmp_path, stop_after_steps=1))
+        spec = train_spec()
+        halved = spec.model_copy(update={"training": spec.training.model_copy(update={"batch_size": 1})})
+        afresh = RecordingContext(tmp_path)
+        assert execute(halved, afresh).outcome == "succeeded"
+        assert afresh.of(Resumed) == []
+        assert [warning.code for warning in afresh.of(Warned)] == ["checkpoint_unsuited"]
+
 
 class TestCheckpoints:
     def test_best_is_the_student_alone_and_last_has_all_to_go_on(self, tmp_path: Path, teacher: Path) -> None:
@@ -76,7 +85,7 @@ class TestCheckpoints:
         _, training = read_checkpoint(tmp_path / "checkpoints/last.pt")
         assert nothing is None
         assert training is not None
-        assert set(training) == {"place", "optimizer", "distiller", "generators"}
+        assert set(training) == {"batch_size", "place", "optimizer", "distiller", "generators"}
         assert not any("context" in name or "teacher" in name for name in best.state)
         assert best.record.scores is not None
         assert best.record.scores.ap == max(event.scores.ap or 0 for event in context.of(Evaluated))

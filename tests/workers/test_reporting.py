@@ -128,7 +128,7 @@ class TestHttpContext:
         control_plane.wait_for_events(1)
         control_plane.is_stale = True
         eventually(lambda: stops_as_stale(context))
-        outbox = context.job_dir / "outbox" / "attempt-1-run.jsonl"
+        outbox = context.job_dir.parent.parent / "outbox" / "attempt-1-run.jsonl"
         size_bytes = outbox.stat().st_size
         context.emit(progress(2))
         assert outbox.stat().st_size == size_bytes
