@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1/attempts", tags=["attempts"])
 _bearer = HTTPBearer(auto_error=False, description="The attempt's token")
 
 
-def _token(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> str:
+async def _token(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> str:
     if credentials is None:
         raise UnauthorizedError("this path belongs to a run; send its token as `Authorization: Bearer …`")
     return credentials.credentials

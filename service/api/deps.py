@@ -32,7 +32,8 @@ class Services:
     """Set it when there is something to do, so that it is done now and not at the next tick."""
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
+    # Asynchronous, though it awaits nothing: FastAPI sends plain functions to another thread.
     services: Services = request.app.state.services
     return services
 
