@@ -40,7 +40,7 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]
 
 
 async def busy(plane: ControlPlane) -> tuple[str, str, str, Run]:
-    """(a job that is over, one that waits for the third, one that runs, its run), with a token and a file of its own."""
+    """(a job that is over, one that waits for the third, one that runs, its run), with a token and a file."""
     done, run = await plane.started_job()
     checkpoint = plane.settings.storage_dir / "jobs" / done / "checkpoints/best.pt"
     checkpoint.parent.mkdir(parents=True)
