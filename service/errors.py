@@ -20,6 +20,16 @@ class ForbiddenError(FgdError):
     http_status = 403
 
 
+class TooLargeError(FgdError):
+    code = "too_large"
+    http_status = 413
+
+
+class LengthMissingError(FgdError):
+    code = "length_missing"
+    http_status = 411
+
+
 class ChangedMeanwhileError(FgdError):
     """`If-Match` names another version than the present one."""
 

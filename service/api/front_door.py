@@ -8,14 +8,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fgd_core.errors import FgdError, SpecError
 from service.api import problems
-from service.errors import ForbiddenError
+from service.errors import ForbiddenError, LengthMissingError, TooLargeError
 from service.settings import Settings, is_loopback
 
+MAX_BODY_BYTES = 16_000_000
+"""Ten times what a run sends at once; all of a body is in memory before it is understood."""
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class FrontDoor:
-    """Refuses a NUL in the URL; and, where there are no tokens, requests that a browser was tricked into.
+    """Refuses a NUL in the URL and a body without end; and, where there are no tokens, requests that a browser was tricked into.
 
     A page of any site can send requests to 127.0.0.1: with an Origin of its own, or under a name of its own that it has
     made to point here, and then it may even read the answers. Programs send no Origin, and call us by our name.
@@ -37,9 +39,17 @@ class FrontDoor:
         if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
             # PostgreSQL knows no text with a NUL in it.
             return SpecError("the URL contains a NUL character; send it without")
+        headers = Headers(scope=scope)
+        if "chunked" in headers.get("Transfer-Encoding", ""):
+            return LengthMissingError("send the body with its Content-Length")
+        length = headers.get("Content-Length", "")
+        if length.isdigit() and int(length[:20]) > MAX_BODY_BYTES:
+            return TooLargeError(
+                f"the body has {length[:20]} bytes, and {MAX_BODY_BYTES} are the most; send less at once",
+                max_bytes=MAX_BODY_BYTES,
+            )
         if self._asks_tokens:
             return None
-        headers = Headers(scope=scope)
         host = headers.get("Host", "")
         name = _host_name(f"//{host}")
         if name is None or not (is_loopback(name) or name in self._names):

@@ -49,3 +49,11 @@ async def test_without_tokens_changes_are_written_as_anonymous(plane: ControlPla
     await plane.submit(train_spec())
     (entry,) = (await plane.http.get("/v1/audit")).json()["items"]
     assert (entry["actor"], entry["token_id"], entry["action"]) == ("anonymous", None, "submit_job")
+
+
+async def test_a_body_without_measure_is_turned_away_unread(plane: ControlPlane) -> None:
+    huge = {"Content-Length": str(10**9), "Content-Type": "application/json"}
+    answer = await plane.http.post("/v1/jobs", content=b"{}", headers=huge)
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+    answer = await plane.http.post("/v1/jobs", content=b"{}", headers={"Transfer-Encoding": "chunked"})
+    assert (answer.status_code, answer.json()["code"]) == (411, "length_missing")
