@@ -18,6 +18,8 @@ _DESCRIPTIONS: Mapping[str, str] = {
     "403": "The token's role is too small; or a web page of another site asks",
     "404": "There is no such thing, or it belongs to another project",
     "409": "It does not fit the present state",
+    "411": "A body without its Content-Length",
+    "413": "The body is too large",
     "412": "It has changed since: `If-Match` names another version",
     "416": "The file is shorter than the range that was asked for",
     "422": "Refused, with every reason",
@@ -78,6 +80,8 @@ def _complete(schema: dict[str, Any]) -> None:
 def _refusals(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[str]:
     # Of other sites' pages, and of a URL with a NUL in it: those are seen before it is clear which operation is meant.
     yield from ("403", "422", "500")
+    if method not in _READING:
+        yield from ("411", "413")
     if "requestBody" in operation:
         yield "400"
     if path not in OPEN:

@@ -17,7 +17,7 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class FrontDoor:
-    """Refuses a NUL in the URL and a body without end; and, where there are no tokens, requests that a browser was tricked into.
+    """Refuses a NUL in the URL, a body without measure and, without tokens, requests that a browser was tricked into.
 
     A page of any site can send requests to 127.0.0.1: with an Origin of its own, or under a name of its own that it has
     made to point here, and then it may even read the answers. Programs send no Origin, and call us by our name.
@@ -40,14 +40,8 @@ class FrontDoor:
             # PostgreSQL knows no text with a NUL in it.
             return SpecError("the URL contains a NUL character; send it without")
         headers = Headers(scope=scope)
-        if "chunked" in headers.get("Transfer-Encoding", ""):
-            return LengthMissingError("send the body with its Content-Length")
-        length = headers.get("Content-Length", "")
-        if length.isdigit() and int(length[:20]) > MAX_BODY_BYTES:
-            return TooLargeError(
-                f"the body has {length[:20]} bytes, and {MAX_BODY_BYTES} are the most; send less at once",
-                max_bytes=MAX_BODY_BYTES,
-            )
+        if scope["method"] not in _READING and (refusal := _measured(headers)) is not None:
+            return refusal
         if self._asks_tokens:
             return None
         host = headers.get("Host", "")
@@ -66,6 +60,16 @@ class FrontDoor:
                 origin=origin[:100],
             )
         return None
+
+
+def _measured(headers: Headers) -> FgdError | None:
+    if "chunked" in headers.get("Transfer-Encoding", ""):
+        return LengthMissingError("send the body with its Content-Length")
+    length = headers.get("Content-Length", "")[:20]
+    if length.isdigit() and int(length) > MAX_BODY_BYTES:
+        message = f"the body has {length} bytes, and {MAX_BODY_BYTES} are the most; send less at once"
+        return TooLargeError(message, max_bytes=MAX_BODY_BYTES)
+    return None
 
 
 def _is_same(origin: str, host: str) -> bool:

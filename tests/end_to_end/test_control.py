@@ -75,9 +75,8 @@ class TestCancel:
         client.cancel(job_id)
         wait_for(client, job_id, lambda job: job.state == "cancelled")
         cancelled_s = time.monotonic() - asked
-        print(
-            f"\ncooperating: cancelled after {cancelled_s:.1f} s, slot free after {seconds_until_free(whole, asked):.1f} s"
-        )
+        free_s = seconds_until_free(whole, asked)
+        print(f"\ncooperating: cancelled after {cancelled_s:.1f} s, slot free after {free_s:.1f} s")
 
     def test_a_run_that_ignores_the_request_is_ended_and_frees_its_slot(self, whole: Whole, client: FgdClient) -> None:
         job_id = client.submit(train(epochs=100_000)).job_id
@@ -91,8 +90,7 @@ class TestCancel:
         client.cancel(job_id)
         wait_for(client, job_id, lambda job: job.state == "cancelled")
         cancelled_s = time.monotonic() - asked
-        print(
-            f"\nignoring: cancelled after {cancelled_s:.1f} s, slot free after {seconds_until_free(whole, asked):.1f} s"
-        )
+        free_s = seconds_until_free(whole, asked)
+        print(f"\nignoring: cancelled after {cancelled_s:.1f} s, slot free after {free_s:.1f} s")
         assert not Path(f"/proc/{pid}").exists()
         wait_for(client, job_id, lambda job: job.attempts[-1].released_at is not None)
