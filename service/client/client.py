@@ -44,6 +44,7 @@ from service.client.errors import FailedJobError
 from service.client.problems import accepted, not_ours, unreachable
 from service.jobs.lifecycle import ON_CLUSTER, OVER
 
+_REQUESTS = ("cancel_requested", "pause_requested", "resume_requested", "retry_requested", "priority_changed")
 # Files may have to be deleted, many and large ones.
 _LONG_TIMEOUT_S = 600.0
 
@@ -283,6 +284,12 @@ class FgdClient:
             events += page.items
             if not page.items or page.items[-1].sequence >= page.last_sequence:
                 return events
+
+    def requests(self, job_id: str) -> list[StoredEvent]:
+        """What users asked of a job since it was submitted: to pause, resume, cancel, retry, to change its priority."""
+        query = {"job_id": job_id, "kind": list(_REQUESTS), "after": "0", "limit": 1000}
+        answer = self._send("GET", "/v1/events", params=query, headers={"Accept": "application/json"})
+        return _read(AllEventsPage, answer).items
 
     def wait(self, job_id: str) -> JobView:
         """The job, once it is over.

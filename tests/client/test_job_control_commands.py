@@ -148,6 +148,14 @@ class TestShow:
         assert "by anonymous" in said
 
 
+def test_show_tells_who_asked_for_what(fgd: Fgd, server: LiveServer, client: FgdClient, waiting: str) -> None:
+    client.change(waiting, priority=7)
+    client.pause(waiting)
+    told = fgd("show", waiting, "--server", server.url).out
+    assert "to have priority 7 by anonymous" in told
+    assert "to pause by anonymous" in told
+
+
 def test_cancel_waits_until_the_run_has_ended(fgd: Fgd, server: LiveServer, running: tuple[str, Run]) -> None:
     job_id, run = running
     with stopping_when_asked(server, job_id, run):

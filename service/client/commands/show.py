@@ -1,5 +1,6 @@
 """`fgd show`"""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -9,6 +10,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
+from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, output, print_json
@@ -31,11 +33,12 @@ def show(
     """
     with FgdClient(server) as client:
         job = client.find(prefix)
+        requests = client.requests(job.job_id) if not as_json else []
     if as_json:
         print_json(job.model_dump(mode="json"))
         return
     console = output()
-    console.print(_facts(job))
+    console.print(_facts(job, requests))
     if job.attempts:
         console.print(_attempts(job))
     for artifact in job.artifacts:
@@ -68,11 +71,18 @@ def _attempts(job: JobView) -> Table:
     return table
 
 
+def _request(event: StoredEvent) -> str:
+    what = event.kind.removesuffix("_requested").replace("_changed", f" {event.data.get('to_priority', '')}")
+    for_job = f" to make room for {event.data['for_job']}" if event.data.get("for_job") else ""
+    by = f" by {event.data['by']}" if event.data.get("by") else ""
+    return f" to {what if event.kind.endswith('_requested') else f'have {what}'}{for_job}{by}"
+
+
 def _moment(at: datetime) -> str:
     return f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-def _facts(job: JobView) -> Table:
+def _facts(job: JobView, requests: Sequence[StoredEvent]) -> Table:
     table = Table.grid(padding=(0, 2))
     at = job.progress
 
@@ -86,6 +96,8 @@ def _facts(job: JobView) -> Table:
     add("waits for", ", ".join(job.waits_for))
     by = f" by {job.submitted_by}" if job.submitted_by else ""
     add("submitted", f"{_moment(job.created_at)}{by}")
+    for request in requests:
+        add("asked", f"{_moment(request.at)}{_request(request)}")
     preemptible = ", may be paused for an urgent one" if job.preemptible else ""
     add("project", f"{job.project}, priority {job.priority}{preemptible}")
     spent = [f"{count} {what}" for count, what in ((job.failures, "failures"), (job.losses, "losses")) if count]
