@@ -62,7 +62,7 @@ class AuditTrail:
             if not batch:
                 return
             try:
-                await self._database.write_together(lambda session: audit.append(session, batch))
+                await self._database.insert_together(lambda session: audit.append(session, batch))
             except (FgdError, SQLAlchemyError, OSError) as error:
                 for lost in batch:
                     log.error("audit_not_written", **_plain(lost), error=str(error))

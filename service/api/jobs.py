@@ -148,7 +148,7 @@ async def _admit(
             job, needs=await jobs.dependencies(session, job_id) if needs else [], attempts=[], artifacts=[]
         )
 
-    return await services.database.write_together(admit)
+    return await services.database.insert_together(admit)
 
 
 async def _needed(session: AsyncSession, principal: Principal, job_ids: list[str]) -> dict[str, admission.NeededJob]:

@@ -100,10 +100,26 @@ _LAST_HEARD = select(_STREAMS.c.last_sequence).where(
     _STREAMS.c.attempt_id == bindparam("attempt_id"), _STREAMS.c.stream == bindparam("stream")
 )
 
+_GO_ON = (
+    update(_STREAMS)
+    .where(_STREAMS.c.attempt_id == bindparam("of_attempt"), _STREAMS.c.stream == bindparam("of_stream"))
+    .where(_STREAMS.c.last_sequence == bindparam("before"))
+    .values(last_sequence=bindparam("last_sequence"))
+    .returning(_STREAMS.c.last_sequence)
+)
+
 
 async def last_heard(session: AsyncSession, attempt_id: str, stream: str) -> int:
     """The highest sequence stored for a stream; 0 before the first."""
     return await session.scalar(_LAST_HEARD, {"attempt_id": attempt_id, "stream": stream}) or 0
+
+
+async def go_on(session: AsyncSession, attempt_id: str, stream: str, *, last: int, to: int) -> bool:
+    """Note that a stream was heard up to `to`, if it was heard up to `last` so far; whether it was."""
+    found = await session.scalar(
+        _GO_ON, {"of_attempt": attempt_id, "of_stream": stream, "before": last, "last_sequence": to}
+    )
+    return found is not None
 
 
 async def hear(session: AsyncSession, attempt_id: str, stream: str, sequence: int) -> None:

@@ -26,19 +26,23 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from service.errors import BusyError, from_database
 from service.store.notifier import Notifier
-from service.store.shared_commits import SharedCommits, T, Work
+from service.store.shared_commits import SharedCommits, T, Transact, Work
 from service.store.tables import Base, Event
 from service.store.urls import with_driver
+from service.store.writer_thread import WriterThread
 
 _WRITES = "writes"
 _CHANGED_JOBS = "changed_jobs"
 _NUMBER = "transaction_number"
+_RESTING_SINCE = "resting_since"
+_REST_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +70,14 @@ class Database:
         self.notifier = Notifier()
         self._engine = _engine(with_driver(url), limits or Limits())
         self._turn: asyncio.Lock | nullcontext[None] = nullcontext()
-        self._shared: SharedCommits | None = None
-        if self._engine.dialect.name == "sqlite":
+        self._blocking: WriterThread | None = None
+        self._has_one_writer = self._engine.dialect.name == "sqlite"
+        transact: Transact = self._transact
+        if self._has_one_writer:
             # SQLite lets one writer in and makes the others try again, in no order; in here they queue up instead.
             self._turn = asyncio.Lock()
-            self._shared = SharedCommits(_blocking_engine(self._engine), self._turn, self._committed)
+            transact = self._blocking = WriterThread(_blocking_engine(self._engine), self._turn, self._committed)
+        self._shared = SharedCommits(transact)
         self._read = async_sessionmaker(self._engine, expire_on_commit=False)
         self._write = async_sessionmaker(writes(self._engine), expire_on_commit=False)
 
@@ -81,11 +88,19 @@ class Database:
                 yield session
 
     async def write_together(self, work: Work[T]) -> T:
-        """`work(session)` as in `writing`, in a transaction that it may share; it may await nothing but the session."""
-        if self._shared is not None:
+        """`work(session)` as in `writing`, in a transaction that it may share; it may await nothing but the session.
+
+        It is shared where there is one writer at a time anyway. Where there are many, one that waits for a job's lock
+        would keep it from all the others.
+        """
+        if self._has_one_writer:
             return await self._shared.run(work)
         async with self.writing() as session:
             return await work(session)
+
+    async def insert_together(self, work: Work[T]) -> T:
+        """As `write_together`, for work that only reads and inserts: it waits for no lock, so it is always shared."""
+        return await self._shared.run(work)
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncSession]:
@@ -95,14 +110,19 @@ class Database:
                 yield session
         self._committed(session.info)
 
+    async def _transact(self, works: Sequence[Work[Any]]) -> list[Any]:
+        async with self.writing() as session:
+            return [await work(session) for work in works]
+
     def _committed(self, info: Mapping[Any, Any]) -> None:
         for job_id in info.get(_CHANGED_JOBS, ()):
             self.notifier.notify(job_id)
 
     async def close(self) -> None:
         self.notifier.close()
-        if self._shared is not None:
-            await self._shared.close()
+        await self._shared.close()
+        if self._blocking is not None:
+            await self._blocking.close()
         await self._engine.dispose()
 
 
@@ -241,9 +261,6 @@ def _engine(url: str, limits: Limits) -> AsyncEngine:
             pool_size=limits.pool_size,
             max_overflow=0,
             pool_timeout=limits.free_connection_s,
-            # One more round trip for each session, of a tenth of a millisecond; a database that was restarted is
-            # not seen then.
-            pool_pre_ping=True,
             connect_args={
                 "async_creator_fn": connect_to_postgresql,
                 "timeout": limits.connect_s,
@@ -257,8 +274,32 @@ def _engine(url: str, limits: Limits) -> AsyncEngine:
                 },
             },
         )
+        _ping_the_rested(engine.sync_engine)
     translate_errors(engine)
     return engine
+
+
+def _ping_the_rested(engine: Engine) -> None:
+    """Look whether a connection still lives before it is used again, so that a database that was restarted is not seen.
+
+    Not where it was used a moment ago: asyncpg takes three round trips for it, as many as some transactions.
+    """
+
+    def on_checkin(_: object, record: ConnectionPoolEntry) -> None:
+        record.info[_RESTING_SINCE] = time.monotonic()
+
+    def on_checkout(connection: DBAPIConnection, record: ConnectionPoolEntry, _: object) -> None:
+        resting_since = record.info.get(_RESTING_SINCE)
+        if resting_since is None or time.monotonic() - resting_since < _REST_S:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except Exception as error:
+            # The pool then makes another one.
+            raise DisconnectionError from error
+
+    event.listen(engine, "checkin", on_checkin)
+    event.listen(engine, "checkout", on_checkout)
 
 
 def _blocking_engine(engine: AsyncEngine) -> Engine:
