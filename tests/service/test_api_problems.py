@@ -1,4 +1,5 @@
 import json
+from functools import partial
 from typing import Any
 
 import api_outline
@@ -6,6 +7,7 @@ import pytest
 from control_plane import SHAPES, ControlPlane, ManualClock, evaluate_spec, progress, train_spec
 from memory_cluster import MemoryCluster
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.settings import Settings
 from service.store.session import Database
@@ -96,17 +98,19 @@ async def test_a_full_disk_is_said_to_be_full_and_nothing_is_half_stored(
     batch = run.batch(*(progress(step) for step in range(1, 500)))
     before = (await plane.job(job_id))["last_sequence"]
     database: Database = plane.services.database
-    async with database.reading() as session:
-        pages = await session.scalar(text("PRAGMA page_count"))
+
+    async def leave_pages(session: AsyncSession, pages: int) -> None:
         # SQLite's own limit raises the very error of a full disk.
-        await session.execute(text(f"PRAGMA max_page_count = {pages + 4}"))
+        taken = await session.scalar(text("PRAGMA page_count"))
+        await session.execute(text(f"PRAGMA max_page_count = {taken + pages}"))
+
+    await database.write_together(partial(leave_pages, pages=4))
     answer = await run.post(batch)
     assert (answer.status_code, answer.headers["content-type"]) == (507, PROBLEM)
     assert answer.json()["code"] == "storage"
     assert (await plane.job(job_id))["last_sequence"] == before
 
-    async with database.reading() as session:
-        await session.execute(text("PRAGMA max_page_count = 1000000"))
+    await database.write_together(partial(leave_pages, pages=1000000))
     assert (await run.post(batch)).status_code == 200
     assert (await plane.job(job_id))["last_sequence"] == before + 499
     await plane.close()

@@ -220,6 +220,8 @@ class TestQueue:
         plane.cluster.is_reachable = False
         await plane.submit(train_spec(resources={"cpus": 64}))
         plane.cluster.is_reachable = True
+        # One that is away is not asked again for each request.
+        plane.clock.forward(2)
         [item] = await self.queue(plane)
         assert (item["code"], item["not_before"]) == ("too_large", None)
         await plane.tick()

@@ -168,12 +168,11 @@ class TestProgress:
         assert (view.ap, view.best_ap) == (0.4, 0.5)
 
     def test_values_become_points(self) -> None:
-        found = {(point.name, point.step, point.value) for point in points(self.PROGRESS)}
-        assert found == {("loss", 20, 0.5), ("learning_rate", 20, 0.1), ("images_per_s", 20, 9.0)}
+        assert points([self.PROGRESS]) == {"loss": {20: 0.5}, "learning_rate": {20: 0.1}, "images_per_s": {20: 9.0}}
 
     def test_what_no_curve_can_show_is_left_out(self) -> None:
         odd = self.PROGRESS.model_copy(update={"values": {"loss": float("nan")}, "step": 2**70})
-        assert points(odd) == []
+        assert points([odd]) == {}
         assert fold(ProgressView(), odd).values == {}
 
 

@@ -6,6 +6,7 @@ from control_plane import ControlPlane, evaluate_spec, progress, scores, train_s
 from memory_cluster import TWO_CORES, MemoryCluster
 from sqlalchemy import text
 
+from service.dispatcher.cluster import Capacity
 from service.store import migrate
 
 PROBLEM = "application/problem+json"
@@ -132,7 +133,7 @@ class TestArtifacts:
         (tmp_path / "secret.txt").write_text("no")
         link = plane.settings.storage_dir / "link.txt"
         link.symlink_to(tmp_path / "secret.txt")
-        plane.cluster.largest = replace(TWO_CORES, cpus_total=3, cpus_free=3)
+        plane.cluster.largest = Capacity((replace(TWO_CORES.nodes[0], cpus_total=3, cpus_free=3),))
         for uri in ((tmp_path / "secret.txt").as_uri(), f"{plane.settings.storage_dir}/../secret.txt", link.as_uri()):
             answer = await plane.http.get(await self.saved(plane, uri))
             assert (answer.status_code, answer.headers["content-type"]) == (404, PROBLEM), uri
