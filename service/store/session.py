@@ -121,8 +121,9 @@ class Database:
     async def close(self) -> None:
         self.notifier.close()
         await self._shared.close()
-        if self._blocking is not None:
-            await self._blocking.close()
+        blocking, self._blocking = self._blocking, None
+        if blocking is not None:
+            await blocking.close()
         await self._engine.dispose()
 
 
