@@ -36,7 +36,7 @@ _ATTEMPTS: Table = Attempt.__table__  # type: ignore[assignment]
 _METRICS = MetricsLogged.model_fields["kind"].default
 _MAX_SEQUENCE = 2**53
 # A run that reports in quick succession is alive without a write for each report.
-_HEARTBEAT_GRAIN = timedelta(seconds=0.1)
+_HEARTBEAT_GRAIN = timedelta(seconds=0.5)
 
 
 @dataclass(frozen=True)
