@@ -60,6 +60,7 @@ class PostgresServer:
         self._log = folder / "log"
         self._uid = pwd.getpwnam(_UNPRIVILEGED).pw_uid if os.geteuid() == 0 else None
         self._process: subprocess.Popen[bytes] | None = None
+        self._watcher: subprocess.Popen[bytes] | None = None
         if self._uid is not None:
             os.chown(folder, self._uid, -1)
             folder.chmod(0o755)
@@ -131,6 +132,7 @@ class PostgresServer:
                 start_new_session=True,
                 user=self._uid,
             )
+        self._watch_over(self._process.pid)
         deadline_s = time.monotonic() + _START_TIMEOUT_S
         is_ready = [str(self._bin / "pg_isready"), "-q", "-h", str(self._folder), "-U", _SUPERUSER]
         while subprocess.run(is_ready, check=False, cwd=self._folder).returncode != 0:
@@ -146,6 +148,7 @@ class PostgresServer:
                 self._process.wait(timeout=20)
             except subprocess.TimeoutExpired:
                 self.kill()
+        self._end_watch()
 
     def kill(self) -> None:
         """As a power cut would; returns when all of its processes are gone and it can be started again."""
@@ -158,6 +161,24 @@ class PostgresServer:
                 process.kill()
         self._process.wait()
         psutil.wait_procs(doomed, timeout=_START_TIMEOUT_S)
+        self._end_watch()
+
+    def _watch_over(self, pid: int) -> None:
+        """Have the server ended, and its folder removed, also where the tests are killed."""
+        at_the_end = f"cat >/dev/null; kill -INT {pid}; sleep 5; rm -rf '{self._folder}'"
+        # Its standard input closes when this process is gone, however that comes.
+        self._watcher = subprocess.Popen(
+            ["sh", "-c", at_the_end], stdin=subprocess.PIPE, start_new_session=True, user=self._uid
+        )
+
+    def _end_watch(self) -> None:
+        if self._watcher is not None:
+            assert self._watcher.stdin is not None
+            # The shell and its `cat`, which are alone in their session; and only then the pipe.
+            os.killpg(self._watcher.pid, signal.SIGKILL)
+            self._watcher.wait()
+            self._watcher.stdin.close()
+            self._watcher = None
 
     def _call(self, *command: str | Path) -> str:
         arguments = [str(part) for part in command]

@@ -1,3 +1,8 @@
+import subprocess
+import sys
+
+import psutil
+
 from tests.postgres import PostgresServer, running
 
 
@@ -13,3 +18,16 @@ def test_a_killed_server_comes_back_with_what_was_committed() -> None:
         server.kill()
         server.start()
         assert server.execute("SELECT value FROM t", "kept") == "7"
+
+
+def test_a_server_goes_with_the_tests_that_were_killed() -> None:
+    code = (
+        "import time; from tests.postgres import running\nwith running() as s: print(s.pid, flush=True); time.sleep(60)"
+    )
+    tests = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert tests.stdout is not None
+    server = psutil.Process(int(tests.stdout.readline()))
+    tests.kill()
+    tests.communicate()
+    psutil.wait_procs([server], timeout=20)
+    assert not server.is_running()

@@ -42,7 +42,7 @@ from service.store.tokens import digest
 SEED = int(os.environ.get("FGD_FUZZ_SEED", "20260101"))
 EXAMPLES = int(os.environ.get("FGD_FUZZ_EXAMPLES", "8"))
 ROOT = "an-admin-token-for-tests-of-enough-length"
-SHORT_LIVED = {"sse_lifetime_s": 0.05, "sse_poll_s": 0.02, "log_poll_s": 0.02}
+SHORT_LIVED = {"sse_lifetime_s": 0.05, "sse_keep_alive_s": 0.05, "sse_poll_s": 0.02, "log_poll_s": 0.02}
 CHECKS = [
     schemathesis.checks.not_a_server_error,
     status_code_conformance,
