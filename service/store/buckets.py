@@ -42,6 +42,10 @@ async def keep_rolled_up(database: Database, clock: Clock) -> None:
         except FgdError as error:
             log.warning("roll_up_failed", error=str(error))
             is_done = False
+        except Exception:
+            # Curves are right without it, only slower to draw: one mistake must not end it for good.
+            log.exception("roll_up_failed")
+            is_done = False
         if is_done:
             since = now - _RECENT
         await asyncio.sleep(EVERY_S)
