@@ -132,7 +132,7 @@ async def _admit(
                 reasons=[reason.model_dump() for reason in reasons],
             )
         job_id = secrets.token_hex(6)
-        await jobs.insert_job(
+        job = await jobs.insert_job(
             session,
             job_id=job_id,
             spec=spec,
@@ -143,7 +143,6 @@ async def _admit(
             waits_for=admission.waits_for(spec, facts),
             now=services.clock(),
         )
-        job = await jobs.get(session, job_id)
         return views.job_view(
             job, needs=await jobs.dependencies(session, job_id) if needs else [], attempts=[], artifacts=[]
         )

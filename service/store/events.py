@@ -42,6 +42,20 @@ async def append(
         raise NotFoundError(f"there is no job {job_id!r}", job_id=job_id)
     if not events:
         return last
+    last = await insert_behind(session, job_id, attempt, events, last=last)
+    await session.execute(update(Job).where(Job.id == job_id).values({**(columns or {}), "last_sequence": last}))
+    return last
+
+
+async def insert_behind(
+    session: AsyncSession,
+    job_id: str,
+    attempt: int | None,
+    events: Sequence[tuple[datetime, Fact | dict[str, Any]]],
+    *,
+    last: int,
+) -> int:
+    """As `append`, for one who writes the job's row and sets its last sequence, which is returned."""
     transaction_id = await transaction_number(session)
     rows = []
     for sequence, (at, event) in enumerate(events, start=last + 1):
@@ -59,10 +73,8 @@ async def append(
             }
         )
     await session.execute(insert(Event.__table__), rows)  # type: ignore[arg-type]
-    last += len(rows)
-    await session.execute(update(Job).where(Job.id == job_id).values({**(columns or {}), "last_sequence": last}))
     mark_changed(session, job_id)
-    return last
+    return last + len(rows)
 
 
 async def head(session: AsyncSession, job_id: str) -> tuple[JobState, int]:

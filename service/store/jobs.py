@@ -35,15 +35,17 @@ async def insert_job(
     needs: Sequence[CheckpointReference],
     waits_for: Sequence[str],
     now: datetime,
-) -> None:
+) -> Job:
     """Store a job that was admitted, with its first event.
 
     Args:
         needs: every checkpoint that the spec refers to.
         waits_for: the jobs among them that are not done; none: the job is queued at once.
     """
-    await session.execute(
-        insert(Job).values(
+    submitted = [(now, Submitted(name=spec.name, job_kind=spec.kind))]
+    rows = await session.scalars(
+        insert(Job)
+        .values(
             id=job_id,
             name=spec.name,
             kind=spec.kind,
@@ -61,15 +63,19 @@ async def insert_job(
             message=f"waits for {', '.join(waits_for)}" if waits_for else "",
             created_at=now,
             progress=ProgressView().model_dump(mode="json"),
+            last_sequence=len(submitted),
         )
+        .returning(Job)
     )
+    job = rows.one()
     for reference in needs:
         await session.execute(
             insert(JobDependency).values(
                 job_id=job_id, needs_job_id=reference.job_id, artifact=checkpoint_artifact(reference.name)
             )
         )
-    await events.append(session, job_id, None, [(now, Submitted(name=spec.name, job_kind=spec.kind))], last=0)
+    await events.insert_behind(session, job_id, None, submitted, last=0)
+    return job
 
 
 async def get(session: AsyncSession, job_id: str, *, lock: bool = False) -> Job:
@@ -104,7 +110,10 @@ def budgets(job: Job) -> Budgets:
 
 async def states(session: AsyncSession, job_ids: Iterable[str]) -> dict[str, Job]:
     """Those of `job_ids` that exist."""
-    rows = await session.scalars(select(Job).where(Job.id.in_(list(job_ids))))
+    wanted = list(job_ids)
+    if not wanted:
+        return {}
+    rows = await session.scalars(select(Job).where(Job.id.in_(wanted)))
     return {job.id: job for job in rows}
 
 
