@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.spec.events import EndCause, ErrorReport
 from service.jobs.lifecycle import ON_CLUSTER
-from service.store.session import upsert
+from service.store.session import core, upsert
 from service.store.tables import Attempt, AttemptStream, Job
 
 
@@ -111,12 +111,12 @@ _GO_ON = (
 
 async def last_heard(session: AsyncSession, attempt_id: str, stream: str) -> int:
     """The highest sequence stored for a stream; 0 before the first."""
-    return await session.scalar(_LAST_HEARD, {"attempt_id": attempt_id, "stream": stream}) or 0
+    return await (await core(session)).scalar(_LAST_HEARD, {"attempt_id": attempt_id, "stream": stream}) or 0
 
 
 async def go_on(session: AsyncSession, attempt_id: str, stream: str, *, last: int, to: int) -> bool:
     """Note that a stream was heard up to `to`, if it was heard up to `last` so far; whether it was."""
-    found = await session.scalar(
+    found = await (await core(session)).scalar(
         _GO_ON, {"of_attempt": attempt_id, "of_stream": stream, "before": last, "last_sequence": to}
     )
     return found is not None

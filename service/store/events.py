@@ -12,7 +12,7 @@ from fgd_core.errors import NotFoundError
 from fgd_core.spec.base import Fact
 from fgd_core.spec.events import JobState, StoredEvent
 from service.store.json_values import storable
-from service.store.session import mark_changed, transaction_number
+from service.store.session import core, mark_changed, transaction_number
 from service.store.tables import Event, Job
 
 # A kind becomes a field of an SSE message, where a line break would begin another.
@@ -72,7 +72,7 @@ async def insert_behind(
                 "data": data,
             }
         )
-    await session.execute(insert(Event.__table__), rows)  # type: ignore[arg-type]
+    await (await core(session)).execute(insert(Event.__table__), rows)  # type: ignore[arg-type]
     mark_changed(session, job_id)
     return last + len(rows)
 

@@ -6,7 +6,7 @@ from sqlalchemy import Table, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.jobs.progress import Points
-from service.store.session import upsert_columns
+from service.store.session import core, upsert_columns
 from service.store.tables import MetricPoint, MetricSeries
 
 BUCKET_STEPS = 1024
@@ -54,7 +54,7 @@ _KNOWN = (
 
 async def _curves(session: AsyncSession, job_id: str, trial: str, names: Sequence[str]) -> dict[str, tuple[int, int]]:
     """The row of each curve, made where it is new: by name, its id and how far it is rolled up."""
-    found = await session.execute(_KNOWN, {"job_id": job_id, "trial": trial, "names": names})
+    found = await (await core(session)).execute(_KNOWN, {"job_id": job_id, "trial": trial, "names": names})
     known = {name: (series_id, rolled_up_to) for name, series_id, rolled_up_to in found}
     new = [name for name in names if name not in known]
     if new:

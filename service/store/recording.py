@@ -28,6 +28,7 @@ from service.jobs.lifecycle import ON_CLUSTER, Reason
 from service.jobs.outcome import Step, after_run_finished
 from service.store import artifacts, attempts, events, jobs, metrics, tokens
 from service.store.json_values import storable
+from service.store.session import core
 from service.store.tables import Attempt, Job
 
 # Read without the ORM, which is half of the time that a batch takes.
@@ -184,7 +185,7 @@ async def _lock(session: AsyncSession, attempt_id: str, token: str) -> _Run:
     Of the job's row alone, and read from nothing else that changes: what stands beside a row that had to be waited for
     is as it was before the wait.
     """
-    found = await session.execute(_RUN, {"attempt_id": attempt_id, "token_sha256": tokens.digest(token)})
+    found = await (await core(session)).execute(_RUN, {"attempt_id": attempt_id, "token_sha256": tokens.digest(token)})
     row = found.one_or_none()
     if row is None:
         raise UnauthorizedError("the token is not the one of this attempt", attempt_id=attempt_id)

@@ -28,7 +28,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from service.errors import BusyError, from_database
@@ -41,6 +41,7 @@ from service.store.writer_thread import WriterThread
 _WRITES = "writes"
 _CHANGED_JOBS = "changed_jobs"
 _NUMBER = "transaction_number"
+_CONNECTION = "connection"
 _RESTING_SINCE = "resting_since"
 _REST_S = 1.0
 
@@ -132,10 +133,18 @@ def mark_changed(session: AsyncSession, job_id: str) -> None:
     session.info.setdefault(_CHANGED_JOBS, set()).add(job_id)
 
 
+async def core(session: AsyncSession) -> AsyncConnection:
+    """The session's connection, for statements on tables: without the ORM they take half of the time."""
+    connection: AsyncConnection | None = session.info.get(_CONNECTION)
+    if connection is None:
+        connection = session.info[_CONNECTION] = await session.connection()
+    return connection
+
+
 async def upsert(session: AsyncSession, table: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows; where the primary key is there already, the new values win."""
     if rows:
-        await session.execute(_upsert(_dialect(session), table.__table__, tuple(rows[0])), rows)
+        await (await core(session)).execute(_upsert(_dialect(session), table.__table__, tuple(rows[0])), rows)
 
 
 async def upsert_columns(session: AsyncSession, table: Table, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -143,9 +152,9 @@ async def upsert_columns(session: AsyncSession, table: Table, columns: Mapping[s
     dialect = _dialect(session)
     if dialect == "sqlite":
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        await session.execute(_upsert(dialect, table, tuple(columns)), rows)
+        await (await core(session)).execute(_upsert(dialect, table, tuple(columns)), rows)
     else:
-        await session.execute(_upsert_arrays(table, tuple(columns)), dict(columns))
+        await (await core(session)).execute(_upsert_arrays(table, tuple(columns)), dict(columns))
 
 
 # Made once: to put such a statement together takes longer than to send it.
@@ -178,6 +187,10 @@ async def read_consistently(session: AsyncSession) -> None:
         await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
 
 
+_LARGEST_NUMBER = select(func.max(Event.__table__.c.transaction_id))
+_OWN_NUMBER = select(cast(cast(func.pg_current_xact_id(), Text), BigInteger))
+
+
 async def transaction_number(session: AsyncSession) -> int:
     """A number for this writing transaction, above that of every one before it.
 
@@ -186,11 +199,11 @@ async def transaction_number(session: AsyncSession) -> int:
     number: int | None = session.info.get(_NUMBER)
     if number is None:
         if _dialect(session) == "sqlite":
-            largest = await session.scalar(select(func.max(Event.transaction_id))) or 0
+            largest = await (await core(session)).scalar(_LARGEST_NUMBER) or 0
             # The newest events may have been deleted with their job: the clock keeps their number from coming again.
             number = max(largest + 1, time.time_ns() // 1000)
         else:
-            number = await session.scalar(select(cast(cast(func.pg_current_xact_id(), Text), BigInteger)))
+            number = await (await core(session)).scalar(_OWN_NUMBER)
         assert number is not None
         session.info[_NUMBER] = number
     return number

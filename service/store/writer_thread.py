@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
@@ -62,6 +62,9 @@ class _AtOnce:
         self.info = session.info
         self.get_bind = session.get_bind
 
+    async def connection(self) -> "_AtOnceConnection":
+        return _AtOnceConnection(self._session.connection())
+
     async def execute(self, *arguments: Any, **options: Any) -> Any:
         return self._session.execute(*arguments, **options)
 
@@ -73,6 +76,17 @@ class _AtOnce:
 
     async def get(self, *arguments: Any, **options: Any) -> Any:
         return self._session.get(*arguments, **options)
+
+
+class _AtOnceConnection:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def execute(self, *arguments: Any, **options: Any) -> Any:
+        return self._connection.execute(*arguments, **options)
+
+    async def scalar(self, *arguments: Any, **options: Any) -> Any:
+        return self._connection.scalar(*arguments, **options)
 
 
 def _finish(coroutine: Coroutine[Any, Any, T]) -> T:
