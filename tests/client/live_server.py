@@ -48,7 +48,7 @@ class LiveServer:
     def stop(self) -> None:
         assert self._server is not None and self._thread is not None
         self._server.should_exit = True
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=60)
         assert not self._thread.is_alive()
 
     def run_of(self, job_id: str) -> "Run":
