@@ -183,7 +183,7 @@ class Dispatcher:
     async def _start(self) -> None:
         now = self._clock()
         async with self._database.reading() as session:
-            queued = await queue.startable(session, now)
+            queued = await queue.startable(session, now, max_alike=_MAX_EXPLAINED)
         if not queued:
             return
         try:
@@ -218,11 +218,14 @@ class Dispatcher:
         """Tell jobs why they wait, where that is news."""
         async with self._database.reading() as session:
             told = await queue.told(session, list(messages))
-        news = [job_id for job_id in told if told[job_id] != messages[job_id]]
+        news: dict[str, list[str]] = {}
+        for job_id, message in messages.items():
+            if told.get(job_id, message) != message:
+                news.setdefault(message, []).append(job_id)
         if news:
             async with self._writing() as session:
-                for job_id in news:
-                    await jobs.explain(session, job_id, told[job_id], messages[job_id])
+                for message, job_ids in news.items():
+                    await jobs.explain(session, job_ids, "queued", message)
 
     async def _submit(self, start: Start) -> None:
         await self._cluster.submit(
@@ -279,8 +282,10 @@ class Dispatcher:
         """Nothing is decided on silence alone, but nobody has to wonder either."""
         since = (attempt.heartbeat_at or attempt.created_at).isoformat(timespec="seconds")
         message = f"silent since {since}; the cluster says {word.status if word is not None else 'nothing'}"
+        if message == job.message:
+            return
         async with self._writing() as session:
-            await jobs.explain(session, job.id, job.message, message)
+            await jobs.explain(session, [job.id], "running", message)
 
     def _is_healthy(self, job: Job, attempt: Attempt) -> bool:
         """Whether the run's own word is fresh enough to spare Ray the question."""

@@ -71,7 +71,7 @@ async def unblock(session: AsyncSession, job_id: str, now: datetime) -> None:
             return
     waits_for = sorted({other.id for other in needed.values() if other.state != "succeeded"})
     if waits_for:
-        await jobs.explain(session, job.id, job.message, f"waits for {', '.join(waits_for)}")
+        await jobs.explain(session, [job.id], "blocked", f"waits for {', '.join(waits_for)}")
     else:
         await jobs.move(session, job, Step(to="queued", reason=Reason.DEPENDENCIES_MET), now=now)
 

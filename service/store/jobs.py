@@ -231,12 +231,17 @@ async def change(session: AsyncSession, job: Job, columns: dict[InstrumentedAttr
     mark_changed(session, job.id)
 
 
-async def explain(session: AsyncSession, job_id: str, told: str, message: str) -> None:
-    """Say in words why a job is still where it is; no move, so no event.
+async def explain(session: AsyncSession, job_ids: Sequence[str], state: JobState, message: str) -> None:
+    """Say in words why jobs are still where they are; no move, so no event.
 
     Args:
-        told: what it was when it was read; another that came meanwhile stays.
+        state: the one that the message is about; a job that has left it meanwhile keeps what it was told since.
     """
-    if told != message:
-        await session.execute(update(Job).where(Job.id == job_id, Job.message == told).values(message=message))
+    changed = await session.scalars(
+        update(Job)
+        .where(Job.id.in_(job_ids), Job.state == state, Job.message != message)
+        .values(message=message)
+        .returning(Job.id)
+    )
+    for job_id in changed:
         mark_changed(session, job_id)

@@ -48,17 +48,6 @@ async def acquire(session: AsyncSession, name: str, holder: str, *, ttl_s: float
     return Lease(name, holder, token)
 
 
-async def check(session: AsyncSession, lease: Lease) -> None:
-    """Hold the lease until this transaction ends.
-
-    Raises:
-        StaleLeaseError: it has gone to another holder.
-    """
-    query = select(_Row.fencing_token).where(_Row.name == lease.name).with_for_update(read=True)
-    if await session.scalar(query) != lease.fencing_token:
-        raise StaleLeaseError(f"the lease {lease.name!r} has gone to another control plane", holder=lease.holder)
-
-
 async def release(session: AsyncSession, lease: Lease, now: datetime) -> None:
     """Let go at once, so that a successor need not wait for the lease to expire."""
     await session.execute(

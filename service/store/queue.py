@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import exists, or_, select
+from sqlalchemy import exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -49,12 +49,24 @@ async def waiting(session: AsyncSession, project: str | None = None) -> list[Wai
     ]
 
 
-async def startable(session: AsyncSession, now: datetime) -> list[Queued]:
-    """Queued jobs whose back-off is over, oldest first."""
-    query = (
-        select(Job.id, Job.project, Job.priority, Job.cpus, Job.gpus)
+async def startable(session: AsyncSession, now: datetime, *, max_alike: int) -> list[Queued]:
+    """Queued jobs whose back-off is over, oldest first.
+
+    Args:
+        max_alike: so many of each project, priority and size, for the jobs behind them cannot start before them.
+    """
+    alike = (Job.project, Job.priority, Job.cpus, Job.gpus)
+    age = (Job.created_at, Job.id)
+    ranked = (
+        select(Job.id, *alike, Job.created_at, func.row_number().over(partition_by=alike, order_by=age).label("rank"))
         .where(Job.state == "queued", or_(Job.not_before.is_(None), Job.not_before <= now))
-        .order_by(Job.created_at, Job.id)
+        .subquery()
+    )
+    first = ranked.c
+    query = (
+        select(first.id, first.project, first.priority, first.cpus, first.gpus)
+        .where(first.rank <= max_alike)
+        .order_by(first.created_at, first.id)
     )
     rows = (await session.execute(query)).all()
     return list(map(Queued._make, rows))
