@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import gc
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -121,6 +122,12 @@ class Server(uvicorn.Server):
         if isinstance(config.app, FastAPI):
             slow_readers.cut_off(config, after_s=config.app.state.services.settings.slow_reader_s)
         super().__init__(config)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        # What was imported stays for good. To go through it again and again for garbage stops everybody for 0.1 s.
+        gc.collect()
+        gc.freeze()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         app = self.config.app

@@ -14,7 +14,7 @@ _NOBODY_LISTENS = "http://127.0.0.1:9"
 
 
 def main() -> None:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40), cache_logger_on_first_use=True)
     settings = Settings()
     app = create_app(settings, RayCluster(_NOBODY_LISTENS))
     config = uvicorn.Config(

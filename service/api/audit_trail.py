@@ -30,8 +30,6 @@ class AuditTrail:
         self._app = app
         self._database = database
         self._clock = clock
-        self._pending: list[audit.Entry] = []
-        self._turn = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in _READING:
@@ -55,17 +53,10 @@ class AuditTrail:
                 await asyncio.shield(self._write(_entry(scope, answered, principal, note, self._clock())))
 
     async def _write(self, entry: audit.Entry) -> None:
-        self._pending.append(entry)
-        async with self._turn:
-            # Whoever has waited for its turn finds its entry written by the one before, with all that came meanwhile.
-            batch, self._pending = self._pending, []
-            if not batch:
-                return
-            try:
-                await self._database.insert_together(lambda session: audit.append(session, batch))
-            except (FgdError, SQLAlchemyError, OSError) as error:
-                for lost in batch:
-                    log.error("audit_not_written", **_plain(lost), error=str(error))
+        try:
+            await self._database.insert_together(lambda session: audit.append(session, entry))
+        except (FgdError, SQLAlchemyError, OSError) as error:
+            log.error("audit_not_written", **_plain(entry), error=str(error))
 
 
 def _entry(scope: Scope, answered: Message, principal: Principal, note: notes.Note, now: datetime) -> audit.Entry:

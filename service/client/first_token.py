@@ -45,7 +45,7 @@ async def _create(asked: NewToken, database_url: str) -> TokenCreated:
     try:
         async with database.writing() as session:
             await api_tokens.insert_token(session, kept)
-            await audit.append(session, [_entry(kept, now)])
+            await audit.append(session, _entry(kept, now))
     finally:
         await database.close()
     view = TokenView(

@@ -1,6 +1,5 @@
 """Who changed what."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -8,7 +7,10 @@ from typing import Any
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.store.session import core
 from service.store.tables import AuditEntry
+
+_INSERT = insert(AuditEntry.__table__)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +26,8 @@ class Entry:
     details: dict[str, Any] | None
 
 
-async def append(session: AsyncSession, entries: Sequence[Entry]) -> None:
-    await session.execute(insert(AuditEntry.__table__), [vars(entry) for entry in entries])  # type: ignore[arg-type]
+async def append(session: AsyncSession, entry: Entry) -> None:
+    await (await core(session)).execute(_INSERT, vars(entry))
 
 
 async def page(
