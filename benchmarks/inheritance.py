@@ -23,8 +23,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fgd_core.runs import execute
-from fgd_core.spec.events import RunEvent, RunFinished, RunResult
+from fgd_core.spec.events import RunEvent, RunFinished
 from fgd_core.spec.jobs import JOB_SPEC
+from fgd_core.spec.results import RunResult
 
 SPECS = Path(__file__).resolve().parent.parent / "examples/demo"
 STUDENTS: dict[str, dict[str, Any]] = {

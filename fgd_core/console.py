@@ -10,6 +10,7 @@ from rich.table import Table
 from fgd_core.errors import WeightsError
 from fgd_core.spec import events
 from fgd_core.spec.events import RunEvent
+from fgd_core.spec.results import RunResult
 
 
 class ConsoleContext:
@@ -135,7 +136,7 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
 
 
-def _table(result: events.RunResult) -> Table:
+def _table(result: RunResult) -> Table:
     table = Table("", *list(result.scores.per_class), "all", title=f"validation, {result.num_images} images")
     of_class = list(result.scores.per_class.values())
     table.add_row("AP", *(_percent(c.ap) for c in of_class), _percent(result.scores.ap))

@@ -16,8 +16,9 @@ from fgd_core.errors import FgdError, OutOfMemoryError, TeacherError, WeightsErr
 from fgd_core.evaluation.judge import Judge
 from fgd_core.spec.data import InputSpec
 from fgd_core.spec.detectors import DetectorSpec
-from fgd_core.spec.events import ErrorReport, Evaluated, RunFinished, Scores, TeacherChecked, Warned
+from fgd_core.spec.events import Evaluated, RunFinished, TeacherChecked, Warned
 from fgd_core.spec.jobs import DistillSpec, EvaluateSpec, JobSpec, Teacher, TrainSpec
+from fgd_core.spec.results import ErrorReport, Scores
 from fgd_core.training.context import RunContext
 from fgd_core.training.distiller import Distiller
 from fgd_core.training.machine import Machine, choose_machine

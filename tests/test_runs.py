@@ -9,8 +9,9 @@ import torch
 from fgd_core.detectors.checkpoint import DetectorCheckpoint, read_checkpoint, save_checkpoint
 from fgd_core.runs import execute
 from fgd_core.spec import events
-from fgd_core.spec.events import ErrorReport, RunFinished
+from fgd_core.spec.events import RunFinished
 from fgd_core.spec.jobs import JobSpec
+from fgd_core.spec.results import ErrorReport
 from tests.library import RecordingContext, distill_spec, evaluate_spec, train_spec, with_data, write_squares
 
 

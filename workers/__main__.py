@@ -17,7 +17,8 @@ from types import FrameType
 
 from fgd_core.errors import ConflictError, FgdError, NetworkError
 from fgd_core.spec.attempts import Assignment
-from fgd_core.spec.events import ErrorReport, RunFinished, RunStarted
+from fgd_core.spec.events import RunFinished, RunStarted
+from fgd_core.spec.results import ErrorReport
 from workers.process_age import process_age_s
 from workers.reporting import backoff
 from workers.reporting.context import HttpContext

@@ -22,7 +22,8 @@ from fgd_core.errors import WeightsError
 from fgd_core.spec.base import Fact
 from fgd_core.spec.data import InputSpec
 from fgd_core.spec.detectors import DetectorSpec
-from fgd_core.spec.events import Scores, WeightsLoaded
+from fgd_core.spec.events import WeightsLoaded
+from fgd_core.spec.results import Scores
 from fgd_core.storage import Written, write_atomically
 
 FORMAT = "fgd-detector"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fgd_core.data.samples import DetectionDataset
 from fgd_core.detectors.base import Detections
-from fgd_core.spec.events import ClassScore, Scores
+from fgd_core.spec.results import ClassScore, Scores
 
 _Array: TypeAlias = Tensor | npt.NDArray[Any]
 

@@ -12,7 +12,8 @@ from fgd_core.evaluation.coco import coco_scores
 from fgd_core.evaluation.evaluate import detect_all, images_per_second
 from fgd_core.evaluation.samples import draw_samples
 from fgd_core.spec.data import InputSpec
-from fgd_core.spec.events import ArtifactSaved, EvaluationProgress, RunEvent, RunResult, Scores
+from fgd_core.spec.events import ArtifactSaved, EvaluationProgress, RunEvent
+from fgd_core.spec.results import RunResult, Scores
 from fgd_core.storage import write_atomically
 
 _PROGRESS_EVERY_S = 1.0

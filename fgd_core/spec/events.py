@@ -6,6 +6,17 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, TypeAdapter
 
 from fgd_core.spec.base import Fact
+from fgd_core.spec.results import ErrorReport, RunResult, Scores
+from fgd_core.spec.trials import (
+    BudgetRaised,
+    SweepProgressed,
+    TrialAsked,
+    TrialEnded,
+    TrialEvent,
+    TrialReported,
+    TrialStarted,
+    TrialStopAsked,
+)
 
 Outcome: TypeAlias = Literal["succeeded", "failed", "stopped"]
 """`stopped`: asked to, by the control plane or a signal; its place is saved. Only the control plane knows for what."""
@@ -26,55 +37,6 @@ EndCause: TypeAlias = Literal["succeeded", "failed", "stopped", "lost"]
 """How an attempt ended; `lost`: without a last word."""
 
 END_CAUSE: TypeAdapter[EndCause] = TypeAdapter(EndCause)
-
-
-class ErrorReport(Fact):
-    """An error as it is stored and shown: see `fgd_core.errors`."""
-
-    code: str
-    message: str
-    details: dict[str, Any] = {}
-    retryable: bool = False
-    traceback: str | None = None
-
-
-class ClassScore(Fact):
-    ap: float | None
-    ap50: float | None
-    num_boxes: int
-
-
-class Scores(Fact):
-    """The 12 numbers of COCO, in [0, 1], and AP per class. None where there is nothing to score (pycocotools: -1)."""
-
-    ap: float | None
-    ap50: float | None
-    ap75: float | None
-    ap_small: float | None
-    ap_medium: float | None
-    ap_large: float | None
-    ar1: float | None
-    ar10: float | None
-    ar100: float | None
-    ar_small: float | None
-    ar_medium: float | None
-    ar_large: float | None
-    per_class: dict[str, ClassScore] = {}
-
-
-class RunResult(Fact):
-    """What a run has to show at its end."""
-
-    scores: Scores
-    num_parameters: int
-    images_per_s: float
-    """Forward pass and post-processing on the run's device (a CPU with one thread), one image at a time; reading left
-    out."""
-    num_images: int
-    """Images that the scores rest on."""
-    best_epoch: int | None = None
-    train_s: float | None = None
-    device: str
 
 
 # -- a run's events ------------------------------------------------------------------------------------------------
@@ -260,6 +222,11 @@ RunEvent: TypeAlias = Annotated[
     | CheckpointSaved
     | ArtifactSaved
     | Warned
+    | TrialStarted
+    | TrialReported
+    | TrialEnded
+    | TrialEvent
+    | SweepProgressed
     | RunFinished,
     Field(discriminator="kind"),
 ]
@@ -331,7 +298,10 @@ ControlEvent: TypeAlias = Annotated[
     | PauseRequested
     | ResumeRequested
     | RetryRequested
-    | PriorityChanged,
+    | PriorityChanged
+    | TrialAsked
+    | TrialStopAsked
+    | BudgetRaised,
     Field(discriminator="kind"),
 ]
 

@@ -1,9 +1,9 @@
 """Jobs: what a user submits."""
 
 import re
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, model_validator
 
 from fgd_core.spec.base import Command
 from fgd_core.spec.data import DataSpec, InputSpec
@@ -11,6 +11,7 @@ from fgd_core.spec.detectors import DetectorSpec
 from fgd_core.spec.methods import MethodSpec
 from fgd_core.spec.resources import Resources
 from fgd_core.spec.retry import RetryPolicy
+from fgd_core.spec.search import SweepSettings
 from fgd_core.spec.training import TrainingSpec
 
 SPEC_VERSION = 1
@@ -81,7 +82,35 @@ class EvaluateSpec(AnyJob):
     batch_size: int = Field(default=8, ge=1)
 
 
-JobSpec: TypeAlias = Annotated[TrainSpec | DistillSpec | EvaluateSpec, Field(discriminator="kind")]
+TrialBase: TypeAlias = Annotated[TrainSpec | DistillSpec, Field(discriminator="kind")]
+_OF_THE_SWEEP = ("project", "priority", "preemptible", "resources", "retry", "seed")
+
+
+class SweepSpec(AnyJob, SweepSettings):
+    """Search the settings of a job: many trials of one base. `resources` are each trial's, `seed` the first one's."""
+
+    kind: Literal["sweep"] = "sweep"
+    base: TrialBase
+    """What a trial is before the space changes it; its name may be left out."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_base(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("base"), dict) and "name" in data:
+            return {**data, "base": {"name": data["name"], **data["base"]}}
+        return data
+
+    @model_validator(mode="after")
+    def _said_once(self) -> Self:
+        twice = sorted(self.base.model_fields_set & set(_OF_THE_SWEEP))
+        defaults = type(self.base).model_fields
+        told = [name for name in twice if getattr(self.base, name) != defaults[name].default]
+        if told:
+            raise ValueError(f"say {', '.join(told)} on the sweep and not in its base; it holds for every trial")
+        return self
+
+
+JobSpec: TypeAlias = Annotated[TrainSpec | DistillSpec | EvaluateSpec | SweepSpec, Field(discriminator="kind")]
 
 JOB_SPEC: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)
 
@@ -116,6 +145,8 @@ def checkpoint_sources(spec: JobSpec) -> list[tuple[str, str]]:
             sources = [("student.weights", spec.student.weights), ("teacher.checkpoint", spec.teacher.checkpoint)]
         case EvaluateSpec():
             sources = [("checkpoint", spec.checkpoint)]
+        case SweepSpec():
+            sources = [(f"base.{loc}", source) for loc, source in checkpoint_sources(spec.base)]
     return [(loc, source) for loc, source in sources if source is not None]
 
 

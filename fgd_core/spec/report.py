@@ -8,15 +8,14 @@ from fgd_core.spec.events import (
     ArtifactSaved,
     DataChecked,
     EpochFinished,
-    ErrorReport,
     Evaluated,
     JobState,
-    RunResult,
     TeacherChecked,
     Warned,
     WeightsLoaded,
 )
 from fgd_core.spec.jobs import JobSpec
+from fgd_core.spec.results import ErrorReport, RunResult
 
 
 class CurvePoint(Fact):

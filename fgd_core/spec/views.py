@@ -4,9 +4,10 @@ from datetime import datetime
 from typing import Any
 
 from fgd_core.spec.base import Command, Fact
-from fgd_core.spec.events import EndCause, ErrorReport, JobState, RunResult, StoredEvent
+from fgd_core.spec.events import EndCause, JobState, StoredEvent
 from fgd_core.spec.jobs import JobSpec, Priority
 from fgd_core.spec.report import CurvePoint
+from fgd_core.spec.results import ErrorReport, RunResult
 
 
 class ProgressView(Fact):

@@ -12,7 +12,15 @@ from fgd_core.data.loading import TrainLoader
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.checkpoint import DetectorCheckpoint
 from fgd_core.errors import NonFiniteLossError
-from fgd_core.spec.events import EpochFinished, Evaluated, MetricsLogged, Progress, Resumed, Scores, Warned
+from fgd_core.spec.events import (
+    EpochFinished,
+    Evaluated,
+    MetricsLogged,
+    Progress,
+    Resumed,
+    Warned,
+)
+from fgd_core.spec.results import Scores
 from fgd_core.spec.training import TrainingSpec
 from fgd_core.training.checkpoints import RunCheckpoints
 from fgd_core.training.context import RunContext

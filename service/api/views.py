@@ -7,8 +7,9 @@ from urllib.parse import quote
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fgd_core.spec.events import END_CAUSE, ErrorReport, RunResult
+from fgd_core.spec.events import END_CAUSE
 from fgd_core.spec.jobs import JOB_SPEC, JobSpec
+from fgd_core.spec.results import ErrorReport, RunResult
 from fgd_core.spec.views import ArtifactView, AttemptView, JobSummary, JobView, ProgressView
 from service.store import artifacts, attempts, jobs
 from service.store.tables import Artifact, Attempt, Job, JobDependency

@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import ClusterError, LostRunError
-from fgd_core.spec.events import ErrorReport
+from fgd_core.spec.results import ErrorReport
 from service.clock import Clock
 from service.dispatcher import driver_log, salvage
 from service.dispatcher.capacity import CapacityMemory

@@ -8,9 +8,10 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import OutOfMemoryError, SpecError
-from fgd_core.spec.events import AttemptStarted, ErrorReport, PauseRequested
+from fgd_core.spec.events import AttemptStarted, PauseRequested
 from fgd_core.spec.jobs import JOB_SPEC
 from fgd_core.spec.refusals import spec_reasons
+from fgd_core.spec.results import ErrorReport
 from service.jobs.halving import halved
 from service.jobs.lifecycle import Reason
 from service.jobs.outcome import Step

@@ -13,6 +13,7 @@ from fgd_core.spec.jobs import (
     DistillSpec,
     EvaluateSpec,
     JobSpec,
+    SweepSpec,
     TrainSpec,
     checkpoint_artifact,
     checkpoint_sources,
@@ -57,12 +58,13 @@ class Facts:
 def paths(spec: JobSpec) -> list[NamedPath]:
     """The files and folders that the spec names."""
     found = []
-    if isinstance(spec.data, Coco):
-        for name, split in (("train", spec.data.train), ("val", spec.data.val)):
-            if name == "train" and isinstance(spec, EvaluateSpec):
+    prefix, trained = ("base.", spec.base) if isinstance(spec, SweepSpec) else ("", spec)
+    if isinstance(trained.data, Coco):
+        for name, split in (("train", trained.data.train), ("val", trained.data.val)):
+            if name == "train" and isinstance(trained, EvaluateSpec):
                 continue
-            found.append(NamedPath(f"data.{name}.images", split.images, "folder"))
-            found.append(NamedPath(f"data.{name}.annotations", split.annotations, "file"))
+            found.append(NamedPath(f"{prefix}data.{name}.images", split.images, "folder"))
+            found.append(NamedPath(f"{prefix}data.{name}.annotations", split.annotations, "file"))
     for loc, source in checkpoint_sources(spec):
         if not source.startswith("job:") and not _TORCHVISION_WEIGHTS.match(source):
             found.append(NamedPath(loc, source, "file"))
@@ -156,9 +158,10 @@ def _paths(spec: JobSpec, facts: Facts) -> Iterator[ProblemReason]:
 
 
 def _batch(spec: JobSpec) -> Iterator[ProblemReason]:
-    if isinstance(spec, EvaluateSpec) or not isinstance(spec.data, Shapes):
+    prefix, trained = ("base.", spec.base) if isinstance(spec, SweepSpec) else ("", spec)
+    if isinstance(trained, EvaluateSpec) or not isinstance(trained.data, Shapes):
         return
-    asked, available = spec.training.batch_size, spec.data.num_train
+    asked, available = trained.training.batch_size, trained.data.num_train
     if asked > available:
         message = f"a batch of {asked} images is larger than the data set of {available}; ask for at most {available}"
-        yield ProblemReason(loc="training.batch_size", code="batch_too_large", message=message)
+        yield ProblemReason(loc=f"{prefix}training.batch_size", code="batch_too_large", message=message)

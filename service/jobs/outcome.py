@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 
 from fgd_core.errors import LostRunError
-from fgd_core.spec.events import ErrorReport, JobState, RunFinished
+from fgd_core.spec.events import JobState, RunFinished
+from fgd_core.spec.results import ErrorReport
 from service.jobs.lifecycle import Reason
 from service.jobs.retry import Budgets, Fail, Retry, after_failure
 

@@ -13,13 +13,13 @@ from fgd_core.spec.events import (
     EpochFinished,
     Evaluated,
     RunFinished,
-    RunResult,
     StoredEvent,
     TeacherChecked,
     Warned,
     WeightsLoaded,
 )
 from fgd_core.spec.report import CurvePoint, JobReport
+from fgd_core.spec.results import RunResult
 from fgd_core.spec.views import JobView
 
 KINDS = (

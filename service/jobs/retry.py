@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fgd_core.errors import FgdError, LostRunError, OutOfMemoryError
-from fgd_core.spec.events import ErrorReport
+from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.retry import RetryPolicy
 from service.jobs.lifecycle import Reason
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fgd_core.spec.events import Scores
 from fgd_core.spec.jobs import CheckpointReference, DistillSpec, checkpoint_references
 from fgd_core.spec.report import JobReport, Report
+from fgd_core.spec.results import Scores
 
 ScoreName = Literal["ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar100"]
 

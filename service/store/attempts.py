@@ -6,7 +6,8 @@ from typing import Any
 from sqlalchemy import Table, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fgd_core.spec.events import EndCause, ErrorReport
+from fgd_core.spec.events import EndCause
+from fgd_core.spec.results import ErrorReport
 from service.jobs.lifecycle import ON_CLUSTER
 from service.store.session import core, upsert
 from service.store.tables import Attempt, AttemptStream, Job

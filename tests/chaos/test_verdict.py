@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from fgd_core.spec.events import RunResult, Scores, StoredEvent
+from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.report import CurvePoint
+from fgd_core.spec.results import RunResult, Scores
 from fgd_core.spec.views import AttemptView, JobView, MetricSeries, ProgressView
 from tests.chaos.blows import Blow
 from tests.chaos.verdict import Story, complaints

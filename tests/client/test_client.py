@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from fgd_core.errors import AdmissionError, ConflictError, NotFoundError, SpecError, StorageError
-from fgd_core.spec.events import ArtifactSaved, ErrorReport, RunFinished, StoredEvent, Warned
+from fgd_core.spec.events import ArtifactSaved, RunFinished, StoredEvent, Warned
 from fgd_core.spec.jobs import TrainSpec
 from fgd_core.spec.resources import Resources
+from fgd_core.spec.results import ErrorReport
 from service.client.client import FgdClient
 from service.client.errors import FailedJobError, UnreachableError
 from tests.client.cutting_proxy import CuttingProxy

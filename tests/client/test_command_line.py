@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fgd_core.spec.events import EpochFinished, ErrorReport, RunFinished
+from fgd_core.spec.events import EpochFinished, RunFinished
+from fgd_core.spec.results import ErrorReport
 from service.client.cli import COMMANDS, load
 from service.client.client import FgdClient
 from service.client.control_plane import alone_in

@@ -8,7 +8,8 @@ import time
 
 from rich.console import Console
 
-from fgd_core.spec.events import ErrorReport, RunFinished
+from fgd_core.spec.events import RunFinished
+from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.views import LogPiece
 from service.client.client import FgdClient
 from service.client.overview import table

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from fgd_core.spec.events import ErrorReport, RunFinished
+from fgd_core.spec.events import RunFinished
+from fgd_core.spec.results import ErrorReport
 from service.client.client import FgdClient
 from tests.client.conftest import Fgd
 from tests.client.live_server import LiveServer, Run, eventually

@@ -13,18 +13,14 @@ from fgd_core.spec.events import (
     ArtifactSaved,
     AttemptStarted,
     CheckpointSaved,
-    ClassScore,
     DataChecked,
     DeviceReady,
     EpochFinished,
-    ErrorReport,
     Evaluated,
     Finding,
     Progress,
     RunFinished,
-    RunResult,
     RunStarted,
-    Scores,
     StateChanged,
     StoredEvent,
     Submitted,
@@ -35,6 +31,7 @@ from fgd_core.spec.events import (
 from fgd_core.spec.jobs import DistillSpec, JobSpec, Teacher, TrainSpec
 from fgd_core.spec.methods import Fgd
 from fgd_core.spec.report import CurvePoint, JobReport, Report
+from fgd_core.spec.results import ClassScore, ErrorReport, RunResult, Scores
 from fgd_core.spec.training import AdamW, CosineSchedule, TrainingSpec
 from fgd_core.spec.views import AttemptView, JobView, ProgressView
 from service.jobs.report import fold

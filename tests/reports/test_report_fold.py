@@ -3,7 +3,8 @@
 import csv
 import io
 
-from fgd_core.spec.events import ClassScore, EpochFinished, Evaluated, StoredEvent, Warned
+from fgd_core.spec.events import EpochFinished, Evaluated, StoredEvent, Warned
+from fgd_core.spec.results import ClassScore
 from service.jobs.report import KINDS, fold
 from service.reports.comparison import COLUMNS, best_in_column, conclusions, role, speed_ratio, teacher_of
 from service.reports.csv import render_csv

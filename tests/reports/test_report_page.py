@@ -11,7 +11,7 @@ import plotly.graph_objects
 import pytest
 from PIL import Image
 
-from fgd_core.spec.events import ErrorReport
+from fgd_core.spec.results import ErrorReport
 from service.reports.figures import charts
 from service.reports.html import render_html
 from tests.reports.recorded_jobs import STUDENT, Recorded, demo_jobs, recorded, report_on, train_spec, view

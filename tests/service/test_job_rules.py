@@ -6,8 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fgd_core.spec.events import ErrorReport, Evaluated, JobState, Outcome, Progress, RunFinished, Scores
+from fgd_core.spec.events import (
+    Evaluated,
+    JobState,
+    Outcome,
+    Progress,
+    RunFinished,
+)
 from fgd_core.spec.report import CurvePoint
+from fgd_core.spec.results import ErrorReport, Scores
 from fgd_core.spec.retry import RetryPolicy
 from fgd_core.spec.views import ProgressView
 from service.dispatcher.cluster import ClusterJob

@@ -9,7 +9,8 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import ConflictError
-from fgd_core.spec.events import CancelRequested, ErrorReport
+from fgd_core.spec.events import CancelRequested
+from fgd_core.spec.results import ErrorReport
 from service.clock import utc_now
 from service.dispatcher.cluster import Capacity, Node
 from service.jobs.outcome import after_loss

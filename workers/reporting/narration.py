@@ -20,6 +20,7 @@ from fgd_core.spec.events import (
     Warned,
     WeightsLoaded,
 )
+from fgd_core.spec.trials import SweepProgressed, TrialEnded, TrialEvent, TrialReported, TrialStarted
 
 
 def tell(event: RunEvent) -> None:
@@ -38,8 +39,17 @@ def tell(event: RunEvent) -> None:
 def line(event: RunEvent) -> str | None:  # noqa: PLR0912 - one branch for each kind of event
     """None for events that come every second."""
     match event:
-        case Progress() | MetricsLogged() | EvaluationProgress():
+        case Progress() | MetricsLogged() | EvaluationProgress() | TrialEvent() | SweepProgressed():
             return None
+        case TrialStarted():
+            values = ", ".join(f"{name} {value}" for name, value in event.values.items())
+            return f"trial {event.trial} ({event.origin}) from epoch {event.from_epoch}: {values or 'as the base'}"
+        case TrialReported():
+            values = ", ".join(_score(value) for value in event.objectives)
+            return f"trial {event.trial}, epoch {event.epoch}: {values}; {event.verdict}"
+        case TrialEnded():
+            why = f": {event.error.message}" if event.error is not None else ""
+            return f"trial {event.trial} {event.cause} after {event.epoch} epochs{why}"
         case RunStarted():
             return f"run started on {event.host}, process {event.pid}"
         case DeviceReady():

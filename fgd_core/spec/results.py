@@ -1,0 +1,54 @@
+"""What a run comes to: scores, or an error."""
+
+from typing import Any
+
+from fgd_core.spec.base import Fact
+
+
+class ErrorReport(Fact):
+    """An error as it is stored and shown: see `fgd_core.errors`."""
+
+    code: str
+    message: str
+    details: dict[str, Any] = {}
+    retryable: bool = False
+    traceback: str | None = None
+
+
+class ClassScore(Fact):
+    ap: float | None
+    ap50: float | None
+    num_boxes: int
+
+
+class Scores(Fact):
+    """The 12 numbers of COCO, in [0, 1], and AP per class. None where there is nothing to score (pycocotools: -1)."""
+
+    ap: float | None
+    ap50: float | None
+    ap75: float | None
+    ap_small: float | None
+    ap_medium: float | None
+    ap_large: float | None
+    ar1: float | None
+    ar10: float | None
+    ar100: float | None
+    ar_small: float | None
+    ar_medium: float | None
+    ar_large: float | None
+    per_class: dict[str, ClassScore] = {}
+
+
+class RunResult(Fact):
+    """What a run has to show at its end."""
+
+    scores: Scores
+    num_parameters: int
+    images_per_s: float
+    """Forward pass and post-processing on the run's device (a CPU with one thread), one image at a time; reading left
+    out."""
+    num_images: int
+    """Images that the scores rest on."""
+    best_epoch: int | None = None
+    train_s: float | None = None
+    device: str

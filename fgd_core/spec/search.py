@@ -1,0 +1,225 @@
+"""Sweeps: a base job, a space over its fields, and how it is searched."""
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field, JsonValue
+
+from fgd_core.spec.base import Command
+
+FieldPath: TypeAlias = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*$", max_length=200)]
+"""A field of the base job, for example `method.alpha` or `training.optimizer.learning_rate`."""
+
+
+class Condition(Command):
+    """The dimension is searched only where another one has one of these values."""
+
+    field: FieldPath
+    is_in: tuple[JsonValue, ...] = Field(min_length=1)
+
+
+class _Dimension(Command):
+    when: Condition | None = None
+    """Leaves the field as it is in the base unless this holds."""
+
+
+class Uniform(_Dimension):
+    type: Literal["uniform"] = "uniform"
+    low: float
+    high: float
+
+
+class LogUniform(_Dimension):
+    """Uniform in the logarithm: for weights and rates whose order of magnitude is unknown."""
+
+    type: Literal["log_uniform"] = "log_uniform"
+    low: float
+    high: float
+
+
+class Integers(_Dimension):
+    type: Literal["integers"] = "integers"
+    low: int
+    high: int
+    """Is in it."""
+    log: bool = False
+
+
+class Choice(_Dimension):
+    type: Literal["choice"] = "choice"
+    values: tuple[JsonValue, ...]
+
+
+Dimension: TypeAlias = Annotated[Uniform | LogUniform | Integers | Choice, Field(discriminator="type")]
+ReadySpace: TypeAlias = Literal["fgd-weights", "fgd-scale", "fgd-temperature"]
+
+
+class Random(Command):
+    type: Literal["random"] = "random"
+
+
+class Grid(Command):
+    """Every combination, in order; of choices and integers only."""
+
+    type: Literal["grid"] = "grid"
+
+
+class QuasiRandom(Command):
+    """A scrambled Sobol sequence: as random, but without holes and clusters."""
+
+    type: Literal["quasi_random"] = "quasi_random"
+
+
+class Tpe(Command):
+    """Tree-structured Parzen estimator: the default; takes any space, and a few dozen trials pay off."""
+
+    type: Literal["tpe"] = "tpe"
+    startup_trials: int = Field(default=10, ge=1)
+    """Drawn at random before the model is asked."""
+
+
+class GaussianProcess(Command):
+    """For few and costly trials over up to some ten continuous dimensions."""
+
+    type: Literal["gaussian_process"] = "gaussian_process"
+    startup_trials: int = Field(default=10, ge=1)
+
+
+class CmaEs(Command):
+    """For many cheap trials over continuous dimensions; choices are drawn at random beside it."""
+
+    type: Literal["cma_es"] = "cma_es"
+    startup_trials: int = Field(default=1, ge=1)
+
+
+class Nsga2(Command):
+    """Evolution towards a Pareto front, for several objectives."""
+
+    type: Literal["nsga2"] = "nsga2"
+    population: int = Field(default=20, ge=2)
+
+
+SearcherSpec: TypeAlias = Annotated[
+    Random | Grid | QuasiRandom | Tpe | GaussianProcess | CmaEs | Nsga2, Field(discriminator="type")
+]
+
+
+class RunAll(Command):
+    """Every trial trains to its end."""
+
+    type: Literal["none"] = "none"
+
+
+class Median(Command):
+    """Stop a trial whose best so far is below the median of the others' means at the same epoch."""
+
+    type: Literal["median"] = "median"
+    grace_epochs: int = Field(default=1, ge=1)
+    min_trials: int = Field(default=3, ge=1)
+    """So many others must have come as far."""
+
+
+class Asha(Command):
+    """Asynchronous successive halving (arXiv:1810.05934): at each rung only the best part goes on."""
+
+    type: Literal["asha"] = "asha"
+    grace_epochs: int = Field(default=1, ge=1)
+    """The first rung."""
+    reduction: int = Field(default=3, ge=2)
+    """One in so many goes on from each rung, and the next rung comes so many times later."""
+
+
+class HyperBand(Command):
+    """Successive halving from several first rungs (arXiv:1603.06560); waits at each rung until all have come."""
+
+    type: Literal["hyperband"] = "hyperband"
+    grace_epochs: int = Field(default=1, ge=1)
+    reduction: int = Field(default=3, ge=2)
+
+
+class PopulationBased(Command):
+    """Population-based training (arXiv:1711.09846): every few epochs the worst go on from the best's checkpoints, with
+    perturbed values. Only fields of `method` may change in flight."""
+
+    type: Literal["population_based"] = "population_based"
+    population: int = Field(default=4, ge=2)
+    every_epochs: int = Field(default=1, ge=1)
+    """Between two generations."""
+    quantile: float = Field(default=0.25, gt=0, le=0.5)
+    """This part of the population is replaced each time, at least one."""
+    perturb: float = Field(default=1.25, gt=1)
+    """A value is multiplied or divided by it."""
+    resample_probability: float = Field(default=0.25, ge=0, le=1)
+    """Draw a value afresh instead."""
+
+
+SchedulerSpec: TypeAlias = Annotated[RunAll | Median | Asha | HyperBand | PopulationBased, Field(discriminator="type")]
+
+
+class Objective(Command):
+    metric: str = "ap"
+    """`ap`, `ap50`, `ap75`, `ap_small`, `ap_medium`, `ap_large`, `ar1` … `ar_large`; `class:<name>` and
+    `class50:<name>` for one class; `images_per_s`, `num_parameters`."""
+    direction: Literal["maximize", "minimize"] = "maximize"
+
+
+class Budget(Command):
+    """Whatever runs out first ends the search; trials that run then are trained to their next report."""
+
+    trials: int = Field(default=20, ge=1, le=10_000)
+    """That the searcher proposes; baselines and repetitions come on top."""
+    epochs: int | None = Field(default=None, ge=1)
+    """Over all trials."""
+    gpu_hours: float | None = Field(default=None, gt=0)
+    wall_clock_s: float | None = Field(default=None, gt=0)
+    """Of the sweep's own running time, over all attempts."""
+
+
+class SweepSettings(Command):
+    """How a sweep searches; `fgd_core.spec.jobs.SweepSpec` joins it to what every job says."""
+
+    space: dict[FieldPath, Dimension] | ReadySpace
+    """What is searched: dimensions by field of the base, or a ready space around the published values."""
+    searcher: SearcherSpec = Tpe()
+    scheduler: SchedulerSpec = Asha()
+    objectives: tuple[Objective, ...] = Field(default=(Objective(),), max_length=4)
+    """The best value that a trial reached counts, not its last. More than one needs scheduler `none`."""
+    budget: Budget = Budget()
+    seeds: int = Field(default=1, ge=1, le=20)
+    """Trainings of each finalist and baseline with different seeds: what the report's intervals rest on."""
+    finalists: int = Field(default=3, ge=1, le=20)
+    """The best so many are repeated where `seeds` is above 1."""
+    baselines: bool = True
+    """Run the plain student (`method.scale` 0) and the published weights as trials 0 and 1; never stopped early."""
+    concurrent_trials: int = Field(default=1, ge=1, le=256)
+    """Each takes the sweep's `resources`."""
+    shared_teacher: Literal["auto", "off"] = "auto"
+    """Trials on one node compute the teacher's maps once for all of them; off: each for itself. Bit-identical."""
+    warm_start: tuple[str, ...] = Field(default=(), max_length=20)
+    """Job ids of earlier sweeps whose trials the searcher learns from, where their values lie in this space."""
+    fork: str | None = None
+    """Job id of a sweep whose trials count as this one's where their values lie in this space; nothing is run again."""
+
+
+def ready_space(name: ReadySpace, method: dict[str, Any]) -> dict[str, Dimension]:
+    """The dimensions of a ready space.
+
+    Args:
+        method: the published values of the pair's detector, by field name.
+    """
+    match name:
+        case "fgd-weights":
+            weights = ("alpha", "beta", "gamma", "lambda_")
+            return {f"method.{each}": _around(method[each], 30) for each in weights} | {
+                "method.temperature": _TEMPERATURE
+            }
+        case "fgd-scale":
+            return {"method.scale": LogUniform(low=0.001, high=10)}
+        case "fgd-temperature":
+            return {"method.temperature": _TEMPERATURE}
+
+
+_TEMPERATURE = LogUniform(low=0.1, high=10)
+
+
+def _around(value: float, factor: float) -> LogUniform:
+    return LogUniform(low=value / factor, high=value * factor)
