@@ -206,16 +206,13 @@ def ready_space(name: ReadySpace, method: dict[str, Any]) -> dict[str, Dimension
     Args:
         method: the published values of the pair's detector, by field name.
     """
-    match name:
-        case "fgd-weights":
-            weights = ("alpha", "beta", "gamma", "lambda_")
-            return {f"method.{each}": _around(method[each], 30) for each in weights} | {
-                "method.temperature": _TEMPERATURE
-            }
-        case "fgd-scale":
-            return {"method.scale": LogUniform(low=0.001, high=10)}
-        case "fgd-temperature":
-            return {"method.temperature": _TEMPERATURE}
+    weights = {f"method.{name}": _around(method[name], 30) for name in ("alpha", "beta", "gamma", "lambda_")}
+    spaces: dict[ReadySpace, dict[str, Dimension]] = {
+        "fgd-weights": {**weights, "method.temperature": _TEMPERATURE},
+        "fgd-scale": {"method.scale": LogUniform(low=0.001, high=10)},
+        "fgd-temperature": {"method.temperature": _TEMPERATURE},
+    }
+    return spaces[name]
 
 
 _TEMPERATURE = LogUniform(low=0.1, high=10)
