@@ -1,17 +1,19 @@
 """Jobs: what a user submits."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import Field, TypeAdapter, model_validator
+from pydantic import Field, JsonValue, TypeAdapter, model_validator
 
 from fgd_core.spec.base import Command
 from fgd_core.spec.data import DataSpec, InputSpec
 from fgd_core.spec.detectors import DetectorSpec
 from fgd_core.spec.methods import MethodSpec
+from fgd_core.spec.paths import with_fields
 from fgd_core.spec.resources import Resources
 from fgd_core.spec.retry import RetryPolicy
-from fgd_core.spec.search import SweepSettings
+from fgd_core.spec.search import Dimension, SweepSettings, ready_space
 from fgd_core.spec.training import TrainingSpec
 
 SPEC_VERSION = 1
@@ -108,6 +110,32 @@ class SweepSpec(AnyJob, SweepSettings):
         if told:
             raise ValueError(f"say {', '.join(told)} on the sweep and not in its base; it holds for every trial")
         return self
+
+    def dimensions(self) -> dict[str, Dimension]:
+        """What is searched, by field of the base; of a ready space, its dimensions."""
+        if isinstance(self.space, dict):
+            return dict(self.space)
+        return ready_space(self.space, published(self.base))
+
+    def trial(self, values: Mapping[str, JsonValue], *, seed: int, name: str | None = None) -> TrainSpec | DistillSpec:
+        """The job that a trial is: fit to be submitted by itself.
+
+        Args:
+            values: by field path; the rest is as in the base.
+        Raises:
+            pydantic.ValidationError: the base does not take these values.
+        """
+        spec = with_fields(self.base.model_dump(mode="json"), values)
+        told = {each: self.model_dump(mode="json")[each] for each in _OF_THE_SWEEP}
+        return type(self.base).model_validate({**spec, **told, "seed": seed, "name": name or self.name})
+
+
+def published(base: TrainSpec | DistillSpec) -> dict[str, JsonValue]:
+    """The published settings of the base's method for its detector; none where it has no method."""
+    if isinstance(base, TrainSpec):
+        return {}
+    values: dict[str, JsonValue] = type(base.method)(mask=base.method.mask).model_dump(mode="json")
+    return values
 
 
 JobSpec: TypeAlias = Annotated[TrainSpec | DistillSpec | EvaluateSpec | SweepSpec, Field(discriminator="kind")]

@@ -7,9 +7,9 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from fgd_core.spec.attempts import Assignment, BatchReply, EventBatch
 from fgd_core.spec.jobs import JOB_SPEC
+from fgd_core.spec.paths import with_fields
 from service.api.deps import ServicesDep
 from service.errors import UnauthorizedError
-from service.jobs.halving import apply
 from service.store import artifacts, jobs, recording
 from service.store.tables import Job
 
@@ -42,7 +42,7 @@ async def get_assignment(services: ServicesDep, token: Token, attempt_id: str) -
         attempt_id=attempt.id,
         number=attempt.number,
         job_id=job.id,
-        spec=JOB_SPEC.validate_python(apply(job.spec, attempt.spec_changes or {})),
+        spec=JOB_SPEC.validate_python(with_fields(job.spec, attempt.spec_changes or {})),
         job_uri=_job_uri(services, job),
         checkpoints=checkpoints,
         heartbeat_s=services.settings.heartbeat_s,
