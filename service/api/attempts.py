@@ -2,15 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Query, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from fgd_core.spec.attempts import Assignment, BatchReply, EventBatch
 from fgd_core.spec.jobs import JOB_SPEC
 from fgd_core.spec.paths import with_fields
+from fgd_core.spec.trials import StudyLog
 from service.api.deps import ServicesDep
 from service.errors import UnauthorizedError
-from service.store import artifacts, jobs, recording
+from service.store import artifacts, jobs, recording, studies
+from service.store.session import read_consistently
 from service.store.tables import Job
 
 router = APIRouter(prefix="/v1/attempts", tags=["attempts"])
@@ -60,6 +62,19 @@ async def report_events(services: ServicesDep, token: Token, attempt_id: str, ba
         services.wake_dispatcher.set()
     # As it is, for FastAPI would check our own answer anew.
     return Response(recorded.reply.model_dump_json(), media_type="application/json")
+
+
+@router.get("/{attempt_id}/study", operation_id="get_study", response_model=StudyLog)
+async def get_study(
+    services: ServicesDep, token: Token, attempt_id: str, after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0
+) -> Response:
+    """What a sweep goes on from: its trials so far, and what people asked of it, behind a sequence of its events."""
+    async with services.database.reading() as session:
+        await read_consistently(session)
+        job, attempt = await recording.authenticate(session, attempt_id, token, lock=False)
+        recording.check_current(job, attempt)
+        log = await studies.read(session, job, attempt, after=after)
+    return Response(log.model_dump_json(), media_type="application/json")
 
 
 def _job_uri(services: ServicesDep, job: Job) -> str:

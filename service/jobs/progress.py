@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 from fgd_core.spec.events import EpochFinished, Evaluated, MetricsLogged, Progress, RunEvent
+from fgd_core.spec.trials import SweepProgressed
 from fgd_core.spec.views import ProgressView
 
 MAX_STEP = 2**53
@@ -33,6 +34,10 @@ def fold(view: ProgressView, event: RunEvent) -> ProgressView:
             ap = _finite(event.scores.ap)
             seen = [score for score in (ap, view.best_ap) if score is not None]
             return view.model_copy(update={"ap": ap, "best_ap": max(seen, default=None)})
+        case SweepProgressed():
+            # A sweep's steps are its trials.
+            at = {"step": event.done, "steps": event.planned, "eta_s": _finite(event.eta_s)}
+            return view.model_copy(update=at | {"best_ap": _finite(event.best)})
         case _:
             return view
 

@@ -21,6 +21,7 @@ from fgd_core.spec.events import (
     RunFinished,
     RunStarted,
 )
+from fgd_core.spec.trials import TrialEvent
 from fgd_core.spec.views import ProgressView
 from service.errors import UnauthorizedError
 from service.jobs import progress
@@ -35,7 +36,9 @@ from service.store.tables import Attempt, Job
 _JOBS: Table = Job.__table__  # type: ignore[assignment]
 _ATTEMPTS: Table = Attempt.__table__  # type: ignore[assignment]
 _METRICS = MetricsLogged.model_fields["kind"].default
+_OF_TRIAL = TrialEvent.model_fields["kind"].default
 _MAX_SEQUENCE = 2**53
+_MAX_TRIAL = 10**9
 # A run that reports in quick succession is alive without a write for each report.
 _HEARTBEAT_GRAIN = timedelta(seconds=0.5)
 
@@ -54,6 +57,10 @@ class _Heard:
     """As it is stored."""
     event: RunEvent | None
     """None where this reader cannot make sense of it."""
+    trial: str = ""
+    """Whose curves it tells of: a trial's number, or nobody's but the job's."""
+    told: RunEvent | None = None
+    """What it tells curves of: the event itself, or the one that a trial of a sweep wrapped in it."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +105,8 @@ _RUN = (
 )
 
 
-async def authenticate(session: AsyncSession, attempt_id: str, token: str) -> tuple[Job, Attempt]:
-    """The attempt that `token` belongs to, and its job, locked.
+async def authenticate(session: AsyncSession, attempt_id: str, token: str, *, lock: bool = True) -> tuple[Job, Attempt]:
+    """The attempt that `token` belongs to, and its job, locked against other writers unless told otherwise.
 
     Raises:
         UnauthorizedError: the token is not this attempt's.
@@ -107,7 +114,7 @@ async def authenticate(session: AsyncSession, attempt_id: str, token: str) -> tu
     attempt = await attempts.find(session, attempt_id)
     if attempt is None or not tokens.matches(token, attempt.token_sha256):
         raise UnauthorizedError("the token is not the one of this attempt", attempt_id=attempt_id)
-    return await jobs.get(session, attempt.job_id, lock=True), attempt
+    return await jobs.get(session, attempt.job_id, lock=lock), attempt
 
 
 def check_current(job: Job, attempt: Attempt) -> None:
@@ -226,9 +233,14 @@ async def _store(session: AsyncSession, run: _Run, fresh: Sequence[ReportedEvent
         view = progress.fold(view, event)
     changed = {"progress": view.model_dump(mode="json")} if view != before else None
     # Points of curves are no line of a log: they leave no event, and so take no number.
-    kept = [(item.at, item.data) for item in heard if not isinstance(item.event, MetricsLogged)]
+    kept = [(item.at, item.data) for item in heard if not isinstance(item.told, MetricsLogged)]
     await events.append(session, run.job_id, run.number, kept, last=run.last_sequence, columns=changed)
-    await metrics.record(session, run.job_id, progress.points(happened))
+    told: dict[str, list[RunEvent]] = {}
+    for item in heard:
+        if item.told is not None:
+            told.setdefault(item.trial, []).append(item.told)
+    for trial, of_trial in told.items():
+        await metrics.record(session, run.job_id, progress.points(of_trial), trial=trial)
     for event in happened:
         await _take_effect(session, run, event, now)
     return any(isinstance(event, RunFinished) for event in happened)
@@ -253,15 +265,35 @@ def _understand(reported: ReportedEvent, now: datetime) -> _Heard:
         at = now
     try:
         if reported.event.get("kind") == _METRICS:
-            # Not made storable value by value: nothing of it is stored as JSON, and there may be many thousand.
-            return _Heard(at, {}, _with_storable_names(MetricsLogged.model_validate(reported.event)))
+            logged = _points(reported.event)
+            return _Heard(at, {}, logged, told=logged)
+        if reported.event.get("kind") == _OF_TRIAL:
+            return _understand_trial(reported.event, at)
         data = storable(reported.event)
-        return _Heard(at, data, RUN_EVENT.validate_python(data))
+        event = RUN_EVENT.validate_python(data)
+        return _Heard(at, data, event, told=event)
     except ValidationError:
         return _Heard(at, storable(reported.event), None)
 
 
-def _with_storable_names(logged: MetricsLogged) -> MetricsLogged:
+def _understand_trial(said: dict[str, Any], at: datetime) -> _Heard:
+    """Raises ValidationError where it is no `TrialEvent`; one that wraps something unknown is kept as it is."""
+    event = TrialEvent.model_validate(said)
+    if not 0 <= event.trial <= _MAX_TRIAL:
+        return _Heard(at, storable(said), event)
+    trial = str(event.trial)
+    try:
+        if event.event.get("kind") == _METRICS:
+            return _Heard(at, {}, event, trial=trial, told=_points(event.event))
+        data = storable(said)
+        return _Heard(at, data, event, trial=trial, told=RUN_EVENT.validate_python(data["event"]))
+    except ValidationError:
+        return _Heard(at, storable(said), event, trial=trial)
+
+
+def _points(said: dict[str, Any]) -> MetricsLogged:
+    # Not made storable value by value: nothing of it is stored as JSON, and there may be many thousand.
+    logged = MetricsLogged.model_validate(said)
     return logged.model_copy(update={"values": {storable(name): values for name, values in logged.values.items()}})
 
 
