@@ -28,23 +28,29 @@ class Start:
     name: str
     kind: str
     cpus: int
+    """That its process claims; a sweep's none, for each of its trials claims its own."""
     gpus: int
     attempt_id: str
     number: int
     submission_id: str
 
     @classmethod
-    def again(cls, job: Job, attempt: Attempt) -> "Start":
+    def of(cls, job: Job, *, attempt_id: str, number: int, submission_id: str) -> "Start":
+        is_sweep = job.kind == "sweep"
         return cls(
             job_id=job.id,
             name=job.name,
             kind=job.kind,
-            cpus=job.cpus,
-            gpus=job.gpus,
-            attempt_id=attempt.id,
-            number=attempt.number,
-            submission_id=attempt.submission_id,
+            cpus=0 if is_sweep else job.cpus,
+            gpus=0 if is_sweep else job.gpus,
+            attempt_id=attempt_id,
+            number=number,
+            submission_id=submission_id,
         )
+
+    @classmethod
+    def again(cls, job: Job, attempt: Attempt) -> "Start":
+        return cls.of(job, attempt_id=attempt.id, number=attempt.number, submission_id=attempt.submission_id)
 
 
 async def unblock(session: AsyncSession, job_id: str, now: datetime) -> None:
@@ -139,13 +145,4 @@ async def lease(
         extra=[AttemptStarted(number=number, submission_id=submission_id, dashboard_url=url)],
         columns={Job.current_attempt_id: attempt_id, Job.resumes_itself: False},
     )
-    return Start(
-        job_id=job.id,
-        name=job.name,
-        kind=job.kind,
-        cpus=job.cpus,
-        gpus=job.gpus,
-        attempt_id=attempt_id,
-        number=number,
-        submission_id=submission_id,
-    )
+    return Start.of(job, attempt_id=attempt_id, number=number, submission_id=submission_id)

@@ -3,7 +3,7 @@
 import heapq
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from service.dispatcher.cluster import Capacity
@@ -19,6 +19,8 @@ class Queued(NamedTuple):
     priority: int
     cpus: int
     gpus: int
+    pieces: int = 1
+    """So many times CPUs and GPUs, each on any node: the trials that a sweep runs at once; 1 for every other job."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,8 @@ class Active:
     gpus: int
     is_placed: bool
     """Whether the cluster's free sums are without it already."""
+    pieces: int = 1
+    """As of `Queued`: those that it wants."""
     is_preemptible: bool = False
     is_stopping: bool = False
     eta_s: float | None = None
@@ -79,12 +83,18 @@ def choose(
     whichever of CPUs and GPUs it holds most of (dominant resource fairness, Ghodsi et al. 2011). A job may pass one
     that waits only where it takes nothing that the other waits for.
 
+    A sweep starts once one of its pieces fits, and takes as many as fit: it is right with any number of trials at a
+    time, so nobody waits for the last of sixteen, and a sweep for more than the cluster has is not refused. While it
+    runs, what it has not got of its pieces is kept for it as it comes free. Its trials claim that on the cluster
+    itself, behind our back; a job that we sent there for the same room might wait in the cluster's queue for days.
+
     Args:
         queued: oldest first.
         max_waits: explain at most so many; once nothing more can start, the rest is not looked at.
     """
-    room = _Room(active, capacity)
-    usage = _Usage(active, capacity, limits)
+    held = _held(active, capacity)
+    room = _Room(held, capacity)
+    usage = _Usage(held, capacity, limits)
     choice = Choice()
     for job in _in_order(queued, usage):
         if max_waits is not None and len(choice.wait) >= max_waits and room.is_exhausted:
@@ -92,19 +102,20 @@ def choose(
         if not any(node.could_hold(job.cpus, job.gpus) for node in capacity.nodes):
             choice.wait[job.job_id] = _too_large(job, capacity)
             continue
-        refusal = usage.over_quota(job)
+        refusal = usage.over_quota(job, capacity)
         if refusal is not None:
             choice.wait[job.job_id] = refusal
             continue
-        if room.take(job):
+        pieces = room.take(job)
+        if pieces:
             choice.start.append(job.job_id)
-            usage.run(job)
+            usage.run(job, pieces)
         else:
             choice.wait[job.job_id] = room.why_not(job)
             choice.pause.update(room.make_way(job))
             # It reserves its share all the same, or a stream of small jobs would starve it.
             room.reserve(job)
-        usage.count(job)
+        usage.count(job, pieces or 1)
     return choice
 
 
@@ -122,6 +133,33 @@ def _in_order(queued: Iterable[Queued], usage: "_Usage") -> Iterable[Queued]:
             if projects[project]:
                 # Its share has grown by the job that was just handed out.
                 heapq.heappush(heap, (usage.share(project), projects[project][0][0], project))
+
+
+def _held(active: Sequence[Active], capacity: Capacity) -> Sequence[Active]:
+    """Sweeps with as many of their pieces as the cluster has beside all others; each with one at least."""
+    if all(job.pieces == 1 for job in active):
+        return active
+    cpus = capacity.cpus_total - sum(job.cpus for job in active)
+    gpus = capacity.gpus_total - sum(job.gpus for job in active)
+    held = []
+    for job in active:
+        # What is left of the sum may lie in bits on several nodes.
+        more = min(job.pieces, _slots(job.cpus, job.gpus, capacity)) - 1
+        while more > 0 and (more * job.cpus > cpus or more * job.gpus > gpus):
+            more -= 1
+        more = max(more, 0)
+        cpus -= more * job.cpus
+        gpus -= more * job.gpus
+        held.append(replace(job, pieces=1 + more))
+    return held
+
+
+def _slots(cpus: int, gpus: int, capacity: Capacity) -> int:
+    """How many pieces the cluster could hold if nothing else ran on it."""
+    return sum(
+        int(min(node.cpus_total // cpus, node.gpus_total // gpus if gpus else node.cpus_total))
+        for node in capacity.nodes
+    )
 
 
 def _too_large(job: Queued, capacity: Capacity) -> Wait:
@@ -144,30 +182,34 @@ class _Usage:
         self._held: dict[str, tuple[float, float]] = {}
         """Project -> (CPUs, GPUs), with what its waiting jobs have been counted for."""
         for job in active:
-            self._add_running(job.project, job.gpus)
-            self._add_held(job.project, job.cpus, job.gpus)
+            self._add_running(job.project, job.gpus * job.pieces)
+            self._add_held(job.project, job.cpus * job.pieces, job.gpus * job.pieces)
 
     def share(self, project: str) -> float:
         cpus, gpus = self._held.get(project, (0.0, 0.0))
         weight = self._limits.get(project, _NO_LIMITS).weight
         return max(cpus / self._totals[0], gpus / self._totals[1]) / weight
 
-    def over_quota(self, job: Queued) -> Wait | None:
+    def over_quota(self, job: Queued, capacity: Capacity) -> Wait | None:
         limits = self._limits.get(job.project, _NO_LIMITS)
         jobs, gpus = self._running.get(job.project, (0, 0))
         if limits.max_running_jobs is not None and jobs >= limits.max_running_jobs:
             message = f"project {job.project} may run {limits.max_running_jobs} jobs at once, and {jobs} run"
             return Wait("quota", message)
-        if limits.max_gpus is not None and job.gpus and gpus + job.gpus > limits.max_gpus:
+        # A quota is never passed, so all pieces that may come to run count.
+        asked = job.gpus and job.gpus * min(job.pieces, _slots(job.cpus, job.gpus, capacity))
+        if limits.max_gpus is not None and asked and gpus + asked > limits.max_gpus:
             message = f"project {job.project} may hold {limits.max_gpus} GPUs at once, and holds {gpus}"
+            if job.pieces > 1:
+                message += f"; the sweep asks for {asked}, one set for each of its concurrent_trials"
             return Wait("quota", message)
         return None
 
-    def run(self, job: Queued) -> None:
-        self._add_running(job.project, job.gpus)
+    def run(self, job: Queued, pieces: int) -> None:
+        self._add_running(job.project, job.gpus * pieces)
 
-    def count(self, job: Queued) -> None:
-        self._add_held(job.project, job.cpus, job.gpus)
+    def count(self, job: Queued, pieces: int) -> None:
+        self._add_held(job.project, job.cpus * pieces, job.gpus * pieces)
 
     def _add_running(self, project: str, num_gpus: int) -> None:
         jobs, gpus = self._running.get(project, (0, 0))
@@ -184,15 +226,15 @@ class _Room:
     def __init__(self, active: Sequence[Active], capacity: Capacity) -> None:
         self._nodes = [[node.cpus_free, node.gpus_free] for node in capacity.nodes]
         for job in active:
-            if not job.is_placed:
+            for _ in range(job.pieces if not job.is_placed else 0):
                 self._place(job.cpus, job.gpus)
         # A second bound, for the cluster's free sums lag behind what was just started or stopped.
-        self._free_cpus = min(_sum(self._nodes, 0), capacity.cpus_total - sum(job.cpus for job in active))
-        self._free_gpus = min(_sum(self._nodes, 1), capacity.gpus_total - sum(job.gpus for job in active))
+        held_cpus, held_gpus = _amounts(active)
+        self._free_cpus = min(_sum(self._nodes, 0), capacity.cpus_total - held_cpus)
+        self._free_gpus = min(_sum(self._nodes, 1), capacity.gpus_total - held_gpus)
         self._now = (max(self._free_cpus, 0.0), max(self._free_gpus, 0.0))
-        self._releases = sorted((job.eta_s, job.cpus, job.gpus) for job in active if job.eta_s is not None)
-        stopping = [job for job in active if job.is_stopping]
-        self._coming = [float(sum(job.cpus for job in stopping)), float(sum(job.gpus for job in stopping))]
+        self._releases = sorted((job.eta_s, *_amounts([job])) for job in active if job.eta_s is not None)
+        self._coming = list(_amounts([job for job in active if job.is_stopping]))
         self._victims = sorted(
             (job for job in active if job.is_preemptible and not job.is_stopping), key=lambda job: job.priority
         )
@@ -203,7 +245,14 @@ class _Room:
         """Whether nothing at all can start any more: every job takes a CPU."""
         return self._free_cpus < 1
 
-    def take(self, job: Queued) -> bool:
+    def take(self, job: Queued) -> int:
+        """As many of its pieces as fit; how many those are."""
+        taken = 0
+        while taken < job.pieces and self._take_piece(job):
+            taken += 1
+        return taken
+
+    def _take_piece(self, job: Queued) -> bool:
         if job.cpus > self._free_cpus or (job.gpus and job.gpus > self._free_gpus):
             return False
         if not self._place(job.cpus, job.gpus):
@@ -212,6 +261,7 @@ class _Room:
         return True
 
     def reserve(self, job: Queued) -> None:
+        """One piece of it."""
         self._free_cpus -= job.cpus
         self._free_gpus -= job.gpus
 
@@ -237,8 +287,9 @@ class _Room:
                 break
             if (lacks[0] > 0 and victim.cpus) or (lacks[1] > 0 and victim.gpus):
                 chosen.append(victim)
-                lacks[0] -= victim.cpus
-                lacks[1] -= victim.gpus
+                cpus, gpus = _amounts([victim])
+                lacks[0] -= cpus
+                lacks[1] -= gpus
         if max(lacks) > 0:
             return {}
         self._victims = [victim for victim in self._victims if victim not in chosen]
@@ -269,6 +320,15 @@ class _Room:
                 free_gpus += freed_gpus
             self._starts[cpus, gpus] = at_s
         return self._starts[cpus, gpus]
+
+
+def _amounts(jobs: Iterable[Active]) -> tuple[float, float]:
+    """(CPUs, GPUs) of all their pieces."""
+    cpus = gpus = 0.0
+    for job in jobs:
+        cpus += job.cpus * job.pieces
+        gpus += job.gpus * job.pieces
+    return cpus, gpus
 
 
 def _sum(nodes: Sequence[Sequence[float]], kind: int) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import exists, func, or_, select
+from sqlalchemy import ColumnElement, case, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -26,9 +26,14 @@ class Waiting:
     created_at: datetime
 
 
+def _pieces() -> ColumnElement[int]:
+    """The trials that a sweep runs at once, read from its spec; of other jobs the spec is not even unpacked."""
+    return case((Job.kind == "sweep", func.coalesce(Job.spec["concurrent_trials"].as_integer(), 1)), else_=1)
+
+
 async def waiting(session: AsyncSession, project: str | None = None) -> list[Waiting]:
     """Every job that is blocked or queued, oldest first; of one project, or of all."""
-    columns = (Job.id, Job.project, Job.priority, Job.cpus, Job.gpus)
+    columns = (Job.id, Job.project, Job.priority, Job.cpus, Job.gpus, _pieces())
     query = (
         select(*columns, Job.name, Job.state, Job.message, Job.not_before, Job.created_at)
         .where(Job.state.in_(WAITING))
@@ -38,12 +43,12 @@ async def waiting(session: AsyncSession, project: str | None = None) -> list[Wai
         query = query.where(Job.project == project)
     return [
         Waiting(
-            job=Queued(job_id=row[0], project=row[1], priority=row[2], cpus=row[3], gpus=row[4]),
-            name=row[5],
-            state=row[6],
-            message=row[7],
-            not_before=row[8],
-            created_at=row[9],
+            job=Queued._make(row[:6]),
+            name=row[6],
+            state=row[7],
+            message=row[8],
+            not_before=row[9],
+            created_at=row[10],
         )
         for row in await session.execute(query)
     ]
@@ -55,7 +60,7 @@ async def startable(session: AsyncSession, now: datetime, *, max_alike: int) -> 
     Args:
         max_alike: so many of each project, priority and size, for the jobs behind them cannot start before them.
     """
-    alike = (Job.project, Job.priority, Job.cpus, Job.gpus)
+    alike = (Job.project, Job.priority, Job.cpus, Job.gpus, _pieces().label("pieces"))
     age = (Job.created_at, Job.id)
     ranked = (
         select(Job.id, *alike, Job.created_at, func.row_number().over(partition_by=alike, order_by=age).label("rank"))
@@ -64,7 +69,7 @@ async def startable(session: AsyncSession, now: datetime, *, max_alike: int) -> 
     )
     first = ranked.c
     query = (
-        select(first.id, first.project, first.priority, first.cpus, first.gpus)
+        select(first.id, first.project, first.priority, first.cpus, first.gpus, first.pieces)
         .where(first.rank <= max_alike)
         .order_by(first.created_at, first.id)
     )
@@ -96,6 +101,7 @@ def active_of(job: Job, attempt: Attempt, *, is_placed: bool) -> Active:
         priority=job.priority,
         cpus=job.cpus,
         gpus=job.gpus,
+        pieces=job.spec.get("concurrent_trials", 1) if job.kind == "sweep" else 1,
         is_placed=is_placed,
         is_preemptible=job.preemptible and job.state == "running",
         is_stopping=job.state in STOPPING,

@@ -1,6 +1,7 @@
 """Which jobs start, which wait and why, which make room: decided on values, without a cluster."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -166,3 +167,58 @@ class TestWhen:
     def test_nobody_knows_when_a_run_says_nothing(self) -> None:
         waits = decide([job("a", 2)], node(2, cpus_free=0), active=[run("r", 2)]).wait
         assert waits["a"].not_before_s is None
+
+
+class TestSweeps:
+    def sweep(self, job_id: str, pieces: int, cpus: int = 1, gpus: int = 0, **others: Any) -> Queued:
+        return job(job_id, cpus, gpus, **others)._replace(pieces=pieces)
+
+    def test_a_sweep_takes_its_pieces_wherever_they_fit(self) -> None:
+        choice = decide([self.sweep("s", 4, 2), job("behind", 1)], node(4), node(5))
+        assert choice.start == ["s", "behind"]
+        assert decide([self.sweep("s", 4, 2), job("behind", 2)], node(4), node(5)).start == ["s"]
+
+    def test_a_sweep_starts_with_one_piece_where_there_is_room_for_no_more(self) -> None:
+        choice = decide([self.sweep("s", 4)], node(4, cpus_free=1), active=[run("before", 3)])
+        assert choice.start == ["s"]
+
+    def test_a_sweep_for_more_than_the_cluster_has_takes_all_of_it(self) -> None:
+        choice = decide([self.sweep("s", 64), job("behind")], node(2), node(2))
+        assert choice.start == ["s"]
+        assert choice.wait["behind"].code == "busy"
+
+    def test_a_piece_that_fits_on_no_node_is_too_large(self) -> None:
+        assert decide([self.sweep("s", 2, 4)], node(3), node(3)).wait["s"].code == "too_large"
+
+    def test_what_a_running_sweep_has_not_got_yet_is_kept_for_it(self) -> None:
+        sweep = run("s", 1, pieces=3)
+        others = [run("before", 1)]
+        # Two of its pieces run; the third takes the core that is free.
+        assert decide([job("a")], node(4, cpus_free=1), active=[sweep, *others]).start == []
+        assert decide([job("a")], node(5, cpus_free=2), active=[sweep, *others]).start == ["a"]
+
+    def test_a_running_sweep_holds_no_more_than_the_others_leave(self) -> None:
+        sweep = run("s", 1, pieces=4, is_preemptible=True)
+        choice = decide([job("urgent", 2, priority=9)], node(4, cpus_free=0), active=[run("firm", 3), sweep])
+        # One core is all that it holds, so pausing it would not be enough.
+        assert choice.pause == {}
+        choice = decide([job("urgent", 2, priority=9)], node(4, cpus_free=0), active=[run("firm", 1), sweep])
+        assert choice.pause == {"s": "urgent"}
+
+    def test_a_sweep_that_is_not_placed_yet_takes_room_on_every_node_it_needs(self) -> None:
+        active = [run("s", 2, pieces=2, is_placed=False)]
+        assert decide([job("a", 2)], node(3), node(3), active=active).start == []
+
+    def test_the_share_of_a_project_counts_all_pieces(self) -> None:
+        queued = [job("of sweeper", project="sweeper"), job("other", project="other")]
+        active = [run("s", 1, pieces=3, project="sweeper"), run("r", 2, project="other")]
+        assert decide(queued, node(8, cpus_free=1), active=active).start == ["other"]
+
+    def test_a_quota_counts_all_pieces_that_the_cluster_can_hold(self) -> None:
+        limits = {"p": Limits(max_gpus=2)}
+        wait = decide([self.sweep("s", 4, 1, 1)], node(8, 8), limits=limits).wait["s"]
+        assert wait.code == "quota"
+        assert "the sweep asks for 4" in wait.message
+        assert decide([self.sweep("s", 4, 1, 1)], node(8, 2), limits=limits).start == ["s"]
+        busy = [run("r", 1, 1, pieces=2)]
+        assert decide([job("a", 1, 1)], node(8, 4), active=busy, limits=limits).wait["a"].code == "quota"

@@ -1,0 +1,54 @@
+"""How a sweep reaches the cluster."""
+
+from control_plane import ControlPlane, train_spec
+from memory_cluster import MemoryCluster
+from sweeps import sweep_spec
+
+from service.store import attempts, queue
+
+
+class TestSubmission:
+    async def test_its_process_claims_nothing_for_its_trials_do(
+        self, plane: ControlPlane, cluster: MemoryCluster
+    ) -> None:
+        await plane.submit(sweep_spec(resources={"cpus": 2}))
+        await plane.tick()
+        assert [(each.cpus, each.gpus) for each in cluster.submissions] == [(0, 0)]
+
+    async def test_it_is_submitted_again_as_it_was(self, plane: ControlPlane, cluster: MemoryCluster) -> None:
+        await plane.submit(sweep_spec(resources={"cpus": 2}))
+        await plane.tick()
+        cluster.forget(cluster.submissions.pop().submission_id)
+        await plane.tick()
+        assert [each.cpus for each in cluster.submissions] == [0]
+
+    async def test_its_trials_count_for_the_room_of_others(self, plane: ControlPlane) -> None:
+        sweep = await plane.submit(sweep_spec(concurrent_trials=2))
+        other = await plane.submit(train_spec())
+        await plane.tick()
+        await plane.tick()
+        assert (await plane.state(sweep), await plane.state(other)) == ("starting", "queued")
+        assert "waits for 1 CPUs" in (await plane.job(other))["reason"]
+
+    async def test_one_trial_at_a_time_leaves_the_rest_to_others(self, plane: ControlPlane) -> None:
+        await plane.submit(sweep_spec())
+        other = await plane.submit(train_spec())
+        await plane.tick()
+        assert await plane.state(other) == "starting"
+
+
+class TestPieces:
+    async def test_they_are_read_from_the_spec_of_a_sweep_alone(self, plane: ControlPlane) -> None:
+        sweep = await plane.submit(sweep_spec(concurrent_trials=7))
+        training = await plane.submit(train_spec())
+        async with plane.services.database.reading() as session:
+            startable = await queue.startable(session, plane.clock(), max_alike=5)
+            waiting = await queue.waiting(session)
+        assert {job.job_id: job.pieces for job in startable} == {sweep: 7, training: 1}
+        assert {item.job.job_id: item.job.pieces for item in waiting} == {sweep: 7, training: 1}
+
+    async def test_they_go_on_counting_while_it_runs(self, plane: ControlPlane) -> None:
+        await plane.started_job(sweep_spec(concurrent_trials=7))
+        async with plane.services.database.reading() as session:
+            active = [queue.active_of(*pair, is_placed=True) for pair in await attempts.active(session)]
+        assert [each.pieces for each in active] == [7]
