@@ -25,6 +25,7 @@ from workers.reporting.context import HttpContext
 from workers.reporting.control_plane import ControlPlane
 from workers.reporting.outbox import Outbox
 from workers.reporting.sender import Sender
+from workers.runs import runner
 
 ASSIGNMENT_TIMEOUT_S = 600.0
 """How long a control plane that is away at the start is waited for."""
@@ -100,11 +101,11 @@ def _assignment(control_plane: ControlPlane) -> Assignment:
 def _run(assignment: Assignment, context: HttpContext) -> RunFinished:
     try:
         began = time.monotonic()
-        # Not at the top of the module: the first event must not wait the seconds that torch takes to load.
-        from workers.runs import RUNNERS  # noqa: PLC0415
+        # Only now, for the first event must not wait the seconds that torch takes to load.
+        run = runner(assignment.spec.kind)
 
         context.start_seconds["imports"] = time.monotonic() - began
-        outcome = RUNNERS[assignment.spec.kind](assignment, context)
+        outcome = run(assignment, context)
     except Exception as error:
         outcome = _failed(error)
     if context.outcome is None:

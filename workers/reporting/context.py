@@ -4,15 +4,21 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from fgd_core.errors import StaleAttemptError, StorageError, WeightsError
 from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.events import DeviceReady, EvaluationProgress, MetricsLogged, Progress, RunEvent, RunFinished
+from fgd_core.spec.trials import StudyLog
 from workers.folders import attempt_folder
 from workers.reporting import narration
 from workers.reporting.outbox import Outbox
 from workers.reporting.sender import Reports, Sender
+
+
+class Server(Reports, Protocol):
+    def study(self, after: int) -> StudyLog: ...
 
 
 class HttpContext:
@@ -26,9 +32,10 @@ class HttpContext:
     """
 
     def __init__(
-        self, assignment: Assignment, control_plane: Reports, *, on_stale: Callable[[], None] = lambda: None
+        self, assignment: Assignment, control_plane: Server, *, on_stale: Callable[[], None] = lambda: None
     ) -> None:
         self._assignment = assignment
+        self._control_plane = control_plane
         job_dir = _local_folder(assignment)
         self._job_dir = _own_folder(job_dir, assignment.number)
         self._outbox = Outbox(job_dir / "outbox" / f"attempt-{assignment.number}-run.jsonl")
@@ -96,6 +103,14 @@ class HttpContext:
                 path=str(path),
             )
         return path
+
+    def study(self, after: int) -> StudyLog:
+        """What is stored of this sweep behind an event of this sequence.
+
+        Raises:
+            NetworkError: the control plane is away.
+        """
+        return self._control_plane.study(after)
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until every event so far has arrived; whether it has."""

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from fgd_core.errors import ConflictError, NetworkError, SpecError, StaleAttemptError
 from fgd_core.spec.attempts import Assignment, BatchReply
+from fgd_core.spec.trials import StudyLog
 
 TIMEOUT_S = 15.0
 
@@ -45,6 +46,17 @@ class ControlPlane:
             raise SpecError(
                 "this run cannot read its job's specification; install the same version on the cluster and the server",
                 problems=[f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()],
+            ) from error
+
+    def study(self, after: int) -> StudyLog:
+        """What is stored of a sweep behind an event of this sequence."""
+        answer = self._ask(f"/study?after={after}", None)
+        try:
+            return StudyLog.model_validate_json(answer)
+        except ValidationError as error:
+            raise SpecError(
+                "this run cannot read its sweep's history; install the same version on the cluster and the server",
+                problems=[*(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:10])],
             ) from error
 
     def report(self, stream: str, events: Sequence[str]) -> BatchReply:

@@ -1,18 +1,23 @@
-"""What each kind of job runs. Importing this loads torch."""
+"""What each kind of job runs."""
 
+import importlib
 from collections.abc import Callable, Mapping
 
-from fgd_core import runs
 from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.events import RunFinished
-from fgd_core.training.context import RunContext
+from workers.reporting.context import HttpContext
 
-Runner = Callable[[Assignment, RunContext], RunFinished]
+Runner = Callable[[Assignment, HttpContext], RunFinished]
+
+RUNNERS: Mapping[str, str] = {
+    "train": "workers.runs.here",
+    "distill": "workers.runs.here",
+    "evaluate": "workers.runs.here",
+    "sweep": "workers.tuning.driver",
+}
+"""By name of the module, whose `run` it is: torch takes seconds to load, and a sweep's driver can do without."""
 
 
-def run_here(assignment: Assignment, context: RunContext) -> RunFinished:
-    """The whole run in this process, on one device."""
-    return runs.execute(assignment.spec, context)
-
-
-RUNNERS: Mapping[str, Runner] = {"train": run_here, "distill": run_here, "evaluate": run_here}
+def runner(kind: str) -> Runner:
+    run: Runner = importlib.import_module(RUNNERS[kind]).run
+    return run

@@ -1,0 +1,155 @@
+"""Sweeps over a known function: the real driver and study, with trials that compute a number instead of training."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fgd_core.errors import WeightsError
+from fgd_core.spec.events import RunEvent, RunFinished
+from fgd_core.spec.jobs import JOB_SPEC, DistillSpec, SweepSpec, TrainSpec
+from fgd_core.spec.results import RunResult, Scores
+from fgd_core.spec.trials import STUDY_EVENT, EarlierTrial, StudyEntry, StudyLog, Verdict
+from workers.tuning.driver import Driver
+from workers.tuning.executor import News
+from workers.tuning.trial import Report, Update, Work
+
+Value = Callable[[TrainSpec | DistillSpec, int], float]
+"""(spec, epoch) -> the score that a trial has after so many epochs."""
+
+
+def sweep(space: Mapping[str, Any] | str = "fgd-scale", *, epochs: int = 9, **settings: Any) -> SweepSpec:
+    base = {
+        "kind": "distill",
+        "student": {},
+        "teacher": {"checkpoint": "/teacher.pt", "gate": "keys"},
+        "method": {"type": "fgd"},
+        "data": {"type": "shapes", "num_train": 40, "num_val": 10},
+        "training": {"epochs": epochs, "batch_size": 8},
+    }
+    spec = {"kind": "sweep", "name": "a sweep", "space": space, "base": base, **settings}
+    found = JOB_SPEC.validate_python(spec)
+    assert isinstance(found, SweepSpec)
+    return found
+
+
+def scores(ap: float, **others: Any) -> Scores:
+    fields: dict[str, Any] = dict.fromkeys(Scores.model_fields) | {"per_class": {}, "ap": ap} | others
+    return Scores(**fields)
+
+
+class Killed(Exception):
+    """As kill -9: nothing is tidied up."""
+
+
+@dataclass
+class _Running:
+    work: Work
+    epoch: int
+    asked: bool = False
+    is_stopped: bool = False
+
+
+@dataclass
+class FunctionExecutor:
+    """Trials advance one epoch at a time, the lowest number first; their places outlive the executor in `places`."""
+
+    value: Value
+    concurrent: int = 1
+    kill_after: int | None = None
+    """Raise `Killed` in place of the report of this number, counted from 0."""
+    fails: frozenset[int] = frozenset()
+    places: dict[tuple[int, int], int] = field(default_factory=dict)
+    """Epochs done by (trial, segment)."""
+    epochs_run: int = 0
+    num_reports: int = 0
+    _trials: dict[int, _Running] = field(default_factory=dict)
+    sources: Mapping[tuple[int, int], tuple[int, int] | None] = field(default_factory=dict)
+
+    def room(self) -> int:
+        return self.concurrent - len(self._trials)
+
+    def start(self, work: Work, name: str) -> None:
+        key = (work.trial, work.segment)
+        source = self.sources.get(key)
+        epoch = self.places.get(key, self.places[source] if source is not None else 0)
+        self.places[key] = epoch
+        self._trials[work.trial] = _Running(work, epoch)
+
+    def news(self, timeout_s: float) -> Sequence[News]:
+        return [self._advance(trial) for trial in sorted(self._trials)]
+
+    def answer(self, trial: int, verdict: Verdict) -> None:
+        self._trials[trial].is_stopped = verdict != "continue"
+
+    def stop(self, trial: int) -> None:
+        self._trials[trial].is_stopped = True
+
+    def close(self) -> None:
+        return
+
+    def _advance(self, trial: int) -> News:
+        running = self._trials[trial]
+        spec, epochs = running.work.spec, running.work.spec.training.epochs
+        if trial in self.fails:
+            del self._trials[trial]
+            raise_ = RunFinished(outcome="failed", error=WeightsError("no such checkpoint") and None)
+            return News(trial, Update(finished=raise_))
+        if running.is_stopped or running.epoch == epochs:
+            del self._trials[trial]
+            if running.is_stopped:
+                return News(trial, Update(finished=RunFinished(outcome="stopped")))
+            best = max(self.value(spec, epoch) for epoch in range(1, epochs + 1))
+            result = RunResult(scores=scores(best), num_parameters=10, images_per_s=1.0, num_images=1, device="cpu")
+            return News(trial, Update(finished=RunFinished(outcome="succeeded", result=result)))
+        if self.kill_after is not None and self.num_reports == self.kill_after:
+            raise Killed
+        self.num_reports += 1
+        self.epochs_run += 1
+        running.epoch += 1
+        self.places[running.work.trial, running.work.segment] = running.epoch
+        ap = self.value(spec, running.epoch)
+        return News(trial, Update(report=Report(running.epoch, scores(ap), train_s=float(running.epoch))))
+
+
+class Memory:
+    """The control plane as a driver sees it, and the place where its events end up; outlives the driver."""
+
+    def __init__(self, folder: Path, earlier: Sequence[EarlierTrial] = ()) -> None:
+        self.folder = folder
+        self.events: list[RunEvent] = []
+        self.earlier = list(earlier)
+        self.attempt = 0
+        self.sources: dict[tuple[int, int], tuple[int, int] | None] = {}
+
+    @property
+    def job_dir(self) -> Path:
+        folder = self.folder / "attempts" / str(self.attempt)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def emit(self, event: RunEvent) -> None:
+        self.events.append(event)
+        if event.kind == "trial_started":
+            self.sources[event.trial, event.segment] = event.goes_on_from
+
+    def should_stop(self) -> bool:
+        return False
+
+    def resolve_checkpoint(self, source: str) -> Path:
+        return Path(source)
+
+    def study(self, after: int) -> StudyLog:
+        entries = [
+            StudyEntry(sequence=sequence, event=STUDY_EVENT.validate_python(event.model_dump()))
+            for sequence, event in enumerate(self.events, start=1)
+            if event.kind in ("trial_started", "trial_reported", "trial_ended") and sequence > after
+        ]
+        return StudyLog(entries=entries, earlier=self.earlier if after == 0 else [])
+
+
+def run(spec: SweepSpec, value: Value, memory: Memory, **settings: Any) -> tuple[RunFinished, FunctionExecutor]:
+    """One attempt of a sweep."""
+    memory.attempt += 1
+    executor = FunctionExecutor(value, sources=memory.sources, **settings)
+    return Driver(spec, memory, executor, memory.study(0)).run(), executor

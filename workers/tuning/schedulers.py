@@ -1,0 +1,314 @@
+"""Which trials go on: verdicts at each evaluation, and who rests, goes on or begins again from another's checkpoint.
+
+ASHA and the median rule are Ray Tune's own classes, which decide on results alone. HyperBand and population-based
+training are Ray Tune's in name only: there they keep their state in its controller and lose it on a restart.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from pydantic import JsonValue
+from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
+
+from fgd_core.spec.search import Asha, HyperBand, Median, PopulationBased, RunAll, SchedulerSpec
+from fgd_core.spec.trials import Verdict
+from workers.tuning.space import Space
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """A trial that rested goes on."""
+
+    trial: int
+    from_trial: int
+    """Whose checkpoint it goes on from; its own, mostly."""
+    values: dict[str, JsonValue] | None = None
+    """New ones; None keeps its own."""
+
+
+class Scheduler(Protocol):
+    """Like a searcher, it is a function of the calls that it got, in their order. Greater values are better."""
+
+    max_trials: int | None
+    """It takes no more trials than these; None: any number."""
+
+    def add(self, trial: int, values: Mapping[str, JsonValue]) -> None:
+        """A trial begins, or goes on with these values."""
+        ...
+
+    def report(self, trial: int, epoch: int, value: float) -> Verdict:
+        """
+        Args:
+            value: the best that the trial has reached so far.
+        """
+        ...
+
+    def rung(self, trial: int, epoch: int) -> int | None:
+        """The rung that this epoch is for a trial."""
+        ...
+
+    def ended(self, trial: int) -> None:
+        """A trial is over, for whatever reason; not one that rests."""
+        ...
+
+    def close(self) -> None:
+        """No more trials will be added."""
+        ...
+
+    def next(self) -> tuple[list[Continuation], list[int]]:
+        """Trials that rested and go on now, and those that are given up. Each is told once."""
+        ...
+
+
+def build_scheduler(spec: SchedulerSpec, space: Space, *, epochs: int, seed: int) -> Scheduler:
+    """
+    Args:
+        epochs: of a whole training.
+    """
+    return SCHEDULERS[type(spec)](spec, space, epochs, seed)
+
+
+class _Unhindered:
+    max_trials: int | None = None
+
+    def add(self, trial: int, values: Mapping[str, JsonValue]) -> None:
+        return
+
+    def report(self, trial: int, epoch: int, value: float) -> Verdict:
+        return "continue"
+
+    def rung(self, trial: int, epoch: int) -> int | None:
+        return None
+
+    def ended(self, trial: int) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+    def next(self) -> tuple[list[Continuation], list[int]]:
+        return [], []
+
+
+@dataclass(eq=False)
+class _TuneTrial:
+    """As much of a trial of Ray Tune's as its stopping rules look at."""
+
+    trial_id: str
+
+
+class _NobodyWaits:
+    """As much of Ray Tune's controller: nobody waits for a slot, so nobody is paused to give it up."""
+
+    def get_live_trials(self) -> list[_TuneTrial]:
+        return []
+
+
+class _OfTune(_Unhindered):
+    """A stopping rule of Ray Tune's, fed with results by the study."""
+
+    def __init__(self, rule: Any, *, epochs: int, rungs: Sequence[int] = ()) -> None:
+        self._rule = rule
+        self._epochs = epochs
+        self._rungs = {epoch: index for index, epoch in enumerate(rungs)}
+        self._trials: dict[int, _TuneTrial] = {}
+
+    def add(self, trial: int, values: Mapping[str, JsonValue]) -> None:
+        if trial not in self._trials:
+            self._trials[trial] = _TuneTrial(str(trial))
+            self._rule.on_trial_add(None, self._trials[trial])
+
+    def report(self, trial: int, epoch: int, value: float) -> Verdict:
+        result = {"epoch": epoch, "value": value}
+        action = self._rule.on_trial_result(_NobodyWaits(), self._trials[trial], result)
+        # At its last epoch it is done anyway; the rule has taken note of it.
+        return "stop" if action == TrialScheduler.STOP and epoch < self._epochs else "continue"
+
+    def rung(self, trial: int, epoch: int) -> int | None:
+        return self._rungs.get(epoch)
+
+
+def _asha(spec: Asha, space: Space, epochs: int, seed: int) -> Scheduler:
+    rule = AsyncHyperBandScheduler(
+        time_attr="epoch",
+        metric="value",
+        mode="max",
+        max_t=epochs,
+        grace_period=min(spec.grace_epochs, epochs),
+        reduction_factor=spec.reduction,
+        brackets=1,
+    )
+    return _OfTune(rule, epochs=epochs, rungs=rungs(spec.grace_epochs, spec.reduction, epochs))
+
+
+def _median(spec: Median, space: Space, epochs: int, seed: int) -> Scheduler:
+    rule = MedianStoppingRule(
+        time_attr="epoch",
+        metric="value",
+        mode="max",
+        grace_period=spec.grace_epochs,
+        min_samples_required=spec.min_trials,
+    )
+    return _OfTune(rule, epochs=epochs)
+
+
+def rungs(grace_epochs: int, reduction: int, epochs: int) -> list[int]:
+    """Epochs at which successive halving decides, before the last one."""
+    found = []
+    epoch = grace_epochs
+    while epoch < epochs:
+        found.append(epoch)
+        epoch *= reduction
+    return found
+
+
+@dataclass
+class _Bracket:
+    size: int
+    rungs: list[int]
+    """Epochs, the last of them the end of training."""
+    members: list[int] = field(default_factory=list)
+    at: dict[int, dict[int, float]] = field(default_factory=dict)
+    """By rung, the value of each trial that has come as far."""
+    decided: int = 0
+    """Rungs that are decided."""
+    alive: set[int] = field(default_factory=set)
+
+
+class _HyperBand:
+    """Brackets are filled one after the other, the one with the earliest rungs first; then over again."""
+
+    max_trials: int | None = None
+
+    def __init__(self, spec: HyperBand, epochs: int) -> None:
+        self._spec, self._epochs = spec, epochs
+        self._brackets: list[_Bracket] = []
+        self._of: dict[int, _Bracket] = {}
+        self._is_closed = False
+
+    def add(self, trial: int, values: Mapping[str, JsonValue]) -> None:
+        if trial in self._of:
+            return
+        if not self._brackets or len(self._brackets[-1].members) == self._brackets[-1].size:
+            self._brackets.append(self._new_bracket())
+        bracket = self._of[trial] = self._brackets[-1]
+        bracket.members.append(trial)
+        bracket.alive.add(trial)
+
+    def report(self, trial: int, epoch: int, value: float) -> Verdict:
+        bracket = self._of[trial]
+        index = self.rung(trial, epoch)
+        if index is None or index < bracket.decided:
+            return "continue"
+        bracket.at.setdefault(index, {})[trial] = value
+        return "pause"
+
+    def rung(self, trial: int, epoch: int) -> int | None:
+        rungs_ = self._of[trial].rungs if trial in self._of else []
+        return rungs_.index(epoch) if epoch in rungs_ and epoch < self._epochs else None
+
+    def ended(self, trial: int) -> None:
+        if trial in self._of:
+            self._of[trial].alive.discard(trial)
+
+    def close(self) -> None:
+        self._is_closed = True
+
+    def next(self) -> tuple[list[Continuation], list[int]]:
+        going_on: list[Continuation] = []
+        given_up: list[int] = []
+        for bracket in self._brackets:
+            is_full = self._is_closed or len(bracket.members) == bracket.size
+            arrived = bracket.at.get(bracket.decided, {})
+            waiting = bracket.alive & set(arrived)
+            if not is_full or not waiting or waiting != bracket.alive:
+                continue
+            num_kept = max(1, len(waiting) // self._spec.reduction)
+            order = sorted(waiting, key=lambda trial: (-arrived[trial], trial))
+            going_on += [Continuation(trial, trial) for trial in order[:num_kept]]
+            given_up += order[num_kept:]
+            bracket.alive = set(order[:num_kept])
+            bracket.decided += 1
+        return going_on, given_up
+
+    def _new_bracket(self) -> _Bracket:
+        # Li et al. 2018: R epochs at most, the first rung at R reduction^-s, for s from the largest down to 0.
+        reduction = self._spec.reduction
+        largest = int(math.log(max(self._epochs / self._spec.grace_epochs, 1), reduction) + 1e-9)
+        halvings = largest - len(self._brackets) % (largest + 1)
+        size = math.ceil((largest + 1) / (halvings + 1) * reduction**halvings)
+        first = max(1, round(self._epochs / reduction**halvings))
+        return _Bracket(size=size, rungs=rungs(first, reduction, self._epochs))
+
+
+class _PopulationBased:
+    """All rest at the end of a generation; then the worst go on from the best's checkpoints with other values.
+
+    What is drawn depends on the seed, the generation and the trial alone.
+    """
+
+    def __init__(self, spec: PopulationBased, space: Space, epochs: int, seed: int) -> None:
+        self._spec, self._space, self._epochs, self._seed = spec, space, epochs, seed
+        self.max_trials: int | None = spec.population
+        self._values: dict[int, dict[str, JsonValue]] = {}
+        self._alive: set[int] = set()
+        self._arrived: dict[int, float] = {}
+        self._generation = 0
+        self._is_closed = False
+
+    def add(self, trial: int, values: Mapping[str, JsonValue]) -> None:
+        if trial not in self._values:
+            self._alive.add(trial)
+        self._values[trial] = dict(values)
+
+    def report(self, trial: int, epoch: int, value: float) -> Verdict:
+        if epoch >= self._epochs or epoch < (self._generation + 1) * self._spec.every_epochs:
+            return "continue"
+        self._arrived[trial] = value
+        return "pause"
+
+    def rung(self, trial: int, epoch: int) -> int | None:
+        if epoch % self._spec.every_epochs or epoch >= self._epochs:
+            return None
+        return epoch // self._spec.every_epochs - 1
+
+    def ended(self, trial: int) -> None:
+        self._alive.discard(trial)
+        self._arrived.pop(trial, None)
+
+    def close(self) -> None:
+        self._is_closed = True
+
+    def next(self) -> tuple[list[Continuation], list[int]]:
+        is_full = self._is_closed or len(self._values) >= self._spec.population
+        if not is_full or not self._alive or set(self._arrived) != self._alive:
+            return [], []
+        order = sorted(self._alive, key=lambda trial: (-self._arrived[trial], trial))
+        num_replaced = min(max(1, int(len(order) * self._spec.quantile)), len(order) // 2)
+        best, worst = order[:num_replaced], set(order[len(order) - num_replaced :])
+        going_on = [self._go_on(trial, best if trial in worst else []) for trial in sorted(order)]
+        self._arrived = {}
+        self._generation += 1
+        return going_on, []
+
+    def _go_on(self, trial: int, better: Sequence[int]) -> Continuation:
+        if not better:
+            return Continuation(trial, trial)
+        rng = np.random.default_rng((self._seed, self._generation, trial))
+        parent = better[int(rng.integers(len(better)))]
+        values = self._space.perturbed(
+            self._values[parent], rng, factor=self._spec.perturb, resample=self._spec.resample_probability
+        )
+        return Continuation(trial, parent, values)
+
+
+SCHEDULERS: Mapping[type, Callable[[Any, Space, int, int], Scheduler]] = {
+    RunAll: lambda spec, space, epochs, seed: _Unhindered(),
+    Median: _median,
+    Asha: _asha,
+    HyperBand: lambda spec, space, epochs, seed: _HyperBand(spec, epochs),
+    PopulationBased: _PopulationBased,
+}

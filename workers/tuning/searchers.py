@@ -1,0 +1,241 @@
+"""Which values to try next: Optuna's samplers, and two that need no model."""
+
+import itertools
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeAlias
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from pydantic import JsonValue
+from scipy.stats import qmc
+
+from fgd_core.spec.search import (
+    Choice,
+    CmaEs,
+    Dimension,
+    GaussianProcess,
+    Grid,
+    Integers,
+    LogUniform,
+    Nsga2,
+    Objective,
+    QuasiRandom,
+    Random,
+    SearcherSpec,
+    Tpe,
+    Uniform,
+)
+from workers.tuning.space import Space
+
+Values: TypeAlias = Mapping[str, JsonValue]
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+class Searcher(Protocol):
+    """The same calls in the same order give the same values: a study that is rebuilt from its events goes on alike."""
+
+    def ask(self, number: int) -> dict[str, JsonValue] | None:
+        """Values for the trial of this number; None where there are no more."""
+        ...
+
+    def asked(self, number: int, values: Values) -> None:
+        """As `ask`, for a trial whose values are given: by a person, or by what was stored."""
+        ...
+
+    def report(self, number: int, epoch: int, value: float) -> None:
+        """How good a trial is so far, by the first objective."""
+        ...
+
+    def tell(self, number: int, objectives: Sequence[float] | None, *, is_complete: bool) -> None:
+        """What a trial came to; None where it failed. One that is not complete was stopped early."""
+        ...
+
+    def learn(self, values: Values, objectives: Sequence[float]) -> None:
+        """From a complete trial of another sweep, whose values lie in this space."""
+        ...
+
+
+def build_searcher(spec: SearcherSpec, space: Space, objectives: Sequence[Objective], seed: int) -> Searcher:
+    return SEARCHERS[type(spec)](spec, space, objectives, seed)
+
+
+class _Modelled:
+    """A sampler of Optuna's over a study in memory."""
+
+    def __init__(self, space: Space, objectives: Sequence[Objective], sampler: BaseSampler) -> None:
+        self._space = space
+        self._is_single = len(objectives) == 1
+        directions = [StudyDirection[objective.direction.upper()] for objective in objectives]
+        self._study = optuna.create_study(directions=directions, sampler=sampler)
+        self._trials: dict[int, Trial] = {}
+
+    def ask(self, number: int) -> dict[str, JsonValue] | None:
+        trial = self._trials[number] = self._study.ask()
+        return self._space.draw(lambda path, dimension: _suggest(trial, path, dimension))
+
+    def asked(self, number: int, values: Values) -> None:
+        if not self._space.contains(values):
+            return
+        self._study.enqueue_trial(_parameters(self._space, values))
+        self.ask(number)
+
+    def report(self, number: int, epoch: int, value: float) -> None:
+        if self._is_single and number in self._trials:
+            self._trials[number].report(value, epoch)
+
+    def tell(self, number: int, objectives: Sequence[float] | None, *, is_complete: bool) -> None:
+        trial = self._trials.pop(number, None)
+        if trial is None:
+            return
+        if objectives is None:
+            self._study.tell(trial, state=TrialState.FAIL)
+        elif is_complete:
+            self._study.tell(trial, list(objectives))
+        else:
+            self._study.tell(trial, state=TrialState.PRUNED)
+
+    def learn(self, values: Values, objectives: Sequence[float]) -> None:
+        self._study.add_trial(_finished(self._space, values, objectives))
+
+
+class _Listed:
+    """Values that depend on the trial's number alone."""
+
+    def __init__(self, at: Callable[[int], dict[str, JsonValue] | None]) -> None:
+        self._at = at
+        self._next = 0
+
+    def ask(self, number: int) -> dict[str, JsonValue] | None:
+        self._next += 1
+        return self._at(self._next - 1)
+
+    def asked(self, number: int, values: Values) -> None:
+        return
+
+    def report(self, number: int, epoch: int, value: float) -> None:
+        return
+
+    def tell(self, number: int, objectives: Sequence[float] | None, *, is_complete: bool) -> None:
+        return
+
+    def learn(self, values: Values, objectives: Sequence[float]) -> None:
+        return
+
+
+def _random(spec: Random, space: Space, objectives: Sequence[Objective], seed: int) -> Searcher:
+    return _Modelled(space, objectives, RandomSampler(seed))
+
+
+def _grid(spec: Grid, space: Space, objectives: Sequence[Objective], seed: int) -> Searcher:
+    points = list(_grid_points(space))
+    return _Listed(lambda index: points[index] if index < len(points) else None)
+
+
+def _quasi_random(spec: QuasiRandom, space: Space, objectives: Sequence[Objective], seed: int) -> Searcher:
+    paths = list(space.dimensions)
+
+    def at(index: int) -> dict[str, JsonValue]:
+        sequence = qmc.Sobol(len(paths), scramble=True, rng=seed)
+        if index:
+            sequence.fast_forward(index)
+        point = dict(zip(paths, sequence.random(1)[0].tolist(), strict=True))
+        return space.draw(lambda path, dimension: space.at(dimension, point[path]))
+
+    return _Listed(at)
+
+
+def _tpe(spec: Tpe, space: Space, objectives: Sequence[Objective], seed: int) -> Searcher:
+    # Dimensions together, for FGD's weights trade off against each other; and a running trial counts as a bad one, so
+    # that those beside it look elsewhere.
+    sampler = TPESampler(
+        n_startup_trials=spec.startup_trials, seed=seed, multivariate=True, group=True, constant_liar=True
+    )
+    return _Modelled(space, objectives, sampler)
+
+
+def _gaussian_process(spec: GaussianProcess, space: Space, objectives: Sequence[Objective], seed: int) -> Searcher:
+    sampler = GPSampler(seed=seed, n_startup_trials=spec.startup_trials)
+    return _Modelled(space, objectives, sampler)
+
+
+def _cma_es(spec: CmaEs, space: Space, objectives: Sequence[Objective], seed: int) -> Searcher:
+    sampler = CmaEsSampler(seed=seed, n_startup_trials=spec.startup_trials, warn_independent_sampling=False)
+    return _Modelled(space, objectives, sampler)
+
+
+def _nsga2(spec: Nsga2, space: Space, objectives: Sequence[Objective], seed: int) -> Searcher:
+    return _Modelled(space, objectives, NSGAIISampler(population_size=spec.population, seed=seed))
+
+
+SEARCHERS: Mapping[type, Callable[[Any, Space, Sequence[Objective], int], Searcher]] = {
+    Random: _random,
+    Grid: _grid,
+    QuasiRandom: _quasi_random,
+    Tpe: _tpe,
+    GaussianProcess: _gaussian_process,
+    CmaEs: _cma_es,
+    Nsga2: _nsga2,
+}
+
+
+def _grid_points(space: Space) -> Iterator[dict[str, JsonValue]]:
+    sides = [space.grid(dimension) for dimension in space.dimensions.values()]
+    seen: list[dict[str, JsonValue]] = []
+    for corner in itertools.product(*sides):
+        chosen = dict(zip(space.dimensions, corner, strict=True))
+        point = space.draw(partial(_chosen, chosen))
+        # Points that differ only where a condition leaves a dimension out are one.
+        if point not in seen:
+            seen.append(point)
+            yield point
+
+
+def _chosen(chosen: Values, path: str, dimension: Dimension) -> JsonValue:
+    return chosen[path]
+
+
+def _suggest(trial: Trial, path: str, dimension: Dimension) -> JsonValue:
+    match dimension:
+        case Uniform():
+            return trial.suggest_float(path, dimension.low, dimension.high)
+        case LogUniform():
+            return trial.suggest_float(path, dimension.low, dimension.high, log=True)
+        case Integers():
+            return trial.suggest_int(path, dimension.low, dimension.high, log=dimension.log)
+        case Choice():
+            # By position: Optuna takes no lists or objects.
+            return dimension.values[trial.suggest_categorical(path, range(len(dimension.values)))]
+
+
+def _finished(space: Space, values: Values, objectives: Sequence[float]) -> FrozenTrial:
+    parameters = _parameters(space, values)
+    distributions = {path: _distribution(space.dimensions[path]) for path in parameters}
+    return create_trial(params=parameters, distributions=distributions, values=list(objectives))
+
+
+def _parameters(space: Space, values: Values) -> dict[str, Any]:
+    """As Optuna has them."""
+    return {path: _parameter(space.dimensions[path], value) for path, value in values.items()}
+
+
+def _parameter(dimension: Dimension, value: JsonValue) -> Any:
+    return dimension.values.index(value) if isinstance(dimension, Choice) else value
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    match dimension:
+        case Uniform():
+            return FloatDistribution(dimension.low, dimension.high)
+        case LogUniform():
+            return FloatDistribution(dimension.low, dimension.high, log=True)
+        case Integers():
+            return IntDistribution(dimension.low, dimension.high, log=dimension.log)
+        case Choice():
+            return CategoricalDistribution(range(len(dimension.values)))

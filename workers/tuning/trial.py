@@ -1,0 +1,168 @@
+"""One trial, inside a Ray actor: an ordinary run that asks for a verdict after each evaluation."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fgd_core.spec.events import CheckpointSaved, EpochFinished, Evaluated, RunEvent, RunFinished
+from fgd_core.spec.jobs import DistillSpec, TrainSpec
+from fgd_core.spec.results import Scores
+from fgd_core.spec.trials import Verdict
+from fgd_core.training.context import RunContext
+
+Execute = Callable[[TrainSpec | DistillSpec, RunContext], RunFinished]
+
+_MAX_EVENTS = 500
+
+
+@dataclass(frozen=True)
+class Work:
+    """A segment of a trial."""
+
+    trial: int
+    segment: int
+    spec: TrainSpec | DistillSpec
+    folder: Path
+    checkpoints: dict[str, Path]
+    """The local file for every path or `job:…` reference that the spec names."""
+
+
+@dataclass(frozen=True)
+class Report:
+    epoch: int
+    scores: Scores
+    train_s: float
+    """In this segment."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """What has happened since the last one."""
+
+    events: list[RunEvent] = field(default_factory=list)
+    report: Report | None = None
+    """The trial waits for a verdict on it."""
+    finished: RunFinished | None = None
+
+
+class TrialContext:
+    """The `RunContext` of a trial. It holds events until they are fetched, and the training until it has a verdict."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._changed = threading.Condition()
+        self._events: deque[RunEvent] = deque()
+        self._report: Report | None = None
+        self._is_report_told = False
+        self._finished: RunFinished | None = None
+        self._evaluated: Evaluated | None = None
+        self._train_s = 0.0
+        self._is_asked_to_stop = False
+
+    @property
+    def job_dir(self) -> Path:
+        return self._work.folder
+
+    def emit(self, event: RunEvent) -> None:
+        match event:
+            case EpochFinished() if event.images_per_s > 0:
+                images = event.steps / event.epochs * self._work.spec.training.batch_size
+                self._train_s += images / event.images_per_s
+            case Evaluated():
+                self._evaluated = event
+            case RunFinished():
+                with self._changed:
+                    self._finished = event
+                    self._changed.notify_all()
+                return
+        with self._changed:
+            self._events.append(event)
+            self._changed.notify_all()
+        if isinstance(event, CheckpointSaved) and event.name == "last":
+            self._ask_for_verdict(event.epoch)
+
+    def should_stop(self) -> bool:
+        return self._is_asked_to_stop
+
+    def resolve_checkpoint(self, source: str) -> Path:
+        return self._work.checkpoints[source]
+
+    def stop(self) -> None:
+        """Have the run save its place and end."""
+        with self._changed:
+            self._is_asked_to_stop = True
+            self._report = None
+            self._changed.notify_all()
+
+    def answer(self, verdict: Verdict) -> None:
+        with self._changed:
+            self._is_asked_to_stop = self._is_asked_to_stop or verdict != "continue"
+            self._report = None
+            self._changed.notify_all()
+
+    def update(self, timeout_s: float) -> Update:
+        """Wait for news."""
+        with self._changed:
+            self._changed.wait_for(self._has_news, timeout_s)
+            events = [self._events.popleft() for _ in range(min(len(self._events), _MAX_EVENTS))]
+            if self._events:
+                return Update(events)
+            report = None if self._is_report_told else self._report
+            self._is_report_told = self._is_report_told or report is not None
+            return Update(events, report, self._finished)
+
+    def _has_news(self) -> bool:
+        has_report = self._report is not None and not self._is_report_told
+        return bool(self._events) or has_report or self._finished is not None
+
+    def _ask_for_verdict(self, epoch: int) -> None:
+        # Only now, for whoever is told to rest or stop here has its place saved.
+        evaluated, self._evaluated = self._evaluated, None
+        if evaluated is None or self._is_asked_to_stop:
+            return
+        with self._changed:
+            self._report, self._is_report_told = Report(epoch, evaluated.scores, self._train_s), False
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._report is None)
+
+
+class TrialWorker:
+    """Runs one trial after the other in a process of its own, so that libraries are loaded once.
+
+    `run` lasts as long as its trial; the other methods are called meanwhile, from other threads, with its ticket.
+    """
+
+    def __init__(self, execute: Execute) -> None:
+        self._execute = execute
+        self._changed = threading.Condition()
+        self._contexts: dict[int, TrialContext] = {}
+
+    def ready(self) -> bool:
+        return True
+
+    def run(self, ticket: int, work: Work) -> None:
+        context = TrialContext(work)
+        with self._changed:
+            self._contexts[ticket] = context
+            self._changed.notify_all()
+        context.emit(self._execute(work.spec, context))
+
+    def update(self, ticket: int, timeout_s: float) -> Update:
+        update = self._of(ticket).update(timeout_s)
+        if update.finished is not None:
+            del self._contexts[ticket]
+        return update
+
+    def answer(self, ticket: int, verdict: Verdict) -> None:
+        self._of(ticket).answer(verdict)
+
+    def stop(self, ticket: int) -> None:
+        self._of(ticket).stop()
+
+    def _of(self, ticket: int) -> TrialContext:
+        # Calls may overtake each other on their way here.
+        with self._changed:
+            self._changed.wait_for(lambda: ticket in self._contexts)
+            return self._contexts[ticket]
