@@ -5,7 +5,7 @@ import sqlite3
 
 from sqlalchemy.exc import DBAPIError
 
-from fgd_core.errors import FgdError, SpecError, StorageError
+from fgd_core.errors import ConflictError, FgdError, SpecError, StorageError
 
 
 class UnauthorizedError(FgdError):
@@ -35,6 +35,12 @@ class ChangedMeanwhileError(FgdError):
 
     code = "changed_meanwhile"
     http_status = 412
+
+
+class NotComparableError(ConflictError):
+    """Runs that were not scored on the same images, or left nothing to compare. `reasons`: all at once."""
+
+    code = "not_comparable"
 
 
 class IdempotencyKeyReusedError(SpecError):

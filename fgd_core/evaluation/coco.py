@@ -40,10 +40,7 @@ def coco_scores(dataset: DetectionDataset, detections: Mapping[int, Detections])
     Raises:
         ValueError: detections for an image that the data set does not have, or arrays of unequal length.
     """
-    truth = _ground_truth(dataset)
-    evaluation = COCOeval(truth, _results(dataset, detections), "bbox")
-    evaluation.params.maxDets = list(MAX_DETECTIONS)
-    evaluation.evaluate()
+    evaluation = matched(dataset, detections)
     evaluation.accumulate()
     evaluation.summarize()
     precision = evaluation.eval["precision"]  # (IoU, recall, class, area, max detections)
@@ -60,6 +57,14 @@ def coco_scores(dataset: DetectionDataset, detections: Mapping[int, Detections])
             for place, category in enumerate(dataset.categories)
         },
     )
+
+
+def matched(dataset: DetectionDataset, detections: Mapping[int, Detections]) -> COCOeval:
+    """Detections matched with true boxes, not yet counted up; arguments and errors as of `coco_scores`."""
+    evaluation = COCOeval(_ground_truth(dataset), _results(dataset, detections), "bbox")
+    evaluation.params.maxDets = list(MAX_DETECTIONS)
+    evaluation.evaluate()
+    return evaluation
 
 
 def _ground_truth(dataset: DetectionDataset) -> COCO:

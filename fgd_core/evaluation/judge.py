@@ -1,18 +1,20 @@
 """Scores detectors on one validation split, and writes the last page of a run."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 
 from fgd_core.data.samples import DetectionDataset
 from fgd_core.detectors.base import Detections, Detector, num_parameters
-from fgd_core.evaluation.coco import coco_scores
+from fgd_core.errors import StorageError
+from fgd_core.evaluation.coco import coco_scores, matched
 from fgd_core.evaluation.evaluate import detect_all, images_per_second
+from fgd_core.evaluation.evidence import write_evidence
 from fgd_core.evaluation.samples import draw_samples
 from fgd_core.spec.data import InputSpec
-from fgd_core.spec.events import ArtifactSaved, EvaluationProgress, RunEvent
+from fgd_core.spec.events import ArtifactSaved, EvaluationProgress, RunEvent, Warned
 from fgd_core.spec.results import RunResult, Scores
 from fgd_core.storage import write_atomically
 
@@ -49,12 +51,13 @@ class Judge:
         return coco_scores(self._dataset, self._detect(detector))
 
     def result(self, detector: Detector, scores: Scores, *, folder: Path, device_name: str) -> RunResult:
-        """What the detector is worth and costs, and a picture of what it finds, written into `folder`.
+        """What the detector is worth and costs; into `folder`, a picture of what it finds and what comparisons need.
 
         Raises:
             StorageError: the picture could not be written.
         """
-        picture = draw_samples(self._dataset, self._detect(detector))
+        found = self._detect(detector)
+        picture = draw_samples(self._dataset, found)
         written = write_atomically(folder / "samples.png", lambda file: file.write(picture))
         self._emit(
             ArtifactSaved(
@@ -65,6 +68,7 @@ class Judge:
                 size_bytes=written.size_bytes,
             )
         )
+        self._leave_evidence(found, folder)
         return RunResult(
             scores=scores,
             num_parameters=num_parameters(detector),
@@ -72,6 +76,17 @@ class Judge:
             num_images=len(self._dataset.samples),
             device=device_name,
         )
+
+    def _leave_evidence(self, found: Mapping[int, Detections], folder: Path) -> None:
+        names = [category.name for category in self._dataset.categories]
+        evaluation = matched(self._dataset, found)
+        try:
+            saved = write_evidence(evaluation, fingerprint=self._dataset.fingerprint, class_names=names, folder=folder)
+        except StorageError as error:
+            # The detector is trained and scored; that it cannot be compared image by image must not cost it its end.
+            self._emit(Warned(code="evidence_not_written", message=f"`fgd compare` will not know this run: {error}"))
+        else:
+            self._emit(saved)
 
     def _detect(self, detector: Detector) -> dict[int, Detections]:
         return detect_all(

@@ -1,0 +1,132 @@
+"""Reads what a run left for comparisons. The format is described, and written, in `fgd_core.evaluation.evidence`."""
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from fgd_core.spec.comparison import EVIDENCE_VERSION
+from service.errors import NotComparableError
+
+AREAS = ("all", "small", "medium", "large")
+NUM_OVERLAPS = 10
+MAX_BYTES = 1 << 30
+"""Unpacked. COCO's 5,000 images take 8 MB; a file that claims this much was not left by an evaluation."""
+
+_Bools: TypeAlias = npt.NDArray[np.bool_]
+_Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
+_KINDS = {
+    **{"version": "iu", "fingerprint": "U", "class_names": "U", "image_ids": "iu", "areas": "U", "overlaps": "f"},
+    **{"starts": "iu", "image": "u", "right": "u", "ignored": "u"},
+    **{"truth_starts": "iu", "truth_image": "u", "truth_count": "u"},
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClassEvidence:
+    """The D detections of one class, best first, and its true boxes; A ranges of areas, T overlaps, G images."""
+
+    image: npt.NDArray[np.intp]
+    """(D,) index of the image."""
+    right: _Bools
+    """(A, T, D)"""
+    ignored: _Bools
+    """(A, T, D): neither right nor a false alarm."""
+    truth_image: npt.NDArray[np.intp]
+    """(G,) images with true boxes of the class."""
+    truth_count: npt.NDArray[np.int64]
+    """(G, A)"""
+
+    @property
+    def num_boxes(self) -> int:
+        return int(self.truth_count[:, 0].sum())
+
+
+class Evidence:
+    """
+    Args:
+        arrays: sound, as `read` sees to.
+    """
+
+    def __init__(self, arrays: _Arrays) -> None:
+        self._arrays = arrays
+        self.fingerprint = str(arrays["fingerprint"])
+        self.class_names: tuple[str, ...] = tuple(arrays["class_names"].tolist())
+        self.image_ids: tuple[int, ...] = tuple(arrays["image_ids"].tolist())
+
+    def of_class(self, place: int) -> ClassEvidence:
+        """Unpacked on demand: all classes at once would take eight times the room."""
+        arrays = self._arrays
+        found = slice(*arrays["starts"][place : place + 2])
+        truths = slice(*arrays["truth_starts"][place : place + 2])
+        return ClassEvidence(
+            image=arrays["image"][found].astype(np.intp),
+            right=_unpacked(arrays["right"][found]),
+            ignored=_unpacked(arrays["ignored"][found]),
+            truth_image=arrays["truth_image"][truths].astype(np.intp),
+            truth_count=arrays["truth_count"][truths].astype(np.int64),
+        )
+
+    def found_the_same_as(self, other: "Evidence") -> bool:
+        """To the last detection; runs with different seeds never do."""
+        return all(np.array_equal(array, other._arrays[name]) for name, array in self._arrays.items())
+
+
+def read(path: Path, *, whose: str) -> Evidence:
+    """
+    Args:
+        whose: the run, as an error names it.
+    Raises:
+        NotComparableError: the file is not there, not whole, or of another version.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
+                raise _unreadable(whose, "it is larger than an evaluation can be")
+        with np.load(path, allow_pickle=False) as stored:
+            arrays: _Arrays = {name: stored[name] for name in _KINDS}
+    except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as cause:
+        raise _unreadable(whose, str(cause) or type(cause).__name__) from cause
+    if arrays["version"].shape != () or int(arrays["version"]) != EVIDENCE_VERSION:
+        raise _unreadable(whose, f"it is of version {arrays['version']}, and this server reads {EVIDENCE_VERSION}")
+    if not _is_sound(arrays):
+        raise _unreadable(whose, "its parts do not fit together")
+    return Evidence(arrays)
+
+
+def _unreadable(whose: str, why: str) -> NotComparableError:
+    return NotComparableError(f"what {whose} left for comparisons cannot be read: {why}; evaluate its checkpoint again")
+
+
+def _is_sound(arrays: _Arrays) -> bool:
+    """Whether no index of `of_class` can lead outside."""
+    num_classes, num_images = arrays["class_names"].size, arrays["image_ids"].size
+    num_found, num_truths = arrays["image"].size, arrays["truth_image"].size
+    shapes = {
+        **{"fingerprint": (), "class_names": (num_classes,), "image_ids": (num_images,)},
+        **{"areas": (len(AREAS),), "overlaps": (NUM_OVERLAPS,), "starts": (num_classes + 1,), "image": (num_found,)},
+        **dict.fromkeys(("right", "ignored"), (num_found, len(AREAS) * NUM_OVERLAPS // 8)),
+        **{"truth_starts": (num_classes + 1,), "truth_image": (num_truths,), "truth_count": (num_truths, len(AREAS))},
+    }
+    return (
+        all(arrays[name].shape == shape for name, shape in shapes.items())
+        and all(arrays[name].dtype.kind in kinds for name, kinds in _KINDS.items())
+        and arrays["right"].dtype == arrays["ignored"].dtype == np.uint8
+        and tuple(arrays["areas"].tolist()) == AREAS
+        and _are_starts(arrays["starts"], num_found)
+        and _are_starts(arrays["truth_starts"], num_truths)
+        and bool((arrays["image"] < num_images).all() and (arrays["truth_image"] < num_images).all())
+    )
+
+
+def _are_starts(starts: npt.NDArray[Any], total: int) -> bool:
+    return int(starts[0]) == 0 and int(starts[-1]) == total and bool((starts[1:] >= starts[:-1]).all())
+
+
+def _unpacked(bits: npt.NDArray[np.uint8]) -> _Bools:
+    flags = np.unpackbits(bits, axis=1).reshape(len(bits), len(AREAS), NUM_OVERLAPS)
+    return np.ascontiguousarray(flags.transpose(1, 2, 0)).astype(np.bool_)
