@@ -1,0 +1,253 @@
+"""What a sweep comes to: its trials, and what they say about which values to use."""
+
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+from pydantic import Field, JsonValue
+
+from fgd_core.spec.base import Fact
+from fgd_core.spec.events import JobState
+from fgd_core.spec.jobs import SweepSpec, TrialBase
+from fgd_core.spec.results import ErrorReport, RunResult
+from fgd_core.spec.trials import TrialOrigin, Verdict
+
+TrialState: TypeAlias = Literal["running", "completed", "stopped", "paused", "failed", "lost"]
+"""`stopped`: by the scheduler or a user. `lost`: it never told its end, and its sweep is over."""
+
+
+class TrialPoint(Fact):
+    """One evaluation of a trial."""
+
+    epoch: int
+    segment: int
+    objectives: list[float | None]
+    """As many as the sweep has, in its order."""
+    train_s: float
+    """In training steps so far, over all segments."""
+    rung: int | None
+    verdict: Verdict
+    at: datetime
+    """When it was first told."""
+
+
+class TrialSegment(Fact):
+    """A stretch of a trial with one set of values."""
+
+    segment: int
+    values: dict[str, JsonValue]
+    goes_on_from: tuple[int, int] | None
+    """(trial, segment) whose checkpoint it began with."""
+    from_epoch: int
+    epoch: int
+    """Reached."""
+
+
+class TrialView(Fact):
+    """A trial as its events tell it; the newest word counts."""
+
+    trial: int
+    origin: TrialOrigin
+    values: dict[str, JsonValue]
+    """By field path, of the segment in which the best was reached; what differs from the base."""
+    seed: int
+    repeats: int | None
+    """The trial whose values it has, with another seed."""
+    segments: list[TrialSegment]
+    """More than one after a pause, and in population-based training."""
+    state: TrialState
+    by_user: bool
+    """A user ended it."""
+    epoch: int
+    """Epochs done."""
+    epochs: int
+    """Of a whole training."""
+    epochs_trained: int
+    """By itself: each epoch once, without those it took over from another trial's checkpoint."""
+    reports: list[TrialPoint]
+    """By epoch; each epoch once."""
+    objectives: list[float | None]
+    """At its best: where the first objective was best, of all its evaluations."""
+    best_epoch: int | None
+    train_s: float
+    busy_s: float
+    """That it held its resources, as far as its events tell."""
+    error: ErrorReport | None
+    result: RunResult | None
+    checkpoint: str | None
+    """URI of its best checkpoint."""
+
+
+# -- findings ------------------------------------------------------------------------------------------------------
+
+
+class Interval(Fact):
+    """95 %, by Student's t."""
+
+    low: float
+    high: float
+
+
+class Standing(Fact):
+    """A configuration: a trial and its repetitions with other seeds."""
+
+    rank: int
+    """From 1; those with several seeds go before those with one, for the best of many single runs was lucky too."""
+    trial: int
+    """The first of them."""
+    origin: TrialOrigin
+    values: dict[str, JsonValue]
+    trials: list[int]
+    """That `objectives` rests on, the first one ahead."""
+    seed_values: list[float]
+    """Of the first objective, by trial as in `trials`."""
+    objectives: list[float | None]
+    """Means over seeds, in the order of the spec."""
+    interval: Interval | None
+    """Of the first objective over seeds; None with one seed, which says nothing about noise."""
+    is_finished: bool
+    """At least one of its trials ran to its end, or was stopped for good."""
+    is_on_front: bool | None
+    """No other configuration is better in every objective; None where the sweep has one objective."""
+
+
+class Difference(Fact):
+    """The winner against another configuration, in the first objective."""
+
+    trial: int
+    """The other one."""
+    difference: float
+    """Winner minus other."""
+    interval: Interval | None
+    """None with fewer than two seeds on either side."""
+    p_value: float | None
+    """Welch's test, two-sided."""
+    is_better: bool
+    """The winner lies on the better side, by however little."""
+    verdict: Literal["clear", "inside_noise", "unknown"]
+    """`unknown` with fewer than two seeds on either side. `clear`: p below 0.05."""
+    text: str
+
+
+class Importance(Fact):
+    """How much of what sets the best trials apart lies in each dimension (PED-ANOVA, arXiv:2304.10255)."""
+
+    shares: dict[str, float]
+    """By field path, greatest first; they sum to 1."""
+    epoch: int
+    """Trials are compared by their best until this epoch."""
+    num_trials: int
+    """That reached it."""
+    num_left_out: int
+    """That did not, or whose values lie outside the space."""
+    warning: str | None
+    """Why not to trust it."""
+
+
+class Rung(Fact):
+    """An epoch at which the scheduler chose among trials."""
+
+    rung: int
+    epoch: int
+    reached: int
+    went_on: int
+    cutoff: float | None
+    """The worst value that went on."""
+    best_stopped: float | None
+    correlation: float | None
+    """Kendall's tau-b between the values here and the final best, over those that went on; None for fewer than 3."""
+
+
+class DoubtfulStop(Fact):
+    """A stopped trial that was ahead of the later winner at the same epoch."""
+
+    trial: int
+    epoch: int
+    value: float
+    winner_value: float
+
+
+class Stopping(Fact):
+    """What the scheduler stopped, and whether that was wise."""
+
+    num_stopped: int
+    epochs_saved: int
+    """Against training every stopped trial to its end."""
+    epochs_full: int
+    """That all trials would have taken."""
+    rungs: list[Rung]
+    doubtful: list[DoubtfulStop]
+    text: str
+
+
+class Failure(Fact):
+    code: str
+    message: str
+    """Of the first of them."""
+    trials: list[int]
+
+
+class Spent(Fact):
+    trials: int
+    epochs: int
+    """Each epoch of each trial once; those of forked trials were spent elsewhere."""
+    train_s: float
+    """In training steps, over all trials."""
+    wall_s: float
+    """Running time of the sweep, over its attempts."""
+    gpu_hours: float
+    """That trials held GPUs."""
+    attempts: int
+    """Of the sweep; more than one where its driver was lost or it was paused."""
+
+
+class CostPoint(Fact):
+    """The best of the search after so much."""
+
+    trial: int
+    """That reached it."""
+    epochs: int
+    """Over all trials so far."""
+    train_s: float
+    best: float
+
+
+class Recommendation(Fact):
+    """What to use."""
+
+    trial: int
+    spec: TrialBase
+    """Ready to submit."""
+    caution: str | None
+    """Why the spec alone may not give the same."""
+
+
+class SweepReport(Fact):
+    """GET /v1/jobs/{job_id}/report of a sweep: a fold over its events, also while it runs."""
+
+    kind: Literal["sweep"] = "sweep"
+    generated_at: datetime
+    job_id: str
+    name: str
+    state: JobState
+    spec: SweepSpec
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    error: ErrorReport | None
+    is_over: bool
+    """False: trials may still come, and every figure is of now."""
+    verdict: list[str]
+    """What it comes to, in words."""
+    recommendation: Recommendation | None
+    standings: list[Standing]
+    runner_up: Difference | None
+    gains: dict[Literal["plain", "published"], Difference]
+    """Over the baselines that have a value; none over the winner itself."""
+    importance: Importance | None
+    """None for fewer than 4 trials that can be compared."""
+    stopping: Stopping | None
+    """None where nothing was ever to be stopped."""
+    failures: list[Failure]
+    spent: Spent
+    best_so_far: list[CostPoint]
+    trials: list[TrialView] = Field(default=[])
