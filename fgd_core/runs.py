@@ -1,5 +1,7 @@
 """The front door of the library, and the only place that puts its parts together."""
 
+import hashlib
+import json
 import traceback
 from typing import Literal
 
@@ -23,6 +25,7 @@ from fgd_core.training.context import RunContext
 from fgd_core.training.distiller import Distiller
 from fgd_core.training.machine import Machine, choose_machine
 from fgd_core.training.seeding import seed_everything
+from fgd_core.training.teacher_maps import SharesTeacher, TeacherMaps, TeacherSharing
 from fgd_core.training.trainer import Trainer
 
 
@@ -66,7 +69,7 @@ def distill(spec: DistillSpec, context: RunContext) -> RunFinished:
     bench = _Bench(spec, context)
     student = bench.build(spec.student, role="student")
     teacher = bench.load_teacher(spec.teacher)
-    distiller = Distiller(spec.method, student, teacher)
+    distiller = Distiller(spec.method, student, teacher, bench.shared_maps(spec.teacher, teacher))
     if spec.inherit == "neck_and_head":
         # After every other initialisation, which would else silently undo it.
         context.emit(inherit_neck_and_head(student, teacher, source=spec.teacher.checkpoint))
@@ -103,11 +106,13 @@ class _Bench:
 
     def __init__(self, spec: TrainSpec | DistillSpec, context: RunContext) -> None:
         self.spec, self.context = spec, context
+        self.sharing: TeacherSharing | None = context.teacher_sharing if isinstance(context, SharesTeacher) else None
         seed_everything(spec.seed)
         self.machine = choose_machine(spec.resources, spec.training.precision)
         context.emit(self.machine.describe())
         train_data = open_dataset(spec.data, "train")
         context.emit(train_data.checked)
+        self.train_fingerprint = train_data.fingerprint
         self.val_data = open_dataset(spec.data, "val")
         context.emit(self.val_data.checked)
         check_same_categories(train_data, self.val_data)
@@ -150,13 +155,37 @@ class _Bench:
         if settings.gate == "keys":
             return teacher
         _check_classes(checkpoint, self.val_data, source, TeacherError)
-        ap = self._judge("the teacher").scores(teacher).ap
+        ap = self._teacher_ap(settings, teacher)
         record = checkpoint.record
         recorded_ap = record.scores.ap if record.scores is not None else None
         same_data = record.data_fingerprint == self.val_data.fingerprint
         self.context.emit(TeacherChecked(ap=ap, recorded_ap=recorded_ap, same_data=same_data))
         _judge_teacher(settings, ap, recorded_ap, same_data=same_data)
         return teacher
+
+    def shared_maps(self, settings: Teacher, teacher: Detector) -> TeacherMaps | None:
+        """The teacher's maps as runs with the same batches share them; None where nothing is shared."""
+        if self.sharing is None:
+            return None
+        key = self._key_of_teacher(settings, self.train_fingerprint, self.spec.seed)
+        return self.sharing.maps(key, teacher, self.loader)
+
+    def _teacher_ap(self, settings: Teacher, teacher: Detector) -> float | None:
+        def measure() -> float | None:
+            return self._judge("the teacher").scores(teacher).ap
+
+        if self.sharing is None:
+            return measure()
+        return self.sharing.ap(self._key_of_teacher(settings, self.val_data.fingerprint), measure)
+
+    def _key_of_teacher(self, settings: Teacher, data_fingerprint: str, *more: int) -> str:
+        """All that the teacher's output on this data follows from, to the bit."""
+        with self.context.resolve_checkpoint(settings.checkpoint).open("rb") as file:
+            weights = hashlib.file_digest(file, "sha256").hexdigest()
+        spec = self.spec.model_dump(mode="json", include={"data": True, "input": True})
+        machine = (self.machine.name, torch.get_num_threads(), str(self.machine.autocast_dtype), torch.__version__)
+        parts = (weights, data_fingerprint, spec, self.spec.training.batch_size, *machine, *more)
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def warn_of(self, distiller: Distiller) -> None:
         """Say before hours of training that hyper-parameters do not suit this teacher."""

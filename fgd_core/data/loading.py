@@ -1,5 +1,6 @@
 """From a data set to batches of tensors, in an order that a resumed run can take up again."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,6 +36,8 @@ class Batch:
     image_ids: list[int]
     original_sizes: list[tuple[int, int]]
     """(height, width) of the image as the data set has it; detections are scored at this size."""
+    number: int | None = None
+    """Of a training batch: how many come before it in the whole training."""
 
     def to(self, device: torch.device | str) -> "Batch":
         return replace(
@@ -73,22 +76,47 @@ class TrainLoader:
         self._items = _AugmentedItems(dataset, input_spec, seed)
         self._picks = _EpochPicks(num_images, batch_size, seed)
         self._loader = _workers_loader(self._items, self._picks, workers) if workers else None
+        self._source: Iterator[Batch] = iter(())
+        self._ahead: deque[Batch] = deque()
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from `start_step` on; an incomplete last one is left out."""
         self._picks.epoch, self._picks.start_step = epoch, start_step
-        if self._loader is not None:
-            for batch in self._loader:
-                if isinstance(batch, FgdError):
-                    raise batch
-                yield batch
-            return
-        for picks in self._picks:
-            yield self._items.batch(picks)
+        self._ahead.clear()
+        self._source = self._numbered(epoch * self.steps_per_epoch + start_step)
+        while (batch := self.upcoming(0)) is not None:
+            self._ahead.popleft()
+            yield batch
+
+    def upcoming(self, index: int) -> Batch | None:
+        """The batch that the iteration under way gives after `index` others; None where its epoch ends before.
+
+        It is kept until its turn comes, so looking ahead costs memory and no time.
+        """
+        while len(self._ahead) <= index:
+            batch = next(self._source, None)
+            if batch is None:
+                return None
+            self._ahead.append(batch)
+        return self._ahead[index]
 
     def close(self) -> None:
         """End the worker processes now rather than with the last reference to the loader; idempotent."""
+        self._source = iter(())
         self._loader = None
+
+    def _numbered(self, first: int) -> Iterator[Batch]:
+        for number, batch in enumerate(self._batches(), start=first):
+            yield replace(batch, number=number)
+
+    def _batches(self) -> Iterator[Batch]:
+        if self._loader is None:
+            yield from (self._items.batch(picks) for picks in self._picks)
+            return
+        for batch in self._loader:
+            if isinstance(batch, FgdError):
+                raise batch
+            yield batch
 
 
 def evaluation_batches(dataset: DetectionDataset, input_spec: InputSpec, *, batch_size: int) -> Iterator[Batch]:

@@ -27,6 +27,11 @@ class Fgd(Command):
     mask: Literal["geometric", "official"] = "geometric"
     """`official` stretches boxes over the padding as the authors' code does; `geometric` puts them where they are."""
 
+    @property
+    def weighs_nothing(self) -> bool:
+        """Whether it leaves the student alone, as the plain baseline of a sweep does."""
+        return self.scale == 0 or not any((self.alpha, self.beta, self.gamma, self.lambda_))
+
 
 # One member so far. The second makes it `Annotated[Fgd | Other, Field(discriminator="type")]`.
 MethodSpec: TypeAlias = Fgd

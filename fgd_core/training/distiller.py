@@ -12,22 +12,29 @@ from fgd_core.errors import SpecError
 from fgd_core.methods import METHODS
 from fgd_core.methods.base import LevelLoss
 from fgd_core.spec.methods import MethodSpec
+from fgd_core.training.teacher_maps import OwnTeacher, TeacherMaps
 
 
 class Distiller(nn.Module):
     """Runs the teacher's backbone and neck, and compares level by level.
 
     Its parameters are those of the method alone. The teacher is frozen, always in eval mode, and no submodule: it is in
-    neither `parameters()` nor `state_dict()`, so no optimiser moves it and no checkpoint carries it.
+    neither `parameters()` nor `state_dict()`, so no optimiser moves it and no checkpoint carries it. A method whose
+    weights are all zero asks nothing of the teacher.
 
+    Args:
+        maps: where the teacher's maps come from; `teacher` itself, unless given.
     Raises:
         SpecError: the two pyramids share no stride.
     """
 
-    def __init__(self, method: MethodSpec, student: Detector, teacher: Detector) -> None:
+    def __init__(
+        self, method: MethodSpec, student: Detector, teacher: Detector, maps: TeacherMaps | None = None
+    ) -> None:
         super().__init__()
         teacher.eval().requires_grad_(requires_grad=False)
-        self._teacher = (teacher,)  # in a tuple, so that nn.Module does not register it
+        self._maps = maps or OwnTeacher(teacher)  # neither is an nn.Module, which would be registered
+        self._is_idle = method.weighs_nothing
         of_teacher = {level.stride: index for index, level in enumerate(teacher.levels)}
         # Pairs of positions in the two pyramids, by stride: the same number would not mean the same place.
         self._pairs = [
@@ -50,7 +57,9 @@ class Distiller(nn.Module):
     @torch.no_grad()
     def advice(self, batch: Batch) -> list[str]:
         """What does not suit the teacher's maps, level by level."""
-        maps = self._teacher[0].features(batch.images)
+        if self._is_idle:
+            return []
+        maps = self._maps.maps(batch)
         said = [
             (name, cast(LevelLoss, loss).advice(maps[t]))
             for name, loss, (_, t) in zip(self.level_names, self.losses, self._pairs, strict=True)
@@ -63,11 +72,11 @@ class Distiller(nn.Module):
             The weighted sum over levels, and its parts for the eye: each term unweighted and summed over levels, the
             weighted total of each level.
         """
-        teacher = self._teacher[0]
-        with torch.no_grad():
-            teacher_features = teacher.features(batch.images)
-        input_size = (batch.images.shape[2], batch.images.shape[3])
         total = student_features[0].new_zeros((), dtype=torch.float32)
+        if self._is_idle:
+            return total, {"distill/total": total}
+        teacher_features = self._maps.maps(batch)
+        input_size = (batch.images.shape[2], batch.images.shape[3])
         parts: dict[str, Tensor] = {}
         for name, loss, (s, t) in zip(self.level_names, self.losses, self._pairs, strict=True):
             terms = loss(student_features[s], teacher_features[t], batch.boxes, batch.image_sizes, input_size)

@@ -58,7 +58,10 @@ def clip_gradients(groups: Iterable[Iterable[nn.Parameter]], max_norm: float | N
     parameters = [list(group) for group in groups]
     total = torch.zeros(())
     for group in parameters:
-        norm = nn.utils.get_total_norm([p.grad for p in group if p.grad is not None])
+        gradients = [p.grad for p in group if p.grad is not None]
+        if not gradients:
+            continue  # whose norm would come back on the CPU, and take the others' there
+        norm = nn.utils.get_total_norm(gradients)
         total = torch.hypot(norm, total.to(norm.device))
     if max_norm is not None:
         for group in parameters:
