@@ -9,6 +9,8 @@ import shutil
 from pathlib import Path
 
 CHECKPOINTS = "checkpoints"
+REPORT = "report.json"
+"""What a trial reached at its newest evaluation, beside its checkpoints."""
 
 
 def attempt_folder(job_dir: Path, number: int) -> Path:
@@ -62,7 +64,7 @@ def _hand_over(theirs: Path | None, own: Path) -> None:
     incoming = own.with_name(f".{own.name}.incoming")
     shutil.rmtree(incoming, ignore_errors=True)
     incoming.mkdir()
-    for path in theirs.glob("*.pt") if theirs is not None else ():
+    for path in [*theirs.glob("*.pt"), *theirs.glob(REPORT)] if theirs is not None else ():
         try:
             os.link(path, incoming / path.name)
         except FileNotFoundError:

@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fgd_core.errors import WeightsError
 from fgd_core.spec.events import RunEvent, RunFinished
 from fgd_core.spec.jobs import JOB_SPEC, DistillSpec, SweepSpec, TrainSpec
-from fgd_core.spec.results import RunResult, Scores
+from fgd_core.spec.results import ErrorReport, RunResult, Scores
 from fgd_core.spec.trials import STUDY_EVENT, EarlierTrial, StudyEntry, StudyLog, Verdict
 from workers.tuning.driver import Driver
 from workers.tuning.executor import News
@@ -46,7 +45,8 @@ class Killed(Exception):
 class _Running:
     work: Work
     epoch: int
-    asked: bool = False
+    began_at: int
+    repeats: bool
     is_stopped: bool = False
 
 
@@ -57,12 +57,11 @@ class FunctionExecutor:
     value: Value
     concurrent: int = 1
     kill_after: int | None = None
-    """Raise `Killed` in place of the report of this number, counted from 0."""
+    """Raise `Killed` once so many epochs were trained; what was not reported by then is lost with the driver."""
     fails: frozenset[int] = frozenset()
     places: dict[tuple[int, int], int] = field(default_factory=dict)
     """Epochs done by (trial, segment)."""
     epochs_run: int = 0
-    num_reports: int = 0
     _trials: dict[int, _Running] = field(default_factory=dict)
     sources: Mapping[tuple[int, int], tuple[int, int] | None] = field(default_factory=dict)
 
@@ -72,9 +71,11 @@ class FunctionExecutor:
     def start(self, work: Work, name: str) -> None:
         key = (work.trial, work.segment)
         source = self.sources.get(key)
+        # As a real trial, one that is taken up again tells once more what it had reached: it may not have been heard.
+        repeats = key in self.places and self.places[key] > 0
         epoch = self.places.get(key, self.places[source] if source is not None else 0)
         self.places[key] = epoch
-        self._trials[work.trial] = _Running(work, epoch)
+        self._trials[work.trial] = _Running(work, epoch, began_at=epoch, repeats=repeats)
 
     def news(self, timeout_s: float) -> Sequence[News]:
         return [self._advance(trial) for trial in sorted(self._trials)]
@@ -93,8 +94,11 @@ class FunctionExecutor:
         spec, epochs = running.work.spec, running.work.spec.training.epochs
         if trial in self.fails:
             del self._trials[trial]
-            raise_ = RunFinished(outcome="failed", error=WeightsError("no such checkpoint") and None)
-            return News(trial, Update(finished=raise_))
+            error = ErrorReport(code="weights", message="no such checkpoint")
+            return News(trial, Update(finished=RunFinished(outcome="failed", error=error)))
+        if running.repeats:
+            running.repeats = False
+            return self._report(running)
         if running.is_stopped or running.epoch == epochs:
             del self._trials[trial]
             if running.is_stopped:
@@ -102,14 +106,17 @@ class FunctionExecutor:
             best = max(self.value(spec, epoch) for epoch in range(1, epochs + 1))
             result = RunResult(scores=scores(best), num_parameters=10, images_per_s=1.0, num_images=1, device="cpu")
             return News(trial, Update(finished=RunFinished(outcome="succeeded", result=result)))
-        if self.kill_after is not None and self.num_reports == self.kill_after:
+        if self.kill_after is not None and self.epochs_run == self.kill_after:
             raise Killed
-        self.num_reports += 1
         self.epochs_run += 1
         running.epoch += 1
         self.places[running.work.trial, running.work.segment] = running.epoch
-        ap = self.value(spec, running.epoch)
-        return News(trial, Update(report=Report(running.epoch, scores(ap), train_s=float(running.epoch))))
+        return self._report(running)
+
+    def _report(self, running: _Running) -> News:
+        ap = self.value(running.work.spec, running.epoch)
+        report = Report(running.epoch, scores(ap), train_s=float(running.epoch - running.began_at))
+        return News(running.work.trial, Update(report=report))
 
 
 class Memory:

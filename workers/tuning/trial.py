@@ -1,16 +1,18 @@
 """One trial, inside a Ray actor: an ordinary run that asks for a verdict after each evaluation."""
 
+import json
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fgd_core.spec.events import CheckpointSaved, EpochFinished, Evaluated, RunEvent, RunFinished
+from fgd_core.spec.events import CheckpointSaved, EpochFinished, Evaluated, Resumed, RunEvent, RunFinished
 from fgd_core.spec.jobs import DistillSpec, TrainSpec
 from fgd_core.spec.results import Scores
 from fgd_core.spec.trials import Verdict
 from fgd_core.training.context import RunContext
+from workers.folders import CHECKPOINTS, REPORT
 
 Execute = Callable[[TrainSpec | DistillSpec, RunContext], RunFinished]
 
@@ -57,7 +59,7 @@ class TrialContext:
         self._report: Report | None = None
         self._is_report_told = False
         self._finished: RunFinished | None = None
-        self._evaluated: Evaluated | None = None
+        self._evaluated: Report | None = None
         self._train_s = 0.0
         self._is_asked_to_stop = False
 
@@ -70,8 +72,9 @@ class TrialContext:
             case EpochFinished() if event.images_per_s > 0:
                 images = event.steps / event.epochs * self._work.spec.training.batch_size
                 self._train_s += images / event.images_per_s
-            case Evaluated():
-                self._evaluated = event
+            case Evaluated(epoch=int(epoch)):
+                self._evaluated = Report(epoch, event.scores, self._train_s)
+                self._note(self._evaluated)
             case RunFinished():
                 with self._changed:
                     self._finished = event
@@ -80,8 +83,14 @@ class TrialContext:
         with self._changed:
             self._events.append(event)
             self._changed.notify_all()
-        if isinstance(event, CheckpointSaved) and event.name == "last":
-            self._ask_for_verdict(event.epoch)
+        match event:
+            case CheckpointSaved(name="last"):
+                # Only now, for whoever is told to rest or stop here has its place saved.
+                self._ask_for_verdict()
+            case Resumed():
+                # What it had reached may not have been heard: whoever asked may have died.
+                self._evaluated = self._noted(event.epoch)
+                self._ask_for_verdict()
 
     def should_stop(self) -> bool:
         return self._is_asked_to_stop
@@ -117,15 +126,29 @@ class TrialContext:
         has_report = self._report is not None and not self._is_report_told
         return bool(self._events) or has_report or self._finished is not None
 
-    def _ask_for_verdict(self, epoch: int) -> None:
-        # Only now, for whoever is told to rest or stop here has its place saved.
-        evaluated, self._evaluated = self._evaluated, None
-        if evaluated is None or self._is_asked_to_stop:
+    def _ask_for_verdict(self) -> None:
+        report, self._evaluated = self._evaluated, None
+        if report is None or self._is_asked_to_stop:
             return
         with self._changed:
-            self._report, self._is_report_told = Report(epoch, evaluated.scores, self._train_s), False
+            self._report, self._is_report_told = report, False
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._report is None)
+
+    def _note(self, report: Report) -> None:
+        path = self.job_dir / CHECKPOINTS / REPORT
+        path.parent.mkdir(parents=True, exist_ok=True)
+        incoming = path.with_suffix(".incoming")
+        incoming.write_text(json.dumps({"epoch": report.epoch, "scores": report.scores.model_dump(mode="json")}))
+        incoming.replace(path)
+
+    def _noted(self, epoch: int) -> Report | None:
+        """What was noted at this epoch, by this trial's process or the one before it."""
+        try:
+            noted = json.loads((self.job_dir / CHECKPOINTS / REPORT).read_text())
+        except (OSError, ValueError):
+            return None
+        return Report(epoch, Scores.model_validate(noted["scores"]), 0.0) if noted["epoch"] == epoch else None
 
 
 class TrialWorker:
