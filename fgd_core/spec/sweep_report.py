@@ -125,7 +125,6 @@ class Difference(Fact):
     """The winner lies on the better side, by however little."""
     verdict: Literal["clear", "inside_noise", "unknown"]
     """`unknown` with fewer than two seeds on either side. `clear`: p below 0.05."""
-    text: str
 
 
 class Importance(Fact):
@@ -176,7 +175,6 @@ class Stopping(Fact):
     """That all trials would have taken."""
     rungs: list[Rung]
     doubtful: list[DoubtfulStop]
-    text: str
 
 
 class Failure(Fact):

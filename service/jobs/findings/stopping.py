@@ -1,0 +1,84 @@
+"""What the scheduler stopped, what that saved, and whether it was wise."""
+
+from collections.abc import Sequence
+
+from fgd_core.spec.sweep_report import DoubtfulStop, Rung, Stopping, TrialView
+from service.jobs.findings.noise import kendall
+from service.jobs.study import Direction, better
+
+
+def stopping(trials: Sequence[TrialView], direction: Direction, *, winner: int | None) -> Stopping:
+    """
+    Args:
+        trials: of the sweep, baselines and repetitions among them: the scheduler has no say in those.
+        winner: the trial that won; a stop is held against what that one had reached at the same epoch.
+    """
+    searched = [trial for trial in trials if is_judged(trial)]
+    stopped = [trial for trial in searched if trial.state == "stopped" and not trial.by_user]
+    best = next((trial for trial in trials if trial.trial == winner), None)
+    return Stopping(
+        num_stopped=len(stopped),
+        epochs_saved=sum(trial.epochs - trial.epoch for trial in stopped),
+        epochs_full=sum(trial.epochs for trial in searched),
+        rungs=_rungs(searched, direction),
+        doubtful=_doubtful(stopped, best, direction) if best is not None else [],
+    )
+
+
+def is_judged(trial: TrialView) -> bool:
+    """By the scheduler: baselines and repetitions run to their end."""
+    return trial.origin not in ("plain", "published") and trial.repeats is None
+
+
+def best_until(trial: TrialView, epoch: int, direction: Direction) -> float | None:
+    """The trial's best first objective until an epoch: what a scheduler decides on. None where it came not so far."""
+    if not any(point.epoch >= epoch for point in trial.reports):
+        return None
+    values = [point.objectives[0] for point in trial.reports if point.epoch <= epoch]
+    known = [value for value in values if value is not None]
+    return (max(known) if direction == "maximize" else min(known)) if known else None
+
+
+def _rungs(trials: Sequence[TrialView], direction: Direction) -> list[Rung]:
+    at = {(point.rung, point.epoch) for trial in trials for point in trial.reports if point.rung is not None}
+    return [_rung(trials, rung, epoch, direction) for rung, epoch in sorted(at)]
+
+
+def _rung(trials: Sequence[TrialView], rung: int, epoch: int, direction: Direction) -> Rung:
+    came = [
+        (trial, value)
+        for trial in trials
+        if any(point.rung == rung and point.epoch == epoch for point in trial.reports)
+        and (value := best_until(trial, epoch, direction)) is not None
+    ]
+    on = [(trial, value) for trial, value in came if _went_on(trial, epoch)]
+    off = [value for trial, value in came if trial.state == "stopped" and trial.epoch == epoch]
+    judged = [(value, final) for trial, value in on if (final := trial.objectives[0]) is not None]
+    worst, best = (min, max) if direction == "maximize" else (max, min)
+    return Rung(
+        rung=rung,
+        epoch=epoch,
+        reached=len(came),
+        went_on=len(on),
+        cutoff=worst((value for _, value in on), default=None),
+        best_stopped=best(off, default=None),
+        correlation=kendall([value for value, _ in judged], [final for _, final in judged]),
+    )
+
+
+def _went_on(trial: TrialView, epoch: int) -> bool:
+    if trial.epoch > epoch or trial.state == "completed":
+        return True
+    return trial.state == "running" and any(
+        point.epoch == epoch and point.verdict == "continue" for point in trial.reports
+    )
+
+
+def _doubtful(stopped: Sequence[TrialView], winner: TrialView, direction: Direction) -> list[DoubtfulStop]:
+    found = []
+    for trial in stopped:
+        value = best_until(trial, trial.epoch, direction)
+        winners = best_until(winner, trial.epoch, direction)
+        if trial is not winner and value is not None and winners is not None and better(value, winners, direction):
+            found.append(DoubtfulStop(trial=trial.trial, epoch=trial.epoch, value=value, winner_value=winners))
+    return found

@@ -1,0 +1,101 @@
+"""The report on a sweep: a fold over its stored events."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from fgd_core.errors import SpecError
+from fgd_core.spec.events import StoredEvent
+from fgd_core.spec.jobs import SweepSpec
+from fgd_core.spec.search import PopulationBased, RunAll
+from fgd_core.spec.sweep_report import Recommendation, Standing, SweepReport, TrialView
+from fgd_core.spec.views import JobView
+from service.jobs import study
+from service.jobs.findings.cost import best_so_far, failures, spent
+from service.jobs.findings.importance import importance
+from service.jobs.findings.standings import gains, runner_up, standings
+from service.jobs.findings.stopping import stopping
+from service.jobs.findings.words import Found, verdict
+from service.jobs.lifecycle import OVER
+
+_MAX_NAME = 80
+
+
+def fold(job: JobView, events: Iterable[StoredEvent], *, now: datetime) -> SweepReport:
+    """What a sweep comes to, or stands at while it runs.
+
+    Args:
+        events: the sweep's, of `study.KINDS` at least, oldest first.
+    Raises:
+        SpecError: its spec was stored by an older version and cannot be read.
+    """
+    spec = job.spec
+    if not isinstance(spec, SweepSpec):
+        raise SpecError(
+            f"the spec of sweep {job.job_id} was stored by an older version and cannot be reported on; submit it again",
+            job_id=job.job_id,
+        )
+    is_over = job.state in OVER
+    directions = [objective.direction for objective in spec.objectives]
+    trials = study.fold(events, directions, is_over=is_over)
+    ranked = standings(trials, directions)
+    winner = ranked[0] if ranked else None
+    second = runner_up(ranked, directions[0])
+    over = gains(ranked, directions[0])
+    stops = None
+    if not isinstance(spec.scheduler, RunAll | PopulationBased):
+        stops = stopping(trials, directions[0], winner=winner.trial if winner else None)
+    failed = failures(trials)
+    return SweepReport(
+        generated_at=now,
+        job_id=job.job_id,
+        name=job.name,
+        state=job.state,
+        spec=spec,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        ended_at=job.ended_at,
+        error=job.error,
+        is_over=is_over,
+        verdict=verdict(
+            Found(
+                spec=spec,
+                is_over=is_over,
+                trials=trials,
+                standings=ranked,
+                runner_up=second,
+                gains=over,
+                stopping=stops,
+                failures=failed,
+            )
+        ),
+        recommendation=_recommendation(spec, winner, trials),
+        standings=ranked,
+        runner_up=second,
+        gains=over,
+        importance=importance(trials, spec.dimensions(), directions[0]),
+        stopping=stops,
+        failures=failed,
+        spent=spent(trials, job.attempts, gpus=spec.resources.gpus, now=now),
+        best_so_far=best_so_far(trials, directions[0]),
+        trials=trials,
+    )
+
+
+def _recommendation(spec: SweepSpec, winner: Standing | None, trials: Sequence[TrialView]) -> Recommendation | None:
+    if winner is None:
+        return None
+    try:
+        found = spec.trial(winner.values, seed=spec.seed, name=f"{spec.name[:_MAX_NAME]} trial {winner.trial}")
+    except (ValidationError, KeyError, TypeError, AttributeError):
+        # Told by a driver that knew more fields than this reader.
+        return None
+    segments = next(len(trial.segments) for trial in trials if trial.trial == winner.trial)
+    caution = None
+    if isinstance(spec.scheduler, PopulationBased) and segments > 1:
+        caution = (
+            "Its values changed while it trained, and it may have begun from another trial's checkpoint: trained from "
+            "the start with these values it need not come as far. Its checkpoint is what was measured."
+        )
+    return Recommendation(trial=winner.trial, spec=found, caution=caution)

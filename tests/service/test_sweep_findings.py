@@ -1,0 +1,347 @@
+"""What a sweep's trials say: each figure worked out by hand."""
+
+import math
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from fgd_core.spec.results import ErrorReport
+from fgd_core.spec.search import Choice, LogUniform, Uniform
+from fgd_core.spec.sweep_report import TrialView
+from fgd_core.spec.views import AttemptView
+from service.jobs.findings.cost import best_so_far, failures, spent
+from service.jobs.findings.importance import common_epoch, importance
+from service.jobs.findings.noise import kendall, mean_interval, t_quantile, two_sided_p, welch
+from service.jobs.findings.standings import gains, pareto_front, runner_up, standings
+from service.jobs.findings.stopping import stopping
+from service.jobs.study import fold
+from tests.reports.recorded_jobs import BEGIN
+from tests.reports.recorded_sweeps import STEP_S, Study
+
+UP = ("maximize",)
+
+
+def folded(study: Study, *directions: str, is_over: bool = False) -> list[TrialView]:
+    return fold(study.events(), directions or UP, is_over=is_over)  # type: ignore[arg-type]
+
+
+def with_seeds(**aps: Sequence[float]) -> list[TrialView]:
+    """Trials of one epoch: for each origin its values over seeds, the first one the trial and the rest repetitions."""
+    study, number = Study(epochs=1), 0
+    for origin, values in aps.items():
+        first = number
+        for seed, ap in enumerate(values):
+            again = {"repeats": first, "origin": "finalist"} if seed else {"origin": origin.rstrip("_")}
+            study.run(number, [ap], {"method.alpha": float(first)}, seed=seed, **again)
+            number += 1
+    return folded(study)
+
+
+class TestNoise:
+    # Tables of Student's t.
+    @pytest.mark.parametrize(("freedom", "t"), [(1, 12.706), (2, 4.303), (5, 2.571), (30, 2.042), (1000, 1.962)])
+    def test_quantiles_are_those_of_the_tables(self, freedom: float, t: float) -> None:
+        assert t_quantile(freedom) == pytest.approx(t, abs=5e-4)
+        assert two_sided_p(t, freedom) == pytest.approx(0.05, abs=5e-5)
+
+    def test_with_one_degree_of_freedom_t_is_cauchys(self) -> None:
+        for t in (0.0, 0.3, 1.0, 7.0):
+            assert two_sided_p(t, 1) == pytest.approx(1 - 2 * math.atan(t) / math.pi, abs=1e-12)
+
+    def test_the_interval_of_three_seeds(self) -> None:
+        # Mean 2, standard deviation 1, t(2) = 4.3027: 2 ± 4.3027 / √3.
+        interval = mean_interval([1.0, 2.0, 3.0])
+        assert interval is not None
+        assert (interval.low, interval.high) == pytest.approx((2 - 2.48414, 2 + 2.48414), abs=1e-4)
+
+    def test_one_seed_says_nothing(self) -> None:
+        assert mean_interval([0.4]) is None
+        assert welch([0.4], [0.1, 0.2]) is None
+
+    def test_welch_where_both_sides_vary_alike_is_students_test(self) -> None:
+        # Means 4 and 2, variances 1: t = 2 / √(2/3) = 2.4495 with 4 degrees, p = 0.0705.
+        test = welch([3.0, 4.0, 5.0], [1.0, 2.0, 3.0])
+        assert test is not None
+        assert test.p_value == pytest.approx(0.0705, abs=5e-5)
+        assert (test.interval.low, test.interval.high) == pytest.approx((-0.26696, 4.26696), abs=1e-4)
+
+    def test_seeds_that_all_agree_have_no_noise(self) -> None:
+        differ, same = welch([1.0, 1.0], [0.0, 0.0]), welch([1.0, 1.0], [1.0, 1.0])
+        assert differ is not None
+        assert same is not None
+        assert (differ.p_value, same.p_value) == (0.0, 1.0)
+
+    def test_kendall(self) -> None:
+        assert kendall([1, 2, 3], [1, 2, 3]) == 1
+        assert kendall([1, 2, 3], [3, 2, 1]) == -1
+        # Of six pairs five agree and one does not.
+        assert kendall([1, 2, 3, 4], [1, 2, 4, 3]) == pytest.approx(4 / 6)
+        # One tie on the left: (2 - 0) / √(2 · 3).
+        assert kendall([1, 1, 2], [1, 2, 3]) == pytest.approx(2 / math.sqrt(6))
+        assert kendall([1, 2], [1, 2]) is None
+        assert kendall([1, 1, 1], [1, 2, 3]) is None
+
+
+class TestStandings:
+    def test_repetitions_with_other_seeds_are_one_configuration(self) -> None:
+        first, second = standings(with_seeds(searcher=[0.30, 0.34, 0.32], searcher_=[0.2, 0.1]), UP)
+        assert (first.trial, first.trials, first.objectives) == (0, [0, 1, 2], [pytest.approx(0.32)])
+        assert (second.trial, second.trials) == (3, [3, 4])
+
+    def test_the_best_of_many_single_runs_does_not_beat_a_mean_of_several(self) -> None:
+        ranked = standings(with_seeds(searcher=[0.30, 0.28], searcher_=[0.31]), UP)
+        assert [each.trial for each in ranked] == [0, 2]
+
+    def test_repeated_baselines_alone_do_not_put_the_search_behind_them(self) -> None:
+        ranked = standings(with_seeds(plain=[0.1, 0.1], searcher=[0.3]), UP)
+        assert [each.origin for each in ranked] == ["searcher", "plain"]
+
+    def test_the_lowest_wins_where_low_is_good(self) -> None:
+        assert [each.trial for each in standings(with_seeds(searcher=[0.3], searcher_=[0.2]), ("minimize",))] == [1, 0]
+
+    def test_a_failed_trial_cannot_win(self) -> None:
+        study = Study(epochs=2)
+        study.start(0)
+        study.report(0, 1, 0.9)
+        study.end(0, "failed", 1)
+        study.run(1, [0.1, 0.2])
+        assert [each.trial for each in standings(folded(study), UP)] == [1]
+
+    def test_a_repetition_that_still_runs_does_not_pull_the_mean(self) -> None:
+        study = Study(epochs=2)
+        study.run(0, [0.1, 0.4])
+        study.start(1, seed=1, origin="finalist", repeats=0)
+        study.report(1, 1, 0.05)
+        assert standings(folded(study), UP)[0].seed_values == [0.4]
+
+    def test_a_configuration_goes_on_by_its_repetitions_where_its_first_trial_failed(self) -> None:
+        study = Study(epochs=1)
+        study.start(0, {"method.alpha": 3.0})
+        study.end(0, "failed", 0)
+        study.run(1, [0.2], {"method.alpha": 3.0}, seed=1, origin="finalist", repeats=0)
+        (only,) = standings(folded(study), UP)
+        assert (only.trial, only.trials) == (0, [1])
+
+    def test_nothing_stands_before_the_first_value(self) -> None:
+        study = Study()
+        study.start(0)
+        assert standings(folded(study), UP) == []
+
+
+class TestDifferences:
+    def test_the_runner_up_lies_inside_the_noise(self) -> None:
+        second = runner_up(standings(with_seeds(searcher=[0.3, 0.4], searcher_=[0.28, 0.41]), UP), "maximize")
+        assert second is not None
+        assert (second.trial, second.verdict) == (2, "inside_noise")
+
+    def test_the_runner_up_lies_outside_the_noise(self) -> None:
+        second = runner_up(standings(with_seeds(searcher=[0.4, 0.41], searcher_=[0.1, 0.11]), UP), "maximize")
+        assert second is not None
+        assert (second.verdict, second.is_better) == ("clear", True)
+
+    def test_one_seed_leaves_it_unknown(self) -> None:
+        second = runner_up(standings(with_seeds(searcher=[0.4], searcher_=[0.1]), UP), "maximize")
+        assert second is not None
+        assert (second.verdict, second.p_value, second.interval) == ("unknown", None, None)
+
+    def test_the_gain_over_each_baseline(self) -> None:
+        found = gains(standings(with_seeds(plain=[0.2], published=[0.25], searcher=[0.3]), UP), "maximize")
+        assert {name: gain.difference for name, gain in found.items()} == pytest.approx(
+            {"plain": 0.1, "published": 0.05}
+        )
+
+    def test_a_baseline_that_wins_has_no_gain_over_itself(self) -> None:
+        assert list(gains(standings(with_seeds(plain=[0.4], published=[0.2]), UP), "maximize")) == ["published"]
+
+    def test_less_is_a_gain_where_low_is_good(self) -> None:
+        found = gains(standings(with_seeds(plain=[0.4], searcher=[0.2]), ("minimize",)), "minimize")
+        assert (found["plain"].difference, found["plain"].is_better) == (pytest.approx(-0.2), True)
+
+
+class TestParetoFront:
+    def test_minds_the_direction_of_each_objective(self) -> None:
+        points = [(0.3, 10.0), (0.2, 5.0), (0.2, 20.0), (0.3, 10.0)]
+        assert pareto_front(points, ("maximize", "minimize")) == {0, 1, 3}
+        assert pareto_front(points, ("maximize", "maximize")) == {0, 2, 3}
+
+    def test_what_lacks_an_objective_is_not_on_it(self) -> None:
+        assert pareto_front([(0.9, None), (0.1, 1.0)], ("maximize", "maximize")) == {1}
+
+
+class TestStopping:
+    @pytest.fixture
+    def trials(self) -> list[TrialView]:
+        """Nine epochs, rungs at 1 and 3: two of four go on from the first, one of them from the second."""
+        study = Study(epochs=9)
+        study.run(0, [0.1] * 9, origin="plain")
+        for trial, (aps, rungs) in enumerate(
+            [
+                ([0.20, 0.22, 0.24, 0.3, 0.3, 0.3, 0.4, 0.3, 0.3], (1, 3)),
+                ([0.25, 0.26, 0.23], (1, 3)),
+                ([0.15], (1,)),
+                ([0.21], (1,)),
+            ],
+            start=1,
+        ):
+            study.start(trial)
+            for epoch, ap in enumerate(aps, start=1):
+                stop = "stop" if epoch == len(aps) < 9 else "continue"
+                study.report(trial, epoch, ap, rung=rungs.index(epoch) if epoch in rungs else None, verdict=stop)
+            study.end(trial, "completed" if len(aps) == 9 else "stopped", len(aps))
+        return folded(study)
+
+    def test_counts_the_epochs_that_were_not_trained(self, trials: list[TrialView]) -> None:
+        found = stopping(trials, "maximize", winner=1)
+        assert (found.num_stopped, found.epochs_saved, found.epochs_full) == (3, 6 + 8 + 8, 36)
+
+    def test_says_of_each_rung_who_came_and_who_went_on(self, trials: list[TrialView]) -> None:
+        first, second = stopping(trials, "maximize", winner=1).rungs
+        assert (first.epoch, first.reached, first.went_on, first.cutoff, first.best_stopped) == (1, 4, 2, 0.20, 0.21)
+        # Trial 2 was judged by its best, 0.26, as the scheduler does.
+        assert (second.epoch, second.reached, second.went_on, second.cutoff, second.best_stopped) == (
+            *(3, 2, 1),
+            *(0.24, 0.26),
+        )
+
+    def test_names_who_was_ahead_of_the_later_winner(self, trials: list[TrialView]) -> None:
+        found = stopping(trials, "maximize", winner=1).doubtful
+        assert [(stop.trial, stop.epoch, stop.value, stop.winner_value) for stop in found] == [
+            (2, 3, 0.26, 0.24),
+            (4, 1, 0.21, 0.20),
+        ]
+
+    def test_a_stop_by_a_user_is_not_the_schedulers(self) -> None:
+        study = Study(epochs=9)
+        study.start(0)
+        study.report(0, 1, 0.1)
+        study.end(0, "stopped", 1, by_user=True)
+        assert stopping(folded(study), "maximize", winner=None).num_stopped == 0
+
+    def test_a_rung_that_sees_the_end_coming_correlates_with_it(self) -> None:
+        study = Study(epochs=2)
+        for trial, (early, final) in enumerate([(0.1, 0.2), (0.2, 0.3), (0.3, 0.5), (0.4, 0.45)]):
+            study.start(trial)
+            study.report(trial, 1, early, rung=0)
+            study.report(trial, 2, final)
+            study.end(trial, "completed", 2)
+        (rung,) = stopping(folded(study), "maximize", winner=2).rungs
+        assert rung.correlation == pytest.approx(4 / 6)
+
+
+class TestImportance:
+    SPACE = {"method.alpha": LogUniform(low=0.01, high=1), "method.mask": Choice(values=("geometric", "official"))}
+
+    def searched(self, count: int, *, epochs: int = 1, stopped_after: int = 0) -> list[TrialView]:
+        """AP rises with alpha; the mask does nothing."""
+        study = Study(epochs=epochs)
+        for trial in range(count):
+            values = {"method.alpha": 0.01 + 0.99 * trial / count, "method.mask": ("geometric", "official")[trial % 2]}
+            aps = [0.1 + 0.01 * trial] * (epochs if trial >= stopped_after else 1)
+            study.run(trial, aps, values)
+        return folded(study)
+
+    def test_lies_in_the_dimension_that_makes_the_difference(self) -> None:
+        found = importance(self.searched(20), self.SPACE, "maximize")
+        assert found is not None
+        assert next(iter(found.shares)) == "method.alpha"
+        assert found.shares["method.alpha"] > 0.8
+        assert sum(found.shares.values()) == pytest.approx(1)
+        assert (found.num_trials, found.warning) == (20, None)
+
+    def test_warns_of_too_few_trials_and_says_how_many_there_should_be(self) -> None:
+        found = importance(self.searched(19), self.SPACE, "maximize")
+        assert found is not None
+        assert found.warning is not None
+        assert "19 trials for 2 dimensions" in found.warning
+        assert "below 20" in found.warning
+
+    def test_fewer_than_four_trials_have_none(self) -> None:
+        assert importance(self.searched(3), self.SPACE, "maximize") is None
+        assert importance(self.searched(4), self.SPACE, "maximize") is not None
+
+    def test_trials_are_compared_where_half_of_them_came(self) -> None:
+        half = importance(self.searched(10, epochs=3, stopped_after=5), self.SPACE, "maximize")
+        fewer = importance(self.searched(10, epochs=3, stopped_after=6), self.SPACE, "maximize")
+        assert half is not None
+        assert fewer is not None
+        assert (half.epoch, half.num_trials, half.num_left_out) == (3, 5, 5)
+        assert (fewer.epoch, fewer.num_trials, fewer.num_left_out) == (1, 10, 0)
+
+    def test_at_least_four_must_have_come(self) -> None:
+        assert common_epoch(self.searched(6, epochs=3, stopped_after=2)) == 3
+        assert common_epoch(self.searched(6, epochs=3, stopped_after=3)) == 1
+
+    def test_baselines_repetitions_and_values_outside_the_space_are_left_out(self) -> None:
+        study = Study(epochs=1)
+        study.run(0, [0.9], {"method.scale": 0}, origin="plain")
+        for trial in range(1, 6):
+            study.run(trial, [0.1 * trial], {"method.alpha": 0.1 * trial})
+        study.run(6, [0.4], {"method.alpha": 0.1}, origin="finalist", repeats=1)
+        study.run(7, [0.4], {"method.alpha": 50.0}, origin="user")
+        found = importance(folded(study), {"method.alpha": Uniform(low=0, high=1)}, "maximize")
+        assert found is not None
+        assert (found.num_trials, found.num_left_out) == (5, 1)
+
+
+class TestCost:
+    def test_the_best_so_far_rises_with_what_all_trials_cost(self) -> None:
+        study = Study(epochs=2)
+        study.run(0, [0.9, 0.9], origin="plain")
+        study.run(1, [0.1, 0.2])
+        study.run(2, [0.1, 0.1])
+        study.run(3, [0.3, 0.1])
+        found = best_so_far(folded(study), "maximize")
+        assert [(point.trial, point.epochs, point.train_s, point.best) for point in found] == [
+            (1, 3, 6.0, 0.1),
+            (1, 4, 8.0, 0.2),
+            (3, 7, 14.0, 0.3),
+            (3, 8, 16.0, 0.3),
+        ]
+
+    def test_trials_side_by_side_cost_in_the_order_in_which_they_told(self) -> None:
+        study = Study(epochs=2)
+        study.start(0)
+        study.start(1)
+        for epoch in (1, 2):
+            study.report(0, epoch, 0.1 * epoch)
+            study.report(1, epoch, 0.3 * epoch)
+        found = best_so_far(folded(study), "maximize")
+        assert [(point.trial, point.epochs) for point in found] == [(0, 1), (1, 2), (1, 4)]
+
+    def test_what_was_spent(self) -> None:
+        study = Study(epochs=2)
+        study.run(0, [0.1, 0.2])
+        study.run(1, [0.1, 0.2], origin="fork")
+        attempts = [an_attempt(1, 0, 100), an_attempt(2, 200, None)]
+        found = spent(folded(study), attempts, gpus=1, now=BEGIN + timedelta(seconds=250))
+        assert (found.trials, found.epochs, found.train_s, found.wall_s, found.attempts) == (1, 2, 4.0, 150.0, 2)
+        assert found.gpu_hours == pytest.approx(3 * STEP_S / 3600)
+
+    def test_failures_are_counted_by_cause(self) -> None:
+        study = Study()
+        for trial, code in enumerate(["data", "out_of_memory", "out_of_memory"]):
+            study.start(trial)
+            study.end(trial, "failed", 0, error=ErrorReport(code=code, message=f"there was {code}"))
+        study.start(3)
+        found = failures(folded(study, is_over=True))
+        assert [(failure.code, failure.trials) for failure in found] == [
+            ("out_of_memory", [1, 2]),
+            ("data", [0]),
+            ("lost", [3]),
+        ]
+
+
+def an_attempt(number: int, started_s: float, ended_s: float | None) -> AttemptView:
+    fields: dict[str, Any] = dict.fromkeys(("dashboard_url", "cause", "error", "released_at"))
+    return AttemptView(
+        attempt_id=f"a{number}",
+        number=number,
+        submission_id=f"s{number}",
+        created_at=BEGIN,
+        started_at=BEGIN + timedelta(seconds=started_s),
+        ended_at=None if ended_s is None else BEGIN + timedelta(seconds=ended_s),
+        spec_changes={},
+        **fields,
+    )
