@@ -41,7 +41,7 @@ def write_evidence(
         StorageError: the file could not be written.
     """
     arrays = _arrays(evaluation, fingerprint, class_names)
-    written = write_atomically(folder / EVIDENCE, lambda file: np.savez_compressed(file, **arrays))
+    written = write_atomically(folder / EVIDENCE, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
     return ArtifactSaved(
         name=EVIDENCE,
         uri=written.path.resolve().as_uri(),

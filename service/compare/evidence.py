@@ -20,9 +20,19 @@ MAX_BYTES = 1 << 30
 _Bools: TypeAlias = npt.NDArray[np.bool_]
 _Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
 _KINDS = {
-    **{"version": "iu", "fingerprint": "U", "class_names": "U", "image_ids": "iu", "areas": "U", "overlaps": "f"},
-    **{"starts": "iu", "image": "u", "right": "u", "ignored": "u"},
-    **{"truth_starts": "iu", "truth_image": "u", "truth_count": "u"},
+    "version": "iu",
+    "fingerprint": "U",
+    "class_names": "U",
+    "image_ids": "iu",
+    "areas": "U",
+    "overlaps": "f",
+    "starts": "iu",
+    "image": "u",
+    "right": "u",
+    "ignored": "u",
+    "truth_starts": "iu",
+    "truth_image": "u",
+    "truth_count": "u",
 }
 
 
@@ -107,13 +117,22 @@ def _is_sound(arrays: _Arrays) -> bool:
     num_classes, num_images = arrays["class_names"].size, arrays["image_ids"].size
     num_found, num_truths = arrays["image"].size, arrays["truth_image"].size
     shapes = {
-        **{"fingerprint": (), "class_names": (num_classes,), "image_ids": (num_images,)},
-        **{"areas": (len(AREAS),), "overlaps": (NUM_OVERLAPS,), "starts": (num_classes + 1,), "image": (num_found,)},
+        "fingerprint": (),
+        "class_names": (num_classes,),
+        "image_ids": (num_images,),
+        "areas": (len(AREAS),),
+        "overlaps": (NUM_OVERLAPS,),
+        "starts": (num_classes + 1,),
+        "image": (num_found,),
         **dict.fromkeys(("right", "ignored"), (num_found, len(AREAS) * NUM_OVERLAPS // 8)),
-        **{"truth_starts": (num_classes + 1,), "truth_image": (num_truths,), "truth_count": (num_truths, len(AREAS))},
+        "truth_starts": (num_classes + 1,),
+        "truth_image": (num_truths,),
+        "truth_count": (num_truths, len(AREAS)),
     }
     return (
-        all(arrays[name].shape == shape for name, shape in shapes.items())
+        num_classes > 0
+        and num_images > 0
+        and all(arrays[name].shape == shape for name, shape in shapes.items())
         and all(arrays[name].dtype.kind in kinds for name, kinds in _KINDS.items())
         and arrays["right"].dtype == arrays["ignored"].dtype == np.uint8
         and tuple(arrays["areas"].tolist()) == AREAS

@@ -25,8 +25,8 @@ SCORES: tuple[ScoreKey, ...] = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "
 _AT_50, _AT_75 = 0, 5
 _ALL, _SMALL = 0, 1
 _RECALLS = np.linspace(0.0, 1.0, 101)
-# COCOeval asks `hits / boxes >= recall` in float64. Where the two are the same number, ten of its recalls lie a rounding
-# error above it and are not reached.
+# COCOeval asks `hits / boxes >= recall` in float64. Ten of its recalls lie a rounding error above k / 100, so hits that
+# make exactly k of 100 boxes do not reach them.
 _REACHED_WHEN_EQUAL = np.arange(101) / 100 >= _RECALLS
 # Far below the distance to the next attainable recall, far above a rounding error.
 _SLACK = {np.dtype(np.float32): 3e-5, np.dtype(np.float64): 1e-8}
@@ -126,5 +126,3 @@ def _running_sum(rows: Floats) -> Floats:
     for row in range(1, len(rows)):
         rows[row] += rows[row - 1]
     return rows
-
-

@@ -39,9 +39,7 @@ class DrawnDataset:
         raise AssertionError("scores need no pixels")
 
 
-def detections(
-    dataset: DetectionDataset, seed: int, *, skill: float = 0.7, ties: bool = True
-) -> dict[int, Detections]:
+def detections(dataset: DetectionDataset, seed: int, *, skill: float = 0.7, ties: bool = True) -> dict[int, Detections]:
     """Shifted boxes, some missed, some doubled, false alarms; the same for copies of an image.
 
     Args:

@@ -1,0 +1,38 @@
+"""What the comparing process is told on its standard input, and what it answers on its standard output."""
+
+from pathlib import Path
+from typing import Any
+
+from fgd_core.spec.base import Command
+from fgd_core.spec.comparison import Comparison
+
+
+class RunFile(Command):
+    """A finished run and what it left."""
+
+    job_id: str
+    name: str
+    kind: str
+    seed: int
+    path: Path
+
+
+class CompareRequest(Command):
+    first: list[RunFile]
+    second: list[RunFile]
+    resamples: int
+    random_seed: int
+
+
+class Refused(Command):
+    """A NotComparableError on its way between processes."""
+
+    message: str
+    details: dict[str, Any]
+
+
+class CompareAnswer(Command):
+    """Either."""
+
+    comparison: Comparison | None = None
+    refused: Refused | None = None

@@ -1,0 +1,147 @@
+"""How far two groups of runs are apart, by two measures of chance.
+
+`by_images`, the paired bootstrap, asks what would be if other images had been drawn; all runs are scored on the same
+resamples, so what is hard about an image cancels out. It says nothing about other seeds. `by_seeds`, Welch's t-test
+with the degrees of freedom of Welch and Satterthwaite, asks what would be if the trainings had been repeated.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from fgd_core.spec.comparison import CONFIDENCE
+from service.compare.evidence import Evidence
+from service.compare.precision import Floats, overall, scores
+
+_Array: TypeAlias = npt.NDArray[np.float64]
+
+# APs that differ by less are the same number, computed in another order.
+_NOTHING = 1e-9
+
+
+class Measured(NamedTuple):
+    """A difference before it is judged; the last three are None where chance cannot be measured."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Differences:
+    """First less second; None where there is nothing to score."""
+
+    scores: list[Measured | None]
+    """In the order of `precision.SCORES`."""
+    classes: list[Measured | None]
+    """Of AP, in the order of the classes."""
+    beyond_overall: list[Measured | None]
+    """Of a class's AP less the same run's AP; all None where there is only one class to score."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Points:
+    """What pycocotools says of the n runs of a group; NaN where there is nothing to score."""
+
+    scores: _Array
+    """(n, S)"""
+    classes: _Array
+    """(n, K) AP"""
+
+
+def points(group: Sequence[Evidence]) -> Points:
+    per_class = [scores(run, np.ones((len(run.image_ids), 1))) for run in group]
+    return Points(
+        scores=np.array([overall(found)[:, 0] for found in per_class]),
+        classes=np.array([found[0, :, 0] for found in per_class]),
+    )
+
+
+def by_seeds(first: Points, second: Points) -> Differences:
+    """Welch's t-test for each figure; two runs on each side at least."""
+    centred = [group.classes - group.scores[:, :1] for group in (first, second)]
+    return Differences(
+        scores=[_welch(a, b) for a, b in zip(first.scores.T, second.scores.T, strict=True)],
+        classes=[_welch(a, b) for a, b in zip(first.classes.T, second.classes.T, strict=True)],
+        beyond_overall=_if_several([_welch(a, b) for a, b in zip(centred[0].T, centred[1].T, strict=True)]),
+    )
+
+
+def by_images(
+    first: Sequence[Evidence], second: Sequence[Evidence], *, exact: tuple[Points, Points], resamples: int, seed: int
+) -> Differences:
+    """Percentile intervals from `resamples` resamples of the images, the same for every run.
+
+    Args:
+        exact: the groups' `points`.
+    """
+    weights = resampled_weights(len(first[0].image_ids), resamples, seed)
+    apart = _mean_scores(first, weights) - _mean_scores(second, weights)  # (S, K, R)
+    # A class is scored in both groups or in neither, so the mean of differences is the difference of means.
+    whole = overall(apart)  # (S, R)
+    value = exact[0].scores.mean(axis=0) - exact[1].scores.mean(axis=0)
+    of_class = exact[0].classes.mean(axis=0) - exact[1].classes.mean(axis=0)
+    return Differences(
+        scores=[_bootstrapped(v, drawn) for v, drawn in zip(value, whole, strict=True)],
+        classes=[_bootstrapped(v, drawn) for v, drawn in zip(of_class, apart[0], strict=True)],
+        beyond_overall=_if_several(
+            [_bootstrapped(v - value[0], drawn - whole[0]) for v, drawn in zip(of_class, apart[0], strict=True)]
+        ),
+    )
+
+
+def resampled_weights(num_images: int, resamples: int, seed: int) -> npt.NDArray[np.float32]:
+    """(I, R): how often each image is in each resample of as many images, drawn with replacement."""
+    rng = np.random.default_rng(seed)
+    drawn = [np.bincount(rng.integers(num_images, size=num_images), minlength=num_images) for _ in range(resamples)]
+    return np.stack(drawn, axis=1).astype(np.float32)
+
+
+def _mean_scores(group: Sequence[Evidence], weights: Floats) -> Floats:
+    """(S, K, R)"""
+    total = scores(group[0], weights)
+    for run in group[1:]:
+        total += scores(run, weights)
+    return total / len(group)
+
+
+def _welch(first: _Array, second: _Array) -> Measured | None:
+    value = float(first.mean() - second.mean())
+    if np.isnan(value):
+        return None
+    if max(np.ptp(first), np.ptp(second)) < _NOTHING:
+        # Without any spread, t is infinite: nothing is known of what chance can do, unless nothing differs at all.
+        return Measured(0.0, 0.0, 0.0, 1.0) if abs(value) < _NOTHING else Measured(value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of precision lost, where one side has hardly any spread
+        tested = stats.ttest_ind(first, second, equal_var=False)
+        interval = tested.confidence_interval(CONFIDENCE)
+    return Measured(value, float(interval.low), float(interval.high), float(tested.pvalue))
+
+
+def _bootstrapped(value: float, drawn: Floats) -> Measured | None:
+    if np.isnan(value):
+        return None
+    drawn = drawn[~np.isnan(drawn)].astype(np.float64)
+    if len(drawn) == 0:
+        return Measured(value)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    beyond = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+    p = min(1.0, 2 * (beyond + 1) / (len(drawn) + 1))
+    if beyond == 0:
+        # The share of resamples on the other side of zero, of none, is as small as so few can tell. Among many classes
+        # that would never be small enough; the tail of a normal distribution of the same spread says how small it is.
+        p = min(p, float(2 * stats.norm.sf(abs(value) / max(drawn.std(), _NOTHING))))
+    return Measured(float(value), float(low), float(high), p)
+
+
+def _if_several(measured: list[Measured | None]) -> list[Measured | None]:
+    scored = sum(one is not None for one in measured)
+    return measured if scored > 1 else [None] * len(measured)

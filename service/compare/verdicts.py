@@ -1,0 +1,50 @@
+"""From measured differences to words: gained, lost, noise, or too little data to say."""
+
+from collections.abc import Sequence
+
+from scipy import stats
+
+from fgd_core.spec.comparison import FALSE_DISCOVERY_RATE, MIN_BOXES, Difference, Finding
+from service.compare.statistics import Measured
+
+
+def alone(measured: Measured | None, *, num_boxes: int) -> Difference | None:
+    """The verdict on a figure that is looked at for itself."""
+    if measured is None:
+        return None
+    enough = num_boxes >= MIN_BOXES and measured.p is not None
+    return _difference(measured, None, measured.p if enough else None)
+
+
+def among_many(measured: Sequence[Measured | None], *, num_boxes: Sequence[int]) -> list[Difference | None]:
+    """The verdicts on all classes at once: of those called changed, the expected share of false alarms is bounded.
+
+    After Benjamini and Hochberg; classes with fewer than `MIN_BOXES` boxes are not tested and weigh on no other.
+    """
+    tested = [
+        place
+        for place, (one, boxes) in enumerate(zip(measured, num_boxes, strict=True))
+        if one is not None and one.p is not None and boxes >= MIN_BOXES
+    ]
+    given = [one.p for one in (measured[place] for place in tested) if one is not None]
+    adjusted = dict(zip(tested, stats.false_discovery_control(given).tolist() if given else [], strict=True))
+    return [
+        None if one is None else _difference(one, adjusted.get(place), adjusted.get(place))
+        for place, one in enumerate(measured)
+    ]
+
+
+def _difference(measured: Measured, adjusted: float | None, deciding: float | None) -> Difference:
+    if deciding is None:
+        return Difference(value=measured.value, low=None, high=None, p=None, p_adjusted=None, finding="too_little_data")
+    finding: Finding = "noise"
+    if deciding <= FALSE_DISCOVERY_RATE:
+        finding = "gained" if measured.value > 0 else "lost"
+    return Difference(
+        value=measured.value,
+        low=measured.low,
+        high=measured.high,
+        p=measured.p,
+        p_adjusted=adjusted,
+        finding=finding,
+    )
