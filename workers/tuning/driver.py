@@ -20,6 +20,7 @@ from fgd_core.spec.trials import STUDY_COMMAND, StudyLog, SweepProgressed, Trial
 from fgd_core.training.context import RunContext
 from workers.folders import CHECKPOINTS, segment_folder
 from workers.tuning.executor import Executor, News, RayExecutor
+from workers.tuning.ray_metrics import RayMetrics
 from workers.tuning.study import Study, TrialState
 from workers.tuning.trial import Work
 
@@ -52,6 +53,10 @@ class Imported:
         return getattr(importlib.import_module(self.module), self.name)(*arguments)
 
 
+def _unobserved(event: RunEvent) -> None:
+    return
+
+
 def run(assignment: Assignment, context: SweepContext) -> RunFinished:
     """A sweep on the Ray cluster that this process is a job of."""
     spec = assignment.spec
@@ -66,7 +71,8 @@ def run(assignment: Assignment, context: SweepContext) -> RunFinished:
             max_workers=spec.concurrent_trials,
         )
         try:
-            return Driver(spec, context, executor, log).run()
+            metrics = RayMetrics(name=spec.name, job_id=assignment.job_id, objective=spec.objectives[0].metric)
+            return Driver(spec, context, executor, log, observe=metrics.observe).run()
         finally:
             executor.close()
     finally:
@@ -77,6 +83,7 @@ class Driver:
     """
     Args:
         log: what earlier attempts of this sweep did.
+        observe: called with each event that is told.
         clock: seconds, from any beginning.
     """
 
@@ -87,9 +94,11 @@ class Driver:
         executor: Executor,
         log: StudyLog,
         *,
+        observe: Callable[[RunEvent], None] = _unobserved,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._spec, self._context, self._executor, self._clock = spec, context, executor, clock
+        self._observe = observe
         self._study = Study(spec, log.earlier)
         self._log = log
         self._began_s = clock() - log.seconds
@@ -122,18 +131,22 @@ class Driver:
         self._tell_progress(at_once=True)
         return self._finish()
 
+    def _tell(self, event: RunEvent) -> None:
+        self._context.emit(event)
+        self._observe(event)
+
     def _replay(self) -> None:
         for entry in self._log.entries:
             self._study.replay(entry.event)
             self._last_sequence = max(self._last_sequence, entry.sequence)
         for ended in self._study.interrupted():
-            self._context.emit(ended)
+            self._tell(ended)
         for event in self._study.fork():
-            self._context.emit(event)
+            self._tell(event)
 
     def _begin(self) -> None:
         while (given_up := self._study.give_up()) is not None:
-            self._context.emit(given_up)
+            self._tell(given_up)
         for _ in range(self._executor.room()):
             started = self._study.begin()
             if started is None:
@@ -141,12 +154,12 @@ class Driver:
             self._start(started)
 
     def _start(self, started: TrialStarted) -> None:
-        self._context.emit(started)
+        self._tell(started)
         try:
             work = self._work(started)
         except (FgdError, ValueError, KeyError, OSError) as error:
             report = ErrorReport(code=getattr(error, "code", "spec"), message=str(error))
-            self._context.emit(self._study.end(started.trial, "failed", error=report))
+            self._tell(self._study.end(started.trial, "failed", error=report))
             return
         trial = self._study.trials[started.trial]
         self._trials_s[started.trial] = trial.train_s
@@ -169,13 +182,13 @@ class Driver:
             self._lose(news)
             return
         for event in news.update.events:
-            self._context.emit(TrialEvent(trial=news.trial, event=event.model_dump(mode="json")))
+            self._tell(TrialEvent(trial=news.trial, event=event.model_dump(mode="json")))
         if news.update.report is not None:
             report = news.update.report
             train_s = self._trials_s[news.trial] + report.train_s
             reported = self._study.judge(news.trial, report.epoch, report.scores, train_s)
             if reported is not None:
-                self._context.emit(reported)
+                self._tell(reported)
             self._executor.answer(news.trial, reported.verdict if reported is not None else "continue")
         if news.update.finished is not None:
             self._end(self._study.trials[news.trial], news.update.finished)
@@ -198,7 +211,7 @@ class Driver:
         if cause in ("completed", "stopped"):
             # Nothing goes on from here; of a hundred trials these would fill the disk.
             (checkpoints / "last.pt").unlink(missing_ok=True)
-        self._context.emit(
+        self._tell(
             self._study.end(trial.number, cause, error=finished.error, result=finished.result, checkpoint=checkpoint)
         )
 
@@ -206,7 +219,7 @@ class Driver:
         trial = self._study.trials[news.trial]
         error = ErrorReport(code="lost_run", message=f"the trial's worker died: {news.cause}", retryable=True)
         cause: TrialEnd = "lost" if trial.losses < _MAX_LOSSES else "failed"
-        self._context.emit(self._study.end(news.trial, cause, error=error))
+        self._tell(self._study.end(news.trial, cause, error=error))
 
     def _look_at_budget(self) -> None:
         wall_s, gpu_s = self._study.budget_s
@@ -248,7 +261,7 @@ class Driver:
         )
         if progressed != self._told:
             self._told = progressed
-            self._context.emit(progressed)
+            self._tell(progressed)
 
     def _eta_s(self, done: int) -> float | None:
         if not done:
@@ -265,7 +278,7 @@ class Driver:
             message = f"no trial came to a result, {len(failed)} failed; see their errors"
             return RunFinished(outcome="failed", error=ErrorReport(code="no_trial_succeeded", message=message))
         if best.checkpoint is not None:
-            self._context.emit(_artifact(best.checkpoint))
+            self._tell(_artifact(best.checkpoint))
         return RunFinished(outcome="succeeded", result=best.result)
 
     def _running(self) -> list[TrialState]:

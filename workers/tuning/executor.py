@@ -15,6 +15,9 @@ _UPDATE_S = 5.0
 """How long a worker holds an answer back when there is nothing to tell."""
 
 
+_ACTOR: Any = ray.remote(TrialWorker)
+
+
 @dataclass(frozen=True)
 class News:
     trial: int
@@ -67,9 +70,7 @@ class RayExecutor:
         self._max_workers = max_workers
         self._name = name
         self._made = self._tickets = 0
-        worker: Any = ray.remote(TrialWorker)
-        # Threads: the trial's own, one that waits for news, one that answers.
-        self._worker = worker.options(num_cpus=resources.cpus, num_gpus=resources.gpus, max_concurrency=4)
+        self._resources = resources
         self._slots: list[_Slot] = []
 
     def room(self) -> int:
@@ -131,7 +132,13 @@ class RayExecutor:
         return News(trial, update)
 
     def _new_slot(self) -> _Slot:
-        actor = self._worker.options(name=f"{self._name} worker {self._made}").remote(self._execute)
+        actor = _ACTOR.options(
+            name=f"{self._name} worker {self._made}",
+            num_cpus=self._resources.cpus,
+            num_gpus=self._resources.gpus,
+            # Threads: the trial's own, one that waits for news, one that answers.
+            max_concurrency=4,
+        ).remote(self._execute)
         self._made += 1
         return _Slot(actor, actor.ready.remote())
 
