@@ -26,6 +26,10 @@ class Coco(Command):
     clipped; both are counted."""
 
 
+SHAPE_NAMES = ("circle", "square", "triangle", "star", "cross")
+"""The classes of `Shapes`."""
+
+
 class Shapes(Command):
     """A synthetic data set, drawn on the spot from a seed: the same seed gives the same pixels."""
 

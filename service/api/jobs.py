@@ -13,13 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import AdmissionError
 from fgd_core.spec.events import JobState
-from fgd_core.spec.jobs import JOB_SPEC, JobSpec
+from fgd_core.spec.jobs import JOB_SPEC, JobSpec, SweepSpec
 from fgd_core.spec.views import JobPage, JobView
 from service.api import notes, paging, spec_paths, views
 from service.api.access import Principal, Reader, Submitter, visible_job
 from service.api.deps import Services, ServicesDep
 from service.errors import ForbiddenError, IdempotencyKeyReusedError
 from service.jobs import admission
+from service.jobs.sweep_admission import EarlierSweep
 from service.store import artifacts, jobs
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -124,7 +125,11 @@ async def _admit(
                     )
                 return await views.load(session, earlier)
         needs = [reference for _, reference in admission.references(spec)]
-        facts = replace(known, jobs=await _needed(session, principal, [reference.job_id for reference in needs]))
+        facts = replace(
+            known,
+            jobs=await _needed(session, principal, [reference.job_id for reference in needs]),
+            earlier=await _earlier(session, principal, spec),
+        )
         reasons = admission.reasons(spec, facts)
         if reasons:
             raise AdmissionError(
@@ -159,3 +164,15 @@ async def _needed(session: AsyncSession, principal: Principal, job_ids: list[str
         names = frozenset(artifact.name for artifact in await artifacts.of_job(session, job_id))
         found[job_id] = admission.NeededJob(kind=job.kind, state=job.state, artifacts=names)
     return found
+
+
+async def _earlier(session: AsyncSession, principal: Principal, spec: JobSpec) -> dict[str, EarlierSweep]:
+    """The jobs that a sweep goes on from or learns from, as far as the principal sees."""
+    if not isinstance(spec, SweepSpec):
+        return {}
+    named = [*spec.warm_start, *([spec.fork] if spec.fork is not None else [])]
+    return {
+        job_id: EarlierSweep(kind=job.kind, project=job.project, spec=job.spec)
+        for job_id, job in (await jobs.states(session, named)).items()
+        if principal.sees(job.project)
+    }

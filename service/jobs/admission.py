@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Literal, TypeAlias
 
+from pydantic import JsonValue
+
 from fgd_core.spec.data import Coco, Shapes
 from fgd_core.spec.events import JobState
 from fgd_core.spec.jobs import (
@@ -15,14 +17,16 @@ from fgd_core.spec.jobs import (
     JobSpec,
     SweepSpec,
     TrainSpec,
+    TrialBase,
     checkpoint_artifact,
     checkpoint_sources,
     parse_reference,
 )
 from fgd_core.spec.views import ProblemReason
 from service.dispatcher.cluster import Capacity
-from service.jobs import confinement
+from service.jobs import confinement, sweep_admission, sweep_space
 from service.jobs.confinement import ANYWHERE, Places
+from service.jobs.sweep_admission import EarlierSweep
 
 PathKind: TypeAlias = Literal["file", "folder"]
 
@@ -53,6 +57,8 @@ class Facts:
     """What lies at each path; None where runs see other disks than the server."""
     places: Places = ANYWHERE
     jobs: Mapping[str, NeededJob] = field(default_factory=dict)
+    earlier: Mapping[str, EarlierSweep] = field(default_factory=dict)
+    """The jobs that `fork` and `warm_start` name."""
 
 
 def paths(spec: JobSpec) -> list[NamedPath]:
@@ -86,7 +92,35 @@ def references(spec: JobSpec) -> list[tuple[str, CheckpointReference]]:
 
 def reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
     """Why this job cannot be taken; none: it can."""
-    return [*_resources(spec, facts), *_checkpoints(spec, facts), *_paths(spec, facts), *_batch(spec)]
+    found = [*_resources(spec, facts), *_checkpoints(spec, facts), *_paths(spec, facts), *_batch(spec)]
+    if isinstance(spec, SweepSpec):
+        found += sweep_admission.reasons(spec, facts.earlier, _rules(spec))
+    return found
+
+
+def trial_reasons(spec: SweepSpec, values: Mapping[str, JsonValue]) -> list[ProblemReason]:
+    """Why this sweep cannot have a trial of these values."""
+    return sweep_space.trial_reasons(spec.base, values, _rules(spec))
+
+
+def _rules(spec: SweepSpec) -> sweep_space.TrialRules:
+    """What else is wrong with a trial, and not with its base."""
+    admitted, told = _named(spec.base), list(_batch(spec.base))
+
+    def rules(trial: TrialBase) -> Iterator[ProblemReason]:
+        # Or a search over file names would read what nobody has looked at, and wait for no job.
+        for loc, name in _named(trial).items():
+            if admitted.get(loc) != name:
+                message = f"{name!r} would be read by some trials; they all read what the base names, so write it there"
+                yield ProblemReason(loc=loc, code="other_file", message=message)
+        yield from (reason for reason in _batch(trial) if reason not in told)
+
+    return rules
+
+
+def _named(spec: TrialBase) -> dict[str, str]:
+    """All that a training reads, by field."""
+    return {item.loc: item.path for item in paths(spec)} | dict(checkpoint_sources(spec))
 
 
 def waits_for(spec: JobSpec, facts: Facts) -> list[str]:

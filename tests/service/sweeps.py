@@ -17,7 +17,8 @@ def sweep_spec(**changes: Any) -> dict[str, Any]:
 
 
 def distill_base(**changes: Any) -> dict[str, Any]:
-    return base(kind="distill", student={}, teacher={"checkpoint": "/teacher.pt"}, method={}, **changes)
+    spec = base(kind="distill", student={}, teacher={"checkpoint": "job:teacher/best"}, method={}, **changes)
+    return {name: value for name, value in spec.items() if name != "detector"}
 
 
 def begun(trial: int, *, segment: int = 0, rate: float = 0.01, **others: Any) -> dict[str, Any]:

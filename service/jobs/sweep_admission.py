@@ -1,0 +1,217 @@
+"""Why a sweep is refused: what its parts say, and whether they fit together."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from fgd_core.spec.data import SHAPE_NAMES, Shapes
+from fgd_core.spec.jobs import SweepSpec
+from fgd_core.spec.refusals import closest
+from fgd_core.spec.results import Scores
+from fgd_core.spec.search import (
+    Asha,
+    Choice,
+    CmaEs,
+    Dimension,
+    GaussianProcess,
+    Grid,
+    HyperBand,
+    Integers,
+    PopulationBased,
+    QuasiRandom,
+    RunAll,
+)
+from fgd_core.spec.views import ProblemReason
+from service.jobs import sweep_space
+from service.jobs.sweep_space import TrialRules
+
+MAX_GRID = 10_000
+
+_OF_RESULT = ("images_per_s", "num_parameters")
+_METRICS = [*(name for name in Scores.model_fields if name != "per_class"), *_OF_RESULT]
+_OF_CLASS = ("class", "class50")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlierSweep:
+    """A job that `fork` or `warm_start` names, as far as the principal sees it."""
+
+    kind: str
+    project: str
+    spec: Mapping[str, Any]
+    """As it is stored."""
+
+
+def reasons(spec: SweepSpec, earlier: Mapping[str, EarlierSweep], rules: TrialRules) -> list[ProblemReason]:
+    """All that is wrong with a sweep, its base and resources aside.
+
+    Args:
+        earlier: by job id.
+        rules: what else may be wrong with a job that a trial is.
+    """
+    space = sweep_space.dimensions(spec)
+    return [
+        *sweep_space.reasons(spec, rules),
+        *_searcher(spec, space),
+        *_objectives(spec),
+        *_population(spec, space),
+        *_rungs(spec, space),
+        *_budget(spec),
+        *_earlier(spec, earlier, space),
+    ]
+
+
+def _searcher(spec: SweepSpec, space: Mapping[str, Dimension]) -> Iterator[ProblemReason]:
+    searcher = spec.searcher
+    if isinstance(searcher, Grid):
+        for path, dimension in space.items():
+            if not isinstance(dimension, Choice | Integers):
+                message = f"a grid over {path!r} has no end, for it is {dimension.type}; make it a choice or integers"
+                yield ProblemReason(loc=f"space.{path}", code="grid_over_range", message=f"{message}, or search freely")
+        sides = [_num_values(dimension) for dimension in space.values()]
+        if prod(sides) > MAX_GRID:
+            message = f"the grid has {prod(sides)} points, and {MAX_GRID} are possible; search fewer values, or random"
+            yield ProblemReason(loc="searcher.type", code="grid_too_large", message=message)
+    has_numbers = not space or any(not isinstance(dimension, Choice) for dimension in space.values())
+    if isinstance(searcher, QuasiRandom | CmaEs | GaussianProcess) and not has_numbers:
+        message = f"{searcher.type} searches numbers, and the space has choices only; use tpe, random or grid"
+        yield ProblemReason(loc="searcher.type", code="no_numbers", message=message)
+    if isinstance(searcher, CmaEs) and len(spec.objectives) > 1:
+        message = f"cma_es knows one objective, and there are {len(spec.objectives)}; use nsga2 or tpe"
+        yield ProblemReason(loc="searcher.type", code="one_objective_only", message=message)
+
+
+def _num_values(dimension: Dimension) -> int:
+    match dimension:
+        case Choice():
+            return len(dimension.values)
+        case Integers():
+            return max(dimension.high - dimension.low + 1, 0)
+        case _:
+            return 1
+
+
+def _objectives(spec: SweepSpec) -> Iterator[ProblemReason]:
+    metrics = [objective.metric for objective in spec.objectives]
+    if not metrics:
+        message = "there is no objective, so no trial is better than another; write one, or leave `objectives` out"
+        yield ProblemReason(loc="objectives", code="no_objective", message=message)
+    for index, metric in enumerate(metrics):
+        loc = f"objectives.{index}.metric"
+        kind, colon, name = metric.partition(":")
+        if metrics.index(metric) < index:
+            message = f"{metric!r} is an objective already; take it out"
+            yield ProblemReason(loc=loc, code="duplicate_objective", message=message)
+        elif colon and kind in _OF_CLASS and name:
+            # The classes of other data are known to the run alone.
+            if isinstance(spec.base.data, Shapes) and name not in SHAPE_NAMES:
+                message = f"no class of the base's data is called {name!r}; {closest(name, SHAPE_NAMES)}"
+                yield ProblemReason(loc=loc, code="unknown_class", message=message)
+        elif metric not in _METRICS:
+            message = f"nobody reports {metric!r}; {closest(metric, _METRICS)}, and class:<name>, class50:<name>"
+            yield ProblemReason(loc=loc, code="unknown_metric", message=message)
+    if isinstance(spec.scheduler, RunAll):
+        return
+    if len(metrics) > 1:
+        message = f"{spec.scheduler.type} stops trials by one objective, and there are {len(metrics)}; use none"
+        yield ProblemReason(loc="scheduler.type", code="one_objective_only", message=message)
+    elif metrics and metrics[0] in _OF_RESULT:
+        message = f"{metrics[0]!r} is known only of a complete trial, so {spec.scheduler.type} has nothing to go by; "
+        yield ProblemReason(loc="scheduler.type", code="known_too_late", message=f"{message}use none")
+
+
+def _population(spec: SweepSpec, space: Mapping[str, Dimension]) -> Iterator[ProblemReason]:
+    scheduler = spec.scheduler
+    if not isinstance(scheduler, PopulationBased):
+        return
+    for path in space:
+        if not path.startswith("method."):
+            message = f"{path!r} cannot change while a trial trains, as population_based would have it; search fields "
+            cure = "of method only, or use another scheduler"
+            yield ProblemReason(loc=f"space.{path}", code="not_in_flight", message=message + cure)
+    if isinstance(spec.searcher, Grid):
+        message = "population_based perturbs values, and a grid has nothing between its points; use random or tpe"
+        yield ProblemReason(loc="searcher.type", code="grid_with_population", message=message)
+    if spec.budget.trials < scheduler.population:
+        message = f"a population of {scheduler.population} needs as many trials, and the budget has "
+        cure = f"{spec.budget.trials}; raise budget.trials, or lower scheduler.population"
+        yield ProblemReason(loc="budget.trials", code="below_population", message=message + cure)
+
+
+def _rungs(spec: SweepSpec, space: Mapping[str, Dimension]) -> Iterator[ProblemReason]:
+    """The epochs at which the scheduler first looks must come, be evaluated, and be the same for all trials."""
+    scheduler = spec.scheduler
+    if isinstance(scheduler, RunAll):
+        return
+    name = "every_epochs" if isinstance(scheduler, PopulationBased) else "grace_epochs"
+    first: int = getattr(scheduler, name)
+    loc, training = f"scheduler.{name}", spec.base.training
+    if first > training.epochs:
+        message = f"{name} is {first}, and a trial trains {training.epochs} epochs; lower it to at most that"
+        yield ProblemReason(loc=loc, code="beyond_training", message=message)
+    if first % training.evaluate_every:
+        every = training.evaluate_every
+        message = f"{name} is {first}, and trials are evaluated every {every} epochs; make it a multiple of {every}"
+        yield ProblemReason(loc=loc, code="not_evaluated", message=message)
+    if spec.budget.epochs is not None and spec.budget.epochs < first:
+        message = f"a budget of {spec.budget.epochs} epochs ends before the first rung at {first}; raise it, or lower "
+        yield ProblemReason(loc="budget.epochs", code="below_one_rung", message=f"{message}{loc}")
+    if "training.epochs" in space and isinstance(scheduler, Asha | HyperBand | PopulationBased):
+        message = f"{scheduler.type} compares trials of one length; take training.epochs out of the space, or use none "
+        yield ProblemReason(loc="space.training.epochs", code="lengths_differ", message=f"{message}or median")
+
+
+def _budget(spec: SweepSpec) -> Iterator[ProblemReason]:
+    if spec.seeds > 1 and spec.finalists > spec.budget.trials:
+        message = f"{spec.finalists} finalists out of {spec.budget.trials} trials; ask for fewer, or for more trials"
+        yield ProblemReason(loc="finalists", code="more_than_trials", message=message)
+    if spec.budget.gpu_hours is not None and not spec.resources.gpus:
+        message = "trials without a GPU never use up GPU hours; set resources.gpus, or limit wall_clock_s"
+        yield ProblemReason(loc="budget.gpu_hours", code="no_gpus", message=message)
+
+
+def _earlier(
+    spec: SweepSpec, earlier: Mapping[str, EarlierSweep], space: Mapping[str, Dimension]
+) -> Iterator[ProblemReason]:
+    named = [(f"warm_start.{index}", job_id) for index, job_id in enumerate(spec.warm_start)]
+    if spec.fork is not None:
+        named.append(("fork", spec.fork))
+    objectives = [objective.model_dump(mode="json") for objective in spec.objectives]
+    for loc, job_id in named:
+        job = earlier.get(job_id)
+        if job is None:
+            message = f"there is no job {job_id!r}; `fgd jobs --kind sweep` lists the sweeps there are"
+            yield ProblemReason(loc=loc, code="unknown_job", message=message)
+        elif job.kind != "sweep":
+            message = f"job {job_id} is of kind {job.kind!r} and has no trials; name a sweep"
+            yield ProblemReason(loc=loc, code="no_sweep", message=message)
+        elif job.project != spec.project:
+            message = f"sweep {job_id} is of project {job.project!r}, and this one of {spec.project!r}; submit it there"
+            yield ProblemReason(loc=loc, code="other_project", message=message)
+        elif job.spec.get("objectives") != objectives:
+            message = f"the trials of sweep {job_id} were judged by other objectives; take over its `objectives`"
+            yield ProblemReason(loc=loc, code="other_objectives", message=message)
+        elif loc == "fork":
+            changed = [path for path in _changed(spec, job.spec) if not any(_lies_in(path, each) for each in space)]
+            if changed:
+                message = f"the trials of sweep {job_id} count as this one's, and its base has another "
+                cure = "; leave that as it was, search it, or name the sweep in warm_start in place of fork"
+                yield ProblemReason(loc=loc, code="other_base", message=message + ", ".join(changed[:5]) + cure)
+
+
+def _changed(spec: SweepSpec, earlier: Mapping[str, Any]) -> list[str]:
+    """Paths of the base that have other values in the earlier sweep; the name says nothing."""
+    ours, theirs = _leaves(spec.base.model_dump(mode="json")), _leaves(earlier.get("base") or {})
+    return sorted(path for path in {**ours, **theirs} if path != "name" and ours.get(path) != theirs.get(path))
+
+
+def _leaves(spec: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    found = {}
+    for name, value in spec.items():
+        found.update(_leaves(value, f"{before}{name}.") if isinstance(value, dict) else {f"{before}{name}": value})
+    return found
+
+
+def _lies_in(path: str, field: str) -> bool:
+    return path == field or path.startswith(f"{field}.")

@@ -1,0 +1,215 @@
+"""Whether the space of a sweep, and the values of a single trial, lie within what its base can be."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeAlias
+
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from fgd_core.spec import paths
+from fgd_core.spec.jobs import DistillSpec, SweepSpec, TrainSpec, TrialBase
+from fgd_core.spec.refusals import closest, spec_reason
+from fgd_core.spec.search import Choice, Dimension, Integers, LogUniform, Uniform
+from fgd_core.spec.views import ProblemReason
+
+TrialRules: TypeAlias = Callable[[TrialBase], Iterable[ProblemReason]]
+"""What else may be wrong with a job that a trial is."""
+
+MAX_VALUES = 2000
+"""Of all choices together: each of them is tried on the base while whoever submits waits."""
+
+_OF_THE_SWEEP = frozenset({"kind", "name", "project", "priority", "preemptible", "resources", "retry", "seed"})
+
+
+def dimensions(spec: SweepSpec) -> dict[str, Dimension]:
+    """What is searched; nothing where a ready space has no method to lie around."""
+    is_homeless = isinstance(spec.space, str) and isinstance(spec.base, TrainSpec)
+    return {} if is_homeless else spec.dimensions()
+
+
+def reasons(spec: SweepSpec, rules: TrialRules) -> Iterator[ProblemReason]:
+    """What is wrong with the space, dimension by dimension."""
+    space = dimensions(spec)
+    if isinstance(spec.space, str) and not space:
+        message = f"{spec.space!r} searches the settings of a method, and a base of kind {spec.base.kind!r} has none; "
+        cure = "make the base a distill job, or write a space over its own fields"
+        yield ProblemReason(loc="space", code="no_method", message=message + cure)
+    elif not space:
+        message = "the space is empty, so there is nothing to search; name at least one field of the base"
+        yield ProblemReason(loc="space", code="empty_space", message=message)
+    num_values = sum(len(each.values) for each in space.values() if isinstance(each, Choice))
+    if num_values > MAX_VALUES:
+        message = f"the choices have {num_values} values together, and {MAX_VALUES} are possible; leave some out"
+        yield ProblemReason(loc="space", code="too_many_values", message=message)
+        return
+    for path, dimension in space.items():
+        missing = missing_field(spec.base, path)
+        if missing is not None:
+            yield ProblemReason(loc=f"space.{path}", code="unknown_field", message=missing)
+        bounds = list(_bounds(f"space.{path}", dimension))
+        yield from bounds
+        yield from _condition(spec, path, dimension, space)
+        if missing is None and not bounds:
+            yield from _values(spec, path, dimension, space, rules)
+    circle = _circle(space)
+    if circle:
+        message = f"the conditions of {', '.join(circle)} wait for each other in a circle; take one of them away"
+        yield ProblemReason(loc=f"space.{circle[0]}.when", code="circle", message=message)
+
+
+def trial_reasons(base: TrialBase, values: Mapping[str, JsonValue], rules: TrialRules) -> list[ProblemReason]:
+    """What is wrong with the values of one trial."""
+    found = []
+    for path in values:
+        missing = missing_field(base, path)
+        if missing is not None:
+            found.append(ProblemReason(loc=f"values.{path}", code="unknown_field", message=missing))
+    if not found:
+        found += [each.model_copy(update={"loc": f"values.{each.loc}"}) for each in _faults(base, values, rules)]
+    return found
+
+
+def as_stored(base: TrialBase, values: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Values as the base keeps them: `"3"` for a number of epochs is 3.
+
+    Args:
+        values: without reasons against them.
+    """
+    whole = _build(base, values).model_dump(mode="json")
+    return {path: paths.field(whole, path) for path in values}
+
+
+def missing_field(base: TrialBase, path: str) -> str | None:
+    """Why this is no field that trials may differ in; None: it is one."""
+    names = path.split(".")
+    if names[0] in _OF_THE_SWEEP:
+        return f"{names[0]!r} is the same for every trial; say it on the sweep, and search something else"
+    if names[0] == "method" and not isinstance(base, DistillSpec):
+        cure = "make the base a distill job, or search fields of training or detector"
+        return f"a base of kind {base.kind!r} has no method; {cure}"
+    node: object = base
+    for depth, name in enumerate(names):
+        before = ".".join(names[:depth])
+        if not isinstance(node, BaseModel):
+            return f"{before!r} is {node!r} in the base and has no fields; search {before!r} itself"
+        known = [each for each in type(node).model_fields if depth or each not in _OF_THE_SWEEP]
+        if name not in known:
+            return f"there is no field {name!r} in {repr(before) if before else 'the base'}; {closest(name, known)}"
+        node = getattr(node, name)
+    return None
+
+
+def _bounds(loc: str, dimension: Dimension) -> Iterator[ProblemReason]:
+    if isinstance(dimension, Choice):
+        seen = [json.dumps(value, sort_keys=True) for value in dimension.values]
+        twice = sorted({value for value in seen if seen.count(value) > 1})
+        if not seen:
+            message = "a choice of no values; write some, or take the field out of the space"
+            yield ProblemReason(loc=f"{loc}.values", code="no_values", message=message)
+        if twice:
+            message = f"{', '.join(twice)} is there more than once; write each value once"
+            yield ProblemReason(loc=f"{loc}.values", code="duplicate_values", message=message)
+        return
+    low, high = dimension.low, dimension.high
+    if low >= high:
+        message = f"low is {low:g} and high is {high:g}; low must be below high, and a single value belongs in the base"
+        yield ProblemReason(loc=loc, code="empty_range", message=message)
+    is_log = isinstance(dimension, LogUniform) or (isinstance(dimension, Integers) and dimension.log)
+    if is_log and low <= 0:
+        cure = "start above 0, or search uniformly"
+        message = f"low is {low:g}, and the logarithm of nothing below or at 0 can be taken; {cure}"
+        yield ProblemReason(loc=f"{loc}.low", code="log_of_zero", message=message)
+
+
+def _condition(
+    spec: SweepSpec, path: str, dimension: Dimension, space: Mapping[str, Dimension]
+) -> Iterator[ProblemReason]:
+    if dimension.when is None:
+        return
+    loc, field = f"space.{path}.when.field", dimension.when.field
+    missing = missing_field(spec.base, field)
+    if field == path:
+        message = f"{path!r} cannot depend on itself; name another dimension"
+        yield ProblemReason(loc=loc, code="circle", message=message)
+    elif missing is not None:
+        yield ProblemReason(loc=loc, code="unknown_field", message=missing)
+    elif field not in space:
+        value = paths.field(spec.base.model_dump(mode="json"), field)
+        if value not in dimension.when.is_in:
+            message = f"{field!r} is no dimension and {value!r} in the base, so {path!r} would never be searched; "
+            cure = "search that field too, or take the condition away"
+            yield ProblemReason(loc=loc, code="never_holds", message=message + cure)
+    elif not any(_may_be(space[field], value) for value in dimension.when.is_in):
+        wanted = ", ".join(repr(value) for value in dimension.when.is_in)
+        message = f"{field!r} is never {wanted}, so {path!r} would never be searched; name values that it can have"
+        yield ProblemReason(loc=f"space.{path}.when.is_in", code="never_holds", message=message)
+
+
+def _may_be(dimension: Dimension, value: JsonValue) -> bool:
+    if isinstance(dimension, Choice):
+        return value in dimension.values
+    return isinstance(value, int | float) and dimension.low <= value <= dimension.high
+
+
+def _circle(space: Mapping[str, Dimension]) -> list[str]:
+    """Dimensions whose conditions wait for each other; one that waits for itself is told of already."""
+    left = {path: each.when.field for path, each in space.items() if each.when and each.when.field != path}
+    while free := [path for path, field in left.items() if field not in left]:
+        for path in free:
+            del left[path]
+    return list(left)
+
+
+def _values(
+    spec: SweepSpec, path: str, dimension: Dimension, space: Mapping[str, Dimension], rules: TrialRules
+) -> Iterator[ProblemReason]:
+    """The base is built with both ends of a range, something between, and each choice."""
+    held: dict[str, JsonValue] = {}
+    if dimension.when is not None and dimension.when.field in space and dimension.when.field != path:
+        held = {dimension.when.field: dimension.when.is_in[0]}
+    is_sound = True
+    for where, value in _probes(dimension):
+        # What is between two ends is in question only where both are sound.
+        for fault in _faults(spec.base, {**held, path: value}, rules) if where or is_sound else []:
+            is_sound = False
+            message = fault.message if fault.loc == path else f"{fault.loc}: {fault.message}"
+            yield ProblemReason(loc=f"space.{path}{where}", code=fault.code, message=message)
+
+
+def _probes(dimension: Dimension) -> Iterator[tuple[str, JsonValue]]:
+    """(where it is in the dimension, the value)"""
+    if isinstance(dimension, Choice):
+        for index, value in enumerate(dimension.values):
+            yield f".values.{index}", value
+        return
+    yield ".low", dimension.low
+    yield ".high", dimension.high
+    if isinstance(dimension, Uniform | LogUniform):
+        # Both ends may be whole where the field takes nothing else.
+        yield "", dimension.low + 0.382 * (dimension.high - dimension.low)
+
+
+def _faults(base: TrialBase, values: Mapping[str, JsonValue], rules: TrialRules) -> list[ProblemReason]:
+    """What is wrong with the job that a trial of these values is; `loc` is a path in it."""
+    try:
+        trial = _build(base, values)
+    except ValidationError as error:
+        # As if it came in a job of its own, for the words of the refusal.
+        faults = error.errors(include_url=False)
+        return [spec_reason({**fault, "loc": (base.kind, *fault["loc"])}) for fault in faults]
+    except (KeyError, TypeError, AttributeError):
+        # One value took away the field that another one lies in.
+        message = f"{', '.join(values)} do not go together; search one of them"
+        return [ProblemReason(loc=next(iter(values)), code="contradiction", message=message)]
+    found = list(rules(trial))
+    whole = trial.model_dump(mode="json")
+    for path, value in values.items():
+        kept = paths.field(whole, path)
+        if isinstance(value, str | bool) and (kept != value or type(kept) is not type(value)):
+            message = f"{value!r} is taken for {kept!r}; write that"
+            found.append(ProblemReason(loc=path, code="other_type", message=message))
+    return found
+
+
+def _build(base: TrialBase, values: Mapping[str, JsonValue]) -> TrialBase:
+    return type(base).model_validate(paths.with_fields(base.model_dump(mode="json"), values))

@@ -1,0 +1,359 @@
+"""Which sweeps are refused, each fault with its place and its cure, and all of them at once."""
+
+from typing import Any
+
+import pytest
+from control_plane import ControlPlane
+from sweeps import SPACE, base, distill_base, sweep_spec
+
+from fgd_core.data.shapes import CATEGORIES
+from fgd_core.spec.data import SHAPE_NAMES
+from fgd_core.spec.jobs import JOB_SPEC, SweepSpec
+from service.jobs.admission import Facts, NeededJob, reasons, trial_reasons
+from service.jobs.sweep_admission import EarlierSweep
+from service.jobs.sweep_space import MAX_VALUES, as_stored
+
+RATE = "training.optimizer.learning_rate"
+
+
+def parsed(spec: dict[str, Any]) -> SweepSpec:
+    sweep = JOB_SPEC.validate_python(spec)
+    assert isinstance(sweep, SweepSpec)
+    return sweep
+
+
+TEACHER = {"teacher": NeededJob("train", "succeeded", frozenset({"best.pt"}))}
+
+
+def refused(spec: dict[str, Any], **facts: Any) -> dict[str, tuple[str, str]]:
+    """{loc: (code, message)}"""
+    found = reasons(parsed(spec), Facts(jobs=TEACHER, **facts))
+    assert len({(each.loc, each.message) for each in found}) == len(found)
+    return {each.loc: (each.code, each.message) for each in found}
+
+
+def of_space(space: Any, **changes: Any) -> dict[str, tuple[str, str]]:
+    return refused(sweep_spec(space=space, **changes))
+
+
+def uniform(low: float, high: float, **others: Any) -> dict[str, Any]:
+    return {"type": "uniform", "low": low, "high": high} | others
+
+
+def integers(low: int, high: int, **others: Any) -> dict[str, Any]:
+    return {"type": "integers", "low": low, "high": high} | others
+
+
+def choice(*values: Any, **others: Any) -> dict[str, Any]:
+    return {"type": "choice", "values": list(values)} | others
+
+
+NUMBERS = {"method.alpha": {"type": "log_uniform", "low": 1e-4, "high": 1e-2}}
+
+
+class TestSoundSweeps:
+    def test_the_default_sweep_is_taken(self) -> None:
+        assert refused(sweep_spec()) == {}
+
+    @pytest.mark.parametrize("space", ["fgd-weights", "fgd-scale", "fgd-temperature"])
+    def test_ready_spaces_are_taken_for_a_distillation(self, space: str) -> None:
+        assert refused(sweep_spec(base=distill_base(), space=space)) == {}
+
+    def test_fields_of_all_depths_and_kinds_are_taken(self) -> None:
+        space = {
+            "training.batch_size": integers(1, 40),
+            "training.optimizer": choice({"type": "sgd"}, {"type": "adamw"}),
+            "detector.backbone.name": choice("resnet18", "resnet34"),
+            "input.flip_probability": uniform(0, 1, when={"field": "training.batch_size", "is_in": [8]}),
+        }
+        assert of_space(space) == {}
+
+
+class TestFields:
+    def test_an_empty_space(self) -> None:
+        assert "name at least one field" in of_space({})["space"][1]
+
+    @pytest.mark.parametrize(
+        ("path", "said"),
+        [
+            ("training.optimizer.learning_rat", "did you mean 'learning_rate'?"),
+            ("trainin.epochs", "did you mean 'training'?"),
+            ("training.epochs.most", "'training.epochs' is 3 in the base and has no fields"),
+            ("resources.cpus", "'resources' is the same for every trial"),
+            ("seed", "'seed' is the same for every trial"),
+            ("training.optimizer.betas", "there is no field 'betas' in 'training.optimizer'"),
+        ],
+    )
+    def test_a_field_that_the_base_does_not_have(self, path: str, said: str) -> None:
+        code, message = of_space({path: uniform(0.1, 0.2)})[f"space.{path}"]
+        assert code == "unknown_field"
+        assert said in message
+
+    def test_a_method_where_the_base_has_none(self) -> None:
+        assert "make the base a distill job" in of_space({"method.alpha": uniform(0, 1)})["space.method.alpha"][1]
+        assert "make the base a distill job" in of_space("fgd-weights")["space"][1]
+
+    def test_files_and_checkpoints_are_the_same_for_every_trial(self) -> None:
+        choices = choice("job:teacher/best", "job:other/best")
+        spec = sweep_spec(base=distill_base(), space={"teacher.checkpoint": choices})
+        assert refused(spec)["space.teacher.checkpoint.values.1"][0] == "other_file"
+        coco = choice({"type": "coco", **{split: {"images": "/", "annotations": "/x"} for split in ("train", "val")}})
+        assert of_space({"data": coco})["space.data.values.0"][0] == "other_file"
+
+
+class TestValues:
+    def test_both_ends_of_a_range_and_each_choice_are_tried(self) -> None:
+        assert list(of_space({RATE: uniform(-1, 1)})) == [f"space.{RATE}.low"]
+        found = of_space({"training.batch_size": choice(8, 0, "many"), "input.flip_probability": uniform(0.5, 1.5)})
+        assert list(found) == [
+            "space.training.batch_size.values.1",
+            "space.training.batch_size.values.2",
+            "space.input.flip_probability.high",
+        ]
+        assert found["space.input.flip_probability.high"][1].endswith("less than or equal to 1, and not 1.5")
+
+    def test_a_whole_number_is_not_searched_between_whole_numbers(self) -> None:
+        code, message = of_space({"training.batch_size": uniform(1, 8)})["space.training.batch_size"]
+        assert code == "int_from_float"
+        assert "integer" in message
+
+    def test_a_choice_of_parts_that_do_not_go_together_names_the_field(self) -> None:
+        found = of_space({"training.optimizer.type": choice("sgd", "adamw")})
+        message = found["space.training.optimizer.type.values.1"][1]
+        assert message.startswith("training.optimizer.momentum: there is no field 'momentum' here")
+
+    def test_text_that_would_be_taken_for_a_number(self) -> None:
+        assert "write that" in of_space({"training.batch_size": choice("8")})["space.training.batch_size.values.0"][1]
+
+    def test_what_is_wrong_with_the_base_is_told_once(self) -> None:
+        found = refused(sweep_spec(base=base(training={"batch_size": 100, "epochs": 3})))
+        assert list(found) == ["base.training.batch_size"]
+
+    def test_what_is_wrong_only_with_the_whole_trial(self) -> None:
+        found = of_space({"training.batch_size": integers(8, 80)})
+        assert found["space.training.batch_size.high"][0] == "batch_too_large"
+
+    @pytest.mark.parametrize(
+        ("dimension", "where", "code"),
+        [
+            ({"type": "log_uniform", "low": 0, "high": 1}, ".low", "log_of_zero"),
+            (integers(0, 4, log=True), ".low", "log_of_zero"),
+            (uniform(1, 1), "", "empty_range"),
+            (integers(4, 2), "", "empty_range"),
+            (choice(), ".values", "no_values"),
+            (choice(8, 4, 8), ".values", "duplicate_values"),
+        ],
+    )
+    def test_a_dimension_that_is_none(self, dimension: dict[str, Any], where: str, code: str) -> None:
+        found = of_space({"training.batch_size": dimension})
+        assert [(loc, reason[0]) for loc, reason in found.items()] == [(f"space.training.batch_size{where}", code)]
+
+    def test_more_choices_than_anybody_tries(self) -> None:
+        found = of_space({"data.seed": choice(*range(MAX_VALUES + 1))})
+        assert found["space"][0] == "too_many_values"
+
+
+class TestConditions:
+    @pytest.mark.parametrize(
+        ("when", "where", "code"),
+        [
+            ({"field": "training.epoch", "is_in": [3]}, "field", "unknown_field"),
+            ({"field": RATE, "is_in": [0.1]}, "field", "circle"),
+            ({"field": "training.epochs", "is_in": [4]}, "field", "never_holds"),
+            ({"field": "training.batch_size", "is_in": [3, 5]}, "is_in", "never_holds"),
+        ],
+    )
+    def test_one_that_never_holds(self, when: dict[str, Any], where: str, code: str) -> None:
+        found = of_space({RATE: uniform(0.1, 0.2, when=when), "training.batch_size": choice(4, 8)})
+        assert [(loc, reason[0]) for loc, reason in found.items()] == [(f"space.{RATE}.when.{where}", code)]
+
+    def test_a_circle(self) -> None:
+        space = {
+            "training.batch_size": choice(4, 8, when={"field": "training.epochs", "is_in": [2]}),
+            "training.epochs": choice(2, 3, when={"field": "training.batch_size", "is_in": [4]}),
+        }
+        found = of_space(space, scheduler={"type": "none"})
+        assert [reason[0] for reason in found.values()] == ["circle"]
+
+    def test_one_on_the_base_that_holds_is_taken(self) -> None:
+        assert of_space({RATE: uniform(0.1, 0.2, when={"field": "training.epochs", "is_in": [3]})}) == {}
+
+
+class TestSearchers:
+    def test_a_grid_over_a_range_that_has_no_end(self) -> None:
+        code, message = refused(sweep_spec(searcher={"type": "grid"}))[f"space.{RATE}"]
+        assert code == "grid_over_range"
+        assert "choice or integers" in message
+
+    def test_a_grid_that_nobody_walks_to_its_end(self) -> None:
+        found = of_space({"data.seed": integers(0, 10**9)}, searcher={"type": "grid"})
+        assert found["searcher.type"][0] == "grid_too_large"
+
+    @pytest.mark.parametrize("searcher", ["quasi_random", "cma_es", "gaussian_process"])
+    def test_a_searcher_of_numbers_without_a_number(self, searcher: str) -> None:
+        found = of_space({"training.batch_size": choice(4, 8)}, searcher={"type": searcher})
+        assert found["searcher.type"][0] == "no_numbers"
+
+    def test_several_objectives_for_a_searcher_of_one(self) -> None:
+        both = [{"metric": "ap"}, {"metric": "images_per_s"}]
+        spec = sweep_spec(searcher={"type": "cma_es"}, objectives=both, scheduler={"type": "none"})
+        assert refused(spec)["searcher.type"][0] == "one_objective_only"
+
+
+class TestObjectives:
+    def test_one_that_nobody_reports(self) -> None:
+        code, message = refused(sweep_spec(objectives=[{"metric": "ap500"}]))["objectives.0.metric"]
+        assert code == "unknown_metric"
+        assert "did you mean 'ap50'?" in message
+
+    def test_a_class_that_the_shapes_do_not_have(self) -> None:
+        code, message = refused(sweep_spec(objectives=[{"metric": "class50:stra"}]))["objectives.0.metric"]
+        assert code == "unknown_class"
+        assert "did you mean 'star'?" in message
+        assert refused(sweep_spec(objectives=[{"metric": "class:star"}])) == {}
+
+    def test_the_names_of_the_shapes_are_those_of_the_data(self) -> None:
+        assert tuple(category.name for category in CATEGORIES) == SHAPE_NAMES
+
+    def test_several_with_a_scheduler_that_goes_by_one(self) -> None:
+        both = [{"metric": "ap"}, {"metric": "num_parameters", "direction": "minimize"}]
+        assert refused(sweep_spec(objectives=both))["scheduler.type"][0] == "one_objective_only"
+        assert refused(sweep_spec(objectives=both, scheduler={"type": "none"})) == {}
+
+    def test_one_that_comes_too_late_for_a_scheduler(self) -> None:
+        found = refused(sweep_spec(objectives=[{"metric": "images_per_s"}]))
+        assert found["scheduler.type"][0] == "known_too_late"
+
+    def test_none_at_all_or_one_twice(self) -> None:
+        assert refused(sweep_spec(objectives=[]))["objectives"][0] == "no_objective"
+        twice = sweep_spec(objectives=[{}, {}], scheduler={"type": "none"})
+        assert refused(twice)["objectives.1.metric"][0] == "duplicate_objective"
+
+
+class TestSchedulers:
+    def test_a_population_changes_fields_of_the_method_only(self) -> None:
+        spec = sweep_spec(base=distill_base(), space=SPACE | NUMBERS, scheduler={"type": "population_based"})
+        assert list(refused(spec)) == [f"space.{RATE}"]
+
+    def test_a_population_is_no_grid_and_not_larger_than_the_budget(self) -> None:
+        spec = sweep_spec(
+            base=distill_base(),
+            space={"method.mask": choice("geometric", "official")},
+            scheduler={"type": "population_based", "population": 8},
+            searcher={"type": "grid"},
+            budget={"trials": 7},
+        )
+        assert {loc: reason[0] for loc, reason in refused(spec).items()} == {
+            "searcher.type": "grid_with_population",
+            "budget.trials": "below_population",
+        }
+
+    @pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median"])
+    def test_a_first_rung_that_never_comes_or_is_never_seen(self, scheduler: str) -> None:
+        late = sweep_spec(scheduler={"type": scheduler, "grace_epochs": 4})
+        assert refused(late)["scheduler.grace_epochs"][0] == "beyond_training"
+        training = {"batch_size": 8, "epochs": 6, "evaluate_every": 2}
+        unseen = sweep_spec(base=base(training=training), scheduler={"type": scheduler, "grace_epochs": 3})
+        assert refused(unseen)["scheduler.grace_epochs"][0] == "not_evaluated"
+
+    def test_a_budget_below_one_rung(self) -> None:
+        spec = sweep_spec(scheduler={"type": "asha", "grace_epochs": 3}, budget={"epochs": 2})
+        code, message = refused(spec)["budget.epochs"]
+        assert code == "below_one_rung"
+        assert "before the first rung at 3" in message
+
+    def test_trials_of_several_lengths_have_no_rungs_in_common(self) -> None:
+        space = {"training.epochs": integers(1, 3)}
+        assert of_space(space)["space.training.epochs"][0] == "lengths_differ"
+        assert of_space(space, scheduler={"type": "none"}) == {}
+
+
+class TestBudget:
+    def test_more_finalists_than_trials(self) -> None:
+        spec = sweep_spec(budget={"trials": 2}, finalists=3)
+        assert refused(spec) == {}
+        assert refused(spec | {"seeds": 2})["finalists"][0] == "more_than_trials"
+
+    def test_gpu_hours_without_a_gpu(self) -> None:
+        assert refused(sweep_spec(budget={"gpu_hours": 1}))["budget.gpu_hours"][0] == "no_gpus"
+
+
+class TestEarlierSweeps:
+    def earlier(self, **changes: Any) -> dict[str, Any]:
+        job = {"kind": "sweep", "project": "default", "spec": parsed(sweep_spec()).model_dump(mode="json")}
+        return {"earlier": {"abc": EarlierSweep(**(job | changes))}}
+
+    def test_one_that_is_there_and_alike_is_taken(self) -> None:
+        assert refused(sweep_spec(fork="abc", warm_start=["abc"]), **self.earlier()) == {}
+
+    def test_one_that_is_not_there_or_no_sweep_or_elsewhere(self) -> None:
+        assert refused(sweep_spec(fork="abc"))["fork"][0] == "unknown_job"
+        assert refused(sweep_spec(warm_start=["abc"]), **self.earlier(kind="train"))["warm_start.0"][0] == "no_sweep"
+        assert refused(sweep_spec(fork="abc"), **self.earlier(project="other"))["fork"][0] == "other_project"
+
+    def test_trials_that_were_judged_by_something_else(self) -> None:
+        spec = sweep_spec(warm_start=["abc"], objectives=[{"metric": "ap50"}])
+        assert refused(spec, **self.earlier())["warm_start.0"][0] == "other_objectives"
+
+    def test_trials_of_another_base_are_learned_from_and_do_not_count(self) -> None:
+        other = base(training={"batch_size": 4, "epochs": 3, "optimizer": {"type": "sgd", "learning_rate": 0.5}})
+        code, message = refused(sweep_spec(base=other, fork="abc"), **self.earlier())["fork"]
+        assert code == "other_base"
+        # The learning rate is searched, so what the base has for it counts for nothing.
+        assert "its base has another training.batch_size; leave" in message
+        assert refused(sweep_spec(base=other, warm_start=["abc"]), **self.earlier()) == {}
+
+
+class TestOneTrial:
+    def test_values_outside_of_the_space_are_taken_where_the_base_takes_them(self) -> None:
+        sweep = parsed(sweep_spec())
+        assert trial_reasons(sweep, {RATE: 7.0, "training.batch_size": 4}) == []
+        assert as_stored(sweep.base, {RATE: 7}) == {RATE: 7.0}
+
+    def test_each_fault_has_its_place(self) -> None:
+        found = trial_reasons(parsed(sweep_spec()), {RATE: -1, "training.batch_size": 41, "seed": 3})
+        assert [each.loc for each in found] == ["values.seed"]
+        found = trial_reasons(parsed(sweep_spec()), {RATE: -1, "training.epochs": 0})
+        assert sorted(each.loc for each in found) == ["values.training.epochs", f"values.{RATE}"]
+
+
+class TestAllAtOnce:
+    SPEC = sweep_spec(
+        base=base(training={"batch_size": 100, "epochs": 3}),
+        space={
+            RATE: {"type": "log_uniform", "low": 0, "high": 1},
+            "training.bach_size": integers(1, 2),
+            "training.warmup_steps": uniform(5, 1),
+            "method.alpha": uniform(0, 1),
+        },
+        searcher={"type": "grid"},
+        scheduler={"type": "asha", "grace_epochs": 5},
+        objectives=[{"metric": "loss"}],
+        budget={"epochs": 4},
+        fork="nobody",
+    )
+
+    async def test_a_sweep_with_eleven_faults_gets_eleven_reasons_and_leaves_nothing(self, plane: ControlPlane) -> None:
+        answer = await plane.http.post("/v1/jobs", json=self.SPEC)
+        assert (answer.status_code, answer.json()["code"]) == (422, "admission")
+        assert {(each["loc"], each["code"]) for each in answer.json()["reasons"]} == {
+            ("base.training.batch_size", "batch_too_large"),
+            (f"space.{RATE}.low", "log_of_zero"),
+            (f"space.{RATE}", "grid_over_range"),
+            ("space.training.bach_size", "unknown_field"),
+            ("space.training.warmup_steps", "empty_range"),
+            ("space.training.warmup_steps", "grid_over_range"),
+            ("space.method.alpha", "unknown_field"),
+            ("space.method.alpha", "grid_over_range"),
+            ("scheduler.grace_epochs", "beyond_training"),
+            ("objectives.0.metric", "unknown_metric"),
+            ("budget.epochs", "below_one_rung"),
+            ("fork", "unknown_job"),
+        }
+        assert (await plane.http.get("/v1/jobs")).json()["items"] == []
+
+    async def test_a_sweep_of_another_project_is_not_even_there(self, plane: ControlPlane) -> None:
+        earlier = await plane.submit(sweep_spec(project="vision"))
+        answer = await plane.http.post("/v1/jobs", json=sweep_spec(fork=earlier))
+        assert [each["code"] for each in answer.json()["reasons"]] == ["other_project"]
+        assert (await plane.http.post("/v1/jobs", json=sweep_spec(fork=earlier, project="vision"))).status_code == 202
