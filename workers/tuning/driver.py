@@ -13,7 +13,7 @@ import ray
 
 from fgd_core.errors import FgdError, NetworkError
 from fgd_core.spec.attempts import Assignment
-from fgd_core.spec.events import ArtifactSaved, RunFinished
+from fgd_core.spec.events import ArtifactSaved, RunEvent, RunFinished
 from fgd_core.spec.jobs import DistillSpec, SweepSpec, TrainSpec, checkpoint_artifact, checkpoint_sources
 from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.trials import STUDY_COMMAND, StudyLog, SweepProgressed, TrialEnd, TrialEvent, TrialStarted
