@@ -26,6 +26,7 @@ from service.api.request_ids import RequestIds
 from service.api.streams import Streams
 from service.api.token_check import TokenCheck
 from service.clock import Clock, utc_now
+from service.compare.process import Comparer
 from service.dispatcher.capacity import CapacityMemory
 from service.dispatcher.cluster import Cluster
 from service.dispatcher.loop import Dispatcher
@@ -60,6 +61,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
         streams=Streams(database, settings),
         logs=Logs(database, cluster, settings),
         housekeeper=Housekeeper(database, settings, clock),
+        comparer=Comparer(),
         wake_dispatcher=asyncio.Event(),
     )
 

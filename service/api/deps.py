@@ -10,6 +10,7 @@ from service.api.log_tail import Logs
 from service.api.streams import Streams
 from service.api.token_check import TokenCheck
 from service.clock import Clock
+from service.compare.process import Comparer
 from service.dispatcher.capacity import CapacityMemory
 from service.dispatcher.cluster import Cluster
 from service.housekeeping.keeper import Housekeeper
@@ -28,6 +29,7 @@ class Services:
     streams: Streams
     logs: Logs
     housekeeper: Housekeeper
+    comparer: Comparer
     wake_dispatcher: asyncio.Event
     """Set it when there is something to do, so that it is done now and not at the next tick."""
 

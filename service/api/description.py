@@ -32,6 +32,7 @@ _HEADERS: Mapping[str, Mapping[str, str]] = {
     "503": {"Retry-After": "In seconds"},
 }
 _READING = ("get", "head")
+_NAME_JOBS_IN_THE_QUERY = ("compare_jobs",)
 _LOCATION = {"Location": "Path of what was made, or is under way"}
 _ETAG = {"ETag": "The version, for `If-Match`"}
 _SUCCESS_HEADERS: Mapping[str, tuple[str, Mapping[str, str]]] = {
@@ -86,10 +87,11 @@ def _refusals(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[
         yield "400"
     if path not in OPEN:
         yield "401"
-    if "{" in path:
+    if "{" in path or operation["operationId"] in _NAME_JOBS_IN_THE_QUERY:
         yield "404"
     is_about_one = "{" in path and method not in _READING
-    if is_about_one or path.startswith("/v1/attempts/") or operation["operationId"] == "keep_house":
+    may_conflict = operation["operationId"] in ("keep_house", *_NAME_JOBS_IN_THE_QUERY)
+    if is_about_one or path.startswith("/v1/attempts/") or may_conflict:
         yield "409"
     names = {parameter["name"].lower() for parameter in operation.get("parameters", ())}
     if "if-match" in names:

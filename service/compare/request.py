@@ -15,6 +15,7 @@ class RunFile(Command):
     kind: str
     seed: int
     path: Path
+    sha256: str
 
 
 class CompareRequest(Command):

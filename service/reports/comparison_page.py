@@ -1,0 +1,28 @@
+"""A comparison as one HTML file that opens anywhere, offline."""
+
+from datetime import datetime
+
+from fgd_core.spec.comparison import Comparison
+from service.compare.wording import group_name
+from service.reports.forest import forest_charts, heading, word
+from service.reports.page import in_script, plotly_js, template, trusted
+
+
+def render_comparison(comparison: Comparison, *, generated_at: datetime) -> str:
+    """A page that asks the network for nothing: its own security policy forbids it."""
+    drawn = forest_charts(comparison)
+    first, second = group_name(comparison.first), group_name(comparison.second)
+    return template("comparison.html").render(
+        title=f"{first} against {second}",
+        first=first,
+        second=second,
+        comparison=comparison,
+        generated_at=generated_at,
+        charts=drawn,
+        figures=in_script({chart.name: chart.figure for chart in drawn}),
+        heading=heading,
+        word=word,
+        plotly_js=plotly_js(),
+        script=trusted("report.js"),
+        style=trusted("report.css"),
+    )

@@ -1,0 +1,121 @@
+"""Forest plots of a comparison: differences with their intervals, sorted, in the colour of their verdict."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from fgd_core.spec.comparison import Comparison, Difference, Finding
+from service.reports.figures import COLOURS, Chart
+
+# Told apart by shape too, for those who see few colours and for paper.
+_LOOKS: tuple[tuple[Finding, str, str], ...] = (
+    ("gained", COLOURS[2], "triangle-right"),
+    ("lost", COLOURS[3], "triangle-left"),
+    ("noise", COLOURS[6], "circle"),
+    ("too_little_data", COLOURS[6], "circle-open"),
+)
+_HEADINGS = {"ap": "AP", "ap50": "AP50", "ap75": "AP75"} | {
+    f"ap_{size}": f"AP {size}" for size in ("small", "medium", "large")
+}
+
+
+class _Row(NamedTuple):
+    label: str
+    difference: Difference
+    detail: str
+
+
+def heading(score: str) -> str:
+    return _HEADINGS[score]
+
+
+def word(finding: Finding) -> str:
+    return finding.replace("_", " ")
+
+
+def forest_charts(comparison: Comparison) -> list[Chart]:
+    """Over all and per size; per class; per class beyond the whole. Those that have nothing to show are left out."""
+    whole = [
+        _Row(heading(row.score), row.change, f"{row.first:.3f} to {row.second:.3f}")
+        for row in comparison.scores
+        if row.change is not None
+    ]
+    classes = [
+        _Row(row.name, row.change, f"{row.first:.3f} to {row.second:.3f}, {row.num_boxes} boxes")
+        for row in comparison.classes
+        if row.change is not None
+    ]
+    beyond = [
+        _Row(row.name, row.beyond_overall, f"{row.num_boxes} boxes")
+        for row in comparison.classes
+        if row.beyond_overall is not None
+    ]
+    confidence = f"Lines are {comparison.confidence:.0%} intervals, each for itself."
+    adjusted = "Colours go by p adjusted for the number of classes, so a line off zero may still be noise."
+    drawn = [
+        _forest("forest-scores", "Over all and per size", confidence, whole, x="difference in AP"),
+        _forest("forest-classes", "Per class", f"{confidence} {adjusted}", _sorted(classes), x="difference in AP"),
+        _forest(
+            "forest-beyond",
+            "Per class, beyond the whole",
+            "A class's difference less that of the AP over all: off zero, it moved otherwise than the whole.",
+            _sorted(beyond),
+            x="difference in AP less the difference over all",
+        ),
+    ]
+    return [chart for chart in drawn if chart is not None]
+
+
+def _sorted(rows: Sequence[_Row]) -> list[_Row]:
+    return sorted(rows, key=lambda row: row.difference.value, reverse=True)
+
+
+def _forest(name: str, title: str, caption: str, rows: Sequence[_Row], *, x: str) -> Chart | None:
+    if not rows:
+        return None
+    traces = [_trace(word(finding), colour, symbol, rows, finding) for finding, colour, symbol in _LOOKS]
+    height = 120 + 22 * len(rows)
+    # Drawn by place and named by ticks: two classes of one name would else fall on one line.
+    layout: dict[str, Any] = {
+        "xaxis": {"title": {"text": x, "standoff": 8}, "zeroline": True, "zerolinewidth": 2, "automargin": True},
+        "yaxis": {
+            "tickvals": list(range(len(rows))),
+            "ticktext": [row.label for row in rows],
+            "range": [len(rows) - 0.5, -0.5],
+            "automargin": True,
+            "zeroline": False,
+        },
+        "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
+        "height": height,
+        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left", "x": 0},
+        "hovermode": "closest",
+    }
+    data = [trace for trace in traces if trace["y"]]
+    return Chart(name=name, title=title, caption=caption, figure={"data": data, "layout": layout}, height_px=height)
+
+
+def _trace(name: str, colour: str, symbol: str, rows: Sequence[_Row], finding: Finding) -> dict[str, Any]:
+    shown = [(place, row) for place, row in enumerate(rows) if row.difference.finding == finding]
+    low = [_reach(row.difference.value, row.difference.low) for _, row in shown]
+    high = [_reach(row.difference.value, row.difference.high) for _, row in shown]
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": name,
+        "x": [row.difference.value for _, row in shown],
+        "y": [place for place, _ in shown],
+        "error_x": {"type": "data", "symmetric": False, "array": high, "arrayminus": low, "width": 3, "thickness": 1.5},
+        "marker": {"color": colour, "symbol": symbol, "size": 9},
+        "customdata": [[row.label, _told(row)] for _, row in shown],
+        "hovertemplate": "%{customdata[0]}: %{x:+.3f}<br>%{customdata[1]}<extra>%{fullData.name}</extra>",
+    }
+
+
+def _reach(value: float, end: float | None) -> float:
+    return abs(end - value) if end is not None else 0.0
+
+
+def _told(row: _Row) -> str:
+    of = row.difference
+    if of.low is None or of.high is None or of.p is None:
+        return row.detail
+    return f"{of.low:+.3f} to {of.high:+.3f}, p = {of.p:.2g}; {row.detail}"
