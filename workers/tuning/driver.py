@@ -22,7 +22,7 @@ from workers.folders import CHECKPOINTS, segment_folder
 from workers.tuning.executor import Executor, News, RayExecutor
 from workers.tuning.ray_metrics import RayMetrics
 from workers.tuning.study import Study, TrialState
-from workers.tuning.trial import Work
+from workers.tuning.trial import Share, Work
 
 _NEWS_S = 1.0
 _COMMANDS_EVERY_S = 2.0
@@ -69,6 +69,7 @@ def run(assignment: Assignment, context: SweepContext) -> RunFinished:
             spec.resources,
             name=f"{spec.name} {assignment.job_id}",
             max_workers=spec.concurrent_trials,
+            share=_share(spec, assignment.job_id),
         )
         try:
             metrics = RayMetrics(name=spec.name, job_id=assignment.job_id, objective=spec.objectives[0].metric)
@@ -283,6 +284,27 @@ class Driver:
 
     def _running(self) -> list[TrialState]:
         return [trial for trial in self._study.trials.values() if trial.is_running]
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """Opens, in a worker, what the trials of a sweep share."""
+
+    sweep_id: str
+
+    def __call__(self, trial: int, emit: Callable[[RunEvent], None]) -> Any:
+        return self._teacher().source_for(trial, emit)
+
+    def clear(self) -> None:
+        self._teacher().clear()
+
+    def _teacher(self) -> Any:
+        return Imported("workers.tuning.shared_teacher", "SharedTeacher")(self.sweep_id)
+
+
+def _share(spec: SweepSpec, sweep_id: str) -> Share | None:
+    shares = spec.shared_teacher == "auto" and spec.concurrent_trials > 1 and isinstance(spec.base, DistillSpec)
+    return _Shared(sweep_id) if shares else None
 
 
 def _artifact(uri: str) -> ArtifactSaved:

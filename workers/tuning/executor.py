@@ -9,11 +9,12 @@ from ray.exceptions import RayActorError, RayError
 
 from fgd_core.spec.resources import Resources
 from fgd_core.spec.trials import Verdict
-from workers.tuning.trial import Execute, TrialWorker, Update, Work
+from workers.tuning.trial import Execute, Share, TrialWorker, Update, Work
 
 _UPDATE_S = 5.0
 """How long a worker holds an answer back when there is nothing to tell."""
 
+_CLOSE_S = 5.0
 
 _ACTOR: Any = ray.remote(TrialWorker)
 
@@ -62,11 +63,14 @@ class RayExecutor:
     """
     Args:
         execute: what runs a trial, made on the driver and sent to the workers by name.
+        share: how trials share their teacher.
         name: of the sweep; its workers bear it on the Ray dashboard, and each trial's task the trial's.
     """
 
-    def __init__(self, execute: Execute, resources: Resources, *, name: str, max_workers: int) -> None:
-        self._execute = execute
+    def __init__(
+        self, execute: Execute, resources: Resources, *, name: str, max_workers: int, share: Share | None = None
+    ) -> None:
+        self._arguments = (execute, share)
         self._max_workers = max_workers
         self._name = name
         self._made = self._tickets = 0
@@ -111,6 +115,9 @@ class RayExecutor:
         slot.actor.stop.remote(slot.ticket)
 
     def close(self) -> None:
+        closing = [slot.actor.close.remote() for slot in self._slots if slot.is_ready]
+        if closing:
+            ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_S)
         for slot in self._slots:
             ray.kill(slot.actor)
         self._slots = []
@@ -138,7 +145,7 @@ class RayExecutor:
             num_gpus=self._resources.gpus,
             # Threads: the trial's own, one that waits for news, one that answers.
             max_concurrency=4,
-        ).remote(self._execute)
+        ).remote(*self._arguments)
         self._made += 1
         return _Slot(actor, actor.ready.remote())
 

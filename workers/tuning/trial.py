@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 from fgd_core.spec.events import CheckpointSaved, EpochFinished, Evaluated, Resumed, RunEvent, RunFinished
 from fgd_core.spec.jobs import DistillSpec, TrainSpec
@@ -15,6 +16,19 @@ from fgd_core.training.context import RunContext
 from workers.folders import CHECKPOINTS, REPORT
 
 Execute = Callable[[TrainSpec | DistillSpec, RunContext], RunFinished]
+
+
+class Share(Protocol):
+    """How the trials on a node share their teacher."""
+
+    def __call__(self, trial: int, emit: Callable[[RunEvent], None]) -> Any:
+        """A `fgd_core.training.teacher_maps.TeacherSharing` that can be closed; not named, for it brings torch along."""
+        ...
+
+    def clear(self) -> None:
+        """Free this node's memory."""
+        ...
+
 
 _MAX_EVENTS = 500
 
@@ -50,9 +64,13 @@ class Update:
 
 
 class TrialContext:
-    """The `RunContext` of a trial. It holds events until they are fetched, and the training until it has a verdict."""
+    """The `RunContext` of a trial. It holds events until they are fetched, and the training until it has a verdict.
 
-    def __init__(self, work: Work) -> None:
+    Args:
+        share: how the teacher is shared with other trials; None: not at all.
+    """
+
+    def __init__(self, work: Work, share: Share | None = None) -> None:
         self._work = work
         self._changed = threading.Condition()
         self._events: deque[RunEvent] = deque()
@@ -62,6 +80,7 @@ class TrialContext:
         self._evaluated: Report | None = None
         self._train_s = 0.0
         self._is_asked_to_stop = False
+        self.teacher_sharing = share(work.trial, self.emit) if share is not None else None
 
     @property
     def job_dir(self) -> Path:
@@ -97,6 +116,10 @@ class TrialContext:
 
     def resolve_checkpoint(self, source: str) -> Path:
         return self._work.checkpoints[source]
+
+    def close(self) -> None:
+        if self.teacher_sharing is not None:
+            self.teacher_sharing.close()
 
     def stop(self) -> None:
         """Have the run save its place and end."""
@@ -157,8 +180,8 @@ class TrialWorker:
     `run` lasts as long as its trial; the other methods are called meanwhile, from other threads, with its ticket.
     """
 
-    def __init__(self, execute: Execute) -> None:
-        self._execute = execute
+    def __init__(self, execute: Execute, share: Share | None = None) -> None:
+        self._execute, self._share = execute, share
         self._changed = threading.Condition()
         self._contexts: dict[int, TrialContext] = {}
 
@@ -166,11 +189,14 @@ class TrialWorker:
         return True
 
     def run(self, ticket: int, work: Work) -> None:
-        context = TrialContext(work)
+        context = TrialContext(work, self._share)
         with self._changed:
             self._contexts[ticket] = context
             self._changed.notify_all()
-        context.emit(self._execute(work.spec, context))
+        try:
+            context.emit(self._execute(work.spec, context))
+        finally:
+            context.close()
 
     def update(self, ticket: int, timeout_s: float) -> Update:
         update = self._of(ticket).update(timeout_s)
@@ -183,6 +209,11 @@ class TrialWorker:
 
     def stop(self, ticket: int) -> None:
         self._of(ticket).stop()
+
+    def close(self) -> None:
+        """The sweep is over."""
+        if self._share is not None:
+            self._share.clear()
 
     def _of(self, ticket: int) -> TrialContext:
         # Calls may overtake each other on their way here.
