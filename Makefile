@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 MLFLOW := build/mlflow
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint api bench chaos bench-control-plane requirements clean
+.PHONY: help install demo demo-sweep test lint api bench chaos bench-control-plane requirements clean
 
 help:  ## Say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 24
@@ -24,6 +24,9 @@ $(READY): requirements.txt pyproject.toml
 
 demo: $(READY)  ## A teacher teaches a student on this machine, with a report at the end
 	$(BIN)/fgd demo
+
+demo-sweep: $(READY)  ## Twelve trials search the weights that suit a pair, with a report at the end
+	$(BIN)/fgd demo-sweep
 
 test: $(READY) lint  ## All tests; no network needed once installed
 	$(BIN)/python -m pytest

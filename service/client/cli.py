@@ -25,6 +25,7 @@ _JOBS, _KEEP, _RULE, _HERE = "Jobs", "Housekeeping", "Who may do what", "On this
 # The function, or the group of functions, has the command's name.
 COMMANDS: Mapping[str, Row] = {
     "demo": Row("service.client.commands.demo", _HERE, "Watch a teacher teach a student, here and now."),
+    "demo-sweep": Row("service.client.commands.demo_sweep", _HERE, "Watch a search for the weights that suit a pair."),
     "up": Row("service.client.commands.up", _HERE, "Start the control plane and a local Ray."),
     "submit": Row("service.client.commands.submit", _JOBS, "Hand in a job from a YAML or JSON file."),
     "jobs": Row("service.client.commands.jobs", _JOBS, "List jobs, newest first."),
@@ -74,7 +75,7 @@ class _Commands(TyperGroup):
 
 def load(name: str) -> TyperCommand | TyperGroup:
     """The command of that name, or the group of commands, its module imported and its errors guarded."""
-    found = getattr(importlib.import_module(COMMANDS[name].module), name)
+    found = getattr(importlib.import_module(COMMANDS[name].module), name.replace("-", "_"))
     if isinstance(found, typer.Typer):
         commands = typer.main.get_group(found)
         commands.name = name

@@ -22,7 +22,7 @@ class Share(Protocol):
     """How the trials on a node share their teacher."""
 
     def __call__(self, trial: int, emit: Callable[[RunEvent], None]) -> Any:
-        """A `fgd_core.training.teacher_maps.TeacherSharing` that can be closed; not named, for it brings torch along."""
+        """A `teacher_maps.TeacherSharing` that can be closed; not named, for it brings torch along."""
         ...
 
     def clear(self) -> None:

@@ -21,7 +21,7 @@ from service.client.live import duration
 from service.client.spec_file import read_spec
 from service.client.watching import watch
 
-_CHECKOUT = Path(__file__).resolve().parents[3]
+CHECKOUT = Path(__file__).resolve().parents[3]
 
 # Enough to see every part move, too little to learn much.
 _QUICK = (
@@ -35,7 +35,7 @@ def demo(
     quick: Annotated[bool, typer.Option("--quick", help="Two epochs on few images: does it work here at all?")] = False,
     specs: Annotated[
         Path, typer.Option("--specs", help="Folder with teacher.yaml, plain.yaml, distilled.yaml.", show_default=False)
-    ] = _CHECKOUT / "examples" / "demo",
+    ] = CHECKOUT / "examples" / "demo",
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -52,14 +52,14 @@ def demo(
     """
     began_s = time.monotonic()
     teacher, plain, distilled = _read(specs, quick)
-    home = _new_home(out)
+    home = new_home(out)
     console = errors_to() if as_json else output()
     try:
         with control_plane(home) as url, FgdClient(url) as client:
             console.print(f"[bold]fgd demo[/]  API {url}/docs", soft_wrap=True)
             console.print("a teacher, the same student with and without it, on shapes drawn from a seed\n", style="dim")
             first = client.submit(teacher)
-            jobs = [first, client.submit(plain), client.submit(_taught_by(first, distilled))]
+            jobs = [first, client.submit(plain), client.submit(taught_by(first, distilled))]
             ended = watch(client, jobs, console)
             _write_reports(client, ended, out)
             found = client.report(ended[0].job_id, beside=[job.job_id for job in ended[1:]])
@@ -92,7 +92,7 @@ def _without_skill_gate(spec: JobSpec) -> JobSpec:
     return spec.model_copy(update={"teacher": spec.teacher.model_copy(update={"gate": "keys"})})
 
 
-def _new_home(out: Path) -> Path:
+def new_home(out: Path) -> Path:
     """A folder of its own for each run: jobs that an earlier one left unfinished would come back to life here."""
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -104,9 +104,12 @@ def _new_home(out: Path) -> Path:
     return home
 
 
-def _taught_by(teacher: JobView, spec: JobSpec) -> JobSpec:
+def taught_by(teacher: JobView, spec: JobSpec) -> JobSpec:
+    """The spec with the job's checkpoint as its teacher."""
+    if spec.kind == "sweep":
+        return spec.model_copy(update={"base": taught_by(teacher, spec.base)})
     if spec.kind != "distill":
-        raise UsageError(f"distilled.yaml is a {spec.kind} job; it must be `kind: distill`")
+        raise UsageError(f"{spec.name} is a {spec.kind} job; it must be `kind: distill`")
     checkpoint = f"job:{teacher.job_id}/best"
     return spec.model_copy(update={"teacher": spec.teacher.model_copy(update={"checkpoint": checkpoint})})
 
@@ -120,21 +123,21 @@ def _write_reports(client: FgdClient, jobs: Sequence[JobView], out: Path) -> Non
 
 def _say_what_next(out: Path, home: Path, jobs: Sequence[JobView], *, took_s: float) -> None:
     console = output()
-    distilled = _CHECKOUT / "examples" / "demo" / "distilled.yaml"
-    again = f"fgd submit {_short(distilled)} --set teacher.checkpoint=job:{jobs[0].job_id}/best --set seed=1 --watch"
+    distilled = CHECKOUT / "examples" / "demo" / "distilled.yaml"
+    again = f"fgd submit {short(distilled)} --set teacher.checkpoint=job:{jobs[0].job_id}/best --set seed=1 --watch"
     next_steps: Mapping[str, str] = {
-        "see the charts and what was found": f"open {_short(out / 'report.html')}",
-        "look at these jobs again": f"fgd up --home {_short(home)}",
+        "see the charts and what was found": f"open {short(out / 'report.html')}",
+        "look at these jobs again": f"fgd up --home {short(home)}",
         "then, another seed": again,
-        "your own data": f"edit {_short(_CHECKOUT / 'examples' / 'coco_own_data')}/*.yaml",
+        "your own data": f"edit {short(CHECKOUT / 'examples' / 'coco_own_data')}/*.yaml",
     }
     console.print(f"\n[bold]done in {duration(took_s)}[/]; all that was started has been stopped")
     for what, command in next_steps.items():
         console.print(f"  [dim]{what:<34}[/] {escape(command)}", soft_wrap=True)
-    console.print(f"  [dim]{'written':<34}[/] {escape(_short(out))}/report.html, .json, .csv", soft_wrap=True)
+    console.print(f"  [dim]{'written':<34}[/] {escape(short(out))}/report.html, .json, .csv", soft_wrap=True)
 
 
-def _short(path: Path) -> str:
+def short(path: Path) -> str:
     """Relative to the current folder where that is shorter to type."""
     whole = path.resolve()
     return str(whole.relative_to(Path.cwd())) if whole.is_relative_to(Path.cwd()) else str(whole)

@@ -1,0 +1,73 @@
+"""`fgd demo-sweep`"""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from service.client.child import control_plane
+from service.client.client import FgdClient
+from service.client.commands.demo import CHECKOUT, new_home, short, taught_by
+from service.client.commands.report import write
+from service.client.console import errors_to, output
+from service.client.errors import UsageError
+from service.client.exits import EXIT_INTERRUPTED, EXIT_REFUSED
+from service.client.live import duration
+from service.client.spec_file import read_spec
+from service.client.watching import watch
+
+# Enough to see every part move, too little to find anything.
+_QUICK = {
+    "teacher": ("training.epochs=2", "data.num_train=48", "data.num_val=16", "training.evaluate_every=1"),
+    "sweep": ("base.training.epochs=3", "base.data.num_train=48", "base.data.num_val=16", "base.teacher.gate=keys"),
+}
+
+
+def demo_sweep(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the report and everything else.")] = Path("demo-out"),
+    quick: Annotated[bool, typer.Option("--quick", help="Few epochs on few images: does it work here?")] = False,
+    specs: Annotated[
+        Path, typer.Option("--specs", help="Folder with teacher.yaml and sweep.yaml.", show_default=False)
+    ] = CHECKOUT / "examples" / "demo",
+) -> None:
+    """Watch a search for the weights that suit a pair: a teacher, two baselines, twelve trials, and the report.
+
+    The plain student and the published weights run beside the search, so that the report says what distilling brings.
+    Ctrl-C at any moment stops all of it.
+
+    **Examples**
+
+    `fgd demo-sweep`
+
+    `fgd demo-sweep --quick --out /tmp/try`
+    """
+    began_s = time.monotonic()
+    paths = {name: specs / f"{name}.yaml" for name in _QUICK}
+    missing = [path.name for path in paths.values() if not path.is_file()]
+    if missing:
+        raise UsageError(f"{specs} lacks {', '.join(missing)}; give the folder examples/demo of a checkout as --specs")
+    found = {name: read_spec(str(path), overrides=_QUICK[name] if quick else ()) for name, path in paths.items()}
+    home = new_home(out)
+    console = output()
+    try:
+        with control_plane(home) as url, FgdClient(url) as client:
+            console.print(f"[bold]fgd demo-sweep[/]  API {url}/docs", soft_wrap=True)
+            teacher = client.submit(found["teacher"])
+            sweep = client.submit(taught_by(teacher, found["sweep"]))
+            ended = watch(client, [teacher, sweep], console)
+            for form in ("html", "json", "csv"):
+                write(out / f"sweep.{form}", client.report_as(form, sweep.job_id))
+    except KeyboardInterrupt as interrupt:
+        errors_to().print("\ninterrupted; all that was started has been stopped")
+        raise typer.Exit(EXIT_INTERRUPTED) from interrupt
+    console.print(f"\n[bold]done in {duration(time.monotonic() - began_s)}[/]; all that was started has been stopped")
+    for what, command in (
+        ("which weights to use, and why", f"open {short(out / 'sweep.html')}"),
+        ("look at the trials again", f"fgd up --home {short(home)}, then fgd trials {sweep.job_id}"),
+        ("search on", f"fgd sweep extend {sweep.job_id} --trials 12"),
+    ):
+        console.print(f"  [dim]{what:<34}[/] {escape(command)}", soft_wrap=True)
+    if any(job.state != "succeeded" for job in ended):
+        raise typer.Exit(EXIT_REFUSED)
