@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, Row] = {
     "retry": Row("service.client.commands.retry", _JOBS, "Try failed or cancelled jobs again."),
     "delete": Row("service.client.commands.delete", _JOBS, "Delete jobs that are over, with their files."),
     "report": Row("service.client.commands.report", _JOBS, "Scores side by side, as a table, HTML or CSV."),
+    "compare": Row("service.client.commands.compare", _JOBS, "Which differences are more than chance."),
     "tokens": Row("service.client.commands.tokens", _RULE, "API tokens: make, list, revoke."),
     "projects": Row("service.client.commands.projects", _RULE, "Shares and limits of projects, and what they use."),
     "webhooks": Row("service.client.commands.webhooks", _RULE, "Who is told of the ends of jobs."),

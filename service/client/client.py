@@ -21,6 +21,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from fgd_core.errors import FgdError, NotFoundError, StorageError
+from fgd_core.spec.comparison import Comparison
 from fgd_core.spec.events import JobState, StoredEvent
 from fgd_core.spec.housekeeping import HousekeepingView
 from fgd_core.spec.jobs import JobSpec
@@ -313,6 +314,17 @@ class FgdClient:
     def report_as(self, form: Literal["json", "html", "csv"], job_id: str, *, beside: Sequence[str] = ()) -> bytes:
         return self._report(form, job_id, beside).content
 
+    def compare(
+        self, first: Sequence[str], second: Sequence[str], *, resamples: int = 1000, random_seed: int = 0
+    ) -> Comparison:
+        """The runs of the first group against those of the second; takes seconds, on large data sets a minute."""
+        return _read(Comparison, self._comparison("json", first, second, resamples, random_seed))
+
+    def comparison_page(
+        self, first: Sequence[str], second: Sequence[str], *, resamples: int = 1000, random_seed: int = 0
+    ) -> bytes:
+        return self._comparison("html", first, second, resamples, random_seed).content
+
     def download_artifact(self, job_id: str, name: str, to: Path) -> Path:
         """Fetch a file that a job left behind; `to` appears only when it is whole and its SHA-256 is right.
 
@@ -345,6 +357,12 @@ class FgdClient:
     def _report(self, form: str, job_id: str, beside: Sequence[str]) -> httpx.Response:
         query: dict[str, Any] = {"with": list(beside), "format": form}
         return self._send("GET", f"{_path(job_id)}/report", params=query)
+
+    def _comparison(
+        self, form: str, first: Sequence[str], second: Sequence[str], resamples: int, random_seed: int
+    ) -> httpx.Response:
+        query = {"a": list(first), "b": list(second), "resamples": resamples, "seed": random_seed, "format": form}
+        return self._send("GET", "/v1/compare", params=query, timeout=_LONG_TIMEOUT_S)
 
     def _copy(self, path: str, to: Path) -> str:
         digest = hashlib.sha256()

@@ -1,0 +1,152 @@
+"""`fgd compare`"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from fgd_core.spec.comparison import Comparison, Difference
+from service.client.client import FgdClient
+from service.client.commands.report import write
+from service.client.console import SERVER, AsJson, Server, output, print_json
+from service.client.errors import UsageError
+from service.compare.wording import group_name
+from service.reports.forest import heading, word
+
+_WIDE = 116
+_STYLES = {"gained": "bold green", "lost": "bold red", "noise": "dim", "too_little_data": "dim italic"}
+
+
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="A job id, or several with commas: one run each seed.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="What to hold A against; as A.")],
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write it as one HTML page.")] = None,
+    resamples: Annotated[int, typer.Option("--resamples", min=100, max=10_000, help="Of the images.")] = 1000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the resampling.")] = 0,
+    *,
+    server: Server = SERVER,
+    as_json: AsJson = False,
+) -> None:
+    """A against B: AP over all, per size and per class, and whether each difference is more than chance.
+
+    All jobs must have been scored on the same validation images. With one run on a side, chance is measured by paired
+    resampling of the images; with two or more on both, better three, by Welch's t-test over the seeds.
+
+    **Examples**
+
+    `fgd compare 3f2a 91bc`
+
+    `fgd compare 3f2a,77c0,a1d9 91bc,02ee,5b6f --html comparison.html`
+    """
+    with FgdClient(server) as client:
+        ours, theirs = _jobs(client, first), _jobs(client, second)
+        found = client.compare(ours, theirs, resamples=resamples, random_seed=seed)
+        if html is not None:
+            write(html, client.comparison_page(ours, theirs, resamples=resamples, random_seed=seed))
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+        return
+    print_comparison(found)
+    if html is not None:
+        output().print(f"written: {html}", markup=False, soft_wrap=True)
+
+
+def print_comparison(found: Comparison) -> None:
+    """What is certain in words, then the figures, on standard output."""
+    console = output()
+    for sentence in found.sentences:
+        console.print(sentence, markup=False)
+        console.print()
+    console.print(score_table(found))
+    if found.classes:
+        console.print()
+        console.print(class_table(found, width=console.width))
+
+
+def score_table(found: Comparison) -> Table:
+    table = _table("score", f"{found.confidence:.0%} interval", "p")
+    for row in found.scores:
+        change = row.change
+        table.add_row(
+            Text(heading(row.score), style="bold"),
+            _number(row.first),
+            _number(row.second),
+            _difference(change),
+            _interval(change),
+            _number(change.p if change else None, ".2g"),
+            _verdict(change),
+        )
+    _name_sides(table, found)
+    return table
+
+
+def class_table(found: Comparison, *, width: int = _WIDE) -> Table:
+    """
+    Args:
+        width: of the terminal in columns; where not all have room, the interval and what is beyond the whole are left.
+    """
+    is_wide = width >= _WIDE
+    table = _table("class", f"{found.confidence:.0%} interval", "adjusted p")
+    table.add_column("boxes", justify="right")
+    if is_wide:
+        table.add_column("beyond the whole", justify="right")
+        table.add_column("")
+    for row in found.classes:
+        change, beyond = row.change, row.beyond_overall
+        cells = [
+            Text(row.name, style="bold"),
+            _number(row.first),
+            _number(row.second),
+            _difference(change),
+            _interval(change),
+            _number(change.p_adjusted if change else None, ".2g"),
+            _verdict(change),
+            Text(str(row.num_boxes)),
+        ]
+        if is_wide:
+            cells += [_difference(beyond), _verdict(beyond) if beyond else Text("")]
+        table.add_row(*cells)
+    _name_sides(table, found)
+    return table
+
+
+def _jobs(client: FgdClient, listed: str) -> list[str]:
+    prefixes = [prefix for prefix in listed.split(",") if prefix]
+    if not prefixes:
+        raise UsageError(f"{listed!r} names no job; write an id, or several with commas between them")
+    return [client.find(prefix).job_id for prefix in prefixes]
+
+
+def _table(what: str, interval: str, p: str) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    table.add_column(what)
+    for column in ("", "", "difference", interval, p):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    return table
+
+
+def _name_sides(table: Table, found: Comparison) -> None:
+    for column, runs in ((1, found.first), (2, found.second)):
+        table.columns[column].header = Text(group_name(runs))
+        table.columns[column].no_wrap = False
+
+
+def _number(value: float | None, form: str = ".3f") -> Text:
+    return Text("–" if value is None else format(value, form))
+
+
+def _difference(of: Difference | None) -> Text:
+    return Text("–") if of is None else Text(f"{of.value:+.3f}", style=_STYLES[of.finding])
+
+
+def _interval(of: Difference | None) -> Text:
+    if of is None or of.low is None or of.high is None:
+        return Text("–")
+    return Text(f"{of.low:+.3f} to {of.high:+.3f}")
+
+
+def _verdict(of: Difference | None) -> Text:
+    return Text("nothing to score", style="dim") if of is None else Text(word(of.finding), style=_STYLES[of.finding])

@@ -1,0 +1,78 @@
+"""What a run leaves at its end."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fgd_core.errors import StorageError
+from fgd_core.evaluation import judge
+from fgd_core.runs import execute
+from fgd_core.spec.events import ArtifactSaved, Warned
+from service.compare.evidence import read
+from service.compare.precision import overall, scores
+from tests.library import RecordingContext, distill_spec, evaluate_spec, train_spec, with_data, write_squares
+
+
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return write_squares(tmp_path_factory.mktemp("data") / "squares")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, squares: dict[str, Any]) -> tuple[Path, RecordingContext]:
+    """A detector that finds some of the squares."""
+    folder = tmp_path_factory.mktemp("trained")
+    context = RecordingContext(folder)
+    training = {"epochs": 40, "evaluate_every": 20, "optimizer": {"learning_rate": 5e-3}}
+    spec = train_spec(detector={"backbone": {"stem_width": 8}, "fpn_width": 16}, training=training)
+    finished = execute(with_data(spec, squares), context)
+    assert finished.result is not None and (finished.result.scores.ap or 0) > 0.1, finished
+    return folder, context
+
+
+def assert_left(folder: Path, context: RecordingContext, ap: float | None) -> None:
+    saved = [event for event in context.of(ArtifactSaved) if event.name == "evaluation.npz"]
+    assert [event.uri for event in saved] == [(folder / "evaluation.npz").resolve().as_uri()]
+    evidence = read(folder / "evaluation.npz", whose="it")
+    ones = np.ones((len(evidence.image_ids), 1))
+    assert float(overall(scores(evidence, ones))[0, 0]) == pytest.approx(ap, abs=1e-9)
+
+
+class TestRunsLeaveEvidence:
+    def test_of_a_training_it_is_that_of_the_best_checkpoint(self, trained: tuple[Path, RecordingContext]) -> None:
+        folder, context = trained
+        best = max(
+            event.ap or 0 for event in context.events if event.kind == "checkpoint_saved" and event.name == "best"
+        )
+        assert_left(folder, context, best)
+
+    def test_evaluations_and_distillations_leave_theirs(
+        self, trained: tuple[Path, RecordingContext], squares: dict[str, Any], tmp_path: Path
+    ) -> None:
+        checkpoint = trained[0] / "checkpoints/best.pt"
+        for name, spec in (
+            ("evaluated", evaluate_spec(checkpoint)),
+            ("distilled", distill_spec(checkpoint, student={"fpn_width": 16})),
+        ):
+            context = RecordingContext(tmp_path / name)
+            finished = execute(with_data(spec, squares), context)
+            assert finished.result is not None, finished.error
+            assert_left(tmp_path / name, context, finished.result.scores.ap)
+
+    def test_a_run_whose_evidence_cannot_be_written_goes_on_with_a_warning(
+        self,
+        trained: tuple[Path, RecordingContext],
+        squares: dict[str, Any],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def full(*_: object, **__: object) -> ArtifactSaved:
+            raise StorageError("the disk is full")
+
+        monkeypatch.setattr(judge, "write_evidence", full)
+        context = RecordingContext(tmp_path)
+        finished = execute(with_data(evaluate_spec(trained[0] / "checkpoints/best.pt"), squares), context)
+        assert finished.outcome == "succeeded"
+        assert "the disk is full" in {event.code: event.message for event in context.of(Warned)}["evidence_not_written"]

@@ -1,0 +1,172 @@
+"""GET /v1/compare"""
+
+import asyncio
+import time
+from typing import Any
+
+import httpx
+import pytest
+from control_plane import ControlPlane
+from finished_runs import dataset, finished
+
+from fgd_core.evaluation.coco import coco_scores
+from fgd_core.spec.comparison import Comparison
+from tests.compare.evaluations import DrawnDataset, detections
+
+PROBLEM = "application/problem+json"
+
+
+async def ask(plane: ControlPlane, first: list[str], second: list[str], **query: Any) -> httpx.Response:
+    return await plane.http.get("/v1/compare", params={"a": first, "b": second, "resamples": 200} | query)
+
+
+async def compared(plane: ControlPlane, first: list[str], second: list[str], **query: Any) -> Comparison:
+    answer = await ask(plane, first, second, **query)
+    assert answer.status_code == 200, answer.text
+    return Comparison.model_validate_json(answer.content)
+
+
+async def refused(plane: ControlPlane, first: list[str], second: list[str]) -> dict[str, str]:
+    """The code of each reason, by job."""
+    answer = await ask(plane, first, second)
+    assert (answer.status_code, answer.headers["content-type"]) == (409, PROBLEM), answer.text
+    assert answer.json()["code"] == "not_comparable"
+    return {reason["loc"]: reason["code"] for reason in answer.json()["reasons"]}
+
+
+class TestTwoRuns:
+    async def test_figures_are_pycocotools_and_the_difference_is_first_less_second(self, plane: ControlPlane) -> None:
+        good, bad = await finished(plane, 1, skill=0.95), await finished(plane, 2, skill=0.3)
+        comparison = await compared(plane, [good], [bad])
+        ground = dataset()
+        expected = [coco_scores(ground, detections(ground, seed, skill=skill)) for seed, skill in ((1, 0.95), (2, 0.3))]
+        assert (comparison.basis, comparison.resamples, comparison.num_images) == ("images", 200, 60)
+        for row in comparison.scores:
+            assert row.first == pytest.approx(getattr(expected[0], row.score), abs=1e-12)
+            assert row.second == pytest.approx(getattr(expected[1], row.score), abs=1e-12)
+        for row in comparison.classes:
+            assert row.first == pytest.approx(expected[0].per_class[row.name].ap, abs=1e-12)
+            assert row.num_boxes == expected[0].per_class[row.name].num_boxes
+        change = comparison.scores[0].change
+        assert change is not None and change.finding == "gained"
+        assert change.low is not None and 0 < change.low < change.value
+        assert "more than chance" in comparison.sentences[0]
+        assert [run.job_id for run in comparison.first + comparison.second] == [good, bad]
+
+    async def test_the_other_way_round_gained_is_lost(self, plane: ControlPlane) -> None:
+        good, bad = await finished(plane, 1, skill=0.95), await finished(plane, 2, skill=0.3)
+        there, back = await compared(plane, [good], [bad]), await compared(plane, [bad], [good])
+        assert there.scores[0].change is not None and back.scores[0].change is not None
+        assert back.scores[0].change.finding == "lost"
+        assert back.scores[0].change.low == pytest.approx(-(there.scores[0].change.high or 0))
+
+    async def test_a_class_with_too_few_boxes_is_not_judged(self, plane: ControlPlane) -> None:
+        comparison = await compared(plane, [await finished(plane, 1)], [await finished(plane, 2)])
+        few = [row for row in comparison.classes if row.num_boxes < 20]
+        assert few and all(row.change is not None and row.change.finding == "too_little_data" for row in few)
+
+    async def test_the_page_is_the_same_in_one_file(self, plane: ControlPlane) -> None:
+        good, bad = await finished(plane, 1, name="the good one"), await finished(plane, 2, name="the bad one")
+        answer = await plane.http.get("/v1/compare", params={"a": good, "b": bad}, headers={"Accept": "text/html"})
+        assert answer.headers["content-type"].startswith("text/html")
+        assert "the good one against the bad one" in answer.text
+        assert 'id="forest-classes"' in answer.text
+        assert (await ask(plane, [good], [bad], format="html")).text.startswith("<!doctype html>")
+
+
+class TestSeveralSeeds:
+    async def test_two_a_side_are_judged_by_welch(self, plane: ControlPlane) -> None:
+        first = [await finished(plane, seed, skill=0.9) for seed in (1, 2, 3)]
+        second = [await finished(plane, seed, skill=0.4) for seed in (4, 5)]
+        comparison = await compared(plane, first, second)
+        assert (comparison.basis, comparison.resamples) == ("seeds", 0)
+        assert [run.seed for run in comparison.first] == [1, 2, 3]
+        assert comparison.scores[0].change is not None and comparison.scores[0].change.finding == "gained"
+        assert "Welch" in comparison.sentences[-1]
+
+    async def test_one_against_many_is_judged_by_images(self, plane: ControlPlane) -> None:
+        comparison = await compared(
+            plane, [await finished(plane, 1)], [await finished(plane, 2), await finished(plane, 3)]
+        )
+        assert comparison.basis == "images"
+
+    async def test_copies_of_one_run_do_not_pass_for_seeds(self, plane: ControlPlane) -> None:
+        first = [await finished(plane, 1, name=name) for name in ("one", "other")]
+        second = [await finished(plane, seed) for seed in (4, 5)]
+        assert await refused(plane, first, second) == {first[1]: "same_run"}
+
+
+class TestRefusals:
+    async def test_every_reason_is_given_at_once(self, plane: ControlPlane) -> None:
+        done = await finished(plane, 1)
+        running, _ = await plane.started_job()
+        old = await finished(plane, 2, leaves_evidence=False)
+        gone = await finished(plane, 3)
+        (plane.settings.storage_dir / "jobs" / gone / "evaluation.npz").unlink()
+        assert await refused(plane, [done, running], [old, gone]) == {
+            running: "not_finished",
+            old: "no_evidence",
+            gone: "file_gone",
+        }
+
+    async def test_a_run_against_itself(self, plane: ControlPlane) -> None:
+        done = await finished(plane, 1)
+        assert await refused(plane, [done], [done]) == {done: "named_twice"}
+
+    async def test_other_images_and_other_classes(self, plane: ControlPlane) -> None:
+        first = await finished(plane, 1)
+        elsewhere = await finished(plane, 2, on=dataset(8))
+        otherwise = await finished(plane, 3, on=DrawnDataset(7, num_images=60, num_classes=5))
+        assert await refused(plane, [first], [elsewhere, otherwise]) == {
+            elsewhere: "other_data",
+            otherwise: "other_classes",
+        }
+
+    async def test_a_file_outside_the_storage_folder_is_not_read(self, plane: ControlPlane) -> None:
+        done, moved = await finished(plane, 1), await finished(plane, 2)
+        inside = plane.settings.storage_dir / "jobs" / moved / "evaluation.npz"
+        inside.rename(plane.settings.home / "evaluation.npz")
+        inside.symlink_to(plane.settings.home / "evaluation.npz")
+        assert await refused(plane, [done], [moved]) == {moved: "file_gone"}
+
+    @pytest.mark.parametrize("content", [b"", b"PK", b"no archive at all" * 100])
+    async def test_a_broken_file_is_named(self, plane: ControlPlane, content: bytes) -> None:
+        done, broken = await finished(plane, 1), await finished(plane, 2)
+        (plane.settings.storage_dir / "jobs" / broken / "evaluation.npz").write_bytes(content)
+        answer = await ask(plane, [done], [broken])
+        assert answer.status_code == 409
+        assert broken in answer.json()["detail"]
+
+    async def test_an_unknown_job_is_not_found(self, plane: ControlPlane) -> None:
+        done = await finished(plane, 1)
+        answer = await ask(plane, [done], ["nobody"])
+        assert answer.status_code == 404
+        assert "nobody" in answer.json()["detail"]
+
+    @pytest.mark.parametrize("query", [{"resamples": 10}, {"seed": -1}, {"a": []}, {"format": "pdf"}])
+    async def test_what_cannot_be_asked_is_refused(self, plane: ControlPlane, query: dict[str, Any]) -> None:
+        assert (await ask(plane, ["one"], ["other"], **query)).status_code == 422
+
+
+class TestServer:
+    async def test_it_answers_others_while_it_compares(self, plane: ControlPlane) -> None:
+        first, second = await finished(plane, 1), await finished(plane, 2)
+        comparing = asyncio.create_task(compared(plane, [first], [second], resamples=10_000))
+        slowest_s = 0.0
+        asked = 0
+        while not comparing.done():
+            began_s = time.monotonic()
+            assert (await plane.http.get("/livez")).status_code == 200
+            slowest_s, asked = max(slowest_s, time.monotonic() - began_s), asked + 1
+            await asyncio.sleep(0.01)
+        await comparing
+        print(f"{asked} requests meanwhile, the slowest took {slowest_s * 1000:.0f} ms")
+        assert asked > 10
+
+    async def test_the_same_question_is_computed_once(
+        self, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first, second = await finished(plane, 1), await finished(plane, 2)
+        comparison = await compared(plane, [first], [second])
+        monkeypatch.setattr("service.compare.process.sys.executable", "/nowhere")
+        assert await compared(plane, [first], [second]) == comparison
