@@ -20,7 +20,7 @@ def render_csv(report: Report) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns), restval="")
     writer.writeheader()
-    writer.writerows({name: _inert(value) for name, value in row.items()} for row in rows)
+    writer.writerows({name: inert(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
 
 
@@ -50,6 +50,6 @@ def _row(job: JobReport, report: Report) -> Mapping[str, object]:
     return row
 
 
-def _inert(value: object) -> object:
+def inert(value: object) -> object:
     """A spreadsheet runs what begins with one of these as a formula; a class name must stay a name."""
     return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value

@@ -1,13 +1,19 @@
 """Sweeps as they are stored: studies told event by event."""
 
+import math
+import random
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from fgd_core.spec.events import StoredEvent
-from fgd_core.spec.results import Scores
+from fgd_core.spec.jobs import SweepSpec
+from fgd_core.spec.results import ErrorReport, RunResult, Scores
+from fgd_core.spec.search import Asha, Choice, Dimension, LogUniform, Uniform
+from fgd_core.spec.sweep_report import SweepReport
 from fgd_core.spec.trials import StudyEvent, TrialEnded, TrialReported, TrialStarted
-from tests.reports.recorded_jobs import BEGIN, scores
+from service.jobs.sweep_report import fold
+from tests.reports.recorded_jobs import BEGIN, distill_spec, scores, view
 
 EPOCHS = 9
 STEP_S = 10.0
@@ -57,3 +63,105 @@ class Study:
 
 def _scores(ap: float | None) -> Scores:
     return scores(ap if ap is not None else 0.0)
+
+
+SPACE: dict[str, Dimension] = {
+    "method.scale": LogUniform(low=0.001, high=10),
+    "method.temperature": LogUniform(low=0.1, high=10),
+    "training.clip_norm": Uniform(low=1, high=35),
+    "method.mask": Choice(values=("geometric", "official")),
+}
+NUM_SEARCHED = 12
+FAILED = 5
+
+
+def sweep_spec(**changes: Any) -> SweepSpec:
+    base = distill_spec("student", "t1", inherit="neck_and_head", epochs=EPOCHS)
+    fields = {"name": "weights for shapes", "base": base, "space": SPACE, "scheduler": Asha()} | changes
+    return SweepSpec(kind="sweep", **fields)
+
+
+def ap_at(values: Mapping[str, Any], epoch: int, *, seed: int = 0) -> float:
+    """A stand-in for training: best at scale 0.05, a little better where it is warm, with noise by seed."""
+    scale = values.get("method.scale", 1.0)
+    gain = 0.05 if scale == 0 else 0.20 * math.exp(-((math.log10(scale) + 1.3) ** 2))
+    warmth = 0.02 * math.tanh(math.log10(values.get("method.temperature", 0.5)))
+    noise = random.Random(f"{sorted(values.items())} {seed} {epoch}").gauss(0, 0.004)
+    return (0.2 + gain + warmth) * (1 - math.exp(-3 * epoch / EPOCHS)) + noise
+
+
+def drawn_values(seed: int, count: int) -> list[dict[str, Any]]:
+    dice = random.Random(seed)
+    return [
+        {
+            "method.scale": 10 ** dice.uniform(-3, 1),
+            "method.temperature": 10 ** dice.uniform(-1, 1),
+            "training.clip_norm": dice.uniform(1, 35),
+            "method.mask": dice.choice(("geometric", "official")),
+        }
+        for _ in range(count)
+    ]
+
+
+def asha_study(*, repetitions: int = 2) -> Study:
+    """Both baselines and twelve trials under ASHA with rungs at 1 and 3, one of which fails; then the two best and the
+    baselines again with other seeds."""
+    study = Study()
+    rungs = {1: 0, 3: 1, 9: 2}
+    baselines = {0: {"method.scale": 0}, 1: {"method.scale": 1.0}}
+    for trial, values in baselines.items():
+        whole(study, trial, values, origin=("plain", "published")[trial])
+    seen: dict[int, list[float]] = {1: [], 3: []}
+    finals: dict[int, tuple[float, dict[str, Any]]] = {}
+    for trial, values in enumerate(drawn_values(7, NUM_SEARCHED), start=2):
+        study.start(trial, values)
+        best = 0.0
+        for epoch in range(1, EPOCHS + 1):
+            best = max(best, ap_at(values, epoch))
+            told = seen.get(epoch, [])
+            told.append(best)
+            stops = epoch in seen and best < sorted(told, reverse=True)[(len(told) - 1) // 3]
+            study.report(
+                trial, epoch, ap_at(values, epoch), rung=rungs.get(epoch), verdict="stop" if stops else "continue"
+            )
+            if trial == FAILED:
+                error = ErrorReport(code="out_of_memory", message="the GPU ran out of memory in the backward pass")
+                study.end(trial, "failed", epoch, error=error)
+                break
+            if stops:
+                study.end(trial, "stopped", epoch)
+                break
+        else:
+            finish(study, trial, best)
+            finals[trial] = (best, values)
+    number = 2 + NUM_SEARCHED
+    finalists = sorted(finals, key=lambda trial: -finals[trial][0])[:2]
+    for seed in range(1, repetitions + 1):
+        for first in (*baselines, *finalists):
+            values = baselines.get(first) or finals[first][1]
+            whole(study, number, values, origin="finalist", repeats=first, seed=seed)
+            number += 1
+    return study
+
+
+def whole(study: Study, trial: int, values: Mapping[str, Any], **changes: Any) -> None:
+    """A trial that nobody stops."""
+    study.start(trial, values, **changes)
+    aps = [ap_at(values, epoch, seed=changes.get("seed", 0)) for epoch in range(1, study.epochs + 1)]
+    for epoch, ap in enumerate(aps, start=1):
+        study.report(trial, epoch, ap)
+    finish(study, trial, max(aps))
+
+
+def finish(study: Study, trial: int, ap: float) -> None:
+    result = RunResult(
+        scores=scores(ap), num_parameters=640_000, images_per_s=60.0, num_images=100, train_s=18.0, device="cpu"
+    )
+    checkpoint = f"file:///storage/s1/trial-{trial}/best.pt"
+    study.end(trial, "completed", study.epochs, result=result, checkpoint=checkpoint, objectives=[ap])
+
+
+def sweep_report(study: Study, *, state: str = "succeeded", **changes: Any) -> SweepReport:
+    events = study.events()
+    job = view("s1", sweep_spec(**changes), events, state=state)
+    return fold(job, events, now=BEGIN + timedelta(hours=1))

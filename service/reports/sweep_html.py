@@ -1,0 +1,107 @@
+"""A sweep's report as one HTML file that opens anywhere, offline."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import yaml
+from pydantic import JsonValue
+
+from fgd_core.spec.sweep_report import Standing, SweepReport, TrialView
+from service.jobs.findings.words import metric_name, metric_value, standing_text, value_text
+from service.reports.page import in_script, plotly_js, template, trusted
+from service.reports.sweep_charts import shown
+from service.reports.sweep_figures import sweep_charts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """Of the table of trials: what it shows, and what it is sorted by."""
+
+    text: str
+    key: float | str
+    """Numbers before words."""
+
+
+def render_sweep_html(report: SweepReport) -> str:
+    """A page that asks the network for nothing: its own security policy forbids it."""
+    drawn = sweep_charts(report)
+    paths = list(dict.fromkeys(path for trial in report.trials for path in trial.values))
+    spec = report.recommendation.spec if report.recommendation is not None else None
+    winner = next((t for t in report.trials if report.standings and t.trial == report.standings[0].trial), None)
+    return template("sweep.html").render(
+        report=report,
+        winner=winner,
+        headings=headings(report, paths),
+        rows=[(trial, cells(report, trial, paths)) for trial in report.trials],
+        standings=[(each, _mean(report, each)) for each in report.standings[:10]],
+        shown=lambda value: shown(report, value),
+        value_text=value_text,
+        metrics=[metric_name(objective.metric) for objective in report.spec.objectives],
+        duration=duration,
+        charts=drawn,
+        figures=in_script({chart.name: chart.figure for chart in drawn}),
+        best_spec=_yaml(spec.model_dump(mode="json")) if spec is not None else "",
+        sweep_spec=_yaml(report.spec.model_dump(mode="json")),
+        plotly_js=plotly_js(),
+        scripts=[trusted("report.js"), trusted("sweep.js")],
+        style=trusted("report.css") + trusted("sweep.css"),
+    )
+
+
+def headings(report: SweepReport, paths: Sequence[str]) -> list[str]:
+    metrics = [f"best {metric_name(objective.metric)}" for objective in report.spec.objectives]
+    return ["trial", "rank", "origin", "state", *metrics, "at epoch", "epochs", "training", "seed", *paths]
+
+
+def cells(report: SweepReport, trial: TrialView, paths: Sequence[str]) -> list[Cell]:
+    """A trial's row, as many as `headings`."""
+    ranks = {number: standing.rank for standing in report.standings for number in standing.trials}
+    state = f"{trial.state} by a user" if trial.by_user else trial.state
+    if trial.error is not None:
+        state = f"{state}: {trial.error.code}"
+    origin = f"{trial.origin} of {trial.repeats}" if trial.repeats is not None else trial.origin
+    return [
+        _number(trial.trial),
+        _number(ranks.get(trial.trial)),
+        Cell(text=origin, key=origin),
+        Cell(text=state, key=state),
+        *(
+            _number(value, metric_value(objective.metric, value) if value is not None else None)
+            for objective, value in zip(report.spec.objectives, trial.objectives, strict=True)
+        ),
+        _number(trial.best_epoch),
+        Cell(text=f"{trial.epoch} of {trial.epochs}", key=trial.epoch),
+        _number(trial.train_s, duration(trial.train_s)),
+        _number(trial.seed),
+        *(_value(trial.values, path) for path in paths),
+    ]
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def _mean(report: SweepReport, standing: Standing) -> str:
+    return standing_text(standing, report.spec.objectives[0])
+
+
+def _number(value: float | None, text: str | None = None) -> Cell:
+    if value is None:
+        return Cell(text="–", key="")
+    return Cell(text=text if text is not None else f"{value:g}", key=value)
+
+
+def _value(values: Mapping[str, JsonValue], path: str) -> Cell:
+    if path not in values:
+        return Cell(text="–", key="")
+    value = values[path]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return Cell(text=value_text(value), key=float(value) if is_number else str(value))  # type: ignore[arg-type]
+
+
+def _yaml(spec: JsonValue) -> str:
+    return yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)

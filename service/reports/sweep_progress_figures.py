@@ -1,0 +1,261 @@
+"""Charts of how a sweep went: its trials over epochs, what they cost, who was stopped, what is traded for what."""
+
+from typing import Any
+
+from fgd_core.spec.sweep_report import Standing, SweepReport, TrialView
+from service.jobs.findings.stopping import best_until
+from service.jobs.findings.words import metric_name
+from service.reports.sweep_charts import (
+    BLUE,
+    GREY,
+    MAX_DRAWN,
+    ORANGE,
+    ORIGIN_COLOURS,
+    SKY,
+    SweepChart,
+    baseline_lines,
+    baseline_words,
+    group,
+    label,
+    layout,
+    metric,
+    shown,
+)
+
+
+def curves(report: SweepReport) -> SweepChart | None:
+    """A line a trial over its epochs: the winner and the baselines in front."""
+    told = [trial for trial in report.trials if any(point.objectives[0] is not None for point in trial.reports)]
+    if not told:
+        return None
+    winner = report.standings[0].trial if report.standings else None
+    drawn = sorted(told, key=lambda trial: _importance(trial, winner))[-MAX_DRAWN:]
+    traces: list[dict[str, Any]] = []
+    for trial in drawn:
+        name, line = _curve_look(trial, winner)
+        points = [(point.epoch, point.objectives[0]) for point in trial.reports]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines" if len(points) > 1 else "markers",
+                "name": name,
+                "legendgroup": name,
+                "showlegend": not any(trace["name"] == name for trace in traces),
+                "x": [epoch for epoch, _ in points],
+                "y": [value for _, value in points],
+                "line": line,
+                "marker": {"color": line["color"], "size": 6},
+                "customdata": [trial.trial] * len(points),
+                "hovertemplate": f"trial {trial.trial}, epoch %{{x}}: %{{y:.3f}}<extra></extra>",
+            }
+        )
+    more = f" Only {MAX_DRAWN} of {len(told)} are drawn." if len(told) > MAX_DRAWN else ""
+    return SweepChart(
+        name="curves",
+        title="Learning curves",
+        caption=(
+            f"{metric(report)} on the validation split at each evaluation. A stopped trial's line (grey) ends where "
+            "the scheduler gave it up; where grey lines end above the winner's, that was a risk. Curves that cross "
+            f"late say that early stopping is risky here.{more}"
+        ),
+        figure={
+            "data": traces,
+            "layout": layout(
+                400, xaxis={"title": {"text": "epoch", "standoff": 8}}, yaxis={"title": {"text": metric(report)}}
+            ),
+        },
+        height_px=400,
+        alt=f"Learning curves of {len(drawn)} trials"
+        + (f"; the winner, trial {winner}, reaches {shown(report, report.standings[0].objectives[0])}" if told else ""),
+    )
+
+
+def cost(report: SweepReport) -> SweepChart | None:
+    """Best so far, over epochs and over seconds."""
+    points = report.best_so_far
+    if not points:
+        return None
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": "best so far",
+            "x": xs,
+            "y": [point.best for point in points],
+            "xaxis": x,
+            "yaxis": y,
+            "line": {"color": BLUE, "width": 2, "shape": "hv"},
+            "marker": {"size": 6},
+            "customdata": [point.trial for point in points],
+            "hovertemplate": "trial %{customdata}: %{y:.3f} after %{x:.4~g}<extra></extra>",
+            "showlegend": False,
+        }
+        for xs, x, y in (
+            ([point.epochs for point in points], "x", "y"),
+            ([point.train_s / 60 for point in points], "x2", "y2"),
+        )
+    ]
+    last = points[-1]
+    panels = layout(
+        360,
+        xaxis={"title": {"text": "epochs, over all trials"}, "domain": [0, 0.46], "anchor": "y", "rangemode": "tozero"},
+        xaxis2={
+            "title": {"text": "minutes of training"},
+            "domain": [0.54, 1],
+            "anchor": "y2",
+            "rangemode": "tozero",
+        },
+        yaxis={"title": {"text": metric(report)}, "anchor": "x"},
+        yaxis2={"anchor": "x2", "matches": "y", "showticklabels": False},
+        margin={"l": 60, "r": 20, "t": 15, "b": 50},
+        shapes=[*baseline_lines(report, x="x", y="y"), *baseline_lines(report, x="x2", y="y2")],
+    )
+    return SweepChart(
+        name="cost",
+        title="Best so far over cost",
+        caption=(
+            "The best trial of the search after so much training, that of baselines and repetitions counted too. A "
+            "line that still climbs at its end asks for more budget; one that has long been flat was enough. The best "
+            f"of many single runs also climbs by luck.{baseline_words(report)}"
+        ),
+        figure={"data": traces, "layout": panels},
+        height_px=360,
+        alt=f"Best so far: {shown(report, last.best)} by trial {last.trial} after {last.epochs} epochs",
+    )
+
+
+def front(report: SweepReport) -> SweepChart | None:
+    """The first objective against each other one."""
+    objectives = report.spec.objectives
+    whole = [standing for standing in report.standings if standing.is_on_front is not None]
+    if len(objectives) < 2 or not whole:
+        return None
+    count = len(objectives) - 1
+    traces: list[dict[str, Any]] = []
+    axes: dict[str, Any] = {}
+    for index, objective in enumerate(objectives[1:], start=1):
+        number = "" if index == 1 else str(index)
+        axes[f"xaxis{number}"] = {
+            "title": {"text": f"{metric_name(objective.metric)} ({_way(objective.direction)})"},
+            "domain": [(index - 1) / count + 0.02, index / count - 0.02],
+            "anchor": f"y{number}",
+        }
+        axes[f"yaxis{number}"] = {
+            "title": {"text": f"{metric(report)} ({_way(objectives[0].direction)})" if index == 1 else ""},
+            "anchor": f"x{number}",
+        }
+        for name, is_on, color in (("beaten", False, GREY), ("on the front", True, ORANGE)):
+            here = [each for each in whole if each.is_on_front is is_on and each.objectives[index] is not None]
+            here.sort(key=lambda each, at=index: each.objectives[at] or 0.0)  # type: ignore[misc]
+            if here:
+                traces.append(
+                    _front_trace(here, index, name, color)
+                    | {"xaxis": f"x{number}", "yaxis": f"y{number}", "showlegend": index == 1}
+                )
+    on_front = [str(standing.trial) for standing in whole if standing.is_on_front]
+    return SweepChart(
+        name="front",
+        title="Pareto front",
+        caption=(
+            "A mark a configuration, at its means over seeds. Nothing beats those on the front in every objective; "
+            "which to take is a matter of what each is worth. With one seed, neighbours on the front may trade places."
+        ),
+        figure={"data": traces, "layout": layout(400, **axes)},
+        height_px=400,
+        alt=f"On the Pareto front: trials {', '.join(on_front) or 'none'} of {len(whole)}",
+        is_wide=count > 1,
+    )
+
+
+def rungs(report: SweepReport) -> SweepChart | None:
+    """Who came to each rung, at which value, and who went on."""
+    if report.stopping is None or not report.stopping.rungs:
+        return None
+    direction = report.spec.objectives[0].direction
+    at: dict[str, list[tuple[str, float, TrialView]]] = {"went on": [], "stopped here": []}
+    for rung in report.stopping.rungs:
+        for trial in report.trials:
+            if any(point.rung == rung.rung and point.epoch == rung.epoch for point in trial.reports):
+                value = best_until(trial, rung.epoch, direction)
+                if value is not None and trial.origin not in ORIGIN_COLOURS and trial.repeats is None:
+                    stopped = trial.state == "stopped" and trial.epoch == rung.epoch
+                    at["stopped here" if stopped else "went on"].append((f"epoch {rung.epoch}", value, trial))
+    looks = {
+        "went on": {"color": BLUE, "symbol": "circle", "size": 9},
+        "stopped here": {"color": GREY, "symbol": "x", "size": 8},
+    }
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": name,
+            "x": [x for x, _, _ in points],
+            "y": [y for _, y, _ in points],
+            "marker": looks[name],
+            "text": [label(report, trial) for _, _, trial in points],
+            "hovertemplate": "%{y:.3f} here<br>%{text}<extra></extra>",
+        }
+        for name, points in at.items()
+        if points
+    ]
+    order = list(dict.fromkeys(f"epoch {rung.epoch}" for rung in report.stopping.rungs))
+    said = "; ".join(f"epoch {each.epoch}: {each.went_on} of {each.reached} went on" for each in report.stopping.rungs)
+    return SweepChart(
+        name="rungs",
+        title="What the scheduler stopped",
+        caption=(
+            f"Each trial's best {metric(report)} when it came to a rung. The scheduler decides as trials come, knowing "
+            "only those before: a late one is held to a higher standard, so a cross above a circle is no mistake of "
+            "the chart."
+        ),
+        figure={
+            "data": traces,
+            "layout": layout(
+                360,
+                xaxis={"type": "category", "categoryorder": "array", "categoryarray": order},
+                yaxis={"title": {"text": metric(report)}},
+            ),
+        },
+        height_px=360,
+        alt=f"Rungs. {said}",
+    )
+
+
+def _importance(trial: TrialView, winner: int | None) -> int:
+    """What is drawn later lies on top, and is left out last."""
+    if trial.trial == winner:
+        return 3
+    if trial.origin in ORIGIN_COLOURS:
+        return 2
+    return int(group(trial) != "stopped")
+
+
+def _curve_look(trial: TrialView, winner: int | None) -> tuple[str, dict[str, Any]]:
+    if trial.trial == winner:
+        return f"winner, trial {winner}", {"color": ORANGE, "width": 3.5}
+    if trial.origin in ORIGIN_COLOURS:
+        return trial.origin, {"color": ORIGIN_COLOURS[trial.origin], "width": 2, "dash": "dash"}
+    match group(trial):
+        case "stopped":
+            return "stopped", {"color": GREY, "width": 1}
+        case "trained to their end":
+            return "others", {"color": BLUE, "width": 1.4}
+        case name:
+            return name, {"color": SKY, "width": 1.4, "dash": "dot"}
+
+
+def _front_trace(standings: list[Standing], index: int, name: str, color: str) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": name,
+        "x": [standing.objectives[index] for standing in standings],
+        "y": [standing.objectives[0] for standing in standings],
+        "marker": {"color": color, "size": 11 if name == "on the front" else 8},
+        "customdata": [standing.trial for standing in standings],
+        "hovertemplate": "trial %{customdata}: %{y:.3f} at %{x:.4~g}<extra></extra>",
+    }
+
+
+def _way(direction: str) -> str:
+    return "more is better" if direction == "maximize" else "less is better"

@@ -1,0 +1,322 @@
+"""Charts of a sweep's space: which values went with which results."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from fgd_core.spec.search import Choice, Dimension
+from fgd_core.spec.sweep_report import SweepReport, TrialView
+from service.jobs.findings.importance import common_epoch
+from service.jobs.findings.stopping import best_until
+from service.reports.sweep_charts import (
+    BLUE,
+    GROUP_MARKS,
+    MAX_DRAWN,
+    SCALE,
+    SweepChart,
+    axis,
+    baseline_lines,
+    baseline_words,
+    best_first,
+    group,
+    label,
+    layout,
+    metric,
+    on_axis,
+    place,
+    searched,
+    shade,
+    short,
+    shown,
+    ticks,
+    value_of,
+)
+
+MAX_SLICES = 12
+MIN_FOR_CONTOUR = 10
+_GRID = 32
+_REACH = 0.22
+"""How far from the nearest trial the map is drawn, as a part of a side."""
+
+
+def parallel(report: SweepReport) -> SweepChart | None:
+    """Parallel coordinates, as lines: plotly's own kind needs WebGL, which a remote screen may not have."""
+    dimensions = report.spec.dimensions()
+    trials = best_first(report, searched(report))
+    drawn = trials[:MAX_DRAWN]
+    if not drawn or not dimensions:
+        return None
+    values = [value_of(trial) for trial in drawn]
+    low, high = min(values), max(values)
+    up = report.spec.objectives[0].direction == "maximize"
+    traces = []
+    # The best last: what is drawn last lies on top.
+    for trial in reversed(drawn):
+        share = (value_of(trial) - low) / (high - low) if high > low else 0.5
+        places = [place(dimension, trial.values.get(path)) for path, dimension in dimensions.items()]
+        is_whole = trial.state == "completed"
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": f"trial {trial.trial}",
+                "x": list(range(len(dimensions) + 1)),
+                "y": [*places, share],
+                "line": {
+                    "color": shade(share if up else 1 - share),
+                    "width": 2.5 if is_whole else 1.2,
+                    "dash": "solid" if is_whole else "dot",
+                },
+                "marker": {"size": 5},
+                "opacity": 0.95 if is_whole else 0.6,
+                "connectgaps": False,
+                "text": label(report, trial),
+                "hovertemplate": "%{text}<extra></extra>",
+                "showlegend": False,
+            }
+        )
+    scale = [[at, shade(at if up else 1 - at)] for at, _ in SCALE]
+    bar = {"thickness": 12, "len": 0.9, "x": 1.06, "outlinewidth": 0, "nticks": 5, "title": {"text": metric(report)}}
+    traces.append(
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": "scale",
+            "x": [None],
+            "y": [None],
+            "marker": {"color": [low], "cmin": low, "cmax": high, "colorscale": scale, "colorbar": bar, "size": 0.1},
+            "hoverinfo": "skip",
+            "showlegend": False,
+        }
+    )
+    marks = [(index, at, text) for index, each in enumerate(dimensions.values()) for at, text in ticks(each)]
+    end = len(dimensions)
+    marks += [(end, at, shown(report, low + at * (high - low))) for at in (0.0, 0.5, 1.0) if high > low or at == 0.5]
+    figure_layout = layout(
+        420,
+        xaxis={
+            "tickvals": list(range(end + 1)),
+            "ticktext": [*(short(path) for path in dimensions), f"<b>{metric(report)}</b>"],
+            "range": [-0.25, end + 0.25],
+            "showgrid": True,
+            "zeroline": False,
+        },
+        yaxis={"visible": False, "range": [-0.06, 1.06]},
+        margin={"l": 20, "r": 90, "t": 15, "b": 40},
+        annotations=[
+            {"x": x, "y": y, "text": text, "showarrow": False, "xanchor": "left", "xshift": 5, "opacity": 0.75}
+            for x, y, text in marks
+        ],
+    )
+    more = f" Only the best {MAX_DRAWN} of {len(trials)} are drawn." if len(trials) > MAX_DRAWN else ""
+    return SweepChart(
+        name="parallel",
+        title="Every trial through the space",
+        caption=(
+            f"One line a trial, from its values on the left to its best {metric(report)} on the right; stopped trials "
+            "are thin and dotted. Where the coloured lines run close together on an axis, that value matters; where "
+            f"they spread over it, it does not, or not by itself. A stopped trial had fewer epochs to get there.{more}"
+        ),
+        figure={"data": traces, "layout": figure_layout},
+        height_px=420,
+        alt=f"Parallel coordinates of {len(drawn)} trials over {', '.join(dimensions)}. {_best_in_words(report)}",
+        is_wide=True,
+    )
+
+
+def importance(report: SweepReport) -> SweepChart | None:
+    found = report.importance
+    if found is None:
+        return None
+    names = list(found.shares)
+    height = 110 + 34 * len(names)
+    trace = {
+        "type": "bar",
+        "orientation": "h",
+        "x": [found.shares[name] for name in names],
+        "y": names,
+        "marker": {"color": BLUE},
+        "text": [f"{found.shares[name]:.0%}" for name in names],
+        "textposition": "outside",
+        "cliponaxis": False,
+        "hovertemplate": "%{y}: %{x:.1%}<extra></extra>",
+    }
+    left_out = f" {found.num_left_out} that did not come so far are left out." if found.num_left_out else ""
+    return SweepChart(
+        name="importance",
+        title="What matters",
+        caption=(
+            f"PED-ANOVA: how much of what sets the best trials apart lies in each dimension, over {found.num_trials} "
+            f"trials by their best until epoch {found.epoch}.{left_out} "
+            + (found.warning or "It knows nothing of what lies outside the space.")
+        ),
+        figure={
+            "data": [trace],
+            "layout": layout(
+                height,
+                xaxis={"tickformat": ".0%", "range": [0, 1.12], "tickvals": [0, 0.25, 0.5, 0.75, 1]},
+                yaxis={"autorange": "reversed", "automargin": True},
+                margin={"l": 20, "r": 20, "t": 10, "b": 40},
+            ),
+        },
+        height_px=height,
+        alt="Importance: " + ", ".join(f"{name} {share:.0%}" for name, share in found.shares.items()),
+    )
+
+
+def slices(report: SweepReport) -> SweepChart | None:
+    """A panel a dimension: its values against the objective."""
+    dimensions = _most_important(report)[:MAX_SLICES]
+    trials = searched(report)
+    if not trials or not dimensions:
+        return None
+    columns = min(3, len(dimensions))
+    rows = math.ceil(len(dimensions) / columns)
+    height = 70 + 270 * rows
+    traces: list[dict[str, Any]] = []
+    axes: dict[str, Any] = {}
+    shapes: list[dict[str, Any]] = []
+    for index, (path, dimension) in enumerate(dimensions):
+        number = "" if index == 0 else str(index + 1)
+        row, column = divmod(index, columns)
+        axes[f"xaxis{number}"] = axis(dimension, short(path)) | {
+            "domain": [column / columns + 0.03, (column + 1) / columns - 0.03],
+            "anchor": f"y{number}",
+        }
+        axes[f"yaxis{number}"] = {
+            "domain": [1 - (row + 1) / rows + (0.3 / rows if rows > 1 else 0.0), 1 - row / rows],
+            "anchor": f"x{number}",
+            "title": {"text": metric(report) if column == 0 else ""},
+            "matches": "y" if index else None,
+        }
+        shapes += baseline_lines(report, x=f"x{number}", y=f"y{number}")
+        for name, mark in GROUP_MARKS.items():
+            here = [trial for trial in trials if group(trial) == name and path in trial.values]
+            if here:
+                traces.append(
+                    {
+                        "type": "scatter",
+                        "mode": "markers",
+                        "name": name,
+                        "legendgroup": name,
+                        "showlegend": not any(trace["name"] == name for trace in traces),
+                        "x": [on_axis(dimension, trial.values[path]) for trial in here],
+                        "y": [value_of(trial) for trial in here],
+                        "xaxis": f"x{number}",
+                        "yaxis": f"y{number}",
+                        "marker": mark,
+                        "text": [label(report, trial) for trial in here],
+                        "hovertemplate": "%{text}<extra></extra>",
+                    }
+                )
+    return SweepChart(
+        name="slices",
+        title="One dimension at a time",
+        caption=(
+            f"Each trial's best {metric(report)} against one of its values, all others being whatever they were: a "
+            f"trend can be another dimension's doing.{baseline_words(report)}"
+        ),
+        figure={"data": traces, "layout": layout(height, **axes, shapes=shapes)},
+        height_px=height,
+        alt=f"Scatter plots of {metric(report)} against {', '.join(path for path, _ in dimensions)}",
+        is_wide=True,
+    )
+
+
+def contour(report: SweepReport) -> SweepChart | None:
+    """A map over the two most important dimensions that are numbers."""
+    pair = [each for each in _most_important(report) if not isinstance(each[1], Choice)][:2]
+    compared = _compared(report, [path for path, _ in pair])
+    if len(pair) < 2 or len(compared) < MIN_FOR_CONTOUR:
+        return None
+    (x_path, x_dimension), (y_path, y_dimension) = pair
+    points = [
+        (x, y, value)
+        for trial, value in compared
+        if (x := place(x_dimension, trial.values[x_path])) is not None
+        and (y := place(y_dimension, trial.values[y_path])) is not None
+    ]
+    up = report.spec.objectives[0].direction == "maximize"
+    sides = [index / (_GRID - 1) for index in range(_GRID)]
+    trace = {
+        "type": "contour",
+        "x": [_value_at(x_dimension, at) for at in sides],
+        "y": [_value_at(y_dimension, at) for at in sides],
+        "z": [[_smoothed(x, y, points) for x in sides] for y in sides],
+        "colorscale": [[at, shade(at if up else 1 - at)] for at, _ in SCALE],
+        "colorbar": {"thickness": 12, "outlinewidth": 0, "title": {"text": metric(report)}},
+        "ncontours": 12,
+        "line": {"width": 0.5},
+        "opacity": 0.85,
+        "connectgaps": False,
+        "hovertemplate": f"about %{{z:.3f}}<extra>{metric(report)}</extra>",
+    }
+    marks = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "trials",
+        "x": [trial.values[x_path] for trial, _ in compared],
+        "y": [trial.values[y_path] for trial, _ in compared],
+        "marker": {"color": "#1a1c1f", "size": 7, "line": {"color": "#ffffff", "width": 1.5}},
+        "text": [label(report, trial) for trial, _ in compared],
+        "hovertemplate": "%{text}<extra></extra>",
+        "showlegend": False,
+    }
+    return SweepChart(
+        name="contour",
+        title=f"{short(x_path)} with {short(y_path)}",
+        caption=(
+            "The two dimensions that matter most, smoothed between trials (the dots) and left blank far from any. "
+            "All other values differ from dot to dot, so a hill of one dot is no hill."
+        ),
+        figure={
+            "data": [trace, marks],
+            "layout": layout(
+                400,
+                xaxis=axis(x_dimension, x_path),
+                yaxis=axis(y_dimension, y_path),
+                margin={"l": 70, "r": 20, "t": 15, "b": 50},
+            ),
+        },
+        height_px=400,
+        alt=f"Map of {metric(report)} over {x_path} and {y_path} from {len(compared)} trials",
+    )
+
+
+def _most_important(report: SweepReport) -> list[tuple[str, Dimension]]:
+    shares = report.importance.shares if report.importance is not None else {}
+    return sorted(report.spec.dimensions().items(), key=lambda each: -shares.get(each[0], 0.0))
+
+
+def _compared(report: SweepReport, paths: Sequence[str]) -> list[tuple[TrialView, float]]:
+    """Trials that have all of these values, with their best until the epoch at which they can be compared."""
+    trials = searched(report)
+    epoch = common_epoch(trials)
+    direction = report.spec.objectives[0].direction
+    return [
+        (trial, value)
+        for trial in trials
+        if all(path in trial.values for path in paths) and (value := best_until(trial, epoch, direction)) is not None
+    ]
+
+
+def _smoothed(x: float, y: float, points: Sequence[tuple[float, float, float]]) -> float | None:
+    """A mean of the trials' values, the near ones weighing most; None far from all of them."""
+    squares = [(x - at_x) ** 2 + (y - at_y) ** 2 for at_x, at_y, _ in points]
+    if min(squares) > _REACH**2:
+        return None
+    weights = [math.exp(-square / (2 * 0.12**2)) for square in squares]
+    return sum(w * value for w, (_, _, value) in zip(weights, points, strict=True)) / sum(weights)
+
+
+def _value_at(dimension: Dimension, at: float) -> float:
+    assert not isinstance(dimension, Choice)
+    low, high = float(dimension.low), float(dimension.high)
+    if axis(dimension, "").get("type") == "log":
+        return math.exp(math.log(low) + at * (math.log(high) - math.log(low)))
+    return low + at * (high - low)
+
+
+def _best_in_words(report: SweepReport) -> str:
+    best = best_first(report, searched(report))[0]
+    return f"The best is trial {best.trial} with {metric(report)} {shown(report, best.objectives[0])}."
