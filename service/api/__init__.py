@@ -19,6 +19,7 @@ from service.api import (
     projects,
     queue,
     report,
+    sweeps,
     tokens,
     webhooks,
 )
@@ -33,6 +34,7 @@ ROUTERS: Sequence[APIRouter] = (
     logs.router,
     metrics.router,
     report.router,
+    sweeps.router,
     compare.router,
     artifacts.router,
     projects.router,

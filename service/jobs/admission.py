@@ -12,11 +12,9 @@ from fgd_core.spec.data import Coco, Shapes
 from fgd_core.spec.events import JobState
 from fgd_core.spec.jobs import (
     CheckpointReference,
-    DistillSpec,
     EvaluateSpec,
     JobSpec,
     SweepSpec,
-    TrainSpec,
     TrialBase,
     checkpoint_artifact,
     checkpoint_sources,
@@ -30,6 +28,8 @@ from service.jobs.sweep_admission import EarlierSweep
 
 PathKind: TypeAlias = Literal["file", "folder"]
 
+_LEAVE = {"best": ("train", "distill", "sweep"), "last": ("train", "distill")}
+"""The kinds of job that leave each checkpoint."""
 _TORCHVISION_WEIGHTS = re.compile(r"^\w+_Weights\.\w+$")
 
 
@@ -160,8 +160,11 @@ def _checkpoints(spec: JobSpec, facts: Facts) -> Iterator[ProblemReason]:
         if job is None:
             message = f"there is no job {reference.job_id!r}; `fgd jobs` lists those there are"
             yield ProblemReason(loc=loc, code="unknown_job", message=message)
-        elif job.kind not in (TrainSpec.model_fields["kind"].default, DistillSpec.model_fields["kind"].default):
-            message = f"job {reference.job_id} is of kind {job.kind!r} and leaves no checkpoint; refer to a training"
+        elif job.kind not in _LEAVE.get(reference.name, ()):
+            message = (
+                f"job {reference.job_id} is of kind {job.kind!r} and leaves no checkpoint {reference.name!r}; "
+                "refer to the `best` of a sweep, or to a training"
+            )
             yield ProblemReason(loc=loc, code="no_checkpoint", message=message)
         elif job.state in ("failed", "cancelled"):
             message = f"job {reference.job_id} is {job.state}; submit it again and refer to the new job"

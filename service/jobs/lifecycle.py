@@ -14,8 +14,8 @@ MOVES: Mapping[JobState, frozenset[JobState]] = {
     "paused": frozenset({"queued", "blocked", "cancelled"}),
     "cancelling": frozenset({"cancelled", "succeeded"}),
     "lost": frozenset({"queued", "paused", "failed"}),
-    "succeeded": frozenset(),
-    # Ends, unless a user asks for another try.
+    # Ends, unless a user asks for another try, or has a sweep search on.
+    "succeeded": frozenset({"queued", "blocked"}),
     "failed": frozenset({"queued", "blocked"}),
     "cancelled": frozenset({"queued", "blocked"}),
 }
@@ -56,6 +56,8 @@ class Reason(StrEnum):
     RUN_PAUSED = "run_paused"
     RESUME_REQUESTED = "resume_requested"
     RETRY_REQUESTED = "retry_requested"
+    BUDGET_RAISED = "budget_raised"
+    """A sweep that stood still is to search on."""
 
 
 def sources(to: JobState) -> list[JobState]:

@@ -1,0 +1,13 @@
+"""What the API answers about a sweep's trials."""
+
+from fgd_core.spec.base import Fact
+from fgd_core.spec.sweep_report import TrialView
+
+
+class TrialList(Fact):
+    """GET /v1/jobs/{job_id}/trials"""
+
+    items: list[TrialView]
+    """By number."""
+    last_sequence: int
+    """Of the job's newest event that they tell of; go on with GET /v1/jobs/{job_id}/events behind it."""
