@@ -1,0 +1,135 @@
+"""One suite holds every scheduler."""
+
+import math
+from collections import Counter
+from typing import Any
+
+import pytest
+from function_trials import Memory, run, sweep
+
+from fgd_core.spec.jobs import DistillSpec, TrainSpec
+from fgd_core.spec.search import Asha, HyperBand, SchedulerSpec
+from fgd_core.spec.trials import TrialEnded, TrialReported, TrialStarted
+from workers.tuning.schedulers import SCHEDULERS, build_scheduler, rungs
+from workers.tuning.space import Space
+
+NAMES = {kind.model_fields["type"].default: kind for kind in SCHEDULERS}
+EPOCHS = 9
+
+
+def value(spec: TrainSpec | DistillSpec, epoch: int) -> float:
+    assert isinstance(spec, DistillSpec)
+    distance = math.log10(max(spec.method.scale, 1e-9)) + 1.3
+    return 0.1 + 0.3 * math.exp(-(distance**2)) * (1 - math.exp(-epoch / 3)) + spec.seed * 1e-4
+
+
+def searched(name: str, memory: Memory, **settings: Any) -> tuple[Any, Any]:
+    population = {"population": 5} if name == "population_based" else {}
+    defaults: dict[str, Any] = {"searcher": {"type": "random"}, "budget": {"trials": 14}, "seed": 1}
+    return run(sweep(epochs=EPOCHS, scheduler={"type": name, **population}, **(defaults | settings)), value, memory)
+
+
+def of(memory: Memory, kind: type) -> list[Any]:
+    return [event for event in memory.events if isinstance(event, kind)]
+
+
+def test_the_table_and_the_spec_name_the_same() -> None:
+    assert set(SchedulerSpec.__args__[0].__args__) == set(SCHEDULERS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+class TestContract:
+    def test_every_trial_ends_once(self, name: str, memory: Memory) -> None:
+        finished, _ = searched(name, memory, concurrent_trials=1)
+        assert finished.outcome == "succeeded"
+        over = Counter(event.trial for event in of(memory, TrialEnded) if event.cause != "paused")
+        assert set(over.values()) == {1}
+        assert set(over) == {event.trial for event in of(memory, TrialStarted)}
+
+    def test_the_best_of_all_is_trained_to_its_end(self, name: str, memory: Memory) -> None:
+        searched(name, memory)
+        best = max(of(memory, TrialReported), key=lambda event: (event.objectives[0], event.epoch))
+        assert best.epoch == EPOCHS
+
+    def test_baselines_are_not_stopped(self, name: str, memory: Memory) -> None:
+        searched(name, memory)
+        ends = {event.trial: event for event in of(memory, TrialEnded) if event.trial in (0, 1)}
+        assert [ends[trial].cause for trial in (0, 1)] == ["completed", "completed"]
+        assert ends[0].epoch == EPOCHS
+
+    def test_no_epoch_is_trained_twice(self, name: str, memory: Memory) -> None:
+        _, executor = searched(name, memory)
+        reported = Counter((event.trial, event.segment, event.epoch) for event in of(memory, TrialReported))
+        assert set(reported.values()) == {1}
+        assert executor.epochs_run == len(reported)
+
+    def test_a_failed_trial_is_a_fact_and_not_the_end(self, name: str, memory: Memory) -> None:
+        population = {"population": 5} if name == "population_based" else {}
+        spec = sweep(
+            epochs=EPOCHS, scheduler={"type": name, **population}, searcher={"type": "random"}, budget={"trials": 14}
+        )
+        finished, _ = run(spec, value, memory, fails=frozenset({3, 4}))
+        assert finished.outcome == "succeeded"
+        failed = [event for event in of(memory, TrialEnded) if event.cause == "failed"]
+        assert [event.trial for event in failed] == [3, 4]
+        assert failed[0].error is not None
+
+    def test_a_budget_of_epochs_ends_the_search(self, name: str, memory: Memory) -> None:
+        searched(name, memory, budget={"trials": 100, "epochs": 20}, baselines=False)
+        trained = of(memory, TrialReported)
+        assert len(trained) == 20
+
+    def test_the_clock_ends_the_search(self, name: str, memory: Memory) -> None:
+        searched(name, memory, budget={"trials": 100, "wall_clock_s": 1e-9}, baselines=False)
+        assert of(memory, TrialStarted) == []
+
+
+def test_rungs_are_those_of_the_paper() -> None:
+    assert rungs(1, 3, 81) == [1, 3, 9, 27]
+    assert rungs(2, 2, 12) == [2, 4, 8]
+
+
+def test_asha_keeps_one_in_three_at_a_rung(memory: Memory) -> None:
+    scheduler = build_scheduler(Asha(), Space({}, {}), epochs=9, seed=0)
+    verdicts = []
+    for trial in range(9):
+        scheduler.add(trial, {})
+        # From worst to best: each is above what came before it.
+        verdicts.append(scheduler.report(trial, 1, float(trial)))
+    assert verdicts == ["continue"] * 9
+    scheduler.add(9, {})
+    # Two thirds of 0 to 8 lie below 5.33.
+    assert scheduler.report(9, 1, 5.0) == "stop"
+    scheduler.add(10, {})
+    assert scheduler.report(10, 1, 7.0) == "continue"
+    assert scheduler.rung(0, 1) == 0 and scheduler.rung(0, 3) == 1 and scheduler.rung(0, 2) is None
+
+
+def test_hyperband_fills_its_brackets_as_the_paper_says() -> None:
+    # R = 9, eta = 3: brackets of 9, 5 and 3 trials whose first rungs come after 1, 3 and 9 epochs.
+    scheduler = build_scheduler(HyperBand(), Space({}, {}), epochs=9, seed=0)
+    for trial in range(17):
+        scheduler.add(trial, {})
+    assert [scheduler.rung(trial, 1) for trial in (0, 8, 9)] == [0, 0, None]
+    assert [scheduler.rung(trial, 3) for trial in (0, 9, 13, 14)] == [1, 0, 0, None]
+    for trial in range(9):
+        assert scheduler.report(trial, 1, float(trial)) == "pause"
+    going_on, given_up = scheduler.next()
+    assert [each.trial for each in going_on] == [8, 7, 6]
+    assert sorted(given_up) == [0, 1, 2, 3, 4, 5]
+    assert scheduler.next() == ([], [])
+
+
+def test_the_worst_of_a_population_go_on_from_the_best(memory: Memory) -> None:
+    searched("population_based", memory)
+    exploited = [e for e in of(memory, TrialStarted) if e.goes_on_from and e.goes_on_from[0] != e.trial]
+    # One of five is replaced after each of the 8 generations before the last.
+    assert len(exploited) == EPOCHS - 1
+    reports = {(event.trial, event.epoch): event.objectives[0] for event in of(memory, TrialReported)}
+    members = [event.trial for event in of(memory, TrialStarted) if event.origin == "searcher" and not event.segment]
+    for event in exploited:
+        of_generation = {trial: reports[trial, event.from_epoch] for trial in members}
+        assert event.trial == min(members, key=lambda trial: (of_generation[trial], -trial))
+        assert event.goes_on_from[0] == max(members, key=lambda trial: (of_generation[trial], -trial))
+        scale = event.values["method.scale"]
+        assert 0.001 <= scale <= 10
