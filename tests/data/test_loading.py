@@ -70,6 +70,20 @@ class TestTheOrder:
         torch.manual_seed(2)
         _assert_equal(first, _loader(dataset).epoch(0))
 
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_is_not_changed_by_looking_ahead(self, dataset: ShapesDataset, workers: int) -> None:
+        whole = list(_loader(dataset).epoch(1))
+        assert [batch.number for batch in whole] == [5, 6, 7, 8, 9]
+        loader = _loader(dataset, workers=workers)
+        seen = []
+        for batch in loader.epoch(1, start_step=1):
+            seen.append(batch)
+            upcoming = [loader.upcoming(index) for index in (2, 0)]
+            left = whole[1 + len(seen) :]
+            _assert_equal([ahead for ahead in upcoming if ahead], [*left[2:3], *left[:1]])
+        _assert_equal(seen, whole[1:])
+        assert [batch.number for batch in seen] == [6, 7, 8, 9]
+
 
 class TestWorkers:
     def test_give_what_the_run_itself_would_read(self, dataset: ShapesDataset) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fgd_core.data import open_dataset
-from fgd_core.data.loading import TrainLoader
+from fgd_core.data.loading import Batch, TrainLoader
 from fgd_core.detectors import build_detector
 from fgd_core.errors import NonFiniteLossError
 from fgd_core.spec.detectors import RetinaNet
@@ -44,6 +44,22 @@ class TestDistiller:
         plain = trained(None, 20, optimizer)
         distilled = trained(Fgd(alpha=0, beta=0, gamma=0, lambda_=0), 20, optimizer)
         assert all(torch.equal(plain[name], distilled[name]) for name in plain)
+
+    @pytest.mark.parametrize("method", [Fgd(scale=0), Fgd(alpha=0, beta=0, gamma=0, lambda_=0)], ids=["scale", "all"])
+    def test_with_zero_weights_it_asks_nothing_of_the_teacher(self, method: Fgd) -> None:
+        class Silent:
+            def maps(self, batch: Batch) -> list[Tensor]:
+                raise AssertionError("asked")
+
+        student, teacher = build_detector(STUDENT, 8), build_detector(TEACHER, 8)
+        loader = TrainLoader(open_dataset(SPEC.data, "train"), SPEC.input, batch_size=4, seed=0, workers=0)
+        batch = next(loader.epoch(0))
+        distiller = Distiller(method, student, teacher, Silent())
+        total, parts = distiller(student.features(batch.images), batch)
+        assert distiller.advice(batch) == []
+        assert total.item() == 0 and set(parts) == {"distill/total"}
+        with pytest.raises(AssertionError, match="asked"):
+            Distiller(Fgd(), student, teacher, Silent())(student.features(batch.images), batch)
 
     def test_with_weights_it_changes_the_student(self) -> None:
         plain, distilled = trained(None, 2), trained(Fgd(), 2)

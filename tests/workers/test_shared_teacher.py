@@ -1,0 +1,426 @@
+"""One teacher for all trials of a node: computed once, the same to the bit, and in nobody's way when it fails."""
+
+import multiprocessing
+import os
+import pickle
+import signal
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from fgd_core.data import open_dataset
+from fgd_core.data.loading import TrainLoader
+from fgd_core.detectors.checkpoint import read_checkpoint
+from fgd_core.runs import execute
+from fgd_core.spec.events import TeacherChecked, Warned
+from fgd_core.spec.jobs import DistillSpec, SweepSpec
+from fgd_core.training.teacher_maps import OwnTeacher
+from tests.library import RecordingContext, distill_spec, train_spec
+from workers.tuning.shared_teacher import SharedTeacher
+from workers.tuning.teacher_batches import Account, SharedMaps
+from workers.tuning.teacher_store import TeacherStore, steps_until_needed
+
+STEPS = 4
+# A batch of TINY: 4 images of 64 px, 8 channels, 8 x 8 + 4 x 4 + 2 x 2 + 1 + 1 cells of 4 bytes.
+BATCH_BYTES = 4 * 8 * 86 * 4
+
+
+class SharingContext(RecordingContext):
+    """A `RunContext` of a trial; `at_step` is called at the beginning of each step, with its number."""
+
+    def __init__(self, job_dir: Path, shared: SharedTeacher, *, at_step: Callable[[int], None] | None = None) -> None:
+        super().__init__(job_dir)
+        self.teacher_sharing = shared.source_for(3, self.emit)
+        self._at_step, self._step = at_step, 0
+
+    def should_stop(self) -> bool:
+        if self._at_step is not None:
+            self._at_step(self._step)
+        self._step += 1
+        return super().should_stop()
+
+    @property
+    def account(self) -> Account:
+        return self.teacher_sharing.account
+
+    @property
+    def warnings(self) -> list[str]:
+        return [event.message for event in self.of(Warned) if event.code == "shared_teacher_off"]
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> DistillSpec:
+    folder = tmp_path_factory.mktemp("teacher")
+    execute(train_spec(), RecordingContext(folder))
+    return distill_spec(folder / "checkpoints/last.pt", teacher={"gate": "keys"})
+
+
+@pytest.fixture(scope="module")
+def alone(spec: DistillSpec, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    """The weights of a run that shares nothing."""
+    return weights_after(spec, RecordingContext(tmp_path_factory.mktemp("alone")))
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> SharedTeacher:
+    return SharedTeacher("sweep", parent=tmp_path)
+
+
+def weights_after(spec: DistillSpec, context: RecordingContext) -> dict[str, Tensor]:
+    finished = execute(spec, context)
+    if isinstance(context, SharingContext):
+        context.teacher_sharing.close()
+    assert finished.error is None, finished.error.traceback
+    return read_checkpoint(context.job_dir / "checkpoints/last.pt")[0].state
+
+
+def are_equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
+    return all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+class TestTrialsOfOneNode:
+    def test_compute_the_maps_of_a_batch_once_and_end_with_the_weights_they_would_have_had_alone(
+        self, spec: DistillSpec, alone: dict[str, Tensor], shared: SharedTeacher, tmp_path: Path
+    ) -> None:
+        first, second = SharingContext(tmp_path / "1", shared), SharingContext(tmp_path / "2", shared)
+        assert are_equal(weights_after(spec, first), alone)
+        assert are_equal(weights_after(spec, second), alone)
+        # One more is asked for before training, for advice on the temperature.
+        assert first.account == Account(shared=1, computed=STEPS)
+        assert second.account == Account(shared=STEPS + 1)
+        assert first.warnings == second.warnings == []
+
+    def test_may_have_other_weights_of_the_loss(
+        self, spec: DistillSpec, alone: dict[str, Tensor], shared: SharedTeacher, tmp_path: Path
+    ) -> None:
+        weights_after(spec, SharingContext(tmp_path / "1", shared))
+        other = spec.model_copy(update={"method": spec.method.model_copy(update={"scale": 1.0})})
+        context = SharingContext(tmp_path / "2", shared)
+        found = weights_after(other, context)
+        assert context.account.computed == 0
+        assert are_equal(found, weights_after(other, RecordingContext(tmp_path / "3")))
+        assert not are_equal(found, alone)
+
+    @pytest.mark.parametrize(
+        "change", [{"seed": 1}, {"training": {"batch_size": 2}}, {"input": {"flip_probability": 0.0}}], ids=str
+    )
+    def test_with_other_batches_share_nothing(
+        self, spec: DistillSpec, shared: SharedTeacher, tmp_path: Path, change: dict[str, Any]
+    ) -> None:
+        weights_after(spec, SharingContext(tmp_path / "1", shared))
+        other = distill_spec(spec.teacher.checkpoint, teacher={"gate": "keys"}, **change)
+        context = SharingContext(tmp_path / "2", shared)
+        weights_after(other, context)
+        assert context.account.shared == 1  # its own, of the advice
+        assert context.warnings == []
+
+    def test_that_weigh_nothing_ask_for_nothing(self, spec: DistillSpec, shared: SharedTeacher, tmp_path: Path) -> None:
+        plain = spec.model_copy(update={"method": spec.method.model_copy(update={"scale": 0.0})})
+        context = SharingContext(tmp_path / "1", shared)
+        weights_after(plain, context)
+        assert context.account == Account()
+
+    @pytest.mark.parametrize("steps", [1, 3], ids=["mid-epoch", "in the second epoch"])
+    def test_that_were_stopped_go_on_with_the_same_bits(
+        self, spec: DistillSpec, alone: dict[str, Tensor], shared: SharedTeacher, tmp_path: Path, steps: int
+    ) -> None:
+        weights_after(spec, SharingContext(tmp_path / "1", shared))
+        stopped = SharingContext(tmp_path / "2", shared)
+        stopped._stop_after_steps = steps
+        assert execute(spec, stopped).outcome == "stopped"
+        resumed = SharingContext(tmp_path / "2", shared)
+        assert are_equal(weights_after(spec, resumed), alone)
+        assert resumed.account == Account(shared=1 + STEPS - steps)
+
+    def test_share_in_bfloat16_as_well(self, shared: SharedTeacher, spec: DistillSpec, tmp_path: Path) -> None:
+        changed = distill_spec(spec.teacher.checkpoint, teacher={"gate": "keys"}, training={"precision": "bfloat16"})
+        weights_after(changed, SharingContext(tmp_path / "1", shared))
+        context = SharingContext(tmp_path / "2", shared)
+        found = weights_after(changed, context)
+        assert are_equal(found, weights_after(changed, RecordingContext(tmp_path / "3")))
+        assert context.account.computed == 0
+
+
+class TestTheTeachersSkill:
+    def test_is_measured_once(self, shared: SharedTeacher) -> None:
+        first, second = (shared.source_for(trial, print) for trial in (0, 1))
+        assert first.ap("key", lambda: 0.25) == 0.25
+        assert second.ap("key", lambda: pytest.fail("measured again")) == 0.25
+        assert second.ap("another key", lambda: None) is None
+        assert first.ap("another key", lambda: pytest.fail("measured again")) is None
+
+    def test_is_told_by_each_trial(self, spec: DistillSpec, shared: SharedTeacher, tmp_path: Path) -> None:
+        gated = spec.model_copy(update={"teacher": spec.teacher.model_copy(update={"gate": "ap"})})
+        context = SharingContext(tmp_path / "1", shared)
+        context.teacher_sharing.ap = lambda key, measure: 0.75  # type: ignore[method-assign]
+        execute(gated, context)
+        assert [event.ap for event in context.of(TeacherChecked)] == [0.75]
+
+    def test_is_measured_by_whoever_finds_the_claim_of_a_killed_trial(self, shared: SharedTeacher) -> None:
+        def measure() -> float:
+            os.kill(os.getpid(), signal.SIGKILL)
+            return 0.0
+
+        source = shared.source_for(0, print)
+        _forked(lambda: shared.source_for(1, print).ap("key", measure))
+        assert source.ap("key", lambda: 0.5) == 0.5
+
+
+class TestFallingBack:
+    """Each time the trial ends with the weights it would have had alone, and says once that it shares no more."""
+
+    def test_where_not_even_one_batch_may_be_stored(
+        self, spec: DistillSpec, alone: dict[str, Tensor], tmp_path: Path
+    ) -> None:
+        context = SharingContext(tmp_path / "1", SharedTeacher("sweep", max_bytes=1000, parent=tmp_path))
+        assert are_equal(weights_after(spec, context), alone)
+        assert context.account.alone == STEPS + 1
+        assert len(context.warnings) == 1 and "1,000" in context.warnings[0]
+
+    def test_is_not_needed_where_only_one_batch_may_be_stored(
+        self, spec: DistillSpec, alone: dict[str, Tensor], tmp_path: Path
+    ) -> None:
+        shared = SharedTeacher("sweep", max_bytes=BATCH_BYTES + 20_000, parent=tmp_path)
+        sizes: list[int] = []
+        store = TeacherStore("sweep", 0, tmp_path)
+        for name in ("1", "2"):
+            context = SharingContext(tmp_path / name, shared, at_step=lambda _: sizes.append(store.num_bytes()))
+            assert are_equal(weights_after(spec, context), alone)
+            assert context.account.computed >= STEPS - 1
+            assert context.warnings == []
+        assert 0 < max(sizes) <= shared.max_bytes
+
+    def test_where_the_memory_is_taken_away_in_mid_run(
+        self, spec: DistillSpec, alone: dict[str, Tensor], shared: SharedTeacher, tmp_path: Path
+    ) -> None:
+        context = SharingContext(tmp_path / "1", shared, at_step=lambda step: shared.clear() if step == 1 else None)
+        assert are_equal(weights_after(spec, context), alone)
+        assert context.account.alone == STEPS - 1
+        assert len(context.warnings) == 1
+
+    def test_where_the_memory_cannot_be_had(self, spec: DistillSpec, alone: dict[str, Tensor], tmp_path: Path) -> None:
+        context = SharingContext(tmp_path / "1", SharedTeacher("sweep", parent=tmp_path / "nowhere"))
+        assert are_equal(weights_after(spec, context), alone)
+        assert len(context.warnings) == 1
+
+    def test_where_another_run_takes_too_long(
+        self, spec: DistillSpec, alone: dict[str, Tensor], tmp_path: Path
+    ) -> None:
+        shared = SharedTeacher("sweep", parent=tmp_path, patience_s=0.05)
+        weights_after(spec, SharingContext(tmp_path / "1", shared))
+        store = TeacherStore("sweep", 0, tmp_path)
+        entry = next(path for path in sorted(store.folder.glob("*.maps")) if ".2." in path.name)
+        entry.unlink()
+        with store.claim(entry.name.removesuffix(".maps")) as is_ours:
+            context = SharingContext(tmp_path / "2", shared)
+            assert is_ours and are_equal(weights_after(spec, context), alone)
+        # Only that batch; the rest is shared as before.
+        assert context.account == Account(shared=STEPS, alone=1)
+        assert len(context.warnings) == 1 and "batch 2" in context.warnings[0]
+
+    def test_where_the_maps_are_those_of_other_images(
+        self, spec: DistillSpec, alone: dict[str, Tensor], shared: SharedTeacher, tmp_path: Path
+    ) -> None:
+        weights_after(spec, SharingContext(tmp_path / "1", shared))
+        entries = sorted((tmp_path / "fgd-teacher-sweep").glob("*.maps"))
+        entries[1].replace(entries[2])
+        context = SharingContext(tmp_path / "2", shared)
+        assert are_equal(weights_after(spec, context), alone)
+        assert "other images" in context.warnings[0]
+
+    def test_where_an_entry_is_damaged(
+        self, spec: DistillSpec, alone: dict[str, Tensor], shared: SharedTeacher, tmp_path: Path
+    ) -> None:
+        weights_after(spec, SharingContext(tmp_path / "1", shared))
+        for entry in (tmp_path / "fgd-teacher-sweep").glob("*.maps"):
+            entry.write_bytes(entry.read_bytes()[:500])
+        context = SharingContext(tmp_path / "2", shared)
+        assert are_equal(weights_after(spec, context), alone)
+        assert len(context.warnings) == 1
+
+
+class TestRunsSideBySide:
+    def test_one_is_killed_in_mid_run_and_the_other_goes_on(
+        self, spec: DistillSpec, alone: dict[str, Tensor], shared: SharedTeacher, tmp_path: Path
+    ) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        ours, theirs = spawn.Pipe()
+        other = spawn.Process(target=run_and_hang, args=(spec, tmp_path / "other", shared, theirs))
+        other.start()
+
+        def kill(step: int) -> None:
+            if step == 1:
+                assert other.pid is not None
+                os.kill(other.pid, signal.SIGKILL)
+                other.join()
+
+        try:
+            assert ours.poll(60), "the other never came to its second step"
+            context = SharingContext(tmp_path / "1", shared, at_step=kill)
+            # What the other holds is the claim on batch 2, which it never computes.
+            assert are_equal(weights_after(spec, context), alone)
+        finally:
+            other.kill()
+            other.join()
+        assert context.account.alone == 0
+        assert context.account.shared >= 3
+        assert context.warnings == []
+
+
+def run_and_hang(spec: DistillSpec, folder: Path, shared: SharedTeacher, said: Connection) -> None:
+    def hang(step: int) -> None:
+        if step == 2:
+            store = TeacherStore(shared.sweep_id, 0, shared.parent)
+            group = next(store.folder.glob("*.0.maps")).name.split(".")[0]
+            with store.claim(f"{group}.2"):
+                said.send("holding")
+                signal.pause()
+
+    execute(spec, SharingContext(folder, shared, at_step=hang))
+
+
+class TestWaiting:
+    GROUP = f"{'k' * 32}-float32"
+
+    @pytest.mark.parametrize(
+        ("num_train", "ahead"), [(40, [*range(1, 9)]), (8, [1])], ids=["in mid-epoch", "at an epoch's end"]
+    )
+    def test_a_run_that_would_wait_computes_the_next_batches(
+        self, spec: DistillSpec, tmp_path: Path, num_train: int, ahead: list[int]
+    ) -> None:
+        data = spec.data.model_copy(update={"num_train": num_train})
+        loader = TrainLoader(open_dataset(data, "train"), spec.input, batch_size=4, seed=0, workers=0)
+        teacher, _ = read_checkpoint(Path(spec.teacher.checkpoint))[0].build("teacher", "")
+        own = OwnTeacher(teacher.eval())
+        store, account = TeacherStore("sweep", 10**7, tmp_path), Account()
+        with store.seat() as seat:
+            maps = SharedMaps("k" * 64, own, loader, store=store, seat=seat, account=account, patience_s=1)
+            batches = loader.epoch(0)
+            with store.claim(f"{self.GROUP}.0"), pytest.raises(TimeoutError):
+                maps.maps(next(batches))
+            assert [number for number in range(12) if store.has(self.GROUP, number)] == ahead
+            assert account == Account(ahead=len(ahead))
+            # They are those of the batches whose turn comes.
+            for batch in batches:
+                assert all(map(torch.equal, maps.maps(batch), own.maps(batch)))
+        assert account.shared == len(ahead)
+
+
+class TestTheStore:
+    def test_keeps_layout_type_and_bits(self, tmp_path: Path) -> None:
+        store = TeacherStore("sweep", 10**6, tmp_path)
+        maps = [
+            torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last),
+            torch.randn(2, 3, 4, 5).bfloat16(),
+        ]
+        assert store.put("group", 0, {"maps": maps}, 1000)
+        found = store.get("group", 0)
+        assert found is not None
+        for expected, each in zip(maps, found["maps"], strict=True):
+            assert torch.equal(each, expected)
+            assert (each.dtype, each.stride()) == (expected.dtype, expected.stride())
+            assert each.data_ptr() % 64 == 0  # as PyTorch's own tensors are, on which the order of sums may depend
+
+    def test_an_evicted_entry_lasts_for_who_has_it(self, tmp_path: Path) -> None:
+        store = TeacherStore("sweep", 10**6, tmp_path)
+        store.put("group", 0, {"maps": torch.ones(1000)}, 4000)
+        found = store.get("group", 0)
+        store.folder.joinpath("group.0.maps").unlink()
+        assert found is not None and found["maps"].sum() == 1000
+        assert store.get("group", 0) is None
+
+    def test_gives_up_first_what_is_needed_last(self, tmp_path: Path) -> None:
+        store = self.full_store(tmp_path, numbers=[3, 5, 9])
+        with store.seat() as slow, store.seat() as fast:
+            slow.move("group", 4)
+            fast.move("group", 9)
+            # Batch 3 has been passed by both; then comes 5, which is one step away.
+            assert self.put(store, 6)
+            assert self.numbers(store) == [5, 6, 9]
+            # In four steps, where all the others are needed sooner.
+            assert not self.put(store, 8)
+            assert self.numbers(store) == [5, 6, 9]
+
+    def test_keeps_the_beginning_for_runs_to_come_where_nobody_needs_anything(self, tmp_path: Path) -> None:
+        store = self.full_store(tmp_path, numbers=[0, 1, 7])
+        assert self.put(store, 2)
+        assert not self.put(store, 8)
+        assert self.numbers(store) == [0, 1, 2]
+
+    def test_a_dead_run_needs_nothing(self, tmp_path: Path) -> None:
+        store = self.full_store(tmp_path, numbers=[0, 1, 7])
+
+        def sit_and_die() -> None:
+            with TeacherStore("sweep", 0, tmp_path).seat() as seat:
+                seat.move("group", 7)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        _forked(sit_and_die)
+        assert self.put(store, 2)
+        assert self.numbers(store) == [0, 1, 2]
+        assert list(store.folder.glob("*.seat")) == []
+
+    def test_an_entry_that_was_cut_off_is_none_and_makes_room(self, tmp_path: Path) -> None:
+        store = TeacherStore("sweep", 10**6, tmp_path)
+        store.folder.joinpath("group.0.part").write_bytes(b"torn")
+        assert store.get("group", 0) is None
+        assert self.put(store, 1)
+        assert not store.folder.joinpath("group.0.part").exists()
+
+    def test_folders_of_sweeps_that_died_are_removed_and_those_of_others_kept(self, tmp_path: Path) -> None:
+        _forked(lambda: TeacherStore("dead", 0, tmp_path))
+        living = TeacherStore("living", 0, tmp_path)
+        assert (tmp_path / "fgd-teacher-dead").exists() is False
+        TeacherStore("another", 0, tmp_path)
+        assert living.folder.exists()
+
+    def full_store(self, tmp_path: Path, *, numbers: list[int]) -> TeacherStore:
+        store = TeacherStore("sweep", 82_000, tmp_path)
+        assert all(self.put(store, number) for number in numbers)
+        return store
+
+    def put(self, store: TeacherStore, number: int) -> bool:
+        return store.put("group", number, {"maps": torch.zeros(5000)}, 20_000)
+
+    def numbers(self, store: TeacherStore) -> list[int]:
+        return sorted(int(path.name.split(".")[1]) for path in store.folder.glob("*.maps"))
+
+
+def _forked(action: Callable[[], object]) -> None:
+    """Call `action` in a process of its own, which ends without closing anything."""
+    pid = os.fork()
+    if pid == 0:
+        action()
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("number", "places", "steps"), [(5, [5], 0), (5, [3, 4, 9], 1), (5, [6], 1e12 + 5), (5, [], 1e12 + 5)]
+)
+def test_a_batch_is_needed_when_the_next_run_behind_it_comes_there(
+    number: int, places: list[int], steps: float
+) -> None:
+    assert steps_until_needed(number, places) == steps
+
+
+class TestSharedTeacher:
+    def test_is_for_sweeps_of_distillations_with_trials_side_by_side(self, spec: DistillSpec) -> None:
+        def sweep(**changes: Any) -> SweepSpec:
+            base = {"name": "s", "base": spec.model_dump(), "space": "fgd-scale", "concurrent_trials": 2}
+            return SweepSpec.model_validate(base | changes)
+
+        assert SharedTeacher.of(sweep(), sweep_id="s") == SharedTeacher("s")
+        assert SharedTeacher.of(sweep(concurrent_trials=1), sweep_id="s") is None
+        assert SharedTeacher.of(sweep(shared_teacher="off"), sweep_id="s") is None
+        plain = {"base": train_spec().model_dump(), "space": {"seed": {"type": "integers", "low": 0, "high": 1}}}
+        assert SharedTeacher.of(sweep(**plain), sweep_id="s") is None
+
+    def test_travels_to_the_actors(self) -> None:
+        shared = SharedTeacher("s", max_bytes=5)
+        assert pickle.loads(pickle.dumps(shared)) == shared
