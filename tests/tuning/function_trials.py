@@ -13,8 +13,8 @@ from workers.tuning.driver import Driver
 from workers.tuning.executor import News
 from workers.tuning.trial import Report, Update, Work
 
-Value = Callable[[TrainSpec | DistillSpec, int], float]
-"""(spec, epoch) -> the score that a trial has after so many epochs."""
+Value = Callable[[TrainSpec | DistillSpec, int], float | dict[str, float]]
+"""(spec, epoch) -> the AP that a trial has after so many epochs, or several scores by name."""
 
 
 def sweep(space: Mapping[str, Any] | str = "fgd-scale", *, epochs: int = 9, **settings: Any) -> SweepSpec:
@@ -32,8 +32,9 @@ def sweep(space: Mapping[str, Any] | str = "fgd-scale", *, epochs: int = 9, **se
     return found
 
 
-def scores(ap: float, **others: Any) -> Scores:
-    fields: dict[str, Any] = dict.fromkeys(Scores.model_fields) | {"per_class": {}, "ap": ap} | others
+def scores(reached: float | dict[str, float]) -> Scores:
+    known = reached if isinstance(reached, dict) else {"ap": reached}
+    fields: dict[str, Any] = dict.fromkeys(Scores.model_fields) | {"per_class": {}} | known
     return Scores(**fields)
 
 
@@ -103,8 +104,9 @@ class FunctionExecutor:
             del self._trials[trial]
             if running.is_stopped:
                 return News(trial, Update(finished=RunFinished(outcome="stopped")))
-            best = max(self.value(spec, epoch) for epoch in range(1, epochs + 1))
-            result = RunResult(scores=scores(best), num_parameters=10, images_per_s=1.0, num_images=1, device="cpu")
+            reached = [scores(self.value(spec, epoch)) for epoch in range(1, epochs + 1)]
+            best = max(reached, key=lambda each: each.ap or 0.0)
+            result = RunResult(scores=best, num_parameters=10, images_per_s=1.0, num_images=1, device="cpu")
             return News(trial, Update(finished=RunFinished(outcome="succeeded", result=result)))
         if self.kill_after is not None and self.epochs_run == self.kill_after:
             raise Killed
@@ -114,8 +116,8 @@ class FunctionExecutor:
         return self._report(running)
 
     def _report(self, running: _Running) -> News:
-        ap = self.value(running.work.spec, running.epoch)
-        report = Report(running.epoch, scores(ap), train_s=float(running.epoch - running.began_at))
+        reached = scores(self.value(running.work.spec, running.epoch))
+        report = Report(running.epoch, reached, train_s=float(running.epoch - running.began_at))
         return News(running.work.trial, Update(report=report))
 
 
