@@ -91,7 +91,7 @@ class Standing(Fact):
     """A configuration: a trial and its repetitions with other seeds."""
 
     rank: int
-    """From 1; those with several seeds go before those with one, for the best of many single runs was lucky too."""
+    """From 1. A single run stands behind all searched ones with several seeds: the best of many was lucky too."""
     trial: int
     """The first of them."""
     origin: TrialOrigin

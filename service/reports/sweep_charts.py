@@ -13,8 +13,8 @@ from service.jobs.findings.words import metric_name, metric_value, value_text, v
 from service.reports.figures import COLOURS, Chart
 
 BLUE, ORANGE, GREEN, RED, PINK, SKY, GREY = COLOURS
-SCALE = ((0.0, "#8C8C8C"), (0.5, "#56B4E9"), (1.0, "#D55E00"))
-"""From poor to good: grey steps back on white and on near-black, orange comes forward on both."""
+SCALE = ((0.0, "#9AA0A6"), (0.5, "#E6A000"), (1.0, "#C63C00"))
+"""From poor to good: grey steps back on white and on near-black, red comes forward on both."""
 ORIGIN_COLOURS: Mapping[str, str] = {"plain": PINK, "published": GREEN}
 
 MAX_DRAWN = 300
@@ -133,19 +133,26 @@ def ticks(dimension: Dimension) -> list[tuple[float, str]]:
     return [(0.0, f"{low:.3g}"), (0.5, f"{middle:.3g}"), (1.0, f"{high:.3g}")]
 
 
-def axis(dimension: Dimension, title: str) -> dict[str, Any]:
-    """A plotly axis in the dimension's own values; choices are told by `place`."""
+def axis(dimension: Dimension, title: str, values: Sequence[JsonValue]) -> dict[str, Any]:
+    """A plotly axis over the whole dimension in its own values; choices are told by `place`.
+
+    Args:
+        values: that are drawn; one outside the dimension, which a user may have asked for, widens the axis.
+    """
+    found: dict[str, Any] = {"title": {"text": title, "standoff": 6}}
     if isinstance(dimension, Choice):
         marks = ticks(dimension)
-        return {
-            "title": {"text": title, "standoff": 6},
-            "range": [0, 1],
-            "tickvals": [at for at, _ in marks],
-            "ticktext": [_plain(text) for _, text in marks],
-        }
-    found: dict[str, Any] = {"title": {"text": title, "standoff": 6}}
+        texts = [_plain(text) for _, text in marks]
+        return found | {"range": [0, 1], "tickvals": [at for at, _ in marks], "ticktext": texts}
+    low, high = float(dimension.low), float(dimension.high)
     if is_log(dimension):
-        found |= {"type": "log", "exponentformat": "power", "dtick": _decades(dimension)}
+        at_ticks = _log_ticks(low, high)
+        found |= {"type": "log", "tickvals": at_ticks, "ticktext": [f"{each:g}" for each in at_ticks]}
+        low, high = math.log10(low), math.log10(high)
+    places = [place(dimension, value) for value in values]
+    if all(at is not None and 0 <= at <= 1 for at in places):
+        margin = 0.04 * (high - low or 1.0)
+        found["range"] = [low - margin, high + margin]
     return found
 
 
@@ -153,9 +160,12 @@ def on_axis(dimension: Dimension, value: JsonValue) -> JsonValue:
     return place(dimension, value) if isinstance(dimension, Choice) else value
 
 
-def _decades(dimension: Dimension) -> int:
-    assert not isinstance(dimension, Choice)
-    return max(1, round(math.log10(dimension.high / dimension.low) / 4))
+def _log_ticks(low: float, high: float) -> list[float]:
+    """In plain numbers: left alone, plotly writes the 2 of 0.02, 0.2 and 2 alike."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    digits = (1, 2, 5) if last - first <= 2 else (1,)
+    every = max(1, round((last - first) / 5))
+    return [digit * 10.0**exponent for exponent in range(first, last + 1, every) for digit in digits]
 
 
 def layout(height_px: int, **changes: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from fgd_core.spec.sweep_report import Standing, SweepReport, TrialView
-from service.jobs.findings.stopping import best_until
+from service.jobs.findings.stopping import came_to, went_on
 from service.jobs.findings.words import metric_name
 from service.reports.sweep_charts import (
     BLUE,
@@ -11,6 +11,7 @@ from service.reports.sweep_charts import (
     MAX_DRAWN,
     ORANGE,
     ORIGIN_COLOURS,
+    RED,
     SKY,
     SweepChart,
     baseline_lines,
@@ -37,14 +38,14 @@ def curves(report: SweepReport) -> SweepChart | None:
         traces.append(
             {
                 "type": "scatter",
-                "mode": "lines" if len(points) > 1 else "markers",
+                "mode": "lines+markers",
                 "name": name,
                 "legendgroup": name,
                 "showlegend": not any(trace["name"] == name for trace in traces),
                 "x": [epoch for epoch, _ in points],
                 "y": [value for _, value in points],
                 "line": line,
-                "marker": {"color": line["color"], "size": 6},
+                "marker": {"color": line["color"], "size": 4},
                 "customdata": [trial.trial] * len(points),
                 "hovertemplate": f"trial {trial.trial}, epoch %{{x}}: %{{y:.3f}}<extra></extra>",
             }
@@ -98,16 +99,21 @@ def cost(report: SweepReport) -> SweepChart | None:
     last = points[-1]
     panels = layout(
         360,
-        xaxis={"title": {"text": "epochs, over all trials"}, "domain": [0, 0.46], "anchor": "y", "rangemode": "tozero"},
+        xaxis={
+            "title": {"text": "epochs, over all trials", "standoff": 8},
+            "domain": [0, 0.46],
+            "anchor": "y",
+            "rangemode": "tozero",
+        },
         xaxis2={
-            "title": {"text": "minutes of training"},
+            "title": {"text": "minutes of training", "standoff": 8},
             "domain": [0.54, 1],
             "anchor": "y2",
             "rangemode": "tozero",
         },
         yaxis={"title": {"text": metric(report)}, "anchor": "x"},
         yaxis2={"anchor": "x2", "matches": "y", "showticklabels": False},
-        margin={"l": 60, "r": 20, "t": 15, "b": 50},
+        margin={"l": 60, "r": 20, "t": 15, "b": 55},
         shapes=[*baseline_lines(report, x="x", y="y"), *baseline_lines(report, x="x2", y="y2")],
     )
     return SweepChart(
@@ -172,18 +178,18 @@ def rungs(report: SweepReport) -> SweepChart | None:
     if report.stopping is None or not report.stopping.rungs:
         return None
     direction = report.spec.objectives[0].direction
-    at: dict[str, list[tuple[str, float, TrialView]]] = {"went on": [], "stopped here": []}
-    for rung in report.stopping.rungs:
-        for trial in report.trials:
-            if any(point.rung == rung.rung and point.epoch == rung.epoch for point in trial.reports):
-                value = best_until(trial, rung.epoch, direction)
-                if value is not None and trial.origin not in ORIGIN_COLOURS and trial.repeats is None:
-                    stopped = trial.state == "stopped" and trial.epoch == rung.epoch
-                    at["stopped here" if stopped else "went on"].append((f"epoch {rung.epoch}", value, trial))
-    looks = {
-        "went on": {"color": BLUE, "symbol": "circle", "size": 9},
-        "stopped here": {"color": GREY, "symbol": "x", "size": 8},
+    looks: dict[str, tuple[float, dict[str, Any]]] = {
+        "went on, or done": (-0.13, {"color": BLUE, "symbol": "circle", "size": 9}),
+        "stopped here": (0.0, {"color": GREY, "symbol": "x", "size": 8}),
+        "left otherwise": (0.13, {"color": RED, "symbol": "triangle-down", "size": 8}),
     }
+    at: dict[str, list[tuple[float, float, TrialView]]] = {name: [] for name in looks}
+    for index, rung in enumerate(report.stopping.rungs):
+        for trial, value in came_to(report.trials, rung.rung, rung.epoch, direction):
+            stopped = trial.state == "stopped" and trial.epoch == rung.epoch
+            on = went_on(trial, rung.epoch)
+            name = "went on, or done" if on else "stopped here" if stopped else "left otherwise"
+            at[name].append((index + looks[name][0], value, trial))
     traces = [
         {
             "type": "scatter",
@@ -191,14 +197,14 @@ def rungs(report: SweepReport) -> SweepChart | None:
             "name": name,
             "x": [x for x, _, _ in points],
             "y": [y for _, y, _ in points],
-            "marker": looks[name],
+            "marker": looks[name][1],
             "text": [label(report, trial) for _, _, trial in points],
             "hovertemplate": "%{y:.3f} here<br>%{text}<extra></extra>",
         }
         for name, points in at.items()
         if points
     ]
-    order = list(dict.fromkeys(f"epoch {rung.epoch}" for rung in report.stopping.rungs))
+    names = [f"epoch {rung.epoch}" for rung in report.stopping.rungs]
     said = "; ".join(f"epoch {each.epoch}: {each.went_on} of {each.reached} went on" for each in report.stopping.rungs)
     return SweepChart(
         name="rungs",
@@ -212,7 +218,7 @@ def rungs(report: SweepReport) -> SweepChart | None:
             "data": traces,
             "layout": layout(
                 360,
-                xaxis={"type": "category", "categoryorder": "array", "categoryarray": order},
+                xaxis={"tickvals": list(range(len(names))), "ticktext": names, "range": [-0.5, len(names) - 0.5]},
                 yaxis={"title": {"text": metric(report)}},
             ),
         },
@@ -235,13 +241,15 @@ def _curve_look(trial: TrialView, winner: int | None) -> tuple[str, dict[str, An
         return f"winner, trial {winner}", {"color": ORANGE, "width": 3.5}
     if trial.origin in ORIGIN_COLOURS:
         return trial.origin, {"color": ORIGIN_COLOURS[trial.origin], "width": 2, "dash": "dash"}
+    if trial.repeats is not None:
+        return "other seeds", {"color": SKY, "width": 1, "dash": "dot"}
     match group(trial):
         case "stopped":
             return "stopped", {"color": GREY, "width": 1}
         case "trained to their end":
             return "others", {"color": BLUE, "width": 1.4}
         case name:
-            return name, {"color": SKY, "width": 1.4, "dash": "dot"}
+            return name, {"color": RED if name == "failed or lost" else SKY, "width": 1.4}
 
 
 def _front_trace(standings: list[Standing], index: int, name: str, color: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from service.reports.sweep_charts import (
     baseline_words,
     best_first,
     group,
+    is_log,
     label,
     layout,
     metric,
@@ -179,16 +180,16 @@ def slices(report: SweepReport) -> SweepChart | None:
     for index, (path, dimension) in enumerate(dimensions):
         number = "" if index == 0 else str(index + 1)
         row, column = divmod(index, columns)
-        axes[f"xaxis{number}"] = axis(dimension, short(path)) | {
+        drawn = [trial.values[path] for trial in trials if path in trial.values]
+        axes[f"xaxis{number}"] = axis(dimension, short(path), drawn) | {
             "domain": [column / columns + 0.03, (column + 1) / columns - 0.03],
             "anchor": f"y{number}",
         }
         axes[f"yaxis{number}"] = {
-            "domain": [1 - (row + 1) / rows + (0.3 / rows if rows > 1 else 0.0), 1 - row / rows],
+            "domain": [1 - (row + 1) / rows + (0.26 / rows if rows > 1 else 0.0), 1 - row / rows],
             "anchor": f"x{number}",
             "title": {"text": metric(report) if column == 0 else ""},
-            "matches": "y" if index else None,
-        }
+        } | ({"matches": "y"} if index else {})
         shapes += baseline_lines(report, x=f"x{number}", y=f"y{number}")
         for name, mark in GROUP_MARKS.items():
             here = [trial for trial in trials if group(trial) == name and path in trial.values]
@@ -216,7 +217,12 @@ def slices(report: SweepReport) -> SweepChart | None:
             f"Each trial's best {metric(report)} against one of its values, all others being whatever they were: a "
             f"trend can be another dimension's doing.{baseline_words(report)}"
         ),
-        figure={"data": traces, "layout": layout(height, **axes, shapes=shapes)},
+        figure={
+            "data": traces,
+            "layout": layout(
+                height, **axes, shapes=shapes, margin={"l": 60, "r": 20, "t": 40, "b": 50 if rows == 1 else 0}
+            ),
+        },
         height_px=height,
         alt=f"Scatter plots of {metric(report)} against {', '.join(path for path, _ in dimensions)}",
         is_wide=True,
@@ -251,7 +257,7 @@ def contour(report: SweepReport) -> SweepChart | None:
         "connectgaps": False,
         "hovertemplate": f"about %{{z:.3f}}<extra>{metric(report)}</extra>",
     }
-    marks = {
+    marks: dict[str, Any] = {
         "type": "scatter",
         "mode": "markers",
         "name": "trials",
@@ -266,15 +272,16 @@ def contour(report: SweepReport) -> SweepChart | None:
         name="contour",
         title=f"{short(x_path)} with {short(y_path)}",
         caption=(
-            "The two dimensions that matter most, smoothed between trials (the dots) and left blank far from any. "
-            "All other values differ from dot to dot, so a hill of one dot is no hill."
+            f"The two dimensions that matter most: the best until epoch {common_epoch(searched(report))}, smoothed "
+            "between trials (the dots) and left blank far from any. All other values differ from dot to dot, so a "
+            "hill of one dot is no hill."
         ),
         figure={
             "data": [trace, marks],
             "layout": layout(
                 400,
-                xaxis=axis(x_dimension, x_path),
-                yaxis=axis(y_dimension, y_path),
+                xaxis=axis(x_dimension, x_path, marks["x"]),
+                yaxis=axis(y_dimension, y_path, marks["y"]),
                 margin={"l": 70, "r": 20, "t": 15, "b": 50},
             ),
         },
@@ -312,7 +319,7 @@ def _smoothed(x: float, y: float, points: Sequence[tuple[float, float, float]]) 
 def _value_at(dimension: Dimension, at: float) -> float:
     assert not isinstance(dimension, Choice)
     low, high = float(dimension.low), float(dimension.high)
-    if axis(dimension, "").get("type") == "log":
+    if is_log(dimension):
         return math.exp(math.log(low) + at * (math.log(high) - math.log(low)))
     return low + at * (high - low)
 

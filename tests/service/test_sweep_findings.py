@@ -94,6 +94,10 @@ class TestStandings:
         ranked = standings(with_seeds(searcher=[0.30, 0.28], searcher_=[0.31]), UP)
         assert [each.trial for each in ranked] == [0, 2]
 
+    def test_a_single_run_stands_before_a_repeated_baseline_that_is_worse(self) -> None:
+        ranked = standings(with_seeds(plain=[0.1, 0.1], searcher=[0.30, 0.28], searcher_=[0.25]), UP)
+        assert [each.trial for each in ranked] == [2, 4, 0]
+
     def test_repeated_baselines_alone_do_not_put_the_search_behind_them(self) -> None:
         ranked = standings(with_seeds(plain=[0.1, 0.1], searcher=[0.3]), UP)
         assert [each.origin for each in ranked] == ["searcher", "plain"]

@@ -1,5 +1,6 @@
 """Which configuration is best, and how sure that is."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -34,15 +35,17 @@ class Configuration:
 def standings(trials: Sequence[TrialView], directions: Sequence[Direction]) -> list[Standing]:
     """Configurations that have a value, best first.
 
-    The best of many single runs was lucky as well as good. So where searched configurations were repeated, those with
-    several seeds go first, and the single runs behind them.
+    The best of many single runs was lucky as well as good. So where searched configurations were repeated, a single run
+    never stands before one of those, whatever it reached.
     """
     found = configurations(trials)
-    repeated = any(len(each.values) > 1 for each in found if each.first.origin not in BASELINES)
     sign = 1 if directions[0] == "maximize" else -1
+    repeated = [sign * each.mean for each in found if len(each.values) > 1 and each.first.origin not in BASELINES]
+    ceiling = min(repeated, default=math.inf)
 
-    def place(each: Configuration) -> tuple[bool, float, int]:
-        return (repeated and len(each.values) < 2, -sign * each.mean, each.first.trial)
+    def place(each: Configuration) -> tuple[float, bool, int]:
+        is_single = len(each.values) < 2
+        return (-min(sign * each.mean, ceiling if is_single else math.inf), is_single, each.first.trial)
 
     ranked = sorted(found, key=place)
     objectives = [_means(each, len(directions)) for each in ranked]

@@ -39,19 +39,33 @@ def best_until(trial: TrialView, epoch: int, direction: Direction) -> float | No
     return (max(known) if direction == "maximize" else min(known)) if known else None
 
 
+def came_to(trials: Sequence[TrialView], rung: int, epoch: int, direction: Direction) -> list[tuple[TrialView, float]]:
+    """Trials that the scheduler judged at a rung, with the value that it saw."""
+    return [
+        (trial, value)
+        for trial in trials
+        if is_judged(trial) and any(point.rung == rung and point.epoch == epoch for point in trial.reports)
+        if (value := best_until(trial, epoch, direction)) is not None
+    ]
+
+
+def went_on(trial: TrialView, epoch: int) -> bool:
+    """Whether a trial that came to this epoch was trained further, will be, or was done there."""
+    if trial.epoch > epoch or trial.state == "completed":
+        return True
+    return trial.state == "running" and any(
+        point.epoch == epoch and point.verdict == "continue" for point in trial.reports
+    )
+
+
 def _rungs(trials: Sequence[TrialView], direction: Direction) -> list[Rung]:
     at = {(point.rung, point.epoch) for trial in trials for point in trial.reports if point.rung is not None}
     return [_rung(trials, rung, epoch, direction) for rung, epoch in sorted(at)]
 
 
 def _rung(trials: Sequence[TrialView], rung: int, epoch: int, direction: Direction) -> Rung:
-    came = [
-        (trial, value)
-        for trial in trials
-        if any(point.rung == rung and point.epoch == epoch for point in trial.reports)
-        and (value := best_until(trial, epoch, direction)) is not None
-    ]
-    on = [(trial, value) for trial, value in came if _went_on(trial, epoch)]
+    came = came_to(trials, rung, epoch, direction)
+    on = [(trial, value) for trial, value in came if went_on(trial, epoch)]
     off = [value for trial, value in came if trial.state == "stopped" and trial.epoch == epoch]
     judged = [(value, final) for trial, value in on if (final := trial.objectives[0]) is not None]
     worst, best = (min, max) if direction == "maximize" else (max, min)
@@ -63,14 +77,6 @@ def _rung(trials: Sequence[TrialView], rung: int, epoch: int, direction: Directi
         cutoff=worst((value for _, value in on), default=None),
         best_stopped=best(off, default=None),
         correlation=kendall([value for value, _ in judged], [final for _, final in judged]),
-    )
-
-
-def _went_on(trial: TrialView, epoch: int) -> bool:
-    if trial.epoch > epoch or trial.state == "completed":
-        return True
-    return trial.state == "running" and any(
-        point.epoch == epoch and point.verdict == "continue" for point in trial.reports
     )
 
 

@@ -125,9 +125,9 @@ def _runner_up(second: Difference, found: Found) -> str:
     text = f"The runner-up, trial {second.trial}, is {metric_value(metric, abs(second.difference))} away"
     match second.verdict:
         case "inside_noise":
-            return f"{text}, inside the noise (p = {second.p_value:.2f}): either will do."
+            return f"{text}, inside the noise ({_p(second)}): either will do."
         case "clear":
-            return f"{text}, outside the noise (p = {_p(second)})."
+            return f"{text}, outside the noise ({_p(second)})."
         case _:
             return f"{text}; whether that is more than noise is unknown: {MORE_SEEDS}."
 
@@ -137,8 +137,8 @@ def _noise(metric: str, gain: Difference) -> str:
         return f"; whether that is more than noise is unknown: {MORE_SEEDS}."
     lies = f"95 % interval {_signed(metric, gain.interval.low)} to {_signed(metric, gain.interval.high)}"
     if gain.verdict == "clear":
-        return f", {lies}: more than noise (p = {_p(gain)})."
-    return f", {lies}: inside the noise (p = {gain.p_value:.2f})."
+        return f", {lies}: more than noise ({_p(gain)})."
+    return f", {lies}: inside the noise ({_p(gain)})."
 
 
 def _front(ranked: Sequence[Standing], objectives: Sequence[Objective]) -> str:
@@ -173,7 +173,8 @@ def _signed(metric: str, value: float) -> str:
 
 
 def _p(difference: Difference) -> str:
-    return f"{difference.p_value:.3f}" if (difference.p_value or 0) >= 0.001 else "below 0.001"
+    p_value = difference.p_value or 0.0
+    return f"p = {p_value:.2f}" if p_value >= 0.1 else f"p = {p_value:.3f}" if p_value >= 0.001 else "p < 0.001"
 
 
 def _count(number: int, what: str) -> str:
