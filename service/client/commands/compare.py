@@ -59,14 +59,18 @@ def print_comparison(found: Comparison) -> None:
     for sentence in found.sentences:
         console.print(sentence, markup=False)
         console.print()
-    console.print(score_table(found))
+    console.print(score_table(found, width=console.width))
     if found.classes:
         console.print()
         console.print(class_table(found, width=console.width))
 
 
-def score_table(found: Comparison) -> Table:
-    table = _table("score", f"{found.confidence:.0%} interval", "p")
+def score_table(found: Comparison, *, width: int = _WIDE) -> Table:
+    """
+    Args:
+        width: of the terminal in columns.
+    """
+    table = _table(found, "score", "p", is_wide=width >= _WIDE)
     for row in found.scores:
         change = row.change
         table.add_row(
@@ -78,7 +82,6 @@ def score_table(found: Comparison) -> Table:
             _number(change.p if change else None, ".2g"),
             _verdict(change),
         )
-    _name_sides(table, found)
     return table
 
 
@@ -88,7 +91,7 @@ def class_table(found: Comparison, *, width: int = _WIDE) -> Table:
         width: of the terminal in columns; where not all have room, the interval and what is beyond the whole are left.
     """
     is_wide = width >= _WIDE
-    table = _table("class", f"{found.confidence:.0%} interval", "adjusted p")
+    table = _table(found, "class", "adjusted p", is_wide=is_wide, with_interval=is_wide)
     table.add_column("boxes", justify="right")
     if is_wide:
         table.add_column("beyond the whole", justify="right")
@@ -100,7 +103,7 @@ def class_table(found: Comparison, *, width: int = _WIDE) -> Table:
             _number(row.first),
             _number(row.second),
             _difference(change),
-            _interval(change),
+            *([_interval(change)] if is_wide else []),
             _number(change.p_adjusted if change else None, ".2g"),
             _verdict(change),
             Text(str(row.num_boxes)),
@@ -108,7 +111,6 @@ def class_table(found: Comparison, *, width: int = _WIDE) -> Table:
         if is_wide:
             cells += [_difference(beyond), _verdict(beyond) if beyond else Text("")]
         table.add_row(*cells)
-    _name_sides(table, found)
     return table
 
 
@@ -119,19 +121,18 @@ def _jobs(client: FgdClient, listed: str) -> list[str]:
     return [client.find(prefix).job_id for prefix in prefixes]
 
 
-def _table(what: str, interval: str, p: str) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    table.add_column(what)
-    for column in ("", "", "difference", interval, p):
-        table.add_column(column, justify="right", no_wrap=True)
+def _table(found: Comparison, what: str, p: str, *, is_wide: bool, with_interval: bool = True) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2 if is_wide else 1, 0, 0))
+    table.add_column(what, no_wrap=what == "score")
+    for runs in (found.first, found.second):
+        # A long name is broken, not cut.
+        table.add_column(Text(group_name(runs)), justify="right", overflow="fold")
+    table.add_column("difference", justify="right", no_wrap=True)
+    if with_interval:
+        table.add_column(f"{found.confidence:.0%} interval", justify="right", no_wrap=True)
+    table.add_column(p, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     return table
-
-
-def _name_sides(table: Table, found: Comparison) -> None:
-    for column, runs in ((1, found.first), (2, found.second)):
-        table.columns[column].header = Text(group_name(runs))
-        table.columns[column].no_wrap = False
 
 
 def _number(value: float | None, form: str = ".3f") -> Text:

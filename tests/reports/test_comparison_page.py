@@ -1,0 +1,94 @@
+"""The comparison as a page: its forest plots drawn by a real browser, and quiet towards the network."""
+
+import re
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from fgd_core.spec.comparison import Comparison
+from service.compare.assembly import compare
+from service.compare.request import CompareRequest, RunFile
+from service.reports.comparison_page import render_comparison
+from service.reports.forest import forest_charts
+from tests.compare.evaluations import DrawnDataset, detections, evidence
+from tests.reports.test_report_page import CHROMIUM, EAVESDROPPER, EVIL
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    """One class gained, one has too few boxes, and somebody called a run something hostile."""
+    ground = DrawnDataset(7, num_images=60)
+    files = []
+    for seed, skill in ((1, 0.95), (2, 0.3)):
+        folder = tmp_path_factory.mktemp("run")
+        evidence(ground, detections(ground, seed, skill=skill), folder)
+        path = folder / "evaluation.npz"
+        files.append(RunFile(job_id=f"j{seed}", name=EVIL, kind="train", seed=seed, path=path, sha256=""))
+    return compare(CompareRequest(first=files[:1], second=files[1:], resamples=200, random_seed=0))
+
+
+def page(comparison: Comparison) -> str:
+    return render_comparison(comparison, generated_at=datetime(2026, 1, 1, tzinfo=UTC))
+
+
+class TestPage:
+    def test_it_asks_the_network_for_nothing(self, comparison: Comparison) -> None:
+        without_plotly = re.sub(r"<script>/\*\*?[\s\S]*?</script>", "", page(comparison), count=1)
+        assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!data:)""", without_plotly.replace(EVIL, ""))
+        assert "default-src 'none'" in without_plotly
+
+    def test_every_sentence_and_every_class_stands_there(self, comparison: Comparison) -> None:
+        text = page(comparison)
+        assert text.count('<p class="said">') == len(comparison.sentences) > 2
+        assert all(f"<th>{row.name}</th>" in text for row in comparison.classes)
+        assert "too little data" in text
+
+    def test_a_hostile_name_stays_a_name(self, comparison: Comparison) -> None:
+        assert EVIL not in page(comparison)
+
+
+class TestForest:
+    def test_classes_are_sorted_by_difference_each_with_its_interval(self, comparison: Comparison) -> None:
+        (chart,) = [chart for chart in forest_charts(comparison) if chart.name == "forest-classes"]
+        by_place = sorted(
+            (y, x, minus, plus)
+            for trace in chart.figure["data"]
+            for y, x, minus, plus in zip(
+                trace["y"], trace["x"], trace["error_x"]["arrayminus"], trace["error_x"]["array"], strict=True
+            )
+        )
+        differences = [row.change for row in comparison.classes if row.change is not None]
+        expected = sorted(differences, key=lambda change: change.value, reverse=True)
+        assert [x for _, x, *_ in by_place] == [change.value for change in expected]
+        for (_, x, minus, plus), change in zip(by_place, expected, strict=True):
+            if change.low is not None and change.high is not None:
+                assert (x - minus, x + plus) == pytest.approx((change.low, change.high))
+        assert {trace["name"] for trace in chart.figure["data"]} == {
+            change.finding.replace("_", " ") for change in differences
+        }
+
+    @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to draw with")
+    def test_a_browser_draws_all_of_them_and_asks_for_nothing(self, comparison: Comparison, tmp_path: Path) -> None:
+        path = tmp_path / "comparison.html"
+        path.write_text(page(comparison).replace("<title>", f"<script>{EAVESDROPPER}</script><title>", 1))
+        assert CHROMIUM is not None
+        options = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
+        folder = f"--user-data-dir={tmp_path / 'profile'}"
+        dom = subprocess.run(
+            [CHROMIUM, *options, folder, "--virtual-time-budget=10000", "--dump-dom", path.as_uri()],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        ).stdout
+        assert re.findall(r'<html[^>]* data-asked="([^"]*)"', dom) == [""]
+        assert f'data-drawn="{len(forest_charts(comparison))}"' in dom
+        drawn = [row.change for row in (*comparison.scores, *comparison.classes)]
+        drawn += [row.beyond_overall for row in comparison.classes]
+        points = [difference for difference in drawn if difference is not None]
+        assert len(re.findall(r'<path class="point\b', dom)) == len(points)
+        tested = [difference for difference in points if difference.finding != "too_little_data"]
+        assert dom.count('class="xerror"') == len(tested)
+        assert 0 < len(tested) < len(points)
