@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 MLFLOW := build/mlflow
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-sweep test lint api bench chaos bench-control-plane requirements clean
+.PHONY: help install demo demo-sweep test lint api bench chaos bench-control-plane bench-shared-teacher requirements clean
 
 help:  ## Say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 24
@@ -48,6 +48,9 @@ chaos: $(READY)  ## Kill everything that can be killed while 30 jobs run, and se
 
 bench-control-plane: $(READY) $(MLFLOW)/.ready  ## Measure the control plane beside MLflow's tracking server (needs the network once)
 	$(BIN)/python -m benchmarks.control_plane --mlflow $(MLFLOW)/bin/mlflow
+
+bench-shared-teacher: $(READY)  ## Measure what sharing a teacher among four trials saves (about 8 minutes on 2 cores)
+	$(BIN)/python -m benchmarks.shared_teacher
 
 # In an environment of its own: what it asks for is not for us to pin.
 $(MLFLOW)/.ready: $(READY)

@@ -56,7 +56,7 @@ class Trial:
     """In steps."""
     teacher_cpu_s: float
     steps: int
-    account: dict[str, int]
+    account: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -288,21 +288,23 @@ def _write(options: argparse.Namespace, runs: dict[Mode, Run], *, is_identical: 
     lines = [
         f"# One teacher for {k} trials",
         "",
-        f"`make bench-shared-teacher` on {datetime.now(UTC):%Y-%m-%d}, {where}, PyTorch {torch.__version__}: {k} trials",
-        f"at once, a ResNet-101 teaches ResNet-18s, {options.steps} steps of {options.batch_size} images of {size}.",
+        f"`make bench-shared-teacher` on {datetime.now(UTC):%Y-%m-%d}, {where}, PyTorch {torch.__version__}:",
+        f"{k} trials at once, a ResNet-101 teaches ResNet-18s, {options.steps} steps of {options.batch_size} images of",
+        f"{size}.",
         "",
         "| | each for itself | shared | ratio |",
         "|---|---|---|---|",
         f"| all steps of all trials, wall clock | {alone.wall_s:.1f} s | {shared.wall_s:.1f} s | **{ratio:.3f}** |",
         f"| the same in CPU time | {alone.cpu_s:.1f} s | {shared.cpu_s:.1f} s | {cpu_ratio:.3f} |",
         f"| peak memory of the trials (PSS) | {_gib(alone.peak_pss_bytes)} | {_gib(shared.peak_pss_bytes)} | |",
-        f"| of that or beside it, the shared store | 0 | {_gib(shared.peak_store_bytes)} | |",
+        f"| maps in shared memory at most | 0 | {_gib(shared.peak_store_bytes)} | |",
         "",
         f"T = {teacher_s:.3f} s and S = {student_s:.3f} s of CPU time (in the run without sharing), so that the ideal",
-        f"(T + {k}S) / ({k}T + {k}S) is {ideal:.3f}. The wall clock's ratio is {ratio / ideal:.3f} times the ideal, the",
-        f"CPU time's {cpu_ratio / ideal:.3f} times; the aim is {AIM}. Weights at the end bit-identical: "
+        f"(T + {k}S) / ({k}T + {k}S) is {ideal:.3f}. The wall clock's ratio is **{ratio / ideal:.3f}** times the ideal,",
+        f"the CPU time's {cpu_ratio / ideal:.3f} times; the aim is {AIM}. Weights at the end bit-identical: "
         f"{'yes' if is_identical else '**NO**'}.",
-        f"Maps: {', '.join(f'{count} {name}' for name, count in account.items())}.",
+        f"Maps: {account['computed']} computed at once, {account['ahead']} ahead, {account['shared']} found, "
+        f"{account['alone']} without sharing. All trials together waited {account['waited_s']:.1f} s for maps.",
     ]
     if "plain" in runs:
         lines.append(

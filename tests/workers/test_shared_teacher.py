@@ -18,12 +18,13 @@ from fgd_core.data.loading import TrainLoader
 from fgd_core.detectors.checkpoint import read_checkpoint
 from fgd_core.runs import execute
 from fgd_core.spec.events import TeacherChecked, Warned
-from fgd_core.spec.jobs import DistillSpec, SweepSpec
+from fgd_core.spec.jobs import DistillSpec
 from fgd_core.training.teacher_maps import OwnTeacher
 from tests.library import RecordingContext, distill_spec, train_spec
 from workers.tuning.shared_teacher import SharedTeacher
 from workers.tuning.teacher_batches import Account, SharedMaps
 from workers.tuning.teacher_store import TeacherStore, steps_until_needed
+from workers.tuning.teacher_weights import share_weights
 
 STEPS = 4
 # A batch of TINY: 4 images of 64 px, 8 channels, 8 x 8 + 4 x 4 + 2 x 2 + 1 + 1 cells of 4 bytes.
@@ -146,6 +147,31 @@ class TestTrialsOfOneNode:
         assert context.account.computed == 0
 
 
+class TestTheTeachersWeights:
+    def test_lie_in_memory_once(self, spec: DistillSpec, tmp_path: Path) -> None:
+        store = TeacherStore("sweep", 0, tmp_path)
+        teachers = [read_checkpoint(Path(spec.teacher.checkpoint))[0].build("teacher", "")[0] for _ in range(2)]
+        before = {name: tensor.clone() for name, tensor in teachers[0].state_dict().items()}
+        for teacher in teachers:
+            share_weights(teacher, store, patience_s=1)
+            assert are_equal(teacher.state_dict(), before)
+        (kept,) = store.folder.glob("*.kept")
+        maps = Path("/proc/self/smaps").read_text()
+        assert maps.count(str(kept)) == 2
+        kept.unlink()
+        assert are_equal(teachers[1].state_dict(), before)
+
+    def test_stay_apart_where_they_differ(self, spec: DistillSpec, tmp_path: Path) -> None:
+        store = TeacherStore("sweep", 0, tmp_path)
+        teachers = [read_checkpoint(Path(spec.teacher.checkpoint))[0].build("teacher", "")[0] for _ in range(2)]
+        with torch.no_grad():
+            next(teachers[1].parameters()).add_(1)
+        before = [{name: tensor.clone() for name, tensor in each.state_dict().items()} for each in teachers]
+        for teacher, expected in zip(teachers, before, strict=True):
+            share_weights(teacher, store, patience_s=1)
+            assert are_equal(teacher.state_dict(), expected)
+
+
 class TestTheTeachersSkill:
     def test_is_measured_once(self, shared: SharedTeacher) -> None:
         first, second = (shared.source_for(trial, print) for trial in (0, 1))
@@ -220,7 +246,7 @@ class TestFallingBack:
             context = SharingContext(tmp_path / "2", shared)
             assert is_ours and are_equal(weights_after(spec, context), alone)
         # Only that batch; the rest is shared as before.
-        assert context.account == Account(shared=STEPS, alone=1)
+        assert (context.account.shared, context.account.alone) == (STEPS, 1)
         assert len(context.warnings) == 1 and "batch 2" in context.warnings[0]
 
     def test_where_the_maps_are_those_of_other_images(
@@ -304,7 +330,7 @@ class TestWaiting:
             with store.claim(f"{self.GROUP}.0"), pytest.raises(TimeoutError):
                 maps.maps(next(batches))
             assert [number for number in range(12) if store.has(self.GROUP, number)] == ahead
-            assert account == Account(ahead=len(ahead))
+            assert (account.ahead, account.shared) == (len(ahead), 0)
             # They are those of the batches whose turn comes.
             for batch in batches:
                 assert all(map(torch.equal, maps.maps(batch), own.maps(batch)))
@@ -410,17 +436,6 @@ def test_a_batch_is_needed_when_the_next_run_behind_it_comes_there(
 
 
 class TestSharedTeacher:
-    def test_is_for_sweeps_of_distillations_with_trials_side_by_side(self, spec: DistillSpec) -> None:
-        def sweep(**changes: Any) -> SweepSpec:
-            base = {"name": "s", "base": spec.model_dump(), "space": "fgd-scale", "concurrent_trials": 2}
-            return SweepSpec.model_validate(base | changes)
-
-        assert SharedTeacher.of(sweep(), sweep_id="s") == SharedTeacher("s")
-        assert SharedTeacher.of(sweep(concurrent_trials=1), sweep_id="s") is None
-        assert SharedTeacher.of(sweep(shared_teacher="off"), sweep_id="s") is None
-        plain = {"base": train_spec().model_dump(), "space": {"seed": {"type": "integers", "low": 0, "high": 1}}}
-        assert SharedTeacher.of(sweep(**plain), sweep_id="s") is None
-
     def test_travels_to_the_actors(self) -> None:
         shared = SharedTeacher("s", max_bytes=5)
         assert pickle.loads(pickle.dumps(shared)) == shared

@@ -17,11 +17,11 @@ from torch import Tensor
 from fgd_core.data.loading import Batch, TrainLoader
 from fgd_core.detectors.base import Detector
 from fgd_core.spec.events import RunEvent, Warned
-from fgd_core.spec.jobs import DistillSpec, SweepSpec
 from fgd_core.training.teacher_maps import OwnTeacher, TeacherMaps
 from workers.tuning import teacher_store
 from workers.tuning.teacher_batches import Account, SharedMaps
 from workers.tuning.teacher_store import TeacherStore
+from workers.tuning.teacher_weights import share_weights
 
 _GIB = 2**30
 _POLL_S = 0.01
@@ -44,12 +44,6 @@ class SharedTeacher:
     """A run waits so long for maps that another one computes, then it computes them itself."""
     parent: Path | None = None
     """Folder in memory; the node's, unless given."""
-
-    @classmethod
-    def of(cls, spec: SweepSpec, *, sweep_id: str) -> "SharedTeacher | None":
-        """None where nothing is to be shared."""
-        shares = spec.shared_teacher == "auto" and spec.concurrent_trials > 1 and isinstance(spec.base, DistillSpec)
-        return cls(sweep_id) if shares else None
 
     def source_for(self, trial: int, emit: Callable[[RunEvent], None]) -> "TrialTeacher":
         """What one trial shares; opened in the process that runs it."""
@@ -100,8 +94,9 @@ class TrialTeacher:
         if self._store is None:
             return own
         try:
+            share_weights(teacher, self._store, patience_s=self._shared.patience_s)
             seat = self._held.enter_context(self._store.seat())
-        except OSError as error:
+        except _TROUBLES as error:
             self._turn_off(error)
             return own
         shared = SharedMaps(

@@ -31,6 +31,8 @@ class Account:
     """computed for the others and itself while it would have waited,"""
     alone: int = 0
     """computed for itself alone, because sharing failed."""
+    waited_s: float = 0.0
+    """For maps that others computed, with nothing else to compute."""
 
 
 class SharedMaps:
@@ -84,6 +86,7 @@ class SharedMaps:
                 may_work_ahead = may_work_ahead and self._work_ahead(group, batch)
                 if not may_work_ahead:
                     time.sleep(_POLL_S)
+                    self._account.waited_s += _POLL_S
         raise TimeoutError(f"nobody had the maps of batch {number} ready within {patience_s:.0f} s")
 
     def _work_ahead(self, group: str, batch: Batch) -> bool:

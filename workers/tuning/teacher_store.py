@@ -65,11 +65,7 @@ class TeacherStore:
 
     def get(self, group: str, number: int) -> dict[str, Any] | None:
         """An entry, as views of the shared memory; they last, whatever becomes of the entry."""
-        try:
-            found: dict[str, Any] = torch.load(self._path(group, number), mmap=True, weights_only=True)
-        except FileNotFoundError:
-            return None
-        return found
+        return _load(self._path(group, number))
 
     def put(self, group: str, number: int, content: dict[str, Any], num_bytes: int) -> bool:
         """Store an entry, in place of those that are needed later than it.
@@ -132,7 +128,21 @@ class TeacherStore:
         except FileNotFoundError:
             return []
 
+    def keep(self, name: str, content: dict[str, Any]) -> None:
+        """Store tensors for as long as the folder lasts, outside of the bound."""
+        part = self.folder / f"{name}.keeping-{os.getpid()}"
+        try:
+            torch.save(content, part)
+            part.rename(self.folder / f"{name}.kept")
+        finally:
+            part.unlink(missing_ok=True)
+
+    def kept(self, name: str) -> dict[str, Any] | None:
+        """What was kept, as views of the shared memory."""
+        return _load(self.folder / f"{name}.kept")
+
     def num_bytes(self) -> int:
+        """Of all entries; what is kept outside of the bound does not count."""
         return sum(size for _, size in self._entries())
 
     def _path(self, group: str, number: int) -> Path:
@@ -216,6 +226,14 @@ def shared_memory() -> Path:
 def clear(name: str, parent: Path | None = None) -> None:
     """Remove a sweep's folder, used or not."""
     shutil.rmtree((parent or shared_memory()) / f"{_PREFIX}{name}", ignore_errors=True)
+
+
+def _load(path: Path) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = torch.load(path, mmap=True, weights_only=True)
+    except FileNotFoundError:
+        return None
+    return found
 
 
 def _need(path: Path, places: dict[str, list[int]]) -> float:
