@@ -1,21 +1,30 @@
 """The report on a job, alone or beside others."""
 
 import asyncio
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from fgd_core.errors import SpecError
+from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.report import JobReport, Report
-from service.api import views
+from fgd_core.spec.sweep_report import SweepReport
+from fgd_core.spec.views import JobView
 from service.api.access import Principal, Reader, visible_job
 from service.api.artifacts import confined
 from service.api.deps import ServicesDep
+from service.api.views import load
+from service.jobs import study, sweep_report
 from service.jobs.report import KINDS, fold
 from service.reports.csv import render_csv
 from service.reports.html import render_html
-from service.store import artifacts, attempts, curves, events, jobs
+from service.reports.sweep_csv import render_sweep_csv
+from service.reports.sweep_html import render_sweep_html
+from service.store import curves, events
 from service.store.session import read_consistently
 
 router = APIRouter(prefix="/v1/jobs", tags=["report"])
@@ -33,7 +42,7 @@ _FORMS = {"text/html": "html", "text/csv": "csv", "application/json": "json"}
 @router.get(
     "/{job_id}/report",
     operation_id="get_report",
-    response_model=Report,
+    response_model=Report | SweepReport,
     responses={200: {"content": {"text/html": {}, "text/csv": {}}}},
 )
 async def get_report(
@@ -47,34 +56,62 @@ async def get_report(
 ) -> Response:
     """Everything that the job, and those named by `with`, have to show: JSON, one HTML file, or CSV.
 
-    `format` decides; without it the first known type in `Accept` does; JSON otherwise.
+    `format` decides; without it the first known type in `Accept` does; JSON otherwise. A sweep's report is one of its
+    own, also while the sweep runs, and stands alone.
     """
+    wanted = form or _wanted(accept)
     job_ids = list(dict.fromkeys([job_id, *(beside or [])]))
     async with services.database.reading() as session:
         await read_consistently(session)
-        folded = [await _fold(session, principal, each) for each in job_ids]
+        views = [await _view(session, principal, each) for each in job_ids]
+        sweep = next((view for view in views if view.kind == "sweep"), None)
+        if sweep is not None:
+            _stands_alone(sweep, views)
+            told = await events.every(session, sweep.job_id, study.KINDS)
+        else:
+            folded = [await _fold(session, view) for view in views]
+    if sweep is not None:
+        return await asyncio.to_thread(_of_sweep, sweep, told, services.clock(), wanted)
     report = Report(generated_at=services.clock(), jobs=folded)
-    match form or _wanted(accept):
+    match wanted:
         case "html":
             return Response(
                 await asyncio.to_thread(_page, report, services.settings.storage_dir), media_type="text/html"
             )
         case "csv":
-            headers = {"Content-Disposition": f'attachment; filename="report-{folded[0].job_id}.csv"'}
-            return Response(render_csv(report), media_type="text/csv", headers=headers)
+            return Response(render_csv(report), media_type="text/csv", headers=_as_file(job_id))
     return Response(report.model_dump_json(), media_type="application/json")
 
 
-async def _fold(session: AsyncSession, principal: Principal, job_id: str) -> JobReport:
-    job = await visible_job(session, principal, job_id)
-    view = views.job_view(
-        job,
-        needs=await jobs.dependencies(session, job_id),
-        attempts=await attempts.of_job(session, job_id),
-        artifacts=await artifacts.of_job(session, job_id),
-    )
-    drawn = await curves.read(session, job_id, trial="", max_points=MAX_POINTS)
-    return fold(view, await events.every(session, job_id, KINDS), {curve.name: curve.points for curve in drawn})
+async def _view(session: AsyncSession, principal: Principal, job_id: str) -> JobView:
+    return await load(session, await visible_job(session, principal, job_id))
+
+
+async def _fold(session: AsyncSession, job: JobView) -> JobReport:
+    drawn = await curves.read(session, job.job_id, trial="", max_points=MAX_POINTS)
+    return fold(job, await events.every(session, job.job_id, KINDS), {curve.name: curve.points for curve in drawn})
+
+
+def _stands_alone(sweep: JobView, views: Sequence[JobView]) -> None:
+    if len(views) > 1:
+        raise SpecError(
+            f"{sweep.job_id} is a sweep, whose report stands alone; leave `with` out, or compare the jobs",
+            job_id=sweep.job_id,
+        )
+
+
+def _of_sweep(sweep: JobView, told: Sequence[StoredEvent], now: datetime, wanted: str) -> Response:
+    report = sweep_report.fold(sweep, told, now=now)
+    match wanted:
+        case "html":
+            return Response(render_sweep_html(report), media_type="text/html")
+        case "csv":
+            return Response(render_sweep_csv(report), media_type="text/csv", headers=_as_file(sweep.job_id))
+    return Response(report.model_dump_json(), media_type="application/json")
+
+
+def _as_file(job_id: str) -> dict[str, str]:
+    return {"Content-Disposition": f'attachment; filename="report-{job_id}.csv"'}
 
 
 def _page(report: Report, storage_dir: Path) -> str:

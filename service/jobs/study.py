@@ -28,7 +28,7 @@ def fold(events: Iterable[StoredEvent], directions: Sequence[Direction], *, is_o
     Args:
         events: the sweep's, of `KINDS` at least, oldest first. One that cannot be read, or that is about a trial of
             which no start was told, is passed over.
-        directions: of the objectives.
+        directions: of the objectives, at least one.
         is_over: the sweep is; a trial that still runs is lost then.
     """
     trials: dict[int, _Trial] = {}
@@ -81,7 +81,7 @@ class _Trial:
             epoch=told.epoch,
             segment=told.segment,
             objectives=_as_many(told.objectives, num_objectives),
-            train_s=told.train_s,
+            train_s=told.train_s if math.isfinite(told.train_s) else 0.0,
             rung=told.rung,
             verdict=told.verdict,
             at=at if known is None else known.at,
