@@ -110,7 +110,7 @@ class Standing(Fact):
     """No other configuration is better in every objective; None where the sweep has one objective."""
 
 
-class Difference(Fact):
+class Margin(Fact):
     """The winner against another configuration, in the first objective."""
 
     trial: int
@@ -238,8 +238,8 @@ class SweepReport(Fact):
     """What it comes to, in words."""
     recommendation: Recommendation | None
     standings: list[Standing]
-    runner_up: Difference | None
-    gains: dict[Literal["plain", "published"], Difference]
+    runner_up: Margin | None
+    gains: dict[Literal["plain", "published"], Margin]
     """Over the baselines that have a value; none over the winner itself."""
     importance: Importance | None
     """None for fewer than 4 trials that can be compared."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
-from fgd_core.spec.sweep_report import Difference, Standing, TrialView
+from fgd_core.spec.sweep_report import Margin, Standing, TrialView
 from service.jobs.findings.noise import mean_interval, welch
 from service.jobs.study import Direction, better
 
@@ -85,26 +85,26 @@ def configurations(trials: Sequence[TrialView]) -> list[Configuration]:
     return found
 
 
-def runner_up(ranked: Sequence[Standing], direction: Direction) -> Difference | None:
+def runner_up(ranked: Sequence[Standing], direction: Direction) -> Margin | None:
     """The winner against the second; None where there is none."""
-    return difference(ranked[0], ranked[1], direction) if len(ranked) > 1 else None
+    return margin(ranked[0], ranked[1], direction) if len(ranked) > 1 else None
 
 
-def gains(ranked: Sequence[Standing], direction: Direction) -> dict[Literal["plain", "published"], Difference]:
+def gains(ranked: Sequence[Standing], direction: Direction) -> dict[Literal["plain", "published"], Margin]:
     """What the winner brings over each baseline that has a value and is not the winner itself."""
-    found: dict[Literal["plain", "published"], Difference] = {}
+    found: dict[Literal["plain", "published"], Margin] = {}
     for name in BASELINES:
         other = next((each for each in ranked if each.origin == name), None)
         if other is not None and other is not ranked[0]:
-            found[name] = difference(ranked[0], other, direction)
+            found[name] = margin(ranked[0], other, direction)
     return found
 
 
-def difference(winner: Standing, other: Standing, direction: Direction) -> Difference:
+def margin(winner: Standing, other: Standing, direction: Direction) -> Margin:
     by = fmean(winner.seed_values) - fmean(other.seed_values)
     test = welch(winner.seed_values, other.seed_values)
     is_clear = test is not None and test.p_value < SIGNIFICANT
-    return Difference(
+    return Margin(
         trial=other.trial,
         difference=by,
         interval=test.interval if test is not None else None,

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from fgd_core.spec.jobs import DistillSpec, SweepSpec
 from fgd_core.spec.search import Objective
-from fgd_core.spec.sweep_report import Difference, Failure, Standing, Stopping, TrialView
+from fgd_core.spec.sweep_report import Failure, Margin, Standing, Stopping, TrialView
 
 MORE_SEEDS = "run the sweep with `seeds: 3` to learn it"
 
@@ -24,8 +24,8 @@ class Found:
     is_over: bool
     trials: Sequence[TrialView]
     standings: Sequence[Standing]
-    runner_up: Difference | None
-    gains: Mapping[Literal["plain", "published"], Difference]
+    runner_up: Margin | None
+    gains: Mapping[Literal["plain", "published"], Margin]
     stopping: Stopping | None
     failures: Sequence[Failure]
 
@@ -109,7 +109,7 @@ def _nothing(found: Found) -> str:
     return f"There is nothing to use: none of {_count(len(found.trials), 'trial')} came to a value."
 
 
-def _over_baseline(name: Literal["plain", "published"], gain: Difference, found: Found) -> str:
+def _over_baseline(name: Literal["plain", "published"], gain: Margin, found: Found) -> str:
     base = found.spec.base
     inherits = isinstance(base, DistillSpec) and base.inherit != "nothing"
     what = {
@@ -120,7 +120,7 @@ def _over_baseline(name: Literal["plain", "published"], gain: Difference, found:
     return f"{_signed(metric, gain.difference)} over {what} (trial {gain.trial}){_noise(metric, gain)}"
 
 
-def _runner_up(second: Difference, found: Found) -> str:
+def _runner_up(second: Margin, found: Found) -> str:
     metric = found.spec.objectives[0].metric
     text = f"The runner-up, trial {second.trial}, is {metric_value(metric, abs(second.difference))} away"
     match second.verdict:
@@ -132,7 +132,7 @@ def _runner_up(second: Difference, found: Found) -> str:
             return f"{text}; whether that is more than noise is unknown: {MORE_SEEDS}."
 
 
-def _noise(metric: str, gain: Difference) -> str:
+def _noise(metric: str, gain: Margin) -> str:
     if gain.interval is None:
         return f"; whether that is more than noise is unknown: {MORE_SEEDS}."
     lies = f"95 % interval {_signed(metric, gain.interval.low)} to {_signed(metric, gain.interval.high)}"
@@ -172,8 +172,8 @@ def _signed(metric: str, value: float) -> str:
     return ("−" if value < 0 else "+") + metric_value(metric, abs(value))
 
 
-def _p(difference: Difference) -> str:
-    p_value = difference.p_value or 0.0
+def _p(margin: Margin) -> str:
+    p_value = margin.p_value or 0.0
     return f"p = {p_value:.2f}" if p_value >= 0.1 else f"p = {p_value:.3f}" if p_value >= 0.001 else "p < 0.001"
 
 
