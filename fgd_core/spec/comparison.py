@@ -22,7 +22,7 @@ Basis: TypeAlias = Literal["images", "seeds"]
 `seeds`: how runs with other seeds came out (Welch's t-test), for two or more on each side."""
 
 
-class Difference(Fact):
+class Change(Fact):
     """How far two groups are apart, and whether that is more than chance."""
 
     value: float
@@ -41,7 +41,7 @@ class ScoreRow(Fact):
     score: ScoreKey
     first: float | None
     second: float | None
-    change: Difference | None
+    change: Change | None
     """None where there is nothing to score."""
 
 
@@ -52,14 +52,16 @@ class ClassRow(Fact):
     first: float | None
     """AP, a mean over the group's runs."""
     second: float | None
-    change: Difference | None
+    change: Change | None
     """Of the class's AP; None where the class has no boxes."""
-    beyond_overall: Difference | None
+    beyond_overall: Change | None
     """Of the class's AP less the run's AP over all classes: whether the class moved otherwise than the whole did."""
 
 
 class ComparedRun(Fact):
     job_id: str
+    trial: int | None
+    """Of a sweep; None where the job itself is the run."""
     name: str
     kind: str
     seed: int

@@ -1,23 +1,29 @@
 """Finished runs side by side: which differences are more than chance."""
 
 import asyncio
-from typing import Annotated, Literal
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, NamedTuple
 
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from fgd_core.errors import NotFoundError
 from fgd_core.spec.comparison import EVIDENCE, Comparison
+from fgd_core.spec.events import ArtifactSaved
 from service.api.access import Principal, Reader, visible_job
 from service.api.artifacts import confined
 from service.api.deps import ServicesDep
 from service.compare.request import CompareRequest, RunFile
 from service.errors import NotComparableError
+from service.jobs import study
+from service.jobs.lifecycle import is_over
 from service.reports.comparison_page import render_comparison
 from service.settings import Settings
-from service.store import artifacts
+from service.store import artifacts, events
 from service.store.session import read_consistently
-from service.store.tables import Artifact, Job
+from service.store.tables import Artifact
 
 router = APIRouter(prefix="/v1/compare", tags=["report"])
 
@@ -47,12 +53,14 @@ async def compare_jobs(
 
     Several ids on a side are runs of the same configuration with other seeds; with two or more on each, Welch's t-test
     decides, otherwise a paired bootstrap over the validation images with so many `resamples`. All runs must be finished
-    trainings, distillations or evaluations, scored on the same images and classes.
+    trainings, distillations, evaluations or trials of a sweep (`<id>/trial/<number>`), scored on the same images and
+    classes.
     """
+    named = [*first, *second]
     async with services.database.reading() as session:
         await read_consistently(session)
-        found = {job_id: await _left_by(session, principal, job_id) for job_id in dict.fromkeys([*first, *second])}
-    files = await asyncio.to_thread(_files, [*first, *second], found, services.settings)
+        runs = {reference: await _found(session, principal, reference) for reference in dict.fromkeys(named)}
+    files = await asyncio.to_thread(_files, named, runs, services.settings)
     request = CompareRequest(
         first=files[: len(first)], second=files[len(first) :], resamples=resamples, random_seed=random_seed
     )
@@ -63,51 +71,87 @@ async def compare_jobs(
     return Response(comparison.model_dump_json(), media_type="application/json")
 
 
-async def _left_by(session: AsyncSession, principal: Principal, job_id: str) -> tuple[Job, Artifact | None]:
-    job = await visible_job(session, principal, job_id)
-    return job, await artifacts.get(session, job_id, EVIDENCE)
+class _Run(NamedTuple):
+    """A job, or a trial of one, and what it left for comparisons."""
+
+    job_id: str
+    trial: int | None
+    name: str
+    kind: str
+    state: str
+    seed: int
+    left: Artifact | ArtifactSaved | None
 
 
-def _files(job_ids: list[str], found: dict[str, tuple[Job, Artifact | None]], settings: Settings) -> list[RunFile]:
+async def _found(session: AsyncSession, principal: Principal, reference: str) -> _Run:
+    parts = _REFERENCE.fullmatch(reference)
+    if parts is None:
+        raise NotFoundError(f"there is no job {reference!r}; write <id>, or <id>/trial/<number> of a sweep")
+    job = await visible_job(session, principal, parts["job_id"])
+    seed = int(job.spec.get("seed", 0))
+    if parts["trial"] is None:
+        left = await artifacts.get(session, job.id, EVIDENCE)
+        return _Run(job.id, None, job.name, job.kind, job.state, seed, left)
+    number = int(parts["trial"])
+    trials = study.fold(await events.every(session, job.id, study.KINDS), ["maximize"], is_over=is_over(job.state))
+    trial = next((each for each in trials if each.trial == number), None)
+    if trial is None:
+        raise NotFoundError(f"job {job.id} has no trial {number}; it has had {len(trials)}", job_id=job.id)
+    saved = await artifacts.of_trial(session, job.id, number, EVIDENCE)
+    kind = str(job.spec["base"]["kind"])
+    return _Run(job.id, number, f"{job.name} trial {number}", kind, trial.state, trial.seed, saved)
+
+
+def _files(named: Sequence[str], runs: Mapping[str, _Run], settings: Settings) -> list[RunFile]:
     """Of each run, in the order given. Looks at the disk: call it in a thread.
 
     Raises:
         NotComparableError: with a reason for each run that has nothing to compare.
     """
-    files, reasons = [], list[JsonValue]()
-    for place, job_id in enumerate(job_ids):
-        job, artifact = found[job_id]
-        path = confined(artifact.uri, settings.storage_dir) if artifact is not None else None
-        problem = "named_twice" if job_id in job_ids[:place] else _problem(job, artifact)
-        if problem is not None or artifact is None or path is None:
+    files, reasons = list[RunFile](), list[JsonValue]()
+    for place, reference in enumerate(named):
+        run = runs[reference]
+        path = confined(run.left.uri, settings.storage_dir) if run.left is not None else None
+        again = any((runs[each].job_id, runs[each].trial) == (run.job_id, run.trial) for each in named[:place])
+        problem = "named_twice" if again else _problem(run)
+        if problem is not None or run.left is None or path is None:
             code = problem or "file_gone"
-            message = f"{job.name} {_MESSAGES[code].format(kind=job.kind, state=job.state, job_id=job_id)}"
-            reasons.append({"loc": job_id, "code": code, "message": message})
+            cure = _MESSAGES[code].format(kind=run.kind, state=run.state, job_id=run.job_id)
+            reasons.append({"loc": reference, "code": code, "message": f"{run.name} {cure}"})
             continue
-        seed = job.spec.get("seed", 0)
-        files.append(RunFile(job_id=job_id, name=job.name, kind=job.kind, seed=seed, path=path, sha256=artifact.sha256))
+        files.append(
+            RunFile(
+                job_id=run.job_id,
+                trial=run.trial,
+                name=run.name,
+                kind=run.kind,
+                seed=run.seed,
+                path=path,
+                sha256=run.left.sha256,
+            )
+        )
     if reasons:
         raise NotComparableError("these runs cannot be compared", reasons=reasons)
     return files
 
 
-def _problem(job: Job, artifact: Artifact | None) -> str | None:
-    if job.kind not in _COMPARED:
-        return "not_a_run"
-    if job.state != "succeeded":
+def _problem(run: _Run) -> str | None:
+    if run.kind == "sweep":
+        return "sweep"
+    if run.state not in ("succeeded", "completed"):
         return "not_finished"
-    return "no_evidence" if artifact is None else None
+    return "no_evidence" if run.left is None else None
 
 
-_COMPARED = ("train", "distill", "evaluate")
+_REFERENCE = re.compile(r"(?:job:)?(?P<job_id>[^/]*)(?:/trial/(?P<trial>\d{1,9}))?")
 _MESSAGES = {
     "named_twice": "is named twice; each run counts once",
-    "not_a_run": "is a {kind}; only train, distill and evaluate jobs can be compared",
-    "not_finished": "is {state}; only runs that succeeded can be compared",
+    "sweep": "is a sweep; compare its trials: {job_id}/trial/<number>",
+    "not_finished": "is {state}; only runs that came to their end can be compared",
     "no_evidence": f"left no {EVIDENCE}: it ran before there were comparisons, or could not write it; "
-    "evaluate its checkpoint, job:{job_id}/best, and compare that job",
+    "evaluate its best checkpoint, and compare that job",
     "file_gone": f"left {EVIDENCE}, which is no longer in the storage folder; "
-    "evaluate its checkpoint, job:{job_id}/best, and compare that job",
+    "evaluate its best checkpoint, and compare that job",
 }
 
 

@@ -97,7 +97,7 @@ def _check_same_ground(runs: Sequence[RunFile], found: Sequence[Evidence]) -> No
             reasons.append(_reason(run, "other_classes", f"{what}; only runs on the same classes can be compared"))
         elif (one.fingerprint, one.image_ids) != (reference.fingerprint, reference.image_ids):
             what = f"was scored on other validation images or boxes than {_called(runs[0])}"
-            cure = f"evaluate its checkpoint on the same ones: checkpoint: job:{run.job_id}/best"
+            cure = "evaluate its checkpoint on the same ones, and compare that job"
             reasons.append(_reason(run, "other_data", f"{what}; {cure}"))
     if reasons:
         _refuse(reasons)
@@ -125,16 +125,16 @@ def _refuse(reasons: list[JsonValue]) -> None:
 
 
 def _reason(run: RunFile, code: str, message: str) -> dict[str, JsonValue]:
-    return {"loc": run.job_id, "code": code, "message": f"{run.name} {message}"}
+    return {"loc": run.reference, "code": code, "message": f"{run.name} {message}"}
 
 
 def _called(run: RunFile) -> str:
-    return f"{run.name} ({run.job_id})"
+    return f"{run.name} ({run.reference})"
 
 
 def _runs(group: Sequence[RunFile], points: Points) -> list[ComparedRun]:
     return [
-        ComparedRun(job_id=run.job_id, name=run.name, kind=run.kind, seed=run.seed, ap=_known(ap))
+        ComparedRun(job_id=run.job_id, trial=run.trial, name=run.name, kind=run.kind, seed=run.seed, ap=_known(ap))
         for run, ap in zip(group, points.scores[:, 0], strict=True)
     ]
 

@@ -11,11 +11,17 @@ class RunFile(Command):
     """A finished run and what it left."""
 
     job_id: str
+    trial: int | None = None
     name: str
     kind: str
     seed: int
     path: Path
     sha256: str
+
+    @property
+    def reference(self) -> str:
+        """As it is asked for."""
+        return self.job_id if self.trial is None else f"{self.job_id}/trial/{self.trial}"
 
 
 class CompareRequest(Command):

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from scipy import stats
 
-from fgd_core.spec.comparison import FALSE_DISCOVERY_RATE, MIN_BOXES, Difference, Finding
+from fgd_core.spec.comparison import FALSE_DISCOVERY_RATE, MIN_BOXES, Change, Finding
 from service.compare.statistics import Measured
 
 
-def alone(measured: Measured | None, *, num_boxes: int) -> Difference | None:
+def alone(measured: Measured | None, *, num_boxes: int) -> Change | None:
     """The verdict on a figure that is looked at for itself."""
     if measured is None:
         return None
@@ -16,7 +16,7 @@ def alone(measured: Measured | None, *, num_boxes: int) -> Difference | None:
     return _difference(measured, None, measured.p if enough else None)
 
 
-def among_many(measured: Sequence[Measured | None], *, num_boxes: Sequence[int]) -> list[Difference | None]:
+def among_many(measured: Sequence[Measured | None], *, num_boxes: Sequence[int]) -> list[Change | None]:
     """The verdicts on all classes at once: of those called changed, the expected share of false alarms is bounded.
 
     After Benjamini and Hochberg; classes with fewer than `MIN_BOXES` boxes are not tested and weigh on no other.
@@ -34,13 +34,13 @@ def among_many(measured: Sequence[Measured | None], *, num_boxes: Sequence[int])
     ]
 
 
-def _difference(measured: Measured, adjusted: float | None, deciding: float | None) -> Difference:
+def _difference(measured: Measured, adjusted: float | None, deciding: float | None) -> Change:
     if deciding is None:
-        return Difference(value=measured.value, low=None, high=None, p=None, p_adjusted=None, finding="too_little_data")
+        return Change(value=measured.value, low=None, high=None, p=None, p_adjusted=None, finding="too_little_data")
     finding: Finding = "noise"
     if deciding <= FALSE_DISCOVERY_RATE:
         finding = "gained" if measured.value > 0 else "lost"
-    return Difference(
+    return Change(
         value=measured.value,
         low=measured.low,
         high=measured.high,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fgd_core.spec.comparison import ClassRow, ComparedRun, Comparison, Difference, Finding
+from fgd_core.spec.comparison import Change, ClassRow, ComparedRun, Comparison, Finding
 
 _NAMED = 8
 
@@ -78,7 +78,7 @@ def _with(rows: Sequence[ClassRow], finding: Finding) -> list[str]:
     return [row.name for row in rows if _found(row.change) == finding]
 
 
-def _found(difference: Difference | None) -> Finding | None:
+def _found(difference: Change | None) -> Finding | None:
     return difference.finding if difference is not None else None
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from fgd_core.spec.comparison import Comparison, Difference, Finding
+from fgd_core.spec.comparison import Change, Comparison, Finding
 from service.reports.figures import COLOURS, Chart
 
 # Told apart by shape too, for those who see few colours and for paper.
@@ -20,7 +20,7 @@ _HEADINGS = {"ap": "AP", "ap50": "AP50", "ap75": "AP75"} | {
 
 class _Row(NamedTuple):
     label: str
-    difference: Difference
+    difference: Change
     detail: str
 
 

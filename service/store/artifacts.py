@@ -2,13 +2,14 @@
 
 from datetime import datetime
 
+from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.spec.events import ArtifactSaved, CheckpointSaved
 from fgd_core.spec.jobs import checkpoint_artifact
 from service.store.session import upsert
-from service.store.tables import Artifact
+from service.store.tables import Artifact, Event
 
 _MAX_BIGINT = 2**63 - 1
 
@@ -33,6 +34,25 @@ async def record(session: AsyncSession, job_id: str, saved: ArtifactSaved | Chec
 
 async def of_job(session: AsyncSession, job_id: str) -> list[Artifact]:
     return list(await session.scalars(select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.name)))
+
+
+async def of_trial(session: AsyncSession, job_id: str, trial: int, name: str) -> ArtifactSaved | None:
+    """The newest file of that name that a trial of a sweep told of."""
+    told = Event.data["event"]
+    query = (
+        select(Event.data)
+        .where(Event.job_id == job_id, Event.kind == "trial_event")
+        .where(told["kind"].as_string() == "artifact_saved", told["name"].as_string() == name)
+        .order_by(Event.sequence.desc())
+    )
+    for data in await session.scalars(query):
+        # Compared here: whatever a run sent as the number of a trial is stored, also what no database can cast.
+        if data.get("trial") == trial:
+            try:
+                return ArtifactSaved.model_validate(data["event"])
+            except ValidationError:
+                continue
+    return None
 
 
 async def get(session: AsyncSession, job_id: str, name: str) -> Artifact | None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fgd_core.spec.comparison import Difference, Finding
+from fgd_core.spec.comparison import Change, Finding
 from service.compare.evidence import Evidence
 from service.compare.statistics import Differences, Measured, Points, by_images, by_seeds, points
 from service.compare.verdicts import alone, among_many
@@ -24,7 +24,7 @@ def findings(measured: list[Measured | None], boxes: list[int] = BOXES) -> list[
     return [difference.finding if difference else None for difference in judged]
 
 
-def found(difference: Difference | None) -> Finding | None:
+def found(difference: Change | None) -> Finding | None:
     return difference.finding if difference else None
 
 

@@ -13,6 +13,16 @@ def dataset(seed: int = 7, *, num_images: int = 60) -> DetectionDataset:
     return DrawnDataset(seed, num_images=num_images)
 
 
+def left(plane: ControlPlane, folder: str, seed: int, *, skill: float, on: DetectionDataset | None) -> dict[str, Any]:
+    """The event that tells of the evidence, which is written."""
+    ground, place = on or dataset(), plane.settings.storage_dir / folder
+    evidence(ground, detections(ground, seed, skill=skill), place)
+    written = place / "evaluation.npz"
+    saved = {"sha256": hashlib.sha256(written.read_bytes()).hexdigest(), "size_bytes": written.stat().st_size}
+    named = {"name": written.name, "uri": written.as_uri(), "media_type": "application/octet-stream"}
+    return {"kind": "artifact_saved"} | named | saved
+
+
 async def finished(
     plane: ControlPlane,
     seed: int,
@@ -25,13 +35,7 @@ async def finished(
     """A job that succeeded, scored by pycocotools on `on`."""
     job_id, run = await plane.started_job(train_spec(seed=seed, **spec))
     if leaves_evidence:
-        ground = on or dataset()
-        folder = plane.settings.storage_dir / "jobs" / job_id
-        evidence(ground, detections(ground, seed, skill=skill), folder)
-        written = folder / "evaluation.npz"
-        saved = {"sha256": hashlib.sha256(written.read_bytes()).hexdigest(), "size_bytes": written.stat().st_size}
-        named = {"name": written.name, "uri": written.as_uri(), "media_type": "application/octet-stream"}
-        await run.reports({"kind": "artifact_saved"} | named | saved)
+        await run.reports(left(plane, f"jobs/{job_id}", seed, skill=skill, on=on))
     await run.succeeds()
     await plane.tick()
     return job_id

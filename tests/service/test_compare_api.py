@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 import pytest
 from control_plane import ControlPlane
-from finished_runs import dataset, finished
+from finished_runs import dataset, finished, left
+from sweeps import begun, ended, said, sweep_spec
 
 from fgd_core.evaluation.coco import coco_scores
 from fgd_core.spec.comparison import Comparison
@@ -96,6 +97,34 @@ class TestSeveralSeeds:
         assert await refused(plane, first, second) == {first[1]: "same_run"}
 
 
+class TestTrials:
+    async def test_trials_of_a_sweep_are_runs_like_others(self, plane: ControlPlane) -> None:
+        sweep, run = await plane.started_job(sweep_spec())
+        for trial, skill in ((0, 0.3), (1, 0.9)):
+            await run.reports(begun(trial, seed=40 + trial))
+            file = left(plane, f"jobs/{sweep}/trials/{trial}", trial, skill=skill, on=None)
+            await run.reports(said(trial, file), ended(trial))
+        comparison = await compared(plane, [f"{sweep}/trial/1"], [f"job:{sweep}/trial/0"])
+        assert comparison.scores[0].change is not None and comparison.scores[0].change.finding == "gained"
+        (first,) = comparison.first
+        assert (first.job_id, first.trial, first.kind, first.seed) == (sweep, 1, "train", 41)
+        assert (first.name, comparison.second[0].name) == ("a sweep trial 1", "a sweep trial 0")
+        single = await finished(plane, 1)
+        assert (await compared(plane, [f"{sweep}/trial/1"], [single])).second[0].trial is None
+
+    async def test_what_a_trial_did_not_leave_is_said(self, plane: ControlPlane) -> None:
+        sweep, run = await plane.started_job(sweep_spec())
+        await run.reports(begun(0), begun(1), ended(1))
+        # Stored as it is, though no trial has such a number.
+        await run.reports(said("one", {"kind": "artifact_saved", "name": "evaluation.npz"}))  # type: ignore[arg-type]
+        assert await refused(plane, [f"{sweep}/trial/0", f"{sweep}/trial/1"], [sweep]) == {
+            f"{sweep}/trial/0": "not_finished",
+            f"{sweep}/trial/1": "no_evidence",
+            sweep: "sweep",
+        }
+        assert (await ask(plane, [f"{sweep}/trial/2"], [f"{sweep}/trial/1"])).status_code == 404
+
+
 class TestRefusals:
     async def test_every_reason_is_given_at_once(self, plane: ControlPlane) -> None:
         done = await finished(plane, 1)
@@ -111,7 +140,7 @@ class TestRefusals:
 
     async def test_a_run_against_itself(self, plane: ControlPlane) -> None:
         done = await finished(plane, 1)
-        assert await refused(plane, [done], [done]) == {done: "named_twice"}
+        assert await refused(plane, [done], [f"job:{done}"]) == {f"job:{done}": "named_twice"}
 
     async def test_other_images_and_other_classes(self, plane: ControlPlane) -> None:
         first = await finished(plane, 1)
@@ -142,6 +171,7 @@ class TestRefusals:
         answer = await ask(plane, [done], ["nobody"])
         assert answer.status_code == 404
         assert "nobody" in answer.json()["detail"]
+        assert (await ask(plane, [done], ["", "job:", "a/b", f"{done}/trial/one"])).status_code == 404
 
     @pytest.mark.parametrize("query", [{"resamples": 10}, {"seed": -1}, {"a": []}, {"format": "pdf"}])
     async def test_what_cannot_be_asked_is_refused(self, plane: ControlPlane, query: dict[str, Any]) -> None:

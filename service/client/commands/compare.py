@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from fgd_core.spec.comparison import Comparison, Difference
+from fgd_core.spec.comparison import Change, Comparison
 from service.client.client import FgdClient
 from service.client.commands.report import write
 from service.client.console import SERVER, AsJson, Server, output, print_json
@@ -39,6 +39,8 @@ def compare(
     `fgd compare 3f2a 91bc`
 
     `fgd compare 3f2a,77c0,a1d9 91bc,02ee,5b6f --html comparison.html`
+
+    `fgd compare 4e55/trial/7 4e55/trial/0`
     """
     with FgdClient(server) as client:
         ours, theirs = _jobs(client, first), _jobs(client, second)
@@ -115,10 +117,11 @@ def class_table(found: Comparison, *, width: int = _WIDE) -> Table:
 
 
 def _jobs(client: FgdClient, listed: str) -> list[str]:
-    prefixes = [prefix for prefix in listed.split(",") if prefix]
-    if not prefixes:
+    """In full, `/trial/<number>` kept."""
+    named = [one.partition("/") for one in listed.split(",") if one]
+    if not named:
         raise UsageError(f"{listed!r} names no job; write an id, or several with commas between them")
-    return [client.find(prefix).job_id for prefix in prefixes]
+    return [f"{client.find(prefix).job_id}{slash}{trial}" for prefix, slash, trial in named]
 
 
 def _table(found: Comparison, what: str, p: str, *, is_wide: bool, with_interval: bool = True) -> Table:
@@ -139,15 +142,15 @@ def _number(value: float | None, form: str = ".3f") -> Text:
     return Text("–" if value is None else format(value, form))
 
 
-def _difference(of: Difference | None) -> Text:
+def _difference(of: Change | None) -> Text:
     return Text("–") if of is None else Text(f"{of.value:+.3f}", style=_STYLES[of.finding])
 
 
-def _interval(of: Difference | None) -> Text:
+def _interval(of: Change | None) -> Text:
     if of is None or of.low is None or of.high is None:
         return Text("–")
     return Text(f"{of.low:+.3f} to {of.high:+.3f}")
 
 
-def _verdict(of: Difference | None) -> Text:
+def _verdict(of: Change | None) -> Text:
     return Text("nothing to score", style="dim") if of is None else Text(word(of.finding), style=_STYLES[of.finding])
