@@ -265,6 +265,12 @@ class TestImportance:
         assert importance(self.searched(3), self.SPACE, "maximize") is None
         assert importance(self.searched(4), self.SPACE, "maximize") is not None
 
+    def test_a_dimension_that_no_trial_has_matters_not(self) -> None:
+        space = {**self.SPACE, "method.scale": Uniform(low=0, high=1)}
+        found = importance(self.searched(8), space, "maximize")
+        assert found is not None
+        assert found.shares["method.scale"] == 0
+
     def test_trials_are_compared_where_half_of_them_came(self) -> None:
         half = importance(self.searched(10, epochs=3, stopped_after=5), self.SPACE, "maximize")
         fewer = importance(self.searched(10, epochs=3, stopped_after=6), self.SPACE, "maximize")

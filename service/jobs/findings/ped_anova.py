@@ -34,7 +34,9 @@ def shares(
             )
         )
     quantile = min(0.5, max(0.1, MIN_TOP / len(trials)))
-    found = PedAnovaImportanceEvaluator(target_quantile=quantile).evaluate(study, params=list(dimensions))
+    # Optuna refuses a dimension that no trial has: one whose condition never held.
+    tried = [path for path in dimensions if any(path in values for values, _ in trials)]
+    found = PedAnovaImportanceEvaluator(target_quantile=quantile).evaluate(study, params=tried)
     total = sum(found.values())
     return {path: found.get(path, 0.0) / total if total > 0 else 0.0 for path in dimensions}
 

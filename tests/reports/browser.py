@@ -1,0 +1,107 @@
+"""A real headless Chromium: what a page came to, what it asked for, what it said, and how it looks."""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+WIDTH_PX = 1200
+
+# Waits for the charts, then writes down what plotly holds of each, and where it stands.
+_READ_BACK = """
+const boxOf = ({ left, top, width, height }) => [left + scrollX, top + scrollY, width, height];
+const told = (element) => ({
+  data: (element.data || []).map(({ type, name, x, y, xaxis }) => ({ type, name, x, y, xaxis })),
+  points: element.querySelectorAll(".scatterlayer .point").length,
+  lines: element.querySelectorAll(".scatterlayer .js-line").length,
+  box: boxOf(element.getBoundingClientRect()),
+});
+const readBack = () => {
+  if (document.querySelector(".chart") && !document.body.dataset.drawn) { setTimeout(readBack, 50); return; }
+  const drawn = [...document.querySelectorAll(".chart")];
+  const charts = Object.fromEntries(drawn.map((element) => [element.id, told(element)]));
+  const height = document.documentElement.scrollHeight;
+  const found = { charts, height, extra: (EXTRA)() };
+  const place = document.createElement("script");
+  place.type = "application/json";
+  place.id = "read-back";
+  place.textContent = btoa(unescape(encodeURIComponent(JSON.stringify(found))));
+  document.body.append(place);
+};
+readBack();
+"""
+
+
+@dataclass(frozen=True)
+class Opened:
+    charts: dict[str, dict[str, Any]]
+    """By element: plotly's traces, how many points and lines are on the screen, and the box in pixels."""
+    extra: Any
+    """What the test's own function gave back."""
+    height_px: int
+    requests: list[str]
+    """That the page made, its own file aside."""
+    console: list[str]
+
+
+def open_page(page: str, folder: Path, *, extra: str = "() => null") -> Opened:
+    """
+    Args:
+        extra: a JavaScript function that is called once the charts are drawn.
+    """
+    path = folder / "page.html"
+    script = f"<script>{_READ_BACK.replace('EXTRA', extra)}</script>"
+    path.write_text(page.replace("</body>", f"{script}</body>"))
+    log = folder / "network.json"
+    done = _chromium(folder, path, f"--log-net-log={log}", "--enable-logging=stderr", "--dump-dom")
+    (coded,) = re.findall(r'id="read-back">([^<]*)<', done.stdout)
+    found = json.loads(base64.b64decode(coded))
+    return Opened(
+        charts=found["charts"],
+        extra=found["extra"],
+        height_px=found["height"],
+        requests=_requests(log, path.as_uri()),
+        console=re.findall(r"CONSOLE[^\]]*\] (.*)", done.stderr),
+    )
+
+
+def screenshot(page: str, folder: Path, *, height_px: int) -> Path:
+    """A PNG of the whole page."""
+    path, image = folder / "page.html", folder / "page.png"
+    path.write_text(page)
+    _chromium(folder, path, f"--screenshot={image}", f"--window-size={WIDTH_PX},{height_px}")
+    return image
+
+
+def _chromium(folder: Path, path: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    assert CHROMIUM is not None
+    return subprocess.run(
+        [
+            *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+            # The browser's own errands come to nothing, whatever it tries.
+            *("--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND", f"--window-size={WIDTH_PX},900"),
+            *(f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=10000", *options, path.as_uri()),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+
+
+def _requests(log: Path, own: str) -> list[str]:
+    """Requests that a page began; the browser's own errands have no origin."""
+    events = [
+        event["params"] for event in json.loads(log.read_text())["events"] if isinstance(event.get("params"), dict)
+    ]
+    begun = [
+        params for params in events if "url" in params and params.get("initiator", "not an origin") != "not an origin"
+    ]
+    return [
+        params["url"] for params in begun if params["url"] != own and not params["url"].startswith(("data:", "blob:"))
+    ]

@@ -1,0 +1,215 @@
+"""The report on a sweep as a page: drawn by a real browser, with every trial in it, and quiet towards the network."""
+
+import html
+import json
+import re
+from pathlib import Path
+
+import plotly.graph_objects
+import pytest
+from PIL import Image
+
+from fgd_core.spec.results import ErrorReport
+from fgd_core.spec.search import Objective, RunAll
+from fgd_core.spec.sweep_report import SweepReport
+from service.reports.sweep_figures import sweep_charts
+from service.reports.sweep_html import render_sweep_html
+from tests.reports.browser import CHROMIUM, Opened, open_page, screenshot
+from tests.reports.recorded_sweeps import NUM_SEARCHED, SPACE, Study, asha_study, sweep_report
+
+EVIL = "</script><img src=x onerror=document.title='broken'>"
+CHARTS = ["curves", "cost", "parallel", "importance", "contour", "slices", "rungs"]
+NUM_TRIALS = 2 + NUM_SEARCHED + 2 * 4
+
+in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: the page cannot be opened")
+
+# Sorts by best AP, twice; then looks for what was stopped.
+USE_THE_TABLE = """() => {
+  const first = () => document.querySelector("#trials tbody tr:not([hidden])").dataset.trial;
+  const [button] = [...document.querySelectorAll("#trials .sorts")].filter((each) => each.textContent === "best AP");
+  button.click();
+  const lowest = first();
+  button.click();
+  const highest = first();
+  const find = document.getElementById("find-trial");
+  find.value = "stopped";
+  find.dispatchEvent(new Event("input"));
+  const rows = [...document.querySelectorAll("#trials tbody tr:not([hidden])")];
+  const sorted = button.parentElement.getAttribute("aria-sort");
+  return { lowest, highest, sorted, stopped: rows.map((row) => row.dataset.trial) };
+}"""
+
+
+def two_objectives() -> SweepReport:
+    study = Study(epochs=1)
+    for trial, (ap, speed) in enumerate([(0.3, 10.0), (0.2, 30.0), (0.1, 20.0), (0.4, 5.0)]):
+        study.start(trial, {"method.scale": 0.1 * (trial + 1)})
+        study.report(trial, 1, ap, None)
+        study.end(trial, "completed", 1, objectives=[ap, speed])
+    objectives = (Objective(), Objective(metric="images_per_s"))
+    return sweep_report(study, objectives=objectives, scheduler=RunAll())
+
+
+def text_of(page: str) -> str:
+    return html.unescape(re.sub(r"<[^>]+>", " ", page[: page.index('id="figures"')]))
+
+
+class TestPage:
+    def test_it_says_what_to_use_and_how_sure_that_is(self) -> None:
+        text = text_of(render_sweep_html(sweep_report(asha_study())))
+        for fact in (
+            "Use the values of trial 12",
+            "over 3 seeds",
+            "over the plain student with the same inheritance (trial 0)",
+            "over the published values (trial 1)",
+            "The runner-up, trial 10,",
+            "1 trial did not finish (out_of_memory: 5)",
+            "below 40 (10 for each) the order may be chance",
+            "name: weights for shapes trial 12",
+        ):
+            assert fact in text, fact
+
+    def test_what_users_and_runs_wrote_stays_text(self) -> None:
+        study = Study(epochs=1)
+        study.run(0, [0.1], {"method.mask": EVIL})
+        study.start(1)
+        study.end(1, "failed", 0, error=ErrorReport(code="data", message=EVIL))
+        assert EVIL not in render_sweep_html(sweep_report(study))
+
+    def test_there_is_one_before_the_first_trial(self) -> None:
+        page = render_sweep_html(sweep_report(Study(), state="running"))
+        assert "no trial has begun" in page
+        assert '<div class="charts">' not in page
+
+    def test_there_is_one_of_a_single_trial_that_has_just_begun(self) -> None:
+        study = Study()
+        study.start(0, {"method.scale": 0.1})
+        assert "1 trial running, none evaluated" in render_sweep_html(sweep_report(study, state="running"))
+        study.report(0, 1, 0.2)
+        text = text_of(render_sweep_html(sweep_report(study, state="running")))
+        assert "So far: Use the values of trial 0" in text
+        assert "One seed tells nothing about noise" in text
+
+    def test_there_is_one_where_every_trial_failed(self) -> None:
+        study = Study()
+        for trial in range(3):
+            study.start(trial)
+            study.end(trial, "failed", 0, error=ErrorReport(code="out_of_memory", message="too big"))
+        text = text_of(render_sweep_html(sweep_report(study, state="failed")))
+        assert "There is nothing to use: none of 3 trials came to a value" in text
+        assert "3 trials did not finish (out_of_memory: 0, 1, 2): too big." in text
+
+    def test_it_advises_against_distilling_where_the_plain_student_won(self) -> None:
+        study = Study(epochs=1)
+        study.run(0, [0.5], {"method.scale": 0}, origin="plain")
+        study.run(1, [0.3], {"method.scale": 1.0})
+        assert "nothing beat the plain student" in text_of(render_sweep_html(sweep_report(study)))
+
+
+class TestFigures:
+    @pytest.mark.parametrize("report", [sweep_report(asha_study()), two_objectives()], ids=["asha", "two objectives"])
+    def test_each_is_valid_to_plotly_and_json_without_nan(self, report: SweepReport) -> None:
+        for chart in sweep_charts(report):
+            plotly.graph_objects.Figure(chart.figure)
+            json.dumps(chart.figure, allow_nan=False)
+
+    def test_each_says_in_words_what_it_shows(self) -> None:
+        for chart in sweep_charts(sweep_report(asha_study())):
+            assert len(chart.alt) > 20, chart.name
+            assert len(chart.caption) > 60, chart.name
+
+    def test_only_those_with_something_to_show_are_there(self) -> None:
+        assert [chart.name for chart in sweep_charts(sweep_report(asha_study()))] == CHARTS
+        assert "front" in [chart.name for chart in sweep_charts(two_objectives())]
+        study = Study(epochs=1)
+        study.run(0, [0.1], {"method.scale": 0.1})
+        few = [chart.name for chart in sweep_charts(sweep_report(study, scheduler=RunAll()))]
+        assert few == ["curves", "cost", "parallel", "slices"]
+
+
+@in_a_browser
+class TestInABrowser:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def folder(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return tmp_path_factory.mktemp("page")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def opened(cls, folder: Path) -> Opened:
+        return open_page(render_sweep_html(sweep_report(asha_study())), folder, extra=USE_THE_TABLE)
+
+    def test_nothing_was_requested_and_nothing_went_wrong(self, opened: Opened) -> None:
+        assert (opened.requests, opened.console) == ([], [])
+
+    def test_each_chart_drew_every_trial_that_belongs_to_it(self, opened: Opened) -> None:
+        traces = {name: chart["data"] for name, chart in opened.charts.items()}
+        assert list(traces) == CHARTS
+        assert len(traces["curves"]) == NUM_TRIALS
+        lines = [trace for trace in traces["parallel"] if trace["name"] != "scale"]
+        assert len(lines) == NUM_SEARCHED
+        assert {len(trace["x"]) for trace in lines} == {len(SPACE) + 1}
+        assert [len(trace["x"]) for trace in traces["importance"]] == [len(SPACE)]
+        assert len(traces["contour"][1]["x"]) == NUM_SEARCHED
+        panels: dict[str, int] = {}
+        for trace in traces["slices"]:
+            panels[trace["xaxis"]] = panels.get(trace["xaxis"], 0) + len(trace["x"])
+        assert list(panels.values()) == [NUM_SEARCHED] * len(SPACE)
+        rungs = sweep_report(asha_study()).stopping
+        assert rungs is not None
+        drawn = [round(x) for trace in traces["rungs"] for x in trace["x"]]
+        assert [drawn.count(index) for index in range(3)] == [rung.reached for rung in rungs.rungs]
+        assert drawn.count(0) == NUM_SEARCHED
+
+    def test_as_many_marks_are_on_the_screen(self, opened: Opened) -> None:
+        on_screen = {name: (chart["points"], chart["lines"]) for name, chart in opened.charts.items()}
+        assert on_screen["slices"][0] == NUM_SEARCHED * len(SPACE)
+        assert on_screen["contour"][0] == NUM_SEARCHED
+        assert on_screen["parallel"][0] == NUM_SEARCHED * (len(SPACE) + 1)
+        assert on_screen["parallel"][1] == NUM_SEARCHED
+        # A trial that was stopped after one epoch is a point and no line.
+        long = [trial for trial in sweep_report(asha_study()).trials if len(trial.reports) > 1]
+        assert on_screen["curves"][1] >= len(long)
+
+    def test_the_table_sorts_and_is_searched(self, opened: Opened) -> None:
+        report = sweep_report(asha_study())
+        by_value = sorted(report.trials, key=lambda trial: trial.objectives[0] or 0.0)
+        assert opened.extra["lowest"] == str(by_value[0].trial)
+        assert opened.extra["highest"] == str(by_value[-1].trial)
+        assert opened.extra["sorted"] == "descending"
+        stopped = {str(trial.trial) for trial in report.trials if trial.state == "stopped"}
+        assert set(opened.extra["stopped"]) == stopped
+
+    def test_no_chart_is_blank_on_a_screenshot(self, opened: Opened, folder: Path) -> None:
+        page = render_sweep_html(sweep_report(asha_study()))
+        picture = Image.open(screenshot(page, folder, height_px=opened.height_px)).convert("RGB")
+        paper = picture.getpixel((2, 2))
+        for name, chart in opened.charts.items():
+            left, top, width, height = chart["box"]
+            region = picture.crop((round(left), round(top), round(left + width), round(top + height)))
+            colours = region.getcolors(1 << 24) or []
+            inked = sum(count for count, colour in colours if colour != paper)
+            vivid = sum(count for count, colour in colours if max(colour) - min(colour) > 60)
+            assert inked > 0.01 * width * height, name
+            assert vivid > 100, name
+
+    def test_several_objectives_have_a_front(self, tmp_path: Path) -> None:
+        front = open_page(render_sweep_html(two_objectives()), tmp_path).charts["front"]["data"]
+        assert {trace["name"]: sorted(trace["x"]) for trace in front} == {
+            "beaten": [20.0],
+            "on the front": [5.0, 10.0, 30.0],
+        }
+
+    def test_hostile_text_does_not_run(self, tmp_path: Path) -> None:
+        study = Study(epochs=1)
+        study.run(0, [0.1], {"method.mask": EVIL, EVIL: 1.0})
+        title = open_page(render_sweep_html(sweep_report(study)), tmp_path, extra="() => document.title").extra
+        assert title == "weights for shapes – fgd sweep"
+
+
+@in_a_browser
+def test_a_page_that_asks_and_errs_would_be_noticed(tmp_path: Path) -> None:
+    page = "<html><body><img src='http://tracker.example/x.png'><script>console.error('oh')</script></body></html>"
+    opened = open_page(page, tmp_path)
+    assert opened.requests == ["http://tracker.example/x.png"]
+    assert any("oh" in line for line in opened.console)
