@@ -7,11 +7,13 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from fgd_core.errors import StorageError
+from fgd_core.errors import SpecError, StorageError
 from fgd_core.spec.report import Report
+from fgd_core.spec.sweep_report import SweepReport
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, output, print_json
 from service.client.live import STATE_STYLES
+from service.client.sweep_report import print_sweep_report, write_spec
 from service.reports.comparison import (
     COLUMNS,
     best_in_column,
@@ -31,35 +33,62 @@ def report(
         list[str] | None, typer.Option("--with", metavar="ID", help="Another job to set beside it. Repeatable.")
     ] = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write it as one HTML page.")] = None,
-    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write it as CSV, one row a job.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write it as CSV, one row a job; of a sweep, a trial.")
+    ] = None,
+    spec: Annotated[
+        Path | None, typer.Option("--spec", metavar="FILE", help="Write the winning job of a sweep, ready to submit.")
+    ] = None,
     *,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
     """Scores of one job, or of several side by side: AP, AP per class, parameters, speed, and what a teacher brought.
 
-    The HTML page holds charts, sample detections and specs, and opens offline.
+    The HTML page holds charts, sample detections and specs, and opens offline. Of a sweep: which values to use, how
+    sure that is, and why, also while it runs.
 
     **Examples**
 
     `fgd report 3f2a`
 
     `fgd report 91bc --with 3f2a --with 77c0 --html report.html --csv report.csv`
+
+    `fgd report 5d10 --html sweep.html --spec best.yaml`
     """
     with FgdClient(server) as client:
-        job_id = client.find(prefix).job_id
+        job = client.find(prefix)
+        job_id = job.job_id
         others = [client.find(other).job_id for other in beside or ()]
-        found = client.report(job_id, beside=others)
+        found: Report | SweepReport
+        if job.kind == "sweep":
+            found = SweepReport.model_validate_json(client.report_as("json", job_id, beside=others))
+        else:
+            found = client.report(job_id, beside=others)
         for path, form in ((html, "html"), (csv, "csv")):
             if path is not None:
                 write(path, client.report_as("html" if form == "html" else "csv", job_id, beside=others))
+    if spec is not None:
+        _write_spec(found, spec)
     if as_json:
         print_json(found.model_dump(mode="json"))
         return
-    print_report(found)
-    for written in (html, csv):
+    if isinstance(found, SweepReport):
+        print_sweep_report(found)
+    else:
+        print_report(found)
+    for written in (html, csv, spec):
         if written is not None:
             output().print(f"written: {written}", markup=False, soft_wrap=True)
+
+
+def _write_spec(found: Report | SweepReport, path: Path) -> None:
+    if not isinstance(found, SweepReport):
+        raise SpecError(
+            f"{found.jobs[0].name} is no sweep and has no winning spec; `fgd show` prints the spec that it has",
+            job_id=found.jobs[0].job_id,
+        )
+    write_spec(found, path)
 
 
 def print_report(found: Report) -> None:
