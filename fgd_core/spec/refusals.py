@@ -39,6 +39,10 @@ def closest(word: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(words)}"
 
 
+# What pydantic puts into paths for the kind of a space, and for a key in place of its value.
+_UNWRITTEN = ("dimensions", "ready", "[key]")
+
+
 def _message(fault: Any) -> str:
     context = fault.get("ctx", {})
     match fault["type"]:
@@ -56,6 +60,8 @@ def _message(fault: Any) -> str:
             return f"{context['discriminator']} {context['tag']!r} is unknown; {nearest}"
         case "literal_error":
             return f"{fault['input']!r} is not possible here; write {context['expected']}"
+        case "value_error":
+            return str(context["error"])
     return f"{fault['msg'][:1].lower()}{fault['msg'][1:]}, and not {_shown(fault['input'])}"
 
 
@@ -70,13 +76,14 @@ def _steps(loc: Sequence[int | str]) -> list[tuple[int | str, list[str]]]:
     steps: list[tuple[int | str, list[str]]] = []
     for item in loc:
         node = _resolved(node)
+        if item in _UNWRITTEN:
+            continue
         mapping = node.get("discriminator", {}).get("mapping", {})
         if item in mapping:
             node = {"$ref": mapping[item]}
             continue
-        properties = node.get("properties", {})
-        steps.append((item, list(properties)))
-        node = properties.get(item, {})
+        steps.append((item, list(node.get("properties", {}))))
+        node = _below(node, item)
     return steps
 
 
@@ -84,13 +91,24 @@ def _tags(loc: Sequence[int | str]) -> list[str]:
     node = _schema()
     for item in loc:
         node = _resolved(node)
+        if item in _UNWRITTEN:
+            continue
         mapping = node.get("discriminator", {}).get("mapping", {})
-        node = {"$ref": mapping[item]} if item in mapping else node.get("properties", {}).get(item, {})
+        node = {"$ref": mapping[item]} if item in mapping else _below(node, item)
     return list(_resolved(node).get("discriminator", {}).get("mapping", {}))
 
 
+def _below(node: dict[str, Any], item: int | str) -> dict[str, Any]:
+    """The field of that name, or the value under that key."""
+    of_keys: dict[str, Any] = next(iter(node.get("patternProperties", {}).values()), {})
+    found: dict[str, Any] = node.get("properties", {}).get(item, of_keys)
+    return found
+
+
 def _resolved(node: dict[str, Any]) -> dict[str, Any]:
-    """Follow a `$ref`, and through `X | None` to X."""
+    """Follow a `$ref`, through `X | None` to X, and through a choice between a mapping and words to the mapping."""
+    if "oneOf" in node and "discriminator" not in node:
+        node = next((option for option in node["oneOf"] if option.get("type") == "object"), node)
     if "anyOf" in node:
         node = next((option for option in node["anyOf"] if option.get("type") != "null"), node)
     if "$ref" in node:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, JsonValue
+from pydantic import Discriminator, Field, JsonValue, Tag
 
 from fgd_core.spec.base import Command
 
@@ -51,6 +51,17 @@ class Choice(_Dimension):
 
 Dimension: TypeAlias = Annotated[Uniform | LogUniform | Integers | Choice, Field(discriminator="type")]
 ReadySpace: TypeAlias = Literal["fgd-weights", "fgd-scale", "fgd-temperature"]
+
+
+def _space_kind(value: object) -> str:
+    return "ready" if isinstance(value, str) else "dimensions"
+
+
+# Told apart by hand, so that a fault in a dimension is not followed by "this is no ready space either".
+SpaceSpec: TypeAlias = Annotated[
+    Annotated[dict[FieldPath, Dimension], Tag("dimensions")] | Annotated[ReadySpace, Tag("ready")],
+    Discriminator(_space_kind),
+]
 
 
 class Random(Command):
@@ -177,7 +188,7 @@ class Budget(Command):
 class SweepSettings(Command):
     """How a sweep searches; `fgd_core.spec.jobs.SweepSpec` joins it to what every job says."""
 
-    space: dict[FieldPath, Dimension] | ReadySpace
+    space: SpaceSpec
     """What is searched: dimensions by field of the base, or a ready space around the published values."""
     searcher: SearcherSpec = Tpe()
     scheduler: SchedulerSpec = Asha()

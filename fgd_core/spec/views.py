@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import Any
 
+from pydantic import Field
+
 from fgd_core.spec.base import Command, Fact
 from fgd_core.spec.events import EndCause, JobState, StoredEvent
 from fgd_core.spec.jobs import JobSpec, Priority
@@ -76,7 +78,7 @@ class JobSummary(Fact):
 class JobView(JobSummary):
     """GET /v1/jobs/{job_id}"""
 
-    spec: JobSpec | dict[str, Any]
+    spec: JobSpec | dict[str, Any] = Field(union_mode="left_to_right")
     """As plain JSON where it was stored by an older version and is no longer valid."""
     waits_for: list[str]
     """Job ids."""

@@ -41,6 +41,8 @@ COMMANDS: Mapping[str, Row] = {
     "delete": Row("service.client.commands.delete", _JOBS, "Delete jobs that are over, with their files."),
     "report": Row("service.client.commands.report", _JOBS, "Scores side by side, as a table, HTML or CSV."),
     "compare": Row("service.client.commands.compare", _JOBS, "Which differences are more than chance."),
+    "trials": Row("service.client.commands.trials", _JOBS, "The trials of a sweep, the best ahead."),
+    "sweep": Row("service.client.commands.sweep", _JOBS, "Add to a sweep, stop a trial, search on, fork."),
     "tokens": Row("service.client.commands.tokens", _RULE, "API tokens: make, list, revoke."),
     "projects": Row("service.client.commands.projects", _RULE, "Shares and limits of projects, and what they use."),
     "webhooks": Row("service.client.commands.webhooks", _RULE, "Who is told of the ends of jobs."),

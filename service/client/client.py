@@ -43,6 +43,7 @@ from service.client.address import DEFAULT_URL
 from service.client.administration import Administration
 from service.client.errors import FailedJobError
 from service.client.problems import accepted, not_ours, unreachable
+from service.client.sweeps import Sweeps
 from service.jobs.lifecycle import ON_CLUSTER, OVER
 
 _REQUESTS = ("cancel_requested", "pause_requested", "resume_requested", "retry_requested", "priority_changed")
@@ -85,6 +86,11 @@ class FgdClient:
     def administration(self) -> Administration:
         """Tokens, projects, webhooks, the audit trail."""
         return Administration(self._read)
+
+    @property
+    def sweeps(self) -> Sweeps:
+        """The trials of sweeps."""
+        return Sweeps(self._read)
 
     def ready(self) -> Ready:
         return _read(Ready, self._send("GET", "/readyz"))

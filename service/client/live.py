@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -33,7 +34,7 @@ _LEVEL = re.compile(r"^[PC]\d+$")
 # Notable enough for a line of its own where no bar can be drawn.
 _SPOKEN = (
     *("submitted", "state_changed", "attempt_started", "epoch_finished", "evaluated"),
-    *("teacher_checked", "warned", "resumed"),
+    *("teacher_checked", "warned", "resumed", "trial_reported", "trial_ended"),
 )
 
 
@@ -93,6 +94,8 @@ def line(job: Standing, event: StoredEvent) -> str | None:
             return f"{said}teacher checked: AP {number(data.get('ap'), '.3f')}, its checkpoint records {recorded}"
         case "warned":
             return f"{said}warning: {data.get('message')}"
+        case "trial_reported" | "trial_ended":
+            return said + _of_trial(data)
     return f"{said}{event.kind.replace('_', ' ')} {data.get('checkpoint', '')}".rstrip()
 
 
@@ -111,6 +114,15 @@ def duration(seconds: float | None) -> str:
 
 def _is_preparing(job: Standing) -> bool:
     return job.state in ("starting", "running") and job.step is None
+
+
+def _of_trial(data: Mapping[str, Any]) -> str:
+    reached = next(iter(data.get("objectives") or []), None)
+    end = data.get("cause") or (data.get("verdict") if data.get("verdict") != "continue" else None)
+    error = (data.get("error") or {}).get("message")
+    score = number(reached, ".3f") if reached is not None else None
+    words = [f"trial {data.get('trial')}", f"epoch {data.get('epoch')}", score, end, error]
+    return "  ".join(str(word) for word in words if word)
 
 
 def _lines_below(job: Standing, spinner: Spinner) -> Iterable[RenderableType]:

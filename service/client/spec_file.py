@@ -1,7 +1,7 @@
 """From a YAML or JSON file to a job's spec: overrides, relative paths, and faults with their line."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,23 @@ def read_spec(source: str, *, overrides: Sequence[str] = (), name: str | None = 
     text, folder = _read(source)
     document, lines = _parse(text, source)
     _make_absolute(document, folder)
+    return changed(document, source, overrides=overrides, name=name, lines=lines)
+
+
+def changed(
+    document: dict[str, Any],
+    source: str,
+    *,
+    overrides: Sequence[str],
+    name: str | None,
+    lines: Mapping[str, int] | None = None,
+) -> JobSpec:
+    """The job in a document, with changes; raises as `read_spec` does.
+
+    Args:
+        source: what the document is called in errors.
+        lines: of its fields, where it comes from a file.
+    """
     for override in overrides:
         path, equals, value = override.partition("=")
         if not equals or not path:
@@ -54,7 +71,7 @@ def read_spec(source: str, *, overrides: Sequence[str] = (), name: str | None = 
         return JOB_SPEC.validate_python(document)
     except ValidationError as cause:
         reasons: list[JsonValue] = [
-            {**reason.model_dump(), "line": _nearest_line(reason.loc, lines)} for reason in spec_reasons(cause)
+            {**reason.model_dump(), "line": _nearest_line(reason.loc, lines or {})} for reason in spec_reasons(cause)
         ]
         fault = "a fault" if len(reasons) == 1 else f"{len(reasons)} faults"
         raise SpecFileError(f"{source} has {fault}; nothing was submitted", reasons=reasons) from cause
@@ -86,7 +103,7 @@ def _parse(text: str, source: str) -> tuple[dict[str, Any], dict[str, int]]:
     except yaml.YAMLError as cause:
         raise SpecFileError(f"{source}: {cause}; this is neither YAML nor JSON") from cause
     if not isinstance(root, yaml.MappingNode) or not isinstance(document, dict):
-        raise SpecFileError(f"{source} holds no job; a spec begins with `kind: train`, `distill` or `evaluate`")
+        raise SpecFileError(f"{source} holds no job; a spec begins with `kind:` train, distill, evaluate or sweep")
     lines: dict[str, int] = {}
     _note_lines(root, "", lines, source)
     return document, lines
@@ -108,7 +125,7 @@ def _note_lines(node: yaml.Node, path: str, lines: dict[str, int], source: str) 
             _note_lines(value, f"{path}.{index}", lines, source)
 
 
-def _nearest_line(path: str, lines: dict[str, int]) -> int | None:
+def _nearest_line(path: str, lines: Mapping[str, int]) -> int | None:
     """The line of the field, or of the nearest one around it: a missing field has none of its own."""
     while path and path not in lines:
         path = path.rpartition(".")[0]
@@ -123,6 +140,10 @@ def _value(override: str, text: str) -> Any:
 
 
 def _put(document: dict[str, Any], path: str, value: Any) -> None:
+    space = document.get("space")
+    if path.startswith("space.") and isinstance(space, dict):
+        _put_dimension(space, path.removeprefix("space."), value)
+        return
     *parents, last = path.split(".")
     place: Any = document
     for parent in parents:
@@ -142,7 +163,23 @@ def _put(document: dict[str, Any], path: str, value: Any) -> None:
         raise UsageError(f"--set {path}: there is no such place in the spec; `fgd show` prints a whole one")
 
 
+def _put_dimension(space: dict[str, Any], path: str, value: Any) -> None:
+    """The keys of a space are paths themselves: `method.alpha.high` is the upper end of `method.alpha`."""
+    known = [field for field in space if path == field or path.startswith(f"{field}.")]
+    field = max(known, key=len, default=path)
+    if field != path and isinstance(space[field], dict):
+        _put(space[field], path.removeprefix(f"{field}."), value)
+    elif value is None:
+        space.pop(field, None)
+    else:
+        space[path] = value
+
+
 def _make_absolute(document: dict[str, Any], folder: Path) -> None:
+    base = document.get("base")
+    if document.get("kind") == "sweep" and isinstance(base, dict):
+        _make_absolute(base, folder)
+        return
     for path in _PATHS:
         *parents, last = path.split(".")
         place: Any = document

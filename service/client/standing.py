@@ -79,6 +79,12 @@ class Standing:
                 self.doing = f"{data.get('what', 'evaluating')} {data.get('done', '?')}/{data.get('total', '?')}"
             case "evaluated":
                 self._score(data.get("scores") or {})
+            case "trial_started":
+                self.doing = ""
+            case "sweep_progressed":
+                # A sweep's steps are its trials.
+                self.step, self.steps = data.get("done"), data.get("planned")
+                self.eta_s, self.best_ap = data.get("eta_s"), data.get("best")
             case "warned":
                 self.warnings.append(str(data.get("message", data.get("code", ""))))
             case "run_finished":

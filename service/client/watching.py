@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.spinner import Spinner
 
@@ -15,7 +15,9 @@ from fgd_core.spec.views import JobSummary, JobView
 from service.client.client import FgdClient
 from service.client.console import print_json
 from service.client.live import bars, line
-from service.client.standing import Standing, standing_of
+from service.client.standing import Standing
+from service.client.sweep_standing import SweepStanding, any_standing
+from service.client.trial_table import sweep_view
 
 _FRAMES_PER_S = 8
 
@@ -35,7 +37,7 @@ def watch(client: FgdClient, jobs: Sequence[JobSummary], console: Console, *, as
     Returns:
         The jobs as they ended, in the order given.
     """
-    standings = {job.job_id: standing_of(job) for job in jobs}
+    standings = {job.job_id: any_standing(job) for job in jobs}
     if as_json:
         for news in _follow(client, list(standings)):
             if news.event is not None:
@@ -52,7 +54,11 @@ def _draw(client: FgdClient, standings: dict[str, Standing], console: Console) -
     notice = ""
 
     def frame() -> RenderableType:
-        return bars(standings.values(), spinner, width=console.width, notice=notice)
+        sweeps = [standing for standing in standings.values() if isinstance(standing, SweepStanding)]
+        # Each sweep has two lines of its own beside its trials; the rest is the bars and the lines below them.
+        max_rows = max(3, (console.height - 2 * len(standings) - 3) // max(1, len(sweeps)) - 3)
+        drawn = bars(standings.values(), spinner, width=console.width, notice=notice)
+        return Group(drawn, *(sweep_view(sweep, max_rows=max_rows) for sweep in sweeps))
 
     with Live(console=console, refresh_per_second=_FRAMES_PER_S, get_renderable=frame):
         for news in _follow(client, list(standings)):

@@ -27,7 +27,7 @@ def jobs(
     state: Annotated[
         list[str] | None, typer.Option("--state", help=f"Only those in this state: {_STATES}. Repeatable.")
     ] = None,
-    kind: Annotated[str | None, typer.Option("--kind", help="Only train, distill or evaluate.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="Only train, distill, evaluate or sweep.")] = None,
     project: Annotated[str | None, typer.Option("--project", help="Only those of this project.")] = None,
     since: Annotated[
         datetime | None, typer.Option("--since", help="Only those submitted after this moment, in local time.")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from fgd_core.spec.jobs import JobSpec, checkpoint_references
+from fgd_core.spec.jobs import JobSpec, SweepSpec, checkpoint_references
 from service.client.client import FgdClient
 from service.client.commands.watch import follow_to_the_end
 from service.client.console import SERVER, AsJson, Server, output, print_json
@@ -42,7 +42,7 @@ def submit(
     """
     spec = read_spec(source, overrides=overrides or (), name=name)
     with FgdClient(server) as client:
-        job = client.submit(_with_whole_ids(spec, client), idempotency_key=key)
+        job = client.submit(with_whole_ids(spec, client), idempotency_key=key)
         if watching:
             if not as_json:
                 output().print(f"[bold]{escape(job.name)}[/] {job.job_id}")
@@ -55,12 +55,16 @@ def submit(
             output().print(f"  follow it: fgd watch {job.job_id}", style="dim")
 
 
-def _with_whole_ids(spec: JobSpec, client: FgdClient) -> JobSpec:
-    """The spec with the shortened job ids of its checkpoint references written out."""
+def with_whole_ids(spec: JobSpec, client: FgdClient) -> JobSpec:
+    """The spec with the shortened job ids written out, of its checkpoint references and of the sweeps it names."""
     try:
         references = checkpoint_references(spec)
     except ValueError as cause:
         raise UsageError(str(cause)) from cause
+    if isinstance(spec, SweepSpec):
+        fork = client.find(spec.fork).job_id if spec.fork is not None else None
+        learned = tuple(client.find(job_id).job_id for job_id in spec.warm_start)
+        spec = spec.model_copy(update={"fork": fork, "warm_start": learned})
     text = spec.model_dump_json()
     for reference in references:
         whole = reference.model_copy(update={"job_id": client.find(reference.job_id).job_id})

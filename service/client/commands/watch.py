@@ -26,7 +26,7 @@ def watch(
 
     Without ids all jobs that are not over and those yet to come, in one table, until Ctrl-C. On a terminal with bars;
     into a pipe or file with one line for each notable event; with `--json` every event, one a line. Ctrl-C leaves the
-    jobs running. With ids it exits 1 when one of them did not succeed.
+    jobs running. With ids it exits 1 when one of them did not succeed. A sweep shows its trials, the best ahead.
 
     **Examples**
 

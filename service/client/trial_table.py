@@ -1,0 +1,109 @@
+"""Trials as a table that sorts itself: the best ahead."""
+
+from collections.abc import Mapping, Sequence
+
+from pydantic import JsonValue
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from fgd_core.spec.search import Objective
+from fgd_core.spec.sweep_report import TrialView
+from service.client.live import duration, number
+from service.client.sweep_standing import SweepStanding
+
+STYLES: Mapping[str, str] = {
+    "running": "bold cyan",
+    "completed": "green",
+    "stopped": "bright_black",
+    "paused": "blue",
+    "failed": "red",
+    "lost": "yellow",
+}
+
+
+def ranked(trials: Sequence[TrialView], objective: Objective) -> list[TrialView]:
+    """The best first; those without a value last, by number."""
+    sign = -1 if objective.direction == "maximize" else 1
+
+    def place(trial: TrialView) -> tuple[bool, float, int]:
+        value = best(trial)
+        return value is None, sign * (value or 0.0), trial.trial
+
+    return sorted(trials, key=place)
+
+
+def best(trial: TrialView) -> float | None:
+    """Of the first objective."""
+    return trial.objectives[0] if trial.objectives else None
+
+
+def trial_table(trials: Sequence[TrialView], objectives: Sequence[Objective], *, max_rows: int | None = None) -> Table:
+    """A row a trial: where it came from, how far it is, what it has reached, and its values.
+
+    Args:
+        max_rows: the best so many; how many more there are stands below.
+    """
+    first, *others = objectives
+    order = ranked(trials, first)
+    shown = order if max_rows is None else order[: max(1, max_rows)]
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
+    for heading in ("trial", "origin", "state", "epoch", "rung", "now", first.metric):
+        table.add_column(heading, no_wrap=True, justify="left" if heading in ("origin", "state") else "right")
+    for other in others:
+        table.add_column(other.metric, no_wrap=True, justify="right")
+    table.add_column("values", overflow="ellipsis", no_wrap=True)
+    for trial in shown:
+        # Who was given up is there to be seen, and not to draw the eye.
+        style = STYLES["stopped"] if trial.state == "stopped" else ""
+        newest = trial.reports[-1] if trial.reports else None
+        table.add_row(
+            str(trial.trial),
+            _origin(trial),
+            Text(trial.state, style=STYLES.get(trial.state, "")),
+            f"{trial.epoch}/{trial.epochs}",
+            _rung(trial),
+            number(newest.objectives[0] if newest is not None else None, ".3f"),
+            Text(number(best(trial), ".3f"), style="" if style else "bold"),
+            *(number(value, ".4g") for value in trial.objectives[1 : len(objectives)]),
+            values_text(trial.values),
+            style=style,
+        )
+    if len(shown) < len(order):
+        table.add_row("", Text(f"and {len(order) - len(shown)} more", style="dim"))
+    return table
+
+
+def values_text(values: Mapping[str, JsonValue]) -> str:
+    """`alpha 0.0012 · temperature 0.5`: by the last word of each field, where that is clear."""
+    lasts = [path.rpartition(".")[2] for path in values]
+    said = []
+    for path, value in values.items():
+        last = path.rpartition(".")[2]
+        shown = format(value, ".3g") if isinstance(value, float) else str(value)
+        said.append(f"{(last if lasts.count(last) == 1 else path).rstrip('_')} {shown}")
+    return " · ".join(said)
+
+
+def _origin(trial: TrialView) -> str:
+    return f"{trial.origin} of {trial.repeats}" if trial.repeats is not None else trial.origin
+
+
+def _rung(trial: TrialView) -> str:
+    rungs = [report.rung for report in trial.reports if report.rung is not None]
+    return str(max(rungs)) if rungs else ""
+
+
+def sweep_view(sweep: SweepStanding, *, max_rows: int) -> RenderableType:
+    """A sweep under way: how far it is in one line, and its trials."""
+    first = sweep.objectives[0]
+    running = sum(trial.state == "running" for trial in sweep.trials)
+    of_trial = f" (trial {sweep.best_trial})" if sweep.best_trial is not None else ""
+    said = [
+        f"{sweep.step or 0}/{sweep.steps or '?'} trials",
+        f"{running} running",
+        f"best {first.metric} {number(sweep.best_ap, '.3f')}{of_trial}",
+        *([f"{duration(sweep.eta_s)} left"] if sweep.eta_s is not None and not sweep.is_over else []),
+    ]
+    head = Text.assemble((sweep.name, "bold"), f": {' · '.join(said)}")
+    return Group("", head, trial_table(sweep.trials, sweep.objectives, max_rows=max_rows)) if sweep.trials else head
