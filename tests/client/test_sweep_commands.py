@@ -304,7 +304,10 @@ class TestSpecFile:
         path.write_text(yaml.safe_dump(SPEC | change))
         with pytest.raises(SpecFileError) as refused:
             read_spec(str(path))
-        (reason,) = refused.value.details["reasons"]  # type: ignore[misc, union-attr]
+        reasons = refused.value.details["reasons"]
+        assert isinstance(reasons, list)
+        assert len(reasons) == 1
+        reason = reasons[0]
         assert isinstance(reason, dict)
         assert reason["loc"] == loc
         assert said in str(reason["message"])
