@@ -300,7 +300,7 @@ def _write(options: argparse.Namespace, runs: dict[Mode, Run], *, is_identical: 
         f"| maps in shared memory at most | 0 | {_gib(shared.peak_store_bytes)} | |",
         "",
         f"T = {teacher_s:.3f} s and S = {student_s:.3f} s of CPU time (in the run without sharing), so that the ideal",
-        f"(T + {k}S) / ({k}T + {k}S) is {ideal:.3f}. The wall clock's ratio is **{ratio / ideal:.3f}** times the ideal,",
+        f"(T + {k}S) / ({k}T + {k}S) is {ideal:.3f}. The wall clock's is **{ratio / ideal:.3f}** times the ideal,",
         f"the CPU time's {cpu_ratio / ideal:.3f} times; the aim is {AIM}. Weights at the end bit-identical: "
         f"{'yes' if is_identical else '**NO**'}.",
         f"Maps: {account['computed']} computed at once, {account['ahead']} ahead, {account['shared']} found, "

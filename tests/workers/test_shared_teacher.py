@@ -3,10 +3,12 @@
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -390,6 +392,16 @@ class TestTheStore:
         assert self.put(store, 2)
         assert self.numbers(store) == [0, 1, 2]
         assert list(store.folder.glob("*.seat")) == []
+
+    def test_leaves_half_of_the_free_memory_to_others(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        store = TeacherStore("sweep", 10**9, tmp_path)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=80_000))
+        assert self.put(store, 0)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=58_000))
+        assert not self.put(store, 1)
+        store.folder.joinpath("group.0.maps").unlink()
+        with pytest.raises(OSError, match="36,384 bytes of shared memory, of 29,000"):
+            self.put(store, 1)
 
     def test_an_entry_that_was_cut_off_is_none_and_makes_room(self, tmp_path: Path) -> None:
         store = TeacherStore("sweep", 10**6, tmp_path)

@@ -77,8 +77,6 @@ class TeacherStore:
         Raises:
             OSError, RuntimeError: the memory is full, or the bound too small for this entry alone.
         """
-        if num_bytes + _OVERHEAD_BYTES > self.max_bytes:
-            raise OSError(errno.ENOSPC, f"{num_bytes:,} bytes for one batch; shared are at most {self.max_bytes:,}")
         path = self._path(group, number)
         with self._locked("ledger", wait_s=_LEDGER_WAIT_S) as is_ours:
             if not is_ours or not self._make_room(group, number, num_bytes + _OVERHEAD_BYTES):
@@ -153,7 +151,12 @@ class TeacherStore:
         for torn in self.folder.glob("*.part"):
             torn.unlink()
         entries = self._entries()
-        excess = sum(size for _, size in entries) + num_bytes - self.max_bytes
+        used_bytes = sum(size for _, size in entries)
+        # The memory is others', too, and in a container it may be little.
+        limit_bytes = min(self.max_bytes, used_bytes + shutil.disk_usage(self.folder).free // 2)
+        if num_bytes > limit_bytes:
+            raise OSError(errno.ENOSPC, f"a batch takes {num_bytes:,} bytes of shared memory, of {limit_bytes:,}")
+        excess = used_bytes + num_bytes - limit_bytes
         if excess <= 0:
             return True
         places = self._places()
