@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 MLFLOW := build/mlflow
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-sweep test lint api bench chaos bench-control-plane bench-shared-teacher requirements clean
+.PHONY: help install demo demo-sweep test lint api bench chaos chaos-sweep bench-control-plane bench-shared-teacher requirements clean
 
 help:  ## Say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 24
@@ -45,6 +45,9 @@ bench: $(READY)  ## Measure gain apart from inheritance: four students, three se
 
 chaos: $(READY)  ## Kill everything that can be killed while 30 jobs run, and see each end once and rightly
 	$(BIN)/python -m tests.chaos
+
+chaos-sweep: $(READY)  ## Kill the driver of a sweep five times, and see it come to the same as one left in peace
+	$(BIN)/python tests/end_to_end/killed_sweep.py
 
 bench-control-plane: $(READY) $(MLFLOW)/.ready  ## Measure the control plane beside MLflow's tracking server (needs the network once)
 	$(BIN)/python -m benchmarks.control_plane --mlflow $(MLFLOW)/bin/mlflow

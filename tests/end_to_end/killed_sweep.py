@@ -1,0 +1,157 @@
+"""A sweep whose driver is killed again and again, beside the same sweep left in peace.
+
+python tests/end_to_end/killed_sweep.py [--kills 5] [--seed 1]      (make chaos-sweep)
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import shutil
+import signal
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from whole import Whole, distill, train, wait_for
+
+from fgd_core.spec.events import StoredEvent
+from fgd_core.spec.jobs import SweepSpec
+from fgd_core.spec.search import Asha, Budget, Dimension, LogUniform, Objective, PopulationBased, Random, SchedulerSpec, Tpe
+from service.client.client import FgdClient
+from service.dispatcher.local import LocalRay
+
+EPOCHS = 4
+TIMEOUT_S = 600.0
+SPACE: dict[str, Dimension] = {
+    "method.scale": LogUniform(low=0.01, high=1),
+    "method.temperature": LogUniform(low=0.3, high=10),
+}
+SCHEDULERS: dict[str, SchedulerSpec] = {
+    "asha": Asha(grace_epochs=1, reduction=2),
+    "population_based": PopulationBased(population=4),
+}
+
+
+@dataclass(frozen=True)
+class Counts:
+    seed: int
+    scheduler: str
+    kills: int
+    attempts: int
+    trials: int
+    epochs: int
+    epochs_trained_twice: int
+    lost_runs: int
+    seconds: float
+    calm_seconds: float
+
+
+def sweep(teacher_id: str, scheduler: str) -> SweepSpec:
+    base = distill(f"job:{teacher_id}/best", epochs=EPOCHS)
+    # The scheduler can only judge what was evaluated.
+    base = base.model_copy(update={"training": base.training.model_copy(update={"evaluate_every": 1})})
+    return SweepSpec(
+        name=f"swept by {scheduler}",
+        base=base,
+        space=SPACE,
+        searcher=Tpe(startup_trials=3) if scheduler == "asha" else Random(),
+        scheduler=SCHEDULERS[scheduler],
+        # AP is 0 after so little; recall is not, so that there is something to stop for.
+        objectives=(Objective(metric="ar100"),),
+        budget=Budget(trials=6),
+        seed=4,
+    )
+
+
+def story(events: list[StoredEvent]) -> list[dict[str, Any]]:
+    """What was decided, without the marks of interruptions: starts, reports with their scores and rungs, ends."""
+    told = []
+    for event in events:
+        data = {**event.data, "train_s": None, "checkpoint": None}
+        if data["kind"] not in ("trial_started", "trial_reported", "trial_ended") or data.get("is_resumed"):
+            continue
+        if data.get("result"):
+            data["result"] = {**data["result"], "images_per_s": None, "train_s": None}
+        told.append(data)
+    return told
+
+
+def compare(client: FgdClient, scheduler: str, *, kills: int, seed: int) -> Counts:
+    """Run the sweep in peace, then with kills at random reports.
+
+    Raises:
+        AssertionError: the two stories differ.
+    """
+    rng = random.Random(f"{seed} {scheduler}")
+    teacher_id = client.submit(train()).job_id
+    spec = sweep(teacher_id, scheduler)
+    began_s = time.monotonic()
+    calm_id = client.submit(spec).job_id
+    assert wait_for(client, calm_id, lambda job: job.ended_at is not None, TIMEOUT_S).state == "succeeded"
+    calm = story(list(client.events(calm_id)))
+    calm_s = time.monotonic() - began_s
+    num_reports = sum(data["kind"] == "trial_reported" for data in calm)
+    moments = sorted(rng.sample(range(1, num_reports), kills))
+    began_s = time.monotonic()
+    job_id = client.submit(spec).job_id
+    pid, reports, killed = 0, 0, 0
+    for event in client.events(job_id):
+        match event.kind:
+            case "run_started":
+                pid = event.data["pid"]
+            case "trial_reported":
+                reports += 1
+                if pid and killed < kills and reports >= moments[killed]:
+                    time.sleep(rng.random() * 0.2)
+                    os.kill(pid, signal.SIGKILL)
+                    # What it had told by then is still on its way.
+                    pid, killed = 0, killed + 1
+    done = client.job(job_id)
+    assert done.state == "succeeded", done.error
+    assert killed == kills
+    events = list(client.events(job_id))
+    assert story(events) == calm, "the sweep that was killed came to something else"
+    trained = Counter(
+        (event.data["trial"], event.data["event"]["epoch"])
+        for event in events
+        if event.kind == "trial_event" and event.data["event"]["kind"] == "epoch_finished"
+    )
+    return Counts(
+        seed=seed,
+        scheduler=scheduler,
+        kills=kills,
+        attempts=len(done.attempts),
+        trials=len({data["trial"] for data in calm}),
+        epochs=sum(data["kind"] == "trial_reported" for data in story(events)),
+        epochs_trained_twice=sum(times - 1 for times in trained.values()),
+        lost_runs=sum(attempt.cause == "lost" for attempt in done.attempts),
+        seconds=time.monotonic() - began_s,
+        calm_seconds=calm_s,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    home = Path(tempfile.mkdtemp(prefix="fgd-test-"))
+    whole = Whole(home)
+    try:
+        whole.up()
+        with whole.client() as client:
+            for scheduler in SCHEDULERS:
+                print(compare(client, scheduler, kills=options.kills, seed=options.seed), flush=True)
+        whole.down()
+    finally:
+        whole.kill()
+        asyncio.run(LocalRay(home).stop())
+        shutil.rmtree(home)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,14 @@
+import pytest
+from killed_sweep import SCHEDULERS, compare
+
+from service.client.client import FgdClient
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_a_sweep_whose_driver_is_killed_comes_to_the_same(client: FgdClient, scheduler: str) -> None:
+    counts = compare(client, scheduler, kills=1, seed=20261122)
+    print(f"\n{counts}")
+    assert counts.attempts == counts.lost_runs + 1 == 2
