@@ -309,8 +309,8 @@ ControlEvent: TypeAlias = Annotated[
 class StoredEvent(Fact):
     """An event as the API gives it out: `sequence` runs from 1 without gaps within its job.
 
-    Of a job that ended long ago, housekeeping puts away the events of the kinds `progress` and `evaluation_progress`;
-    the others keep their numbers, and the last one always stays.
+    Of a job that ended long ago, housekeeping puts away the events of the kinds `progress`, `evaluation_progress` and
+    `sweep_progressed`, also those that trials said; the others keep their numbers, and the last one always stays.
     """
 
     job_id: str

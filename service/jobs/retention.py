@@ -19,7 +19,7 @@ from service.jobs.lifecycle import OVER
 Days: TypeAlias = Annotated[float, Field(gt=0)] | None
 """None: for good."""
 
-PROGRESS_KINDS = ("progress", "evaluation_progress")
+PROGRESS_KINDS = ("progress", "evaluation_progress", "sweep_progressed")
 """Events that only matter while they are news: what they say of training is in the curves, too."""
 
 _PARTIAL_DAYS = 1.0
@@ -33,7 +33,8 @@ class Policy(BaseModel):
     every_hours: float | None = Field(default=24.0, gt=0)
     """How often the server puts away what is due by itself; None: only when it is told to."""
     progress_days: Days = 90.0
-    """For events of the kinds `progress` and `evaluation_progress`. All other events stay as long as their job."""
+    """For events of the kinds `progress`, `evaluation_progress` and `sweep_progressed`, and for what trials of a sweep
+    say of these kinds. All other events stay as long as their job."""
     curves_days: Days = 365.0
     """After which a curve is thinned to `curve_points`."""
     curve_points: int = Field(default=2000, ge=100)

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from fgd_core.spec.housekeeping import Kind
+from fgd_core.spec.trials import TrialEvent
 from service.jobs.lifecycle import OVER
 from service.jobs.retention import PROGRESS_KINDS, Days, EndedJob, Policy
 from service.store.api_tokens import BOOTSTRAP
@@ -27,6 +28,7 @@ from service.store.tables import (
     WebhookDelivery,
 )
 
+_OF_TRIAL = TrialEvent.model_fields["kind"].default
 _STEP_ROWS = 10_000
 """So many rows go in one transaction: a tenth of a second or two in which others wait to write."""
 
@@ -90,10 +92,10 @@ async def is_released(session: AsyncSession, job_id: str) -> bool:
 
 
 async def progress_rows(session: AsyncSession, job_ids: Sequence[str]) -> Mapping[str, Rows]:
-    """How many events of `PROGRESS_KINDS` there are, by job."""
+    """How many events of `PROGRESS_KINDS` there are, by job; those that trials of a sweep said among them."""
     query = (
         select(Event.job_id, func.count(), func.sum(func.length(cast(Event.data, Text))))
-        .where(Event.job_id.in_(job_ids), Event.kind.in_(PROGRESS_KINDS))
+        .where(Event.job_id.in_(job_ids), _is_progress())
         .group_by(Event.job_id)
     )
     found = await session.execute(query)
@@ -103,12 +105,14 @@ async def progress_rows(session: AsyncSession, job_ids: Sequence[str]) -> Mappin
 async def drop_progress(session: AsyncSession, job_id: str) -> int:
     """Delete a step's worth of them; how many there were, 0 at the end. The other events keep their numbers."""
     oldest = (
-        select(Event.sequence)
-        .where(Event.job_id == job_id, Event.kind.in_(PROGRESS_KINDS))
-        .order_by(Event.sequence)
-        .limit(_STEP_ROWS)
+        select(Event.sequence).where(Event.job_id == job_id, _is_progress()).order_by(Event.sequence).limit(_STEP_ROWS)
     )
     return await _num_deleted(session, Event, [Event.job_id == job_id, Event.sequence.in_(oldest)])
+
+
+def _is_progress() -> ColumnElement[bool]:
+    of_trial = and_(Event.kind == _OF_TRIAL, Event.data["event"]["kind"].as_string().in_(PROGRESS_KINDS))
+    return or_(Event.kind.in_(PROGRESS_KINDS), of_trial)
 
 
 async def long_curves(session: AsyncSession, job_ids: Sequence[str], num_points: int) -> list[LongCurve]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from control_plane import ControlPlane, ManualClock, evaluate_spec, progress, train_spec
 from sqlalchemy import func, select
+from sweeps import begun, ended, progressed, reported, said, sweep_spec
 
 from fgd_core.spec.housekeeping import HousekeepingView
 from service.housekeeping import files
@@ -114,6 +115,21 @@ class TestSweep:
         assert all(event == before[event.sequence] for event in after)
         assert {event.kind for event in before.values()} - {event.kind for event in after} == {"progress"}
         assert (await plane.http.get(f"/v1/jobs/{job_id}/report?format=json")).json()["jobs"][0] == report
+
+    async def test_what_trials_said_of_their_progress_goes_and_the_study_stays(self, plane: ControlPlane) -> None:
+        job_id, run = await plane.started_job(sweep_spec())
+        study = [begun(0), reported(0, 1, 0.5), ended(0)]
+        others = [said(0, {"kind": "warned", "code": "x", "message": "y"}), said(0, {"kind": None})]
+        passing = [said(0, progress(step)) for step in range(5)]
+        await run.reports(*study, *others, *passing, progressed(done=1, planned=1))
+        await run.succeeds()
+        await plane.tick()
+        before = [event.data for event in await plane.events(job_id)]
+        plane.clock.forward(15 * DAY_S)
+        view = await sweep(plane)
+        assert next(item.num_rows for item in view.items if item.kind == "progress_events") == 6
+        after = [event.data for event in await plane.events(job_id)]
+        assert after == [data for data in before if data not in (*passing, progressed(done=1, planned=1))]
 
     async def test_a_thinned_curve_keeps_its_ends_and_extremes(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()

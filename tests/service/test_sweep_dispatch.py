@@ -52,3 +52,8 @@ class TestPieces:
         async with plane.services.database.reading() as session:
             active = [queue.active_of(*pair, is_placed=True) for pair in await attempts.active(session)]
         assert [each.pieces for each in active] == [7]
+
+    async def test_the_queue_tells_them(self, plane: ControlPlane) -> None:
+        await plane.submit(sweep_spec(concurrent_trials=7, resources={"cpus": 2}))
+        (row,) = (await plane.http.get("/v1/queue")).json()["items"]
+        assert (row["pieces"], row["cpus"]) == (7, 2)

@@ -46,7 +46,7 @@ def _table(found: QueueView) -> Table:
             Text(job.name, style="bold"),
             job.project,
             str(job.priority),
-            _amount(job.cpus, job.gpus),
+            (f"{job.pieces} × " if job.pieces > 1 else "") + _amount(job.cpus, job.gpus),
             _may_start(job, now),
             Text(job.message, style=_STYLES.get(job.code, "")),
         )
