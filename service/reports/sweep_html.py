@@ -25,6 +25,7 @@ class Cell:
 def render_sweep_html(report: SweepReport) -> str:
     """A page that asks the network for nothing: its own security policy forbids it."""
     drawn = sweep_charts(report)
+    ranks = {number: standing.rank for standing in report.standings for number in standing.trials}
     paths = list(dict.fromkeys(path for trial in report.trials for path in trial.values))
     spec = report.recommendation.spec if report.recommendation is not None else None
     winner = next((t for t in report.trials if report.standings and t.trial == report.standings[0].trial), None)
@@ -32,7 +33,7 @@ def render_sweep_html(report: SweepReport) -> str:
         report=report,
         winner=winner,
         headings=headings(report, paths),
-        rows=[(trial, cells(report, trial, paths)) for trial in report.trials],
+        rows=[(trial, cells(report, trial, paths, ranks=ranks)) for trial in report.trials],
         standings=[(each, _mean(report, each)) for each in report.standings[:10]],
         shown=lambda value: shown(report, value),
         value_text=value_text,
@@ -53,9 +54,12 @@ def headings(report: SweepReport, paths: Sequence[str]) -> list[str]:
     return ["trial", "rank", "origin", "state", *metrics, "at epoch", "epochs", "training", "seed", *paths]
 
 
-def cells(report: SweepReport, trial: TrialView, paths: Sequence[str]) -> list[Cell]:
-    """A trial's row, as many as `headings`."""
-    ranks = {number: standing.rank for standing in report.standings for number in standing.trials}
+def cells(report: SweepReport, trial: TrialView, paths: Sequence[str], *, ranks: Mapping[int, int]) -> list[Cell]:
+    """A trial's row, as many as `headings`.
+
+    Args:
+        ranks: of configurations, by trial.
+    """
     state = f"{trial.state} by a user" if trial.by_user else trial.state
     if trial.error is not None:
         state = f"{state}: {trial.error.code}"

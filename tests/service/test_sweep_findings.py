@@ -254,6 +254,23 @@ class TestImportance:
         assert sum(found.shares.values()) == pytest.approx(1)
         assert (found.num_trials, found.warning) == (20, None)
 
+    def test_what_sets_the_worst_apart_is_not_what_sets_the_best_apart(self) -> None:
+        space = {"method.alpha": Uniform(low=0, high=1), "method.beta": Uniform(low=0, high=1)}
+        study = Study(epochs=1)
+        for trial in range(20):
+            spread, ap = (trial * 7 % 20) / 20, 0.5
+            alpha, beta = spread, (trial * 3 % 20) / 20
+            if trial < 5:
+                alpha, ap = 0.9 + 0.01 * trial, 0.9
+            elif trial < 10:
+                beta, ap = 0.1 + 0.01 * trial, 0.1
+            study.run(trial, [ap], {"method.alpha": alpha, "method.beta": beta})
+        trials = folded(study)
+        best, worst = importance(trials, space, "maximize"), importance(trials, space, "minimize")
+        assert best is not None
+        assert worst is not None
+        assert (next(iter(best.shares)), next(iter(worst.shares))) == ("method.alpha", "method.beta")
+
     def test_warns_of_too_few_trials_and_says_how_many_there_should_be(self) -> None:
         found = importance(self.searched(19), self.SPACE, "maximize")
         assert found is not None
@@ -319,6 +336,24 @@ class TestCost:
             study.report(1, epoch, 0.3 * epoch)
         found = best_so_far(folded(study), "maximize")
         assert [(point.trial, point.epochs) for point in found] == [(0, 1), (1, 2), (1, 4)]
+
+    def test_forked_trials_were_paid_elsewhere(self) -> None:
+        study = Study(epochs=2)
+        study.run(0, [0.1, 0.2], origin="fork")
+        study.run(1, [0.1, 0.3])
+        found = best_so_far(folded(study), "maximize")
+        assert [(point.trial, point.epochs) for point in found] == [(0, 0), (0, 0), (1, 2)]
+
+    def test_an_epoch_done_again_costs_where_it_was_first_done(self) -> None:
+        study = Study(epochs=2)
+        study.start(0)
+        study.report(0, 1, 0.1)
+        study.start(1)
+        study.report(1, 1, 0.2)
+        study.start(0, is_resumed=True)
+        study.report(0, 1, 0.1)
+        found = best_so_far(folded(study), "maximize")
+        assert [(point.trial, point.epochs) for point in found] == [(0, 1), (1, 2)]
 
     def test_what_was_spent(self) -> None:
         study = Study(epochs=2)
