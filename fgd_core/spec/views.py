@@ -121,7 +121,7 @@ class QueuedJob(Fact):
     state: JobState
     cpus: int
     gpus: int
-    pieces: int = 1
+    pieces: int
     """So many times CPUs and GPUs at most: the trials that a sweep runs at once."""
     code: str
     """Why it waits: `starts_now`, `busy`, `too_large`, `quota`, `backoff`, `dependencies`, `cluster_away`, `behind`."""
