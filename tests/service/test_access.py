@@ -14,6 +14,7 @@ from control_plane import ControlPlane, ManualClock, evaluate_spec, train_spec
 from memory_cluster import MemoryCluster
 from pydantic import SecretStr
 from sqlalchemy import event, text
+from sweeps import begun, sweep_spec
 
 from fgd_core.errors import ConflictError, StorageError
 from service.api.authentication import OPEN
@@ -401,3 +402,25 @@ class TestAudit:
     async def test_many_at_once_are_all_there(self, guarded: Guarded) -> None:
         await asyncio.gather(*(guarded.submit(train_spec(seed=number)) for number in range(20)))
         assert len(await self.entries(guarded, limit=500)) == 20
+
+
+class TestSweeps:
+    async def test_nobody_learns_from_the_sweep_of_a_project_that_they_do_not_see(self, guarded: Guarded) -> None:
+        theirs = await guarded.submit(sweep_spec(project="theirs"))
+        token = (await guarded.token("submit", project="ours"))["token"]
+        for change in ({"fork": theirs}, {"warm_start": [theirs]}, {"fork": "nobody"}):
+            answer = await guarded.as_(token, "POST", "/v1/jobs", json=sweep_spec(**change))
+            assert [reason["code"] for reason in answer.json()["reasons"]] == ["unknown_job"]
+        assert (await guarded.as_(token, "GET", f"/v1/jobs/{theirs}/trials")).status_code == 404
+        assert (await guarded.as_(token, "POST", f"/v1/jobs/{theirs}/budget", json={"trials": 1})).status_code == 404
+
+    async def test_who_may_only_read_changes_no_sweep(self, guarded: Guarded) -> None:
+        job_id, run = await guarded.started_job(sweep_spec())
+        await run.reports(begun(0))
+        token = (await guarded.token("read"))["token"]
+        assert (await guarded.as_(token, "GET", f"/v1/jobs/{job_id}/trials/0")).status_code == 200
+        asked = (("trials", {"values": {}}), ("trials/0/stop", None), ("budget", {"trials": 1}))
+        for path, body in asked:
+            answer = await guarded.as_(token, "POST", f"/v1/jobs/{job_id}/{path}", json=body)
+            assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+        assert (await guarded.as_(token, "GET", f"/v1/attempts/{run.attempt_id}/study")).status_code == 401

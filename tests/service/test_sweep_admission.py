@@ -310,6 +310,11 @@ class TestOneTrial:
         assert trial_reasons(sweep, {RATE: 7.0, "training.batch_size": 4}) == []
         assert as_stored(sweep.base, {RATE: 7}) == {RATE: 7.0}
 
+    def test_it_reads_no_other_file_than_its_sweep(self) -> None:
+        sweep = parsed(sweep_spec(base=distill_base()))
+        (reason,) = trial_reasons(sweep, {"teacher.checkpoint": "/etc/shadow"})
+        assert (reason.loc, reason.code) == ("values.teacher.checkpoint", "other_file")
+
     def test_each_fault_has_its_place(self) -> None:
         found = trial_reasons(parsed(sweep_spec()), {RATE: -1, "training.batch_size": 41, "seed": 3})
         assert [each.loc for each in found] == ["values.seed"]
