@@ -170,7 +170,10 @@ def _values(
     is_sound = True
     for where, value in _probes(dimension):
         # What is between two ends is in question only where both are sound.
-        for fault in _faults(spec.base, {**held, path: value}, rules) if where or is_sound else []:
+        if not where and not is_sound:
+            continue
+        is_choice = isinstance(dimension, Choice)
+        for fault in _faults(spec.base, {**held, path: value}, rules, only_as_kept=is_choice):
             is_sound = False
             message = fault.message if fault.loc == path else f"{fault.loc}: {fault.message}"
             yield ProblemReason(loc=f"space.{path}{where}", code=fault.code, message=message)
@@ -189,8 +192,14 @@ def _probes(dimension: Dimension) -> Iterator[tuple[str, JsonValue]]:
         yield "", dimension.low + 0.382 * (dimension.high - dimension.low)
 
 
-def _faults(base: TrialBase, values: Mapping[str, JsonValue], rules: TrialRules) -> list[ProblemReason]:
-    """What is wrong with the job that a trial of these values is; `loc` is a path in it."""
+def _faults(
+    base: TrialBase, values: Mapping[str, JsonValue], rules: TrialRules, *, only_as_kept: bool = False
+) -> list[ProblemReason]:
+    """What is wrong with the job that a trial of these values is; `loc` is a path in it.
+
+    Args:
+        only_as_kept: the values are handed to trials as they are written, so 3.0 is no number of epochs.
+    """
     try:
         trial = _build(base, values)
     except ValidationError as error:
@@ -205,7 +214,8 @@ def _faults(base: TrialBase, values: Mapping[str, JsonValue], rules: TrialRules)
     whole = trial.model_dump(mode="json")
     for path, value in values.items():
         kept = paths.field(whole, path)
-        if isinstance(value, str | bool) and (kept != value or type(kept) is not type(value)):
+        is_whole = isinstance(value, float) and isinstance(kept, int) and only_as_kept
+        if is_whole or (isinstance(value, str | bool) and (kept != value or type(kept) is not type(value))):
             message = f"{value!r} is taken for {kept!r}; write that"
             found.append(ProblemReason(loc=path, code="other_type", message=message))
     return found

@@ -1,5 +1,6 @@
 """Which sweeps are refused, each fault with its place and its cure, and all of them at once."""
 
+import json
 from typing import Any
 
 import pytest
@@ -123,7 +124,9 @@ class TestValues:
         assert message.startswith("training.optimizer.momentum: there is no field 'momentum' here")
 
     def test_text_that_would_be_taken_for_a_number(self) -> None:
-        assert "write that" in of_space({"training.batch_size": choice("8")})["space.training.batch_size.values.0"][1]
+        for value in ("8", 8.0):
+            found = of_space({"training.batch_size": choice(value)})
+            assert "is taken for 8; write that" in found["space.training.batch_size.values.0"][1]
 
     def test_what_is_wrong_with_the_base_is_told_once(self) -> None:
         found = refused(sweep_spec(base=base(training={"batch_size": 100, "epochs": 3})))
@@ -308,7 +311,9 @@ class TestOneTrial:
     def test_values_outside_of_the_space_are_taken_where_the_base_takes_them(self) -> None:
         sweep = parsed(sweep_spec())
         assert trial_reasons(sweep, {RATE: 7.0, "training.batch_size": 4}) == []
-        assert as_stored(sweep.base, {RATE: 7}) == {RATE: 7.0}
+        assert json.dumps(as_stored(sweep.base, {RATE: 7, "training.epochs": 3.0})) == json.dumps(
+            {RATE: 7.0, "training.epochs": 3}
+        )
 
     def test_it_reads_no_other_file_than_its_sweep(self) -> None:
         sweep = parsed(sweep_spec(base=distill_base()))

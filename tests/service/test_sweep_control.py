@@ -58,7 +58,7 @@ class TestOneMore:
     async def test_values_are_checked_and_handed_to_the_driver_in_order(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job(sweep_spec())
         first = await ask(plane, f"{job_id}/trials", {"values": {RATE: 1}})
-        second = await ask(plane, f"{job_id}/trials", {"values": {"training.batch_size": 4}})
+        second = await ask(plane, f"{job_id}/trials", {"values": {"training.batch_size": 4.0}})
         assert [(each.status_code, each.json()["number"]) for each in (first, second)] == [(202, 0), (202, 1)]
         log = await plane.http.get(f"/v1/attempts/{run.attempt_id}/study", headers=run.headers)
         asked = [entry["event"] for entry in log.json()["entries"]]
@@ -66,6 +66,7 @@ class TestOneMore:
             (0, {RATE: 1.0}, "anonymous"),
             (1, {"training.batch_size": 4}, "anonymous"),
         ]
+        assert isinstance(asked[1]["values"]["training.batch_size"], int)
 
     async def test_all_that_is_wrong_with_its_values_is_told_and_nothing_stored(self, plane: ControlPlane) -> None:
         job_id, _ = await plane.started_job(sweep_spec())
