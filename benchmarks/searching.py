@@ -250,8 +250,8 @@ def _markdown(found: Mapping[str, Any]) -> str:
     lines.append(
         "\nASHA (rungs after 1, 3 and 9 of 27 epochs, 60 trials of random search) trained "
         f"{asha['share_of_epochs']:.0%} of the epochs that training all takes, and found the very same winner in "
-        f"{asha['same_winner']} of {asha['seeds']} seeds; what it gave away was {asha['median_loss']:.4f} in the median "
-        f"and {asha['largest_loss']:.4f} at most, of an objective whose best is about 0.4."
+        f"{asha['same_winner']} of {asha['seeds']} seeds; what it gave away was {asha['median_loss']:.4f} in the "
+        f"median and {asha['largest_loss']:.4f} at most, of an objective whose best is about 0.4."
     )
     return "\n".join(lines) + "\n"
 
