@@ -11,7 +11,7 @@ from service.client.child import control_plane
 from service.client.client import FgdClient
 from service.client.commands.demo import CHECKOUT, new_home, short, taught_by
 from service.client.commands.report import write
-from service.client.console import errors_to, output
+from service.client.console import AsJson, errors_to, output, print_json
 from service.client.errors import UsageError
 from service.client.exits import EXIT_INTERRUPTED, EXIT_REFUSED
 from service.client.live import duration
@@ -31,6 +31,8 @@ def demo_sweep(
     specs: Annotated[
         Path, typer.Option("--specs", help="Folder with teacher.yaml and sweep.yaml.", show_default=False)
     ] = CHECKOUT / "examples" / "demo",
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """Watch a search for the weights that suit a pair: a teacher, two baselines, twelve trials, and the report.
 
@@ -50,7 +52,7 @@ def demo_sweep(
         raise UsageError(f"{specs} lacks {', '.join(missing)}; give the folder examples/demo of a checkout as --specs")
     found = {name: read_spec(str(path), overrides=_QUICK[name] if quick else ()) for name, path in paths.items()}
     home = new_home(out)
-    console = output()
+    console = errors_to() if as_json else output()
     try:
         with control_plane(home) as url, FgdClient(url) as client:
             console.print(f"[bold]fgd demo-sweep[/]  API {url}/docs", soft_wrap=True)
@@ -59,9 +61,12 @@ def demo_sweep(
             ended = watch(client, [teacher, sweep], console)
             for form in ("html", "json", "csv"):
                 write(out / f"sweep.{form}", client.report_as(form, sweep.job_id))
+            found_out = client.sweeps.report(sweep.job_id)
     except KeyboardInterrupt as interrupt:
         errors_to().print("\ninterrupted; all that was started has been stopped")
         raise typer.Exit(EXIT_INTERRUPTED) from interrupt
+    if as_json:
+        print_json(found_out.model_dump(mode="json"))
     console.print(f"\n[bold]done in {duration(time.monotonic() - began_s)}[/]; all that was started has been stopped")
     for what, command in (
         ("which weights to use, and why", f"open {short(out / 'sweep.html')}"),
