@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 from pydantic import JsonValue
 
-from fgd_core.spec.sweep_report import TrialView
+from fgd_core.spec.sweep_report import SweepReport, TrialView
 from fgd_core.spec.sweep_views import TrialList
 from fgd_core.spec.trials import MoreBudget, NewTrial, TrialAsked
 from fgd_core.spec.views import JobView
@@ -15,6 +15,10 @@ from service.client.administration import Ask
 class Sweeps:
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
+
+    def report(self, job_id: str) -> SweepReport:
+        """What it comes to, or stands at while it runs: which values to use, how sure that is, and why."""
+        return self._ask(SweepReport, "GET", f"{_path(job_id)}/report", params={"format": "json"})
 
     def trials(self, job_id: str) -> TrialList:
         """All trials, by number, as they stand."""

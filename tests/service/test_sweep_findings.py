@@ -233,6 +233,15 @@ class TestStopping:
         (rung,) = stopping(folded(study), "maximize", winner=2).rungs
         assert rung.correlation == pytest.approx(4 / 6)
 
+    def test_a_rung_at_the_end_does_not_agree_with_itself(self) -> None:
+        study = Study(epochs=1)
+        for trial in range(4):
+            study.start(trial)
+            study.report(trial, 1, 0.1 * trial, rung=0)
+            study.end(trial, "completed", 1)
+        (rung,) = stopping(folded(study), "maximize", winner=3).rungs
+        assert (rung.went_on, rung.correlation) == (4, None)
+
 
 class TestImportance:
     SPACE = {"method.alpha": LogUniform(low=0.01, high=1), "method.mask": Choice(values=("geometric", "official"))}

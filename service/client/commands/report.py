@@ -61,8 +61,8 @@ def report(
         job_id = job.job_id
         others = [client.find(other).job_id for other in beside or ()]
         found: Report | SweepReport
-        if job.kind == "sweep":
-            found = SweepReport.model_validate_json(client.report_as("json", job_id, beside=others))
+        if job.kind == "sweep" and not others:
+            found = client.sweeps.report(job_id)
         else:
             found = client.report(job_id, beside=others)
         for path, form in ((html, "html"), (csv, "csv")):

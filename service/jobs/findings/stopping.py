@@ -67,7 +67,9 @@ def _rung(trials: Sequence[TrialView], rung: int, epoch: int, direction: Directi
     came = came_to(trials, rung, epoch, direction)
     on = [(trial, value) for trial, value in came if went_on(trial, epoch)]
     off = [value for trial, value in came if trial.state == "stopped" and trial.epoch == epoch]
-    judged = [(value, final) for trial, value in on if (final := trial.objectives[0]) is not None]
+    # At the last epoch of a training the value is the end, and would agree with itself.
+    judged = [(value, trial.objectives[0]) for trial, value in on if epoch < trial.epochs]
+    ends = [(value, end) for value, end in judged if end is not None]
     worst, best = (min, max) if direction == "maximize" else (max, min)
     return Rung(
         rung=rung,
@@ -76,7 +78,7 @@ def _rung(trials: Sequence[TrialView], rung: int, epoch: int, direction: Directi
         went_on=len(on),
         cutoff=worst((value for _, value in on), default=None),
         best_stopped=best(off, default=None),
-        correlation=kendall([value for value, _ in judged], [final for _, final in judged]),
+        correlation=kendall([value for value, _ in ends], [end for _, end in ends]),
     )
 
 
