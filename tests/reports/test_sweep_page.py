@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fgd_core.spec.results import ErrorReport
-from fgd_core.spec.search import Objective, RunAll
+from fgd_core.spec.search import Objective, PopulationBased, RunAll
 from fgd_core.spec.sweep_report import SweepReport
 from service.reports.sweep_figures import sweep_charts
 from service.reports.sweep_html import render_sweep_html
@@ -98,6 +98,19 @@ class TestPage:
         text = text_of(render_sweep_html(sweep_report(study, state="failed")))
         assert "There is nothing to use: none of 3 trials came to a value" in text
         assert "3 trials did not finish (out_of_memory: 0, 1, 2): too big." in text
+
+    def test_it_warns_where_the_winning_values_changed_in_flight(self) -> None:
+        study = Study(epochs=2)
+        study.start(0, {"method.scale": 1.0})
+        study.report(0, 1, 0.1)
+        study.end(0, "paused", 1)
+        study.start(0, {"method.scale": 0.5}, segment=1, goes_on_from=(0, 0), from_epoch=1)
+        study.report(0, 2, 0.2, segment=1)
+        study.end(0, "completed", 2, segment=1)
+        report = sweep_report(study, scheduler=PopulationBased())
+        assert report.recommendation is not None
+        assert report.recommendation.spec.model_dump()["method"]["scale"] == 0.5
+        assert "Its values changed while it trained" in text_of(render_sweep_html(report))
 
     def test_it_advises_against_distilling_where_the_plain_student_won(self) -> None:
         study = Study(epochs=1)
