@@ -121,7 +121,7 @@ class Driver:
             self._look_at_budget()
             if not self._is_stopping:
                 self._begin()
-            if not self._running() and (self._is_stopping or self._study.is_finished):
+            if not self._running() and (self._is_stopping or self._is_finished()):
                 break
             for news in self._executor.news(_NEWS_S):
                 self._take_in(news)
@@ -131,6 +131,13 @@ class Driver:
             return RunFinished(outcome="stopped")
         self._tell_progress(at_once=True)
         return self._finish()
+
+    def _is_finished(self) -> bool:
+        if not self._study.is_finished:
+            return False
+        # What was asked for in the last moment is not to be lost.
+        self._ask_for_commands(at_once=True)
+        return self._study.is_finished
 
     def _tell(self, event: RunEvent) -> None:
         self._context.emit(event)
@@ -228,8 +235,8 @@ class Driver:
         if (wall_s is not None and self._clock() - self._began_s >= wall_s) or (gpu_s is not None and gpus_s >= gpu_s):
             self._study.out_of_time()
 
-    def _ask_for_commands(self) -> None:
-        if self._clock() - self._commands_s < _COMMANDS_EVERY_S:
+    def _ask_for_commands(self, *, at_once: bool = False) -> None:
+        if not at_once and self._clock() - self._commands_s < _COMMANDS_EVERY_S:
             return
         self._commands_s = self._clock()
         try:
