@@ -153,8 +153,8 @@ class Rung(Fact):
     """The worst value that went on."""
     best_stopped: float | None
     correlation: float | None
-    """Kendall's tau-b between the values here and the final best, over those that went on; None for fewer than 3, and at
-    the last epoch."""
+    """Kendall's tau-b between the values here and the final best, over those that went on; None for fewer than 3,
+    and at the last epoch."""
 
 
 class DoubtfulStop(Fact):
