@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 MLFLOW := build/mlflow
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-sweep test lint api bench chaos chaos-sweep bench-control-plane bench-shared-teacher requirements clean
+.PHONY: help install demo demo-sweep test lint api bench bench-sweeps chaos chaos-sweep bench-control-plane bench-shared-teacher requirements clean
 
 help:  ## Say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 24
@@ -42,6 +42,10 @@ api: $(READY)  ## Write down anew what the API offers, after a change that is me
 
 bench: $(READY)  ## Measure gain apart from inheritance: four students, three seeds (about 40 minutes on 2 cores)
 	$(BIN)/python -m benchmarks.inheritance
+
+bench-sweeps: $(READY)  ## Searchers against random search, ASHA against none, a sweep against bare Ray Tune
+	$(BIN)/python -m benchmarks.searching
+	$(BIN)/python -m benchmarks.tuning_overhead
 
 chaos: $(READY)  ## Kill everything that can be killed while 30 jobs run, and see each end once and rightly
 	$(BIN)/python -m tests.chaos
