@@ -17,7 +17,7 @@ from fgd_core.detectors.weights import inherit_neck_and_head, load_torchvision, 
 from fgd_core.errors import FgdError, OutOfMemoryError, TeacherError, WeightsError
 from fgd_core.evaluation.judge import Judge
 from fgd_core.spec.data import InputSpec
-from fgd_core.spec.detectors import DetectorSpec
+from fgd_core.spec.detectors import AnyDetector
 from fgd_core.spec.events import Evaluated, RunFinished, TeacherChecked, Warned
 from fgd_core.spec.jobs import DistillSpec, EvaluateSpec, JobSpec, Teacher, TrainSpec
 from fgd_core.spec.results import ErrorReport, Scores
@@ -124,7 +124,7 @@ class _Bench:
             workers=spec.training.loader_workers,
         )
 
-    def build(self, settings: DetectorSpec, *, role: Literal["detector", "student"]) -> Detector:
+    def build(self, settings: AnyDetector, *, role: Literal["detector", "student"]) -> Detector:
         """A detector with the first weights that its spec names."""
         detector = build_detector(settings, len(self.val_data.categories))
         source = settings.weights
@@ -194,7 +194,7 @@ class _Bench:
         if advice:
             self.context.emit(Warned(code="method_unsuited", message="; ".join(advice)))
 
-    def fit(self, settings: DetectorSpec, detector: Detector, distiller: Distiller | None) -> RunFinished:
+    def fit(self, settings: AnyDetector, detector: Detector, distiller: Distiller | None) -> RunFinished:
         """Train to the end, or until the context asks to stop."""
         judge = self._judge("the validation split")
 

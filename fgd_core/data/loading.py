@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fgd_core.data import transforms
 from fgd_core.data.samples import DetectionDataset
+from fgd_core.data.targets import Targets
 from fgd_core.errors import DataError, FgdError
 from fgd_core.spec.data import InputSpec
 
@@ -38,6 +39,12 @@ class Batch:
     """(height, width) of the image as the data set has it; detections are scored at this size."""
     number: int | None = None
     """Of a training batch: how many come before it in the whole training."""
+    masks: list[Tensor] | None = None
+    """(n, height, width) uint8 for each image, 1 on the object; None where nobody asked for masks."""
+
+    @property
+    def targets(self) -> Targets:
+        return Targets(self.boxes, self.labels, self.image_sizes, self.masks)
 
     def to(self, device: torch.device | str) -> "Batch":
         return replace(
@@ -45,6 +52,7 @@ class Batch:
             images=self.images.to(device, non_blocking=True),
             boxes=[boxes.to(device, non_blocking=True) for boxes in self.boxes],
             labels=[labels.to(device, non_blocking=True) for labels in self.labels],
+            masks=self.masks and [masks.to(device, non_blocking=True) for masks in self.masks],
         )
 
 

@@ -1,15 +1,18 @@
 """Detectors. To add one: a file here, a member of `spec.detectors.DetectorSpec`, a row below."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.retinanet import RetinaNet
 from fgd_core.spec import detectors as spec
 
 # (the detector's spec, number of classes) -> the detector with fresh weights
-DETECTORS: Mapping[type[spec.DetectorSpec], Callable[[spec.DetectorSpec, int], Detector]] = {spec.RetinaNet: RetinaNet}
+DETECTORS: Mapping[type[spec.AnyDetector], Callable[[Any, int], Detector]] = {
+    spec.RetinaNet: RetinaNet,
+}
 
 
-def build_detector(settings: spec.DetectorSpec, num_classes: int) -> Detector:
+def build_detector(settings: spec.AnyDetector, num_classes: int) -> Detector:
     """A detector with fresh weights, drawn from PyTorch's global generator."""
     return DETECTORS[type(settings)](settings, num_classes)

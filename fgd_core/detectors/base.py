@@ -6,12 +6,16 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from fgd_core.data.targets import Targets
+
 
 class FeatureLevel(NamedTuple):
     name: str
     stride: int
     """Pixels of the input per cell."""
     channels: int
+    is_derived: bool = False
+    """Whether it only subsamples the level below, and so holds nothing of its own."""
 
 
 class Detections(NamedTuple):
@@ -23,6 +27,8 @@ class Detections(NamedTuple):
     """(n,) in [0, 1]"""
     labels: Tensor
     """(n,) int64, the index of the class"""
+    masks: Tensor | None = None
+    """(n, M, M) in [0, 1], stretched over each box: how likely the object covers that part. None without masks."""
 
 
 class Detector(nn.Module):
@@ -39,15 +45,11 @@ class Detector(nn.Module):
         """(N, 3, H, W), normalised and padded, to one (N, C, H / stride, W / stride) for each level."""
 
     @abstractmethod
-    def losses(
-        self, features: Sequence[Tensor], boxes: Sequence[Tensor], labels: Sequence[Tensor]
-    ) -> dict[str, Tensor]:
+    def losses(self, features: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
         """The terms of the task loss, to be added up.
 
         Args:
             features: as `features` returns them.
-            boxes: for each image (n, 4) xyxy in pixels of the resized image; n may be 0.
-            labels: for each image (n,) int64 in [0, num_classes).
         Returns:
             Name to scalar; finite also where no image has a box.
         """

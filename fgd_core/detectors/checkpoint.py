@@ -21,7 +21,7 @@ from fgd_core.detectors.weights import match_state
 from fgd_core.errors import WeightsError
 from fgd_core.spec.base import Fact
 from fgd_core.spec.data import InputSpec
-from fgd_core.spec.detectors import DetectorSpec
+from fgd_core.spec.detectors import AnyDetector
 from fgd_core.spec.events import WeightsLoaded
 from fgd_core.spec.results import Scores
 from fgd_core.storage import Written, write_atomically
@@ -42,7 +42,7 @@ class Record(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorCheckpoint:
-    detector: DetectorSpec
+    detector: AnyDetector
     categories: tuple[Category, ...]
     input: InputSpec
     record: Record

@@ -4,7 +4,6 @@ Parameters, anchors, matching and losses are those of torchvision's `retinanet_r
 load; but anchors sit at the true strides, where torchvision's drift on P6 and P7 of an input not divisible by 128.
 """
 
-import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -12,17 +11,17 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection._utils import BoxCoder, Matcher
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.retinanet import RetinaNetHead
-from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image, sigmoid_focal_loss
-from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+from torchvision.ops import box_iou, sigmoid_focal_loss
 
-from fgd_core.detectors.base import Detections, Detector, FeatureLevel
-from fgd_core.detectors.parts.resnet import build_resnet
+from fgd_core.data.targets import Targets
+from fgd_core.detectors.base import Detections, Detector
+from fgd_core.detectors.parts.norms import group_norm
+from fgd_core.detectors.parts.pyramid import Pyramid
+from fgd_core.detectors.parts.selection import best_of_levels
 from fgd_core.spec import detectors as spec
 
 _STRIDES = (8, 16, 32, 64, 128)
-_CANDIDATES_PER_LEVEL = 1000
 _PUBLISHED_WIDTH = 256
 
 
@@ -31,48 +30,25 @@ class RetinaNet(Detector):
         super().__init__()
         self.settings = settings
         self.num_classes = num_classes
-        self.levels = tuple(
-            FeatureLevel(f"P{index}", stride, settings.fpn_width) for index, stride in enumerate(_STRIDES, start=3)
-        )
-        body = build_resnet(settings.backbone)
-        self.backbone = BackboneWithFPN(
-            body,
-            return_layers={"layer2": "0", "layer3": "1", "layer4": "2"},
-            in_channels_list=list(body.stage_channels[1:]),
-            out_channels=settings.fpn_width,
-            extra_blocks=LastLevelP6P7(settings.fpn_width, settings.fpn_width),
-        )
+        self.backbone = Pyramid(settings.backbone, width=settings.fpn_width, strides=(8, 16, 32), top="P5")
+        self.levels = self.backbone.levels
         sizes = [settings.anchor_base_size_px * stride / _STRIDES[0] for stride in _STRIDES]
         self.anchor_generator = AnchorGenerator(
             # Whole pixels, as torchvision has them: its weights were trained on these anchors.
             tuple((int(size), int(size * 2 ** (1 / 3)), int(size * 2 ** (2 / 3))) for size in sizes),
             ((0.5, 1.0, 2.0),) * len(sizes),
         )
-        norm = partial(nn.GroupNorm, _groups(settings.fpn_width)) if settings.head_norm == "group" else None
+        norm = group_norm if settings.head_norm == "group" else None
         self.head = RetinaNetHead(settings.fpn_width, 9, num_classes, norm_layer=norm)
         _widen_towers(self.head, settings.fpn_width)
         self._matcher = Matcher(0.5, 0.4, allow_low_quality_matches=True)
         self._coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
-        for module in self._frozen():
-            module.requires_grad_(requires_grad=False)
-
-    def train(self, mode: bool = True) -> "RetinaNet":
-        super().train(mode)
-        for module in self._frozen():  # else the running statistics of a frozen stage would go on moving
-            module.eval()
-        return self
-
-    def _frozen(self) -> list[nn.Module]:
-        body = self.backbone.body
-        stages = [[body.conv1, body.bn1], [body.layer1], [body.layer2], [body.layer3], [body.layer4]]
-        return [module for stage in stages[: self.settings.backbone.frozen_stages] for module in stage]
 
     def features(self, images: Tensor) -> list[Tensor]:
-        return list(self.backbone(images).values())
+        return self.backbone.maps(images)
 
-    def losses(
-        self, features: Sequence[Tensor], boxes: Sequence[Tensor], labels: Sequence[Tensor]
-    ) -> dict[str, Tensor]:
+    def losses(self, features: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
+        boxes, labels = targets.boxes, targets.labels
         outputs = self.head(list(features))
         anchors = torch.cat(self._anchors(features))  # (A, 4)
         matches = torch.stack([self._match(anchors, image_boxes) for image_boxes in boxes])  # (N, A)
@@ -87,9 +63,9 @@ class RetinaNet(Detector):
 
         with torch.autocast(anchors.device.type, enabled=False):
             logits, deltas = outputs["cls_logits"].float(), outputs["bbox_regression"].float()
-            targets = torch.zeros_like(logits)
-            targets[image_index, anchor_index, gt_labels[chosen]] = 1
-            focal = sigmoid_focal_loss(logits, targets, alpha=0.25, gamma=2.0).sum(2)  # (N, A)
+            is_there = torch.zeros_like(logits)
+            is_there[image_index, anchor_index, gt_labels[chosen]] = 1
+            focal = sigmoid_focal_loss(logits, is_there, alpha=0.25, gamma=2.0).sum(2)  # (N, A)
             focal = focal.masked_fill(matches == Matcher.BETWEEN_THRESHOLDS, 0)
             classification = (focal.sum(1) / per_image).mean()
 
@@ -105,29 +81,15 @@ class RetinaNet(Detector):
         counts = [len(level) for level in anchors]
         scores = outputs["cls_logits"].float().sigmoid().split(counts, dim=1)
         deltas = outputs["bbox_regression"].float().split(counts, dim=1)
-        return [
-            self._detect_one([s[i] for s in scores], [d[i] for d in deltas], anchors, size)
-            for i, size in enumerate(image_sizes)
-        ]
 
-    def _detect_one(
-        self, scores: list[Tensor], deltas: list[Tensor], anchors: list[Tensor], image_size: tuple[int, int]
-    ) -> Detections:
-        kept_boxes, kept_scores, kept_labels = [], [], []
-        for level_scores, level_deltas, level_anchors in zip(scores, deltas, anchors, strict=True):
-            flat = level_scores.flatten()
-            candidates = (flat > self.settings.score_threshold).nonzero().squeeze(1)
-            best, order = flat[candidates].topk(min(_CANDIDATES_PER_LEVEL, len(candidates)))
-            candidates = candidates[order]
-            cells = candidates.div(self.num_classes, rounding_mode="floor")
-            boxes = self._coder.decode_single(level_deltas[cells], level_anchors[cells])
-            kept_boxes.append(clip_boxes_to_image(boxes, image_size))
-            kept_scores.append(best)
-            kept_labels.append(candidates % self.num_classes)
-        all_boxes, all_scores, all_labels = torch.cat(kept_boxes), torch.cat(kept_scores), torch.cat(kept_labels)
-        keep = batched_nms(all_boxes, all_scores, all_labels, self.settings.nms_iou_threshold)
-        keep = keep[: self.settings.max_detections]
-        return Detections(all_boxes[keep], all_scores[keep], all_labels[keep])
+        def decode(image: int, level: int, places: Tensor) -> Tensor:
+            boxes: Tensor = self._coder.decode_single(deltas[level][image][places], anchors[level][places])
+            return boxes
+
+        return [
+            best_of_levels([level[image] for level in scores], partial(decode, image), size, self.settings)
+            for image, size in enumerate(image_sizes)
+        ]
 
     def _anchors(self, features: Sequence[Tensor]) -> list[Tensor]:
         """(cells x 9, 4) xyxy in pixels for each level, the same for every image of a batch."""
@@ -159,8 +121,3 @@ def _widen_towers(head: RetinaNetHead, width: int) -> None:
         for module in tower.modules():
             if isinstance(module, nn.Conv2d):
                 module.weight *= (_PUBLISHED_WIDTH / width) ** 0.5
-
-
-def _groups(width: int) -> int:
-    """torchvision's 32 groups, or as many as a narrower head can be divided into."""
-    return math.gcd(width, 32)

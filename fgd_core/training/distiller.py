@@ -35,12 +35,12 @@ class Distiller(nn.Module):
         teacher.eval().requires_grad_(requires_grad=False)
         self._maps = maps or OwnTeacher(teacher)  # neither is an nn.Module, which would be registered
         self._is_idle = method.weighs_nothing
-        of_teacher = {level.stride: index for index, level in enumerate(teacher.levels)}
+        of_teacher = {level.stride: index for index, level in enumerate(teacher.levels) if not level.is_derived}
         # Pairs of positions in the two pyramids, by stride: the same number would not mean the same place.
         self._pairs = [
             (index, of_teacher[level.stride])
             for index, level in enumerate(student.levels)
-            if level.stride in of_teacher
+            if level.stride in of_teacher and not level.is_derived
         ]
         if not self._pairs:
             raise SpecError(

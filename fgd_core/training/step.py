@@ -31,7 +31,7 @@ def training_step(
     """
     with torch.autocast(batch.images.device.type, autocast_dtype, enabled=autocast_dtype is not None):
         features = detector.features(batch.images)
-        task = detector.losses(features, batch.boxes, batch.labels)
+        task = detector.losses(features, batch.targets)
         values = {f"task/{name}": value.detach() for name, value in task.items()}
         loss = torch.stack(list(task.values())).sum()
         if distiller is not None:

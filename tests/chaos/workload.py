@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.data import Coco, CocoSplit, InputSpec, Shapes
-from fgd_core.spec.detectors import ResNet, RetinaNet
+from fgd_core.spec.detectors import RetinaNet
 from fgd_core.spec.events import JobState
 from fgd_core.spec.jobs import DistillSpec, EvaluateSpec, JobSpec, Teacher, TrainSpec
 from fgd_core.spec.methods import Fgd

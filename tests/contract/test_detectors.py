@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+from fgd_core.data.targets import Targets
 from fgd_core.detectors import DETECTORS, build_detector
-from fgd_core.spec.detectors import DetectorSpec, ResNet, RetinaNet
+from fgd_core.spec.backbones import ResNet
+from fgd_core.spec.detectors import AnyDetector, DetectorSpec, RetinaNet
 
-SMALL: dict[type[DetectorSpec], DetectorSpec] = {
+SMALL: dict[type[AnyDetector], DetectorSpec] = {
     RetinaNet: RetinaNet(backbone=ResNet(name="resnet18", stem_width=4, blocks=(1, 1, 1, 1)), fpn_width=8),
 }
 
@@ -29,7 +31,8 @@ def test_trains_a_step_with_and_without_objects(settings: DetectorSpec, counts: 
     detector = build_detector(settings, 3).train()
     boxes = [torch.tensor([[8.0, 8, 40, 40], [20, 4, 60, 30]])[:n] for n in counts]
     labels = [torch.tensor([0, 2])[:n] for n in counts]
-    losses = detector.losses(detector.features(torch.randn(2, 3, 64, 64)), boxes, labels)
+    targets = Targets(boxes, labels, [(64, 64)] * 2)
+    losses = detector.losses(detector.features(torch.randn(2, 3, 64, 64)), targets)
     total = torch.stack(list(losses.values())).sum()
     total.backward()
     assert total.isfinite()

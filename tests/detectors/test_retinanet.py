@@ -7,6 +7,7 @@ from torchvision.models.detection import retinanet_resnet50_fpn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import RetinaNet as TorchvisionRetinaNet
 
+from fgd_core.data.targets import Targets
 from fgd_core.detectors.retinanet import RetinaNet
 from fgd_core.detectors.weights import match_state
 from fgd_core.spec import detectors as spec
@@ -38,7 +39,7 @@ class TestAgainstTorchvision:
         labels = [torch.tensor([3, 6]), torch.zeros(0, dtype=torch.int64)]
         with torch.no_grad():
             features = ours.features(images)
-            mine = ours.losses(features, boxes, labels)
+            mine = ours.losses(features, Targets(boxes, labels, SIZES))
             maps = list(theirs.backbone(images).values())
             anchors = theirs.anchor_generator(ImageList(images, SIZES), maps)
             targets = [{"boxes": b, "labels": i} for b, i in zip(boxes, labels, strict=True)]
@@ -86,9 +87,8 @@ class TestFrozenStages:
         detector = RetinaNet(spec.RetinaNet(backbone=backbone, fpn_width=8), 2).train()
         before = detector.backbone.body.bn1.running_mean.clone()
         features = detector.features(torch.randn(2, 3, 64, 64))
-        torch.stack(
-            list(detector.losses(features, [torch.zeros(0, 4)] * 2, [torch.zeros(0).long()] * 2).values())
-        ).sum().backward()
+        nothing = Targets([torch.zeros(0, 4)] * 2, [torch.zeros(0).long()] * 2, [(64, 64)] * 2)
+        torch.stack(list(detector.losses(features, nothing).values())).sum().backward()
         assert torch.equal(detector.backbone.body.bn1.running_mean, before)
         assert detector.backbone.body.conv1.weight.grad is None
         assert detector.backbone.body.layer2[0].conv1.weight.grad is not None

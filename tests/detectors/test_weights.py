@@ -10,7 +10,8 @@ from torchvision.models.detection import RetinaNet_ResNet50_FPN_Weights, retinan
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.weights import inherit_neck_and_head, load_torchvision
 from fgd_core.errors import NetworkError, SpecError, WeightsError
-from fgd_core.spec.detectors import ResNet, RetinaNet
+from fgd_core.spec.backbones import ResNet
+from fgd_core.spec.detectors import RetinaNet
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.data import InputSpec, Shapes
-from fgd_core.spec.detectors import ResNet, RetinaNet
+from fgd_core.spec.detectors import RetinaNet
 from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.jobs import DistillSpec, Teacher, TrainSpec
 from fgd_core.spec.methods import Fgd

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.base import Fact
 from fgd_core.spec.data import InputSpec, Shapes
-from fgd_core.spec.detectors import ResNet, RetinaNet
+from fgd_core.spec.detectors import RetinaNet
 from fgd_core.spec.events import (
     ArtifactSaved,
     AttemptStarted,

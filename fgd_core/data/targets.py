@@ -1,0 +1,18 @@
+"""What a detector learns from: the objects of a batch of images."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Targets(NamedTuple):
+    """One entry an image."""
+
+    boxes: list[Tensor]
+    """(n, 4) float32 xyxy in pixels of the resized image, without crowd regions; n may be 0."""
+    labels: list[Tensor]
+    """(n,) int64 in [0, num_classes)."""
+    image_sizes: list[tuple[int, int]]
+    """(height, width) after resizing, before padding."""
+    masks: list[Tensor] | None = None
+    """(n, height, width) uint8, 1 on the object; None where nobody asked for masks."""

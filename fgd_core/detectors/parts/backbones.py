@@ -1,0 +1,96 @@
+"""Backbones of torchvision, with a width and a depth of one's own; the names of parameters are torchvision's."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from torch import nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
+from torchvision.models.resnet import ResNet as TorchvisionResNet
+
+from fgd_core.detectors.parts.norms import build_norm
+from fgd_core.spec import backbones as spec
+
+
+class Body(NamedTuple):
+    """A backbone, taken apart into a stem and four stages."""
+
+    module: nn.Module
+    stages: tuple[tuple[str, ...], ...]
+    """Names of the module's children that are the stem, then those of the stages of stride 4, 8, 16 and 32."""
+    stage_channels: tuple[int, int, int, int]
+
+    def output_of(self, stride: int) -> str:
+        """The child whose output has this stride: 4, 8, 16 or 32."""
+        return self.stages[stride.bit_length() - 2][-1]
+
+
+class _Architecture(NamedTuple):
+    block: type[BasicBlock | Bottleneck]
+    blocks: tuple[int, int, int, int]
+    groups: int = 1
+    width_per_group: int = 64
+
+
+_RESNETS: Mapping[spec.ResNetName, _Architecture] = {
+    "resnet18": _Architecture(BasicBlock, (2, 2, 2, 2)),
+    "resnet34": _Architecture(BasicBlock, (3, 4, 6, 3)),
+    "resnet50": _Architecture(Bottleneck, (3, 4, 6, 3)),
+    "resnet101": _Architecture(Bottleneck, (3, 4, 23, 3)),
+    "resnet152": _Architecture(Bottleneck, (3, 8, 36, 3)),
+    "resnext50_32x4d": _Architecture(Bottleneck, (3, 4, 6, 3), 32, 4),
+    "resnext101_32x4d": _Architecture(Bottleneck, (3, 4, 23, 3), 32, 4),
+    "resnext101_64x4d": _Architecture(Bottleneck, (3, 4, 23, 3), 64, 4),
+}
+
+
+def build_body(settings: spec.BackboneSpec) -> Body:
+    """
+    Raises:
+        SpecError: the settings do not go together.
+    """
+    return _resnet(settings)
+
+
+def _resnet(settings: spec.ResNet) -> Body:
+    body = ResNetBody(_RESNETS[settings.name], settings.blocks, settings.stem_width, build_norm(settings.norm))
+    stages = (("conv1", "bn1", "relu", "maxpool"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
+    return Body(body, stages, body.stage_channels)
+
+
+class ResNetBody(TorchvisionResNet):  # type: ignore[misc]
+    """Stem and four stages, without the classifier.
+
+    Written out because torchvision's constructor fixes the stem at 64 channels.
+    """
+
+    def __init__(
+        self,
+        architecture: _Architecture,
+        blocks: tuple[int, int, int, int] | None,
+        stem_width: int,
+        norm: Callable[[int], nn.Module],
+    ) -> None:
+        nn.Module.__init__(self)
+        block, depths = architecture.block, blocks or architecture.blocks
+        # What torchvision's `_make_layer` reads and moves on.
+        self._norm_layer = norm
+        self.inplanes, self.dilation, self.groups = stem_width, 1, architecture.groups
+        self.base_width = architecture.width_per_group
+        self.conv1 = nn.Conv2d(3, stem_width, kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = norm(stem_width)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        self.layer1 = self._make_layer(block, stem_width, depths[0])
+        self.layer2 = self._make_layer(block, 2 * stem_width, depths[1], stride=2)
+        self.layer3 = self._make_layer(block, 4 * stem_width, depths[2], stride=2)
+        self.layer4 = self._make_layer(block, 8 * stem_width, depths[3], stride=2)
+        expansion = block.expansion
+        self.stage_channels = (
+            stem_width * expansion,
+            2 * stem_width * expansion,
+            4 * stem_width * expansion,
+            8 * stem_width * expansion,
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

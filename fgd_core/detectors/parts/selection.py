@@ -1,0 +1,51 @@
+"""From scored cells or boxes to the detections of an image."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torchvision.ops import batched_nms, clip_boxes_to_image
+
+from fgd_core.detectors.base import Detections
+from fgd_core.spec.detectors import AnyDetector
+
+_CANDIDATES_PER_LEVEL = 1000
+
+
+def best_of_levels(
+    scores: Sequence[Tensor],
+    decode: Callable[[int, Tensor], Tensor],
+    image_size: tuple[int, int],
+    settings: AnyDetector,
+) -> Detections:
+    """The detections of one image from a head that scores every class at every place of every level.
+
+    Args:
+        scores: for each level (places, K) in [0, 1].
+        decode: index of a level and (n,) places of it -> (n, 4) boxes xyxy in pixels of the resized image.
+        image_size: (height, width) in pixels, before padding.
+    """
+    kept_boxes, kept_scores, kept_labels = [], [], []
+    for level, level_scores in enumerate(scores):
+        flat, num_classes = level_scores.flatten(), level_scores.shape[1]
+        candidates = (flat > settings.score_threshold).nonzero().squeeze(1)
+        best, order = flat[candidates].topk(min(_CANDIDATES_PER_LEVEL, len(candidates)))
+        candidates = candidates[order]
+        kept_boxes.append(decode(level, candidates.div(num_classes, rounding_mode="floor")))
+        kept_scores.append(best)
+        kept_labels.append(candidates % num_classes)
+    return without_doubles(torch.cat(kept_boxes), torch.cat(kept_scores), torch.cat(kept_labels), image_size, settings)
+
+
+def without_doubles(
+    boxes: Tensor, scores: Tensor, labels: Tensor, image_size: tuple[int, int], settings: AnyDetector
+) -> Detections:
+    """Non-maximum suppression class by class on boxes cut off at the image's border; the best, best first.
+
+    Args:
+        boxes: (n, 4) xyxy in pixels.
+        scores, labels: (n,)
+    """
+    boxes = clip_boxes_to_image(boxes, image_size)
+    keep = batched_nms(boxes, scores, labels, settings.nms_iou_threshold)[: settings.max_detections]
+    return Detections(boxes[keep], scores[keep], labels[keep])
