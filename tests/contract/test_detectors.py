@@ -1,61 +1,149 @@
 """What every detector in the table must do; a new row is tested by being there."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from torch import Tensor
 
+from fgd_core.data.samples import Category
 from fgd_core.data.targets import Targets
 from fgd_core.detectors import DETECTORS, build_detector
+from fgd_core.detectors.base import Detections, Detector
+from fgd_core.detectors.checkpoint import DetectorCheckpoint, Record, read_checkpoint, save_checkpoint
 from fgd_core.spec.backbones import ResNet
+from fgd_core.spec.data import InputSpec
 from fgd_core.spec.detectors import AnyDetector, DetectorSpec, RetinaNet
 
+TINY = ResNet(name="resnet18", stem_width=4, blocks=(1, 1, 1, 1))
+
 SMALL: dict[type[AnyDetector], DetectorSpec] = {
-    RetinaNet: RetinaNet(backbone=ResNet(name="resnet18", stem_width=4, blocks=(1, 1, 1, 1)), fpn_width=8),
+    RetinaNet: RetinaNet(backbone=TINY, fpn_width=8),
 }
+NUM_CLASSES = 3
+BOXES = torch.tensor([[8.0, 8, 40, 40], [20, 4, 60, 30]])
+LABELS = torch.tensor([0, 2])
 
 
 @pytest.fixture(params=DETECTORS, ids=lambda kind: kind.__name__)
 def settings(request: pytest.FixtureRequest) -> DetectorSpec:
+    torch.manual_seed(0)
     return SMALL[request.param]
 
 
+def batch_targets(*counts: int) -> Targets:
+    """Targets of images of 64 px, with so many of the two objects each; masks that fill their boxes."""
+    masks = torch.zeros(len(BOXES), 64, 64, dtype=torch.uint8)
+    for mask, (x1, y1, x2, y2) in zip(masks, BOXES.int().tolist(), strict=True):
+        mask[y1:y2, x1:x2] = 1
+    return Targets(
+        [BOXES[:n] for n in counts], [LABELS[:n] for n in counts], [(64, 64)] * len(counts), [masks[:n] for n in counts]
+    )
+
+
+def of_classes(losses: dict[str, Tensor]) -> Tensor:
+    """What there is, or whether there is anything: the terms that background counts in."""
+    return torch.stack([value for name, value in losses.items() if _is_of_classes(name)]).sum()
+
+
+def of_objects(losses: dict[str, Tensor]) -> Tensor:
+    """Where it is and what it looks like: boxes, centres, masks."""
+    return torch.stack([value for name, value in losses.items() if not _is_of_classes(name)]).sum()
+
+
+def _is_of_classes(name: str) -> bool:
+    return "class" in name or "objectness" in name
+
+
+def find(detector: Detector, images: Tensor, *sizes: tuple[int, int]) -> list[Detections]:
+    with torch.no_grad():
+        return detector.detect(detector.features(images), sizes)
+
+
 def test_strides_and_channels_are_as_declared(settings: DetectorSpec) -> None:
-    detector = build_detector(settings, 3).eval()
+    detector = build_detector(settings, NUM_CLASSES).eval()
     maps = detector.features(torch.zeros(2, 3, 128, 256))
     assert len(maps) == len(detector.levels)
     for level, features in zip(detector.levels, maps, strict=True):
         assert features.shape == (2, level.channels, 128 // level.stride, 256 // level.stride)
 
 
-@pytest.mark.parametrize("counts", [(0, 0), (0, 2)], ids=["no objects", "some"])
-def test_trains_a_step_with_and_without_objects(settings: DetectorSpec, counts: tuple[int, int]) -> None:
-    detector = build_detector(settings, 3).train()
-    boxes = [torch.tensor([[8.0, 8, 40, 40], [20, 4, 60, 30]])[:n] for n in counts]
-    labels = [torch.tensor([0, 2])[:n] for n in counts]
-    targets = Targets(boxes, labels, [(64, 64)] * 2)
-    losses = detector.losses(detector.features(torch.randn(2, 3, 64, 64)), targets)
-    total = torch.stack(list(losses.values())).sum()
-    total.backward()
-    assert total.isfinite()
-    assert losses["classification"] > 0
-    assert (losses["box"] > 0) == (sum(counts) > 0)
-    gradients = [p.grad for p in detector.parameters() if p.grad is not None]
-    assert gradients and all(g.isfinite().all() for g in gradients)
+class TestTraining:
+    @pytest.mark.parametrize("counts", [(0, 0), (0, 2)], ids=["no objects", "some"])
+    def test_a_step_is_finite_and_only_objects_have_boxes(
+        self, settings: DetectorSpec, counts: tuple[int, int]
+    ) -> None:
+        detector = build_detector(settings, NUM_CLASSES).train()
+        optimizer = torch.optim.SGD(detector.parameters(), lr=1e-3)
+        losses = detector.losses(detector.features(torch.randn(2, 3, 64, 64)), batch_targets(*counts))
+        assert all(value.shape == () and value.isfinite() for value in losses.values())
+        assert of_classes(losses) > 0
+        assert (of_objects(losses) > 0) == (sum(counts) > 0)
+        torch.stack(list(losses.values())).sum().backward()
+        optimizer.step()
+        assert any(p.grad is not None and p.grad.any() for p in detector.parameters())
+        assert all(p.isfinite().all() for p in detector.parameters())
+
+    def test_every_parameter_gets_a_gradient(self, settings: DetectorSpec) -> None:
+        detector = build_detector(settings, NUM_CLASSES).train()
+        # Large enough that every level has cells; objects of all sizes, so that each has a level of its own.
+        sides = torch.tensor([12.0, 24, 48, 96, 180, 250])
+        boxes = torch.stack([torch.zeros(6), torch.zeros(6), sides, sides], dim=1) + 3
+        masks = torch.ones(6, 256, 256, dtype=torch.uint8)
+        targets = Targets([boxes] * 2, [torch.zeros(6, dtype=torch.int64)] * 2, [(256, 256)] * 2, [masks] * 2)
+        losses = detector.losses(detector.features(torch.randn(2, 3, 256, 256)), targets)
+        torch.stack(list(losses.values())).sum().backward()
+        trained = [(name, p) for name, p in detector.named_parameters() if p.requires_grad]
+        assert [name for name, p in trained if p.grad is None] == []
+
+    def test_labels_at_the_interface_count_from_zero(self, settings: DetectorSpec) -> None:
+        detector = build_detector(settings, 1).train()
+        boxes, _, sizes, masks = batch_targets(2, 2)
+        targets = Targets(boxes, [torch.zeros(2, dtype=torch.int64)] * 2, sizes, masks)
+        losses = detector.losses(detector.features(torch.randn(2, 3, 64, 64)), targets)
+        assert torch.stack(list(losses.values())).isfinite().all()
 
 
-def test_boxes_lie_inside_the_image_and_scores_fall(settings: DetectorSpec) -> None:
-    detector = build_detector(settings.model_copy(update={"score_threshold": 0.0}), 3).eval()
-    with torch.no_grad():
-        found = detector.detect(detector.features(torch.randn(1, 3, 64, 96)), [(50, 70)])[0]
-    assert 0 < len(found.scores) <= settings.max_detections
-    assert (found.scores.diff() <= 0).all()
-    assert found.boxes_xyxy_px.min() >= 0
-    assert found.boxes_xyxy_px[:, 2].max() <= 70 and found.boxes_xyxy_px[:, 3].max() <= 50
-    assert set(found.labels.tolist()) <= {0, 1, 2}
+class TestDetections:
+    def test_boxes_lie_inside_the_image_and_scores_fall(self, settings: DetectorSpec) -> None:
+        detector = build_detector(settings.model_copy(update={"score_threshold": 0.0}), NUM_CLASSES).eval()
+        for found, (height, width) in zip(
+            find(detector, torch.randn(2, 3, 64, 96), (50, 70), (64, 96)), [(50, 70), (64, 96)], strict=True
+        ):
+            assert 0 < len(found.scores) <= settings.max_detections
+            assert found.boxes_xyxy_px.shape == (len(found.scores), 4)
+            assert (found.scores.diff() <= 0).all()
+            assert found.scores.min() >= 0 and found.scores.max() <= 1
+            assert found.boxes_xyxy_px.min() >= 0
+            assert found.boxes_xyxy_px[:, 2].max() <= width and found.boxes_xyxy_px[:, 3].max() <= height
+            assert found.labels.dtype == torch.int64
+            assert set(found.labels.tolist()) <= set(range(NUM_CLASSES))
+            if found.masks is not None:
+                assert found.masks.shape == (len(found.scores), *found.masks.shape[1:])
+                assert found.masks.shape[1] == found.masks.shape[2]
+                assert found.masks.min() >= 0 and found.masks.max() <= 1
 
+    def test_of_an_image_in_which_nothing_is_found_have_their_shapes(self, settings: DetectorSpec) -> None:
+        detector = build_detector(settings.model_copy(update={"score_threshold": 0.999}), NUM_CLASSES).eval()
+        (found,) = find(detector, torch.randn(1, 3, 64, 64), (64, 64))
+        assert found.boxes_xyxy_px.shape == (0, 4)
+        assert found.scores.shape == found.labels.shape == (0,)
+        assert found.masks is None or found.masks.shape[0] == 0
 
-def test_weights_survive_a_save_and_a_load(settings: DetectorSpec) -> None:
-    first, second = build_detector(settings, 3).eval(), build_detector(settings, 3).eval()
-    second.load_state_dict(first.state_dict())
-    image = torch.randn(1, 3, 64, 64)
-    for one, other in zip(first.features(image), second.features(image), strict=True):
-        assert torch.equal(one, other)
+    def test_are_the_same_after_a_save_to_disk_and_a_load(self, settings: DetectorSpec, tmp_path: Path) -> None:
+        settings = settings.model_copy(update={"score_threshold": 0.0})
+        saved = build_detector(settings, NUM_CLASSES).eval()
+        categories = tuple(Category(i, f"kind {i}") for i in range(NUM_CLASSES))
+        save_checkpoint(
+            tmp_path / "best.pt",
+            DetectorCheckpoint(
+                detector=settings, categories=categories, input=InputSpec(), record=Record(), state=saved.state_dict()
+            ),
+        )
+        checkpoint, _ = read_checkpoint(tmp_path / "best.pt")
+        assert checkpoint.detector == settings
+        loaded, _ = checkpoint.build("detector", "best.pt")
+        images = torch.randn(1, 3, 64, 64)
+        (before,), (after,) = find(saved, images, (64, 64)), find(loaded.eval(), images, (64, 64))
+        for one, other in zip(before, after, strict=True):
+            assert (one is None and other is None) or torch.equal(one, other)
