@@ -1,0 +1,87 @@
+"""Deformable convolutions (arXiv:1703.06211), with and without modulation (arXiv:1811.11168), on torchvision's op."""
+
+import torch
+import torchvision.ops
+from torch import Tensor, nn
+
+
+class DeformConv2d(torchvision.ops.DeformConv2d):  # type: ignore[misc]
+    """A convolution that is told where to look.
+
+    Computes in float32 also under autocast: the op knows no bfloat16 on the CPU, and a position in the hundreds has no
+    fraction left in 8 bits of mantissa.
+    """
+
+    def forward(self, features: Tensor, offsets: Tensor, mask: Tensor | None = None) -> Tensor:
+        """
+        Args:
+            features: (N, C, H, W).
+            offsets: (N, 2 k k, H_out, W_out) in cells of `features`: (dy, dx) of each point of the kernel in turn, row
+                by row, from where a plain convolution would look.
+            mask: (N, k k, H_out, W_out), a factor on what each point sees; 1 unless given.
+        Returns:
+            (N, C_out, H_out, W_out) in the type of `features`.
+        """
+        with torch.autocast(features.device.type, enabled=False):
+            exact = torch.promote_types(features.dtype, torch.float32)
+            weight = self.weight.to(exact)
+            bias = self.bias.to(exact) if self.bias is not None else None
+            output: Tensor = torchvision.ops.deform_conv2d(
+                features.to(exact),
+                offsets.to(exact),
+                weight,
+                bias,
+                stride=self.stride,
+                padding=self.padding,
+                dilation=self.dilation,
+                mask=mask.to(exact) if mask is not None else None,
+            )
+        return output.to(features.dtype)
+
+
+class SelfDeformingConv2d(DeformConv2d):
+    """A deformable convolution that takes its offsets from its own input, by a plain convolution `conv_offset`.
+
+    The offsets start at zero: fresh from `like`, it computes what `like` computes, and half of it where modulated, for
+    the mask is a sigmoid. Names and layout of the parameters are mmdetection's: the 2 k k offsets come first and the
+    k k logits of the mask after them.
+
+    Args:
+        like: gives geometry and weights, which are shared and not copied.
+    """
+
+    def __init__(self, like: nn.Conv2d, *, modulated: bool) -> None:
+        kernel, stride, padding, dilation = like.kernel_size, like.stride, like.padding, like.dilation
+        super().__init__(
+            like.in_channels,
+            like.out_channels,
+            kernel,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=like.groups,
+            bias=like.bias is not None,
+        )
+        self.weight, self.bias = like.weight, like.bias
+        self.num_points = kernel[0] * kernel[1]
+        self.modulated = modulated
+        self.conv_offset = nn.Conv2d(
+            like.in_channels,
+            (3 if modulated else 2) * self.num_points,
+            kernel,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+        )
+        nn.init.zeros_(self.conv_offset.weight)
+        assert self.conv_offset.bias is not None
+        nn.init.zeros_(self.conv_offset.bias)
+
+    def forward(self, features: Tensor) -> Tensor:  # type: ignore[override]
+        """(N, C, H, W) to (N, C_out, H_out, W_out)."""
+        with torch.autocast(features.device.type, enabled=False):
+            exact = features.to(torch.promote_types(features.dtype, torch.float32))
+            said: Tensor = self.conv_offset(exact)
+        offsets = said[:, : 2 * self.num_points]
+        mask = said[:, 2 * self.num_points :].sigmoid() if self.modulated else None
+        return super().forward(features, offsets, mask)
