@@ -51,7 +51,8 @@ class SelfDeformingConv2d(DeformConv2d):
     """
 
     def __init__(self, like: nn.Conv2d, *, modulated: bool) -> None:
-        kernel, stride, padding, dilation = like.kernel_size, like.stride, like.padding, like.dilation
+        kernel, stride = _pair(like.kernel_size), _pair(like.stride)
+        padding, dilation = _pair(like.padding), _pair(like.dilation)
         super().__init__(
             like.in_channels,
             like.out_channels,
@@ -85,3 +86,10 @@ class SelfDeformingConv2d(DeformConv2d):
         offsets = said[:, : 2 * self.num_points]
         mask = said[:, 2 * self.num_points :].sigmoid() if self.modulated else None
         return super().forward(features, offsets, mask)
+
+
+def _pair(sizes: str | tuple[int, ...]) -> tuple[int, int]:
+    """What PyTorch's types leave open: a two-dimensional convolution has two of each, and no padding by name here."""
+    assert not isinstance(sizes, str)
+    height, width = sizes
+    return height, width
