@@ -1,0 +1,212 @@
+"""One split of a data set that lies in files: the tables of what is listed, checked against the images and joined."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from fgd_core.data import image_files
+from fgd_core.data.annotations import AnnotationFile, ImageEntry, ObjectTable
+from fgd_core.data.cache import ImageCache
+from fgd_core.data.findings import NUM_EXAMPLES, Findings, as_details
+from fgd_core.data.samples import Category, Sample, Split, count, fingerprint
+from fgd_core.errors import DataError
+
+_Flags: TypeAlias = npt.NDArray[np.bool_]
+
+
+class ListedDataset:
+    """See `DetectionDataset`. What is bad is named, counted, and refused or dropped, whatever the format."""
+
+    def __init__(
+        self, listed: AnnotationFile, findings: Findings, *, split: Split, images_folder: Path, source: str
+    ) -> None:
+        """
+        Args:
+            findings: what reading the tables has found; what the images tell is added.
+            images_folder: that the file names are relative to.
+            source: names the annotations in errors.
+        Raises:
+            DataError: nothing is left to learn from or to score, or something found must be refused; one error names
+                all of it.
+        """
+        self._folder = images_folder
+        images = _sound_images(listed.images, self._folder, findings)
+        boxes = _sound_boxes(listed, images, findings)
+        findings.refuse(source)
+        self.categories: tuple[Category, ...] = listed.categories
+        self.samples: Sequence[Sample] = _join(images, boxes, listed.objects) if images.entries else []
+        self.fingerprint = fingerprint(self.categories, self.samples)
+        self.checked = count(split, self.categories, self.samples, findings.report())
+        self._cache = ImageCache()
+        self._refuse_emptiness(source)
+
+    def load_image(self, index: int) -> Tensor:
+        return self._cache.get(index, self._decode)
+
+    def _decode(self, index: int) -> Tensor:
+        sample = self.samples[index]
+        pixels = image_files.decode(self._folder / sample.file_name, (sample.width, sample.height))
+        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+    def _refuse_emptiness(self, source: str) -> None:
+        found = as_details(self.checked.findings)
+        if not self.samples:
+            raise DataError("the split has no images; add some", annotations=source, findings=found)
+        if not self.checked.num_boxes:
+            what = "learn from" if self.checked.split == "train" else "score"
+            raise DataError(
+                f"the {self.checked.split} split has no boxes at all, so there is nothing to {what}; annotate some",
+                annotations=source,
+                num_images=self.checked.num_images,
+                num_crowd=self.checked.num_crowd,
+                findings=found,
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class _Images:
+    """The images that can be used, in the order of the file."""
+
+    entries: list[ImageEntry]
+    sizes_px: npt.NDArray[np.int64]
+    """(N, 2) width and height."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Boxes:
+    """The annotations that can be used, in the order of the file."""
+
+    rows: npt.NDArray[np.int64]
+    """Of the object table."""
+    places: npt.NDArray[np.int64]
+    """Of the image in `_Images`."""
+    labels: npt.NDArray[np.int64]
+    xyxy_px: npt.NDArray[np.float32]
+
+
+def _sound_images(listed: Sequence[ImageEntry], folder: Path, findings: Findings) -> _Images:
+    entries: list[ImageEntry] = []
+    sizes_px: list[tuple[int, int]] = []
+    headers = image_files.read_headers([folder / entry.file_name for entry in listed])
+    for entry, header in zip(listed, headers, strict=True):
+        if isinstance(header, str):
+            findings.add(header, entry.file_name)
+            continue
+        if entry.size_px is None:
+            findings.add("image_without_size", entry.file_name)
+        size_px = entry.size_px or header.upright_size_px
+        turn = header.turn_for(size_px)
+        if turn is None:
+            stored, annotated = f"{header.width}x{header.height}", f"{size_px[0]}x{size_px[1]}"
+            findings.add("size_mismatch", f"{entry.file_name} is {stored}, annotated {annotated}")
+            continue
+        if turn == "turn":
+            findings.add("rotated_by_exif", entry.file_name)
+        elif size_px != header.upright_size_px:
+            findings.add("exif_ignored", entry.file_name)
+        entries.append(entry)
+        sizes_px.append(size_px)
+    return _Images(entries=entries, sizes_px=np.array(sizes_px, dtype=np.int64).reshape(-1, 2))
+
+
+def _sound_boxes(listed: AnnotationFile, images: _Images, findings: Findings) -> _Boxes:
+    objects = listed.objects
+    known = np.isin(objects.image_ids, np.array(sorted(listed.listed_ids), dtype=np.int64))
+    _note(findings, "unknown_image", ~known, lambda row: f"{objects.names[row]}: image {objects.image_ids[row]}")
+    category_ids = np.array([category.id for category in listed.categories], dtype=np.int64)
+    listed_category = np.isin(objects.category_ids, category_ids)
+    _note(
+        findings,
+        "unknown_category",
+        ~listed_category,
+        lambda row: f"{objects.names[row]}: category {objects.category_ids[row]}",
+    )
+    # An image that was left out takes its boxes with it; it has been counted already.
+    image_ids = np.array([entry.image_id for entry in images.entries], dtype=np.int64)
+    rows = np.flatnonzero(np.isin(objects.image_ids, image_ids) & listed_category)
+    order = np.argsort(image_ids)
+    places = order[np.searchsorted(image_ids, objects.image_ids[rows], sorter=order)]
+    xyxy_px, usable = _clip(objects, rows, places, images, findings)
+    return _Boxes(
+        rows=rows[usable],
+        places=places[usable],
+        labels=np.searchsorted(category_ids, objects.category_ids[rows[usable]]).astype(np.int64),
+        xyxy_px=xyxy_px[usable],
+    )
+
+
+def _clip(
+    objects: ObjectTable,
+    rows: npt.NDArray[np.int64],
+    places: npt.NDArray[np.int64],
+    images: _Images,
+    findings: Findings,
+) -> tuple[npt.NDArray[np.float32], _Flags]:
+    """(n, 4) corners inside the image, and (n,) which of them are boxes at all."""
+    corners = objects.boxes_xywh_px[rows]
+    well_formed: _Flags = np.logical_and.reduce(np.isfinite(corners), axis=1)
+    corners[:, 2:] += corners[:, :2]
+    with np.errstate(over="ignore"):
+        # In the precision that is trained on: a side that vanishes in rounding is no side.
+        xyxy_px = corners.astype(np.float32)
+    limits = np.tile(images.sizes_px[places], 2)
+    clipped = xyxy_px.clip(0, limits).astype(np.float32)
+    has_area: _Flags = np.logical_and(well_formed, _have_sides(xyxy_px))
+    usable: _Flags = np.logical_and(has_area, _have_sides(clipped))
+    changed: _Flags = np.logical_or.reduce(np.not_equal(clipped, xyxy_px), axis=1)
+
+    def name(place: int) -> str:
+        return f"{objects.names[rows[place]]} in {images.entries[places[place]].file_name}"
+
+    _note(findings, "malformed_box", ~well_formed, name)
+    _note(findings, "box_without_area", well_formed & ~has_area, name)
+    _note(findings, "box_outside_image", has_area & ~usable, name)
+    _note(findings, "box_past_border", usable & changed, name)
+    return clipped, usable
+
+
+def _have_sides(xyxy_px: npt.NDArray[np.float32]) -> _Flags:
+    both: _Flags = np.logical_and(xyxy_px[:, 2] > xyxy_px[:, 0], xyxy_px[:, 3] > xyxy_px[:, 1])
+    return both
+
+
+def _note(findings: Findings, problem: str, found: _Flags, name: Callable[[int], str]) -> None:
+    where = np.flatnonzero(found)
+    findings.add_many(problem, [name(int(place)) for place in where[:NUM_EXAMPLES]], num_in_all=len(where))
+
+
+def _join(images: _Images, boxes: _Boxes, objects: ObjectTable) -> list[Sample]:
+    by_image = np.argsort(boxes.places, kind="stable")
+    ends = np.searchsorted(boxes.places[by_image], np.arange(1, len(images.entries)))
+    xyxy_px = boxes.xyxy_px[by_image]
+    rows = boxes.rows[by_image]
+    sides = xyxy_px[:, 2:].astype(np.float64) - xyxy_px[:, :2]
+    areas = objects.areas_px2[rows]
+    columns = (
+        xyxy_px,
+        boxes.labels[by_image],
+        objects.is_crowd[rows],
+        np.where(np.isnan(areas), sides[:, 0] * sides[:, 1], areas),
+    )
+    parts = zip(*(np.split(column, ends) for column in columns), strict=True)
+    return [
+        Sample(
+            image_id=entry.image_id,
+            file_name=entry.file_name,
+            height=height,
+            width=width,
+            boxes_xyxy_px=own_boxes,
+            labels=own_labels,
+            is_crowd=own_crowd,
+            areas_px2=own_areas,
+        )
+        for entry, (width, height), (own_boxes, own_labels, own_crowd, own_areas) in zip(
+            images.entries, images.sizes_px.tolist(), parts, strict=True
+        )
+    ]
