@@ -1,7 +1,8 @@
 """RetinaNet (arXiv:1708.02002) on torchvision's parts.
 
-Parameters, anchors, matching and losses are those of torchvision's `retinanet_resnet50_fpn`, so that its weights
-load; but anchors sit at the true strides, where torchvision's drift on P6 and P7 of an input not divisible by 128.
+Parameters, anchors, matching and losses are those of torchvision's `retinanet_resnet50_fpn` and `…_v2`, so that their
+weights load; but anchors sit at the true strides, where torchvision's drift on P6 and P7 of an input not divisible by
+128. The convention of mmdetection differs in the places that ask for it by name.
 """
 
 from collections.abc import Sequence
@@ -10,19 +11,21 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection._utils import BoxCoder, Matcher
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNetHead
-from torchvision.ops import box_iou, sigmoid_focal_loss
+from torchvision.ops import box_iou, generalized_box_iou_loss, sigmoid_focal_loss
 
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.base import Detections, Detector
+from fgd_core.detectors.parts.anchors import Anchors
+from fgd_core.detectors.parts.matching import EveryBoxMatcher
 from fgd_core.detectors.parts.norms import group_norm
-from fgd_core.detectors.parts.pyramid import Pyramid
+from fgd_core.detectors.parts.pyramid import Pyramid, Top
 from fgd_core.detectors.parts.selection import best_of_levels
 from fgd_core.spec import detectors as spec
 
 _STRIDES = (8, 16, 32, 64, 128)
 _PUBLISHED_WIDTH = 256
+_MMDETECTION_PADS_TO_PX = 32
 
 
 class RetinaNet(Detector):
@@ -30,30 +33,29 @@ class RetinaNet(Detector):
         super().__init__()
         self.settings = settings
         self.num_classes = num_classes
-        self.backbone = Pyramid(settings.backbone, width=settings.fpn_width, strides=(8, 16, 32), top="P5")
+        self._follows_mmdetection = settings.convention == "mmdetection"
+        self.backbone = Pyramid(settings.backbone, width=settings.fpn_width, strides=(8, 16, 32), top=_top(settings))
         self.levels = self.backbone.levels
-        sizes = [settings.anchor_base_size_px * stride / _STRIDES[0] for stride in _STRIDES]
-        self.anchor_generator = AnchorGenerator(
-            # Whole pixels, as torchvision has them: its weights were trained on these anchors.
-            tuple((int(size), int(size * 2 ** (1 / 3)), int(size * 2 ** (2 / 3))) for size in sizes),
-            ((0.5, 1.0, 2.0),) * len(sizes),
-        )
-        norm = group_norm if settings.head_norm == "group" else None
+        self.anchors = _anchors(settings)
+        norm = group_norm if settings.version == "v2" or settings.head_norm == "group" else None
         self.head = RetinaNetHead(settings.fpn_width, 9, num_classes, norm_layer=norm)
         _widen_towers(self.head, settings.fpn_width)
-        self._matcher = Matcher(0.5, 0.4, allow_low_quality_matches=True)
+        self._matcher = (
+            EveryBoxMatcher(0.5, 0.4)
+            if self._follows_mmdetection
+            else Matcher(0.5, 0.4, allow_low_quality_matches=True)
+        )
         self._coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
 
     def features(self, images: Tensor) -> list[Tensor]:
         return self.backbone.maps(images)
 
     def losses(self, features: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
-        boxes, labels = targets.boxes, targets.labels
+        boxes, labels, sizes = targets.boxes, targets.labels, targets.image_sizes
         outputs = self.head(list(features))
-        anchors = torch.cat(self._anchors(features))  # (A, 4)
-        matches = torch.stack([self._match(anchors, image_boxes) for image_boxes in boxes])  # (N, A)
+        anchors = torch.cat(self.anchors.on(features))  # (A, 4)
+        matches = torch.stack([self._match(anchors, b, size) for b, size in zip(boxes, sizes, strict=True)])  # (N, A)
         positive = matches >= 0
-        per_image = positive.sum(1).clamp(min=1)
         image_index, anchor_index = positive.nonzero(as_tuple=True)
         # Box and class of every positive anchor, image by image, in the order of `nonzero`.
         chosen = matches[positive]
@@ -63,21 +65,20 @@ class RetinaNet(Detector):
 
         with torch.autocast(anchors.device.type, enabled=False):
             logits, deltas = outputs["cls_logits"].float(), outputs["bbox_regression"].float()
+            share = self._share_of_images(positive.sum(1))  # (N,)
             is_there = torch.zeros_like(logits)
             is_there[image_index, anchor_index, gt_labels[chosen]] = 1
             focal = sigmoid_focal_loss(logits, is_there, alpha=0.25, gamma=2.0).sum(2)  # (N, A)
             focal = focal.masked_fill(matches == Matcher.BETWEEN_THRESHOLDS, 0)
-            classification = (focal.sum(1) / per_image).mean()
-
-            wanted = self._coder.encode_single(gt_boxes[chosen], anchors[anchor_index])
-            distance = (deltas[image_index, anchor_index] - wanted).abs().sum(1)
-            regression = (distance / per_image[image_index]).sum() / len(boxes)
+            classification = (focal.sum(1) * share).sum()
+            distance = self._distance(deltas[positive], anchors[anchor_index], gt_boxes[chosen])
+            regression = (distance * share[image_index]).sum()
         return {"classification": classification, "box": regression}
 
     @torch.no_grad()
     def detect(self, features: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         outputs = self.head(list(features))
-        anchors = self._anchors(features)
+        anchors = self.anchors.on(features)
         counts = [len(level) for level in anchors]
         scores = outputs["cls_logits"].float().sigmoid().split(counts, dim=1)
         deltas = outputs["bbox_regression"].float().split(counts, dim=1)
@@ -91,23 +92,62 @@ class RetinaNet(Detector):
             for image, size in enumerate(image_sizes)
         ]
 
-    def _anchors(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """(cells x 9, 4) xyxy in pixels for each level, the same for every image of a batch."""
-        device = features[0].device
-        self.anchor_generator.set_cell_anchors(torch.float32, device)
-        return list(
-            self.anchor_generator.grid_anchors(
-                [list(f.shape[2:]) for f in features],
-                [[torch.tensor(s, device=device)] * 2 for s in _STRIDES],
-            )
-        )
-
-    def _match(self, anchors: Tensor, boxes: Tensor) -> Tensor:
+    def _match(self, anchors: Tensor, boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
         """(A,) the index of each anchor's box; negative for background and for what counts as neither."""
+        beyond = self._beyond(anchors, image_size)
         if len(boxes) == 0:
-            return torch.full((len(anchors),), Matcher.BELOW_LOW_THRESHOLD, device=anchors.device)
-        matched: Tensor = self._matcher(box_iou(boxes.float(), anchors))
-        return matched
+            matches = torch.full((len(anchors),), Matcher.BELOW_LOW_THRESHOLD, device=anchors.device)
+        else:
+            matches = self._matcher(box_iou(boxes.float(), anchors).masked_fill(beyond, 0))
+        return matches.masked_fill(beyond, Matcher.BETWEEN_THRESHOLDS)
+
+    def _beyond(self, anchors: Tensor, image_size: tuple[int, int]) -> Tensor:
+        """(A,) whether an anchor stands where only larger images of the batch have pixels.
+
+        mmdetection leaves these out; to torchvision they are background.
+        """
+        if not self._follows_mmdetection:
+            return torch.zeros(len(anchors), dtype=torch.bool, device=anchors.device)
+        height, width = (-(-side // _MMDETECTION_PADS_TO_PX) * _MMDETECTION_PADS_TO_PX for side in image_size)
+        centres = (anchors[:, :2] + anchors[:, 2:]) / 2
+        # Centres are whole multiples of the stride; half a pixel keeps rounding out of the comparison.
+        return (centres > centres.new_tensor([width, height]) - 0.5).any(1)
+
+    def _share_of_images(self, num_positives: Tensor) -> Tensor:
+        """(N,) what the summed loss of each image is multiplied by.
+
+        In torchvision's each image counts the same; in mmdetection's, each positive anchor of the batch.
+        """
+        per_image = num_positives.clamp(min=1)
+        if self._follows_mmdetection:
+            return (1 / per_image.sum()).expand(len(per_image))
+        return 1 / (per_image * len(per_image))
+
+    def _distance(self, deltas: Tensor, anchors: Tensor, wanted: Tensor) -> Tensor:
+        """(n,) between n predicted boxes and those wanted: 1 - GIoU in v2, else L1 between what encodes them."""
+        if self.settings.version == "v2":
+            giou: Tensor = generalized_box_iou_loss(self._coder.decode_single(deltas, anchors), wanted)
+            return giou
+        encoded: Tensor = self._coder.encode_single(wanted, anchors)
+        return (deltas - encoded).abs().sum(1)
+
+
+def _top(settings: spec.RetinaNet) -> Top:
+    if settings.convention == "mmdetection":
+        return "C5 without ReLU"
+    return "C5" if settings.version == "v2" else "P5"
+
+
+def _anchors(settings: spec.RetinaNet) -> Anchors:
+    are_rounded = settings.convention == "torchvision"
+    bases = [settings.anchor_base_size_px * stride / _STRIDES[0] for stride in _STRIDES]
+    sizes = [[base * 2 ** (octave / 3) for octave in range(3)] for base in bases]
+    # Whole pixels in torchvision's: its weights were trained on these anchors.
+    return Anchors(
+        [[int(size) for size in level] for level in sizes] if are_rounded else sizes,
+        _STRIDES,
+        are_rounded=are_rounded,
+    )
 
 
 @torch.no_grad()

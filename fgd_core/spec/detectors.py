@@ -1,8 +1,8 @@
 """Detectors that can be trained, taught and evaluated."""
 
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fgd_core.spec.backbones import BackboneSpec, ResNet
 from fgd_core.spec.base import Command
@@ -36,11 +36,28 @@ class RetinaNet(AnyDetector):
     """Whose details it follows where the two differ: P6 from C5 and P7 without ReLU, anchors of unrounded size, losses
     averaged over the batch in `mmdetection`. Weights of one need its convention."""
     head_norm: Literal["none", "group"] = "none"
-    """Normalisation inside the heads: `none` is published, `group` (as in torchvision's second RetinaNet) learns much
-    faster where there are no pretrained weights."""
+    """Normalisation inside the heads: `none` is published, `group` learns much faster where there are no pretrained
+    weights; `v2` has `group` whatever is said here."""
     anchor_base_size_px: float = Field(default=32.0, gt=0)
     """Side of the smallest anchor, on P3, in pixels of the resized image; it doubles at each level."""
 
+    @model_validator(mode="after")
+    def _second_version_is_torchvisions(self) -> Self:
+        if self.version == "v2" and self.convention == "mmdetection":
+            raise ValueError("version v2 is torchvision's and mmdetection has none; set convention: torchvision")
+        return self
 
-# One member so far. The second makes it `Annotated[RetinaNet | Other, Field(discriminator="type")]`.
-DetectorSpec: TypeAlias = RetinaNet
+
+class Gfl(AnyDetector):
+    """Generalised Focal Loss (arXiv:2006.04388): levels P3 to P7, strides 8 to 128; scores tell the quality of the box,
+    distances are distributions. Follows mmdetection."""
+
+    type: Literal["gfl"] = "gfl"
+    nms_iou_threshold: float = Field(default=0.6, gt=0, le=1)
+    anchor_scale: float = Field(default=8.0, gt=0)
+    """Side of the one square anchor of a cell, in strides of its level; it only decides what is learned where."""
+    reg_max: int = Field(default=16, ge=2, le=64)
+    """The largest distance from a cell to a side of its object, in strides; a distribution has one bin more."""
+
+
+DetectorSpec: TypeAlias = Annotated[RetinaNet | Gfl, Field(discriminator="type")]
