@@ -13,12 +13,13 @@ from fgd_core.detectors.base import Detections, Detector
 from fgd_core.detectors.checkpoint import DetectorCheckpoint, Record, read_checkpoint, save_checkpoint
 from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.data import InputSpec
-from fgd_core.spec.detectors import AnyDetector, DetectorSpec, RetinaNet
+from fgd_core.spec.detectors import AnyDetector, DetectorSpec, Gfl, RetinaNet
 
 TINY = ResNet(name="resnet18", stem_width=4, blocks=(1, 1, 1, 1))
 
 SMALL: dict[type[AnyDetector], DetectorSpec] = {
     RetinaNet: RetinaNet(backbone=TINY, fpn_width=8),
+    Gfl: Gfl(backbone=TINY, fpn_width=8),
 }
 NUM_CLASSES = 3
 BOXES = torch.tensor([[8.0, 8, 40, 40], [20, 4, 60, 30]])

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
@@ -18,19 +19,32 @@ class FixedBatchNorm2d(nn.BatchNorm2d):
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """The published 32 groups, or as many as a narrower layer can be divided into."""
-    return nn.GroupNorm(math.gcd(channels, 32), channels)
+    """The published 32 groups, or as many of at least two channels as a narrower layer can be divided into.
+
+    A group of one channel would have one number on a map of one cell, and nothing is left of that once normalised.
+    """
+    return nn.GroupNorm(math.gcd(channels // 2, 32), channels)
 
 
-def build_norm(name: Norm) -> Callable[[int], nn.Module]:
-    """Channels -> the layer."""
-    return _NORMS[name]
+def build_norm(name: Norm, *, eps: float = 1e-5, momentum: float = 0.1) -> Callable[[int], nn.Module]:
+    """Channels -> the layer.
+
+    Args:
+        eps: added to the variance; a network's pretrained weights belong to the one they were trained with.
+        momentum: the share of a batch in the running statistics.
+    """
+    match name:
+        case "batch" | "fixed_batch" | "synchronised_batch":
+            return partial(_BATCH_NORMS[name], eps=eps, momentum=momentum)
+        case "frozen_batch":
+            return partial(FrozenBatchNorm2d, eps=eps)
+        case "group":
+            return group_norm
 
 
-_NORMS: Mapping[Norm, Callable[[int], nn.Module]] = {
+# Without a group of processes a synchronised one is a plain batch norm, also on the CPU.
+_BATCH_NORMS: Mapping[str, type[nn.BatchNorm2d | nn.SyncBatchNorm]] = {
     "batch": nn.BatchNorm2d,
     "fixed_batch": FixedBatchNorm2d,
-    "frozen_batch": FrozenBatchNorm2d,
     "synchronised_batch": nn.SyncBatchNorm,
-    "group": group_norm,
 }

@@ -1,0 +1,87 @@
+"""Which places learn which object."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from fgd_core.data.targets import Targets
+from fgd_core.detectors.parts.atss import atss_matches
+from fgd_core.detectors.parts.grid import corner_points, is_beyond
+from fgd_core.detectors.parts.matched import BACKGROUND, NEITHER, count_positives, positives
+
+NO_BOXES = torch.zeros(0, 4)
+
+
+def boxes(*rows: tuple[float, float, float, float]) -> Tensor:
+    return torch.tensor(rows)
+
+
+class TestPlaces:
+    def test_are_the_corners_of_cells_row_by_row(self) -> None:
+        points = corner_points(torch.zeros(2, 7, 2, 3), stride=8)
+        assert points.tolist() == [[0, 0], [8, 0], [16, 0], [0, 8], [8, 8], [16, 8]]
+
+    def test_beyond_the_image_and_its_padding_to_32_are_told_apart(self) -> None:
+        points = torch.tensor([[0.0, 0], [56, 0], [64, 0], [0, 24], [0, 32]])
+        assert is_beyond(points, (20, 60)).tolist() == [False, False, True, False, True]
+
+
+class TestPositives:
+    def test_of_a_batch_have_box_and_class_of_their_own_image(self) -> None:
+        first, second = boxes((0, 0, 1, 1), (0, 0, 2, 2)), boxes((0, 0, 3, 3))
+        targets = Targets(
+            [first, NO_BOXES, second], [torch.tensor([5, 6]), torch.zeros(0).long(), torch.tensor([7])], []
+        )
+        matches = torch.tensor([[BACKGROUND, 1, 0], [BACKGROUND, NEITHER, BACKGROUND], [0, NEITHER, BACKGROUND]])
+        found = positives(matches, targets)
+        assert found.image.tolist() == [0, 0, 2]
+        assert found.place.tolist() == [1, 2, 0]
+        assert found.labels.tolist() == [6, 5, 7]
+        assert found.boxes[:, 2].tolist() == [2, 1, 3]
+
+    def test_are_counted_at_least_once_an_image(self) -> None:
+        matches = torch.tensor([[0, 1, 0, BACKGROUND], [NEITHER, BACKGROUND, BACKGROUND, BACKGROUND]])
+        assert count_positives(matches) == 3 + 1
+
+
+class TestAtss:
+    """An object of 10 x 10; anchors of the same size, moved to the right by 0, 2, 8 and 9 px, and one of 20 x 20."""
+
+    OBJECT = boxes((0, 0, 10, 10))
+    FINE = boxes((0, 0, 10, 10), (2, 0, 12, 10), (8, 0, 18, 10), (9, 0, 19, 10))
+    COARSE = boxes((-5, -5, 15, 15))
+
+    def test_takes_what_overlaps_by_mean_plus_deviation(self) -> None:
+        # Overlaps 1, 2/3, 1/9, 1/19 and 1/4: mean 0.416, deviation 0.405.
+        matches = atss_matches([self.FINE, self.COARSE], self.OBJECT)
+        assert matches.tolist() == [0] + [BACKGROUND] * 4
+
+    def test_takes_the_unbiased_deviation(self) -> None:
+        # Overlaps 1, 2/3 and 1/4: mean 0.639, deviation 0.376, where the biased one were 0.307 and the first enough.
+        matches = atss_matches([self.FINE, self.COARSE], self.OBJECT, candidates_per_level=2)
+        assert matches.tolist() == [BACKGROUND] * 5
+
+    def test_looks_only_at_the_nearest_of_each_level(self) -> None:
+        far = boxes(*[(100.0 + i, 0, 110 + i, 10) for i in range(9)])
+        near = torch.cat([self.FINE, far])
+        # Nine candidates instead of thirteen: those of overlap 0 pull mean plus deviation from 0.61 to 0.48.
+        few = atss_matches([near], self.OBJECT, candidates_per_level=9)
+        assert few.tolist() == [0, 0] + [BACKGROUND] * 11
+        fewer = atss_matches([near], self.OBJECT, candidates_per_level=4)
+        assert fewer.tolist() == [0] + [BACKGROUND] * 12
+
+    @pytest.mark.parametrize(("left", "expected"), [(0.0, BACKGROUND), (-1.0, 0)], ids=["on the border", "inside"])
+    def test_wants_the_centre_inside_the_object(self, left: float, expected: int) -> None:
+        wide = boxes((left, 0, left + 20, 10))
+        elsewhere = boxes(*[(100.0 + i, 0, 110 + i, 10) for i in range(5)])
+        assert atss_matches([torch.cat([wide, elsewhere])], self.OBJECT)[0] == expected
+
+    def test_gives_a_place_that_two_want_to_the_one_it_overlaps_more(self) -> None:
+        elsewhere = boxes(*[(100.0 + i, 0, 110 + i, 10) for i in range(8)])
+        anchors = [torch.cat([self.FINE[:1], elsewhere])]
+        less, more = (0.0, 0.0, 10.0, 7.0), (0.0, 0.0, 10.0, 8.0)
+        assert atss_matches(anchors, boxes(less, more))[0] == 1
+        assert atss_matches(anchors, boxes(more, less))[0] == 0
+
+    def test_leaves_everything_to_the_background_where_there_is_no_object(self) -> None:
+        assert atss_matches([self.FINE, self.COARSE], NO_BOXES).tolist() == [BACKGROUND] * 5
