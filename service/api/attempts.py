@@ -55,9 +55,7 @@ async def get_assignment(services: ServicesDep, token: Token, attempt_id: str) -
 async def report_events(services: ServicesDep, token: Token, attempt_id: str, batch: EventBatch) -> Response:
     """Store a batch; the same batch twice is stored once. An empty one is a heartbeat."""
     now = services.clock()
-    recorded = await services.database.write_together(
-        lambda session: recording.record(session, attempt_id, token, batch, now=now)
-    )
+    recorded = await recording.report(services.database, attempt_id, token, batch, now=now)
     if recorded.run_ended:
         services.wake_dispatcher.set()
     # As it is, for FastAPI would check our own answer anew.

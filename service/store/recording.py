@@ -27,9 +27,9 @@ from service.errors import UnauthorizedError
 from service.jobs import progress
 from service.jobs.lifecycle import ON_CLUSTER, Reason
 from service.jobs.outcome import Step, after_run_finished
-from service.store import artifacts, attempts, events, jobs, metrics, tokens
+from service.store import artifacts, attempts, events, jobs, metrics, points_at_once, tokens
 from service.store.json_values import storable
-from service.store.session import core
+from service.store.session import Database, core
 from service.store.tables import Attempt, Job
 
 # Read without the ORM, which is half of the time that a batch takes.
@@ -135,6 +135,28 @@ def _check_current(run: _Run) -> None:
         )
 
 
+async def report(database: Database, attempt_id: str, token: str, batch: EventBatch, *, now: datetime) -> Recorded:
+    """`record` in a transaction of its own, or in a single statement where that is all it takes."""
+    points = None if database.has_one_writer else _only_points(batch)
+    if points:
+        first, last = batch.events[0].sequence, batch.events[-1].sequence
+        async with database.without_transaction() as connection:
+            state = await points_at_once.store(
+                connection,
+                attempt_id=attempt_id,
+                token_sha256=tokens.digest(token),
+                stream=batch.stream,
+                first=first,
+                last=last,
+                points=points,
+                now=now,
+                heartbeat_grain=_HEARTBEAT_GRAIN,
+            )
+        if state is not None:
+            return Recorded(_reply(state, last), run_ended=False)
+    return await database.write_together(lambda session: record(session, attempt_id, token, batch, now=now))
+
+
 async def record(session: AsyncSession, attempt_id: str, token: str, batch: EventBatch, *, now: datetime) -> Recorded:
     """Store what is new in a batch and let it take effect; an empty batch is a heartbeat.
 
@@ -205,11 +227,27 @@ def _may_write(run: _Run) -> bool:
 
 async def _goes_on(session: AsyncSession, run: _Run, batch: EventBatch) -> bool:
     """Note that the batch was heard, if it goes on exactly where its stream ended so far."""
-    first, last = batch.events[0].sequence, batch.events[-1].sequence
-    has_gap = any(event.sequence != expected for expected, event in enumerate(batch.events, start=first))
-    if has_gap or last > _MAX_SEQUENCE:
+    if not _is_gapless(batch):
         return False
+    first, last = batch.events[0].sequence, batch.events[-1].sequence
     return await attempts.go_on(session, run.attempt_id, batch.stream, last=first - 1, to=last)
+
+
+def _is_gapless(batch: EventBatch) -> bool:
+    sequences = [event.sequence for event in batch.events]
+    return sequences[-1] <= _MAX_SEQUENCE and sequences == list(range(sequences[0], sequences[-1] + 1))
+
+
+def _only_points(batch: EventBatch) -> progress.Points | None:
+    """The points of a batch that holds nothing else; None of any other."""
+    if not batch.events or any(reported.event.get("kind") != _METRICS for reported in batch.events):
+        return None
+    if not _is_gapless(batch):
+        return None
+    try:
+        return progress.points(_points(reported.event) for reported in batch.events)
+    except ValidationError:
+        return None
 
 
 async def _heartbeat(session: AsyncSession, run: _Run, now: datetime) -> None:

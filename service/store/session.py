@@ -103,6 +103,18 @@ class Database:
         """As `write_together`, for work that only reads and inserts: it waits for no lock, so it is always shared."""
         return await self._shared.run(work)
 
+    @property
+    def has_one_writer(self) -> bool:
+        """Whether it lets in one writer at a time, as SQLite does."""
+        return self._has_one_writer
+
+    @asynccontextmanager
+    async def without_transaction(self) -> AsyncIterator[AsyncConnection]:
+        """For a statement that is a transaction by itself: beginning and committing one are two more round trips."""
+        with _waiting_in_vain():
+            async with self._engine.connect() as connection:
+                yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncSession]:
         """Commits at the end, or rolls back on an exception; then wakes those who wait for the jobs that changed."""
