@@ -1,4 +1,4 @@
-"""A COCO annotation file, as columns: what is listed, before anything is joined or looked up on disk."""
+"""What annotations list, as columns, before anything is joined or looked up on disk; and how a COCO file is read."""
 
 import json
 from collections.abc import Mapping
@@ -37,6 +37,8 @@ class ObjectTable:
     areas_px2: npt.NDArray[np.float64]
     """NaN where the annotation has none."""
     is_crowd: npt.NDArray[np.bool_]
+    segmentations: list[Any] | None = None
+    """As the file has them, None where an annotation has none; None where nobody asked for masks."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,11 @@ class AnnotationFile:
     listed_ids: frozenset[int]
     """Of all images in the file, ambiguous ones among them."""
     objects: ObjectTable
+    is_normalised: bool = False
+    """Whether boxes are fractions of their image's sides, so that nothing says what size the images have."""
 
 
-def read_annotations(path: Path, findings: Findings) -> AnnotationFile:
+def read_annotations(path: Path, findings: Findings, *, with_masks: bool = False) -> AnnotationFile:
     """
     Raises:
         DataError: the file is missing, is not JSON, or lacks one of COCO's lists.
@@ -65,7 +69,7 @@ def read_annotations(path: Path, findings: Findings) -> AnnotationFile:
         categories=_categories(document["categories"], findings),
         images=_each_once(counted, findings),
         listed_ids=frozenset(counted),
-        objects=_objects(document["annotations"], findings),
+        objects=_objects(document["annotations"], findings, with_masks=with_masks),
     )
 
 
@@ -146,13 +150,14 @@ def _each_once(listed: Mapping[int, list[ImageEntry]], findings: Findings) -> li
     return images
 
 
-def _objects(entries: list[Any], findings: Findings) -> ObjectTable:
+def _objects(entries: list[Any], findings: Findings, *, with_masks: bool) -> ObjectTable:
     names: list[str] = []
     image_ids: list[int] = []
     category_ids: list[int] = []
     boxes: list[tuple[float, ...]] = []
     areas: list[float] = []
     crowds: list[bool] = []
+    segmentations: list[Any] | None = [] if with_masks else None
     row_of_id: dict[object, int] = {}
     for place, entry in enumerate(entries):
         fields = _fields(entry)
@@ -184,6 +189,8 @@ def _objects(entries: list[Any], findings: Findings) -> ObjectTable:
         boxes.append(box)
         areas.append(area)
         crowds.append(bool(fields.get("iscrowd", 0)))
+        if segmentations is not None:
+            segmentations.append(fields.get("segmentation"))
     return ObjectTable(
         names=names,
         image_ids=np.array(image_ids, dtype=np.int64),
@@ -191,6 +198,7 @@ def _objects(entries: list[Any], findings: Findings) -> ObjectTable:
         boxes_xywh_px=np.array(boxes, dtype=np.float64).reshape(-1, 4),
         areas_px2=np.array(areas, dtype=np.float64),
         is_crowd=np.array(crowds, dtype=np.bool_),
+        segmentations=segmentations,
     )
 
 

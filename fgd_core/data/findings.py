@@ -15,7 +15,7 @@ NUM_EXAMPLES = 5
 @dataclass(frozen=True)
 class Problem:
     answer: Literal["always refused", "refused or dropped", "dropped", "clipped", "repaired", "kept"]
-    """`refused or dropped` leaves the choice to `Coco.on_bad`."""
+    """`refused or dropped` leaves the choice to `on_bad` of the spec."""
     meaning: str
 
 
@@ -34,11 +34,36 @@ PROBLEMS: Mapping[str, Problem] = {
     ),
     "unknown_image": Problem("refused or dropped", "an annotation belongs to an image that is not listed"),
     "unknown_category": Problem("refused or dropped", "an annotation has a category that is not listed"),
+    "malformed_mask": Problem(
+        "refused or dropped", "a segmentation is neither polygons of three corners or more nor whole run lengths"
+    ),
+    "mask_of_other_size": Problem("refused or dropped", "run lengths are for an image of another size"),
+    "missing_mask": Problem("refused or dropped", "an object has no segmentation, where others have one"),
+    "bad_name": Problem("refused or dropped", "an image set names no file in the folder, but a path out of it"),
+    "missing_annotation_file": Problem("refused or dropped", "a listed image has no XML file; copy or make one"),
+    "malformed_xml": Problem("refused or dropped", "the file is no plain XML annotation, or declares a document type"),
+    "malformed_object": Problem("refused or dropped", "an object needs a `name` and a `bndbox`"),
+    "ambiguous_image_file": Problem(
+        "refused or dropped", "several files have the image's name, and the annotation names none of them"
+    ),
+    "unreadable_label_file": Problem("refused or dropped", "the label file is no text in UTF-8"),
+    "malformed_label": Problem(
+        "refused or dropped", "a label is `class x y width height`, or `class` and the corners of a polygon"
+    ),
+    "not_normalised": Problem(
+        "refused or dropped",
+        "a label has numbers outside of 0 to 1: perhaps pixels, which have to be divided by the size",
+    ),
+    "shared_label_file": Problem("refused or dropped", "images that differ in their ending alone share a label file"),
+    "label_without_image": Problem("refused or dropped", "a label file has no image beside it; was one lost?"),
     "malformed_box": Problem("dropped", "a box is not four finite numbers"),
     "box_without_area": Problem("dropped", "a box has no width or no height"),
     "box_outside_image": Problem("dropped", "a box lies wholly outside its image"),
-    "repeated_annotation": Problem("dropped", "an annotation stands there twice, with the same id"),
+    "empty_mask": Problem("dropped", "a segmentation covers no pixel of its image"),
+    "repeated_annotation": Problem("dropped", "an annotation stands there twice"),
+    "repeated_image": Problem("dropped", "an image is listed twice"),
     "box_past_border": Problem("clipped", "a box reaches past the border of its image"),
+    "mask_past_border": Problem("clipped", "a segmentation reaches past the border of its image"),
     "annotation_id_zero": Problem("repaired", "an annotation has id 0, which COCO scoring reads as `no match`"),
     "duplicate_annotation_id": Problem("repaired", "two annotations share an id; all are numbered anew"),
     "annotation_without_id": Problem("repaired", "an annotation has no id; all are numbered anew"),
@@ -48,6 +73,11 @@ PROBLEMS: Mapping[str, Problem] = {
     "rotated_by_exif": Problem("repaired", "the file stores the image turned; it is turned upright"),
     "exif_ignored": Problem("kept", "the file asks to be turned, but the boxes belong to the image as stored"),
     "duplicate_file_name": Problem("kept", "a file is listed as two images"),
+    "corner_zero": Problem(
+        "kept", "a corner is 0 where pixels count from 1; if no tool wrote them so, set data.one_based to false"
+    ),
+    "other_file_name": Problem("kept", "an annotation names another image than the one it stands for; it counts there"),
+    "missing_label_file": Problem("kept", "an image has no label file, and so no objects"),
 }
 """In the order in which they are shown."""
 

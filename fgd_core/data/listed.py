@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias
 
@@ -14,7 +15,9 @@ from fgd_core.data import image_files
 from fgd_core.data.annotations import AnnotationFile, ImageEntry, ObjectTable
 from fgd_core.data.cache import ImageCache
 from fgd_core.data.findings import NUM_EXAMPLES, Findings, as_details
+from fgd_core.data.masks import Counts, ObjectMasks
 from fgd_core.data.samples import Category, Sample, Split, count, fingerprint
+from fgd_core.data.segmentations import read_segmentation
 from fgd_core.errors import DataError
 
 _Flags: TypeAlias = npt.NDArray[np.bool_]
@@ -36,8 +39,8 @@ class ListedDataset:
                 all of it.
         """
         self._folder = images_folder
-        images = _sound_images(listed.images, self._folder, findings)
-        boxes = _sound_boxes(listed, images, findings)
+        images = _sound_images(listed, self._folder, findings)
+        boxes = _with_sound_masks(_sound_boxes(listed, images, findings), listed, images, findings)
         findings.refuse(source)
         self.categories: tuple[Category, ...] = listed.categories
         self.samples: Sequence[Sample] = _join(images, boxes, listed.objects) if images.entries else []
@@ -88,17 +91,19 @@ class _Boxes:
     """Of the image in `_Images`."""
     labels: npt.NDArray[np.int64]
     xyxy_px: npt.NDArray[np.float32]
+    masks: list[Counts] | None = None
+    """None where they are not read, or no annotation has one."""
 
 
-def _sound_images(listed: Sequence[ImageEntry], folder: Path, findings: Findings) -> _Images:
+def _sound_images(listed: AnnotationFile, folder: Path, findings: Findings) -> _Images:
     entries: list[ImageEntry] = []
     sizes_px: list[tuple[int, int]] = []
-    headers = image_files.read_headers([folder / entry.file_name for entry in listed])
-    for entry, header in zip(listed, headers, strict=True):
+    headers = image_files.read_headers([folder / entry.file_name for entry in listed.images])
+    for entry, header in zip(listed.images, headers, strict=True):
         if isinstance(header, str):
             findings.add(header, entry.file_name)
             continue
-        if entry.size_px is None:
+        if entry.size_px is None and not listed.is_normalised:
             findings.add("image_without_size", entry.file_name)
         size_px = entry.size_px or header.upright_size_px
         turn = header.turn_for(size_px)
@@ -132,7 +137,11 @@ def _sound_boxes(listed: AnnotationFile, images: _Images, findings: Findings) ->
     rows = np.flatnonzero(np.isin(objects.image_ids, image_ids) & listed_category)
     order = np.argsort(image_ids)
     places = order[np.searchsorted(image_ids, objects.image_ids[rows], sorter=order)]
-    xyxy_px, usable = _clip(objects, rows, places, images, findings)
+    corners = objects.boxes_xywh_px[rows]
+    corners[:, 2:] += corners[:, :2]
+    if listed.is_normalised:
+        corners *= np.tile(images.sizes_px[places], 2)
+    xyxy_px, usable = _clip(corners, objects, rows, places, images, findings)
     return _Boxes(
         rows=rows[usable],
         places=places[usable],
@@ -141,7 +150,8 @@ def _sound_boxes(listed: AnnotationFile, images: _Images, findings: Findings) ->
     )
 
 
-def _clip(
+def _clip(  # noqa: PLR0917 - columns of one table
+    corners: npt.NDArray[np.float64],
     objects: ObjectTable,
     rows: npt.NDArray[np.int64],
     places: npt.NDArray[np.int64],
@@ -149,9 +159,7 @@ def _clip(
     findings: Findings,
 ) -> tuple[npt.NDArray[np.float32], _Flags]:
     """(n, 4) corners inside the image, and (n,) which of them are boxes at all."""
-    corners = objects.boxes_xywh_px[rows]
     well_formed: _Flags = np.logical_and.reduce(np.isfinite(corners), axis=1)
-    corners[:, 2:] += corners[:, :2]
     with np.errstate(over="ignore"):
         # In the precision that is trained on: a side that vanishes in rounding is no side.
         xyxy_px = corners.astype(np.float32)
@@ -161,9 +169,7 @@ def _clip(
     usable: _Flags = np.logical_and(has_area, _have_sides(clipped))
     changed: _Flags = np.logical_or.reduce(np.not_equal(clipped, xyxy_px), axis=1)
 
-    def name(place: int) -> str:
-        return f"{objects.names[rows[place]]} in {images.entries[places[place]].file_name}"
-
+    name = _namer(objects, images, rows, places)
     _note(findings, "malformed_box", ~well_formed, name)
     _note(findings, "box_without_area", well_formed & ~has_area, name)
     _note(findings, "box_outside_image", has_area & ~usable, name)
@@ -171,9 +177,50 @@ def _clip(
     return clipped, usable
 
 
+def _with_sound_masks(boxes: _Boxes, listed: AnnotationFile, images: _Images, findings: Findings) -> _Boxes:
+    """Boxes with their masks, where masks were asked for and there are any; those whose mask is bad are left out."""
+    objects = listed.objects
+    if objects.segmentations is None:
+        return boxes
+    sizes_px = images.sizes_px.tolist()
+    in_px = _in_px if listed.is_normalised else lambda segmentation, size_px: segmentation
+    read = [
+        read_segmentation(in_px(objects.segmentations[row], sizes_px[place]), sizes_px[place])
+        for row, place in zip(boxes.rows.tolist(), boxes.places.tolist(), strict=True)
+    ]
+    if all(found.problem == "missing_mask" for found in read):
+        return boxes
+    name = _namer(objects, images, boxes.rows, boxes.places)
+    problems = np.array([found.problem or "" for found in read])
+    for problem in np.unique(problems[problems != ""]).tolist():
+        _note(findings, problem, problems == problem, name)
+    _note(findings, "mask_past_border", np.array([found.is_past_border for found in read]), name)
+    usable: _Flags = problems == ""
+    return _Boxes(
+        rows=boxes.rows[usable],
+        places=boxes.places[usable],
+        labels=boxes.labels[usable],
+        xyxy_px=boxes.xyxy_px[usable],
+        masks=[found.counts for found in read if found.counts is not None],
+    )
+
+
+def _in_px(polygons: list[list[float]] | None, size_px: tuple[int, int]) -> list[list[float]] | None:
+    """Polygons in fractions of the image's sides, scaled."""
+    if polygons is None:
+        return None
+    return [(np.reshape(polygon, (-1, 2)) * size_px).ravel().tolist() for polygon in polygons]
+
+
 def _have_sides(xyxy_px: npt.NDArray[np.float32]) -> _Flags:
     both: _Flags = np.logical_and(xyxy_px[:, 2] > xyxy_px[:, 0], xyxy_px[:, 3] > xyxy_px[:, 1])
     return both
+
+
+def _namer(
+    objects: ObjectTable, images: _Images, rows: npt.NDArray[np.int64], places: npt.NDArray[np.int64]
+) -> Callable[[int], str]:
+    return lambda index: f"{objects.names[rows[index]]} in {images.entries[places[index]].file_name}"
 
 
 def _note(findings: Findings, problem: str, found: _Flags, name: Callable[[int], str]) -> None:
@@ -195,6 +242,7 @@ def _join(images: _Images, boxes: _Boxes, objects: ObjectTable) -> list[Sample]:
         np.where(np.isnan(areas), sides[:, 0] * sides[:, 1], areas),
     )
     parts = zip(*(np.split(column, ends) for column in columns), strict=True)
+    masks = _of_images(boxes.masks, by_image, ends) if boxes.masks is not None else [None] * len(images.entries)
     return [
         Sample(
             image_id=entry.image_id,
@@ -205,8 +253,17 @@ def _join(images: _Images, boxes: _Boxes, objects: ObjectTable) -> list[Sample]:
             labels=own_labels,
             is_crowd=own_crowd,
             areas_px2=own_areas,
+            masks=None if own_masks is None else ObjectMasks(height, width, own_masks),
         )
-        for entry, (width, height), (own_boxes, own_labels, own_crowd, own_areas) in zip(
-            images.entries, images.sizes_px.tolist(), parts, strict=True
+        for entry, (width, height), (own_boxes, own_labels, own_crowd, own_areas), own_masks in zip(
+            images.entries, images.sizes_px.tolist(), parts, masks, strict=True
         )
     ]
+
+
+def _of_images(
+    masks: list[Counts], by_image: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+) -> list[tuple[Counts, ...] | None]:
+    ordered = [masks[index] for index in by_image.tolist()]
+    bounds = [0, *ends.tolist(), len(ordered)]
+    return [tuple(ordered[start:end]) for start, end in pairwise(bounds)]

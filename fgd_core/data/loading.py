@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fgd_core.data import transforms
-from fgd_core.data.samples import DetectionDataset
+from fgd_core.data.samples import DetectionDataset, Sample, has_masks
 from fgd_core.data.targets import Targets
 from fgd_core.errors import DataError, FgdError
 from fgd_core.spec.data import InputSpec
@@ -57,7 +58,7 @@ class Batch:
 
 
 class TrainLoader:
-    """Shuffled, augmented batches.
+    """Shuffled, augmented batches; with masks where the data set was opened with them and has them.
 
     The order is a function of (seed, epoch) and the augmentation of an image one of (seed, epoch, its index), so that
     a run resumed at any step sees what it would have seen, whatever the number of workers.
@@ -128,10 +129,10 @@ class TrainLoader:
 
 
 def evaluation_batches(dataset: DetectionDataset, input_spec: InputSpec, *, batch_size: int) -> Iterator[Batch]:
-    """Every image once, in the data set's order, without augmentation; the last batch may be smaller."""
+    """Every image once, in the data set's order, without augmentation or masks; the last batch may be smaller."""
     for start in range(0, len(dataset.samples), batch_size):
         indices = range(start, min(start + batch_size, len(dataset.samples)))
-        yield _collate(dataset, indices, [False] * len(indices), input_spec)
+        yield _collate(dataset, indices, [False] * len(indices), input_spec, with_masks=False)
 
 
 class _EpochPicks(Sampler[list[tuple[int, int]]]):
@@ -161,6 +162,7 @@ class _AugmentedItems(Dataset[Batch | FgdError]):
         self._dataset = dataset
         self._input_spec = input_spec
         self._seed = seed
+        self._with_masks = has_masks(dataset.samples)
 
     # What worker processes call. torch would raise an error anew as its class called with a traceback, which loses our
     # details; as a value it arrives whole.
@@ -172,7 +174,8 @@ class _AugmentedItems(Dataset[Batch | FgdError]):
 
     def batch(self, picks: Sequence[tuple[int, int]]) -> Batch:
         flips = [self._draws_flip(epoch, index) for epoch, index in picks]
-        return _collate(self._dataset, [index for _, index in picks], flips, self._input_spec)
+        indices = [index for _, index in picks]
+        return _collate(self._dataset, indices, flips, self._input_spec, with_masks=self._with_masks)
 
     def _draws_flip(self, epoch: int, index: int) -> bool:
         rng = np.random.default_rng((_AUGMENTATION, self._seed, epoch, index))
@@ -197,11 +200,19 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _collate(dataset: DetectionDataset, indices: Sequence[int], flips: Sequence[bool], input_spec: InputSpec) -> Batch:
+def _collate(
+    dataset: DetectionDataset,
+    indices: Sequence[int],
+    flips: Sequence[bool],
+    input_spec: InputSpec,
+    *,
+    with_masks: bool,
+) -> Batch:
     samples = [dataset.samples[index] for index in indices]
     images: list[Tensor] = []
     boxes: list[Tensor] = []
     labels: list[Tensor] = []
+    masks: list[Tensor] = []
     for index, sample, flip in zip(indices, samples, flips, strict=True):
         own = ~sample.is_crowd
         image, scaled = transforms.resize(
@@ -212,6 +223,8 @@ def _collate(dataset: DetectionDataset, indices: Sequence[int], flips: Sequence[
         images.append(image)
         boxes.append(scaled)
         labels.append(torch.from_numpy(sample.labels[own]))
+        if with_masks:
+            masks.append(_masks(sample, own, (image.shape[1], image.shape[2]), flip=flip))
     return Batch(
         images=_normalise_and_pad(images, input_spec.pad_to_px),
         image_sizes=[(image.shape[1], image.shape[2]) for image in images],
@@ -219,7 +232,14 @@ def _collate(dataset: DetectionDataset, indices: Sequence[int], flips: Sequence[
         labels=labels,
         image_ids=[sample.image_id for sample in samples],
         original_sizes=[(sample.height, sample.width) for sample in samples],
+        masks=masks if with_masks else None,
     )
+
+
+def _masks(sample: Sample, own: npt.NDArray[np.bool_], size_px: tuple[int, int], *, flip: bool) -> Tensor:
+    assert sample.masks is not None, "with_masks asks for a data set that has them"
+    resized = transforms.resize_masks(sample.masks.decode(own), size_px)
+    return transforms.flip_masks_horizontally(resized) if flip else resized
 
 
 def _normalise_and_pad(images: Sequence[Tensor], pad_to_px: int) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from fgd_core.data.masks import ObjectMasks
 from fgd_core.errors import DataError
 from fgd_core.spec.events import DataChecked, Finding
 
@@ -39,6 +40,8 @@ class Sample:
     """(n,) regions of many objects: evaluation forgives detections there, training never sees them."""
     areas_px2: npt.NDArray[np.float64]
     """(n,) of the mask where the data set has one, else of the box; COCO sorts objects by it into small to large."""
+    masks: ObjectMasks | None = None
+    """Of the n objects; None where nobody asked for masks, or the data set has none."""
 
 
 class DetectionDataset(Protocol):
@@ -82,6 +85,27 @@ def fingerprint(categories: Sequence[Category], samples: Sequence[Sample]) -> st
     return digest.hexdigest()
 
 
+def has_masks(samples: Sequence[Sample]) -> bool:
+    """Whether every object has one: a data set has them all or is read as one that has none."""
+    return bool(samples) and all(sample.masks is not None for sample in samples)
+
+
+def masks_fingerprint(samples: Sequence[Sample]) -> str | None:
+    """SHA-256 over the masks; None where there are none.
+
+    Not a part of `fingerprint`, so that the boxes that a detector with masks and one without are scored on are known to
+    be the same.
+    """
+    if not has_masks(samples):
+        return None
+    digest = hashlib.sha256()
+    for sample in samples:
+        assert sample.masks is not None
+        digest.update(f"{sample.file_name}\n{len(sample.masks)}\n".encode())
+        digest.update(b"\n".join(sample.masks.counts))
+    return digest.hexdigest()
+
+
 def count(
     split: Split, categories: Sequence[Category], samples: Sequence[Sample], findings: Sequence[Finding]
 ) -> DataChecked:
@@ -96,6 +120,7 @@ def count(
         num_boxes=len(labels),
         num_crowd=sum(int(sample.is_crowd.sum()) for sample in samples),
         boxes_per_category={c.name: int(n) for c, n in zip(categories, per_category, strict=True)},
+        masks_fingerprint=masks_fingerprint(samples),
         findings=list(findings),
     )
 

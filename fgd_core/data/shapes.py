@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from pycocotools import mask as run_lengths
 from torch import Tensor
 
-from fgd_core.data import outlines, painting
+from fgd_core.data import masks, outlines, painting
 from fgd_core.data.cache import ImageCache
 from fgd_core.data.samples import Category, Sample, Split, count, fingerprint
 from fgd_core.spec import data as spec
@@ -49,10 +48,11 @@ class _Object:
 class ShapesDataset:
     """See `DetectionDataset`. The boxes are laid out at opening, the pixels painted when they are first asked for."""
 
-    def __init__(self, shapes: spec.Shapes, split: Split) -> None:
+    def __init__(self, shapes: spec.Shapes, split: Split, *, with_masks: bool = False) -> None:
         self.categories = CATEGORIES
         self._shapes = shapes
         self._split: Split = split
+        self._with_masks = with_masks
         num_images = shapes.num_train if split == "train" else shapes.num_val
         self.samples: Sequence[Sample] = [self._sample(index) for index in range(num_images)]
         self.fingerprint = fingerprint(self.categories, self.samples)
@@ -79,11 +79,12 @@ class ShapesDataset:
             labels=np.array([found.label for found in objects], dtype=np.int64),
             is_crowd=np.zeros(len(objects), dtype=np.bool_),
             areas_px2=np.array([found.mask.sum() for found in objects], dtype=np.float64),
+            masks=masks.encode([o.mask for o in objects], (size_px, size_px)) if self._with_masks else None,
         )
 
     def _paint(self, index: int) -> Tensor:
-        masks = [found.mask for found in self.visible_objects(index)]
-        pixels = painting.paint(self._rng(_PAINT, index), self._shapes.image_size_px, masks)
+        visible = [found.mask for found in self.visible_objects(index)]
+        pixels = painting.paint(self._rng(_PAINT, index), self._shapes.image_size_px, visible)
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
     def _rng(self, purpose: int, index: int) -> np.random.Generator:
@@ -94,23 +95,25 @@ def to_coco(shapes: spec.Shapes, split: Split, folder: Path) -> spec.CocoSplit:
     """Write a split as PNG files and a COCO annotation file with run-length masks: `folder/<split>` and
     `folder/annotations_<split>.json`.
     """
-    dataset = ShapesDataset(shapes, split)
+    dataset = ShapesDataset(shapes, split, with_masks=True)
     images = folder / split
     images.mkdir(parents=True, exist_ok=True)
     annotations: list[dict[str, object]] = []
     for index, sample in enumerate(dataset.samples):
         Image.fromarray(dataset.load_image(index).permute(1, 2, 0).numpy()).save(images / sample.file_name)
-        for found, (x1, y1, x2, y2) in zip(dataset.visible_objects(index), sample.boxes_xyxy_px.tolist(), strict=True):
-            encoded = run_lengths.encode(np.asfortranarray(found.mask, dtype=np.uint8))
+        assert sample.masks is not None
+        boxes, labels, areas_px2 = sample.boxes_xyxy_px.tolist(), sample.labels.tolist(), sample.areas_px2.tolist()
+        rows = zip(boxes, labels, areas_px2, sample.masks.counts, strict=True)
+        for (x1, y1, x2, y2), label, area_px2, counts in rows:
             annotations.append(
                 {
                     "id": len(annotations) + 1,
                     "image_id": sample.image_id,
-                    "category_id": CATEGORIES[found.label].id,
+                    "category_id": CATEGORIES[label].id,
                     "bbox": [x1, y1, x2 - x1, y2 - y1],
-                    "area": int(found.mask.sum()),
+                    "area": int(area_px2),
                     "iscrowd": 0,
-                    "segmentation": {"size": encoded["size"], "counts": encoded["counts"].decode("ascii")},
+                    "segmentation": {"size": [sample.height, sample.width], "counts": counts.decode("ascii")},
                 }
             )
     document = {

@@ -1,4 +1,4 @@
-"""Pure functions on an image and its boxes."""
+"""Pure functions on an image, its boxes and its masks."""
 
 import torch
 from torch import Tensor
@@ -29,6 +29,23 @@ def resize(image: Tensor, boxes_xyxy_px: Tensor, spec: InputSpec) -> tuple[Tenso
     resized = functional.interpolate(image[None], size=size, mode="bilinear", antialias=True, align_corners=False)[0]
     x_scale, y_scale = size[1] / width, size[0] / height
     return resized, boxes_xyxy_px * torch.tensor([x_scale, y_scale, x_scale, y_scale])
+
+
+def resize_masks(masks: Tensor, size_px: tuple[int, int]) -> Tensor:
+    """Resize to the size that the image has got, taking for each pixel the one at its place.
+
+    Args:
+        masks: (n, H, W) uint8, 0 or 1.
+        size_px: (height, width).
+    """
+    if masks.shape[-2:] == size_px:
+        return masks
+    # As torchvision's transform does; without antialiasing a mask stays one of zeros and ones.
+    return functional.interpolate(masks[:, None], size=size_px, mode="nearest")[:, 0]
+
+
+def flip_masks_horizontally(masks: Tensor) -> Tensor:
+    return torch.from_numpy(masks.numpy()[:, :, ::-1].copy())
 
 
 def flip_horizontally(image: Tensor, boxes_xyxy_px: Tensor) -> tuple[Tensor, Tensor]:

@@ -89,6 +89,8 @@ class DataChecked(Fact):
     num_boxes: int
     num_crowd: int
     boxes_per_category: dict[str, int]
+    masks_fingerprint: str | None = None
+    """Of the objects' masks; None where they were not read, or there are none."""
     findings: list[Finding] = []
 
 
@@ -107,6 +109,13 @@ class WeightsLoaded(Fact):
     """`name: shape in the source vs. shape in the network`."""
     unexpected: list[str] = []
     """In the source, unknown to the network."""
+    classes_found: list[str] = []
+    """The network's classes that the source knows by name; their rows were taken. Empty, as the next two, where the
+    two lists of classes are the same, or where the source names none."""
+    classes_fresh: list[str] = []
+    """The network's classes that the source lacks; their rows start afresh."""
+    classes_unused: list[str] = []
+    """The source's classes that the network lacks."""
 
 
 class TeacherChecked(Fact):
