@@ -17,6 +17,8 @@ from torchvision.ops import box_iou, generalized_box_iou_loss, sigmoid_focal_los
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.base import Detections, Detector
 from fgd_core.detectors.parts.anchors import Anchors
+from fgd_core.detectors.parts.grid import corner_points, is_beyond
+from fgd_core.detectors.parts.matched import BACKGROUND, NEITHER, count_positives, positives
 from fgd_core.detectors.parts.matching import EveryBoxMatcher
 from fgd_core.detectors.parts.norms import group_norm
 from fgd_core.detectors.parts.pyramid import Pyramid, Top
@@ -25,7 +27,7 @@ from fgd_core.spec import detectors as spec
 
 _STRIDES = (8, 16, 32, 64, 128)
 _PUBLISHED_WIDTH = 256
-_MMDETECTION_PADS_TO_PX = 32
+_ANCHORS_PER_CELL = 9
 
 
 class RetinaNet(Detector):
@@ -38,7 +40,7 @@ class RetinaNet(Detector):
         self.levels = self.backbone.levels
         self.anchors = _anchors(settings)
         norm = group_norm if settings.version == "v2" or settings.head_norm == "group" else None
-        self.head = RetinaNetHead(settings.fpn_width, 9, num_classes, norm_layer=norm)
+        self.head = RetinaNetHead(settings.fpn_width, _ANCHORS_PER_CELL, num_classes, norm_layer=norm)
         _widen_towers(self.head, settings.fpn_width)
         self._matcher = (
             EveryBoxMatcher(0.5, 0.4)
@@ -51,28 +53,20 @@ class RetinaNet(Detector):
         return self.backbone.maps(images)
 
     def losses(self, features: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
-        boxes, labels, sizes = targets.boxes, targets.labels, targets.image_sizes
         outputs = self.head(list(features))
         anchors = torch.cat(self.anchors.on(features))  # (A, 4)
-        matches = torch.stack([self._match(anchors, b, size) for b, size in zip(boxes, sizes, strict=True)])  # (N, A)
-        positive = matches >= 0
-        image_index, anchor_index = positive.nonzero(as_tuple=True)
-        # Box and class of every positive anchor, image by image, in the order of `nonzero`.
-        chosen = matches[positive]
-        first = torch.tensor([0, *(len(b) for b in boxes[:-1])], device=chosen.device).cumsum(0)
-        chosen = chosen + first[image_index]
-        gt_boxes, gt_labels = torch.cat(list(boxes)), torch.cat(list(labels))
+        matches = self._matches(features, anchors, targets)  # (N, A)
+        found = positives(matches, targets)
 
         with torch.autocast(anchors.device.type, enabled=False):
             logits, deltas = outputs["cls_logits"].float(), outputs["bbox_regression"].float()
-            share = self._share_of_images(positive.sum(1))  # (N,)
+            share = self._share_of_images(matches)  # (N,)
             is_there = torch.zeros_like(logits)
-            is_there[image_index, anchor_index, gt_labels[chosen]] = 1
+            is_there[found.image, found.place, found.labels] = 1
             focal = sigmoid_focal_loss(logits, is_there, alpha=0.25, gamma=2.0).sum(2)  # (N, A)
-            focal = focal.masked_fill(matches == Matcher.BETWEEN_THRESHOLDS, 0)
-            classification = (focal.sum(1) * share).sum()
-            distance = self._distance(deltas[positive], anchors[anchor_index], gt_boxes[chosen])
-            regression = (distance * share[image_index]).sum()
+            classification = (focal.masked_fill(matches == NEITHER, 0).sum(1) * share).sum()
+            distance = self._distance(deltas[found.image, found.place], anchors[found.place], found.boxes)
+            regression = (distance * share[found.image]).sum()
         return {"classification": classification, "box": regression}
 
     @torch.no_grad()
@@ -92,36 +86,30 @@ class RetinaNet(Detector):
             for image, size in enumerate(image_sizes)
         ]
 
-    def _match(self, anchors: Tensor, boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
-        """(A,) the index of each anchor's box; negative for background and for what counts as neither."""
-        beyond = self._beyond(anchors, image_size)
-        if len(boxes) == 0:
-            matches = torch.full((len(anchors),), Matcher.BELOW_LOW_THRESHOLD, device=anchors.device)
-        else:
-            matches = self._matcher(box_iou(boxes.float(), anchors).masked_fill(beyond, 0))
-        return matches.masked_fill(beyond, Matcher.BETWEEN_THRESHOLDS)
+    def _matches(self, features: Sequence[Tensor], anchors: Tensor, targets: Targets) -> Tensor:
+        """(N, A) the index of each anchor's object in its image; negative for background and for what is neither."""
+        points = torch.cat(
+            [corner_points(maps, level.stride) for maps, level in zip(features, self.levels, strict=True)]
+        )
+        matches = []
+        for boxes, image_size in zip(targets.boxes, targets.image_sizes, strict=True):
+            # To torchvision the padding of a smaller image is background.
+            beyond = is_beyond(points, image_size) & self._follows_mmdetection
+            beyond = beyond.repeat_interleave(_ANCHORS_PER_CELL)  # (A,)
+            of_image = torch.full((len(anchors),), BACKGROUND, device=anchors.device)
+            if len(boxes):
+                of_image = self._matcher(box_iou(boxes.float(), anchors).masked_fill(beyond, 0))
+            matches.append(of_image.masked_fill(beyond, NEITHER))
+        return torch.stack(matches)
 
-    def _beyond(self, anchors: Tensor, image_size: tuple[int, int]) -> Tensor:
-        """(A,) whether an anchor stands where only larger images of the batch have pixels.
-
-        mmdetection leaves these out; to torchvision they are background.
-        """
-        if not self._follows_mmdetection:
-            return torch.zeros(len(anchors), dtype=torch.bool, device=anchors.device)
-        height, width = (-(-side // _MMDETECTION_PADS_TO_PX) * _MMDETECTION_PADS_TO_PX for side in image_size)
-        centres = (anchors[:, :2] + anchors[:, 2:]) / 2
-        # Centres are whole multiples of the stride; half a pixel keeps rounding out of the comparison.
-        return (centres > centres.new_tensor([width, height]) - 0.5).any(1)
-
-    def _share_of_images(self, num_positives: Tensor) -> Tensor:
+    def _share_of_images(self, matches: Tensor) -> Tensor:
         """(N,) what the summed loss of each image is multiplied by.
 
-        In torchvision's each image counts the same; in mmdetection's, each positive anchor of the batch.
+        In torchvision's convention each image counts the same; in mmdetection's, each positive anchor of the batch.
         """
-        per_image = num_positives.clamp(min=1)
         if self._follows_mmdetection:
-            return (1 / per_image.sum()).expand(len(per_image))
-        return 1 / (per_image * len(per_image))
+            return (1 / count_positives(matches)).expand(len(matches))
+        return 1 / ((matches >= 0).sum(1).clamp(min=1) * len(matches))
 
     def _distance(self, deltas: Tensor, anchors: Tensor, wanted: Tensor) -> Tensor:
         """(n,) between n predicted boxes and those wanted: 1 - GIoU in v2, else L1 between what encodes them."""
@@ -143,11 +131,8 @@ def _anchors(settings: spec.RetinaNet) -> Anchors:
     bases = [settings.anchor_base_size_px * stride / _STRIDES[0] for stride in _STRIDES]
     sizes = [[base * 2 ** (octave / 3) for octave in range(3)] for base in bases]
     # Whole pixels in torchvision's: its weights were trained on these anchors.
-    return Anchors(
-        [[int(size) for size in level] for level in sizes] if are_rounded else sizes,
-        _STRIDES,
-        are_rounded=are_rounded,
-    )
+    sizes = [[int(size) for size in level] for level in sizes] if are_rounded else sizes
+    return Anchors(sizes, _STRIDES, are_rounded=are_rounded)
 
 
 @torch.no_grad()
