@@ -1,12 +1,16 @@
 """Backbones of torchvision, with a width and a depth of one's own; the names of parameters are torchvision's."""
 
+import math
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 from torch import nn
+from torchvision.models.mobilenetv3 import MobileNetV3, mobilenet_v3_large, mobilenet_v3_small
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.resnet import ResNet as TorchvisionResNet
 
+from fgd_core.detectors.parts.deformable import SelfDeformingConv2d
 from fgd_core.detectors.parts.norms import build_norm
 from fgd_core.spec import backbones as spec
 
@@ -44,17 +48,42 @@ _RESNETS: Mapping[spec.ResNetName, _Architecture] = {
 
 
 def build_body(settings: spec.BackboneSpec) -> Body:
-    """
-    Raises:
-        SpecError: the settings do not go together.
-    """
-    return _resnet(settings)
+    """The backbone with fresh weights."""
+    return BODIES[type(settings)](settings)
 
 
 def _resnet(settings: spec.ResNet) -> Body:
     body = ResNetBody(_RESNETS[settings.name], settings.blocks, settings.stem_width, build_norm(settings.norm))
+    if settings.stride_in == "1x1":
+        _stride_in_1x1(body)
+    for stage in sorted(set(settings.deformable_stages)):
+        _deform(body.get_submodule(f"layer{stage - 1}"), modulated=settings.deformable_version == "v2")
     stages = (("conv1", "bn1", "relu", "maxpool"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
     return Body(body, stages, body.stage_channels)
+
+
+def _mobilenet(settings: spec.MobileNet) -> Body:
+    # torchvision's own epsilon and momentum for this network: its weights belong to them.
+    norm = build_norm(settings.norm, eps=0.001, momentum=0.01)
+    layers: nn.Sequential = _MOBILENETS[settings.name](norm_layer=norm, width_mult=settings.width_factor).features
+    # A stage begins with the layer that halves the map; the last convolution belongs to the last stage.
+    first = [index for index, layer in enumerate(layers) if _stride(layer) == 2]
+    bounds = [0, *first[1:], len(layers)]
+    stages = tuple(tuple(str(i) for i in range(*span)) for span in pairwise(bounds))
+    c2, c3, c4, c5 = (_channels_after(layers[int(stage[-1])]) for stage in stages[1:])
+    return Body(layers, stages, (c2, c3, c4, c5))
+
+
+# the backbone's spec -> the backbone, taken apart
+BODIES: Mapping[type[spec.ResNet | spec.MobileNet], Callable[[Any], Body]] = {
+    spec.ResNet: _resnet,
+    spec.MobileNet: _mobilenet,
+}
+
+_MOBILENETS: Mapping[spec.MobileNetName, Callable[..., MobileNetV3]] = {
+    "mobilenet_v3_large": mobilenet_v3_large,
+    "mobilenet_v3_small": mobilenet_v3_small,
+}
 
 
 class ResNetBody(TorchvisionResNet):  # type: ignore[misc]
@@ -94,3 +123,25 @@ class ResNetBody(TorchvisionResNet):  # type: ignore[misc]
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def _stride_in_1x1(body: ResNetBody) -> None:
+    """Let the first convolution of a bottleneck stride in place of the second."""
+    for module in body.modules():
+        if isinstance(module, Bottleneck):
+            module.conv1.stride, module.conv2.stride = module.conv2.stride, module.conv1.stride
+
+
+def _deform(stage: nn.Module, *, modulated: bool) -> None:
+    for module in stage.modules():
+        if isinstance(module, Bottleneck):
+            module.conv2 = SelfDeformingConv2d(module.conv2, modulated=modulated)
+
+
+def _stride(layer: nn.Module) -> int:
+    """Of a layer of MobileNetV3: the product over its convolutions, of which at most one strides."""
+    return math.prod(module.stride[0] for module in layer.modules() if isinstance(module, nn.Conv2d))
+
+
+def _channels_after(layer: nn.Module) -> int:
+    return [module for module in layer.modules() if isinstance(module, nn.Conv2d)][-1].out_channels

@@ -23,7 +23,8 @@ def group_norm(channels: int) -> nn.GroupNorm:
 
     A group of one channel would have one number on a map of one cell, and nothing is left of that once normalised.
     """
-    return nn.GroupNorm(math.gcd(channels // 2, 32), channels)
+    groups = math.gcd(channels, 32)
+    return nn.GroupNorm(groups if groups < channels else max(1, groups // 2), channels)
 
 
 def build_norm(name: Norm, *, eps: float = 1e-5, momentum: float = 0.1) -> Callable[[int], nn.Module]:
