@@ -54,13 +54,14 @@ class CocoFolder:
     def split(self) -> CocoSplit:
         return CocoSplit(images=str(self.images_folder), annotations=str(self.annotations_file))
 
-    def open(self, on_bad: Any = "refuse", split: Any = "train") -> CocoDataset:
+    def open(self, on_bad: Any = "refuse", split: Any = "train", *, with_masks: bool = False) -> CocoDataset:
         self.write()
-        return self.reopen(on_bad, split)
+        return self.reopen(on_bad, split, with_masks=with_masks)
 
-    def reopen(self, on_bad: Any = "refuse", split: Any = "train") -> CocoDataset:
+    def reopen(self, on_bad: Any = "refuse", split: Any = "train", *, with_masks: bool = False) -> CocoDataset:
         """Open what lies on disk, as it is."""
-        return CocoDataset(Coco(train=self.split, val=self.split, on_bad=on_bad), split)
+        coco = Coco(train=self.split, val=self.split, on_bad=on_bad)
+        return CocoDataset(coco, split, with_masks=with_masks)
 
 
 def finding(dataset: CocoDataset, problem: str) -> Finding:
