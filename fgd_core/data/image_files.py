@@ -18,6 +18,9 @@ from fgd_core.errors import DataError
 # Named one by one: left to itself Pillow also hands some files to programs of the machine, such as Ghostscript.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
+"""Of files of these formats, in small letters: what counts as an image where a folder says which there are."""
+
 # What Pillow raises on files that are not what they claim to be.
 _BROKEN = (
     OSError,

@@ -26,6 +26,50 @@ class Coco(Command):
     clipped; both are counted."""
 
 
+ImageSet: TypeAlias = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+
+
+class Voc(Command):
+    """A folder in the layout of Pascal VOC: Annotations/*.xml, JPEGImages, ImageSets/Main/*.txt."""
+
+    type: Literal["voc"] = "voc"
+    folder: str
+    """The folder that holds those three, for example VOCdevkit/VOC2007."""
+    train: ImageSet = "train"
+    """Which file of ImageSets/Main lists the images to train on;"""
+    val: ImageSet = "val"
+    """and which those to score on: VOC2007 is trained on `trainval` and scored on `test`."""
+    classes: tuple[str, ...] | None = None
+    """Names in the order of their labels. None: all that the two image sets name, in the order of the alphabet, which
+    is the usual one for the twenty of VOC."""
+    one_based: bool = True
+    """Whether corners are pixels counted from 1, both ends inside the box, as the VOC devkit writes them: xmin 1 and
+    xmax 1 is one pixel, the box 0 to 1. False: edges counted from 0, as many tools (labelImg among them) write them."""
+    difficult: Literal["ignore", "keep"] = "ignore"
+    """What an object marked `difficult` is: `ignore` makes it a region that training does not see and evaluation
+    forgives detections in, as VOC's rules have it; `keep` an object like the others."""
+    on_bad: Literal["refuse", "drop"] = "refuse"
+    """As for COCO."""
+
+
+class Yolo(Command):
+    """A data set for YOLO: a data.yaml, folders of images, and a text file of labels for each image."""
+
+    type: Literal["yolo"] = "yolo"
+    data_yaml: str
+    """The file that names the classes and the folders of images. Labels lie where `images` in an image's path is
+    `labels`, or else beside the image."""
+    root: str | None = None
+    """Folder that all of it lies in, and that relative paths in the file start from; None: the file's own. A file that
+    points outside of it is refused."""
+    train: ImageSet = "train"
+    """Which entry of the file is trained on;"""
+    val: ImageSet = "val"
+    """and which one is scored on, for example `test`."""
+    on_bad: Literal["refuse", "drop"] = "refuse"
+    """As for COCO."""
+
+
 SHAPE_NAMES = ("circle", "square", "triangle", "star", "cross")
 """The classes of `Shapes`."""
 
@@ -35,12 +79,16 @@ class Shapes(Command):
 
     type: Literal["shapes"] = "shapes"
     num_train: int = Field(default=400, ge=1)
+    """Images to learn from."""
     num_val: int = Field(default=100, ge=1)
+    """Images to score on."""
     image_size_px: int = Field(default=128, ge=32, le=1024)
+    """Both sides of an image."""
     seed: int = Field(default=0, ge=0)
+    """Another one gives other images."""
 
 
-DataSpec: TypeAlias = Annotated[Coco | Shapes, Field(discriminator="type")]
+DataSpec: TypeAlias = Annotated[Coco | Voc | Yolo | Shapes, Field(discriminator="type")]
 
 
 class InputSpec(Command):

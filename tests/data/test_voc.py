@@ -1,0 +1,271 @@
+"""The traps of Pascal VOC folders, each on real files."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+import pytest
+from PIL import Image
+
+from fgd_core.data import open_dataset
+from fgd_core.data.samples import DetectionDataset, check_same_categories
+from fgd_core.errors import DataError
+from fgd_core.spec.data import Coco, CocoSplit, Voc
+from fgd_core.spec.events import Finding
+
+BILLION_LAUGHS = '<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]><annotation><filename>&b;</filename></annotation>'
+
+
+def obj(name: str = "cat", corners: Sequence[object] = (5, 6, 14, 13), **fields: object) -> str:
+    box = "".join(
+        f"<{key}>{value}</{key}>" for key, value in zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True)
+    )
+    rest = "".join(f"<{key}>{value}</{key}>" for key, value in fields.items())
+    return f"<object><name>{escape(name)}</name>{rest}<bndbox>{box}</bndbox></object>"
+
+
+class VocFolder:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
+            (root / part).mkdir(parents=True)
+        self.sets: dict[str, list[str]] = {"train": [], "val": []}
+
+    def add(self, name: str, *objects: str, image_set: str = "train", **changes: Any) -> None:
+        """A 40x30 image; `changes` replace the name of its file, or what its XML says."""
+        told: dict[str, Any] = {"file": f"{name}.jpg", "filename": f"{name}.jpg", "size": (40, 30), "xml": None}
+        told |= changes
+        if told["file"]:
+            Image.new("RGB", (40, 30), (10, 200, 30)).save(self.root / "JPEGImages" / told["file"])
+        width, height = told["size"]
+        size = f"<size><width>{width}</width><height>{height}</height></size>" if width else ""
+        xml = f"<annotation><filename>{told['filename']}</filename>{size}{''.join(objects)}</annotation>"
+        (self.root / "Annotations" / f"{name}.xml").write_text(told["xml"] or xml)
+        self.sets[image_set].append(name)
+
+    def open(self, split: Any = "train", **fields: Any) -> DetectionDataset:
+        for image_set, names in self.sets.items():
+            (self.root / "ImageSets" / "Main" / f"{image_set}.txt").write_text("".join(f"{name}\n" for name in names))
+        return open_dataset(Voc(folder=str(self.root), **fields), split)
+
+
+def finding(dataset: DetectionDataset, problem: str) -> Finding:
+    (found,) = [found for found in dataset.checked.findings if found.problem == problem]
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> VocFolder:
+    """A training and a validation image with a cat each."""
+    folder = VocFolder(tmp_path / "VOC2007")
+    folder.add("000001", obj())
+    folder.add("000002", obj(), image_set="val")
+    return folder
+
+
+class TestASoundFolder:
+    def test_corners_are_pixels_counted_from_one_with_both_ends_inside(self, folder: VocFolder) -> None:
+        (sample,) = folder.open().samples
+        assert sample.boxes_xyxy_px.tolist() == [[4, 5, 14, 13]]
+        assert (sample.file_name, sample.width, sample.height) == ("000001.jpg", 40, 30)
+        assert sample.areas_px2.tolist() == [80]
+        assert folder.open().load_image(0).shape == (3, 30, 40)
+
+    def test_or_edges_counted_from_zero_where_the_spec_says_so(self, folder: VocFolder) -> None:
+        assert folder.open(one_based=False).samples[0].boxes_xyxy_px.tolist() == [[5, 6, 14, 13]]
+
+    def test_one_pixel_is_a_box(self, folder: VocFolder) -> None:
+        folder.add("one", obj(corners=(1, 1, 1, 1)))
+        assert folder.open().samples[1].boxes_xyxy_px.tolist() == [[0, 0, 1, 1]]
+
+    def test_classes_are_those_of_both_splits_in_the_order_of_the_alphabet(self, folder: VocFolder) -> None:
+        folder.add("000003", obj("zebra"), obj("ant"), image_set="val")
+        train, val = folder.open("train"), folder.open("val")
+        assert [(c.id, c.name) for c in train.categories] == [(1, "ant"), (2, "cat"), (3, "zebra")]
+        check_same_categories(train, val)
+        assert train.samples[0].labels.tolist() == [1]
+
+    def test_or_as_the_spec_lists_them(self, folder: VocFolder) -> None:
+        assert [c.name for c in folder.open(classes=("dog", "cat")).categories] == ["dog", "cat"]
+
+    def test_difficult_objects_are_ignored_regions_unless_the_spec_keeps_them(self, folder: VocFolder) -> None:
+        folder.add("hard", obj(difficult=1), obj(corners=(1, 1, 5, 5), difficult=0))
+        assert folder.open().samples[1].is_crowd.tolist() == [True, False]
+        assert folder.open(difficult="keep").samples[1].is_crowd.tolist() == [False, False]
+
+    def test_parts_of_objects_are_no_objects(self, folder: VocFolder) -> None:
+        part = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part>"
+        folder.add("man", obj("person").replace("</object>", f"{part}</object>"))
+        dataset = folder.open()
+        assert (dataset.checked.boxes_per_category, dataset.checked.findings) == ({"cat": 1, "person": 1}, [])
+
+    def test_other_image_sets_and_those_of_one_class_can_be_named(self, folder: VocFolder) -> None:
+        folder.sets["cat_trainval"] = ["000001  1", "000002 -1"]
+        assert folder.open(train="cat_trainval").checked.num_images == 2
+
+    def test_images_may_be_of_other_formats(self, folder: VocFolder) -> None:
+        folder.add("drawn", obj(), file="drawn.PNG", filename="drawn.png")
+        assert folder.open().samples[1].file_name == "drawn.PNG"
+
+
+def _no_xml(folder: VocFolder) -> None:
+    folder.add("gone", obj())
+    (folder.root / "Annotations" / "gone.xml").unlink()
+
+
+SPOILED: list[tuple[str, Callable[[VocFolder], None], str]] = [
+    ("missing_annotation_file", _no_xml, "gone.xml"),
+    ("missing_image", lambda f: f.add("lost", obj(), file=None), "lost.jpg"),
+    ("malformed_xml", lambda f: f.add("torn", xml="<annotation><object>"), "torn.xml"),
+    ("malformed_xml", lambda f: f.add("other", xml="<html/>"), "other.xml"),
+    ("malformed_xml", lambda f: f.add("bomb", xml=BILLION_LAUGHS), "bomb.xml"),
+    ("malformed_object", lambda f: f.add("bare", "<object><name>cat</name></object>", obj()), "object 1 of bare.xml"),
+    ("malformed_object", lambda f: f.add("anon", obj(""), obj()), "object 1 of anon.xml"),
+    ("size_mismatch", lambda f: f.add("big", obj(), size=(41, 30)), "big.jpg is 40x30, annotated 41x30"),
+    ("bad_name", lambda f: f.sets["train"].append("../../secret"), "../../secret"),
+]
+
+
+class TestWhatIsSeriouslyBad:
+    @pytest.mark.parametrize(("problem", "spoil", "name"), SPOILED)
+    def test_is_refused_by_name(
+        self, folder: VocFolder, problem: str, spoil: Callable[[VocFolder], None], name: str
+    ) -> None:
+        spoil(folder)
+        with pytest.raises(DataError) as caught:
+            folder.open()
+        assert problem in caught.value.message
+        assert name in caught.value.message
+
+    @pytest.mark.parametrize(("problem", "spoil", "name"), SPOILED)
+    def test_is_dropped_by_name_and_the_rest_goes_on(
+        self, folder: VocFolder, problem: str, spoil: Callable[[VocFolder], None], name: str
+    ) -> None:
+        spoil(folder)
+        dataset = folder.open(on_bad="drop")
+        (found,) = dataset.checked.findings
+        assert (found.problem, found.action, found.count, found.examples) == (problem, "dropped", 1, [name])
+        assert dataset.samples[0].boxes_xyxy_px.tolist() == [[4, 5, 14, 13]]
+
+    def test_a_class_that_the_spec_does_not_list_is_named(self, folder: VocFolder) -> None:
+        folder.add("zoo", obj("zebra"), obj("cat"))
+        dataset = folder.open(classes=("cat",), on_bad="drop")
+        assert "zebra" in finding(dataset, "unknown_category").examples[0]
+        assert len(dataset.samples[1].labels) == 1
+
+    def test_a_class_listed_twice_is_refused(self, folder: VocFolder) -> None:
+        with pytest.raises(DataError, match="duplicate_category_name"):
+            folder.open(classes=("cat", "cat"), on_bad="drop")
+
+    def test_of_two_files_with_one_name_the_annotation_decides(self, folder: VocFolder) -> None:
+        folder.add("two", obj(), filename="two.png")
+        Image.new("RGB", (40, 30)).save(folder.root / "JPEGImages" / "two.png")
+        assert folder.open().samples[1].file_name == "two.png"
+        folder.add("both", obj(), filename="both")
+        Image.new("RGB", (40, 30)).save(folder.root / "JPEGImages" / "both.png")
+        assert finding(folder.open(on_bad="drop"), "ambiguous_image_file").examples == ["both.jpg, both.png"]
+
+
+class TestWhatIsMendedOrKept:
+    def test_boxes_that_are_none_are_dropped_and_those_past_the_border_clipped(self, folder: VocFolder) -> None:
+        folder.add(
+            "odd",
+            obj(corners=("a", 2, 3, 4)),
+            obj(corners=(9, 9, 3, 12)),
+            obj(corners=(30, 20, 60, 25)),
+            obj(corners=(70, 20, 80, 25)),
+        )
+        dataset = folder.open()
+        assert dataset.samples[1].boxes_xyxy_px.tolist() == [[29, 19, 40, 25]]
+        actions = {found.problem: (found.action, found.count) for found in dataset.checked.findings}
+        assert actions == {
+            "malformed_box": ("dropped", 1),
+            "box_without_area": ("dropped", 1),
+            "box_outside_image": ("dropped", 1),
+            "box_past_border": ("clipped", 1),
+        }
+
+    def test_a_corner_at_zero_tells_of_a_tool_that_counts_from_zero(self, folder: VocFolder) -> None:
+        folder.add("zero", obj(corners=(0, 3, 9, 9)))
+        assert finding(folder.open(), "corner_zero").examples == ["object 1 of zero.xml"]
+        assert folder.open(one_based=False).checked.findings == []
+
+    def test_an_image_without_size_has_that_of_its_file(self, folder: VocFolder) -> None:
+        folder.add("sizeless", obj(), size=(0, 0))
+        assert finding(folder.open(), "image_without_size").count == 1
+
+    def test_an_image_listed_twice_stands_once(self, folder: VocFolder) -> None:
+        folder.sets["train"].append("000001")
+        dataset = folder.open()
+        assert (finding(dataset, "repeated_image").examples, len(dataset.samples)) == (["000001"], 1)
+
+    def test_an_annotation_that_names_another_image_counts_for_its_own(self, folder: VocFolder) -> None:
+        folder.add("copied", obj(), filename="original.jpg")
+        assert finding(folder.open(), "other_file_name").examples == ["copied.xml: original.jpg"]
+
+    def test_an_image_without_objects_stays(self, folder: VocFolder) -> None:
+        folder.add("empty")
+        assert folder.open().checked.num_images_without_boxes == 1
+
+
+class TestNothingToWorkWith:
+    def test_a_folder_of_another_layout_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="no Annotations"):
+            open_dataset(Voc(folder=str(tmp_path)), "train")
+
+    def test_an_image_set_that_there_is_not_is_told_with_those_there_are(self, folder: VocFolder) -> None:
+        folder.sets["cat_train"] = []
+        with pytest.raises(DataError, match="trainval") as caught:
+            folder.open(train="trainval")
+        assert caught.value.details["image_sets"] == ["train", "val"]
+
+    def test_an_image_set_without_images_is_refused(self, folder: VocFolder) -> None:
+        folder.sets["train"].clear()
+        with pytest.raises(DataError, match="has no images"):
+            folder.open()
+
+    def test_a_split_without_a_single_box_is_refused(self, folder: VocFolder) -> None:
+        folder.sets["train"] = []
+        folder.add("empty")
+        with pytest.raises(DataError, match="no boxes at all"):
+            folder.open()
+
+
+def _as_voc(bccd: Path, root: Path, *, one_based: bool) -> Sequence[str]:
+    """BCCD, which was in this layout before it was in COCO's, written back; its classes in COCO's order."""
+    folder = VocFolder(root)
+    (root / "JPEGImages").rmdir()
+    (root / "JPEGImages").symlink_to(bccd / "images")
+    classes: list[str] = []
+    for split in ("train", "val"):
+        document = json.loads((bccd / f"annotations_{split}.json").read_text())
+        names = {category["id"]: category["name"] for category in document["categories"]}
+        classes = list(names.values())
+        objects: dict[int, list[str]] = {}
+        for one in document["annotations"]:
+            x, y, width, height = one["bbox"]
+            first = 1 if one_based else 0
+            corners = (x + first, y + first, x + width, y + height)
+            objects.setdefault(one["image_id"], []).append(obj(names[one["category_id"]], corners))
+        for image in document["images"]:
+            name, size = Path(image["file_name"]).stem, (image["width"], image["height"])
+            folder.add(name, *objects.get(image["id"], ()), image_set=split, size=size, file=None)
+    folder.open(one_based=one_based)
+    return classes
+
+
+@pytest.mark.parametrize("one_based", [True, False])
+def test_real_data_comes_back_from_this_layout_as_it_was_in_coco(
+    shared: Path, tmp_path: Path, *, one_based: bool
+) -> None:
+    bccd = shared / "data" / "bccd"
+    classes = _as_voc(bccd, tmp_path / "voc", one_based=one_based)
+    voc = Voc(folder=str(tmp_path / "voc"), classes=tuple(classes), one_based=one_based)
+    parts = [CocoSplit(images=f"{bccd}/images", annotations=f"{bccd}/annotations_{s}.json") for s in ("train", "val")]
+    coco = Coco(train=parts[0], val=parts[1])
+    for split in ("train", "val"):
+        ours, theirs = open_dataset(voc, split), open_dataset(coco, split)  # type: ignore[arg-type]
+        assert ours.checked == theirs.checked
+        assert ours.fingerprint == theirs.fingerprint
