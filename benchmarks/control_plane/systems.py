@@ -26,7 +26,7 @@ from service.store.tokens import TokenMint
 SPEC = {
     "kind": "train",
     "name": "a training",
-    "detector": {},
+    "detector": {"type": "retinanet"},
     "data": {"type": "shapes", "num_train": 40, "num_val": 10},
     "training": {"batch_size": 8},
 }

@@ -28,7 +28,7 @@ SPEC = {
     "name": "weights",
     "base": {
         "kind": "train",
-        "detector": {},
+        "detector": {"type": "retinanet"},
         "data": {"type": "shapes"},
         "training": {"batch_size": 8, "epochs": 3},
     },

@@ -21,7 +21,7 @@ NO_SCORES = dict.fromkeys(
 
 def train_spec(**changes: Any) -> dict[str, Any]:
     return (
-        {"kind": "train", "name": "a training", "detector": {}, "data": SHAPES}
+        {"kind": "train", "name": "a training", "detector": {"type": "retinanet"}, "data": SHAPES}
         | {"training": {"batch_size": 8}}
         | changes
     )

@@ -20,7 +20,7 @@ Value = Callable[[TrainSpec | DistillSpec, int], float | dict[str, float]]
 def sweep(space: Mapping[str, Any] | str = "fgd-scale", *, epochs: int = 9, **settings: Any) -> SweepSpec:
     base = {
         "kind": "distill",
-        "student": {},
+        "student": {"type": "retinanet"},
         "teacher": {"checkpoint": "/teacher.pt", "gate": "keys"},
         "method": {"type": "fgd"},
         "data": {"type": "shapes", "num_train": 40, "num_val": 10},
