@@ -255,7 +255,7 @@ class TestSpecFile:
         split = {"images": "images", "annotations": "a.json"}
         base = {
             "kind": "train",
-            "detector": {"weights": "w.pt"},
+            "detector": {"type": "retinanet", "weights": "w.pt"},
             "data": {"type": "coco", "train": split, "val": split},
         }
         path = tmp_path / "sweep.yaml"

@@ -197,7 +197,7 @@ class TestQueue:
         patient = await plane.submit(train_spec())
         urgent = await plane.submit(train_spec(priority=3))
         student = await plane.submit(
-            {**train_spec(), "detector": {"weights": f"job:{running}/best"}, "name": "a student"}
+            {**train_spec(), "detector": {"type": "retinanet", "weights": f"job:{running}/best"}, "name": "a student"}
         )
         items = await self.queue(plane)
         assert [(item["job_id"], item["code"], item["position"]) for item in items] == [
