@@ -14,7 +14,9 @@ class Condition(Command):
     """The dimension is searched only where another one has one of these values."""
 
     field: FieldPath
+    """The other one."""
     is_in: tuple[JsonValue, ...] = Field(min_length=1)
+    """Its values that will do."""
 
 
 class _Dimension(Command):
@@ -23,9 +25,13 @@ class _Dimension(Command):
 
 
 class Uniform(_Dimension):
+    """Every number between two is equally likely."""
+
     type: Literal["uniform"] = "uniform"
     low: float
+    """The lower end."""
     high: float
+    """The upper end."""
 
 
 class LogUniform(_Dimension):
@@ -33,20 +39,29 @@ class LogUniform(_Dimension):
 
     type: Literal["log_uniform"] = "log_uniform"
     low: float
+    """The lower end, above zero."""
     high: float
+    """The upper end."""
 
 
 class Integers(_Dimension):
+    """Every whole number between two is equally likely."""
+
     type: Literal["integers"] = "integers"
     low: int
+    """Is in it."""
     high: int
     """Is in it."""
     log: bool = False
+    """Whether uniform in the logarithm."""
 
 
 class Choice(_Dimension):
+    """One of some values that have no order."""
+
     type: Literal["choice"] = "choice"
     values: tuple[JsonValue, ...]
+    """What is chosen from."""
 
 
 Dimension: TypeAlias = Annotated[Uniform | LogUniform | Integers | Choice, Field(discriminator="type")]
@@ -65,6 +80,8 @@ SpaceSpec: TypeAlias = Annotated[
 
 
 class Random(Command):
+    """Every trial is drawn by itself: the yardstick of the others."""
+
     type: Literal["random"] = "random"
 
 
@@ -93,6 +110,7 @@ class GaussianProcess(Command):
 
     type: Literal["gaussian_process"] = "gaussian_process"
     startup_trials: int = Field(default=10, ge=1)
+    """Drawn at random before the model is asked."""
 
 
 class CmaEs(Command):
@@ -100,6 +118,7 @@ class CmaEs(Command):
 
     type: Literal["cma_es"] = "cma_es"
     startup_trials: int = Field(default=1, ge=1)
+    """Drawn at random before the model is asked."""
 
 
 class Nsga2(Command):
@@ -107,6 +126,7 @@ class Nsga2(Command):
 
     type: Literal["nsga2"] = "nsga2"
     population: int = Field(default=20, ge=2)
+    """Trials of a generation."""
 
 
 SearcherSpec: TypeAlias = Annotated[
@@ -125,6 +145,7 @@ class Median(Command):
 
     type: Literal["median"] = "median"
     grace_epochs: int = Field(default=1, ge=1)
+    """No trial is stopped before."""
     min_trials: int = Field(default=3, ge=1)
     """So many others must have come as far."""
 
@@ -144,7 +165,9 @@ class HyperBand(Command):
 
     type: Literal["hyperband"] = "hyperband"
     grace_epochs: int = Field(default=1, ge=1)
+    """The earliest first rung."""
     reduction: int = Field(default=3, ge=2)
+    """As of `asha`."""
 
 
 class PopulationBased(Command):
@@ -153,6 +176,7 @@ class PopulationBased(Command):
 
     type: Literal["population_based"] = "population_based"
     population: int = Field(default=4, ge=2)
+    """Trials that train side by side, generation by generation."""
     every_epochs: int = Field(default=1, ge=1)
     """Between two generations."""
     quantile: float = Field(default=0.25, gt=0, le=0.5)
@@ -171,6 +195,7 @@ class Objective(Command):
     """`ap`, `ap50`, `ap75`, `ap_small`, `ap_medium`, `ap_large`, `ar1` … `ar_large`; `class:<name>` and
     `class50:<name>` for one class; `images_per_s`, `num_parameters`."""
     direction: Literal["maximize", "minimize"] = "maximize"
+    """Whether more of it is better."""
 
 
 class Budget(Command):
@@ -181,6 +206,7 @@ class Budget(Command):
     epochs: int | None = Field(default=None, ge=1)
     """Over all trials."""
     gpu_hours: float | None = Field(default=None, gt=0)
+    """Over all trials."""
     wall_clock_s: float | None = Field(default=None, gt=0)
     """Of the sweep's own running time, over all attempts."""
 
@@ -191,7 +217,9 @@ class SweepSettings(Command):
     space: SpaceSpec
     """What is searched: dimensions by field of the base, or a ready space around the published values."""
     searcher: SearcherSpec = Tpe()
+    """What proposes the values of the next trial."""
     scheduler: SchedulerSpec = Asha()
+    """What stops trials that fall behind."""
     objectives: tuple[Objective, ...] = Field(default=(Objective(),), max_length=4)
     """The best value that a trial reached counts, not its last. More than one needs scheduler `none`."""
     budget: Budget = Budget()

@@ -8,17 +8,25 @@ from fgd_core.spec.base import Command
 
 
 class Sgd(Command):
+    """Stochastic gradient descent with momentum, as all published recipes use it."""
+
     type: Literal["sgd"] = "sgd"
     learning_rate: float = Field(default=0.01, gt=0)
     """For the batch size given; the published 0.01 is for 16 images a step."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    """How much of the last step goes into the next."""
     weight_decay: float = Field(default=1e-4, ge=0)
+    """Pull of every weight towards zero, joined to the gradient."""
 
 
 class AdamW(Command):
+    """Adam with decoupled weight decay (arXiv:1711.05101): forgiving where a network starts from scratch."""
+
     type: Literal["adamw"] = "adamw"
     learning_rate: float = Field(default=1e-3, gt=0)
+    """For the batch size given."""
     weight_decay: float = Field(default=0.01, ge=0)
+    """Pull of every weight towards zero, beside the gradient."""
 
 
 OptimizerSpec: TypeAlias = Annotated[Sgd | AdamW, Field(discriminator="type")]
@@ -31,6 +39,7 @@ class StepSchedule(Command):
     milestones: tuple[float, ...] = (2 / 3, 11 / 12)
     """As fractions of the training: 2/3 and 11/12 are the published 8 and 11 of 12 epochs."""
     factor: float = Field(default=0.1, gt=0, lt=1)
+    """What remains of the learning rate at each."""
 
 
 class CosineSchedule(Command):
@@ -38,6 +47,7 @@ class CosineSchedule(Command):
 
     type: Literal["cosine"] = "cosine"
     final_fraction: float = Field(default=0.01, ge=0, lt=1)
+    """Of the learning rate, at the end."""
 
 
 ScheduleSpec: TypeAlias = Annotated[StepSchedule | CosineSchedule, Field(discriminator="type")]
@@ -45,10 +55,13 @@ ScheduleSpec: TypeAlias = Annotated[StepSchedule | CosineSchedule, Field(discrim
 
 class TrainingSpec(Command):
     epochs: int = Field(default=12, ge=1)
+    """Passes over the training images; 12 and 24 are the published 1x and 2x."""
     batch_size: int = Field(default=16, ge=1)
     """Images a step."""
     optimizer: OptimizerSpec = Sgd()
+    """What turns gradients into steps."""
     schedule: ScheduleSpec = StepSchedule()
+    """How the learning rate falls."""
     warmup_steps: int = Field(default=500, ge=0)
     """Linear warm-up from a thousandth of the learning rate; cut to a tenth of the training where that is shorter."""
     clip_norm: float | None = Field(default=35.0, gt=0)

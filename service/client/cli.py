@@ -28,6 +28,8 @@ COMMANDS: Mapping[str, Row] = {
     "demo-sweep": Row("service.client.commands.demo_sweep", _HERE, "Watch a search for the weights that suit a pair."),
     "up": Row("service.client.commands.up", _HERE, "Start the control plane and a local Ray."),
     "submit": Row("service.client.commands.submit", _JOBS, "Hand in a job from a YAML or JSON file."),
+    "catalogue": Row("service.client.commands.catalogue", _JOBS, "All that a spec can ask for, with help."),
+    "data": Row("service.client.commands.data", _JOBS, "Data sets by name: add, check, list, show."),
     "jobs": Row("service.client.commands.jobs", _JOBS, "List jobs, newest first."),
     "watch": Row("service.client.commands.watch", _JOBS, "Follow jobs live, with bars."),
     "show": Row("service.client.commands.show", _JOBS, "All there is to know about one job."),

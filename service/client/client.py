@@ -21,6 +21,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from fgd_core.errors import FgdError, NotFoundError, StorageError
+from fgd_core.spec.catalogue import Catalogue
 from fgd_core.spec.comparison import Comparison
 from fgd_core.spec.events import JobState, StoredEvent
 from fgd_core.spec.housekeeping import HousekeepingView
@@ -91,6 +92,10 @@ class FgdClient:
     def sweeps(self) -> Sweeps:
         """The trials of sweeps."""
         return Sweeps(self._read)
+
+    def catalogue(self) -> Catalogue:
+        """What can be asked for there; `service.catalogue` is what this installation knows."""
+        return _read(Catalogue, self._send("GET", "/v1/catalogue"))
 
     def ready(self) -> Ready:
         return _read(Ready, self._send("GET", "/readyz"))

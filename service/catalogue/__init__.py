@@ -1,0 +1,16 @@
+"""What can be asked for, read off the specs: nothing in it is written twice."""
+
+from functools import cache
+from typing import get_args
+
+from fgd_core.spec.catalogue import Catalogue, SpaceEntry
+from fgd_core.spec.methods import Fgd
+from fgd_core.spec.search import ReadySpace, ready_space
+from service.catalogue.settings import read
+
+
+@cache
+def catalogue() -> Catalogue:
+    published = Fgd().model_dump(mode="json")
+    spaces = [SpaceEntry(name=name, dimensions=ready_space(name, published)) for name in get_args(ReadySpace)]
+    return Catalogue(**read(), spaces=spaces, recipes=[])

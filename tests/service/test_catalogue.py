@@ -1,0 +1,121 @@
+"""What can be asked for: read off the specs, so that it cannot fall behind them."""
+
+from typing import Any, get_args
+
+import pytest
+from control_plane import ControlPlane
+from pydantic import Field, JsonValue, TypeAdapter, ValidationError
+
+from fgd_core.spec.base import Command
+from fgd_core.spec.catalogue import Catalogue, Entry, SectionName, Setting
+from fgd_core.spec.paths import with_fields
+from fgd_core.spec.search import ReadySpace
+from service.catalogue import catalogue
+from service.catalogue.settings import SECTIONS, read
+
+ENTRIES = [(section, entry) for section in get_args(SectionName) for entry in getattr(catalogue(), section)]
+IDS = [f"{section}-{entry.name}" for section, entry in ENTRIES]
+
+
+def setting_of(name: str, path: str) -> Setting:
+    (entry,) = [entry for _, entry in ENTRIES if entry.name == name]
+    return next(setting for setting in entry.settings if setting.path == path)
+
+
+def members(union: Any) -> list[type[Command]]:
+    while hasattr(union, "__metadata__"):
+        union = union.__origin__
+    return list(get_args(union)) or [union]
+
+
+class TestWhatIsInIt:
+    @pytest.mark.parametrize("section", SECTIONS)
+    def test_every_member_of_every_union_is_an_entry(self, section: SectionName) -> None:
+        told = {(entry.chosen_by, entry.name) for entry in getattr(catalogue(), section)}
+        wanted = set()
+        for member in members(SECTIONS[section]):
+            tag = next(name for name in ("type", "kind", "name") if name in member.model_fields)
+            wanted |= {(tag, name) for name in get_args(member.model_fields[tag].annotation)}
+        assert told == wanted
+
+    def test_every_ready_space_is_in_it_with_its_dimensions(self) -> None:
+        spaces = {space.name: space.dimensions for space in catalogue().spaces}
+        assert set(spaces) == set(get_args(ReadySpace))
+        assert set(spaces["fgd-scale"]) == {"method.scale"}
+
+    @pytest.mark.parametrize(
+        ("section", "entry"), ENTRIES, ids=[f"{section}-{entry.name}" for section, entry in ENTRIES]
+    )
+    def test_all_of_it_has_help(self, section: SectionName, entry: Entry) -> None:
+        """Write a docstring under the field, or under its class, in `fgd_core/spec`."""
+        assert entry.help
+        assert [setting.path for setting in entry.settings if not setting.help] == []
+
+    def test_help_is_the_docstring_in_one_line(self) -> None:
+        assert setting_of("fgd", "temperature").help == "Temperature of the spatial and channel attention."
+        assert not [setting for _, entry in ENTRIES for setting in entry.settings if "\n" in setting.help]
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("section", "entry"),
+        [(section, entry) for section, entry in ENTRIES if not any(setting.required for setting in entry.settings)],
+        ids=lambda value: value.name if isinstance(value, Entry) else value,
+    )
+    def test_the_defaults_told_are_those_that_a_spec_takes(self, section: SectionName, entry: Entry) -> None:
+        chosen: dict[str, Any] = {entry.chosen_by: entry.name}
+        left_out = TypeAdapter(SECTIONS[section]).validate_python(chosen)
+        inner = [setting for setting in entry.settings if "." not in setting.path]
+        written = with_fields(chosen, {setting.path: setting.default for setting in inner})
+        assert TypeAdapter(SECTIONS[section]).validate_python(written) == left_out
+
+    def test_limits_are_told_as_they_are_held(self) -> None:
+        threshold = setting_of("retinanet", "score_threshold")
+        assert (threshold.type, threshold.minimum, threshold.exclusive_maximum) == ("number", 0, 1)
+        detector: TypeAdapter[Any] = TypeAdapter(SECTIONS["detectors"])
+        detector.validate_python({"type": "retinanet", "score_threshold": threshold.minimum})
+        with pytest.raises(ValidationError):
+            detector.validate_python({"type": "retinanet", "score_threshold": threshold.exclusive_maximum})
+
+    def test_the_values_of_a_choice_are_told(self) -> None:
+        assert setting_of("fgd", "mask").values == ["geometric", "official"]
+
+    def test_fields_inside_stand_with_the_path_that_set_takes(self) -> None:
+        assert setting_of("distill", "training.epochs").default == 12
+        assert setting_of("distill", "teacher.checkpoint").required
+        assert setting_of("sweep", "objectives.0.metric").default == "ap"
+
+    def test_a_choice_of_entries_names_their_section(self) -> None:
+        backbone = setting_of("retinanet", "backbone")
+        assert backbone.section == "backbones"
+        assert backbone.values == [entry.name for entry in catalogue().backbones]
+        assert setting_of("sweep", "base").values == ["train", "distill"]
+
+
+class TestNewcomers:
+    class Other(Command):
+        """Another one."""
+
+        type: str = Field(default="other", json_schema_extra={"const": "other"})
+        strength: float | None = Field(default=0.5, gt=0, le=2)
+        """How strong."""
+        stages: tuple[int, int] = (1, 2)
+        """Which two."""
+
+    def test_a_new_spec_is_told_without_a_word_about_it(self) -> None:
+        ((entry,)) = read({"methods": self.Other})["methods"]
+        assert (entry.name, entry.chosen_by, entry.help) == ("other", "type", "Another one.")
+        told: dict[str, tuple[str, JsonValue, float | None, float | None]] = {
+            each.path: (each.type, each.default, each.exclusive_minimum, each.maximum) for each in entry.settings
+        }
+        assert told == {
+            "strength": ("number or null", 0.5, 0, 2),
+            "stages": ("list of 2: whole number", [1, 2], None, None),
+        }
+
+
+class TestRoute:
+    async def test_it_answers_what_is_installed(self, plane: ControlPlane) -> None:
+        answer = await plane.http.get("/v1/catalogue")
+        assert answer.status_code == 200
+        assert Catalogue.model_validate(answer.json()) == catalogue()
