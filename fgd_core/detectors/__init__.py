@@ -4,14 +4,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fgd_core.detectors.base import Detector
+from fgd_core.detectors.faster_rcnn import FasterRcnn
+from fgd_core.detectors.fcos import Fcos
 from fgd_core.detectors.gfl import Gfl
+from fgd_core.detectors.reppoints import RepPoints
 from fgd_core.detectors.retinanet import RetinaNet
 from fgd_core.spec import detectors as spec
 
 # (the detector's spec, number of classes) -> the detector with fresh weights
 DETECTORS: Mapping[type[spec.AnyDetector], Callable[[Any, int], Detector]] = {
     spec.RetinaNet: RetinaNet,
+    spec.Fcos: Fcos,
     spec.Gfl: Gfl,
+    spec.RepPoints: RepPoints,
+    spec.FasterRcnn: FasterRcnn,
 }
 
 

@@ -11,15 +11,19 @@ from fgd_core.data.targets import Targets
 from fgd_core.detectors import DETECTORS, build_detector
 from fgd_core.detectors.base import Detections, Detector
 from fgd_core.detectors.checkpoint import DetectorCheckpoint, Record, read_checkpoint, save_checkpoint
+from fgd_core.spec import detectors as spec
 from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.data import InputSpec
-from fgd_core.spec.detectors import AnyDetector, DetectorSpec, Gfl, RetinaNet
+from fgd_core.spec.detectors import AnyDetector, DetectorSpec
 
 TINY = ResNet(name="resnet18", stem_width=4, blocks=(1, 1, 1, 1))
 
 SMALL: dict[type[AnyDetector], DetectorSpec] = {
-    RetinaNet: RetinaNet(backbone=TINY, fpn_width=8),
-    Gfl: Gfl(backbone=TINY, fpn_width=8),
+    spec.RetinaNet: spec.RetinaNet(backbone=TINY, fpn_width=8),
+    spec.FasterRcnn: spec.FasterRcnn(backbone=TINY, fpn_width=8),
+    spec.Fcos: spec.Fcos(backbone=TINY, fpn_width=8),
+    spec.Gfl: spec.Gfl(backbone=TINY, fpn_width=8),
+    spec.RepPoints: spec.RepPoints(backbone=TINY, fpn_width=8),
 }
 NUM_CLASSES = 3
 BOXES = torch.tensor([[8.0, 8, 40, 40], [20, 4, 60, 30]])

@@ -17,6 +17,8 @@ def best_of_levels(
     decode: Callable[[int, Tensor], Tensor],
     image_size: tuple[int, int],
     settings: AnyDetector,
+    *,
+    factors: Sequence[Tensor] | None = None,
 ) -> Detections:
     """The detections of one image from a head that scores every class at every place of every level.
 
@@ -24,6 +26,7 @@ def best_of_levels(
         scores: for each level (places, K) in [0, 1].
         decode: index of a level and (n,) places of it -> (n, 4) boxes xyxy in pixels of the resized image.
         image_size: (height, width) in pixels, before padding.
+        factors: for each level (places,) in [0, 1], what a score is multiplied by after the candidates were chosen.
     """
     kept_boxes, kept_scores, kept_labels = [], [], []
     for level, level_scores in enumerate(scores):
@@ -31,8 +34,9 @@ def best_of_levels(
         candidates = (flat > settings.score_threshold).nonzero().squeeze(1)
         best, order = flat[candidates].topk(min(_CANDIDATES_PER_LEVEL, len(candidates)))
         candidates = candidates[order]
-        kept_boxes.append(decode(level, candidates.div(num_classes, rounding_mode="floor")))
-        kept_scores.append(best)
+        places = candidates.div(num_classes, rounding_mode="floor")
+        kept_boxes.append(decode(level, places))
+        kept_scores.append(best if factors is None else best * factors[level][places])
         kept_labels.append(candidates % num_classes)
     return without_doubles(torch.cat(kept_boxes), torch.cat(kept_scores), torch.cat(kept_labels), image_size, settings)
 

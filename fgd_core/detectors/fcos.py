@@ -1,0 +1,240 @@
+"""FCOS (arXiv:1904.01355, improved in arXiv:2006.09214) on torchvision's parts.
+
+Parameters, assignment and losses are those of torchvision's `fcos_resnet50_fpn`, so that its weights load; but places
+sit at the true strides, where torchvision's drift on P6 and P7 of an input not divisible by 128. The convention of
+mmdetection differs in the places that ask for it by name.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSRegressionHead
+from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
+
+from fgd_core.data.targets import Targets
+from fgd_core.detectors.base import Detections, Detector
+from fgd_core.detectors.parts.boxes import paired_iou
+from fgd_core.detectors.parts.grid import by_place, corner_points
+from fgd_core.detectors.parts.matched import BACKGROUND, positives
+from fgd_core.detectors.parts.norms import group_norm
+from fgd_core.detectors.parts.pyramid import Pyramid
+from fgd_core.detectors.parts.ranks import mean_over_ranks
+from fgd_core.detectors.parts.selection import best_of_levels
+from fgd_core.spec import detectors as spec
+
+_TOWER_DEPTH = 4
+_CENTRE_RADIUS = 1.5
+_REACH = (4, 8)
+"""Strides from a place to the farthest side of its object: what the level is responsible for."""
+_LEAST_IOU = 1e-6
+
+
+class Places(NamedTuple):
+    """All places of a pyramid, level by level and row by row."""
+
+    points: Tensor
+    """(P, 2) xy in pixels"""
+    strides: Tensor
+    """(P,) in pixels"""
+    nearest: Tensor
+    farthest: Tensor
+    """(P,) the bounds, in pixels, of the distance to the farthest side of an object that the place may answer for"""
+
+
+class Fcos(Detector):
+    def __init__(self, settings: spec.Fcos, num_classes: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.num_classes = num_classes
+        self._follows_mmdetection = settings.convention == "mmdetection"
+        self.backbone = Pyramid(settings.backbone, width=settings.fpn_width, strides=(8, 16, 32), top="P5")
+        self.levels = self.backbone.levels
+        self.head = FcosHead(settings, num_classes, len(self.levels))
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        return self.backbone.maps(images)
+
+    def losses(self, features: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
+        outputs = self.head(features)
+        places = self._places(features)
+        matches = torch.stack([self._match(places, boxes) for boxes in targets.boxes])  # (N, P)
+        found = positives(matches, targets)
+
+        with torch.autocast(matches.device.type, enabled=False):
+            logits, distances, centreness = (torch.cat(levels, dim=1).float() for levels in outputs)
+            num_positives = mean_over_ranks((matches >= 0).sum().float()).clamp(min=1)
+            is_there = torch.zeros_like(logits)
+            is_there[found.image, found.place, found.labels] = 1
+            focal = sigmoid_focal_loss(logits, is_there, alpha=0.25, gamma=2.0).sum()
+
+            points = places.points[found.place]
+            predicted = boxes_around(points, self._in_pixels(distances[found.image, found.place], found.place, places))
+            wanted = centreness_of(distances_to_sides(points, found.boxes))
+            centre = F.binary_cross_entropy_with_logits(
+                centreness[found.image, found.place].squeeze(1), wanted, reduction="sum"
+            )
+            box = (self._distance(predicted, found.boxes) * self._share_of_boxes(wanted, num_positives)).sum()
+        return {"classification": focal / num_positives, "box": box, "centreness": centre / num_positives}
+
+    @torch.no_grad()
+    def detect(self, features: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+        logits, distances, centreness = self.head(features)
+        places = self._places(features)
+        counts = [level.shape[1] for level in logits]
+        first = [sum(counts[:level]) for level in range(len(counts))]
+        scores = [level.float().sigmoid() for level in logits]
+        inner = [level.float().sigmoid() for level in centreness]
+        if not self._follows_mmdetection:
+            scores = [(of_class * centre).sqrt() for of_class, centre in zip(scores, inner, strict=True)]
+
+        def decode(image: int, level: int, at: Tensor) -> Tensor:
+            along_all = at + first[level]
+            own = self._in_pixels(distances[level][image, at].float(), along_all, places)
+            return boxes_around(places.points[along_all], own)
+
+        return [
+            best_of_levels(
+                [level[image] for level in scores],
+                partial(decode, image),
+                size,
+                self.settings,
+                # In mmdetection a candidate is chosen by its class alone, and then ranked with its centreness.
+                factors=[level[image].squeeze(1) for level in inner] if self._follows_mmdetection else None,
+            )
+            for image, size in enumerate(image_sizes)
+        ]
+
+    def _places(self, features: Sequence[Tensor]) -> Places:
+        points, strides, nearest, farthest = [], [], [], []
+        last = len(self.levels) - 1
+        for index, (maps, level) in enumerate(zip(features, self.levels, strict=True)):
+            corners = corner_points(maps, level.stride)
+            # The middle of the cell in mmdetection, its corner in torchvision.
+            points.append(corners + (level.stride / 2 if self._follows_mmdetection else 0))
+            strides.append(corners.new_full((len(corners),), level.stride))
+            nearest.append(corners.new_full((len(corners),), _REACH[0] * level.stride if index > 0 else 0))
+            farthest.append(corners.new_full((len(corners),), _REACH[1] * level.stride if index < last else torch.inf))
+        return Places(torch.cat(points), torch.cat(strides), torch.cat(nearest), torch.cat(farthest))
+
+    def _match(self, places: Places, boxes: Tensor) -> Tensor:
+        """(P,) the index of each place's object, or BACKGROUND."""
+        follows_paper = self.settings.version == "v1"
+        return match_places(
+            places,
+            boxes.float(),
+            centre_radius=None if follows_paper else _CENTRE_RADIUS,
+            with_bounds=self._follows_mmdetection,
+        )
+
+    def _in_pixels(self, distances: Tensor, place: Tensor, places: Places) -> Tensor:
+        """(n, 4) of what the head says at n places; the second version says it in strides."""
+        return distances if self.settings.version == "v1" else distances * places.strides[place][:, None]
+
+    def _distance(self, predicted: Tensor, wanted: Tensor) -> Tensor:
+        """(n,) between n predicted boxes and those wanted."""
+        if self.settings.version == "v1":
+            return -paired_iou(predicted, wanted).clamp(min=_LEAST_IOU).log()
+        giou: Tensor = generalized_box_iou_loss(predicted, wanted)
+        return giou
+
+    def _share_of_boxes(self, centreness: Tensor, num_positives: Tensor) -> Tensor:
+        """(n,) what the loss of each box is multiplied by: in mmdetection those near the middle count for more."""
+        if self._follows_mmdetection:
+            return centreness / mean_over_ranks(centreness.sum()).clamp(min=_LEAST_IOU)
+        return (1 / num_positives).expand(len(centreness))
+
+
+class FcosHead(nn.Module):
+    """torchvision's two towers and three outputs, with mmdetection's scale of each level where that is followed."""
+
+    def __init__(self, settings: spec.Fcos, num_classes: int, num_levels: int) -> None:
+        super().__init__()
+        width = settings.fpn_width
+        self.classification_head = FCOSClassificationHead(width, 1, num_classes, _TOWER_DEPTH, norm_layer=group_norm)
+        self.regression_head = FCOSRegressionHead(width, 1, _TOWER_DEPTH, norm_layer=group_norm)
+        self.scales = nn.ParameterList(
+            torch.tensor(1.0) for _ in range(num_levels if settings.convention == "mmdetection" else 0)
+        )
+        self._is_first_version = settings.version == "v1"
+        if self._is_first_version:
+            for tower in (self.classification_head.conv, self.regression_head.conv):
+                _drop_biases(tower)
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """
+        Args:
+            features: for each level (N, C, H, W).
+        Returns:
+            For each level the logits of the classes (N, H W, K), the distances to the left, top, right and bottom side
+            (N, H W, 4), in pixels in the first version and in strides in the second, and the logits of the centreness
+            (N, H W, 1).
+        """
+        logits, distances, centreness = [], [], []
+        for index, maps in enumerate(features):
+            of_classes, of_boxes = self.classification_head.conv(maps), self.regression_head.conv(maps)
+            logits.append(by_place(self.classification_head.cls_logits(of_classes)))
+            raw = by_place(self.regression_head.bbox_reg(of_boxes)).float()
+            if len(self.scales):
+                raw = raw * self.scales[index]
+            distances.append(raw.exp() if self._is_first_version else raw.relu())
+            beside = of_classes if self._is_first_version else of_boxes
+            centreness.append(by_place(self.regression_head.bbox_ctrness(beside)))
+        return logits, distances, centreness
+
+
+def match_places(places: Places, boxes: Tensor, *, centre_radius: float | None, with_bounds: bool) -> Tensor:
+    """Give each place the smallest object that it lies in and that its level is responsible for.
+
+    Args:
+        boxes: (n, 4) xyxy in pixels; n may be 0.
+        centre_radius: strides from the centre of an object to its farthest places along each axis; None is all of it.
+        with_bounds: whether a level is also responsible for a distance that is exactly one of its bounds.
+    Returns:
+        (P,) int64, the index of the box, or BACKGROUND.
+    """
+    if len(boxes) == 0:
+        return torch.full((len(places.points),), BACKGROUND, device=places.points.device)
+    distances = distances_to_sides(places.points[:, None], boxes)  # (P, n, 4)
+    is_mine = distances.amin(2) > 0
+    if centre_radius is not None:
+        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+        offset = (places.points[:, None] - centres).abs().amax(2)  # (P, n)
+        is_mine &= offset < centre_radius * places.strides[:, None]
+    reach, nearest, farthest = distances.amax(2), places.nearest[:, None], places.farthest[:, None]
+    if with_bounds:
+        is_mine &= (reach >= nearest) & (reach <= farthest)
+    else:
+        is_mine &= (reach > nearest) & (reach < farthest)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    least, index = torch.where(is_mine, areas, torch.inf).min(1)
+    return index.masked_fill(least.isinf(), BACKGROUND)
+
+
+def distances_to_sides(points: Tensor, boxes: Tensor) -> Tensor:
+    """(…, 4) from points (…, 2) to the left, top, right and bottom side of boxes (…, 4); negative outside."""
+    return torch.cat([points - boxes[..., :2], boxes[..., 2:] - points], dim=-1)
+
+
+def boxes_around(points: Tensor, distances: Tensor) -> Tensor:
+    """(n, 4) xyxy of points (n, 2) and their distances (n, 4); undoes `distances_to_sides`."""
+    return torch.cat([points - distances[:, :2], points + distances[:, 2:]], dim=1)
+
+
+def centreness_of(distances: Tensor) -> Tensor:
+    """(n,) in [0, 1] of distances (n, 4): 1 in the middle of a box, 0 on its border.
+
+    Source: equation 3 of arXiv:1904.01355.
+    """
+    smaller = torch.minimum(distances[:, :2], distances[:, 2:])
+    larger = torch.maximum(distances[:, :2], distances[:, 2:])
+    return (smaller / larger).prod(1).sqrt()
+
+
+def _drop_biases(tower: nn.Sequential) -> None:
+    for layer in tower:
+        if isinstance(layer, nn.Conv2d):
+            layer.bias = None
