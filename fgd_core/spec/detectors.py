@@ -70,6 +70,7 @@ class Fcos(AnyDetector):
     a learned scale, boxes count by their centreness, and a score is class x centreness and not its root. Weights of one
     need its convention."""
     nms_iou_threshold: float = Field(default=0.6, gt=0, le=1)
+    """Of two boxes of a class that overlap by more, only the better one stays."""
 
     @model_validator(mode="after")
     def _first_version_is_mmdetections(self) -> Self:

@@ -1,0 +1,39 @@
+"""Faster R-CNN (arXiv:1506.01497) on a feature pyramid, on torchvision's parts.
+
+Parameters, anchors, sampling and losses are those of torchvision's `fasterrcnn_resnet50_fpn` and `…_v2`, so that their
+weights load; but anchors and regions sit at the true strides, where torchvision's drift on an input not divisible
+by 64. The convention of mmdetection differs in the places that ask for it by name.
+"""
+
+from torch import nn
+
+from fgd_core.detectors.parts.proposals import Kept, ProposalNetwork
+from fgd_core.detectors.parts.regions import Branch, RegionHeads
+from fgd_core.detectors.parts.two_stage import TwoStageDetector, box_branch, build_pyramid, convolved_box_branch
+from fgd_core.spec import detectors as spec
+
+
+class FasterRcnn(TwoStageDetector):
+    def __init__(self, settings: spec.FasterRcnn, num_classes: int, masks: Branch | None = None) -> None:
+        super().__init__()
+        self.settings, self.num_classes = settings, num_classes
+        is_second = settings.version == "v2"
+        follows_mmdetection = settings.convention == "mmdetection"
+        # mmdetection's losses of boxes are L1.
+        box_beta = 0.0 if follows_mmdetection else 1 / 9
+        self.backbone = build_pyramid(settings, nn.BatchNorm2d if is_second else None)
+        self.levels = self.backbone.levels
+        self.rpn = ProposalNetwork(
+            settings,
+            num_convs=2 if is_second else 1,
+            box_beta=box_beta,
+            kept=Kept(per_level=2000, in_all=1000 if follows_mmdetection else 2000),
+        )
+        # torchvision also gives the background a box, which nothing is ever learned from.
+        num_boxes = num_classes if follows_mmdetection else 1 + num_classes
+        boxes = (
+            convolved_box_branch(settings, 1 + num_classes)
+            if is_second
+            else box_branch(settings, 1 + num_classes, num_boxes)
+        )
+        self.roi_heads = RegionHeads(settings, num_classes, boxes, masks, box_beta=box_beta)

@@ -1,0 +1,141 @@
+"""A two-stage detector of ours and torchvision's own, with the same weights, on the same images.
+
+Both are narrow, for two published ones would keep the tests waiting; that ours also fits the published weights is
+told by names and shapes alone.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import resnet18
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.rpn import RPNHead
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+from fgd_core.data.targets import Targets
+from fgd_core.detectors.base import Detections
+from fgd_core.detectors.parts.two_stage import TwoStageDetector
+from fgd_core.detectors.weights.matching import match_state
+
+NUM_CLASSES = 7
+WIDTH = 16
+SIZES = [(128, 96), (100, 128)]
+"""128 is divisible by the coarsest stride: there torchvision's anchors do not drift, and the two must agree."""
+
+
+def images() -> Tensor:
+    return torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(1))
+
+
+def objects() -> Targets:
+    """Three in the first image, none in the second; the mask of each is the upper left triangle of its box."""
+    boxes = torch.tensor([[10.0, 20, 60, 90], [30, 30, 50, 50], [0, 60, 96, 128]])
+    masks = torch.zeros(3, *SIZES[0], dtype=torch.uint8)
+    for mask, (x1, y1, x2, y2) in zip(masks, boxes.int().tolist(), strict=True):
+        for y in range(y1, y2):
+            mask[y, x1 : x2 - (y - y1) * (x2 - x1) // (y2 - y1)] = 1
+    return Targets(
+        [boxes, torch.zeros(0, 4)],
+        [torch.tensor([3, 6, 0]), torch.zeros(0, dtype=torch.int64)],
+        SIZES,
+        [masks, torch.zeros(0, *SIZES[1], dtype=torch.uint8)],
+    )
+
+
+def narrow_parts(version: str) -> dict[str, Any]:
+    """What torchvision's two-stage classes take, put together as its published functions do it, of `WIDTH`."""
+    norm = nn.BatchNorm2d if version == "v2" else None
+    layers = {f"layer{stage}": str(stage - 1) for stage in (1, 2, 3, 4)}
+    extra = LastLevelMaxPool()
+    backbone = BackboneWithFPN(resnet18(), layers, [64, 128, 256, 512], WIDTH, extra_blocks=extra, norm_layer=norm)
+    return {
+        "backbone": backbone,
+        "rpn_head": RPNHead(WIDTH, 3, conv_depth=2 if version == "v2" else 1),
+        "box_head": FastRCNNConvFCHead((WIDTH, 7, 7), [WIDTH] * 4, [4 * WIDTH], norm_layer=norm)
+        if version == "v2"
+        else TwoMLPHead(49 * WIDTH, 4 * WIDTH),
+        "box_predictor": FastRCNNPredictor(4 * WIDTH, 1 + NUM_CLASSES),
+    }
+
+
+class Pair:
+    """Both in eval mode, so that batch norm is a fixed function."""
+
+    def __init__(self, ours: TwoStageDetector, theirs: nn.Module) -> None:
+        self.theirs: Any = theirs.eval()
+        self.ours = ours.eval()
+        loaded = match_state(ours, self.theirs.state_dict(), role="detector", source="torchvision")
+        assert loaded.num_matched == loaded.num_total
+
+    @torch.no_grad()
+    def losses(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Ours, and theirs under our names."""
+        targets = objects()
+        assert targets.masks is not None
+        torch.manual_seed(7)
+        mine = self.ours.losses(self.ours.features(images()), targets)
+        self.theirs.rpn.training = self.theirs.roi_heads.training = True
+        try:
+            torch.manual_seed(7)
+            shared = [
+                # torchvision's background is class 0.
+                {"boxes": b, "labels": i + 1, "masks": m}
+                for b, i, m in zip(targets.boxes, targets.labels, targets.masks, strict=True)
+            ]
+            batch = ImageList(images(), SIZES)
+            maps = self.theirs.backbone(batch.tensors)
+            proposals, of_rpn = self.theirs.rpn(batch, maps, shared)
+            _, of_heads = self.theirs.roi_heads(maps, proposals, SIZES, shared)
+        finally:
+            self.theirs.eval()
+        names = {
+            "loss_objectness": "rpn_objectness",
+            "loss_rpn_box_reg": "rpn_box",
+            "loss_classifier": "classification",
+            "loss_box_reg": "box",
+            "loss_mask": "mask",
+        }
+        return mine, {names[name]: value for name, value in (of_rpn | of_heads).items()}
+
+    @torch.no_grad()
+    def detections(self) -> tuple[list[Detections], list[Detections]]:
+        """Ours, and theirs with classes from 0 and without the axis of channels."""
+        mine = self.ours.detect(self.ours.features(images()), SIZES)
+        batch = ImageList(images(), SIZES)
+        maps = self.theirs.backbone(batch.tensors)
+        proposals, _ = self.theirs.rpn(batch, maps)
+        found, _ = self.theirs.roi_heads(maps, proposals, SIZES)
+        return mine, [
+            Detections(f["boxes"], f["scores"], f["labels"] - 1, f["masks"][:, 0] if "masks" in f else None)
+            for f in found
+        ]
+
+
+def assert_same_losses(pair: Pair) -> None:
+    mine, expected = pair.losses()
+    assert mine.keys() == expected.keys()
+    for name, value in expected.items():
+        assert value > 0, name
+        torch.testing.assert_close(
+            mine[name], value, rtol=1e-5, atol=1e-6, msg=lambda said, name=name: f"{name}: {said}"
+        )
+
+
+def assert_same_detections(pair: Pair) -> None:
+    mine, expected = pair.detections()
+    for one, other, (height, width) in zip(mine, expected, SIZES, strict=True):
+        assert len(one.scores) == 100
+        for part, theirs in zip(one, other, strict=True):
+            assert (part is None) == (theirs is None)
+            if part is not None:
+                torch.testing.assert_close(part, theirs, rtol=1e-5, atol=1e-5)
+        assert one.boxes_xyxy_px[:, 2].max() <= width
+        assert one.boxes_xyxy_px[:, 3].max() <= height
+
+
+def shapes(module: nn.Module) -> dict[str, torch.Size]:
+    """Of all weights, by name."""
+    return {name: value.shape for name, value in module.state_dict().items()}
