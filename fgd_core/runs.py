@@ -3,23 +3,30 @@
 import hashlib
 import json
 import traceback
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 
 from fgd_core.data import open_dataset
 from fgd_core.data.loading import TrainLoader
-from fgd_core.data.samples import DetectionDataset, check_same_categories
+from fgd_core.data.registered import change, looked_up
+from fgd_core.data.samples import DetectionDataset, Split, check_same_categories, has_masks
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.checkpoint import DetectorCheckpoint, Record, read_checkpoint
-from fgd_core.detectors.weights import inherit_neck_and_head, load_torchvision, match_state
-from fgd_core.errors import FgdError, OutOfMemoryError, TeacherError, WeightsError
+from fgd_core.detectors.weights import inherit
+from fgd_core.detectors.weights.classes import match_classes
+from fgd_core.detectors.weights.sources import LoadedTeacher, load_first_weights, load_teacher
+from fgd_core.errors import DataError, FgdError, OutOfMemoryError, TeacherError, WeightsError
+from fgd_core.evaluation.in_classes import InClassesOf, ap_over
+from fgd_core.evaluation.inspection import inspect
 from fgd_core.evaluation.judge import Judge
-from fgd_core.spec.data import InputSpec
+from fgd_core.spec.data import DataSpec, InputSpec, Registered
 from fgd_core.spec.detectors import AnyDetector
 from fgd_core.spec.events import Evaluated, RunFinished, TeacherChecked, Warned
-from fgd_core.spec.jobs import DistillSpec, EvaluateSpec, JobSpec, Teacher, TrainSpec
+from fgd_core.spec.jobs import CheckDataSpec, DistillSpec, EvaluateSpec, JobSpec, Teacher, TrainSpec
+from fgd_core.spec.pretrained import is_torchvision_name
 from fgd_core.spec.results import ErrorReport, Scores
 from fgd_core.training.context import RunContext
 from fgd_core.training.distiller import Distiller
@@ -42,6 +49,8 @@ def execute(spec: JobSpec, context: RunContext) -> RunFinished:
                 finished = distill(spec, context)
             case EvaluateSpec():
                 finished = evaluate(spec, context)
+            case CheckDataSpec():
+                finished = check_data(spec, context)
     except Exception as error:
         finished = RunFinished(outcome="failed", error=_report(error))
     context.emit(finished)
@@ -69,10 +78,18 @@ def distill(spec: DistillSpec, context: RunContext) -> RunFinished:
     bench = _Bench(spec, context)
     student = bench.build(spec.student, role="student")
     teacher = bench.load_teacher(spec.teacher)
-    distiller = Distiller(spec.method, student, teacher, bench.shared_maps(spec.teacher, teacher))
-    if spec.inherit == "neck_and_head":
+    distiller = Distiller(spec.method, student, teacher.detector, bench.shared_maps(spec.teacher, teacher.detector))
+    if spec.inherit != "nothing":
         # After every other initialisation, which would else silently undo it.
-        context.emit(inherit_neck_and_head(student, teacher, source=spec.teacher.checkpoint))
+        inherited = inherit(
+            student,
+            teacher.detector,
+            spec.inherit,
+            source=spec.teacher.checkpoint,
+            student_classes=bench.classes,
+            teacher_classes=teacher.classes,
+        )
+        context.emit(inherited)
     bench.warn_of(distiller)
     return bench.fit(spec.student, student, distiller)
 
@@ -87,9 +104,8 @@ def evaluate(spec: EvaluateSpec, context: RunContext) -> RunFinished:
     seed_everything(spec.seed)
     machine = choose_machine(spec.resources, "float32")
     context.emit(machine.describe())
-    dataset = open_dataset(spec.data, "val")
-    context.emit(dataset.checked)
     checkpoint, _ = read_checkpoint(context.resolve_checkpoint(spec.checkpoint))
+    dataset = _opened(spec.data, "val", context, checkpoint.detector)
     detector, loaded = checkpoint.build("detector", spec.checkpoint)
     context.emit(loaded)
     _check_classes(checkpoint, dataset, spec.checkpoint, WeightsError)
@@ -101,6 +117,30 @@ def evaluate(spec: EvaluateSpec, context: RunContext) -> RunFinished:
     return RunFinished(outcome="succeeded", result=result)
 
 
+def check_data(spec: CheckDataSpec, context: RunContext) -> RunFinished:
+    """Look through a data set.
+
+    Raises:
+        DataError: a training on it would be refused.
+        FgdError: see `fgd_core.errors`.
+    """
+    context.emit(choose_machine(spec.resources, "float32").describe())
+    # What its name stood for: of a check it is not asked whether the data has changed.
+    data = looked_up(spec.data) if isinstance(spec.data, Registered) else spec.data
+    inspect(data, num_samples=spec.num_samples, folder=context.job_dir, emit=context.emit)
+    return RunFinished(outcome="succeeded")
+
+
+def _opened(spec: DataSpec, split: Split, context: RunContext, detector: AnyDetector) -> DetectionDataset:
+    """A split of the job's data, told of; with masks where the detector has them."""
+    dataset = open_dataset(spec, split, with_masks=detector.has_masks)
+    context.emit(dataset.checked)
+    changed = change(spec, split, dataset) if isinstance(spec, Registered) else None
+    if changed is not None:
+        context.emit(Warned(code="data_changed", message=changed.message, details=changed.details))
+    return dataset
+
+
 class _Bench:
     """What training and distilling share: a machine, opened data, and the way from a detector to a result."""
 
@@ -110,11 +150,11 @@ class _Bench:
         seed_everything(spec.seed)
         self.machine = choose_machine(spec.resources, spec.training.precision)
         context.emit(self.machine.describe())
-        train_data = open_dataset(spec.data, "train")
-        context.emit(train_data.checked)
+        learner = spec.detector if isinstance(spec, TrainSpec) else spec.student
+        train_data = _opened(spec.data, "train", context, learner)
+        _check_masks(learner, train_data)
         self.train_fingerprint = train_data.fingerprint
-        self.val_data = open_dataset(spec.data, "val")
-        context.emit(self.val_data.checked)
+        self.val_data = _opened(spec.data, "val", context, learner)
         check_same_categories(train_data, self.val_data)
         self.loader = TrainLoader(
             train_data,
@@ -127,39 +167,45 @@ class _Bench:
     def build(self, settings: AnyDetector, *, role: Literal["detector", "student"]) -> Detector:
         """A detector with the first weights that its spec names."""
         detector = build_detector(settings, len(self.val_data.categories))
-        source = settings.weights
-        if source is None:
-            return detector
-        if "_Weights." in source:
-            self.context.emit(load_torchvision(detector, source, role=role))
-            return detector
-        checkpoint, _ = read_checkpoint(self.context.resolve_checkpoint(source))
-        loaded = match_state(detector, checkpoint.state, role=role, source=source)
-        self.context.emit(loaded)
-        if loaded.num_matched == 0:
-            raise WeightsError(
-                f"none of the {loaded.num_total} keys match the checkpoint's; it holds another detector: "
-                "use its settings, or set weights to null to start afresh",
-                checkpoint=source,
-                mismatched=[*loaded.mismatched[:5]],
-            )
+        loaded = load_first_weights(
+            detector, settings, self.classes, role=role, resolve=self.context.resolve_checkpoint
+        )
+        if loaded is not None:
+            self.context.emit(loaded)
         return detector
 
-    def load_teacher(self, settings: Teacher) -> Detector:
+    @property
+    def classes(self) -> list[str]:
+        """Of the data, in the order of labels."""
+        return [category.name for category in self.val_data.categories]
+
+    def load_teacher(self, settings: Teacher) -> LoadedTeacher:
         """The teacher, after the gate: one that does not know its trade would quietly spoil the student."""
-        source = settings.checkpoint
-        checkpoint, _ = read_checkpoint(self.context.resolve_checkpoint(source))
-        teacher, loaded = checkpoint.build("teacher", source)
-        self.context.emit(loaded)
-        teacher.to(self.machine.device).eval()
+        teacher = load_teacher(settings, resolve=self.context.resolve_checkpoint)
+        self.context.emit(teacher.event)
+        teacher.detector.to(self.machine.device).eval()
         if settings.gate == "keys":
             return teacher
-        _check_classes(checkpoint, self.val_data, source, TeacherError)
-        ap = self._teacher_ap(settings, teacher)
-        record = checkpoint.record
+        common = match_classes(teacher.classes, self.classes)
+        if not common.pairs:
+            raise TeacherError(
+                f"the teacher knows {len(teacher.classes)} classes and the data {len(self.classes)}, none of them the "
+                "same, so it cannot be judged on this data; to learn from it all the same, set teacher.gate to keys",
+                checkpoint=settings.checkpoint,
+                only_in_checkpoint=[*sorted(common.unused)[:10]],
+                only_in_data=[*sorted(common.fresh)[:10]],
+            )
+        judged = InClassesOf(teacher.detector, dict(common.pairs), len(self.classes))
+        ap = self._teacher_ap(settings, judged, common.found)
+        record = teacher.record
         recorded_ap = record.scores.ap if record.scores is not None else None
         same_data = record.data_fingerprint == self.val_data.fingerprint
-        self.context.emit(TeacherChecked(ap=ap, recorded_ap=recorded_ap, same_data=same_data))
+        if settings.expected_ap is not None:
+            recorded_ap, same_data = settings.expected_ap, True
+        judged_classes = list(common.found) if common.fresh else []
+        self.context.emit(
+            TeacherChecked(ap=ap, recorded_ap=recorded_ap, same_data=same_data, classes_judged=judged_classes)
+        )
         _judge_teacher(settings, ap, recorded_ap, same_data=same_data)
         return teacher
 
@@ -170,9 +216,11 @@ class _Bench:
         key = self._key_of_teacher(settings, self.train_fingerprint, self.spec.seed)
         return self.sharing.maps(key, teacher, self.loader)
 
-    def _teacher_ap(self, settings: Teacher, teacher: Detector) -> float | None:
+    def _teacher_ap(self, settings: Teacher, teacher: Detector, classes: Sequence[str]) -> float | None:
+        """Over the classes of the data that the teacher knows."""
+
         def measure() -> float | None:
-            return self._judge("the teacher").scores(teacher).ap
+            return ap_over(self._judge("the teacher").scores(teacher), classes)
 
         if self.sharing is None:
             return measure()
@@ -180,8 +228,10 @@ class _Bench:
 
     def _key_of_teacher(self, settings: Teacher, data_fingerprint: str, *more: int) -> str:
         """All that the teacher's output on this data follows from, to the bit."""
-        with self.context.resolve_checkpoint(settings.checkpoint).open("rb") as file:
-            weights = hashlib.file_digest(file, "sha256").hexdigest()
+        weights = settings.model_dump(mode="json", include={"checkpoint", "detector", "classes"})
+        if not is_torchvision_name(settings.checkpoint):
+            with self.context.resolve_checkpoint(settings.checkpoint).open("rb") as file:
+                weights["checkpoint"] = hashlib.file_digest(file, "sha256").hexdigest()
         spec = self.spec.model_dump(mode="json", include={"data": True, "input": True})
         machine = (self.machine.name, torch.get_num_threads(), str(self.machine.autocast_dtype), torch.__version__)
         parts = (weights, data_fingerprint, spec, self.spec.training.batch_size, *machine, *more)
@@ -271,10 +321,27 @@ def _judge_teacher(settings: Teacher, ap: float | None, recorded_ap: float | Non
             **shown,
         )
     if same_data and recorded_ap is not None and ap < recorded_ap - settings.max_ap_drop:
+        said = "its checkpoint records" if settings.expected_ap is None else "teacher.expected_ap says"
         raise TeacherError(
-            f"the teacher's AP is {ap:.3f} on the validation split where its checkpoint records {recorded_ap:.3f}; "
+            f"the teacher's AP is {ap:.3f} on the validation split where {said} {recorded_ap:.3f}; "
             "give it the input size it was trained with, or raise teacher.max_ap_drop",
             **shown,
+        )
+
+
+def _check_masks(detector: AnyDetector, train_data: DetectionDataset) -> None:
+    """
+    Raises:
+        DataError: the detector learns masks, and there are none.
+    """
+    if detector.has_masks and not has_masks(train_data.samples):
+        name = type(detector).model_fields["type"].default
+        raise DataError(
+            f"{name} learns masks, and no object of the training split has one; give the annotations a segmentation, "
+            "or train a detector that needs boxes only, such as faster_rcnn",
+            detector=name,
+            num_images=train_data.checked.num_images,
+            num_boxes=train_data.checked.num_boxes,
         )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, TypeAdapter
 
 from fgd_core.spec.base import Fact
+from fgd_core.spec.profiles import SplitProfile
 from fgd_core.spec.results import ErrorReport, RunResult, Scores
 from fgd_core.spec.trials import (
     BudgetRaised,
@@ -92,6 +93,18 @@ class DataChecked(Fact):
     masks_fingerprint: str | None = None
     """Of the objects' masks; None where they were not read, or there are none."""
     findings: list[Finding] = []
+    fingerprint: str = ""
+    """SHA-256 over names and sizes of the images, classes and boxes."""
+
+
+class DataSetChecked(Fact):
+    """A whole data set was looked through."""
+
+    kind: Literal["data_set_checked"] = "data_set_checked"
+    splits: list[DataChecked]
+    """With what training on it would do about each finding."""
+    profiles: list[SplitProfile]
+    """Of the same splits."""
 
 
 class WeightsLoaded(Fact):
@@ -123,7 +136,9 @@ class TeacherChecked(Fact):
     ap: float | None
     recorded_ap: float | None
     same_data: bool
-    """Whether `recorded_ap` was measured on this very validation split."""
+    """Whether `recorded_ap` was measured on this very validation split, or is what the spec expects of it."""
+    classes_judged: list[str] = []
+    """The classes of the data that the teacher knows, where it does not know all: `ap` is a mean over these."""
 
 
 class Progress(Fact):
@@ -221,6 +236,7 @@ RunEvent: TypeAlias = Annotated[
     | DeviceReady
     | Resumed
     | DataChecked
+    | DataSetChecked
     | WeightsLoaded
     | TeacherChecked
     | Progress

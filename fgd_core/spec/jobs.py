@@ -10,7 +10,7 @@ from fgd_core.spec.base import Command
 from fgd_core.spec.data import DataSpec, InputSpec
 from fgd_core.spec.detectors import DetectorSpec
 from fgd_core.spec.methods import MethodSpec
-from fgd_core.spec.paths import with_fields
+from fgd_core.spec.paths import changed
 from fgd_core.spec.resources import Resources
 from fgd_core.spec.retry import RetryPolicy
 from fgd_core.spec.search import Dimension, SweepSettings, ready_space
@@ -27,6 +27,7 @@ class AnyJob(Command):
     """What every job says, whatever its kind."""
 
     name: JobName
+    """What people call it; several jobs may share one."""
     project: ProjectName = "default"
     """Whose share of the cluster it takes; quotas and tokens go by it."""
     priority: Priority = 0
@@ -36,6 +37,7 @@ class AnyJob(Command):
     resources: Resources = Resources()
     retry: RetryPolicy = RetryPolicy()
     seed: int = Field(default=0, ge=0)
+    """Of first weights, of the order of images and of what augmentation draws: the same seed, the same run."""
 
 
 class TrainSpec(AnyJob):
@@ -43,19 +45,43 @@ class TrainSpec(AnyJob):
 
     kind: Literal["train"] = "train"
     detector: DetectorSpec
+    """What is trained."""
     data: DataSpec
+    """The images to learn from and to score on."""
     input: InputSpec = InputSpec()
     training: TrainingSpec = TrainingSpec()
 
 
 class Teacher(Command):
     checkpoint: str
-    """A checkpoint of ours: a path, or `job:<id>/best`, which makes this job wait for that one."""
+    """A checkpoint of ours (a path, or `job:<id>/best`, which makes this job wait for that one), a whole detector of
+    torchvision by the name of its weights (`FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1`), or a file of mmdetection's,
+    of which `detector` says what it holds."""
+    detector: DetectorSpec | None = None
+    """What a file of mmdetection's holds; of torchvision's weights only where it differs from what their name implies,
+    as in `nms_iou_threshold`. A checkpoint of ours says it itself."""
+    classes: tuple[str, ...] | None = None
+    """Of a file of mmdetection's, in the order of its outputs; else the list in the file, or COCO's 80."""
     gate: Literal["ap", "keys"] = "ap"
     """What must hold before the first step: `ap`: all keys match and the AP on the validation split is what the
-    checkpoint records; `keys`: only that all keys match, for a teacher of other classes."""
+    checkpoint records, over the classes that teacher and data have in common; `keys`: only that all keys match, for a
+    teacher of other classes."""
     max_ap_drop: float = Field(default=0.02, ge=0, le=1)
     """How far below its recorded AP the teacher may fall on the same validation split."""
+    expected_ap: float | None = Field(default=None, ge=0, le=1)
+    """The AP that it has to show on this validation split, less `max_ap_drop`: what was published, where no checkpoint
+    records it."""
+
+    @model_validator(mode="after")
+    def _weights_are_named_once(self) -> Self:
+        if self.detector is not None and self.detector.weights is not None:
+            raise ValueError("a teacher's weights are its checkpoint; leave detector.weights out")
+        if self.classes is not None and self.detector is None:
+            raise ValueError("only a file of mmdetection's needs its classes said, and needs its detector said as well")
+        return self
+
+
+Inheritance: TypeAlias = Literal["nothing", "full", "neck_and_head", "neck", "head", "by_shape"]
 
 
 class DistillSpec(AnyJob):
@@ -63,11 +89,15 @@ class DistillSpec(AnyJob):
 
     kind: Literal["distill"] = "distill"
     student: DetectorSpec
+    """What is trained, and kept."""
     teacher: Teacher
     method: MethodSpec
-    inherit: Literal["nothing", "neck_and_head"] = "neck_and_head"
-    """Whether the student starts from the teacher's neck and head, where the shapes agree."""
+    """How the student imitates the teacher."""
+    inherit: Inheritance = "neck_and_head"
+    """What the student starts with of the teacher's weights: `neck_and_head`, `neck` or `head`, where the shapes agree;
+    `by_shape`: whatever agrees, the backbone's too; `full`: everything, or it is an error."""
     data: DataSpec
+    """The images to learn from and to score on."""
     input: InputSpec = InputSpec()
     training: TrainingSpec = TrainingSpec()
 
@@ -79,9 +109,23 @@ class EvaluateSpec(AnyJob):
     checkpoint: str
     """A checkpoint of ours: a path, or `job:<id>/best`."""
     data: DataSpec
+    """Its images to score on."""
     input: InputSpec | None = None
     """The checkpoint's own, unless given."""
     batch_size: int = Field(default=8, ge=1)
+    """Images at once."""
+
+
+class CheckDataSpec(AnyJob):
+    """Look through a data set: count it, name what is wrong with it, take its fingerprint and draw samples of it.
+
+    It fails where a training on this data would.
+    """
+
+    kind: Literal["check_data"] = "check_data"
+    data: DataSpec
+    num_samples: int = Field(default=12, ge=1, le=60)
+    """Images of each split that are drawn with their boxes."""
 
 
 TrialBase: TypeAlias = Annotated[TrainSpec | DistillSpec, Field(discriminator="kind")]
@@ -125,7 +169,7 @@ class SweepSpec(AnyJob, SweepSettings):
         Raises:
             pydantic.ValidationError: the base does not take these values.
         """
-        spec = with_fields(self.base.model_dump(mode="json"), values)
+        spec = changed(self.base, values)
         told = {each: self.model_dump(mode="json")[each] for each in _OF_THE_SWEEP}
         return type(self.base).model_validate({**spec, **told, "seed": seed, "name": name or self.name})
 
@@ -138,7 +182,9 @@ def published(base: TrainSpec | DistillSpec) -> dict[str, JsonValue]:
     return values
 
 
-JobSpec: TypeAlias = Annotated[TrainSpec | DistillSpec | EvaluateSpec | SweepSpec, Field(discriminator="kind")]
+JobSpec: TypeAlias = Annotated[
+    TrainSpec | DistillSpec | EvaluateSpec | CheckDataSpec | SweepSpec, Field(discriminator="kind")
+]
 
 JOB_SPEC: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)
 

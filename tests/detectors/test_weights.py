@@ -1,17 +1,29 @@
 """What was loaded is told truly, and what did not load is an error."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torchvision.models import ResNet18_Weights, resnet18
+import torchvision
+from torch import Tensor
+from torchvision.models import ResNet18_Weights, WeightsEnum, get_model, get_model_builder, list_models, resnet18
 from torchvision.models.detection import RetinaNet_ResNet50_FPN_Weights, retinanet_resnet50_fpn
 
-from fgd_core.detectors import build_detector
-from fgd_core.detectors.weights import inherit_neck_and_head, load_torchvision
+from fgd_core.detectors import DETECTORS, build_detector
+from fgd_core.detectors.base import Detector
+from fgd_core.detectors.weights import inherit, inherit_neck_and_head, load_offer, load_torchvision, match_state
+from fgd_core.detectors.weights.classes import COCO_CLASSES, class_rows, match_classes
+from fgd_core.detectors.weights.matching import Offer
 from fgd_core.errors import NetworkError, SpecError, WeightsError
-from fgd_core.spec.backbones import ResNet
-from fgd_core.spec.detectors import RetinaNet
+from fgd_core.spec import pretrained
+from fgd_core.spec.backbones import MobileNet, ResNet
+from fgd_core.spec.detectors import AnyDetector, DetectorSpec, RetinaNet
+from fgd_core.spec.events import WeightsLoaded
+from tests.contract.test_detectors import SMALL
+
+CLASSES = ("person", "unicorn", "Traffic_Light")
+TINY = ResNet(name="resnet18", stem_width=4, blocks=(1, 1, 1, 1))
 
 
 @pytest.fixture
@@ -23,61 +35,216 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-class TestPretrained:
-    def test_backbone_weights_load_by_torchvisions_name(self, hub: Path) -> None:
+def publish(hub: Path, weights: WeightsEnum, state: dict[str, Tensor]) -> None:
+    torch.save(state, hub / Path(weights.url).name)
+
+
+def load(settings: DetectorSpec, name: str) -> tuple[Detector, WeightsLoaded]:
+    detector = build_detector(settings, len(CLASSES))
+    return detector, load_torchvision(detector, name, settings=settings, classes=CLASSES, role="student")
+
+
+def row_of(state: dict[str, Tensor], key: str, label: int, num_outputs: int) -> Tensor:
+    """(places, …) the rows of one output."""
+    value = state[key]
+    return value.reshape(-1, num_outputs, *value.shape[1:])[:, label]
+
+
+class TestBackbones:
+    def test_load_by_torchvisions_name(self, hub: Path) -> None:
         published = resnet18()
-        torch.save(published.state_dict(), hub / Path(ResNet18_Weights.IMAGENET1K_V1.url).name)
-        detector = build_detector(RetinaNet(backbone=ResNet(name="resnet18"), fpn_width=16), 3)
-        loaded = load_torchvision(detector, "ResNet18_Weights.IMAGENET1K_V1", role="student")
+        publish(hub, ResNet18_Weights.IMAGENET1K_V1, published.state_dict())
+        detector, loaded = load(
+            RetinaNet(backbone=ResNet(name="resnet18"), fpn_width=16), "ResNet18_Weights.IMAGENET1K_V1"
+        )
         assert loaded.num_matched == loaded.num_total == 100
         assert not loaded.missing and not loaded.unexpected
         assert torch.equal(
             detector.get_parameter("backbone.body.layer4.1.conv2.weight"), published.layer4[1].conv2.weight
         )
 
-    def test_detector_weights_of_the_old_naming_load_all_but_the_classes(self, hub: Path) -> None:
-        published = retinanet_resnet50_fpn(weights=None, weights_backbone=None)
-        old = {
-            key.replace(".0.weight", ".weight").replace(".0.bias", ".bias") if "_head.conv." in key else key: value
-            for key, value in published.state_dict().items()
-        }
-        # In that naming the four convolutions of a head are numbered 0, 2, 4, 6, activations taking the rest.
-        for index in (3, 2, 1):
-            old = {key.replace(f"_head.conv.{index}.", f"_head.conv.{2 * index}."): value for key, value in old.items()}
-        torch.save(old, hub / Path(RetinaNet_ResNet50_FPN_Weights.COCO_V1.url).name)
-        detector = build_detector(RetinaNet(), 3)
-        loaded = load_torchvision(detector, "RetinaNet_ResNet50_FPN_Weights.COCO_V1", role="teacher")
+    def test_a_mobile_net_loads_its_layers_and_leaves_its_classifier(self, hub: Path) -> None:
+        weights = torchvision.models.MobileNet_V3_Small_Weights.IMAGENET1K_V1
+        published = get_model("mobilenet_v3_small")
+        publish(hub, weights, published.state_dict())
+        settings = RetinaNet(backbone=MobileNet(name="mobilenet_v3_small"), fpn_width=16)
+        detector, loaded = load(settings, str(weights))
+        assert loaded.num_matched == loaded.num_total > 100
         assert not loaded.missing and not loaded.unexpected
-        assert [name.split(":")[0] for name in loaded.mismatched] == [
-            "head.classification_head.cls_logits.weight",
-            "head.classification_head.cls_logits.bias",
-        ]
-        name = "head.regression_head.conv.3.0.weight"
-        assert torch.equal(detector.get_parameter(name), published.get_parameter(name))
+        assert torch.equal(detector.get_parameter("backbone.body.0.0.weight"), published.features[0][0].weight)
 
-    def test_a_narrow_network_is_told_that_they_do_not_fit(self, hub: Path) -> None:
-        torch.save(resnet18().state_dict(), hub / Path(ResNet18_Weights.IMAGENET1K_V1.url).name)
-        detector = build_detector(RetinaNet(backbone=ResNet(name="resnet18", stem_width=16), fpn_width=16), 3)
-        with pytest.raises(WeightsError, match="stem_width 64"):
-            load_torchvision(detector, "ResNet18_Weights.IMAGENET1K_V1", role="student")
+    def test_into_deformable_stages_all_but_the_offsets_load(self, hub: Path) -> None:
+        weights = torchvision.models.ResNet50_Weights.IMAGENET1K_V2
+        publish(hub, weights, get_model("resnet50").state_dict())
+        _, loaded = load(RetinaNet(backbone=ResNet(deformable_stages=(5,)), fpn_width=16), str(weights))
+        assert loaded.missing == [
+            f"backbone.body.layer4.{block}.conv2.conv_offset.{kind}"
+            for block in range(3)
+            for kind in ("weight", "bias")
+        ]
 
     def test_an_unknown_name_is_answered_with_the_nearest(self) -> None:
-        detector = build_detector(RetinaNet(backbone=ResNet(name="resnet18", stem_width=4), fpn_width=8), 3)
         with pytest.raises(SpecError, match=r"did you mean ResNet18_Weights\.IMAGENET1K_V1"):
-            load_torchvision(detector, "ResNet18_Weights.IMAGENET", role="student")
+            load(RetinaNet(backbone=TINY, fpn_width=8), "ResNet18_Weights.IMAGENET")
 
     def test_no_network_is_said_with_the_cure(self, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # a port where nobody listens
-        detector = build_detector(RetinaNet(backbone=ResNet(name="resnet18"), fpn_width=16), 3)
         with pytest.raises(NetworkError, match="hub/checkpoints") as caught:
-            load_torchvision(detector, "ResNet18_Weights.IMAGENET1K_V1", role="student")
+            load(RetinaNet(backbone=ResNet(name="resnet18"), fpn_width=16), "ResNet18_Weights.IMAGENET1K_V1")
         assert "resnet18" in str(caught.value.details["url"])
+
+
+class TestNeededSettings:
+    @pytest.mark.parametrize(
+        ("name", "settings", "told"),
+        [
+            ("ResNet18_Weights.IMAGENET1K_V1", {"backbone": {"name": "resnet50"}}, {"backbone.name": "resnet18"}),
+            (
+                "ResNet18_Weights.IMAGENET1K_V1",
+                {"backbone": {"name": "resnet18", "stem_width": 16, "blocks": [1, 1, 1, 1]}},
+                {"backbone.stem_width": 64, "backbone.blocks": None},
+            ),
+            (
+                "ResNet50_Weights.IMAGENET1K_V2",
+                {"backbone": {"name": "resnet50", "stride_in": "1x1"}},
+                {"backbone.stride_in": "3x3"},
+            ),
+            ("RetinaNet_ResNet50_FPN_V2_Weights.COCO_V1", {}, {"version": "v2"}),
+            (
+                "RetinaNet_ResNet50_FPN_Weights.COCO_V1",
+                {"convention": "mmdetection", "fpn_width": 128, "head_norm": "group"},
+                {"convention": "torchvision", "fpn_width": 256, "head_norm": "none"},
+            ),
+            ("FasterRCNN_ResNet50_FPN_Weights.COCO_V1", {}, {"type": "faster_rcnn"}),
+        ],
+        ids=lambda value: value if isinstance(value, str) else "",
+    )
+    def test_every_field_that_does_not_fit_is_told(
+        self, name: str, settings: dict[str, Any], told: dict[str, Any]
+    ) -> None:
+        spec = RetinaNet.model_validate(settings)
+        with pytest.raises(SpecError) as caught:
+            load_torchvision(build_detector(spec, 3), name, settings=spec, classes=CLASSES, role="detector")
+        assert caught.value.details == {"weights": name, **told}
+        for field in told:
+            assert f"set {field} to" in caught.value.message
+
+    def test_every_family_that_is_known_is_one_of_torchvisions(self) -> None:
+        known = {str(entry).partition(".")[0] for model in list_models() for entry in _weights_of(model)}
+        assert set(pretrained.BACKBONES) | set(pretrained.DETECTORS) <= known
+
+    def test_what_is_no_name_implies_nothing(self) -> None:
+        settings = RetinaNet()
+        assert (
+            pretrained.misfits(settings, "job:abc/best") == pretrained.misfits(settings, "/a/ResNet18_Weights.pt") == []
+        )
+        assert pretrained.implied_detector("ResNet18_Weights.IMAGENET1K_V1") is None
+        assert not pretrained.is_torchvision_name("/a/ResNet18_Weights.pt")
+
+
+class TestDetectors:
+    def test_the_old_naming_loads_and_outputs_go_by_class(self, hub: Path) -> None:
+        published = retinanet_resnet50_fpn(weights=None, weights_backbone=None)
+        state = published.state_dict()
+        publish(hub, RetinaNet_ResNet50_FPN_Weights.COCO_V1, _as_first_published(state))
+        detector, loaded = load(RetinaNet(), "RetinaNet_ResNet50_FPN_Weights.COCO_V1")
+        assert loaded.num_matched == loaded.num_total
+        assert not loaded.missing and not loaded.unexpected and not loaded.mismatched
+        assert (loaded.classes_found, loaded.classes_fresh) == (["person", "Traffic_Light"], ["unicorn"])
+        assert len(loaded.classes_unused) == 78 and "N/A" not in loaded.classes_unused
+        own, key = detector.state_dict(), "head.classification_head.cls_logits.weight"
+        categories = RetinaNet_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
+        for label, name in ((0, "person"), (2, "traffic light")):
+            taken = row_of(state, key, categories.index(name), 91)
+            assert torch.equal(row_of(own, key, label, 3), taken)
+        name = "head.regression_head.conv.3.0.weight"
+        assert torch.equal(detector.get_parameter(name), published.get_parameter(name))
+
+    def test_variances_make_up_for_the_epsilon_that_torchvision_leaves_out(self, hub: Path) -> None:
+        published = retinanet_resnet50_fpn(weights=None, weights_backbone=None)
+        state = published.state_dict() | {"backbone.body.bn1.running_var": torch.full((64,), 2e-5)}
+        publish(hub, RetinaNet_ResNet50_FPN_Weights.COCO_V1, state)
+        detector, _ = load(RetinaNet(), "RetinaNet_ResNet50_FPN_Weights.COCO_V1")
+        norm = detector.get_submodule("backbone.body.bn1").eval()
+        published.load_state_dict(state)
+        published.backbone.body.bn1.eps = 0.0
+        values = torch.randn(1, 64, 4, 4)
+        assert torch.allclose(norm(values), published.backbone.body.bn1.eval()(values), rtol=1e-4)
+
+
+class TestClasses:
+    def test_coco_has_80(self) -> None:
+        assert len(COCO_CLASSES) == 80
+        assert (COCO_CLASSES[0], COCO_CLASSES[-1]) == ("person", "toothbrush")
+
+    def test_a_name_that_stands_twice_is_nobodys(self) -> None:
+        met = match_classes(("a", "b", "B"), ("b", "A"))
+        assert met.pairs == ((0, 1),)
+        assert met.fresh == ("b",)
+
+    @pytest.mark.parametrize("kind", DETECTORS, ids=lambda kind: kind.__name__)
+    def test_every_tensor_that_grows_with_the_classes_is_known(self, kind: type[AnyDetector]) -> None:
+        """A detector's new class-specific tensor needs a row in `CLASS_ROWS`."""
+        few, more = (build_detector(SMALL[kind], n).state_dict() for n in (3, 5))
+        growing = {key for key in few if few[key].shape != more[key].shape}
+        assert growing
+        for key in few:
+            rows = class_rows(key)
+            has_rows = rows is not None and few[key].dim() > 0 and rows.num_outputs(few[key], 3) is not None
+            assert has_rows == (key in growing), key
+
+    @pytest.mark.parametrize("kind", DETECTORS, ids=lambda kind: kind.__name__)
+    def test_a_detector_of_other_classes_hands_on_what_it_knows(self, kind: type[AnyDetector]) -> None:
+        given, own = build_detector(SMALL[kind], 4), build_detector(SMALL[kind], 3)
+        fresh = {key: value.clone() for key, value in own.state_dict().items()}
+        offer = Offer(state=given.state_dict(), classes=("a", "b", "c", "d"))
+        event = load_offer(own, offer, classes=("d", "x", "b"), role="student", source="here").event
+        assert event.num_matched == event.num_total
+        assert (event.classes_found, event.classes_fresh, event.classes_unused) == (["d", "b"], ["x"], ["a", "c"])
+        theirs, ours = given.state_dict(), own.state_dict()
+        for key in ours:
+            rows = class_rows(key)
+            outputs = rows.num_outputs(theirs[key], 4) if rows is not None else None
+            if rows is None or outputs is None:
+                assert torch.equal(ours[key], theirs[key])
+                continue
+            first = outputs - 4
+            shape = (-1, first + 3, rows.numbers, *ours[key].shape[1:])
+            mine, before = ours[key].reshape(shape), fresh[key].reshape(shape)
+            given_rows = theirs[key].reshape(-1, outputs, rows.numbers, *theirs[key].shape[1:])
+            assert torch.equal(mine[:, first], given_rows[:, first + 3])
+            assert torch.equal(mine[:, first + 1], before[:, first + 1])
+            assert torch.equal(mine[:, first + 2], given_rows[:, first + 1])
+            assert torch.equal(mine[:, :first], given_rows[:, :first])
+
+    def test_as_many_classes_of_other_names_are_not_taken_for_ours(self) -> None:
+        given, own = (build_detector(RetinaNet(backbone=TINY, fpn_width=8), 2) for _ in range(2))
+        before = own.get_parameter("head.classification_head.cls_logits.bias").clone()
+        offer = Offer(state={k: v + 1 for k, v in given.state_dict().items()}, classes=("cat", "dog"))
+        event = load_offer(own, offer, classes=("cell", "clump"), role="student", source="here").event
+        assert [text.partition(":")[0] for text in event.mismatched] == [
+            "head.classification_head.cls_logits.weight",
+            "head.classification_head.cls_logits.bias",
+        ]
+        assert "no class in common" in event.mismatched[0]
+        assert torch.equal(own.get_parameter("head.classification_head.cls_logits.bias"), before)
+
+    def test_without_names_shapes_decide(self) -> None:
+        given, own = (build_detector(RetinaNet(backbone=TINY, fpn_width=8), 2) for _ in range(2))
+        loaded = match_state(own, given.state_dict(), role="detector", source="here")
+        assert loaded.num_matched == loaded.num_total
+
+
+def pair(**student: Any) -> tuple[Detector, Detector]:
+    """A student and a teacher with a deeper backbone."""
+    teacher = build_detector(RetinaNet(backbone=ResNet(name="resnet50", stem_width=4), fpn_width=8), 3)
+    settings = {"backbone": ResNet(name="resnet18", stem_width=4), "fpn_width": 8, **student}
+    return build_detector(RetinaNet(**settings), 3), teacher
 
 
 class TestInheritance:
     def test_takes_neck_and_head_and_reports_what_did_not_fit(self) -> None:
-        teacher = build_detector(RetinaNet(backbone=ResNet(name="resnet50", stem_width=4), fpn_width=8), 3)
-        student = build_detector(RetinaNet(backbone=ResNet(name="resnet18", stem_width=4), fpn_width=8), 3)
+        student, teacher = pair()
         before = student.get_parameter("backbone.body.conv1.weight").clone()
         loaded = inherit_neck_and_head(student, teacher, source="teacher.pt")
         # A bottleneck's stages are four times as wide, so the lateral convolutions are left fresh.
@@ -90,6 +257,57 @@ class TestInheritance:
             assert torch.equal(student.get_parameter(name), teacher.get_parameter(name))
         assert torch.equal(student.get_parameter("backbone.body.conv1.weight"), before)
 
+    @pytest.mark.parametrize(
+        ("mode", "parts"),
+        [
+            ("neck_and_head", {"neck", "head"}),
+            ("neck", {"neck"}),
+            ("head", {"head"}),
+            ("by_shape", {"body", "neck", "head"}),
+            ("nothing", set()),
+        ],
+    )
+    def test_every_mode_takes_its_part_and_no_other(self, mode: Any, parts: set[str]) -> None:
+        student, teacher = pair()
+        probes = {
+            "body": "backbone.body.conv1.weight",
+            "neck": "backbone.fpn.extra_blocks.p7.weight",
+            "head": "head.regression_head.bbox_reg.weight",
+        }
+        loaded = inherit(student, teacher, mode, source="teacher.pt")
+        taken = {
+            part
+            for part, name in probes.items()
+            if torch.equal(student.get_parameter(name), teacher.get_parameter(name))
+        }
+        assert taken == parts
+        assert not loaded.unexpected or mode == "by_shape"
+        assert (loaded.num_total == 0) == (mode == "nothing")
+
+    def test_full_wants_all_of_it(self) -> None:
+        student, teacher = pair()
+        with pytest.raises(WeightsError, match="by_shape"):
+            inherit(student, teacher, "full", source="teacher.pt")
+        twin = build_detector(RetinaNet(backbone=ResNet(name="resnet50", stem_width=4), fpn_width=8), 3)
+        loaded = inherit(twin, teacher, "full", source="teacher.pt")
+        assert loaded.num_matched == loaded.num_total == sum("num_batches" not in key for key in twin.state_dict())
+
+    def test_classes_are_handed_on_by_name(self) -> None:
+        student, teacher = pair()
+        loaded = inherit(
+            student,
+            teacher,
+            "head",
+            source="teacher.pt",
+            student_classes=("bus", "cat", "zebu"),
+            teacher_classes=("cat", "dog", "bus"),
+        )
+        assert loaded.classes_fresh == ["zebu"]
+        key = "head.classification_head.cls_logits.weight"
+        ours, theirs = student.state_dict(), teacher.state_dict()
+        assert torch.equal(row_of(ours, key, 0, 3), row_of(theirs, key, 2, 3))
+        assert torch.equal(row_of(ours, key, 1, 3), row_of(theirs, key, 0, 3))
+
     def test_nothing_in_common_is_an_error(self) -> None:
         teacher = build_detector(RetinaNet(backbone=ResNet(name="resnet18", stem_width=4), fpn_width=16), 3)
         student = build_detector(RetinaNet(backbone=ResNet(name="resnet18", stem_width=4), fpn_width=8), 5)
@@ -98,3 +316,22 @@ class TestInheritance:
         del student.head, teacher.head
         with pytest.raises(WeightsError, match="inherit: nothing"):
             inherit_neck_and_head(student, teacher, source="t")
+
+
+def _weights_of(model: str) -> list[WeightsEnum]:
+    builder = get_model_builder(model)
+    return list(torchvision.models.get_model_weights(builder))
+
+
+def _as_first_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict of RetinaNet with the names that the file of 2020 has."""
+    old = {}
+    for key, value in state.items():
+        parts = key.split(".")
+        if "_head.conv." in key:
+            # The four convolutions of a head are numbered 0, 2, 4, 6, activations taking the rest.
+            parts = [*parts[:3], str(2 * int(parts[3])), parts[5]]
+        elif "_blocks." in key and "extra" not in key:
+            parts.pop(4)
+        old[".".join(parts)] = value
+    return old

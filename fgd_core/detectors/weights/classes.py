@@ -1,0 +1,118 @@
+"""Which rows of a detector's weights belong to which class, and how they pass from one list of classes to another."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+from torchvision.models._meta import _COCO_CATEGORIES
+
+_NO_CLASS = ("__background__", "N/A")
+"""What torchvision calls the outputs of its COCO weights that stand for no class."""
+
+
+def class_names(outputs: Sequence[str]) -> tuple[str, ...]:
+    """The outputs that stand for a class."""
+    return tuple(name for name in outputs if name not in _NO_CLASS)
+
+
+COCO_CLASSES = class_names(_COCO_CATEGORIES)
+"""The 80 classes of COCO in the order of their ids, which is also that of mmdetection's outputs."""
+
+
+class ClassRows(NamedTuple):
+    """How classes lie along the first dimension of a weight or bias: (places, [background,] class, numbers)."""
+
+    pattern: str
+    """Of the key, in full and without `.weight` or `.bias`."""
+    numbers: int = 1
+    """Outputs a class: 4 for the sides of a box."""
+    places: int | None = 1
+    """Outputs of each kind: the anchors of a cell; None for any number."""
+
+    def num_outputs(self, weights: Tensor, num_classes: int) -> int | None:
+        """Of classes, and of the background if it is there; None where the rows belong to no classes."""
+        for outputs in (num_classes, num_classes + 1):
+            if self.places is None and weights.shape[0] % (outputs * self.numbers) == 0:
+                return outputs
+            if self.places is not None and weights.shape[0] == self.places * outputs * self.numbers:
+                return outputs
+        return None
+
+
+# To add a detector: the keys of its weights that have rows for classes. The contract test names those forgotten.
+CLASS_ROWS: tuple[ClassRows, ...] = (
+    ClassRows(r"head\.classification_head\.cls_logits", places=None),
+    ClassRows(r"head\.gfl_cls"),
+    ClassRows(r"head\.reppoints_cls_out"),
+    ClassRows(r"roi_heads\.(.+\.)?cls_score"),
+    ClassRows(r"roi_heads\.(.+\.)?bbox_pred", numbers=4),
+    ClassRows(r"roi_heads\.(.+\.)?mask_fcn_logits"),
+)
+
+
+def class_rows(key: str) -> ClassRows | None:
+    """The layout of a detector's parameter, by our name for it; None where no row belongs to a class."""
+    for rows in CLASS_ROWS:
+        if re.fullmatch(rf"{rows.pattern}\.(weight|bias)", key):
+            return rows
+    return None
+
+
+class ClassMap(NamedTuple):
+    """How two lists of classes meet, by name."""
+
+    pairs: tuple[tuple[int, int], ...]
+    """(place among the given, place among our own) of each class that both have, in our order."""
+    found: tuple[str, ...]
+    """Ours that the given have too."""
+    fresh: tuple[str, ...]
+    """Ours that the given lack."""
+    unused: tuple[str, ...]
+    """Given that are not ours."""
+
+
+def match_classes(given: Sequence[str], own: Sequence[str]) -> ClassMap:
+    """Names are equal whatever their case, and whether words are parted by a blank or by an underscore.
+
+    A name that one list has twice stands for none: nobody could say which of the two is meant.
+    """
+    places, own_places = _places(given), _places(own)
+    pairs = tuple((places[key], place) for key, place in own_places.items() if key in places)
+    taken = {place for place, _ in pairs}
+    ours = {place for _, place in pairs}
+    return ClassMap(
+        pairs=pairs,
+        found=tuple(own[place] for place in sorted(ours)),
+        fresh=tuple(name for place, name in enumerate(own) if place not in ours),
+        unused=tuple(name for place, name in enumerate(given) if place not in taken and name not in _NO_CLASS),
+    )
+
+
+def choose_rows(
+    given: Tensor, fresh: Tensor, rows: ClassRows, classes: ClassMap, *, num_given: int, num_own: int
+) -> Tensor | None:
+    """`fresh` with the rows of the classes that both know, and of the background, taken from `given`.
+
+    Returns:
+        A new tensor of the shape of `fresh`, or `given` where its rows belong to no classes; None where the two differ
+        in more than their classes.
+    """
+    outputs, own_outputs = rows.num_outputs(given, num_given), rows.num_outputs(fresh, num_own)
+    if outputs is None or own_outputs is None:
+        return given if given.shape == fresh.shape and outputs == own_outputs else None
+    taken = given.reshape(-1, outputs, rows.numbers, *given.shape[1:])
+    ours = fresh.clone().reshape(-1, own_outputs, rows.numbers, *fresh.shape[1:])
+    if taken.shape[0] != ours.shape[0] or taken.shape[2:] != ours.shape[2:]:
+        return None
+    first, own_first = outputs - num_given, own_outputs - num_own
+    if first and own_first:
+        ours[:, 0] = taken[:, 0]
+    for theirs, mine in classes.pairs:
+        ours[:, own_first + mine] = taken[:, first + theirs].to(ours.dtype)
+    return ours.reshape(fresh.shape)
+
+
+def _places(names: Sequence[str]) -> dict[str, int]:
+    keys = [name.replace("_", " ").strip().casefold() for name in names]
+    return {key: place for place, key in enumerate(keys) if keys.count(key) == 1 and names[place] not in _NO_CLASS}

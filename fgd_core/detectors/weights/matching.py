@@ -1,0 +1,165 @@
+"""Weights from elsewhere into a module, and a true account, key by key, of what was loaded."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, TypeAlias
+
+from torch import Tensor, nn
+
+from fgd_core.detectors.weights.classes import ClassMap, choose_rows, class_rows, match_classes
+from fgd_core.spec.events import WeightsLoaded
+
+Role: TypeAlias = Literal["detector", "student", "teacher", "inherited"]
+Fate: TypeAlias = Literal["loaded", "by class", "missing", "mismatched", "unexpected", "left out"]
+"""Of a key. `by class`: rows were chosen by the names of their classes. `left out`: known, and needed by nobody."""
+Shape: TypeAlias = tuple[int, ...]
+
+_COUNTER = "num_batches_tracked"
+"""A frozen batch norm has no count of batches and a trained one does: that key counts on neither side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """Weights of another origin under our names."""
+
+    state: Mapping[str, Tensor]
+    classes: tuple[str, ...] | None = None
+    """Whom the rows of classes belong to, in order; None where it is not known, or does not matter."""
+    original: Mapping[str, str] = field(default_factory=dict)
+    """Our name -> the name in the file, where it had another."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Names in the file that nobody needs -> why."""
+    shapes: Mapping[str, Shape] = field(default_factory=dict)
+    """Our name -> the shape in the file, where it had another."""
+    notes: tuple[str, ...] = ()
+    """What else was done to the weights."""
+
+
+class KeyFate(NamedTuple):
+    """A row of the table that shows what became of a file."""
+
+    key: str | None
+    """In the file; None where the file lacks it."""
+    own_key: str | None
+    """In the detector; None where it has none."""
+    shape: Shape | None
+    """In the file."""
+    own_shape: Shape | None
+    fate: Fate
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What became of an offer."""
+
+    event: WeightsLoaded
+    keys: tuple[KeyFate, ...]
+    """In the detector's order, then what only the file has."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every key of either side met its like."""
+        event = self.event
+        return event.num_matched == event.num_total and not event.mismatched and not event.unexpected
+
+
+def match_state(module: nn.Module, state: Mapping[str, Tensor], *, role: Role, source: str) -> WeightsLoaded:
+    """Load every tensor of `state` whose name and shape `module` knows, and say what did not fit."""
+    return load_offer(module, Offer(state=state), role=role, source=source).event
+
+
+def load_offer(
+    module: nn.Module, offer: Offer, *, classes: Sequence[str] | None = None, role: Role, source: str
+) -> Loaded:
+    """Load what fits by name and shape; rows of classes by the classes' names where both sides say theirs.
+
+    Args:
+        classes: of the module, in the order of its labels.
+    """
+    own = module.state_dict()
+    by_class: ClassMap | None = None
+    chosen: dict[str, Tensor | None] = {}
+    if offer.classes is not None and classes is not None:
+        are_others = tuple(classes) != offer.classes
+        met = match_classes(offer.classes, classes)
+        chosen = _choose_classes(own, offer, len(classes), met, are_others=are_others)
+        by_class = met if are_others else None
+    given = {**offer.state, **chosen}
+    matched = {
+        key: value for key, value in given.items() if value is not None and key in own and own[key].shape == value.shape
+    }
+    module.load_state_dict({**own, **matched})
+    keys = tuple(_fates(own, matched, chosen, offer))
+    wanted = [fate for fate in keys if fate.own_key is not None]
+    event = WeightsLoaded(
+        role=role,
+        source=source,
+        num_matched=sum(fate.fate in ("loaded", "by class") for fate in wanted),
+        num_total=len(wanted),
+        missing=[fate.own_key for fate in wanted if fate.fate == "missing" and fate.own_key],
+        mismatched=[_mismatch(fate) for fate in keys if fate.fate == "mismatched"],
+        unexpected=[fate.key for fate in keys if fate.fate == "unexpected" and fate.key],
+        classes_found=list(by_class.found) if by_class else [],
+        classes_fresh=list(by_class.fresh) if by_class else [],
+        classes_unused=list(by_class.unused) if by_class else [],
+    )
+    return Loaded(event, keys)
+
+
+def _choose_classes(
+    own: Mapping[str, Tensor], offer: Offer, num_own: int, classes: ClassMap, *, are_others: bool
+) -> dict[str, Tensor | None]:
+    """The tensors with rows for classes; None for those that cannot be handed on: their rows would mean others.
+
+    Where the classes are the same there is a choice only where one side has rows for the background.
+    """
+    assert offer.classes is not None
+    chosen: dict[str, Tensor | None] = {}
+    for key, value in offer.state.items():
+        rows = class_rows(key)
+        if rows is None or key not in own or (own[key].shape == value.shape and not are_others):
+            continue
+        chosen[key] = None
+        if classes.pairs:
+            num_given = len(offer.classes)
+            chosen[key] = choose_rows(value, own[key], rows, classes, num_given=num_given, num_own=num_own)
+    return chosen
+
+
+def _fates(
+    own: Mapping[str, Tensor], matched: Mapping[str, Tensor], chosen: Mapping[str, Tensor | None], offer: Offer
+) -> list[KeyFate]:
+    fates = []
+    for own_key, value in own.items():
+        if own_key.endswith(_COUNTER):
+            continue
+        shape = tuple(value.shape)
+        if own_key not in offer.state:
+            fates.append(KeyFate(None, own_key, None, shape, "missing"))
+            continue
+        fate: Fate = "mismatched"
+        if own_key in matched:
+            fate = "by class" if own_key in chosen else "loaded"
+        is_strange = fate == "mismatched" and tuple(offer.state[own_key].shape) == shape
+        note = "no class in common" if is_strange else ""
+        fates.append(KeyFate(_original(offer, own_key), own_key, _shape(offer, own_key), shape, fate, note))
+    for key in offer.state:
+        if key not in own and not key.endswith(_COUNTER):
+            fates.append(KeyFate(_original(offer, key), None, _shape(offer, key), None, "unexpected"))
+    fates += [KeyFate(key, None, None, None, "left out", why) for key, why in offer.left_out.items()]
+    return fates
+
+
+def _original(offer: Offer, key: str) -> str:
+    return offer.original.get(key, key)
+
+
+def _shape(offer: Offer, key: str) -> Shape:
+    return offer.shapes.get(key, tuple(offer.state[key].shape))
+
+
+def _mismatch(fate: KeyFate) -> str:
+    name = f"{fate.own_key} (from {fate.key})" if fate.key != fate.own_key else str(fate.own_key)
+    shapes = f"{name}: {fate.shape} vs. {fate.own_shape}"
+    return f"{shapes}, {fate.note}" if fate.note else shapes

@@ -1,0 +1,118 @@
+"""torchvision's pretrained weights by name, and what a detector must be for them to fit. Known without torchvision."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pydantic import JsonValue
+
+from fgd_core.spec.detectors import AnyDetector
+from fgd_core.spec.paths import field, with_fields
+
+_NAME = re.compile(r"^(?P<family>\w+_Weights)\.\w+$")
+
+# Family of weights -> the backbone that they fill.
+BACKBONES: Mapping[str, str] = {
+    "ResNet18_Weights": "resnet18",
+    "ResNet34_Weights": "resnet34",
+    "ResNet50_Weights": "resnet50",
+    "ResNet101_Weights": "resnet101",
+    "ResNet152_Weights": "resnet152",
+    "ResNeXt50_32X4D_Weights": "resnext50_32x4d",
+    "ResNeXt101_64X4D_Weights": "resnext101_64x4d",
+    "MobileNet_V3_Large_Weights": "mobilenet_v3_large",
+    "MobileNet_V3_Small_Weights": "mobilenet_v3_small",
+}
+
+_RESNET50_V1: Mapping[str, JsonValue] = {"version": "v1", "backbone.name": "resnet50"}
+_RESNET50_V2: Mapping[str, JsonValue] = {"version": "v2", "backbone.name": "resnet50"}
+
+# Family of weights -> the fields of the detector that they fill, by path.
+DETECTORS: Mapping[str, Mapping[str, JsonValue]] = {
+    "RetinaNet_ResNet50_FPN_Weights": {"type": "retinanet", **_RESNET50_V1},
+    "RetinaNet_ResNet50_FPN_V2_Weights": {"type": "retinanet", **_RESNET50_V2},
+    "FCOS_ResNet50_FPN_Weights": {"type": "fcos", "backbone.name": "resnet50"},
+    "FasterRCNN_ResNet50_FPN_Weights": {"type": "faster_rcnn", **_RESNET50_V1},
+    "FasterRCNN_ResNet50_FPN_V2_Weights": {"type": "faster_rcnn", **_RESNET50_V2},
+    "MaskRCNN_ResNet50_FPN_Weights": {"type": "mask_rcnn", **_RESNET50_V1},
+    "MaskRCNN_ResNet50_FPN_V2_Weights": {"type": "mask_rcnn", **_RESNET50_V2},
+}
+
+# What is published of a backbone and of a whole detector, where the settings have such a field.
+_OF_A_BACKBONE: Mapping[str, JsonValue] = {
+    "backbone.stem_width": 64,
+    "backbone.width_factor": 1.0,
+    "backbone.blocks": None,
+    "backbone.stride_in": "3x3",
+}
+_OF_A_DETECTOR: Mapping[str, JsonValue] = {
+    **_OF_A_BACKBONE,
+    "backbone.deformable_stages": [],
+    "fpn_width": 256,
+    "head_norm": "none",
+    "convention": "torchvision",
+}
+
+
+class Misfit(NamedTuple):
+    loc: str
+    """The field, by path."""
+    has: JsonValue
+    needs: JsonValue
+
+    def __str__(self) -> str:
+        return f"set {self.loc} to {_shown(self.needs)} (it is {_shown(self.has)})"
+
+
+def is_torchvision_name(source: str) -> bool:
+    """Whether weights are named as torchvision names them, and are no path and no job."""
+    return _NAME.match(source) is not None
+
+
+def misfits(settings: AnyDetector, name: str) -> list[Misfit]:
+    """The fields that keep torchvision's weights `name` from fitting; empty for a name that is not known here."""
+    needed = _needs(name)
+    if needed is None:
+        return []
+    spec: dict[str, Any] = settings.model_dump(mode="json")
+    return [
+        Misfit(path, field(spec, path), value)
+        for path, value in needed.items()
+        if _has(spec, path) and field(spec, path) != value
+    ]
+
+
+def implied_detector(name: str) -> dict[str, JsonValue] | None:
+    """The settings, in JSON, of the detector that torchvision's weights `name` fill; None where they fill no whole one.
+
+    What is left out is the published default.
+    """
+    family = _family(name)
+    if family not in DETECTORS:
+        return None
+    return with_fields({"backbone": {}}, DETECTORS[family])
+
+
+def _needs(name: str) -> Mapping[str, JsonValue] | None:
+    family = _family(name)
+    if family in BACKBONES:
+        return {"backbone.name": BACKBONES[family], **_OF_A_BACKBONE}
+    if family in DETECTORS:
+        return {**DETECTORS[family], **_OF_A_DETECTOR}
+    return None
+
+
+def _family(name: str) -> str:
+    match = _NAME.match(name)
+    return match["family"] if match is not None else ""
+
+
+def _has(spec: Mapping[str, Any], path: str) -> bool:
+    *parents, last = path.split(".")
+    for parent in parents:
+        spec = spec[parent]
+    return last in spec
+
+
+def _shown(value: JsonValue) -> str:
+    return "null" if value is None else str(value)
