@@ -1,6 +1,6 @@
 """Masks of objects, kept as COCO's compressed run lengths: some 200 bytes an object, and pixels on demand."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias, TypedDict
 
@@ -49,7 +49,7 @@ class ObjectMasks:
         return torch.from_numpy(np.ascontiguousarray(run_lengths.decode(rows).transpose(2, 0, 1)))
 
 
-def encode(masks: Sequence[npt.NDArray[np.bool_]], size_px: tuple[int, int]) -> ObjectMasks:
+def encode(masks: Iterable[npt.NDArray[np.bool_]], size_px: tuple[int, int]) -> ObjectMasks:
     """
     Args:
         masks: each (height, width).

@@ -39,6 +39,8 @@ class Detector(nn.Module):
 
     levels: tuple[FeatureLevel, ...]
     num_classes: int
+    has_masks: bool = False
+    """Whether its losses need masks and its detections have them."""
 
     @abstractmethod
     def features(self, images: Tensor) -> list[Tensor]:

@@ -1,20 +1,24 @@
-"""The 12 numbers of COCO and AP per class, by pycocotools on a ground truth of our own making."""
+"""The 12 numbers of COCO, AP per class and AP of masks, by pycocotools on a ground truth of our own making."""
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from pycocotools import coco, cocoeval
+from pycocotools import mask as run_lengths
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
+from fgd_core.data.masks import ObjectMasks
 from fgd_core.data.samples import DetectionDataset
 from fgd_core.detectors.base import Detections
-from fgd_core.spec.results import ClassScore, Scores
+from fgd_core.evaluation.found import Found
+from fgd_core.spec.results import ClassScore, MaskScores, Scores
 
 _Array: TypeAlias = Tensor | npt.NDArray[Any]
+_Overlap: TypeAlias = Literal["bbox", "segm"]
 
 MAX_DETECTIONS = (1, 10, 100)
 """A class in an image, best first: what AR1, AR10 and AR100 are named after; AP takes the last."""
@@ -32,8 +36,8 @@ for _module in (coco, cocoeval):
     vars(_module)["print"] = lambda *_args, **_options: None
 
 
-def coco_scores(dataset: DetectionDataset, detections: Mapping[int, Detections]) -> Scores:
-    """Score detections on a whole split.
+def coco_scores(dataset: DetectionDataset, detections: Mapping[int, Detections | Found]) -> Scores:
+    """Score boxes on a whole split.
 
     Args:
         detections: by image id, in pixels of the original image; an absent image counts as one where nothing was found.
@@ -41,39 +45,65 @@ def coco_scores(dataset: DetectionDataset, detections: Mapping[int, Detections])
         ValueError: detections for an image that the data set does not have, or arrays of unequal length.
     """
     evaluation = matched(dataset, detections)
-    evaluation.accumulate()
-    evaluation.summarize()
-    precision = evaluation.eval["precision"]  # (IoU, recall, class, area, max detections)
-    of_class = precision[:, :, :, _ALL_AREAS, _MOST_DETECTIONS]
-    summary = {name: _known(value) for name, value in zip(_SUMMARY, evaluation.stats, strict=True)}
-    return Scores(
-        **summary,
-        per_class={
-            category.name: ClassScore(
-                ap=_mean(of_class[:, :, place]),
-                ap50=_mean(of_class[_IOU_50, :, place]),
-                num_boxes=dataset.checked.boxes_per_category[category.name],
-            )
-            for place, category in enumerate(dataset.categories)
-        },
-    )
+    return Scores(**_summary(evaluation), per_class=_per_class(evaluation, dataset))
 
 
-def matched(dataset: DetectionDataset, detections: Mapping[int, Detections]) -> COCOeval:
+def mask_scores(dataset: DetectionDataset, found: Mapping[int, Found]) -> MaskScores:
+    """Score masks on a whole split; arguments and errors as of `coco_scores`.
+
+    Raises:
+        ValueError: the data set or what was found has no masks.
+    """
+    evaluation = _matched(dataset, found, "segm")
+    summary = _summary(evaluation)
+    numbers = {name: summary[name] for name in MaskScores.model_fields if name in summary}
+    return MaskScores(**numbers, per_class=_per_class(evaluation, dataset))
+
+
+def matched(dataset: DetectionDataset, detections: Mapping[int, Detections | Found]) -> COCOeval:
     """Detections matched with true boxes, not yet counted up; arguments and errors as of `coco_scores`."""
-    evaluation = COCOeval(_ground_truth(dataset), _results(dataset, detections), "bbox")
+    return _matched(dataset, detections, "bbox")
+
+
+def _matched(dataset: DetectionDataset, detections: Mapping[int, Detections | Found], overlap: _Overlap) -> COCOeval:
+    evaluation = COCOeval(_ground_truth(dataset, overlap), _results(dataset, detections, overlap), overlap)
     evaluation.params.maxDets = list(MAX_DETECTIONS)
     evaluation.evaluate()
     return evaluation
 
 
-def _ground_truth(dataset: DetectionDataset) -> COCO:
+def _summary(evaluation: COCOeval) -> dict[str, float | None]:
+    evaluation.accumulate()
+    evaluation.summarize()
+    return {name: _known(value) for name, value in zip(_SUMMARY, evaluation.stats, strict=True)}
+
+
+def _per_class(evaluation: COCOeval, dataset: DetectionDataset) -> dict[str, ClassScore]:
+    precision = evaluation.eval["precision"]  # (IoU, recall, class, area, max detections)
+    of_class = precision[:, :, :, _ALL_AREAS, _MOST_DETECTIONS]
+    return {
+        category.name: ClassScore(
+            ap=_mean(of_class[:, :, place]),
+            ap50=_mean(of_class[_IOU_50, :, place]),
+            num_boxes=dataset.checked.boxes_per_category[category.name],
+        )
+        for place, category in enumerate(dataset.categories)
+    }
+
+
+def _ground_truth(dataset: DetectionDataset, overlap: _Overlap) -> COCO:
     annotations: list[dict[str, object]] = []
     for sample in dataset.samples:
         boxes = sample.boxes_xyxy_px.astype(np.float64)
         boxes[:, 2:] -= boxes[:, :2]
+        masks = _segmentations(sample.masks, len(boxes), overlap, sample.image_id)
         rows = zip(
-            boxes.tolist(), sample.labels.tolist(), sample.is_crowd.tolist(), sample.areas_px2.tolist(), strict=True
+            boxes.tolist(),
+            sample.labels.tolist(),
+            sample.is_crowd.tolist(),
+            sample.areas_px2.tolist(),
+            masks,
+            strict=True,
         )
         annotations.extend(
             {
@@ -84,13 +114,14 @@ def _ground_truth(dataset: DetectionDataset) -> COCO:
                 "bbox": box,
                 "area": area,
                 "iscrowd": int(is_crowd),
+                **mask,
             }
-            for number, (box, label, is_crowd, area) in enumerate(rows, start=len(annotations) + 1)
+            for number, (box, label, is_crowd, area, mask) in enumerate(rows, start=len(annotations) + 1)
         )
     return _indexed(dataset, annotations)
 
 
-def _results(dataset: DetectionDataset, detections: Mapping[int, Detections]) -> COCO:
+def _results(dataset: DetectionDataset, detections: Mapping[int, Detections | Found], overlap: _Overlap) -> COCO:
     unknown = sorted(detections.keys() - {sample.image_id for sample in dataset.samples})
     if unknown:
         raise ValueError(f"detections for images that the data set does not have: {unknown[:5]}")
@@ -101,8 +132,13 @@ def _results(dataset: DetectionDataset, detections: Mapping[int, Detections]) ->
         if not len(boxes) == len(scores) == len(labels):
             raise ValueError(f"image {image_id}: {len(boxes)} boxes, {len(scores)} scores, {len(labels)} labels")
         corners, sides = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
-        areas = (sides[:, 0] * sides[:, 1]).tolist()
-        rows = zip(np.hstack([corners, sides]).tolist(), areas, scores, labels, strict=True)
+        masks = _segmentations(found.masks, len(boxes), overlap, image_id)
+        # A detection that meets no object counts where its own size belongs.
+        areas = [
+            float(run_lengths.area(mask["segmentation"])) if mask else width * height
+            for mask, (width, height) in zip(masks, sides.tolist(), strict=True)
+        ]
+        rows = zip(np.hstack([corners, sides]).tolist(), areas, scores, labels, masks, strict=True)
         annotations.extend(
             {
                 "id": number,
@@ -112,10 +148,22 @@ def _results(dataset: DetectionDataset, detections: Mapping[int, Detections]) ->
                 "area": area,
                 "score": score,
                 "iscrowd": 0,
+                **mask,
             }
-            for number, (box, area, score, label) in enumerate(rows, start=len(annotations) + 1)
+            for number, (box, area, score, label, mask) in enumerate(rows, start=len(annotations) + 1)
         )
     return _indexed(dataset, annotations)
+
+
+def _segmentations(
+    masks: ObjectMasks | Tensor | None, num_objects: int, overlap: _Overlap, image_id: int
+) -> list[dict[str, object]]:
+    """What each annotation of an image says besides its box."""
+    if overlap == "bbox":
+        return [{}] * num_objects
+    if not isinstance(masks, ObjectMasks) or len(masks) != num_objects:
+        raise ValueError(f"image {image_id}: {num_objects} boxes need as many masks, as run lengths, to be scored by")
+    return [{"segmentation": mask} for mask in masks.as_run_lengths()]
 
 
 def _indexed(dataset: DetectionDataset, annotations: list[dict[str, object]]) -> COCO:

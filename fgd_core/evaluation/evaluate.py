@@ -7,7 +7,9 @@ import torch
 
 from fgd_core.data.loading import evaluation_batches
 from fgd_core.data.samples import DetectionDataset
-from fgd_core.detectors.base import Detections, Detector
+from fgd_core.detectors.base import Detector
+from fgd_core.evaluation.found import Found
+from fgd_core.evaluation.pasting import paste
 from fgd_core.spec.data import InputSpec
 
 _SPEED_WARMUP_IMAGES = 5
@@ -24,15 +26,18 @@ def detect_all(
     batch_size: int,
     device: torch.device,
     autocast_dtype: torch.dtype | None = None,
+    with_masks: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[int, Detections]:
+) -> dict[int, Found]:
     """Detections for every image, by image id, in pixels of the original image.
 
     Args:
         detector: on `device`, in eval mode.
+        with_masks: bring the detector's masks to the image's size; as run lengths, so that those of a whole split have
+            room. Needs a detector that has masks.
         on_progress: called after each batch with images done and images in all.
     """
-    found: dict[int, Detections] = {}
+    found: dict[int, Found] = {}
     for batch in evaluation_batches(dataset, input_spec, batch_size=batch_size):
         with torch.autocast(device.type, autocast_dtype, enabled=autocast_dtype is not None):
             features = detector.features(batch.images.to(device))
@@ -41,7 +46,9 @@ def detect_all(
             batch.image_ids, detections, batch.image_sizes, batch.original_sizes, strict=True
         ):
             ratio = torch.tensor([original[1] / resized[1], original[0] / resized[0]] * 2)
-            found[image_id] = Detections(one.boxes_xyxy_px.cpu() * ratio, one.scores.cpu(), one.labels.cpu())
+            boxes = one.boxes_xyxy_px.cpu() * ratio
+            masks = paste(one.masks, boxes, original) if with_masks and one.masks is not None else None
+            found[image_id] = Found(boxes, one.scores.cpu(), one.labels.cpu(), masks)
         on_progress(len(found), len(dataset.samples))
     return found
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
-from fgd_core.data.samples import DetectionDataset
-from fgd_core.detectors.base import Detections, Detector, num_parameters
+from fgd_core.data.samples import DetectionDataset, has_masks
+from fgd_core.detectors.base import Detector, num_parameters
 from fgd_core.errors import StorageError
-from fgd_core.evaluation.coco import coco_scores, matched
+from fgd_core.evaluation.coco import coco_scores, mask_scores, matched
 from fgd_core.evaluation.evaluate import detect_all, images_per_second
 from fgd_core.evaluation.evidence import write_evidence
+from fgd_core.evaluation.found import Found
 from fgd_core.evaluation.samples import draw_samples
 from fgd_core.spec.data import InputSpec
 from fgd_core.spec.events import ArtifactSaved, EvaluationProgress, RunEvent, Warned
@@ -47,8 +48,12 @@ class Judge:
         self._reported_s = time.monotonic()
 
     def scores(self, detector: Detector) -> Scores:
-        """Of a detector in eval mode."""
-        return coco_scores(self._dataset, self._detect(detector))
+        """Of a detector in eval mode; of its masks too, where it and the data have them."""
+        found = self._detect(detector)
+        scores = coco_scores(self._dataset, found)
+        if self._has_masks(detector):
+            scores = scores.model_copy(update={"masks": mask_scores(self._dataset, found)})
+        return scores
 
     def result(self, detector: Detector, scores: Scores, *, folder: Path, device_name: str) -> RunResult:
         """What the detector is worth and costs; into `folder`, a picture of what it finds and what comparisons need.
@@ -77,7 +82,7 @@ class Judge:
             device=device_name,
         )
 
-    def _leave_evidence(self, found: Mapping[int, Detections], folder: Path) -> None:
+    def _leave_evidence(self, found: Mapping[int, Found], folder: Path) -> None:
         names = [category.name for category in self._dataset.categories]
         evaluation = matched(self._dataset, found)
         try:
@@ -88,7 +93,7 @@ class Judge:
         else:
             self._emit(saved)
 
-    def _detect(self, detector: Detector) -> dict[int, Detections]:
+    def _detect(self, detector: Detector) -> dict[int, Found]:
         return detect_all(
             detector,
             self._dataset,
@@ -96,8 +101,12 @@ class Judge:
             batch_size=self._batch_size,
             device=self._device,
             autocast_dtype=self._autocast_dtype,
+            with_masks=self._has_masks(detector),
             on_progress=self._report_progress,
         )
+
+    def _has_masks(self, detector: Detector) -> bool:
+        return detector.has_masks and has_masks(self._dataset.samples)
 
     def _report_progress(self, done: int, total: int) -> None:
         if time.monotonic() - self._reported_s > _PROGRESS_EVERY_S:

@@ -1,20 +1,22 @@
-"""A picture of what a detector finds: images with the true boxes above and the detected ones below."""
+"""Pictures of a split: what is there, and below it what a detector finds."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
-from torchvision.utils import draw_bounding_boxes, make_grid
+from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks, make_grid
 
 from fgd_core.data.samples import DetectionDataset
-from fgd_core.detectors.base import Detections
+from fgd_core.data.transforms import resize_masks
+from fgd_core.evaluation.found import Found
 
 _SIDE_PX = 256
 _MIN_SCORE = 0.3
+_MASK_OPACITY = 0.4
 # Distinct hues that stay readable on photographs; classes beyond take them again.
 _COLOURS = (
     "#e6194b",
@@ -30,27 +32,63 @@ _COLOURS = (
 )
 
 
-def draw_samples(dataset: DetectionDataset, detections: Mapping[int, Detections], num_images: int = 6) -> bytes:
-    """A PNG of two rows, truth above and detections with a score of at least 0.3 below, spread over the split."""
-    chosen = np.linspace(0, len(dataset.samples) - 1, min(num_images, len(dataset.samples))).round().astype(int)
-    truths, founds = [], []
+def draw_samples(dataset: DetectionDataset, found: Mapping[int, Found], num_images: int = 6) -> bytes:
+    """A PNG of two rows, truth above and detections with a score of at least 0.3 below, spread over the split.
+
+    Boxes, and masks where there are some.
+    """
+    chosen = _spread(dataset, num_images)
+    founds = []
     for index in chosen:
-        sample = dataset.samples[int(index)]
-        image = dataset.load_image(int(index))
-        truths.append(_draw(dataset, image, torch.from_numpy(sample.boxes_xyxy_px), torch.from_numpy(sample.labels)))
-        found = detections[sample.image_id]
-        keep = found.scores >= _MIN_SCORE
-        founds.append(_draw(dataset, image, found.boxes_xyxy_px[keep], found.labels[keep], found.scores[keep].tolist()))
-    grid = make_grid(torch.stack([*truths, *founds]), nrow=len(chosen), padding=4, pad_value=255)
+        one = found[dataset.samples[index].image_id]
+        keep = one.scores >= _MIN_SCORE
+        founds.append(
+            _draw(
+                dataset,
+                dataset.load_image(index),
+                one.boxes_xyxy_px[keep],
+                one.labels[keep],
+                scores=one.scores[keep].tolist(),
+                masks=one.masks.decode(keep.numpy()) if one.masks is not None else None,
+            )
+        )
+    return _png([*(_draw_truth(dataset, index) for index in chosen), *founds], columns=len(chosen))
+
+
+def draw_truths(dataset: DetectionDataset, num_images: int, *, columns: int = 4) -> bytes:
+    """A PNG of images spread over the split, with what is annotated there."""
+    return _png([_draw_truth(dataset, index) for index in _spread(dataset, num_images)], columns=columns)
+
+
+def _spread(dataset: DetectionDataset, num_images: int) -> list[int]:
+    last = len(dataset.samples) - 1
+    return [int(index) for index in np.linspace(0, last, min(num_images, last + 1)).round()]
+
+
+def _draw_truth(dataset: DetectionDataset, index: int) -> Tensor:
+    sample = dataset.samples[index]
+    boxes, labels = torch.from_numpy(sample.boxes_xyxy_px), torch.from_numpy(sample.labels)
+    masks = sample.masks.decode() if sample.masks is not None else None
+    return _draw(dataset, dataset.load_image(index), boxes, labels, masks=masks)
+
+
+def _png(pictures: Sequence[Tensor], *, columns: int) -> bytes:
+    grid = make_grid(torch.stack([*pictures]), nrow=columns, padding=4, pad_value=255)
     file = io.BytesIO()
     Image.fromarray(grid.permute(1, 2, 0).numpy()).save(file, "PNG", optimize=True)
     return file.getvalue()
 
 
 def _draw(
-    dataset: DetectionDataset, image: Tensor, boxes: Tensor, labels: Tensor, scores: list[float] | None = None
+    dataset: DetectionDataset,
+    image: Tensor,
+    boxes: Tensor,
+    labels: Tensor,
+    *,
+    scores: list[float] | None = None,
+    masks: Tensor | None = None,
 ) -> Tensor:
-    """(3, _SIDE_PX, _SIDE_PX) uint8: the image letterboxed into a square, with its boxes."""
+    """(3, _SIDE_PX, _SIDE_PX) uint8: the image letterboxed into a square, with its boxes and masks."""
     height, width = image.shape[1:]
     ratio = _SIDE_PX / max(height, width)
     size = (max(1, round(height * ratio)), max(1, round(width * ratio)))
@@ -62,5 +100,9 @@ def _draw(
     names = [dataset.categories[int(label)].name for label in labels]
     captions = names if scores is None else [f"{name} {score:.2f}" for name, score in zip(names, scores, strict=True)]
     colours = [_COLOURS[int(label) % len(_COLOURS)] for label in labels]
+    if masks is not None:
+        placed = torch.zeros(len(masks), _SIDE_PX, _SIDE_PX, dtype=torch.bool)
+        placed[:, : size[0], : size[1]] = resize_masks(masks, size) > 0
+        canvas = draw_segmentation_masks(canvas, placed, alpha=_MASK_OPACITY, colors=colours)
     drawn: Tensor = draw_bounding_boxes(canvas, boxes * ratio, captions, colors=colours, width=2)
     return drawn

@@ -21,6 +21,18 @@ class ClassScore(Fact):
     num_boxes: int
 
 
+class MaskScores(Fact):
+    """How well masks fit: as `Scores`, with the overlap of masks in the place of that of boxes."""
+
+    ap: float | None
+    ap50: float | None
+    ap75: float | None
+    ap_small: float | None
+    ap_medium: float | None
+    ap_large: float | None
+    per_class: dict[str, ClassScore] = {}
+
+
 class Scores(Fact):
     """The 12 numbers of COCO, in [0, 1], and AP per class. None where there is nothing to score (pycocotools: -1)."""
 
@@ -37,6 +49,9 @@ class Scores(Fact):
     ar_medium: float | None
     ar_large: float | None
     per_class: dict[str, ClassScore] = {}
+    masks: MaskScores | None = None
+    """Of a detector with masks on data with masks. The best checkpoint is chosen by the AP of the boxes all the
+    same."""
 
 
 class RunResult(Fact):
