@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fgd_core.detectors.base import Detector
+from fgd_core.detectors.cascade_rcnn import CascadeMaskRcnn, CascadeRcnn
 from fgd_core.detectors.faster_rcnn import FasterRcnn
 from fgd_core.detectors.fcos import Fcos
 from fgd_core.detectors.gfl import Gfl
+from fgd_core.detectors.mask_rcnn import MaskRcnn
 from fgd_core.detectors.reppoints import RepPoints
 from fgd_core.detectors.retinanet import RetinaNet
 from fgd_core.spec import detectors as spec
@@ -18,6 +20,9 @@ DETECTORS: Mapping[type[spec.AnyDetector], Callable[[Any, int], Detector]] = {
     spec.Gfl: Gfl,
     spec.RepPoints: RepPoints,
     spec.FasterRcnn: FasterRcnn,
+    spec.MaskRcnn: MaskRcnn,
+    spec.CascadeRcnn: CascadeRcnn,
+    spec.CascadeMaskRcnn: CascadeMaskRcnn,
 }
 
 

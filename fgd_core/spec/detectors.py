@@ -71,6 +71,7 @@ class Fcos(AnyDetector):
     need its convention."""
     nms_iou_threshold: float = Field(default=0.6, gt=0, le=1)
     """Of two boxes of a class that overlap by more, only the better one stays."""
+    """Of two boxes of a class that overlap by more, only the better one stays."""
 
     @model_validator(mode="after")
     def _first_version_is_mmdetections(self) -> Self:
@@ -116,7 +117,9 @@ class TwoStage(AnyDetector):
     """Regions of an image that a step trains on; 512 is published, 64 to 128 suit a laptop."""
 
 
-class _WithVersions(TwoStage):
+class VersionedTwoStage(TwoStage):
+    """What Faster and Mask R-CNN say."""
+
     version: Version = "v1"
     """`v2` is torchvision's second: batch norm in the pyramid and the heads, two convolutions before proposals, four
     before classes and boxes."""
@@ -131,10 +134,36 @@ class _WithVersions(TwoStage):
         return self
 
 
-class FasterRcnn(_WithVersions):
+class FasterRcnn(VersionedTwoStage):
     """Faster R-CNN (arXiv:1506.01497) on a feature pyramid: levels P2 to P6, strides 4 to 64."""
 
     type: Literal["faster_rcnn"] = "faster_rcnn"
 
 
-DetectorSpec: TypeAlias = Annotated[RetinaNet | Fcos | Gfl | RepPoints | FasterRcnn, Field(discriminator="type")]
+class MaskRcnn(VersionedTwoStage):
+    """Mask R-CNN (arXiv:1703.06870): Faster R-CNN that also finds the mask of each object."""
+
+    has_masks = True
+    type: Literal["mask_rcnn"] = "mask_rcnn"
+
+
+class CascadeRcnn(TwoStage):
+    """Cascade R-CNN (arXiv:1712.00726): three stages, each of which starts from the boxes of the one before and asks
+    for a tighter fit. Follows mmdetection."""
+
+    type: Literal["cascade_rcnn"] = "cascade_rcnn"
+    convention: Literal["mmdetection"] = "mmdetection"
+
+
+class CascadeMaskRcnn(TwoStage):
+    """Cascade R-CNN with a mask head in each stage; the masks of the three are averaged. Follows mmdetection."""
+
+    has_masks = True
+    type: Literal["cascade_mask_rcnn"] = "cascade_mask_rcnn"
+    convention: Literal["mmdetection"] = "mmdetection"
+
+
+DetectorSpec: TypeAlias = Annotated[
+    RetinaNet | Fcos | Gfl | RepPoints | FasterRcnn | MaskRcnn | CascadeRcnn | CascadeMaskRcnn,
+    Field(discriminator="type"),
+]

@@ -21,6 +21,9 @@ TINY = ResNet(name="resnet18", stem_width=4, blocks=(1, 1, 1, 1))
 SMALL: dict[type[AnyDetector], DetectorSpec] = {
     spec.RetinaNet: spec.RetinaNet(backbone=TINY, fpn_width=8),
     spec.FasterRcnn: spec.FasterRcnn(backbone=TINY, fpn_width=8),
+    spec.MaskRcnn: spec.MaskRcnn(backbone=TINY, fpn_width=8),
+    spec.CascadeRcnn: spec.CascadeRcnn(backbone=TINY, fpn_width=8),
+    spec.CascadeMaskRcnn: spec.CascadeMaskRcnn(backbone=TINY, fpn_width=8),
     spec.Fcos: spec.Fcos(backbone=TINY, fpn_width=8),
     spec.Gfl: spec.Gfl(backbone=TINY, fpn_width=8),
     spec.RepPoints: spec.RepPoints(backbone=TINY, fpn_width=8),

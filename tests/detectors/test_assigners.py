@@ -8,6 +8,7 @@ from fgd_core.data.targets import Targets
 from fgd_core.detectors.parts.atss import atss_matches
 from fgd_core.detectors.parts.grid import corner_points, is_beyond
 from fgd_core.detectors.parts.matched import BACKGROUND, NEITHER, count_positives, positives
+from fgd_core.detectors.parts.nearest_point import nearest_point_matches
 
 NO_BOXES = torch.zeros(0, 4)
 
@@ -85,3 +86,32 @@ class TestAtss:
 
     def test_leaves_everything_to_the_background_where_there_is_no_object(self) -> None:
         assert atss_matches([self.FINE, self.COARSE], NO_BOXES).tolist() == [BACKGROUND] * 5
+
+
+class TestNearestPoint:
+    @pytest.mark.parametrize(
+        ("width", "height", "stride"),
+        [(32, 32, 8), (63, 63, 8), (64, 64, 16), (32, 128, 16), (5, 5, 8), (300, 300, 64), (2000, 2000, 128)],
+    )
+    def test_is_on_the_level_of_the_objects_size(self, width: float, height: float, stride: int) -> None:
+        strides = [8, 16, 32, 64, 128]
+        matches = nearest_point_matches([torch.zeros(1, 2)] * 5, strides, boxes((0, 0, width, height)))
+        assert [s for s, match in zip(strides, matches, strict=True) if match == 0] == [stride]
+
+    def test_is_measured_in_the_objects_own_width_and_height(self) -> None:
+        below, beside = (0.0, 6.0), (8.0, 0.0)
+        matches = nearest_point_matches([torch.tensor([below, beside])], [8], boxes((-32, -8, 32, 8)))
+        assert matches.tolist() == [BACKGROUND, 0]
+
+    def test_that_two_want_goes_to_the_nearer_and_the_other_gets_none(self) -> None:
+        points = [torch.tensor([[0.0, 0], [100, 0]])]
+        near, far = (-15.0, -16.0, 17.0, 16.0), (-14.0, -16.0, 18.0, 16.0)
+        assert nearest_point_matches(points, [8], boxes(near, far)).tolist() == [0, BACKGROUND]
+        assert nearest_point_matches(points, [8], boxes(far, near)).tolist() == [1, BACKGROUND]
+
+    def test_that_a_small_and_a_large_one_want_is_nearer_in_their_own_sizes(self) -> None:
+        small, large = (-14.0, -16.0, 18.0, 16.0), (-27.0, -30.0, 33.0, 30.0)  # 2 of 32 px and 3 of 60 px away
+        assert nearest_point_matches([torch.zeros(1, 2)], [8], boxes(small, large)).tolist() == [1]
+
+    def test_is_none_without_objects(self) -> None:
+        assert nearest_point_matches([torch.zeros(3, 2)], [8], NO_BOXES).tolist() == [BACKGROUND] * 3
