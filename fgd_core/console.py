@@ -111,6 +111,8 @@ def describe(event: RunEvent) -> str | None:
         case events.DataChecked():
             found = "".join(f"; {f.count} {f.problem} {f.action}" for f in event.findings)
             return f"{event.split}: {event.num_images} images, {event.num_boxes} boxes{found}"
+        case events.DataSetChecked():
+            return "; ".join(f"{each.split} fingerprint {each.fingerprint[:12]}" for each in event.splits)
         case events.WeightsLoaded():
             return f"{event.role}: {event.num_matched} of {event.num_total} keys match {event.source}"
         case events.TeacherChecked():

@@ -3,11 +3,21 @@
 from collections.abc import Callable, Mapping
 
 from fgd_core.data.coco import CocoDataset
+from fgd_core.data.registered import change, looked_up
 from fgd_core.data.samples import DetectionDataset, Split
 from fgd_core.data.shapes import ShapesDataset
 from fgd_core.data.voc import VocDataset
 from fgd_core.data.yolo import YoloDataset
-from fgd_core.spec.data import Coco, DataSpec, Shapes, Voc, Yolo
+from fgd_core.spec.data import Coco, DataSpec, Registered, Shapes, Voc, Yolo
+
+
+def _open_registered(spec: Registered, split: Split, *, with_masks: bool = False) -> DetectionDataset:
+    dataset = open_dataset(looked_up(spec), split, with_masks=with_masks)
+    changed = change(spec, split, dataset)
+    if changed is not None and spec.if_changed == "refuse":
+        raise changed
+    return dataset
+
 
 # (the data's spec, split, with_masks=whether) -> the split
 DATASETS: Mapping[type, Callable[..., DetectionDataset]] = {
@@ -15,6 +25,7 @@ DATASETS: Mapping[type, Callable[..., DetectionDataset]] = {
     Voc: VocDataset,
     Yolo: YoloDataset,
     Shapes: ShapesDataset,
+    Registered: _open_registered,
 }
 
 

@@ -77,6 +77,7 @@ PROBLEMS: Mapping[str, Problem] = {
         "kept", "a corner is 0 where pixels count from 1; if no tool wrote them so, set data.one_based to false"
     ),
     "other_file_name": Problem("kept", "an annotation names another image than the one it stands for; it counts there"),
+    "in_both_splits": Problem("kept", "an image is in both splits, with the same boxes, so that scores flatter"),
     "missing_label_file": Problem("kept", "an image has no label file, and so no objects"),
 }
 """In the order in which they are shown."""
@@ -117,20 +118,9 @@ class Findings:
         Raises:
             DataError: something found must be refused; names every such problem with its count and examples.
         """
-        refused = [finding for finding in self.report() if finding.action == "refused"]
-        if not refused:
-            return
-        shown = "; ".join(
-            f"{finding.problem}: {finding.count} ({', '.join(finding.examples)}"
-            f"{', …' if finding.count > len(finding.examples) else ''}: {PROBLEMS[finding.problem].meaning})"
-            for finding in refused
-        )
-        droppable = all(PROBLEMS[finding.problem].answer == "refused or dropped" for finding in refused)
-        cure = "fix these, or set data.on_bad to drop to go on without them" if droppable else "fix these"
-        raise DataError(
-            f"the data set of {annotations} cannot be used as it is; {cure}: {shown}",
-            findings=as_details(refused),
-        )
+        refusal = refusal_of(self.report(), annotations)
+        if refusal is not None:
+            raise refusal
 
     def _action(self, problem: str) -> Literal["refused", "dropped", "clipped", "repaired", "kept"]:
         match PROBLEMS[problem].answer:
@@ -140,6 +130,29 @@ class Findings:
                 return "refused" if self._on_bad == "refuse" else "dropped"
             case answer:
                 return answer
+
+
+def refusal_of(findings: Sequence[Finding], annotations: str) -> DataError | None:
+    """The error that names every problem which is refused, with its count and examples; None where none is."""
+    refused = [finding for finding in findings if finding.action == "refused"]
+    if not refused:
+        return None
+    shown = "; ".join(
+        f"{finding.problem}: {finding.count} ({', '.join(finding.examples)}"
+        f"{', …' if finding.count > len(finding.examples) else ''}: {PROBLEMS[finding.problem].meaning})"
+        for finding in refused
+    )
+    droppable = all(PROBLEMS[finding.problem].answer == "refused or dropped" for finding in refused)
+    cure = "fix these, or set data.on_bad to drop to go on without them" if droppable else "fix these"
+    return DataError(
+        f"the data set of {annotations} cannot be used as it is; {cure}: {shown}", findings=as_details(refused)
+    )
+
+
+def under_refusal(finding: Finding) -> Finding:
+    """A finding of a data set that was opened with `on_bad: drop`, as `refuse` would have it."""
+    is_open = PROBLEMS[finding.problem].answer == "refused or dropped"
+    return finding.model_copy(update={"action": "refused"}) if is_open else finding
 
 
 def as_details(findings: Sequence[Finding]) -> list[JsonValue]:

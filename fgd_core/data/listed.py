@@ -16,7 +16,7 @@ from fgd_core.data.annotations import AnnotationFile, ImageEntry, ObjectTable
 from fgd_core.data.cache import ImageCache
 from fgd_core.data.findings import NUM_EXAMPLES, Findings, as_details
 from fgd_core.data.masks import Counts, ObjectMasks
-from fgd_core.data.samples import Category, Sample, Split, count, fingerprint
+from fgd_core.data.samples import Category, Sample, Split, count
 from fgd_core.data.segmentations import read_segmentation
 from fgd_core.errors import DataError
 
@@ -44,8 +44,8 @@ class ListedDataset:
         findings.refuse(source)
         self.categories: tuple[Category, ...] = listed.categories
         self.samples: Sequence[Sample] = _join(images, boxes, listed.objects) if images.entries else []
-        self.fingerprint = fingerprint(self.categories, self.samples)
         self.checked = count(split, self.categories, self.samples, findings.report())
+        self.fingerprint = self.checked.fingerprint
         self._cache = ImageCache()
         self._refuse_emptiness(source)
 

@@ -122,6 +122,7 @@ def count(
         boxes_per_category={c.name: int(n) for c, n in zip(categories, per_category, strict=True)},
         masks_fingerprint=masks_fingerprint(samples),
         findings=list(findings),
+        fingerprint=fingerprint(categories, samples),
     )
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fgd_core.data import masks, outlines, painting
 from fgd_core.data.cache import ImageCache
-from fgd_core.data.samples import Category, Sample, Split, count, fingerprint
+from fgd_core.data.samples import Category, Sample, Split, count
 from fgd_core.spec import data as spec
 
 CATEGORIES = tuple(Category(id=i, name=name) for i, name in enumerate(outlines.OUTLINES, start=1))
@@ -55,8 +55,8 @@ class ShapesDataset:
         self._with_masks = with_masks
         num_images = shapes.num_train if split == "train" else shapes.num_val
         self.samples: Sequence[Sample] = [self._sample(index) for index in range(num_images)]
-        self.fingerprint = fingerprint(self.categories, self.samples)
         self.checked = count(split, self.categories, self.samples, [])
+        self.fingerprint = self.checked.fingerprint
         self._cache = ImageCache()
 
     def load_image(self, index: int) -> Tensor:

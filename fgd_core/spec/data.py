@@ -88,7 +88,49 @@ class Shapes(Command):
     """Another one gives other images."""
 
 
-DataSpec: TypeAlias = Annotated[Coco | Voc | Yolo | Shapes, Field(discriminator="type")]
+FileData: TypeAlias = Annotated[Coco | Voc | Yolo | Shapes, Field(discriminator="type")]
+"""Data that says itself where it lies."""
+
+DatasetName: TypeAlias = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Fingerprint: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Fingerprints(Command):
+    """SHA-256 over names and sizes of the images, classes and boxes of each split."""
+
+    train: Fingerprint
+    val: Fingerprint
+
+
+class Resolved(Command):
+    """What the name of a data set stood for when the job was taken."""
+
+    dataset_id: str = Field(max_length=32)
+    data: FileData
+    fingerprints: Fingerprints | None = None
+    """As its newest check found them; None: nobody had checked it."""
+
+
+class Registered(Command):
+    """A data set by its name: those there are `fgd data list` lists."""
+
+    type: Literal["registered"] = "registered"
+    name: DatasetName
+    if_changed: Literal["refuse", "warn"] = "refuse"
+    """What to do with data that is no longer what its check found: fail before the first step, or go on with a
+    warning."""
+    resolved: Resolved | None = None
+    """Written by the control plane when it takes the job, whatever stands here."""
+
+
+DataSpec: TypeAlias = Annotated[Coco | Voc | Yolo | Shapes | Registered, Field(discriminator="type")]
+
+
+def files_of(data: DataSpec) -> FileData | None:
+    """Where the data lies; None for a name that nobody has looked up yet."""
+    if isinstance(data, Registered):
+        return data.resolved.data if data.resolved is not None else None
+    return data
 
 
 class InputSpec(Command):

@@ -26,7 +26,7 @@ class CurvePoint(Fact):
 class JobReport(Fact):
     job_id: str
     name: str
-    kind: Literal["train", "distill", "evaluate"]
+    kind: Literal["train", "distill", "evaluate", "check_data"]
     state: JobState
     spec: JobSpec
     created_at: datetime

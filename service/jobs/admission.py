@@ -2,19 +2,21 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Literal, TypeAlias
 
 from pydantic import JsonValue
 
-from fgd_core.spec.data import Coco, Shapes
+from fgd_core.spec.data import Coco, DataSpec, Registered, Shapes, Voc, Yolo, files_of
 from fgd_core.spec.events import JobState
 from fgd_core.spec.jobs import (
     CheckpointReference,
+    DistillSpec,
     EvaluateSpec,
     JobSpec,
     SweepSpec,
+    TrainSpec,
     TrialBase,
     checkpoint_artifact,
     checkpoint_sources,
@@ -63,18 +65,36 @@ class Facts:
 
 def paths(spec: JobSpec) -> list[NamedPath]:
     """The files and folders that the spec names."""
-    found = []
     prefix, trained = ("base.", spec.base) if isinstance(spec, SweepSpec) else ("", spec)
-    if isinstance(trained.data, Coco):
-        for name, split in (("train", trained.data.train), ("val", trained.data.val)):
-            if name == "train" and isinstance(trained, EvaluateSpec):
-                continue
-            found.append(NamedPath(f"{prefix}data.{name}.images", split.images, "folder"))
-            found.append(NamedPath(f"{prefix}data.{name}.annotations", split.annotations, "file"))
+    found = list(data_paths(trained.data, f"{prefix}data", both_splits=not isinstance(trained, EvaluateSpec)))
     for loc, source in checkpoint_sources(spec):
         if not source.startswith("job:") and not _TORCHVISION_WEIGHTS.match(source):
             found.append(NamedPath(loc, source, "file"))
     return found
+
+
+def data_paths(data: DataSpec, loc: str, *, both_splits: bool = True) -> Iterator[NamedPath]:
+    """The files and folders of a data set; those of a registered one under the name that it was asked for by.
+
+    Args:
+        loc: path of the data in the spec.
+    """
+    if isinstance(data, Registered):
+        files = files_of(data)
+        if files is not None:
+            yield from (replace(item, loc=f"{loc}.name") for item in data_paths(files, loc, both_splits=both_splits))
+        return
+    match data:
+        case Coco():
+            for name, split in (("train", data.train), ("val", data.val)) if both_splits else (("val", data.val),):
+                yield NamedPath(f"{loc}.{name}.images", split.images, "folder")
+                yield NamedPath(f"{loc}.{name}.annotations", split.annotations, "file")
+        case Voc():
+            yield NamedPath(f"{loc}.folder", data.folder, "folder")
+        case Yolo():
+            yield NamedPath(f"{loc}.data_yaml", data.data_yaml, "file")
+            if data.root is not None:
+                yield NamedPath(f"{loc}.root", data.root, "folder")
 
 
 def references(spec: JobSpec) -> list[tuple[str, CheckpointReference]]:
@@ -196,9 +216,9 @@ def _paths(spec: JobSpec, facts: Facts) -> Iterator[ProblemReason]:
 
 def _batch(spec: JobSpec) -> Iterator[ProblemReason]:
     prefix, trained = ("base.", spec.base) if isinstance(spec, SweepSpec) else ("", spec)
-    if isinstance(trained, EvaluateSpec) or not isinstance(trained.data, Shapes):
+    if not isinstance(trained, TrainSpec | DistillSpec) or not isinstance(files := files_of(trained.data), Shapes):
         return
-    asked, available = trained.training.batch_size, trained.data.num_train
+    asked, available = trained.training.batch_size, files.num_train
     if asked > available:
         message = f"a batch of {asked} images is larger than the data set of {available}; ask for at most {available}"
         yield ProblemReason(loc=f"{prefix}training.batch_size", code="batch_too_large", message=message)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from fgd_core.spec.data import SHAPE_NAMES, Shapes
+from fgd_core.spec.data import SHAPE_NAMES, Shapes, files_of
 from fgd_core.spec.jobs import SweepSpec
 from fgd_core.spec.refusals import closest
 from fgd_core.spec.results import Scores
@@ -105,7 +105,7 @@ def _objectives(spec: SweepSpec) -> Iterator[ProblemReason]:
             yield ProblemReason(loc=loc, code="duplicate_objective", message=message)
         elif colon and kind in _OF_CLASS and name:
             # The classes of other data are known to the run alone.
-            if isinstance(spec.base.data, Shapes) and name not in SHAPE_NAMES:
+            if isinstance(files_of(spec.base.data), Shapes) and name not in SHAPE_NAMES:
                 message = f"no class of the base's data is called {name!r}; {closest(name, SHAPE_NAMES)}"
                 yield ProblemReason(loc=loc, code="unknown_class", message=message)
         elif metric not in _METRICS:

@@ -268,7 +268,7 @@ def test_real_data_comes_back_from_this_layout_as_it_was_in_coco(shared: Path, t
     coco = Coco(train=parts[0], val=parts[1])
     for split in ("train", "val"):
         ours, theirs = folder.open(split), open_dataset(coco, split)  # type: ignore[arg-type]
-        assert ours.checked == theirs.checked
+        assert ours.checked == theirs.checked.model_copy(update={"fingerprint": ours.fingerprint})
         # COCO counts its categories from 1, YOLO from 0; the rest is the same to the bit.
         from_zero = [Category(id=category.id - 1, name=category.name) for category in theirs.categories]
         assert ours.fingerprint == fingerprint(from_zero, theirs.samples)

@@ -26,7 +26,7 @@ def start(control_plane: SmallControlPlane, token: str = TOKEN) -> subprocess.Po
 
 
 def test_every_kind_of_job_has_a_runner() -> None:
-    assert set(runs.RUNNERS) == {"train", "distill", "evaluate", "sweep"}
+    assert set(runs.RUNNERS) == {"train", "distill", "evaluate", "check_data", "sweep"}
 
 
 class TestEntryPoint:

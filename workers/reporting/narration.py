@@ -6,6 +6,7 @@ from fgd_core.spec.events import (
     ArtifactSaved,
     CheckpointSaved,
     DataChecked,
+    DataSetChecked,
     DeviceReady,
     EpochFinished,
     Evaluated,
@@ -59,6 +60,8 @@ def line(event: RunEvent) -> str | None:  # noqa: PLR0912 - one branch for each 
         case DataChecked():
             found = "".join(f"; {each.count} {each.problem} {each.action}" for each in event.findings)
             return f"{event.split} data: {event.num_images} images, {event.num_boxes} boxes{found}"
+        case DataSetChecked():
+            return "; ".join(f"{each.split} fingerprint {each.fingerprint[:12]}" for each in event.splits)
         case WeightsLoaded():
             return f"{event.role} weights: {event.num_matched} of {event.num_total} keys matched, from {event.source}"
         case TeacherChecked():

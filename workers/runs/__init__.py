@@ -13,6 +13,7 @@ RUNNERS: Mapping[str, str] = {
     "train": "workers.runs.here",
     "distill": "workers.runs.here",
     "evaluate": "workers.runs.here",
+    "check_data": "workers.runs.here",
     "sweep": "workers.tuning.driver",
 }
 """By name of the module, whose `run` it is: torch takes seconds to load, and a sweep's driver can do without."""
