@@ -1,7 +1,11 @@
 """Fields of a spec by path: `training.optimizer.learning_rate`."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 
 def with_fields(spec: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,3 +26,67 @@ def field(spec: dict[str, Any], path: str) -> Any:
     for name in path.split("."):
         value = value.get(name) if isinstance(value, dict) else None
     return value
+
+
+def changed(spec: BaseModel, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A spec in JSON with fields set by path, not yet checked again.
+
+    Where a value makes a part of the spec another kind of thing (`detector.backbone.name` from a ResNet's to a
+    MobileNet's), the fields that the spec left at the old kind's defaults give way to the new kind's.
+
+    Raises:
+        KeyError: a path leads through a field that is not there.
+    """
+    content = spec.model_dump(mode="json")
+    # The outer part first: what it becomes may hold the inner one.
+    for path in sorted(values, key=lambda each: each.count(".")):
+        whole, _, name = path.rpartition(".")
+        found, word = part(spec, whole.split(".")), values[path]
+        if found is None or name != found.tag or not isinstance(word, str):
+            continue
+        kind = found.kinds.get(word)
+        if kind is not None and not isinstance(found.value, kind):
+            told = {key: value for key, value in field(content, whole).items() if not _is_default(found.value, key)}
+            content = with_fields(content, {whole: {**_defaults(kind), **told, name: word}})
+    return with_fields(content, values)
+
+
+class Part(NamedTuple):
+    """A part of a spec that has fields, and what else it could be."""
+
+    value: BaseModel
+    tag: str | None
+    """The field that says which kind of thing it is; None where there is only one kind."""
+    kinds: Mapping[str, type[BaseModel]]
+    """By the word in that field."""
+
+
+def part(spec: BaseModel, names: Sequence[str]) -> Part | None:
+    """What lies under a path; None where that is nothing with fields."""
+    value: object = spec
+    info: FieldInfo | None = None
+    for name in names:
+        if not isinstance(value, BaseModel) or name not in type(value).model_fields:
+            return None
+        info, value = type(value).model_fields[name], getattr(value, name)
+    if not isinstance(value, BaseModel):
+        return None
+    if info is None or not isinstance(info.discriminator, str):
+        return Part(value, None, {})
+    members = [each for each in get_args(info.annotation) if issubclass(each, BaseModel)]
+    words = {word: each for each in members for word in get_args(each.model_fields[info.discriminator].annotation)}
+    return Part(value, info.discriminator, words)
+
+
+def _is_default(value: BaseModel, name: str) -> bool:
+    info = type(value).model_fields.get(name)
+    return info is not None and bool(getattr(value, name) == info.get_default(call_default_factory=True))
+
+
+def _defaults(kind: type[BaseModel]) -> dict[str, Any]:
+    """In JSON."""
+    return {
+        name: to_jsonable_python(info.get_default(call_default_factory=True))
+        for name, info in kind.model_fields.items()
+        if not info.is_required()
+    }

@@ -1,7 +1,7 @@
 """Whether the space of a sweep, and the values of a single trial, lie within what its base can be."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import TypeAlias
 
 from pydantic import BaseModel, JsonValue, ValidationError
@@ -43,7 +43,7 @@ def reasons(spec: SweepSpec, rules: TrialRules) -> Iterator[ProblemReason]:
         yield ProblemReason(loc="space", code="too_many_values", message=message)
         return
     for path, dimension in space.items():
-        missing = missing_field(spec.base, path)
+        missing = missing_field(spec.base, path, space)
         if missing is not None:
             yield ProblemReason(loc=f"space.{path}", code="unknown_field", message=missing)
         bounds = list(_bounds(f"space.{path}", dimension))
@@ -61,7 +61,7 @@ def trial_reasons(base: TrialBase, values: Mapping[str, JsonValue], rules: Trial
     """What is wrong with the values of one trial."""
     found = []
     for path in values:
-        missing = missing_field(base, path)
+        missing = missing_field(base, path, values)
         if missing is not None:
             found.append(ProblemReason(loc=f"values.{path}", code="unknown_field", message=missing))
     if not found:
@@ -79,24 +79,43 @@ def as_stored(base: TrialBase, values: Mapping[str, JsonValue]) -> dict[str, Jso
     return {path: paths.field(whole, path) for path in values}
 
 
-def missing_field(base: TrialBase, path: str) -> str | None:
-    """Why this is no field that trials may differ in; None: it is one."""
+def missing_field(base: TrialBase, path: str, beside: Iterable[str] = ()) -> str | None:
+    """Why this is no field that trials may differ in; None: it is one.
+
+    Args:
+        beside: paths that trials differ in as well. Where `detector.backbone.name` is among them, the fields of all
+            backbones are.
+    """
     names = path.split(".")
     if names[0] in _OF_THE_SWEEP:
         return f"{names[0]!r} is the same for every trial; say it on the sweep, and search something else"
     if names[0] == "method" and not isinstance(base, DistillSpec):
         cure = "make the base a distill job, or search fields of training or detector"
         return f"a base of kind {base.kind!r} has no method; {cure}"
+    beside = set(beside)
     node: object = base
     for depth, name in enumerate(names):
         before = ".".join(names[:depth])
         if not isinstance(node, BaseModel):
             return f"{before!r} is {node!r} in the base and has no fields; search {before!r} itself"
-        known = [each for each in type(node).model_fields if depth or each not in _OF_THE_SWEEP]
+        kinds = _kinds(base, names[:depth], beside) or [type(node)]
+        known = {each: kind for kind in kinds for each in kind.model_fields if depth or each not in _OF_THE_SWEEP}
         if name not in known:
             return f"there is no field {name!r} in {repr(before) if before else 'the base'}; {closest(name, known)}"
-        node = getattr(node, name)
+        node = (
+            getattr(node, name)
+            if hasattr(node, name)
+            else known[name].model_fields[name].get_default(call_default_factory=True)
+        )
     return None
+
+
+def _kinds(base: TrialBase, names: Sequence[str], beside: Set[str]) -> list[type[BaseModel]]:
+    """All that the part under a path is in one trial or another, where that differs."""
+    found = paths.part(base, names)
+    if found is None or found.tag is None or ".".join([*names, found.tag]) not in beside:
+        return []
+    return [type(found.value), *found.kinds.values()]
 
 
 def _bounds(loc: str, dimension: Dimension) -> Iterator[ProblemReason]:
@@ -127,7 +146,7 @@ def _condition(
     if dimension.when is None:
         return
     loc, field = f"space.{path}.when.field", dimension.when.field
-    missing = missing_field(spec.base, field)
+    missing = missing_field(spec.base, field, space)
     if field == path:
         message = f"{path!r} cannot depend on itself; name another dimension"
         yield ProblemReason(loc=loc, code="circle", message=message)
@@ -222,4 +241,4 @@ def _faults(
 
 
 def _build(base: TrialBase, values: Mapping[str, JsonValue]) -> TrialBase:
-    return type(base).model_validate(paths.with_fields(base.model_dump(mode="json"), values))
+    return type(base).model_validate(paths.changed(base, values))

@@ -8,8 +8,10 @@ from control_plane import ControlPlane
 from sweeps import SPACE, base, distill_base, sweep_spec
 
 from fgd_core.data.shapes import CATEGORIES
+from fgd_core.spec.backbones import MobileNet
 from fgd_core.spec.data import SHAPE_NAMES
 from fgd_core.spec.jobs import JOB_SPEC, SweepSpec
+from fgd_core.spec.training import AdamW
 from service.jobs.admission import Facts, NeededJob, reasons, trial_reasons
 from service.jobs.sweep_admission import EarlierSweep
 from service.jobs.sweep_space import MAX_VALUES, as_stored
@@ -119,7 +121,8 @@ class TestValues:
         assert "integer" in message
 
     def test_a_choice_of_parts_that_do_not_go_together_names_the_field(self) -> None:
-        found = of_space({"training.optimizer.type": choice("sgd", "adamw")})
+        training = {"batch_size": 8, "epochs": 3, "optimizer": {"type": "sgd", "momentum": 0.8}}
+        found = of_space({"training.optimizer.type": choice("sgd", "adamw")}, base=base(training=training))
         message = found["space.training.optimizer.type.values.1"][1]
         assert message.startswith("training.optimizer.momentum: there is no field 'momentum' here")
 
@@ -154,6 +157,40 @@ class TestValues:
     def test_more_choices_than_anybody_tries(self) -> None:
         found = of_space({"data.seed": choice(*range(MAX_VALUES + 1))})
         assert found["space"][0] == "too_many_values"
+
+
+class TestKinds:
+    """Parts that may be one kind of thing or another, told apart by their `type` or `name`."""
+
+    NAME = "detector.backbone.name"
+    WIDTH = "detector.backbone.width_factor"
+
+    def test_what_the_base_left_at_its_defaults_stands_in_no_kinds_way(self) -> None:
+        space = {self.NAME: choice("resnet18", "mobilenet_v3_small"), "training.optimizer.type": choice("sgd", "adamw")}
+        assert of_space(space) == {}
+
+    def test_a_field_of_one_kind_is_searched_where_that_kind_is(self) -> None:
+        only_there = {"field": self.NAME, "is_in": ["mobilenet_v3_small"]}
+        name = choice("resnet18", "mobilenet_v3_small")
+        assert of_space({self.NAME: name, self.WIDTH: uniform(0.5, 1, when=only_there)}) == {}
+        everywhere = of_space({self.NAME: name, self.WIDTH: uniform(0.5, 1)})
+        assert "there is no field 'width_factor' here" in everywhere[f"space.{self.WIDTH}.low"][1]
+        alone = of_space({self.WIDTH: uniform(0.5, 1)})
+        assert "there is no field 'width_factor' in 'detector.backbone'" in alone[f"space.{self.WIDTH}"][1]
+
+    def test_one_that_there_is_not_is_answered_with_the_nearest(self) -> None:
+        found = of_space({self.NAME: choice("resnet18", "mobilenet_v3_smal")})
+        assert "did you mean 'mobilenet_v3_small'?" in found[f"space.{self.NAME}.values.1"][1]
+
+    def test_a_trial_is_of_its_kind_with_that_kinds_defaults(self) -> None:
+        space = {self.NAME: choice("resnet18", "mobilenet_v3_small")}
+        values = {self.NAME: "mobilenet_v3_small", self.WIDTH: 0.5, "training.optimizer.type": "adamw"}
+        sweep = parsed(sweep_spec(space=space))
+        assert trial_reasons(sweep, values) == []
+        trial = sweep.trial(values, seed=1)
+        assert trial.detector.backbone == MobileNet(name="mobilenet_v3_small", width_factor=0.5)
+        assert trial.training.optimizer == AdamW()
+        assert as_stored(sweep.base, values) == values
 
 
 class TestConditions:

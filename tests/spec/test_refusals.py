@@ -1,0 +1,53 @@
+"""A spec that is no detector's or backbone's is refused with the path, and with what there is."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from fgd_core.spec.jobs import JOB_SPEC
+from fgd_core.spec.refusals import spec_reasons
+from tests.library import train_spec
+
+
+def refused(detector: dict[str, Any]) -> dict[str, str]:
+    with pytest.raises(ValidationError) as caught:
+        JOB_SPEC.validate_python(train_spec().model_dump(mode="json") | {"detector": detector})
+    return {reason.loc: reason.message for reason in spec_reasons(caught.value)}
+
+
+class TestKindsOfDetectors:
+    def test_none_at_all_is_told_what_there_is(self) -> None:
+        found = refused({})
+        assert list(found) == ["detector"]
+        assert found["detector"].startswith("the field 'type' is required; one of ")
+        assert "retinanet" in found["detector"]
+
+    def test_an_unknown_one_is_answered_with_the_nearest(self) -> None:
+        assert refused({"type": "retinanot"}) == {
+            "detector": "'type' 'retinanot' is unknown; did you mean 'retinanet'?"
+        }
+
+
+class TestKindsOfBackbones:
+    @pytest.mark.parametrize(
+        ("backbone", "loc", "message"),
+        [
+            ({"norm": "group"}, "", "the field 'name' is required; one of "),
+            ({"name": "resnet19"}, "", "'name' 'resnet19' is unknown; did you mean 'resnet18'?"),
+            ({"name": None}, "", "'name' 'None' is unknown; known are mobilenet_v3_large, "),
+            ({"name": "resnet18", "widht": 1}, ".widht", "there is no field 'widht' here"),
+            (
+                {"name": "mobilenet_v3_large", "stem_width": 8},
+                ".stem_width",
+                "no field 'stem_width' here; known are fr",
+            ),
+            ({"name": "resnet50", "stem_width": 1}, ".stem_width", "greater than or equal to 4, and not 1"),
+            ({"name": "resnet18", "deformable_stages": [5]}, "", "deformable_stages speak of bottlenecks"),
+            ({"name": "resnet50", "deformable_stages": [1]}, ".deformable_stages.0", "1 is not possible here"),
+        ],
+    )
+    def test_the_fault_has_its_place_and_its_cure(self, backbone: dict[str, Any], loc: str, message: str) -> None:
+        found = refused({"type": "retinanet", "backbone": backbone})
+        assert list(found) == [f"detector.backbone{loc}"]
+        assert message in found[f"detector.backbone{loc}"]
