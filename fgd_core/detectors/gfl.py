@@ -99,7 +99,8 @@ class Gfl(Detector):
 
     def _match(self, points: Sequence[Tensor], boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
         """(A,) the index of each place's object; negative for background and for places beyond the image."""
-        half_sides = [self.settings.anchor_scale * level.stride / 2 for level in self.levels]
+        in_strides = self.settings.anchor_base_size_px / self.levels[0].stride
+        half_sides = [in_strides * level.stride / 2 for level in self.levels]
         anchors = [torch.cat([p - half, p + half], dim=1) for p, half in zip(points, half_sides, strict=True)]
         is_inside = [~is_beyond(level, image_size) for level in points]
         matches = torch.full((sum(map(len, points)),), NEITHER, device=boxes.device)

@@ -87,8 +87,9 @@ class Gfl(AnyDetector):
     type: Literal["gfl"] = "gfl"
     nms_iou_threshold: float = Field(default=0.6, gt=0, le=1)
     """Of two boxes of a class that overlap by more, only the better one stays."""
-    anchor_scale: float = Field(default=8.0, gt=0)
-    """Side of the one square anchor of a cell, in strides of its level; it only decides what is learned where."""
+    anchor_base_size_px: float = Field(default=64.0, gt=0)
+    """Side of the square anchors on P3, in pixels of the resized image; it doubles at each level. It decides only which
+    cells learn an object, and small images suit smaller ones."""
     reg_max: int = Field(default=16, ge=2, le=64)
     """The largest distance from a cell to a side of its object, in strides; a distribution has one bin more."""
 
