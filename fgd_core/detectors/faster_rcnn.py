@@ -14,7 +14,7 @@ from fgd_core.spec import detectors as spec
 
 
 class FasterRcnn(TwoStageDetector):
-    def __init__(self, settings: spec.FasterRcnn, num_classes: int, masks: Branch | None = None) -> None:
+    def __init__(self, settings: spec.VersionedTwoStage, num_classes: int, masks: Branch | None = None) -> None:
         super().__init__()
         self.settings, self.num_classes = settings, num_classes
         is_second = settings.version == "v2"

@@ -1,0 +1,20 @@
+"""Cascade R-CNN (arXiv:1712.00726), with and without masks, as mmdetection has it."""
+
+from fgd_core.detectors.parts.cascade import Cascade
+from fgd_core.detectors.parts.proposals import Kept, ProposalNetwork
+from fgd_core.detectors.parts.two_stage import TwoStageDetector, build_pyramid
+from fgd_core.spec import detectors as spec
+
+
+class CascadeRcnn(TwoStageDetector):
+    def __init__(self, settings: spec.CascadeRcnn | spec.CascadeMaskRcnn, num_classes: int) -> None:
+        super().__init__()
+        self.settings, self.num_classes = settings, num_classes
+        self.backbone = build_pyramid(settings)
+        self.levels = self.backbone.levels
+        self.rpn = ProposalNetwork(settings, num_convs=1, box_beta=1 / 9, kept=Kept(per_level=2000, in_all=2000))
+        self.roi_heads = Cascade(settings, num_classes, has_masks=self.has_masks)
+
+
+class CascadeMaskRcnn(CascadeRcnn):
+    has_masks = True

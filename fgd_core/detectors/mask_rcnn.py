@@ -1,0 +1,18 @@
+"""Mask R-CNN (arXiv:1703.06870): Faster R-CNN with a branch for masks; fits the weights of torchvision's
+`maskrcnn_resnet50_fpn` and `…_v2`."""
+
+from torch import nn
+
+from fgd_core.detectors.faster_rcnn import FasterRcnn
+from fgd_core.detectors.parts.two_stage import mask_branch
+from fgd_core.spec import detectors as spec
+
+
+class MaskRcnn(FasterRcnn):
+    has_masks = True
+
+    def __init__(self, settings: spec.MaskRcnn, num_classes: int) -> None:
+        # torchvision also gives the background a mask, which nothing is ever learned from.
+        num_masks = num_classes if settings.convention == "mmdetection" else 1 + num_classes
+        norm = nn.BatchNorm2d if settings.version == "v2" else None
+        super().__init__(settings, num_classes, mask_branch(settings, num_masks, norm))

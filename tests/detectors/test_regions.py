@@ -1,0 +1,218 @@
+"""The parts of two-stage detectors on cases small enough to be counted by hand."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fgd_core.data.targets import Targets
+from fgd_core.detectors.parts.matching import EveryBoxMatcher
+from fgd_core.detectors.parts.proposals import Kept, ProposalNetwork
+from fgd_core.detectors.parts.region_pooling import RegionPool, cut_out
+from fgd_core.detectors.parts.regions import BoxAnswers, RegionHeads, Regions
+from fgd_core.detectors.parts.two_stage import box_branch
+from fgd_core.spec import detectors as spec
+
+SETTINGS = spec.FasterRcnn(fpn_width=8, convention="mmdetection")
+NUM_CLASSES = 3
+STRIDES = (4, 8, 16, 32)
+
+
+def heads(
+    *, iou_threshold: float = 0.5, box_beta: float = 1.0, rois_per_image: int = 512, num_boxes: int = NUM_CLASSES
+) -> RegionHeads:
+    settings = SETTINGS.model_copy(update={"rois_per_image": rois_per_image})
+    branch = box_branch(settings, 1 + NUM_CLASSES, num_boxes)
+    return RegionHeads(settings, NUM_CLASSES, branch, iou_threshold=iou_threshold, box_beta=box_beta)
+
+
+def one_object(*box: float, label: int = 0) -> Targets:
+    return Targets([torch.tensor([box])], [torch.tensor([label])], [(200, 200)])
+
+
+def no_object() -> Targets:
+    return Targets([torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.int64)], [(200, 200)])
+
+
+def maps() -> list[Tensor]:
+    return [torch.zeros(1, 8, 256 // stride, 256 // stride) for stride in STRIDES]
+
+
+class TestSample:
+    @pytest.mark.parametrize(("threshold", "labels"), [(0.5, [2, 2, 2]), (0.6, [0, 2, 2]), (0.7, [0, 0, 2])])
+    def test_a_proposal_answers_for_an_object_from_the_threshold_on(self, threshold: float, labels: list[int]) -> None:
+        # Of the object's width and 55, 65 and 75 % of its height, so that this is their overlap.
+        proposals = torch.tensor([[0.0, 0, 100, height] for height in (55, 65, 75)])
+        regions = heads(iou_threshold=threshold).sample([proposals], one_object(0, 0, 100, 100, label=1))
+        assert regions.labels[0].tolist() == [*labels, 2]
+        assert regions.was_added[0].tolist() == [False, False, False, True]
+        assert regions.boxes[0][3].tolist() == [0, 0, 100, 100]
+
+    def test_at_most_a_quarter_answer_for_objects(self) -> None:
+        proposals = torch.tensor([[0.0, 0, 100, 100]] * 30 + [[150.0, 150, 160, 160]] * 30)
+        regions = heads(rois_per_image=20).sample([proposals], one_object(0, 0, 100, 100))
+        assert sorted(regions.labels[0].tolist()) == [0] * 15 + [1] * 5
+
+    def test_is_the_same_from_the_same_state_of_the_generator(self) -> None:
+        proposals = torch.rand(100, 4).cumsum(1) * 50
+        state = torch.get_rng_state()
+        first = heads_without_drawing(rois_per_image=20).sample([proposals], no_object())
+        torch.set_rng_state(state)
+        second = heads_without_drawing(rois_per_image=20).sample([proposals], no_object())
+        third = heads_without_drawing(rois_per_image=20).sample([proposals], no_object())
+        assert torch.equal(first.boxes[0], second.boxes[0])
+        assert not torch.equal(first.boxes[0], third.boxes[0])
+
+
+def heads_without_drawing(**settings: int) -> RegionHeads:
+    """Built from the side of the generator, so that only what is under test draws from it."""
+    with torch.random.fork_rng():
+        return heads(**settings)  # type: ignore[arg-type]
+
+
+class TestBoxLosses:
+    def test_classes_are_the_mean_cross_entropy_and_background_counts(self) -> None:
+        regions = Regions(
+            [torch.tensor([[0.0, 0, 100, 100], [50, 50, 60, 60]])],
+            [torch.tensor([2, 0])],
+            [torch.tensor([0, -1])],
+            [torch.tensor([False, False])],
+        )
+        logits = torch.tensor([[0.0, 0, math.log(5), 0], [0, 0, 0, 0]])
+        answers = BoxAnswers(logits, torch.zeros(2, NUM_CLASSES, 4))
+        terms = heads().box_losses(answers, regions, one_object(0, 0, 100, 100, label=1))
+        assert terms["classification"].item() == pytest.approx((math.log(8 / 5) + math.log(4)) / 2)
+        assert terms["box"] == 0
+
+    @pytest.mark.parametrize(
+        ("beta", "expected"),
+        # Off by 0.05 in x and 2 in height; two regions share it.
+        [(0.0, (0.05 + 2) / 2), (1 / 9, (0.05**2 / 2 * 9 + 2 - 1 / 18) / 2), (1.0, (0.05**2 / 2 + 1.5) / 2)],
+        ids=["L1", "torchvision's", "cascade's"],
+    )
+    @pytest.mark.parametrize("num_boxes", [1, NUM_CLASSES, 1 + NUM_CLASSES])
+    def test_boxes_are_the_distance_in_deltas_over_all_regions(
+        self, beta: float, expected: float, num_boxes: int
+    ) -> None:
+        regions = Regions(
+            [torch.tensor([[0.0, 0, 100, 100], [150, 150, 160, 160]])],
+            [torch.tensor([3, 0])],
+            [torch.tensor([0, -1])],
+            [torch.tensor([False, False])],
+        )
+        # The object's centre is 10 to the right and 30 below, its height 1.2 times the region's.
+        wanted = torch.tensor([10 * 0.1, 10 * 0.3, 0, 5 * math.log(1.2)])
+        # Whatever is said of other classes and of the background costs nothing.
+        deltas = torch.full((2, num_boxes, 4), 99.0)
+        deltas[0, -1] = wanted + torch.tensor([0.05, 0, 0, -2])
+        answers = BoxAnswers(torch.zeros(2, 1 + NUM_CLASSES), deltas)
+        terms = heads(box_beta=beta, num_boxes=num_boxes).box_losses(
+            answers, regions, one_object(10, 20, 110, 140, label=2)
+        )
+        assert terms["box"].item() == pytest.approx(expected, rel=1e-5)
+
+    def test_without_a_single_region_are_zero_and_pass_on_a_zero_gradient(self) -> None:
+        detector = heads()
+        terms = detector.losses(maps(), [torch.zeros(0, 4)], no_object())
+        assert {name: value.item() for name, value in terms.items()} == {"classification": 0, "box": 0}
+        torch.stack(list(terms.values())).sum().backward()
+        assert all(p.grad is not None and not p.grad.any() for p in detector.parameters())
+
+
+class TestDecode:
+    def test_a_box_never_grows_beyond_a_factor_of_62(self) -> None:
+        huge = torch.full((1, 1, 4), 1e4) * torch.tensor([0.0, 0, 1, 1])
+        (box,) = heads(num_boxes=1).decode(huge, [torch.tensor([[0.0, 0, 16, 16]])])
+        assert (box[0, 0, 2:] - box[0, 0, :2]).tolist() == pytest.approx([1000, 1000])
+
+    def test_no_boxes_keep_their_shape(self) -> None:
+        (box,) = heads(num_boxes=1).decode(torch.zeros(0, 1, 4), [torch.zeros(0, 4)])
+        assert box.shape == (0, 1, 4)
+
+
+class TestRegionPool:
+    @pytest.mark.parametrize(("side", "stride"), [(56, 4), (112, 8), (224, 16), (448, 32)])
+    def test_looks_where_the_box_is_on_the_level_of_its_size(self, side: int, stride: int) -> None:
+        # Every cell holds its level's stride, and where its middle is.
+        levels = []
+        for level in STRIDES:
+            middles = (torch.arange(1024 // level) + 0.5) * level
+            x = middles.expand(len(middles), -1)
+            levels.append(torch.stack([torch.full_like(x, level), x, x.T])[None])
+        box = torch.tensor([[100.0, 300, 100 + side, 300 + side]])
+        # A small part of a large input is image: torchvision would take the strides for half of what they are.
+        (pooled,) = RegionPool(7, aligned=True)(levels, [box])
+        assert torch.equal(pooled[0], torch.full((7, 7), float(stride)))
+        middles = (torch.arange(7) + 0.5) * side / 7
+        torch.testing.assert_close(pooled[1], (100 + middles).expand(7, 7))
+        torch.testing.assert_close(pooled[2], (300 + middles)[:, None].expand(7, 7))
+
+    def test_takes_each_box_from_its_own_image(self) -> None:
+        levels = [torch.arange(3.0)[:, None, None, None].expand(3, 1, 64 // s, 64 // s) for s in STRIDES]
+        box = torch.tensor([[8.0, 8, 40, 40]])
+        pooled = RegionPool(7, aligned=False)(levels, [box, torch.zeros(0, 4), box])
+        assert pooled.mean((1, 2, 3)).tolist() == [0, 2]
+
+
+class TestMaskTargets:
+    def test_are_the_mask_itself_where_the_box_has_as_many_pixels(self) -> None:
+        mask = torch.zeros(2, 40, 40, dtype=torch.uint8)
+        mask[1, 5:15, 6:30] = 1
+        cut = cut_out(mask, torch.tensor([[4.0, 2, 32, 30]]), torch.tensor([1]), 28, aligned=True)
+        assert torch.equal(cut[0], mask[1, 2:30, 4:32].float())
+
+    @pytest.mark.parametrize("aligned", [True, False])
+    def test_are_rounded_in_mmdetections_convention_alone(self, aligned: bool) -> None:
+        mask = torch.zeros(1, 64, 64, dtype=torch.uint8)
+        mask[0, 11:41, 7:31] = 1
+        cut = cut_out(mask, torch.tensor([[0.0, 0, 56, 56]]), torch.tensor([0]), 28, aligned=aligned)
+        assert cut.max() == 1
+        assert ((cut > 0) & (cut < 1)).any() != aligned
+
+
+class TestProposals:
+    def network(self, **settings: object) -> ProposalNetwork:
+        torch.manual_seed(0)
+        chosen = spec.FasterRcnn.model_validate({"fpn_width": 8, **settings})
+        return ProposalNetwork(chosen, num_convs=1, box_beta=0.0, kept=Kept(2000, 50))
+
+    def pyramid(self, side_px: int = 128) -> list[Tensor]:
+        torch.manual_seed(1)
+        return [torch.randn(2, 8, side_px // stride, side_px // stride) for stride in (*STRIDES, 64)]
+
+    def test_are_no_more_than_asked_for_inside_the_image_and_without_gradient(self) -> None:
+        targets = Targets([torch.zeros(0, 4)] * 2, [torch.zeros(0).long()] * 2, [(128, 100), (90, 128)])
+        _, proposals = self.network().losses(self.pyramid(), targets)
+        for boxes, (height, width) in zip(proposals, targets.image_sizes, strict=True):
+            assert len(boxes) == 50
+            assert not boxes.requires_grad
+            assert boxes.min() >= 0
+            assert boxes[:, 2].max() <= width and boxes[:, 3].max() <= height
+
+    def test_losses_are_means_over_256_anchors_of_an_image(self) -> None:
+        network = self.network()
+        # Of every anchor the same is said, so that it does not matter which are sampled.
+        for layer, value in ((network.head.cls_logits, math.log(3)), (network.head.bbox_pred, 0.5)):
+            nn.init.zeros_(layer.weight)
+            nn.init.constant_(layer.bias, value)
+        # An anchor itself, of 32 px around the corner of a cell. The four next to it, 4 px away, overlap it by 0.78.
+        box = torch.tensor([[48.0, 48, 80, 80]])
+        targets = Targets([box, box[:0]], [torch.zeros(1).long(), torch.zeros(0).long()], [(128, 128)] * 2)
+        terms, _ = network.losses(self.pyramid(), targets)
+        # Off by 0.5 in each of four deltas; what the shift of 4 / 32 takes from one neighbour it adds to the opposite.
+        assert terms["rpn_box"].item() == pytest.approx(5 * 4 * 0.5 / 512)
+        # Five say "object" with 3/4 and are right, all others are wrong.
+        expected = (5 * math.log(4 / 3) + 507 * math.log(4)) / 512
+        assert terms["rpn_objectness"].item() == pytest.approx(expected, rel=1e-5)
+
+    def test_an_object_that_no_anchor_overlaps_by_0_3_teaches_no_box_in_mmdetections_convention(self) -> None:
+        sliver = torch.tensor([[20.0, 50, 100, 52]])
+        targets = Targets([sliver] * 2, [torch.zeros(1).long()] * 2, [(128, 128)] * 2)
+        assert self.network(convention="mmdetection").losses(self.pyramid(), targets)[0]["rpn_box"] == 0
+        assert self.network(convention="torchvision").losses(self.pyramid(), targets)[0]["rpn_box"] > 0
+
+    def test_matches_are_claimed_from_an_overlap_on(self) -> None:
+        overlap = torch.tensor([[0.2, 0.1, 0.0], [0.0, 0.35, 0.1]])
+        assert EveryBoxMatcher(0.7, 0.3, claim_from=0.3)(overlap).tolist() == [-1, 1, -1]
+        assert EveryBoxMatcher(0.7, 0.3)(overlap).tolist() == [0, 1, -1]
