@@ -154,6 +154,7 @@ class CascadeRcnn(TwoStage):
 
     type: Literal["cascade_rcnn"] = "cascade_rcnn"
     convention: Literal["mmdetection"] = "mmdetection"
+    """There is no other."""
 
 
 class CascadeMaskRcnn(TwoStage):
@@ -162,6 +163,7 @@ class CascadeMaskRcnn(TwoStage):
     has_masks = True
     type: Literal["cascade_mask_rcnn"] = "cascade_mask_rcnn"
     convention: Literal["mmdetection"] = "mmdetection"
+    """There is no other."""
 
 
 DetectorSpec: TypeAlias = Annotated[

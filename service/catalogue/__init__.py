@@ -6,6 +6,7 @@ from typing import get_args
 from fgd_core.spec.catalogue import Catalogue, SpaceEntry
 from fgd_core.spec.methods import Fgd
 from fgd_core.spec.search import ReadySpace, ready_space
+from service.catalogue.recipes import recipes
 from service.catalogue.settings import read
 
 
@@ -13,4 +14,4 @@ from service.catalogue.settings import read
 def catalogue() -> Catalogue:
     published = Fgd().model_dump(mode="json")
     spaces = [SpaceEntry(name=name, dimensions=ready_space(name, published)) for name in get_args(ReadySpace)]
-    return Catalogue(**read(), spaces=spaces, recipes=[])
+    return Catalogue(**read(), spaces=spaces, recipes=list(recipes().values()))

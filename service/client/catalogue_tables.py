@@ -39,7 +39,7 @@ def overview(found: Sequence[tuple[str, Found]]) -> Table:
     """Names by section, each with what it is in short; names that stand for the same settings share a line."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True, style="dim")
-    table.add_column(style="bold", max_width=30, overflow="fold")
+    table.add_column(style="bold", max_width=34, overflow="fold")
     table.add_column()
     for section, entries in groupby(found, key=lambda each: each[0]):
         heading = section

@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, Row] = {
     "submit": Row("service.client.commands.submit", _JOBS, "Hand in a job from a YAML or JSON file."),
     "catalogue": Row("service.client.commands.catalogue", _JOBS, "All that a spec can ask for, with help."),
     "data": Row("service.client.commands.data", _JOBS, "Data sets by name: add, check, list, show."),
+    "recipes": Row("service.client.commands.recipes", _JOBS, "Published pairs, ready to be handed in."),
     "jobs": Row("service.client.commands.jobs", _JOBS, "List jobs, newest first."),
     "watch": Row("service.client.commands.watch", _JOBS, "Follow jobs live, with bars."),
     "show": Row("service.client.commands.show", _JOBS, "All there is to know about one job."),

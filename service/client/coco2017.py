@@ -146,7 +146,7 @@ def _images(folder: Path, split: Split, entries: Sequence[dict[str, Any]], *, sa
     count = _count("images", f"{split.name}/", sum(name.endswith(".jpg") for name in there), split.num_images)
     if missing:
         count = Check(
-            what=count.what, is_good=False, found=f"{len(missing):,} of those listed missing: {_some(missing)}"
+            what=count.what, is_good=False, found=f"{len(missing):,} of those listed are missing: {_some(missing)}"
         )
     yield count
     names = sorted(listed.keys() & there)

@@ -10,6 +10,7 @@ from pydantic import JsonValue, ValidationError
 
 from fgd_core.spec.jobs import JOB_SPEC, JobSpec
 from fgd_core.spec.refusals import spec_reasons
+from service.catalogue.recipes import recipe_text
 from service.client.errors import SpecFileError, UsageError
 
 # Fields that hold a path, as long as they hold one: a checkpoint may be `job:<id>/best`, weights may be a name.
@@ -18,30 +19,37 @@ _PATHS = (
     "data.train.annotations",
     "data.val.images",
     "data.val.annotations",
+    "data.folder",
+    "data.data_yaml",
+    "data.root",
     "checkpoint",
     "teacher.checkpoint",
     "detector.weights",
     "student.weights",
 )
+_RECIPE = "recipe:"
 _WEIGHTS_SUFFIXES = (".pt", ".pth")
 
 
-def read_spec(source: str, *, overrides: Sequence[str] = (), name: str | None = None) -> JobSpec:
-    """The job in the file `source`, or on standard input where it is `-`.
+def read_spec(
+    source: str, *, overrides: Sequence[str] = (), name: str | None = None, under: Path | None = None
+) -> JobSpec:
+    """The job in the file `source`, on standard input where it is `-`, or in a recipe where it is `recipe:<name>`.
 
     Args:
         overrides: `path=value`, the value in YAML: `training.epochs=3`.
         name: in place of the job's own.
+        under: where relative paths in it start from; None: from the folder of its file, else from the current one.
     Returns:
-        A valid spec. Paths are absolute: those of the file were relative to its folder, those of `overrides` to the
-        current one.
+        A valid spec. Its paths are absolute; those of `overrides` were relative to the current folder.
     Raises:
         UsageError: the file cannot be read, or an override is none.
+        NotFoundError: there is no such recipe.
         SpecFileError: it is no job; `reasons` holds every fault with its path and, where it can be told, its line.
     """
     text, folder = _read(source)
     document, lines = _parse(text, source)
-    _make_absolute(document, folder)
+    _make_absolute(document, under.expanduser().resolve() if under is not None else folder)
     return changed(document, source, overrides=overrides, name=name, lines=lines)
 
 
@@ -80,6 +88,8 @@ def changed(
 def _read(source: str) -> tuple[str, Path]:
     if source == "-":
         return sys.stdin.read(), Path.cwd()
+    if source.startswith(_RECIPE):
+        return recipe_text(source.removeprefix(_RECIPE)), Path.cwd()
     path = Path(source).expanduser()
     try:
         return path.read_text("utf-8"), path.resolve().parent

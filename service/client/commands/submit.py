@@ -1,5 +1,6 @@
 """`fgd submit`"""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,13 +15,19 @@ from service.client.spec_file import read_spec
 
 
 def submit(
-    source: Annotated[str, typer.Argument(metavar="SPEC", help="A YAML or JSON file, or - for standard input.")],
+    source: Annotated[
+        str, typer.Argument(metavar="SPEC", help="A YAML or JSON file, - for standard input, or recipe:NAME.")
+    ],
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="PATH=VALUE", help="Change a field: `--set training.epochs=3`. Repeatable."),
     ] = None,
     *,
     name: Annotated[str | None, typer.Option("--name", help="In place of the name in the file.")] = None,
+    under: Annotated[
+        Path | None,
+        typer.Option("--under", metavar="DIR", help="Where its relative paths start from.  [default: its own folder]"),
+    ] = None,
     watching: Annotated[bool, typer.Option("--watch", help="Follow the job until it is over.")] = False,
     key: Annotated[
         str | None,
@@ -31,16 +38,18 @@ def submit(
 ) -> None:
     """Hand in a job. The spec is checked here first; every fault is shown with its line.
 
-    Paths in the file are relative to the file's folder, paths given with `--set` to the current one. A checkpoint may
-    be another job's, `job:<id>/best`; the job then waits for that one.
+    Paths in the file are relative to the file's folder or to `--under`, those of a recipe and paths given with `--set`
+    to the current one. A checkpoint may be another job's, `job:<id>/best`; the job then waits for that one.
 
     **Examples**
 
     `fgd submit examples/demo/teacher.yaml --watch`
 
     `fgd submit examples/demo/distilled.yaml --set teacher.checkpoint=job:3f2a/best --set training.epochs=12`
+
+    `fgd submit recipe:retinanet_r50_from_x101 --under /data`
     """
-    spec = read_spec(source, overrides=overrides or (), name=name)
+    spec = read_spec(source, overrides=overrides or (), name=name, under=under)
     with FgdClient(server) as client:
         job = client.submit(with_whole_ids(spec, client), idempotency_key=key)
         if watching:

@@ -1,0 +1,161 @@
+"""The published pairs: each a job as it was published, that distils what was distilled there."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import JsonValue
+
+from fgd_core.detectors import build_detector
+from fgd_core.spec.backbones import ResNet
+from fgd_core.spec.detectors import AnyDetector
+from fgd_core.spec.jobs import DistillSpec
+from fgd_core.spec.paths import field
+from fgd_core.training.distiller import Distiller
+from service.catalogue.recipes import heading, recipes
+from service.client.client import FgdClient
+from service.client.commands.recipes import as_markdown, recipe_table
+from service.client.spec_file import read_spec
+from tests.client.conftest import Fgd
+from tests.client.live_server import LiveServer
+from tests.client.test_catalogue_command import shown
+
+FOLDER = Path(__file__).resolve().parents[2] / "examples" / "paper"
+NAMES = sorted(recipes())
+
+# The weights of the authors' configurations, by the student's kind: alpha, beta, gamma, lambda, temperature.
+PUBLISHED = {
+    "retinanet": (1e-3, 5e-4, 5e-4, 5e-6, 0.5),
+    "gfl": (1e-3, 5e-4, 5e-4, 5e-6, 0.5),
+    "reppoints": (1.6e-3, 8e-4, 8e-4, 8e-6, 0.5),
+    "fcos": (1.6e-3, 8e-4, 8e-4, 8e-6, 0.8),
+    "faster_rcnn": (5e-5, 2.5e-5, 5e-5, 5e-7, 0.5),
+    "mask_rcnn": (5e-5, 2.5e-5, 5e-5, 5e-7, 0.5),
+}
+TWO_STAGES = ("faster_rcnn", "mask_rcnn")
+
+
+def job(name: str) -> DistillSpec:
+    spec = read_spec(f"recipe:{name}")
+    assert isinstance(spec, DistillSpec)
+    return spec
+
+
+def tiny(settings: AnyDetector) -> AnyDetector:
+    """The same detector, quick to build."""
+    assert isinstance(settings.backbone, ResNet)
+    backbone = settings.backbone.model_copy(update={"stem_width": 16, "blocks": (1, 1, 1, 1)})
+    return settings.model_copy(update={"backbone": backbone, "fpn_width": 32})
+
+
+class TestEachRecipe:
+    @pytest.mark.parametrize("name", NAMES)
+    def test_its_file_begins_with_what_is_published_of_it(self, name: str) -> None:
+        lines = (FOLDER / f"{name}.yaml").read_text().splitlines()
+        told = heading(recipes()[name].publication)
+        assert [line.removeprefix("# ") for line in lines[: len(told)]] == told
+        assert not lines[len(told)].startswith("#")
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_its_weights_are_the_published_ones(self, name: str) -> None:
+        spec = job(name)
+        method = spec.method
+        told = method.alpha, method.beta, method.gamma, method.lambda_, method.temperature
+        assert told == PUBLISHED[spec.student.type]
+        assert (method.scale, method.mask) == (1, "official")
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_its_schedule_is_the_published_one(self, name: str) -> None:
+        spec = job(name)
+        is_gfl = spec.student.type == "gfl"
+        milestones = tuple(round(part * spec.training.epochs, 6) for part in spec.training.schedule.milestones)
+        assert (spec.training.epochs, *milestones) == ((12, 8, 11) if is_gfl else (24, 16, 22))
+        told: dict[str, JsonValue] = {
+            "batch_size": 16,
+            "clip_norm": 35,
+            "warmup_steps": 500,
+            "optimizer.type": "sgd",
+            "optimizer.momentum": 0.9,
+            "optimizer.weight_decay": 1e-4,
+            "optimizer.learning_rate": 0.02 if spec.student.type in TWO_STAGES else 0.01,
+        }
+        training = spec.training.model_dump(mode="json")
+        assert {path: field(training, path) for path in told} == told
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_only_a_teacher_of_the_students_kind_hands_on_its_neck_and_head(self, name: str) -> None:
+        spec = job(name)
+        assert spec.teacher.detector is not None
+        is_same = spec.teacher.detector.type == spec.student.type
+        assert spec.inherit == ("neck_and_head" if is_same else "nothing")
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_the_teacher_must_reach_what_was_published(self, name: str) -> None:
+        published = recipes()[name].publication.boxes.teacher
+        assert job(name).teacher.expected_ap == pytest.approx(published / 100)
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_exactly_the_published_levels_are_distilled(self, name: str) -> None:
+        spec = job(name)
+        assert spec.teacher.detector is not None
+        student, teacher = (build_detector(tiny(each), 80) for each in (spec.student, spec.teacher.detector))
+        distiller = Distiller(spec.method, student, teacher)
+        assert tuple(distiller.level_names) == recipes()[name].publication.levels
+
+    def test_every_file_stands_in_the_index(self) -> None:
+        assert {path.stem for path in FOLDER.glob("*.yaml")} == {*NAMES, "index"}
+
+
+class TestTable:
+    def test_the_folders_readme_has_it(self) -> None:
+        assert as_markdown(recipes().values()) in (FOLDER / "README.md").read_text()
+
+    def test_it_fits_into_80_columns(self) -> None:
+        said = shown(recipe_table(recipes().values(), width=80))
+        assert "…" not in said
+        assert max(len(line.rstrip()) for line in said.splitlines()) <= 80
+        (line,) = [line for line in said.splitlines() if line.startswith("mask_rcnn_r50_from_cascade_x101")]
+        assert line.split()[1:] == ["39.2", "/", "35.4", "42.1", "/", "37.8", "47.3", "/", "41.1"]
+
+
+class TestCommand:
+    def test_it_lists_all(self, fgd: Fgd) -> None:
+        said = fgd("recipes")
+        assert said.exit_code == 0
+        assert [name for name in NAMES if name not in said.out] == []
+        assert "Cascade Mask R-CNN" in said.out
+
+    def test_json_has_the_figures_and_the_checkpoints_file(self, fgd: Fgd) -> None:
+        told = {recipe["name"]: recipe for recipe in fgd("recipes", "--json").json}
+        gfl = told["gfl_r50_from_r101"]
+        assert gfl["publication"]["boxes"]["distilled"] == 43.5
+        assert gfl["teacher_file"] == "gfl_r101_fpn_mstrain_2x_coco_20200629_200126-dd12f847.pth"
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_what_it_shows_can_be_handed_in(self, fgd: Fgd, tmp_path: Path, name: str) -> None:
+        path = tmp_path / "mine.yaml"
+        path.write_text(fgd("recipes", "show", name).out)
+        assert read_spec(str(path)) == read_spec(f"recipe:{name}", under=tmp_path)
+
+    def test_a_slip_is_answered_with_the_near_one(self, fgd: Fgd) -> None:
+        said = fgd("recipes", "show", "gfl_r50_from_r100")
+        assert said.exit_code == 1
+        assert "did you mean 'gfl_r50_from_r101'?" in said.err
+
+
+class TestSubmitting:
+    def test_a_recipe_is_handed_in_by_its_name(
+        self, fgd: Fgd, server: LiveServer, client: FgdClient, tmp_path: Path
+    ) -> None:
+        no_gpu = ("--set", "resources={cpus: 1, gpus: 0}")
+        said = fgd("submit", "recipe:gfl_r50_from_r101", "--under", tmp_path, *no_gpu, "--server", server.url, "--json")
+        assert said.exit_code == 0, said.out
+        spec = client.job(said.json["job_id"]).spec
+        assert isinstance(spec, DistillSpec)
+        assert spec.teacher.checkpoint == str(tmp_path / "teachers" / recipes()["gfl_r50_from_r101"].teacher_file)
+        assert spec.data.model_dump()["train"]["images"] == str(tmp_path / "coco2017" / "train2017")
+
+    def test_without_a_folder_its_paths_start_from_the_current_one(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert job("fcos_r50_from_r101").teacher.checkpoint.startswith(str(tmp_path / "teachers"))
