@@ -45,9 +45,10 @@ CLASS_ROWS: tuple[ClassRows, ...] = (
     ClassRows(r"head\.classification_head\.cls_logits", places=None),
     ClassRows(r"head\.gfl_cls"),
     ClassRows(r"head\.reppoints_cls_out"),
-    ClassRows(r"roi_heads\.(.+\.)?cls_score"),
-    ClassRows(r"roi_heads\.(.+\.)?bbox_pred", numbers=4),
-    ClassRows(r"roi_heads\.(.+\.)?mask_fcn_logits"),
+    # The boxes of a cascade's stages are the same for every class.
+    ClassRows(r"roi_heads\.box_predictor\.bbox_pred", numbers=4),
+    ClassRows(r"roi_heads\.(stages\.\d\.)?box_predictor\.cls_score"),
+    ClassRows(r"roi_heads\.(stages\.\d\.)?mask_predictor\.mask_fcn_logits"),
 )
 
 
@@ -95,12 +96,11 @@ def choose_rows(
     """`fresh` with the rows of the classes that both know, and of the background, taken from `given`.
 
     Returns:
-        A new tensor of the shape of `fresh`, or `given` where its rows belong to no classes; None where the two differ
-        in more than their classes.
+        A new tensor of the shape of `fresh`; None where the two differ in more than their classes.
     """
     outputs, own_outputs = rows.num_outputs(given, num_given), rows.num_outputs(fresh, num_own)
     if outputs is None or own_outputs is None:
-        return given if given.shape == fresh.shape and outputs == own_outputs else None
+        return None
     taken = given.reshape(-1, outputs, rows.numbers, *given.shape[1:])
     ours = fresh.clone().reshape(-1, own_outputs, rows.numbers, *fresh.shape[1:])
     if taken.shape[0] != ours.shape[0] or taken.shape[2:] != ours.shape[2:]:

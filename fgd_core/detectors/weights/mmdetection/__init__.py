@@ -2,21 +2,18 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from fgd_core.detectors.weights.classes import COCO_CLASSES
 from fgd_core.detectors.weights.matching import Offer, Shape
 from fgd_core.detectors.weights.mmdetection.files import MmdetectionFile, read_mmdetection
-from fgd_core.detectors.weights.mmdetection.names import RULES, Change, current_name, our_name
-from fgd_core.detectors.weights.mmdetection.pixels import CAFFE, OURS, Pixels, fold_into_first, pixels_of, style_of
-from fgd_core.errors import SpecError, WeightsError
+from fgd_core.detectors.weights.mmdetection.names import Change, current_name, our_name, rules_of
+from fgd_core.detectors.weights.mmdetection.pixels import CAFFE, OURS, Pixels, fold_into_first, pixels_of
+from fgd_core.detectors.weights.mmdetection.settings import check_settings
+from fgd_core.errors import WeightsError
 from fgd_core.spec.detectors import AnyDetector
 
 __all__ = ["MmdetectionFile", "mmdetection_classes", "mmdetection_offer", "read_mmdetection"]
-
-_ROUNDED_STDS = torch.tensor([0.033, 0.033, 0.067, 0.067], dtype=torch.float64)
-_LAST_CODER = torch.tensor([30.0, 30.0, 15.0, 15.0], dtype=torch.float64)
 
 
 def mmdetection_classes(file: MmdetectionFile, told: Sequence[str] | None) -> tuple[str, ...]:
@@ -34,22 +31,21 @@ def mmdetection_offer(file: MmdetectionFile, settings: AnyDetector, classes: Seq
         SpecError: the settings are not those of what the file holds, and which of them.
         WeightsError: no mapping for this detector, or the file is of mmdetection 1, whose layouts are others.
     """
-    kind = str(type(settings).model_fields["type"].default)
-    if kind not in RULES:
-        raise WeightsError(
-            f"checkpoints of mmdetection are not read into a {kind}; there are {', '.join(RULES)}", path=str(file.path)
-        )
-    _check_settings(file, settings)
+    rules = rules_of(settings)
+    if rules is None:
+        kind = type(settings).model_fields["type"].default
+        raise WeightsError(f"no checkpoint of mmdetection holds a {kind} as it is here", path=str(file.path))
     _check_version(file)
+    check_settings(file, settings)
     pixels = _pixels(file, settings)
     state: dict[str, Tensor] = {}
     original: dict[str, str] = {}
     shapes: dict[str, Shape] = {}
     left_out = dict.fromkeys(file.others, "trained beside the detector")
     for key, value in file.state.items():
-        named = our_name(RULES[kind], current_name(key))
-        if named is None:
-            state[key] = value
+        named = our_name(rules, current_name(key))
+        if named is None or named[0] in original:
+            state[key] = value  # which nobody here knows by this name, and so is told
             continue
         name, rule = named
         if not name:
@@ -61,28 +57,6 @@ def mmdetection_offer(file: MmdetectionFile, settings: AnyDetector, classes: Seq
     return Offer(
         state=state, classes=tuple(classes), original=original, shapes=shapes, left_out=left_out, notes=(*notes,)
     )
-
-
-def _check_settings(file: MmdetectionFile, settings: AnyDetector) -> None:
-    """
-    Raises:
-        SpecError: which field to set.
-    """
-    wrong: dict[str, str] = {}
-    if getattr(settings, "convention", "mmdetection") != "mmdetection":
-        wrong["convention"] = "mmdetection"
-    style, stride_in = style_of(file.config), getattr(settings.backbone, "stride_in", None)
-    needed = {"pytorch": "3x3", "caffe": "1x1"}.get(style or "")
-    if needed is not None and stride_in is not None and stride_in != needed:
-        wrong["backbone.stride_in"] = needed
-    if wrong:
-        told = " and ".join(f"{field}: {value}" for field, value in wrong.items())
-        raise SpecError(
-            f"{file.path.name} is a checkpoint of mmdetection; so that it computes here what it computed there, set "
-            f"{told}",
-            path=str(file.path),
-            **wrong,
-        )
 
 
 def _check_version(file: MmdetectionFile) -> None:
@@ -112,20 +86,12 @@ def _changed(value: Tensor, change: Change, pixels: Pixels, num_classes: int) ->
             return fold_into_first(value, pixels)[0]
         case Change.BACKGROUND_FIRST if value.shape[0] == num_classes + 1:
             return value.roll(1, dims=0)
-        case Change.CASCADE_BOXES if value.shape[0] % 4 == 0:
-            return _rescaled(value)
         case _:
             return value
 
 
 def _is_first(weight: Tensor) -> bool:
     return weight.dim() == 4 and weight.shape[1] == 3
-
-
-def _rescaled(value: Tensor) -> Tensor:
-    """Rows of (…, 4 numbers), so that what was multiplied by the rounded deviations may be divided by the weights."""
-    factors = (_ROUNDED_STDS * _LAST_CODER).repeat(value.shape[0] // 4)
-    return (value.double() * factors.reshape(-1, *[1] * (value.dim() - 1))).to(value.dtype)
 
 
 def _shift_first_norm(state: dict[str, Tensor], file: MmdetectionFile, pixels: Pixels) -> list[str]:

@@ -8,6 +8,7 @@ refused by name.
 import importlib
 import pickle
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,15 +38,21 @@ class _Inert:
         pass
 
 
-class _InertDict(dict[Any, Any]):
-    """Stands for a dict that can do more than a dict."""
+class _PlainDict:
+    """Stands for a kind of dict that can do more than a dict: makes one that cannot."""
 
-    def __setstate__(self, state: object) -> None:
-        pass
+    def __new__(cls, *_arguments: object) -> "OrderedDict[Any, Any]":  # type: ignore[misc]
+        return OrderedDict()  # the only kind, beside dict itself, that PyTorch's reader puts items into
 
 
-def _nothing(*_arguments: object) -> None:
-    """Stands for a function whose result is not needed."""
+class _History(_Inert):
+    """Stands for mmengine's log of a number."""
+
+
+def _method_of_history(owner: object, name: str) -> None:
+    """Stands for `getattr`, with which a log names its own methods; nothing else may be looked up by it."""
+    if owner is not _History:
+        raise pickle.UnpicklingError(f"GLOBAL getattr(…,{name!r})")
 
 
 # What a file may name beside tensors, and what it gets.
@@ -58,12 +65,11 @@ _HARMLESS: Mapping[str, Callable[..., Any]] = {
         for name in ("scalar", "_reconstruct")
     },
     **{f"numpy.dtypes.{name}": getattr(numpy.dtypes, name) for name in numpy.dtypes.__all__},
-    # Asked for by HistoryBuffer alone, for its own methods.
-    "builtins.getattr": _nothing,
-    "mmengine.logging.history_buffer.HistoryBuffer": _Inert,
+    "builtins.getattr": _method_of_history,
+    "mmengine.logging.history_buffer.HistoryBuffer": _History,
     **dict.fromkeys(("mmcv.utils.config.Config", "mmengine.config.config.Config"), _Inert),
-    **dict.fromkeys(("mmcv.utils.config.ConfigDict", "mmengine.config.config.ConfigDict"), _InertDict),
-    "addict.addict.Dict": _InertDict,
+    **dict.fromkeys(("mmcv.utils.config.ConfigDict", "mmengine.config.config.ConfigDict"), _PlainDict),
+    "addict.addict.Dict": _PlainDict,
     **{
         f"pathlib.{name}": _Inert
         for name in ("Path", "PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath", "_local.PosixPath")
@@ -151,7 +157,7 @@ def _text(value: object) -> str:
 
 
 def _refusal(path: Path, error: Exception) -> WeightsError:
-    asked = _globals(path, error)
+    asked = _unwanted(path, error)
     if asked:
         return WeightsError(
             f"the file wants code imported or run: {', '.join(asked)}; it was not read. Where you trust it, save its "
@@ -159,19 +165,20 @@ def _refusal(path: Path, error: Exception) -> WeightsError:
             path=str(path),
             asks_for=[*asked],
         )
-    cause = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    said = re.search(r"WeightsUnpickler error:\s*(.*)", str(error))
+    cause = said[1] if said is not None else (str(error).splitlines() or [type(error).__name__])[0]
     return WeightsError(
         "the file cannot be read as a checkpoint: it is damaged, cut short, or of another kind",
         path=str(path),
-        cause=cause,
+        cause=cause[:200],
     )
 
 
-def _globals(path: Path, error: Exception) -> list[str]:
-    """What the file wants imported and may not have; empty where that is not the trouble."""
+def _unwanted(path: Path, error: Exception) -> list[str]:
+    """What the file wants imported or run and may not have; empty where that is not the trouble."""
     try:
         # Of a file in PyTorch's present format all at once, without building anything.
-        asked = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # an older format, or no checkpoint at all: the reader's own message says the first one
-        asked = re.findall(r"GLOBAL (\S+)", str(error))
-    return sorted(set(asked) - set(_HARMLESS))
+        asked = set(torch.serialization.get_unsafe_globals_in_checkpoint(path)) - set(_HARMLESS)
+    except Exception:  # an older format, or no checkpoint at all: the reader itself has said the first one
+        asked = set()
+    return sorted(asked or re.findall(r"GLOBAL (\S+)", str(error)))

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 from typing import NamedTuple, TypeAlias
 
+from fgd_core.spec.detectors import AnyDetector, RepPoints
+
 Name: TypeAlias = str
 
 
@@ -16,8 +18,6 @@ class Change(Enum):
     """Made to take our images."""
     BACKGROUND_FIRST = auto()
     """The background's row moves from the end to the beginning."""
-    CASCADE_BOXES = auto()
-    """Rescaled from the deviations that mmdetection rounds (0.033, 0.067) to the weights of our box coder."""
 
 
 class Rule(NamedTuple):
@@ -68,25 +68,23 @@ _BODY = (
 )
 
 
-def _neck(num_laterals: int) -> tuple[Rule, ...]:
-    """A pyramid on so many maps of the backbone; what comes above it are further levels."""
+def _neck(num_laterals: int, *, is_top_normed: bool = False) -> tuple[Rule, ...]:
+    """A pyramid on so many maps of the backbone; what comes above these are further levels."""
     own = "|".join(str(level) for level in range(num_laterals))
-    above = [Rule(rf"neck\.fpn_convs\.{num_laterals + i}\.conv\.{_W}", rf"{_TOP}.p{6 + i}.\1") for i in range(2)]
-    with_norm = [
-        Rule(rf"neck\.fpn_convs\.{num_laterals + i}\.{_NORM}\.(.+)", rf"{_TOP}.p{6 + i}_norm.\1") for i in range(2)
-    ]
-    return (
+    top = "backbone.fpn.extra_blocks"
+    rules = [
         Rule(rf"neck\.lateral_convs\.({own})\.conv\.{_W}", r"backbone.fpn.inner_blocks.\1.0.\2"),
         Rule(rf"neck\.lateral_convs\.({own})\.{_NORM}\.(.+)", r"backbone.fpn.inner_blocks.\1.1.\2"),
         Rule(rf"neck\.fpn_convs\.({own})\.conv\.{_W}", r"backbone.fpn.layer_blocks.\1.0.\2"),
         Rule(rf"neck\.fpn_convs\.({own})\.{_NORM}\.(.+)", r"backbone.fpn.layer_blocks.\1.1.\2"),
-        *above,
-        *with_norm,
-    )
+    ]
+    for index, level in enumerate(("p6", "p7"), start=num_laterals):
+        place = f"{top}.{level}.0" if is_top_normed else f"{top}.{level}"
+        rules.append(Rule(rf"neck\.fpn_convs\.{index}\.conv\.{_W}", rf"{place}.\1"))
+        if is_top_normed:
+            rules.append(Rule(rf"neck\.fpn_convs\.{index}\.{_NORM}\.(.+)", rf"{top}.{level}.1.\1"))
+    return tuple(rules)
 
-
-_TOP = "backbone.fpn.extra_blocks"
-_FROM_C3, _FROM_C2 = _neck(3), _neck(4)
 
 _RETINANET = (
     Rule(rf"bbox_head\.cls_convs\.(\d)\.conv\.{_W}", r"head.classification_head.conv.\1.0.\2"),
@@ -97,13 +95,75 @@ _RETINANET = (
     Rule(rf"bbox_head\.retina_reg\.{_W}", r"head.regression_head.bbox_reg.\1"),
 )
 
-_GFL = (
+
+def _fcos() -> tuple[Rule, ...]:
+    rules = []
+    for theirs, ours in (("cls_convs", "classification_head"), ("reg_convs", "regression_head")):
+        for index in range(4):
+            # In ours a convolution, its norm and its activation stand in one row.
+            place = f"head.{ours}.conv"
+            rules.append(Rule(rf"bbox_head\.{theirs}\.{index}\.conv\.{_W}", rf"{place}.{3 * index}.\1"))
+            rules.append(Rule(rf"bbox_head\.{theirs}\.{index}\.{_NORM}\.(.+)", rf"{place}.{3 * index + 1}.\1"))
+    return (
+        *rules,
+        Rule(rf"bbox_head\.conv_cls\.{_W}", r"head.classification_head.cls_logits.\1"),
+        Rule(rf"bbox_head\.conv_reg\.{_W}", r"head.regression_head.bbox_reg.\1"),
+        Rule(rf"bbox_head\.conv_centerness\.{_W}", r"head.regression_head.bbox_ctrness.\1"),
+        Rule(r"bbox_head\.scales\.(\d)\.scale", r"head.scales.\1"),
+    )
+
+
+# Heads that are named here as there.
+_SAME = (
     Rule(r"bbox_head\.integral\.project", "", why="a constant: the numbers of the bins"),
     Rule(r"bbox_head\.(.+)", r"head.\1"),
 )
 
+_PROPOSALS = (
+    Rule(rf"rpn_head\.rpn_conv\.{_W}", r"rpn.head.conv.0.0.\1"),
+    Rule(rf"rpn_head\.rpn_cls\.{_W}", r"rpn.head.cls_logits.\1"),
+    Rule(rf"rpn_head\.rpn_reg\.{_W}", r"rpn.head.bbox_pred.\1"),
+)
+
+
+def _regions(theirs: str = "", ours: str = "") -> tuple[Rule, ...]:
+    """What looks at proposals.
+
+    Args:
+        theirs: behind the name of each head, in a cascade the number of the stage.
+        ours: before the names of the heads.
+    """
+    boxes, masks = rf"roi_head\.bbox_head{theirs}", rf"roi_head\.mask_head{theirs}"
+    last = 2 if theirs else 1
+    return (
+        Rule(rf"{boxes}\.shared_fcs\.0\.{_W}", rf"roi_heads.{ours}box_head.fc6.\{last}"),
+        Rule(rf"{boxes}\.shared_fcs\.1\.{_W}", rf"roi_heads.{ours}box_head.fc7.\{last}"),
+        Rule(rf"{boxes}\.fc_cls\.{_W}", rf"roi_heads.{ours}box_predictor.cls_score.\{last}", Change.BACKGROUND_FIRST),
+        Rule(rf"{boxes}\.fc_reg\.{_W}", rf"roi_heads.{ours}box_predictor.bbox_pred.\{last}"),
+        Rule(rf"{masks}\.convs\.(\d)\.conv\.{_W}", rf"roi_heads.{ours}mask_head.\{last}.0.\{last + 1}"),
+        Rule(rf"{masks}\.upsample\.{_W}", rf"roi_heads.{ours}mask_predictor.conv5_mask.\{last}"),
+        Rule(rf"{masks}\.conv_logits\.{_W}", rf"roi_heads.{ours}mask_predictor.mask_fcn_logits.\{last}"),
+    )
+
+
+_TWO_STAGES = (*_BODY, *_neck(4), *_PROPOSALS, *_regions())
+_CASCADE = (*_BODY, *_neck(4), *_PROPOSALS, *_regions(r"\.(\d)", r"stages.\1."))
+
 # Type of the detector -> its names.
-RULES: Mapping[str, tuple[Rule, ...]] = {
-    "retinanet": (*_BODY, *_FROM_C3, *_RETINANET),
-    "gfl": (*_BODY, *_FROM_C3, *_GFL),
+_RULES: Mapping[str, tuple[Rule, ...]] = {
+    "retinanet": (*_BODY, *_neck(3), *_RETINANET),
+    "fcos": (*_BODY, *_neck(3), *_fcos()),
+    "gfl": (*_BODY, *_neck(3), *_SAME),
+    "reppoints": (*_BODY, *_neck(3), *_SAME),
+    "faster_rcnn": _TWO_STAGES,
+    "mask_rcnn": _TWO_STAGES,
+    "cascade_rcnn": _CASCADE,
+    "cascade_mask_rcnn": _CASCADE,
 }
+
+
+def rules_of(settings: AnyDetector) -> tuple[Rule, ...] | None:
+    """The names of a detector; None where there is none of its kind in mmdetection."""
+    if isinstance(settings, RepPoints) and settings.norm == "group":
+        return (*_BODY, *_neck(3, is_top_normed=True), *_SAME)
+    return _RULES.get(str(type(settings).model_fields["type"].default))
