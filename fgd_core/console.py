@@ -10,7 +10,7 @@ from rich.table import Table
 from fgd_core.errors import WeightsError
 from fgd_core.spec import events
 from fgd_core.spec.events import RunEvent
-from fgd_core.spec.results import RunResult
+from fgd_core.spec.results import RunResult, Scores
 
 
 class ConsoleContext:
@@ -66,7 +66,7 @@ class ConsoleContext:
                 self._show_steps(event.step, event.steps, _rate(event.images_per_s, event.eta_s))
                 self._say(f"epoch {event.epoch}/{event.epochs}  loss {event.values.get('loss', 0.0):.4f}")
             case events.Evaluated(scores=scores):
-                self._say(f"AP {_percent(scores.ap)}  AP50 {_percent(scores.ap50)}")
+                self._say(_scores(scores))
             case events.RunFinished():
                 self._bars.stop()
                 self._show_end(event)
@@ -120,7 +120,7 @@ def describe(event: RunEvent) -> str | None:
         case events.EpochFinished():
             return f"epoch {event.epoch}/{event.epochs}  loss {event.values.get('loss', 0.0):.4f}"
         case events.Evaluated(scores=scores):
-            return f"AP {_percent(scores.ap)}  AP50 {_percent(scores.ap50)}"
+            return _scores(scores)
         case events.Warned():
             return f"warning: {event.message}"
         case events.RunFinished():
@@ -134,6 +134,11 @@ def _rate(images_per_s: float, eta_s: float | None) -> str:
     return f"{images_per_s:.0f} images/s{eta}"
 
 
+def _scores(scores: Scores) -> str:
+    masks = f"  of masks {_percent(scores.masks.ap)}" if scores.masks is not None else ""
+    return f"AP {_percent(scores.ap)}  AP50 {_percent(scores.ap50)}{masks}"
+
+
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
 
@@ -143,5 +148,10 @@ def _table(result: RunResult) -> Table:
     of_class = list(result.scores.per_class.values())
     table.add_row("AP", *(_percent(c.ap) for c in of_class), _percent(result.scores.ap))
     table.add_row("AP50", *(_percent(c.ap50) for c in of_class), _percent(result.scores.ap50))
+    if result.scores.masks is not None:
+        of_masks = [result.scores.masks.per_class.get(name) for name in result.scores.per_class]
+        table.add_row(
+            "mask AP", *(_percent(c.ap if c is not None else None) for c in of_masks), _percent(result.scores.masks.ap)
+        )
     table.caption = f"{result.num_parameters:,} parameters, {result.images_per_s:.0f} images/s on {result.device}"
     return table

@@ -1,5 +1,6 @@
 """What a run comes to: scores, or an error."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fgd_core.spec.base import Fact
@@ -31,6 +32,10 @@ class MaskScores(Fact):
     ap_medium: float | None
     ap_large: float | None
     per_class: dict[str, ClassScore] = {}
+
+
+MASK_METRICS: Mapping[str, str] = {f"mask_{name}": name for name in MaskScores.model_fields if name != "per_class"}
+"""What objectives of sweeps, columns and curves are called, and the field of `MaskScores` that each is."""
 
 
 class Scores(Fact):

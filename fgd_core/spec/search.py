@@ -193,7 +193,8 @@ SchedulerSpec: TypeAlias = Annotated[RunAll | Median | Asha | HyperBand | Popula
 class Objective(Command):
     metric: str = "ap"
     """`ap`, `ap50`, `ap75`, `ap_small`, `ap_medium`, `ap_large`, `ar1` … `ar_large`; `class:<name>` and
-    `class50:<name>` for one class; `images_per_s`, `num_parameters`."""
+    `class50:<name>` for one class; of a detector with masks `mask_ap`, `mask_ap50`, `mask_ap75`, `mask_ap_small`,
+    `mask_ap_medium`, `mask_ap_large`; `images_per_s`, `num_parameters`."""
     direction: Literal["maximize", "minimize"] = "maximize"
     """Whether more of it is better."""
 

@@ -88,7 +88,8 @@ def line(job: Standing, event: StoredEvent) -> str | None:
             loss = number(job.values.get("loss"))
             return f"{said}epoch {job.epoch}/{job.epochs}  loss {loss}  {rate} images/s  {left} left"
         case "evaluated":
-            return f"{said}AP {number(job.ap, '.3f')}  best {number(job.best_ap, '.3f')}"
+            of_masks = f"  masks {number(job.mask_ap, '.3f')}" if job.mask_ap is not None else ""
+            return f"{said}AP {number(job.ap, '.3f')}  best {number(job.best_ap, '.3f')}{of_masks}"
         case "teacher_checked":
             recorded = number(data.get("recorded_ap"), ".3f")
             return f"{said}teacher checked: AP {number(data.get('ap'), '.3f')}, its checkpoint records {recorded}"

@@ -40,6 +40,8 @@ class Standing:
     values: dict[str, float] = field(default_factory=dict)
     ap: float | None = None
     best_ap: float | None = None
+    mask_ap: float | None = None
+    """Of the newest evaluation, where there are masks."""
     attempt: int = 0
     dashboard_url: str | None = None
     error: str | None = None
@@ -109,6 +111,7 @@ class Standing:
         self.values = data.get("values") or self.values
 
     def _score(self, scores: Mapping[str, Any]) -> None:
+        self.mask_ap = (scores.get("masks") or {}).get("ap", self.mask_ap)
         ap = scores.get("ap")
         if ap is not None:
             self.ap = ap

@@ -74,7 +74,10 @@ def _columns(event: RunEvent) -> Iterator[tuple[str, list[int], list[float | Non
             for name, value in event.values.items():
                 yield f"epoch/{name}", [event.step], [value]
         case Evaluated():
-            for name, score in (("val/ap", event.scores.ap), ("val/ap50", event.scores.ap50)):
+            scores = {"val/ap": event.scores.ap, "val/ap50": event.scores.ap50}
+            if event.scores.masks is not None:
+                scores |= {"val/mask_ap": event.scores.masks.ap, "val/mask_ap50": event.scores.masks.ap50}
+            for name, score in scores.items():
                 if score is not None:
                     yield name, [event.step or 0], [score]
 

@@ -6,9 +6,10 @@ from math import prod
 from typing import Any
 
 from fgd_core.spec.data import SHAPE_NAMES, Shapes, files_of
-from fgd_core.spec.jobs import SweepSpec
+from fgd_core.spec.detectors import DetectorSpec
+from fgd_core.spec.jobs import SweepSpec, TrainSpec
 from fgd_core.spec.refusals import closest
-from fgd_core.spec.results import Scores
+from fgd_core.spec.results import MASK_METRICS, Scores
 from fgd_core.spec.search import (
     Asha,
     Choice,
@@ -29,7 +30,7 @@ from service.jobs.sweep_space import TrialRules
 MAX_GRID = 10_000
 
 _OF_RESULT = ("images_per_s", "num_parameters")
-_METRICS = [*(name for name in Scores.model_fields if name != "per_class"), *_OF_RESULT]
+_METRICS = [*(name for name in Scores.model_fields if name not in ("per_class", "masks")), *MASK_METRICS, *_OF_RESULT]
 _OF_CLASS = ("class", "class50")
 
 
@@ -111,6 +112,11 @@ def _objectives(spec: SweepSpec) -> Iterator[ProblemReason]:
         elif metric not in _METRICS:
             message = f"nobody reports {metric!r}; {closest(metric, _METRICS)}, and class:<name>, class50:<name>"
             yield ProblemReason(loc=loc, code="unknown_metric", message=message)
+        elif metric in MASK_METRICS and not _learner(spec).has_masks:
+            message = f"{_learner(spec).type} finds no masks, so nobody reports {metric!r}; search for "
+            yield ProblemReason(
+                loc=loc, code="no_masks", message=f"{message}{MASK_METRICS[metric]!r}, or use mask_rcnn"
+            )
     if isinstance(spec.scheduler, RunAll):
         return
     if len(metrics) > 1:
@@ -119,6 +125,10 @@ def _objectives(spec: SweepSpec) -> Iterator[ProblemReason]:
     elif metrics and metrics[0] in _OF_RESULT:
         message = f"{metrics[0]!r} is known only of a complete trial, so {spec.scheduler.type} has nothing to go by; "
         yield ProblemReason(loc="scheduler.type", code="known_too_late", message=f"{message}use none")
+
+
+def _learner(spec: SweepSpec) -> DetectorSpec:
+    return spec.base.detector if isinstance(spec.base, TrainSpec) else spec.base.student
 
 
 def _population(spec: SweepSpec, space: Mapping[str, Dimension]) -> Iterator[ProblemReason]:

@@ -18,12 +18,23 @@ class Column:
     value: Callable[[JobReport], float | None]
     show: Callable[[float], str]
     best: Literal["highest", "lowest"]
+    is_rare: bool = False
+    """Left out where no job has a value."""
 
 
 def _score(name: ScoreName) -> Callable[[JobReport], float | None]:
     def value(job: JobReport) -> float | None:
         scores = best_scores(job)
         found: float | None = getattr(scores, name) if scores else None
+        return found
+
+    return value
+
+
+def _mask_score(name: Literal["ap", "ap50"]) -> Callable[[JobReport], float | None]:
+    def value(job: JobReport) -> float | None:
+        scores = best_scores(job)
+        found: float | None = getattr(scores.masks, name) if scores and scores.masks else None
         return found
 
     return value
@@ -50,6 +61,22 @@ COLUMNS: tuple[Column, ...] = (
     _score_column("AP medium", "objects of 32² to 96² px", "ap_medium"),
     _score_column("AP large", "objects above 96² px", "ap_large"),
     Column(
+        heading="mask AP",
+        hint="of masks, mean over IoU 0.50 to 0.95",
+        value=_mask_score("ap"),
+        show=_three_places,
+        best="highest",
+        is_rare=True,
+    ),
+    Column(
+        heading="mask AP50",
+        hint="of masks, at IoU 0.50",
+        value=_mask_score("ap50"),
+        show=_three_places,
+        best="highest",
+        is_rare=True,
+    ),
+    Column(
         heading="parameters",
         hint="of the detector",
         value=lambda job: job.result.num_parameters if job.result else None,
@@ -71,6 +98,11 @@ COLUMNS: tuple[Column, ...] = (
         best="lowest",
     ),
 )
+
+
+def columns_for(jobs: Sequence[JobReport]) -> list[Column]:
+    """Those that such jobs have values for, or might have."""
+    return [column for column in COLUMNS if not column.is_rare or any(column.value(job) is not None for job in jobs)]
 
 
 def best_scores(job: JobReport) -> Scores | None:

@@ -5,6 +5,7 @@ import io
 from collections.abc import Mapping
 
 from fgd_core.spec.report import JobReport, Report
+from fgd_core.spec.results import MASK_METRICS
 from service.reports.comparison import best_scores, role, speed_ratio
 
 _SCORES = (
@@ -14,7 +15,8 @@ _SCORES = (
 
 
 def render_csv(report: Report) -> str:
-    """RFC 4180, with a header. `ap/<class>` and `ap50/<class>` stand at the end; what is not known is left empty."""
+    """RFC 4180, with a header. `ap/<class>` and `ap50/<class>` stand at the end, and `mask_ap` and its like where a job
+    has masks; what is not known is left empty."""
     rows = [_row(job, report) for job in report.jobs]
     columns = dict.fromkeys(column for row in rows for column in row)
     text = io.StringIO()
@@ -47,6 +49,9 @@ def _row(job: JobReport, report: Report) -> Mapping[str, object]:
     for name, score in (scores.per_class if scores else {}).items():
         row[f"ap/{name}"] = score.ap
         row[f"ap50/{name}"] = score.ap50
+    if scores and scores.masks:
+        row |= {metric: getattr(scores.masks, name) for metric, name in MASK_METRICS.items()}
+        row |= {f"mask_ap/{name}": score.ap for name, score in scores.masks.per_class.items()}
     return row
 
 

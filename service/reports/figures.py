@@ -43,6 +43,7 @@ def charts(report: Report) -> list[Chart]:
 
 def _ap_over_epochs(report: Report) -> Chart | None:
     traces = []
+    has_masks = False
     for index, job in enumerate(report.jobs):
         points = [(at.epoch, at.scores.ap) for at in job.evaluations if at.epoch is not None]
         if points:
@@ -50,7 +51,14 @@ def _ap_over_epochs(report: Report) -> Chart | None:
                 traces.append(_line(job.name, points, colour(index), dash="dash"))
             else:
                 traces.append(_line(job.name, points, colour(index), mode="lines+markers"))
-    caption = "On the validation split, after each epoch. A teacher's line is dashed."
+        of_masks = [
+            (at.epoch, at.scores.masks.ap) for at in job.evaluations if at.epoch is not None and at.scores.masks
+        ]
+        if of_masks:
+            traces.append(_line(f"{job.name}, masks", of_masks, colour(index), dash="dot"))
+            has_masks = True
+    caption = "On the validation split, after each epoch. A teacher's line is dashed"
+    caption += "; AP of masks is dotted." if has_masks else "."
     return _chart("ap-over-epochs", "AP over epochs", caption, traces, x="epoch", y="AP", y_from_zero=True)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import yaml
 
 from fgd_core.spec.report import JobReport, Report
-from service.reports.comparison import COLUMNS, best_in_column, best_scores, conclusions, role, speed_ratio
+from service.reports.comparison import best_in_column, best_scores, columns_for, conclusions, role, speed_ratio
 from service.reports.figures import charts, colour
 from service.reports.page import in_script, plotly_js, template, trusted
 
@@ -18,12 +18,12 @@ def render_html(report: Report, images: Mapping[str, bytes]) -> str:
     Returns:
         A page that asks the network for nothing: its own security policy forbids it.
     """
-    drawn = charts(report)
+    drawn, columns = charts(report), columns_for(report.jobs)
     return template("report.html").render(
         title=" · ".join(job.name for job in report.jobs),
         report=report,
-        columns=COLUMNS,
-        best={column.heading: best_in_column(report.jobs, column) for column in COLUMNS},
+        columns=columns,
+        best={column.heading: best_in_column(report.jobs, column) for column in columns},
         roles={job.job_id: role(job, report.jobs) for job in report.jobs},
         ratios={job.job_id: speed_ratio(job, report.jobs) for job in report.jobs},
         colours={job.job_id: colour(index) for index, job in enumerate(report.jobs)},

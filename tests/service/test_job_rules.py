@@ -14,7 +14,7 @@ from fgd_core.spec.events import (
     RunFinished,
 )
 from fgd_core.spec.report import CurvePoint
-from fgd_core.spec.results import ErrorReport, Scores
+from fgd_core.spec.results import ErrorReport, MaskScores, Scores
 from fgd_core.spec.retry import RetryPolicy
 from fgd_core.spec.views import ProgressView
 from service.dispatcher.cluster import ClusterJob
@@ -176,6 +176,13 @@ class TestProgress:
 
     def test_values_become_points(self) -> None:
         assert points([self.PROGRESS]) == {"loss": {20: 0.5}, "learning_rate": {20: 0.1}, "images_per_s": {20: 9.0}}
+
+    def test_scores_become_points_those_of_masks_too(self) -> None:
+        assert points([self.evaluated(0.3)]) == {"val/ap": {10: 0.3}}
+        told = self.evaluated(0.3)
+        masks = MaskScores(ap=0.2, ap50=0.4, ap75=None, ap_small=None, ap_medium=None, ap_large=None)
+        told = told.model_copy(update={"scores": told.scores.model_copy(update={"masks": masks})})
+        assert points([told]) == {"val/ap": {10: 0.3}, "val/mask_ap": {10: 0.2}, "val/mask_ap50": {10: 0.4}}
 
     def test_what_no_curve_can_show_is_left_out(self) -> None:
         odd = self.PROGRESS.model_copy(update={"values": {"loss": float("nan")}, "step": 2**70})

@@ -255,6 +255,17 @@ class TestObjectives:
     def test_the_names_of_the_shapes_are_those_of_the_data(self) -> None:
         assert tuple(category.name for category in CATEGORIES) == SHAPE_NAMES
 
+    def test_masks_of_a_detector_that_finds_none(self) -> None:
+        code, message = refused(sweep_spec(objectives=[{"metric": "mask_ap50"}]))["objectives.0.metric"]
+        assert code == "no_masks"
+        assert "retinanet finds no masks" in message
+        assert "'ap50'" in message
+        masked = base(detector={"type": "mask_rcnn"})
+        assert refused(sweep_spec(base=masked, objectives=[{"metric": "mask_ap50"}])) == {}
+        assert refused(sweep_spec(base=masked, objectives=[{"metric": "masks"}]))["objectives.0.metric"][0] == (
+            "unknown_metric"
+        )
+
     def test_several_with_a_scheduler_that_goes_by_one(self) -> None:
         both = [{"metric": "ap"}, {"metric": "num_parameters", "direction": "minimize"}]
         assert refused(sweep_spec(objectives=both))["scheduler.type"][0] == "one_objective_only"

@@ -72,7 +72,8 @@ def line(event: RunEvent) -> str | None:  # noqa: PLR0912 - one branch for each 
                 f"{event.images_per_s:.1f} images/s{_eta(event.eta_s)}"
             )
         case Evaluated():
-            return f"evaluated: AP {_score(event.scores.ap)}, AP50 {_score(event.scores.ap50)}"
+            masks = f", of masks {_score(event.scores.masks.ap)}" if event.scores.masks is not None else ""
+            return f"evaluated: AP {_score(event.scores.ap)}, AP50 {_score(event.scores.ap50)}{masks}"
         case CheckpointSaved():
             return f"checkpoint {event.name}: {event.uri}"
         case ArtifactSaved():

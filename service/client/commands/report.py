@@ -9,6 +9,7 @@ from rich.text import Text
 
 from fgd_core.errors import SpecError, StorageError
 from fgd_core.spec.report import Report
+from fgd_core.spec.results import ClassScore
 from fgd_core.spec.sweep_report import SweepReport
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, output, print_json
@@ -24,7 +25,7 @@ from service.reports.comparison import (
 )
 
 _WIDE = 116
-_MAIN = ("AP", "AP50", "parameters", "images/s", "training")
+_MAIN = ("AP", "AP50", "mask AP", "parameters", "images/s", "training")
 
 
 def report(
@@ -145,10 +146,16 @@ def class_table(found: Report) -> Table:
     boxes: dict[str, int] = {}
     for job, score in zip(found.jobs, scores, strict=True):
         table.add_column(Text(job.name), justify="right")
+        if score and score.masks:
+            table.add_column("masks", justify="right")
         for name, of_class in (score.per_class if score else {}).items():
             boxes.setdefault(name, of_class.num_boxes)
     for name, num_boxes in boxes.items():
-        of_jobs = [score.per_class.get(name) if score else None for score in scores]
+        of_jobs: list[ClassScore | None] = []
+        for score in scores:
+            of_jobs.append(score.per_class.get(name) if score else None)
+            if score and score.masks:
+                of_jobs.append(score.masks.per_class.get(name))
         shown = [f"{one.ap:.3f}" if one is not None and one.ap is not None else "–" for one in of_jobs]
         table.add_row(Text(name), str(num_boxes), *shown)
     return table

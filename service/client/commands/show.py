@@ -110,6 +110,8 @@ def _facts(job: JobView, requests: Sequence[StoredEvent]) -> Table:
             "scores",
             f"AP {number(scores.ap, '.3f')}  AP50 {number(scores.ap50, '.3f')}  on {job.result.num_images} images",
         )
+        if scores.masks is not None:
+            add("masks", f"AP {number(scores.masks.ap, '.3f')}  AP50 {number(scores.masks.ap50, '.3f')}")
         add("speed", f"{job.result.images_per_s:.1f} images/s on {job.result.device}")
         add("parameters", f"{job.result.num_parameters:,}")
     if job.error is not None:

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import JsonValue
 
 from fgd_core.spec.jobs import DistillSpec, SweepSpec
+from fgd_core.spec.results import MASK_METRICS
 from fgd_core.spec.search import Objective
 from fgd_core.spec.sweep_report import Failure, Margin, Standing, Stopping, TrialView
 
@@ -46,7 +47,9 @@ def verdict(found: Found) -> list[str]:
 
 
 def metric_name(metric: str) -> str:
-    """As people write it: AP50, AP small, AP of cat."""
+    """As people write it: AP50, AP small, AP of cat, mask AP."""
+    if metric in MASK_METRICS:
+        return f"mask {metric_name(MASK_METRICS[metric])}"
     kind, _, of_class = metric.partition(":")
     if of_class:
         return f"{'AP50' if kind == 'class50' else 'AP'} of {of_class}"
