@@ -23,8 +23,8 @@ from service.store.all_events import Position
 _KEPT_BYTES = 1_000_000
 _PIECES_OF_PAST = 8
 _SHORTEST_PAUSE_S = 0.05
-_LONGEST_PAUSE_S = 0.12
-_PAUSE_FOR_EACH_READER_S = 0.0006
+_LONGEST_PAUSE_S = 0.15
+_PAUSE_FOR_EACH_READER_S = 0.0008
 _RETRY_S = 1.0
 
 P = TypeVar("P", int, Position)

@@ -1,5 +1,6 @@
 """What lies at the paths of a spec, as far as this server sees the disks that runs see."""
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -10,12 +11,18 @@ from service.jobs.confinement import Places
 from service.settings import Settings
 
 
-def facts(spec: JobSpec, settings: Settings, capacity: Capacity | None) -> admission.Facts:
-    """All but the jobs that the spec refers to. Looks at the disk: call it in a thread."""
+async def facts(spec: JobSpec, settings: Settings, capacity: Capacity | None) -> admission.Facts:
+    """All but the jobs that the spec refers to."""
     of_jobs = settings.storage_dir / "jobs" if settings.auth == "tokens" else None
-    if not settings.local_cluster:
-        return admission.Facts(capacity=capacity, places=_places(settings.data_roots, of_jobs, {}))
     named = [item.path for item in admission.paths(spec) if confinement.malformed(item.loc, item.path) is None]
+    if not settings.local_cluster or not named:
+        return admission.Facts(capacity=capacity, places=_places(settings.data_roots, of_jobs, {}))
+    return await asyncio.to_thread(_on_disk, named, of_jobs, settings, capacity)
+
+
+def _on_disk(
+    named: Sequence[str], of_jobs: Path | None, settings: Settings, capacity: Capacity | None
+) -> admission.Facts:
     return admission.Facts(
         capacity=capacity,
         paths={path: _kind(path) for path in named},

@@ -1,6 +1,7 @@
 """What a spec may read."""
 
 import ast
+import asyncio
 import re
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 def codes(spec: dict[str, Any], settings: Settings) -> dict[str, str]:
     job = JOB_SPEC.validate_python(spec)
-    return {reason.loc: reason.code for reason in reasons(job, spec_paths.facts(job, settings, None))}
+    return {reason.loc: reason.code for reason in reasons(job, asyncio.run(spec_paths.facts(job, settings, None)))}
 
 
 @pytest.fixture
@@ -86,13 +87,13 @@ class TestWhereItDoesNot:
 
 def test_the_reason_names_the_roots(roots: Path) -> None:
     job = JOB_SPEC.validate_python(evaluate_spec("/etc/passwd"))
-    (reason,) = reasons(job, spec_paths.facts(job, guarded(roots), None))
+    (reason,) = reasons(job, asyncio.run(spec_paths.facts(job, guarded(roots), None)))
     assert str(roots / "data") in reason.message
 
 
 def test_every_path_of_a_spec_is_confined(roots: Path) -> None:
     split = {"images": "/etc", "annotations": "/etc/passwd"}
-    spec = train_spec(detector={"weights": "/etc/shadow"}, data={"type": "coco", "train": split, "val": split})
+    spec = train_spec(detector={"type": "retinanet", "weights": "/etc/shadow"}, data={"type": "coco", "train": split, "val": split})
     assert len(codes(spec, guarded(roots))) == 5
 
 
