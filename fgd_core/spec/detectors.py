@@ -65,6 +65,8 @@ class Fcos(AnyDetector):
     pixels, the loss is -log IoU, centreness is told from the classes' side. `v2` is improved (arXiv:2006.09214): only
     places around the centre learn, distances are in strides, the loss is 1 - GIoU, centreness is told from the boxes'
     side; torchvision has it, and mmdetection as its recipe `center-normbbox-centeronreg-giou`."""
+    centreness_from: Literal["classes", "boxes"] | None = None
+    """Whose side tells the centreness; None: the version's. FGD's student is of the second version with `classes`."""
     convention: Convention = "torchvision"
     """Whose details it follows where the two differ: in `mmdetection` places are the middles of cells, each level has
     a learned scale, boxes count by their centreness, and a score is class x centreness and not its root. Weights of one
@@ -78,6 +80,10 @@ class Fcos(AnyDetector):
         if self.version == "v1" and self.convention == "torchvision":
             raise ValueError("torchvision has no first version of FCOS; set convention: mmdetection")
         return self
+
+    @property
+    def centreness_side(self) -> Literal["classes", "boxes"]:
+        return self.centreness_from or ("classes" if self.version == "v1" else "boxes")
 
 
 class Gfl(AnyDetector):

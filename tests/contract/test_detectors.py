@@ -28,24 +28,49 @@ SMALL: dict[type[AnyDetector], DetectorSpec] = {
     spec.Gfl: spec.Gfl(backbone=TINY, fpn_width=8),
     spec.RepPoints: spec.RepPoints(backbone=TINY, fpn_width=8),
 }
+# What a spec may ask for besides, where the network or its losses are others.
+VARIANTS: tuple[DetectorSpec, ...] = (
+    spec.RetinaNet(backbone=TINY, fpn_width=8, version="v2"),
+    spec.RetinaNet(backbone=TINY, fpn_width=8, convention="mmdetection"),
+    spec.FasterRcnn(backbone=TINY, fpn_width=8, version="v2"),
+    spec.FasterRcnn(backbone=TINY, fpn_width=8, convention="mmdetection"),
+    spec.MaskRcnn(backbone=TINY, fpn_width=8, version="v2"),
+    spec.MaskRcnn(backbone=TINY, fpn_width=8, convention="mmdetection"),
+    spec.Fcos(backbone=TINY, fpn_width=8, convention="mmdetection"),
+    spec.Fcos(backbone=TINY, fpn_width=8, convention="mmdetection", version="v1"),
+    spec.RepPoints(backbone=TINY, fpn_width=8, norm="none"),
+)
 NUM_CLASSES = 3
 BOXES = torch.tensor([[8.0, 8, 40, 40], [20, 4, 60, 30]])
 LABELS = torch.tensor([0, 2])
 
 
-@pytest.fixture(params=DETECTORS, ids=lambda kind: kind.__name__)
+def _described(settings: DetectorSpec) -> str:
+    told = settings.model_dump(include={"version", "convention", "norm"}, exclude_defaults=True)
+    return " ".join([type(settings).__name__, *told.values()])
+
+
+@pytest.fixture(params=[*SMALL.values(), *VARIANTS], ids=_described)
 def settings(request: pytest.FixtureRequest) -> DetectorSpec:
     torch.manual_seed(0)
-    return SMALL[request.param]
+    chosen: DetectorSpec = request.param
+    return chosen
 
 
-def batch_targets(*counts: int) -> Targets:
+def test_every_detector_of_the_table_is_tested() -> None:
+    assert set(SMALL) == set(DETECTORS)
+
+
+def batch_targets(detector: Detector, *counts: int) -> Targets:
     """Targets of images of 64 px, with so many of the two objects each; masks that fill their boxes."""
     masks = torch.zeros(len(BOXES), 64, 64, dtype=torch.uint8)
     for mask, (x1, y1, x2, y2) in zip(masks, BOXES.int().tolist(), strict=True):
         mask[y1:y2, x1:x2] = 1
     return Targets(
-        [BOXES[:n] for n in counts], [LABELS[:n] for n in counts], [(64, 64)] * len(counts), [masks[:n] for n in counts]
+        [BOXES[:n] for n in counts],
+        [LABELS[:n] for n in counts],
+        [(64, 64)] * len(counts),
+        [masks[:n] for n in counts] if detector.has_masks else None,
     )
 
 
@@ -83,7 +108,7 @@ class TestTraining:
     ) -> None:
         detector = build_detector(settings, NUM_CLASSES).train()
         optimizer = torch.optim.SGD(detector.parameters(), lr=1e-3)
-        losses = detector.losses(detector.features(torch.randn(2, 3, 64, 64)), batch_targets(*counts))
+        losses = detector.losses(detector.features(torch.randn(2, 3, 64, 64)), batch_targets(detector, *counts))
         assert all(value.shape == () and value.isfinite() for value in losses.values())
         assert of_classes(losses) > 0
         assert (of_objects(losses) > 0) == (sum(counts) > 0)
@@ -97,8 +122,8 @@ class TestTraining:
         # Large enough that every level has cells; objects of all sizes, so that each has a level of its own.
         sides = torch.tensor([12.0, 24, 48, 96, 180, 250])
         boxes = torch.stack([torch.zeros(6), torch.zeros(6), sides, sides], dim=1) + 3
-        masks = torch.ones(6, 256, 256, dtype=torch.uint8)
-        targets = Targets([boxes] * 2, [torch.zeros(6, dtype=torch.int64)] * 2, [(256, 256)] * 2, [masks] * 2)
+        masks = [torch.ones(6, 256, 256, dtype=torch.uint8)] * 2 if detector.has_masks else None
+        targets = Targets([boxes] * 2, [torch.zeros(6, dtype=torch.int64)] * 2, [(256, 256)] * 2, masks)
         losses = detector.losses(detector.features(torch.randn(2, 3, 256, 256)), targets)
         torch.stack(list(losses.values())).sum().backward()
         trained = [(name, p) for name, p in detector.named_parameters() if p.requires_grad]
@@ -106,7 +131,7 @@ class TestTraining:
 
     def test_labels_at_the_interface_count_from_zero(self, settings: DetectorSpec) -> None:
         detector = build_detector(settings, 1).train()
-        boxes, _, sizes, masks = batch_targets(2, 2)
+        boxes, _, sizes, masks = batch_targets(detector, 2, 2)
         targets = Targets(boxes, [torch.zeros(2, dtype=torch.int64)] * 2, sizes, masks)
         losses = detector.losses(detector.features(torch.randn(2, 3, 64, 64)), targets)
         assert torch.stack(list(losses.values())).isfinite().all()
@@ -126,6 +151,7 @@ class TestDetections:
             assert found.boxes_xyxy_px[:, 2].max() <= width and found.boxes_xyxy_px[:, 3].max() <= height
             assert found.labels.dtype == torch.int64
             assert set(found.labels.tolist()) <= set(range(NUM_CLASSES))
+            assert (found.masks is not None) == detector.has_masks
             if found.masks is not None:
                 assert found.masks.shape == (len(found.scores), *found.masks.shape[1:])
                 assert found.masks.shape[1] == found.masks.shape[2]
