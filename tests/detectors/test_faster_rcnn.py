@@ -1,12 +1,19 @@
 """Faster R-CNN against torchvision's own, weight for weight."""
 
+import math
+from pathlib import Path
 from typing import Literal
 
 import pytest
 import torch
+from pydantic import ValidationError
+from torch import nn
 from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn, fasterrcnn_resnet50_fpn_v2
 
+from fgd_core.data.targets import Targets
+from fgd_core.detectors.checkpoint import read_checkpoint
 from fgd_core.detectors.faster_rcnn import FasterRcnn
+from fgd_core.runs import execute
 from fgd_core.spec import detectors as spec
 from fgd_core.spec.backbones import ResNet
 from tests.detectors.beside_torchvision import (
@@ -18,6 +25,7 @@ from tests.detectors.beside_torchvision import (
     narrow_parts,
     shapes,
 )
+from tests.library import RecordingContext, train_spec
 
 VERSIONS: list[Literal["v1", "v2"]] = ["v1", "v2"]
 
@@ -43,3 +51,83 @@ class TestAgainstTorchvision:
             theirs = build(weights=None, weights_backbone=None, num_classes=91)
             ours = FasterRcnn(spec.FasterRcnn(version=version), 90)
         assert shapes(ours) == shapes(theirs)
+
+
+class TestConventions:
+    def test_mmdetection_has_no_box_for_the_background_and_anchors_of_unrounded_size(self) -> None:
+        detector = FasterRcnn(spec.FasterRcnn(convention="mmdetection", fpn_width=WIDTH), NUM_CLASSES)
+        assert detector.roi_heads.box_predictor.bbox_pred.out_features == 4 * NUM_CLASSES
+        first = detector.rpn.anchors.on([torch.zeros(1, 1, 1, 1)] * 5)[0]
+        # 32 px wide and high, as flat or as upright boxes of the same area.
+        side = 16 * 2**0.5
+        torch.testing.assert_close(first[0], torch.tensor([-side, -side / 2, side, side / 2]))
+        torch.testing.assert_close(first[2], torch.tensor([-side / 2, -side, side / 2, side]))
+
+    def test_the_second_version_is_torchvisions(self) -> None:
+        with pytest.raises(ValidationError, match="set convention: torchvision"):
+            spec.FasterRcnn(version="v2", convention="mmdetection")
+
+    @pytest.mark.parametrize("convention", ["torchvision", "mmdetection"])
+    def test_detections_are_those_of_a_loop_over_the_regions(
+        self, convention: Literal["torchvision", "mmdetection"]
+    ) -> None:
+        torch.manual_seed(0)
+        settings = spec.FasterRcnn(convention=convention, fpn_width=8, nms_iou_threshold=1.0, max_detections=10**6)
+        detector = FasterRcnn(settings, NUM_CLASSES).eval()
+        # mmdetection begins with scores that are all but equal, whose order is a matter of the last bit.
+        for layer in (detector.roi_heads.box_predictor.bbox_pred, detector.roi_heads.box_predictor.cls_score):
+            nn.init.normal_(layer.weight)
+        maps = [torch.randn(1, 8, 64 // stride, 64 // stride) for stride in (4, 8, 16, 32, 64)]
+        with torch.no_grad():
+            (found,) = detector.detect(maps, [(60, 50)])
+            (proposals,) = detector.rpn.proposals(maps, [(60, 50)])
+            pooled = detector.roi_heads.box_roi_pool(maps, [proposals])
+            logits, deltas = detector.roi_heads.box_predictor(detector.roi_heads.box_head(pooled))
+        expected = []
+        for (x1, y1, x2, y2), scores, answer in zip(
+            proposals.tolist(), logits.softmax(1).tolist(), deltas.tolist(), strict=True
+        ):
+            for label in range(NUM_CLASSES):
+                row = label + (1 if convention == "torchvision" else 0)
+                dx, dy, dw, dh = answer[4 * row : 4 * row + 4]
+                width, height = (x2 - x1) * math.exp(dw / 5), (y2 - y1) * math.exp(dh / 5)
+                x, y = (x1 + x2) / 2 + dx / 10 * (x2 - x1), (y1 + y2) / 2 + dy / 10 * (y2 - y1)
+                left, right = max(0.0, x - width / 2), min(50.0, x + width / 2)
+                top, bottom = max(0.0, y - height / 2), min(60.0, y + height / 2)
+                if scores[1 + label] > 0.05 and right - left > 0.01 and bottom - top > 0.01:
+                    expected.append((scores[1 + label], label, left, top, right, bottom))
+        rows = torch.cat([found.scores[:, None], found.labels[:, None], found.boxes_xyxy_px], dim=1)
+        assert len(expected) > 100
+        torch.testing.assert_close(rows, torch.tensor(sorted(expected, reverse=True)), rtol=1e-4, atol=1e-3)
+
+
+class TestPrecision:
+    def test_boxes_are_reckoned_in_float32_whatever_the_maps_are_in(self) -> None:
+        torch.manual_seed(0)
+        backbone = ResNet(name="resnet18", stem_width=4, blocks=(1, 1, 1, 1))
+        detector = FasterRcnn(spec.FasterRcnn(backbone=backbone, fpn_width=8), NUM_CLASSES).eval()
+        for layer in (detector.rpn.head.cls_logits, detector.rpn.head.bbox_pred):
+            nn.init.zeros_(layer.weight)
+        # Far to the right, where bfloat16 tells every fourth pixel from the next.
+        image = torch.randn(1, 3, 64, 832)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            (proposals,) = detector.rpn.proposals(detector.features(image), [(64, 832)])
+            targets = Targets([torch.tensor([[600.0, 10, 650, 60]])], [torch.tensor([1])], [(64, 832)])
+            losses = detector.losses(detector.features(image), targets)
+        assert proposals.dtype == torch.float32
+        far = proposals[:, 0][(proposals[:, 0] > 512) & (proposals[:, 2] < 832)]
+        assert {float(x) % 4 for x in far} != {0.0}
+        assert all(value.dtype == torch.float32 and value.isfinite() for value in losses.values())
+
+
+class TestResume:
+    def test_a_stopped_run_draws_the_regions_that_it_would_have_drawn(self, tmp_path: Path) -> None:
+        training = {"epochs": 2, "batch_size": 4}
+        job = train_spec(detector={"type": "faster_rcnn", "rois_per_image": 16}, training=training)
+        assert execute(job, RecordingContext(tmp_path / "whole")).outcome == "succeeded"
+        assert execute(job, RecordingContext(tmp_path / "stopped", stop_after_steps=1)).outcome == "stopped"
+        torch.manual_seed(99)  # another process has another generator
+        assert execute(job, RecordingContext(tmp_path / "stopped")).outcome == "succeeded"
+        whole, _ = read_checkpoint(tmp_path / "whole/checkpoints/last.pt")
+        resumed, _ = read_checkpoint(tmp_path / "stopped/checkpoints/last.pt")
+        assert all(torch.equal(value, resumed.state[name]) for name, value in whole.state.items())
