@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -132,7 +132,8 @@ def evaluation_batches(dataset: DetectionDataset, input_spec: InputSpec, *, batc
     """Every image once, in the data set's order, without augmentation or masks; the last batch may be smaller."""
     for start in range(0, len(dataset.samples), batch_size):
         indices = range(start, min(start + batch_size, len(dataset.samples)))
-        yield _collate(dataset, indices, [False] * len(indices), input_spec, with_masks=False)
+        drawn = [_Drawn(flip=False, input_spec=input_spec)] * len(indices)
+        yield _collate(dataset, indices, drawn, pad_to_px=input_spec.pad_to_px, with_masks=False)
 
 
 class _EpochPicks(Sampler[list[tuple[int, int]]]):
@@ -157,6 +158,13 @@ class _EpochPicks(Sampler[list[tuple[int, int]]]):
             yield [(epoch, index) for index in order[start : start + self._batch_size]]
 
 
+class _Drawn(NamedTuple):
+    """What chance decided for an image."""
+
+    flip: bool
+    input_spec: InputSpec
+
+
 class _AugmentedItems(Dataset[Batch | FgdError]):
     def __init__(self, dataset: DetectionDataset, input_spec: InputSpec, seed: int) -> None:
         self._dataset = dataset
@@ -173,13 +181,18 @@ class _AugmentedItems(Dataset[Batch | FgdError]):
             return error
 
     def batch(self, picks: Sequence[tuple[int, int]]) -> Batch:
-        flips = [self._draws_flip(epoch, index) for epoch, index in picks]
+        drawn = [self._draw(epoch, index) for epoch, index in picks]
         indices = [index for _, index in picks]
-        return _collate(self._dataset, indices, flips, self._input_spec, with_masks=self._with_masks)
+        pad_to_px = self._input_spec.pad_to_px
+        return _collate(self._dataset, indices, drawn, pad_to_px=pad_to_px, with_masks=self._with_masks)
 
-    def _draws_flip(self, epoch: int, index: int) -> bool:
+    def _draw(self, epoch: int, index: int) -> _Drawn:
         rng = np.random.default_rng((_AUGMENTATION, self._seed, epoch, index))
-        return bool(rng.random() < self._input_spec.flip_probability)
+        flip = bool(rng.random() < self._input_spec.flip_probability)
+        sizes = self._input_spec.train_shorter_px
+        if not sizes:
+            return _Drawn(flip, self._input_spec)
+        return _Drawn(flip, self._input_spec.model_copy(update={"shorter_px": int(rng.choice(sizes))}))
 
 
 def _workers_loader(items: _AugmentedItems, picks: _EpochPicks, workers: int) -> DataLoader[Batch | FgdError]:
@@ -203,9 +216,9 @@ def _as_it_is(batch: Any) -> Any:
 def _collate(
     dataset: DetectionDataset,
     indices: Sequence[int],
-    flips: Sequence[bool],
-    input_spec: InputSpec,
+    drawn: Sequence[_Drawn],
     *,
+    pad_to_px: int,
     with_masks: bool,
 ) -> Batch:
     samples = [dataset.samples[index] for index in indices]
@@ -213,7 +226,7 @@ def _collate(
     boxes: list[Tensor] = []
     labels: list[Tensor] = []
     masks: list[Tensor] = []
-    for index, sample, flip in zip(indices, samples, flips, strict=True):
+    for index, sample, (flip, input_spec) in zip(indices, samples, drawn, strict=True):
         own = ~sample.is_crowd
         image, scaled = transforms.resize(
             dataset.load_image(index), torch.from_numpy(sample.boxes_xyxy_px[own]), input_spec
@@ -226,7 +239,7 @@ def _collate(
         if with_masks:
             masks.append(_masks(sample, own, (image.shape[1], image.shape[2]), flip=flip))
     return Batch(
-        images=_normalise_and_pad(images, input_spec.pad_to_px),
+        images=_normalise_and_pad(images, pad_to_px),
         image_sizes=[(image.shape[1], image.shape[2]) for image in images],
         boxes=boxes,
         labels=labels,

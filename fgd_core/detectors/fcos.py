@@ -160,6 +160,7 @@ class FcosHead(nn.Module):
             torch.tensor(1.0) for _ in range(num_levels if settings.convention == "mmdetection" else 0)
         )
         self._is_first_version = settings.version == "v1"
+        self._centreness_side = settings.centreness_side
         if self._is_first_version:
             for tower in (self.classification_head.conv, self.regression_head.conv):
                 _drop_biases(tower)
@@ -181,7 +182,7 @@ class FcosHead(nn.Module):
             if len(self.scales):
                 raw = raw * self.scales[index]
             distances.append(raw.exp() if self._is_first_version else raw.relu())
-            beside = of_classes if self._is_first_version else of_boxes
+            beside = of_classes if self._centreness_side == "classes" else of_boxes
             centreness.append(by_place(self.regression_head.bbox_ctrness(beside)))
         return logits, distances, centreness
 

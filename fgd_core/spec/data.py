@@ -140,6 +140,9 @@ class InputSpec(Command):
     """The shorter side is resized to this,"""
     longer_px: int = Field(default=1333, ge=32)
     """unless the longer side would then exceed this. The ratio is kept."""
+    train_shorter_px: tuple[Annotated[int, Field(ge=32)], ...] = Field(default=(), max_length=20)
+    """In training, draw for each image one of these in place of `shorter_px`; mmdetection's `ms` recipes have 640 and
+    800."""
     flip_probability: float = Field(default=0.5, ge=0, le=1)
     """Chance of a horizontal flip in training."""
     pad_to_px: int = Field(default=32, ge=1)

@@ -172,6 +172,16 @@ class TestABatch:
         assert share_flipped(1) == 1
         assert 0.3 < share_flipped(0.5) < 0.7
 
+    def test_has_for_each_image_one_of_the_sizes_to_draw_from(self, dataset: ShapesDataset) -> None:
+        spec = InputSpec(shorter_px=64, longer_px=200, flip_probability=0, train_shorter_px=(32, 96))
+        loader = TrainLoader(dataset, spec, batch_size=2, seed=0, workers=0)
+        batches = list(loader.epoch(0))
+        sizes = [size for batch in batches for size in batch.image_sizes]
+        assert set(sizes) == {(32, 32), (96, 96)}
+        assert len({batch.images.shape[-1] for batch in batches}) == 2
+        _assert_equal(TrainLoader(dataset, spec, batch_size=2, seed=0, workers=2).epoch(0), batches)
+        assert {batch.image_sizes[0] for batch in evaluation_batches(dataset, spec, batch_size=2)} == {(64, 64)}
+
     def test_goes_to_a_device_whole(self, dataset: ShapesDataset) -> None:
         batch = next(iter(evaluation_batches(dataset, INPUT, batch_size=3))).to("meta")
         assert {tensor.device.type for tensor in (batch.images, *batch.boxes, *batch.labels)} == {"meta"}

@@ -188,6 +188,18 @@ class TestConventionOfMmdetection:
         torch.testing.assert_close(distances[1], (1.25 * raw).clamp(min=0))
         torch.testing.assert_close(centreness[1], boxes.bbox_ctrness(boxes.conv(maps[1])).flatten(2).transpose(1, 2))
 
+    @torch.no_grad()
+    def test_centreness_is_told_beside_the_classes_on_request(self) -> None:
+        torch.manual_seed(0)
+        detector = Fcos(
+            spec.Fcos(backbone=TINY, fpn_width=8, convention="mmdetection", centreness_from="classes"), num_classes=2
+        )
+        maps = detector.features(torch.randn(1, 3, 64, 64))
+        _, _, centreness = detector.head(maps)
+        tower = detector.head.classification_head.conv(maps[1])
+        beside = detector.head.regression_head.bbox_ctrness(tower).flatten(2).transpose(1, 2)
+        torch.testing.assert_close(centreness[1], beside)
+
     def test_keys_are_those_that_its_checkpoints_have(self) -> None:
         first, second = (set(mmdetections(version).head.state_dict()) for version in ("v1", "v2"))
         assert {f"scales.{level}" for level in range(5)} < first < second
