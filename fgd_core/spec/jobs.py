@@ -71,11 +71,16 @@ class Teacher(Command):
     expected_ap: float | None = Field(default=None, ge=0, le=1)
     """The AP that it has to show on this validation split, less `max_ap_drop`: what was published, where no checkpoint
     records it."""
+    input_scale: float = Field(default=1.0, ge=0.25, le=4)
+    """The teacher sees each image resized by this factor: 2 lets it look closer than the student. Its levels are those
+    of `stride / input_scale` pixels of the student's image; what it sees is what its AP is measured on."""
 
     @model_validator(mode="after")
     def _weights_are_named_once(self) -> Self:
         if self.detector is not None and self.detector.weights is not None:
             raise ValueError("a teacher's weights are its checkpoint; leave detector.weights out")
+        if self.detector is not None and self.checkpoint.startswith("job:"):
+            raise ValueError("the checkpoint of a job says itself what it holds; leave detector out")
         if self.classes is not None and self.detector is None:
             raise ValueError("only a file of mmdetection's needs its classes said, and needs its detector said as well")
         return self
@@ -187,6 +192,18 @@ JobSpec: TypeAlias = Annotated[
 ]
 
 JOB_SPEC: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)
+
+
+def data_of(spec: JobSpec) -> tuple[str, DataSpec]:
+    """The data that a job opens, with the path of its field."""
+    return ("base.data", spec.base.data) if isinstance(spec, SweepSpec) else ("data", spec.data)
+
+
+def with_data(spec: JobSpec, data: DataSpec) -> JobSpec:
+    if isinstance(spec, SweepSpec):
+        return spec.model_copy(update={"base": spec.base.model_copy(update={"data": data})})
+    return spec.model_copy(update={"data": data})
+
 
 _REFERENCE = re.compile(r"^job:(?P<job_id>[A-Za-z0-9_-]+)/(?P<name>best|last)$")
 

@@ -9,6 +9,7 @@ import yaml
 from pydantic import JsonValue, ValidationError
 
 from fgd_core.spec.jobs import JOB_SPEC, JobSpec
+from fgd_core.spec.pretrained import is_torchvision_name
 from fgd_core.spec.refusals import spec_reasons
 from service.catalogue.recipes import recipe_text
 from service.client.errors import SpecFileError, UsageError
@@ -200,7 +201,7 @@ def _make_absolute(document: dict[str, Any], folder: Path) -> None:
 
 
 def _is_path(field: str, value: str) -> bool:
-    if value.startswith("job:") or "://" in value:
+    if value.startswith("job:") or "://" in value or is_torchvision_name(value):
         return False
     if field == "weights":
         return "/" in value or value.endswith(_WEIGHTS_SUFFIXES)

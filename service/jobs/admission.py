@@ -1,7 +1,6 @@
 """What is refused at the door, with every reason at once. Decided on facts that the caller has looked up."""
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Literal, TypeAlias
@@ -9,8 +8,10 @@ from typing import Literal, TypeAlias
 from pydantic import JsonValue
 
 from fgd_core.spec.data import Coco, DataSpec, Registered, Shapes, Voc, Yolo, files_of
+from fgd_core.spec.detectors import AnyDetector
 from fgd_core.spec.events import JobState
 from fgd_core.spec.jobs import (
+    CheckDataSpec,
     CheckpointReference,
     DistillSpec,
     EvaluateSpec,
@@ -20,8 +21,11 @@ from fgd_core.spec.jobs import (
     TrialBase,
     checkpoint_artifact,
     checkpoint_sources,
+    data_of,
     parse_reference,
 )
+from fgd_core.spec.pretrained import implied_detector, is_torchvision_name, misfits
+from fgd_core.spec.refusals import closest
 from fgd_core.spec.views import ProblemReason
 from service.dispatcher.cluster import Capacity
 from service.jobs import confinement, sweep_admission, sweep_space
@@ -32,7 +36,6 @@ PathKind: TypeAlias = Literal["file", "folder"]
 
 _LEAVE = {"best": ("train", "distill", "sweep"), "last": ("train", "distill")}
 """The kinds of job that leave each checkpoint."""
-_TORCHVISION_WEIGHTS = re.compile(r"^\w+_Weights\.\w+$")
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,16 @@ class NeededJob:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NamedData:
+    """What is known of the name of a data set."""
+
+    known: Sequence[str] = ()
+    """Where there is none of that name: those that the project has."""
+    refused_for: str | None = None
+    """Why its newest check found that nobody can train on it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     capacity: Capacity | None = None
     """None where the cluster could not be asked: the benefit of the doubt."""
@@ -61,6 +74,8 @@ class Facts:
     jobs: Mapping[str, NeededJob] = field(default_factory=dict)
     earlier: Mapping[str, EarlierSweep] = field(default_factory=dict)
     """The jobs that `fork` and `warm_start` name."""
+    named_data: NamedData | None = None
+    """None where the spec says itself where its data lies."""
 
 
 def paths(spec: JobSpec) -> list[NamedPath]:
@@ -68,7 +83,7 @@ def paths(spec: JobSpec) -> list[NamedPath]:
     prefix, trained = ("base.", spec.base) if isinstance(spec, SweepSpec) else ("", spec)
     found = list(data_paths(trained.data, f"{prefix}data", both_splits=not isinstance(trained, EvaluateSpec)))
     for loc, source in checkpoint_sources(spec):
-        if not source.startswith("job:") and not _TORCHVISION_WEIGHTS.match(source):
+        if not source.startswith("job:") and not is_torchvision_name(source):
             found.append(NamedPath(loc, source, "file"))
     return found
 
@@ -112,7 +127,14 @@ def references(spec: JobSpec) -> list[tuple[str, CheckpointReference]]:
 
 def reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
     """Why this job cannot be taken; none: it can."""
-    found = [*_resources(spec, facts), *_checkpoints(spec, facts), *_paths(spec, facts), *_batch(spec)]
+    found = [
+        *_resources(spec, facts),
+        *_checkpoints(spec, facts),
+        *_named_data(spec, facts.named_data),
+        *path_reasons(paths(spec), facts),
+        *_weights(spec),
+        *_batch(spec),
+    ]
     if isinstance(spec, SweepSpec):
         found += sweep_admission.reasons(spec, facts.earlier, _rules(spec))
     return found
@@ -125,7 +147,7 @@ def trial_reasons(spec: SweepSpec, values: Mapping[str, JsonValue]) -> list[Prob
 
 def _rules(spec: SweepSpec) -> sweep_space.TrialRules:
     """What else is wrong with a trial, and not with its base."""
-    admitted, told = _named(spec.base), list(_batch(spec.base))
+    admitted, told = _named(spec.base), [*_weights(spec.base), *_batch(spec.base)]
 
     def rules(trial: TrialBase) -> Iterator[ProblemReason]:
         # Or a search over file names would read what nobody has looked at, and wait for no job.
@@ -133,7 +155,7 @@ def _rules(spec: SweepSpec) -> sweep_space.TrialRules:
             if admitted.get(loc) != name:
                 message = f"{name!r} would be read by some trials; they all read what the base names, so write it there"
                 yield ProblemReason(loc=loc, code="other_file", message=message)
-        yield from (reason for reason in _batch(trial) if reason not in told)
+        yield from (reason for reason in (*_weights(trial), *_batch(trial)) if reason not in told)
 
     return rules
 
@@ -194,8 +216,25 @@ def _checkpoints(spec: JobSpec, facts: Facts) -> Iterator[ProblemReason]:
             yield ProblemReason(loc=loc, code="no_checkpoint", message=message)
 
 
-def _paths(spec: JobSpec, facts: Facts) -> Iterator[ProblemReason]:
-    for item in paths(spec):
+def _named_data(spec: JobSpec, named: NamedData | None) -> Iterator[ProblemReason]:
+    loc, data = data_of(spec)
+    if not isinstance(data, Registered) or named is None:
+        return
+    if data.resolved is None:
+        nearest = closest(data.name, named.known) if named.known else "it has none yet; `fgd data add` adds one"
+        message = f"the project {spec.project!r} has no data set {data.name!r}; {nearest}"
+        yield ProblemReason(loc=f"{loc}.name", code="unknown_dataset", message=message)
+    elif named.refused_for is not None and not isinstance(spec, CheckDataSpec):
+        message = (
+            f"the newest check of {data.name!r} says that nobody can train on it; mend the data and check it again "
+            f"with `fgd data check {data.name}`: {named.refused_for}"
+        )
+        yield ProblemReason(loc=f"{loc}.name", code="refused_data", message=message)
+
+
+def path_reasons(named: Iterable[NamedPath], facts: Facts) -> Iterator[ProblemReason]:
+    """Why nobody may read these paths, or cannot."""
+    for item in named:
         malformed = confinement.malformed(item.loc, item.path)
         if malformed is not None:
             yield malformed
@@ -212,6 +251,33 @@ def _paths(spec: JobSpec, facts: Facts) -> Iterator[ProblemReason]:
             elif found != item.kind:
                 message = f"{item.path!r} is a {found}, and a {item.kind} is needed here"
                 yield ProblemReason(loc=item.loc, code="wrong_path", message=message)
+
+
+def _weights(spec: JobSpec) -> Iterator[ProblemReason]:
+    """Names of torchvision's weights that belong to other detectors than the spec's."""
+    match spec:
+        case SweepSpec():
+            for reason in _weights(spec.base):
+                yield reason.model_copy(update={"loc": f"base.{reason.loc}"})
+        case TrainSpec():
+            yield from _unfit(spec.detector, spec.detector.weights, "detector")
+        case DistillSpec():
+            yield from _unfit(spec.student, spec.student.weights, "student")
+            name = spec.teacher.checkpoint
+            if spec.teacher.detector is not None:
+                yield from _unfit(spec.teacher.detector, name, "teacher.detector")
+            if is_torchvision_name(name) and implied_detector(name) is None:
+                message = f"{name} is no whole detector of torchvision's that is known here, and a teacher is one"
+                yield ProblemReason(loc="teacher.checkpoint", code="no_detector", message=message)
+        case EvaluateSpec() if is_torchvision_name(spec.checkpoint):
+            message = "an evaluation is of a checkpoint of ours; train or distil from these weights first"
+            yield ProblemReason(loc="checkpoint", code="no_checkpoint", message=message)
+
+
+def _unfit(settings: AnyDetector, weights: str | None, loc: str) -> Iterator[ProblemReason]:
+    for misfit in misfits(settings, weights) if weights is not None else []:
+        message = f"the weights {weights} fit another detector: {misfit}"
+        yield ProblemReason(loc=f"{loc}.{misfit.loc}", code="weights_unfit", message=message)
 
 
 def _batch(spec: JobSpec) -> Iterator[ProblemReason]:

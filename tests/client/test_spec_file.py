@@ -1,6 +1,7 @@
 """From a file to a spec, and what a person is told when it is none."""
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,20 @@ class TestPaths:
         assert (spec.detector.weights == weights) is stays
         assert spec.detector.weights is not None
         assert stays or Path(spec.detector.weights).is_absolute()
+
+    def test_a_teacher_of_torchvision_is_no_path(self, tmp_path: Path) -> None:
+        name = "FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1"
+        document = f"""
+            kind: distill
+            name: d
+            student: {{type: retinanet}}
+            teacher: {{checkpoint: {name}}}
+            method: {{type: fgd}}
+            data: {{type: shapes}}
+        """
+        spec = read_spec(write(tmp_path, textwrap.dedent(document)))
+        assert isinstance(spec, DistillSpec)
+        assert spec.teacher.checkpoint == name
 
 
 class TestOverrides:

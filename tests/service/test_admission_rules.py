@@ -1,12 +1,14 @@
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 from control_plane import ControlPlane, evaluate_spec, train_spec
 from memory_cluster import TWO_CORES
+from pydantic import ValidationError
 
 from fgd_core.spec.jobs import JOB_SPEC
 from service.jobs.admission import Facts, NeededJob, paths, reasons, waits_for
+from service.jobs.confinement import Places
 from service.settings import Settings
 
 COCO = {
@@ -14,6 +16,17 @@ COCO = {
     "train": {"images": "/data/train", "annotations": "/data/train.json"},
     "val": {"images": "/data/val", "annotations": "/data/val.json"},
 }
+
+
+def distill_spec(**teacher: Any) -> dict[str, Any]:
+    return {
+        "kind": "distill",
+        "name": "a distillation",
+        "student": {"type": "retinanet"},
+        "teacher": teacher,
+        "method": {"type": "fgd"},
+        "data": {"type": "shapes", "num_train": 40, "num_val": 8},
+    }
 
 
 def refused(spec: dict[str, Any], **facts: Any) -> dict[str, tuple[str, str]]:
@@ -82,12 +95,22 @@ class TestPaths:
         assert refused(evaluate_spec("best.pt"))["checkpoint"][0] == "relative_path"
 
     def test_a_name_of_torchvision_is_no_path(self) -> None:
-        assert refused(train_spec(detector={"weights": "ResNet18_Weights.IMAGENET1K_V1"})) == {}
+        backbone, weights = {"name": "resnet18"}, "ResNet18_Weights.IMAGENET1K_V1"
+        detector = {"type": "retinanet", "backbone": backbone, "weights": weights}
+        assert refused(train_spec(detector=detector)) == {}
+        assert refused(distill_spec(checkpoint="FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1")) == {}
+
+    def test_a_teacher_of_mmdetection_is_a_file_like_others(self) -> None:
+        spec = distill_spec(checkpoint="/zoo/gfl.pth", detector={"type": "gfl"}, classes=["cat"])
+        named = paths(JOB_SPEC.validate_python(spec))
+        assert [(item.loc, item.path, item.kind) for item in named] == [("teacher.checkpoint", "/zoo/gfl.pth", "file")]
+        roots = Places(roots=(PurePosixPath("/data"),))
+        assert refused(spec, places=roots)["teacher.checkpoint"][0] == "outside_data_roots"
 
     @pytest.mark.parametrize("url", ["s3://bucket/best.pt", "http://10.0.0.1/best.pt", "file:///etc/passwd", "/x://y"])
     def test_a_url_is_refused_wherever_a_path_could_stand(self, url: str) -> None:
         spec = train_spec(
-            detector={"weights": url},
+            detector={"type": "retinanet", "weights": url},
             data={"type": "coco", "train": {"images": url, "annotations": url}, "val": COCO["val"]},
         )
         found = refused(spec)
@@ -103,6 +126,54 @@ class TestPaths:
     def test_an_evaluation_needs_no_training_split(self) -> None:
         spec = JOB_SPEC.validate_python(evaluate_spec("/c.pt", data=COCO))
         assert [item.loc for item in paths(spec)] == ["data.val.images", "data.val.annotations", "checkpoint"]
+
+
+class TestWeights:
+    def test_every_field_that_torchvisions_weights_do_not_fit_is_told(self) -> None:
+        detector = {"type": "retinanet", "fpn_width": 64, "weights": "RetinaNet_ResNet50_FPN_V2_Weights.COCO_V1"}
+        found = refused(train_spec(detector=detector))
+        assert {loc: code for loc, (code, _) in found.items()} == dict.fromkeys(
+            ("detector.version", "detector.fpn_width"), "weights_unfit"
+        )
+        assert "set version to v2 (it is v1)" in found["detector.version"][1]
+
+    def test_those_of_a_sweeps_base_and_of_its_trials_are_looked_at(self) -> None:
+        base = train_spec(detector={"type": "retinanet", "weights": "ResNet50_Weights.IMAGENET1K_V2"})
+        del base["name"]
+        sweep = {
+            "kind": "sweep",
+            "name": "widths",
+            "base": base,
+            "space": {"detector.backbone.stem_width": {"type": "choice", "values": [32, 64]}},
+            "searcher": {"type": "grid"},
+            "budget": {"trials": 2},
+        }
+        assert any(code == "weights_unfit" for code, _ in refused(sweep).values())
+        base["detector"]["backbone"] = {"name": "resnet101"}
+        sweep["space"] = {"training.epochs": {"type": "choice", "values": [1, 2]}}
+        assert refused(sweep)["base.detector.backbone.name"][0] == "weights_unfit"
+
+    def test_a_teacher_is_a_whole_detector(self) -> None:
+        assert refused(distill_spec(checkpoint="ResNet50_Weights.IMAGENET1K_V2"))["teacher.checkpoint"][0] == (
+            "no_detector"
+        )
+        fcos = distill_spec(checkpoint="FCOS_ResNet50_FPN_Weights.COCO_V1", detector={"type": "retinanet"})
+        assert refused(fcos)["teacher.detector.type"][0] == "weights_unfit"
+
+    def test_only_checkpoints_of_ours_are_evaluated(self) -> None:
+        assert refused(evaluate_spec("ResNet50_Weights.IMAGENET1K_V2"))["checkpoint"][0] == "no_checkpoint"
+
+    @pytest.mark.parametrize(
+        ("teacher", "said"),
+        [
+            ({"checkpoint": "job:abc/best", "detector": {"type": "gfl"}}, "says itself"),
+            ({"checkpoint": "/a.pth", "classes": ["cat"]}, "needs its detector"),
+            ({"checkpoint": "/a.pth", "detector": {"type": "gfl", "weights": "/b.pth"}}, "leave detector.weights out"),
+        ],
+    )
+    def test_what_a_teacher_cannot_be_is_no_spec(self, teacher: dict[str, Any], said: str) -> None:
+        with pytest.raises(ValidationError, match=said):
+            JOB_SPEC.validate_python(distill_spec(**teacher))
 
 
 def test_a_batch_larger_than_the_data_set_is_refused() -> None:
@@ -122,7 +193,7 @@ async def test_all_reasons_come_at_once_and_nothing_is_left_behind(
     spec = train_spec(
         data={"type": "coco", "train": split, "val": split},
         resources={"gpus": 1},
-        detector={"weights": "job:nobody/best"},
+        detector={"type": "retinanet", "weights": "job:nobody/best"},
     )
     answer = await local.http.post("/v1/jobs", json=spec)
     assert answer.status_code == 422

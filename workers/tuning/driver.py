@@ -15,6 +15,7 @@ from fgd_core.errors import FgdError, NetworkError
 from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.events import ArtifactSaved, RunEvent, RunFinished
 from fgd_core.spec.jobs import DistillSpec, SweepSpec, TrainSpec, checkpoint_artifact, checkpoint_sources
+from fgd_core.spec.pretrained import is_torchvision_name
 from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.trials import STUDY_COMMAND, StudyLog, SweepProgressed, TrialEnd, TrialEvent, TrialStarted
 from fgd_core.training.context import RunContext
@@ -182,7 +183,7 @@ class Driver:
 
     def _checkpoints(self, spec: TrainSpec | DistillSpec) -> dict[str, Path]:
         # A name of torchvision's is resolved by nobody.
-        names = [source for _, source in checkpoint_sources(spec) if "_Weights." not in source]
+        names = [source for _, source in checkpoint_sources(spec) if not is_torchvision_name(source)]
         return {source: self._context.resolve_checkpoint(source) for source in names}
 
     def _take_in(self, news: News) -> None:

@@ -52,7 +52,7 @@ class _History(_Inert):
 def _method_of_history(owner: object, name: str) -> None:
     """Stands for `getattr`, with which a log names its own methods; nothing else may be looked up by it."""
     if owner is not _History:
-        raise pickle.UnpicklingError(f"GLOBAL getattr(…,{name!r})")
+        raise ValueError(f"GLOBAL getattr(…,{name!r})")
 
 
 # What a file may name beside tensors, and what it gets.
