@@ -33,6 +33,8 @@ _HEADERS: Mapping[str, Mapping[str, str]] = {
 }
 _READING = ("get", "head")
 _NAME_JOBS_IN_THE_QUERY = ("compare_jobs",)
+# A name may be taken, or be that of several.
+_MAY_CONFLICT = ("keep_house", "create_dataset", "get_dataset", "get_dataset_page", *_NAME_JOBS_IN_THE_QUERY)
 _LOCATION = {"Location": "Path of what was made, or is under way"}
 _ETAG = {"ETag": "The version, for `If-Match`"}
 _SUCCESS_HEADERS: Mapping[str, tuple[str, Mapping[str, str]]] = {
@@ -42,6 +44,8 @@ _SUCCESS_HEADERS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "patch_job": ("200", _ETAG),
     "create_token": ("201", _LOCATION),
     "create_webhook": ("201", _LOCATION),
+    "create_dataset": ("201", _LOCATION),
+    "check_dataset": ("202", _LOCATION | _ETAG),
 }
 
 
@@ -90,7 +94,7 @@ def _refusals(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[
     if "{" in path or operation["operationId"] in _NAME_JOBS_IN_THE_QUERY:
         yield "404"
     is_about_one = "{" in path and method not in _READING
-    may_conflict = operation["operationId"] in ("keep_house", *_NAME_JOBS_IN_THE_QUERY)
+    may_conflict = operation["operationId"] in _MAY_CONFLICT
     if is_about_one or path.startswith("/v1/attempts/") or may_conflict:
         yield "409"
     names = {parameter["name"].lower() for parameter in operation.get("parameters", ())}

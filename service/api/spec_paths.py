@@ -12,9 +12,15 @@ from service.settings import Settings
 
 
 async def facts(spec: JobSpec, settings: Settings, capacity: Capacity | None) -> admission.Facts:
-    """All but the jobs that the spec refers to."""
+    """All but the jobs and the data set that the spec refers to."""
+    return await facts_of(admission.paths(spec), settings, capacity)
+
+
+async def facts_of(
+    paths: Sequence[admission.NamedPath], settings: Settings, capacity: Capacity | None = None
+) -> admission.Facts:
     of_jobs = settings.storage_dir / "jobs" if settings.auth == "tokens" else None
-    named = [item.path for item in admission.paths(spec) if confinement.malformed(item.loc, item.path) is None]
+    named = [item.path for item in paths if confinement.malformed(item.loc, item.path) is None]
     if not settings.local_cluster or not named:
         return admission.Facts(capacity=capacity, places=_places(settings.data_roots, of_jobs, {}))
     return await asyncio.to_thread(_on_disk, named, of_jobs, settings, capacity)

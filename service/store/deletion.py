@@ -12,8 +12,10 @@ from service.store.tables import (
     Attempt,
     AttemptStream,
     Base,
+    Dataset,
     Event,
     Job,
+    JobDataset,
     JobDependency,
     MetricBucket,
     MetricPoint,
@@ -71,8 +73,10 @@ async def delete_step(session: AsyncSession, job_id: str) -> bool:
         (WebhookDelivery, WebhookDelivery.job_id == job_id),
         # Of jobs that needed it, all of them over.
         (JobDependency, or_(JobDependency.job_id == job_id, JobDependency.needs_job_id == job_id)),
+        (JobDataset, JobDataset.job_id == job_id),
         (Job, Job.id == job_id),
     )
+    await session.execute(update(Dataset).where(Dataset.check_job_id == job_id).values(check_job_id=None))
     for table, of_job in rest:
         await session.execute(delete(table).where(of_job).execution_options(synchronize_session=False))
     return False

@@ -19,7 +19,7 @@ from fgd_core.spec.views import ProgressView
 from service.jobs.lifecycle import STOPPING, is_over, sources
 from service.jobs.outcome import Step
 from service.jobs.retry import Budgets
-from service.store import events, webhooks
+from service.store import datasets, events, webhooks
 from service.store.session import mark_changed
 from service.store.tables import Job, JobDependency
 
@@ -222,6 +222,7 @@ async def move(
     )
     sequence = await events.append(session, job.id, attempt, [(now, event) for event in (*extra, changed)])
     await webhooks.enqueue(session, job, step.to, sequence, now)
+    await datasets.conclude(session, job, step.to, step.error)
 
 
 async def change(session: AsyncSession, job: Job, columns: dict[InstrumentedAttribute[Any], Any]) -> None:

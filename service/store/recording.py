@@ -15,6 +15,7 @@ from fgd_core.spec.events import (
     RUN_EVENT,
     ArtifactSaved,
     CheckpointSaved,
+    DataSetChecked,
     JobState,
     MetricsLogged,
     RunEvent,
@@ -27,7 +28,7 @@ from service.errors import UnauthorizedError
 from service.jobs import progress
 from service.jobs.lifecycle import ON_CLUSTER, Reason
 from service.jobs.outcome import Step, after_run_finished
-from service.store import artifacts, attempts, events, jobs, metrics, points_at_once, tokens
+from service.store import artifacts, attempts, datasets, events, jobs, metrics, points_at_once, tokens
 from service.store.json_values import storable
 from service.store.session import Database, core
 from service.store.tables import Attempt, Job
@@ -345,6 +346,8 @@ async def _take_effect(session: AsyncSession, run: _Run, event: RunEvent, now: d
                 await jobs.move(session, job, started, now=now, attempt=run.number)
         case ArtifactSaved() | CheckpointSaved():
             await artifacts.record(session, run.job_id, event, now)
+        case DataSetChecked():
+            await datasets.record(session, run.job_id, event, now)
         case RunFinished():
             await _finish(session, run, event, now)
 

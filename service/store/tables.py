@@ -118,6 +118,40 @@ class JobDependency(Base):
     """Name of the checkpoint that it needs of that job."""
 
 
+class Dataset(Base):
+    """A data set by its name. What it holds is what the job of its newest check told."""
+
+    __tablename__ = "datasets"
+    __table_args__ = (UniqueConstraint("project", "name"), Index(None, "created_at", "id"))
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    project: Mapped[str] = mapped_column(String(64))
+    data: Mapped[dict[str, Any]]
+    """Where it lies: a `FileData`."""
+    created_at: Mapped[datetime]
+    created_by: Mapped[str] = mapped_column(String(100), default="")
+    check_job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"), index=True)
+    """The newest one; None too where that job was deleted."""
+    checked_at: Mapped[datetime | None]
+    """When `outcome` was told."""
+    outcome: Mapped[dict[str, Any] | None]
+    """A `DataSetChecked`."""
+    fingerprints: Mapped[dict[str, Any] | None]
+    """By split; None where training on it would be refused."""
+    check_error: Mapped[dict[str, Any] | None]
+    """What the newest check ended with."""
+
+
+class JobDataset(Base):
+    """A job whose spec names a data set."""
+
+    __tablename__ = "job_datasets"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), primary_key=True, index=True)
+
+
 class Attempt(Base):
     __tablename__ = "attempts"
     __table_args__ = (UniqueConstraint("job_id", "number"),)

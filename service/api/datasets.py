@@ -1,0 +1,199 @@
+"""Data sets: by name, checked, counted and drawn."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Response
+from pydantic import TypeAdapter
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from fgd_core.errors import AdmissionError
+from fgd_core.spec.data import FileData, Fingerprints, Registered
+from fgd_core.spec.datasets import DatasetPage, DatasetState, DatasetSummary, DatasetView, NewDataset
+from fgd_core.spec.events import DataSetChecked
+from fgd_core.spec.jobs import CheckDataSpec, ProjectName
+from fgd_core.spec.results import ErrorReport
+from fgd_core.spec.views import JobView
+from service.api import notes, paging, spec_paths, submitting, views
+from service.api.access import Principal, Reader, Submitter
+from service.api.artifacts import confined
+from service.api.deps import Services, ServicesDep
+from service.jobs import admission
+from service.jobs.lifecycle import OVER
+from service.reports.dataset_page import render_dataset
+from service.store import artifacts, datasets, jobs
+from service.store.datasets import Known
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+
+_FILE_DATA: TypeAdapter[FileData] = TypeAdapter(FileData)
+_MAX_PICTURE_BYTES = 16_000_000
+
+Key = Annotated[str, Path(max_length=100, description="The id or the name of a data set")]
+Project = Annotated[
+    ProjectName | None, Query(description="Whose data set is meant, where several projects have one of this name")
+]
+
+
+@router.post("", status_code=201, operation_id="create_dataset")
+async def create(services: ServicesDep, principal: Submitter, response: Response, asked: NewDataset) -> DatasetView:
+    """Give a data set a name. Nobody has looked at it then: that is what its check is for."""
+    project = principal.own(asked.project) or "default"
+    notes.about(project=project, name=asked.name)
+    paths = list(admission.data_paths(asked.data, "data"))
+    facts = await spec_paths.facts_of(paths, services.settings)
+    reasons = list(admission.path_reasons(paths, facts))
+    if reasons:
+        raise AdmissionError(
+            "; ".join(f"{reason.loc}: {reason.message}" for reason in reasons),
+            reasons=[reason.model_dump() for reason in reasons],
+        )
+    async with services.database.writing() as session:
+        row = await datasets.insert_dataset(
+            session,
+            name=asked.name,
+            project=project,
+            data=asked.data,
+            created_by=principal.name,
+            now=services.clock(),
+        )
+    response.headers["Location"] = f"/v1/datasets/{row.id}"
+    return _view(Known(row, None))
+
+
+@router.get("", operation_id="list_datasets")
+async def list_datasets(
+    *,
+    services: ServicesDep,
+    principal: Reader,
+    project: Annotated[list[str] | None, Query()] = None,
+    q: Annotated[str, Query(max_length=100, description="In the name, or at the beginning of the id")] = "",
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    cursor: str | None = None,
+) -> DatasetPage:
+    """Newest first. `project` may be repeated."""
+    wanted = datasets.Filter(projects=project or [], text=q.replace("\x00", ""), only_project=principal.project)
+    before = paging.decode(cursor) if cursor is not None else None
+    async with services.database.reading() as session:
+        found = await datasets.page(session, wanted, before=before, limit=limit + 1)
+    shown = found[:limit]
+    last = shown[-1].row if len(found) > limit else None
+    next_cursor = paging.encode(last.created_at, last.id) if last is not None else None
+    return DatasetPage(items=[_summary(known) for known in shown], next_cursor=next_cursor)
+
+
+@router.get("/{dataset}", operation_id="get_dataset")
+async def get(services: ServicesDep, principal: Reader, dataset: Key, project: Project = None) -> DatasetView:
+    """By id or by name."""
+    async with services.database.reading() as session:
+        return _view(await _visible(session, principal, dataset, project))
+
+
+@router.post("/{dataset}/check", status_code=202, operation_id="check_dataset")
+async def check(
+    services: ServicesDep, principal: Submitter, response: Response, dataset: Key, project: Project = None
+) -> JobView:
+    """Look through it with a job, which counts, takes the fingerprint and draws samples. A check that is under way is
+    the answer."""
+    async with services.database.reading() as session:
+        known = await _visible(session, principal, dataset, project)
+        view = await _under_way(session, known)
+    if view is None:
+        row = known.row
+        spec = CheckDataSpec(name=f"check {row.name}"[:100], project=row.project, data=Registered(name=row.name))
+        view = await submitting.submit(services, principal, spec, idempotency_key=None)
+    response.headers["Location"] = f"/v1/jobs/{view.job_id}"
+    response.headers["ETag"] = views.etag(view.version)
+    return view
+
+
+@router.delete("/{dataset}", operation_id="delete_dataset")
+async def delete(services: ServicesDep, principal: Submitter, dataset: Key, project: Project = None) -> DatasetView:
+    """Forget it; its files stay as they are. Refused (409) while jobs that are not over refer to it."""
+    async with services.database.writing() as session:
+        found = await _visible(session, principal, dataset, project)
+        known = await datasets.lock(session, found.row.id)
+        await datasets.remove(session, known.row.id)
+        return _view(known)
+
+
+@router.get(
+    "/{dataset}/page",
+    operation_id="get_dataset_page",
+    response_class=Response,
+    responses={200: {"content": {"text/html": {}}}},
+)
+async def page(services: ServicesDep, principal: Reader, dataset: Key, project: Project = None) -> Response:
+    """Counts, findings and drawn samples as one HTML file."""
+    async with services.database.reading() as session:
+        known = await _visible(session, principal, dataset, project)
+        job_id = known.row.check_job_id
+        kept = await artifacts.of_job(session, job_id) if job_id is not None else []
+    uris = {each.name: each.uri for each in kept if each.media_type == "image/png"}
+    html = await asyncio.to_thread(_page, services, _view(known), uris)
+    return Response(html, media_type="text/html")
+
+
+async def _visible(session: AsyncSession, principal: Principal, key: str, project: str | None) -> Known:
+    known = await datasets.find(session, key.replace("\x00", ""), principal.own(project))
+    notes.about(project=known.row.project, name=known.row.name)
+    return known
+
+
+async def _under_way(session: AsyncSession, known: Known) -> JobView | None:
+    if known.row.check_job_id is None or known.check_state is None or known.check_state in OVER:
+        return None
+    return await views.load(session, await jobs.get(session, known.row.check_job_id))
+
+
+def _page(services: Services, view: DatasetView, uris: dict[str, str]) -> str:
+    pictures = {}
+    for split in ("train", "val"):
+        path = confined(uris.get(f"samples_{split}.png", ""), services.settings.storage_dir)
+        if path is not None and path.stat().st_size <= _MAX_PICTURE_BYTES:
+            pictures[split] = path.read_bytes()
+    return render_dataset(view, pictures, generated_at=services.clock())
+
+
+def _summary(known: Known) -> DatasetSummary:
+    row = known.row
+    splits = _outcome(known).splits if row.outcome is not None else []
+    return DatasetSummary(
+        dataset_id=row.id,
+        name=row.name,
+        project=row.project,
+        format=row.data["type"],
+        state=_state(known),
+        num_images={each.split: each.num_images for each in splits},
+        num_boxes={each.split: each.num_boxes for each in splits},
+        num_categories=len(splits[0].boxes_per_category) if splits else None,
+        created_at=row.created_at,
+        created_by=row.created_by,
+        checked_at=row.checked_at,
+    )
+
+
+def _view(known: Known) -> DatasetView:
+    row = known.row
+    return DatasetView(
+        **dict(_summary(known)),
+        data=_FILE_DATA.validate_python(row.data),
+        fingerprints=Fingerprints.model_validate(row.fingerprints) if row.fingerprints is not None else None,
+        check_job_id=row.check_job_id,
+        outcome=_outcome(known) if row.outcome is not None else None,
+        error=ErrorReport.model_validate(row.check_error) if row.check_error is not None else None,
+        page_url=f"/v1/datasets/{row.id}/page",
+    )
+
+
+def _outcome(known: Known) -> DataSetChecked:
+    return DataSetChecked.model_validate(known.row.outcome)
+
+
+def _state(known: Known) -> DatasetState:
+    row = known.row
+    if known.check_state is not None and known.check_state not in OVER:
+        return "checking"
+    if row.check_error is not None:
+        return "refused" if row.check_error["code"] == "data" else "failed"
+    return "checked" if row.outcome is not None else "unchecked"

@@ -1,0 +1,48 @@
+"""A data set as one HTML file: counts, findings, and samples with their boxes."""
+
+import base64
+from collections.abc import Mapping
+from datetime import datetime
+
+import yaml
+
+from fgd_core.spec.datasets import DatasetView
+from fgd_core.spec.profiles import Bin
+from service.reports.page import template, trusted
+
+
+def render_dataset(dataset: DatasetView, pictures: Mapping[str, bytes], *, generated_at: datetime) -> str:
+    """
+    Args:
+        pictures: PNG of drawn samples by split; a split without one is passed over.
+    Returns:
+        A page that asks the network for nothing: its own security policy forbids it.
+    """
+    outcome = dataset.outcome
+    return template("dataset.html").render(
+        dataset=dataset,
+        generated_at=generated_at,
+        splits=outcome.splits if outcome is not None else [],
+        profiles={profile.split: profile for profile in outcome.profiles} if outcome is not None else {},
+        classes=list(dict.fromkeys(name for each in outcome.splits for name in each.boxes_per_category))
+        if outcome is not None
+        else [],
+        pictures={split: base64.b64encode(picture).decode() for split, picture in pictures.items()},
+        spec=yaml.safe_dump(dataset.data.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+        bin_name=bin_name,
+        share=share,
+        style=trusted("report.css"),
+        own_style=trusted("dataset.css"),
+    )
+
+
+def bin_name(found: Bin) -> str:
+    """`6–10`, `51 and more`, `3`."""
+    if found.last is None:
+        return f"{found.first} and more"
+    return str(found.first) if found.first == found.last else f"{found.first}–{found.last}"
+
+
+def share(found: Bin, bins: list[Bin]) -> float:
+    """Length of its bar in percent of the longest."""
+    return 100 * found.count / max(1, *(each.count for each in bins))

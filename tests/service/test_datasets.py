@@ -1,0 +1,354 @@
+"""Data sets by name: registered, checked by a job, named by others."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from control_plane import ControlPlane, ManualClock, Run, train_spec
+from memory_cluster import MemoryCluster
+from PIL import Image
+from pydantic import SecretStr
+from sweeps import sweep_spec
+
+from service.api.first_token import have_an_admin
+from service.settings import Settings
+
+SHAPES = {"type": "shapes", "num_train": 40, "num_val": 10}
+COCO = {
+    "type": "coco",
+    "train": {"images": "/data/train", "annotations": "/data/train.json"},
+    "val": {"images": "/data/val", "annotations": "/data/val.json"},
+}
+NAMED = {"type": "registered", "name": "blood"}
+TRAIN, VAL = "a" * 64, "b" * 64
+
+
+def told(*, train: str = TRAIN, findings: Any = ()) -> dict[str, Any]:
+    """The event of a check that has counted."""
+    counts = {"num_images": 40, "num_images_without_boxes": 2, "num_boxes": 90, "num_crowd": 0}
+    profile = {"num_small": 10, "num_medium": 50, "num_large": 30, "num_sizes": 1}
+    profile |= {"images_per_category": {"cell": 38}, "objects_per_image": [{"first": 0, "last": 0, "count": 2}]}
+    profile |= {"longer_sides_px": [{"first": 0, "last": 256, "count": 40}]}
+    profile |= {"common_sizes": [{"width_px": 128, "height_px": 128, "num_images": 40}]}
+    splits = [
+        counts
+        | {"split": split, "fingerprint": fingerprint, "boxes_per_category": {"cell": 90}, "findings": [*findings]}
+        for split, fingerprint in (("train", train), ("val", VAL))
+    ]
+    profiles = [profile | {"split": split} for split in ("train", "val")]
+    return {"kind": "data_set_checked", "splits": splits, "profiles": profiles}
+
+
+async def add(plane: ControlPlane, name: str = "blood", data: Any = SHAPES, **fields: Any) -> dict[str, Any]:
+    answer = await plane.http.post("/v1/datasets", json={"name": name, "data": data} | fields)
+    assert answer.status_code == 201, answer.text
+    assert answer.headers["Location"] == f"/v1/datasets/{answer.json()['dataset_id']}"
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+async def begin_check(plane: ControlPlane, key: str = "blood") -> tuple[str, Run]:
+    answer = await plane.http.post(f"/v1/datasets/{key}/check")
+    assert answer.status_code == 202, answer.text
+    await plane.tick()
+    run = plane.run()
+    plane.cluster.say(run.submission_id, "RUNNING")
+    await run.starts()
+    return answer.json()["job_id"], run
+
+
+async def checked(plane: ControlPlane, key: str = "blood", **fields: Any) -> str:
+    job_id, run = await begin_check(plane, key)
+    await run.reports(told(**fields), {"kind": "run_finished", "outcome": "succeeded"})
+    plane.cluster.say(run.submission_id, "SUCCEEDED")
+    await plane.tick()
+    return job_id
+
+
+async def shown(plane: ControlPlane, key: str = "blood") -> dict[str, Any]:
+    answer = await plane.http.get(f"/v1/datasets/{key}")
+    assert answer.status_code == 200, answer.text
+    view: dict[str, Any] = answer.json()
+    return view
+
+
+class TestRegistering:
+    async def test_is_found_by_id_and_by_name_unchecked_at_first(self, plane: ControlPlane) -> None:
+        made = await add(plane)
+        assert await shown(plane, made["dataset_id"]) == await shown(plane, "blood") == made
+        assert (made["state"], made["format"], made["project"]) == ("unchecked", "shapes", "default")
+        assert (made["outcome"], made["fingerprints"], made["num_images"]) == (None, None, {})
+
+    async def test_a_name_is_given_once_in_a_project(self, plane: ControlPlane) -> None:
+        await add(plane)
+        await add(plane, project="lab")
+        answer = await plane.http.post("/v1/datasets", json={"name": "blood", "data": SHAPES})
+        assert (answer.status_code, "already" in answer.json()["detail"]) == (409, True)
+        ambiguous = await plane.http.get("/v1/datasets/blood")
+        assert (ambiguous.status_code, ambiguous.json()["details"]["projects"]) == (409, ["default", "lab"])
+        assert (await plane.http.get("/v1/datasets/blood?project=lab")).json()["project"] == "lab"
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [{"name": "two words"}, {"name": "x", "data": {"type": "zip"}}, {"name": "x", "data": NAMED}, {"size": 3}],
+    )
+    async def test_what_is_no_data_set_is_refused(self, plane: ControlPlane, wrong: dict[str, Any]) -> None:
+        answer = await plane.http.post("/v1/datasets", json={"name": "blood", "data": SHAPES} | wrong)
+        assert answer.status_code == 422
+
+    async def test_paths_are_confined_as_those_of_jobs_are(
+        self, settings: Settings, cluster: MemoryCluster, clock: ManualClock, tmp_path: Path
+    ) -> None:
+        plane = ControlPlane(settings.model_copy(update={"data_roots": (tmp_path,)}), cluster, clock)
+        yolo = {"type": "yolo", "data_yaml": "data.yaml", "root": "/etc"}
+        answer = await plane.http.post("/v1/datasets", json={"name": "b", "data": yolo})
+        codes = {reason["loc"]: reason["code"] for reason in answer.json()["reasons"]}
+        assert codes == {"data.data_yaml": "relative_path", "data.root": "outside_data_roots"}
+        answer = await plane.http.post("/v1/datasets", json={"name": "b", "data": {"type": "voc", "folder": "/etc"}})
+        assert answer.json()["reasons"][0]["code"] == "outside_data_roots"
+        await plane.close()
+
+    async def test_the_list_goes_by_pages_newest_first_and_can_be_narrowed(self, plane: ControlPlane) -> None:
+        for name in ("one", "two", "three"):
+            await add(plane, name)
+        await add(plane, "four", project="lab")
+        first = (await plane.http.get("/v1/datasets?limit=3")).json()
+        assert [item["name"] for item in first["items"]] == ["four", "three", "two"]
+        second = (await plane.http.get(f"/v1/datasets?limit=3&cursor={first['next_cursor']}")).json()
+        assert ([item["name"] for item in second["items"]], second["next_cursor"]) == (["one"], None)
+        for query, names in (("project=lab", ["four"]), ("q=O", ["four", "two", "one"]), ("q=nothing", [])):
+            listed = (await plane.http.get(f"/v1/datasets?{query}")).json()["items"]
+            assert [item["name"] for item in listed] == names
+
+
+class TestChecking:
+    async def test_a_job_looks_through_it_and_what_it_tells_is_kept(self, plane: ControlPlane) -> None:
+        await add(plane)
+        job_id, run = await begin_check(plane)
+        assert (await plane.job(job_id))["spec"]["data"]["resolved"]["data"]["type"] == "shapes"
+        assert ((await shown(plane))["state"], (await shown(plane))["check_job_id"]) == ("checking", job_id)
+        await run.reports(told(), {"kind": "run_finished", "outcome": "succeeded"})
+        view = await shown(plane)
+        assert (view["state"], view["fingerprints"]) == ("checked", {"train": TRAIN, "val": VAL})
+        assert (view["num_images"], view["num_categories"]) == ({"train": 40, "val": 40}, 1)
+        assert view["num_boxes"] == {"train": 90, "val": 90}
+        assert view["outcome"]["profiles"][0]["num_medium"] == 50
+        assert view["checked_at"] is not None
+        report = await plane.http.get(f"/v1/jobs/{job_id}/report", headers={"Accept": "text/html"})
+        assert report.status_code == 200
+
+    async def test_while_one_is_under_way_another_is_the_same(self, plane: ControlPlane) -> None:
+        await add(plane)
+        job_id, _ = await begin_check(plane)
+        assert (await plane.http.post("/v1/datasets/blood/check")).json()["job_id"] == job_id
+
+    async def test_bad_data_is_counted_and_refused(self, plane: ControlPlane) -> None:
+        await add(plane)
+        await checked(plane)
+        _, run = await begin_check(plane)
+        finding = {"problem": "missing_image", "action": "refused", "count": 3}
+        await run.reports(told(findings=[finding]))
+        await run.fails("data")
+        await plane.tick()
+        view = await shown(plane)
+        assert (view["state"], view["fingerprints"]) == ("refused", None)
+        assert view["error"]["message"] == "there was data"
+        assert view["outcome"]["splits"][0]["findings"][0]["problem"] == "missing_image"
+
+    async def test_data_that_can_no_longer_be_opened_keeps_no_old_counts(self, plane: ControlPlane) -> None:
+        await add(plane)
+        await checked(plane)
+        _, run = await begin_check(plane)
+        await run.fails("data")
+        view = await shown(plane)
+        assert (view["state"], view["outcome"], view["fingerprints"]) == ("refused", None, None)
+
+    async def test_a_check_that_fails_for_another_reason_takes_nothing_away(self, plane: ControlPlane) -> None:
+        await add(plane)
+        await checked(plane)
+        _, run = await begin_check(plane)
+        await run.fails("storage")
+        view = await shown(plane)
+        assert (view["state"], view["fingerprints"]) == ("failed", {"train": TRAIN, "val": VAL})
+        await checked(plane, train="c" * 64)
+        view = await shown(plane)
+        assert (view["state"], view["error"], view["fingerprints"]["train"]) == ("checked", None, "c" * 64)
+
+    async def test_it_outlives_the_job_that_checked_it(self, plane: ControlPlane) -> None:
+        await add(plane)
+        job_id = await checked(plane)
+        for _ in range(3):
+            plane.clock.forward(60)
+            await plane.tick()
+        answer = await plane.http.delete(f"/v1/jobs/{job_id}")
+        assert answer.status_code == 204, answer.text
+        view = await shown(plane)
+        assert (view["state"], view["check_job_id"]) == ("checked", None)
+
+    async def test_the_page_has_counts_findings_and_the_drawn_samples(self, plane: ControlPlane) -> None:
+        await add(plane)
+        unchecked = await plane.http.get("/v1/datasets/blood/page")
+        assert "fgd data check blood" in unchecked.text
+        job_id, run = await begin_check(plane)
+        picture = plane.settings.storage_dir / "jobs" / job_id / "samples_train.png"
+        picture.parent.mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(picture)
+        saved = {"sha256": "0" * 64, "size_bytes": 1, "media_type": "image/png"}
+        outside = plane.settings.storage_dir.parent / "secret.png"
+        Image.new("RGB", (4, 4)).save(outside)
+        findings = [{"problem": "missing_image", "action": "dropped", "count": 3, "examples": ["<gone>.png"]}]
+        await run.reports(
+            {"kind": "artifact_saved", "name": "samples_train.png", "uri": picture.as_uri()} | saved,
+            {"kind": "artifact_saved", "name": "samples_val.png", "uri": outside.as_uri()} | saved,
+            told(findings=findings),
+        )
+        page = await plane.http.get("/v1/datasets/blood/page")
+        assert page.headers["content-type"].startswith("text/html")
+        assert page.text.count("data:image/png;base64,") == 1
+        assert "missing image" in page.text
+        assert "&lt;gone&gt;.png" in page.text
+
+
+class TestNamedByJobs:
+    async def test_the_job_keeps_where_the_data_lies_and_its_fingerprint(self, plane: ControlPlane) -> None:
+        made = await add(plane)
+        await checked(plane)
+        job_id, run = await plane.started_job(train_spec(data=NAMED))
+        resolved = {"dataset_id": made["dataset_id"], "fingerprints": {"train": TRAIN, "val": VAL}}
+        data = (await plane.job(job_id))["spec"]["data"]
+        assert data["resolved"] | {"data": None} == resolved | {"data": None}
+        assert data["resolved"]["data"]["num_train"] == 40
+        assignment = await plane.http.get(f"/v1/attempts/{run.attempt_id}", headers=run.headers)
+        assert assignment.json()["spec"]["data"] == data
+
+    async def test_nobody_has_to_have_checked_it(self, plane: ControlPlane) -> None:
+        await add(plane)
+        data = (await plane.job(await plane.submit(train_spec(data=NAMED))))["spec"]["data"]
+        assert data["resolved"]["fingerprints"] is None
+
+    async def test_a_sweep_names_it_in_its_base(self, plane: ControlPlane) -> None:
+        await add(plane)
+        spec = sweep_spec()
+        spec["base"]["data"] = NAMED
+        data = (await plane.job(await plane.submit(spec)))["spec"]["base"]["data"]
+        assert data["resolved"]["data"]["type"] == "shapes"
+
+    async def test_an_unknown_name_is_refused_with_the_nearest(self, plane: ControlPlane) -> None:
+        answer = await plane.http.post("/v1/jobs", json=train_spec(data=NAMED))
+        assert (answer.status_code, "fgd data add" in answer.json()["detail"]) == (422, True)
+        await add(plane, "blood-cells")
+        await add(plane, "blood", project="lab")
+        answer = await plane.http.post("/v1/jobs", json=train_spec(data=NAMED))
+        (reason,) = answer.json()["reasons"]
+        assert (reason["loc"], reason["code"]) == ("data.name", "unknown_dataset")
+        assert "did you mean 'blood-cells'?" in reason["message"]
+        spec = train_spec(data=NAMED, project="lab")
+        assert (await plane.http.post("/v1/jobs", json=spec)).status_code == 202
+
+    async def test_what_a_client_says_of_the_place_is_not_believed(self, plane: ControlPlane) -> None:
+        await add(plane)
+        forged = {"dataset_id": "x", "data": COCO, "fingerprints": None}
+        job = await plane.job(await plane.submit(train_spec(data=NAMED | {"resolved": forged})))
+        assert job["spec"]["data"]["resolved"]["data"]["type"] == "shapes"
+        answer = await plane.http.post("/v1/jobs", json=train_spec(data=NAMED | {"name": "none", "resolved": forged}))
+        assert answer.json()["reasons"][0]["code"] == "unknown_dataset"
+
+    async def test_data_that_its_check_refused_is_refused_at_the_door(self, plane: ControlPlane) -> None:
+        await add(plane)
+        _, run = await begin_check(plane)
+        await run.fails("data")
+        answer = await plane.http.post("/v1/jobs", json=train_spec(data=NAMED))
+        assert answer.json()["reasons"][0]["code"] == "refused_data"
+        await checked(plane)
+        assert (await plane.http.post("/v1/jobs", json=train_spec(data=NAMED))).status_code == 202
+
+    async def test_a_request_sent_twice_is_one_job_whatever_was_checked_in_between(self, plane: ControlPlane) -> None:
+        await add(plane)
+        key = {"Idempotency-Key": "one"}
+        first = await plane.http.post("/v1/jobs", json=train_spec(data=NAMED), headers=key)
+        await checked(plane)
+        second = await plane.http.post("/v1/jobs", json=train_spec(data=NAMED), headers=key)
+        assert first.json()["job_id"] == second.json()["job_id"]
+
+
+class TestRemoving:
+    async def test_is_refused_while_jobs_that_are_not_over_refer_to_it(self, plane: ControlPlane) -> None:
+        await add(plane)
+        job_id = await plane.submit(train_spec(data=NAMED))
+        answer = await plane.http.delete("/v1/datasets/blood")
+        assert (answer.status_code, answer.json()["details"]["jobs"]) == (409, [job_id])
+        await plane.http.post(f"/v1/jobs/{job_id}/cancel")
+        assert (await plane.http.delete("/v1/datasets/blood")).json()["name"] == "blood"
+        assert (await plane.http.get("/v1/datasets/blood")).status_code == 404
+        assert (await plane.job(job_id))["spec"]["data"]["resolved"]["data"]["type"] == "shapes"
+
+    async def test_and_a_submission_at_the_same_time_agree(self, plane: ControlPlane) -> None:
+        """Either the job is there and so is the data set, or neither."""
+        for _ in range(5):
+            await add(plane)
+            submitted, removed = await asyncio.gather(
+                plane.http.post("/v1/jobs", json=train_spec(data=NAMED)), plane.http.delete("/v1/datasets/blood")
+            )
+            assert (submitted.status_code, removed.status_code) in {(202, 409), (422, 200)}
+            if submitted.status_code == 202:
+                await plane.http.post(f"/v1/jobs/{submitted.json()['job_id']}/cancel")
+                assert (await plane.http.delete("/v1/datasets/blood")).status_code == 200
+
+
+class TestAccess:
+    @pytest.fixture
+    def settings(self, settings: Settings) -> Settings:
+        root = SecretStr("an-admin-token-for-tests-of-enough-length")
+        tokens = {"auth": "tokens", "admin_token": root, "data_roots": (Path("/"),)}
+        return Settings(home=settings.home, database_url=settings.database_url, **tokens)  # type: ignore[arg-type]
+
+    @pytest.fixture
+    async def plane(
+        self, settings: Settings, cluster: MemoryCluster, clock: ManualClock
+    ) -> AsyncIterator[ControlPlane]:
+        plane = ControlPlane(settings, cluster, clock)
+        await have_an_admin(settings, plane.services.database, clock)
+        assert settings.admin_token is not None
+        plane.http.headers["Authorization"] = f"Bearer {settings.admin_token.get_secret_value()}"
+        yield plane
+        await plane.close()
+
+    async def _as(self, plane: ControlPlane, role: str, project: str | None) -> dict[str, str]:
+        body = {"name": "x", "role": role, "project": project}
+        return {"Authorization": f"Bearer {(await plane.http.post('/v1/tokens', json=body)).json()['token']}"}
+
+    async def test_what_another_project_has_is_not_even_there(self, plane: ControlPlane) -> None:
+        made = await add(plane, project="lab")
+        other = await self._as(plane, "submit", "other")
+        for key in ("blood", made["dataset_id"]):
+            assert (await plane.http.get(f"/v1/datasets/{key}", headers=other)).status_code == 404
+            assert (await plane.http.post(f"/v1/datasets/{key}/check", headers=other)).status_code == 404
+            assert (await plane.http.get(f"/v1/datasets/{key}/page", headers=other)).status_code == 404
+            assert (await plane.http.delete(f"/v1/datasets/{key}", headers=other)).status_code == 404
+        assert (await plane.http.get("/v1/datasets", headers=other)).json()["items"] == []
+        assert (await plane.http.get("/v1/datasets/blood?project=lab", headers=other)).status_code == 403
+
+    async def test_its_own_is_found_by_name_and_a_job_of_its_own_names_it(self, plane: ControlPlane) -> None:
+        mine = await self._as(plane, "submit", "lab")
+        body = {"name": "blood", "data": SHAPES}
+        assert (await plane.http.post("/v1/datasets", json=body, headers=mine)).json()["project"] == "lab"
+        await add(plane)
+        assert (await plane.http.get("/v1/datasets/blood", headers=mine)).json()["project"] == "lab"
+        answer = await plane.http.post("/v1/jobs", json=train_spec(data=NAMED), headers=mine)
+        assert answer.status_code == 202
+
+    async def test_who_may_only_read_changes_nothing(self, plane: ControlPlane) -> None:
+        await add(plane)
+        reader = await self._as(plane, "read", None)
+        assert (await plane.http.get("/v1/datasets/blood", headers=reader)).status_code == 200
+        for method, path in (("POST", ""), ("POST", "/blood/check"), ("DELETE", "/blood")):
+            body = {"name": "y", "data": SHAPES} if not path else None
+            answer = await plane.http.request(method, f"/v1/datasets{path}", json=body, headers=reader)
+            assert answer.status_code == 403
+
+    async def test_changes_are_in_the_audit(self, plane: ControlPlane) -> None:
+        await add(plane, project="lab")
+        entries = (await plane.http.get("/v1/audit?action=create_dataset")).json()["items"]
+        assert [(entry["project"], entry["details"]["name"]) for entry in entries] == [("lab", "blood")]
