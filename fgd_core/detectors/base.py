@@ -41,6 +41,9 @@ class Detector(nn.Module):
     num_classes: int
     has_masks: bool = False
     """Whether its losses need masks and its detections have them."""
+    mask_offset_px: float = 0.0
+    """How far to the right of its box and below it a mask lies, in pixels of the resized image. Regions that are cut
+    out without alignment, as torchvision's are, hold what lies half a pixel farther on."""
 
     @abstractmethod
     def features(self, images: Tensor) -> list[Tensor]:

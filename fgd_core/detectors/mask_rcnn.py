@@ -16,3 +16,4 @@ class MaskRcnn(FasterRcnn):
         num_masks = num_classes if settings.convention == "mmdetection" else 1 + num_classes
         norm = nn.BatchNorm2d if settings.version == "v2" else None
         super().__init__(settings, num_classes, mask_branch(settings, num_masks, norm))
+        self.mask_offset_px = 0.0 if settings.convention == "mmdetection" else 0.5

@@ -46,9 +46,10 @@ def detect_all(
             batch.image_ids, detections, batch.image_sizes, batch.original_sizes, strict=True
         ):
             ratio = torch.tensor([original[1] / resized[1], original[0] / resized[0]] * 2)
-            boxes = one.boxes_xyxy_px.cpu() * ratio
-            masks = paste(one.masks, boxes, original) if with_masks and one.masks is not None else None
-            found[image_id] = Found(boxes, one.scores.cpu(), one.labels.cpu(), masks)
+            boxes, masks = one.boxes_xyxy_px.cpu(), None
+            if with_masks and one.masks is not None:
+                masks = paste(one.masks, (boxes + detector.mask_offset_px) * ratio, original)
+            found[image_id] = Found(boxes * ratio, one.scores.cpu(), one.labels.cpu(), masks)
         on_progress(len(found), len(dataset.samples))
     return found
 

@@ -13,8 +13,8 @@ def paste(masks: Tensor, boxes_xyxy_px: Tensor, size_px: tuple[int, int]) -> Obj
     """Stretch each mask over its box, bilinear, and take what is at least 0.5 for the object.
 
     A pixel has the value that the mask has under the pixel's centre, so boxes count with their fractions. Pasting at
-    whole pixels, as torchvision does, costs small objects dearly: masks of `nuclei_small` cut out at 28x28 and pasted
-    back overlap with themselves by 0.86 then, and by 0.9998 this way.
+    whole pixels, as torchvision does, costs small objects dearly: the true masks of `nuclei_small`, cut out at 28x28
+    and pasted back, have an AP of 0.68 then, and of 1.00 this way.
 
     Args:
         masks: (n, M, M) in [0, 1].
