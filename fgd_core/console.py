@@ -10,6 +10,7 @@ from rich.table import Table
 from fgd_core.errors import WeightsError
 from fgd_core.spec import events
 from fgd_core.spec.events import RunEvent
+from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.results import RunResult, Scores
 
 
@@ -117,6 +118,8 @@ def describe(event: RunEvent) -> str | None:
             return f"{event.role}: {event.num_matched} of {event.num_total} keys match {event.source}"
         case events.TeacherChecked():
             return f"teacher: AP {_percent(event.ap)}, its checkpoint records {_percent(event.recorded_ap)}"
+        case DistillationPlanned():
+            return event.sentence()
         case events.EpochFinished():
             return f"epoch {event.epoch}/{event.epochs}  loss {event.values.get('loss', 0.0):.4f}"
         case events.Evaluated(scores=scores):

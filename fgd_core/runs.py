@@ -15,6 +15,7 @@ from fgd_core.data.samples import DetectionDataset, Split, check_same_categories
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.checkpoint import DetectorCheckpoint, Record, read_checkpoint
+from fgd_core.detectors.rescaled import seen_at
 from fgd_core.detectors.weights import inherit
 from fgd_core.detectors.weights.classes import match_classes
 from fgd_core.detectors.weights.sources import LoadedTeacher, load_first_weights, load_teacher
@@ -24,12 +25,14 @@ from fgd_core.evaluation.inspection import inspect
 from fgd_core.evaluation.judge import Judge
 from fgd_core.spec.data import DataSpec, InputSpec, Registered
 from fgd_core.spec.detectors import AnyDetector
-from fgd_core.spec.events import Evaluated, RunFinished, TeacherChecked, Warned
+from fgd_core.spec.events import Evaluated, RunFinished, TeacherChecked, Warned, WeightsLoaded
 from fgd_core.spec.jobs import CheckDataSpec, DistillSpec, EvaluateSpec, JobSpec, Teacher, TrainSpec
+from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.pretrained import is_torchvision_name
 from fgd_core.spec.results import ErrorReport, Scores
 from fgd_core.training.context import RunContext
 from fgd_core.training.distiller import Distiller
+from fgd_core.training.levels import match_levels
 from fgd_core.training.machine import Machine, choose_machine
 from fgd_core.training.seeding import seed_everything
 from fgd_core.training.teacher_maps import SharesTeacher, TeacherMaps, TeacherSharing
@@ -78,7 +81,12 @@ def distill(spec: DistillSpec, context: RunContext) -> RunFinished:
     bench = _Bench(spec, context)
     student = bench.build(spec.student, role="student")
     teacher = bench.load_teacher(spec.teacher)
-    distiller = Distiller(spec.method, student, teacher.detector, bench.shared_maps(spec.teacher, teacher.detector))
+    seen = seen_at(teacher.detector, spec.teacher.input_scale)
+    # That no level fits is known before the gate, which takes a whole evaluation.
+    match_levels(student.levels, seen.levels, spec.teacher.input_scale)
+    bench.check_teacher(spec.teacher, teacher, seen)
+    distiller = Distiller(spec.method, student, seen, bench.shared_maps(spec.teacher, seen))
+    inherited: WeightsLoaded | None = None
     if spec.inherit != "nothing":
         # After every other initialisation, which would else silently undo it.
         inherited = inherit(
@@ -90,6 +98,7 @@ def distill(spec: DistillSpec, context: RunContext) -> RunFinished:
             teacher_classes=teacher.classes,
         )
         context.emit(inherited)
+    context.emit(_planned(spec, distiller, student, teacher.detector, inherited))
     bench.warn_of(distiller)
     return bench.fit(spec.student, student, distiller)
 
@@ -180,12 +189,20 @@ class _Bench:
         return [category.name for category in self.val_data.categories]
 
     def load_teacher(self, settings: Teacher) -> LoadedTeacher:
-        """The teacher, after the gate: one that does not know its trade would quietly spoil the student."""
+        """The teacher, on its device; not yet judged."""
         teacher = load_teacher(settings, resolve=self.context.resolve_checkpoint)
         self.context.emit(teacher.event)
         teacher.detector.to(self.machine.device).eval()
+        return teacher
+
+    def check_teacher(self, settings: Teacher, teacher: LoadedTeacher, seen: Detector) -> None:
+        """The gate: a teacher that does not know its trade would quietly spoil the student.
+
+        Args:
+            seen: the teacher, looking at images as it will when it teaches.
+        """
         if settings.gate == "keys":
-            return teacher
+            return
         common = match_classes(teacher.classes, self.classes)
         if not common.pairs:
             raise TeacherError(
@@ -195,7 +212,7 @@ class _Bench:
                 only_in_checkpoint=[*sorted(common.unused)[:10]],
                 only_in_data=[*sorted(common.fresh)[:10]],
             )
-        judged = InClassesOf(teacher.detector, dict(common.pairs), len(self.classes))
+        judged = InClassesOf(seen, dict(common.pairs), len(self.classes))
         ap = self._teacher_ap(settings, judged, common.found)
         record = teacher.record
         recorded_ap = record.scores.ap if record.scores is not None else None
@@ -207,7 +224,6 @@ class _Bench:
             TeacherChecked(ap=ap, recorded_ap=recorded_ap, same_data=same_data, classes_judged=judged_classes)
         )
         _judge_teacher(settings, ap, recorded_ap, same_data=same_data)
-        return teacher
 
     def shared_maps(self, settings: Teacher, teacher: Detector) -> TeacherMaps | None:
         """The teacher's maps as runs with the same batches share them; None where nothing is shared."""
@@ -228,7 +244,7 @@ class _Bench:
 
     def _key_of_teacher(self, settings: Teacher, data_fingerprint: str, *more: int) -> str:
         """All that the teacher's output on this data follows from, to the bit."""
-        weights = settings.model_dump(mode="json", include={"checkpoint", "detector", "classes"})
+        weights = settings.model_dump(mode="json", include={"checkpoint", "detector", "classes", "input_scale"})
         if not is_torchvision_name(settings.checkpoint):
             with self.context.resolve_checkpoint(settings.checkpoint).open("rb") as file:
                 weights["checkpoint"] = hashlib.file_digest(file, "sha256").hexdigest()
@@ -304,6 +320,23 @@ def _judge(
         autocast_dtype=machine.autocast_dtype,
         emit=context.emit,
         what=what,
+    )
+
+
+def _planned(
+    spec: DistillSpec, distiller: Distiller, student: Detector, teacher: Detector, inherited: WeightsLoaded | None
+) -> DistillationPlanned:
+    return DistillationPlanned(
+        student=type(student).__name__,
+        teacher=type(teacher).__name__,
+        method=spec.method.type,
+        is_idle=spec.method.weighs_nothing,
+        input_scale=spec.teacher.input_scale,
+        levels=distiller.planned_levels,
+        inherit=spec.inherit,
+        num_inherited=inherited.num_matched if inherited is not None else 0,
+        num_inheritable=inherited.num_total if inherited is not None else 0,
+        not_inherited=[*inherited.missing, *inherited.mismatched] if inherited is not None else [],
     )
 
 

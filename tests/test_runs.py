@@ -88,6 +88,14 @@ class TestGate:
         assert "its checkpoint records" in error.message and "max_ap_drop" in error.message
         assert not context.of(events.Progress), "no step was made"
 
+    def test_a_teacher_is_judged_by_what_it_finds_at_the_size_that_it_sees(
+        self, skilled: Path, squares: dict[str, Any], tmp_path: Path
+    ) -> None:
+        spec = distill_spec(skilled, teacher={"input_scale": 0.25})
+        error, context = failure(with_data(spec, squares), tmp_path / "run")
+        assert error.code == "teacher"
+        assert not context.of(events.DistillationPlanned), "nothing was planned for a teacher that sees too little"
+
     def test_a_teacher_that_finds_nothing_is_refused(
         self, skilled: Path, squares: dict[str, Any], tmp_path: Path
     ) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, TypeAdapter
 
 from fgd_core.spec.base import Fact
+from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.profiles import SplitProfile
 from fgd_core.spec.results import ErrorReport, RunResult, Scores
 from fgd_core.spec.trials import (
@@ -239,6 +240,7 @@ RunEvent: TypeAlias = Annotated[
     | DataSetChecked
     | WeightsLoaded
     | TeacherChecked
+    | DistillationPlanned
     | Progress
     | MetricsLogged
     | EvaluationProgress

@@ -15,6 +15,7 @@ from fgd_core.spec.events import (
     WeightsLoaded,
 )
 from fgd_core.spec.jobs import JobSpec
+from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.results import ErrorReport, RunResult
 
 
@@ -43,6 +44,8 @@ class JobReport(Fact):
     data: list[DataChecked]
     weights: list[WeightsLoaded]
     teacher: TeacherChecked | None
+    plan: DistillationPlanned | None
+    """What was to be distilled and what not; None where nothing was, or the run has not come so far."""
     warnings: list[Warned]
     artifacts: list[ArtifactSaved]
 

@@ -26,6 +26,7 @@ from fgd_core.spec.comparison import Comparison
 from fgd_core.spec.events import JobState, StoredEvent
 from fgd_core.spec.housekeeping import HousekeepingView
 from fgd_core.spec.jobs import JobSpec
+from fgd_core.spec.plans import DistillationPlanned, read_plan
 from fgd_core.spec.report import Report
 from fgd_core.spec.views import (
     AllEventsPage,
@@ -302,6 +303,13 @@ class FgdClient:
         query = {"job_id": job_id, "kind": list(_REQUESTS), "after": "0", "limit": 1000}
         answer = self._send("GET", "/v1/events", params=query, headers={"Accept": "application/json"})
         return _read(AllEventsPage, answer).items
+
+    def plan(self, job_id: str) -> DistillationPlanned | None:
+        """What a distillation takes from its teacher and what it leaves out; None until its run has said it."""
+        query = {"job_id": job_id, "kind": ["distillation_planned"], "after": "0", "limit": 1000}
+        answer = self._send("GET", "/v1/events", params=query, headers={"Accept": "application/json"})
+        told = _read(AllEventsPage, answer).items
+        return read_plan(told[-1].data) if told else None
 
     def wait(self, job_id: str) -> JobView:
         """The job, once it is over.

@@ -34,7 +34,7 @@ _LEVEL = re.compile(r"^[PC]\d+$")
 # Notable enough for a line of its own where no bar can be drawn.
 _SPOKEN = (
     *("submitted", "state_changed", "attempt_started", "epoch_finished", "evaluated"),
-    *("teacher_checked", "warned", "resumed", "trial_reported", "trial_ended"),
+    *("teacher_checked", "distillation_planned", "warned", "resumed", "trial_reported", "trial_ended"),
 )
 
 
@@ -93,6 +93,8 @@ def line(job: Standing, event: StoredEvent) -> str | None:
         case "teacher_checked":
             recorded = number(data.get("recorded_ap"), ".3f")
             return f"{said}teacher checked: AP {number(data.get('ap'), '.3f')}, its checkpoint records {recorded}"
+        case "distillation_planned":
+            return said + job.plan if job.plan else None
         case "warned":
             return f"{said}warning: {data.get('message')}"
         case "trial_reported" | "trial_ended":
@@ -133,6 +135,8 @@ def _lines_below(job: Standing, spinner: Spinner) -> Iterable[RenderableType]:
         row = Table.grid(padding=(0, 1))
         row.add_row(" ", spinner if job.state != "blocked" else "", Text(f"{job.name}: {job.doing}", style="dim"))
         yield row
+    if job.plan and not job.is_over:
+        yield Text(f"  {job.name} {job.plan}", style="dim")
     for warning in job.warnings[-3:]:
         yield Text(f"  {job.name}: {warning}", style="yellow")
     if job.error and job.state in ("failed", "lost", "cancelled"):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fgd_core.spec.events import JobState, StoredEvent
+from fgd_core.spec.plans import read_plan
 from fgd_core.spec.views import JobSummary
 from service.jobs.lifecycle import OVER
 
@@ -15,6 +16,7 @@ _DOING = {
     "data_checked": "reading the data",
     "weights_loaded": "loading weights",
     "teacher_checked": "building the student",
+    "distillation_planned": "building the student",
     "resumed": "resuming from a checkpoint",
     "pausing": "saves where it is, then stands still",
     "paused": "stands still and holds nothing; `fgd resume` goes on from there",
@@ -48,6 +50,8 @@ class Standing:
     project: str = ""
     priority: int = 0
     warnings: list[str] = field(default_factory=list)
+    plan: str = ""
+    """What is distilled and what is not, once the run has said it."""
 
     @property
     def is_over(self) -> bool:
@@ -60,7 +64,7 @@ class Standing:
             return 1.0
         return min(1.0, self.step / self.steps) if self.step and self.steps else 0.0
 
-    def update(self, event: StoredEvent) -> None:
+    def update(self, event: StoredEvent) -> None:  # noqa: PLR0912 - one branch for each kind of event
         data = event.data
         self.doing = _DOING.get(event.kind, self.doing)
         match event.kind:
@@ -77,6 +81,9 @@ class Standing:
                 self.priority = data.get("to_priority", self.priority)
             case "progress" | "epoch_finished":
                 self._train(data)
+            case "distillation_planned":
+                plan = read_plan(data)
+                self.plan = plan.sentence() if plan is not None else ""
             case "evaluation_progress":
                 self.doing = f"{data.get('what', 'evaluating')} {data.get('done', '?')}/{data.get('total', '?')}"
             case "evaluated":

@@ -18,12 +18,13 @@ from fgd_core.spec.events import (
     Warned,
     WeightsLoaded,
 )
+from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.report import CurvePoint, JobReport
 from fgd_core.spec.results import RunResult
 from fgd_core.spec.views import JobView
 
 KINDS = (
-    *("epoch_finished", "evaluated", "data_checked", "weights_loaded", "teacher_checked"),
+    *("epoch_finished", "evaluated", "data_checked", "weights_loaded", "teacher_checked", "distillation_planned"),
     *("warned", "artifact_saved", "run_finished"),
 )
 """The kinds of event that a report is made of; a reader of the store may leave out the rest."""
@@ -49,6 +50,7 @@ def fold(job: JobView, events: Iterable[StoredEvent], curves: Mapping[str, Seque
     warnings = {(warning.code, warning.message): warning for warning in _read(told, "warned", Warned)}
     artifacts = {artifact.name: artifact for artifact in _read(told, "artifact_saved", ArtifactSaved)}
     teachers = _read(told, "teacher_checked", TeacherChecked)
+    plans = _read(told, "distillation_planned", DistillationPlanned)
     if isinstance(job.spec, dict):
         raise SpecError(
             f"the spec of job {job.job_id} was stored by an older version and cannot be reported on; submit it again",
@@ -72,6 +74,7 @@ def fold(job: JobView, events: Iterable[StoredEvent], curves: Mapping[str, Seque
         data=list(data.values()),
         weights=list(weights.values()),
         teacher=teachers[-1] if teachers else None,
+        plan=plans[-1] if plans else None,
         warnings=list(warnings.values()),
         artifacts=[artifacts[name] for name in sorted(artifacts)],
     )

@@ -21,6 +21,7 @@ from fgd_core.spec.events import (
     Warned,
     WeightsLoaded,
 )
+from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.trials import SweepProgressed, TrialEnded, TrialEvent, TrialReported, TrialStarted
 
 
@@ -66,6 +67,8 @@ def line(event: RunEvent) -> str | None:  # noqa: PLR0912 - one branch for each 
             return f"{event.role} weights: {event.num_matched} of {event.num_total} keys matched, from {event.source}"
         case TeacherChecked():
             return f"teacher: AP {_score(event.ap)}, recorded {_score(event.recorded_ap)}"
+        case DistillationPlanned():
+            return event.sentence()
         case EpochFinished():
             return (
                 f"epoch {event.epoch}/{event.epochs}: loss {event.values.get('loss', float('nan')):.4f}, "

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fgd_core.spec.events import StoredEvent
+from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, output, print_json
@@ -34,11 +35,12 @@ def show(
     with FgdClient(server) as client:
         job = client.find(prefix)
         requests = client.requests(job.job_id) if not as_json else []
+        plan = client.plan(job.job_id) if job.kind == "distill" and not as_json else None
     if as_json:
         print_json(job.model_dump(mode="json"))
         return
     console = output()
-    console.print(_facts(job, requests))
+    console.print(_facts(job, requests, plan))
     if job.attempts:
         console.print(_attempts(job))
     for artifact in job.artifacts:
@@ -82,7 +84,7 @@ def _moment(at: datetime) -> str:
     return f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-def _facts(job: JobView, requests: Sequence[StoredEvent]) -> Table:
+def _facts(job: JobView, requests: Sequence[StoredEvent], plan: DistillationPlanned | None) -> Table:
     table = Table.grid(padding=(0, 2))
     at = job.progress
 
@@ -102,6 +104,8 @@ def _facts(job: JobView, requests: Sequence[StoredEvent]) -> Table:
     add("project", f"{job.project}, priority {job.priority}{preemptible}")
     spent = [f"{count} {what}" for count, what in ((job.failures, "failures"), (job.losses, "losses")) if count]
     add("retries", " and ".join(spent))
+    for part in plan.sentence().split("; ") if plan is not None else []:
+        add("plan", part)
     if at.epoch is not None:
         add("progress", f"epoch {at.epoch}/{at.epochs}, step {at.step}/{at.steps}, {duration(at.eta_s)} left")
     if job.result is not None:

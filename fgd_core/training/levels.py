@@ -1,0 +1,101 @@
+"""Which level of the student learns from which level of the teacher."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from fgd_core.detectors.base import FeatureLevel
+from fgd_core.errors import SpecError
+from fgd_core.spec.plans import LevelSide, PlannedLevel
+
+_HALF_AN_OCTAVE = 0.5
+
+
+class Pair(NamedTuple):
+    """Positions in the two pyramids."""
+
+    student: int
+    teacher: int
+    cells_per_cell: float
+    """Cells of the teacher's map to a side of one of the student's."""
+
+
+def match_levels(student: Sequence[FeatureLevel], teacher: Sequence[FeatureLevel], input_scale: float) -> list[Pair]:
+    """Pair levels by stride: the same number would not mean the same place.
+
+    Args:
+        input_scale: of the image that the teacher sees; its effective strides are its own divided by it.
+    Returns:
+        For each level of the student, fine to coarse, the teacher's of the nearest effective stride, within half an
+        octave; derived levels, which hold nothing of their own, aside.
+    Raises:
+        SpecError: they have none in common.
+    """
+    candidates = sorted(
+        (abs(math.log2(one.stride * input_scale / other.stride)), s, t)
+        for s, one in enumerate(student)
+        for t, other in enumerate(teacher)
+        if not one.is_derived and not other.is_derived
+    )
+    pairs: list[Pair] = []
+    for octaves, s, t in candidates:
+        is_free = all(pair.student != s and pair.teacher != t for pair in pairs)
+        if octaves < _HALF_AN_OCTAVE and is_free:
+            pairs.append(Pair(s, t, student[s].stride * input_scale / teacher[t].stride))
+    if not pairs:
+        raise SpecError(
+            "student and teacher have no level of about the same stride, so there is nothing to distil; choose "
+            "detectors that share some, or another teacher.input_scale",
+            student=[_in_words(level, 1) for level in student],
+            teacher=[_in_words(level, input_scale) for level in teacher],
+        )
+    return sorted(pairs)
+
+
+def plan_levels(
+    student: Sequence[FeatureLevel], teacher: Sequence[FeatureLevel], input_scale: float, pairs: Sequence[Pair]
+) -> list[PlannedLevel]:
+    """Every level of either side, and what becomes of it."""
+    ours, theirs = [_side(level, 1) for level in student], [_side(level, input_scale) for level in teacher]
+    derived_ours = [side for side, level in zip(ours, student, strict=True) if level.is_derived]
+    derived_theirs = [side for side, level in zip(theirs, teacher, strict=True) if level.is_derived]
+    by_student, matched = {pair.student: pair for pair in pairs}, {pair.teacher for pair in pairs}
+    planned = []
+    for index, side in enumerate(ours):
+        pair = by_student.get(index)
+        if pair is None:
+            why_not = _why_not(side, derived_ours, "teacher", derived_theirs)
+            planned.append(PlannedLevel(student=side, is_distilled=False, why_not=why_not))
+            continue
+        other = theirs[pair.teacher]
+        planned.append(
+            PlannedLevel(
+                student=side,
+                teacher=other,
+                is_distilled=True,
+                has_adapter=side.channels != other.channels,
+                is_resampled=pair.cells_per_cell != 1,
+            )
+        )
+    return planned + [
+        PlannedLevel(teacher=side, is_distilled=False, why_not=_why_not(side, derived_theirs, "student", derived_ours))
+        for index, side in enumerate(theirs)
+        if index not in matched
+    ]
+
+
+def _why_not(side: LevelSide, derived: Sequence[LevelSide], other: str, derived_there: Sequence[LevelSide]) -> str:
+    if side in derived:
+        return "it only subsamples the level below"
+    if any(abs(math.log2(side.stride / each.stride)) < _HALF_AN_OCTAVE for each in derived_there):
+        return f"the {other}'s of this stride only subsamples the level below"
+    return f"the {other} has none of this stride"
+
+
+def _side(level: FeatureLevel, input_scale: float) -> LevelSide:
+    return LevelSide(name=level.name, stride=level.stride / input_scale, channels=level.channels)
+
+
+def _in_words(level: FeatureLevel, input_scale: float) -> str:
+    derived = ", derived" if level.is_derived else ""
+    return f"{level.name} (stride {level.stride / input_scale:g}{derived})"
