@@ -1,0 +1,69 @@
+"""Every detector learns eight real images by heart, and distils from teachers of its own kind and of another.
+
+What takes a minute or more for each detector runs only where FGD_ACCEPTANCE is set; `python -m benchmarks.pairs` does
+the same for all pairs and writes the table.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.pairs import BLOOD_CELLS, PLAIN, VARIANTS, Candidate, distil, overfit, settings_of
+from fgd_core.data.samples import Category
+from fgd_core.detectors import build_detector
+from fgd_core.detectors.checkpoint import DetectorCheckpoint, Record, save_checkpoint
+
+TINY = {
+    "backbone": {"name": "resnet18", "stem_width": 4, "blocks": [1, 1, 1, 1], "norm": "group"},
+    "fpn_width": 8,
+    "rois_per_image": 32,
+}
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pairs")
+
+
+def _named(candidate: Candidate) -> str:
+    return candidate.name
+
+
+@pytest.mark.skipif("FGD_ACCEPTANCE" not in os.environ, reason="minutes for each detector; set FGD_ACCEPTANCE to run")
+@pytest.mark.parametrize("candidate", [*PLAIN, *VARIANTS], ids=_named)
+def test_learns_eight_images_by_heart(candidate: Candidate, shared: Path, work: Path) -> None:
+    learned = overfit(candidate, shared / "data", work)
+    assert learned.ap > 0.8
+    assert learned.mask_ap is None or learned.mask_ap > 0.8
+
+
+@pytest.mark.parametrize("student", PLAIN, ids=_named)
+def test_distils_from_its_own_kind_and_from_the_next(student: Candidate, shared: Path, work: Path) -> None:
+    following = PLAIN[(PLAIN.index(student) + 1) % len(PLAIN)]
+    for teacher in (student, following):
+        pair = distil(student, _fresh(teacher, work), shared / "data", work, steps=3, values=TINY)
+        assert pair.is_good, pair
+        assert (pair.student, pair.teacher) == (student.name, teacher.name)
+        # Of levels that both have, only the pooled P6 holds nothing of its own.
+        assert set(pair.levels) >= {"P3", "P4", "P5"}
+
+
+def _fresh(candidate: Candidate, work: Path) -> Path:
+    """The checkpoint of a detector that has learned nothing, wider than the student."""
+    torch.manual_seed(1)
+    settings = settings_of(candidate, BLOOD_CELLS, TINY | {"fpn_width": 16})
+    path = work / f"{candidate.name}.pt"
+    detector = build_detector(settings, 2)
+    save_checkpoint(
+        path,
+        DetectorCheckpoint(
+            detector=settings,
+            categories=(Category(1, "one"), Category(2, "two")),
+            input=BLOOD_CELLS.input,
+            record=Record(),
+            state=detector.state_dict(),
+        ),
+    )
+    return path
