@@ -71,7 +71,7 @@ def verify(
     sample: int = 200,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Check]:
-    """What is there and what is not, split by split. Of the training split it takes about a minute and 2 GB of memory.
+    """What is there and what is not, split by split. Of the training split it takes about a minute and 1 GB of memory.
 
     Args:
         root: holds the folders train2017, val2017 and annotations.

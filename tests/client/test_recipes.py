@@ -3,9 +3,14 @@
 from pathlib import Path
 
 import pytest
+import torch
 from pydantic import JsonValue
 
 from fgd_core.detectors import build_detector
+from fgd_core.detectors.weights.classes import COCO_CLASSES
+from fgd_core.detectors.weights.matching import load_offer
+from fgd_core.detectors.weights.mmdetection import mmdetection_offer
+from fgd_core.detectors.weights.mmdetection.files import MmdetectionFile
 from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.detectors import AnyDetector
 from fgd_core.spec.jobs import DistillSpec
@@ -18,6 +23,8 @@ from service.client.spec_file import read_spec
 from tests.client.conftest import Fgd
 from tests.client.live_server import LiveServer
 from tests.client.test_catalogue_command import shown
+from tests.detectors import mmdetection_layouts as layouts
+from tests.detectors.mmdetection_layouts import Layout, Sizes, filled
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "paper"
 NAMES = sorted(recipes())
@@ -38,6 +45,23 @@ def job(name: str) -> DistillSpec:
     spec = read_spec(f"recipe:{name}")
     assert isinstance(spec, DistillSpec)
     return spec
+
+
+def layout_of(settings: AnyDetector) -> Layout:
+    """Names and shapes of mmdetection's checkpoint of a published teacher."""
+    assert isinstance(settings.backbone, ResNet)
+    _, _, cardinality = settings.backbone.name.partition("_")
+    groups = {"": {}, "64x4d": {"groups": 64, "base_width": 4}, "32x4d": {"groups": 32, "base_width": 4}}[cardinality]
+    is_normed = settings.type == "reppoints"
+    sizes = Sizes(
+        blocks=(3, 4, 23, 3),
+        deformed=tuple(stage - 1 for stage in settings.backbone.deformable_stages),
+        tower_norm=is_normed,
+        neck_norm=is_normed,
+        **groups,
+    )
+    layout: Layout = getattr(layouts, settings.type)(sizes)
+    return layout
 
 
 def tiny(settings: AnyDetector) -> AnyDetector:
@@ -100,6 +124,26 @@ class TestEachRecipe:
         student, teacher = (build_detector(tiny(each), 80) for each in (spec.student, spec.teacher.detector))
         distiller = Distiller(spec.method, student, teacher)
         assert tuple(distiller.level_names) == recipes()[name].publication.levels
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_a_file_with_mmdetections_names_and_shapes_fills_the_teacher_whole(self, name: str) -> None:
+        settings = job(name).teacher.detector
+        assert settings is not None
+        style = "caffe" if "caffe" in recipes()[name].teacher_file else "pytorch"
+        # What changes the first convolution computes with its numbers; all others need none.
+        device = "cpu" if style == "caffe" else "meta"
+        with torch.device(device):
+            file = MmdetectionFile(
+                state=filled(layout_of(settings), device=device),
+                config=f"style='{style}'",
+                path=Path(recipes()[name].teacher_file),
+                classes=COCO_CLASSES,
+                version="2.11.0",
+            )
+            offer = mmdetection_offer(file, settings, COCO_CLASSES)
+            teacher = build_detector(settings, len(COCO_CLASSES))
+            loaded = load_offer(teacher, offer, classes=COCO_CLASSES, role="teacher", source="mmdetection")
+        assert loaded.is_complete, (loaded.event.missing, loaded.event.mismatched, loaded.event.unexpected)
 
     def test_every_file_stands_in_the_index(self) -> None:
         assert {path.stem for path in FOLDER.glob("*.yaml")} == {*NAMES, "index"}

@@ -25,7 +25,7 @@ def coco2017(
     """What to download of COCO 2017 and where to unpack it; and whether all of it is there. It downloads nothing.
 
     Needs no server. Ends with 0 if everything is there and with 1 if anything is missing, other or damaged. Reading
-    the training annotations takes about a minute and 2 GB of memory.
+    the training annotations takes about a minute and 1 GB of memory.
 
     **Example**
 
