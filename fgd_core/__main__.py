@@ -1,6 +1,11 @@
-"""`python -m fgd_core run spec.yaml`: one job on this machine, without service and without Ray."""
+"""The library on this machine, without service and without Ray.
+
+python -m fgd_core run spec.yaml            a job
+python -m fgd_core weights FILE             what a file of weights holds for a detector, key by key
+"""
 
 import argparse
+import json
 import signal
 import sys
 from pathlib import Path
@@ -10,10 +15,14 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from fgd_core.console import ConsoleContext
-from fgd_core.errors import SpecError
+from fgd_core.detectors.weights.examining import detector_settings, examine
+from fgd_core.errors import NetworkError, SpecError, WeightsError
 from fgd_core.runs import execute
 from fgd_core.spec.jobs import JOB_SPEC, JobSpec
 from fgd_core.spec.refusals import spec_reasons
+from fgd_core.weights_table import examined_json, print_examined
+
+_WIDTH_OF_FILES = 250
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,16 +39,53 @@ def main(arguments: list[str] | None = None) -> int:
     )
     run.add_argument("spec", type=Path, help="YAML or JSON file")
     run.add_argument("--out", type=Path, help="folder for checkpoints and pictures (default: runs/<name of the job>)")
+    _add_weights(commands)
     options = parser.parse_args(arguments)
     try:
-        spec = _read(options.spec)
+        return _weights(options) if options.command == "weights" else _run(options)
     except SpecError as error:
         Console(stderr=True).print(error.message, markup=False, highlight=False)
         return 2
+
+
+def _run(options: argparse.Namespace) -> int:
+    spec = _read(options.spec)
     with ConsoleContext(options.out or Path("runs") / spec.name) as context:
         signal.signal(signal.SIGINT, lambda *_: _stop(context))
         outcome = execute(spec, context).outcome
     return {"succeeded": 0, "failed": 1, "stopped": 130}[outcome]
+
+
+def _add_weights(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    weights = commands.add_parser(
+        "weights",
+        help="look into a file of weights",
+        description="Show what each key of a file of weights becomes in a detector, and what does not fit.",
+        epilog="example: python -m fgd_core weights gfl_r50_fpn_1x_coco.pth --detector gfl.yaml",
+    )
+    weights.add_argument("source", help="checkpoint of fgd or of mmdetection, or the name of weights of torchvision's")
+    weights.add_argument("--detector", type=Path, help="YAML or JSON file with the detector, if the source has it not")
+    weights.add_argument("--classes", help="of a file that does not say them: a,b,c")
+    weights.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _weights(options: argparse.Namespace) -> int:
+    """Exit status 0: all of it fits; 1: not all, or it cannot be read."""
+    settings = None
+    if options.detector is not None:
+        settings = detector_settings(_document(options.detector), str(options.detector))
+    classes = options.classes.split(",") if options.classes else None
+    try:
+        examined = examine(options.source, settings, classes)
+    except (WeightsError, NetworkError) as error:
+        Console(stderr=True).print(str(error), markup=False, highlight=False)
+        return 1
+    if options.json:
+        sys.stdout.write(json.dumps(examined_json(examined), indent=2) + "\n")
+    else:
+        # In a pipe or a file a line is as long as it has to be, so that one can search it.
+        print_examined(examined, Console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES))
+    return 0 if examined.loaded.is_complete else 1
 
 
 def _stop(context: ConsoleContext) -> None:
@@ -49,14 +95,19 @@ def _stop(context: ConsoleContext) -> None:
 
 def _read(path: Path) -> JobSpec:
     try:
-        return JOB_SPEC.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return JOB_SPEC.validate_python(_document(path))
+    except ValidationError as error:
+        reasons = "\n".join(f"  {reason.loc}: {reason.message}" for reason in spec_reasons(error))
+        raise SpecError(f"{path} is no job:\n{reasons}") from error
+
+
+def _document(path: Path) -> object:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SpecError(f"{path} cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
         raise SpecError(f"{path} is not YAML: {error}") from error
-    except ValidationError as error:
-        reasons = "\n".join(f"  {reason.loc}: {reason.message}" for reason in spec_reasons(error))
-        raise SpecError(f"{path} is no job:\n{reasons}") from error
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""`python -m fgd_core run`: the library without service and Ray."""
+"""`python -m fgd_core`: the library without service and Ray."""
 
+import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from fgd_core.__main__ import main
+from tests.detectors.mmdetection_layouts import Sizes, filled, gfl
 from tests.library import train_spec
 
 
@@ -33,3 +36,53 @@ def test_a_failed_run_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str
     path = write(tmp_path / "spec.yaml", training={"batch_size": 99})
     assert main(["run", path, "--out", str(tmp_path / "out")]) == 1
     assert "99" in capsys.readouterr().out
+
+
+class TestWeights:
+    def test_every_key_is_shown_with_what_it_becomes(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        file, detector = _gfl_of_mmdetection(tmp_path)
+        assert main(["weights", file, "--detector", detector]) == 0
+        shown = capsys.readouterr().out
+        assert "bbox_head.gfl_cls.weight" in shown and "head.gfl_cls.weight" in shown
+        assert "a constant" in shown
+        assert "0 missing, 0 mismatched, 0 unexpected" in shown
+        assert "3 classes: cat, dog, bird" in shown
+
+    def test_what_does_not_fit_is_the_exit_code(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        file, detector = _gfl_of_mmdetection(tmp_path, without="bbox_head.gfl_reg.bias")
+        assert main(["weights", file, "--detector", detector, "--json"]) == 1
+        told = json.loads(capsys.readouterr().out)
+        assert told["missing"] == ["head.gfl_reg.bias"]
+        assert told["num_total"] - told["num_matched"] == 1
+        row = next(row for row in told["keys"] if row["becomes"] == "head.gfl_reg.bias")
+        assert (row["key"], row["fate"]) == (None, "missing")
+
+    def test_a_checkpoint_of_ours_says_itself_what_it_holds(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["run", write(tmp_path / "spec.yaml"), "--out", str(tmp_path / "out")]) == 0
+        capsys.readouterr()
+        assert main(["weights", str(tmp_path / "out/checkpoints/best.pt"), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["is_complete"]
+
+    def test_a_file_that_does_not_say_it_needs_the_detector(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        file, _ = _gfl_of_mmdetection(tmp_path)
+        assert main(["weights", file]) == 2
+        assert "--detector" in capsys.readouterr().err
+
+    def test_what_cannot_be_read_says_why(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        _, detector = _gfl_of_mmdetection(tmp_path)
+        assert main(["weights", str(tmp_path / "none.pth"), "--detector", detector]) == 1
+        assert "there is no such file" in capsys.readouterr().err
+
+
+def _gfl_of_mmdetection(folder: Path, *, without: str | None = None) -> tuple[str, str]:
+    """A small checkpoint, and the file that says what it holds."""
+    sizes = Sizes(blocks=(1, 1, 1, 1), stem=4, is_basic=True, width=8, classes=3)
+    state = {key: value for key, value in filled(gfl(sizes)).items() if key != without}
+    torch.save({"state_dict": state, "meta": {"CLASSES": ("cat", "dog", "bird")}}, folder / "gfl.pth")
+    detector = {"type": "gfl", "backbone": train_spec().detector.backbone.model_dump(mode="json"), "fpn_width": 8}
+    (folder / "gfl.yaml").write_text(yaml.safe_dump({"detector": detector}))
+    return str(folder / "gfl.pth"), str(folder / "gfl.yaml")

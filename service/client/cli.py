@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, Row] = {
     "submit": Row("service.client.commands.submit", _JOBS, "Hand in a job from a YAML or JSON file."),
     "catalogue": Row("service.client.commands.catalogue", _JOBS, "All that a spec can ask for, with help."),
     "data": Row("service.client.commands.data", _JOBS, "Data sets by name: add, check, list, show."),
+    "weights": Row("service.client.commands.weights", _HERE, "What a file of weights holds for a detector."),
     "recipes": Row("service.client.commands.recipes", _JOBS, "Published pairs, ready to be handed in."),
     "jobs": Row("service.client.commands.jobs", _JOBS, "List jobs, newest first."),
     "watch": Row("service.client.commands.watch", _JOBS, "Follow jobs live, with bars."),

@@ -63,11 +63,23 @@ def file_offer(path: Path, settings: AnyDetector, classes: Sequence[str] | None 
     Args:
         classes: of a file of mmdetection's, where it does not say them.
     """
-    if _is_ours(path):
+    if is_ours(path):
         checkpoint, _ = read_checkpoint(path)
         return Offer(state=checkpoint.state, classes=tuple(category.name for category in checkpoint.categories))
     file = read_mmdetection(path)
     return mmdetection_offer(file, settings, mmdetection_classes(file, classes))
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file is a checkpoint of fgd, as far as can be told without reading its weights."""
+    if not path.is_file():
+        return False
+    try:
+        # Mapped and not read: nothing but the names is looked at.
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError):
+        return False
+    return isinstance(content, dict) and content.get("format") == FORMAT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +136,7 @@ def _of_torchvision(settings: Teacher) -> LoadedTeacher:
 
 
 def _of_mmdetection(settings: Teacher, detector_settings: AnyDetector, path: Path) -> LoadedTeacher:
-    if _is_ours(path):
+    if is_ours(path):
         raise SpecError(
             "the teacher is a checkpoint of fgd, which says itself what it holds; leave teacher.detector out",
             checkpoint=settings.checkpoint,
@@ -149,14 +161,3 @@ def _check_complete(loaded: WeightsLoaded, source: str) -> None:
         mismatched=[*loaded.mismatched[:5]],
         unexpected=[*loaded.unexpected[:5]],
     )
-
-
-def _is_ours(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    try:
-        # Mapped and not read: nothing but the names is looked at.
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError):
-        return False
-    return isinstance(content, dict) and content.get("format") == FORMAT

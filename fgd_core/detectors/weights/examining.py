@@ -1,0 +1,86 @@
+"""What a file of weights holds for a detector, key by key, before anything is trained with it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from fgd_core.detectors import build_detector
+from fgd_core.detectors.checkpoint import read_checkpoint
+from fgd_core.detectors.weights.classes import class_names
+from fgd_core.detectors.weights.matching import Loaded, load_offer
+from fgd_core.detectors.weights.sources import file_offer, is_ours
+from fgd_core.detectors.weights.torchvision import torchvision_classes, torchvision_offer
+from fgd_core.errors import SpecError
+from fgd_core.spec.detectors import AnyDetector, DetectorSpec
+from fgd_core.spec.pretrained import implied_detector, is_torchvision_name
+from fgd_core.spec.refusals import spec_reasons
+
+_DETECTOR: TypeAdapter[DetectorSpec] = TypeAdapter(DetectorSpec)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examined:
+    source: str
+    detector: AnyDetector
+    classes: tuple[str, ...]
+    """Of the source, in the order of its outputs; of a backbone's weights none."""
+    loaded: Loaded
+    notes: tuple[str, ...]
+    """What else is done to the weights."""
+
+
+def examine(source: str, settings: AnyDetector | None, classes: Sequence[str] | None = None) -> Examined:
+    """Load a source into a detector of the source's own classes, and tell what became of each key.
+
+    Args:
+        source: a file of ours or of mmdetection's, or torchvision's weights by name.
+        settings: of the detector; None where the source says it itself.
+        classes: of a file of mmdetection's, where it does not say them.
+    Raises:
+        SpecError: the source does not say what it holds, or it fits other settings.
+        WeightsError: it cannot be read.
+        NetworkError: it is torchvision's and could not be fetched.
+    """
+    settings = settings or _own_settings(source)
+    if is_torchvision_name(source):
+        is_whole = implied_detector(source) is not None
+        names = class_names(torchvision_classes(source)) if is_whole else ()
+        detector = build_detector(settings, max(1, len(names)))
+        offer = torchvision_offer(detector, source, settings)
+    else:
+        offer = file_offer(Path(source), settings, classes)
+        names = offer.classes or ()
+        detector = build_detector(settings, max(1, len(names)))
+    loaded = load_offer(detector, offer, classes=names or None, role="detector", source=source)
+    return Examined(source=source, detector=settings, classes=names, loaded=loaded, notes=offer.notes)
+
+
+def detector_settings(document: object, said_in: str) -> DetectorSpec:
+    """The detector in a document: itself one, or with one under `detector`, as a training or a teacher has.
+
+    Raises:
+        SpecError: there is none, or it has a fault.
+    """
+    if isinstance(document, dict) and "type" not in document:
+        document = document.get("detector")
+    try:
+        return _DETECTOR.validate_python(document)
+    except ValidationError as error:
+        reasons = "\n".join(f"  {reason.loc}: {reason.message}" for reason in spec_reasons(error))
+        raise SpecError(f"{said_in} is no detector, and has none under `detector`:\n{reasons}") from error
+
+
+def _own_settings(source: str) -> AnyDetector:
+    implied = implied_detector(source)
+    if implied is not None:
+        return _DETECTOR.validate_python(implied)
+    if not is_torchvision_name(source) and is_ours(Path(source)):
+        checkpoint, _ = read_checkpoint(Path(source))
+        return checkpoint.detector
+    raise SpecError(
+        f"{source} does not say which detector it holds; say it with --detector and a file such as "
+        "`{type: retinanet, convention: mmdetection}`",
+        source=source,
+    )

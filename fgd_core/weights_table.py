@@ -1,0 +1,86 @@
+"""What became of each key of a file of weights, for the eye."""
+
+from pydantic import JsonValue
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from fgd_core.detectors.weights.examining import Examined
+from fgd_core.detectors.weights.matching import Fate, KeyFate, Shape
+
+_STYLES: dict[Fate, str] = {
+    "loaded": "green",
+    "by class": "green",
+    "missing": "bold red",
+    "mismatched": "bold red",
+    "unexpected": "bold red",
+    "left out": "dim",
+}
+
+
+def print_examined(examined: Examined, console: Console) -> None:
+    keys = (Column("key in the file", overflow="fold"), Column("becomes", overflow="fold"))
+    table = Table(*keys, "shape", "here", "", box=None, pad_edge=False)
+    for fate in examined.loaded.keys:
+        table.add_row(
+            Text(fate.key or "—"),
+            Text(_becomes(fate)),
+            _shown(fate.shape),
+            "" if fate.own_shape == fate.shape else _shown(fate.own_shape),
+            Text(" · ".join(filter(None, (fate.fate, fate.note))), style=_STYLES[fate.fate]),
+        )
+    console.print(table)
+    event = examined.loaded.event
+    kind = type(examined.detector).model_fields["type"].default
+    console.print(
+        f"\n{event.num_matched} of {event.num_total} keys of the {kind} match; {len(event.missing)} missing, "
+        f"{len(event.mismatched)} mismatched, {len(event.unexpected)} unexpected",
+        style="green" if examined.loaded.is_complete else "bold red",
+        highlight=False,
+    )
+    if examined.classes:
+        names = ", ".join(examined.classes[:5]) + (", …" if len(examined.classes) > 5 else "")
+        console.print(f"{len(examined.classes)} classes: {names}", markup=False, highlight=False)
+    for note in examined.notes:
+        console.print(note, markup=False, highlight=False)
+
+
+def examined_json(examined: Examined) -> dict[str, JsonValue]:
+    event = examined.loaded.event
+    return {
+        "source": examined.source,
+        "is_complete": examined.loaded.is_complete,
+        "num_matched": event.num_matched,
+        "num_total": event.num_total,
+        "missing": [*event.missing],
+        "mismatched": [*event.mismatched],
+        "unexpected": [*event.unexpected],
+        "classes": [*examined.classes],
+        "notes": [*examined.notes],
+        "detector": examined.detector.model_dump(mode="json"),
+        "keys": [
+            {
+                "key": fate.key,
+                "becomes": fate.own_key,
+                "shape": _listed(fate.shape),
+                "own_shape": _listed(fate.own_shape),
+                "fate": fate.fate,
+                "note": fate.note,
+            }
+            for fate in examined.loaded.keys
+        ],
+    }
+
+
+def _becomes(fate: KeyFate) -> str:
+    if fate.own_key is None:
+        return "—"
+    return "the same" if fate.own_key == fate.key else fate.own_key
+
+
+def _shown(shape: Shape | None) -> str:
+    return "—" if shape is None else "×".join(map(str, shape)) or "1"
+
+
+def _listed(shape: Shape | None) -> list[JsonValue] | None:
+    return None if shape is None else [*shape]

@@ -1,0 +1,43 @@
+"""`fgd weights check`: the library looks, the client shows, and the exit code tells."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from service.client.cli import group
+from tests.detectors.mmdetection_layouts import Sizes, filled, retinanet
+
+SIZES = Sizes(blocks=(1, 1, 1, 1), stem=4, is_basic=True, width=8, classes=2)
+DETECTOR = {
+    "type": "retinanet",
+    "convention": "mmdetection",
+    "backbone": {"name": "resnet18", "stem_width": 4, "blocks": [1, 1, 1, 1]},
+    "fpn_width": 8,
+}
+
+
+def check(folder: Path, capfd: pytest.CaptureFixture[str], **changes: object) -> tuple[int, str]:
+    torch.save({"state_dict": filled(retinanet(SIZES))}, folder / "epoch_12.pth")
+    (folder / "detector.yaml").write_text(yaml.safe_dump(DETECTOR | changes))
+    command = ["weights", "check", str(folder / "epoch_12.pth"), "--detector", str(folder / "detector.yaml")]
+    with pytest.raises(SystemExit) as end:
+        group().main([*command, "--classes", "cat,dog", "--json"], prog_name="fgd")
+    return int(end.value.code or 0), capfd.readouterr().out
+
+
+def test_a_file_that_fits_is_told_key_by_key(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    exit_code, shown = check(tmp_path, capfd)
+    assert exit_code == 0
+    told = json.loads(shown)
+    assert told["is_complete"] and told["classes"] == ["cat", "dog"]
+    becomes = {row["key"]: row["becomes"] for row in told["keys"]}
+    assert becomes["bbox_head.retina_cls.weight"] == "head.classification_head.cls_logits.weight"
+
+
+def test_one_that_needs_other_settings_is_a_fault_of_the_call(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert check(tmp_path, capfd, convention="torchvision")[0] == 2
