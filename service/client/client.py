@@ -43,6 +43,7 @@ from fgd_core.spec.views import (
 from service.client import credentials, streaming
 from service.client.address import DEFAULT_URL
 from service.client.administration import Administration
+from service.client.datasets import Datasets
 from service.client.errors import FailedJobError
 from service.client.problems import accepted, not_ours, unreachable
 from service.client.sweeps import Sweeps
@@ -93,6 +94,11 @@ class FgdClient:
     def sweeps(self) -> Sweeps:
         """The trials of sweeps."""
         return Sweeps(self._read)
+
+    @property
+    def datasets(self) -> Datasets:
+        """Data sets by name."""
+        return Datasets(self._read, lambda path, query: self._send("GET", path, params=query).content)
 
     def catalogue(self) -> Catalogue:
         """What can be asked for there; `service.catalogue` is what this installation knows."""

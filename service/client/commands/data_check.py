@@ -1,0 +1,72 @@
+"""`fgd data check`"""
+
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from service.client import dataset_tables
+from service.client.client import FgdClient
+from service.client.console import SERVER, AsJson, Server, errors_to, output, print_json
+from service.client.exits import EXIT_INTERRUPTED, EXIT_REFUSED
+from service.client.watching import watch
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name or its id.")]
+Project = Annotated[str | None, typer.Option("--project", help="Whose, where several projects have one of this name.")]
+
+
+def check(
+    name: Name,
+    project: Project = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Only begin; `fgd data show` tells the rest.")] = False,
+    *,
+    server: Server = SERVER,
+    as_json: AsJson = False,
+) -> None:
+    """Look through a data set on the cluster: count it, name what is wrong, take its fingerprint, draw samples.
+
+    Ends with 0 if it can be trained on and with 1 if not. Jobs that name it are held against the fingerprint from then
+    on; check it again after a change that is meant.
+
+    **Example**
+
+    `fgd data check blood`
+    """
+    with FgdClient(server) as client:
+        if not no_wait:
+            check_and_show(client, name, project, as_json=as_json)
+            return
+        job = client.datasets.check(name, project=project)
+    if as_json:
+        print_json(job.model_dump(mode="json"))
+    else:
+        output().print(f"{job.name} {job.job_id} is {job.state}", markup=False)
+
+
+def check_and_show(client: FgdClient, name: str, project: str | None, *, as_json: bool) -> None:
+    """
+    Raises:
+        typer.Exit: with 1 where nobody can train on it, with 130 on Ctrl-C, which leaves the check running.
+    """
+    job = client.datasets.check(name, project=project)
+    try:
+        if as_json:
+            for _ in client.events(job.job_id):
+                pass
+        else:
+            watch(client, [job], errors_to())
+    except KeyboardInterrupt as interrupt:
+        errors_to().print(f"\nno longer watching; the check goes on. Its end: fgd data show {name}")
+        raise typer.Exit(EXIT_INTERRUPTED) from interrupt
+    dataset = client.datasets.get(name, project=project)
+    if as_json:
+        print_json(dataset.model_dump(mode="json"))
+    elif dataset.outcome is not None:
+        for part in dataset_tables.outcome(dataset.outcome):
+            output().print(part)
+        output().print()
+        output().print(Text.assemble((dataset.name, "bold"), " is ", dataset_tables.state(dataset)))
+    if dataset.state != "checked":
+        if dataset.error is not None and not as_json:
+            errors_to().print(Text(dataset.error.message, style="red"), soft_wrap=True)
+        raise typer.Exit(EXIT_REFUSED)
