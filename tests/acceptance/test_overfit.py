@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.pairs import BLOOD_CELLS, PLAIN, VARIANTS, Candidate, distil, overfit, settings_of
+from benchmarks.pairs.candidates import BLOOD_CELLS, PLAIN, VARIANTS, Candidate, settings_of
+from benchmarks.pairs.distilling import distil
+from benchmarks.pairs.learning import overfit
 from fgd_core.data.samples import Category
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.checkpoint import DetectorCheckpoint, Record, save_checkpoint

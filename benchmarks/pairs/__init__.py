@@ -1,0 +1,1 @@
+"""Does every detector learn, and does every pair distil?"""
