@@ -94,7 +94,12 @@ async def prepare(plane: ControlPlane) -> tuple[dict[str, list[str]], dict[str, 
     token = (await plane.http.post("/v1/tokens", json={"name": "one", "role": "read"})).json()
     webhook = (await plane.http.post("/v1/webhooks", json={"url": "https://example.org/hook"})).json()
     await plane.http.put("/v1/projects/lab", json={"weight": 2})
+    dataset = {"name": "blood", "data": {"type": "shapes"}}
+    dataset_id = (await plane.http.post("/v1/datasets", json=dataset)).json()["dataset_id"]
+    await plane.http.post("/v1/datasets", json=dataset | {"name": "checked"})
+    await plane.http.post("/v1/datasets/checked/check")
     ids = {
+        "dataset": [dataset_id, "checked", "blood"],
         "job_id": [done, running, waiting],
         "name": ["best.pt", "lab"],
         "attempt_id": [run.attempt_id],

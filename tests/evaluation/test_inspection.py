@@ -1,0 +1,177 @@
+"""A data set looked through by the job that does so, on real files."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from fgd_core.data import open_dataset
+from fgd_core.runs import execute
+from fgd_core.spec.data import Coco
+from fgd_core.spec.events import ArtifactSaved, DataChecked, DataSetChecked, RunFinished, Warned
+from fgd_core.spec.jobs import CheckDataSpec
+from fgd_core.spec.profiles import Bin
+from tests.library import RecordingContext, train_spec, with_data, write_squares
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> dict[str, Any]:
+    """Six images to train on, four to score on, of 64 px, with a square of 32 px each."""
+    train = write_squares(tmp_path / "train", 6)["train"]
+    val = write_squares(tmp_path / "val", 4)["val"]
+    document = json.loads(Path(val["annotations"]).read_text())
+    for annotation in document["annotations"]:
+        annotation["bbox"][2] = 20
+    Path(val["annotations"]).write_text(json.dumps(document))
+    return {"type": "coco", "train": train, "val": val}
+
+
+def look(tmp_path: Path, data: dict[str, Any], **fields: Any) -> tuple[RecordingContext, RunFinished]:
+    spec = CheckDataSpec.model_validate({"name": "check", "data": data} | fields)
+    context = RecordingContext(tmp_path / "job")
+    return context, execute(spec, context)
+
+
+def change_annotations(part: dict[str, str], **fields: Any) -> None:
+    path = Path(part["annotations"])
+    document = json.loads(path.read_text())
+    document["annotations"][0] |= fields
+    path.write_text(json.dumps(document))
+
+
+class TestASoundDataSet:
+    def test_is_counted_and_has_the_fingerprints_that_a_training_sees(
+        self, tmp_path: Path, data: dict[str, Any]
+    ) -> None:
+        context, end = look(tmp_path, data)
+        assert end.outcome == "succeeded"
+        (told,) = context.of(DataSetChecked)
+        assert [(each.split, each.num_images, each.num_boxes) for each in told.splits] == [
+            ("train", 6, 6),
+            ("val", 4, 4),
+        ]
+        opened = [open_dataset(Coco.model_validate(data), split).fingerprint for split in ("train", "val")]
+        assert [each.fingerprint for each in told.splits] == opened
+        train, val = told.profiles
+        assert (train.num_small, train.num_medium, val.num_small) == (0, 6, 4)
+        assert train.images_per_category == {"square": 6}
+        assert train.objects_per_image == [Bin(first=0, last=0, count=0), Bin(first=1, last=1, count=6)]
+        assert train.longer_sides_px == [Bin(first=0, last=256, count=6)]
+        assert (train.num_sizes, train.common_sizes[0].num_images) == (1, 6)
+
+    def test_samples_of_both_splits_are_drawn(self, tmp_path: Path, data: dict[str, Any]) -> None:
+        context, _ = look(tmp_path, data, num_samples=5)
+        assert [saved.name for saved in context.of(ArtifactSaved)] == ["samples_train.png", "samples_val.png"]
+        with Image.open(tmp_path / "job" / "samples_train.png") as picture:
+            # Two rows of four squares of 256 px.
+            assert picture.size == (4 * 260 + 4, 2 * 260 + 4)
+            assert (230, 25, 75) in set(picture.convert("RGB").get_flattened_data())
+
+    @pytest.mark.parametrize("shapes", [{"type": "shapes", "num_train": 4, "num_val": 2, "image_size_px": 64}])
+    def test_what_is_drawn_on_the_spot_can_be_looked_at_too(self, tmp_path: Path, shapes: dict[str, Any]) -> None:
+        assert look(tmp_path, shapes)[1].outcome == "succeeded"
+
+
+class TestBadData:
+    def test_is_counted_drawn_and_then_refused_for_all_of_it(self, tmp_path: Path, data: dict[str, Any]) -> None:
+        (Path(data["train"]["images"]) / "3.png").unlink()
+        change_annotations(data["val"], category_id=9)
+        context, end = look(tmp_path, data)
+        assert (end.outcome, end.error is not None and end.error.code) == ("failed", "data")
+        assert end.error is not None
+        assert "missing_image" in end.error.message
+        assert "unknown_category" in end.error.message
+        (told,) = context.of(DataSetChecked)
+        found = {
+            each.split: [(f.problem, f.action) for f in each.findings if f.action == "refused"] for each in told.splits
+        }
+        assert found == {"train": [("missing_image", "refused")], "val": [("unknown_category", "refused")]}
+        assert told.splits[0].num_images == 5
+        assert len(context.of(ArtifactSaved)) == 2
+
+    def test_is_sound_where_the_spec_drops_it(self, tmp_path: Path, data: dict[str, Any]) -> None:
+        (Path(data["train"]["images"]) / "3.png").unlink()
+        context, end = look(tmp_path, data | {"on_bad": "drop"})
+        assert end.outcome == "succeeded"
+        assert ("missing_image", "dropped") in [(f.problem, f.action) for f in context.of(DataChecked)[0].findings]
+
+    def test_an_image_of_both_splits_is_told(self, tmp_path: Path, data: dict[str, Any]) -> None:
+        shutil.copy(data["train"]["annotations"], data["val"]["annotations"])
+        shutil.copytree(data["train"]["images"], data["val"]["images"], dirs_exist_ok=True)
+        context, end = look(tmp_path, data)
+        (found,) = [f for f in context.of(DataChecked)[1].findings if f.problem == "in_both_splits"]
+        assert (found.count, found.action, end.outcome) == (6, "kept", "succeeded")
+
+    def test_splits_of_other_classes_are_refused(self, tmp_path: Path, data: dict[str, Any]) -> None:
+        path = Path(data["val"]["annotations"])
+        path.write_text(path.read_text().replace('"square"', '"circle"'))
+        assert "different categories" in str(look(tmp_path, data)[1].error)
+
+
+class TestNamedData:
+    """What the control plane makes of `data: {type: registered, name: …}`."""
+
+    def named(self, data: dict[str, Any], **fields: Any) -> dict[str, Any]:
+        prints = {split: open_dataset(Coco.model_validate(data), split).fingerprint for split in ("train", "val")}  # type: ignore[arg-type]
+        resolved = {"dataset_id": "d1", "data": data, "fingerprints": prints} | fields.pop("resolved", {})
+        return {"type": "registered", "name": "squares", "resolved": resolved} | fields
+
+    def run(self, tmp_path: Path, data: dict[str, Any]) -> tuple[RecordingContext, RunFinished]:
+        context = RecordingContext(tmp_path / "job")
+        return context, execute(with_data(train_spec(training={"epochs": 1}), data), context)
+
+    def test_is_trained_on_as_if_it_were_written_out(self, tmp_path: Path, data: dict[str, Any]) -> None:
+        context, end = self.run(tmp_path, self.named(data))
+        assert end.outcome == "succeeded", end.error
+        assert context.of(DataChecked)[0].num_images == 6
+
+    def test_that_has_changed_since_its_check_stops_the_run_before_its_first_step(
+        self, tmp_path: Path, data: dict[str, Any]
+    ) -> None:
+        named = self.named(data)
+        change_annotations(data["val"], bbox=[1, 1, 9, 9])
+        _, end = self.run(tmp_path, named)
+        assert end.error is not None
+        assert end.error.code == "data"
+        assert "val split of 'squares' is no longer what its check found" in end.error.message
+        assert "fgd data check squares" in end.error.message
+
+    def test_or_is_warned_of_where_the_spec_says_so(self, tmp_path: Path, data: dict[str, Any]) -> None:
+        named = self.named(data, if_changed="warn")
+        change_annotations(data["val"], bbox=[1, 1, 9, 9])
+        context, end = self.run(tmp_path, named)
+        assert end.outcome == "succeeded", end.error
+        assert [warned.code for warned in context.of(Warned) if warned.code == "data_changed"] == ["data_changed"]
+
+    def test_that_nobody_has_checked_tells_its_fingerprint(self, tmp_path: Path, data: dict[str, Any]) -> None:
+        context, end = self.run(tmp_path, self.named(data, resolved={"fingerprints": None}))
+        assert end.outcome == "succeeded", end.error
+        assert len(context.of(DataChecked)[0].fingerprint) == 64
+
+    def test_its_check_is_not_held_against_the_one_before(self, tmp_path: Path, data: dict[str, Any]) -> None:
+        named = self.named(data)
+        change_annotations(data["val"], bbox=[1, 1, 9, 9])
+        assert look(tmp_path, named)[1].outcome == "succeeded"
+
+    def test_means_nothing_without_a_control_plane(self, tmp_path: Path) -> None:
+        _, end = self.run(tmp_path, {"type": "registered", "name": "squares"})
+        assert end.error is not None
+        assert (end.error.code, "fgd submit" in end.error.message) == ("spec", True)
+
+
+def test_real_data_is_drawn_with_what_is_annotated(shared: Path, tmp_path: Path) -> None:
+    root = shared / "data" / "nuclei_small"
+    part = {
+        split: {"images": f"{root}/images", "annotations": f"{root}/annotations_{split}.json"}
+        for split in ("train", "val")
+    }
+    context, end = look(tmp_path, {"type": "coco", **part}, num_samples=4)
+    assert end.outcome == "succeeded", end.error
+    (told,) = context.of(DataSetChecked)
+    assert [each.num_boxes for each in told.splits] == [3556, 1053]
+    picture = (tmp_path / "job" / "samples_val.png").read_bytes()
+    assert Image.open(io.BytesIO(picture)).size == (4 * 260 + 4, 264)
