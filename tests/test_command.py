@@ -72,6 +72,14 @@ class TestWeights:
         assert main(["weights", file]) == 2
         assert "--detector" in capsys.readouterr().err
 
+    def test_settings_that_the_file_contradicts_are_a_fault_of_the_call(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        file, _ = _gfl_of_mmdetection(tmp_path)
+        (tmp_path / "fcos.yaml").write_text("type: fcos\nbackbone: {name: resnet18}\n")
+        assert main(["weights", file, "--detector", str(tmp_path / "fcos.yaml")]) == 2
+        assert "set convention: mmdetection" in " ".join(capsys.readouterr().err.split())
+
     def test_what_cannot_be_read_says_why(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         _, detector = _gfl_of_mmdetection(tmp_path)
         assert main(["weights", str(tmp_path / "none.pth"), "--detector", detector]) == 1

@@ -11,7 +11,8 @@ from fgd_core.spec.results import Scores
 
 
 class InClassesOf(Detector):
-    """Finds what `detector` finds, numbered as the data numbers its classes; what the data does not know is left out.
+    """Finds the boxes that `detector` finds, numbered as the data numbers its classes; what the data does not know is
+    left out.
 
     Args:
         places: the detector's label -> the data's.
@@ -49,8 +50,7 @@ class InClassesOf(Detector):
     def _renumbered(self, found: Detections) -> Detections:
         labels = self._places.to(found.labels.device)[found.labels]
         keep = labels >= 0
-        masks = found.masks[keep] if found.masks is not None else None
-        return Detections(found.boxes_xyxy_px[keep], found.scores[keep], labels[keep], masks)
+        return Detections(found.boxes_xyxy_px[keep], found.scores[keep], labels[keep])
 
 
 def ap_over(scores: Scores, classes: Sequence[str]) -> float | None:

@@ -35,9 +35,3 @@ def test_a_file_that_fits_is_told_key_by_key(tmp_path: Path, capfd: pytest.Captu
     assert told["is_complete"] and told["classes"] == ["cat", "dog"]
     becomes = {row["key"]: row["becomes"] for row in told["keys"]}
     assert becomes["bbox_head.retina_cls.weight"] == "head.classification_head.cls_logits.weight"
-
-
-def test_one_that_needs_other_settings_is_a_fault_of_the_call(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert check(tmp_path, capfd, convention="torchvision")[0] == 2
