@@ -13,13 +13,14 @@ import pytest
 import yaml
 
 from fgd_core.spec.events import EpochFinished, RunFinished
+from fgd_core.spec.jobs import Teacher
 from fgd_core.spec.results import ErrorReport
 from service.client.cli import COMMANDS, load
 from service.client.client import FgdClient
 from service.client.control_plane import alone_in
 from tests.client.conftest import Fgd
 from tests.client.live_server import LiveServer
-from tests.reports.recorded_jobs import STUDENT, train_spec
+from tests.reports.recorded_jobs import PLAN, STUDENT, distill_spec, train_spec
 
 
 @pytest.fixture
@@ -167,6 +168,25 @@ class TestWatch:
         assert said.exit_code == 0
         assert "epoch 2/2  loss 1.25  118 images/s  1:15 left" in said.out
         assert said.out.rstrip().endswith("succeeded")
+
+    def test_what_is_distilled_and_what_is_not_is_said_and_shown_later(
+        self, fgd: Fgd, server: LiveServer, client: FgdClient
+    ) -> None:
+        teacher = Teacher(checkpoint="FasterRCNN_ResNet50_FPN_Weights.COCO_V1")
+        spec = distill_spec("distilled", "nobody").model_copy(update={"teacher": teacher})
+        job_id = client.submit(spec).job_id
+        assert "P3" not in fgd("show", job_id, "--server", server.url).out
+        run = server.run_of(job_id)
+        run.start()
+        run.report(PLAN)
+        run.succeed()
+        told, shown = (fgd(command, job_id, "--server", server.url).out for command in ("watch", "show"))
+        for fact in (
+            "distils P3 (stride 8, 64 → 256 channels by a 1x1 convolution) from FasterRcnn into RetinaNet with fgd",
+            "leaves out the teacher's P6 (stride 64): it only subsamples the level below",
+            "inherits neck: 9 of 16 keys, not backbone.fpn.inner_blocks.0.0.weight,",
+        ):
+            assert fact in " ".join(told.split()) and fact in " ".join(shown.split())
 
     def test_a_failed_job_ends_it_with_1_and_its_cause(self, fgd: Fgd, server: LiveServer, spec_path: Path) -> None:
         job_id = fgd("submit", spec_path, "--server", server.url, "--json").json["job_id"]

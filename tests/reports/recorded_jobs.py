@@ -31,6 +31,7 @@ from fgd_core.spec.events import (
 )
 from fgd_core.spec.jobs import DistillSpec, JobSpec, Teacher, TrainSpec
 from fgd_core.spec.methods import Fgd
+from fgd_core.spec.plans import DistillationPlanned, LevelSide, PlannedLevel
 from fgd_core.spec.report import CurvePoint, JobReport, Report
 from fgd_core.spec.results import ClassScore, ErrorReport, RunResult, Scores
 from fgd_core.spec.training import AdamW, CosineSchedule, TrainingSpec
@@ -110,6 +111,35 @@ def scores(ap: float, *, classes: Sequence[str] = CLASSES) -> Scores:
     )
 
 
+PLAN = DistillationPlanned(
+    student="RetinaNet",
+    teacher="FasterRcnn",
+    method="fgd",
+    levels=[
+        PlannedLevel(
+            student=LevelSide(name="P3", stride=8, channels=64),
+            teacher=LevelSide(name="P3", stride=8, channels=256),
+            is_distilled=True,
+            has_adapter=True,
+        ),
+        PlannedLevel(
+            student=LevelSide(name="P7", stride=128, channels=64),
+            is_distilled=False,
+            why_not="the teacher has none of this stride",
+        ),
+        PlannedLevel(
+            teacher=LevelSide(name="P6", stride=64, channels=256),
+            is_distilled=False,
+            why_not="it only subsamples the level below",
+        ),
+    ],
+    inherit="neck",
+    num_inherited=9,
+    num_inheritable=16,
+    not_inherited=[f"backbone.fpn.inner_blocks.{index}.0.weight" for index in range(7)],
+)
+
+
 def recorded(
     job_id: str,
     spec: JobSpec,
@@ -155,6 +185,7 @@ def recorded(
         told += [
             WeightsLoaded(role="teacher", source=source, num_matched=210, num_total=210),
             TeacherChecked(ap=0.69, recorded_ap=0.69, same_data=True),
+            PLAN,
         ]
     curves: dict[str, list[CurvePoint]] = {"loss": []}
     for epoch in range(1, epochs + 1):

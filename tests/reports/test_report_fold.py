@@ -9,6 +9,7 @@ from service.jobs.report import KINDS, fold
 from service.reports.comparison import COLUMNS, best_in_column, conclusions, role, speed_ratio, teacher_of
 from service.reports.csv import render_csv
 from tests.reports.recorded_jobs import (
+    PLAN,
     STUDENT,
     demo_jobs,
     distill_spec,
@@ -44,6 +45,7 @@ class TestFold:
         assert report.teacher is not None
         assert report.teacher.recorded_ap == 0.69
         assert [load.role for load in report.weights] == ["teacher"]
+        assert report.plan == PLAN
         assert [artifact.name for artifact in report.artifacts] == ["samples.png"]
         assert [warning.code for warning in report.warnings] == ["few_boxes"]
 

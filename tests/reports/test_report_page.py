@@ -61,6 +61,9 @@ class TestPage:
             "210 of 210",
             "5 × box without area, dropped",
             "its checkpoint records 0.690",
+            "from FasterRcnn into RetinaNet; inherits neck: 9 of 16 keys",
+            "yes, by a 1x1 convolution",
+            "no: it only subsamples the level below",
             "class 'ring' has fewer than 40 boxes",
             "scale: 0.05",
         ):

@@ -166,7 +166,11 @@ class TestKinds:
     WIDTH = "detector.backbone.width_factor"
 
     def test_what_the_base_left_at_its_defaults_stands_in_no_kinds_way(self) -> None:
-        space = {self.NAME: choice("resnet18", "mobilenet_v3_small"), "training.optimizer.type": choice("sgd", "adamw")}
+        space = {
+            "detector.type": choice("retinanet", "fcos", "faster_rcnn"),
+            self.NAME: choice("resnet18", "mobilenet_v3_small"),
+            "training.optimizer.type": choice("sgd", "adamw"),
+        }
         assert of_space(space) == {}
 
     def test_a_field_of_one_kind_is_searched_where_that_kind_is(self) -> None:

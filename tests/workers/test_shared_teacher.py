@@ -122,6 +122,19 @@ class TestTrialsOfOneNode:
         assert context.account.shared == 1  # its own, of the advice
         assert context.warnings == []
 
+    def test_of_a_teacher_that_looks_closer_share_only_among_themselves_and_end_as_they_would_alone(
+        self, spec: DistillSpec, shared: SharedTeacher, tmp_path: Path
+    ) -> None:
+        weights_after(spec, SharingContext(tmp_path / "1", shared))
+        closer = spec.model_copy(update={"teacher": spec.teacher.model_copy(update={"input_scale": 2.0})})
+        first, second = SharingContext(tmp_path / "2", shared), SharingContext(tmp_path / "3", shared)
+        expected = weights_after(closer, RecordingContext(tmp_path / "4"))
+        assert are_equal(weights_after(closer, first), expected)
+        assert are_equal(weights_after(closer, second), expected)
+        assert first.account == Account(shared=1, computed=STEPS)
+        assert second.account == Account(shared=STEPS + 1)
+        assert first.warnings == second.warnings == []
+
     def test_that_weigh_nothing_ask_for_nothing(self, spec: DistillSpec, shared: SharedTeacher, tmp_path: Path) -> None:
         plain = spec.model_copy(update={"method": spec.method.model_copy(update={"scale": 0.0})})
         context = SharingContext(tmp_path / "1", shared)
