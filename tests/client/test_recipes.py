@@ -11,8 +11,6 @@ from fgd_core.detectors.weights.classes import COCO_CLASSES
 from fgd_core.detectors.weights.matching import load_offer
 from fgd_core.detectors.weights.mmdetection import mmdetection_offer
 from fgd_core.detectors.weights.mmdetection.files import MmdetectionFile
-from fgd_core.spec.backbones import ResNet
-from fgd_core.spec.detectors import AnyDetector
 from fgd_core.spec.jobs import DistillSpec
 from fgd_core.spec.paths import field
 from fgd_core.training.distiller import Distiller
@@ -23,8 +21,8 @@ from service.client.spec_file import read_spec
 from tests.client.conftest import Fgd
 from tests.client.live_server import LiveServer
 from tests.client.test_catalogue_command import shown
-from tests.detectors import mmdetection_layouts as layouts
-from tests.detectors.mmdetection_layouts import Layout, Sizes, filled
+from tests.detectors.mmdetection_layouts import filled
+from tests.published_teachers import config_of, layout_of, tiny
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "paper"
 NAMES = sorted(recipes())
@@ -45,30 +43,6 @@ def job(name: str) -> DistillSpec:
     spec = read_spec(f"recipe:{name}")
     assert isinstance(spec, DistillSpec)
     return spec
-
-
-def layout_of(settings: AnyDetector) -> Layout:
-    """Names and shapes of mmdetection's checkpoint of a published teacher."""
-    assert isinstance(settings.backbone, ResNet)
-    _, _, cardinality = settings.backbone.name.partition("_")
-    groups = {"": {}, "64x4d": {"groups": 64, "base_width": 4}, "32x4d": {"groups": 32, "base_width": 4}}[cardinality]
-    is_normed = settings.type == "reppoints"
-    sizes = Sizes(
-        blocks=(3, 4, 23, 3),
-        deformed=tuple(stage - 1 for stage in settings.backbone.deformable_stages),
-        tower_norm=is_normed,
-        neck_norm=is_normed,
-        **groups,
-    )
-    layout: Layout = getattr(layouts, settings.type)(sizes)
-    return layout
-
-
-def tiny(settings: AnyDetector) -> AnyDetector:
-    """The same detector, quick to build."""
-    assert isinstance(settings.backbone, ResNet)
-    backbone = settings.backbone.model_copy(update={"stem_width": 16, "blocks": (1, 1, 1, 1)})
-    return settings.model_copy(update={"backbone": backbone, "fpn_width": 32})
 
 
 class TestEachRecipe:
@@ -129,13 +103,13 @@ class TestEachRecipe:
     def test_a_file_with_mmdetections_names_and_shapes_fills_the_teacher_whole(self, name: str) -> None:
         settings = job(name).teacher.detector
         assert settings is not None
-        style = "caffe" if "caffe" in recipes()[name].teacher_file else "pytorch"
+        config = config_of(recipes()[name].teacher_file)
         # What changes the first convolution computes with its numbers; all others need none.
-        device = "cpu" if style == "caffe" else "meta"
+        device = "cpu" if "caffe" in config else "meta"
         with torch.device(device):
             file = MmdetectionFile(
-                state=filled(layout_of(settings), device=device),
-                config=f"style='{style}'",
+                state=filled(layout_of(recipes()[name].teacher_file), device=device),
+                config=config,
                 path=Path(recipes()[name].teacher_file),
                 classes=COCO_CLASSES,
                 version="2.11.0",

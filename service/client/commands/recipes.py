@@ -97,7 +97,7 @@ def as_markdown(known: Iterable[Recipe]) -> str:
         said = recipe.publication
         alone, distilled, teacher = _figures(said)
         pair = f"{said.student}, {said.teacher}"
-        verified = f"job, {said.levels[0]} to {said.levels[-1]}, loss, names and shapes"
+        verified = f"settings, {said.levels[0]} to {said.levels[-1]}, loss, checkpoint, run"
         cells = (f"`{recipe.name}`", pair, alone, distilled, teacher, said.source, verified)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

@@ -1,0 +1,52 @@
+"""The checkpoints of mmdetection that the recipes have for teachers: what their names say is in them."""
+
+from fgd_core.spec.backbones import ResNet
+from fgd_core.spec.detectors import DetectorSpec
+from tests.detectors import mmdetection_layouts as layouts
+from tests.detectors.mmdetection_layouts import Layout, Sizes
+
+_KINDS = {
+    "retinanet": layouts.retinanet,
+    "faster_rcnn": layouts.faster_rcnn,
+    "mask_rcnn": layouts.mask_rcnn,
+    "cascade_mask_rcnn": layouts.cascade_mask_rcnn,
+    "reppoints_moment": layouts.reppoints,
+    "fcos": layouts.fcos,
+    "gfl": layouts.gfl,
+}
+TINY_BLOCKS, TINY_STEM, TINY_WIDTH = (1, 1, 1, 1), 16, 32
+
+
+def layout_of(file_name: str, *, is_tiny: bool = False) -> Layout:
+    """Names and shapes, by the name of the file alone: what a recipe says of it is held against them.
+
+    Args:
+        is_tiny: of the same networks with `tiny` sizes.
+    """
+    kind, _, what = file_name.partition("_x101_" if "_x101_" in file_name else "_r101_")
+    # Of the RepPoints on X101 the name does not say it, but its settings do: 32x4d.
+    is_resnext = "_x101_" in file_name
+    sizes = Sizes(
+        blocks=TINY_BLOCKS if is_tiny else (3, 4, 23, 3),
+        stem=TINY_STEM if is_tiny else 64,
+        groups=(64 if what.startswith("64x4d") else 32) if is_resnext else 1,
+        base_width=4 if is_resnext else 64,
+        deformed=(2, 3, 4) if "dconv_c3-c5" in what else (),
+        width=TINY_WIDTH if is_tiny else 256,
+        representation=4 * TINY_WIDTH if is_tiny else 1024,
+        tower_norm="gn-neck+head" in what,
+        neck_norm="gn-neck+head" in what,
+    )
+    return _KINDS[kind](sizes)
+
+
+def config_of(file_name: str) -> str:
+    """What the settings in the file say of its backbone."""
+    return f"style='{'caffe' if 'caffe' in file_name else 'pytorch'}'"
+
+
+def tiny(settings: DetectorSpec) -> DetectorSpec:
+    """The same detector, quick to build and to run."""
+    assert isinstance(settings.backbone, ResNet)
+    backbone = settings.backbone.model_copy(update={"stem_width": TINY_STEM, "blocks": TINY_BLOCKS})
+    return settings.model_copy(update={"backbone": backbone, "fpn_width": TINY_WIDTH})

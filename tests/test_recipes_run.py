@@ -1,0 +1,68 @@
+"""Every recipe runs to its end as it is handed in, but for size: tiny networks, a few images, one epoch."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from fgd_core.runs import execute
+from fgd_core.spec.data import Coco, CocoSplit
+from fgd_core.spec.events import MetricsLogged, WeightsLoaded
+from fgd_core.spec.jobs import DistillSpec, Teacher
+from fgd_core.spec.resources import Resources
+from service.catalogue.recipes import recipes
+from service.client.coco2017 import CLASSES
+from service.client.spec_file import read_spec
+from tests.data.coco_folder import CocoFolder
+from tests.detectors.mmdetection_layouts import filled
+from tests.library import RecordingContext
+from tests.published_teachers import config_of, layout_of, tiny
+
+SIZE_PX = 64
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Coco:
+    """Squares of one class of COCO's 80, with their outlines."""
+    splits: dict[str, CocoSplit] = {}
+    for split, num_images in (("train", 4), ("val", 2)):
+        folder = CocoFolder(tmp_path_factory.mktemp(split))
+        folder.categories = [{"id": number, "name": name} for number, name in enumerate(CLASSES, start=1)]
+        for number in range(num_images):
+            image = Image.new("RGB", (SIZE_PX, SIZE_PX), "black")
+            image.paste("white", (8 * number, 8, 8 * number + 32, 40))
+            x = 8 * number
+            outline = [[x, 8, x + 32, 8, x + 32, 40, x, 40]]
+            folder.add_box(folder.add_image(image), (x, 8, 32, 32), category_id=17, segmentation=outline, area=1024)
+        splits[split] = folder.write()
+    return Coco(train=splits["train"], val=splits["val"])
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_it_ends_well(name: str, data: Coco, tmp_path: Path) -> None:
+    published, recipe = read_spec(f"recipe:{name}"), recipes()[name]
+    assert isinstance(published, DistillSpec)
+    assert published.teacher.detector is not None
+    teacher, checkpoint = tiny(published.teacher.detector), tmp_path / recipe.teacher_file
+    meta = {"CLASSES": CLASSES, "config": config_of(recipe.teacher_file)}
+    torch.save({"state_dict": filled(layout_of(recipe.teacher_file, is_tiny=True)), "meta": meta}, checkpoint)
+    spec = published.model_copy(
+        update={
+            "student": tiny(published.student).model_copy(update={"weights": None}),
+            # Its weights are drawn: it knows the classes and nothing else.
+            "teacher": Teacher(checkpoint=str(checkpoint), detector=teacher, gate="keys"),
+            "data": data,
+            "input": published.input.model_copy(update={"shorter_px": SIZE_PX, "train_shorter_px": ()}),
+            "training": published.training.model_copy(update={"epochs": 1, "batch_size": 2, "loader_workers": 0}),
+            "resources": Resources(),
+        }
+    )
+    context = RecordingContext(tmp_path / "job")
+    ended = execute(spec, context)
+    assert ended.outcome == "succeeded", ended.error
+    (loaded,) = [event for event in context.events if isinstance(event, WeightsLoaded) and event.role == "teacher"]
+    assert loaded.num_matched == loaded.num_total
+    (logged, *_) = [event for event in context.events if isinstance(event, MetricsLogged)]
+    distilled = {path.removeprefix("distill/") for path in logged.values if path.startswith("distill/P")}
+    assert distilled == set(recipe.publication.levels)
