@@ -144,6 +144,8 @@ def _opened(spec: DataSpec, split: Split, context: RunContext, detector: AnyDete
     """A split of the job's data, told of; with masks where the detector has them."""
     dataset = open_dataset(spec, split, with_masks=detector.has_masks)
     context.emit(dataset.checked)
+    if detector.has_masks and not has_masks(dataset.samples):
+        context.emit(_without_masks(detector, spec, split))
     changed = change(spec, split, dataset) if isinstance(spec, Registered) else None
     if changed is not None:
         context.emit(Warned(code="data_changed", message=changed.message, details=changed.details))
@@ -161,7 +163,6 @@ class _Bench:
         context.emit(self.machine.describe())
         learner = spec.detector if isinstance(spec, TrainSpec) else spec.student
         train_data = _opened(spec.data, "train", context, learner)
-        _check_masks(learner, train_data)
         self.train_fingerprint = train_data.fingerprint
         self.val_data = _opened(spec.data, "val", context, learner)
         check_same_categories(train_data, self.val_data)
@@ -362,20 +363,22 @@ def _judge_teacher(settings: Teacher, ap: float | None, recorded_ap: float | Non
         )
 
 
-def _check_masks(detector: AnyDetector, train_data: DetectionDataset) -> None:
-    """
+def _without_masks(detector: AnyDetector, spec: DataSpec, split: Split) -> Warned:
+    """What it means that no object of a split has a mask.
+
     Raises:
-        DataError: the detector learns masks, and there are none.
+        DataError: they are to be learned.
     """
-    if detector.has_masks and not has_masks(train_data.samples):
-        name = type(detector).model_fields["type"].default
+    name = type(detector).model_fields["type"].default
+    facts = {"detector": name, "split": split, "data": spec.model_dump(mode="json")}
+    if split == "train":
         raise DataError(
             f"{name} learns masks, and no object of the training split has one; give the annotations a segmentation, "
             "or train a detector that needs boxes only, such as faster_rcnn",
-            detector=name,
-            num_images=train_data.checked.num_images,
-            num_boxes=train_data.checked.num_boxes,
+            **facts,
         )
+    message = f"no object of the validation split has a segmentation, so {name} is scored by its boxes alone"
+    return Warned(code="no_masks_to_score", message=message, details=facts)
 
 
 def _check_classes(

@@ -1,0 +1,98 @@
+"""Whole runs of a detector with masks: what is streamed and kept, and data without masks."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fgd_core.data.shapes import to_coco
+from fgd_core.detectors.checkpoint import read_checkpoint
+from fgd_core.runs import execute
+from fgd_core.spec.data import Shapes
+from fgd_core.spec.events import DataChecked, Evaluated, MetricsLogged, Warned
+from tests.library import TINY_DETECTOR, RecordingContext, evaluate_spec, train_spec, with_data, write_squares
+
+MASKED: dict[str, Any] = {**TINY_DETECTOR, "type": "mask_rcnn", "anchor_base_size_px": 16, "rois_per_image": 32}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RecordingContext:
+    """Mask R-CNN on shapes, two epochs."""
+    context = RecordingContext(tmp_path_factory.mktemp("run"))
+    # Whatever it finds counts: after two epochs it is sure of nothing.
+    spec = train_spec(detector={**MASKED, "score_threshold": 0.0}, training={"evaluate_every": 1})
+    finished = execute(spec, context)
+    assert finished.outcome == "succeeded", finished.error
+    return context
+
+
+def bare(folder: Path) -> dict[str, Any]:
+    """Shapes on disk, without a segmentation."""
+    parts = {}
+    for split in ("train", "val"):
+        part = to_coco(Shapes(num_train=8, num_val=4, image_size_px=64), split, folder)
+        content = json.loads(Path(part.annotations).read_text())
+        for annotation in content["annotations"]:
+            del annotation["segmentation"]
+        Path(part.annotations).write_text(json.dumps(content))
+        parts[split] = part.model_dump()
+    return {"type": "coco", **parts}
+
+
+class TestARunWithMasks:
+    def test_learns_them_and_tells_their_ap_after_each_evaluation(self, run: RecordingContext) -> None:
+        assert all("task/mask" in event.values for event in run.of(MetricsLogged))
+        evaluations = run.of(Evaluated)
+        assert len(evaluations) == 2
+        for event in evaluations:
+            assert event.scores.masks is not None and event.scores.masks.ap is not None
+            assert list(event.scores.masks.per_class) == list(event.scores.per_class)
+
+    def test_tells_which_masks_it_read(self, run: RecordingContext, tmp_path: Path) -> None:
+        fingerprints = [event.masks_fingerprint for event in run.of(DataChecked)]
+        assert None not in fingerprints and len(set(fingerprints)) == 2
+        boxes = RecordingContext(tmp_path)
+        execute(train_spec(), boxes)
+        assert [event.masks_fingerprint for event in boxes.of(DataChecked)] == [None, None]
+        assert all(event.scores.masks is None for event in boxes.of(Evaluated))
+
+    def test_keeps_their_scores_with_the_checkpoint(self, run: RecordingContext) -> None:
+        best, _ = read_checkpoint(run.job_dir / "checkpoints/best.pt")
+        assert best.record.scores is not None and best.record.scores.masks is not None
+
+    def test_evaluated_again_scores_the_same(self, run: RecordingContext, tmp_path: Path) -> None:
+        checkpoint = run.job_dir / "checkpoints/best.pt"
+        best, _ = read_checkpoint(checkpoint)
+        finished = execute(evaluate_spec(checkpoint), RecordingContext(tmp_path))
+        assert finished.result is not None, finished.error
+        assert finished.result.scores == best.record.scores
+
+
+class TestDataWithoutMasks:
+    @pytest.mark.parametrize("kind", ["mask_rcnn", "cascade_mask_rcnn"])
+    def test_is_refused_by_a_training_that_needs_them(self, tmp_path: Path, kind: str) -> None:
+        spec = with_data(train_spec(detector={**MASKED, "type": kind}), write_squares(tmp_path / "squares"))
+        finished = execute(spec, RecordingContext(tmp_path / "run"))
+        assert finished.error is not None and finished.error.code == "data"
+        assert f"{kind} learns masks, and no object of the training split has one" in finished.error.message
+        assert "faster_rcnn" in finished.error.message
+        assert finished.error.details["detector"] == kind
+        assert finished.error.details["data"]["train"]["annotations"].endswith("annotations.json")
+
+    def test_scores_boxes_alone_and_says_so(self, run: RecordingContext, tmp_path: Path) -> None:
+        context = RecordingContext(tmp_path / "run")
+        spec = evaluate_spec(run.job_dir / "checkpoints/best.pt")
+        finished = execute(with_data(spec, bare(tmp_path / "bare")), context)
+        assert finished.result is not None, finished.error
+        assert finished.result.scores.ap is not None
+        assert finished.result.scores.masks is None
+        (warned,) = context.of(Warned)
+        assert warned.code == "no_masks_to_score"
+        assert "mask_rcnn is scored by its boxes alone" in warned.message
+
+    def test_suits_a_detector_of_boxes(self, tmp_path: Path) -> None:
+        context = RecordingContext(tmp_path / "run")
+        finished = execute(with_data(train_spec(), bare(tmp_path / "bare")), context)
+        assert finished.outcome == "succeeded", finished.error
+        assert not context.of(Warned)
