@@ -101,6 +101,10 @@ def test_strides_and_channels_are_as_declared(settings: DetectorSpec) -> None:
         assert features.shape == (2, level.channels, 128 // level.stride, 256 // level.stride)
 
 
+def test_the_spec_knows_whether_it_has_masks(settings: DetectorSpec) -> None:
+    assert settings.has_masks == build_detector(settings, NUM_CLASSES).has_masks
+
+
 class TestTraining:
     @pytest.mark.parametrize("counts", [(0, 0), (0, 2)], ids=["no objects", "some"])
     def test_a_step_is_finite_and_only_objects_have_boxes(
