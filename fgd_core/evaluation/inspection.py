@@ -42,7 +42,7 @@ def inspect(data: FileData, *, num_samples: int, folder: Path, emit: Callable[[R
     emit(DataSetChecked(splits=checked, profiles=[profile(split, dataset) for split, dataset in opened.items()]))
     check_same_categories(opened["train"], opened["val"])
     refusals = [
-        refusal for each in checked if (refusal := refusal_of(each.findings, f"{each.split} split")) is not None
+        refusal for each in checked if (refusal := refusal_of(each.findings, f"the {each.split} split")) is not None
     ]
     if refusals:
         raise _both(refusals)
