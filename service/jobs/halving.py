@@ -6,7 +6,7 @@ from fgd_core.spec.paths import field
 
 
 def halved(spec: dict[str, Any], times: int) -> dict[str, Any]:
-    """Fields of a stored spec, by path, with its batch halved so many times.
+    """Fields of a stored spec, by path, with its batch halved so many times; none where it has no batch.
 
     The learning rate goes along in proportion (linear scaling, arXiv:1706.02677).
     """
@@ -14,6 +14,8 @@ def halved(spec: dict[str, Any], times: int) -> dict[str, Any]:
         return {}
     path = "training.batch_size" if "training" in spec else "batch_size"
     batch_size = field(spec, path)
+    if batch_size is None:
+        return {}
     smaller = max(1, batch_size >> times)
     changes: dict[str, Any] = {path: smaller}
     rate_path = "training.optimizer.learning_rate"

@@ -19,6 +19,7 @@ from fgd_core.spec.retry import RetryPolicy
 from fgd_core.spec.views import ProgressView
 from service.dispatcher.cluster import ClusterJob
 from service.jobs import lifecycle
+from service.jobs.halving import halved
 from service.jobs.lifecycle import Reason
 from service.jobs.liveness import is_lost
 from service.jobs.outcome import after_loss, after_run_finished
@@ -85,6 +86,9 @@ class TestRetry:
         decision = after_failure(error, Budgets(policy=policy, failures=0, losses=0))
         assert isinstance(decision, Retry) and decision.halves_batch
         assert after_failure(error, Budgets(policy=policy, failures=1, losses=0)) == Fail(Reason.RETRIES_SPENT)
+
+    def test_a_job_without_a_batch_has_nothing_to_halve(self) -> None:
+        assert halved({"kind": "check_data", "num_samples": 12}, 1) == {}
 
 
 class TestOutcome:
