@@ -11,11 +11,15 @@ from torch import nn
 from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn, fasterrcnn_resnet50_fpn_v2
 
 from fgd_core.data.targets import Targets
+from fgd_core.detectors import build_detector
 from fgd_core.detectors.checkpoint import read_checkpoint
 from fgd_core.detectors.faster_rcnn import FasterRcnn
+from fgd_core.detectors.parts.regions import RegionHeads
+from fgd_core.detectors.parts.two_stage import TwoStageDetector
 from fgd_core.runs import execute
 from fgd_core.spec import detectors as spec
 from fgd_core.spec.backbones import ResNet
+from fgd_core.spec.detectors import DetectorSpec
 from tests.detectors.beside_torchvision import (
     NUM_CLASSES,
     WIDTH,
@@ -28,6 +32,11 @@ from tests.detectors.beside_torchvision import (
 from tests.library import RecordingContext, train_spec
 
 VERSIONS: list[Literal["v1", "v2"]] = ["v1", "v2"]
+
+
+def narrow(**settings: object) -> spec.FasterRcnn:
+    backbone = ResNet(name="resnet18", stem_width=4, blocks=(1, 1, 1, 1))
+    return spec.FasterRcnn.model_validate({"backbone": backbone, "fpn_width": WIDTH, **settings})
 
 
 @pytest.fixture(scope="module", params=VERSIONS)
@@ -54,8 +63,40 @@ class TestAgainstTorchvision:
 
 
 class TestConventions:
+    @pytest.mark.parametrize(
+        ("settings", "beta_of_proposals", "beta_of_regions", "num_proposals"),
+        [
+            (spec.FasterRcnn(), 1 / 9, 1 / 9, 2000),
+            (spec.FasterRcnn(version="v2"), 1 / 9, 1 / 9, 2000),
+            (spec.MaskRcnn(), 1 / 9, 1 / 9, 2000),
+            (spec.FasterRcnn(convention="mmdetection"), 0, 0, 1000),
+            (spec.MaskRcnn(convention="mmdetection"), 0, 0, 1000),
+            (spec.CascadeRcnn(), 1 / 9, 1, 2000),
+            (spec.CascadeMaskRcnn(), 1 / 9, 1, 2000),
+        ],
+        ids=lambda value: f"{value.type} {value.convention}" if isinstance(value, spec.TwoStage) else None,
+    )
+    def test_losses_and_proposals_are_the_published_ones(
+        self, settings: DetectorSpec, beta_of_proposals: float, beta_of_regions: float, num_proposals: int
+    ) -> None:
+        with torch.device("meta"):
+            detector = build_detector(settings, NUM_CLASSES)
+        assert isinstance(detector, TwoStageDetector)
+        assert detector.rpn.box_beta == beta_of_proposals
+        assert detector.rpn.kept == (2000, num_proposals)
+        heads = [part for part in detector.modules() if isinstance(part, RegionHeads)]
+        assert [part.box_beta for part in heads] == [beta_of_regions] * len(heads)
+        assert len(heads) == (3 if "cascade" in settings.type else 1)
+
+    def test_mmdetection_begins_with_boxes_that_stay_where_they_are(self) -> None:
+        torch.manual_seed(0)
+        predictor = FasterRcnn(narrow(convention="mmdetection"), 100).roi_heads.box_predictor
+        assert predictor.bbox_pred.weight.std().item() == pytest.approx(0.001, rel=0.05)
+        assert predictor.cls_score.weight.std().item() == pytest.approx(0.01, rel=0.05)
+        assert not predictor.bbox_pred.bias.any()
+
     def test_mmdetection_has_no_box_for_the_background_and_anchors_of_unrounded_size(self) -> None:
-        detector = FasterRcnn(spec.FasterRcnn(convention="mmdetection", fpn_width=WIDTH), NUM_CLASSES)
+        detector = FasterRcnn(narrow(convention="mmdetection"), NUM_CLASSES)
         assert detector.roi_heads.box_predictor.bbox_pred.out_features == 4 * NUM_CLASSES
         first = detector.rpn.anchors.on([torch.zeros(1, 1, 1, 1)] * 5)[0]
         # 32 px wide and high, as flat or as upright boxes of the same area.
@@ -72,7 +113,7 @@ class TestConventions:
         self, convention: Literal["torchvision", "mmdetection"]
     ) -> None:
         torch.manual_seed(0)
-        settings = spec.FasterRcnn(convention=convention, fpn_width=8, nms_iou_threshold=1.0, max_detections=10**6)
+        settings = narrow(convention=convention, fpn_width=8, nms_iou_threshold=1.0, max_detections=10**6)
         detector = FasterRcnn(settings, NUM_CLASSES).eval()
         # mmdetection begins with scores that are all but equal, whose order is a matter of the last bit.
         for layer in (detector.roi_heads.box_predictor.bbox_pred, detector.roi_heads.box_predictor.cls_score):
@@ -104,8 +145,7 @@ class TestConventions:
 class TestPrecision:
     def test_boxes_are_reckoned_in_float32_whatever_the_maps_are_in(self) -> None:
         torch.manual_seed(0)
-        backbone = ResNet(name="resnet18", stem_width=4, blocks=(1, 1, 1, 1))
-        detector = FasterRcnn(spec.FasterRcnn(backbone=backbone, fpn_width=8), NUM_CLASSES).eval()
+        detector = FasterRcnn(narrow(), NUM_CLASSES).eval()
         for layer in (detector.rpn.head.cls_logits, detector.rpn.head.bbox_pred):
             nn.init.zeros_(layer.weight)
         # Far to the right, where bfloat16 tells every fourth pixel from the next.
@@ -122,7 +162,7 @@ class TestPrecision:
 
 class TestResume:
     def test_a_stopped_run_draws_the_regions_that_it_would_have_drawn(self, tmp_path: Path) -> None:
-        training = {"epochs": 2, "batch_size": 4}
+        training = {"epochs": 1, "batch_size": 4}
         job = train_spec(detector={"type": "faster_rcnn", "rois_per_image": 16}, training=training)
         assert execute(job, RecordingContext(tmp_path / "whole")).outcome == "succeeded"
         assert execute(job, RecordingContext(tmp_path / "stopped", stop_after_steps=1)).outcome == "stopped"

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.parts.matching import EveryBoxMatcher
@@ -148,6 +149,12 @@ class TestRegionPool:
         torch.testing.assert_close(pooled[1], (100 + middles).expand(7, 7))
         torch.testing.assert_close(pooled[2], (300 + middles)[:, None].expand(7, 7))
 
+    def test_a_large_box_is_the_mean_of_all_its_cells_in_mmdetections_convention(self) -> None:
+        # Four cells of P5 in a cell of the result, each way.
+        levels = [torch.randn(1, 2, 1024 // stride, 1024 // stride) for stride in STRIDES]
+        (pooled,) = RegionPool(7, aligned=True)(levels, [torch.tensor([[64.0, 32, 960, 928]])])
+        torch.testing.assert_close(pooled, F.avg_pool2d(levels[3][0, :, 1:29, 2:30], 4))
+
     def test_takes_each_box_from_its_own_image(self) -> None:
         levels = [torch.arange(3.0)[:, None, None, None].expand(3, 1, 64 // s, 64 // s) for s in STRIDES]
         box = torch.tensor([[8.0, 8, 40, 40]])
@@ -190,6 +197,11 @@ class TestProposals:
             assert boxes.min() >= 0
             assert boxes[:, 2].max() <= width and boxes[:, 3].max() <= height
 
+    def test_are_at_most_a_thousand_at_test(self) -> None:
+        network = self.network(anchor_base_size_px=2)  # so small that none hides another
+        for boxes in network.proposals(self.pyramid(256), [(256, 256)] * 2):
+            assert len(boxes) == 1000
+
     def test_losses_are_means_over_256_anchors_of_an_image(self) -> None:
         network = self.network()
         # Of every anchor the same is said, so that it does not matter which are sampled.
@@ -211,6 +223,19 @@ class TestProposals:
         targets = Targets([sliver] * 2, [torch.zeros(1).long()] * 2, [(128, 128)] * 2)
         assert self.network(convention="mmdetection").losses(self.pyramid(), targets)[0]["rpn_box"] == 0
         assert self.network(convention="torchvision").losses(self.pyramid(), targets)[0]["rpn_box"] > 0
+
+    @pytest.mark.parametrize("convention", ["torchvision", "mmdetection"])
+    def test_places_where_only_larger_images_have_pixels_are_background_to_torchvision_alone(
+        self, convention: str
+    ) -> None:
+        network, maps = self.network(convention=convention), self.pyramid()
+        targets = Targets([torch.zeros(0, 4)] * 2, [torch.zeros(0).long()] * 2, [(30, 30)] * 2)
+        terms = []
+        for beyond in (0.0, 1e3):
+            maps[0][:, :, 16:, 16:] = beyond  # from 64 px on
+            torch.manual_seed(2)
+            terms.append(network.losses(maps, targets)[0]["rpn_objectness"])
+        assert bool(terms[0] == terms[1]) == (convention == "mmdetection")
 
     def test_matches_are_claimed_from_an_overlap_on(self) -> None:
         overlap = torch.tensor([[0.2, 0.1, 0.0], [0.0, 0.35, 0.1]])

@@ -57,7 +57,7 @@ class ProposalNetwork(nn.Module):
         )
         self._sampler = BalancedPositiveNegativeSampler(256, 0.5)
         self._coder = BoxCoder((1.0, 1.0, 1.0, 1.0))
-        self._box_beta, self._kept = box_beta, kept
+        self.box_beta, self.kept = box_beta, kept
 
     def losses(self, maps: Sequence[Tensor], targets: Targets) -> tuple[dict[str, Tensor], list[Tensor]]:
         """The terms of its own loss, and (n, 4) proposals xyxy in pixels for each image, without gradient.
@@ -73,14 +73,14 @@ class ProposalNetwork(nn.Module):
             found = positives(matches.masked_fill(~positive, BACKGROUND), targets)
             wanted = self._coder.encode_single(found.boxes, anchors[found.place])
             deltas = answers.deltas[found.image, found.place]
-            box = F.smooth_l1_loss(deltas, wanted, beta=self._box_beta, reduction="sum")
+            box = F.smooth_l1_loss(deltas, wanted, beta=self.box_beta, reduction="sum")
             sampled = positive | negative
             objectness = F.binary_cross_entropy_with_logits(
                 answers.objectness[sampled], labels[sampled], reduction="sum"
             )
             num_sampled = sampled.sum().clamp(min=1)
             terms = {"rpn_objectness": objectness / num_sampled, "rpn_box": box / num_sampled}
-            return terms, self._proposals(answers, targets.image_sizes, self._kept)
+            return terms, self._proposals(answers, targets.image_sizes, self.kept)
 
     @torch.no_grad()
     def proposals(self, maps: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]) -> list[Tensor]:

@@ -80,7 +80,8 @@ class RegionHeads(nn.Module):
         box_beta: float,
     ) -> None:
         super().__init__()
-        self._settings, self._num_classes, self._box_beta = settings, num_classes, box_beta
+        self._settings, self._num_classes = settings, num_classes
+        self.box_beta = box_beta
         self._aligned = settings.convention == "mmdetection"
         self.box_roi_pool = RegionPool(BOX_SIZE, aligned=self._aligned)
         self.box_head, self.box_predictor = boxes
@@ -142,7 +143,7 @@ class RegionHeads(nn.Module):
             wanted = self._coder.encode_single(theirs, boxes[positive])
             deltas = self._of_classes(answers.deltas)[positive, labels[positive] - 1]
             classification = F.cross_entropy(answers.logits, labels, reduction="sum")
-            box = F.smooth_l1_loss(deltas, wanted, beta=self._box_beta, reduction="sum")
+            box = F.smooth_l1_loss(deltas, wanted, beta=self.box_beta, reduction="sum")
             num_regions = max(1, len(labels))
             return {"classification": classification / num_regions, "box": box / num_regions}
 
