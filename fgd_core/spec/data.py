@@ -99,14 +99,18 @@ class Fingerprints(Command):
     """SHA-256 over names and sizes of the images, classes and boxes of each split."""
 
     train: Fingerprint
+    """Of what is trained on."""
     val: Fingerprint
+    """Of what is scored on."""
 
 
 class Resolved(Command):
     """What the name of a data set stood for when the job was taken."""
 
     dataset_id: str = Field(max_length=32)
+    """Which data set it was."""
     data: FileData
+    """Where it lay."""
     fingerprints: Fingerprints | None = None
     """As its newest check found them; None: nobody had checked it."""
 
@@ -116,6 +120,7 @@ class Registered(Command):
 
     type: Literal["registered"] = "registered"
     name: DatasetName
+    """As it was added."""
     if_changed: Literal["refuse", "warn"] = "refuse"
     """What to do with data that is no longer what its check found: fail before the first step, or go on with a
     warning."""

@@ -129,6 +129,7 @@ class CheckDataSpec(AnyJob):
 
     kind: Literal["check_data"] = "check_data"
     data: DataSpec
+    """What is looked through."""
     num_samples: int = Field(default=12, ge=1, le=60)
     """Images of each split that are drawn with their boxes."""
 
