@@ -16,7 +16,7 @@ class CocoDataset(ListedDataset):
     def __init__(self, coco: spec.Coco, split: Split, *, with_masks: bool = False) -> None:
         """
         Args:
-            with_masks: read the objects' masks too, at some 20 µs an object.
+            with_masks: read the objects' masks too, at some 25 µs an object.
         Raises:
             DataError: a file or folder is missing, nothing is left to learn from or to score, or something bad was
                 found and `on_bad` is `refuse`; one error names all of it.
