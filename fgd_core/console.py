@@ -115,9 +115,11 @@ def describe(event: RunEvent) -> str | None:
         case events.DataSetChecked():
             return "; ".join(f"{each.split} fingerprint {each.fingerprint[:12]}" for each in event.splits)
         case events.WeightsLoaded():
-            return f"{event.role}: {event.num_matched} of {event.num_total} keys match {event.source}"
+            said = [f"{event.num_matched} of {event.num_total} keys match {event.source}", event.about_classes()]
+            return f"{event.role}: {'; '.join([*filter(None, said), *event.notes])}"
         case events.TeacherChecked():
-            return f"teacher: AP {_percent(event.ap)}, its checkpoint records {_percent(event.recorded_ap)}"
+            over = f" over {', '.join(event.classes_judged)}" if event.classes_judged else ""
+            return f"teacher: AP {_percent(event.ap)}{over}, its record says {_percent(event.recorded_ap)}"
         case DistillationPlanned():
             return event.sentence()
         case events.EpochFinished():

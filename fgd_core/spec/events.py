@@ -130,6 +130,19 @@ class WeightsLoaded(Fact):
     """The network's classes that the source lacks; their rows start afresh."""
     classes_unused: list[str] = []
     """The source's classes that the network lacks."""
+    notes: list[str] = []
+    """What else was done to the weights, in words."""
+
+    def about_classes(self) -> str:
+        """Which classes start afresh and which are left aside, in words; empty where the lists are the same."""
+        fresh, unused = self.classes_fresh, self.classes_unused
+        said = [f"classes that start afresh: {_first(fresh)}"] if fresh else []
+        said += [f"classes that are not needed: {_first(unused)}"] if unused else []
+        return "; ".join(said)
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 class TeacherChecked(Fact):

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torchvision
+from pydantic import TypeAdapter
 from torch import Tensor
 from torchvision.models import ResNet18_Weights, WeightsEnum, get_model, get_model_builder, list_models, resnet18
 from torchvision.models.detection import RetinaNet_ResNet50_FPN_Weights, retinanet_resnet50_fpn
@@ -152,6 +153,7 @@ class TestDetectors:
         assert not loaded.missing and not loaded.unexpected and not loaded.mismatched
         assert (loaded.classes_found, loaded.classes_fresh) == (["person", "Traffic_Light"], ["unicorn"])
         assert len(loaded.classes_unused) == 78 and "N/A" not in loaded.classes_unused
+        assert loaded.about_classes().startswith("classes that start afresh: unicorn; classes that are not needed: bicy")
         own, key = detector.state_dict(), "head.classification_head.cls_logits.weight"
         categories = RetinaNet_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
         for label, name in ((0, "person"), (2, "traffic light")):
@@ -159,6 +161,21 @@ class TestDetectors:
             assert torch.equal(row_of(own, key, label, 3), taken)
         name = "head.regression_head.conv.3.0.weight"
         assert torch.equal(detector.get_parameter(name), published.get_parameter(name))
+
+    @pytest.mark.parametrize("family", pretrained.DETECTORS)
+    def test_every_one_that_is_known_loads_whole(self, family: str, hub: Path) -> None:
+        builder = next(name for name in list_models() if _weights_of(name)[0].__class__.__name__ == family)
+        weights = _weights_of(builder)[0]
+        settings: DetectorSpec = TypeAdapter(DetectorSpec).validate_python(pretrained.implied_detector(str(weights)))
+        assert pretrained.misfits(settings, str(weights)) == []
+        with torch.device("meta"):  # names and shapes without numbers
+            published = get_model(builder, weights=None, weights_backbone=None)
+            publish(hub, weights, published.state_dict())
+            detector = build_detector(settings, len(COCO_CLASSES))
+            loaded = load_torchvision(detector, str(weights), settings=settings, classes=COCO_CLASSES, role="teacher")
+        assert loaded.num_matched == loaded.num_total
+        assert not loaded.missing and not loaded.unexpected and not loaded.mismatched
+        assert loaded.classes_found == [*COCO_CLASSES] and not loaded.classes_unused
 
     def test_variances_make_up_for_the_epsilon_that_torchvision_leaves_out(self, hub: Path) -> None:
         published = retinanet_resnet50_fpn(weights=None, weights_backbone=None)

@@ -103,6 +103,7 @@ def load_offer(
         classes_found=list(by_class.found) if by_class else [],
         classes_fresh=list(by_class.fresh) if by_class else [],
         classes_unused=list(by_class.unused) if by_class else [],
+        notes=list(offer.notes),
     )
     return Loaded(event, keys)
 

@@ -29,13 +29,13 @@ def mmdetection_offer(file: MmdetectionFile, settings: AnyDetector, classes: Seq
         classes: of the file's outputs, in order.
     Raises:
         SpecError: the settings are not those of what the file holds, and which of them.
-        WeightsError: no mapping for this detector, or the file is of mmdetection 1, whose layouts are others.
+        WeightsError: no names for this detector, or the file is of mmdetection 1 and its layout another.
     """
     rules = rules_of(settings)
     if rules is None:
         kind = type(settings).model_fields["type"].default
         raise WeightsError(f"no checkpoint of mmdetection holds a {kind} as it is here", path=str(file.path))
-    _check_version(file)
+    notes = _check_age(file)
     check_settings(file, settings)
     pixels = _pixels(file, settings)
     state: dict[str, Tensor] = {}
@@ -53,23 +53,29 @@ def mmdetection_offer(file: MmdetectionFile, settings: AnyDetector, classes: Seq
             continue
         state[name] = _changed(value, rule.change, pixels, len(classes))
         original[name], shapes[name] = key, tuple(value.shape)
-    notes = _shift_first_norm(state, file, pixels)
+    notes += _shift_first_norm(state, file, pixels)
     return Offer(
         state=state, classes=tuple(classes), original=original, shapes=shapes, left_out=left_out, notes=(*notes,)
     )
 
 
-def _check_version(file: MmdetectionFile) -> None:
-    major = (file.version or "2").split(".")[0]
-    # Heads of two stages lay at the top there, and the background came first.
-    is_old = any(key.startswith(("bbox_head.shared_fcs.", "bbox_head.0.", "mask_head.")) for key in file.state)
-    if major in ("0", "1") or is_old:
+def _check_age(file: MmdetectionFile) -> list[str]:
+    """What is to be known of an old file.
+
+    Raises:
+        WeightsError: it is of mmdetection 1, and of a detector with two stages.
+    """
+    # Told by the names: files of the second zoo that were trained while it was being made call themselves 1.x too.
+    if any(key.startswith(("bbox_head.shared_fcs.", "bbox_head.0.", "mask_head.")) for key in file.state):
         raise WeightsError(
-            "the checkpoint is of mmdetection 1, whose anchors, classes and boxes are counted otherwise; take one of "
-            "mmdetection 2 or 3, which has the same models",
+            "the checkpoint is of mmdetection 1, which counts classes and boxes otherwise; take the same model of "
+            "mmdetection 2 or 3, or convert the file with mmdetection's upgrade_model_version.py",
             path=str(file.path),
             version=file.version,
         )
+    if (file.version or "2").split(".")[0] in ("0", "1"):
+        return [f"written by mmdetection {file.version}: if its AP is not the published one, its anchors are older"]
+    return []
 
 
 def _pixels(file: MmdetectionFile, settings: AnyDetector) -> Pixels:
@@ -100,10 +106,7 @@ def _shift_first_norm(state: dict[str, Tensor], file: MmdetectionFile, pixels: P
         return []
     notes = [f"images were {pixels}; folded into the first convolution"]
     weight, mean = file.state.get("backbone.conv1.weight"), "backbone.body.bn1.running_mean"
-    if weight is None or mean not in state or not _is_first(weight):
-        return notes
-    _, added = fold_into_first(weight, pixels)
-    if added.any():
-        state[mean] = state[mean] - added
+    if weight is not None and mean in state and _is_first(weight) and set(pixels.mean) != set(OURS.mean):
+        state[mean] = state[mean] - fold_into_first(weight, pixels)[1]
         notes.append("the means differ from ours: exact but for the outermost pixels, where padding is seen")
     return notes

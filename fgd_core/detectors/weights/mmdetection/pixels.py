@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_NUMBERS = r"\[([^\]]+)\]"
+_THREE = r"[\[(]\s*([\d.]+)\s*,\s*([\d.]+)\s*,\s*([\d.]+)\s*,?\s*[\])]"
 
 
 class Pixels(NamedTuple):
@@ -30,12 +30,12 @@ CAFFE = Pixels((103.53, 116.28, 123.675), (1.0, 1.0, 1.0), is_bgr=True)
 
 def pixels_of(config: str) -> Pixels | None:
     """What the text of a configuration says of its images; None where it does not."""
-    mean = re.search(rf"mean\s*=\s*{_NUMBERS}", config)
-    std = re.search(rf"std\s*=\s*{_NUMBERS}", config)
+    mean = re.search(rf"\bmean\s*=\s*{_THREE}", config)
+    std = re.search(rf"\bstd\s*=\s*{_THREE}", config)
     converts = re.search(r"(?:to_rgb|bgr_to_rgb)\s*=\s*(True|False)", config)
     if mean is None or std is None or converts is None:
         return None
-    return Pixels(_three(mean[1]), _three(std[1]), is_bgr=converts[1] == "False")
+    return Pixels(_numbers(mean), _numbers(std), is_bgr=converts[1] == "False")
 
 
 def style_of(config: str) -> str | None:
@@ -65,6 +65,5 @@ def fold_into_first(weight: Tensor, theirs: Pixels) -> tuple[Tensor, Tensor]:
     return folded.to(weight.dtype), added.to(weight.dtype)
 
 
-def _three(text: str) -> tuple[float, float, float]:
-    first, second, third = (float(number) for number in text.split(","))
-    return first, second, third
+def _numbers(match: re.Match[str]) -> tuple[float, float, float]:
+    return float(match[1]), float(match[2]), float(match[3])
