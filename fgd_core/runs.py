@@ -8,9 +8,9 @@ from typing import Literal
 
 import torch
 
-from fgd_core.data import open_dataset
+from fgd_core.data import change_since_check, open_dataset
 from fgd_core.data.loading import TrainLoader
-from fgd_core.data.registered import change, looked_up
+from fgd_core.data.registered import looked_up
 from fgd_core.data.samples import DetectionDataset, Split, check_same_categories, has_masks
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.base import Detector
@@ -146,9 +146,10 @@ def _opened(spec: DataSpec, split: Split, context: RunContext, detector: AnyDete
     context.emit(dataset.checked)
     if detector.has_masks and not has_masks(dataset.samples):
         context.emit(_without_masks(detector, spec, split))
-    changed = change(spec, split, dataset) if isinstance(spec, Registered) else None
-    if changed is not None:
-        context.emit(Warned(code="data_changed", message=changed.message, details=changed.details))
+    if isinstance(spec, Registered) and spec.if_changed == "warn":
+        changed = change_since_check(spec, split, dataset)
+        if changed is not None:
+            context.emit(Warned(code="data_changed", message=changed.message, details=changed.details))
     return dataset
 
 

@@ -3,19 +3,29 @@
 from collections.abc import Callable, Mapping
 
 from fgd_core.data.coco import CocoDataset
-from fgd_core.data.registered import change, looked_up
-from fgd_core.data.samples import DetectionDataset, Split
+from fgd_core.data.registered import changed, is_as_checked, looked_up
+from fgd_core.data.samples import DetectionDataset, Split, has_masks
 from fgd_core.data.shapes import ShapesDataset
 from fgd_core.data.voc import VocDataset
 from fgd_core.data.yolo import YoloDataset
+from fgd_core.errors import DataError
 from fgd_core.spec.data import Coco, DataSpec, Registered, Shapes, Voc, Yolo
+
+
+def change_since_check(spec: Registered, split: Split, dataset: DetectionDataset) -> DataError | None:
+    """What to say of data that is not what its newest check found; None where it is, or was never checked."""
+    fingerprint = dataset.fingerprint
+    if not is_as_checked(spec, split, fingerprint) and has_masks(dataset.samples):
+        # Objects whose masks are bad are not among its boxes; a check looks at the boxes of all.
+        fingerprint = open_dataset(looked_up(spec), split).fingerprint
+    return None if is_as_checked(spec, split, fingerprint) else changed(spec, split, fingerprint)
 
 
 def _open_registered(spec: Registered, split: Split, *, with_masks: bool = False) -> DetectionDataset:
     dataset = open_dataset(looked_up(spec), split, with_masks=with_masks)
-    changed = change(spec, split, dataset)
-    if changed is not None and spec.if_changed == "refuse":
-        raise changed
+    refusal = change_since_check(spec, split, dataset) if spec.if_changed == "refuse" else None
+    if refusal is not None:
+        raise refusal
     return dataset
 
 

@@ -11,7 +11,7 @@ from fgd_core.data.samples import DetectionDataset, Split, check_same_categories
 from fgd_core.errors import DataError
 from fgd_core.evaluation.samples import draw_truths
 from fgd_core.spec.data import FileData, Shapes
-from fgd_core.spec.events import ArtifactSaved, DataChecked, DataSetChecked, RunEvent
+from fgd_core.spec.events import ArtifactSaved, DataChecked, DataSetChecked, Finding, RunEvent
 from fgd_core.storage import write_atomically
 
 
@@ -29,23 +29,36 @@ def inspect(data: FileData, *, num_samples: int, folder: Path, emit: Callable[[R
     lenient = data if isinstance(data, Shapes) else data.model_copy(update={"on_bad": "drop"})
     opened: dict[Split, DetectionDataset] = {}
     checked: list[DataChecked] = []
+    refusals: list[DataError] = []
     for split in get_args(Split):
-        opened[split] = dataset = open_dataset(lenient, split, with_masks=True)
+        opened[split] = dataset = open_dataset(lenient, split)
         found = list(dataset.checked.findings)
         if split == "val":
             found += in_both(opened["train"], dataset)
         if asked_to_refuse:
             found = [under_refusal(finding) for finding in found]
-        checked.append(dataset.checked.model_copy(update={"findings": found}))
+        refusals += [refusal for refusal in [refusal_of(found, f"the {split} split")] if refusal is not None]
+        # Of no weight above: who trains on boxes alone does not mind a mask.
+        masked, about_masks = _with_masks(lenient, split, dataset)
+        found += [under_refusal(each) if asked_to_refuse else each for each in about_masks]
+        prints = {"masks_fingerprint": masked.checked.masks_fingerprint}
+        checked.append(dataset.checked.model_copy(update={"findings": found} | prints))
         emit(checked[-1])
-        emit(_draw(split, dataset, num_samples, folder))
+        emit(_draw(split, masked, num_samples, folder))
     emit(DataSetChecked(splits=checked, profiles=[profile(split, dataset) for split, dataset in opened.items()]))
     check_same_categories(opened["train"], opened["val"])
-    refusals = [
-        refusal for each in checked if (refusal := refusal_of(each.findings, f"the {each.split} split")) is not None
-    ]
     if refusals:
         raise _both(refusals)
+
+
+def _with_masks(data: FileData, split: Split, plain: DetectionDataset) -> tuple[DetectionDataset, list[Finding]]:
+    """The split with its masks, and what is to be said of them; as it is where there are none, or none is sound."""
+    try:
+        masked = open_dataset(data, split, with_masks=True)
+    except DataError:
+        return plain, []
+    known = {finding.problem for finding in plain.checked.findings}
+    return masked, [finding for finding in masked.checked.findings if finding.problem not in known]
 
 
 def _draw(split: Split, dataset: DetectionDataset, num_samples: int, folder: Path) -> ArtifactSaved:

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from fgd_core.data import open_dataset
+from fgd_core.errors import DataError
 from fgd_core.runs import execute
-from fgd_core.spec.data import Coco
+from fgd_core.spec.data import Coco, Registered
 from fgd_core.spec.events import ArtifactSaved, DataChecked, DataSetChecked, RunFinished, Warned
 from fgd_core.spec.jobs import CheckDataSpec
 from fgd_core.spec.profiles import Bin
@@ -110,6 +111,45 @@ class TestBadData:
         path = Path(data["val"]["annotations"])
         path.write_text(path.read_text().replace('"square"', '"circle"'))
         assert "different categories" in str(look(tmp_path, data)[1].error)
+
+
+class TestMasks:
+    @pytest.fixture
+    def masked(self, data: dict[str, Any]) -> dict[str, Any]:
+        """All objects have a mask but one, which has an empty one."""
+        for part in (data["train"], data["val"]):
+            path = Path(part["annotations"])
+            document = json.loads(path.read_text())
+            for annotation in document["annotations"]:
+                x, y, width, height = annotation["bbox"]
+                annotation["segmentation"] = [[x, y, x + width, y, x + width, y + height, x, y + height]]
+            document["annotations"][1]["segmentation"] = []
+            path.write_text(json.dumps(document))
+        return data
+
+    def test_that_are_bad_are_told_and_do_not_stop_who_trains_on_boxes(
+        self, tmp_path: Path, masked: dict[str, Any]
+    ) -> None:
+        context, end = look(tmp_path, masked)
+        assert end.outcome == "succeeded"
+        train, _ = context.of(DataSetChecked)[0].splits
+        found = [(each.problem, each.action) for each in train.findings if "mask" in each.problem]
+        assert found == [("missing_mask", "refused")]
+        assert (train.num_boxes, train.masks_fingerprint is not None) == (6, True)
+
+    @pytest.mark.parametrize("with_masks", [False, True])
+    def test_do_not_make_other_data_of_what_was_checked(
+        self, tmp_path: Path, masked: dict[str, Any], *, with_masks: bool
+    ) -> None:
+        lenient = masked | {"on_bad": "drop"}
+        told = look(tmp_path, lenient)[0].of(DataSetChecked)[0]
+        prints = {each.split: each.fingerprint for each in told.splits}
+        resolved = {"dataset_id": "d1", "data": lenient, "fingerprints": prints}
+        named = Registered.model_validate({"name": "squares", "resolved": resolved})
+        assert open_dataset(named, "train", with_masks=with_masks).checked.num_boxes == (5 if with_masks else 6)
+        change_annotations(masked["train"], bbox=[1, 1, 9, 9])
+        with pytest.raises(DataError, match="no longer what its check found"):
+            open_dataset(named, "train", with_masks=with_masks)
 
 
 class TestNamedData:
