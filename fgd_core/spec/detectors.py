@@ -73,7 +73,6 @@ class Fcos(AnyDetector):
     need its convention."""
     nms_iou_threshold: float = Field(default=0.6, gt=0, le=1)
     """Of two boxes of a class that overlap by more, only the better one stays."""
-    """Of two boxes of a class that overlap by more, only the better one stays."""
 
     @model_validator(mode="after")
     def _first_version_is_mmdetections(self) -> Self:
