@@ -136,8 +136,9 @@ class TestChecking:
         assert view["num_boxes"] == {"train": 90, "val": 90}
         assert view["outcome"]["profiles"][0]["num_medium"] == 50
         assert view["checked_at"] is not None
-        report = await plane.http.get(f"/v1/jobs/{job_id}/report", headers={"Accept": "text/html"})
-        assert report.status_code == 200
+        for form in ("html", "csv", "json"):
+            report = await plane.http.get(f"/v1/jobs/{job_id}/report?format={form}")
+            assert (report.status_code, "check blood" in report.text) == (200, True)
 
     async def test_while_one_is_under_way_another_is_the_same(self, plane: ControlPlane) -> None:
         await add(plane)
