@@ -236,7 +236,8 @@ async def _goes_on(session: AsyncSession, run: _Run, batch: EventBatch) -> bool:
 
 def _is_gapless(batch: EventBatch) -> bool:
     sequences = [event.sequence for event in batch.events]
-    return sequences[-1] <= _MAX_SEQUENCE and sequences == list(range(sequences[0], sequences[-1] + 1))
+    # Counted from the first on: to the last may be as far as a client cares to write.
+    return sequences[-1] <= _MAX_SEQUENCE and sequences == list(range(sequences[0], sequences[0] + len(sequences)))
 
 
 def _only_points(batch: EventBatch) -> progress.Points | None:

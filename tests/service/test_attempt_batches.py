@@ -69,6 +69,12 @@ class TestIdempotency:
         assert answer.json()["details"]["expected"] == 2
         assert "progress" not in [event.kind for event in await plane.events(job_id)]
 
+    async def test_a_gap_of_any_width_costs_nothing(self, plane: ControlPlane) -> None:
+        _, run = await plane.started_job()
+        batch = run.batch(progress(1), progress(2))
+        batch["events"][1]["sequence"] += 2**50
+        assert (await run.post(batch)).status_code == 422
+
     async def test_streams_count_on_their_own(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         batch = {"stream": "trial-1", **run.batch(progress(1))}
