@@ -174,6 +174,14 @@ class TestNeck:
         pyramid.fpn.layer_blocks[0][0].weight.data *= 2
         torch.testing.assert_close(pyramid.maps(images)[0], 2 * before[0])
 
+    def test_with_norms_leaves_the_last_of_them_to_losses_and_detections(self) -> None:
+        detector = tiny().eval()
+        before, stronger = maps(), [10 * level for level in maps()]
+        for name, value in detector.losses(before, WHOLE_IMAGE).items():
+            torch.testing.assert_close(detector.losses(stronger, WHOLE_IMAGE)[name], value, rtol=1e-3, atol=1e-5)
+        plain = RepPoints(spec.RepPoints(backbone=TINY, fpn_width=8, norm="none"), 2)
+        assert plain.losses(before, WHOLE_IMAGE)["box"] != plain.losses(stronger, WHOLE_IMAGE)["box"]
+
     def test_without_norms_has_biases_and_nothing_to_put_off(self) -> None:
         detector = RepPoints(spec.RepPoints(backbone=TINY, fpn_width=8, norm="none"), 2)
         assert detector.head.cls_convs[0].conv.bias is not None
