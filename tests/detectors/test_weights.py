@@ -19,7 +19,7 @@ from fgd_core.detectors.weights.matching import Offer
 from fgd_core.errors import NetworkError, SpecError, WeightsError
 from fgd_core.spec import pretrained
 from fgd_core.spec.backbones import MobileNet, ResNet
-from fgd_core.spec.detectors import AnyDetector, DetectorSpec, RetinaNet
+from fgd_core.spec.detectors import AnyDetector, DetectorSpec, FasterRcnn, RetinaNet
 from fgd_core.spec.events import WeightsLoaded
 from tests.contract.test_detectors import SMALL
 
@@ -273,6 +273,19 @@ class TestInheritance:
         for name in ("backbone.fpn.extra_blocks.p7.weight", "head.classification_head.cls_logits.bias"):
             assert torch.equal(student.get_parameter(name), teacher.get_parameter(name))
         assert torch.equal(student.get_parameter("backbone.body.conv1.weight"), before)
+
+    @pytest.mark.parametrize("is_finer", [True, False], ids=["from P3 to P2", "from P2 to P3"])
+    def test_a_neck_of_another_family_is_taken_stride_by_stride(self, is_finer: bool) -> None:
+        backbone = ResNet(name="resnet18", stem_width=4, blocks=(1, 1, 1, 1))
+        retinanet = build_detector(RetinaNet(backbone=backbone, fpn_width=8), 3)
+        faster_rcnn = build_detector(FasterRcnn(backbone=backbone, fpn_width=8), 3)
+        student, teacher = (faster_rcnn, retinanet) if is_finer else (retinanet, faster_rcnn)
+        inherit(student, teacher, "neck", source="t")
+        for of_retinanet, of_faster_rcnn in ((0, 1), (1, 2), (2, 3)):
+            for block in ("inner", "layer"):
+                name = f"backbone.fpn.{block}_blocks.{{}}.0.weight"
+                theirs = retinanet.get_parameter(name.format(of_retinanet))
+                assert torch.equal(theirs, faster_rcnn.get_parameter(name.format(of_faster_rcnn)))
 
     @pytest.mark.parametrize(
         ("mode", "parts"),

@@ -1,5 +1,6 @@
 """What a student takes over from its teacher before the first step."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from pydantic import JsonValue
@@ -12,6 +13,7 @@ from fgd_core.spec.jobs import Inheritance
 
 _BODY = "backbone.body."
 _BACKBONE = "backbone."
+_NECK_BLOCK = re.compile(r"(backbone\.fpn\.(?:inner|layer)_blocks\.)(\d+)(?=\.)")
 
 _PARTS: Mapping[Inheritance, Callable[[str], bool]] = {
     "full": lambda key: True,
@@ -43,7 +45,9 @@ def inherit(
         WeightsError: nothing matched: the heads are of different kinds or widths; or, in `full`, not all did.
     """
     belongs = _PARTS[mode]
-    part = {key: value for key, value in teacher.state_dict().items() if belongs(key)}
+    levels_up = teacher.levels[0].stride.bit_length() - student.levels[0].stride.bit_length()
+    named = {_at_its_stride(key, levels_up): value for key, value in teacher.state_dict().items() if belongs(key)}
+    part = {key: value for key, value in named.items() if key is not None}
     classes = tuple(teacher_classes) if teacher_classes is not None else None
     offer = Offer(state=part, classes=classes)
     loaded = load_offer(student, offer, classes=student_classes, role="inherited", source=source)
@@ -71,6 +75,18 @@ def inherit(
 def inherit_neck_and_head(student: Detector, teacher: Detector, *, source: str) -> WeightsLoaded:
     """`inherit` in the mode `neck_and_head`, for detectors of the same classes."""
     return inherit(student, teacher, "neck_and_head", source=source)
+
+
+def _at_its_stride(key: str, levels_up: int) -> str | None:
+    """The name that a convolution of the neck has where the pyramid begins `levels_up` levels lower; None: it has none.
+
+    They are numbered from the finest level on: the same number is P2 in one detector and P3 in another.
+    """
+    block = _NECK_BLOCK.match(key)
+    if block is None:
+        return key
+    number = int(block[2]) + levels_up
+    return None if number < 0 else f"{block[1]}{number}{key[block.end() :]}"
 
 
 def _of_the_part(loaded: Loaded, belongs: Callable[[str], bool]) -> WeightsLoaded:
