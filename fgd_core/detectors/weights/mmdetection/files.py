@@ -5,7 +5,6 @@ and settings. Those are read as inert stand-ins, for nobody here needs them; wha
 refused by name.
 """
 
-import importlib
 import pickle
 import re
 from collections import OrderedDict
@@ -14,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.dtypes
 import torch
 from torch import Tensor
@@ -57,14 +55,13 @@ def _method_of_history(owner: object, name: str) -> None:
 
 # What a file may name beside tensors, and what it gets.
 _HARMLESS: Mapping[str, Callable[..., Any]] = {
-    "numpy.ndarray": np.ndarray,
-    "numpy.dtype": np.dtype,
+    **dict.fromkeys(("numpy.ndarray", "numpy.dtype"), _Inert),
+    **{f"numpy.dtypes.{name}": _Inert for name in numpy.dtypes.__all__},
     **{
-        f"{module}.multiarray.{name}": getattr(importlib.import_module("numpy._core.multiarray"), name)
+        f"{module}.multiarray.{name}": _Inert
         for module in ("numpy.core", "numpy._core")
         for name in ("scalar", "_reconstruct")
     },
-    **{f"numpy.dtypes.{name}": getattr(numpy.dtypes, name) for name in numpy.dtypes.__all__},
     "builtins.getattr": _method_of_history,
     "mmengine.logging.history_buffer.HistoryBuffer": _History,
     **dict.fromkeys(("mmcv.utils.config.Config", "mmengine.config.config.Config"), _Inert),
