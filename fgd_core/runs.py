@@ -17,15 +17,15 @@ from fgd_core.detectors.base import Detector
 from fgd_core.detectors.checkpoint import DetectorCheckpoint, Record, read_checkpoint
 from fgd_core.detectors.rescaled import seen_at
 from fgd_core.detectors.weights import inherit
-from fgd_core.detectors.weights.classes import match_classes
 from fgd_core.detectors.weights.sources import LoadedTeacher, load_first_weights, load_teacher
-from fgd_core.errors import DataError, FgdError, OutOfMemoryError, TeacherError, WeightsError
-from fgd_core.evaluation.in_classes import InClassesOf, ap_over
+from fgd_core.errors import DataError, FgdError, OutOfMemoryError, WeightsError
+from fgd_core.evaluation.gate import judge_teacher, score_teacher
+from fgd_core.evaluation.in_classes import ap_over
 from fgd_core.evaluation.inspection import inspect
 from fgd_core.evaluation.judge import Judge
 from fgd_core.spec.data import DataSpec, InputSpec, Registered
 from fgd_core.spec.detectors import AnyDetector
-from fgd_core.spec.events import Evaluated, RunFinished, TeacherChecked, Warned, WeightsLoaded
+from fgd_core.spec.events import Evaluated, RunFinished, Warned, WeightsLoaded
 from fgd_core.spec.jobs import CheckDataSpec, DistillSpec, EvaluateSpec, JobSpec, Teacher, TrainSpec
 from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.pretrained import is_torchvision_name
@@ -198,34 +198,23 @@ class _Bench:
         return teacher
 
     def check_teacher(self, settings: Teacher, teacher: LoadedTeacher, seen: Detector) -> None:
-        """The gate: a teacher that does not know its trade would quietly spoil the student.
+        """See `fgd_core.evaluation.gate`.
 
         Args:
             seen: the teacher, looking at images as it will when it teaches.
         """
         if settings.gate == "keys":
             return
-        common = match_classes(teacher.classes, self.classes)
-        if not common.pairs:
-            raise TeacherError(
-                f"the teacher knows {len(teacher.classes)} classes and the data {len(self.classes)}, none of them the "
-                "same, so it cannot be judged on this data; to learn from it all the same, set teacher.gate to keys",
-                checkpoint=settings.checkpoint,
-                only_in_checkpoint=[*sorted(common.unused)[:10]],
-                only_in_data=[*sorted(common.fresh)[:10]],
-            )
-        judged = InClassesOf(seen, dict(common.pairs), len(self.classes))
-        ap = self._teacher_ap(settings, judged, common.found)
-        record = teacher.record
-        recorded_ap = record.scores.ap if record.scores is not None else None
-        same_data = record.data_fingerprint == self.val_data.fingerprint
-        if settings.expected_ap is not None:
-            recorded_ap, same_data = settings.expected_ap, True
-        judged_classes = list(common.found) if common.fresh else []
-        self.context.emit(
-            TeacherChecked(ap=ap, recorded_ap=recorded_ap, same_data=same_data, classes_judged=judged_classes)
+        checked = score_teacher(
+            settings,
+            teacher,
+            seen,
+            classes=self.classes,
+            data_fingerprint=self.val_data.fingerprint,
+            measure=lambda judged, classes: self._teacher_ap(settings, judged, classes),
         )
-        _judge_teacher(settings, ap, recorded_ap, same_data=same_data)
+        self.context.emit(checked)
+        judge_teacher(settings, checked)
 
     def shared_maps(self, settings: Teacher, teacher: Detector) -> TeacherMaps | None:
         """The teacher's maps as runs with the same batches share them; None where nothing is shared."""
@@ -340,28 +329,6 @@ def _planned(
         num_inheritable=inherited.num_total if inherited is not None else 0,
         not_inherited=[*inherited.missing, *inherited.mismatched] if inherited is not None else [],
     )
-
-
-def _judge_teacher(settings: Teacher, ap: float | None, recorded_ap: float | None, *, same_data: bool) -> None:
-    shown: dict[str, float | str | None] = {
-        "checkpoint": settings.checkpoint,
-        "ap": ap,
-        "recorded_ap": recorded_ap,
-        "max_ap_drop": settings.max_ap_drop,
-    }
-    if not ap:
-        raise TeacherError(
-            "the teacher finds nothing on the validation split, so there is nothing to learn from it; "
-            "check its data and input size, or set teacher.gate to keys",
-            **shown,
-        )
-    if same_data and recorded_ap is not None and ap < recorded_ap - settings.max_ap_drop:
-        said = "its checkpoint records" if settings.expected_ap is None else "teacher.expected_ap says"
-        raise TeacherError(
-            f"the teacher's AP is {ap:.3f} on the validation split where {said} {recorded_ap:.3f}; "
-            "give it the input size it was trained with, or raise teacher.max_ap_drop",
-            **shown,
-        )
 
 
 def _without_masks(detector: AnyDetector, spec: DataSpec, split: Split) -> Warned:
