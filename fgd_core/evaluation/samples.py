@@ -103,6 +103,8 @@ def _draw(
     if masks is not None:
         placed = torch.zeros(len(masks), _SIDE_PX, _SIDE_PX, dtype=torch.bool)
         placed[:, : size[0], : size[1]] = resize_masks(masks, size) > 0
+        # A pixel shows the best mask that covers it; torchvision would leave bare what several cover.
+        placed &= placed.cumsum(0) == 1
         canvas = draw_segmentation_masks(canvas, placed, alpha=_MASK_OPACITY, colors=colours)
     drawn: Tensor = draw_bounding_boxes(canvas, boxes * ratio, captions, colors=colours, width=2)
     return drawn

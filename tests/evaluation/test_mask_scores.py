@@ -297,6 +297,15 @@ class TestThePicture:
         assert below[80 * side // 200, 4 + 100 * side // 200].any() == with_masks
         assert not below[outside].any()
 
+    def test_shows_the_better_of_two_masks_where_they_overlap(self) -> None:
+        dataset = Drawn([(CAT, block(40, 40, 160, 160), False)])
+        seen = found((CAT, 0.9, block(40, 40, 160, 160)), (DOG, 0.8, block(40, 40, 160, 160)))
+        alone = found((CAT, 0.9, block(40, 40, 160, 160)))
+        both, one = (np.asarray(Image.open(io.BytesIO(draw_samples(dataset, {100: each})))) for each in (seen, alone))
+        middle = (8 + 256 + 140 * 256 // 200, 4 + 100 * 256 // 200)
+        assert one[middle].any()
+        assert (both[middle] == one[middle]).all()
+
     def test_shows_images_in_which_nothing_is(self) -> None:
         empty = Found(
             torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64), ObjectMasks(*SIZE, counts=())
