@@ -16,9 +16,8 @@ from service.client.exits import guarded
 
 data = typer.Typer(
     rich_markup_mode="markdown",
-    no_args_is_help=True,
     help="""Data sets by name: COCO, Pascal VOC and YOLO folders, checked once and counted. Jobs name one with
-`data: {type: registered, name: blood}`.
+`data: {type: registered, name: blood}`. Without a command, list them.
 
 **Examples**
 
@@ -32,6 +31,13 @@ data = typer.Typer(
 
 data.command("add")(guarded(add))
 data.command("check")(guarded(check))
+
+
+@data.callback(invoke_without_command=True)
+@guarded
+def all_(context: typer.Context, *, server: Server = SERVER, as_json: AsJson = False) -> None:
+    if context.invoked_subcommand is None:
+        _list(None, None, server, as_json=as_json)
 
 
 @data.command("list")
@@ -49,6 +55,10 @@ def list_(
 
     `fgd data list --text blood`
     """
+    _list(project, text, server, as_json=as_json)
+
+
+def _list(project: str | None, text: str | None, server: str, *, as_json: bool) -> None:
     with FgdClient(server) as client:
         found = list(client.datasets.every(project=project, text=text))
     if as_json:
