@@ -25,6 +25,9 @@ PROBLEMS: Mapping[str, Problem] = {
     "duplicate_category_name": Problem("always refused", "two categories share a name; merge or rename them"),
     "malformed_image": Problem("refused or dropped", "an image needs a whole number `id` and a text `file_name`"),
     "duplicate_image_id": Problem("refused or dropped", "images share an id, so their boxes cannot be told apart"),
+    "image_outside_folder": Problem(
+        "refused or dropped", "a `file_name` leads out of the images folder; name a folder that holds all of them"
+    ),
     "missing_image": Problem("refused or dropped", "there is no such file in the images folder"),
     "unreadable_image": Problem("refused or dropped", "the file is no image of a kind that can be read"),
     "truncated_image": Problem("refused or dropped", "the file ends before the image does; copy it again"),

@@ -1,5 +1,6 @@
 """One split of a data set that lies in files: the tables of what is listed, checked against the images and joined."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -98,8 +99,13 @@ class _Boxes:
 def _sound_images(listed: AnnotationFile, folder: Path, findings: Findings) -> _Images:
     entries: list[ImageEntry] = []
     sizes_px: list[tuple[int, int]] = []
-    headers = image_files.read_headers([folder / entry.file_name for entry in listed.images])
-    for entry, header in zip(listed.images, headers, strict=True):
+    # Where tokens say who may read what, folders are confined; a list of files must not lead out of them again.
+    inside = [entry for entry in listed.images if not _leads_out(entry.file_name)]
+    for entry in listed.images:
+        if _leads_out(entry.file_name):
+            findings.add("image_outside_folder", entry.file_name)
+    headers = image_files.read_headers([folder / entry.file_name for entry in inside])
+    for entry, header in zip(inside, headers, strict=True):
         if isinstance(header, str):
             findings.add(header, entry.file_name)
             continue
@@ -118,6 +124,10 @@ def _sound_images(listed: AnnotationFile, folder: Path, findings: Findings) -> _
         entries.append(entry)
         sizes_px.append(size_px)
     return _Images(entries=entries, sizes_px=np.array(sizes_px, dtype=np.int64).reshape(-1, 2))
+
+
+def _leads_out(file_name: str) -> bool:
+    return Path(file_name).is_absolute() or os.path.normpath(file_name).split(os.sep, 1)[0] == os.pardir
 
 
 def _sound_boxes(listed: AnnotationFile, images: _Images, findings: Findings) -> _Boxes:

@@ -168,6 +168,17 @@ def _no_bbox(folder: CocoFolder) -> None:
     folder.add_box(bbox=None)
 
 
+def _elsewhere(folder: CocoFolder) -> None:
+    folder.add_image(file_name="inside.png")
+    (folder.images_folder / "inside.png").rename(folder.images_folder.parent / "outside.png")
+    folder.images[-1]["file_name"] = "sub/../../outside.png"
+
+
+def _absolute(folder: CocoFolder) -> None:
+    folder.add_image(file_name="inside.png")
+    folder.images[-1]["file_name"] = "/elsewhere/inside.png"
+
+
 def _no_file_name(folder: CocoFolder) -> None:
     folder.images.append({"id": 50})
 
@@ -175,6 +186,8 @@ def _no_file_name(folder: CocoFolder) -> None:
 SPOILED: list[tuple[str, Callable[[CocoFolder], None], str]] = [
     ("duplicate_image_id", _id_twice, "1: 1.png, 2.png"),
     ("missing_image", _no_file, "gone.png"),
+    ("image_outside_folder", _elsewhere, "sub/../../outside.png"),
+    ("image_outside_folder", _absolute, "/elsewhere/inside.png"),
     ("truncated_image", _cut_png, "cut.png"),
     ("truncated_image", _cut_jpeg, "cut.jpg"),
     ("unreadable_image", _no_image, "text.png"),
