@@ -29,7 +29,7 @@ def test_bars_show_ap_and_the_time_left() -> None:
     assert teacher.split()[0] == "teacher"
     assert teacher.split()[-1] == "0:24"
     assert "distill: foreground" in said
-    assert "P3" not in said
+    assert "distill: P3" not in said
 
 
 def test_the_comparison_shows_scores_uncut() -> None:
