@@ -75,9 +75,10 @@ async def contents(settings: Settings) -> dict[str, list[tuple[Any, ...]]]:
     return found
 
 
-def truncate(path: Path, fraction: float) -> None:
-    content = path.read_bytes()
-    path.write_bytes(content[: int(fraction * len(content))])
+def truncate(path: Path, left: float) -> None:
+    # What tar fills its last block up with is no part of the backup.
+    content = path.read_bytes().rstrip(b"\0")
+    path.write_bytes(content[: int(len(content) * left)])
 
 
 def with_a_changed_byte(path: Path) -> Iterator[str]:
