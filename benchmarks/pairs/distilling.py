@@ -1,7 +1,7 @@
 """A few steps of a student beside a teacher."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ class Pair:
     student: str
     teacher: str
     levels: list[str]
-    left_out: list[str]
+    left_out: dict[str, list[str]]
+    """Levels of the `student` and of the `teacher`."""
     first_loss: float
     last_loss: float
     first_distilled: float
@@ -66,7 +67,7 @@ def distil(
         student=candidate.name,
         teacher=Candidate(type(checkpoint.detector)).name,
         levels=list(distiller.level_names),
-        left_out=[_in_words(level) for level in distiller.planned_levels if not level.is_distilled],
+        left_out=_left_out(distiller.planned_levels),
         first_loss=float(first["loss"]),
         last_loss=float(last["loss"]),
         first_distilled=float(first["distill/total"]),
@@ -74,8 +75,9 @@ def distil(
     )
 
 
-def _in_words(level: PlannedLevel) -> str:
-    if level.student is not None:
-        return f"the student's {level.student.name}"
-    assert level.teacher is not None, "a level is of one side at least"
-    return f"the teacher's {level.teacher.name}"
+def _left_out(levels: Sequence[PlannedLevel]) -> dict[str, list[str]]:
+    rest = [level for level in levels if not level.is_distilled]
+    return {
+        "student": [level.student.name for level in rest if level.student is not None],
+        "teacher": [level.teacher.name for level in rest if level.teacher is not None],
+    }

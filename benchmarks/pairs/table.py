@@ -34,16 +34,19 @@ def write(out: Path, learned: Sequence[Learned], pairs: Sequence[Pair]) -> str:
         lines.append(f"| {row.detector} | {row.data} | {row.parameters:,} | {shown} |")
     lines += [
         "",
-        "Each of these as the teacher of a smaller fresh student of every kind, ten steps on one batch of two images:",
-        "the distillation's part of the loss before and after. All other parts fell as well"
-        if all(pair.is_good for pair in pairs)
-        else "the distillation's part of the loss before and after. NOT all of them fell",
+        "Each kind as the teacher of a smaller fresh student of every kind, ten steps on one batch of two images:",
+        "levels, and the distillation's part of the loss at the first and at the last step. "
+        + (
+            "The whole loss fell in every pair."
+            if all(pair.is_good for pair in pairs)
+            else "Where it says **no**, one of the two did not fall."
+        ),
         "",
         "| student | teacher | levels distilled | left out | distillation's loss |",
         "|---|---|---|---|---|",
     ]
     for pair in pairs:
-        left_out = ", ".join(pair.left_out) or "none"
+        left_out = ", ".join(f"{side}'s {' '.join(names)}" for side, names in pair.left_out.items() if names) or "none"
         lines.append(
             f"| {pair.student} | {pair.teacher} | {' '.join(pair.levels)} | {left_out} | "
             f"{pair.first_distilled:.3g} → {pair.last_distilled:.3g}{'' if pair.is_good else ' **no**'} |"
