@@ -329,7 +329,7 @@ class TestCancel:
 class TestDependencies:
     async def test_a_chain_runs_in_order(self, plane: ControlPlane) -> None:
         teacher = await plane.submit(train_spec())
-        student = await plane.submit(train_spec(detector={"weights": f"job:{teacher}/best"}))
+        student = await plane.submit(train_spec(detector={"type": "retinanet", "weights": f"job:{teacher}/best"}))
         judge = await plane.submit(evaluate_spec(f"job:{student}/best"))
         for job_id in (teacher, student, judge):
             await plane.tick()
