@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 MLFLOW := build/mlflow
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-sweep test lint api bench bench-sweeps chaos chaos-sweep bench-control-plane bench-shared-teacher requirements clean
+.PHONY: help install demo demo-sweep test lint api bench bench-sweeps chaos chaos-sweep bench-control-plane bench-detectors bench-shared-teacher requirements clean
 
 help:  ## Say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 24
@@ -55,6 +55,10 @@ chaos-sweep: $(READY)  ## Kill the driver of a sweep five times, and see it come
 
 bench-control-plane: $(READY) $(MLFLOW)/.ready  ## Measure the control plane beside MLflow's tracking server (needs the network once)
 	$(BIN)/python -m benchmarks.control_plane --mlflow $(MLFLOW)/bin/mlflow
+
+bench-detectors: $(READY)  ## Every detector learns eight images, every pair distils, masks on nuclei (about an hour; needs ../shared/data)
+	$(BIN)/python -m benchmarks.pairs
+	$(BIN)/python -m benchmarks.nuclei
 
 bench-shared-teacher: $(READY)  ## Measure what sharing a teacher among four trials saves (about 8 minutes on 2 cores)
 	$(BIN)/python -m benchmarks.shared_teacher
