@@ -9,11 +9,13 @@ from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
 
 from benchmarks.control_plane.http import Connection
-from benchmarks.control_plane.systems import CURVES, Ours, Request
+from benchmarks.control_plane.systems import Ours, Request
 from benchmarks.control_plane.workloads import Timed
 
 NUM_PROCESSES = 2
 EVERY_S = 0.2
+# Curves of its own: a run does not go over a million old steps again with every batch.
+_CURVES = [f"busy/{number}" for number in range(10)]
 _CONNECT_TIMEOUT_S = 60.0
 
 
@@ -84,10 +86,10 @@ def _batches(system: Ours, connection: Connection, run: int, num_batches: int, e
             "images_per_s": 9.0,
             "eta_s": 60.0,
             "learning_rate": 0.1,
-            "values": dict.fromkeys(CURVES, 1.0),
+            "values": dict.fromkeys(_CURVES, 1.0),
             "sent_s": time.monotonic(),
         }
-        logged = {"kind": "metrics_logged", "steps": steps, "values": {curve: [1.0] * 20 for curve in CURVES}}
+        logged = {"kind": "metrics_logged", "steps": steps, "values": {curve: [1.0] * 20 for curve in _CURVES}}
         request = system.report(run, [progress, logged])
         sent_s = time.perf_counter()
         connection.ok(request)
