@@ -23,6 +23,9 @@ from service.store import datasets, events, webhooks
 from service.store.session import mark_changed
 from service.store.tables import Job, JobDependency
 
+# Made once: to put it together with its values takes as long as to carry it out.
+_INSERT = insert(Job).returning(Job)
+
 
 async def insert_job(
     session: AsyncSession,
@@ -43,30 +46,27 @@ async def insert_job(
         waits_for: the jobs among them that are not done; none: the job is queued at once.
     """
     submitted = [(now, Submitted(name=spec.name, job_kind=spec.kind))]
-    rows = await session.scalars(
-        insert(Job)
-        .values(
-            id=job_id,
-            name=spec.name,
-            kind=spec.kind,
-            project=spec.project,
-            submitted_by=submitted_by,
-            priority=spec.priority,
-            preemptible=spec.preemptible,
-            spec=spec.model_dump(mode="json"),
-            spec_version=SPEC_VERSION,
-            cpus=spec.resources.cpus,
-            gpus=spec.resources.gpus,
-            idempotency_key=idempotency_key,
-            spec_sha256=spec_sha256,
-            state="blocked" if waits_for else "queued",
-            message=f"waits for {', '.join(waits_for)}" if waits_for else "",
-            created_at=now,
-            progress=ProgressView().model_dump(mode="json"),
-            last_sequence=len(submitted),
-        )
-        .returning(Job)
-    )
+    row = {
+        "id": job_id,
+        "name": spec.name,
+        "kind": spec.kind,
+        "project": spec.project,
+        "submitted_by": submitted_by,
+        "priority": spec.priority,
+        "preemptible": spec.preemptible,
+        "spec": spec.model_dump(mode="json"),
+        "spec_version": SPEC_VERSION,
+        "cpus": spec.resources.cpus,
+        "gpus": spec.resources.gpus,
+        "idempotency_key": idempotency_key,
+        "spec_sha256": spec_sha256,
+        "state": "blocked" if waits_for else "queued",
+        "message": f"waits for {', '.join(waits_for)}" if waits_for else "",
+        "created_at": now,
+        "progress": ProgressView().model_dump(mode="json"),
+        "last_sequence": len(submitted),
+    }
+    rows = await session.scalars(_INSERT, row)
     job = rows.one()
     for reference in needs:
         await session.execute(
