@@ -8,6 +8,8 @@ import torch
 import yaml
 
 from fgd_core.__main__ import main
+from fgd_core.detectors.weights.examining import detector_settings
+from fgd_core.errors import SpecError
 from tests.detectors.mmdetection_layouts import Sizes, filled, gfl
 from tests.library import train_spec
 
@@ -94,3 +96,8 @@ def _gfl_of_mmdetection(folder: Path, *, without: str | None = None) -> tuple[st
     detector = {"type": "gfl", "backbone": train_spec().detector.backbone.model_dump(mode="json"), "fpn_width": 8}
     (folder / "gfl.yaml").write_text(yaml.safe_dump({"detector": detector}))
     return str(folder / "gfl.pth"), str(folder / "gfl.yaml")
+
+
+def test_a_slip_in_a_detectors_type_is_answered_with_the_near_detector() -> None:
+    with pytest.raises(SpecError, match="did you mean 'gfl'"):
+        detector_settings({"type": "gfll"}, "d.yaml")

@@ -13,7 +13,7 @@ from torchvision.models.detection import RetinaNet_ResNet50_FPN_Weights, retinan
 
 from fgd_core.detectors import DETECTORS, build_detector
 from fgd_core.detectors.base import Detector
-from fgd_core.detectors.weights import inherit, inherit_neck_and_head, load_offer, load_torchvision, match_state
+from fgd_core.detectors.weights import inherit, load_offer, load_torchvision, match_state
 from fgd_core.detectors.weights.classes import COCO_CLASSES, class_rows, match_classes
 from fgd_core.detectors.weights.matching import Offer
 from fgd_core.errors import NetworkError, SpecError, WeightsError
@@ -263,7 +263,7 @@ class TestInheritance:
     def test_takes_neck_and_head_and_reports_what_did_not_fit(self) -> None:
         student, teacher = pair()
         before = student.get_parameter("backbone.body.conv1.weight").clone()
-        loaded = inherit_neck_and_head(student, teacher, source="teacher.pt")
+        loaded = inherit(student, teacher, "neck_and_head", source="teacher.pt")
         # A bottleneck's stages are four times as wide, so the lateral convolutions are left fresh.
         assert [name.split(":")[0] for name in loaded.mismatched] == [
             f"backbone.fpn.inner_blocks.{level}.0.weight" for level in range(3)
@@ -342,10 +342,10 @@ class TestInheritance:
         teacher = build_detector(RetinaNet(backbone=ResNet(name="resnet18", stem_width=4), fpn_width=16), 3)
         student = build_detector(RetinaNet(backbone=ResNet(name="resnet18", stem_width=4), fpn_width=8), 5)
         # What does not depend on the width can be handed on all the same: the biases of the box deltas.
-        assert inherit_neck_and_head(student, teacher, source="t").num_matched == 1
+        assert inherit(student, teacher, "neck_and_head", source="t").num_matched == 1
         del student.head, teacher.head
         with pytest.raises(WeightsError, match="inherit: nothing"):
-            inherit_neck_and_head(student, teacher, source="t")
+            inherit(student, teacher, "neck_and_head", source="t")
 
 
 def _weights_of(model: str) -> list[WeightsEnum]:

@@ -15,7 +15,7 @@ from fgd_core.detectors.weights.torchvision import torchvision_classes, torchvis
 from fgd_core.errors import SpecError
 from fgd_core.spec.detectors import AnyDetector, DetectorSpec
 from fgd_core.spec.pretrained import implied_detector, is_torchvision_name
-from fgd_core.spec.refusals import spec_reasons
+from fgd_core.spec.refusals import spec_reason
 
 _DETECTOR: TypeAdapter[DetectorSpec] = TypeAdapter(DetectorSpec)
 
@@ -68,7 +68,10 @@ def detector_settings(document: object, said_in: str) -> DetectorSpec:
     try:
         return _DETECTOR.validate_python(document)
     except ValidationError as error:
-        reasons = "\n".join(f"  {reason.loc}: {reason.message}" for reason in spec_reasons(error))
+        # Where it would stand in a training: the words that are known there are a detector's, and not a job's.
+        faults = [{**fault, "loc": ("train", "detector", *fault["loc"])} for fault in error.errors(include_url=False)]
+        said = [spec_reason(fault) for fault in faults]
+        reasons = "\n".join(f"  {reason.loc}: {reason.message}" for reason in said)
         raise SpecError(f"{said_in} is no detector, and has none under `detector`:\n{reasons}") from error
 
 

@@ -72,11 +72,6 @@ def inherit(
     return event
 
 
-def inherit_neck_and_head(student: Detector, teacher: Detector, *, source: str) -> WeightsLoaded:
-    """`inherit` in the mode `neck_and_head`, for detectors of the same classes."""
-    return inherit(student, teacher, "neck_and_head", source=source)
-
-
 def _at_its_stride(key: str, levels_up: int) -> str | None:
     """The name that a convolution of the neck has where the pyramid begins `levels_up` levels lower; None: it has none.
 
