@@ -69,9 +69,12 @@ $(MLFLOW)/.ready: $(READY)
 	$(MLFLOW)/bin/python -m pip install --quiet --disable-pip-version-check mlflow==3.17.2 psycopg2-binary==2.9.13
 	touch $@
 
+PIN = $(BIN)/uv pip compile --quiet --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links
+
 requirements: $(READY)  ## Pin anew what pyproject.toml asks for
-	$(BIN)/uv pip compile --universal --python-version 3.11 --group dev --no-header --no-emit-index-url \
-	  --no-emit-find-links --output-file requirements.txt --upgrade pyproject.toml
+	$(PIN) --universal --all-extras --group dev --output-file requirements.txt $(UPGRADE) pyproject.toml
+	$(PIN) --universal --extra service --constraint requirements.txt --output-file deploy/requirements-service.txt pyproject.toml
+	$(PIN) --universal --extra workers --constraint requirements.txt --output-file deploy/requirements-workers.txt pyproject.toml
 
 clean:  ## Remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build ./*.egg-info

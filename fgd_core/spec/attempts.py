@@ -1,10 +1,24 @@
 """What a run and the control plane say to each other over HTTP.
 
-    GET  /v1/attempts/{attempt_id}          -> Assignment
-    POST /v1/attempts/{attempt_id}/events   EventBatch -> BatchReply
+    POST   /v1/attempts/{attempt_id}/claim                Claim -> Claimed; `Bearer <claim code>`
+    GET    /v1/attempts/{attempt_id}                      -> Assignment
+    POST   /v1/attempts/{attempt_id}/events               EventBatch -> BatchReply
+    GET    /v1/attempts/{attempt_id}/study                -> StudyLog
+    GET    /v1/attempts/{attempt_id}/files                -> FileList
+    GET    /v1/attempts/{attempt_id}/files/{path}         -> the bytes
+    PUT    /v1/attempts/{attempt_id}/files/{path}         the bytes -> KeptFile
+    DELETE /v1/attempts/{attempt_id}/files/{path}
+    GET    /v1/attempts/{attempt_id}/checkpoints/{job_id}/{name}   -> the bytes of an artifact that the spec refers to
 
-Both carry `Authorization: Bearer <attempt token>`. A batch without events is a heartbeat. An attempt that has been
-replaced, or whose job is over, is answered 409 with code `stale_attempt` and stops itself.
+All but the claim carry `Authorization: Bearer <attempt token>`. A batch without events is a heartbeat. An attempt that
+has been replaced, or whose job is over, is answered 409 with code `stale_attempt` and stops itself.
+
+The claim code travels in the environment of the Ray job, where everybody who sees the cluster can read it. So it buys
+the token once: whoever claims first makes up a secret, and only that secret gets the same answer again.
+
+The routes of files serve runs that do not share a folder with the control plane (`Assignment.job_uri` is None). Bytes
+go with `Content-Length` and `Repr-Digest: sha-256=:<base64>:` (RFC 9530) in both directions. A run writes and deletes
+below `attempts/<its own number>/` only, and reads all of its job.
 """
 
 from datetime import datetime
@@ -26,11 +40,36 @@ class Assignment(Fact):
     number: int
     job_id: str
     spec: JobSpec
-    job_uri: str
-    """Folder for this job's checkpoints and artifacts, shared by its attempts; `file://` or a storage URL."""
+    job_uri: str | None
+    """Folder for this job's checkpoints and artifacts, shared by its attempts, as a `file://` URI; None: the run keeps
+    them on its own node, and hands to the control plane whatever must outlive it."""
     checkpoints: dict[str, str] = {}
     """URI for every `job:<id>/<name>` that the spec refers to."""
     heartbeat_s: float = 5.0
+
+
+class Claim(Command):
+    secret: str = Field(min_length=32, max_length=128)
+    """Made up by the run, at random; the same one again when an answer was lost."""
+
+
+class Claimed(Fact):
+    token: str
+    assignment: Assignment
+
+
+class KeptFile(Fact):
+    path: str
+    """Within the job's folder: `attempts/2/checkpoints/last.pt`."""
+    uri: str
+    """Where it lies in the storage, which is what an `ArtifactSaved` names."""
+    size_bytes: int
+    sha256: str | None = None
+    """Of what was just written; None in a list."""
+
+
+class FileList(Fact):
+    files: list[KeptFile]
 
 
 class ReportedEvent(Command):

@@ -86,6 +86,8 @@ class Job(Base):
     message: Mapped[str] = mapped_column(Text, default="")
     """Why it is in this state, in words."""
     created_at: Mapped[datetime]
+    queued_at: Mapped[datetime | None]
+    """When it was last put into the queue: what it has waited is counted from there."""
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     not_before: Mapped[datetime | None]
@@ -101,6 +103,9 @@ class Job(Base):
     """Spent of `retry.losses`."""
     version: Mapped[int] = mapped_column(default=1)
     """Of all but progress and events: grows with each move and each change by a user. The ETag."""
+
+    traceparent: Mapped[str | None] = mapped_column(String(55))
+    """Of the request that submitted it, after W3C Trace Context: what follows belongs to the same trace."""
 
     progress: Mapped[dict[str, Any]]
     error: Mapped[dict[str, Any] | None]
@@ -160,6 +165,8 @@ class Attempt(Base):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
     number: Mapped[int]
     token_sha256: Mapped[str] = mapped_column(String(64))
+    claimed_by_sha256: Mapped[str | None] = mapped_column(String(64))
+    """Of the secret that the run made up when it claimed this attempt: nobody else is given the token afterwards."""
     submission_id: Mapped[str] = mapped_column(String(64), unique=True)
     dashboard_url: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]

@@ -122,7 +122,7 @@ class HttpContext:
 
 
 def _local_folder(assignment: Assignment) -> Path:
-    folder = _local_path(assignment.job_uri)
+    folder = _local_path(assignment.job_uri or "")
     if folder is None:
         raise StorageError("a run writes to local folders only; set a file:// storage", job_uri=assignment.job_uri)
     return folder
