@@ -55,6 +55,7 @@ COMMANDS: Mapping[str, Row] = {
     "gc": Row("service.client.commands.gc", _KEEP, "Put away what the rules no longer keep."),
     "backup": Row("service.client.commands.backup", _KEEP, "Everything that a server keeps, in one file."),
     "restore": Row("service.client.commands.restore", _KEEP, "Fill an empty database from such a file."),
+    "migrate": Row("service.client.commands.migrate", _KEEP, "Bring the database to this version's schema."),
 }
 
 _HELP = """Distil object detectors: a big teacher, a small student, and the figures that tell what it brought.

@@ -39,23 +39,23 @@ def upgrade(database_url: str, revision: str = "head") -> None:
     asyncio.run(_upgrade(database_url, revision))
 
 
-async def upgrade_when_reachable(database_url: str, say: Callable[[str], None]) -> None:
+async def upgrade_when_reachable(database_url: str, say: Callable[[str], None]) -> str | None:
     """The same, and wait for a database that is away; `say` is told so once.
 
+    Returns:
+        The revision that it was at before; None where it was empty.
     Raises:
         SchemaTooNewError: the database was migrated by a newer version.
     """
     has_said = False
     while True:
         try:
-            await _upgrade(database_url, "head")
+            return await _upgrade(database_url, "head")
         except DatabaseAwayError as error:
             if not has_said:
                 say(f"waiting for the database: {error.message}")
             has_said = True
             await asyncio.sleep(_AWAY_PAUSE_S)
-        else:
-            return
 
 
 def downgrade(database_url: str, revision: str) -> None:
@@ -85,9 +85,11 @@ def check_known(revision: str) -> None:
         )
 
 
-async def _upgrade(database_url: str, revision: str) -> None:
+async def _upgrade(database_url: str, revision: str) -> str | None:
+    before = await _in_transaction(database_url, _revision)
     while await _in_transaction(database_url, lambda connection: _step_up(connection, revision)):
         pass
+    return before
 
 
 def _step_up(connection: Connection, target: str) -> bool:

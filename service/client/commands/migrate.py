@@ -1,0 +1,61 @@
+"""`fgd migrate`"""
+
+import asyncio
+import importlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from fgd_core.errors import StorageError
+from service.client.console import AsJson, errors_to, output, print_json
+
+
+def migrate(
+    home: Annotated[
+        Path | None, typer.Option("--home", help="The server's folder.  [default: FGD_HOME, or ~/.fgd]")
+    ] = None,
+    database_url: Annotated[
+        str | None, typer.Option("--database-url", metavar="URL", help="Its database, where that is elsewhere.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring the database to the schema of this version, and end. A database that is away is waited for.
+
+    A server does the same when it starts. Where several serve one database, this comes before the new ones, once; the
+    old ones go on meanwhile. It may be called again, and by several at a time.
+
+    **Examples**
+
+    `fgd migrate`
+
+    `FGD_DATABASE_URL=postgresql://fgd@db/fgd fgd migrate --json`
+    """
+    # Imported by name and only now: SQLAlchemy takes a second, and `fgd --help` should not wait for it.
+    plane = importlib.import_module("service.client.control_plane")
+    work = importlib.import_module("service.store.migrate")
+    settings = plane.settings_of(home=home, database_url=database_url)
+    if settings.database_url.startswith("sqlite"):
+        try:
+            settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as cause:
+            raise StorageError(
+                f"cannot write to {settings.home}: {cause.strerror}; give another --home", home=str(settings.home)
+            ) from cause
+    before = asyncio.run(work.upgrade_when_reachable(settings.database_url, _say))
+    after = work.head_revision()
+    if as_json:
+        print_json({"from": before, "to": after})
+    elif before == after:
+        output().print(f"the schema is at revision {after}, the newest", markup=False)
+    else:
+        output().print(f"the schema was at {_named(before)} and is at revision {after} now", markup=False)
+
+
+def _named(revision: str | None) -> str:
+    return "no revision" if revision is None else f"revision {revision}"
+
+
+def _say(what: str) -> None:
+    errors_to().print(escape(what), style="dim", soft_wrap=True)

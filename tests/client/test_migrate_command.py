@@ -1,0 +1,70 @@
+"""`fgd migrate`, on both databases."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from service.store import migrate
+from tests import postgres
+from tests.client.conftest import Fgd
+
+NEWEST = migrate.head_revision()
+
+
+def test_a_new_database_gets_every_revision_and_is_left_alone_after(fgd: Fgd, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert fgd("migrate", "--home", home, "--json").json == {"from": None, "to": NEWEST}
+    again = fgd("migrate", "--home", home)
+    assert (again.exit_code, f"at revision {NEWEST}, the newest" in again.out) == (0, True)
+
+
+def test_an_older_schema_is_told_with_the_new_one(fgd: Fgd, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/fgd.db"
+    migrate.upgrade(url, "0003")
+    said = fgd("migrate", "--home", tmp_path, "--database-url", url)
+    assert f"was at revision 0003 and is at revision {NEWEST} now" in said.out
+
+
+def test_a_newer_schema_is_refused_with_the_exit_code_of_a_refusal(
+    fgd: Fgd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path}/fgd.db"
+    monkeypatch.setenv("FGD_DATABASE_URL", url)
+    migrate.upgrade(url)
+    with sqlite3.connect(tmp_path / "fgd.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    said = fgd("migrate", "--home", tmp_path, "--json")
+    assert (said.exit_code, said.json["error"]["code"]) == (1, "schema_too_new")
+
+
+def test_an_address_of_no_database_is_a_mistake_in_usage(fgd: Fgd, tmp_path: Path) -> None:
+    said = fgd("migrate", "--home", tmp_path, "--database-url", "mysql://db/fgd")
+    assert (said.exit_code, "no database that fgd knows" in said.err) == (2, True)
+
+
+@pytest.mark.skipif(postgres.why_unavailable() is not None, reason=str(postgres.why_unavailable()))
+def test_a_database_that_is_away_is_waited_for() -> None:
+    with postgres.running() as server:
+        url = server.create("fgd")
+        server.stop()
+        waiting = subprocess.Popen(
+            [sys.executable, "-m", "service.client.cli", "migrate", "--json"],
+            env=os.environ | {"FGD_DATABASE_URL": url},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert waiting.stderr is not None
+        assert "waiting for the database" in waiting.stderr.readline()
+        assert waiting.poll() is None
+        server.start()
+        began = time.monotonic()
+        out, _ = waiting.communicate(timeout=60)
+        assert (waiting.returncode, json.loads(out)) == (0, {"from": None, "to": NEWEST})
+        assert time.monotonic() - began < 30
