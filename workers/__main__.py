@@ -26,6 +26,7 @@ from workers.reporting.control_plane import ControlPlane
 from workers.reporting.outbox import Outbox
 from workers.reporting.sender import Sender
 from workers.runs import runner
+from workers.tracing import StartTrace
 
 ASSIGNMENT_TIMEOUT_S = 600.0
 """How long a control plane that is away at the start is waited for."""
@@ -35,12 +36,23 @@ LAST_WORD_TIMEOUT_S = 600.0
 """How long a control plane that is away at the end is waited for: once back, it must learn how the run ended."""
 STOPPED_TIMEOUT_S = 3.0
 """The same for a run that Ray is stopping: its SIGKILL is near, and whoever stops Ray itself waits for it."""
+TRACE_TIMEOUT_S = 2.0
+"""How long a collector that takes no spans is waited for, where the run ends before they have arrived."""
 STALE_GRACE_S = 10.0
 """How long a run may take to notice that its attempt is over, before its process is ended under it."""
 
 
 def main() -> int:
     seconds = {"process_start": process_age_s()}
+    trace = StartTrace(os.environ, seconds["process_start"])
+    trace.reached("process start")
+    try:
+        return _report_and_run(trace, seconds)
+    finally:
+        trace.close(TRACE_TIMEOUT_S)
+
+
+def _report_and_run(trace: StartTrace, seconds: dict[str, float]) -> int:
     began = time.monotonic()
     try:
         control_plane = _control_plane()
@@ -49,7 +61,8 @@ def main() -> int:
         return 1
     try:
         assignment = _assignment(control_plane)
-        context = HttpContext(assignment, control_plane, on_stale=_end_soon)
+        trace.about(assignment)
+        context = HttpContext(assignment, control_plane, on_stale=_end_soon, heard=trace.heard)
     except (ConflictError, NetworkError) as error:
         _say(f"the run cannot begin: {error}")
         return 1
@@ -58,6 +71,7 @@ def main() -> int:
         _report_failure(control_plane, error)
         return 1
     seconds["assignment"] = time.monotonic() - began
+    trace.reached("assignment")
     _stop_on_sigterm(context)
     _say(f"job {assignment.spec.name} ({assignment.spec.kind}, {assignment.job_id}), attempt {assignment.number}")
     context.emit(
@@ -65,7 +79,8 @@ def main() -> int:
     )
     # Loading torch keeps the interpreter so busy that the event, if still here, would arrive half a second later.
     context.flush(FIRST_WORD_TIMEOUT_S)
-    outcome = _run(assignment, context)
+    trace.reached("first word")
+    outcome = _run(assignment, context, trace)
     if not context.close(STOPPED_TIMEOUT_S if context.is_asked_to_stop.is_set() else LAST_WORD_TIMEOUT_S):
         _say("not all events could be delivered; they lie in the job's outbox folder")
     return 0 if outcome.outcome in ("succeeded", "stopped") else 1
@@ -98,13 +113,14 @@ def _assignment(control_plane: ControlPlane) -> Assignment:
             failures += 1
 
 
-def _run(assignment: Assignment, context: HttpContext) -> RunFinished:
+def _run(assignment: Assignment, context: HttpContext, trace: StartTrace) -> RunFinished:
     try:
         began = time.monotonic()
         # Only now, for the first event must not wait the seconds that torch takes to load.
         run = runner(assignment.spec.kind)
 
         context.start_seconds["imports"] = time.monotonic() - began
+        trace.reached("imports")
         outcome = run(assignment, context)
     except Exception as error:
         outcome = _failed(error)

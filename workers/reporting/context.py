@@ -27,15 +27,22 @@ class HttpContext:
     Args:
         on_stale: called once, from another thread, when the control plane says that this attempt is over. From then on
             `emit` keeps nothing and `should_stop` raises.
+        heard: called with each event that is kept.
     Raises:
         StorageError: the job's folder is not a local one, or cannot be made.
     """
 
     def __init__(
-        self, assignment: Assignment, control_plane: Server, *, on_stale: Callable[[], None] = lambda: None
+        self,
+        assignment: Assignment,
+        control_plane: Server,
+        *,
+        on_stale: Callable[[], None] = lambda: None,
+        heard: Callable[[RunEvent], None] = lambda event: None,
     ) -> None:
         self._assignment = assignment
         self._control_plane = control_plane
+        self._heard = heard
         job_dir = _local_folder(assignment)
         self._job_dir = _own_folder(job_dir, assignment.number)
         self._outbox = Outbox(job_dir / "outbox" / f"attempt-{assignment.number}-run.jsonl")
@@ -60,6 +67,7 @@ class HttpContext:
         may_drop = isinstance(event, Progress | MetricsLogged | EvaluationProgress)
         self._outbox.append(datetime.now(UTC), event.model_dump_json(), may_drop=may_drop)
         self._sender.wake()
+        self._heard(event)
         narration.tell(event)
 
     def should_stop(self) -> bool:
