@@ -36,11 +36,11 @@ async def _database(services: Services) -> tuple[str, str | None]:
     try:
         async with services.database.reading() as session:
             revision = await migrate.current_revision(session)
+            fits = await migrate.fits(session)
     except FgdError as error:
         log.warning("database_unreachable", error=str(error))
         return "unreachable", None
-    head = migrate.head_revision()
-    return ("ok" if revision == head else f"at revision {revision}, {head} is needed"), revision
+    return ("ok" if fits else f"at revision {revision}, {migrate.head_revision()} is needed"), revision
 
 
 async def _ray(services: Services) -> str:

@@ -14,8 +14,8 @@ from service.store.tables import Base, UtcDateTime
 
 _CHUNK_ROWS = 2_000
 
-# Rights of control planes that were at work: they mean nothing to the one that comes after.
-_LEFT_OUT_TABLES = frozenset({"leases"})
+# Rights of control planes that were at work mean nothing to the one that comes after; the floor comes with the schema.
+_LEFT_OUT_TABLES = frozenset({"leases", "schema_floor"})
 # Numbers of the database that gave them out; in another one they would be of the far future.
 _LEFT_OUT_COLUMNS = frozenset({("events", "transaction_id")})
 

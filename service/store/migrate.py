@@ -10,12 +10,13 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from service.errors import DatabaseAwayError, SchemaTooNewError
 from service.store.session import connect_to_postgresql, prepare_sqlite, translate_errors, writes
+from service.store.tables import SchemaFloor
 from service.store.urls import with_driver
 
 # "fgd" in ASCII: a number of our own in a PostgreSQL that others may use, too.
@@ -72,6 +73,13 @@ async def current_revision(session: AsyncSession) -> str | None:
     return await (await session.connection()).run_sync(_revision)
 
 
+async def fits(session: AsyncSession) -> bool:
+    """Whether this code can work on the database: at its own revision, or at a newer one that only added to it."""
+    revision, floor = await (await session.connection()).run_sync(lambda sync: (_revision(sync), _floor(sync)))
+    known = _known()
+    return revision == head_revision() or (revision is not None and revision not in known and floor in known)
+
+
 def head_revision() -> str | None:
     """The revision that this code was written for."""
     return ScriptDirectory.from_config(_config()).get_current_head()
@@ -79,7 +87,7 @@ def head_revision() -> str | None:
 
 def check_known(revision: str) -> None:
     """Raises SchemaTooNewError for a revision that this code has not heard of."""
-    if revision not in {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}:
+    if revision not in _known():
         raise SchemaTooNewError(
             f"revision {revision!r} of the schema is of a newer version of fgd; install that", revision=revision
         )
@@ -97,8 +105,10 @@ def _step_up(connection: Connection, target: str) -> bool:
     config = _config(connection)
     scripts = ScriptDirectory.from_config(config)
     current = _revision(connection)
-    known = {script.revision for script in scripts.walk_revisions()}
+    known = _known()
     if current is not None and current not in known:
+        if _floor(connection) in known:
+            return False
         raise SchemaTooNewError(
             f"the database is at revision {current!r}, which this version of fgd does not know: a newer one has been "
             "here; install that, or restore a backup made before it",
@@ -109,6 +119,17 @@ def _step_up(connection: Connection, target: str) -> bool:
         return False
     command.upgrade(config, missing[-1].revision)
     return True
+
+
+def _known() -> set[str]:
+    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+
+
+def _floor(connection: Connection) -> str | None:
+    """The oldest revision whose code still works here; None where the schema does not say."""
+    if not inspect(connection).has_table(SchemaFloor.__tablename__):
+        return None
+    return connection.scalar(select(SchemaFloor.revision))
 
 
 def _revision(connection: Connection) -> str | None:

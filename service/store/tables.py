@@ -348,3 +348,15 @@ class WebhookDelivery(Base):
     """None: delivered, or given up."""
     delivered_at: Mapped[datetime | None]
     last_error: Mapped[str | None] = mapped_column(Text)
+
+
+class SchemaFloor(Base):
+    """One row: the oldest revision whose code still works on this schema.
+
+    A migration that only adds leaves it, so that servers of the version before go on while others are replaced; one
+    that takes away raises it, and no server older than that starts any more.
+    """
+
+    __tablename__ = "schema_floor"
+
+    revision: Mapped[str] = mapped_column(String(32), primary_key=True)

@@ -62,12 +62,20 @@ def test_an_upgrade_of_a_database_that_is_up_to_date_changes_nothing(tmp_path: P
     assert (tmp_path / "fgd.db").read_bytes() == before
 
 
-def test_a_schema_of_a_newer_version_is_left_alone_and_named(empty_url: str) -> None:
+@pytest.mark.parametrize("floor", ["UPDATE schema_floor SET revision = '9998'", "DROP TABLE schema_floor"])
+def test_a_schema_of_a_newer_version_is_left_alone_and_named(empty_url: str, floor: str) -> None:
     migrate.upgrade(empty_url)
-    run(empty_url, "UPDATE alembic_version SET version_num = '9999'")
+    run(empty_url, "UPDATE alembic_version SET version_num = '9999'", floor)
     with pytest.raises(SchemaTooNewError, match=r"'9999'.*newer"):
         migrate.upgrade(empty_url)
     assert "jobs" in tables(empty_url)
+
+
+def test_a_newer_schema_that_only_added_lets_the_version_before_start(empty_url: str) -> None:
+    migrate.upgrade(empty_url)
+    run(empty_url, "UPDATE alembic_version SET version_num = '9999'")
+    migrate.upgrade(empty_url)
+    assert run(empty_url, "SELECT version_num FROM alembic_version") == [("9999",)]
 
 
 NOW = "'2026-01-01 12:00:00+00:00'"
