@@ -10,12 +10,12 @@ from sqlalchemy import JSON, Connection, DateTime, Integer, MetaData, Table, eve
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.store.session import read_consistently
-from service.store.tables import Base, UtcDateTime
+from service.store.tables import Base, SchemaFloor, UtcDateTime
 
 _CHUNK_ROWS = 2_000
 
-# Rights of control planes that were at work mean nothing to the one that comes after; the floor comes with the schema.
-_LEFT_OUT_TABLES = frozenset({"leases", "schema_floor"})
+# Rights of control planes that were at work: they mean nothing to the one that comes after.
+_LEFT_OUT_TABLES = frozenset({"leases"})
 # Numbers of the database that gave them out; in another one they would be of the far future.
 _LEFT_OUT_COLUMNS = frozenset({("events", "transaction_id")})
 
@@ -100,7 +100,8 @@ def _reflect(connection: Connection) -> list[Table]:
             column["type"] = JSON(none_as_null=True)
 
     # Others may have tables in the same PostgreSQL. A migration that drops one of ours has to keep its name here.
-    ours = Base.metadata.tables.keys()
+    # What the schema says of itself comes with the schema.
+    ours = Base.metadata.tables.keys() - {SchemaFloor.__tablename__}
     metadata.reflect(connection, only=lambda name, _: name in ours)
     return metadata.sorted_tables
 
