@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from fgd_core.errors import ConflictError
+from service import tracing
 from service.api import ROUTERS, description, problems, slow_readers
 from service.api.audit_trail import AuditTrail
 from service.api.authentication import Authentication
@@ -25,6 +26,7 @@ from service.api.log_tail import Logs
 from service.api.request_ids import RequestIds
 from service.api.streams import Streams
 from service.api.token_check import TokenCheck
+from service.api.traced_requests import TracedRequests
 from service.clock import Clock, utc_now
 from service.compare.process import Comparer
 from service.dispatcher.capacity import CapacityMemory
@@ -62,6 +64,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
         logs=Logs(database, cluster, settings),
         housekeeper=Housekeeper(database, settings, clock),
         comparer=Comparer(),
+        tracing=tracing.from_environment(),
         wake_dispatcher=asyncio.Event(),
     )
 
@@ -80,6 +83,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
                 mint=token_mint(settings),
                 capacity=services.capacity,
                 wake=services.wake_dispatcher,
+                tracing=services.tracing,
             )
             dispatching = asyncio.create_task(dispatcher.run(), name="dispatcher")
             rolling_up = asyncio.create_task(keep_rolled_up(database, clock), name="roll-up")
@@ -96,6 +100,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
                 with suppress(DatabaseError):
                     await dispatcher.close()
                 await services.database.close()
+                await services.tracing.close()
 
     app = FastAPI(
         title="fgd",
@@ -114,6 +119,8 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
     app.add_middleware(FrontDoor, settings=settings)
     app.add_middleware(RequestIds)
     app.add_middleware(AuditTrail, database=database, clock=clock)
+    if services.tracing.is_on:
+        app.add_middleware(TracedRequests, tracing=services.tracing)
     return app
 
 

@@ -16,6 +16,7 @@ from service.dispatcher.cluster import Cluster
 from service.housekeeping.keeper import Housekeeper
 from service.settings import Settings
 from service.store.session import Database
+from service.tracing import Tracing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ class Services:
     logs: Logs
     housekeeper: Housekeeper
     comparer: Comparer
+    tracing: Tracing
     wake_dispatcher: asyncio.Event
     """Set it when there is something to do, so that it is done now and not at the next tick."""
 

@@ -36,12 +36,14 @@ async def submit(services: Services, principal: Principal, spec: JobSpec, *, ide
     spec, named = await named_data.look_up(services, spec)
     capacity = await services.capacity.recent()
     facts = replace(await spec_paths.facts(spec, services.settings, capacity), named_data=named)
-    request = _Request(spec, spec_sha256, idempotency_key)
-    try:
-        view = await _admit(services, principal, request, facts)
-    except IntegrityError:
-        # Another request with this key came between our look and our insert; now it is there to be found.
-        view = await _admit(services, principal, request, facts)
+    request = _Request(spec, spec_sha256, idempotency_key, services.tracing.current().traceparent)
+    with services.tracing.span("admit and store"):
+        try:
+            view = await _admit(services, principal, request, facts)
+        except IntegrityError:
+            # Another request with this key came between our look and our insert; now it is there to be found.
+            view = await _admit(services, principal, request, facts)
+    services.tracing.current().note({"fgd.job_id": view.job_id, "fgd.kind": spec.kind})
     services.wake_dispatcher.set()
     return view
 
@@ -70,6 +72,7 @@ class _Request:
     spec_sha256: str
     """Of the spec as it was sent."""
     idempotency_key: str | None
+    traceparent: str | None
 
 
 async def _admit(services: Services, principal: Principal, request: _Request, known: admission.Facts) -> JobView:
@@ -107,6 +110,7 @@ async def _admit(services: Services, principal: Principal, request: _Request, kn
             spec_sha256=request.spec_sha256,
             idempotency_key=request.idempotency_key,
             submitted_by=principal.name,
+            traceparent=request.traceparent,
             needs=list(dict.fromkeys(needs)),
             waits_for=admission.waits_for(spec, facts),
             now=services.clock(),

@@ -5,11 +5,13 @@ is never awaited inside a transaction: load, close, act, reopen, apply, guarded 
 """
 
 import asyncio
+import os
 import shlex
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -17,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import ClusterError, LostRunError
 from fgd_core.spec.results import ErrorReport
+from fgd_core.spec.tracing import for_run
 from service.clock import Clock
 from service.dispatcher import driver_log, salvage
 from service.dispatcher.capacity import CapacityMemory
@@ -34,6 +37,7 @@ from service.store.leases import Lease, StaleLeaseError
 from service.store.session import Database
 from service.store.tables import Attempt, Job
 from service.store.tokens import TokenMint
+from service.tracing import OFF, Tracing, logged
 
 log = structlog.get_logger(__name__)
 
@@ -67,6 +71,7 @@ class Dispatcher:
         capacity: CapacityMemory | None = None,
         wake: asyncio.Event | None = None,
         holder: str | None = None,
+        tracing: Tracing = OFF,
     ) -> None:
         self._database = database
         self._cluster = cluster
@@ -75,6 +80,7 @@ class Dispatcher:
         self._mint = mint
         self._capacity = capacity or CapacityMemory(cluster, clock)
         self._wake = wake or asyncio.Event()
+        self._tracing = tracing
         self._holder = holder or f"{socket.gethostname()}:{settings.home}"[:100]
         self._lease: Lease | None = None
         self._forgetting = Forgetting(database, cluster, clock)
@@ -204,9 +210,11 @@ class Dispatcher:
         for job_id in choice.start:
             # One transaction a start: what was read above may have changed, and one that cannot start any more must
             # not hold the others up.
+            leasing_at = self._clock()
             async with self._writing() as session:
                 start = await lease(session, job_id, self._mint, self._cluster.dashboard_url, now)
             if start is not None:
+                self._trace_lease(start, leasing_at)
                 await self._submit(start)
         if choice.pause:
             async with self._writing() as session:
@@ -227,27 +235,42 @@ class Dispatcher:
                 for message, job_ids in news.items():
                     await jobs.explain(session, job_ids, "queued", message)
 
+    def _trace_lease(self, start: Start, leasing_at: datetime) -> None:
+        if start.traceparent is None:
+            return
+        record = partial(self._tracing.record, parent=start.traceparent, attributes=start.traced_as)
+        if start.queued_at is not None:
+            record("wait in the queue", start.queued_at, leasing_at)
+        record("lease", leasing_at, self._clock())
+
     async def _submit(self, start: Start) -> None:
-        await self._cluster.submit(
-            Submission(
-                submission_id=start.submission_id,
-                entrypoint=f"{shlex.quote(self._settings.python)} -m workers",
-                environment={
-                    "FGD_URL": self._settings.public_url,
-                    "FGD_ATTEMPT_ID": start.attempt_id,
-                    "FGD_ATTEMPT_TOKEN": self._mint.token(start.attempt_id),
-                },
-                cpus=start.cpus,
-                gpus=start.gpus,
-                metadata={
-                    "job_id": start.job_id,
-                    "name": start.name,
-                    "kind": start.kind,
-                    "attempt": str(start.number),
-                },
+        # Nobody asked for a trace of a job that has none.
+        tracing = self._tracing if start.traceparent is not None else OFF
+        with (
+            tracing.span("submit to Ray", kind="client", parent=start.traceparent, attributes=start.traced_as) as span,
+            logged(span),
+        ):
+            await self._cluster.submit(
+                Submission(
+                    submission_id=start.submission_id,
+                    entrypoint=f"{shlex.quote(self._settings.python)} -m workers",
+                    environment={
+                        "FGD_URL": self._settings.public_url,
+                        "FGD_ATTEMPT_ID": start.attempt_id,
+                        "FGD_ATTEMPT_TOKEN": self._mint.token(start.attempt_id),
+                        **for_run(span.traceparent or start.traceparent, os.environ),
+                    },
+                    cpus=start.cpus,
+                    gpus=start.gpus,
+                    metadata={
+                        "job_id": start.job_id,
+                        "name": start.name,
+                        "kind": start.kind,
+                        "attempt": str(start.number),
+                    },
+                )
             )
-        )
-        log.info("run_submitted", job_id=start.job_id, submission_id=start.submission_id)
+            log.info("run_submitted", job_id=start.job_id, submission_id=start.submission_id)
 
     async def _watch(self) -> None:
         async with self._database.reading() as session:

@@ -33,6 +33,13 @@ class Start:
     attempt_id: str
     number: int
     submission_id: str
+    queued_at: datetime | None = None
+    traceparent: str | None = None
+
+    @property
+    def traced_as(self) -> dict[str, str | int]:
+        """What its spans are found by."""
+        return {"fgd.job_id": self.job_id, "fgd.kind": self.kind, "fgd.attempt": self.number}
 
     @classmethod
     def of(cls, job: Job, *, attempt_id: str, number: int, submission_id: str) -> "Start":
@@ -46,6 +53,8 @@ class Start:
             attempt_id=attempt_id,
             number=number,
             submission_id=submission_id,
+            queued_at=job.queued_at,
+            traceparent=job.traceparent,
         )
 
     @classmethod

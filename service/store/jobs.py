@@ -35,6 +35,7 @@ async def insert_job(
     spec_sha256: str,
     idempotency_key: str | None,
     submitted_by: str,
+    traceparent: str | None = None,
     needs: Sequence[CheckpointReference],
     waits_for: Sequence[str],
     now: datetime,
@@ -44,6 +45,7 @@ async def insert_job(
     Args:
         needs: every checkpoint that the spec refers to.
         waits_for: the jobs among them that are not done; none: the job is queued at once.
+        traceparent: of the request.
     """
     submitted = [(now, Submitted(name=spec.name, job_kind=spec.kind))]
     row = {
@@ -63,6 +65,8 @@ async def insert_job(
         "state": "blocked" if waits_for else "queued",
         "message": f"waits for {', '.join(waits_for)}" if waits_for else "",
         "created_at": now,
+        "queued_at": None if waits_for else now,
+        "traceparent": traceparent,
         "progress": ProgressView().model_dump(mode="json"),
         "last_sequence": len(submitted),
     }
@@ -205,6 +209,8 @@ async def move(
         values[Job.stop_requested_at] = None
     elif job.stop_requested_at is None:
         values[Job.stop_requested_at] = now
+    if step.to == "queued":
+        values[Job.queued_at] = now
     if is_over(step.to):
         values[Job.ended_at] = now
         values[Job.error] = step.error.model_dump(mode="json") if step.error is not None else None

@@ -1,0 +1,115 @@
+"""Spans of the control plane, sent to a collector in batches from a thread of their own."""
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+import structlog
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from service.tracing import Attributes, Kind
+
+SERVICE = "fgd"
+CLOSE_PATIENCE_S = 2.0
+"""How long the end of a server waits for its last spans to arrive."""
+
+_KINDS = {"internal": trace.SpanKind.INTERNAL, "server": trace.SpanKind.SERVER, "client": trace.SpanKind.CLIENT}
+_W3C = TraceContextTextMapPropagator()
+
+log = structlog.get_logger(__name__)
+
+
+class OtlpTracing:
+    """OpenTelemetry's own variables say where spans go, which of them, and under which name of service."""
+
+    is_on = True
+
+    def __init__(self) -> None:
+        _lower_the_voice()
+        self._provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
+        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self._tracer = self._provider.get_tracer("fgd")
+
+    @contextmanager
+    def span(
+        self, name: str, *, kind: Kind = "internal", parent: str | None = None, attributes: Attributes | None = None
+    ) -> Iterator["OtlpSpan"]:
+        with self._tracer.start_as_current_span(
+            name, context=_below(parent), kind=_KINDS[kind], attributes=attributes
+        ) as span:
+            yield OtlpSpan(span)
+
+    def record(self, name: str, began_at: datetime, ended_at: datetime, *, parent: str, attributes: Attributes) -> None:
+        span = self._tracer.start_span(name, _below(parent), attributes=attributes, start_time=_ns(began_at))
+        span.end(_ns(ended_at))
+
+    def current(self) -> "OtlpSpan":
+        return OtlpSpan(trace.get_current_span())
+
+    async def close(self) -> None:
+        # A daemon: with a collector that does not answer, it would hold the process back.
+        closing = threading.Thread(target=self._provider.shutdown, name="fgd-tracing-end", daemon=True)
+        closing.start()
+        await asyncio.to_thread(closing.join, CLOSE_PATIENCE_S)
+
+
+class OtlpSpan:
+    def __init__(self, span: trace.Span) -> None:
+        self._span = span
+
+    @property
+    def traceparent(self) -> str | None:
+        carrier: dict[str, str] = {}
+        _W3C.inject(carrier, trace.set_span_in_context(self._span, Context()))
+        return carrier.get("traceparent")
+
+    @property
+    def trace_id(self) -> str | None:
+        context = self._span.get_span_context()
+        return trace.format_trace_id(context.trace_id) if context.is_valid else None
+
+    def rename(self, name: str) -> None:
+        self._span.update_name(name)
+
+    def note(self, attributes: Attributes) -> None:
+        self._span.set_attributes(attributes)
+
+    def fail(self, why: str) -> None:
+        self._span.set_status(trace.StatusCode.ERROR, why)
+
+
+def _below(traceparent: str | None) -> Context | None:
+    """None: below the span around it."""
+    return None if traceparent is None else _W3C.extract({"traceparent": traceparent}, Context())
+
+
+def _ns(at: datetime) -> int:
+    return int(at.timestamp() * 1e9)
+
+
+def _resource() -> Resource:
+    named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    return Resource.create({} if named else {"service.name": SERVICE})
+
+
+class _Quietly(logging.Handler):
+    """A collector that is away is no trouble of ours: what its libraries say is for whoever debugs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log.debug("tracing", said=record.getMessage())
+
+
+def _lower_the_voice() -> None:
+    theirs = logging.getLogger("opentelemetry")
+    theirs.handlers[:] = [_Quietly()]
+    theirs.propagate = False
