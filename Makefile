@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MLFLOW := build/mlflow
+UPGRADE ?= --upgrade
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo demo-sweep test lint api bench bench-sweeps chaos chaos-sweep bench-control-plane bench-detectors bench-shared-teacher requirements clean
@@ -69,12 +70,15 @@ $(MLFLOW)/.ready: $(READY)
 	$(MLFLOW)/bin/python -m pip install --quiet --disable-pip-version-check mlflow==3.17.2 psycopg2-binary==2.9.13
 	touch $@
 
-PIN = $(BIN)/uv pip compile --quiet --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links
+PIN := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links
+# The images' files have hashes as well: what is installed there is what was pinned, or nothing.
+PIN_IMAGE := $(PIN) --generate-hashes --no-annotate --constraint requirements.txt
 
-requirements: $(READY)  ## Pin anew what pyproject.toml asks for
-	$(PIN) --universal --all-extras --group dev --output-file requirements.txt $(UPGRADE) pyproject.toml
-	$(PIN) --universal --extra service --constraint requirements.txt --output-file deploy/requirements-service.txt pyproject.toml
-	$(PIN) --universal --extra workers --constraint requirements.txt --output-file deploy/requirements-workers.txt pyproject.toml
+requirements: $(READY)  ## Pin anew what pyproject.toml asks for; UPGRADE= keeps the pins that still fit
+	$(PIN) --all-extras --group dev --output-file requirements.txt $(UPGRADE) pyproject.toml
+	$(PIN_IMAGE) --extra service --output-file deploy/requirements-service.txt pyproject.toml
+	$(PIN_IMAGE) --extra workers --output-file deploy/requirements-workers.txt pyproject.toml
+	echo 'setuptools>=80' | $(PIN_IMAGE) --output-file deploy/requirements-build.txt -
 
 clean:  ## Remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build ./*.egg-info

@@ -1,0 +1,161 @@
+"""The API as somebody outside sees it: through the one published port, with a token."""
+
+import json
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from deploy.verifying.engine import ROOT
+
+OVER = ("succeeded", "failed", "cancelled")
+
+
+class UnmetError(Exception):
+    """What the rest of a part rests on did not come about."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def replica(self) -> str:
+        return self.headers.get("x-served-by", "")
+
+
+@dataclass
+class Api:
+    url: str
+    token: str
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, *, timeout_s: float = 30, **headers: str
+    ) -> Answer:
+        """Whatever comes; a status of 0 stands for no answer at all."""
+        request = self._request(method, path, body, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+                return Answer(answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read())
+        except urllib.error.HTTPError as refusal:
+            return Answer(refusal.code, {k.lower(): v for k, v in refusal.headers.items()}, refusal.read())
+        except OSError as cause:
+            return Answer(0, {}, str(cause).encode())
+
+    def get(self, path: str) -> Any:
+        """JSON; asked again for two minutes while nobody answers, or one who is in trouble."""
+        return self._patiently(lambda: self.ask("GET", path, Accept="application/json"))
+
+    def submit(self, spec: str) -> tuple[str, str]:
+        """The new job's id, and the replica that took it."""
+        answer = self.ask("POST", "/v1/jobs", spec.encode(), **{"Content-Type": "application/yaml"})
+        if answer.status != 202:
+            raise UnmetError(f"the job was refused: {answer.status} {answer.body.decode()[:2000]}")
+        return str(answer.json["job_id"]), answer.replica
+
+    def job(self, job_id: str) -> Any:
+        return self.get(f"/v1/jobs/{job_id}")
+
+    def events(self, job_id: str) -> list[dict[str, Any]]:
+        """All so far."""
+        found: list[dict[str, Any]] = []
+        while page := self.get(f"/v1/jobs/{job_id}/events?after={found[-1]['sequence'] if found else 0}")["items"]:
+            found += page
+        return found
+
+    def stream(self, path: str, *, but_not: str = "") -> tuple[str, Iterator[tuple[str, str]]]:
+        """The replica that streams, another than `but_not`, and (id, data) of what it sends until it ends."""
+        for _ in range(20):
+            answer = urllib.request.urlopen(
+                self._request("GET", path, None, {"Accept": "text/event-stream"}), timeout=60
+            )
+            replica = answer.headers.get("X-Served-By", "")
+            if replica != but_not:
+                return replica, _messages(answer)
+            answer.close()
+        raise UnmetError(f"every stream came from {but_not}")
+
+    def wait(self, job_id: str, until: Callable[[Any], bool], *, timeout_s: float = 900) -> Any:
+        """The job as soon as `until` holds of it.
+
+        Raises:
+            UnmetError: it was over before, or the time was.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            job = self.job(job_id)
+            if until(job):
+                return job
+            if job["state"] in OVER or time.monotonic() > deadline:
+                raise UnmetError(f"{job['name']} is {job['state']} ({job.get('message')}), after {timeout_s} s at most")
+            time.sleep(0.5)
+
+    def wait_over(self, job_id: str, *, timeout_s: float = 900) -> Any:
+        return self.wait(job_id, lambda job: job["state"] in OVER, timeout_s=timeout_s)
+
+    def _patiently(self, ask: Callable[[], Answer]) -> Any:
+        deadline = time.monotonic() + 120
+        while (answer := ask()).status != 200:
+            if time.monotonic() > deadline or answer.status in (400, 401, 403, 404, 422):
+                raise UnmetError(f"{answer.status}: {answer.body.decode()[:500]}")
+            time.sleep(0.3)
+        return answer.json
+
+    def _request(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> urllib.request.Request:
+        own = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        return urllib.request.Request(self.url + path, data=body, method=method, headers={**own, **headers})
+
+
+@dataclass
+class Prober:
+    """Asks the same again and again, and keeps what went wrong."""
+
+    api: Api
+    path: str
+    failures: list[str] = field(default_factory=list)
+    asked: int = 0
+    longest_s: float = 0.0
+    stops: bool = False
+
+    def __call__(self) -> None:
+        while not self.stops:
+            began = time.monotonic()
+            answer = self.api.ask("GET", self.path, timeout_s=10)
+            self.asked += 1
+            self.longest_s = max(self.longest_s, time.monotonic() - began)
+            if answer.status != 200:
+                self.failures.append(f"{answer.status} {answer.body[:200]!r}")
+            time.sleep(0.1)
+
+
+def example(name: str, **changes: object) -> str:
+    """A spec of examples/demo with some of its numbers or names changed, still in YAML."""
+    text = (ROOT / "examples" / "demo" / f"{name}.yaml").read_text()
+    for field_name, value in changes.items():
+        text, count = re.subn(rf"(?m)\b({field_name}: *)[^\s,}}#][^,}}#\n]*", rf"\g<1>{value}", text)
+        if not count:
+            raise UnmetError(f"examples/demo/{name}.yaml has no field {field_name}")
+    return text
+
+
+def _messages(answer: Any) -> Iterator[tuple[str, str]]:
+    id_, data = "", ""
+    for line in answer:
+        field_name, _, value = line.decode().rstrip("\n").partition(":")
+        if field_name == "id":
+            id_ = value.strip()
+        elif field_name == "data":
+            data += value.strip()
+        elif not line.strip():
+            if data:
+                yield id_, data
+            data = ""

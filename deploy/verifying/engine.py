@@ -1,0 +1,111 @@
+"""Docker and its compose, whichever of the two forms is here."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class EngineError(Exception):
+    """A command of Docker's failed; its message is what Docker printed."""
+
+
+def run(*command: str, env: Mapping[str, str] | None = None, timeout_s: float = 1800, check: bool = True) -> str:
+    """What `command` prints.
+
+    Raises:
+        EngineError: it ended with another code than 0.
+    """
+    done = subprocess.run(
+        command,
+        env={**os.environ, **(env or {}), "DOCKER_BUILDKIT": "1", "COMPOSE_DOCKER_CLI_BUILD": "1"},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE if check else subprocess.STDOUT,
+        text=True,
+        timeout=timeout_s,
+    )
+    if check and done.returncode != 0:
+        raise EngineError(f"{' '.join(command)}: exit code {done.returncode}\n{done.stderr[-4000:]}")
+    return done.stdout
+
+
+class Compose:
+    """
+    Args:
+        env: over what the shell has; what docker-compose.yml takes from the environment.
+    """
+
+    def __init__(self, project: str, env: Mapping[str, str]) -> None:
+        self.project = project
+        self.env = dict(env)
+        has_plugin = subprocess.run(["docker", "compose", "version"], capture_output=True).returncode == 0
+        self._command = ["docker", "compose"] if has_plugin else ["docker-compose"]
+        if not has_plugin and shutil.which("docker-compose") is None:
+            raise EngineError("neither `docker compose` nor `docker-compose` is here; install one of the two")
+
+    def __call__(self, *arguments: str, **changes: str) -> str:
+        return run(*self._command, "--project-name", self.project, *arguments, env={**self.env, **changes})
+
+    @property
+    def version(self) -> str:
+        return run(*self._command, "version", "--short").strip()
+
+    def containers(self, service: str, *, all: bool = False) -> list[str]:
+        """Ids of the containers of a service, the oldest first."""
+        found = run(
+            "docker", "ps", "--quiet", "--no-trunc", *(["--all"] if all else []),
+            "--filter", f"label=com.docker.compose.project={self.project}",
+            "--filter", f"label=com.docker.compose.service={service}",
+        ).split()  # fmt: skip
+        return sorted(found, key=lambda id_: str(inspect(id_)["Created"]))
+
+    def logs(self, *services: str) -> str:
+        return self("logs", "--no-color", *services)
+
+    def network(self, name: str) -> str:
+        return f"{self.project}_{name}"
+
+
+def inspect(container: str) -> dict[str, Any]:
+    (found,) = json.loads(run("docker", "inspect", container))
+    assert isinstance(found, dict)
+    return found
+
+
+def name_of(container: str) -> str:
+    return str(inspect(container)["Name"]).lstrip("/")
+
+
+def address(container: str, network: str) -> str:
+    return str(inspect(container)["NetworkSettings"]["Networks"][network]["IPAddress"])
+
+
+def health(container: str) -> str:
+    state = inspect(container)["State"]
+    return str(state.get("Health", {}).get("Status", state["Status"]))
+
+
+def execute(container: str, *command: str) -> str:
+    """What a command in the container prints, whether it succeeds or not."""
+    return run("docker", "exec", container, *command, check=False, timeout_s=120)
+
+
+def image_size_bytes(image: str) -> int:
+    return int(run("docker", "image", "inspect", "--format", "{{.Size}}", image))
+
+
+def published(containers: Sequence[str]) -> dict[str, set[int]]:
+    """Ports of this machine by container's name."""
+    found: dict[str, set[int]] = {}
+    for container in containers:
+        ports = inspect(container)["NetworkSettings"]["Ports"] or {}
+        numbers = {int(binding["HostPort"]) for bindings in ports.values() for binding in bindings or []}
+        if numbers:
+            found[name_of(container)] = numbers
+    return found

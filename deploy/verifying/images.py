@@ -1,0 +1,55 @@
+"""Both images: built, built again after a change of the code, and how large they are."""
+
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from deploy.verifying.engine import ROOT, image_size_bytes, run
+from deploy.verifying.ledger import Ledger
+
+TARGETS = {"service": "FGD_IMAGE", "ray": "FGD_RAY_IMAGE"}
+SECOND_BUILD_S = 120.0
+
+
+def build(ledger: Ledger, tags: dict[str, str], *, base: str) -> None:
+    ledger.begin("images")
+    with tempfile.TemporaryDirectory() as folder:
+        changed = copy_of_context(Path(folder))
+        with (changed / "service" / "clock.py").open("a") as file:
+            file.write("\n# changed\n")
+        for target, variable in TARGETS.items():
+            tag = tags[variable]
+            first_s = build_one(target, tag, base=base)
+            second_s = build_one(target, f"{tag}-changed", base=base, context=changed)
+            size = f"{image_size_bytes(tag) / 1e6:.0f} MB, of which the base image {image_size_bytes(base) / 1e6:.0f}"
+            ledger.check(f"the image {target} is built", True, f"{first_s:.0f} s; {size}")
+            quick = second_s < SECOND_BUILD_S
+            ledger.check(f"{target} is built anew after a change of the code", quick, f"{second_s:.0f} s")
+            user = run("docker", "image", "inspect", "--format", "{{.Config.User}}", tag).strip()
+            ledger.check(f"{target} does not run as root", user not in ("", "root", "0"), f"user {user}")
+    heavy = "import importlib.util as u; print(*(n for n in ('torch', 'torchvision', 'ray') if u.find_spec(n)))"
+    found = run("docker", "run", "--rm", "--entrypoint", "/opt/fgd/bin/python", tags["FGD_IMAGE"], "-c", heavy).strip()
+    ledger.check("the control plane has neither torch nor ray", not found, found or "none of them")
+
+
+def build_one(target: str, tag: str, *, base: str, context: Path = ROOT) -> float:
+    """Seconds that it took."""
+    began = time.monotonic()
+    argument = f"PYTHON_IMAGE={base}"
+    run("docker", "build", "--quiet", "--build-arg", argument, "--target", target, "--tag", tag, str(context))
+    return time.monotonic() - began
+
+
+def copy_of_context(folder: Path) -> Path:
+    """What the images are made of, to be changed without changing the checkout."""
+    wanted = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    for pattern in [*wanted, ".dockerignore", "Dockerfile"]:
+        for path in ROOT.glob(pattern):
+            target = folder / path.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                shutil.copytree(path, target, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy2(path, target)
+    return folder
