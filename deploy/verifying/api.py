@@ -39,10 +39,17 @@ class Api:
     token: str
 
     def ask(
-        self, method: str, path: str, body: bytes | None = None, *, timeout_s: float = 30, **headers: str
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        accept: str = "*/*",
+        content_type: str = "application/json",
+        timeout_s: float = 30,
     ) -> Answer:
         """Whatever comes; a status of 0 stands for no answer at all."""
-        request = self._request(method, path, body, headers)
+        request = self._request(method, path, body, {"Accept": accept, "Content-Type": content_type})
         try:
             with urllib.request.urlopen(request, timeout=timeout_s) as answer:
                 return Answer(answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read())
@@ -53,11 +60,11 @@ class Api:
 
     def get(self, path: str) -> Any:
         """JSON; asked again for two minutes while nobody answers, or one who is in trouble."""
-        return self._patiently(lambda: self.ask("GET", path, Accept="application/json"))
+        return self._patiently(lambda: self.ask("GET", path, accept="application/json"))
 
     def submit(self, spec: str) -> tuple[str, str]:
         """The new job's id, and the replica that took it."""
-        answer = self.ask("POST", "/v1/jobs", spec.encode(), **{"Content-Type": "application/yaml"})
+        answer = self.ask("POST", "/v1/jobs", spec.encode(), content_type="application/yaml")
         if answer.status != 202:
             raise UnmetError(f"the job was refused: {answer.status} {answer.body.decode()[:2000]}")
         return str(answer.json["job_id"]), answer.replica
@@ -137,13 +144,13 @@ class Prober:
             time.sleep(0.1)
 
 
-def example(name: str, **changes: object) -> str:
+def example(file: str, /, **changes: object) -> str:
     """A spec of examples/demo with some of its numbers or names changed, still in YAML."""
-    text = (ROOT / "examples" / "demo" / f"{name}.yaml").read_text()
+    text = (ROOT / "examples" / "demo" / f"{file}.yaml").read_text()
     for field_name, value in changes.items():
         text, count = re.subn(rf"(?m)\b({field_name}: *)[^\s,}}#][^,}}#\n]*", rf"\g<1>{value}", text)
         if not count:
-            raise UnmetError(f"examples/demo/{name}.yaml has no field {field_name}")
+            raise UnmetError(f"examples/demo/{file}.yaml has no field {field_name}")
     return text
 
 

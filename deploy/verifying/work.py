@@ -45,9 +45,9 @@ def try_it(system: System) -> tuple[str, str]:
     report = api.get(f"/v1/jobs/{distilled}/report?with={teacher}&with={plain}")
     scores = {job["name"]: (job["result"] or {}).get("scores", {}).get("ap") for job in report["jobs"]}
     ledger.check("the report has the scores of all three", len(scores) == 3 and None not in scores.values(), scores)
-    page = api.ask("GET", f"/v1/jobs/{distilled}/report", Accept="text/html")
+    page = api.ask("GET", f"/v1/jobs/{distilled}/report", accept="text/html")
     ledger.check("and is a page as well", page.status == 200 and b"<svg" in page.body, f"{len(page.body)} bytes")
-    report = api.ask("GET", f"/v1/jobs/{sweep}/report", Accept="text/html")
+    report = api.ask("GET", f"/v1/jobs/{sweep}/report", accept="text/html")
     ledger.check("the sweep's report is a page", report.status == 200, f"{len(report.body)} bytes")
     best = api.ask("GET", f"/v1/jobs/{teacher}/artifacts/best.pt")
     (known,) = [artifact for artifact in api.job(teacher)["artifacts"] if artifact["name"] == "best.pt"]
