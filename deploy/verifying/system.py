@@ -26,12 +26,10 @@ class System:
     api: Api
     has_grafana: bool
 
-    def scale(self, **services: int) -> list[str]:
-        wanted = {"api": REPLICAS, "ray-worker": WORKERS, **({} if self.has_grafana else {"grafana": 0}), **services}
-        return [word for name, count in wanted.items() for word in ("--scale", f"{name}={count}")]
-
-    def up(self, **changes: str) -> None:
-        self.compose("up", "--detach", "--no-build", *self.scale(), **changes)
+    def up(self) -> None:
+        services = ["postgres", "migrate", "api", "gateway", "ray-head", "ray-worker", "prometheus"]
+        scale = ["--scale", f"api={REPLICAS}", "--scale", f"ray-worker={WORKERS}"]
+        self.compose("up", "--detach", "--no-build", *scale, *services, *(["grafana"] if self.has_grafana else []))
 
     def wait_ready(self, *, timeout_s: float = 300) -> float:
         """Seconds until the API answers, Ray with it, and every node can take a run."""
