@@ -54,7 +54,7 @@ FROM base AS service
 COPY --from=service-packages /opt/fgd /opt/fgd
 RUN --mount=from=builder,source=/opt/uv,target=/opt/uv --mount=from=wheel,source=/build/dist,target=/dist \
     /opt/uv/bin/uv pip install --quiet --no-cache --no-deps --compile-bytecode --python /opt/fgd/bin/python /dist/*.whl \
-    && install --directory --owner fgd --group fgd /var/lib/fgd /artifacts
+    && install --directory --owner fgd --group fgd /var/lib/fgd /artifacts /backups
 USER fgd
 ENV FGD_HOME=/var/lib/fgd FGD_HOST=0.0.0.0 FGD_PORT=8321
 EXPOSE 8321
