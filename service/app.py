@@ -26,7 +26,6 @@ from service.api.log_tail import Logs
 from service.api.request_ids import RequestIds
 from service.api.streams import Streams
 from service.api.token_check import TokenCheck
-from service.api.traced_requests import TracedRequests
 from service.clock import Clock, utc_now
 from service.compare.process import Comparer
 from service.dispatcher.capacity import CapacityMemory
@@ -108,6 +107,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
         version=version("fgd"),
         lifespan=lifespan,
         responses=problems.RESPONSES,
+        telemetry=services.tracing.of_requests(),
     )
     app.state.services = services
     for router in ROUTERS:
@@ -119,8 +119,6 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
     app.add_middleware(FrontDoor, settings=settings)
     app.add_middleware(RequestIds)
     app.add_middleware(AuditTrail, database=database, clock=clock)
-    if services.tracing.is_on:
-        app.add_middleware(TracedRequests, tracing=services.tracing)
     return app
 
 

@@ -4,13 +4,15 @@ import logging
 import sys
 
 import structlog
-from structlog.typing import Processor
+from opentelemetry import trace
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 
 def configure(*, as_json: bool = False, level: int = logging.INFO) -> None:
     """Send our events, and those of the libraries beneath us, through one formatter."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_trace_id,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -36,3 +38,11 @@ def configure(*, as_json: bool = False, level: int = logging.INFO) -> None:
     # Requests are logged by our own middleware, with their id; httpx would log every poll of Ray.
     for chatty in ("uvicorn.access", "httpx", "httpcore", "aiosqlite", "alembic.runtime.migration"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def add_trace_id(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """A line written within a traced request, or start of a run, says its trace."""
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        event["trace_id"] = trace.format_trace_id(context.trace_id)
+    return event

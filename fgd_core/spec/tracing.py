@@ -30,6 +30,12 @@ def is_sampled(traceparent: str) -> bool:
     return form is not None and bool(int(form[3], 16) & 1)
 
 
+def header(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a client sends along whose caller, a pipeline for example, traces and has set TRACEPARENT."""
+    traceparent = environment.get(TRACEPARENT, "")
+    return {"traceparent": traceparent} if _FORM.fullmatch(traceparent) else {}
+
+
 def for_run(traceparent: str | None, environment: Mapping[str, str]) -> dict[str, str]:
     """What a run needs of the control plane's environment to go on with the trace; nothing where there is none.
 

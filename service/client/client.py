@@ -8,6 +8,7 @@ with FgdClient() as client:
 """
 
 import hashlib
+import os
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from fgd_core.errors import FgdError, NotFoundError, StorageError
+from fgd_core.spec import tracing
 from fgd_core.spec.catalogue import Catalogue
 from fgd_core.spec.comparison import Comparison
 from fgd_core.spec.events import JobState, StoredEvent
@@ -109,7 +111,7 @@ class FgdClient:
 
     def submit(self, spec: JobSpec, *, idempotency_key: str | None = None) -> JobView:
         """Hand in a job. An answer lost on the way is asked for again under the same key, so it is never run twice."""
-        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex, **tracing.header(os.environ)}
         body = spec.model_dump(mode="json")
         for attempt in range(3):
             try:

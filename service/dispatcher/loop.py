@@ -37,7 +37,7 @@ from service.store.leases import Lease, StaleLeaseError
 from service.store.session import Database
 from service.store.tables import Attempt, Job
 from service.store.tokens import TokenMint
-from service.tracing import OFF, Tracing, logged
+from service.tracing import OFF, Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -246,10 +246,8 @@ class Dispatcher:
     async def _submit(self, start: Start) -> None:
         # Nobody asked for a trace of a job that has none.
         tracing = self._tracing if start.traceparent is not None else OFF
-        with (
-            tracing.span("submit to Ray", kind="client", parent=start.traceparent, attributes=start.traced_as) as span,
-            logged(span),
-        ):
+        about = start.traced_as
+        with tracing.span("submit to Ray", kind="client", parent=start.traceparent, attributes=about) as span:
             await self._cluster.submit(
                 Submission(
                     submission_id=start.submission_id,

@@ -1,4 +1,4 @@
-"""Traces with OpenTelemetry: off, and none of it loaded, unless the standard variables name a collector."""
+"""Traces with OpenTelemetry: off, and its SDK not loaded, unless the standard variables name a collector."""
 
 import importlib
 import os
@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import Literal, Protocol, TypeAlias
 
 import structlog
+from fastapi.telemetry import TelemetryConfig
 
 from fgd_core.spec.tracing import is_on
 
 Attributes: TypeAlias = Mapping[str, str | int]
-Kind: TypeAlias = Literal["internal", "server", "client"]
+Kind: TypeAlias = Literal["internal", "client"]
 
 log = structlog.get_logger(__name__)
 
@@ -23,19 +24,13 @@ class Span(Protocol):
         """What names it to others, after W3C Trace Context; None where nothing is traced."""
         ...
 
-    @property
-    def trace_id(self) -> str | None: ...
-
-    def rename(self, name: str) -> None: ...
-
     def note(self, attributes: Attributes) -> None: ...
-
-    def fail(self, why: str) -> None: ...
 
 
 class Tracing(Protocol):
-    @property
-    def is_on(self) -> bool: ...
+    def of_requests(self) -> TelemetryConfig:
+        """How FastAPI makes spans of requests, each below the caller's own where that sends a `traceparent`."""
+        ...
 
     def span(
         self, name: str, *, kind: Kind = "internal", parent: str | None = None, attributes: Attributes | None = None
@@ -67,28 +62,16 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Tracing:
     return tracing
 
 
-def logged(span: Span) -> AbstractContextManager[object]:
-    """Lines of the log that are written in the block say which trace they belong to."""
-    trace_id = span.trace_id
-    return nullcontext() if trace_id is None else structlog.contextvars.bound_contextvars(trace_id=trace_id)
-
-
 class _NoSpan:
     traceparent: str | None = None
-    trace_id: str | None = None
-
-    def rename(self, name: str) -> None:
-        return
 
     def note(self, attributes: Attributes) -> None:
         return
 
-    def fail(self, why: str) -> None:
-        return
-
 
 class _Off:
-    is_on = False
+    def of_requests(self) -> TelemetryConfig:
+        return {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
     def span(
         self, name: str, *, kind: Kind = "internal", parent: str | None = None, attributes: Attributes | None = None

@@ -4,11 +4,13 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 
 import structlog
+from fastapi.telemetry import TelemetryConfig
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -23,7 +25,7 @@ SERVICE = "fgd"
 CLOSE_PATIENCE_S = 2.0
 """How long the end of a server waits for its last spans to arrive."""
 
-_KINDS = {"internal": trace.SpanKind.INTERNAL, "server": trace.SpanKind.SERVER, "client": trace.SpanKind.CLIENT}
+_KINDS = {"internal": trace.SpanKind.INTERNAL, "client": trace.SpanKind.CLIENT}
 _W3C = TraceContextTextMapPropagator()
 
 log = structlog.get_logger(__name__)
@@ -32,13 +34,21 @@ log = structlog.get_logger(__name__)
 class OtlpTracing:
     """OpenTelemetry's own variables say where spans go, which of them, and under which name of service."""
 
-    is_on = True
-
     def __init__(self) -> None:
         _lower_the_voice()
         self._provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("fgd")
+
+    def of_requests(self) -> TelemetryConfig:
+        return {
+            "tracer_provider": self._provider,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+            "exclude": _says_little,
+        }
 
     @contextmanager
     def span(
@@ -73,19 +83,14 @@ class OtlpSpan:
         _W3C.inject(carrier, trace.set_span_in_context(self._span, Context()))
         return carrier.get("traceparent")
 
-    @property
-    def trace_id(self) -> str | None:
-        context = self._span.get_span_context()
-        return trace.format_trace_id(context.trace_id) if context.is_valid else None
-
-    def rename(self, name: str) -> None:
-        self._span.update_name(name)
-
     def note(self, attributes: Attributes) -> None:
         self._span.set_attributes(attributes)
 
-    def fail(self, why: str) -> None:
-        self._span.set_status(trace.StatusCode.ERROR, why)
+
+def _says_little(scope: Mapping[str, Any]) -> bool:
+    """What comes every second: reports of runs, probes, scrapes."""
+    path: str = scope["path"]
+    return path.startswith(("/v1/attempts/", "/livez", "/readyz", "/metrics"))
 
 
 def _below(traceparent: str | None) -> Context | None:

@@ -23,8 +23,9 @@ from service.client.client import FgdClient
 class Whole:
     """`fgd up`, which can be killed and started again in the same home."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, **environment: str) -> None:
         self.home = home
+        self._environment = environment
         self._port = 0
         self._process: subprocess.Popen[str] | None = None
         self.dashboard_url = ""
@@ -35,7 +36,7 @@ class Whole:
                 *(sys.executable, "-m", "service.client.cli", "up", "--json"),
                 *("--home", str(self.home), "--port", str(self._port), "--num-cpus", "2"),
             ],
-            env=os.environ | {"FGD_HEARTBEAT_S": "1"},
+            env=os.environ | {"FGD_HEARTBEAT_S": "1"} | self._environment,
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -64,6 +64,7 @@ class ControlPlane:
             clock,
             mint=token_mint(settings),
             capacity=self.services.capacity,
+            tracing=self.services.tracing,
         )
         transport = httpx.ASGITransport(self.app)
         self.http = httpx.AsyncClient(

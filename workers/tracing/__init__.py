@@ -40,8 +40,11 @@ class StartTrace:
 
     def about(self, assignment: Assignment) -> None:
         self._kind = assignment.spec.kind
-        about = {"fgd.job_id": assignment.job_id, "fgd.kind": self._kind, "fgd.attempt": assignment.number}
-        self._attributes.update(about)
+        self._attributes = {
+            "fgd.job_id": assignment.job_id,
+            "fgd.kind": self._kind,
+            "fgd.attempt": assignment.number,
+        }
 
     def reached(self, what: str, at_s: float | None = None) -> None:
         """What the time since what was reached before has gone into."""

@@ -1,0 +1,111 @@
+"""One trace from the request to the first step: a real control plane, a real Ray, a real collector."""
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from whole import Whole, train, wait_for, wait_for_event
+
+from service.dispatcher.local import LocalRay
+from tests import otlp_collector
+from tests.otlp_collector import Collector, Span
+
+pytestmark = pytest.mark.ray
+
+TRACE_ID, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+IN_THE_RUN = ("process start", "assignment", "first word", "imports", "device", "model and data", "first step")
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    with otlp_collector.running() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="module")
+def traced(collector: Collector) -> Iterator[Whole]:
+    home = Path(tempfile.mkdtemp(prefix="fgd-test-"))
+    whole = Whole(
+        home,
+        OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+        OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20k3y",
+        OTEL_BSP_SCHEDULE_DELAY="200",
+    )
+    try:
+        whole.up()
+        yield whole
+        whole.down()
+    finally:
+        whole.kill()
+        asyncio.run(LocalRay(home).stop())
+        shutil.rmtree(home)
+
+
+def of_job(spans: list[Span], job_id: str, attempt: int) -> dict[str, Span]:
+    return {
+        s.name: s
+        for s in spans
+        if (s.attributes.get("fgd.job_id"), s.attributes.get("fgd.attempt")) == (job_id, attempt)
+    }
+
+
+def test_all_from_the_request_to_the_first_step_is_one_trace_also_when_the_run_is_lost_and_begun_anew(
+    traced: Whole, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACEPARENT", f"00-{TRACE_ID}-{CALLER}-01")
+    with traced.client() as client:
+        job_id = client.submit(train(epochs=100_000)).job_id
+        started = wait_for_event(client, job_id, "run_started")
+        wait_for_event(client, job_id, "epoch_finished")
+        told = runtime_environment(traced, f"fgd-{job_id}-1")
+        spans = collector.wait_for(lambda spans: "first step" in of_job(spans, job_id, 1))
+        os.kill(started.data["pid"], signal.SIGKILL)
+        spans = collector.wait_for(lambda spans: "first step" in of_job(spans, job_id, 2), timeout_s=60)
+        client.cancel(job_id)
+        wait_for(client, job_id, lambda job: job.state == "cancelled")
+
+    [post] = [span for span in spans if span.name == "POST /v1/jobs"]
+    assert (post.service, post.parent_id, post.trace_id) == ("fgd", CALLER, TRACE_ID)
+    assert (post.attributes["fgd.job_id"], post.attributes["http.response.status_code"]) == (job_id, 202)
+    [stored] = [span for span in spans if span.name == "admit and store"]
+    assert stored.parent_id == post.span_id
+    for attempt in (1, 2):
+        found = of_job(spans, job_id, attempt)
+        wait, lease, submission = found["wait in the queue"], found["lease"], found["submit to Ray"]
+        assert {span.parent_id for span in (wait, lease, submission)} == {post.span_id}
+        run = found["start of the run"]
+        assert (run.service, run.parent_id) == ("fgd-run", submission.span_id)
+        steps = sorted((span for span in spans if span.parent_id == run.span_id), key=lambda span: span.began_s)
+        assert [span.name for span in steps if span.name in IN_THE_RUN] == list(IN_THE_RUN)
+        assert {span.trace_id for span in found.values()} == {TRACE_ID}
+        assert {span.attributes["fgd.kind"] for span in found.values()} == {"train"}
+        # Nothing between the request and the first step is left out.
+        assert post.began_s <= wait.began_s <= wait.ended_s <= lease.began_s <= lease.ended_s <= submission.began_s
+        assert [span.began_s for span in steps[1:]] == [span.ended_s for span in steps[:-1]]
+        assert (run.began_s, run.ended_s) == (steps[0].began_s, steps[-1].ended_s)
+        first = post.began_s if attempt == 1 else wait.began_s
+        print(f"\nattempt {attempt}, to the first step: {run.ended_s - first:.2f} s")
+        for span in (wait, lease, submission, *steps):
+            print(
+                f"  {span.service:8}{span.name:20}{span.began_s - first:6.2f} s  {span.ended_s - span.began_s:6.3f} s"
+            )
+    assert {span.authorization for span in spans} == {"Bearer k3y"}
+    assert told["OTEL_EXPORTER_OTLP_ENDPOINT"] == collector.url
+    assert told["TRACEPARENT"] == f"00-{TRACE_ID}-{of_job(spans, job_id, 1)['submit to Ray'].span_id}-01"
+    assert not [name for name, value in told.items() if "HEADERS" in name or "k3y" in value]
+
+
+def runtime_environment(whole: Whole, submission_id: str) -> dict[str, str]:
+    """What everybody who sees the cluster can read of a run."""
+    answer = httpx.get(
+        f"{whole.dashboard_url}/api/jobs/{submission_id}",
+        headers={"Authorization": f"Bearer {LocalRay(whole.home).token}"},
+    )
+    told: dict[str, str] = answer.json()["runtime_env"]["env_vars"]
+    return told

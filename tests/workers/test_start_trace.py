@@ -1,0 +1,130 @@
+"""What a run notes of its start, and how it is sent."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+from small_control_plane import TOKEN, SmallControlPlane
+
+from fgd_core.spec.attempts import Assignment
+from fgd_core.spec.events import DeviceReady, EvaluationProgress, Progress, RunEvent, RunStarted
+from fgd_core.spec.jobs import EvaluateSpec
+from fgd_core.spec.trials import TrialEvent, TrialStarted
+from tests import otlp_collector
+from tests.otlp_collector import Collector, Span
+from workers.tracing import StartTrace
+
+TRACE_ID, ABOVE = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+TRACEPARENT = f"00-{TRACE_ID}-{ABOVE}-01"
+STARTED = RunStarted(host="here", pid=1, python="3.11")
+READY = DeviceReady(device="cpu", threads=1, precision="float32", versions={})
+STEP = Progress(epoch=1, epochs=1, step=1, steps=2, images_per_s=1, eta_s=1, learning_rate=0.1, values={})
+LOOKED = EvaluationProgress(what="the teacher", done=1, total=2)
+CHOSEN = TrialStarted(trial=0, origin="plain", values={}, seed=0, epochs=1)
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    with otlp_collector.running() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        monkeypatch.setenv("TRACEPARENT", TRACEPARENT)
+        yield collector
+
+
+def told_of(assignment: Assignment, *events: RunEvent) -> StartTrace:
+    trace = StartTrace(os.environ, process_age_s=1.0)
+    trace.reached("process start")
+    trace.about(assignment)
+    for event in events:
+        trace.heard(event)
+    return trace
+
+
+def names(spans: list[Span]) -> list[str]:
+    return [span.name for span in sorted(spans, key=lambda span: (span.began_s, -span.ended_s))]
+
+
+class TestPhases:
+    def test_a_training_is_traced_up_to_its_first_step_and_no_further(
+        self, collector: Collector, assignment: Assignment
+    ) -> None:
+        trace = told_of(assignment, STARTED, READY, LOOKED, STEP, STEP)
+        trace.close(20)
+        assert names(collector.spans) == ["start of the run", "process start", "device", "model and data", "first step"]
+        whole = next(span for span in collector.spans if span.name == "start of the run")
+        assert (whole.trace_id, whole.parent_id, whole.service) == (TRACE_ID, ABOVE, "fgd-run")
+        assert {span.parent_id for span in collector.spans} == {ABOVE, whole.span_id}
+        assert {span.attributes["fgd.job_id"] for span in collector.spans} == {"job1"}
+
+    def test_an_evaluation_begins_with_its_first_images(self, collector: Collector, assignment: Assignment) -> None:
+        spec = EvaluateSpec(name="one", checkpoint="best.pt", data=assignment.spec.data)
+        told_of(assignment.model_copy(update={"spec": spec}), READY, LOOKED).close(20)
+        assert names(collector.spans)[-1] == "first step"
+
+    def test_a_sweep_is_traced_up_to_the_first_step_of_a_trial(
+        self, collector: Collector, assignment: Assignment
+    ) -> None:
+        step = TrialEvent(trial=0, event=STEP.model_dump(mode="json"))
+        told_of(assignment, CHOSEN, CHOSEN, step).close(20)
+        assert names(collector.spans)[2:] == ["trial chosen", "model and data", "first step"]
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"TRACEPARENT": ""},
+            {"TRACEPARENT": "nonsense"},
+            {"TRACEPARENT": f"{TRACEPARENT[:-1]}0"},
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": ""},
+            {"OTEL_SDK_DISABLED": "true"},
+        ],
+    )
+    def test_nothing_is_sent_where_nothing_is_asked_for(
+        self, collector: Collector, assignment: Assignment, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str]
+    ) -> None:
+        for name, value in changes.items():
+            monkeypatch.setenv(name, value)
+        told_of(assignment, READY, STEP).close(20)
+        assert collector.spans == []
+
+
+def run_to_its_end(control_plane: SmallControlPlane, **environment: str) -> tuple[int, str, float]:
+    """Exit code, all that it printed, seconds."""
+    began_s = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "workers"],
+        env=os.environ
+        | {"FGD_URL": control_plane.url, "FGD_ATTEMPT_ID": "job1-1", "FGD_ATTEMPT_TOKEN": TOKEN}
+        | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    return done.returncode, done.stdout + done.stderr, time.monotonic() - began_s
+
+
+class TestRun:
+    def test_one_that_fails_before_its_first_step_is_traced_as_far_as_it_came(
+        self, control_plane: SmallControlPlane, assignment: Assignment, collector: Collector
+    ) -> None:
+        spec = EvaluateSpec(name="missing", checkpoint="/nowhere/best.pt", data=assignment.spec.data)
+        control_plane.assignment = assignment.model_copy(update={"spec": spec})
+        assert run_to_its_end(control_plane)[0] == 1
+        assert {"assignment", "imports", "device", "the rest"} <= set(names(collector.spans))
+        assert [span.name for span in collector.spans if span.is_error] == ["start of the run"]
+
+    def test_a_collector_that_does_not_answer_costs_two_seconds_at_most_and_not_a_word(
+        self, control_plane: SmallControlPlane
+    ) -> None:
+        code, output, plain_s = run_to_its_end(control_plane)
+        with otlp_collector.running(answers=False) as deaf:
+            traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": deaf.url, "TRACEPARENT": TRACEPARENT}
+            code_traced, output_traced, traced_s = run_to_its_end(control_plane, **traced)
+        assert (code, code_traced) == (0, 0)
+        assert output_traced.splitlines()[0] == output.splitlines()[0]
+        assert not any(word in output_traced for word in ("Traceback", "opentelemetry", "export"))
+        print(f"\na run without traces {plain_s:.1f} s, with a collector that does not answer {traced_s:.1f} s")
+        assert traced_s < plain_s + 10
