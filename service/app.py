@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -59,6 +60,8 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
         capacity=CapacityMemory(cluster, clock),
         clock=clock,
         tokens=TokenCheck(database, clock),
+        # Made when first asked for: it may have to write into a home that is not there yet.
+        mint=cache(lambda: token_mint(settings)),
         streams=Streams(database, settings),
         logs=Logs(database, cluster, settings),
         housekeeper=Housekeeper(database, settings, clock),
@@ -79,7 +82,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
                 cluster,
                 settings,
                 clock,
-                mint=token_mint(settings),
+                mint=services.mint(),
                 capacity=services.capacity,
                 wake=services.wake_dispatcher,
                 tracing=services.tracing,

@@ -43,6 +43,12 @@ class NotComparableError(ConflictError):
     code = "not_comparable"
 
 
+class AlreadyClaimedError(ConflictError):
+    """Somebody else came for an attempt's token before, with its claim code."""
+
+    code = "already_claimed"
+
+
 class IdempotencyKeyReusedError(SpecError):
     code = "idempotency_key_reused"
 

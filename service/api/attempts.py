@@ -1,21 +1,27 @@
-"""The runs' side: fetch an assignment, report events, learn what the control plane wishes."""
+"""The runs' side: claim a token, fetch an assignment, report events, learn what the control plane wishes."""
 
+import hmac
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from fgd_core.spec.attempts import Assignment, BatchReply, EventBatch
+from fgd_core.spec.attempts import Assignment, BatchReply, Claim, Claimed, EventBatch
 from fgd_core.spec.jobs import JOB_SPEC
 from fgd_core.spec.paths import with_fields
 from fgd_core.spec.trials import StudyLog
-from service.api.deps import ServicesDep
-from service.errors import UnauthorizedError
-from service.store import artifacts, jobs, recording, studies
+from service.api.deps import Services, ServicesDep
+from service.errors import AlreadyClaimedError, UnauthorizedError
+from service.store import artifacts, attempts, jobs, recording, studies
 from service.store.session import read_consistently
-from service.store.tables import Job
+from service.store.tables import Attempt, Job
+from service.store.tokens import digest
 
 router = APIRouter(prefix="/v1/attempts", tags=["attempts"])
+
+log = structlog.get_logger(__name__)
 
 _bearer = HTTPBearer(auto_error=False, description="The attempt's token")
 
@@ -29,26 +35,40 @@ async def _token(credentials: Annotated[HTTPAuthorizationCredentials | None, Dep
 Token = Annotated[str, Depends(_token)]
 
 
+@router.post("/{attempt_id}/claim", operation_id="claim_attempt")
+async def claim_attempt(
+    services: ServicesDep, code: Token, attempt_id: str, asked: Claim, response: Response
+) -> Claimed:
+    """A run's token and its assignment, for its claim code: to the first who comes, as often as it asks."""
+    mint = services.mint()
+    if not hmac.compare_digest(code.encode(), mint.claim(attempt_id).encode()):
+        raise UnauthorizedError(
+            "the claim code is not the one of this attempt; control planes of one database need one FGD_SECRET",
+            attempt_id=attempt_id,
+        )
+    token = mint.token(attempt_id)
+    async with services.database.writing() as session:
+        job, attempt = await recording.authenticate(session, attempt_id, token)
+        recording.check_current(job, attempt)
+        if not await attempts.claim(session, attempt_id, digest(asked.secret)):
+            log.warning("claimed_twice", attempt_id=attempt_id, meaning="somebody has read this run's environment")
+            raise AlreadyClaimedError(
+                f"attempt {attempt_id} was claimed before, with another secret: somebody has read its claim code in "
+                "the environment of its Ray job; see who may reach the cluster",
+                attempt_id=attempt_id,
+            )
+        assignment = await _assignment(services, session, job, attempt)
+    response.headers["Cache-Control"] = "no-store"
+    return Claimed(token=token, assignment=assignment)
+
+
 @router.get("/{attempt_id}", operation_id="get_assignment")
 async def get_assignment(services: ServicesDep, token: Token, attempt_id: str) -> Assignment:
     """All that a run needs to begin."""
     async with services.database.reading() as session:
         job, attempt = await recording.authenticate(session, attempt_id, token)
         recording.check_current(job, attempt)
-        checkpoints = {}
-        for needed in await jobs.dependencies(session, job.id):
-            artifact = await artifacts.get(session, needed.needs_job_id, needed.artifact)
-            if artifact is not None:
-                checkpoints[f"job:{needed.needs_job_id}/{needed.artifact.removesuffix('.pt')}"] = artifact.uri
-    return Assignment(
-        attempt_id=attempt.id,
-        number=attempt.number,
-        job_id=job.id,
-        spec=JOB_SPEC.validate_python(with_fields(job.spec, attempt.spec_changes or {})),
-        job_uri=_job_uri(services, job),
-        checkpoints=checkpoints,
-        heartbeat_s=services.settings.heartbeat_s,
-    )
+        return await _assignment(services, session, job, attempt)
 
 
 @router.post("/{attempt_id}/events", operation_id="report_events", response_model=BatchReply)
@@ -75,5 +95,22 @@ async def get_study(
     return Response(log.model_dump_json(), media_type="application/json")
 
 
-def _job_uri(services: ServicesDep, job: Job) -> str:
+async def _assignment(services: Services, session: AsyncSession, job: Job, attempt: Attempt) -> Assignment:
+    checkpoints = {}
+    for needed in await jobs.dependencies(session, job.id):
+        artifact = await artifacts.get(session, needed.needs_job_id, needed.artifact)
+        if artifact is not None:
+            checkpoints[f"job:{needed.needs_job_id}/{needed.artifact.removesuffix('.pt')}"] = artifact.uri
+    return Assignment(
+        attempt_id=attempt.id,
+        number=attempt.number,
+        job_id=job.id,
+        spec=JOB_SPEC.validate_python(with_fields(job.spec, attempt.spec_changes or {})),
+        job_uri=_job_uri(services, job),
+        checkpoints=checkpoints,
+        heartbeat_s=services.settings.heartbeat_s,
+    )
+
+
+def _job_uri(services: Services, job: Job) -> str:
     return (services.settings.storage_dir / "jobs" / job.id).as_uri()

@@ -1,6 +1,7 @@
 """What every route may ask for."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from service.dispatcher.cluster import Cluster
 from service.housekeeping.keeper import Housekeeper
 from service.settings import Settings
 from service.store.session import Database
+from service.store.tokens import TokenMint
 from service.tracing import Tracing
 
 
@@ -27,6 +29,7 @@ class Services:
     capacity: CapacityMemory
     clock: Clock
     tokens: TokenCheck
+    mint: Callable[[], TokenMint]
     streams: Streams
     logs: Logs
     housekeeper: Housekeeper

@@ -1,5 +1,6 @@
 """Attempts: executions of a job on the cluster, and how far each of their streams was heard."""
 
+import hmac
 from datetime import datetime
 from typing import Any
 
@@ -41,6 +42,17 @@ async def insert_attempt(
 
 async def find(session: AsyncSession, attempt_id: str) -> Attempt | None:
     return await session.get(Attempt, attempt_id, populate_existing=True)
+
+
+async def claim(session: AsyncSession, attempt_id: str, secret_sha256: str) -> bool:
+    """Note who has come for the attempt's token; whether it is this one, now or at an earlier time."""
+    await session.execute(
+        update(Attempt)
+        .where(Attempt.id == attempt_id, Attempt.claimed_by_sha256.is_(None))
+        .values(claimed_by_sha256=secret_sha256)
+    )
+    claimed_by = await session.scalar(select(Attempt.claimed_by_sha256).where(Attempt.id == attempt_id))
+    return claimed_by is not None and hmac.compare_digest(claimed_by, secret_sha256)
 
 
 async def of_job(session: AsyncSession, job_id: str) -> list[Attempt]:

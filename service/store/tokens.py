@@ -1,10 +1,13 @@
-"""The tokens with which attempts report: made from a secret on disk, stored as hashes only."""
+"""The tokens with which attempts report: made from a secret, stored as hashes only; and the codes that buy them."""
 
+import base64
 import hashlib
 import hmac
 import os
 import secrets
 from pathlib import Path
+
+CLAIM_PREFIX = "fgdc_"
 
 
 class TokenMint:
@@ -26,7 +29,15 @@ class TokenMint:
         return cls(secret)
 
     def token(self, attempt_id: str) -> str:
-        return hmac.new(self._secret, attempt_id.encode(), hashlib.sha256).hexdigest()
+        return self._made_of(attempt_id).hex()
+
+    def claim(self, attempt_id: str) -> str:
+        """The code with which a run asks for its token, once; nothing leads from it to the token."""
+        code = base64.urlsafe_b64encode(self._made_of(f"claim:{attempt_id}")).decode().rstrip("=")
+        return f"{CLAIM_PREFIX}{code}"
+
+    def _made_of(self, text: str) -> bytes:
+        return hmac.new(self._secret, text.encode(), hashlib.sha256).digest()
 
 
 def digest(token: str) -> str:

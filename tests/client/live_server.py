@@ -55,7 +55,14 @@ class LiveServer:
         """The process that the cluster was asked to start for a job."""
         eventually(lambda: any(s.submission_id.startswith(f"fgd-{job_id}-") for s in self.cluster.submissions))
         submission = [s for s in self.cluster.submissions if s.submission_id.startswith(f"fgd-{job_id}-")][-1]
-        return Run(self.url, submission.environment["FGD_ATTEMPT_ID"], submission.environment["FGD_ATTEMPT_TOKEN"])
+        attempt_id = submission.environment["FGD_ATTEMPT_ID"]
+        claimed = httpx.post(
+            f"{self.url}/v1/attempts/{attempt_id}/claim",
+            # Always the same, for a test may ask for a run twice.
+            json={"secret": "s" * 32},
+            headers={"Authorization": f"Bearer {submission.environment['FGD_ATTEMPT_CLAIM']}"},
+        )
+        return Run(self.url, attempt_id, claimed.raise_for_status().json()["token"])
 
 
 class Run:

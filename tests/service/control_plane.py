@@ -125,7 +125,7 @@ class Run:
         environment = next(s for s in plane.cluster.submissions if s.submission_id == submission_id).environment
         self.submission_id = submission_id
         self.attempt_id = environment["FGD_ATTEMPT_ID"]
-        self.headers = {"Authorization": f"Bearer {environment['FGD_ATTEMPT_TOKEN']}"}
+        self.headers = {"Authorization": f"Bearer {token_mint(plane.settings).token(self.attempt_id)}"}
         self._sequence = 0
 
     async def post(self, batch: dict[str, Any]) -> httpx.Response:
