@@ -25,6 +25,7 @@ from service.api.first_token import have_an_admin
 from service.api.front_door import FrontDoor
 from service.api.log_tail import Logs
 from service.api.request_ids import RequestIds
+from service.api.scraping import ScrapeToken
 from service.api.streams import Streams
 from service.api.token_check import TokenCheck
 from service.clock import Clock, utc_now
@@ -34,6 +35,8 @@ from service.dispatcher.cluster import Cluster
 from service.dispatcher.loop import Dispatcher
 from service.errors import DatabaseError
 from service.housekeeping.keeper import Housekeeper
+from service.metrics import Metrics
+from service.metrics.looking import Looking
 from service.settings import Settings
 from service.store import migrate
 from service.store.buckets import keep_rolled_up
@@ -52,21 +55,27 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
         SchemaTooNewError: the database is a newer version's.
         ConflictError: another control plane works in the same home, or tokens are asked for and nobody has an admin's.
     """
-    database = Database(settings.database_url, Limits(pool_size=settings.database_pool_size))
+    metrics = Metrics()
+    metrics.build.labels(version("fgd"), migrate.head_revision()).set(1)
+    database = Database(settings.database_url, Limits(pool_size=settings.database_pool_size), metrics)
+    capacity = CapacityMemory(cluster, clock)
+    folders = {"home": settings.home, "storage": settings.storage_dir}
     services = Services(
         settings=settings,
         database=database,
         cluster=cluster,
-        capacity=CapacityMemory(cluster, clock),
+        capacity=capacity,
         clock=clock,
         tokens=TokenCheck(database, clock),
         # Made when first asked for: it may have to write into a home that is not there yet.
         mint=cache(lambda: token_mint(settings)),
-        streams=Streams(database, settings),
+        streams=Streams(database, settings, metrics),
         logs=Logs(database, cluster, settings),
         housekeeper=Housekeeper(database, settings, clock),
         comparer=Comparer(),
         tracing=tracing.from_environment(),
+        metrics=metrics,
+        measuring=Looking(database, capacity, settings, clock, metrics, folders=folders),
         wake_dispatcher=asyncio.Event(),
     )
 
@@ -86,10 +95,12 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
                 capacity=services.capacity,
                 wake=services.wake_dispatcher,
                 tracing=services.tracing,
+                metrics=metrics,
             )
             dispatching = asyncio.create_task(dispatcher.run(), name="dispatcher")
             rolling_up = asyncio.create_task(keep_rolled_up(database, clock), name="roll-up")
-            deliverer = Deliverer(database, settings, clock, Sender(allow_private=settings.webhooks_allow_private))
+            sender = Sender(allow_private=settings.webhooks_allow_private)
+            deliverer = Deliverer(database, settings, clock, sender, metrics)
             delivering = asyncio.create_task(deliverer.run(), name="webhooks")
             cleaning = asyncio.create_task(services.housekeeper.run(), name="housekeeping")
             try:
@@ -118,9 +129,10 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
     problems.install(app)
     description.install(app)
     # The last one added is the outermost.
-    app.add_middleware(Authentication, tokens=services.tokens if settings.auth == "tokens" else None)
+    tokens = services.tokens if settings.auth == "tokens" else None
+    app.add_middleware(Authentication, tokens=tokens, scrape_token=ScrapeToken(settings))
     app.add_middleware(FrontDoor, settings=settings)
-    app.add_middleware(RequestIds)
+    app.add_middleware(RequestIds, metrics=metrics)
     app.add_middleware(AuditTrail, database=database, clock=clock)
     return app
 

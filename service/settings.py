@@ -96,6 +96,10 @@ class Settings(BaseSettings):
     """Registered as the token `bootstrap`, of an admin, when the server starts."""
     admin_token_file: AbsolutePath | None = None
     """File that holds it, for what mounts secrets as files."""
+    metrics_token: SecretStr | None = Field(default=None, min_length=32)
+    """Opens /metrics and nothing else, beside API tokens."""
+    metrics_token_file: AbsolutePath | None = None
+    """File that holds it, read at each scrape."""
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
     """Names beside its own by which browsers may reach a server without tokens, separated like PATH."""
     data_roots: Annotated[tuple[AbsolutePath, ...], NoDecode, BeforeValidator(_split)] = Field(

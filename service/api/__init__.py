@@ -21,6 +21,7 @@ from service.api import (
     projects,
     queue,
     report,
+    scraping,
     sweeps,
     tokens,
     webhooks,
@@ -47,4 +48,5 @@ ROUTERS: Sequence[APIRouter] = (
     audit.router,
     housekeeping.router,
     health.router,
+    scraping.router,
 )

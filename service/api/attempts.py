@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from fgd_core.errors import FgdError
 from fgd_core.spec.attempts import Assignment, BatchReply, Claim, Claimed, EventBatch
 from fgd_core.spec.jobs import JOB_SPEC
 from fgd_core.spec.paths import with_fields
@@ -75,7 +76,12 @@ async def get_assignment(services: ServicesDep, token: Token, attempt_id: str) -
 async def report_events(services: ServicesDep, token: Token, attempt_id: str, batch: EventBatch) -> Response:
     """Store a batch; the same batch twice is stored once. An empty one is a heartbeat."""
     now = services.clock()
-    recorded = await recording.report(services.database, attempt_id, token, batch, now=now)
+    try:
+        recorded = await recording.report(services.database, attempt_id, token, batch, now=now)
+    except FgdError as error:
+        services.metrics.refuses(error)
+        raise
+    services.metrics.accepted(recorded, now)
     if recorded.run_ended:
         services.wake_dispatcher.set()
     # As it is, for FastAPI would check our own answer anew.

@@ -5,7 +5,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fgd_core.errors import FgdError
-from service.api import problems
+from service.api import problems, scraping
 from service.api.access import ANONYMOUS, Principal
 from service.api.token_check import TokenCheck
 from service.errors import UnauthorizedError, from_database
@@ -20,16 +20,18 @@ class Authentication:
 
     Args:
         tokens: None lets everybody in as an admin.
+        scrape_token: lets its bearer read the metrics.
     """
 
-    def __init__(self, app: ASGIApp, tokens: TokenCheck | None) -> None:
+    def __init__(self, app: ASGIApp, tokens: TokenCheck | None, scrape_token: scraping.ScrapeToken) -> None:
         self._app = app
         self._tokens = tokens
+        self._scrape_token = scrape_token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in OPEN and not scope["path"].startswith(_ATTEMPTS):
             try:
-                principal = await self._principal(Headers(scope=scope))
+                principal = await self._principal(Headers(scope=scope), scope["path"])
             except FgdError as refusal:
                 await problems.of_error(refusal)(scope, receive, send)
                 return
@@ -41,7 +43,7 @@ class Authentication:
             scope.setdefault("state", {})["principal"] = principal
         await self._app(scope, receive, send)
 
-    async def _principal(self, headers: Headers) -> Principal:
+    async def _principal(self, headers: Headers, path: str) -> Principal:
         if self._tokens is None:
             return ANONYMOUS
         scheme, _, token = headers.get("Authorization", "").partition(" ")
@@ -49,4 +51,6 @@ class Authentication:
             raise UnauthorizedError(
                 "this server asks for an API token; send it as `Authorization: Bearer …`; `fgd` takes it from FGD_TOKEN"
             )
+        if path == scraping.PATH and self._scrape_token.matches(token.strip()):
+            return scraping.SCRAPER
         return await self._tokens.principal(token.strip())

@@ -15,6 +15,8 @@ from service.compare.process import Comparer
 from service.dispatcher.capacity import CapacityMemory
 from service.dispatcher.cluster import Cluster
 from service.housekeeping.keeper import Housekeeper
+from service.metrics import Metrics
+from service.metrics.looking import Looking
 from service.settings import Settings
 from service.store.session import Database
 from service.store.tokens import TokenMint
@@ -35,6 +37,9 @@ class Services:
     housekeeper: Housekeeper
     comparer: Comparer
     tracing: Tracing
+    metrics: Metrics
+    measuring: Looking
+    """Brings the metrics up to date that are not counted as things happen."""
     wake_dispatcher: asyncio.Event
     """Set it when there is something to do, so that it is done now and not at the next tick."""
 

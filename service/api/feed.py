@@ -19,6 +19,7 @@ import structlog
 
 from fgd_core.errors import FgdError, NotFoundError
 from service.store.all_events import Position
+from service.store.notifier import Woken
 
 _KEPT_BYTES = 1_000_000
 _PIECES_OF_PAST = 8
@@ -85,6 +86,7 @@ class Feed(Generic[P]):
         is_closing: whether the server is going down.
         idle_s: readers are woken at least this often, to show that they are alive.
         poll_s: how long to wait before looking whether another process has written something.
+        late: told how long it took, in seconds, from what this process stored until its readers were told.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Feed(Generic[P]):
         is_closing: Callable[[], bool],
         idle_s: float,
         poll_s: Callable[[], float],
+        late: Callable[[float], None] = lambda _: None,
     ) -> None:
         self.head: P = first.end
         self.is_last = first.is_last
@@ -105,6 +108,7 @@ class Feed(Generic[P]):
         self._is_closing = is_closing
         self._idle_s = idle_s
         self._poll_s = poll_s
+        self._late = late
         self._kept: deque[Frame[P]] = deque()
         self._kept_bytes = 0
         self._kept_from: P = first.end
@@ -113,6 +117,10 @@ class Feed(Generic[P]):
         self._told_at = time.monotonic()
         self._past: OrderedDict[P, Past[P]] = OrderedDict()
         self._turn = asyncio.Lock()
+
+    @property
+    def num_readers(self) -> int:
+        return self._num_readers
 
     @contextmanager
     def reader(self) -> Iterator[None]:
@@ -149,7 +157,7 @@ class Feed(Generic[P]):
                     self._past.popitem(last=False)
             return found
 
-    async def run(self, woken: asyncio.Event) -> None:
+    async def run(self, woken: Woken) -> None:
         """Read and tell until nobody listens, the subject is gone, or the server goes down.
 
         Args:
@@ -157,8 +165,9 @@ class Feed(Generic[P]):
         """
         try:
             while not self._is_closing() and self._num_readers > 0:
+                stored_s = woken.since_s
                 woken.clear()
-                await self._look(woken)
+                await self._look(woken, stored_s)
                 await self._wait(woken)
         except NotFoundError:
             pass
@@ -168,7 +177,7 @@ class Feed(Generic[P]):
             self.is_closed = True
             self._tell()
 
-    async def _look(self, woken: asyncio.Event) -> None:
+    async def _look(self, woken: Woken, stored_s: float | None) -> None:
         try:
             news = await self._source.behind(self.head)
         except FgdError as error:
@@ -184,12 +193,14 @@ class Feed(Generic[P]):
         self._keep(news.frames)
         if is_news:
             self._tell()
+            if stored_s is not None:
+                self._late(time.monotonic() - stored_s)
             pause_s = max(_SHORTEST_PAUSE_S, _PAUSE_FOR_EACH_READER_S * self._num_readers)
             await asyncio.sleep(min(_LONGEST_PAUSE_S, pause_s))
         if news.is_cut:
             woken.set()
 
-    async def _wait(self, woken: asyncio.Event) -> None:
+    async def _wait(self, woken: Woken) -> None:
         try:
             async with asyncio.timeout(min(self._poll_s(), self._idle_s)):
                 await woken.wait()

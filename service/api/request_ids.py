@@ -9,6 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import problems
+from service.metrics import Metrics
 
 HEADER = "X-Request-ID"
 _ACCEPTABLE = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
@@ -17,8 +18,9 @@ log = structlog.get_logger(__name__)
 
 
 class RequestIds:
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -27,11 +29,12 @@ class RequestIds:
         given = Headers(scope=scope).get(HEADER, "")
         request_id = given if _ACCEPTABLE.match(given) else uuid.uuid4().hex
         status: int | None = None
+        answered_s: float | None = None
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answered_s
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, answered_s = message["status"], time.monotonic()
                 MutableHeaders(scope=message)[HEADER] = request_id
             await send(message)
 
@@ -43,6 +46,10 @@ class RequestIds:
                 answer = problems.internal(error)
                 if status is None:
                     await answer(scope, receive, send_with_id)
+            finally:
+                route = getattr(scope.get("route"), "path", None)
+                seconds = (answered_s or time.monotonic()) - began_at
+                self._metrics.answers(route, scope["method"], status, seconds)
             duration_ms = round((time.monotonic() - began_at) * 1000, 1)
             # Runs report every second or so: their requests would drown the rest.
             level = log.debug if scope["path"].startswith(("/v1/attempts/", "/livez", "/readyz")) else log.info

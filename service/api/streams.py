@@ -12,6 +12,7 @@ from typing import Any
 from fgd_core.errors import FgdError
 from service.api.event_sources import AllEvents, JobEvents
 from service.api.feed import Feed, Frame, P, Source
+from service.metrics import Metrics
 from service.settings import Settings
 from service.store.all_events import EVERYTHING, Filter, Position
 from service.store.session import Database
@@ -26,13 +27,16 @@ _POLL_FOR_EACH_FEED_S = 0.01
 class Streams:
     """All event streams of this process."""
 
-    def __init__(self, database: Database, settings: Settings) -> None:
+    def __init__(self, database: Database, settings: Settings, metrics: Metrics) -> None:
         self._database = database
         self._settings = settings
         self._feeds: dict[str | None, Feed[Any]] = {}
         """By job; under None that of all jobs."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._turns = asyncio.Semaphore(_CATCHING_UP_AT_ONCE)
+        self._metrics = metrics
+        metrics.count_readers("job", lambda: self._count_readers(of_all=False))
+        metrics.count_readers("all", lambda: self._count_readers(of_all=True))
 
     def of_job(self, job_id: str, after: int) -> AsyncIterator[bytes]:
         """Events behind sequence `after`, until the job is over and all was sent."""
@@ -108,12 +112,16 @@ class Streams:
             is_closing=lambda: self._database.notifier.closed,
             idle_s=self._settings.sse_keep_alive_s,
             poll_s=lambda: max(self._settings.sse_poll_s, _POLL_FOR_EACH_FEED_S * len(self._feeds)),
+            late=self._metrics.stream_lag.observe,
         )
         self._feeds[key] = feed
         task = asyncio.create_task(self._run(key, feed), name=f"feed-{key or 'all'}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return feed
+
+    def _count_readers(self, *, of_all: bool) -> int:
+        return sum(feed.num_readers for key, feed in self._feeds.items() if (key is None) == of_all)
 
     async def _run(self, key: str | None, feed: Feed[P]) -> None:
         with self._database.notifier.subscribe(key) as woken:

@@ -31,6 +31,7 @@ from service.jobs import scheduling
 from service.jobs.lifecycle import ON_CLUSTER, STOPPING
 from service.jobs.liveness import FINAL_BATCH_GRACE_S, is_lost
 from service.jobs.outcome import after_loss
+from service.metrics import Metrics
 from service.settings import Settings
 from service.store import attempts, jobs, leases, queue, recording
 from service.store.leases import Lease, StaleLeaseError
@@ -72,6 +73,7 @@ class Dispatcher:
         wake: asyncio.Event | None = None,
         holder: str | None = None,
         tracing: Tracing = OFF,
+        metrics: Metrics | None = None,
     ) -> None:
         self._database = database
         self._cluster = cluster
@@ -81,6 +83,7 @@ class Dispatcher:
         self._capacity = capacity or CapacityMemory(cluster, clock)
         self._wake = wake or asyncio.Event()
         self._tracing = tracing
+        self._metrics = metrics or Metrics()
         self._holder = holder or f"{socket.gethostname()}:{settings.home}"[:100]
         self._lease: Lease | None = None
         self._forgetting = Forgetting(database, cluster, clock)
@@ -109,6 +112,10 @@ class Dispatcher:
         """One round, if the lease can be had. A cluster that is away ends it and changes nothing."""
         if not await self._hold_lease():
             return
+        with self._metrics.tick.time():
+            await self._take_steps()
+
+    async def _take_steps(self) -> None:
         steps: Sequence[Callable[[], Awaitable[None]]] = (
             self._unblock,
             self._start,
@@ -122,11 +129,13 @@ class Dispatcher:
             try:
                 await step()
             except ClusterAwayError as error:
+                self._metrics.ray_errors.labels("away").inc()
                 if not self._is_cluster_away:
                     log.warning("cluster_away", error=str(error))
                 is_away = True
                 break
             except ClusterError as error:
+                self._metrics.ray_errors.labels("refused").inc()
                 log.warning("cluster_refuses", error=str(error))
         if self._is_cluster_away and not is_away:
             log.info("cluster_back")
@@ -144,7 +153,9 @@ class Dispatcher:
             await self.tick()
         except StaleLeaseError:
             self._lease = None
+            self._metrics.dispatches.set(0)
         except DatabaseError as error:
+            self._metrics.dispatches.set(0)
             # It may be away for a while; nothing is lost, for nothing was done. Said once, and not at each tick.
             if not self._is_database_away:
                 log.warning("database_away", error=str(error))
@@ -160,6 +171,7 @@ class Dispatcher:
         held_before = self._lease
         async with self._database.writing() as session:
             self._lease = await self._acquire(session)
+        self._metrics.dispatches.set(self._lease is not None)
         if self._lease != held_before:
             log.info("dispatching" if self._lease is not None else "standing_by", holder=self._holder)
         return self._lease is not None
@@ -214,8 +226,10 @@ class Dispatcher:
             async with self._writing() as session:
                 start = await lease(session, job_id, self._mint, self._cluster.dashboard_url, now)
             if start is not None:
+                self._metrics.leased(start.queued_at, leasing_at)
                 self._trace_lease(start, leasing_at)
                 await self._submit(start)
+                self._metrics.dispatch.labels("submitted").observe((self._clock() - leasing_at).total_seconds())
         if choice.pause:
             async with self._writing() as session:
                 for job_id, urgent_id in choice.pause.items():
@@ -365,7 +379,9 @@ class Dispatcher:
                 or current.state not in ON_CLUSTER
             ):
                 return
-            if await recording.take_over(session, current, latest, undelivered, now=now):
+            end = await recording.take_over(session, current, latest, undelivered, now=now)
+            if end is not None:
+                self._metrics.attempts_ended.labels(end).inc()
                 log.info("last_word_salvaged", job_id=job.id, submission_id=attempt.submission_id)
                 self._wake.set()
                 return
@@ -373,6 +389,7 @@ class Dispatcher:
             steps = after_loss(current.state, error, jobs.budgets(current), resumes_itself=current.resumes_itself)
             for step in steps:
                 await jobs.move(session, current, step, now=now, attempt=attempt.number)
+        self._metrics.attempts_ended.labels("lost").inc()
         log.warning("run_lost", job_id=job.id, submission_id=attempt.submission_id, became=steps[-1].to)
         self._wake.set()
 

@@ -1,22 +1,39 @@
 """Wakes the readers of this process when a job gets new events; other processes are found by polling."""
 
+import time
 from asyncio import Event
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+class Woken(Event):
+    """Remembers since when there is something to read."""
+
+    since_s: float | None = None
+    """By `time.monotonic`."""
+
+    def set(self) -> None:
+        if not self.is_set():
+            self.since_s = time.monotonic()
+        super().set()
+
+    def clear(self) -> None:
+        self.since_s = None
+        super().clear()
+
+
 class Notifier:
     def __init__(self) -> None:
-        self._readers: dict[str | None, set[Event]] = {}
+        self._readers: dict[str | None, set[Woken]] = {}
         self.closed = False
 
     @contextmanager
-    def subscribe(self, job_id: str | None) -> Iterator[Event]:
+    def subscribe(self, job_id: str | None) -> Iterator[Woken]:
         """An event that is set at each change of a job, of any job for None.
 
         Clear it before reading, or a change in between goes unseen.
         """
-        woken = Event()
+        woken = Woken()
         readers = self._readers.setdefault(job_id, set())
         readers.add(woken)
         try:

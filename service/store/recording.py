@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import ValidationError
-from sqlalchemy import Table, bindparam, select, update
+from sqlalchemy import ColumnElement, Table, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import SpecError, StaleAttemptError
@@ -16,6 +16,7 @@ from fgd_core.spec.events import (
     ArtifactSaved,
     CheckpointSaved,
     DataSetChecked,
+    EndCause,
     JobState,
     MetricsLogged,
     RunEvent,
@@ -44,11 +45,31 @@ _MAX_TRIAL = 10**9
 _HEARTBEAT_GRAIN = timedelta(seconds=0.5)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """What was new in a batch."""
+
+    num_events: int = 0
+    num_points: int = 0
+    oldest_at: datetime | None = None
+    """When the first of its events happened, by the run's clock."""
+    first_word_after_s: float | None = None
+    """Since the attempt was leased, where the run now said that it has begun."""
+    end: EndCause | None = None
+    """How the run ended, where its last word was among them."""
+
+
 @dataclass(frozen=True)
 class Recorded:
     reply: BatchReply
-    run_ended: bool
-    """Whether the batch held the run's last word, so that the dispatcher has something to do."""
+    stored: Stored
+    way: Literal["usual", "short", "heartbeat"] = "usual"
+    """`short`: nothing but points, in a single statement; `heartbeat`: nothing at all."""
+
+    @property
+    def run_ended(self) -> bool:
+        """Whether the batch held the run's last word, so that the dispatcher has something to do."""
+        return self.stored.end is not None
 
 
 @dataclass(frozen=True)
@@ -68,13 +89,14 @@ class _Heard:
 class _Run:
     """What the reports of a run depend on, as it is under the lock on its job's row."""
 
-    COLUMNS: ClassVar = (
-        *(_ATTEMPTS.c.id, _ATTEMPTS.c.number, _ATTEMPTS.c.ended_at, _ATTEMPTS.c.heartbeat_at),
+    COLUMNS: ClassVar[Sequence[ColumnElement[Any]]] = (
+        *(_ATTEMPTS.c.id, _ATTEMPTS.c.number, _ATTEMPTS.c.created_at, _ATTEMPTS.c.ended_at, _ATTEMPTS.c.heartbeat_at),
         *(_JOBS.c.id, _JOBS.c.state, _JOBS.c.current_attempt_id, _JOBS.c.last_sequence, _JOBS.c.progress),
     )
 
     attempt_id: str
     number: int
+    created_at: datetime
     ended_at: datetime | None
     heartbeat_at: datetime | None
     job_id: str
@@ -88,6 +110,7 @@ class _Run:
         return cls(
             attempt_id=attempt.id,
             number=attempt.number,
+            created_at=attempt.created_at,
             ended_at=attempt.ended_at,
             heartbeat_at=attempt.heartbeat_at,
             job_id=job.id,
@@ -154,7 +177,9 @@ async def report(database: Database, attempt_id: str, token: str, batch: EventBa
                 heartbeat_grain=_HEARTBEAT_GRAIN,
             )
         if state is not None:
-            return Recorded(_reply(state, last), run_ended=False)
+            oldest_at = min(_when(reported, now) for reported in batch.events)
+            stored = Stored(num_points=_count(points), oldest_at=oldest_at)
+            return Recorded(_reply(state, last), stored, "short")
     return await database.write_together(lambda session: record(session, attempt_id, token, batch, now=now))
 
 
@@ -172,8 +197,8 @@ async def record(session: AsyncSession, attempt_id: str, token: str, batch: Even
     if batch.events and _may_write(run) and await _goes_on(session, run, batch):
         # As nearly always: what comes is what was expected, in one statement.
         await _heartbeat(session, run, now)
-        run_ended = await _store(session, run, batch.events, now=now)
-        return Recorded(_reply(run.state, batch.events[-1].sequence), run_ended=run_ended)
+        stored = await _store(session, run, batch.events, now=now)
+        return Recorded(_reply(run.state, batch.events[-1].sequence), stored)
     last = await attempts.last_heard(session, attempt_id, batch.stream)
     fresh = [event for event in batch.events if event.sequence > last]
     if batch.events and not fresh:
@@ -181,21 +206,21 @@ async def record(session: AsyncSession, attempt_id: str, token: str, batch: Even
         # reply to its own last word for a refusal.
         if run.ended_at is None:
             await _heartbeat(session, run, now)
-        return Recorded(_reply(run.state, last), run_ended=False)
+        return Recorded(_reply(run.state, last), Stored())
     _check_current(run)
     _check_sequences(fresh, last, batch.stream)
     await _heartbeat(session, run, now)
     if not fresh:
-        return Recorded(_reply(run.state, last), run_ended=False)
+        return Recorded(_reply(run.state, last), Stored(), "heartbeat")
     await attempts.hear(session, run.attempt_id, batch.stream, fresh[-1].sequence)
-    run_ended = await _store(session, run, fresh, now=now)
-    return Recorded(_reply(run.state, fresh[-1].sequence), run_ended=run_ended)
+    stored = await _store(session, run, fresh, now=now)
+    return Recorded(_reply(run.state, fresh[-1].sequence), stored)
 
 
 async def take_over(
     session: AsyncSession, job: Job, attempt: Attempt, undelivered: Sequence[ReportedEvent], *, now: datetime
-) -> bool:
-    """Store what a dead run had written down and not delivered; whether its last word was among it.
+) -> EndCause | None:
+    """Store what a dead run had written down and not delivered; how it ended, where its last word was among it.
 
     Args:
         job: read with its row locked in this transaction; `attempt` is its current one.
@@ -204,9 +229,9 @@ async def take_over(
     last = await attempts.last_heard(session, attempt.id, EventBatch().stream)
     fresh = [event for event in undelivered if event.sequence > last]
     if not fresh or [event.sequence for event in fresh] != list(range(last + 1, last + 1 + len(fresh))):
-        return False
+        return None
     await attempts.hear(session, attempt.id, EventBatch().stream, fresh[-1].sequence)
-    return await _store(session, _Run.of(job, attempt), fresh, now=now)
+    return (await _store(session, _Run.of(job, attempt), fresh, now=now)).end
 
 
 async def _lock(session: AsyncSession, attempt_id: str, token: str) -> _Run:
@@ -264,8 +289,8 @@ def _reply(state: JobState, acknowledged: int) -> BatchReply:
 _WISHES: Mapping[JobState, Wish] = {"pausing": "pause", "cancelling": "cancel"}
 
 
-async def _store(session: AsyncSession, run: _Run, fresh: Sequence[ReportedEvent], *, now: datetime) -> bool:
-    """Store new events and let them take effect; whether the run's last word was among them."""
+async def _store(session: AsyncSession, run: _Run, fresh: Sequence[ReportedEvent], *, now: datetime) -> Stored:
+    """Store new events and let them take effect."""
     heard = [_understand(reported, now) for reported in fresh]
     happened = [item.event for item in heard if item.event is not None]
     view = before = ProgressView.model_validate(run.progress)
@@ -279,11 +304,25 @@ async def _store(session: AsyncSession, run: _Run, fresh: Sequence[ReportedEvent
     for item in heard:
         if item.told is not None:
             told.setdefault(item.trial, []).append(item.told)
+    num_points = 0
     for trial, of_trial in told.items():
-        await metrics.record(session, run.job_id, progress.points(of_trial), trial=trial)
+        points = progress.points(of_trial)
+        num_points += _count(points)
+        await metrics.record(session, run.job_id, points, trial=trial)
     for event in happened:
         await _take_effect(session, run, event, now)
-    return any(isinstance(event, RunFinished) for event in happened)
+    begins = run.state == "starting" and any(isinstance(event, RunStarted) for event in happened)
+    return Stored(
+        num_events=len(kept),
+        num_points=num_points,
+        oldest_at=min(item.at for item in heard),
+        first_word_after_s=(now - run.created_at).total_seconds() if begins else None,
+        end=next((event.outcome for event in happened if isinstance(event, RunFinished)), None),
+    )
+
+
+def _count(points: progress.Points) -> int:
+    return sum(map(len, points.values()))
 
 
 def _check_sequences(fresh: Sequence[ReportedEvent], last: int, stream: str) -> None:
@@ -299,10 +338,7 @@ def _check_sequences(fresh: Sequence[ReportedEvent], last: int, stream: str) -> 
 
 
 def _understand(reported: ReportedEvent, now: datetime) -> _Heard:
-    try:
-        at = reported.at.replace(tzinfo=reported.at.tzinfo or UTC).astimezone(UTC)
-    except OverflowError:
-        at = now
+    at = _when(reported, now)
     try:
         if reported.event.get("kind") == _METRICS:
             logged = _points(reported.event)
@@ -314,6 +350,13 @@ def _understand(reported: ReportedEvent, now: datetime) -> _Heard:
         return _Heard(at, data, event, told=event)
     except ValidationError:
         return _Heard(at, storable(reported.event), None)
+
+
+def _when(reported: ReportedEvent, now: datetime) -> datetime:
+    try:
+        return reported.at.replace(tzinfo=reported.at.tzinfo or UTC).astimezone(UTC)
+    except OverflowError:
+        return now
 
 
 def _understand_trial(said: dict[str, Any], at: datetime) -> _Heard:

@@ -5,8 +5,8 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from functools import cache, partial
+from typing import Any, Protocol
 
 import asyncpg
 from sqlalchemy import (
@@ -29,7 +29,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, Pool
 
 from service.errors import BusyError, from_database
 from service.store.notifier import Notifier
@@ -44,6 +44,26 @@ _NUMBER = "transaction_number"
 _CONNECTION = "connection"
 _RESTING_SINCE = "resting_since"
 _REST_S = 1.0
+
+
+class Timings(Protocol):
+    """Told how long the database takes, in seconds."""
+
+    def took(self, kind: str, seconds: float) -> None:
+        """`kind`: reading, writing."""
+        ...
+
+    def waited(self, what: str, seconds: float) -> None:
+        """`what`: connection, turn."""
+        ...
+
+
+class _Untold:
+    def took(self, kind: str, seconds: float) -> None:
+        pass
+
+    def waited(self, what: str, seconds: float) -> None:
+        pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,24 +87,27 @@ class Database:
     A database that is away, busy or full is a DatabaseAwayError, BusyError or StorageError, wherever it shows.
     """
 
-    def __init__(self, url: str, limits: Limits | None = None) -> None:
+    def __init__(self, url: str, limits: Limits | None = None, timings: Timings | None = None) -> None:
         self.notifier = Notifier()
-        self._engine = _engine(with_driver(url), limits or Limits())
-        self._turn: asyncio.Lock | nullcontext[None] = nullcontext()
+        self._timings = timings or _Untold()
+        self._engine = _engine(with_driver(url), limits or Limits(), self._timings)
+        self._turn: _Turn | nullcontext[None] = nullcontext()
         self._blocking: WriterThread | None = None
         self._has_one_writer = self._engine.dialect.name == "sqlite"
         transact: Transact = self._transact
         if self._has_one_writer:
             # SQLite lets one writer in and makes the others try again, in no order; in here they queue up instead.
-            self._turn = asyncio.Lock()
-            transact = self._blocking = WriterThread(_blocking_engine(self._engine), self._turn, self._committed)
+            self._turn = _Turn(self._timings)
+            blocking = _blocking_engine(self._engine)
+            timing = partial(self._timing, "writing")
+            transact = self._blocking = WriterThread(blocking, self._turn, self._committed, timing)
         self._shared = SharedCommits(transact)
         self._read = async_sessionmaker(self._engine, expire_on_commit=False)
         self._write = async_sessionmaker(writes(self._engine), expire_on_commit=False)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:
-        with _waiting_in_vain():
+        with _waiting_in_vain(), self._timing("reading"):
             async with self._read() as session:
                 yield session
 
@@ -111,7 +134,7 @@ class Database:
     @asynccontextmanager
     async def without_transaction(self) -> AsyncIterator[AsyncConnection]:
         """For a statement that is a transaction by itself: beginning and committing one are two more round trips."""
-        with _waiting_in_vain():
+        with _waiting_in_vain(), self._timing("writing"):
             async with self._engine.connect() as connection:
                 yield await connection.execution_options(isolation_level="AUTOCOMMIT")
 
@@ -119,9 +142,19 @@ class Database:
     async def writing(self) -> AsyncIterator[AsyncSession]:
         """Commits at the end, or rolls back on an exception; then wakes those who wait for the jobs that changed."""
         with _waiting_in_vain():
-            async with self._turn, self._write() as session, session.begin():
-                yield session
+            async with self._turn:
+                with self._timing("writing"):
+                    async with self._write() as session, session.begin():
+                        yield session
         self._committed(session.info)
+
+    @contextmanager
+    def _timing(self, kind: str) -> Iterator[None]:
+        began_s = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._timings.took(kind, time.perf_counter() - began_s)
 
     async def _transact(self, works: Sequence[Work[Any]]) -> list[Any]:
         async with self.writing() as session:
@@ -277,13 +310,44 @@ async def connect_to_postgresql(*args: Any, **options: Any) -> asyncpg.Connectio
         raise known or cause from cause
 
 
-def _engine(url: str, limits: Limits) -> AsyncEngine:
+class _Turn:
+    """The one writer's turn, and how long it was waited for."""
+
+    def __init__(self, timings: Timings) -> None:
+        self._lock = asyncio.Lock()
+        self._timings = timings
+
+    async def __aenter__(self) -> None:
+        began_s = time.perf_counter()
+        await self._lock.acquire()
+        self._timings.waited("turn", time.perf_counter() - began_s)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def _timed_pool(timings: Timings) -> type[Pool]:
+    """A class, for the pool makes another of its class when it is thrown away."""
+
+    class TimedPool(AsyncAdaptedQueuePool):
+        def _do_get(self) -> ConnectionPoolEntry:
+            began_s = time.perf_counter()
+            try:
+                return super()._do_get()
+            finally:
+                timings.waited("connection", time.perf_counter() - began_s)
+
+    return TimedPool
+
+
+def _engine(url: str, limits: Limits, timings: Timings) -> AsyncEngine:
     if url.startswith("sqlite"):
         engine = create_async_engine(url)
         prepare_sqlite(engine.sync_engine)
     else:
         engine = create_async_engine(
             url,
+            poolclass=_timed_pool(timings),
             pool_size=limits.pool_size,
             max_overflow=0,
             pool_timeout=limits.free_connection_s,

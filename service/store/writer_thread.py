@@ -6,7 +6,7 @@ Through an asynchronous driver it is several for each statement, which takes lon
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine
@@ -25,21 +25,28 @@ class WriterThread:
         engine: connects in the thread that uses it; its transactions begin as a writer's.
         turn: held while a transaction is under way, for this process may have other writers.
         committed: called with the session's `info` after each commit, in the thread of the loop.
+        timing: entered while a transaction is under way.
     """
 
     def __init__(
-        self, engine: Engine, turn: AbstractAsyncContextManager[Any], committed: Callable[[dict[Any, Any]], None]
+        self,
+        engine: Engine,
+        turn: AbstractAsyncContextManager[Any],
+        committed: Callable[[dict[Any, Any]], None],
+        timing: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._engine = engine
         self._turn = turn
         self._committed = committed
+        self._timing = timing
         # One, so that the connection is always used by the thread that made it.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="fgd-writer")
 
     async def __call__(self, works: Sequence[Work[Any]]) -> list[Any]:
         async with self._turn:
             loop = asyncio.get_running_loop()
-            results, info = await loop.run_in_executor(self._thread, self._transaction, works)
+            with self._timing():
+                results, info = await loop.run_in_executor(self._thread, self._transaction, works)
         self._committed(info)
         return results
 

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from fgd_core.errors import FgdError
 from service.api import views
 from service.clock import Clock
+from service.metrics import Metrics
 from service.settings import Settings
 from service.store import webhooks
 from service.store.session import Database
@@ -31,11 +32,12 @@ _POLL_S = 1.0
 class Deliverer:
     """Runs in every control plane; each takes what no other has in hand."""
 
-    def __init__(self, database: Database, settings: Settings, clock: Clock, sender: Sender) -> None:
+    def __init__(self, database: Database, settings: Settings, clock: Clock, sender: Sender, metrics: Metrics) -> None:
         self._database = database
         self._settings = settings
         self._clock = clock
         self._sender = sender
+        self._metrics = metrics
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -82,6 +84,8 @@ class Deliverer:
                     next_try_at=now + timedelta(seconds=pause_s) if pause_s is not None else None,
                     error=answer.error,
                 )
+                outcome = "delivered" if answer.delivered else "again" if pause_s is not None else "given_up"
+                self._metrics.webhooks.labels(outcome).inc()
                 log.info(
                     "webhook_called",
                     delivery_id=claim.delivery_id,

@@ -64,6 +64,7 @@ class ControlPlane:
             clock,
             mint=token_mint(settings),
             capacity=self.services.capacity,
+            metrics=self.services.metrics,
             tracing=self.services.tracing,
         )
         transport = httpx.ASGITransport(self.app)

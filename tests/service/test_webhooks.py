@@ -34,7 +34,7 @@ async def listener() -> AsyncIterator[Receiver]:
 
 def deliverer(plane: ControlPlane, **sending: Any) -> Deliverer:
     sender = Sender(allow_private=True, **sending)
-    return Deliverer(plane.services.database, plane.settings, plane.clock, sender)
+    return Deliverer(plane.services.database, plane.settings, plane.clock, sender, plane.services.metrics)
 
 
 async def hook(plane: ControlPlane, url: str, **fields: Any) -> dict[str, Any]:
