@@ -1,15 +1,29 @@
 """A control plane small enough for these tests, with real HTTP and real state."""
 
+import asyncio
+import base64
+import hashlib
 import socket
 import threading
 import time
 
 import uvicorn
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, HTTPException, Request, Response
 
-from fgd_core.spec.attempts import Assignment, BatchReply, EventBatch, ReportedEvent, Wish
+from fgd_core.spec.attempts import (
+    Assignment,
+    BatchReply,
+    Claim,
+    Claimed,
+    EventBatch,
+    FileList,
+    KeptFile,
+    ReportedEvent,
+    Wish,
+)
 
 TOKEN = "t0ken"
+CLAIM = "fgdc_" + "c" * 43
 
 
 def free_port() -> int:
@@ -20,7 +34,8 @@ def free_port() -> int:
 
 
 class SmallControlPlane:
-    """Keeps the events of one attempt, in order and each once. It can be stopped, and started again at its port."""
+    """Keeps the events of one attempt, in order and each once, and files in memory. It can be stopped, and started
+    again at its port."""
 
     def __init__(self, assignment: Assignment) -> None:
         self.assignment = assignment
@@ -33,6 +48,24 @@ class SmallControlPlane:
         self.is_stale = False
         self.refused_kinds: set[str] = set()
         self.replies_to_lose = 0
+        self.files: dict[str, bytes] = {}
+        """By path in the job's folder."""
+        self.artifacts: dict[tuple[str, str], bytes] = {}
+        """Of other jobs, by id and name."""
+        self.puts: list[str] = []
+        """Paths, in the order in which they were kept."""
+        self.fetches: list[str] = []
+        self.statuses: list[int] = []
+        """What the next uploads are answered with instead of being kept."""
+        self.torn: set[str] = set()
+        """Names of files that come with a byte changed."""
+        self.may_put = threading.Event()
+        """Uploads wait for it."""
+        self.may_put.set()
+        self.num_assignments = 0
+        """How often it was asked for."""
+        self.claims: list[str] = []
+        """The secrets that were shown, one a request."""
         self._changed = threading.Condition()
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
@@ -60,6 +93,22 @@ class SmallControlPlane:
         with self._changed:
             assert self._changed.wait_for(lambda: self.num_heartbeats >= count, timeout_s)
 
+    def wait_for_put(self, name: str, timeout_s: float = 15.0) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: any(path.endswith(name) for path in self.puts), timeout_s), self.puts
+
+    def _kept(self, path: str) -> KeptFile:
+        return KeptFile(path=path, uri=f"store://{self.assignment.job_id}/{path}", size_bytes=len(self.files[path]))
+
+    def _sent(self, path: str, content: bytes | None) -> Response:
+        if content is None:
+            raise HTTPException(404)
+        self.fetches.append(path)
+        digest = _digest(content)
+        if path.rpartition("/")[2] in self.torn:
+            content = bytes([content[0] ^ 1]) + content[1:]
+        return Response(content, headers={"Repr-Digest": digest})
+
     @property
     def kinds(self) -> list[str]:
         return [each.event["kind"] for each in self.events]
@@ -68,25 +117,41 @@ class SmallControlPlane:
     def sequences(self) -> list[int]:
         return [each.sequence for each in self.events]
 
+    def _check(self, request: Request, attempt_id: str, expected: str = TOKEN) -> None:
+        if attempt_id != self.assignment.attempt_id:
+            raise HTTPException(404)
+        if request.headers.get("Authorization") != f"Bearer {expected}":
+            raise HTTPException(401)
+        if self.is_stale:
+            raise HTTPException(409, "stale_attempt")
+
     def _app(self) -> FastAPI:
         app = FastAPI()
+        self._add_files(app)
+        self._add_rest(app)
+        return app
 
-        def check(request: Request, attempt_id: str) -> None:
-            if attempt_id != self.assignment.attempt_id:
-                raise HTTPException(404)
-            if request.headers.get("Authorization") != f"Bearer {TOKEN}":
-                raise HTTPException(401)
-            if self.is_stale:
-                raise HTTPException(409, "stale_attempt")
+    def _add_rest(self, app: FastAPI) -> None:
+        @app.post("/v1/attempts/{attempt_id}/claim", response_model=None)
+        def claim(request: Request, attempt_id: str, asked: Claim) -> Claimed:
+            self._check(request, attempt_id, CLAIM)
+            self.claims.append(asked.secret)
+            if asked.secret != self.claims[0]:
+                raise HTTPException(409, "claimed")
+            if self.replies_to_lose:
+                self.replies_to_lose -= 1
+                raise HTTPException(503, "claimed, but the answer is lost")
+            return Claimed.model_construct(token=TOKEN, assignment=self.assignment)
 
         @app.get("/v1/attempts/{attempt_id}")
         def assignment(request: Request, attempt_id: str) -> Assignment:
-            check(request, attempt_id)
+            self._check(request, attempt_id)
+            self.num_assignments += 1
             return self.assignment
 
         @app.post("/v1/attempts/{attempt_id}/events")
         def events(request: Request, attempt_id: str, batch: EventBatch) -> BatchReply:
-            check(request, attempt_id)
+            self._check(request, attempt_id)
             if any(each.event["kind"] in self.refused_kinds for each in batch.events):
                 raise HTTPException(422)
             with self._changed:
@@ -102,4 +167,44 @@ class SmallControlPlane:
                 raise HTTPException(503, "stored, but the answer is lost")
             return BatchReply(acknowledged=len(self.events), wish=self.wish)
 
-        return app
+    def _add_files(self, app: FastAPI) -> None:
+        @app.get("/v1/attempts/{attempt_id}/files")
+        def listing(request: Request, attempt_id: str) -> FileList:
+            self._check(request, attempt_id)
+            return FileList(files=[self._kept(path) for path in self.files])
+
+        @app.get("/v1/attempts/{attempt_id}/files/{path:path}")
+        def read(request: Request, attempt_id: str, path: str) -> Response:
+            self._check(request, attempt_id)
+            return self._sent(path, self.files.get(path))
+
+        @app.get("/v1/attempts/{attempt_id}/checkpoints/{job_id}/{name}")
+        def checkpoint(request: Request, attempt_id: str, job_id: str, name: str) -> Response:
+            self._check(request, attempt_id)
+            return self._sent(f"{job_id}/{name}", self.artifacts.get((job_id, name)))
+
+        @app.put("/v1/attempts/{attempt_id}/files/{path:path}")
+        async def write(request: Request, attempt_id: str, path: str) -> KeptFile:
+            self._check(request, attempt_id)
+            if not path.startswith(f"attempts/{self.assignment.number}/"):
+                raise HTTPException(403)
+            content = await request.body()
+            await asyncio.to_thread(self.may_put.wait)
+            if self.statuses:
+                raise HTTPException(self.statuses.pop(0))
+            if request.headers["Repr-Digest"] != _digest(content):
+                raise HTTPException(422, "torn")
+            with self._changed:
+                self.files[path] = content
+                self.puts.append(path)
+                self._changed.notify_all()
+            return self._kept(path).model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
+
+        @app.delete("/v1/attempts/{attempt_id}/files/{path:path}", status_code=204)
+        def delete(request: Request, attempt_id: str, path: str) -> None:
+            self._check(request, attempt_id)
+            self.files.pop(path, None)
+
+
+def _digest(content: bytes) -> str:
+    return f"sha-256=:{base64.b64encode(hashlib.sha256(content).digest()).decode()}:"

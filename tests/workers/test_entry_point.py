@@ -7,21 +7,29 @@ import sys
 import time
 
 import pytest
-from small_control_plane import TOKEN, SmallControlPlane
+from small_control_plane import CLAIM, TOKEN, SmallControlPlane
 
 from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.jobs import EvaluateSpec
 from workers import runs
 
 
-def start(control_plane: SmallControlPlane, token: str = TOKEN) -> subprocess.Popen[str]:
-    environment = os.environ | {
+def start(
+    control_plane: SmallControlPlane, claim: str | None = CLAIM, *, token: str | None = None, **more: str
+) -> subprocess.Popen[str]:
+    given = {
         "FGD_URL": control_plane.url,
         "FGD_ATTEMPT_ID": "job1-1",
-        "FGD_ATTEMPT_TOKEN": token,
+        **({"FGD_ATTEMPT_CLAIM": claim} if claim is not None else {}),
+        **({"FGD_ATTEMPT_TOKEN": token} if token is not None else {}),
+        **more,
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "workers"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-m", "workers"],
+        env=os.environ | given,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 
@@ -30,12 +38,12 @@ def test_every_kind_of_job_has_a_runner() -> None:
 
 
 class TestEntryPoint:
-    @pytest.mark.parametrize("token", ["wrong", TOKEN])
+    @pytest.mark.parametrize("claim", ["wrong", CLAIM])
     def test_a_run_that_is_not_wanted_exits_with_a_clear_line(
-        self, control_plane: SmallControlPlane, token: str
+        self, control_plane: SmallControlPlane, claim: str
     ) -> None:
-        control_plane.is_stale = token == TOKEN
-        process = start(control_plane, token)
+        control_plane.is_stale = claim == CLAIM
+        process = start(control_plane, claim)
         output, _ = process.communicate(timeout=30)
         assert process.returncode == 1
         assert output.startswith("the run cannot begin: ")
@@ -53,8 +61,7 @@ class TestEntryPoint:
     def test_a_failed_run_says_why_on_the_log_and_to_the_control_plane(
         self, control_plane: SmallControlPlane, assignment: Assignment
     ) -> None:
-        spec = EvaluateSpec(name="missing", checkpoint="/nowhere/best.pt", data=assignment.spec.data)
-        control_plane.assignment = assignment.model_copy(update={"spec": spec})
+        control_plane.assignment = _missing(assignment)
         process = start(control_plane)
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 1
@@ -66,6 +73,45 @@ class TestEntryPoint:
         assert "run failed: there is no such checkpoint" in output
         assert "Traceback" in output
         assert TOKEN not in output
+        assert CLAIM not in output
+
+    def test_its_token_and_its_assignment_come_in_one_answer_however_often_it_is_lost(
+        self, control_plane: SmallControlPlane, assignment: Assignment
+    ) -> None:
+        control_plane.assignment = _missing(assignment)
+        control_plane.replies_to_lose = 2
+        start(control_plane).communicate(timeout=60)
+        assert control_plane.kinds[-1] == "run_finished"
+        assert len(control_plane.claims) == 3 and len(set(control_plane.claims)) == 1
+        assert control_plane.num_assignments == 0
+
+    def test_one_whose_code_somebody_else_has_used_says_so(self, control_plane: SmallControlPlane) -> None:
+        control_plane.claims.append("somebody else's secret, of thirty-two letters")
+        process = start(control_plane)
+        output, _ = process.communicate(timeout=30)
+        assert process.returncode == 1
+        assert "somebody else has claimed it" in output
+        assert "Traceback" not in output
+        assert control_plane.events == []
+
+    def test_a_control_plane_of_the_version_before_gives_the_token_itself(
+        self, control_plane: SmallControlPlane, assignment: Assignment
+    ) -> None:
+        control_plane.assignment = _missing(assignment)
+        start(control_plane, None, token=TOKEN).communicate(timeout=60)
+        assert control_plane.kinds[-1] == "run_finished"
+        assert (control_plane.claims, control_plane.num_assignments) == ([], 1)
+
+    @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+    def test_an_assignment_that_it_cannot_read_is_a_failure_that_arrives(
+        self, control_plane: SmallControlPlane, assignment: Assignment
+    ) -> None:
+        control_plane.assignment = assignment.model_copy(update={"number": "none"})
+        process = start(control_plane)
+        output, _ = process.communicate(timeout=30)
+        assert process.returncode == 1
+        assert "install the same version" in output
+        assert control_plane.events[-1].event["error"]["code"] == "spec"
 
     def test_sigterm_lets_a_run_save_and_end(self, control_plane: SmallControlPlane, assignment: Assignment) -> None:
         training = assignment.spec.training.model_copy(update={"epochs": 10_000})
@@ -97,3 +143,9 @@ class TestEntryPoint:
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=60)
         assert "not all events could be delivered" in output
+
+
+def _missing(assignment: Assignment) -> Assignment:
+    """Of a job that fails soon."""
+    spec = EvaluateSpec(name="missing", checkpoint="/nowhere/best.pt", data=assignment.spec.data)
+    return assignment.model_copy(update={"spec": spec})

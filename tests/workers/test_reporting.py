@@ -9,7 +9,7 @@ from fgd_core.errors import ConflictError, NetworkError, StaleAttemptError, Stor
 from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.events import Progress, RunFinished, Warned
 from workers.reporting.context import HttpContext
-from workers.reporting.control_plane import ControlPlane
+from workers.reporting.control_plane import ControlPlane, read_assignment
 
 MakeContext = Callable[..., HttpContext]
 
@@ -194,4 +194,4 @@ class TestControlPlane:
         self, control_plane: SmallControlPlane, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-        assert ControlPlane(control_plane.url, "job1-1", TOKEN).assignment().job_id == "job1"
+        assert read_assignment(ControlPlane(control_plane.url, "job1-1", TOKEN).assignment()).job_id == "job1"

@@ -28,8 +28,12 @@ from fgd_core.spec.trials import SweepProgressed, TrialEnded, TrialEvent, TrialR
 def tell(event: RunEvent) -> None:
     """Write the event's line to the run's own output, if it has one. Never raises."""
     text = line(event)
-    if text is None:
-        return
+    if text is not None:
+        say(text)
+
+
+def say(text: str) -> None:
+    """Never raises."""
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()

@@ -27,7 +27,7 @@ class Sender:
     """Sends batches and, when there is nothing to send, heartbeats. It tries for as long as the process lives.
 
     Args:
-        on_stale: called once, from the sender's thread, when the control plane says that this attempt is over.
+        on_stale: called once, from another thread, when the control plane says that this attempt is over.
     """
 
     def __init__(
@@ -38,11 +38,13 @@ class Sender:
         self._heartbeat_s = heartbeat_s
         self._on_stale = on_stale
         self._wake = threading.Event()
+        self._hurry = threading.Event()
         self._is_closing = False
         self._complaint = ""
         self._batch_size = MAX_EVENTS
         self.is_asked_to_stop = False
         self.is_stale = False
+        self._stale_lock = threading.Lock()
         # A daemon: a run whose last word cannot be delivered must still be able to end.
         self._thread = threading.Thread(target=self._run, name="fgd-reporting", daemon=True)
         self._thread.start()
@@ -54,8 +56,10 @@ class Sender:
     def flush(self, timeout_s: float) -> bool:
         """Wait until what is there has arrived; whether it has."""
         deadline = time.monotonic() + timeout_s
-        while self._outbox.num_waiting and time.monotonic() < deadline:
+        self._hurry.set()
+        while self._outbox.num_waiting and not self.is_stale and time.monotonic() < deadline:
             time.sleep(0.005)
+        self._hurry.clear()
         return self._outbox.num_waiting == 0
 
     def close(self, timeout_s: float) -> bool:
@@ -64,6 +68,13 @@ class Sender:
         self._wake.set()
         self._thread.join(timeout_s)
         return self._outbox.num_waiting == 0
+
+    def end_as_stale(self) -> None:
+        """The control plane has said that this attempt is over; from any thread."""
+        with self._stale_lock:
+            was_stale, self.is_stale = self.is_stale, True
+        if not was_stale:
+            self._on_stale()
 
     def _run(self) -> None:
         failures = 0
@@ -76,7 +87,7 @@ class Sender:
             if self._send():
                 failures = 0
                 if not self._is_closing:
-                    time.sleep(PACE_S)
+                    self._hurry.wait(PACE_S)
             else:
                 time.sleep(backoff.pause_s(failures))
                 failures += 1
@@ -87,8 +98,7 @@ class Sender:
             events = self._outbox.unsent(self._batch_size)
             reply = self._control_plane.report(STREAM, events)
         except StaleAttemptError:
-            self.is_stale = True
-            self._on_stale()
+            self.end_as_stale()
             return False
         except SpecError as error:
             self._complain(error)

@@ -1,29 +1,26 @@
 """Carries a study out: starts trials where there is room, brings it their reports, and tells what happened."""
 
-import hashlib
 import importlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
 
 import ray
 
 from fgd_core.errors import FgdError, NetworkError
 from fgd_core.spec.attempts import Assignment
-from fgd_core.spec.events import ArtifactSaved, RunEvent, RunFinished
-from fgd_core.spec.jobs import DistillSpec, SweepSpec, TrainSpec, checkpoint_artifact, checkpoint_sources
-from fgd_core.spec.pretrained import is_torchvision_name
+from fgd_core.spec.events import RunEvent, RunFinished
+from fgd_core.spec.jobs import DistillSpec, SweepSpec
 from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.trials import STUDY_COMMAND, StudyLog, SweepProgressed, TrialEnd, TrialEvent, TrialStarted
 from fgd_core.training.context import RunContext
-from workers.folders import CHECKPOINTS, segment_folder
+from workers.metrics.of_sweeps import SweepMetrics
+from workers.reporting.context import HttpContext
 from workers.tuning.executor import Executor, News, RayExecutor
-from workers.tuning.ray_metrics import RayMetrics
 from workers.tuning.study import Study, TrialState
 from workers.tuning.trial import Share, Work
+from workers.tuning.trial_files import ServerTrialFiles, SharedTrialFiles, TrialFiles
 
 _NEWS_S = 1.0
 _COMMANDS_EVERY_S = 2.0
@@ -58,7 +55,7 @@ def _unobserved(event: RunEvent) -> None:
     return
 
 
-def run(assignment: Assignment, context: SweepContext) -> RunFinished:
+def run(assignment: Assignment, context: HttpContext) -> RunFinished:
     """A sweep on the Ray cluster that this process is a job of."""
     spec = assignment.spec
     assert isinstance(spec, SweepSpec)
@@ -73,8 +70,13 @@ def run(assignment: Assignment, context: SweepContext) -> RunFinished:
             share=_share(spec, assignment.job_id),
         )
         try:
-            metrics = RayMetrics(name=spec.name, job_id=assignment.job_id, objective=spec.objectives[0].metric)
-            return Driver(spec, context, executor, log, observe=metrics.observe).run()
+            metrics = SweepMetrics(assignment, spec.objectives[0].metric)
+            files = (
+                ServerTrialFiles(context, context.server_files, job_id=assignment.job_id, number=assignment.number)
+                if context.server_files is not None
+                else None
+            )
+            return Driver(spec, context, executor, log, files=files, observe=metrics.observe).run()
         finally:
             executor.close()
     finally:
@@ -85,6 +87,7 @@ class Driver:
     """
     Args:
         log: what earlier attempts of this sweep did.
+        files: where those of the trials lie; in the context's folder, unless given.
         observe: called with each event that is told.
         clock: seconds, from any beginning.
     """
@@ -96,11 +99,13 @@ class Driver:
         executor: Executor,
         log: StudyLog,
         *,
+        files: TrialFiles | None = None,
         observe: Callable[[RunEvent], None] = _unobserved,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._spec, self._context, self._executor, self._clock = spec, context, executor, clock
         self._observe = observe
+        self._files = files or SharedTrialFiles(context)
         self._study = Study(spec, log.earlier)
         self._log = log
         self._began_s = clock() - log.seconds
@@ -164,6 +169,7 @@ class Driver:
 
     def _start(self, started: TrialStarted) -> None:
         self._tell(started)
+        self._files.settle()
         try:
             work = self._work(started)
         except (FgdError, ValueError, KeyError, OSError) as error:
@@ -176,21 +182,14 @@ class Driver:
 
     def _work(self, started: TrialStarted) -> Work:
         spec = self._spec.trial(started.values, seed=started.seed, name=f"{self._spec.name} trial {started.trial}")
-        folder = segment_folder(
-            self._context.job_dir, started.trial, started.segment, goes_on_from=started.goes_on_from
-        )
-        return Work(started.trial, started.segment, spec, folder, self._checkpoints(spec))
-
-    def _checkpoints(self, spec: TrainSpec | DistillSpec) -> dict[str, Path]:
-        # A name of torchvision's is resolved by nobody.
-        names = [source for _, source in checkpoint_sources(spec) if not is_torchvision_name(source)]
-        return {source: self._context.resolve_checkpoint(source) for source in names}
+        return Work(started.trial, started.segment, spec, self._files.home(started, spec))
 
     def _take_in(self, news: News) -> None:
         if news.update is None:
             self._lose(news)
             return
         for event in news.update.events:
+            self._files.heard(news.trial, event)
             self._tell(TrialEvent(trial=news.trial, event=event.model_dump(mode="json")))
         if news.update.report is not None:
             report = news.update.report
@@ -198,6 +197,8 @@ class Driver:
             reported = self._study.judge(news.trial, report.epoch, report.scores, train_s)
             if reported is not None:
                 self._tell(reported)
+                # Nobody acts upon what the next attempt might not know of.
+                self._files.settle()
             self._executor.answer(news.trial, reported.verdict if reported is not None else "continue")
         if news.update.finished is not None:
             self._end(self._study.trials[news.trial], news.update.finished)
@@ -215,14 +216,14 @@ class Driver:
                 return
             case _:
                 cause = "paused" if trial.verdict == "pause" else "stopped"
-        checkpoints = self._context.job_dir / "trials" / str(trial.number) / str(trial.started.segment) / CHECKPOINTS
-        checkpoint = (checkpoints / "best.pt").as_uri() if (checkpoints / "best.pt").exists() else None
-        if cause in ("completed", "stopped"):
-            # Nothing goes on from here; of a hundred trials these would fill the disk.
-            (checkpoints / "last.pt").unlink(missing_ok=True)
+        checkpoint = self._files.best(trial)
         self._tell(
             self._study.end(trial.number, cause, error=finished.error, result=finished.result, checkpoint=checkpoint)
         )
+        if cause in ("completed", "stopped"):
+            # Nothing goes on from here, now that this is known; of a hundred trials these would fill the disk.
+            self._files.settle()
+            self._files.free(trial)
 
     def _lose(self, news: News) -> None:
         trial = self._study.trials[news.trial]
@@ -287,7 +288,7 @@ class Driver:
             message = f"no trial came to a result, {len(failed)} failed; see their errors"
             return RunFinished(outcome="failed", error=ErrorReport(code="no_trial_succeeded", message=message))
         if best.checkpoint is not None:
-            self._tell(_artifact(best.checkpoint))
+            self._tell(self._files.artifact(best.checkpoint))
         return RunFinished(outcome="succeeded", result=best.result)
 
     def _running(self) -> list[TrialState]:
@@ -313,20 +314,6 @@ class _Shared:
 def _share(spec: SweepSpec, sweep_id: str) -> Share | None:
     shares = spec.shared_teacher == "auto" and spec.concurrent_trials > 1 and isinstance(spec.base, DistillSpec)
     return _Shared(sweep_id) if shares else None
-
-
-def _artifact(uri: str) -> ArtifactSaved:
-    """The winner's checkpoint as the sweep's own, so that other jobs can refer to it."""
-    path = Path(unquote(urlsplit(uri).path))
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return ArtifactSaved(
-        name=checkpoint_artifact("best"),
-        uri=uri,
-        media_type="application/octet-stream",
-        sha256=sha256,
-        size_bytes=path.stat().st_size,
-    )
 
 
 def _log(context: SweepContext) -> StudyLog:

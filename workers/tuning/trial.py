@@ -8,12 +8,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from fgd_core.spec.events import CheckpointSaved, EpochFinished, Evaluated, Resumed, RunEvent, RunFinished
+from fgd_core.errors import FgdError, StaleAttemptError
+from fgd_core.spec.events import (
+    ArtifactSaved,
+    CheckpointSaved,
+    EpochFinished,
+    Evaluated,
+    Resumed,
+    RunEvent,
+    RunFinished,
+)
 from fgd_core.spec.jobs import DistillSpec, TrainSpec
 from fgd_core.spec.results import Scores
 from fgd_core.spec.trials import Verdict
 from fgd_core.training.context import RunContext
+from workers.files.home import Home
 from workers.folders import CHECKPOINTS, REPORT
+from workers.reporting.last_words import failed
+from workers.tuning.trial_home import Node, TrialHome
 
 Execute = Callable[[TrainSpec | DistillSpec, RunContext], RunFinished]
 
@@ -31,6 +43,8 @@ class Share(Protocol):
 
 
 _MAX_EVENTS = 500
+_HAND_OVER_S = 600.0
+"""How long the files of a trial that is over may take to be kept."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +54,7 @@ class Work:
     trial: int
     segment: int
     spec: TrainSpec | DistillSpec
-    folder: Path
-    checkpoints: dict[str, Path]
-    """The local file for every path or `job:…` reference that the spec names."""
+    home: TrialHome
 
 
 @dataclass(frozen=True)
@@ -80,11 +92,29 @@ class TrialContext:
         self._evaluated: Report | None = None
         self._train_s = 0.0
         self._is_asked_to_stop = False
+        self._is_stale = False
+        self._opened: Home | None = None
         self.teacher_sharing = share(work.trial, self.emit) if share is not None else None
 
     @property
     def job_dir(self) -> Path:
-        return self._work.folder
+        return self._home.folder
+
+    def open(self, node: Node) -> bool:
+        """Have at hand what this segment goes on from; whether it is, or the trial was asked to stop first.
+
+        Args:
+            node: what the trials of this process have in common.
+        Raises:
+            FgdError: it cannot be done.
+        """
+        self._opened = self._work.home.open(node, tell=self._tell, on_stale=self._end_as_stale)
+        return self._opened.bring(self.should_stop)
+
+    @property
+    def _home(self) -> Home:
+        assert self._opened is not None, "a trial begins when its folder is there"
+        return self._opened
 
     def emit(self, event: RunEvent) -> None:
         match event:
@@ -95,16 +125,17 @@ class TrialContext:
                 self._evaluated = Report(epoch, event.scores, self._train_s)
                 self._note(self._evaluated)
             case RunFinished():
-                with self._changed:
-                    self._finished = event
-                    self._changed.notify_all()
+                self._end(event)
                 return
-        with self._changed:
-            self._events.append(event)
-            self._changed.notify_all()
+        if isinstance(event, CheckpointSaved | ArtifactSaved):
+            self._home.keep(event, self._tell)
+        else:
+            self._tell(event)
         match event:
             case CheckpointSaved(name="last"):
-                # Only now, for whoever is told to rest or stop here has its place saved.
+                # Only now, for whoever is told to rest or stop here has its place saved, also when this node dies.
+                if self._evaluated is not None:
+                    self._home.settle(self._is_over)
                 self._ask_for_verdict()
             case Resumed():
                 # What it had reached may not have been heard: whoever asked may have died.
@@ -112,14 +143,22 @@ class TrialContext:
                 self._ask_for_verdict()
 
     def should_stop(self) -> bool:
+        """
+        Raises:
+            StaleAttemptError: the sweep's attempt is over for the control plane.
+        """
+        if self._is_stale:
+            raise StaleAttemptError("another attempt at the sweep has taken over, or it is over; this trial ends")
         return self._is_asked_to_stop
 
     def resolve_checkpoint(self, source: str) -> Path:
-        return self._work.checkpoints[source]
+        return self._home.checkpoint(source)
 
     def close(self) -> None:
         if self.teacher_sharing is not None:
             self.teacher_sharing.close()
+        if self._opened is not None:
+            self._opened.close()
 
     def stop(self) -> None:
         """Have the run save its place and end."""
@@ -145,6 +184,27 @@ class TrialContext:
             self._is_report_told = self._is_report_told or report is not None
             return Update(events, report, self._finished)
 
+    def _tell(self, event: RunEvent) -> None:
+        with self._changed:
+            self._events.append(event)
+            self._changed.notify_all()
+
+    def _end(self, event: RunFinished) -> None:
+        if self._finished is not None:
+            return
+        if self._opened is not None:
+            event = self._opened.finish(event, timeout_s=_HAND_OVER_S, is_cut_short=lambda: False)
+        with self._changed:
+            self._finished = event
+            self._changed.notify_all()
+
+    def _is_over(self) -> bool:
+        return self._is_asked_to_stop or self._is_stale
+
+    def _end_as_stale(self) -> None:
+        self._is_stale = True
+        self.stop()
+
     def _has_news(self) -> bool:
         has_report = self._report is not None and not self._is_report_told
         return bool(self._events) or has_report or self._finished is not None
@@ -164,6 +224,7 @@ class TrialContext:
         incoming = path.with_suffix(".incoming")
         incoming.write_text(json.dumps({"epoch": report.epoch, "scores": report.scores.model_dump(mode="json")}))
         incoming.replace(path)
+        self._home.keep_file(path)
 
     def _noted(self, epoch: int) -> Report | None:
         """What was noted at this epoch, by this trial's process or the one before it."""
@@ -182,6 +243,7 @@ class TrialWorker:
 
     def __init__(self, execute: Execute, share: Share | None = None) -> None:
         self._execute, self._share = execute, share
+        self._node = Node()
         self._changed = threading.Condition()
         self._contexts: dict[int, TrialContext] = {}
 
@@ -194,7 +256,7 @@ class TrialWorker:
             self._contexts[ticket] = context
             self._changed.notify_all()
         try:
-            context.emit(self._execute(work.spec, context))
+            context.emit(self._finished(work, context))
         finally:
             context.close()
 
@@ -214,6 +276,15 @@ class TrialWorker:
         """The sweep is over."""
         if self._share is not None:
             self._share.clear()
+        self._node.close()
+
+    def _finished(self, work: Work, context: TrialContext) -> RunFinished:
+        try:
+            if not context.open(self._node):
+                return RunFinished(outcome="stopped")
+        except FgdError as error:
+            return failed(error)
+        return self._execute(work.spec, context)
 
     def _of(self, ticket: int) -> TrialContext:
         # Calls may overtake each other on their way here.
