@@ -270,7 +270,6 @@ class Dispatcher:
                         "FGD_URL": self._settings.public_url,
                         "FGD_ATTEMPT_ID": start.attempt_id,
                         "FGD_ATTEMPT_CLAIM": self._mint.claim(start.attempt_id),
-                        "FGD_ATTEMPT_TOKEN": self._mint.token(start.attempt_id),
                         **for_run(span.traceparent or start.traceparent, os.environ),
                     },
                     cpus=start.cpus,

@@ -25,7 +25,7 @@ class TestStart:
         assert submission.entrypoint.endswith(" -m workers")
         assert (submission.cpus, submission.gpus) == (1, 0)
         assert submission.metadata == {"job_id": job_id, "name": "teacher", "kind": "train", "attempt": "1"}
-        assert set(submission.environment) == {"FGD_URL", "FGD_ATTEMPT_ID", "FGD_ATTEMPT_CLAIM", "FGD_ATTEMPT_TOKEN"}
+        assert set(submission.environment) == {"FGD_URL", "FGD_ATTEMPT_ID", "FGD_ATTEMPT_CLAIM"}
         job = await plane.job(job_id)
         assert job["state"] == "starting"
         assert job["dashboard_url"] == f"http://ray/#/jobs/fgd-{job_id}-1"
