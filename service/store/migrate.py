@@ -40,11 +40,11 @@ def upgrade(database_url: str, revision: str = "head") -> None:
     asyncio.run(_upgrade(database_url, revision))
 
 
-async def upgrade_when_reachable(database_url: str, say: Callable[[str], None]) -> str | None:
+async def upgrade_when_reachable(database_url: str, say: Callable[[str], None]) -> tuple[str | None, str | None]:
     """The same, and wait for a database that is away; `say` is told so once.
 
     Returns:
-        The revision that it was at before; None where it was empty.
+        The revisions that it was at before and is at now; None where it was empty.
     Raises:
         SchemaTooNewError: the database was migrated by a newer version.
     """
@@ -93,11 +93,11 @@ def check_known(revision: str) -> None:
         )
 
 
-async def _upgrade(database_url: str, revision: str) -> str | None:
+async def _upgrade(database_url: str, revision: str) -> tuple[str | None, str | None]:
     before = await _in_transaction(database_url, _revision)
     while await _in_transaction(database_url, lambda connection: _step_up(connection, revision)):
         pass
-    return before
+    return before, await _in_transaction(database_url, _revision)
 
 
 def _step_up(connection: Connection, target: str) -> bool:

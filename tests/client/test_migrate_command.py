@@ -31,14 +31,21 @@ def test_an_older_schema_is_told_with_the_new_one(fgd: Fgd, tmp_path: Path) -> N
     assert f"was at revision 0003 and is at revision {NEWEST} now" in said.out
 
 
-def test_a_newer_schema_is_refused_with_the_exit_code_of_a_refusal(
-    fgd: Fgd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    url = f"sqlite:///{tmp_path}/fgd.db"
-    monkeypatch.setenv("FGD_DATABASE_URL", url)
-    migrate.upgrade(url)
+def test_a_newer_schema_that_only_added_to_this_one_is_left_alone(fgd: Fgd, tmp_path: Path) -> None:
+    migrate.upgrade(f"sqlite:///{tmp_path}/fgd.db")
     with sqlite3.connect(tmp_path / "fgd.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert fgd("migrate", "--home", tmp_path, "--json").json == {"from": "9999", "to": "9999"}
+    assert "9999, newer than this version" in fgd("migrate", "--home", tmp_path).out
+
+
+def test_a_newer_schema_that_took_something_away_is_refused_with_the_exit_code_of_a_refusal(
+    fgd: Fgd, tmp_path: Path
+) -> None:
+    migrate.upgrade(f"sqlite:///{tmp_path}/fgd.db")
+    with sqlite3.connect(tmp_path / "fgd.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.execute("UPDATE schema_floor SET revision = '9998'")
     said = fgd("migrate", "--home", tmp_path, "--json")
     assert (said.exit_code, said.json["error"]["code"]) == (1, "schema_too_new")
 

@@ -43,12 +43,12 @@ def migrate(
             raise StorageError(
                 f"cannot write to {settings.home}: {cause.strerror}; give another --home", home=str(settings.home)
             ) from cause
-    before = asyncio.run(work.upgrade_when_reachable(settings.database_url, _say))
-    after = work.head_revision()
+    before, after = asyncio.run(work.upgrade_when_reachable(settings.database_url, _say))
     if as_json:
         print_json({"from": before, "to": after})
     elif before == after:
-        output().print(f"the schema is at revision {after}, the newest", markup=False)
+        newest = "the newest" if after == work.head_revision() else "newer than this version, which can work with it"
+        output().print(f"the schema is at revision {after}, {newest}", markup=False)
     else:
         output().print(f"the schema was at {_named(before)} and is at revision {after} now", markup=False)
 
