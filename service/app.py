@@ -38,6 +38,8 @@ from service.housekeeping.keeper import Housekeeper
 from service.metrics import Metrics
 from service.metrics.looking import Looking
 from service.settings import Settings
+from service.storage import startup
+from service.storage.choosing import storage_of
 from service.store import migrate
 from service.store.buckets import keep_rolled_up
 from service.store.session import Database, Limits
@@ -54,15 +56,18 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
     Raises, when it starts:
         SchemaTooNewError: the database is a newer version's.
         ConflictError: another control plane works in the same home, or tokens are asked for and nobody has an admin's.
+        StorageError: the storage cannot be written. For one that is away it is not waited.
     """
     metrics = Metrics()
     metrics.build.labels(version("fgd"), migrate.head_revision()).set(1)
     database = Database(settings.database_url, Limits(pool_size=settings.database_pool_size), metrics)
+    storage = storage_of(settings)
     capacity = CapacityMemory(cluster, clock)
-    folders = {"home": settings.home, "storage": settings.storage_dir}
+    folders = {"home": settings.home} | ({"storage": storage.folder} if storage.folder is not None else {})
     services = Services(
         settings=settings,
         database=database,
+        storage=storage,
         cluster=cluster,
         capacity=capacity,
         clock=clock,
@@ -82,7 +87,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        settings.storage_dir.mkdir(parents=True, exist_ok=True)
+        await startup.check(storage, lambda what: log.warning("starting", what=what))
         with _alone_in(settings.home):
             await migrate.upgrade_when_reachable(settings.database_url, lambda what: log.warning("starting", what=what))
             await have_an_admin(settings, database, clock)

@@ -25,6 +25,14 @@ class TooLargeError(FgdError):
     http_status = 413
 
 
+class BodyMissingError(FgdError):
+    """The client stopped sending half-way."""
+
+    code = "body_missing"
+    retryable = True
+    http_status = 408
+
+
 class LengthMissingError(FgdError):
     code = "length_missing"
     http_status = 411

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.jobs.retention import Policy
+from service.storage.urls import Bucket, place_of
 from service.store.urls import with_driver
 
 
@@ -38,8 +39,14 @@ def _auth(values: dict[str, Any]) -> Literal["none", "tokens"]:
     return "none" if is_loopback(values["host"]) else "tokens"
 
 
+def _run_files(values: dict[str, Any]) -> Literal["shared", "through_server"]:
+    return "shared" if values.get("storage_url") is None else "through_server"
+
+
 def _data_roots(values: dict[str, Any]) -> tuple[Path, ...]:
-    return (Path("/"),) if values["auth"] == "none" else (values["storage_dir"],)
+    if values["auth"] == "none":
+        return (Path("/"),)
+    return (values["storage_dir"],) if values.get("storage_url") is None else ()
 
 
 def _split(value: object) -> object:
@@ -83,7 +90,15 @@ class Settings(BaseSettings):
     """From which the tokens of attempts are made: the same for all control planes of one database. None: one that is
     kept in the home."""
     storage_dir: AbsolutePath = Field(default_factory=_storage_dir)
-    """Folder for checkpoints, artifacts and archived logs; runs must reach it under the same path."""
+    """Folder for checkpoints, artifacts and archived logs."""
+    storage_url: str | None = None
+    """The same as a path, as file:///folder, or in a bucket: s3://bucket/prefix. Endpoint, credentials and region come
+    from AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and so on. None: it is `storage_dir`."""
+    run_files: Literal["shared", "through_server"] = Field(default_factory=_run_files)
+    """How runs keep their files: in the storage folder, which they must reach under the same path, or on their own
+    node, from where they send this server what is to stay. With a bucket it is always the second."""
+    max_file_bytes: int = Field(default=50_000_000_000, ge=1_000_000)
+    """Of one file that a run sends."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=8321, ge=1, le=65535)
@@ -137,6 +152,31 @@ class Settings(BaseSettings):
     """A client that takes none of what is ready for it for so long is cut off."""
     log_poll_s: float = Field(default=1.0, gt=0)
     """How often the cluster is asked for the log of a run that somebody follows; less often where the log is large."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_storage(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """A folder, however it was named, becomes `storage_dir`; what is left of `storage_url` is a bucket."""
+        url = values.get("storage_url")
+        # Empty, as a compose file has it that passes on a variable which is not set.
+        others = {name: value for name, value in values.items() if name != "storage_url"}
+        if not url:
+            return others
+        if values.get("storage_dir") is not None:
+            raise ValueError("FGD_STORAGE_URL and FGD_STORAGE_DIR both say where files lie; set one of them")
+        place = place_of(str(url))
+        if isinstance(place, Bucket):
+            return values
+        return others | {"storage_dir": place}
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if self.storage_url is not None and self.run_files == "shared":
+            raise ValueError(
+                f"runs cannot share {self.storage_url} as if it were a folder; set FGD_RUN_FILES=through_server, or "
+                "leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:

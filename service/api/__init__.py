@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from service.api import (
     artifacts,
+    attempt_files,
     attempts,
     audit,
     catalogue,
@@ -30,6 +31,7 @@ from service.api import (
 ROUTERS: Sequence[APIRouter] = (
     # First, for they are asked most by far, and paths are tried in this order.
     attempts.router,
+    attempt_files.router,
     jobs.router,
     job_control.router,
     queue.router,

@@ -15,9 +15,10 @@ from fgd_core.spec.paths import with_fields
 from fgd_core.spec.trials import StudyLog
 from service.api.deps import Services, ServicesDep
 from service.errors import AlreadyClaimedError, UnauthorizedError
+from service.storage import paths
 from service.store import artifacts, attempts, jobs, recording, studies
 from service.store.session import read_consistently
-from service.store.tables import Attempt, Job
+from service.store.tables import Artifact, Attempt, Job
 from service.store.tokens import digest
 
 router = APIRouter(prefix="/v1/attempts", tags=["attempts"])
@@ -105,7 +106,7 @@ async def _assignment(services: Services, session: AsyncSession, job: Job, attem
     checkpoints = {}
     for needed in await jobs.dependencies(session, job.id):
         artifact = await artifacts.get(session, needed.needs_job_id, needed.artifact)
-        if artifact is not None:
+        if artifact is not None and _is_within_reach(services, artifact):
             checkpoints[f"job:{needed.needs_job_id}/{needed.artifact.removesuffix('.pt')}"] = artifact.uri
     return Assignment(
         attempt_id=attempt.id,
@@ -118,5 +119,14 @@ async def _assignment(services: Services, session: AsyncSession, job: Job, attem
     )
 
 
-def _job_uri(services: Services, job: Job) -> str:
-    return (services.settings.storage_dir / "jobs" / job.id).as_uri()
+def _job_uri(services: Services, job: Job) -> str | None:
+    if services.settings.run_files == "through_server":
+        return None
+    return services.storage.uri_of(paths.job_folder(job.id))
+
+
+def _is_within_reach(services: Services, artifact: Artifact) -> bool:
+    """Runs that share the folder see all of it anyway; through the server comes what the job itself has sent there."""
+    if services.settings.run_files == "shared":
+        return True
+    return paths.of_job(services.storage, artifact.job_id, artifact.uri) is not None

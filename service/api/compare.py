@@ -3,6 +3,8 @@
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 from fastapi import APIRouter, Header, Query, Response
@@ -13,14 +15,15 @@ from fgd_core.errors import NotFoundError
 from fgd_core.spec.comparison import EVIDENCE, Comparison
 from fgd_core.spec.events import ArtifactSaved
 from service.api.access import Principal, Reader, visible_job
-from service.api.artifacts import confined
 from service.api.deps import ServicesDep
 from service.compare.request import CompareRequest, RunFile
 from service.errors import NotComparableError
 from service.jobs import study
 from service.jobs.lifecycle import is_over
 from service.reports.comparison_page import render_comparison
-from service.settings import Settings
+from service.storage import paths, threads
+from service.storage.base import Storage
+from service.storage.errors import FileGoneError
 from service.store import artifacts, events
 from service.store.session import read_consistently
 from service.store.tables import Artifact
@@ -30,6 +33,8 @@ router = APIRouter(prefix="/v1/compare", tags=["report"])
 Form = Literal["json", "html"]
 MAX_RUNS = 20
 """A side."""
+MAX_BYTES = 1 << 30
+"""Of what one run left: many times what an evaluation can take."""
 
 
 @router.get(
@@ -60,11 +65,16 @@ async def compare_jobs(
     async with services.database.reading() as session:
         await read_consistently(session)
         runs = {reference: await _found(session, principal, reference) for reference in dict.fromkeys(named)}
-    files = await asyncio.to_thread(_files, named, runs, services.settings)
-    request = CompareRequest(
-        first=files[: len(first)], second=files[len(first) :], resamples=resamples, random_seed=random_seed
-    )
-    comparison = await services.comparer.compare(request)
+    # The comparing process knows no storage: it is given files on this machine's disk.
+    copies = ExitStack()
+    try:
+        files = await threads.run(_files, named, runs, services.storage, copies)
+        request = CompareRequest(
+            first=files[: len(first)], second=files[len(first) :], resamples=resamples, random_seed=random_seed
+        )
+        comparison = await services.comparer.compare(request)
+    finally:
+        copies.close()
     if (form or _wanted(accept)) == "html":
         page = await asyncio.to_thread(render_comparison, comparison, generated_at=services.clock())
         return Response(page, media_type="text/html")
@@ -102,8 +112,8 @@ async def _found(session: AsyncSession, principal: Principal, reference: str) ->
     return _Run(job.id, number, f"{job.name} trial {number}", kind, trial.state, trial.seed, saved)
 
 
-def _files(named: Sequence[str], runs: Mapping[str, _Run], settings: Settings) -> list[RunFile]:
-    """Of each run, in the order given. Looks at the disk: call it in a thread.
+def _files(named: Sequence[str], runs: Mapping[str, _Run], storage: Storage, copies: ExitStack) -> list[RunFile]:
+    """Of each run, in the order given. Blocks.
 
     Raises:
         NotComparableError: with a reason for each run that has nothing to compare.
@@ -111,7 +121,7 @@ def _files(named: Sequence[str], runs: Mapping[str, _Run], settings: Settings) -
     files, reasons = list[RunFile](), list[JsonValue]()
     for place, reference in enumerate(named):
         run = runs[reference]
-        path = confined(run.left.uri, settings.storage_dir) if run.left is not None else None
+        path = _local(run, storage, copies)
         again = any((runs[each].job_id, runs[each].trial) == (run.job_id, run.trial) for each in named[:place])
         problem = "named_twice" if again else _problem(run)
         if problem is not None or run.left is None or path is None:
@@ -135,6 +145,17 @@ def _files(named: Sequence[str], runs: Mapping[str, _Run], settings: Settings) -
     return files
 
 
+def _local(run: _Run, storage: Storage, copies: ExitStack) -> Path | None:
+    """What a run left, on this machine's disk until `copies` is closed; None where it is gone."""
+    path = paths.of_job(storage, run.job_id, run.left.uri) if run.left is not None else None
+    if path is None:
+        return None
+    try:
+        return copies.enter_context(storage.local_copy(path, max_bytes=MAX_BYTES))
+    except FileGoneError:
+        return None
+
+
 def _problem(run: _Run) -> str | None:
     if run.kind == "sweep":
         return "sweep"
@@ -150,7 +171,7 @@ _MESSAGES = {
     "not_finished": "is {state}; only runs that came to their end can be compared",
     "no_evidence": f"left no {EVIDENCE}: it ran before there were comparisons, or could not write it; "
     "evaluate its best checkpoint, and compare that job",
-    "file_gone": f"left {EVIDENCE}, which is no longer in the storage folder; "
+    "file_gone": f"left {EVIDENCE}, which is no longer in the storage; "
     "evaluate its best checkpoint, and compare that job",
 }
 

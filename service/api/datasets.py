@@ -1,6 +1,5 @@
 """Data sets: by name, checked, counted and drawn."""
 
-import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
@@ -14,13 +13,13 @@ from fgd_core.spec.events import DataSetChecked
 from fgd_core.spec.jobs import CheckDataSpec, ProjectName
 from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.views import JobView
-from service.api import notes, paging, spec_paths, submitting, views
+from service.api import notes, paging, spec_paths, stored_files, submitting, views
 from service.api.access import Principal, Reader, Submitter
-from service.api.artifacts import confined
 from service.api.deps import Services, ServicesDep
 from service.jobs import admission
 from service.jobs.lifecycle import OVER
 from service.reports.dataset_page import render_dataset
+from service.storage import threads
 from service.store import artifacts, datasets, jobs
 from service.store.datasets import Known
 
@@ -130,7 +129,7 @@ async def page(services: ServicesDep, principal: Reader, dataset: Key, project: 
         job_id = known.row.check_job_id
         kept = await artifacts.of_job(session, job_id) if job_id is not None else []
     uris = {each.name: each.uri for each in kept if each.media_type == "image/png"}
-    html = await asyncio.to_thread(_page, services, _view(known), uris)
+    html = await threads.run(_page, services, _view(known), uris)
     return Response(html, media_type="text/html")
 
 
@@ -149,9 +148,10 @@ async def _under_way(session: AsyncSession, known: Known) -> JobView | None:
 def _page(services: Services, view: DatasetView, uris: dict[str, str]) -> str:
     pictures = {}
     for split in ("train", "val"):
-        path = confined(uris.get(f"samples_{split}.png", ""), services.settings.storage_dir)
-        if path is not None and path.stat().st_size <= _MAX_PICTURE_BYTES:
-            pictures[split] = path.read_bytes()
+        uri = uris.get(f"samples_{split}.png", "")
+        picture = stored_files.read_small(services.storage, view.check_job_id or "", uri, max_bytes=_MAX_PICTURE_BYTES)
+        if picture is not None:
+            pictures[split] = picture
     return render_dataset(view, pictures, generated_at=services.clock())
 
 

@@ -18,6 +18,7 @@ from service.housekeeping.keeper import Housekeeper
 from service.metrics import Metrics
 from service.metrics.looking import Looking
 from service.settings import Settings
+from service.storage.base import Storage
 from service.store.session import Database
 from service.store.tokens import TokenMint
 from service.tracing import Tracing
@@ -27,6 +28,7 @@ from service.tracing import Tracing
 class Services:
     settings: Settings
     database: Database
+    storage: Storage
     cluster: Cluster
     capacity: CapacityMemory
     clock: Clock

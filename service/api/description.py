@@ -17,6 +17,7 @@ _DESCRIPTIONS: Mapping[str, str] = {
     "401": "No token, or one that is unknown, expired or revoked",
     "403": "The token's role is too small; or a web page of another site asks",
     "404": "There is no such thing, or it belongs to another project",
+    "408": "The body did not come whole",
     "409": "It does not fit the present state",
     "411": "A body without its Content-Length",
     "413": "The body is too large",
@@ -24,7 +25,7 @@ _DESCRIPTIONS: Mapping[str, str] = {
     "416": "The file is shorter than the range that was asked for",
     "422": "Refused, with every reason",
     "500": "The server made a mistake",
-    "503": "The database is busy or cannot be reached; nothing was changed, try again",
+    "503": "Database or storage is busy or cannot be reached; nothing was changed, try again",
     "507": "The disk is full; nothing was changed",
 }
 _HEADERS: Mapping[str, Mapping[str, str]] = {
@@ -35,6 +36,7 @@ _READING = ("get", "head")
 _NAME_JOBS_IN_THE_QUERY = ("compare_jobs",)
 # A name may be taken, or be that of several.
 _MAY_CONFLICT = ("keep_house", "create_dataset", "get_dataset", "get_dataset_page", *_NAME_JOBS_IN_THE_QUERY)
+_FILES = ("get_artifact", "get_file", "get_checkpoint")
 _LOCATION = {"Location": "Path of what was made, or is under way"}
 _ETAG = {"ETag": "The version, for `If-Match`"}
 _SUCCESS_HEADERS: Mapping[str, tuple[str, Mapping[str, str]]] = {
@@ -100,8 +102,10 @@ def _refusals(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[
     names = {parameter["name"].lower() for parameter in operation.get("parameters", ())}
     if "if-match" in names:
         yield "412"
-    if operation["operationId"] == "get_artifact":
+    if operation["operationId"] in _FILES:
         yield "416"
+    if operation["operationId"] == "put_file":
+        yield "408"
     if path != "/livez":
         yield from ("503", "507")
 

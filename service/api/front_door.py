@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fgd_core.errors import FgdError, SpecError
 from service.api import problems
+from service.api.attempt_files import is_file
 from service.errors import ForbiddenError, LengthMissingError, TooLargeError
 from service.settings import Settings, is_loopback
 
@@ -27,6 +28,7 @@ class FrontDoor:
         self._app = app
         self._asks_tokens = settings.auth == "tokens"
         self._names = _names(settings)
+        self._max_file_bytes = settings.max_file_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(scope) if scope["type"] == "http" else None
@@ -40,8 +42,11 @@ class FrontDoor:
             # PostgreSQL knows no text with a NUL in it.
             return SpecError("the URL contains a NUL character; send it without")
         headers = Headers(scope=scope)
-        if scope["method"] not in _READING and (refusal := _measured(headers)) is not None:
-            return refusal
+        if scope["method"] not in _READING:
+            # A file is not in memory: it goes to the storage as it comes.
+            max_bytes = self._max_file_bytes if is_file(scope) else MAX_BODY_BYTES
+            if (refusal := _measured(headers, max_bytes)) is not None:
+                return refusal
         if self._asks_tokens:
             return None
         host = headers.get("Host", "")
@@ -62,13 +67,13 @@ class FrontDoor:
         return None
 
 
-def _measured(headers: Headers) -> FgdError | None:
+def _measured(headers: Headers, max_bytes: int) -> FgdError | None:
     if "chunked" in headers.get("Transfer-Encoding", ""):
         return LengthMissingError("send the body with its Content-Length")
     length = headers.get("Content-Length", "")[:20]
-    if length.isdigit() and int(length) > MAX_BODY_BYTES:
-        message = f"the body has {length} bytes, and {MAX_BODY_BYTES} are the most; send less at once"
-        return TooLargeError(message, max_bytes=MAX_BODY_BYTES)
+    if length.isdigit() and int(length) > max_bytes:
+        message = f"the body has {length} bytes, and {max_bytes} are the most; send less at once"
+        return TooLargeError(message, max_bytes=max_bytes)
     return None
 
 

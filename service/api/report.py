@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Response
@@ -14,8 +13,8 @@ from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.report import JobReport, Report
 from fgd_core.spec.sweep_report import SweepReport
 from fgd_core.spec.views import JobView
+from service.api import stored_files
 from service.api.access import Principal, Reader, visible_job
-from service.api.artifacts import confined
 from service.api.deps import ServicesDep
 from service.api.views import load
 from service.jobs import study, sweep_report
@@ -24,6 +23,8 @@ from service.reports.csv import render_csv
 from service.reports.html import render_html
 from service.reports.sweep_csv import render_sweep_csv
 from service.reports.sweep_html import render_sweep_html
+from service.storage import threads
+from service.storage.base import Storage
 from service.store import curves, events
 from service.store.session import read_consistently
 
@@ -75,9 +76,7 @@ async def get_report(
     report = Report(generated_at=services.clock(), jobs=folded)
     match wanted:
         case "html":
-            return Response(
-                await asyncio.to_thread(_page, report, services.settings.storage_dir), media_type="text/html"
-            )
+            return Response(await threads.run(_page, report, services.storage), media_type="text/html")
         case "csv":
             return Response(render_csv(report), media_type="text/csv", headers=_as_file(job_id))
     return Response(report.model_dump_json(), media_type="application/json")
@@ -114,17 +113,15 @@ def _as_file(job_id: str) -> dict[str, str]:
     return {"Content-Disposition": f'attachment; filename="report-{job_id}.csv"'}
 
 
-def _page(report: Report, storage_dir: Path) -> str:
-    images = {job.job_id: image for job in report.jobs if (image := _samples(job, storage_dir)) is not None}
+def _page(report: Report, storage: Storage) -> str:
+    images = {job.job_id: image for job in report.jobs if (image := _samples(job, storage)) is not None}
     return render_html(report, images)
 
 
-def _samples(job: JobReport, storage_dir: Path) -> bytes | None:
+def _samples(job: JobReport, storage: Storage) -> bytes | None:
     for artifact in job.artifacts:
         if artifact.name == SAMPLES and artifact.media_type == "image/png":
-            path = confined(artifact.uri, storage_dir)
-            if path is not None and path.stat().st_size <= MAX_SAMPLES_BYTES:
-                return path.read_bytes()
+            return stored_files.read_small(storage, job.job_id, artifact.uri, max_bytes=MAX_SAMPLES_BYTES)
     return None
 
 

@@ -17,6 +17,7 @@ log = structlog.get_logger(__name__)
 
 LIMIT_S = 600.0
 _KEPT = 16
+_PLACES = {side: {"__all__": {"path"}} for side in ("first", "second")}
 
 
 class Comparer:
@@ -32,10 +33,11 @@ class Comparer:
             NotComparableError: a file cannot be read, or the runs were not scored on the same ground.
             FgdError: the process died, or took longer than ten minutes.
         """
-        asked = request.model_dump_json()
+        # Where copies of the files lie is nothing that the answer depends on.
+        asked = request.model_dump_json(exclude=_PLACES)
         async with self._turn:
             if asked not in self._answers:
-                self._answers[asked] = await _made(asked)
+                self._answers[asked] = await _made(request.model_dump_json())
             self._answers.move_to_end(asked)
             while len(self._answers) > _KEPT:
                 self._answers.popitem(last=False)
@@ -49,7 +51,7 @@ async def _made(asked: str) -> Comparison:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         # It reads what runs wrote, and needs none of the server's secrets for it.
-        env={name: value for name, value in os.environ.items() if not name.startswith("FGD_")},
+        env={name: value for name, value in os.environ.items() if not name.startswith(("FGD_", "AWS_"))},
     )
     try:
         async with asyncio.timeout(LIMIT_S):

@@ -295,6 +295,7 @@ _NOT_INHERITED = frozenset(
         *("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_JOB_CONFIG_JSON_ENV_VAR"),
         # The control plane's secrets, and a person's: runs have tokens of their own.
         *("FGD_ADMIN_TOKEN", "FGD_ADMIN_TOKEN_FILE", "FGD_TOKEN", "FGD_TOKEN_FILE", "FGD_SECRET", "FGD_DATABASE_URL"),
+        *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
         # Every run is a new process: without the cache of compiled modules its imports take twice as long.
         "PYTHONDONTWRITEBYTECODE",
     }

@@ -1,19 +1,23 @@
-"""A control plane of its own for every test, on each of the two databases."""
+"""A control plane of its own for every test, on each of the two databases; on each kind of storage where it matters."""
 
 import itertools
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from control_plane import ControlPlane, ManualClock
 from memory_cluster import MemoryCluster
+from moto.server import ThreadedMotoServer
 
 from service.settings import Settings
 from service.store import migrate
 from tests.postgres import PostgresServer
 
 ENGINES = ("sqlite", "postgresql")
+STORAGES = ("folder", "s3")
 
 _numbers = itertools.count(1)
 
@@ -53,6 +57,46 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite+aiosqlite:///{tmp_path}/fgd.db"
     url: str = request.getfixturevalue("postgres_url")
     return url
+
+
+@pytest.fixture(scope="session")
+def s3_service() -> Iterator[str]:
+    """A real S3 service behind a real socket: its address."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(params=STORAGES)
+def stored(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
+    """What settings say of a storage of this test's own, of each kind; a module that overrides `settings` with
+    `settings.model_copy(update=stored)` runs on both."""
+    if request.param == "folder":
+        return {"storage_dir": tmp_path / "storage"}
+    return {"storage_url": request.getfixturevalue("bucket"), "run_files": "through_server"}
+
+
+@pytest.fixture
+def bucket(s3_service: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty one, and the environment in which it is found: the URL of a storage in it."""
+    name = f"bucket-{next(_numbers)}"
+    httpx.put(f"{s3_service}/{name}").raise_for_status()
+    values = {"ENDPOINT_URL": s3_service, "ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret", "REGION": "us-east-1"}
+    for variable, value in values.items():
+        monkeypatch.setenv(f"AWS_{variable}", value)
+    yield f"s3://{name}/kept/here"
+    httpx.post(f"{s3_service}/moto-api/reset").raise_for_status()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Rows and bytes meet in no transaction: S3 beside PostgreSQL shows nothing that S3 beside SQLite does not."""
+    both = {"stored": "s3", "database_url": "postgresql"}
+    twice = [item for item in items if both.items() <= getattr(getattr(item, "callspec", None), "params", {}).items()]
+    if twice:
+        config.hook.pytest_deselected(items=twice)
+        items[:] = [item for item in items if item not in twice]
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from fgd_core.spec.events import StoredEvent
 from service.app import create_app, token_mint
 from service.dispatcher.loop import Dispatcher
 from service.settings import Settings
+from service.storage.base import Storage
 
 SHAPES = {"type": "shapes", "num_train": 40, "num_val": 10}
 NO_SCORES = dict.fromkeys(
@@ -57,6 +58,7 @@ class ControlPlane:
         self.clock = clock
         self.app = create_app(settings, cluster, clock=clock)
         self.services = self.app.state.services
+        self.storage: Storage = self.services.storage
         self.dispatcher = Dispatcher(
             self.services.database,
             cluster,
@@ -151,6 +153,16 @@ class Run:
 
     async def starts(self) -> dict[str, Any]:
         return await self.reports({"kind": "run_started", "host": "here", "pid": 1, "python": "3.11"})
+
+    @property
+    def job_id(self) -> str:
+        return self.attempt_id.rpartition("-")[0]
+
+    def writes(self, path: str, content: bytes) -> str:
+        """A file of its job, as if it had been sent here or written into the shared folder; its URI."""
+        where = f"jobs/{self.job_id}/{path}"
+        self._plane.storage.write(where, content)
+        return self._plane.storage.uri_of(where)
 
     async def saves_checkpoint(self, path: str = "/nowhere/best.pt") -> None:
         event = {"uri": path, "sha256": "0" * 64, "size_bytes": 1, "epoch": 1, "step": 5, "ap": 0.5}

@@ -35,9 +35,15 @@ class Documented:
         if not self._paths:
             described = self._app.openapi()["paths"].items()
             self._paths = [(re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path)), item) for path, item in described]
-            # The one parameter that may hold slashes.
-            artifacts = re.compile(r"/v1/jobs/[^/]+/artifacts/.+")
-            self._paths.append((artifacts, self._app.openapi()["paths"]["/v1/jobs/{job_id}/artifacts/{name}"]))
+            # The parameters that may hold slashes.
+            for described_as in (
+                "/v1/jobs/{job_id}/artifacts/{name}",
+                "/v1/attempts/{attempt_id}/files/{path}",
+                "/v1/attempts/{attempt_id}/checkpoints/{job_id}/{name}",
+            ):
+                *before, _ = re.split(r"\{[^}]+\}", described_as.removesuffix("}") + "}")
+                pattern = re.compile("[^/]+".join(before) + ".+")
+                self._paths.append((pattern, self._app.openapi()["paths"][described_as]))
         for pattern, operations in self._paths:
             if pattern.fullmatch(request.url.raw_path.decode().partition("?")[0]):
                 found: Mapping[str, Any] | None = operations.get(request.method.lower())

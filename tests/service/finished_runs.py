@@ -1,6 +1,8 @@
 """Runs that are over and left what comparisons need: real evaluations of made-up detections."""
 
 import hashlib
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from control_plane import ControlPlane, train_spec
@@ -15,11 +17,13 @@ def dataset(seed: int = 7, *, num_images: int = 60) -> DetectionDataset:
 
 def left(plane: ControlPlane, folder: str, seed: int, *, skill: float, on: DetectionDataset | None) -> dict[str, Any]:
     """The event that tells of the evidence, which is written."""
-    ground, place = on or dataset(), plane.settings.storage_dir / folder
-    evidence(ground, detections(ground, seed, skill=skill), place)
-    written = place / "evaluation.npz"
-    saved = {"sha256": hashlib.sha256(written.read_bytes()).hexdigest(), "size_bytes": written.stat().st_size}
-    named = {"name": written.name, "uri": written.as_uri(), "media_type": "application/octet-stream"}
+    ground, path = on or dataset(), f"{folder}/evaluation.npz"
+    with TemporaryDirectory() as place:
+        evidence(ground, detections(ground, seed, skill=skill), Path(place))
+        content = (Path(place) / "evaluation.npz").read_bytes()
+    plane.storage.write(path, content)
+    saved = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+    named = {"name": "evaluation.npz", "uri": plane.storage.uri_of(path), "media_type": "application/octet-stream"}
     return {"kind": "artifact_saved"} | named | saved
 
 

@@ -12,6 +12,8 @@ from sweeps import begun, ended, said, sweep_spec
 
 from fgd_core.evaluation.coco import coco_scores
 from fgd_core.spec.comparison import Comparison
+from service.compare import process
+from service.settings import Settings
 from tests.compare.evaluations import DrawnDataset, detections
 
 PROBLEM = "application/problem+json"
@@ -125,13 +127,34 @@ class TestTrials:
         assert (await ask(plane, [f"{sweep}/trial/2"], [f"{sweep}/trial/1"])).status_code == 404
 
 
+class TestEachStorage:
+    @pytest.fixture
+    def settings(self, settings: Settings, stored: dict[str, Any]) -> Settings:
+        return settings.model_copy(update=stored)
+
+    async def test_runs_are_compared_wherever_their_files_lie(
+        self, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        good, bad = await finished(plane, 1, skill=0.95), await finished(plane, 2, skill=0.3)
+        comparison = await compared(plane, [good], [bad])
+        change = comparison.scores[0].change
+        assert change is not None and change.finding == "gained"
+        # The same again is not computed again, though copies of files lie elsewhere each time.
+        monkeypatch.setattr(process, "_made", None)
+        assert await compared(plane, [good], [bad]) == comparison
+
+
 class TestRefusals:
+    @pytest.fixture
+    def settings(self, settings: Settings, stored: dict[str, Any]) -> Settings:
+        return settings.model_copy(update=stored)
+
     async def test_every_reason_is_given_at_once(self, plane: ControlPlane) -> None:
         done = await finished(plane, 1)
         running, _ = await plane.started_job()
         old = await finished(plane, 2, leaves_evidence=False)
         gone = await finished(plane, 3)
-        (plane.settings.storage_dir / "jobs" / gone / "evaluation.npz").unlink()
+        plane.storage.delete(f"jobs/{gone}/evaluation.npz")
         assert await refused(plane, [done, running], [old, gone]) == {
             running: "not_finished",
             old: "no_evidence",
@@ -153,15 +176,20 @@ class TestRefusals:
 
     async def test_a_file_outside_the_storage_folder_is_not_read(self, plane: ControlPlane) -> None:
         done, moved = await finished(plane, 1), await finished(plane, 2)
-        inside = plane.settings.storage_dir / "jobs" / moved / "evaluation.npz"
-        inside.rename(plane.settings.home / "evaluation.npz")
-        inside.symlink_to(plane.settings.home / "evaluation.npz")
+        if plane.storage.folder is not None:
+            inside = plane.storage.folder / "jobs" / moved / "evaluation.npz"
+            inside.rename(plane.settings.home / "evaluation.npz")
+            inside.symlink_to(plane.settings.home / "evaluation.npz")
+        else:
+            content = plane.storage.read(f"jobs/{moved}/evaluation.npz")
+            plane.storage.delete(f"jobs/{moved}/evaluation.npz")
+            plane.storage.write("elsewhere/evaluation.npz", content)
         assert await refused(plane, [done], [moved]) == {moved: "file_gone"}
 
     @pytest.mark.parametrize("content", [b"", b"PK", b"no archive at all" * 100])
     async def test_a_broken_file_is_named(self, plane: ControlPlane, content: bytes) -> None:
         done, broken = await finished(plane, 1), await finished(plane, 2)
-        (plane.settings.storage_dir / "jobs" / broken / "evaluation.npz").write_bytes(content)
+        plane.storage.write(f"jobs/{broken}/evaluation.npz", content)
         answer = await ask(plane, [done], [broken])
         assert answer.status_code == 409
         assert broken in answer.json()["detail"]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -188,20 +189,26 @@ class TestChecking:
         view = await shown(plane)
         assert (view["state"], view["check_job_id"]) == ("checked", None)
 
+
+class TestPage:
+    @pytest.fixture
+    def settings(self, settings: Settings, stored: dict[str, Any]) -> Settings:
+        return settings.model_copy(update=stored)
+
     async def test_the_page_has_counts_findings_and_the_drawn_samples(self, plane: ControlPlane) -> None:
         await add(plane)
         unchecked = await plane.http.get("/v1/datasets/blood/page")
         assert "fgd data check blood" in unchecked.text
-        job_id, run = await begin_check(plane)
-        picture = plane.settings.storage_dir / "jobs" / job_id / "samples_train.png"
-        picture.parent.mkdir(parents=True)
-        Image.new("RGB", (4, 4)).save(picture)
+        _, run = await begin_check(plane)
+        picture = BytesIO()
+        Image.new("RGB", (4, 4)).save(picture, "PNG")
+        uri = run.writes("attempts/1/samples_train.png", picture.getvalue())
         saved = {"sha256": "0" * 64, "size_bytes": 1, "media_type": "image/png"}
         outside = plane.settings.storage_dir.parent / "secret.png"
         Image.new("RGB", (4, 4)).save(outside)
         findings = [{"problem": "missing_image", "action": "dropped", "count": 3, "examples": ["<gone>.png"]}]
         await run.reports(
-            {"kind": "artifact_saved", "name": "samples_train.png", "uri": picture.as_uri()} | saved,
+            {"kind": "artifact_saved", "name": "samples_train.png", "uri": uri} | saved,
             {"kind": "artifact_saved", "name": "samples_val.png", "uri": outside.as_uri()} | saved,
             told(findings=findings),
         )

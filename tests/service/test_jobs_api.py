@@ -1,12 +1,15 @@
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pytest
 from control_plane import ControlPlane, evaluate_spec, progress, scores, train_spec
 from memory_cluster import TWO_CORES, MemoryCluster
 from sqlalchemy import text
 
 from service.dispatcher.cluster import Capacity
+from service.settings import Settings
 from service.store import migrate
 
 PROBLEM = "application/problem+json"
@@ -113,37 +116,90 @@ class TestMetrics:
 
 
 class TestArtifacts:
-    async def saved(self, plane: ControlPlane, uri: str, media_type: str = "text/plain") -> str:
+    @pytest.fixture
+    def settings(self, settings: Settings, stored: dict[str, Any]) -> Settings:
+        return settings.model_copy(update=stored)
+
+    async def saved(self, plane: ControlPlane, uri: str | None, media_type: str = "text/plain") -> str:
+        """A job's artifact: named so, or its own file `a b.txt`."""
         job_id, run = await plane.started_job()
+        uri = uri or run.writes("attempts/1/a b.txt", b"hello")
         event = {"name": "notes.txt", "uri": uri, "media_type": media_type, "sha256": "0" * 64, "size_bytes": 5}
         await run.reports({"kind": "artifact_saved"} | event)
         (view,) = (await plane.job(job_id))["artifacts"]
         return str(view["url"])
 
     async def test_a_file_is_served_with_its_type_and_in_parts(self, plane: ControlPlane) -> None:
-        path = plane.settings.storage_dir / "a b.txt"
-        path.write_text("hello")
-        url = await self.saved(plane, path.as_uri())
+        url = await self.saved(plane, None)
         answer = await plane.http.get(url)
         assert (answer.status_code, answer.text) == (200, "hello")
         assert answer.headers["content-type"] == "text/plain; charset=utf-8"
-        assert (await plane.http.get(url, headers={"Range": "bytes=1-2"})).text == "el"
+        assert answer.headers["content-length"] == "5"
+        assert answer.headers["content-disposition"] == "attachment; filename*=utf-8''a%20b.txt"
 
-    async def test_a_file_outside_of_storage_is_not_served(self, plane: ControlPlane, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("asked", "status", "text", "said"),
+        [
+            ("bytes=1-2", 206, "el", "bytes 1-2/5"),
+            ("bytes=1-", 206, "ello", "bytes 1-4/5"),
+            ("bytes=-2", 206, "lo", "bytes 3-4/5"),
+            ("bytes=0-99", 206, "hello", "bytes 0-4/5"),
+            ("bytes=-99", 206, "hello", "bytes 0-4/5"),
+            ("bytes=5-", 416, None, "bytes */5"),
+            ("lines=1-2", 200, "hello", None),
+        ],
+    )
+    async def test_a_part_of_a_file_is_served(
+        self, plane: ControlPlane, asked: str, status: int, text: str | None, said: str | None
+    ) -> None:
+        answer = await plane.http.get(await self.saved(plane, None), headers={"Range": asked})
+        assert (answer.status_code, answer.headers.get("content-range")) == (status, said)
+        assert text is None or answer.text == text
+
+    async def test_a_part_of_a_file_that_has_changed_is_the_whole(self, plane: ControlPlane) -> None:
+        url = await self.saved(plane, None)
+        modified = (await plane.http.get(url)).headers["last-modified"]
+        for known, status in ((modified, 206), ("Thu, 01 Jan 1970 00:00:00 GMT", 200)):
+            answer = await plane.http.get(url, headers={"Range": "bytes=1-2", "If-Range": known})
+            assert answer.status_code == status
+
+    async def test_a_file_that_is_not_the_jobs_own_is_not_served(self, plane: ControlPlane, tmp_path: Path) -> None:
         (tmp_path / "secret.txt").write_text("no")
-        link = plane.settings.storage_dir / "link.txt"
-        link.symlink_to(tmp_path / "secret.txt")
-        plane.cluster.largest = Capacity((replace(TWO_CORES.nodes[0], cpus_total=3, cpus_free=3),))
-        for uri in ((tmp_path / "secret.txt").as_uri(), f"{plane.settings.storage_dir}/../secret.txt", link.as_uri()):
+        plane.cluster.largest = Capacity((replace(TWO_CORES.nodes[0], cpus_total=9, cpus_free=9),))
+        other, run = await plane.started_job()
+        uris = [
+            run.writes("attempts/1/secret.txt", b"no"),
+            plane.storage.uri_of(f"jobs/{other}x/../{other}/attempts/1/secret.txt"),
+            plane.storage.uri_of("../secret.txt"),
+            (tmp_path / "secret.txt").as_uri(),
+            str(tmp_path / "secret.txt"),
+        ]
+        for uri in uris:
             answer = await plane.http.get(await self.saved(plane, uri))
             assert (answer.status_code, answer.headers["content-type"]) == (404, PROBLEM), uri
 
+    async def test_a_file_that_is_gone_is_named(self, plane: ControlPlane) -> None:
+        url = await self.saved(plane, None)
+        plane.storage.delete_folder("jobs")
+        answer = await plane.http.get(url)
+        assert (answer.status_code, answer.headers["content-type"]) == (404, PROBLEM)
+        assert "a%20b.txt" in answer.text or "a b.txt" in answer.text
+
     async def test_a_media_type_with_a_line_break_is_not_a_header(self, plane: ControlPlane) -> None:
-        path = plane.settings.storage_dir / "x"
-        path.write_text("hello")
-        answer = await plane.http.get(await self.saved(plane, str(path), "text/html\r\nSet-Cookie: a=b"))
+        answer = await plane.http.get(await self.saved(plane, None, "text/html\r\nSet-Cookie: a=b"))
         assert answer.status_code == 200
         assert answer.headers["content-type"] == "application/octet-stream"
+
+
+class TestLinks:
+    async def test_a_link_out_of_the_folder_is_not_served(self, plane: ControlPlane, tmp_path: Path) -> None:
+        (tmp_path / "secret.txt").write_text("no")
+        job_id, run = await plane.started_job()
+        link = plane.settings.storage_dir / "jobs" / job_id / "link.txt"
+        link.parent.mkdir(parents=True)
+        link.symlink_to(tmp_path / "secret.txt")
+        await run.saves_checkpoint(link.as_uri())
+        assert (await plane.http.get(f"/v1/jobs/{job_id}/artifacts/best.pt")).status_code == 404
 
 
 class TestHealth:

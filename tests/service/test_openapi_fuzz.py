@@ -84,12 +84,11 @@ async def prepare(plane: ControlPlane) -> tuple[dict[str, list[str]], dict[str, 
         await api_tokens.register_bootstrap(session, digest(ROOT), utc_now())
     plane.http.headers["Authorization"] = f"Bearer {ROOT}"
     done, run = await plane.started_job()
-    plane.settings.storage_dir.mkdir(exist_ok=True)
-    (plane.settings.storage_dir / "best.pt").write_bytes(b"x" * 64)
-    await run.saves_checkpoint((plane.settings.storage_dir / "best.pt").as_uri())
+    await run.saves_checkpoint(run.writes("attempts/1/checkpoints/best.pt", b"x" * 64))
     await run.succeeds()
     await plane.tick()
     running, run = await plane.started_job()
+    run.writes("attempts/1/checkpoints/last.pt", b"x" * 64)
     waiting = await plane.submit(train_spec())
     token = (await plane.http.post("/v1/tokens", json={"name": "one", "role": "read"})).json()
     webhook = (await plane.http.post("/v1/webhooks", json={"url": "https://example.org/hook"})).json()
@@ -102,6 +101,7 @@ async def prepare(plane: ControlPlane) -> tuple[dict[str, list[str]], dict[str, 
         "dataset": [dataset_id, "checked", "blood"],
         "job_id": [done, running, waiting],
         "name": ["best.pt", "lab"],
+        "path": ["attempts/1/checkpoints/last.pt"],
         "attempt_id": [run.attempt_id],
         "token_id": [token.get("token_id", token.get("id", "none"))],
         "webhook_id": [webhook.get("webhook_id", webhook.get("id", "none"))],

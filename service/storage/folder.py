@@ -1,0 +1,205 @@
+"""A storage on a disk. Runs may write into the same folder, so nothing in it is trusted to be where it seems to be."""
+
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import unquote
+
+from service.jobs.retention import StoredFile
+from service.storage import errors, paths
+from service.storage.base import Incoming, Opened, digest_of
+
+
+class FolderStorage:
+    """Links are not followed: one that a run has put into its folder must not lead anywhere else.
+
+    Only the folder itself may be reached through links. Hard links are files like others.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder: Path | None = folder
+        self._root = folder
+
+    @property
+    def uri(self) -> str:
+        return self._root.resolve().as_uri()
+
+    def check(self) -> None:
+        name = f".check-{secrets.token_hex(4)}"
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+        except OSError as cause:
+            raise errors.of_folder("make", str(self._root), cause) from cause
+        self.write(name, b"fgd")
+        self.delete(name)
+
+    def reach(self) -> None:
+        try:
+            os.scandir(self._root).close()
+        except OSError as cause:
+            raise errors.of_folder("read", str(self._root), cause) from cause
+
+    def uri_of(self, path: str) -> str:
+        return (self._root / path).as_uri()
+
+    def path_of(self, uri: str) -> str | None:
+        named = unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
+        for root in (self._root, self._root.resolve()):
+            if named.startswith(f"{root}/"):
+                path = named.removeprefix(f"{root}/")
+                return path if paths.is_plain(path) else None
+        return None
+
+    def find(self, path: str) -> StoredFile | None:
+        place = self.local_path(path)
+        try:
+            status = place.lstat() if place is not None else None
+        except OSError:
+            return None
+        return StoredFile(path, status.st_size, _modified_at(status)) if status is not None else None
+
+    def listing(self, folder: str = "") -> list[StoredFile]:
+        root = self._root / folder
+        found = []
+        for path, _, names in os.walk(root):
+            for name in names:
+                try:
+                    status = (Path(path) / name).lstat()
+                except FileNotFoundError:
+                    continue
+                where = (Path(path) / name).relative_to(root).as_posix()
+                # Attempts hand checkpoints on as links: each counts for its share of the one file.
+                size_bytes = status.st_size // max(1, status.st_nlink)
+                found.append(StoredFile(where, size_bytes, _modified_at(status)))
+        return found
+
+    def folder_names(self, folder: str) -> list[str]:
+        try:
+            with os.scandir(self._root / folder) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+        except FileNotFoundError:
+            return []
+
+    def open(self, path: str) -> Opened:
+        place = self.local_path(path)
+        if place is None:
+            raise errors.gone(self.uri_of(path))
+        try:
+            file = place.open("rb")
+        except FileNotFoundError as cause:
+            raise errors.gone(self.uri_of(path)) from cause
+        except OSError as cause:
+            raise errors.of_folder("read", self.uri_of(path), cause) from cause
+        status = os.fstat(file.fileno())
+        return Opened(file, status.st_size, _modified_at(status))
+
+    def read(self, path: str) -> bytes:
+        with self.open(path).file as file:
+            return file.read()
+
+    def sha256(self, path: str) -> str:
+        with self.open(path).file as file:
+            return digest_of(file)
+
+    def write(self, path: str, content: bytes) -> None:
+        with self.writing(path, size_bytes=len(content)) as incoming:
+            incoming.write(content)
+            incoming.commit()
+
+    def writing(self, path: str, *, size_bytes: int, sha256: str | None = None) -> "FolderIncoming":
+        return FolderIncoming(self._place(path, make=True), self.uri_of(path))
+
+    def delete(self, path: str, *, modified_at: datetime | None = None) -> None:
+        place = self._place(path)
+        try:
+            if modified_at in (None, _modified_at(place.lstat())):
+                place.unlink()
+        except FileNotFoundError:
+            return
+        except OSError as cause:
+            raise errors.of_folder("delete", self.uri_of(path), cause) from cause
+
+    def delete_folder(self, folder: str) -> None:
+        place = self._place(folder)
+        try:
+            shutil.rmtree(place)
+        except FileNotFoundError:
+            return
+        except OSError as cause:
+            raise errors.of_folder("delete", self.uri_of(folder), cause) from cause
+
+    def local_path(self, path: str) -> Path | None:
+        if not paths.is_plain(path):
+            return None
+        place = self._root / path
+        try:
+            is_itself = place.resolve(strict=True) == self._root.resolve() / path
+            return place if is_itself and stat.S_ISREG(place.lstat().st_mode) else None
+        except (OSError, RuntimeError):
+            return None
+
+    @contextmanager
+    def local_copy(self, path: str, *, near: Path | None = None, max_bytes: int | None = None) -> Iterator[Path]:
+        place = self.local_path(path)
+        if place is None or (max_bytes is not None and place.stat().st_size > max_bytes):
+            raise errors.gone(self.uri_of(path))
+        yield place
+
+    def _place(self, path: str, *, make: bool = False) -> Path:
+        """Of something that is not there yet, or is to go.
+
+        Raises:
+            FileGoneError: a link is on the way to it.
+        """
+        place = self._root / path
+        try:
+            if make:
+                place.parent.mkdir(parents=True, exist_ok=True)
+            if paths.is_plain(path) and place.parent.resolve() == (self._root.resolve() / path).parent:
+                return place
+        except (OSError, RuntimeError) as cause:
+            error = cause if isinstance(cause, OSError) else OSError(str(cause))
+            raise errors.of_folder("write", self.uri_of(path), error) from cause
+        raise errors.gone(self.uri_of(path))
+
+
+class FolderIncoming(Incoming):
+    def __init__(self, place: Path, uri: str) -> None:
+        self._place = place
+        self._uri = uri
+        self._partial = place.with_name(f".{place.name}.{secrets.token_hex(4)}.partial")
+        try:
+            self._file = self._partial.open("xb")
+        except OSError as cause:
+            raise errors.of_folder("write", uri, cause) from cause
+
+    def write(self, block: bytes) -> None:
+        try:
+            self._file.write(block)
+        except OSError as cause:
+            raise errors.of_folder("write", self._uri, cause) from cause
+
+    def commit(self) -> None:
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._partial.replace(self._place)
+        except OSError as cause:
+            raise errors.of_folder("write", self._uri, cause) from cause
+
+    def discard(self) -> None:
+        # Closing writes out what is buffered, for which there may be no room.
+        with suppress(OSError):
+            self._file.close()
+        with suppress(OSError):
+            self._partial.unlink()
+
+
+def _modified_at(status: os.stat_result) -> datetime:
+    return datetime.fromtimestamp(status.st_mtime, UTC)

@@ -1,0 +1,293 @@
+"""What every storage does, on each kind of them."""
+
+import os
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fgd_core.errors import StorageError
+from service.settings import Settings
+from service.storage import paths, startup
+from service.storage.base import Storage
+from service.storage.choosing import storage_of
+from service.storage.errors import FileChangedError, FileGoneError, StorageAwayError, StorageRefusedError
+from service.storage.s3 import S3Storage
+
+BIG = os.urandom(1 << 20) * 18
+"""More than two parts of an upload to S3."""
+
+
+@pytest.fixture
+def settings(tmp_path: Path, stored: dict[str, Any]) -> Settings:
+    return Settings(home=tmp_path).model_copy(update=stored)
+
+
+@pytest.fixture
+def storage(settings: Settings) -> Storage:
+    storage = storage_of(settings)
+    storage.check()
+    return storage
+
+
+def names(storage: Storage, folder: str = "") -> list[str]:
+    return sorted(file.path for file in storage.listing(folder))
+
+
+class TestFiles:
+    def test_what_was_written_is_read(self, storage: Storage) -> None:
+        storage.write("jobs/a/notes.txt", b"hello")
+        assert storage.read("jobs/a/notes.txt") == b"hello"
+        found = storage.find("jobs/a/notes.txt")
+        assert found is not None
+        assert found.size_bytes == 5
+        assert abs(datetime.now(UTC) - found.modified_at) < timedelta(seconds=60)
+
+    def test_the_newer_takes_the_place_of_the_older(self, storage: Storage) -> None:
+        storage.write("a", b"old and long")
+        storage.write("a", b"new")
+        assert storage.read("a") == b"new"
+
+    @pytest.mark.parametrize("content", [b"", b"x", BIG], ids=["nothing", "a byte", "in parts"])
+    def test_what_comes_piece_by_piece_is_whole(self, storage: Storage, content: bytes) -> None:
+        with storage.writing("jobs/a/file", size_bytes=len(content)) as incoming:
+            for start in range(0, len(content), 1 << 20):
+                incoming.write(content[start : start + (1 << 20)])
+            assert storage.find("jobs/a/file") is None
+            incoming.commit()
+        assert storage.read("jobs/a/file") == content
+
+    @pytest.mark.parametrize("content", [b"x", BIG], ids=["a byte", "in parts"])
+    def test_what_is_not_committed_leaves_nothing(self, storage: Storage, content: bytes) -> None:
+        storage.write("jobs/a/file", b"before")
+        with pytest.raises(ZeroDivisionError), storage.writing("jobs/a/file", size_bytes=1) as incoming:
+            incoming.write(content)
+            raise ZeroDivisionError
+        assert names(storage) == ["jobs/a/file"]
+        assert storage.read("jobs/a/file") == b"before"
+        if isinstance(storage, S3Storage):
+            assert storage.abort_unfinished(before=datetime.now(UTC) + timedelta(days=1)) == 0
+
+    def test_a_part_of_a_file_is_read_from_anywhere(self, storage: Storage) -> None:
+        storage.write("file", BIG)
+        with storage.open("file").file as file:
+            file.seek(10_000_001)
+            assert file.read(7) == BIG[10_000_001:10_000_008]
+
+    def test_the_digest_is_of_the_content(self, storage: Storage) -> None:
+        storage.write("file", b"hello")
+        assert storage.sha256("file") == "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+
+    @pytest.mark.parametrize("path", ["jobs", "jobs/a", "jobs/none", "jobs/a/file/below"])
+    def test_what_is_no_file_is_gone(self, storage: Storage, path: str) -> None:
+        storage.write("jobs/a/file", b"x")
+        assert storage.find(path) is None
+        for read in (storage.open, storage.read, storage.sha256):
+            with pytest.raises(FileGoneError):
+                read(path)
+        with pytest.raises(FileGoneError), storage.local_copy(path):
+            pass
+
+    def test_a_reader_never_gets_pieces_of_two_files(self, storage: Storage) -> None:
+        storage.write("file", b"a" * len(BIG))
+        with storage.open("file").file as file:
+            assert file.read(1) == b"a"
+            storage.write("file", b"b" * len(BIG))
+            file.seek(len(BIG) - 1)
+            try:
+                assert file.read(1) == b"a"
+            except FileChangedError:
+                assert isinstance(storage, S3Storage)
+
+    def test_another_process_is_given_a_file_of_this_machine(self, storage: Storage, tmp_path: Path) -> None:
+        storage.write("file", b"hello")
+        with storage.local_copy("file", near=tmp_path) as path:
+            assert path.read_bytes() == b"hello"
+        assert storage.read("file") == b"hello"
+        with pytest.raises(FileGoneError), storage.local_copy("file", max_bytes=4):
+            pass
+
+
+class TestLists:
+    def test_a_list_goes_all_the_way_down_with_sizes(self, storage: Storage) -> None:
+        storage.write("jobs/a/attempts/1/best.pt", b"xx")
+        storage.write("jobs/a/log", b"x")
+        storage.write("jobs/ab/other", b"x")
+        found = {file.path: file.size_bytes for file in storage.listing("jobs/a")}
+        assert found == {"attempts/1/best.pt": 2, "log": 1}
+        assert storage.folder_names("jobs") == ["a", "ab"]
+        assert names(storage) == ["jobs/a/attempts/1/best.pt", "jobs/a/log", "jobs/ab/other"]
+
+    def test_there_is_nothing_in_what_is_not_there(self, storage: Storage) -> None:
+        assert storage.listing("jobs/none") == []
+        assert storage.folder_names("none") == []
+
+    def test_a_list_of_more_than_a_page_is_whole(self, storage: Storage) -> None:
+        for number in range(1003):
+            storage.write(f"jobs/a/{number}", b"")
+        assert len(storage.listing("jobs/a")) == 1003
+        storage.delete_folder("jobs/a")
+        assert storage.listing() == []
+
+
+class TestDeletion:
+    def test_a_file_goes_alone_and_twice_is_once(self, storage: Storage) -> None:
+        storage.write("jobs/a/one", b"x")
+        storage.write("jobs/a/two", b"x")
+        for _ in range(2):
+            storage.delete("jobs/a/one")
+        assert names(storage) == ["jobs/a/two"]
+
+    def test_one_that_is_another_by_now_stays(self, storage: Storage) -> None:
+        storage.write("file", b"x")
+        found = storage.find("file")
+        assert found is not None
+        storage.delete("file", modified_at=found.modified_at - timedelta(hours=1))
+        assert storage.find("file") is not None
+        storage.delete("file", modified_at=found.modified_at)
+        assert storage.find("file") is None
+
+    def test_a_folder_goes_and_its_namesakes_stay(self, storage: Storage) -> None:
+        for job in ("a", "ab"):
+            storage.write(f"jobs/{job}/deep/file", b"x")
+        for _ in range(2):
+            storage.delete_folder("jobs/a")
+        assert names(storage) == ["jobs/ab/deep/file"]
+
+
+class TestNames:
+    def test_a_uri_leads_back_to_its_path(self, storage: Storage) -> None:
+        for path in ("jobs/a/best.pt", "jobs/a b/ü%20.txt", "jobs/a/#1?x=2"):
+            assert storage.path_of(storage.uri_of(path)) == path
+        assert storage.uri_of("x").startswith(storage.uri)
+
+    @pytest.mark.parametrize("end", ["../x", "jobs/../../x", "jobs//x", "jobs/./x", "", "jobs/a\nb", "/etc/passwd"])
+    def test_a_uri_that_leads_out_is_nobodys(self, storage: Storage, end: str) -> None:
+        assert storage.path_of(f"{storage.uri}/{end}") is None
+
+    def test_a_uri_of_another_storage_is_nobodys(self, storage: Storage) -> None:
+        for uri in (f"{storage.uri}2/x", "s3://other/kept/here/x", "file:///elsewhere/x", "https://example.org/x", ""):
+            assert storage.path_of(uri) is None
+
+    def test_a_job_has_only_its_own_files(self, storage: Storage) -> None:
+        uri = storage.uri_of("jobs/a/attempts/1/best.pt")
+        assert paths.of_job(storage, "a", uri) == "jobs/a/attempts/1/best.pt"
+        for other in ("b", "", "a/attempts", ".."):
+            assert paths.of_job(storage, other, uri) is None or other == "a/attempts"
+
+
+class TestStart:
+    async def test_a_storage_that_can_be_written_is_left_as_it_was(self, storage: Storage) -> None:
+        await startup.check(storage, pytest.fail)
+        storage.reach()
+        assert names(storage) == []
+
+
+class TestFolder:
+    @pytest.fixture
+    def stored(self, tmp_path: Path) -> dict[str, Any]:
+        return {"storage_dir": tmp_path / "storage"}
+
+    def test_no_link_leads_anywhere(self, storage: Storage, tmp_path: Path) -> None:
+        root, outside = tmp_path / "storage", tmp_path / "outside"
+        outside.mkdir()
+        (outside / "secret").write_text("secret")
+        (root / "jobs/a").mkdir(parents=True)
+        (root / "jobs/a/link").symlink_to(outside / "secret")
+        (root / "jobs/b").symlink_to(outside)
+        for path in ("jobs/a/link", "jobs/b/secret"):
+            assert storage.find(path) is None
+            with pytest.raises(FileGoneError):
+                storage.read(path)
+        for change in (storage.delete, storage.delete_folder, lambda path: storage.write(path, b"x")):
+            with pytest.raises(FileGoneError):
+                change("jobs/b/secret")
+        assert (outside / "secret").read_text() == "secret"
+        assert sorted(path.name for path in outside.iterdir()) == ["secret"]
+
+    def test_a_pipe_that_nobody_writes_to_is_no_file(self, storage: Storage, tmp_path: Path) -> None:
+        (tmp_path / "storage/jobs").mkdir()
+        os.mkfifo(tmp_path / "storage/jobs/pipe")
+        assert storage.find("jobs/pipe") is None
+
+    def test_the_folder_itself_may_lie_behind_a_link(self, tmp_path: Path) -> None:
+        (tmp_path / "disk").mkdir()
+        (tmp_path / "link").symlink_to(tmp_path / "disk")
+        storage = storage_of(Settings(home=tmp_path, storage_url=str(tmp_path / "link")))
+        storage.write("jobs/a/x", b"x")
+        # Runs resolve their folders, and name their files so.
+        for folder in ("disk", "link"):
+            assert storage.path_of((tmp_path / folder / "jobs/a/x").as_uri()) == "jobs/a/x"
+        assert storage.read("jobs/a/x") == b"x"
+
+    def test_a_full_disk_is_said_with_the_cure_and_leaves_nothing(self, tmp_path: Path) -> None:
+        full = Path("/dev/full")
+        storage = storage_of(Settings(home=tmp_path))
+        incoming = storage.writing("jobs/a/x", size_bytes=1 << 20)
+        with full.open("wb") as file:
+            incoming._file.close()
+            incoming._file = file
+            with pytest.raises(StorageError, match="is full; free some space") as refused:
+                incoming.write(b"x" * (1 << 20))
+            incoming.discard()
+        assert refused.value.http_status == 507
+        assert storage.listing() == []
+
+
+class TestBucket:
+    @pytest.fixture
+    def stored(self, bucket: str) -> dict[str, Any]:
+        return {"storage_url": bucket, "run_files": "through_server"}
+
+    async def test_a_missing_bucket_is_named_with_the_cure(self, bucket: str) -> None:
+        storage = storage_of(Settings(storage_url="s3://no-such-bucket/x"))
+        with pytest.raises(StorageRefusedError, match=r"no bucket 'no-such-bucket'.*create it") as refused:
+            await startup.check(storage, pytest.fail)
+        assert (refused.value.http_status, refused.value.retryable) == (503, False)
+
+    async def test_without_credentials_it_says_which_are_wanted(
+        self, bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(variable)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        with pytest.raises(StorageRefusedError, match="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
+            await startup.check(storage_of(Settings(storage_url=bucket)), pytest.fail)
+
+    async def test_one_that_is_away_is_said_and_the_server_starts(
+        self, bucket: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        storage = storage_of(Settings(storage_url=bucket))
+        said: list[str] = []
+        await startup.check(storage, said.append)
+        assert "does not answer" in said[0]
+        with pytest.raises(StorageAwayError) as refused:
+            storage.read("x")
+        assert (refused.value.http_status, refused.value.retryable) == (503, True)
+
+    def test_two_storages_in_one_bucket_do_not_see_each_other(self, storage: Storage, bucket: str) -> None:
+        other = storage_of(Settings(storage_url=bucket.replace("kept/here", "kept/here2")))
+        other.write("jobs/a/x", b"x")
+        assert storage.listing() == []
+
+    def test_parts_that_a_dead_process_left_are_let_go_of(self, storage: Storage) -> None:
+        assert isinstance(storage, S3Storage)
+        storage.writing("jobs/a/x", size_bytes=len(BIG)).write(BIG)
+        # The service of the tests says of every upload that it began in 2010.
+        assert storage.abort_unfinished(before=datetime(2010, 1, 1, tzinfo=UTC)) == 0
+        assert [storage.abort_unfinished(before=datetime.now(UTC)) for _ in range(2)] == [1, 0]
+
+    def test_many_threads_use_one_storage(self, storage: Storage) -> None:
+        threads = [
+            threading.Thread(target=storage.write, args=(f"jobs/{number}/x", str(number).encode()))
+            for number in range(20)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert {storage.read(f"jobs/{number}/x") for number in range(20)} == {b"%d" % n for n in range(20)}
