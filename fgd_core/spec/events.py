@@ -171,6 +171,12 @@ class Progress(Fact):
     learning_rate: float
     values: dict[str, float]
     """Means since the previous progress event: `loss`, `task/…`, `fgd/…`."""
+    data_wait: float | None = None
+    """Part of the time since the previous progress event, in [0, 1], that went by in waiting for images."""
+    gpu_memory_bytes: int | None = None
+    """Of this process's tensors, now; None where it trains on no GPU, as the next one."""
+    gpu_memory_peak_bytes: int | None = None
+    """The most so far."""
 
 
 class MetricsLogged(Fact):

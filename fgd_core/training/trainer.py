@@ -149,13 +149,16 @@ class Trainer:
     def _run_epoch(self) -> bool:
         self.detector.train()
         place = self.place
+        waits_since_s = time.perf_counter()
         for batch in self.loader.epoch(place.epoch, place.step_in_epoch):
+            waited_s = time.perf_counter() - waits_since_s
             if self.context.should_stop():
                 self._log_steps()
                 return False
-            self._run_step(batch.to(self._machine.device))
+            self._run_step(batch.to(self._machine.device), waited_s)
             if time.monotonic() - self._saved_at_s > self.settings.checkpoint_every_s:
                 self._save_last(scores=None)
+            waits_since_s = time.perf_counter()
         num_images = self.loader.steps_per_epoch * self.settings.batch_size
         means = {name: total / self.loader.steps_per_epoch for name, total in place.epoch_sums.items()}
         rate = num_images / place.epoch_train_s
@@ -176,7 +179,7 @@ class Trainer:
         )
         return True
 
-    def _run_step(self, batch: Any) -> None:
+    def _run_step(self, batch: Any, waited_s: float) -> None:
         started_s = time.perf_counter()
         rate = learning_rate(self.settings, self.step, self.steps)
         for group in self.optimizer.param_groups:
@@ -203,7 +206,7 @@ class Trainer:
         elapsed_s = time.perf_counter() - started_s
         place.train_s += elapsed_s
         place.epoch_train_s += elapsed_s
-        self._window.add(self.step, values)
+        self._window.add(self.step, values, waited_s=waited_s, trained_s=elapsed_s)
         if self._window.is_due():
             self.context.emit(
                 Progress(
@@ -214,7 +217,9 @@ class Trainer:
                     images_per_s=self.settings.batch_size * self.step / place.train_s,
                     eta_s=self._eta_s(),
                     learning_rate=rate,
+                    data_wait=self._window.data_wait,
                     values=self._window.take_means(),
+                    **_gpu_memory(self._machine.device),
                 )
             )
             # After the means, so that at this step too the curves end up with the step's own values.
@@ -261,9 +266,12 @@ class _Window:
         self._due_s = 0.0
         self._steps: list[int] = []
         self._columns: dict[str, list[float | None]] = {}
+        self._waited_s = self._trained_s = 0.0
 
-    def add(self, step: int, values: dict[str, float]) -> None:
+    def add(self, step: int, values: dict[str, float], *, waited_s: float, trained_s: float) -> None:
         self._count += 1
+        self._waited_s += waited_s
+        self._trained_s += trained_s
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
             # A term may come only now and then.
@@ -283,11 +291,26 @@ class _Window:
     def is_due(self) -> bool:
         return time.monotonic() >= self._due_s
 
+    @property
+    def data_wait(self) -> float:
+        """Part of the time of these steps that went by in waiting for images."""
+        return self._waited_s / (self._waited_s + self._trained_s)
+
     def take_means(self) -> dict[str, float]:
         means = {name: total / self._count for name, total in self._sums.items()}
         self._sums, self._count = {}, 0
+        self._waited_s = self._trained_s = 0.0
         self._due_s = time.monotonic() + _PROGRESS_EVERY_S
         return means
+
+
+def _gpu_memory(device: torch.device) -> dict[str, int]:
+    if device.type != "cuda":
+        return {}
+    return {
+        "gpu_memory_bytes": torch.cuda.memory_allocated(device),
+        "gpu_memory_peak_bytes": torch.cuda.max_memory_allocated(device),
+    }
 
 
 def _to_floats(values: dict[str, Tensor]) -> dict[str, float]:

@@ -1,0 +1,169 @@
+"""What a run tells Prometheus, and that it costs the run nothing."""
+
+import subprocess
+import sys
+import time
+from typing import Any
+
+import psutil
+import pytest
+
+from fgd_core.spec.attempts import Assignment
+from fgd_core.spec.events import RUN_EVENT, RunEvent
+from fgd_core.spec.results import MaskScores, Scores
+from fgd_core.spec.trials import SweepProgressed, TrialEnded, TrialEvent
+from workers.metrics import COUNTERS, GAUGES
+from workers.metrics.samples import of_run, of_sweep
+
+RUN = {"job_name": "a run", "job_id": "3f2a", "kind": "distill", "trial": ""}
+SWEEP = {"sweep": "a sweep", "job_id": "3f2a"}
+TRIALS = {"job_name": "a sweep", "job_id": "3f2a", "kind": "sweep"}
+PROGRESS: dict[str, Any] = {
+    "kind": "progress",
+    "epoch": 2,
+    "epochs": 4,
+    "step": 15,
+    "steps": 40,
+    "images_per_s": 8.0,
+    "eta_s": 3.0,
+    "learning_rate": 0.1,
+    "values": {"loss": 1.5, "fgd/foreground": 0.5},
+    "data_wait": 0.25,
+    "gpu_memory_bytes": 1000,
+    "gpu_memory_peak_bytes": 2000,
+}
+SCORES: dict[str, Any] = dict.fromkeys(name for name in Scores.model_fields if name not in ("per_class", "masks"))
+MASKS: dict[str, Any] = {name: None for name, field in MaskScores.model_fields.items() if field.is_required()}
+EVALUATED: dict[str, Any] = {
+    "kind": "evaluated",
+    "epoch": 2,
+    "step": 15,
+    "scores": SCORES | {"ap": 0.4, "masks": MASKS | {"ap": 0.3}},
+}
+
+
+def event(said: dict[str, Any]) -> RunEvent:
+    return RUN_EVENT.validate_python(said)
+
+
+def told(said: dict[str, Any]) -> dict[tuple[str, str], float]:
+    """Values of a run by metric, and by the label that it has beside those of every run."""
+    found = {}
+    for name, value, labels in of_run(event(said), RUN):
+        (own,) = [text for label, text in labels.items() if label not in RUN] or [""]
+        found[name, own] = value
+    return found
+
+
+class TestRuns:
+    def test_progress_is_told_in_full(self) -> None:
+        assert told(PROGRESS) == {
+            ("fgd_run_loss", "loss"): 1.5,
+            ("fgd_run_loss", "fgd/foreground"): 0.5,
+            ("fgd_run_learning_rate", ""): 0.1,
+            ("fgd_run_images_per_second", ""): 8.0,
+            ("fgd_run_progress_ratio", ""): 15 / 40,
+            ("fgd_run_epoch", ""): 1.5,
+            ("fgd_run_eta_seconds", ""): 3.0,
+            ("fgd_run_data_wait_ratio", ""): 0.25,
+            ("fgd_run_gpu_memory_bytes", "allocated"): 1000,
+            ("fgd_run_gpu_memory_bytes", "peak"): 2000,
+        }
+
+    def test_without_a_gpu_nothing_is_said_of_its_memory(self) -> None:
+        without = {name: value for name, value in PROGRESS.items() if not name.startswith("gpu_")}
+        assert not [name for name, _ in told(without) if "gpu" in name]
+
+    def test_ap_is_told_of_boxes_and_of_masks(self) -> None:
+        assert told(EVALUATED) == {("fgd_run_ap", "boxes"): 0.4, ("fgd_run_ap", "masks"): 0.3}
+
+    def test_a_score_that_there_is_none_of_is_not_told(self) -> None:
+        assert told(EVALUATED | {"scores": SCORES}) == {}
+
+
+class TestSweeps:
+    def samples(self, said: RunEvent) -> list[Any]:
+        return list(of_sweep(said, SWEEP, objective="ap", trial_labels=TRIALS))
+
+    def test_what_a_trial_says_is_told_as_its_own(self) -> None:
+        samples = self.samples(TrialEvent(trial=7, event=PROGRESS))
+        assert {sample.labels["trial"] for sample in samples} == {"7"}
+        assert len(samples) == len(told(PROGRESS))
+
+    def test_what_a_trial_of_another_version_says_is_passed_over(self) -> None:
+        assert self.samples(TrialEvent(trial=7, event={"kind": "from the future"})) == []
+
+    def test_a_trial_that_rests_has_not_ended(self) -> None:
+        assert self.samples(TrialEnded(trial=1, cause="paused", epoch=1)) == []
+        assert [sample.value for sample in self.samples(TrialEnded(trial=1, cause="stopped", epoch=1))] == [1]
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            TrialEvent(trial=1, event=PROGRESS),
+            TrialEvent(trial=1, event=EVALUATED),
+            TrialEnded(trial=1, cause="failed", epoch=1),
+            SweepProgressed(running=[1], done=1, planned=4, epochs_done=3, best_trial=0, best=0.4, eta_s=9.0),
+        ],
+        ids=lambda said: said.kind,
+    )
+    def test_each_sample_has_exactly_the_labels_of_its_metric(self, said: RunEvent) -> None:
+        samples = self.samples(said)
+        assert samples
+        for sample in samples:
+            assert set(sample.labels) == set({**GAUGES, **COUNTERS}[sample.name].labels)
+
+
+RELAYING = """
+import os, sys, time
+from fgd_core.spec.attempts import Assignment
+from fgd_core.spec.events import Progress
+from workers.metrics.relay import MetricsRelay
+assignment = Assignment.model_validate_json(sys.argv[1])
+relay = MetricsRelay(assignment, lambda: 0)
+event = Progress.model_validate_json(sys.argv[2])
+took_s = []
+for _ in range(300):
+    began_s = time.perf_counter()
+    relay.heard(event)
+    took_s.append(time.perf_counter() - began_s)
+print(max(took_s), flush=True)
+sys.stdin.read()
+"""
+
+
+class TestRelay:
+    def relaying(self, environment: dict[str, str], assignment: Assignment) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", RELAYING, assignment.model_dump_json(), event(PROGRESS).model_dump_json()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={"PATH": "/usr/bin:/bin", **environment},
+        )
+
+    def test_outside_of_ray_no_process_is_started(self, assignment: Assignment) -> None:
+        with self.relaying({}, assignment) as run:
+            assert run.stdout is not None
+            run.stdout.readline()
+            assert psutil.Process(run.pid).children() == []
+            run.communicate()
+        assert run.returncode == 0
+
+    def test_a_ray_that_is_away_keeps_no_run_waiting_and_its_process_ends_with_the_run(
+        self, assignment: Assignment
+    ) -> None:
+        with self.relaying({"RAY_ADDRESS": "127.0.0.1:1"}, assignment) as run:
+            assert run.stdout is not None
+            longest_s = float(run.stdout.readline())
+            assert longest_s < 0.5
+            deadline_s = time.monotonic() + 20
+            while not (children := psutil.Process(run.pid).children()):
+                assert time.monotonic() < deadline_s
+                time.sleep(0.05)
+            output, _ = run.communicate(timeout=20)
+        assert run.returncode == 0
+        assert output == ""
+        gone, _ = psutil.wait_procs(children, timeout=30)
+        assert len(gone) == len(children) == 1

@@ -1,0 +1,79 @@
+"""From the events of a run or a sweep to what Prometheus is told."""
+
+from collections.abc import Iterator
+
+from pydantic import ValidationError
+
+from fgd_core.spec.events import RUN_EVENT, EpochFinished, Evaluated, Progress, RunEvent
+from fgd_core.spec.trials import SweepProgressed, TrialEnded, TrialEvent, TrialReported
+from workers.metrics import Sample
+
+
+def of_run(event: RunEvent, labels: dict[str, str]) -> Iterator[Sample]:
+    """
+    Args:
+        labels: job_name, job_id, kind and trial.
+    """
+    match event:
+        case Progress():
+            yield from _place(event, labels)
+            if event.data_wait is not None:
+                yield Sample("fgd_run_data_wait_ratio", event.data_wait, labels)
+            if event.gpu_memory_bytes is not None:
+                yield Sample("fgd_run_gpu_memory_bytes", event.gpu_memory_bytes, {**labels, "what": "allocated"})
+            if event.gpu_memory_peak_bytes is not None:
+                yield Sample("fgd_run_gpu_memory_bytes", event.gpu_memory_peak_bytes, {**labels, "what": "peak"})
+        case EpochFinished():
+            yield from _place(event, labels)
+        case Evaluated(scores=scores):
+            if scores.ap is not None:
+                yield Sample("fgd_run_ap", scores.ap, {**labels, "of": "boxes"})
+            if scores.masks is not None and scores.masks.ap is not None:
+                yield Sample("fgd_run_ap", scores.masks.ap, {**labels, "of": "masks"})
+
+
+def of_sweep(
+    event: RunEvent, labels: dict[str, str], *, objective: str, trial_labels: dict[str, str]
+) -> Iterator[Sample]:
+    """
+    Args:
+        labels: sweep and job_id.
+        objective: the name of the first one.
+        trial_labels: job_name, job_id and kind.
+    """
+    match event:
+        case SweepProgressed():
+            yield Sample("fgd_sweep_trials_running", len(event.running), labels)
+            yield Sample("fgd_sweep_trials_done", event.done, labels)
+            yield Sample("fgd_sweep_trials_planned", event.planned, labels)
+            yield Sample("fgd_sweep_epochs_done", event.epochs_done, labels)
+            if event.best is not None:
+                yield Sample("fgd_sweep_best", event.best, {**labels, "objective": objective})
+            if event.eta_s is not None:
+                yield Sample("fgd_sweep_eta_seconds", event.eta_s, labels)
+        case TrialReported():
+            trial = {**labels, "trial": str(event.trial)}
+            yield Sample("fgd_trial_epoch", event.epoch, trial)
+            if event.objectives and event.objectives[0] is not None:
+                yield Sample("fgd_trial_objective", event.objectives[0], {**trial, "objective": objective})
+        case TrialEnded(cause=cause) if cause != "paused":
+            yield Sample("fgd_sweep_trials_ended", 1, {**labels, "cause": cause})
+        case TrialEvent():
+            try:
+                said = RUN_EVENT.validate_python(event.event)
+            except ValidationError:
+                # Of another version; it is stored all the same.
+                return
+            yield from of_run(said, {**trial_labels, "trial": str(event.trial)})
+
+
+def _place(event: Progress | EpochFinished, labels: dict[str, str]) -> Iterator[Sample]:
+    for term, value in event.values.items():
+        yield Sample("fgd_run_loss", value, {**labels, "term": term})
+    yield Sample("fgd_run_learning_rate", event.learning_rate, labels)
+    yield Sample("fgd_run_images_per_second", event.images_per_s, labels)
+    if event.steps > 0:
+        yield Sample("fgd_run_progress_ratio", event.step / event.steps, labels)
+        yield Sample("fgd_run_epoch", event.epochs * event.step / event.steps, labels)
+    if event.eta_s is not None:
+        yield Sample("fgd_run_eta_seconds", event.eta_s, labels)
