@@ -28,6 +28,7 @@ from service.api.request_ids import RequestIds
 from service.api.scraping import ScrapeToken
 from service.api.streams import Streams
 from service.api.token_check import TokenCheck
+from service.api.yaml_bodies import YamlBodies
 from service.clock import Clock, utc_now
 from service.compare.process import Comparer
 from service.dispatcher.capacity import CapacityMemory
@@ -75,8 +76,8 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
         # Made when first asked for: it may have to write into a home that is not there yet.
         mint=cache(lambda: token_mint(settings)),
         streams=Streams(database, settings, metrics),
-        logs=Logs(database, cluster, settings),
-        housekeeper=Housekeeper(database, settings, clock),
+        logs=Logs(database, storage, cluster, settings),
+        housekeeper=Housekeeper(database, storage, settings, clock),
         comparer=Comparer(),
         tracing=tracing.from_environment(),
         metrics=metrics,
@@ -96,6 +97,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
                 cluster,
                 settings,
                 clock,
+                storage=storage,
                 mint=services.mint(),
                 capacity=services.capacity,
                 wake=services.wake_dispatcher,
@@ -134,6 +136,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
     problems.install(app)
     description.install(app)
     # The last one added is the outermost.
+    app.add_middleware(YamlBodies)
     tokens = services.tokens if settings.auth == "tokens" else None
     app.add_middleware(Authentication, tokens=tokens, scrape_token=ScrapeToken(settings))
     app.add_middleware(FrontDoor, settings=settings)

@@ -25,7 +25,8 @@ async def submit(
     spec: Annotated[JobSpec, Body()],
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Take a job. With an Idempotency-Key, the same request sent twice is one job."""
+    """Take a job, in JSON, or in YAML with `Content-Type: application/yaml`. With an Idempotency-Key, the same request
+    sent twice is one job."""
     view = await submitting.submit(services, principal, spec, idempotency_key=idempotency_key)
     headers = {"Location": f"/v1/jobs/{view.job_id}", "ETag": views.etag(view.version)}
     # As it is, for FastAPI would check our own answer anew.
