@@ -1,0 +1,253 @@
+"""Trials of a sweep on nodes that share no folder with the control plane."""
+
+import hashlib
+import pickle
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_control_plane import TOKEN, SmallControlPlane
+
+from fgd_core.errors import StaleAttemptError
+from fgd_core.spec.attempts import Assignment
+from fgd_core.spec.events import CheckpointSaved, Evaluated, RunFinished, Warned
+from fgd_core.spec.jobs import TrainSpec
+from fgd_core.spec.results import Scores
+from fgd_core.spec.trials import TrialStarted
+from workers.files.server_files import ServerFiles
+from workers.reporting.context import HttpContext
+from workers.reporting.control_plane import ControlPlane
+from workers.tuning.study import TrialState
+from workers.tuning.trial import TrialContext, TrialWorker, Update, Work
+from workers.tuning.trial_files import ServerTrialFiles
+from workers.tuning.trial_home import Node, ServerTrialHome
+
+MakeTrial = Callable[..., TrialContext]
+SEGMENT = "attempts/2/trials/3/1/checkpoints"
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FGD_SCRATCH", str(tmp_path / "scratch"))
+    return tmp_path / "scratch"
+
+
+@pytest.fixture
+def work(control_plane: SmallControlPlane, assignment: Assignment) -> Work:
+    control_plane.assignment = assignment.model_copy(update={"job_uri": None, "number": 2})
+    assert isinstance(assignment.spec, TrainSpec)
+    files = ServerFiles(ControlPlane(control_plane.url, "job1-1", TOKEN))
+    home = ServerTrialHome(files, "job1", 2, trial=3, segment=1, goes_on_from=(3, 0))
+    # As Ray sends it.
+    sent: Work = pickle.loads(pickle.dumps(Work(3, 1, assignment.spec, home)))
+    return sent
+
+
+@pytest.fixture
+def begin(control_plane: SmallControlPlane, work: Work) -> Iterator[MakeTrial]:
+    made: list[tuple[TrialContext, Node]] = []
+
+    def make() -> TrialContext:
+        """On a node of its own."""
+        made.append((TrialContext(work), Node()))
+        assert made[-1][0].open(made[-1][1])
+        return made[-1][0]
+
+    yield make
+    control_plane.may_put.set()
+    for context, node in made:
+        context.close()
+        node.close()
+
+
+def scores(ap: float) -> Scores:
+    fields: dict[str, Any] = dict.fromkeys(Scores.model_fields) | {"per_class": {}, "ap": ap}
+    return Scores(**fields)
+
+
+def save(context: TrialContext, epoch: int) -> None:
+    """What a run does after an epoch."""
+    context.emit(Evaluated(epoch=epoch, step=epoch, scores=scores(0.1 * epoch)))
+    for name in ("best", "last"):
+        content = f"{name} of epoch {epoch}".encode()
+        path = context.job_dir / "checkpoints" / f"{name}.pt"
+        path.with_suffix(".partial").write_bytes(content)
+        path.with_suffix(".partial").replace(path)
+        context.emit(
+            CheckpointSaved(
+                name="best" if name == "best" else "last",
+                uri=path.resolve().as_uri(),
+                sha256=hashlib.sha256(content).hexdigest(),
+                size_bytes=len(content),
+                epoch=epoch,
+                step=epoch,
+            )
+        )
+
+
+def news(context: TrialContext, timeout_s: float = 10.0) -> Update:
+    """All until a report, an end or silence."""
+    events = []
+    while True:
+        update = context.update(timeout_s)
+        events += update.events
+        if not update.events or update.report is not None or update.finished is not None:
+            return Update(events, update.report, update.finished)
+
+
+class TestTrial:
+    def test_a_score_is_told_only_when_the_place_is_kept_and_the_report_on_it(
+        self, begin: MakeTrial, control_plane: SmallControlPlane
+    ) -> None:
+        context = begin()
+        control_plane.may_put.clear()
+        training = threading.Thread(target=save, args=(context, 1))
+        training.start()
+        early = news(context, 0.3)
+        assert (early.report, [event.kind for event in early.events]) == (None, ["evaluated"])
+        control_plane.may_put.set()
+        told = news(context)
+        assert told.report is not None and told.report.epoch == 1
+        assert [path.removeprefix(SEGMENT) for path in control_plane.puts] == ["/report.json", "/best.pt", "/last.pt"]
+        uris = [event.uri for event in told.events if isinstance(event, CheckpointSaved)]
+        assert uris == [f"store://job1/{SEGMENT}/best.pt", f"store://job1/{SEGMENT}/last.pt"]
+        context.answer("continue")
+        training.join(10)
+
+    def test_one_whose_node_is_lost_goes_on_elsewhere_from_what_it_sent(
+        self, begin: MakeTrial, control_plane: SmallControlPlane
+    ) -> None:
+        context = begin()
+        training = threading.Thread(target=save, args=(context, 1))
+        training.start()
+        assert news(context).report is not None
+        elsewhere = begin()
+        folder = elsewhere.job_dir / "checkpoints"
+        assert folder != context.job_dir / "checkpoints"
+        assert (folder / "last.pt").read_bytes() == b"last of epoch 1"
+        assert sorted(path.name for path in folder.iterdir()) == ["best.pt", "last.pt", "report.json"]
+        context.answer("continue")
+        training.join(10)
+
+    @pytest.mark.parametrize(
+        ("left", "expected"),
+        [
+            ({"attempts/1/trials/3/0": b"paused"}, b"paused"),
+            ({"attempts/2/trials/3/0": b"paused in this attempt"}, b"paused in this attempt"),
+            ({"attempts/1/trials/3/0": b"paused", "attempts/1/trials/3/1": b"its own"}, b"its own"),
+        ],
+    )
+    def test_a_segment_goes_on_from_its_own_place_or_else_from_the_one_before(
+        self, begin: MakeTrial, control_plane: SmallControlPlane, left: dict[str, bytes], expected: bytes
+    ) -> None:
+        control_plane.files = {f"{folder}/checkpoints/last.pt": content for folder, content in left.items()}
+        assert (begin().job_dir / "checkpoints/last.pt").read_bytes() == expected
+
+    def test_the_end_of_one_comes_behind_its_files(self, begin: MakeTrial, control_plane: SmallControlPlane) -> None:
+        context = begin()
+        control_plane.statuses = [422, 422, 422]
+        context.emit(Warned(code="a", message="b"))
+        path = context.job_dir / "checkpoints" / "best.pt"
+        path.write_bytes(b"best")
+        context.emit(
+            CheckpointSaved(
+                name="best",
+                uri=path.resolve().as_uri(),
+                sha256=hashlib.sha256(b"best").hexdigest(),
+                size_bytes=4,
+                epoch=1,
+                step=1,
+            )
+        )
+        context.emit(RunFinished(outcome="succeeded"))
+        told = news(context)
+        while told.finished is None:
+            told = news(context)
+        assert told.finished.outcome == "failed"
+        assert told.finished.error is not None and told.finished.error.code == "storage"
+
+    def test_one_of_an_attempt_that_is_over_ends(self, begin: MakeTrial, control_plane: SmallControlPlane) -> None:
+        context = begin()
+        control_plane.is_stale = True
+        save(context, 1)
+        with pytest.raises(StaleAttemptError):
+            context.should_stop()
+
+    def test_one_on_a_node_without_room_fails_and_says_so(
+        self, work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("FGD_SCRATCH", str(tmp_path / "file"))
+        worker = TrialWorker(lambda spec, context: RunFinished(outcome="succeeded"))
+        worker.run(0, work)
+        update = worker.update(0, 5.0)
+        assert update.finished is not None and update.finished.error is not None
+        assert "FGD_SCRATCH" in update.finished.error.message
+
+    def test_its_folder_is_gone_when_it_is_over_and_the_processs_with_the_sweep(
+        self, work: Work, scratch: Path
+    ) -> None:
+        seen: list[Path] = []
+
+        def execute(spec: object, context: Any) -> RunFinished:
+            seen.append(context.job_dir)
+            assert seen[-1].is_dir()
+            return RunFinished(outcome="succeeded")
+
+        worker = TrialWorker(execute)
+        worker.run(0, work)
+        worker.run(1, work)
+        assert seen[0].parents[4] == seen[1].parents[4], "one scratch folder for all trials of a process"
+        assert not seen[1].exists()
+        worker.close()
+        assert [*scratch.iterdir()] == []
+
+
+class TestDriver:
+    def test_it_acts_on_nothing_that_the_next_attempt_might_not_know(
+        self, work: Work, control_plane: SmallControlPlane
+    ) -> None:
+        context = HttpContext(control_plane.assignment, ControlPlane(control_plane.url, "job1-1", TOKEN))
+        assert context.server_files is not None
+        files = ServerTrialFiles(context, context.server_files, job_id="job1", number=2)
+        control_plane.stop()
+        context.emit(Warned(code="decided", message="something"))
+        settling = threading.Thread(target=files.settle)
+        settling.start()
+        settling.join(0.7)
+        assert settling.is_alive()
+        control_plane.start()
+        settling.join(10)
+        assert not settling.is_alive()
+        assert control_plane.kinds == ["warned"]
+        context.close(5)
+
+    def test_the_best_trials_checkpoint_is_named_without_a_copy(
+        self, work: Work, control_plane: SmallControlPlane
+    ) -> None:
+        control_plane.files = {"attempts/1/trials/0/0/checkpoints/best.pt": b"best"}
+        uri = "store://job1/attempts/1/trials/0/0/checkpoints/best.pt"
+        context = HttpContext(control_plane.assignment, ControlPlane(control_plane.url, "job1-1", TOKEN))
+        assert context.server_files is not None
+        # Told of to an earlier attempt, so that only the control plane knows its digest.
+        artifact = ServerTrialFiles(context, context.server_files, job_id="job1", number=2).artifact(uri)
+        context.emit(artifact)
+        context.emit(RunFinished(outcome="succeeded"))
+        assert context.close(5)
+        assert control_plane.puts == []
+        assert control_plane.events[0].event | {"kind": ""} == artifact.model_dump() | {"kind": ""}
+        assert artifact.sha256 == hashlib.sha256(b"best").hexdigest()
+
+    def test_a_trial_that_is_over_keeps_its_best_and_frees_its_place(
+        self, work: Work, control_plane: SmallControlPlane
+    ) -> None:
+        control_plane.files = {f"{SEGMENT}/best.pt": b"best", f"{SEGMENT}/last.pt": b"last"}
+        context = HttpContext(control_plane.assignment, ControlPlane(control_plane.url, "job1-1", TOKEN))
+        assert context.server_files is not None
+        files = ServerTrialFiles(context, context.server_files, job_id="job1", number=2)
+        started = TrialStarted.model_construct(trial=3, segment=1)
+        files.free(TrialState(3, "searcher", {}, seed=0, repeats=None, started=started))
+        assert [*control_plane.files] == [f"{SEGMENT}/best.pt"]
+        context.close(1)
