@@ -60,7 +60,7 @@ class Counts:
     calm_seconds: float
 
 
-def sweep(teacher_id: str, scheduler: str) -> SweepSpec:
+def sweep(teacher_id: str, scheduler: str, trials: int = 6) -> SweepSpec:
     base = distill(f"job:{teacher_id}/best", epochs=EPOCHS)
     # The scheduler can only judge what was evaluated, and only what is not 0 for all: after so little training nothing
     # would be found above the usual threshold.
@@ -77,7 +77,7 @@ def sweep(teacher_id: str, scheduler: str) -> SweepSpec:
         scheduler=SCHEDULERS[scheduler],
         # AP is 0 after so little, recall is not.
         objectives=(Objective(metric="ar100"),),
-        budget=Budget(trials=6),
+        budget=Budget(trials=trials),
         seed=4,
     )
 
@@ -95,7 +95,7 @@ def story(events: list[StoredEvent]) -> list[dict[str, Any]]:
     return told
 
 
-def compare(client: FgdClient, scheduler: str, *, kills: int, seed: int) -> Counts:
+def compare(client: FgdClient, scheduler: str, *, kills: int, seed: int, trials: int = 6) -> Counts:
     """Run the sweep in peace, then with kills at random reports.
 
     Raises:
@@ -103,10 +103,11 @@ def compare(client: FgdClient, scheduler: str, *, kills: int, seed: int) -> Coun
     """
     rng = random.Random(f"{seed} {scheduler}")
     teacher_id = client.submit(train()).job_id
-    spec = sweep(teacher_id, scheduler)
+    spec = sweep(teacher_id, scheduler, trials)
     began_s = time.monotonic()
     calm_id = client.submit(spec).job_id
-    assert wait_for(client, calm_id, lambda job: job.ended_at is not None, TIMEOUT_S).state == "succeeded"
+    left_alone = wait_for(client, calm_id, lambda job: job.ended_at is not None, TIMEOUT_S)
+    assert left_alone.state == "succeeded", left_alone.error
     calm = story(list(client.events(calm_id)))
     calm_s = time.monotonic() - began_s
     num_reports = sum(data["kind"] == "trial_reported" for data in calm)

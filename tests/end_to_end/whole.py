@@ -46,6 +46,11 @@ class Whole:
         self._port = int(told["url"].rpartition(":")[2])
         self.dashboard_url = told["dashboard_url"]
 
+    def freeze(self) -> None:
+        """As a machine that hangs: connections are taken and nothing is answered. Only `kill` ends that."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
     def kill(self) -> None:
         self._end(signal.SIGKILL)
 

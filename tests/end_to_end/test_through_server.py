@@ -1,0 +1,125 @@
+"""Runs that share no folder with the control plane: whatever they leave behind has gone through it."""
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from killed_sweep import compare
+from whole import Whole, all_events, distill, train, wait_for, wait_for_event
+
+from fgd_core.spec.jobs import CheckDataSpec, EvaluateSpec
+from fgd_core.spec.views import JobView
+from service.client.client import FgdClient
+from service.dispatcher.local import LocalRay
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def apart() -> Iterator[Whole]:
+    home = Path(tempfile.mkdtemp(prefix="fgd-test-"))
+    whole = Whole(home, FGD_RUN_FILES="through_server", FGD_SCRATCH=str(home / "scratch"))
+    try:
+        whole.up()
+        yield whole
+        whole.down()
+    finally:
+        whole.kill()
+        asyncio.run(LocalRay(home).stop())
+        shutil.rmtree(home)
+
+
+@pytest.fixture
+def client(apart: Whole) -> Iterator[FgdClient]:
+    with apart.client() as client:
+        yield client
+
+
+def scratch_folders(whole: Whole, job_id: str) -> list[Path]:
+    return [*(whole.home / "scratch").glob(f"fgd-{job_id}-*")]
+
+
+def ended(client: FgdClient, job_id: str) -> JobView:
+    job = wait_for(client, job_id, lambda job: job.ended_at is not None, timeout_s=240)
+    assert job.state == "succeeded", job.error
+    return job
+
+
+class TestThroughServer:
+    def test_jobs_of_every_kind_hand_their_results_over(self, apart: Whole, client: FgdClient, tmp_path: Path) -> None:
+        teacher = client.submit(train()).job_id
+        best = f"job:{teacher}/best"
+        data = train().data
+        jobs = [
+            client.submit(distill(best)),
+            client.submit(EvaluateSpec(name="judged", checkpoint=best, data=data)),
+            client.submit(CheckDataSpec(name="looked through", data=data)),
+        ]
+        done = [ended(client, job_id) for job_id in (teacher, *(job.job_id for job in jobs))]
+        pictures = ["samples.png", "samples.png", "samples.png", "samples_train.png"]
+        for job, picture in zip(done, pictures, strict=True):
+            names = {artifact.name for artifact in job.artifacts}
+            assert picture in names
+            for name in names:
+                # It checks the digest that the run told.
+                assert client.download_artifact(job.job_id, name, tmp_path / f"{job.job_id}-{name}").is_file()
+            assert scratch_folders(apart, job.job_id) == []
+            assert not (apart.home / "storage/jobs" / job.job_id / "outbox").exists()
+        assert {"best.pt", "last.pt"} <= {artifact.name for artifact in done[1].artifacts}
+
+    def test_a_run_whose_node_is_lost_goes_on_from_what_it_had_sent(self, apart: Whole, client: FgdClient) -> None:
+        job_id = client.submit(train(epochs=60)).job_id
+        pid = wait_for_event(client, job_id, "run_started").data["pid"]
+        saved = wait_for_event(client, job_id, "checkpoint_saved")
+        os.kill(pid, signal.SIGKILL)
+        [lost] = scratch_folders(apart, job_id)
+        shutil.rmtree(lost)
+        job = ended(client, job_id)
+        assert [attempt.cause for attempt in job.attempts] == ["lost", "succeeded"]
+        events = all_events(client, job_id)
+        resumed = next(event for event in events if event.kind == "resumed")
+        assert resumed.data["epoch"] >= saved.data["epoch"] >= 1
+        print(f"\nsaved until epoch {saved.data['epoch']}, resumed at {resumed.data['epoch']}")
+        assert "/attempts/2/" in next(artifact.uri for artifact in job.artifacts if artifact.name == "best.pt")
+
+    def test_a_server_killed_while_a_file_is_under_way_has_it_whole_in_the_end(
+        self, apart: Whole, tmp_path: Path
+    ) -> None:
+        with apart.client() as client:
+            job_id = client.submit(train(epochs=60)).job_id
+            wait_for_event(client, job_id, "checkpoint_saved")
+        apart.freeze()
+        time.sleep(2)  # an epoch takes a fraction of it, and what it saves is sent to who does not take it
+        apart.kill()
+        time.sleep(1)
+        apart.up()
+        with apart.client() as client:
+            job = ended(client, job_id)
+            assert len(job.attempts) == 1
+            assert "handing over files: the control plane cannot be reached" in client.log(job_id)
+            for artifact in job.artifacts:
+                assert client.download_artifact(job_id, artifact.name, tmp_path / artifact.name).is_file()
+            last = [event for event in all_events(client, job_id) if event.kind == "checkpoint_saved"][-1]
+            assert last.data["epoch"] == 60
+
+    def test_a_sweep_whose_driver_is_killed_comes_to_the_same(
+        self, apart: Whole, client: FgdClient, tmp_path: Path
+    ) -> None:
+        counts = compare(client, "asha", kills=1, seed=20261122, trials=2)
+        print(f"\n{counts}")
+        assert counts.attempts == counts.lost_runs + 1 == 2
+        for sweep in client.jobs(kind="sweep"):
+            [best] = [artifact for artifact in client.job(sweep.job_id).artifacts if artifact.name == "best.pt"]
+            assert "/trials/" in best.uri
+            assert client.download_artifact(sweep.job_id, "best.pt", tmp_path / "best.pt").is_file()
+            # The driver's is gone; what a killed one's trials left goes when others begin on this node.
+            assert not [folder for folder in scratch_folders(apart, sweep.job_id) if (folder / "outbox").exists()]
+            if len(client.job(sweep.job_id).attempts) == 1:
+                kept = [path.name for path in (apart.home / "storage/jobs" / sweep.job_id).rglob("*.pt")]
+                assert "best.pt" in kept and "last.pt" not in kept, "nothing goes on from a trial that is over"
