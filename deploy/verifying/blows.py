@@ -38,7 +38,7 @@ def in_peace(system: System) -> float:
 
 
 def spec(name: str) -> str:
-    return example("plain", name=f"verified, {name}", **LONG)
+    return example("plain", name=f"verified - {name}", **LONG)
 
 
 def begun(system: System, name: str, *, epochs: int = 2) -> str:
@@ -63,7 +63,7 @@ def check_story(system: System, job_id: str, ap: float, *, causes: list[str]) ->
     reached = float(((job["result"] or {}).get("scores") or {}).get("ap") or "nan")
     figure = f"{job['state']}; attempts {', '.join(map(str, found))}; {len(events)} events, 1 end; AP {reached:.6f}"
     is_right = job["state"] == "succeeded" and len(ends) == 1 and has_all and found == causes and reached == ap
-    ledger.check(f"{job['name'].removeprefix('verified, ')}: the job ends once and rightly", is_right, figure)
+    ledger.check(f"{job['name'].removeprefix('verified - ')}: the job ends once and rightly", is_right, figure)
 
 
 def _worker(system: System, ap: float) -> None:
@@ -89,7 +89,7 @@ def _replica(system: System, ap: float) -> None:
         crash(container)
         began = time.monotonic()
         other, _ = system.api.submit(
-            example("plain", name="verified, dispatched by the other", epochs=1, num_train=16, num_val=8)
+            example("plain", name="verified - dispatched by the other", epochs=1, num_train=16, num_val=8)
         )
         system.api.wait(other, lambda job: job["state"] in ("starting", "running", *OVER), timeout_s=120)
         taken_over_s = time.monotonic() - began

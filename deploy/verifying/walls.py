@@ -76,7 +76,7 @@ def try_them(system: System) -> None:
 
     finished = next(job for job in system.api.get("/v1/jobs?state=succeeded")["items"] if job["kind"] == "train")
     path = f"/v1/jobs/{finished['job_id']}/artifacts/best.pt"
-    running, _ = system.api.submit(example("plain", name="somebody's job", **(QUICK | {"epochs": 30})))
+    running, _ = system.api.submit(example("plain", name="job of somebody else", **(QUICK | {"epochs": 30})))
     system.api.wait(running, lambda job: job["progress"]["epoch"] is not None)
     found = json.loads(execute(worker, "python3", "-c", INTRUDER, path, "/v1/jobs", f"/v1/attempts/{running}-1/files"))
     claim = "what a worker can know opens no artifact and no other run"
