@@ -214,10 +214,12 @@ class Problem(Fact):
 
 
 class Ready(Fact):
-    """GET /readyz. Degraded is not dead: without Ray, jobs are accepted and wait."""
+    """GET /readyz. Degraded is not dead: without Ray, jobs are accepted and wait; without its storage, all works but
+    what reads or writes files."""
 
     ready: bool
     database: str
     schema_revision: str | None
+    storage: str
     ray: str
     version: str

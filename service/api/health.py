@@ -6,9 +6,10 @@ from importlib.metadata import version
 import structlog
 from fastapi import APIRouter, Response
 
-from fgd_core.errors import ClusterError, FgdError
+from fgd_core.errors import ClusterError, FgdError, StorageError
 from fgd_core.spec.views import Ready
 from service.api.deps import Services, ServicesDep
+from service.storage import threads
 from service.store import migrate
 
 router = APIRouter(tags=["health"])
@@ -25,11 +26,18 @@ async def live() -> dict[str, bool]:
 
 @router.get("/readyz", operation_id="ready", responses={503: {"model": Ready}})
 async def ready(services: ServicesDep, response: Response) -> Ready:
-    """200 while jobs can be taken, even where Ray is away: they then wait. 503 without the database."""
-    (database, revision), ray = await asyncio.gather(_database(services), _ray(services))
+    """200 while jobs can be taken, even where Ray or the storage is away: they then wait. 503 without the database."""
+    (database, revision), ray, storage = await asyncio.gather(_database(services), _ray(services), _storage(services))
     if database != "ok":
         response.status_code = 503
-    return Ready(ready=database == "ok", database=database, schema_revision=revision, ray=ray, version=version("fgd"))
+    return Ready(
+        ready=database == "ok",
+        database=database,
+        schema_revision=revision,
+        storage=storage,
+        ray=ray,
+        version=version("fgd"),
+    )
 
 
 async def _database(services: Services) -> tuple[str, str | None]:
@@ -51,3 +59,14 @@ async def _ray(services: Services) -> str:
         return f"unreachable: {error.message}"
     except TimeoutError:
         return f"unreachable: no answer within {_PATIENCE_S:g} s"
+
+
+async def _storage(services: Services) -> str:
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            await threads.run(services.storage.reach)
+    except StorageError as error:
+        return f"unreachable: {error.message}"
+    except TimeoutError:
+        return f"unreachable: no answer within {_PATIENCE_S:g} s"
+    return "ok"

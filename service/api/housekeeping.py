@@ -45,5 +45,5 @@ async def delete_job(services: ServicesDep, principal: Submitter, job_id: str) -
         )
         await marks.mark(session, job)
         notes.about(project=job.project, name=job.name)
-    await deletion.finish(services.database, services.settings.storage_dir, job_id)
+    await deletion.finish(services.database, services.storage, job_id)
     return Response(status_code=204)

@@ -7,14 +7,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from weakref import WeakValueDictionary
 
-from fgd_core.errors import ClusterError, NotFoundError
+from fgd_core.errors import ClusterError, NotFoundError, StorageError
 from service.dispatcher import driver_log
 from service.dispatcher.cluster import Cluster
 from service.jobs.lifecycle import is_over
 from service.settings import Settings
+from service.storage import threads
+from service.storage.base import Storage
 from service.store import artifacts, attempts, jobs
 from service.store.session import Database
 from service.store.tables import Attempt
@@ -45,10 +46,25 @@ class End:
 
 
 @dataclass(frozen=True)
+class KeptLog:
+    """One in the storage."""
+
+    storage: Storage
+    path: str
+
+    def blocks(self, offset: int) -> Iterator[bytes]:
+        """All that there is from `offset` on."""
+        with self.storage.open(self.path).file as file:
+            file.seek(offset)
+            while block := file.read(_PIECE_BYTES):
+                yield block
+
+
+@dataclass(frozen=True)
 class Seen:
     """One look at the log of an attempt."""
 
-    content: bytes | Path
+    content: bytes | KeptLog
     is_complete: bool
     """Whether there will be no more of it."""
     is_away: bool
@@ -61,19 +77,14 @@ class Seen:
         if isinstance(self.content, bytes):
             yield self.content[offset:]
             return
-        with self.content.open("rb") as file:
-            file.seek(offset)
-            while block := file.read(_PIECE_BYTES):
-                yield block
+        yield from self.content.blocks(offset)
 
     def piece(self, offset: int) -> bytes:
         """What is to be sent next from `offset` on; nothing where one has to wait."""
         if isinstance(self.content, bytes):
             found = self.content[offset : offset + _PIECE_BYTES]
         else:
-            with self.content.open("rb") as file:
-                file.seek(offset)
-                found = file.read(_PIECE_BYTES)
+            found = next(self.content.blocks(offset), b"")
         if len(found) < _PIECE_BYTES and self.is_complete:
             return found
         # Ray may have read a line, or a character, that the run was still writing.
@@ -91,8 +102,9 @@ class _Shared:
 
 
 class Logs:
-    def __init__(self, database: Database, cluster: Cluster, settings: Settings) -> None:
+    def __init__(self, database: Database, storage: Storage, cluster: Cluster, settings: Settings) -> None:
         self._database = database
+        self._storage = storage
         self._cluster = cluster
         self._settings = settings
         self._shared: WeakValueDictionary[tuple[str, int], _Shared] = WeakValueDictionary()
@@ -141,7 +153,7 @@ class Logs:
                 if number is not None:
                     shared = self._shared.setdefault((job_id, number), _Shared())
                     seen = await self._look_shared(shared, job_id, number)
-                    while content := await asyncio.to_thread(seen.piece, offset):
+                    while content := await threads.run(seen.piece, offset):
                         yield Piece(number, offset, content)
                         offset += len(content)
                     if seen.is_complete and goes_on and seen.newest_attempt > number:
@@ -174,17 +186,22 @@ class Logs:
                 shared.is_good_until = time.monotonic() + wait_s
             return shared.seen
 
-    async def _content(self, attempt: Attempt, *, is_complete: bool) -> tuple[bytes | Path, bool]:
-        kept = await asyncio.to_thread(driver_log.kept, self._settings.storage_dir, attempt)
+    async def _content(self, attempt: Attempt, *, is_complete: bool) -> tuple[bytes | KeptLog, bool]:
+        log = KeptLog(self._storage, driver_log.path(attempt))
         if is_complete:
-            return kept or b"", False
+            kept = await threads.run(self._storage.find, log.path)
+            return (log if kept is not None else b""), False
         try:
             content, is_away = await driver_log.fetch(self._cluster, attempt), False
         except ClusterError:
             content, is_away = b"", True
-        if kept is not None and (await asyncio.to_thread(kept.stat)).st_size > len(content):
-            return kept, is_away
-        return content, is_away
+        try:
+            kept = await threads.run(self._storage.find, log.path)
+        except StorageError:
+            if is_away:
+                raise
+            return content, False
+        return (log if kept is not None and kept.size_bytes > len(content) else content), is_away
 
     async def _is_over(self, job_id: str) -> bool:
         async with self._database.reading() as session:

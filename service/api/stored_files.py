@@ -4,10 +4,10 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from email.utils import format_datetime
 from typing import NamedTuple
+from urllib.parse import quote
 
 import structlog
 from fastapi import Request
-from fastapi.responses import FileResponse
 from starlette.responses import Response, StreamingResponse
 
 from fgd_core.errors import StorageError
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 ANY = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 _RANGE = re.compile(r"bytes=(?P<first>\d{0,18})-(?P<last>\d{0,18})", re.ASCII)
 # As a download, and never sniffed: what a run wrote must not run as a page of this server.
-_HEADERS = {"X-Content-Type-Options": "nosniff"}
+_HEADERS = {"X-Content-Type-Options": "nosniff", "Accept-Ranges": "bytes"}
 
 
 async def respond(
@@ -31,22 +31,22 @@ async def respond(
         FileGoneError: there is no such file.
         StorageError: it cannot be read now.
     """
-    headers = _HEADERS | dict(headers or {})
-    place = await threads.run(storage.local_path, path)
-    if place is not None:
-        return FileResponse(place, media_type=media_type, filename=paths.name_of(path), headers=headers)
     opened = await threads.run(storage.open, path)
-    whole = FileResponse("", filename=paths.name_of(path)).headers
-    headers |= {
-        "Content-Disposition": whole["content-disposition"],
-        "Accept-Ranges": "bytes",
+    validators = {
         "Last-Modified": format_datetime(opened.modified_at, usegmt=True),
+        "ETag": f'"{opened.modified_at.timestamp():.6f}-{opened.size_bytes}"',
     }
-    wanted = _wanted(request, opened.size_bytes, headers["Last-Modified"])
+    wanted = _wanted(request, opened.size_bytes, validators)
     if wanted is None:
         await threads.run(opened.file.close)
         return Response(status_code=416, headers={"Content-Range": f"bytes */{opened.size_bytes}"})
-    headers["Content-Length"] = str(wanted.end - wanted.start)
+    headers = {
+        **_HEADERS,
+        **validators,
+        **(headers or {}),
+        "Content-Disposition": f"attachment; filename*=utf-8''{quote(paths.name_of(path), safe='')}",
+        "Content-Length": str(wanted.end - wanted.start),
+    }
     if wanted.is_part:
         headers["Content-Range"] = f"bytes {wanted.start}-{wanted.end - 1}/{opened.size_bytes}"
     blocks = _blocks(opened, wanted)
@@ -76,13 +76,14 @@ class _Range(NamedTuple):
     is_part: bool
 
 
-def _wanted(request: Request, size_bytes: int, modified: str) -> _Range | None:
+def _wanted(request: Request, size_bytes: int, validators: Mapping[str, str]) -> _Range | None:
     """What of the file is to be sent; None where it is too short for that.
 
     Several ranges at once are answered with the whole, which whoever asks must be able to take.
     """
     asked = _RANGE.fullmatch(request.headers.get("Range", "").replace(" ", ""))
-    if asked is None or request.headers.get("If-Range", modified) != modified:
+    condition = request.headers.get("If-Range")
+    if asked is None or (condition is not None and condition not in validators.values()):
         return _Range(0, size_bytes, is_part=False)
     first, last = asked["first"], asked["last"]
     if not first:

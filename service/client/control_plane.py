@@ -25,6 +25,8 @@ from service.clock import utc_now
 from service.dispatcher.cluster import RayCluster, find_ray_token
 from service.dispatcher.local import LocalRay
 from service.settings import Settings
+from service.storage import startup
+from service.storage.choosing import storage_of
 from service.store import migrate
 from service.store.session import Database
 
@@ -67,7 +69,7 @@ async def run(
         log_to_stderr: as a container's log wants it; else into a file in the home.
         until_stdin_closes: stop as well when whoever started us is gone.
     Raises:
-        StorageError: the home, or the database file, cannot be written.
+        StorageError: the home, the database file or the storage cannot be written.
         DatabaseRefusedError: the database does not let us in. For one that is away it is waited.
         SchemaTooNewError: the database is a newer version's.
         ConflictError: tokens are asked for, and nobody has an admin's.
@@ -82,6 +84,7 @@ async def run(
             return
         # The server looks again when it starts; but by then a person has waited for Ray.
         await _have_an_admin(settings)
+        await startup.check(storage_of(settings), say)
         local = LocalRay(settings.home) if settings.ray_dashboard_url is None else None
         try:
             dashboard_url = settings.ray_dashboard_url

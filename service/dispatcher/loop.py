@@ -17,7 +17,7 @@ from typing import TypeVar
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fgd_core.errors import ClusterError, LostRunError
+from fgd_core.errors import ClusterError, LostRunError, StorageError
 from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.tracing import for_run
 from service.clock import Clock
@@ -33,6 +33,7 @@ from service.jobs.liveness import FINAL_BATCH_GRACE_S, is_lost
 from service.jobs.outcome import after_loss
 from service.metrics import Metrics
 from service.settings import Settings
+from service.storage.base import Storage
 from service.store import attempts, jobs, leases, queue, recording
 from service.store.leases import Lease, StaleLeaseError
 from service.store.session import Database
@@ -68,6 +69,7 @@ class Dispatcher:
         settings: Settings,
         clock: Clock,
         *,
+        storage: Storage,
         mint: TokenMint,
         capacity: CapacityMemory | None = None,
         wake: asyncio.Event | None = None,
@@ -77,6 +79,7 @@ class Dispatcher:
     ) -> None:
         self._database = database
         self._cluster = cluster
+        self._storage = storage
         self._settings = settings
         self._clock = clock
         self._mint = mint
@@ -89,6 +92,7 @@ class Dispatcher:
         self._forgetting = Forgetting(database, cluster, clock)
         self._is_cluster_away = False
         self._is_database_away = False
+        self._does_storage_fail = False
         # Only hints: after a restart they are gathered anew.
         self._placed: set[str] = set()
         """Attempts that the cluster was seen to run."""
@@ -124,7 +128,7 @@ class Dispatcher:
             self._forgetting.again,
             self._copy_logs,
         )
-        is_away = False
+        is_away, storage_fails = False, ""
         for step in steps:
             try:
                 await step()
@@ -137,9 +141,12 @@ class Dispatcher:
             except ClusterError as error:
                 self._metrics.ray_errors.labels("refused").inc()
                 log.warning("cluster_refuses", error=str(error))
+            except StorageError as error:
+                storage_fails = str(error)
         if self._is_cluster_away and not is_away:
             log.info("cluster_back")
         self._is_cluster_away = is_away
+        self._tell_of_storage(storage_fails)
 
     async def close(self) -> None:
         """Let others take over at once."""
@@ -166,6 +173,14 @@ class Dispatcher:
         if self._is_database_away:
             log.info("database_back")
         self._is_database_away = False
+
+    def _tell_of_storage(self, fault: str) -> None:
+        """Logs that cannot be put away stay with the cluster, and are looked at again at each tick. Said once."""
+        if fault and not self._does_storage_fail:
+            log.warning("storage_fails", error=fault)
+        elif self._does_storage_fail and not fault:
+            log.info("storage_back")
+        self._does_storage_fail = bool(fault)
 
     async def _hold_lease(self) -> bool:
         held_before = self._lease
@@ -366,7 +381,7 @@ class Dispatcher:
             retryable=LostRunError.retryable,
         )
         now = self._clock()
-        undelivered = await asyncio.to_thread(salvage.read, self._settings.storage_dir, attempt)
+        undelivered = await asyncio.to_thread(salvage.read, self._storage, attempt)
         async with self._writing() as session:
             current = await jobs.get(session, job.id, lock=True)
             latest = await attempts.find(session, attempt.id)
@@ -405,7 +420,7 @@ class Dispatcher:
             if (self._clock() - attempt.ended_at).total_seconds() >= self._settings.cancel_grace_s:
                 await self._cluster.stop(attempt.submission_id)
             return
-        saved = await driver_log.keep(self._cluster, attempt, self._settings.storage_dir)
+        saved = await driver_log.keep(self._cluster, attempt, self._storage)
         if saved is not None:
             await driver_log.register(self._database, attempt.job_id, saved, self._clock())
         if word is not None:
@@ -416,7 +431,7 @@ class Dispatcher:
         self._wake.set()
 
     async def _copy_logs(self) -> None:
-        await driver_log.snapshot(self._database, self._cluster, self._settings.storage_dir, self._clock())
+        await driver_log.snapshot(self._database, self._cluster, self._storage, self._clock())
 
     def _is_lost(self, attempt: Attempt, word: ClusterJob | None) -> bool:
         return is_lost(
@@ -436,19 +451,19 @@ class Dispatcher:
 
 
 async def _for_each(items: Sequence[T], act: Callable[[T], Awaitable[None]]) -> None:
-    """One item that the cluster will not talk about keeps no other waiting.
+    """One item that the cluster will not talk about, or the storage not take, keeps no other waiting.
 
     Raises:
         ClusterAwayError: at once.
-        ClusterError: the last refusal, at the end.
+        ClusterError, StorageError: the last refusal, at the end.
     """
-    refusal: ClusterError | None = None
+    refusal: ClusterError | StorageError | None = None
     for item in items:
         try:
             await act(item)
         except ClusterAwayError:
             raise
-        except ClusterError as error:
+        except (ClusterError, StorageError) as error:
             refusal = error
     if refusal is not None:
         raise refusal

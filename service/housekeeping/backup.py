@@ -12,9 +12,11 @@ from sqlalchemy import Table
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import NotFoundError
-from service.housekeeping import files
 from service.housekeeping.archive import Manifest, Writer, writing
 from service.settings import Settings
+from service.storage.base import Storage
+from service.storage.choosing import storage_of
+from service.storage.errors import FileGoneError
 from service.store import dump, migrate
 from service.store.session import Database, Limits
 
@@ -29,16 +31,16 @@ Tell = Callable[[str, int, int], None]
 async def backup(
     settings: Settings, path: Path, *, with_artifacts: bool, now: datetime, tell: Tell = lambda *_: None
 ) -> Manifest:
-    """Write database and secret, and the storage folder if asked, to `path`, of one moment for the database.
+    """Write database and secret, and the files of jobs if asked, to `path`, of one moment for the database.
 
     Files are copied after it: what a run writes meanwhile may be newer than the rows that name it.
 
     Raises:
         NotFoundError: there is no database, or it has no schema.
-        StorageError: the file cannot be written.
+        StorageError: the file cannot be written, or the storage not read.
     """
     _check_there(settings)
-    database = Database(settings.database_url, PATIENT)
+    database, storage = Database(settings.database_url, PATIENT), storage_of(settings)
     try:
         with writing(path) as archive:
             async with database.reading() as session:
@@ -52,12 +54,12 @@ async def backup(
                 with secret.open("rb") as content:
                     archive.add(SECRET, content, secret.stat().st_size)
             if with_artifacts:
-                _add_storage(archive, settings.storage_dir, tell)
+                _add_storage(archive, storage, path.parent, tell)
             manifest = Manifest(
                 fgd_version=version("fgd"),
                 created_at=now,
                 schema_revision=revision,
-                storage_uri=settings.storage_dir.resolve().as_uri(),
+                storage_uri=storage.uri,
                 has_artifacts=with_artifacts,
                 parts=list(archive.parts),
             )
@@ -106,21 +108,17 @@ async def _write(session: AsyncSession, table: Table, file: IO[bytes]) -> AsyncI
             yield len(lines)
 
 
-def _add_storage(archive: Writer, storage_dir: Path, tell: Tell) -> None:
-    found = [
-        file
-        for file in files.listing(storage_dir)
-        if not Path(file.path).name.endswith(".partial") and not (storage_dir / file.path).is_symlink()
-    ]
+def _add_storage(archive: Writer, storage: Storage, folder: Path, tell: Tell) -> None:
+    found = [file for file in storage.listing() if not file.path.endswith(".partial")]
     done, total = 0, sum(file.size_bytes for file in found)
     for file in found:
         try:
-            with (storage_dir / file.path).open("rb") as content:
+            with storage.local_copy(file.path, near=folder) as place, place.open("rb") as content:
                 # Measured anew: it may have been replaced by a newer one, which then stays open under our hands.
                 size_bytes = content.seek(0, 2)
                 content.seek(0)
                 archive.add(f"{STORAGE}{file.path}", content, size_bytes)
-        except FileNotFoundError:
-            continue  # Its job was deleted meanwhile.
+        except (FileGoneError, FileNotFoundError):
+            continue  # Its job was deleted meanwhile; or it is a link.
         done += file.size_bytes
         tell("bytes", min(done, total), total)

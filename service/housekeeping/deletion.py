@@ -4,15 +4,13 @@ First it is marked, then its files go, then its rows. Whoever dies in between le
 housekeeping finishes it.
 """
 
-import asyncio
-from pathlib import Path
-
-from service.housekeeping import files
+from service.storage import paths, threads
+from service.storage.base import Storage
 from service.store import deletion
 from service.store.session import Database
 
 
-async def finish(database: Database, storage_dir: Path, job_id: str) -> None:
+async def finish(database: Database, storage: Storage, job_id: str) -> None:
     """Delete a job that is marked. Any number may be at it at once.
 
     Raises:
@@ -22,7 +20,7 @@ async def finish(database: Database, storage_dir: Path, job_id: str) -> None:
     async with database.writing() as session:
         if not await deletion.check_marked(session, job_id):
             return
-    await asyncio.to_thread(files.remove_folder, files.job_folder(storage_dir, job_id))
+    await threads.run(storage.delete_folder, paths.job_folder(job_id))
     has_more = True
     while has_more:
         async with database.writing() as session:

@@ -13,6 +13,7 @@ from fgd_core.spec.housekeeping import HousekeepingView
 from service.clock import Clock
 from service.housekeeping.sweep import Sweep
 from service.settings import Settings
+from service.storage.base import Storage
 from service.store import leases
 from service.store.leases import Lease, StaleLeaseError
 from service.store.session import Database
@@ -37,8 +38,9 @@ class SweepingError(ConflictError):
 
 
 class Housekeeper:
-    def __init__(self, database: Database, settings: Settings, clock: Clock) -> None:
+    def __init__(self, database: Database, storage: Storage, settings: Settings, clock: Clock) -> None:
         self._database = database
+        self._storage = storage
         self._settings = settings
         self._clock = clock
         self._holder = secrets.token_hex(8)
@@ -46,7 +48,7 @@ class Housekeeper:
 
     async def look(self) -> HousekeepingView:
         """What a round would remove."""
-        sweep = Sweep(self._database, self._settings.storage_dir, self._settings.retention, self._clock(), writing=None)
+        sweep = Sweep(self._database, self._storage, self._settings.retention, self._clock(), writing=None)
         return await sweep.run()
 
     async def sweep(self, *, max_s: float = _ROUND_S) -> HousekeepingView:
@@ -64,7 +66,7 @@ class Housekeeper:
             try:
                 sweep = Sweep(
                     self._database,
-                    self._settings.storage_dir,
+                    self._storage,
                     self._settings.retention,
                     self._clock(),
                     writing=self._writing,

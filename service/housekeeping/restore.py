@@ -3,11 +3,10 @@
 import asyncio
 import gzip
 import os
-import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+from urllib.parse import unquote
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -16,38 +15,47 @@ from service.housekeeping import archive
 from service.housekeeping.archive import BackupError, Manifest
 from service.housekeeping.backup import PATIENT, SECRET, STORAGE, TABLES, Tell
 from service.settings import Settings
+from service.storage import threads
+from service.storage.base import BLOCK_BYTES, Storage
+from service.storage.choosing import storage_of
 from service.store import dump, migrate
 from service.store.session import Database
 
+_RESTORING = ".restoring"
+"""In the storage while files come into it, so that whoever is killed meanwhile can begin anew."""
+
 
 async def restore(settings: Settings, path: Path, *, tell: Tell = lambda *_: None) -> Manifest:
-    """Check the whole file, then fill the database, the storage folder and the secret from it.
+    """Check the whole file, then fill the database, the storage and the secret from it.
 
-    Jobs that ran when it was made are adopted or found lost by the server that starts next, by its usual rules.
+    Jobs that ran when it was made are adopted or found lost by the server that starts next, by its usual rules. Into
+    which kind of storage it goes is all the same.
 
     Raises:
         BackupError: the file is no whole backup.
         SchemaTooNewError: it was made by a newer version.
-        ConflictError: the database, or the storage folder where the backup has one, is not empty.
+        ConflictError: the database, or the storage where the backup has files, is not empty.
         StorageError: something cannot be written.
     """
     manifest = await asyncio.to_thread(archive.verify, path, _sums("checking", _size_bytes(path), tell))
     migrate.check_known(manifest.schema_revision)
-    database = Database(settings.database_url, PATIENT)
-    incoming = settings.storage_dir / ".incoming"
+    database, storage = Database(settings.database_url, PATIENT), storage_of(settings)
     try:
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         revision = await _revision_if_empty(database, settings)
-        _check_storage(manifest, settings)
+        await threads.run(_check_storage, manifest, storage)
         await asyncio.to_thread(_migrate, settings.database_url, revision, manifest.schema_revision)
-        await asyncio.to_thread(_unpack_files, path, manifest, incoming, tell)
-        async with database.writing() as session:
-            await _load(session, path, manifest, settings, tell)
-            # The last thing before the rows: whoever is killed in between finds an empty database.
-            _put_in_place(incoming, settings)
+        try:
+            secret = await threads.run(_unpack, path, manifest, storage, tell)
+            async with database.writing() as session:
+                await _load(session, path, manifest, storage, tell)
+                # The last thing before the rows: whoever is killed in between finds an empty database.
+                await threads.run(_conclude, secret, storage, settings)
+        except BaseException:
+            await threads.run(_clear, manifest, storage)
+            raise
         await asyncio.to_thread(migrate.upgrade, settings.database_url)
     finally:
-        shutil.rmtree(incoming, ignore_errors=True)
         await database.close()
     return manifest
 
@@ -70,13 +78,34 @@ async def _revision_if_empty(database: Database, settings: Settings) -> str | No
         return await migrate.current_revision(session)
 
 
-def _check_storage(manifest: Manifest, settings: Settings) -> None:
-    folder = settings.storage_dir / "jobs"
-    if manifest.has_artifacts and folder.is_dir() and any(folder.iterdir()):
-        raise ConflictError(
-            f"the backup brings files, and {folder} has some already; move it away, or give another --home",
-            path=str(folder),
-        )
+def _check_storage(manifest: Manifest, storage: Storage) -> None:
+    if storage.find(_RESTORING) is not None:
+        # All that is there was put there by a restore that was killed: it began with an empty storage, too.
+        _clear(manifest, storage)
+    for name in _tops(manifest):
+        if storage.find(name) is not None or storage.listing(name) or storage.folder_names(name):
+            where = storage.uri_of(name)
+            raise ConflictError(
+                f"the backup brings files, and {where} has some already; move it away, or give another --home or "
+                "FGD_STORAGE_URL",
+                uri=where,
+            )
+
+
+def _tops(manifest: Manifest) -> list[str]:
+    """What the backup has right in the storage: folders, and maybe a file."""
+    files = (part.name.removeprefix(STORAGE) for part in manifest.parts if part.name.startswith(STORAGE))
+    return sorted({name.partition("/")[0] for name in files})
+
+
+def _clear(manifest: Manifest, storage: Storage) -> None:
+    """Take away what a restore that does not come to its end has put there."""
+    for name in _tops(manifest):
+        if storage.find(name) is not None:
+            storage.delete(name)
+        else:
+            storage.delete_folder(name)
+    storage.delete(_RESTORING)
 
 
 def _migrate(database_url: str, present: str | None, wanted: str) -> None:
@@ -86,31 +115,28 @@ def _migrate(database_url: str, present: str | None, wanted: str) -> None:
     migrate.upgrade(database_url, wanted)
 
 
-def _unpack_files(path: Path, manifest: Manifest, incoming: Path, tell: Tell) -> None:
-    """What is not in the database, into a folder of its own."""
-    shutil.rmtree(incoming, ignore_errors=True)
-    wanted = [part for part in manifest.parts if part.name == SECRET or part.name.startswith(STORAGE)]
-    say = _sums("files", sum(part.size_bytes for part in wanted), tell)
-    try:
-        incoming.mkdir(mode=0o700, parents=True)
-        for entry, content in archive.entries(path):
-            if entry.name == SECRET or entry.name.startswith(STORAGE):
-                _write(incoming / entry.name, content)
-                say(entry.size)
-    except OSError as cause:
-        raise StorageError(f"cannot write to {incoming}: {cause.strerror}", path=str(incoming)) from cause
+def _unpack(path: Path, manifest: Manifest, storage: Storage, tell: Tell) -> bytes | None:
+    """Put the files in the storage; the secret, if the backup has one."""
+    secret: bytes | None = None
+    digests = {part.name: part.sha256 for part in manifest.parts}
+    say = _sums("files", sum(part.size_bytes for part in manifest.parts if part.name.startswith(STORAGE)), tell)
+    storage.write(_RESTORING, manifest.created_at.isoformat().encode())
+    for entry, content in archive.entries(path):
+        if entry.name == SECRET:
+            secret = content.read()
+        if not entry.name.startswith(STORAGE):
+            continue
+        where = entry.name.removeprefix(STORAGE)
+        with storage.writing(where, size_bytes=entry.size, sha256=digests.get(entry.name)) as incoming:
+            while block := content.read(BLOCK_BYTES):
+                incoming.write(block)
+            incoming.commit()
+        say(entry.size)
+    return secret
 
 
-def _write(path: Path, content: IO[bytes]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        shutil.copyfileobj(content, file, 1 << 20)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-async def _load(session: AsyncSession, path: Path, manifest: Manifest, settings: Settings, tell: Tell) -> None:
-    move = _moving(manifest.storage_uri, settings.storage_dir.resolve().as_uri())
+async def _load(session: AsyncSession, path: Path, manifest: Manifest, storage: Storage, tell: Tell) -> None:
+    move = _moving(manifest.storage_uri, storage)
     say = _sums("rows", sum(part.num_rows or 0 for part in manifest.parts), tell)
     tables = {table.name: table for table in await dump.tables(session)}
     # In the archive they are in the order in which rows may refer to each other.
@@ -131,38 +157,37 @@ async def _load(session: AsyncSession, path: Path, manifest: Manifest, settings:
         await dump.number_on(session, table)
 
 
-def _moving(from_uri: str, to_uri: str) -> Callable[[str, dict[str, Any]], None]:
-    """Have rows name files where they are now."""
+def _moving(from_uri: str, storage: Storage) -> Callable[[str, dict[str, Any]], None]:
+    """Have rows name files where they are now, wherever in a row they do."""
 
-    def moved(holder: dict[str, Any]) -> None:
-        uri = holder.get("uri")
-        if isinstance(uri, str) and uri.startswith(f"{from_uri}/"):
-            holder["uri"] = to_uri + uri.removeprefix(from_uri)
+    def moved(value: Any) -> Any:
+        if isinstance(value, str) and value.startswith(f"{from_uri}/"):
+            path = value.removeprefix(f"{from_uri}/")
+            return storage.uri_of(unquote(path) if from_uri.startswith("file:") else path)
+        if isinstance(value, dict):
+            return {name: moved(each) for name, each in value.items()}
+        return [moved(each) for each in value] if isinstance(value, list) else value
 
     def change(table: str, row: dict[str, Any]) -> None:
-        if table == "artifacts":
-            moved(row)
-        elif table == "events" and isinstance(row["data"], dict):
-            moved(row["data"])
+        for column in _NAMING_FILES.get(table, ()):
+            row[column] = moved(row[column])
 
     return change
 
 
-def _put_in_place(incoming: Path, settings: Settings) -> None:
-    storage, secret = incoming / STORAGE.rstrip("/"), incoming / SECRET
+_NAMING_FILES = {"artifacts": ("uri",), "events": ("data",), "jobs": ("result",)}
+
+
+def _conclude(secret: bytes | None, storage: Storage, settings: Settings) -> None:
+    place = settings.home / "secret"
     try:
-        if secret.exists():
-            secret.chmod(0o600)
-            shutil.move(secret, settings.home / "secret")
-        for path in sorted(storage.iterdir()) if storage.exists() else ():
-            # Empty, or it would have been refused.
-            with suppress(FileNotFoundError, NotADirectoryError):
-                (settings.storage_dir / path.name).rmdir()
-            path.replace(settings.storage_dir / path.name)
+        if secret is not None:
+            with os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(secret)
+            place.chmod(0o600)
     except OSError as cause:
-        raise StorageError(
-            f"cannot write to {settings.storage_dir}: {cause.strerror}", home=str(settings.home)
-        ) from cause
+        raise StorageError(f"cannot write {place}: {cause.strerror}", home=str(settings.home)) from cause
+    storage.delete(_RESTORING)
 
 
 def _size_bytes(path: Path) -> int:

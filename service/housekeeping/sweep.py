@@ -4,12 +4,10 @@ Safe to kill anywhere: a row goes before its file, so that nothing points at wha
 found again by the next round, which looks at what there is and not at a list.
 """
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
-from pathlib import Path, PurePosixPath
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,6 +16,9 @@ from fgd_core.spec.housekeeping import HousekeepingView, Kind, Removal
 from service.housekeeping import deletion, files
 from service.jobs import retention
 from service.jobs.retention import Due, EndedJob, Policy
+from service.storage import paths, threads
+from service.storage.base import Storage
+from service.storage.paths import job_folder, name_of
 from service.store import deletion as marks
 from service.store import retention as store
 from service.store.retention import LongCurve, Rows
@@ -40,7 +41,7 @@ class Sweep:
     def __init__(
         self,
         database: Database,
-        storage_dir: Path,
+        storage: Storage,
         policy: Policy,
         now: datetime,
         *,
@@ -48,7 +49,7 @@ class Sweep:
         max_s: float | None = None,
     ) -> None:
         self._database = database
-        self._storage_dir = storage_dir
+        self._storage = storage
         self._policy = policy
         self._now = now
         self._writing = writing
@@ -83,7 +84,7 @@ class Sweep:
         )
 
     async def _removals(self) -> AsyncIterator[Removal]:
-        for step in (self._unfinished, self._of_jobs, self._orphans, self._old_rows):
+        for step in (self._unfinished, self._of_jobs, self._orphans, self._uploads, self._old_rows):
             async for removal in step():
                 yield removal
 
@@ -91,10 +92,10 @@ class Sweep:
         async with self._database.reading() as session:
             job_ids = await marks.marked(session)
         for job_id in job_ids:
-            found = await asyncio.to_thread(files.listing, files.job_folder(self._storage_dir, job_id))
+            found = await threads.run(self._storage.listing, job_folder(job_id))
             if self._writing is not None:
                 try:
-                    await deletion.finish(self._database, self._storage_dir, job_id)
+                    await deletion.finish(self._database, self._storage, job_id)
                 except ConflictError:
                     continue  # It was retried in this very moment, and lives.
             size_bytes = sum(file.size_bytes for file in found)
@@ -127,26 +128,28 @@ class Sweep:
         return [job.job_id for job in page if retention.is_row_due(job, days, self._now)]
 
     async def _files_of(self, job: EndedJob) -> AsyncIterator[Removal]:
-        folder = files.job_folder(self._storage_dir, job.job_id)
+        folder = job_folder(job.job_id)
         async with self._database.reading() as session:
             heard = await store.last_heard(session, job.job_id)
 
         def look() -> list[Due]:
             def is_heard(path: str) -> bool:
-                return files.is_heard(folder, path, heard)
+                return files.is_heard(self._storage, folder, path, heard)
 
-            return retention.due_files(self._policy, job, files.listing(folder), is_heard=is_heard, now=self._now)
+            found = self._storage.listing(folder)
+            return retention.due_files(self._policy, job, found, is_heard=is_heard, now=self._now)
 
-        due = await asyncio.to_thread(look)
+        due = await threads.run(look)
         if due and self._writing is not None:
             async with self._writing() as session:
                 if not await store.lock_if_unchanged(session, job):
                     return
                 for item in due:
-                    await store.forget_artifact(session, job.job_id, PurePosixPath(item.file.path).name)
+                    await store.forget_artifact(session, job.job_id, name_of(item.file.path))
         for file, kind, why in due:
             if self._writing is not None:
-                await asyncio.to_thread(files.remove_file, folder, file)
+                # Unless it is another by now: the job may have been retried in this very moment.
+                await threads.run(self._storage.delete, f"{folder}/{file.path}", modified_at=file.modified_at)
             yield _removal(kind, job.job_id, file.path, why, size_bytes=file.size_bytes)
 
     async def _drop_progress(self, job: EndedJob, found: Rows) -> Removal:
@@ -181,23 +184,30 @@ class Sweep:
         if days is None:
             return
         # First the folders and then the jobs: a job is there before its folder is.
-        names = await asyncio.to_thread(files.folder_names, self._storage_dir)
+        names = await threads.run(self._storage.folder_names, paths.JOBS)
         known = await self._known(names)
         if self._writing is not None:
-            await asyncio.to_thread(files.forget_orphan_marks, self._storage_dir, known)
+            await threads.run(files.forget_marks, self._storage, but=set(names) - known)
         for name in names:
             if name in known:
                 continue
-            orphan = await asyncio.to_thread(files.look_at_orphan, self._storage_dir, name)
+            orphan = await threads.run(files.look_at_orphan, self._storage, name)
             seen_at = orphan.seen_at or self._now
             is_noted = not retention.is_due(seen_at, days, self._now)
             if self._writing is not None and orphan.seen_at is None:
-                await asyncio.to_thread(files.note_orphan, self._storage_dir, name, self._now)
+                await threads.run(files.note_orphan, self._storage, name, self._now)
             elif self._writing is not None and not is_noted and not await self._known([name]):
-                await asyncio.to_thread(files.remove_folder, files.job_folder(self._storage_dir, name))
+                await threads.run(files.remove_orphan, self._storage, name)
             later = f"; deleted after {seen_at + timedelta(days=days):%Y-%m-%d %H:%M} UTC" if is_noted else ""
             why = f"belongs to no job, as was seen on {seen_at:%Y-%m-%d}{later}"
             yield _removal("orphan", None, f"jobs/{name}", why, size_bytes=orphan.size_bytes, is_noted=is_noted)
+
+    async def _uploads(self) -> AsyncIterator[Removal]:
+        before = self._now - timedelta(days=retention.PARTIAL_DAYS)
+        num = await threads.run(self._storage.let_go_of_uploads, before=before, only_look=self._writing is None)
+        if num:
+            name = f"{num} uploads to the bucket"
+            yield _removal("partial_file", None, name, "left by a process that died while it wrote")
 
     async def _known(self, names: Sequence[str]) -> set[str]:
         found: set[str] = set()

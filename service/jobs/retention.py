@@ -22,7 +22,7 @@ Days: TypeAlias = Annotated[float, Field(gt=0)] | None
 PROGRESS_KINDS = ("progress", "evaluation_progress", "sweep_progressed")
 """Events that only matter while they are news: what they say of training is in the curves, too."""
 
-_PARTIAL_DAYS = 1.0
+PARTIAL_DAYS = 1.0
 
 
 class Policy(BaseModel):
@@ -118,7 +118,7 @@ def is_due(since: datetime, days: Days, now: datetime) -> bool:
 def shortest_days(policy: Policy) -> float:
     """A job that ended later than so many days ago has nothing that is due."""
     of_jobs = (
-        *(policy.progress_days, policy.curves_days, policy.logs_days, policy.outboxes_days, _PARTIAL_DAYS),
+        *(policy.progress_days, policy.curves_days, policy.logs_days, policy.outboxes_days, PARTIAL_DAYS),
         *(policy.succeeded_checkpoints_days, policy.other_checkpoints_days, policy.best_checkpoints_days),
     )
     return min(days for days in of_jobs if days is not None)
@@ -168,7 +168,7 @@ def _checkpoint_days(policy: Policy, state: JobState) -> Days:
 
 
 _RULES: Sequence[_Rule] = (
-    _Rule("partial_file", re.compile(r"(.*/)?\.[^/]+\.partial"), lambda policy, state: _PARTIAL_DAYS),
+    _Rule("partial_file", re.compile(r"(.*/)?\.[^/]+\.partial"), lambda policy, state: PARTIAL_DAYS),
     _Rule("log", re.compile(r"logs/[^/]+\.log"), lambda policy, state: policy.logs_days),
     _Rule("checkpoint", re.compile(r"attempts/\d+/checkpoints/(last|previous|incoming)\.pt"), _checkpoint_days),
     _Rule(

@@ -104,6 +104,9 @@ class Storage(Protocol):
     def delete_folder(self, folder: str) -> None:
         """With all that is in it; none is fine, too."""
 
+    def let_go_of_uploads(self, *, before: datetime, only_look: bool = False) -> int:
+        """How many files began to come in before that time and never ended; those that a list does not show."""
+
     def local_path(self, path: str) -> Path | None:
         """Of a file that this machine's disk has already; None where it has not."""
 

@@ -171,11 +171,10 @@ class S3Storage:
             self._download(path, Path(copy.name))
             yield Path(copy.name)
 
-    def abort_unfinished(self, *, before: datetime) -> int:
-        """Let go of the parts that processes which died have left behind; of how many uploads."""
+    def let_go_of_uploads(self, *, before: datetime, only_look: bool = False) -> int:
         found = self._call("list_multipart_uploads", Prefix=self._prefix).get("Uploads", ())
         old = [upload for upload in found if upload["Initiated"] < before]
-        for upload in old:
+        for upload in old if not only_look else ():
             path = upload["Key"].removeprefix(self._prefix)
             self._call("abort_multipart_upload", path, UploadId=upload["UploadId"])
         return len(old)

@@ -64,6 +64,7 @@ class ControlPlane:
             cluster,
             settings,
             clock,
+            storage=self.storage,
             mint=token_mint(settings),
             capacity=self.services.capacity,
             metrics=self.services.metrics,

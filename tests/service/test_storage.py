@@ -68,7 +68,7 @@ class TestFiles:
         assert names(storage) == ["jobs/a/file"]
         assert storage.read("jobs/a/file") == b"before"
         if isinstance(storage, S3Storage):
-            assert storage.abort_unfinished(before=datetime.now(UTC) + timedelta(days=1)) == 0
+            assert storage.let_go_of_uploads(before=datetime.now(UTC) + timedelta(days=1)) == 0
 
     def test_a_part_of_a_file_is_read_from_anywhere(self, storage: Storage) -> None:
         storage.write("file", BIG)
@@ -278,8 +278,8 @@ class TestBucket:
         assert isinstance(storage, S3Storage)
         storage.writing("jobs/a/x", size_bytes=len(BIG)).write(BIG)
         # The service of the tests says of every upload that it began in 2010.
-        assert storage.abort_unfinished(before=datetime(2010, 1, 1, tzinfo=UTC)) == 0
-        assert [storage.abort_unfinished(before=datetime.now(UTC)) for _ in range(2)] == [1, 0]
+        assert storage.let_go_of_uploads(before=datetime(2010, 1, 1, tzinfo=UTC)) == 0
+        assert [storage.let_go_of_uploads(before=datetime.now(UTC)) for _ in range(2)] == [1, 0]
 
     def test_many_threads_use_one_storage(self, storage: Storage) -> None:
         threads = [

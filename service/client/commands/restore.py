@@ -45,7 +45,7 @@ def restore(
     output().print(said if database_url is None else said.replace(str(settings.home), "the database"), markup=False)
     if not made.has_artifacts:
         output().print(
-            f"the backup has no files; those of jobs are looked for in {settings.storage_dir}",
+            f"the backup has no files; those of jobs are looked for in {settings.storage_url or settings.storage_dir}",
             style="dim",
             markup=False,
         )
