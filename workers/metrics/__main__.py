@@ -1,4 +1,4 @@
-"""`python -m workers.metrics PID`: tells Ray what a run writes into its standard input, until the run, process PID, ends."""
+"""`python -m workers.metrics PID`: tells Ray what run PID writes into its standard input, until that run ends."""
 
 import json
 import os

@@ -1,0 +1,292 @@
+"""What waits, what runs, on what, and how the control plane is doing."""
+
+from deploy.grafana.boards.panels import RARE, Board, Panel, Row, quantiles, stat
+
+EVENTS = "/v1/attempts/{attempt_id}/events"
+
+FLEET = Board(
+    "fgd-fleet",
+    "fgd: fleet",
+    "What waits, what runs, on what, and how the control plane is doing.",
+    since="now-6h",
+    rows=[
+        Row(
+            "Now",
+            [
+                stat("Running", "Jobs whose run is under way.", 'sum(max by (kind) (fgd_jobs{state="running"}))'),
+                stat("Queued", "Jobs that wait for room.", 'sum(max by (kind) (fgd_jobs{state="queued"}))'),
+                stat(
+                    "Waits longest",
+                    "How long the oldest job in the queue has been there.",
+                    "max(fgd_queue_oldest_seconds)",
+                    unit="s",
+                    colors={0: "green", 3600: "yellow", 24 * 3600: "red"},
+                ),
+                stat(
+                    "Control planes",
+                    "Replicas that answer. One of them dispatches.",
+                    'count(up{job="fgd"} == 1)',
+                    colors={0: "red", 1: "yellow", 2: "green"},
+                ),
+                stat("Ray nodes", "Live nodes, as the control plane sees them.", "max(fgd_ray_nodes)"),
+                stat(
+                    "Alerts",
+                    "That fire now; Prometheus' own page says what to do.",
+                    'count(ALERTS{alertstate="firing"}) or vector(0)',
+                    colors={0: "green", 1: "red"},
+                ),
+            ],
+            height=4,
+        ),
+        Row(
+            "Jobs",
+            [
+                Panel(
+                    "Jobs by state",
+                    "Of the whole system. Those that are over are left out.",
+                    {
+                        "{{state}}": "sum by (state) (max by (state, kind) "
+                        '(fgd_jobs{state!~"succeeded|failed|cancelled"}))'
+                    },
+                    width=12,
+                    stacked=True,
+                ),
+                Panel(
+                    "Runs under way",
+                    "How far each is. A click leads to its own board.",
+                    {"{{job_name}} {{job_id}}": 'max by (job_name, job_id) (ray_fgd_run_progress_ratio{trial=""})'},
+                    unit="percentunit",
+                    width=12,
+                    kind="bargauge",
+                    max=1,
+                    link=(
+                        "Its board",
+                        "/d/fgd-job?var-job=${__field.labels.job_name}&var-job_id=${__field.labels.job_id}",
+                    ),
+                ),
+                Panel(
+                    "Wait in the queue",
+                    "From queued until leased, of the jobs that were leased in the last quarter of an hour.",
+                    quantiles("fgd_queue_wait_seconds", window=RARE),
+                    unit="s",
+                ),
+                Panel(
+                    "From leased to the first word",
+                    "Until Ray has taken the run (submitted), and until the run says that it has begun (first_word).",
+                    quantiles("fgd_dispatch_seconds", by="until", window=RARE),
+                    unit="s",
+                ),
+                Panel(
+                    "Attempts that ended, by cause",
+                    "Within the last quarter of an hour. `lost`: without a last word.",
+                    {"{{cause}}": f"sum by (cause) (increase(fgd_attempts_ended_total[{RARE}]))"},
+                    stacked=True,
+                ),
+            ],
+        ),
+        Row(
+            "Cluster",
+            [
+                Panel(
+                    "CPUs",
+                    "That Ray has given to runs, of those there are.",
+                    {
+                        "used": 'sum(ray_resources{Name="CPU", State="USED"})',
+                        "of": 'sum(ray_resources{Name="CPU"})',
+                    },
+                    width=6,
+                ),
+                Panel(
+                    "GPUs",
+                    "That Ray has given to runs, of those there are.",
+                    {
+                        "used": 'sum(ray_resources{Name="GPU", State="USED"})',
+                        "of": 'sum(ray_resources{Name="GPU"})',
+                    },
+                    width=6,
+                    maybe="no node has a GPU.",
+                ),
+                Panel(
+                    "GPU utilization",
+                    "Of each GPU, as its driver tells.",
+                    {"{{instance}} {{GpuIndex}}": "max by (instance, GpuIndex) (ray_node_gpus_utilization)"},
+                    unit="percent",
+                    width=6,
+                    max=100,
+                    maybe="no node has a GPU.",
+                ),
+                Panel(
+                    "GPU memory",
+                    "In use, of each GPU.",
+                    {"{{instance}} {{GpuIndex}}": "max by (instance, GpuIndex) (ray_node_gram_used) * 1e6"},
+                    unit="bytes",
+                    width=6,
+                    maybe="no node has a GPU.",
+                ),
+                Panel(
+                    "CPU of nodes",
+                    "All that runs there, ours or not.",
+                    {"{{instance}}": "max by (instance) (ray_node_cpu_utilization)"},
+                    unit="percent",
+                    max=100,
+                ),
+                Panel(
+                    "Memory of nodes",
+                    "In use. Ray ends runs where it runs out.",
+                    {"{{instance}}": "max by (instance) (ray_node_mem_used) / max by (instance) (ray_node_mem_total)"},
+                    unit="percentunit",
+                    max=1,
+                ),
+                Panel(
+                    "Free disk of nodes",
+                    "Where runs keep their files until these are handed over.",
+                    {"{{instance}}": "min by (instance) (ray_node_disk_free)"},
+                    unit="bytes",
+                ),
+            ],
+        ),
+        Row(
+            "What runs report",
+            [
+                Panel(
+                    "Events and points",
+                    "Accepted, of all replicas. Points of curves are counted apart, whichever way they went.",
+                    {
+                        "events": "sum(rate(fgd_ingest_events_total[$__rate_interval]))",
+                        "points": "sum(rate(fgd_ingest_points_total[$__rate_interval]))",
+                    },
+                    unit="cps",
+                ),
+                Panel(
+                    "Batches by way",
+                    "`short`: nothing but points, in a single statement of PostgreSQL. `heartbeat`: empty.",
+                    {"{{way}}": "sum by (way) (rate(fgd_ingest_batches_total[$__rate_interval]))"},
+                    unit="cps",
+                    stacked=True,
+                ),
+                Panel(
+                    "Batches refused, by code",
+                    "`stale_attempt` is a run that was replaced; a database's codes pass.",
+                    {"{{code}}": f"sum by (code) (increase(fgd_ingest_refused_total[{RARE}]))"},
+                    maybe="none was refused.",
+                ),
+                Panel(
+                    "From happened to stored",
+                    "Of the oldest event in each batch. High after an outage, for runs then deliver what they kept.",
+                    quantiles("fgd_ingest_lag_seconds"),
+                    unit="s",
+                ),
+                Panel(
+                    "From stored to readers",
+                    "Until those who follow on the same replica were told.",
+                    quantiles("fgd_stream_lag_seconds", window=RARE),
+                    unit="s",
+                ),
+                Panel(
+                    "Readers of streams",
+                    "That follow one job, or all jobs, now.",
+                    {"{{stream}}": "sum by (stream) (fgd_sse_readers)"},
+                ),
+                Panel(
+                    "Heartbeat of the most silent run",
+                    "Since it was heard. A run that is silent and unknown to Ray counts as lost.",
+                    {"silent for": "max(fgd_runs_oldest_heartbeat_seconds)"},
+                    unit="s",
+                ),
+                Panel(
+                    "Events kept by runs",
+                    "On their disks, because the control plane has not confirmed them.",
+                    {"{{job_name}} {{job_id}}": "max by (job_name, job_id) (ray_fgd_run_outbox_events)"},
+                ),
+                Panel(
+                    "Webhooks",
+                    "Calls within the last quarter of an hour, by outcome.",
+                    {"{{outcome}}": f"sum by (outcome) (increase(fgd_webhook_tries_total[{RARE}]))"},
+                    maybe="there is no webhook.",
+                ),
+            ],
+        ),
+        Row(
+            "Control plane",
+            [
+                Panel(
+                    "Requests by status",
+                    "Of all replicas.",
+                    {"{{status}}": "sum by (status) (rate(fgd_http_requests_total[$__rate_interval]))"},
+                    unit="reqps",
+                    stacked=True,
+                ),
+                Panel(
+                    "Slowest routes",
+                    "p95 from the request until its answer begins, of the ten that take longest.",
+                    {
+                        "{{method}} {{route}}": "topk(10, histogram_quantile(0.95, "
+                        f"sum by (le, method, route) (rate(fgd_http_request_seconds_bucket[{RARE}]))))"
+                    },
+                    unit="s",
+                ),
+                Panel(
+                    "Reports of runs",
+                    "From the request until its answer begins.",
+                    quantiles("fgd_http_request_seconds", where=f'{{route="{EVENTS}"}}'),
+                    unit="s",
+                ),
+                Panel(
+                    "Transactions",
+                    "Of the database.",
+                    quantiles("fgd_database_transaction_seconds", by="kind"),
+                    unit="s",
+                ),
+                Panel(
+                    "Waits for the database",
+                    "For a free connection of PostgreSQL, or for the turn of SQLite's one writer.",
+                    quantiles("fgd_database_wait_seconds", by="what"),
+                    unit="s",
+                ),
+                Panel(
+                    "Rounds of the dispatcher",
+                    "How long each took.",
+                    quantiles("fgd_dispatcher_tick_seconds"),
+                    unit="s",
+                ),
+                Panel(
+                    "Who dispatches",
+                    "One at a time; another takes over when it dies.",
+                    {"{{instance}}": "max by (instance) (fgd_dispatcher_active)"},
+                    stacked=True,
+                ),
+                Panel(
+                    "Trouble with Ray",
+                    "Rounds of the dispatcher in which it was away or refused something.",
+                    {"{{what}}": f"sum by (what) (increase(fgd_ray_errors_total[{RARE}]))"},
+                ),
+                Panel(
+                    "Free disk",
+                    "Of the folders of home and storage.",
+                    {"{{folder}}": "min by (folder) (fgd_folder_free_bytes)"},
+                    unit="bytes",
+                ),
+                Panel(
+                    "Memory of replicas",
+                    "Resident.",
+                    {"{{instance}}": 'max by (instance) (process_resident_memory_bytes{job="fgd"})'},
+                    unit="bytes",
+                ),
+                Panel(
+                    "CPU of replicas",
+                    "Cores in use.",
+                    {
+                        "{{instance}}": "sum by (instance) "
+                        '(rate(process_cpu_seconds_total{job="fgd"}[$__rate_interval]))'
+                    },
+                ),
+                Panel(
+                    "Versions",
+                    "How many replicas run each; two while an upgrade rolls.",
+                    {"{{version}}, schema {{schema_revision}}": "count by (version, schema_revision) (fgd_build_info)"},
+                    stacked=True,
+                ),
+            ],
+        ),
+    ],
+)
