@@ -21,6 +21,12 @@ def loaded(path: Path) -> Any:
     return yaml.safe_load(path.read_text())
 
 
+def promtool(*arguments: str) -> None:
+    command = ["promtool", *arguments]
+    done = subprocess.run(command, cwd=PROMETHEUS, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 class TestQueries:
     @pytest.mark.parametrize("query", ASKED, ids=[each.where for each in ASKED])
     def test_it_is_promql_and_asks_for_what_is_served(self, query: Asked) -> None:
@@ -32,13 +38,9 @@ class TestQueries:
             assert selector.labels <= known[selector.name], f"{selector.name} has no such label"
 
     def test_what_every_replica_says_of_the_whole_system_is_not_added_up(self) -> None:
+        whole = ("fgd_jobs", "fgd_queue_oldest_seconds", "fgd_runs_silent", "fgd_runs_oldest_heartbeat_seconds")
         for where, expr in ASKED:
-            for name in (
-                "fgd_jobs",
-                "fgd_queue_oldest_seconds",
-                "fgd_runs_silent",
-                "fgd_runs_oldest_heartbeat_seconds",
-            ):
+            for name in whole:
                 for before in re.findall(rf"(\w+(?: by \([^)]*\))?) ?\({name}\b", expr):
                     assert before.startswith("max"), where
 
@@ -171,23 +173,9 @@ class TestAlerts:
 
     @pytest.mark.skipif(shutil.which("promtool") is None, reason=NO_PROMTOOL)
     def test_each_scene_sets_off_what_it_says_and_nothing_else(self) -> None:
-        done = subprocess.run(
-            ["promtool", "test", "rules", "alerts_test.yml"],
-            cwd=PROMETHEUS,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        promtool("test", "rules", "alerts_test.yml")
 
     @pytest.mark.skipif(shutil.which("promtool") is None, reason=NO_PROMTOOL)
     def test_prometheus_takes_its_configuration(self) -> None:
         # Without looking for the token's file, which is mounted.
-        done = subprocess.run(
-            ["promtool", "check", "config", "--syntax-only", "prometheus.yml"],
-            cwd=PROMETHEUS,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        promtool("check", "config", "--syntax-only", "prometheus.yml")
