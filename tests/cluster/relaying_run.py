@@ -1,0 +1,36 @@
+"""A run that tells something each second until it is stopped or its time is up: `python relaying_run.py SECONDS`."""
+
+import signal
+import sys
+import threading
+import time
+
+from fgd_core.spec.attempts import Assignment
+from fgd_core.spec.data import Shapes
+from fgd_core.spec.detectors import RetinaNet
+from fgd_core.spec.events import Progress
+from fgd_core.spec.jobs import TrainSpec
+from workers.metrics.relay import MetricsRelay
+
+stopped = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+spec = TrainSpec(name="relayed", detector=RetinaNet(), data=Shapes(num_train=8, num_val=4))
+assignment = Assignment(attempt_id="j-1", number=1, job_id="j", spec=spec, job_uri=None)
+relay = MetricsRelay(assignment, lambda: 7)
+for step in range(1, int(sys.argv[1]) + 1):
+    relay.heard(
+        Progress(
+            epoch=1,
+            epochs=2,
+            step=step,
+            steps=1000,
+            images_per_s=8.0,
+            eta_s=3.0,
+            learning_rate=0.1,
+            values={"loss": 1.5},
+            data_wait=0.25,
+        )
+    )
+    if stopped.wait(1.0):
+        break
+print("stopped by itself" if stopped.is_set() else "ended by itself", f"after {time.process_time():.2f} s of work")

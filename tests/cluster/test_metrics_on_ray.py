@@ -1,0 +1,71 @@
+"""What runs tell Prometheus, and what boards ask of Ray, on a real Ray."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from runs import end_of, eventually, log_with, submission
+
+from service.dispatcher.cluster import RayCluster
+from service.dispatcher.local import LocalRay
+from tests.deploy.board_queries import OF_RAY
+
+pytestmark = pytest.mark.ray
+
+RUN = Path(__file__).with_name("relaying_run.py")
+TOLD = {
+    "ray_fgd_run_loss",
+    "ray_fgd_run_learning_rate",
+    "ray_fgd_run_images_per_second",
+    "ray_fgd_run_epoch",
+    "ray_fgd_run_progress_ratio",
+    "ray_fgd_run_eta_seconds",
+    "ray_fgd_run_data_wait_ratio",
+    "ray_fgd_run_outbox_events",
+}
+
+
+async def scraped(head: LocalRay) -> dict[str, list[dict[str, Any]]]:
+    """Labels of each series that the node's agent serves, by name."""
+    bearer = {"Authorization": f"Bearer {head.token}"}
+    found: dict[str, list[dict[str, Any]]] = {}
+    async with httpx.AsyncClient(trust_env=False) as http:
+        (group,) = (await http.get(f"{await head.start()}/api/prometheus/sd", headers=bearer)).json()
+        for target in group["targets"]:
+            for family in text_string_to_metric_families((await http.get(f"http://{target}/metrics")).text):
+                for sample in family.samples:
+                    found.setdefault(sample.name, []).append(sample.labels)
+    return found
+
+
+async def test_what_boards_ask_of_ray_is_served(head: LocalRay, cluster: RayCluster) -> None:
+    found = await eventually(lambda: scraped(head), lambda found: set(OF_RAY) <= set(found), timeout_s=60)
+    for name, labels in OF_RAY.items():
+        # Prometheus itself puts the instance there.
+        assert any(labels - {"instance"} <= set(each) for each in found[name]), name
+
+
+async def test_a_run_is_told_of_while_it_runs_and_stops_by_itself_as_before(
+    head: LocalRay, cluster: RayCluster
+) -> None:
+    asked = replace(submission(""), entrypoint=f"{sys.executable} {RUN} 120")
+    await cluster.submit(asked)
+    found = await eventually(lambda: scraped(head), lambda found: set(found) >= TOLD, timeout_s=60)
+    (labels,) = found["ray_fgd_run_progress_ratio"]
+    assert (labels["job_name"], labels["job_id"], labels["kind"], labels["trial"]) == ("relayed", "j", "train", "")
+    await cluster.stop(asked.submission_id)
+    assert (await end_of(cluster, asked.submission_id)).status == "STOPPED"
+    log = await log_with(cluster, asked.submission_id, "stopped by itself")
+    # Nothing of Ray's own handling of signals, and none of its complaints.
+    assert "***" not in log
+
+
+async def test_a_run_that_is_over_is_not_told_of_any_more(head: LocalRay, cluster: RayCluster) -> None:
+    def is_gone(found: dict[str, list[dict[str, Any]]]) -> bool:
+        return "ray_fgd_run_progress_ratio" not in found
+
+    await eventually(lambda: scraped(head), is_gone, timeout_s=60)
