@@ -181,6 +181,7 @@ FLEET = Board(
                     "Until those who follow on the same replica were told.",
                     quantiles("fgd_stream_lag_seconds", window=RARE),
                     unit="s",
+                    maybe="nobody followed a stream.",
                 ),
                 Panel(
                     "Readers of streams",
