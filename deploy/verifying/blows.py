@@ -8,7 +8,7 @@ from deploy.verifying import engine
 from deploy.verifying.api import OVER, Prober, UnmetError, example
 from deploy.verifying.system import System, crash, wait_for
 
-LONG = {"epochs": 12, "num_train": 240, "num_val": 48, "warmup_steps": 20, "evaluate_every": 4}
+LONG = {"epochs": 36, "num_train": 240, "num_val": 48, "warmup_steps": 20, "evaluate_every": 12}
 APART_S = 60.0
 
 
@@ -152,8 +152,9 @@ def _say_when_it_goes_on(system: System, job_id: str, what: str) -> None:
         job = system.api.job(job_id)
         if len(job["attempts"]) > 1 or job["state"] != "running":
             seen.setdefault("noticed", time.monotonic() - began)
-        newer = [event for event in system.api.events(job_id) if (event["attempt"] or 1) > 1]
-        return any(event["kind"] == "epoch_finished" for event in newer)
+        newer = {event["kind"] for event in system.api.events(job_id) if (event["attempt"] or 1) > 1}
+        # A run that Ray has lost trains on until it learns of it, maybe to its end; then the next finds nothing to do.
+        return bool(newer & {"epoch_finished", "run_finished"})
 
     took_s = wait_for(f"job {job_id} to go on", trains_again, timeout_s=600, every_s=1)
     epochs = [event["data"]["epoch"] for event in system.api.events(job_id) if event["kind"] == "epoch_finished"]
