@@ -148,7 +148,7 @@ def example(file: str, /, **changes: object) -> str:
     """A spec of examples/demo with some of its numbers or names changed, still in YAML."""
     text = (ROOT / "examples" / "demo" / f"{file}.yaml").read_text()
     for field_name, value in changes.items():
-        text, count = re.subn(rf"(?m)\b({field_name}: *)[^\s,}}#][^,}}#\n]*", rf"\g<1>{value}", text, count=1)
+        text, count = re.subn(rf"(?m)\b({field_name}: *)[^\s,}}#]+(?: [^\s,}}#]+)*", rf"\g<1>{value}", text, count=1)
         if not count:
             raise UnmetError(f"examples/demo/{file}.yaml has no field {field_name}")
     return text
