@@ -31,7 +31,7 @@ INTRUDER = """
 import json, os, sys, urllib.error, urllib.request
 
 def ask(url, token, body=None):
-    request = urllib.request.Request(url, data=body, headers={"Authorization": "Bearer " + token})
+    request = urllib.request.Request(url, data=body, headers={"Authorization": "Bearer " + token, "Content-Type": "application/json"})
     try:
         return urllib.request.urlopen(request, timeout=10).read()
     except urllib.error.HTTPError as refusal:
@@ -65,7 +65,11 @@ def try_them(system: System) -> None:
 
     by_address = f"{address(postgres, compose.network('database'))}:5432"
     tried = execute(worker, "python3", "-c", CONNECT, "postgres:5432", by_address, "api:8321")
-    ledger.check("a worker cannot reach the database, by name or by address", tried.count(" no:") == 2, tried.strip())
+    ledger.check(
+        "a worker cannot reach the database, by name or by address",
+        tried.count(" no:") == 2,
+        "; ".join(tried.splitlines()),
+    )
     variables = " ".join(inspect(worker)["Config"]["Env"])
     secrets = [
         name for name in ("POSTGRES_PASSWORD", "FGD_SECRET", "FGD_ADMIN_TOKEN") if system.compose.env[name] in variables
