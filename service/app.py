@@ -24,6 +24,7 @@ from service.api.deps import Services
 from service.api.first_token import have_an_admin
 from service.api.front_door import FrontDoor
 from service.api.log_tail import Logs
+from service.api.ray_sessions import Sessions
 from service.api.request_ids import RequestIds
 from service.api.scraping import ScrapeToken
 from service.api.streams import Streams
@@ -36,8 +37,10 @@ from service.dispatcher.cluster import Cluster
 from service.dispatcher.loop import Dispatcher
 from service.errors import DatabaseError
 from service.housekeeping.keeper import Housekeeper
+from service.links import Addressed
 from service.metrics import Metrics
 from service.metrics.looking import Looking
+from service.ray_proxy.paths import Paths
 from service.settings import Settings
 from service.storage import startup
 from service.storage.choosing import storage_of
@@ -65,6 +68,9 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
     storage = storage_of(settings)
     capacity = CapacityMemory(cluster, clock)
     folders = {"home": settings.home} | ({"storage": storage.folder} if storage.folder is not None else {})
+    # Made when first asked for: it may have to write into a home that is not there yet.
+    mint = cache(lambda: token_mint(settings))
+    tokens = TokenCheck(database, clock)
     services = Services(
         settings=settings,
         database=database,
@@ -72,9 +78,9 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
         cluster=cluster,
         capacity=capacity,
         clock=clock,
-        tokens=TokenCheck(database, clock),
-        # Made when first asked for: it may have to write into a home that is not there yet.
-        mint=cache(lambda: token_mint(settings)),
+        tokens=tokens,
+        mint=mint,
+        sessions=Sessions(tokens, mint, clock),
         streams=Streams(database, settings, metrics),
         logs=Logs(database, storage, cluster, settings),
         housekeeper=Housekeeper(database, storage, settings, clock),
@@ -137,9 +143,15 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
     description.install(app)
     # The last one added is the outermost.
     app.add_middleware(YamlBodies)
-    tokens = services.tokens if settings.auth == "tokens" else None
-    app.add_middleware(Authentication, tokens=tokens, scrape_token=ScrapeToken(settings))
+    app.add_middleware(
+        Authentication,
+        tokens=tokens if settings.auth == "tokens" else None,
+        scrape_token=ScrapeToken(settings),
+        sessions=services.sessions,
+        ray_paths=Paths.of(settings),
+    )
     app.add_middleware(FrontDoor, settings=settings)
+    app.add_middleware(Addressed, settings=settings)
     app.add_middleware(RequestIds, metrics=metrics)
     app.add_middleware(AuditTrail, database=database, clock=clock)
     return app

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -33,6 +34,13 @@ def _public_url(values: dict[str, Any]) -> str:
     # Nobody can call "every address"; what runs on this machine can call its loopback.
     host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(values["host"], values["host"])
     return f"http://[{host}]:{values['port']}" if ":" in host else f"http://{host}:{values['port']}"
+
+
+def _base_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ValueError("give the address of this server as browsers have it, like https://fgd.example.org")
+    return url.rstrip("/")
 
 
 def _auth(values: dict[str, Any]) -> Literal["none", "tokens"]:
@@ -104,6 +112,9 @@ class Settings(BaseSettings):
     port: int = Field(default=8321, ge=1, le=65535)
     public_url: str = Field(default_factory=_public_url)
     """How runs reach this server."""
+    external_url: Annotated[str, AfterValidator(_base_url)] | None = None
+    """How people reach it, in links that are stored or stand in a file; None: as runs do. Behind something that serves
+    it below a path, with that path."""
 
     auth: Literal["none", "tokens"] = Field(default_factory=_auth)
     """Who is let in: everybody (on a loopback address only), or who has an API token."""

@@ -34,6 +34,8 @@ class JobReport(Fact):
     started_at: datetime | None
     ended_at: datetime | None
     attempts: int
+    dashboard_url: str | None
+    """Of the newest attempt, on Ray's dashboard."""
     error: ErrorReport | None
     result: RunResult | None
     """Of the newest attempt that finished; None while the job runs or if it failed."""

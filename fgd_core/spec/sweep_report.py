@@ -75,6 +75,10 @@ class TrialView(Fact):
     result: RunResult | None
     checkpoint: str | None
     """URI of its best checkpoint."""
+    attempt: int | None
+    """The sweep's, in which it ran last."""
+    dashboard_url: str | None
+    """Of that attempt, on Ray's dashboard: the trial's actor is among those of the job there. None in reports."""
 
 
 # -- findings ------------------------------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ class JobView(JobSummary):
     error: ErrorReport | None
     result: RunResult | None
     dashboard_url: str | None
-    """Of the newest attempt, on the Ray dashboard."""
+    """Of the newest attempt, on Ray's dashboard by way of this server; to be opened in a browser."""
     last_sequence: int
 
 

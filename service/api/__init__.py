@@ -21,6 +21,7 @@ from service.api import (
     metrics,
     projects,
     queue,
+    ray_dashboard,
     report,
     scraping,
     sweeps,
@@ -49,6 +50,7 @@ ROUTERS: Sequence[APIRouter] = (
     webhooks.router,
     audit.router,
     housekeeping.router,
+    ray_dashboard.router,
     health.router,
     scraping.router,
 )

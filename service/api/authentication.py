@@ -1,16 +1,25 @@
 """Who asks, found out before anything else of a request is looked at: a route that forgets to ask lets nobody in."""
 
+from collections.abc import MutableMapping
+from typing import Any
+
 from sqlalchemy.exc import DBAPIError
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fgd_core.errors import FgdError
 from service.api import problems, scraping
 from service.api.access import ANONYMOUS, Principal
+from service.api.ray_sessions import Sessions
 from service.api.token_check import TokenCheck
 from service.errors import UnauthorizedError, from_database
+from service.ray_proxy import pages, rules
+from service.ray_proxy.paths import COOKIE, SIGN_IN, SIGN_OUT, Paths
 
 OPEN = frozenset({"/livez", "/readyz", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"})
+_SIGNING = frozenset({SIGN_IN, SIGN_OUT})
 _ATTEMPTS = "/v1/attempts/"
 """Runs come with tokens of their own, which those routes check."""
 
@@ -21,36 +30,70 @@ class Authentication:
     Args:
         tokens: None lets everybody in as an admin.
         scrape_token: lets its bearer read the metrics.
+        sessions: let browsers that have signed in look at Ray's dashboard.
     """
 
-    def __init__(self, app: ASGIApp, tokens: TokenCheck | None, scrape_token: scraping.ScrapeToken) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        tokens: TokenCheck | None,
+        scrape_token: scraping.ScrapeToken,
+        sessions: Sessions,
+        ray_paths: Paths,
+    ) -> None:
         self._app = app
         self._tokens = tokens
         self._scrape_token = scrape_token
+        self._sessions = sessions
+        self._ray_paths = ray_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in OPEN and not scope["path"].startswith(_ATTEMPTS):
+        if scope["type"] == "http" and _asks_who(scope["path"]):
+            state = scope.setdefault("state", {})
             try:
-                principal = await self._principal(Headers(scope=scope), scope["path"])
+                principal = await self._principal(scope, state)
             except FgdError as refusal:
-                await problems.of_error(refusal)(scope, receive, send)
+                await self._refused(scope, refusal)(scope, receive, send)
                 return
             except DBAPIError as error:
                 known = from_database(error)
                 answer = problems.of_error(known) if known is not None else problems.internal(error)
                 await answer(scope, receive, send)
                 return
-            scope.setdefault("state", {})["principal"] = principal
+            state["principal"] = principal
         await self._app(scope, receive, send)
 
-    async def _principal(self, headers: Headers, path: str) -> Principal:
+    async def _principal(self, scope: Scope, state: MutableMapping[str, Any]) -> Principal:
         if self._tokens is None:
             return ANONYMOUS
+        headers, path = Headers(scope=scope), scope["path"]
         scheme, _, token = headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
+        is_token = scheme.lower() == "bearer" and token.strip()
+        cookie = cookie_parser(headers.get("Cookie", "")).get(COOKIE) if _is_of_ray(path) else None
+        if cookie and not is_token:
+            state["is_by_cookie"] = True
+            return await self._sessions.principal(cookie)
+        if not is_token:
             raise UnauthorizedError(
                 "this server asks for an API token; send it as `Authorization: Bearer …`; `fgd` takes it from FGD_TOKEN"
             )
         if path == scraping.PATH and self._scrape_token.matches(token.strip()):
             return scraping.SCRAPER
         return await self._tokens.principal(token.strip())
+
+    def _refused(self, scope: Scope, refusal: FgdError) -> Response:
+        is_for_signing_in = isinstance(refusal, UnauthorizedError) and _is_of_ray(scope["path"])
+        if is_for_signing_in and pages.is_wanted(scope["method"], Headers(scope=scope)):
+            query = scope["query_string"].decode("latin-1")
+            asked = f"{self._ray_paths.base}{scope['path']}" + (f"?{query}" if query else "")
+            return pages.to_sign_in(self._ray_paths, self._ray_paths.safe_next(asked), refusal)
+        return problems.of_error(refusal)
+
+
+def _asks_who(path: str) -> bool:
+    return path not in OPEN and path not in _SIGNING and not path.startswith(_ATTEMPTS)
+
+
+def _is_of_ray(path: str) -> bool:
+    """Whether the cookie counts there; nowhere else does it open anything."""
+    return path == rules.PREFIX or path.startswith(f"{rules.PREFIX}/")

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from service.api.log_tail import Logs
+from service.api.ray_sessions import Sessions
 from service.api.streams import Streams
 from service.api.token_check import TokenCheck
 from service.clock import Clock
@@ -34,6 +35,8 @@ class Services:
     clock: Clock
     tokens: TokenCheck
     mint: Callable[[], TokenMint]
+    sessions: Sessions
+    """Of browsers that look at Ray's dashboard."""
     streams: Streams
     logs: Logs
     housekeeper: Housekeeper

@@ -58,7 +58,7 @@ class FrontDoor:
                 host=host[:100],
             )
         origin = headers.get("Origin")
-        if origin is not None and scope["method"] not in _READING and not _is_same(origin, host):
+        if origin is not None and scope["method"] not in _READING and not is_same(origin, host):
             return ForbiddenError(
                 f"a web page of {origin[:100]!r} may change nothing here; send the request from this server's own "
                 "pages, or from a program",
@@ -77,7 +77,8 @@ def _measured(headers: Headers, max_bytes: int) -> FgdError | None:
     return None
 
 
-def _is_same(origin: str, host: str) -> bool:
+def is_same(origin: str, host: str) -> bool:
+    """Whether a page of `origin`, as browsers tell it, is one of this server's, called `host`."""
     try:
         parts = urlsplit(origin)
     except ValueError:

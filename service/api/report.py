@@ -13,6 +13,7 @@ from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.report import JobReport, Report
 from fgd_core.spec.sweep_report import SweepReport
 from fgd_core.spec.views import JobView
+from service import links
 from service.api import stored_files
 from service.api.access import Principal, Reader, visible_job
 from service.api.deps import ServicesDep
@@ -23,6 +24,7 @@ from service.reports.csv import render_csv
 from service.reports.html import render_html
 from service.reports.sweep_csv import render_sweep_csv
 from service.reports.sweep_html import render_sweep_html
+from service.settings import Settings
 from service.storage import threads
 from service.storage.base import Storage
 from service.store import curves, events
@@ -64,7 +66,7 @@ async def get_report(
     job_ids = list(dict.fromkeys([job_id, *(beside or [])]))
     async with services.database.reading() as session:
         await read_consistently(session)
-        views = [await _view(session, principal, each) for each in job_ids]
+        views = [_lasting(await _view(session, principal, each), services.settings) for each in job_ids]
         sweep = next((view for view in views if view.kind == "sweep"), None)
         if sweep is not None:
             _stands_alone(sweep, views)
@@ -84,6 +86,14 @@ async def get_report(
 
 async def _view(session: AsyncSession, principal: Principal, job_id: str) -> JobView:
     return await load(session, await visible_job(session, principal, job_id))
+
+
+def _lasting(view: JobView, settings: Settings) -> JobView:
+    """With a link for people elsewhere, where there is one: a report is kept, and passed on."""
+    if settings.external_url is None or not view.attempts:
+        return view
+    url = links.run_page(settings.external_url, view.attempts[-1].submission_id)
+    return view.model_copy(update={"dashboard_url": url})
 
 
 async def _fold(session: AsyncSession, job: JobView) -> JobReport:

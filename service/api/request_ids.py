@@ -12,6 +12,7 @@ from service.api import problems
 from service.metrics import Metrics
 
 HEADER = "X-Request-ID"
+_FREQUENT = ("/v1/attempts/", "/ray/", "/livez", "/readyz")
 _ACCEPTABLE = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 
 log = structlog.get_logger(__name__)
@@ -51,6 +52,6 @@ class RequestIds:
                 seconds = (answered_s or time.monotonic()) - began_at
                 self._metrics.answers(route, scope["method"], status, seconds)
             duration_ms = round((time.monotonic() - began_at) * 1000, 1)
-            # Runs report every second or so: their requests would drown the rest.
-            level = log.debug if scope["path"].startswith(("/v1/attempts/", "/livez", "/readyz")) else log.info
+            # Runs report every second or so, and Ray's pages ask as often: their requests would drown the rest.
+            level = log.debug if scope["path"].startswith(_FREQUENT) else log.info
             level("request", method=scope["method"], path=scope["path"], status=status, duration_ms=duration_ms)

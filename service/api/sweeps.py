@@ -19,7 +19,7 @@ from service.api.access import Principal, Reader, Submitter, visible_job
 from service.api.deps import ServicesDep
 from service.jobs import admission, study, sweep_control, sweep_space
 from service.jobs.lifecycle import is_over
-from service.store import events, jobs
+from service.store import attempts, events, jobs
 from service.store.session import read_consistently
 from service.store.tables import Job
 
@@ -122,7 +122,9 @@ async def _sweep(
 
 async def _trials(session: AsyncSession, job: Job, spec: SweepSpec) -> list[TrialView]:
     told = await events.every(session, job.id, study.KINDS)
-    return study.fold(told, [objective.direction for objective in spec.objectives], is_over=is_over(job.state))
+    trials = study.fold(told, [objective.direction for objective in spec.objectives], is_over=is_over(job.state))
+    pages = {attempt.number: views.run_page(attempt) for attempt in await attempts.of_job(session, job.id)}
+    return [trial.model_copy(update={"dashboard_url": pages.get(trial.attempt or 0)}) for trial in trials]
 
 
 def _find(trials: Sequence[TrialView], number: int) -> TrialView:

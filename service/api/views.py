@@ -11,6 +11,7 @@ from fgd_core.spec.events import END_CAUSE
 from fgd_core.spec.jobs import JOB_SPEC, JobSpec
 from fgd_core.spec.results import ErrorReport, RunResult
 from fgd_core.spec.views import ArtifactView, AttemptView, JobSummary, JobView, ProgressView
+from service import links
 from service.store import artifacts, attempts, jobs
 from service.store.tables import Artifact, Attempt, Job, JobDependency
 
@@ -48,6 +49,12 @@ def etag(version: int) -> str:
     return f'"{version}"'
 
 
+def run_page(attempt: Attempt) -> str | None:
+    """On Ray's dashboard, by way of this server as its client has called it."""
+    base = links.addressed()
+    return links.run_page(base, attempt.submission_id) if base is not None else attempt.dashboard_url
+
+
 def job_view(
     job: Job, *, needs: Sequence[JobDependency], attempts: Sequence[Attempt], artifacts: Sequence[Artifact]
 ) -> JobView:
@@ -68,7 +75,7 @@ def job_view(
         artifacts=[_artifact(artifact) for artifact in artifacts],
         error=_error(job.error),
         result=RunResult.model_validate(job.result) if job.result is not None else None,
-        dashboard_url=attempts[-1].dashboard_url if attempts else None,
+        dashboard_url=run_page(attempts[-1]) if attempts else None,
         last_sequence=job.last_sequence,
     )
 
@@ -78,7 +85,7 @@ def _attempt(attempt: Attempt) -> AttemptView:
         attempt_id=attempt.id,
         number=attempt.number,
         submission_id=attempt.submission_id,
-        dashboard_url=attempt.dashboard_url,
+        dashboard_url=run_page(attempt),
         created_at=attempt.created_at,
         started_at=attempt.started_at,
         ended_at=attempt.ended_at,

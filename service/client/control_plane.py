@@ -37,7 +37,8 @@ class Addresses:
 
     url: str
     docs_url: str
-    dashboard_url: str
+    ray_url: str
+    """Of Ray itself; people reach its dashboard at `/ray/` of this server."""
     home: Path
     log_file: Path | None
     """None: the log is on standard error."""
@@ -96,7 +97,7 @@ async def run(
             addresses = Addresses(
                 url=settings.public_url,
                 docs_url=f"{settings.public_url}/docs",
-                dashboard_url=dashboard_url,
+                ray_url=dashboard_url,
                 home=settings.home,
                 log_file=log_file,
                 pid=os.getpid(),

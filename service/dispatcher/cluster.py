@@ -15,6 +15,9 @@ from fgd_core.errors import ClusterError
 TIMEOUT_S = 30.0
 """For one request. A head that has just started, or that starts many runs at once, takes its time."""
 
+MAX_BROWSING = 50
+"""Requests of people to the dashboard that are under way."""
+
 ClusterStatus = Literal["PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED"]
 
 
@@ -108,7 +111,14 @@ class Cluster(Protocol):
 
     async def version(self) -> str: ...
 
-    def dashboard_url(self, submission_id: str) -> str: ...
+    async def browse(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> httpx.Response:
+        """What Ray's dashboard answers, its body still to be read, for as long as it comes; to be closed in the end.
+
+        Args:
+            target: path and query as they go over the wire, from the dashboard's root.
+            headers: without credentials.
+        """
+        ...
 
 
 class RayCluster:
@@ -128,6 +138,14 @@ class RayCluster:
             # A proxy set for the outer world cannot reach this machine's own loopback.
             trust_env=not _is_loopback(self._url),
         )
+        # Apart from the above, so that people who look at Ray never keep the dispatcher from it; and fewer at once than
+        # Ray answers, which turns away everybody beyond a hundred.
+        self._browsing = httpx.AsyncClient(
+            headers=self._http.headers,
+            timeout=httpx.Timeout(TIMEOUT_S, connect=5.0, read=None, pool=5.0),
+            limits=httpx.Limits(max_connections=MAX_BROWSING),
+            trust_env=not _is_loopback(self._url),
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -137,6 +155,7 @@ class RayCluster:
 
     async def aclose(self) -> None:
         await self._http.aclose()
+        await self._browsing.aclose()
 
     async def submit(self, submission: Submission) -> None:
         body = {
@@ -205,8 +224,23 @@ class RayCluster:
             raise _refused("tell its version", answer)
         return str(_json_object(answer).get("ray_version"))
 
-    def dashboard_url(self, submission_id: str) -> str:
-        return f"{self._url}/#/jobs/{quote(submission_id, safe='')}"
+    async def browse(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> httpx.Response:
+        url = httpx.URL(self._url)
+        url = url.copy_with(raw_path=url.raw_path.rstrip(b"/") + target.encode("ascii"))
+        request = self._browsing.build_request(method, url, headers=headers, content=body or None)
+        try:
+            answer = await self._browsing.send(request, stream=True)
+        except httpx.PoolTimeout as error:
+            raise ClusterAwayError(
+                "too many look at Ray's dashboard at once; close what you do not need, and try again",
+                at_once=MAX_BROWSING,
+            ) from error
+        except httpx.HTTPError as error:
+            raise self._away(error) from error
+        if answer.status_code in _NO_ENTRY:
+            await answer.aclose()
+            raise self._refused_token(answer)
+        return answer
 
     async def _is_on_dead_node(self, submission_id: str) -> bool:
         """Whether the node that a run was placed on is gone, and what it printed with it."""
@@ -221,18 +255,24 @@ class RayCluster:
         try:
             answer = await self._http.request(method, path, **options)
         except httpx.HTTPError as error:
-            raise ClusterAwayError(
-                "Ray cannot be reached; check that its head runs and that this is the address of its dashboard",
-                url=self._url,
-                cause=str(error) or type(error).__name__,
-            ) from error
-        if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-            raise ClusterError(
-                "Ray refused the token; give the cluster's own in RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH",
-                url=self._url,
-                status=answer.status_code,
-            )
+            raise self._away(error) from error
+        if answer.status_code in _NO_ENTRY:
+            raise self._refused_token(answer)
         return answer
+
+    def _away(self, error: httpx.HTTPError) -> ClusterAwayError:
+        return ClusterAwayError(
+            "Ray cannot be reached; check that its head runs and that this is the address of its dashboard",
+            url=self._url,
+            cause=str(error) or type(error).__name__,
+        )
+
+    def _refused_token(self, answer: httpx.Response) -> ClusterError:
+        return ClusterError(
+            "Ray refused the token; give the cluster's own in RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH",
+            url=self._url,
+            status=answer.status_code,
+        )
 
 
 def find_ray_token() -> str | None:
@@ -255,6 +295,7 @@ def find_ray_token() -> str | None:
         ) from error
 
 
+_NO_ENTRY = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 _ALL_NODES = {"limit": "10000"}
 _STATUS: TypeAdapter[ClusterStatus] = TypeAdapter(ClusterStatus)
 

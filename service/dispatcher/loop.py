@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fgd_core.errors import ClusterError, LostRunError, StorageError
 from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.tracing import for_run
+from service import links
 from service.clock import Clock
 from service.dispatcher import driver_log, salvage
 from service.dispatcher.capacity import CapacityMemory
@@ -83,6 +84,7 @@ class Dispatcher:
         self._settings = settings
         self._clock = clock
         self._mint = mint
+        self._run_page = partial(links.run_page, links.lasting(settings))
         self._capacity = capacity or CapacityMemory(cluster, clock)
         self._wake = wake or asyncio.Event()
         self._tracing = tracing
@@ -239,7 +241,7 @@ class Dispatcher:
             # not hold the others up.
             leasing_at = self._clock()
             async with self._writing() as session:
-                start = await lease(session, job_id, self._mint, self._cluster.dashboard_url, now)
+                start = await lease(session, job_id, self._mint, self._run_page, now)
             if start is not None:
                 self._metrics.leased(start.queued_at, leasing_at)
                 self._trace_lease(start, leasing_at)

@@ -103,7 +103,7 @@ async def make_way(session: AsyncSession, job_id: str, urgent_id: str, now: date
 
 
 async def lease(
-    session: AsyncSession, job_id: str, mint: TokenMint, dashboard_url: Callable[[str], str], now: datetime
+    session: AsyncSession, job_id: str, mint: TokenMint, run_page: Callable[[str], str], now: datetime
 ) -> Start | None:
     """Write a new attempt at a queued job down, before anyone else hears of it.
 
@@ -133,7 +133,7 @@ async def lease(
     changes = halved(job.spec, sum((attempt.error or {}).get("code") == OutOfMemoryError.code for attempt in earlier))
     attempt_id = f"{job_id}-{number}"
     submission_id = f"fgd-{attempt_id}"
-    url = dashboard_url(submission_id)
+    url = run_page(submission_id)
     await attempts.insert_attempt(
         session,
         attempt_id=attempt_id,

@@ -66,6 +66,7 @@ def fold(job: JobView, events: Iterable[StoredEvent], curves: Mapping[str, Seque
         started_at=job.started_at,
         ended_at=job.ended_at,
         attempts=len(job.attempts),
+        dashboard_url=job.dashboard_url,
         error=job.error,
         result=job.result or _newest_result(told),
         epochs=[epochs[number] for number in sorted(epochs)],

@@ -36,7 +36,7 @@ def fold(events: Iterable[StoredEvent], directions: Sequence[Direction], *, is_o
         told = _read(stored)
         match told:
             case TrialStarted():
-                trials.setdefault(told.trial, _Trial(first=told)).start(told, stored.at)
+                trials.setdefault(told.trial, _Trial(first=told)).start(told, stored.at, stored.attempt)
             case TrialReported() if told.trial in trials:
                 trials[told.trial].report(told, stored.at, len(directions))
             case TrialEnded() if told.trial in trials:
@@ -60,8 +60,10 @@ class _Trial:
     busy_s: float = 0.0
     busy_until: datetime | None = None
     """Counted so far; None while it rests."""
+    attempt: int | None = None
 
-    def start(self, told: TrialStarted, at: datetime) -> None:
+    def start(self, told: TrialStarted, at: datetime, attempt: int | None) -> None:
+        self.attempt = attempt
         before = self.segments.get(told.segment)
         self.segments[told.segment] = TrialSegment(
             segment=told.segment,
@@ -122,6 +124,8 @@ class _Trial:
             error=self._error(),
             result=self.result,
             checkpoint=self.checkpoint,
+            attempt=self.attempt,
+            dashboard_url=None,
         )
 
     def _state(self, *, is_over: bool) -> TrialState:

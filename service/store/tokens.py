@@ -36,6 +36,10 @@ class TokenMint:
         code = base64.urlsafe_b64encode(self._made_of(f"claim:{attempt_id}")).decode().rstrip("=")
         return f"{CLAIM_PREFIX}{code}"
 
+    def seal(self, text: str) -> str:
+        """Shows that `text` was written here, or beside here."""
+        return self._made_of(f"seal:{text}").hex()
+
     def _made_of(self, text: str) -> bytes:
         return hmac.new(self._secret, text.encode(), hashlib.sha256).digest()
 

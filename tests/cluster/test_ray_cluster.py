@@ -3,7 +3,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-import httpx
 import pytest
 from runs import end_of, eventually, log_with, submission
 
@@ -86,18 +85,6 @@ class TestRuns:
 
 
 class TestReaching:
-    async def test_the_dashboard_shows_the_page_that_the_link_names(self, cluster: RayCluster, head: LocalRay) -> None:
-        asked = submission("pass")
-        await cluster.submit(asked)
-        page, route = cluster.dashboard_url(asked.submission_id).split("#")
-        async with httpx.AsyncClient(headers={"Authorization": f"Bearer {head.token}"}) as browser:
-            assert (await browser.get(page)).status_code == 200
-            # The page fetches what its route names.
-            fetched = await browser.get(f"{page}api{route}")
-        assert fetched.json()["submission_id"] == asked.submission_id
-        assert fetched.json()["metadata"] == {"name": "a test"}
-        await end_of(cluster, asked.submission_id)
-
     async def test_a_wrong_token_is_named_as_the_cause(self, head: LocalRay) -> None:
         async with RayCluster(await head.start(), "wrong") as cluster:
             with pytest.raises(ClusterError, match="RAY_AUTH_TOKEN"):

@@ -26,7 +26,7 @@ def best_weights(whole: Whole, job: JobView) -> dict[str, torch.Tensor]:
 
 def cpus_free(whole: Whole) -> float:
     async def ask() -> float:
-        async with RayCluster(whole.dashboard_url, LocalRay(whole.home).token) as cluster:
+        async with RayCluster(whole.ray_url, LocalRay(whole.home).token) as cluster:
             return sum(node.cpus_free for node in (await cluster.capacity()).nodes)
 
     return asyncio.run(ask())

@@ -104,7 +104,7 @@ def test_all_from_the_request_to_the_first_step_is_one_trace_also_when_the_run_i
 def runtime_environment(whole: Whole, submission_id: str) -> dict[str, str]:
     """What everybody who sees the cluster can read of a run."""
     answer = httpx.get(
-        f"{whole.dashboard_url}/api/jobs/{submission_id}",
+        f"{whole.ray_url}/api/jobs/{submission_id}",
         headers={"Authorization": f"Bearer {LocalRay(whole.home).token}"},
     )
     told: dict[str, str] = answer.json()["runtime_env"]["env_vars"]

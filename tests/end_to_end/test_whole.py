@@ -21,7 +21,7 @@ def is_complete(events: list[StoredEvent]) -> bool:
 
 def capacity(whole: Whole) -> Capacity:
     async def ask() -> Capacity:
-        async with RayCluster(whole.dashboard_url, LocalRay(whole.home).token) as cluster:
+        async with RayCluster(whole.ray_url, LocalRay(whole.home).token) as cluster:
             return await cluster.capacity()
 
     return asyncio.run(ask())
@@ -98,7 +98,7 @@ class TestWhole:
         assert url is not None
         submission_id = url.rpartition("/")[2]
         page = httpx.get(
-            f"{whole.dashboard_url}/api/jobs/{submission_id}",
+            f"{whole.ray_url}/api/jobs/{submission_id}",
             headers={"Authorization": f"Bearer {LocalRay(whole.home).token}"},
         ).json()
         assert page["metadata"]["job_id"] == job.job_id

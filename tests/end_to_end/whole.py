@@ -28,7 +28,7 @@ class Whole:
         self._environment = environment
         self._port = 0
         self._process: subprocess.Popen[str] | None = None
-        self.dashboard_url = ""
+        self.ray_url = ""
 
     def up(self) -> None:
         self._process = subprocess.Popen(
@@ -44,7 +44,7 @@ class Whole:
         told = json.loads(self._process.stdout.readline())
         # The same port again after a restart: runs know no other way home.
         self._port = int(told["url"].rpartition(":")[2])
-        self.dashboard_url = told["dashboard_url"]
+        self.ray_url = told["ray_url"]
 
     def freeze(self) -> None:
         """As a machine that hangs: connections are taken and nothing is answered. Only `kill` ends that."""

@@ -1,6 +1,9 @@
 """A cluster in memory that keeps its word: what was submitted is there until it is deleted."""
 
 import asyncio
+from collections.abc import Callable, Mapping
+
+import httpx
 
 from fgd_core.errors import ClusterError
 from service.dispatcher.cluster import Capacity, ClusterAwayError, ClusterJob, ClusterStatus, Node, Submission
@@ -19,6 +22,9 @@ class MemoryCluster:
         self.stopped: list[str] = []
         self.output: dict[str, str] = {}
         self.largest = capacity
+        self.browsed: list[httpx.Request] = []
+        self.dashboard: Callable[[httpx.Request], httpx.Response] = lambda request: httpx.Response(404)
+        """What its dashboard answers."""
         self._jobs: dict[str, ClusterJob] = {}
 
     async def submit(self, submission: Submission) -> None:
@@ -57,8 +63,11 @@ class MemoryCluster:
         self._answer()
         return "in memory"
 
-    def dashboard_url(self, submission_id: str) -> str:
-        return f"http://ray/#/jobs/{submission_id}"
+    async def browse(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> httpx.Response:
+        self._answer()
+        request = httpx.Request(method, f"http://ray{target}", headers=headers, content=body)
+        self.browsed.append(request)
+        return self.dashboard(request)
 
     def say(self, submission_id: str, status: ClusterStatus, message: str = "") -> None:
         """Set what the cluster says about a run from now on."""

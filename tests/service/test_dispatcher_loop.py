@@ -28,7 +28,7 @@ class TestStart:
         assert set(submission.environment) == {"FGD_URL", "FGD_ATTEMPT_ID", "FGD_ATTEMPT_CLAIM"}
         job = await plane.job(job_id)
         assert job["state"] == "starting"
-        assert job["dashboard_url"] == f"http://ray/#/jobs/fgd-{job_id}-1"
+        assert job["dashboard_url"] == f"http://127.0.0.1/ray/#/jobs/fgd-{job_id}-1"
 
     async def test_jobs_that_do_not_fit_wait_and_say_for_what(self, plane: ControlPlane) -> None:
         first = await plane.submit(train_spec(resources={"cpus": 2}))

@@ -122,7 +122,8 @@ def _print_json(at: "Addresses") -> None:
         {
             "url": at.url,
             "docs_url": at.docs_url,
-            "dashboard_url": at.dashboard_url,
+            "dashboard_url": f"{at.url}/ray/",
+            "ray_url": at.ray_url,
             "home": str(at.home),
             "log_file": None if at.log_file is None else str(at.log_file),
             "pid": at.pid,
@@ -135,8 +136,7 @@ def _print_panel(at: "Addresses") -> None:
     for name, value in (
         ("API", at.url),
         ("docs", at.docs_url),
-        ("Ray dashboard", at.dashboard_url),
-        *([("its token", f"in {at.home / 'ray_auth_token'}")] if at.owns_ray else []),
+        ("Ray dashboard", f"{at.url}/ray/"),
         ("home", str(at.home)),
         *([("log", str(at.log_file))] if at.log_file is not None else []),
     ):
