@@ -31,7 +31,8 @@ INTRUDER = """
 import json, os, sys, urllib.error, urllib.request
 
 def ask(url, token, body=None):
-    request = urllib.request.Request(url, data=body, headers={"Authorization": "Bearer " + token, "Content-Type": "application/json"})
+    headers = {"Authorization": "Bearer " + token, "Content-Type": "application/json"}
+    request = urllib.request.Request(url, data=body, headers=headers)
     try:
         return urllib.request.urlopen(request, timeout=10).read()
     except urllib.error.HTTPError as refusal:
