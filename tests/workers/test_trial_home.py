@@ -103,7 +103,7 @@ class TestTrial:
     ) -> None:
         context = begin()
         control_plane.may_put.clear()
-        training = threading.Thread(target=save, args=(context, 1))
+        training = threading.Thread(target=save, args=(context, 1), daemon=True)
         training.start()
         early = news(context, 0.3)
         assert (early.report, [event.kind for event in early.events]) == (None, ["evaluated"])
@@ -120,7 +120,7 @@ class TestTrial:
         self, begin: MakeTrial, control_plane: SmallControlPlane
     ) -> None:
         context = begin()
-        training = threading.Thread(target=save, args=(context, 1))
+        training = threading.Thread(target=save, args=(context, 1), daemon=True)
         training.start()
         assert news(context).report is not None
         elsewhere = begin()
@@ -214,7 +214,7 @@ class TestDriver:
         files = ServerTrialFiles(context, context.server_files, job_id="job1", number=2)
         control_plane.stop()
         context.emit(Warned(code="decided", message="something"))
-        settling = threading.Thread(target=files.settle)
+        settling = threading.Thread(target=files.settle, daemon=True)
         settling.start()
         settling.join(0.7)
         assert settling.is_alive()

@@ -145,7 +145,7 @@ class ServerHome:
                 message = f"{file.path} does not come as it was kept; going on from an older one"
                 self._tell(Warned(code="checkpoint_torn", message=message, details=error.details))
                 return file.path
-        own.rmdir()
+        shutil.rmtree(own)
         incoming.rename(own)
         return None
 

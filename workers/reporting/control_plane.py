@@ -183,6 +183,8 @@ class _Patient:
     """Hears a refusal that came while the body was still under way: it says more than the broken pipe does."""
 
     def request(self, *arguments: Any, **options: Any) -> None:
+        # Of a file at once: each piece takes the interpreter away from the training.
+        self.blocksize = 1 << 20
         with suppress(BrokenPipeError, ConnectionResetError):
             super().request(*arguments, **options)  # type: ignore[misc]
 
