@@ -11,6 +11,7 @@ from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 
 from fgd_core.errors import StorageError
+from service.api import problems
 from service.storage import paths, threads
 from service.storage.base import BLOCK_BYTES, Opened, Storage
 from service.storage.errors import FileGoneError
@@ -39,7 +40,12 @@ async def respond(
     wanted = _wanted(request, opened.size_bytes, validators)
     if wanted is None:
         await threads.run(opened.file.close)
-        return Response(status_code=416, headers={"Content-Range": f"bytes */{opened.size_bytes}"})
+        return problems.respond(
+            status=416,
+            code="range",
+            detail=f"the file has {opened.size_bytes} bytes; ask for some of those",
+            headers={"Content-Range": f"bytes */{opened.size_bytes}"},
+        )
     headers = {
         **_HEADERS,
         **validators,

@@ -28,7 +28,10 @@ def place_of(url: str) -> Path | Bucket:
         case "s3":
             name, _, prefix = rest.partition("/")
             if not name or "@" in name or "?" in rest or "#" in rest or ".." in prefix.split("/"):
-                raise ValueError(f"{url!r} names no bucket; write s3://bucket or s3://bucket/prefix, and nothing more")
+                # Not the whole of it: somebody may have put a key into it.
+                raise ValueError(
+                    "this s3:// URL names no bucket; write s3://bucket or s3://bucket/prefix, nothing more"
+                )
             return Bucket(name, prefix.strip("/"))
     raise ValueError(
         f"a storage of the kind {scheme[:40]!r} is not known; give the path of a folder, file:///folder, or "

@@ -64,7 +64,9 @@ class TestGc:
         orphan = server.settings.storage_dir / "jobs/stranger"
         orphan.mkdir(parents=True)
         (orphan / "best.pt").write_bytes(b"x" * 1500)
-        (orphan / ".orphan-since").write_text("2001-01-01T00:00:00+00:00")
+        marks = server.settings.storage_dir / "orphans"
+        marks.mkdir()
+        (marks / "stranger").write_text("2001-01-01T00:00:00+00:00")
         said = fgd("gc", "--dry-run", "--server", server.url)
         assert "jobs/stranger" in said.out
         assert "1 things, 0 rows, 1.5 kB would go" in said.out

@@ -79,14 +79,16 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def bucket(s3_service: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def bucket(s3_service: str) -> Iterator[str]:
     """An empty one, and the environment in which it is found: the URL of a storage in it."""
     name = f"bucket-{next(_numbers)}"
     httpx.put(f"{s3_service}/{name}").raise_for_status()
     values = {"ENDPOINT_URL": s3_service, "ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret", "REGION": "us-east-1"}
-    for variable, value in values.items():
-        monkeypatch.setenv(f"AWS_{variable}", value)
-    yield f"s3://{name}/kept/here"
+    # Not the test's own monkeypatch, which it may undo in its middle.
+    with pytest.MonkeyPatch.context() as environment:
+        for variable, value in values.items():
+            environment.setenv(f"AWS_{variable}", value)
+        yield f"s3://{name}/kept/here"
     httpx.post(f"{s3_service}/moto-api/reset").raise_for_status()
 
 

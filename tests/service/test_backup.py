@@ -19,6 +19,7 @@ from service.housekeeping import archive, restore
 from service.housekeeping.archive import BackupError, Manifest
 from service.housekeeping.backup import backup
 from service.settings import Settings
+from service.storage.choosing import storage_of
 from service.store import api_tokens, dump, migrate
 from service.store.session import Database
 from service.store.tables import Base, Event
@@ -27,9 +28,14 @@ from tests.postgres import PostgresServer
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+@pytest.fixture
+def settings(settings: Settings, stored: dict[str, Any]) -> Settings:
+    return settings.model_copy(update=stored)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
-    """Where nothing is yet."""
+    """Where nothing is yet; a folder."""
     home = tmp_path / "restored"
     if request.param == "sqlite":
         yield Settings(home=home)
@@ -42,11 +48,9 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]
 async def busy(plane: ControlPlane) -> tuple[str, str, str, Run]:
     """(a job that is over, one that waits for the third, one that runs, its run), with a token and a file."""
     done, run = await plane.started_job()
-    checkpoint = plane.settings.storage_dir / "jobs" / done / "checkpoints/best.pt"
-    checkpoint.parent.mkdir(parents=True)
-    checkpoint.write_bytes(b"weights")
+    checkpoint = run.writes("checkpoints/best.pt", b"weights")
     await run.reports(*(progress(step, loss=step / 7) for step in range(1, 200)))
-    await run.saves_checkpoint(checkpoint.resolve().as_uri())
+    await run.saves_checkpoint(checkpoint)
     await run.succeeds()
     await plane.tick()
     running, under_way = await plane.started_job(train_spec(name="late shift"))
@@ -97,7 +101,9 @@ class TestRoundTrip:
     ) -> None:
         await busy(plane)
         await backup(plane.settings, tmp_path / "backup.tar", with_artifacts=False, now=NOW)
-        target = target.model_copy(update={"storage_dir": plane.settings.storage_dir})
+        # In the same storage, so that no row has to name another place.
+        same = plane.settings.model_dump(include={"storage_dir", "storage_url", "run_files"})
+        target = target.model_copy(update=same)
         await restore.restore(target, tmp_path / "backup.tar")
         before, after = await contents(plane.settings), await contents(target)
         assert {name: len(rows) for name, rows in before.items()} == {name: len(rows) for name, rows in after.items()}
@@ -194,6 +200,10 @@ class TestRoundTrip:
 
 class TestRefusals:
     @pytest.fixture
+    def stored(self, tmp_path: Path) -> dict[str, Any]:
+        return {"storage_dir": tmp_path / "storage"}
+
+    @pytest.fixture
     async def whole(self, plane: ControlPlane, tmp_path: Path) -> Path:
         await busy(plane)
         path = tmp_path / "backup.tar"
@@ -227,11 +237,12 @@ class TestRefusals:
         def fail(*_: object) -> None:
             raise OSError("the disk is full")
 
-        monkeypatch.setattr(restore, "_put_in_place", fail)
+        monkeypatch.setattr(restore, "_conclude", fail)
         with pytest.raises(OSError, match="full"):
             await restore.restore(target, whole)
         monkeypatch.undo()
-        assert not any((await contents(target)).values())
+        # But for what the schema says of itself.
+        assert {name for name, rows in (await contents(target)).items() if rows} <= {"schema_floor"}
         assert not (target.storage_dir / "jobs").exists()
         await restore.restore(target, whole)
         assert (await contents(target))["jobs"]
@@ -271,6 +282,73 @@ class TestRefusals:
         with pytest.raises(KeyboardInterrupt), archive.writing(tmp_path / "backup.tar"):
             raise KeyboardInterrupt
         assert list(tmp_path.iterdir()) == []
+
+
+class TestStorages:
+    @pytest.fixture(params=["folder", "s3"])
+    def elsewhere(self, request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+        """Another server, with an empty storage of either kind."""
+        other = Settings(home=tmp_path / "elsewhere")
+        if request.param == "folder":
+            return other
+        url = request.getfixturevalue("bucket").replace("kept/here", "kept/elsewhere")
+        return other.model_copy(update={"storage_url": url, "run_files": "through_server"})
+
+    async def test_from_either_kind_into_either_kind(
+        self, plane: ControlPlane, elsewhere: Settings, cluster: MemoryCluster, clock: ManualClock, tmp_path: Path
+    ) -> None:
+        done, _, running, run = await busy(plane)
+        odd = run.writes("attempts/1/a b#ü.txt", b"odd")
+        inner = {"kind": "artifact_saved", "name": "odd", "uri": odd, "media_type": "text/plain"}
+        inner |= {"sha256": "0" * 64, "size_bytes": 3}
+        await run.reports(inner, {"kind": "trial_event", "trial": 1, "event": inner})
+        await backup(plane.settings, tmp_path / "backup.tar", with_artifacts=True, now=NOW)
+        await restore.restore(elsewhere, tmp_path / "backup.tar")
+        restored = ControlPlane(elsewhere, cluster, clock)
+        for job_id, name, content in ((done, "best.pt", b"weights"), (running, "odd", b"odd")):
+            answer = await restored.http.get(f"/v1/jobs/{job_id}/artifacts/{name}")
+            assert (answer.status_code, answer.content) == (200, content)
+        wanted = restored.storage.uri_of(f"jobs/{running}/attempts/1/a b#ü.txt")
+        told = [event.data for event in await restored.events(running) if event.kind.endswith(("_saved", "_event"))]
+        assert [data.get("event", data)["uri"] for data in told] == [wanted, wanted]
+        assert {file.path for file in restored.storage.listing()} == {file.path for file in plane.storage.listing()}
+        await restored.close()
+
+    async def test_one_that_was_killed_half_way_can_be_begun_anew(
+        self, plane: ControlPlane, elsewhere: Settings, tmp_path: Path
+    ) -> None:
+        await busy(plane)
+        await backup(plane.settings, tmp_path / "backup.tar", with_artifacts=True, now=NOW)
+        storage = storage_of(elsewhere)
+        storage.write(".restoring", b"")
+        storage.write("jobs/torn/file", b"x")
+        await restore.restore(elsewhere, tmp_path / "backup.tar")
+        assert {file.path for file in storage.listing()} == {file.path for file in plane.storage.listing()}
+
+    async def test_a_failure_half_way_leaves_no_files(
+        self, plane: ControlPlane, elsewhere: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await busy(plane)
+        await backup(plane.settings, tmp_path / "backup.tar", with_artifacts=True, now=NOW)
+
+        def fail(*_: object) -> None:
+            raise OSError("the disk is full")
+
+        monkeypatch.setattr(restore, "_conclude", fail)
+        with pytest.raises(OSError, match="full"):
+            await restore.restore(elsewhere, tmp_path / "backup.tar")
+        assert storage_of(elsewhere).listing() == []
+
+    async def test_files_that_are_there_are_left_alone(
+        self, plane: ControlPlane, elsewhere: Settings, tmp_path: Path
+    ) -> None:
+        await busy(plane)
+        await backup(plane.settings, tmp_path / "backup.tar", with_artifacts=True, now=NOW)
+        storage = storage_of(elsewhere)
+        storage.write("jobs/other/file", b"x")
+        with pytest.raises(ConflictError, match="has some already"):
+            await restore.restore(elsewhere, tmp_path / "backup.tar")
+        assert [file.path for file in storage.listing()] == ["jobs/other/file"]
 
 
 def rewrite(path: Path, manifest: Manifest) -> None:

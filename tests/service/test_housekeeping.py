@@ -3,7 +3,7 @@
 import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +12,6 @@ from sqlalchemy import func, select
 from sweeps import begun, ended, progressed, reported, said, sweep_spec
 
 from fgd_core.spec.housekeeping import HousekeepingView
-from service.housekeeping import files
 from service.housekeeping.keeper import Housekeeper, SweepingError
 from service.jobs.retention import StoredFile
 from service.settings import RetentionSettings, Settings
@@ -26,8 +25,7 @@ CHECKPOINTS = ("best.pt", "last.pt", "previous.pt")
 
 
 @pytest.fixture
-def settings(tmp_path: Path, database_url: str) -> Settings:
-    (tmp_path / "storage").mkdir()
+def settings(settings: Settings, stored: dict[str, Any]) -> Settings:
     kept = RetentionSettings(
         progress_days=10,
         curves_days=20,
@@ -36,16 +34,18 @@ def settings(tmp_path: Path, database_url: str) -> Settings:
         succeeded_checkpoints_days=40,
         audit_days=5000,
     )
-    return Settings(home=tmp_path, database_url=database_url, retention=kept)
+    return settings.model_copy(update=stored | {"retention": kept})
 
 
-def folder(plane: ControlPlane, job_id: str) -> Path:
-    return plane.settings.storage_dir / "jobs" / job_id
+def write(plane: ControlPlane, job_id: str, path: str, content: str = "x" * 100) -> str:
+    """A file of a job, put there by nobody in particular; its URI."""
+    plane.storage.write(f"jobs/{job_id}/{path}", content.encode())
+    return plane.storage.uri_of(f"jobs/{job_id}/{path}")
 
 
-def write(path: Path, content: str = "x" * 100) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
+def left(plane: ControlPlane, job_id: str) -> list[str]:
+    """Names of a job's files."""
+    return sorted(file.path.rpartition("/")[2] for file in plane.storage.listing(f"jobs/{job_id}"))
 
 
 async def ended_job(plane: ControlPlane, *, num_points: int = 300, outcome: str = "succeeds") -> str:
@@ -53,16 +53,16 @@ async def ended_job(plane: ControlPlane, *, num_points: int = 300, outcome: str 
     job_id, run = await plane.started_job()
     batch = run.batch(*(progress(step, loss=float(step)) for step in range(1, num_points + 1)))
     await run.post(batch)
-    await run.saves_checkpoint((folder(plane, job_id) / "attempts/1/checkpoints/best.pt").as_uri())
+    await run.saves_checkpoint(plane.storage.uri_of(f"jobs/{job_id}/attempts/1/checkpoints/best.pt"))
     if outcome == "succeeds":
         await run.succeeds()
     else:
         await run.fails("data")
     for name in CHECKPOINTS:
-        write(folder(plane, job_id) / "attempts/1/checkpoints" / name)
+        write(plane, job_id, f"attempts/1/checkpoints/{name}")
     lines = [json.dumps({"sequence": number}) for number in range(1, num_points + 4)]
-    write(folder(plane, job_id) / "outbox/attempt-1-run.jsonl", "\n".join(lines) + "\n")
-    write(folder(plane, job_id) / "outbox/attempt-1-run.consumed", "1")
+    write(plane, job_id, "outbox/attempt-1-run.jsonl", "\n".join(lines) + "\n")
+    write(plane, job_id, "outbox/attempt-1-run.consumed", "1")
     plane.cluster.output[run.submission_id] = "what it printed"
     await plane.tick()
     return job_id
@@ -86,7 +86,6 @@ async def count(plane: ControlPlane, table: type[Base], *where: Any) -> int:
 class TestSweep:
     async def test_each_thing_goes_in_its_time_and_the_rest_stays(self, plane: ControlPlane) -> None:
         job_id = await ended_job(plane)
-        place = folder(plane, job_id)
         assert (await sweep(plane)).items == []
         plane.clock.forward(8 * DAY_S)
         assert kinds(await sweep(plane)) == ["outbox", "outbox"]
@@ -99,7 +98,7 @@ class TestSweep:
         plane.clock.forward(10 * DAY_S)
         assert kinds(await sweep(plane)) == ["checkpoint", "checkpoint"]
         assert (await sweep(plane)).items == []
-        assert [path.name for path in place.rglob("*") if path.is_file()] == ["best.pt"]
+        assert left(plane, job_id) == ["best.pt"]
         assert {artifact["name"] for artifact in (await plane.job(job_id))["artifacts"]} == {"best.pt"}
 
     async def test_a_report_on_an_old_job_is_still_whole_and_events_keep_their_numbers(
@@ -152,13 +151,13 @@ class TestSweep:
         before = (
             await count(plane, Event),
             await count(plane, MetricPoint),
-            len(list(folder(plane, job_id).rglob("*"))),
+            left(plane, job_id),
         )
         planned = await sweep(plane, dry_run=True)
         assert before == (
             await count(plane, Event),
             await count(plane, MetricPoint),
-            len(list(folder(plane, job_id).rglob("*"))),
+            left(plane, job_id),
         )
         done = await sweep(plane)
         assert kinds(planned) == kinds(done)
@@ -169,7 +168,7 @@ class TestSweep:
         await run.reports(progress(1))
         checkpoints = "attempts/1/checkpoints"
         for name in (f"{checkpoints}/last.pt", "outbox/attempt-1-run.jsonl", f"{checkpoints}/.last.pt.7.partial"):
-            write(folder(plane, job_id) / name)
+            write(plane, job_id, name)
         plane.clock.forward(1000 * DAY_S)
         assert (await sweep(plane)).items == []
 
@@ -191,8 +190,9 @@ class TestSweep:
 
     async def test_an_outbox_with_events_that_are_not_stored_stays(self, plane: ControlPlane) -> None:
         job_id = await ended_job(plane)
-        path = folder(plane, job_id) / "outbox/attempt-1-run.jsonl"
-        path.write_text(path.read_text() + json.dumps({"sequence": 1000}) + "\n")
+        name = "outbox/attempt-1-run.jsonl"
+        before = plane.storage.read(f"jobs/{job_id}/{name}").decode()
+        write(plane, job_id, name, before + json.dumps({"sequence": 1000}) + "\n")
         plane.clock.forward(9 * DAY_S)
         assert (await sweep(plane)).items == []
 
@@ -201,7 +201,7 @@ class TestSweep:
         forever = dict.fromkeys(name for name in RetentionSettings.model_fields if name.endswith("_days"))
         kept = settings.model_copy(update={"retention": settings.retention.model_copy(update=forever)})
         clock.forward(10_000 * DAY_S)
-        assert (await Housekeeper(plane.services.database, kept, clock).sweep()).items == []
+        assert (await Housekeeper(plane.services.database, plane.storage, kept, clock).sweep()).items == []
 
     async def test_old_rows_of_the_audit_and_dead_tokens_go(self, plane: ControlPlane) -> None:
         async with plane.services.database.writing() as session:
@@ -221,7 +221,7 @@ class TestSweep:
 
 class TestOrphans:
     async def test_a_folder_of_no_job_goes_a_day_after_it_was_first_seen(self, plane: ControlPlane) -> None:
-        write(folder(plane, "stranger") / "attempts/1/checkpoints/best.pt")
+        write(plane, "stranger", "attempts/1/checkpoints/best.pt")
         plane.clock.forward(100 * DAY_S)
         assert [item.is_noted for item in (await sweep(plane)).items] == [True]
         plane.clock.forward(0.5 * DAY_S)
@@ -229,20 +229,33 @@ class TestOrphans:
         plane.clock.forward(0.6 * DAY_S)
         view = await sweep(plane)
         assert [(item.kind, item.is_noted) for item in view.items] == [("orphan", False)]
-        assert not folder(plane, "stranger").exists()
+        assert plane.storage.listing() == []
 
     async def test_one_whose_job_comes_back_is_forgotten(self, plane: ControlPlane) -> None:
         job_id = await ended_job(plane)
-        write(folder(plane, job_id) / ".orphan-since", "2001-01-01T00:00:00+00:00")
+        plane.storage.write(f"orphans/{job_id}", b"2001-01-01T00:00:00+00:00")
         await sweep(plane)
-        assert not (folder(plane, job_id) / ".orphan-since").exists()
+        assert plane.storage.listing("orphans") == []
+        assert "best.pt" in left(plane, job_id)
 
     async def test_half_written_files_of_dead_processes_go_after_a_day(self, plane: ControlPlane) -> None:
         job_id = await ended_job(plane)
-        write(folder(plane, job_id) / "attempts/1/checkpoints/.last.pt.7.partial")
+        write(plane, job_id, "attempts/1/checkpoints/.last.pt.7.partial")
         # The clock of the test stands in the past of the disk's.
         plane.clock.forward(300 * 365 * DAY_S)
         assert "partial_file" in kinds(await sweep(plane, dry_run=True))
+
+
+class TestUploads:
+    @pytest.fixture
+    def stored(self, bucket: str) -> dict[str, Any]:
+        """A folder has files on their way in, which other tests look at."""
+        return {"storage_url": bucket, "run_files": "through_server"}
+
+    async def test_parts_of_uploads_that_never_ended_go(self, plane: ControlPlane) -> None:
+        plane.storage.writing("jobs/a/x", size_bytes=1 << 30).write(bytes(9 << 20))
+        for dry_run, found in ((True, ["partial_file"]), (False, ["partial_file"]), (False, [])):
+            assert kinds(await sweep(plane, dry_run=dry_run)) == found
 
 
 class TestCrash:
@@ -252,10 +265,10 @@ class TestCrash:
         job_id = await ended_job(plane)
         plane.clock.forward(50 * DAY_S)
 
-        def die(*_: object) -> None:
+        def die(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(files, "remove_file", die)
+        monkeypatch.setattr(plane.storage, "delete", die)
         with pytest.raises(KeyboardInterrupt):
             await plane.services.housekeeper.sweep()
         monkeypatch.undo()
@@ -263,14 +276,23 @@ class TestCrash:
         assert {artifact["name"] for artifact in (await plane.job(job_id))["artifacts"]} == {"best.pt"}
         plane.clock.forward(200)
         await sweep(plane)
-        assert [path.name for path in folder(plane, job_id).rglob("*") if path.is_file()] == ["best.pt"]
+        assert left(plane, job_id) == ["best.pt"]
 
-    async def test_a_file_that_a_retry_has_written_anew_stays(self, plane: ControlPlane) -> None:
+    async def test_a_file_that_a_retry_has_written_anew_stays(
+        self, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         job_id = await ended_job(plane)
-        seen = next(file for file in files.listing(folder(plane, job_id)) if file.path.endswith("last.pt"))
-        write(folder(plane, job_id) / "attempts/1/checkpoints/last.pt", "newer")
-        files.remove_file(folder(plane, job_id), seen)
-        assert (folder(plane, job_id) / "attempts/1/checkpoints/last.pt").read_text() == "newer"
+        plane.clock.forward(50 * DAY_S)
+        listing = plane.storage.listing
+
+        def seen_a_moment_too_early(folder: str) -> list[StoredFile]:
+            # As if each file had been written anew right after the look.
+            return [file._replace(modified_at=file.modified_at - timedelta(hours=1)) for file in listing(folder)]
+
+        monkeypatch.setattr(plane.storage, "listing", seen_a_moment_too_early)
+        await sweep(plane)
+        monkeypatch.undo()
+        assert "last.pt" in left(plane, job_id)
 
     async def test_a_round_stops_when_its_time_is_up_and_the_next_goes_on(self, plane: ControlPlane) -> None:
         await ended_job(plane)
@@ -286,7 +308,7 @@ class TestWhoSweeps:
     async def test_two_control_planes_do_not_sweep_at_once(
         self, plane: ControlPlane, settings: Settings, clock: ManualClock
     ) -> None:
-        other = Housekeeper(plane.services.database, settings, clock)
+        other = Housekeeper(plane.services.database, plane.storage, settings, clock)
         async with plane.services.database.writing() as session:
             lease = await leases.acquire(session, "housekeeping", "another", ttl_s=60, now=clock())
         with pytest.raises(SweepingError):
@@ -302,25 +324,26 @@ class TestWhoSweeps:
     ) -> None:
         job_id = await ended_job(plane)
         clock.forward(50 * DAY_S)
-        slow = Housekeeper(plane.services.database, settings, clock)
-        listing = files.listing
+        slow = Housekeeper(plane.services.database, plane.storage, settings, clock)
+        listing = plane.storage.listing
 
-        def held_up(folder: Path) -> list[StoredFile]:
+        def held_up(folder: str) -> list[StoredFile]:
             clock.forward(1000)
             with ThreadPoolExecutor() as elsewhere:
                 elsewhere.submit(asyncio.run, take_lease(settings, clock)).result()
             return listing(folder)
 
-        monkeypatch.setattr(files, "listing", held_up)
+        monkeypatch.setattr(plane.storage, "listing", held_up)
         with pytest.raises(StaleLeaseError):
             await slow.sweep()
-        assert (folder(plane, job_id) / "attempts/1/checkpoints/last.pt").exists()
+        monkeypatch.undo()
+        assert "last.pt" in left(plane, job_id)
 
     async def test_it_is_done_once_a_day_whoever_does_it(
         self, plane: ControlPlane, settings: Settings, clock: ManualClock
     ) -> None:
-        mine = Housekeeper(plane.services.database, settings, clock)
-        another = Housekeeper(plane.services.database, settings, clock)
+        mine = Housekeeper(plane.services.database, plane.storage, settings, clock)
+        another = Housekeeper(plane.services.database, plane.storage, settings, clock)
         assert await mine.sweep_if_due()
         assert not await another.sweep_if_due()
         assert not await mine.sweep_if_due()
@@ -330,12 +353,12 @@ class TestWhoSweeps:
     async def test_a_round_that_fails_is_due_again_at_once(
         self, plane: ControlPlane, settings: Settings, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        mine = Housekeeper(plane.services.database, settings, clock)
+        mine = Housekeeper(plane.services.database, plane.storage, settings, clock)
 
         def fail(*_: object) -> None:
             raise OSError("the disk is away")
 
-        monkeypatch.setattr(files, "folder_names", fail)
+        monkeypatch.setattr(plane.storage, "folder_names", fail)
         assert not await mine.sweep_if_due()
         monkeypatch.undo()
         assert await mine.sweep_if_due()

@@ -1,18 +1,23 @@
-from pathlib import Path
+from typing import Any
 
 import pytest
 from control_plane import ControlPlane, evaluate_spec, progress, train_spec
 from sqlalchemy import func, inspect, select
 
 from fgd_core.errors import ConflictError
-from service.housekeeping import files
 from service.housekeeping.deletion import finish
+from service.settings import Settings
 from service.store import deletion
 from service.store.tables import Base, Job
 
 
-def folder(plane: ControlPlane, job_id: str) -> Path:
-    return plane.settings.storage_dir / "jobs" / job_id
+@pytest.fixture
+def settings(settings: Settings, stored: dict[str, Any]) -> Settings:
+    return settings.model_copy(update=stored)
+
+
+def left(plane: ControlPlane, job_id: str) -> list[str]:
+    return [file.path for file in plane.storage.listing(f"jobs/{job_id}")]
 
 
 async def ended_job(plane: ControlPlane) -> str:
@@ -20,8 +25,7 @@ async def ended_job(plane: ControlPlane) -> str:
     await run.reports(*(progress(step) for step in range(1, 30)))
     await run.saves_checkpoint()
     await run.succeeds()
-    (folder(plane, job_id) / "checkpoints").mkdir(parents=True)
-    (folder(plane, job_id) / "checkpoints/best.pt").write_text("weights")
+    run.writes("checkpoints/best.pt", b"weights")
     await plane.tick()
     return job_id
 
@@ -33,13 +37,15 @@ async def delete(plane: ControlPlane, job_id: str) -> tuple[int, str]:
 
 
 async def num_rows(plane: ControlPlane) -> dict[str, int]:
-    """Of each table but those that tell what was done and who serves."""
+    """Of each table but those that tell what was done, who serves and what the schema is."""
     async with plane.services.database.reading() as session:
         counted = {
             table.name: await session.scalar(select(func.count()).select_from(table)) or 0
             for table in Base.metadata.sorted_tables
         }
-    return {name: rows for name, rows in counted.items() if rows and name not in ("audit_entries", "leases")}
+    return {
+        name: rows for name, rows in counted.items() if rows and name not in ("audit_entries", "leases", "schema_floor")
+    }
 
 
 async def test_a_deleted_job_leaves_neither_rows_nor_files(plane: ControlPlane) -> None:
@@ -47,7 +53,7 @@ async def test_a_deleted_job_leaves_neither_rows_nor_files(plane: ControlPlane) 
     assert len(await num_rows(plane)) >= 6
     assert await delete(plane, job_id) == (204, "")
     assert await num_rows(plane) == {}
-    assert not folder(plane, job_id).exists()
+    assert left(plane, job_id) == []
     assert await delete(plane, job_id) == (404, "not_found")
 
 
@@ -56,7 +62,8 @@ async def test_only_that_job_is_deleted(plane: ControlPlane) -> None:
     before = await plane.events(kept)
     await delete(plane, gone)
     assert await plane.events(kept) == before
-    assert (folder(plane, kept) / "checkpoints/best.pt").exists()
+    assert left(plane, kept) == ["checkpoints/best.pt"]
+    assert left(plane, gone) == []
 
 
 @pytest.mark.parametrize("state", ["queued", "starting", "running", "cancelling"])
@@ -101,14 +108,14 @@ async def test_a_deletion_that_was_interrupted_is_finished_by_the_next_round(
     def die(*_: object) -> None:
         raise KeyboardInterrupt
 
-    for where, name in ((files, "remove_folder"), (deletion, "delete_step")):
+    for where, name in ((plane.storage, "delete_folder"), (deletion, "delete_step")):
         monkeypatch.setattr(where, name, die)
         with pytest.raises(KeyboardInterrupt):
             await plane.http.delete(f"/v1/jobs/{job_id}")
         monkeypatch.undo()
         job = await plane.job(job_id)
         assert (job["reason"], job["artifacts"]) == ("is being deleted", [])
-    assert not folder(plane, job_id).exists()
+    assert left(plane, job_id) == []
     view = (await plane.http.post("/v1/housekeeping")).json()
     assert [item["kind"] for item in view["items"]] == ["unfinished_deletion"]
     assert await num_rows(plane) == {}
@@ -122,7 +129,7 @@ async def test_nobody_can_refer_to_a_job_that_is_being_deleted(
     def die(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files, "remove_folder", die)
+    monkeypatch.setattr(plane.storage, "delete_folder", die)
     with pytest.raises(KeyboardInterrupt):
         await plane.http.delete(f"/v1/jobs/{job_id}")
     assert (await plane.http.post("/v1/jobs", json=evaluate_spec(f"job:{job_id}/best"))).status_code == 422
@@ -137,13 +144,13 @@ async def test_a_job_that_is_retried_while_it_is_being_deleted_lives(
     def die(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files, "remove_folder", die)
+    monkeypatch.setattr(plane.storage, "delete_folder", die)
     with pytest.raises(KeyboardInterrupt):
         await plane.http.delete(f"/v1/jobs/{job_id}")
     monkeypatch.undo()
     assert (await plane.http.post(f"/v1/jobs/{job_id}/retry")).status_code == 202
     with pytest.raises(ConflictError, match="retried while it was being deleted"):
-        await finish(plane.services.database, plane.settings.storage_dir, job_id)
+        await finish(plane.services.database, plane.storage, job_id)
     assert (await plane.http.post("/v1/housekeeping")).json()["items"] == []
     assert await plane.state(job_id) == "queued"
 

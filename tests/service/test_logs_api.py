@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 from control_plane import ControlPlane, ManualClock, Run, train_spec
@@ -13,8 +14,8 @@ from service.settings import Settings
 
 
 @pytest.fixture
-def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"log_poll_s": 0.02})
+def settings(settings: Settings, stored: dict[str, Any]) -> Settings:
+    return settings.model_copy(update=stored | {"log_poll_s": 0.02})
 
 
 async def log_of(plane: ControlPlane, job_id: str, query: str = "") -> str:
@@ -25,9 +26,7 @@ async def log_of(plane: ControlPlane, job_id: str, query: str = "") -> str:
 
 
 async def snapshot(plane: ControlPlane) -> None:
-    await driver_log.snapshot(
-        plane.services.database, plane.cluster, plane.settings.storage_dir, plane.clock(), at_most=4
-    )
+    await driver_log.snapshot(plane.services.database, plane.cluster, plane.storage, plane.clock(), at_most=4)
 
 
 async def fail_and_start_again(plane: ControlPlane, run: Run) -> Run:
@@ -106,9 +105,7 @@ class TestCopies:
         async def copies(at_most: int) -> set[str]:
             asked.clear()
             now = clock()
-            await driver_log.snapshot(
-                plane.services.database, cluster, plane.settings.storage_dir, now, at_most=at_most
-            )
+            await driver_log.snapshot(plane.services.database, cluster, plane.storage, now, at_most=at_most)
             return set(asked)
 
         clock.forward(61)

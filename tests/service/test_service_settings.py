@@ -61,6 +61,53 @@ class TestSettings:
         assert Settings(host="::1").public_url == "http://[::1]:8321"
 
 
+class TestStorage:
+    @pytest.mark.parametrize("url", ["/data/fgd", "file:///data/fgd", "file://localhost/data/fgd"])
+    def test_a_folder_has_several_names(self, url: str) -> None:
+        settings = Settings(storage_url=url)
+        assert (settings.storage_dir, settings.storage_url, settings.run_files) == (Path("/data/fgd"), None, "shared")
+
+    def test_a_bucket_is_no_folder_and_runs_send_their_files(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("FGD_STORAGE_URL", "s3://models/fgd")
+        settings = Settings(auth="tokens")
+        assert (settings.storage_url, settings.run_files) == ("s3://models/fgd", "through_server")
+        assert settings.data_roots == ()
+
+    def test_runs_may_send_their_files_to_a_folder_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("FGD_RUN_FILES", "through_server")
+        assert Settings(storage_dir=Path("/data")).run_files == "through_server"
+
+    def test_a_bucket_cannot_be_shared_as_a_folder(self) -> None:
+        with pytest.raises(ValidationError, match=r"s3://models.*FGD_RUN_FILES=through_server"):
+            Settings.model_validate({"storage_url": "s3://models", "run_files": "shared"})
+
+    def test_only_one_setting_says_where(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("FGD_STORAGE_URL", "s3://models")
+        monkeypatch.setenv("FGD_STORAGE_DIR", "/data")
+        with pytest.raises(ValidationError, match=r"FGD_STORAGE_URL and FGD_STORAGE_DIR.*set one"):
+            Settings()
+
+    def test_empty_is_not_set(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("FGD_STORAGE_URL", "")
+        assert Settings(home=tmp_path).storage_dir == tmp_path / "storage"
+
+    @pytest.mark.parametrize(
+        ("url", "why"),
+        [
+            ("gs://models", "'gs' is not known.*s3://bucket/prefix"),
+            ("https://example.org/x", "'https' is not known"),
+            ("s3://", "names no bucket"),
+            ("s3://key:secret@models", "names no bucket"),
+            ("s3://models/../other", "names no bucket"),
+            ("file://elsewhere/data", "no folder of this machine"),
+        ],
+    )
+    def test_what_is_no_storage_is_refused_with_the_cure(self, url: str, why: str) -> None:
+        with pytest.raises(ValidationError, match=why) as refusal:
+            Settings(storage_url=url)
+        assert "secret" not in str(refusal.value)
+
+
 class TestTokens:
     def test_a_token_can_be_made_again_and_belongs_to_one_attempt(self, tmp_path: Path) -> None:
         first, second = TokenMint.at(tmp_path / "secret"), TokenMint.at(tmp_path / "secret")
