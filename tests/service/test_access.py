@@ -200,6 +200,10 @@ class TestRoles:
         ):
             assert await guarded.by("submit", method, path, json={}) == 403, path
 
+    async def test_the_metrics_are_for_readers_of_all_projects(self, guarded: Guarded) -> None:
+        assert await guarded.by("read", "GET", "/metrics") == 200
+        assert await guarded.by("admin", "GET", "/metrics", project="vision") == 403
+
     async def test_a_projects_admin_rules_its_project_alone(self, guarded: Guarded) -> None:
         made = await guarded.token("admin", project="mine")
         for body, status in (
