@@ -131,6 +131,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
     app = FastAPI(
         title="fgd",
         summary="Distil object detectors with Focal and Global Distillation",
+        description=description.ABOUT,
         version=version("fgd"),
         lifespan=lifespan,
         responses=problems.RESPONSES,

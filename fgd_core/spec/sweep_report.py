@@ -236,6 +236,8 @@ class SweepReport(Fact):
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    dashboard_url: str | None
+    """Of the newest attempt, on Ray's dashboard."""
     error: ErrorReport | None
     is_over: bool
     """False: trials may still come, and every figure is of now."""

@@ -12,6 +12,14 @@ from fastapi import FastAPI
 from service.api.authentication import OPEN
 from service.api.problems import MEDIA_TYPE
 
+ABOUT = """
+Every request carries an API token as `Authorization: Bearer …`, where the server asks for one.
+
+Beside what is listed here, [`/ray/`](/ray/) is Ray's own dashboard, by way of this server: it takes the same tokens,
+from programs in the same header and from browsers by a sign-in of its own. It shows all projects, so it takes a token
+for all of them; who may read sees it, and only admins stop, profile or submit anything there.
+"""
+
 _DESCRIPTIONS: Mapping[str, str] = {
     "400": "The body cannot be read",
     "401": "No token, or one that is unknown, expired or revoked",

@@ -56,6 +56,7 @@ def fold(job: JobView, events: Iterable[StoredEvent], *, now: datetime) -> Sweep
         created_at=job.created_at,
         started_at=job.started_at,
         ended_at=job.ended_at,
+        dashboard_url=job.dashboard_url,
         error=job.error,
         is_over=is_over,
         verdict=verdict(

@@ -97,10 +97,7 @@ class TestWhole:
         url = client.job(job.job_id).dashboard_url
         assert url is not None
         submission_id = url.rpartition("/")[2]
-        page = httpx.get(
-            f"{whole.ray_url}/api/jobs/{submission_id}",
-            headers={"Authorization": f"Bearer {LocalRay(whole.home).token}"},
-        ).json()
+        page = httpx.get(f"{url.partition('#')[0]}api/jobs/{submission_id}").json()
         assert page["metadata"]["job_id"] == job.job_id
         assert page["metadata"]["name"] == "tiny"
         client.cancel(job.job_id)

@@ -1,0 +1,108 @@
+"""A real headless Chromium that a test drives: pages that sign in, move on and load more as they go."""
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.reports.browser import CHROMIUM
+
+
+class MovedOnError(Exception):
+    """The page went away while it was asked."""
+
+
+class Browser:
+    """One tab."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._numbers = itertools.count(1)
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        """Errors of scripts, and what a page's own policy has kept it from."""
+
+    async def open(self, url: str) -> None:
+        await self._tell("Page.navigate", url=url)
+
+    async def run(self, script: str) -> Any:
+        """The value of an expression, which may be a promise."""
+        answer = await self._tell("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    async def until(self, script: str, timeout_s: float = 30.0) -> Any:
+        """The value of an expression once it is something."""
+        deadline = time.monotonic() + timeout_s
+        value = None
+        while not value:
+            with suppress(MovedOnError):
+                value = await self.run(script)
+            assert time.monotonic() < deadline, (self.requests, self.complaints)
+            await asyncio.sleep(0.2)
+        return value
+
+    async def start(self) -> None:
+        for domain in ("Page", "Runtime", "Network", "Log"):
+            await self._tell(f"{domain}.enable")
+
+    async def _tell(self, method: str, **params: Any) -> dict[str, Any]:
+        number = next(self._numbers)
+        await self._socket.send_json({"id": number, "method": method, "params": params})
+        while True:
+            told: dict[str, Any] = json.loads(await self._socket.receive_str(timeout=60))
+            if told.get("id") == number:
+                if "error" in told:
+                    raise MovedOnError(told["error"])
+                result: dict[str, Any] = told["result"]
+                return result
+            self._note(told.get("method"), told.get("params", {}))
+
+    def _note(self, method: str | None, params: dict[str, Any]) -> None:
+        if method == "Network.requestWillBeSent":
+            self.requests.append(params["request"]["url"])
+        elif method == "Runtime.exceptionThrown":
+            self.complaints.append(str(params["exceptionDetails"]))
+        elif method == "Log.entryAdded" and params["entry"]["source"] == "security":
+            self.complaints.append(params["entry"]["text"])
+
+
+@asynccontextmanager
+async def browser(folder: Path) -> AsyncIterator[Browser]:
+    assert CHROMIUM is not None
+    profile = folder / "profile"
+    process = await asyncio.create_subprocess_exec(
+        *[
+            *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+            *("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--remote-debugging-port=0"),
+            *(f"--user-data-dir={profile}", "--window-size=1400,1000", "about:blank"),
+        ],
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (port := _port_in(profile / "DevToolsActivePort")):
+            assert time.monotonic() < deadline, "Chromium does not come up"
+            await asyncio.sleep(0.1)
+        async with aiohttp.ClientSession() as http:
+            tabs = await (await http.get(f"http://127.0.0.1:{port}/json/list")).json()
+            url = next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page")
+            async with http.ws_connect(url, max_msg_size=0) as socket:
+                tab = Browser(socket)
+                await tab.start()
+                yield tab
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+def _port_in(file: Path) -> int:
+    """0 until it is written."""
+    return int(file.read_text().splitlines()[0]) if file.exists() and "\n" in file.read_text() else 0
