@@ -7,10 +7,13 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from killed_sweep import compare
+from moto.server import ThreadedMotoServer
 from whole import Whole, all_events, distill, train, wait_for, wait_for_event
 
 from fgd_core.spec.jobs import CheckDataSpec, EvaluateSpec
@@ -23,8 +26,14 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def apart() -> Iterator[Whole]:
+    with running(FGD_RUN_FILES="through_server") as whole:
+        yield whole
+
+
+@contextmanager
+def running(**environment: str) -> Iterator[Whole]:
     home = Path(tempfile.mkdtemp(prefix="fgd-test-"))
-    whole = Whole(home, FGD_RUN_FILES="through_server", FGD_SCRATCH=str(home / "scratch"))
+    whole = Whole(home, FGD_SCRATCH=str(home / "scratch"), **environment)
     try:
         whole.up()
         yield whole
@@ -51,27 +60,33 @@ def ended(client: FgdClient, job_id: str) -> JobView:
     return job
 
 
+def run_every_kind(whole: Whole, client: FgdClient, folder: Path) -> list[JobView]:
+    """Each with its results where a client can fetch them, and nothing left on the node."""
+    teacher = client.submit(train()).job_id
+    best = f"job:{teacher}/best"
+    data = train().data
+    jobs = [
+        client.submit(distill(best)),
+        client.submit(EvaluateSpec(name="judged", checkpoint=best, data=data)),
+        client.submit(CheckDataSpec(name="looked through", data=data)),
+    ]
+    done = [ended(client, job_id) for job_id in (teacher, *(job.job_id for job in jobs))]
+    pictures = ["samples.png", "samples.png", "samples.png", "samples_train.png"]
+    for job, picture in zip(done, pictures, strict=True):
+        names = {artifact.name for artifact in job.artifacts}
+        assert picture in names
+        for name in names:
+            # It checks the digest that the run told.
+            assert client.download_artifact(job.job_id, name, folder / f"{job.job_id}-{name}").is_file()
+        assert scratch_folders(whole, job.job_id) == []
+    assert {"best.pt", "last.pt"} <= {artifact.name for artifact in done[1].artifacts}
+    return done
+
+
 class TestThroughServer:
     def test_jobs_of_every_kind_hand_their_results_over(self, apart: Whole, client: FgdClient, tmp_path: Path) -> None:
-        teacher = client.submit(train()).job_id
-        best = f"job:{teacher}/best"
-        data = train().data
-        jobs = [
-            client.submit(distill(best)),
-            client.submit(EvaluateSpec(name="judged", checkpoint=best, data=data)),
-            client.submit(CheckDataSpec(name="looked through", data=data)),
-        ]
-        done = [ended(client, job_id) for job_id in (teacher, *(job.job_id for job in jobs))]
-        pictures = ["samples.png", "samples.png", "samples.png", "samples_train.png"]
-        for job, picture in zip(done, pictures, strict=True):
-            names = {artifact.name for artifact in job.artifacts}
-            assert picture in names
-            for name in names:
-                # It checks the digest that the run told.
-                assert client.download_artifact(job.job_id, name, tmp_path / f"{job.job_id}-{name}").is_file()
-            assert scratch_folders(apart, job.job_id) == []
-            assert not (apart.home / "storage/jobs" / job.job_id / "outbox").exists()
-        assert {"best.pt", "last.pt"} <= {artifact.name for artifact in done[1].artifacts}
+        run_every_kind(apart, client, tmp_path)
+        assert not [*(apart.home / "storage/jobs").rglob("outbox")]
 
     def test_a_run_whose_node_is_lost_goes_on_from_what_it_had_sent(self, apart: Whole, client: FgdClient) -> None:
         job_id = client.submit(train(epochs=60)).job_id
@@ -123,3 +138,24 @@ class TestThroughServer:
             if len(client.job(sweep.job_id).attempts) == 1:
                 kept = [path.name for path in (apart.home / "storage/jobs" / sweep.job_id).rglob("*.pt")]
                 assert "best.pt" in kept and "last.pt" not in kept, "nothing goes on from a trial that is over"
+
+
+class TestBucket:
+    def test_runs_need_no_word_of_it(self, tmp_path: Path) -> None:
+        server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        server.start()
+        try:
+            host, port = server.get_host_and_port()
+            s3 = {
+                "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+                "AWS_ACCESS_KEY_ID": "test",
+                "AWS_SECRET_ACCESS_KEY": "test",
+                "AWS_REGION": "us-east-1",
+            }
+            httpx.put(f"{s3['AWS_ENDPOINT_URL']}/bucket").raise_for_status()
+            with running(FGD_STORAGE_URL="s3://bucket/kept", **s3) as whole, whole.client() as client:
+                done = run_every_kind(whole, client, tmp_path)
+                uris = [artifact.uri for job in done for artifact in job.artifacts if artifact.name == "best.pt"]
+                assert uris and all(uri.startswith("s3://bucket/kept/jobs/") for uri in uris)
+        finally:
+            server.stop()
