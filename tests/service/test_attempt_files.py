@@ -118,6 +118,14 @@ class TestKeeping:
         answer = await plane.http.get(f"/v1/jobs/{job_id}/artifacts/best.pt")
         assert (answer.status_code, answer.content) == (200, WEIGHTS)
 
+    async def test_a_picture_that_was_sent_is_in_the_report(self, plane: ControlPlane) -> None:
+        job_id, run = await plane.started_job()
+        uri = (await put(plane, run, "attempts/1/samples.png", b"png")).json()["uri"]
+        event = {"name": "samples.png", "uri": uri, "media_type": "image/png", "sha256": "0" * 64, "size_bytes": 3}
+        await run.reports({"kind": "artifact_saved"} | event)
+        page = (await plane.http.get(f"/v1/jobs/{job_id}/report?format=html")).text
+        assert page.count("data:image/png;base64,cG5n") == 1
+
 
 class TestRefusals:
     @pytest.mark.parametrize(
