@@ -16,7 +16,6 @@ class Documented:
 
     def __init__(self, app: FastAPI) -> None:
         self._app = app
-        self._paths: list[tuple[re.Pattern[str], Mapping[str, Any]]] = []
 
     async def __call__(self, response: httpx.Response) -> None:
         operation = self._operation(response.request)
@@ -32,20 +31,27 @@ class Documented:
         )
 
     def _operation(self, request: httpx.Request) -> Mapping[str, Any] | None:
-        if not self._paths:
-            described = self._app.openapi()["paths"].items()
-            self._paths = [(re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path)), item) for path, item in described]
-            # The parameters that may hold slashes.
-            for described_as in (
-                "/v1/jobs/{job_id}/artifacts/{name}",
-                "/v1/attempts/{attempt_id}/files/{path}",
-                "/v1/attempts/{attempt_id}/checkpoints/{job_id}/{name}",
-            ):
-                *before, _ = re.split(r"\{[^}]+\}", described_as.removesuffix("}") + "}")
-                pattern = re.compile("[^/]+".join(before) + ".+")
-                self._paths.append((pattern, self._app.openapi()["paths"][described_as]))
-        for pattern, operations in self._paths:
+        for pattern, operations in _described(self._app):
             if pattern.fullmatch(request.url.raw_path.decode().partition("?")[0]):
                 found: Mapping[str, Any] | None = operations.get(request.method.lower())
                 return found
         return None
+
+
+# Every application has the same description, and making it takes longer than most tests.
+_paths: list[tuple[re.Pattern[str], Mapping[str, Any]]] = []
+
+
+def _described(app: FastAPI) -> list[tuple[re.Pattern[str], Mapping[str, Any]]]:
+    if not _paths:
+        described = app.openapi()["paths"]
+        _paths.extend((re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path)), item) for path, item in described.items())
+        # The parameters that may hold slashes.
+        for described_as in (
+            "/v1/jobs/{job_id}/artifacts/{name}",
+            "/v1/attempts/{attempt_id}/files/{path}",
+            "/v1/attempts/{attempt_id}/checkpoints/{job_id}/{name}",
+        ):
+            *before, _ = re.split(r"\{[^}]+\}", described_as.removesuffix("}") + "}")
+            _paths.append((re.compile("[^/]+".join(before) + ".+"), described[described_as]))
+    return _paths
