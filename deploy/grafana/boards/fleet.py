@@ -118,7 +118,7 @@ FLEET = Board(
                 Panel(
                     "GPU memory",
                     "In use, of each GPU.",
-                    {"{{instance}} {{GpuIndex}}": "max by (instance, GpuIndex) (ray_node_gram_used) * 1e6"},
+                    {"{{instance}} {{GpuIndex}}": "max by (instance, GpuIndex) (ray_node_gram_used) * 1048576"},
                     unit="bytes",
                     width=6,
                     maybe="no node has a GPU.",
