@@ -64,7 +64,7 @@ def _as_json(body: bytes) -> bytes:
         SpecError: it is no YAML, or something that JSON has no word for.
     """
     try:
-        return json.dumps(yaml.load(body, Loader=_Loader), allow_nan=False).encode()
+        return json.dumps(_Loader(body).get_single_data(), allow_nan=False).encode()
     except yaml.MarkedYAMLError as cause:
         line = cause.problem_mark.line + 1 if cause.problem_mark is not None else None
         raise SpecError(f"the body is no YAML: line {line}: {cause.problem}", line=line) from cause
