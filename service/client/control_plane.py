@@ -155,6 +155,8 @@ def settings_of(**given: Any) -> Settings:
         faults = "; ".join(
             f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg'].removeprefix('Value error, ')}"
             for fault in cause.errors(include_url=False)
+            # Of a setting that follows from others: those say what is wrong.
+            if fault["type"] != "default_factory_not_called"
         )
         raise UsageError(faults) from cause
 

@@ -53,6 +53,8 @@ def test_a_newer_schema_that_took_something_away_is_refused_with_the_exit_code_o
 def test_an_address_of_no_database_is_a_mistake_in_usage(fgd: Fgd, tmp_path: Path) -> None:
     said = fgd("migrate", "--home", tmp_path, "--database-url", "mysql://db/fgd")
     assert (said.exit_code, "no database that fgd knows" in said.err) == (2, True)
+    # What follows from the address is no mistake of its own.
+    assert "default factory" not in said.err
 
 
 @pytest.mark.skipif(postgres.why_unavailable() is not None, reason=str(postgres.why_unavailable()))

@@ -1,25 +1,21 @@
 """Runs that share no folder with the control plane: whatever they leave behind has gone through it."""
 
-import asyncio
 import os
 import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 from killed_sweep import compare
 from moto.server import ThreadedMotoServer
-from whole import Whole, all_events, distill, train, wait_for, wait_for_event
+from whole import Whole, all_events, distill, running, train, wait_for, wait_for_event
 
 from fgd_core.spec.jobs import CheckDataSpec, EvaluateSpec
 from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
-from service.dispatcher.local import LocalRay
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -28,20 +24,6 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 def apart() -> Iterator[Whole]:
     with running(FGD_RUN_FILES="through_server") as whole:
         yield whole
-
-
-@contextmanager
-def running(**environment: str) -> Iterator[Whole]:
-    home = Path(tempfile.mkdtemp(prefix="fgd-test-"))
-    whole = Whole(home, FGD_SCRATCH=str(home / "scratch"), **environment)
-    try:
-        whole.up()
-        yield whole
-        whole.down()
-    finally:
-        whole.kill()
-        asyncio.run(LocalRay(home).stop())
-        shutil.rmtree(home)
 
 
 @pytest.fixture

@@ -1,16 +1,12 @@
 """One trace from the request to the first step: a real control plane, a real Ray, a real collector."""
 
-import asyncio
 import os
-import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
-from whole import Whole, train, wait_for, wait_for_event
+from whole import Whole, running, train, wait_for, wait_for_event
 
 from service.dispatcher.local import LocalRay
 from tests import otlp_collector
@@ -30,21 +26,12 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(scope="module")
 def traced(collector: Collector) -> Iterator[Whole]:
-    home = Path(tempfile.mkdtemp(prefix="fgd-test-"))
-    whole = Whole(
-        home,
+    with running(
         OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
         OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20k3y",
         OTEL_BSP_SCHEDULE_DELAY="200",
-    )
-    try:
-        whole.up()
+    ) as whole:
         yield whole
-        whole.down()
-    finally:
-        whole.kill()
-        asyncio.run(LocalRay(home).stop())
-        shutil.rmtree(home)
 
 
 def of_job(spans: list[Span], job_id: str, attempt: int) -> dict[str, Span]:

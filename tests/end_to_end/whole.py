@@ -1,12 +1,16 @@
 """The whole of it: a control plane in its own process, a Ray head of its own, real runs."""
 
+import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fgd_core.spec.backbones import ResNet
@@ -18,6 +22,23 @@ from fgd_core.spec.methods import Fgd
 from fgd_core.spec.training import AdamW, TrainingSpec
 from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
+from service.dispatcher.local import LocalRay
+
+
+@contextmanager
+def running(**environment: str) -> Iterator["Whole"]:
+    """One in a home of its own, of which nothing remains; a run's scratch folder is there, too."""
+    home = Path(tempfile.mkdtemp(prefix="fgd-test-"))
+    whole = Whole(home, FGD_SCRATCH=str(home / "scratch"), **environment)
+    try:
+        whole.up()
+        yield whole
+        whole.down()
+    finally:
+        # Nothing to do, unless a test or `fgd up` itself went wrong.
+        whole.kill()
+        asyncio.run(LocalRay(home).stop())
+        shutil.rmtree(home)
 
 
 class Whole:
