@@ -34,7 +34,6 @@ def server(tmp_path: Path) -> Iterator[LiveServer]:
     server.start()
     yield server
     server.stop()
-    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ def guarded(tmp_path: Path) -> Iterator[LiveServer]:
         home=server.settings.home, port=server.port, auth="tokens", tick_s=0.05, webhooks_allow_private=True
     )
     yield server
-    structlog.reset_defaults()
 
 
 @pytest.fixture
