@@ -14,7 +14,7 @@ from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from service.errors import DatabaseAwayError, SchemaTooNewError
+from service.errors import BusyError, DatabaseAwayError, SchemaTooNewError
 from service.store.session import connect_to_postgresql, prepare_sqlite, translate_errors, writes
 from service.store.tables import SchemaFloor
 from service.store.urls import with_driver
@@ -23,7 +23,9 @@ from service.store.urls import with_driver
 _ADVISORY_LOCK = 0x666764
 # Another server may be at a migration that takes long.
 _PATIENCE_S = 3600.0
-_AWAY_PAUSE_S = 1.0
+_PAUSE_S = 1.0
+# Whoever asks for a table that a migration waits for waits behind it; and a dump of the database holds all of them.
+_LOCK_MS = 500
 
 Result = TypeVar("Result")
 
@@ -36,12 +38,14 @@ def upgrade(database_url: str, revision: str = "head") -> None:
     Raises:
         SchemaTooNewError: the database was migrated by a newer version.
         DatabaseAwayError: it cannot be reached.
+        BusyError: others hold what is to be changed.
     """
     asyncio.run(_upgrade(database_url, revision))
 
 
 async def upgrade_when_reachable(database_url: str, say: Callable[[str], None]) -> tuple[str | None, str | None]:
-    """The same, and wait for a database that is away; `say` is told so once.
+    """The same, and wait for a database that is away, or in which others hold what is to be changed; `say` is told so
+    once.
 
     Returns:
         The revisions that it was at before and is at now; None where it was empty.
@@ -52,11 +56,11 @@ async def upgrade_when_reachable(database_url: str, say: Callable[[str], None]) 
     while True:
         try:
             return await _upgrade(database_url, "head")
-        except DatabaseAwayError as error:
+        except (BusyError, DatabaseAwayError) as error:
             if not has_said:
                 say(f"waiting for the database: {error.message}")
             has_said = True
-            await asyncio.sleep(_AWAY_PAUSE_S)
+            await asyncio.sleep(_PAUSE_S)
 
 
 def downgrade(database_url: str, revision: str) -> None:
@@ -142,6 +146,7 @@ async def _in_transaction(database_url: str, work: Callable[[Connection], Result
         # On SQLite the transaction itself is the lock: it began as a writer's.
         if connection.dialect.name == "postgresql":
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+            await connection.execute(text(f"SET LOCAL lock_timeout = {_LOCK_MS}"))
         return await connection.run_sync(work)
 
 

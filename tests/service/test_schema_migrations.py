@@ -178,3 +178,22 @@ class TestSeveralServersAtOnce:
         self.processes_upgrade(old_url)
         migrate.check(old_url)
         assert run(old_url, "SELECT count(*) FROM metric_points") == [(len(OLD_POINTS),)]
+
+
+class TestBesideServersAtWork:
+    @pytest.mark.parametrize("empty_url", ["postgresql"], indirect=True)
+    async def test_a_migration_that_waits_for_a_backup_lets_everybody_else_through(self, empty_url: str) -> None:
+        await asyncio.to_thread(migrate.upgrade, empty_url, "0003")
+        engine = create_async_engine(empty_url)
+        async with engine.connect() as backup, engine.connect() as server:
+            await backup.execute(text("SELECT count(*) FROM jobs"))
+            gave_way = asyncio.Event()
+            migrating = asyncio.create_task(migrate.upgrade_when_reachable(empty_url, lambda _: gave_way.set()))
+            await asyncio.wait_for(gave_way.wait(), timeout=30)
+            await asyncio.wait_for(server.execute(text("SELECT count(*) FROM jobs")), timeout=10)
+            await server.rollback()
+            assert not migrating.done()
+            await backup.rollback()
+            assert await asyncio.wait_for(migrating, timeout=30) == ("0003", migrate.head_revision())
+        await engine.dispose()
+        await asyncio.to_thread(migrate.check, empty_url)
