@@ -9,6 +9,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from fgd_core.errors import FgdError
+from service import links
 from service.api import views
 from service.clock import Clock
 from service.metrics import Metrics
@@ -63,7 +64,7 @@ class Deliverer:
         return len(claims)
 
     async def _try(self, claim: Claim) -> Answer:
-        body = _told(claim, self._settings.public_url)
+        body = _told(claim, links.lasting(self._settings))
         headers = signing.headers(claim.secret, claim.delivery_id, self._clock(), body)
         try:
             return await self._sender.send(claim.url, body, headers)
@@ -102,7 +103,7 @@ def body_of_test(message_id: str, at: datetime) -> bytes:
     return json.dumps({"id": message_id, "type": "webhook.test", "at": at.isoformat(), "job": None}).encode()
 
 
-def _told(claim: Claim, public_url: str) -> bytes:
+def _told(claim: Claim, base: str) -> bytes:
     job: Job = claim.job
     state, at = job.state, job.ended_at
     if claim.event is not None:
@@ -113,6 +114,6 @@ def _told(claim: Claim, public_url: str) -> bytes:
         "id": claim.delivery_id,
         "type": f"job.{state}",
         "at": at.isoformat() if at is not None else None,
-        "job": summary | {"state": state, "url": f"{public_url}/v1/jobs/{job.id}"},
+        "job": summary | {"state": state, "url": f"{base}/v1/jobs/{job.id}"},
     }
     return json.dumps(told).encode()

@@ -23,7 +23,13 @@ DAY_S = 24 * 3600
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"webhooks_allow_private": True})
+    return settings.model_copy(
+        update={
+            "webhooks_allow_private": True,
+            "public_url": "http://api:8321",
+            "external_url": "https://fgd.example.org",
+        }
+    )
 
 
 @pytest.fixture
@@ -76,7 +82,7 @@ class TestDelivery:
         assert (heard.path, heard.headers["host"]) == ("/hook?a=b", f"127.0.0.1:{listener.port}")
         assert heard.told["type"] == "job.succeeded"
         assert heard.told["job"]["job_id"] == job_id
-        assert heard.told["job"]["url"] == f"{plane.settings.public_url}/v1/jobs/{job_id}"
+        assert heard.told["job"]["url"] == f"https://fgd.example.org/v1/jobs/{job_id}"
         assert heard.told["id"] == heard.headers["webhook-id"]
         assert is_signed(heard, made["secret"])
         assert not is_signed(heard, "whsec_" + base64.b64encode(b"another").decode())
