@@ -8,12 +8,15 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fgd_core.errors import SpecError
+from fgd_core.errors import FgdError, SpecError
 from service.api import problems
+from service.errors import TooLargeError
 
 _PATHS = frozenset({"/v1/jobs"})
 # application/yaml is the registered one (RFC 9512); the others are what clients send.
 _YAML = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"})
+# The parser takes a second for so much, in which nobody else is answered; a long sweep's spec has a tenth of it.
+_MAX_BYTES = 100_000
 
 
 class YamlBodies:
@@ -26,7 +29,7 @@ class YamlBodies:
             return
         try:
             body = _as_json(await Request(scope, receive).body())
-        except SpecError as refusal:
+        except FgdError as refusal:
             await problems.of_error(refusal)(scope, receive, send)
             return
         headers = MutableHeaders(raw=list(scope["headers"]))
@@ -62,7 +65,12 @@ def _as_json(body: bytes) -> bytes:
     """
     Raises:
         SpecError: it is no YAML, or something that JSON has no word for.
+        TooLargeError: to read it would keep everybody else waiting.
     """
+    if len(body) > _MAX_BYTES:
+        raise TooLargeError(
+            f"the YAML has {len(body)} bytes, and {_MAX_BYTES} are the most; send it as JSON", max_bytes=_MAX_BYTES
+        )
     try:
         return json.dumps(_Loader(body).get_single_data(), allow_nan=False).encode()
     except yaml.MarkedYAMLError as cause:

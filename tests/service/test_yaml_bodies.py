@@ -56,6 +56,12 @@ class TestYaml:
         assert answer.status_code == 422
         assert time.monotonic() - began < 5
 
+    async def test_one_too_long_to_be_read_in_a_moment_is_refused_unread(self, plane: ControlPlane) -> None:
+        began = time.monotonic()
+        answer = await plane.http.post("/v1/jobs", content=SPEC + "# and so on\n[[{}]]\n" * 100_000, headers=YAML)
+        assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+        assert time.monotonic() - began < 1
+
     async def test_json_is_not_taken_for_yaml(self, plane: ControlPlane) -> None:
         answer = await plane.http.post(
             "/v1/jobs", content=json.dumps(train_spec()), headers={"Content-Type": "text/plain"}
