@@ -59,6 +59,8 @@ class SmallControlPlane:
         """What the next uploads are answered with instead of being kept."""
         self.torn: set[str] = set()
         """Names of files that come with a byte changed."""
+        self.cuts = 0
+        """So many files, from now on, break off in their middle."""
         self.may_put = threading.Event()
         """Uploads wait for it."""
         self.may_put.set()
@@ -107,7 +109,11 @@ class SmallControlPlane:
         digest = _digest(content)
         if path.rpartition("/")[2] in self.torn:
             content = bytes([content[0] ^ 1]) + content[1:]
-        return Response(content, headers={"Repr-Digest": digest})
+        headers = {"Repr-Digest": digest, "Content-Length": str(len(content))}
+        if self.cuts:
+            self.cuts -= 1
+            content = content[: len(content) // 2]
+        return Response(content, headers=headers)
 
     @property
     def kinds(self) -> list[str]:

@@ -287,6 +287,15 @@ class TestCheckpointsBefore:
         assert context.close(5)
         assert control_plane.events[0].event["code"] == "checkpoint_torn"
 
+    def test_one_that_breaks_off_on_its_way_is_asked_for_again_and_not_given_up(
+        self, connect: MakeContext, control_plane: SmallControlPlane
+    ) -> None:
+        control_plane.files = {f"{OF_FIRST}/last.pt": b"last"}
+        control_plane.cuts = 3
+        context = connect()
+        assert context.bring_checkpoints()
+        assert found(context) == {"last.pt": b"last"}
+
     def test_a_run_asked_to_stop_meanwhile_does_not_begin_without_them(
         self, connect: MakeContext, control_plane: SmallControlPlane
     ) -> None:

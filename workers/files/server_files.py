@@ -57,7 +57,11 @@ class Incoming:
 
     def _read(self) -> bytes:
         try:
-            return self._answer.read(_CHUNK_BYTES)
+            chunk = self._answer.read(_CHUNK_BYTES)
+            if not chunk and self._answer.length:
+                # Cut off, of which `read` says nothing.
+                raise http.client.IncompleteRead(chunk, self._answer.length)
+            return chunk
         except (OSError, http.client.HTTPException) as error:
             raise NetworkError("the control plane stopped sending a file", file=self._what, cause=str(error)) from error
 
