@@ -66,7 +66,13 @@ class FolderStorage:
     def listing(self, folder: str = "") -> list[StoredFile]:
         root = self._root / folder
         found = []
-        for path, _, names in os.walk(root):
+
+        def refuse(cause: OSError) -> None:
+            # A run that is told of no checkpoints begins anew; so "none" must not mean "could not look".
+            if not isinstance(cause, FileNotFoundError | NotADirectoryError | PermissionError):
+                raise errors.of_folder("read", self.uri_of(folder), cause) from cause
+
+        for path, _, names in os.walk(root, onerror=refuse):
             for name in names:
                 try:
                     status = (Path(path) / name).lstat()
@@ -104,7 +110,7 @@ class FolderStorage:
 
     def sha256(self, path: str) -> str:
         with self.open(path).file as file:
-            return digest_of(file)
+            return _noted_digest(file.fileno()) or digest_of(file)
 
     def write(self, path: str, content: bytes) -> None:
         with self.writing(path, size_bytes=len(content)) as incoming:
@@ -112,7 +118,7 @@ class FolderStorage:
             incoming.commit()
 
     def writing(self, path: str, *, size_bytes: int, sha256: str | None = None) -> "FolderIncoming":
-        return FolderIncoming(self._place(path, make=True), self.uri_of(path))
+        return FolderIncoming(self._place(path, make=True), self.uri_of(path), sha256)
 
     def delete(self, path: str, *, modified_at: datetime | None = None) -> None:
         place = self._place(path)
@@ -161,9 +167,9 @@ class FolderStorage:
         """
         place = self._root / path
         try:
-            if make:
-                place.parent.mkdir(parents=True, exist_ok=True)
             if paths.is_plain(path) and place.parent.resolve() == (self._root.resolve() / path).parent:
+                if make:
+                    place.parent.mkdir(parents=True, exist_ok=True)
                 return place
         except (OSError, RuntimeError) as cause:
             error = cause if isinstance(cause, OSError) else OSError(str(cause))
@@ -172,9 +178,10 @@ class FolderStorage:
 
 
 class FolderIncoming(Incoming):
-    def __init__(self, place: Path, uri: str) -> None:
+    def __init__(self, place: Path, uri: str, sha256: str | None) -> None:
         self._place = place
         self._uri = uri
+        self._sha256 = sha256
         self._partial = place.with_name(f".{place.name}.{secrets.token_hex(4)}.partial")
         try:
             self._file = self._partial.open("xb")
@@ -191,8 +198,11 @@ class FolderIncoming(Incoming):
         try:
             self._file.flush()
             os.fsync(self._file.fileno())
+            if self._sha256 is not None:
+                _note_digest(self._file.fileno(), self._sha256)
             self._file.close()
             self._partial.replace(self._place)
+            _sync_folder(self._place.parent)
         except OSError as cause:
             raise errors.of_folder("write", self._uri, cause) from cause
 
@@ -206,3 +216,33 @@ class FolderIncoming(Incoming):
 
 def _modified_at(status: os.stat_result) -> datetime:
     return datetime.fromtimestamp(status.st_mtime, UTC)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have a new name in it outlive a loss of power: whoever sent the file is told that it is kept."""
+    # Not every network file system can do it.
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+_DIGEST = "user.fgd.sha256"
+"""An attribute of a file that came in: when it was last changed, and its SHA-256 then. Not every file system has them,
+nor every system; without it all of the file is read each time that somebody asks for a part."""
+
+
+def _note_digest(descriptor: int, sha256: str) -> None:
+    with suppress(OSError, AttributeError):
+        os.setxattr(descriptor, _DIGEST, f"{os.fstat(descriptor).st_mtime_ns} {sha256}".encode())
+
+
+def _noted_digest(descriptor: int) -> str | None:
+    try:
+        changed_ns, sha256 = os.getxattr(descriptor, _DIGEST).decode().split()
+        is_valid = int(changed_ns) == os.fstat(descriptor).st_mtime_ns and len(bytes.fromhex(sha256)) == 32
+    except (OSError, AttributeError, ValueError):
+        return None
+    return sha256 if is_valid else None

@@ -1,6 +1,8 @@
 """What every storage does, on each kind of them."""
 
+import hashlib
 import os
+import resource
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -204,6 +206,8 @@ class TestFolder:
         for change in (storage.delete, storage.delete_folder, lambda path: storage.write(path, b"x")):
             with pytest.raises(FileGoneError):
                 change("jobs/b/secret")
+        with pytest.raises(FileGoneError):
+            storage.write("jobs/b/new/folder/file", b"x")
         assert (outside / "secret").read_text() == "secret"
         assert sorted(path.name for path in outside.iterdir()) == ["secret"]
 
@@ -221,6 +225,50 @@ class TestFolder:
         for folder in ("disk", "link"):
             assert storage.path_of((tmp_path / folder / "jobs/a/x").as_uri()) == "jobs/a/x"
         assert storage.read("jobs/a/x") == b"x"
+
+    def test_what_cannot_be_listed_is_not_empty(self, storage: Storage) -> None:
+        storage.write("jobs/a/last.pt", b"x")
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+        try:
+            with pytest.raises(StorageError, match="Too many open files"):
+                storage.listing("jobs/a")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    def test_a_name_is_on_the_disk_before_the_file_counts_as_kept(
+        self, storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        synced: list[tuple[Path, bool]] = []
+        place = tmp_path / "storage/jobs/a/file"
+
+        def fsync(descriptor: int) -> None:
+            synced.append((Path(f"/proc/self/fd/{descriptor}").readlink(), place.exists()))
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        storage.write("jobs/a/file", b"x")
+        assert [is_there for _, is_there in synced] == [False, True]
+        assert synced[-1][0] == place.parent
+
+    def test_the_digest_of_what_came_in_is_known_unread_until_the_file_is_changed(
+        self, storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sha256 = hashlib.sha256(b"hello").hexdigest()
+        with storage.writing("jobs/a/file", size_bytes=5, sha256=sha256) as incoming:
+            incoming.write(b"hello")
+            incoming.commit()
+        place = tmp_path / "storage/jobs/a/file"
+        try:
+            os.setxattr(place, "user.fgd.test", b"x")
+        except OSError:
+            pytest.skip("the file system of the tests has no attributes")
+        with monkeypatch.context() as unread:
+            unread.setattr("service.storage.folder.digest_of", lambda file: pytest.fail("the file was read"))
+            assert storage.sha256("jobs/a/file") == sha256
+        place.write_bytes(b"other")
+        assert storage.sha256("jobs/a/file") == hashlib.sha256(b"other").hexdigest()
+        os.setxattr(place, "user.fgd.sha256", f"{place.stat().st_mtime_ns} none".encode())
+        assert storage.sha256("jobs/a/file") == hashlib.sha256(b"other").hexdigest()
 
     def test_a_full_disk_is_said_with_the_cure_and_leaves_nothing(self, tmp_path: Path) -> None:
         full = Path("/dev/full")
