@@ -4,7 +4,8 @@ import asyncio
 
 import httpx
 import pytest
-from control_plane import ControlPlane
+from control_plane import ControlPlane, progress, train_spec
+from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 FIRST, SECOND = {"secret": "a" * 43}, {"secret": "b" * 43}
@@ -103,3 +104,24 @@ class TestCode:
         assert len(environment["FGD_ATTEMPT_CLAIM"]) == 48
         token = run.headers["Authorization"].removeprefix("Bearer ")
         assert [name for name, value in environment.items() if token in value] == []
+
+
+class TestANewSecret:
+    async def test_runs_that_have_their_token_go_on_and_one_without_is_retried(self, plane: ControlPlane) -> None:
+        _, run = await plane.started_job()
+        waiting = await plane.submit(train_spec())
+        await plane.tick()
+        changed = plane.settings.model_copy(update={"secret": SecretStr("another" * 5)})
+        anew = ControlPlane(changed, plane.cluster, plane.clock)
+        path = f"/v1/attempts/{run.attempt_id}/events"
+        report = await anew.http.post(path, json=run.batch(progress(1)), headers=run.headers)
+        assert (report.status_code, report.json()["wish"]) == (200, "continue")
+        assert (await claim(anew, FIRST)).status_code == 401
+        # As Ray sees one that cannot begin.
+        plane.cluster.say(plane.cluster.submissions[-1].submission_id, "FAILED")
+        for _ in range(3):
+            plane.clock.forward(60)
+            await anew.tick()
+        assert (await anew.moves(waiting))[1:] == [("lost", "run_lost"), ("queued", "retry"), ("starting", "leased")]
+        assert (await claim(anew, FIRST)).status_code == 200
+        await anew.close()
