@@ -66,6 +66,8 @@ class TestSecrets:
         assert len(set(values.values())) == len(SECRETS)
         assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
         assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
+        # Its owner writes a new one into it: what containers have mounted is this very file.
+        assert stat.S_IMODE((tmp_path / "secrets" / "metrics_token").stat().st_mode) == 0o644
         subprocess.run(init, check=True, capture_output=True)
         assert (tmp_path / ".env").read_text() == first
 
