@@ -153,7 +153,8 @@ def settings_of(**given: Any) -> Settings:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as cause:
         faults = "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg'].removeprefix('Value error, ')}"
+            # What several settings say together has no place.
+            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg'].removeprefix('Value error, ')}".lstrip(": ")
             for fault in cause.errors(include_url=False)
             # Of a setting that follows from others: those say what is wrong.
             if fault["type"] != "default_factory_not_called"

@@ -57,6 +57,15 @@ def test_an_address_of_no_database_is_a_mistake_in_usage(fgd: Fgd, tmp_path: Pat
     assert "default factory" not in said.err
 
 
+def test_settings_that_do_not_go_together_are_told_without_the_name_of_one(
+    fgd: Fgd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FGD_STORAGE_URL", "s3://bucket")
+    monkeypatch.setenv("FGD_RUN_FILES", "shared")
+    said = fgd("migrate", "--home", tmp_path)
+    assert (said.exit_code, said.err.startswith("error runs cannot share")) == (2, True), said.err
+
+
 @pytest.mark.skipif(postgres.why_unavailable() is not None, reason=str(postgres.why_unavailable()))
 def test_a_database_that_is_away_is_waited_for() -> None:
     with postgres.running() as server:
