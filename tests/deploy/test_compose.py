@@ -101,6 +101,19 @@ class TestImages:
         built = {service["build"]["target"] for service in compose["services"].values() if "build" in service}
         assert built == {"service", "ray"} <= stages
 
+    def test_each_is_built_by_one_service_and_those_that_share_it_come_after(self, compose: dict[str, Any]) -> None:
+        """The plugin builds at the same time what 1.29 builds in the order of dependence, and pulls what it cannot build."""
+        services = compose["services"]
+
+        def needs(name: str) -> set[str]:
+            direct = set(services[name].get("depends_on", ()))
+            return direct.union(*map(needs, direct))
+
+        for variable in ("FGD_IMAGE", "FGD_RAY_IMAGE"):
+            users = {name for name, service in services.items() if service["image"].startswith(f"${{{variable}:-")}
+            (builder,) = (name for name in users if "build" in services[name])
+            assert [name for name in users - {builder} if builder not in needs(name)] == []
+
     @pytest.mark.parametrize("image", ["service", "workers", "build"])
     def test_what_they_install_is_what_is_tested_and_has_hashes(self, image: str) -> None:
         tested = NAMES.findall((ROOT / "requirements.txt").read_text())
