@@ -63,10 +63,11 @@ assert not [name for name in {heavy} if name in sys.modules]
 
     @pytest.mark.parametrize("name", COMMANDS)
     def test_each_command_shows_an_example_and_takes_json(self, name: str, fgd: Fgd) -> None:
-        said = fgd(name, "--help")
-        assert said.exit_code == 0
-        assert f"fgd {name}" in said.out.partition("Example")[2]
-        assert "--json" in said.out
+        for command in ([name], *([name, each] for each in getattr(load(name), "commands", ()))):
+            said = fgd(*command, "--help")
+            assert said.exit_code == 0
+            assert f"fgd {' '.join(command)}" in said.out.partition("Example")[2]
+            assert "--json" in said.out
 
     @pytest.mark.parametrize("name", COMMANDS)
     def test_the_function_has_the_commands_name(self, name: str) -> None:

@@ -38,7 +38,12 @@ def show(context: typer.Context, server: Server = SERVER, as_json: AsJson = Fals
 @tokens.command("list")
 @guarded
 def list_(server: Server = SERVER, as_json: AsJson = False) -> None:
-    """List tokens, newest first; their secrets are nowhere kept."""
+    """List tokens, newest first; their secrets are nowhere kept.
+
+    **Example**
+
+    `fgd tokens list`
+    """
     _list(server, as_json=as_json)
 
 
@@ -98,7 +103,12 @@ def revoke(
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """Take tokens back, for good. Requests with them are refused within seconds."""
+    """Take tokens back, for good. Requests with them are refused within seconds.
+
+    **Example**
+
+    `fgd tokens revoke 91bc3f2a77c0`
+    """
     with FgdClient(server) as client:
         revoked = [client.administration.revoke_token(token_id) for token_id in ids]
     if as_json:

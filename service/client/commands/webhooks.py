@@ -68,7 +68,12 @@ def add(
 @webhooks.command()
 @guarded
 def test(webhook_id: Id, server: Server = SERVER, as_json: AsJson = False) -> None:
-    """Call it now, with a message of the type `webhook.test`."""
+    """Call it now, with a message of the type `webhook.test`.
+
+    **Example**
+
+    `fgd webhooks test 91bc3f2a77c0`
+    """
     with FgdClient(server) as client:
         tested = client.administration.test_webhook(webhook_id)
     if as_json:
@@ -89,7 +94,12 @@ def deliveries(
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """What it was told, newest first, and what became of it."""
+    """What it was told, newest first, and what became of it.
+
+    **Example**
+
+    `fgd webhooks deliveries 91bc3f2a77c0`
+    """
     with FgdClient(server) as client:
         found = list(itertools.islice(client.administration.deliveries(webhook_id), limit))
     if as_json:
@@ -103,7 +113,12 @@ def deliveries(
 @webhooks.command()
 @guarded
 def remove(webhook_id: Id, server: Server = SERVER, as_json: AsJson = False) -> None:
-    """Call it no more, not even about what it has not heard of yet."""
+    """Call it no more, not even about what it has not heard of yet.
+
+    **Example**
+
+    `fgd webhooks remove 91bc3f2a77c0`
+    """
     with FgdClient(server) as client:
         removed = client.administration.remove_webhook(webhook_id)
     if as_json:
