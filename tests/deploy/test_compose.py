@@ -102,7 +102,7 @@ class TestImages:
         assert built == {"service", "ray"} <= stages
 
     def test_each_is_built_by_one_service_and_those_that_share_it_come_after(self, compose: dict[str, Any]) -> None:
-        """The plugin builds at the same time what 1.29 builds in the order of dependence, and pulls what it cannot build."""
+        """The plugin builds all at the same time; 1.29 goes by dependence, and pulls what it has not built by then."""
         services = compose["services"]
 
         def needs(name: str) -> set[str]:
