@@ -112,8 +112,7 @@ class Looking:
 async def _see(session: AsyncSession, now: datetime, silent_after: timedelta) -> _Seen:
     by_state = select(Job.state, Job.kind, func.count()).group_by(Job.state, Job.kind)
     jobs: dict[tuple[str, str], int] = {(state, kind): count for state, kind, count in await session.execute(by_state)}
-    # A job that pauses before it is tried again is not stuck: it waits from the end of that pause.
-    waits_since = func.coalesce(Job.not_before, Job.queued_at, Job.created_at)
+    waits_since = func.coalesce(Job.queued_at, Job.created_at)
     oldest = await session.scalar(select(waits_since).where(Job.state == "queued").order_by(waits_since).limit(1))
     heard = (
         select(func.coalesce(Attempt.heartbeat_at, Attempt.created_at))

@@ -69,6 +69,23 @@ class TestJobs:
         assert await value(plane, "fgd_queue_wait_seconds_sum") == pytest.approx(40, abs=1)
         assert await value(plane, "fgd_queue_oldest_seconds") == 0
 
+    async def test_a_job_that_was_tried_again_once_and_is_resumed_later_waits_from_then_on(
+        self, plane: ControlPlane, clock: ManualClock
+    ) -> None:
+        job_id, run = await plane.started_job(train_spec(retry={"failures": 1}))
+        await run.fails("network", retryable=True)
+        clock.forward(5)
+        await plane.tick()
+        again = plane.run()
+        await again.starts()
+        clock.forward(3600)
+        await plane.http.post(f"/v1/jobs/{job_id}/pause")
+        await again.reports({"kind": "run_finished", "outcome": "stopped"})
+        await plane.http.post(f"/v1/jobs/{job_id}/resume")
+        clock.forward(40)
+        assert await plane.state(job_id) == "queued"
+        assert await value(plane, "fgd_queue_oldest_seconds") == pytest.approx(40, abs=1)
+
     async def test_a_run_that_fell_silent_is_told_with_how_long(self, plane: ControlPlane, clock: ManualClock) -> None:
         await plane.started_job()
         assert await value(plane, "fgd_runs_silent") == 0
