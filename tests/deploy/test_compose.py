@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from service.api import compare
+from service.compare.process import LIMIT_S
 from service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,6 +50,13 @@ class TestWalls:
             assert not any(volume.startswith("artifacts") for volume in service["volumes"])
             assert not {"FGD_SECRET", "FGD_ADMIN_TOKEN", "FGD_DATABASE_URL"} & service["environment"].keys()
             assert service["networks"] == ["cluster"]
+
+
+class TestGateway:
+    def test_it_waits_longer_than_a_comparison_may_take(self) -> None:
+        text = (ROOT / "deploy" / "haproxy" / "haproxy.cfg").read_text()
+        (minutes,) = re.findall(rf"set-timeout server (\d+)m if .*\bpath {compare.router.prefix} ", text)
+        assert int(minutes) * 60 > LIMIT_S
 
 
 class TestSecrets:
