@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -18,12 +19,14 @@ class EngineError(Exception):
 def run(*command: str, env: Mapping[str, str] | None = None, timeout_s: float = 1800, check: bool = True) -> str:
     """What `command` prints.
 
+    Args:
+        env: None: as it is here.
     Raises:
         EngineError: it ended with another code than 0.
     """
     done = subprocess.run(
         command,
-        env={**os.environ, **(env or {}), "DOCKER_BUILDKIT": "1", "COMPOSE_DOCKER_CLI_BUILD": "1"},
+        env={**(os.environ if env is None else env), "DOCKER_BUILDKIT": "1", "COMPOSE_DOCKER_CLI_BUILD": "1"},
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE if check else subprocess.STDOUT,
@@ -36,13 +39,17 @@ def run(*command: str, env: Mapping[str, str] | None = None, timeout_s: float = 
 
 
 class Compose:
-    """
+    """The system of this checkout's docker-compose.yml, and nothing of one that may be in use here: neither what .env and
+    the shell say of that, its bucket above all, nor its docker-compose.override.yml.
+
     Args:
-        env: over what the shell has; what docker-compose.yml takes from the environment.
+        env: what docker-compose.yml takes from the environment.
+        env_file: read instead of .env.
     """
 
-    def __init__(self, project: str, env: Mapping[str, str]) -> None:
+    def __init__(self, project: str, env: Mapping[str, str], env_file: Path) -> None:
         self.project = project
+        self._options = ["--project-name", project, "--file", "docker-compose.yml", "--env-file", str(env_file)]
         self.env = dict(env)
         has_plugin = subprocess.run(["docker", "compose", "version"], capture_output=True).returncode == 0
         self._command = ["docker", "compose"] if has_plugin else ["docker-compose"]
@@ -50,7 +57,7 @@ class Compose:
             raise EngineError("neither `docker compose` nor `docker-compose` is here; install one of the two")
 
     def __call__(self, *arguments: str, **changes: str) -> str:
-        return run(*self._command, "--project-name", self.project, *arguments, env={**self.env, **changes})
+        return run(*self._command, *self._options, *arguments, env={**_without_settings(), **self.env, **changes})
 
     @property
     def version(self) -> str:
@@ -70,6 +77,12 @@ class Compose:
 
     def network(self, name: str) -> str:
         return f"{self.project}_{name}"
+
+
+def _without_settings() -> dict[str, str]:
+    """What the shell has, but for what docker-compose.yml would take from it."""
+    settings = set(re.findall(r"^#?(\w+)=", (ROOT / "deploy" / "env.example").read_text(), re.MULTILINE))
+    return {name: value for name, value in os.environ.items() if name not in settings}
 
 
 def inspect(container: str) -> dict[str, Any]:

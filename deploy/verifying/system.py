@@ -81,7 +81,7 @@ def prepared(ledger: Ledger, *, project: str, port: int, images: dict[str, str],
     }
     (folder / "data").mkdir()
     api = Api(f"http://127.0.0.1:{port}", env["FGD_ADMIN_TOKEN"])
-    return System(Compose(project, env), ledger, api, has_grafana, folder)
+    return System(Compose(project, env, folder / ".env"), ledger, api, has_grafana, folder)
 
 
 def wait_for(what: str, is_so: Callable[[], Any], *, timeout_s: float, every_s: float = 0.5) -> float:
