@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from function_trials import Killed, Memory, run, sweep
 
+from fgd_core.spec.events import ArtifactSaved
 from fgd_core.spec.jobs import DistillSpec, TrainSpec
 from fgd_core.spec.trials import TrialEnded, TrialReported, TrialStarted
 
@@ -63,3 +64,23 @@ def test_five_kills_change_nothing(scheduler: str, concurrent: int, searcher: st
     assert story(killed) == story(undisturbed)
     # Nothing was trained twice: the budget was spent once.
     assert epochs_run + last.epochs_run == calm.epochs_run
+
+
+def test_the_winners_checkpoint_is_the_sweeps_also_where_its_end_was_not_told(tmp_path: Path) -> None:
+    spec = sweep(scheduler={"type": "none"}, budget={"trials": 1}, seed=3)
+    undisturbed, killed = Memory(tmp_path / "undisturbed"), Memory(tmp_path / "killed")
+    run(spec, value, undisturbed)
+    reports = [event for event in undisturbed.events if isinstance(event, TrialReported)]
+    winner = max(reports, key=lambda report: report.scores.ap or 0.0)
+    killed.attempt = 1
+    left = killed.job_dir / f"trials/{winner.trial}/0/checkpoints/best.pt"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"best")
+    # Told that it was to end here, and killed before it did.
+    for event in undisturbed.events[: undisturbed.events.index(winner)]:
+        killed.emit(event)
+    killed.emit(winner.model_copy(update={"verdict": "stop"}))
+    finished, _ = run(spec, value, killed)
+    assert finished.outcome == "succeeded"
+    [artifact] = [event for event in killed.events if isinstance(event, ArtifactSaved)]
+    assert Path(artifact.uri.removeprefix("file://")).read_bytes() == b"best"

@@ -240,6 +240,23 @@ class TestDriver:
         assert control_plane.events[0].event | {"kind": ""} == artifact.model_dump() | {"kind": ""}
         assert artifact.sha256 == hashlib.sha256(b"best").hexdigest()
 
+    def test_the_best_checkpoint_of_a_trial_whose_end_was_not_told_is_found(
+        self, work: Work, control_plane: SmallControlPlane
+    ) -> None:
+        control_plane.files = {
+            "attempts/1/trials/3/1/checkpoints/best.pt": b"best",
+            "attempts/1/trials/3/1/checkpoints/last.pt": b"last",
+            "attempts/1/trials/3/0/checkpoints/best.pt": b"of the segment before",
+        }
+        context = HttpContext(control_plane.assignment, ControlPlane(control_plane.url, "job1-1", TOKEN))
+        assert context.server_files is not None
+        files = ServerTrialFiles(context, context.server_files, job_id="job1", number=2)
+        for segment, expected in ((1, "1/best"), (2, "1/best"), (0, "0/best")):
+            started = TrialStarted.model_construct(trial=3, segment=segment, goes_on_from=(3, 1) if segment else None)
+            found = files.look_for_best(TrialState(3, "searcher", {}, seed=0, repeats=None, started=started))
+            assert found == f"store://job1/attempts/1/trials/3/{expected.replace('/', '/checkpoints/')}.pt"
+        context.close(1)
+
     def test_a_trial_that_is_over_keeps_its_best_and_frees_its_place(
         self, work: Work, control_plane: SmallControlPlane
     ) -> None:

@@ -287,8 +287,9 @@ class Driver:
             failed = [trial for trial in self._study.trials.values() if trial.end == "failed"]
             message = f"no trial came to a result, {len(failed)} failed; see their errors"
             return RunFinished(outcome="failed", error=ErrorReport(code="no_trial_succeeded", message=message))
-        if best.checkpoint is not None:
-            self._tell(self._files.artifact(best.checkpoint))
+        checkpoint = best.checkpoint or self._files.look_for_best(best)
+        if checkpoint is not None:
+            self._tell(self._files.artifact(checkpoint))
         return RunFinished(outcome="succeeded", result=best.result)
 
     def _running(self) -> list[TrialState]:

@@ -14,6 +14,7 @@ from fgd_core.spec.pretrained import is_torchvision_name
 from fgd_core.spec.trials import TrialStarted
 from fgd_core.training.context import RunContext
 from workers.files.server_files import ServerFiles
+from workers.files.server_home import newest_checkpoints
 from workers.folders import CHECKPOINTS, segment_folder
 from workers.reporting.backoff import until_answered
 from workers.reporting.context import HttpContext
@@ -42,6 +43,14 @@ class TrialFiles(Protocol):
 
     def best(self, trial: TrialState) -> str | None:
         """URI of the best checkpoint of its newest segment."""
+        ...
+
+    def look_for_best(self, trial: TrialState) -> str | None:
+        """The same where its end was not told, for the driver was killed before: what any attempt has kept.
+
+        Raises:
+            FgdError, OSError: it cannot be looked for.
+        """
         ...
 
     def free(self, trial: TrialState) -> None:
@@ -79,6 +88,11 @@ class SharedTrialFiles:
     def best(self, trial: TrialState) -> str | None:
         path = self._folder(trial) / _BEST
         return path.as_uri() if path.exists() else None
+
+    def look_for_best(self, trial: TrialState) -> str | None:
+        started = trial.started
+        segment_folder(self._context.job_dir, started.trial, started.segment, goes_on_from=started.goes_on_from)
+        return self.best(trial)
 
     def free(self, trial: TrialState) -> None:
         (self._folder(trial) / _LAST).unlink(missing_ok=True)
@@ -128,6 +142,13 @@ class ServerTrialFiles:
     def best(self, trial: TrialState) -> str | None:
         saved = self._saved.get(trial.number)
         return saved.uri if saved is not None else None
+
+    def look_for_best(self, trial: TrialState) -> str | None:
+        segments = ((trial.number, trial.started.segment), trial.started.goes_on_from)
+        listing = until_answered(self._files.listing, timeout_s=_PATIENCE_S, say=say)
+        origins = [segment_path(*each) for each in segments if each is not None]
+        kept = newest_checkpoints(listing, origins, up_to=self._number)
+        return next((file.uri for file in kept if file.path.endswith(f"/{_BEST}")), None)
 
     def free(self, trial: TrialState) -> None:
         path = f"{segment_path(trial.number, trial.started.segment)}/{CHECKPOINTS}/{_LAST}"
