@@ -39,8 +39,8 @@ def run(*command: str, env: Mapping[str, str] | None = None, timeout_s: float = 
 
 
 class Compose:
-    """The system of this checkout's docker-compose.yml, and nothing of one that may be in use here: neither what .env and
-    the shell say of that, its bucket above all, nor its docker-compose.override.yml.
+    """The system of this checkout's docker-compose.yml, and nothing of one that may be in use here: neither what .env
+    and the shell say of that, its bucket above all, nor its docker-compose.override.yml.
 
     Args:
         env: what docker-compose.yml takes from the environment.
