@@ -19,7 +19,7 @@ from service.ray_proxy import pages, rules
 from service.ray_proxy.paths import COOKIE, SIGN_IN, SIGN_OUT, Paths
 
 OPEN = frozenset({"/livez", "/readyz", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"})
-_SIGNING = frozenset({SIGN_IN, SIGN_OUT})
+_SIGNING = frozenset({("GET", SIGN_IN), ("POST", SIGN_IN), ("POST", SIGN_OUT)})
 _ATTEMPTS = "/v1/attempts/"
 """Runs come with tokens of their own, which those routes check."""
 
@@ -48,7 +48,7 @@ class Authentication:
         self._ray_paths = ray_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and _asks_who(scope["path"]):
+        if scope["type"] == "http" and _asks_who(scope["method"], scope["path"]):
             state = scope.setdefault("state", {})
             try:
                 principal = await self._principal(scope, state)
@@ -90,8 +90,8 @@ class Authentication:
         return problems.of_error(refusal)
 
 
-def _asks_who(path: str) -> bool:
-    return path not in OPEN and path not in _SIGNING and not path.startswith(_ATTEMPTS)
+def _asks_who(method: str, path: str) -> bool:
+    return path not in OPEN and (method, path) not in _SIGNING and not path.startswith(_ATTEMPTS)
 
 
 def _is_of_ray(path: str) -> bool:

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
 from starlette.background import BackgroundTask
 
-from fgd_core.errors import FgdError
+from fgd_core.errors import FgdError, SpecError
 from service import links
 from service.api import notes, problems
 from service.api.access import Principal, Role
@@ -60,7 +60,10 @@ async def sign_in(services: ServicesDep, request: Request) -> Response:
     """Takes an API token from a form, and leaves a cookie in the browser that this path alone gets to see."""
     paths = Paths.of(services.settings)
     _check_own_page(request, services.settings.external_url)
-    given = parse_qs((await request.body()).decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=10)
+    try:
+        given = parse_qs((await request.body()).decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=10)
+    except ValueError:
+        raise SpecError("the form has too many fields; send `token` and `next`") from None
     token, next_page = given.get("token", [""])[0].strip(), paths.safe_next(given.get("next", [""])[0])
     try:
         principal, cookie = await services.sessions.begin(token[:_MAX_TOKEN])
@@ -138,6 +141,9 @@ def _check_allowed(principal: Principal, request: Request, path: str, own_url: s
     _check_everywhere(principal)
     if not rules.is_for_readers(request.method, path) and path not in rules.OWN:
         principal.check_role(Role.ADMIN)
+        # With a GET that acts comes no Origin, and without tokens not even a cookie would have to come along.
+        if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+            raise _foreign("another site")
     if request.method not in rules.READING:
         notes.about(path=path[:200])
         if getattr(request.state, "is_by_cookie", False):
@@ -160,11 +166,15 @@ def _check_own_page(request: Request, own_url: str | None) -> None:
         return
     own_hosts = [request.headers.get("Host", ""), urlsplit(own_url or "").netloc]
     if origin is None or not any(is_same(origin, host) for host in own_hosts if host):
-        raise ForbiddenError(
-            f"a page of {(origin or 'nowhere')[:100]!r} may change nothing here; send the request from this server's "
-            "own pages, or from a program with its token as `Authorization: Bearer …`",
-            origin=(origin or "")[:100],
-        )
+        raise _foreign((origin or "nowhere")[:100])
+
+
+def _foreign(origin: str) -> ForbiddenError:
+    return ForbiddenError(
+        f"a page of {origin!r} may change nothing here; send the request from this server's own pages, or from a "
+        "program with its token as `Authorization: Bearer …`",
+        origin=origin,
+    )
 
 
 def _own_answer(request: Request, path: str) -> Response:

@@ -4,8 +4,9 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from fgd_core.errors import SpecError
 from service.links import RAY, path_of
-from service.ray_proxy.rules import PREFIX
+from service.ray_proxy.rules import PREFIX, is_for_readers, plain_path
 from service.settings import Settings
 
 COOKIE = "fgd_ray"
@@ -37,12 +38,18 @@ class Paths:
         return f"{self.base}{SIGN_OUT}"
 
     def safe_next(self, asked: str) -> str:
-        """Where to go on to, if it is below here; else the dashboard. Nothing leads to another site, or to sign-out."""
-        is_ours = asked.startswith(self.ray) and _PLAIN.fullmatch(asked) is not None and "/." not in asked
-        if not is_ours or asked.startswith((self.sign_in, self.sign_out)):
+        """Where to go on to, if it only shows something; else the dashboard. Nothing leads to another site.
+
+        Whoever has made somebody open the link to it is led on to it as well: a GET that acts must not be one.
+        """
+        if not asked.startswith(self.ray):
             return self.ray
-        return quote(asked, safe=_KEPT)
+        try:
+            path = plain_path(_END_OF_PATH.split(asked)[0].removeprefix(self.base).encode())
+        except SpecError:
+            return self.ray
+        return quote(asked, safe=_KEPT) if is_for_readers("GET", path) else self.ray
 
 
-_PLAIN = re.compile(r"[^\x00-\x20\x7f\\]*")
+_END_OF_PATH = re.compile("[?#]")
 _KEPT = "/:?#[]@!$&'()*+,;=-._~%"

@@ -223,6 +223,13 @@ class TestWhatPasses:
         assert (page.status_code, page.headers["Retry-After"]) == (503, "2")
         assert "Ray cannot be reached" in page.text
 
+    async def test_a_get_that_acts_is_not_asked_for_by_other_sites(self, guarded: Guarded) -> None:
+        for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)):
+            answer = await guarded.http.get("/ray/memory_profile?pid=1", headers={"Sec-Fetch-Site": site})
+            assert answer.status_code == status, site
+        assert len(guarded.cluster.browsed) == 2
+        assert (await guarded.http.get("/ray/api/jobs/", headers={"Sec-Fetch-Site": "cross-site"})).status_code == 200
+
     async def test_without_its_slash_it_leads_to_the_page(self, guarded: Guarded, reader: str) -> None:
         answer = await guarded.as_(reader, "GET", "/ray")
         assert (answer.status_code, answer.headers["Location"]) == (308, "/ray/")
@@ -341,6 +348,25 @@ class TestSigningIn:
     async def test_it_leads_to_no_other_site(self, guarded: Guarded, reader: str) -> None:
         for elsewhere in ("https://evil.example/", "//evil.example/ray/", "/\\evil.example", "/ray/\r\nX: y"):
             assert (await sign_in(guarded, reader, elsewhere)).headers["Location"] == "/ray/"
+
+    async def test_it_leads_to_nothing_that_acts(self, guarded: Guarded) -> None:
+        browser = await cookie_of(guarded, ROOT)
+        for acts in ("/ray/memory_profile?pid=1", "/ray/worker/traceback?pid=1", "/ray/%6demory_profile"):
+            answer = await guarded.http.get("/ray/sign-in", params={"next": acts}, headers=browser)
+            assert (answer.status_code, answer.headers["Location"]) == (303, "/ray/"), acts
+
+    @pytest.mark.parametrize(
+        ("method", "path"), [("GET", "/ray/sign-out"), ("PUT", "/ray/sign-in"), ("HEAD", "/ray/sign-in")]
+    )
+    async def test_by_other_methods_its_pages_are_nothing_special(
+        self, guarded: Guarded, method: str, path: str
+    ) -> None:
+        assert (await guarded.as_(None, method, path)).status_code == 401
+
+    async def test_a_form_of_many_fields_is_refused(self, guarded: Guarded) -> None:
+        many = {f"field-{number}": "x" for number in range(11)}
+        answer = await guarded.http.post("/ray/sign-in", data=many, headers=OWN)
+        assert (answer.status_code, answer.json()["code"]) == (422, "spec")
 
     async def test_no_other_site_signs_a_browser_in_or_out(self, guarded: Guarded, reader: str) -> None:
         for headers in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {}):
