@@ -16,6 +16,8 @@ from service.errors import NotComparableError
 log = structlog.get_logger(__name__)
 
 LIMIT_S = 600.0
+SECRETS = ("FGD_", "AWS_", "RAY_", "OTEL_")
+"""How the names of variables begin that a comparison has no need of."""
 _KEPT = 16
 _PLACES = {side: {"__all__": {"path"}} for side in ("first", "second")}
 
@@ -51,7 +53,7 @@ async def _made(asked: str) -> Comparison:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         # It reads what runs wrote, and needs none of the server's secrets for it.
-        env={name: value for name, value in os.environ.items() if not name.startswith(("FGD_", "AWS_"))},
+        env={name: value for name, value in os.environ.items() if not name.startswith(SECRETS)},
     )
     try:
         async with asyncio.timeout(LIMIT_S):
