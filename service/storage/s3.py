@@ -176,7 +176,9 @@ class S3Storage:
         old = [upload for upload in found if upload["Initiated"] < before]
         for upload in old if not only_look else ():
             path = upload["Key"].removeprefix(self._prefix)
-            self._call("abort_multipart_upload", path, UploadId=upload["UploadId"])
+            # It may have come to its end in this moment, or to the bucket's own rules.
+            with suppress(errors.FileGoneError):
+                self._call("abort_multipart_upload", path, UploadId=upload["UploadId"])
         return len(old)
 
     def _download(self, path: str, to: Path) -> None:

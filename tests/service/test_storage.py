@@ -329,6 +329,24 @@ class TestBucket:
         assert storage.let_go_of_uploads(before=datetime(2010, 1, 1, tzinfo=UTC)) == 0
         assert [storage.let_go_of_uploads(before=datetime.now(UTC)) for _ in range(2)] == [1, 0]
 
+    def test_parts_that_somebody_else_lets_go_of_meanwhile_are_no_error(
+        self, storage: Storage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert isinstance(storage, S3Storage)
+        incoming = storage.writing("jobs/a/x", size_bytes=len(BIG))
+        incoming.write(BIG)
+        call = storage._call
+
+        def overtaken(method: str, *arguments: Any, **named: Any) -> Any:
+            answer = call(method, *arguments, **named)
+            if method == "list_multipart_uploads":
+                incoming.discard()
+            return answer
+
+        monkeypatch.setattr(storage, "_call", overtaken)
+        assert storage.let_go_of_uploads(before=datetime.now(UTC)) == 1
+        assert storage.let_go_of_uploads(before=datetime.now(UTC)) == 0
+
     def test_many_threads_use_one_storage(self, storage: Storage) -> None:
         threads = [
             threading.Thread(target=storage.write, args=(f"jobs/{number}/x", str(number).encode()))
