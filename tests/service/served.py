@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import httpx
@@ -37,6 +37,17 @@ class Served:
                 if len(found) >= at_most:
                     break
         return found
+
+    async def has_readers(self, count: int) -> None:
+        """Wait until so many streams of events are open and will miss nothing from here on."""
+        ask = self.plane.services.metrics.registry.get_sample_value
+        await until(lambda: sum(ask("fgd_sse_readers", {"stream": of}) or 0 for of in ("job", "all")) == count)
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(15):
+        while not is_so():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager

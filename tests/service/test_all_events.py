@@ -43,7 +43,7 @@ class TestStream:
         async with served_by(plane) as served:
             await finished(plane)
             reading = asyncio.create_task(served.messages("/v1/events", at_most=6))
-            await asyncio.sleep(0.3)
+            await served.has_readers(1)
             jobs = [await finished(plane) for _ in range(2)]
             async with asyncio.timeout(10):
                 assert sorted(places(await reading)) == await stored(plane, *jobs)
@@ -82,7 +82,7 @@ class TestStream:
             query = f"job_id={first}&kind=state_changed&after=0"
             assert places(await served.messages(f"/v1/events?{query}", at_most=1)) == [(first, 3)]
             reading = asyncio.create_task(served.messages("/v1/events?kind=cancel_requested", at_most=1))
-            await asyncio.sleep(0.3)
+            await served.has_readers(1)
             second = await finished(plane)
             async with asyncio.timeout(10):
                 assert places(await reading) == [(second, 2)]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from control_plane import ControlPlane, ManualClock, Run, train_spec
 from memory_cluster import MemoryCluster
-from served import Served, served_by
+from served import Served, served_by, until
 
 from service.dispatcher import driver_log
 from service.settings import Settings
@@ -139,7 +139,7 @@ class TestFollowing:
         plane.cluster.output[run.submission_id] = "first\n"
         async with served_by(plane) as served:
             following = asyncio.create_task(served.messages(f"/v1/jobs/{job_id}/logs?follow=true"))
-            await asyncio.sleep(0.1)
+            await is_looked_at(plane, job_id)
             again = await fail_and_start_again(plane, run)
             plane.cluster.output[again.submission_id] = "second\n"
             await asyncio.sleep(0.1)
@@ -188,7 +188,7 @@ class TestFollowing:
 
         async with served_by(plane) as served:
             holding = asyncio.create_task(follow_lines(served, job_id, 2))
-            await asyncio.sleep(0.2)
+            await is_looked_at(plane, job_id)
             monkeypatch.setattr(cluster, "logs", counted)
             # Whether they may look at an attempt at all is asked for each, what it printed is not.
             before = plane.services.logs._shared[job_id, 1].seen
@@ -198,6 +198,12 @@ class TestFollowing:
             assert plane.services.logs._shared[job_id, 1].seen is before
             assert asked == 0
             holding.cancel()
+
+
+async def is_looked_at(plane: ControlPlane, job_id: str) -> None:
+    """Wait until somebody who follows the first attempt's log has been shown it."""
+    looked_at = plane.services.logs._shared
+    await until(lambda: (job_id, 1) in looked_at and looked_at[job_id, 1].seen is not None)
 
 
 async def follow_lines(served: Served, job_id: str, num: int) -> None:
