@@ -1,4 +1,5 @@
-"""A run that tells something each second until it is stopped or its time is up: `python relaying_run.py SECONDS`."""
+"""A run that was evaluated, then trains for some seconds, and then is busy otherwise until it is stopped or its time is
+up: `python relaying_run.py TRAINING OTHERWISE`, in seconds."""
 
 import signal
 import sys
@@ -8,8 +9,9 @@ import time
 from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.data import Shapes
 from fgd_core.spec.detectors import RetinaNet
-from fgd_core.spec.events import Progress
+from fgd_core.spec.events import Evaluated, Progress
 from fgd_core.spec.jobs import TrainSpec
+from fgd_core.spec.results import Scores
 from workers.metrics.relay import MetricsRelay
 
 stopped = threading.Event()
@@ -17,6 +19,8 @@ signal.signal(signal.SIGTERM, lambda *_: stopped.set())
 spec = TrainSpec(name="relayed", detector=RetinaNet(), data=Shapes(num_train=8, num_val=4))
 assignment = Assignment(attempt_id="j-1", number=1, job_id="j", spec=spec, job_uri=None)
 relay = MetricsRelay(assignment, lambda: 7)
+missing = dict.fromkeys(name for name, field in Scores.model_fields.items() if field.is_required())
+relay.heard(Evaluated(epoch=1, step=0, scores=Scores.model_validate(missing | {"ap": 0.5})))
 for step in range(1, int(sys.argv[1]) + 1):
     relay.heard(
         Progress(
@@ -33,4 +37,5 @@ for step in range(1, int(sys.argv[1]) + 1):
     )
     if stopped.wait(1.0):
         break
+stopped.wait(float(sys.argv[2]))
 print("stopped by itself" if stopped.is_set() else "ended by itself", f"after {time.process_time():.2f} s of work")

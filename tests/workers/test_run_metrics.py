@@ -11,8 +11,9 @@ import pytest
 from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.events import RUN_EVENT, RunEvent
 from fgd_core.spec.results import MaskScores, Scores
-from fgd_core.spec.trials import SweepProgressed, TrialEnded, TrialEvent
+from fgd_core.spec.trials import SweepProgressed, TrialEnded, TrialEvent, TrialReported
 from workers.metrics import COUNTERS, GAUGES
+from workers.metrics.of_sweeps import SweepMetrics
 from workers.metrics.samples import of_run, of_sweep
 
 RUN = {"job_name": "a run", "job_id": "3f2a", "kind": "distill", "trial": ""}
@@ -112,6 +113,19 @@ class TestSweeps:
         assert samples
         for sample in samples:
             assert set(sample.labels) == set({**GAUGES, **COUNTERS}[sample.name].labels)
+
+    def test_of_a_trial_that_ended_its_place_among_the_others_is_all_that_is_said_again(
+        self, assignment: Assignment
+    ) -> None:
+        metrics = SweepMetrics(assignment, "ap")
+        scores = Scores.model_validate(SCORES | {"ap": 0.4})
+        for trial in (1, 2):
+            metrics.observe(TrialEvent(trial=trial, event=EVALUATED))
+            metrics.observe(TrialReported(trial=trial, epoch=2, objectives=[0.4], scores=scores, train_s=1.0))
+        metrics.observe(TrialEnded(trial=1, cause="stopped", epoch=2))
+        said = [(name, dict(labels)["trial"]) for name, labels in metrics._metrics._staying]
+        assert {name for name, trial in said if trial == "1"} == {"fgd_trial_objective", "fgd_trial_epoch"}
+        assert "fgd_run_ap" in {name for name, trial in said if trial == "2"}
 
 
 RELAYING = """

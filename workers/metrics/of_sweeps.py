@@ -2,6 +2,7 @@
 
 from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.events import RunEvent
+from fgd_core.spec.trials import TrialEnded
 from workers.metrics.samples import of_sweep
 from workers.metrics.through_ray import RayMetrics
 
@@ -20,3 +21,6 @@ class SweepMetrics:
 
     def observe(self, event: RunEvent) -> None:
         self._metrics.tell(of_sweep(event, self._of_sweep, objective=self._objective, trial_labels=self._of_trials))
+        if isinstance(event, TrialEnded):
+            # Of its run. How the trial itself stands is shown beside the others until the sweep ends.
+            self._metrics.forget({**self._of_trials, "trial": str(event.trial)})
