@@ -26,6 +26,9 @@ log = structlog.get_logger(__name__)
 
 _FRESH_FOR_S = 3.0
 """Several may scrape, and a person who reloads the page does too."""
+_PATIENCE_S = 4.0
+"""Prometheus waits 10 s, and would take a replica for dead whose database is in trouble."""
+_FOLDER_PATIENCE_S = 1.0
 _KINDS: tuple[str, ...] = tuple(model.model_fields["kind"].default for model in get_args(get_args(JobSpec)[0]))
 _UNKNOWN = float("nan")
 
@@ -60,6 +63,7 @@ class Looking:
         self._clock = clock
         self._metrics = metrics
         self._folders = folders
+        self._disk_usage: dict[str, asyncio.Task[shutil._ntuple_diskusage]] = {}
         self._turn = asyncio.Lock()
         self._looked_s: float | None = None
 
@@ -75,10 +79,10 @@ class Looking:
         metrics = self._metrics
         metrics.jobs.clear()
         try:
-            async with self._database.reading() as session:
+            async with asyncio.timeout(_PATIENCE_S), self._database.reading() as session:
                 seen = await _see(session, self._clock(), self._silent_after)
-        except FgdError as error:
-            log.warning("scraped_without_database", error=str(error))
+        except (FgdError, TimeoutError) as error:
+            log.warning("scraped_without_database", error=str(error) or f"no answer within {_PATIENCE_S:.0f} s")
             metrics.database_up.set(0)
             for gauge in (metrics.oldest_queued_s, metrics.silent_runs, metrics.oldest_heartbeat_s):
                 # What was true before is not known to be true now.
@@ -99,12 +103,18 @@ class Looking:
 
     async def _look_at_folders(self) -> None:
         for name, folder in self._folders.items():
+            # Elsewhere, for a folder on a network that is away answers late or never; and not asked again before it has
+            # answered, or all threads would come to hang there, and with them whatever else needs one.
+            asked = self._disk_usage.get(name) or asyncio.create_task(asyncio.to_thread(shutil.disk_usage, folder))
+            self._disk_usage[name] = asked
             try:
-                # Elsewhere, for a folder on a network that is away answers late or never.
-                usage = await asyncio.wait_for(asyncio.to_thread(shutil.disk_usage, folder), timeout=1.0)
+                usage = await asyncio.wait_for(asyncio.shield(asked), _FOLDER_PATIENCE_S)
             except (OSError, TimeoutError):
                 self._metrics.folder_free.labels(name).set(_UNKNOWN)
                 continue
+            finally:
+                if asked.done():
+                    del self._disk_usage[name]
             self._metrics.folder_free.labels(name).set(usage.free)
             self._metrics.folder_size.labels(name).set(usage.total)
 

@@ -10,6 +10,7 @@ from memory_cluster import MemoryCluster
 from sqlalchemy import text
 
 from service.errors import BusyError, DatabaseAwayError, DatabaseRefusedError
+from service.metrics import looking
 from service.settings import Settings
 from service.store import migrate
 from service.store.session import Database, Limits
@@ -54,6 +55,27 @@ async def test_while_it_is_away_requests_are_told_to_come_back_and_then_all_goes
     assert await plane.state(job_id) == "running"
     await plane.tick()
     await plane.submit(train_spec())
+    await plane.close()
+
+
+async def test_a_scrape_does_not_wait_for_it_until_prometheus_takes_the_replica_for_dead(
+    mortal: postgresql.PostgresServer,
+    tmp_path: Path,
+    cluster: MemoryCluster,
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(looking, "_PATIENCE_S", 0.2)
+    settings = Settings(home=tmp_path, database_url=mortal.url("fgd"), database_pool_size=2)
+    plane = ControlPlane(settings, cluster, clock)
+    reading = plane.services.database.reading
+    async with reading() as one, reading() as another:
+        for holder in (one, another):
+            await holder.execute(text("SELECT 1"))
+        async with asyncio.timeout(5):
+            answer = await plane.http.get("/metrics")
+    assert answer.status_code == 200
+    assert "fgd_database_up 0.0" in answer.text
     await plane.close()
 
 

@@ -1,6 +1,9 @@
 """`/metrics`: what it says, to whom, and that it says it cheaply."""
 
+import math
 import re
+import shutil
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -15,6 +18,7 @@ from served import served_by
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.errors import DatabaseAwayError
+from service.metrics import looking
 from service.settings import Settings
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -253,6 +257,25 @@ class TestFolders:
         for folder in ("home", "storage"):
             free = await value(plane, "fgd_folder_free_bytes", folder=folder)
             assert 0 < free <= await value(plane, "fgd_folder_size_bytes", folder=folder)
+
+    async def test_a_folder_that_does_not_answer_takes_one_thread_and_not_one_at_each_scrape(
+        self, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        num_asked, answers = 0, threading.Event()
+
+        def hang(folder: Path) -> None:
+            nonlocal num_asked
+            num_asked += 1
+            answers.wait(20)
+            raise OSError("stale file handle")
+
+        monkeypatch.setattr(shutil, "disk_usage", hang)
+        monkeypatch.setattr(looking, "_FOLDER_PATIENCE_S", 0.05)
+        for _ in range(3):
+            free = await value(plane, "fgd_folder_free_bytes", folder="storage")
+            assert math.isnan(free)
+        assert num_asked == 2
+        answers.set()
 
 
 class TestFormat:
