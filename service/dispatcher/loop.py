@@ -396,17 +396,17 @@ class Dispatcher:
             ):
                 return
             end = await recording.take_over(session, current, latest, undelivered, now=now)
-            if end is not None:
-                self._metrics.attempts_ended.labels(end).inc()
-                log.info("last_word_salvaged", job_id=job.id, submission_id=attempt.submission_id)
-                self._wake.set()
-                return
-            await attempts.end(session, attempt.id, "lost", error, now)
-            steps = after_loss(current.state, error, jobs.budgets(current), resumes_itself=current.resumes_itself)
-            for step in steps:
-                await jobs.move(session, current, step, now=now, attempt=attempt.number)
-        self._metrics.attempts_ended.labels("lost").inc()
-        log.warning("run_lost", job_id=job.id, submission_id=attempt.submission_id, became=steps[-1].to)
+            if end is None:
+                await attempts.end(session, attempt.id, "lost", error, now)
+                steps = after_loss(current.state, error, jobs.budgets(current), resumes_itself=current.resumes_itself)
+                for step in steps:
+                    await jobs.move(session, current, step, now=now, attempt=attempt.number)
+        # Only now that it is committed: what is rolled back happens again, and would be counted twice.
+        self._metrics.attempts_ended.labels(end or "lost").inc()
+        if end is None:
+            log.warning("run_lost", job_id=job.id, submission_id=attempt.submission_id, became=steps[-1].to)
+        else:
+            log.info("last_word_salvaged", job_id=job.id, submission_id=attempt.submission_id)
         self._wake.set()
 
     async def _archive(self) -> None:

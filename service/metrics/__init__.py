@@ -17,7 +17,7 @@ from service.store.recording import Recorded
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _WHOLE = "of the whole system, the same from every replica: use max()"
-_WAITS_S = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
+_WAITS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 _LAGS_S = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 1800)
 _SHORT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -146,7 +146,8 @@ class Metrics:
     def leased(self, queued_at: datetime | None, now: datetime) -> None:
         """`queued_at`: None of a job that a version without this column put into the queue."""
         if queued_at is not None:
-            self.queue_wait.observe((now - queued_at).total_seconds())
+            # Another replica's clock may have said so, and be ahead.
+            self.queue_wait.observe(max(0.0, (now - queued_at).total_seconds()))
 
     def answers(self, route: str | None, method: str, status: int | None, seconds: float) -> None:
         """Note an answered request.

@@ -1,5 +1,6 @@
 """`/metrics`: what it says, to whom, and that it says it cheaply."""
 
+import json
 import math
 import re
 import shutil
@@ -8,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from control_plane import ControlPlane, ManualClock, progress, train_spec
@@ -15,11 +17,15 @@ from memory_cluster import MemoryCluster
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain_text
 from served import served_by
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from fgd_core.spec.events import EndCause
 from service.errors import DatabaseAwayError
 from service.metrics import looking
 from service.settings import Settings
+from service.store import recording
+from service.store.recording import take_over
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 SCRAPE_TOKEN = "only prometheus knows this one, and nobody else"
@@ -44,6 +50,14 @@ async def value(plane: ControlPlane, name: str, **labels: str) -> float:
 async def _away() -> AsyncIterator[AsyncSession]:
     raise DatabaseAwayError("the database is away")
     yield
+
+
+async def _taken_over_and_cut_off(session: AsyncSession, *args: Any, **named: Any) -> EndCause | None:
+    def cut_off(_: object) -> None:
+        raise DatabaseAwayError("the database is away")
+
+    event.listen(session.sync_session, "before_commit", cut_off)
+    return await take_over(session, *args, **named)
 
 
 def metrics_logged(*steps: int) -> dict[str, object]:
@@ -119,6 +133,36 @@ class TestJobs:
         await plane.run().starts()
         assert await value(plane, "fgd_dispatch_seconds_count", until="submitted") == 1
         assert await value(plane, "fgd_dispatch_seconds_sum", until="first_word") == pytest.approx(7, abs=0.1)
+
+    async def test_a_warm_ray_takes_some_hundredths_of_a_second_and_that_is_told(self, plane: ControlPlane) -> None:
+        await plane.submit(train_spec())
+        await plane.tick()
+        assert await value(plane, "fgd_dispatch_seconds_bucket", until="submitted", le="0.025") == 1
+
+    async def test_the_clock_of_the_replica_that_took_a_job_may_be_ahead(
+        self, plane: ControlPlane, clock: ManualClock
+    ) -> None:
+        await plane.submit(train_spec())
+        clock.forward(-1)
+        await plane.tick()
+        # A sum that falls is, to Prometheus, one that began anew.
+        assert await value(plane, "fgd_queue_wait_seconds_sum") == 0
+
+    async def test_an_end_that_was_rolled_back_is_not_counted(
+        self, plane: ControlPlane, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        job_id, run = await plane.started_job()
+        plane.cluster.forget(run.submission_id)
+        outbox = plane.settings.storage_dir / "jobs" / job_id / "outbox" / "attempt-1-run.jsonl"
+        outbox.parent.mkdir(parents=True)
+        last_word = run.batch({"kind": "run_finished", "outcome": "failed"})["events"]
+        outbox.write_text("".join(json.dumps(each) + "\n" for each in last_word))
+        clock.forward(60)
+        with monkeypatch.context() as broken:
+            broken.setattr(recording, "take_over", _taken_over_and_cut_off)
+            await plane.dispatcher._tick_or_log()
+        await plane.tick()
+        assert await value(plane, "fgd_attempts_ended_total", cause="failed") == 1
 
 
 class TestIngest:
