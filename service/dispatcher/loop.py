@@ -241,7 +241,7 @@ class Dispatcher:
             # not hold the others up.
             leasing_at = self._clock()
             async with self._writing() as session:
-                start = await lease(session, job_id, self._mint, self._run_page, now)
+                start = await lease(session, job_id, self._mint, self._run_page, leasing_at)
             if start is not None:
                 self._metrics.leased(start.queued_at, leasing_at)
                 self._trace_lease(start, leasing_at)

@@ -21,6 +21,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.spec.events import EndCause
+from service.dispatcher.cluster import Submission
 from service.errors import DatabaseAwayError
 from service.metrics import looking
 from service.settings import Settings
@@ -163,6 +164,20 @@ class TestJobs:
             await plane.dispatcher._tick_or_log()
         await plane.tick()
         assert await value(plane, "fgd_attempts_ended_total", cause="failed") == 1
+
+    async def test_a_run_did_not_begin_late_because_others_were_handed_to_ray_before_it(
+        self, plane: ControlPlane, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def slowly(submission: Submission) -> None:
+            clock.forward(5)
+            await MemoryCluster.submit(plane.cluster, submission)
+
+        for _ in range(2):
+            await plane.submit(train_spec())
+        monkeypatch.setattr(plane.cluster, "submit", slowly)
+        await plane.tick()
+        await plane.run().starts()
+        assert await value(plane, "fgd_dispatch_seconds_sum", until="first_word") == pytest.approx(5, abs=0.1)
 
 
 class TestIngest:
