@@ -138,6 +138,8 @@ class Settings(BaseSettings):
 
     ray_dashboard_url: str | None = None
     """Ray's dashboard, which also serves its Jobs API; None where the server starts a Ray of its own."""
+    ray_keep_runs: int = Field(default=200, ge=0)
+    """So many runs that ended stay on Ray's dashboard, where their jobs link to; Ray's lists have no pages."""
     local_cluster: bool = False
     """Whether runs see this machine's files, so that a missing path can be refused at the door."""
     python: str = sys.executable

@@ -31,6 +31,7 @@ class AttemptView(Fact):
     number: int
     submission_id: str
     dashboard_url: str | None
+    """None once Ray has forgotten it."""
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
@@ -93,7 +94,8 @@ class JobView(JobSummary):
     error: ErrorReport | None
     result: RunResult | None
     dashboard_url: str | None
-    """Of the newest attempt, on Ray's dashboard by way of this server; to be opened in a browser."""
+    """Of the newest attempt, on Ray's dashboard by way of this server; to be opened in a browser. None once Ray has
+    forgotten it."""
     last_sequence: int
 
 

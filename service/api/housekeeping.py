@@ -1,15 +1,18 @@
 """Housekeeping: put away what the rules no longer keep, and delete a job for good."""
 
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from fgd_core.errors import ClusterError
 from fgd_core.spec.housekeeping import HousekeepingView
 from service.api import notes
 from service.api.access import AdminOfAll, Submitter, visible_job
 from service.api.deps import ServicesDep
 from service.housekeeping import deletion
 from service.jobs import retention
+from service.store import attempts
 from service.store import deletion as marks
 from service.store import retention as store
 
@@ -45,5 +48,10 @@ async def delete_job(services: ServicesDep, principal: Submitter, job_id: str) -
         )
         await marks.mark(session, job)
         notes.about(project=job.project, name=job.name)
+        runs = [attempt.submission_id for attempt in await attempts.of_job(session, job_id) if attempt.dashboard_url]
+    # A Ray that is away has most likely forgotten them by itself when it is back.
+    with suppress(ClusterError):
+        for submission_id in runs:
+            await services.cluster.delete(submission_id)
     await deletion.finish(services.database, services.storage, job_id)
     return Response(status_code=204)

@@ -90,7 +90,7 @@ async def _view(session: AsyncSession, principal: Principal, job_id: str) -> Job
 
 def _lasting(view: JobView, settings: Settings) -> JobView:
     """With a link for people elsewhere, where there is one: a report is kept, and passed on."""
-    if settings.external_url is None or not view.attempts:
+    if settings.external_url is None or view.dashboard_url is None:
         return view
     url = links.run_page(settings.external_url, view.attempts[-1].submission_id)
     return view.model_copy(update={"dashboard_url": url})

@@ -50,8 +50,8 @@ def etag(version: int) -> str:
 
 
 def run_page(attempt: Attempt) -> str | None:
-    """On Ray's dashboard, by way of this server as its client has called it."""
-    base = links.addressed()
+    """On Ray's dashboard, by way of this server as its client has called it; None where Ray has forgotten the run."""
+    base = links.addressed() if attempt.dashboard_url is not None else None
     return links.run_page(base, attempt.submission_id) if base is not None else attempt.dashboard_url
 
 

@@ -91,7 +91,7 @@ class Dispatcher:
         self._metrics = metrics or Metrics()
         self._holder = holder or f"{socket.gethostname()}:{settings.home}"[:100]
         self._lease: Lease | None = None
-        self._forgetting = Forgetting(database, cluster, clock)
+        self._forgetting = Forgetting(database, cluster, clock, keep_runs=settings.ray_keep_runs)
         self._is_cluster_away = False
         self._is_database_away = False
         self._does_storage_fail = False
@@ -127,7 +127,7 @@ class Dispatcher:
             self._start,
             self._watch,
             self._archive,
-            self._forgetting.again,
+            self._forgetting.step,
             self._copy_logs,
         )
         is_away, storage_fails = False, ""
@@ -425,10 +425,10 @@ class Dispatcher:
         saved = await driver_log.keep(self._cluster, attempt, self._storage)
         if saved is not None:
             await driver_log.register(self._database, attempt.job_id, saved, self._clock())
-        if word is not None:
-            await self._cluster.delete(attempt.submission_id)
         async with self._writing() as session:
             await attempts.archive(session, attempt.id, self._clock())
+            if word is None:
+                await attempts.off_dashboard(session, attempt.id)
         # What it held may be free now.
         self._wake.set()
 

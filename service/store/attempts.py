@@ -4,7 +4,7 @@ import hmac
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Table, bindparam, insert, select, update
+from sqlalchemy import Table, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.spec.events import EndCause
@@ -77,8 +77,16 @@ async def unarchived(session: AsyncSession) -> list[Attempt]:
     return list(await session.scalars(query.order_by(Attempt.ended_at)))
 
 
-async def archived_since(session: AsyncSession, since: datetime) -> list[Attempt]:
-    return list(await session.scalars(select(Attempt).where(Attempt.archived_at >= since)))
+async def on_dashboard(session: AsyncSession, *, at_most: int) -> tuple[int, list[Attempt]]:
+    """How many attempts that were put away Ray still has, and those of them that were put away first."""
+    are_there = (Attempt.archived_at.is_not(None), Attempt.dashboard_url.is_not(None))
+    number = await session.scalar(select(func.count()).select_from(Attempt).where(*are_there))
+    oldest = select(Attempt).where(*are_there).order_by(Attempt.archived_at, Attempt.id).limit(at_most)
+    return number or 0, list(await session.scalars(oldest))
+
+
+async def off_dashboard(session: AsyncSession, attempt_id: str) -> None:
+    await session.execute(update(Attempt).where(Attempt.id == attempt_id).values(dashboard_url=None))
 
 
 async def heartbeat(session: AsyncSession, attempt_id: str, now: datetime) -> None:

@@ -169,12 +169,13 @@ class Attempt(Base):
     """Of the secret that the run made up when it claimed this attempt: nobody else is given the token afterwards."""
     submission_id: Mapped[str] = mapped_column(String(64), unique=True)
     dashboard_url: Mapped[str | None] = mapped_column(Text)
+    """None: Ray has forgotten it."""
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     heartbeat_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     archived_at: Mapped[datetime | None] = mapped_column(index=True)
-    """When its driver log was put away, the cluster was told to forget it, and nothing of it was held any more."""
+    """When its driver log was put away, and nothing of it was held any more."""
     log_kept_at: Mapped[datetime | None]
     """When the driver log of a run under way was last copied; with the cluster it would be gone."""
     cause: Mapped[str | None] = mapped_column(String(16))

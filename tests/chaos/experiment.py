@@ -183,8 +183,11 @@ class _Experiment:
 
     def _left(self) -> list[str]:
         left = [f"process {process.pid} of attempt {id_} is left" for id_, process in self._site.runs().items()]
-        listed = [job["submission_id"] for job in self._site.ray.ask("/api/jobs/").json()]
-        left += [f"Ray still lists {submission_id}" for submission_id in listed]
+        left += [
+            f"Ray says that {job['submission_id']} is {job['status']}"
+            for job in self._site.ray.ask("/api/jobs/").json()
+            if job["status"] in ("PENDING", "RUNNING")
+        ]
         capacity = asyncio.run(self._capacity())
         cpus_free = sum(node.cpus_free for node in capacity.nodes)
         if not cpus_free == capacity.cpus_total == self._site.ray.cpus:

@@ -101,4 +101,7 @@ class TestWhole:
         assert page["metadata"]["job_id"] == job.job_id
         assert page["metadata"]["name"] == "tiny"
         client.cancel(job.job_id)
-        wait_for(client, job.job_id, lambda job: job.state == "cancelled")
+        put_away = wait_for(client, job.job_id, lambda job: bool(job.attempts[-1].released_at))
+        # It is still there, and so is the link to it.
+        assert put_away.dashboard_url == url
+        assert httpx.get(f"{url.partition('#')[0]}api/jobs/{submission_id}").json()["end_time"] is not None

@@ -68,7 +68,7 @@ def _attempts(job: JobView) -> Table:
             duration(took_s),
             Text((attempt.cause or "under way") + (", not yet released" if is_held else "")),
             Text(error, style="red"),
-            Text(attempt.dashboard_url or attempt.submission_id, style="dim"),
+            Text(attempt.dashboard_url or "not any more", style="dim"),
         )
     return table
 
