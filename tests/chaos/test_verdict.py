@@ -155,3 +155,15 @@ def test_what_is_wrong_is_named(wrong: Story, said: str) -> None:
 
 def test_a_run_that_is_called_lost_without_a_blow_is_a_lie() -> None:
     assert any("nothing was done to it" in complaint for complaint in complaints(story(), []))
+
+
+@pytest.mark.parametrize(
+    ("struck_s_before", "has_spoken", "is_a_lie"), [(3, False, False), (3, True, True), (30, False, True)]
+)
+def test_ray_may_have_placed_a_run_on_a_node_that_was_dead_already(
+    struck_s_before: int, has_spoken: bool, is_a_lie: bool
+) -> None:
+    placed = attempt(1, "lost", 2, 7).model_copy(update={} if has_spoken else {"started_at": None})
+    node = Blow(kind="node", at=at(2 - struck_s_before).timestamp(), what="")
+    said = complaints(story(attempts=[placed, attempt(2, "succeeded", 9, 14)]), [node])
+    assert any("nothing was done to it" in complaint for complaint in said) == is_a_lie

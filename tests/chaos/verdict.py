@@ -86,6 +86,10 @@ def _attempts(story: Story) -> Iterator[str]:
 _LAST_CAUSES = {"succeeded": ("succeeded",), "failed": ("failed",), "cancelled": ("stopped", "lost")}
 
 
+UNNOTICED_S = 10.0
+"""For so long Ray may take a node for alive that is dead: three health checks, a second apart, and what each may take."""
+
+
 def _losses(story: Story, blows: Sequence[Blow]) -> Iterator[str]:
     lost = [attempt for attempt in story.job.attempts if attempt.cause == "lost"]
     for attempt in lost:
@@ -99,11 +103,14 @@ def _losses(story: Story, blows: Sequence[Blow]) -> Iterator[str]:
 
 
 def _may_have_hit(blow: Blow, attempt: AttemptView) -> bool:
-    """A node can take runs with it that had no process yet."""
+    """A node can take runs with it that had no process yet; and Ray places more there until it misses the node."""
     assert attempt.ended_at is not None
-    before_it_spoke = attempt.started_at is None or attempt.started_at.timestamp() >= blow.at
-    is_in_time = attempt.created_at.timestamp() - 1 <= blow.at <= attempt.ended_at.timestamp()
-    return blow.kind == "node" and before_it_spoke and is_in_time
+    created_at, never_spoke = attempt.created_at.timestamp(), attempt.started_at is None
+    if blow.kind != "node" or blow.at > attempt.ended_at.timestamp():
+        return False
+    if created_at - 1 > blow.at:
+        return never_spoke and created_at - UNNOTICED_S <= blow.at
+    return never_spoke or (attempt.started_at is not None and attempt.started_at.timestamp() >= blow.at)
 
 
 def _training(story: Story) -> Iterator[str]:

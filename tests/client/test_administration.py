@@ -13,7 +13,7 @@ from service.client.errors import UsageError
 from service.client.first_token import create
 from service.settings import Settings
 from tests.client.conftest import Fgd
-from tests.client.live_server import LiveServer
+from tests.client.live_server import LiveServer, eventually
 
 
 @pytest.fixture
@@ -127,6 +127,8 @@ class TestWebhooks:
 
 def test_the_audit_names_who_and_what(admin: str, fgd: Fgd) -> None:
     fgd("projects", "set", "mine", "--weight", 2)
+    # The row is written behind the answer.
+    eventually(lambda: fgd("audit", "--action", "set_project", "--json").json != [])
     (entry,) = fgd("audit", "--action", "set_project", "--json").json
     assert (entry["actor"], entry["target"], entry["project"]) == ("ana", "/v1/projects/mine", "mine")
     assert "ana" in fgd("audit").out
