@@ -87,7 +87,7 @@ _LAST_CAUSES = {"succeeded": ("succeeded",), "failed": ("failed",), "cancelled":
 
 
 UNNOTICED_S = 10.0
-"""For so long Ray may take a node for alive that is dead: three health checks, a second apart, and what each may take."""
+"""For so long Ray may take a dead node for alive: three health checks, a second apart, and what each may take."""
 
 
 def _losses(story: Story, blows: Sequence[Blow]) -> Iterator[str]:
