@@ -5,6 +5,7 @@ import re
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,9 +48,10 @@ class Api:
         accept: str = "*/*",
         content_type: str = "application/json",
         timeout_s: float = 30,
+        **headers: str,
     ) -> Answer:
         """Whatever comes; a status of 0 stands for no answer at all."""
-        request = self._request(method, path, body, {"Accept": accept, "Content-Type": content_type})
+        request = self._request(method, path, body, {"Accept": accept, "Content-Type": content_type, **headers})
         try:
             with urllib.request.urlopen(request, timeout=timeout_s) as answer:
                 return Answer(answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read())
@@ -64,7 +66,9 @@ class Api:
 
     def submit(self, spec: str) -> tuple[str, str]:
         """The new job's id, and the replica that took it."""
-        answer = self.ask("POST", "/v1/jobs", spec.encode(), content_type="application/yaml")
+        # As `fgd` does it: with a key, the gateway may ask the other replica where the first one dies over it.
+        key = {"Idempotency-Key": uuid.uuid4().hex}
+        answer = self.ask("POST", "/v1/jobs", spec.encode(), content_type="application/yaml", **key)
         if answer.status != 202:
             raise UnmetError(f"the job was refused: {answer.status} {answer.body.decode()[:2000]}")
         return str(answer.json["job_id"]), answer.replica
