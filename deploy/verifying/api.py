@@ -48,10 +48,10 @@ class Api:
         accept: str = "*/*",
         content_type: str = "application/json",
         timeout_s: float = 30,
-        **headers: str,
+        headers: dict[str, str] | None = None,
     ) -> Answer:
         """Whatever comes; a status of 0 stands for no answer at all."""
-        request = self._request(method, path, body, {"Accept": accept, "Content-Type": content_type, **headers})
+        request = self._request(method, path, body, {"Accept": accept, "Content-Type": content_type} | (headers or {}))
         try:
             with urllib.request.urlopen(request, timeout=timeout_s) as answer:
                 return Answer(answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read())
@@ -68,7 +68,7 @@ class Api:
         """The new job's id, and the replica that took it."""
         # As `fgd` does it: with a key, the gateway may ask the other replica where the first one dies over it.
         key = {"Idempotency-Key": uuid.uuid4().hex}
-        answer = self.ask("POST", "/v1/jobs", spec.encode(), content_type="application/yaml", **key)
+        answer = self.ask("POST", "/v1/jobs", spec.encode(), content_type="application/yaml", headers=key)
         if answer.status != 202:
             raise UnmetError(f"the job was refused: {answer.status} {answer.body.decode()[:2000]}")
         return str(answer.json["job_id"]), answer.replica
