@@ -133,16 +133,15 @@ def _network(system: System, ap: float) -> None:
     subprocess.run(["docker", "network", "disconnect", network, container], check=True)
     last = system.api.job(job_id)["last_sequence"]
     time.sleep(APART_S)
-    job = system.api.job(job_id)
-    meanwhile = "taken for lost, and retried" if len(job["attempts"]) > 1 else "waited for"
     subprocess.run(["docker", "network", "connect", "--alias", "ray-worker", network, container], check=True)
     began = time.monotonic()
     wait_for("events of the run", lambda: system.api.job(job_id)["last_sequence"] > last, timeout_s=300)
     heard_s = time.monotonic() - began
     job = system.api.wait_over(job_id, timeout_s=600)
     system.wait_ready(timeout_s=300)
+    fate = "taken for lost, and retried" if len(job["attempts"]) > 1 else "waited for"
     figure = (
-        f"the run was {meanwhile}; heard {heard_s:.0f} s after the network is back, the node is Ray's again within "
+        f"the run was {fate}; an event of it {heard_s:.0f} s after the network is back, the node is Ray's again within "
     )
     system.ledger.check(f"{name}: the cluster is whole again", True, f"{figure}{time.monotonic() - began:.0f} s")
     causes = [attempt["cause"] for attempt in job["attempts"]]

@@ -17,7 +17,7 @@ def build(ledger: Ledger, tags: dict[str, str], *, base: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         changed = copy_of_context(Path(folder))
         with (changed / "service" / "clock.py").open("a") as file:
-            file.write("\n# changed\n")
+            file.write(f"\n# changed at {time.time()}\n")
         for target, variable in TARGETS.items():
             tag = tags[variable]
             first_s = build_one(target, tag, base=base)
