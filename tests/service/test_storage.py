@@ -260,8 +260,8 @@ class TestFolder:
         place = tmp_path / "storage/jobs/a/file"
         try:
             os.setxattr(place, "user.fgd.test", b"x")
-        except OSError:
-            pytest.skip("the file system of the tests has no attributes")
+        except (OSError, AttributeError):
+            pytest.skip("the file system of the tests, or this system, has no attributes")
         with monkeypatch.context() as unread:
             unread.setattr("service.storage.folder.digest_of", lambda file: pytest.fail("the file was read"))
             assert storage.sha256("jobs/a/file") == sha256
