@@ -106,6 +106,8 @@ class LocalRay:
             report("ending what is left of an earlier Ray")
             await asyncio.to_thread(self._end, head)
         _require_ray()
+        # The log has the earlier starts as well: their words are not the cause of this one's failure.
+        log_began = self._log_size()
         for tries_left in reversed(range(START_TRIES)):
             head = self._spawn(num_cpus, num_gpus)
             if await self._answers(head, START_TIMEOUT_S, report):
@@ -120,7 +122,7 @@ class LocalRay:
         raise ClusterError(
             "the local Ray head does not come up; its logs say why",
             logs=str(self.log_file.parent),
-            last_lines=self._last_lines(),
+            last_lines=self._last_lines(log_began) or "Ray printed nothing",
         )
 
     async def stop(self) -> None:
@@ -180,10 +182,11 @@ class LocalRay:
 
     def _keep_logs(self, head: _Head) -> None:
         """Of a head that did not come up: what `ray start` itself prints seldom says why."""
+        kept = self.log_file.parent / "ray-failed-start"
+        # Files of an earlier failure must not stand among those of this one.
+        shutil.rmtree(kept, ignore_errors=True)
         with contextlib.suppress(OSError, shutil.Error):
-            shutil.copytree(
-                head.temp_dir / "session_latest" / "logs", self.log_file.parent / "ray-failed-start", dirs_exist_ok=True
-            )
+            shutil.copytree(head.temp_dir / "session_latest" / "logs", kept)
 
     def _recorded(self) -> _Head | None:
         try:
@@ -201,8 +204,14 @@ class LocalRay:
         partial.write_text(head.model_dump_json(indent=2))
         partial.replace(self._state_file)
 
-    def _last_lines(self) -> str:
-        return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-15:])
+    def _log_size(self) -> int:
+        return self.log_file.stat().st_size if self.log_file.exists() else 0
+
+    def _last_lines(self, log_began: int) -> str:
+        """The last lines of the log from this byte on."""
+        with self.log_file.open("rb") as log:
+            log.seek(log_began)
+            return "\n".join(log.read().decode(errors="replace").splitlines()[-15:])
 
 
 class _Ports(NamedTuple):
