@@ -42,8 +42,15 @@ class FgdError(Exception):
         self.details = details
 
     def __str__(self) -> str:
-        shown = ", ".join(f"{key}={value!r}" for key, value in self.details.items())
+        shown = ", ".join(f"{key}={value!r}" for key, value in self.details.items() if not self._has_told(key))
         return f"{self.message} ({shown})" if shown else self.message
+
+    def _has_told(self, key: str) -> bool:
+        """Whether the message joins all reasons already, as that of a refusal does; nobody should read them twice."""
+        reasons = self.details[key] if key == "reasons" else None
+        return isinstance(reasons, list) and all(
+            isinstance(reason, dict) and str(reason.get("message")) in self.message for reason in reasons
+        )
 
     # Ray pickles exceptions across processes; without this the keyword details are lost.
     def __reduce__(self) -> tuple[Callable[..., "FgdError"], tuple[Any, ...]]:

@@ -17,7 +17,11 @@ class UsageError(FgdError):
 
 
 class SpecFileError(UsageError):
-    """The spec file cannot be read as a job. `reasons`: a list of {loc, code, message, line}, all at once."""
+    """The spec file cannot be read as a job.
+
+    `reasons`: a list of {loc, code, message, line, options}, all at once; `options` are those of the command that set
+    the field or a part of it.
+    """
 
     code = "spec_file"
 

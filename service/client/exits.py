@@ -2,10 +2,11 @@
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec
 
 import typer
+from rich.markup import escape
 
 from fgd_core.errors import FgdError
 from service.client.console import errors_to, print_json
@@ -50,12 +51,14 @@ def _exit_code(error: FgdError) -> int:
 
 def _explain(error: FgdError) -> None:
     console = errors_to()
+    reasons = _reasons(error)
     console.print("[bold red]error[/]", end=" ")
-    console.print(error.message, markup=False)
-    for reason in _reasons(error):
+    console.print(_headline(error, reasons), markup=False)
+    for reason in reasons:
+        if len(reasons) == 1 and reason.get("message") == error.message:
+            break
         where = reason.get("loc") or "the job"
-        line = f" (line {reason['line']})" if reason.get("line") else ""
-        console.print(f"  [bold]{_plain(where)}[/]{line}", end=": ")
+        console.print(f"  [bold]{escape(str(where))}[/]{escape(_origin(reason))}", end=": ")
         console.print(reason.get("message", ""), markup=False)
     for name, value in error.details.items():
         if name != "reasons":
@@ -68,5 +71,15 @@ def _reasons(error: FgdError) -> list[dict[str, Any]]:
     return [reason for reason in reasons if isinstance(reason, dict)] if isinstance(reasons, list) else []
 
 
-def _plain(text: object) -> str:
-    return str(text).replace("[", "\\[")
+def _headline(error: FgdError, reasons: Sequence[Mapping[str, Any]]) -> str:
+    """The message; where it only joins the reasons, as a server's refusal does, the number of them: they stand below."""
+    if reasons and error.message == "; ".join(f"{reason.get('loc')}: {reason.get('message')}" for reason in reasons):
+        return "refused, for this reason:" if len(reasons) == 1 else f"refused, for these {len(reasons)} reasons:"
+    return error.message
+
+
+def _origin(reason: Mapping[str, Any]) -> str:
+    """` (line 7)`, ` (--name 'a/b')`: where the refused value was written."""
+    said = [f"line {reason['line']}"] if reason.get("line") else []
+    said += [str(option) for option in reason.get("options") or ()]
+    return f" ({', '.join(said)})" if said else ""

@@ -1,7 +1,8 @@
 """From a YAML or JSON file to a job's spec: overrides, relative paths, and faults with their line."""
 
+import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,22 +69,27 @@ def changed(
         source: what the document is called in errors.
         lines: of its fields, where it comes from a file.
     """
+    options: dict[str, str] = {}
     for override in overrides:
         path, equals, value = override.partition("=")
         if not equals or not path:
             raise UsageError(f"--set {override} is no override; write --set path=value, as in --set training.epochs=3")
         _put(document, path, _value(override, value))
+        options = {field: said for field, said in options.items() if not field.startswith(f"{path}.")}
+        options[path] = f"--set {override}"
     if name is not None:
         document["name"] = name
+        options["name"] = f"--name {shlex.quote(name)}"
     _make_absolute(document, Path.cwd())
     try:
         return JOB_SPEC.validate_python(document)
     except ValidationError as cause:
         reasons: list[JsonValue] = [
-            {**reason.model_dump(), "line": _nearest_line(reason.loc, lines or {})} for reason in spec_reasons(cause)
+            {**reason.model_dump(), **_origin(reason.loc, lines or {}, options)} for reason in spec_reasons(cause)
         ]
         fault = "a fault" if len(reasons) == 1 else f"{len(reasons)} faults"
-        raise SpecFileError(f"{source} has {fault}; nothing was submitted", reasons=reasons) from cause
+        changes = " with the changes of the command" if options else ""
+        raise SpecFileError(f"{source}{changes} has {fault}; nothing was submitted", reasons=reasons) from cause
 
 
 def _read(source: str) -> tuple[str, Path]:
@@ -136,11 +142,25 @@ def _note_lines(node: yaml.Node, path: str, lines: dict[str, int], source: str) 
             _note_lines(value, f"{path}.{index}", lines, source)
 
 
-def _nearest_line(path: str, lines: Mapping[str, int]) -> int | None:
-    """The line of the field, or of the nearest one around it: a missing field has none of its own."""
-    while path and path not in lines:
+def _origin(path: str, lines: Mapping[str, int], options: Mapping[str, str]) -> dict[str, JsonValue]:
+    """Where the value of a field was written: the option that set it, else its line and the options that set parts of it.
+
+    A missing field has no line of its own: that of the nearest field around it stands for it.
+    """
+    inside: list[JsonValue] = [said for field, said in options.items() if field.startswith(f"{path}.")]
+    # An option replaces all that the file has below its field, so the file's lines there no longer count.
+    for field in _around(path):
+        if field in options:
+            return {"line": None, "options": [options[field]]}
+    line = next((lines[field] for field in _around(path) if field in lines), None)
+    return {"line": line, "options": inside}
+
+
+def _around(path: str) -> Iterator[str]:
+    """`a.b.c`, `a.b`, `a`."""
+    while path:
+        yield path
         path = path.rpartition(".")[0]
-    return lines.get(path) if path else None
 
 
 def _value(override: str, text: str) -> Any:
