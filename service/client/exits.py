@@ -72,7 +72,7 @@ def _reasons(error: FgdError) -> list[dict[str, Any]]:
 
 
 def _headline(error: FgdError, reasons: Sequence[Mapping[str, Any]]) -> str:
-    """The message; where it only joins the reasons, as a server's refusal does, the number of them: they stand below."""
+    """The message; of a server's refusal, which only joins the reasons, how many there are: they stand below."""
     if reasons and error.message == "; ".join(f"{reason.get('loc')}: {reason.get('message')}" for reason in reasons):
         return "refused, for this reason:" if len(reasons) == 1 else f"refused, for these {len(reasons)} reasons:"
     return error.message

@@ -143,7 +143,7 @@ def _note_lines(node: yaml.Node, path: str, lines: dict[str, int], source: str) 
 
 
 def _origin(path: str, lines: Mapping[str, int], options: Mapping[str, str]) -> dict[str, JsonValue]:
-    """Where the value of a field was written: the option that set it, else its line and the options that set parts of it.
+    """Where a field's value was written: the option that set it, else its line and the options that set parts of it.
 
     A missing field has no line of its own: that of the nearest field around it stands for it.
     """
