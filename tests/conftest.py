@@ -37,7 +37,7 @@ def logging_as_before() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared() -> Path:
     """Reference numbers and real data, which are not part of the repository."""
     if not SHARED.is_dir():
