@@ -29,6 +29,22 @@ PROBLEMS: Mapping[str, Problem] = {
         "refused or dropped", "a `file_name` leads out of the images folder; name a folder that holds all of them"
     ),
     "missing_image": Problem("refused or dropped", "there is no such file in the images folder"),
+    "empty_image_file": Problem("refused or dropped", "the file has no content at all; copy it again"),
+    "git_lfs_pointer": Problem("refused or dropped", "the file is a pointer of Git LFS; fetch it with git lfs pull"),
+    "web_page_as_image": Problem(
+        "refused or dropped", "the file is a web page or a server's error, so its download failed; download it again"
+    ),
+    "unread_image_format": Problem(
+        "refused or dropped", "the file is of a format that is not read; convert it to JPEG or PNG"
+    ),
+    "unread_pixel_format": Problem(
+        "refused or dropped",
+        "pixels are neither of 8 bits nor grey of 16 bits, so nothing says how bright they are; convert to 8 bits",
+    ),
+    "image_too_large": Problem(
+        "refused or dropped",
+        "the image has more pixels than is read, for it would fill the memory; make it smaller or cut it into tiles",
+    ),
     "unreadable_image": Problem("refused or dropped", "the file is no image of a kind that can be read"),
     "truncated_image": Problem("refused or dropped", "the file ends before the image does; copy it again"),
     "size_mismatch": Problem("refused or dropped", "the file has another size than its annotation says"),
@@ -74,6 +90,10 @@ PROBLEMS: Mapping[str, Problem] = {
     "annotation_without_iscrowd": Problem("repaired", "an annotation has no `iscrowd`; 0 is taken"),
     "image_without_size": Problem("repaired", "an image has no width and height; those of its file are taken"),
     "rotated_by_exif": Problem("repaired", "the file stores the image turned; it is turned upright"),
+    "dark_16_bit_image": Problem(
+        "kept",
+        "no 16-bit image uses its upper bits, so all are nearly black in 8 bits; scale their pixels to 16 bits first",
+    ),
     "exif_ignored": Problem("kept", "the file asks to be turned, but the boxes belong to the image as stored"),
     "duplicate_file_name": Problem("kept", "a file is listed as two images"),
     "corner_zero": Problem(

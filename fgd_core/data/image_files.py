@@ -1,25 +1,37 @@
 """Image files: a cheap look at the header, and pixels as 8-bit RGB the right way up."""
 
 import os
+import re
 import struct
+import warnings
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, TypeAlias
+from typing import BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from fgd_core.data.image_faults import HEAD_BYTES, Unusable, fault_of
 from fgd_core.errors import DataError
 
-# Named one by one: left to itself Pillow also hands some files to programs of the machine, such as Ghostscript.
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+# Pillow warns of images above half of its limit of pixels; those above the limit get a finding, the others are read.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
+# Named one by one: left to itself Pillow also hands some files to programs of the machine, such as Ghostscript.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000")
+
+SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp",
+    ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k", ".jpf", ".jpx",
+})  # fmt: skip
 """Of files of these formats, in small letters: what counts as an image where a folder says which there are."""
+
+UNREAD_SUFFIXES = frozenset({".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd", ".tga"})
+"""Of images in formats that are not read: a folder that holds some gets a finding rather than fewer images."""
 
 # What Pillow raises on files that are not what they claim to be.
 _BROKEN = (
@@ -55,7 +67,9 @@ _TRAILERS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"\x00\x00\x00\x00I
 _THREADS = 16
 _FILES_A_TASK = 256
 
-FileProblem: TypeAlias = Literal["missing_image", "unreadable_image", "truncated_image"]
+_DEEP_FILES_LOOKED_AT = 16
+_DARK_BELOW = 2**14
+"""Pixels of 16 bits that all stay below this are of a camera with 10 to 14 bits, and nearly black in 8 bits."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +79,8 @@ class Header:
     height: int
     orientation: int
     """EXIF: 1 is upright, 5 to 8 swap the sides."""
+    is_16_bit: bool = False
+    """Whether a pixel is one number of 16 bits."""
 
     @property
     def upright_size_px(self) -> tuple[int, int]:
@@ -81,11 +97,25 @@ class Header:
         return "leave" if size_px == (self.width, self.height) else None
 
 
-def read_headers(paths: Sequence[Path]) -> list[Header | FileProblem]:
+def read_headers(paths: Sequence[Path]) -> list[Header | Unusable]:
     """What each file says of itself, or what is wrong with it; pixels are decoded only where the end looks cut off."""
     tasks = [paths[start : start + _FILES_A_TASK] for start in range(0, len(paths), _FILES_A_TASK)]
     with ThreadPoolExecutor(_THREADS) as pool:
         return [found for headers in pool.map(_read_headers, tasks) for found in headers]
+
+
+def bits_in_use(deep: Sequence[Path]) -> int:
+    """How many of its 16 bits the brightest pixel needs, over the first few of these 16-bit images; 16 if unsure."""
+    brightest = 0
+    for path in deep[:_DEEP_FILES_LOOKED_AT]:
+        try:
+            with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+                brightest = max(brightest, int(np.asarray(image).max()))
+        except _BROKEN:
+            return 16
+        if brightest >= _DARK_BELOW:
+            return 16
+    return brightest.bit_length()
 
 
 def decode(path: Path, size_px: tuple[int, int]) -> npt.NDArray[np.uint8]:
@@ -118,26 +148,39 @@ def decode(path: Path, size_px: tuple[int, int]) -> npt.NDArray[np.uint8]:
     return pixels
 
 
-def _read_headers(paths: Sequence[Path]) -> list[Header | FileProblem]:
+def _read_headers(paths: Sequence[Path]) -> list[Header | Unusable]:
     return [_read_header(path) for path in paths]
 
 
-def _read_header(path: Path) -> Header | FileProblem:
+def _read_header(path: Path) -> Header | Unusable:
     try:
-        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+        with path.open("rb") as file:
+            return _header_in(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return Unusable("missing_image", "a link that leads nowhere" if path.is_symlink() else "")
+    except OSError as error:
+        return Unusable("unreadable_image", error.strerror or "")
+
+
+def _header_in(file: BinaryIO) -> Header | Unusable:
+    try:
+        with Image.open(file, formats=FORMATS) as image:
             if image.mode not in _READABLE_MODES:
-                return "unreadable_image"
+                return Unusable("unread_pixel_format", f"mode {image.mode} of Pillow")
             header = _header(image)
             if not _ends_as_it_should(file, image.format or ""):
                 try:
                     image.load()
                 except _BROKEN:
-                    return "truncated_image"
+                    return Unusable("truncated_image")
             return header
-    except (FileNotFoundError, NotADirectoryError):
-        return "missing_image"
+    except Image.DecompressionBombError as error:
+        # Pillow keeps the size to itself and names pixels and limit in its message alone.
+        pixels = re.findall(r"\d+", str(error))
+        return Unusable("image_too_large", " pixels of at most ".join(f"{int(number):,}" for number in pixels[:2]))
     except _BROKEN:
-        return "unreadable_image"
+        file.seek(0)
+        return fault_of(file.read(HEAD_BYTES))
 
 
 def _ends_as_it_should(file: BinaryIO, image_format: str) -> bool:
@@ -149,7 +192,9 @@ def _ends_as_it_should(file: BinaryIO, image_format: str) -> bool:
 
 
 def _header(image: Image.Image) -> Header:
-    return Header(width=image.width, height=image.height, orientation=_orientation(image))
+    return Header(
+        width=image.width, height=image.height, orientation=_orientation(image), is_16_bit=image.mode in _SIXTEEN_BIT
+    )
 
 
 def _orientation(image: Image.Image) -> int:

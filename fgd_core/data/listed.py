@@ -16,6 +16,7 @@ from fgd_core.data import image_files
 from fgd_core.data.annotations import AnnotationFile, ImageEntry, ObjectTable
 from fgd_core.data.cache import ImageCache
 from fgd_core.data.findings import NUM_EXAMPLES, Findings, as_details
+from fgd_core.data.image_faults import Unusable
 from fgd_core.data.masks import Counts, ObjectMasks
 from fgd_core.data.samples import Category, Sample, Split, count
 from fgd_core.data.segmentations import read_segmentation
@@ -105,9 +106,14 @@ def _sound_images(listed: AnnotationFile, folder: Path, findings: Findings) -> _
         if _leads_out(entry.file_name):
             findings.add("image_outside_folder", entry.file_name)
     headers = image_files.read_headers([folder / entry.file_name for entry in inside])
+    _note_dark(
+        folder,
+        [e.file_name for e, h in zip(inside, headers, strict=True) if not isinstance(h, Unusable) and h.is_16_bit],
+        findings,
+    )
     for entry, header in zip(inside, headers, strict=True):
-        if isinstance(header, str):
-            findings.add(header, entry.file_name)
+        if isinstance(header, Unusable):
+            findings.add(header.problem, header.named(entry.file_name))
             continue
         if entry.size_px is None and not listed.is_normalised:
             findings.add("image_without_size", entry.file_name)
@@ -124,6 +130,14 @@ def _sound_images(listed: AnnotationFile, folder: Path, findings: Findings) -> _
         entries.append(entry)
         sizes_px.append(size_px)
     return _Images(entries=entries, sizes_px=np.array(sizes_px, dtype=np.int64).reshape(-1, 2))
+
+
+def _note_dark(folder: Path, deep: Sequence[str], findings: Findings) -> None:
+    """Decided over all 16-bit images: one that is dark among bright ones shows a dark place."""
+    bits = image_files.bits_in_use([folder / name for name in deep]) if deep else 16
+    if bits < 16:
+        examples = [f"{name} ({bits} bits in use)" for name in deep[:NUM_EXAMPLES]]
+        findings.add_many("dark_16_bit_image", examples, num_in_all=len(deep))
 
 
 def _leads_out(file_name: str) -> bool:

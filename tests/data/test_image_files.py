@@ -1,5 +1,7 @@
 """Every kind of image file comes out as 8-bit RGB, the right way up."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -56,11 +58,91 @@ def test_pixels_become_8_bit_rgb(
         assert tuple(pixels[:, 0, 0].tolist()) == rgb
 
 
-def test_floating_point_pixels_are_refused_for_nobody_knows_their_range(folder: CocoFolder) -> None:
-    folder.add_image(Image.new("F", (8, 6), 0.5), file_name="float.tif")
+@pytest.mark.parametrize("file_name", ["a.avif", "a.jfif", "a.jp2", "a.jpe", "a.dib", "a.pnm", "no_suffix"])
+def test_a_suffix_that_is_rare_makes_no_difference(folder: CocoFolder, file_name: str) -> None:
+    folder.add_image(file_name="1.png")
+    image = Image.new("RGB", (40, 30), RED)
+    image.save(folder.images_folder / file_name, format=None if file_name[2:] in ("avif", "jp2", "pnm") else "JPEG")
+    folder.images[0]["file_name"] = file_name
+    folder.add_box()
+    dataset = folder.open()
+    assert (dataset.load_image(0)[0] > 240).all()
+    assert dataset.checked.findings == []
+
+
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(600)
+
+
+class TestAFileThatIsNoImage:
+    @pytest.mark.parametrize(
+        ("content", "problem", "detail"),
+        [
+            (b"", "empty_image_file", ""),
+            (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "git_lfs_pointer", ""),
+            (b"\n <!DOCTYPE html><html>404</html>", "web_page_as_image", ""),
+            (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "web_page_as_image", ""),
+            (b'{"message": "Not Found"}', "web_page_as_image", ""),
+            (HEIC, "unread_image_format", " (HEIC)"),
+            (b"%PDF-1.7", "unread_image_format", " (PDF)"),
+            (b"<?xml version='1.0'?><svg/>", "unread_image_format", " (SVG)"),
+            (b"cat 0.5", "unreadable_image", ""),
+        ],
+    )
+    def test_is_called_what_it_is(self, folder: CocoFolder, content: bytes, problem: str, detail: str) -> None:
+        folder.add_image()
+        folder.add_image(file_name="odd.jpg")
+        (folder.images_folder / "odd.jpg").write_bytes(content)
+        folder.add_box()
+        with pytest.raises(DataError, match=problem):
+            folder.open()
+        assert finding(folder.open("drop"), problem).examples == [f"odd.jpg{detail}"]
+
+    def test_may_be_a_link_that_leads_nowhere(self, folder: CocoFolder) -> None:
+        folder.add_image()
+        folder.add_image(file_name="link.jpg")
+        (folder.images_folder / "link.jpg").unlink()
+        (folder.images_folder / "link.jpg").symlink_to("gone.jpg")
+        folder.add_box()
+        assert finding(folder.open("drop"), "missing_image").examples == ["link.jpg (a link that leads nowhere)"]
+
+
+@pytest.mark.parametrize("mode", ["F", "I"])
+def test_pixels_of_32_bits_are_refused_by_name_for_nobody_knows_their_range(folder: CocoFolder, mode: str) -> None:
+    folder.add_image(Image.new(mode, (8, 6), 1), file_name="deep.tif")
     folder.add_box(bbox=(0, 0, 4, 4))
-    with pytest.raises(DataError, match="unreadable_image"):
+    with pytest.raises(DataError, match=rf"unread_pixel_format: 1 .deep.tif .mode {mode} of Pillow"):
         folder.open()
+
+
+class TestTheLimitOfPixels:
+    def test_has_its_own_name_with_the_size_and_the_limit(self, folder: CocoFolder) -> None:
+        folder.add_image(Image.new("1", (20_000, 9_000)), file_name="huge.png")
+        folder.add_box()
+        with pytest.raises(DataError, match=r"image_too_large: 1 .huge.png .180,000,000 pixels of at most"):
+            folder.open()
+
+    def test_an_image_below_it_is_read_without_a_warning(self, folder: CocoFolder) -> None:
+        folder.add_image(Image.new("1", (12_000, 9_000)), file_name="big.png")
+        code = "from pathlib import Path; from fgd_core.data import image_files; import sys; "
+        code += "print(image_files.read_headers([Path(sys.argv[1])])[0].width)"
+        path = str(folder.images_folder / "big.png")
+        ran = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+        assert (ran.stdout, ran.stderr) == ("12000\n", "")
+
+
+class TestSixteenBitImages:
+    def test_that_use_the_lower_bits_alone_are_found_for_they_are_nearly_black(self, folder: CocoFolder) -> None:
+        for number in range(3):
+            folder.add_image(_deep_grey(4000 + number), file_name=f"{number}.png")
+        folder.add_box(bbox=(0, 0, 4, 4))
+        found = finding(folder.open(), "dark_16_bit_image")
+        assert (found.action, found.count, found.examples[0]) == ("kept", 3, "0.png (12 bits in use)")
+
+    def test_may_be_dark_where_another_is_bright(self, folder: CocoFolder) -> None:
+        folder.add_image(_deep_grey(40), file_name="dark.png")
+        folder.add_image(_deep_grey(60_000), file_name="bright.png")
+        folder.add_box(bbox=(0, 0, 4, 4))
+        assert folder.open().checked.findings == []
 
 
 def _marked(orientation: int, size: tuple[int, int] = (40, 30)) -> Image.Image:
@@ -156,4 +238,5 @@ def test_headers_come_in_the_order_of_the_files(tmp_path: Path) -> None:
         paths.append(tmp_path / f"{width}.bmp")
         Image.new("1", (width, 2)).save(paths[-1])
     headers = image_files.read_headers([*paths, tmp_path / "none.png"])
-    assert [h.width if isinstance(h, image_files.Header) else h for h in headers] == [*range(1, 701), "missing_image"]
+    found = [h.width if isinstance(h, image_files.Header) else h.problem for h in headers]
+    assert found == [*range(1, 701), "missing_image"]

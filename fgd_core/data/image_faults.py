@@ -1,0 +1,72 @@
+"""Why a file is no image that can be read: what its first bytes say."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+FileProblem: TypeAlias = Literal[
+    "missing_image",
+    "empty_image_file",
+    "git_lfs_pointer",
+    "web_page_as_image",
+    "unread_image_format",
+    "unread_pixel_format",
+    "image_too_large",
+    "unreadable_image",
+    "truncated_image",
+]
+
+HEAD_BYTES = 512
+"""How much of a file `fault_of` looks at."""
+
+# A HEIF file names its kind behind its first box; these are the ones that phones write.
+_HEIF_KINDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_SIGNATURES = (
+    (b"\xff\x0a", "JPEG XL"),
+    (b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
+    (b"8BPS", "Photoshop"),
+    (b"%PDF", "PDF"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"\x1f\x8b", "gzip"),
+    (b"\x00\x00\x01\x00", "an icon"),
+)
+_WEB_PAGES = (b"<!doctype html", b"<html", b"<head", b"<body", b"<?xml", b"<error", b'{"')
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """Why an image file cannot be used."""
+
+    problem: FileProblem
+    detail: str = ""
+    """What is special about this file; empty where the problem says all."""
+
+    def named(self, file_name: str) -> str:
+        """The file with the detail, for findings."""
+        return f"{file_name} ({self.detail})" if self.detail else file_name
+
+
+def fault_of(head: bytes) -> Unusable:
+    """
+    Args:
+        head: the first `HEAD_BYTES` of a file that no decoder knows.
+    """
+    if not head:
+        return Unusable("empty_image_file")
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if text.startswith(b"version https://git-lfs"):
+        return Unusable("git_lfs_pointer")
+    if b"<svg" in text:
+        return Unusable("unread_image_format", "SVG")
+    if text.startswith(_WEB_PAGES):
+        return Unusable("web_page_as_image")
+    kind = _kind(head)
+    return Unusable("unread_image_format", kind) if kind else Unusable("unreadable_image")
+
+
+def _kind(head: bytes) -> str | None:
+    if head[4:8] == b"ftyp":
+        return "HEIC" if head[8:12] in _HEIF_KINDS else "a video or another file of the MP4 family"
+    if head[128:132] == b"DICM":
+        return "DICOM"
+    return next((kind for signature, kind in _SIGNATURES if head.startswith(signature)), None)
