@@ -1,6 +1,5 @@
 """What can be set from outside: environment variables with the prefix FGD_, or keyword arguments."""
 
-import ipaddress
 import os
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.jobs.retention import Policy
+from service.loopback import is_loopback
 from service.storage.urls import Bucket, place_of
 from service.store.urls import with_driver
 
@@ -60,14 +60,6 @@ def _data_roots(values: dict[str, Any]) -> tuple[Path, ...]:
 def _split(value: object) -> object:
     """`/data:/mnt/more` as the environment has it, like PATH."""
     return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can connect to what listens there."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class RetentionSettings(Policy, BaseSettings):

@@ -10,7 +10,8 @@ from fgd_core.errors import FgdError, SpecError
 from service.api import problems
 from service.api.attempt_files import is_file
 from service.errors import ForbiddenError, LengthMissingError, TooLargeError
-from service.settings import Settings, is_loopback
+from service.loopback import is_loopback
+from service.settings import Settings
 
 MAX_BODY_BYTES = 16_000_000
 """Ten times what a run sends at once; all of a body is in memory before it is understood."""

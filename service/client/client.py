@@ -43,8 +43,9 @@ from fgd_core.spec.views import (
     Ready,
 )
 from service.client import credentials, streaming
-from service.client.address import DEFAULT_URL
+from service.client.address import server_url
 from service.client.administration import Administration
+from service.client.connecting import connect
 from service.client.datasets import Datasets
 from service.client.errors import FailedJobError
 from service.client.problems import accepted, not_ours, unreachable
@@ -62,19 +63,18 @@ class FgdClient:
     """One control plane. Every method raises UnreachableError, or the server's refusal as the class of its code.
 
     Args:
-        base_url: where the control plane listens.
+        base_url: where the control plane listens; that of the environment (FGD_SERVER), unless given, else
+            http://127.0.0.1:8321.
         token: an API token; that of the environment (FGD_TOKEN, FGD_TOKEN_FILE), unless given.
         timeout_s: for each answer but the event stream's.
+    Raises:
+        UsageError: the URL, the token, or the environment's certificates or proxy cannot be used.
     """
 
-    def __init__(self, base_url: str = DEFAULT_URL, *, token: str | None = None, timeout_s: float = 30.0) -> None:
-        self.base_url = base_url.rstrip("/")
+    def __init__(self, base_url: str | None = None, *, token: str | None = None, timeout_s: float = 30.0) -> None:
+        self.base_url = server_url(base_url)
         headers = credentials.header(token if token is not None else credentials.token_of_environment())
-        try:
-            # trust_env=False: a proxy of the environment must not be asked for a server on loopback.
-            self._http = httpx.Client(base_url=self.base_url, headers=headers, timeout=timeout_s, trust_env=False)
-        except httpx.InvalidURL as cause:
-            raise unreachable(base_url, cause) from cause
+        self._http = connect(self.base_url, headers=headers, timeout_s=timeout_s)
 
     def __enter__(self) -> Self:
         return self

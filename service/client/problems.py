@@ -1,20 +1,45 @@
 """From an answer of the server back to the error that it stands for."""
 
+import ssl
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import httpx
 from pydantic import ValidationError
 
 from fgd_core.errors import FgdError
 from fgd_core.spec.views import Problem
+from service.client.connecting import proxy_for
 from service.client.errors import UnreachableError
 
 
 def unreachable(base_url: str, cause: Exception) -> UnreachableError:
-    return UnreachableError(
-        f"no control plane answers at {base_url}; start one with `fgd up`, or name another with --server or FGD_SERVER",
-        cause=str(cause) or type(cause).__name__,
-    )
+    """For a server that gave no answer: which part of the way there failed, and the cure."""
+    said = str(cause) or type(cause).__name__
+    tls = next((error for error in _chain(cause) if isinstance(error, ssl.SSLError)), None)
+    proxy = proxy_for(base_url)
+    if isinstance(tls, ssl.SSLCertVerificationError):
+        what = (
+            f"the certificate of {base_url} is not trusted: {tls.verify_message}; if an authority of your own signed "
+            "it, name the file with the authority's certificate in SSL_CERT_FILE"
+        )
+    elif tls is not None:
+        what = (
+            f"{base_url} does not answer with TLS that this client understands; write http:// in --server or "
+            "FGD_SERVER for a server without TLS"
+        )
+    elif proxy is not None:
+        host = urlsplit(base_url).hostname
+        what = (
+            f"no control plane answers at {base_url} through the proxy {proxy} of the environment; write {host} into "
+            "NO_PROXY to do without the proxy, or name another server with --server or FGD_SERVER"
+        )
+    else:
+        what = (
+            f"no control plane answers at {base_url}; start one with `fgd up`, or name another with --server or "
+            "FGD_SERVER"
+        )
+    return UnreachableError(what, cause=said)
 
 
 def error_of(response: httpx.Response) -> FgdError:
@@ -49,11 +74,25 @@ def accepted(response: httpx.Response) -> httpx.Response:
 
 def not_ours(response: httpx.Response) -> FgdError:
     """For an answer that makes no sense: another program listens there, or a version too far from this one."""
-    return FgdError(
-        f"{response.request.url} answered {response.status_code} and is no control plane that this client understands; "
-        "check --server, or FGD_SERVER",
-        status=response.status_code,
-    )
+    url = str(response.request.url)
+    proxy = proxy_for(url)
+    if response.has_redirect_location:
+        what = f"{url} sends requests on to {response.headers['Location']}; name that server in --server or FGD_SERVER"
+    else:
+        by = f" by way of the proxy {proxy} of the environment" if proxy is not None else ""
+        what = (
+            f"{url} answered {response.status_code}{by} and is no control plane that this client understands; "
+            "check --server, or FGD_SERVER"
+        )
+        what += f", or write {response.request.url.host} into NO_PROXY" if proxy is not None else ""
+    return FgdError(what, status=response.status_code)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and what it was raised from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _tree(root: type[FgdError]) -> Iterator[type[FgdError]]:

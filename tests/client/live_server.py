@@ -20,12 +20,17 @@ from tests.service.memory_cluster import MemoryCluster
 
 
 class LiveServer:
-    """May be stopped and started again: the port, the database and the cluster stay."""
+    """May be stopped and started again: the port, the database and the cluster stay.
 
-    def __init__(self, home: Path) -> None:
+    Args:
+        certificate: the file with certificate and key, for a server that speaks TLS.
+    """
+
+    def __init__(self, home: Path, *, certificate: Path | None = None) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'http' if certificate is None else 'https'}://127.0.0.1:{self.port}"
+        self._certificate = certificate
         self.settings = Settings(home=home, port=self.port, tick_s=0.05)
         self.cluster = MemoryCluster()
         self._server: Server | None = None
@@ -39,6 +44,7 @@ class LiveServer:
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=1,
+            ssl_certfile=self._certificate,
         )
         self._server = server = Server(config)
         self._thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
