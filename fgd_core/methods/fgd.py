@@ -2,7 +2,9 @@
 
 Source: arXiv:2111.11837, and the behaviour of the authors' code where the two differ: every loss is a sum over channels
 and cells divided by the batch size alone, the teacher's attention weighs both sides, and the two context blocks of the
-relation loss are trained with the student and thrown away.
+relation loss are trained with the student and thrown away. Two things are not the authors': where `mask` is `geometric`
+(see `FGDLoss`), and boxes that begin left of the image or above it. Those keep their cells inside it here, while a
+negative index counts from the far border there, so that such a box covers other cells or none.
 """
 
 from collections.abc import Sequence
@@ -44,6 +46,7 @@ class FGDLoss(nn.Module):
         temperature: of the spatial and the channel softmax.
         mask: where boxes lie on the grid of a padded batch. `geometric`: where they are. `official`: stretched from the
             top left corner by padded over unpadded size, as the authors' code has it; the same where nothing is padded.
+            Neither follows that code where a corner is negative.
     """
 
     def __init__(
@@ -106,7 +109,7 @@ class FGDLoss(nn.Module):
         )
 
     def _terms(self, student: Tensor, teacher: Tensor, mask_fg: Tensor, mask_bg: Tensor) -> LossTerms:
-        num_images, _, height, width = student.shape
+        num_images = len(student)
         spatial_s, channel_s = attention(student, self.temperature)
         with torch.no_grad():
             spatial_t, channel_t = attention(teacher, self.temperature)
@@ -119,12 +122,10 @@ class FGDLoss(nn.Module):
         background = (weighed * mask_bg).sum() / num_images
         attention_gap = ((spatial_s - spatial_t).abs().sum() + (channel_s - channel_t).abs().sum()) / num_images
 
-        # The context is added to every cell of a channel, so with g = g_S - g_T the sum over cells of (d + g)^2 is
-        # sum d^2 + 2 g sum d + H W g^2: the maps with their context never have to be formed.
+        # The context is added to every cell of a channel. Expanded, the square is three sums that leave nothing of a
+        # float32 where a trained context undoes an offset of a channel: a hundred thousand minus a hundred thousand.
         context = self.student_context(student) - self.teacher_context(teacher)  # (N, C)
-        relation = (
-            squared.sum() + 2 * (context * difference.sum((2, 3))).sum() + height * width * context.square().sum()
-        ) / num_images
+        relation = (difference + context[:, :, None, None]).square().sum() / num_images
         total = self.alpha * foreground + self.beta * background + self.gamma * attention_gap + self.lambda_ * relation
         return LossTerms(foreground, background, attention_gap, relation, total)
 

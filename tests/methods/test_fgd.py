@@ -167,6 +167,25 @@ class TestEdges:
             assert term.dtype == torch.float32
             assert term.item() == pytest.approx(expected.item(), rel=0.02)
 
+    @pytest.mark.parametrize("offset", [1.0, 30.0, 1000.0])
+    @pytest.mark.parametrize("grid", [(1, 1), (8, 8), (50, 76)], ids=str)
+    def test_the_relation_is_exact_where_a_trained_context_undoes_an_offset(
+        self, offset: float, grid: tuple[int, int]
+    ) -> None:
+        generator = torch.Generator().manual_seed(0)
+        teacher = torch.randn(2, 8, *grid, generator=generator)
+        shift = offset * torch.linspace(-1, 1, 8)
+        student = teacher + shift[:, None, None] + torch.randn(2, 8, *grid, generator=generator)
+        loss = FGDLoss(8, 8, **UNIT)
+        last = loss.student_context.transform[3]
+        assert isinstance(last, nn.Conv2d) and last.bias is not None
+        with torch.no_grad():
+            last.bias.copy_(-shift)
+        arguments = ([boxes(), boxes()], [(80, 96)] * 2, (80, 96))
+        found = loss(student, teacher, *arguments).relation.item()
+        expected = loss.double()(student.double(), teacher.double(), *arguments).relation.item()
+        assert found == pytest.approx(expected, rel=1e-5)
+
     def test_gives_the_teacher_no_gradient_and_its_own_parameters_one(self) -> None:
         student, teacher = (x.float().requires_grad_() for x in waves(2, 8, 10, 12))
         loss = FGDLoss(8, 8, **UNIT)
