@@ -94,7 +94,9 @@ class ConsoleContext:
             self._console.print(f"[red]{event.error.code}[/]: ", end="")
             self._say(event.error.message)
             for key, value in event.error.details.items():
-                self._say(f"  {key}: {value}")
+                # The message names each finding already.
+                if key != "findings":
+                    self._say(f"  {key}: {value}")
         if event.result is not None:
             self._console.print(_table(event.result))
         if event.outcome == "stopped":

@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from fgd_core.data import change_since_check, open_dataset
+from fgd_core.data import change_since_check, look_through
 from fgd_core.data.loading import TrainLoader
 from fgd_core.data.registered import looked_up
 from fgd_core.data.samples import DetectionDataset, Split, check_same_categories, has_masks
@@ -142,8 +142,10 @@ def check_data(spec: CheckDataSpec, context: RunContext) -> RunFinished:
 
 def _opened(spec: DataSpec, split: Split, context: RunContext, detector: AnyDetector) -> DetectionDataset:
     """A split of the job's data, told of; with masks where the detector has them."""
-    dataset = open_dataset(spec, split, with_masks=detector.has_masks)
+    dataset = look_through(spec, split, with_masks=detector.has_masks)
     context.emit(dataset.checked)
+    if dataset.refusal is not None:
+        raise dataset.refusal
     if detector.has_masks and not has_masks(dataset.samples):
         context.emit(_without_masks(detector, spec, split))
     if isinstance(spec, Registered) and spec.if_changed == "warn":

@@ -22,8 +22,9 @@ def change_since_check(spec: Registered, split: Split, dataset: DetectionDataset
 
 
 def _open_registered(spec: Registered, split: Split, *, with_masks: bool = False) -> DetectionDataset:
-    dataset = open_dataset(looked_up(spec), split, with_masks=with_masks)
-    refusal = change_since_check(spec, split, dataset) if spec.if_changed == "refuse" else None
+    dataset = look_through(looked_up(spec), split, with_masks=with_masks)
+    is_asked = spec.if_changed == "refuse" and dataset.refusal is None
+    refusal = change_since_check(spec, split, dataset) if is_asked else None
     if refusal is not None:
         raise refusal
     return dataset
@@ -45,5 +46,17 @@ def open_dataset(spec: DataSpec, split: Split, *, with_masks: bool = False) -> D
         with_masks: read the objects' masks too; where the data set has none at all, its samples have none.
     Raises:
         DataError: the split cannot be used as it is; the message names all that is wrong with it.
+    """
+    dataset = look_through(spec, split, with_masks=with_masks)
+    if dataset.refusal is not None:
+        raise dataset.refusal
+    return dataset
+
+
+def look_through(spec: DataSpec, split: Split, *, with_masks: bool = False) -> DetectionDataset:
+    """As `open_dataset`, also where the split cannot be used: its `refusal` says why, and its samples are what is left.
+
+    Raises:
+        DataError: nothing can be read of it.
     """
     return DATASETS[type(spec)](spec, split, with_masks=with_masks)

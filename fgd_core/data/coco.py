@@ -18,8 +18,7 @@ class CocoDataset(ListedDataset):
         Args:
             with_masks: read the objects' masks too, at some 25 µs an object.
         Raises:
-            DataError: a file or folder is missing, nothing is left to learn from or to score, or something bad was
-                found and `on_bad` is `refuse`; one error names all of it.
+            DataError: a file or folder is missing, or the file is not in COCO format.
         """
         part = coco.train if split == "train" else coco.val
         folder = Path(part.images).expanduser()

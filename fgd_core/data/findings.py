@@ -136,15 +136,6 @@ class Findings:
             if self._counts.get(problem)
         ]
 
-    def refuse(self, annotations: str) -> None:
-        """
-        Raises:
-            DataError: something found must be refused; names every such problem with its count and examples.
-        """
-        refusal = refusal_of(self.report(), annotations)
-        if refusal is not None:
-            raise refusal
-
     def _action(self, problem: str) -> Literal["refused", "dropped", "clipped", "repaired", "kept"]:
         match PROBLEMS[problem].answer:
             case "always refused":
@@ -155,27 +146,30 @@ class Findings:
                 return answer
 
 
-def refusal_of(findings: Sequence[Finding], annotations: str) -> DataError | None:
-    """The error that names every problem which is refused, with its count and examples; None where none is."""
+def refusal_of(findings: Sequence[Finding], source: str, *, nothing_left: str | None = None) -> DataError | None:
+    """The error that names every problem which is refused, with its count and examples; None where none is.
+
+    Args:
+        source: names the annotations.
+        nothing_left: says what the split lacks once bad entries are left out, None where it lacks nothing. What was
+            found then explains why, so all of it is named.
+    """
     refused = [finding for finding in findings if finding.action == "refused"]
-    if not refused:
+    if nothing_left is not None:
+        named = [finding for finding in findings if finding.action not in ("repaired", "clipped")]
+        cure = f"fix these, for without them {nothing_left}"
+    else:
+        named = refused
+        is_open = all(PROBLEMS[finding.problem].answer == "refused or dropped" for finding in refused)
+        cure = "fix these, or set data.on_bad to drop to go on without them" if is_open else "fix these"
+    if not named:
         return None
     shown = "; ".join(
         f"{finding.problem}: {finding.count} ({', '.join(finding.examples)}"
         f"{', …' if finding.count > len(finding.examples) else ''}: {PROBLEMS[finding.problem].meaning})"
-        for finding in refused
+        for finding in named
     )
-    droppable = all(PROBLEMS[finding.problem].answer == "refused or dropped" for finding in refused)
-    cure = "fix these, or set data.on_bad to drop to go on without them" if droppable else "fix these"
-    return DataError(
-        f"the data set of {annotations} cannot be used as it is; {cure}: {shown}", findings=as_details(refused)
-    )
-
-
-def under_refusal(finding: Finding) -> Finding:
-    """A finding of a data set that was opened with `on_bad: drop`, as `refuse` would have it."""
-    is_open = PROBLEMS[finding.problem].answer == "refused or dropped"
-    return finding.model_copy(update={"action": "refused"}) if is_open else finding
+    return DataError(f"{source} cannot be used as it is; {cure}: {shown}", findings=as_details(named))
 
 
 def as_details(findings: Sequence[Finding]) -> list[JsonValue]:

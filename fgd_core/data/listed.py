@@ -15,7 +15,7 @@ from torch import Tensor
 from fgd_core.data import image_files
 from fgd_core.data.annotations import AnnotationFile, ImageEntry, ObjectTable
 from fgd_core.data.cache import ImageCache
-from fgd_core.data.findings import NUM_EXAMPLES, Findings, as_details
+from fgd_core.data.findings import NUM_EXAMPLES, Findings, refusal_of
 from fgd_core.data.image_faults import Unusable
 from fgd_core.data.masks import Counts, ObjectMasks
 from fgd_core.data.samples import Category, Sample, Split, count
@@ -36,20 +36,16 @@ class ListedDataset:
             findings: what reading the tables has found; what the images tell is added.
             images_folder: that the file names are relative to.
             source: names the annotations in errors.
-        Raises:
-            DataError: nothing is left to learn from or to score, or something found must be refused; one error names
-                all of it.
         """
         self._folder = images_folder
         images = _sound_images(listed, self._folder, findings)
         boxes = _with_sound_masks(_sound_boxes(listed, images, findings), listed, images, findings)
-        findings.refuse(source)
         self.categories: tuple[Category, ...] = listed.categories
         self.samples: Sequence[Sample] = _join(images, boxes, listed.objects) if images.entries else []
         self.checked = count(split, self.categories, self.samples, findings.report())
         self.fingerprint = self.checked.fingerprint
         self._cache = ImageCache()
-        self._refuse_emptiness(source)
+        self.refusal = self._refusal(source)
 
     def load_image(self, index: int) -> Tensor:
         return self._cache.get(index, self._decode)
@@ -59,19 +55,33 @@ class ListedDataset:
         pixels = image_files.decode(self._folder / sample.file_name, (sample.width, sample.height))
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
-    def _refuse_emptiness(self, source: str) -> None:
-        found = as_details(self.checked.findings)
-        if not self.samples:
-            raise DataError("the split has no images; add some", annotations=source, findings=found)
-        if not self.checked.num_boxes:
-            what = "learn from" if self.checked.split == "train" else "score"
-            raise DataError(
-                f"the {self.checked.split} split has no boxes at all, so there is nothing to {what}; annotate some",
+    def _refusal(self, source: str) -> DataError | None:
+        lacking = self._lacking()
+        refusal = refusal_of(
+            self.checked.findings,
+            f"the {self.checked.split} split of {source}",
+            nothing_left=lacking[0] if lacking is not None else None,
+        )
+        if refusal is None and lacking is not None:
+            return DataError(
+                "; ".join(lacking),
                 annotations=source,
                 num_images=self.checked.num_images,
                 num_crowd=self.checked.num_crowd,
-                findings=found,
             )
+        return refusal
+
+    def _lacking(self) -> tuple[str, str] | None:
+        """What the split has none of and the cure where nothing was found that explains it; None where it has all."""
+        split = self.checked.split
+        if not self.samples:
+            return f"the {split} split has no images", "add some"
+        if not self.categories:
+            return "the annotations name no class at all", "annotate some objects"
+        if not self.checked.num_boxes:
+            what = "learn from" if split == "train" else "score"
+            return f"the {split} split has no boxes at all, so there is nothing to {what}", "annotate some"
+        return None
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,6 +63,11 @@ class DetectionDataset(Protocol):
     @property
     def checked(self) -> DataChecked: ...
 
+    @property
+    def refusal(self) -> DataError | None:
+        """Why nobody can learn from it or be scored on it, with all that was found; None where it can be used."""
+        ...
+
     def load_image(self, index: int) -> Tensor:
         """(3, H, W) uint8 RGB of `samples[index]`; not to be written to, for it may be kept for the next caller.
 

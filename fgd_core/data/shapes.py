@@ -57,6 +57,7 @@ class ShapesDataset:
         self.samples: Sequence[Sample] = [self._sample(index) for index in range(num_images)]
         self.checked = count(split, self.categories, self.samples, [])
         self.fingerprint = self.checked.fingerprint
+        self.refusal = None
         self._cache = ImageCache()
 
     def load_image(self, index: int) -> Tensor:

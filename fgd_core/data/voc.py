@@ -33,8 +33,7 @@ class VocDataset(ListedDataset):
         Args:
             with_masks: makes no difference: the annotations of objects have none.
         Raises:
-            DataError: a file or folder is missing, nothing is left to learn from or to score, or something bad was
-                found and `on_bad` is `refuse`; one error names all of it.
+            DataError: a file or folder is missing.
             StorageError: a file is there and cannot be read.
         """
         folder = Path(voc.folder).expanduser()
@@ -73,8 +72,6 @@ def _read(voc: spec.Voc, folder: Path, split: Split, findings: Findings) -> Anno
         classes = voc.classes
         for name in sorted({name for name in classes if classes.count(name) > 1}):
             findings.add("duplicate_category_name", name)
-    if not classes:
-        raise DataError("the annotations name no class at all; annotate some objects", path=str(folder / "Annotations"))
     files = _files_by_name(folder / "JPEGImages")
     images: list[ImageEntry] = []
     rows: list[ObjectRow] = []

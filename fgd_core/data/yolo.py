@@ -22,8 +22,7 @@ class YoloDataset(ListedDataset):
         Args:
             with_masks: read polygons as masks too.
         Raises:
-            DataError: a file or folder is missing, nothing is left to learn from or to score, or something bad was
-                found and `on_bad` is `refuse`; one error names all of it.
+            DataError: a file or folder is missing.
             StorageError: a file is there and cannot be read.
         """
         findings = Findings(yolo.on_bad)

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
-from fgd_core.data import open_dataset
-from fgd_core.data.findings import refusal_of, under_refusal
+from pydantic import JsonValue
+
+from fgd_core.data import look_through
 from fgd_core.data.profiling import in_both, profile
 from fgd_core.data.samples import DetectionDataset, Split, check_same_categories
 from fgd_core.errors import DataError
 from fgd_core.evaluation.samples import draw_truths
-from fgd_core.spec.data import FileData, Shapes
+from fgd_core.spec.data import FileData
 from fgd_core.spec.events import ArtifactSaved, DataChecked, DataSetChecked, Finding, RunEvent
 from fgd_core.storage import write_atomically
 
@@ -18,47 +19,53 @@ from fgd_core.storage import write_atomically
 def inspect(data: FileData, *, num_samples: int, folder: Path, emit: Callable[[RunEvent], None]) -> None:
     """Count both splits and draw samples of them into `folder`: `samples_train.png`, `samples_val.png`.
 
-    Bad entries are passed over while looking, so that all there is to say is said, and answered afterwards as the data
-    asks for.
+    All that there is to say of both is said before any of it is refused.
 
     Raises:
         DataError: a training on this data would be refused.
         StorageError: a picture could not be written.
     """
-    asked_to_refuse = not isinstance(data, Shapes) and data.on_bad == "refuse"
-    lenient = data if isinstance(data, Shapes) else data.model_copy(update={"on_bad": "drop"})
     opened: dict[Split, DetectionDataset] = {}
     checked: list[DataChecked] = []
     refusals: list[DataError] = []
     for split in get_args(Split):
-        opened[split] = dataset = open_dataset(lenient, split)
-        found = list(dataset.checked.findings)
-        if split == "val":
+        try:
+            dataset = look_through(data, split)
+        except DataError as error:
+            refusals.append(error)
+            continue
+        opened[split] = dataset
+        if dataset.refusal is not None:
+            refusals.append(dataset.refusal)
+        masked, about_masks = _with_masks(data, split, dataset)
+        found = [*dataset.checked.findings, *about_masks]
+        if split == "val" and "train" in opened:
             found += in_both(opened["train"], dataset)
-        if asked_to_refuse:
-            found = [under_refusal(finding) for finding in found]
-        refusals += [refusal for refusal in [refusal_of(found, f"the {split} split")] if refusal is not None]
-        # Of no weight above: who trains on boxes alone does not mind a mask.
-        masked, about_masks = _with_masks(lenient, split, dataset)
-        found += [under_refusal(each) if asked_to_refuse else each for each in about_masks]
         prints = {"masks_fingerprint": masked.checked.masks_fingerprint}
         checked.append(dataset.checked.model_copy(update={"findings": found} | prints))
         emit(checked[-1])
-        emit(_draw(split, masked, num_samples, folder))
-    emit(DataSetChecked(splits=checked, profiles=[profile(split, dataset) for split, dataset in opened.items()]))
-    check_same_categories(opened["train"], opened["val"])
+        if masked.samples:
+            emit(_draw(split, masked, num_samples, folder))
+    if opened:
+        emit(DataSetChecked(splits=checked, profiles=[profile(split, dataset) for split, dataset in opened.items()]))
+    if len(opened) == len(get_args(Split)):
+        try:
+            check_same_categories(opened["train"], opened["val"])
+        except DataError as error:
+            refusals.append(error)
     if refusals:
-        raise _both(refusals)
+        raise _all(refusals)
 
 
 def _with_masks(data: FileData, split: Split, plain: DetectionDataset) -> tuple[DetectionDataset, list[Finding]]:
-    """The split with its masks, and what is to be said of them; as it is where there are none, or none is sound."""
-    try:
-        masked = open_dataset(data, split, with_masks=True)
-    except DataError:
-        return plain, []
+    """The split with its masks, and what is to be said of them; as it is where there are none, or none is sound.
+
+    That masks are bad does not make the check fail: who trains on boxes alone does not mind.
+    """
+    masked = look_through(data, split, with_masks=True)
     known = {finding.problem for finding in plain.checked.findings}
-    return masked, [finding for finding in masked.checked.findings if finding.problem not in known]
+    about_masks = [finding for finding in masked.checked.findings if finding.problem not in known]
+    return (masked if masked.checked.num_boxes else plain), about_masks
 
 
 def _draw(split: Split, dataset: DetectionDataset, num_samples: int, folder: Path) -> ArtifactSaved:
@@ -73,7 +80,13 @@ def _draw(split: Split, dataset: DetectionDataset, num_samples: int, folder: Pat
     )
 
 
-def _both(refusals: list[DataError]) -> DataError:
-    first, *others = refusals
-    message = "; ".join([first.message, *(other.message for other in others)])
-    return DataError(message, **first.details)
+def _all(refusals: list[DataError]) -> DataError:
+    """One error of all that is wrong; what each says of its findings is kept."""
+    details: dict[str, JsonValue] = {}
+    findings: list[JsonValue] = []
+    for refusal in refusals:
+        details = refusal.details | details
+        own = refusal.details.get("findings")
+        findings += own if isinstance(own, list) else []
+    message = "; ".join(dict.fromkeys(refusal.message for refusal in refusals))
+    return DataError(message, **(details | ({"findings": findings} if findings else {})))

@@ -57,10 +57,7 @@ def facts(dataset: DatasetView) -> Table:
 
 
 def outcome(found: DataSetChecked) -> Iterator[RenderableType]:
-    """Counts, classes, and what was found."""
-    yield _counts(found)
-    yield Text()
-    yield _classes(found.splits)
+    """What was found, which explains the rest; counts, and classes."""
     findings = [(each.split, finding) for each in found.splits for finding in each.findings]
     if findings:
         table = _table("split", "problem", "times", "what is done", "for example")
@@ -74,8 +71,11 @@ def outcome(found: DataSetChecked) -> Iterator[RenderableType]:
                 Text(finding.action, style=style),
                 Text(", ".join(finding.examples) + more, overflow="fold"),
             )
-        yield Text()
         yield table
+        yield Text()
+    yield _counts(found)
+    yield Text()
+    yield _classes(found.splits)
 
 
 def _counts(found: DataSetChecked) -> Table:

@@ -61,7 +61,8 @@ def _explain(error: FgdError) -> None:
         console.print(f"  [bold]{escape(str(where))}[/]{escape(_origin(reason))}", end=": ")
         console.print(reason.get("message", ""), markup=False)
     for name, value in error.details.items():
-        if name != "reasons":
+        # The message names each finding of a data set already.
+        if name not in ("reasons", "findings"):
             shown = value if isinstance(value, str) else json.dumps(value)
             console.print(f"  {name}: {shown}", markup=False, style="dim")
 

@@ -145,6 +145,7 @@ class TestCheck:
         for word in ("missing image", "gone.png …", "refused"):
             assert word in ended.out
         assert "cannot be used as it is" in ended.err
+        assert ended.out.index("missing image") < ended.out.index("without boxes")
 
     def test_for_programs_it_is_one_document(
         self, added: Callable[..., str], server: LiveServer, client: FgdClient, fgd: Fgd

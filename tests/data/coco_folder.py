@@ -6,7 +6,8 @@ from typing import Any
 
 from PIL import Image
 
-from fgd_core.data.coco import CocoDataset
+from fgd_core.data import open_dataset
+from fgd_core.data.samples import DetectionDataset
 from fgd_core.spec.data import Coco, CocoSplit
 from fgd_core.spec.events import Finding
 
@@ -54,17 +55,17 @@ class CocoFolder:
     def split(self) -> CocoSplit:
         return CocoSplit(images=str(self.images_folder), annotations=str(self.annotations_file))
 
-    def open(self, on_bad: Any = "refuse", split: Any = "train", *, with_masks: bool = False) -> CocoDataset:
+    def open(self, on_bad: Any = "refuse", split: Any = "train", *, with_masks: bool = False) -> DetectionDataset:
         self.write()
         return self.reopen(on_bad, split, with_masks=with_masks)
 
-    def reopen(self, on_bad: Any = "refuse", split: Any = "train", *, with_masks: bool = False) -> CocoDataset:
+    def reopen(self, on_bad: Any = "refuse", split: Any = "train", *, with_masks: bool = False) -> DetectionDataset:
         """Open what lies on disk, as it is."""
         coco = Coco(train=self.split, val=self.split, on_bad=on_bad)
-        return CocoDataset(coco, split, with_masks=with_masks)
+        return open_dataset(coco, split, with_masks=with_masks)
 
 
-def finding(dataset: CocoDataset, problem: str) -> Finding:
+def finding(dataset: DetectionDataset, problem: str) -> Finding:
     """The one finding of that kind."""
     (found,) = [found for found in dataset.checked.findings if found.problem == problem]
     return found

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -107,10 +108,94 @@ class TestBadData:
         (found,) = [f for f in context.of(DataChecked)[1].findings if f.problem == "in_both_splits"]
         assert (found.count, found.action, end.outcome) == (6, "kept", "succeeded")
 
+    def test_a_split_that_cannot_be_read_leaves_the_other_one_its_findings(
+        self, tmp_path: Path, data: dict[str, Any]
+    ) -> None:
+        Path(data["train"]["annotations"]).write_text("no JSON")
+        change_annotations(data["val"], category_id=9)
+        context, end = look(tmp_path, data)
+        assert end.error is not None
+        assert ("not JSON" in end.error.message, "unknown_category" in end.error.message) == (True, True)
+        (told,) = context.of(DataSetChecked)
+        assert [(each.split, each.findings[0].problem) for each in told.splits] == [("val", "unknown_category")]
+
     def test_splits_of_other_classes_are_refused(self, tmp_path: Path, data: dict[str, Any]) -> None:
         path = Path(data["val"]["annotations"])
         path.write_text(path.read_text().replace('"square"', '"circle"'))
         assert "different categories" in str(look(tmp_path, data)[1].error)
+
+
+def every_image_gone(folder: Path) -> dict[str, Any]:
+    parts = {split: write_squares(folder / split, 4)["train"] for split in ("train", "val")}
+    for part in parts.values():
+        for image in Path(part["images"]).glob("*.png"):
+            image.unlink()
+    return {"type": "coco", **parts}
+
+
+def every_box_bad(folder: Path) -> dict[str, Any]:
+    parts = {split: write_squares(folder / split, 4)["train"] for split in ("train", "val")}
+    for part in parts.values():
+        path = Path(part["annotations"])
+        document = json.loads(path.read_text())
+        document["annotations"] = [each | {"bbox": [1, 2, 3]} for each in document["annotations"]]
+        path.write_text(json.dumps(document))
+    return {"type": "coco", **parts}
+
+
+def every_label_file_gone(folder: Path) -> dict[str, Any]:
+    for split in ("train", "val"):
+        (folder / "images" / split).mkdir(parents=True)
+        Image.new("RGB", (40, 30)).save(folder / "images" / split / "1.png")
+    (folder / "data.yaml").write_text("{names: [cat], train: images/train, val: images/val}")
+    return {"type": "yolo", "data_yaml": str(folder / "data.yaml")}
+
+
+def every_xml_gone(folder: Path) -> dict[str, Any]:
+    for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (folder / part).mkdir(parents=True)
+    for split in ("train", "val"):
+        (folder / "ImageSets" / "Main" / f"{split}.txt").write_text("one\n")
+    Image.new("RGB", (40, 30)).save(folder / "JPEGImages" / "one.jpg")
+    return {"type": "voc", "folder": str(folder)}
+
+
+ALL_BAD = [
+    (every_image_gone, "missing_image", "0.png"),
+    (every_box_bad, "malformed_box", "annotation 1"),
+    (every_label_file_gone, "missing_label_file", "1.png"),
+    (every_xml_gone, "missing_annotation_file", "one.xml"),
+]
+
+
+@pytest.mark.parametrize("on_bad", ["refuse", "drop"])
+@pytest.mark.parametrize(("spoil", "problem", "example"), ALL_BAD)
+class TestWhereEveryEntryIsBad:
+    def test_the_check_reports_each_finding_and_its_error_begins_with_them(
+        self, tmp_path: Path, spoil: Callable[[Path], dict[str, Any]], problem: str, example: str, on_bad: str
+    ) -> None:
+        context, end = look(tmp_path, spoil(tmp_path / "set") | {"on_bad": on_bad})
+        assert end.error is not None
+        assert f"{problem}: " in end.error.message
+        assert example in end.error.message
+        assert not [advice for advice in ("add some", "annotate some") if advice in end.error.message]
+        (told,) = context.of(DataSetChecked)
+        assert [each.split for each in told.splits] == ["train", "val"]
+        assert all(problem in [found.problem for found in each.findings] for each in told.splits)
+
+    def test_so_does_a_training(
+        self, tmp_path: Path, spoil: Callable[[Path], dict[str, Any]], problem: str, example: str, on_bad: str
+    ) -> None:
+        context = RecordingContext(tmp_path / "job")
+        end = execute(with_data(train_spec(), spoil(tmp_path / "set") | {"on_bad": on_bad}), context)
+        assert end.error is not None
+        assert (end.error.code, f"{problem}: " in end.error.message, example in end.error.message) == (
+            "data",
+            True,
+            True,
+        )
+        (told,) = context.of(DataChecked)
+        assert problem in [found.problem for found in told.findings]
 
 
 class TestMasks:
@@ -136,6 +221,20 @@ class TestMasks:
         found = [(each.problem, each.action) for each in train.findings if "mask" in each.problem]
         assert found == [("missing_mask", "refused")]
         assert (train.num_boxes, train.masks_fingerprint is not None) == (6, True)
+
+    def test_that_are_all_bad_are_told_too(self, tmp_path: Path, masked: dict[str, Any]) -> None:
+        for part in (masked["train"], masked["val"]):
+            path = Path(part["annotations"])
+            document = json.loads(path.read_text())
+            document["annotations"] = [
+                each | {"segmentation": {"size": [1, 1], "counts": [0, 1]}} for each in document["annotations"]
+            ]
+            path.write_text(json.dumps(document))
+        context, end = look(tmp_path, masked)
+        train, _ = context.of(DataSetChecked)[0].splits
+        found = [(each.problem, each.count) for each in train.findings if "mask" in each.problem]
+        assert found == [("mask_of_other_size", 6)]
+        assert (end.outcome, train.num_boxes, train.masks_fingerprint) == ("succeeded", 6, None)
 
     @pytest.mark.parametrize("with_masks", [False, True])
     def test_do_not_make_other_data_of_what_was_checked(
