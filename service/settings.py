@@ -16,7 +16,13 @@ from service.store.urls import with_driver
 
 
 def _absolute(path: Path) -> Path:
-    return path.expanduser().absolute()
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError as cause:
+        raise ValueError(
+            f"the folder that ~ stands for in {path} is unknown, for neither HOME nor the list of users has it; "
+            "give a whole path"
+        ) from cause
 
 
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
@@ -75,6 +81,8 @@ class Settings(BaseSettings):
         env_prefix="FGD_",
         frozen=True,
         extra="forbid",
+        # Nobody waits for ever for a heartbeat or a lease.
+        allow_inf_nan=False,
         use_attribute_docstrings=True,
         # A refused admin token must not be printed with its refusal.
         hide_input_in_errors=True,

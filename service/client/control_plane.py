@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import uvicorn
-from pydantic import ValidationError
 
 from fgd_core.errors import StorageError
 from service import logs
@@ -141,25 +140,6 @@ def alone_in(home: Path) -> Iterator[None]:
         ) from cause
     finally:
         os.close(descriptor)
-
-
-def settings_of(**given: Any) -> Settings:
-    """Settings from the options that were given; the environment and the defaults fill the rest.
-
-    Raises:
-        UsageError: one of them cannot be.
-    """
-    try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as cause:
-        faults = "; ".join(
-            # What several settings say together has no place.
-            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg'].removeprefix('Value error, ')}".lstrip(": ")
-            for fault in cause.errors(include_url=False)
-            # Of a setting that follows from others: those say what is wrong.
-            if fault["type"] != "default_factory_not_called"
-        )
-        raise UsageError(faults) from cause
 
 
 def bind(host: str, port: int) -> socket.socket:

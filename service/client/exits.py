@@ -1,7 +1,9 @@
 """How a command ends: its exit code, and its last words on an error."""
 
 import functools
+import importlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec
 
@@ -17,6 +19,8 @@ EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
 EXIT_INTERRUPTED = 130
 
+_CLIENT_VARIABLES = frozenset({"FGD_SERVER", "FGD_TOKEN", "FGD_TOKEN_FILE"})
+
 P = ParamSpec("P")
 
 
@@ -29,6 +33,8 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
+            if not _is_before_subcommand(kwargs.get("context")) and command.__name__ != "up":
+                _warn_of_misspelt_variables()
             command(*args, **kwargs)
         except FgdError as error:
             if kwargs.get("as_json"):
@@ -38,6 +44,40 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(_exit_code(error)) from error
 
     return run
+
+
+def _is_before_subcommand(context: Any) -> bool:
+    """
+    Raises:
+        UsageError: options stand before the subcommand, which would not get them.
+    """
+    if context is None or context.invoked_subcommand is None:
+        return False
+    given = [
+        option.opts[0]
+        for option in context.command.params
+        if option.name is not None and _is_typed(context, option.name)
+    ]
+    if given:
+        called = f"{context.command_path} {context.invoked_subcommand}"
+        raise UsageError(f"{' and '.join(given)} must stand behind the whole command: {called} … {' … '.join(given)}")
+    return True
+
+
+def _is_typed(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    # By its name: the class is typer's own copy of click's.
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _warn_of_misspelt_variables() -> None:
+    """A misspelt FGD_SERVER would send the command to another server without a word. `fgd up` does this itself."""
+    if all(name in _CLIENT_VARIABLES for name in os.environ if name.upper().startswith("FGD_")):
+        return
+    # Imported by name and only now: most environments have no other variable of ours.
+    own = importlib.import_module("service.client.server_settings")
+    for hint in own.unknown_variables(os.environ, only_near=True):
+        errors_to().print(f"warning: {hint}", style="yellow", markup=False)
 
 
 def _exit_code(error: FgdError) -> int:

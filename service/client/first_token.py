@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fgd_core.errors import StorageError
 from fgd_core.spec.administration import NewToken, TokenCreated, TokenView
-from service.client.control_plane import settings_of
+from service.client.server_settings import settings_of
 from service.store import api_tokens, audit, migrate
 from service.store.session import Database
 

@@ -14,6 +14,7 @@ from fgd_core.spec.pretrained import is_torchvision_name
 from fgd_core.spec.refusals import spec_reasons
 from service.catalogue.recipes import recipe_text
 from service.client.errors import SpecFileError, UsageError
+from service.client.places import current_folder, expanded, resolved
 
 # Fields that hold a path, as long as they hold one: a checkpoint may be `job:<id>/best`, weights may be a name.
 _PATHS = (
@@ -51,7 +52,7 @@ def read_spec(
     """
     text, folder = _read(source)
     document, lines = _parse(text, source)
-    _make_absolute(document, under.expanduser().resolve() if under is not None else folder)
+    _make_absolute(document, resolved(under) if under is not None else folder)
     return changed(document, source, overrides=overrides, name=name, lines=lines)
 
 
@@ -80,7 +81,7 @@ def changed(
     if name is not None:
         document["name"] = name
         options["name"] = f"--name {shlex.quote(name)}"
-    _make_absolute(document, Path.cwd())
+    _make_absolute(document, current_folder())
     try:
         return JOB_SPEC.validate_python(document)
     except ValidationError as cause:
@@ -94,12 +95,12 @@ def changed(
 
 def _read(source: str) -> tuple[str, Path]:
     if source == "-":
-        return sys.stdin.read(), Path.cwd()
+        return sys.stdin.read(), current_folder()
     if source.startswith(_RECIPE):
-        return recipe_text(source.removeprefix(_RECIPE)), Path.cwd()
-    path = Path(source).expanduser()
+        return recipe_text(source.removeprefix(_RECIPE)), current_folder()
+    path = resolved(source)
     try:
-        return path.read_text("utf-8"), path.resolve().parent
+        return path.read_text("utf-8"), path.parent
     except UnicodeDecodeError as cause:
         raise UsageError(f"{source} is not text; a spec is YAML or JSON, such as examples/demo/teacher.yaml") from cause
     except OSError as cause:
@@ -217,7 +218,7 @@ def _make_absolute(document: dict[str, Any], folder: Path) -> None:
         for parent in parents:
             place = place.get(parent) if isinstance(place, dict) else None
         if isinstance(place, dict) and isinstance(place.get(last), str) and _is_path(last, place[last]):
-            place[last] = str((folder / Path(place[last]).expanduser()).resolve())
+            place[last] = str((folder / expanded(place[last])).resolve())
 
 
 def _is_path(field: str, value: str) -> bool:

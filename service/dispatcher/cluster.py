@@ -284,7 +284,11 @@ def find_ray_token() -> str | None:
     if token := os.environ.get("RAY_AUTH_TOKEN", "").strip():
         return token
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    path = Path(named) if named else Path.home() / ".ray" / "auth_token"
+    try:
+        path = Path(named) if named else Path.home() / ".ray" / "auth_token"
+    except RuntimeError:
+        # Neither HOME nor the list of users has a home folder.
+        return None
     try:
         return path.read_text().strip() or None
     except OSError as error:

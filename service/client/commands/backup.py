@@ -10,21 +10,19 @@ import typer
 
 from service.client.amounts import Amounts
 from service.client.console import AsJson, output, print_json
+from service.client.own_home import DatabaseUrl, Home, NamedServer, settings_at
 from service.client.sizes import size
 
 
 def backup(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it; it appears once it is whole.")],
-    home: Annotated[
-        Path | None, typer.Option("--home", help="The server's folder.  [default: FGD_HOME, or ~/.fgd]")
-    ] = None,
-    database_url: Annotated[
-        str | None, typer.Option("--database-url", metavar="URL", help="Its database, where that is elsewhere.")
-    ] = None,
+    home: Home = None,
+    database_url: DatabaseUrl = None,
     *,
     with_artifacts: Annotated[
         bool, typer.Option("--with-artifacts", help="Also checkpoints, logs and all other files of jobs.")
     ] = False,
+    server: NamedServer = None,
     as_json: AsJson = False,
 ) -> None:
     """Write everything that a server keeps to one file, of one moment, while it goes on working.
@@ -38,10 +36,9 @@ def backup(
 
     `fgd backup friday.tar --home ./lab --with-artifacts`
     """
+    settings = settings_at(home, database_url, server, command="backup")
     # Imported by name and only now: SQLAlchemy takes a second, and `fgd --help` should not wait for it.
-    plane = importlib.import_module("service.client.control_plane")
     work = importlib.import_module("service.housekeeping.backup")
-    settings = plane.settings_of(home=home, database_url=database_url)
     with Amounts() as tell:
         made = asyncio.run(
             work.backup(settings, file.absolute(), with_artifacts=with_artifacts, now=datetime.now(UTC), tell=tell)

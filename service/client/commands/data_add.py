@@ -1,6 +1,5 @@
 """`fgd data add`"""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +11,7 @@ from service.client.client import FgdClient
 from service.client.commands.data_check import check_and_show
 from service.client.console import SERVER, AsJson, Server, output, print_json
 from service.client.errors import UsageError
+from service.client.places import resolved
 
 _PLACES = ("images", "annotations", "folder", "data_yaml", "root")
 
@@ -101,7 +101,7 @@ def _absolute(data: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict):
             found[field] = _absolute(value)
         elif field in _PLACES and isinstance(value, str) and "://" not in value:
-            found[field] = str(Path(value).expanduser().resolve())
+            found[field] = str(resolved(value))
     return found
 
 

@@ -18,6 +18,7 @@ from service.client.console import AsJson, errors_to, output, print_json
 from service.client.errors import UsageError
 from service.client.exits import EXIT_INTERRUPTED, EXIT_REFUSED
 from service.client.live import duration
+from service.client.places import current_folder
 from service.client.spec_file import read_spec
 from service.client.watching import watch
 
@@ -139,5 +140,5 @@ def _say_what_next(out: Path, home: Path, jobs: Sequence[JobView], *, took_s: fl
 
 def short(path: Path) -> str:
     """Relative to the current folder where that is shorter to type."""
-    whole = path.resolve()
-    return str(whole.relative_to(Path.cwd())) if whole.is_relative_to(Path.cwd()) else str(whole)
+    whole, here = path.resolve(), current_folder()
+    return str(whole.relative_to(here)) if whole.is_relative_to(here) else str(whole)

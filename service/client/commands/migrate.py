@@ -2,23 +2,18 @@
 
 import asyncio
 import importlib
-from pathlib import Path
-from typing import Annotated
 
-import typer
 from rich.markup import escape
 
 from fgd_core.errors import StorageError
 from service.client.console import AsJson, errors_to, output, print_json
+from service.client.own_home import DatabaseUrl, Home, NamedServer, settings_at
 
 
 def migrate(
-    home: Annotated[
-        Path | None, typer.Option("--home", help="The server's folder.  [default: FGD_HOME, or ~/.fgd]")
-    ] = None,
-    database_url: Annotated[
-        str | None, typer.Option("--database-url", metavar="URL", help="Its database, where that is elsewhere.")
-    ] = None,
+    home: Home = None,
+    database_url: DatabaseUrl = None,
+    server: NamedServer = None,
     as_json: AsJson = False,
 ) -> None:
     """Bring the database to the schema of this version, and end. A database that is away is waited for.
@@ -32,10 +27,9 @@ def migrate(
 
     `FGD_DATABASE_URL=postgresql://fgd@db/fgd fgd migrate --json`
     """
+    settings = settings_at(home, database_url, server, command="migrate")
     # Imported by name and only now: SQLAlchemy takes a second, and `fgd --help` should not wait for it.
-    plane = importlib.import_module("service.client.control_plane")
     work = importlib.import_module("service.store.migrate")
-    settings = plane.settings_of(home=home, database_url=database_url)
     if settings.database_url.startswith("sqlite"):
         try:
             settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)

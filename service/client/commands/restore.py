@@ -9,16 +9,14 @@ import typer
 
 from service.client.amounts import Amounts
 from service.client.console import AsJson, output, print_json
+from service.client.own_home import DatabaseUrl, Home, NamedServer, settings_at
 
 
 def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `fgd backup` wrote.")],
-    home: Annotated[
-        Path | None, typer.Option("--home", help="The new server's folder.  [default: FGD_HOME, or ~/.fgd]")
-    ] = None,
-    database_url: Annotated[
-        str | None, typer.Option("--database-url", metavar="URL", help="Its database, where that is to be elsewhere.")
-    ] = None,
+    home: Home = None,
+    database_url: DatabaseUrl = None,
+    server: NamedServer = None,
     as_json: AsJson = False,
 ) -> None:
     """Fill an empty database from a backup: all of it or nothing. The server must not run yet.
@@ -32,9 +30,9 @@ def restore(
 
     `fgd restore friday.tar --database-url postgresql://fgd@db/fgd`
     """
-    plane = importlib.import_module("service.client.control_plane")
+    settings = settings_at(home, database_url, server, command="restore")
+    # Imported by name and only now: SQLAlchemy takes a second, and `fgd --help` should not wait for it.
     work = importlib.import_module("service.housekeeping.restore")
-    settings = plane.settings_of(home=home, database_url=database_url)
     with Amounts() as tell:
         made = asyncio.run(work.restore(settings, file.absolute(), tell=tell))
     if as_json:

@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import logging
+import os
 import sys
 import time
 from enum import StrEnum
@@ -82,12 +83,18 @@ def up(
     log_to_stderr = log_format == LogFormat.JSON
     # Among the lines of a log, progress is one of them.
     say = logging.getLogger("fgd").info if log_to_stderr else _Progress()
+    warn = logging.getLogger("fgd").warning if log_to_stderr else _warn
     # Imported by name and only now: FastAPI and SQLAlchemy take seconds, and a person should see something at once.
+    own = importlib.import_module("service.client.server_settings")
     plane = importlib.import_module("service.client.control_plane")
     given = {"home": home, "database_url": database_url, "host": host, "ray_dashboard_url": ray_address}
-    settings = plane.settings_of(**given, port=port or None)
+    if log_to_stderr:
+        importlib.import_module("service.logs").configure(as_json=True)
+    for hint in own.unknown_variables(os.environ):
+        warn(hint)
+    settings = own.settings_of(**given, port=port or None)
     with plane.alone_in(settings.home), plane.bind(settings.host, settings.port if port != 0 else 0) as listening:
-        bound = plane.settings_of(**given, port=listening.getsockname()[1])
+        bound = own.settings_of(**given, port=listening.getsockname()[1])
         asyncio.run(
             plane.run(
                 bound,
@@ -111,6 +118,10 @@ class _Progress:
 
     def __call__(self, what: str) -> None:
         errors_to().print(f"{time.monotonic() - self._began_s:5.1f} s  {escape(what)}", style="dim", soft_wrap=True)
+
+
+def _warn(what: str) -> None:
+    errors_to().print(f"warning: {what}", style="yellow", markup=False, soft_wrap=True)
 
 
 def _log(at: "Addresses") -> None:
