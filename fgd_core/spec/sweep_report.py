@@ -101,13 +101,20 @@ class Standing(Fact):
     origin: TrialOrigin
     values: dict[str, JsonValue]
     trials: list[int]
-    """That `objectives` rests on, the first one ahead."""
+    """Its trials that have a value to compare, the first one ahead."""
     seed_values: list[float]
-    """Of the first objective, by trial as in `trials`."""
+    """Of the first objective, on the seeds that count. The run that chose a searched configuration was lucky as well as
+    good: where repetitions have values, they alone count."""
+    chosen_at: float | None
+    """What the run reached that chose this configuration, where it does not count among `seed_values`."""
+    at_epoch: int | None
+    """Its best until this epoch is compared; None: its best of all."""
+    is_comparable: bool
+    """False: it has trained for fewer epochs than those before it, and stands behind them until it has caught up."""
     objectives: list[float | None]
-    """Means over seeds, in the order of the spec."""
+    """Means over the seeds that count, in the order of the spec."""
     interval: Interval | None
-    """Of the first objective over seeds; None with one seed, which says nothing about noise."""
+    """Of the first objective over the seeds that count; None with one seed, which says nothing about noise."""
     is_finished: bool
     """At least one of its trials ran to its end, or was stopped for good."""
     is_on_front: bool | None
@@ -115,20 +122,31 @@ class Standing(Fact):
 
 
 class Margin(Fact):
-    """The winner against another configuration, in the first objective."""
+    """The winner against another configuration, in the first objective, on the seeds that count."""
 
     trial: int
     """The other one."""
     difference: float
-    """Winner minus other."""
+    """Winner minus other, as to be expected of a new seed: shrunk where the winner is the best of several finalists."""
+    measured: float
+    """Winner minus other, as measured: the best of several was lucky as well as good."""
     interval: Interval | None
-    """None with fewer than two seeds on either side."""
+    """Around `measured`, for all comparisons at once. None with fewer than two seeds on either side."""
     p_value: float | None
-    """Welch's test, two-sided."""
+    """Welch's test, two-sided, after Bonferroni for `comparisons`."""
+    comparisons: int
+    """Configurations that the winner was the best of."""
     is_better: bool
     """The winner lies on the better side, by however little."""
     verdict: Literal["clear", "inside_noise", "unknown"]
-    """`unknown` with fewer than two seeds on either side. `clear`: p below 0.05."""
+    """`clear`: p below 0.05. `unknown`: see `why_unknown`."""
+    why_unknown: Literal["pending", "chosen_by_it", "few_seeds", "no_spread"] | None
+    """`pending`: the sweep still runs. `chosen_by_it`: the only run of the winner is the one that chose it.
+    `few_seeds`: fewer than two that count on either side. `no_spread`: the seeds of both sides agree to the last
+    digit, so nothing is known of chance."""
+    seeds_to_tell: int | None
+    """`seeds` with which a difference of this size would be clear four times in five; None where the difference is
+    clear, unknown or none, and where 20 seeds would not do."""
 
 
 class Importance(Fact):

@@ -39,10 +39,10 @@ def fold(job: JobView, events: Iterable[StoredEvent], *, now: datetime) -> Sweep
     is_over = job.state in OVER
     directions = [objective.direction for objective in spec.objectives]
     trials = study.fold(events, directions, is_over=is_over)
-    ranked = standings(trials, directions)
+    ranked = standings(trials, directions, is_over=is_over)
     winner = ranked[0] if ranked else None
-    second = runner_up(ranked, directions[0])
-    over = gains(ranked, directions[0])
+    second = runner_up(ranked, directions[0], is_over=is_over)
+    over = gains(ranked, directions[0], is_over=is_over)
     stops = None
     if not isinstance(spec.scheduler, RunAll | PopulationBased):
         stops = stopping(trials, directions[0], winner=winner.trial if winner else None)

@@ -59,7 +59,7 @@ class TestPage:
         text = text_of(render_sweep_html(sweep_report(asha_study())))
         for fact in (
             "Use the values of trial 12",
-            "over 3 seeds",
+            "over 2 fresh seeds",
             "over the plain student with the same inheritance (trial 0)",
             "over the published values (trial 1)",
             "The runner-up, trial 10,",
@@ -116,7 +116,76 @@ class TestPage:
         study = Study(epochs=1)
         study.run(0, [0.5], {"method.scale": 0}, origin="plain")
         study.run(1, [0.3], {"method.scale": 1.0})
-        assert "nothing beat the plain student" in text_of(render_sweep_html(sweep_report(study)))
+        text = text_of(render_sweep_html(sweep_report(study)))
+        assert "nothing beat the plain student" in text
+        assert "That others are worse is not shown" in text
+
+    def test_while_a_sweep_runs_it_compares_at_equal_epochs_only(self) -> None:
+        """The plain student is done after three epochs, the trial is after its first: neither is best yet."""
+        study = Study(epochs=3)
+        study.run(0, [0.10, 0.20, 0.30], {"method.scale": 0}, origin="plain")
+        study.start(1, {"method.scale": 1.0})
+        text = text_of(render_sweep_html(sweep_report(study, state="running")))
+        assert "no trial of the search can be compared with that yet" in text
+        study.report(1, 1, 0.05)
+        text = text_of(render_sweep_html(sweep_report(study, state="running")))
+        assert "So far: nothing is ahead of the plain student, AP 0.100 with one seed, all compared at epoch 1" in text
+        study.report(1, 2, 0.25)
+        text = text_of(render_sweep_html(sweep_report(study, state="running")))
+        assert "So far: Use the values of trial 1" in text
+        assert "nothing beat" not in text
+
+    @pytest.mark.parametrize(
+        ("seeds", "advice"),
+        [
+            (1, "run the sweep with seeds: 3 or more to learn it"),
+            (2, "run the sweep with seeds: 3 or more to learn it"),
+            (3, "with seeds: 3, the runs with other seeds are still to come"),
+        ],
+    )
+    def test_a_live_sweep_advises_to_set_only_what_is_not_set(self, seeds: int, advice: str) -> None:
+        study = Study(epochs=1)
+        study.run(0, [0.1], {"method.scale": 0}, origin="plain")
+        study.run(1, [0.3], {"method.scale": 1.0})
+        report = sweep_report(study, state="running", seeds=seeds)
+        assert f"One seed tells nothing about noise: {advice}." in report.verdict[0]
+        assert not any("`" in sentence for sentence in report.verdict)
+        assert (
+            ("run the sweep with seeds" in " ".join(report.verdict)),
+            "runs with other seeds" in report.verdict[1],
+        ) == (
+            (seeds < 3),
+            (seeds == 3),
+        )
+
+    def test_it_says_what_the_winner_gains_and_what_may_be_expected_of_it(self) -> None:
+        study = Study(epochs=1)
+        for number, (origin, aps) in enumerate(
+            {"plain": (0.10, 0.12, 0.11), "searcher": (0.30, 0.19, 0.15), "user": (0.31, 0.16, 0.11)}.items()
+        ):
+            for seed, ap in enumerate(aps):
+                again = {"origin": "finalist", "repeats": 3 * number, "seed": seed} if seed else {"origin": origin}
+                study.run(3 * number + seed, [ap], {"method.scale": float(number)}, **again)
+        _, gain, *_ = sweep_report(study, seeds=3).verdict
+        assert gain.startswith(
+            "+0.060 over the plain student with the same inheritance (trial 0) on the seeds that count"
+        )
+        assert "corrected for 2 comparisons: inside the noise" in gain
+        assert "so whether it is a gain cannot be told; seeds:" in gain
+        assert "the best of several was lucky as well" in gain
+
+    def test_a_scheduler_that_stopped_nobody_is_not_passed_over(self) -> None:
+        study = Study(epochs=3)
+        for trial in range(3):
+            study.start(trial, {"method.scale": 0.1 * (trial + 1)})
+            study.report(trial, 1, 0.1 * (trial + 1), rung=0)
+            study.report(trial, 3, 0.2 * (trial + 1), rung=1)
+            study.end(trial, "completed", 3)
+        (said,) = [each for each in sweep_report(study).verdict if "stopped no trial" in each]
+        assert said == (
+            "The scheduler (asha) stopped no trial and saved nothing: of the trials at its rungs (3 at epoch 1, 3 at "
+            "epoch 3) each was among the best 1 in 3 of those that had come there before."
+        )
 
 
 class TestFigures:

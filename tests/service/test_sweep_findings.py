@@ -67,11 +67,11 @@ class TestNoise:
         assert test.p_value == pytest.approx(0.0705, abs=5e-5)
         assert (test.interval.low, test.interval.high) == pytest.approx((-0.26696, 4.26696), abs=1e-4)
 
-    def test_seeds_that_all_agree_have_no_noise(self) -> None:
-        differ, same = welch([1.0, 1.0], [0.0, 0.0]), welch([1.0, 1.0], [1.0, 1.0])
-        assert differ is not None
+    def test_seeds_that_all_agree_say_nothing_about_chance(self) -> None:
+        assert welch([1.0, 1.0], [0.0, 0.0]) is None
+        same = welch([1.0, 1.0], [1.0, 1.0])
         assert same is not None
-        assert (differ.p_value, same.p_value) == (0.0, 1.0)
+        assert (same.p_value, same.interval.low, same.interval.high) == (1.0, 0.0, 0.0)
 
     def test_kendall(self) -> None:
         assert kendall([1, 2, 3], [1, 2, 3]) == 1
@@ -87,12 +87,29 @@ class TestNoise:
 class TestStandings:
     def test_repetitions_with_other_seeds_are_one_configuration(self) -> None:
         first, second = standings(with_seeds(searcher=[0.30, 0.34, 0.32], searcher_=[0.2, 0.1]), UP)
-        assert (first.trial, first.trials, first.objectives) == (0, [0, 1, 2], [pytest.approx(0.32)])
+        assert (first.trial, first.trials) == (0, [0, 1, 2])
         assert (second.trial, second.trials) == (3, [3, 4])
 
+    def test_the_run_that_chose_a_finalist_does_not_count(self) -> None:
+        first, second = standings(with_seeds(plain=[0.1, 0.3], searcher=[0.90, 0.34, 0.32]), UP)
+        assert (first.seed_values, first.objectives, first.chosen_at) == ([0.34, 0.32], [pytest.approx(0.33)], 0.90)
+        # Nobody chose a baseline for its value.
+        assert (second.seed_values, second.chosen_at) == ([0.1, 0.3], None)
+
+    def test_a_finalist_that_was_only_lucky_stands_behind_one_that_is_good(self) -> None:
+        ranked = standings(with_seeds(searcher=[0.9, 0.2, 0.2], searcher_=[0.4, 0.3, 0.3]), UP)
+        assert [each.trial for each in ranked] == [3, 0]
+
+    def test_a_repetition_with_the_seed_that_chose_is_no_fresh_one(self) -> None:
+        study = Study(epochs=1)
+        study.run(0, [0.5], seed=1, origin="fork")
+        study.run(1, [0.5], seed=1, origin="finalist", repeats=0)
+        study.run(2, [0.3], seed=2, origin="finalist", repeats=0)
+        assert standings(folded(study), UP)[0].seed_values == [0.3]
+
     def test_the_best_of_many_single_runs_does_not_beat_a_mean_of_several(self) -> None:
-        ranked = standings(with_seeds(searcher=[0.30, 0.28], searcher_=[0.31]), UP)
-        assert [each.trial for each in ranked] == [0, 2]
+        ranked = standings(with_seeds(searcher=[0.30, 0.29, 0.28], searcher_=[0.31]), UP)
+        assert [each.trial for each in ranked] == [0, 3]
 
     def test_a_single_run_stands_before_a_repeated_baseline_that_is_worse(self) -> None:
         ranked = standings(with_seeds(plain=[0.1, 0.1], searcher=[0.30, 0.28], searcher_=[0.25]), UP)
@@ -128,6 +145,51 @@ class TestStandings:
         (only,) = standings(folded(study), UP)
         assert (only.trial, only.trials) == (0, [1])
 
+    def test_both_sides_are_compared_at_the_deepest_epoch_that_both_have_reached(self) -> None:
+        study = Study(epochs=3)
+        study.run(0, [0.1, 0.2, 0.3], origin="plain")
+        study.start(1)
+        study.report(1, 1, 0.15)
+        ranked = standings(folded(study), UP, is_over=False)
+        assert [(each.trial, each.objectives[0], each.at_epoch) for each in ranked] == [(1, 0.15, 1), (0, 0.1, 1)]
+
+    def test_a_trial_that_still_trains_stands_behind_those_that_are_done_until_it_is(self) -> None:
+        study = Study(epochs=3)
+        study.run(0, [0.1, 0.2, 0.3], origin="plain")
+        study.run(1, [0.1, 0.2, 0.4])
+        study.start(2)
+        study.report(2, 1, 0.5)
+        ranked = standings(folded(study), UP, is_over=False)
+        assert [(each.trial, each.at_epoch, each.is_comparable) for each in ranked] == [
+            (1, None, True),
+            (0, None, True),
+            (2, None, False),
+        ]
+
+    def test_nothing_is_compared_with_a_baseline_before_a_trial_has_been_evaluated(self) -> None:
+        study = Study(epochs=3)
+        study.start(0, origin="plain")
+        study.report(0, 1, 0.1)
+        study.start(1)
+        ranked = standings(folded(study), UP, is_over=False)
+        assert [each.trial for each in ranked] == [0]
+        assert runner_up(ranked, "maximize", is_over=False) is None
+
+    def test_a_search_that_ended_before_any_trial_was_complete_is_compared_at_equal_epochs(self) -> None:
+        study = Study(epochs=3)
+        study.run(0, [0.1, 0.2, 0.3], origin="plain")
+        study.run(1, [0.15])
+        assert [each.trial for each in standings(folded(study, is_over=True), UP)] == [1, 0]
+
+    def test_a_completed_trial_of_a_shorter_training_is_not_cut_off(self) -> None:
+        study = Study(epochs=3)
+        study.run(0, [0.1, 0.2, 0.3], origin="plain")
+        study.start(1, epochs=1)
+        study.report(1, 1, 0.35)
+        study.end(1, "completed", 1)
+        ranked = standings(folded(study), UP, is_over=False)
+        assert [(each.trial, each.is_comparable) for each in ranked] == [(1, True), (0, True)]
+
     def test_nothing_stands_before_the_first_value(self) -> None:
         study = Study()
         study.start(0)
@@ -136,12 +198,14 @@ class TestStandings:
 
 class TestDifferences:
     def test_the_runner_up_lies_inside_the_noise(self) -> None:
-        second = runner_up(standings(with_seeds(searcher=[0.3, 0.4], searcher_=[0.28, 0.41]), UP), "maximize")
+        ranked = standings(with_seeds(searcher=[0.3, 0.3, 0.4], searcher_=[0.3, 0.28, 0.41]), UP)
+        second = runner_up(ranked, "maximize")
         assert second is not None
-        assert (second.trial, second.verdict) == (2, "inside_noise")
+        assert (second.trial, second.verdict) == (3, "inside_noise")
 
     def test_the_runner_up_lies_outside_the_noise(self) -> None:
-        second = runner_up(standings(with_seeds(searcher=[0.4, 0.41], searcher_=[0.1, 0.11]), UP), "maximize")
+        ranked = standings(with_seeds(searcher=[0.4, 0.4, 0.41], searcher_=[0.1, 0.1, 0.11]), UP)
+        second = runner_up(ranked, "maximize")
         assert second is not None
         assert (second.verdict, second.is_better) == ("clear", True)
 
@@ -149,6 +213,60 @@ class TestDifferences:
         second = runner_up(standings(with_seeds(searcher=[0.4], searcher_=[0.1]), UP), "maximize")
         assert second is not None
         assert (second.verdict, second.p_value, second.interval) == ("unknown", None, None)
+        assert second.why_unknown == "chosen_by_it"
+
+    def test_one_fresh_seed_leaves_it_unknown(self) -> None:
+        found = gains(standings(with_seeds(plain=[0.1, 0.1], searcher=[0.4, 0.4]), UP), "maximize")
+        assert (found["plain"].verdict, found["plain"].why_unknown) == ("unknown", "few_seeds")
+
+    def test_seeds_without_any_spread_leave_it_unknown(self) -> None:
+        found = gains(standings(with_seeds(plain=[0.1] * 3, searcher=[0.4] * 3), UP), "maximize")
+        assert (found["plain"].verdict, found["plain"].why_unknown) == ("unknown", "no_spread")
+
+    def test_nothing_is_decided_while_the_sweep_runs(self) -> None:
+        trials = with_seeds(plain=[0.1, 0.11, 0.1], searcher=[0.4, 0.4, 0.41])
+        ranked = standings(trials, UP, is_over=False)
+        running = gains(ranked, "maximize", is_over=False)["plain"]
+        assert (running.verdict, running.why_unknown) == ("unknown", "pending")
+        assert gains(ranked, "maximize")["plain"].verdict == "clear"
+
+    def test_the_winner_is_held_against_a_baseline_as_the_best_of_all_that_could_have_won(self) -> None:
+        """By hand: of two finalists and the published values, three could have won over the plain student."""
+        trials = with_seeds(
+            plain=[0.10, 0.12, 0.11],
+            published=[0.1, 0.1, 0.12],
+            searcher=[0.5, 0.18, 0.16],
+            searcher_=[0.4, 0.11, 0.15],
+        )
+        gain = gains(standings(trials, UP), "maximize")["plain"]
+        # Pooled over the finalists: (0.0002 + 0.0008) / 2 with 2 degrees, above the winner's own 0.0002.
+        error = math.sqrt(0.0005 / 2 + 0.0001 / 3)
+        freedom = error**4 / ((0.0005 / 2) ** 2 / 2 + (0.0001 / 3) ** 2 / 2)
+        assert gain.comparisons == 3
+        assert gain.measured == pytest.approx(0.06)
+        assert gain.p_value == pytest.approx(3 * two_sided_p(0.06 / error, freedom))
+        assert gain.interval is not None
+        assert gain.interval.high - 0.06 == pytest.approx(t_quantile(freedom, 1 - 0.05 / 3) * error)
+
+    def test_the_gain_of_the_best_of_several_is_shrunk(self) -> None:
+        trials = with_seeds(plain=[0.1, 0.2, 0.3], searcher=[0.4, 0.3, 0.2], searcher_=[0.4, 0.35, 0.25])
+        gain = gains(standings(trials, UP), "maximize")["plain"]
+        assert gain.measured == pytest.approx(0.1)
+        # The means differ by less than the noise of their seeds explains.
+        assert gain.difference == pytest.approx(0)
+        assert gain.is_better
+
+    def test_a_gain_far_above_the_noise_is_hardly_shrunk(self) -> None:
+        trials = with_seeds(plain=[0.1, 0.11, 0.12], searcher=[0.4, 0.39, 0.4], searcher_=[0.5, 0.5, 0.49])
+        gain = gains(standings(trials, UP), "maximize")["plain"]
+        assert 0.98 * gain.measured < gain.difference < gain.measured
+
+    def test_it_says_how_many_seeds_would_show_a_gain_inside_the_noise(self) -> None:
+        few = with_seeds(plain=[0.1, 0.12, 0.11], searcher=[0.2, 0.17, 0.14], searcher_=[0.2, 0.12, 0.14])
+        gain = gains(standings(few, UP), "maximize")["plain"]
+        assert gain.verdict == "inside_noise"
+        assert gain.seeds_to_tell is not None
+        assert 3 < gain.seeds_to_tell <= 20
 
     def test_the_gain_over_each_baseline(self) -> None:
         found = gains(standings(with_seeds(plain=[0.2], published=[0.25], searcher=[0.3]), UP), "maximize")

@@ -147,6 +147,23 @@ def test_a_fork_runs_nothing_again(tmp_path: Path) -> None:
     assert origins == ["fork"] * len(inside) + ["searcher"] * (6 - len(inside))
 
 
+def test_a_forked_trial_is_repeated_with_seeds_that_did_not_choose_it(tmp_path: Path) -> None:
+    def value(spec: TrainSpec | DistillSpec, epoch: int) -> float:
+        assert isinstance(spec, DistillSpec)
+        return spec.method.temperature / 10
+
+    settings: dict[str, Any] = {"scheduler": {"type": "none"}, "epochs": 1, "baselines": False}
+    space = {"method.temperature": {"type": "uniform", "low": 0.1, "high": 3.0}}
+    first, second = Memory(tmp_path / "first"), Memory(tmp_path / "second")
+    run(sweep(space, budget={"trials": 1}, seed=1, **settings), value, first)
+    second.earlier = earlier(first, counts=True)
+    run(sweep(space, budget={"trials": 2}, seeds=3, finalists=2, **settings), value, second)
+    started = [event for event in second.events if isinstance(event, TrialStarted)]
+    assert {each.origin: each.seed for each in started if each.repeats is None} == {"fork": 1, "searcher": 0}
+    seeds = {root: [each.seed for each in started if each.repeats == root] for root in (0, 1)}
+    assert seeds == {0: [0, 2], 1: [1, 2]}
+
+
 def earlier(memory: Memory, *, counts: bool) -> list[EarlierTrial]:
     started = {event.trial: event for event in memory.events if isinstance(event, TrialStarted)}
     ended = {event.trial: event for event in memory.events if isinstance(event, TrialEnded)}

@@ -319,6 +319,9 @@ class Study:
         for extra in range(1, self.spec.seeds):
             for trial in (*baselines, *searched[: self.spec.finalists]):
                 seed = self.spec.seed + extra
+                if seed == trial.seed:
+                    # Of a forked trial: the run that chose it says nothing new a second time.
+                    seed = self.spec.seed
                 if not any(t.repeats == trial.number and t.seed == seed for t in self.trials.values()):
                     return self._new("finalist", dict(trial.values), seed=seed, repeats=trial.number)
         return None

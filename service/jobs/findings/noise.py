@@ -1,11 +1,12 @@
-"""What a few seeds tell: intervals and differences by Student's t.
+"""What a few seeds say: intervals and differences by Student's t.
 
-Written out, for the control plane starts without SciPy, which takes longer to import than all of this takes to run.
+Written out, because the control plane starts without SciPy, whose import takes longer than all of this takes to run.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import fmean, variance
 
 from fgd_core.spec.sweep_report import Interval
@@ -14,43 +15,84 @@ CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
-class WelchTest:
-    """Of two means, without the assumption that both vary alike."""
+class Sample:
+    """The runs of one configuration with several seeds."""
 
-    interval: Interval
-    """Of the first mean minus the second."""
-    p_value: float
-    """Two-sided."""
+    mean: float
+    count: int
+    variance: float
+    """Of a single run."""
+    freedom: float
+    """Degrees of freedom of `variance`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Apart:
+    """How far two means lie apart, and by how much chance alone moves them."""
+
+    difference: float
+    error: float
+    """Standard error of `difference`; 0 only where `difference` is 0."""
+    freedom: float
+    comparisons: int = 1
+    """Differences of which this one is the largest: `p_value` and `interval` are corrected after Bonferroni."""
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided."""
+        if self.error == 0:
+            return 1.0
+        return min(1.0, self.comparisons * two_sided_p(self.difference / self.error, self.freedom))
+
+    @property
+    def interval(self) -> Interval:
+        half = 0.0
+        if self.error:
+            half = t_quantile(self.freedom, 1 - (1 - CONFIDENCE) / self.comparisons) * self.error
+        return Interval(low=self.difference - half, high=self.difference + half)
+
+
+def sample(values: Sequence[float]) -> Sample | None:
+    """None for fewer than two values, which say nothing about noise."""
+    if len(values) < 2:
+        return None
+    return Sample(mean=fmean(values), count=len(values), variance=variance(values), freedom=len(values) - 1)
 
 
 def mean_interval(values: Sequence[float]) -> Interval | None:
     """Where the mean lies; None for fewer than two values, which say nothing about noise."""
-    if len(values) < 2:
+    found = sample(values)
+    if found is None:
         return None
-    half = t_quantile(len(values) - 1) * math.sqrt(variance(values) / len(values))
-    return Interval(low=fmean(values) - half, high=fmean(values) + half)
+    half = t_quantile(found.freedom) * math.sqrt(found.variance / found.count)
+    return Interval(low=found.mean - half, high=found.mean + half)
 
 
-def welch(values: Sequence[float], others: Sequence[float]) -> WelchTest | None:
-    """None where either side has fewer than two values.
+def apart(first: Sample, second: Sample, *, comparisons: int = 1) -> Apart | None:
+    """First minus second; the two may vary differently.
+
+    None where both sides show no spread at all and still differ: then nothing is known of what chance can do.
 
     Source: Welch 1947; degrees of freedom by Satterthwaite.
     """
-    if len(values) < 2 or len(others) < 2:
-        return None
-    difference = fmean(values) - fmean(others)
-    part, other_part = variance(values) / len(values), variance(others) / len(others)
-    error = math.sqrt(part + other_part)
-    if error == 0:
-        return WelchTest(interval=Interval(low=difference, high=difference), p_value=1.0 if difference == 0 else 0.0)
+    difference = first.mean - second.mean
+    part, other_part = first.variance / first.count, second.variance / second.count
+    if part + other_part == 0:
+        return Apart(difference=0.0, error=0.0, freedom=1.0, comparisons=comparisons) if difference == 0 else None
     # Relative to their sum: the squares of small variances would be zero.
     share, other_share = part / (part + other_part), other_part / (part + other_part)
-    freedom = 1 / (share**2 / (len(values) - 1) + other_share**2 / (len(others) - 1))
-    half = t_quantile(freedom) * error
-    return WelchTest(
-        interval=Interval(low=difference - half, high=difference + half),
-        p_value=two_sided_p(difference / error, freedom),
+    return Apart(
+        difference=difference,
+        error=math.sqrt(part + other_part),
+        freedom=1 / (share**2 / first.freedom + other_share**2 / second.freedom),
+        comparisons=comparisons,
     )
+
+
+def welch(values: Sequence[float], others: Sequence[float]) -> Apart | None:
+    """None where either side has fewer than two values, and where `apart` has none."""
+    first, second = sample(values), sample(others)
+    return apart(first, second) if first is not None and second is not None else None
 
 
 def two_sided_p(t: float, freedom: float) -> float:
@@ -58,6 +100,7 @@ def two_sided_p(t: float, freedom: float) -> float:
     return _incomplete_beta(freedom / 2, 0.5, freedom / (freedom + t * t))
 
 
+@lru_cache(maxsize=256)
 def t_quantile(freedom: float, confidence: float = CONFIDENCE) -> float:
     """The t within which `confidence` of the distribution lies."""
     low, high = 0.0, 1.0

@@ -2,53 +2,35 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean
 from typing import Literal
 
 from fgd_core.spec.sweep_report import Margin, Standing, TrialView
-from service.jobs.findings.noise import mean_interval, welch
-from service.jobs.study import Direction, better
-
-SIGNIFICANT = 0.05
-BASELINES: tuple[Literal["plain", "published"], ...] = ("plain", "published")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Configuration:
-    """A trial and its repetitions with other seeds."""
-
-    first: TrialView
-    counted: list[TrialView]
-    """Those whose values are compared, the first one ahead: the completed; or a single one that is not, or not yet."""
-
-    @property
-    def values(self) -> list[float]:
-        """Of the first objective, by trial."""
-        return [value for trial in self.counted if (value := trial.objectives[0]) is not None]
-
-    @property
-    def mean(self) -> float:
-        return fmean(self.values)
+from service.jobs.findings.configurations import BASELINES, Configuration, configurations
+from service.jobs.findings.margins import margin
+from service.jobs.findings.noise import mean_interval
+from service.jobs.study import Direction
 
 
-def standings(trials: Sequence[TrialView], directions: Sequence[Direction]) -> list[Standing]:
+def standings(trials: Sequence[TrialView], directions: Sequence[Direction], *, is_over: bool = True) -> list[Standing]:
     """Configurations that have a value, best first.
 
     The best of many single runs was lucky as well as good. So where searched configurations were repeated, a single run
     never stands before one of those, whatever it reached.
-    """
-    found = configurations(trials)
-    sign = 1 if directions[0] == "maximize" else -1
-    repeated = [sign * each.mean for each in found if len(each.values) > 1 and each.first.origin not in BASELINES]
-    ceiling = min(repeated, default=math.inf)
 
-    def place(each: Configuration) -> tuple[float, bool, int]:
-        is_single = len(each.values) < 2
-        return (-min(sign * each.mean, ceiling if is_single else math.inf), is_single, each.first.trial)
+    Args:
+        is_over: the sweep is. While it runs, configurations are compared at equal epochs.
+    """
+    found = configurations(trials, directions[0], is_over=is_over)
+    sign = 1 if directions[0] == "maximize" else -1
+    ceiling = min((sign * each.mean for each in found if each.is_finalist), default=math.inf)
+
+    def place(each: Configuration) -> tuple[bool, float, bool, int]:
+        is_single = len(each.trials) < 2
+        value = min(sign * each.mean, ceiling if is_single else math.inf)
+        return (not each.is_comparable, -value, is_single, each.first.trial)
 
     ranked = sorted(found, key=place)
-    objectives = [_means(each, len(directions)) for each in ranked]
+    objectives = [each.means() for each in ranked]
     front = pareto_front(objectives, directions) if len(directions) > 1 else None
     return [
         Standing(
@@ -56,62 +38,37 @@ def standings(trials: Sequence[TrialView], directions: Sequence[Direction]) -> l
             trial=each.first.trial,
             origin=each.first.origin,
             values=each.first.values,
-            trials=[trial.trial for trial in each.counted],
+            trials=[trial.trial for trial in each.trials],
             seed_values=each.values,
+            chosen_at=each.chosen_at,
+            at_epoch=each.at_epoch,
+            is_comparable=each.is_comparable,
             objectives=objectives[rank - 1],
             interval=mean_interval(each.values),
-            is_finished=each.counted[0].state in ("completed", "stopped"),
+            is_finished=each.trials[0].state in ("completed", "stopped"),
             is_on_front=rank - 1 in front if front is not None else None,
         )
         for rank, each in enumerate(ranked, start=1)
     ]
 
 
-def configurations(trials: Sequence[TrialView]) -> list[Configuration]:
-    """Those that have a value. A trial that failed or was lost can be beaten by nobody, and cannot win."""
-    by_number = {trial.trial: trial for trial in trials}
-    groups: dict[int, list[TrialView]] = {}
-    for trial in trials:
-        groups.setdefault(_root(trial, by_number), []).append(trial)
-    found = []
-    for root in sorted(groups):
-        usable = [
-            trial for trial in groups[root] if trial.state not in ("failed", "lost") and trial.objectives[0] is not None
-        ]
-        # A repetition that still runs would pull the mean to where its training has come so far.
-        counted = [trial for trial in usable if trial.state == "completed"] or usable[:1]
-        if counted:
-            found.append(Configuration(first=by_number.get(root, counted[0]), counted=counted))
-    return found
+def runner_up(ranked: Sequence[Standing], direction: Direction, *, is_over: bool = True) -> Margin | None:
+    """The winner against the second; None where there is none that can be compared."""
+    if len(ranked) < 2 or not ranked[1].is_comparable:
+        return None
+    return margin(ranked[0], ranked[1], ranked, direction, is_over=is_over)
 
 
-def runner_up(ranked: Sequence[Standing], direction: Direction) -> Margin | None:
-    """The winner against the second; None where there is none."""
-    return margin(ranked[0], ranked[1], direction) if len(ranked) > 1 else None
-
-
-def gains(ranked: Sequence[Standing], direction: Direction) -> dict[Literal["plain", "published"], Margin]:
-    """What the winner brings over each baseline that has a value and is not the winner itself."""
+def gains(
+    ranked: Sequence[Standing], direction: Direction, *, is_over: bool = True
+) -> dict[Literal["plain", "published"], Margin]:
+    """The gain of the winner over each baseline that has a value, can be compared and is not the winner itself."""
     found: dict[Literal["plain", "published"], Margin] = {}
     for name in BASELINES:
         other = next((each for each in ranked if each.origin == name), None)
-        if other is not None and other is not ranked[0]:
-            found[name] = margin(ranked[0], other, direction)
+        if other is not None and other is not ranked[0] and other.is_comparable:
+            found[name] = margin(ranked[0], other, ranked, direction, is_over=is_over)
     return found
-
-
-def margin(winner: Standing, other: Standing, direction: Direction) -> Margin:
-    by = fmean(winner.seed_values) - fmean(other.seed_values)
-    test = welch(winner.seed_values, other.seed_values)
-    is_clear = test is not None and test.p_value < SIGNIFICANT
-    return Margin(
-        trial=other.trial,
-        difference=by,
-        interval=test.interval if test is not None else None,
-        p_value=test.p_value if test is not None else None,
-        is_better=better(by, 0.0, direction),
-        verdict="unknown" if test is None else "clear" if is_clear else "inside_noise",
-    )
 
 
 def pareto_front(points: Sequence[Sequence[float | None]], directions: Sequence[Direction]) -> set[int]:
@@ -133,20 +90,3 @@ def pareto_front(points: Sequence[Sequence[float | None]], directions: Sequence[
             for other in whole.values()
         )
     }
-
-
-def _root(trial: TrialView, by_number: Mapping[int, TrialView]) -> int:
-    """The trial whose values it has, through repetitions of repetitions."""
-    seen = {trial.trial}
-    while trial.repeats is not None and trial.repeats in by_number and trial.repeats not in seen:
-        seen.add(trial.repeats)
-        trial = by_number[trial.repeats]
-    return trial.trial
-
-
-def _means(configuration: Configuration, num_objectives: int) -> list[float | None]:
-    columns = [
-        [value for trial in configuration.counted if (value := trial.objectives[index]) is not None]
-        for index in range(num_objectives)
-    ]
-    return [fmean(column) if column else None for column in columns]

@@ -39,6 +39,16 @@ def best_until(trial: TrialView, epoch: int, direction: Direction) -> float | No
     return (max(known) if direction == "maximize" else min(known)) if known else None
 
 
+def objectives_until(trial: TrialView, epoch: int, direction: Direction) -> list[float | None]:
+    """All objectives where the first one was best until an epoch; None where the trial has none so early."""
+    points = [(point.objectives[0], point) for point in trial.reports if point.epoch <= epoch]
+    known = [(value, point) for value, point in points if value is not None]
+    if not known:
+        return [None] * len(trial.objectives)
+    sign = 1 if direction == "maximize" else -1
+    return max(known, key=lambda at: sign * at[0])[1].objectives
+
+
 def came_to(trials: Sequence[TrialView], rung: int, epoch: int, direction: Direction) -> list[tuple[TrialView, float]]:
     """Trials that the scheduler judged at a rung, with the value that it saw."""
     return [

@@ -1,0 +1,253 @@
+"""How often a sweep's verdict is wrong, and how often it sees what is there: simulated sweeps, judged by the product.
+
+    python -m benchmarks.sweep_verdicts [--sweeps 10000] [--out benchmarks/results]
+
+Each sweep has the plain student and the published values as baselines and trials of a search. The best few trials, by
+the run that the search saw, are repeated with fresh seeds, and so are the baselines, as `workers.tuning.study` does it.
+The AP of a run is normal; only the numbers are drawn, standings and verdicts are the product's own functions.
+
+* paired: half of the variance of a run comes with its seed, which the product gives to all configurations alike.
+* unequal: the runs of all searched values vary twice or half as much as those of the baselines, or those of one trial
+  three times.
+* ties: AP is rounded to half a standard deviation of a run.
+* planted: all searched values, or one of them, are better than the baselines by so many standard deviations of a run.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from fgd_core.spec.sweep_report import Standing, TrialView
+from service.jobs.findings.margins import SIGNIFICANT, difference, shrunk_means
+from service.jobs.findings.standings import standings
+
+PROMISED = 0.025
+"""Of sweeps without any effect, in which the winner is called clearly above the plain student."""
+RUN_SD = 0.01
+"""Of AP, over seeds."""
+LEVEL = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    trials: int = 12
+    finalists: int = 3
+    seeds: int = 3
+    is_paired: bool = False
+    spread: float = 1.0
+    """Of the runs of all searched values, against those of the baselines."""
+    spread_of_one: float = 1.0
+    """Of one of the searched."""
+    effect: float = 0.0
+    """Of the searched values, in standard deviations of a run."""
+    on_one: bool = False
+    """The effect is one trial's alone."""
+    rounded_to: float = 0.0
+    """In standard deviations of a run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """One sweep; the differences in standard deviations of a run."""
+
+    is_above_plain: bool
+    is_above_published: bool
+    is_above_runner_up: bool
+    """And the runner-up is as good in truth."""
+    true: float
+    """Winner over plain."""
+    measured: float
+    expected: float
+    """Shrunk."""
+    chosen_at: float
+    """What the run would have claimed that chose the winner."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    count: int
+    of: int
+
+    @property
+    def share(self) -> float:
+        return self.count / self.of
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 %, after Wilson."""
+        z, n, p = 1.96, self.of, self.share
+        middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{100 * self.share:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def judged(case: Case, sweeps: int, *, seed: int) -> Iterator[Judged]:
+    for values, effects in _drawn(case, sweeps, seed):
+        ranked = standings(trials_of(case, values), ["maximize"])
+        by_trial = {each.trial: each for each in ranked}
+        winner, plain = ranked[0], by_trial[0]
+        expected = shrunk_means(ranked)
+        of_winner = values[winner.trial]
+        yield Judged(
+            is_above_plain=_is_clear(winner, plain, ranked),
+            is_above_published=_is_clear(winner, by_trial[1], ranked),
+            is_above_runner_up=bool(
+                effects[winner.trial] <= effects[ranked[1].trial] and _is_clear(winner, ranked[1], ranked)
+            ),
+            true=float(effects[winner.trial]),
+            measured=float(np.mean(winner.seed_values) - np.mean(plain.seed_values)) / RUN_SD,
+            expected=(expected[winner.trial] - expected[0]) / RUN_SD,
+            chosen_at=float(of_winner[0] - values[0][0]) / RUN_SD,
+        )
+
+
+def trials_of(case: Case, values: Sequence[Sequence[float]] | np.ndarray) -> list[TrialView]:
+    """The trials of a finished sweep.
+
+    Args:
+        values: (2 + trials, seeds) AP of both baselines and of all searched values; those of trials that do not become
+            finalists are never looked at beyond the first.
+    """
+    searched = sorted(range(2, len(values)), key=lambda trial: (-values[trial][0], trial))
+    found = [_trial(number, _origin(number), values[number][0]) for number in range(len(values))]
+    for seed in range(1, case.seeds):
+        for first in (0, 1, *searched[: case.finalists]):
+            found.append(_trial(len(found), "finalist", values[first][seed], seed=seed, repeats=first))
+    return found
+
+
+def _drawn(case: Case, sweeps: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For each sweep AP (2 + trials, seeds), and the true gains (2 + trials,) in standard deviations of a run."""
+    dice = np.random.default_rng(seed)
+    rows = 2 + case.trials
+    spread = np.array([1.0, 1.0, case.spread_of_one * case.spread, *[case.spread] * (case.trials - 1)])
+    effects = np.array([0.0, 0.0, case.effect, *[0.0 if case.on_one else case.effect] * (case.trials - 1)])
+    with_seed = math.sqrt(0.5) if case.is_paired else 0.0
+    for _ in range(sweeps):
+        noise = with_seed * dice.normal(size=(1, case.seeds))
+        noise = noise + math.sqrt(1 - with_seed**2) * dice.normal(size=(rows, case.seeds))
+        values = effects[:, None] + spread[:, None] * noise
+        if case.rounded_to:
+            values = np.round(values / case.rounded_to) * case.rounded_to
+        yield LEVEL + RUN_SD * values, effects
+
+
+def _is_clear(winner: Standing, other: Standing, ranked: Sequence[Standing]) -> bool:
+    found = difference(winner, other, ranked)
+    return found is not None and found.difference > 0 and found.p_value < SIGNIFICANT
+
+
+def _origin(number: int) -> str:
+    return ("plain", "published")[number] if number < 2 else "searcher"
+
+
+def _trial(number: int, origin: str, ap: float, *, seed: int = 0, repeats: int | None = None) -> TrialView:
+    # Not checked: of a hundred thousand sweeps that would take most of the time.
+    return TrialView.model_construct(
+        trial=number,
+        origin=origin,
+        values={},
+        seed=seed,
+        repeats=repeats,
+        state="completed",
+        epoch=1,
+        epochs=1,
+        reports=[],
+        objectives=[float(ap)],
+    )
+
+
+# -- the table -----------------------------------------------------------------------------------------------------
+
+
+def _cases() -> dict[str, list[Case]]:
+    grid = [
+        Case(trials=trials, finalists=finalists, seeds=seeds, is_paired=is_paired)
+        for is_paired in (False, True)
+        for trials in (8, 12, 40)
+        for finalists in (3, 5)
+        for seeds in (3, 5)
+    ]
+    small = [each for each in grid if each.trials == 12 and not each.is_paired]
+    return {
+        "no effect": grid,
+        "no effect, searched values vary twice as much": [replace(each, spread=2.0) for each in small],
+        "no effect, searched values vary half as much": [replace(each, spread=0.5) for each in small],
+        "no effect, one trial varies three times as much": [replace(each, spread_of_one=3.0) for each in small],
+        "no effect, ties": [replace(each, rounded_to=0.5) for each in small],
+        "all searched values better by 1": [replace(each, effect=1.0) for each in small],
+        "all searched values better by 2": [replace(each, effect=2.0) for each in small],
+        "one trial better by 2": [replace(each, effect=2.0, on_one=True) for each in small],
+    }
+
+
+def _row(name: str, case: Case, found: Sequence[Judged]) -> dict[str, object]:
+    def rate(count: int) -> Rate:
+        return Rate(count=count, of=len(found))
+
+    def bias(values: Sequence[float]) -> float:
+        return float(np.mean(values))
+
+    return {
+        "name": name,
+        "trials": case.trials,
+        "finalists": case.finalists,
+        "seeds": case.seeds,
+        "paired": case.is_paired,
+        "above_plain": str(rate(sum(each.is_above_plain for each in found))),
+        "above_published": str(rate(sum(each.is_above_published for each in found))),
+        "above_an_equal_runner_up": str(rate(sum(each.is_above_runner_up for each in found))),
+        "bias_of_choosing_run": bias([each.chosen_at - each.true for each in found]),
+        "bias_of_fresh_seeds": bias([each.measured - each.true for each in found]),
+        "bias_of_shrunk_gain": bias([each.expected - each.true for each in found]),
+    }
+
+
+def _markdown(rows: Sequence[dict[str, object]], sweeps: int) -> str:
+    lines = [
+        "# What a sweep's verdict promises, and what it keeps",
+        "",
+        f"`python -m benchmarks.sweep_verdicts`, {datetime.now(UTC):%Y-%m-%d}. {sweeps:,} simulated sweeps a row, "
+        "judged by the product's own functions; rates with 95 % intervals (Wilson); biases in standard deviations of a "
+        f"run. Promised: above the plain student in at most {100 * PROMISED:g} % of sweeps without an effect, and the "
+        "same for the published values; above a runner-up that is as good in at most 5 %. With an effect the rates are "
+        "the power. What each kind of sweep is, the script says.",
+        "",
+        "| sweeps | trials | finalists | seeds | paired | above plain | above published | above an equal runner-up "
+        "| bias: choosing run | fresh seeds | shrunk |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        biases = [f"{row[f'bias_of_{name}']:+.2f}" for name in ("choosing_run", "fresh_seeds", "shrunk_gain")]
+        rates = [row[f"above_{name}"] for name in ("plain", "published", "an_equal_runner_up")]
+        what = [row[name] for name in ("name", "trials", "finalists", "seeds")]
+        lines.append(f"| {' | '.join(map(str, [*what, 'yes' if row['paired'] else 'no', *rates, *biases]))} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sweeps", type=int, default=10_000)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    arguments = parser.parse_args()
+    rows = []
+    for name, cases in _cases().items():
+        for number, case in enumerate(cases):
+            rows.append(_row(name, case, list(judged(case, arguments.sweeps, seed=number))))
+            print(rows[-1], flush=True)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "sweep_verdicts.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (arguments.out / "sweep_verdicts.md").write_text(_markdown(rows, arguments.sweeps))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Trials with the same values as one configuration, and the epoch until which configurations are compared."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Literal
+
+from fgd_core.spec.sweep_report import TrialView
+from service.jobs.findings.stopping import objectives_until
+from service.jobs.study import Direction
+
+BASELINES: tuple[Literal["plain", "published"], ...] = ("plain", "published")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """A trial and its repetitions with other seeds."""
+
+    first: TrialView
+    trials: list[TrialView]
+    """Those that have a value to compare, the first one ahead: the completed; or one that is not, or not yet."""
+    objectives: list[list[float | None]]
+    """Of each of `trials`, until the epoch of the comparison."""
+    at_epoch: int | None
+    is_comparable: bool
+
+    @property
+    def is_finalist(self) -> bool:
+        """Searched, and repeated with fresh seeds: seeds other than the one that chose it."""
+        return self.first.origin not in BASELINES and any(trial is not self.first for trial in self.trials)
+
+    @property
+    def values(self) -> list[float]:
+        """Of the first objective, on the seeds that count."""
+        return [values[0] for values in self._counted if values[0] is not None]
+
+    @property
+    def mean(self) -> float:
+        return fmean(self.values)
+
+    @property
+    def chosen_at(self) -> float | None:
+        return self.objectives[0][0] if self.is_finalist and self.trials[0] is self.first else None
+
+    def means(self) -> list[float | None]:
+        """Of each objective."""
+        columns = [[value for value in column if value is not None] for column in zip(*self._counted, strict=True)]
+        return [fmean(column) if column else None for column in columns]
+
+    @property
+    def _counted(self) -> list[list[float | None]]:
+        """The run that chose a finalist was lucky as well as good: its repetitions alone say how good."""
+        runs = zip(self.trials, self.objectives, strict=True)
+        return [values for trial, values in runs if trial is not self.first or not self.is_finalist]
+
+
+def configurations(trials: Sequence[TrialView], direction: Direction, *, is_over: bool) -> list[Configuration]:
+    """Those that have a value. A trial that failed or was lost can be beaten by nobody, and cannot win.
+
+    A trial that has trained for longer has had more chances: as long as one side, the baselines or the search, has no
+    completed trial, all are compared at the deepest epoch that both sides have reached.
+    """
+    by_number = {trial.trial: trial for trial in trials}
+    groups: dict[int, list[TrialView]] = {}
+    for trial in trials:
+        if trial.state not in ("failed", "lost") and trial.objectives[0] is not None:
+            groups.setdefault(_root(trial, by_number), []).append(trial)
+    epoch = _common_epoch([group[0] for group in groups.values()], is_over=is_over)
+    found = []
+    for root, group in sorted(groups.items()):
+        # A repetition that still runs would pull the mean to where its training has come so far.
+        usable = _with_different_seeds([trial for trial in group if trial.state == "completed"] or group[:1])
+        reached = epoch is None or all(_reached(trial, epoch) for trial in usable)
+        until = epoch if reached else None
+        at = [trial.objectives if until is None else objectives_until(trial, until, direction) for trial in usable]
+        if at[0][0] is None:
+            until, reached, at = None, False, [trial.objectives for trial in usable]
+        found.append(
+            Configuration(
+                first=by_number.get(root, usable[0]),
+                trials=usable,
+                objectives=at,
+                at_epoch=until,
+                is_comparable=reached and (is_over or epoch is not None or usable[0].state == "completed"),
+            )
+        )
+    return found
+
+
+def _common_epoch(trials: Sequence[TrialView], *, is_over: bool) -> int | None:
+    """The deepest epoch that both sides have reached; None where whole trainings are compared."""
+    of_baselines = [trial for trial in trials if trial.origin in BASELINES]
+    of_search = [trial for trial in trials if trial.origin not in BASELINES]
+    sides = [side for side in (of_baselines, of_search) if side]
+    if all(any(trial.state == "completed" for trial in side) for side in sides):
+        return None
+    if len(sides) == 2:
+        return min(max(trial.epoch for trial in side) for side in sides)
+    # Among themselves: the deepest that two have reached.
+    return None if is_over else sorted((trial.epoch for trial in trials), reverse=True)[:2][-1]
+
+
+def _reached(trial: TrialView, epoch: int) -> bool:
+    """A completed training may be shorter than others, where its length is searched."""
+    return trial.state == "completed" or trial.epoch >= epoch
+
+
+def _with_different_seeds(trials: Sequence[TrialView]) -> list[TrialView]:
+    """Without repetitions of a seed: the same run twice says nothing new."""
+    first_of_seed: dict[int, TrialView] = {}
+    for trial in trials:
+        first_of_seed.setdefault(trial.seed, trial)
+    return list(first_of_seed.values())
+
+
+def _root(trial: TrialView, by_number: Mapping[int, TrialView]) -> int:
+    """The trial whose values it has, through repetitions of repetitions."""
+    seen = {trial.trial}
+    while trial.repeats is not None and trial.repeats in by_number and trial.repeats not in seen:
+        seen.add(trial.repeats)
+        trial = by_number[trial.repeats]
+    return trial.trial

@@ -1,0 +1,159 @@
+"""Whether the winner of a sweep is better than another configuration, and by how much.
+
+The promise: in a sweep in which no values differ from the plain student's, the winner is called clearly better in at
+most 2.5 % of cases. `benchmarks/sweep_verdicts.py` measures it. It rests on three rules:
+
+* Only fresh seeds count. The run that made a configuration a finalist is high by selection.
+* The winner is the best of several finalists, so its difference to a baseline is tested after Bonferroni, for as many
+  comparisons as there are configurations that could have been the winner.
+* Few seeds of one finalist say little about noise. So the variance is pooled over the finalists, unless the winner's
+  own is larger; that of the baseline stays apart, because distilled and plain students may vary differently (Welch).
+"""
+
+from collections.abc import Sequence
+from statistics import fmean, variance
+from typing import Literal, TypeAlias
+
+from fgd_core.spec.sweep_report import Margin, Standing
+from service.jobs.findings.configurations import BASELINES
+from service.jobs.findings.noise import CONFIDENCE, Apart, Sample, apart, sample, t_quantile
+from service.jobs.study import Direction, better
+
+SIGNIFICANT = 0.05
+"""Two-sided: 2.5 % on either side."""
+MOST_SEEDS = 20
+"""That a sweep may have."""
+_POWER = 0.8
+
+_Unknown: TypeAlias = Literal["pending", "chosen_by_it", "few_seeds", "no_spread"]
+
+
+def margin(
+    winner: Standing, other: Standing, ranked: Sequence[Standing], direction: Direction, *, is_over: bool
+) -> Margin:
+    """
+    Args:
+        ranked: all configurations, for their noise and their number.
+        is_over: the sweep is. Before, nothing is decided: each look would be another chance to be wrong.
+    """
+    found, why = difference(winner, other, ranked), _why_unknown(winner, other, is_over=is_over)
+    if found is None:
+        why = why or "no_spread"
+    expected = shrunk_means(ranked)
+    by = expected[winner.trial] - expected[other.trial]
+    verdict: Literal["clear", "inside_noise", "unknown"] = "unknown"
+    if why is None and found is not None:
+        verdict = "clear" if found.p_value < SIGNIFICANT else "inside_noise"
+    measured = fmean(winner.seed_values) - fmean(other.seed_values)
+    return Margin(
+        trial=other.trial,
+        difference=by,
+        measured=measured,
+        interval=found.interval if found is not None else None,
+        p_value=found.p_value if found is not None else None,
+        comparisons=_comparisons(winner, other, ranked),
+        is_better=better(measured, 0.0, direction),
+        verdict=verdict,
+        why_unknown=why,
+        seeds_to_tell=_seeds_to_tell(by, winner, other, ranked) if verdict == "inside_noise" else None,
+    )
+
+
+def difference(winner: Standing, other: Standing, ranked: Sequence[Standing]) -> Apart | None:
+    """Winner minus other; None with fewer than two seeds that count on either side, and without any spread."""
+    first, second = _samples(winner, other, ranked)
+    if first is None or second is None:
+        return None
+    return apart(first, second, comparisons=_comparisons(winner, other, ranked))
+
+
+def shrunk_means(ranked: Sequence[Standing]) -> dict[int, float]:
+    """The mean that each configuration would have with many more seeds, by trial.
+
+    The winner is the best of several by luck as well. So each repeated configuration's mean x of n seeds is drawn
+    towards the mean m of all repeated ones: m + (x − m) · τ² / (τ² + v/n). Here v is the variance of a single run,
+    pooled over the configurations; τ², the variance of the true means, is that of the means x less the average of v/n,
+    at least 0; m is weighted by 1 / (τ² + v/n). Without any effect little of a difference is left.
+    The mean of a configuration that was not repeated stays as it is.
+
+    Source: Efron and Morris, Data Analysis Using Stein's Estimator and its Generalizations, JASA 70 (1975), with τ² by
+    the method of moments.
+    """
+    means = {each.trial: fmean(each.seed_values) for each in ranked}
+    repeated = [each for each in ranked if _is_finalist(each) or len(each.seed_values) > 1]
+    noise = _pooled(repeated)
+    if len(repeated) < 2 or noise is None:
+        return means
+    found = [means[each.trial] for each in repeated]
+    errors = [noise[0] / len(each.seed_values) for each in repeated]
+    of_truth = max(0.0, variance(found) - fmean(errors))
+    totals = [of_truth + error for error in errors]
+    if min(totals) == 0:
+        return means
+    middle = sum(x / total for x, total in zip(found, totals, strict=True)) / sum(1 / total for total in totals)
+    return means | {
+        each.trial: middle + (x - middle) * of_truth / total
+        for each, x, total in zip(repeated, found, totals, strict=True)
+    }
+
+
+def _is_finalist(each: Standing) -> bool:
+    return each.origin not in BASELINES and (each.chosen_at is not None or len(each.trials) > 1)
+
+
+def _pooled(group: Sequence[Standing]) -> tuple[float, int] | None:
+    """The variance of a single run within configurations, and its degrees of freedom."""
+    repeated = [each.seed_values for each in group if len(each.seed_values) > 1]
+    freedom = sum(len(values) - 1 for values in repeated)
+    if not freedom:
+        return None
+    return sum((len(values) - 1) * variance(values) for values in repeated) / freedom, freedom
+
+
+def _samples(winner: Standing, other: Standing, ranked: Sequence[Standing]) -> tuple[Sample | None, Sample | None]:
+    pool = _pooled([each for each in ranked if _is_finalist(each)])
+    return _sample(winner, pool), _sample(other, pool)
+
+
+def _sample(each: Standing, pool: tuple[float, int] | None) -> Sample | None:
+    own = sample(each.seed_values)
+    if own is None or pool is None or not _is_finalist(each):
+        return own
+    return Sample(mean=own.mean, count=own.count, variance=max(own.variance, pool[0]), freedom=pool[1])
+
+
+def _comparisons(winner: Standing, other: Standing, ranked: Sequence[Standing]) -> int:
+    """The best of several finalists lies nearer to the second than two of them at random: nothing to correct there."""
+    if _is_finalist(winner) and _is_finalist(other):
+        return 1
+    return max(1, sum(len(each.seed_values) > 1 for each in ranked) - 1)
+
+
+def _why_unknown(winner: Standing, other: Standing, *, is_over: bool) -> _Unknown | None:
+    if not is_over:
+        return "pending"
+    if winner.origin not in BASELINES and not _is_finalist(winner):
+        return "chosen_by_it"
+    return "few_seeds" if min(len(winner.seed_values), len(other.seed_values)) < 2 else None
+
+
+def _seeds_to_tell(by: float, winner: Standing, other: Standing, ranked: Sequence[Standing]) -> int | None:
+    """With how many `seeds` a difference like this would be clear four times in five."""
+    first, second = _samples(winner, other, ranked)
+    comparisons = _comparisons(winner, other, ranked)
+    if first is None or second is None or by == 0:
+        return None
+    for seeds in range(max(first.count, second.count) + 1, MOST_SEEDS + 1):
+        more = seeds - max(first.count, second.count)
+        test = apart(_grown(first, more), _grown(second, more))
+        if test is None:
+            return None
+        clear = t_quantile(test.freedom, 1 - (1 - CONFIDENCE) / comparisons)
+        if abs(by) >= (clear + t_quantile(test.freedom, 2 * _POWER - 1)) * test.error:
+            return seeds
+    return None
+
+
+def _grown(of: Sample, more: int) -> Sample:
+    freedom = of.freedom * (of.count + more - 1) / (of.count - 1)
+    return Sample(mean=of.mean, count=of.count + more, variance=of.variance, freedom=freedom)
