@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fgd_core.spec.events import StoredEvent
+from service.client.fitting import Column, Row, fitted
 from service.client.standing import Standing
 
 STATE_STYLES: Mapping[str, str] = {
@@ -27,8 +28,17 @@ STATE_STYLES: Mapping[str, str] = {
     "cancelled": "magenta",
 }
 
-# The width from which on everything has room.
-_WIDE = 100
+_COLUMNS = (
+    Column(heading="job", most=24, narrow=16),
+    Column(heading="state", least=10),
+    Column(heading="", least=24, narrow=6),
+    Column(heading="epoch", is_number=True, least=5),
+    Column(heading="loss", is_number=True, least=5),
+    Column(heading="images/s", is_number=True, rank=1),
+    Column(heading="AP", is_number=True, least=5),
+    Column(heading="best", is_number=True, least=5, rank=2),
+    Column(heading="left", is_number=True, least=5),
+)
 _LEVEL = re.compile(r"^[PC]\d+$")
 
 # Notable enough for a line of its own where no bar can be drawn.
@@ -38,37 +48,31 @@ _SPOKEN = (
 )
 
 
-def bars(standings: Iterable[Standing], spinner: Spinner, *, width: int = _WIDE, notice: str = "") -> RenderableType:
+def bars(standings: Iterable[Standing], spinner: Spinner, *, width: int, notice: str = "") -> RenderableType:
     """All jobs at once: state, bar, epoch, loss, images/s, AP, time left, and below them the terms of the loss.
 
     Args:
-        width: of the terminal in columns; below 100 the bars shrink and the best AP is left out.
+        width: of the terminal in columns; in a narrow one the bars shrink, then the best AP and images/s are left out.
     """
-    is_wide = width >= _WIDE
-    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
-    table.add_column("job", width=24 if is_wide else 16, no_wrap=True)
-    table.add_column("state", width=10, no_wrap=True)
-    table.add_column("", width=24 if is_wide else 10)
-    table.add_column("epoch", width=7 if is_wide else 5, no_wrap=True)
-    for heading in ("loss", "images/s", "AP", *(("best",) if is_wide else ()), "left"):
-        table.add_column(heading, justify="right", min_width=5, no_wrap=True)
+    rows = []
     below: list[RenderableType] = []
     for job in standings:
-        scores = (job.ap, job.best_ap) if is_wide else (job.ap,)
-        table.add_row(
-            Text(job.name, style="bold", overflow="ellipsis"),
+        cells = (
+            Text(job.name, style="bold"),
             Text(job.state, style=STATE_STYLES.get(job.state, "")),
             ProgressBar(total=1.0, completed=job.fraction, pulse=_is_preparing(job)),
             f"{job.epoch}/{job.epochs}" if job.epoch is not None else "",
             number(job.values.get("loss"), ".3g"),
             number(job.images_per_s, ".0f"),
-            *(number(score, ".3f") for score in scores),
+            number(job.ap, ".3f"),
+            number(job.best_ap, ".3f"),
             duration(job.eta_s) if not job.is_over else "",
         )
+        rows.append(Row(cells=cells))
         below.extend(_lines_below(job, spinner))
     if notice:
         below.append(Text(notice, style="yellow"))
-    return Group(table, *below)
+    return Group(fitted(_COLUMNS, rows, width=width), *below)
 
 
 def line(job: Standing, event: StoredEvent) -> str | None:

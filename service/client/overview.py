@@ -7,19 +7,18 @@ from typing import get_args
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from fgd_core.errors import FgdError, NotFoundError
 from fgd_core.spec.events import JobState, StoredEvent
 from service.client.client import FgdClient
 from service.client.console import print_json
+from service.client.fitting import Column, Row, fitted, num_lines
 from service.client.live import STATE_STYLES, duration, line, number
 from service.client.standing import Standing, standing_now
 from service.jobs.lifecycle import OVER
 
 _FRAMES_PER_S = 4
-_WIDE = 110
 # Besides the rows: heading, count, notice, and the line that the cursor is on.
 _OTHER_LINES = 5
 _MOST_ROWS = 1000
@@ -27,6 +26,16 @@ _MOST_ROWS = 1000
 _ORDER: tuple[JobState, ...] = (
     *("running", "starting", "pausing", "cancelling", "lost", "paused", "queued", "blocked"),
     *("failed", "cancelled", "succeeded"),
+)
+_COLUMNS = (
+    Column(heading="job", most=24, narrow=12),
+    Column(heading="project", most=12, rank=2),
+    Column(heading="prio", is_number=True, rank=3),
+    Column(heading="state", least=10),
+    Column(heading="epoch", is_number=True, least=5),
+    Column(heading="AP", is_number=True, least=5),
+    Column(heading="images/s", is_number=True, rank=1),
+    Column(heading="left", is_number=True, least=5),
 )
 _PLACE: Mapping[str, int] = {state: place for place, state in enumerate(_ORDER)}
 _NOT_OVER: list[JobState] = [state for state in get_args(JobState) if state not in OVER]
@@ -54,32 +63,29 @@ def watch_all(client: FgdClient, console: Console, *, project: str | None = None
 
 def table(standings: Iterable[Standing], *, width: int, height: int, notice: str = "") -> RenderableType:
     """Jobs under way, waiting and over, in this order; those that find no room are counted."""
-    rows = sorted(standings, key=lambda job: (_PLACE.get(job.state, 0), -job.priority))
-    shown = rows[: max(1, height - _OTHER_LINES)]
-    is_wide = width >= _WIDE
-    grid = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
-    grid.add_column("job", max_width=24 if is_wide else 16, no_wrap=True, overflow="ellipsis")
-    for heading in ("project", "prio", "state"):
-        grid.add_column(heading, max_width=12, no_wrap=True, overflow="ellipsis")
-    for heading in ("epoch", "AP", "images/s", "left"):
-        grid.add_column(heading, justify="right", no_wrap=True)
-    grid.add_column("", no_wrap=True, overflow="ellipsis", ratio=1)
-    for job in shown:
-        grid.add_row(
-            Text(job.name, style="bold"),
-            Text(job.project),
-            str(job.priority),
-            Text(job.state, style=STATE_STYLES.get(job.state, "")),
-            f"{job.epoch}/{job.epochs}" if job.epoch is not None else "",
-            number(job.best_ap, ".3f") if job.best_ap is not None else "",
-            number(job.images_per_s, ".0f") if job.state == "running" and job.images_per_s is not None else "",
-            duration(job.eta_s) if job.state == "running" and job.eta_s is not None else "",
-            _why(job),
-        )
-    below: list[RenderableType] = [Text(_counts(rows, len(rows) - len(shown)), style="dim")]
+    jobs = sorted(standings, key=lambda job: (_PLACE.get(job.state, 0), -job.priority))
+    rows = [_row(job) for job in jobs[:height]]
+    while len(rows) > 1 and num_lines(_COLUMNS, rows, width=width) > height - _OTHER_LINES + 1:
+        rows.pop()
+    below: list[RenderableType] = [Text(_counts(jobs, len(jobs) - len(rows)), style="dim")]
     if notice:
         below.append(Text(notice, style="yellow"))
-    return Group(grid, *below)
+    return Group(fitted(_COLUMNS, rows, width=width), *below)
+
+
+def _row(job: Standing) -> Row:
+    is_running = job.state == "running"
+    cells = (
+        Text(job.name, style="bold"),
+        Text(job.project),
+        str(job.priority or ""),
+        Text(job.state, style=STATE_STYLES.get(job.state, "")),
+        f"{job.epoch}/{job.epochs}" if job.epoch is not None else "",
+        number(job.best_ap, ".3f") if job.best_ap is not None else "",
+        number(job.images_per_s, ".0f") if is_running and job.images_per_s is not None else "",
+        duration(job.eta_s) if is_running and job.eta_s is not None else "",
+    )
+    return Row(cells=cells, label=job.name, note=_why(job))
 
 
 def _draw(
@@ -148,10 +154,10 @@ def _follow(client: FgdClient, cursor: str, project: str | None) -> Iterator[Sto
         yield item
 
 
-def _why(job: Standing) -> Text:
+def _why(job: Standing) -> Text | None:
     if job.error and job.state in ("failed", "lost"):
         return Text(job.error, style="red")
-    return Text("" if job.is_over else job.doing, style="dim")
+    return Text(job.doing, style="dim") if job.doing and not job.is_over else None
 
 
 def _counts(rows: Iterable[Standing], num_hidden: int) -> str:

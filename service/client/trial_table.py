@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import JsonValue
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from fgd_core.spec.search import Objective
 from fgd_core.spec.sweep_report import TrialView
+from service.client.fitting import Cell, Column, Row, fitted
 from service.client.live import duration, number
 from service.client.sweep_standing import SweepStanding
 
@@ -38,26 +38,35 @@ def best(trial: TrialView) -> float | None:
     return trial.objectives[0] if trial.objectives else None
 
 
-def trial_table(trials: Sequence[TrialView], objectives: Sequence[Objective], *, max_rows: int | None = None) -> Table:
+def trial_table(
+    trials: Sequence[TrialView], objectives: Sequence[Objective], *, width: int, max_rows: int | None = None
+) -> Group:
     """A row a trial: where it came from, how far it is, what it has reached, and its values.
 
     Args:
+        width: of the terminal in columns; in a narrow one values are cut, and the rung and the newest score left out.
         max_rows: the best so many; how many more there are stands below.
     """
     first, *others = objectives
     order = ranked(trials, first)
     shown = order if max_rows is None else order[: max(1, max_rows)]
-    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
-    for heading in ("trial", "origin", "state", "epoch", "rung", "now", first.metric):
-        table.add_column(heading, no_wrap=True, justify="left" if heading in ("origin", "state") else "right")
-    for other in others:
-        table.add_column(other.metric, no_wrap=True, justify="right")
-    table.add_column("values", overflow="ellipsis", no_wrap=True)
+    columns = (
+        Column(heading="trial", is_number=True),
+        Column(heading="origin", narrow=8),
+        Column(heading="state"),
+        Column(heading="epoch", is_number=True),
+        Column(heading="rung", is_number=True, rank=2),
+        Column(heading="now", is_number=True, rank=1),
+        Column(heading=first.metric, is_number=True),
+        *(Column(heading=other.metric, is_number=True) for other in others),
+        Column(heading="values", narrow=16),
+    )
+    rows = []
     for trial in shown:
         # Who was given up is there to be seen, and not to draw the eye.
         style = STYLES["stopped"] if trial.state == "stopped" else ""
         newest = trial.reports[-1] if trial.reports else None
-        table.add_row(
+        cells: tuple[Cell, ...] = (
             str(trial.trial),
             _origin(trial),
             Text(trial.state, style=STYLES.get(trial.state, "")),
@@ -65,13 +74,18 @@ def trial_table(trials: Sequence[TrialView], objectives: Sequence[Objective], *,
             _rung(trial),
             number(newest.objectives[0] if newest is not None else None, ".3f"),
             Text(number(best(trial), ".3f"), style="" if style else "bold"),
-            *(number(value, ".4g") for value in trial.objectives[1 : len(objectives)]),
+            *(number(value, ".4g") for value in _others(trial, len(others))),
             values_text(trial.values),
-            style=style,
         )
-    if len(shown) < len(order):
-        table.add_row("", Text(f"and {len(order) - len(shown)} more", style="dim"))
-    return table
+        rows.append(Row(cells=cells, style=style))
+    more = [Text(f"and {len(order) - len(shown)} more", style="dim")] if len(shown) < len(order) else []
+    return Group(fitted(columns, rows, width=width), *more)
+
+
+def _others(trial: TrialView, count: int) -> Sequence[float | None]:
+    """Of the objectives behind the first, one for each column."""
+    found = list(trial.objectives[1 : count + 1])
+    return [*found, *[None] * (count - len(found))]
 
 
 def values_text(values: Mapping[str, JsonValue]) -> str:
@@ -94,7 +108,7 @@ def _rung(trial: TrialView) -> str:
     return str(max(rungs)) if rungs else ""
 
 
-def sweep_view(sweep: SweepStanding, *, max_rows: int) -> RenderableType:
+def sweep_view(sweep: SweepStanding, *, width: int, max_rows: int) -> RenderableType:
     """A sweep under way: how far it is in one line, and its trials."""
     first = sweep.objectives[0]
     running = sum(trial.state == "running" for trial in sweep.trials)
@@ -106,4 +120,6 @@ def sweep_view(sweep: SweepStanding, *, max_rows: int) -> RenderableType:
         *([f"{duration(sweep.eta_s)} left"] if sweep.eta_s is not None and not sweep.is_over else []),
     ]
     head = Text.assemble((sweep.name, "bold"), f": {' · '.join(said)}")
-    return Group("", head, trial_table(sweep.trials, sweep.objectives, max_rows=max_rows)) if sweep.trials else head
+    if not sweep.trials:
+        return head
+    return Group("", head, trial_table(sweep.trials, sweep.objectives, width=width, max_rows=max_rows))

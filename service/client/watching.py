@@ -58,7 +58,7 @@ def _draw(client: FgdClient, standings: dict[str, Standing], console: Console) -
         # Each sweep has two lines of its own beside its trials; the rest is the bars and the lines below them.
         max_rows = max(3, (console.height - 2 * len(standings) - 3) // max(1, len(sweeps)) - 3)
         drawn = bars(standings.values(), spinner, width=console.width, notice=notice)
-        return Group(drawn, *(sweep_view(sweep, max_rows=max_rows) for sweep in sweeps))
+        return Group(drawn, *(sweep_view(sweep, width=console.width, max_rows=max_rows) for sweep in sweeps))
 
     with Live(console=console, refresh_per_second=_FRAMES_PER_S, get_renderable=frame):
         for news in _follow(client, list(standings)):

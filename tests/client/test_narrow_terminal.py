@@ -1,16 +1,30 @@
-"""What fits into 80 columns, the width that terminals open with."""
+"""What fits into a terminal, from 72 columns on; 80 is the width that terminals open with."""
 
+from datetime import UTC, datetime, timedelta
+
+import pytest
 from rich.console import Console
 from rich.spinner import Spinner
 
+from fgd_core.spec.views import JobSummary, ProgressView, QueuedJob, QueueView
+from service.client.commands.jobs import job_table
+from service.client.commands.queue import queue_table
 from service.client.commands.report import comparison_table
 from service.client.live import bars
-from service.client.standing import standing_of
+from service.client.overview import table
+from service.client.standing import Standing, standing_of
 from tests.reports.recorded_jobs import demo_jobs, report_on
 
+WIDTHS = (72, 80, 100, 160)
+NOW = datetime.now(UTC)
+LONG_REASON = (
+    "no node of the cluster has 99 CPUs and 8 GPUs free at once; the largest has 2 CPUs; ask for less with "
+    "resources.cpus, or add a node that is larger than this one, and then wait until the node is there"
+)
 
-def shown(renderable: object) -> str:
-    console = Console(width=80, force_terminal=False)
+
+def shown(renderable: object, *, width: int = 80) -> str:
+    console = Console(width=width, force_terminal=False)
     with console.capture() as capture:
         console.print(renderable)
     return capture.get()
@@ -37,3 +51,106 @@ def test_the_comparison_shows_scores_uncut() -> None:
     assert "…" not in said
     for figure in ("0.690", "0.500", "0.620", "0.64 M", "60.2 2.8×", "1 min 22 s"):
         assert figure in said
+
+
+def a_running_job() -> Standing:
+    return Standing(
+        *("a1", "retinanet-r50-from-x101-longer", "distill", "running"),
+        epoch=13,
+        epochs=120,
+        step=5,
+        steps=9,
+        images_per_s=118.4,
+        eta_s=36750,
+        ap=0.312,
+        best_ap=0.345,
+        values={"loss": 1.25},
+        project="vision",
+        priority=50,
+    )
+
+
+def waiting_jobs() -> list[Standing]:
+    return [
+        Standing("a2", "student", "train", "blocked", doing=LONG_REASON, project="default"),
+        Standing("a3", "another", "train", "failed", error=LONG_REASON, project="blood-cells"),
+    ]
+
+
+class TestALongReason:
+    """It takes no column from the others, however narrow the terminal is."""
+
+    @pytest.mark.parametrize("width", WIDTHS)
+    def test_watching_all_jobs(self, width: int) -> None:
+        said = shown(table([a_running_job(), *waiting_jobs()], width=width, height=24), width=width)
+        heading, running, *_ = said.splitlines()
+        assert {"job", "state", "epoch", "AP", "left"} <= set(heading.split())
+        assert {"running", "13/120", "0.345", "10:12:30"} <= set(running.split())
+        assert "blocked" in said and "failed" in said
+        assert said.count("no node of the cluster has") == 2
+        assert max(map(len, said.splitlines())) <= width
+
+    @pytest.mark.parametrize("width", WIDTHS)
+    def test_watching_named_jobs(self, width: int) -> None:
+        said = shown(bars([a_running_job(), *waiting_jobs()], Spinner("dots"), width=width), width=width)
+        heading, running, *_ = said.splitlines()
+        assert {"job", "state", "epoch", "loss", "AP", "left"} <= set(heading.split())
+        assert {"running", "13/120", "1.25", "0.312", "10:12:30"} <= set(running.split())
+        assert "until the node is there" in " ".join(said.split())
+
+    @pytest.mark.parametrize("width", WIDTHS)
+    def test_listing_jobs(self, width: int) -> None:
+        said = shown(job_table([summary(LONG_REASON), summary(None)], width=width), width=width)
+        heading, first, *_ = said.splitlines()
+        assert {"id", "name", "state", "epoch", "AP"} <= set(heading.split())
+        assert {"0123456789ab", "running", "13/120", "0.345"} <= set(first.split())
+        assert set(LONG_REASON.split()) <= set(said.split())
+
+    @pytest.mark.parametrize("width", WIDTHS)
+    def test_the_queue(self, width: int) -> None:
+        said = shown(queue_table(QueueView(items=[queued()], num_waiting=1, nodes=None), width=width), width=width)
+        heading, job, *_ = said.splitlines()
+        assert all(words in heading for words in ("id", "name", "asks for", "may start"))
+        assert all(words in job for words in ("0123456789ab", "student", "99 CPU 8 GPU", "never"))
+
+    def test_rows_and_their_reasons_stay_within_the_height(self) -> None:
+        said = shown(table(waiting_jobs() * 20, width=72, height=24), width=72)
+        assert len(said.splitlines()) <= 24
+        assert "not shown" in said.splitlines()[-1]
+
+
+def summary(reason: str | None) -> JobSummary:
+    return JobSummary(
+        job_id="0123456789ab",
+        name="retinanet-r50-from-x101-longer",
+        kind="distill",
+        project="blood-cells",
+        priority=50,
+        preemptible=False,
+        submitted_by="ana",
+        state="running",
+        reason_code=None,
+        reason=reason,
+        progress=ProgressView(epoch=13, epochs=120, best_ap=0.345),
+        created_at=NOW,
+        started_at=NOW - timedelta(hours=30),
+        ended_at=None,
+    )
+
+
+def queued() -> QueuedJob:
+    return QueuedJob(
+        position=1,
+        job_id="0123456789ab",
+        name="student",
+        project="blood-cells",
+        priority=50,
+        state="queued",
+        cpus=99,
+        gpus=8,
+        pieces=1,
+        code="too_large",
+        message=LONG_REASON,
+        not_before=None,
+        created_at=NOW,
+    )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import JsonValue
 from rich.console import Console
 
 from fgd_core.spec.events import RunFinished, StoredEvent
@@ -18,7 +19,7 @@ from service.client.client import FgdClient
 from service.client.errors import SpecFileError
 from service.client.spec_file import read_spec
 from service.client.sweep_standing import SweepStanding, any_standing
-from service.client.trial_table import STYLES, sweep_view, values_text
+from service.client.trial_table import STYLES, sweep_view, trial_table, values_text
 from service.client.watching import watch
 from tests.client.conftest import Fgd
 from tests.client.live_server import LiveServer, Run, eventually
@@ -107,7 +108,7 @@ class TestTable:
     def test_it_sorts_itself_and_says_how_far_the_sweep_is(self, client: FgdClient, sweep: tuple[JobView, Run]) -> None:
         job, run = sweep
         standing = standing_of(client, job)
-        head, columns, *rows = [line for line in shown(sweep_view(standing, max_rows=10)) if line]
+        head, columns, *rows = [line for line in shown(sweep_view(standing, width=120, max_rows=10)) if line]
         assert head == "weights: 2/5 trials · 1 running · best ap 0.250 (trial 1) · 1:15 left"
         assert columns.split() == ["trial", "origin", "state", "epoch", "rung", "now", "ap", "values"]
         assert [row.split()[0] for row in rows] == ["1", "0", "2"]
@@ -115,7 +116,7 @@ class TestTable:
         run.report(started(3, 0.003), reported(3, 1, 0.5), reported(3, 2, 0.375), progressed(2, 3, 0.5))
         for event in client.stored_events(job.job_id)[-4:]:
             standing.update(event)
-        rows = [line for line in shown(sweep_view(standing, max_rows=10)) if line][2:]
+        rows = [line for line in shown(sweep_view(standing, width=120, max_rows=10)) if line][2:]
         # By its best, not by its last.
         assert rows[0].split()[:7] == ["3", "searcher", "running", "2/3", "0", "0.375", "0.500"]
 
@@ -125,17 +126,28 @@ class TestTable:
         run = server.run_of(job.job_id)
         run.start()
         run.report(started(0, 0.1), reported(0, 1, 9.0), started(1, 0.2), reported(1, 1, 3.0))
-        rows = [line for line in shown(sweep_view(standing_of(client, job), max_rows=10)) if line]
+        rows = [line for line in shown(sweep_view(standing_of(client, job), width=120, max_rows=10)) if line]
         assert [row.split()[0] for row in rows[2:]] == ["1", "0"]
 
     def test_those_that_find_no_room_are_counted(self, client: FgdClient, sweep: tuple[JobView, Run]) -> None:
-        rows = [line for line in shown(sweep_view(standing_of(client, sweep[0]), max_rows=2)) if line]
+        rows = [line for line in shown(sweep_view(standing_of(client, sweep[0]), width=120, max_rows=2)) if line]
         assert rows[-1].split() == ["and", "1", "more"]
+
+    @pytest.mark.parametrize("width", [72, 80, 100, 160])
+    def test_many_values_take_no_column_from_the_others(
+        self, client: FgdClient, sweep: tuple[JobView, Run], width: int
+    ) -> None:
+        standing = standing_of(client, sweep[0])
+        values: dict[str, JsonValue] = {f"method.a_rather_long_field_{n}": 0.12345 for n in range(9)}
+        trials = [trial.model_copy(update={"values": values}) for trial in standing.trials]
+        heading, first, *_ = shown(trial_table(trials, standing.objectives, width=width), width)
+        assert {"trial", "origin", "state", "epoch", "ap", "values"} <= set(heading.split())
+        assert {"1", "searcher", "running", "1/3", "0.250"} <= set(first.split())
 
     def test_pruned_trials_are_grey(self, client: FgdClient, sweep: tuple[JobView, Run]) -> None:
         console = Console(width=120, force_terminal=True, color_system="standard")
         with console.capture() as capture:
-            console.print(sweep_view(standing_of(client, sweep[0]), max_rows=5))
+            console.print(sweep_view(standing_of(client, sweep[0]), width=120, max_rows=5))
         grey = console.get_style(STYLES["stopped"]).render("x", color_system=console._color_system).split("x")[0]
         rows = capture.get().splitlines()
         assert grey in next(row for row in rows if "stopped" in row)

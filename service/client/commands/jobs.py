@@ -1,11 +1,12 @@
 """`fgd jobs`"""
 
 import itertools
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, get_args
 
 import typer
-from rich.table import Table
+from rich.console import Group
 from rich.text import Text
 
 from fgd_core.spec.events import JobState
@@ -13,6 +14,7 @@ from fgd_core.spec.views import JobSummary
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, output, print_json_models
 from service.client.errors import UsageError
+from service.client.fitting import Column, Row, fitted
 from service.client.live import STATE_STYLES, duration, number
 from service.jobs.lifecycle import OVER
 
@@ -62,7 +64,7 @@ def jobs(
     if as_json:
         print_json_models(found)
     elif found:
-        output().print(_table(found))
+        output().print(job_table(found, width=output().width))
     elif any((text, state, kind, project, since, until)):
         output().print("no job is like that; `fgd jobs` lists all")
     else:
@@ -76,17 +78,25 @@ def _known(state: str) -> JobState:
     raise UsageError(f"there is no state {state!r}; known are {_STATES}")
 
 
-def _table(found: list[JobSummary]) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False)
+def job_table(found: Sequence[JobSummary], *, width: int) -> Group:
+    """A row a job; in a narrow terminal the least needed columns are left out."""
     # Where there is only one project, a column of it says nothing.
     has_projects = len({job.project for job in found}) > 1 or found[0].project != "default"
-    headings = ("id", "name", "kind", *(("project",) if has_projects else ()), "priority", "state", "epoch", "AP")
-    for heading in (*headings, "took", "why"):
-        is_number = heading in ("priority", "AP", "took")
-        table.add_column(heading, no_wrap=heading != "why", justify="right" if is_number else "left")
+    columns = (
+        Column(heading="id"),
+        Column(heading="name", most=32, narrow=16),
+        Column(heading="kind", rank=1),
+        *((Column(heading="project", most=20, rank=2),) if has_projects else ()),
+        Column(heading="priority", is_number=True, rank=4),
+        Column(heading="state"),
+        Column(heading="epoch"),
+        Column(heading="AP", is_number=True),
+        Column(heading="took", is_number=True, rank=3),
+    )
+    rows = []
     for job in found:
         at = job.progress
-        table.add_row(
+        cells = (
             job.job_id,
             Text(job.name, style="bold"),
             job.kind,
@@ -96,9 +106,10 @@ def _table(found: list[JobSummary]) -> Table:
             f"{at.epoch}/{at.epochs}" if at.epoch is not None else "",
             number(at.best_ap, ".3f"),
             duration(_took_s(job)),
-            Text(job.reason or "", style="dim"),
         )
-    return table
+        note = Text(job.reason, style="dim") if job.reason else None
+        rows.append(Row(cells=cells, label=job.job_id, note=note))
+    return fitted(columns, rows, width=width, wrap_notes=True)
 
 
 def _took_s(job: JobSummary) -> float | None:

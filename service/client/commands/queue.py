@@ -2,15 +2,26 @@
 
 from datetime import UTC, datetime
 
-from rich.table import Table
+from rich.console import Group
 from rich.text import Text
 
 from fgd_core.spec.views import NodeView, QueuedJob, QueueView
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, output, print_json
+from service.client.fitting import Column, Row, fitted
 from service.client.live import duration
 
 _STYLES = {"starts_now": "green", "too_large": "bold red", "cluster_away": "bold yellow"}
+
+_COLUMNS = (
+    Column(heading="", is_number=True),
+    Column(heading="id"),
+    Column(heading="name", most=32, narrow=16),
+    Column(heading="project", most=20, rank=1),
+    Column(heading="priority", is_number=True, rank=2),
+    Column(heading="asks for"),
+    Column(heading="may start"),
+)
 
 
 def queue(server: Server = SERVER, as_json: AsJson = False) -> None:
@@ -27,20 +38,18 @@ def queue(server: Server = SERVER, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found.model_dump(mode="json"))
         return
-    output().print(_table(found) if found.items else "no job waits")
+    output().print(queue_table(found, width=output().width) if found.items else "no job waits")
     if found.num_waiting > len(found.items):
         output().print(f"and {found.num_waiting - len(found.items)} more", style="dim")
     output().print(_cluster(found.nodes), style="dim")
 
 
-def _table(found: QueueView) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for heading in ("", "id", "name", "project", "priority", "asks for", "may start", "why"):
-        is_number = heading in ("", "priority")
-        table.add_column(heading, no_wrap=heading != "why", justify="right" if is_number else "left")
+def queue_table(found: QueueView, *, width: int) -> Group:
+    """A row a job that waits; in a narrow terminal the least needed columns are left out."""
     now = datetime.now(UTC)
+    rows = []
     for job in found.items:
-        table.add_row(
+        cells = (
             str(job.position),
             job.job_id,
             Text(job.name, style="bold"),
@@ -48,9 +57,9 @@ def _table(found: QueueView) -> Table:
             str(job.priority),
             (f"{job.pieces} × " if job.pieces > 1 else "") + _amount(job.cpus, job.gpus),
             _may_start(job, now),
-            Text(job.message, style=_STYLES.get(job.code, "")),
         )
-    return table
+        rows.append(Row(cells=cells, label=job.job_id, note=Text(job.message, style=_STYLES.get(job.code, ""))))
+    return fitted(_COLUMNS, rows, width=width, wrap_notes=True)
 
 
 def _may_start(job: QueuedJob, now: datetime) -> str:

@@ -36,7 +36,7 @@ def trials(
     if not found.items:
         output().print(f"the sweep is {job.state} and has begun no trial yet")
         return
-    output().print(trial_table(found.items, objectives_of(job)))
+    output().print(trial_table(found.items, objectives_of(job), width=output().width))
     counts = Counter(trial.state for trial in found.items)
     output().print(" · ".join(f"{count} {state}" for state, count in counts.items()), style="dim")
 
