@@ -4,8 +4,11 @@ import asyncio
 import itertools
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import TypeVar
+
+import psutil
 
 from service.dispatcher.cluster import ClusterJob, RayCluster, Submission
 
@@ -41,3 +44,22 @@ async def end_of(cluster: RayCluster, submission_id: str) -> ClusterJob:
 
 async def log_with(cluster: RayCluster, submission_id: str, text: str) -> str:
     return await eventually(lambda: cluster.logs(submission_id), lambda log: text in log)
+
+
+def listening(processes: Iterable[psutil.Process]) -> set[str]:
+    """The addresses that processes listen on; a process that has ended meanwhile listens on none."""
+    found = set()
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            sockets = process.net_connections("tcp")
+            found |= {socket.laddr.ip for socket in sockets if socket.status == psutil.CONN_LISTEN}
+    return found
+
+
+def named(processes: Iterable[psutil.Process]) -> dict[str, int]:
+    """Process ids by name, without the processes that have ended meanwhile."""
+    found = {}
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            found[process.name()] = process.pid
+    return found

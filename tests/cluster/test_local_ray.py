@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from runs import end_of, eventually, log_with, submission
+from runs import end_of, eventually, listening, log_with, named, submission
 
 from service.dispatcher import head_processes
 from service.dispatcher.cluster import RayCluster
@@ -57,18 +57,12 @@ class TestLocalRay:
 
             # All of it listens on the loopback interface only.
             living = head_processes.find(mark, temp_dir)
-            listening = {
-                connection.laddr.ip
-                for process in living
-                for connection in process.net_connections("tcp")
-                if connection.status == psutil.CONN_LISTEN
-            }
-            assert listening <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+            assert listening(living) <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
 
             # Killed from outside: what is left is ended, and a new one comes up.
             family = _family(note["pid"])
             os.kill(note["pid"], signal.SIGKILL)
-            os.kill(_pid_of(living, "raylet"), signal.SIGKILL)
+            os.kill(named(living)["raylet"], signal.SIGKILL)
             await eventually(lambda: _is_running(ray), lambda running: not running)
             again = await ray.start(num_cpus=1, num_gpus=0)
             new_note = json.loads((tmp_path / "ray.json").read_text())
@@ -80,7 +74,7 @@ class TestLocalRay:
 
             # Stopped: nothing is left, and the other head has not noticed.
             family = _family(new_note["pid"])
-            names = " ".join(process.name() for process in family)
+            names = " ".join(named(family))
             assert all(name in names for name in ("raylet", "gcs_server", "ray::DashboardA", "ray::JobSuperv")), names
             await ray.stop()
             assert _survivors(family) == []
@@ -102,8 +96,12 @@ class TestLocalRay:
         assert (tmp_path / "ray_auth_token").stat().st_mode & 0o077 == 0
 
 
-def _pid_of(processes: set[psutil.Process], name: str) -> int:
-    return next(process.pid for process in processes if process.name() == name)
+async def test_a_process_that_has_ended_listens_on_nothing_and_has_no_name() -> None:
+    """A process of Ray's may end between the moment when it is found and the question for its sockets."""
+    ended = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=subprocess.PIPE)
+    process = psutil.Process(ended.pid)
+    await ended.communicate(b"\n")
+    assert (listening([process]), named([process])) == (set(), {})
 
 
 def _family(pid: int) -> list[psutil.Process]:
