@@ -7,7 +7,7 @@ MLFLOW := build/mlflow
 UPGRADE ?= --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-sweep test lint api bench bench-sweeps chaos chaos-sweep bench-control-plane bench-detectors bench-shared-teacher requirements clean
+.PHONY: help install demo demo-sweep test lint api bench bench-sweeps chaos chaos-sweep bench-control-plane bench-dispatching bench-detectors bench-shared-teacher requirements clean
 
 help:  ## Say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 24
@@ -56,6 +56,9 @@ chaos-sweep: $(READY)  ## Kill the driver of a sweep five times, and see it come
 
 bench-control-plane: $(READY) $(MLFLOW)/.ready  ## Measure the control plane beside MLflow's tracking server (needs the network once)
 	$(BIN)/python -m benchmarks.control_plane --mlflow $(MLFLOW)/bin/mlflow
+
+bench-dispatching: $(READY)  ## Measure a tick of the dispatcher beside a Ray of 1,000 nodes and 2,000 runs
+	$(BIN)/python -m benchmarks.dispatching
 
 bench-detectors: $(READY)  ## Every detector learns eight images, every pair distils, masks on nuclei (about an hour; needs ../shared/data)
 	$(BIN)/python -m benchmarks.pairs

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 from sqlalchemy import insert
@@ -16,8 +17,10 @@ from fgd_core.spec.jobs import JOB_SPEC, SPEC_VERSION
 from fgd_core.spec.views import ProgressView
 from service.clock import utc_now
 from service.dispatcher.cluster import Capacity, ClusterJob, Node, Submission
+from service.dispatcher.excerpts import Excerpt
 from service.dispatcher.loop import Dispatcher
 from service.settings import Settings
+from service.storage.choosing import storage_of
 from service.store import migrate
 from service.store.session import Database
 from service.store.tables import Job
@@ -36,10 +39,13 @@ class _Full:
     async def job(self, submission_id: str) -> ClusterJob | None:
         return None
 
+    async def jobs(self) -> Mapping[str, ClusterJob]:
+        return {}
+
     async def stop(self, submission_id: str) -> None: ...
 
-    async def logs(self, submission_id: str) -> str:
-        return ""
+    async def logs(self, submission_id: str) -> Excerpt:
+        return Excerpt()
 
     async def delete(self, submission_id: str) -> None: ...
 
@@ -59,8 +65,8 @@ def ticks(url: str, folder: Path) -> Timed:
     return asyncio.run(_ticks(url, folder))
 
 
-async def _ticks(url: str, folder: Path) -> Timed:
-    database = Database(url)
+def queued_jobs(count: int) -> list[dict[str, Any]]:
+    """Rows of jobs that wait, in ten projects."""
     spec = JOB_SPEC.validate_python(SPEC)
     row = {
         "kind": spec.kind,
@@ -73,14 +79,20 @@ async def _ticks(url: str, folder: Path) -> Timed:
         "message": "",
         "progress": ProgressView().model_dump(mode="json"),
     }
-    rows = [
+    return [
         {**row, "id": secrets.token_hex(6), "name": f"job {n}", "project": f"project-{n % 10}", "created_at": utc_now()}
-        for n in range(NUM_JOBS)
+        for n in range(count)
     ]
+
+
+async def _ticks(url: str, folder: Path) -> Timed:
+    database = Database(url)
+    rows = queued_jobs(NUM_JOBS)
     async with database.writing() as session:
         await session.execute(insert(Job), rows)
     settings = Settings(home=folder, database_url=url)
-    dispatcher = Dispatcher(database, _Full(), settings, utc_now, mint=TokenMint.at(folder / "tick-secret"))
+    mint, storage = TokenMint.at(folder / "tick-secret"), storage_of(settings)
+    dispatcher = Dispatcher(database, _Full(), settings, utc_now, storage=storage, mint=mint)
     del rows
     # As the server does when it has started.
     gc.collect()

@@ -4,6 +4,7 @@ All who follow one attempt share one look at a time, for Ray hands out a log as 
 """
 
 import asyncio
+import codecs
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -11,7 +12,8 @@ from weakref import WeakValueDictionary
 
 from fgd_core.errors import ClusterError, NotFoundError, StorageError
 from service.dispatcher import driver_log
-from service.dispatcher.cluster import Cluster
+from service.dispatcher.cluster import Cluster, ClusterAwayError
+from service.dispatcher.excerpts import HEAD_BYTES, NOTE_BYTES, Excerpt, Gap
 from service.jobs.lifecycle import is_over
 from service.settings import Settings
 from service.storage import threads
@@ -47,49 +49,81 @@ class End:
 
 @dataclass(frozen=True)
 class KeptLog:
-    """One in the storage."""
+    """One in the storage. Offsets are those of the log as it was printed, also behind a gap."""
 
     storage: Storage
     path: str
+    size_bytes: int
+    """Of the file."""
+    gap: Gap
 
-    def blocks(self, offset: int) -> Iterator[bytes]:
-        """All that there is from `offset` on."""
+    @classmethod
+    def find(cls, storage: Storage, path: str) -> "KeptLog | None":
+        """Raises StorageError."""
+        found = storage.find(path)
+        if found is None:
+            return None
+        if found.size_bytes <= HEAD_BYTES:
+            return cls(storage, path, found.size_bytes, Gap())
+        with storage.open(path).file as file:
+            file.seek(HEAD_BYTES)
+            return cls(storage, path, found.size_bytes, Gap.read(file.read(NOTE_BYTES)))
+
+    @property
+    def printed_bytes(self) -> int:
+        return self.size_bytes - len(self.gap.note) + self.gap.num_bytes
+
+    def read(self, offset: int, num_bytes: int) -> tuple[int, bytes]:
+        """As `Excerpt.read`."""
+        if self.gap.num_bytes and offset < HEAD_BYTES:
+            num_bytes = min(num_bytes, HEAD_BYTES - offset)
+            place = offset
+        elif self.gap.num_bytes:
+            offset = max(offset, HEAD_BYTES + self.gap.num_bytes)
+            place = offset - self.gap.num_bytes + len(self.gap.note)
+        else:
+            place = offset
         with self.storage.open(self.path).file as file:
-            file.seek(offset)
-            while block := file.read(_PIECE_BYTES):
-                yield block
+            file.seek(place)
+            return offset, file.read(num_bytes)
 
 
 @dataclass(frozen=True)
 class Seen:
     """One look at the log of an attempt."""
 
-    content: bytes | KeptLog
+    content: Excerpt | KeptLog
     is_complete: bool
     """Whether there will be no more of it."""
     is_away: bool
     """Whether the cluster could not be asked, so that this is an earlier copy."""
     job_is_over: bool
     newest_attempt: int
+    refusal: str = ""
+    """Why Ray, which can be reached, does not hand out this log, so that this is an earlier copy."""
 
     def rest(self, offset: int) -> Iterator[bytes]:
-        """All that there is from `offset` on."""
-        if isinstance(self.content, bytes):
-            yield self.content[offset:]
-            return
-        yield from self.content.blocks(offset)
+        """All that there is from `offset` on, a note in the place of what is left out."""
+        while True:
+            at, found = self.content.read(offset, _PIECE_BYTES)
+            if not found:
+                return
+            if at > offset:
+                yield Gap(at - offset).note
+            yield found
+            offset = at + len(found)
 
-    def piece(self, offset: int) -> bytes:
-        """What is to be sent next from `offset` on; nothing where one has to wait."""
-        if isinstance(self.content, bytes):
-            found = self.content[offset : offset + _PIECE_BYTES]
-        else:
-            found = next(self.content.blocks(offset), b"")
+    def piece(self, offset: int) -> tuple[int, bytes]:
+        """(offset, content) of what is to be sent next: from `offset` on, or behind what is left out of a long log.
+
+        The content is empty where one has to wait.
+        """
+        at, found = self.content.read(offset, _PIECE_BYTES)
         if len(found) < _PIECE_BYTES and self.is_complete:
-            return found
+            return at, found
         # Ray may have read a line, or a character, that the run was still writing.
         whole = max(found.rfind(b"\n"), found.rfind(b"\r")) + 1
-        return found[:whole] if whole or len(found) < _PIECE_BYTES else _whole_characters(found)
+        return at, found[:whole] if whole or len(found) < _PIECE_BYTES else _whole_characters(found)
 
 
 @dataclass(eq=False)
@@ -133,8 +167,15 @@ class Logs:
             # Last of all: where the log was complete and the job over, there is no further attempt.
             over = is_over((await jobs.get(session, job_id)).state)
         is_complete = is_kept or attempt.archived_at is not None
-        content, is_away = await self._content(attempt, is_complete=is_complete)
-        return Seen(content, is_complete=is_complete, is_away=is_away, job_is_over=over, newest_attempt=max(tried))
+        content, is_away, refusal = await self._content(attempt, is_complete=is_complete)
+        return Seen(
+            content,
+            is_complete=is_complete,
+            is_away=is_away,
+            job_is_over=over,
+            newest_attempt=max(tried),
+            refusal=refusal,
+        )
 
     async def follow(
         self, job_id: str, number: int | None, offset: int, *, goes_on: bool
@@ -145,7 +186,7 @@ class Logs:
             number: of the attempt to begin with; None: the newest.
             goes_on: with the attempts that follow, until the job is over; else it ends with this one.
         """
-        was_away = False
+        was_away, refusal = False, ""
         with self._database.notifier.subscribe(job_id) as woken:
             while not self._database.notifier.closed:
                 woken.clear()
@@ -153,9 +194,14 @@ class Logs:
                 if number is not None:
                     shared = self._shared.setdefault((job_id, number), _Shared())
                     seen = await self._look_shared(shared, job_id, number)
-                    while content := await threads.run(seen.piece, offset):
-                        yield Piece(number, offset, content)
-                        offset += len(content)
+                    while True:
+                        at, content = await threads.run(seen.piece, offset)
+                        if not content:
+                            break
+                        if at > offset:
+                            yield Note(f"{at - offset} bytes of this log are left out")
+                        yield Piece(number, at, content)
+                        offset = at + len(content)
                     if seen.is_complete and goes_on and seen.newest_attempt > number:
                         number, offset = number + 1, 0
                         yield Note(f"attempt {number}")
@@ -166,6 +212,9 @@ class Logs:
                     if seen.is_away and not was_away:
                         yield Note("the cluster cannot be reached; this is what was kept of the log, and more may come")
                     was_away = seen.is_away
+                    if seen.refusal and seen.refusal != refusal:
+                        yield Note(f"Ray does not hand out this log; the rest may come later: {seen.refusal}")
+                    refusal = seen.refusal
                 elif await self._is_over(job_id):
                     yield End()
                     return
@@ -181,27 +230,31 @@ class Logs:
         async with shared.lock:
             if shared.seen is None or time.monotonic() >= shared.is_good_until:
                 shared.seen = await self.look(job_id, number)
-                size_bytes = len(shared.seen.content) if isinstance(shared.seen.content, bytes) else 0
+                size_bytes = shared.seen.content.size_bytes if isinstance(shared.seen.content, Excerpt) else 0
                 wait_s = max(self._settings.log_poll_s, _LONGER_FOR_EACH_BYTE_S * size_bytes)
                 shared.is_good_until = time.monotonic() + wait_s
             return shared.seen
 
-    async def _content(self, attempt: Attempt, *, is_complete: bool) -> tuple[bytes | KeptLog, bool]:
-        log = KeptLog(self._storage, driver_log.path(attempt))
+    async def _content(self, attempt: Attempt, *, is_complete: bool) -> tuple[Excerpt | KeptLog, bool, str]:
+        """What there is of a log; whether the cluster is away; why it refuses to hand the log out."""
+        path = driver_log.path(attempt)
         if is_complete:
-            kept = await threads.run(self._storage.find, log.path)
-            return (log if kept is not None else b""), False
+            return await threads.run(KeptLog.find, self._storage, path) or Excerpt(), False, ""
+        content, is_away, refusal = Excerpt(), False, ""
         try:
-            content, is_away = await driver_log.fetch(self._cluster, attempt), False
-        except ClusterError:
-            content, is_away = b"", True
+            content = await self._cluster.logs(attempt.submission_id)
+        except ClusterAwayError:
+            is_away = True
+        except ClusterError as error:
+            refusal = str(error.details.get("cause") or error.message)
         try:
-            kept = await threads.run(self._storage.find, log.path)
+            kept = await threads.run(KeptLog.find, self._storage, path)
         except StorageError:
-            if is_away:
+            if is_away or refusal:
                 raise
-            return content, False
-        return (log if kept is not None and kept.size_bytes > len(content) else content), is_away
+            return content, False, ""
+        is_longer = kept is not None and kept.printed_bytes > content.size_bytes
+        return (kept if kept is not None and is_longer else content), is_away, refusal
 
     async def _is_over(self, job_id: str) -> bool:
         async with self._database.reading() as session:
@@ -209,5 +262,8 @@ class Logs:
 
 
 def _whole_characters(text: bytes) -> bytes:
-    """UTF-8 without the character that its end cuts through."""
-    return text.decode("utf-8", "ignore").encode()
+    """Without the character that its end cuts through; bytes that are no UTF-8 stay."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    decoder.decode(text)
+    unfinished, _ = decoder.getstate()
+    return text[: len(text) - len(unfinished)]

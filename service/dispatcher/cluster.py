@@ -1,7 +1,8 @@
 """What the dispatcher asks of a cluster, and Ray's answer to it over its Jobs REST API."""
 
+import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
@@ -11,6 +12,8 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from fgd_core.errors import ClusterError
+from service.dispatcher.excerpts import Excerpt, Gathering
+from service.dispatcher.json_log import JsonLog
 
 TIMEOUT_S = 30.0
 """For one request. A head that has just started, or that starts many runs at once, takes its time."""
@@ -84,6 +87,10 @@ class ClusterAwayError(ClusterError):
     """Nobody answers, which says nothing about the runs."""
 
 
+class ClusterSlowError(ClusterError):
+    """Ray did not answer one question in time, which says nothing about the other questions."""
+
+
 class Cluster(Protocol):
     """Every method raises ClusterAwayError when Ray cannot be reached, and ClusterError when it refuses."""
 
@@ -95,12 +102,16 @@ class Cluster(Protocol):
         """The run's state; None when the cluster has never heard of it."""
         ...
 
+    async def jobs(self) -> Mapping[str, ClusterJob]:
+        """The state of every run that the cluster knows, by submission id: one question instead of thousands."""
+        ...
+
     async def stop(self, submission_id: str) -> None:
         """Ask Ray to end the run: SIGTERM, then SIGKILL. Unknown or ended runs are left alone."""
         ...
 
-    async def logs(self, submission_id: str) -> str:
-        """The driver's output so far; empty when there is none."""
+    async def logs(self, submission_id: str) -> Excerpt:
+        """The driver's output so far, byte by byte as it was printed; empty when there is none."""
         ...
 
     async def delete(self, submission_id: str) -> None:
@@ -178,31 +189,46 @@ class RayCluster:
             return None
         if answer.is_error:
             raise _refused("tell the state of a run", answer, submission_id=submission_id)
-        fields = _json_object(answer)
+        return _job(submission_id, _json_object(answer))
+
+    async def jobs(self) -> Mapping[str, ClusterJob]:
+        answer = await self._send("GET", "/api/jobs/", timeout=_LIST_TIMEOUT_S)
+        if answer.is_error:
+            raise _refused("list its runs", answer)
         try:
-            status = _STATUS.validate_python(fields.get("status"))
+            rows = _JOBS.validate_json(answer.content)
         except ValidationError as error:
-            raise ClusterError(
-                "Ray gave a run a state that is unknown here; use the Ray release that requirements.txt pins",
-                submission_id=submission_id,
-                status=str(fields.get("status")),
-            ) from error
-        return ClusterJob(submission_id=submission_id, status=status, message=fields.get("message") or "")
+            raise _not_ray(answer) from error
+        # Drivers that nobody submitted have no such id.
+        return {id_: _job(id_, row) for row in rows if isinstance(id_ := row.get("submission_id"), str)}
 
     async def stop(self, submission_id: str) -> None:
         answer = await self._send("POST", f"/api/jobs/{quote(submission_id, safe='')}/stop")
         if answer.is_error and answer.status_code != httpx.codes.NOT_FOUND:
             raise _refused("stop a run", answer, submission_id=submission_id)
 
-    async def logs(self, submission_id: str) -> str:
-        answer = await self._send("GET", f"/api/jobs/{quote(submission_id, safe='')}/logs")
-        if answer.status_code == httpx.codes.NOT_FOUND:
-            return ""
-        if answer.is_error and await self._is_on_dead_node(submission_id):
-            return ""
-        if answer.is_error:
-            raise _refused("hand out a run's log", answer, submission_id=submission_id)
-        return str(_json_object(answer).get("logs") or "")
+    async def logs(self, submission_id: str) -> Excerpt:
+        """Ray's own answer about a log is an error where one byte of it is no UTF-8: the file itself comes first."""
+        run = await self._send("GET", f"/api/jobs/{quote(submission_id, safe='')}")
+        if run.status_code == httpx.codes.NOT_FOUND:
+            return Excerpt()
+        node_id = _json_object(run).get("driver_node_id") if run.is_success else None
+        if node_id is not None:
+            file = {"node_id": node_id, "filename": _LOG_FILE.format(submission_id), "lines": "-1", "timeout": "60"}
+            gathering = Gathering()
+            refusal = await self._stream("/api/v0/logs/file", file, gathering.add)
+            if refusal is None:
+                return gathering.excerpt()
+        log = JsonLog()
+        try:
+            refusal = await self._stream(f"/api/jobs/{quote(submission_id, safe='')}/logs", {}, log.add)
+            if refusal is None:
+                return log.excerpt()
+        except ValueError as error:
+            raise ClusterError("Ray's answer is no log", submission_id=submission_id, cause=str(error)) from error
+        if refusal.status_code == httpx.codes.NOT_FOUND or await self._is_dead(node_id):
+            return Excerpt()
+        raise _refused("hand out a run's log", refusal, submission_id=submission_id)
 
     async def delete(self, submission_id: str) -> None:
         answer = await self._send("DELETE", f"/api/jobs/{quote(submission_id, safe='')}")
@@ -242,18 +268,39 @@ class RayCluster:
             raise self._refused_token(answer)
         return answer
 
-    async def _is_on_dead_node(self, submission_id: str) -> bool:
+    async def _is_dead(self, node_id: str | None) -> bool:
         """Whether the node that a run was placed on is gone, and what it printed with it."""
-        run = await self._send("GET", f"/api/jobs/{quote(submission_id, safe='')}")
-        nodes = await self._send("GET", "/api/v0/nodes", params=_ALL_NODES)
-        if run.is_error or nodes.is_error:
+        nodes = await self._send("GET", "/api/v0/nodes", params=_ALL_NODES) if node_id is not None else None
+        if nodes is None or nodes.is_error:
             return False
-        node_id = _json_object(run).get("driver_node_id")
-        return node_id is not None and node_id not in {row["node_id"] for row in _alive(_json_object(nodes))}
+        return node_id not in {row["node_id"] for row in _alive(_json_object(nodes))}
+
+    async def _stream(
+        self, path: str, params: Mapping[str, str], take: Callable[[bytes], None]
+    ) -> httpx.Response | None:
+        """Hand an answer on, block by block; returns the answer itself where it is a refusal, and None otherwise."""
+        try:
+            async with asyncio.timeout(_STREAM_TIMEOUT_S), self._http.stream("GET", path, params=params) as answer:
+                if answer.is_error:
+                    await answer.aread()
+                else:
+                    async for block in answer.aiter_bytes(_BLOCK_BYTES):
+                        take(block)
+        except (TimeoutError, httpx.ReadTimeout, httpx.RemoteProtocolError) as error:
+            raise ClusterSlowError(
+                "Ray did not hand out all of it in time", path=path, cause=str(error) or type(error).__name__
+            ) from error
+        except httpx.HTTPError as error:
+            raise self._away(error) from error
+        if answer.status_code in _NO_ENTRY:
+            raise self._refused_token(answer)
+        return answer if answer.is_error else None
 
     async def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             answer = await self._http.request(method, path, **options)
+        except httpx.ReadTimeout as error:
+            raise ClusterSlowError("Ray did not answer in time", url=self._url, path=path) from error
         except httpx.HTTPError as error:
             raise self._away(error) from error
         if answer.status_code in _NO_ENTRY:
@@ -301,11 +348,28 @@ def find_ray_token() -> str | None:
 
 _NO_ENTRY = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 _ALL_NODES = {"limit": "10000"}
+_LIST_TIMEOUT_S = 10.0
+_STREAM_TIMEOUT_S = 60.0
+_BLOCK_BYTES = 256 * 1024
+_LOG_FILE = "job-driver-{}.log"
+_JOBS: TypeAdapter[list[dict[str, Any]]] = TypeAdapter(list[dict[str, Any]])
 _STATUS: TypeAdapter[ClusterStatus] = TypeAdapter(ClusterStatus)
 
 
 def _is_loopback(url: str) -> bool:
     return httpx.URL(url).host in ("127.0.0.1", "localhost", "::1")
+
+
+def _job(submission_id: str, fields: Mapping[str, Any]) -> ClusterJob:
+    try:
+        status = _STATUS.validate_python(fields.get("status"))
+    except ValidationError as error:
+        raise ClusterError(
+            "Ray gave a run a state that is unknown here; use the Ray release that requirements.txt pins",
+            submission_id=submission_id,
+            status=str(fields.get("status")),
+        ) from error
+    return ClusterJob(submission_id=submission_id, status=status, message=fields.get("message") or "")
 
 
 def _json_object(answer: httpx.Response) -> dict[str, Any]:
@@ -314,10 +378,14 @@ def _json_object(answer: httpx.Response) -> dict[str, Any]:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise ClusterError(
-            "what answers is not Ray's dashboard; check the address", url=str(answer.url), answer=answer.text[:200]
-        )
+        raise _not_ray(answer)
     return value
+
+
+def _not_ray(answer: httpx.Response) -> ClusterError:
+    return ClusterError(
+        "what answers is not Ray's dashboard; check the address", url=str(answer.url), answer=answer.text[:200]
+    )
 
 
 def _refused(deed: str, answer: httpx.Response, **details: str) -> ClusterError:

@@ -5,14 +5,15 @@ whole log, and only then an artifact of the job.
 """
 
 import hashlib
-from datetime import datetime, timedelta
+from datetime import datetime
 
+from fgd_core.errors import ClusterError, StorageError
 from fgd_core.spec.events import ArtifactSaved
-from service.dispatcher.cluster import Cluster
+from service.dispatcher.cluster import Cluster, ClusterAwayError
 from service.storage import threads
 from service.storage.base import Storage
 from service.storage.paths import job_folder
-from service.store import artifacts, attempts
+from service.store import attempts
 from service.store.session import Database
 from service.store.tables import Attempt
 
@@ -30,15 +31,6 @@ def path(attempt: Attempt) -> str:
     return f"{job_folder(attempt.job_id)}/logs/{name(attempt)}"
 
 
-async def fetch(cluster: Cluster, attempt: Attempt) -> bytes:
-    """What the cluster has of an attempt's log; nothing once it has forgotten the run.
-
-    Raises:
-        ClusterError: it cannot be asked.
-    """
-    return (await cluster.logs(attempt.submission_id)).encode("utf-8", "replace")
-
-
 async def keep(cluster: Cluster, attempt: Attempt, storage: Storage) -> ArtifactSaved | None:
     """Copy the driver log of an ended attempt into storage; doing so twice leaves one file.
 
@@ -47,12 +39,33 @@ async def keep(cluster: Cluster, attempt: Attempt, storage: Storage) -> Artifact
     Returns:
         None where there is nothing to keep.
     Raises:
-        ClusterError: the cluster cannot be asked.
+        ClusterError: the cluster cannot be asked, or refuses.
         StorageError: it cannot be written.
     """
-    content = await _write_if_longer(storage, path(attempt), await fetch(cluster, attempt))
-    if not content:
-        return None
+    content = await _write_if_longer(storage, path(attempt), (await cluster.logs(attempt.submission_id)).stored)
+    return _saved(storage, attempt, content) if content else None
+
+
+async def keep_gap(attempt: Attempt, storage: Storage, why: str) -> ArtifactSaved:
+    """Note in the log of an ended attempt that the rest of it could not be had, behind what was copied earlier.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    note = f"-- fgd: the rest of this log could not be had: {why} --\n".encode()
+
+    def write() -> bytes:
+        kept = storage.read(path(attempt)) if storage.find(path(attempt)) is not None else b""
+        if kept.endswith(note):
+            return kept
+        content = kept + (b"\n" if kept and not kept.endswith(b"\n") else b"") + note
+        storage.write(path(attempt), content)
+        return content
+
+    return _saved(storage, attempt, await threads.run(write))
+
+
+def _saved(storage: Storage, attempt: Attempt, content: bytes) -> ArtifactSaved:
     return ArtifactSaved(
         name=name(attempt),
         uri=storage.uri_of(path(attempt)),
@@ -62,38 +75,56 @@ async def keep(cluster: Cluster, attempt: Attempt, storage: Storage) -> Artifact
     )
 
 
-async def register(database: Database, job_id: str, saved: ArtifactSaved, now: datetime) -> None:
-    async with database.writing() as session:
-        await artifacts.record(session, job_id, saved, now)
-
-
-async def snapshot(database: Database, cluster: Cluster, storage: Storage, now: datetime, *, at_most: int = 4) -> None:
-    """Copy the logs of attempts under way that have not been copied for a minute, the longest waiting first.
+async def due(database: Database, storage: Storage, now: datetime, *, at_most: int = 4) -> list[Attempt]:
+    """Attempts under way whose log has not been copied for a minute, the longest waiting first.
 
     Args:
-        at_most: so many logs a call, for each is a request to the cluster.
-    Raises:
-        ClusterError: the cluster cannot be asked; what was copied stays.
-        StorageError: a copy cannot be written.
+        at_most: so many, for each is a request to the cluster.
     """
     async with database.reading() as session:
         running = [attempt for _, attempt in await attempts.active(session) if attempt.heartbeat_at is not None]
-    due = [attempt for attempt in running if await threads.run(_is_due, attempt, storage, now)]
-    due.sort(key=lambda attempt: (attempt.log_kept_at is not None, attempt.log_kept_at or attempt.created_at))
-    for attempt in due[:at_most]:
-        await _write_if_longer(storage, path(attempt), await fetch(cluster, attempt))
-        async with database.writing() as session:
-            await attempts.log_kept(session, attempt.id, now)
+    waiting = [attempt for attempt in running if _waited_s(attempt, now) >= _COPY_EVERY_S]
+    waiting.sort(key=lambda attempt: (attempt.log_kept_at is not None, attempt.log_kept_at or attempt.created_at))
+    found: list[Attempt] = []
+    for attempt in waiting:
+        if len(found) == at_most:
+            break
+        # The size may have to be asked of another machine, so it is asked only of those that may be due.
+        if attempt.log_kept_at is None or await threads.run(_is_due, attempt, storage, now):
+            found.append(attempt)
+    return found
+
+
+async def copy(database: Database, cluster: Cluster, storage: Storage, attempt: Attempt, now: datetime) -> None:
+    """Copy the log of an attempt under way.
+
+    Raises:
+        ClusterError: the cluster refuses; the attempt's turn comes again when all others have had theirs.
+        StorageError: the copy cannot be written.
+    """
+    try:
+        content = (await cluster.logs(attempt.submission_id)).stored
+        await _write_if_longer(storage, path(attempt), content)
+    except (ClusterAwayError, StorageError):
+        raise
+    except ClusterError:
+        await _note_turn(database, attempt, now)
+        raise
+    await _note_turn(database, attempt, now)
+
+
+async def _note_turn(database: Database, attempt: Attempt, now: datetime) -> None:
+    async with database.writing() as session:
+        await attempts.log_kept(session, attempt.id, now)
+
+
+def _waited_s(attempt: Attempt, now: datetime) -> float:
+    return (now - attempt.log_kept_at).total_seconds() if attempt.log_kept_at is not None else float("inf")
 
 
 def _is_due(attempt: Attempt, storage: Storage, now: datetime) -> bool:
-    if attempt.log_kept_at is None:
-        return True
-    waited_s = (now - attempt.log_kept_at).total_seconds()
-    # First what costs nothing: the size may have to be asked of another machine.
-    return waited_s >= _COPY_EVERY_S and now - attempt.log_kept_at >= timedelta(
-        seconds=_COPY_EVERY_S + _LONGER_FOR_EACH_BYTE_S * _size_bytes(storage, path(attempt))
-    )
+    longer_s = _LONGER_FOR_EACH_BYTE_S * _size_bytes(storage, path(attempt))
+    return _waited_s(attempt, now) >= _COPY_EVERY_S + longer_s
 
 
 async def _write_if_longer(storage: Storage, where: str, content: bytes) -> bytes:

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from functools import partial
-from typing import TypeVar
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -22,10 +21,13 @@ from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.tracing import for_run
 from service import links
 from service.clock import Clock
-from service.dispatcher import driver_log, salvage
+from service.dispatcher import salvage
+from service.dispatcher.archiving import Archiving
 from service.dispatcher.capacity import CapacityMemory
 from service.dispatcher.cluster import Cluster, ClusterAwayError, ClusterJob, Submission
+from service.dispatcher.excerpts import Excerpt
 from service.dispatcher.forgetting import Forgetting
+from service.dispatcher.side_by_side import SideBySide
 from service.dispatcher.starting import Start, lease, make_way, unblock
 from service.errors import DatabaseError
 from service.jobs import scheduling
@@ -44,12 +46,16 @@ from service.tracing import OFF, Tracing
 
 log = structlog.get_logger(__name__)
 
-T = TypeVar("T")
-
 _LAST_LINES = 20
 _MIN_PAUSE_S = 0.1
 _SUBMIT_PATIENCE_S = 300.0
 """How long a submission that Ray refuses is repeated, before the attempt is given up."""
+_REFUSAL_PATIENCE_S = 300.0
+"""How long a run may be silent while Ray answers, but not about this run, before it is given up."""
+_ASK_ONE_BY_ONE = 16
+"""Ray is asked about so many runs one by one, and for its list of all runs where there are more."""
+_MAX_STARTS = 32
+"""In one tick."""
 _MAX_EXPLAINED = 100
 """So many waiting jobs are told why in each tick; GET /v1/queue tells it of all of them."""
 _CLUSTER_AWAY = "waits for the Ray cluster, which cannot be reached"
@@ -91,13 +97,26 @@ class Dispatcher:
         self._metrics = metrics or Metrics()
         self._holder = holder or f"{socket.gethostname()}:{settings.home}"[:100]
         self._lease: Lease | None = None
+        self._side_by_side = SideBySide(clock)
         self._forgetting = Forgetting(database, cluster, clock, keep_runs=settings.ray_keep_runs)
+        self._archiving = Archiving(
+            database,
+            cluster,
+            settings,
+            clock,
+            storage=storage,
+            writing=self._writing,
+            side_by_side=self._side_by_side,
+            wake=self._wake.set,
+        )
         self._is_cluster_away = False
         self._is_database_away = False
         self._does_storage_fail = False
         # Only hints: after a restart they are gathered anew.
         self._placed: set[str] = set()
         """Attempts that the cluster was seen to run."""
+        self._refused_since: dict[str, datetime] = {}
+        """Since when the cluster has been refusing to say how an attempt is."""
         self._over_since: dict[str, datetime] = {}
         """Since when the cluster has been saying that an attempt is over."""
 
@@ -123,14 +142,16 @@ class Dispatcher:
 
     async def _take_steps(self) -> None:
         steps: Sequence[Callable[[], Awaitable[None]]] = (
+            # First, so that a burst of starts holds up no cancel.
+            self._watch,
             self._unblock,
             self._start,
-            self._watch,
-            self._archive,
+            self._archiving.step,
             self._forgetting.step,
-            self._copy_logs,
+            self._archiving.copy_logs,
         )
         is_away, storage_fails = False, ""
+        fault: Exception | None = None
         for step in steps:
             try:
                 await step()
@@ -145,13 +166,21 @@ class Dispatcher:
                 log.warning("cluster_refuses", error=str(error))
             except StorageError as error:
                 storage_fails = str(error)
+            except (StaleLeaseError, DatabaseError):
+                raise
+            except Exception as error:
+                # A fault of our own in one step must not keep the others from their turn, tick after tick.
+                fault = fault or error
         if self._is_cluster_away and not is_away:
             log.info("cluster_back")
         self._is_cluster_away = is_away
         self._tell_of_storage(storage_fails)
+        if fault is not None:
+            raise fault
 
     async def close(self) -> None:
         """Let others take over at once."""
+        await self._side_by_side.close()
         if self._lease is not None:
             async with self._database.writing() as session:
                 await leases.release(session, self._lease, self._clock())
@@ -236,22 +265,28 @@ class Dispatcher:
             limits=limits,
             max_waits=_MAX_EXPLAINED,
         )
-        for job_id in choice.start:
-            # One transaction a start: what was read above may have changed, and one that cannot start any more must
-            # not hold the others up.
-            leasing_at = self._clock()
-            async with self._writing() as session:
-                start = await lease(session, job_id, self._mint, self._run_page, leasing_at)
-            if start is not None:
-                self._metrics.leased(start.queued_at, leasing_at)
-                self._trace_lease(start, leasing_at)
-                await self._submit(start)
-                self._metrics.dispatch.labels("submitted").observe((self._clock() - leasing_at).total_seconds())
+        # The rest of a burst starts in the ticks that follow at once, each of which looks at the cancels first.
+        now_due, later = choice.start[:_MAX_STARTS], choice.start[_MAX_STARTS:]
+        if later:
+            self._wake.set()
+        await self._side_by_side.each({f"start of {job_id}": job_id for job_id in now_due}, self._start_one)
         if choice.pause:
             async with self._writing() as session:
                 for job_id, urgent_id in choice.pause.items():
                     await make_way(session, job_id, urgent_id, now)
         await self._explain({job_id: wait.message for job_id, wait in list(choice.wait.items())[:_MAX_EXPLAINED]})
+
+    async def _start_one(self, job_id: str) -> None:
+        # One transaction a start: what was read before may have changed, and one that cannot start any more must not
+        # hold the others up.
+        leasing_at = self._clock()
+        async with self._writing() as session:
+            start = await lease(session, job_id, self._mint, self._run_page, leasing_at)
+        if start is not None:
+            self._metrics.leased(start.queued_at, leasing_at)
+            self._trace_lease(start, leasing_at)
+            await self._submit(start)
+            self._metrics.dispatch.labels("submitted").observe((self._clock() - leasing_at).total_seconds())
 
     async def _explain(self, messages: Mapping[str, str]) -> None:
         """Tell jobs why they wait, where that is news."""
@@ -307,15 +342,49 @@ class Dispatcher:
         known = {attempt.id for _, attempt in active}
         self._placed &= known
         self._over_since = {id_: since for id_, since in self._over_since.items() if id_ in known}
-        await _for_each(active, self._watch_one)
+        self._refused_since = {id_: since for id_, since in self._refused_since.items() if id_ in known}
+        asked = []
+        for job, attempt in active:
+            if self._is_healthy(job, attempt):
+                self._placed.add(attempt.id)
+                self._over_since.pop(attempt.id, None)
+            else:
+                asked.append((job, attempt))
+        # People wait for a cancel.
+        asked.sort(key=lambda each: each[0].state not in STOPPING)
+        runs = await self._all_runs() if len(asked) > _ASK_ONE_BY_ONE else None
 
-    async def _watch_one(self, active: tuple[Job, Attempt]) -> None:
-        job, attempt = active
-        if self._is_healthy(job, attempt):
-            self._placed.add(attempt.id)
-            self._over_since.pop(attempt.id, None)
-            return
-        word = await self._cluster.job(attempt.submission_id)
+        async def watch(each: tuple[Job, Attempt]) -> None:
+            await self._watch_one(*each, runs)
+
+        # A request to stop is a new step: it does not rest because an earlier question failed.
+        await self._side_by_side.each({f"{job.state} {attempt.id}": (job, attempt) for job, attempt in asked}, watch)
+
+    async def _all_runs(self) -> Mapping[str, ClusterJob] | None:
+        """Every run that Ray knows, by submission id; None where Ray does not list them, and has to be asked for each.
+
+        Two thousand questions take Ray and us seconds, and its list of them a fraction of one.
+        """
+        try:
+            return await self._cluster.jobs()
+        except ClusterAwayError:
+            raise
+        except ClusterError as error:
+            log.warning("cluster_lists_no_runs", error=str(error))
+            return None
+
+    async def _watch_one(self, job: Job, attempt: Attempt, runs: Mapping[str, ClusterJob] | None) -> None:
+        try:
+            if runs is not None:
+                word = runs.get(attempt.submission_id)
+            else:
+                word = await self._cluster.job(attempt.submission_id)
+        except ClusterAwayError:
+            raise
+        except ClusterError as refusal:
+            await self._watch_refused(job, attempt, refusal)
+            raise
+        self._refused_since.pop(attempt.id, None)
         if word is not None and word.status != "PENDING":
             self._placed.add(attempt.id)
         if word is not None and word.is_over:
@@ -328,12 +397,26 @@ class Dispatcher:
         elif self._is_lost(attempt, word):
             await self._lose(job, attempt, word)
         elif job.state == "running":
-            await self._tell_silence(job, attempt, word)
+            says = word.status if word is not None else "nothing"
+            await self._tell_silence(job, attempt, f"the cluster says {says}")
 
-    async def _tell_silence(self, job: Job, attempt: Attempt, word: ClusterJob | None) -> None:
+    async def _watch_refused(self, job: Job, attempt: Attempt, refusal: ClusterError) -> None:
+        """Ray answers, but not about this run: that is said, and a run that stays silent as well is lost in the end."""
+        since = self._refused_since.setdefault(attempt.id, self._clock())
+        cause = str(refusal.details.get("cause") or refusal.message)
+        refused_for_s = (self._clock() - since).total_seconds()
+        if job.state in STOPPING and self._waited_for_stop_s(job) >= self._settings.cancel_grace_s:
+            with suppress(ClusterError):
+                await self._cluster.stop(attempt.submission_id)
+        if min(refused_for_s, self._silent_s(attempt)) > _REFUSAL_PATIENCE_S:
+            await self._lose(job, attempt, None, said=f"Ray could not say how it is: {cause}")
+        elif job.state == "running":
+            await self._tell_silence(job, attempt, f"the cluster does not say how it is ({cause})")
+
+    async def _tell_silence(self, job: Job, attempt: Attempt, says: str) -> None:
         """Nothing is decided on silence alone, but nobody has to wonder either."""
         since = (attempt.heartbeat_at or attempt.created_at).isoformat(timespec="seconds")
-        message = f"silent since {since}; the cluster says {word.status if word is not None else 'nothing'}"
+        message = f"silent since {since}; {says}"
         if message == job.message:
             return
         async with self._writing() as session:
@@ -358,19 +441,22 @@ class Dispatcher:
             if attempt.heartbeat_at is None or has_stopped or self._is_lost(attempt, word):
                 await self._lose(job, attempt, word)
             return
-        asked_at = job.stop_requested_at or self._clock()
-        waited_s = (self._clock() - asked_at).total_seconds()
         # A run that has not begun has nothing to save.
-        if attempt.heartbeat_at is None or waited_s >= self._settings.cancel_grace_s:
+        if attempt.heartbeat_at is None or self._waited_for_stop_s(job) >= self._settings.cancel_grace_s:
             await self._cluster.stop(attempt.submission_id)
 
-    async def _lose(self, job: Job, attempt: Attempt, word: ClusterJob | None) -> None:
+    def _waited_for_stop_s(self, job: Job) -> float:
+        return (self._clock() - job.stop_requested_at).total_seconds() if job.stop_requested_at is not None else 0.0
+
+    async def _lose(
+        self, job: Job, attempt: Attempt, word: ClusterJob | None, said: str = "the cluster does not know it"
+    ) -> None:
         """End an attempt whose run is gone, unless it has spoken in the meantime."""
-        output = ""
+        output = Excerpt()
         with suppress(ClusterError):
-            # What it printed is an ornament: with its node, it may be gone for good.
-            output = await self._cluster.logs(attempt.submission_id) if word is not None else ""
-        said = word.message if word is not None else "the cluster does not know it"
+            # Logs are best effort: they may be gone with the node.
+            output = await self._cluster.logs(attempt.submission_id) if word is not None else output
+        said = word.message if word is not None else said
         error = ErrorReport(
             code=LostRunError.code,
             message=f"the run ended without a last word; Ray says: {said or (word.status if word else '')}",
@@ -378,7 +464,7 @@ class Dispatcher:
                 "submission_id": attempt.submission_id,
                 "cluster_status": word.status if word is not None else None,
                 "cluster_message": said,
-                "last_lines": output.splitlines()[-_LAST_LINES:],
+                "last_lines": list(output.last_lines(_LAST_LINES)),
             },
             retryable=LostRunError.retryable,
         )
@@ -409,32 +495,6 @@ class Dispatcher:
             log.info("last_word_salvaged", job_id=job.id, submission_id=attempt.submission_id)
         self._wake.set()
 
-    async def _archive(self) -> None:
-        async with self._database.reading() as session:
-            ended = await attempts.unarchived(session)
-        await _for_each(ended, self._archive_one)
-
-    async def _archive_one(self, attempt: Attempt) -> None:
-        word = await self._cluster.job(attempt.submission_id)
-        if word is not None and not word.is_over:
-            # It has said its last word and will end by itself; one that does not is holding resources.
-            assert attempt.ended_at is not None
-            if (self._clock() - attempt.ended_at).total_seconds() >= self._settings.cancel_grace_s:
-                await self._cluster.stop(attempt.submission_id)
-            return
-        saved = await driver_log.keep(self._cluster, attempt, self._storage)
-        if saved is not None:
-            await driver_log.register(self._database, attempt.job_id, saved, self._clock())
-        async with self._writing() as session:
-            await attempts.archive(session, attempt.id, self._clock())
-            if word is None:
-                await attempts.off_dashboard(session, attempt.id)
-        # What it held may be free now.
-        self._wake.set()
-
-    async def _copy_logs(self) -> None:
-        await driver_log.snapshot(self._database, self._cluster, self._storage, self._clock())
-
     def _is_lost(self, attempt: Attempt, word: ClusterJob | None) -> bool:
         return is_lost(
             word,
@@ -450,22 +510,3 @@ class Dispatcher:
     def _over_for_s(self, attempt: Attempt) -> float:
         since = self._over_since.get(attempt.id)
         return (self._clock() - since).total_seconds() if since is not None else 0.0
-
-
-async def _for_each(items: Sequence[T], act: Callable[[T], Awaitable[None]]) -> None:
-    """One item that the cluster will not talk about, or the storage not take, keeps no other waiting.
-
-    Raises:
-        ClusterAwayError: at once.
-        ClusterError, StorageError: the last refusal, at the end.
-    """
-    refusal: ClusterError | StorageError | None = None
-    for item in items:
-        try:
-            await act(item)
-        except ClusterAwayError:
-            raise
-        except (ClusterError, StorageError) as error:
-            refusal = error
-    if refusal is not None:
-        raise refusal

@@ -4,7 +4,7 @@ import hmac
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Table, bindparam, func, insert, select, update
+from sqlalchemy import Table, bindparam, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.spec.events import EndCause
@@ -71,9 +71,10 @@ async def active(session: AsyncSession) -> list[tuple[Job, Attempt]]:
     return [(job, attempt) for job, attempt in await session.execute(query)]
 
 
-async def unarchived(session: AsyncSession) -> list[Attempt]:
-    """Ended attempts whose driver log is still with the cluster only."""
-    query = select(Attempt).where(Attempt.archived_at.is_(None), Attempt.ended_at.is_not(None))
+async def unarchived(session: AsyncSession, now: datetime) -> list[Attempt]:
+    """Ended attempts whose driver log is still with the cluster only, without those whose next try is later."""
+    is_due = or_(Attempt.archive_after.is_(None), Attempt.archive_after <= now)
+    query = select(Attempt).where(Attempt.archived_at.is_(None), Attempt.ended_at.is_not(None), is_due)
     return list(await session.scalars(query.order_by(Attempt.ended_at)))
 
 
@@ -110,6 +111,11 @@ async def end(
 
 async def archive(session: AsyncSession, attempt_id: str, now: datetime) -> None:
     await session.execute(update(Attempt).where(Attempt.id == attempt_id).values(archived_at=now))
+
+
+async def archive_later(session: AsyncSession, attempt_id: str, *, tries: int, after: datetime) -> None:
+    values = {Attempt.archive_tries: tries, Attempt.archive_after: after}
+    await session.execute(update(Attempt).where(Attempt.id == attempt_id).values(values))
 
 
 async def log_kept(session: AsyncSession, attempt_id: str, now: datetime) -> None:

@@ -176,6 +176,10 @@ class Attempt(Base):
     ended_at: Mapped[datetime | None]
     archived_at: Mapped[datetime | None] = mapped_column(index=True)
     """When its driver log was put away, and nothing of it was held any more."""
+    archive_tries: Mapped[int] = mapped_column(default=0, server_default="0")
+    """How often Ray refused to say what an ended run printed, or whether it still runs."""
+    archive_after: Mapped[datetime | None]
+    """The next try may not be earlier."""
     log_kept_at: Mapped[datetime | None]
     """When the driver log of a run under way was last copied; with the cluster it would be gone."""
     cause: Mapped[str | None] = mapped_column(String(16))

@@ -43,7 +43,10 @@ async def end_of(cluster: RayCluster, submission_id: str) -> ClusterJob:
 
 
 async def log_with(cluster: RayCluster, submission_id: str, text: str) -> str:
-    return await eventually(lambda: cluster.logs(submission_id), lambda log: text in log)
+    async def log() -> str:
+        return str(await cluster.logs(submission_id))
+
+    return await eventually(log, lambda log: text in log)
 
 
 def listening(processes: Iterable[psutil.Process]) -> set[str]:

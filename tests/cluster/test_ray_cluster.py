@@ -22,7 +22,7 @@ class TestRuns:
         asked = submission("import os; print('hello', os.environ['WHO'])", WHO="fgd")
         await cluster.submit(asked)
         assert (await end_of(cluster, asked.submission_id)).status == "SUCCEEDED"
-        assert "hello fgd" in await cluster.logs(asked.submission_id)
+        assert "hello fgd" in str(await cluster.logs(asked.submission_id))
 
     async def test_submitting_twice_starts_once(self, cluster: RayCluster, tmp_path: Path) -> None:
         traces = tmp_path / "traces"
@@ -51,7 +51,7 @@ class TestRuns:
         await log_with(cluster, asked.submission_id, "ready\n")
         await cluster.stop(asked.submission_id)
         assert (await end_of(cluster, asked.submission_id)).status == "STOPPED"
-        assert "saved" in await cluster.logs(asked.submission_id)
+        assert "saved" in str(await cluster.logs(asked.submission_id))
         await cluster.stop(asked.submission_id)  # an ended run is left alone
 
     async def test_what_a_run_takes_is_not_free_and_is_free_again_when_it_ends(self, cluster: RayCluster) -> None:
@@ -64,6 +64,20 @@ class TestRuns:
         await cluster.stop(asked.submission_id)
         await eventually(cluster.capacity, lambda capacity: free_cpus(capacity) == 2)
 
+    async def test_output_that_is_no_text_comes_as_it_was_printed(self, cluster: RayCluster) -> None:
+        """Ray's own answer about such a log is an error 500."""
+        code = "import sys; sys.stdout.buffer.write(bytes([0xff, 0xfe]) + b' after\\n')"
+        asked = submission(code)
+        await cluster.submit(asked)
+        assert (await end_of(cluster, asked.submission_id)).status == "SUCCEEDED"
+        assert b"\xff\xfe after\n" in (await cluster.logs(asked.submission_id)).stored
+
+    async def test_its_list_says_of_each_run_what_it_says_of_one(self, cluster: RayCluster) -> None:
+        asked = submission("pass")
+        await cluster.submit(asked)
+        ended = await end_of(cluster, asked.submission_id)
+        assert (await cluster.jobs())[asked.submission_id] == ended
+
     async def test_a_forgotten_run_is_unknown(self, cluster: RayCluster) -> None:
         asked = submission("pass")
         await cluster.submit(asked)
@@ -73,7 +87,7 @@ class TestRuns:
 
     async def test_a_run_nobody_has_heard_of_is_none_and_no_error(self, cluster: RayCluster) -> None:
         assert await cluster.job("fgd-unknown") is None
-        assert await cluster.logs("fgd-unknown") == ""
+        assert (await cluster.logs("fgd-unknown")).size_bytes == 0
         await cluster.stop("fgd-unknown")
         await cluster.delete("fgd-unknown")
 

@@ -7,6 +7,7 @@ import httpx
 
 from fgd_core.errors import ClusterError
 from service.dispatcher.cluster import Capacity, ClusterAwayError, ClusterJob, ClusterStatus, Node, Submission
+from service.dispatcher.excerpts import Excerpt
 
 TWO_CORES = Capacity((Node(node_id="here", cpus_total=2, cpus_free=2),))
 
@@ -20,7 +21,9 @@ class MemoryCluster:
         self.was_asked = asyncio.Event()
         """Set at the first submission."""
         self.stopped: list[str] = []
-        self.output: dict[str, str] = {}
+        self.refuses_logs: set[str] = set()
+        """Runs whose log it does not hand out."""
+        self.output: dict[str, str | bytes] = {}
         self.largest = capacity
         self.browsed: list[httpx.Request] = []
         self.dashboard: Callable[[httpx.Request], httpx.Response] = lambda request: httpx.Response(404)
@@ -40,15 +43,24 @@ class MemoryCluster:
             raise ClusterError("Ray could not tell the state of a run")
         return self._jobs.get(submission_id)
 
+    async def jobs(self) -> Mapping[str, ClusterJob]:
+        self._answer()
+        if self.refuses:
+            raise ClusterError("Ray could not list its runs")
+        return dict(self._jobs)
+
     async def stop(self, submission_id: str) -> None:
         self._answer()
         if submission_id in self._jobs and not self._jobs[submission_id].is_over:
             self.stopped.append(submission_id)
             self.say(submission_id, "STOPPED")
 
-    async def logs(self, submission_id: str) -> str:
+    async def logs(self, submission_id: str) -> Excerpt:
         self._answer()
-        return self.output.get(submission_id, "")
+        if submission_id in self.refuses_logs:
+            raise ClusterError("Ray could not hand out a run's log", status=500, cause="'utf-8' codec can't decode")
+        output = self.output.get(submission_id, "")
+        return Excerpt.of(output.encode() if isinstance(output, str) else output)
 
     async def delete(self, submission_id: str) -> None:
         self._answer()

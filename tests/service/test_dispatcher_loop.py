@@ -11,6 +11,7 @@ from sqlalchemy import update
 from fgd_core.errors import ClusterError, ConflictError
 from service.app import create_app
 from service.dispatcher.cluster import Submission
+from service.dispatcher.excerpts import Excerpt
 from service.settings import Settings
 from service.store.tables import Job
 
@@ -225,7 +226,7 @@ class TalkativeCluster(MemoryCluster):
 
     last_word: Callable[[], Awaitable[None]]
 
-    async def logs(self, submission_id: str) -> str:
+    async def logs(self, submission_id: str) -> Excerpt:
         await self.last_word()
         return await super().logs(submission_id)
 
@@ -251,7 +252,7 @@ async def test_a_word_that_comes_while_the_run_is_given_up_saves_it(settings: Se
 class SilentCluster(MemoryCluster):
     """The node that a run's log lies on is gone."""
 
-    async def logs(self, submission_id: str) -> str:
+    async def logs(self, submission_id: str) -> Excerpt:
         raise ClusterError("Ray could not hand out a run's log")
 
 

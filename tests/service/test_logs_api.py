@@ -10,6 +10,7 @@ from memory_cluster import MemoryCluster
 from served import Served, served_by, until
 
 from service.dispatcher import driver_log
+from service.dispatcher.excerpts import Excerpt
 from service.settings import Settings
 
 
@@ -26,7 +27,13 @@ async def log_of(plane: ControlPlane, job_id: str, query: str = "") -> str:
 
 
 async def snapshot(plane: ControlPlane) -> None:
-    await driver_log.snapshot(plane.services.database, plane.cluster, plane.storage, plane.clock(), at_most=4)
+    await copy_logs(plane, at_most=4)
+
+
+async def copy_logs(plane: ControlPlane, *, at_most: int) -> None:
+    now, database = plane.clock(), plane.services.database
+    for attempt in await driver_log.due(database, plane.storage, now, at_most=at_most):
+        await driver_log.copy(database, plane.cluster, plane.storage, attempt, now)
 
 
 async def fail_and_start_again(plane: ControlPlane, run: Run) -> Run:
@@ -94,7 +101,7 @@ class TestCopies:
         asked: list[str] = []
         logs = cluster.logs
 
-        async def counted(submission_id: str) -> str:
+        async def counted(submission_id: str) -> Excerpt:
             asked.append(submission_id)
             return await logs(submission_id)
 
@@ -104,8 +111,7 @@ class TestCopies:
 
         async def copies(at_most: int) -> set[str]:
             asked.clear()
-            now = clock()
-            await driver_log.snapshot(plane.services.database, cluster, plane.storage, now, at_most=at_most)
+            await copy_logs(plane, at_most=at_most)
             return set(asked)
 
         clock.forward(61)
@@ -181,7 +187,7 @@ class TestFollowing:
         asked = 0
         logs = cluster.logs
 
-        async def counted(submission_id: str) -> str:
+        async def counted(submission_id: str) -> Excerpt:
             nonlocal asked
             asked += 1
             return await logs(submission_id)

@@ -1,0 +1,152 @@
+"""What a tick of the dispatcher takes beside a large Ray, and how many ticks pass until a cancel reaches Ray.
+
+    python -m benchmarks.dispatching [--nodes 1000] [--runs 2000] [--answer-ms 5] [--out benchmarks/results]
+
+The Ray is that of the tests: it answers over HTTP, in a process of its own, each answer after the given time. The
+database is SQLite. All runs are pending, so that the dispatcher has to ask about each. Measured twice: with one
+question for all runs, as it is, and with one question for each, 16 side by side.
+"""
+
+import argparse
+import asyncio
+import json
+import platform
+import statistics
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import insert, update
+
+from benchmarks.control_plane.queue import queued_jobs
+from service.clock import utc_now
+from service.dispatcher import loop
+from service.dispatcher.cluster import RayCluster
+from service.dispatcher.loop import Dispatcher
+from service.settings import Settings
+from service.storage.choosing import storage_of
+from service.store import migrate
+from service.store.session import Database
+from service.store.tables import Job
+from service.store.tokens import TokenMint
+from tests import fake_ray
+
+_NUM_TICKS = 5
+
+
+async def measure(folder: Path, *, num_nodes: int, num_runs: int, answer_s: float) -> dict[str, object]:
+    settings = Settings(home=folder, storage_dir=folder / "storage")
+    await asyncio.to_thread(migrate.upgrade, settings.database_url)
+    database = Database(settings.database_url)
+    rows = queued_jobs(num_runs)
+    async with database.writing() as session:
+        await session.execute(insert(Job), rows)
+    with fake_ray.running(num_nodes=num_nodes, cpus=8, answer_s=answer_s) as ray:
+        async with RayCluster(ray.url) as cluster:
+            mint, storage = TokenMint.at(folder / "secret"), storage_of(settings)
+            dispatcher = Dispatcher(database, cluster, settings, utc_now, storage=storage, mint=mint)
+            starting_s = []
+            while len(starting_s) * loop._MAX_STARTS < num_runs:
+                starting_s.append(await _tick(dispatcher))
+            ray.asked()
+            listing_s = [await _tick(dispatcher) for _ in range(_NUM_TICKS)]
+            num_requests = ray.asked().total() / _NUM_TICKS
+            async with database.writing() as session:
+                cancelled = {"state": "cancelling", "stop_requested_at": utc_now()}
+                await session.execute(update(Job).where(Job.id == rows[-1]["id"]).values(cancelled))
+            num_ticks = 0
+            while not ray.asked()["stop"]:
+                num_ticks += 1
+                await dispatcher.tick()
+            loop._ASK_ONE_BY_ONE = num_runs
+            asking_s = [await _tick(dispatcher) for _ in range(_NUM_TICKS)]
+            asking_requests = ray.asked().total() / _NUM_TICKS
+            await dispatcher.close()
+    await database.close()
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{platform.machine()}, Python {platform.python_version()}",
+        "nodes": num_nodes,
+        "runs": num_runs,
+        "answer_ms": answer_s * 1000,
+        "started_per_tick": loop._MAX_STARTS,
+        "tick_while_starting_s": starting_s,
+        "tick_asking_for_all_s": listing_s,
+        "requests_for_all": num_requests,
+        "tick_asking_for_each_s": asking_s,
+        "requests_for_each": asking_requests,
+        "ticks_until_a_cancel_reaches_ray": num_ticks,
+    }
+
+
+async def _tick(dispatcher: Dispatcher) -> float:
+    began_s = time.perf_counter()
+    await dispatcher.tick()
+    return time.perf_counter() - began_s
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nodes", type=int, default=1000)
+    parser.add_argument("--runs", type=int, default=2000)
+    parser.add_argument("--answer-ms", type=float, default=5.0)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    wanted = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        found = asyncio.run(
+            measure(Path(folder), num_nodes=wanted.nodes, num_runs=wanted.runs, answer_s=wanted.answer_ms / 1000)
+        )
+    wanted.out.mkdir(parents=True, exist_ok=True)
+    (wanted.out / "dispatching.json").write_text(json.dumps(found, indent=1) + "\n")
+    text = _markdown(found)
+    (wanted.out / "dispatching.md").write_text(text)
+    table = Table("tick", "median s", "longest s", "requests")
+    for row in _rows(found):
+        table.add_row(*row)
+    Console().print(table)
+
+
+def _rows(found: dict[str, object]) -> list[tuple[str, str, str, str]]:
+    rows = []
+    for name, of, requests in (
+        (f"while {found['started_per_tick']} runs start in each", "tick_while_starting_s", None),
+        (
+            "one question for all runs (as it is)",
+            "tick_asking_for_all_s",
+            "requests_for_all",
+        ),
+        (
+            "one question for each, 16 at once",
+            "tick_asking_for_each_s",
+            "requests_for_each",
+        ),
+    ):
+        seconds = found[of]
+        assert isinstance(seconds, list)
+        number = f"{found[requests]:.0f}" if requests is not None else ""
+        rows.append((name, f"{statistics.median(seconds):.2f}", f"{max(seconds):.2f}", number))
+    return rows
+
+
+def _markdown(found: dict[str, object]) -> str:
+    lines = [
+        "# The dispatcher beside a large Ray",
+        "",
+        f"`python -m benchmarks.dispatching`, {str(found['at'])[:10]}, {found['machine']}. The fake Ray of the tests",
+        f"over HTTP: {found['nodes']} nodes, {found['runs']} pending, {found['answer_ms']:g} ms an answer; SQLite.",
+        "",
+        "| tick | median s | longest s | requests |",
+        "|---|---|---|---|",
+        *(f"| {' | '.join(row)} |" for row in _rows(found)),
+        "",
+        f"A cancel reached Ray in tick {found['ticks_until_a_cancel_reaches_ray']} after it was asked for.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
