@@ -23,6 +23,10 @@ PROBLEMS: Mapping[str, Problem] = {
     "malformed_category": Problem("always refused", "a category needs a whole number `id` and a text `name`"),
     "duplicate_category_id": Problem("always refused", "two categories share an id, so labels are ambiguous"),
     "duplicate_category_name": Problem("always refused", "two categories share a name; merge or rename them"),
+    "classes_from_one": Problem(
+        "always refused",
+        "labels count their classes from 1: none is 0, and the highest is the number of classes; subtract 1 from each",
+    ),
     "malformed_image": Problem("refused or dropped", "an image needs a whole number `id` and a text `file_name`"),
     "duplicate_image_id": Problem("refused or dropped", "images share an id, so their boxes cannot be told apart"),
     "image_outside_folder": Problem(
@@ -65,13 +69,35 @@ PROBLEMS: Mapping[str, Problem] = {
     "ambiguous_image_file": Problem(
         "refused or dropped", "several files have the image's name, and the annotation names none of them"
     ),
-    "unreadable_label_file": Problem("refused or dropped", "the label file is no text in UTF-8"),
+    "labels_in_doubt": Problem(
+        "refused or dropped",
+        "no image of the folder has a label file where `labels` stands for `images` in its path, nor beside it, but "
+        "other folders hold files of these names; move the right ones there",
+    ),
+    "labels_in_two_places": Problem(
+        "refused or dropped", "an image has two label files that say different things; delete the wrong one"
+    ),
+    "unreadable_label_file": Problem("refused or dropped", "the label file cannot be read as text in UTF-8 or UTF-16"),
     "malformed_label": Problem(
         "refused or dropped", "a label is `class x y width height`, or `class` and the corners of a polygon"
     ),
+    "label_with_extra_number": Problem(
+        "refused or dropped",
+        "a label has numbers behind its box or polygon, as predictions have: a confidence, a track id, or an angle; "
+        "export true labels, or delete these numbers",
+    ),
+    "other_num_keypoints": Problem(
+        "refused or dropped", "a label has not as many keypoints as `kpt_shape` in data.yaml says; correct one of them"
+    ),
+    "keypoints_or_polygon": Problem(
+        "refused or dropped",
+        "a label can be a box with keypoints or a polygon; write `task: segment` into data.yaml for polygons, or "
+        "`kpt_shape: [number of keypoints, 2 or 3]` for keypoints",
+    ),
     "not_normalised": Problem(
         "refused or dropped",
-        "a label has numbers outside of 0 to 1: perhaps pixels, which have to be divided by the size",
+        "a label has numbers outside of 0 to 1, or most labels of the split have: pixels have to be divided by the "
+        "image's size, percent by 100",
     ),
     "shared_label_file": Problem("refused or dropped", "images that differ in their ending alone share a label file"),
     "label_without_image": Problem("refused or dropped", "a label file has no image beside it; was one lost?"),
@@ -88,6 +114,14 @@ PROBLEMS: Mapping[str, Problem] = {
     "annotation_without_id": Problem("repaired", "an annotation has no id; all are numbered anew"),
     "annotation_without_area": Problem("repaired", "an annotation has no `area`; that of its box is taken"),
     "annotation_without_iscrowd": Problem("repaired", "an annotation has no `iscrowd`; 0 is taken"),
+    "labels_elsewhere": Problem(
+        "repaired",
+        "no image of the folder has a label file where `labels` stands for `images` in its path, nor beside it; the "
+        "files of these names in the one other folder that has them are taken",
+    ),
+    "labels_beside_images": Problem("repaired", "a label file lies beside its image, not in `labels`; it is taken"),
+    "class_name_in_label": Problem("repaired", "a label names its class where the index belongs; that class is taken"),
+    "comma_in_label": Problem("repaired", "a label has commas for decimal points or between its numbers"),
     "image_without_size": Problem("repaired", "an image has no width and height; those of its file are taken"),
     "rotated_by_exif": Problem("repaired", "the file stores the image turned; it is turned upright"),
     "dark_16_bit_image": Problem(
@@ -102,6 +136,9 @@ PROBLEMS: Mapping[str, Problem] = {
     "other_file_name": Problem("kept", "an annotation names another image than the one it stands for; it counts there"),
     "in_both_splits": Problem("kept", "an image is in both splits, with the same boxes, so that scores flatter"),
     "missing_label_file": Problem("kept", "an image has no label file, and so no objects"),
+    "keypoints_left_out": Problem(
+        "kept", "the numbers behind the boxes can only be keypoints, though data.yaml has no kpt_shape; boxes are taken"
+    ),
 }
 """In the order in which they are shown."""
 

@@ -1,7 +1,8 @@
 """Any data set for YOLO, checked at opening: data.yaml, folders of images, a text file of labels for each image."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from fgd_core.data.annotations import AnnotationFile, ImageEntry
@@ -9,8 +10,13 @@ from fgd_core.data.findings import NUM_EXAMPLES, Findings
 from fgd_core.data.listed import ListedDataset
 from fgd_core.data.rows import ObjectRow, columns
 from fgd_core.data.samples import Category, Split
-from fgd_core.data.yolo_files import DataYaml, image_files, label_file, orphaned_labels, read_data_yaml, read_label
-from fgd_core.errors import StorageError
+from fgd_core.data.text_files import read_text
+from fgd_core.data.yolo_files import SplitFiles, split_files
+from fgd_core.data.yolo_label_files import LabelFiles, LabelPlaces
+from fgd_core.data.yolo_layout import SLACK, Layout, Numbers, declared, is_clear, layout_of
+from fgd_core.data.yolo_rows import Row, UnknownClass, read_row
+from fgd_core.data.yolo_yaml import DataYaml, read_data_yaml
+from fgd_core.errors import DataError, StorageError
 from fgd_core.spec import data as spec
 
 
@@ -28,75 +34,185 @@ class YoloDataset(ListedDataset):
         findings = Findings(yolo.on_bad)
         path = Path(yolo.data_yaml).expanduser()
         data = read_data_yaml(path, Path(yolo.root).expanduser() if yolo.root is not None else None)
-        entry = yolo.train if split == "train" else yolo.val
-        folder, names = image_files(data, entry)
-        listed = _read(data, folder, names, findings, with_masks=with_masks)
-        super().__init__(listed, findings, split=split, images_folder=folder, source=f"{path}, {entry}")
+        own, other = (yolo.train, yolo.val) if split == "train" else (yolo.val, yolo.train)
+        files = split_files(data, own)
+        listed = _read(data, files, other, findings, with_masks=with_masks)
+        super().__init__(listed, findings, split=split, images_folder=files.folder, source=f"{path}, {files.entry}")
 
 
-def _read(data: DataYaml, folder: Path, listed: list[str], findings: Findings, *, with_masks: bool) -> AnnotationFile:
-    names = list(dict.fromkeys(listed))
-    for name, times in Counter(listed).items():
-        if times > 1:
-            findings.add("repeated_image", name)
-    class_names = Counter(name for _, name in data.names)
-    for name, times in class_names.items():
+@dataclass(frozen=True, slots=True)
+class _Label:
+    image_id: int
+    name: str
+    text: str
+    row: Row
+
+
+def _read(
+    data: DataYaml, files: SplitFiles, other_entry: str, findings: Findings, *, with_masks: bool
+) -> AnnotationFile:
+    for name, times in Counter(name for _, name in data.names).items():
         if times > 1:
             findings.add("duplicate_category_name", name)
-    files = {name: label_file(data.root, folder / name) for name in names}
-    sharing = Counter(files.values())
+    for name, times in Counter(files.names).items():
+        if times > 1:
+            findings.add("repeated_image", name)
+    names = list(dict.fromkeys(files.names))
+    places = _label_places(data, files, names, findings)
+    indices = _class_indices(data)
     images: list[ImageEntry] = []
-    rows: list[ObjectRow] = []
+    labels: list[_Label] = []
     for image_id, name in enumerate(names, start=1):
-        if sharing[files[name]] > 1:
-            findings.add("shared_label_file", name)
-            continue
-        lines = _lines(files[name], name, findings)
+        lines = _lines_of(files.folder / name, name, places, findings)
         if lines is not None:
             images.append(ImageEntry(image_id=image_id, file_name=name, size_px=None))
-            rows.extend(_rows(data, lines, files[name].name, image_id, findings))
-    orphans = list(orphaned_labels(data.root, [folder / name for name in names]))
-    findings.add_many("label_without_image", orphans[:NUM_EXAMPLES], num_in_all=len(orphans))
+            labels += _labels(lines, places.files.get(files.folder / name), image_id, indices, findings)
+    layout = declared(data) or _layout(data, [label.row.numbers for label in labels], other_entry)
+    _note_classes_from_one(data, labels, findings)
     return AnnotationFile(
         categories=tuple(Category(id=index, name=name) for index, name in data.names),
         images=images,
         listed_ids=frozenset(entry.image_id for entry in images),
-        objects=columns(rows, with_masks=with_masks),
+        objects=columns([*_objects(labels, layout, findings)], with_masks=with_masks),
         is_normalised=True,
     )
 
 
-def _lines(path: Path, image: str, findings: Findings) -> list[str] | None:
-    """None where they cannot be made sense of."""
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        findings.add("missing_label_file", image)
+def _label_places(data: DataYaml, files: SplitFiles, names: Sequence[str], findings: Findings) -> LabelPlaces:
+    images = [files.folder / name for name in names]
+    label_files = LabelFiles(data.root)
+    places = label_files.places(images)
+    in_root = {path: path.relative_to(data.root).as_posix() for path in (*places.elsewhere, *places.elsewhere.values())}
+    for folder, place in places.elsewhere.items():
+        findings.add("labels_elsewhere", f"{in_root[folder]}: {in_root[place]}")
+    findings.add_many(
+        "labels_beside_images",
+        [image.relative_to(files.folder).as_posix() for image in places.beside[:NUM_EXAMPLES]],
+        num_in_all=len(places.beside),
+    )
+    for image, twins in places.in_two_places.items():
+        found = ", ".join(twin.relative_to(data.root).as_posix() for twin in twins)
+        findings.add("labels_in_two_places", f"{image.relative_to(files.folder).as_posix()}: {found}")
+    orphans = [path.relative_to(data.root).as_posix() for path in label_files.orphans(places, images, files.lists)]
+    findings.add_many("label_without_image", orphans[:NUM_EXAMPLES], num_in_all=len(orphans))
+    return places
+
+
+def _lines_of(image: Path, name: str, places: LabelPlaces, findings: Findings) -> list[str] | None:
+    """The lines of the image's label file; None where the image cannot be used, because nobody knows its objects."""
+    if image.parent in places.doubtful:
+        findings.add("labels_in_doubt", f"{name}: {', '.join(places.doubtful[image.parent][:NUM_EXAMPLES])}")
+        return None
+    path = places.files.get(image)
+    if path is None:
+        findings.add("missing_label_file", name)
         return []
-    except (UnicodeDecodeError, IsADirectoryError, NotADirectoryError):
+    if path in places.shared:
+        findings.add("shared_label_file", name)
+        return None
+    if image in places.in_two_places:
+        return None
+    try:
+        return read_text(path).splitlines()
+    except (UnicodeError, FileNotFoundError, IsADirectoryError, NotADirectoryError):
         findings.add("unreadable_label_file", path.name)
         return None
     except OSError as error:
         raise StorageError("a label file cannot be read", path=str(path), cause=str(error)) from error
 
 
-def _rows(data: DataYaml, lines: list[str], file_name: str, image_id: int, findings: Findings) -> Iterator[ObjectRow]:
+def _class_indices(data: DataYaml) -> Mapping[str, int]:
+    return {name: index for index, name in data.names}
+
+
+def _labels(
+    lines: Sequence[str], path: Path | None, image_id: int, class_indices: Mapping[str, int], findings: Findings
+) -> Iterator[_Label]:
     seen = set()
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
+        if path is None or not line.strip():
             continue
-        name = f"{file_name}, line {number}"
-        label = read_label(line, has_keypoints=data.has_keypoints)
-        if isinstance(label, str):
-            findings.add(label, f"{name}: {line.strip()[:60]}")
-        elif label in seen:
+        name, text = f"{path.name}, line {number}", line.strip()[:60]
+        row = read_row(line, class_indices)
+        if row is None:
+            findings.add("malformed_label", f"{name}: {text}")
+        elif isinstance(row, UnknownClass):
+            findings.add("unknown_category", f"{name}: class {row.name[:60]}")
+        elif (row.class_index, row.numbers) in seen:
             findings.add("repeated_annotation", name)
         else:
-            seen.add(label)
-            yield ObjectRow(
-                name=name,
-                image_id=image_id,
-                category_id=label.class_index,
-                box_xywh=label.box_xywh,
-                polygon=label.polygon,
-            )
+            seen.add((row.class_index, row.numbers))
+            if row.has_class_name:
+                findings.add("class_name_in_label", f"{name}: {text}")
+            if row.has_commas:
+                findings.add("comma_in_label", f"{name}: {text}")
+            yield _Label(image_id, name, text, row)
+
+
+def _layout(data: DataYaml, own: list[Numbers], other_entry: str) -> Layout:
+    """Decided over both splits, so that both are read alike; the other one is read only where it can matter."""
+    return layout_of(own if is_clear(own) else [*own, *_numbers_in(data, other_entry)])
+
+
+def _numbers_in(data: DataYaml, entry: str) -> list[Numbers]:
+    try:
+        files = split_files(data, entry)
+    except DataError:
+        return []
+    ignored, indices = Findings("drop"), _class_indices(data)
+    places = LabelFiles(data.root).places([files.folder / name for name in files.names])
+    return [
+        label.row.numbers
+        for image, path in places.files.items()
+        for label in _labels(_lines_of(image, "", places, ignored) or (), path, 0, indices, ignored)
+    ]
+
+
+def _note_classes_from_one(data: DataYaml, labels: Sequence[_Label], findings: Findings) -> None:
+    count = len(data.names)
+    if [index for index, _ in data.names] != list(range(count)):
+        return
+    found = {label.row.class_index for label in labels}
+    if count in found and min(found) == 1 and max(found) == count:
+        beyond = [f"{label.name}: {label.text}" for label in labels if label.row.class_index == count]
+        findings.add_many("classes_from_one", beyond[:NUM_EXAMPLES], num_in_all=len(beyond))
+
+
+def _objects(labels: Sequence[_Label], layout: Layout, findings: Findings) -> Iterator[ObjectRow]:
+    known: list[tuple[_Label, Numbers, bool]] = []
+    for label in labels:
+        shape = layout.shape_of(label.row.numbers)
+        if shape in ("box", "polygon"):
+            known.append((label, label.row.numbers, shape == "polygon"))
+        elif shape == "box with keypoints":
+            known.append((label, label.row.numbers[:4], False))
+            if layout.is_guessed:
+                findings.add("keypoints_left_out", f"{label.name}: {label.text}")
+        else:
+            findings.add(shape, f"{label.name}: {label.text}")
+    are_normalised = [all(-SLACK <= number <= 1 + SLACK for number in numbers) for _, numbers, _ in known]
+    # Where most labels are pixels or percent, those near the upper left corner are, too, however small they are.
+    none_is = 2 * sum(are_normalised) < len(known)
+    for (label, numbers, is_polygon), is_normalised in zip(known, are_normalised, strict=True):
+        if none_is or not is_normalised:
+            findings.add("not_normalised", f"{label.name}: {label.text}")
+            continue
+        yield ObjectRow(
+            name=label.name,
+            image_id=label.image_id,
+            category_id=label.row.class_index,
+            box_xywh=_around(numbers) if is_polygon else _from_centre(numbers),
+            polygon=numbers if is_polygon else (),
+        )
+
+
+def _around(polygon: Numbers) -> Numbers:
+    """Left, upper, width, height of the box around it."""
+    x, y = polygon[0::2], polygon[1::2]
+    return (min(x), min(y), max(x) - min(x), max(y) - min(y))
+
+
+def _from_centre(box: Numbers) -> Numbers:
+    """Left, upper, width, height."""
+    cx, cy, width, height = box
+    return (cx - width / 2, cy - height / 2, width, height)

@@ -58,7 +58,8 @@ class Yolo(Command):
     type: Literal["yolo"] = "yolo"
     data_yaml: str
     """The file that names the classes and the folders of images. Labels lie where `images` in an image's path is
-    `labels`, or else beside the image."""
+    `labels`, or else beside the image: boxes, polygons, or boxes with keypoints where the file has `kpt_shape`. Numbers
+    that may be either need `kpt_shape` or `task: segment` there."""
     root: str | None = None
     """Folder that all of it lies in, and that relative paths in the file start from; None: the file's own. A file that
     points outside of it is refused."""

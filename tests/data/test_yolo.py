@@ -6,44 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from PIL import Image
+from yolo_folder import BOX, YoloFolder, finding
 
 from fgd_core.data import open_dataset
-from fgd_core.data.samples import Category, DetectionDataset, check_same_categories, fingerprint
+from fgd_core.data.samples import Category, check_same_categories, fingerprint
 from fgd_core.errors import DataError
 from fgd_core.spec.data import Coco, CocoSplit, Yolo
-from fgd_core.spec.events import Finding
-
-BOX = "0 0.225 0.3 0.25 0.2666666666666667"
-"""4, 5 to 14, 13 of 40x30 pixels."""
-
-
-class YoloFolder:
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.document: dict[str, Any] = {"names": ["cat", "dog"], "train": "images/train", "val": "images/val"}
-        root.mkdir()
-
-    def add(self, name: str, labels: str | bytes | None = BOX, *, at: str = "images/train") -> None:
-        """A 40x30 image at `at`/`name`, with its label file unless there is none."""
-        image = self.root / at / name
-        image.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (40, 30), (10, 200, 30)).save(image)
-        if labels is not None:
-            path = self.root / at.replace("images", "labels") / Path(name).with_suffix(".txt")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(labels.encode() if isinstance(labels, str) else labels)
-
-    def open(self, split: Any = "train", *, with_masks: bool = False, **fields: Any) -> DetectionDataset:
-        path = self.root / "data.yaml"
-        path.write_text(yaml.safe_dump(self.document))
-        return open_dataset(Yolo(data_yaml=str(path), **fields), split, with_masks=with_masks)
-
-
-def finding(dataset: DetectionDataset, problem: str) -> Finding:
-    (found,) = [found for found in dataset.checked.findings if found.problem == problem]
-    return found
 
 
 @pytest.fixture
@@ -123,7 +92,7 @@ class TestASoundFolder:
 
 
 SPOILED: list[tuple[str, Callable[[YoloFolder], None], str]] = [
-    ("malformed_label", lambda f: f.add("b.png", f"cat 0.5 0.5 0.1 0.1\n{BOX}"), "b.txt, line 1: cat 0.5 0.5 0.1 0.1"),
+    ("unknown_category", lambda f: f.add("b.png", f"big bird 0.5 0.5 0.1 0.1\n{BOX}"), "b.txt, line 1: class big bird"),
     ("malformed_label", lambda f: f.add("b.png", f"{BOX}\n0 0.5 0.5 0.1"), "b.txt, line 2: 0 0.5 0.5 0.1"),
     ("malformed_label", lambda f: f.add("b.png", f"{BOX}\n0 0.5 0.5 0.1 nan"), "b.txt, line 2: 0 0.5 0.5 0.1 nan"),
     ("not_normalised", lambda f: f.add("b.png", f"{BOX}\n0 20 15 10 8"), "b.txt, line 2: 0 20 15 10 8"),

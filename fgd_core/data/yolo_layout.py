@@ -1,0 +1,214 @@
+"""What the numbers behind the class are, decided over all rows of a data set: one row alone often fits several layouts.
+
+Four numbers are a box. More can be a polygon, the four corners of a rotated box, a box with keypoints, or a prediction:
+a box with a confidence, a track id, or both. A polygon that is taken for keypoints, or keypoints for a polygon, makes
+another box without any error.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from fgd_core.data.yolo_yaml import DataYaml
+
+Numbers: TypeAlias = tuple[float, ...]
+_Rows: TypeAlias = npt.NDArray[np.float64]
+_Flags: TypeAlias = npt.NDArray[np.bool_]
+_Point: TypeAlias = list[float]
+Shape: TypeAlias = Literal["box", "polygon", "box with keypoints"]
+RowProblem: TypeAlias = Literal[
+    "malformed_label", "label_with_extra_number", "other_num_keypoints", "keypoints_or_polygon"
+]
+
+SLACK = 0.01
+"""How far outside of 0 to 1 a number may be and still count as normalised: tools round, and draw past the border."""
+
+_BOX = 4
+_TRIANGLE = 6
+_CORNERS = 8
+_SAMPLE = 500
+_ALMOST_ALL = 0.9
+_MOST = 0.8
+_FEW = 0.1
+_MANY_CORNERS = 12
+_MANY_ROWS = 20
+"""Below, rows may fit keypoints and polygons alike by chance."""
+_AROUND_BOX = 0.25
+"""Keypoints may lie this far outside of their box, as a share of its sides."""
+_FAR = 2.0
+"""A corner is far from the others at this many times their extent."""
+_VISIBILITIES = (0.0, 1.0, 2.0)
+
+
+@dataclass(frozen=True)
+class Layout:
+    lengths: frozenset[int]
+    """How many numbers a box with keypoints has: empty where there are none."""
+    longer: Literal["polygon", "keypoints", "prediction", "unclear"]
+    """What a row of more than four numbers is."""
+    is_guessed: bool = False
+    """Whether the numbers alone say that there are keypoints, and not data.yaml."""
+
+    def shape_of(self, numbers: Numbers) -> Shape | RowProblem:
+        length = len(numbers)
+        if length == _BOX:
+            return "box"
+        match self.longer:
+            case "keypoints":
+                return "box with keypoints" if length in self.lengths else "other_num_keypoints"
+            case "prediction":
+                return "label_with_extra_number"
+            case "unclear":
+                return "keypoints_or_polygon"
+        if length % 2:
+            return "label_with_extra_number"
+        return "polygon" if length >= _TRIANGLE else "malformed_label"
+
+
+_POLYGONS = Layout(frozenset(), "polygon")
+
+
+def declared(data: DataYaml) -> Layout | None:
+    """The layout that data.yaml names; None where it leaves the question open."""
+    if data.kpt_shape is not None:
+        return Layout(frozenset({_BOX + data.kpt_shape[0] * data.kpt_shape[1]}), "keypoints")
+    return _POLYGONS if data.task in ("segment", "obb") else None
+
+
+def is_clear(rows: Sequence[Numbers]) -> bool:
+    """Whether these rows decide the layout by themselves, so that those of other splits need not be read."""
+    lengths = _lengths(rows)
+    return not lengths or (len(lengths) > 1 and not _is_uniform(lengths) and not set(lengths) <= {5, 6})
+
+
+def layout_of(rows: Sequence[Numbers]) -> Layout:
+    """
+    Args:
+        rows: of all splits.
+    """
+    lengths = _lengths(rows)
+    if not lengths:
+        return _POLYGONS
+    longer = [numbers for numbers in dict.fromkeys(rows) if len(numbers) != _BOX]
+    if set(lengths) <= {5, 6} and all(map(_is_prediction, longer)):
+        return Layout(frozenset(), "prediction")
+    # Every object has the same number of keypoints, and outlines of objects differ in their number of corners.
+    if not _is_uniform(lengths):
+        return _POLYGONS
+    length = max(lengths, key=lambda each: lengths[each])
+    uniform = [numbers for numbers in longer if len(numbers) == length]
+    found = _uniform_layout(np.array(uniform[:: len(uniform) // _SAMPLE + 1]), with_boxes=len(rows) > lengths.total())
+    return _POLYGONS if found.longer == "unclear" and len(lengths) > 1 else found
+
+
+def _lengths(rows: Sequence[Numbers]) -> Counter[int]:
+    """How many rows that are longer than a box there are of each length."""
+    return Counter(len(numbers) for numbers in rows if len(numbers) != _BOX)
+
+
+def _is_uniform(lengths: Counter[int]) -> bool:
+    return max(lengths.values()) >= _ALMOST_ALL * lengths.total()
+
+
+def _uniform_layout(rows: _Rows, *, with_boxes: bool) -> Layout:
+    """
+    Args:
+        rows: (n, length) of one length, each row once.
+        with_boxes: whether there are rows that are boxes and nothing else.
+    """
+    num_rows, length = rows.shape
+    if length == _CORNERS and _are_parallelograms(rows):
+        return _POLYGONS
+    keypoints = Layout(frozenset({length}), "keypoints", is_guessed=True)
+    boxes = _begin_with_box(rows)
+    has_visibilities = (length - _BOX) % 3 == 0 and bool(np.isin(rows[:, 6::3], _VISIBILITIES).all())
+    if has_visibilities and boxes.mean() >= _ALMOST_ALL:
+        return keypoints
+    if length % 2:
+        return _POLYGONS
+    around = float((boxes & _lie_around_box(rows)).mean())
+    outlines = float(np.mean([_is_outline(row.reshape(-1, 2).tolist()) for row in rows]))
+    far = float(_second_is_far(rows).mean())
+    is_sure = num_rows >= _MANY_ROWS
+    if around >= _ALMOST_ALL and (outlines < 0.5 or (far >= 0.5 and is_sure)):
+        return keypoints
+    only_polygons = around < 0.5 or with_boxes or is_sure or length >= 2 * _MANY_CORNERS
+    if outlines >= _MOST and far <= _FEW and only_polygons:
+        return _POLYGONS
+    return Layout(frozenset(), "unclear")
+
+
+def _is_prediction(numbers: Numbers) -> bool:
+    """A box and one number; or a box, a confidence and a track id."""
+    if len(numbers) == _BOX + 1:
+        return True
+    confidence, track = numbers[_BOX:]
+    return 0 <= confidence <= 1 and track >= 1 and track.is_integer()
+
+
+def _are_parallelograms(rows: _Rows) -> bool:
+    """A rectangle, however it is turned, stays a parallelogram when it is divided by the image's sides."""
+    points = rows.reshape(-1, 4, 2)
+    gaps = np.abs(points[:, 0] - points[:, 1] + points[:, 2] - points[:, 3]).max(axis=1)
+    return bool((gaps <= SLACK).mean() >= _ALMOST_ALL)
+
+
+def _begin_with_box(rows: _Rows) -> _Flags:
+    """(n,) whether the first four numbers are the centre and the size of a box inside the image."""
+    centres, sides = rows[:, :2], rows[:, 2:4]
+    fits = (sides > 0) & (centres - sides / 2 >= -SLACK) & (centres + sides / 2 <= 1 + SLACK)
+    found: _Flags = np.logical_and.reduce(fits, axis=1)
+    return found
+
+
+def _lie_around_box(rows: _Rows) -> _Flags:
+    """(n,) whether the points behind the box lie in it or near it; a point at 0, 0 is a hidden one."""
+    centres, sides = rows[:, None, :2], rows[:, None, 2:4]
+    points = rows[:, 4:].reshape(len(rows), -1, 2)
+    near = np.logical_and.reduce(np.abs(points - centres) <= sides * (0.5 + _AROUND_BOX), axis=2)
+    found: _Flags = np.logical_and.reduce(near | ~points.any(axis=2), axis=1)
+    return found
+
+
+def _second_is_far(rows: _Rows) -> _Flags:
+    """(n,) whether the second point lies far from all others, as the size of a box does and the corner of a polygon
+    does not."""
+    points = rows.reshape(len(rows), -1, 2)
+    second, others = points[:, 1], np.delete(points, 1, axis=1)
+    low, high = others.min(axis=1), others.max(axis=1)
+    reach = _FAR * (high - low).max(axis=1, keepdims=True)
+    found: _Flags = np.logical_or.reduce((second < low - reach) | (second > high + reach), axis=1)
+    return found
+
+
+def _is_outline(points: list[_Point]) -> bool:
+    """Whether it is a polygon that has an area and whose sides neither cross nor touch."""
+    points = [point for place, point in enumerate(points) if point != points[place - 1]]
+    if len(points) < 3:
+        return False
+    edges = [*pairwise([*points, points[0]])]
+    if abs(sum(a[0] * b[1] - b[0] * a[1] for a, b in edges)) < 1e-7:
+        return False
+    last = len(edges) - 1
+    apart = (
+        (first, other)
+        for place, first in enumerate(edges)
+        for later, other in enumerate(edges[place + 2 :], start=place + 2)
+        if not (place == 0 and later == last)
+    )
+    return not any(_touch(*first, *other) for first, other in apart)
+
+
+def _touch(a: _Point, b: _Point, c: _Point, d: _Point) -> bool:
+    """Whether the lines from a to b and from c to d have a point in common, unless both lie on one line."""
+    first, other = _turn(a, b, c) * _turn(a, b, d), _turn(c, d, a) * _turn(c, d, b)
+    return (first <= 0 and other < 0) or (first < 0 and other <= 0)
+
+
+def _turn(a: _Point, b: _Point, c: _Point) -> float:
+    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
