@@ -4,6 +4,7 @@ import hashlib
 import json
 import traceback
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -30,7 +31,9 @@ from fgd_core.spec.jobs import CheckDataSpec, DistillSpec, EvaluateSpec, JobSpec
 from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.pretrained import is_torchvision_name
 from fgd_core.spec.results import ErrorReport, Scores
-from fgd_core.training.context import RunContext
+from fgd_core.training.checkpoints import CHECKPOINTS, RunCheckpoints, SavedPlace
+from fgd_core.training.context import ChangesInFlight, RunContext
+from fgd_core.training.course import Course, course_of, why_afresh
 from fgd_core.training.distiller import Distiller
 from fgd_core.training.levels import match_levels
 from fgd_core.training.machine import Machine, choose_machine
@@ -68,7 +71,7 @@ def train(spec: TrainSpec, context: RunContext) -> RunFinished:
     """
     bench = _Bench(spec, context)
     detector = bench.build(spec.detector, role="detector")
-    return bench.fit(spec.detector, detector, None)
+    return bench.fit(spec.detector, detector, None, bench.saved_place())
 
 
 def distill(spec: DistillSpec, context: RunContext) -> RunFinished:
@@ -82,8 +85,9 @@ def distill(spec: DistillSpec, context: RunContext) -> RunFinished:
     student = bench.build(spec.student, role="student")
     teacher = bench.load_teacher(spec.teacher)
     seen = seen_at(teacher.detector, spec.teacher.input_scale)
-    # That no level fits is known before the gate, which takes a whole evaluation.
+    # That no level fits, or no place, is known before the gate, which takes a whole evaluation.
     match_levels(student.levels, seen.levels, spec.teacher.input_scale)
+    saved = bench.saved_place()
     bench.check_teacher(spec.teacher, teacher, seen)
     distiller = Distiller(spec.method, student, seen, bench.shared_maps(spec.teacher, seen))
     inherited: WeightsLoaded | None = None
@@ -100,7 +104,7 @@ def distill(spec: DistillSpec, context: RunContext) -> RunFinished:
         context.emit(inherited)
     context.emit(_planned(spec, distiller, student, teacher.detector, inherited))
     bench.warn_of(distiller)
-    return bench.fit(spec.student, student, distiller)
+    return bench.fit(spec.student, student, distiller, saved)
 
 
 def evaluate(spec: EvaluateSpec, context: RunContext) -> RunFinished:
@@ -161,21 +165,52 @@ class _Bench:
     def __init__(self, spec: TrainSpec | DistillSpec, context: RunContext) -> None:
         self.spec, self.context = spec, context
         self.sharing: TeacherSharing | None = context.teacher_sharing if isinstance(context, SharesTeacher) else None
+        self._digests: dict[str, str] = {}
         seed_everything(spec.seed)
         self.machine = choose_machine(spec.resources, spec.training.precision)
         context.emit(self.machine.describe())
         learner = spec.detector if isinstance(spec, TrainSpec) else spec.student
-        train_data = _opened(spec.data, "train", context, learner)
-        self.train_fingerprint = train_data.fingerprint
+        self.train_data = _opened(spec.data, "train", context, learner)
         self.val_data = _opened(spec.data, "val", context, learner)
-        check_same_categories(train_data, self.val_data)
+        check_same_categories(self.train_data, self.val_data)
         self.loader = TrainLoader(
-            train_data,
+            self.train_data,
             spec.input,
             batch_size=spec.training.batch_size,
             seed=spec.seed,
             workers=spec.training.loader_workers,
         )
+
+    @cached_property
+    def course(self) -> Course:
+        """Asked for once all weights are loaded: that a file is not there is for its loader to say."""
+        return course_of(
+            self.spec,
+            data={
+                "train": self.train_data.fingerprint,
+                "val": self.val_data.fingerprint,
+                "train_masks": self.train_data.checked.masks_fingerprint,
+                "val_masks": self.val_data.checked.masks_fingerprint,
+            },
+            steps_per_epoch=self.loader.steps_per_epoch,
+            digest=self._digest,
+        )
+
+    def saved_place(self) -> SavedPlace | None:
+        """The place that an earlier run of this course left in the context's folder; None: training starts afresh.
+
+        Raises:
+            WeightsError: what lies there is another training's.
+        """
+        found = RunCheckpoints(self.context.job_dir / CHECKPOINTS).newest_sound()
+        if found is None:
+            return None
+        may_change = self.context.may_change if isinstance(self.context, ChangesInFlight) else frozenset[str]()
+        reason = why_afresh(found, self.course, may_change=may_change)
+        if reason is None:
+            return found
+        self.context.emit(Warned(code="checkpoint_unsuited", message=reason))
+        return None
 
     def build(self, settings: AnyDetector, *, role: Literal["detector", "student"]) -> Detector:
         """A detector with the first weights that its spec names."""
@@ -222,7 +257,7 @@ class _Bench:
         """The teacher's maps as runs with the same batches share them; None where nothing is shared."""
         if self.sharing is None:
             return None
-        key = self._key_of_teacher(settings, self.train_fingerprint, self.spec.seed)
+        key = self._key_of_teacher(settings, self.train_data.fingerprint, self.spec.seed)
         return self.sharing.maps(key, teacher, self.loader)
 
     def _teacher_ap(self, settings: Teacher, teacher: Detector, classes: Sequence[str]) -> float | None:
@@ -237,14 +272,21 @@ class _Bench:
 
     def _key_of_teacher(self, settings: Teacher, data_fingerprint: str, *more: int) -> str:
         """All that the teacher's output on this data follows from, to the bit."""
-        weights = settings.model_dump(mode="json", include={"checkpoint", "detector", "classes", "input_scale"})
-        if not is_torchvision_name(settings.checkpoint):
-            with self.context.resolve_checkpoint(settings.checkpoint).open("rb") as file:
-                weights["checkpoint"] = hashlib.file_digest(file, "sha256").hexdigest()
+        weights = settings.model_dump(mode="json", include={"detector", "classes", "input_scale"})
+        weights["checkpoint"] = self._digest(settings.checkpoint)
         spec = self.spec.model_dump(mode="json", include={"data": True, "input": True})
         machine = (self.machine.name, torch.get_num_threads(), str(self.machine.autocast_dtype), torch.__version__)
         parts = (weights, data_fingerprint, spec, self.spec.training.batch_size, *machine, *more)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _digest(self, source: str) -> str:
+        """A word for the content of weights: the SHA-256 of a file, the name of torchvision's."""
+        if is_torchvision_name(source):
+            return source
+        if source not in self._digests:
+            with self.context.resolve_checkpoint(source).open("rb") as file:
+                self._digests[source] = hashlib.file_digest(file, "sha256").hexdigest()
+        return self._digests[source]
 
     def warn_of(self, distiller: Distiller) -> None:
         """Say before hours of training that hyper-parameters do not suit this teacher."""
@@ -253,8 +295,10 @@ class _Bench:
         if advice:
             self.context.emit(Warned(code="method_unsuited", message="; ".join(advice)))
 
-    def fit(self, settings: AnyDetector, detector: Detector, distiller: Distiller | None) -> RunFinished:
-        """Train to the end, or until the context asks to stop."""
+    def fit(
+        self, settings: AnyDetector, detector: Detector, distiller: Distiller | None, saved: SavedPlace | None
+    ) -> RunFinished:
+        """Train to the end, or until the context asks to stop; from the saved place, if there is one."""
         judge = self._judge("the validation split")
 
         def describe(scores: Scores | None, epoch: int, step: int) -> DetectorCheckpoint:
@@ -276,8 +320,10 @@ class _Bench:
             evaluate=judge.scores,
             describe=describe,
             machine=self.machine,
+            course=self.course,
         )
-        trainer.resume()
+        if saved is not None:
+            trainer.resume(saved)
         try:
             if not trainer.fit():
                 return RunFinished(outcome="stopped")

@@ -2,12 +2,32 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from pydantic import JsonValue
 
 from fgd_core.detectors.checkpoint import DetectorCheckpoint, read_checkpoint, save_checkpoint
 from fgd_core.errors import WeightsError
 from fgd_core.spec.events import CheckpointSaved
 from fgd_core.storage import Written
+
+CHECKPOINTS = "checkpoints"
+"""Their folder in that of a run."""
+
+
+class SavedPlace(NamedTuple):
+    """A checkpoint that training can go on from."""
+
+    path: Path
+    checkpoint: DetectorCheckpoint
+    training: dict[str, Any]
+    """The trainer's state."""
+
+    @property
+    def course(self) -> dict[str, JsonValue]:
+        """See `training.course`; empty where the version that saved it wrote none."""
+        course: dict[str, JsonValue] = self.training["place"].get("course", {})
+        return course
 
 
 class RunCheckpoints:
@@ -38,7 +58,7 @@ class RunCheckpoints:
             return None
         return _saved("best", Written(self.best, sha256, self.best.stat().st_size), checkpoint)
 
-    def newest_sound(self) -> tuple[Path, DetectorCheckpoint, dict[str, Any]] | None:
+    def newest_sound(self) -> SavedPlace | None:
         """What to go on from: the newest file that can be read whole."""
         for path in (self.last, self.previous):
             try:
@@ -46,7 +66,7 @@ class RunCheckpoints:
             except WeightsError:
                 continue  # absent, or cut short by a full disk or a torn write: the one before it is next best
             if training is not None:
-                return path, checkpoint, training
+                return SavedPlace(path, checkpoint, training)
         return None
 
 

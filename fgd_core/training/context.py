@@ -1,7 +1,7 @@
 """What the library asks of whoever runs it: the command line, a Ray worker, a test."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from fgd_core.spec.events import RunEvent
 
@@ -26,4 +26,14 @@ class RunContext(Protocol):
         Raises:
             WeightsError: there is no such file.
         """
+        ...
+
+
+@runtime_checkable
+class ChangesInFlight(Protocol):
+    """A `RunContext` may be one: its run goes on from a place with other settings than those it was saved with."""
+
+    @property
+    def may_change(self) -> frozenset[str]:
+        """The parts of the spec that may differ, `method` for instance."""
         ...

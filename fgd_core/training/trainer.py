@@ -11,19 +11,19 @@ from torch import Tensor
 from fgd_core.data.loading import TrainLoader
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.checkpoint import DetectorCheckpoint
-from fgd_core.errors import NonFiniteLossError
+from fgd_core.errors import NonFiniteLossError, WeightsError
 from fgd_core.spec.events import (
     EpochFinished,
     Evaluated,
     MetricsLogged,
     Progress,
     Resumed,
-    Warned,
 )
 from fgd_core.spec.results import Scores
 from fgd_core.spec.training import TrainingSpec
-from fgd_core.training.checkpoints import RunCheckpoints
+from fgd_core.training.checkpoints import CHECKPOINTS, RunCheckpoints, SavedPlace
 from fgd_core.training.context import RunContext
+from fgd_core.training.course import Course
 from fgd_core.training.distiller import Distiller
 from fgd_core.training.machine import Machine
 from fgd_core.training.optimizers import build_optimizer, learning_rate
@@ -48,6 +48,8 @@ class _Place:
     """Of the newest evaluation."""
     epoch_sums: dict[str, float] = field(default_factory=dict)
     epoch_train_s: float = 0.0
+    course: Course = field(default_factory=dict)
+    """All that the rest depends on; see `training.course`."""
 
 
 class Trainer:
@@ -57,6 +59,7 @@ class Trainer:
         distiller: adds the imitation of a teacher to the loss; None trains on the labels alone.
         evaluate: scores the detector, given in eval mode, on the validation split.
         describe: makes a checkpoint of the detector's present weights.
+        course: what the run is, for those who go on from its checkpoints.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Trainer:
         evaluate: Callable[[Detector], Scores],
         describe: Callable[[Scores | None, int, int], DetectorCheckpoint],
         machine: Machine,
+        course: Course,
     ) -> None:
         self.detector, self.distiller, self.loader = detector, distiller, loader
         self.settings, self.context = settings, context
@@ -77,8 +81,8 @@ class Trainer:
         self._machine = machine
         own = list(distiller.parameters()) if distiller is not None else []
         self.optimizer = build_optimizer(settings.optimizer, [*detector.parameters(), *own])
-        self.checkpoints = RunCheckpoints(context.job_dir / "checkpoints")
-        self.place = _Place()
+        self.checkpoints = RunCheckpoints(context.job_dir / CHECKPOINTS)
+        self.place = _Place(course=course)
         self.steps = settings.epochs * loader.steps_per_epoch
         self._saved_at_s = time.monotonic()
         self._window = _Window()
@@ -88,26 +92,27 @@ class Trainer:
         """Steps done."""
         return self.place.epoch * self.loader.steps_per_epoch + self.place.step_in_epoch
 
-    def resume(self) -> bool:
-        """Go on from the newest sound checkpoint, if there is one; the run is then as if it had never stopped."""
-        found = self.checkpoints.newest_sound()
-        if found is None:
-            return False
-        path, checkpoint, training = found
-        batch_size = training.get("batch_size", self.settings.batch_size)
-        if batch_size != self.settings.batch_size:
-            # A place is a number of steps, and these are other steps.
-            message = f"{path.name} was saved with batches of {batch_size}; training starts afresh"
-            self.context.emit(Warned(code="checkpoint_unsuited", message=message))
-            return False
-        self.detector.load_state_dict(checkpoint.state)
-        self.load_state_dict(training)
-        self.context.emit(Resumed(checkpoint=path.name, epoch=self.place.epoch, step=self.step))
+    def resume(self, found: SavedPlace) -> None:
+        """Go on from a place of this course; the run is then as if it had never stopped.
+
+        Raises:
+            WeightsError: the place was saved by an older version, and does not fit after all.
+        """
+        try:
+            self.detector.load_state_dict(found.checkpoint.state)
+            self.load_state_dict(found.training)
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise WeightsError(
+                f"{found.path.name} does not fit this training; to start afresh, submit a new job, or run in a folder "
+                "without checkpoints",
+                checkpoint=str(found.path),
+                cause=str(error)[:500],
+            ) from error
+        self.context.emit(Resumed(checkpoint=found.path.name, epoch=self.place.epoch, step=self.step))
         best = self.checkpoints.handed_over_best()
         if best is not None:
             # It lies in a folder of our own now; the one that it came from may still be written to.
             self.context.emit(best)
-        return True
 
     def state_dict(self) -> dict[str, Any]:
         """All but the detector's weights. The schedule and the order of the data are functions of the place."""
@@ -120,7 +125,8 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.place = _Place(**state["place"])
+        # The course is this run's: it may have been prolonged, or changed on purpose.
+        self.place = _Place(**{**state["place"], "course": self.place.course})
         self.optimizer.load_state_dict(state["optimizer"])
         if self.distiller is not None:
             self.distiller.load_state_dict(state["distiller"])

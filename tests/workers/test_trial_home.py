@@ -4,6 +4,7 @@ import hashlib
 import pickle
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,10 @@ def news(context: TrialContext, timeout_s: float = 10.0) -> Update:
 
 
 class TestTrial:
+    def test_may_change_its_method_only_where_it_goes_on_from_another_segment(self, work: Work) -> None:
+        assert TrialContext(work).may_change == {"method"}
+        assert TrialContext(replace(work, segment=0)).may_change == frozenset()
+
     def test_a_score_is_told_only_when_the_place_is_kept_and_the_report_on_it(
         self, begin: MakeTrial, control_plane: SmallControlPlane
     ) -> None:

@@ -100,6 +100,11 @@ class TrialContext:
     def job_dir(self) -> Path:
         return self._home.folder
 
+    @property
+    def may_change(self) -> frozenset[str]:
+        """Population-based training goes on from another trial's place with other settings of the method."""
+        return frozenset({"method"}) if self._work.segment else frozenset()
+
     def open(self, node: Node) -> bool:
         """Have at hand what this segment goes on from; whether it is, or the trial was asked to stop first.
 
