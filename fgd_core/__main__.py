@@ -2,7 +2,12 @@
 
 python -m fgd_core run spec.yaml            a job
 python -m fgd_core weights FILE             what a file of weights holds for a detector, key by key
+
+PyTorch takes seconds to import, so it is imported once a command needs it, and neither for help nor for a mistake in
+the call or in a spec.
 """
+
+# ruff: noqa: PLC0415
 
 import argparse
 import json
@@ -15,12 +20,9 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from fgd_core.console import ConsoleContext
-from fgd_core.detectors.weights.examining import detector_settings, examine
-from fgd_core.errors import NetworkError, SpecError, WeightsError
-from fgd_core.runs import execute
+from fgd_core.errors import FgdError, SpecError
 from fgd_core.spec.jobs import JOB_SPEC, JobSpec
 from fgd_core.spec.refusals import spec_reasons
-from fgd_core.weights_table import examined_json, print_examined
 
 _WIDTH_OF_FILES = 250
 
@@ -50,6 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     spec = _read(options.spec)
+    from fgd_core.runs import execute
+
     with ConsoleContext(options.out or Path("runs") / spec.name) as context:
         signal.signal(signal.SIGINT, lambda *_: _stop(context))
         outcome = execute(spec, context).outcome
@@ -63,7 +67,10 @@ def _add_weights(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description="Show what each key of a file of weights becomes in a detector, and what does not fit.",
         epilog="example: python -m fgd_core weights gfl_r50_fpn_1x_coco.pth --detector gfl.yaml",
     )
-    weights.add_argument("source", help="checkpoint of fgd or of mmdetection, or the name of weights of torchvision's")
+    weights.add_argument(
+        "source",
+        help="checkpoint of fgd, torchvision, mmdetection or a wrapper, or the name of weights of torchvision's",
+    )
     weights.add_argument("--detector", type=Path, help="YAML or JSON file with the detector, if the source has it not")
     weights.add_argument("--classes", help="of a file that does not say them: a,b,c")
     weights.add_argument("--json", action="store_true", help="as JSON")
@@ -71,13 +78,19 @@ def _add_weights(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def _weights(options: argparse.Namespace) -> int:
     """Exit status 0: all of it fits; 1: not all, or it cannot be read."""
+    document = _document(options.detector) if options.detector is not None else None
+    from fgd_core.detectors.weights.examining import detector_settings, examine
+    from fgd_core.weights_table import examined_json, print_examined
+
     settings = None
     if options.detector is not None:
-        settings = detector_settings(_document(options.detector), str(options.detector))
+        settings = detector_settings(document, str(options.detector))
     classes = options.classes.split(",") if options.classes else None
     try:
         examined = examine(options.source, settings, classes)
-    except (WeightsError, NetworkError) as error:
+    except SpecError:
+        raise
+    except FgdError as error:
         Console(stderr=True).print(str(error), markup=False, highlight=False)
         return 1
     if options.json:

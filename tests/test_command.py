@@ -1,6 +1,8 @@
 """`python -m fgd_core`: the library without service and Ray."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,28 @@ def test_a_failed_run_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str
     path = write(tmp_path / "spec.yaml", training={"batch_size": 99})
     assert main(["run", path, "--out", str(tmp_path / "out")]) == 1
     assert "99" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code"),
+    [
+        (["--help"], 0),
+        (["run", "--help"], 0),
+        (["weights", "--help"], 0),
+        (["walk"], 2),
+        (["run", "no-such-spec.yaml"], 2),
+        (["weights", "file.pth", "--detector", "no-such-detector.yaml"], 2),
+    ],
+    ids=str,
+)
+def test_help_and_mistakes_do_not_wait_for_torch(arguments: list[str], exit_code: int, tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom fgd_core.__main__ import main\n"
+        f"try:\n    ended = main({arguments})\nexcept SystemExit as end:\n    ended = end.code\n"
+        "print('torch' in sys.modules, ended, file=sys.stderr)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stderr.splitlines()[-1] == f"False {exit_code}"
 
 
 class TestWeights:
