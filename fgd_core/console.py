@@ -117,8 +117,7 @@ def describe(event: RunEvent) -> str | None:
         case events.DataSetChecked():
             return "; ".join(f"{each.split} fingerprint {each.fingerprint[:12]}" for each in event.splits)
         case events.WeightsLoaded():
-            said = [f"{event.num_matched} of {event.num_total} keys match {event.source}", event.about_classes()]
-            return f"{event.role}: {'; '.join([*filter(None, said), *event.notes])}"
+            return f"{event.role}: {event.account()}"
         case events.TeacherChecked():
             over = f" over {', '.join(event.classes_judged)}" if event.classes_judged else ""
             return f"teacher: AP {_percent(event.ap)}{over}, its record says {_percent(event.recorded_ap)}"

@@ -11,6 +11,7 @@ FgdError
 ├── DeviceError           the device asked for is not there
 ├── StorageError          a file could not be written or read: full disk, no rights
 ├── NetworkError          something had to be fetched and could not be      (retryable)
+│   └── UnreachableError  it is out of reach from this machine: another try meets the same
 ├── NotFoundError         no such job, artifact, attempt
 ├── ConflictError         the request does not fit the present state
 │   └── StaleAttemptError a newer attempt has taken over, or the job is over
@@ -108,6 +109,11 @@ class NetworkError(FgdError):
     code = "network"
     retryable = True
     http_status = 502
+
+
+class UnreachableError(NetworkError):
+    code = "unreachable"
+    retryable = False
 
 
 class NotFoundError(FgdError):

@@ -304,7 +304,7 @@ class _Bench:
         def describe(scores: Scores | None, epoch: int, step: int) -> DetectorCheckpoint:
             return DetectorCheckpoint(
                 # Where the first weights came from is history; whoever builds this detector again has these.
-                detector=settings.model_copy(update={"weights": None}),
+                detector=settings.model_copy(update={"weights": None, "weights_set": None}),
                 categories=self.val_data.categories,
                 input=self.spec.input,
                 record=Record(scores=scores, data_fingerprint=self.val_data.fingerprint, epoch=epoch, step=step),

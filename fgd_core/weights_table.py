@@ -38,11 +38,10 @@ def print_examined(examined: Examined, console: Console) -> None:
         style="green" if examined.loaded.is_complete else "bold red",
         highlight=False,
     )
+    console.print(event.account(), markup=False, highlight=False)
     if examined.classes:
         names = ", ".join(examined.classes[:5]) + (", …" if len(examined.classes) > 5 else "")
         console.print(f"{len(examined.classes)} classes: {names}", markup=False, highlight=False)
-    for note in examined.notes:
-        console.print(note, markup=False, highlight=False)
 
 
 def examined_json(examined: Examined) -> dict[str, JsonValue]:
@@ -57,6 +56,9 @@ def examined_json(examined: Examined) -> dict[str, JsonValue]:
         "unexpected": [*event.unexpected],
         "classes": [*examined.classes],
         "notes": [*examined.notes],
+        "taken": event.taken,
+        "left": [*event.left],
+        "account": event.account(),
         "detector": examined.detector.model_dump(mode="json"),
         "keys": [
             {

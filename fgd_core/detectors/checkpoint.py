@@ -5,7 +5,6 @@ The keys of `DetectorCheckpoint` are those of the file; a training checkpoint ha
 of weights passes over.
 """
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from fgd_core.data.samples import Category
 from fgd_core.detectors import DETECTORS, build_detector
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.weights import match_state
+from fgd_core.detectors.weights.files import read_content
 from fgd_core.errors import WeightsError
 from fgd_core.spec.base import Fact
 from fgd_core.spec.data import InputSpec
@@ -56,10 +56,11 @@ class DetectorCheckpoint:
         """
         detector = build_detector(self.detector, len(self.categories))
         loaded = match_state(detector, self.state, role=role, source=source)
-        if loaded.num_matched < loaded.num_total or loaded.mismatched or loaded.unexpected:
+        wrong = loaded.shortfalls()
+        if wrong:
             raise WeightsError(
-                f"{loaded.num_matched} of {loaded.num_total} keys of the checkpoint match the detector it describes; "
-                "the file was altered or written by another version: train it again",
+                f"{loaded.num_matched} of the {loaded.num_total} keys of the detector that the checkpoint describes "
+                f"match; {'; '.join(wrong)}. The file was altered or written by another version: train it again",
                 checkpoint=source,
                 missing=[*loaded.missing[:5]],
                 mismatched=[*loaded.mismatched[:5]],
@@ -92,24 +93,13 @@ def read_checkpoint(path: Path) -> tuple[DetectorCheckpoint, dict[str, Any] | No
     """The checkpoint and, in one that training can go on from, the trainer's state.
 
     Raises:
-        WeightsError: no such file, a damaged one, or no checkpoint of fgd.
+        WeightsError: no such file, a damaged one, one that holds code, or no checkpoint of fgd.
     """
-    if not path.is_file():
-        raise WeightsError(
-            "there is no checkpoint here; check the path, or let the job that makes it end", path=str(path)
-        )
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise WeightsError(
-            "the file cannot be read as a checkpoint: it is damaged, cut short, or holds more than weights",
-            path=str(path),
-            cause=str(error).splitlines()[0][:200] if str(error) else type(error).__name__,
-        ) from error
+    content = read_content(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise WeightsError(
             "the file is no checkpoint of fgd, which records detector, classes and scores beside the weights; "
-            "train or evaluate with fgd first",
+            "train or evaluate with fgd first, or, for a teacher, say with teacher.detector what the file holds",
             path=str(path),
         )
     if content["version"] > VERSION:

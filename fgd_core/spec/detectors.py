@@ -30,7 +30,10 @@ class AnyDetector(Command):
     weights: str | None = None
     """Where the first weights come from: torchvision's by name (`ResNet18_Weights.IMAGENET1K_V1` for the backbone,
     `RetinaNet_ResNet50_FPN_Weights.COCO_V1` for all of it), a checkpoint of ours (a path or `job:<id>/best`), a
-    checkpoint of mmdetection (a path), or nothing."""
+    checkpoint of others with torchvision's or mmdetection's names (a path), or nothing."""
+    weights_set: str | None = None
+    """Which weights of a file that holds several: `teacher`, `state_dict.student`, `model_ema`. None: those that the
+    file's author would evaluate, the averaged ones for example; where that is not clear, the error lists them."""
 
 
 class RetinaNet(AnyDetector):

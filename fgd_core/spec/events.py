@@ -122,7 +122,11 @@ class WeightsLoaded(Fact):
     mismatched: list[str] = []
     """`name: shape in the source vs. shape in the network`."""
     unexpected: list[str] = []
-    """In the source, unknown to the network."""
+    """In the source, unknown to the network, and so ignored."""
+    taken: str = ""
+    """Which of the source's sets of weights was taken, such as the averaged one; empty where it has one only."""
+    left: list[str] = []
+    """What else the source holds and why it was not taken, each in words."""
     classes_found: list[str] = []
     """The network's classes that the source knows by name; their rows were taken. Empty, as the next two, where the
     two lists of classes are the same, or where the source names none."""
@@ -132,6 +136,22 @@ class WeightsLoaded(Fact):
     """The source's classes that the network lacks."""
     notes: list[str] = []
     """What else was done to the weights, in words."""
+
+    def shortfalls(self) -> list[str]:
+        """What did not match, each in words with its number; empty where every key of either side met its like."""
+        said = [f"{len(self.missing)} missing from the source ({_first(self.missing)})"] if self.missing else []
+        said += [f"{len(self.mismatched)} that do not fit ({_first(self.mismatched)})"] if self.mismatched else []
+        if self.unexpected:
+            keys = "key of the source is" if len(self.unexpected) == 1 else "keys of the source are"
+            said.append(f"{len(self.unexpected)} {keys} unknown to the detector ({_first(self.unexpected)})")
+        return said
+
+    def account(self) -> str:
+        """In one line what was taken, what did not match, what was left and why, and what was done besides."""
+        of_what = f", {self.taken}" if self.taken else ""
+        said = [f"{self.num_matched} of {self.num_total} keys from {self.source}{of_what}", *self.shortfalls()]
+        said += [f"left {text}" for text in self.left]
+        return "; ".join([*said, *filter(None, [self.about_classes()]), *self.notes])
 
     def about_classes(self) -> str:
         """Which classes start afresh and which are left aside, in words; empty where the lists are the same."""

@@ -8,9 +8,9 @@ from pydantic import JsonValue
 
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.weights.classes import COCO_CLASSES
+from fgd_core.detectors.weights.files import WeightsFile
 from fgd_core.detectors.weights.matching import load_offer
 from fgd_core.detectors.weights.mmdetection import mmdetection_offer
-from fgd_core.detectors.weights.mmdetection.files import MmdetectionFile
 from fgd_core.spec.jobs import DistillSpec
 from fgd_core.spec.paths import field
 from fgd_core.training.distiller import Distiller
@@ -107,7 +107,7 @@ class TestEachRecipe:
         # What changes the first convolution computes with its numbers; all others need none.
         device = "cpu" if "caffe" in config else "meta"
         with torch.device(device):
-            file = MmdetectionFile(
+            file = WeightsFile(
                 state=filled(layout_of(recipes()[name].teacher_file), device=device),
                 config=config,
                 path=Path(recipes()[name].teacher_file),

@@ -19,10 +19,11 @@ from fgd_core.data import loading
 from fgd_core.detectors import DETECTORS, build_detector
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.weights.classes import COCO_CLASSES
+from fgd_core.detectors.weights.files import WeightsFile, read_weights
 from fgd_core.detectors.weights.matching import Loaded, load_offer
-from fgd_core.detectors.weights.mmdetection import mmdetection_classes, mmdetection_offer, read_mmdetection
-from fgd_core.detectors.weights.mmdetection.files import MmdetectionFile
+from fgd_core.detectors.weights.mmdetection import mmdetection_offer
 from fgd_core.detectors.weights.mmdetection.pixels import CAFFE, OURS, pixels_of
+from fgd_core.detectors.weights.outputs import outputs_of
 from fgd_core.errors import SpecError, WeightsError
 from fgd_core.spec import detectors as spec
 from fgd_core.spec.backbones import ResNet
@@ -86,14 +87,12 @@ def small(kind: str) -> tuple[DetectorSpec, Layout]:
     return settings(backbone=SMALL_BODY, fpn_width=8, **fields, **width), layout(replace(SMALL, **sizes))  # type: ignore[return-value]
 
 
-def a_file(state: dict[str, Tensor], config: str = "", **fields: Any) -> MmdetectionFile:
+def a_file(state: dict[str, Tensor], config: str = "", **fields: Any) -> WeightsFile:
     given = {"path": Path("epoch_12.pth"), "classes": CLASSES, "version": "2.28.0", **fields}
-    return MmdetectionFile(state=state, config=config, **given)
+    return WeightsFile(state=state, config=config, **given)
 
 
-def load(
-    settings: DetectorSpec, file: MmdetectionFile, own_classes: tuple[str, ...] = CLASSES
-) -> tuple[Detector, Loaded]:
+def load(settings: DetectorSpec, file: WeightsFile, own_classes: tuple[str, ...] = CLASSES) -> tuple[Detector, Loaded]:
     detector = build_detector(settings, len(own_classes)).eval()
     offer = mmdetection_offer(file, settings, file.classes or CLASSES)
     return detector, load_offer(detector, offer, classes=own_classes, role="teacher", source="epoch_12.pth")
@@ -222,9 +221,10 @@ class TestClasses:
         assert torch.allclose(ours, theirs[..., [2, 0]], atol=1e-5)
 
     def test_a_file_without_names_has_those_of_coco_unless_told(self) -> None:
-        file = a_file({}, classes=None)
-        assert mmdetection_classes(file, None) == COCO_CLASSES
-        assert mmdetection_classes(file, ["cell"]) == ("cell",)
+        file = a_file(filled(layouts.retinanet(replace(SMALL, classes=80))), classes=None)
+        assert outputs_of(file, None).names == COCO_CLASSES
+        cells = a_file(filled(layouts.retinanet(replace(SMALL, classes=1))), classes=None)
+        assert outputs_of(cells, ["cell"]).names == ("cell",)
 
     def test_a_single_class_is_not_taken_for_the_boxes_of_all(self) -> None:
         settings, _ = small("cascade_rcnn")
@@ -377,7 +377,7 @@ class TestFiles:
 
     def test_weights_classes_and_settings_are_read(self, tmp_path: Path) -> None:
         meta = {"CLASSES": ("cat", "dog"), "config": "style='caffe'", "mmdet_version": "2.3.0"}
-        file = read_mmdetection(self.save(tmp_path / "a.pth", meta=meta))
+        file = read_weights(self.save(tmp_path / "a.pth", meta=meta))
         assert file.classes == ("cat", "dog")
         assert (file.config, file.version) == ("style='caffe'", "2.3.0")
         assert file.state["backbone.conv1.weight"].shape == (4, 3, 7, 7)
@@ -385,30 +385,30 @@ class TestFiles:
     @pytest.mark.parametrize("key", ["CLASSES", "classes"])
     def test_both_places_of_the_newer_releases_are_looked_at(self, key: str, tmp_path: Path) -> None:
         meta = {"dataset_meta": {key: ["cat"]}, "cfg": "x = 1"}
-        file = read_mmdetection(self.save(tmp_path / "a.pth", meta=meta))
+        file = read_weights(self.save(tmp_path / "a.pth", meta=meta))
         assert (file.classes, file.config) == (("cat",), "x = 1")
 
     def test_a_bare_state_dict_will_do(self, tmp_path: Path) -> None:
         torch.save({"module.backbone.conv1.weight": torch.ones(1)}, tmp_path / "a.pth")
-        file = read_mmdetection(tmp_path / "a.pth")
+        file = read_weights(tmp_path / "a.pth")
         assert list(file.state) == ["backbone.conv1.weight"]
         assert file.classes is None
 
     def test_the_student_is_taken_out_of_a_file_of_fgds_authors(self, tmp_path: Path) -> None:
         names = ("student.backbone.conv1.weight", "distill_losses.loss_fgd_fpn_0.conv_mask_s.weight")
         torch.save({"state_dict": {name: torch.ones(1) for name in names}}, tmp_path / "a.pth")
-        file = read_mmdetection(tmp_path / "a.pth")
+        file = read_weights(tmp_path / "a.pth")
         assert list(file.state) == ["backbone.conv1.weight"]
-        assert file.others == names[1:]
+        assert tuple(file.others) == names[1:]
 
     @pytest.mark.parametrize("is_new", [True, False], ids=["present format", "before PyTorch 1.6"])
     def test_numbers_of_numpy_do_no_harm(self, is_new: bool, tmp_path: Path) -> None:
         content = {
-            "state_dict": {"a": torch.ones(2)},
+            "state_dict": {"backbone.conv1.weight": torch.ones(2)},
             "meta": {"CLASSES": ("cat",), "best": np.float64(0.4), "epochs": np.int64(12), "curve": np.arange(3.0)},
         }
         torch.save(content, tmp_path / "a.pth", _use_new_zipfile_serialization=is_new)
-        assert read_mmdetection(tmp_path / "a.pth").classes == ("cat",)
+        assert read_weights(tmp_path / "a.pth").classes == ("cat",)
 
     def test_objects_of_mmengine_are_read_as_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         buffer = a_class(monkeypatch, "mmengine.logging.history_buffer", "HistoryBuffer")
@@ -418,21 +418,21 @@ class TestFiles:
         path = self.save(tmp_path / "a.pth", message_hub={"loss": log}, meta={"cfg": "", "extra": config(a=1)})
         monkeypatch.undo()
         assert "mmengine" not in sys.modules
-        assert list(read_mmdetection(path).state) == ["backbone.conv1.weight"]
+        assert list(read_weights(path).state) == ["backbone.conv1.weight"]
 
     @pytest.mark.parametrize("is_new", [True, False], ids=["present format", "before PyTorch 1.6"])
     def test_code_is_refused_by_name_and_not_run(self, is_new: bool, tmp_path: Path) -> None:
         content = {"state_dict": {"a": torch.ones(1)}, "meta": {"config": Marker(tmp_path / "was run")}}
         torch.save(content, tmp_path / "evil.pth", _use_new_zipfile_serialization=is_new)
         with pytest.raises(WeightsError, match=r"getattr.*touch") as caught:
-            read_mmdetection(tmp_path / "evil.pth")
+            read_weights(tmp_path / "evil.pth")
         assert not (tmp_path / "was run").exists()
         assert caught.value.details["asks_for"]
 
     def test_an_unknown_class_is_refused_by_name(self, tmp_path: Path) -> None:
         self.save(tmp_path / "a.pth", meta={"config": Sizes()})
         with pytest.raises(WeightsError, match=r"mmdetection_layouts\.Sizes"):
-            read_mmdetection(tmp_path / "a.pth")
+            read_weights(tmp_path / "a.pth")
 
     @pytest.mark.parametrize(
         "content", [b"no checkpoint", b"", {"epoch": 3}, [1, 2], {"state_dict": {}}], ids=lambda value: repr(value)[:20]
@@ -441,7 +441,7 @@ class TestFiles:
         path = tmp_path / "a.pth"
         path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
         with pytest.raises(WeightsError) as caught:
-            read_mmdetection(path)
+            read_weights(path)
         assert caught.value.details["path"] == str(path)
         assert "asks_for" not in caught.value.details
 

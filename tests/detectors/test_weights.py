@@ -195,9 +195,20 @@ class TestClasses:
         assert (COCO_CLASSES[0], COCO_CLASSES[-1]) == ("person", "toothbrush")
 
     def test_a_name_that_stands_twice_is_nobodys(self) -> None:
-        met = match_classes(("a", "b", "B"), ("b", "A"))
+        met = match_classes(("a", "b", "B"), (" b", "A"))
         assert met.pairs == ((0, 1),)
-        assert met.fresh == ("b",)
+        assert met.fresh == (" b",)
+        assert match_classes(("a", "b", "b"), ("b",)).pairs == ()
+
+    def test_names_that_are_equal_come_before_those_that_differ_in_case(self) -> None:
+        assert match_classes(("cat", "Cat", "dog"), ("Dog", "Cat", "cat")).pairs == ((2, 0), (1, 1), (0, 2))
+        assert match_classes(("Cat",), ("cat", "Cat")).pairs == ((0, 1),)
+
+    def test_equal_lists_are_equal_whatever_they_hold(self) -> None:
+        twins = ("cell", "Cell", "cell_", "dead cell", "dead_cell")
+        met = match_classes(twins, twins)
+        assert met.pairs == tuple((place, place) for place in range(5))
+        assert met.found == twins and not met.fresh and not met.unused
 
     @pytest.mark.parametrize("kind", DETECTORS, ids=lambda kind: kind.__name__)
     def test_every_tensor_that_grows_with_the_classes_is_known(self, kind: type[AnyDetector]) -> None:

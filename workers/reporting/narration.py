@@ -68,11 +68,7 @@ def line(event: RunEvent) -> str | None:  # noqa: PLR0912 - one branch for each 
         case DataSetChecked():
             return "; ".join(f"{each.split} fingerprint {each.fingerprint[:12]}" for each in event.splits)
         case WeightsLoaded():
-            said = [
-                f"{event.num_matched} of {event.num_total} keys matched, from {event.source}",
-                event.about_classes(),
-            ]
-            return f"{event.role} weights: {'; '.join([*filter(None, said), *event.notes])}"
+            return f"{event.role} weights: {event.account()}"
         case TeacherChecked():
             return f"teacher: AP {_score(event.ap)}, recorded {_score(event.recorded_ap)}"
         case DistillationPlanned():

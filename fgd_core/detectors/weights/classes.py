@@ -1,13 +1,15 @@
 """Which rows of a detector's weights belong to which class, and how they pass from one list of classes to another."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 from torchvision.models._meta import _COCO_CATEGORIES
 
-_NO_CLASS = ("__background__", "N/A")
+BACKGROUND = "__background__"
+_NO_CLASS = (BACKGROUND, "N/A")
 """What torchvision calls the outputs of its COCO weights that stand for no class."""
 
 
@@ -30,9 +32,14 @@ class ClassRows(NamedTuple):
     places: int | None = 1
     """Outputs of each kind: the anchors of a cell; None for any number."""
 
+    background: Literal["none", "first", "either"] = "none"
+    """Whether the first output is the background's: only a softmax over classes has such an output. `either`: boxes
+    and masks of a class, which torchvision has for the background too and mmdetection has not."""
+
     def num_outputs(self, weights: Tensor, num_classes: int) -> int | None:
         """Of classes, and of the background if it is there; None where the rows belong to no classes."""
-        for outputs in (num_classes, num_classes + 1):
+        allowed = {"none": (0,), "first": (1,), "either": (0, 1)}[self.background]
+        for outputs in (num_classes + more for more in allowed):
             if self.places is None and weights.shape[0] % (outputs * self.numbers) == 0:
                 return outputs
             if self.places is not None and weights.shape[0] == self.places * outputs * self.numbers:
@@ -46,9 +53,9 @@ CLASS_ROWS: tuple[ClassRows, ...] = (
     ClassRows(r"head\.gfl_cls"),
     ClassRows(r"head\.reppoints_cls_out"),
     # The boxes of a cascade's stages are the same for every class.
-    ClassRows(r"roi_heads\.box_predictor\.bbox_pred", numbers=4),
-    ClassRows(r"roi_heads\.(stages\.\d\.)?box_predictor\.cls_score"),
-    ClassRows(r"roi_heads\.(stages\.\d\.)?mask_predictor\.mask_fcn_logits"),
+    ClassRows(r"roi_heads\.box_predictor\.bbox_pred", numbers=4, background="either"),
+    ClassRows(r"roi_heads\.(stages\.\d\.)?box_predictor\.cls_score", background="first"),
+    ClassRows(r"roi_heads\.(stages\.\d\.)?mask_predictor\.mask_fcn_logits", background="either"),
 )
 
 
@@ -74,12 +81,11 @@ class ClassMap(NamedTuple):
 
 
 def match_classes(given: Sequence[str], own: Sequence[str]) -> ClassMap:
-    """Names are equal whatever their case, and whether words are parted by a blank or by an underscore.
+    """Equal names first; then those that differ in case, or in a blank for an underscore, where each list has one such.
 
-    A name that one list has twice stands for none: nobody could say which of the two is meant.
+    A name that one list has twice stands for none: nobody could say which of the two is meant. Equal lists are equal.
     """
-    places, own_places = _places(given), _places(own)
-    pairs = tuple((places[key], place) for key, place in own_places.items() if key in places)
+    pairs = _pairs(tuple(given), tuple(own))
     taken = {place for place, _ in pairs}
     ours = {place for _, place in pairs}
     return ClassMap(
@@ -113,6 +119,22 @@ def choose_rows(
     return ours.reshape(fresh.shape)
 
 
-def _places(names: Sequence[str]) -> dict[str, int]:
-    keys = [name.replace("_", " ").strip().casefold() for name in names]
-    return {key: place for place, key in enumerate(keys) if keys.count(key) == 1 and names[place] not in _NO_CLASS}
+def _pairs(given: tuple[str, ...], own: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
+    if given == own:
+        return tuple((place, place) for place, name in enumerate(own) if name not in _NO_CLASS)
+    places, own_places = _single(given), _single(own)
+    exact = {own_places[name]: places[name] for name in own_places if name in places}
+    # One spelling that stands for two classes in either list stands for none, even where one of the two is settled.
+    folded, own_folded = _single([*map(_fold, given)]), _single([*map(_fold, own)])
+    loose = {own_folded[key]: folded[key] for key in own_folded if key in folded}
+    return tuple((place, mine) for mine, place in sorted({**loose, **exact}.items()) if given[place] not in _NO_CLASS)
+
+
+def _single(names: Sequence[str]) -> dict[str, int]:
+    """Names that stand once -> their places."""
+    times = Counter(names)
+    return {name: place for place, name in enumerate(names) if times[name] == 1}
+
+
+def _fold(name: str) -> str:
+    return name.replace("_", " ").strip().casefold()

@@ -10,9 +10,9 @@ from fgd_core.detectors import build_detector
 from fgd_core.detectors.checkpoint import read_checkpoint
 from fgd_core.detectors.weights.classes import class_names
 from fgd_core.detectors.weights.matching import Loaded, load_offer
-from fgd_core.detectors.weights.sources import file_offer, is_ours
-from fgd_core.detectors.weights.torchvision import torchvision_classes, torchvision_offer
-from fgd_core.errors import SpecError
+from fgd_core.detectors.weights.opened import is_ours, open_weights
+from fgd_core.detectors.weights.torchvision import of_the_body, torchvision_classes, torchvision_offer
+from fgd_core.errors import SpecError, WeightsError
 from fgd_core.spec.detectors import AnyDetector, DetectorSpec
 from fgd_core.spec.pretrained import implied_detector, is_torchvision_name
 from fgd_core.spec.refusals import spec_reason
@@ -35,9 +35,9 @@ def examine(source: str, settings: AnyDetector | None, classes: Sequence[str] | 
     """Load a source into a detector of the source's own classes, and tell what became of each key.
 
     Args:
-        source: a file of ours or of mmdetection's, or torchvision's weights by name.
+        source: a file of ours or of anybody's, or torchvision's weights by name.
         settings: of the detector; None where the source says it itself.
-        classes: of a file of mmdetection's, where it does not say them.
+        classes: of a file of others, where it does not say them.
     Raises:
         SpecError: the source does not say what it holds, or it fits other settings.
         WeightsError: it cannot be read.
@@ -45,15 +45,21 @@ def examine(source: str, settings: AnyDetector | None, classes: Sequence[str] | 
     """
     settings = settings or _own_settings(source)
     if is_torchvision_name(source):
-        is_whole = implied_detector(source) is not None
-        names = class_names(torchvision_classes(source)) if is_whole else ()
+        is_backbone = implied_detector(source) is None
+        names = () if is_backbone else class_names(torchvision_classes(source))
         detector = build_detector(settings, max(1, len(names)))
         offer = torchvision_offer(detector, source, settings)
     else:
-        offer = file_offer(Path(source), settings, classes)
-        names = offer.classes or ()
+        opened = open_weights(Path(source), settings, classes)
+        if opened.outputs.trouble:
+            raise WeightsError(f"{source} cannot be loaded: {opened.outputs.trouble}", path=source)
+        is_backbone = opened.is_backbone
+        names = class_names(opened.outputs.names or ())
         detector = build_detector(settings, max(1, len(names)))
+        offer = opened.offer(detector)
     loaded = load_offer(detector, offer, classes=names or None, role="detector", source=source)
+    if is_backbone:
+        loaded = of_the_body(loaded)
     return Examined(source=source, detector=settings, classes=names, loaded=loaded, notes=offer.notes)
 
 

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from fgd_core.detectors.weights.classes import ClassMap, choose_rows, class_rows, match_classes
+from fgd_core.errors import WeightsError
 from fgd_core.spec.events import WeightsLoaded
 
 Role: TypeAlias = Literal["detector", "student", "teacher", "inherited"]
@@ -33,6 +35,10 @@ class Offer:
     """Our name -> the shape in the file, where it had another."""
     notes: tuple[str, ...] = ()
     """What else was done to the weights."""
+    taken: str = ""
+    """Which of a file's sets of weights these are; empty where there is one only."""
+    left: tuple[str, ...] = ()
+    """What else the file holds and why it is not taken, beside the keys of `left_out`."""
 
 
 class KeyFate(NamedTuple):
@@ -76,7 +82,10 @@ def load_offer(
 
     Args:
         classes: of the module, in the order of its labels.
+    Raises:
+        WeightsError: a value is NaN or infinite.
     """
+    _check_finite(offer, source)
     own = module.state_dict()
     by_class: ClassMap | None = None
     chosen: dict[str, Tensor | None] = {}
@@ -87,7 +96,9 @@ def load_offer(
         by_class = met if are_others else None
     given = {**offer.state, **chosen}
     matched = {
-        key: value for key, value in given.items() if value is not None and key in own and own[key].shape == value.shape
+        key: value
+        for key, value in given.items()
+        if value is not None and key in own and own[key].shape == value.shape and _is_of_kind(value, own[key])
     }
     module.load_state_dict({**own, **matched})
     keys = tuple(_fates(own, matched, chosen, offer))
@@ -103,6 +114,8 @@ def load_offer(
         classes_found=list(by_class.found) if by_class else [],
         classes_fresh=list(by_class.fresh) if by_class else [],
         classes_unused=list(by_class.unused) if by_class else [],
+        taken=offer.taken,
+        left=[*_grouped(offer.left_out), *offer.left],
         notes=list(offer.notes),
     )
     return Loaded(event, keys)
@@ -142,14 +155,57 @@ def _fates(
         fate: Fate = "mismatched"
         if own_key in matched:
             fate = "by class" if own_key in chosen else "loaded"
-        is_strange = fate == "mismatched" and tuple(offer.state[own_key].shape) == shape
-        note = "no class in common" if is_strange else ""
+        note = _why_not(offer, own_key, value) if fate == "mismatched" else ""
         fates.append(KeyFate(_original(offer, own_key), own_key, _shape(offer, own_key), shape, fate, note))
     for key in offer.state:
         if key not in own and not key.endswith(_COUNTER):
             fates.append(KeyFate(_original(offer, key), None, _shape(offer, key), None, "unexpected"))
     fates += [KeyFate(key, None, None, None, "left out", why) for key, why in offer.left_out.items()]
     return fates
+
+
+def _why_not(offer: Offer, key: str, own: Tensor) -> str:
+    """Why a tensor of the right name is not taken, where its shape does not say it."""
+    value = offer.state[key]
+    if not _is_of_kind(value, own):
+        return f"{str(value.dtype).removeprefix('torch.')} where a {str(own.dtype).removeprefix('torch.')} is wanted"
+    if value.shape != own.shape:
+        return ""
+    return "no class in common" if offer.classes else "the file does not name its classes"
+
+
+def _is_of_kind(value: Tensor, own: Tensor) -> bool:
+    """Whether both hold real numbers or both whole ones: a quantised weight means something else than its numbers."""
+    return value.is_floating_point() == own.is_floating_point() and not value.is_complex()
+
+
+def _check_finite(offer: Offer, source: str) -> None:
+    bad = {
+        _original(offer, key): int((~torch.isfinite(value.float())).sum())
+        for key, value in offer.state.items()
+        if value.is_floating_point() and not value.is_meta and not torch.isfinite(value.float()).all()
+    }
+    if bad:
+        shown = ", ".join(f"{key} ({count} of its values)" for key, count in [*bad.items()][:5])
+        raise WeightsError(
+            f"{len(bad)} of {len(offer.state)} weights of the file hold NaN or infinite values: {shown}"
+            f"{', …' if len(bad) > 5 else ''}; its training had diverged: take an earlier checkpoint",
+            checkpoint=source,
+            not_finite=[*list(bad)[:20]],
+        )
+
+
+def _grouped(left_out: Mapping[str, str]) -> list[str]:
+    """What was left out, reason by reason."""
+    reasons: dict[str, list[str]] = {}
+    for key, why in left_out.items():
+        reasons.setdefault(why, []).append(key)
+    return [f"{_counted(keys)}: {why}" for why, keys in reasons.items()]
+
+
+def _counted(keys: Sequence[str]) -> str:
+    shown = ", ".join(keys[:2]) + (", …" if len(keys) > 2 else "")
+    return f"{len(keys)} {'key' if len(keys) == 1 else 'keys'} ({shown})"
 
 
 def _original(offer: Offer, key: str) -> str:

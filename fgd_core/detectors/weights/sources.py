@@ -1,20 +1,18 @@
 """From the source that a spec names to a detector with weights in it."""
 
-import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from pydantic import TypeAdapter, ValidationError
 
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.base import Detector
-from fgd_core.detectors.checkpoint import FORMAT, DetectorCheckpoint, Record, read_checkpoint
+from fgd_core.detectors.checkpoint import DetectorCheckpoint, Record, read_checkpoint
 from fgd_core.detectors.weights.classes import class_names
-from fgd_core.detectors.weights.matching import Loaded, Offer, Role, load_offer
-from fgd_core.detectors.weights.mmdetection import mmdetection_classes, mmdetection_offer, read_mmdetection
-from fgd_core.detectors.weights.torchvision import load_torchvision, torchvision_classes
+from fgd_core.detectors.weights.matching import Loaded, Role, load_offer
+from fgd_core.detectors.weights.opened import OpenedFile, is_ours, open_weights
+from fgd_core.detectors.weights.torchvision import load_torchvision, of_the_body, torchvision_classes
 from fgd_core.errors import SpecError, WeightsError
 from fgd_core.spec.detectors import AnyDetector, DetectorSpec
 from fgd_core.spec.events import WeightsLoaded
@@ -44,8 +42,9 @@ def load_first_weights(
         return None
     if is_torchvision_name(source):
         return load_torchvision(detector, source, settings=settings, classes=classes, role=role)
-    offer = file_offer(resolve(source), settings)
-    loaded = load_offer(detector, offer, classes=classes, role=role, source=source).event
+    opened = open_weights(resolve(source), settings)
+    whole = load_offer(detector, opened.offer(detector), classes=classes, role=role, source=source)
+    loaded = of_the_body(whole).event if opened.is_backbone else whole.event
     if loaded.num_matched == 0:
         raise WeightsError(
             f"none of the {loaded.num_total} keys match those of the file; it holds another detector: "
@@ -55,31 +54,6 @@ def load_first_weights(
             unexpected=[*loaded.unexpected[:5]],
         )
     return loaded
-
-
-def file_offer(path: Path, settings: AnyDetector, classes: Sequence[str] | None = None) -> Offer:
-    """The weights of a file, ours or mmdetection's, for a detector with these settings; raises as its readers do.
-
-    Args:
-        classes: of a file of mmdetection's, where it does not say them.
-    """
-    if is_ours(path):
-        checkpoint, _ = read_checkpoint(path)
-        return Offer(state=checkpoint.state, classes=tuple(category.name for category in checkpoint.categories))
-    file = read_mmdetection(path)
-    return mmdetection_offer(file, settings, mmdetection_classes(file, classes))
-
-
-def is_ours(path: Path) -> bool:
-    """Whether a file is a checkpoint of fgd, as far as can be told without reading its weights."""
-    if not path.is_file():
-        return False
-    try:
-        # Mapped and not read: nothing but the names is looked at.
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError):
-        return False
-    return isinstance(content, dict) and content.get("format") == FORMAT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +86,7 @@ def load_teacher(settings: Teacher, *, resolve: Resolve) -> LoadedTeacher:
         detector, loaded = checkpoint.build("teacher", source)
         classes = tuple(category.name for category in checkpoint.categories)
         return LoadedTeacher(detector=detector, classes=classes, event=loaded, checkpoint=checkpoint)
-    return _of_mmdetection(settings, settings.detector, resolve(source))
+    return _of_a_file(settings, settings.detector, resolve(source))
 
 
 def _of_torchvision(settings: Teacher) -> LoadedTeacher:
@@ -135,27 +109,41 @@ def _of_torchvision(settings: Teacher) -> LoadedTeacher:
     return LoadedTeacher(detector=detector, classes=classes, event=loaded, checkpoint=None)
 
 
-def _of_mmdetection(settings: Teacher, detector_settings: AnyDetector, path: Path) -> LoadedTeacher:
+def _of_a_file(settings: Teacher, detector_settings: AnyDetector, path: Path) -> LoadedTeacher:
+    source = settings.checkpoint
     if is_ours(path):
         raise SpecError(
             "the teacher is a checkpoint of fgd, which says itself what it holds; leave teacher.detector out",
-            checkpoint=settings.checkpoint,
+            checkpoint=source,
         )
-    file = read_mmdetection(path)
-    classes = mmdetection_classes(file, settings.classes)
+    opened = open_weights(path, detector_settings, settings.classes)
+    if opened.outputs.names is None:
+        raise WeightsError(f"{source} is no teacher: {_why_no_teacher(opened)}", checkpoint=source)
+    classes = class_names(opened.outputs.names)
     detector = build_detector(detector_settings, len(classes))
-    offer = mmdetection_offer(file, detector_settings, classes)
-    loaded: Loaded = load_offer(detector, offer, classes=classes, role="teacher", source=settings.checkpoint)
-    _check_complete(loaded.event, settings.checkpoint)
+    loaded: Loaded = load_offer(detector, opened.offer(detector), classes=classes, role="teacher", source=source)
+    _check_complete(loaded.event, source)
     return LoadedTeacher(detector=detector, classes=classes, event=loaded.event, checkpoint=None)
 
 
+def _why_no_teacher(opened: OpenedFile) -> str:
+    return opened.outputs.trouble or "it holds a backbone alone, and a teacher is a whole detector"
+
+
 def _check_complete(loaded: WeightsLoaded, source: str) -> None:
-    if loaded.num_matched == loaded.num_total and not loaded.mismatched and not loaded.unexpected:
+    """
+    Raises:
+        WeightsError: a key of either side has no match in the other, or a class has no weights.
+    """
+    wrong = loaded.shortfalls()
+    if loaded.classes_fresh:
+        wrong.append(f"no weights for the classes {', '.join(loaded.classes_fresh[:5])}")
+    if not wrong:
         return
     raise WeightsError(
-        f"{loaded.num_matched} of {loaded.num_total} keys of the teacher match {source}, and all have to; "
-        "`fgd weights check` shows key by key where teacher.detector says something else than the file holds",
+        f"{loaded.num_matched} of the teacher's {loaded.num_total} keys match {source}; {'; '.join(wrong)}. Every key "
+        "of either side has to match: `fgd weights check` shows key by key where teacher.detector says something else "
+        "than the file holds",
         checkpoint=source,
         missing=[*loaded.missing[:5]],
         mismatched=[*loaded.mismatched[:5]],

@@ -1,23 +1,33 @@
-"""torchvision's pretrained weights, by name."""
+"""torchvision's pretrained weights, by name or in a file."""
 
 import difflib
+import hashlib
+import pickle
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
-from urllib.error import URLError
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError, URLError
 
+import torch
 import torchvision
 from torch import Tensor
 from torchvision.models import WeightsEnum
 
 from fgd_core.detectors.base import Detector
+from fgd_core.detectors.weights.classes import BACKGROUND
+from fgd_core.detectors.weights.files import WeightsFile
 from fgd_core.detectors.weights.matching import Loaded, Offer, Role, load_offer
-from fgd_core.errors import NetworkError, SpecError, WeightsError
+from fgd_core.errors import NetworkError, SpecError, StorageError, UnreachableError, WeightsError
 from fgd_core.spec import pretrained
 from fgd_core.spec.detectors import AnyDetector
 from fgd_core.spec.events import WeightsLoaded
 
 _BODY = "backbone.body."
-_NAMES_NO_CLASS = "__background__"
+_OUTPUTS_OF_COCO = 91
+_BUSY = (408, 425, 429, 500, 502, 503, 504)
+"""Answers of a server that may be another one a little later."""
 _EPSILON = 1e-5
 """Of a batch norm."""
 
@@ -48,11 +58,12 @@ def load_torchvision(
         classes: of the detector; those that the weights know by name take over their outputs.
     Raises:
         SpecError: no such weights, or they belong to another network than this detector, and which fields to set.
-        NetworkError: they are not on this machine and could not be fetched.
-        WeightsError: a key of the network is not in them.
+        UnreachableError: they are not on this machine, and their server is out of reach.
+        NetworkError: they are not on this machine, and the download broke off.
+        WeightsError: they are damaged, or a key of the network is not in them.
     """
     loaded = load_offer(detector, torchvision_offer(detector, name, settings), classes=classes, role=role, source=name)
-    event = _of_the_body(loaded) if _is_of_a_backbone(name) else loaded.event
+    event = of_the_body(loaded).event if _is_of_a_backbone(name) else loaded.event
     unfit = [text for text in event.mismatched if "no class in common" not in text]
     if unfit or event.num_matched == 0:
         raise WeightsError(
@@ -76,13 +87,58 @@ def torchvision_offer(detector: Detector, name: str, settings: AnyDetector) -> O
         )
     state = _fetch(weights, name)
     if _is_of_a_backbone(name):
-        return _offer_of_a_backbone(state)
-    own = detector.state_dict()
-    renamed = {_current_name(key, own): value for key, value in state.items()}
-    original = {_current_name(key, own): key for key in state}
+        return backbone_offer(state)
+    renamed, original = _renamed(detector, state)
     if name in _WITHOUT_EPSILON:
         renamed = {key: _less_epsilon(key, value) for key, value in renamed.items()}
     return Offer(state=renamed, classes=torchvision_classes(name), original=original)
+
+
+def torchvision_file_offer(
+    detector: Detector, file: WeightsFile, settings: AnyDetector, classes: Sequence[str]
+) -> Offer:
+    """The weights of a file that has torchvision's names, which are ours, under the detector's names for them.
+
+    Args:
+        settings: of the detector that the file holds.
+        classes: of the file's outputs, in order, without the background of a two-stage head.
+    Raises:
+        SpecError: torchvision wrote the file, and the settings follow mmdetection.
+    """
+    convention = getattr(settings, "convention", "torchvision")
+    notes: tuple[str, ...] = ()
+    if convention != "torchvision":
+        if file.is_of_training or _OUTPUTS_OF_COCO in (len(classes), len(classes) + 1):
+            raise SpecError(
+                f"{file.path.name} holds weights of torchvision's and the detector follows mmdetection, which computes "
+                "otherwise with them; set convention to torchvision",
+                path=str(file.path),
+                convention="torchvision",
+            )
+        notes = (f"the names are torchvision's or fgd's; computed as the settings say, by convention {convention}",)
+    state, original = _renamed(detector, file.state)
+    if published_name(file.path) in _WITHOUT_EPSILON:
+        state = {key: _less_epsilon(key, value) for key, value in state.items()}
+    return Offer(
+        state=state,
+        classes=tuple(classes),
+        original={name: file.original.get(key, key) for name, key in original.items()},
+        left_out=file.others,
+        notes=notes,
+        taken=file.taken,
+        left=file.left,
+    )
+
+
+def published_name(path: Path) -> str | None:
+    """torchvision's name for the weights that it publishes in this file; None where it publishes none like it."""
+    named = {Path(entry.url).name: entry for family in pretrained.DETECTORS for entry in _family(family)}
+    entry = named.get(path.name)
+    if entry is None:
+        return None
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return str(entry) if digest.startswith(path.stem.rpartition("-")[2]) else None
 
 
 def torchvision_classes(name: str) -> tuple[str, ...]:
@@ -94,7 +150,7 @@ def torchvision_classes(name: str) -> tuple[str, ...]:
     named = tuple(_find(name).meta["categories"])
     implied = pretrained.implied_detector(name)
     has_background = implied is not None and implied["type"] in ("faster_rcnn", "mask_rcnn")
-    return named[1:] if has_background and named[0] == _NAMES_NO_CLASS else named
+    return named[1:] if has_background and named[0] == BACKGROUND else named
 
 
 def _find(name: str) -> WeightsEnum:
@@ -122,38 +178,86 @@ def _is_of_a_backbone(name: str) -> bool:
 
 
 def _fetch(weights: WeightsEnum, name: str) -> Mapping[str, Tensor]:
+    """
+    Raises:
+        UnreachableError: they are not on this machine, and their server is out of reach.
+        NetworkError: the download broke off, or the server is in trouble: another try may help.
+        StorageError: they cannot be kept.
+        WeightsError: they came, or lay here, damaged.
+    """
+    place = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    cure = f"connect this machine to the network, or put the file {place.name} into {place.parent}"
+    was_here = place.is_file()
     try:
         state: Mapping[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (URLError, TimeoutError, ConnectionError) as error:
-        raise NetworkError(
-            f"{name} is not on this machine and could not be downloaded; connect it to the network, or put the file "
-            "into $TORCH_HOME/hub/checkpoints under its own name",
+    except (TimeoutError, ConnectionResetError, ConnectionAbortedError, HTTPException) as error:
+        raise NetworkError(f"the download of {name} broke off; {cure}", url=weights.url, cause=str(error)) from error
+    except HTTPError as error:
+        kind = NetworkError if error.code in _BUSY else UnreachableError
+        raise kind(f"the server refused {name}; {cure}", url=weights.url, cause=str(error)) from error
+    except (URLError, ConnectionError) as error:
+        raise UnreachableError(
+            f"{name} is not on this machine and could not be downloaded; {cure} (set TORCH_HOME for another folder)",
             url=weights.url,
             cause=str(error),
+        ) from error
+    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        cause = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        if was_here:
+            message = f"the file of {name} on this machine is damaged; delete {place}, and it is fetched anew"
+            raise WeightsError(message, path=str(place), cause=cause) from error
+        raise NetworkError(f"{name} came damaged; {cure}", url=weights.url, cause=cause) from error
+    except OSError as error:
+        raise StorageError(
+            f"{name} cannot be kept in {place.parent}: {error.strerror}; give it room and rights, or set TORCH_HOME to "
+            "another folder",
+            path=str(place),
         ) from error
     return state
 
 
-def _offer_of_a_backbone(state: Mapping[str, Tensor]) -> Offer:
-    taken, left_out = {}, {}
+def backbone_offer(state: Mapping[str, Tensor], file: WeightsFile | None = None) -> Offer:
+    """Weights of a classifier, of which the layers below its top are a detector's backbone.
+
+    Args:
+        file: that they come from, where it is one of the user's.
+    """
+    taken: dict[str, str] = {}
+    left_out: dict[str, str] = dict(file.others) if file is not None else {}
+    in_file = file.original if file is not None else {}
     for key in state:
         if key.startswith(("fc.", "classifier.")):
-            left_out[key] = "the classifier on top has no place in a detector"
+            left_out[in_file.get(key, key)] = "the classifier on top has no place in a detector"
         else:
             # MobileNet's layers lie in `features`, and those are the body.
             taken[_BODY + key.removeprefix("features.")] = key
-    return Offer(state={own: state[key] for own, key in taken.items()}, original=taken, left_out=left_out)
+    return Offer(
+        state={own: state[key] for own, key in taken.items()},
+        original={own: in_file.get(key, key) for own, key in taken.items()},
+        left_out=left_out,
+        taken=file.taken if file is not None else "",
+        left=file.left if file is not None else (),
+    )
 
 
-def _of_the_body(loaded: Loaded) -> WeightsLoaded:
+def of_the_body(loaded: Loaded) -> Loaded:
     """The account as to the backbone alone: nobody asked for more."""
     own = [fate for fate in loaded.keys if fate.own_key is not None and fate.own_key.startswith(_BODY)]
-    return loaded.event.model_copy(
+    event = loaded.event.model_copy(
         update={
             "num_total": len(own),
             "missing": [key for key in loaded.event.missing if key.startswith(_BODY)],
         }
     )
+    keys = tuple(fate for fate in loaded.keys if fate in own or fate.fate != "missing")
+    return Loaded(event, keys)
+
+
+def _renamed(detector: Detector, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The weights by the detector's names, and those names -> the names given."""
+    own = detector.state_dict()
+    original = {_current_name(key, own): key for key in state}
+    return {name: state[key] for name, key in original.items()}, original
 
 
 def _current_name(key: str, own: Mapping[str, Tensor]) -> str:

@@ -26,7 +26,11 @@ weights = typer.Typer(
 
 def check(
     source: Annotated[
-        str, typer.Argument(help="Checkpoint of fgd or of mmdetection, or the name of weights of torchvision's.")
+        str,
+        typer.Argument(
+            help="Checkpoint of fgd, torchvision, mmdetection or a wrapper around these, or the name of weights of "
+            "torchvision's."
+        ),
     ],
     detector: Annotated[
         Path | None, typer.Option(help="YAML or JSON file with the detector, if the source does not say it.")
@@ -35,6 +39,9 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Show what each key of a file becomes in a detector, and what is missing, misshapen or unexpected.
+
+    Of a file with several sets of weights the one is taken that its author would evaluate, such as the averaged one;
+    `weights_set` in the detector's file asks for another.
 
     **Examples**
 

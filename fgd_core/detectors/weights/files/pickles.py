@@ -1,26 +1,26 @@
-"""Checkpoints of mmdetection, read without running anything that their authors wrote into them.
+"""Files that `torch.save` wrote, read without running anything that their authors wrote into them.
 
-Files of its zoo and of its trainer hold more than tensors: numbers of numpy, and objects of mmcv and mmengine for logs
-and settings. Those are read as inert stand-ins, for nobody here needs them; whatever else a file wants imported is
-refused by name.
+Checkpoints of mmdetection, torchvision's references, timm and Lightning hold more than tensors: numbers of numpy,
+arguments of a command line, objects for logs and settings. Those are read as inert stand-ins, for nobody here needs
+them; whatever else a file wants imported is refused by name.
 """
 
 import pickle
+import pickletools
 import re
+import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy.dtypes
 import torch
-from torch import Tensor
 
 from fgd_core.errors import WeightsError
 
-_DISTILLED = "student."
-"""What the authors' own code of FGD puts before the names of a student's weights."""
+_LONGEST_CAUSE = 200
+_SHOWN_GLOBALS = 10
 
 
 class _Inert:
@@ -65,8 +65,25 @@ _HARMLESS: Mapping[str, Callable[..., Any]] = {
     "builtins.getattr": _method_of_history,
     "mmengine.logging.history_buffer.HistoryBuffer": _History,
     **dict.fromkeys(("mmcv.utils.config.Config", "mmengine.config.config.Config"), _Inert),
-    **dict.fromkeys(("mmcv.utils.config.ConfigDict", "mmengine.config.config.ConfigDict"), _PlainDict),
-    "addict.addict.Dict": _PlainDict,
+    **dict.fromkeys(
+        (
+            "mmcv.utils.config.ConfigDict",
+            "mmengine.config.config.ConfigDict",
+            "addict.addict.Dict",
+            "easydict.EasyDict",
+            "yacs.config.CfgNode",
+            "pytorch_lightning.utilities.parsing.AttributeDict",
+            "lightning.pytorch.utilities.parsing.AttributeDict",
+            "lightning_fabric.utilities.data.AttributeDict",
+            "lightning.fabric.utilities.data.AttributeDict",
+        ),
+        _PlainDict,
+    ),
+    # The arguments of torchvision's and timm's training scripts, and of Ultralytics' trainer.
+    **dict.fromkeys(
+        ("argparse.Namespace", "types.SimpleNamespace", "ultralytics.utils.IterableSimpleNamespace"), _Inert
+    ),
+    **dict.fromkeys(("datetime.datetime", "datetime.timedelta", "datetime.date"), _Inert),
     **{
         f"pathlib.{name}": _Inert
         for name in ("Path", "PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath", "_local.PosixPath")
@@ -74,91 +91,39 @@ _HARMLESS: Mapping[str, Callable[..., Any]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class MmdetectionFile:
-    path: Path
-    state: dict[str, Tensor]
-    """By mmdetection's names for a detector: without what wrappers put before them."""
-    classes: tuple[str, ...] | None
-    """In the order of the outputs; None where the file does not say them."""
-    config: str
-    """The text of the settings it was trained with; empty where the file does not have it."""
-    version: str | None
-    """Of mmdetection."""
-    others: tuple[str, ...] = ()
-    """Keys of what was trained beside the detector."""
+def read_pickle(path: Path, *, mapped: bool = False) -> object:
+    """What `torch.save` put into a file: dicts, lists, plain values and tensors; stand-ins for all else.
 
-
-def read_mmdetection(path: Path) -> MmdetectionFile:
-    """
+    Args:
+        mapped: tensors are read from the file when they are used, and not now.
     Raises:
-        WeightsError: no such file, a damaged one, one that holds code, or one without weights.
+        WeightsError: the file is damaged, of another kind, a program, or wants code imported or run.
     """
-    if not path.is_file():
-        raise WeightsError("there is no such file; check the path", path=str(path))
+    if _is_torchscript(path):
+        raise WeightsError(
+            "the file is a TorchScript program, which is code; save the state_dict of its module instead",
+            path=str(path),
+        )
     try:
         # Each as (stand-in, name): a name is then allowed for what it stands for and nothing else.
         with torch.serialization.safe_globals([(stand_in, name) for name, stand_in in _HARMLESS.items()]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped or None)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise _refusal(path, error) from error
-    except (AttributeError, TypeError, IndexError, AssertionError, UnicodeDecodeError) as error:
+    except (AttributeError, TypeError, IndexError, AssertionError, OverflowError, MemoryError) as error:
         # What the reader meets in a file that was made by hand.
         raise _refusal(path, error) from error
-    weights, meta = _parts(content, path)
-    weights = {key.removeprefix("module."): value for key, value in weights.items()}
-    is_distilled = any(key.startswith(f"{_DISTILLED}backbone.") for key in weights)
-    own = {k.removeprefix(_DISTILLED): v for k, v in weights.items() if not is_distilled or k.startswith(_DISTILLED)}
-    return MmdetectionFile(
-        path=path,
-        state=own,
-        classes=_classes(meta),
-        config=_text(meta.get("config")) or _text(meta.get("cfg")),
-        version=_text(meta.get("mmdet_version")) or None,
-        others=tuple(key for key in weights if is_distilled and not key.startswith(_DISTILLED)),
-    )
-
-
-def _parts(content: object, path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
-    """Weights by name, and what is said about them."""
-    meta: Mapping[str, Any] = {}
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        said = content.get("meta")
-        meta = said if isinstance(said, dict) else {}
-        content = content["state_dict"]
-    tensors = {}
-    if isinstance(content, dict):
-        tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
-    if not tensors:
-        raise WeightsError(
-            "the file holds no weights: neither a state_dict nor tensors by name; give a checkpoint of mmdetection",
-            path=str(path),
-        )
-    return tensors, meta
-
-
-def _classes(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
-    about_data = meta.get("dataset_meta")
-    for said in (meta, about_data if isinstance(about_data, dict) else {}):
-        for key in ("CLASSES", "classes"):
-            names = said.get(key)
-            if isinstance(names, str):
-                return (names,)
-            if isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names):
-                return tuple(names)
-    return None
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def _refusal(path: Path, error: Exception) -> WeightsError:
     asked = _unwanted(path, error)
     if asked:
+        shown = ", ".join(asked[:_SHOWN_GLOBALS]) + (
+            f" and {len(asked) - _SHOWN_GLOBALS} more" if len(asked) > _SHOWN_GLOBALS else ""
+        )
         return WeightsError(
-            f"the file wants code imported or run: {', '.join(asked)}; it was not read. Where you trust it, save its "
-            "state_dict and meta alone, with plain values",
+            f"the file wants code imported or run: {shown}; it was not read. Where you trust it, save its weights and "
+            "classes alone, for example torch.save(model.state_dict(), …) and not torch.save(model, …)",
             path=str(path),
             asks_for=[*asked],
         )
@@ -167,7 +132,7 @@ def _refusal(path: Path, error: Exception) -> WeightsError:
     return WeightsError(
         "the file cannot be read as a checkpoint: it is damaged, cut short, or of another kind",
         path=str(path),
-        cause=cause[:200],
+        cause=cause[:_LONGEST_CAUSE],
     )
 
 
@@ -175,7 +140,58 @@ def _unwanted(path: Path, error: Exception) -> list[str]:
     """What the file wants imported or run and may not have; empty where that is not the trouble."""
     try:
         # Of a file in PyTorch's present format all at once, without building anything.
-        asked = set(torch.serialization.get_unsafe_globals_in_checkpoint(path)) - set(_HARMLESS)
-    except Exception:  # an older format, or no checkpoint at all: the reader itself has said the first one
-        asked = set()
-    return sorted(asked or re.findall(r"GLOBAL (\S+)", str(error)))
+        asked = set(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except Exception:  # an older format, or no checkpoint at all
+        asked = {name.replace("__builtin__.", "builtins.", 1) for name in _globals_of_pickles(path)}
+    return sorted((asked - set(_HARMLESS)) or re.findall(r"GLOBAL (\S+)", str(error)))
+
+
+def _globals_of_pickles(path: Path) -> set[str]:
+    """The names that a file of bare pickles, one behind the other, imports; read as text, nothing is built.
+
+    PyTorch's own names are left out: its older format begins with them, and they are its reader's to judge.
+    """
+    found: set[str] = set()
+    try:
+        with path.open("rb") as file:
+            while True:
+                for name in _imports(file):
+                    found.add(name)
+    except Exception:  # the end of the file, or of what is a pickle
+        return {name for name in found if not name.startswith(("torch.", "collections.OrderedDict"))}
+
+
+def _imports(file: IO[bytes]) -> Iterator[str]:
+    """The names that the pickle imports at whose beginning the file stands."""
+    texts: list[str] = []
+    memo: dict[int, str | None] = {}
+    last: str | None = None
+    operations: Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]] = pickletools.genops(file)
+    for operation, argument, _ in operations:
+        match operation.name:
+            case "MEMOIZE":
+                memo[len(memo)] = last
+                continue
+            case "PUT" | "BINPUT" | "LONG_BINPUT":
+                memo[argument] = last
+                continue
+            case "GLOBAL" | "INST":
+                yield argument.replace(" ", ".", 1)
+                last = None
+            case "STACK_GLOBAL":
+                yield ".".join(texts[-2:])
+                last = None
+            case "GET" | "BINGET" | "LONG_BINGET":
+                last = memo.get(argument)
+            case _:
+                last = argument if isinstance(argument, str) else None
+        if last is not None:
+            texts.append(last)
+
+
+def _is_torchscript(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError):
+        return False

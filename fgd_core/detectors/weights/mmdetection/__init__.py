@@ -4,24 +4,25 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from fgd_core.detectors.weights.classes import COCO_CLASSES
+from fgd_core.detectors.weights.files import WeightsFile
 from fgd_core.detectors.weights.matching import Offer, Shape
-from fgd_core.detectors.weights.mmdetection.files import MmdetectionFile, read_mmdetection
 from fgd_core.detectors.weights.mmdetection.names import Change, current_name, our_name, rules_of
-from fgd_core.detectors.weights.mmdetection.pixels import CAFFE, OURS, Pixels, fold_into_first, pixels_of
+from fgd_core.detectors.weights.mmdetection.pixels import (
+    CAFFE,
+    OURS,
+    Pixels,
+    fold_into_first,
+    pixels_of,
+    pixels_of_tensors,
+)
 from fgd_core.detectors.weights.mmdetection.settings import check_settings
 from fgd_core.errors import WeightsError
 from fgd_core.spec.detectors import AnyDetector
 
-__all__ = ["MmdetectionFile", "mmdetection_classes", "mmdetection_offer", "read_mmdetection"]
+__all__ = ["mmdetection_offer"]
 
 
-def mmdetection_classes(file: MmdetectionFile, told: Sequence[str] | None) -> tuple[str, ...]:
-    """What the outputs stand for: what the user says, else the file, else COCO's 80."""
-    return tuple(told or file.classes or COCO_CLASSES)
-
-
-def mmdetection_offer(file: MmdetectionFile, settings: AnyDetector, classes: Sequence[str]) -> Offer:
+def mmdetection_offer(file: WeightsFile, settings: AnyDetector, classes: Sequence[str]) -> Offer:
     """The file's weights under our names.
 
     Args:
@@ -41,25 +42,34 @@ def mmdetection_offer(file: MmdetectionFile, settings: AnyDetector, classes: Seq
     state: dict[str, Tensor] = {}
     original: dict[str, str] = {}
     shapes: dict[str, Shape] = {}
-    left_out = dict.fromkeys(file.others, "trained beside the detector")
+    left_out = dict(file.others)
     for key, value in file.state.items():
         named = our_name(rules, current_name(key))
         if named is None or named[0] in original:
             state[key] = value  # which nobody here knows by this name, and so is told
+            if key in file.original:
+                original[key] = file.original[key]
             continue
         name, rule = named
         if not name:
-            left_out[key] = rule.why
+            left_out[file.original.get(key, key)] = rule.why
             continue
         state[name] = _changed(value, rule.change, pixels, len(classes))
-        original[name], shapes[name] = key, tuple(value.shape)
+        original[name], shapes[name] = file.original.get(key, key), tuple(value.shape)
     notes += _shift_first_norm(state, file, pixels)
     return Offer(
-        state=state, classes=tuple(classes), original=original, shapes=shapes, left_out=left_out, notes=(*notes,)
+        state=state,
+        classes=tuple(classes),
+        original=original,
+        shapes=shapes,
+        left_out=left_out,
+        notes=(*notes,),
+        taken=file.taken,
+        left=file.left,
     )
 
 
-def _check_age(file: MmdetectionFile) -> list[str]:
+def _check_age(file: WeightsFile) -> list[str]:
     """What is to be known of an old file.
 
     Raises:
@@ -78,9 +88,9 @@ def _check_age(file: MmdetectionFile) -> list[str]:
     return []
 
 
-def _pixels(file: MmdetectionFile, settings: AnyDetector) -> Pixels:
-    """As the file's settings say; where it has none, as the style of the backbone has it."""
-    said = pixels_of(file.config)
+def _pixels(file: WeightsFile, settings: AnyDetector) -> Pixels:
+    """As the file's settings say, or its preprocessor; where it has neither, as the style of the backbone has it."""
+    said = pixels_of(file.config) or pixels_of_tensors(file.beside)
     if said is not None:
         return said
     return CAFFE if getattr(settings.backbone, "stride_in", "3x3") == "1x1" else OURS
@@ -100,7 +110,7 @@ def _is_first(weight: Tensor) -> bool:
     return weight.dim() == 4 and weight.shape[1] == 3
 
 
-def _shift_first_norm(state: dict[str, Tensor], file: MmdetectionFile, pixels: Pixels) -> list[str]:
+def _shift_first_norm(state: dict[str, Tensor], file: WeightsFile, pixels: Pixels) -> list[str]:
     """Let the norm behind the first convolution add what other means leave over; what was done, in words."""
     if pixels == OURS:
         return []

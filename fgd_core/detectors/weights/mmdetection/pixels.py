@@ -5,6 +5,7 @@ style were trained on BGR that is not divided by anything.
 """
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -36,6 +37,23 @@ def pixels_of(config: str) -> Pixels | None:
     if mean is None or std is None or converts is None:
         return None
     return Pixels(_numbers(mean), _numbers(std), is_bgr=converts[1] == "False")
+
+
+def pixels_of_tensors(tensors: Mapping[str, Tensor]) -> Pixels | None:
+    """What a preprocessor that was saved with the weights does to images; None where there is none.
+
+    It does not say the order of the channels: ImageNet's mean is highest in red, and equal means fit RGB.
+    """
+    found = {
+        name: next((value for key, value in tensors.items() if key.endswith(f"data_preprocessor.{name}")), None)
+        for name in ("mean", "std")
+    }
+    mean, std = found["mean"], found["std"]
+    if mean is None or std is None or mean.numel() != 3 or std.numel() != 3:
+        return None
+    first, middle, last = (round(value, 4) for value in mean.flatten().tolist())
+    deviations = tuple(round(value, 4) for value in std.flatten().tolist())
+    return Pixels((first, middle, last), (deviations[0], deviations[1], deviations[2]), is_bgr=first < last)
 
 
 def style_of(config: str) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pydantic import JsonValue
 from torch import Tensor
 
-from fgd_core.detectors.weights.mmdetection.files import MmdetectionFile
+from fgd_core.detectors.weights.files import WeightsFile
 from fgd_core.detectors.weights.mmdetection.pixels import style_of
 from fgd_core.errors import SpecError
 from fgd_core.spec.backbones import ResNet
@@ -23,7 +23,7 @@ _DEPTHS: Mapping[tuple[int, bool], str] = {
 """(blocks of the third stage, whether they are bottlenecks) -> what the network is called."""
 
 
-def check_settings(file: MmdetectionFile, settings: AnyDetector) -> None:
+def check_settings(file: WeightsFile, settings: AnyDetector) -> None:
     """
     Raises:
         SpecError: the settings are not those of what the file holds; with every field and its value.
@@ -40,7 +40,7 @@ def check_settings(file: MmdetectionFile, settings: AnyDetector) -> None:
         )
 
 
-def _of_the_detector(file: MmdetectionFile) -> dict[str, JsonValue]:
+def _of_the_detector(file: WeightsFile) -> dict[str, JsonValue]:
     """By the fields that detectors have: each has some of them."""
     needed: dict[str, JsonValue] = {"convention": "mmdetection", "version": "v1"}
     is_normed = any(re.match(r"bbox_head\.cls_convs\.\d\.(gn|bn)\.", key) for key in file.state)
@@ -51,7 +51,7 @@ def _of_the_detector(file: MmdetectionFile) -> dict[str, JsonValue]:
     return needed
 
 
-def _of_the_backbone(file: MmdetectionFile, settings: AnyDetector) -> dict[str, JsonValue]:
+def _of_the_backbone(file: WeightsFile, settings: AnyDetector) -> dict[str, JsonValue]:
     if not isinstance(settings.backbone, ResNet):
         return {"backbone.name": "resnet50"}
     needed: dict[str, JsonValue] = {}

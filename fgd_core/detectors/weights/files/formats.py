@@ -1,0 +1,101 @@
+"""The formats that weights are stored in: PyTorch's, safetensors, and safetensors or PyTorch files with an index."""
+
+import json
+from pathlib import Path
+
+from torch import Tensor
+
+from fgd_core.detectors.weights.files.pickles import read_pickle
+from fgd_core.errors import WeightsError
+
+_INDEX = ".index.json"
+_LONGEST_HEADER = 100_000_000
+"""Bytes that safetensors allows itself for the names and shapes of a file."""
+
+# First bytes -> what such a file is. None of them holds weights.
+_NO_WEIGHTS = (
+    (
+        b"version https://git-lfs",
+        "a pointer of Git LFS and not the file that it stands for; fetch it with git lfs pull",
+    ),
+    (b"<", "a web page or XML and not a checkpoint; download the file itself"),
+    (b"\x89HDF", "of HDF5 (Keras) and not a checkpoint of PyTorch; convert it there"),
+)
+
+
+def read_content(path: Path, *, mapped: bool = False) -> object:
+    """What is in a file of weights; nothing of it is run.
+
+    Args:
+        mapped: tensors are read from the file when they are used, and not now.
+    Raises:
+        WeightsError: no such file, a damaged one, one of another kind, or one that holds code.
+    """
+    if not path.is_file():
+        raise WeightsError(
+            "there is no such file; check the path, put the file there, or let the job that makes it end",
+            path=str(path),
+        )
+    if path.name.endswith(_INDEX):
+        return _read_shards(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(32)
+    except OSError as error:
+        raise WeightsError(f"the file cannot be opened: {error.strerror}", path=str(path)) from error
+    for first, what in _NO_WEIGHTS:
+        if start.startswith(first):
+            raise WeightsError(f"the file is {what}", path=str(path))
+    if _is_safetensors(path, start):
+        return _read_safetensors(path)
+    return read_pickle(path, mapped=mapped)
+
+
+def _is_safetensors(path: Path, start: bytes) -> bool:
+    """By its name, or by its beginning: the length of a header in JSON, and the header."""
+    is_so_called = path.suffix == ".safetensors"
+    return is_so_called or (start[8:9] == b"{" and 0 < int.from_bytes(start[:8], "little") <= _LONGEST_HEADER)
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError  # noqa: PLC0415  (most files are PyTorch's)
+    from safetensors.torch import load_file  # noqa: PLC0415
+
+    try:
+        tensors: dict[str, Tensor] = load_file(path, device="cpu")
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise WeightsError(
+            "the file cannot be read as safetensors: it is damaged, cut short, or of another kind",
+            path=str(path),
+            cause=str(error)[:200],
+        ) from error
+    return tensors
+
+
+def _read_shards(path: Path) -> dict[str, Tensor]:
+    """The tensors of all files that an index names; they lie beside it."""
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        places = index["weight_map"]
+        names = sorted({str(name) for name in places.values()})
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise WeightsError(
+            "the index cannot be read: it has no `weight_map` of keys and files", path=str(path)
+        ) from error
+    tensors: dict[str, Tensor] = {}
+    for name in names:
+        shard = path.parent / name
+        # Neither `../` nor a link leads out of the folder: only the index itself was allowed.
+        if shard.resolve().parent != path.parent.resolve() or name.endswith(_INDEX):
+            raise WeightsError("the index names a file that does not lie beside it", path=str(path), file=name)
+        content = read_content(shard)
+        if isinstance(content, dict):
+            tensors |= {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    lacking = [str(key) for key in places if key not in tensors]
+    if lacking:
+        raise WeightsError(
+            f"{len(lacking)} of the {len(places)} keys of the index are not in the files that it names",
+            path=str(path),
+            lacking=[*lacking[:5]],
+        )
+    return tensors

@@ -1,0 +1,101 @@
+"""A file of weights, opened: what its outputs stand for, and its weights for a detector."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fgd_core.detectors.base import Detector
+from fgd_core.detectors.checkpoint import FORMAT, read_checkpoint
+from fgd_core.detectors.weights.files import WeightsFile, read_content, read_weights
+from fgd_core.detectors.weights.matching import Offer
+from fgd_core.detectors.weights.mmdetection import mmdetection_offer
+from fgd_core.detectors.weights.mmdetection.pixels import OURS, pixels_of_tensors
+from fgd_core.detectors.weights.outputs import Outputs, outputs_of
+from fgd_core.detectors.weights.torchvision import (
+    backbone_offer,
+    published_name,
+    torchvision_classes,
+    torchvision_file_offer,
+)
+from fgd_core.errors import WeightsError
+from fgd_core.spec.detectors import AnyDetector
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedFile:
+    outputs: Outputs
+    is_backbone: bool
+    offer: Callable[[Detector], Offer]
+    """The weights for a detector with the settings that the file was opened with; raises SpecError where they differ
+    from what the file holds."""
+
+
+def open_weights(path: Path, settings: AnyDetector, told: Sequence[str] | None = None) -> OpenedFile:
+    """
+    Args:
+        settings: of the detector that the file is to fill.
+        told: the classes of the file's outputs, where it does not say them.
+    Raises:
+        WeightsError: no such file, or none that can be read, or it is not clear which of its weights are meant.
+    """
+    if is_ours(path):
+        checkpoint, _ = read_checkpoint(path)
+        names = tuple(category.name for category in checkpoint.categories)
+        return OpenedFile(
+            outputs=Outputs(names), is_backbone=False, offer=lambda _: Offer(state=checkpoint.state, classes=names)
+        )
+    file = read_weights(path, settings.weights_set)
+    outputs = _outputs(file, told)
+    return OpenedFile(
+        outputs=outputs,
+        is_backbone=file.family == "backbone",
+        offer=lambda detector: _offer(detector, file, settings, outputs),
+    )
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file is a checkpoint of fgd, as far as can be told without reading its weights."""
+    try:
+        # Mapped and not read: nothing but the names is looked at.
+        content = read_content(path, mapped=True)
+    except WeightsError:
+        return False
+    return isinstance(content, dict) and content.get("format") == FORMAT
+
+
+def _outputs(file: WeightsFile, told: Sequence[str] | None) -> Outputs:
+    name = published_name(file.path)
+    if name is not None and not told:
+        return Outputs(torchvision_classes(name), note=f"the file is {name} of torchvision")
+    return outputs_of(file, told)
+
+
+def _offer(detector: Detector, file: WeightsFile, settings: AnyDetector, outputs: Outputs) -> Offer:
+    # Without names no row is anybody's.
+    classes = outputs.names or ()
+    if file.family == "mmdetection":
+        offer = mmdetection_offer(file, settings, classes)
+    else:
+        _check_pixels(file)
+        is_backbone = file.family == "backbone"
+        offer = (
+            backbone_offer(file.state, file)
+            if is_backbone
+            else torchvision_file_offer(detector, file, settings, classes)
+        )
+    told = (*offer.notes, *filter(None, [outputs.note, outputs.trouble]))
+    return replace(offer, notes=told)
+
+
+def _check_pixels(file: WeightsFile) -> None:
+    """
+    Raises:
+        WeightsError: a preprocessor that was saved with the weights normalises images otherwise than is done here.
+    """
+    pixels = pixels_of_tensors(file.beside)
+    if pixels is not None and pixels != OURS:
+        raise WeightsError(
+            f"the file's images were {pixels}, and here they are {OURS}; this is made up for in files with "
+            "mmdetection's names only, so train with ImageNet's mean and deviation, or convert the file to them",
+            path=str(file.path),
+        )

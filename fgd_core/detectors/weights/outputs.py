@@ -1,0 +1,92 @@
+"""What the outputs of the head in a file stand for: as many names as it has outputs for classes, or none."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+from torchvision.models._meta import _COCO_CATEGORIES
+
+from fgd_core.detectors.weights.classes import BACKGROUND, COCO_CLASSES
+from fgd_core.detectors.weights.files import WeightsFile
+
+_SHOWN = 5
+
+# Keys of the weights with rows for classes, in torchvision's and in mmdetection's names.
+_ONE_STAGE = re.compile(
+    r"(head\.classification_head\.cls_logits|bbox_head\.(retina_cls|conv_cls|fcos_cls)"
+    r"|(bbox_)?head\.(gfl_cls|reppoints_cls_out))\.weight"
+)
+_TWO_STAGES = re.compile(
+    r"(roi_heads\.(stages\.0\.)?box_predictor\.cls_score|roi_head\.bbox_head(\.0)?\.fc_cls)\.weight"
+)
+# Four rows for each anchor of a cell; other one-stage heads have one of its kind.
+_SIDES = ("head.regression_head.bbox_reg.weight", "bbox_head.retina_reg.weight")
+
+
+class Outputs(NamedTuple):
+    names: tuple[str, ...] | None
+    """In order, without the background of a two-stage head, with those that stand for no class; None: not known."""
+    trouble: str = ""
+    """Why they are not known, and the cure."""
+    note: str = ""
+    """What was assumed."""
+
+
+def outputs_of(file: WeightsFile, told: Sequence[str] | None) -> Outputs:
+    """Names from the user, else from the file, else COCO's where there are as many outputs as COCO has classes.
+
+    Args:
+        told: by the user.
+    """
+    number, has_background = _count(file.state)
+    said = tuple(told) if told else file.classes
+    if number is None:
+        # No head that is known here: whoever loads it finds out which keys are missing.
+        return Outputs(None if file.family == "backbone" else said or COCO_CLASSES)
+    if said is None:
+        return _cocos(number, has_background)
+    if has_background and said[0] == BACKGROUND:
+        said = said[1:]
+    wanted = number - has_background
+    if len(said) == wanted:
+        return Outputs(said)
+    whose = "there are" if told else "the file names"
+    listed = ", ".join(said[:_SHOWN]) + (", …" if len(said) > _SHOWN else "")
+    of_these = ", one of them for the background," if has_background else ""
+    never = "" if has_background else f"; a one-stage head has none for the background, so write {BACKGROUND} or N/A"
+    return Outputs(
+        None,
+        f"its head has {number} outputs{of_these} and {whose} {len(said)} classes ({listed}); name {wanted}, in the "
+        f"order of the outputs, with teacher.classes (`fgd weights check --classes`){never}"
+        + ("" if has_background else " for an output that stands for no class"),
+    )
+
+
+def _cocos(number: int, has_background: bool) -> Outputs:
+    if number == len(_COCO_CATEGORIES):
+        # torchvision's way: an output for each of COCO's ids, with the gaps between them.
+        names = _COCO_CATEGORIES[1:] if has_background else _COCO_CATEGORIES
+        return Outputs(tuple(names), note=f"the file names no classes: its {number} outputs are taken for COCO's ids")
+    if number - has_background == len(COCO_CLASSES):
+        return Outputs(
+            COCO_CLASSES,
+            note=f"the file names no classes: its {number} outputs are taken for COCO's {len(COCO_CLASSES)}",
+        )
+    return Outputs(
+        None,
+        f"its head has {number} outputs and the file does not name their classes; name {number - has_background}, in "
+        "the order of the outputs, with teacher.classes (`fgd weights check --classes`)",
+    )
+
+
+def _count(state: Mapping[str, Tensor]) -> tuple[int | None, bool]:
+    """Outputs of the head, and whether one of them is the background's; None where there is no head known here."""
+    for key, value in state.items():
+        if _TWO_STAGES.fullmatch(key):
+            return value.shape[0], True
+        if _ONE_STAGE.fullmatch(key):
+            sides = next((state[name].shape[0] for name in _SIDES if name in state), 4)
+            anchors = max(1, sides // 4)
+            return (value.shape[0] // anchors if value.shape[0] % anchors == 0 else None), False
+    return None, False

@@ -1,0 +1,497 @@
+"""Checkpoints as others' trainers write them: the right weights are taken, and one line says what was taken."""
+
+import argparse
+import json
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from fgd_core.detectors import build_detector
+from fgd_core.detectors.base import Detector
+from fgd_core.detectors.weights.examining import examine
+from fgd_core.detectors.weights.files.pickles import _HARMLESS
+from fgd_core.detectors.weights.sources import LoadedTeacher, load_first_weights, load_teacher
+from fgd_core.errors import SpecError, WeightsError
+from fgd_core.spec.backbones import ResNet
+from fgd_core.spec.detectors import AnyDetector, FasterRcnn, RetinaNet
+from fgd_core.spec.jobs import Teacher
+from tests.detectors.mmdetection_layouts import Sizes, filled
+from tests.detectors.mmdetection_layouts import retinanet as retinanet_of_mmdetection
+
+State = dict[str, Tensor]
+
+CLASSES = ("cat", "dog")
+TINY = ResNet(name="resnet18", stem_width=4, blocks=(1, 1, 1, 1))
+SETTINGS = RetinaNet(backbone=TINY, fpn_width=8)
+OF_MMDETECTION = RetinaNet(backbone=TINY, fpn_width=8, convention="mmdetection")
+SIZES = Sizes(blocks=(1, 1, 1, 1), stem=4, is_basic=True, width=8, classes=2)
+PROBE = "head.regression_head.bbox_reg.bias"
+
+
+def weights(value: float, settings: AnyDetector = SETTINGS, num_classes: int = 2) -> State:
+    """A state dict with torchvision's names, in which every tensor that is trained holds `value`."""
+    state = build_detector(settings, num_classes).state_dict()  # type: ignore[arg-type]
+    return {key: torch.full_like(tensor, value) for key, tensor in state.items()}
+
+
+def prefixed(prefix: str, state: Mapping[str, Tensor]) -> State:
+    return {prefix + key: value for key, value in state.items()}
+
+
+def teacher_of(
+    path: Path, settings: AnyDetector = SETTINGS, classes: tuple[str, ...] | None = CLASSES
+) -> LoadedTeacher:
+    return load_teacher(
+        Teacher(checkpoint=str(path), detector=settings, classes=classes, gate="keys"),  # type: ignore[arg-type]
+        resolve=Path,
+    )
+
+
+def saved(folder: Path, content: object, name: str = "file.pth") -> Path:
+    torch.save(content, folder / name)
+    return folder / name
+
+
+def value_of(detector: Detector) -> float:
+    return float(detector.state_dict()[PROBE][0])
+
+
+RIGHT, WRONG = 0.25, 0.75
+AVERAGE = {"n_averaged": torch.tensor(7)}
+
+# What a trainer writes, of which RIGHT are the weights that its author would evaluate.
+LAYOUTS: dict[str, Callable[[], object]] = {
+    "a bare state dict of torchvision": lambda: weights(RIGHT),
+    "torchvision's references": lambda: {
+        "model": weights(RIGHT),
+        "optimizer": {"state": {0: {"momentum_buffer": torch.ones(3)}}, "param_groups": []},
+        "lr_scheduler": {"last_epoch": 3},
+        "args": argparse.Namespace(lr=0.02, model="retinanet_resnet50_fpn"),
+        "epoch": 3,
+    },
+    "torchvision's references with an average": lambda: {
+        "model": weights(WRONG),
+        "model_ema": prefixed("module.", weights(RIGHT)) | AVERAGE,
+        "optimizer": {},
+        "args": argparse.Namespace(lr=0.02),
+        "epoch": 3,
+    },
+    "DDP": lambda: prefixed("module.", weights(RIGHT)),
+    "torch.compile": lambda: prefixed("_orig_mod.", weights(RIGHT)),
+    "torch.compile of DDP": lambda: {"model": prefixed("_orig_mod.module.", weights(RIGHT))},
+    "DDP of torch.compile": lambda: {"model_state_dict": prefixed("module._orig_mod.", weights(RIGHT))},
+    "torch.compile of a part": lambda: {
+        key.replace("backbone.body.", "backbone.body._orig_mod."): value for key, value in weights(RIGHT).items()
+    },
+    "FSDP": lambda: {"model": prefixed("_fsdp_wrapped_module.", weights(RIGHT))},
+    "Lightning": lambda: {
+        "state_dict": prefixed("model.", weights(RIGHT)) | {"criterion.class_weights": torch.ones(2)},
+        "pytorch-lightning_version": "2.4.0",
+        "optimizer_states": [{"state": {}}],
+        "hyper_parameters": {"lr": 0.1},
+        "callbacks": {"ModelCheckpoint": {"best_model_score": torch.tensor(0.4)}},
+    },
+    "Lightning with a compiled model": lambda: {"state_dict": prefixed("net._orig_mod.", weights(RIGHT))},
+    "Lightning's WeightAveraging": lambda: {
+        "state_dict": prefixed("model.", weights(RIGHT)),
+        "current_model_state": prefixed("model.", weights(WRONG)),
+        "averaging_state": AVERAGE,
+    },
+    "timm": lambda: {
+        "arch": "detector",
+        "state_dict": weights(WRONG),
+        "state_dict_ema": weights(RIGHT),
+        "args": argparse.Namespace(opt="sgd"),
+        "version": 2,
+    },
+    "a wrapper like Ultralytics'": lambda: {
+        "epoch": 3,
+        "best_fitness": 0.4,
+        "model": weights(WRONG),
+        "ema": weights(RIGHT),
+        "updates": 900,
+        "optimizer": None,
+        "train_args": {"imgsz": 640},
+    },
+    "RT-DETR's average": lambda: {"model": weights(WRONG), "ema": {"module": weights(RIGHT), "updates": 9}},
+    "model_state_dict": lambda: {"model_state_dict": weights(RIGHT), "optimizer_state_dict": {}},
+    "model_state_dict and ema_state_dict": lambda: {
+        "model_state_dict": weights(WRONG),
+        "ema_state_dict": weights(RIGHT),
+    },
+    "params": lambda: {"params": weights(RIGHT)},
+    "params and params_ema": lambda: {"params": weights(WRONG), "params_ema": weights(RIGHT)},
+    "net": lambda: {"net": weights(RIGHT), "acc": 0.9},
+    "network": lambda: {"network": weights(RIGHT)},
+    "weights": lambda: {"weights": weights(RIGHT)},
+    "a wrapper that nobody has heard of": lambda: {"run": {"brain": prefixed("detector.core.", weights(RIGHT))}},
+    "the same weights twice": lambda: {"model": (state := weights(RIGHT)), "state_dict": state},
+}
+
+
+class TestLayouts:
+    @pytest.mark.parametrize("layout", LAYOUTS)
+    def test_the_weights_that_the_author_would_evaluate_are_taken(self, layout: str, tmp_path: Path) -> None:
+        loaded = teacher_of(saved(tmp_path, LAYOUTS[layout]()))
+        assert value_of(loaded.detector) == RIGHT
+        assert loaded.event.num_matched == loaded.event.num_total
+        assert not loaded.event.missing and not loaded.event.unexpected
+
+    @pytest.mark.parametrize("layout", ["torchvision's references", "Lightning", "params and params_ema"])
+    def test_a_student_starts_with_the_same(self, layout: str, tmp_path: Path) -> None:
+        path = saved(tmp_path, LAYOUTS[layout]())
+        student = build_detector(SETTINGS, 2)
+        settings = SETTINGS.model_copy(update={"weights": str(path)})
+        load_first_weights(student, settings, CLASSES, role="student", resolve=Path)
+        assert value_of(student) == RIGHT
+
+    def test_one_line_says_what_was_taken_and_what_was_left_and_why(self, tmp_path: Path) -> None:
+        path = saved(tmp_path, LAYOUTS["torchvision's references with an average"]())
+        event = teacher_of(path).event
+        total = event.num_total
+        said = event.account()
+        assert f"{total} of {total} keys from {path}, `model_ema` (averaged)" in said
+        assert f"left {len(weights(0))} keys of `model`: the weights before averaging" in said
+        assert "left 1 key (n_averaged): a counter of the averaging" in said
+        assert "left optimizer, args, epoch: no weights" in said
+
+    def test_what_lies_outside_the_prefix_is_counted_apart(self, tmp_path: Path) -> None:
+        event = teacher_of(saved(tmp_path, LAYOUTS["Lightning"]())).event
+        assert "`state_dict.model`" in event.taken
+        assert any("1 key (criterion.class_weights): lies outside `model.`" in text for text in event.left)
+
+    def test_the_check_says_the_same(self, tmp_path: Path) -> None:
+        path = saved(tmp_path, LAYOUTS["params and params_ema"]())
+        examined = examine(str(path), SETTINGS, CLASSES)
+        assert examined.loaded.is_complete
+        assert examined.loaded.event.account() == teacher_of(path).event.account()
+
+
+class TestOfMmdetection:
+    def state(self, value: float) -> State:
+        return {key: torch.full_like(tensor, value) for key, tensor in filled(retinanet_of_mmdetection(SIZES)).items()}
+
+    @pytest.mark.parametrize(
+        ("content", "left"),
+        [
+            (lambda own, other: {"state_dict": prefixed("module.", own(RIGHT))}, ""),
+            (
+                lambda own, other: {
+                    "state_dict": own(RIGHT) | {"ema_" + k.replace(".", "_"): v for k, v in own(WRONG).items()},
+                    "meta": {"mmdet_version": "2.28.0"},
+                },
+                "EMAHook",
+            ),
+            (
+                lambda own, other: {
+                    "state_dict": own(RIGHT),
+                    "ema_state_dict": prefixed("module.", own(WRONG)) | {"steps": torch.tensor(9)},
+                    "meta": {"mmengine_version": "0.10.4", "mmdet_version": "3.3.0"},
+                    "message_hub": {},
+                },
+                "mmengine keeps the weights before averaging there",
+            ),
+            (
+                lambda own, other: {
+                    "state_dict": prefixed("architecture.", own(RIGHT))
+                    | prefixed("teacher.", own(WRONG))
+                    | {"distiller.connectors.neck.weight": torch.ones(2)}
+                },
+                "the teacher that it learnt from",
+            ),
+            (
+                lambda own, other: {
+                    "state_dict": prefixed("student.", own(RIGHT))
+                    | prefixed("teacher.", own(WRONG))
+                    | {"distill_losses.loss_fgd_fpn_0.conv_mask_s.weight": torch.ones(2)}
+                },
+                "the teacher that it learnt from",
+            ),
+            (
+                lambda own, other: {
+                    "state_dict": prefixed("student.", own(WRONG)) | prefixed("teacher.", own(RIGHT)),
+                    "meta": {"cfg": "semi_test_cfg = dict(predict_on='teacher')"},
+                },
+                "the student, which is not evaluated",
+            ),
+        ],
+        ids=["DDP", "mmcv's EMAHook", "mmengine's EMAHook", "mmrazor", "FGD's authors", "semi-supervised"],
+    )
+    def test_the_weights_that_the_author_would_evaluate_are_taken(
+        self, content: Callable[..., object], left: str, tmp_path: Path
+    ) -> None:
+        loaded = teacher_of(saved(tmp_path, content(self.state, None)), OF_MMDETECTION)
+        assert value_of(loaded.detector) == RIGHT
+        assert not loaded.event.unexpected
+        assert left in loaded.event.account()
+
+    def test_a_preprocessor_in_the_file_says_how_the_images_were(self, tmp_path: Path) -> None:
+        own = filled(retinanet_of_mmdetection(SIZES))
+        said = "mean=[103.53, 116.28, 123.675], std=[1.0, 1.0, 1.0], to_rgb=False"
+        preprocessor = {
+            "data_preprocessor.mean": torch.tensor([103.53, 116.28, 123.675]).view(3, 1, 1),
+            "data_preprocessor.std": torch.ones(3, 1, 1),
+        }
+        by_tensors = teacher_of(saved(tmp_path, {"state_dict": own | preprocessor}, "a.pth"), OF_MMDETECTION)
+        by_words = teacher_of(saved(tmp_path, {"state_dict": own, "meta": {"config": said}}, "b.pth"), OF_MMDETECTION)
+        name = "backbone.body.conv1.weight"
+        assert torch.equal(by_tensors.detector.state_dict()[name], by_words.detector.state_dict()[name])
+        assert not torch.equal(by_words.detector.state_dict()[name], own["backbone.conv1.weight"])
+        assert "folded into the first convolution" in by_tensors.event.account()
+        assert "how images are normalised" in by_tensors.event.account()
+
+
+class TestWhatIsNotClear:
+    @pytest.fixture
+    def pair(self, tmp_path: Path) -> Path:
+        both = prefixed("student.", weights(RIGHT)) | prefixed("teacher.", weights(WRONG))
+        return saved(tmp_path, {"state_dict": both})
+
+    def test_a_student_and_a_teacher_are_refused_with_the_choice(self, pair: Path) -> None:
+        with pytest.raises(WeightsError, match=r"weights_set: state_dict\.student") as caught:
+            teacher_of(pair)
+        assert caught.value.details["sets"] == ["state_dict.student", "state_dict.teacher"]
+
+    @pytest.mark.parametrize(
+        ("wanted", "value"), [("student", RIGHT), ("teacher", WRONG), ("state_dict.teacher", WRONG)]
+    )
+    def test_the_one_that_is_asked_for_is_taken(self, pair: Path, wanted: str, value: float) -> None:
+        settings = SETTINGS.model_copy(update={"weights_set": wanted})
+        loaded = teacher_of(pair, settings)
+        assert value_of(loaded.detector) == value
+        assert "another set was asked for" in loaded.event.account()
+
+    def test_a_name_that_no_set_has_is_answered_with_those_there_are(self, pair: Path) -> None:
+        with pytest.raises(WeightsError, match=r"no set of weights called 'ema'.*state_dict\.teacher"):
+            teacher_of(pair, SETTINGS.model_copy(update={"weights_set": "ema"}))
+
+    def test_two_models_side_by_side_are_refused(self, tmp_path: Path) -> None:
+        path = saved(tmp_path, {"model_a": weights(RIGHT), "model_b": weights(WRONG)})
+        with pytest.raises(WeightsError, match=r"model_a \(\d+ keys\), model_b"):
+            teacher_of(path)
+
+
+class TestSafetensors:
+    def test_a_file_is_read(self, tmp_path: Path) -> None:
+        save_file(weights(RIGHT), tmp_path / "model.safetensors")
+        assert value_of(teacher_of(tmp_path / "model.safetensors").detector) == RIGHT
+
+    def test_a_file_is_known_by_its_beginning(self, tmp_path: Path) -> None:
+        save_file(weights(RIGHT), tmp_path / "model.bin")
+        assert value_of(teacher_of(tmp_path / "model.bin").detector) == RIGHT
+
+    def test_a_damaged_one_is_called_so(self, tmp_path: Path) -> None:
+        save_file(weights(RIGHT), tmp_path / "model.safetensors")
+        whole = (tmp_path / "model.safetensors").read_bytes()
+        (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(WeightsError, match="safetensors: it is damaged"):
+            teacher_of(tmp_path / "model.safetensors")
+
+    def sharded(self, folder: Path, **places: str) -> Path:
+        state = weights(RIGHT)
+        halves = {"a.safetensors": dict([*state.items()][:50]), "b.safetensors": dict([*state.items()][50:])}
+        for name, half in halves.items():
+            save_file(half, folder / name)
+        index = {key: name for name, half in halves.items() for key in half} | places
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+        return folder / "model.safetensors.index.json"
+
+    def test_the_files_of_an_index_are_put_together(self, tmp_path: Path) -> None:
+        assert value_of(teacher_of(self.sharded(tmp_path)).detector) == RIGHT
+
+    def test_an_index_reaches_no_file_outside_its_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "in").mkdir()
+        save_file(weights(WRONG), tmp_path / "secret.safetensors")
+        with pytest.raises(WeightsError, match="does not lie beside it"):
+            teacher_of(self.sharded(tmp_path / "in", extra="../secret.safetensors"))
+        (tmp_path / "in/link.safetensors").symlink_to(tmp_path / "secret.safetensors")
+        with pytest.raises(WeightsError, match="does not lie beside it"):
+            teacher_of(self.sharded(tmp_path / "in", extra="link.safetensors"))
+
+    def test_keys_that_no_file_has_are_named(self, tmp_path: Path) -> None:
+        with pytest.raises(WeightsError, match=r"1 of the \d+ keys of the index"):
+            teacher_of(self.sharded(tmp_path, extra="a.safetensors"))
+
+
+class Runs:
+    """Pickled, it is a command."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (print, ("was run",))
+
+
+class TestWhatIsRefused:
+    @pytest.mark.parametrize("key", ["head.regression_head.bbox_reg.bias", "backbone.body.bn1.running_var"])
+    @pytest.mark.parametrize("value", [float("nan"), float("inf")])
+    def test_values_that_are_not_finite_are_named(self, key: str, value: float, tmp_path: Path) -> None:
+        state = weights(RIGHT)
+        state[key][1] = value
+        with pytest.raises(WeightsError, match=r"1 of \d+ weights .* NaN or infinite") as caught:
+            teacher_of(saved(tmp_path, {"model": state}))
+        assert caught.value.details["not_finite"] == [key]
+        assert f"{key} (1 of its values)" in caught.value.message
+
+    def test_a_quantised_tensor_is_not_read_as_numbers(self, tmp_path: Path) -> None:
+        state = weights(RIGHT) | {PROBE: torch.ones(36, dtype=torch.int8)}
+        with pytest.raises(WeightsError, match="int8 where a float32 is wanted"):
+            teacher_of(saved(tmp_path, state))
+
+    def test_half_precision_is_read(self, tmp_path: Path) -> None:
+        halves = {key: value.half() if value.is_floating_point() else value for key, value in weights(RIGHT).items()}
+        assert value_of(teacher_of(saved(tmp_path, halves)).detector) == RIGHT
+
+    @pytest.mark.parametrize("is_fgds", [True, False], ids=["as ours", "as another's"])
+    @pytest.mark.parametrize("how", ["torch", "old torch", "pickle"])
+    def test_code_is_called_code_and_not_run(
+        self, how: str, is_fgds: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        content = {"state_dict": weights(RIGHT), "extra": Runs()}
+        if how == "pickle":
+            (tmp_path / "file.pth").write_bytes(pickle.dumps(content, protocol=4))
+        else:
+            torch.save(content, tmp_path / "file.pth", _use_new_zipfile_serialization=how == "torch")
+        with pytest.raises(WeightsError, match=r"wants code imported or run: .*builtins\.print") as caught:
+            if is_fgds:
+                load_teacher(Teacher(checkpoint=str(tmp_path / "file.pth")), resolve=Path)
+            else:
+                teacher_of(tmp_path / "file.pth")
+        assert "damaged" not in caught.value.message
+        assert capsys.readouterr().out == ""
+
+    def test_a_whole_module_is_refused_with_the_cure(self, tmp_path: Path) -> None:
+        with pytest.raises(WeightsError, match=r"torch\.nn\.modules\.linear\.Linear.*model\.state_dict\(\)"):
+            teacher_of(saved(tmp_path, {"model": nn.Linear(2, 2)}))
+
+    def test_torchscript_is_called_that(self, tmp_path: Path) -> None:
+        torch.jit.script(nn.Linear(2, 2)).save(tmp_path / "file.pt")
+        with pytest.raises(WeightsError, match=r"is a TorchScript program"):
+            teacher_of(tmp_path / "file.pt")
+
+    def test_a_pointer_of_git_lfs_is_called_that(self, tmp_path: Path) -> None:
+        (tmp_path / "file.pth").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n")
+        with pytest.raises(WeightsError, match="git lfs pull"):
+            teacher_of(tmp_path / "file.pth")
+
+    def test_names_that_nobody_knows_are_shown(self, tmp_path: Path) -> None:
+        path = saved(tmp_path, {"model": {"transformer.encoder.weight": torch.ones(2)}})
+        with pytest.raises(WeightsError, match=r"none of its keys \(transformer\.encoder\.weight\)"):
+            teacher_of(path)
+
+    def test_no_stand_in_is_anything_that_acts(self) -> None:
+        assert all(stand_in.__module__.startswith("fgd_core.") for stand_in in _HARMLESS.values())
+
+    def test_keys_left_over_are_no_match_of_all(self, tmp_path: Path) -> None:
+        path = saved(tmp_path, weights(RIGHT) | {"mask_branch.weight": torch.ones(2)})
+        with pytest.raises(
+            WeightsError, match=r"1 key of the source is unknown to the detector \(mask_branch\.weight\)"
+        ):
+            teacher_of(path)
+        student = build_detector(SETTINGS, 2)
+        settings = SETTINGS.model_copy(update={"weights": str(path)})
+        event = load_first_weights(student, settings, CLASSES, role="student", resolve=Path)
+        assert event is not None and "1 key of the source is unknown to the detector" in event.account()
+
+
+class TestOutputs:
+    """How many outputs a head has decides which of them can be whose."""
+
+    def test_a_one_stage_head_has_no_row_for_the_background(self, tmp_path: Path) -> None:
+        path = saved(tmp_path, weights(RIGHT, num_classes=3))
+        with pytest.raises(WeightsError, match=r"3 outputs and there are 2 classes \(cat, dog\).*N/A"):
+            teacher_of(path)
+        with pytest.raises(WeightsError, match=r"3 outputs and there are 2 classes"):
+            examine(str(path), SETTINGS, CLASSES)
+
+    def test_neither_has_one_of_mmdetection(self, tmp_path: Path) -> None:
+        sizes = Sizes(blocks=(1, 1, 1, 1), stem=4, is_basic=True, width=8, classes=3)
+        path = saved(tmp_path, {"state_dict": filled(retinanet_of_mmdetection(sizes)), "meta": {"CLASSES": CLASSES}})
+        with pytest.raises(WeightsError, match=r"3 outputs and the file names 2 classes"):
+            teacher_of(path, OF_MMDETECTION, classes=None)
+
+    def test_an_output_that_stands_for_no_class_is_named_so(self, tmp_path: Path) -> None:
+        state = weights(RIGHT, num_classes=3)
+        key = "head.classification_head.cls_logits.bias"
+        state[key] = torch.arange(3.0).repeat(9)  # by anchor, then by output
+        loaded = teacher_of(saved(tmp_path, state), classes=("__background__", *CLASSES))
+        assert loaded.classes == CLASSES
+        assert loaded.detector.state_dict()[key].view(9, 2).tolist() == [[1.0, 2.0]] * 9
+
+    def test_a_two_stage_head_has_the_background_first(self, tmp_path: Path) -> None:
+        settings = FasterRcnn(backbone=TINY, fpn_width=8)
+        state = weights(RIGHT, settings)
+        key = "roi_heads.box_predictor.cls_score.bias"
+        state[key] = torch.tensor([5.0, 1, 2])
+        path = saved(tmp_path, {"model": state})
+        for classes in (CLASSES, ("__background__", *CLASSES)):
+            loaded = load_teacher(
+                Teacher(checkpoint=str(path), detector=settings, classes=classes, gate="keys"), resolve=Path
+            )
+            assert loaded.classes == CLASSES
+            assert loaded.detector.state_dict()[key].tolist() == [5.0, 1, 2]
+        with pytest.raises(WeightsError, match=r"3 outputs, one of them for the background, and there are 3 classes"):
+            teacher_of(path, settings, classes=("cat", "dog", "bird"))
+
+    @pytest.mark.parametrize("settings", [SETTINGS, FasterRcnn(backbone=TINY, fpn_width=8)], ids=["one", "two stages"])
+    def test_91_outputs_are_cocos_ids_with_their_gaps(self, settings: AnyDetector, tmp_path: Path) -> None:
+        outputs = 91 if isinstance(settings, RetinaNet) else 90
+        state = weights(RIGHT, settings, outputs)
+        key = next(key for key in state if key.endswith(("classification_head.cls_logits.bias", "cls_score.bias")))
+        state[key] = torch.arange(91.0).repeat(state[key].shape[0] // 91)
+        loaded = teacher_of(saved(tmp_path, {"model": state}), settings, classes=None)
+        assert (loaded.classes[0], loaded.classes[11], len(loaded.classes)) == ("person", "stop sign", 80)
+        ours = loaded.detector.state_dict()[key][-80:]
+        assert (ours[0], ours[11]) == (1.0, 13.0)  # COCO's ids: 12 is a gap
+
+    def test_outputs_without_names_need_them(self, tmp_path: Path) -> None:
+        with pytest.raises(WeightsError, match=r"2 outputs and the file does not name their classes"):
+            teacher_of(saved(tmp_path, weights(RIGHT)), classes=None)
+
+    def test_a_student_leaves_rows_that_nobody_named(self, tmp_path: Path) -> None:
+        student = build_detector(SETTINGS, 2)
+        settings = SETTINGS.model_copy(update={"weights": str(saved(tmp_path, weights(RIGHT)))})
+        event = load_first_weights(student, settings, CLASSES, role="student", resolve=Path)
+        assert event is not None and value_of(student) == RIGHT
+        assert len(event.mismatched) == 2 and "does not name its classes" in event.mismatched[0]
+
+    @pytest.mark.parametrize(
+        "names", [{"classes": ["cat", "dog"]}, {"names": {0: "cat", 1: "dog"}}, {"meta": {"classes": ("cat", "dog")}}]
+    )
+    def test_names_in_the_file_are_read(self, names: dict[str, Any], tmp_path: Path) -> None:
+        assert teacher_of(saved(tmp_path, {"model": weights(RIGHT), **names}), classes=None).classes == CLASSES
+
+    def test_case_twins_stay_two_classes(self, tmp_path: Path) -> None:
+        twins = ("cell", "Cell")
+        path = saved(tmp_path, {"model": weights(RIGHT), "classes": list(twins)})
+        student = build_detector(SETTINGS, 2)
+        settings = SETTINGS.model_copy(update={"weights": str(path)})
+        event = load_first_weights(student, settings, twins, role="student", resolve=Path)
+        assert event is not None and event.num_matched == event.num_total
+
+    def test_torchvisions_own_training_fits_its_own_convention_only(self, tmp_path: Path) -> None:
+        path = saved(tmp_path, LAYOUTS["torchvision's references"]())
+        with pytest.raises(SpecError, match="set convention to torchvision"):
+            teacher_of(path, OF_MMDETECTION)
+
+
+class TestBackbones:
+    @pytest.mark.parametrize("content", [lambda s: s, lambda s: {"state_dict": prefixed("model.", s)}])
+    def test_a_classifier_fills_the_backbone(self, content: Callable[[State], object], tmp_path: Path) -> None:
+        body = {key.removeprefix("backbone.body."): value for key, value in weights(RIGHT).items() if ".body." in key}
+        path = saved(tmp_path, content(body | {"fc.weight": torch.ones(10, 32), "fc.bias": torch.ones(10)}))
+        student = build_detector(SETTINGS, 2)
+        settings = SETTINGS.model_copy(update={"weights": str(path)})
+        event = load_first_weights(student, settings, CLASSES, role="student", resolve=Path)
+        assert event is not None and event.num_matched == event.num_total and not event.missing
+        assert float(student.state_dict()["backbone.body.conv1.weight"].max()) == RIGHT
+        assert "the classifier on top has no place in a detector" in event.account()
+
+    def test_it_is_no_teacher(self, tmp_path: Path) -> None:
+        body = {key.removeprefix("backbone.body."): value for key, value in weights(RIGHT).items() if ".body." in key}
+        with pytest.raises(WeightsError, match="a backbone alone"):
+            teacher_of(saved(tmp_path, body))
