@@ -1,5 +1,8 @@
 """What was loaded is told truly, and what did not load is an error."""
 
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import torchvision
 from pydantic import TypeAdapter
 from torch import Tensor
 from torchvision.models import ResNet18_Weights, WeightsEnum, get_model, get_model_builder, list_models, resnet18
+from torchvision.models._api import Weights
 from torchvision.models.detection import RetinaNet_ResNet50_FPN_Weights, retinanet_resnet50_fpn
 
 from fgd_core.detectors import DETECTORS, build_detector
@@ -16,12 +20,18 @@ from fgd_core.detectors.base import Detector
 from fgd_core.detectors.weights import inherit, load_offer, load_torchvision, match_state
 from fgd_core.detectors.weights.classes import COCO_CLASSES, class_rows, match_classes
 from fgd_core.detectors.weights.matching import Offer
-from fgd_core.errors import NetworkError, SpecError, WeightsError
+from fgd_core.detectors.weights.torchvision import _fetch
+from fgd_core.errors import NetworkError, SpecError, StorageError, UnreachableError, WeightsError
+from fgd_core.runs import execute
 from fgd_core.spec import pretrained
 from fgd_core.spec.backbones import MobileNet, ResNet
 from fgd_core.spec.detectors import AnyDetector, DetectorSpec, FasterRcnn, RetinaNet
 from fgd_core.spec.events import WeightsLoaded
+from fgd_core.spec.retry import RetryPolicy
+from service.jobs.lifecycle import Reason
+from service.jobs.retry import Budgets, Fail, after_failure
 from tests.contract.test_detectors import SMALL
+from tests.library import RecordingContext, train_spec
 
 CLASSES = ("person", "unicorn", "Traffic_Light")
 TINY = ResNet(name="resnet18", stem_width=4, blocks=(1, 1, 1, 1))
@@ -90,9 +100,71 @@ class TestBackbones:
 
     def test_no_network_is_said_with_the_cure(self, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # a port where nobody listens
-        with pytest.raises(NetworkError, match="hub/checkpoints") as caught:
+        with pytest.raises(UnreachableError, match=r"hub/checkpoints.*TORCH_HOME") as caught:
             load(RetinaNet(backbone=ResNet(name="resnet18"), fpn_width=16), "ResNet18_Weights.IMAGENET1K_V1")
         assert "resnet18" in str(caught.value.details["url"])
+
+    def test_a_run_without_them_is_not_tried_again(self, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+        weights = {"weights": "ResNet18_Weights.IMAGENET1K_V1", "backbone": {"stem_width": 64, "blocks": None}}
+        finished = execute(train_spec(detector=weights), RecordingContext(hub / "run"))
+        assert finished.error is not None and not finished.error.retryable
+        budgets = Budgets(policy=RetryPolicy(), failures=0, losses=0)
+        assert after_failure(finished.error, budgets) == Fail(Reason.RUN_FAILED)
+
+
+class Answers(BaseHTTPRequestHandler):
+    """A server of weights that is in trouble, has none, or has damaged ones, by the path."""
+
+    def do_GET(self) -> None:
+        status = int(self.path.split("/")[1])
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(b"no weights")
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as listening:
+        thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{listening.server_port}"
+        listening.shutdown()
+        thread.join()
+
+
+class TestFetching:
+    def fetch(self, url: str) -> None:
+        (published,) = WeightsEnum("Published", {"V1": Weights(url=url, transforms=lambda: None, meta={})})  # type: ignore[misc]
+        _fetch(published, "Published.V1")
+
+    @pytest.mark.parametrize(("status", "is_worth_a_retry"), [(503, True), (429, True), (404, False), (403, False)])
+    def test_only_trouble_that_may_pass_is_tried_again(
+        self, status: int, is_worth_a_retry: bool, hub: Path, server: str
+    ) -> None:
+        with pytest.raises(NetworkError, match=r"put the file x-12345678\.pth into") as caught:
+            self.fetch(f"{server}/{status}/x-12345678.pth")
+        assert caught.value.retryable == is_worth_a_retry
+        assert isinstance(caught.value, UnreachableError) != is_worth_a_retry
+
+    def test_what_came_damaged_is_not_kept(self, hub: Path, server: str) -> None:
+        with pytest.raises(NetworkError, match="came damaged"):
+            self.fetch(f"{server}/200/x-12345678.pth")
+        assert list(hub.iterdir()) == []
+
+    def test_a_damaged_file_that_lay_here_is_named_with_the_cure(self, hub: Path, server: str) -> None:
+        (hub / "x-12345678.pth").write_bytes(b"half a file")
+        with pytest.raises(WeightsError, match=r"delete .*x-12345678\.pth"):
+            self.fetch(f"{server}/200/x-12345678.pth")
+
+    def test_a_folder_that_takes_no_file_is_named(self, tmp_path: Path, server: str, monkeypatch: Any) -> None:
+        (tmp_path / "hub").write_text("a file where the folder should be")
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+        with pytest.raises(StorageError, match="TORCH_HOME"):
+            self.fetch(f"{server}/200/x-12345678.pth")
 
 
 class TestNeededSettings:
