@@ -160,6 +160,8 @@ class Importance(Fact):
     """That reached it."""
     num_left_out: int
     """That did not, or whose values lie outside the space."""
+    p_value: float
+    """How often objectives that are shuffled among the trials set the best apart as much, over all dimensions."""
     warning: str | None
     """Why not to trust it."""
 

@@ -1,19 +1,27 @@
 """What a sweep's trials say: each figure worked out by hand."""
 
+import json
 import math
+import random
+import warnings
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+import optuna
 import pytest
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.importance import PedAnovaImportanceEvaluator
+from pydantic import JsonValue
 
 from fgd_core.spec.results import ErrorReport
-from fgd_core.spec.search import Choice, LogUniform, Uniform
+from fgd_core.spec.search import Choice, Dimension, Integers, LogUniform, Uniform
 from fgd_core.spec.sweep_report import TrialView
 from fgd_core.spec.views import AttemptView
 from service.jobs.findings.cost import best_so_far, failures, spent
 from service.jobs.findings.importance import common_epoch, importance
 from service.jobs.findings.noise import kendall, mean_interval, t_quantile, two_sided_p, welch
+from service.jobs.findings.ped_anova import p_value, shares
 from service.jobs.findings.standings import gains, pareto_front, runner_up, standings
 from service.jobs.findings.stopping import stopping
 from service.jobs.study import fold
@@ -398,6 +406,56 @@ class TestImportance:
         assert worst is not None
         assert (next(iter(best.shares)), next(iter(worst.shares))) == ("method.alpha", "method.beta")
 
+    def test_its_figures_are_those_of_optuna(self) -> None:
+        space: dict[str, Dimension] = {
+            "a": LogUniform(low=0.01, high=1),
+            "b": Uniform(low=-1, high=3),
+            "c": Integers(low=1, high=7),
+            "d": Integers(low=1, high=300, log=True),
+            "e": Choice(values=("x", True, [1, 2])),
+            "f": Integers(low=0, high=200),
+            "conditional": Uniform(low=0, high=1),
+            "single": Uniform(low=2, high=2),
+        }
+        for seed, count in enumerate((6, 15, 40, 120)):
+            dice, trials = random.Random(seed), []
+            for number in range(count):
+                values: dict[str, JsonValue] = {
+                    "a": 10 ** dice.uniform(-2, 0),
+                    "b": dice.uniform(-1, 3),
+                    "c": dice.randint(1, 7),
+                    "d": dice.randint(1, 300),
+                    "e": ("x", True, [1, 2])[number % 3],
+                    "f": dice.randint(0, 200),
+                    "single": 2.0,
+                }
+                if number % 3 == 0:
+                    values["conditional"] = dice.random()
+                trials.append((values, round(dice.random(), 2)))
+            for direction in ("maximize", "minimize"):
+                assert shares(trials, space, direction) == pytest.approx(by_optuna(trials, space, direction), abs=1e-9)
+
+    def test_without_any_effect_it_warns_of_chance_as_often_as_it_promises(self) -> None:
+        space = {f"method.{name}": Uniform(low=0, high=1) for name in ("alpha", "beta", "gamma")}
+        dice = random.Random(0)
+        found = [
+            p_value([({path: dice.random() for path in space}, dice.random()) for _ in range(30)], space, "maximize")
+            for _ in range(200)
+        ]
+        silent = sum(each <= 0.05 for each in found)
+        print(f"of 200 searches without any effect {silent} are reported without a warning")
+        # 5 % of 200 is 10, with a standard deviation of 3.1.
+        assert silent <= 16
+
+    def test_an_order_that_may_be_chance_is_said_to_be(self) -> None:
+        dice, study = random.Random(3), Study(epochs=1)
+        for trial in range(20):
+            study.run(trial, [dice.random()], {"method.alpha": dice.uniform(0.01, 1), "method.mask": "official"})
+        found = importance(folded(study), self.SPACE, "maximize")
+        assert found is not None and found.warning is not None
+        assert found.p_value > 0.05
+        assert found.warning.startswith("The order may be chance: with the values of the objective shuffled")
+
     def test_warns_of_too_few_trials_and_says_how_many_there_should_be(self) -> None:
         found = importance(self.searched(19), self.SPACE, "maximize")
         assert found is not None
@@ -503,6 +561,32 @@ class TestCost:
             ("data", [0]),
             ("lost", [3]),
         ]
+
+
+def by_optuna(
+    trials: Sequence[tuple[dict[str, JsonValue], float]], space: dict[str, Dimension], direction: str
+) -> dict[str, float]:
+    def distribution(dimension: Dimension) -> BaseDistribution:
+        match dimension:
+            case Choice():
+                return CategoricalDistribution([json.dumps(value) for value in dimension.values])
+            case Integers():
+                return IntDistribution(dimension.low, dimension.high, log=dimension.log)
+            case _:
+                return FloatDistribution(dimension.low, dimension.high, log=isinstance(dimension, LogUniform))
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction=direction)
+    for values, objective in trials:
+        plain = {path: json.dumps(v) if isinstance(space[path], Choice) else v for path, v in values.items()}
+        of = {path: distribution(space[path]) for path in plain}
+        study.add_trial(optuna.trial.create_trial(params=plain, distributions=of, value=objective))
+    quantile = min(0.5, max(0.1, 5 / len(trials)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        evaluator = PedAnovaImportanceEvaluator(target_quantile=quantile)
+        found = evaluator.evaluate(study, params=list(space))
+    return {path: found[path] / sum(found.values()) for path in space}
 
 
 def an_attempt(number: int, started_s: float, ended_s: float | None) -> AttemptView:

@@ -15,6 +15,7 @@ MIN_TRIALS = 4
 TRIALS_PER_DIMENSION = 10
 """Below, the estimate is mostly prior."""
 
+SIGNIFICANT = 0.05
 _ESTIMATOR = "service.jobs.findings.ped_anova"
 
 
@@ -32,14 +33,17 @@ def importance(
     compared = [(trial.values, value) for trial in inside if (value := best_until(trial, epoch, direction)) is not None]
     if epoch == 0 or len(compared) < MIN_TRIALS or not dimensions:
         return None
-    # Optuna takes a fifth of a second to import; only a report on a sweep needs it.
-    shares: dict[str, float] = importlib.import_module(_ESTIMATOR).shares(compared, dimensions, direction)
+    # The control plane starts without NumPy; only a report on a sweep needs it.
+    estimator = importlib.import_module(_ESTIMATOR)
+    shares: dict[str, float] = estimator.shares(compared, dimensions, direction)
+    p_value: float = estimator.p_value(compared, dimensions, direction)
     return Importance(
         shares=dict(sorted(shares.items(), key=lambda share: -share[1])),
         epoch=epoch,
         num_trials=len(compared),
         num_left_out=len(searched) - len(compared),
-        warning=_warning(len(compared), len(dimensions), shares),
+        p_value=p_value,
+        warning=_warning(len(compared), len(dimensions), shares, p_value),
     )
 
 
@@ -69,7 +73,7 @@ def _holds(dimension: Dimension, value: JsonValue) -> bool:
     return whole and dimension.low <= value <= dimension.high
 
 
-def _warning(num_trials: int, num_dimensions: int, shares: Mapping[str, float]) -> str | None:
+def _warning(num_trials: int, num_dimensions: int, shares: Mapping[str, float], p_value: float) -> str | None:
     wanted = TRIALS_PER_DIMENSION * num_dimensions
     if not any(shares.values()):
         return "The best trials lie like all the others: nothing sets them apart yet."
@@ -77,5 +81,10 @@ def _warning(num_trials: int, num_dimensions: int, shares: Mapping[str, float]) 
         return (
             f"{num_trials} trials for {num_dimensions} dimension{'s' if num_dimensions != 1 else ''} are few: "
             f"below {wanted} ({TRIALS_PER_DIMENSION} for each) the order may be chance."
+        )
+    if p_value > SIGNIFICANT:
+        return (
+            f"The order may be chance: with the values of the objective shuffled among the trials, {p_value:.0%} of "
+            "tries set the best apart as much."
         )
     return None

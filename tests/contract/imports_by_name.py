@@ -1,0 +1,50 @@
+"""All modules of ours that are loaded by a string: import-linter does not see these imports, so they stand here.
+
+The tests find each such string in the source, hold the finds against this list, import each module, and hold the list
+against the same rules of who may import whom as ordinary imports.
+"""
+
+from collections.abc import Mapping
+
+BY_NAME: Mapping[str, frozenset[str]] = {
+    "service.client.cli": frozenset(
+        {"service.client.exits"}
+        | {
+            f"service.client.commands.{command}"
+            for command in (
+                *("audit", "backup", "cancel", "catalogue", "compare", "data", "delete", "demo", "demo_sweep", "gc"),
+                *("jobs", "logs", "migrate", "pause", "priority", "projects", "queue", "recipes", "report", "restore"),
+                *("resume", "retry", "show", "submit", "sweep", "tokens", "trials", "up", "watch", "webhooks"),
+                *("weights", "whoami"),
+            )
+        }
+    ),
+    "service.client.commands.backup": frozenset({"service.housekeeping.backup"}),
+    "service.client.commands.migrate": frozenset({"service.store.migrate"}),
+    "service.client.commands.restore": frozenset({"service.housekeeping.restore"}),
+    "service.client.commands.tokens": frozenset({"service.client.first_token"}),
+    "service.client.commands.up": frozenset(
+        {"service.client.control_plane", "service.client.server_settings", "service.logs"}
+    ),
+    "service.client.exits": frozenset({"service.client.server_settings"}),
+    "service.client.own_home": frozenset({"service.client.server_settings"}),
+    "service.jobs.findings.importance": frozenset({"service.jobs.findings.ped_anova"}),
+    "service.storage.choosing": frozenset({"service.storage.s3"}),
+    "service.store.migrate": frozenset({"migrations"}),
+    "service.tracing": frozenset({"service.tracing.otlp"}),
+    "workers.runs": frozenset({"workers.runs.here", "workers.tuning.driver"}),
+    "workers.tracing": frozenset({"workers.tracing.spans"}),
+    "workers.tuning.driver": frozenset({"fgd_core.runs", "workers.tuning.shared_teacher"}),
+}
+"""Importing module → modules that it loads into its own process."""
+
+PROCESSES: Mapping[str, frozenset[str]] = {
+    "service.client.child": frozenset({"service.client.cli"}),
+    "service.client.commands.weights": frozenset({"fgd_core"}),
+    "service.compare.process": frozenset({"service.compare"}),
+    "service.dispatcher.local": frozenset({"ray.scripts.scripts"}),
+    "service.dispatcher.loop": frozenset({"workers"}),
+    "workers.metrics.relay": frozenset({"workers.metrics"}),
+}
+"""Module → modules that it starts as `python -m …`, in processes of their own. The dispatcher's entry point runs in
+Ray's image; local Ray and `fgd weights` need the workers' packages beside the service's."""

@@ -1,0 +1,101 @@
+"""Modules that are loaded by a string: none is unknown, each can be imported, none breaks the rules of who may."""
+
+import ast
+import importlib.util
+import itertools
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grimp
+import pytest
+
+from tests.contract.imports_by_name import BY_NAME, PROCESSES
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ROOTS = ("fgd_core", "workers", "service", "migrations")
+_ENTRY = re.compile(r"(?<!\S)-m ([a-z_.]+)$")
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in (path for root in ROOTS for path in (REPOSITORY / root).rglob("*.py")):
+        parts = path.relative_to(REPOSITORY).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def strings(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def started(path: Path) -> Iterator[str]:
+    """What follows "-m" in a command, or at the end of an f-string."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Tuple | ast.List):
+            values = [each.value if isinstance(each, ast.Constant) else None for each in node.elts]
+            yield from (str(after) for flag, after in itertools.pairwise(values) if flag == "-m")
+        if isinstance(node, ast.JoinedStr) and isinstance(node.values[-1], ast.Constant):
+            yield from _ENTRY.findall(str(node.values[-1].value))
+
+
+def named(module: str, path: Path) -> set[str]:
+    """Our modules that are written out as strings; "module:attribute" counts as the module."""
+    names = {text.partition(":")[0] for text in strings(path)}
+    tops = {name for name in names if "." not in name}
+    return {name for name in names - tops if name in MODULES and name != module} - set(started(path))
+
+
+def loads_by_name(path: Path) -> bool:
+    loaders = {"import_module", "__import__", "resolve_name", "run_module", "run_path", "load_object", "EntryPoint"}
+    return any(
+        isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in loaders
+        for node in ast.walk(ast.parse(path.read_text()))
+    )
+
+
+def test_each_string_that_names_a_module_of_ours_is_in_the_list() -> None:
+    found = {module: names for module, path in MODULES.items() if (names := named(module, path))}
+    listed = {module: set(names - {"migrations"}) for module, names in BY_NAME.items() if names - {"migrations"}}
+    assert found == listed
+
+
+def test_who_loads_by_name_is_in_the_list() -> None:
+    """A name that is put together of parts would be no module's name as it stands in the source."""
+    assert {module for module, path in MODULES.items() if loads_by_name(path)} <= set(BY_NAME)
+
+
+def test_each_process_that_is_started_as_a_module_is_in_the_list() -> None:
+    found = {module: names for module, path in MODULES.items() if (names := set(started(path)))}
+    assert found == {module: set(names) for module, names in PROCESSES.items()}
+
+
+@pytest.mark.parametrize("name", sorted(set().union(*BY_NAME.values(), *PROCESSES.values())))
+def test_each_is_there(name: str) -> None:
+    assert importlib.util.find_spec(name) is not None
+
+
+def test_nobody_loads_by_name_whom_they_may_not_import() -> None:
+    """import-linter's own contracts, on the graph of imports with those by name added to it."""
+    graph = grimp.build_graph(*ROOTS, include_external_packages=True)
+    for importer, names in BY_NAME.items():
+        for name in names:
+            graph.add_import(importer=importer, imported=name)
+    settings: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]
+    chains = []
+    for contract in settings["contracts"]:
+        if contract["type"] != "forbidden":
+            continue
+        for source in contract["source_modules"]:
+            for target in contract["forbidden_modules"]:
+                if target in graph.modules:
+                    found = graph.find_shortest_chains(importer=source, imported=target, as_packages=True)
+                    chains += [(contract["name"], chain) for chain in found]
+    assert chains == []
