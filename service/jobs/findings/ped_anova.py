@@ -142,4 +142,4 @@ def _bandwidth(seen: npt.NDArray[np.intp], weights: npt.NDArray[np.intp]) -> flo
     deviation = math.sqrt((seen - mean) ** 2 @ weights / max(1, total - 1))
     first = seen[np.searchsorted(running, total // 4, side="left")]
     third = seen[min(len(seen) - 1, int(np.searchsorted(running, total * 3 // 4, side="right")))]
-    return max(_MIN_SIGMA, 1.059 * min(float(third - first) / 1.34, deviation) * total**-0.2)
+    return max(_MIN_SIGMA, 1.059 * min(float(third - first) / 1.34, deviation) * math.pow(total, -0.2))
