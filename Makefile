@@ -30,7 +30,7 @@ demo-sweep: $(READY)  ## Twelve trials search the weights that suit a pair, with
 	$(BIN)/fgd demo-sweep
 
 test: $(READY) lint  ## All tests; no network needed once installed
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup
+	$(BIN)/python -m pytest -rs --numprocesses logical --maxprocesses 4 --dist loadgroup
 
 lint: $(READY)  ## ruff, mypy, and who may import whom
 	$(BIN)/ruff check .

@@ -5,11 +5,14 @@ the one asked for is imported by its name.
 """
 
 import importlib
+import importlib.metadata
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from service.client.hints import HINTS
 
 _GUARD = "service.client.exits"
 
@@ -60,7 +63,7 @@ COMMANDS: Mapping[str, Row] = {
 
 _HELP = """Distil object detectors: a big teacher, a small student, and the figures that tell what it brought.
 
-[bold]First time:[/] [cyan]fgd demo[/] shows all of it in minutes. [bold]Then:[/] [cyan]fgd up[/] in one terminal, and
+[bold]First time:[/] [cyan]fgd demo[/] shows all of it in minutes. [bold]Then:[/] [cyan]fgd up[/] in one terminal,
 in another [cyan]fgd submit examples/demo/teacher.yaml --watch[/].
 
 Job ids may be shortened as long as they stay unique. Every command takes [cyan]--json[/].
@@ -77,6 +80,8 @@ class _Commands(TyperGroup):
     """Shows the table's summaries for help, and swaps in the real command when one is called."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] in HINTS and not ctx.resilient_parsing:
+            ctx.fail(f"No such command '{args[0]}'. {HINTS[args[0]]}")
         name, command, rest = super().resolve_command(ctx, args)
         return name, load(name) if name else command, rest
 
@@ -97,10 +102,37 @@ def load(name: str) -> TyperCommand | TyperGroup:
 
 
 def group() -> _Commands:
-    rows = {name: TyperCommand(name, help=row.summary, rich_help_panel=row.panel) for name, row in COMMANDS.items()}
-    return _Commands(
-        name="fgd", commands={**rows}, help=_HELP, epilog=_EPILOG, no_args_is_help=True, rich_markup_mode="rich"
+    app = typer.Typer(
+        name="fgd",
+        cls=_Commands,
+        help=_HELP,
+        epilog=_EPILOG,
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        # All commands inherit it.
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
+    app.callback()(_options)
+    found = typer.main.get_command(app)
+    assert isinstance(found, _Commands)
+    for name, row in COMMANDS.items():
+        found.add_command(TyperCommand(name, help=row.summary, rich_help_panel=row.panel))
+    return found
+
+
+def _print_version(asked: bool) -> None:
+    """Print the version, and end."""
+    if asked:
+        print(f"fgd {importlib.metadata.version('fgd')}")  # noqa: T201 - no library of ours is loaded for this
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", "-V", is_eager=True, callback=_print_version, help="Say which fgd this is.")
+    ] = False,
+) -> None:
+    pass
 
 
 if __name__ == "__main__":

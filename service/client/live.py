@@ -43,7 +43,8 @@ _LEVEL = re.compile(r"^[PC]\d+$")
 
 # Notable enough for a line of its own where no bar can be drawn.
 _SPOKEN = (
-    *("submitted", "state_changed", "attempt_started", "epoch_finished", "evaluated"),
+    *("submitted", "state_changed", "attempt_started", "run_started", "device_ready"),
+    *("progress", "epoch_finished", "evaluated"),
     *("teacher_checked", "distillation_planned", "warned", "resumed", "trial_reported", "trial_ended"),
 )
 
@@ -87,6 +88,12 @@ def line(job: Standing, event: StoredEvent) -> str | None:
             return said + "  ".join(word for word in dict.fromkeys(words) if word)
         case "attempt_started":
             return f"{said}attempt {data.get('number')}  {data.get('dashboard_url') or ''}".rstrip()
+        case "run_started":
+            return f"{said}loading PyTorch"
+        case "device_ready":
+            return f"{said}on {data.get('device', 'its device')}: reading the data"
+        case "progress":
+            return said + _progress(job) if job.is_line_due(event.at) else None
         case "epoch_finished":
             rate, left = number(job.images_per_s, ".0f"), duration(job.eta_s)
             loss = number(job.values.get("loss"))
@@ -119,6 +126,11 @@ def duration(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def _progress(job: Standing) -> str:
+    rate, left = number(job.images_per_s, ".0f"), duration(job.eta_s)
+    return f"epoch {job.epoch}/{job.epochs}, step {job.step}/{job.steps}  {rate} images/s  {left} left"
+
+
 def _is_preparing(job: Standing) -> bool:
     return job.state in ("starting", "running") and job.step is None
 
@@ -148,10 +160,17 @@ def _lines_below(job: Standing, spinner: Spinner) -> Iterable[RenderableType]:
 
 
 def _terms(values: Mapping[str, float]) -> str:
-    """`task: box 0.37, classification 0.44 · distill: foreground 18.9, …`, without sums and pyramid levels."""
+    """`task: box 0.37 · distill 0.42 (unweighted: foreground 18.9, …)`, without the levels of the pyramid.
+
+    The terms of a method come before their weights, and add up to no part of the loss; their weighted sum does.
+    """
     groups: dict[str, list[str]] = {}
     for name, value in values.items():
         group, _, term = name.partition("/")
         if term and term != "total" and not _LEVEL.match(term):
             groups.setdefault(group, []).append(f"{term} {number(value, '.3g')}")
-    return " · ".join(f"{group}: {', '.join(terms)}" for group, terms in sorted(groups.items()))
+    method = groups.pop("distill", None)
+    said = [f"{group}: {', '.join(terms)}" for group, terms in sorted(groups.items())]
+    if method is not None:
+        said.insert(0, f"distill {number(values.get('distill/total'), '.3g')} (unweighted: {', '.join(method)})")
+    return " · ".join(said)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from fgd_core.spec.events import JobState, StoredEvent
@@ -22,6 +23,8 @@ _DOING = {
     "paused": "stands still and holds nothing; `fgd resume` goes on from there",
     "cancelling": "asked to save and stop",
 }
+
+_FIRST_LINES_S = 10.0
 
 
 @dataclass
@@ -52,6 +55,10 @@ class Standing:
     warnings: list[str] = field(default_factory=list)
     plan: str = ""
     """What is distilled and what is not, once the run has said it."""
+    _began_at: datetime | None = None
+    """Of the newest attempt."""
+    _next_line_s: float = 0.0
+    """After its beginning."""
 
     @property
     def is_over(self) -> bool:
@@ -64,6 +71,17 @@ class Standing:
             return 1.0
         return min(1.0, self.step / self.steps) if self.step and self.steps else 0.0
 
+    def is_line_due(self, at: datetime) -> bool:
+        """Whether progress deserves a line in a log: the first does, then 10 s, 20 s, 40 s, … after the beginning.
+
+        Between a start and the end of the first epoch a log would else be silent, for minutes or for hours.
+        """
+        passed_s = (at - self._began_at).total_seconds() if self._began_at is not None else 0.0
+        if passed_s < self._next_line_s:
+            return False
+        self._next_line_s = max(_FIRST_LINES_S, 2 * passed_s)
+        return True
+
     def update(self, event: StoredEvent) -> None:  # noqa: PLR0912 - one branch for each kind of event
         data = event.data
         self.doing = _DOING.get(event.kind, self.doing)
@@ -73,6 +91,7 @@ class Standing:
             case "attempt_started":
                 self.attempt = data.get("number", self.attempt)
                 self.dashboard_url = data.get("dashboard_url") or self.dashboard_url
+                self._began_at, self._next_line_s = event.at, 0.0
             case "cancel_requested":
                 self.doing = "asked to stop"
             case "pause_requested" if data.get("for_job"):

@@ -1,8 +1,11 @@
 """`fgd` as a person and as a program use it, against the real server."""
 
 import csv
+import importlib.metadata
 import io
 import json
+import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,12 +15,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fgd_core.spec.events import EpochFinished, RunFinished
+from fgd_core.spec.events import DeviceReady, EpochFinished, Progress, RunFinished
 from fgd_core.spec.jobs import Teacher
 from fgd_core.spec.results import ErrorReport
 from service.client.cli import COMMANDS, load
 from service.client.client import FgdClient
 from service.client.control_plane import alone_in
+from service.client.hints import HINTS
 from tests.client.conftest import Fgd
 from tests.client.live_server import LiveServer
 from tests.reports.recorded_jobs import PLAN, STUDENT, distill_spec, train_spec
@@ -39,6 +43,19 @@ def epoch(number: int) -> EpochFinished:
         epoch=number,
         epochs=2,
         step=50 * number,
+        steps=100,
+        images_per_s=118.0,
+        eta_s=75.0,
+        learning_rate=1e-3,
+        values={"loss": 1.25},
+    )
+
+
+def progress(step: int) -> Progress:
+    return Progress(
+        epoch=1,
+        epochs=2,
+        step=step,
         steps=100,
         images_per_s=118.0,
         eta_s=75.0,
@@ -77,6 +94,57 @@ assert not [name for name in {heavy} if name in sys.modules]
         said = fgd("wacht")
         assert said.exit_code == 2
         assert "watch" in said.err
+
+    @pytest.mark.parametrize(
+        ("typed", "found"),
+        [
+            ("status", "fgd jobs"),
+            ("list", "fgd jobs"),
+            ("train", "fgd submit"),
+            ("ui", "/docs"),
+            ("predict", "predicts nothing"),
+            ("start", "fgd up"),
+            ("tune", "kind: sweep"),
+        ],
+    )
+    def test_a_command_of_other_tools_is_answered_with_ours(self, typed: str, found: str, fgd: Fgd) -> None:
+        said = fgd(typed)
+        assert said.exit_code == 2
+        assert found in " ".join(said.err.replace("│", "").split())
+
+    def test_no_hint_hides_a_command_and_each_names_one_that_is_there(self) -> None:
+        assert not HINTS.keys() & COMMANDS.keys()
+        for hint in HINTS.values():
+            assert set(re.findall(r"`fgd ([a-z]+)", hint)) <= COMMANDS.keys()
+
+    @pytest.mark.parametrize("command", [(), ("submit",), ("tokens", "create")])
+    def test_it_has_a_short_name(self, command: tuple[str, ...], fgd: Fgd) -> None:
+        assert fgd(*command, "-h") == fgd(*command, "--help")
+
+    @pytest.mark.parametrize("option", ["--version", "-V"])
+    def test_the_version_is_the_installed_ones(self, option: str, fgd: Fgd) -> None:
+        assert fgd(option).out == f"fgd {importlib.metadata.version('fgd')}\n"
+
+
+class TestCompletion:
+    """As a shell asks for it."""
+
+    def completed(self, words: str) -> list[str]:
+        asked = {"_FGD_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        command = [sys.executable, "-m", "service.client.cli"]
+        done = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True, check=False)
+        return done.stdout.split()
+
+    @pytest.mark.parametrize(
+        ("words", "offered"),
+        [("fgd wa", ["watch"]), ("fgd tokens cr", ["create"]), ("fgd submit --se", ["--set", "--server"])],
+    )
+    def test_commands_and_options_are_offered(self, words: str, offered: list[str]) -> None:
+        assert self.completed(words) == offered
+
+    @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+    def test_its_script_is_shown(self, shell: str, fgd: Fgd) -> None:
+        assert "_FGD_COMPLETE" in fgd("--show-completion", shell).out
 
 
 class TestSubmit:
@@ -169,6 +237,21 @@ class TestWatch:
         assert said.exit_code == 0
         assert "epoch 2/2  loss 1.25  118 images/s  1:15 left" in said.out
         assert said.out.rstrip().endswith("succeeded")
+
+    def test_a_pipe_is_not_silent_until_the_first_epoch_ends(
+        self, fgd: Fgd, server: LiveServer, spec_path: Path
+    ) -> None:
+        job_id = fgd("submit", spec_path, "--server", server.url, "--json").json["job_id"]
+        run = server.run_of(job_id)
+        run.start()
+        run.report(DeviceReady(device="cpu", threads=2, precision="float32", versions={}))
+        run.report(*(progress(step) for step in (1, 2, 3)))
+        run.succeed()
+        said = fgd("watch", job_id, "--server", server.url).out
+        assert said.index("loading PyTorch") < said.index("on cpu: reading the data") < said.index("step 1/100")
+        assert "epoch 1/2, step 1/100  118 images/s  1:15 left" in said
+        # The three came at once: progress is no news every second.
+        assert said.count("step ") == 1
 
     def test_what_is_distilled_and_what_is_not_is_said_and_shown_later(
         self, fgd: Fgd, server: LiveServer, client: FgdClient

@@ -56,6 +56,8 @@ def demo_sweep(
     try:
         with control_plane(home) as url, FgdClient(url) as client:
             console.print(f"[bold]fgd demo-sweep[/]  API {url}/docs", soft_wrap=True)
+            takes = "a minute or two" if quick else "about 6 minutes on two cores"
+            console.print(f"this takes {takes}; Ctrl-C stops all of it", style="dim")
             teacher = client.submit(found["teacher"])
             sweep = client.submit(taught_by(teacher, found["sweep"]))
             ended = watch(client, [teacher, sweep], console)
