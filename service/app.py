@@ -30,7 +30,7 @@ from service.api.scraping import ScrapeToken
 from service.api.streams import Streams
 from service.api.token_check import TokenCheck
 from service.api.yaml_bodies import YamlBodies
-from service.clock import Clock, utc_now
+from service.clock import Clock
 from service.compare.process import Comparer
 from service.dispatcher.capacity import CapacityMemory
 from service.dispatcher.cluster import Cluster
@@ -47,6 +47,7 @@ from service.storage.choosing import storage_of
 from service.store import migrate
 from service.store.buckets import keep_rolled_up
 from service.store.session import Database, Limits
+from service.store.shared_clock import SharedClock
 from service.store.tokens import TokenMint
 from service.webhooks.delivery import Deliverer
 from service.webhooks.sending import Sender
@@ -54,9 +55,11 @@ from service.webhooks.sending import Sender
 log = structlog.get_logger(__name__)
 
 
-def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) -> FastAPI:
+def create_app(settings: Settings, cluster: Cluster, *, clock: Clock | None = None) -> FastAPI:
     """The API with its dispatcher. Its lifespan brings the database to the newest schema first.
 
+    Args:
+        clock: None: the time that all control planes of the database share.
     Raises, when it starts:
         SchemaTooNewError: the database is a newer version's.
         ConflictError: another control plane works in the same home, or tokens are asked for and nobody has an admin's.
@@ -65,6 +68,8 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
     metrics = Metrics()
     metrics.build.labels(version("fgd"), migrate.head_revision()).set(1)
     database = Database(settings.database_url, Limits(pool_size=settings.database_pool_size), metrics)
+    shared_clock = SharedClock(database)
+    clock = clock or shared_clock
     storage = storage_of(settings)
     capacity = CapacityMemory(cluster, clock)
     folders = {"home": settings.home} | ({"storage": storage.folder} if storage.folder is not None else {})
@@ -97,6 +102,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
         await startup.check(storage, lambda what: log.warning("starting", what=what))
         with _alone_in(settings.home):
             await migrate.upgrade_when_reachable(settings.database_url, lambda what: log.warning("starting", what=what))
+            await shared_clock.set()
             await have_an_admin(settings, database, clock)
             dispatcher = Dispatcher(
                 services.database,
@@ -115,11 +121,12 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock = utc_now) 
             sender = Sender(allow_private=settings.webhooks_allow_private)
             deliverer = Deliverer(database, settings, clock, sender, metrics)
             delivering = asyncio.create_task(deliverer.run(), name="webhooks")
+            keeping_time = asyncio.create_task(shared_clock.keep(), name="clock")
             cleaning = asyncio.create_task(services.housekeeper.run(), name="housekeeping")
             try:
                 yield
             finally:
-                for task in (dispatching, rolling_up, delivering, cleaning):
+                for task in (dispatching, rolling_up, delivering, cleaning, keeping_time):
                     task.cancel()
                     with suppress(asyncio.CancelledError):
                         await task

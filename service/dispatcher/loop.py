@@ -7,7 +7,6 @@ is never awaited inside a transaction: load, close, act, reopen, apply, guarded 
 import asyncio
 import os
 import shlex
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
@@ -27,6 +26,7 @@ from service.dispatcher.capacity import CapacityMemory
 from service.dispatcher.cluster import Cluster, ClusterAwayError, ClusterJob, Submission
 from service.dispatcher.excerpts import Excerpt
 from service.dispatcher.forgetting import Forgetting
+from service.dispatcher.holder import Holder
 from service.dispatcher.side_by_side import SideBySide
 from service.dispatcher.starting import Start, lease, make_way, unblock
 from service.errors import DatabaseError
@@ -65,8 +65,8 @@ class Dispatcher:
     """One of several may run beside it: only the holder of the lease acts, and an old holder can write nothing.
 
     Args:
-        holder: who this is, beside other control planes on the same database. It must outlive a restart: whoever comes
-            back under the same name goes on at once.
+        holder: who this is, beside other control planes on the same database; None: a new one of the home, whose lock
+            the caller holds.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Dispatcher:
         mint: TokenMint,
         capacity: CapacityMemory | None = None,
         wake: asyncio.Event | None = None,
-        holder: str | None = None,
+        holder: Holder | None = None,
         tracing: Tracing = OFF,
         metrics: Metrics | None = None,
     ) -> None:
@@ -95,7 +95,7 @@ class Dispatcher:
         self._wake = wake or asyncio.Event()
         self._tracing = tracing
         self._metrics = metrics or Metrics()
-        self._holder = holder or f"{socket.gethostname()}:{settings.home}"[:100]
+        self._holder = holder or Holder.at(settings.home)
         self._lease: Lease | None = None
         self._side_by_side = SideBySide(clock)
         self._forgetting = Forgetting(database, cluster, clock, keep_runs=settings.ray_keep_runs)
@@ -219,12 +219,22 @@ class Dispatcher:
             self._lease = await self._acquire(session)
         self._metrics.dispatches.set(self._lease is not None)
         if self._lease != held_before:
-            log.info("dispatching" if self._lease is not None else "standing_by", holder=self._holder)
+            log.info("dispatching" if self._lease is not None else "standing_by", holder=self._holder.name)
         return self._lease is not None
 
     async def _acquire(self, session: AsyncSession) -> Lease | None:
-        ttl_s = self._settings.lease_ttl_s
-        return await leases.acquire(session, leases.DISPATCHER, self._holder, ttl_s=ttl_s, now=self._clock())
+        held = await leases.acquire(
+            session,
+            leases.DISPATCHER,
+            self._holder.name,
+            ttl_s=self._settings.lease_ttl_s,
+            now=self._clock(),
+            former=self._holder.former,
+        )
+        if held is not None:
+            # Once: from now on the former name is nobody's.
+            self._holder = Holder(self._holder.name)
+        return held
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[AsyncSession]:
@@ -234,7 +244,7 @@ class Dispatcher:
             # Kept and checked in one: a tick may take longer than the lease lives.
             held = await self._acquire(session)
             if held != self._lease:
-                raise StaleLeaseError("another control plane dispatches now", holder=self._holder)
+                raise StaleLeaseError("another control plane dispatches now", holder=self._holder.name)
             yield session
 
     async def _unblock(self) -> None:

@@ -1,13 +1,14 @@
 """Rights that one of several control planes has at a time; those of one that died expire."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import case, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import ConflictError
+from service.store.session import shared_moment
 from service.store.tables import Lease as _Row
 
 DISPATCHER = "dispatcher"
@@ -26,30 +27,44 @@ class Lease:
     fencing_token: int
 
 
-async def acquire(session: AsyncSession, name: str, holder: str, *, ttl_s: float, now: datetime) -> Lease | None:
-    """Take, or keep, a lease for `ttl_s` from now; None while somebody else has it."""
-    row = await session.scalar(select(_Row).where(_Row.name == name).with_for_update())
-    expires_at = now + timedelta(seconds=ttl_s)
-    if row is None:
-        try:
-            async with session.begin_nested():
-                await session.execute(
-                    insert(_Row).values(name=name, holder=holder, fencing_token=1, expires_at=expires_at)
-                )
-        except IntegrityError:
-            return None  # Somebody else made it in this very moment.
-        return Lease(name, holder, 1)
-    if row.holder != holder and row.expires_at > now:
-        return None
-    token = row.fencing_token if row.holder == holder else row.fencing_token + 1
-    await session.execute(
-        update(_Row).where(_Row.name == name).values(holder=holder, fencing_token=token, expires_at=expires_at)
+async def acquire(
+    session: AsyncSession, name: str, holder: str, *, ttl_s: float, now: datetime, former: str | None = None
+) -> Lease | None:
+    """Take, or keep, a lease for `ttl_s` from now; None while somebody else has it.
+
+    Args:
+        holder: random, and never another's.
+        now: counts for SQLite only. A PostgreSQL's control planes are on several machines, whose clocks differ, so the
+            database's own clock dates the lease.
+        former: a holder that is certain to be gone, whose lease need not expire first.
+    """
+    is_free = or_(_Row.holder.in_([holder, former or holder]), _Row.expires_at <= shared_moment(session, now))
+    token = await session.scalar(
+        update(_Row)
+        .where(_Row.name == name, is_free)
+        .values(
+            holder=holder,
+            fencing_token=case((_Row.holder == holder, _Row.fencing_token), else_=_Row.fencing_token + 1),
+            expires_at=shared_moment(session, now, in_s=ttl_s),
+        )
+        .returning(_Row.fencing_token)
+        .execution_options(synchronize_session=False)
     )
-    return Lease(name, holder, token)
+    if token is not None:
+        return Lease(name, holder, token)
+    if await session.scalar(select(_Row.name).where(_Row.name == name)) is not None:
+        return None
+    expires_at = shared_moment(session, now, in_s=ttl_s)
+    try:
+        async with session.begin_nested():
+            row = {"name": name, "holder": holder, "fencing_token": 1, "expires_at": expires_at}
+            await session.execute(insert(_Row).values(row))
+    except IntegrityError:
+        return None  # Somebody else made it in this very moment.
+    return Lease(name, holder, 1)
 
 
 async def release(session: AsyncSession, lease: Lease, now: datetime) -> None:
     """Let go at once, so that a successor need not wait for the lease to expire."""
-    await session.execute(
-        update(_Row).where(_Row.name == lease.name, _Row.fencing_token == lease.fencing_token).values(expires_at=now)
-    )
+    mine = (_Row.name == lease.name, _Row.holder == lease.holder, _Row.fencing_token == lease.fencing_token)
+    await session.execute(update(_Row).where(*mine).values(expires_at=shared_moment(session, now)))

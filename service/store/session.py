@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import Any, Protocol
 
@@ -12,9 +13,11 @@ import asyncpg
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    ColumnElement,
     Connection,
     Engine,
     Executable,
+    Interval,
     Table,
     Text,
     bindparam,
@@ -22,6 +25,7 @@ from sqlalchemy import (
     create_engine,
     event,
     func,
+    literal,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -34,7 +38,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, Pool
 from service.errors import BusyError, from_database
 from service.store.notifier import Notifier
 from service.store.shared_commits import SharedCommits, T, Transact, Work
-from service.store.tables import Base, Event
+from service.store.tables import Base, Event, UtcDateTime
 from service.store.urls import with_driver
 from service.store.writer_thread import WriterThread
 
@@ -131,6 +135,14 @@ class Database:
         """Whether it lets in one writer at a time, as SQLite does."""
         return self._has_one_writer
 
+    async def server_time(self) -> datetime | None:
+        """What the database server's clock says, which is the same for all control planes; None of an SQLite file."""
+        if self._has_one_writer:
+            return None
+        async with self.without_transaction() as connection:
+            at: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
+            return at
+
     @asynccontextmanager
     async def without_transaction(self) -> AsyncIterator[AsyncConnection]:
         """For a statement that is a transaction by itself: beginning and committing one are two more round trips."""
@@ -184,6 +196,18 @@ async def core(session: AsyncSession) -> AsyncConnection:
     if connection is None:
         connection = session.info[_CONNECTION] = await session.connection()
     return connection
+
+
+def shared_moment(session: AsyncSession, now: datetime, *, in_s: float = 0.0) -> ColumnElement[datetime]:
+    """A moment by a clock that all control planes of the database share, `in_s` seconds from this one.
+
+    Args:
+        now: by the clock of this machine, which is the only one that comes to an SQLite file.
+    """
+    if _dialect(session) == "sqlite":
+        return literal(now + timedelta(seconds=in_s), UtcDateTime())
+    # Not now(): that is when the transaction began, and it may have waited for a lock since.
+    return func.clock_timestamp(type_=UtcDateTime()) + literal(timedelta(seconds=in_s), Interval())
 
 
 async def upsert(session: AsyncSession, table: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:

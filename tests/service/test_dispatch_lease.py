@@ -1,16 +1,23 @@
 """Several control planes, one dispatcher at a time; and attempts that were replaced and do not know it."""
 
+import shutil
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import structlog
 from control_plane import ControlPlane, ManualClock, progress, train_spec
 from memory_cluster import MemoryCluster
+from sqlalchemy import select
 
+from service.clock import Clock, utc_now
 from service.dispatcher.cluster import Capacity
 from service.settings import Settings
 from service.store import leases
 from service.store.leases import StaleLeaseError
+from service.store.shared_clock import SharedClock
+from service.store.tables import Lease
 
 
 @pytest.fixture
@@ -38,7 +45,7 @@ class TestLease:
     async def test_it_is_inherited_when_its_holder_has_died(self, plane: ControlPlane, other: ControlPlane) -> None:
         await plane.tick()
         await plane.submit(train_spec())
-        plane.clock.forward(plane.settings.lease_ttl_s + 1)
+        await plane.lease_expires()
         await other.tick()
         assert len(plane.cluster.submissions) == 1
 
@@ -61,7 +68,7 @@ class TestLease:
         async def capacity() -> Capacity:
             # While it waits for the cluster, its lease runs out and another takes it, and starts the job.
             plane.cluster.capacity = asked  # type: ignore[method-assign]
-            plane.clock.forward(plane.settings.lease_ttl_s + 1)
+            await plane.lease_expires()
             await other.tick()
             return await asked()
 
@@ -78,7 +85,7 @@ class TestLease:
                 held = await leases.acquire(session, "l", holder, ttl_s=1, now=plane.clock())
             assert held is not None
             tokens.append(held.fencing_token)
-            plane.clock.forward(2)
+            await plane.lease_expires("l")
         assert tokens == [1, 2, 3]
 
     async def test_the_same_name_comes_back_at_once(self, plane: ControlPlane) -> None:
@@ -86,6 +93,109 @@ class TestLease:
         for _ in range(2):
             async with database.writing() as session:
                 assert await leases.acquire(session, "l", "me", ttl_s=1000, now=plane.clock()) is not None
+
+
+def copy_of(plane: ControlPlane, home: Path) -> ControlPlane:
+    """A control plane on a copy of another one's home, as a cloned machine has it: of the same name and at one path."""
+    shutil.copytree(plane.settings.home, home, ignore=shutil.ignore_patterns("fgd.db*"))
+    return ControlPlane(plane.settings.model_copy(update={"home": home}), plane.cluster, plane.clock)
+
+
+class TestCopiedHome:
+    async def test_it_has_no_part_in_the_lease_of_the_home_that_it_was_copied_from(
+        self, plane: ControlPlane, tmp_path: Path
+    ) -> None:
+        await plane.tick()
+        await plane.submit(train_spec())
+        clone = copy_of(plane, tmp_path / "clone")
+        await clone.tick()
+        assert clone.dispatcher._lease is None
+        assert plane.cluster.submissions == []
+        await plane.tick()
+        assert len(plane.cluster.submissions) == 1
+        await clone.close()
+
+    async def test_two_long_paths_of_one_host_are_two_holders(
+        self, settings: Settings, cluster: MemoryCluster, clock: ManualClock, tmp_path: Path
+    ) -> None:
+        planes = []
+        for name in ("one", "other"):
+            home = tmp_path / ("long" * 25) / name
+            home.mkdir(parents=True)
+            planes.append(ControlPlane(settings.model_copy(update={"home": home}), cluster, clock))
+            await planes[-1].tick()
+        assert [plane.dispatcher._lease is not None for plane in planes] == [True, False]
+        for plane in planes:
+            await plane.close()
+
+    async def test_the_same_home_after_a_boot_of_its_machine_waits_until_the_lease_has_expired(
+        self, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """The home may be a copy of the whole disk, in a machine that booted from it."""
+        await plane.tick()
+        (tmp_path / "boot_id").write_text("another boot\n")
+        monkeypatch.setattr("service.dispatcher.holder._BOOT_ID", tmp_path / "boot_id")
+        booted = ControlPlane(plane.settings, plane.cluster, plane.clock)
+        await booted.tick()
+        assert booted.dispatcher._lease is None
+        await booted.lease_expires()
+        await booted.tick()
+        assert booted.dispatcher._lease is not None
+        await booted.close()
+
+    async def test_a_restart_in_the_same_home_goes_on_at_once_and_shuts_the_former_process_out(
+        self, plane: ControlPlane
+    ) -> None:
+        await plane.tick()
+        job_id = await plane.submit(train_spec())
+        again = ControlPlane(plane.settings, plane.cluster, plane.clock)
+        await again.tick()
+        assert await again.state(job_id) == "starting"
+        with pytest.raises(StaleLeaseError):
+            async with plane.dispatcher._writing():
+                pass
+        await plane.tick()
+        assert plane.dispatcher._lease is None
+        await again.close()
+
+
+class TestClocks:
+    @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+    @pytest.mark.parametrize("skew_s", [-600, 600])
+    async def test_a_lease_goes_by_the_time_of_the_database_and_of_no_machine(
+        self, plane: ControlPlane, other: ControlPlane, skew_s: float
+    ) -> None:
+        other.dispatcher._clock = ahead(plane.clock, skew_s)
+        await other.tick()
+        await plane.tick()
+        assert (plane.dispatcher._lease, other.dispatcher._lease is None) == (None, False)
+        async with plane.services.database.reading() as session:
+            expires_at = await session.scalar(select(Lease.expires_at).where(Lease.name == leases.DISPATCHER))
+        now = await plane.services.database.server_time()
+        assert expires_at is not None and now is not None
+        assert abs(expires_at - now) <= timedelta(seconds=plane.settings.lease_ttl_s)
+
+    @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+    async def test_all_control_planes_go_by_the_time_of_the_database(self, plane: ControlPlane) -> None:
+        database = plane.services.database
+        clocks = [SharedClock(database, ahead(utc_now, skew_s)) for skew_s in (-600, 0, 600)]
+        with structlog.testing.capture_logs() as lines:
+            for clock in clocks:
+                await clock.set()
+        now = await database.server_time()
+        assert now is not None
+        assert all(abs(clock() - now) < timedelta(seconds=60) for clock in clocks)
+        assert [line["event"] for line in lines] == ["clock_differs_from_database"] * 2
+
+    @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+    async def test_beside_a_file_the_time_is_this_machine_s(self, plane: ControlPlane) -> None:
+        clock = SharedClock(plane.services.database, plane.clock)
+        await clock.set()
+        assert clock() - plane.clock() < timedelta(seconds=1)
+
+
+def ahead(clock: Clock, by_s: float) -> Clock:
+    return lambda: clock() + timedelta(seconds=by_s)
 
 
 class TestTwoAttemptsAlive:

@@ -3,12 +3,12 @@
 import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from control_plane import ControlPlane, ManualClock, evaluate_spec, progress, train_spec
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sweeps import begun, ended, progressed, reported, said, sweep_spec
 
 from fgd_core.spec.housekeeping import HousekeepingView
@@ -18,7 +18,7 @@ from service.settings import RetentionSettings, Settings
 from service.store import api_tokens, leases
 from service.store.leases import StaleLeaseError
 from service.store.session import Database
-from service.store.tables import ApiToken, AuditEntry, Base, Event, MetricPoint
+from service.store.tables import ApiToken, AuditEntry, Base, Event, Lease, MetricPoint
 
 DAY_S = 86_400.0
 CHECKPOINTS = ("best.pt", "last.pt", "previous.pt")
@@ -328,7 +328,6 @@ class TestWhoSweeps:
         listing = plane.storage.listing
 
         def held_up(folder: str) -> list[StoredFile]:
-            clock.forward(1000)
             with ThreadPoolExecutor() as elsewhere:
                 elsewhere.submit(asyncio.run, take_lease(settings, clock)).result()
             return listing(folder)
@@ -347,7 +346,7 @@ class TestWhoSweeps:
         assert await mine.sweep_if_due()
         assert not await another.sweep_if_due()
         assert not await mine.sweep_if_due()
-        clock.forward(DAY_S + 1)
+        await plane.lease_expires("housekeeping-done")
         assert await another.sweep_if_due()
 
     async def test_a_round_that_fails_is_due_again_at_once(
@@ -365,7 +364,9 @@ class TestWhoSweeps:
 
 
 async def take_lease(settings: Settings, clock: ManualClock) -> None:
+    """As another control plane would, once that of its holder has expired."""
     database = Database(settings.database_url)
     async with database.writing() as session:
+        await session.execute(update(Lease).values(expires_at=datetime(2000, 1, 1, tzinfo=UTC)))
         assert await leases.acquire(session, "housekeeping", "another", ttl_s=60, now=clock()) is not None
     await database.close()

@@ -54,7 +54,7 @@ async def test_a_stream_from_one_shows_what_the_other_was_told(planes: list[Cont
 
 
 async def test_a_run_that_one_leased_and_the_other_submits_is_let_in_by_both(
-    planes: list[ControlPlane], cluster: MemoryCluster, clock: ManualClock
+    planes: list[ControlPlane], cluster: MemoryCluster
 ) -> None:
     first, second = planes
     job_id = await first.submit(train_spec())
@@ -62,7 +62,7 @@ async def test_a_run_that_one_leased_and_the_other_submits_is_let_in_by_both(
     # The first died between its commit and the submission, as far as the cluster can tell.
     lost = cluster.submissions.pop()
     cluster.forget(lost.submission_id)
-    clock.forward(first.settings.lease_ttl_s + 1)
+    await first.lease_expires()
     await second.tick()
     assert [again.submission_id for again in cluster.submissions] == [lost.submission_id]
     await second.run().starts()
