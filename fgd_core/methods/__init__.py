@@ -1,10 +1,11 @@
-"""Distillation methods. To add one: a file here, a member of `spec.methods.MethodSpec`, a row below."""
+"""Distillation methods. To add one: a file here, a member of `spec.methods.MethodSpec`, a row in each table below."""
 
 from collections.abc import Callable, Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
 from fgd_core.methods.fgd import FGDLoss
+from fgd_core.methods.temperature import advise_temperature
 from fgd_core.spec import methods as spec
 
 
@@ -23,3 +24,8 @@ def _fgd(method: spec.Fgd, student_channels: int, teacher_channels: int) -> nn.M
 
 # (the method's spec, channels of the student's map, channels of the teacher's) -> a module that is a `base.LevelLoss`
 METHODS: Mapping[type[spec.MethodSpec], Callable[[spec.MethodSpec, int, int], nn.Module]] = {spec.Fgd: _fgd}
+
+# (the method's spec, the teacher's maps by level) -> what does not suit them, for a person; None where all is well
+ADVICE: Mapping[type[spec.MethodSpec], Callable[[spec.MethodSpec, Mapping[str, Tensor]], str | None]] = {
+    spec.Fgd: lambda method, maps: advise_temperature(method.temperature, maps)
+}

@@ -38,7 +38,3 @@ class LevelLoss(Protocol):
             input_size: (height, width) in pixels of the padded batch.
         """
         ...
-
-    def advice(self, teacher: Tensor) -> str | None:
-        """What does not suit this teacher's map (N, C_teacher, H, W), said for a person; None where all is well."""
-        ...

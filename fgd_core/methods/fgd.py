@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 # Boxes compared with the grid at once. More costs memory, N * 64 * H * W floats; it is no loop over single boxes.
 _BOXES_AT_ONCE = 64
-# Below this share of channels attended to, most of the teacher's map is not imitated at all.
-_MIN_ATTENDED_SHARE = 0.1
 
 
 class LossTerms(NamedTuple):
@@ -93,20 +91,6 @@ class FGDLoss(nn.Module):
                 boxes, [input_size] * len(boxes) if self.mask == "geometric" else image_sizes, student, self.mask
             )
             return self._terms(student, teacher, foreground_mask, background_weights(foreground_mask))
-
-    @torch.no_grad()
-    def advice(self, teacher: Tensor) -> str | None:
-        """See `LevelLoss`: whether the temperature suits the magnitude of the teacher's features."""
-        _, channel = attention(_at_least_float32(teacher), self.temperature)
-        # The participation ratio: 1 where all channels count the same, 1 / C where one has all the attention.
-        share = (1 / channel.square().mean(1)).mean().item()
-        if share >= _MIN_ATTENDED_SHARE:
-            return None
-        magnitude = teacher.abs().mean().item()
-        return (
-            f"at temperature {self.temperature:g} the attention falls on {share:.0%} of the teacher's channels, whose "
-            f"mean magnitude is {magnitude:.2g}; a temperature near {magnitude:.2g} spreads it"
-        )
 
     def _terms(self, student: Tensor, teacher: Tensor, mask_fg: Tensor, mask_bg: Tensor) -> LossTerms:
         num_images = len(student)

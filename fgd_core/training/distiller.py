@@ -1,7 +1,6 @@
 """The teacher beside the student: one loss for each level that both have."""
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +9,7 @@ from torch.nn.functional import grid_sample
 from fgd_core.data.loading import Batch
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.rescaled import Rescaled
-from fgd_core.methods import METHODS
-from fgd_core.methods.base import LevelLoss
+from fgd_core.methods import ADVICE, METHODS
 from fgd_core.spec.methods import MethodSpec
 from fgd_core.training.levels import match_levels, plan_levels
 from fgd_core.training.teacher_maps import OwnTeacher, TeacherMaps
@@ -41,6 +39,7 @@ class Distiller(nn.Module):
         super().__init__()
         teacher.eval().requires_grad_(requires_grad=False)
         self._maps = maps or OwnTeacher(teacher)  # neither is an nn.Module, which would be registered
+        self._method = method
         self._is_idle = method.weighs_nothing
         input_scale = teacher.scale if isinstance(teacher, Rescaled) else 1.0
         self._pairs = match_levels(student.levels, teacher.levels, input_scale)
@@ -54,15 +53,13 @@ class Distiller(nn.Module):
 
     @torch.no_grad()
     def advice(self, batch: Batch) -> list[str]:
-        """What does not suit the teacher's maps, level by level."""
+        """What does not suit the teacher's maps, in words that can be followed."""
         if self._is_idle:
             return []
         maps = self._maps.maps(batch)
-        said = [
-            (name, cast(LevelLoss, loss).advice(maps[pair.teacher]))
-            for name, loss, pair in zip(self.level_names, self.losses, self._pairs, strict=True)
-        ]
-        return [f"{name}: {advice}" for name, advice in said if advice]
+        by_level = {name: maps[pair.teacher] for name, pair in zip(self.level_names, self._pairs, strict=True)}
+        advice = ADVICE[type(self._method)](self._method, by_level)
+        return [advice] if advice is not None else []
 
     def forward(self, student_features: Sequence[Tensor], batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """

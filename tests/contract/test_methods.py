@@ -1,10 +1,15 @@
 """What every distillation method in the table must do; a new row is tested by being there."""
 
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 
-from fgd_core.methods import METHODS
-from fgd_core.spec.methods import MethodSpec
+from fgd_core.methods import ADVICE, METHODS
+from fgd_core.spec.methods import Fgd, MethodSpec
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture(params=METHODS, ids=lambda kind: kind.__name__)
@@ -28,3 +33,14 @@ def test_is_finite_and_teaches_the_student_alone(
     assert student.grad is not None and student.grad.norm() > 0
     assert teacher.grad is None
     assert all(value.isfinite() for value in terms.unweighted().values())
+
+
+def test_every_method_advises() -> None:
+    assert set(ADVICE) == set(METHODS)
+
+
+@pytest.mark.parametrize("example", ["demo", "bccd", "nuclei"])
+def test_the_scale_that_the_catalogue_advises_is_that_of_the_examples(example: str) -> None:
+    """All three distil narrow networks from scratch."""
+    scale = yaml.safe_load((EXAMPLES / example / "distilled.yaml").read_text())["method"]["scale"]
+    assert f"small networks from scratch want about {scale}." in str(Fgd.model_fields["scale"].description)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fgd_core.methods.fgd import ContextBlock, FGDLoss, background_weights, foreground_weights
+from fgd_core.methods.temperature import advise_temperature
 
 UNIT: dict[str, Any] = {"alpha": 1.0, "beta": 1.0, "gamma": 1.0, "lambda_": 1.0, "temperature": 0.5}
 RETINANET: dict[str, Any] = {"alpha": 1e-3, "beta": 5e-4, "gamma": 5e-4, "lambda_": 5e-6}
@@ -216,9 +217,25 @@ class TestEdges:
 
 
 class TestAdvice:
+    def maps(self, *magnitudes: float) -> dict[str, Tensor]:
+        """Maps of channels that differ in strength, of such mean magnitudes."""
+        torch.manual_seed(0)
+        maps = [torch.randn(2, 64, 8, 8) * torch.rand(64, 1, 1) for _ in magnitudes]
+        scaled = [m * size / m.abs().mean() for m, size in zip(maps, magnitudes, strict=True)]
+        return {f"P{level}": m for level, m in enumerate(scaled, start=3)}
+
     def test_a_temperature_far_below_the_features_magnitude_is_named_with_a_better_one(self) -> None:
-        teacher = 8 * torch.randn(2, 64, 8, 8, generator=torch.Generator().manual_seed(0)) * torch.rand(64, 1, 1)
-        unsuited = FGDLoss(64, 64, **{**UNIT, "temperature": 0.05}).advice(teacher)
-        assert unsuited is not None
-        assert f"a temperature near {teacher.abs().mean():.2g}" in unsuited
-        assert FGDLoss(64, 64, **{**UNIT, "temperature": float(teacher.abs().mean())}).advice(teacher) is None
+        maps = self.maps(4, 4, 4)
+        advice = advise_temperature(0.05, maps)
+        assert advice is not None and "set method.temperature to 4," in advice
+        assert advise_temperature(4, maps) is None
+
+    def test_one_level_apart_does_not_set_the_temperature_of_all(self) -> None:
+        maps = self.maps(4, 4, 4.5, 5, 400)
+        advice = advise_temperature(0.05, maps)
+        assert advice is not None
+        assert advice.count("set method.temperature to") == 1 and "set method.temperature to 4.5," in advice
+        assert "leave P7 (4e+02) as it is" in advice
+
+    def test_what_is_advised_and_followed_is_followed_by_no_other_advice(self) -> None:
+        assert advise_temperature(4.5, self.maps(4, 4, 4.5, 5, 400)) is None
