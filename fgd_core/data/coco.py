@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fgd_core.data.annotations import read_annotations
+from fgd_core.data.coco_file import read_annotations
 from fgd_core.data.findings import Findings
 from fgd_core.data.listed import ListedDataset
 from fgd_core.data.samples import Split
@@ -20,10 +20,15 @@ class CocoDataset(ListedDataset):
         Raises:
             DataError: a file or folder is missing, or the file is not in COCO format.
         """
-        part = coco.train if split == "train" else coco.val
+        part, other = (coco.train, coco.val) if split == "train" else (coco.val, coco.train)
         folder = Path(part.images).expanduser()
         findings = Findings(coco.on_bad)
-        listed = read_annotations(Path(part.annotations).expanduser(), findings, with_masks=with_masks)
+        listed = read_annotations(
+            Path(part.annotations).expanduser(),
+            findings,
+            with_masks=with_masks,
+            other=Path(other.annotations).expanduser(),
+        )
         if not folder.is_dir():
             raise DataError(f"there is no such images folder; correct data.{split}.images", path=str(folder))
         super().__init__(listed, findings, split=split, images_folder=folder, source=part.annotations)

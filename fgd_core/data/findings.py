@@ -1,9 +1,11 @@
 """What can be wrong with a data set, and what is done about each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import JsonValue
 
 from fgd_core.errors import DataError
@@ -27,10 +29,27 @@ PROBLEMS: Mapping[str, Problem] = {
         "always refused",
         "labels count their classes from 1: none is 0, and the highest is the number of classes; subtract 1 from each",
     ),
+    "duplicate_key": Problem("always refused", "a key stands twice in an object with other values; remove one of them"),
+    "shifted_category_ids": Problem(
+        "always refused",
+        "categories are counted from 0 in one list and from 1 in the other, so each label means its neighbour",
+    ),
+    "boxes_as_corners": Problem(
+        "always refused",
+        "by their `area` or polygon the boxes are [left, upper, right, lower]; write [left, upper, width, height]",
+    ),
+    "all_boxes_below_one_pixel": Problem(
+        "always refused", "all boxes are narrower and lower than a pixel; are they fractions of the image's sides?"
+    ),
     "malformed_image": Problem("refused or dropped", "an image needs a whole number `id` and a text `file_name`"),
     "duplicate_image_id": Problem("refused or dropped", "images share an id, so their boxes cannot be told apart"),
     "image_outside_folder": Problem(
         "refused or dropped", "a `file_name` leads out of the images folder; name a folder that holds all of them"
+    ),
+    "file_under_other_path": Problem(
+        "refused or dropped",
+        "the images folder lacks the folders or the address in front of the name, yet holds a file of that name, which "
+        "may be another image; correct `file_name`, or name the folder that it starts from",
     ),
     "missing_image": Problem("refused or dropped", "there is no such file in the images folder"),
     "empty_image_file": Problem("refused or dropped", "the file has no content at all; copy it again"),
@@ -52,11 +71,37 @@ PROBLEMS: Mapping[str, Problem] = {
     "unreadable_image": Problem("refused or dropped", "the file is no image of a kind that can be read"),
     "truncated_image": Problem("refused or dropped", "the file ends before the image does; copy it again"),
     "size_mismatch": Problem("refused or dropped", "the file has another size than its annotation says"),
+    "size_transposed": Problem(
+        "refused or dropped",
+        "width and height are exchanged, or the file was turned after it was annotated; see where the boxes fit and "
+        "correct the annotation or the file",
+    ),
     "malformed_annotation": Problem(
-        "refused or dropped", "an annotation needs whole numbers `image_id` and `category_id`, and a `bbox`"
+        "refused or dropped", "an annotation needs an `image_id`, a `category_id`, and a `bbox` or a segmentation"
     ),
     "unknown_image": Problem("refused or dropped", "an annotation belongs to an image that is not listed"),
     "unknown_category": Problem("refused or dropped", "an annotation has a category that is not listed"),
+    "malformed_box": Problem(
+        "refused or dropped",
+        "a box is not four finite numbers [left, upper, width, height]; a fifth is a score or an angle, and an object "
+        "with `x` and `y` alone does not say whether they are its corner or its centre",
+    ),
+    "negative_box_size": Problem(
+        "refused or dropped",
+        "a box has a negative width or height: its corners are exchanged, or it was drawn backwards; write the upper "
+        "left corner first",
+    ),
+    "normalised_box": Problem(
+        "refused or dropped",
+        "a box lies within the upper left pixel: are its numbers fractions, which have to be multiplied by the size?",
+    ),
+    "rotated_box": Problem(
+        "refused or dropped", "a box is turned by its `rotation`; write the upright box around what it shows"
+    ),
+    "box_off_its_polygon": Problem(
+        "refused or dropped", "a box does not meet its own polygon; is one of them counted from the lower edge?"
+    ),
+    "malformed_iscrowd": Problem("refused or dropped", "an `iscrowd` is neither 0 nor 1"),
     "malformed_mask": Problem(
         "refused or dropped", "a segmentation is neither polygons of three corners or more nor whole run lengths"
     ),
@@ -101,7 +146,9 @@ PROBLEMS: Mapping[str, Problem] = {
     ),
     "shared_label_file": Problem("refused or dropped", "images that differ in their ending alone share a label file"),
     "label_without_image": Problem("refused or dropped", "a label file has no image beside it; was one lost?"),
-    "malformed_box": Problem("dropped", "a box is not four finite numbers"),
+    "root_category": Problem(
+        "dropped", "a category stands above the classes, as Roboflow writes it, and no annotation has it: no class"
+    ),
     "box_without_area": Problem("dropped", "a box has no width or no height"),
     "box_outside_image": Problem("dropped", "a box lies wholly outside its image"),
     "empty_mask": Problem("dropped", "a segmentation covers no pixel of its image"),
@@ -112,6 +159,24 @@ PROBLEMS: Mapping[str, Problem] = {
     "annotation_id_zero": Problem("repaired", "an annotation has id 0, which COCO scoring reads as `no match`"),
     "duplicate_annotation_id": Problem("repaired", "two annotations share an id; all are numbered anew"),
     "annotation_without_id": Problem("repaired", "an annotation has no id; all are numbered anew"),
+    "number_as_text": Problem("repaired", "a number is written as text; the number that it spells is taken"),
+    "id_as_text": Problem(
+        "repaired", "an id is written as text; the number that it spells counts, or the images are numbered anew"
+    ),
+    "id_beyond_64_bits": Problem("repaired", "an id is larger than 64 bits hold; all are numbered anew"),
+    "category_name_as_number": Problem("repaired", "a category's name is a number; its digits are the name"),
+    "other_spelling": Problem(
+        "repaired",
+        "a `file_name` is spelled in another way than its file (slashes, %20, capitals, Unicode form, the images "
+        "folder in front); the only file that it can mean is taken",
+    ),
+    "malformed_size": Problem("repaired", "a width or height is no whole number above 0; those of the file are taken"),
+    "box_as_object": Problem("repaired", "a box is an object whose names leave no doubt; it is read by them"),
+    "annotation_without_bbox": Problem("repaired", "an annotation has no `bbox`; that of its segmentation is taken"),
+    "segmentation_in_other_form": Problem(
+        "repaired", "a segmentation is one list of numbers or points, or has run lengths as bytes; it is read as meant"
+    ),
+    "malformed_area": Problem("repaired", "an `area` is no number above 0; that of its box is taken"),
     "annotation_without_area": Problem("repaired", "an annotation has no `area`; that of its box is taken"),
     "annotation_without_iscrowd": Problem("repaired", "an annotation has no `iscrowd`; 0 is taken"),
     "labels_elsewhere": Problem(
@@ -130,6 +195,15 @@ PROBLEMS: Mapping[str, Problem] = {
     ),
     "exif_ignored": Problem("kept", "the file asks to be turned, but the boxes belong to the image as stored"),
     "duplicate_file_name": Problem("kept", "a file is listed as two images"),
+    "similar_category_names": Problem(
+        "kept", "names of categories differ by case, spaces or Unicode form only; are they one class?"
+    ),
+    "box_below_one_pixel": Problem("kept", "a box is narrower and lower than one pixel"),
+    "many_objects": Problem(
+        "kept",
+        "an image has more than 100 objects: AP counts at most 100 detections of a class in an image, and a detector "
+        "keeps 100 in all unless its `max_detections` says more",
+    ),
     "corner_zero": Problem(
         "kept", "a corner is 0 where pixels count from 1; if no tool wrote them so, set data.one_based to false"
     ),
@@ -181,6 +255,12 @@ class Findings:
                 return "refused" if self._on_bad == "refuse" else "dropped"
             case answer:
                 return answer
+
+
+def note(findings: Findings, problem: str, found: npt.NDArray[np.bool_], name: Callable[[int], str]) -> None:
+    """Count what is true in (n,) `found`, and name the first few by their place."""
+    where = np.flatnonzero(found)
+    findings.add_many(problem, [name(int(place)) for place in where[:NUM_EXAMPLES]], num_in_all=len(where))
 
 
 def refusal_of(findings: Sequence[Finding], source: str, *, nothing_left: str | None = None) -> DataError | None:

@@ -1,6 +1,5 @@
 """One split of a data set that lies in files: the tables of what is listed, checked against the images and joined."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,14 +11,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fgd_core.data import image_files
-from fgd_core.data.annotations import AnnotationFile, ImageEntry, ObjectTable
+from fgd_core.data import image_files, plausibility
+from fgd_core.data.annotations import AnnotationFile, ObjectTable
 from fgd_core.data.cache import ImageCache
-from fgd_core.data.findings import NUM_EXAMPLES, Findings, refusal_of
-from fgd_core.data.image_faults import Unusable
+from fgd_core.data.findings import Findings, note, refusal_of
 from fgd_core.data.masks import Counts, ObjectMasks
 from fgd_core.data.samples import Category, Sample, Split, count
 from fgd_core.data.segmentations import read_segmentation
+from fgd_core.data.sound_images import Images, sound_images
 from fgd_core.errors import DataError
 
 _Flags: TypeAlias = npt.NDArray[np.bool_]
@@ -38,8 +37,9 @@ class ListedDataset:
             source: names the annotations in errors.
         """
         self._folder = images_folder
-        images = _sound_images(listed, self._folder, findings)
+        images = sound_images(listed, self._folder, findings)
         boxes = _with_sound_masks(_sound_boxes(listed, images, findings), listed, images, findings)
+        plausibility.note_similar_names(listed.categories, findings)
         self.categories: tuple[Category, ...] = listed.categories
         self.samples: Sequence[Sample] = _join(images, boxes, listed.objects) if images.entries else []
         self.checked = count(split, self.categories, self.samples, findings.report())
@@ -85,84 +85,29 @@ class ListedDataset:
 
 
 @dataclass(frozen=True, eq=False)
-class _Images:
-    """The images that can be used, in the order of the file."""
-
-    entries: list[ImageEntry]
-    sizes_px: npt.NDArray[np.int64]
-    """(N, 2) width and height."""
-
-
-@dataclass(frozen=True, eq=False)
 class _Boxes:
     """The annotations that can be used, in the order of the file."""
 
     rows: npt.NDArray[np.int64]
     """Of the object table."""
     places: npt.NDArray[np.int64]
-    """Of the image in `_Images`."""
+    """Of the image in `Images`."""
     labels: npt.NDArray[np.int64]
     xyxy_px: npt.NDArray[np.float32]
     masks: list[Counts] | None = None
     """None where they are not read, or no annotation has one."""
 
 
-def _sound_images(listed: AnnotationFile, folder: Path, findings: Findings) -> _Images:
-    entries: list[ImageEntry] = []
-    sizes_px: list[tuple[int, int]] = []
-    # Where tokens say who may read what, folders are confined; a list of files must not lead out of them again.
-    inside = [entry for entry in listed.images if not _leads_out(entry.file_name)]
-    for entry in listed.images:
-        if _leads_out(entry.file_name):
-            findings.add("image_outside_folder", entry.file_name)
-    headers = image_files.read_headers([folder / entry.file_name for entry in inside])
-    _note_dark(
-        folder,
-        [e.file_name for e, h in zip(inside, headers, strict=True) if not isinstance(h, Unusable) and h.is_16_bit],
-        findings,
-    )
-    for entry, header in zip(inside, headers, strict=True):
-        if isinstance(header, Unusable):
-            findings.add(header.problem, header.named(entry.file_name))
-            continue
-        if entry.size_px is None and not listed.is_normalised:
-            findings.add("image_without_size", entry.file_name)
-        size_px = entry.size_px or header.upright_size_px
-        turn = header.turn_for(size_px)
-        if turn is None:
-            stored, annotated = f"{header.width}x{header.height}", f"{size_px[0]}x{size_px[1]}"
-            findings.add("size_mismatch", f"{entry.file_name} is {stored}, annotated {annotated}")
-            continue
-        if turn == "turn":
-            findings.add("rotated_by_exif", entry.file_name)
-        elif size_px != header.upright_size_px:
-            findings.add("exif_ignored", entry.file_name)
-        entries.append(entry)
-        sizes_px.append(size_px)
-    return _Images(entries=entries, sizes_px=np.array(sizes_px, dtype=np.int64).reshape(-1, 2))
-
-
-def _note_dark(folder: Path, deep: Sequence[str], findings: Findings) -> None:
-    """Decided over all 16-bit images: one that is dark among bright ones shows a dark place."""
-    bits = image_files.bits_in_use([folder / name for name in deep]) if deep else 16
-    if bits < 16:
-        examples = [f"{name} ({bits} bits in use)" for name in deep[:NUM_EXAMPLES]]
-        findings.add_many("dark_16_bit_image", examples, num_in_all=len(deep))
-
-
-def _leads_out(file_name: str) -> bool:
-    return Path(file_name).is_absolute() or os.path.normpath(file_name).split(os.sep, 1)[0] == os.pardir
-
-
-def _sound_boxes(listed: AnnotationFile, images: _Images, findings: Findings) -> _Boxes:
+def _sound_boxes(listed: AnnotationFile, images: Images, findings: Findings) -> _Boxes:
     objects = listed.objects
     known = np.isin(objects.image_ids, np.array(sorted(listed.listed_ids), dtype=np.int64))
-    _note(findings, "unknown_image", ~known, lambda row: f"{objects.names[row]}: image {objects.image_ids[row]}")
+    note(findings, "unknown_image", ~known, lambda row: f"{objects.names[row]}: image {objects.image_ids[row]}")
     category_ids = np.array([category.id for category in listed.categories], dtype=np.int64)
+    is_shifted = plausibility.is_shifted(objects.category_ids, category_ids)
     listed_category = np.isin(objects.category_ids, category_ids)
-    _note(
+    note(
         findings,
-        "unknown_category",
+        "shifted_category_ids" if is_shifted else "unknown_category",
         ~listed_category,
         lambda row: f"{objects.names[row]}: category {objects.category_ids[row]}",
     )
@@ -175,7 +120,15 @@ def _sound_boxes(listed: AnnotationFile, images: _Images, findings: Findings) ->
     corners[:, 2:] += corners[:, :2]
     if listed.is_normalised:
         corners *= np.tile(images.sizes_px[places], 2)
-    xyxy_px, usable = _clip(corners, objects, rows, places, images, findings)
+    name = _namer(objects, images, rows, places)
+    xyxy_px, usable = _clip(corners, images.sizes_px[places], findings, name)
+    usable &= ~plausibility.note_units(xyxy_px, usable, findings, name, is_normalised=listed.is_normalised)
+    if objects.outlines_xyxy_px is not None:
+        usable &= ~plausibility.note_apart(
+            xyxy_px, usable, objects.outlines_xyxy_px[rows], images.sizes_px[places], findings=findings, name=name
+        )
+    objects_in = np.bincount(places[usable & ~objects.is_crowd[rows]], minlength=len(images.entries))
+    plausibility.note_many(objects_in, [entry.file_name for entry in images.entries], findings)
     return _Boxes(
         rows=rows[usable],
         places=places[usable],
@@ -184,34 +137,34 @@ def _sound_boxes(listed: AnnotationFile, images: _Images, findings: Findings) ->
     )
 
 
-def _clip(  # noqa: PLR0917 - columns of one table
-    corners: npt.NDArray[np.float64],
-    objects: ObjectTable,
-    rows: npt.NDArray[np.int64],
-    places: npt.NDArray[np.int64],
-    images: _Images,
-    findings: Findings,
+def _clip(
+    corners: npt.NDArray[np.float64], sizes_px: npt.NDArray[np.int64], findings: Findings, name: Callable[[int], str]
 ) -> tuple[npt.NDArray[np.float32], _Flags]:
     """(n, 4) corners inside the image, and (n,) which of them are boxes at all."""
     well_formed: _Flags = np.logical_and.reduce(np.isfinite(corners), axis=1)
     with np.errstate(over="ignore"):
         # In the precision that is trained on: a side that vanishes in rounding is no side.
         xyxy_px = corners.astype(np.float32)
-    limits = np.tile(images.sizes_px[places], 2)
-    clipped = xyxy_px.clip(0, limits).astype(np.float32)
+    clipped = xyxy_px.clip(0, np.tile(sizes_px, 2)).astype(np.float32)
+    turned_over: _Flags = well_formed & ((corners[:, 2] < corners[:, 0]) | (corners[:, 3] < corners[:, 1]))
     has_area: _Flags = np.logical_and(well_formed, _have_sides(xyxy_px))
     usable: _Flags = np.logical_and(has_area, _have_sides(clipped))
     changed: _Flags = np.logical_or.reduce(np.not_equal(clipped, xyxy_px), axis=1)
 
-    name = _namer(objects, images, rows, places)
-    _note(findings, "malformed_box", ~well_formed, name)
-    _note(findings, "box_without_area", well_formed & ~has_area, name)
-    _note(findings, "box_outside_image", has_area & ~usable, name)
-    _note(findings, "box_past_border", usable & changed, name)
+    note(findings, "malformed_box", ~well_formed, name)
+    note(
+        findings,
+        "negative_box_size",
+        turned_over,
+        lambda place: f"{name(place)}: corners {', '.join(f'{edge:g}' for edge in corners[place])}",
+    )
+    note(findings, "box_without_area", well_formed & ~has_area & ~turned_over, name)
+    note(findings, "box_outside_image", has_area & ~usable, name)
+    note(findings, "box_past_border", usable & changed, name)
     return clipped, usable
 
 
-def _with_sound_masks(boxes: _Boxes, listed: AnnotationFile, images: _Images, findings: Findings) -> _Boxes:
+def _with_sound_masks(boxes: _Boxes, listed: AnnotationFile, images: Images, findings: Findings) -> _Boxes:
     """Boxes with their masks, where masks were asked for and there are any; those whose mask is bad are left out."""
     objects = listed.objects
     if objects.segmentations is None:
@@ -227,15 +180,19 @@ def _with_sound_masks(boxes: _Boxes, listed: AnnotationFile, images: _Images, fi
     name = _namer(objects, images, boxes.rows, boxes.places)
     problems = np.array([found.problem or "" for found in read])
     for problem in np.unique(problems[problems != ""]).tolist():
-        _note(findings, problem, problems == problem, name)
-    _note(findings, "mask_past_border", np.array([found.is_past_border for found in read]), name)
+        note(findings, problem, problems == problem, name)
+    note(findings, "mask_past_border", np.array([found.is_past_border for found in read]), name)
     usable: _Flags = problems == ""
+    bounds = np.array([found.bounds_xyxy_px(sizes_px[p]) for found, p in zip(read, boxes.places, strict=True)])
+    usable &= ~plausibility.note_apart(
+        boxes.xyxy_px, usable, bounds.reshape(-1, 4), images.sizes_px[boxes.places], findings=findings, name=name
+    )
     return _Boxes(
         rows=boxes.rows[usable],
         places=boxes.places[usable],
         labels=boxes.labels[usable],
         xyxy_px=boxes.xyxy_px[usable],
-        masks=[found.counts for found in read if found.counts is not None],
+        masks=[found.counts for found, is_usable in zip(read, usable, strict=True) if is_usable and found.counts],
     )
 
 
@@ -252,17 +209,12 @@ def _have_sides(xyxy_px: npt.NDArray[np.float32]) -> _Flags:
 
 
 def _namer(
-    objects: ObjectTable, images: _Images, rows: npt.NDArray[np.int64], places: npt.NDArray[np.int64]
+    objects: ObjectTable, images: Images, rows: npt.NDArray[np.int64], places: npt.NDArray[np.int64]
 ) -> Callable[[int], str]:
     return lambda index: f"{objects.names[rows[index]]} in {images.entries[places[index]].file_name}"
 
 
-def _note(findings: Findings, problem: str, found: _Flags, name: Callable[[int], str]) -> None:
-    where = np.flatnonzero(found)
-    findings.add_many(problem, [name(int(place)) for place in where[:NUM_EXAMPLES]], num_in_all=len(where))
-
-
-def _join(images: _Images, boxes: _Boxes, objects: ObjectTable) -> list[Sample]:
+def _join(images: Images, boxes: _Boxes, objects: ObjectTable) -> list[Sample]:
     by_image = np.argsort(boxes.places, kind="stable")
     ends = np.searchsorted(boxes.places[by_image], np.arange(1, len(images.entries)))
     xyxy_px = boxes.xyxy_px[by_image]

@@ -1,4 +1,4 @@
-"""A COCO `segmentation`, which comes in three forms, as run lengths.
+"""A COCO `segmentation`, which comes in three forms and some more, as run lengths.
 
 Everything is looked at before pycocotools sees it: its C code trusts its input, and would read and write beyond its
 memory for run lengths that do not add up.
@@ -17,6 +17,7 @@ from fgd_core.data.masks import Counts
 
 _MAX_DISTANCE = 16
 """A corner may lie so many times the image's longer side from the origin: its edges are walked in fifths of a pixel."""
+_FARTHEST = 1e6
 _MAX_SYMBOLS_PER_RUN = 7
 """Of 5 bits each: more than an image of 2^32 pixels needs, and less than overflows 64 bits."""
 
@@ -29,6 +30,13 @@ class Segmentation(NamedTuple):
     problem: MaskProblem | None = None
     is_past_border: bool = False
     """Whether a part of it was cut off."""
+
+    def bounds_xyxy_px(self, size_px: tuple[int, int]) -> tuple[float, float, float, float]:
+        """Of the pixels that it covers, in an image of (width, height); NaN where there is a problem."""
+        if self.counts is None:
+            return (math.nan,) * 4
+        left, upper, width, height = run_lengths.toBbox({"size": [*size_px[::-1]], "counts": self.counts}).tolist()
+        return left, upper, left + width, upper + height
 
 
 def read_segmentation(value: Any, size_px: tuple[int, int]) -> Segmentation:
@@ -44,6 +52,64 @@ def read_segmentation(value: Any, size_px: tuple[int, int]) -> Segmentation:
     if isinstance(value, dict):
         return _of_run_lengths(value, *size_px)
     return Segmentation(None, "malformed_mask")
+
+
+def in_coco_form(value: Any) -> tuple[Any, bool]:
+    """A segmentation in one of COCO's forms, and whether it had to be brought there; what cannot be is left as it is.
+
+    Polygons come also as one flat list of numbers, as lists of points, and as points with an `x` and a `y`; compressed
+    run lengths as the text that Python makes of bytes, `b'…'`.
+    """
+    if isinstance(value, list) and value:
+        if isinstance(value[0], list) and value[0] and isinstance(value[0][0], int | float) and len(value[0]) > 2:
+            return value, False
+        points = _flat(value)
+        polygons = [points] if points is not None else [_flat(part) for part in value]
+        return (polygons, True) if all(polygon is not None for polygon in polygons) else (value, False)
+    if isinstance(value, dict) and isinstance(value.get("counts"), str) and value["counts"][:2] in ("b'", 'b"'):
+        return value | {"counts": value["counts"][2:-1].replace("\\\\", "\\")}, True
+    return value, False
+
+
+def _flat(points: Any) -> list[Any] | None:
+    """Numbers, x and y in turn, of numbers or of points; None where they are neither."""
+    if not isinstance(points, list) or len(points) < 3:
+        return None
+    if all(isinstance(number, int | float) for number in points):
+        return points if len(points) >= 6 else None
+    pairs = [(point.get("x"), point.get("y")) if isinstance(point, dict) else point for point in points]
+    if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+        return None
+    flat = [number for pair in pairs for number in pair]
+    return flat if all(isinstance(number, int | float) for number in flat) else None
+
+
+def bounds_of(segmentation: Any) -> tuple[float, float, float, float] | None:
+    """Left, upper, right and lower edge of polygons; None where they are none, run lengths among them."""
+    if not isinstance(segmentation, list) or not segmentation:
+        return None
+    if not all(_is_polygon(polygon, _FARTHEST) for polygon in segmentation):
+        return None
+    return (
+        min(min(polygon[0::2]) for polygon in segmentation),
+        min(min(polygon[1::2]) for polygon in segmentation),
+        max(max(polygon[0::2]) for polygon in segmentation),
+        max(max(polygon[1::2]) for polygon in segmentation),
+    )
+
+
+def box_around(segmentation: Any) -> tuple[float, float, float, float] | None:
+    """Left, upper, width and height of what it covers; None where it is none, or covers nothing."""
+    bounds = bounds_of(segmentation)
+    if bounds is not None:
+        left, upper, right, lower = bounds
+        return left, upper, right - left, lower - upper
+    size = segmentation.get("size") if isinstance(segmentation, dict) else None
+    if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int and 0 < side < 2**16 for side in size):
+        return None
+    size_px = (size[1], size[0])
+    left, upper, right, lower = read_segmentation(segmentation, size_px).bounds_xyxy_px(size_px)
+    return None if math.isnan(left) else (left, upper, right - left, lower - upper)
 
 
 def _of_polygons(polygons: list[Any], width: int, height: int) -> Segmentation:

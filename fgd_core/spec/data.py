@@ -21,9 +21,10 @@ class Coco(Command):
     train: CocoSplit
     val: CocoSplit
     on_bad: Literal["refuse", "drop"] = "refuse"
-    """What to do with a missing or truncated image, an unknown category, a duplicate id: refuse the data set and name
-    them all, or drop them, count them and go on. Boxes without area are always dropped, boxes past the border always
-    clipped; both are counted."""
+    """What to do with a missing or truncated image, an unknown category, a duplicate id, a box that is none: refuse the
+    data set and name them all, or drop them, count them and go on. Boxes without area are always dropped, boxes past
+    the border always clipped, values in an unusual form with one right reading always read; all are counted. What is
+    wrong as a whole, such as corners in the place of sizes, is always refused."""
 
 
 ImageSet: TypeAlias = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]

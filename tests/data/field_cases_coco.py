@@ -92,37 +92,3 @@ COCO: Table = {
     "24_val_category_ids_shuffled": refused("label 1 would be a cat here and a dog there", says="different categories"),
     "24b_val_fewer_categories": refused("the splits have to number the same classes", says="different categories"),
 }
-
-PENDING = frozenset(
-    {
-        "01_labelstudio_backslash",
-        "02_prefix_images_folder",
-        "03_category_id_string",
-        "04_iscrowd_string_zero",
-        "05_negative_width_height",
-        "06_bbox_object_imglab",
-        "06b_bbox_strings",
-        "07_bbox_xyxy",
-        "07b_bbox_xyxy_inside",
-        "10_no_bbox_with_polygon",
-        "11_roboflow_supercategory_twin",
-        "11b_roboflow_supercategory_zero",
-        "12_ids_beyond_int64",
-        "12d_string_image_ids",
-        "14_file_name_url",
-        "14b_file_name_percent",
-        "15_category_name_number",
-        "15b_category_name_missing_supercategory_only",
-        "15c_category_names_differ_by_case",
-        "16_width_height_swapped",
-        "16b_size_strings",
-        "17_results_list",
-        "18_5000_boxes",
-        "19c_polygon_nested_points",
-        "19d_polygon_flat_not_nested",
-        "20_json_nan",
-        "21_coco_annotator_subfolder",
-        "23_cvat_rotation",
-    }
-)
-"""Not answered so yet."""

@@ -260,15 +260,9 @@ class TestBoxes:
         ("bbox", "problem"),
         [
             ((4, 5, 0, 8), "box_without_area"),
-            ((4, 5, 10, -3), "box_without_area"),
             ((4, 5, 1e-12, 8), "box_without_area"),
             ((40, 5, 10, 8), "box_outside_image"),
             ((-10, 5, 10, 8), "box_outside_image"),
-            ((4, 5, 10), "malformed_box"),
-            ((4, 5, float("nan"), 8), "malformed_box"),
-            ((4, float("inf"), 10, 8), "malformed_box"),
-            ((4, 5, "10", 8), "malformed_box"),
-            ("4 5 10 8", "malformed_box"),
         ],
     )
     def test_that_are_none_are_dropped_by_name(self, folder: CocoFolder, bbox: object, problem: str) -> None:
@@ -277,6 +271,37 @@ class TestBoxes:
         found = finding(dataset, problem)
         assert (found.action, found.count, found.examples) == ("dropped", 1, ["annotation 2 in 1.png"])
         assert dataset.checked.num_boxes == 1
+
+    @pytest.mark.parametrize(
+        ("bbox", "problem", "example"),
+        [
+            ((4, 5, 10, -3), "negative_box_size", "annotation 2 in 1.png: corners 4, 5, 14, 2"),
+            ((14, 13, -10, -8), "negative_box_size", "annotation 2 in 1.png: corners 14, 13, 4, 5"),
+            ((4, 5, 10), "malformed_box", "annotation 2: [4, 5, 10]"),
+            ((4, 5, 10, 8, 0.9), "malformed_box", "annotation 2: [4, 5, 10, 8, 0.9]"),
+            ((4, 5, float("nan"), 8), "malformed_box", "annotation 2: [4, 5, nan, 8]"),
+            ((4, float("inf"), 10, 8), "malformed_box", "annotation 2: [4, inf, 10, 8]"),
+            ((4, 5, 10**400, 8), "malformed_box", "annotation 2: [4, 5, 1000"),
+            ((4, 5, "wide", 8), "malformed_box", "annotation 2: [4, 5, 'wide', 8]"),
+            ((4, 5, "1_0", 8), "malformed_box", "annotation 2: [4, 5, '1_0', 8]"),
+            ((4, 5, "1,5", 8), "malformed_box", "annotation 2: [4, 5, '1,5', 8]"),
+            ((4, 5, True, 8), "malformed_box", "annotation 2: [4, 5, True, 8]"),
+            ((4, 5, None, 8), "malformed_box", "annotation 2: [4, 5, None, 8]"),
+            (([4, 5], [10, 8], [1, 1], [2, 2]), "malformed_box", "annotation 2: [[4, 5], [10, 8]"),
+            ("4 5 10 8", "malformed_box", "annotation 2: '4 5 10 8'"),
+            ({"x": 4, "y": 5, "width": 10, "height": 8}, "malformed_box", "annotation 2: {'x': 4, 'y': 5, 'width'"),
+            ((0.1, 0.2, 0.25, 0.3), "normalised_box", "annotation 2 in 1.png"),
+        ],
+    )
+    def test_that_may_mean_two_things_are_refused_by_name_or_dropped(
+        self, folder: CocoFolder, bbox: object, problem: str, example: str
+    ) -> None:
+        folder.add_box(bbox=bbox, area=None)
+        with pytest.raises(DataError) as caught:
+            folder.open(on_bad="refuse")
+        assert f"{problem}: 1 ({example}" in caught.value.message
+        dataset = folder.open(on_bad="drop")
+        assert (finding(dataset, problem).action, dataset.checked.num_boxes) == ("dropped", 1)
 
     def test_past_the_border_are_clipped(self, folder: CocoFolder) -> None:
         folder.add_box(bbox=(-5, -6, 100, 100))

@@ -156,7 +156,6 @@ MALFORMED: Sequence[Any] = [
     [[4, 5, 14, 5]],  # pycocotools would take it for a box
     [[4, 5, 14, 5, 14]],
     [[4, 5, 14, 5, 14, 13, 4]],
-    [4, 5, 14, 5, 14, 13],
     [SQUARE, []],
     [[4, 5, 14, 5, "14", 13]],
     [[4, 5, 14, 5, None, 13]],
@@ -234,7 +233,7 @@ class TestBadMasks:
         polygon = np.array([4.3, 5.2, 14.6, 7.1, 12.2, 13.9, 6.0, 12.4]) + np.tile(np.array([dx, dy]), 4)
         margin = 40
         (whole,) = run_lengths.frPyObjects([(polygon + margin).tolist()], 30 + 80, 40 + 80)
-        folder.annotations[0]["segmentation"] = [polygon.tolist()]
+        folder.annotations[0] |= {"segmentation": [polygon.tolist()], "bbox": [4 + dx, 5 + dy, 11, 9]}
         dataset = folder.open(with_masks=True)
         expected = run_lengths.decode(whole)[margin:-margin, margin:-margin]
         assert 0 < expected.sum() < run_lengths.decode(whole).sum()

@@ -177,15 +177,19 @@ class TestWhatIsMendedOrKept:
             obj(corners=(30, 20, 60, 25)),
             obj(corners=(70, 20, 80, 25)),
         )
-        dataset = folder.open()
+        dataset = folder.open(on_bad="drop")
         assert dataset.samples[1].boxes_xyxy_px.tolist() == [[29, 19, 40, 25]]
         actions = {found.problem: (found.action, found.count) for found in dataset.checked.findings}
         assert actions == {
             "malformed_box": ("dropped", 1),
-            "box_without_area": ("dropped", 1),
+            "negative_box_size": ("dropped", 1),
             "box_outside_image": ("dropped", 1),
             "box_past_border": ("clipped", 1),
         }
+        with pytest.raises(
+            DataError, match=r"negative_box_size: 1 \(object 2 of odd.xml in odd.jpg: corners 8, 8, 3, 12"
+        ):
+            folder.open(on_bad="refuse")
 
     def test_a_corner_at_zero_tells_of_a_tool_that_counts_from_zero(self, folder: VocFolder) -> None:
         folder.add("zero", obj(corners=(0, 3, 9, 9)))

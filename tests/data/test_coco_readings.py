@@ -1,0 +1,417 @@
+"""Values of COCO files in unusual forms: read as they were meant where there is one right reading, else refused."""
+
+import json
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from coco_folder import CocoFolder, finding
+from PIL import Image
+
+from fgd_core.data import open_dataset
+from fgd_core.data.samples import DetectionDataset
+from fgd_core.errors import DataError
+from fgd_core.spec.data import Coco, CocoSplit
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> CocoFolder:
+    """One image with one box."""
+    folder = CocoFolder(tmp_path / "images_of_mine")
+    folder.add_image()
+    folder.add_box()
+    return folder
+
+
+def problems(dataset: DetectionDataset) -> dict[str, tuple[str, int]]:
+    return {found.problem: (found.action, found.count) for found in dataset.checked.findings}
+
+
+class TestIds:
+    @pytest.mark.parametrize(
+        ("listed", "named"),
+        [
+            ("1", "1"),
+            ("000001", "000001"),
+            (1, "1"),
+            ("1", 1),
+            ("1", 1.0),
+            (" 1 ", "1.0"),
+            ("frame_7", "frame_7"),
+            ("6f9619ff-8b86-d011-b42d-00c04fc964ff", "6f9619ff-8b86-d011-b42d-00c04fc964ff"),
+        ],
+    )
+    def test_as_text_are_told_apart_by_what_they_spell(self, folder: CocoFolder, listed: Any, named: Any) -> None:
+        folder.images[0]["id"], folder.annotations[0]["image_id"] = listed, named
+        folder.images.append(folder.images[0] | {"id": 2, "file_name": "2.png"})
+        Image.new("RGB", (40, 30)).save(folder.images_folder / "2.png")
+        dataset = folder.open()
+        assert [len(sample.labels) for sample in dataset.samples] == [1, 0]
+        assert finding(dataset, "id_as_text").action == "repaired"
+
+    @pytest.mark.parametrize("offset", [2**63, 2**64, 10**30, -(2**63) - 10])
+    def test_beyond_64_bits_are_numbered_anew(self, folder: CocoFolder, offset: int) -> None:
+        folder.add_image()
+        for image in folder.images:
+            image["id"] += offset
+        folder.annotations[0]["image_id"] = 2 + offset
+        dataset = folder.open()
+        assert [(sample.image_id, len(sample.labels)) for sample in dataset.samples] == [(1, 0), (2, 1)]
+        assert problems(dataset) == {"id_beyond_64_bits": ("repaired", 2)}
+
+    def test_that_nothing_lists_are_unknown_in_any_form(self, folder: CocoFolder) -> None:
+        folder.images[0]["id"] = 2**70
+        folder.annotations[0]["image_id"] = 2**70
+        folder.add_box(image_id=2**71)
+        folder.add_box(image_id="frame_9")  # type: ignore[arg-type]
+        assert problems(folder.open(on_bad="drop"))["unknown_image"] == ("dropped", 2)
+
+    @pytest.mark.parametrize("bad", [True, 1.5, None, "", [1], {"id": 1}, float("nan"), float("inf")])
+    def test_that_are_none_are_refused_by_name(self, folder: CocoFolder, bad: Any) -> None:
+        folder.add_box(image_id=bad)
+        folder.annotations[-1]["image_id"] = bad
+        with pytest.raises(DataError, match=r"malformed_annotation: 1 \(annotation 2"):
+            folder.open()
+
+    @pytest.mark.parametrize(
+        ("first", "second"), [("1", "2"), (2**65, 2**65 + 1), ("a_cat", "b_dog"), (1.0, "2"), (0, 2**80)]
+    )
+    def test_of_categories_keep_their_order(self, folder: CocoFolder, first: Any, second: Any) -> None:
+        folder.categories = [{"id": second, "name": "dog"}, {"id": first, "name": "cat"}]
+        folder.annotations[0]["category_id"] = second
+        dataset = folder.open()
+        assert [category.name for category in dataset.categories] == ["cat", "dog"]
+        assert dataset.checked.boxes_per_category == {"cat": 0, "dog": 1}
+
+
+class TestFlags:
+    @pytest.mark.parametrize("value", [0, 0.0, False, "0", "false", "False", " 0 ", "0.0"])
+    def test_that_say_no_are_no_crowd(self, folder: CocoFolder, value: Any) -> None:
+        folder.add_box(iscrowd=value)
+        dataset = folder.open()
+        assert (dataset.checked.num_boxes, dataset.checked.num_crowd) == (2, 0)
+        assert ("number_as_text" in problems(dataset)) == isinstance(value, str)
+
+    @pytest.mark.parametrize("value", [1, 1.0, True, "1", "true", "True"])
+    def test_that_say_yes_are_one(self, folder: CocoFolder, value: Any) -> None:
+        folder.add_box(iscrowd=value)
+        dataset = folder.open()
+        assert (dataset.checked.num_boxes, dataset.checked.num_crowd) == (1, 1)
+
+    @pytest.mark.parametrize("value", [None, ""])
+    def test_that_say_nothing_are_none_and_reported(self, folder: CocoFolder, value: Any) -> None:
+        folder.annotations[0]["iscrowd"] = value
+        assert problems(folder.open()) == {"annotation_without_iscrowd": ("repaired", 1)}
+
+    @pytest.mark.parametrize("value", [2, -1, 0.5, "maybe", "yes", [], [1], {}, float("nan")])
+    def test_that_are_neither_are_refused_by_name_or_dropped(self, folder: CocoFolder, value: Any) -> None:
+        folder.add_box(iscrowd=value)
+        with pytest.raises(DataError, match=r"malformed_iscrowd: 1 \(annotation 2: "):
+            folder.open()
+        assert problems(folder.open(on_bad="drop")) == {"malformed_iscrowd": ("dropped", 1)}
+
+
+class TestAreas:
+    @pytest.mark.parametrize("area", [0, -80, float("nan"), float("inf"), "large", True, [], 10**400])
+    def test_that_are_none_above_0_give_way_to_that_of_the_box(self, folder: CocoFolder, area: Any) -> None:
+        folder.annotations[0]["area"] = area
+        dataset = folder.open()
+        assert dataset.samples[0].areas_px2.tolist() == [80]
+        assert problems(dataset) == {"malformed_area": ("repaired", 1)}
+
+    def test_as_text_are_read(self, folder: CocoFolder) -> None:
+        folder.annotations[0]["area"] = "72.5"
+        dataset = folder.open()
+        assert dataset.samples[0].areas_px2.tolist() == [72.5]
+        assert problems(dataset) == {"number_as_text": ("repaired", 1)}
+
+
+class TestImageSizes:
+    def test_as_text_are_held_against_the_file(self, folder: CocoFolder) -> None:
+        folder.images[0] |= {"width": "40", "height": "30.0"}
+        assert problems(folder.open()) == {"number_as_text": ("repaired", 1)}
+        folder.images[0]["width"] = "41"
+        with pytest.raises(DataError, match="size_mismatch"):
+            folder.open()
+
+    @pytest.mark.parametrize(
+        ("width", "height"),
+        [(0, 0), (-40, 30), (40.5, 30), ("40px", 30), (True, 30), (None, 30), (40, [30]), (40, 1e40)],
+    )
+    def test_that_are_none_give_way_to_those_of_the_file(self, folder: CocoFolder, width: Any, height: Any) -> None:
+        folder.images[0] |= {"width": width, "height": height}
+        dataset = folder.open()
+        assert (dataset.samples[0].width, dataset.samples[0].height) == (40, 30)
+        assert problems(dataset) == {"malformed_size": ("repaired", 1)}
+
+    def test_that_are_exchanged_are_refused_as_such(self, folder: CocoFolder) -> None:
+        folder.images[0] |= {"width": 30, "height": 40}
+        with pytest.raises(DataError, match=r"size_transposed: 1 \(1.png is 40x30, annotated 30x40"):
+            folder.open()
+
+
+class TestBoxes:
+    @pytest.mark.parametrize(
+        ("bbox", "problem"),
+        [
+            (["4", "5", "10", "8"], "number_as_text"),
+            (["4.0", 5, "1e1", " 8 "], "number_as_text"),
+            ("[4, 5, 10, 8]", "number_as_text"),
+            ({"xmin": 4, "ymin": 5, "xmax": 14, "ymax": 13}, "box_as_object"),
+            ({"x1": 4, "y1": 5, "x2": 14, "y2": 13}, "box_as_object"),
+            ({"left": 4, "top": 5, "width": 10, "height": 8}, "box_as_object"),
+            ({"left": 4, "top": 5, "right": 14, "bottom": 13}, "box_as_object"),
+            ({"cx": 9, "cy": 9, "w": 10, "h": 8}, "box_as_object"),
+            ({"x": 4, "y": 5, "width": 10, "height": 8, "cx": 9, "cy": 9}, "box_as_object"),
+            ({"x": 9, "y": 9, "width": 10, "height": 8, "cx": 9, "cy": 9}, "box_as_object"),
+        ],
+    )
+    def test_whose_form_leaves_no_doubt_are_read(self, folder: CocoFolder, bbox: Any, problem: str) -> None:
+        folder.annotations[0]["bbox"] = bbox
+        dataset = folder.open()
+        assert dataset.samples[0].boxes_xyxy_px.tolist() == [[4, 5, 14, 13]]
+        assert problems(dataset) == {problem: ("repaired", 1)}
+
+    @pytest.mark.parametrize("bbox", [None, [], [0, 0, 0, 0]])
+    @pytest.mark.parametrize(
+        "segmentation",
+        [
+            [[4, 5, 14, 5, 14, 13]],
+            [[4, 5, 14, 5, 14, 13, 4, 13], [6, 6, 7, 6, 7, 7]],
+            {"size": [30, 40], "counts": [4 * 30 + 5, *([8, 22] * 9), 8, 26 * 30 + 17]},
+        ],
+    )
+    def test_that_are_left_out_are_those_around_their_segmentation(
+        self, folder: CocoFolder, bbox: Any, segmentation: Any
+    ) -> None:
+        folder.annotations[0] |= {"bbox": bbox, "segmentation": segmentation}
+        dataset = folder.open()
+        assert dataset.samples[0].boxes_xyxy_px.tolist() == [[4, 5, 14, 13]]
+        assert problems(dataset) == {"annotation_without_bbox": ("repaired", 1)}
+
+    @pytest.mark.parametrize("segmentation", [None, [], "nonsense", [[4, 5]], {"size": [30, 40], "counts": [1, 2]}])
+    def test_that_are_left_out_and_drawn_nowhere_are_refused(self, folder: CocoFolder, segmentation: Any) -> None:
+        folder.add_box(bbox=None, segmentation=segmentation)
+        with pytest.raises(DataError, match=r"malformed_annotation: 1 \(annotation 2"):
+            folder.open()
+
+    @pytest.mark.parametrize("fields", [{"attributes": {"rotation": 45.0}}, {"rotation": "-12.5"}])
+    def test_that_are_turned_are_refused_by_name_or_dropped(self, folder: CocoFolder, fields: Any) -> None:
+        folder.add_box(**fields)
+        with pytest.raises(DataError, match=r"rotated_box: 1 \(annotation 2: "):
+            folder.open()
+        assert problems(folder.open(on_bad="drop")) == {"rotated_box": ("dropped", 1)}
+
+    @pytest.mark.parametrize(
+        "fields", [{"attributes": {"rotation": 0.0}}, {"attributes": {"rotation": 180}}, {"attributes": None}]
+    )
+    def test_that_are_upright_are_left_alone(self, folder: CocoFolder, fields: Any) -> None:
+        folder.add_box(**fields)
+        assert folder.open().checked.findings == []
+
+
+class TestSegmentations:
+    @pytest.mark.parametrize(
+        "segmentation",
+        [
+            [4, 5, 14, 5, 14, 13, 4, 13],
+            [[4, 5], [14, 5], [14, 13], [4, 13]],
+            [[[4, 5], [14, 5], [14, 13], [4, 13]]],
+            [{"x": 4, "y": 5}, {"x": 14, "y": 5}, {"x": 14, "y": 13}, {"x": 4, "y": 13}],
+        ],
+    )
+    def test_of_points_in_any_list_are_polygons(self, folder: CocoFolder, segmentation: Any) -> None:
+        folder.annotations[0]["segmentation"] = [[4, 5, 14, 5, 14, 13, 4, 13]]
+        (plain,) = folder.open(with_masks=True).samples
+        folder.annotations[0]["segmentation"] = segmentation
+        dataset = folder.open(with_masks=True)
+        assert plain.masks is not None
+        assert dataset.samples[0].masks is not None
+        assert dataset.samples[0].masks.counts == plain.masks.counts
+        assert problems(dataset) == {"segmentation_in_other_form": ("repaired", 1)}
+
+    def test_whose_run_lengths_are_bytes_in_words_are_read(self, folder: CocoFolder) -> None:
+        folder.annotations[0]["segmentation"] = [[4, 5, 14, 5, 14, 13, 4, 13]]
+        (plain,) = folder.open(with_masks=True).samples
+        assert plain.masks is not None
+        (counts,) = plain.masks.counts
+        folder.annotations[0]["segmentation"] = {"size": [30, 40], "counts": str(counts)}
+        dataset = folder.open(with_masks=True)
+        assert dataset.samples[0].masks is not None
+        assert dataset.samples[0].masks.counts == (counts,)
+        assert problems(dataset) == {"segmentation_in_other_form": ("repaired", 1)}
+
+
+class TestFileNames:
+    @pytest.mark.parametrize(
+        ("on_disk", "listed"),
+        [
+            ("sub/my cat.png", "sub\\my cat.png"),
+            ("my cat.png", "my%20cat.png"),
+            ("my cat.png", ".\\my%20cat.png"),
+            ("cat.png", "images/cat.png"),
+            ("cat.png", "images\\cat.png"),
+            ("cat.png", "images_of_mine/images/cat.png"),
+            ("cat.PNG", "cat.png"),
+            ("Cat.png", "cat.png"),
+            (unicodedata.normalize("NFD", "été.png"), unicodedata.normalize("NFC", "été.png")),
+            (unicodedata.normalize("NFC", "été.png"), unicodedata.normalize("NFD", "été.png")),
+        ],
+    )
+    def test_in_another_spelling_mean_the_only_file_that_they_can(
+        self, folder: CocoFolder, on_disk: str, listed: str
+    ) -> None:
+        (folder.images_folder / on_disk).parent.mkdir(exist_ok=True)
+        (folder.images_folder / "1.png").rename(folder.images_folder / on_disk)
+        folder.images[0]["file_name"] = listed
+        dataset = folder.open()
+        assert [sample.file_name for sample in dataset.samples] == [on_disk]
+        assert finding(dataset, "other_spelling").examples == [f"{listed}: {on_disk}"]
+        assert dataset.load_image(0).shape == (3, 30, 40)
+
+    def test_with_the_whole_path_of_the_folder_are_inside(self, folder: CocoFolder) -> None:
+        folder.images[0]["file_name"] = str(folder.images_folder / "1.png")
+        folder.add_image()
+        folder.images[1]["file_name"] = "../images/2.png"
+        assert [sample.file_name for sample in folder.open().samples] == ["1.png", "2.png"]
+
+    @pytest.mark.parametrize(
+        "listed",
+        ["https://host/data/1.png", "train/1.png", "C:\\data\\1.png", "other/images/1.png", "deep/er/1.png"],
+    )
+    def test_under_another_path_may_be_another_image_and_are_refused(self, folder: CocoFolder, listed: str) -> None:
+        folder.add_image()
+        folder.images[0]["file_name"] = listed
+        with pytest.raises(DataError) as caught:
+            folder.open()
+        assert f"file_under_other_path: 1 ({listed}: 1.png" in caught.value.message
+
+    def test_that_name_a_file_in_a_subfolder_are_read_where_the_path_says_so(self, folder: CocoFolder) -> None:
+        (folder.images_folder / "sub").mkdir()
+        (folder.images_folder / "1.png").rename(folder.images_folder / "sub" / "1.png")
+        with pytest.raises(DataError, match=r"file_under_other_path: 1 \(1.png: sub/1.png"):
+            folder.open()
+        folder.images[0]["path"] = "/datasets/mine/sub/1.png"
+        assert [sample.file_name for sample in folder.open().samples] == ["sub/1.png"]
+
+    @pytest.mark.parametrize("other", ["a b.png", "A%20B.png"])
+    def test_of_two_entries_for_one_file_neither_is_guessed(self, folder: CocoFolder, other: str) -> None:
+        Image.new("RGB", (40, 30)).save(folder.images_folder / "a b.png")
+        for image_id, name in enumerate((other, "images\\a b.png"), start=5):
+            folder.images.append({"id": image_id, "file_name": name, "width": 40, "height": 30})
+        with pytest.raises(DataError, match=r"missing_image: . \(.*images\\\\?a b.png"):
+            folder.open()
+
+    def test_that_two_files_differ_from_by_capitals_alone_mean_neither(self, folder: CocoFolder) -> None:
+        for name in ("Cat.png", "CAT.png"):
+            Image.new("RGB", (40, 30)).save(folder.images_folder / name)
+        if len(list(folder.images_folder.iterdir())) < 3:
+            pytest.skip("the file system tells no capitals")
+        folder.images[0]["file_name"] = "cat.png"
+        with pytest.raises(DataError, match="missing_image: 1"):
+            folder.open()
+
+
+class TestCategories:
+    @pytest.mark.parametrize(("name", "read"), [(0, "0"), (1.5, "1.5")])
+    def test_that_are_called_by_a_number_have_its_digits_as_name(
+        self, folder: CocoFolder, name: Any, read: str
+    ) -> None:
+        folder.categories[0]["name"] = name
+        dataset = folder.open()
+        assert dataset.checked.boxes_per_category == {read: 1, "dog": 0}
+        assert problems(dataset) == {"category_name_as_number": ("repaired", 1)}
+
+    @pytest.mark.parametrize("name", [True, None, "", "  ", ["cat"]])
+    def test_without_a_name_are_to_blame_and_their_annotations_are_not(self, folder: CocoFolder, name: Any) -> None:
+        folder.categories[0]["name"] = name
+        with pytest.raises(DataError, match="malformed_category") as caught:
+            folder.open()
+        assert "unknown_category" not in caught.value.message
+
+    @pytest.mark.parametrize(
+        "categories",
+        [
+            [{"id": 0, "name": "pets", "supercategory": "none"}, {"id": 1, "name": "cat", "supercategory": "pets"}],
+            [{"id": 0, "name": "cat", "supercategory": "none"}, {"id": 1, "name": "cat", "supercategory": "cat"}],
+            [{"id": 0, "name": "cat", "supercategory": "none"}, {"id": 1, "name": "cat", "supercategory": "none"}],
+            [{"id": "0", "name": "pets", "supercategory": "none"}, {"id": "1", "name": "cat", "supercategory": "pets"}],
+        ],
+    )
+    def test_that_are_the_root_above_the_classes_are_none(self, folder: CocoFolder, categories: list[Any]) -> None:
+        folder.categories = categories
+        dataset = folder.open()
+        assert dataset.checked.boxes_per_category == {"cat": 1}
+        assert problems(dataset)["root_category"] == ("dropped", 1)
+
+    @pytest.mark.parametrize(
+        "category",
+        [
+            {"id": 0, "name": "pets", "supercategory": "all"},
+            {"id": 0, "name": "birds", "supercategory": "none"},
+            {"id": 7, "name": "pets", "supercategory": "none"},
+        ],
+    )
+    def test_that_nobody_has_stay_classes_where_they_are_no_root(self, folder: CocoFolder, category: Any) -> None:
+        folder.categories = [category, {"id": 1, "name": "cat", "supercategory": "pets"}]
+        dataset = folder.open()
+        assert dataset.checked.boxes_per_category == {category["name"]: 0, "cat": 1}
+        assert dataset.checked.findings == []
+
+    def test_above_others_stay_classes_where_the_other_split_uses_them(
+        self, folder: CocoFolder, tmp_path: Path
+    ) -> None:
+        other = CocoFolder(tmp_path / "other")
+        for each in (folder, other):
+            each.categories = [
+                {"id": 0, "name": "pets", "supercategory": "none"},
+                {"id": 1, "name": "cat", "supercategory": "pets"},
+            ]
+        other.add_image()
+        other.add_box(category_id=0)
+        coco = Coco(train=folder.write(), val=other.write())
+        assert open_dataset(coco, "train").checked.boxes_per_category == {"pets": 0, "cat": 1}
+        assert open_dataset(coco, "val").checked.boxes_per_category == {"pets": 1, "cat": 0}
+
+
+def _text_of(folder: CocoFolder, change: Callable[[str], str]) -> CocoSplit:
+    folder.write()
+    folder.annotations_file.write_text(change(folder.annotations_file.read_text()))
+    return folder.split
+
+
+class TestJson:
+    @pytest.mark.parametrize(
+        ("before", "after", "named"),
+        [
+            ('"iscrowd": 0', '"iscrowd": 0, "iscrowd": 1', "iscrowd of id 1"),
+            ('"annotations": [', '"annotations": [], "annotations": [', "annotations of the file"),
+            ('"name": "cat"', '"name": "cow", "name": "cat"', "name of name cat"),
+        ],
+    )
+    def test_that_gives_a_key_two_values_is_refused(
+        self, folder: CocoFolder, before: str, after: str, named: str
+    ) -> None:
+        _text_of(folder, lambda text: text.replace(before, after, 1))
+        with pytest.raises(DataError) as caught:
+            folder.reopen(on_bad="drop")
+        assert f"duplicate_key: 1 ({named}" in caught.value.message
+
+    def test_that_gives_a_key_one_value_twice_is_read(self, folder: CocoFolder) -> None:
+        _text_of(folder, lambda text: text.replace('"iscrowd": 0', '"iscrowd": 0, "iscrowd": 0', 1))
+        assert folder.reopen().checked.findings == []
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+    def test_in_any_unicode_is_read(self, folder: CocoFolder, encoding: str) -> None:
+        folder.categories[0]["name"] = "Känguru"
+        folder.write()
+        text = json.dumps(json.loads(folder.annotations_file.read_text()), ensure_ascii=False)
+        folder.annotations_file.write_bytes(text.encode(encoding))
+        assert folder.reopen().checked.boxes_per_category == {"Känguru": 1, "dog": 0}
+
+    def test_of_detections_is_refused_as_such(self, folder: CocoFolder) -> None:
+        folder.annotations_file.write_text('[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.9}]')
+        with pytest.raises(DataError, match="these are detections; name the file that they were scored on"):
+            folder.reopen()

@@ -1,0 +1,194 @@
+"""What is well formed and yet not what anybody meant, and that sound data gives rise to none of it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from coco_folder import CocoFolder, finding
+from PIL import Image
+
+from fgd_core.data import look_through
+from fgd_core.data.shapes import to_coco
+from fgd_core.errors import DataError
+from fgd_core.spec.data import Coco, CocoSplit, Shapes, Voc, Yolo
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> CocoFolder:
+    """One image of 400 x 300 pixels, without boxes."""
+    folder = CocoFolder(tmp_path / "set")
+    folder.add_image(Image.new("RGB", (400, 300)))
+    return folder
+
+
+CORNERS = [(100, 100, 150, 160), (20, 30, 90, 80), (200, 150, 260, 230)]
+"""Of boxes that lie inside the image also where they are read as sizes."""
+
+
+class TestBoxesAsCorners:
+    @pytest.mark.parametrize("on_bad", ["refuse", "drop"])
+    @pytest.mark.parametrize("last_pixel", [0, 1])
+    def test_are_refused_where_the_area_is_that_of_corners(
+        self, folder: CocoFolder, on_bad: str, last_pixel: int
+    ) -> None:
+        for x1, y1, x2, y2 in CORNERS:
+            folder.add_box(bbox=(x1, y1, x2, y2), area=(x2 - x1 + last_pixel) * (y2 - y1 + last_pixel))
+        with pytest.raises(DataError, match=r"boxes_as_corners: 3 \(annotation 1: \[100.0, 100.0, 150.0, 160.0\]"):
+            folder.open(on_bad=on_bad)
+
+    def test_are_refused_where_the_polygon_fits_corners(self, folder: CocoFolder) -> None:
+        for x1, y1, x2, y2 in CORNERS:
+            folder.add_box(bbox=(x1, y1, x2, y2), area=None, segmentation=[[x1, y1, x2, y1, x2, y2, x1, y2]])
+        with pytest.raises(DataError, match="boxes_as_corners: 3"):
+            folder.open()
+
+    def test_are_none_where_one_mask_has_that_area_by_chance(self, folder: CocoFolder) -> None:
+        x1, y1, x2, y2 = CORNERS[0]
+        folder.add_box(bbox=CORNERS[0], area=(x2 - x1) * (y2 - y1))
+        for _ in range(2):
+            folder.add_box(bbox=(10, 20, 100, 80), area=5000)
+        assert folder.open().checked.findings == []
+
+    def test_are_none_where_both_readings_have_the_area(self, folder: CocoFolder) -> None:
+        folder.add_box(bbox=(0, 0, 20, 10), area=200)
+        assert folder.open().checked.findings == []
+
+
+class TestBoxesBelowAPixel:
+    def test_that_are_fractions_are_refused_by_name_or_dropped(self, folder: CocoFolder) -> None:
+        folder.add_box(bbox=(0.25, 0.25, 0.5, 0.5), area=None)
+        folder.add_box(bbox=(10, 20, 100, 80), area=None)
+        with pytest.raises(DataError, match=r"normalised_box: 1 \(annotation 1 in 1.png"):
+            folder.open()
+        assert folder.open(on_bad="drop").checked.num_boxes == 1
+
+    @pytest.mark.parametrize("on_bad", ["refuse", "drop"])
+    def test_are_refused_where_all_are(self, folder: CocoFolder, on_bad: str) -> None:
+        for x in (50, 100):
+            folder.add_box(bbox=(x, 20, 0.25, 0.5), area=None)
+        with pytest.raises(DataError, match="all_boxes_below_one_pixel: 2"):
+            folder.open(on_bad=on_bad)
+
+    def test_are_kept_and_counted_among_others(self, folder: CocoFolder) -> None:
+        folder.add_box(bbox=(50, 20, 0.25, 0.5), area=None)
+        folder.add_box(bbox=(10, 20, 100, 80), area=None)
+        dataset = folder.open()
+        assert (finding(dataset, "box_below_one_pixel").action, dataset.checked.num_boxes) == ("kept", 2)
+
+    def test_are_found_in_yolo_and_voc_too(self, tmp_path: Path) -> None:
+        for name in ("images", "labels", "Annotations", "JPEGImages", "ImageSets/Main"):
+            (tmp_path / name).mkdir(parents=True)
+        for name in ("images/1.png", "JPEGImages/1.jpg"):
+            Image.new("RGB", (400, 300)).save(tmp_path / name)
+        (tmp_path / "labels" / "1.txt").write_text("0 0.5 0.5 0.001 0.001\n")
+        (tmp_path / "data.yaml").write_text("{names: [cat], train: images, val: images}")
+        (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("1\n")
+        (tmp_path / "ImageSets" / "Main" / "val.txt").write_text("1\n")
+        (tmp_path / "Annotations" / "1.xml").write_text(
+            "<annotation><object><name>cat</name><bndbox><xmin>0.2</xmin><ymin>0.2</ymin><xmax>0.7</xmax>"
+            "<ymax>0.7</ymax></bndbox></object></annotation>"
+        )
+        yolo = look_through(Yolo(data_yaml=str(tmp_path / "data.yaml")), "train")
+        assert "all_boxes_below_one_pixel" in str(yolo.refusal)
+        voc = look_through(Voc(folder=str(tmp_path), one_based=False), "train")
+        assert "normalised_box" in str(voc.refusal)
+
+
+class TestBoxesOffTheirOwnOutline:
+    @pytest.mark.parametrize("form", ["polygon", "run lengths"])
+    def test_are_refused_by_name_or_dropped(self, folder: CocoFolder, form: str) -> None:
+        folder.add_box(bbox=(10, 20, 100, 80), area=None, segmentation=[[10, 20, 110, 20, 110, 100, 10, 100]])
+        column = [100, 50, 150]
+        segmentation: Any = [[10, 200, 110, 200, 110, 280, 10, 280]]
+        if form == "run lengths":
+            segmentation = {"size": [300, 400], "counts": [300 * 50 + column[0], column[1], 300 * 349 + column[2]]}
+        folder.add_box(bbox=(200, 20, 100, 40), area=None, segmentation=segmentation)
+        with pytest.raises(DataError, match=r"box_off_its_polygon: 1 \(annotation 2 in 1.png"):
+            folder.open(with_masks=True)
+        assert folder.open(on_bad="drop", with_masks=True).checked.num_boxes == 1
+
+    def test_are_reported_also_to_those_who_read_no_masks(self, folder: CocoFolder) -> None:
+        folder.add_box(bbox=(200, 20, 100, 40), area=None, segmentation=[[10, 200, 110, 200, 110, 280, 10, 280]])
+        with pytest.raises(DataError, match="box_off_its_polygon"):
+            folder.open()
+
+    def test_are_none_where_the_two_touch(self, folder: CocoFolder) -> None:
+        folder.add_box(bbox=(10, 20, 100, 80), area=None, segmentation=[[110, 20, 200, 20, 200, 100, 110, 100]])
+        assert [found.problem for found in folder.open().checked.findings] == ["annotation_without_area"]
+
+
+class TestCategories:
+    @pytest.mark.parametrize(
+        "names",
+        [
+            ("Car", "car"),
+            ("car", "car "),
+            ("traffic light", "traffic  light"),
+            ("ﬁsh", "fish"),
+            ("\u00e9t\u00e9", "e\u0301te\u0301"),
+        ],
+    )
+    def test_that_look_alike_are_kept_and_reported(self, folder: CocoFolder, names: tuple[str, str]) -> None:
+        folder.categories = [{"id": place, "name": name} for place, name in enumerate(names, start=1)]
+        folder.add_box()
+        dataset = folder.open()
+        found = finding(dataset, "similar_category_names")
+        assert (found.action, found.examples) == ("kept", [f"{names[0]!r}, {names[1]!r}"])
+        assert len(dataset.categories) == 2
+
+    @pytest.mark.parametrize("on_bad", ["refuse", "drop"])
+    @pytest.mark.parametrize(("listed", "used"), [((1, 2, 3), (0, 1, 2)), ((0, 1, 2), (1, 2, 3)), ((1,), (0,))])
+    def test_that_are_counted_from_elsewhere_are_refused_as_a_whole(
+        self, folder: CocoFolder, listed: tuple[int, ...], used: tuple[int, ...], on_bad: str
+    ) -> None:
+        folder.categories = [{"id": one, "name": f"class {one}"} for one in listed]
+        for category_id in used:
+            folder.add_box(category_id=category_id)
+        with pytest.raises(DataError, match="shifted_category_ids: 1") as caught:
+            folder.open(on_bad=on_bad)
+        assert "unknown_category" not in caught.value.message
+
+    @pytest.mark.parametrize("used", [(1, 2, 3), (0, 3), (1, 2, 9)])
+    def test_that_are_merely_unknown_are_called_so(self, folder: CocoFolder, used: tuple[int, ...]) -> None:
+        folder.categories = [{"id": one, "name": f"class {one}"} for one in (1, 2)]
+        for category_id in used:
+            folder.add_box(category_id=category_id)
+        folder.add_box(category_id=1)
+        with pytest.raises(DataError, match="unknown_category"):
+            folder.open()
+
+
+class TestManyObjects:
+    def test_cap_what_can_be_recalled(self, folder: CocoFolder) -> None:
+        folder.add_image()
+        folder.add_box(2)
+        for place in range(199):
+            folder.add_box(bbox=(place, 10, 20, 20), area=400)
+        found = finding(folder.open(), "many_objects")
+        assert (found.action, found.count) == ("kept", 1)
+        assert found.examples == ["1.png: 199 objects, recall at most 50.3% there and 50.5% in the split"]
+
+    def test_are_none_up_to_a_hundred_without_crowds(self, folder: CocoFolder) -> None:
+        for place in range(110):
+            folder.add_box(bbox=(place, 10, 20, 20), area=400, iscrowd=int(place >= 100))
+        assert folder.open().checked.findings == []
+
+
+class TestSoundData:
+    @pytest.mark.parametrize("split", ["train", "val"])
+    @pytest.mark.parametrize("name", ["bccd", "nuclei_small"])
+    def test_of_the_world_gives_rise_to_no_finding(self, shared: Path, name: str, split: Any) -> None:
+        root = shared / "data" / name
+        if not root.is_dir():
+            pytest.skip(f"no data set at {root}")
+        parts = {
+            each: CocoSplit(images=f"{root}/images", annotations=f"{root}/annotations_{each}.json")
+            for each in ("train", "val")
+        }
+        dataset = look_through(Coco(**parts), split, with_masks=True)
+        assert (dataset.checked.findings, dataset.refusal) == ([], None)
+
+    def test_that_is_drawn_gives_rise_to_no_finding(self, tmp_path: Path) -> None:
+        part = to_coco(Shapes(num_train=200), "train", tmp_path)
+        dataset = look_through(Coco(train=part, val=part), "train", with_masks=True)
+        assert dataset.checked.findings == []
