@@ -41,6 +41,11 @@ PROBLEMS: Mapping[str, Problem] = {
     "all_boxes_below_one_pixel": Problem(
         "always refused", "all boxes are narrower and lower than a pixel; are they fractions of the image's sides?"
     ),
+    "corners_between_pixels": Problem(
+        "always refused",
+        "many corners are no whole numbers, so no tool wrote them that counts pixels from 1; set data.one_based to "
+        "false, which reads all corners as edges counted from 0",
+    ),
     "malformed_image": Problem("refused or dropped", "an image needs a whole number `id` and a text `file_name`"),
     "duplicate_image_id": Problem("refused or dropped", "images share an id, so their boxes cannot be told apart"),
     "image_outside_folder": Problem(
@@ -110,7 +115,14 @@ PROBLEMS: Mapping[str, Problem] = {
     "bad_name": Problem("refused or dropped", "an image set names no file in the folder, but a path out of it"),
     "missing_annotation_file": Problem("refused or dropped", "a listed image has no XML file; copy or make one"),
     "malformed_xml": Problem("refused or dropped", "the file is no plain XML annotation, or declares a document type"),
+    "undecodable_xml": Problem(
+        "refused or dropped", "a class is not in the encoding that the file declares, UTF-8 if none; save it as UTF-8"
+    ),
     "malformed_object": Problem("refused or dropped", "an object needs a `name` and a `bndbox`"),
+    "rotated_object": Problem(
+        "refused or dropped", "an object has a rotated box (robndbox) alone; add a `bndbox` around it"
+    ),
+    "unclear_difficult": Problem("refused or dropped", "`difficult` of an object is neither yes nor no; write 1 or 0"),
     "ambiguous_image_file": Problem(
         "refused or dropped", "several files have the image's name, and the annotation names none of them"
     ),
@@ -185,6 +197,10 @@ PROBLEMS: Mapping[str, Problem] = {
         "files of these names in the one other folder that has them are taken",
     ),
     "labels_beside_images": Problem("repaired", "a label file lies beside its image, not in `labels`; it is taken"),
+    "image_by_file_name": Problem(
+        "repaired", "no image has the name of its annotation; the one that `filename` of the annotation names is taken"
+    ),
+    "box_from_polygon": Problem("repaired", "an object has a polygon and no `bndbox`; the box around it is taken"),
     "class_name_in_label": Problem("repaired", "a label names its class where the index belongs; that class is taken"),
     "comma_in_label": Problem("repaired", "a label has commas for decimal points or between its numbers"),
     "image_without_size": Problem("repaired", "an image has no width and height; those of its file are taken"),
@@ -203,6 +219,9 @@ PROBLEMS: Mapping[str, Problem] = {
         "kept",
         "an image has more than 100 objects: AP counts at most 100 detections of a class in an image, and a detector "
         "keeps 100 in all unless its `max_detections` says more",
+    ),
+    "fractional_corner": Problem(
+        "kept", "a corner is no whole number, though nearly all others are; it is read as they are, counted from 1"
     ),
     "corner_zero": Problem(
         "kept", "a corner is 0 where pixels count from 1; if no tool wrote them so, set data.one_based to false"

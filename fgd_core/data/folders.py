@@ -1,6 +1,7 @@
 """What lies in a folder, as a file browser shows it: links are followed, and files of the system are left out."""
 
 import os
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,25 @@ _OF_THE_SYSTEM = frozenset({"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "S
 def is_of_the_system(name: str) -> bool:
     """Whether a file browser hides it: `._1.jpg` and `.DS_Store` of macOS, folders of thumbnails and deleted files."""
     return name.startswith(".") or name in _OF_THE_SYSTEM
+
+
+def key_of(name: str) -> str:
+    """Names that Windows and macOS take for the same have the same key."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def child(folder: Path, path: str) -> Path | None:
+    """What lies at `path` in the folder, whatever its capitals; None where nothing does, or two things do."""
+    for part in path.split("/"):
+        exact = folder / part
+        if exact.exists():
+            folder = exact
+            continue
+        alike = [each for each in folder.iterdir() if key_of(each.name) == key_of(part)] if folder.is_dir() else []
+        if len(alike) != 1:
+            return None
+        (folder,) = alike
+    return folder
 
 
 def files_below(folder: Path) -> list[Path]:

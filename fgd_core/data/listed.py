@@ -80,7 +80,13 @@ class ListedDataset:
             return "the annotations name no class at all", "annotate some objects"
         if not self.checked.num_boxes:
             what = "learn from" if split == "train" else "score"
-            return f"the {split} split has no boxes at all, so there is nothing to {what}", "annotate some"
+            lacking = f"the {split} split has no boxes at all, so there is nothing to {what}"
+            if self.checked.num_crowd:
+                lacking += (
+                    f": all of its {self.checked.num_crowd} objects are crowds, or `difficult` ones of Pascal VOC"
+                )
+                return lacking, "annotate single objects, or count difficult ones with data.difficult: keep"
+            return lacking, "annotate some"
         return None
 
 

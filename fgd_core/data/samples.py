@@ -15,6 +15,14 @@ from fgd_core.spec.events import DataChecked, Finding
 
 Split: TypeAlias = Literal["train", "val"]
 
+# Roboflow writes `valid`, and `fgd` asks for `val`.
+_ALSO_CALLED = {"val": ("valid", "validation"), "valid": ("val", "validation"), "train": ("training",)}
+
+
+def also_called(name: str) -> tuple[str, ...]:
+    """Other names that tools give to the part of a data set."""
+    return _ALSO_CALLED.get(name, ())
+
 
 @dataclass(frozen=True)
 class Category:

@@ -1,23 +1,41 @@
 """One XML annotation of Pascal VOC: what it says, without a judgement on it."""
 
+import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 from xml.etree import ElementTree
 
+from fgd_core.data.text_files import decoded
 from fgd_core.errors import StorageError
 
 _LARGEST_BYTES = 16 * 2**20
 """Of a file that is one image's annotation; the largest of VOC2012 has 30 kB."""
+
+_DECLARED = re.compile(rb"\s*<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']")
+_BARE_AMPERSAND = re.compile(r"&(?!(amp|lt|gt|quot|apos|#\d+|#x[0-9a-fA-F]+);)")
+_UNREADABLE = "\ufffd"
+_POINT = re.compile(r"([xy])(\d+)")
+
+_YES = ("1", "true", "yes", "y", "t")
+_NO = ("", "0", "false", "no", "n", "f", "unspecified", "none", "null")
+
+Corners: TypeAlias = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class VocObject:
     class_name: str
     """Empty where none is given."""
-    corners: tuple[float, float, float, float] | None
+    corners: Corners | None
     """xmin, ymin, xmax, ymax as written; NaN where it is no number, None where the object has no box."""
-    is_difficult: bool
+    is_difficult: bool | None
+    """None where what is written is neither yes nor no."""
+    is_polygon: bool = False
+    """Whether the object has a polygon and no box: the corners are those of the box around it."""
+    is_rotated: bool = False
+    """Whether the object has a rotated box alone."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +48,7 @@ class Annotation:
     """Parts of objects, such as hands, are left out."""
 
 
-def read_annotation(path: Path) -> Annotation | Literal["missing_annotation_file", "malformed_xml"]:
+def read_annotation(path: Path) -> Annotation | Literal["missing_annotation_file", "malformed_xml", "undecodable_xml"]:
     """
     Raises:
         StorageError: the file is there and cannot be read.
@@ -44,32 +62,83 @@ def read_annotation(path: Path) -> Annotation | Literal["missing_annotation_file
     root = _parse(content)
     if root is None:
         return "malformed_xml"
-    return Annotation(
-        file_name=_text(root, "filename"),
-        size_px=_size_px(root.find("size")),
-        objects=tuple(_object(found) for found in root.findall("object")),
-    )
+    objects = tuple(_object(found) for found in root.findall("object"))
+    if any(_UNREADABLE in found.class_name for found in objects):
+        return "undecodable_xml"
+    return Annotation(file_name=_text(root, "filename"), size_px=_size_px(root.find("size")), objects=objects)
 
 
 def _parse(content: bytes) -> ElementTree.Element | None:
+    text = _decoded(content) if len(content) <= _LARGEST_BYTES else None
     # A document type may define entities that grow without bound or that name other files. No annotation has one, so
-    # none is looked into: searched for as bytes, which no encoding that has no NULs in it can hide from.
-    if len(content) > _LARGEST_BYTES or b"<!DOCTYPE" in content or b"<!ENTITY" in content or b"\x00" in content:
+    # none is looked into: searched for in the text, from which no encoding can hide it.
+    if text is None or "<!DOCTYPE" in text or "<!ENTITY" in text:
         return None
     try:
-        root = ElementTree.fromstring(content)
-    except (ElementTree.ParseError, ValueError, LookupError):
+        root = _element(text)
+    except (ElementTree.ParseError, ValueError):
         return None
     return root if root.tag == "annotation" else None
 
 
+def _element(text: str) -> ElementTree.Element:
+    try:
+        return ElementTree.fromstring(text)
+    except ElementTree.ParseError:
+        # Tools that paste a file name such as "R&D.jpg" between tags leave its ampersand as it is.
+        return ElementTree.fromstring(_BARE_AMPERSAND.sub("&amp;", text))
+
+
+def _decoded(content: bytes) -> str | None:
+    """The text in the encoding that it declares; letters that are not of that encoding are replaced."""
+    try:
+        if content[:3] == b"\xef\xbb\xbf" or content[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\x00" in content:
+            return decoded(content).lstrip()
+        declared = _DECLARED.match(content)
+        encoding = declared[1].decode().lower() if declared else "utf-8"
+        # Tools that declare GB2312 write its extensions, too.
+        return content.decode("gb18030" if encoding in ("gb2312", "gbk") else encoding).lstrip()
+    except UnicodeError:
+        # The folder of the image is often in the encoding of the machine; only class names have to be right.
+        return None if b"\x00" in content else content.decode("utf-8", errors="replace").lstrip()
+    except LookupError:
+        return None
+
+
 def _object(element: ElementTree.Element) -> VocObject:
-    box = element.find("bndbox")
-    corners = None if box is None else tuple(_number(_text(box, name)) for name in ("xmin", "ymin", "xmax", "ymax"))
-    assert corners is None or len(corners) == 4
+    box, polygon = element.find("bndbox"), element.find("polygon")
+    is_polygon = box is None and polygon is not None
+    if box is not None:
+        xmin, ymin, xmax, ymax = (_number(_text(box, name)) for name in ("xmin", "ymin", "xmax", "ymax"))
+        corners: Corners | None = (xmin, ymin, xmax, ymax)
+    else:
+        corners = _around(polygon) if polygon is not None else None
+    difficult = _text(element, "difficult").lower().removesuffix(".0")
     return VocObject(
-        class_name=_text(element, "name"), corners=corners, is_difficult=_text(element, "difficult") in ("1", "true")
+        class_name=_text(element, "name"),
+        corners=corners,
+        is_difficult=True if difficult in _YES else False if difficult in _NO else None,
+        is_polygon=is_polygon,
+        is_rotated=box is None and polygon is None and element.find("robndbox") is not None,
     )
+
+
+def _around(polygon: ElementTree.Element) -> Corners | None:
+    """The box around `x1 y1 x2 y2 …`, or around the `x` and `y` of each `pt`; None for fewer than three points."""
+    found: dict[str, dict[str, float]] = {"x": {}, "y": {}}
+    for each in polygon:
+        point = _POINT.fullmatch(each.tag)
+        if point:
+            found[point[1]][point[2]] = _number((each.text or "").strip())
+    for place, each in enumerate(polygon.findall("pt")):
+        for axis in ("x", "y"):
+            found[axis][f"pt {place}"] = _number(_text(each, axis))
+    x, y = found["x"], found["y"]
+    if len(x) < 3 or x.keys() != y.keys():
+        return None
+    if any(map(math.isnan, (*x.values(), *y.values()))):
+        return (math.nan,) * 4
+    return (min(x.values()), min(y.values()), max(x.values()), max(y.values()))
 
 
 def _size_px(element: ElementTree.Element | None) -> tuple[int, int] | None:
@@ -86,7 +155,7 @@ def _text(element: ElementTree.Element, name: str) -> str:
 
 def _number(text: str) -> float:
     try:
-        value = float(text)
+        value = float(text.replace(",", ".") if text.count(",") == 1 and "." not in text else text)
     except ValueError:
         return float("nan")
     return value if abs(value) < 1e300 else float("nan")

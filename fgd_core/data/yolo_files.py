@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from fgd_core.data.folders import images_below
+from fgd_core.data.samples import also_called
 from fgd_core.data.text_files import read_text
 from fgd_core.data.yolo_yaml import DataYaml, inside
 from fgd_core.errors import DataError, StorageError
-
-# Roboflow writes `valid`, and `fgd` asks for `val`.
-_ALSO_CALLED = {"val": ("valid", "validation"), "valid": ("val", "validation"), "train": ("training",)}
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ def split_files(data: DataYaml, entry: str) -> SplitFiles:
         DataError: there is no such entry, or it leads nowhere or out of the root.
         StorageError: a folder or a list of images cannot be read.
     """
-    entry = next((name for name in (entry, *_ALSO_CALLED.get(entry, ())) if name in data.entries), entry)
+    entry = next((name for name in (entry, *also_called(entry)) if name in data.entries), entry)
     value = data.entries.get(entry)
     places = [value] if isinstance(value, str) else value
     if not isinstance(places, list) or not places or not all(isinstance(place, str) for place in places):

@@ -5,13 +5,12 @@ without any error: a label file that is there is found whatever the capitals, an
 """
 
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fgd_core.data.folders import files_below, is_of_the_system
+from fgd_core.data.folders import files_below, is_of_the_system, key_of
 from fgd_core.data.image_files import SUFFIXES, UNREAD_SUFFIXES
 from fgd_core.data.text_files import read_text
 from fgd_core.errors import StorageError
@@ -133,13 +132,13 @@ class LabelFiles:
         labels: dict[str, list[Path]] = defaultdict(list)
         for path in files:
             if path.suffix.lower() == _SUFFIX:
-                labels[_key(path.stem)].append(path)
+                labels[key_of(path.stem)].append(path)
             elif path.suffix.lower() in SUFFIXES | UNREAD_SUFFIXES:
-                images[_key(path.stem)].append(path)
+                images[key_of(path.stem)].append(path)
         for folder, own in bare.items():
             matches: dict[Path, dict[Path, Path]] = defaultdict(dict)
             for image in own:
-                for file in labels[_key(image.stem)]:
+                for file in labels[key_of(image.stem)]:
                     matches[file.parent][image] = file
             free = {
                 place: by_image
@@ -167,14 +166,14 @@ class LabelFiles:
         return any(
             next(self._candidates(other), None) == file
             for image, file in by_image.items()
-            for other in images[_key(image.stem)]
+            for other in images[key_of(image.stem)]
         )
 
     def _may_be_of_others(
         self, folder: Path, place: Path, by_image: Mapping[Path, Path], images: Mapping[str, Sequence[Path]]
     ) -> bool:
         """Whether another image without labels has the name of one of the label files and is as good a guess."""
-        others = {other for image in by_image for other in images[_key(image.stem)] if other.parent != folder}
+        others = {other for image in by_image for other in images[key_of(image.stem)] if other.parent != folder}
         return any(
             self._likeness(other.parent, place) >= self._likeness(folder, place)
             and next(self._candidates(other), None) is None
@@ -195,13 +194,13 @@ class _Folder:
         self.labels = sorted(path / name for name in names if name.lower().endswith(_SUFFIX))
         self._labels: dict[str, list[Path]] = defaultdict(list)
         for file in self.labels:
-            self._labels[_key(file.stem)].append(file)
+            self._labels[key_of(file.stem)].append(file)
         self._image_stems: set[str] | None = None
 
     def label_of(self, image: Path) -> Path | None:
         # Some tools keep the ending of the image: 1.jpg.txt.
         for stem in (image.stem, image.name):
-            twins = self._labels.get(_key(stem), [])
+            twins = self._labels.get(key_of(stem), [])
             named = [file for file in twins if file.stem == stem]
             if len(twins) == 1 or named:
                 return min(named or twins, key=lambda file: file.suffix != _SUFFIX)
@@ -211,18 +210,13 @@ class _Folder:
         if self._image_stems is None:
             suffixes = SUFFIXES | UNREAD_SUFFIXES
             images = [self._path / name for name in self._names if Path(name).suffix.lower() in suffixes]
-            self._image_stems = {_key(stem) for image in images for stem in (image.stem, image.name)}
-        return _key(label.stem) in self._image_stems
+            self._image_stems = {key_of(stem) for image in images for stem in (image.stem, image.name)}
+        return key_of(label.stem) in self._image_stems
 
     def folders(self, name: str) -> list[Path]:
         """The folders of that name, in whatever capitals; the one that is spelt so first."""
-        found = [each for each in self._names if _key(each) == _key(name) and (self._path / each).is_dir()]
+        found = [each for each in self._names if key_of(each) == key_of(name) and (self._path / each).is_dir()]
         return [self._path / each for each in sorted(found, key=lambda each: (each != name, each))]
-
-
-def _key(name: str) -> str:
-    """Names that Windows and macOS take for the same have the same key."""
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _bytes(path: Path) -> bytes:

@@ -35,7 +35,8 @@ class Voc(Command):
 
     type: Literal["voc"] = "voc"
     folder: str
-    """The folder that holds those three, for example VOCdevkit/VOC2007."""
+    """The folder that holds those three, for example VOCdevkit/VOC2007; or, as Roboflow exports it, folders train and
+    valid with XML files beside their images."""
     train: ImageSet = "train"
     """Which file of ImageSets/Main lists the images to train on;"""
     val: ImageSet = "val"
@@ -45,7 +46,8 @@ class Voc(Command):
     is the usual one for the twenty of VOC."""
     one_based: bool = True
     """Whether corners are pixels counted from 1, both ends inside the box, as the VOC devkit writes them: xmin 1 and
-    xmax 1 is one pixel, the box 0 to 1. False: edges counted from 0, as many tools (labelImg among them) write them."""
+    xmax 1 is one pixel, the box 0 to 1. False: edges counted from 0, as many tools (labelImg among them) write them.
+    Corners with fractions, as CVAT writes them, need false."""
     difficult: Literal["ignore", "keep"] = "ignore"
     """What an object marked `difficult` is: `ignore` makes it a region that training does not see and evaluation
     forgives detections in, as VOC's rules have it; `keep` an object like the others."""

@@ -214,7 +214,251 @@ class TestWhatIsMendedOrKept:
         assert folder.open().checked.num_images_without_boxes == 1
 
 
+LETTERS = [
+    ("utf-16", "utf-16"),
+    ("utf-8-sig", "utf-8"),
+    ("utf-8", ""),
+    ("gbk", "gb2312"),
+    ("gb18030", "GBK"),
+    ("shift_jis", "Shift_JIS"),
+    ("utf-16-le", "utf-16"),
+]
+
+
+class TestTheTextOfAnAnnotation:
+    @pytest.mark.parametrize(("encoding", "declared"), LETTERS)
+    def test_may_be_in_the_encoding_that_it_declares(self, folder: VocFolder, encoding: str, declared: str) -> None:
+        folder.add("cjk", obj("猫"))
+        path = folder.root / "Annotations/cjk.xml"
+        declaration = f"<?xml version='1.0' encoding='{declared}'?>\n" if declared else ""
+        path.write_bytes((declaration + path.read_text(encoding="utf-8")).encode(encoding))
+        assert [category.name for category in folder.open().categories] == ["cat", "猫"]
+
+    def test_that_names_a_class_in_another_encoding_is_refused_by_name(self, folder: VocFolder) -> None:
+        folder.add("cjk", obj("狗"))
+        path = folder.root / "Annotations/cjk.xml"
+        path.write_bytes(path.read_text(encoding="utf-8").encode("gbk"))
+        with pytest.raises(DataError, match=r"undecodable_xml: 1 .cjk.xml.*save it as UTF-8"):
+            folder.open()
+
+    def test_may_have_its_folder_in_the_encoding_of_the_machine(self, folder: VocFolder) -> None:
+        folder.add("path", obj(), xml=None)
+        path = folder.root / "Annotations/path.xml"
+        content = path.read_text().replace("<size>", "<path>D:\\图片\\path.jpg</path><size>")
+        path.write_bytes(content.encode("gbk"))
+        assert folder.open().checked.findings == []
+
+    @pytest.mark.parametrize("encoding", ["utf-16", "utf-8", "utf-7"])
+    def test_hides_no_document_type_in_its_encoding(self, folder: VocFolder, encoding: str) -> None:
+        folder.add("bomb", obj())
+        declared = f"<?xml version='1.0' encoding='{encoding}'?>{BILLION_LAUGHS}"
+        (folder.root / "Annotations/bomb.xml").write_bytes(declared.encode(encoding))
+        with pytest.raises(DataError, match=r"malformed_xml: 1 .bomb.xml"):
+            folder.open()
+
+    def test_may_have_an_ampersand_in_a_name(self, folder: VocFolder) -> None:
+        folder.add("R&D", obj(), filename="R&D.jpg")
+        assert folder.open().checked.findings == []
+
+
+class TestTheNamesOfAnImageSet:
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "my cat 1",
+            "my cat 1.jpg",
+            "my cat 1.xml",
+            "JPEGImages/my cat 1.jpg",
+            "./JPEGImages/my cat 1",
+            "JPEGImages\\my cat 1.jpg",
+            "/home/somebody/VOC2007/JPEGImages/my cat 1.jpg",
+            "C:\\VOC2007\\Annotations\\my cat 1.xml",
+            "data/obj_train_data/my cat 1.jpg",
+            "  my cat 1\r",
+            "My Cat 1",
+        ],
+    )
+    def test_are_found_as_tools_and_other_machines_write_them(self, folder: VocFolder, line: str) -> None:
+        folder.add("my cat 1", obj())
+        folder.add("my cat", obj("dog"))
+        folder.sets["train"] = [line, "", "   "]
+        dataset = folder.open()
+        assert [sample.file_name for sample in dataset.samples] == ["my cat 1.jpg"]
+        assert dataset.checked.findings == []
+
+    def test_that_all_end_in_a_number_are_names_where_files_have_them(self, folder: VocFolder) -> None:
+        folder.add("my cat 1", obj())
+        folder.add("my cat 0", obj())
+        folder.sets["train"] = ["my cat 1", "my cat 0"]
+        assert [sample.file_name for sample in folder.open().samples] == ["my cat 1.jpg", "my cat 0.jpg"]
+
+    def test_are_read_beside_the_column_of_one_class(self, folder: VocFolder) -> None:
+        folder.add("my cat", obj())
+        folder.sets["cat_train"] = ["my cat  1", "000001 -1"]
+        assert [s.file_name for s in folder.open(train="cat_train").samples] == ["my cat.jpg", "000001.jpg"]
+
+    def test_may_have_dots_and_folders_and_accents(self, folder: VocFolder) -> None:
+        for part in ("Annotations", "JPEGImages"):
+            (folder.root / part / "子").mkdir()
+        folder.add("a.rgb", obj())
+        folder.add("子/e\u0301t\u00e9", obj(), filename="\u00e9t\u00e9.jpg")
+        folder.sets["train"] = ["a.rgb", "子/\u00e9t\u00e9"]
+        assert folder.open().checked.num_images == 2
+
+    def test_may_come_in_utf_16(self, folder: VocFolder) -> None:
+        folder.open()
+        (folder.root / "ImageSets/Main/train.txt").write_bytes("000001\r\n".encode("utf-16"))
+        assert open_dataset(Voc(folder=str(folder.root)), "train").checked.num_images == 1
+
+
+class TestFiles:
+    def test_may_have_other_capitals(self, folder: VocFolder) -> None:
+        folder.open()
+        (folder.root / "Annotations/000001.xml").rename(folder.root / "Annotations/000001.XML")
+        (folder.root / "JPEGImages/000001.jpg").rename(folder.root / "JPEGImages/000001.JPG")
+        (folder.root / "JPEGImages").rename(folder.root / "JpegImages")
+        (folder.root / "Annotations").rename(folder.root / "annotations")
+        dataset = open_dataset(Voc(folder=str(folder.root)), "train")
+        assert (dataset.checked.num_boxes, dataset.checked.findings) == (1, [])
+
+    def test_belong_together_in_whatever_capitals_and_accents(self, folder: VocFolder) -> None:
+        folder.add("IMG_1", obj(), file="img_1.jpg", filename="img_1.jpg")
+        folder.add("\u00e9t\u00e9", obj(), file="e\u0301te\u0301.jpg")
+        assert folder.open().checked.num_images == 3
+
+    def test_that_differ_in_capitals_alone_are_told_apart(self, folder: VocFolder) -> None:
+        folder.add("a", obj())
+        folder.add("A", obj("dog"))
+        folder.sets["train"] = ["a", "A"]
+        assert [sample.file_name for sample in folder.open().samples] == ["a.jpg", "A.jpg"]
+
+    @pytest.mark.parametrize("suffix", ["jfif", "jpe", "png", "avif"])
+    def test_may_have_rare_suffixes(self, folder: VocFolder, suffix: str) -> None:
+        folder.add("rare", obj(), filename=f"rare.{suffix}")
+        (folder.root / "JPEGImages/rare.jpg").rename(folder.root / f"JPEGImages/rare.{suffix}")
+        assert folder.open().samples[1].file_name == f"rare.{suffix}"
+
+    def test_of_the_system_are_left_out_and_links_followed(self, folder: VocFolder, tmp_path: Path) -> None:
+        folder.add("linked", obj())
+        for part in ("Annotations", "JPEGImages"):
+            (folder.root / part / "._000001.xml").write_bytes(b"\0\5\x16\7")
+            (folder.root / part).rename(tmp_path / part)
+            (folder.root / part).symlink_to(tmp_path / part)
+        dataset = folder.open()
+        assert (dataset.checked.num_boxes, dataset.checked.findings) == (2, [])
+
+    def test_may_be_named_by_the_annotation_alone(self, folder: VocFolder) -> None:
+        folder.add("note", obj(), file="IMG_5.jpg", filename="IMG_5.jpg")
+        dataset = folder.open()
+        assert dataset.samples[1].file_name == "IMG_5.jpg"
+        assert finding(dataset, "image_by_file_name").examples == ["note.xml: IMG_5.jpg"]
+
+
+class TestCorners:
+    def test_between_pixels_show_a_tool_that_counts_none_and_name_the_cure(self, folder: VocFolder) -> None:
+        folder.add("cvat", obj(corners=(5.5, 6.25, 14, 13)))
+        with pytest.raises(DataError, match=r"corners_between_pixels: 1 .object 1 of cvat.*one_based to false"):
+            folder.open(on_bad="drop")
+        assert folder.open(one_based=False).samples[1].boxes_xyxy_px.tolist() == [[5.5, 6.25, 14, 13]]
+
+    def test_between_pixels_are_decided_over_both_splits(self, folder: VocFolder) -> None:
+        folder.add("cvat", *[obj(corners=(5 + n % 3, 6.5, 14, 13 + n)) for n in range(5)], image_set="val")
+        folder.add("whole", *[obj(corners=(5, 6, 14, 14 + n)) for n in range(15)])
+        with pytest.raises(DataError, match="corners_between_pixels"):
+            folder.open("val")
+
+    def test_that_are_rarely_between_pixels_are_read_as_the_others_and_found(self, folder: VocFolder) -> None:
+        folder.add("many", *[obj(corners=(1 + n % 20, 1 + n // 20, 30, 25)) for n in range(199)])
+        folder.add("one", obj(corners=(5.5, 6, 14, 13)))
+        dataset = folder.open()
+        assert dataset.samples[2].boxes_xyxy_px.tolist() == [[4.5, 5, 14, 13]]
+        assert finding(dataset, "fractional_corner").examples == ["object 1 of one.xml"]
+
+    def test_may_have_decimal_commas(self, folder: VocFolder) -> None:
+        folder.add("comma", obj(corners=("5,5", "6,0", "14,0", "13,0")))
+        assert folder.open(one_based=False).samples[1].boxes_xyxy_px.tolist() == [[5.5, 6, 14, 13]]
+
+
+def _polygon(points: str, name: str = "cat") -> str:
+    return f"<object><name>{name}</name><polygon>{points}</polygon></object>"
+
+
+class TestAnObjectWithoutABox:
+    @pytest.mark.parametrize(
+        "points",
+        [
+            "<x1>5</x1><y1>6</y1><x2>14</x2><y2>6</y2><x3>14</x3><y3>13</y3>",
+            "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in ((5, 13), (14, 6), (9, 9))),
+        ],
+        ids=["numbered", "points"],
+    )
+    def test_has_that_around_its_polygon(self, folder: VocFolder, points: str) -> None:
+        folder.add("outline", _polygon(points))
+        dataset = folder.open()
+        assert dataset.samples[1].boxes_xyxy_px.tolist() == [[4, 5, 14, 13]]
+        assert finding(dataset, "box_from_polygon").examples == ["object 1 of outline.xml"]
+
+    def test_is_refused_where_it_has_two_corners(self, folder: VocFolder) -> None:
+        folder.add("line", _polygon("<x1>5</x1><y1>6</y1><x2>14</x2><y2>6</y2>"))
+        with pytest.raises(DataError, match="malformed_object"):
+            folder.open()
+
+    def test_is_refused_by_name_where_its_box_is_rotated(self, folder: VocFolder) -> None:
+        rotated = "<robndbox><cx>9</cx><cy>9</cy><w>4</w><h>2</h><angle>0.5</angle></robndbox>"
+        folder.add("turned", f"<object><name>cat</name>{rotated}</object>")
+        with pytest.raises(DataError, match=r"rotated_object: 1 .*robndbox"):
+            folder.open()
+
+
+class TestDifficult:
+    @pytest.mark.parametrize("text", ["1", "True", " 1 ", "yes", "TRUE", "1.0", "Y"])
+    def test_is_yes_however_it_is_written(self, folder: VocFolder, text: str) -> None:
+        folder.add("hard", obj(difficult=text))
+        assert folder.open().samples[1].is_crowd.tolist() == [True]
+
+    @pytest.mark.parametrize("text", ["0", "False", "no", "", "Unspecified", "0.0"])
+    def test_is_no_however_it_is_written(self, folder: VocFolder, text: str) -> None:
+        folder.add("easy", obj(difficult=text))
+        assert folder.open().samples[1].is_crowd.tolist() == [False]
+
+    def test_that_is_neither_is_refused_by_name(self, folder: VocFolder) -> None:
+        folder.add("hm", obj(difficult="perhaps"))
+        with pytest.raises(DataError, match="unclear_difficult"):
+            folder.open()
+
+
+class TestAFolderAsRoboflowExportsIt:
+    def _lay(self, folder: VocFolder, names: dict[str, str]) -> None:
+        """XML files beside their images, in a folder a split; and nothing else."""
+        for split, place in names.items():
+            (folder.root / place).mkdir(exist_ok=True)
+            for name in folder.sets[split]:
+                (folder.root / "Annotations" / f"{name}.xml").rename(folder.root / place / f"{name}.xml")
+                (folder.root / "JPEGImages" / f"{name}.jpg").rename(folder.root / place / f"{name}.jpg")
+        for part in ("Annotations", "JPEGImages", "ImageSets/Main", "ImageSets"):
+            (folder.root / part).rmdir()
+
+    @pytest.mark.parametrize("val", ["valid", "val", "Valid"])
+    def test_has_a_folder_for_each_split(self, folder: VocFolder, val: str) -> None:
+        self._lay(folder, {"train": "train", "val": val})
+        for split in ("train", "val"):
+            dataset = open_dataset(Voc(folder=str(folder.root)), split)  # type: ignore[arg-type]
+            assert (dataset.checked.num_boxes, dataset.checked.findings) == (1, [])
+
+    def test_without_splits_is_refused_for_what_it_is(self, folder: VocFolder) -> None:
+        self._lay(folder, {"train": ".", "val": "."})
+        with pytest.raises(DataError, match=r"2 XML files lie beside their images.*into the folders train and val"):
+            open_dataset(Voc(folder=str(folder.root)), "train")
+
+
 class TestNothingToWorkWith:
+    def test_a_split_of_difficult_objects_alone_names_the_setting(self, folder: VocFolder) -> None:
+        folder.sets["train"] = []
+        folder.add("hard", obj(difficult="True"))
+        with pytest.raises(DataError, match=r"all of its 1 objects are .*difficult: keep"):
+            folder.open()
+        assert folder.open(difficult="keep").checked.num_boxes == 1
+
     def test_a_folder_of_another_layout_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="no Annotations"):
             open_dataset(Voc(folder=str(tmp_path)), "train")
