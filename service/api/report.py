@@ -20,6 +20,7 @@ from service.api.deps import ServicesDep
 from service.api.views import load
 from service.jobs import study, sweep_report
 from service.jobs.report import KINDS, fold
+from service.jobs.same_ground import check_same_ground
 from service.reports.csv import render_csv
 from service.reports.html import render_html
 from service.reports.sweep_csv import render_sweep_csv
@@ -60,7 +61,7 @@ async def get_report(
     """Everything that the job, and those named by `with`, have to show: JSON, one HTML file, or CSV.
 
     `format` decides; without it the first known type in `Accept` does; JSON otherwise. A sweep's report is one of its
-    own, also while the sweep runs, and stands alone.
+    own, also while the sweep runs, and stands alone. Jobs that were scored on different validation data are refused.
     """
     wanted = form or _wanted(accept)
     job_ids = list(dict.fromkeys([job_id, *(beside or [])]))
@@ -75,6 +76,7 @@ async def get_report(
             folded = [await _fold(session, view) for view in views]
     if sweep is not None:
         return await asyncio.to_thread(_of_sweep, sweep, told, services.clock(), wanted)
+    check_same_ground(folded)
     report = Report(generated_at=services.clock(), jobs=folded)
     match wanted:
         case "html":

@@ -47,7 +47,7 @@ def report(
     """Scores of one job, or of several side by side: AP, AP per class, parameters, speed, and what a teacher brought.
 
     The HTML page holds charts, sample detections and specs, and opens offline. Of a sweep: which values to use, how
-    sure that is, and why, also while it runs.
+    sure that is, and why, also while it runs. Jobs that were scored on different validation data are refused.
 
     **Examples**
 

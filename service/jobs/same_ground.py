@@ -1,0 +1,65 @@
+"""Whether jobs were scored on the same validation data, as a report that sets them side by side takes for granted."""
+
+from collections.abc import Sequence
+
+from pydantic import JsonValue
+
+from fgd_core.spec.events import DataChecked
+from fgd_core.spec.report import JobReport
+from service.errors import NotComparableError
+
+
+def check_same_ground(jobs: Sequence[JobReport]) -> None:
+    """Jobs without a score or without a checked validation split yet stand beside any other.
+
+    Raises:
+        NotComparableError: with a reason for each job that was scored on other data than the first one with a score.
+    """
+    scored = [(job, data) for job in jobs if _has_scores(job) and (data := _validation(job)) is not None]
+    if not scored:
+        return
+    (first, reference), *others = scored
+    reasons: list[JsonValue] = []
+    for job, data in others:
+        found = _difference(data, reference)
+        if found is not None:
+            code, what, cure = found
+            message = f"{job.name} ({job.job_id}) {what} {first.name} ({first.job_id}){cure}"
+            reasons.append({"loc": job.job_id, "code": code, "message": message})
+    if reasons:
+        raise NotComparableError(
+            "these jobs were scored on different validation data, so their figures cannot stand side by side",
+            reasons=reasons,
+        )
+
+
+def _has_scores(job: JobReport) -> bool:
+    return job.result is not None or bool(job.evaluations)
+
+
+def _validation(job: JobReport) -> DataChecked | None:
+    return next((data for data in job.data if data.split == "val"), None)
+
+
+def _difference(data: DataChecked, reference: DataChecked) -> tuple[str, str, str] | None:
+    """(code, what, cure) in words around the name of the reference."""
+    cure = "; leave it out, or evaluate its checkpoint on the same data (kind: evaluate) and set that job beside"
+    if list(data.boxes_per_category) != list(reference.boxes_per_category):
+        apart = sorted(set(data.boxes_per_category) ^ set(reference.boxes_per_category))
+        which = f" ({', '.join(apart[:10])})" if apart else " (in another order)"
+        return "other_classes", "knows other classes than", which + cure
+    counts = (data.num_images, data.num_boxes)
+    if counts != (reference.num_images, reference.num_boxes):
+        number = f": {data.num_images} images with {data.num_boxes} boxes"
+        instead = f", not {reference.num_images} with {reference.num_boxes}"
+        return "other_data", "was scored on other validation data than", number + instead + cure
+    if _differ(data.fingerprint, reference.fingerprint):
+        return "other_data", "was scored on other validation images or boxes than", cure
+    if _differ(data.masks_fingerprint, reference.masks_fingerprint):
+        return "other_masks", "was scored on other masks than", cure
+    return None
+
+
+def _differ(one: str | None, other: str | None) -> bool:
+    """Unknown where an older version recorded none, or where masks were not read."""
+    return bool(one) and bool(other) and one != other

@@ -1,0 +1,101 @@
+"""Jobs side by side: only those that were scored on the same validation data."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from fgd_core.spec.base import Fact
+from fgd_core.spec.events import RUN_EVENT, DataChecked
+from fgd_core.spec.report import JobReport
+from service.client.client import FgdClient
+from service.errors import NotComparableError
+from service.jobs.same_ground import check_same_ground
+from tests.client.live_server import LiveServer
+from tests.reports.recorded_jobs import STUDENT, recorded, train_spec
+from tests.reports.test_report_route import CONTROL
+
+
+def a_job(job_id: str, **of_validation: Any) -> JobReport:
+    """A job that ran through, whose validation split is as told."""
+    job = recorded(job_id, train_spec(f"job {job_id}", STUDENT, epochs=1)).report()
+    data = [check.model_copy(update=of_validation) if check.split == "val" else check for check in job.data]
+    return job.model_copy(update={"data": data})
+
+
+def refusal(*jobs: JobReport) -> list[dict[str, str]]:
+    with pytest.raises(NotComparableError) as refused:
+        check_same_ground(jobs)
+    return refused.value.details["reasons"]
+
+
+class TestRule:
+    def test_the_same_data_stands_side_by_side(self) -> None:
+        check_same_ground([a_job("a", fingerprint="f"), a_job("b", fingerprint="f")])
+
+    @pytest.mark.parametrize(
+        ("other", "code", "words"),
+        [
+            ({"num_images": 50}, "other_data", "50 images with 320 boxes, not 100 with 320"),
+            ({"num_boxes": 300}, "other_data", "100 images with 300 boxes"),
+            ({"fingerprint": "g"}, "other_data", "other validation images or boxes"),
+            ({"masks_fingerprint": "n"}, "other_masks", "other masks"),
+            ({"boxes_per_category": {"cat": 320}}, "other_classes", "cat, circle, ring, square, star, triangle"),
+        ],
+    )
+    def test_other_data_is_refused_by_what_differs(self, other: dict[str, Any], code: str, words: str) -> None:
+        same = {"fingerprint": "f", "masks_fingerprint": "m"}
+        (reason,) = refusal(a_job("a", **same), a_job("b", **same), a_job("c", **same | other))
+        assert (reason["loc"], reason["code"]) == ("c", code)
+        assert words in reason["message"]
+        assert "job c (c)" in reason["message"] and "job a (a)" in reason["message"]
+        assert "kind: evaluate" in reason["message"]
+
+    def test_classes_in_another_order_are_other_classes(self) -> None:
+        reversed_ = dict.fromkeys(("ring", "star", "triangle", "square", "circle"), 64)
+        (reason,) = refusal(a_job("a"), a_job("b", boxes_per_category=reversed_))
+        assert "in another order" in reason["message"]
+
+    def test_each_job_that_stands_apart_is_named(self) -> None:
+        reasons = refusal(a_job("a"), a_job("b", num_images=1), a_job("c"), a_job("d", num_images=2))
+        assert [reason["loc"] for reason in reasons] == ["b", "d"]
+
+    def test_what_has_no_score_yet_stands_beside_anything(self) -> None:
+        waiting = a_job("b", num_images=1).model_copy(update={"result": None, "evaluations": []})
+        check_same_ground([a_job("a"), waiting])
+
+    def test_a_job_of_a_version_without_fingerprints_is_held_to_its_counts(self) -> None:
+        check_same_ground([a_job("a", fingerprint="f"), a_job("b", fingerprint="")])
+
+
+class TestRoute:
+    @pytest.fixture
+    def server(self, tmp_path: Path) -> Iterator[LiveServer]:
+        server = LiveServer(tmp_path / "home")
+        server.start()
+        yield server
+        server.stop()
+
+    def test_no_form_of_the_report_mixes_data_sets(self, server: LiveServer) -> None:
+        one, other = (self.job(server, number) for number in (100, 80))
+        for form in ("json", "csv", "html"):
+            answer = httpx.get(f"{server.url}/v1/jobs/{one}/report", params={"with": other, "format": form})
+            assert (answer.status_code, answer.json()["code"]) == (409, "not_comparable"), form
+            assert "80 images with 320 boxes, not 100 with 320" in answer.text
+            alone = httpx.get(f"{server.url}/v1/jobs/{other}/report", params={"format": form})
+            assert alone.status_code == 200
+
+    def job(self, server: LiveServer, num_images: int) -> str:
+        spec = train_spec(f"on {num_images}", STUDENT, epochs=1)
+        with FgdClient(server.url) as client:
+            job_id = client.submit(spec).job_id
+        told: list[Fact] = []
+        for event in recorded("x", spec).events:
+            if event.kind not in (*CONTROL, "artifact_saved", "checkpoint_saved"):
+                fact = RUN_EVENT.validate_python(event.data)
+                is_val = isinstance(fact, DataChecked) and fact.split == "val"
+                told.append(fact.model_copy(update={"num_images": num_images}) if is_val else fact)
+        server.run_of(job_id).report(*told)
+        return job_id
