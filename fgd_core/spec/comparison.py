@@ -2,6 +2,7 @@
 
 from typing import Literal, TypeAlias
 
+from fgd_core.spec import notebook
 from fgd_core.spec.base import Fact
 
 EVIDENCE = "evaluation.npz"
@@ -84,3 +85,19 @@ class Comparison(Fact):
     """In the order of the data set."""
     sentences: list[str]
     """The same in words."""
+
+    def _repr_html_(self) -> str:
+        rows = ((row.score, *_cells(row)) for row in self.scores)
+        classes = ((row.name, *_cells(row)) for row in self.classes)
+        headings = ("first", "second", "difference", "finding")
+        return (
+            notebook.sentences(self.sentences)
+            + notebook.table(("score", *headings), rows)
+            + notebook.table(("class", *headings), classes)
+        )
+
+
+def _cells(row: ScoreRow | ClassRow) -> tuple[object, ...]:
+    change = row.change
+    difference, finding = (f"{change.value:+.3f}", change.finding) if change is not None else (None, None)
+    return notebook.number(row.first), notebook.number(row.second), difference, finding

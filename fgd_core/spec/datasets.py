@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Literal, TypeAlias
 
+from fgd_core.spec import notebook
 from fgd_core.spec.base import Command, Fact
 from fgd_core.spec.data import DatasetName, FileData, Fingerprints
 from fgd_core.spec.events import DataSetChecked
@@ -57,6 +58,20 @@ class DatasetView(DatasetSummary):
     """What the newest check ended with."""
     page_url: str
     """Counts and drawn samples to look at, relative to the server."""
+
+    def _repr_html_(self) -> str:
+        return notebook.facts(
+            [
+                ("data set", self.name),
+                ("id", self.dataset_id),
+                ("format", self.format),
+                ("state", self.state),
+                ("images", ", ".join(f"{split} {count:,}" for split, count in self.num_images.items())),
+                ("boxes", ", ".join(f"{split} {count:,}" for split, count in self.num_boxes.items())),
+                ("classes", self.num_categories),
+                ("error", self.error.message if self.error is not None else None),
+            ]
+        )
 
 
 class DatasetPage(Fact):

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
+from fgd_core.spec import notebook
 from fgd_core.spec.base import Fact
 from fgd_core.spec.events import (
     ArtifactSaved,
@@ -57,3 +58,17 @@ class Report(Fact):
 
     generated_at: datetime
     jobs: list[JobReport]
+
+    def _repr_html_(self) -> str:
+        headings = ("job", "kind", "state", "AP", "AP50", "AP75", "images/s", "parameters")
+        return notebook.table(headings, (_cells(job) for job in self.jobs))
+
+
+def _cells(job: JobReport) -> tuple[object, ...]:
+    if job.result is None:
+        return job.name, job.kind, job.state, None, None, None, None, None
+    scores = [
+        notebook.number(score) for score in (job.result.scores.ap, job.result.scores.ap50, job.result.scores.ap75)
+    ]
+    speed = notebook.number(job.result.images_per_s, ".1f")
+    return job.name, job.kind, job.state, *scores, speed, f"{job.result.num_parameters:,}"

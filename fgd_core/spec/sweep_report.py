@@ -1,10 +1,12 @@
 """What a sweep comes to: its trials, and what they say about which values to use."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal, TypeAlias
 
 from pydantic import Field, JsonValue
 
+from fgd_core.spec import notebook
 from fgd_core.spec.base import Fact
 from fgd_core.spec.events import JobState
 from fgd_core.spec.jobs import SweepSpec, TrialBase
@@ -276,3 +278,25 @@ class SweepReport(Fact):
     spent: Spent
     best_so_far: list[CostPoint]
     trials: list[TrialView] = Field(default=[])
+
+    def _repr_html_(self) -> str:
+        return notebook.sentences(self.verdict) + trials_as_html(self.trials)
+
+
+def trials_as_html(trials: Iterable[TrialView]) -> str:
+    """A row a trial, for a notebook."""
+    headings = ("trial", "origin", "state", "epoch", "objectives", "values")
+    return notebook.table(
+        headings,
+        (
+            (
+                trial.trial,
+                trial.origin,
+                trial.state,
+                f"{trial.epoch}/{trial.epochs}",
+                ", ".join(notebook.number(value, ".4g") for value in trial.objectives),
+                ", ".join(f"{path}={value}" for path, value in trial.values.items()),
+            )
+            for trial in trials
+        ),
+    )

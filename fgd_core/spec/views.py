@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
+from fgd_core.spec import notebook
 from fgd_core.spec.base import Command, Fact
 from fgd_core.spec.events import EndCause, JobState, StoredEvent
 from fgd_core.spec.jobs import JobSpec, Priority
@@ -74,6 +75,20 @@ class JobSummary(Fact):
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+
+    def _repr_html_(self) -> str:
+        at = self.progress
+        return notebook.facts(
+            [
+                ("job", f"{self.name} ({self.kind})"),
+                ("id", self.job_id),
+                ("state", self.state),
+                ("why", self.reason),
+                ("project", self.project),
+                ("epoch", f"{at.epoch}/{at.epochs}" if at.epoch is not None else None),
+                ("best AP", notebook.number(at.best_ap) if at.best_ap is not None else None),
+            ]
+        )
 
 
 class JobView(JobSummary):
@@ -150,6 +165,16 @@ class QueueView(Fact):
     """All of them; `items` may have been cut."""
     nodes: list[NodeView] | None
     """None where the cluster could not be asked."""
+
+    def _repr_html_(self) -> str:
+        headings = ("", "id", "name", "project", "priority", "CPUs", "GPUs", "why")
+        return notebook.table(
+            headings,
+            (
+                (job.position, job.job_id, job.name, job.project, job.priority, job.cpus, job.gpus, job.message)
+                for job in self.items
+            ),
+        )
 
 
 class EventPage(Fact):

@@ -7,11 +7,13 @@ with FgdClient() as client:
     print(client.report(job.job_id).jobs[0].result)
 """
 
+import copy
 import hashlib
+import itertools
 import os
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -48,7 +50,9 @@ from service.client.administration import Administration
 from service.client.connecting import connect
 from service.client.datasets import Datasets
 from service.client.errors import FailedJobError
+from service.client.job_list import JobList
 from service.client.problems import accepted, not_ours, unreachable
+from service.client.spec_file import changed
 from service.client.sweeps import Sweeps
 from service.jobs.lifecycle import ON_CLUSTER, OVER
 
@@ -75,6 +79,10 @@ class FgdClient:
         self.base_url = server_url(base_url)
         headers = credentials.header(token if token is not None else credentials.token_of_environment())
         self._http = connect(self.base_url, headers=headers, timeout_s=timeout_s)
+
+    def __repr__(self) -> str:
+        # Without the token.
+        return f"FgdClient({self.base_url!r})"
 
     def __enter__(self) -> Self:
         return self
@@ -109,8 +117,16 @@ class FgdClient:
     def ready(self) -> Ready:
         return _read(Ready, self._send("GET", "/readyz"))
 
-    def submit(self, spec: JobSpec, *, idempotency_key: str | None = None) -> JobView:
-        """Hand in a job. An answer lost on the way is asked for again under the same key, so it is never run twice."""
+    def submit(self, spec: JobSpec | Mapping[str, Any], *, idempotency_key: str | None = None) -> JobView:
+        """Hand in a job. An answer lost on the way is asked for again under the same key, so it is never run twice.
+
+        Args:
+            spec: also as a dict with the fields of a YAML file; its relative paths are seen from the current folder.
+        Raises:
+            SpecFileError: the dict is no job; `reasons` holds every fault with its path.
+        """
+        if isinstance(spec, Mapping):
+            spec = changed(copy.deepcopy(dict(spec)), "the spec", overrides=(), name=None)
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex, **tracing.header(os.environ)}
         body = spec.model_dump(mode="json")
         for attempt in range(3):
@@ -153,6 +169,14 @@ class FgdClient:
             if page.next_cursor is None:
                 return
             query["cursor"] = page.next_cursor
+
+    def latest_jobs(self, limit: int = 20, **wanted: Any) -> JobList:
+        """The newest jobs that pass, as a list that a notebook shows as a table.
+
+        Args:
+            wanted: as for `jobs`.
+        """
+        return JobList(itertools.islice(self.jobs(page_size=min(limit, 100), **wanted), limit))
 
     def find(self, prefix: str) -> JobView:
         """The one job whose id is, or begins with, `prefix`.
