@@ -25,14 +25,11 @@ PROBLEMS: Mapping[str, Problem] = {
     "malformed_category": Problem("always refused", "a category needs a whole number `id` and a text `name`"),
     "duplicate_category_id": Problem("always refused", "two categories share an id, so labels are ambiguous"),
     "duplicate_category_name": Problem("always refused", "two categories share a name; merge or rename them"),
-    "classes_from_one": Problem(
-        "always refused",
-        "labels count their classes from 1: none is 0, and the highest is the number of classes; subtract 1 from each",
-    ),
     "duplicate_key": Problem("always refused", "a key stands twice in an object with other values; remove one of them"),
     "shifted_category_ids": Problem(
         "always refused",
-        "categories are counted from 0 in one list and from 1 in the other, so each label means its neighbour",
+        "labels count their classes from 1 where the list counts from 0, or the other way round, so that each means its "
+        "neighbour; subtract 1 from each label, or add 1",
     ),
     "boxes_as_corners": Problem(
         "always refused",

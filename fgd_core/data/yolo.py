@@ -68,7 +68,6 @@ def _read(
             images.append(ImageEntry(image_id=image_id, file_name=name, size_px=None))
             labels += _labels(lines, places.files.get(files.folder / name), image_id, indices, findings)
     layout = declared(data) or _layout(data, [label.row.numbers for label in labels], other_entry)
-    _note_classes_from_one(data, labels, findings)
     return AnnotationFile(
         categories=tuple(Category(id=index, name=name) for index, name in data.names),
         images=images,
@@ -166,16 +165,6 @@ def _numbers_in(data: DataYaml, entry: str) -> list[Numbers]:
         for image, path in places.files.items()
         for label in _labels(_lines_of(image, "", places, ignored) or (), path, 0, indices, ignored)
     ]
-
-
-def _note_classes_from_one(data: DataYaml, labels: Sequence[_Label], findings: Findings) -> None:
-    count = len(data.names)
-    if [index for index, _ in data.names] != list(range(count)):
-        return
-    found = {label.row.class_index for label in labels}
-    if count in found and min(found) == 1 and max(found) == count:
-        beyond = [f"{label.name}: {label.text}" for label in labels if label.row.class_index == count]
-        findings.add_many("classes_from_one", beyond[:NUM_EXAMPLES], num_in_all=len(beyond))
 
 
 def _objects(labels: Sequence[_Label], layout: Layout, findings: Findings) -> Iterator[ObjectRow]:

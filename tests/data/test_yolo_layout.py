@@ -188,7 +188,7 @@ class TestTheClass:
 
     def test_counted_from_one_is_refused_by_name_even_where_bad_labels_are_dropped(self, folder: YoloFolder) -> None:
         folder.add("1.png", "1 0.5 0.5 0.4 0.4\n2 0.3 0.3 0.2 0.2")
-        with pytest.raises(DataError, match=r"classes_from_one: 1 .*subtract 1"):
+        with pytest.raises(DataError, match=r"shifted_category_ids: 1 .*subtract 1"):
             folder.open(on_bad="drop")
 
     def test_beyond_the_last_is_unknown_where_others_count_from_zero(self, folder: YoloFolder) -> None:
