@@ -28,7 +28,7 @@ PROBLEMS: Mapping[str, Problem] = {
     "duplicate_key": Problem("always refused", "a key stands twice in an object with other values; remove one of them"),
     "shifted_category_ids": Problem(
         "always refused",
-        "labels count their classes from 1 where the list counts from 0, or the other way round, so that each means its "
+        "labels count their classes from 1 where the list counts from 0, or the other way round, so each means its "
         "neighbour; subtract 1 from each label, or add 1",
     ),
     "boxes_as_corners": Problem(
