@@ -36,6 +36,7 @@ from service.dispatcher.capacity import CapacityMemory
 from service.dispatcher.cluster import Cluster
 from service.dispatcher.loop import Dispatcher
 from service.errors import DatabaseError
+from service.home import make_private
 from service.housekeeping.keeper import Housekeeper
 from service.links import Addressed
 from service.metrics import Metrics
@@ -98,7 +99,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock | None = No
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(settings.home, settings.database_url)
         await startup.check(storage, lambda what: log.warning("starting", what=what))
         with _alone_in(settings.home):
             await migrate.upgrade_when_reachable(settings.database_url, lambda what: log.warning("starting", what=what))

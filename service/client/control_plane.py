@@ -23,6 +23,7 @@ from service.client.errors import UsageError
 from service.clock import utc_now
 from service.dispatcher.cluster import RayCluster, find_ray_token
 from service.dispatcher.local import LocalRay
+from service.home import make_private
 from service.settings import Settings
 from service.storage import startup
 from service.storage.choosing import storage_of
@@ -78,6 +79,7 @@ async def run(
     stop = _stop_signal(until_stdin_closes)
     log_file = None if log_to_stderr else settings.home / "logs" / "server.log"
     with _log_to(log_file):
+        make_private(settings.home, settings.database_url)
         say("preparing the database")
         await _unless(stop, migrate.upgrade_when_reachable(settings.database_url, say))
         if stop.is_set():

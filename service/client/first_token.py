@@ -5,9 +5,9 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fgd_core.errors import StorageError
 from fgd_core.spec.administration import NewToken, TokenCreated, TokenView
 from service.client.server_settings import settings_of
+from service.home import make_private, unnoted
 from service.store import api_tokens, audit, migrate
 from service.store.session import Database
 
@@ -23,10 +23,7 @@ def create(asked: NewToken, *, home: Path | None, database_url: str | None) -> T
         StorageError: the home cannot be written.
     """
     settings = settings_of(home=home, database_url=database_url)
-    try:
-        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as cause:
-        raise StorageError(f"cannot write to {settings.home}: {cause.strerror}; give another --home") from cause
+    make_private(settings.home, settings.database_url, note=unnoted)
     migrate.upgrade(settings.database_url)
     return asyncio.run(_create(asked, settings.database_url))
 

@@ -6,7 +6,6 @@ Only `stop` ends it. Nothing here imports ray: the head is a child process, and 
 
 import asyncio
 import contextlib
-import hashlib
 import importlib.util
 import os
 import random
@@ -15,7 +14,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Callable
@@ -27,7 +25,7 @@ from pydantic import ValidationError
 
 from fgd_core.errors import ClusterError
 from fgd_core.spec.base import Fact
-from service.dispatcher import head_processes
+from service.dispatcher import head_processes, ray_folder
 from service.dispatcher.cluster import RayCluster
 
 START_TIMEOUT_S = 120.0
@@ -76,7 +74,7 @@ class LocalRay:
     def token(self) -> str:
         """What the dashboard and the Jobs API of this head ask for."""
         if not self._token_file.exists():
-            self._home.mkdir(parents=True, exist_ok=True)
+            self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(self._token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w") as file:
                 file.write(secrets.token_hex(32))
@@ -133,9 +131,9 @@ class LocalRay:
 
     def _spawn(self, num_cpus: int | None, num_gpus: int | None) -> _Head:
         ports = _free_ports()
-        head = _Head(mark=str(uuid.uuid4()), temp_dir=_temp_dir(self._home), url=f"http://127.0.0.1:{ports.dashboard}")
+        temp_dir = ray_folder.make(self._home)
+        head = _Head(mark=str(uuid.uuid4()), temp_dir=temp_dir, url=f"http://127.0.0.1:{ports.dashboard}")
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
-        head.temp_dir.mkdir(mode=0o700, exist_ok=True)
         # Written before the start as well: if this process dies in between, the mark finds what it left.
         self._record(head)
         with self.log_file.open("ab") as log:
@@ -178,6 +176,7 @@ class LocalRay:
             self._child.wait()
             self._child = None
         shutil.rmtree(head.temp_dir, ignore_errors=True)
+        ray_folder.remove_empty(head.temp_dir)
         self._state_file.unlink(missing_ok=True)
 
     def _keep_logs(self, head: _Head) -> None:
@@ -242,14 +241,6 @@ def _free_ports() -> _Ports:
 # Above the ports of Ray's own workers, below those that the system hands out: Ray comes to some of these ports seconds
 # after they were found free, and nobody else should have been given one of them by then.
 _PORT_RANGE = range(20_000, 32_768)
-
-
-def _temp_dir(home: Path) -> Path:
-    """A short path: Ray's sockets lie some 65 characters below it, and the system allows them 107 (macOS: 103)."""
-    root = Path(tempfile.gettempdir())
-    if len(str(root)) > 20:
-        root = Path("/tmp")
-    return root / f"fgd-{hashlib.sha256(str(home).encode()).hexdigest()[:8]}"
 
 
 def _command(ports: _Ports, temp_dir: Path, num_cpus: int | None, num_gpus: int | None) -> list[str]:

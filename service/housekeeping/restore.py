@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import ConflictError, StorageError
+from service.home import make_private, unnoted
 from service.housekeeping import archive
 from service.housekeeping.archive import BackupError, Manifest
 from service.housekeeping.backup import PATIENT, SECRET, STORAGE, TABLES, Tell
@@ -41,7 +42,7 @@ async def restore(settings: Settings, path: Path, *, tell: Tell = lambda *_: Non
     migrate.check_known(manifest.schema_revision)
     database, storage = Database(settings.database_url, PATIENT), storage_of(settings)
     try:
-        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(settings.home, settings.database_url, note=unnoted)
         revision = await _revision_if_empty(database, settings)
         await threads.run(_check_storage, manifest, storage)
         await asyncio.to_thread(_migrate, settings.database_url, revision, manifest.schema_revision)

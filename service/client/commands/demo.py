@@ -102,7 +102,7 @@ def new_home(out: Path) -> Path:
         out.mkdir(parents=True, exist_ok=True)
         number = 1 + max((int(path.name[5:]) for path in out.glob("home-*") if path.name[5:].isdigit()), default=0)
         home = out.resolve() / f"home-{number}"
-        home.mkdir()
+        home.mkdir(mode=0o700)
     except OSError as cause:
         raise StorageError(f"cannot write to {out}: {cause.strerror}; give another --out", path=str(out)) from cause
     return home

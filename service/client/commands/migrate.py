@@ -5,9 +5,9 @@ import importlib
 
 from rich.markup import escape
 
-from fgd_core.errors import StorageError
 from service.client.console import AsJson, errors_to, output, print_json
 from service.client.own_home import DatabaseUrl, Home, NamedServer, settings_at
+from service.home import make_private, unnoted
 
 
 def migrate(
@@ -31,12 +31,7 @@ def migrate(
     # Imported by name and only now: SQLAlchemy takes a second, and `fgd --help` should not wait for it.
     work = importlib.import_module("service.store.migrate")
     if settings.database_url.startswith("sqlite"):
-        try:
-            settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as cause:
-            raise StorageError(
-                f"cannot write to {settings.home}: {cause.strerror}; give another --home", home=str(settings.home)
-            ) from cause
+        make_private(settings.home, settings.database_url, note=unnoted)
     before, after = asyncio.run(work.upgrade_when_reachable(settings.database_url, _say))
     if as_json:
         print_json({"from": before, "to": after})
