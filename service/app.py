@@ -20,6 +20,7 @@ from service import tracing
 from service.api import ROUTERS, description, problems, slow_readers
 from service.api.audit_trail import AuditTrail
 from service.api.authentication import Authentication
+from service.api.bodies import Bodies
 from service.api.deps import Services
 from service.api.first_token import have_an_admin
 from service.api.front_door import FrontDoor
@@ -29,7 +30,6 @@ from service.api.request_ids import RequestIds
 from service.api.scraping import ScrapeToken
 from service.api.streams import Streams
 from service.api.token_check import TokenCheck
-from service.api.yaml_bodies import YamlBodies
 from service.clock import Clock
 from service.compare.process import Comparer
 from service.dispatcher.capacity import CapacityMemory
@@ -151,7 +151,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock | None = No
     problems.install(app)
     description.install(app)
     # The last one added is the outermost.
-    app.add_middleware(YamlBodies)
+    app.add_middleware(Bodies)
     app.add_middleware(
         Authentication,
         tokens=tokens if settings.auth == "tokens" else None,

@@ -24,13 +24,14 @@ below `attempts/<its own number>/` only, and reads all of its job.
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fgd_core.spec.base import Command, Fact
 from fgd_core.spec.jobs import JobSpec
 
 Wish: TypeAlias = Literal["continue", "pause", "cancel"]
 """`pause` and `cancel` ask the same of a run: save your place and stop."""
+_MAX_FIELDS = 10
 
 
 class Assignment(Fact):
@@ -72,7 +73,18 @@ class FileList(Fact):
     files: list[KeptFile]
 
 
-class ReportedEvent(Command):
+class _Envelope(Command):
+    """Around what a run reports. A fault for each of 100,000 unknown fields would take seconds to write down."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_flood(cls, data: Any) -> Any:
+        if isinstance(data, dict) and len(data) > _MAX_FIELDS:
+            raise ValueError(f"{len(data)} fields, where {', '.join(cls.model_fields)} are known; leave the others out")
+        return data
+
+
+class ReportedEvent(_Envelope):
     sequence: int = Field(ge=1)
     """From 1 without gaps within (attempt, stream)."""
     at: datetime
@@ -80,7 +92,7 @@ class ReportedEvent(Command):
     """A `RunEvent`; one of an unknown kind is kept as it is."""
 
 
-class EventBatch(Command):
+class EventBatch(_Envelope):
     stream: str = Field(default="run", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     events: list[ReportedEvent] = Field(default=[], max_length=1000)
 

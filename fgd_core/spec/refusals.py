@@ -1,7 +1,7 @@
 """A refused spec, said for a person: every reason with its path, and the word that was probably meant."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -10,32 +10,62 @@ from pydantic import ValidationError
 from fgd_core.spec.jobs import JOB_SPEC
 from fgd_core.spec.views import ProblemReason
 
+MAX_EXPLAINED = 50
+"""Faults: nobody reads more, and each takes time to put into words."""
+_LONGEST_NAME = 100
+_LONGEST_MESSAGE = 2000
+
 
 def spec_reasons(error: ValidationError) -> list[ProblemReason]:
-    """All that is wrong with a job's spec at once, in the order of its fields.
+    """What is wrong with a job's spec, in the order of its fields.
 
     Args:
         error: raised by `JOB_SPEC`.
     Returns:
-        One reason a fault; `loc` is the path as the user wrote it, without the tags of unions.
+        One reason a fault, as `explained`; `loc` is the path as the user wrote it, without the tags of unions.
     """
-    return [spec_reason(fault) for fault in error.errors(include_url=False)]
+    return explained(error.errors(include_url=False), spec_reason)
+
+
+def explained(faults: Sequence[Any], explain: Callable[[Any], ProblemReason]) -> list[ProblemReason]:
+    """A reason for each of the first MAX_EXPLAINED faults; where there are more, the last reason counts them."""
+    return bounded([explain(fault) for fault in faults[: MAX_EXPLAINED + 1]], len(faults))
+
+
+def bounded(reasons: Sequence[ProblemReason], num_faults: int | None = None) -> list[ProblemReason]:
+    """The first MAX_EXPLAINED reasons, and one that counts the rest.
+
+    Args:
+        num_faults: where there are more faults than reasons; None: as many.
+    """
+    left = (len(reasons) if num_faults is None else num_faults) - MAX_EXPLAINED
+    if left <= 0:
+        return list(reasons)
+    message = f"this and {left - 1} more faults are not explained; mend those before it first"
+    more = ProblemReason(loc=reasons[MAX_EXPLAINED].loc, code="more_faults", message=message)
+    return [*reasons[:MAX_EXPLAINED], more]
 
 
 def spec_reason(fault: Any) -> ProblemReason:
     """One item of `ValidationError.errors()`, its path seen from the top of the spec."""
-    return ProblemReason(loc=spec_path(fault["loc"]), code=fault["type"], message=_message(fault))
+    message = shortened(_message(fault), _LONGEST_MESSAGE)
+    return ProblemReason(loc=spec_path(fault["loc"]), code=fault["type"], message=message)
 
 
 def spec_path(loc: Sequence[int | str]) -> str:
     """`("train", "training", "optimizer", "adamw", "learning_rate")` as `training.optimizer.learning_rate`."""
-    return ".".join(str(item) for item, _ in _steps(loc))
+    return ".".join(shortened(str(item)) for item, _ in _steps(loc))
+
+
+def shortened(text: str, longest: int = _LONGEST_NAME) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
 def closest(word: str, known: Iterable[str]) -> str:
     """` Did you mean …?`, or what is known where nothing is near."""
     words = sorted(known)
-    near = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    # Nothing that is known is near to a word so long, and to look would take long.
+    near = [] if len(word) > _LONGEST_NAME else difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(words)}"
 
 
@@ -49,7 +79,7 @@ def _message(fault: Any) -> str:
         case "extra_forbidden":
             steps = _steps(fault["loc"])
             name, siblings = steps[-1]
-            return f"there is no field {str(name)!r} here; {closest(str(name), siblings)}"
+            return f"there is no field {shortened(str(name))!r} here; {closest(str(name), siblings)}"
         case "missing":
             return "this field is required"
         case "union_tag_not_found":
@@ -57,17 +87,16 @@ def _message(fault: Any) -> str:
             return f"the field {context['discriminator']} is required; one of {kinds}"
         case "union_tag_invalid":
             nearest = closest(context["tag"], _tags(fault["loc"]))
-            return f"{context['discriminator']} {context['tag']!r} is unknown; {nearest}"
+            return f"{context['discriminator']} {shortened(context['tag'])!r} is unknown; {nearest}"
         case "literal_error":
-            return f"{fault['input']!r} is not possible here; write {context['expected']}"
+            return f"{_shown(fault['input'])} is not possible here; write {context['expected']}"
         case "value_error":
             return str(context["error"])
     return f"{fault['msg'][:1].lower()}{fault['msg'][1:]}, and not {_shown(fault['input'])}"
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shortened(repr(value), 60)
 
 
 def _steps(loc: Sequence[int | str]) -> list[tuple[int | str, list[str]]]:

@@ -6,6 +6,11 @@ from pydantic import Discriminator, Field, JsonValue, Tag
 
 from fgd_core.spec.base import Command
 
+MAX_DIMENSIONS = 200
+"""Of a space."""
+_LARGEST = 2**53
+"""Up to which every whole number is a float as well."""
+
 FieldPath: TypeAlias = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*$", max_length=200)]
 """A field of the base job, for example `method.alpha` or `training.optimizer.learning_rate`."""
 
@@ -48,9 +53,9 @@ class Integers(_Dimension):
     """Every whole number between two is equally likely."""
 
     type: Literal["integers"] = "integers"
-    low: int
+    low: int = Field(ge=-_LARGEST, le=_LARGEST)
     """Is in it."""
-    high: int
+    high: int = Field(ge=-_LARGEST, le=_LARGEST)
     """Is in it."""
     log: bool = False
     """Whether uniform in the logarithm."""
@@ -74,7 +79,8 @@ def _space_kind(value: object) -> str:
 
 # Told apart by hand, so that a fault in a dimension is not followed by "this is no ready space either".
 SpaceSpec: TypeAlias = Annotated[
-    Annotated[dict[FieldPath, Dimension], Tag("dimensions")] | Annotated[ReadySpace, Tag("ready")],
+    Annotated[dict[FieldPath, Dimension], Field(max_length=MAX_DIMENSIONS), Tag("dimensions")]
+    | Annotated[ReadySpace, Tag("ready")],
     Discriminator(_space_kind),
 ]
 

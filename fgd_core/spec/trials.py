@@ -6,6 +6,7 @@ from pydantic import Field, JsonValue, TypeAdapter
 
 from fgd_core.spec.base import Command, Fact
 from fgd_core.spec.results import ErrorReport, RunResult, Scores
+from fgd_core.spec.search import MAX_DIMENSIONS
 
 TrialOrigin: TypeAlias = Literal["plain", "published", "searcher", "user", "finalist", "fork"]
 """Why a trial is run. `plain` and `published` are the baselines, `finalist` a repetition with another seed."""
@@ -108,7 +109,7 @@ STUDY_EVENT: TypeAdapter[StudyEvent] = TypeAdapter(StudyEvent)
 class NewTrial(Command):
     """POST /v1/jobs/{job_id}/trials: run these values next, whatever the searcher thinks."""
 
-    values: dict[str, JsonValue]
+    values: dict[str, JsonValue] = Field(max_length=MAX_DIMENSIONS)
     """By field path; fields that are left out stay as in the base."""
 
 

@@ -6,7 +6,6 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fgd_core.errors import AdmissionError
 from fgd_core.spec.data import FileData, Fingerprints, Registered
 from fgd_core.spec.datasets import DatasetPage, DatasetState, DatasetSummary, DatasetView, NewDataset
 from fgd_core.spec.events import DataSetChecked
@@ -41,12 +40,7 @@ async def create(services: ServicesDep, principal: Submitter, response: Response
     notes.about(project=project, name=asked.name)
     paths = list(admission.data_paths(asked.data, "data"))
     facts = await spec_paths.facts_of(paths, services.settings)
-    reasons = list(admission.path_reasons(paths, facts))
-    if reasons:
-        raise AdmissionError(
-            "; ".join(f"{reason.loc}: {reason.message}" for reason in reasons),
-            reasons=[reason.model_dump() for reason in reasons],
-        )
+    admission.check(list(admission.path_reasons(paths, facts)))
     async with services.database.writing() as session:
         row = await datasets.insert_dataset(
             session,

@@ -7,15 +7,11 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fgd_core.errors import FgdError, SpecError
-from service.api import problems
+from service.api import bodies, problems
 from service.api.attempt_files import is_file
 from service.errors import ForbiddenError, LengthMissingError, TooLargeError
 from service.loopback import is_loopback
 from service.settings import Settings
-
-MAX_BODY_BYTES = 16_000_000
-"""Ten times what a run sends at once; all of a body is in memory before it is understood."""
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class FrontDoor:
@@ -43,9 +39,9 @@ class FrontDoor:
             # PostgreSQL knows no text with a NUL in it.
             return SpecError("the URL contains a NUL character; send it without")
         headers = Headers(scope=scope)
-        if scope["method"] not in _READING:
+        if scope["method"] not in bodies.READING:
             # A file is not in memory: it goes to the storage as it comes.
-            max_bytes = self._max_file_bytes if is_file(scope) else MAX_BODY_BYTES
+            max_bytes = self._max_file_bytes if is_file(scope) else bodies.bounds(scope["path"]).max_bytes
             if (refusal := _measured(headers, max_bytes)) is not None:
                 return refusal
         if self._asks_tokens:
@@ -59,7 +55,7 @@ class FrontDoor:
                 host=host[:100],
             )
         origin = headers.get("Origin")
-        if origin is not None and scope["method"] not in _READING and not is_same(origin, host):
+        if origin is not None and scope["method"] not in bodies.READING and not is_same(origin, host):
             return ForbiddenError(
                 f"a web page of {origin[:100]!r} may change nothing here; send the request from this server's own "
                 "pages, or from a program",

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from fgd_core.errors import FgdError
-from fgd_core.spec.refusals import spec_reason
+from fgd_core.spec.refusals import explained, shortened, spec_reason
 from fgd_core.spec.views import Problem, ProblemReason
 from service.errors import UnauthorizedError, from_database, from_os
 
@@ -93,7 +93,7 @@ async def _on_error(_: Request, error: Exception) -> Response:
 async def _on_invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     is_spec = getattr(request.scope.get("route"), "operation_id", None) == "submit_job"
-    reasons = [_reason(fault, is_spec) for fault in error.errors()]
+    reasons = explained(error.errors(), lambda fault: _reason(fault, is_spec))
     detail = "; ".join(f"{reason.loc}: {reason.message}" for reason in reasons)
     return respond(status=422, code="spec" if is_spec else "request", detail=detail, reasons=reasons)
 
@@ -106,10 +106,12 @@ def _reason(fault: Mapping[str, Any], is_spec: bool) -> ProblemReason:
     if fault["type"] == "model_attributes_type" and not path:
         message = "the body must be a JSON object, sent with Content-Type: application/json"
         return ProblemReason(loc="body", code="no_object", message=message)
-    if is_spec and where == "body" and path:
-        return spec_reason({**fault, "loc": path})
+    if is_spec and where == "body" and (path or fault["type"].startswith("union_tag_")):
+        reason = spec_reason({**fault, "loc": path})
+        return reason if path else reason.model_copy(update={"loc": "kind"})
     loc = path if where == "body" and path else fault["loc"]
-    return ProblemReason(loc=".".join(str(item) for item in loc), code=fault["type"], message=fault["msg"])
+    name = ".".join(shortened(str(item)) for item in loc)
+    return ProblemReason(loc=name, code=fault["type"], message=shortened(fault["msg"], 2000))
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

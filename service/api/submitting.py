@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fgd_core.errors import AdmissionError
 from fgd_core.spec.data import Registered
 from fgd_core.spec.jobs import JOB_SPEC, CheckDataSpec, JobSpec, SweepSpec, data_of
-from fgd_core.spec.views import JobView
+from fgd_core.spec.views import JobView, ProblemReason
 from service.api import named_data, notes, spec_paths, views
 from service.api.access import Principal
+from service.api.computing import apart
 from service.api.deps import Services
 from service.errors import ForbiddenError, IdempotencyKeyReusedError
 from service.jobs import admission
@@ -36,7 +36,9 @@ async def submit(services: Services, principal: Principal, spec: JobSpec, *, ide
     spec, named = await named_data.look_up(services, spec)
     capacity = await services.capacity.recent()
     facts = replace(await spec_paths.facts(spec, services.settings, capacity), named_data=named)
-    request = _Request(spec, spec_sha256, idempotency_key, services.tracing.current().traceparent)
+    # A sweep's take so long that neither the loop nor a transaction may wait for them.
+    against = await apart(admission.own_reasons, spec, facts) if isinstance(spec, SweepSpec) else None
+    request = _Request(spec, spec_sha256, idempotency_key, services.tracing.current().traceparent, against)
     with services.tracing.span("admit and store"):
         try:
             view = await _admit(services, principal, request, facts)
@@ -73,6 +75,8 @@ class _Request:
     """Of the spec as it was sent."""
     idempotency_key: str | None
     traceparent: str | None
+    against: list[ProblemReason] | None
+    """Its own reasons, where they were found already."""
 
 
 async def _admit(services: Services, principal: Principal, request: _Request, known: admission.Facts) -> JobView:
@@ -94,14 +98,11 @@ async def _admit(services: Services, principal: Principal, request: _Request, kn
             jobs=await _needed(session, principal, [reference.job_id for reference in needs]),
             earlier=await _earlier(session, principal, spec),
         )
-        reasons = admission.reasons(spec, facts)
+        own = request.against if request.against is not None else admission.own_reasons(spec, facts)
+        reasons = [*own, *admission.job_reasons(spec, facts)]
         if dataset_id is not None and not await datasets.is_there(session, dataset_id):
             reasons.append(named_data.removed_meanwhile(spec))
-        if reasons:
-            raise AdmissionError(
-                "; ".join(f"{reason.loc}: {reason.message}" for reason in reasons),
-                reasons=[reason.model_dump() for reason in reasons],
-            )
+        admission.check(reasons)
         job_id = secrets.token_hex(6)
         job = await jobs.insert_job(
             session,

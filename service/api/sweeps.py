@@ -8,12 +8,12 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from fgd_core.errors import AdmissionError, NotFoundError, SpecError
+from fgd_core.errors import NotFoundError, SpecError
 from fgd_core.spec.jobs import JOB_SPEC, SweepSpec
 from fgd_core.spec.sweep_report import TrialView
 from fgd_core.spec.sweep_views import TrialList
 from fgd_core.spec.trials import BudgetRaised, MoreBudget, NewTrial, TrialAsked, TrialStopAsked
-from fgd_core.spec.views import JobView, ProblemReason
+from fgd_core.spec.views import JobView
 from service.api import notes, views
 from service.api.access import Principal, Reader, Submitter, visible_job
 from service.api.deps import ServicesDep
@@ -52,7 +52,7 @@ async def add_trial(services: ServicesDep, principal: Submitter, job_id: str, ne
     async with services.database.writing() as session:
         job, spec = await _sweep(session, principal, job_id, lock=True)
         sweep_control.check_takes_trials(job.state)
-        _refuse(admission.trial_reasons(spec, new.values))
+        admission.check(admission.trial_reasons(spec, new.values))
         asked = TrialAsked(
             number=len(await events.every(session, job_id, [_ASKED])),
             values=sweep_space.as_stored(spec.base, new.values),
@@ -83,7 +83,7 @@ async def raise_budget(
     notes.about(**more.model_dump(exclude_defaults=True))
     async with services.database.writing() as session:
         job, spec = await _sweep(session, principal, job_id, lock=True)
-        _refuse(list(sweep_control.useless(more, spec.budget)))
+        admission.check(list(sweep_control.useless(more, spec.budget)))
         step = sweep_control.raise_budget(job.state, waits=await jobs.waits(session, job_id))
         raised = BudgetRaised(**more.model_dump(), by=principal.name)
         if step is None:
@@ -132,11 +132,3 @@ def _find(trials: Sequence[TrialView], number: int) -> TrialView:
     if found is None:
         raise NotFoundError(f"the sweep has begun no trial {number}; it has {len(trials)}", trial=number)
     return found
-
-
-def _refuse(reasons: Sequence[ProblemReason]) -> None:
-    if reasons:
-        raise AdmissionError(
-            "; ".join(f"{reason.loc}: {reason.message}" for reason in reasons),
-            reasons=[reason.model_dump() for reason in reasons],
-        )

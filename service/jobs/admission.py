@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import JsonValue
 
+from fgd_core.errors import AdmissionError
 from fgd_core.spec.data import Coco, DataSpec, Registered, Shapes, Voc, Yolo, files_of
 from fgd_core.spec.detectors import AnyDetector
 from fgd_core.spec.events import JobState
@@ -25,7 +26,7 @@ from fgd_core.spec.jobs import (
     parse_reference,
 )
 from fgd_core.spec.pretrained import implied_detector, is_torchvision_name, misfits
-from fgd_core.spec.refusals import closest
+from fgd_core.spec.refusals import bounded, closest
 from fgd_core.spec.views import ProblemReason
 from service.dispatcher.cluster import Capacity
 from service.jobs import confinement, sweep_admission, sweep_space
@@ -127,17 +128,39 @@ def references(spec: JobSpec) -> list[tuple[str, CheckpointReference]]:
 
 def reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
     """Why this job cannot be taken; none: it can."""
+    return [*own_reasons(spec, facts), *job_reasons(spec, facts)]
+
+
+def own_reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
+    """The reasons that do not depend on other jobs. Of a wide sweep, finding them takes a second."""
     found = [
         *_resources(spec, facts),
-        *_checkpoints(spec, facts),
         *_named_data(spec, facts.named_data),
         *path_reasons(paths(spec), facts),
         *_weights(spec),
         *_batch(spec),
     ]
     if isinstance(spec, SweepSpec):
-        found += sweep_admission.reasons(spec, facts.earlier, _rules(spec))
+        found += sweep_admission.reasons(spec, _rules(spec))
     return found
+
+
+def job_reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
+    """The reasons that lie with the jobs that the spec refers to."""
+    found = list(_checkpoints(spec, facts))
+    if isinstance(spec, SweepSpec):
+        found += sweep_admission.earlier_reasons(spec, facts.earlier)
+    return found
+
+
+def check(reasons: Sequence[ProblemReason]) -> None:
+    """Raises AdmissionError where there are reasons, with as many as can be read."""
+    if reasons:
+        shown = bounded(reasons)
+        raise AdmissionError(
+            "; ".join(f"{reason.loc}: {reason.message}" for reason in shown),
+            reasons=[reason.model_dump() for reason in shown],
+        )
 
 
 def trial_reasons(spec: SweepSpec, values: Mapping[str, JsonValue]) -> list[ProblemReason]:

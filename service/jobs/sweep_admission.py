@@ -1,8 +1,7 @@
 """Why a sweep is refused: what its parts say, and whether they fit together."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 from fgd_core.spec.data import SHAPE_NAMES, Shapes, files_of
@@ -44,11 +43,10 @@ class EarlierSweep:
     """As it is stored."""
 
 
-def reasons(spec: SweepSpec, earlier: Mapping[str, EarlierSweep], rules: TrialRules) -> list[ProblemReason]:
-    """All that is wrong with a sweep, its base and resources aside.
+def reasons(spec: SweepSpec, rules: TrialRules) -> list[ProblemReason]:
+    """All that is wrong with a sweep; its base, its resources and earlier sweeps aside.
 
     Args:
-        earlier: by job id.
         rules: what else may be wrong with a job that a trial is.
     """
     space = sweep_space.dimensions(spec)
@@ -59,8 +57,40 @@ def reasons(spec: SweepSpec, earlier: Mapping[str, EarlierSweep], rules: TrialRu
         *_population(spec, space),
         *_rungs(spec, space),
         *_budget(spec),
-        *_earlier(spec, earlier, space),
     ]
+
+
+def earlier_reasons(spec: SweepSpec, earlier: Mapping[str, EarlierSweep]) -> Iterator[ProblemReason]:
+    """Why it cannot go on from the sweeps that it names.
+
+    Args:
+        earlier: by job id.
+    """
+    space = sweep_space.dimensions(spec)
+    named = [(f"warm_start.{index}", job_id) for index, job_id in enumerate(spec.warm_start)]
+    if spec.fork is not None:
+        named.append(("fork", spec.fork))
+    objectives = [objective.model_dump(mode="json") for objective in spec.objectives]
+    for loc, job_id in named:
+        job = earlier.get(job_id)
+        if job is None:
+            message = f"there is no job {job_id!r}; `fgd jobs --kind sweep` lists the sweeps there are"
+            yield ProblemReason(loc=loc, code="unknown_job", message=message)
+        elif job.kind != "sweep":
+            message = f"job {job_id} is of kind {job.kind!r} and has no trials; name a sweep"
+            yield ProblemReason(loc=loc, code="no_sweep", message=message)
+        elif job.project != spec.project:
+            message = f"sweep {job_id} is of project {job.project!r}, and this one of {spec.project!r}; submit it there"
+            yield ProblemReason(loc=loc, code="other_project", message=message)
+        elif job.spec.get("objectives") != objectives:
+            message = f"the trials of sweep {job_id} were judged by other objectives; take over its `objectives`"
+            yield ProblemReason(loc=loc, code="other_objectives", message=message)
+        elif loc == "fork":
+            changed = [path for path in _changed(spec, job.spec) if not any(_lies_in(path, each) for each in space)]
+            if changed:
+                message = f"the trials of sweep {job_id} count as this one's, and its base has another "
+                cure = "; leave that as it was, search it, or name the sweep in warm_start in place of fork"
+                yield ProblemReason(loc=loc, code="other_base", message=message + ", ".join(changed[:5]) + cure)
 
 
 def _searcher(spec: SweepSpec, space: Mapping[str, Dimension]) -> Iterator[ProblemReason]:
@@ -70,9 +100,8 @@ def _searcher(spec: SweepSpec, space: Mapping[str, Dimension]) -> Iterator[Probl
             if not isinstance(dimension, Choice | Integers):
                 message = f"a grid over {path!r} has no end, for it is {dimension.type}; make it a choice or integers"
                 yield ProblemReason(loc=f"space.{path}", code="grid_over_range", message=f"{message}, or search freely")
-        sides = [_num_values(dimension) for dimension in space.values()]
-        if prod(sides) > MAX_GRID:
-            message = f"the grid has {prod(sides)} points, and {MAX_GRID} are possible; search fewer values, or random"
+        if _is_too_large(space.values()):
+            message = f"the grid has more than {MAX_GRID} points, the most there can be; search fewer values, or random"
             yield ProblemReason(loc="searcher.type", code="grid_too_large", message=message)
     has_numbers = not space or any(not isinstance(dimension, Choice) for dimension in space.values())
     if isinstance(searcher, QuasiRandom | CmaEs | GaussianProcess) and not has_numbers:
@@ -81,6 +110,15 @@ def _searcher(spec: SweepSpec, space: Mapping[str, Dimension]) -> Iterator[Probl
     if isinstance(searcher, CmaEs) and len(spec.objectives) > 1:
         message = f"cma_es knows one objective, and there are {len(spec.objectives)}; use nsga2 or tpe"
         yield ProblemReason(loc="searcher.type", code="one_objective_only", message=message)
+
+
+def _is_too_large(space: Iterable[Dimension]) -> bool:
+    num_points = 1
+    for num_values in sorted(_num_values(dimension) for dimension in space):
+        num_points *= num_values
+        if num_points > MAX_GRID:
+            return True
+    return False
 
 
 def _num_values(dimension: Dimension) -> int:
@@ -179,35 +217,6 @@ def _budget(spec: SweepSpec) -> Iterator[ProblemReason]:
     if spec.budget.gpu_hours is not None and not spec.resources.gpus:
         message = "trials without a GPU never use up GPU hours; set resources.gpus, or limit wall_clock_s"
         yield ProblemReason(loc="budget.gpu_hours", code="no_gpus", message=message)
-
-
-def _earlier(
-    spec: SweepSpec, earlier: Mapping[str, EarlierSweep], space: Mapping[str, Dimension]
-) -> Iterator[ProblemReason]:
-    named = [(f"warm_start.{index}", job_id) for index, job_id in enumerate(spec.warm_start)]
-    if spec.fork is not None:
-        named.append(("fork", spec.fork))
-    objectives = [objective.model_dump(mode="json") for objective in spec.objectives]
-    for loc, job_id in named:
-        job = earlier.get(job_id)
-        if job is None:
-            message = f"there is no job {job_id!r}; `fgd jobs --kind sweep` lists the sweeps there are"
-            yield ProblemReason(loc=loc, code="unknown_job", message=message)
-        elif job.kind != "sweep":
-            message = f"job {job_id} is of kind {job.kind!r} and has no trials; name a sweep"
-            yield ProblemReason(loc=loc, code="no_sweep", message=message)
-        elif job.project != spec.project:
-            message = f"sweep {job_id} is of project {job.project!r}, and this one of {spec.project!r}; submit it there"
-            yield ProblemReason(loc=loc, code="other_project", message=message)
-        elif job.spec.get("objectives") != objectives:
-            message = f"the trials of sweep {job_id} were judged by other objectives; take over its `objectives`"
-            yield ProblemReason(loc=loc, code="other_objectives", message=message)
-        elif loc == "fork":
-            changed = [path for path in _changed(spec, job.spec) if not any(_lies_in(path, each) for each in space)]
-            if changed:
-                message = f"the trials of sweep {job_id} count as this one's, and its base has another "
-                cure = "; leave that as it was, search it, or name the sweep in warm_start in place of fork"
-                yield ProblemReason(loc=loc, code="other_base", message=message + ", ".join(changed[:5]) + cure)
 
 
 def _changed(spec: SweepSpec, earlier: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,68 @@
+"""A control plane in a process of its own, so that what a test measures of it is not the test's own work."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from service.app import Server, create_app
+from service.settings import Settings
+from tests.service.memory_cluster import MemoryCluster
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Apart:
+    port: int
+    pid: int
+
+    def cpu_s(self) -> float:
+        """Processor time that the server has spent so far."""
+        user, system = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def served_apart(home: Path) -> Iterator[Apart]:
+    """A control plane that works in `home`, with its dispatcher and a cluster in memory.
+
+    Whoever connects before it is up waits until it is.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listening, (home / "server.log").open("w") as log:
+        descriptor, port = listening.fileno(), listening.getsockname()[1]
+        command = [sys.executable, "-m", "tests.service.served_apart", str(home), str(descriptor)]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=ROOT, pass_fds=[descriptor]
+        ) as process:
+            try:
+                yield Apart(port, process.pid)
+            finally:
+                process.terminate()
+
+
+def _serve(home: Path, descriptor: int) -> None:
+    listening = socket.socket(fileno=descriptor)
+    settings = Settings(home=home, port=listening.getsockname()[1], tick_s=0.2)
+    app = create_app(settings, MemoryCluster())
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
+    threading.Thread(target=_end_with_the_test, daemon=True).start()
+    asyncio.run(Server(config).serve([listening]))
+
+
+def _end_with_the_test() -> None:
+    """However the test ends, its end of the pipe is closed."""
+    sys.stdin.read()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    _serve(Path(sys.argv[1]), int(sys.argv[2]))
