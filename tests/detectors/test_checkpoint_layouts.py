@@ -378,6 +378,10 @@ class TestWhatIsRefused:
         with pytest.raises(WeightsError, match="git lfs pull"):
             teacher_of(tmp_path / "file.pth")
 
+    def test_a_folder_is_called_that(self, tmp_path: Path) -> None:
+        with pytest.raises(WeightsError, match="this is a folder"):
+            teacher_of(tmp_path)
+
     def test_names_that_nobody_knows_are_shown(self, tmp_path: Path) -> None:
         path = saved(tmp_path, {"model": {"transformer.encoder.weight": torch.ones(2)}})
         with pytest.raises(WeightsError, match=r"none of its keys \(transformer\.encoder\.weight\)"):
@@ -490,6 +494,17 @@ class TestBackbones:
         assert event is not None and event.num_matched == event.num_total and not event.missing
         assert float(student.state_dict()["backbone.body.conv1.weight"].max()) == RIGHT
         assert "the classifier on top has no place in a detector" in event.account()
+
+    def test_a_classifier_of_mmpretrain_fills_it_whatever_the_convention(self, tmp_path: Path) -> None:
+        layout = retinanet_of_mmdetection(SIZES)
+        body = {key: value for key, value in filled(layout).items() if key.startswith("backbone.")}
+        path = saved(tmp_path, {"state_dict": body | {"head.fc.weight": torch.ones(10, 32)}, "meta": {}})
+        for given in (SETTINGS, OF_MMDETECTION):
+            student = build_detector(given, 2)
+            settings = given.model_copy(update={"weights": str(path)})
+            event = load_first_weights(student, settings, CLASSES, role="student", resolve=Path)
+            assert event is not None and event.num_matched == event.num_total and not event.unexpected
+            assert torch.equal(student.state_dict()["backbone.body.conv1.weight"], body["backbone.conv1.weight"])
 
     def test_it_is_no_teacher(self, tmp_path: Path) -> None:
         body = {key.removeprefix("backbone.body."): value for key, value in weights(RIGHT).items() if ".body." in key}

@@ -48,7 +48,7 @@ def open_weights(path: Path, settings: AnyDetector, told: Sequence[str] | None =
     outputs = _outputs(file, told)
     return OpenedFile(
         outputs=outputs,
-        is_backbone=file.family == "backbone",
+        is_backbone=file.is_backbone,
         offer=lambda detector: _offer(detector, file, settings, outputs),
     )
 

@@ -43,7 +43,7 @@ def outputs_of(file: WeightsFile, told: Sequence[str] | None) -> Outputs:
     said = tuple(told) if told else file.classes
     if number is None:
         # No head that is known here: whoever loads it finds out which keys are missing.
-        return Outputs(None if file.family == "backbone" else said or COCO_CLASSES)
+        return Outputs(None if file.is_backbone else said or COCO_CLASSES)
     if said is None:
         return _cocos(number, has_background)
     if has_background and said[0] == BACKGROUND:

@@ -42,6 +42,14 @@ class WeightsFile:
     is_of_training: bool = False
     """Whether torchvision's training script wrote it."""
 
+    @property
+    def is_backbone(self) -> bool:
+        """Whether it holds no part of a detector besides the backbone."""
+        return self.family == "backbone" or not any(
+            re.match(r"backbone\.fpn\.|(neck|bbox_head|rpn_head|roi_head|mask_head|rpn|roi_heads|head(?!\.fc))\.", name)
+            for name in self.state
+        )
+
 
 def read_weights(path: Path, wanted: str | None = None) -> WeightsFile:
     """
@@ -78,8 +86,12 @@ def read_weights(path: Path, wanted: str | None = None) -> WeightsFile:
 
 def _clues(entries: Mapping[Any, Any], sets: Sequence[WeightSet], meta: Mapping[str, Any], config: str) -> Clues:
     predicts_on = re.search(r"predict_on\s*=\s*['\"](student|teacher)['\"]", config)
+    averaged = entries.get("ema_state_dict")
     is_of_mmengine = (
-        "message_hub" in entries or "mmengine_version" in meta or _text(meta.get("mmdet_version"))[:1] == "3"
+        "message_hub" in entries
+        or "mmengine_version" in meta
+        or _text(meta.get("mmdet_version")).startswith("3")
+        or (isinstance(averaged, dict) and "steps" in averaged)  # PyTorch's own count is `n_averaged`
     )
     return Clues(
         is_of_mmengine=is_of_mmengine,

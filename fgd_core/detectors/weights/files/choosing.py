@@ -10,6 +10,9 @@ import torch
 from fgd_core.detectors.weights.files.sets import WeightSet
 from fgd_core.errors import WeightsError
 
+_AVERAGED = frozenset({"ema", "swa", "avg", "average", "averaged", "averaging", "modelema", "emamodel"})
+"""Words in the label of weights that are the average of a training's."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Clues:
@@ -91,7 +94,7 @@ def _students(sets: list[WeightSet], clues: Clues) -> _Ruled:
 
 
 def _averaged(sets: list[WeightSet], _: Clues) -> _Ruled:
-    averaged = _labelled(sets, r".*(ema|averag|swa)")
+    averaged = [each for each in sets if _AVERAGED & {*re.split(r"[._\d]+", each.label.lower())}]
     if not averaged or len(averaged) == len(sets):
         return None
     return averaged, "averaged", "the weights before averaging"

@@ -31,6 +31,8 @@ def read_content(path: Path, *, mapped: bool = False) -> object:
     Raises:
         WeightsError: no such file, a damaged one, one of another kind, or one that holds code.
     """
+    if path.is_dir():
+        raise WeightsError("this is a folder; name the file in it, such as model.safetensors", path=str(path))
     if not path.is_file():
         raise WeightsError(
             "there is no such file; check the path, put the file there, or let the job that makes it end",

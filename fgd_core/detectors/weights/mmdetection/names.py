@@ -63,7 +63,7 @@ _BODY = (
     # A group norm is called by its kind; in ours the kind is the settings' matter.
     Rule(r"backbone\.gn1\.(.+)", r"backbone.body.bn1.\1"),
     Rule(r"backbone\.(layer\d\.\d+)\.gn(\d)\.(.+)", r"backbone.body.\1.bn\2.\3"),
-    Rule(r"backbone\.fc\..+", "", why="the classifier on top has no place in a detector"),
+    Rule(r"(backbone|head)\.fc\..+", "", why="the classifier on top has no place in a detector"),
     Rule(r"backbone\.(.+)", r"backbone.body.\1"),
 )
 

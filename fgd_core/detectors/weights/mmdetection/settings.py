@@ -28,7 +28,8 @@ def check_settings(file: WeightsFile, settings: AnyDetector) -> None:
     Raises:
         SpecError: the settings are not those of what the file holds; with every field and its value.
     """
-    needed = {**_of_the_detector(file), **_of_the_backbone(file, settings)}
+    # A backbone alone, as mmpretrain's classifiers have it, fits detectors of either convention.
+    needed = {**({} if file.is_backbone else _of_the_detector(file)), **_of_the_backbone(file, settings)}
     spec = settings.model_dump(mode="json")
     wrong = {path: value for path, value in needed.items() if _has(spec, path) and field(spec, path) != value}
     if wrong:
