@@ -140,7 +140,9 @@ class WeightsLoaded(Fact):
     def shortfalls(self) -> list[str]:
         """What did not match, each in words with its number; empty where every key of either side met its like."""
         said = [f"{len(self.missing)} missing from the source ({_first(self.missing)})"] if self.missing else []
-        said += [f"{len(self.mismatched)} that do not fit ({_first(self.mismatched)})"] if self.mismatched else []
+        said += (
+            [f"{len(self.mismatched)} of another shape or kind ({_first(self.mismatched)})"] if self.mismatched else []
+        )
         if self.unexpected:
             keys = "key of the source is" if len(self.unexpected) == 1 else "keys of the source are"
             said.append(f"{len(self.unexpected)} {keys} unknown to the detector ({_first(self.unexpected)})")

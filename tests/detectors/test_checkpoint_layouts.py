@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -103,6 +104,11 @@ LAYOUTS: dict[str, Callable[[], object]] = {
         "current_model_state": prefixed("model.", weights(WRONG)),
         "averaging_state": AVERAGE,
     },
+    "a module that keeps an average beside the model": lambda: {
+        "state_dict": prefixed("model.", weights(WRONG)) | prefixed("ema_model.module.", weights(RIGHT)) | AVERAGE
+    },
+    "DeepSpeed": lambda: {"module": weights(RIGHT), "ds_version": "0.15"},
+    "an EMAHook without the raw weights": lambda: prefixed("ema_", weights(RIGHT)),
     "timm": lambda: {
         "arch": "detector",
         "state_dict": weights(WRONG),
@@ -342,6 +348,16 @@ class TestWhatIsRefused:
         with pytest.raises(WeightsError, match="int8 where a float32 is wanted"):
             teacher_of(saved(tmp_path, state))
 
+    @pytest.mark.parametrize("value", [torch.ones(36).to_sparse(), torch.ones(36, dtype=torch.complex64)])
+    def test_neither_is_one_that_is_sparse_or_complex(self, value: Tensor, tmp_path: Path) -> None:
+        with pytest.raises(WeightsError, match=r"(sparse_coo|complex64) where a (dense tensor|float32) is wanted"):
+            teacher_of(saved(tmp_path, weights(RIGHT) | {PROBE: value}))
+
+    def test_detectron2_is_called_that(self, tmp_path: Path) -> None:
+        path = saved(tmp_path, {"model": {"backbone.bottom_up.res2.0.conv1.weight": torch.ones(2)}})
+        with pytest.raises(WeightsError, match="detectron2 wrote the file"):
+            teacher_of(path)
+
     def test_half_precision_is_read(self, tmp_path: Path) -> None:
         halves = {key: value.half() if value.is_floating_point() else value for key, value in weights(RIGHT).items()}
         assert value_of(teacher_of(saved(tmp_path, halves)).detector) == RIGHT
@@ -367,6 +383,11 @@ class TestWhatIsRefused:
     def test_a_whole_module_is_refused_with_the_cure(self, tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match=r"torch\.nn\.modules\.linear\.Linear.*model\.state_dict\(\)"):
             teacher_of(saved(tmp_path, {"model": nn.Linear(2, 2)}))
+
+    def test_a_pickle_that_torch_did_not_write_is_called_that(self, tmp_path: Path) -> None:
+        (tmp_path / "file.pkl").write_bytes(pickle.dumps({"model": {"backbone.conv1.weight": np.ones(3)}}))
+        with pytest.raises(WeightsError, match=r"a pickle that torch\.save did not write"):
+            teacher_of(tmp_path / "file.pkl")
 
     def test_torchscript_is_called_that(self, tmp_path: Path) -> None:
         torch.jit.script(nn.Linear(2, 2)).save(tmp_path / "file.pt")

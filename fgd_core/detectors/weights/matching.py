@@ -168,6 +168,8 @@ def _why_not(offer: Offer, key: str, own: Tensor) -> str:
     """Why a tensor of the right name is not taken, where its shape does not say it."""
     value = offer.state[key]
     if not _is_of_kind(value, own):
+        if value.layout != torch.strided:
+            return f"{str(value.layout).removeprefix('torch.')} where a dense tensor is wanted"
         return f"{str(value.dtype).removeprefix('torch.')} where a {str(own.dtype).removeprefix('torch.')} is wanted"
     if value.shape != own.shape:
         return ""
@@ -176,22 +178,24 @@ def _why_not(offer: Offer, key: str, own: Tensor) -> str:
 
 def _is_of_kind(value: Tensor, own: Tensor) -> bool:
     """Whether both hold real numbers or both whole ones: a quantised weight means something else than its numbers."""
-    return value.is_floating_point() == own.is_floating_point() and not value.is_complex()
+    is_dense = value.layout == torch.strided
+    return is_dense and value.is_floating_point() == own.is_floating_point() and not value.is_complex()
 
 
 def _check_finite(offer: Offer, source: str) -> None:
-    bad = {
-        _original(offer, key): int((~torch.isfinite(value.float())).sum())
-        for key, value in offer.state.items()
-        if value.is_floating_point() and not value.is_meta and not torch.isfinite(value.float()).all()
-    }
+    bad = {}
+    for key, value in offer.state.items():
+        if value.is_floating_point() and value.layout == torch.strided and not value.is_meta:
+            count = int((~torch.isfinite(value.float())).sum())
+            if count:
+                bad[_original(offer, key)] = count
     if bad:
         shown = ", ".join(f"{key} ({count} of its values)" for key, count in [*bad.items()][:5])
         raise WeightsError(
             f"{len(bad)} of {len(offer.state)} weights of the file hold NaN or infinite values: {shown}"
             f"{', …' if len(bad) > 5 else ''}; its training had diverged: take an earlier checkpoint",
             checkpoint=source,
-            not_finite=[*list(bad)[:20]],
+            not_finite=[*list(bad)[:5]],
         )
 
 

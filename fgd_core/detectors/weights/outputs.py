@@ -13,15 +13,16 @@ from fgd_core.detectors.weights.files import WeightsFile
 _SHOWN = 5
 
 # Keys of the weights with rows for classes, in torchvision's and in mmdetection's names.
-_ONE_STAGE = re.compile(
-    r"(head\.classification_head\.cls_logits|bbox_head\.(retina_cls|conv_cls|fcos_cls)"
-    r"|(bbox_)?head\.(gfl_cls|reppoints_cls_out))\.weight"
+_ONE_OF_EACH_ANCHOR = re.compile(r"(head\.classification_head\.cls_logits|bbox_head\.retina_cls)\.(weight|bias)")
+_ONE_OF_A_KIND = re.compile(
+    r"(bbox_head\.(conv_cls|fcos_cls)|(bbox_)?head\.(gfl_cls|reppoints_cls_out))\.(weight|bias)"
 )
 _TWO_STAGES = re.compile(
-    r"(roi_heads\.(stages\.0\.)?box_predictor\.cls_score|roi_head\.bbox_head(\.0)?\.fc_cls)\.weight"
+    r"(roi_heads\.(stages\.0\.)?box_predictor\.cls_score|roi_head\.bbox_head(\.0)?\.fc_cls)\.(weight|bias)"
 )
-# Four rows for each anchor of a cell; other one-stage heads have one of its kind.
-_SIDES = ("head.regression_head.bbox_reg.weight", "bbox_head.retina_reg.weight")
+# Four rows for each anchor of a cell.
+_OURS, _MMDETECTIONS = "head.regression_head.bbox_reg", "bbox_head.retina_reg"
+_SIDES = tuple(f"{head}.{kind}" for head in (_OURS, _MMDETECTIONS) for kind in ("weight", "bias"))
 
 
 class Outputs(NamedTuple):
@@ -85,8 +86,9 @@ def _count(state: Mapping[str, Tensor]) -> tuple[int | None, bool]:
     for key, value in state.items():
         if _TWO_STAGES.fullmatch(key):
             return value.shape[0], True
-        if _ONE_STAGE.fullmatch(key):
-            sides = next((state[name].shape[0] for name in _SIDES if name in state), 4)
-            anchors = max(1, sides // 4)
-            return (value.shape[0] // anchors if value.shape[0] % anchors == 0 else None), False
+        if _ONE_OF_A_KIND.fullmatch(key):
+            return value.shape[0], False
+        if _ONE_OF_EACH_ANCHOR.fullmatch(key):
+            anchors = next((state[name].shape[0] // 4 for name in _SIDES if name in state), 0)
+            return (value.shape[0] // anchors if anchors and value.shape[0] % anchors == 0 else None), False
     return None, False

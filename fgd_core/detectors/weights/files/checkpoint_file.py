@@ -60,6 +60,7 @@ def read_weights(path: Path, wanted: str | None = None) -> WeightsFile:
             of which it is not clear which is meant.
     """
     content = read_content(path)
+    _check_author(content, path)
     sets = find_sets(content)
     if not sets:
         raise WeightsError(f"the file holds no weights of a detector or a backbone: {_shown(content)}", path=str(path))
@@ -143,16 +144,36 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _shown(content: object) -> str:
-    for inner in content.values() if isinstance(content, dict) else ():
-        if isinstance(inner, dict) and any(isinstance(value, Tensor) for value in inner.values()):
-            return _shown(inner)
+def _check_author(content: object, path: Path) -> None:
+    """
+    Raises:
+        WeightsError: detectron2 wrote the file.
+    """
+    for key in _keys(content):
+        if key.startswith(("backbone.bottom_up.", "proposal_generator.")):
+            raise WeightsError(
+                "detectron2 wrote the file; its names and its boxes are not read here, so take the same model of "
+                "torchvision or mmdetection, or convert it to mmdetection's names",
+                path=str(path),
+                key=key,
+            )
+
+
+def _keys(content: object) -> list[str]:
+    """The names in the largest of the dicts at the top, for there the weights are."""
     if not isinstance(content, dict):
-        return f"it is a {type(content).__name__} and not a dict of tensors"
-    keys = [str(key) for key in content]
+        return []
+    inner = [value for value in content.values() if isinstance(value, dict) and value]
+    return [str(key) for key in max(inner, key=len, default=content)]
+
+
+def _shown(content: object) -> str:
+    if not isinstance(content, dict):
+        return f"it is of type {type(content).__name__} and not a dict of tensors"
+    keys = _keys(content)
     if not keys:
         return "it is empty"
     return (
-        f"none of its keys ({', '.join(keys[:5])}{', …' if len(keys) > 5 else ''}) is a name that torchvision, "
-        "mmdetection or fgd gives to a part of a detector"
+        f"none of its keys ({', '.join(keys[:5])}{', …' if len(keys) > 5 else ''}) is a tensor under a name that "
+        "torchvision, mmdetection or fgd gives to a part of a detector"
     )

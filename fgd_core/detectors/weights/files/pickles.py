@@ -21,6 +21,8 @@ from fgd_core.errors import WeightsError
 
 _LONGEST_CAUSE = 200
 _SHOWN_GLOBALS = 10
+_OLDER_FORMAT = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
+"""A number that PyTorch's format before 1.6 begins with."""
 
 
 class _Inert:
@@ -127,6 +129,12 @@ def _refusal(path: Path, error: Exception) -> WeightsError:
             path=str(path),
             asks_for=[*asked],
         )
+    if _is_bare_pickle(path):
+        return WeightsError(
+            "the file is a pickle that torch.save did not write, such as detectron2's of numpy arrays, and is not "
+            "read; save its tensors with torch.save or as safetensors",
+            path=str(path),
+        )
     said = re.search(r"WeightsUnpickler error:\s*(.*)", str(error))
     cause = said[1] if said is not None else (str(error).splitlines() or [type(error).__name__])[0]
     return WeightsError(
@@ -187,6 +195,20 @@ def _imports(file: IO[bytes]) -> Iterator[str]:
                 last = argument if isinstance(argument, str) else None
         if last is not None:
             texts.append(last)
+
+
+def _is_bare_pickle(path: Path) -> bool:
+    """Whether the file is one pickle, whole, and not the first of those in PyTorch's older format."""
+    with path.open("rb") as file:
+        if file.read(1) != pickle.PROTO or _OLDER_FORMAT in file.read(32):
+            return False
+        file.seek(0)
+        try:
+            for _ in _imports(file):
+                pass
+        except Exception:  # no pickle, or cut short
+            return False
+        return not file.read(1)
 
 
 def _is_torchscript(path: Path) -> bool:

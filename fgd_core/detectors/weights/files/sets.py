@@ -94,7 +94,9 @@ def _sets_of(tensors: Mapping[str, Tensor], path: tuple[str, ...]) -> Iterator[W
         beside = {of_set[name]: why for name, why in known.items()}
         outside = f"lies outside `{prefix}` and is no part of the detector"
         beside |= {keys[name]: _why_beside(name) or outside for name, owner in owners.items() if owner is None}
-        beside |= {keys[name]: _EMA_HOOKS for name in averaged if _owner(name.removeprefix(_EMA), prefixes) == prefix}
+        beside |= {
+            keys[name]: _EMA_HOOKS for name in averaged if _owner(name.removeprefix(_EMA), prefixes) in (prefix, None)
+        }
         names = {name: key for name, key in of_set.items() if name not in known}
         label = ".".join(filter(None, [*path, prefix.rstrip(".")]))
         yield WeightSet(label, names, {name: tensors[key] for name, key in names.items()}, beside, tensors)
@@ -117,13 +119,20 @@ def _put_aside(keys: dict[str, str]) -> frozenset[str]:
 
     Where there is no other, the hook's are the only weights, and lose its mark.
     """
-    flat = {name.replace(".", "_"): name for name in keys if not name.startswith(_EMA)}
-    hooks = [name for name in keys if name.startswith(_EMA)]
-    aside = frozenset(name for name in hooks if name.removeprefix(_EMA).replace(".", "_") in flat)
+    flat = {name.replace(".", "_") for name in keys}
+    # Its names have no dots; `ema_model.backbone.…` is another model, and not the hook's.
+    hooks = {name: name.removeprefix(_EMA) for name in keys if name.startswith(_EMA)}
+    hooks = {name: own for name, own in hooks.items() if "." not in own or _begins_with_a_part(own)}
+    aside = frozenset(name for name, own in hooks.items() if own.replace(".", "_") in flat)
     if not aside:
-        for name in hooks:
-            keys[name.removeprefix(_EMA)] = keys.pop(name)
+        for name, own in hooks.items():
+            keys[own] = keys.pop(name)
     return aside
+
+
+def _begins_with_a_part(name: str) -> bool:
+    match = _OF_A_DETECTOR.match(name)
+    return match is not None and not match["prefix"]
 
 
 def _why_beside(name: str) -> str:
