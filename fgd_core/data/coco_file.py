@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from fgd_core.data.annotations import AnnotationFile, ImageEntry
 from fgd_core.data.coco_categories import read_categories
@@ -34,12 +34,12 @@ def read_annotations(
     categories, category_numbers = read_categories(
         document["categories"], findings, _usage(document["annotations"], other)
     )
-    rows = _images(document["images"], findings)
-    image_numbers = Numbers(row.image_id for row in rows)
+    image_ids, entries = _images(document["images"], findings)
+    image_numbers = Numbers(image_ids)
     counted: dict[int, list[ImageEntry]] = {}
-    for row in rows:
-        number = image_numbers.of(row.image_id)
-        counted.setdefault(number, []).append(replace(row.entry, image_id=number))
+    for image_id, entry in zip(image_ids, entries, strict=True):
+        number = image_numbers.of(image_id)
+        counted.setdefault(number, []).append(entry if number == entry.image_id else replace(entry, image_id=number))
     return AnnotationFile(
         categories=categories,
         images=_each_once(counted, findings),
@@ -121,14 +121,10 @@ def _usage(annotations: Sequence[Mapping[str, Any]], other: Path | None) -> Call
     return is_used
 
 
-class _ImageRow(NamedTuple):
-    image_id: Id
-    entry: ImageEntry
-    """Not yet numbered."""
-
-
-def _images(entries: Sequence[Mapping[str, Any]], findings: Findings) -> list[_ImageRow]:
-    rows = []
+def _images(entries: Sequence[Mapping[str, Any]], findings: Findings) -> tuple[list[Id], list[ImageEntry]]:
+    """Ids, and the entries that have them; where an id is no number of 64 bits, the entry has 0."""
+    ids: list[Id] = []
+    images: list[ImageEntry] = []
     for place, entry in enumerate(entries):
         odd: set[str] = set()
         image_id, file_name = read_id(entry.get("id"), odd), entry.get("file_name")
@@ -146,11 +142,17 @@ def _images(entries: Sequence[Mapping[str, Any]], findings: Findings) -> list[_I
         if has_bad_size:
             findings.add("malformed_size", f"{file_name}: {told[0]!r} x {told[1]!r}")
         path = entry.get("path") if isinstance(entry.get("path"), str) else ""
-        image = ImageEntry(
-            image_id=0, file_name=file_name, size_px=size_px, has_bad_size=has_bad_size, also_at=str(path)
+        ids.append(image_id)
+        images.append(
+            ImageEntry(
+                image_id=image_id if isinstance(image_id, int) and fits(image_id) else 0,
+                file_name=file_name,
+                size_px=size_px,
+                has_bad_size=has_bad_size,
+                also_at=str(path),
+            )
         )
-        rows.append(_ImageRow(image_id, image))
-    return rows
+    return ids, images
 
 
 def _each_once(listed: Mapping[int, list[ImageEntry]], findings: Findings) -> list[ImageEntry]:

@@ -59,7 +59,7 @@ def _inside(entries: Sequence[ImageEntry], folder: Path, findings: Findings) -> 
         if file_name is None:
             findings.add("image_outside_folder", entry.file_name)
         else:
-            kept.append(replace(entry, file_name=file_name))
+            kept.append(entry if file_name == entry.file_name else replace(entry, file_name=file_name))
     return kept
 
 
