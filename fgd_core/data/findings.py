@@ -258,6 +258,7 @@ class Findings:
                 action=self._action(problem),
                 count=self._counts[problem],
                 examples=self._examples[problem],
+                meaning=PROBLEMS[problem].meaning,
             )
             for problem in PROBLEMS
             if self._counts.get(problem)

@@ -81,6 +81,8 @@ class Finding(Fact):
     count: int
     examples: list[str] = []
     """The first few, by name."""
+    meaning: str = ""
+    """What the problem is and, where it is not plain, its cure; empty in what older versions recorded."""
 
 
 class DataChecked(Fact):

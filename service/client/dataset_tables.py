@@ -43,14 +43,13 @@ def facts(dataset: DatasetView) -> Table:
     rows: list[tuple[str, str | Text]] = [
         ("data set", f"{dataset.name} ({dataset.format}) {dataset.dataset_id}"),
         ("state", state(dataset)),
+        *([("why", Text(dataset.error.message, style="red"))] if dataset.error is not None else []),
         ("project", dataset.project),
         ("added", f"{dataset.created_at.astimezone():%Y-%m-%d %H:%M} by {dataset.created_by}"),
     ]
     rows += [(f"{path}", str(value)) for path, value in _places(dataset.data.model_dump(mode="json"))]
     if dataset.fingerprints is not None:
         rows += [("fingerprints", f"train {dataset.fingerprints.train}"), ("", f"val   {dataset.fingerprints.val}")]
-    if dataset.error is not None:
-        rows.append(("why", Text(dataset.error.message, style="red")))
     for name, value in rows:
         table.add_row(Text(name, style="dim"), value if isinstance(value, Text) else Text(value, overflow="fold"))
     return table
@@ -72,6 +71,9 @@ def outcome(found: DataSetChecked) -> Iterator[RenderableType]:
                 Text(", ".join(finding.examples) + more, overflow="fold"),
             )
         yield table
+        meanings = {finding.problem: finding.meaning for _, finding in findings if finding.meaning}
+        for problem, meaning in meanings.items():
+            yield Text(f"{problem.replace('_', ' ')}: {meaning}", style="dim")
         yield Text()
     yield _counts(found)
     yield Text()

@@ -14,7 +14,9 @@ from service.client.client import FgdClient
 from tests.client.conftest import Fgd
 from tests.client.live_server import LiveServer, Run, eventually
 
-MISSING = Finding(problem="missing_image", action="refused", count=7, examples=["gone.png"])
+MISSING = Finding(
+    problem="missing_image", action="refused", count=7, examples=["gone.png"], meaning="there is no such file"
+)
 
 
 def outcome(*findings: Finding) -> DataSetChecked:
@@ -142,7 +144,7 @@ class TestCheck:
         ended = fgd("data", "check", "blood", "--server", server.url)
         player.join()
         assert ended.exit_code == 1
-        for word in ("missing image", "gone.png …", "refused"):
+        for word in ("missing image", "gone.png …", "refused", "missing image: there is no such file"):
             assert word in ended.out
         assert "cannot be used as it is" in ended.err
         assert ended.out.index("missing image") < ended.out.index("without boxes")

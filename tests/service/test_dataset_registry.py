@@ -206,7 +206,8 @@ class TestPage:
         saved = {"sha256": "0" * 64, "size_bytes": 1, "media_type": "image/png"}
         outside = plane.settings.storage_dir.parent / "secret.png"
         Image.new("RGB", (4, 4)).save(outside)
-        findings = [{"problem": "missing_image", "action": "dropped", "count": 3, "examples": ["<gone>.png"]}]
+        finding = {"problem": "missing_image", "action": "dropped", "count": 3, "examples": ["<gone>.png"]}
+        findings = [finding | {"meaning": "there is no such file"}]
         await run.reports(
             {"kind": "artifact_saved", "name": "samples_train.png", "uri": uri} | saved,
             {"kind": "artifact_saved", "name": "samples_val.png", "uri": outside.as_uri()} | saved,
@@ -217,6 +218,22 @@ class TestPage:
         assert page.text.count("data:image/png;base64,") == 1
         assert "missing image" in page.text
         assert "&lt;gone&gt;.png" in page.text
+        assert "there is no such file" in page.text
+        assert page.text.index("What was found") < page.text.index("What is in it")
+
+    async def test_where_nothing_is_left_the_page_has_the_findings(self, plane: ControlPlane) -> None:
+        await add(plane)
+        _, run = await begin_check(plane)
+        finding = {"problem": "missing_image", "action": "refused", "count": 3, "examples": ["gone.png"]}
+        empty = told(findings=[finding])
+        for split in empty["splits"]:
+            split |= {"num_images": 0, "num_boxes": 0, "boxes_per_category": {}}
+        for each in empty["profiles"]:
+            each |= {"objects_per_image": [{"first": 0, "last": 0, "count": 0}], "longer_sides_px": [], "num_sizes": 0}
+        await run.reports(empty)
+        await run.fails("data")
+        page = await plane.http.get("/v1/datasets/blood/page")
+        assert (page.status_code, "gone.png" in page.text) == (200, True)
 
 
 class TestNamedByJobs:
