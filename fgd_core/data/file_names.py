@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import unquote
 
+from fgd_core.data.folders import files_below
+
 
 @dataclass(frozen=True)
 class Meant:
@@ -49,9 +51,9 @@ def meant(folder: Path, missing: Sequence[tuple[str, str]], taken: Sequence[str]
 def _by_key(folder: Path) -> dict[str, list[str]]:
     """All files by their key, relative to the folder."""
     found: dict[str, list[str]] = {}
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            relative = (Path(parent) / name).relative_to(folder).as_posix()
+    for path in files_below(folder) if folder.is_dir() else ():
+        if path.exists():  # a link that leads nowhere is no file
+            relative = path.relative_to(folder).as_posix()
             found.setdefault(_key(relative), []).append(relative)
     return found
 

@@ -98,7 +98,7 @@ PROBLEMS: Mapping[str, Problem] = {
         "a box lies within the upper left pixel: are its numbers fractions, which have to be multiplied by the size?",
     ),
     "rotated_box": Problem(
-        "refused or dropped", "a box is turned by its `rotation`; write the upright box around what it shows"
+        "refused or dropped", "a box is turned by its `rotation` or a `robndbox`; write the upright box around it"
     ),
     "box_off_its_polygon": Problem(
         "refused or dropped", "a box does not meet its own polygon; is one of them counted from the lower edge?"
@@ -116,9 +116,6 @@ PROBLEMS: Mapping[str, Problem] = {
         "refused or dropped", "a class is not in the encoding that the file declares, UTF-8 if none; save it as UTF-8"
     ),
     "malformed_object": Problem("refused or dropped", "an object needs a `name` and a `bndbox`"),
-    "rotated_object": Problem(
-        "refused or dropped", "an object has a rotated box (robndbox) alone; add a `bndbox` around it"
-    ),
     "unclear_difficult": Problem("refused or dropped", "`difficult` of an object is neither yes nor no; write 1 or 0"),
     "ambiguous_image_file": Problem(
         "refused or dropped", "several files have the image's name, and the annotation names none of them"

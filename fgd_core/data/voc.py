@@ -164,7 +164,7 @@ def _rows(
 
 def _problem_of(found: VocObject) -> str | None:
     if found.is_rotated:
-        return "rotated_object"
+        return "rotated_box"
     if not found.class_name or found.corners is None:
         return "malformed_object"
     return "unclear_difficult" if found.is_difficult is None else None

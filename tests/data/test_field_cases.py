@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from field_cases import Answer, Table, answer, cases_in, lines, make
 from field_cases_coco import COCO
+from field_cases_voc_and_images import VOC_AND_IMAGES
+from field_cases_yolo import YOLO
 
-TABLES: dict[str, Table] = {"coco.py": COCO}
+TABLES: dict[str, Table] = {"coco.py": COCO, "yolo.py": YOLO, "voc_and_images.py": VOC_AND_IMAGES}
 """Script of `../shared/cases` -> what has to be answered to each of its cases."""
 
 Answers = Callable[[str], dict[str, Answer]]

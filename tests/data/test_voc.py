@@ -406,7 +406,7 @@ class TestAnObjectWithoutABox:
     def test_is_refused_by_name_where_its_box_is_rotated(self, folder: VocFolder) -> None:
         rotated = "<robndbox><cx>9</cx><cy>9</cy><w>4</w><h>2</h><angle>0.5</angle></robndbox>"
         folder.add("turned", f"<object><name>cat</name>{rotated}</object>")
-        with pytest.raises(DataError, match=r"rotated_object: 1 .*robndbox"):
+        with pytest.raises(DataError, match=r"rotated_box: 1 .*robndbox"):
             folder.open()
 
 
