@@ -33,7 +33,9 @@ class Amounts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        # Where it never began, the end of it would print an empty line.
+        if self._progress.live.is_started:
+            self._progress.stop()
 
     def __call__(self, what: str, done: int, total: int) -> None:
         if what not in self._tasks:

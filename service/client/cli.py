@@ -6,6 +6,7 @@ the one asked for is imported by its name.
 
 import importlib
 import importlib.metadata
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
@@ -14,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from service.client.hints import HINTS
 
+_BELOW_ZERO = re.compile(r"-\d+")
 _GUARD = "service.client.exits"
 
 
@@ -79,10 +81,24 @@ def main() -> None:
 class _Commands(TyperGroup):
     """Shows the table's summaries for help, and swaps in the real command when one is called."""
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as fault:
+            # Raised from pydantic's error, which knows what was typed; typer leaves it out.
+            errors: list[dict[str, Any]] = getattr(fault.__cause__, "errors", list)()
+            if errors:
+                fault.message += f", and not {errors[0]['input']!r}"
+            raise
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args[0] in HINTS and not ctx.resilient_parsing:
             ctx.fail(f"No such command '{args[0]}'. {HINTS[args[0]]}")
         name, command, rest = super().resolve_command(ctx, args)
+        if name == "priority" and "--" not in rest:
+            # A number below zero is no option: `fgd priority 3f2a -10`.
+            numbers = [word for word in rest if _BELOW_ZERO.fullmatch(word)]
+            rest = [*(word for word in rest if word not in numbers), *(["--", *numbers] if numbers else [])]
         return name, load(name) if name else command, rest
 
 

@@ -51,7 +51,7 @@ from service.client.connecting import connect
 from service.client.datasets import Datasets
 from service.client.errors import FailedJobError
 from service.client.job_list import JobList
-from service.client.problems import accepted, not_ours, unreachable
+from service.client.problems import accepted, not_ours, other_version, unreachable
 from service.client.spec_file import changed
 from service.client.sweeps import Sweeps
 from service.jobs.lifecycle import ON_CLUSTER, OVER
@@ -449,6 +449,10 @@ def _read(model: type[M], response: httpx.Response) -> M:
     try:
         return model.model_validate_json(response.content)
     except ValidationError as cause:
+        is_json = response.headers.get("Content-Type", "").startswith("application/json")
+        fields = ", ".join(dict.fromkeys(".".join(map(str, fault["loc"])) for fault in cause.errors()[:3]))
+        if is_json and fields:
+            raise other_version(response, f"answered without a {fields} that can be read") from cause
         raise not_ours(response) from cause
 
 

@@ -159,6 +159,10 @@ def bind(host: str, port: int) -> socket.socket:
         except OSError:
             listening.close()
             raise
+    except socket.gaierror as cause:
+        raise UsageError(
+            f"{host} is no name or address of this machine: {cause.strerror}; give another --host"
+        ) from cause
     except OSError as cause:
         raise UsageError(
             f"cannot listen on {host}, port {port}: {cause.strerror}; choose another with --port, or --port 0 for any"

@@ -102,8 +102,9 @@ def _explain(error: FgdError) -> None:
         console.print(reason.get("message", ""), markup=False)
     for name, value in error.details.items():
         # The message names each finding of a data set already.
-        if name not in ("reasons", "findings"):
-            shown = value if isinstance(value, str) else json.dumps(value)
+        shown = value if isinstance(value, str) else json.dumps(value)
+        # What the message says already is not said again.
+        if name not in ("reasons", "findings") and shown and shown not in error.message:
             console.print(f"  {name}: {shown}", markup=False, style="dim")
 
 

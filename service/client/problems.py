@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Iterator
+from importlib.metadata import version
 from urllib.parse import urlsplit
 
 import httpx
@@ -11,6 +12,9 @@ from fgd_core.errors import FgdError
 from fgd_core.spec.views import Problem
 from service.client.connecting import proxy_for
 from service.client.errors import UnreachableError
+
+# How a control plane answers where it has no such path.
+_NO_PATH = "there is nothing at "
 
 
 def unreachable(base_url: str, cause: Exception) -> UnreachableError:
@@ -52,6 +56,8 @@ def error_of(response: httpx.Response) -> FgdError:
         problem = Problem.model_validate_json(response.content)
     except ValidationError:
         return not_ours(response)
+    if response.status_code == 404 and problem.detail.startswith(_NO_PATH):
+        return other_version(response, f"has no {response.request.url.path}")
     details = dict(problem.details)
     if problem.reasons:
         details["reasons"] = [reason.model_dump() for reason in problem.reasons]
@@ -86,6 +92,16 @@ def not_ours(response: httpx.Response) -> FgdError:
         )
         what += f", or write {response.request.url.host} into NO_PROXY" if proxy is not None else ""
     return FgdError(what, status=response.status_code)
+
+
+def other_version(response: httpx.Response, what: str) -> FgdError:
+    """For a control plane that does not know what this client asks, or answers what this client does not know."""
+    url = response.request.url.copy_with(path="/", query=None)
+    return FgdError(
+        f"the control plane at {str(url).rstrip('/')} {what}, so it is of another version than this client, which is "
+        f"{version('fgd')}; use a client of the server's version",
+        status=response.status_code,
+    )
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

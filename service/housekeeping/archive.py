@@ -129,7 +129,9 @@ def verify(path: Path, on_bytes: Callable[[int], None] = lambda _: None) -> Mani
     except tarfile.TarError as cause:
         raise _damaged(path, str(cause)) from cause
     except OSError as cause:
-        raise StorageError(f"cannot read {path}: {cause.strerror or cause}", path=str(path)) from cause
+        raise StorageError(
+            f"cannot read {path}: {cause.strerror or cause}; name a file that `fgd backup` wrote", path=str(path)
+        ) from cause
     expected = {part.name: (part.sha256, part.size_bytes) for part in manifest.parts}
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):

@@ -84,7 +84,9 @@ async def get(session: AsyncSession, token_id: str, project: str | None) -> ApiT
     """Raises NotFoundError where there is none, or where `project` is given and it is another's."""
     row = await session.get(ApiToken, token_id)
     if row is None or (project is not None and row.project != project):
-        raise NotFoundError(f"there is no token {token_id!r}; GET /v1/tokens lists them", token_id=token_id)
+        raise NotFoundError(
+            f"there is no token {token_id!r}; `fgd tokens`, or GET /v1/tokens, lists them", token_id=token_id
+        )
     return row
 
 

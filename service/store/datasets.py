@@ -82,7 +82,9 @@ async def find(session: AsyncSession, key: str, project: str | None) -> Known:
     ]
     chosen = [known for known in found if known.row.id == key] or found
     if not chosen:
-        raise NotFoundError(f"there is no data set {key!r}; GET /v1/datasets lists those there are", dataset=key)
+        raise NotFoundError(
+            f"there is no data set {key!r}; `fgd data list`, or GET /v1/datasets, lists those there are", dataset=key
+        )
     if len(chosen) > 1:
         projects = sorted(known.row.project for known in chosen)
         raise ConflictError(

@@ -43,7 +43,7 @@ async def get(session: AsyncSession, webhook_id: str, project: str | None) -> We
     """Raises NotFoundError where there is none, or where `project` is given and it is another's."""
     row = await session.get(Webhook, webhook_id)
     if row is None or (project is not None and row.project != project):
-        message = f"there is no webhook {webhook_id!r}; GET /v1/webhooks lists them"
+        message = f"there is no webhook {webhook_id!r}; `fgd webhooks`, or GET /v1/webhooks, lists them"
         raise NotFoundError(message, webhook_id=webhook_id)
     return row
 

@@ -110,5 +110,13 @@ def _asked(name: str, data: dict[str, Any], project: str | None) -> NewDataset:
         return NewDataset.model_validate({"name": name, "data": data, "project": project})
     except ValidationError as cause:
         faults = cause.errors(include_url=False)
-        said = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
-        raise UsageError(f"this is no data set: {said}") from cause
+        raise UsageError(f"this is no data set: {'; '.join(map(_said, faults))}") from cause
+
+
+def _said(fault: Any) -> str:
+    where = ".".join(map(str, fault["loc"]))
+    if where == "name" and fault["type"] == "string_pattern_mismatch":
+        return (
+            f"name {fault['input']!r}: begin with a letter or a digit, and use letters, digits, '.', '_' and '-' alone"
+        )
+    return f"{where} {fault['input']!r}: {fault['msg'].removeprefix('Value error, ')}"

@@ -10,6 +10,8 @@ from rich.console import Group
 from rich.text import Text
 
 from fgd_core.spec.events import JobState
+from fgd_core.spec.jobs import CheckDataSpec, DistillSpec, EvaluateSpec, SweepSpec, TrainSpec
+from fgd_core.spec.refusals import closest
 from fgd_core.spec.views import JobSummary
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, output, print_json_models
@@ -18,6 +20,9 @@ from service.client.fitting import Column, Row, fitted
 from service.client.live import STATE_STYLES, duration, number
 from service.jobs.lifecycle import OVER
 
+_KINDS = tuple(
+    kind.model_fields["kind"].default for kind in (TrainSpec, DistillSpec, EvaluateSpec, CheckDataSpec, SweepSpec)
+)
 _STATES = ", ".join(get_args(JobState))
 
 
@@ -29,7 +34,7 @@ def jobs(
     state: Annotated[
         list[str] | None, typer.Option("--state", help=f"Only those in this state: {_STATES}. Repeatable.")
     ] = None,
-    kind: Annotated[str | None, typer.Option("--kind", help="Only train, distill, evaluate or sweep.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help=f"Only those of this kind: {', '.join(_KINDS)}.")] = None,
     project: Annotated[str | None, typer.Option("--project", help="Only those of this project.")] = None,
     since: Annotated[
         datetime | None, typer.Option("--since", help="Only those submitted after this moment, in local time.")
@@ -54,7 +59,7 @@ def jobs(
     with FgdClient(server) as client:
         passing = client.jobs(
             state=[_known(word) for word in state or ()],
-            kind=kind,
+            kind=_known_kind(kind) if kind is not None else None,
             project=project,
             text=text,
             created_after=since.astimezone() if since else None,
@@ -76,6 +81,12 @@ def _known(state: str) -> JobState:
         if state == known:
             return known  # type: ignore[no-any-return]
     raise UsageError(f"there is no state {state!r}; known are {_STATES}")
+
+
+def _known_kind(kind: str) -> str:
+    if kind not in _KINDS:
+        raise UsageError(f"there is no kind {kind!r} of job; {closest(kind, _KINDS)}")
+    return kind
 
 
 def job_table(found: Sequence[JobSummary], *, width: int) -> Group:

@@ -20,6 +20,6 @@ def priority(
 
     `fgd priority 3f2a 10`
 
-    `fgd priority 3f2a -- -10`
+    `fgd priority 3f2a -10`
     """
     ask(server, [prefix], lambda client, job_id: client.change(job_id, priority=value), as_json=as_json)
