@@ -1,9 +1,12 @@
 """Which queued jobs start now, which have to wait and why, and which make room for others."""
 
 import heapq
+import math
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Literal, NamedTuple
 
 from service.dispatcher.cluster import Capacity
@@ -56,7 +59,9 @@ class Wait:
     code: WaitCode
     message: str
     not_before_s: float | None = None
-    """It cannot start earlier, as far as the runs under way tell; None where they do not, or it never can."""
+    """It cannot start earlier, as far as the runs under way say, and behind the jobs ahead of it.
+
+    None where they do not say, as of a job that has to wait for one ahead of it to end; or where it never can."""
 
 
 @dataclass(frozen=True)
@@ -232,13 +237,14 @@ class _Room:
         held_cpus, held_gpus = _amounts(active)
         self._free_cpus = min(_sum(self._nodes, 0), capacity.cpus_total - held_cpus)
         self._free_gpus = min(_sum(self._nodes, 1), capacity.gpus_total - held_gpus)
-        self._now = (max(self._free_cpus, 0.0), max(self._free_gpus, 0.0))
-        self._releases = sorted((job.eta_s, *_amounts([job])) for job in active if job.eta_s is not None)
+        self._free_at_first = (max(self._free_cpus, 0.0), max(self._free_gpus, 0.0))
+        self._releases = _Releases(active)
+        self._last_start_s = 0.0
+        """Of the waiting jobs that were looked at so far."""
         self._coming = list(_amounts([job for job in active if job.is_stopping]))
         self._victims = sorted(
             (job for job in active if job.is_preemptible and not job.is_stopping), key=lambda job: job.priority
         )
-        self._starts: dict[tuple[int, int], float | None] = {}
 
     @property
     def is_exhausted(self) -> bool:
@@ -268,10 +274,22 @@ class _Room:
     def why_not(self, job: Queued) -> Wait:
         asked = _amount(job.cpus, job.gpus)
         free = _amount(max(_sum(self._nodes, 0), 0), _sum(self._nodes, 1))
-        not_before_s = self._start_s(job.cpus, job.gpus)
+        not_before_s = self._start_s(job)
         if self._has_node_for(job.cpus, job.gpus):
             return Wait("behind", f"asks for {asked}; what is free is kept for jobs ahead of it", not_before_s)
         return Wait("busy", f"waits for {asked} on one node; {free} are free", not_before_s)
+
+    def _start_s(self, job: Queued) -> float | None:
+        """When it may start at the earliest, behind those ahead of it."""
+        # What they start with, or wait for, is taken from what is free, as if they kept it.
+        at_s = self._releases.time_until(job.cpus - self._free_cpus, job.gpus - self._free_gpus if job.gpus else 0.0)
+        if at_s is None:
+            # They have to give some of it back, and nobody knows when. But a large job waits for the runs as well.
+            free_cpus, free_gpus = self._free_at_first
+            alone_s = self._releases.time_until(job.cpus - free_cpus, job.gpus - free_gpus)
+            at_s = alone_s if alone_s is not None and alone_s > self._last_start_s else None
+        self._last_start_s = max(self._last_start_s, math.inf if at_s is None else at_s)
+        return at_s
 
     def make_way(self, job: Queued) -> dict[str, str]:
         """Runs of lower priority that have to pause for this job; none where that would not be enough."""
@@ -308,18 +326,26 @@ class _Room:
     def _has_node_for(self, cpus: float, gpus: float) -> bool:
         return any(cpus <= node[0] and gpus <= node[1] for node in self._nodes)
 
-    def _start_s(self, cpus: int, gpus: int) -> float | None:
-        """When so much will be free at the earliest, if nobody else took it."""
-        if (cpus, gpus) not in self._starts:
-            free_cpus, free_gpus = self._now
-            at_s: float | None = 0.0
-            releases = iter(self._releases)
-            while at_s is not None and (cpus > free_cpus or gpus > free_gpus):
-                at_s, freed_cpus, freed_gpus = next(releases, (None, 0, 0))
-                free_cpus += freed_cpus
-                free_gpus += freed_gpus
-            self._starts[cpus, gpus] = at_s
-        return self._starts[cpus, gpus]
+
+class _Releases:
+    """What the runs under way will give back, and when, as far as they say."""
+
+    def __init__(self, active: Iterable[Active]) -> None:
+        ending = sorted((job.eta_s, *_amounts([job])) for job in active if job.eta_s is not None)
+        self._at_s = [at_s for at_s, _, _ in ending]
+        self._cpus = list(accumulate(cpus for _, cpus, _ in ending))
+        self._gpus = list(accumulate(gpus for _, _, gpus in ending))
+
+    def time_until(self, cpus: float, gpus: float) -> float | None:
+        """Seconds until so much more has come free; None where the runs do not say, or it never does."""
+        number = max(_first_with(cpus, self._cpus), _first_with(gpus, self._gpus))
+        if number < 0:
+            return 0.0
+        return self._at_s[number] if number < len(self._at_s) else None
+
+
+def _first_with(amount: float, sums: Sequence[float]) -> int:
+    return bisect_left(sums, amount) if amount > 0 else -1
 
 
 def _amounts(jobs: Iterable[Active]) -> tuple[float, float]:

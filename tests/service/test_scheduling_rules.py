@@ -168,6 +168,22 @@ class TestWhen:
         waits = decide([job("a", 2)], node(2, cpus_free=0), active=[run("r", 2)]).wait
         assert waits["a"].not_before_s is None
 
+    def test_who_stands_behind_starts_after_who_stands_before(self) -> None:
+        """Both want the next GPU; only one of them can have it."""
+        active = [run("soon", 1, 1, eta_s=30.0), run("later", 1, 1, eta_s=90.0)]
+        waits = decide([job(name, 1, 1) for name in "abc"], node(8, 2, gpus_free=0), active=active).wait
+        assert [waits[name].not_before_s for name in "abc"] == [30.0, 90.0, None]
+
+    def test_what_starts_now_is_not_free_for_who_stands_behind(self) -> None:
+        choice = decide([job("a", 2), job("b", 2)], node(4, cpus_free=2), active=[run("r", 2, eta_s=30.0)])
+        assert choice.start == ["a"]
+        assert choice.wait["b"].not_before_s == 30.0
+
+    def test_who_waits_for_something_else_puts_nobody_off(self) -> None:
+        active = [run("gpu", 1, 1, eta_s=90.0), run("cpus", 3, eta_s=30.0)]
+        waits = decide([job("a", 1, 1), job("b", 2)], node(4, 1, cpus_free=0, gpus_free=0), active=active).wait
+        assert (waits["a"].not_before_s, waits["b"].not_before_s) == (90.0, 30.0)
+
 
 class TestSweeps:
     def sweep(self, job_id: str, pieces: int, cpus: int = 1, gpus: int = 0, **others: Any) -> Queued:
