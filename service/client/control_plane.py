@@ -23,6 +23,7 @@ from service.client.errors import UsageError
 from service.clock import utc_now
 from service.dispatcher.cluster import RayCluster, find_ray_token
 from service.dispatcher.local import LocalRay
+from service.dispatcher.local_watch import keep_running
 from service.home import make_private
 from service.settings import Settings
 from service.storage import startup
@@ -107,13 +108,28 @@ async def run(
             running = settings.model_copy(
                 update={"ray_dashboard_url": dashboard_url, "local_cluster": local is not None}
             )
-            async with RayCluster(dashboard_url, token) as cluster:
+            async with RayCluster(dashboard_url, token) as cluster, _watching(local, cluster, num_cpus, say):
                 await _serve(running, cluster, listening, stop, lambda: on_ready(addresses))
             say("the server has stopped")
         finally:
             if local is not None:
                 say("stopping Ray and what runs on it")
                 await local.stop()
+
+
+@contextlib.asynccontextmanager
+async def _watching(local: LocalRay | None, cluster: RayCluster, num_cpus: int | None, say: Say) -> AsyncIterator[None]:
+    """Watch over a Ray of our own while the block lasts."""
+    if local is None:
+        yield
+        return
+    watching = asyncio.create_task(keep_running(local, cluster.move_to, num_cpus=num_cpus, say=say), name="local Ray")
+    try:
+        yield
+    finally:
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
 
 
 @contextlib.contextmanager

@@ -168,6 +168,11 @@ class RayCluster:
         await self._http.aclose()
         await self._browsing.aclose()
 
+    def move_to(self, dashboard_url: str) -> None:
+        """The head was started again, and its dashboard listens elsewhere now."""
+        self._url = dashboard_url.rstrip("/")
+        self._http.base_url = httpx.URL(self._url)
+
     async def submit(self, submission: Submission) -> None:
         body = {
             "submission_id": submission.submission_id,

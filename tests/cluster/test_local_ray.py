@@ -4,15 +4,18 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 from runs import end_of, eventually, listening, log_with, named, submission
 
+from fgd_core.errors import ClusterError
 from service.dispatcher import head_processes
 from service.dispatcher.cluster import RayCluster
 from service.dispatcher.local import LocalRay
+from service.dispatcher.local_watch import keep_running
 
 pytestmark = pytest.mark.ray
 
@@ -83,6 +86,38 @@ class TestLocalRay:
             done = submission("pass")
             await cluster.submit(done)
             assert (await end_of(cluster, done.submission_id)).status == "SUCCEEDED"
+        finally:
+            await LocalRay(tmp_path).stop()
+
+    async def test_after_its_death_it_is_started_again_and_runs_can_be_submitted_to_it(self, tmp_path: Path) -> None:
+        ray = LocalRay(tmp_path)
+        try:
+            url = await ray.start(num_cpus=1, num_gpus=0)
+            first = json.loads((tmp_path / "ray.json").read_text())
+            async with RayCluster(url, ray.token) as own:
+                watching = asyncio.create_task(keep_running(ray, own.move_to, num_cpus=1, say=lambda line: None))
+                os.kill(first["pid"], signal.SIGKILL)
+
+                async def restarted() -> str:
+                    # The note is away between two heads.
+                    with suppress(FileNotFoundError):
+                        note = json.loads((tmp_path / "ray.json").read_text())
+                        return str(note["mark"]) if note["processes"] else ""
+                    return ""
+
+                await eventually(restarted, lambda mark: mark not in ("", first["mark"]), timeout_s=240)
+                asked = submission("print('again')")
+
+                async def submitted() -> bool:
+                    with suppress(ClusterError):
+                        await own.submit(asked)
+                        return True
+                    return False
+
+                await eventually(submitted, bool, timeout_s=60)
+                assert (await end_of(own, asked.submission_id)).status == "SUCCEEDED"
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
         finally:
             await LocalRay(tmp_path).stop()
 
