@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import ValidationError
 
-from fgd_core.errors import FgdError
+from fgd_core.errors import FgdError, NotFoundError
 from fgd_core.spec.views import Problem
 from service.client.connecting import proxy_for
 from service.client.errors import UnreachableError
@@ -57,7 +57,7 @@ def error_of(response: httpx.Response) -> FgdError:
     except ValidationError:
         return not_ours(response)
     if response.status_code == 404 and problem.detail.startswith(_NO_PATH):
-        return other_version(response, f"has no {response.request.url.path}")
+        return NotFoundError(_other_version(response, f"has no {response.request.url.path}"))
     details = dict(problem.details)
     if problem.reasons:
         details["reasons"] = [reason.model_dump() for reason in problem.reasons]
@@ -95,12 +95,15 @@ def not_ours(response: httpx.Response) -> FgdError:
 
 
 def other_version(response: httpx.Response, what: str) -> FgdError:
-    """For a control plane that does not know what this client asks, or answers what this client does not know."""
+    """For a control plane that answers what this client does not know."""
+    return FgdError(_other_version(response, what), status=response.status_code)
+
+
+def _other_version(response: httpx.Response, what: str) -> str:
     url = response.request.url.copy_with(path="/", query=None)
-    return FgdError(
+    return (
         f"the control plane at {str(url).rstrip('/')} {what}, so it is of another version than this client, which is "
-        f"{version('fgd')}; use a client of the server's version",
-        status=response.status_code,
+        f"{version('fgd')}, or --server names a path that it does not have; use a client of the server's version"
     )
 
 
