@@ -33,7 +33,7 @@ class Submission:
     cpus: int
     gpus: int
     metadata: Mapping[str, str] = field(default_factory=dict)
-    """Shown on the Ray dashboard: job id, name, kind, attempt."""
+    """Shown on the Ray dashboard, which takes a run's name from the key `job_name`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +201,8 @@ class RayCluster:
         if answer.is_error:
             raise _refused("list its runs", answer)
         try:
-            rows = _JOBS.validate_json(answer.content)
+            # In a thread: of thousands of runs it is megabytes.
+            rows = await asyncio.to_thread(_JOBS.validate_json, answer.content)
         except ValidationError as error:
             raise _not_ray(answer) from error
         # Drivers that nobody submitted have no such id.

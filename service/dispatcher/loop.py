@@ -336,12 +336,7 @@ class Dispatcher:
                     },
                     cpus=start.cpus,
                     gpus=start.gpus,
-                    metadata={
-                        "job_id": start.job_id,
-                        "name": start.name,
-                        "kind": start.kind,
-                        "attempt": str(start.number),
-                    },
+                    metadata=start.metadata,
                 )
             )
             log.info("run_submitted", job_id=start.job_id, submission_id=start.submission_id)

@@ -1,5 +1,6 @@
 """From blocked to queued to leased: the moves of a job before its run exists."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +20,9 @@ from service.store import artifacts, attempts, jobs
 from service.store.tables import Attempt, Job
 from service.store.tokens import TokenMint, digest
 
+MAX_SPEC_CHARS = 2000
+"""Ray keeps the metadata of all runs in memory, and hands all of it out with its list of them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
@@ -33,8 +37,23 @@ class Start:
     attempt_id: str
     number: int
     submission_id: str
+    spec: str
+    """As JSON, cut where it is long."""
     queued_at: datetime | None = None
     traceparent: str | None = None
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What Ray's dashboard shows of the run, and of its driver, which inherits it."""
+        return {
+            # The key that its lists show and search; without it every run reads "-" and "python -m workers".
+            "job_name": f"{self.name} ({self.kind})",
+            "job_id": self.job_id,
+            "name": self.name,
+            "kind": self.kind,
+            "attempt": str(self.number),
+            "spec": self.spec,
+        }
 
     @property
     def traced_as(self) -> dict[str, str | int]:
@@ -53,6 +72,7 @@ class Start:
             attempt_id=attempt_id,
             number=number,
             submission_id=submission_id,
+            spec=_shortened(json.dumps(job.spec, ensure_ascii=False, separators=(",", ":"))),
             queued_at=job.queued_at,
             traceparent=job.traceparent,
         )
@@ -60,6 +80,10 @@ class Start:
     @classmethod
     def again(cls, job: Job, attempt: Attempt) -> "Start":
         return cls.of(job, attempt_id=attempt.id, number=attempt.number, submission_id=attempt.submission_id)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_SPEC_CHARS else f"{text[: MAX_SPEC_CHARS - 1]}…"
 
 
 async def unblock(session: AsyncSession, job_id: str, now: datetime) -> None:

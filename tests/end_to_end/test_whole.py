@@ -99,7 +99,7 @@ class TestWhole:
         submission_id = url.rpartition("/")[2]
         page = httpx.get(f"{url.partition('#')[0]}api/jobs/{submission_id}").json()
         assert page["metadata"]["job_id"] == job.job_id
-        assert page["metadata"]["name"] == "tiny"
+        assert page["metadata"]["job_name"] == "tiny (train)"
         client.cancel(job.job_id)
         put_away = wait_for(client, job.job_id, lambda job: bool(job.attempts[-1].released_at))
         # It is still there, and so is the link to it.

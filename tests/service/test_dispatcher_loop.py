@@ -1,4 +1,5 @@
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -25,11 +26,30 @@ class TestStart:
         assert submission.submission_id == f"fgd-{job_id}-1"
         assert submission.entrypoint.endswith(" -m workers")
         assert (submission.cpus, submission.gpus) == (1, 0)
-        assert submission.metadata == {"job_id": job_id, "name": "teacher", "kind": "train", "attempt": "1"}
+        spec = json.loads(submission.metadata["spec"])
+        assert (spec["kind"], spec["training"]["batch_size"]) == ("train", 8)
+        assert {**submission.metadata, "spec": ""} == {
+            # What the dashboard's lists show.
+            "job_name": "teacher (train)",
+            "job_id": job_id,
+            "name": "teacher",
+            "kind": "train",
+            "attempt": "1",
+            "spec": "",
+        }
         assert set(submission.environment) == {"FGD_URL", "FGD_ATTEMPT_ID", "FGD_ATTEMPT_CLAIM"}
         job = await plane.job(job_id)
         assert job["state"] == "starting"
         assert job["dashboard_url"] == f"http://127.0.0.1/ray/#/jobs/fgd-{job_id}-1"
+
+    async def test_a_long_spec_is_cut_where_ray_shows_it(
+        self, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("service.dispatcher.starting.MAX_SPEC_CHARS", 100)
+        await plane.submit(train_spec())
+        await plane.tick()
+        (submission,) = plane.cluster.submissions
+        assert (len(submission.metadata["spec"]), submission.metadata["spec"][-1]) == (100, "…")
 
     async def test_jobs_that_do_not_fit_wait_and_say_for_what(self, plane: ControlPlane) -> None:
         first = await plane.submit(train_spec(resources={"cpus": 2}))
