@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from fgd_core.console import describe
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.weights.examining import examine
@@ -24,6 +25,7 @@ from fgd_core.spec.detectors import AnyDetector, FasterRcnn, RetinaNet
 from fgd_core.spec.jobs import Teacher
 from tests.detectors.mmdetection_layouts import Sizes, filled
 from tests.detectors.mmdetection_layouts import retinanet as retinanet_of_mmdetection
+from workers.reporting import narration
 
 State = dict[str, Tensor]
 
@@ -176,7 +178,10 @@ class TestLayouts:
         path = saved(tmp_path, LAYOUTS["params and params_ema"]())
         examined = examine(str(path), SETTINGS, CLASSES)
         assert examined.loaded.is_complete
-        assert examined.loaded.event.account() == teacher_of(path).event.account()
+        event = teacher_of(path).event
+        assert examined.loaded.event.account() == event.account()
+        assert describe(event) == f"teacher: {event.account()}"
+        assert narration.line(event) == f"teacher weights: {event.account()}"
 
 
 class TestOfMmdetection:

@@ -183,7 +183,14 @@ def recorded(
     if spec.kind == "distill":
         source = spec.teacher.checkpoint
         told += [
-            WeightsLoaded(role="teacher", source=source, num_matched=210, num_total=210),
+            WeightsLoaded(
+                role="teacher",
+                source=source,
+                num_matched=210,
+                num_total=210,
+                taken="`model_ema` (averaged)",
+                left=["234 keys of `model`: the weights before averaging"],
+            ),
             TeacherChecked(ap=0.69, recorded_ap=0.69, same_data=True),
             PLAN,
         ]

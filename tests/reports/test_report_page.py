@@ -59,6 +59,8 @@ class TestPage:
             "0.120 above plain student",
             "2.80 × teacher",
             "210 of 210",
+            "`model_ema` (averaged)",
+            "left 234 keys of `model`: the weights before averaging",
             "5 × box without area, dropped",
             "its checkpoint records 0.690",
             "from FasterRcnn into RetinaNet; inherits neck: 9 of 16 keys",
