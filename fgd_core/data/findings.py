@@ -33,7 +33,8 @@ PROBLEMS: Mapping[str, Problem] = {
     ),
     "boxes_as_corners": Problem(
         "always refused",
-        "by their `area` or polygon the boxes are [left, upper, right, lower]; write [left, upper, width, height]",
+        "by their `area`, their polygon or the image's border, the boxes are [left, upper, right, lower]; write [left, "
+        "upper, width, height]",
     ),
     "all_boxes_below_one_pixel": Problem(
         "always refused", "all boxes are narrower and lower than a pixel; are they fractions of the image's sides?"
@@ -102,6 +103,9 @@ PROBLEMS: Mapping[str, Problem] = {
     ),
     "box_off_its_polygon": Problem(
         "refused or dropped", "a box does not meet its own polygon; is one of them counted from the lower edge?"
+    ),
+    "box_off_its_mask": Problem(
+        "refused or dropped", "a box does not meet its own mask; is one of them counted from the lower edge?"
     ),
     "malformed_iscrowd": Problem("refused or dropped", "an `iscrowd` is neither 0 nor 1"),
     "malformed_mask": Problem(
@@ -208,6 +212,9 @@ PROBLEMS: Mapping[str, Problem] = {
     "similar_category_names": Problem(
         "kept", "names of categories differ by case, spaces or Unicode form only; are they one class?"
     ),
+    "box_unlike_its_polygon": Problem(
+        "kept", "a box and the bounds of its own polygon share less than half of what they cover"
+    ),
     "box_below_one_pixel": Problem("kept", "a box is narrower and lower than one pixel"),
     "many_objects": Problem(
         "kept",
@@ -247,6 +254,9 @@ class Findings:
         examples = self._examples.setdefault(problem, [])
         examples.extend(first_names[: NUM_EXAMPLES - len(examples)])
         self._counts[problem] = self._counts.get(problem, 0) + num_in_all
+
+    def __contains__(self, problem: str) -> bool:
+        return bool(self._counts.get(problem))
 
     def report(self) -> list[Finding]:
         return [

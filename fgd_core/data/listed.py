@@ -130,9 +130,7 @@ def _sound_boxes(listed: AnnotationFile, images: Images, findings: Findings) -> 
     xyxy_px, usable = _clip(corners, images.sizes_px[places], findings, name)
     usable &= ~plausibility.note_units(xyxy_px, usable, findings, name, is_normalised=listed.is_normalised)
     if objects.outlines_xyxy_px is not None:
-        usable &= ~plausibility.note_apart(
-            xyxy_px, usable, objects.outlines_xyxy_px[rows], images.sizes_px[places], findings=findings, name=name
-        )
+        usable &= ~_note_outlines(xyxy_px, usable, objects, rows, images.sizes_px[places], findings, name)
     objects_in = np.bincount(places[usable & ~objects.is_crowd[rows]], minlength=len(images.entries))
     plausibility.note_many(objects_in, [entry.file_name for entry in images.entries], findings)
     return _Boxes(
@@ -141,6 +139,29 @@ def _sound_boxes(listed: AnnotationFile, images: Images, findings: Findings) -> 
         labels=np.searchsorted(category_ids, objects.category_ids[rows[usable]]).astype(np.int64),
         xyxy_px=xyxy_px[usable],
     )
+
+
+def _note_outlines(  # noqa: PLR0917 - columns of one table
+    xyxy_px: npt.NDArray[np.float32],
+    usable: _Flags,
+    objects: ObjectTable,
+    rows: npt.NDArray[np.int64],
+    sizes_px: npt.NDArray[np.int64],
+    findings: Findings,
+    name: Callable[[int], str],
+) -> _Flags:
+    """(n,) which boxes are off their own polygon; reports those that are unlike it, or corners, too."""
+    assert objects.outlines_xyxy_px is not None
+    outlines = objects.outlines_xyxy_px[rows]
+    if "boxes_as_corners" in findings:
+        # Corners that were taken for sizes are unlike their polygon as well.
+        return np.zeros_like(usable)
+    note(findings, "boxes_as_corners", plausibility.are_corners(objects.boxes_xywh_px[rows], sizes_px), name)
+    apart = plausibility.note_apart(
+        xyxy_px, usable, outlines, sizes_px, findings=findings, name=name, problem="box_off_its_polygon"
+    )
+    plausibility.note_unlike(xyxy_px, usable & ~apart, outlines, sizes_px, findings=findings, name=name)
+    return apart
 
 
 def _clip(
@@ -191,7 +212,13 @@ def _with_sound_masks(boxes: _Boxes, listed: AnnotationFile, images: Images, fin
     usable: _Flags = problems == ""
     bounds = np.array([found.bounds_xyxy_px(sizes_px[p]) for found, p in zip(read, boxes.places, strict=True)])
     usable &= ~plausibility.note_apart(
-        boxes.xyxy_px, usable, bounds.reshape(-1, 4), images.sizes_px[boxes.places], findings=findings, name=name
+        boxes.xyxy_px,
+        usable,
+        bounds.reshape(-1, 4),
+        images.sizes_px[boxes.places],
+        findings=findings,
+        name=name,
+        problem="box_off_its_mask",
     )
     return _Boxes(
         rows=boxes.rows[usable],

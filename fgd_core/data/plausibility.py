@@ -12,6 +12,11 @@ from fgd_core.data.samples import Category
 
 _Flags: TypeAlias = npt.NDArray[np.bool_]
 
+_FEWEST = 3
+"""Boxes that a whole file is judged by."""
+_UNLIKE = 0.5
+"""Overlap of a box with the bounds of its polygon that no rounding explains."""
+
 COUNTED_DETECTIONS = 100
 """An image: as many a detector keeps unless it is set otherwise, and AP counts no more of a class."""
 
@@ -33,11 +38,32 @@ def is_shifted(used_ids: npt.NDArray[np.int64], listed_ids: npt.NDArray[np.int64
 def note_similar_names(categories: Sequence[Category], findings: Findings) -> None:
     by_key: dict[str, list[str]] = {}
     for category in categories:
-        key = " ".join(unicodedata.normalize("NFKC", category.name).casefold().split())
-        by_key.setdefault(key, []).append(category.name)
+        by_key.setdefault(_seen(category.name), []).append(category.name)
     for names in by_key.values():
         if len(set(names)) > 1:
             findings.add("similar_category_names", ", ".join(map(repr, names)))
+
+
+def _seen(name: str) -> str:
+    """What a person sees of a name, but for case: spaces are one each, and what has no width is nothing."""
+    plain = unicodedata.normalize("NFKC", name).casefold()
+    return " ".join("".join(letter for letter in plain if unicodedata.category(letter) != "Cf").split())
+
+
+def are_corners(boxes_xywh_px: npt.NDArray[np.float64], sizes_px: npt.NDArray[np.int64]) -> _Flags:
+    """Which boxes reach past the border as they stand and would not if they were corners; none unless most do.
+
+    All have to be possible corners, for a few boxes past the border are nothing special.
+
+    Args:
+        boxes_xywh_px: (n, 4)
+        sizes_px: (n, 2) width and height.
+    """
+    upper_left, third = boxes_xywh_px[:, :2], boxes_xywh_px[:, 2:]
+    fit = (third > upper_left).all(axis=1) & (upper_left >= 0).all(axis=1) & (third <= sizes_px).all(axis=1)
+    past: _Flags = np.logical_or.reduce(upper_left + third > sizes_px + 1, axis=1)
+    is_so = len(past) >= _FEWEST and bool(fit.all()) and 2 * int(past.sum()) >= len(past)
+    return past if is_so else np.zeros_like(past)
 
 
 def note_units(
@@ -76,8 +102,9 @@ def note_apart(
     *,
     findings: Findings,
     name: Callable[[int], str],
+    problem: str,
 ) -> _Flags:
-    """Report boxes that do not meet the bounds of their own polygon: more than a pixel lies between the two.
+    """Report boxes that do not meet the bounds of their own polygon or mask: more than a pixel lies between the two.
 
     Args:
         xyxy_px, outlines_xyxy_px: (n, 4); an outline is NaN where there is none.
@@ -89,8 +116,29 @@ def note_apart(
     gaps = np.maximum(outlines_xyxy_px[:, :2] - xyxy_px[:, 2:], xyxy_px[:, :2] - outlines_xyxy_px[:, 2:])
     is_inside = ((outlines_xyxy_px[:, :2] < sizes_px) & (outlines_xyxy_px[:, 2:] > 0)).all(axis=1)
     apart: _Flags = usable & is_inside & (gaps > 1).any(axis=1)
-    note(findings, "box_off_its_polygon", apart, name)
+    note(findings, problem, apart, name)
     return apart
+
+
+def note_unlike(
+    xyxy_px: npt.NDArray[np.float32],
+    usable: _Flags,
+    outlines_xyxy_px: npt.NDArray[np.float64],
+    sizes_px: npt.NDArray[np.int64],
+    *,
+    findings: Findings,
+    name: Callable[[int], str],
+) -> None:
+    """Report boxes that overlap the bounds of their own polygon by less than half of what both cover.
+
+    Args: as of `note_apart`.
+    """
+    inside = outlines_xyxy_px.clip(0, np.tile(sizes_px, 2))
+    shared = np.minimum(xyxy_px[:, 2:], inside[:, 2:]) - np.maximum(xyxy_px[:, :2], inside[:, :2])
+    common = shared.clip(0).prod(axis=1)
+    own = (xyxy_px[:, 2:] - xyxy_px[:, :2]).prod(axis=1) + (inside[:, 2:] - inside[:, :2]).prod(axis=1)
+    unlike: _Flags = usable & (common < _UNLIKE * (own - common))
+    note(findings, "box_unlike_its_polygon", unlike, name)
 
 
 def note_many(num_objects: npt.NDArray[np.int64], file_names: Sequence[str], findings: Findings) -> None:

@@ -53,6 +53,19 @@ class TestBoxesAsCorners:
         folder.add_box(bbox=(0, 0, 20, 10), area=200)
         assert folder.open().checked.findings == []
 
+    @pytest.mark.parametrize("on_bad", ["refuse", "drop"])
+    def test_are_refused_where_only_corners_fit_the_image(self, folder: CocoFolder, on_bad: str) -> None:
+        for x1, y1, x2, y2 in [(250, 200, 390, 290), (300, 100, 350, 160), (20, 30, 90, 80)]:
+            folder.add_box(bbox=(x1, y1, x2, y2), area=None)
+        with pytest.raises(DataError, match=r"boxes_as_corners: 2 \(annotation 1 in 1.png"):
+            folder.open(on_bad=on_bad)
+
+    def test_are_none_where_a_few_boxes_reach_past_the_border(self, folder: CocoFolder) -> None:
+        folder.add_box(bbox=(250, 200, 390, 290), area=None)
+        for _ in range(3):
+            folder.add_box(bbox=(20, 30, 90, 80), area=None)
+        assert "boxes_as_corners" not in [found.problem for found in folder.open().checked.findings]
+
 
 class TestBoxesBelowAPixel:
     def test_that_are_fractions_are_refused_by_name_or_dropped(self, folder: CocoFolder) -> None:
@@ -103,7 +116,8 @@ class TestBoxesOffTheirOwnOutline:
         if form == "run lengths":
             segmentation = {"size": [300, 400], "counts": [300 * 50 + column[0], column[1], 300 * 349 + column[2]]}
         folder.add_box(bbox=(200, 20, 100, 40), area=None, segmentation=segmentation)
-        with pytest.raises(DataError, match=r"box_off_its_polygon: 1 \(annotation 2 in 1.png"):
+        problem = "box_off_its_polygon" if form == "polygon" else "box_off_its_mask"
+        with pytest.raises(DataError, match=rf"{problem}: 1 \(annotation 2 in 1.png"):
             folder.open(with_masks=True)
         assert folder.open(on_bad="drop", with_masks=True).checked.num_boxes == 1
 
@@ -112,9 +126,19 @@ class TestBoxesOffTheirOwnOutline:
         with pytest.raises(DataError, match="box_off_its_polygon"):
             folder.open()
 
-    def test_are_none_where_the_two_touch(self, folder: CocoFolder) -> None:
-        folder.add_box(bbox=(10, 20, 100, 80), area=None, segmentation=[[110, 20, 200, 20, 200, 100, 110, 100]])
-        assert [found.problem for found in folder.open().checked.findings] == ["annotation_without_area"]
+    def test_but_that_touch_it_are_kept_and_counted_as_unlike_it(self, folder: CocoFolder) -> None:
+        folder.add_box(bbox=(10, 20, 100, 80), segmentation=[[110, 20, 200, 20, 200, 100, 110, 100]])
+        folder.add_box(bbox=(10, 20, 100, 80), segmentation=[[10, 60, 110, 60, 110, 140, 10, 140]])
+        dataset = folder.open()
+        assert [(each.problem, each.action, each.count) for each in dataset.checked.findings] == [
+            ("box_unlike_its_polygon", "kept", 2)
+        ]
+        assert dataset.checked.num_boxes == 2
+
+    @pytest.mark.parametrize("polygon", [[10, 20, 110, 60, 30, 100], [9, 18, 112, 18, 112, 103, 9, 103]])
+    def test_that_fit_it_more_or_less_are_left_alone(self, folder: CocoFolder, polygon: list[int]) -> None:
+        folder.add_box(bbox=(10, 20, 100, 80), segmentation=[polygon])
+        assert folder.open().checked.findings == []
 
 
 class TestCategories:
