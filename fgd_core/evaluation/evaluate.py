@@ -1,6 +1,5 @@
-"""Run a detector over a validation split: what it finds, what that is worth, and how fast it is."""
+"""Run a detector over a validation split: what it finds."""
 
-import time
 from collections.abc import Callable
 
 import torch
@@ -11,10 +10,6 @@ from fgd_core.detectors.base import Detector
 from fgd_core.evaluation.found import Found
 from fgd_core.evaluation.pasting import paste
 from fgd_core.spec.data import InputSpec
-
-_SPEED_WARMUP_IMAGES = 5
-_SPEED_IMAGES = 50
-_SPEED_LIMIT_S = 10.0
 
 
 @torch.no_grad()
@@ -52,42 +47,3 @@ def detect_all(
             found[image_id] = Found(boxes * ratio, one.scores.cpu(), one.labels.cpu(), masks)
         on_progress(len(found), len(dataset.samples))
     return found
-
-
-@torch.no_grad()
-def images_per_second(
-    detector: Detector, dataset: DetectionDataset, input_spec: InputSpec, *, device: torch.device
-) -> float:
-    """Images a second through network and post-processing, one at a time, reading and resizing left out.
-
-    Measured on up to 50 images after a warm-up, and for at most 10 s. On a CPU with one thread, whatever the run has,
-    so that the figures of jobs with different resources can be held side by side.
-    """
-    batches = []
-    for batch in evaluation_batches(dataset, input_spec, batch_size=1):
-        batches.append(batch.to(device))
-        if len(batches) == _SPEED_WARMUP_IMAGES + _SPEED_IMAGES:
-            break
-
-    def run(some: list[int]) -> int:
-        done = 0
-        deadline_s = time.perf_counter() + _SPEED_LIMIT_S
-        for index in some:
-            detector.detect(detector.features(batches[index].images), batches[index].image_sizes)
-            done += 1
-            if time.perf_counter() > deadline_s:
-                break
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return done
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        warmup = min(_SPEED_WARMUP_IMAGES, len(batches) - 1)
-        run(list(range(warmup)))
-        started_s = time.perf_counter()
-        done = run(list(range(warmup, len(batches))))
-        return done / (time.perf_counter() - started_s)
-    finally:
-        torch.set_num_threads(threads)

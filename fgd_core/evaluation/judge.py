@@ -10,16 +10,19 @@ from fgd_core.data.samples import DetectionDataset, has_masks
 from fgd_core.detectors.base import Detector, num_parameters
 from fgd_core.errors import StorageError
 from fgd_core.evaluation.coco import coco_scores, mask_scores, matched
-from fgd_core.evaluation.evaluate import detect_all, images_per_second
+from fgd_core.evaluation.evaluate import detect_all
 from fgd_core.evaluation.evidence import write_evidence
 from fgd_core.evaluation.found import Found
 from fgd_core.evaluation.samples import draw_samples
+from fgd_core.evaluation.speed import measure_speed, presence_on
 from fgd_core.spec.data import InputSpec
 from fgd_core.spec.events import ArtifactSaved, EvaluationProgress, RunEvent, Warned
 from fgd_core.spec.results import RunResult, Scores
 from fgd_core.storage import write_atomically
 
 _PROGRESS_EVERY_S = 1.0
+_WAIT_S, _WAIT_SHARE = 20.0, 0.1
+"""For a quiet moment: at most so long, and so much of the time that the run has taken."""
 
 
 class Judge:
@@ -45,10 +48,13 @@ class Judge:
         self._dataset, self._input, self._batch_size = dataset, input_spec, batch_size
         self._device, self._autocast_dtype = device, autocast_dtype
         self._emit, self._what = emit, what
-        self._reported_s = time.monotonic()
+        self._began_s = self._reported_s = time.monotonic()
+        self._presence = presence_on(device)
+        self._presence.enter()
 
     def scores(self, detector: Detector) -> Scores:
         """Of a detector in eval mode; of its masks too, where it and the data have them."""
+        self._presence.give_way()
         found = self._detect(detector)
         scores = coco_scores(self._dataset, found)
         if self._has_masks(detector):
@@ -74,10 +80,14 @@ class Judge:
             )
         )
         self._leave_evidence(found, folder)
+        wait_s = min(_WAIT_S, _WAIT_SHARE * (time.monotonic() - self._began_s))
+        speed = measure_speed(detector, self._dataset, self._input, device=self._device, wait_s=wait_s)
+        self._presence.leave()
         return RunResult(
             scores=scores,
             num_parameters=num_parameters(detector),
-            images_per_s=images_per_second(detector, self._dataset, self._input, device=self._device),
+            images_per_s=1000 / speed.latency_ms,
+            speed=speed,
             num_images=len(self._dataset.samples),
             device=device_name,
         )

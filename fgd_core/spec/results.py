@@ -59,6 +59,22 @@ class Scores(Fact):
     same."""
 
 
+class Speed(Fact):
+    """One image at a time through the network and its post-processing; reading left out."""
+
+    latency_ms: float
+    """Of an image: the median of repetitions over the same images."""
+    spread: float
+    """From the fastest repetition to the slowest, relative to the median."""
+    repetitions: int
+    load_average: float
+    """Of the machine, over the minute until then."""
+    machine: str
+    """The name of the host."""
+    disturbed_by: str | None
+    """Why the speed cannot be held beside others; None where it was measured in a quiet moment."""
+
+
 class RunResult(Fact):
     """What a run has to show at its end."""
 
@@ -67,6 +83,8 @@ class RunResult(Fact):
     images_per_s: float
     """Forward pass and post-processing on the run's device (a CPU with one thread), one image at a time; reading left
     out."""
+    speed: Speed | None = None
+    """How `images_per_s` was measured; None where an older version did."""
     num_images: int
     """Images that the scores rest on."""
     best_epoch: int | None = None

@@ -120,7 +120,8 @@ class Standing(Fact):
     is_finished: bool
     """At least one of its trials ran to its end, or was stopped for good."""
     is_on_front: bool | None
-    """No other configuration is better in every objective; None where the sweep has one objective."""
+    """No other configuration is better in every objective; None where the sweep has one objective, and
+    where one is a speed that cannot be compared."""
 
 
 class Margin(Fact):

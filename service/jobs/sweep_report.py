@@ -14,6 +14,7 @@ from fgd_core.spec.views import JobView
 from service.jobs import study
 from service.jobs.findings.cost import best_so_far, failures, spent
 from service.jobs.findings.importance import importance
+from service.jobs.findings.speeds import on_speeds
 from service.jobs.findings.standings import gains, runner_up, standings
 from service.jobs.findings.stopping import stopping
 from service.jobs.findings.words import Found, verdict
@@ -40,6 +41,9 @@ def fold(job: JobView, events: Iterable[StoredEvent], *, now: datetime) -> Sweep
     directions = [objective.direction for objective in spec.objectives]
     trials = study.fold(events, directions, is_over=is_over)
     ranked = standings(trials, directions, is_over=is_over)
+    speeds = on_speeds(trials, spec.objectives)
+    if speeds is not None:
+        ranked = [each.model_copy(update={"is_on_front": None}) for each in ranked]
     winner = ranked[0] if ranked else None
     second = runner_up(ranked, directions[0], is_over=is_over)
     over = gains(ranked, directions[0], is_over=is_over)
@@ -69,6 +73,7 @@ def fold(job: JobView, events: Iterable[StoredEvent], *, now: datetime) -> Sweep
                 gains=over,
                 stopping=stops,
                 failures=failed,
+                on_speeds=speeds,
             )
         ),
         recommendation=_recommendation(spec, winner, trials),

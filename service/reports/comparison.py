@@ -17,7 +17,8 @@ class Column:
     hint: str
     value: Callable[[JobReport], float | None]
     show: Callable[[float], str]
-    best: Literal["highest", "lowest"]
+    best: Literal["highest", "lowest"] | None
+    """None where the values depend on more than the jobs: nothing is ranked there."""
     is_rare: bool = False
     """Left out where no job has a value."""
 
@@ -53,6 +54,8 @@ def _score_column(heading: str, hint: str, name: ScoreName) -> Column:
     return Column(heading=heading, hint=hint, value=_score(name), show=_three_places, best="highest")
 
 
+SPEED = "images/s"
+
 COLUMNS: tuple[Column, ...] = (
     _score_column("AP", "mean over IoU 0.50 to 0.95", "ap"),
     _score_column("AP50", "at IoU 0.50", "ap50"),
@@ -84,7 +87,7 @@ COLUMNS: tuple[Column, ...] = (
         best="lowest",
     ),
     Column(
-        heading="images/s",
+        heading=SPEED,
         hint="forward pass and post-processing, one image at a time",
         value=lambda job: job.result.images_per_s if job.result else None,
         show=lambda value: f"{value:.1f}",
@@ -95,7 +98,8 @@ COLUMNS: tuple[Column, ...] = (
         hint="wall clock, evaluations included",
         value=lambda job: job.result.train_s if job.result else None,
         show=_seconds,
-        best="lowest",
+        # On whatever machine, and beside whatever else ran there.
+        best=None,
     ),
 )
 
@@ -114,7 +118,10 @@ def best_scores(job: JobReport) -> Scores | None:
 
 
 def best_in_column(jobs: Sequence[JobReport], column: Column) -> set[str]:
-    """Ids of the jobs that show the best value, as it is rounded; none where there is nothing to choose between."""
+    """Ids of the jobs that show the best value, as it is rounded; none where there is nothing to choose between, and
+    among speeds that cannot be held side by side."""
+    if column.best is None or (column.heading == SPEED and not speeds_compare(jobs)):
+        return set()
     values = {job.job_id: value for job in jobs if (value := column.value(job)) is not None}
     shown = {job_id: column.show(value) for job_id, value in values.items()}
     if len(set(shown.values())) < 2:
@@ -152,13 +159,39 @@ def role(job: JobReport, jobs: Sequence[JobReport]) -> str:
 
 
 def speed_ratio(job: JobReport, jobs: Sequence[JobReport]) -> float | None:
-    """Images/s over those of the first teacher among `jobs`; None for itself, and across devices."""
+    """Images/s over those of the first teacher among `jobs`; None for itself, and where the two cannot be compared."""
     teacher = next((other for other in jobs if role(other, jobs) == "teacher"), None)
     if teacher is None or teacher is job or teacher.result is None or job.result is None:
         return None
-    if teacher.result.device != job.result.device or teacher.result.images_per_s <= 0:
+    if not speeds_compare([teacher, job]) or teacher.result.images_per_s <= 0:
         return None
     return job.result.images_per_s / teacher.result.images_per_s
+
+
+def speeds_compare(jobs: Sequence[JobReport]) -> bool:
+    """Whether all speeds were measured in a quiet moment, on one device of one machine."""
+    results = [job.result for job in jobs if job.result is not None]
+    places = {(result.speed.machine if result.speed is not None else None, result.device) for result in results}
+    return len(places) <= 1 and all(result.speed is not None and not result.speed.disturbed_by for result in results)
+
+
+def on_speeds(jobs: Sequence[JobReport]) -> str | None:
+    """Why speeds cannot be held side by side, and the cure; None where they can."""
+    measured = [(job, job.result) for job in jobs if job.result is not None]
+    if len(measured) < 2 or speeds_compare(jobs):
+        return None
+    reasons = []
+    for job, result in measured:
+        if result.speed is None:
+            reasons.append(f"that of {job.name} was measured by an older version")
+        elif result.speed.disturbed_by:
+            reasons.append(f"while that of {job.name} was measured, {result.speed.disturbed_by}")
+    places = {(result.speed.machine, result.device) for _, result in measured if result.speed is not None}
+    if len(places) > 1:
+        where = ", ".join(sorted(f"{device} of {machine}" for machine, device in places))
+        reasons.append(f"they were measured on different machines or devices ({where})")
+    cure = "evaluate the checkpoints (kind: evaluate) one after the other on one quiet machine"
+    return f"Speeds cannot be compared here: {'; '.join(reasons)}. To compare them, {cure}."
 
 
 def conclusions(report: Report) -> list[str]:
@@ -168,7 +201,8 @@ def conclusions(report: Report) -> list[str]:
         plain = plain_of(job, report.jobs)
         if plain is not None:
             said.append(_conclusion(job, plain, teacher_of(job, report.jobs)))
-    return said
+    speeds = on_speeds(report.jobs)
+    return [*said, speeds] if speeds is not None else said
 
 
 def _conclusion(job: JobReport, plain: JobReport, teacher: JobReport | None) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fgd_core.spec.report import JobReport, Report
-from service.reports.comparison import best_scores, role
+from service.reports.comparison import best_scores, role, speeds_compare
 
 # Okabe and Ito's, which people who see few colours can tell apart; each reads on white and on near-black.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C8C8C")
@@ -131,7 +131,7 @@ def _ap_against_speed(report: Report) -> Chart | None:
                     "showlegend": False,
                 }
             )
-    if len(traces) < 2:
+    if len(traces) < 2 or not speeds_compare(report.jobs):
         return None
     caption = "Up and to the right is better; a larger mark has more parameters."
     chart = _chart("ap-against-speed", "AP against speed", caption, traces, x="images/s", y="AP", y_from_zero=True)

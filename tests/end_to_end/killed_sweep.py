@@ -90,7 +90,7 @@ def story(events: list[StoredEvent]) -> list[dict[str, Any]]:
         if data["kind"] not in ("trial_started", "trial_reported", "trial_ended") or data.get("is_resumed"):
             continue
         if data.get("result"):
-            data["result"] = {**data["result"], "images_per_s": None, "train_s": None}
+            data["result"] = {**data["result"], "images_per_s": None, "speed": None, "train_s": None}
         told.append(data)
     return told
 

@@ -33,7 +33,7 @@ from fgd_core.spec.jobs import DistillSpec, JobSpec, Teacher, TrainSpec
 from fgd_core.spec.methods import Fgd
 from fgd_core.spec.plans import DistillationPlanned, LevelSide, PlannedLevel
 from fgd_core.spec.report import CurvePoint, JobReport, Report
-from fgd_core.spec.results import ClassScore, ErrorReport, RunResult, Scores
+from fgd_core.spec.results import ClassScore, ErrorReport, RunResult, Scores, Speed
 from fgd_core.spec.training import AdamW, CosineSchedule, TrainingSpec
 from fgd_core.spec.views import AttemptView, JobView, ProgressView
 from service.jobs.report import fold
@@ -146,6 +146,8 @@ def recorded(
     *,
     ap: float = 0.6,
     images_per_s: float = 40.0,
+    disturbed_by: str | None = None,
+    machine: str = "here",
     num_parameters: int = 1_000_000,
     warnings: Sequence[Warned] = (),
     findings: Sequence[Finding] = (),
@@ -207,9 +209,9 @@ def recorded(
             values["distill/total"] = 0.75 * math.exp(-1.5 * done)
         step = epoch * steps_per_epoch
         where = {"epoch": epoch, "epochs": epochs, "step": step, "steps": epochs * steps_per_epoch}
-        speed = {"images_per_s": 180.0, "eta_s": 60.0 * (1 - done), "learning_rate": 1e-3}
-        told.append(Progress(**where, **speed, values=values))
-        told.append(EpochFinished(**where, **speed, values=values))
+        rates = {"images_per_s": 180.0, "eta_s": 60.0 * (1 - done), "learning_rate": 1e-3}
+        told.append(Progress(**where, **rates, values=values))
+        told.append(EpochFinished(**where, **rates, values=values))
         now = ap * (1 - math.exp(-4 * done)) / (1 - math.exp(-4))
         reached = ap if epoch == epochs else max(0.0, now + noise.gauss(0, 0.012))
         told.append(Evaluated(epoch=epoch, step=step, scores=scores(reached)))
@@ -217,10 +219,19 @@ def recorded(
             CurvePoint(step=step - back, value=values["loss"] * noise.uniform(0.75, 1.3)) for back in range(45, 0, -5)
         ]
     digest = "ab" * 32
+    speed = Speed(
+        latency_ms=1000 / images_per_s,
+        spread=0.02,
+        repetitions=5,
+        load_average=1.0,
+        machine=machine,
+        disturbed_by=disturbed_by,
+    )
     result = RunResult(
         scores=scores(ap),
         num_parameters=num_parameters,
         images_per_s=images_per_s,
+        speed=speed,
         num_images=100,
         best_epoch=epochs or None,
         train_s=3.4 * epochs if epochs else None,

@@ -3,14 +3,26 @@
 import csv
 import io
 
+import pytest
+
 from fgd_core.spec.events import EpochFinished, Evaluated, StoredEvent, Warned
 from fgd_core.spec.results import ClassScore
 from service.jobs.report import KINDS, fold
-from service.reports.comparison import COLUMNS, best_in_column, conclusions, role, speed_ratio, teacher_of
+from service.reports.comparison import (
+    COLUMNS,
+    best_in_column,
+    conclusions,
+    role,
+    speed_ratio,
+    speeds_compare,
+    teacher_of,
+)
 from service.reports.csv import render_csv
+from service.reports.figures import charts
 from tests.reports.recorded_jobs import (
     PLAN,
     STUDENT,
+    TEACHER,
     demo_jobs,
     distill_spec,
     recorded,
@@ -99,6 +111,40 @@ class TestComparison:
         teacher, plain, _ = report.jobs
         assert speed_ratio(teacher, report.jobs) is None
         assert speed_ratio(plain, report.jobs) == 61.0 / 21.5
+
+    @pytest.mark.parametrize(
+        ("other", "why"),
+        [
+            (
+                {"disturbed_by": "other runs worked on the device"},
+                "while that of plain was measured, other runs",
+            ),
+            ({"machine": "there"}, "on different machines or devices (cpu of here, cpu of there)"),
+        ],
+    )
+    def test_speeds_that_cannot_be_compared_are_not_ranked(self, other: dict[str, str], why: str) -> None:
+        teacher = recorded("t1", train_spec("teacher", TEACHER), images_per_s=20.0)
+        plain = recorded("p1", train_spec("plain", STUDENT), images_per_s=60.0, **other)
+        report = report_on(teacher, plain, recorded("d1", distill_spec("distilled", "t1"), images_per_s=61.0))
+        (column,) = [column for column in COLUMNS if column.heading == "images/s"]
+        assert best_in_column(report.jobs, column) == set()
+        assert speed_ratio(report.jobs[1], report.jobs) is None
+        assert speed_ratio(report.jobs[2], report.jobs) == 61.0 / 20.0
+        assert "ap-against-speed" not in [chart.name for chart in charts(report)]
+        assert why in conclusions(report)[-1]
+        assert "evaluate the checkpoints (kind: evaluate)" in conclusions(report)[-1]
+
+    def test_a_speed_of_which_nothing_is_known_is_not_ranked(self) -> None:
+        jobs = report_on(recorded("a", train_spec("a", STUDENT)), recorded("b", train_spec("b", STUDENT))).jobs
+        assert jobs[0].result is not None
+        old = jobs[0].model_copy(update={"result": jobs[0].result.model_copy(update={"speed": None})})
+        assert speeds_compare(jobs)
+        assert not speeds_compare([old, jobs[1]])
+
+    def test_durations_of_trainings_are_not_ranked(self) -> None:
+        report = report_on(recorded("a", train_spec("a", STUDENT)), recorded("b", train_spec("b", STUDENT, epochs=9)))
+        (column,) = [column for column in COLUMNS if column.heading == "training"]
+        assert best_in_column(report.jobs, column) == set()
 
     def test_the_gain_is_told_with_the_share_of_the_gap_and_a_caution(self) -> None:
         (said,) = conclusions(report_on(*demo_jobs()))

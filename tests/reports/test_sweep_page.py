@@ -9,12 +9,13 @@ import plotly.graph_objects
 import pytest
 from PIL import Image
 
-from fgd_core.spec.results import ErrorReport
+from fgd_core.spec.results import ErrorReport, RunResult, Speed
 from fgd_core.spec.search import Objective, PopulationBased, RunAll
 from fgd_core.spec.sweep_report import SweepReport
 from service.reports.sweep_figures import sweep_charts
 from service.reports.sweep_html import render_sweep_html
 from tests.reports.browser import CHROMIUM, Opened, open_page, screenshot
+from tests.reports.recorded_jobs import scores
 from tests.reports.recorded_sweeps import NUM_SEARCHED, SPACE, Study, asha_study, sweep_report
 
 EVIL = "</script><img src=x onerror=document.title='broken'>"
@@ -40,12 +41,23 @@ USE_THE_TABLE = """() => {
 }"""
 
 
-def two_objectives() -> SweepReport:
+def two_objectives(disturbed_by: str | None = None) -> SweepReport:
     study = Study(epochs=1)
     for trial, (ap, speed) in enumerate([(0.3, 10.0), (0.2, 30.0), (0.1, 20.0), (0.4, 5.0)]):
         study.start(trial, {"method.scale": 0.1 * (trial + 1)})
         study.report(trial, 1, ap, None)
-        study.end(trial, "completed", 1, objectives=[ap, speed])
+        measured = Speed(
+            latency_ms=1000 / speed,
+            spread=0.01,
+            repetitions=5,
+            load_average=1.0,
+            machine="here",
+            disturbed_by=disturbed_by,
+        )
+        result = RunResult(
+            scores=scores(ap), num_parameters=1, images_per_s=speed, speed=measured, num_images=9, device="cpu"
+        )
+        study.end(trial, "completed", 1, result=result, objectives=[ap, speed])
     objectives = (Objective(), Objective(metric="images_per_s"))
     return sweep_report(study, objectives=objectives, scheduler=RunAll())
 
@@ -173,6 +185,16 @@ class TestPage:
         assert "corrected for 2 comparisons: inside the noise" in gain
         assert "so whether it is a gain cannot be told; seeds:" in gain
         assert "the best of several was lucky as well" in gain
+
+    def test_it_warns_where_speeds_cannot_be_ranked(self) -> None:
+        disturbed = two_objectives(disturbed_by="other runs worked on the device")
+        (said,) = [each for each in disturbed.verdict if "rank" in each]
+        assert said.startswith(
+            "Do not rank trials by images/s: 4 of 4 trials (0, 1, 2, 3) were not measured in a quiet"
+        )
+        assert {each.is_on_front for each in disturbed.standings} == {None}
+        assert "front" not in [chart.name for chart in sweep_charts(disturbed)]
+        assert not any("rank" in each for each in two_objectives().verdict)
 
     def test_a_scheduler_that_stopped_nobody_is_not_passed_over(self) -> None:
         study = Study(epochs=3)

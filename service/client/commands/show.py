@@ -12,6 +12,7 @@ from rich.text import Text
 
 from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.plans import DistillationPlanned
+from fgd_core.spec.results import RunResult
 from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, output, print_json
@@ -49,6 +50,14 @@ def show(
         )
     spec = yaml.safe_dump(job.model_dump(mode="json", include={"spec"})["spec"], sort_keys=False)
     console.print(Syntax(spec.rstrip(), "yaml", background_color="default") if console.is_terminal else spec.rstrip())
+
+
+def _speed(result: RunResult) -> str:
+    text = f"{result.images_per_s:.1f} images/s on {result.device}"
+    if result.speed is None:
+        return text
+    text += f", {result.speed.latency_ms:.1f} ms an image (spread {result.speed.spread:.0%})"
+    return f"{text}; not to be compared: {result.speed.disturbed_by}" if result.speed.disturbed_by else text
 
 
 def _attempts(job: JobView) -> Table:
@@ -116,7 +125,7 @@ def _facts(job: JobView, requests: Sequence[StoredEvent], plan: DistillationPlan
         )
         if scores.masks is not None:
             add("masks", f"AP {number(scores.masks.ap, '.3f')}  AP50 {number(scores.masks.ap50, '.3f')}")
-        add("speed", f"{job.result.images_per_s:.1f} images/s on {job.result.device}")
+        add("speed", _speed(job.result))
         add("parameters", f"{job.result.num_parameters:,}")
     if job.error is not None:
         add("error", Text(f"{job.error.code}: {job.error.message}", style="red"))

@@ -32,6 +32,8 @@ class Found:
     gains: Mapping[Literal["plain", "published"], Margin]
     stopping: Stopping | None
     failures: Sequence[Failure]
+    on_speeds: str | None = None
+    """Why trials cannot be ranked by an objective that is a speed."""
 
 
 def verdict(found: Found) -> list[str]:
@@ -41,10 +43,12 @@ def verdict(found: Found) -> list[str]:
         said += [_over_baseline(name, gain, found) for name, gain in found.gains.items()]
         if found.runner_up is not None:
             said.append(_runner_up(found.runner_up, found))
-        if len(found.spec.objectives) > 1:
+        if len(found.spec.objectives) > 1 and found.on_speeds is None:
             said.append(_front(found.standings, found.spec.objectives))
     if found.stopping is not None and (found.stopping.num_stopped or (found.is_over and found.standings)):
         said.append(_stopped(found.stopping, found))
+    if found.on_speeds is not None:
+        said.append(found.on_speeds)
     said += [_failed(failure) for failure in found.failures]
     return said
 

@@ -1,0 +1,122 @@
+"""Speeds: measured alone on a device where that can be had, and marked where it cannot."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from fgd_core.evaluation.quiet import Presence
+from fgd_core.evaluation.speed import disturbance
+from fgd_core.runs import execute
+from tests.library import RecordingContext, train_spec, with_data, write_squares
+
+OTHER_RUN = """
+import sys
+from pathlib import Path
+from fgd_core.evaluation.quiet import Presence
+presence = Presence(Path(sys.argv[1]), "cpu")
+presence.enter()
+print("working", flush=True)
+for line in sys.stdin:
+    presence.give_way()
+    print("gave way", flush=True)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "devices"
+
+
+@pytest.fixture
+def other_run(folder: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A process that works on the device, and comes to an evaluation with each line that it reads."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", OTHER_RUN, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stdout.readline() == "working\n"
+    yield process
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        assert pipe is not None
+        with suppress(OSError):
+            pipe.close()
+
+
+def test_a_run_that_works_alone_on_its_device_is_alone(folder: Path) -> None:
+    presence = Presence(folder, "cpu")
+    presence.enter()
+    with presence.alone(0) as is_alone:
+        assert is_alone
+
+
+def test_a_run_beside_another_on_the_device_is_not_alone(folder: Path, other_run: "subprocess.Popen[str]") -> None:
+    with Presence(folder, "cpu").alone(0) as is_alone:
+        assert not is_alone
+
+
+def test_work_on_another_device_disturbs_nobody(folder: Path, other_run: "subprocess.Popen[str]") -> None:
+    with Presence(folder, "cuda-1").alone(0) as is_alone:
+        assert is_alone
+
+
+def test_a_run_that_comes_to_an_evaluation_gives_way_until_the_speed_is_measured(
+    folder: Path, other_run: "subprocess.Popen[str]"
+) -> None:
+    assert other_run.stdin is not None and other_run.stdout is not None
+    presence = Presence(folder, "cpu")
+    presence.enter()
+    other_run.stdin.write("evaluate\n" * 1000)
+    with presence.alone(60) as is_alone:
+        assert is_alone
+        other_run.stdin.flush()
+    other_run.stdin.close()
+    assert other_run.stdout.read() == "gave way\n" * 1000
+
+
+def test_a_run_that_died_disturbs_nobody(folder: Path, other_run: "subprocess.Popen[str]") -> None:
+    other_run.kill()
+    other_run.wait()
+    with Presence(folder, "cpu").alone(0) as is_alone:
+        assert is_alone
+
+
+def test_a_folder_of_somebody_else_is_not_used(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    folder.symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    for place in (folder, tmp_path / "open"):
+        presence = Presence(place, "cpu")
+        presence.enter()
+        presence.give_way()
+        with presence.alone(0) as is_alone:
+            assert not is_alone
+        presence.leave()
+        assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("moment", "said"),
+    [
+        ({}, None),
+        ({"is_alone": False}, "other runs worked on the device"),
+        ({"cpu_share": 0.6}, "other programs had the CPU for 40% of the time"),
+        ({"cpu_share": None, "spread": 0.25}, "repetitions differ by 25%"),
+    ],
+)
+def test_what_disturbed_a_measurement_is_said(moment: dict[str, object], said: str | None) -> None:
+    assert disturbance(**{"is_alone": True, "spread": 0.02, "cpu_share": 1.0, **moment}) == said  # type: ignore[arg-type]
+
+
+def test_a_run_says_how_its_speed_was_measured(tmp_path: Path) -> None:
+    spec = with_data(train_spec(training={"epochs": 1}), write_squares(tmp_path / "squares"))
+    result = execute(spec, RecordingContext(tmp_path / "run")).result
+    assert result is not None and result.speed is not None
+    assert result.images_per_s == pytest.approx(1000 / result.speed.latency_ms)
+    assert result.speed.repetitions == 5
+    assert result.speed.machine
