@@ -68,8 +68,8 @@ _THREADS = 16
 _FILES_A_TASK = 256
 
 _DEEP_FILES_LOOKED_AT = 16
-_DARK_BELOW = 2**14
-"""Pixels of 16 bits that all stay below this are of a camera with 10 to 14 bits, and nearly black in 8 bits."""
+_DARK_BELOW = 64
+"""16-bit pixels that all stay below this in 8 bits are of a camera with 10 to 14 bits, and nearly black."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Header:
     orientation: int
     """EXIF: 1 is upright, 5 to 8 swap the sides."""
     is_16_bit: bool = False
-    """Whether a pixel is one number of 16 bits."""
+    """Whether a pixel has 16 bits for each colour, of which the upper 8 are read."""
 
     @property
     def upright_size_px(self) -> tuple[int, int]:
@@ -110,12 +110,12 @@ def bits_in_use(deep: Sequence[Path]) -> int:
     for path in deep[:_DEEP_FILES_LOOKED_AT]:
         try:
             with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
-                brightest = max(brightest, int(np.asarray(image).max()))
+                brightest = max(brightest, int(_rgb(image).max()))
         except _BROKEN:
             return 16
         if brightest >= _DARK_BELOW:
             return 16
-    return brightest.bit_length()
+    return 8 + brightest.bit_length()
 
 
 def decode(path: Path, size_px: tuple[int, int]) -> npt.NDArray[np.uint8]:
@@ -192,9 +192,9 @@ def _ends_as_it_should(file: BinaryIO, image_format: str) -> bool:
 
 
 def _header(image: Image.Image) -> Header:
-    return Header(
-        width=image.width, height=image.height, orientation=_orientation(image), is_16_bit=image.mode in _SIXTEEN_BIT
-    )
+    # Colours of 16 bits have a mode of 8 bits, into which Pillow cuts them.
+    is_16_bit = image.mode in _SIXTEEN_BIT or any("16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+    return Header(width=image.width, height=image.height, orientation=_orientation(image), is_16_bit=is_16_bit)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -72,6 +72,9 @@ class _Known:
         self._exact = {*annotations, *images}
         # Where capitals tell two files apart, only the exact name will do. Of both kinds, the annotation's name counts.
         self._by_key = _unique_by_key(images) | _unique_by_key(annotations)
+        lasts = Counter(key_of(name.rpartition("/")[2]) for name in annotations)
+        by_last_part = {key_of(name.rpartition("/")[2]): name for name in annotations}
+        self._by_last_part = {last: name for last, name in by_last_part.items() if lasts[last] == 1}
 
     def names_in(self, lines: Sequence[str]) -> list[str]:
         # The image sets of one class have a second column, whether the class is in the image; and names end in " 1".
@@ -95,7 +98,8 @@ class _Known:
                     return name
                 if key_of(name) in self._by_key:
                     return self._by_key[key_of(name)]
-        return None
+        # Files lie in folders, and the list does not say in which: the only one of that name is meant.
+        return self._by_last_part.get(key_of(without_ending(parts[-1]))) if len(parts) == 1 else None
 
 
 def _flat(folder: Path, name: str) -> ImageSet:
@@ -113,6 +117,13 @@ def _flat(folder: Path, name: str) -> ImageSet:
             f"training; move them with their images into the folders train and {name if name != 'train' else 'val'}, "
             "or name a folder in the layout of Pascal VOC in data.folder",
             path=str(folder),
+        )
+    inner = sorted(each.name for each in folder.iterdir() if (each / "Annotations").is_dir())
+    if inner:
+        raise DataError(
+            "the folder has no Annotations, but holds folders that have; name one of them in data.folder",
+            path=str(folder),
+            folders=[*inner[:20]],
         )
     raise DataError(
         "the folder has no Annotations, nor a folder of the split with XML files beside images; name one in the layout "

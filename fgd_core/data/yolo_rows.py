@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _LEAST_NUMBERS = 4
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -35,11 +35,22 @@ def read_row(line: str, class_indices: Mapping[str, int]) -> Row | UnknownClass 
         None where the line is no class with four numbers or more.
     """
     words = line.split()
-    found = _row(words, class_indices)
+    found = _plain_row(words) or _row(words, class_indices)
     if found is None and "," in line:
         found = _row(_without_commas(line), class_indices)
-        return Row(found.class_index, found.numbers, found.has_class_name, True) if isinstance(found, Row) else found
+        return replace(found, has_commas=True) if isinstance(found, Row) else found
     return found
+
+
+def _plain_row(words: Sequence[str]) -> Row | None:
+    """The usual row, without a look at each word; None where it is another or none."""
+    try:
+        index, *numbers = map(float, words)
+    except ValueError:
+        return None
+    is_usual = len(numbers) >= _LEAST_NUMBERS and index.is_integer() and all(map(math.isfinite, numbers))
+    # Python reads 1_000 as a number.
+    return Row(int(index), tuple(numbers)) if is_usual and not any("_" in word for word in words) else None
 
 
 def _row(words: Sequence[str], class_indices: Mapping[str, int]) -> Row | UnknownClass | None:

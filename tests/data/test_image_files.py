@@ -1,7 +1,9 @@
 """Every kind of image file comes out as 8-bit RGB, the right way up."""
 
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +132,11 @@ class TestTheLimitOfPixels:
         assert (ran.stdout, ran.stderr) == ("12000\n", "")
 
 
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    """Of a PNG file."""
+    return len(content).to_bytes(4) + kind + content + zlib.crc32(kind + content).to_bytes(4)
+
+
 class TestSixteenBitImages:
     def test_that_use_the_lower_bits_alone_are_found_for_they_are_nearly_black(self, folder: CocoFolder) -> None:
         for number in range(3):
@@ -137,6 +144,19 @@ class TestSixteenBitImages:
         folder.add_box(bbox=(0, 0, 4, 4))
         found = finding(folder.open(), "dark_16_bit_image")
         assert (found.action, found.count, found.examples[0]) == ("kept", 3, "0.png (12 bits in use)")
+
+    def test_in_colour_are_found_as_well(self, folder: CocoFolder) -> None:
+        folder.add_image(Image.new("RGB", (8, 6)), file_name="colour.png")
+        # Pillow writes no colours of 16 bits: 8 x 6 pixels of 2,000 of 65,535.
+        rows = (b"\0" + (2000).to_bytes(2) * 3 * 8) * 6
+        (folder.images_folder / "colour.png").write_bytes(
+            b"\x89PNG\r\n\x1a\n"
+            + _chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 6, 16, 2, 0, 0, 0))
+            + _chunk(b"IDAT", zlib.compress(rows))
+            + _chunk(b"IEND", b"")
+        )
+        folder.add_box(bbox=(0, 0, 4, 4))
+        assert finding(folder.open(), "dark_16_bit_image").examples == ["colour.png (11 bits in use)"]
 
     def test_may_be_dark_where_another_is_bright(self, folder: CocoFolder) -> None:
         folder.add_image(_deep_grey(40), file_name="dark.png")

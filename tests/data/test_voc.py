@@ -305,6 +305,18 @@ class TestTheNamesOfAnImageSet:
         folder.sets["train"] = ["a.rgb", "子/\u00e9t\u00e9"]
         assert folder.open().checked.num_images == 2
 
+    def test_may_leave_out_the_folder_of_the_only_file_of_that_name(self, folder: VocFolder) -> None:
+        for part in ("Annotations", "JPEGImages"):
+            (folder.root / part / "a").mkdir()
+            (folder.root / part / "b").mkdir()
+        folder.add("a/one", obj(), filename="one.jpg")
+        folder.add("a/two", obj(), filename="two.jpg")
+        folder.add("b/two", obj(), filename="two.jpg")
+        folder.sets["train"] = ["one", "two"]
+        dataset = folder.open(on_bad="drop")
+        assert [sample.file_name for sample in dataset.samples] == ["a/one.jpg"]
+        assert finding(dataset, "missing_annotation_file").examples == ["two.xml"]
+
     def test_may_come_in_utf_16(self, folder: VocFolder) -> None:
         folder.open()
         (folder.root / "ImageSets/Main/train.txt").write_bytes("000001\r\n".encode("utf-16"))
@@ -462,6 +474,11 @@ class TestNothingToWorkWith:
     def test_a_folder_of_another_layout_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="no Annotations"):
             open_dataset(Voc(folder=str(tmp_path)), "train")
+
+    def test_the_folder_above_names_those_in_it(self, folder: VocFolder) -> None:
+        with pytest.raises(DataError, match="holds folders that have") as caught:
+            open_dataset(Voc(folder=str(folder.root.parent)), "train")
+        assert caught.value.details["folders"] == ["VOC2007"]
 
     def test_an_image_set_that_there_is_not_is_told_with_those_there_are(self, folder: VocFolder) -> None:
         folder.sets["cat_train"] = []
