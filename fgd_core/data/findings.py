@@ -39,6 +39,11 @@ PROBLEMS: Mapping[str, Problem] = {
     "all_boxes_below_one_pixel": Problem(
         "always refused", "all boxes are narrower and lower than a pixel; are they fractions of the image's sides?"
     ),
+    "labels_as_corners": Problem(
+        "always refused",
+        "labels have the right and lower edge where width and height belong: as these, many would reach out "
+        "of the image; write `class x_centre y_centre width height`",
+    ),
     "corners_between_pixels": Problem(
         "always refused",
         "many corners are no whole numbers, so no tool wrote them that counts pixels from 1; set data.one_based to "

@@ -13,7 +13,7 @@ from fgd_core.data.samples import Category, Split
 from fgd_core.data.text_files import read_text
 from fgd_core.data.yolo_files import SplitFiles, split_files
 from fgd_core.data.yolo_label_files import LabelFiles, LabelPlaces
-from fgd_core.data.yolo_layout import SLACK, Layout, Numbers, declared, is_clear, layout_of
+from fgd_core.data.yolo_layout import SLACK, Layout, Numbers, are_corners, declared, is_clear, layout_of
 from fgd_core.data.yolo_rows import Row, UnknownClass, read_row
 from fgd_core.data.yolo_yaml import DataYaml, read_data_yaml
 from fgd_core.errors import DataError, StorageError
@@ -67,6 +67,7 @@ def _read(
         if lines is not None:
             images.append(ImageEntry(image_id=image_id, file_name=name, size_px=None))
             labels += _labels(lines, places.files.get(files.folder / name), image_id, indices, findings)
+    _note_corners(labels, findings)
     layout = declared(data) or _layout(data, [label.row.numbers for label in labels], other_entry)
     return AnnotationFile(
         categories=tuple(Category(id=index, name=name) for index, name in data.names),
@@ -146,6 +147,13 @@ def _labels(
             if row.has_commas:
                 findings.add("comma_in_label", f"{name}: {text}")
             yield _Label(image_id, name, text, row)
+
+
+def _note_corners(labels: Sequence[_Label], findings: Findings) -> None:
+    boxes = [label for label in labels if len(label.row.numbers) == 4]
+    if are_corners([label.row.numbers for label in boxes]):
+        examples = [f"{label.name}: {label.text}" for label in boxes[:NUM_EXAMPLES]]
+        findings.add_many("labels_as_corners", examples, num_in_all=len(boxes))
 
 
 def _layout(data: DataYaml, own: list[Numbers], other_entry: str) -> Layout:

@@ -35,6 +35,8 @@ _SAMPLE = 500
 _ALMOST_ALL = 0.9
 _MOST = 0.8
 _FEW = 0.1
+_MANY = 0.25
+_FEWEST_CORNERS = 3
 _MANY_CORNERS = 12
 _MANY_ROWS = 20
 """Below, rows may fit keypoints and polygons alike by chance."""
@@ -104,6 +106,17 @@ def layout_of(rows: Sequence[Numbers]) -> Layout:
     uniform = [numbers for numbers in longer if len(numbers) == length]
     found = _uniform_layout(np.array(uniform[:: len(uniform) // _SAMPLE + 1]), with_boxes=len(rows) > lengths.total())
     return _POLYGONS if found.longer == "unclear" and len(lengths) > 1 else found
+
+
+def are_corners(boxes: Sequence[Numbers]) -> bool:
+    """Whether boxes have their right and lower edge where width and height belong.
+
+    All then end behind where they begin, and many would reach out of the image as centre and size.
+    """
+    rows = np.array([*dict.fromkeys(boxes)]).reshape(-1, _BOX)
+    first, second = rows[:, :2], rows[:, 2:]
+    reach_out = ((first - second / 2 < -SLACK) | (first + second / 2 > 1 + SLACK)).any(axis=1)
+    return len(rows) >= _FEWEST_CORNERS and bool((second > first).all()) and reach_out.mean() >= _MANY
 
 
 def _lengths(rows: Sequence[Numbers]) -> Counter[int]:

@@ -176,6 +176,20 @@ class TestNumbers:
             folder.open()
 
 
+class TestCornersInPlaceOfSizes:
+    LABELS = "0 0.1 0.1 0.3 0.4\n1 0.6 0.5 0.9 0.8\n1 0.4 0.4 0.6 0.6"
+
+    def test_are_refused_by_name_for_the_split_even_where_bad_labels_are_dropped(self, folder: YoloFolder) -> None:
+        folder.add("1.png", self.LABELS)
+        with pytest.raises(DataError, match=r"labels_as_corners: 3 .*x_centre"):
+            folder.open(on_bad="drop")
+
+    @pytest.mark.parametrize("other", [BOX, "0 0.9 0.9 0.3 0.3"])
+    def test_are_sizes_where_a_single_box_shows_it(self, folder: YoloFolder, other: str) -> None:
+        folder.add("1.png", f"{self.LABELS}\n{other}")
+        assert folder.open().checked.num_boxes == 4
+
+
 class TestTheClass:
     @pytest.mark.parametrize("names", [["cat", "dog"], ["big cat", "dog"], ["cat 2", "dog"]])
     def test_may_be_named_where_its_index_belongs(self, folder: YoloFolder, names: list[str]) -> None:
