@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fgd_core.data.coco_ids import Numbers
-from fgd_core.data.coco_values import Id, read_id
+from fgd_core.data.coco_values import Id, read_id, read_text, shown
 from fgd_core.data.findings import Findings
 from fgd_core.data.samples import Category
 
@@ -25,8 +25,9 @@ def read_categories(
         if isinstance(name, int | float) and not isinstance(name, bool):
             odd.add("category_name_as_number")
             name = str(name)
-        if category_id is None or not isinstance(name, str) or not name.strip():
-            findings.add("malformed_category", f"categories[{place}]")
+        name = read_text(name)
+        if category_id is None or name is None:
+            findings.add("malformed_category", f"categories[{place}]: {shown(entry, 'id', 'name')}")
             if category_id is None:
                 continue
             # Its annotations are not to blame.

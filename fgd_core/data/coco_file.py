@@ -10,7 +10,7 @@ from fgd_core.data.annotations import AnnotationFile, ImageEntry
 from fgd_core.data.coco_categories import read_categories
 from fgd_core.data.coco_ids import Numbers, fits
 from fgd_core.data.coco_objects import read_objects
-from fgd_core.data.coco_values import Id, read_id, read_side
+from fgd_core.data.coco_values import Id, read_id, read_side, read_text, shown
 from fgd_core.data.findings import Findings
 from fgd_core.errors import DataError, StorageError
 
@@ -127,9 +127,9 @@ def _images(entries: Sequence[Mapping[str, Any]], findings: Findings) -> tuple[l
     images: list[ImageEntry] = []
     for place, entry in enumerate(entries):
         odd: set[str] = set()
-        image_id, file_name = read_id(entry.get("id"), odd), entry.get("file_name")
-        if image_id is None or not isinstance(file_name, str) or not file_name:
-            findings.add("malformed_image", f"images[{place}]")
+        image_id, file_name = read_id(entry.get("id"), odd), read_text(entry.get("file_name"))
+        if image_id is None or file_name is None:
+            findings.add("malformed_image", f"images[{place}]: {shown(entry, 'id', 'file_name')}")
             continue
         if isinstance(image_id, int) and not fits(image_id):
             odd.add("id_beyond_64_bits")

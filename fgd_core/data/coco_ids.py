@@ -24,14 +24,15 @@ class Numbers:
             one: place if self.are_new or not isinstance(one, int) else one for place, one in enumerate(given, start=1)
         }
         taken = set(self._numbers.values())
-        self._unknown = next(number for number in count(-1, -1) if number not in taken)
+        self.unknown = next(number for number in count(-1, -1) if number not in taken)
+        """Stands for ids that are not listed and no numbers of 64 bits."""
 
     def of(self, one: Id) -> int:
         """Of an id that is not listed: a number that no listed id has."""
         known = self._numbers.get(one)
         if known is not None:
             return known
-        return one if isinstance(one, int) and fits(one) and not self.are_new else self._unknown
+        return one if isinstance(one, int) and fits(one) and not self.are_new else self.unknown
 
 
 def fits(one: Id) -> bool:

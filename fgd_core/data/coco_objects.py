@@ -9,7 +9,17 @@ import numpy.typing as npt
 
 from fgd_core.data.annotations import ObjectTable
 from fgd_core.data.coco_ids import Numbers
-from fgd_core.data.coco_values import NO_BOX, Box, is_no_box, read_box, read_flag, read_id, read_number, turned_by_deg
+from fgd_core.data.coco_values import (
+    NO_BOX,
+    Box,
+    is_no_box,
+    read_box,
+    read_flag,
+    read_id,
+    read_number,
+    shown,
+    turned_by_deg,
+)
 from fgd_core.data.findings import Findings
 from fgd_core.data.segmentations import bounds_of, box_around, in_coco_form
 
@@ -55,6 +65,9 @@ class _Rows:
         if read is None:
             return
         image_id, category_id, box, outline, segmentation, is_crowd = read
+        if self._images.unknown == image_id or self._categories.unknown == category_id:
+            # The number that stands for it says nothing.
+            name = f"{name} ({shown(fields, 'image_id', 'category_id')})"
         if annotation_id is None:
             odd.add("annotation_without_id")
         elif (twin := self._row_of_id.setdefault(annotation_id, len(self._names))) != len(self._names):
@@ -92,10 +105,10 @@ class _Rows:
             odd.add("annotation_without_bbox")
             box = around
         if image_id is None or category_id is None or (told is None and box is NO_BOX):
-            self._findings.add("malformed_annotation", name)
+            self._findings.add("malformed_annotation", f"{name}: {shown(fields, 'image_id', 'category_id', 'bbox')}")
             return None
         if not all(map(math.isfinite, box)):
-            self._findings.add("malformed_box", f"{name}: {_shown(told)}")
+            self._findings.add("malformed_box", f"{name}: {shown(fields, 'bbox')}")
             return None
         angle_deg = turned_by_deg(fields)
         if angle_deg:
@@ -105,7 +118,7 @@ class _Rows:
         if fields.get("iscrowd") in (None, ""):
             odd.add("annotation_without_iscrowd")
         elif is_crowd is None:
-            self._findings.add("malformed_iscrowd", f"{name}: {_shown(fields['iscrowd'])}")
+            self._findings.add("malformed_iscrowd", f"{name}: {shown(fields, 'iscrowd')}")
             return None
         if is_other_form:
             odd.add("segmentation_in_other_form")
@@ -129,10 +142,6 @@ class _Rows:
             is_crowd=np.array(self._crowds, dtype=np.bool_),
             segmentations=self._segmentations,
         )
-
-
-def _shown(value: Any) -> str:
-    return repr(value)[:60]
 
 
 _CLOSE = 0.01

@@ -33,6 +33,22 @@ def read_id(value: Any, odd: set[str]) -> Id | None:
     return int(text.split(".")[0]) if _WHOLE.fullmatch(text) else text
 
 
+def read_text(value: Any) -> str | None:
+    """A text that is not blank and can be written down as UTF-8 and as a path; None where it is none."""
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        return None
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return None
+    return value
+
+
+def shown(fields: Mapping[str, Any], *names: str) -> str:
+    """Those fields as they stand, for findings."""
+    return ", ".join(f"{name} {repr(fields.get(name))[:60]}" for name in names)
+
+
 def read_number(value: Any, odd: set[str]) -> float:
     """NaN where it is none."""
     kind = type(value)

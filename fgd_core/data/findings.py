@@ -12,6 +12,8 @@ from fgd_core.errors import DataError
 from fgd_core.spec.events import Finding
 
 NUM_EXAMPLES = 5
+_LONGEST = 300
+"""Characters of an example."""
 
 
 @dataclass(frozen=True)
@@ -257,7 +259,7 @@ class Findings:
         """Count `num_in_all`; naming all of a hundred thousand would cost time and memory."""
         assert problem in PROBLEMS, problem
         examples = self._examples.setdefault(problem, [])
-        examples.extend(first_names[: NUM_EXAMPLES - len(examples)])
+        examples.extend(map(_printable, first_names[: NUM_EXAMPLES - len(examples)]))
         self._counts[problem] = self._counts.get(problem, 0) + num_in_all
 
     def __contains__(self, problem: str) -> bool:
@@ -284,6 +286,12 @@ class Findings:
                 return "refused" if self._on_bad == "refuse" else "dropped"
             case answer:
                 return answer
+
+
+def _printable(name: str) -> str:
+    """Names come out of users' files: one may be a page long, or hold what no text in UTF-8 can."""
+    plain = name.encode("utf-8", "backslashreplace").decode()
+    return plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]}…"
 
 
 def note(findings: Findings, problem: str, found: npt.NDArray[np.bool_], name: Callable[[int], str]) -> None:

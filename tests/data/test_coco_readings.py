@@ -66,7 +66,9 @@ class TestIds:
         folder.annotations[0]["image_id"] = 2**70
         folder.add_box(image_id=2**71)
         folder.add_box(image_id="frame_9")  # type: ignore[arg-type]
-        assert problems(folder.open(on_bad="drop"))["unknown_image"] == ("dropped", 2)
+        dataset = folder.open(on_bad="drop")
+        assert problems(dataset)["unknown_image"] == ("dropped", 2)
+        assert "image_id 'frame_9'" in finding(dataset, "unknown_image").examples[1]
 
     @pytest.mark.parametrize("bad", [True, 1.5, None, "", [1], {"id": 1}, float("nan"), float("inf")])
     def test_that_are_none_are_refused_by_name(self, folder: CocoFolder, bad: Any) -> None:
@@ -108,7 +110,7 @@ class TestFlags:
     @pytest.mark.parametrize("value", [2, -1, 0.5, "maybe", "yes", [], [1], {}, float("nan")])
     def test_that_are_neither_are_refused_by_name_or_dropped(self, folder: CocoFolder, value: Any) -> None:
         folder.add_box(iscrowd=value)
-        with pytest.raises(DataError, match=r"malformed_iscrowd: 1 \(annotation 2: "):
+        with pytest.raises(DataError, match=r"malformed_iscrowd: 1 \(annotation 2: iscrowd "):
             folder.open()
         assert problems(folder.open(on_bad="drop")) == {"malformed_iscrowd": ("dropped", 1)}
 
@@ -312,6 +314,26 @@ class TestFileNames:
         folder.images[0]["file_name"] = "cat.png"
         with pytest.raises(DataError, match="missing_image: 1"):
             folder.open()
+
+
+class TestTextsThatNobodyCanWriteDown:
+    @pytest.mark.parametrize("name", ["a\0b.png", "\ud800.png", " "])
+    def test_as_file_names_are_refused_by_name_or_dropped(self, folder: CocoFolder, name: str) -> None:
+        folder.images.append({"id": 2, "file_name": name, "width": 40, "height": 30})
+        with pytest.raises(DataError, match=r"malformed_image: 1 \(images\[1\]: id 2, file_name "):
+            folder.open()
+        assert problems(folder.open(on_bad="drop")) == {"malformed_image": ("dropped", 1)}
+
+    def test_as_names_of_classes_are_refused(self, folder: CocoFolder) -> None:
+        folder.categories[0]["name"] = "c\ud800t"
+        with pytest.raises(DataError, match=r"malformed_category: 1 \(categories\[0\]: id 1, name "):
+            folder.open()
+
+    def test_as_ids_are_escaped_and_cut_in_what_is_reported(self, folder: CocoFolder) -> None:
+        folder.add_box(id="\ud800" + "x" * 10_000, bbox=(4, 5, 0, 8))
+        (example,) = finding(folder.open(), "box_without_area").examples
+        assert example.startswith("annotation \\ud800xxx")
+        assert len(example) < 400
 
 
 class TestCategories:

@@ -149,6 +149,7 @@ class TestCategories:
             ("car", "car "),
             ("traffic light", "traffic  light"),
             ("ﬁsh", "fish"),
+            ("cat", "c\u200bat"),
             ("\u00e9t\u00e9", "e\u0301te\u0301"),
         ],
     )
