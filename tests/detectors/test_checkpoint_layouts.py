@@ -1,6 +1,7 @@
 """Checkpoints as others' trainers write them: the right weights are taken, and one line says what was taken."""
 
 import argparse
+import hashlib
 import json
 import pickle
 from collections.abc import Callable, Mapping
@@ -10,19 +11,25 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fgd_core.console import describe
-from fgd_core.detectors import build_detector
+from fgd_core.data.samples import Category
+from fgd_core.detectors import DETECTORS, build_detector
 from fgd_core.detectors.base import Detector
+from fgd_core.detectors.checkpoint import DetectorCheckpoint, Record, save_checkpoint
 from fgd_core.detectors.weights.examining import examine
 from fgd_core.detectors.weights.files.pickles import _HARMLESS
 from fgd_core.detectors.weights.sources import LoadedTeacher, load_first_weights, load_teacher
+from fgd_core.detectors.weights.torchvision import is_as_published, published_name
 from fgd_core.errors import SpecError, WeightsError
 from fgd_core.spec.backbones import ResNet
+from fgd_core.spec.data import InputSpec
 from fgd_core.spec.detectors import AnyDetector, FasterRcnn, RetinaNet
 from fgd_core.spec.jobs import Teacher
+from tests.contract.test_detectors import SMALL
 from tests.detectors.mmdetection_layouts import Sizes, filled
 from tests.detectors.mmdetection_layouts import retinanet as retinanet_of_mmdetection
 from workers.reporting import narration
@@ -282,6 +289,21 @@ class TestWhatIsNotClear:
         with pytest.raises(WeightsError, match=r"no set of weights called 'ema'.*state_dict\.teacher"):
             teacher_of(pair, SETTINGS.model_copy(update={"weights_set": "ema"}))
 
+    def test_where_there_is_one_set_none_is_to_be_chosen(self, tmp_path: Path) -> None:
+        settings = SETTINGS.model_copy(update={"weights_set": "ema"})
+        checkpoint = DetectorCheckpoint(
+            detector=SETTINGS,
+            categories=(Category(id=1, name="cat"), Category(id=2, name="dog")),
+            input=InputSpec(),
+            record=Record(),
+            state=weights(RIGHT),
+        )
+        save_checkpoint(tmp_path / "ours.pt", checkpoint)
+        with pytest.raises(WeightsError, match="leave weights_set out"):
+            examine(str(tmp_path / "ours.pt"), settings)
+        with pytest.raises(SpecError, match="leave weights_set out"):
+            examine("RetinaNet_ResNet50_FPN_Weights.COCO_V1", RetinaNet(weights_set="ema"))
+
     def test_two_models_side_by_side_are_refused(self, tmp_path: Path) -> None:
         path = saved(tmp_path, {"model_a": weights(RIGHT), "model_b": weights(WRONG)})
         with pytest.raises(WeightsError, match=r"model_a \(\d+ keys\), model_b"):
@@ -438,6 +460,14 @@ class TestOutputs:
         with pytest.raises(WeightsError, match=r"3 outputs and there are 2 classes"):
             examine(str(path), SETTINGS, CLASSES)
 
+    @pytest.mark.parametrize("kind", DETECTORS, ids=lambda kind: kind.__name__)
+    def test_no_detector_takes_a_head_of_one_class_more_or_less(self, kind: type[AnyDetector], tmp_path: Path) -> None:
+        for num_classes in (1, 3):
+            path = saved(tmp_path, {"model": weights(RIGHT, SMALL[kind], num_classes)})
+            with pytest.raises(WeightsError, match=r"its head has \d outputs.* and there are 2 classes"):
+                teacher_of(path, SMALL[kind])
+        assert teacher_of(saved(tmp_path, weights(RIGHT, SMALL[kind])), SMALL[kind]).classes == CLASSES
+
     def test_neither_has_one_of_mmdetection(self, tmp_path: Path) -> None:
         sizes = Sizes(blocks=(1, 1, 1, 1), stem=4, is_basic=True, width=8, classes=3)
         path = saved(tmp_path, {"state_dict": filled(retinanet_of_mmdetection(sizes)), "meta": {"CLASSES": CLASSES}})
@@ -488,6 +518,7 @@ class TestOutputs:
         event = load_first_weights(student, settings, CLASSES, role="student", resolve=Path)
         assert event is not None and value_of(student) == RIGHT
         assert len(event.mismatched) == 2 and "does not name its classes" in event.mismatched[0]
+        assert "so the rows of its classes were not taken" in event.account()
 
     @pytest.mark.parametrize(
         "names", [{"classes": ["cat", "dog"]}, {"names": {0: "cat", 1: "dog"}}, {"meta": {"classes": ("cat", "dog")}}]
@@ -502,6 +533,15 @@ class TestOutputs:
         settings = SETTINGS.model_copy(update={"weights": str(path)})
         event = load_first_weights(student, settings, twins, role="student", resolve=Path)
         assert event is not None and event.num_matched == event.num_total
+
+    def test_a_file_of_torchvisions_is_known_by_its_name_and_its_digest(self, tmp_path: Path) -> None:
+        url = torchvision.models.get_weight("RetinaNet_ResNet50_FPN_Weights.COCO_V1").url
+        content = saved(tmp_path, weights(RIGHT)).read_bytes()
+        (tmp_path / Path(url).name).write_bytes(content)
+        assert published_name(tmp_path / Path(url).name) is None
+        named = tmp_path / f"retinanet-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+        named.write_bytes(content)
+        assert is_as_published(named)
 
     def test_torchvisions_own_training_fits_its_own_convention_only(self, tmp_path: Path) -> None:
         path = saved(tmp_path, LAYOUTS["torchvision's references"]())
@@ -534,5 +574,5 @@ class TestBackbones:
 
     def test_it_is_no_teacher(self, tmp_path: Path) -> None:
         body = {key.removeprefix("backbone.body."): value for key, value in weights(RIGHT).items() if ".body." in key}
-        with pytest.raises(WeightsError, match="a backbone alone"):
+        with pytest.raises(WeightsError, match="a backbone alone and no detector"):
             teacher_of(saved(tmp_path, body))

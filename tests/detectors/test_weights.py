@@ -19,8 +19,8 @@ from fgd_core.detectors import DETECTORS, build_detector
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.weights import inherit, load_offer, load_torchvision, match_state
 from fgd_core.detectors.weights.classes import COCO_CLASSES, class_rows, match_classes
+from fgd_core.detectors.weights.fetching import fetch
 from fgd_core.detectors.weights.matching import Offer
-from fgd_core.detectors.weights.torchvision import _fetch
 from fgd_core.errors import NetworkError, SpecError, StorageError, UnreachableError, WeightsError
 from fgd_core.runs import execute
 from fgd_core.spec import pretrained
@@ -139,7 +139,7 @@ def server() -> Iterator[str]:
 class TestFetching:
     def fetch(self, url: str) -> None:
         (published,) = WeightsEnum("Published", {"V1": Weights(url=url, transforms=lambda: None, meta={})})  # type: ignore[misc]
-        _fetch(published, "Published.V1")
+        fetch(published, "Published.V1")
 
     @pytest.mark.parametrize(("status", "is_worth_a_retry"), [(503, True), (429, True), (404, False), (403, False)])
     def test_only_trouble_that_may_pass_is_tried_again(

@@ -51,10 +51,11 @@ def examine(source: str, settings: AnyDetector | None, classes: Sequence[str] | 
         offer = torchvision_offer(detector, source, settings)
     else:
         opened = open_weights(Path(source), settings, classes)
-        if opened.outputs.trouble:
-            raise WeightsError(f"{source} cannot be loaded: {opened.outputs.trouble}", path=source)
+        outputs = opened.outputs
+        if outputs.trouble:
+            raise WeightsError(f"{source} cannot be loaded: {outputs.trouble}; {outputs.cure}", path=source)
         is_backbone = opened.is_backbone
-        names = class_names(opened.outputs.names or ())
+        names = class_names(outputs.names or ())
         detector = build_detector(settings, max(1, len(names)))
         offer = opened.offer(detector)
     loaded = load_offer(detector, offer, classes=names or None, role="detector", source=source)

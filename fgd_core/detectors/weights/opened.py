@@ -39,6 +39,12 @@ def open_weights(path: Path, settings: AnyDetector, told: Sequence[str] | None =
         WeightsError: no such file, or none that can be read, or it is not clear which of its weights are meant.
     """
     if is_ours(path):
+        if settings.weights_set is not None:
+            raise WeightsError(
+                "a checkpoint of fgd holds one set of weights; leave weights_set out",
+                path=str(path),
+                weights_set=settings.weights_set,
+            )
         checkpoint, _ = read_checkpoint(path)
         names = tuple(category.name for category in checkpoint.categories)
         return OpenedFile(
@@ -83,7 +89,8 @@ def _offer(detector: Detector, file: WeightsFile, settings: AnyDetector, outputs
             if is_backbone
             else torchvision_file_offer(detector, file, settings, classes)
         )
-    told = (*offer.notes, *filter(None, [outputs.note, outputs.trouble]))
+    trouble = f"{outputs.trouble}, so the rows of its classes were not taken" if outputs.trouble else ""
+    told = (*offer.notes, *filter(None, [outputs.note, trouble]))
     return replace(offer, notes=told)
 
 

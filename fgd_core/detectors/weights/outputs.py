@@ -29,7 +29,8 @@ class Outputs(NamedTuple):
     names: tuple[str, ...] | None
     """In order, without the background of a two-stage head, with those that stand for no class; None: not known."""
     trouble: str = ""
-    """Why they are not known, and the cure."""
+    """Why they are not known."""
+    cure: str = ""
     note: str = ""
     """What was assumed."""
 
@@ -55,13 +56,10 @@ def outputs_of(file: WeightsFile, told: Sequence[str] | None) -> Outputs:
     whose = "there are" if told else "the file names"
     listed = ", ".join(said[:_SHOWN]) + (", …" if len(said) > _SHOWN else "")
     of_these = ", one of them for the background," if has_background else ""
-    never = "" if has_background else f"; a one-stage head has none for the background, so write {BACKGROUND} or N/A"
-    return Outputs(
-        None,
-        f"its head has {number} outputs{of_these} and {whose} {len(said)} classes ({listed}); name {wanted}, in the "
-        f"order of the outputs, with teacher.classes (`fgd weights check --classes`){never}"
-        + ("" if has_background else " for an output that stands for no class"),
-    )
+    cure = _named(wanted)
+    if not has_background:
+        cure += f"; a one-stage head has none for the background: write {BACKGROUND} or N/A for one of no class"
+    return Outputs(None, f"its head has {number} outputs{of_these} and {whose} {len(said)} classes ({listed})", cure)
 
 
 def _cocos(number: int, has_background: bool) -> Outputs:
@@ -74,11 +72,12 @@ def _cocos(number: int, has_background: bool) -> Outputs:
             COCO_CLASSES,
             note=f"the file names no classes: its {number} outputs are taken for COCO's {len(COCO_CLASSES)}",
         )
-    return Outputs(
-        None,
-        f"its head has {number} outputs and the file does not name their classes; name {number - has_background}, in "
-        "the order of the outputs, with teacher.classes (`fgd weights check --classes`)",
-    )
+    trouble = f"its head has {number} outputs and the file does not name their classes"
+    return Outputs(None, trouble, _named(number - has_background))
+
+
+def _named(number: int) -> str:
+    return f"name {number}, in the order of the outputs, with teacher.classes (`fgd weights check --classes`)"
 
 
 def _count(state: Mapping[str, Tensor]) -> tuple[int | None, bool]:

@@ -127,7 +127,8 @@ def _of_a_file(settings: Teacher, detector_settings: AnyDetector, path: Path) ->
 
 
 def _why_no_teacher(opened: OpenedFile) -> str:
-    return opened.outputs.trouble or "it holds a backbone alone, and a teacher is a whole detector"
+    outputs = opened.outputs
+    return f"{outputs.trouble}; {outputs.cure}" if outputs.trouble else "it holds a backbone alone and no detector"
 
 
 def _check_complete(loaded: WeightsLoaded, source: str) -> None:

@@ -2,32 +2,26 @@
 
 import difflib
 import hashlib
-import pickle
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
-from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError, URLError
 
-import torch
 import torchvision
 from torch import Tensor
 from torchvision.models import WeightsEnum
 
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.weights.classes import BACKGROUND
+from fgd_core.detectors.weights.fetching import fetch
 from fgd_core.detectors.weights.files import WeightsFile
 from fgd_core.detectors.weights.matching import Loaded, Offer, Role, load_offer
-from fgd_core.errors import NetworkError, SpecError, StorageError, UnreachableError, WeightsError
+from fgd_core.errors import SpecError, WeightsError
 from fgd_core.spec import pretrained
 from fgd_core.spec.detectors import AnyDetector
 from fgd_core.spec.events import WeightsLoaded
 
 _BODY = "backbone.body."
 _OUTPUTS_OF_COCO = 91
-_BUSY = (408, 425, 429, 500, 502, 503, 504)
-"""Answers of a server that may be another one a little later."""
 _EPSILON = 1e-5
 """Of a batch norm."""
 
@@ -85,7 +79,10 @@ def torchvision_offer(detector: Detector, name: str, settings: AnyDetector) -> O
             weights=name,
             **{misfit.loc: misfit.needs for misfit in unfit},
         )
-    state = _fetch(weights, name)
+    if settings.weights_set is not None:
+        message = f"{name} is one set of weights; leave weights_set out"
+        raise SpecError(message, weights=name, weights_set=settings.weights_set)
+    state = fetch(weights, name)
     if _is_of_a_backbone(name):
         return backbone_offer(state)
     renamed, original = _renamed(detector, state)
@@ -134,11 +131,13 @@ def published_name(path: Path) -> str | None:
     """torchvision's name for the weights that it publishes in this file; None where it publishes none like it."""
     named = {Path(entry.url).name: entry for family in pretrained.DETECTORS for entry in _family(family)}
     entry = named.get(path.name)
-    if entry is None:
-        return None
+    return str(entry) if entry is not None and is_as_published(path) else None
+
+
+def is_as_published(path: Path) -> bool:
+    """Whether a file's name ends with the beginning of its SHA-256, as torchvision's do."""
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return str(entry) if digest.startswith(path.stem.rpartition("-")[2]) else None
+        return hashlib.file_digest(file, "sha256").hexdigest().startswith(path.stem.rpartition("-")[2])
 
 
 def torchvision_classes(name: str) -> tuple[str, ...]:
@@ -175,45 +174,6 @@ def _family(name: str) -> type[WeightsEnum]:
 
 def _is_of_a_backbone(name: str) -> bool:
     return name.partition(".")[0] in pretrained.BACKBONES
-
-
-def _fetch(weights: WeightsEnum, name: str) -> Mapping[str, Tensor]:
-    """
-    Raises:
-        UnreachableError: they are not on this machine, and their server is out of reach.
-        NetworkError: the download broke off, or the server is in trouble: another try may help.
-        StorageError: they cannot be kept.
-        WeightsError: they came, or lay here, damaged.
-    """
-    place = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
-    cure = f"connect this machine to the network, or put the file {place.name} into {place.parent}"
-    was_here = place.is_file()
-    try:
-        state: Mapping[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (TimeoutError, ConnectionResetError, ConnectionAbortedError, HTTPException) as error:
-        raise NetworkError(f"the download of {name} broke off; {cure}", url=weights.url, cause=str(error)) from error
-    except HTTPError as error:
-        kind = NetworkError if error.code in _BUSY else UnreachableError
-        raise kind(f"the server refused {name}; {cure}", url=weights.url, cause=str(error)) from error
-    except (URLError, ConnectionError) as error:
-        raise UnreachableError(
-            f"{name} is not on this machine and could not be downloaded; {cure} (set TORCH_HOME for another folder)",
-            url=weights.url,
-            cause=str(error),
-        ) from error
-    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        cause = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        if was_here:
-            message = f"the file of {name} on this machine is damaged; delete {place}, and it is fetched anew"
-            raise WeightsError(message, path=str(place), cause=cause) from error
-        raise NetworkError(f"{name} came damaged; {cure}", url=weights.url, cause=cause) from error
-    except OSError as error:
-        raise StorageError(
-            f"{name} cannot be kept in {place.parent}: {error.strerror}; give it room and rights, or set TORCH_HOME to "
-            "another folder",
-            path=str(place),
-        ) from error
-    return state
 
 
 def backbone_offer(state: Mapping[str, Tensor], file: WeightsFile | None = None) -> Offer:

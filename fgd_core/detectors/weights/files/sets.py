@@ -60,18 +60,20 @@ class WeightSet:
 
 def find_sets(content: object) -> list[WeightSet]:
     """All sets of weights in what a file holds, in its order."""
-    return list(_walk(content, ()))
+    return list(_walk(content, (), set()))
 
 
-def _walk(content: object, path: tuple[str, ...]) -> Iterator[WeightSet]:
-    if not isinstance(content, dict) or len(path) > _DEEPEST:
+def _walk(content: object, path: tuple[str, ...], seen: set[int]) -> Iterator[WeightSet]:
+    # A dict may hold itself.
+    if not isinstance(content, dict) or len(path) > _DEEPEST or id(content) in seen:
         return
+    seen.add(id(content))
     tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if tensors:
         yield from _sets_of(tensors, path)
     for key, value in content.items():
-        if isinstance(key, str) and isinstance(value, dict) and not key.startswith(_OTHERS):
-            yield from _walk(value, (*path, key))
+        if isinstance(key, str) and not key.startswith(_OTHERS):
+            yield from _walk(value, (*path, key), seen)
 
 
 def _sets_of(tensors: Mapping[str, Tensor], path: tuple[str, ...]) -> Iterator[WeightSet]:
