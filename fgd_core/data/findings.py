@@ -126,7 +126,7 @@ PROBLEMS: Mapping[str, Problem] = {
     "undecodable_xml": Problem(
         "refused or dropped", "a class is not in the encoding that the file declares, UTF-8 if none; save it as UTF-8"
     ),
-    "malformed_object": Problem("refused or dropped", "an object needs a `name` and a `bndbox`"),
+    "malformed_object": Problem("refused or dropped", "an object needs a `name` and one `bndbox`"),
     "unclear_difficult": Problem("refused or dropped", "`difficult` of an object is neither yes nor no; write 1 or 0"),
     "ambiguous_image_file": Problem(
         "refused or dropped", "several files have the image's name, and the annotation names none of them"
@@ -158,8 +158,8 @@ PROBLEMS: Mapping[str, Problem] = {
     ),
     "not_normalised": Problem(
         "refused or dropped",
-        "a label has numbers outside of 0 to 1, or most labels of the split have: pixels have to be divided by the "
-        "image's size, percent by 100",
+        "a label has numbers outside of 0 to 1, or at least half of the split's labels have: pixels have to be divided "
+        "by the image's size, percent by 100",
     ),
     "shared_label_file": Problem("refused or dropped", "images that differ in their ending alone share a label file"),
     "label_without_image": Problem("refused or dropped", "a label file has no image beside it; was one lost?"),
@@ -207,7 +207,7 @@ PROBLEMS: Mapping[str, Problem] = {
     ),
     "box_from_polygon": Problem("repaired", "an object has a polygon and no `bndbox`; the box around it is taken"),
     "class_name_in_label": Problem("repaired", "a label names its class where the index belongs; that class is taken"),
-    "comma_in_label": Problem("repaired", "a label has commas for decimal points or between its numbers"),
+    "comma_in_label": Problem("repaired", "a label has decimal commas, or commas or semicolons between its numbers"),
     "image_without_size": Problem("repaired", "an image has no width and height; those of its file are taken"),
     "rotated_by_exif": Problem("repaired", "the file stores the image turned; it is turned upright"),
     "dark_16_bit_image": Problem(

@@ -96,6 +96,8 @@ def _decoded(content: bytes) -> str | None:
             return decoded(content).lstrip()
         declared = _DECLARED.match(content)
         encoding = declared[1].decode().lower() if declared else "utf-8"
+        if encoding.startswith(("utf-16", "utf-32", "ucs-")):
+            encoding = "utf-8"  # A declaration that can be read byte by byte is not in what it declares, as .NET does.
         # Tools that declare GB2312 write its extensions, too.
         return content.decode("gb18030" if encoding in ("gb2312", "gbk") else encoding).lstrip()
     except UnicodeError:
@@ -106,11 +108,14 @@ def _decoded(content: bytes) -> str | None:
 
 
 def _object(element: ElementTree.Element) -> VocObject:
-    box, polygon = element.find("bndbox"), element.find("polygon")
+    boxes, polygon = element.findall("bndbox"), element.find("polygon")
+    box = boxes[0] if boxes else None
     is_polygon = box is None and polygon is not None
-    if box is not None:
+    if len(boxes) > 1:
+        corners: Corners | None = None
+    elif box is not None:
         xmin, ymin, xmax, ymax = (_number(_text(box, name)) for name in ("xmin", "ymin", "xmax", "ymax"))
-        corners: Corners | None = (xmin, ymin, xmax, ymax)
+        corners = (xmin, ymin, xmax, ymax)
     else:
         corners = _around(polygon) if polygon is not None else None
     difficult = _text(element, "difficult").lower().removesuffix(".0")

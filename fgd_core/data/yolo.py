@@ -188,8 +188,8 @@ def _objects(labels: Sequence[_Label], layout: Layout, findings: Findings) -> It
         else:
             findings.add(shape, f"{label.name}: {label.text}")
     are_normalised = [all(-SLACK <= number <= 1 + SLACK for number in numbers) for _, numbers, _ in known]
-    # Where most labels are pixels or percent, those near the upper left corner are, too, however small they are.
-    none_is = 2 * sum(are_normalised) < len(known)
+    # Where half of the labels or more are pixels or percent, those near the upper left corner are, too.
+    none_is = 2 * sum(are_normalised) <= len(known)
     for (label, numbers, is_polygon), is_normalised in zip(known, are_normalised, strict=True):
         if none_is or not is_normalised:
             findings.add("not_normalised", f"{label.name}: {label.text}")

@@ -18,7 +18,7 @@ class Row:
     has_class_name: bool = False
     """Whether the row names its class where the index belongs."""
     has_commas: bool = False
-    """Whether commas stand for decimal points, or between the numbers."""
+    """Whether commas stand for decimal points, or commas or semicolons between the numbers."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def read_row(line: str, class_indices: Mapping[str, int]) -> Row | UnknownClass 
     """
     words = line.split()
     found = _plain_row(words) or _row(words, class_indices)
-    if found is None and "," in line:
+    if found is None and ("," in line or ";" in line):
         found = _row(_without_commas(line), class_indices)
         return replace(found, has_commas=True) if isinstance(found, Row) else found
     return found
@@ -84,6 +84,7 @@ def _is_almost_a_number(word: str) -> bool:
 
 def _without_commas(line: str) -> list[str]:
     """The words of the line, read with commas between the numbers or else as decimal points; whichever is meant."""
+    line = line.replace(";", " ")
     words = line.split()
     if len(words) == 1 or all(word.endswith(",") for word in words[:-1]):
         return [word.strip() for word in line.split(",") if word.strip()]

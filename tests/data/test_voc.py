@@ -122,6 +122,11 @@ SPOILED: list[tuple[str, Callable[[VocFolder], None], str]] = [
     ("malformed_xml", lambda f: f.add("other", xml="<html/>"), "other.xml"),
     ("malformed_xml", lambda f: f.add("bomb", xml=BILLION_LAUGHS), "bomb.xml"),
     ("malformed_object", lambda f: f.add("bare", "<object><name>cat</name></object>", obj()), "object 1 of bare.xml"),
+    (
+        "malformed_object",
+        lambda f: f.add("twice", obj().replace("</object>", "<bndbox><xmin>1</xmin></bndbox></object>"), obj()),
+        "object 1 of twice.xml",
+    ),
     ("malformed_object", lambda f: f.add("anon", obj(""), obj()), "object 1 of anon.xml"),
     ("size_mismatch", lambda f: f.add("big", obj(), size=(41, 30)), "big.jpg is 40x30, annotated 41x30"),
     ("bad_name", lambda f: f.sets["train"].append("../../secret"), "../../secret"),
@@ -222,6 +227,7 @@ LETTERS = [
     ("gb18030", "GBK"),
     ("shift_jis", "Shift_JIS"),
     ("utf-16-le", "utf-16"),
+    ("utf-8", "utf-16"),
 ]
 
 

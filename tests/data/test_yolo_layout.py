@@ -157,8 +157,14 @@ class TestOverManyRows:
 class TestNumbers:
     @pytest.mark.parametrize(
         "label",
-        [BOX.replace(".", ","), BOX.replace(" ", ","), BOX.replace(" ", ", ")],
-        ids=["decimal commas", "between numbers", "between numbers, with spaces"],
+        [
+            BOX.replace(".", ","),
+            BOX.replace(" ", ","),
+            BOX.replace(" ", ", "),
+            BOX.replace(" ", ";"),
+            BOX.replace(".", ",").replace(" ", ";"),
+        ],
+        ids=["decimal", "between numbers", "and spaces", "semicolons", "semicolons and decimal"],
     )
     def test_with_commas_are_read_and_found(self, folder: YoloFolder, label: str) -> None:
         folder.add("1.png", label)
@@ -173,6 +179,11 @@ class TestNumbers:
     def test_of_a_split_in_percent_are_all_refused_the_small_ones_too(self, folder: YoloFolder) -> None:
         folder.add("1.png", "0 50 50 40 40\n0 90 90 20 20\n0 0.5 0.6 0.9 0.9")
         with pytest.raises(DataError, match=r"not_normalised: 3 .*percent by 100"):
+            folder.open()
+
+    def test_of_which_half_are_pixels_are_all_pixels(self, folder: YoloFolder) -> None:
+        folder.add("1.png", "0 32 24 20 15\n0 1 1 1 1")
+        with pytest.raises(DataError, match=r"not_normalised: 2 "):
             folder.open()
 
 
