@@ -243,8 +243,8 @@ class RayCluster:
 
     async def capacity(self) -> Capacity:
         """Totals are of this moment; what is in use is as old as Ray's autoscaler's last look, up to 5 s."""
-        nodes = await self._send("GET", "/api/v0/nodes", params=_ALL_NODES)
-        usage = await self._send("GET", "/api/cluster_status")
+        nodes = await self._send("GET", "/api/v0/nodes", params=_ALL_NODES, timeout=_LIST_TIMEOUT_S)
+        usage = await self._send("GET", "/api/cluster_status", timeout=_LIST_TIMEOUT_S)
         for answer in (nodes, usage):
             if answer.is_error:
                 raise _refused("tell its resources", answer)
@@ -355,6 +355,7 @@ def find_ray_token() -> str | None:
 _NO_ENTRY = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 _ALL_NODES = {"limit": "10000"}
 _LIST_TIMEOUT_S = 10.0
+"""For what a tick waits for, and all others with it."""
 _STREAM_TIMEOUT_S = 60.0
 _BLOCK_BYTES = 256 * 1024
 _LOG_FILE = "job-driver-{}.log"

@@ -3,6 +3,7 @@
 Ray's lists have no pages, and it cleans nothing up. It forgets by itself, too: all of it, with its head.
 """
 
+from collections import Counter
 from datetime import datetime, timedelta
 
 import structlog
@@ -18,6 +19,8 @@ SETTLED_S = 60.0
 """Ray watches over each run's supervisor, and writes down how that ended. Where the run is deleted between the two, Ray
 finds no record of it and makes a new one, FAILED and without an entry point, which stays until the head ends."""
 PAUSE_S = 30.0
+MAX_REFUSALS = 5
+"""So often Ray may refuse to forget a run, or to say whether it has it; then the run is left to Ray."""
 _AT_ONCE = 20
 """So many requests to Ray at most, for others wait behind them."""
 
@@ -36,6 +39,8 @@ class Forgetting:
         self._clock = clock
         self._keep_runs = keep_runs
         self._rests_until: datetime | None = None
+        self._refusals: Counter[str] = Counter()
+        """By attempt. A restart begins anew, with a few questions."""
 
     async def step(self) -> None:
         """Take note of the oldest runs that Ray has no more, having it forget those that are too many.
@@ -62,10 +67,15 @@ class Forgetting:
                 raise
             except ClusterError as error:
                 refusal = error
-                continue
+                self._refusals[attempt.id] += 1
+                if self._refusals[attempt.id] < MAX_REFUSALS:
+                    continue
+                # The oldest are looked at, and those that stay would take the place of all others in the end.
+                log.warning("run_not_forgotten", submission_id=attempt.submission_id, error=str(error))
+            self._refusals.pop(attempt.id, None)
             async with self._database.writing() as session:
                 await attempts.off_dashboard(session, attempt.id)
-            log.info("run_forgotten", job_id=attempt.job_id, submission_id=attempt.submission_id)
+            log.info("run_off_dashboard", job_id=attempt.job_id, submission_id=attempt.submission_id)
         else:
             if len(oldest) == _AT_ONCE:
                 self._rests_until = None

@@ -27,7 +27,7 @@ from service.dispatcher.cluster import Cluster, ClusterAwayError, ClusterJob, Su
 from service.dispatcher.excerpts import Excerpt
 from service.dispatcher.forgetting import Forgetting
 from service.dispatcher.holder import Holder
-from service.dispatcher.side_by_side import SideBySide
+from service.dispatcher.side_by_side import PATIENCE_S, SideBySide
 from service.dispatcher.starting import Start, lease, make_way, unblock
 from service.errors import DatabaseError
 from service.jobs import scheduling
@@ -67,6 +67,7 @@ class Dispatcher:
     Args:
         holder: who this is, beside other control planes on the same database; None: a new one of the home, whose lock
             the caller holds.
+        patience_s: how long a tick waits for a step of one run, which goes on beside the ticks that follow.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Dispatcher:
         holder: Holder | None = None,
         tracing: Tracing = OFF,
         metrics: Metrics | None = None,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._database = database
         self._cluster = cluster
@@ -97,7 +99,7 @@ class Dispatcher:
         self._metrics = metrics or Metrics()
         self._holder = holder or Holder.at(settings.home)
         self._lease: Lease | None = None
-        self._side_by_side = SideBySide(clock)
+        self._side_by_side = SideBySide(clock, patience_s=patience_s)
         self._forgetting = Forgetting(database, cluster, clock, keep_runs=settings.ray_keep_runs)
         self._archiving = Archiving(
             database,
@@ -147,7 +149,7 @@ class Dispatcher:
             self._unblock,
             self._start,
             self._archiving.step,
-            self._forgetting.step,
+            self._forget,
             self._archiving.copy_logs,
         )
         is_away, storage_fails = False, ""
@@ -499,6 +501,10 @@ class Dispatcher:
         else:
             log.info("last_word_salvaged", job_id=job.id, submission_id=attempt.submission_id)
         self._wake.set()
+
+    async def _forget(self) -> None:
+        # As a step like those of runs: a run that Ray does not answer about must not hold up the tick.
+        await self._side_by_side.each({"forgetting": self._forgetting}, Forgetting.step)
 
     def _is_lost(self, attempt: Attempt, word: ClusterJob | None) -> bool:
         return is_lost(

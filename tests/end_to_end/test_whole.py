@@ -91,6 +91,23 @@ class TestWhole:
         wait_for(client, job_id, lambda job: job.state == "cancelled")
         assert is_complete(all_events(client, job_id))
 
+    @pytest.mark.timeout(600)
+    def test_after_the_death_of_its_ray_another_comes_up_and_the_run_goes_on_there(
+        self, whole: Whole, client: FgdClient
+    ) -> None:
+        job_id = client.submit(train(epochs=100_000)).job_id
+        saved = wait_for_event(client, job_id, "checkpoint_saved")
+        head = whole.head()
+        os.kill(head["pid"], signal.SIGKILL)
+        again = wait_for(client, job_id, lambda job: len(job.attempts) == 2, timeout_s=300)
+        # A run that outlived its head is asked to stop and save before the next head comes up.
+        assert again.attempts[0].cause in ("stopped", "lost")
+        resumed = wait_for_event(client, job_id, "resumed", after=saved.sequence)
+        assert resumed.data["epoch"] >= saved.data["epoch"]
+        assert whole.head()["mark"] != head["mark"]
+        client.cancel(job_id)
+        wait_for(client, job_id, lambda job: job.state == "cancelled")
+
     def test_the_dashboard_names_the_job(self, whole: Whole, client: FgdClient) -> None:
         job = client.submit(train(epochs=100_000))
         wait_for_event(client, job.job_id, "run_started")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.data import InputSpec, Shapes
@@ -49,7 +50,16 @@ class Whole:
         self._environment = environment
         self._port = 0
         self._process: subprocess.Popen[str] | None = None
-        self.ray_url = ""
+
+    @property
+    def ray_url(self) -> str:
+        """Of the present head: one that died is followed by another."""
+        return str(self.head()["url"])
+
+    def head(self) -> dict[str, Any]:
+        """What the home notes of the Ray head."""
+        note: dict[str, Any] = json.loads((self.home / "ray.json").read_text())
+        return note
 
     def up(self) -> None:
         self._process = subprocess.Popen(
@@ -65,7 +75,6 @@ class Whole:
         told = json.loads(self._process.stdout.readline())
         # The same port again after a restart: runs know no other way home.
         self._port = int(told["url"].rpartition(":")[2])
-        self.ray_url = told["ray_url"]
 
     def freeze(self) -> None:
         """As a machine that hangs: connections are taken and nothing is answered. Only `kill` ends that."""

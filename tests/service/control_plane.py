@@ -72,6 +72,8 @@ class ControlPlane:
             capacity=self.services.capacity,
             metrics=self.services.metrics,
             tracing=self.services.tracing,
+            # A tick is over when all of it is, also on a machine at work.
+            patience_s=120.0,
         )
         transport = httpx.ASGITransport(self.app)
         self.http = httpx.AsyncClient(

@@ -6,7 +6,8 @@ import pytest
 from control_plane import ControlPlane, ManualClock, Run
 from memory_cluster import MemoryCluster
 
-from service.dispatcher.forgetting import PAUSE_S, SETTLED_S
+from fgd_core.errors import ClusterError
+from service.dispatcher.forgetting import MAX_REFUSALS, PAUSE_S, SETTLED_S
 from service.settings import Settings
 
 KEEP = 2
@@ -92,6 +93,24 @@ class TestForgetting:
         plane.clock.forward(PAUSE_S)
         await plane.tick()
         assert await link(plane, job_id) is None
+
+    async def test_one_that_ray_never_forgets_is_left_to_it_in_the_end(
+        self, plane: ControlPlane, cluster: MemoryCluster, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[str] = []
+
+        async def delete(submission_id: str) -> None:
+            asked.append(submission_id)
+            raise ClusterError("Ray could not forget a run")
+
+        monkeypatch.setattr(cluster, "delete", delete)
+        runs = [await ended(plane) for _ in range(KEEP + 1)]
+        plane.clock.forward(SETTLED_S)
+        for _ in range(3 * MAX_REFUSALS):
+            plane.clock.forward(PAUSE_S)
+            await plane.tick()
+        assert asked == [runs[0][1].submission_id] * MAX_REFUSALS
+        assert [await link(plane, job_id) is not None for job_id, _ in runs] == [False, True, True]
 
     async def test_many_go_without_a_pause(self, plane: ControlPlane) -> None:
         runs = [await ended(plane) for _ in range(25)]
