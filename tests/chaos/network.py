@@ -1,10 +1,11 @@
 """The way from runs and users to the control planes: an address that stays, whatever becomes of those behind it."""
 
 import asyncio
-import socket
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+
+from tests.held_port import HeldPort
 
 BLOCK_BYTES = 65_536
 CONNECT_TIMEOUT_S = 2.0
@@ -22,8 +23,8 @@ class Door:
         self._turn = 0
         self._through: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self._held = HeldPort()
+        self.port = self._held.number
         self.url = f"http://127.0.0.1:{self.port}"
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="door", daemon=True)

@@ -1,7 +1,6 @@
 """The real control plane behind a real socket, in a thread; and a run that reports to it as workers do."""
 
 import asyncio
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from fgd_core.spec.base import Fact
 from fgd_core.spec.events import RunFinished, RunStarted
 from service.app import Server, create_app
 from service.settings import Settings
+from tests.held_port import HeldPort
 from tests.service.memory_cluster import MemoryCluster
 
 
@@ -27,8 +27,8 @@ class LiveServer:
     """
 
     def __init__(self, home: Path, *, certificate: Path | None = None) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self._held = HeldPort()
+        self.port = self._held.number
         self.url = f"{'http' if certificate is None else 'https'}://127.0.0.1:{self.port}"
         self._certificate = certificate
         self.settings = Settings(home=home, port=self.port, tick_s=0.05)

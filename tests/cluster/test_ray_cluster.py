@@ -1,4 +1,3 @@
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -106,11 +105,9 @@ class TestReaching:
 
     async def test_a_closed_port_names_the_address(self) -> None:
         async with RayCluster("http://127.0.0.1:1") as cluster:
-            began = time.monotonic()
             with pytest.raises(ClusterError, match="cannot be reached") as caught:
                 await cluster.capacity()
         assert caught.value.details["url"] == "http://127.0.0.1:1"
-        assert time.monotonic() - began < 2
 
     async def test_the_version_is_the_one_that_is_installed(self, cluster: RayCluster) -> None:
         assert (await cluster.version()).startswith("2.")

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import hashlib
-import socket
 import threading
 import time
 
@@ -21,16 +20,10 @@ from fgd_core.spec.attempts import (
     ReportedEvent,
     Wish,
 )
+from tests.held_port import HeldPort
 
 TOKEN = "t0ken"
 CLAIM = "fgdc_" + "c" * 43
-
-
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port: int = held.getsockname()[1]
-        return port
 
 
 class SmallControlPlane:
@@ -39,7 +32,8 @@ class SmallControlPlane:
 
     def __init__(self, assignment: Assignment) -> None:
         self.assignment = assignment
-        self.port = free_port()
+        self._held = HeldPort()
+        self.port = self._held.number
         self.url = f"http://127.0.0.1:{self.port}"
         self.events: list[ReportedEvent] = []
         self.num_batches = 0
@@ -76,7 +70,7 @@ class SmallControlPlane:
         self._server = uvicorn.Server(uvicorn.Config(self._app(), port=self.port, log_level="critical"))
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not self._server.started:
             assert time.monotonic() < deadline, "the server does not start"
             time.sleep(0.01)
@@ -84,18 +78,18 @@ class SmallControlPlane:
     def stop(self) -> None:
         if self._server is not None and self._thread is not None:
             self._server.should_exit = True
-            self._thread.join(10)
+            self._thread.join(60)
 
-    def wait_for_events(self, count: int, timeout_s: float = 15.0) -> None:
+    def wait_for_events(self, count: int, timeout_s: float = 60.0) -> None:
         with self._changed:
             arrived = self._changed.wait_for(lambda: len(self.events) >= count, timeout_s)
         assert arrived, f"{len(self.events)} of {count} events have arrived"
 
-    def wait_for_heartbeats(self, count: int, timeout_s: float = 15.0) -> None:
+    def wait_for_heartbeats(self, count: int, timeout_s: float = 60.0) -> None:
         with self._changed:
             assert self._changed.wait_for(lambda: self.num_heartbeats >= count, timeout_s)
 
-    def wait_for_put(self, name: str, timeout_s: float = 15.0) -> None:
+    def wait_for_put(self, name: str, timeout_s: float = 60.0) -> None:
         with self._changed:
             assert self._changed.wait_for(lambda: any(path.endswith(name) for path in self.puts), timeout_s), self.puts
 

@@ -113,11 +113,11 @@ class TestUploads:
         context = connect()
         control_plane.may_put.clear()
         leave(context, "samples.png", b"picture")
-        began = time.monotonic()
         for epoch in range(100):
             save(context, "last", b"last %d" % epoch)
             save(context, "best", b"best %d" % epoch)
-        assert time.monotonic() - began < 1.0, "training waits for the network"
+        # Training has gone on to its end, and the network has let nothing through so far.
+        assert control_plane.puts == []
         control_plane.may_put.set()
         context.emit(RunFinished(outcome="succeeded"))
         assert context.close(10)
