@@ -31,6 +31,7 @@ from fgd_core.spec.jobs import CheckDataSpec, DistillSpec, EvaluateSpec, JobSpec
 from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.pretrained import is_torchvision_name
 from fgd_core.spec.results import ErrorReport, Scores
+from fgd_core.stopping import Stopped, heeding
 from fgd_core.training.checkpoints import CHECKPOINTS, RunCheckpoints, SavedPlace
 from fgd_core.training.context import ChangesInFlight, RunContext
 from fgd_core.training.course import Course, course_of, why_afresh
@@ -45,18 +46,22 @@ from fgd_core.training.trainer import Trainer
 def execute(spec: JobSpec, context: RunContext) -> RunFinished:
     """Run a job to its end, whatever that is; the outcome is returned and also the last event.
 
-    An error becomes the outcome `failed` with its report, so that it reaches whoever asked for the job.
+    An error becomes the outcome `failed` with its report, so that it reaches whoever asked for the job. A run that is
+    asked to stop ends as `stopped` from wherever it is.
     """
     try:
-        match spec:
-            case TrainSpec():
-                finished = train(spec, context)
-            case DistillSpec():
-                finished = distill(spec, context)
-            case EvaluateSpec():
-                finished = evaluate(spec, context)
-            case CheckDataSpec():
-                finished = check_data(spec, context)
+        with heeding(context.should_stop):
+            match spec:
+                case TrainSpec():
+                    finished = train(spec, context)
+                case DistillSpec():
+                    finished = distill(spec, context)
+                case EvaluateSpec():
+                    finished = evaluate(spec, context)
+                case CheckDataSpec():
+                    finished = check_data(spec, context)
+    except Stopped:
+        finished = RunFinished(outcome="stopped")
     except Exception as error:
         finished = RunFinished(outcome="failed", error=_report(error))
     context.emit(finished)
@@ -122,11 +127,11 @@ def evaluate(spec: EvaluateSpec, context: RunContext) -> RunFinished:
     detector, loaded = checkpoint.build("detector", spec.checkpoint)
     context.emit(loaded)
     _check_classes(checkpoint, dataset, spec.checkpoint, WeightsError)
-    judge = _judge(dataset, spec.input or checkpoint.input, spec.batch_size, machine, context)
     detector.to(machine.device).eval()
-    scores = judge.scores(detector)
-    context.emit(Evaluated(epoch=None, step=None, scores=scores))
-    result = judge.result(detector, scores, folder=context.job_dir, device_name=machine.name)
+    with _judge(dataset, spec.input or checkpoint.input, spec.batch_size, machine, context) as judge:
+        scores = judge.scores(detector)
+        context.emit(Evaluated(epoch=None, step=None, scores=scores))
+        result = judge.result(detector, scores, folder=context.job_dir, device_name=machine.name)
     return RunFinished(outcome="succeeded", result=result)
 
 
@@ -264,7 +269,8 @@ class _Bench:
         """Over the classes of the data that the teacher knows."""
 
         def measure() -> float | None:
-            return ap_over(self._judge("the teacher").scores(teacher), classes)
+            with self._judge("the teacher") as judge:
+                return ap_over(judge.scores(teacher), classes)
 
         if self.sharing is None:
             return measure()
@@ -299,7 +305,17 @@ class _Bench:
         self, settings: AnyDetector, detector: Detector, distiller: Distiller | None, saved: SavedPlace | None
     ) -> RunFinished:
         """Train to the end, or until the context asks to stop; from the saved place, if there is one."""
-        judge = self._judge("the validation split")
+        with self._judge("the validation split") as judge:
+            return self._fit(settings, detector, distiller, saved, judge)
+
+    def _fit(
+        self,
+        settings: AnyDetector,
+        detector: Detector,
+        distiller: Distiller | None,
+        saved: SavedPlace | None,
+        judge: Judge,
+    ) -> RunFinished:
 
         def describe(scores: Scores | None, epoch: int, step: int) -> DetectorCheckpoint:
             return DetectorCheckpoint(

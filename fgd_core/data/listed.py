@@ -20,6 +20,7 @@ from fgd_core.data.samples import Category, Sample, Split, count
 from fgd_core.data.segmentations import read_segmentation
 from fgd_core.data.sound_images import Images, sound_images
 from fgd_core.errors import DataError
+from fgd_core.stopping import stoppable
 
 _Flags: TypeAlias = npt.NDArray[np.bool_]
 
@@ -200,7 +201,7 @@ def _with_sound_masks(boxes: _Boxes, listed: AnnotationFile, images: Images, fin
     in_px = _in_px if listed.is_normalised else lambda segmentation, size_px: segmentation
     read = [
         read_segmentation(in_px(objects.segmentations[row], sizes_px[place]), sizes_px[place])
-        for row, place in zip(boxes.rows.tolist(), boxes.places.tolist(), strict=True)
+        for row, place in stoppable(zip(boxes.rows.tolist(), boxes.places.tolist(), strict=True), every=10_000)
     ]
     if all(found.problem == "missing_mask" for found in read):
         return boxes

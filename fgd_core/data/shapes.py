@@ -19,6 +19,7 @@ from fgd_core.data import masks, outlines, painting
 from fgd_core.data.cache import ImageCache
 from fgd_core.data.samples import Category, Sample, Split, count
 from fgd_core.spec import data as spec
+from fgd_core.stopping import stoppable
 
 CATEGORIES = tuple(Category(id=i, name=name) for i, name in enumerate(outlines.OUTLINES, start=1))
 
@@ -32,6 +33,7 @@ MIN_VISIBLE = 0.6
 """An object keeps this much of its area in sight, whatever is drawn over it and wherever the image ends."""
 
 _TRIES = 8
+_IMAGES_A_QUESTION = 256
 
 # First words of the random streams. Layout and paint are apart so that boxes are known without painting.
 _STREAM = {"train": 0, "val": 1}
@@ -54,7 +56,9 @@ class ShapesDataset:
         self._split: Split = split
         self._with_masks = with_masks
         num_images = shapes.num_train if split == "train" else shapes.num_val
-        self.samples: Sequence[Sample] = [self._sample(index) for index in range(num_images)]
+        self.samples: Sequence[Sample] = [
+            self._sample(index) for index in stoppable(range(num_images), every=_IMAGES_A_QUESTION)
+        ]
         self.checked = count(split, self.categories, self.samples, [])
         self.fingerprint = self.checked.fingerprint
         self.refusal = None

@@ -10,6 +10,7 @@ from fgd_core.detectors.base import Detector
 from fgd_core.evaluation.found import Found
 from fgd_core.evaluation.pasting import paste
 from fgd_core.spec.data import InputSpec
+from fgd_core.stopping import stoppable
 
 
 @torch.no_grad()
@@ -31,9 +32,11 @@ def detect_all(
         with_masks: bring the detector's masks to the image's size; as run lengths, so that those of a whole split have
             room. Needs a detector that has masks.
         on_progress: called after each batch with images done and images in all.
+    Raises:
+        Stopped: the run has been asked to stop.
     """
     found: dict[int, Found] = {}
-    for batch in evaluation_batches(dataset, input_spec, batch_size=batch_size):
+    for batch in stoppable(evaluation_batches(dataset, input_spec, batch_size=batch_size)):
         with torch.autocast(device.type, autocast_dtype, enabled=autocast_dtype is not None):
             features = detector.features(batch.images.to(device))
             detections = detector.detect(features, batch.image_sizes)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import TracebackType
 
 import torch
 
@@ -26,7 +27,8 @@ _WAIT_S, _WAIT_SHARE = 20.0, 0.1
 
 
 class Judge:
-    """
+    """Works on its device from `with` on, until its end; see `quiet`.
+
     Args:
         device: that the detectors are on.
         autocast_dtype: of the forward passes; None is float32.
@@ -50,7 +52,16 @@ class Judge:
         self._emit, self._what = emit, what
         self._began_s = self._reported_s = time.monotonic()
         self._presence = presence_on(device)
+
+    def __enter__(self) -> "Judge":
         self._presence.enter()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Also of a run that stops: its process may go on, with nothing to do, and others would never be alone.
+        self._presence.leave()
 
     def scores(self, detector: Detector) -> Scores:
         """Of a detector in eval mode; of its masks too, where it and the data have them."""
@@ -82,7 +93,6 @@ class Judge:
         self._leave_evidence(found, folder)
         wait_s = min(_WAIT_S, _WAIT_SHARE * (time.monotonic() - self._began_s))
         speed = measure_speed(detector, self._dataset, self._input, device=self._device, wait_s=wait_s)
-        self._presence.leave()
         return RunResult(
             scores=scores,
             num_parameters=num_parameters(detector),

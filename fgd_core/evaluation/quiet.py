@@ -13,9 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fgd_core.stopping import stop_if_asked
+
 GIVE_WAY_S = 60.0
 """Longer than a measurement can take: whoever holds its lock longer has stopped."""
 _POLL_S = 0.05
+_SHORT_S = 1.0
+"""A wait that is over by then asks nobody whether to stop."""
 
 
 class Presence:
@@ -41,8 +45,10 @@ class Presence:
             return
         fcntl.flock(self._work, fcntl.LOCK_UN)
         # Those who wait hold the turnstile.
-        if _lock(self._turnstile, fcntl.LOCK_SH, GIVE_WAY_S):
-            _lock(self._work, fcntl.LOCK_SH, GIVE_WAY_S)
+        try:
+            if _lock(self._turnstile, fcntl.LOCK_SH, GIVE_WAY_S):
+                _lock(self._work, fcntl.LOCK_SH, GIVE_WAY_S)
+        finally:
             fcntl.flock(self._turnstile, fcntl.LOCK_UN)
 
     def leave(self) -> None:
@@ -61,10 +67,9 @@ class Presence:
             return
         deadline_s = time.monotonic() + wait_s
         fcntl.flock(self._work, fcntl.LOCK_UN)
-        is_next = _lock(self._turnstile, fcntl.LOCK_EX, wait_s)
-        is_alone = is_next and _lock(self._work, fcntl.LOCK_EX, deadline_s - time.monotonic())
         try:
-            yield is_alone
+            is_next = _lock(self._turnstile, fcntl.LOCK_EX, wait_s)
+            yield is_next and _lock(self._work, fcntl.LOCK_EX, deadline_s - time.monotonic())
         finally:
             # Not to be had at once where this run is not alone and another one measures: it is about to end anyway.
             _lock(self._work, fcntl.LOCK_SH, 0)
@@ -83,13 +88,19 @@ def _opened(folder: Path, name: str) -> int | None:
 
 
 def _lock(file: int, kind: int, wait_s: float) -> bool:
-    deadline_s = time.monotonic() + wait_s
+    """
+    Raises:
+        Stopped: the run that waits has been asked to stop.
+    """
+    deadline_s, ask_s = time.monotonic() + wait_s, time.monotonic() + _SHORT_S
     while True:
         try:
             fcntl.flock(file, kind | fcntl.LOCK_NB)
         except OSError:
             if time.monotonic() >= deadline_s:
                 return False
+            if time.monotonic() >= ask_s:
+                stop_if_asked()
             time.sleep(_POLL_S)
         else:
             return True

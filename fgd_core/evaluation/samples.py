@@ -13,6 +13,7 @@ from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks, make
 from fgd_core.data.samples import DetectionDataset
 from fgd_core.data.transforms import resize_masks
 from fgd_core.evaluation.found import Found
+from fgd_core.stopping import stoppable
 
 _SIDE_PX = 256
 _MIN_SCORE = 0.3
@@ -39,7 +40,7 @@ def draw_samples(dataset: DetectionDataset, found: Mapping[int, Found], num_imag
     """
     chosen = _spread(dataset, num_images)
     founds = []
-    for index in chosen:
+    for index in stoppable(chosen):
         one = found[dataset.samples[index].image_id]
         keep = one.scores >= _MIN_SCORE
         founds.append(
@@ -57,7 +58,8 @@ def draw_samples(dataset: DetectionDataset, found: Mapping[int, Found], num_imag
 
 def draw_truths(dataset: DetectionDataset, num_images: int, *, columns: int = 4) -> bytes:
     """A PNG of images spread over the split, with what is annotated there."""
-    return _png([_draw_truth(dataset, index) for index in _spread(dataset, num_images)], columns=columns)
+    chosen = stoppable(_spread(dataset, num_images))
+    return _png([_draw_truth(dataset, index) for index in chosen], columns=columns)
 
 
 def _spread(dataset: DetectionDataset, num_images: int) -> list[int]:

@@ -17,6 +17,7 @@ from fgd_core.detectors.base import Detector
 from fgd_core.evaluation.quiet import Presence
 from fgd_core.spec.data import InputSpec
 from fgd_core.spec.results import Speed
+from fgd_core.stopping import stoppable
 
 _WARMUP_IMAGES = 5
 _IMAGES = 20
@@ -45,15 +46,17 @@ def measure_speed(
 
     Args:
         wait_s: for other runs on the device to give way.
+    Raises:
+        Stopped: the run has been asked to stop.
     """
     batches = []
-    for batch in evaluation_batches(dataset, input_spec, batch_size=1):
+    for batch in stoppable(evaluation_batches(dataset, input_spec, batch_size=1)):
         batches.append(batch.to(device))
         if len(batches) == _IMAGES:
             break
 
     def run(count: int) -> None:
-        for batch in batches[:count]:
+        for batch in stoppable(batches[:count]):
             detector.detect(detector.features(batch.images), batch.image_sizes)
         if device.type == "cuda":
             torch.cuda.synchronize(device)

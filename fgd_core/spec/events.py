@@ -70,6 +70,8 @@ class Resumed(Fact):
     checkpoint: str
     epoch: int
     step: int
+    awaits_evaluation: bool = False
+    """Whether that epoch is evaluated now, for the run before ended in the midst of it."""
 
 
 class Finding(Fact):

@@ -36,11 +36,17 @@ class RunCheckpoints:
         self.previous = folder / "previous.pt"
         self.best = folder / "best.pt"
 
-    def save_last(self, checkpoint: DetectorCheckpoint, training: dict[str, Any]) -> CheckpointSaved:
-        """Write the whole state; the one before it is kept, lest this one prove unsound."""
+    def save_last(
+        self, checkpoint: DetectorCheckpoint, training: dict[str, Any], *, replaces: bool = False
+    ) -> CheckpointSaved:
+        """Write the whole state; the one before it is kept, lest this one prove unsound.
+
+        Args:
+            replaces: whether it is the place of the last one again, which then is not the one to be kept.
+        """
         incoming = self.last.with_name("incoming.pt")
         written = save_checkpoint(incoming, checkpoint, training)
-        if self.last.exists():
+        if self.last.exists() and not replaces:
             self.last.replace(self.previous)
         incoming.replace(self.last)
         return _saved("last", written._replace(path=self.last), checkpoint)

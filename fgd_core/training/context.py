@@ -17,7 +17,9 @@ class RunContext(Protocol):
         ...
 
     def should_stop(self) -> bool:
-        """Whether the run has been asked to save and stop; asked each step, so it must cost nothing."""
+        """Whether the run has been asked to save and stop. Asked each step, and in all else that takes long (see
+        `fgd_core.stopping`), so it must cost nothing.
+        """
         ...
 
     def resolve_checkpoint(self, source: str) -> Path:

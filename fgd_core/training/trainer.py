@@ -21,6 +21,7 @@ from fgd_core.spec.events import (
 )
 from fgd_core.spec.results import Scores
 from fgd_core.spec.training import TrainingSpec
+from fgd_core.stopping import Stopped
 from fgd_core.training.checkpoints import CHECKPOINTS, RunCheckpoints, SavedPlace
 from fgd_core.training.context import RunContext
 from fgd_core.training.course import Course
@@ -46,6 +47,8 @@ class _Place:
     """In steps alone, over all attempts."""
     evaluation_s: float = 0.0
     """Of the newest evaluation."""
+    awaits_evaluation: bool = False
+    """Whether the newest epoch is trained, and its evaluation is due and not done."""
     epoch_sums: dict[str, float] = field(default_factory=dict)
     epoch_train_s: float = 0.0
     course: Course = field(default_factory=dict)
@@ -108,7 +111,15 @@ class Trainer:
                 checkpoint=str(found.path),
                 cause=str(error)[:500],
             ) from error
-        self.context.emit(Resumed(checkpoint=found.path.name, epoch=self.place.epoch, step=self.step))
+        place = self.place
+        self.context.emit(
+            Resumed(
+                checkpoint=found.path.name,
+                epoch=place.epoch,
+                step=self.step,
+                awaits_evaluation=place.awaits_evaluation,
+            )
+        )
         best = self.checkpoints.handed_over_best()
         if best is not None:
             # It lies in a folder of our own now; the one that it came from may still be written to.
@@ -136,20 +147,25 @@ class Trainer:
         """Train to the end.
 
         Returns:
-            False if the context asked to stop first; `last.pt` then holds the very step.
+            False if the context asked to stop first; `last.pt` then holds the very step, or the epoch whose evaluation
+            was given up.
         Raises:
             NonFiniteLossError: with epoch and step.
             StorageError: a checkpoint could not be written.
         """
-        while self.place.epoch < self.settings.epochs:
+        place = self.place
+        if place.awaits_evaluation and not self._run_evaluation():
+            return False
+        while place.epoch < self.settings.epochs:
             if not self._run_epoch():
-                self._save_last(scores=None)
+                self._save_last()
                 return False
-            epoch = self.place.epoch
-            scores = None
-            if epoch % self.settings.evaluate_every == 0 or epoch == self.settings.epochs:
-                scores = self._run_evaluation()
-            self._save_last(scores)
+            is_last = place.epoch == self.settings.epochs
+            place.awaits_evaluation = is_last or place.epoch % self.settings.evaluate_every == 0
+            # Before the evaluation, which may take longer than the epoch and is not to cost it.
+            self._save_last()
+            if place.awaits_evaluation and not self._run_evaluation():
+                return False
         return True
 
     def _run_epoch(self) -> bool:
@@ -163,7 +179,7 @@ class Trainer:
                 return False
             self._run_step(batch.to(self._machine.device), waited_s)
             if time.monotonic() - self._saved_at_s > self.settings.checkpoint_every_s:
-                self._save_last(scores=None)
+                self._save_last()
             waits_since_s = time.perf_counter()
         num_images = self.loader.steps_per_epoch * self.settings.batch_size
         means = {name: total / self.loader.steps_per_epoch for name, total in place.epoch_sums.items()}
@@ -236,23 +252,30 @@ class Trainer:
         if logged is not None:
             self.context.emit(logged)
 
-    def _run_evaluation(self) -> Scores:
+    def _run_evaluation(self) -> bool:
+        """Score the newest epoch, and save what came of it; False if the context asked to stop first."""
         started_s = time.perf_counter()
         self.detector.eval()
-        scores = self._evaluate(self.detector)
+        try:
+            scores = self._evaluate(self.detector)
+        except Stopped:
+            return False
         self.detector.train()
         place = self.place
         place.evaluation_s = time.perf_counter() - started_s
         self.context.emit(Evaluated(epoch=place.epoch, step=self.step, scores=scores))
-        if scores.ap is not None and (place.best_ap is None or scores.ap > place.best_ap):
+        # The first one is the best so far also where there is nothing to score, for a run leaves a best in any case.
+        if place.best_epoch is None or (scores.ap or 0) > (place.best_ap or 0):
             place.best_ap, place.best_epoch = scores.ap, place.epoch
             self.context.emit(self.checkpoints.save_best(self._describe(scores, place.epoch, self.step)))
-        return scores
+        place.awaits_evaluation = False
+        self._save_last(scores, replaces=True)
+        return True
 
-    def _save_last(self, scores: Scores | None) -> None:
+    def _save_last(self, scores: Scores | None = None, *, replaces: bool = False) -> None:
         self._saved_at_s = time.monotonic()
         checkpoint = self._describe(scores, self.place.epoch, self.step)
-        self.context.emit(self.checkpoints.save_last(checkpoint, self.state_dict()))
+        self.context.emit(self.checkpoints.save_last(checkpoint, self.state_dict(), replaces=replaces))
 
     def _eta_s(self) -> float | None:
         if self.step == 0:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from fgd_core.errors import NetworkError
 from fgd_core.spec.attempts import FileList, KeptFile
+from fgd_core.stopping import stop_if_asked
 from workers.reporting.control_plane import ControlPlane
 
 _TIMEOUT_S = 120.0
@@ -42,11 +43,13 @@ class Incoming:
             TornError: the bytes are not those that were announced; nothing is left behind.
             NetworkError: they stopped coming; neither is then.
             OSError: `target` cannot be written.
+            Stopped: the run has been asked to stop; neither is then.
         """
         digest = hashlib.sha256()
         try:
             with target.open("xb") as file:
                 while chunk := self._read():
+                    stop_if_asked()
                     digest.update(chunk)
                     file.write(chunk)
             if digest.hexdigest() != self.sha256:

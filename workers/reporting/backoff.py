@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from fgd_core.errors import NetworkError
+from fgd_core.stopping import stop_if_asked
 
 LONGEST_S = 5.0
 Answer = TypeVar("Answer")
@@ -30,6 +31,7 @@ def until_answered(
         is_over: whether nobody wants to know any more.
     Raises:
         NetworkError: the last one, after `timeout_s` or when it is over.
+        Stopped: the run that waits has been asked to stop.
     """
     deadline_s = time.monotonic() + timeout_s
     failures = 0
@@ -39,6 +41,7 @@ def until_answered(
         except NetworkError as error:
             if time.monotonic() > deadline_s or is_over():
                 raise
+            stop_if_asked()
             if failures == 0:
                 say(f"waiting for the control plane: {error}")
             time.sleep(pause_s(failures))

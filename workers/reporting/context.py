@@ -19,6 +19,7 @@ from fgd_core.spec.events import (
     RunFinished,
 )
 from fgd_core.spec.trials import StudyLog
+from fgd_core.stopping import Stopped, heeding
 from workers.files.home import Home
 from workers.files.node_cache import NodeCache
 from workers.files.references import References
@@ -91,7 +92,11 @@ class HttpContext:
         if self._scratch is not None:
             remove_abandoned()
             NodeCache().prune()
-        return self._home.bring(self.should_stop)
+        with heeding(self.should_stop):
+            try:
+                return self._home.bring(self.should_stop)
+            except Stopped:
+                return False
 
     def emit(self, event: RunEvent) -> None:
         if self._sender.is_stale:

@@ -21,6 +21,7 @@ from fgd_core.spec.events import (
 from fgd_core.spec.jobs import DistillSpec, TrainSpec
 from fgd_core.spec.results import Scores
 from fgd_core.spec.trials import Verdict
+from fgd_core.stopping import Stopped, heeding
 from fgd_core.training.context import RunContext
 from workers.files.home import Home
 from workers.folders import CHECKPOINTS, REPORT
@@ -114,7 +115,11 @@ class TrialContext:
             FgdError: it cannot be done.
         """
         self._opened = self._work.home.open(node, tell=self._tell, on_stale=self._end_as_stale)
-        return self._opened.bring(self.should_stop)
+        with heeding(self.should_stop):
+            try:
+                return self._opened.bring(self.should_stop)
+            except Stopped:
+                return False
 
     @property
     def _home(self) -> Home:
@@ -142,7 +147,8 @@ class TrialContext:
                 if self._evaluated is not None:
                     self._home.settle(self._is_over)
                 self._ask_for_verdict()
-            case Resumed():
+            # Else it is evaluated again, and says so itself.
+            case Resumed() if not event.awaits_evaluation:
                 # What it had reached may not have been heard: whoever asked may have died.
                 self._evaluated = self._noted(event.epoch)
                 self._ask_for_verdict()

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision.models import WeightsEnum
 
 from fgd_core.errors import NetworkError, StorageError, UnreachableError, WeightsError
+from fgd_core.stopping import waiting_for
 
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 """Answers of a server that may be another one a little later."""
@@ -29,7 +30,10 @@ def fetch(weights: WeightsEnum, name: str) -> Mapping[str, Tensor]:
     cure = f"connect this machine to the network, or put the file {place.name} into {place.parent}"
     was_here = place.is_file()
     try:
-        state: Mapping[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        # A download asks nobody whether to stop, and may wait long for a server that does not answer.
+        state: Mapping[str, Tensor] = waiting_for(
+            lambda: weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        )
     except (TimeoutError, ConnectionResetError, ConnectionAbortedError, HTTPException) as error:
         raise NetworkError(f"the download of {name} broke off; {cure}", url=weights.url, cause=str(error)) from error
     except HTTPError as error:

@@ -1,0 +1,37 @@
+"""python -m tests.training.killed_run FOLDER [--trial] < SPEC: a run that dies of SIGKILL in its first evaluation.
+
+It dies where its detections would be scored: all batches are through, and nothing of them is known.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from fgd_core.evaluation import judge
+from fgd_core.runs import execute
+from fgd_core.spec.jobs import JOB_SPEC, DistillSpec, TrainSpec
+from tests.library import RecordingContext
+from workers.tuning.trial import TrialWorker, Work
+from workers.tuning.trial_home import SharedTrialHome
+
+
+def die(*arguments: object) -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("nobody survives this")
+
+
+def main() -> None:
+    spec = JOB_SPEC.validate_json(sys.stdin.buffer.read())
+    assert isinstance(spec, TrainSpec | DistillSpec)
+    folder = Path(sys.argv[1])
+    vars(judge)["coco_scores"] = die
+    if "--trial" in sys.argv:
+        TrialWorker(execute).run(0, Work(0, 0, spec, SharedTrialHome(folder, {})))
+    else:
+        execute(spec, RecordingContext(folder))
+
+
+if __name__ == "__main__":
+    main()

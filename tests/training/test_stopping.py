@@ -1,0 +1,271 @@
+"""Whatever a run is busy with, it hears that it is to stop, and a kill in an evaluation costs no epoch."""
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fgd_core.data import open_dataset
+from fgd_core.data.image_files import read_headers
+from fgd_core.detectors import build_detector
+from fgd_core.detectors.checkpoint import read_checkpoint
+from fgd_core.errors import NetworkError
+from fgd_core.evaluation import coco
+from fgd_core.evaluation.coco import coco_scores
+from fgd_core.evaluation.quiet import Presence
+from fgd_core.evaluation.samples import draw_truths
+from fgd_core.evaluation.speed import measure_speed
+from fgd_core.runs import execute
+from fgd_core.spec.data import InputSpec, Shapes
+from fgd_core.spec.events import EpochFinished, Evaluated, Resumed, RunEvent, RunFinished
+from fgd_core.spec.jobs import CheckDataSpec, TrainSpec
+from fgd_core.stopping import Stopped, heeding, stoppable, waiting_for
+from tests.library import RecordingContext, distill_spec, evaluate_spec, train_spec
+from workers.reporting.backoff import until_answered
+from workers.tuning.trial import TrialWorker, Work
+from workers.tuning.trial_home import SharedTrialHome
+
+# Three batches an evaluation, so that there is something between them.
+SPEC = train_spec(data={"num_val": 12})
+
+
+class StopsAfter(RecordingContext):
+    """Asked to stop from the first event of a kind on; of nothing, from the start."""
+
+    def __init__(self, job_dir: Path, *kind: str) -> None:
+        super().__init__(job_dir)
+        self._kind = kind
+
+    def should_stop(self) -> bool:
+        return not self._kind or any(event.kind in self._kind for event in self.events)
+
+    @property
+    def kinds(self) -> list[str]:
+        return [event.kind for event in self.events]
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> RecordingContext:
+    """The same run in peace."""
+    context = RecordingContext(tmp_path_factory.mktemp("calm"))
+    assert execute(SPEC, context).outcome == "succeeded"
+    return context
+
+
+def assert_ends_as(calm: RecordingContext, folder: Path) -> None:
+    """To the bit: weights, best weights, optimiser, generators, and what is known of the epochs."""
+    for name in ("last.pt", "best.pt"):
+        expected, expected_training = read_checkpoint(calm.job_dir / "checkpoints" / name)
+        found, training = read_checkpoint(folder / "checkpoints" / name)
+        assert found.record == expected.record
+        assert all(torch.equal(found.state[key], value) for key, value in expected.state.items())
+        if expected_training is None or training is None:
+            continue
+        for ours, theirs in (
+            (training["generators"], expected_training["generators"]),
+            *zip(
+                training["optimizer"]["state"].values(), expected_training["optimizer"]["state"].values(), strict=True
+            ),
+        ):
+            assert all(torch.equal(ours[key], value) for key, value in theirs.items())
+        timed = {"train_s", "evaluation_s", "epoch_train_s"}
+        assert {k: v for k, v in training["place"].items() if k not in timed} == {
+            k: v for k, v in expected_training["place"].items() if k not in timed
+        }
+
+
+def kill_in_first_evaluation(spec: TrainSpec, folder: Path, *options: str) -> None:
+    root = Path(__file__).parents[2]
+    child = subprocess.run(
+        [sys.executable, "-m", "tests.training.killed_run", str(folder), *options],
+        input=spec.model_dump_json(),
+        text=True,
+        cwd=root,
+        capture_output=True,
+        check=False,
+    )
+    assert child.returncode == -signal.SIGKILL, child.stderr
+
+
+def scores_by_epoch(events: list[RunEvent]) -> list[tuple[int | None, Any]]:
+    return [(event.epoch, event.scores) for event in events if isinstance(event, Evaluated)]
+
+
+class TestAnEvaluation:
+    def test_that_was_killed_is_done_again_and_its_epoch_is_not(self, calm: RecordingContext, tmp_path: Path) -> None:
+        kill_in_first_evaluation(SPEC, tmp_path)
+        resumed = RecordingContext(tmp_path)
+        assert execute(SPEC, resumed).outcome == "succeeded"
+        assert [(event.epoch, event.awaits_evaluation) for event in resumed.of(Resumed)] == [(1, True)]
+        assert [event.epoch for event in resumed.of(EpochFinished)] == [2]
+        assert scores_by_epoch(resumed.events) == scores_by_epoch(calm.events)
+        assert_ends_as(calm, tmp_path)
+
+    def test_that_was_killed_twice_is_done_the_third_time(self, calm: RecordingContext, tmp_path: Path) -> None:
+        for _ in range(2):
+            kill_in_first_evaluation(SPEC, tmp_path)
+        resumed = RecordingContext(tmp_path)
+        assert execute(SPEC, resumed).outcome == "succeeded"
+        assert scores_by_epoch(resumed.events) == scores_by_epoch(calm.events)
+        assert_ends_as(calm, tmp_path)
+
+    def test_that_was_stopped_is_done_again_and_its_epoch_is_not(self, calm: RecordingContext, tmp_path: Path) -> None:
+        stopped = StopsAfter(tmp_path, "epoch_finished")
+        assert execute(SPEC, stopped).outcome == "stopped"
+        assert "evaluated" not in stopped.kinds
+        resumed = RecordingContext(tmp_path)
+        assert execute(SPEC, resumed).outcome == "succeeded"
+        assert [event.epoch for event in resumed.of(EpochFinished)] == [2]
+        assert scores_by_epoch(resumed.events) == scores_by_epoch(calm.events)
+        assert_ends_as(calm, tmp_path)
+
+    def test_that_is_done_is_not_done_again(self, calm: RecordingContext, tmp_path: Path) -> None:
+        assert execute(SPEC, StopsAfter(tmp_path, "evaluated")).outcome == "stopped"
+        resumed = RecordingContext(tmp_path)
+        assert execute(SPEC, resumed).outcome == "succeeded"
+        assert [(event.epoch, event.awaits_evaluation) for event in resumed.of(Resumed)] == [(1, False)]
+        assert scores_by_epoch(resumed.events) == scores_by_epoch(calm.events)[1:]
+        assert_ends_as(calm, tmp_path)
+
+    def test_of_a_trial_that_was_killed_is_done_again_and_reported_once(
+        self, calm: RecordingContext, tmp_path: Path
+    ) -> None:
+        kill_in_first_evaluation(SPEC, tmp_path, "--trial")
+        worker = TrialWorker(execute)
+        running = threading.Thread(target=worker.run, args=(0, Work(0, 0, SPEC, SharedTrialHome(tmp_path, {}))))
+        running.start()
+        events: list[RunEvent] = []
+        reports, finished = [], None
+        while finished is None:
+            update = worker.update(0, 30)
+            events += update.events
+            finished = update.finished
+            if update.report is not None:
+                reports.append((update.report.epoch, update.report.scores))
+                worker.answer(0, "continue")
+        running.join()
+        assert finished.outcome == "succeeded"
+        assert [event.epoch for event in events if isinstance(event, EpochFinished)] == [2]
+        assert reports == scores_by_epoch(events) == scores_by_epoch(calm.events)
+        assert_ends_as(calm, tmp_path)
+
+
+class TestARunIsStopped:
+    def stopped(self, context: StopsAfter, run: Callable[[StopsAfter], RunFinished]) -> StopsAfter:
+        finished = run(context)
+        assert (finished.outcome, finished.error) == ("stopped", None)
+        assert context.kinds[-1] == "run_finished"
+        return context
+
+    def test_while_its_data_is_opened(self, tmp_path: Path) -> None:
+        spec = train_spec(data={"num_train": 600})
+        context = self.stopped(StopsAfter(tmp_path), lambda context: execute(spec, context))
+        assert "data_checked" not in context.kinds
+
+    def test_while_its_teacher_is_judged(self, calm: RecordingContext, tmp_path: Path) -> None:
+        spec = distill_spec(calm.job_dir / "checkpoints/best.pt", data={"num_val": 12})
+        context = self.stopped(StopsAfter(tmp_path, "weights_loaded"), lambda context: execute(spec, context))
+        assert "teacher_checked" not in context.kinds
+
+    def test_while_its_result_is_measured_and_measures_it_when_it_goes_on(
+        self, calm: RecordingContext, tmp_path: Path
+    ) -> None:
+        class StopsAtTheEnd(StopsAfter):
+            def should_stop(self) -> bool:
+                return len(self.of(Evaluated)) == 2
+
+        self.stopped(StopsAtTheEnd(tmp_path), lambda context: execute(SPEC, context))
+        resumed = RecordingContext(tmp_path)
+        finished = execute(SPEC, resumed)
+        assert finished.result is not None
+        assert resumed.of(EpochFinished) == resumed.of(Evaluated) == []
+        assert finished.result.scores == max((e.scores for e in calm.of(Evaluated)), key=lambda scores: scores.ap or 0)
+
+    def test_while_it_evaluates_a_checkpoint(self, calm: RecordingContext, tmp_path: Path) -> None:
+        spec = evaluate_spec(calm.job_dir / "checkpoints/best.pt", data={"num_val": 12}, batch_size=4)
+        context = self.stopped(StopsAfter(tmp_path, "weights_loaded"), lambda context: execute(spec, context))
+        assert "evaluated" not in context.kinds
+
+    @pytest.mark.parametrize("after", [[], ["data_checked"]], ids=["counted", "drawn"])
+    def test_while_its_data_is(self, after: list[str], tmp_path: Path) -> None:
+        spec = CheckDataSpec(name="check", data=Shapes(num_train=600, num_val=4, image_size_px=32))
+        context = self.stopped(StopsAfter(tmp_path, *after), lambda context: execute(spec, context))
+        assert context.kinds.count("data_checked") == len(after)
+        assert "artifact_saved" not in context.kinds
+
+
+class TestIsHeard:
+    """One by one, what a run spends its time in."""
+
+    @pytest.fixture(autouse=True)
+    def _asked_to_stop(self) -> Any:
+        with heeding(lambda: True):
+            yield
+
+    def test_between_chunks_of_image_files(self, tmp_path: Path) -> None:
+        with pytest.raises(Stopped):
+            read_headers([tmp_path / "missing.png"] * 600)
+
+    def test_between_pictures_of_samples(self) -> None:
+        dataset = open_dataset(Shapes(num_train=8, num_val=4, image_size_px=32), "val")
+        with pytest.raises(Stopped):
+            draw_truths(dataset, 4)
+
+    def test_between_measurements_of_latency(self) -> None:
+        detector = build_detector(SPEC.detector, 5).eval()
+        dataset = open_dataset(Shapes(num_train=8, num_val=4, image_size_px=32), "val")
+        with pytest.raises(Stopped):
+            measure_speed(detector, dataset, InputSpec(shorter_px=32), device=torch.device("cpu"))
+
+    def test_while_another_run_measures(self, tmp_path: Path) -> None:
+        mine, measuring, third = (Presence(tmp_path / "devices", "cpu") for _ in range(3))
+        mine.enter()
+        with measuring.alone(wait_s=0) as is_alone:
+            assert not is_alone  # it waits for the others, and holds the turnstile
+            with pytest.raises(Stopped):
+                mine.give_way()
+        measuring.leave()
+        # Whoever gave up holds on to nothing.
+        with third.alone(wait_s=0) as is_alone:
+            assert is_alone
+
+    def test_while_detections_are_scored(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(coco, "_ASKS_EVERY", 10)
+        dataset = open_dataset(Shapes(num_train=8, num_val=4, image_size_px=32), "val")
+        with pytest.raises(Stopped):
+            coco_scores(dataset, {})
+
+    def test_while_a_download_hangs(self) -> None:
+        hangs = threading.Event()
+        with pytest.raises(Stopped):
+            waiting_for(hangs.wait)
+        hangs.set()
+
+    def test_while_the_control_plane_is_away(self) -> None:
+        def ask() -> None:
+            raise NetworkError("nobody is there")
+
+        with pytest.raises(Stopped):
+            until_answered(ask, timeout_s=600, say=lambda text: None)
+
+    def test_after_every_item_but_the_first(self) -> None:
+        items = stoppable([1, 2, 3])
+        assert [next(items), next(items)] == [1, 2]
+        with pytest.raises(Stopped):
+            next(items)
+
+    def test_by_nobody_outside(self) -> None:
+        with heeding(lambda: False):
+            assert list(stoppable([1, 2, 3])) == [1, 2, 3]
+            assert waiting_for(lambda: "there") == "there"
+
+
+def test_a_failure_of_what_is_waited_for_is_passed_on() -> None:
+    with pytest.raises(ZeroDivisionError):
+        waiting_for(lambda: 1 // 0)
