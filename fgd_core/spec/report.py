@@ -35,6 +35,8 @@ class JobReport(Fact):
     started_at: datetime | None
     ended_at: datetime | None
     attempts: int
+    ran_s: float | None = None
+    """In attempts that have ended: waits and pauses are left out. None where none has."""
     dashboard_url: str | None
     """Of the newest attempt, on Ray's dashboard."""
     error: ErrorReport | None

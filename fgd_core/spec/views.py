@@ -75,6 +75,10 @@ class JobSummary(Fact):
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    ran_s: float | None = None
+    """In attempts that have ended: waits and pauses are left out. None where attempts were not looked at."""
+    running_since: datetime | None = None
+    """Of the attempt that runs; its time comes on top."""
 
     def _repr_html_(self) -> str:
         at = self.progress

@@ -11,7 +11,7 @@ from fgd_core.spec.views import JobPage, JobView
 from service.api import paging, submitting, views
 from service.api.access import Reader, Submitter, visible_job
 from service.api.deps import ServicesDep
-from service.store import jobs
+from service.store import attempts, jobs
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -60,9 +60,10 @@ async def list_jobs(
     before = paging.decode(cursor) if cursor is not None else None
     async with services.database.reading() as session:
         rows = await jobs.page(session, wanted, before=before, limit=limit + 1)
-    shown = rows[:limit]
+        shown = rows[:limit]
+        tried = await attempts.of_jobs(session, [job.id for job in shown])
     next_cursor = paging.encode(shown[-1].created_at, shown[-1].id) if len(rows) > limit else None
-    return JobPage(items=[views.summary(job) for job in shown], next_cursor=next_cursor)
+    return JobPage(items=[views.summary(job, tried.get(job.id, [])) for job in shown], next_cursor=next_cursor)
 
 
 @router.get("/{job_id}", operation_id="get_job")

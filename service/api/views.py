@@ -16,7 +16,12 @@ from service.store import artifacts, attempts, jobs
 from service.store.tables import Artifact, Attempt, Job, JobDependency
 
 
-def summary(job: Job) -> JobSummary:
+def summary(job: Job, tried: Sequence[Attempt] | None = None) -> JobSummary:
+    """
+    Args:
+        tried: the job's attempts; None where nobody asks how long it ran.
+    """
+    running = [each.started_at for each in tried or () if each.started_at is not None and each.ended_at is None]
     return JobSummary(
         job_id=job.id,
         name=job.name,
@@ -32,6 +37,8 @@ def summary(job: Job) -> JobSummary:
         created_at=job.created_at,
         started_at=job.started_at,
         ended_at=job.ended_at,
+        ran_s=_ran_s(tried) if tried is not None else None,
+        running_since=running[-1] if running else None,
     )
 
 
@@ -65,7 +72,7 @@ def job_view(
         spec = job.spec
     waits_for = sorted({dependency.needs_job_id for dependency in needs}) if job.state == "blocked" else []
     return JobView(
-        **dict(summary(job)),
+        **dict(summary(job, attempts)),
         spec=spec,
         waits_for=waits_for,
         failures=job.failures,
@@ -77,6 +84,14 @@ def job_view(
         result=RunResult.model_validate(job.result) if job.result is not None else None,
         dashboard_url=run_page(attempts[-1]) if attempts else None,
         last_sequence=job.last_sequence,
+    )
+
+
+def _ran_s(tried: Sequence[Attempt]) -> float:
+    return sum(
+        (each.ended_at - each.started_at).total_seconds()
+        for each in tried
+        if each.started_at is not None and each.ended_at is not None
     )
 
 

@@ -21,7 +21,7 @@ from fgd_core.spec.events import (
 from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.report import CurvePoint, JobReport
 from fgd_core.spec.results import RunResult
-from fgd_core.spec.views import JobView
+from fgd_core.spec.views import AttemptView, JobView
 
 KINDS = (
     *("epoch_finished", "evaluated", "data_checked", "weights_loaded", "teacher_checked", "distillation_planned"),
@@ -66,6 +66,7 @@ def fold(job: JobView, events: Iterable[StoredEvent], curves: Mapping[str, Seque
         started_at=job.started_at,
         ended_at=job.ended_at,
         attempts=len(job.attempts),
+        ran_s=_ran_s(job.attempts),
         dashboard_url=job.dashboard_url,
         error=job.error,
         result=job.result or _newest_result(told),
@@ -79,6 +80,13 @@ def fold(job: JobView, events: Iterable[StoredEvent], curves: Mapping[str, Seque
         warnings=list(warnings.values()),
         artifacts=[artifacts[name] for name in sorted(artifacts)],
     )
+
+
+def _ran_s(attempts: Sequence[AttemptView]) -> float | None:
+    ended = [(each.started_at, each.ended_at) for each in attempts if each.ended_at is not None]
+    if not ended:
+        return None
+    return sum((end - begin).total_seconds() for begin, end in ended if begin is not None and end is not None)
 
 
 def _newest_result(events: Sequence[StoredEvent]) -> RunResult | None:

@@ -1,6 +1,7 @@
 """Attempts: executions of a job on the cluster, and how far each of their streams was heard."""
 
 import hmac
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -58,6 +59,15 @@ async def claim(session: AsyncSession, attempt_id: str, secret_sha256: str) -> b
 async def of_job(session: AsyncSession, job_id: str) -> list[Attempt]:
     """Oldest first."""
     return list(await session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number)))
+
+
+async def of_jobs(session: AsyncSession, job_ids: Sequence[str]) -> dict[str, list[Attempt]]:
+    """By job, each oldest first; jobs without any are left out."""
+    found: dict[str, list[Attempt]] = {}
+    query = select(Attempt).where(Attempt.job_id.in_(job_ids)).order_by(Attempt.number)
+    for attempt in await session.scalars(query):
+        found.setdefault(attempt.job_id, []).append(attempt)
+    return found
 
 
 async def active(session: AsyncSession) -> list[tuple[Job, Attempt]]:

@@ -47,6 +47,28 @@ class TestPause:
         job = await plane.job(job_id)
         assert (job["failures"], job["losses"]) == (0, 0)
 
+    async def test_the_time_that_a_job_ran_leaves_its_pause_out(self, plane: ControlPlane) -> None:
+        job_id, run = await plane.started_job()
+        plane.clock.forward(100)
+        await told(plane, job_id, "pause")
+        await run.reports({"kind": "run_finished", "outcome": "stopped"})
+        plane.clock.forward(5000)
+        await told(plane, job_id, "resume")
+        await plane.tick()
+        again = plane.run()
+        await again.starts()
+        [listed] = (await plane.http.get("/v1/jobs")).json()["items"]
+        assert listed["ran_s"] == pytest.approx(100, abs=1)
+        assert listed["running_since"] is not None
+        plane.clock.forward(200)
+        await again.succeeds()
+        [listed] = (await plane.http.get("/v1/jobs")).json()["items"]
+        assert listed["ran_s"] == pytest.approx(300, abs=1)
+        assert listed["running_since"] is None
+        assert (await plane.job(job_id))["ran_s"] == listed["ran_s"]
+        report = (await plane.http.get(f"/v1/jobs/{job_id}/report")).json()
+        assert report["jobs"][0]["ran_s"] == listed["ran_s"]
+
     async def test_a_run_that_does_not_stop_in_time_is_ended_and_its_job_is_paused_all_the_same(
         self, plane: ControlPlane
     ) -> None:

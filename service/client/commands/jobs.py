@@ -18,7 +18,6 @@ from service.client.console import SERVER, AsJson, Server, output, print_json_mo
 from service.client.errors import UsageError
 from service.client.fitting import Column, Row, fitted
 from service.client.live import STATE_STYLES, duration, number
-from service.jobs.lifecycle import OVER
 
 _KINDS = tuple(
     kind.model_fields["kind"].default for kind in (TrainSpec, DistillSpec, EvaluateSpec, CheckDataSpec, SweepSpec)
@@ -102,7 +101,7 @@ def job_table(found: Sequence[JobSummary], *, width: int) -> Group:
         Column(heading="state"),
         Column(heading="epoch"),
         Column(heading="AP", is_number=True),
-        Column(heading="took", is_number=True, rank=3),
+        Column(heading="ran", is_number=True, rank=3),
     )
     rows = []
     for job in found:
@@ -116,15 +115,16 @@ def job_table(found: Sequence[JobSummary], *, width: int) -> Group:
             Text(job.state, style=STATE_STYLES.get(job.state, "")),
             f"{at.epoch}/{at.epochs}" if at.epoch is not None else "",
             number(at.best_ap, ".3f"),
-            duration(_took_s(job)),
+            duration(_ran_s(job)),
         )
         note = Text(job.reason, style="dim") if job.reason else None
         rows.append(Row(cells=cells, label=job.job_id, note=note))
     return fitted(columns, rows, width=width, wrap_notes=True)
 
 
-def _took_s(job: JobSummary) -> float | None:
-    if job.started_at is None:
+def _ran_s(job: JobSummary) -> float | None:
+    """Waits and pauses are left out."""
+    if job.started_at is None or job.ran_s is None:
         return None
-    end = job.ended_at if job.state in OVER and job.ended_at else datetime.now(UTC)
-    return (end - job.started_at).total_seconds()
+    now_s = (datetime.now(UTC) - job.running_since).total_seconds() if job.running_since is not None else 0.0
+    return job.ran_s + now_s
