@@ -85,7 +85,7 @@ def _weights(options: argparse.Namespace) -> int:
     settings = None
     if options.detector is not None:
         settings = detector_settings(document, str(options.detector))
-    classes = options.classes.split(",") if options.classes else None
+    classes = [name.strip() for name in options.classes.split(",")] if options.classes else None
     try:
         examined = examine(options.source, settings, classes)
     except SpecError:

@@ -102,23 +102,32 @@ def read_checkpoint(path: Path) -> tuple[DetectorCheckpoint, dict[str, Any] | No
             "train or evaluate with fgd first, or, for a teacher, say with teacher.detector what the file holds",
             path=str(path),
         )
-    if content["version"] > VERSION:
-        raise WeightsError(
-            "the checkpoint was written by a newer fgd; update", path=str(path), version=content["version"]
-        )
-    settings = {cls.model_fields["type"].default: cls for cls in DETECTORS}.get(content["detector"].get("type"))
+    version = content.get("version")
+    if isinstance(version, int) and version > VERSION:
+        raise WeightsError("the checkpoint was written by a newer fgd; update", path=str(path), version=version)
     try:
-        if settings is None:
-            raise ValueError(f"unknown detector {content['detector'].get('type')!r}")
-        checkpoint = DetectorCheckpoint(
-            detector=settings.model_validate(content["detector"]),
-            categories=tuple(Category(**c) for c in content["categories"]),
-            input=InputSpec.model_validate(content["input"]),
-            record=Record.model_validate(content["record"]),
-            state=content["state"],
-        )
-    except (ValidationError, ValueError, KeyError, TypeError) as error:
+        checkpoint = _described(content)
+    except (ValidationError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(
-            "the checkpoint describes a detector unknown here", path=str(path), cause=str(error)
+            "the checkpoint does not describe a detector that is known here: it was altered, or written by another "
+            "version; train it again",
+            path=str(path),
+            cause=f"lacks {error}" if isinstance(error, KeyError) else str(error),
         ) from error
     return checkpoint, content.get("training")
+
+
+def _described(content: dict[str, Any]) -> DetectorCheckpoint:
+    kind, state = content["detector"].get("type"), content["state"]
+    settings = {cls.model_fields["type"].default: cls for cls in DETECTORS}.get(kind)
+    if settings is None:
+        raise ValueError(f"unknown detector {kind!r}")
+    if not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError("not all of its state are tensors")
+    return DetectorCheckpoint(
+        detector=settings.model_validate(content["detector"]),
+        categories=tuple(Category(**c) for c in content["categories"]),
+        input=InputSpec.model_validate(content["input"]),
+        record=Record.model_validate(content["record"]),
+        state=state,
+    )

@@ -55,13 +55,14 @@ class TrainSpec(AnyJob):
 class Teacher(Command):
     checkpoint: str
     """A checkpoint of ours (a path, or `job:<id>/best`, which makes this job wait for that one), a whole detector of
-    torchvision by the name of its weights (`FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1`), or a file of mmdetection's,
-    of which `detector` says what it holds."""
+    torchvision by the name of its weights (`FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1`), or a file of others with
+    torchvision's or mmdetection's names, of which `detector` says what it holds."""
     detector: DetectorSpec | None = None
-    """What a file of mmdetection's holds; of torchvision's weights only where it differs from what their name implies,
+    """What a file of others holds; of torchvision's weights by name only where it differs from what their name implies,
     as in `nms_iou_threshold`. A checkpoint of ours says it itself."""
     classes: tuple[str, ...] | None = None
-    """Of a file of mmdetection's, in the order of its outputs; else the list in the file, or COCO's 80."""
+    """Of a file of others, in the order of its outputs, with N/A for one that stands for no class; else the list in the
+    file, or COCO's where there are as many."""
     gate: Literal["ap", "keys"] = "ap"
     """What must hold before the first step: `ap`: all keys match and the AP on the validation split is what the
     checkpoint records, over the classes that teacher and data have in common; `keys`: only that all keys match, for a
@@ -82,7 +83,7 @@ class Teacher(Command):
         if self.detector is not None and self.checkpoint.startswith("job:"):
             raise ValueError("the checkpoint of a job says itself what it holds; leave detector out")
         if self.classes is not None and self.detector is None:
-            raise ValueError("only a file of mmdetection's needs its classes said, and needs its detector said as well")
+            raise ValueError("only a file of others needs its classes said, and needs its detector said as well")
         return self
 
 

@@ -27,7 +27,7 @@ class TestWithoutAServer:
         assert "written as type: fgd" in said
         (mask,) = [line for line in said.splitlines() if line.startswith("mask ")]
         assert mask.split() == ["mask", "geometric", "geometric", "|", "official"]
-        assert "Temperature of the spatial and channel attention, one for all levels" in said
+        assert "Temperature of the spatial and channel attention." in said
 
     def test_a_default_that_is_an_entry_is_told_by_its_name(self, fgd: Fgd) -> None:
         (optimizer,) = [line for line in fgd("catalogue", "train").out.splitlines() if "training.optimizer" in line]

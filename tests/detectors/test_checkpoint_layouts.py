@@ -19,7 +19,7 @@ from fgd_core.console import describe
 from fgd_core.data.samples import Category
 from fgd_core.detectors import DETECTORS, build_detector
 from fgd_core.detectors.base import Detector
-from fgd_core.detectors.checkpoint import DetectorCheckpoint, Record, save_checkpoint
+from fgd_core.detectors.checkpoint import DetectorCheckpoint, Record, read_checkpoint, save_checkpoint
 from fgd_core.detectors.weights.examining import examine
 from fgd_core.detectors.weights.files.pickles import _HARMLESS
 from fgd_core.detectors.weights.sources import LoadedTeacher, load_first_weights, load_teacher
@@ -448,6 +448,42 @@ class TestWhatIsRefused:
         settings = SETTINGS.model_copy(update={"weights": str(path)})
         event = load_first_weights(student, settings, CLASSES, role="student", resolve=Path)
         assert event is not None and "1 key of the source is unknown to the detector" in event.account()
+
+
+class TestOurs:
+    """A file that says it is a checkpoint of fgd."""
+
+    @pytest.fixture
+    def content(self, tmp_path: Path) -> dict[str, Any]:
+        checkpoint = DetectorCheckpoint(
+            detector=SETTINGS,
+            categories=(Category(id=1, name="cat"), Category(id=2, name="dog")),
+            input=InputSpec(),
+            record=Record(),
+            state=weights(RIGHT),
+        )
+        save_checkpoint(tmp_path / "ours.pt", checkpoint)
+        content: dict[str, Any] = torch.load(tmp_path / "ours.pt", weights_only=True)
+        return content
+
+    @pytest.mark.parametrize("part", ["detector", "categories", "input", "record", "state"])
+    @pytest.mark.parametrize("has_it", [True, False], ids=["of another kind", "missing"])
+    def test_one_that_was_altered_is_called_so(
+        self, content: dict[str, Any], part: str, has_it: bool, tmp_path: Path
+    ) -> None:
+        altered = {key: value for key, value in content.items() if key != part} | ({part: 3} if has_it else {})
+        with pytest.raises(WeightsError, match="it was altered, or written by another version"):
+            read_checkpoint(saved(tmp_path, altered))
+
+    def test_weights_that_are_not_finite_are_named_here_too(self, content: dict[str, Any], tmp_path: Path) -> None:
+        content["state"][PROBE][0] = float("nan")
+        with pytest.raises(WeightsError, match="NaN or infinite"):
+            load_teacher(Teacher(checkpoint=str(saved(tmp_path, content))), resolve=Path)
+
+    def test_a_file_of_others_is_told_how_to_teach(self, tmp_path: Path) -> None:
+        save_file(weights(RIGHT), tmp_path / "model.safetensors")
+        with pytest.raises(WeightsError, match=r"say with teacher\.detector what the file holds"):
+            load_teacher(Teacher(checkpoint=str(tmp_path / "model.safetensors")), resolve=Path)
 
 
 class TestOutputs:
