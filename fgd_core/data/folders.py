@@ -8,7 +8,9 @@ from pathlib import Path
 from fgd_core.data.image_files import SUFFIXES, UNREAD_SUFFIXES
 from fgd_core.errors import StorageError
 
-_OF_THE_SYSTEM = frozenset({"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information"})
+_OF_THE_SYSTEM = frozenset(
+    {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
+)
 
 
 def is_of_the_system(name: str) -> bool:
@@ -35,13 +37,15 @@ def child(folder: Path, path: str) -> Path | None:
     return folder
 
 
-def files_below(folder: Path) -> list[Path]:
+def files_below(folder: Path, *, skip_locked: bool = False) -> list[Path]:
     """All files in the folder and in folders below, sorted; a link to a folder that it lies in is not followed.
 
+    Args:
+        skip_locked: leave out folders that cannot be listed.
     Raises:
         StorageError: a folder cannot be listed.
     """
-    return sorted(_walk(folder, frozenset()))
+    return sorted(_walk(folder, frozenset(), skip_locked=skip_locked))
 
 
 def images_below(folder: Path) -> list[Path]:
@@ -56,17 +60,19 @@ def images_below(folder: Path) -> list[Path]:
     return sorted([*images, *(path for path in unread if path.with_suffix("") not in readable)])
 
 
-def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
+def _walk(folder: Path, above: frozenset[tuple[int, int]], *, skip_locked: bool) -> Iterator[Path]:
     try:
         status = folder.stat()
         identity = (status.st_dev, status.st_ino)
         with os.scandir(folder) as found:
             entries = [entry for entry in found if identity not in above and not is_of_the_system(entry.name)]
     except OSError as error:
+        if skip_locked:
+            return
         raise StorageError("a folder cannot be listed", path=str(folder), cause=str(error)) from error
     for entry in entries:
         if _is_folder(entry):
-            yield from _walk(folder / entry.name, above | {identity})
+            yield from _walk(folder / entry.name, above | {identity}, skip_locked=skip_locked)
         else:
             yield folder / entry.name
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from fgd_core.data.text_files import GIT_LFS
+
 FileProblem: TypeAlias = Literal[
     "missing_image",
     "empty_image_file",
@@ -54,7 +56,7 @@ def fault_of(head: bytes) -> Unusable:
     if not head:
         return Unusable("empty_image_file")
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if text.startswith(b"version https://git-lfs"):
+    if text.startswith(GIT_LFS.encode()):
         return Unusable("git_lfs_pointer")
     if b"<svg" in text:
         return Unusable("unread_image_format", "SVG")

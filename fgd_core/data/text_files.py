@@ -13,6 +13,10 @@ _MARKS = (
 )
 
 
+GIT_LFS = "version https://git-lfs"
+"""Begins a file that Git LFS has put in the place of the true one."""
+
+
 def read_text(path: Path) -> str:
     """
     Raises:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 from xml.etree import ElementTree
 
-from fgd_core.data.text_files import decoded
+from fgd_core.data.text_files import GIT_LFS, decoded
 from fgd_core.errors import StorageError
 
 _LARGEST_BYTES = 16 * 2**20
@@ -21,6 +21,7 @@ _POINT = re.compile(r"([xy])(\d+)")
 _YES = ("1", "true", "yes", "y", "t")
 _NO = ("", "0", "false", "no", "n", "f", "unspecified", "none", "null")
 
+XmlProblem: TypeAlias = Literal["missing_annotation_file", "git_lfs_pointer", "malformed_xml", "undecodable_xml"]
 Corners: TypeAlias = tuple[float, float, float, float]
 
 
@@ -48,7 +49,7 @@ class Annotation:
     """Parts of objects, such as hands, are left out."""
 
 
-def read_annotation(path: Path) -> Annotation | Literal["missing_annotation_file", "malformed_xml", "undecodable_xml"]:
+def read_annotation(path: Path) -> Annotation | XmlProblem:
     """
     Raises:
         StorageError: the file is there and cannot be read.
@@ -59,6 +60,8 @@ def read_annotation(path: Path) -> Annotation | Literal["missing_annotation_file
         return "missing_annotation_file"
     except OSError as error:
         raise StorageError("an annotation cannot be read", path=str(path), cause=str(error)) from error
+    if content.startswith(GIT_LFS.encode()):
+        return "git_lfs_pointer"
     root = _parse(content)
     if root is None:
         return "malformed_xml"

@@ -10,7 +10,7 @@ from fgd_core.data.findings import NUM_EXAMPLES, Findings
 from fgd_core.data.listed import ListedDataset
 from fgd_core.data.rows import ObjectRow, columns
 from fgd_core.data.samples import Category, Split
-from fgd_core.data.text_files import read_text
+from fgd_core.data.text_files import GIT_LFS, read_text
 from fgd_core.data.yolo_files import SplitFiles, split_files
 from fgd_core.data.yolo_label_files import LabelFiles, LabelPlaces
 from fgd_core.data.yolo_layout import SLACK, Layout, Numbers, are_corners, declared, is_clear, layout_of
@@ -113,12 +113,16 @@ def _lines_of(image: Path, name: str, places: LabelPlaces, findings: Findings) -
     if image in places.in_two_places:
         return None
     try:
-        return read_text(path).splitlines()
+        text = read_text(path)
     except (UnicodeError, FileNotFoundError, IsADirectoryError, NotADirectoryError):
         findings.add("unreadable_label_file", path.name)
         return None
     except OSError as error:
         raise StorageError("a label file cannot be read", path=str(path), cause=str(error)) from error
+    if text.startswith(GIT_LFS):
+        findings.add("git_lfs_pointer", path.name)
+        return None
+    return text.splitlines()
 
 
 def _class_indices(data: DataYaml) -> Mapping[str, int]:

@@ -127,7 +127,7 @@ class LabelFiles:
         return self._folders[path]
 
     def _look_elsewhere(self, bare: Mapping[Path, Sequence[Path]], found: LabelPlaces) -> None:
-        files = files_below(self._root)
+        files = files_below(self._root, skip_locked=True)
         images: dict[str, list[Path]] = defaultdict(list)
         labels: dict[str, list[Path]] = defaultdict(list)
         for path in files:

@@ -118,6 +118,7 @@ def _no_xml(folder: VocFolder) -> None:
 SPOILED: list[tuple[str, Callable[[VocFolder], None], str]] = [
     ("missing_annotation_file", _no_xml, "gone.xml"),
     ("missing_image", lambda f: f.add("lost", obj(), file=None), "lost.jpg"),
+    ("git_lfs_pointer", lambda f: f.add("lfs", xml="version https://git-lfs.github.com/spec/v1\n"), "lfs.xml"),
     ("malformed_xml", lambda f: f.add("torn", xml="<annotation><object>"), "torn.xml"),
     ("malformed_xml", lambda f: f.add("other", xml="<html/>"), "other.xml"),
     ("malformed_xml", lambda f: f.add("bomb", xml=BILLION_LAUGHS), "bomb.xml"),

@@ -97,6 +97,11 @@ SPOILED: list[tuple[str, Callable[[YoloFolder], None], str]] = [
     ("malformed_label", lambda f: f.add("b.png", f"{BOX}\n0 0.5 0.5 0.1 nan"), "b.txt, line 2: 0 0.5 0.5 0.1 nan"),
     ("not_normalised", lambda f: f.add("b.png", f"{BOX}\n0 20 15 10 8"), "b.txt, line 2: 0 20 15 10 8"),
     ("unknown_category", lambda f: f.add("b.png", f"{BOX}\n2 0.5 0.5 0.1 0.1"), "b.txt, line 2: category 2"),
+    (
+        "git_lfs_pointer",
+        lambda f: f.add("b.png", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
+        "b.txt",
+    ),
     ("unreadable_label_file", lambda f: f.add("b.png", b"\xff\xfe\x00"), "b.txt"),
 ]
 
