@@ -5,7 +5,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -82,7 +81,5 @@ def test_a_database_that_is_away_is_waited_for() -> None:
         assert "waiting for the database" in waiting.stderr.readline()
         assert waiting.poll() is None
         server.start()
-        began = time.monotonic()
         out, _ = waiting.communicate(timeout=60)
         assert (waiting.returncode, json.loads(out)) == (0, {"from": None, "to": NEWEST})
-        assert time.monotonic() - began < 30

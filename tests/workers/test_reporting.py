@@ -1,3 +1,4 @@
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,15 +50,16 @@ def stops_as_stale(context: HttpContext) -> bool:
 
 
 class TestHttpContext:
-    def test_an_event_arrives_within_half_a_second(
-        self, connect: MakeContext, control_plane: SmallControlPlane
+    def test_an_event_does_not_wait_for_the_next_heartbeat(
+        self, control_plane: SmallControlPlane, assignment: Assignment
     ) -> None:
-        context = connect()
-        control_plane.wait_for_heartbeats(1)
-        began = time.monotonic()
+        rare = assignment.model_copy(update={"heartbeat_s": 1000.0})
+        context = HttpContext(rare, ControlPlane(control_plane.url, "job1-1", TOKEN))
         context.emit(progress())
         control_plane.wait_for_events(1)
-        assert time.monotonic() - began < 0.5
+        context.emit(progress(2))
+        control_plane.wait_for_events(2)
+        assert context.close(60)
 
     def test_a_burst_arrives_whole_and_in_few_batches(
         self, connect: MakeContext, control_plane: SmallControlPlane
@@ -73,7 +75,7 @@ class TestHttpContext:
         connect()
         began = time.monotonic()
         control_plane.wait_for_heartbeats(3)
-        assert 0.8 < time.monotonic() - began < 5
+        assert time.monotonic() - began > 0.8
 
     def test_nothing_is_lost_or_doubled_while_the_control_plane_is_away(
         self, connect: MakeContext, control_plane: SmallControlPlane
@@ -150,11 +152,13 @@ class TestHttpContext:
     ) -> None:
         context = connect()
         control_plane.stop()
-        began = time.monotonic()
-        for step in range(1000):
-            context.emit(progress(step))
-            context.should_stop()
-        assert time.monotonic() - began < 1.0
+        with socket.create_server(("127.0.0.1", control_plane.port)):
+            began = time.monotonic()
+            for step in range(1000):
+                context.emit(progress(step))
+                context.should_stop()
+            # A connection is taken, and no request answered: to wait for it once for each event takes hours.
+            assert time.monotonic() - began < 60
 
 
 class TestCheckpoints:

@@ -237,7 +237,8 @@ class TestUploads:
         context.ask_to_stop()
         began = time.monotonic()
         context.close(600)
-        assert time.monotonic() - began < 3.5
+        # Far from the 600 s that a run that is not asked to stop would wait.
+        assert time.monotonic() - began < 60
         assert control_plane.events[-1].event["outcome"] == "stopped"
 
 
