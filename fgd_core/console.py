@@ -104,6 +104,13 @@ class ConsoleContext:
         self._say(f"everything lies in {self._job_dir}")
 
 
+def _found(finding: events.Finding) -> str:
+    more = ", …" if finding.count > len(finding.examples) else ""
+    examples = f" ({', '.join(finding.examples)}{more})" if finding.examples else ""
+    meaning = f": {finding.meaning}" if finding.meaning else ""
+    return f"{finding.count} {finding.problem} {finding.action}{examples}{meaning}"
+
+
 def describe(event: RunEvent) -> str | None:
     """One line for a log, or None where there is nothing to say."""
     match event:
@@ -112,8 +119,8 @@ def describe(event: RunEvent) -> str | None:
         case events.Resumed():
             return f"going on from {event.checkpoint}: epoch {event.epoch}, step {event.step}"
         case events.DataChecked():
-            found = "".join(f"; {f.count} {f.problem} {f.action}" for f in event.findings)
-            return f"{event.split}: {event.num_images} images, {event.num_boxes} boxes{found}"
+            lines = [*map(_found, event.findings), f"{event.num_images} images, {event.num_boxes} boxes"]
+            return "\n".join(f"{event.split}: {line}" for line in lines)
         case events.DataSetChecked():
             return "; ".join(f"{each.split} fingerprint {each.fingerprint[:12]}" for each in event.splits)
         case events.WeightsLoaded():

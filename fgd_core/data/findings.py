@@ -311,19 +311,19 @@ def refusal_of(findings: Sequence[Finding], source: str, *, nothing_left: str | 
     refused = [finding for finding in findings if finding.action == "refused"]
     if nothing_left is not None:
         named = [finding for finding in findings if finding.action not in ("repaired", "clipped")]
-        cure = f"fix these, for without them {nothing_left}"
+        cure = f"Fix these, for without them {nothing_left}"
     else:
         named = refused
         is_open = all(PROBLEMS[finding.problem].answer == "refused or dropped" for finding in refused)
-        cure = "fix these, or set data.on_bad to drop to go on without them" if is_open else "fix these"
+        cure = "Fix these, or set data.on_bad to drop to go on without them" if is_open else "Fix these"
     if not named:
         return None
     shown = "; ".join(
         f"{finding.problem}: {finding.count} ({', '.join(finding.examples)}"
-        f"{', …' if finding.count > len(finding.examples) else ''}: {PROBLEMS[finding.problem].meaning})"
+        f"{', …' if finding.count > len(finding.examples) else ''}): {PROBLEMS[finding.problem].meaning}"
         for finding in named
     )
-    return DataError(f"{source} cannot be used as it is; {cure}: {shown}", findings=as_details(named))
+    return DataError(f"{source} cannot be used as it is: {shown}. {cure}", findings=as_details(named))
 
 
 def as_details(findings: Sequence[Finding]) -> list[JsonValue]:

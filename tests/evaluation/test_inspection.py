@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from fgd_core.console import describe
 from fgd_core.data import open_dataset
 from fgd_core.errors import DataError
 from fgd_core.runs import execute
@@ -176,8 +177,10 @@ class TestWhereEveryEntryIsBad:
     ) -> None:
         context, end = look(tmp_path, spoil(tmp_path / "set") | {"on_bad": on_bad})
         assert end.error is not None
-        assert f"{problem}: " in end.error.message
-        assert example in end.error.message
+        found, lacking = end.error.message.split("Fix these, for without them the train split has no ")[:2]
+        assert f"{problem}: " in found
+        assert example in found
+        assert lacking
         assert not [advice for advice in ("add some", "annotate some") if advice in end.error.message]
         (told,) = context.of(DataSetChecked)
         assert [each.split for each in told.splits] == ["train", "val"]
@@ -196,6 +199,15 @@ class TestWhereEveryEntryIsBad:
         )
         (told,) = context.of(DataChecked)
         assert problem in [found.problem for found in told.findings]
+
+
+def test_the_terminal_has_each_finding_with_its_meaning_before_the_counts(tmp_path: Path) -> None:
+    context, _ = look(tmp_path, every_image_gone(tmp_path / "set"))
+    first, *_, counts = str(describe(context.of(DataChecked)[0])).splitlines()
+    assert first == (
+        "train: 4 missing_image refused (0.png, 1.png, 2.png, 3.png): there is no such file in the images folder"
+    )
+    assert counts == "train: 0 images, 0 boxes"
 
 
 class TestMasks:
