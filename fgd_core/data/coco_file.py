@@ -128,6 +128,10 @@ def _images(entries: Sequence[Mapping[str, Any]], findings: Findings) -> tuple[l
     for place, entry in enumerate(entries):
         odd: set[str] = set()
         image_id, file_name = read_id(entry.get("id"), odd), read_text(entry.get("file_name"))
+        url = read_text(entry.get("coco_url"))
+        if entry.get("file_name") is None and url is not None:
+            odd.add("file_name_from_url")
+            file_name = "/".join(url.split("/")[-2:])
         if image_id is None or file_name is None:
             findings.add("malformed_image", f"images[{place}]: {shown(entry, 'id', 'file_name')}")
             continue

@@ -38,8 +38,8 @@ PROBLEMS: Mapping[str, Problem] = {
         "by their `area`, their polygon or the image's border, the boxes are [left, upper, right, lower]; write [left, "
         "upper, width, height]",
     ),
-    "all_boxes_below_one_pixel": Problem(
-        "always refused", "all boxes are narrower and lower than a pixel; are they fractions of the image's sides?"
+    "all_boxes_within_one_pixel": Problem(
+        "always refused", "no box is wider or higher than a pixel; are they fractions of the image's sides?"
     ),
     "labels_as_corners": Problem(
         "always refused",
@@ -181,6 +181,9 @@ PROBLEMS: Mapping[str, Problem] = {
         "repaired", "an id is written as text; the number that it spells counts, or the images are numbered anew"
     ),
     "id_beyond_64_bits": Problem("repaired", "an id is larger than 64 bits hold; all are numbered anew"),
+    "file_name_from_url": Problem(
+        "repaired", "an image has no `file_name`, as in LVIS; the last folder and the name in its `coco_url` are taken"
+    ),
     "category_name_as_number": Problem("repaired", "a category's name is a number; its digits are the name"),
     "other_spelling": Problem(
         "repaired",

@@ -88,9 +88,11 @@ def note_units(
     fractions: _Flags = usable & is_part & (xyxy_px[:, 2:] <= 1).all(axis=1) & (not is_normalised)
     note(findings, "normalised_box", fractions, name)
     rest = usable & ~fractions
-    tiny: _Flags = rest & ((xyxy_px[:, 2:] - xyxy_px[:, :2]) < 1).all(axis=1)
-    are_all = bool(rest.any()) and bool((tiny == rest).all())
-    note(findings, "all_boxes_below_one_pixel" if are_all else "box_below_one_pixel", tiny, name)
+    larger_side_px = (xyxy_px[:, 2:] - xyxy_px[:, :2]).max(axis=1, initial=0)
+    if rest.any() and (larger_side_px[rest] <= 1).all():
+        note(findings, "all_boxes_within_one_pixel", rest, name)
+    else:
+        note(findings, "box_below_one_pixel", rest & (larger_side_px < 1), name)
     return fractions
 
 

@@ -290,6 +290,16 @@ class TestFileNames:
             folder.open()
         assert f"file_under_other_path: 1 ({listed}: 1.png" in caught.value.message
 
+    def test_that_are_left_out_are_the_end_of_the_url_as_in_lvis(self, folder: CocoFolder) -> None:
+        del folder.images[0]["file_name"]
+        folder.images[0]["coco_url"] = "http://host/zips/images/1.png"
+        dataset = folder.open()
+        assert [sample.file_name for sample in dataset.samples] == ["1.png"]
+        assert finding(dataset, "file_name_from_url").examples == ["images/1.png"]
+        folder.images[0]["coco_url"] = "http://host/zips/val2017/1.png"
+        with pytest.raises(DataError, match=r"file_under_other_path: 1 \(val2017/1.png: 1.png"):
+            folder.open()
+
     def test_that_name_a_file_in_a_subfolder_are_read_where_the_path_says_so(self, folder: CocoFolder) -> None:
         (folder.images_folder / "sub").mkdir()
         (folder.images_folder / "1.png").rename(folder.images_folder / "sub" / "1.png")

@@ -76,10 +76,11 @@ class TestBoxesBelowAPixel:
         assert folder.open(on_bad="drop").checked.num_boxes == 1
 
     @pytest.mark.parametrize("on_bad", ["refuse", "drop"])
-    def test_are_refused_where_all_are(self, folder: CocoFolder, on_bad: str) -> None:
-        for x in (50, 100):
-            folder.add_box(bbox=(x, 20, 0.25, 0.5), area=None)
-        with pytest.raises(DataError, match="all_boxes_below_one_pixel: 2"):
+    @pytest.mark.parametrize("first", [(50, 20, 0.25, 0.5), (0, 0, 1, 1)])
+    def test_are_refused_where_all_are(self, folder: CocoFolder, first: tuple[float, ...], on_bad: str) -> None:
+        for box in (first, (100, 20, 0.25, 1)):
+            folder.add_box(bbox=box, area=None)
+        with pytest.raises(DataError, match="all_boxes_within_one_pixel: 2"):
             folder.open(on_bad=on_bad)
 
     def test_are_kept_and_counted_among_others(self, folder: CocoFolder) -> None:
@@ -93,7 +94,7 @@ class TestBoxesBelowAPixel:
             (tmp_path / name).mkdir(parents=True)
         for name in ("images/1.png", "JPEGImages/1.jpg"):
             Image.new("RGB", (400, 300)).save(tmp_path / name)
-        (tmp_path / "labels" / "1.txt").write_text("0 0.5 0.5 0.001 0.001\n")
+        (tmp_path / "labels" / "1.txt").write_text("0 0.5 0.5 0.001 0.001\n0 0.1 0.1 0.002 0.003\n")
         (tmp_path / "data.yaml").write_text("{names: [cat], train: images, val: images}")
         (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("1\n")
         (tmp_path / "ImageSets" / "Main" / "val.txt").write_text("1\n")
@@ -102,7 +103,7 @@ class TestBoxesBelowAPixel:
             "<ymax>0.7</ymax></bndbox></object></annotation>"
         )
         yolo = look_through(Yolo(data_yaml=str(tmp_path / "data.yaml")), "train")
-        assert "all_boxes_below_one_pixel" in str(yolo.refusal)
+        assert "all_boxes_within_one_pixel" in str(yolo.refusal)
         voc = look_through(Voc(folder=str(tmp_path), one_based=False), "train")
         assert "normalised_box" in str(voc.refusal)
 
