@@ -4,7 +4,6 @@ An image without a label file has no objects. So an image whose label file is me
 without any error: a label file that is there is found whatever the capitals, and one in another place is named.
 """
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,12 +12,12 @@ from pathlib import Path
 from fgd_core.data.folders import files_below, is_of_the_system, key_of
 from fgd_core.data.image_files import SUFFIXES, UNREAD_SUFFIXES
 from fgd_core.data.text_files import read_text
+from fgd_core.data.yolo_rows import read_row
 from fgd_core.errors import StorageError
 
 _IMAGES = ("images", "jpegimages")
 _LABELS = "labels"
 _SUFFIX = ".txt"
-_LABEL_LINE = re.compile(r"\s*\S.*?([\s,;]+[+-]?[\d.,eE+-]+){4,}\s*")
 _COVERED = 0.5
 """Share of a folder's images that have to have a file in another folder before its files are taken for their labels."""
 
@@ -232,4 +231,5 @@ def _is_label_file(path: Path) -> bool:
         lines = filter(str.strip, read_text(path).splitlines())
     except (OSError, UnicodeError):
         return False
-    return _LABEL_LINE.fullmatch(next(lines, "0 0 0 0 0")) is not None
+    first = next(lines, None)
+    return first is None or read_row(first, {}) is not None

@@ -38,6 +38,9 @@ _FEW = 0.1
 _MANY = 0.25
 _FEWEST_CORNERS = 3
 _MANY_CORNERS = 12
+_MOST_CORNERS = 64
+_OUTLINES_LOOKED_AT = 100
+"""Each side is held against each other one, which takes long for many corners."""
 _MANY_ROWS = 20
 """Below, rows may fit keypoints and polygons alike by chance."""
 _AROUND_BOX = 0.25
@@ -145,7 +148,7 @@ def _uniform_layout(rows: _Rows, *, with_boxes: bool) -> Layout:
     if length % 2:
         return _POLYGONS
     around = float((boxes & _lie_around_box(rows)).mean())
-    outlines = float(np.mean([_is_outline(row.reshape(-1, 2).tolist()) for row in rows]))
+    outlines = _share_of_outlines(rows) if length <= 2 * _MOST_CORNERS else float(around < 0.5)
     far = float(_second_is_far(rows).mean())
     is_sure = num_rows >= _MANY_ROWS
     if around >= _ALMOST_ALL and (outlines < 0.5 or (far >= 0.5 and is_sure)):
@@ -197,6 +200,11 @@ def _second_is_far(rows: _Rows) -> _Flags:
     reach = _FAR * (high - low).max(axis=1, keepdims=True)
     found: _Flags = np.logical_or.reduce((second < low - reach) | (second > high + reach), axis=1)
     return found
+
+
+def _share_of_outlines(rows: _Rows) -> float:
+    some = rows[:: len(rows) // _OUTLINES_LOOKED_AT + 1]
+    return float(np.mean([_is_outline(row.reshape(-1, 2).tolist()) for row in some]))
 
 
 def _is_outline(points: list[_Point]) -> bool:

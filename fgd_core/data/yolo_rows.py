@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 _LEAST_NUMBERS = 4
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_DECIMAL_COMMA = re.compile(r"[+-]?\d*,?\d+")
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+_DECIMAL_COMMA = re.compile(r"[+-]?(\d+(,\d+)?|,\d+)")
+_MOST_NUMBERS_IN_NAME = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def _row(words: Sequence[str], class_indices: Mapping[str, int]) -> Row | Unknow
         return None
     # A name of several words may end in a number: "box 2 0.5 0.5 0.1 0.1".
     first = len(words) - len(numbers)
-    for end in range(first, len(words) - _LEAST_NUMBERS + 1):
+    for end in range(first, min(first + _MOST_NUMBERS_IN_NAME, len(words) - _LEAST_NUMBERS) + 1):
         name = " ".join(words[:end])
         if name in class_indices:
             return Row(class_indices[name], tuple(numbers[end - first :]), has_class_name=True)

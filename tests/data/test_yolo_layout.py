@@ -7,6 +7,7 @@ import pytest
 from yolo_folder import BOX, YoloFolder, finding
 
 from fgd_core.data.yolo_layout import layout_of
+from fgd_core.data.yolo_rows import read_row
 from fgd_core.errors import DataError
 
 CAT_PX = [4, 5, 14, 13]
@@ -146,6 +147,13 @@ class TestOverManyRows:
     @pytest.mark.parametrize("num_corners", [3, 4, 5, 8, 40])
     def test_outlines_with_one_number_of_corners_are_never_taken_for_keypoints(self, num_corners: int) -> None:
         assert layout_of(_random_outlines(200, num_corners=num_corners)).longer == "polygon"
+
+    @pytest.mark.timeout(60)
+    def test_of_any_length_are_read_and_decided_in_time(self) -> None:
+        layout_of(_random_outlines(3, num_corners=20_000))
+        read_row("bird" + " 0.5" * 100_000, {"cat": 0})
+        read_row("bird " + "1" * 100_000 + "x", {"cat": 0})
+        read_row("bird " + ",." * 100_000, {"cat": 0})
 
     def test_a_torn_row_makes_no_polygons_of_keypoints(self) -> None:
         rows = _random_poses(100, num_keypoints=4)
