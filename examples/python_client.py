@@ -64,8 +64,8 @@ def main() -> None:
             client.wait(job.job_id)  # raises FailedJobError with the cause, if it did not succeed
         report = client.report(teacher.job_id, beside=[student.job_id])
         for each in report.jobs:
-            if each.result is not None:
-                print(f"{each.name}: AP {each.result.scores.ap}, {each.result.num_parameters:,} parameters")
+            if each.result is not None and each.result.scores.ap is not None:
+                print(f"{each.name}: AP {each.result.scores.ap:.3f}, {each.result.num_parameters:,} parameters")
         Path("report.html").write_bytes(client.report_as("html", teacher.job_id, beside=[student.job_id]))
         print("written: report.html")
 

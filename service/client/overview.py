@@ -16,6 +16,7 @@ from service.client.console import print_json
 from service.client.fitting import Column, Row, fitted, num_lines
 from service.client.live import STATE_STYLES, duration, line, number
 from service.client.standing import Standing, standing_now
+from service.client.waiting import keep_reasons
 from service.jobs.lifecycle import OVER
 
 _FRAMES_PER_S = 4
@@ -96,6 +97,7 @@ def _draw(
     def frame() -> RenderableType:
         return table(list(standings.values()), width=console.width, height=console.height, notice=notice)
 
+    keep_reasons(client, standings)
     with Live(console=console, refresh_per_second=_FRAMES_PER_S, get_renderable=frame):
         for item in news:
             notice = item if isinstance(item, str) else ""

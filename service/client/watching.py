@@ -18,6 +18,7 @@ from service.client.live import bars, line
 from service.client.standing import Standing
 from service.client.sweep_standing import SweepStanding, any_standing
 from service.client.trial_table import sweep_view
+from service.client.waiting import keep_reasons
 
 _FRAMES_PER_S = 8
 
@@ -60,6 +61,7 @@ def _draw(client: FgdClient, standings: dict[str, Standing], console: Console) -
         drawn = bars(standings.values(), spinner, width=console.width, notice=notice)
         return Group(drawn, *(sweep_view(sweep, width=console.width, max_rows=max_rows) for sweep in sweeps))
 
+    keep_reasons(client, standings)
     with Live(console=console, refresh_per_second=_FRAMES_PER_S, get_renderable=frame):
         for news in _follow(client, list(standings)):
             notice = _notice(client, news)

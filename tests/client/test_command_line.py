@@ -213,6 +213,16 @@ class TestLookingAtJobs:
         shown = fgd("show", job_id, "--server", server.url).out
         assert yaml.safe_load(shown[shown.index("name: ") :]) == yaml.safe_load(spec_path.read_text())
 
+    def test_a_failed_job_shows_its_cause_once_and_once_for_its_attempt(
+        self, fgd: Fgd, server: LiveServer, spec_path: Path
+    ) -> None:
+        job_id = fgd("submit", spec_path, "--server", server.url, "--json").json["job_id"]
+        run = server.run_of(job_id)
+        run.start()
+        run.report(failed("the data set has no boxes"))
+        facts, _, attempts = fgd("show", job_id, "--server", server.url).out.partition("attempt  ")
+        assert [facts.count("no boxes"), attempts.count("no boxes")] == [1, 1]
+
     def test_cancelling_touches_nothing_when_one_id_is_wrong(
         self, fgd: Fgd, server: LiveServer, client: FgdClient, spec_path: Path
     ) -> None:

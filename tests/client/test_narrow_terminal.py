@@ -7,13 +7,16 @@ from rich.console import Console
 from rich.spinner import Spinner
 
 from fgd_core.spec.views import JobSummary, ProgressView, QueuedJob, QueueView
+from service.client.client import FgdClient
 from service.client.commands.jobs import job_table
 from service.client.commands.queue import queue_table
 from service.client.commands.report import comparison_table
 from service.client.live import bars
 from service.client.overview import table
 from service.client.standing import Standing, standing_of
-from tests.reports.recorded_jobs import demo_jobs, report_on
+from tests.client.live_server import LiveServer, eventually
+from tests.client.terminal import Terminal
+from tests.reports.recorded_jobs import STUDENT, demo_jobs, report_on, train_spec
 
 WIDTHS = (72, 80, 100, 160)
 NOW = datetime.now(UTC)
@@ -120,6 +123,29 @@ class TestALongReason:
         said = shown(table(waiting_jobs() * 20, width=72, height=24), width=72)
         assert len(said.splitlines()) <= 24
         assert "not shown" in said.splitlines()[-1]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("with_ids", [False, True])
+def test_a_real_terminal_shows_every_column_beside_a_job_that_waits_for_a_long_reason(
+    client: FgdClient, server: LiveServer, width: int, with_ids: bool
+) -> None:
+    server.cluster.is_reachable = False
+    spec = train_spec("a-student-with-a-rather-long-name", STUDENT)
+    job_id = client.submit(spec).job_id
+    reason_of = lambda: client.job(job_id).reason or ""  # noqa: E731
+    eventually(lambda: len(reason_of()) > 40)
+    terminal = Terminal("watch", *([job_id] if with_ids else []), "--server", server.url, columns=width)
+    try:
+        words = reason_of().split()[:3]
+        eventually(lambda: " ".join(words) in terminal.screen, timeout_s=60)
+        assert terminal.interrupt() == 130
+    finally:
+        terminal.close()
+    heading = next(line for line in terminal.screen.splitlines() if line.startswith("job "))
+    expected = {"job", "state", "epoch", "AP", "left"} | ({"loss"} if with_ids else set())
+    assert expected <= set(heading.split())
+    assert "Traceback" not in terminal.screen
 
 
 def summary(reason: str | None) -> JobSummary:

@@ -79,7 +79,7 @@ class TestTheScript:
         runpy.run_path(str(EXAMPLES / "python_client.py"), run_name="__main__")
         said = capsys.readouterr().out
         assert said.count("epoch 1 of 2: loss 1.25") == 2
-        assert "student from python: AP 0.25" in said
+        assert "student from python: AP 0.250" in said
         assert "<html" in (tmp_path / "report.html").read_text()
 
 

@@ -103,7 +103,8 @@ def _facts(job: JobView, requests: Sequence[StoredEvent], plan: DistillationPlan
 
     add("job", f"{job.name} ({job.kind}) {job.job_id}")
     add("state", Text(job.state, style=STATE_STYLES.get(job.state, "")))
-    add("why", job.reason)
+    # Of a failed job the reason is its error, which has a line of its own.
+    add("why", job.reason if job.error is None or job.reason != job.error.message else None)
     add("waits for", ", ".join(job.waits_for))
     by = f" by {job.submitted_by}" if job.submitted_by else ""
     add("submitted", f"{_moment(job.created_at)}{by}")
