@@ -149,7 +149,9 @@ class WeightsLoaded(Fact):
         )
         if self.unexpected:
             keys = "key of the source is" if len(self.unexpected) == 1 else "keys of the source are"
-            said.append(f"{len(self.unexpected)} {keys} unknown to the detector ({_first(self.unexpected)})")
+            said.append(
+                f"{len(self.unexpected)} {keys} unknown to the detector and not taken ({_first(self.unexpected)})"
+            )
         return said
 
     def account(self) -> str:

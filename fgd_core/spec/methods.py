@@ -20,8 +20,7 @@ class Fgd(Command):
     lambda_: float = Field(default=5e-6, ge=0)
     """Weight of the relation (global) loss."""
     temperature: float = Field(default=0.5, gt=0)
-    """Temperature of the spatial and channel attention. One serves all levels: about the magnitude of the teacher's
-    features."""
+    """Temperature of the spatial and channel attention."""
     scale: float = Field(default=1.0, ge=0)
     """One factor on all four weights at their ratio. The losses are sums over cells, so the published weights belong to
     pretrained features at 800x1333 pixels; small networks from scratch want about 0.2."""
