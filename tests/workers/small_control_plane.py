@@ -85,6 +85,10 @@ class SmallControlPlane:
             arrived = self._changed.wait_for(lambda: len(self.events) >= count, timeout_s)
         assert arrived, f"{len(self.events)} of {count} events have arrived"
 
+    def wait_for_kind(self, kind: str, timeout_s: float = 15.0) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: kind in self.kinds, timeout_s), self.kinds
+
     def wait_for_heartbeats(self, count: int, timeout_s: float = 60.0) -> None:
         with self._changed:
             assert self._changed.wait_for(lambda: self.num_heartbeats >= count, timeout_s)

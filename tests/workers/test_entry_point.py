@@ -5,12 +5,17 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from small_control_plane import CLAIM, TOKEN, SmallControlPlane
 
+from fgd_core.runs import execute
 from fgd_core.spec.attempts import Assignment
-from fgd_core.spec.jobs import EvaluateSpec
+from fgd_core.spec.data import InputSpec, Shapes
+from fgd_core.spec.jobs import CheckDataSpec, DistillSpec, EvaluateSpec, JobSpec, Teacher, TrainSpec
+from fgd_core.spec.methods import Fgd
+from tests.library import RecordingContext
 from workers import runs
 
 
@@ -130,6 +135,20 @@ class TestEntryPoint:
         assert control_plane.sequences == list(range(1, len(control_plane.events) + 1))
         assert "checkpoint_saved" in control_plane.kinds
 
+    @pytest.mark.parametrize("phase", ["opening", "gate", "evaluation", "evaluate", "check_data"])
+    def test_a_cancel_is_heard_whatever_the_run_is_busy_with(
+        self, phase: str, control_plane: SmallControlPlane, assignment: Assignment, tmp_path: Path
+    ) -> None:
+        spec, busy_from, never = _busy(phase, assignment, tmp_path)
+        control_plane.assignment = assignment.model_copy(update={"spec": spec})
+        process = start(control_plane)
+        control_plane.wait_for_kind(busy_from, timeout_s=120)
+        control_plane.wish = "cancel"
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, output
+        assert control_plane.events[-1].event["outcome"] == "stopped"
+        assert never not in control_plane.kinds
+
     def test_sigterm_ends_a_run_soon_even_when_nobody_listens(
         self, control_plane: SmallControlPlane, assignment: Assignment
     ) -> None:
@@ -143,6 +162,37 @@ class TestEntryPoint:
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=60)
         assert "not all events could be delivered" in output
+
+
+def _busy(phase: str, assignment: Assignment, folder: Path) -> tuple[JobSpec, str, str]:
+    """A job that is busy for minutes, the event from which on it is, and the event that this ends with."""
+    tiny = assignment.spec
+    assert isinstance(tiny, TrainSpec)
+    many, few = Shapes(num_train=200_000, num_val=4, image_size_px=64), Shapes(num_train=4, num_val=4, image_size_px=64)
+    much_to_score = few.model_copy(update={"num_val": 2_000})
+    trained = tiny.model_copy(update={"data": much_to_score, "input": InputSpec(shorter_px=256, longer_px=256)})
+    match phase:
+        case "opening":
+            return tiny.model_copy(update={"data": many}), "device_ready", "data_checked"
+        case "check_data":
+            return CheckDataSpec(name="looked through", data=many), "device_ready", "data_checked"
+        case "evaluation":
+            return trained, "epoch_finished", "evaluated"
+    context = RecordingContext(folder / "teacher")
+    assert execute(tiny.model_copy(update={"data": few}), context).outcome == "succeeded"
+    checkpoint = str(folder / "teacher/checkpoints/best.pt")
+    if phase == "evaluate":
+        return EvaluateSpec(name="scored", checkpoint=checkpoint, data=much_to_score), "weights_loaded", "evaluated"
+    distilled = DistillSpec(
+        name="distilled",
+        student=tiny.detector,
+        teacher=Teacher(checkpoint=checkpoint),
+        method=Fgd(),
+        data=much_to_score,
+        input=trained.input,
+        training=tiny.training,
+    )
+    return distilled, "weights_loaded", "teacher_checked"
 
 
 def _missing(assignment: Assignment) -> Assignment:
