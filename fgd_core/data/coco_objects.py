@@ -22,7 +22,9 @@ from fgd_core.data.coco_values import (
 )
 from fgd_core.data.findings import Findings
 from fgd_core.data.segmentations import bounds_of, box_around, in_coco_form
+from fgd_core.stopping import stoppable
 
+_ROWS_A_QUESTION = 10_000
 _NAN = float("nan")
 
 
@@ -35,7 +37,7 @@ def read_objects(
     with_masks: bool,
 ) -> ObjectTable:
     rows = _Rows(findings, images, categories, with_masks=with_masks)
-    for place, entry in enumerate(entries):
+    for place, entry in enumerate(stoppable(entries, every=_ROWS_A_QUESTION)):
         rows.add(place, entry)
     table = rows.table()
     _note_corners(table, findings)

@@ -18,6 +18,9 @@ from fgd_core.data.yolo_rows import Row, UnknownClass, read_row
 from fgd_core.data.yolo_yaml import DataYaml, read_data_yaml
 from fgd_core.errors import DataError, StorageError
 from fgd_core.spec import data as spec
+from fgd_core.stopping import stoppable
+
+_FILES_A_QUESTION = 256
 
 
 class YoloDataset(ListedDataset):
@@ -62,7 +65,7 @@ def _read(
     indices = _class_indices(data)
     images: list[ImageEntry] = []
     labels: list[_Label] = []
-    for image_id, name in enumerate(names, start=1):
+    for image_id, name in enumerate(stoppable(names, every=_FILES_A_QUESTION), start=1):
         lines = _lines_of(files.folder / name, name, places, findings)
         if lines is not None:
             images.append(ImageEntry(image_id=image_id, file_name=name, size_px=None))

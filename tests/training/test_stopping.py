@@ -1,5 +1,6 @@
 """Whatever a run is busy with, it hears that it is to stop, and a kill in an evaluation costs no epoch."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from fgd_core.evaluation.quiet import Presence
 from fgd_core.evaluation.samples import draw_truths
 from fgd_core.evaluation.speed import measure_speed
 from fgd_core.runs import execute
-from fgd_core.spec.data import InputSpec, Shapes
+from fgd_core.spec.data import Coco, CocoSplit, InputSpec, Shapes, Voc, Yolo
 from fgd_core.spec.events import EpochFinished, Evaluated, Resumed, RunEvent, RunFinished
 from fgd_core.spec.jobs import CheckDataSpec, TrainSpec
 from fgd_core.stopping import Stopped, heeding, stoppable, waiting_for
@@ -211,6 +212,30 @@ class TestIsHeard:
     def test_between_chunks_of_image_files(self, tmp_path: Path) -> None:
         with pytest.raises(Stopped):
             read_headers([tmp_path / "missing.png"] * 600)
+
+    def test_between_annotations_of_coco(self, tmp_path: Path) -> None:
+        rows: list[dict[str, Any]] = [{"id": number, "image_id": 1, "category_id": 1} for number in range(10_000)]
+        content = {"images": [], "categories": [{"id": 1, "name": "a"}], "annotations": rows}
+        (tmp_path / "annotations.json").write_text(json.dumps(content))
+        split = CocoSplit(images=str(tmp_path), annotations=str(tmp_path / "annotations.json"))
+        with pytest.raises(Stopped):
+            open_dataset(Coco(train=split, val=split), "train")
+
+    def test_between_annotation_files_of_voc(self, tmp_path: Path) -> None:
+        for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
+            (tmp_path / name).mkdir(parents=True)
+        for split in ("train", "val"):
+            (tmp_path / f"ImageSets/Main/{split}.txt").write_text("\n".join(map(str, range(256))))
+        with pytest.raises(Stopped):
+            open_dataset(Voc(folder=str(tmp_path), classes=("a",)), "train")
+
+    def test_between_label_files_of_yolo(self, tmp_path: Path) -> None:
+        (tmp_path / "data.yaml").write_text("train: images\nval: images\nnames: [a]\n")
+        (tmp_path / "images").mkdir()
+        for number in range(256):
+            (tmp_path / f"images/{number}.png").touch()
+        with pytest.raises(Stopped):
+            open_dataset(Yolo(data_yaml=str(tmp_path / "data.yaml")), "train")
 
     def test_between_pictures_of_samples(self) -> None:
         dataset = open_dataset(Shapes(num_train=8, num_val=4, image_size_px=32), "val")

@@ -13,7 +13,7 @@ from small_control_plane import TOKEN, SmallControlPlane
 
 from fgd_core.errors import StaleAttemptError
 from fgd_core.spec.attempts import Assignment
-from fgd_core.spec.events import CheckpointSaved, Evaluated, RunFinished, Warned
+from fgd_core.spec.events import CheckpointSaved, Evaluated, Resumed, RunFinished, Warned
 from fgd_core.spec.jobs import TrainSpec
 from fgd_core.spec.results import Scores
 from fgd_core.spec.trials import TrialStarted
@@ -102,6 +102,20 @@ class TestTrial:
     def test_may_change_its_method_only_where_it_goes_on_from_another_segment(self, work: Work) -> None:
         assert TrialContext(work).may_change == {"method"}
         assert TrialContext(replace(work, segment=0)).may_change == frozenset()
+
+    @pytest.mark.parametrize("awaits_evaluation", [False, True])
+    def test_one_that_goes_on_reports_what_was_noted_unless_it_evaluates_that_epoch_again(
+        self, begin: MakeTrial, awaits_evaluation: bool
+    ) -> None:
+        context = begin()
+        context.emit(Evaluated(epoch=1, step=1, scores=scores(0.1)))  # noted, and its place not yet saved
+        resumed = Resumed(checkpoint="last.pt", epoch=1, step=1, awaits_evaluation=awaits_evaluation)
+        training = threading.Thread(target=context.emit, args=(resumed,), daemon=True)
+        training.start()
+        report = news(context, 0.3).report
+        assert (report is None) == awaits_evaluation
+        context.answer("continue")
+        training.join(10)
 
     def test_a_score_is_told_only_when_the_place_is_kept_and_the_report_on_it(
         self, begin: MakeTrial, control_plane: SmallControlPlane
