@@ -4,8 +4,12 @@ import argparse
 import hashlib
 import json
 import pickle
+import random
+from collections import defaultdict
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -32,6 +36,7 @@ from fgd_core.spec.jobs import Teacher
 from tests.contract.test_detectors import SMALL
 from tests.detectors.mmdetection_layouts import Sizes, filled
 from tests.detectors.mmdetection_layouts import retinanet as retinanet_of_mmdetection
+from tests.detectors.test_mmdetection_weights import a_class
 from workers.reporting import narration
 
 State = dict[str, Tensor]
@@ -406,6 +411,29 @@ class TestWhatIsRefused:
                 teacher_of(tmp_path / "file.pth")
         assert "damaged" not in caught.value.message
         assert capsys.readouterr().out == ""
+
+    @pytest.mark.parametrize("is_new", [True, False], ids=["present format", "before PyTorch 1.6"])
+    def test_what_trainers_keep_beside_the_weights_does_no_harm(self, is_new: bool, tmp_path: Path) -> None:
+        beside: dict[str, Any] = {
+            "args": argparse.Namespace(lr=0.1, out=Path("runs"), sizes={1, 2}, started=datetime(2026, 1, 1)),
+            "config": SimpleNamespace(a=1),
+            "log": defaultdict(list, loss=[1.0]),
+            "types": {"lr": float, "name": str, "any": Any},
+            "rng": (random.getstate(), np.random.default_rng(0).normal(size=3), torch.get_rng_state()),
+            "best": np.float32(0.4),
+            "device": torch.device("cpu"),
+        }
+        torch.save({"model": weights(RIGHT), **beside}, tmp_path / "a.pth", _use_new_zipfile_serialization=is_new)
+        assert value_of(teacher_of(tmp_path / "a.pth").detector) == RIGHT
+
+    def test_settings_of_hydra_do_no_harm(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        config = a_class(monkeypatch, "omegaconf.dictconfig", "DictConfig")()
+        node = a_class(monkeypatch, "omegaconf.nodes", "AnyNode")()
+        node.__dict__.update(_val=0.1, _ref_type=Any)
+        config.__dict__.update(_content={"lr": node}, _parent=None, _key_type=str)
+        path = saved(tmp_path, {"state_dict": prefixed("model.", weights(RIGHT)), "hyper_parameters": config})
+        monkeypatch.undo()
+        assert value_of(teacher_of(path).detector) == RIGHT
 
     def test_a_whole_module_is_refused_with_the_cure(self, tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match=r"torch\.nn\.modules\.linear\.Linear.*model\.state_dict\(\)"):

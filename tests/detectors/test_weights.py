@@ -1,5 +1,6 @@
 """What was loaded is told truly, and what did not load is an error."""
 
+import argparse
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,12 +22,14 @@ from fgd_core.detectors.weights import inherit, load_offer, load_torchvision, ma
 from fgd_core.detectors.weights.classes import COCO_CLASSES, class_rows, match_classes
 from fgd_core.detectors.weights.fetching import fetch
 from fgd_core.detectors.weights.matching import Offer
+from fgd_core.detectors.weights.sources import load_teacher
 from fgd_core.errors import NetworkError, SpecError, StorageError, UnreachableError, WeightsError
 from fgd_core.runs import execute
 from fgd_core.spec import pretrained
 from fgd_core.spec.backbones import MobileNet, ResNet
 from fgd_core.spec.detectors import AnyDetector, DetectorSpec, FasterRcnn, RetinaNet
 from fgd_core.spec.events import WeightsLoaded
+from fgd_core.spec.jobs import Teacher
 from fgd_core.spec.retry import RetryPolicy
 from service.jobs.lifecycle import Reason
 from service.jobs.retry import Budgets, Fail, after_failure
@@ -248,6 +251,19 @@ class TestDetectors:
         assert loaded.num_matched == loaded.num_total
         assert not loaded.missing and not loaded.unexpected and not loaded.mismatched
         assert loaded.classes_found == [*COCO_CLASSES] and not loaded.classes_unused
+
+    @pytest.mark.parametrize("family", pretrained.DETECTORS)
+    def test_each_loads_whole_from_a_file_of_torchvisions_training_script(self, family: str, tmp_path: Path) -> None:
+        builder = next(name for name in list_models() if _weights_of(name)[0].__class__.__name__ == family)
+        implied = pretrained.implied_detector(str(_weights_of(builder)[0]))
+        with torch.device("meta"):
+            published = get_model(builder, weights=None, weights_backbone=None)
+            content = {"model": published.state_dict(), "args": argparse.Namespace(model=builder), "lr_scheduler": {}}
+            torch.save(content, tmp_path / "model_25.pth")
+            settings = Teacher.model_validate({"checkpoint": str(tmp_path / "model_25.pth"), "detector": implied})
+            loaded = load_teacher(settings, resolve=Path)
+        assert loaded.classes == COCO_CLASSES
+        assert loaded.event.num_matched == loaded.event.num_total and not loaded.event.unexpected
 
     def test_variances_make_up_for_the_epsilon_that_torchvision_leaves_out(self, hub: Path) -> None:
         published = retinanet_resnet50_fpn(weights=None, weights_backbone=None)

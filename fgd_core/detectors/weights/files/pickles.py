@@ -78,6 +78,8 @@ _HARMLESS: Mapping[str, Callable[..., Any]] = {
             "lightning.pytorch.utilities.parsing.AttributeDict",
             "lightning_fabric.utilities.data.AttributeDict",
             "lightning.fabric.utilities.data.AttributeDict",
+            "collections.defaultdict",
+            "builtins.dict",
         ),
         _PlainDict,
     ),
@@ -85,6 +87,19 @@ _HARMLESS: Mapping[str, Callable[..., Any]] = {
     **dict.fromkeys(
         ("argparse.Namespace", "types.SimpleNamespace", "ultralytics.utils.IterableSimpleNamespace"), _Inert
     ),
+    # Hydra's settings, as Lightning's and others' trainers keep them.
+    **{
+        f"omegaconf.{name}": _Inert
+        for name in (
+            "dictconfig.DictConfig",
+            "listconfig.ListConfig",
+            "base.ContainerMetadata",
+            "base.Metadata",
+            *(f"nodes.{kind}Node" for kind in ("Any", "String", "Integer", "Float", "Boolean", "Path", "Enum")),
+        )
+    },
+    **dict.fromkeys(("typing.Any", *(f"builtins.{name}" for name in ("list", "str", "int", "float", "bool"))), _Inert),
+    **dict.fromkeys(("builtins.set", "builtins.frozenset", "builtins.slice"), _Inert),
     **dict.fromkeys(("datetime.datetime", "datetime.timedelta", "datetime.date"), _Inert),
     **{
         f"pathlib.{name}": _Inert
