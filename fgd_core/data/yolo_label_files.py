@@ -4,6 +4,7 @@ An image without a label file has no objects. So an image whose label file is me
 without any error: a label file that is there is found whatever the capitals, and one in another place is named.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ from fgd_core.errors import StorageError
 _IMAGES = ("images", "jpegimages")
 _LABELS = "labels"
 _SUFFIX = ".txt"
+_WORD = re.compile(r"[^\W_]+")
+_PREDICTED = ("predict", "detect", "pred", "runs", "result", "output", "pseudo")
+"""How folders begin that detectors write to: what lies there was not drawn by anybody."""
 _COVERED = 0.5
 """Share of a folder's images that have to have a file in another folder before its files are taken for their labels."""
 
@@ -148,6 +152,7 @@ class LabelFiles:
             alike = [place for place in free if self._likeness(folder, place) == best]
             if (
                 len(alike) == 1
+                and not any(word.startswith(_PREDICTED) for word in self._words(alike[0]))
                 and len(free[alike[0]]) >= _COVERED * len(own)
                 and not self._may_be_of_others(folder, alike[0], free[alike[0]], images)
             ):
@@ -157,8 +162,11 @@ class LabelFiles:
                 found.doubtful[folder] = sorted(place.relative_to(self._root).as_posix() for place in free)
 
     def _likeness(self, folder: Path, place: Path) -> int:
-        """How many parts of their paths are the same: labels of images/train lie in annotations/train."""
-        return len({*folder.relative_to(self._root).parts} & {*place.relative_to(self._root).parts})
+        """How many words their paths share: labels of images/train lie in annotations/train or in train_labels."""
+        return len(self._words(folder) & self._words(place))
+
+    def _words(self, folder: Path) -> frozenset[str]:
+        return frozenset(_WORD.findall(folder.relative_to(self._root).as_posix().casefold()))
 
     def _is_taken(self, by_image: Mapping[Path, Path], images: Mapping[str, Sequence[Path]]) -> bool:
         """Whether one of the label files lies where that of another image is looked for."""

@@ -117,6 +117,22 @@ class TestFoldersOfLabels:
         assert [s.labels.tolist() for s in folder.open("train").samples] == [[0], [0]]
         assert [s.labels.tolist() for s in folder.open("val").samples] == [[1], [0]]
 
+    def test_are_told_apart_by_a_part_of_the_name(self, folder: YoloFolder) -> None:
+        folder.add("1.png", "1 0.5 0.5 0.1 0.1", at="images/val")
+        for split in ("train", "val"):
+            move(folder, f"images/{split}", f"{split}_pictures")
+            move(folder, f"labels/{split}", f"{split.title()}-labels")
+            folder.document[split] = f"{split}_pictures"
+        assert [s.labels.tolist() for s in folder.open("train").samples] == [[0], [0]]
+        assert [s.labels.tolist() for s in folder.open("val").samples] == [[1], [0]]
+
+    @pytest.mark.parametrize("place", ["runs/detect/predict/labels", "predictions", "pred_train"])
+    def test_that_a_detector_wrote_are_never_taken_for_true_ones(self, folder: YoloFolder, place: str) -> None:
+        for name in ("1.txt", "2.txt"):
+            move(folder, f"labels/train/{name}", f"{place}/{name}")
+        with pytest.raises(DataError, match=f"labels_in_doubt: 2 .1.png: {place}"):
+            folder.open()
+
     def test_elsewhere_that_may_be_several_are_refused_with_their_names(self, folder: YoloFolder) -> None:
         move(folder, "labels/train", "old")
         (folder.root / "new").mkdir()
