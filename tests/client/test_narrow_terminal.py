@@ -6,11 +6,17 @@ import pytest
 from rich.console import Console
 from rich.spinner import Spinner
 
+from fgd_core.spec.administration import AuditEntryView, DeliveryView, TokenView
+from fgd_core.spec.housekeeping import Removal
 from fgd_core.spec.views import JobSummary, ProgressView, QueuedJob, QueueView
 from service.client.client import FgdClient
+from service.client.commands.audit import audit_table
+from service.client.commands.gc import removal_table
 from service.client.commands.jobs import job_table
 from service.client.commands.queue import queue_table
 from service.client.commands.report import comparison_table
+from service.client.commands.tokens import token_table
+from service.client.commands.webhooks import delivery_table
 from service.client.live import bars
 from service.client.overview import table
 from service.client.standing import Standing, standing_of
@@ -118,6 +124,68 @@ class TestALongReason:
         heading, job, *_ = said.splitlines()
         assert all(words in heading for words in ("id", "name", "asks for", "may start"))
         assert all(words in job for words in ("0123456789ab", "student", "99 CPU 8 GPU", "never"))
+
+    @pytest.mark.parametrize("width", WIDTHS)
+    def test_the_audit(self, width: int) -> None:
+        entry = AuditEntryView(
+            entry_id=1,
+            at=NOW,
+            actor="a-token-with-a-long-name",
+            token_id=None,
+            action="submit_job",
+            target="/v1/jobs/0123456789ab/and/more",
+            project="blood-cells",
+            status=422,
+            request_id="r",
+            details={"reason": LONG_REASON},
+        )
+        heading, first, *rest = shown(audit_table([entry], width=width), width=width).splitlines()
+        assert {"at", "who", "did", "to", "status"} <= set(heading.split())
+        assert {"submit_job", "422"} <= set(first.split())
+        assert set(LONG_REASON.split()) <= set(" ".join([first, *rest]).replace("=", " ").split())
+
+    @pytest.mark.parametrize("width", WIDTHS)
+    def test_tries_of_a_webhook(self, width: int) -> None:
+        delivery = DeliveryView(
+            delivery_id="d",
+            job_id="0123456789ab",
+            sequence=1,
+            state="waiting",
+            tries=3,
+            created_at=NOW,
+            next_try_at=NOW,
+            delivered_at=None,
+            last_error=LONG_REASON,
+        )
+        heading, first, *_ = shown(delivery_table([delivery], width=width), width=width).splitlines()
+        assert {"at", "job", "state", "tries"} <= set(heading.split())
+        assert {"0123456789ab", "waiting", "3"} <= set(first.split())
+
+    @pytest.mark.parametrize("width", WIDTHS)
+    def test_what_would_be_removed(self, width: int) -> None:
+        removal = Removal(
+            kind="log", job_id="0123456789ab", name="a/long/path/" * 9, why=LONG_REASON, num_rows=7, size_bytes=1500
+        )
+        heading, first, *_ = shown(removal_table([removal], width=width), width=width).splitlines()
+        assert {"what", "job", "name", "rows", "size"} <= set(heading.split())
+        assert {"log", "0123456789ab", "7", "1.5", "kB"} <= set(first.split())
+
+    @pytest.mark.parametrize("width", WIDTHS)
+    def test_tokens(self, width: int) -> None:
+        token = TokenView(
+            token_id="0123456789ab",
+            name="the nightly build of the blood cells",
+            role="submit",
+            project="blood-cells",
+            created_at=NOW,
+            created_by="command line (user 1000)",
+            expires_at=NOW + timedelta(days=9),
+            revoked_at=None,
+            last_used_at=NOW,
+        )
+        heading, first, *_ = shown(token_table([token], width=width), width=width).splitlines()
+        assert {"id", "name", "role", "valid"} <= set(heading.split())
+        assert {"0123456789ab", "submit", "UTC"} <= set(first.split())
 
     def test_rows_and_their_reasons_stay_within_the_height(self) -> None:
         said = shown(table(waiting_jobs() * 20, width=72, height=24), width=72)

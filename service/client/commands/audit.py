@@ -1,15 +1,26 @@
 """`fgd audit`"""
 
 import itertools
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.console import Group
 from rich.text import Text
 
 from fgd_core.spec.administration import AuditEntryView
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, output, print_json_models
+from service.client.fitting import Column, Row, fitted
+
+_COLUMNS = (
+    Column(heading="at"),
+    Column(heading="who", narrow=8),
+    Column(heading="did"),
+    Column(heading="to", narrow=14),
+    Column(heading="project", rank=1),
+    Column(heading="status", is_number=True),
+)
 
 
 def audit(
@@ -36,21 +47,29 @@ def audit(
     elif not found:
         output().print("nothing was changed")
     else:
-        output().print(_table(found))
+        output().print(audit_table(found, width=output().width))
 
 
-def _table(found: list[AuditEntryView]) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for heading in ("at", "who", "did", "to", "project", "status", "details"):
-        table.add_column(heading, no_wrap=heading not in ("to", "details"))
-    for entry in found:
-        table.add_row(
-            f"{entry.at:%Y-%m-%d %H:%M:%S}",
-            Text(entry.actor, style="bold"),
-            entry.action,
-            Text(entry.target),
-            entry.project or "",
-            Text(str(entry.status), style="" if entry.status < 400 else "red"),
-            Text(", ".join(f"{name}={value}" for name, value in entry.details.items()), style="dim"),
+def audit_table(found: Sequence[AuditEntryView], *, width: int) -> Group:
+    """A row an entry; in a narrow terminal the project is left out, and details get lines of their own."""
+    rows = [
+        Row(
+            cells=(
+                f"{entry.at:%Y-%m-%d %H:%M:%S}",
+                Text(entry.actor, style="bold"),
+                entry.action,
+                Text(entry.target),
+                entry.project or "",
+                Text(str(entry.status), style="" if entry.status < 400 else "red"),
+            ),
+            label=f"{entry.at:%H:%M:%S} {entry.action}",
+            note=_details(entry),
         )
-    return table
+        for entry in found
+    ]
+    return fitted(_COLUMNS, rows, width=width, wrap_notes=True)
+
+
+def _details(entry: AuditEntryView) -> Text | None:
+    said = ", ".join(f"{name}={value}" for name, value in entry.details.items())
+    return Text(said, style="dim") if said else None

@@ -1,16 +1,26 @@
 """`fgd gc`"""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.console import Group
 from rich.text import Text
 
 from fgd_core.spec.housekeeping import HousekeepingView, Removal
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, errors_to, output, print_json
 from service.client.errors import UsageError
+from service.client.fitting import Column, Row, fitted
 from service.client.sizes import size
+
+_COLUMNS = (
+    Column(heading="what"),
+    Column(heading="job"),
+    Column(heading="name", narrow=12),
+    Column(heading="rows", is_number=True),
+    Column(heading="size", is_number=True),
+)
 
 
 def gc(
@@ -59,21 +69,30 @@ def _show(view: HousekeepingView) -> None:
     if not view.num_items:
         output().print("nothing to put away")
         return
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for heading in ("what", "job", "name", "rows", "size", "why"):
-        is_number = heading in ("rows", "size")
-        table.add_column(heading, no_wrap=heading != "why", justify="right" if is_number else "left")
-    for item in view.items:
-        table.add_row(*_cells(item), style="dim" if item.is_noted else "")
-    output().print(table)
+    output().print(removal_table(view.items, width=output().width))
     if view.num_items > len(view.items):
         output().print(f"and {view.num_items - len(view.items)} more", style="dim")
     output().print(_total(view))
 
 
-def _cells(item: Removal) -> tuple[str | Text, ...]:
-    rows = f"{item.num_rows:,}" if item.num_rows else ""
-    return item.kind.replace("_", " "), item.job_id or "", Text(item.name), rows, size(item.size_bytes), Text(item.why)
+def removal_table(items: Sequence[Removal], *, width: int) -> Group:
+    """A row a thing; in a narrow terminal the names are cut, and reasons get lines of their own."""
+    rows = [
+        Row(
+            cells=(
+                item.kind.replace("_", " "),
+                item.job_id or "",
+                Text(item.name),
+                f"{item.num_rows:,}" if item.num_rows else "",
+                size(item.size_bytes),
+            ),
+            label=item.job_id or item.name,
+            note=Text(item.why),
+            style="dim" if item.is_noted else "",
+        )
+        for item in items
+    ]
+    return fitted(_COLUMNS, rows, width=width, wrap_notes=True)
 
 
 def _total(view: HousekeepingView) -> str:

@@ -94,9 +94,9 @@ def job_table(found: Sequence[JobSummary], *, width: int) -> Group:
     has_projects = len({job.project for job in found}) > 1 or found[0].project != "default"
     columns = (
         Column(heading="id"),
-        Column(heading="name", most=32, narrow=16),
+        Column(heading="name", narrow=16),
         Column(heading="kind", rank=1),
-        *((Column(heading="project", most=20, rank=2),) if has_projects else ()),
+        *((Column(heading="project", rank=2),) if has_projects else ()),
         Column(heading="priority", is_number=True, rank=4),
         Column(heading="state"),
         Column(heading="epoch"),

@@ -16,8 +16,8 @@ _STYLES = {"starts_now": "green", "too_large": "bold red", "cluster_away": "bold
 _COLUMNS = (
     Column(heading="", is_number=True),
     Column(heading="id"),
-    Column(heading="name", most=32, narrow=16),
-    Column(heading="project", most=20, rank=1),
+    Column(heading="name", narrow=16),
+    Column(heading="project", rank=1),
     Column(heading="priority", is_number=True, rank=2),
     Column(heading="asks for"),
     Column(heading="may start"),

@@ -1,12 +1,13 @@
 """`fgd tokens`"""
 
 import importlib
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
-from rich.table import Table
+from rich.console import Group
 from rich.text import Text
 
 from fgd_core.spec.administration import NewToken, RoleName, TokenCreated, TokenView
@@ -14,6 +15,7 @@ from service.client.checking import checked
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, errors_to, output, print_json, print_json_models
 from service.client.exits import guarded
+from service.client.fitting import Column, Row, fitted
 
 tokens = typer.Typer(
     rich_markup_mode="markdown",
@@ -25,6 +27,15 @@ tokens = typer.Typer(
 """,
 )
 
+_COLUMNS = (
+    Column(heading="id"),
+    Column(heading="name", narrow=10),
+    Column(heading="role"),
+    Column(heading="project", rank=1),
+    Column(heading="valid"),
+    Column(heading="last used", rank=2),
+    Column(heading="made by", rank=3),
+)
 _ROLES = ", ".join(get_args(RoleName))
 
 
@@ -126,19 +137,17 @@ def _list(server: str, *, as_json: bool) -> None:
     elif not found:
         output().print("no tokens yet; make one with `fgd tokens create`")
     else:
-        output().print(_table(found))
+        output().print(token_table(found, width=output().width))
 
 
-def _table(found: list[TokenView]) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for heading in ("id", "name", "role", "project", "valid", "last used", "made by"):
-        table.add_column(heading, no_wrap=heading != "made by")
+def token_table(found: Sequence[TokenView], *, width: int) -> Group:
+    """A row a token; in a narrow terminal who made it and when it was last used are left out."""
+    rows = []
     for token in found:
         used = f"{token.last_used_at:%Y-%m-%d %H:%M}" if token.last_used_at else "never"
-        style = "" if _is_good(token) else "dim"
-        row = (token.token_id, token.name, token.role, token.project or "all", _until(token), used, token.created_by)
-        table.add_row(*(Text(cell, style=style) for cell in row))
-    return table
+        cells = (token.token_id, token.name, token.role, token.project or "all", _until(token), used, token.created_by)
+        rows.append(Row(cells=tuple(Text(cell) for cell in cells), style="" if _is_good(token) else "dim"))
+    return fitted(_COLUMNS, rows, width=width)
 
 
 def _is_good(token: TokenView) -> bool:

@@ -1,10 +1,13 @@
 """`fgd webhooks`"""
 
 import itertools
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from fgd_core.errors import FgdError
 from fgd_core.spec.administration import DeliveryView, NewWebhook, WebhookView
@@ -12,6 +15,7 @@ from service.client.checking import checked
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, errors_to, output, print_json, print_json_models
 from service.client.exits import guarded
+from service.client.fitting import Column, Row, fitted
 
 webhooks = typer.Typer(
     rich_markup_mode="markdown",
@@ -24,6 +28,14 @@ webhooks = typer.Typer(
 )
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="As `fgd webhooks` lists it.")]
+
+_COLUMNS = (
+    Column(heading="at"),
+    Column(heading="job"),
+    Column(heading="state"),
+    Column(heading="tries", is_number=True),
+    Column(heading="next try", rank=1),
+)
 
 
 @webhooks.callback(invoke_without_command=True)
@@ -107,7 +119,7 @@ def deliveries(
     elif not found:
         output().print("nothing yet: no job has ended since it was added")
     else:
-        output().print(_told(found))
+        output().print(delivery_table(found, width=output().width))
 
 
 @webhooks.command()
@@ -136,13 +148,20 @@ def _table(found: list[WebhookView]) -> Table:
     return table
 
 
-def _told(found: list[DeliveryView]) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for heading in ("at", "job", "state", "tries", "next try", "why"):
-        table.add_column(heading, no_wrap=heading != "why", justify="right" if heading == "tries" else "left")
-    for delivery in found:
-        again = f"{delivery.next_try_at:%Y-%m-%d %H:%M}" if delivery.next_try_at else ""
-        at = f"{delivery.created_at:%Y-%m-%d %H:%M}"
-        state = delivery.state.replace("_", " ")
-        table.add_row(at, delivery.job_id, state, str(delivery.tries), again, delivery.last_error or "")
-    return table
+def delivery_table(found: Sequence[DeliveryView], *, width: int) -> Group:
+    """A row a delivery; in a narrow terminal the next try is left out, and errors get lines of their own."""
+    rows = [
+        Row(
+            cells=(
+                f"{delivery.created_at:%Y-%m-%d %H:%M}",
+                delivery.job_id,
+                delivery.state.replace("_", " "),
+                str(delivery.tries),
+                f"{delivery.next_try_at:%Y-%m-%d %H:%M}" if delivery.next_try_at else "",
+            ),
+            label=delivery.job_id or "test",
+            note=Text(delivery.last_error) if delivery.last_error else None,
+        )
+        for delivery in found
+    ]
+    return fitted(_COLUMNS, rows, width=width, wrap_notes=True)
