@@ -9,8 +9,11 @@ from small_control_plane import TOKEN, SmallControlPlane
 from fgd_core.errors import ConflictError, NetworkError, StaleAttemptError, StorageError, WeightsError
 from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.events import Progress, RunFinished, Warned
+from fgd_core.spec.jobs import SweepSpec
+from fgd_core.spec.search import LogUniform
 from workers.reporting.context import HttpContext
 from workers.reporting.control_plane import ControlPlane, read_assignment
+from workers.tuning import driver
 
 MakeContext = Callable[..., HttpContext]
 
@@ -47,6 +50,18 @@ def stops_as_stale(context: HttpContext) -> bool:
     except StaleAttemptError:
         return True
     return False
+
+
+class TestASweep:
+    def test_that_waits_for_its_history_hears_a_stop(
+        self, connect: MakeContext, control_plane: SmallControlPlane, assignment: Assignment
+    ) -> None:
+        space = {"training.optimizer.learning_rate": LogUniform(low=1e-4, high=1e-2)}
+        spec = SweepSpec(name="swept", base=assignment.spec, space=space)
+        context = connect()
+        control_plane.stop()
+        context.ask_to_stop()
+        assert driver.run(assignment.model_copy(update={"spec": spec}), context).outcome == "stopped"
 
 
 class TestHttpContext:

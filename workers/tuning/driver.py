@@ -14,6 +14,7 @@ from fgd_core.spec.events import RunEvent, RunFinished
 from fgd_core.spec.jobs import DistillSpec, SweepSpec
 from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.trials import STUDY_COMMAND, StudyLog, SweepProgressed, TrialEnd, TrialEvent, TrialStarted
+from fgd_core.stopping import Stopped, heeding, stop_if_asked
 from fgd_core.training.context import RunContext
 from workers.metrics.of_sweeps import SweepMetrics
 from workers.reporting.context import HttpContext
@@ -57,6 +58,15 @@ def _unobserved(event: RunEvent) -> None:
 
 def run(assignment: Assignment, context: HttpContext) -> RunFinished:
     """A sweep on the Ray cluster that this process is a job of."""
+    with heeding(context.should_stop):
+        try:
+            return _run(assignment, context)
+        except Stopped:
+            # While it waited for the control plane: before its first trial, or after its last.
+            return RunFinished(outcome="stopped")
+
+
+def _run(assignment: Assignment, context: HttpContext) -> RunFinished:
     spec = assignment.spec
     assert isinstance(spec, SweepSpec)
     log = _log(context)
@@ -322,4 +332,5 @@ def _log(context: SweepContext) -> StudyLog:
         try:
             return context.study(0)
         except NetworkError:
+            stop_if_asked()
             time.sleep(1.0)
