@@ -1,6 +1,5 @@
 """What is well formed and yet not what anybody meant, seen from all annotations of a split together."""
 
-import unicodedata
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -8,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fgd_core.data.findings import NUM_EXAMPLES, Findings, note
-from fgd_core.data.samples import Category
+from fgd_core.data.samples import Category, look_of
 
 _Flags: TypeAlias = npt.NDArray[np.bool_]
 
@@ -38,16 +37,10 @@ def is_shifted(used_ids: npt.NDArray[np.int64], listed_ids: npt.NDArray[np.int64
 def note_similar_names(categories: Sequence[Category], findings: Findings) -> None:
     by_key: dict[str, list[str]] = {}
     for category in categories:
-        by_key.setdefault(_seen(category.name), []).append(category.name)
+        by_key.setdefault(look_of(category.name), []).append(category.name)
     for names in by_key.values():
         if len(set(names)) > 1:
             findings.add("similar_category_names", ", ".join(map(repr, names)))
-
-
-def _seen(name: str) -> str:
-    """What a person sees of a name, but for case: spaces are one each, and what has no width is nothing."""
-    plain = unicodedata.normalize("NFKC", name).casefold()
-    return " ".join("".join(letter for letter in plain if unicodedata.category(letter) != "Cf").split())
 
 
 def are_corners(boxes_xywh_px: npt.NDArray[np.float64], sizes_px: npt.NDArray[np.int64]) -> _Flags:

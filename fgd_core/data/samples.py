@@ -1,6 +1,7 @@
 """What a data set is to the rest of the library: categories, samples with their boxes, and pixels on demand."""
 
 import hashlib
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
@@ -139,6 +140,12 @@ def count(
     )
 
 
+def look_of(name: str) -> str:
+    """What a person sees of a name, but for case: spaces are one each, and what has no width is nothing."""
+    plain = unicodedata.normalize("NFKC", name).casefold()
+    return " ".join("".join(letter for letter in plain if unicodedata.category(letter) != "Cf").split())
+
+
 def check_same_categories(train: DetectionDataset, val: DetectionDataset) -> None:
     """
     Raises:
@@ -151,8 +158,12 @@ def check_same_categories(train: DetectionDataset, val: DetectionDataset) -> Non
     def shown(categories: set[Category]) -> list[str]:
         return [f"{category.id}: {category.name}" for category in sorted(categories, key=lambda c: c.id)]
 
+    names = [{category.name for category in split} for split in (in_train, in_val)]
+    looks = [{look_of(name) for name in own - other} for own, other in (names, names[::-1])]
+    alike = "; some names differ by case, spaces or Unicode form only" if looks[0] & looks[1] else ""
     raise DataError(
-        "the training and validation splits have different categories; give both files the same list of ids and names",
+        "the training and validation splits have different categories; give both files the same list of ids and names"
+        + alike,
         only_in_train=list(shown(in_train - in_val)),
         only_in_val=list(shown(in_val - in_train)),
     )

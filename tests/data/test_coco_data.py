@@ -119,6 +119,19 @@ class TestCategories:
             check_same_categories(train, folder.open())
         assert caught.value.details == {"only_in_train": ["2: dog"], "only_in_val": ["2: wolf"]}
 
+    @pytest.mark.parametrize("name", ["Dog", "dog ", "d\u200bog", "\uff44og"])
+    def test_that_only_look_the_same_in_both_splits_are_called_so(self, folder: CocoFolder, name: str) -> None:
+        train = folder.open()
+        folder.categories[1]["name"] = name
+        with pytest.raises(DataError, match="differ by case, spaces or Unicode form only"):
+            check_same_categories(train, folder.open())
+
+    def test_that_merely_change_places_do_not_look_the_same(self, folder: CocoFolder) -> None:
+        train = folder.open()
+        folder.categories = [{"id": 1, "name": "dog"}, {"id": 3, "name": "cow"}]
+        with pytest.raises(DataError, match=r"same list of ids and names \("):
+            check_same_categories(train, folder.open())
+
     def test_in_another_order_are_the_same_categories(self, folder: CocoFolder) -> None:
         train = folder.open()
         folder.categories.reverse()

@@ -77,6 +77,13 @@ class TestIds:
         with pytest.raises(DataError, match=r"malformed_annotation: 1 \(annotation 2"):
             folder.open()
 
+    @pytest.mark.parametrize(("listed", "named"), [("2", 2), (2, "2"), ("002", 2.0), (2.0, "2.0")])
+    def test_of_categories_may_be_text_in_one_list_and_numbers_in_the_other(
+        self, folder: CocoFolder, listed: Any, named: Any
+    ) -> None:
+        folder.categories[1]["id"], folder.annotations[0]["category_id"] = listed, named
+        assert folder.open().checked.boxes_per_category == {"cat": 0, "dog": 1}
+
     @pytest.mark.parametrize(
         ("first", "second"), [("1", "2"), (2**65, 2**65 + 1), ("a_cat", "b_dog"), (1.0, "2"), (0, 2**80)]
     )
