@@ -81,6 +81,13 @@ def main() -> None:
 class _Commands(TyperGroup):
     """Shows the table's summaries for help, and swaps in the real command when one is called."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        known = {option for param in self.get_params(ctx) for option in param.opts}
+        option, command = args[0].partition("=")[0] if args else "", next((w for w in args if w in self.commands), None)
+        if option.startswith("-") and option not in known and command is not None and not ctx.resilient_parsing:
+            ctx.fail(f"{option} must stand behind the command: fgd {command} … {option}")
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)

@@ -1,9 +1,9 @@
 """The API token that the environment holds: never an argument, for every user of a machine can read those."""
 
 import os
-from pathlib import Path
 
 from service.client.errors import UsageError
+from service.client.places import expanded
 
 _TOKEN, _FILE = "FGD_TOKEN", "FGD_TOKEN_FILE"
 
@@ -20,9 +20,10 @@ def token_of_environment() -> str | None:
     if not named:
         return None
     try:
-        return Path(named).read_text(encoding="utf-8").strip() or None
+        return expanded(named).read_text(encoding="utf-8").strip() or None
     except (OSError, UnicodeDecodeError) as cause:
-        raise UsageError(f"{_FILE} {named} cannot be read: {cause}") from cause
+        why = cause.strerror if isinstance(cause, OSError) else "it is no text"
+        raise UsageError(f"{_FILE}={named} cannot be read: {why}; correct or unset it") from cause
 
 
 def header(token: str | None) -> dict[str, str]:

@@ -105,6 +105,15 @@ class TestOptionsBeforeASubcommand:
         assert said.exit_code == 2
         assert f"fgd {group} {subcommand.get(group, ('list',))[0]} … --server" in " ".join(said.err.split())
 
+    @pytest.mark.parametrize(
+        "option", [("--server", "http://127.0.0.1:9"), ("--server=http://127.0.0.1:9",), ("--json",)]
+    )
+    def test_before_a_command_they_are_told_where_to_stand(self, option: tuple[str, ...], fgd: Fgd) -> None:
+        said = fgd(*option, "jobs")
+        assert said.exit_code == 2
+        name = option[0].partition("=")[0]
+        assert f"fgd jobs … {name}" in " ".join(said.err.replace("│", "").split())
+
     def test_json_too(self, fgd: Fgd) -> None:
         said = fgd("tokens", "--json", "list")
         assert (said.exit_code, said.json["error"]["code"]) == (2, "usage")

@@ -27,6 +27,8 @@ def backup(
 ) -> None:
     """Write everything that a server keeps to one file, of one moment, while it goes on working.
 
+    It opens the server's home and database itself, so it belongs on the server's machine.
+
     `fgd restore` reads it into either database, whichever it was made from. It holds the server's secret and what
     webhooks are signed with: only its owner can read it, and so it should stay.
 
