@@ -5,7 +5,7 @@ whole log, and only then an artifact of the job.
 """
 
 import hashlib
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from fgd_core.errors import ClusterError, StorageError
 from fgd_core.spec.events import ArtifactSaved
@@ -18,6 +18,7 @@ from service.store.session import Database
 from service.store.tables import Attempt
 
 _COPY_EVERY_S = 60.0
+_MAX_LOOKED_AT = 100
 # Ray hands out a log as a whole only: a large one is asked for less often.
 _LONGER_FOR_EACH_BYTE_S = 60.0 / 1_000_000
 
@@ -81,10 +82,9 @@ async def due(database: Database, storage: Storage, now: datetime, *, at_most: i
     Args:
         at_most: so many, for each is a request to the cluster.
     """
+    before = now - timedelta(seconds=_COPY_EVERY_S)
     async with database.reading() as session:
-        running = [attempt for _, attempt in await attempts.active(session) if attempt.heartbeat_at is not None]
-    waiting = [attempt for attempt in running if _waited_s(attempt, now) >= _COPY_EVERY_S]
-    waiting.sort(key=lambda attempt: (attempt.log_kept_at is not None, attempt.log_kept_at or attempt.created_at))
+        waiting = await attempts.with_old_copies(session, before, at_most=_MAX_LOOKED_AT)
     found: list[Attempt] = []
     for attempt in waiting:
         if len(found) == at_most:
@@ -118,13 +118,10 @@ async def _note_turn(database: Database, attempt: Attempt, now: datetime) -> Non
         await attempts.log_kept(session, attempt.id, now)
 
 
-def _waited_s(attempt: Attempt, now: datetime) -> float:
-    return (now - attempt.log_kept_at).total_seconds() if attempt.log_kept_at is not None else float("inf")
-
-
 def _is_due(attempt: Attempt, storage: Storage, now: datetime) -> bool:
+    assert attempt.log_kept_at is not None
     longer_s = _LONGER_FOR_EACH_BYTE_S * _size_bytes(storage, path(attempt))
-    return _waited_s(attempt, now) >= _COPY_EVERY_S + longer_s
+    return (now - attempt.log_kept_at).total_seconds() >= _COPY_EVERY_S + longer_s
 
 
 async def _write_if_longer(storage: Storage, where: str, content: bytes) -> bytes:

@@ -252,9 +252,11 @@ class Dispatcher:
     async def _unblock(self) -> None:
         async with self._database.reading() as session:
             decided = await queue.decided(session)
-        for job_id in decided:
-            async with self._writing() as session:
-                await unblock(session, job_id, self._clock())
+        await self._side_by_side.each({f"unblocking of {job_id}": job_id for job_id in decided}, self._unblock_one)
+
+    async def _unblock_one(self, job_id: str) -> None:
+        async with self._writing() as session:
+            await unblock(session, job_id, self._clock())
 
     async def _start(self) -> None:
         now = self._clock()
@@ -282,11 +284,13 @@ class Dispatcher:
         if later:
             self._wake.set()
         await self._side_by_side.each({f"start of {job_id}": job_id for job_id in now_due}, self._start_one)
-        if choice.pause:
-            async with self._writing() as session:
-                for job_id, urgent_id in choice.pause.items():
-                    await make_way(session, job_id, urgent_id, now)
+        await self._side_by_side.each({f"pause of {each[0]}": each for each in choice.pause.items()}, self._pause_one)
         await self._explain({job_id: wait.message for job_id, wait in list(choice.wait.items())[:_MAX_EXPLAINED]})
+
+    async def _pause_one(self, each: tuple[str, str]) -> None:
+        job_id, urgent_id = each
+        async with self._writing() as session:
+            await make_way(session, job_id, urgent_id, self._clock())
 
     async def _start_one(self, job_id: str) -> None:
         # One transaction a start: what was read before may have changed, and one that cannot start any more must not

@@ -81,6 +81,19 @@ async def active(session: AsyncSession) -> list[tuple[Job, Attempt]]:
     return [(job, attempt) for job, attempt in await session.execute(query)]
 
 
+async def with_old_copies(session: AsyncSession, before: datetime, *, at_most: int) -> list[Attempt]:
+    """Attempts under way whose log was not copied since `before`: first those that never were, then the oldest."""
+    is_old = or_(Attempt.log_kept_at.is_(None), Attempt.log_kept_at <= before)
+    query = (
+        select(Attempt)
+        .join(Job, Job.current_attempt_id == Attempt.id)
+        .where(Job.state.in_(ON_CLUSTER), Attempt.ended_at.is_(None), Attempt.heartbeat_at.is_not(None), is_old)
+        .order_by(Attempt.log_kept_at.is_not(None), Attempt.log_kept_at, Attempt.created_at)
+        .limit(at_most)
+    )
+    return list(await session.scalars(query))
+
+
 async def unarchived(session: AsyncSession, now: datetime) -> list[Attempt]:
     """Ended attempts whose driver log is still with the cluster only, without those whose next try is later."""
     is_due = or_(Attempt.archive_after.is_(None), Attempt.archive_after <= now)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from pydantic import ValidationError
 from sqlalchemy import ColumnElement, case, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
@@ -105,8 +106,16 @@ def active_of(job: Job, attempt: Attempt, *, is_placed: bool) -> Active:
         is_placed=is_placed,
         is_preemptible=job.preemptible and job.state == "running",
         is_stopping=job.state in STOPPING,
-        eta_s=ProgressView.model_validate(job.progress).eta_s if attempt.heartbeat_at is not None else None,
+        eta_s=_eta_s(job) if attempt.heartbeat_at is not None else None,
     )
+
+
+def _eta_s(job: Job) -> float | None:
+    """None where one job's progress is not readable: the queue of all others does not hang on it."""
+    try:
+        return ProgressView.model_validate(job.progress).eta_s
+    except ValidationError:
+        return None
 
 
 async def limits(session: AsyncSession) -> Mapping[str, Limits]:

@@ -4,18 +4,23 @@ import asyncio
 import itertools
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 import pytest
-from control_plane import ControlPlane, ManualClock, Run, train_spec
+from control_plane import ControlPlane, ManualClock, Run, evaluate_spec, train_spec
 from memory_cluster import MemoryCluster
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import ClusterError
 from service.dispatcher import archiving
 from service.dispatcher.cluster import Capacity, Node, RayCluster
 from service.dispatcher.excerpts import HEAD_BYTES, TAIL_BYTES, Excerpt
 from service.dispatcher.side_by_side import SideBySide
+from service.dispatcher.starting import unblock
 from service.settings import Settings
+from service.store.tables import Job
 from tests import fake_ray
 
 NO_UTF8 = b"epoch 1\n\xff\xfe\nepoch 2\n"
@@ -342,3 +347,33 @@ class TestManyRuns:
         plane.clock.forward(plane.settings.heartbeat_timeout_s)
         await tick_often(plane, until_s=10)
         assert ("lost", "run_lost") in await plane.moves(other)
+
+
+class TestPoisonedRow:
+    """A row that this version of the server cannot read: by a bug, by hand, or from another version."""
+
+    async def test_the_progress_of_one_run_stops_no_start(self, plane: ControlPlane) -> None:
+        job_id, _ = await plane.started_job()
+        async with plane.services.database.writing() as session:
+            await session.execute(update(Job).where(Job.id == job_id).values(progress={"eta_s": "soon"}))
+        other = await plane.submit(train_spec())
+        await plane.tick()
+        assert await plane.state(other) == "starting"
+
+    async def test_one_job_that_cannot_be_unblocked_holds_up_no_other(
+        self, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        teacher, run = await plane.started_job()
+        bad, good = [await plane.submit(evaluate_spec(f"job:{teacher}/best")) for _ in range(2)]
+        await run.saves_checkpoint()
+        await run.succeeds()
+
+        async def unblock_but_one(session: AsyncSession, job_id: str, now: datetime) -> None:
+            if job_id == bad:
+                raise KeyError(job_id)
+            await unblock(session, job_id, now)
+
+        monkeypatch.setattr("service.dispatcher.loop.unblock", unblock_but_one)
+        with pytest.raises(KeyError):
+            await plane.tick()
+        assert (await plane.state(bad), await plane.state(good)) == ("blocked", "starting")
