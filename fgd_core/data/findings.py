@@ -79,7 +79,9 @@ PROBLEMS: Mapping[str, Problem] = {
         "the image has more pixels than is read, for it would fill the memory; make it smaller or cut it into tiles",
     ),
     "unreadable_image": Problem("refused or dropped", "the file is no image of a kind that can be read"),
-    "truncated_image": Problem("refused or dropped", "the file ends before the image does; copy it again"),
+    "truncated_image": Problem(
+        "refused or dropped", "the file ends before the image does, or is damaged; copy it again"
+    ),
     "size_mismatch": Problem("refused or dropped", "the file has another size than its annotation says"),
     "size_transposed": Problem(
         "refused or dropped",

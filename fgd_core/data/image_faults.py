@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from PIL import features
+
 from fgd_core.data.text_files import GIT_LFS
 
 FileProblem: TypeAlias = Literal[
@@ -32,6 +34,7 @@ _SIGNATURES = (
     (b"\x1f\x8b", "gzip"),
     (b"\x00\x00\x01\x00", "an icon"),
 )
+_READ_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8")
 _WEB_PAGES = (b"<!doctype html", b"<html", b"<head", b"<body", b"<?xml", b"<error", b'{"')
 
 
@@ -62,13 +65,25 @@ def fault_of(head: bytes) -> Unusable:
         return Unusable("unread_image_format", "SVG")
     if text.startswith(_WEB_PAGES):
         return Unusable("web_page_as_image")
+    if _begins_well(head):
+        return Unusable("truncated_image")
     kind = _kind(head)
-    return Unusable("unread_image_format", kind) if kind else Unusable("unreadable_image")
+    if kind is not None:
+        return Unusable("unread_image_format", kind)
+    return Unusable("unreadable_image", "" if head.strip(b"\x00") else "it begins with zeros alone")
+
+
+def _begins_well(head: bytes) -> bool:
+    """Whether it is of a format that is read, whose decoder found no whole image behind."""
+    if head[4:12] in (b"ftypavif", b"ftypavis"):
+        return bool(features.check("avif"))
+    return head.startswith(_READ_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 
 
 def _kind(head: bytes) -> str | None:
     if head[4:8] == b"ftyp":
-        return "HEIC" if head[8:12] in _HEIF_KINDS else "a video or another file of the MP4 family"
+        kind = head[8:12]
+        return "HEIC" if kind in _HEIF_KINDS else "AVIF" if kind in (b"avif", b"avis") else "a video or its like"
     if head[128:132] == b"DICM":
         return "DICOM"
     return next((kind for signature, kind in _SIGNATURES if head.startswith(signature)), None)

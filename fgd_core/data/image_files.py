@@ -23,7 +23,7 @@ from fgd_core.stopping import stoppable
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 # Named one by one: left to itself Pillow also hands some files to programs of the machine, such as Ghostscript.
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000")
+FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000")
 
 SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp",

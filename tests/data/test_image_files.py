@@ -64,7 +64,8 @@ def test_pixels_become_8_bit_rgb(
 def test_a_suffix_that_is_rare_makes_no_difference(folder: CocoFolder, file_name: str) -> None:
     folder.add_image(file_name="1.png")
     image = Image.new("RGB", (40, 30), RED)
-    image.save(folder.images_folder / file_name, format=None if file_name[2:] in ("avif", "jp2", "pnm") else "JPEG")
+    own = file_name[2:] in ("avif", "jp2", "pnm", "dib")
+    image.save(folder.images_folder / file_name, format=None if own else "JPEG")
     folder.images[0]["file_name"] = file_name
     folder.add_box()
     dataset = folder.open()
@@ -88,6 +89,12 @@ class TestAFileThatIsNoImage:
             (b"%PDF-1.7", "unread_image_format", " (PDF)"),
             (b"<?xml version='1.0'?><svg/>", "unread_image_format", " (SVG)"),
             (b"cat 0.5", "unreadable_image", ""),
+            (bytes(700), "unreadable_image", " (it begins with zeros alone)"),
+            (b"\xff\xd8\xff\xe0\0\x10JFIF", "truncated_image", ""),
+            (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "truncated_image", ""),
+            (b"RIFF\xff\0\0\0WEBPVP8 ", "truncated_image", ""),
+            (b"\0\0\0\x20ftypavif", "truncated_image", ""),
+            (b"\0\0\0\x20ftypisom", "unread_image_format", " (a video or its like)"),
         ],
     )
     def test_is_called_what_it_is(self, folder: CocoFolder, content: bytes, problem: str, detail: str) -> None:
