@@ -12,6 +12,7 @@ from pydantic import JsonValue, ValidationError
 from fgd_core.spec.jobs import JOB_SPEC, JobSpec
 from fgd_core.spec.pretrained import is_torchvision_name
 from fgd_core.spec.refusals import spec_reasons
+from fgd_core.spec.views import ProblemReason
 from service.catalogue.recipes import recipe_text
 from service.client.errors import SpecFileError, UsageError
 from service.client.places import current_folder, expanded, resolved
@@ -51,9 +52,10 @@ def read_spec(
         SpecFileError: it is no job; `reasons` holds every fault with its path and, where it can be told, its line.
     """
     text, folder = _read(source)
-    document, lines = _parse(text, source)
+    called = "standard input" if source == "-" else source
+    document, lines = _parse(text, called)
     _make_absolute(document, resolved(under) if under is not None else folder)
-    return changed(document, source, overrides=overrides, name=name, lines=lines)
+    return changed(document, called, overrides=overrides, name=name, lines=lines)
 
 
 def changed(
@@ -86,7 +88,7 @@ def changed(
         return JOB_SPEC.validate_python(document)
     except ValidationError as cause:
         reasons: list[JsonValue] = [
-            {**reason.model_dump(), **_origin(reason.loc, lines or {}, options)} for reason in spec_reasons(cause)
+            {**reason.model_dump(), **_origin(_place(reason), lines or {}, options)} for reason in spec_reasons(cause)
         ]
         fault = "a fault" if len(reasons) == 1 else f"{len(reasons)} faults"
         changes = " with the changes of the command" if options else ""
@@ -141,6 +143,11 @@ def _note_lines(node: yaml.Node, path: str, lines: dict[str, int], source: str) 
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             _note_lines(value, f"{path}.{index}", lines, source)
+
+
+def _place(reason: ProblemReason) -> str:
+    """The field at fault; an unknown kind of job has none in the refusal."""
+    return "kind" if not reason.loc and reason.code.startswith("union_tag") else reason.loc
 
 
 def _origin(path: str, lines: Mapping[str, int], options: Mapping[str, str]) -> dict[str, JsonValue]:

@@ -1,5 +1,6 @@
 """What a person reads when a job is refused: each reason once, each value where it was written."""
 
+import io
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,16 @@ class TestOrigin:
         said = fgd("submit", spec_path, "--set", "data.type=shape")
         line = 1 + spec_path.read_text().splitlines().index("data:")
         assert f"data (line {line}, --set data.type=shape)" in flat(said.err)
+
+    def test_an_unknown_kind_of_job_has_its_line_or_its_option(self, fgd: Fgd, spec_path: Path) -> None:
+        assert "(--set kind=trian)" in flat(fgd("submit", spec_path, "--set", "kind=trian").err)
+        spec_path.write_text(spec_path.read_text().replace("\nkind: train", "\nkind: trian"))
+        line = 1 + spec_path.read_text().splitlines().index("kind: trian")
+        assert f"(line {line})" in flat(fgd("submit", spec_path).err)
+
+    def test_standard_input_is_called_that(self, fgd: Fgd, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sys.stdin", io.StringIO("- a list"))
+        assert "standard input holds no job" in fgd("submit", "-").err
 
     def test_other_faults_keep_their_line(self, fgd: Fgd, spec_path: Path) -> None:
         spec_path.write_text(spec_path.read_text().replace("\nseed: 0", "\nseed: -1"))
