@@ -177,7 +177,7 @@ class TestLayouts:
         total = event.num_total
         said = event.account()
         assert f"{total} of {total} keys from {path}, `model_ema` (averaged)" in said
-        assert f"left {len(weights(0))} keys of `model`: the weights before averaging" in said
+        assert f"left {total} keys of `model`: the weights before averaging" in said
         assert "left 1 key (n_averaged): a counter of the averaging" in said
         assert "left optimizer, args, epoch: no weights" in said
 
@@ -268,6 +268,11 @@ class TestOfMmdetection:
         assert not torch.equal(by_words.detector.state_dict()[name], own["backbone.conv1.weight"])
         assert "folded into the first convolution" in by_tensors.event.account()
         assert "how images are normalised" in by_tensors.event.account()
+
+    def test_one_that_cannot_be_made_up_for_is_refused(self, tmp_path: Path) -> None:
+        preprocessor = {"data_preprocessor.mean": torch.zeros(3, 1, 1), "data_preprocessor.std": torch.ones(3, 1, 1)}
+        with pytest.raises(WeightsError, match=r"the file's images were RGB, mean \[0\.0"):
+            teacher_of(saved(tmp_path, {"state_dict": weights(RIGHT) | preprocessor}))
 
 
 class TestWhatIsNotClear:
@@ -560,6 +565,20 @@ class TestOutputs:
             assert loaded.detector.state_dict()[key].tolist() == [5.0, 1, 2]
         with pytest.raises(WeightsError, match=r"3 outputs, one of them for the background, and there are 3 classes"):
             teacher_of(path, settings, classes=("cat", "dog", "bird"))
+
+    def test_a_background_that_the_file_names_is_no_class(self, tmp_path: Path) -> None:
+        settings = FasterRcnn(backbone=TINY, fpn_width=8)
+        path = saved(tmp_path, {"model": weights(RIGHT, settings), "classes": ["background", *CLASSES]})
+        assert teacher_of(path, settings, classes=None).classes == CLASSES
+        path = saved(tmp_path, {"model": weights(RIGHT, settings), "classes": [*CLASSES, "background"]})
+        with pytest.raises(WeightsError, match="3 outputs, one of them for the background, and the file names 3"):
+            teacher_of(path, settings, classes=None)
+
+    def test_names_that_overrule_those_of_the_file_are_told(self, tmp_path: Path) -> None:
+        path = saved(tmp_path, {"model": weights(RIGHT), "classes": ["dog", "cat"]})
+        loaded = teacher_of(path)
+        assert loaded.classes == CLASSES
+        assert "the file names its classes dog, cat" in loaded.event.account()
 
     @pytest.mark.parametrize("settings", [SETTINGS, FasterRcnn(backbone=TINY, fpn_width=8)], ids=["one", "two stages"])
     def test_91_outputs_are_cocos_ids_with_their_gaps(self, settings: AnyDetector, tmp_path: Path) -> None:

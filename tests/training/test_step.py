@@ -61,6 +61,12 @@ class TestDistiller:
         with pytest.raises(AssertionError, match="asked"):
             Distiller(Fgd(), student, teacher, Silent())(student.features(batch.images), batch)
 
+    def test_a_temperature_that_suits_no_level_is_answered_with_one_for_all(self) -> None:
+        student, teacher = build_detector(STUDENT, 8), build_detector(TEACHER, 8)
+        loader = TrainLoader(open_dataset(SPEC.data, "train"), SPEC.input, batch_size=4, seed=0, workers=0)
+        advice = Distiller(Fgd(temperature=1e-4), student, teacher).advice(next(loader.epoch(0)))
+        assert len(advice) == 1 and advice[0].count("set method.temperature to") == 1
+
     def test_with_weights_it_changes_the_student(self) -> None:
         plain, distilled = trained(None, 2), trained(Fgd(), 2)
         assert any(not torch.equal(plain[name], distilled[name]) for name in plain)

@@ -48,18 +48,20 @@ def outputs_of(file: WeightsFile, told: Sequence[str] | None) -> Outputs:
         return Outputs(None if file.is_backbone else said or COCO_CLASSES)
     if said is None:
         return _cocos(number, has_background)
-    if has_background and said[0] == BACKGROUND:
-        said = said[1:]
+    if has_background:
+        said = _without_background(said, 0 if file.family == "torchvision" else -1)
     wanted = number - has_background
     if len(said) == wanted:
-        return Outputs(said)
+        is_overruled = bool(told) and file.classes is not None and file.classes != tuple(told or ())
+        return Outputs(said, note=f"the file names its classes {_listed(file.classes or ())}" if is_overruled else "")
     whose = "there are" if told else "the file names"
-    listed = ", ".join(said[:_SHOWN]) + (", …" if len(said) > _SHOWN else "")
     of_these = ", one of them for the background," if has_background else ""
     cure = _named(wanted)
     if not has_background:
         cure += f"; a one-stage head has none for the background: write {BACKGROUND} or N/A for one of no class"
-    return Outputs(None, f"its head has {number} outputs{of_these} and {whose} {len(said)} classes ({listed})", cure)
+    return Outputs(
+        None, f"its head has {number} outputs{of_these} and {whose} {len(said)} classes ({_listed(said)})", cure
+    )
 
 
 def _cocos(number: int, has_background: bool) -> Outputs:
@@ -74,6 +76,18 @@ def _cocos(number: int, has_background: bool) -> Outputs:
         )
     trouble = f"its head has {number} outputs and the file does not name their classes"
     return Outputs(None, trouble, _named(number - has_background))
+
+
+def _without_background(names: tuple[str, ...], place: int) -> tuple[str, ...]:
+    """Less the background where it is named at its place: first in torchvision's heads, last in mmdetection's."""
+    for index in {place, 0}:
+        if names[index] == BACKGROUND or (index == place and names[index].strip("_").casefold() == "background"):
+            return names[1:] if index == 0 else names[:-1]
+    return names
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
 
 
 def _named(number: int) -> str:

@@ -110,7 +110,7 @@ def _described(choice: Choice) -> str:
 
 def _left(choice: Choice, entries: Mapping[Any, Any]) -> Iterator[str]:
     for each, why in choice.left:
-        yield f"{len(each.tensors)} keys of `{each.label or 'no prefix'}`: {why}"
+        yield f"{each.num_keys} keys of `{each.label or 'no prefix'}`: {why}"
     labels = [each.label.split(".")[0] for each in (choice.taken, *(each for each, _ in choice.left))]
     rest = [str(key) for key, value in entries.items() if not isinstance(value, Tensor) and str(key) not in labels]
     if rest:

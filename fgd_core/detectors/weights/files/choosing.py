@@ -116,7 +116,7 @@ def _as_asked(sets: Sequence[WeightSet], wanted: str, path: str) -> Choice:
 
 def _unclear(what: str, sets: Sequence[WeightSet], path: str) -> WeightsError:
     named = [each.label or "the keys without a prefix" for each in sets]
-    listed = ", ".join(f"{name} ({len(each.tensors)} keys)" for name, each in zip(named, sets, strict=True))
+    listed = ", ".join(f"{name} ({each.num_keys} keys)" for name, each in zip(named, sets, strict=True))
     example = next((each.label for each in sets if each.label), "")
     return WeightsError(
         f"{what}: there are {listed}; say which with weights_set in the detector's settings, such as "

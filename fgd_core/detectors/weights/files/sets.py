@@ -52,6 +52,11 @@ class WeightSet:
     """All tensors of that dict, by their names in the file."""
 
     @property
+    def num_keys(self) -> int:
+        """Without the counters of batch norms, which count for no match either."""
+        return sum(not name.endswith("num_batches_tracked") for name in self.tensors)
+
+    @property
     def family(self) -> Family:
         if any(_TORCHVISIONS.match(name) for name in self.tensors):
             return "torchvision"
