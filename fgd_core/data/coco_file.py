@@ -44,7 +44,14 @@ def read_annotations(
         categories=categories,
         images=_each_once(counted, findings),
         listed_ids=frozenset(counted),
-        objects=read_objects(document["annotations"], image_numbers, category_numbers, findings, with_masks=with_masks),
+        objects=read_objects(
+            document["annotations"],
+            image_numbers,
+            category_numbers,
+            findings,
+            sizes_px={image_id: entry.size_px for image_id, entry in zip(image_ids, entries, strict=True)},
+            with_masks=with_masks,
+        ),
     )
 
 

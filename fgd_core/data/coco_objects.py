@@ -12,6 +12,7 @@ from fgd_core.data.coco_ids import Numbers
 from fgd_core.data.coco_values import (
     NO_BOX,
     Box,
+    Id,
     is_no_box,
     read_box,
     read_flag,
@@ -34,9 +35,14 @@ def read_objects(
     categories: Numbers,
     findings: Findings,
     *,
+    sizes_px: Mapping[Id, tuple[int, int] | None],
     with_masks: bool,
 ) -> ObjectTable:
-    rows = _Rows(findings, images, categories, with_masks=with_masks)
+    """
+    Args:
+        sizes_px: (width, height) of each listed image, None where the file does not say.
+    """
+    rows = _Rows(findings, images, categories, sizes_px, with_masks=with_masks)
     for place, entry in enumerate(stoppable(entries, every=_ROWS_A_QUESTION)):
         rows.add(place, entry)
     table = rows.table()
@@ -47,8 +53,16 @@ def read_objects(
 class _Rows:
     """Rows as they are read, before they are columns."""
 
-    def __init__(self, findings: Findings, images: Numbers, categories: Numbers, *, with_masks: bool) -> None:
-        self._findings, self._images, self._categories = findings, images, categories
+    def __init__(
+        self,
+        findings: Findings,
+        images: Numbers,
+        categories: Numbers,
+        sizes_px: Mapping[Id, tuple[int, int] | None],
+        *,
+        with_masks: bool,
+    ) -> None:
+        self._findings, self._images, self._categories, self._sizes_px = findings, images, categories, sizes_px
         self._names: list[str] = []
         self._image_ids: list[int] = []
         self._category_ids: list[int] = []
@@ -103,9 +117,11 @@ class _Rows:
         outline = bounds_of(segmentation)
         told = fields.get("bbox")
         box = read_box(told, odd)
-        if is_no_box(told) and (around := box_around(segmentation)) is not None:
-            odd.add("annotation_without_bbox")
-            box = around
+        if is_no_box(told) and image_id is not None:
+            around = box_around(segmentation, self._sizes_px.get(image_id))
+            if around is not None:
+                odd.add("annotation_without_bbox")
+                box = around
         if image_id is None or category_id is None or (told is None and box is NO_BOX):
             self._findings.add("malformed_annotation", f"{name}: {shown(fields, 'image_id', 'category_id', 'bbox')}")
             return None

@@ -98,16 +98,18 @@ def bounds_of(segmentation: Any) -> tuple[float, float, float, float] | None:
     )
 
 
-def box_around(segmentation: Any) -> tuple[float, float, float, float] | None:
-    """Left, upper, width and height of what it covers; None where it is none, or covers nothing."""
+def box_around(segmentation: Any, size_px: tuple[int, int] | None) -> tuple[float, float, float, float] | None:
+    """Left, upper, width and height of what it covers; None where it is none, or covers nothing.
+
+    Args:
+        size_px: (width, height) of its image. Run lengths say nothing without it, and nothing that holds for another.
+    """
     bounds = bounds_of(segmentation)
     if bounds is not None:
         left, upper, right, lower = bounds
         return left, upper, right - left, lower - upper
-    size = segmentation.get("size") if isinstance(segmentation, dict) else None
-    if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int and 0 < side < 2**16 for side in size):
+    if not isinstance(segmentation, dict) or size_px is None:
         return None
-    size_px = (size[1], size[0])
     left, upper, right, lower = read_segmentation(segmentation, size_px).bounds_xyxy_px(size_px)
     return None if math.isnan(left) else (left, upper, right - left, lower - upper)
 
@@ -133,8 +135,10 @@ def _is_polygon(polygon: Any, far: float) -> bool:
     if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
         return False
     try:
-        array("d", polygon)  # the quickest test that all of it are numbers
+        array("d", polygon)  # the quickest test that all of it are numbers; or booleans
     except (TypeError, OverflowError):
+        return False
+    if bool in map(type, polygon):
         return False
     # A sum shows NaN, which no comparison does.
     return math.isfinite(sum(polygon)) and -far <= min(polygon) and max(polygon) <= far

@@ -200,7 +200,17 @@ class TestBoxes:
         assert dataset.samples[0].boxes_xyxy_px.tolist() == [[4, 5, 14, 13]]
         assert problems(dataset) == {"annotation_without_bbox": ("repaired", 1)}
 
-    @pytest.mark.parametrize("segmentation", [None, [], "nonsense", [[4, 5]], {"size": [30, 40], "counts": [1, 2]}])
+    @pytest.mark.parametrize(
+        "segmentation",
+        [
+            None,
+            [],
+            "nonsense",
+            [[4, 5]],
+            {"size": [30, 40], "counts": [1, 2]},
+            {"size": [40, 30], "counts": [100, 50, 1050]},
+        ],
+    )
     def test_that_are_left_out_and_drawn_nowhere_are_refused(self, folder: CocoFolder, segmentation: Any) -> None:
         folder.add_box(bbox=None, segmentation=segmentation)
         with pytest.raises(DataError, match=r"malformed_annotation: 1 \(annotation 2"):

@@ -159,6 +159,7 @@ MALFORMED: Sequence[Any] = [
     [SQUARE, []],
     [[4, 5, 14, 5, "14", 13]],
     [[4, 5, 14, 5, None, 13]],
+    [[4, 5, 14, 5, True, 13]],
     [[4, 5, 14, 5, math.nan, 13]],
     [[4, 5, 14, 5, math.inf, 13]],
     [[4, 5, 1e9, 5, 1e9, 13]],  # pycocotools would walk the edge in fifths of a pixel
