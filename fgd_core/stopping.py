@@ -8,7 +8,7 @@ it is kept per thread of execution and appears in no signature.
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ def stoppable(items: Iterable[T], *, every: int = 1) -> Iterator[T]:
 def waiting_for(work: Callable[[], T]) -> T:
     """Do work that asks nothing itself, such as a download, in a thread of its own, asking meanwhile.
 
-    Work that is given up goes on until it or the process ends; nobody takes its result.
+    Work that is given up goes on until it asks, or it or the process ends; nobody takes its result.
 
     Raises:
         Stopped: as `stop_if_asked`.
@@ -78,7 +78,8 @@ def waiting_for(work: Callable[[], T]) -> T:
         except BaseException as error:
             errors.append(error)
 
-    thread = threading.Thread(target=do, daemon=True)
+    # With this thread's question.
+    thread = threading.Thread(target=copy_context().run, args=(do,), daemon=True)
     thread.start()
     while True:
         thread.join(_POLL_S)

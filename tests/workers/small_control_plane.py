@@ -5,9 +5,11 @@ import base64
 import hashlib
 import threading
 import time
+from collections.abc import Iterator
 
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.responses import StreamingResponse
 
 from fgd_core.spec.attempts import (
     Assignment,
@@ -58,6 +60,9 @@ class SmallControlPlane:
         self.may_put = threading.Event()
         """Uploads wait for it."""
         self.may_put.set()
+        self.may_send = threading.Event()
+        """Files come to a halt in their middle until then."""
+        self.may_send.set()
         self.num_assignments = 0
         """How often it was asked for."""
         self.claims: list[str] = []
@@ -110,8 +115,15 @@ class SmallControlPlane:
         headers = {"Repr-Digest": digest, "Content-Length": str(len(content))}
         if self.cuts:
             self.cuts -= 1
-            content = content[: len(content) // 2]
-        return Response(content, headers=headers)
+            return Response(content[: len(content) // 2], headers=headers)
+        half = len(content) // 2
+        parts = (content[:half], content[half:])
+        return StreamingResponse(self._in_two(*parts), headers=headers)
+
+    def _in_two(self, first: bytes, second: bytes) -> Iterator[bytes]:
+        yield first
+        self.may_send.wait()
+        yield second
 
     @property
     def kinds(self) -> list[str]:

@@ -18,6 +18,7 @@ from test_entry_point import start
 from fgd_core.errors import StaleAttemptError, WeightsError
 from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.events import ArtifactSaved, CheckpointSaved, RunFinished
+from fgd_core.stopping import Stopped, heeding
 from workers.files.scratch import Scratch, remove_abandoned
 from workers.reporting.context import HttpContext
 from workers.reporting.control_plane import ControlPlane
@@ -44,6 +45,7 @@ def connect(control_plane: SmallControlPlane, assignment: Assignment) -> Iterato
 
     yield make
     control_plane.may_put.set()
+    control_plane.may_send.set()
     for context in made:
         context.close(0.1)
 
@@ -89,6 +91,42 @@ def puts(control_plane: SmallControlPlane) -> list[str]:
 def names(control_plane: SmallControlPlane) -> list[str]:
     """Of the files that events told of, in their order."""
     return [str(each.event["name"]) for each in control_plane.events if each.event["kind"].endswith("_saved")]
+
+
+class TestAStopIsHeard:
+    """While the control plane hangs in the midst of a file."""
+
+    @pytest.fixture(autouse=True)
+    def _hangs(self, control_plane: SmallControlPlane) -> None:
+        control_plane.may_send.clear()
+        control_plane.files[f"{OF_FIRST}/last.pt"] = b"last"
+        control_plane.artifacts["other", "best"] = b"best"
+
+    def test_by_one_that_fetches_what_it_goes_on_from(
+        self, connect: MakeContext, control_plane: SmallControlPlane
+    ) -> None:
+        context = connect()
+        asking = threading.Thread(target=self.stop_once_it_hangs, args=(context, control_plane))
+        asking.start()
+        assert not context.bring_checkpoints()
+        asking.join()
+
+    def test_by_one_that_fetches_a_checkpoint_of_another_job(
+        self, connect: MakeContext, control_plane: SmallControlPlane
+    ) -> None:
+        context = connect()
+        asking = threading.Thread(target=self.stop_once_it_hangs, args=(context, control_plane))
+        asking.start()
+        with heeding(context.should_stop), pytest.raises(Stopped):
+            context.resolve_checkpoint("job:other/best")
+        asking.join()
+
+    @staticmethod
+    def stop_once_it_hangs(context: HttpContext, control_plane: SmallControlPlane) -> None:
+        deadline = time.monotonic() + 30
+        while not control_plane.fetches and time.monotonic() < deadline:
+            time.sleep(0.01)
+        context.ask_to_stop()
 
 
 class TestUploads:

@@ -1,9 +1,11 @@
 """Checkpoints of other jobs, fetched through the control plane when a spec asks for them."""
 
+import secrets
 import threading
 from pathlib import Path
 
 from fgd_core.errors import ConflictError, StaleAttemptError, StorageError, WeightsError
+from fgd_core.stopping import waiting_for
 from workers.files.node_cache import NodeCache
 from workers.files.server_files import ServerFiles
 from workers.reporting.backoff import until_answered
@@ -32,15 +34,19 @@ class References:
             WeightsError: that job has left no such checkpoint.
             StorageError: this node has no room for it.
             NetworkError: the control plane stays away.
+            Stopped: the run has been asked to stop.
         """
         with self._lock:
             if source not in self._found:
-                self._found[source] = until_answered(lambda: self._fetch(source), timeout_s=_PATIENCE_S, say=say)
+                self._found[source] = waiting_for(
+                    lambda: until_answered(lambda: self._fetch(source), timeout_s=_PATIENCE_S, say=say)
+                )
             return self._found[source]
 
     def _fetch(self, source: str) -> Path:
         job_id, _, name = source.removeprefix("job:").partition("/")
-        target = self._folder / f"{job_id}-{name}.pt"
+        # Not the place of one that was given up and may still be under way.
+        target = self._folder / f"{job_id}-{name}-{secrets.token_hex(4)}.pt"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with self._files.reading_checkpoint(job_id, name) as incoming:

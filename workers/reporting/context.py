@@ -19,7 +19,7 @@ from fgd_core.spec.events import (
     RunFinished,
 )
 from fgd_core.spec.trials import StudyLog
-from fgd_core.stopping import Stopped, heeding
+from fgd_core.stopping import Stopped, heeding, waiting_for
 from workers.files.home import Home
 from workers.files.node_cache import NodeCache
 from workers.files.references import References
@@ -94,7 +94,8 @@ class HttpContext:
             NodeCache().prune()
         with heeding(self.should_stop):
             try:
-                return self._home.bring(self.should_stop)
+                # A control plane that hangs in the midst of a file lets nothing in there ask.
+                return waiting_for(lambda: self._home.bring(self.should_stop))
             except Stopped:
                 return False
 
