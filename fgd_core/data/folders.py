@@ -45,7 +45,9 @@ def files_below(folder: Path, *, skip_locked: bool = False) -> list[Path]:
     Raises:
         StorageError: a folder cannot be listed.
     """
-    return sorted(_walk(folder, frozenset(), skip_locked=skip_locked))
+    parents = folder.resolve().parents if folder.is_dir() else ()
+    above = frozenset((status.st_dev, status.st_ino) for status in (parent.stat() for parent in parents))
+    return sorted(_walk(folder, above, skip_locked=skip_locked))
 
 
 def images_below(folder: Path) -> list[Path]:

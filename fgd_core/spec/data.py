@@ -40,7 +40,8 @@ class Voc(Command):
     train: ImageSet = "train"
     """Which file of ImageSets/Main lists the images to train on;"""
     val: ImageSet = "val"
-    """and which those to score on: VOC2007 is trained on `trainval` and scored on `test`."""
+    """and which those to score on: VOC2007 is trained on `trainval` and scored on `test`. Where there is no `val`,
+    `valid` is taken."""
     classes: tuple[str, ...] | None = None
     """Names in the order of their labels. None: all that the two image sets name, in the order of the alphabet, which
     is the usual one for the twenty of VOC."""
@@ -69,7 +70,7 @@ class Yolo(Command):
     train: ImageSet = "train"
     """Which entry of the file is trained on;"""
     val: ImageSet = "val"
-    """and which one is scored on, for example `test`."""
+    """and which one is scored on, for example `test`. Where there is no `val`, `valid` is taken."""
     on_bad: Literal["refuse", "drop"] = "refuse"
     """As for COCO."""
 

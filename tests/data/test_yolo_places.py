@@ -167,8 +167,9 @@ class TestAFolderOfImages:
         assert [sample.file_name for sample in dataset.samples] == ["1.png", "2.png", "more/7.png"]
         assert dataset.checked.num_boxes == 3
 
-    def test_that_leads_back_to_itself_is_read_once(self, folder: YoloFolder) -> None:
-        (folder.root / "images/train/again").symlink_to(folder.root / "images/train")
+    @pytest.mark.parametrize("above", ["images/train", "images", "."])
+    def test_that_leads_back_to_itself_is_read_once(self, folder: YoloFolder, above: str) -> None:
+        (folder.root / "images/train/again").symlink_to(folder.root / above)
         (folder.root / "images/train/self").symlink_to("self")
         assert folder.open().checked.num_images == 2
 
