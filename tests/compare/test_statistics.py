@@ -69,6 +69,16 @@ class TestImages:
         assert called <= 5
         assert whole <= 5
 
+    def test_of_few_images_without_a_difference_ap_is_called_changed_no_oftener_than_promised(self) -> None:
+        called = 0
+        for seed in range(150):
+            ground = Ground(seed, num_images=8, boxes_per_class=[20, 20])
+            first, second = ground.detector(1000 + seed, [0.6, 0.6]), ground.detector(5000 + seed, [0.6, 0.6])
+            called += found(alone(on_images(first, second, resamples=400).scores[0], num_boxes=40)) != "noise"
+        print(f"of 150 comparisons on 8 images {called} are called changed")
+        # 5 % of 150 is 7.5, with a standard deviation of 2.7.
+        assert called <= 12
+
     def test_a_planted_difference_is_found_where_it_is_and_nowhere_else(self) -> None:
         ground = Ground(3, num_images=300, boxes_per_class=BOXES)
         skill = [*EVEN]
@@ -132,6 +142,17 @@ class TestSeeds:
         print(f"of 1000 classes without a difference {raw} have a p of at most 0.05, {called} are called changed")
         assert raw <= 75
         assert called <= 10
+
+    @pytest.mark.parametrize(("ours", "theirs"), [(2, 2), (2, 3), (3, 3), (2, 5), (2, 10), (3, 10), (5, 5)])
+    def test_without_a_difference_ap_is_called_changed_no_oftener_than_promised(self, ours: int, theirs: int) -> None:
+        rng = np.random.default_rng(3)
+        # Each column is a comparison of its own.
+        first, second = rng.normal(0.4, 0.02, (ours, 2000)), rng.normal(0.4, 0.02, (theirs, 2000))
+        measured = by_seeds(*(Points(scores=each, classes=each) for each in (first, second))).scores
+        called = sum(found(alone(one, num_boxes=100)) != "noise" for one in measured)
+        print(f"{ours} against {theirs}: {called / 2000:.1%}")
+        # 5 % of 2,000 is 100, with a standard deviation of 9.7.
+        assert called <= 119
 
     def test_no_spread_at_all_is_not_taken_for_certainty(self) -> None:
         one, other = by_seeds(group([0.2, 0.5], [0.2, 0.5]), group([0.3, 0.5], [0.3, 0.5])).classes
