@@ -10,6 +10,7 @@ import pytest
 import torch
 from whole import Whole, train, wait_for, wait_for_event
 
+from fgd_core.spec.data import InputSpec, Shapes
 from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 from service.dispatcher.cluster import RayCluster
@@ -77,6 +78,27 @@ class TestCancel:
         cancelled_s = time.monotonic() - asked
         free_s = seconds_until_free(whole, asked)
         print(f"\ncooperating: cancelled after {cancelled_s:.1f} s, slot free after {free_s:.1f} s")
+
+    @pytest.mark.parametrize(
+        ("num_train", "num_val", "busy_from"),
+        [(200_000, 4, "device_ready"), (16, 2_000, "epoch_finished")],
+        ids=["opening its data", "in an evaluation"],
+    )
+    def test_a_run_between_steps_stops_by_itself(
+        self, num_train: int, num_val: int, busy_from: str, whole: Whole, client: FgdClient
+    ) -> None:
+        data = Shapes(num_train=num_train, num_val=num_val, image_size_px=64)
+        spec = train(epochs=1).model_copy(
+            update={"data": data, "input": InputSpec(shorter_px=256, longer_px=256), "name": "busy"}
+        )
+        job_id = client.submit(spec).job_id
+        wait_for_event(client, job_id, busy_from)
+        client.cancel(job_id)
+        job = wait_for(client, job_id, lambda job: job.state == "cancelled")
+        # Its own last word, and not Ray's that it was ended.
+        assert job.attempts[-1].cause == "stopped"
+        ends = [event.data["outcome"] for event in client.events(job_id) if event.kind == "run_finished"]
+        assert ends == ["stopped"]
 
     def test_a_run_that_ignores_the_request_is_ended_and_frees_its_slot(self, whole: Whole, client: FgdClient) -> None:
         job_id = client.submit(train(epochs=100_000)).job_id
