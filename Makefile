@@ -47,6 +47,7 @@ bench: $(READY)  ## Measure gain apart from inheritance: four students, three se
 bench-sweeps: $(READY)  ## Searchers against random search, ASHA against none, a sweep against bare Ray Tune
 	$(BIN)/python -m benchmarks.searching
 	$(BIN)/python -m benchmarks.tuning_overhead
+	$(BIN)/python -m benchmarks.sweep_verdicts
 
 chaos: $(READY)  ## Kill everything that can be killed while 30 jobs run, and see each end once and rightly
 	$(BIN)/python -m tests.chaos
