@@ -314,6 +314,24 @@ class TestWhatIsNotClear:
         with pytest.raises(SpecError, match="leave weights_set out"):
             examine("RetinaNet_ResNet50_FPN_Weights.COCO_V1", RetinaNet(weights_set="ema"))
 
+    @pytest.mark.parametrize("names", [("student_net", "mean_teacher"), ("student", "teacher")])
+    def test_a_pair_in_two_dicts_is_refused_as_well(self, names: tuple[str, str], tmp_path: Path) -> None:
+        path = saved(tmp_path, {names[0]: weights(RIGHT), names[1]: weights(WRONG)})
+        with pytest.raises(WeightsError, match="it is not clear which is meant"):
+            teacher_of(path)
+        assert value_of(teacher_of(path, SETTINGS.model_copy(update={"weights_set": names[1]})).detector) == WRONG
+
+    def test_the_keys_without_a_prefix_can_be_asked_for(self, tmp_path: Path) -> None:
+        path = saved(tmp_path, weights(RIGHT) | prefixed("student.", weights(WRONG)))
+        with pytest.raises(WeightsError, match=r'"" \(without a prefix\)'):
+            teacher_of(path)
+        assert value_of(teacher_of(path, SETTINGS.model_copy(update={"weights_set": ""})).detector) == RIGHT
+
+    def test_the_same_weights_in_half_precision_are_another_set(self, tmp_path: Path) -> None:
+        halves = {key: value.half() if value.is_floating_point() else value for key, value in weights(RIGHT).items()}
+        with pytest.raises(WeightsError, match="it is not clear which is meant"):
+            teacher_of(saved(tmp_path, {"whole": weights(RIGHT), "half": halves}))
+
     def test_two_models_side_by_side_are_refused(self, tmp_path: Path) -> None:
         path = saved(tmp_path, {"model_a": weights(RIGHT), "model_b": weights(WRONG)})
         with pytest.raises(WeightsError, match=r"model_a \(\d+ keys\), model_b"):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from fgd_core.detectors.weights.files.sets import WeightSet
 from fgd_core.errors import WeightsError
@@ -83,13 +84,13 @@ def _swapped_by_lightning(sets: list[WeightSet], _: Clues) -> _Ruled:
 
 
 def _students(sets: list[WeightSet], clues: Clues) -> _Ruled:
-    teachers = _labelled(sets, r".*\bteacher")
+    teachers = _labelled(sets, r".*teacher")
     rest = [each for each in sets if each not in teachers]
     if not teachers or not rest:
         return None
     if clues.predicts_on == "teacher":
         return teachers, "the teacher, which the file's settings predict on", "the student, which is not evaluated"
-    is_clear = clues.is_distilled or clues.predicts_on == "student" or not _labelled(rest, r".*\bstudent")
+    is_clear = clues.is_distilled or clues.predicts_on == "student" or not _labelled(rest, r".*student")
     return (rest, "the student", "the teacher that it learnt from") if is_clear else None
 
 
@@ -115,7 +116,7 @@ def _as_asked(sets: Sequence[WeightSet], wanted: str, path: str) -> Choice:
 
 
 def _unclear(what: str, sets: Sequence[WeightSet], path: str) -> WeightsError:
-    named = [each.label or "the keys without a prefix" for each in sets]
+    named = [each.label or '"" (without a prefix)' for each in sets]
     listed = ", ".join(f"{name} ({each.num_keys} keys)" for name, each in zip(named, sets, strict=True))
     example = next((each.label for each in sets if each.label), "")
     return WeightsError(
@@ -128,6 +129,12 @@ def _unclear(what: str, sets: Sequence[WeightSet], path: str) -> WeightsError:
 
 def _are_equal(one: WeightSet, other: WeightSet) -> bool:
     return one.tensors.keys() == other.tensors.keys() and all(
-        value.shape == other.tensors[name].shape and torch.equal(value, other.tensors[name])
-        for name, value in one.tensors.items()
+        _are_the_same(value, other.tensors[name]) for name, value in one.tensors.items()
     )
+
+
+def _are_the_same(one: Tensor, other: Tensor) -> bool:
+    is_comparable = (
+        one.shape == other.shape and one.dtype == other.dtype and one.layout == other.layout == torch.strided
+    )
+    return is_comparable and not one.is_meta and not other.is_meta and torch.equal(one, other)
