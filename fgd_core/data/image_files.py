@@ -156,16 +156,19 @@ def _read_headers(paths: Sequence[Path]) -> list[Header | Unusable]:
 def _read_header(path: Path) -> Header | Unusable:
     try:
         with path.open("rb") as file:
-            return _header_in(file)
+            return _header_in(file, path.suffix.lower())
     except (FileNotFoundError, NotADirectoryError):
         return Unusable("missing_image", "a link that leads nowhere" if path.is_symlink() else "")
     except OSError as error:
         return Unusable("unreadable_image", error.strerror or "")
 
 
-def _header_in(file: BinaryIO) -> Header | Unusable:
+def _header_in(file: BinaryIO, suffix: str) -> Header | Unusable:
+    unread = Unusable("unread_image_format", suffix) if suffix in UNREAD_SUFFIXES else None
     try:
         with Image.open(file, formats=FORMATS) as image:
+            if image.format == "TIFF" and unread is not None:
+                return unread  # Raw files of cameras are TIFF, and their first picture is a thumbnail.
             if image.mode not in _READABLE_MODES:
                 return Unusable("unread_pixel_format", f"mode {image.mode} of Pillow")
             header = _header(image)
@@ -181,7 +184,8 @@ def _header_in(file: BinaryIO) -> Header | Unusable:
         return Unusable("image_too_large", " pixels of at most ".join(f"{int(number):,}" for number in pixels[:2]))
     except _BROKEN:
         file.seek(0)
-        return fault_of(file.read(HEAD_BYTES))
+        fault = fault_of(file.read(HEAD_BYTES))
+        return unread if unread is not None and fault.problem == "unreadable_image" else fault
 
 
 def _ends_as_it_should(file: BinaryIO, image_format: str) -> bool:

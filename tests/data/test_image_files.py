@@ -106,6 +106,17 @@ class TestAFileThatIsNoImage:
             folder.open()
         assert finding(folder.open("drop"), problem).examples == [f"odd.jpg{detail}"]
 
+    @pytest.mark.parametrize("file_name", ["raw.dng", "raw.NEF", "old.tga"])
+    def test_is_of_a_camera_or_another_format_that_is_not_read(self, folder: CocoFolder, file_name: str) -> None:
+        image_format = "TGA" if file_name.endswith("tga") else "TIFF"
+        folder.add_image()
+        folder.add_image(file_name="2.png")
+        Image.new("RGB", (40, 30), RED).save(folder.images_folder / file_name, format=image_format)
+        folder.images[1]["file_name"] = file_name
+        folder.add_box()
+        found = finding(folder.open("drop"), "unread_image_format")
+        assert found.examples == [f"{file_name} (.{file_name.lower().rpartition('.')[2]})"]
+
     def test_may_be_a_link_that_leads_nowhere(self, folder: CocoFolder) -> None:
         folder.add_image()
         folder.add_image(file_name="link.jpg")
