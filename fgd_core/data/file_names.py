@@ -67,7 +67,8 @@ def _meant(folder: Path, name: str, path: str, there: dict[str, list[str]]) -> M
         files = there.get(_key(candidate), [])
         if candidate in files or len(files) == 1:
             return Meant(candidate if candidate in files else files[0], "other_spelling")
-    spelled = PurePosixPath(_plain(name))
+    # What follows the question mark of an address is no part of the file's name.
+    spelled = PurePosixPath(_plain(name.partition("?")[0] if "://" in name else name))
     for tail in _tails(PurePosixPath(_plain(path))):
         files = there.get(_key(tail), [])
         if len(files) == 1 and "/" in tail and _key(tail).endswith(_key(f"/{spelled}")):

@@ -298,7 +298,14 @@ class TestFileNames:
 
     @pytest.mark.parametrize(
         "listed",
-        ["https://host/data/1.png", "train/1.png", "C:\\data\\1.png", "other/images/1.png", "deep/er/1.png"],
+        [
+            "https://host/data/1.png",
+            "https://host/data/1.png?signed=a%2Fb",
+            "train/1.png",
+            "C:\\data\\1.png",
+            "other/images/1.png",
+            "deep/er/1.png",
+        ],
     )
     def test_under_another_path_may_be_another_image_and_are_refused(self, folder: CocoFolder, listed: str) -> None:
         folder.add_image()
