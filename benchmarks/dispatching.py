@@ -10,6 +10,7 @@ question for all runs, as it is, and with one question for each, 16 side by side
 import argparse
 import asyncio
 import json
+import os
 import platform
 import statistics
 import tempfile
@@ -62,8 +63,9 @@ async def measure(folder: Path, *, num_nodes: int, num_runs: int, answer_s: floa
                 num_ticks += 1
                 await dispatcher.tick()
             loop._ASK_ONE_BY_ONE = num_runs
-            asking_s = [await _tick(dispatcher) for _ in range(_NUM_TICKS)]
-            asking_requests = ray.asked().total() / _NUM_TICKS
+            ray.asked()
+            asking_s = [await _tick(dispatcher) for _ in range(2)]
+            asking_requests = ray.asked().total() / 2
             await dispatcher.close()
     await database.close()
     return {
@@ -72,6 +74,7 @@ async def measure(folder: Path, *, num_nodes: int, num_runs: int, answer_s: floa
         "nodes": num_nodes,
         "runs": num_runs,
         "answer_ms": answer_s * 1000,
+        "load": os.getloadavg()[0],
         "started_per_tick": loop._MAX_STARTS,
         "tick_while_starting_s": starting_s,
         "tick_asking_for_all_s": listing_s,
@@ -82,10 +85,11 @@ async def measure(folder: Path, *, num_nodes: int, num_runs: int, answer_s: floa
     }
 
 
-async def _tick(dispatcher: Dispatcher) -> float:
-    began_s = time.perf_counter()
+async def _tick(dispatcher: Dispatcher) -> tuple[float, float]:
+    """(seconds, seconds of this process's CPU): the latter do not depend on who else is at work on the machine."""
+    began_s, began_cpu_s = time.perf_counter(), time.process_time()
     await dispatcher.tick()
-    return time.perf_counter() - began_s
+    return time.perf_counter() - began_s, time.process_time() - began_cpu_s
 
 
 def main() -> None:
@@ -103,13 +107,13 @@ def main() -> None:
     (wanted.out / "dispatching.json").write_text(json.dumps(found, indent=1) + "\n")
     text = _markdown(found)
     (wanted.out / "dispatching.md").write_text(text)
-    table = Table("tick", "median s", "longest s", "requests")
+    table = Table("tick", "median s", "longest s", "median s of CPU", "requests")
     for row in _rows(found):
         table.add_row(*row)
     Console().print(table)
 
 
-def _rows(found: dict[str, object]) -> list[tuple[str, str, str, str]]:
+def _rows(found: dict[str, object]) -> list[tuple[str, ...]]:
     rows = []
     for name, of, requests in (
         (f"while {found['started_per_tick']} runs start in each", "tick_while_starting_s", None),
@@ -127,7 +131,14 @@ def _rows(found: dict[str, object]) -> list[tuple[str, str, str, str]]:
         seconds = found[of]
         assert isinstance(seconds, list)
         number = f"{found[requests]:.0f}" if requests is not None else ""
-        rows.append((name, f"{statistics.median(seconds):.2f}", f"{max(seconds):.2f}", number))
+        wall_s, cpu_s = zip(*seconds, strict=True)
+        rows.append(
+            (
+                name,
+                *(f"{each:.2f}" for each in (statistics.median(wall_s), max(wall_s), statistics.median(cpu_s))),
+                number,
+            )
+        )
     return rows
 
 
@@ -137,9 +148,10 @@ def _markdown(found: dict[str, object]) -> str:
         "",
         f"`python -m benchmarks.dispatching`, {str(found['at'])[:10]}, {found['machine']}. The fake Ray of the tests",
         f"over HTTP: {found['nodes']} nodes, {found['runs']} pending, {found['answer_ms']:g} ms an answer; SQLite.",
+        f"Load of the machine meanwhile: {found['load']:.1f}, so the seconds of CPU say more than the others.",
         "",
-        "| tick | median s | longest s | requests |",
-        "|---|---|---|---|",
+        "| tick | median s | longest s | median s of CPU | requests |",
+        "|---|---|---|---|---|",
         *(f"| {' | '.join(row)} |" for row in _rows(found)),
         "",
         f"A cancel reached Ray in tick {found['ticks_until_a_cancel_reaches_ray']} after it was asked for.",

@@ -162,6 +162,23 @@ class TestTrialsOfOneNode:
         assert context.account.computed == 0
 
 
+class TestFolder:
+    def test_a_link_in_its_place_is_refused_and_leads_nowhere(self, tmp_path: Path) -> None:
+        """The node's shared memory is everybody's to write, and the name is known in advance."""
+        mine = tmp_path / "mine"
+        mine.mkdir(mode=0o700)
+        (tmp_path / "fgd-teacher-sweep").symlink_to(mine)
+        with pytest.raises(PermissionError, match="fgd-teacher-sweep"):
+            TeacherStore("sweep", 0, tmp_path)
+        assert list(mine.iterdir()) == []
+
+    def test_a_folder_that_others_may_write_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "fgd-teacher-sweep").mkdir()
+        (tmp_path / "fgd-teacher-sweep").chmod(0o777)
+        with pytest.raises(PermissionError, match="open to others"):
+            TeacherStore("sweep", 0, tmp_path)
+
+
 class TestTheTeachersWeights:
     def test_lie_in_memory_once(self, spec: DistillSpec, tmp_path: Path) -> None:
         store = TeacherStore("sweep", 0, tmp_path)

@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -44,7 +45,7 @@ class TeacherStore:
         max_bytes: of all entries together, whoever made them.
         parent: where the folder is made; the node's shared memory, unless given.
     Raises:
-        OSError: the folder cannot be made, or is another user's.
+        OSError: the folder cannot be made, or is another user's, a link, or open to others.
     """
 
     def __init__(self, name: str, max_bytes: int, parent: Path | None = None) -> None:
@@ -248,9 +249,9 @@ def _join(folder: Path) -> int:
     """The descriptor that holds the folder in use."""
     while True:
         folder.mkdir(mode=0o700, exist_ok=True)
-        if folder.stat().st_uid != os.getuid():
-            raise PermissionError(f"{folder} belongs to another user")
-        fd = os.open(folder / "in_use", os.O_CREAT | os.O_RDWR, 0o600)
+        if not _is_ours(folder):
+            raise PermissionError(f"{folder} belongs to another user, or is a link or open to others; remove it")
+        fd = os.open(folder / "in_use", os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
         if _lock(fd, fcntl.LOCK_SH, _LEDGER_WAIT_S):
             # Between the two, somebody may have taken it for abandoned and removed it.
             with suppress(FileNotFoundError):
@@ -259,13 +260,19 @@ def _join(folder: Path) -> int:
         os.close(fd)
 
 
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder in a place that everybody may write is this user's alone; a link is not, wherever it leads."""
+    found = folder.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+
+
 def _remove_abandoned(parent: Path, *, keep: Path) -> None:
     """Folders of sweeps whose processes have all died: nobody else would free their memory."""
     for folder in parent.glob(f"{_PREFIX}*"):
         with suppress(OSError):
-            if folder == keep or folder.stat().st_uid != os.getuid():
+            if folder == keep or not _is_ours(folder):
                 continue
-            fd = os.open(folder / "in_use", os.O_RDWR)
+            fd = os.open(folder / "in_use", os.O_RDWR | os.O_NOFOLLOW)
             try:
                 if _lock(fd, fcntl.LOCK_EX, 0):
                     shutil.rmtree(folder, ignore_errors=True)
