@@ -1,6 +1,6 @@
 """The values of a COCO file, as their author meant them where there is one right reading.
 
-Each reader adds to `odd` the problem (see `findings.PROBLEMS`) that a value in an unusual form is counted under.
+Each reader adds to `odd` the problem (see `problems.PROBLEMS`) that a value in an unusual form is counted under.
 """
 
 import json
