@@ -11,7 +11,7 @@ def sentences(comparison: Comparison) -> list[str]:
     """The difference over all, the classes one by one, and how far to trust both."""
     return [
         sentence
-        for sentence in (_over_all(comparison), *_classes(comparison), _trust(comparison))
+        for sentence in (_over_all(comparison), *_classes(comparison), _chosen(comparison), _trust(comparison))
         if sentence is not None
     ]
 
@@ -35,7 +35,9 @@ def _over_all(comparison: Comparison) -> str:
     text += f", with {comparison.confidence:.0%} confidence by {row.change.low:+.3f} to {row.change.high:+.3f}"
     if row.change.finding == "noise":
         return f"{text}: within noise (p = {row.change.p:.2g})."
-    return f"{text}: more than chance (p = {row.change.p:.2g})."
+    # Another training of the same detector moves AP as well, and resamples of the images know nothing of that.
+    as_far = ", as far as the images go" if comparison.basis == "images" else ""
+    return f"{text}: more than chance{as_far} (p = {row.change.p:.2g})."
 
 
 def _classes(comparison: Comparison) -> list[str]:
@@ -72,6 +74,18 @@ def _trust(comparison: Comparison) -> str:
     few = min(len(comparison.first), len(comparison.second)) < 3
     text = f"By Welch's t-test over {len(comparison.first)} and {len(comparison.second)} runs"
     return text + ("; with two on a side only large differences show, three are better." if few else ".")
+
+
+def _chosen(comparison: Comparison) -> str | None:
+    """What no test over these runs can see: why they were picked."""
+    trials = sorted({run.trial for run in (*comparison.first, *comparison.second) if run.trial is not None})
+    if not trials:
+        return None
+    which = "Trial" if len(trials) == 1 else "Trials"
+    return (
+        f"{which} {', '.join(map(str, trials))} of a sweep: a trial that was picked as the best of many was lucky as "
+        "well, which no test here can see; the sweep's report decides on fresh seeds alone."
+    )
 
 
 def _with(rows: Sequence[ClassRow], finding: Finding) -> list[str]:

@@ -53,7 +53,7 @@ class TestTwoRuns:
         change = comparison.scores[0].change
         assert change is not None and change.finding == "gained"
         assert change.low is not None and 0 < change.low < change.value
-        assert "more than chance" in comparison.sentences[0]
+        assert "more than chance, as far as the images go (p = " in comparison.sentences[0]
         assert [run.job_id for run in comparison.first + comparison.second] == [good, bad]
 
     async def test_the_other_way_round_gained_is_lost(self, plane: ControlPlane) -> None:
@@ -113,6 +113,8 @@ class TestTrials:
         assert (first.name, comparison.second[0].name) == ("a sweep trial 1", "a sweep trial 0")
         single = await finished(plane, 1)
         assert (await compared(plane, [f"{sweep}/trial/1"], [single])).second[0].trial is None
+        (caution,) = [each for each in comparison.sentences if "best of many" in each]
+        assert caution.startswith("Trials 0, 1 of a sweep:")
 
     async def test_what_a_trial_did_not_leave_is_said(self, plane: ControlPlane) -> None:
         sweep, run = await plane.started_job(sweep_spec())
