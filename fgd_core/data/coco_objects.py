@@ -129,7 +129,7 @@ class _Rows:
             self._findings.add("malformed_box", f"{name}: {shown(fields, 'bbox')}")
             return None
         angle_deg = turned_by_deg(fields)
-        if angle_deg:
+        if angle_deg and not _stands_around(box, segmentation, outline):
             self._findings.add("rotated_box", f"{name}: {angle_deg:g}°")
             return None
         is_crowd = read_flag(fields.get("iscrowd"), odd)
@@ -160,6 +160,15 @@ class _Rows:
             is_crowd=np.array(self._crowds, dtype=np.bool_),
             segmentations=self._segmentations,
         )
+
+
+def _stands_around(box: Box, segmentation: Any, outline: Box | None) -> bool:
+    """Whether a box is the upright one around a polygon that is turned itself, as CVAT writes both."""
+    if outline is None or all(len(set(polygon[0::2])) <= 2 for polygon in segmentation):
+        return False
+    left, upper, width, height = box
+    corners = (left, upper, left + width, upper + height)
+    return all(abs(edge - other) <= 1 for edge, other in zip(corners, outline, strict=True))
 
 
 _CLOSE = 0.01

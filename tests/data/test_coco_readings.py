@@ -10,7 +10,7 @@ import pytest
 from coco_folder import CocoFolder, finding
 from PIL import Image
 
-from fgd_core.data import open_dataset
+from fgd_core.data import look_through, open_dataset
 from fgd_core.data.samples import DetectionDataset
 from fgd_core.errors import DataError
 from fgd_core.spec.data import Coco, CocoSplit
@@ -23,6 +23,11 @@ def folder(tmp_path: Path) -> CocoFolder:
     folder.add_image()
     folder.add_box()
     return folder
+
+
+def folder_spec(folder: CocoFolder) -> Coco:
+    part = folder.write()
+    return Coco(train=part, val=part)
 
 
 def problems(dataset: DetectionDataset) -> dict[str, tuple[str, int]]:
@@ -222,6 +227,21 @@ class TestBoxes:
         with pytest.raises(DataError, match=r"rotated_box: 1 \(annotation 2: "):
             folder.open()
         assert problems(folder.open(on_bad="drop")) == {"rotated_box": ("dropped", 1)}
+
+    @pytest.mark.parametrize(
+        ("polygon", "is_upright"),
+        [
+            ([9, 5, 14, 9, 9, 13, 4, 9], True),
+            ([4, 5, 14, 5, 14, 13, 4, 13], False),
+            ([9, 5, 24, 9, 9, 13, 4, 9], False),
+        ],
+    )
+    def test_that_already_stand_around_their_turned_polygon_are_left_alone(
+        self, folder: CocoFolder, polygon: list[int], *, is_upright: bool
+    ) -> None:
+        folder.annotations[0] |= {"attributes": {"rotation": 45.0}, "segmentation": [polygon]}
+        dataset = look_through(folder_spec(folder), "train")
+        assert ("rotated_box" not in problems(dataset)) == is_upright
 
     @pytest.mark.parametrize(
         "fields", [{"attributes": {"rotation": 0.0}}, {"attributes": {"rotation": 180}}, {"attributes": None}]
