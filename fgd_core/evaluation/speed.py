@@ -88,7 +88,7 @@ def presence_on(device: torch.device) -> Presence:
     name = device.type
     if device.type == "cuda":
         # Its number depends on which devices a process may see.
-        name += f"-{torch.cuda.get_device_properties(device).uuid}"
+        name += f"-{getattr(torch.cuda.get_device_properties(device), 'uuid', device.index)}"
     return Presence(Path(tempfile.gettempdir()) / f"fgd-devices-{os.getuid()}", name)
 
 
