@@ -89,9 +89,13 @@ def _load(path: Path, cure: str) -> Any:
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise DataError(f"there is no such file; {cure}", path=str(path)) from error
     except OSError as error:
-        raise StorageError("the file cannot be read", path=str(path), cause=str(error)) from error
-    except (yaml.YAMLError, UnicodeError, RecursionError) as error:
-        raise DataError("the file is no YAML; write it anew", path=str(path), cause=str(error)[:200]) from error
+        raise StorageError("the file cannot be read", path=str(path), cause=str(error)[:400]) from error
+    except UnicodeError as error:
+        raise DataError("the file is no text in UTF-8 or UTF-16; save it as UTF-8", path=str(path)) from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise DataError(
+            "the file is no YAML; correct it where `cause` says", path=str(path), cause=str(error)
+        ) from error
 
 
 def _inner_root(own: Path, path: Path, told: str) -> Path | None:
@@ -165,6 +169,6 @@ def _names_in_file(told: str, path: Path, folders: list[Path]) -> Any:
     try:
         return [line.strip() for line in read_text(found).splitlines() if line.strip()]
     except OSError as error:
-        raise StorageError("the list of classes cannot be read", path=str(found), cause=str(error)) from error
+        raise StorageError("the list of classes cannot be read", path=str(found), cause=str(error)[:400]) from error
     except UnicodeError as error:
         raise DataError("the list of classes is no text in UTF-8; save it as UTF-8", path=str(found)) from error

@@ -339,6 +339,16 @@ class TestNames:
         assert [c.name for c in folder.open_text(text.encode("utf-16")).categories] == ["Käse", "狗"]
 
 
+def test_a_data_yaml_in_another_encoding_is_called_so(folder: YoloFolder) -> None:
+    with pytest.raises(DataError, match="save it as UTF-8"):
+        folder.open_text("names: [Käse]\ntrain: images/train\n".encode("cp1252"))
+
+
+def test_a_data_yaml_that_is_none_names_the_line(folder: YoloFolder) -> None:
+    with pytest.raises(DataError, match=r"no YAML.*line 2"):
+        folder.open_text(b"names:\n\t- cat\n")
+
+
 def test_a_split_that_stands_twice_in_data_yaml_is_refused(folder: YoloFolder) -> None:
     with pytest.raises(DataError, match="key 'train' twice"):
         folder.open_text(b"names: [cat, dog]\ntrain: images/train\nval: images/val\ntrain: images/val\n")
