@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import JsonValue, ValidationError
 
+from fgd_core.errors import FgdError
 from fgd_core.spec.jobs import JOB_SPEC, JobSpec
 from fgd_core.spec.pretrained import is_torchvision_name
 from fgd_core.spec.refusals import spec_reasons
@@ -72,17 +73,14 @@ def changed(
         source: what the document is called in errors.
         lines: of its fields, where it comes from a file.
     """
-    options: dict[str, str] = {}
+    options = _options(overrides, name)
     for override in overrides:
         path, equals, value = override.partition("=")
         if not equals or not path:
             raise UsageError(f"--set {override} is no override; write --set path=value, as in --set training.epochs=3")
         _put(document, path, _value(override, value))
-        options = {field: said for field, said in options.items() if not field.startswith(f"{path}.")}
-        options[path] = f"--set {override}"
     if name is not None:
         document["name"] = name
-        options["name"] = f"--name {shlex.quote(name)}"
     _make_absolute(document, current_folder())
     try:
         return JOB_SPEC.validate_python(document)
@@ -93,6 +91,30 @@ def changed(
         fault = "a fault" if len(reasons) == 1 else f"{len(reasons)} faults"
         changes = " with the changes of the command" if options else ""
         raise SpecFileError(f"{source}{changes} has {fault}; nothing was submitted", reasons=reasons) from cause
+
+
+def locate(refusal: FgdError, source: str, *, overrides: Sequence[str], name: str | None) -> None:
+    """Add to each reason of a server's refusal the line or the option that wrote the value."""
+    reasons = refusal.details.get("reasons")
+    if not isinstance(reasons, list):
+        return
+    # Standard input has been read.
+    lines = _parse(_read(source)[0], source)[1] if source != "-" else {}
+    options = _options(overrides, name)
+    refusal.details["reasons"] = [
+        {**reason, **_origin(str(reason.get("loc")), lines, options)} if isinstance(reason, dict) else reason
+        for reason in reasons
+    ]
+
+
+def _options(overrides: Sequence[str], name: str | None) -> dict[str, str]:
+    """The option that set each field; a later one replaces all that earlier ones set below its field."""
+    found: dict[str, str] = {}
+    for override in overrides:
+        path = override.partition("=")[0]
+        found = {field: said for field, said in found.items() if not field.startswith(f"{path}.")}
+        found[path] = f"--set {override}"
+    return found if name is None else found | {"name": f"--name {shlex.quote(name)}"}
 
 
 def _read(source: str) -> tuple[str, Path]:

@@ -29,11 +29,12 @@ class TestReasons:
         said = fgd("submit", spec_path, "--set", "resources={cpus: 99, gpus: 1}", "--server", server.url)
         assert said.exit_code == 1
         assert "refused, for these 2 reasons" in flat(said.err)
-        assert [said.err.count(f"{field}: ") for field in ("resources.cpus", "resources.gpus")] == [1, 1]
+        assert [said.err.count(f"{field} (") for field in ("resources.cpus", "resources.gpus")] == [1, 1]
+        assert flat(said.err).count("the job asks for 99 CPUs") == 1
 
     def test_a_single_one_is_printed_once(self, fgd: Fgd, server: LiveServer, spec_path: Path) -> None:
         said = fgd("submit", spec_path, "--set", "resources.cpus=99", "--server", server.url)
-        assert said.err.count("resources.cpus") == 1
+        assert flat(said.err).count("the job asks for 99 CPUs") == 1
 
     def test_one_that_is_the_message_is_not_repeated(self, fgd: Fgd, server: LiveServer) -> None:
         said = fgd("webhooks", "add", "http://127.0.0.1:1/hook", "--server", server.url)
@@ -85,6 +86,16 @@ class TestOrigin:
     def test_standard_input_is_called_that(self, fgd: Fgd, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sys.stdin", io.StringIO("- a list"))
         assert "standard input holds no job" in fgd("submit", "-").err
+
+    def test_a_servers_reasons_have_their_line_or_option_too(
+        self, fgd: Fgd, server: LiveServer, spec_path: Path
+    ) -> None:
+        said = fgd("submit", spec_path, "--set", "resources.cpus=99", "--server", server.url)
+        assert "resources.cpus (--set resources.cpus=99):" in flat(said.err)
+        spec_path.write_text(spec_path.read_text().replace("cpus: 1", "cpus: 99"))
+        line = 1 + spec_path.read_text().splitlines().index("  cpus: 99")
+        said = fgd("submit", spec_path, "--server", server.url)
+        assert f"resources.cpus (line {line}):" in flat(said.err)
 
     def test_other_faults_keep_their_line(self, fgd: Fgd, spec_path: Path) -> None:
         spec_path.write_text(spec_path.read_text().replace("\nseed: 0", "\nseed: -1"))

@@ -6,12 +6,13 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from fgd_core.errors import SpecError
 from fgd_core.spec.jobs import JobSpec, SweepSpec, checkpoint_references
 from service.client.client import FgdClient
 from service.client.commands.watch import follow_to_the_end
 from service.client.console import SERVER, AsJson, Server, output, print_json
 from service.client.errors import UsageError
-from service.client.spec_file import read_spec
+from service.client.spec_file import locate, read_spec
 
 
 def submit(
@@ -51,7 +52,12 @@ def submit(
     """
     spec = read_spec(source, overrides=overrides or (), name=name, under=under)
     with FgdClient(server) as client:
-        job = client.submit(with_whole_ids(spec, client), idempotency_key=key)
+        whole = with_whole_ids(spec, client)
+        try:
+            job = client.submit(whole, idempotency_key=key)
+        except SpecError as refusal:
+            locate(refusal, source, overrides=overrides or (), name=name)
+            raise
         if watching:
             if not as_json:
                 output().print(f"[bold]{escape(job.name)}[/] {job.job_id}")
