@@ -17,7 +17,7 @@ from PIL import Image
 
 from fgd_core.data.image_faults import HEAD_BYTES, Unusable, fault_of
 from fgd_core.errors import DataError
-from fgd_core.stopping import stoppable
+from fgd_core.stopping import Stopped, stoppable
 
 # Pillow warns of images above half of its limit of pixels; those above the limit get a finding, the others are read.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -102,7 +102,12 @@ def read_headers(paths: Sequence[Path]) -> list[Header | Unusable]:
     """What each file says of itself, or what is wrong with it; pixels are decoded only where the end looks cut off."""
     tasks = [paths[start : start + _FILES_A_TASK] for start in range(0, len(paths), _FILES_A_TASK)]
     with ThreadPoolExecutor(_THREADS) as pool:
-        return [found for headers in stoppable(pool.map(_read_headers, tasks)) for found in headers]
+        try:
+            return [found for headers in stoppable(pool.map(_read_headers, tasks)) for found in headers]
+        except Stopped:
+            # Else the pool would first read all the others.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def bits_in_use(deep: Sequence[Path]) -> int:

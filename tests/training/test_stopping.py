@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from fgd_core.data import open_dataset
+from fgd_core.data import image_files, open_dataset
 from fgd_core.data.image_files import read_headers
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.checkpoint import read_checkpoint
@@ -212,6 +213,21 @@ class TestIsHeard:
     def test_between_chunks_of_image_files(self, tmp_path: Path) -> None:
         with pytest.raises(Stopped):
             read_headers([tmp_path / "missing.png"] * 600)
+
+    def test_by_the_readers_of_image_files_that_have_not_begun(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        begun = []
+
+        def read(paths: list[Path]) -> list[Any]:
+            begun.append(paths)
+            time.sleep(0.01)  # a disk far away
+            return [None] * len(paths)
+
+        monkeypatch.setattr(image_files, "_read_headers", read)
+        with pytest.raises(Stopped):
+            read_headers([tmp_path / "missing.png"] * 256 * 1000)
+        assert len(begun) < 500
 
     def test_between_annotations_of_coco(self, tmp_path: Path) -> None:
         rows: list[dict[str, Any]] = [{"id": number, "image_id": 1, "category_id": 1} for number in range(10_000)]
