@@ -81,6 +81,20 @@ class TestNoise:
         assert same is not None
         assert (same.p_value, same.interval.low, same.interval.high) == (1.0, 0.0, 0.0)
 
+    @pytest.mark.parametrize(("ours", "theirs"), [(2, 2), (2, 3), (3, 3), (2, 5), (2, 10), (3, 10), (5, 5)])
+    def test_without_a_difference_p_is_below_5_percent_no_oftener_than_that(self, ours: int, theirs: int) -> None:
+        dice = random.Random(4)
+
+        def p() -> float:
+            found = welch([dice.gauss(0, 1) for _ in range(ours)], [dice.gauss(0, 1) for _ in range(theirs)])
+            assert found is not None
+            return found.p_value
+
+        called = sum(p() < 0.05 for _ in range(2000))
+        print(f"{ours} against {theirs}: {called / 2000:.1%}")
+        # 5 % of 2,000 is 100, with a standard deviation of 9.7.
+        assert called <= 119
+
     def test_kendall(self) -> None:
         assert kendall([1, 2, 3], [1, 2, 3]) == 1
         assert kendall([1, 2, 3], [3, 2, 1]) == -1

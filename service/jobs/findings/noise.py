@@ -81,10 +81,16 @@ def apart(first: Sample, second: Sample, *, comparisons: int = 1) -> Apart | Non
         return Apart(difference=0.0, error=0.0, freedom=1.0, comparisons=comparisons) if difference == 0 else None
     # Relative to their sum: the squares of small variances would be zero.
     share, other_share = part / (part + other_part), other_part / (part + other_part)
+    freedom = 1 / (share**2 / first.freedom + other_share**2 / second.freedom)
+    smaller, larger = sorted((first, second), key=lambda each: each.count)
+    if larger.count >= 2 * smaller.count:
+        # Two seeds may agree by chance. Then Welch's freedom is that of the larger side: of two seeds against ten, one
+        # difference in ten would be called real where there is none.
+        freedom = min(freedom, 2 * smaller.freedom)
     return Apart(
         difference=difference,
         error=math.sqrt(part + other_part),
-        freedom=1 / (share**2 / first.freedom + other_share**2 / second.freedom),
+        freedom=freedom,
         comparisons=comparisons,
     )
 
