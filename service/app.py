@@ -24,6 +24,7 @@ from service.api.bodies import Bodies
 from service.api.deps import Services
 from service.api.first_token import have_an_admin
 from service.api.front_door import FrontDoor
+from service.api.head import HeadAsGet
 from service.api.log_tail import Logs
 from service.api.ray_sessions import Sessions
 from service.api.request_ids import RequestIds
@@ -151,6 +152,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock | None = No
     problems.install(app)
     description.install(app)
     # The last one added is the outermost.
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Bodies)
     app.add_middleware(
         Authentication,

@@ -31,13 +31,13 @@ class Bounds:
     max_values: int
     """By the commas and opening brackets, those in texts among them: to count costs nothing, to parse does."""
     max_depth: int = 40
-    max_digits: int | None = 19
-    """Of a whole number; None: facts of a run are kept whatever they hold."""
+    are_facts: bool = False
+    """Of a run, which are kept whatever they hold."""
 
 
 _OF_SPECS = Bounds(1_000_000, 10_000)
 # A run sends 1 MB at once, or a single event that is larger.
-_OF_BATCHES = Bounds(16_000_000, 100_000, max_depth=500, max_digits=None)
+_OF_BATCHES = Bounds(16_000_000, 100_000, max_depth=500, are_facts=True)
 _OF_OTHERS = Bounds(100_000, 5_000)
 # Forwarded to Ray as they are.
 _OF_RAY = Bounds(16_000_000, 0)
@@ -99,9 +99,23 @@ def check(body: bytes, within: Bounds) -> None:
     if _depth(body) > within.max_depth and _depth(_TEXT.sub(b"", body)) > within.max_depth:
         message = f"the body holds lists and objects in each other more than {within.max_depth} deep; write it flatter"
         raise SpecError(message, max_depth=within.max_depth)
-    if within.max_digits is not None and _LONG_NUMBER.search(body) and _LONG_NUMBER.search(_TEXT.sub(b"", body)):
-        message = f"the body holds a whole number of more than {within.max_digits} digits, beyond 64 bits; lower it"
-        raise SpecError(message, max_digits=within.max_digits)
+    if not within.are_facts:
+        _check_values(body)
+
+
+def _check_values(body: bytes) -> None:
+    """Raises SpecError for what no database and no field has room for."""
+    if _LONG_NUMBER.search(body) and _LONG_NUMBER.search(_TEXT.sub(b"", body)):
+        raise SpecError("the body holds a whole number of 20 digits or more, beyond 64 bits; lower it")
+    if _HALF.search(body):
+        try:
+            # Written without escapes, a half of a pair shows.
+            json.dumps(json.loads(body), ensure_ascii=False).encode()
+        except UnicodeEncodeError as cause:
+            raise SpecError("a text of the body holds half of a surrogate pair, which is no character") from cause
+        except ValueError:
+            # No JSON: that is for its reader to say.
+            return
 
 
 def too_long(num_bytes: int, within: Bounds) -> TooLargeError:
@@ -110,6 +124,8 @@ def too_long(num_bytes: int, within: Bounds) -> TooLargeError:
 
 
 _TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+# As an escape, or as bytes.
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 _LONG_NUMBER = re.compile(rb"(?<![\d.eE+])\d{20,}(?![\d.eE])")
 _STEPS = {**dict.fromkeys(b"[{", 1), **dict.fromkeys(b"]}", -1)}
 _NO_BRACKETS = bytes(set(range(256)) - set(_STEPS))

@@ -15,6 +15,8 @@ from service.api.problems import MEDIA_TYPE
 ABOUT = """
 Every request carries an API token as `Authorization: Bearer …`, where the server asks for one.
 
+HEAD is answered as GET, without the body. Times without a zone are in UTC.
+
 Beside what is listed here, [`/ray/`](/ray/) is Ray's own dashboard, by way of this server: it takes the same tokens,
 from programs in the same header and from browsers by a sign-in of its own. It shows all projects, so it takes a token
 for all of them; who may read sees it, and only admins stop, profile or submit anything there.

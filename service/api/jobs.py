@@ -1,9 +1,10 @@
 """Jobs: submit, list, look at."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Header, Query, Response
+from pydantic import AfterValidator
 
 from fgd_core.spec.events import JobState
 from fgd_core.spec.jobs import JobSpec
@@ -15,6 +16,15 @@ from service.store import attempts, jobs
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    except OverflowError:
+        raise ValueError("in UTC, this is not within the years 1 to 9999; give another time") from None
+
+
+Moment = Annotated[datetime, AfterValidator(_in_utc), Query(description="Without a zone, it is in UTC")]
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200)]
 
 
@@ -42,8 +52,8 @@ async def list_jobs(
     kind: Annotated[list[str] | None, Query()] = None,
     project: Annotated[list[str] | None, Query()] = None,
     q: Annotated[str, Query(max_length=100, description="In the name, or at the beginning of the id")] = "",
-    created_after: datetime | None = None,
-    created_before: datetime | None = None,
+    created_after: Moment | None = None,
+    created_before: Moment | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     cursor: str | None = None,
 ) -> JobPage:

@@ -14,7 +14,6 @@ async def finish(database: Database, storage: Storage, job_id: str) -> None:
     """Delete a job that is marked. Any number may be at it at once.
 
     Raises:
-        ConflictError: it has been retried since it was marked.
         StorageError: its files cannot be deleted; it stays marked.
     """
     async with database.writing() as session:

@@ -2,27 +2,35 @@
 
 from datetime import datetime
 
+import structlog
 from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.spec.events import ArtifactSaved, CheckpointSaved
 from fgd_core.spec.jobs import checkpoint_artifact
+from service.storage import paths
 from service.store.session import upsert
 from service.store.tables import Artifact, Event
 
+log = structlog.get_logger(__name__)
+
+_MAX_NAME = 200
 _MAX_BIGINT = 2**63 - 1
 
 
 async def record(session: AsyncSession, job_id: str, saved: ArtifactSaved | CheckpointSaved, at: datetime) -> None:
-    """Register a file; a newer one of the same name takes its place."""
+    """Register a file; a newer one of the same name takes its place. One whose name no URL leads to is left out."""
     if isinstance(saved, CheckpointSaved):
         name, media_type = checkpoint_artifact(saved.name), "application/octet-stream"
     else:
         name, media_type = saved.name, saved.media_type
+    if len(name) > _MAX_NAME or not paths.is_plain(name):
+        log.warning("artifact_refused", job_id=job_id, name=name[:_MAX_NAME], cure="name it as a file is named")
+        return
     row = {
         "job_id": job_id,
-        "name": name[:200],
+        "name": name,
         "uri": saved.uri,
         "media_type": media_type[:200],
         "sha256": saved.sha256[:64],

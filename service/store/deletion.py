@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, delete, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fgd_core.errors import ConflictError
 from service.jobs.lifecycle import OVER
 from service.store.tables import (
     Artifact,
@@ -23,7 +22,8 @@ from service.store.tables import (
     WebhookDelivery,
 )
 
-_MARK = "deletion_requested"
+MARK = "deletion_requested"
+"""The reason of a job that is being deleted, which moves no more."""
 _STEP_ROWS = 10_000
 
 
@@ -32,26 +32,18 @@ async def mark(session: AsyncSession, job: Job) -> None:
 
     Its artifacts are gone with that, so that no job comes any more which refers to them.
     """
-    await session.execute(update(Job).where(Job.id == job.id).values(reason=_MARK, message="is being deleted"))
+    await session.execute(update(Job).where(Job.id == job.id).values(reason=MARK, message="is being deleted"))
     await session.execute(delete(Artifact).where(Artifact.job_id == job.id))
 
 
 async def marked(session: AsyncSession) -> list[str]:
-    return list(await session.scalars(select(Job.id).where(Job.state.in_(OVER), Job.reason == _MARK)))
+    return list(await session.scalars(select(Job.id).where(Job.state.in_(OVER), Job.reason == MARK)))
 
 
 async def check_marked(session: AsyncSession, job_id: str) -> bool:
-    """Lock the job's row; False where it is gone already.
-
-    Raises:
-        ConflictError: it has been retried since it was marked.
-    """
-    row = (await session.execute(select(Job.reason).where(Job.id == job_id).with_for_update())).one_or_none()
-    if row is None:
-        return False
-    if row.reason != _MARK:
-        raise ConflictError(f"job {job_id} was retried while it was being deleted; it goes on", job_id=job_id)
-    return True
+    """Lock the job's row; False where it is gone already."""
+    reason = await session.scalar(select(Job.reason).where(Job.id == job_id).with_for_update())
+    return reason == MARK
 
 
 async def delete_step(session: AsyncSession, job_id: str) -> bool:

@@ -19,7 +19,7 @@ from fgd_core.spec.views import ProgressView
 from service.jobs.lifecycle import STOPPING, is_over, sources
 from service.jobs.outcome import Step
 from service.jobs.retry import Budgets
-from service.store import datasets, events, webhooks
+from service.store import datasets, deletion, events, webhooks
 from service.store.session import mark_changed
 from service.store.tables import Job, JobDependency
 
@@ -191,9 +191,13 @@ async def move(
         extra: events that belong to the move, stored before it.
         columns: further columns of the row to set.
     Raises:
-        ConflictError: the job is in a state from which it may not move there.
+        ConflictError: the job is in a state from which it may not move there, or is being deleted.
     """
     from_state = job.state
+    if job.reason == deletion.MARK:
+        raise ConflictError(
+            f"job {job.id} is being deleted; submit its spec again as a new job", job_id=job.id, state=from_state
+        )
     values: dict[InstrumentedAttribute[Any], Any] = {
         Job.state: step.to,
         Job.reason: step.reason.value,

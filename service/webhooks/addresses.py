@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import re
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 
 _PORTS = {"http": 80, "https": 443}
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_NAME = re.compile(
+    r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?"
+)
 # Public by its number, but the host's own agent in one large cloud.
 _METADATA = frozenset({ipaddress.ip_address("168.63.129.16")})
 
@@ -50,6 +54,12 @@ async def target(url: str, *, allow_private: bool, resolve: Resolve = resolve) -
         raise _refused("bad_url", f"{url[:100]!r} is no URL to call; write https://host/path")
     if parts.username is not None or parts.password is not None or parts.fragment:
         raise _refused("bad_url", "a webhook's URL has no user name and no fragment; the signature says who calls")
+    if port == 0:
+        raise _refused(
+            "bad_url", f"{url[:100]!r} names port 0, where nothing can listen; write another, or leave it out"
+        )
+    if not _is_name(host):
+        raise _refused("bad_url", f"{host[:100]!r} can be no host's name; correct the URL")
     port = port or _PORTS[parts.scheme]
     try:
         addresses = await resolve(host, port)
@@ -61,6 +71,13 @@ async def target(url: str, *, allow_private: bool, resolve: Resolve = resolve) -
         message = f"{host!r} is at {', '.join(refused) or 'no address'}, and webhooks call the public internet only"
         raise _refused("private_address", f"{message}; an admin can set FGD_WEBHOOKS_ALLOW_PRIVATE")
     return Target(host=host, port=port, scheme=parts.scheme, addresses=tuple(addresses))
+
+
+def _is_name(host: str) -> bool:
+    """Whether a name server could know it, or it is an address without a zone."""
+    if ":" in host:
+        return "%" not in host
+    return len(host) <= 253 and _NAME.fullmatch(host) is not None
 
 
 def is_public(address: IPAddress) -> bool:

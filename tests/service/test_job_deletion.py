@@ -4,8 +4,6 @@ import pytest
 from control_plane import ControlPlane, evaluate_spec, progress, train_spec
 from sqlalchemy import func, inspect, select
 
-from fgd_core.errors import ConflictError
-from service.housekeeping.deletion import finish
 from service.settings import Settings
 from service.store import deletion
 from service.store.tables import Base, Job
@@ -135,24 +133,33 @@ async def test_nobody_can_refer_to_a_job_that_is_being_deleted(
     assert (await plane.http.post("/v1/jobs", json=evaluate_spec(f"job:{job_id}/best"))).status_code == 422
 
 
-async def test_a_job_that_is_retried_while_it_is_being_deleted_lives(
+async def test_a_job_that_is_being_deleted_is_not_taken_up_again(
     plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job_id = await plane.submit(train_spec())
-    await plane.http.post(f"/v1/jobs/{job_id}/cancel")
+    base = {name: value for name, value in train_spec().items() if name != "name"}
+    space = {"training.optimizer.learning_rate": {"type": "choice", "values": [0.1, 0.2]}}
+    sweep = {"kind": "sweep", "name": "a sweep", "base": base, "space": space}
+    job_ids = [await plane.submit(train_spec()), await plane.submit(sweep)]
 
     def die(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(plane.storage, "delete_folder", die)
-    with pytest.raises(KeyboardInterrupt):
-        await plane.http.delete(f"/v1/jobs/{job_id}")
-    monkeypatch.undo()
-    assert (await plane.http.post(f"/v1/jobs/{job_id}/retry")).status_code == 202
-    with pytest.raises(ConflictError, match="retried while it was being deleted"):
-        await finish(plane.services.database, plane.storage, job_id)
-    assert (await plane.http.post("/v1/housekeeping")).json()["items"] == []
-    assert await plane.state(job_id) == "queued"
+    for job_id in job_ids:
+        await plane.http.post(f"/v1/jobs/{job_id}/cancel")
+        monkeypatch.setattr(plane.storage, "delete_folder", die)
+        with pytest.raises(KeyboardInterrupt):
+            await plane.http.delete(f"/v1/jobs/{job_id}")
+        monkeypatch.undo()
+    for path, body in (
+        (f"{job_ids[0]}/retry", None),
+        (f"{job_ids[1]}/retry", None),
+        (f"{job_ids[1]}/budget", {"trials": 1}),
+    ):
+        answer = await plane.http.post(f"/v1/jobs/{path}", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (409, "conflict"), path
+        assert "is being deleted" in answer.json()["detail"]
+    await plane.http.post("/v1/housekeeping")
+    assert [(await plane.http.get(f"/v1/jobs/{job_id}")).status_code for job_id in job_ids] == [404, 404]
 
 
 async def test_a_long_curve_goes_in_steps_that_let_others_write(

@@ -241,6 +241,9 @@ class TestAddresses:
         [
             *("ftp://example.org/", "file:///etc/passwd", "https://", "example.org", "https://[::1", "https://a:x/"),
             *("https://user:word@example.org/", "https://example.org/#part", "http://example.org:99999/"),
+            *("https://example.org:0/", "http://8.8.8.8:0", "https://a..b/", "https://.org/", "https://-a.org/"),
+            *("https://a\\\\b/", "https://%65xample.org/", "https://[fe80::1%25eth0]/", "https://exa<mple.org/"),
+            f"https://{'a' * 64}.org/",
         ],
     )
     async def test_what_is_no_url_to_call_is_refused(self, url: str) -> None:
