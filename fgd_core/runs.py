@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 
+from fgd_core import confined
 from fgd_core.data import change_since_check, look_through
 from fgd_core.data.loading import TrainLoader
 from fgd_core.data.registered import looked_up
@@ -290,7 +291,7 @@ class _Bench:
         if is_torchvision_name(source):
             return source
         if source not in self._digests:
-            with self.context.resolve_checkpoint(source).open("rb") as file:
+            with confined.opened(self.context.resolve_checkpoint(source)) as file:
                 self._digests[source] = hashlib.file_digest(file, "sha256").hexdigest()
         return self._digests[source]
 

@@ -166,6 +166,11 @@ class Settings(BaseSettings):
     log_poll_s: float = Field(default=1.0, gt=0)
     """How often the cluster is asked for the log of a run that somebody follows; less often where the log is large."""
 
+    @property
+    def jobs_of_others(self) -> Path | None:
+        """The folder of what jobs leave behind, which no spec may name by path; None: it may, or there is none."""
+        return self.storage_dir / "jobs" if self.auth == "tokens" and self.storage_url is None else None
+
     @model_validator(mode="before")
     @classmethod
     def _one_storage(cls, values: dict[str, Any]) -> dict[str, Any]:

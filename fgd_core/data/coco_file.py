@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fgd_core import confined
 from fgd_core.data.annotations import AnnotationFile, ImageEntry
 from fgd_core.data.coco_categories import read_categories
 from fgd_core.data.coco_ids import Numbers, fits
@@ -68,7 +69,7 @@ def _load(path: Path, doubled: list[str]) -> dict[str, list[Any]]:
         return found
 
     try:
-        document = json.loads(path.read_bytes(), object_pairs_hook=fields)
+        document = json.loads(confined.read_bytes(path), object_pairs_hook=fields)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise DataError("there is no such annotation file; correct the path", path=str(path)) from error
     except OSError as error:

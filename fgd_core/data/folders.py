@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
+from fgd_core import confined
 from fgd_core.data.image_files import SUFFIXES, UNREAD_SUFFIXES
 from fgd_core.errors import StorageError
 
@@ -64,6 +65,7 @@ def images_below(folder: Path) -> list[Path]:
 
 def _walk(folder: Path, above: frozenset[tuple[int, int]], *, skip_locked: bool) -> Iterator[Path]:
     try:
+        confined.check_folder(folder)
         status = folder.stat()
         identity = (status.st_dev, status.st_ino)
         with os.scandir(folder) as found:

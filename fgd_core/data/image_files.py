@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from fgd_core import confined
 from fgd_core.data.image_faults import HEAD_BYTES, Unusable, fault_of
 from fgd_core.errors import DataError
 from fgd_core.stopping import Stopped, stoppable
@@ -115,7 +116,7 @@ def bits_in_use(deep: Sequence[Path]) -> int:
     brightest = 0
     for path in deep[:_DEEP_FILES_LOOKED_AT]:
         try:
-            with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+            with confined.opened(path) as file, Image.open(file, formats=FORMATS) as image:
                 brightest = max(brightest, int(_rgb(image).max()))
         except _BROKEN:
             return 16
@@ -133,7 +134,7 @@ def decode(path: Path, size_px: tuple[int, int]) -> npt.NDArray[np.uint8]:
         DataError: the file is missing, broken, or of another size.
     """
     try:
-        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+        with confined.opened(path) as file, Image.open(file, formats=FORMATS) as image:
             turn = _header(image).turn_for(size_px)
             orientation = _orientation(image)
             image.load()
@@ -160,7 +161,7 @@ def _read_headers(paths: Sequence[Path]) -> list[Header | Unusable]:
 
 def _read_header(path: Path) -> Header | Unusable:
     try:
-        with path.open("rb") as file:
+        with confined.opened(path) as file:
             return _header_in(file, path.suffix.lower())
     except (FileNotFoundError, NotADirectoryError):
         return Unusable("missing_image", "a link that leads nowhere" if path.is_symlink() else "")

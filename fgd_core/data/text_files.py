@@ -3,6 +3,8 @@
 import codecs
 from pathlib import Path
 
+from fgd_core import confined
+
 # The mark of UTF-32 begins with that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -23,7 +25,7 @@ def read_text(path: Path) -> str:
         OSError: the file cannot be read.
         UnicodeError: it is no text in UTF-8, UTF-16 or UTF-32.
     """
-    return decoded(path.read_bytes())
+    return decoded(confined.read_bytes(path))
 
 
 def decoded(content: bytes) -> str:

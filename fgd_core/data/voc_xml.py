@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 from xml.etree import ElementTree
 
+from fgd_core import confined
 from fgd_core.data.text_files import GIT_LFS, decoded
 from fgd_core.errors import StorageError
 
@@ -55,7 +56,7 @@ def read_annotation(path: Path) -> Annotation | XmlProblem:
         StorageError: the file is there and cannot be read.
     """
     try:
-        content = path.read_bytes()
+        content = confined.read_bytes(path)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return "missing_annotation_file"
     except OSError as error:

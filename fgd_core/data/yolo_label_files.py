@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fgd_core import confined
 from fgd_core.data.folders import files_below, is_of_the_system, key_of
 from fgd_core.data.image_files import SUFFIXES, UNREAD_SUFFIXES
 from fgd_core.data.text_files import read_text
@@ -228,7 +229,7 @@ class _Folder:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return confined.read_bytes(path)
     except OSError as error:
         raise StorageError("a label file cannot be read", path=str(path), cause=str(error)) from error
 

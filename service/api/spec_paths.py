@@ -19,8 +19,7 @@ async def facts(spec: JobSpec, settings: Settings, capacity: Capacity | None) ->
 async def facts_of(
     paths: Sequence[admission.NamedPath], settings: Settings, capacity: Capacity | None = None
 ) -> admission.Facts:
-    # In a bucket they lie at no path.
-    of_jobs = settings.storage_dir / "jobs" if settings.auth == "tokens" and settings.storage_url is None else None
+    of_jobs = settings.jobs_of_others
     named = [item.path for item in paths if confinement.malformed(item.loc, item.path) is None]
     if not settings.local_cluster or not named:
         return admission.Facts(capacity=capacity, places=_places(settings.data_roots, of_jobs, {}))

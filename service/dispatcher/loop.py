@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import ClusterError, LostRunError, StorageError
+from fgd_core.spec.readable import environment
 from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.tracing import for_run
 from service import links
@@ -338,6 +339,7 @@ class Dispatcher:
                         "FGD_URL": self._settings.public_url,
                         "FGD_ATTEMPT_ID": start.attempt_id,
                         "FGD_ATTEMPT_CLAIM": self._mint.claim(start.attempt_id),
+                        **environment(self._settings.data_roots, self._settings.jobs_of_others),
                         **for_run(span.traceparent or start.traceparent, os.environ),
                     },
                     cpus=start.cpus,

@@ -3,14 +3,17 @@
 import ast
 import asyncio
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from control_plane import evaluate_spec, train_spec
+from control_plane import ControlPlane, ManualClock, evaluate_spec, train_spec
+from memory_cluster import MemoryCluster
 
 from fgd_core.spec.jobs import JOB_SPEC
+from fgd_core.spec.readable import JOBS, ROOTS
 from service.api import spec_paths
 from service.jobs.admission import reasons
 from service.settings import Settings
@@ -159,3 +162,29 @@ class TestNothingThatAUserSendsIsRun:
         """Ray runs an entry point by a shell: it is the interpreter of the settings and a module's name."""
         told = [call.given["entrypoint"] for call in calls() if "entrypoint" in call.given]
         assert told == ["f'{shlex.quote(self._settings.python)} -m workers'"]
+
+
+class TestWhatARunIsTold:
+    async def test_its_environment_says_what_it_may_read(
+        self, settings: Settings, cluster: MemoryCluster, clock: ManualClock, tmp_path: Path
+    ) -> None:
+        confined = settings.model_copy(update={"data_roots": (tmp_path / "data", tmp_path / "more")})
+        environment = await self.started(confined, cluster, clock)
+        assert (environment[ROOTS], environment[JOBS]) == (f"{tmp_path}/data:{tmp_path}/more", "")
+
+    async def test_where_everything_may_be_read_it_says_nothing(
+        self, settings: Settings, cluster: MemoryCluster, clock: ManualClock
+    ) -> None:
+        assert {ROOTS, JOBS}.isdisjoint(await self.started(settings, cluster, clock))
+
+    def test_with_tokens_other_jobs_files_are_held_back(self, roots: Path) -> None:
+        settings = Settings(home=roots, auth="tokens")
+        assert settings.jobs_of_others == settings.storage_dir / "jobs"
+
+    @staticmethod
+    async def started(settings: Settings, cluster: MemoryCluster, clock: ManualClock) -> Mapping[str, str]:
+        plane = ControlPlane(settings, cluster, clock)
+        await plane.submit(train_spec())
+        await plane.tick()
+        await plane.close()
+        return cluster.submissions[-1].environment

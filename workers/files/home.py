@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from fgd_core import confined
 from fgd_core.errors import WeightsError
 from fgd_core.spec.events import ArtifactSaved, CheckpointSaved, RunFinished
 
@@ -55,6 +56,12 @@ class Home(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+def allow_job(source: str, path: Path) -> None:
+    """Let this process read the folder of the job that `source` refers to and that left `path` there."""
+    job_id = source.removeprefix("job:").partition("/")[0]
+    confined.allow(next((folder for folder in path.parents if folder.name == job_id), path.parent))
 
 
 def local_checkpoint(source: str, path: Path) -> Path:

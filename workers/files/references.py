@@ -4,6 +4,7 @@ import secrets
 import threading
 from pathlib import Path
 
+from fgd_core import confined
 from fgd_core.errors import ConflictError, StaleAttemptError, StorageError, WeightsError
 from fgd_core.stopping import waiting_for
 from workers.files.node_cache import NodeCache
@@ -49,6 +50,7 @@ class References:
         target = self._folder / f"{job_id}-{name}-{secrets.token_hex(4)}.pt"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            confined.allow(self._folder)
             with self._files.reading_checkpoint(job_id, name) as incoming:
                 sha256 = incoming.sha256
                 if sha256 is None or not self._cache.take(sha256, target):

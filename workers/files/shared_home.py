@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 from fgd_core.errors import WeightsError
 from fgd_core.spec.events import RunFinished
-from workers.files.home import FileSaved, local_checkpoint
+from workers.files.home import FileSaved, allow_job, local_checkpoint
 
 
 class SharedHome:
@@ -50,6 +50,7 @@ class SharedHome:
                 source=source,
                 uri=uri,
             )
+        allow_job(source, path)
         return local_checkpoint(source, path)
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from fgd_core import confined
 from fgd_core.errors import StaleAttemptError, StorageError
 from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.events import (
@@ -192,6 +193,7 @@ class HttpContext:
 
     def _open_home(self, job_dir: Path) -> Home:
         assignment = self._assignment
+        confined.allow(job_dir)
         if self.server_files is None:
             return SharedHome(_own_folder(job_dir, assignment.number), assignment.checkpoints)
         return ServerHome(

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from fgd_core import confined
 from fgd_core.spec.events import Warned
-from workers.files.home import Home
+from workers.files.home import Home, allow_job
 from workers.files.node_cache import NodeCache
 from workers.files.references import References
 from workers.files.scratch import Scratch, remove_abandoned
@@ -61,6 +62,7 @@ class SharedTrialHome:
     """The local file for every path or `job:…` reference that the spec names."""
 
     def open(self, node: Node, *, tell: Callable[[Warned], None], on_stale: Callable[[], None]) -> Home:
+        confined.allow(self.folder)
         return _SharedFolder(self.folder, self.checkpoints)
 
 
@@ -77,6 +79,7 @@ class ServerTrialHome:
     def open(self, node: Node, *, tell: Callable[[Warned], None], on_stale: Callable[[], None]) -> Home:
         root, references = node.open(self.files, f"{self.job_id}-{self.number}-trials")
         source = self.goes_on_from
+        confined.allow(root)
         return ServerHome(
             self.files,
             references,
@@ -96,7 +99,10 @@ class _SharedFolder(SharedHome):
 
     def checkpoint(self, source: str) -> Path:
         # The driver has looked whether it is there.
-        return self._paths[source]
+        path = self._paths[source]
+        if source.startswith("job:"):
+            allow_job(source, path)
+        return path
 
 
 def segment_path(trial: int, segment: int) -> str:

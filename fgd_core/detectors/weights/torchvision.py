@@ -10,6 +10,7 @@ import torchvision
 from torch import Tensor
 from torchvision.models import WeightsEnum
 
+from fgd_core import confined
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.weights.classes import BACKGROUND
 from fgd_core.detectors.weights.fetching import fetch
@@ -136,7 +137,7 @@ def published_name(path: Path) -> str | None:
 
 def is_as_published(path: Path) -> bool:
     """Whether a file's name ends with the beginning of its SHA-256, as torchvision's do."""
-    with path.open("rb") as file:
+    with confined.opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest().startswith(path.stem.rpartition("-")[2])
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from fgd_core import confined
 from fgd_core.detectors.weights.files.pickles import read_pickle
 from fgd_core.errors import WeightsError
 
@@ -38,19 +39,32 @@ def read_content(path: Path, *, mapped: bool = False) -> object:
             "there is no such file; check the path, put the file there, or let the job that makes it end",
             path=str(path),
         )
-    if path.name.endswith(_INDEX):
-        return _read_shards(path)
     try:
-        with path.open("rb") as file:
-            start = file.read(32)
+        with confined.pinned(path) as held:
+            return _read(held, path, mapped=mapped)
+    except WeightsError as error:
+        if "path" in error.details:
+            error.details["path"] = str(path)
+        raise
     except OSError as error:
         raise WeightsError(f"the file cannot be opened: {error.strerror}", path=str(path)) from error
+
+
+def _read(held: Path, path: Path, *, mapped: bool) -> object:
+    """
+    Args:
+        held: leads to the file that was opened under its own path.
+    """
+    if path.name.endswith(_INDEX):
+        return _read_shards(held, path)
+    with held.open("rb") as file:
+        start = file.read(32)
     for first, what in _NO_WEIGHTS:
         if start.startswith(first):
             raise WeightsError(f"the file is {what}", path=str(path))
     if _is_safetensors(path, start):
-        return _read_safetensors(path)
-    return read_pickle(path, mapped=mapped)
+        return _read_safetensors(held)
+    return read_pickle(held, mapped=mapped)
 
 
 def _is_safetensors(path: Path, start: bytes) -> bool:
@@ -74,10 +88,10 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _read_shards(path: Path) -> dict[str, Tensor]:
+def _read_shards(held: Path, path: Path) -> dict[str, Tensor]:
     """The tensors of all files that an index names; they lie beside it."""
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = json.loads(held.read_text(encoding="utf-8"))
         places = index["weight_map"]
         names = sorted({str(name) for name in places.values()})
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
