@@ -28,6 +28,7 @@ from service.api.head import HeadAsGet
 from service.api.log_tail import Logs
 from service.api.ray_sessions import Sessions
 from service.api.request_ids import RequestIds
+from service.api.safe_answers import SafeAnswers
 from service.api.scraping import ScrapeToken
 from service.api.streams import Streams
 from service.api.token_check import TokenCheck
@@ -144,6 +145,8 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock | None = No
         version=version("fgd"),
         lifespan=lifespan,
         responses=problems.RESPONSES,
+        docs_url=None,
+        redoc_url=None,
         telemetry=services.tracing.of_requests(),
     )
     app.state.services = services
@@ -151,21 +154,27 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock | None = No
         app.include_router(router)
     problems.install(app)
     description.install(app)
-    # The last one added is the outermost.
+    _add_layers(app, services, clock)
+    return app
+
+
+def _add_layers(app: FastAPI, services: Services, clock: Clock) -> None:
+    """What each request goes through; the last one added is the outermost."""
+    settings = services.settings
     app.add_middleware(HeadAsGet)
     app.add_middleware(Bodies)
     app.add_middleware(
         Authentication,
-        tokens=tokens if settings.auth == "tokens" else None,
+        tokens=services.tokens if settings.auth == "tokens" else None,
         scrape_token=ScrapeToken(settings),
         sessions=services.sessions,
         ray_paths=Paths.of(settings),
     )
     app.add_middleware(FrontDoor, settings=settings)
+    app.add_middleware(SafeAnswers)
     app.add_middleware(Addressed, settings=settings)
-    app.add_middleware(RequestIds, metrics=metrics)
-    app.add_middleware(AuditTrail, database=database, clock=clock)
-    return app
+    app.add_middleware(RequestIds, metrics=services.metrics)
+    app.add_middleware(AuditTrail, database=services.database, clock=clock)
 
 
 class Server(uvicorn.Server):

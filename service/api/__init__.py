@@ -12,6 +12,7 @@ from service.api import (
     catalogue,
     compare,
     datasets,
+    docs,
     events,
     health,
     housekeeping,
@@ -51,6 +52,7 @@ ROUTERS: Sequence[APIRouter] = (
     audit.router,
     housekeeping.router,
     ray_dashboard.router,
+    docs.router,
     health.router,
     scraping.router,
 )

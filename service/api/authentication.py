@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fgd_core.errors import FgdError
-from service.api import problems, scraping
+from service.api import docs, problems, scraping
 from service.api.access import ANONYMOUS, Principal
 from service.api.ray_sessions import Sessions
 from service.api.token_check import TokenCheck
@@ -18,7 +18,7 @@ from service.errors import UnauthorizedError, from_database
 from service.ray_proxy import pages, rules
 from service.ray_proxy.paths import COOKIE, SIGN_IN, SIGN_OUT, Paths
 
-OPEN = frozenset({"/livez", "/readyz", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"})
+OPEN = frozenset({"/livez", "/readyz", "/openapi.json"}) | docs.PATHS
 _SIGNING = frozenset({("GET", SIGN_IN), ("POST", SIGN_IN), ("POST", SIGN_OUT)})
 _ATTEMPTS = "/v1/attempts/"
 """Runs come with tokens of their own, which those routes check."""

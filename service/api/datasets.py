@@ -12,7 +12,7 @@ from fgd_core.spec.events import DataSetChecked
 from fgd_core.spec.jobs import CheckDataSpec, ProjectName
 from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.views import JobView
-from service.api import notes, paging, spec_paths, stored_files, submitting, views
+from service.api import notes, paging, safe_answers, spec_paths, stored_files, submitting, views
 from service.api.access import Principal, Reader, Submitter
 from service.api.deps import Services, ServicesDep
 from service.jobs import admission
@@ -124,7 +124,7 @@ async def page(services: ServicesDep, principal: Reader, dataset: Key, project: 
         kept = await artifacts.of_job(session, job_id) if job_id is not None else []
     uris = {each.name: each.uri for each in kept if each.media_type == "image/png"}
     html = await threads.run(_page, services, _view(known), uris)
-    return Response(html, media_type="text/html")
+    return safe_answers.page(html)
 
 
 async def _visible(session: AsyncSession, principal: Principal, key: str, project: str | None) -> Known:

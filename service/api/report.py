@@ -14,7 +14,7 @@ from fgd_core.spec.report import JobReport, Report
 from fgd_core.spec.sweep_report import SweepReport
 from fgd_core.spec.views import JobView
 from service import links
-from service.api import stored_files
+from service.api import safe_answers, stored_files
 from service.api.access import Principal, Reader, visible_job
 from service.api.deps import ServicesDep
 from service.api.views import load
@@ -80,7 +80,7 @@ async def get_report(
     report = Report(generated_at=services.clock(), jobs=folded)
     match wanted:
         case "html":
-            return Response(await threads.run(_page, report, services.storage), media_type="text/html")
+            return safe_answers.page(await threads.run(_page, report, services.storage))
         case "csv":
             return Response(render_csv(report), media_type="text/csv", headers=_as_file(job_id))
     return Response(report.model_dump_json(), media_type="application/json")
@@ -115,7 +115,7 @@ def _of_sweep(sweep: JobView, told: Sequence[StoredEvent], now: datetime, wanted
     report = sweep_report.fold(sweep, told, now=now)
     match wanted:
         case "html":
-            return Response(render_sweep_html(report), media_type="text/html")
+            return safe_answers.page(render_sweep_html(report))
         case "csv":
             return Response(render_sweep_csv(report), media_type="text/csv", headers=_as_file(sweep.job_id))
     return Response(report.model_dump_json(), media_type="application/json")

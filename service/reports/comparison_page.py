@@ -5,14 +5,17 @@ from datetime import datetime
 from fgd_core.spec.comparison import Comparison
 from service.compare.wording import group_name
 from service.reports.forest import forest_charts, heading, word
-from service.reports.page import in_script, plotly_js, template, trusted
+from service.reports.page import PLOTLY_STYLE, in_script, plotly_js, plotly_styles, policy, template, trusted
 
 
 def render_comparison(comparison: Comparison, *, generated_at: datetime) -> str:
     """A page that asks the network for nothing: its own security policy forbids it."""
     drawn = forest_charts(comparison)
     first, second = group_name(comparison.first), group_name(comparison.second)
+    style, script = trusted("report.css") + trusted("comparison.css"), trusted("report.js")
     return template("comparison.html").render(
+        policy=policy(styles=[style, PLOTLY_STYLE], scripts=[plotly_js(), script]),
+        plotly_styles=plotly_styles(),
         title=f"{first} against {second}",
         first=first,
         second=second,
@@ -23,6 +26,6 @@ def render_comparison(comparison: Comparison, *, generated_at: datetime) -> str:
         heading=heading,
         word=word,
         plotly_js=plotly_js(),
-        script=trusted("report.js"),
-        style=trusted("report.css"),
+        script=script,
+        style=style,
     )

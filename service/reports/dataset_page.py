@@ -8,7 +8,7 @@ import yaml
 
 from fgd_core.spec.datasets import DatasetView
 from fgd_core.spec.profiles import Bin
-from service.reports.page import template, trusted
+from service.reports.page import policy, template, trusted
 
 
 def render_dataset(dataset: DatasetView, pictures: Mapping[str, bytes], *, generated_at: datetime) -> str:
@@ -19,6 +19,7 @@ def render_dataset(dataset: DatasetView, pictures: Mapping[str, bytes], *, gener
         A page that asks the network for nothing: its own security policy forbids it.
     """
     outcome = dataset.outcome
+    style = trusted("report.css") + trusted("dataset.css")
     return template("dataset.html").render(
         dataset=dataset,
         generated_at=generated_at,
@@ -31,8 +32,8 @@ def render_dataset(dataset: DatasetView, pictures: Mapping[str, bytes], *, gener
         spec=yaml.safe_dump(dataset.data.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         bin_name=bin_name,
         share=share,
-        style=trusted("report.css"),
-        own_style=trusted("dataset.css"),
+        policy=policy(styles=[style]),
+        style=style,
     )
 
 

@@ -8,7 +8,7 @@ import yaml
 from fgd_core.spec.report import JobReport, Report
 from service.reports.comparison import best_in_column, best_scores, columns_for, conclusions, role, speed_ratio
 from service.reports.figures import charts, colour
-from service.reports.page import in_script, plotly_js, template, trusted
+from service.reports.page import PLOTLY_STYLE, in_script, plotly_js, plotly_styles, policy, template, trusted
 
 
 def render_html(report: Report, images: Mapping[str, bytes]) -> str:
@@ -19,7 +19,10 @@ def render_html(report: Report, images: Mapping[str, bytes]) -> str:
         A page that asks the network for nothing: its own security policy forbids it.
     """
     drawn, columns = charts(report), columns_for(report.jobs)
+    style, script = trusted("report.css"), trusted("report.js")
     return template("report.html").render(
+        policy=policy(styles=[style, PLOTLY_STYLE], scripts=[plotly_js(), script]),
+        plotly_styles=plotly_styles(),
         title=" · ".join(job.name for job in report.jobs),
         report=report,
         columns=columns,
@@ -35,8 +38,8 @@ def render_html(report: Report, images: Mapping[str, bytes]) -> str:
         images={job_id: base64.b64encode(image).decode() for job_id, image in images.items()},
         specs={job.job_id: _yaml(job) for job in report.jobs},
         plotly_js=plotly_js(),
-        script=trusted("report.js"),
-        style=trusted("report.css"),
+        script=script,
+        style=style,
     )
 
 

@@ -15,6 +15,18 @@
     return copy;
   };
 
+  // plotly writes styles as attributes, which the page's policy refuses; as properties it takes them.
+  const setAttribute = Element.prototype.setAttribute;
+  Element.prototype.setAttribute = function (name, value) {
+    if (name === "style") this.style.cssText = value;
+    else setAttribute.call(this, name, value);
+  };
+
+  // Not as attributes: the page's policy lets in no styles but its own.
+  for (const chart of document.querySelectorAll("[data-height-px]")) {
+    chart.style.height = `${chart.dataset.heightPx}px`;
+  }
+
   const draw = (isDark) => Promise.all(Object.entries(figures).map(([name, figure]) =>
     Plotly.react(document.getElementById(name), figure.data, themed(figure.layout, isDark), {
       responsive: true, displayModeBar: false,

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from fgd_core.spec.sweep_report import Standing, SweepReport, TrialView
 from service.jobs.findings.words import metric_name, metric_value, standing_text, value_text
-from service.reports.page import in_script, plotly_js, template, trusted
+from service.reports.page import PLOTLY_STYLE, in_script, plotly_js, plotly_styles, policy, template, trusted
 from service.reports.sweep_charts import shown
 from service.reports.sweep_figures import sweep_charts
 
@@ -29,7 +29,10 @@ def render_sweep_html(report: SweepReport) -> str:
     paths = list(dict.fromkeys(path for trial in report.trials for path in trial.values))
     spec = report.recommendation.spec if report.recommendation is not None else None
     winner = next((t for t in report.trials if report.standings and t.trial == report.standings[0].trial), None)
+    style, scripts = trusted("report.css") + trusted("sweep.css"), [trusted("report.js"), trusted("sweep.js")]
     return template("sweep.html").render(
+        policy=policy(styles=[style, PLOTLY_STYLE], scripts=[plotly_js(), *scripts]),
+        plotly_styles=plotly_styles(),
         report=report,
         winner=winner,
         headings=headings(report, paths),
@@ -44,8 +47,8 @@ def render_sweep_html(report: SweepReport) -> str:
         best_spec=_yaml(spec.model_dump(mode="json")) if spec is not None else "",
         sweep_spec=_yaml(report.spec.model_dump(mode="json")),
         plotly_js=plotly_js(),
-        scripts=[trusted("report.js"), trusted("sweep.js")],
-        style=trusted("report.css") + trusted("sweep.css"),
+        scripts=scripts,
+        style=style,
     )
 
 

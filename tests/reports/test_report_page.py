@@ -14,6 +14,7 @@ from PIL import Image
 from fgd_core.spec.results import ErrorReport
 from service.reports.figures import charts
 from service.reports.html import render_html
+from tests.reports.browser import with_script
 from tests.reports.recorded_jobs import STUDENT, Recorded, demo_jobs, recorded, report_on, train_spec, view
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -51,6 +52,7 @@ class TestPage:
         without_plotly = re.sub(r"<script>/\*\*?[\s\S]*?</script>", "", page, count=1)
         assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!data:)""", without_plotly)
         assert "default-src 'none'" in page
+        assert "unsafe" not in page.partition("<title>")[0]
 
     def test_every_section_has_its_facts(self) -> None:
         page = render_html(report_on(*demo_jobs()), {"d1": a_png()})
@@ -124,7 +126,7 @@ class TestInABrowser:
         folder = tmp_path_factory.mktemp("page")
         path = folder / "report.html"
         page = render_html(report_on(*demo_jobs(), an_evil_job()), {"t1": a_png()})
-        path.write_text(page.replace("<title>", f"<script>{EAVESDROPPER}</script><title>", 1))
+        path.write_text(with_script(page, EAVESDROPPER, before="<title>"))
         assert CHROMIUM is not None
         done = subprocess.run(
             [
