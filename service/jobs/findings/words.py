@@ -1,6 +1,5 @@
 """Findings in sentences."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -164,8 +163,8 @@ def _over_baseline(name: Literal["plain", "published"], gain: Margin, found: Fou
         text += f": more than noise ({_p(gain)})."
     else:
         text += f": inside the noise ({_p(gain)}), so whether it is a gain cannot be told; {_to_tell(gain)}."
-    if not math.isclose(gain.difference, gain.measured):
-        expected = _signed(metric, gain.difference)
+    expected = _signed(metric, gain.difference)
+    if expected != _signed(metric, gain.measured):
         text += f" Expect about {expected} of a new seed: the best of several was lucky as well."
     return text
 
