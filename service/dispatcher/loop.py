@@ -9,7 +9,7 @@ import os
 import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
@@ -55,6 +55,8 @@ _REFUSAL_PATIENCE_S = 300.0
 """How long a run may be silent while Ray answers, but not about this run, before it is given up."""
 _ASK_ONE_BY_ONE = 16
 """Ray is asked about so many runs one by one, and for its list of all runs where there are more."""
+_NO_LIST_FOR_S = 60.0
+"""A Ray that does not list its runs, or takes too long for it, is not asked for that again so soon."""
 _MAX_STARTS = 32
 """In one tick."""
 _MAX_EXPLAINED = 100
@@ -116,6 +118,9 @@ class Dispatcher:
         self._is_database_away = False
         self._does_storage_fail = False
         # Only hints: after a restart they are gathered anew.
+        self._lists_again_at: datetime | None = None
+        self._leasing = asyncio.Lock()
+        """Leases come one after the other, as the database takes them; submissions go side by side."""
         self._placed: set[str] = set()
         """Attempts that the cluster was seen to run."""
         self._refused_since: dict[str, datetime] = {}
@@ -296,8 +301,9 @@ class Dispatcher:
     async def _start_one(self, job_id: str) -> None:
         # One transaction a start: what was read before may have changed, and one that cannot start any more must not
         # hold the others up.
-        leasing_at = self._clock()
-        async with self._writing() as session:
+        async with self._leasing, self._writing() as session:
+            # Not earlier: the wait for the others is none of this one.
+            leasing_at = self._clock()
             start = await lease(session, job_id, self._mint, self._run_page, leasing_at)
         if start is not None:
             self._metrics.leased(start.queued_at, leasing_at)
@@ -378,11 +384,15 @@ class Dispatcher:
 
         Two thousand questions take Ray and us seconds, and its list of them a fraction of one.
         """
+        if self._lists_again_at is not None and self._clock() < self._lists_again_at:
+            return None
         try:
             return await self._cluster.jobs()
         except ClusterAwayError:
             raise
         except ClusterError as error:
+            # The tick has waited for it, and the next ones should not.
+            self._lists_again_at = self._clock() + timedelta(seconds=_NO_LIST_FOR_S)
             log.warning("cluster_lists_no_runs", error=str(error))
             return None
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import ClusterError
 from service.dispatcher import archiving
-from service.dispatcher.cluster import Capacity, Node, RayCluster
+from service.dispatcher.cluster import Capacity, ClusterJob, Node, RayCluster
 from service.dispatcher.excerpts import HEAD_BYTES, TAIL_BYTES, Excerpt
 from service.dispatcher.side_by_side import SideBySide
 from service.dispatcher.starting import unblock
@@ -339,14 +339,25 @@ class TestManyRuns:
         self, plane: ControlPlane, cluster: MemoryCluster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("service.dispatcher.loop._ASK_ONE_BY_ONE", 0)
+        listed: list[None] = []
+        jobs = cluster.jobs
+
+        async def counted() -> Mapping[str, ClusterJob]:
+            listed.append(None)
+            return await jobs()
+
+        monkeypatch.setattr(cluster, "jobs", counted)
         one, other = await plane.submit(train_spec()), await plane.submit(train_spec())
         await plane.tick()
         cluster.refuses.add(f"fgd-{one}-1")
         cluster.say(f"fgd-{other}-1", "FAILED", "killed")
         await Run(plane, f"fgd-{other}-1").starts()
         plane.clock.forward(plane.settings.heartbeat_timeout_s)
+        listed.clear()
         await tick_often(plane, until_s=10)
         assert ("lost", "run_lost") in await plane.moves(other)
+        # A list that fails is not asked for at each tick.
+        assert len(listed) == 1
 
 
 class TestPoisonedRow:
