@@ -19,6 +19,7 @@ from fgd_core.detectors.base import Detector
 from fgd_core.detectors.checkpoint import DetectorCheckpoint, Record, read_checkpoint
 from fgd_core.detectors.rescaled import seen_at
 from fgd_core.detectors.weights import inherit
+from fgd_core.detectors.weights.files import content_files
 from fgd_core.detectors.weights.sources import LoadedTeacher, load_first_weights, load_teacher
 from fgd_core.errors import DataError, FgdError, OutOfMemoryError, WeightsError
 from fgd_core.evaluation.gate import judge_teacher, score_teacher
@@ -287,12 +288,16 @@ class _Bench:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _digest(self, source: str) -> str:
-        """A word for the content of weights: the SHA-256 of a file, the name of torchvision's."""
+        """Identifies weights by content: the SHA-256 of their file or files, or the name of torchvision's weights."""
         if is_torchvision_name(source):
             return source
         if source not in self._digests:
-            with confined.opened(self.context.resolve_checkpoint(source)) as file:
-                self._digests[source] = hashlib.file_digest(file, "sha256").hexdigest()
+            digests = []
+            for path in content_files(self.context.resolve_checkpoint(source)):
+                with confined.opened(path) as file:
+                    digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+            whole = hashlib.sha256("".join(digests).encode()).hexdigest()
+            self._digests[source] = digests[0] if len(digests) == 1 else whole
         return self._digests[source]
 
     def warn_of(self, distiller: Distiller) -> None:

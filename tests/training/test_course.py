@@ -1,10 +1,13 @@
 """A run in a folder where another one has left its checkpoints."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
+from torch import Tensor
 
 from fgd_core.detectors.checkpoint import read_checkpoint, save_checkpoint
 from fgd_core.runs import execute
@@ -51,6 +54,10 @@ def differing(error: ErrorReport) -> dict[str, tuple[Any, Any]]:
     found = error.details["differences"]
     assert isinstance(found, list)
     return {each["field"]: (each["saved"], each["asked"]) for each in found if isinstance(each, dict)}
+
+
+def state_of(path: Path) -> dict[str, Tensor]:
+    return {key: value.clone() for key, value in read_checkpoint(path)[0].state.items()}
 
 
 def without_course(path: Path) -> None:
@@ -129,6 +136,15 @@ class TestRefused:
     def test_are_other_first_weights(self, teachers: list[Path], tmp_path: Path) -> None:
         leave_a_place(train_spec(detector={"weights": str(teachers[0])}), tmp_path)
         error = refusal(train_spec(detector={"weights": str(teachers[1])}), tmp_path)
+        assert set(differing(error)) == {"detector.weights"}
+
+    def test_are_first_weights_of_which_one_shard_was_replaced(self, teachers: list[Path], tmp_path: Path) -> None:
+        index = tmp_path / "model.safetensors.index.json"
+        index.write_text(json.dumps({"weight_map": dict.fromkeys(state_of(teachers[0]), "shard.safetensors")}))
+        save_file(state_of(teachers[0]), tmp_path / "shard.safetensors")
+        leave_a_place(train_spec(detector={"weights": str(index)}), tmp_path / "run")
+        save_file(state_of(teachers[1]), tmp_path / "shard.safetensors")
+        error = refusal(train_spec(detector={"weights": str(index)}), tmp_path / "run")
         assert set(differing(error)) == {"detector.weights"}
 
     def test_is_said_before_the_gate_takes_its_time(self, teachers: list[Path], tmp_path: Path) -> None:

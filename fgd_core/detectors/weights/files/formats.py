@@ -1,6 +1,7 @@
 """The formats that weights are stored in: PyTorch's, safetensors, and safetensors or PyTorch files with an index."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -88,26 +89,27 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def content_files(path: Path) -> list[Path]:
+    """All files that the weights at `path` are made of: the file itself and, where it is an index, those that it names.
+
+    Raises:
+        WeightsError: an index cannot be read, or names a file that does not lie beside it.
+    """
+    if not path.name.endswith(_INDEX):
+        return [path]
+    with confined.pinned(path) as held:
+        return [path, *_shards(path, _places(held, path))]
+
+
 def _read_shards(held: Path, path: Path) -> dict[str, Tensor]:
     """The tensors of all files that an index names; they lie beside it."""
-    try:
-        index = json.loads(held.read_text(encoding="utf-8"))
-        places = index["weight_map"]
-        names = sorted({str(name) for name in places.values()})
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise WeightsError(
-            "the index cannot be read: it has no `weight_map` of keys and files", path=str(path)
-        ) from error
+    places = _places(held, path)
     tensors: dict[str, Tensor] = {}
-    for name in names:
-        shard = path.parent / name
-        # Neither `../` nor a link leads out of the folder: only the index itself was allowed.
-        if shard.resolve().parent != path.parent.resolve() or name.endswith(_INDEX):
-            raise WeightsError("the index names a file that does not lie beside it", path=str(path), file=name)
+    for shard in _shards(path, places):
         content = read_content(shard)
         if isinstance(content, dict):
             tensors |= {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
-    lacking = [str(key) for key in places if key not in tensors]
+    lacking = [key for key in places if key not in tensors]
     if lacking:
         raise WeightsError(
             f"{len(lacking)} of the {len(places)} keys of the index are not in the files that it names",
@@ -115,3 +117,25 @@ def _read_shards(held: Path, path: Path) -> dict[str, Tensor]:
             lacking=[*lacking[:5]],
         )
     return tensors
+
+
+def _places(held: Path, path: Path) -> dict[str, str]:
+    """The file of each key."""
+    try:
+        index = json.loads(held.read_text(encoding="utf-8"))
+        return {str(key): str(name) for key, name in index["weight_map"].items()}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise WeightsError(
+            "the index cannot be read: it has no `weight_map` of keys and files", path=str(path)
+        ) from error
+
+
+def _shards(path: Path, places: Mapping[str, str]) -> list[Path]:
+    shards = []
+    for name in sorted(set(places.values())):
+        shard = path.parent / name
+        # Neither `../` nor a link leads out of the folder: only the index itself was allowed.
+        if shard.resolve().parent != path.parent.resolve() or name.endswith(_INDEX):
+            raise WeightsError("the index names a file that does not lie beside it", path=str(path), file=name)
+        shards.append(shard)
+    return shards
