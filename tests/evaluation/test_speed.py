@@ -1,9 +1,12 @@
 """Speeds: measured alone on a device where that can be had, and marked where it cannot."""
 
+import fcntl
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -70,12 +73,27 @@ def test_a_run_that_comes_to_an_evaluation_gives_way_until_the_speed_is_measured
     assert other_run.stdin is not None and other_run.stdout is not None
     presence = Presence(folder, "cpu")
     presence.enter()
-    other_run.stdin.write("evaluate\n" * 1000)
-    with presence.alone(60) as is_alone:
-        assert is_alone
+    with ThreadPoolExecutor() as threads, ExitStack() as measuring:
+        waiting = threads.submit(measuring.enter_context, presence.alone(60))
+        while not is_locked(folder / "cpu.turnstile"):
+            assert not waiting.done()
+        # However often the other run comes to an evaluation from now on, it waits at the first one.
+        other_run.stdin.write("evaluate\n" * 1000)
         other_run.stdin.flush()
-    other_run.stdin.close()
-    assert other_run.stdout.read() == "gave way\n" * 1000
+        assert waiting.result()
+        assert select.select([other_run.stdout], [], [], 0)[0] == []
+        measuring.close()
+        other_run.stdin.close()
+        assert other_run.stdout.read() == "gave way\n" * 1000
+
+
+def is_locked(path: Path) -> bool:
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
 
 
 def test_a_run_that_died_disturbs_nobody(folder: Path, other_run: "subprocess.Popen[str]") -> None:
