@@ -104,7 +104,8 @@ async def _found(session: AsyncSession, principal: Principal, reference: str) ->
         left = await artifacts.get(session, job.id, EVIDENCE)
         return _Run(job.id, None, job.name, job.kind, job.state, seed, left)
     number = int(parts["trial"])
-    trials = study.fold(await events.every(session, job.id, study.KINDS), ["maximize"], is_over=is_over(job.state))
+    stored = await events.every(session, job.id, study.KINDS)
+    trials = await asyncio.to_thread(study.fold, stored, ["maximize"], is_over=is_over(job.state))
     trial = next((each for each in trials if each.trial == number), None)
     if trial is None:
         raise NotFoundError(f"job {job.id} has no trial {number}; it has had {len(trials)}", job_id=job.id)

@@ -14,7 +14,7 @@ from fgd_core.spec.report import JobReport, Report
 from fgd_core.spec.sweep_report import SweepReport
 from fgd_core.spec.views import JobView
 from service import links
-from service.api import safe_answers, stored_files
+from service.api import in_parts, safe_answers, stored_files
 from service.api.access import Principal, Reader, visible_job
 from service.api.deps import ServicesDep
 from service.api.views import load
@@ -77,13 +77,7 @@ async def get_report(
     if sweep is not None:
         return await asyncio.to_thread(_of_sweep, sweep, told, services.clock(), wanted)
     check_same_ground(folded)
-    report = Report(generated_at=services.clock(), jobs=folded)
-    match wanted:
-        case "html":
-            return safe_answers.page(await threads.run(_page, report, services.storage))
-        case "csv":
-            return Response(render_csv(report), media_type="text/csv", headers=_as_file(job_id))
-    return Response(report.model_dump_json(), media_type="application/json")
+    return await threads.run(_of_jobs, Report(generated_at=services.clock(), jobs=folded), services.storage, wanted)
 
 
 async def _view(session: AsyncSession, principal: Principal, job_id: str) -> JobView:
@@ -100,7 +94,8 @@ def _lasting(view: JobView, settings: Settings) -> JobView:
 
 async def _fold(session: AsyncSession, job: JobView) -> JobReport:
     drawn = await curves.read(session, job.job_id, trial="", max_points=MAX_POINTS)
-    return fold(job, await events.every(session, job.job_id, KINDS), {curve.name: curve.points for curve in drawn})
+    stored = await events.every(session, job.job_id, KINDS)
+    return await asyncio.to_thread(fold, job, stored, {curve.name: curve.points for curve in drawn})
 
 
 def _stands_alone(sweep: JobView, views: Sequence[JobView]) -> None:
@@ -111,6 +106,15 @@ def _stands_alone(sweep: JobView, views: Sequence[JobView]) -> None:
         )
 
 
+def _of_jobs(report: Report, storage: Storage, wanted: str) -> Response:
+    match wanted:
+        case "html":
+            return safe_answers.page(_page(report, storage))
+        case "csv":
+            return Response(render_csv(report), media_type="text/csv", headers=_as_file(report.jobs[0].job_id))
+    return Response(report.model_dump_json(), media_type="application/json")
+
+
 def _of_sweep(sweep: JobView, told: Sequence[StoredEvent], now: datetime, wanted: str) -> Response:
     report = sweep_report.fold(sweep, told, now=now)
     match wanted:
@@ -118,7 +122,7 @@ def _of_sweep(sweep: JobView, told: Sequence[StoredEvent], now: datetime, wanted
             return safe_answers.page(render_sweep_html(report))
         case "csv":
             return Response(render_sweep_csv(report), media_type="text/csv", headers=_as_file(sweep.job_id))
-    return Response(report.model_dump_json(), media_type="application/json")
+    return Response(in_parts.as_json(report, "trials"), media_type="application/json")
 
 
 def _as_file(job_id: str) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The trials of a sweep, and what people may ask of it while it runs."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from fgd_core.spec.sweep_report import TrialView
 from fgd_core.spec.sweep_views import TrialList
 from fgd_core.spec.trials import BudgetRaised, MoreBudget, NewTrial, TrialAsked, TrialStopAsked
 from fgd_core.spec.views import JobView
-from service.api import notes, views
+from service.api import in_parts, notes, views
 from service.api.access import Principal, Reader, Submitter, visible_job
 from service.api.deps import ServicesDep
 from service.jobs import admission, study, sweep_control, sweep_space
@@ -29,13 +30,14 @@ TrialNumber = Annotated[int, Path(ge=0, le=2**31 - 1)]
 _ASKED = TrialAsked.model_fields["kind"].default
 
 
-@router.get("/{job_id}/trials", operation_id="list_trials")
-async def list_trials(services: ServicesDep, principal: Reader, job_id: str) -> TrialList:
+@router.get("/{job_id}/trials", operation_id="list_trials", response_model=TrialList)
+async def list_trials(services: ServicesDep, principal: Reader, job_id: str) -> Response:
     """All trials, by number, as their events tell of them up to now."""
     async with services.database.reading() as session:
         await read_consistently(session)
         job, spec = await _sweep(session, principal, job_id)
-        return TrialList(items=await _trials(session, job, spec), last_sequence=job.last_sequence)
+        trials = TrialList(items=await _trials(session, job, spec), last_sequence=job.last_sequence)
+    return await in_parts.json_response(trials, "items")
 
 
 @router.get("/{job_id}/trials/{trial}", operation_id="get_trial")
@@ -121,10 +123,16 @@ async def _sweep(
 
 
 async def _trials(session: AsyncSession, job: Job, spec: SweepSpec) -> list[TrialView]:
-    told = await events.every(session, job.id, study.KINDS)
-    trials = study.fold(told, [objective.direction for objective in spec.objectives], is_over=is_over(job.state))
+    stored = await events.every(session, job.id, study.KINDS)
+    directions, ended = [objective.direction for objective in spec.objectives], is_over(job.state)
     pages = {attempt.number: views.run_page(attempt) for attempt in await attempts.of_job(session, job.id)}
-    return [trial.model_copy(update={"dashboard_url": pages.get(trial.attempt or 0)}) for trial in trials]
+
+    def fold() -> list[TrialView]:
+        trials = study.fold(stored, directions, is_over=ended)
+        return [trial.model_copy(update={"dashboard_url": pages.get(trial.attempt or 0)}) for trial in trials]
+
+    # A large sweep takes seconds, in which the event loop has to serve other requests.
+    return await asyncio.to_thread(fold)
 
 
 def _find(trials: Sequence[TrialView], number: int) -> TrialView:

@@ -17,6 +17,8 @@ from service.store.tables import Event, Job
 
 # A kind becomes a field of an SSE message, where a line break would begin another.
 _KIND = re.compile(r"^[A-Za-z0-9_.-]{1,64}$")
+PAGE = 1_000
+"""Rows of a large job that are read at once; between two pages the event loop serves other requests."""
 
 
 async def append(
@@ -91,23 +93,28 @@ async def head(session: AsyncSession, job_id: str) -> tuple[JobState, int]:
 
 async def after(session: AsyncSession, job_id: str, sequence: int, *, limit: int) -> list[StoredEvent]:
     """The events behind `sequence`, oldest first."""
-    query = select(Event).where(Event.job_id == job_id, Event.sequence > sequence).order_by(Event.sequence).limit(limit)
-    return [
-        StoredEvent(
-            job_id=row.job_id, sequence=row.sequence, at=row.at, attempt=row.attempt, kind=row.kind, data=row.data
-        )
-        for row in await session.scalars(query)
-    ]
+    return await _page(session, job_id, sequence, kinds=None, limit=limit)
 
 
 async def every(session: AsyncSession, job_id: str, kinds: Sequence[str] | None = None) -> list[StoredEvent]:
     """All events of a job, or those of some kinds, oldest first."""
-    query = select(Event).where(Event.job_id == job_id).order_by(Event.sequence)
+    found: list[StoredEvent] = []
+    while True:
+        page = await _page(session, job_id, found[-1].sequence if found else 0, kinds=kinds, limit=PAGE)
+        found += page
+        if len(page) < PAGE:
+            return found
+
+
+async def _page(
+    session: AsyncSession, job_id: str, sequence: int, *, kinds: Sequence[str] | None, limit: int
+) -> list[StoredEvent]:
+    # Columns and no `Event`: a large sweep has a hundred thousand of them.
+    query = select(Event.sequence, Event.at, Event.attempt, Event.kind, Event.data).where(Event.job_id == job_id)
     if kinds is not None:
         query = query.where(Event.kind.in_(kinds))
+    rows = await session.execute(query.where(Event.sequence > sequence).order_by(Event.sequence).limit(limit))
     return [
-        StoredEvent(
-            job_id=row.job_id, sequence=row.sequence, at=row.at, attempt=row.attempt, kind=row.kind, data=row.data
-        )
-        for row in await session.scalars(query)
+        StoredEvent(job_id=job_id, sequence=row.sequence, at=row.at, attempt=row.attempt, kind=row.kind, data=row.data)
+        for row in rows
     ]

@@ -16,6 +16,7 @@ from fgd_core.spec.trials import (
     TrialStarted,
 )
 from service.store import attempts, jobs
+from service.store.events import PAGE
 from service.store.tables import Attempt, Event, Job
 
 _EVENTS: Table = Event.__table__  # type: ignore[assignment]
@@ -45,16 +46,21 @@ async def entries(session: AsyncSession, job_id: str, *, after: int = 0) -> list
     """The entries of a sweep's study behind a sequence, in order; those that this reader cannot make out left aside."""
     query = (
         select(_EVENTS.c.sequence, _EVENTS.c.data)
-        .where(_EVENTS.c.job_id == job_id, _EVENTS.c.sequence > after, _EVENTS.c.kind.in_(_KINDS))
+        .where(_EVENTS.c.job_id == job_id, _EVENTS.c.kind.in_(_KINDS))
         .order_by(_EVENTS.c.sequence)
+        .limit(PAGE)
     )
     found = []
-    for sequence, data in await session.execute(query):
-        try:
-            found.append(StudyEntry(sequence=sequence, event=data))
-        except ValidationError:
-            continue
-    return found
+    while True:
+        page = (await session.execute(query.where(_EVENTS.c.sequence > after))).all()
+        for sequence, data in page:
+            try:
+                found.append(StudyEntry(sequence=sequence, event=data))
+            except ValidationError:
+                continue
+        if len(page) < PAGE:
+            return found
+        after = page[-1].sequence
 
 
 async def _earlier(session: AsyncSession, job: Job) -> list[EarlierTrial]:
