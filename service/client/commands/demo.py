@@ -43,7 +43,7 @@ def demo(
     """Watch a teacher teach a student: start everything, train three small detectors, compare them, stop everything.
 
     The teacher and the plain student learn from labels alone; the distilled student, of the same size and budget as the
-    plain one, also imitates the teacher's feature maps. It takes about 8 minutes on two cores. Ctrl-C stops all of it
+    plain one, also imitates the teacher's feature maps. It takes 3 to 9 minutes on two cores. Ctrl-C stops all of it
     at any moment.
 
     **Examples**
@@ -59,7 +59,7 @@ def demo(
     try:
         with control_plane(home) as url, FgdClient(url) as client:
             console.print(f"[bold]fgd demo[/]  API {url}/docs", soft_wrap=True)
-            takes = "half a minute" if quick else "about 8 minutes on two cores"
+            takes = "half a minute" if quick else "3 to 9 minutes on two cores"
             console.print("a teacher, the same student with and without it, on shapes drawn from a seed", style="dim")
             console.print(f"this takes {takes}; Ctrl-C stops all of it\n", style="dim")
             first = client.submit(teacher)
