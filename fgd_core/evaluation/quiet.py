@@ -16,7 +16,7 @@ from pathlib import Path
 from fgd_core.stopping import stop_if_asked
 
 GIVE_WAY_S = 60.0
-"""Longer than a measurement can take: whoever holds its lock longer has stopped."""
+"""Longer than a measurement can take: a run that holds its lock longer has stopped."""
 _POLL_S = 0.05
 _SHORT_S = 1.0
 """A wait that is over by then asks nobody whether to stop."""
@@ -40,7 +40,7 @@ class Presence:
             _lock(self._work, fcntl.LOCK_SH, 0)
 
     def give_way(self) -> None:
-        """Lets whoever waits measure first. Call it between two stretches of work."""
+        """Lets a waiting run measure first. Call it between two stretches of work."""
         if self._work is None or self._turnstile is None:
             return
         fcntl.flock(self._work, fcntl.LOCK_UN)

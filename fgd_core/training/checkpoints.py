@@ -39,7 +39,7 @@ class RunCheckpoints:
     def save_last(
         self, checkpoint: DetectorCheckpoint, training: dict[str, Any], *, replaces: bool = False
     ) -> CheckpointSaved:
-        """Write the whole state; the one before it is kept, lest this one prove unsound.
+        """Write the whole state; the one before it is kept, in case this one turns out to be damaged.
 
         Args:
             replaces: whether it is the place of the last one again, which then is not the one to be kept.

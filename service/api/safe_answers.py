@@ -38,7 +38,7 @@ class SafeAnswers:
 
 
 def page(html: str) -> HTMLResponse:
-    """A report, under the policy that the page itself states for whoever opens it from a disk."""
+    """A report, under the policy that the page itself states, for readers who open it from a disk."""
     found = _OWN_POLICY.search(html)
     assert found is not None, "every page states its policy"
     return HTMLResponse(html, headers={"Content-Security-Policy": f"{found[1]}; frame-ancestors 'none'"})

@@ -16,7 +16,7 @@ Home = Annotated[Path | None, typer.Option("--home", help="The server's folder. 
 DatabaseUrl = Annotated[
     str | None, typer.Option("--database-url", metavar="URL", help="Its database, where that is elsewhere.")
 ]
-# Read only to be refused: whoever names a server must not get the work done on another one's home.
+# Read only to be refused: work that is meant for a named server must not be done on the home of another.
 NamedServer = Annotated[str | None, typer.Option("--server", envvar="FGD_SERVER", metavar="URL", hidden=True)]
 
 

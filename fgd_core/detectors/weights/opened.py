@@ -60,7 +60,7 @@ def open_weights(path: Path, settings: AnyDetector, told: Sequence[str] | None =
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file is a checkpoint of fgd, as far as can be told without reading its weights."""
+    """Whether a file looks like a checkpoint of fgd; its weights are not read."""
     try:
         # Mapped and not read: nothing but the names is looked at.
         content = read_content(path, mapped=True)

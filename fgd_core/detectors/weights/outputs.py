@@ -44,7 +44,7 @@ def outputs_of(file: WeightsFile, told: Sequence[str] | None) -> Outputs:
     number, has_background = _count(file.state)
     said = tuple(told) if told else file.classes
     if number is None:
-        # No head that is known here: whoever loads it finds out which keys are missing.
+        # This head is not known here; loading it reports which keys are missing.
         return Outputs(None if file.is_backbone else said or COCO_CLASSES)
     if said is None:
         return _cocos(number, has_background)

@@ -1,4 +1,4 @@
-"""Files of weights, whoever wrote them: read without running anything, and one set of weights taken out of them."""
+"""Reads files of weights of many tools without running anything in them, and takes one set of weights out of them."""
 
 from fgd_core.detectors.weights.files.checkpoint_file import WeightsFile, read_weights
 from fgd_core.detectors.weights.files.formats import content_files, read_content
