@@ -7,8 +7,6 @@ from urllib.parse import quote, urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.settings import Settings
-
 RAY = "/ray/"
 
 _base: ContextVar[str | None] = ContextVar("base", default=None)
@@ -17,9 +15,9 @@ _base: ContextVar[str | None] = ContextVar("base", default=None)
 class Addressed:
     """Notes how the client of a request has called this server, so that links in its answer work where it is."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, path: str) -> None:
         self._app = app
-        self._path = path_of(settings)
+        self._path = path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -36,16 +34,6 @@ def scheme(scope: Scope) -> str:
     """`https` also where something in front of this server speaks it for us, and says so."""
     told = Headers(scope=scope).get("X-Forwarded-Proto", "").partition(",")[0].strip().lower()
     return told if told in ("http", "https") else str(scope["scheme"])
-
-
-def path_of(settings: Settings) -> str:
-    """The path below which browsers find this server; empty where it is the root."""
-    return urlsplit(settings.external_url or "").path.rstrip("/")
-
-
-def lasting(settings: Settings) -> str:
-    """The server's address for what is stored or stands in a file."""
-    return settings.external_url or settings.public_url
 
 
 def addressed() -> str | None:

@@ -16,9 +16,10 @@ from benchmarks.control_plane.workloads import Timed
 from fgd_core.spec.jobs import JOB_SPEC, SPEC_VERSION
 from fgd_core.spec.views import ProgressView
 from service.clock import utc_now
-from service.dispatcher.cluster import Capacity, ClusterJob, Node, Submission
+from service.dispatcher.cluster import Submission
 from service.dispatcher.excerpts import Excerpt
 from service.dispatcher.loop import Dispatcher
+from service.jobs.cluster import Capacity, ClusterJob, Node
 from service.settings import Settings
 from service.storage.choosing import storage_of
 from service.store import migrate

@@ -6,8 +6,8 @@ python -m benchmarks.control_plane.serve      (settings come from FGD_…, as ev
 import structlog
 import uvicorn
 
-from service.app import Server, create_app
 from service.dispatcher.cluster import RayCluster
+from service.server.app import Server, create_app
 from service.settings import Settings
 
 _NOBODY_LISTENS = "http://127.0.0.1:9"

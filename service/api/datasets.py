@@ -12,14 +12,14 @@ from fgd_core.spec.events import DataSetChecked
 from fgd_core.spec.jobs import CheckDataSpec, ProjectName
 from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.views import JobView
-from service.api import notes, paging, safe_answers, spec_paths, stored_files, submitting, views
+from service.api import notes, paging, safe_answers, spec_paths, stored_files, submitting
 from service.api.access import Principal, Reader, Submitter
 from service.api.deps import Services, ServicesDep
 from service.jobs import admission
 from service.jobs.lifecycle import OVER
 from service.reports.dataset_page import render_dataset
 from service.storage import threads
-from service.store import artifacts, datasets, jobs
+from service.store import artifacts, datasets, jobs, views
 from service.store.datasets import Known
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])

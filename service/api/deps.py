@@ -17,7 +17,7 @@ from service.dispatcher.capacity import CapacityMemory
 from service.dispatcher.cluster import Cluster
 from service.housekeeping.keeper import Housekeeper
 from service.metrics import Metrics
-from service.metrics.looking import Looking
+from service.metrics.sampling import MetricsSampler
 from service.settings import Settings
 from service.storage.base import Storage
 from service.store.session import Database
@@ -43,7 +43,7 @@ class Services:
     comparer: Comparer
     tracing: Tracing
     metrics: Metrics
-    measuring: Looking
+    measuring: MetricsSampler
     """Brings the metrics up to date that are not counted as things happen."""
     wake_dispatcher: asyncio.Event
     """Set it when there is something to do, so that it is done now and not at the next tick."""

@@ -8,12 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.spec.events import CancelRequested, PauseRequested, PriorityChanged, ResumeRequested, RetryRequested
 from fgd_core.spec.views import JobPatch, JobView
-from service.api import views
 from service.api.access import Principal, Submitter, visible_job
 from service.api.deps import Services, ServicesDep
 from service.errors import ChangedMeanwhileError
 from service.jobs import control
-from service.store import events, jobs
+from service.store import events, jobs, views
 from service.store.tables import Job
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])

@@ -9,10 +9,10 @@ from pydantic import AfterValidator
 from fgd_core.spec.events import JobState
 from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.views import JobPage, JobView
-from service.api import paging, submitting, views
+from service.api import paging, submitting
 from service.api.access import Reader, Submitter, visible_job
 from service.api.deps import ServicesDep
-from service.store import attempts, jobs
+from service.store import attempts, jobs, views
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Query
 from fgd_core.spec.views import NodeView, QueuedJob, QueueView
 from service.api.access import Reader
 from service.api.deps import ServicesDep
-from service.dispatcher.cluster import Capacity
 from service.jobs import scheduling
+from service.jobs.cluster import Capacity
 from service.jobs.scheduling import Wait
 from service.store import attempts, queue
 from service.store.queue import Waiting

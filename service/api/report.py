@@ -17,8 +17,8 @@ from service import links
 from service.api import in_parts, safe_answers, stored_files
 from service.api.access import Principal, Reader, visible_job
 from service.api.deps import ServicesDep
-from service.api.views import load
-from service.jobs import study, sweep_report
+from service.jobs import study
+from service.jobs.findings import sweep_report
 from service.jobs.report import KINDS, fold
 from service.jobs.same_ground import check_same_ground
 from service.reports.csv import render_csv
@@ -30,6 +30,7 @@ from service.storage import threads
 from service.storage.base import Storage
 from service.store import curves, events
 from service.store.session import read_consistently
+from service.store.views import load
 
 router = APIRouter(prefix="/v1/jobs", tags=["report"])
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from fgd_core.spec.jobs import JobSpec
-from service.dispatcher.cluster import Capacity
 from service.jobs import admission, confinement
+from service.jobs.cluster import Capacity
 from service.jobs.confinement import Places
 from service.settings import Settings
 

@@ -10,14 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fgd_core.spec.data import Registered
 from fgd_core.spec.jobs import JOB_SPEC, CheckDataSpec, JobSpec, SweepSpec, data_of
 from fgd_core.spec.views import JobView, ProblemReason
-from service.api import named_data, notes, spec_paths, views
+from service.api import named_data, notes, spec_paths
 from service.api.access import Principal
 from service.api.computing import apart
 from service.api.deps import Services
 from service.errors import ForbiddenError, IdempotencyKeyReusedError
 from service.jobs import admission
 from service.jobs.sweep_admission import EarlierSweep
-from service.store import artifacts, datasets, jobs
+from service.store import artifacts, datasets, jobs, views
 
 
 async def submit(services: Services, principal: Principal, spec: JobSpec, *, idempotency_key: str | None) -> JobView:

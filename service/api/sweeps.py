@@ -15,12 +15,12 @@ from fgd_core.spec.sweep_report import TrialView
 from fgd_core.spec.sweep_views import TrialList
 from fgd_core.spec.trials import BudgetRaised, MoreBudget, NewTrial, TrialAsked, TrialStopAsked
 from fgd_core.spec.views import JobView
-from service.api import in_parts, notes, views
+from service.api import in_parts, notes
 from service.api.access import Principal, Reader, Submitter, visible_job
 from service.api.deps import ServicesDep
 from service.jobs import admission, study, sweep_control, sweep_space
 from service.jobs.lifecycle import is_over
-from service.store import attempts, events, jobs
+from service.store import attempts, events, jobs, views
 from service.store.session import read_consistently
 from service.store.tables import Job
 

@@ -31,7 +31,7 @@ _JOBS, _KEEP, _RULE, _HERE = "Jobs", "Housekeeping", "Who may do what", "On this
 COMMANDS: Mapping[str, Row] = {
     "demo": Row("service.client.commands.demo", _HERE, "Watch a teacher teach a student, here and now."),
     "demo-sweep": Row("service.client.commands.demo_sweep", _HERE, "Watch a search for the weights that suit a pair."),
-    "up": Row("service.client.commands.up", _HERE, "Start the control plane and a local Ray."),
+    "up": Row("service.server.commands.up", _HERE, "Start the control plane and a local Ray."),
     "submit": Row("service.client.commands.submit", _JOBS, "Hand in a job from a YAML or JSON file."),
     "catalogue": Row("service.client.commands.catalogue", _JOBS, "All that a spec can ask for, with help."),
     "data": Row("service.client.commands.data", _JOBS, "Data sets by name: add, check, list, show."),
@@ -58,9 +58,9 @@ COMMANDS: Mapping[str, Row] = {
     "whoami": Row("service.client.commands.whoami", _RULE, "Who the server takes you for."),
     "audit": Row("service.client.commands.audit", _RULE, "Who changed what."),
     "gc": Row("service.client.commands.gc", _KEEP, "Put away what the rules no longer keep."),
-    "backup": Row("service.client.commands.backup", _KEEP, "Everything that a server keeps, in one file."),
-    "restore": Row("service.client.commands.restore", _KEEP, "Fill an empty database from such a file."),
-    "migrate": Row("service.client.commands.migrate", _KEEP, "Bring the database to this version's schema."),
+    "backup": Row("service.server.commands.backup", _KEEP, "Everything that a server keeps, in one file."),
+    "restore": Row("service.server.commands.restore", _KEEP, "Fill an empty database from such a file."),
+    "migrate": Row("service.server.commands.migrate", _KEEP, "Bring the database to this version's schema."),
 }
 
 _HELP = """Distil object detectors: a big teacher, a small student, and the figures that tell what it brought.

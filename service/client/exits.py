@@ -75,7 +75,7 @@ def _warn_of_misspelt_variables() -> None:
     if all(name in _CLIENT_VARIABLES for name in os.environ if name.upper().startswith("FGD_")):
         return
     # Imported by name and only now: most environments have no other variable of ours.
-    own = importlib.import_module("service.client.server_settings")
+    own = importlib.import_module("service.server.options")
     for hint in own.unknown_variables(os.environ, only_near=True):
         errors_to().print(f"warning: {hint}", style="yellow", markup=False)
 

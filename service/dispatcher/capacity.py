@@ -5,7 +5,8 @@ from datetime import datetime
 
 from fgd_core.errors import ClusterError
 from service.clock import Clock
-from service.dispatcher.cluster import Capacity, Cluster
+from service.dispatcher.cluster import Cluster
+from service.jobs.cluster import Capacity
 
 MAX_AGE_S = 30.0
 PATIENCE_S = 2.0

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Protocol, Self
 from urllib.parse import quote
 
 import httpx
@@ -14,14 +14,14 @@ from pydantic import TypeAdapter, ValidationError
 from fgd_core.errors import ClusterError
 from service.dispatcher.excerpts import Excerpt, Gathering
 from service.dispatcher.json_log import JsonLog
+from service.jobs.cluster import Capacity, ClusterJob, ClusterStatus, Node
+from service.loopback import is_loopback
 
 TIMEOUT_S = 30.0
 """For one request. A head that has just started, or that starts many runs at once, takes its time."""
 
 MAX_BROWSING = 50
 """Requests of people to the dashboard that are under way."""
-
-ClusterStatus = Literal["PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,53 +34,6 @@ class Submission:
     gpus: int
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Shown on the Ray dashboard, which takes a run's name from the key `job_name`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClusterJob:
-    submission_id: str
-    status: ClusterStatus
-    message: str
-
-    @property
-    def is_over(self) -> bool:
-        return self.status in ("STOPPED", "SUCCEEDED", "FAILED")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Node:
-    node_id: str
-    cpus_total: float
-    cpus_free: float
-    gpus_total: float = 0.0
-    gpus_free: float = 0.0
-
-    def could_hold(self, cpus: float, gpus: float) -> bool:
-        """Whether it could if nothing else ran on it."""
-        return cpus <= self.cpus_total and gpus <= self.gpus_total
-
-
-@dataclass(frozen=True)
-class Capacity:
-    """The live nodes."""
-
-    nodes: tuple[Node, ...]
-
-    @property
-    def cpus_total(self) -> float:
-        return sum(node.cpus_total for node in self.nodes)
-
-    @property
-    def gpus_total(self) -> float:
-        return sum(node.gpus_total for node in self.nodes)
-
-    @property
-    def largest_node_cpus(self) -> float:
-        return max((node.cpus_total for node in self.nodes), default=0.0)
-
-    @property
-    def largest_node_gpus(self) -> float:
-        return max((node.gpus_total for node in self.nodes), default=0.0)
 
 
 class ClusterAwayError(ClusterError):
@@ -147,7 +100,7 @@ class RayCluster:
             headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=httpx.Timeout(TIMEOUT_S, connect=5.0),
             # A proxy set for the outer world cannot reach this machine's own loopback.
-            trust_env=not _is_loopback(self._url),
+            trust_env=not is_loopback(httpx.URL(self._url).host),
         )
         # Apart from the above, so that people who look at Ray never keep the dispatcher from it; and fewer at once than
         # Ray answers, which turns away everybody beyond a hundred.
@@ -155,7 +108,7 @@ class RayCluster:
             headers=self._http.headers,
             timeout=httpx.Timeout(TIMEOUT_S, connect=5.0, read=None, pool=5.0),
             limits=httpx.Limits(max_connections=MAX_BROWSING),
-            trust_env=not _is_loopback(self._url),
+            trust_env=not is_loopback(httpx.URL(self._url).host),
         )
 
     async def __aenter__(self) -> Self:
@@ -361,10 +314,6 @@ _BLOCK_BYTES = 256 * 1024
 _LOG_FILE = "job-driver-{}.log"
 _JOBS: TypeAdapter[list[dict[str, Any]]] = TypeAdapter(list[dict[str, Any]])
 _STATUS: TypeAdapter[ClusterStatus] = TypeAdapter(ClusterStatus)
-
-
-def _is_loopback(url: str) -> bool:
-    return httpx.URL(url).host in ("127.0.0.1", "localhost", "::1")
 
 
 def _job(submission_id: str, fields: Mapping[str, Any]) -> ClusterJob:

@@ -24,7 +24,7 @@ from service.clock import Clock
 from service.dispatcher import salvage
 from service.dispatcher.archiving import Archiving
 from service.dispatcher.capacity import CapacityMemory
-from service.dispatcher.cluster import Cluster, ClusterAwayError, ClusterJob, Submission
+from service.dispatcher.cluster import Cluster, ClusterAwayError, Submission
 from service.dispatcher.excerpts import Excerpt
 from service.dispatcher.forgetting import Forgetting
 from service.dispatcher.holder import Holder
@@ -32,6 +32,7 @@ from service.dispatcher.side_by_side import PATIENCE_S, SideBySide
 from service.dispatcher.starting import Start, lease, make_way, unblock
 from service.errors import DatabaseError
 from service.jobs import scheduling
+from service.jobs.cluster import ClusterJob
 from service.jobs.lifecycle import ON_CLUSTER, STOPPING
 from service.jobs.liveness import FINAL_BATCH_GRACE_S, is_lost
 from service.jobs.outcome import after_loss
@@ -95,7 +96,7 @@ class Dispatcher:
         self._settings = settings
         self._clock = clock
         self._mint = mint
-        self._run_page = partial(links.run_page, links.lasting(settings))
+        self._run_page = partial(links.run_page, settings.lasting_url)
         self._capacity = capacity or CapacityMemory(cluster, clock)
         self._wake = wake or asyncio.Event()
         self._tracing = tracing

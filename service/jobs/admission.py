@@ -28,8 +28,8 @@ from fgd_core.spec.jobs import (
 from fgd_core.spec.pretrained import implied_detector, is_torchvision_name, misfits
 from fgd_core.spec.refusals import bounded, closest
 from fgd_core.spec.views import ProblemReason
-from service.dispatcher.cluster import Capacity
 from service.jobs import confinement, sweep_admission, sweep_space
+from service.jobs.cluster import Capacity
 from service.jobs.confinement import ANYWHERE, Places
 from service.jobs.sweep_admission import EarlierSweep
 

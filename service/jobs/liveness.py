@@ -1,6 +1,6 @@
 """Whether a run that fell silent is dead. "Cannot reach it" is not "it failed"."""
 
-from service.dispatcher.cluster import ClusterJob
+from service.jobs.cluster import ClusterJob
 
 FINAL_BATCH_GRACE_S = 2.0
 """A run sends its last batch just before its process ends; the cluster's word may overtake it."""

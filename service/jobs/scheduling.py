@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Literal, NamedTuple
 
-from service.dispatcher.cluster import Capacity
+from service.jobs.cluster import Capacity
 
 WaitCode = Literal["busy", "too_large", "quota", "behind", "backoff", "dependencies", "cluster_away", "starts_now"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from fgd_core.errors import SpecError
-from service.links import RAY, path_of
+from service.links import RAY
 from service.ray_proxy.rules import PREFIX, is_for_readers, plain_path
 from service.settings import Settings
 
@@ -23,7 +23,7 @@ class Paths:
 
     @classmethod
     def of(cls, settings: Settings) -> "Paths":
-        return cls(path_of(settings))
+        return cls(settings.url_path)
 
     @property
     def ray(self) -> str:

@@ -5,7 +5,7 @@ import importlib
 from service.settings import Settings
 from service.storage.base import Storage
 from service.storage.folder import FolderStorage
-from service.storage.urls import Bucket, place_of
+from service.urls import Bucket, place_of
 
 
 def storage_of(settings: Settings) -> Storage:

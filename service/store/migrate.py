@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool
 from service.errors import BusyError, DatabaseAwayError, SchemaTooNewError
 from service.store.session import connect_to_postgresql, prepare_sqlite, translate_errors, writes
 from service.store.tables import SchemaFloor
-from service.store.urls import with_driver
+from service.urls import with_driver
 
 # "fgd" in ASCII: a number of our own in a PostgreSQL that others may use, too.
 _ADVISORY_LOCK = 0x666764

@@ -39,8 +39,8 @@ from service.errors import BusyError, from_database
 from service.store.notifier import Notifier
 from service.store.shared_commits import SharedCommits, T, Transact, Work
 from service.store.tables import Base, Event, UtcDateTime
-from service.store.urls import with_driver
 from service.store.writer_thread import WriterThread
+from service.urls import with_driver
 
 _WRITES = "writes"
 _CHANGED_JOBS = "changed_jobs"

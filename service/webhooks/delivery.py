@@ -9,12 +9,10 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from fgd_core.errors import FgdError
-from service import links
-from service.api import views
 from service.clock import Clock
 from service.metrics import Metrics
 from service.settings import Settings
-from service.store import webhooks
+from service.store import views, webhooks
 from service.store.session import Database
 from service.store.tables import Job
 from service.store.webhooks import Claim
@@ -64,7 +62,7 @@ class Deliverer:
         return len(claims)
 
     async def _try(self, claim: Claim) -> Answer:
-        body = _told(claim, links.lasting(self._settings))
+        body = _told(claim, self._settings.lasting_url)
         headers = signing.headers(claim.secret, claim.delivery_id, self._clock(), body)
         try:
             return await self._sender.send(claim.url, body, headers)

@@ -12,7 +12,8 @@ import httpx
 
 from fgd_core.spec.views import JobView, MetricPage
 from service.client.client import FgdClient
-from service.dispatcher.cluster import Capacity, RayCluster
+from service.dispatcher.cluster import RayCluster
+from service.jobs.cluster import Capacity
 from service.jobs.lifecycle import ON_CLUSTER, OVER
 from tests.chaos.blows import Blow, Hammer, Kind, drawn
 from tests.chaos.grounds import Site, site

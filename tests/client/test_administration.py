@@ -10,7 +10,7 @@ import structlog
 from fgd_core.spec.administration import NewToken
 from service.client.client import FgdClient
 from service.client.errors import UsageError
-from service.client.first_token import create
+from service.server.first_token import create
 from service.settings import Settings
 from tests.client.conftest import Fgd
 from tests.client.live_server import LiveServer, eventually

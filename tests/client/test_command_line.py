@@ -20,8 +20,8 @@ from fgd_core.spec.jobs import Teacher
 from fgd_core.spec.results import ErrorReport
 from service.client.cli import COMMANDS, load
 from service.client.client import FgdClient
-from service.client.control_plane import alone_in
 from service.client.hints import HINTS
+from service.server.control_plane import alone_in
 from tests.client.conftest import Fgd
 from tests.client.live_server import LiveServer
 from tests.reports.recorded_jobs import PLAN, STUDENT, distill_spec, train_spec

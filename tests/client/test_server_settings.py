@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.client.errors import UsageError
-from service.client.server_settings import known_variables, settings_of, unknown_variables
+from service.server.options import known_variables, settings_of, unknown_variables
 from tests.client.conftest import Fgd
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 import psutil
 
-from service.dispatcher.cluster import ClusterJob, RayCluster, Submission
+from service.dispatcher.cluster import RayCluster, Submission
+from service.jobs.cluster import ClusterJob
 
 T = TypeVar("T")
 

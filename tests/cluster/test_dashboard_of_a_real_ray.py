@@ -14,11 +14,11 @@ from browsing import Browser, browser
 from pydantic import SecretStr
 from runs import end_of, eventually, log_with, submission
 
-from service.api.first_token import have_an_admin
-from service.app import Server, create_app
 from service.clock import utc_now
 from service.dispatcher.cluster import RayCluster, Submission
 from service.dispatcher.local import LocalRay
+from service.server.admin import have_an_admin
+from service.server.app import Server, create_app
 from service.settings import Settings
 from service.store import api_tokens, migrate
 from service.store.session import Database

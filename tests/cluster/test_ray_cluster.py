@@ -6,8 +6,9 @@ import pytest
 from runs import end_of, eventually, log_with, submission
 
 from fgd_core.errors import ClusterError
-from service.dispatcher.cluster import Capacity, RayCluster, find_ray_token
+from service.dispatcher.cluster import RayCluster, find_ray_token
 from service.dispatcher.local import LocalRay
+from service.jobs.cluster import Capacity
 
 pytestmark = pytest.mark.ray
 

@@ -11,7 +11,7 @@ def loaded(module: str) -> set[str]:
 
 class TestImports:
     def test_the_server_compares_without_numpy_and_scipy(self) -> None:
-        assert loaded("service.app") & {"numpy", "scipy", "torch", "ray"} == set()
+        assert loaded("service.server.app") & {"numpy", "scipy", "torch", "ray"} == set()
 
     def test_the_comparing_process_needs_no_torch(self) -> None:
         assert loaded("service.compare.assembly") & {"torch", "pycocotools", "ray"} == set()

@@ -9,25 +9,23 @@ from collections.abc import Mapping
 BY_NAME: Mapping[str, frozenset[str]] = {
     "service.client.cli": frozenset(
         {"service.client.exits"}
+        | {f"service.server.commands.{command}" for command in ("backup", "migrate", "restore", "up")}
         | {
             f"service.client.commands.{command}"
             for command in (
-                *("audit", "backup", "cancel", "catalogue", "compare", "data", "delete", "demo", "demo_sweep", "gc"),
-                *("jobs", "logs", "migrate", "pause", "priority", "projects", "queue", "recipes", "report", "restore"),
-                *("resume", "retry", "show", "submit", "sweep", "tokens", "trials", "up", "watch", "webhooks"),
-                *("weights", "whoami"),
+                *("audit", "cancel", "catalogue", "compare", "data", "delete", "demo", "demo_sweep", "gc", "jobs"),
+                *("logs", "pause", "priority", "projects", "queue", "recipes", "report", "resume", "retry", "show"),
+                *("submit", "sweep", "tokens", "trials", "watch", "webhooks", "weights", "whoami"),
             )
         }
     ),
-    "service.client.commands.backup": frozenset({"service.housekeeping.backup"}),
-    "service.client.commands.migrate": frozenset({"service.store.migrate"}),
-    "service.client.commands.restore": frozenset({"service.housekeeping.restore"}),
-    "service.client.commands.tokens": frozenset({"service.client.first_token"}),
-    "service.client.commands.up": frozenset(
-        {"service.client.control_plane", "service.client.server_settings", "service.logs"}
-    ),
-    "service.client.exits": frozenset({"service.client.server_settings"}),
-    "service.client.own_home": frozenset({"service.client.server_settings"}),
+    "service.server.commands.backup": frozenset({"service.housekeeping.backup"}),
+    "service.server.commands.migrate": frozenset({"service.store.migrate"}),
+    "service.server.commands.restore": frozenset({"service.housekeeping.restore"}),
+    "service.client.commands.tokens": frozenset({"service.server.first_token"}),
+    "service.server.commands.up": frozenset({"service.server.control_plane", "service.server.options", "service.logs"}),
+    "service.client.exits": frozenset({"service.server.options"}),
+    "service.server.opened_home": frozenset({"service.server.options"}),
     "service.jobs.findings.importance": frozenset({"service.jobs.findings.ped_anova"}),
     "service.storage.choosing": frozenset({"service.storage.s3"}),
     "service.store.migrate": frozenset({"migrations"}),

@@ -9,8 +9,9 @@ from whole import Whole, all_events, distill, train, wait_for, wait_for_event
 
 from fgd_core.spec.events import StoredEvent
 from service.client.client import FgdClient
-from service.dispatcher.cluster import Capacity, RayCluster
+from service.dispatcher.cluster import RayCluster
 from service.dispatcher.local import LocalRay
+from service.jobs.cluster import Capacity
 
 pytestmark = pytest.mark.ray
 

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from service.app import create_app
+from service.server.app import create_app
 from service.settings import Settings
 from tests.service.memory_cluster import MemoryCluster
 

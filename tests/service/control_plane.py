@@ -10,8 +10,8 @@ from memory_cluster import MemoryCluster
 from sqlalchemy import update
 
 from fgd_core.spec.events import StoredEvent
-from service.app import create_app, token_mint
 from service.dispatcher.loop import Dispatcher
+from service.server.app import create_app, token_mint
 from service.settings import Settings
 from service.storage.base import Storage
 from service.store import leases

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 import httpx
 
 from fgd_core.errors import ClusterError
-from service.dispatcher.cluster import Capacity, ClusterAwayError, ClusterJob, ClusterStatus, Node, Submission
+from service.dispatcher.cluster import ClusterAwayError, Submission
 from service.dispatcher.excerpts import Excerpt
+from service.jobs.cluster import Capacity, ClusterJob, ClusterStatus, Node
 
 TWO_CORES = Capacity((Node(node_id="here", cpus_total=2, cpus_free=2),))
 

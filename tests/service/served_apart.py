@@ -13,7 +13,7 @@ from pathlib import Path
 
 import uvicorn
 
-from service.app import Server, create_app
+from service.server.app import Server, create_app
 from service.settings import Settings
 from tests.service.memory_cluster import MemoryCluster
 

@@ -18,8 +18,8 @@ from sweeps import begun, sweep_spec
 
 from fgd_core.errors import ConflictError, StorageError
 from service.api.authentication import OPEN
-from service.api.first_token import have_an_admin
 from service.api.token_check import TokenCheck
+from service.server.admin import have_an_admin
 from service.settings import Settings
 
 PROBLEM = "application/problem+json"

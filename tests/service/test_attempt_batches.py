@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from service.dispatcher.cluster import Capacity, Node
+from service.jobs.cluster import Capacity, Node
 from service.store.tables import Base
 
 TABLES = Base.metadata.sorted_tables

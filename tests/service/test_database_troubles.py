@@ -10,7 +10,7 @@ from memory_cluster import MemoryCluster
 from sqlalchemy import text
 
 from service.errors import BusyError, DatabaseAwayError, DatabaseRefusedError
-from service.metrics import looking
+from service.metrics import sampling
 from service.settings import Settings
 from service.store import migrate
 from service.store.session import Database, Limits
@@ -65,7 +65,7 @@ async def test_a_scrape_does_not_wait_for_it_until_prometheus_takes_the_replica_
     clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(looking, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(sampling, "_PATIENCE_S", 0.2)
     settings = Settings(home=tmp_path, database_url=mortal.url("fgd"), database_pool_size=2)
     plane = ControlPlane(settings, cluster, clock)
     reading = plane.services.database.reading

@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import SecretStr
 from sweeps import sweep_spec
 
-from service.api.first_token import have_an_admin
+from service.server.admin import have_an_admin
 from service.settings import Settings
 
 SHAPES = {"type": "shapes", "num_train": 40, "num_val": 10}

@@ -12,7 +12,7 @@ from memory_cluster import MemoryCluster
 from sqlalchemy import select
 
 from service.clock import Clock, utc_now
-from service.dispatcher.cluster import Capacity
+from service.jobs.cluster import Capacity
 from service.settings import Settings
 from service.store import leases
 from service.store.leases import StaleLeaseError

@@ -10,9 +10,9 @@ from memory_cluster import TWO_CORES, MemoryCluster
 from sqlalchemy import update
 
 from fgd_core.errors import ClusterError, ConflictError
-from service.app import create_app
 from service.dispatcher.cluster import Submission
 from service.dispatcher.excerpts import Excerpt
+from service.server.app import create_app
 from service.settings import Settings
 from service.store.tables import Job
 

@@ -10,11 +10,11 @@ from control_plane import ControlPlane, ManualClock
 from memory_cluster import MemoryCluster
 
 from fgd_core.errors import ClusterError, StorageError
-from service.app import create_app
 from service.dispatcher import ray_folder
 from service.dispatcher.holder import Holder
 from service.dispatcher.local import LocalRay
 from service.home import make_private
+from service.server.app import create_app
 from service.settings import Settings
 from service.store import migrate
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from service.app import token_mint
+from service.server.app import token_mint
 from service.settings import Settings
 from tests.service.control_plane import train_spec
 from tests.service.served_apart import Apart, served_apart

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from control_plane import ControlPlane, progress, train_spec
 
-from service.dispatcher.cluster import Capacity, Node
+from service.jobs.cluster import Capacity, Node
 
 
 async def ask(plane: ControlPlane, job_id: str, what: str, **headers: str) -> httpx.Response:

@@ -17,8 +17,8 @@ from fgd_core.spec.report import CurvePoint
 from fgd_core.spec.results import ErrorReport, MaskScores, Scores
 from fgd_core.spec.retry import RetryPolicy
 from fgd_core.spec.views import ProgressView
-from service.dispatcher.cluster import ClusterJob
 from service.jobs import lifecycle
+from service.jobs.cluster import ClusterJob
 from service.jobs.halving import halved
 from service.jobs.lifecycle import Reason
 from service.jobs.liveness import is_lost

@@ -8,7 +8,7 @@ from control_plane import ControlPlane, evaluate_spec, progress, scores, train_s
 from memory_cluster import TWO_CORES, MemoryCluster
 from sqlalchemy import text
 
-from service.dispatcher.cluster import Capacity
+from service.jobs.cluster import Capacity
 from service.settings import Settings
 from service.store import migrate
 

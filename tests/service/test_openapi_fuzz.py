@@ -32,8 +32,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from service.app import Server, create_app
 from service.clock import utc_now
+from service.server.app import Server, create_app
 from service.settings import Settings
 from service.store import api_tokens
 from service.store.session import Database

@@ -13,8 +13,8 @@ from pydantic import SecretStr
 from served import served_by
 from test_access import ROOT, Guarded
 
-from service.api.first_token import have_an_admin
 from service.ray_proxy.paths import COOKIE, SESSION_S
+from service.server.admin import have_an_admin
 from service.settings import Settings
 
 PAGE = {"Accept": "text/html,application/xhtml+xml"}

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.dispatcher.cluster import Capacity, Node
+from service.jobs.cluster import Capacity, Node
 from service.jobs.scheduling import Active, Choice, Limits, Queued, choose
 
 

@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fgd_core.spec.events import EndCause
 from service.dispatcher.cluster import Submission
 from service.errors import DatabaseAwayError
-from service.metrics import looking
+from service.metrics import sampling
 from service.settings import Settings
 from service.store import recording
 from service.store.recording import take_over
@@ -329,7 +329,7 @@ class TestFolders:
             raise OSError("stale file handle")
 
         monkeypatch.setattr(shutil, "disk_usage", hang)
-        monkeypatch.setattr(looking, "_FOLDER_PATIENCE_S", 0.05)
+        monkeypatch.setattr(sampling, "_FOLDER_PATIENCE_S", 0.05)
         for _ in range(3):
             free = await value(plane, "fgd_folder_free_bytes", folder="storage")
             assert math.isnan(free)

@@ -12,7 +12,7 @@ from fgd_core.errors import ConflictError
 from fgd_core.spec.events import CancelRequested
 from fgd_core.spec.results import ErrorReport
 from service.clock import utc_now
-from service.dispatcher.cluster import Capacity, Node
+from service.jobs.cluster import Capacity, Node
 from service.jobs.outcome import after_loss
 from service.store import attempts, events, jobs
 from service.store.session import Database

@@ -10,7 +10,7 @@ import pytest
 from control_plane import ControlPlane
 from moto.server import ThreadedMotoServer
 
-from service.app import create_app
+from service.server.app import create_app
 from service.settings import Settings
 from service.storage.errors import StorageRefusedError
 

@@ -30,9 +30,9 @@ ON = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
 class TestOff:
     def test_nothing_of_opentelemetry_is_loaded(self) -> None:
         code = (
-            "import sys, pathlib, service.app, workers.__main__; from service.settings import Settings\n"
+            "import sys, pathlib, service.server.app, workers.__main__; from service.settings import Settings\n"
             "from service.dispatcher.cluster import RayCluster\n"
-            "app = service.app.create_app(Settings(home=pathlib.Path(sys.argv[1])), RayCluster('http://127.0.0.1:1'))\n"
+            "app = service.server.app.create_app(Settings(home=pathlib.Path(sys.argv[1])), RayCluster('http://127.0.0.1:1'))\n"
             "print(any(app.state.services.tracing.of_requests().values()))\n"
             # FastAPI loads the bare interfaces by itself.
             "print([name for name in sys.modules if name.startswith(('opentelemetry.sdk', 'opentelemetry.exporter'))])"

@@ -15,10 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import ClusterError
 from service.dispatcher import archiving
-from service.dispatcher.cluster import Capacity, ClusterJob, Node, RayCluster
+from service.dispatcher.cluster import RayCluster
 from service.dispatcher.excerpts import HEAD_BYTES, TAIL_BYTES, Excerpt
 from service.dispatcher.side_by_side import SideBySide
 from service.dispatcher.starting import unblock
+from service.jobs.cluster import Capacity, ClusterJob, Node
 from service.settings import Settings
 from service.store.tables import Job
 from tests import fake_ray

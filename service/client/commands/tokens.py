@@ -90,7 +90,7 @@ def create(
     asked = checked(NewToken, name=name, role=role, project=project, expires_at=expires_at)
     if home is not None or database_url is not None:
         # Imported by name and only now: the database's libraries take a while, and a server is asked without them.
-        first = importlib.import_module("service.client.first_token")
+        first = importlib.import_module("service.server.first_token")
         made: TokenCreated = first.create(asked, home=home, database_url=database_url)
     else:
         with FgdClient(server) as client:

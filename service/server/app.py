@@ -22,7 +22,6 @@ from service.api.audit_trail import AuditTrail
 from service.api.authentication import Authentication
 from service.api.bodies import Bodies
 from service.api.deps import Services
-from service.api.first_token import have_an_admin
 from service.api.front_door import FrontDoor
 from service.api.head import HeadAsGet
 from service.api.log_tail import Logs
@@ -42,8 +41,9 @@ from service.home import make_private
 from service.housekeeping.keeper import Housekeeper
 from service.links import Addressed
 from service.metrics import Metrics
-from service.metrics.looking import Looking
+from service.metrics.sampling import MetricsSampler
 from service.ray_proxy.paths import Paths
+from service.server.admin import have_an_admin
 from service.settings import Settings
 from service.storage import startup
 from service.storage.choosing import storage_of
@@ -95,7 +95,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock | None = No
         comparer=Comparer(),
         tracing=tracing.from_environment(),
         metrics=metrics,
-        measuring=Looking(database, capacity, settings, clock, metrics, folders=folders),
+        measuring=MetricsSampler(database, capacity, settings, clock, metrics, folders=folders),
         wake_dispatcher=asyncio.Event(),
     )
 
@@ -172,7 +172,7 @@ def _add_layers(app: FastAPI, services: Services, clock: Clock) -> None:
     )
     app.add_middleware(FrontDoor, settings=settings)
     app.add_middleware(SafeAnswers)
-    app.add_middleware(Addressed, settings=settings)
+    app.add_middleware(Addressed, path=settings.url_path)
     app.add_middleware(RequestIds, metrics=services.metrics)
     app.add_middleware(AuditTrail, database=services.database, clock=clock)
 

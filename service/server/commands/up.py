@@ -18,7 +18,7 @@ from rich.table import Table
 from service.client.console import AsJson, errors_to, output, print_json
 
 if TYPE_CHECKING:
-    from service.client.control_plane import Addresses
+    from service.server.control_plane import Addresses
 
 
 class LogFormat(StrEnum):
@@ -85,8 +85,8 @@ def up(
     say = logging.getLogger("fgd").info if log_to_stderr else _Progress()
     warn = logging.getLogger("fgd").warning if log_to_stderr else _warn
     # Imported by name and only now: FastAPI and SQLAlchemy take seconds, and a person should see something at once.
-    own = importlib.import_module("service.client.server_settings")
-    plane = importlib.import_module("service.client.control_plane")
+    own = importlib.import_module("service.server.options")
+    plane = importlib.import_module("service.server.control_plane")
     given = {"home": home, "database_url": database_url, "host": host, "ray_dashboard_url": ray_address}
     if log_to_stderr:
         importlib.import_module("service.logs").configure(as_json=True)

@@ -6,8 +6,8 @@ import importlib
 from rich.markup import escape
 
 from service.client.console import AsJson, errors_to, output, print_json
-from service.client.own_home import DatabaseUrl, Home, NamedServer, settings_at
 from service.home import make_private, unnoted
+from service.server.opened_home import DatabaseUrl, Home, NamedServer, settings_at
 
 
 def migrate(

@@ -11,8 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.jobs.retention import Policy
 from service.loopback import is_loopback
-from service.storage.urls import Bucket, place_of
-from service.store.urls import with_driver
+from service.urls import Bucket, place_of, with_driver
 
 
 def _absolute(path: Path) -> Path:
@@ -165,6 +164,16 @@ class Settings(BaseSettings):
     """A client that takes none of what is ready for it for so long is cut off."""
     log_poll_s: float = Field(default=1.0, gt=0)
     """How often the cluster is asked for the log of a run that somebody follows; less often where the log is large."""
+
+    @property
+    def url_path(self) -> str:
+        """The path below which browsers find this server; empty for the root."""
+        return urlsplit(self.external_url or "").path.rstrip("/")
+
+    @property
+    def lasting_url(self) -> str:
+        """The server's address in links that are stored or written to a file."""
+        return self.external_url or self.public_url
 
     @property
     def jobs_of_others(self) -> Path | None:

@@ -10,8 +10,8 @@ import typer
 
 from service.client.amounts import Amounts
 from service.client.console import AsJson, output, print_json
-from service.client.own_home import DatabaseUrl, Home, NamedServer, settings_at
 from service.client.sizes import size
+from service.server.opened_home import DatabaseUrl, Home, NamedServer, settings_at
 
 
 def backup(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import NamedTuple, Protocol, get_args
 
 import structlog
 from sqlalchemy import func, select
@@ -16,7 +16,7 @@ from fgd_core.errors import FgdError
 from fgd_core.spec.events import JobState
 from fgd_core.spec.jobs import JobSpec
 from service.clock import Clock
-from service.dispatcher.capacity import CapacityMemory
+from service.jobs.cluster import Capacity
 from service.metrics import Metrics
 from service.settings import Settings
 from service.store.session import Database
@@ -41,7 +41,13 @@ class _Seen(NamedTuple):
     oldest_heartbeat_s: float
 
 
-class Looking:
+class CapacitySource(Protocol):
+    async def recent(self) -> Capacity | None:
+        """Return the cluster's capacity, at most half a minute old; None if the cluster does not answer."""
+        ...
+
+
+class MetricsSampler:
     """
     Args:
         folders: by the name that their metric calls them.
@@ -50,7 +56,7 @@ class Looking:
     def __init__(
         self,
         database: Database,
-        capacity: CapacityMemory,
+        capacity: CapacitySource,
         settings: Settings,
         clock: Clock,
         metrics: Metrics,

@@ -33,7 +33,7 @@ def settings_at(home: Path | None, database_url: str | None, server: str | None,
             "on the machine of that server, add --home or --database-url"
         )
     # Imported by name and only now: the settings bring SQLAlchemy, and `fgd --help` should not wait for it.
-    settings: Settings = importlib.import_module("service.client.server_settings").settings_of(
+    settings: Settings = importlib.import_module("service.server.options").settings_of(
         home=home, database_url=database_url
     )
     return settings

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fgd_core.spec.administration import NewToken, TokenCreated, TokenView
-from service.client.server_settings import settings_of
 from service.home import make_private, unnoted
+from service.server.options import settings_of
 from service.store import api_tokens, audit, migrate
 from service.store.session import Database
 

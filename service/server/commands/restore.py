@@ -9,7 +9,7 @@ import typer
 
 from service.client.amounts import Amounts
 from service.client.console import AsJson, output, print_json
-from service.client.own_home import DatabaseUrl, Home, NamedServer, settings_at
+from service.server.opened_home import DatabaseUrl, Home, NamedServer, settings_at
 
 
 def restore(

@@ -17,14 +17,14 @@ import uvicorn
 
 from fgd_core.errors import StorageError
 from service import logs
-from service.api.first_token import have_an_admin
-from service.app import Server, create_app
 from service.client.errors import UsageError
 from service.clock import utc_now
 from service.dispatcher.cluster import RayCluster, find_ray_token
 from service.dispatcher.local import LocalRay
 from service.dispatcher.local_watch import keep_running
 from service.home import make_private
+from service.server.admin import have_an_admin
+from service.server.app import Server, create_app
 from service.settings import Settings
 from service.storage import startup
 from service.storage.choosing import storage_of
