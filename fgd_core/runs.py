@@ -33,7 +33,7 @@ from fgd_core.spec.jobs import CheckDataSpec, DistillSpec, EvaluateSpec, JobSpec
 from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.pretrained import is_torchvision_name
 from fgd_core.spec.results import ErrorReport, Scores
-from fgd_core.stopping import Stopped, heeding
+from fgd_core.stopping import Stopped, checking_for_stop
 from fgd_core.training.checkpoints import CHECKPOINTS, RunCheckpoints, SavedPlace
 from fgd_core.training.context import ChangesInFlight, RunContext
 from fgd_core.training.course import Course, course_of, why_afresh
@@ -52,7 +52,7 @@ def execute(spec: JobSpec, context: RunContext) -> RunFinished:
     asked to stop ends as `stopped` from wherever it is.
     """
     try:
-        with heeding(context.should_stop):
+        with checking_for_stop(context.should_stop):
             match spec:
                 case TrainSpec():
                     finished = train(spec, context)

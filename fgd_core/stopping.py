@@ -28,7 +28,7 @@ _should_stop: ContextVar[Callable[[], bool]] = ContextVar("should_stop", default
 
 
 @contextmanager
-def heeding(should_stop: Callable[[], bool]) -> Iterator[None]:
+def checking_for_stop(should_stop: Callable[[], bool]) -> Iterator[None]:
     """Have all work inside ask `should_stop` now and then; in this thread alone."""
     token = _should_stop.set(should_stop)
     try:
@@ -37,7 +37,7 @@ def heeding(should_stop: Callable[[], bool]) -> Iterator[None]:
         _should_stop.reset(token)
 
 
-def stop_if_asked() -> None:
+def raise_if_stopped() -> None:
     """
     Raises:
         Stopped: the run has been asked to stop.
@@ -52,21 +52,21 @@ def stoppable(items: Iterable[T], *, every: int = 1) -> Iterator[T]:
     Work of a single item, or of less than `every`, is over soon and asks nothing.
 
     Raises:
-        Stopped: as `stop_if_asked`.
+        Stopped: as `raise_if_stopped`.
     """
     for number, item in enumerate(items, start=1):
         yield item
         if number % every == 0 and number > 1:
-            stop_if_asked()
+            raise_if_stopped()
 
 
-def waiting_for(work: Callable[[], T]) -> T:
+def run_in_thread(work: Callable[[], T]) -> T:
     """Do work that asks nothing itself, such as a download, in a thread of its own, asking meanwhile.
 
     Work that is given up goes on until it asks, or it or the process ends; nobody takes its result.
 
     Raises:
-        Stopped: as `stop_if_asked`.
+        Stopped: as `raise_if_stopped`.
         BaseException: whatever `work` raises.
     """
     results: list[T] = []
@@ -85,7 +85,7 @@ def waiting_for(work: Callable[[], T]) -> T:
         thread.join(_POLL_S)
         if not thread.is_alive():
             break
-        stop_if_asked()
+        raise_if_stopped()
     if errors:
         raise errors[0]
     return results[0]

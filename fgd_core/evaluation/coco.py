@@ -16,7 +16,7 @@ from fgd_core.data.samples import DetectionDataset
 from fgd_core.detectors.base import Detections
 from fgd_core.evaluation.found import Found
 from fgd_core.spec.results import ClassScore, MaskScores, Scores
-from fgd_core.stopping import stop_if_asked
+from fgd_core.stopping import raise_if_stopped
 
 _Array: TypeAlias = Tensor | npt.NDArray[Any]
 _Overlap: TypeAlias = Literal["bbox", "segm"]
@@ -90,7 +90,7 @@ class _StoppableEval(COCOeval):  # type: ignore[misc]
     def _ask(self) -> None:
         self._calls += 1
         if self._calls % _ASKS_EVERY == 0:
-            stop_if_asked()
+            raise_if_stopped()
 
 
 def _summary(evaluation: COCOeval) -> dict[str, float | None]:

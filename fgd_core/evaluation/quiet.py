@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fgd_core.stopping import stop_if_asked
+from fgd_core.stopping import raise_if_stopped
 
 GIVE_WAY_S = 60.0
 """Longer than a measurement can take: a run that holds its lock longer has stopped."""
@@ -100,7 +100,7 @@ def _lock(file: int, kind: int, wait_s: float) -> bool:
             if time.monotonic() >= deadline_s:
                 return False
             if time.monotonic() >= ask_s:
-                stop_if_asked()
+                raise_if_stopped()
             time.sleep(_POLL_S)
         else:
             return True

@@ -24,13 +24,13 @@ below `attempts/<its own number>/` only, and reads all of its job.
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from fgd_core.spec.base import Command, Fact
 from fgd_core.spec.jobs import JobSpec
 
-Wish: TypeAlias = Literal["continue", "pause", "cancel"]
-"""`pause` and `cancel` ask the same of a run: save your place and stop."""
+ControlSignal: TypeAlias = Literal["continue", "pause", "cancel"]
+"""What the control plane wants from a run. `pause` and `cancel` ask for the same: save a checkpoint and stop."""
 _MAX_FIELDS = 10
 
 
@@ -98,6 +98,9 @@ class EventBatch(_Envelope):
 
 
 class BatchReply(Fact):
+    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
+
     acknowledged: int
-    """The highest sequence stored for this stream; anything up to it may be forgotten by the sender."""
-    wish: Wish
+    """The highest sequence stored for this stream. The sender may delete all events up to it."""
+    signal: ControlSignal = Field(validation_alias="wish", serialization_alias="wish")
+    """The JSON field keeps its first name, `wish`: older workers and servers read and write it."""

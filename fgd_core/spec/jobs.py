@@ -13,7 +13,7 @@ from fgd_core.spec.methods import MethodSpec
 from fgd_core.spec.paths import changed
 from fgd_core.spec.resources import Resources
 from fgd_core.spec.retry import RetryPolicy
-from fgd_core.spec.search import Dimension, SweepSettings, ready_space
+from fgd_core.spec.search import Dimension, SweepSettings, preset_space
 from fgd_core.spec.training import TrainingSpec
 
 SPEC_VERSION = 1
@@ -166,7 +166,7 @@ class SweepSpec(AnyJob, SweepSettings):
         """What is searched, by field of the base; of a ready space, its dimensions."""
         if isinstance(self.space, dict):
             return dict(self.space)
-        return ready_space(self.space, published(self.base))
+        return preset_space(self.space, published(self.base))
 
     def trial(self, values: Mapping[str, JsonValue], *, seed: int, name: str | None = None) -> TrainSpec | DistillSpec:
         """The job that a trial is: fit to be submitted by itself.

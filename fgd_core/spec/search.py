@@ -70,7 +70,7 @@ class Choice(_Dimension):
 
 
 Dimension: TypeAlias = Annotated[Uniform | LogUniform | Integers | Choice, Field(discriminator="type")]
-ReadySpace: TypeAlias = Literal["fgd-weights", "fgd-scale", "fgd-temperature"]
+PresetName: TypeAlias = Literal["fgd-weights", "fgd-scale", "fgd-temperature"]
 
 
 def _space_kind(value: object) -> str:
@@ -80,7 +80,7 @@ def _space_kind(value: object) -> str:
 # Told apart by hand, so that a fault in a dimension is not followed by "this is no ready space either".
 SpaceSpec: TypeAlias = Annotated[
     Annotated[dict[FieldPath, Dimension], Field(max_length=MAX_DIMENSIONS), Tag("dimensions")]
-    | Annotated[ReadySpace, Tag("ready")],
+    | Annotated[PresetName, Tag("ready")],
     Discriminator(_space_kind),
 ]
 
@@ -248,14 +248,14 @@ class SweepSettings(Command):
     """Job id of a sweep whose trials count as this one's where their values lie in this space; nothing is run again."""
 
 
-def ready_space(name: ReadySpace, method: dict[str, Any]) -> dict[str, Dimension]:
+def preset_space(name: PresetName, method: dict[str, Any]) -> dict[str, Dimension]:
     """The dimensions of a ready space.
 
     Args:
         method: the published values of the pair's detector, by field name.
     """
     weights = {f"method.{name}": _around(method[name], 30) for name in ("alpha", "beta", "gamma", "lambda_")}
-    spaces: dict[ReadySpace, dict[str, Dimension]] = {
+    spaces: dict[PresetName, dict[str, Dimension]] = {
         "fgd-weights": {**weights, "method.temperature": _TEMPERATURE},
         "fgd-scale": {"method.scale": LogUniform(low=0.001, high=10)},
         "fgd-temperature": {"method.temperature": _TEMPERATURE},

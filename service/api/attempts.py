@@ -1,4 +1,4 @@
-"""The runs' side: claim a token, fetch an assignment, report events, learn what the control plane wishes."""
+"""The runs' side: claim a token, fetch an assignment, report events, receive the control signal."""
 
 import hmac
 from typing import Annotated

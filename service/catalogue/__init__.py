@@ -5,7 +5,7 @@ from typing import get_args
 
 from fgd_core.spec.catalogue import Catalogue, SpaceEntry
 from fgd_core.spec.methods import Fgd
-from fgd_core.spec.search import ReadySpace, ready_space
+from fgd_core.spec.search import PresetName, preset_space
 from service.catalogue.recipes import recipes
 from service.catalogue.settings import read
 
@@ -13,5 +13,5 @@ from service.catalogue.settings import read
 @cache
 def catalogue() -> Catalogue:
     published = Fgd().model_dump(mode="json")
-    spaces = [SpaceEntry(name=name, dimensions=ready_space(name, published)) for name in get_args(ReadySpace)]
+    spaces = [SpaceEntry(name=name, dimensions=preset_space(name, published)) for name in get_args(PresetName)]
     return Catalogue(**read(), spaces=spaces, recipes=list(recipes().values()))

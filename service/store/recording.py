@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Table, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import SpecError, StaleAttemptError
-from fgd_core.spec.attempts import BatchReply, EventBatch, ReportedEvent, Wish
+from fgd_core.spec.attempts import BatchReply, ControlSignal, EventBatch, ReportedEvent
 from fgd_core.spec.events import (
     RUN_EVENT,
     ArtifactSaved,
@@ -283,10 +283,10 @@ async def _heartbeat(session: AsyncSession, run: _Run, now: datetime) -> None:
 
 
 def _reply(state: JobState, acknowledged: int) -> BatchReply:
-    return BatchReply(acknowledged=acknowledged, wish=_WISHES.get(state, "continue"))
+    return BatchReply(acknowledged=acknowledged, signal=_SIGNALS.get(state, "continue"))
 
 
-_WISHES: Mapping[JobState, Wish] = {"pausing": "pause", "cancelling": "cancel"}
+_SIGNALS: Mapping[JobState, ControlSignal] = {"pausing": "pause", "cancelling": "cancel"}
 
 
 async def _store(session: AsyncSession, run: _Run, fresh: Sequence[ReportedEvent], *, now: datetime) -> Stored:

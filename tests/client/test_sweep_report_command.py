@@ -33,7 +33,7 @@ def job_id(server: LiveServer, client: FgdClient) -> str:
     study = Study(epochs=2)
     study.run(0, [0.1, 0.2], {RATE: 0.001})
     study.run(1, [0.2, 0.3], {RATE: 0.004})
-    run.report(*study.told)
+    run.report(*study.reported)
     return job_id
 
 

@@ -25,18 +25,18 @@ class Study:
 
     def __init__(self, *, epochs: int = EPOCHS) -> None:
         self.epochs = epochs
-        self.told: list[StudyEvent] = []
+        self.reported: list[StudyEvent] = []
 
     def start(self, trial: int, values: Mapping[str, Any] | None = None, **changes: Any) -> None:
         fields = {"origin": "searcher", "seed": 0, "epochs": self.epochs} | changes
-        self.told.append(TrialStarted(trial=trial, values=dict(values or {}), **fields))
+        self.reported.append(TrialStarted(trial=trial, values=dict(values or {}), **fields))
 
     def report(self, trial: int, epoch: int, *objectives: float | None, **changes: Any) -> None:
         fields = {"train_s": 2.0 * epoch, "scores": _scores(objectives[0])} | changes
-        self.told.append(TrialReported(trial=trial, epoch=epoch, objectives=list(objectives), **fields))
+        self.reported.append(TrialReported(trial=trial, epoch=epoch, objectives=list(objectives), **fields))
 
     def end(self, trial: int, cause: str, epoch: int, **changes: Any) -> None:
-        self.told.append(TrialEnded(trial=trial, cause=cause, epoch=epoch, **changes))
+        self.reported.append(TrialEnded(trial=trial, cause=cause, epoch=epoch, **changes))
 
     def run(
         self, trial: int, aps: Sequence[float | None], values: Mapping[str, Any] | None = None, **changes: Any
@@ -57,7 +57,7 @@ class Study:
                 kind=event.kind,
                 data=event.model_dump(mode="json"),
             )
-            for sequence, event in enumerate(self.told, start=1)
+            for sequence, event in enumerate(self.reported, start=1)
         ]
 
 

@@ -88,8 +88,8 @@ class TestAnUnfinishedLog:
         study.start(1, {"method.alpha": 1.0}, from_epoch=1, is_resumed=True)
         study.report(1, 2, 0.4)
         study.end(1, "completed", 2)
-        for told in range(len(study.told) + 1):
-            found = fold(study.events()[:told], ("maximize",), is_over=False)
+        for count in range(len(study.reported) + 1):
+            found = fold(study.events()[:count], ("maximize",), is_over=False)
             assert [trial.trial for trial in found] == [0, 1][: len(found)]
         assert [trial.state for trial in trials(study)] == ["completed", "completed"]
 

@@ -27,7 +27,7 @@ from fgd_core.runs import execute
 from fgd_core.spec.data import Coco, CocoSplit, InputSpec, Shapes, Voc, Yolo
 from fgd_core.spec.events import EpochFinished, Evaluated, Resumed, RunEvent, RunFinished
 from fgd_core.spec.jobs import CheckDataSpec, TrainSpec
-from fgd_core.stopping import Stopped, heeding, stoppable, waiting_for
+from fgd_core.stopping import Stopped, checking_for_stop, run_in_thread, stoppable
 from tests.library import RecordingContext, distill_spec, evaluate_spec, train_spec
 from workers.reporting.backoff import until_answered
 from workers.tuning.trial import TrialWorker, Work
@@ -207,7 +207,7 @@ class TestIsHeard:
 
     @pytest.fixture(autouse=True)
     def _asked_to_stop(self) -> Any:
-        with heeding(lambda: True):
+        with checking_for_stop(lambda: True):
             yield
 
     def test_between_chunks_of_image_files(self, tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ class TestIsHeard:
     def test_while_a_download_hangs(self) -> None:
         hangs = threading.Event()
         with pytest.raises(Stopped):
-            waiting_for(hangs.wait)
+            run_in_thread(hangs.wait)
         hangs.set()
 
     def test_while_the_control_plane_is_away(self) -> None:
@@ -302,11 +302,11 @@ class TestIsHeard:
             next(items)
 
     def test_by_nobody_outside(self) -> None:
-        with heeding(lambda: False):
+        with checking_for_stop(lambda: False):
             assert list(stoppable([1, 2, 3])) == [1, 2, 3]
-            assert waiting_for(lambda: "there") == "there"
+            assert run_in_thread(lambda: "there") == "there"
 
 
 def test_a_failure_of_what_is_waited_for_is_passed_on() -> None:
     with pytest.raises(ZeroDivisionError):
-        waiting_for(lambda: 1 // 0)
+        run_in_thread(lambda: 1 // 0)

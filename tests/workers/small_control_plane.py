@@ -16,11 +16,11 @@ from fgd_core.spec.attempts import (
     BatchReply,
     Claim,
     Claimed,
+    ControlSignal,
     EventBatch,
     FileList,
     KeptFile,
     ReportedEvent,
-    Wish,
 )
 from tests.held_port import HeldPort
 
@@ -40,7 +40,7 @@ class SmallControlPlane:
         self.events: list[ReportedEvent] = []
         self.num_batches = 0
         self.num_heartbeats = 0
-        self.wish: Wish = "continue"
+        self.signal: ControlSignal = "continue"
         self.is_stale = False
         self.refused_kinds: set[str] = set()
         self.replies_to_lose = 0
@@ -181,7 +181,7 @@ class SmallControlPlane:
             if batch.events and self.replies_to_lose:
                 self.replies_to_lose -= 1
                 raise HTTPException(503, "stored, but the answer is lost")
-            return BatchReply(acknowledged=len(self.events), wish=self.wish)
+            return BatchReply(acknowledged=len(self.events), signal=self.signal)
 
     def _add_files(self, app: FastAPI) -> None:
         @app.get("/v1/attempts/{attempt_id}/files")

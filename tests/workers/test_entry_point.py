@@ -143,7 +143,7 @@ class TestEntryPoint:
         control_plane.assignment = assignment.model_copy(update={"spec": spec})
         process = start(control_plane)
         control_plane.wait_for_kind(busy_from, timeout_s=120)
-        control_plane.wish = "cancel"
+        control_plane.signal = "cancel"
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 0, output
         assert control_plane.events[-1].event["outcome"] == "stopped"

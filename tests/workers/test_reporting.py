@@ -133,7 +133,7 @@ class TestHttpContext:
     ) -> None:
         context = connect()
         assert not context.should_stop()
-        control_plane.wish = "cancel"
+        control_plane.signal = "cancel"
         eventually(context.should_stop)
 
     def test_a_stale_attempt_is_ended_by_an_error_and_writes_nothing_more(

@@ -18,7 +18,7 @@ from test_entry_point import start
 from fgd_core.errors import StaleAttemptError, WeightsError
 from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.events import ArtifactSaved, CheckpointSaved, RunFinished
-from fgd_core.stopping import Stopped, heeding
+from fgd_core.stopping import Stopped, checking_for_stop
 from workers.files.scratch import Scratch, remove_abandoned
 from workers.reporting.context import HttpContext
 from workers.reporting.control_plane import ControlPlane
@@ -117,7 +117,7 @@ class TestAStopIsHeard:
         context = connect()
         asking = threading.Thread(target=self.stop_once_it_hangs, args=(context, control_plane))
         asking.start()
-        with heeding(context.should_stop), pytest.raises(Stopped):
+        with checking_for_stop(context.should_stop), pytest.raises(Stopped):
             context.resolve_checkpoint("job:other/best")
         asking.join()
 

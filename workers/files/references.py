@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fgd_core import confined
 from fgd_core.errors import ConflictError, StaleAttemptError, StorageError, WeightsError
-from fgd_core.stopping import waiting_for
+from fgd_core.stopping import run_in_thread
 from workers.files.node_cache import NodeCache
 from workers.files.server_files import ServerFiles
 from workers.reporting.backoff import until_answered
@@ -39,7 +39,7 @@ class References:
         """
         with self._lock:
             if source not in self._found:
-                self._found[source] = waiting_for(
+                self._found[source] = run_in_thread(
                     lambda: until_answered(lambda: self._fetch(source), timeout_s=_PATIENCE_S, say=say)
                 )
             return self._found[source]

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from fgd_core.errors import NetworkError
 from fgd_core.spec.attempts import FileList, KeptFile
-from fgd_core.stopping import stop_if_asked
+from fgd_core.stopping import raise_if_stopped
 from workers.reporting.control_plane import ControlPlane
 
 _TIMEOUT_S = 120.0
@@ -49,7 +49,7 @@ class Incoming:
         try:
             with target.open("xb") as file:
                 while chunk := self._read():
-                    stop_if_asked()
+                    raise_if_stopped()
                     digest.update(chunk)
                     file.write(chunk)
             if digest.hexdigest() != self.sha256:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from fgd_core.errors import NetworkError
-from fgd_core.stopping import stop_if_asked
+from fgd_core.stopping import raise_if_stopped
 
 LONGEST_S = 5.0
 Answer = TypeVar("Answer")
@@ -41,7 +41,7 @@ def until_answered(
         except NetworkError as error:
             if time.monotonic() > deadline_s or is_over():
                 raise
-            stop_if_asked()
+            raise_if_stopped()
             if failures == 0:
                 say(f"waiting for the control plane: {error}")
             time.sleep(pause_s(failures))

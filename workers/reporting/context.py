@@ -20,7 +20,7 @@ from fgd_core.spec.events import (
     RunFinished,
 )
 from fgd_core.spec.trials import StudyLog
-from fgd_core.stopping import Stopped, heeding, waiting_for
+from fgd_core.stopping import Stopped, checking_for_stop, run_in_thread
 from workers.files.home import Home
 from workers.files.node_cache import NodeCache
 from workers.files.references import References
@@ -39,7 +39,7 @@ _LAST_EVENTS_S = 1.0
 
 
 class HttpContext:
-    """Events go to the outbox and onto Ray's log; wishes come back with the answers to batches.
+    """Events go to the outbox and onto Ray's log; control signals come back with the answers to batches.
 
     Args:
         on_stale: called once, from another thread, when the control plane says that this attempt is over. From then on
@@ -93,10 +93,10 @@ class HttpContext:
         if self._scratch is not None:
             remove_abandoned()
             NodeCache().prune()
-        with heeding(self.should_stop):
+        with checking_for_stop(self.should_stop):
             try:
                 # A control plane that hangs in the midst of a file lets nothing in there ask.
-                return waiting_for(lambda: self._home.bring(self.should_stop))
+                return run_in_thread(lambda: self._home.bring(self.should_stop))
             except Stopped:
                 return False
 

@@ -109,7 +109,7 @@ class Sender:
             return False
         self._complaint = ""
         self._batch_size = MAX_EVENTS
-        self.is_asked_to_stop = self.is_asked_to_stop or reply.wish != "continue"
+        self.is_asked_to_stop = self.is_asked_to_stop or reply.signal != "continue"
         return self._outbox.acknowledge(reply.acknowledged) or not events
 
     def _isolate(self, events: list[str]) -> bool:

@@ -14,7 +14,7 @@ from fgd_core.spec.events import RunEvent, RunFinished
 from fgd_core.spec.jobs import DistillSpec, SweepSpec
 from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.trials import STUDY_COMMAND, StudyLog, SweepProgressed, TrialEnd, TrialEvent, TrialStarted
-from fgd_core.stopping import Stopped, heeding, stop_if_asked
+from fgd_core.stopping import Stopped, checking_for_stop, raise_if_stopped
 from fgd_core.training.context import RunContext
 from workers.metrics.of_sweeps import SweepMetrics
 from workers.reporting.context import HttpContext
@@ -58,7 +58,7 @@ def _unobserved(event: RunEvent) -> None:
 
 def run(assignment: Assignment, context: HttpContext) -> RunFinished:
     """A sweep on the Ray cluster that this process is a job of."""
-    with heeding(context.should_stop):
+    with checking_for_stop(context.should_stop):
         try:
             return _run(assignment, context)
         except Stopped:
@@ -332,5 +332,5 @@ def _log(context: SweepContext) -> StudyLog:
         try:
             return context.study(0)
         except NetworkError:
-            stop_if_asked()
+            raise_if_stopped()
             time.sleep(1.0)

@@ -21,7 +21,7 @@ from torch import Tensor
 from fgd_core.data.loading import Batch, TrainLoader
 from fgd_core.detectors.base import Detector
 from fgd_core.spec.events import RunEvent, Warned
-from fgd_core.stopping import stop_if_asked
+from fgd_core.stopping import raise_if_stopped
 from fgd_core.training.teacher_maps import OwnTeacher, TeacherMaps
 from workers.tuning import teacher_store
 from workers.tuning.teacher_batches import Account, SharedMaps
@@ -91,7 +91,7 @@ class TrialTeacher:
                     with suppress(OSError):  # then the next one measures, too
                         self._store.note(f"ap-{key}", ap)
                     return ap
-            stop_if_asked()
+            raise_if_stopped()
             time.sleep(_POLL_S)
         return measure()
 

@@ -21,7 +21,7 @@ from fgd_core.spec.events import (
 from fgd_core.spec.jobs import DistillSpec, TrainSpec
 from fgd_core.spec.results import Scores
 from fgd_core.spec.trials import Verdict
-from fgd_core.stopping import Stopped, heeding, waiting_for
+from fgd_core.stopping import Stopped, checking_for_stop, run_in_thread
 from fgd_core.training.context import RunContext
 from workers.files.home import Home
 from workers.folders import CHECKPOINTS, REPORT
@@ -115,10 +115,10 @@ class TrialContext:
             FgdError: it cannot be done.
         """
         self._opened = self._work.home.open(node, tell=self._tell, on_stale=self._end_as_stale)
-        with heeding(self.should_stop):
+        with checking_for_stop(self.should_stop):
             try:
                 # A control plane that hangs in the midst of a file lets nothing in there ask.
-                return waiting_for(lambda: self._home.bring(self.should_stop))
+                return run_in_thread(lambda: self._home.bring(self.should_stop))
             except Stopped:
                 return False
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.models import WeightsEnum
 
 from fgd_core.errors import NetworkError, StorageError, UnreachableError, WeightsError
-from fgd_core.stopping import waiting_for
+from fgd_core.stopping import run_in_thread
 
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 """Answers of a server that may be another one a little later."""
@@ -31,7 +31,7 @@ def fetch(weights: WeightsEnum, name: str) -> Mapping[str, Tensor]:
     was_here = place.is_file()
     try:
         # A download asks nobody whether to stop, and may wait long for a server that does not answer.
-        state: Mapping[str, Tensor] = waiting_for(
+        state: Mapping[str, Tensor] = run_in_thread(
             lambda: weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
         )
     except (TimeoutError, ConnectionResetError, ConnectionAbortedError, HTTPException) as error:
