@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from fgd_core.stopping import stop_if_asked
+from fgd_core.stopping import raise_if_stopped
 
 Result = TypeVar("Result")
 Errors = type[Exception] | tuple[type[Exception], ...]
@@ -114,7 +114,7 @@ def retry(
             pause_s = backoff.failed()
             if pause_s is None or is_over():
                 raise
-            stop_if_asked()
+            raise_if_stopped()
             if backoff.failures == 1:
                 on_first_failure(error)
         pause(pause_s, is_over=is_over)
@@ -156,5 +156,5 @@ def pause(seconds: float, *, is_over: Callable[[], bool] = _never) -> None:
     """
     end_s = time.monotonic() + seconds
     while (left_s := end_s - time.monotonic()) > 0 and not is_over():
-        stop_if_asked()
+        raise_if_stopped()
         time.sleep(min(left_s, _POLL_S))

@@ -6,7 +6,7 @@ import pytest
 
 from fgd_core.errors import NetworkError, SpecError
 from fgd_core.retrying import Backoff, RetryPolicy, pause, retry, retry_async
-from fgd_core.stopping import Stopped, heeding
+from fgd_core.stopping import Stopped, checking_for_stop
 
 QUICK = RetryPolicy(first_pause_s=0.001, longest_pause_s=0.002, max_tries=4)
 
@@ -81,7 +81,7 @@ class TestRetry:
 
     def test_a_stopped_run_leaves_a_long_pause(self) -> None:
         began_s = time.monotonic()
-        with heeding(lambda: time.monotonic() - began_s > 0.1), pytest.raises(Stopped):
+        with checking_for_stop(lambda: time.monotonic() - began_s > 0.1), pytest.raises(Stopped):
             pause(600.0)
         assert time.monotonic() - began_s < 60
 
