@@ -17,15 +17,15 @@ from fgd_core.data.samples import DetectionDataset, Split, check_same_categories
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.checkpoint import DetectorCheckpoint, Record, read_checkpoint
-from fgd_core.detectors.rescaled import seen_at
+from fgd_core.detectors.rescaled import at_input_scale
 from fgd_core.detectors.weights import inherit
 from fgd_core.detectors.weights.files import content_files
 from fgd_core.detectors.weights.sources import LoadedTeacher, load_first_weights, load_teacher
 from fgd_core.errors import DataError, FgdError, OutOfMemoryError, WeightsError
-from fgd_core.evaluation.gate import judge_teacher, score_teacher
-from fgd_core.evaluation.in_classes import ap_over
+from fgd_core.evaluation.evaluator import Evaluator
+from fgd_core.evaluation.gate import check_teacher, score_teacher
 from fgd_core.evaluation.inspection import inspect
-from fgd_core.evaluation.judge import Judge
+from fgd_core.evaluation.relabelled import mean_ap
 from fgd_core.spec.data import DataSpec, InputSpec, Registered
 from fgd_core.spec.detectors import AnyDetector
 from fgd_core.spec.events import Evaluated, RunFinished, Warned, WeightsLoaded
@@ -91,7 +91,7 @@ def distill(spec: DistillSpec, context: RunContext) -> RunFinished:
     bench = _Bench(spec, context)
     student = bench.build(spec.student, role="student")
     teacher = bench.load_teacher(spec.teacher)
-    seen = seen_at(teacher.detector, spec.teacher.input_scale)
+    seen = at_input_scale(teacher.detector, spec.teacher.input_scale)
     # That no level fits, or no place, is known before the gate, which takes a whole evaluation.
     match_levels(student.levels, seen.levels, spec.teacher.input_scale)
     saved = bench.saved_place()
@@ -258,7 +258,7 @@ class _Bench:
             measure=lambda judged, classes: self._teacher_ap(settings, judged, classes),
         )
         self.context.emit(checked)
-        judge_teacher(settings, checked)
+        check_teacher(settings, checked)
 
     def shared_maps(self, settings: Teacher, teacher: Detector) -> TeacherMaps | None:
         """The teacher's maps as runs with the same batches share them; None where nothing is shared."""
@@ -272,7 +272,7 @@ class _Bench:
 
         def measure() -> float | None:
             with self._judge("the teacher") as judge:
-                return ap_over(judge.scores(teacher), classes)
+                return mean_ap(judge.scores(teacher), classes)
 
         if self.sharing is None:
             return measure()
@@ -320,7 +320,7 @@ class _Bench:
         detector: Detector,
         distiller: Distiller | None,
         saved: SavedPlace | None,
-        judge: Judge,
+        judge: Evaluator,
     ) -> RunFinished:
 
         def describe(scores: Scores | None, epoch: int, step: int) -> DetectorCheckpoint:
@@ -359,7 +359,7 @@ class _Bench:
         update = {"best_epoch": best.record.epoch, "train_s": trainer.place.train_s}
         return RunFinished(outcome="succeeded", result=result.model_copy(update=update))
 
-    def _judge(self, what: str) -> Judge:
+    def _judge(self, what: str) -> Evaluator:
         batch_size = self.spec.training.batch_size
         return _judge(self.val_data, self.spec.input, batch_size, self.machine, self.context, what=what)
 
@@ -372,8 +372,8 @@ def _judge(
     context: RunContext,
     *,
     what: str = "the validation split",
-) -> Judge:
-    return Judge(
+) -> Evaluator:
+    return Evaluator(
         dataset,
         input_spec,
         batch_size=batch_size,

@@ -5,10 +5,10 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from fgd_core.detectors.weights.examining import Examined
-from fgd_core.detectors.weights.matching import Fate, KeyFate, Shape
+from fgd_core.detectors.weights.examining import Examination
+from fgd_core.detectors.weights.matching import KeyResult, KeyStatus, Shape
 
-_STYLES: dict[Fate, str] = {
+_STYLES: dict[KeyStatus, str] = {
     "loaded": "green",
     "by class": "green",
     "missing": "bold red",
@@ -18,7 +18,7 @@ _STYLES: dict[Fate, str] = {
 }
 
 
-def print_examined(examined: Examined, console: Console) -> None:
+def print_examined(examined: Examination, console: Console) -> None:
     keys = (Column("key in the file", overflow="fold"), Column("becomes", overflow="fold"))
     table = Table(*keys, "shape", "here", "", box=None, pad_edge=False)
     for fate in examined.loaded.keys:
@@ -27,7 +27,7 @@ def print_examined(examined: Examined, console: Console) -> None:
             Text(_becomes(fate)),
             _shown(fate.shape),
             "" if fate.own_shape == fate.shape else _shown(fate.own_shape),
-            Text(" · ".join(filter(None, (fate.fate, fate.note))), style=_STYLES[fate.fate]),
+            Text(" · ".join(filter(None, (fate.status, fate.note))), style=_STYLES[fate.status]),
         )
     console.print(table)
     event = examined.loaded.event
@@ -44,7 +44,7 @@ def print_examined(examined: Examined, console: Console) -> None:
         console.print(f"{len(examined.classes)} classes: {names}", markup=False, highlight=False)
 
 
-def examined_json(examined: Examined) -> dict[str, JsonValue]:
+def examined_json(examined: Examination) -> dict[str, JsonValue]:
     event = examined.loaded.event
     return {
         "source": examined.source,
@@ -66,7 +66,7 @@ def examined_json(examined: Examined) -> dict[str, JsonValue]:
                 "becomes": fate.own_key,
                 "shape": _listed(fate.shape),
                 "own_shape": _listed(fate.own_shape),
-                "fate": fate.fate,
+                "fate": fate.status,
                 "note": fate.note,
             }
             for fate in examined.loaded.keys
@@ -74,7 +74,7 @@ def examined_json(examined: Examined) -> dict[str, JsonValue]:
     }
 
 
-def _becomes(fate: KeyFate) -> str:
+def _becomes(fate: KeyResult) -> str:
     if fate.own_key is None:
         return "—"
     return "the same" if fate.own_key == fate.key else fate.own_key

@@ -13,12 +13,12 @@ from fgd_core.data.samples import Category
 from fgd_core.data.targets import Targets
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.checkpoint import DetectorCheckpoint, Record, read_checkpoint, save_checkpoint
-from fgd_core.detectors.weights import load_offer
+from fgd_core.detectors.weights import load_weights
 from fgd_core.detectors.weights.classes import COCO_CLASSES
-from fgd_core.detectors.weights.matching import Offer
+from fgd_core.detectors.weights.matching import SourceWeights
 from fgd_core.detectors.weights.sources import load_teacher
 from fgd_core.errors import SpecError, WeightsError
-from fgd_core.evaluation.in_classes import InClassesOf
+from fgd_core.evaluation.relabelled import RelabelledDetector
 from fgd_core.runs import execute
 from fgd_core.spec import events
 from fgd_core.spec.backbones import ResNet
@@ -50,8 +50,8 @@ def skilled(tmp_path_factory: pytest.TempPathFactory, squares: dict[str, Any]) -
 def relabelled(skilled: DetectorCheckpoint, *classes: str) -> DetectorCheckpoint:
     """The same detector with another list of classes; it has never seen those that are new."""
     detector = build_detector(skilled.detector, len(classes))
-    offer = Offer(state=skilled.state, classes=tuple(category.name for category in skilled.categories))
-    load_offer(detector, offer, classes=classes, role="teacher", source="the skilled")
+    offer = SourceWeights(state=skilled.state, classes=tuple(category.name for category in skilled.categories))
+    load_weights(detector, offer, classes=classes, role="teacher", source="the skilled")
     return DetectorCheckpoint(
         detector=skilled.detector,
         categories=tuple(Category(index, name) for index, name in enumerate(classes, start=5)),
@@ -108,11 +108,11 @@ class TestClasses:
         assert "teacher.expected_ap says 1.000" in finished.error.message
 
 
-class TestInClassesOf:
+class TestRelabelledDetector:
     def test_boxes_are_numbered_as_the_data_numbers_them_and_the_unknown_left_out(self) -> None:
         settings = RetinaNet(backbone=TINY, fpn_width=8, score_threshold=0.0)
         detector = build_detector(settings, 3).eval()
-        judged = InClassesOf(detector, {0: 4, 2: 1}, 5)
+        judged = RelabelledDetector(detector, {0: 4, 2: 1}, 5)
         maps = judged.features(torch.randn(1, 3, 64, 64))
         (raw,), (found,) = detector.detect(maps, [(64, 64)]), judged.detect(maps, [(64, 64)])
         known = raw.labels != 1
@@ -122,7 +122,7 @@ class TestInClassesOf:
 
     def test_objects_of_other_classes_teach_nothing(self) -> None:
         detector = build_detector(RetinaNet(backbone=TINY, fpn_width=8), 3)
-        judged = InClassesOf(detector, {0: 4, 2: 1}, 5)
+        judged = RelabelledDetector(detector, {0: 4, 2: 1}, 5)
         boxes, sizes = torch.tensor([[0.0, 0, 30, 30], [20, 20, 60, 60]]), [(64, 64)]
         maps = judged.features(torch.randn(1, 3, 64, 64))
         ours = judged.losses(maps, Targets([boxes], [torch.tensor([3, 1])], sizes))

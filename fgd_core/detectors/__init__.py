@@ -9,7 +9,7 @@ from fgd_core.detectors.faster_rcnn import FasterRcnn
 from fgd_core.detectors.fcos import Fcos
 from fgd_core.detectors.gfl import Gfl
 from fgd_core.detectors.mask_rcnn import MaskRcnn
-from fgd_core.detectors.parts.small_maps import exact_on_small_maps
+from fgd_core.detectors.parts.small_maps import use_float32_on_small_maps
 from fgd_core.detectors.reppoints import RepPoints
 from fgd_core.detectors.retinanet import RetinaNet
 from fgd_core.spec import detectors as spec
@@ -29,4 +29,4 @@ DETECTORS: Mapping[type[spec.AnyDetector], Callable[[Any, int], Detector]] = {
 
 def build_detector(settings: spec.AnyDetector, num_classes: int) -> Detector:
     """A detector with fresh weights, drawn from PyTorch's global generator."""
-    return exact_on_small_maps(DETECTORS[type(settings)](settings, num_classes))
+    return use_float32_on_small_maps(DETECTORS[type(settings)](settings, num_classes))

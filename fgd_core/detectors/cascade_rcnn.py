@@ -1,7 +1,7 @@
 """Cascade R-CNN (arXiv:1712.00726), with and without masks, as mmdetection has it."""
 
 from fgd_core.detectors.parts.cascade import Cascade
-from fgd_core.detectors.parts.proposals import Kept, ProposalNetwork
+from fgd_core.detectors.parts.proposals import ProposalLimits, ProposalNetwork
 from fgd_core.detectors.parts.two_stage import TwoStageDetector, build_pyramid
 from fgd_core.spec import detectors as spec
 
@@ -12,7 +12,9 @@ class CascadeRcnn(TwoStageDetector):
         self.settings, self.num_classes = settings, num_classes
         self.backbone = build_pyramid(settings)
         self.levels = self.backbone.levels
-        self.rpn = ProposalNetwork(settings, num_convs=1, box_beta=1 / 9, kept=Kept(per_level=2000, in_all=2000))
+        self.rpn = ProposalNetwork(
+            settings, num_convs=1, box_beta=1 / 9, kept=ProposalLimits(per_level=2000, in_all=2000)
+        )
         self.roi_heads = Cascade(settings, num_classes, has_masks=self.has_masks)
 
 

@@ -7,7 +7,7 @@ by 64. The convention of mmdetection differs in the places that ask for it by na
 
 from torch import nn
 
-from fgd_core.detectors.parts.proposals import Kept, ProposalNetwork
+from fgd_core.detectors.parts.proposals import ProposalLimits, ProposalNetwork
 from fgd_core.detectors.parts.regions import Branch, RegionHeads
 from fgd_core.detectors.parts.two_stage import TwoStageDetector, box_branch, build_pyramid, convolved_box_branch
 from fgd_core.spec import detectors as spec
@@ -27,7 +27,7 @@ class FasterRcnn(TwoStageDetector):
             settings,
             num_convs=2 if is_second else 1,
             box_beta=box_beta,
-            kept=Kept(per_level=2000, in_all=1000 if follows_mmdetection else 2000),
+            kept=ProposalLimits(per_level=2000, in_all=1000 if follows_mmdetection else 2000),
         )
         # torchvision also gives the background a box, which nothing is ever learned from.
         num_boxes = num_classes if follows_mmdetection else 1 + num_classes

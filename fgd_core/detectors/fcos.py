@@ -1,8 +1,8 @@
 """FCOS (arXiv:1904.01355, improved in arXiv:2006.09214) on torchvision's parts.
 
-Parameters, assignment and losses are those of torchvision's `fcos_resnet50_fpn`, so that its weights load; but places
-sit at the true strides, where torchvision's drift on P6 and P7 of an input not divisible by 128. The convention of
-mmdetection differs in the places that ask for it by name.
+Parameters, assignment and losses are those of torchvision's `fcos_resnet50_fpn`, so that its weights load. But
+locations sit at the true strides, while torchvision's drift on P6 and P7 if the input is not divisible by 128. The
+mmdetection convention differs where the code asks for it by name.
 """
 
 from collections.abc import Sequence
@@ -17,24 +17,23 @@ from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.base import Detections, Detector
-from fgd_core.detectors.parts.boxes import paired_iou
-from fgd_core.detectors.parts.grid import by_place, corner_points
-from fgd_core.detectors.parts.matched import BACKGROUND, positives
+from fgd_core.detectors.parts.assignment import BACKGROUND, gather_positives, mean_over_ranks
+from fgd_core.detectors.parts.boxes import boxes_around, distances_to_sides, paired_iou
+from fgd_core.detectors.parts.grid import corner_points, flatten_cells
 from fgd_core.detectors.parts.norms import group_norm
 from fgd_core.detectors.parts.pyramid import Pyramid
-from fgd_core.detectors.parts.ranks import mean_over_ranks
-from fgd_core.detectors.parts.selection import best_of_levels
+from fgd_core.detectors.parts.selection import select_detections
 from fgd_core.spec import detectors as spec
 
 _TOWER_DEPTH = 4
 _CENTRE_RADIUS = 1.5
 _REACH = (4, 8)
-"""Strides from a place to the farthest side of its object: what the level is responsible for."""
+"""Strides from a location to the farthest side of its object: what the level is responsible for."""
 _LEAST_IOU = 1e-6
 
 
-class Places(NamedTuple):
-    """All places of a pyramid, level by level and row by row."""
+class Locations(NamedTuple):
+    """All locations of a pyramid, level by level and row by row."""
 
     points: Tensor
     """(P, 2) xy in pixels"""
@@ -42,7 +41,7 @@ class Places(NamedTuple):
     """(P,) in pixels"""
     nearest: Tensor
     farthest: Tensor
-    """(P,) the bounds, in pixels, of the distance to the farthest side of an object that the place may answer for"""
+    """(P,) the bounds, in pixels, of the distance to the farthest side of an object that the location may answer for"""
 
 
 class Fcos(Detector):
@@ -60,22 +59,24 @@ class Fcos(Detector):
 
     def losses(self, features: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
         outputs = self.head(features)
-        places = self._places(features)
-        matches = torch.stack([self._match(places, boxes) for boxes in targets.boxes])  # (N, P)
-        found = positives(matches, targets)
+        locations = self._locations(features)
+        matches = torch.stack([self._match(locations, boxes) for boxes in targets.boxes])  # (N, P)
+        found = gather_positives(matches, targets)
 
         with torch.autocast(matches.device.type, enabled=False):
             logits, distances, centreness = (torch.cat(levels, dim=1).float() for levels in outputs)
             num_positives = mean_over_ranks((matches >= 0).sum().float()).clamp(min=1)
             is_there = torch.zeros_like(logits)
-            is_there[found.image, found.place, found.labels] = 1
+            is_there[found.image, found.location, found.labels] = 1
             focal = sigmoid_focal_loss(logits, is_there, alpha=0.25, gamma=2.0).sum()
 
-            points = places.points[found.place]
-            predicted = boxes_around(points, self._in_pixels(distances[found.image, found.place], found.place, places))
+            points = locations.points[found.location]
+            predicted = boxes_around(
+                points, self._in_pixels(distances[found.image, found.location], found.location, locations)
+            )
             wanted = centreness_of(distances_to_sides(points, found.boxes))
             centre = F.binary_cross_entropy_with_logits(
-                centreness[found.image, found.place].squeeze(1), wanted, reduction="sum"
+                centreness[found.image, found.location].squeeze(1), wanted, reduction="sum"
             )
             box = (self._distance(predicted, found.boxes) * self._share_of_boxes(wanted, num_positives)).sum()
         return {"classification": focal / num_positives, "box": box, "centreness": centre / num_positives}
@@ -83,7 +84,7 @@ class Fcos(Detector):
     @torch.no_grad()
     def detect(self, features: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         logits, distances, centreness = self.head(features)
-        places = self._places(features)
+        locations = self._locations(features)
         counts = [level.shape[1] for level in logits]
         first = [sum(counts[:level]) for level in range(len(counts))]
         scores = [level.float().sigmoid() for level in logits]
@@ -93,11 +94,11 @@ class Fcos(Detector):
 
         def decode(image: int, level: int, at: Tensor) -> Tensor:
             along_all = at + first[level]
-            own = self._in_pixels(distances[level][image, at].float(), along_all, places)
-            return boxes_around(places.points[along_all], own)
+            own = self._in_pixels(distances[level][image, at].float(), along_all, locations)
+            return boxes_around(locations.points[along_all], own)
 
         return [
-            best_of_levels(
+            select_detections(
                 [level[image] for level in scores],
                 partial(decode, image),
                 size,
@@ -108,7 +109,7 @@ class Fcos(Detector):
             for image, size in enumerate(image_sizes)
         ]
 
-    def _places(self, features: Sequence[Tensor]) -> Places:
+    def _locations(self, features: Sequence[Tensor]) -> Locations:
         points, strides, nearest, farthest = [], [], [], []
         last = len(self.levels) - 1
         for index, (maps, level) in enumerate(zip(features, self.levels, strict=True)):
@@ -118,21 +119,21 @@ class Fcos(Detector):
             strides.append(corners.new_full((len(corners),), level.stride))
             nearest.append(corners.new_full((len(corners),), _REACH[0] * level.stride if index > 0 else 0))
             farthest.append(corners.new_full((len(corners),), _REACH[1] * level.stride if index < last else torch.inf))
-        return Places(torch.cat(points), torch.cat(strides), torch.cat(nearest), torch.cat(farthest))
+        return Locations(torch.cat(points), torch.cat(strides), torch.cat(nearest), torch.cat(farthest))
 
-    def _match(self, places: Places, boxes: Tensor) -> Tensor:
-        """(P,) the index of each place's object, or BACKGROUND."""
+    def _match(self, locations: Locations, boxes: Tensor) -> Tensor:
+        """(P,) the index of each location's object, or BACKGROUND."""
         follows_paper = self.settings.version == "v1"
-        return match_places(
-            places,
+        return match_locations(
+            locations,
             boxes.float(),
             centre_radius=None if follows_paper else _CENTRE_RADIUS,
             with_bounds=self._follows_mmdetection,
         )
 
-    def _in_pixels(self, distances: Tensor, place: Tensor, places: Places) -> Tensor:
-        """(n, 4) of what the head says at n places; the second version says it in strides."""
-        return distances if self.settings.version == "v1" else distances * places.strides[place][:, None]
+    def _in_pixels(self, distances: Tensor, location: Tensor, locations: Locations) -> Tensor:
+        """(n, 4) of what the head says at n locations; the second version says it in strides."""
+        return distances if self.settings.version == "v1" else distances * locations.strides[location][:, None]
 
     def _distance(self, predicted: Tensor, wanted: Tensor) -> Tensor:
         """(n,) between n predicted boxes and those wanted."""
@@ -177,35 +178,35 @@ class FcosHead(nn.Module):
         logits, distances, centreness = [], [], []
         for index, maps in enumerate(features):
             of_classes, of_boxes = self.classification_head.conv(maps), self.regression_head.conv(maps)
-            logits.append(by_place(self.classification_head.cls_logits(of_classes)))
-            raw = by_place(self.regression_head.bbox_reg(of_boxes)).float()
+            logits.append(flatten_cells(self.classification_head.cls_logits(of_classes)))
+            raw = flatten_cells(self.regression_head.bbox_reg(of_boxes)).float()
             if len(self.scales):
                 raw = raw * self.scales[index]
             distances.append(raw.exp() if self._is_first_version else raw.relu())
             beside = of_classes if self._centreness_side == "classes" else of_boxes
-            centreness.append(by_place(self.regression_head.bbox_ctrness(beside)))
+            centreness.append(flatten_cells(self.regression_head.bbox_ctrness(beside)))
         return logits, distances, centreness
 
 
-def match_places(places: Places, boxes: Tensor, *, centre_radius: float | None, with_bounds: bool) -> Tensor:
-    """Give each place the smallest object that it lies in and that its level is responsible for.
+def match_locations(locations: Locations, boxes: Tensor, *, centre_radius: float | None, with_bounds: bool) -> Tensor:
+    """Give each location the smallest object that it lies in and that its level is responsible for.
 
     Args:
         boxes: (n, 4) xyxy in pixels; n may be 0.
-        centre_radius: strides from the centre of an object to its farthest places along each axis; None is all of it.
+        centre_radius: strides from the centre of an object to its farthest locations along each axis; None: all of it.
         with_bounds: whether a level is also responsible for a distance that is exactly one of its bounds.
     Returns:
         (P,) int64, the index of the box, or BACKGROUND.
     """
     if len(boxes) == 0:
-        return torch.full((len(places.points),), BACKGROUND, device=places.points.device)
-    distances = distances_to_sides(places.points[:, None], boxes)  # (P, n, 4)
+        return torch.full((len(locations.points),), BACKGROUND, device=locations.points.device)
+    distances = distances_to_sides(locations.points[:, None], boxes)  # (P, n, 4)
     is_mine = distances.amin(2) > 0
     if centre_radius is not None:
         centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-        offset = (places.points[:, None] - centres).abs().amax(2)  # (P, n)
-        is_mine &= offset < centre_radius * places.strides[:, None]
-    reach, nearest, farthest = distances.amax(2), places.nearest[:, None], places.farthest[:, None]
+        offset = (locations.points[:, None] - centres).abs().amax(2)  # (P, n)
+        is_mine &= offset < centre_radius * locations.strides[:, None]
+    reach, nearest, farthest = distances.amax(2), locations.nearest[:, None], locations.farthest[:, None]
     if with_bounds:
         is_mine &= (reach >= nearest) & (reach <= farthest)
     else:
@@ -213,16 +214,6 @@ def match_places(places: Places, boxes: Tensor, *, centre_radius: float | None, 
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
     least, index = torch.where(is_mine, areas, torch.inf).min(1)
     return index.masked_fill(least.isinf(), BACKGROUND)
-
-
-def distances_to_sides(points: Tensor, boxes: Tensor) -> Tensor:
-    """(…, 4) from points (…, 2) to the left, top, right and bottom side of boxes (…, 4); negative outside."""
-    return torch.cat([points - boxes[..., :2], boxes[..., 2:] - points], dim=-1)
-
-
-def boxes_around(points: Tensor, distances: Tensor) -> Tensor:
-    """(n, 4) xyxy of points (n, 2) and their distances (n, 4); undoes `distances_to_sides`."""
-    return torch.cat([points - distances[:, :2], points + distances[:, 2:]], dim=1)
 
 
 def centreness_of(distances: Tensor) -> Tensor:

@@ -12,20 +12,19 @@ from torchvision.ops import generalized_box_iou_loss
 
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.base import Detections, Detector
+from fgd_core.detectors.parts.assignment import IGNORED, count_positives, gather_positives, mean_over_ranks
 from fgd_core.detectors.parts.atss import atss_matches
-from fgd_core.detectors.parts.boxes import paired_iou
+from fgd_core.detectors.parts.boxes import boxes_around, distances_to_sides, paired_iou
 from fgd_core.detectors.parts.generalised_focal import (
     distribution_focal_loss,
     expected_distance,
     quality_focal_loss,
 )
-from fgd_core.detectors.parts.grid import by_place, corner_points, is_beyond
-from fgd_core.detectors.parts.matched import NEITHER, count_positives, positives
+from fgd_core.detectors.parts.grid import corner_points, flatten_cells, is_batch_padding
 from fgd_core.detectors.parts.norms import group_norm
 from fgd_core.detectors.parts.pyramid import Pyramid
-from fgd_core.detectors.parts.ranks import mean_over_ranks
-from fgd_core.detectors.parts.selection import best_of_levels
-from fgd_core.detectors.parts.towers import conv_tower, start_head, through
+from fgd_core.detectors.parts.selection import select_detections
+from fgd_core.detectors.parts.towers import apply_tower, conv_tower, init_head
 from fgd_core.spec import detectors as spec
 
 _TOWER_DEPTH = 4
@@ -51,27 +50,27 @@ class Gfl(Detector):
         matches = torch.stack(
             [self._match(points, b, size) for b, size in zip(targets.boxes, targets.image_sizes, strict=True)]
         )  # (N, A)
-        found = positives(matches, targets)
+        found = gather_positives(matches, targets)
         with torch.autocast(matches.device.type, enabled=False):
             logits = torch.cat(level_logits, dim=1).float()  # (N, A, K)
-            distributions = torch.cat(level_distributions, dim=1)[found.image, found.place].float()
+            distributions = torch.cat(level_distributions, dim=1)[found.image, found.location].float()
             # (P, 4, bins)
             strides = torch.cat([p.new_full((len(p), 1), s.stride) for p, s in zip(points, self.levels, strict=True)])
-            strides = strides[found.place]  # (P, 1)
-            centres = torch.cat(points)[found.place] / strides
+            strides = strides[found.location]  # (P, 1)
+            centres = torch.cat(points)[found.location] / strides
             wanted = found.boxes / strides
-            predicted = _boxes(centres, expected_distance(distributions))
+            predicted = boxes_around(centres, expected_distance(distributions))
 
             quality = torch.zeros_like(logits)
-            quality[found.image, found.place, found.labels] = paired_iou(predicted.detach(), wanted)
-            focal = quality_focal_loss(logits, quality).sum(2).masked_fill(matches == NEITHER, 0)
+            quality[found.image, found.location, found.labels] = paired_iou(predicted.detach(), wanted)
+            focal = quality_focal_loss(logits, quality).sum(2).masked_fill(matches == IGNORED, 0)
             classification = focal.sum() / mean_over_ranks(count_positives(matches)).clamp(min=1)
 
             # A box counts as much as the score that it will be chosen by.
-            weights = logits.detach()[found.image, found.place].sigmoid().amax(1)  # (P,)
+            weights = logits.detach()[found.image, found.location].sigmoid().amax(1)  # (P,)
             share = weights / mean_over_ranks(weights.sum()).clamp(min=1)
             overlap = generalized_box_iou_loss(predicted, wanted)
-            distances = _distances(centres, wanted).clamp(min=0, max=self.settings.reg_max - 0.1)
+            distances = distances_to_sides(centres, wanted).clamp(min=0, max=self.settings.reg_max - 0.1)
             of_bins = distribution_focal_loss(distributions.flatten(0, 1), distances.flatten()).view(-1, 4).mean(1)
         return {
             "classification": classification,
@@ -85,12 +84,12 @@ class Gfl(Detector):
         scores = [level.float().sigmoid() for level in logits]
         points = self._points(features)
 
-        def decode(image: int, level: int, places: Tensor) -> Tensor:
-            distances = expected_distance(distributions[level][image, places].float())
-            return _boxes(points[level][places], distances * self.levels[level].stride)
+        def decode(image: int, level: int, locations: Tensor) -> Tensor:
+            distances = expected_distance(distributions[level][image, locations].float())
+            return boxes_around(points[level][locations], distances * self.levels[level].stride)
 
         return [
-            best_of_levels([level[image] for level in scores], partial(decode, image), size, self.settings)
+            select_detections([level[image] for level in scores], partial(decode, image), size, self.settings)
             for image, size in enumerate(image_sizes)
         ]
 
@@ -98,12 +97,12 @@ class Gfl(Detector):
         return [corner_points(maps, level.stride) for maps, level in zip(features, self.levels, strict=True)]
 
     def _match(self, points: Sequence[Tensor], boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
-        """(A,) the index of each place's object; negative for background and for places beyond the image."""
+        """(A,) the index of each location's object; negative for background and for locations beyond the image."""
         in_strides = self.settings.anchor_base_size_px / self.levels[0].stride
         half_sides = [in_strides * level.stride / 2 for level in self.levels]
         anchors = [torch.cat([p - half, p + half], dim=1) for p, half in zip(points, half_sides, strict=True)]
-        is_inside = [~is_beyond(level, image_size) for level in points]
-        matches = torch.full((sum(map(len, points)),), NEITHER, device=boxes.device)
+        is_inside = [~is_batch_padding(level, image_size) for level in points]
+        matches = torch.full((sum(map(len, points)),), IGNORED, device=boxes.device)
         matches[torch.cat(is_inside)] = atss_matches(
             [level[inside] for level, inside in zip(anchors, is_inside, strict=True)], boxes.float()
         )
@@ -120,19 +119,19 @@ class GflHead(nn.Module):
         self.gfl_cls = nn.Conv2d(width, num_classes, 3, padding=1)
         self.gfl_reg = nn.Conv2d(width, 4 * (reg_max + 1), 3, padding=1)
         self.scales = nn.ModuleList(Scale() for _ in range(num_levels))
-        start_head(self, width, classifier=self.gfl_cls)
+        init_head(self, width, classifier=self.gfl_cls)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """
         Args:
             features: for each level (N, C, H, W).
         Returns:
-            For each level the logits of the classes (N, H W, K), and those of the distances in strides from the place
-            to the left, top, right and bottom side (N, H W, 4, bins).
+            For each level the logits of the classes (N, H W, K), and the logits of the distances in strides from the
+            location to the left, top, right and bottom side (N, H W, 4, bins).
         """
-        logits = [by_place(self.gfl_cls(through(self.cls_convs, maps))) for maps in features]
+        logits = [flatten_cells(self.gfl_cls(apply_tower(self.cls_convs, maps))) for maps in features]
         distances = [
-            by_place(scale(self.gfl_reg(through(self.reg_convs, maps))))
+            flatten_cells(scale(self.gfl_reg(apply_tower(self.reg_convs, maps))))
             for scale, maps in zip(self.scales, features, strict=True)
         ]
         return logits, [level.view(*level.shape[:2], 4, -1) for level in distances]
@@ -147,13 +146,3 @@ class Scale(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         return values * self.scale
-
-
-def _boxes(points: Tensor, distances: Tensor) -> Tensor:
-    """(P, 2) xy and (P, 4) distances to left, top, right and bottom to (P, 4) xyxy."""
-    return torch.cat([points - distances[:, :2], points + distances[:, 2:]], dim=1)
-
-
-def _distances(points: Tensor, boxes: Tensor) -> Tensor:
-    """The inverse of `_boxes`; negative on the sides that the point lies beyond."""
-    return torch.cat([points - boxes[:, :2], boxes[:, 2:] - points], dim=1)

@@ -15,18 +15,24 @@ from torchvision.ops import box_iou, sigmoid_focal_loss
 
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.base import Detections, Detector
+from fgd_core.detectors.parts.assignment import (
+    BACKGROUND,
+    IGNORED,
+    EveryBoxMatcher,
+    Positives,
+    count_positives,
+    gather_positives,
+    mean_over_ranks,
+)
 from fgd_core.detectors.parts.deformable import DeformConv2d
-from fgd_core.detectors.parts.grid import by_place, corner_points, is_beyond
+from fgd_core.detectors.parts.grid import corner_points, flatten_cells, is_batch_padding
 from fgd_core.detectors.parts.late_norm import LateNormPyramid
-from fgd_core.detectors.parts.matched import BACKGROUND, NEITHER, Positives, count_positives, positives
-from fgd_core.detectors.parts.matching import EveryBoxMatcher
 from fgd_core.detectors.parts.nearest_point import nearest_point_matches
 from fgd_core.detectors.parts.norms import group_norm
 from fgd_core.detectors.parts.point_sets import kernel_grid, moment_box
 from fgd_core.detectors.parts.pyramid import Pyramid
-from fgd_core.detectors.parts.ranks import mean_over_ranks
-from fgd_core.detectors.parts.selection import best_of_levels
-from fgd_core.detectors.parts.towers import conv_tower, start_head, through
+from fgd_core.detectors.parts.selection import select_detections
+from fgd_core.detectors.parts.towers import apply_tower, conv_tower, init_head
 from fgd_core.spec import detectors as spec
 
 _TOWER_DEPTH = 3
@@ -68,14 +74,14 @@ class RepPoints(Detector):
             started = self._start(points, targets)  # (N, A)
             matches = self._match(first_boxes.detach(), torch.cat(points), targets)  # (N, A)
 
-            found = positives(matches, targets)
+            found = gather_positives(matches, targets)
             is_there = torch.zeros_like(logits)
-            is_there[found.image, found.place, found.labels] = 1
+            is_there[found.image, found.location, found.labels] = 1
             focal = sigmoid_focal_loss(logits, is_there, alpha=0.25, gamma=2.0).sum(2)
             num_positives = mean_over_ranks(count_positives(matches)).clamp(min=1)
-            classification = focal.masked_fill(matches == NEITHER, 0).sum() / num_positives
+            classification = focal.masked_fill(matches == IGNORED, 0).sum() / num_positives
 
-            first_distance = _distance(first_boxes, positives(started, targets), strides)
+            first_distance = _distance(first_boxes, gather_positives(started, targets), strides)
             num_started = mean_over_ranks(count_positives(started)).clamp(min=1)
             boxes = self._boxes(refined, torch.cat(points), strides)
             distance = _distance(boxes, found, strides)
@@ -91,12 +97,12 @@ class RepPoints(Detector):
         scores = [level.logits.sigmoid() for level in outputs]
         points = self._points(features)
 
-        def decode(image: int, level: int, places: Tensor) -> Tensor:
+        def decode(image: int, level: int, locations: Tensor) -> Tensor:
             stride = points[level].new_tensor(self.levels[level].stride)
-            return self._boxes(outputs[level].refined[image, places], points[level][places], stride)
+            return self._boxes(outputs[level].refined[image, locations], points[level][locations], stride)
 
         return [
-            best_of_levels([level[image] for level in scores], partial(decode, image), size, self.settings)
+            select_detections([level[image] for level in scores], partial(decode, image), size, self.settings)
             for image, size in enumerate(image_sizes)
         ]
 
@@ -112,36 +118,36 @@ class RepPoints(Detector):
         return points.repeat(1, 2) + moment_box(point_sets, self.head.moment_transfer) * strides
 
     def _start(self, points: Sequence[Tensor], targets: Targets) -> Tensor:
-        """(N, A) the object that each place starts from, by where the places are."""
+        """(N, A) the object that each location starts from, by where the locations are."""
         strides = [level.stride for level in self.levels]
         matches = []
         for boxes, image_size in zip(targets.boxes, targets.image_sizes, strict=True):
-            beyond = [is_beyond(level, image_size) for level in points]
+            beyond = [is_batch_padding(level, image_size) for level in points]
             inside = [level[~out] for level, out in zip(points, beyond, strict=True)]
-            of_image = torch.full((sum(map(len, points)),), NEITHER, device=boxes.device)
+            of_image = torch.full((sum(map(len, points)),), IGNORED, device=boxes.device)
             of_image[~torch.cat(beyond)] = nearest_point_matches(inside, strides, boxes.float())
             matches.append(of_image)
         return torch.stack(matches)
 
     def _match(self, first_boxes: Tensor, points: Tensor, targets: Targets) -> Tensor:
-        """(N, A) the object that each place is to tell, by the overlap of its first box."""
+        """(N, A) the object that each location is to tell, by the overlap of its first box."""
         matches = []
         for found, boxes, image_size in zip(first_boxes, targets.boxes, targets.image_sizes, strict=True):
-            beyond = is_beyond(points, image_size)
+            beyond = is_batch_padding(points, image_size)
             of_image = torch.full((len(points),), BACKGROUND, device=points.device)
             if len(boxes) > 0:
                 of_image = self._matcher(box_iou(boxes.float(), found).masked_fill(beyond, 0))
-            matches.append(of_image.masked_fill(beyond, NEITHER))
+            matches.append(of_image.masked_fill(beyond, IGNORED))
         return torch.stack(matches)
 
 
 class LevelOutputs(NamedTuple):
-    """Of the A places of a level, in float32."""
+    """Of the A locations of a level, in float32."""
 
     logits: Tensor
     """(N, A, K)"""
     first: Tensor
-    """(N, A, 9, 2) the points of the first stage: (dy, dx) in cells from the place"""
+    """(N, A, 9, 2) the points of the first stage: (dy, dx) in cells from the location"""
     refined: Tensor
     """(N, A, 9, 2) those of the second"""
 
@@ -161,18 +167,18 @@ class RepPointsHead(nn.Module):
         self.reppoints_pts_refine_conv = DeformConv2d(width, width, _KERNEL, padding=_KERNEL // 2, bias=False)
         self.reppoints_pts_refine_out = nn.Conv2d(width, 2 * _NUM_POINTS, 1)
         self.moment_transfer = nn.Parameter(torch.zeros(2))
-        start_head(self, width, classifier=self.reppoints_cls_out)
+        init_head(self, width, classifier=self.reppoints_cls_out)
 
     def forward(self, features: Tensor) -> LevelOutputs:
         """(N, C, H, W) of one level."""
-        of_classes, of_points = through(self.cls_convs, features), through(self.reg_convs, features)
+        of_classes, of_points = apply_tower(self.cls_convs, features), apply_tower(self.reg_convs, features)
         first = _exact(self.reppoints_pts_init_out, relu(self.reppoints_pts_init_conv(of_points)))  # (N, 18, H, W)
         fixed = first.detach()
         looks_at = _GRADIENT_THROUGH_POINTS * first + (1 - _GRADIENT_THROUGH_POINTS) * fixed
         offsets = looks_at - kernel_grid(_KERNEL, first.device).view(1, -1, 1, 1)
         logits = self.reppoints_cls_out(relu(self.reppoints_cls_conv(of_classes, offsets)))
         moved = _exact(self.reppoints_pts_refine_out, relu(self.reppoints_pts_refine_conv(of_points, offsets)))
-        return LevelOutputs(by_place(logits).float(), _point_sets(first), _point_sets(moved + fixed))
+        return LevelOutputs(flatten_cells(logits).float(), _point_sets(first), _point_sets(moved + fixed))
 
 
 def _exact(layer: nn.Conv2d, features: Tensor) -> Tensor:
@@ -184,16 +190,16 @@ def _exact(layer: nn.Conv2d, features: Tensor) -> Tensor:
 
 def _point_sets(maps: Tensor) -> Tensor:
     """(N, 18, H, W) to (N, H W, 9, 2)."""
-    return by_place(maps).reshape(len(maps), -1, _NUM_POINTS, 2)
+    return flatten_cells(maps).reshape(len(maps), -1, _NUM_POINTS, 2)
 
 
 def _distance(boxes: Tensor, found: Positives, strides: Tensor) -> Tensor:
-    """The summed smooth L1 distance between the boxes of places and their objects, in four strides of the place.
+    """The summed smooth L1 distance between the boxes of locations and their objects, in four strides of the location.
 
     Args:
         boxes: (N, A, 4).
         strides: (A, 1).
     """
-    unit = _BOX_UNIT_IN_STRIDES * strides[found.place]
-    of_places = boxes[found.image, found.place]
-    return smooth_l1_loss(of_places / unit, found.boxes / unit, beta=_BETA, reduction="sum")
+    unit = _BOX_UNIT_IN_STRIDES * strides[found.location]
+    at_locations = boxes[found.image, found.location]
+    return smooth_l1_loss(at_locations / unit, found.boxes / unit, beta=_BETA, reduction="sum")

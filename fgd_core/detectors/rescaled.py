@@ -9,7 +9,7 @@ from fgd_core.data.targets import Targets
 from fgd_core.detectors.base import Detections, Detector
 
 
-class Rescaled(Detector):
+class RescaledDetector(Detector):
     """Finds what `detector` finds in the image resized by `scale`, told in pixels of the image as it came.
 
     `levels` are the detector's own, with the strides that they have on the resized image; a cell is `stride / scale`
@@ -49,9 +49,9 @@ class Rescaled(Detector):
         return [(max(1, int(h * self.scale)), max(1, int(w * self.scale))) for h, w in image_sizes]
 
 
-def seen_at(detector: Detector, scale: float) -> Detector:
+def at_input_scale(detector: Detector, scale: float) -> Detector:
     """The detector, looking at images resized by `scale`."""
-    return detector if scale == 1 else Rescaled(detector, scale)
+    return detector if scale == 1 else RescaledDetector(detector, scale)
 
 
 def _resized(images: Tensor, scale: float) -> Tensor:

@@ -2,31 +2,30 @@
 
 Parameters, anchors, matching and losses are those of torchvision's `retinanet_resnet50_fpn` and `…_v2`, so that their
 weights load; but anchors sit at the true strides, where torchvision's drift on P6 and P7 of an input not divisible by
-128. The convention of mmdetection differs in the places that ask for it by name.
+128. The convention of mmdetection differs in the locations that ask for it by name.
 """
 
 from collections.abc import Sequence
 from functools import partial
 
 import torch
-from torch import Tensor, nn
-from torchvision.models.detection._utils import BoxCoder, Matcher
+from torch import Tensor
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import box_iou, generalized_box_iou_loss, sigmoid_focal_loss
 
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.base import Detections, Detector
 from fgd_core.detectors.parts.anchors import Anchors
-from fgd_core.detectors.parts.grid import corner_points, is_beyond
-from fgd_core.detectors.parts.matched import BACKGROUND, NEITHER, count_positives, positives
-from fgd_core.detectors.parts.matching import EveryBoxMatcher
+from fgd_core.detectors.parts.assignment import BACKGROUND, IGNORED, EveryBoxMatcher, count_positives, gather_positives
+from fgd_core.detectors.parts.grid import corner_points, is_batch_padding
 from fgd_core.detectors.parts.norms import group_norm
 from fgd_core.detectors.parts.pyramid import Pyramid, Top
-from fgd_core.detectors.parts.selection import best_of_levels
+from fgd_core.detectors.parts.selection import select_detections
+from fgd_core.detectors.parts.torchvision_private import BoxCoder, Matcher
+from fgd_core.detectors.parts.towers import scale_init
 from fgd_core.spec import detectors as spec
 
 _STRIDES = (8, 16, 32, 64, 128)
-_PUBLISHED_WIDTH = 256
 _ANCHORS_PER_CELL = 9
 
 
@@ -41,7 +40,8 @@ class RetinaNet(Detector):
         self.anchors = _anchors(settings)
         norm = group_norm if settings.version == "v2" or settings.head_norm == "group" else None
         self.head = RetinaNetHead(settings.fpn_width, _ANCHORS_PER_CELL, num_classes, norm_layer=norm)
-        _widen_towers(self.head, settings.fpn_width)
+        for tower in (self.head.classification_head.conv, self.head.regression_head.conv):
+            scale_init(tower, settings.fpn_width)
         self._matcher = (
             EveryBoxMatcher(0.5, 0.4)
             if self._follows_mmdetection
@@ -56,16 +56,16 @@ class RetinaNet(Detector):
         outputs = self.head(list(features))
         anchors = torch.cat(self.anchors.on(features))  # (A, 4)
         matches = self._matches(features, anchors, targets)  # (N, A)
-        found = positives(matches, targets)
+        found = gather_positives(matches, targets)
 
         with torch.autocast(anchors.device.type, enabled=False):
             logits, deltas = outputs["cls_logits"].float(), outputs["bbox_regression"].float()
             share = self._share_of_images(matches)  # (N,)
             is_there = torch.zeros_like(logits)
-            is_there[found.image, found.place, found.labels] = 1
+            is_there[found.image, found.location, found.labels] = 1
             focal = sigmoid_focal_loss(logits, is_there, alpha=0.25, gamma=2.0).sum(2)  # (N, A)
-            classification = (focal.masked_fill(matches == NEITHER, 0).sum(1) * share).sum()
-            distance = self._distance(deltas[found.image, found.place], anchors[found.place], found.boxes)
+            classification = (focal.masked_fill(matches == IGNORED, 0).sum(1) * share).sum()
+            distance = self._distance(deltas[found.image, found.location], anchors[found.location], found.boxes)
             regression = (distance * share[found.image]).sum()
         return {"classification": classification, "box": regression}
 
@@ -77,12 +77,12 @@ class RetinaNet(Detector):
         scores = outputs["cls_logits"].float().sigmoid().split(counts, dim=1)
         deltas = outputs["bbox_regression"].float().split(counts, dim=1)
 
-        def decode(image: int, level: int, places: Tensor) -> Tensor:
-            boxes: Tensor = self._coder.decode_single(deltas[level][image][places], anchors[level][places])
+        def decode(image: int, level: int, locations: Tensor) -> Tensor:
+            boxes: Tensor = self._coder.decode_single(deltas[level][image][locations], anchors[level][locations])
             return boxes
 
         return [
-            best_of_levels([level[image] for level in scores], partial(decode, image), size, self.settings)
+            select_detections([level[image] for level in scores], partial(decode, image), size, self.settings)
             for image, size in enumerate(image_sizes)
         ]
 
@@ -94,12 +94,12 @@ class RetinaNet(Detector):
         matches = []
         for boxes, image_size in zip(targets.boxes, targets.image_sizes, strict=True):
             # To torchvision the padding of a smaller image is background.
-            beyond = is_beyond(points, image_size) & self._follows_mmdetection
+            beyond = is_batch_padding(points, image_size) & self._follows_mmdetection
             beyond = beyond.repeat_interleave(_ANCHORS_PER_CELL)  # (A,)
             of_image = torch.full((len(anchors),), BACKGROUND, device=anchors.device)
             if len(boxes):
                 of_image = self._matcher(box_iou(boxes.float(), anchors).masked_fill(beyond, 0))
-            matches.append(of_image.masked_fill(beyond, NEITHER))
+            matches.append(of_image.masked_fill(beyond, IGNORED))
         return torch.stack(matches)
 
     def _share_of_images(self, matches: Tensor) -> Tensor:
@@ -133,16 +133,3 @@ def _anchors(settings: spec.RetinaNet) -> Anchors:
     # Whole pixels in torchvision's: its weights were trained on these anchors.
     sizes = [[int(size) for size in level] for level in sizes] if are_rounded else sizes
     return Anchors(sizes, _STRIDES, are_rounded=are_rounded)
-
-
-@torch.no_grad()
-def _widen_towers(head: RetinaNetHead, width: int) -> None:
-    """Keep the signal through the four convolutions of a tower as strong as in the published head.
-
-    With a standard deviation of 0.01 each halves it at 256 channels; at 64 each would leave a quarter, and the head
-    would learn nothing for many epochs.
-    """
-    for tower in (head.classification_head.conv, head.regression_head.conv):
-        for module in tower.modules():
-            if isinstance(module, nn.Conv2d):
-                module.weight *= (_PUBLISHED_WIDTH / width) ** 0.5

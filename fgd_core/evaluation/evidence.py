@@ -1,42 +1,41 @@
-"""What a comparison needs of an evaluation: enough to score any resample of its images without the boxes.
+"""Writes what a comparison needs from an evaluation, so that any resample of the images can be scored without boxes.
 
-Written as one .npz, read by `service.compare.evidence`. K classes, I images, D detections, four ranges of areas, ten
+The file is one .npz, read by `service.compare.evidence`. K classes, I images, D detections, four area ranges, ten
 overlaps (IoU 0.50 to 0.95):
 
     version, fingerprint, class_names (K,), image_ids (I,), areas (4,), overlaps (10,)
-    starts (K + 1,)                  the detections of class k are the rows starts[k] to starts[k + 1], best first
+    starts (K + 1,)                  rows starts[k] to starts[k + 1] are the detections of class k, best first
     image (D,), score (D,)           image as an index into image_ids
-    right (D, 5), ignored (D, 5)     40 bits a row: area by area, overlap by overlap. Neither bit: a false alarm
-    truth_starts (K + 1,)            the same for the images in which class k has true boxes:
-    truth_image (G,), truth_count (G, 4)    how many of them count, for each range of areas
+    right (D, 5), ignored (D, 5)     40 bits a row: area by area, overlap by overlap. Neither bit: a false positive
+    truth_starts (K + 1,)            like `starts`, for the images in which class k has true boxes:
+    truth_image (G,), truth_count (G, 4)    the number of true boxes that count, for each area range
 
-16 bytes a detection before compression, and 12 for each image of a class: at most 8.2 MB for COCO's 5,000 images with
-100 detections each; about 3 MB once compressed.
+Before compression a detection takes 16 bytes and an image of a class 12: at most 8.2 MB for COCO's 5,000 images with
+100 detections each, about 3 MB compressed.
 """
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from pycocotools.cocoeval import COCOeval
 
+from fgd_core.evaluation.pycocotools_private import ImageResult
 from fgd_core.spec.comparison import EVIDENCE, EVIDENCE_VERSION
 from fgd_core.spec.events import ArtifactSaved
 from fgd_core.storage import write_atomically
-
-_ImageResult: TypeAlias = dict[str, Any]
-"""One of `COCOeval.evalImgs`."""
 
 
 def write_evidence(
     evaluation: COCOeval, *, fingerprint: str, class_names: Sequence[str], folder: Path
 ) -> ArtifactSaved:
-    """
+    """Write the evidence file of an evaluation into `folder`.
+
     Args:
-        evaluation: evaluated, with `class_names` in the order of its categories.
-        fingerprint: of the data set; only runs on the same one can be compared.
+        evaluation: already evaluated.
+        fingerprint: of the data set; only runs on the same data set can be compared.
+        class_names: in the order of the evaluation's categories.
     Raises:
         StorageError: the file could not be written.
     """
@@ -51,10 +50,10 @@ def write_evidence(
     )
 
 
-def _arrays(evaluation: COCOeval, fingerprint: str, class_names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+def _arrays(evaluation: COCOeval, fingerprint: str, class_names: Sequence[str]) -> dict[str, npt.NDArray[np.generic]]:
     params = evaluation.params
     image_ids = [int(image_id) for image_id in params.imgIds]
-    place = {image_id: index for index, image_id in enumerate(image_ids)}
+    index_of = {image_id: index for index, image_id in enumerate(image_ids)}
     of_image = np.uint16 if len(image_ids) <= np.iinfo(np.uint16).max else np.uint32
     detections, truths = [], []
     num_areas, num_images = len(params.areaRng), len(image_ids)
@@ -62,10 +61,10 @@ def _arrays(evaluation: COCOeval, fingerprint: str, class_names: Sequence[str]) 
         per_area = [
             evaluation.evalImgs[(k * num_areas + area) * num_images :][:num_images] for area in range(num_areas)
         ]
-        # An image with neither a box nor a detection of the class has no result, in any range of areas.
+        # An image without a true box or a detection of the class has no result, in any area range.
         images = [results for results in zip(*per_area, strict=True) if results[0] is not None]
-        detections.append(_ranked(images, place, len(params.iouThrs)))
-        truths.append(_counted(images, place, num_areas))
+        detections.append(_ranked(images, index_of, len(params.iouThrs)))
+        truths.append(_counted(images, index_of, num_areas))
     return {
         "version": np.array(EVIDENCE_VERSION),
         "fingerprint": np.array(fingerprint),
@@ -85,31 +84,31 @@ def _arrays(evaluation: COCOeval, fingerprint: str, class_names: Sequence[str]) 
 
 
 def _ranked(
-    images: Sequence[tuple[_ImageResult, ...]], place: dict[int, int], num_overlaps: int
+    images: Sequence[tuple[ImageResult, ...]], index_of: dict[int, int], num_overlaps: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """The detections of one class, best first: image, score, and the packed bits of `right` and of `ignored`."""
+    """Return the detections of one class, best first: image, score, packed `right` bits, packed `ignored` bits."""
     counts = [len(results[0]["dtScores"]) for results in images]
-    image = np.repeat(np.array([place[results[0]["image_id"]] for results in images], dtype=np.int64), counts)
+    image = np.repeat(np.array([index_of[results[0]["image_id"]] for results in images], dtype=np.int64), counts)
     score = np.array([score for results in images for score in results[0]["dtScores"]], dtype=np.float64)
-    # Stable, as COCOeval sorts: kept in this order, ties of scores need no more thought.
+    # Stable, as in COCOeval, so equal scores keep the same order as there.
     order = np.argsort(-score, kind="stable")
     num_areas = len(images[0]) if images else 4
     shape = (len(score), num_areas, num_overlaps)
     right, ignored = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
     if images:
         for area in range(num_areas):
-            forgiven = np.concatenate([results[area]["dtIgnore"] for results in images], axis=1).T.astype(np.bool_)
+            is_ignored = np.concatenate([results[area]["dtIgnore"] for results in images], axis=1).T.astype(np.bool_)
             matched = np.concatenate([results[area]["dtMatches"] for results in images], axis=1).T > 0
-            right[:, area], ignored[:, area] = (matched & ~forgiven)[order], forgiven[order]
+            right[:, area], ignored[:, area] = (matched & ~is_ignored)[order], is_ignored[order]
     return image[order], score[order], _packed(right), _packed(ignored)
 
 
 def _counted(
-    images: Sequence[tuple[_ImageResult, ...]], place: dict[int, int], num_areas: int
+    images: Sequence[tuple[ImageResult, ...]], index_of: dict[int, int], num_areas: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Images with true boxes of one class, and how many count in each range of areas."""
+    """Return the images with true boxes of one class, and how many boxes count in each area range."""
     rows = [
-        (place[results[0]["image_id"]], [int(np.count_nonzero(result["gtIgnore"] == 0)) for result in results])
+        (index_of[results[0]["image_id"]], [int(np.count_nonzero(result["gtIgnore"] == 0)) for result in results])
         for results in images
     ]
     rows = [(image, count) for image, count in rows if any(count)]

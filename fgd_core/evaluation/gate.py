@@ -1,4 +1,4 @@
-"""The gate: a teacher that does not know its trade would quietly spoil the student, so it shows its skill first."""
+"""Scores a teacher before distillation and rejects a bad one, which would silently harm the student."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,7 +6,7 @@ from fgd_core.detectors.base import Detector
 from fgd_core.detectors.weights.classes import match_classes
 from fgd_core.detectors.weights.sources import LoadedTeacher
 from fgd_core.errors import TeacherError
-from fgd_core.evaluation.in_classes import InClassesOf
+from fgd_core.evaluation.relabelled import RelabelledDetector
 from fgd_core.spec.events import TeacherChecked
 from fgd_core.spec.jobs import Teacher
 
@@ -14,7 +14,7 @@ from fgd_core.spec.jobs import Teacher
 def score_teacher(
     settings: Teacher,
     teacher: LoadedTeacher,
-    seen: Detector,
+    detector: Detector,
     *,
     classes: Sequence[str],
     data_fingerprint: str,
@@ -23,23 +23,23 @@ def score_teacher(
     """Score the teacher on the classes that it shares with the data.
 
     Args:
-        seen: the teacher, looking at images as it will when it teaches.
+        detector: the teacher's detector at the input scale of the distillation.
         classes: of the data, in the order of labels.
         data_fingerprint: of the validation split.
-        measure: a detector in the data's classes, and those to count -> their AP; None where there is nothing to score.
+        measure: a detector with the data's labels, and the classes to score -> their AP; None without objects.
     Raises:
-        TeacherError: it knows none of the classes.
+        TeacherError: the teacher has none of the data's classes.
     """
     common = match_classes(teacher.classes, classes)
     if not common.pairs:
         raise TeacherError(
-            f"the teacher knows {len(teacher.classes)} classes and the data {len(classes)}, none of them the "
-            "same, so it cannot be judged on this data; to learn from it all the same, set teacher.gate to keys",
+            f"the teacher's {len(teacher.classes)} classes and the data's {len(classes)} have no name in common, so "
+            "the teacher cannot be scored on this data; to distil from it anyway, set teacher.gate to keys",
             checkpoint=settings.checkpoint,
             only_in_checkpoint=[*sorted(common.unused)[:10]],
             only_in_data=[*sorted(common.fresh)[:10]],
         )
-    ap = measure(InClassesOf(seen, dict(common.pairs), len(classes)), common.found)
+    ap = measure(RelabelledDetector(detector, dict(common.pairs), len(classes)), common.found)
     record = teacher.record
     recorded_ap = record.scores.ap if record.scores is not None else None
     same_data = record.data_fingerprint == data_fingerprint
@@ -49,10 +49,11 @@ def score_teacher(
     return TeacherChecked(ap=ap, recorded_ap=recorded_ap, same_data=same_data, classes_judged=judged)
 
 
-def judge_teacher(settings: Teacher, checked: TeacherChecked) -> None:
-    """
+def check_teacher(settings: Teacher, checked: TeacherChecked) -> None:
+    """Reject a teacher whose score is too low.
+
     Raises:
-        TeacherError: it finds nothing, or less than is known of it.
+        TeacherError: the teacher's AP is 0, or too far below the AP that is recorded or expected.
     """
     known_ap = checked.recorded_ap if checked.same_data else None
     shown: dict[str, float | str | None] = {
@@ -63,14 +64,14 @@ def judge_teacher(settings: Teacher, checked: TeacherChecked) -> None:
     }
     if not checked.ap:
         raise TeacherError(
-            "the teacher finds nothing on the validation split, so there is nothing to learn from it; "
-            "check its data and input size, or set teacher.gate to keys",
+            "the teacher detects nothing on the validation split, so a student cannot learn from it; "
+            "check the data and the input size, or set teacher.gate to keys",
             **shown,
         )
     if known_ap is not None and checked.ap < known_ap - settings.max_ap_drop:
-        said = "its checkpoint records" if settings.expected_ap is None else "teacher.expected_ap says"
+        origin = "its checkpoint records" if settings.expected_ap is None else "teacher.expected_ap is"
         raise TeacherError(
-            f"the teacher's AP is {checked.ap:.3f} on the validation split where {said} {known_ap:.3f}; "
-            "give it the input size it was trained with, or raise teacher.max_ap_drop",
+            f"the teacher's AP is {checked.ap:.3f} on the validation split, but {origin} {known_ap:.3f}; "
+            "use the input size that it was trained with, or raise teacher.max_ap_drop",
             **shown,
         )

@@ -1,4 +1,4 @@
-"""A data set, looked through from end to end before anybody trains on it."""
+"""Checks both splits of a data set completely before a training uses them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,19 +10,19 @@ from fgd_core.data import look_through
 from fgd_core.data.profiling import in_both, profile
 from fgd_core.data.samples import DetectionDataset, Split, check_same_categories
 from fgd_core.errors import DataError
-from fgd_core.evaluation.samples import draw_truths
+from fgd_core.evaluation.samples import draw_annotations
 from fgd_core.spec.data import FileData
 from fgd_core.spec.events import ArtifactSaved, DataChecked, DataSetChecked, Finding, RunEvent
 from fgd_core.storage import write_atomically
 
 
 def inspect(data: FileData, *, num_samples: int, folder: Path, emit: Callable[[RunEvent], None]) -> None:
-    """Count both splits and draw samples of them into `folder`: `samples_train.png`, `samples_val.png`.
+    """Count both splits and draw samples into `folder`: `samples_train.png`, `samples_val.png`.
 
-    All that there is to say of both is said before any of it is refused.
+    Emits the findings of both splits before it raises an error about either of them.
 
     Raises:
-        DataError: a training on this data would be refused.
+        DataError: a training would refuse this data.
         StorageError: a picture could not be written.
     """
     opened: dict[Split, DetectionDataset] = {}
@@ -37,15 +37,15 @@ def inspect(data: FileData, *, num_samples: int, folder: Path, emit: Callable[[R
         opened[split] = dataset
         if dataset.refusal is not None:
             refusals.append(dataset.refusal)
-        masked, about_masks = _with_masks(data, split, dataset)
-        found = [*dataset.checked.findings, *about_masks]
+        with_masks, mask_findings = _with_masks(data, split, dataset)
+        found = [*dataset.checked.findings, *mask_findings]
         if split == "val" and "train" in opened:
             found += in_both(opened["train"], dataset)
-        prints = {"masks_fingerprint": masked.checked.masks_fingerprint}
+        prints = {"masks_fingerprint": with_masks.checked.masks_fingerprint}
         checked.append(dataset.checked.model_copy(update={"findings": found} | prints))
         emit(checked[-1])
-        if masked.samples:
-            emit(_draw(split, masked, num_samples, folder))
+        if with_masks.samples:
+            emit(_draw(split, with_masks, num_samples, folder))
     if opened:
         emit(DataSetChecked(splits=checked, profiles=[profile(split, dataset) for split, dataset in opened.items()]))
     if len(opened) == len(get_args(Split)):
@@ -54,22 +54,22 @@ def inspect(data: FileData, *, num_samples: int, folder: Path, emit: Callable[[R
         except DataError as error:
             refusals.append(error)
     if refusals:
-        raise _all(refusals)
+        raise _join(refusals)
 
 
 def _with_masks(data: FileData, split: Split, plain: DetectionDataset) -> tuple[DetectionDataset, list[Finding]]:
-    """The split with its masks, and what is to be said of them; as it is where there are none, or none is sound.
+    """Return the split with its masks, and the findings about the masks; `plain` if no mask is valid.
 
-    That masks are bad does not make the check fail: who trains on boxes alone does not mind.
+    Bad masks do not fail the check, because a training on boxes alone does not need them.
     """
     masked = look_through(data, split, with_masks=True)
     known = {finding.problem for finding in plain.checked.findings}
-    about_masks = [finding for finding in masked.checked.findings if finding.problem not in known]
-    return (masked if masked.checked.num_boxes else plain), about_masks
+    mask_findings = [finding for finding in masked.checked.findings if finding.problem not in known]
+    return (masked if masked.checked.num_boxes else plain), mask_findings
 
 
 def _draw(split: Split, dataset: DetectionDataset, num_samples: int, folder: Path) -> ArtifactSaved:
-    picture = draw_truths(dataset, num_samples)
+    picture = draw_annotations(dataset, num_samples)
     written = write_atomically(folder / f"samples_{split}.png", lambda file: file.write(picture))
     return ArtifactSaved(
         name=written.path.name,
@@ -80,8 +80,8 @@ def _draw(split: Split, dataset: DetectionDataset, num_samples: int, folder: Pat
     )
 
 
-def _all(refusals: list[DataError]) -> DataError:
-    """One error of all that is wrong; what each says of its findings is kept."""
+def _join(refusals: list[DataError]) -> DataError:
+    """Join several errors into one that keeps the findings of each."""
     details: dict[str, JsonValue] = {}
     findings: list[JsonValue] = []
     for refusal in refusals:

@@ -1,4 +1,4 @@
-"""Pictures of a split: what is there, and below it what a detector finds."""
+"""Draws sample pictures of a split: the annotations, and below them the detections."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,13 @@ from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks, make
 
 from fgd_core.data.samples import DetectionDataset
 from fgd_core.data.transforms import resize_masks
-from fgd_core.evaluation.found import Found
+from fgd_core.evaluation.inference import ImageDetections
 from fgd_core.stopping import stoppable
 
 _SIDE_PX = 256
 _MIN_SCORE = 0.3
 _MASK_OPACITY = 0.4
-# Distinct hues that stay readable on photographs; classes beyond take them again.
+# Distinct hues that stay readable on photographs; further classes reuse them.
 _COLOURS = (
     "#e6194b",
     "#3cb44b",
@@ -33,17 +33,17 @@ _COLOURS = (
 )
 
 
-def draw_samples(dataset: DetectionDataset, found: Mapping[int, Found], num_images: int = 6) -> bytes:
-    """A PNG of two rows, truth above and detections with a score of at least 0.3 below, spread over the split.
+def draw_samples(dataset: DetectionDataset, detections: Mapping[int, ImageDetections], num_images: int = 6) -> bytes:
+    """Draw a PNG of two rows, annotations above and detections with a score of at least 0.3 below.
 
-    Boxes, and masks where there are some.
+    The images are spread evenly over the split. Draws boxes, and masks if there are any.
     """
     chosen = _spread(dataset, num_images)
-    founds = []
+    detected = []
     for index in stoppable(chosen):
-        one = found[dataset.samples[index].image_id]
+        one = detections[dataset.samples[index].image_id]
         keep = one.scores >= _MIN_SCORE
-        founds.append(
+        detected.append(
             _draw(
                 dataset,
                 dataset.load_image(index),
@@ -53,13 +53,13 @@ def draw_samples(dataset: DetectionDataset, found: Mapping[int, Found], num_imag
                 masks=one.masks.decode(keep.numpy()) if one.masks is not None else None,
             )
         )
-    return _png([*(_draw_truth(dataset, index) for index in chosen), *founds], columns=len(chosen))
+    return _png([*(_draw_annotated(dataset, index) for index in chosen), *detected], columns=len(chosen))
 
 
-def draw_truths(dataset: DetectionDataset, num_images: int, *, columns: int = 4) -> bytes:
-    """A PNG of images spread over the split, with what is annotated there."""
+def draw_annotations(dataset: DetectionDataset, num_images: int, *, columns: int = 4) -> bytes:
+    """Draw a PNG of images, spread evenly over the split, with their annotations."""
     chosen = stoppable(_spread(dataset, num_images))
-    return _png([_draw_truth(dataset, index) for index in chosen], columns=columns)
+    return _png([_draw_annotated(dataset, index) for index in chosen], columns=columns)
 
 
 def _spread(dataset: DetectionDataset, num_images: int) -> list[int]:
@@ -67,7 +67,7 @@ def _spread(dataset: DetectionDataset, num_images: int) -> list[int]:
     return [int(index) for index in np.linspace(0, last, min(num_images, last + 1)).round()]
 
 
-def _draw_truth(dataset: DetectionDataset, index: int) -> Tensor:
+def _draw_annotated(dataset: DetectionDataset, index: int) -> Tensor:
     sample = dataset.samples[index]
     boxes, labels = torch.from_numpy(sample.boxes_xyxy_px), torch.from_numpy(sample.labels)
     masks = sample.masks.decode() if sample.masks is not None else None
@@ -90,7 +90,7 @@ def _draw(
     scores: list[float] | None = None,
     masks: Tensor | None = None,
 ) -> Tensor:
-    """(3, _SIDE_PX, _SIDE_PX) uint8: the image letterboxed into a square, with its boxes and masks."""
+    """Draw the image, letterboxed into a square, with its boxes and masks: (3, _SIDE_PX, _SIDE_PX) uint8."""
     height, width = image.shape[1:]
     ratio = _SIDE_PX / max(height, width)
     size = (max(1, round(height * ratio)), max(1, round(width * ratio)))
@@ -105,7 +105,7 @@ def _draw(
     if masks is not None:
         placed = torch.zeros(len(masks), _SIDE_PX, _SIDE_PX, dtype=torch.bool)
         placed[:, : size[0], : size[1]] = resize_masks(masks, size) > 0
-        # A pixel shows the best mask that covers it; torchvision would leave bare what several cover.
+        # A pixel shows the best mask that covers it; torchvision draws no mask where several overlap.
         placed &= placed.cumsum(0) == 1
         canvas = draw_segmentation_masks(canvas, placed, alpha=_MASK_OPACITY, colors=colours)
     drawn: Tensor = draw_bounding_boxes(canvas, boxes * ratio, captions, colors=colours, width=2)

@@ -1,4 +1,4 @@
-"""How fast a detector is, one image at a time, and whether that can be held beside the speed of another."""
+"""Measures a detector's speed, one image at a time, and whether the measurement is comparable with others."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ import torch
 from fgd_core.data.loading import evaluation_batches
 from fgd_core.data.samples import DetectionDataset
 from fgd_core.detectors.base import Detector
-from fgd_core.evaluation.quiet import Presence
+from fgd_core.evaluation.device_lock import DeviceLock
 from fgd_core.spec.data import InputSpec
 from fgd_core.spec.results import Speed
 from fgd_core.stopping import stoppable
@@ -24,9 +24,9 @@ _IMAGES = 20
 _REPETITIONS = 5
 _LIMIT_S = 10.0
 _MAX_SPREAD = 0.1
-"""Of the repetitions, relative to their median, in a quiet moment."""
+"""The largest spread of the repetitions, relative to their median, of an undisturbed measurement."""
 _MIN_CPU_SHARE = 0.9
-"""Of the time on a CPU, that the one thread has in a quiet moment."""
+"""The least share of the time for which the measuring thread has a CPU in an undisturbed measurement."""
 
 
 @torch.no_grad()
@@ -37,17 +37,18 @@ def measure_speed(
     *,
     device: torch.device,
     wait_s: float = 0.0,
-    presence: Presence | None = None,
+    lock: DeviceLock | None = None,
 ) -> Speed:
-    """Of the network and its post-processing, reading and resizing left out; the images wait on the device.
+    """Measure the network and its post-processing, without reading and resizing: the images are already on the device.
 
-    The median of up to five repetitions over up to 20 images, for about 10 s at most, after a warm-up. On a CPU with
-    one thread, whatever the run has, so that the figures of jobs with different resources can be held side by side.
+    Takes the median of up to five repetitions over up to 20 images, for at most about 10 s, after a warm-up. A CPU
+    measurement uses one thread, however many the run has, so that jobs with different resources are comparable.
 
     Args:
-        wait_s: for other runs on the device to give way.
+        wait_s: how long to wait for other runs to yield the device.
+        lock: of the device; None takes this process's own.
     Raises:
-        Stopped: the run has been asked to stop.
+        Stopped: the run was asked to stop.
     """
     batches = []
     for batch in stoppable(evaluation_batches(dataset, input_spec, batch_size=1)):
@@ -64,8 +65,8 @@ def measure_speed(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with (presence or presence_on(device)).alone(wait_s) as is_alone:
-            took_s, cpu_share = _repeated(run, len(batches))
+        with (lock or device_lock_for(device)).exclusive(wait_s) as is_alone:
+            took_s, cpu_share = _time_repetitions(run, len(batches))
     finally:
         torch.set_num_threads(threads)
     median_s = statistics.median(took_s)
@@ -76,29 +77,29 @@ def measure_speed(
         repetitions=len(took_s),
         load_average=os.getloadavg()[0],
         machine=platform.node(),
-        disturbed_by=disturbance(
+        disturbed_by=find_disturbance(
             is_alone=is_alone, spread=spread, cpu_share=cpu_share if device.type == "cpu" else None
         ),
     )
 
 
 @lru_cache
-def presence_on(device: torch.device) -> Presence:
-    """One for a process and device: two would wait for each other."""
+def device_lock_for(device: torch.device) -> DeviceLock:
+    """Return the process's only lock of a device; two locks in one process would wait for each other."""
     name = device.type
     if device.type == "cuda":
-        # Its number depends on which devices a process may see.
+        # Not the index alone: it depends on which devices are visible to the process.
         name += f"-{getattr(torch.cuda.get_device_properties(device), 'uuid', device.index)}"
-    return Presence(Path(tempfile.gettempdir()) / f"fgd-devices-{os.getuid()}", name)
+    return DeviceLock(Path(tempfile.gettempdir()) / f"fgd-devices-{os.getuid()}", name)
 
 
-def disturbance(*, is_alone: bool, spread: float, cpu_share: float | None) -> str | None:
-    """What makes a speed incomparable with others; None where the moment was quiet.
+def find_disturbance(*, is_alone: bool, spread: float, cpu_share: float | None) -> str | None:
+    """Describe what disturbed a measurement, so that it is not comparable; None if nothing did.
 
     Args:
-        is_alone: no other run of this user worked on the device.
+        is_alone: whether no other run of this user worked on the device.
         spread: of the repetitions, relative to their median.
-        cpu_share: of the time, that the measuring thread had a CPU; None on other devices.
+        cpu_share: the share of the time for which the measuring thread had a CPU; None on other devices.
     """
     if not is_alone:
         return "other runs worked on the device"
@@ -109,15 +110,15 @@ def disturbance(*, is_alone: bool, spread: float, cpu_share: float | None) -> st
     return None
 
 
-def _repeated(run: Callable[[int], None], num_images: int) -> tuple[Sequence[float], float]:
-    """Seconds an image in each repetition, and the share of that time in which this thread had a CPU."""
+def _time_repetitions(run: Callable[[int], None], num_images: int) -> tuple[Sequence[float], float]:
+    """Time the repetitions: seconds per image of each, and the share of the time for which this thread had a CPU."""
     count = min(_WARMUP_IMAGES, num_images)
     run(count)
     began_s = time.perf_counter()
     run(count)
-    an_image_s = (time.perf_counter() - began_s) / count
-    # As many images as fit into the time, the same in each repetition.
-    count = max(1, min(num_images, int(_LIMIT_S / (_REPETITIONS * max(an_image_s, 1e-9)))))
+    per_image_s = (time.perf_counter() - began_s) / count
+    # As many images as fit into the time limit, the same number in each repetition.
+    count = max(1, min(num_images, int(_LIMIT_S / (_REPETITIONS * max(per_image_s, 1e-9)))))
     took_s = []
     began_s, began_cpu_s = time.perf_counter(), time.thread_time()
     for _ in range(_REPETITIONS):

@@ -8,7 +8,7 @@ from torch.nn.functional import grid_sample
 
 from fgd_core.data.loading import Batch
 from fgd_core.detectors.base import Detector
-from fgd_core.detectors.rescaled import Rescaled
+from fgd_core.detectors.rescaled import RescaledDetector
 from fgd_core.methods import ADVICE, METHODS
 from fgd_core.spec.methods import MethodSpec
 from fgd_core.training.levels import match_levels, plan_levels
@@ -19,9 +19,9 @@ class Distiller(nn.Module):
     """Runs the teacher's backbone and neck, and compares level by level.
 
     The two may be of different kinds: levels are paired by stride, a narrower or wider map is led to the teacher's
-    channels by the method's adapter, and a `Rescaled` teacher sees the image at its own size. Both see the same pixels:
-    RGB, normalised as ImageNet. A teacher that was trained on another normalisation (mmdetection's caffe style: BGR and
-    a deviation of 1) has the difference folded into its first convolution where its weights are imported.
+    channels by the method's adapter, and a `RescaledDetector` teacher sees the image at its own size. Both see the same
+    pixels: RGB, normalised as ImageNet. A teacher that was trained on another normalisation (mmdetection's caffe style:
+    BGR and a deviation of 1) has the difference folded into its first convolution where its weights are imported.
 
     Its parameters are those of the method alone. The teacher is frozen, always in eval mode, and no submodule: it is in
     neither `parameters()` nor `state_dict()`, so no optimiser moves it and no checkpoint carries it. A method whose
@@ -41,7 +41,7 @@ class Distiller(nn.Module):
         self._maps = maps or OwnTeacher(teacher)  # neither is an nn.Module, which would be registered
         self._method = method
         self._is_idle = method.weighs_nothing
-        input_scale = teacher.scale if isinstance(teacher, Rescaled) else 1.0
+        input_scale = teacher.scale if isinstance(teacher, RescaledDetector) else 1.0
         self._pairs = match_levels(student.levels, teacher.levels, input_scale)
         self.planned_levels = plan_levels(student.levels, teacher.levels, input_scale, self._pairs)
         self.level_names = [student.levels[pair.student].name for pair in self._pairs]

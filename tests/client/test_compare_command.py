@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from fgd_core.data.samples import DetectionDataset
-from fgd_core.evaluation.coco import matched
+from fgd_core.evaluation.coco import match_detections
 from fgd_core.evaluation.evidence import write_evidence
 from fgd_core.spec.comparison import Comparison
 from service.client.client import FgdClient
@@ -29,7 +29,7 @@ def finished(
     run = server.run_of(job_id)
     run.start()
     names = [category.name for category in on.categories]
-    found = matched(on, detections(on, seed, skill=skill))
+    found = match_detections(on, detections(on, seed, skill=skill))
     run.report(write_evidence(found, fingerprint=on.fingerprint, class_names=names, folder=folder))
     run.succeed()
     eventually(lambda: client.job(job_id).state == "succeeded")

@@ -9,8 +9,8 @@ from pydantic import JsonValue
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.weights.classes import COCO_CLASSES
 from fgd_core.detectors.weights.files import WeightsFile
-from fgd_core.detectors.weights.matching import load_offer
-from fgd_core.detectors.weights.mmdetection import mmdetection_offer
+from fgd_core.detectors.weights.matching import load_weights
+from fgd_core.detectors.weights.mmdetection import mmdetection_weights
 from fgd_core.spec.jobs import DistillSpec
 from fgd_core.spec.paths import field
 from fgd_core.training.distiller import Distiller
@@ -114,9 +114,9 @@ class TestEachRecipe:
                 classes=COCO_CLASSES,
                 version="2.11.0",
             )
-            offer = mmdetection_offer(file, settings, COCO_CLASSES)
+            offer = mmdetection_weights(file, settings, COCO_CLASSES)
             teacher = build_detector(settings, len(COCO_CLASSES))
-            loaded = load_offer(teacher, offer, classes=COCO_CLASSES, role="teacher", source="mmdetection")
+            loaded = load_weights(teacher, offer, classes=COCO_CLASSES, role="teacher", source="mmdetection")
         assert loaded.is_complete, (loaded.event.missing, loaded.event.mismatched, loaded.event.unexpected)
 
     def test_every_file_stands_in_the_index(self) -> None:

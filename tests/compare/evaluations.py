@@ -8,7 +8,7 @@ import torch
 
 from fgd_core.data.samples import Category, DetectionDataset, Sample, count, fingerprint
 from fgd_core.detectors.base import Detections
-from fgd_core.evaluation.coco import matched
+from fgd_core.evaluation.coco import match_detections
 from fgd_core.evaluation.evidence import write_evidence
 from service.compare.evidence import Evidence, read
 
@@ -65,7 +65,7 @@ def detections(dataset: DetectionDataset, seed: int, *, skill: float = 0.7, ties
 def evidence(dataset: DetectionDataset, found: Mapping[int, Detections], folder: Path) -> Evidence:
     """Written, and read again."""
     names = [category.name for category in dataset.categories]
-    write_evidence(matched(dataset, found), fingerprint=dataset.fingerprint, class_names=names, folder=folder)
+    write_evidence(match_detections(dataset, found), fingerprint=dataset.fingerprint, class_names=names, folder=folder)
     return read(folder / "evaluation.npz", whose="a run")
 
 

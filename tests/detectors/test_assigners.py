@@ -1,13 +1,13 @@
-"""Which places learn which object."""
+"""Which locations learn which object."""
 
 import pytest
 import torch
 from torch import Tensor
 
 from fgd_core.data.targets import Targets
+from fgd_core.detectors.parts.assignment import BACKGROUND, IGNORED, count_positives, gather_positives
 from fgd_core.detectors.parts.atss import atss_matches
-from fgd_core.detectors.parts.grid import corner_points, is_beyond
-from fgd_core.detectors.parts.matched import BACKGROUND, NEITHER, count_positives, positives
+from fgd_core.detectors.parts.grid import corner_points, is_batch_padding
 from fgd_core.detectors.parts.nearest_point import nearest_point_matches
 
 NO_BOXES = torch.zeros(0, 4)
@@ -24,7 +24,7 @@ class TestPlaces:
 
     def test_beyond_the_image_and_its_padding_to_32_are_told_apart(self) -> None:
         points = torch.tensor([[0.0, 0], [56, 0], [64, 0], [0, 24], [0, 32]])
-        assert is_beyond(points, (20, 60)).tolist() == [False, False, True, False, True]
+        assert is_batch_padding(points, (20, 60)).tolist() == [False, False, True, False, True]
 
 
 class TestPositives:
@@ -33,15 +33,15 @@ class TestPositives:
         targets = Targets(
             [first, NO_BOXES, second], [torch.tensor([5, 6]), torch.zeros(0).long(), torch.tensor([7])], []
         )
-        matches = torch.tensor([[BACKGROUND, 1, 0], [BACKGROUND, NEITHER, BACKGROUND], [0, NEITHER, BACKGROUND]])
-        found = positives(matches, targets)
+        matches = torch.tensor([[BACKGROUND, 1, 0], [BACKGROUND, IGNORED, BACKGROUND], [0, IGNORED, BACKGROUND]])
+        found = gather_positives(matches, targets)
         assert found.image.tolist() == [0, 0, 2]
-        assert found.place.tolist() == [1, 2, 0]
+        assert found.location.tolist() == [1, 2, 0]
         assert found.labels.tolist() == [6, 5, 7]
         assert found.boxes[:, 2].tolist() == [2, 1, 3]
 
     def test_are_counted_at_least_once_an_image(self) -> None:
-        matches = torch.tensor([[0, 1, 0, BACKGROUND], [NEITHER, BACKGROUND, BACKGROUND, BACKGROUND]])
+        matches = torch.tensor([[0, 1, 0, BACKGROUND], [IGNORED, BACKGROUND, BACKGROUND, BACKGROUND]])
         assert count_positives(matches) == 3 + 1
 
 

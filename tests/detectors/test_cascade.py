@@ -85,7 +85,7 @@ class TestStages:
         # Of the object's width and 55, 65 and 75 % of its height, so that this is their overlap.
         proposals = torch.tensor([[0.0, 0, 100, height] for height in (55, 65, 75)])
         heads.losses(maps(), [proposals], one_object(0, 0, 100, 100))
-        found = [regions.labels[0][~regions.was_added[0]].tolist() for regions in watch.chosen]
+        found = [regions.labels[0][~regions.is_ground_truth[0]].tolist() for regions in watch.chosen]
         assert found == [[2, 2, 2], [0, 2, 2], [0, 0, 2]]
 
     @pytest.mark.parametrize("index", [0, 1, 2])
@@ -148,7 +148,7 @@ class TestRefining:
         heads.losses(maps(), [torch.tensor([[0.0, 0, 90, 100]])], one_object(0, 0, 100, 100))
         assert [len(given) for given in watch.given] == [1, 1, 1]
         for regions in watch.chosen:
-            assert regions.was_added[0].tolist() == [False, True]
+            assert regions.is_ground_truth[0].tolist() == [False, True]
             assert regions.boxes[0][1].tolist() == [0, 0, 100, 100]
 
     def test_neither_proposals_nor_objects_give_finite_losses(self) -> None:

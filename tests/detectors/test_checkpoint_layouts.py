@@ -25,7 +25,7 @@ from fgd_core.detectors import DETECTORS, build_detector
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.checkpoint import DetectorCheckpoint, Record, read_checkpoint, save_checkpoint
 from fgd_core.detectors.weights.examining import examine
-from fgd_core.detectors.weights.files.pickles import _HARMLESS
+from fgd_core.detectors.weights.files.pickles import _STAND_INS
 from fgd_core.detectors.weights.sources import LoadedTeacher, load_first_weights, load_teacher
 from fgd_core.detectors.weights.torchvision import is_as_published, published_name
 from fgd_core.errors import SpecError, WeightsError
@@ -487,7 +487,7 @@ class TestWhatIsRefused:
             teacher_of(path)
 
     def test_no_stand_in_is_anything_that_acts(self) -> None:
-        assert all(stand_in.__module__.startswith("fgd_core.") for stand_in in _HARMLESS.values())
+        assert all(stand_in.__module__.startswith("fgd_core.") for stand_in in _STAND_INS.values())
 
     def test_keys_left_over_are_no_match_of_all(self, tmp_path: Path) -> None:
         path = saved(tmp_path, weights(RIGHT) | {"mask_branch.weight": torch.ones(2)})

@@ -11,14 +11,8 @@ from torchvision.models.detection import fcos_resnet50_fpn
 from torchvision.models.detection.image_list import ImageList
 
 from fgd_core.data.targets import Targets
-from fgd_core.detectors.fcos import (
-    Fcos,
-    Places,
-    boxes_around,
-    centreness_of,
-    distances_to_sides,
-    match_places,
-)
+from fgd_core.detectors.fcos import Fcos, Locations, centreness_of, match_locations
+from fgd_core.detectors.parts.boxes import boxes_around, distances_to_sides
 from fgd_core.detectors.weights import match_state
 from fgd_core.spec import detectors as spec
 
@@ -31,7 +25,7 @@ Pair = tuple[Fcos, TorchvisionFcos]
 def pair() -> Pair:
     torch.manual_seed(0)
     theirs = fcos_resnet50_fpn(weights=None, weights_backbone=None, num_classes=7, score_thresh=0.05)
-    # Fresh heads score every place alike and stretch no box; lifted, so that there is something to keep and to drop.
+    # Fresh heads score every location alike and stretch no box; lifted, so that there is something to keep and to drop.
     generator = torch.Generator().manual_seed(2)
     torch.nn.init.normal_(theirs.head.classification_head.cls_logits.bias, -2.0, 1.5, generator=generator)
     torch.nn.init.normal_(theirs.head.regression_head.bbox_reg.bias, 2.0, 1.0, generator=generator)
@@ -45,7 +39,7 @@ def pair() -> Pair:
 
 @pytest.fixture(scope="module")
 def images() -> Tensor:
-    # 128 is the coarsest stride: there torchvision's places do not drift, and the two must agree.
+    # 128 is the coarsest stride: there torchvision's locations do not drift, and the two must agree.
     return torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(1))
 
 
@@ -93,21 +87,21 @@ class TestPlaces:
     )
     def test_sit_at_the_true_strides(self, convention: spec.Convention, first: float, last: float) -> None:
         detector = Fcos(spec.Fcos(backbone=TINY, fpn_width=8, convention=convention), 1)
-        places = detector._places(detector.features(torch.zeros(1, 3, 160, 160)))
-        of_p7 = places.points[places.strides == 128]
+        locations = detector._locations(detector.features(torch.zeros(1, 3, 160, 160)))
+        of_p7 = locations.points[locations.strides == 128]
         assert sorted(set(of_p7[:, 0].tolist())) == [first, last]
 
     def test_of_a_level_answer_for_four_to_eight_strides_and_the_ends_for_all_the_rest(self) -> None:
         detector = Fcos(spec.Fcos(backbone=TINY, fpn_width=8), 1)
-        places = detector._places(detector.features(torch.zeros(1, 3, 64, 64)))
-        bounds = {(s, n, f) for s, n, f in zip(*(t.tolist() for t in places[1:]), strict=True)}
+        locations = detector._locations(detector.features(torch.zeros(1, 3, 64, 64)))
+        bounds = {(s, n, f) for s, n, f in zip(*(t.tolist() for t in locations[1:]), strict=True)}
         assert bounds == {(8, 0, 64), (16, 64, 128), (32, 128, 256), (64, 256, 512), (128, 512, math.inf)}
 
 
-def row(*xs: float, y: float = 40, stride: float = 8, nearest: float = 0, farthest: float = 64) -> Places:
-    """Places of one level in a row."""
+def row(*xs: float, y: float = 40, stride: float = 8, nearest: float = 0, farthest: float = 64) -> Locations:
+    """Locations of one level in a row."""
     n = len(xs)
-    return Places(
+    return Locations(
         torch.tensor([[x, y] for x in xs]),
         torch.full((n,), stride),
         torch.full((n,), nearest),
@@ -119,9 +113,9 @@ class TestMatchPlaces:
     box = torch.tensor([[10.0, 10, 70, 70]])  # its centre is at 40, 40
 
     def match(
-        self, places: Places, boxes: Tensor, radius: float | None = None, *, with_bounds: bool = False
+        self, locations: Locations, boxes: Tensor, radius: float | None = None, *, with_bounds: bool = False
     ) -> list[int]:
-        return match_places(places, boxes, centre_radius=radius, with_bounds=with_bounds).tolist()
+        return match_locations(locations, boxes, centre_radius=radius, with_bounds=with_bounds).tolist()
 
     def test_a_place_inside_has_the_object_and_one_on_its_border_has_not(self) -> None:
         assert self.match(row(10, 11, 69, 70, 100), self.box) == [-1, 0, 0, -1, -1]
@@ -134,9 +128,9 @@ class TestMatchPlaces:
         assert self.match(row(30, 40), boxes) == [0, 1]
 
     def test_objects_whose_farthest_side_is_out_of_the_levels_reach_are_another_levels(self) -> None:
-        places = row(40, y=40, nearest=30, farthest=60)  # 30 from every side
-        assert self.match(places, self.box) == [-1]
-        assert self.match(places, self.box, with_bounds=True) == [0]
+        locations = row(40, y=40, nearest=30, farthest=60)  # 30 from every side
+        assert self.match(locations, self.box) == [-1]
+        assert self.match(locations, self.box, with_bounds=True) == [0]
         assert self.match(row(41, nearest=30, farthest=60), self.box) == [0]
         assert self.match(row(41, nearest=0, farthest=30), self.box) == [-1]
 
@@ -217,7 +211,7 @@ class TestConventionOfMmdetection:
         losses = detector.losses(features, Targets([box, torch.zeros(0, 4)], labels, [(64, 64)] * 2))
         logits, distances, centreness = (torch.cat(levels, dim=1).tolist() for levels in detector.head(features))
         x1, y1, x2, y2 = box[0].tolist()
-        focal = sum(_focal(x, is_there=False) for image in logits for place in image for x in place)
+        focal = sum(_focal(x, is_there=False) for image in logits for location in image for x in location)
         boxes, centres, weights = [], [], []
         for cell in range(64):
             x, y = 8 * (cell % 8) + 4.0, 8 * (cell // 8) + 4.0
@@ -265,7 +259,7 @@ def _focal(logit: float, *, is_there: bool) -> float:
 
 
 def _box_loss(version: spec.Version, own: list[float], wanted: list[float]) -> float:
-    """-log IoU or 1 - GIoU of two boxes around one place, by their distances to it."""
+    """-log IoU or 1 - GIoU of two boxes around one location, by their distances to it."""
     both = list(zip(own, wanted, strict=True))
     common = [min(pair) for pair in both]
     hull = [max(pair) for pair in both]

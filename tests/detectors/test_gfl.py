@@ -48,12 +48,12 @@ class TestLosses:
         assert all(value > 0 for value in losses(tiny(), one_object(20, 20, 84, 84)).values())
 
     def test_are_as_computed_by_hand(self) -> None:
-        # The object is an anchor of P3, 128 px wide; with its eight neighbours, 8 px away, nine places are positive.
+        # The object is an anchor of P3, 128 px wide; with its eight neighbours, 8 px away, nine locations are positive.
         values = losses(indifferent(anchor_px=128), one_object(0, 0, 128, 128))
         beside, across = 120 / 136, 120**2 / (2 * 128**2 - 120**2)
         hull_beyond_union = (136**2 - (2 * 128**2 - 120**2)) / 136**2
-        num_places = 16**2 + 8**2 + 4**2 + 2**2 + 1
-        errors = (num_places - 9) * 0.5**2 + 0.5**2 + 4 * (beside - 0.5) ** 2 + 4 * (across - 0.5) ** 2
+        num_locations = 16**2 + 8**2 + 4**2 + 2**2 + 1
+        errors = (num_locations - 9) * 0.5**2 + 0.5**2 + 4 * (beside - 0.5) ** 2 + 4 * (across - 0.5) ** 2
         assert values["classification"].item() == pytest.approx(errors * log(2) / 9, rel=1e-5)
         assert values["box"].item() == pytest.approx(
             2 * (4 * (1 - beside) + 4 * (1 - across + hull_beyond_union)) / 9, rel=1e-5
@@ -70,10 +70,10 @@ class TestLosses:
         detector = indifferent(anchor_px=128)
         whole = Targets([torch.zeros(0, 4)], [torch.zeros(0).long()], [(128, 128)])
         half = whole._replace(image_sizes=[(128, 64)])
-        num_places = 16**2 + 8**2 + 4**2 + 2**2 + 1
+        num_locations = 16**2 + 8**2 + 4**2 + 2**2 + 1
         num_of_half = 16 * 8 + 8 * 4 + 4 * 2 + 2 + 1
         share = losses(detector, half)["classification"] / losses(detector, whole)["classification"]
-        assert share.item() == pytest.approx(num_of_half / num_places, rel=1e-5)
+        assert share.item() == pytest.approx(num_of_half / num_locations, rel=1e-5)
 
 
 class TestDetections:
@@ -83,9 +83,9 @@ class TestDetections:
         with torch.no_grad():
             (found,) = detector.detect([torch.zeros(1, 8, s, s) for s in (16, 8, 4, 2, 1)], [(1024, 1024)])
         boxes = found.boxes_xyxy_px.tolist()
-        # P3's places lie every 8 px and reach 64 px, P4's every 16 px and reach 128 px.
+        # P3's locations lie every 8 px and reach 64 px, P4's every 16 px and reach 128 px.
         assert [56.0, 56.0, 184.0, 184.0] in boxes
-        assert [64.0, 80.0, 192.0, 208.0] not in boxes  # would be the place (128, 144), where P3 has no cell
+        assert [64.0, 80.0, 192.0, 208.0] not in boxes  # would be the location (128, 144), where P3 has no cell
         assert [0.0, 0.0, 240.0, 240.0] in boxes
         assert (found.scores == 0.5).all()
 

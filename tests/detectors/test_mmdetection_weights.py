@@ -20,10 +20,10 @@ from fgd_core.detectors import DETECTORS, build_detector
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.weights.classes import COCO_CLASSES
 from fgd_core.detectors.weights.files import WeightsFile, read_weights
-from fgd_core.detectors.weights.matching import Loaded, load_offer
-from fgd_core.detectors.weights.mmdetection import mmdetection_offer
-from fgd_core.detectors.weights.mmdetection.pixels import CAFFE, OURS, pixels_of
-from fgd_core.detectors.weights.outputs import outputs_of
+from fgd_core.detectors.weights.matching import LoadResult, load_weights
+from fgd_core.detectors.weights.mmdetection import mmdetection_weights
+from fgd_core.detectors.weights.mmdetection.pixels import CAFFE, OURS, pixels_from_config
+from fgd_core.detectors.weights.outputs import identify_outputs
 from fgd_core.errors import SpecError, WeightsError
 from fgd_core.spec import detectors as spec
 from fgd_core.spec.backbones import ResNet
@@ -92,10 +92,12 @@ def a_file(state: dict[str, Tensor], config: str = "", **fields: Any) -> Weights
     return WeightsFile(state=state, config=config, **given)
 
 
-def load(settings: DetectorSpec, file: WeightsFile, own_classes: tuple[str, ...] = CLASSES) -> tuple[Detector, Loaded]:
+def load(
+    settings: DetectorSpec, file: WeightsFile, own_classes: tuple[str, ...] = CLASSES
+) -> tuple[Detector, LoadResult]:
     detector = build_detector(settings, len(own_classes)).eval()
-    offer = mmdetection_offer(file, settings, file.classes or CLASSES)
-    return detector, load_offer(detector, offer, classes=own_classes, role="teacher", source="epoch_12.pth")
+    offer = mmdetection_weights(file, settings, file.classes or CLASSES)
+    return detector, load_weights(detector, offer, classes=own_classes, role="teacher", source="epoch_12.pth")
 
 
 def layer(state: dict[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
@@ -177,7 +179,7 @@ class TestNamesAndShapes:
     def test_constants_are_left_out_and_said(self) -> None:
         settings, layout = small("gfl")
         _, loaded = load(settings, a_file(filled(layout)))
-        assert [fate.key for fate in loaded.keys if fate.fate == "left out"] == ["bbox_head.integral.project"]
+        assert [fate.key for fate in loaded.keys if fate.status == "left out"] == ["bbox_head.integral.project"]
 
 
 class TestClasses:
@@ -222,9 +224,9 @@ class TestClasses:
 
     def test_a_file_without_names_has_those_of_coco_unless_told(self) -> None:
         file = a_file(filled(layouts.retinanet(replace(SMALL, classes=80))), classes=None)
-        assert outputs_of(file, None).names == COCO_CLASSES
+        assert identify_outputs(file, None).names == COCO_CLASSES
         cells = a_file(filled(layouts.retinanet(replace(SMALL, classes=1))), classes=None)
-        assert outputs_of(cells, ["cell"]).names == ("cell",)
+        assert identify_outputs(cells, ["cell"]).names == ("cell",)
 
     def test_a_single_class_is_not_taken_for_the_boxes_of_all(self) -> None:
         settings, _ = small("cascade_rcnn")
@@ -240,12 +242,12 @@ class TestPixels:
         assert np.allclose(OURS.mean, loading._MEAN.ravel()) and np.allclose(OURS.std, loading._STD.ravel())
 
     def test_a_configuration_says_its_pixels(self) -> None:
-        assert pixels_of(f"img_norm_cfg = dict({self.CAFFE_CONFIG})") == CAFFE
+        assert pixels_from_config(f"img_norm_cfg = dict({self.CAFFE_CONFIG})") == CAFFE
         newer = "data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)"
-        assert pixels_of(newer) == OURS
+        assert pixels_from_config(newer) == OURS
         said = "bbox_coder=dict(target_means=[0.0, 0.0, 0.0, 0.0]), init_cfg=dict(std=0.01, mean=[0]), "
-        assert pixels_of(f"{said} {self.CAFFE_CONFIG}") == CAFFE
-        assert pixels_of("model = dict()") is None
+        assert pixels_from_config(f"{said} {self.CAFFE_CONFIG}") == CAFFE
+        assert pixels_from_config("model = dict()") is None
 
     def test_a_network_for_bgr_gives_the_same_maps_for_our_images(self) -> None:
         settings, layout = small("retinanet")
@@ -268,7 +270,7 @@ class TestPixels:
         config = "mean=[102.9801, 115.9465, 122.7717], std=[1.0, 1.0, 1.0], to_rgb=False"
         file = a_file(state, config)
         imported, _ = load(settings, file)
-        assert "but for the outermost pixels" in mmdetection_offer(file, settings, CLASSES).notes[-1]
+        assert "but for the outermost pixels" in mmdetection_weights(file, settings, CLASSES).notes[-1]
         rgb = torch.randint(0, 256, (1, 3, 64, 64)).float()
         bgr = rgb.flip(1) - torch.tensor([102.9801, 115.9465, 122.7717])[:, None, None]
         ours = (rgb - torch.tensor(OURS.mean)[:, None, None]) / torch.tensor(OURS.std)[:, None, None]
@@ -325,7 +327,7 @@ class TestSettings:
         layout, settings, own_fields, own_sizes = KINDS[kind]
         state = filled(layout(Sizes(**own_sizes, **sizes)), device="meta")
         with pytest.raises(SpecError) as caught:
-            mmdetection_offer(a_file(state), settings(**{**own_fields, **fields}), COCO_CLASSES)
+            mmdetection_weights(a_file(state), settings(**{**own_fields, **fields}), COCO_CLASSES)
         assert caught.value.details == {"path": "epoch_12.pth", **told}
         assert all(field in caught.value.message for field in told)
 
@@ -333,18 +335,18 @@ class TestSettings:
         state = filled(layouts.retinanet(Sizes()), device="meta")
         settings = spec.RetinaNet(convention="mmdetection")
         with pytest.raises(SpecError) as caught:
-            mmdetection_offer(a_file(state, "backbone=dict(type='ResNet', style='caffe')"), settings, COCO_CLASSES)
+            mmdetection_weights(a_file(state, "backbone=dict(type='ResNet', style='caffe')"), settings, COCO_CLASSES)
         assert caught.value.details["backbone.stride_in"] == "1x1"
 
     def test_heads_of_the_first_mmdetection_are_refused(self) -> None:
         settings, layout = small("faster_rcnn")
         state = {key.removeprefix("roi_head."): value for key, value in filled(layout).items()}
         with pytest.raises(WeightsError, match="mmdetection 2 or 3"):
-            mmdetection_offer(a_file(state), settings, CLASSES)
+            mmdetection_weights(a_file(state), settings, CLASSES)
 
     def test_a_file_that_calls_itself_old_is_read_with_a_word_of_warning(self) -> None:
         settings, layout = small("retinanet")
-        offer = mmdetection_offer(a_file(filled(layout), version="1.1.0"), settings, CLASSES)
+        offer = mmdetection_weights(a_file(filled(layout), version="1.1.0"), settings, CLASSES)
         assert "1.1.0" in offer.notes[0]
 
 

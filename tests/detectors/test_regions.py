@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fgd_core.data.targets import Targets
-from fgd_core.detectors.parts.matching import EveryBoxMatcher
-from fgd_core.detectors.parts.proposals import Kept, ProposalNetwork
-from fgd_core.detectors.parts.region_pooling import RegionPool, cut_out
-from fgd_core.detectors.parts.regions import BoxAnswers, RegionHeads, Regions
+from fgd_core.detectors.parts.assignment import EveryBoxMatcher
+from fgd_core.detectors.parts.proposals import ProposalLimits, ProposalNetwork
+from fgd_core.detectors.parts.region_pooling import RegionPool, crop_masks
+from fgd_core.detectors.parts.regions import BoxOutputs, RegionHeads, Regions
 from fgd_core.detectors.parts.two_stage import box_branch
 from fgd_core.spec import detectors as spec
 
@@ -47,7 +47,7 @@ class TestSample:
         proposals = torch.tensor([[0.0, 0, 100, height] for height in (55, 65, 75)])
         regions = heads(iou_threshold=threshold).sample([proposals], one_object(0, 0, 100, 100, label=1))
         assert regions.labels[0].tolist() == [*labels, 2]
-        assert regions.was_added[0].tolist() == [False, False, False, True]
+        assert regions.is_ground_truth[0].tolist() == [False, False, False, True]
         assert regions.boxes[0][3].tolist() == [0, 0, 100, 100]
 
     def test_at_most_a_quarter_answer_for_objects(self) -> None:
@@ -81,7 +81,7 @@ class TestBoxLosses:
             [torch.tensor([False, False])],
         )
         logits = torch.tensor([[0.0, 0, math.log(5), 0], [0, 0, 0, 0]])
-        answers = BoxAnswers(logits, torch.zeros(2, NUM_CLASSES, 4))
+        answers = BoxOutputs(logits, torch.zeros(2, NUM_CLASSES, 4))
         terms = heads().box_losses(answers, regions, one_object(0, 0, 100, 100, label=1))
         assert terms["classification"].item() == pytest.approx((math.log(8 / 5) + math.log(4)) / 2)
         assert terms["box"] == 0
@@ -107,7 +107,7 @@ class TestBoxLosses:
         # Whatever is said of other classes and of the background costs nothing.
         deltas = torch.full((2, num_boxes, 4), 99.0)
         deltas[0, -1] = wanted + torch.tensor([0.05, 0, 0, -2])
-        answers = BoxAnswers(torch.zeros(2, 1 + NUM_CLASSES), deltas)
+        answers = BoxOutputs(torch.zeros(2, 1 + NUM_CLASSES), deltas)
         terms = heads(box_beta=beta, num_boxes=num_boxes).box_losses(
             answers, regions, one_object(10, 20, 110, 140, label=2)
         )
@@ -166,14 +166,14 @@ class TestMaskTargets:
     def test_are_the_mask_itself_where_the_box_has_as_many_pixels(self) -> None:
         mask = torch.zeros(2, 40, 40, dtype=torch.uint8)
         mask[1, 5:15, 6:30] = 1
-        cut = cut_out(mask, torch.tensor([[4.0, 2, 32, 30]]), torch.tensor([1]), 28, aligned=True)
+        cut = crop_masks(mask, torch.tensor([[4.0, 2, 32, 30]]), torch.tensor([1]), 28, aligned=True)
         assert torch.equal(cut[0], mask[1, 2:30, 4:32].float())
 
     @pytest.mark.parametrize("aligned", [True, False])
     def test_are_rounded_in_mmdetections_convention_alone(self, aligned: bool) -> None:
         mask = torch.zeros(1, 64, 64, dtype=torch.uint8)
         mask[0, 11:41, 7:31] = 1
-        cut = cut_out(mask, torch.tensor([[0.0, 0, 56, 56]]), torch.tensor([0]), 28, aligned=aligned)
+        cut = crop_masks(mask, torch.tensor([[0.0, 0, 56, 56]]), torch.tensor([0]), 28, aligned=aligned)
         assert cut.max() == 1
         assert ((cut > 0) & (cut < 1)).any() != aligned
 
@@ -182,7 +182,7 @@ class TestProposals:
     def network(self, **settings: object) -> ProposalNetwork:
         torch.manual_seed(0)
         chosen = spec.FasterRcnn.model_validate({"fpn_width": 8, **settings})
-        return ProposalNetwork(chosen, num_convs=1, box_beta=0.0, kept=Kept(2000, 50))
+        return ProposalNetwork(chosen, num_convs=1, box_beta=0.0, kept=ProposalLimits(2000, 50))
 
     def pyramid(self, side_px: int = 128) -> list[Tensor]:
         torch.manual_seed(1)

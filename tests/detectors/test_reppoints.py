@@ -19,7 +19,7 @@ from fgd_core.spec.backbones import ResNet
 TINY = ResNet(name="resnet18", stem_width=4, blocks=(1, 1, 1, 1))
 NOTHING = Targets([torch.zeros(0, 4)], [torch.zeros(0).long()], [(128, 128)])
 WHOLE_IMAGE = Targets([torch.tensor([[0.0, 0, 128, 128]])], [torch.tensor([0])], [(128, 128)])
-NUM_PLACES = 16**2 + 8**2 + 4**2 + 2**2 + 1
+NUM_LOCATIONS = 16**2 + 8**2 + 4**2 + 2**2 + 1
 
 
 def tiny(*, num_classes: int = 2) -> RepPoints:
@@ -28,7 +28,7 @@ def tiny(*, num_classes: int = 2) -> RepPoints:
 
 
 def steady(*, reach_in_cells: float) -> RepPoints:
-    """Scores 0.5 everywhere, and both boxes of a place reach so far from it to every side."""
+    """Scores 0.5 everywhere, and both boxes of a location reach so far from it to every side."""
     detector = tiny(num_classes=1)
     head = detector.head
     for layer in (head.reppoints_cls_out, head.reppoints_pts_init_out, head.reppoints_pts_refine_out):
@@ -131,7 +131,7 @@ class TestLosses:
         num_positives, num_neither = 1 + 8 + 4, 8 + 4
         near, far = 16 / 64 - 0.055, 32 / 64 - 0.055
         assert values["box"].item() == pytest.approx((4 * 2 * near + 4 * 4 * near + 4 * 2 * far) / 13, rel=1e-4)
-        num_background = NUM_PLACES - num_positives - num_neither
+        num_background = NUM_LOCATIONS - num_positives - num_neither
         focal = 0.5**2 * log(2) * (0.25 * num_positives + 0.75 * num_background)
         assert values["classification"].item() == pytest.approx(focal / num_positives, rel=1e-5)
 
@@ -150,7 +150,7 @@ class TestLosses:
         whole = detector.losses(maps(), NOTHING)["classification"]
         half = detector.losses(maps(), NOTHING._replace(image_sizes=[(128, 64)]))["classification"]
         num_of_half = 16 * 8 + 8 * 4 + 4 * 2 + 2 + 1
-        assert (half / whole).item() == pytest.approx(num_of_half / NUM_PLACES, rel=1e-5)
+        assert (half / whole).item() == pytest.approx(num_of_half / NUM_LOCATIONS, rel=1e-5)
 
 
 class TestNeck:

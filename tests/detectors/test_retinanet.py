@@ -11,7 +11,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import RetinaNet as TorchvisionRetinaNet
 
 from fgd_core.data.targets import Targets
-from fgd_core.detectors.parts.matching import EveryBoxMatcher
+from fgd_core.detectors.parts.assignment import EveryBoxMatcher
 from fgd_core.detectors.retinanet import RetinaNet
 from fgd_core.detectors.weights import match_state
 from fgd_core.spec import detectors as spec

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fgd_core.data.targets import Targets
 from fgd_core.detectors import DETECTORS, build_detector
 from fgd_core.detectors.base import Detector
-from fgd_core.detectors.parts.small_maps import SmallMapConv2d, exact_on_small_maps
+from fgd_core.detectors.parts.small_maps import SmallMapConv2d, use_float32_on_small_maps
 from fgd_core.spec.backbones import MobileNet, ResNet
 from fgd_core.spec.detectors import AnyDetector, RetinaNet
 
@@ -79,7 +79,7 @@ class TestAConvolution:
     ) -> None:
         torch.manual_seed(0)
         layer = nn.Conv2d(WIDTH, 2 * WIDTH, kernel, stride, padding=kernel // 2, groups=groups)
-        layer = exact_on_small_maps(nn.Sequential(layer))[0]
+        layer = use_float32_on_small_maps(nn.Sequential(layer))[0]
         wrong = []
         for size in SIZES:
             # Of one sign, so that no sum is small beside its terms, which would be all rounding.
@@ -101,7 +101,7 @@ class TestAConvolution:
             return [*torch.autograd.grad(output.float().sum(), [features, *layer.parameters()])]
 
     def test_over_a_small_map_gives_the_type_that_autocast_asks_for(self) -> None:
-        layer = exact_on_small_maps(nn.Sequential(nn.Conv2d(4, 4, 3, padding=1)))
+        layer = use_float32_on_small_maps(nn.Sequential(nn.Conv2d(4, 4, 3, padding=1)))
         with torch.autocast("cpu", torch.bfloat16):
             assert layer(torch.rand(1, 4, 2, 9)).dtype == layer(torch.rand(1, 4, 9, 9)).dtype == torch.bfloat16
         assert layer(torch.rand(1, 4, 2, 9)).dtype == torch.float32

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fgd_core.detectors.parts.norms import group_norm
-from fgd_core.detectors.parts.towers import conv_tower, start_head
+from fgd_core.detectors.parts.towers import conv_tower, init_head
 
 
 def head(width: int) -> nn.ModuleDict:
@@ -15,7 +15,7 @@ def head(width: int) -> nn.ModuleDict:
     parts = nn.ModuleDict({"tower": conv_tower(width, 2, group_norm), "classes": nn.Conv2d(width, 5, 3, padding=1)})
     classifier = parts["classes"]
     assert isinstance(classifier, nn.Conv2d)
-    start_head(parts, width, classifier=classifier)
+    init_head(parts, width, classifier=classifier)
     return parts
 
 

@@ -18,10 +18,10 @@ from torchvision.models.detection import RetinaNet_ResNet50_FPN_Weights, retinan
 
 from fgd_core.detectors import DETECTORS, build_detector
 from fgd_core.detectors.base import Detector
-from fgd_core.detectors.weights import inherit, load_offer, load_torchvision, match_state
+from fgd_core.detectors.weights import inherit, load_torchvision, load_weights, match_state
 from fgd_core.detectors.weights.classes import COCO_CLASSES, class_rows, match_classes
 from fgd_core.detectors.weights.fetching import fetch
-from fgd_core.detectors.weights.matching import Offer
+from fgd_core.detectors.weights.matching import SourceWeights
 from fgd_core.detectors.weights.sources import load_teacher
 from fgd_core.errors import NetworkError, SpecError, StorageError, UnreachableError, WeightsError
 from fgd_core.runs import execute
@@ -313,8 +313,8 @@ class TestClasses:
     def test_a_detector_of_other_classes_hands_on_what_it_knows(self, kind: type[AnyDetector]) -> None:
         given, own = build_detector(SMALL[kind], 4), build_detector(SMALL[kind], 3)
         fresh = {key: value.clone() for key, value in own.state_dict().items()}
-        offer = Offer(state=given.state_dict(), classes=("a", "b", "c", "d"))
-        event = load_offer(own, offer, classes=("d", "x", "b"), role="student", source="here").event
+        offer = SourceWeights(state=given.state_dict(), classes=("a", "b", "c", "d"))
+        event = load_weights(own, offer, classes=("d", "x", "b"), role="student", source="here").event
         assert event.num_matched == event.num_total
         assert (event.classes_found, event.classes_fresh, event.classes_unused) == (["d", "b"], ["x"], ["a", "c"])
         theirs, ours = given.state_dict(), own.state_dict()
@@ -336,8 +336,8 @@ class TestClasses:
     def test_as_many_classes_of_other_names_are_not_taken_for_ours(self) -> None:
         given, own = (build_detector(RetinaNet(backbone=TINY, fpn_width=8), 2) for _ in range(2))
         before = own.get_parameter("head.classification_head.cls_logits.bias").clone()
-        offer = Offer(state={k: v + 1 for k, v in given.state_dict().items()}, classes=("cat", "dog"))
-        event = load_offer(own, offer, classes=("cell", "clump"), role="student", source="here").event
+        offer = SourceWeights(state={k: v + 1 for k, v in given.state_dict().items()}, classes=("cat", "dog"))
+        event = load_weights(own, offer, classes=("cell", "clump"), role="student", source="here").event
         assert [text.partition(":")[0] for text in event.mismatched] == [
             "head.classification_head.cls_logits.weight",
             "head.classification_head.cls_logits.bias",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fgd_core.errors import StorageError
-from fgd_core.evaluation import judge
+from fgd_core.evaluation import evaluator
 from fgd_core.runs import execute
 from fgd_core.spec.events import ArtifactSaved, Warned
 from service.compare.evidence import read
@@ -71,7 +71,7 @@ class TestRunsLeaveEvidence:
         def full(*_: object, **__: object) -> ArtifactSaved:
             raise StorageError("the disk is full")
 
-        monkeypatch.setattr(judge, "write_evidence", full)
+        monkeypatch.setattr(evaluator, "write_evidence", full)
         context = RecordingContext(tmp_path)
         finished = execute(with_data(evaluate_spec(trained[0] / "checkpoints/best.pt"), squares), context)
         assert finished.outcome == "succeeded"

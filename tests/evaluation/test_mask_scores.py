@@ -19,9 +19,9 @@ from fgd_core.data.masks import ObjectMasks, encode
 from fgd_core.data.samples import Category, DetectionDataset, Sample, count, fingerprint
 from fgd_core.data.shapes import ShapesDataset
 from fgd_core.detectors import build_detector
-from fgd_core.detectors.parts.region_pooling import cut_out
+from fgd_core.detectors.parts.region_pooling import crop_masks
 from fgd_core.evaluation.coco import coco_scores, mask_scores
-from fgd_core.evaluation.found import Found
+from fgd_core.evaluation.inference import ImageDetections
 from fgd_core.evaluation.pasting import paste
 from fgd_core.evaluation.samples import draw_samples
 from fgd_core.spec.backbones import ResNet
@@ -71,10 +71,12 @@ def block(x1: int, y1: int, x2: int, y2: int) -> npt.NDArray[np.bool_]:
     return mask
 
 
-def found(*rows: tuple[int, float, npt.NDArray[np.bool_]], boxes: Sequence[Sequence[float]] | None = None) -> Found:
+def found(
+    *rows: tuple[int, float, npt.NDArray[np.bool_]], boxes: Sequence[Sequence[float]] | None = None
+) -> ImageDetections:
     """(label, score, mask) a row; boxes are those around the masks, unless given."""
     around = boxes if boxes is not None else [_box(mask) for *_, mask in rows]
-    return Found(
+    return ImageDetections(
         boxes_xyxy_px=torch.tensor(np.array(around, dtype=np.float32)).reshape(-1, 4),
         scores=torch.tensor([score for _, score, _ in rows]),
         labels=torch.tensor([label for label, *_ in rows], dtype=torch.int64),
@@ -82,9 +84,9 @@ def found(*rows: tuple[int, float, npt.NDArray[np.bool_]], boxes: Sequence[Seque
     )
 
 
-def perfect(dataset: DetectionDataset) -> dict[int, Found]:
+def perfect(dataset: DetectionDataset) -> dict[int, ImageDetections]:
     return {
-        s.image_id: Found(
+        s.image_id: ImageDetections(
             torch.from_numpy(s.boxes_xyxy_px), torch.ones(len(s.labels)), torch.from_numpy(s.labels), s.masks
         )
         for s in dataset.samples
@@ -161,10 +163,12 @@ class TestByHand:
         assert mask_scores(Drawn([(CAT, block(10, 10, 50, 50), False)]), {}).ap == 0
 
     def test_what_has_no_masks_is_refused(self) -> None:
-        boxes_only = Found(torch.zeros(2, 4), torch.zeros(2), torch.zeros(2, dtype=torch.int64))
-        with pytest.raises(ValueError, match="image 100: 2 boxes need as many masks"):
+        boxes_only = ImageDetections(torch.zeros(2, 4), torch.zeros(2), torch.zeros(2, dtype=torch.int64))
+        with pytest.raises(
+            ValueError, match="image 100: mask scores need a mask, as run lengths, for each of the 2 boxes"
+        ):
             mask_scores(Drawn([(CAT, block(10, 10, 50, 50), False)]), {100: boxes_only})
-        with pytest.raises(ValueError, match="need as many masks"):
+        with pytest.raises(ValueError, match="mask scores need a mask"):
             mask_scores(ShapesDataset(Shapes(num_val=3), "val"), {})
 
 
@@ -197,14 +201,14 @@ class TestAgainstPycocotoolsItself:
         assert scores.per_class["nucleus"].ap == pytest.approx(ours[0])
 
 
-def _imperfect(sample: Sample, seed: int) -> Found:
+def _imperfect(sample: Sample, seed: int) -> ImageDetections:
     """Shifted masks, some missed, some doubled, with scores that often tie."""
     assert sample.masks is not None
     rng = np.random.default_rng(seed)
     picked = rng.integers(len(sample.labels), size=len(sample.labels))
     masks = sample.masks.decode().numpy()[picked].astype(bool)
     shifted = [np.roll(mask, rng.integers(-2, 3, size=2), axis=(0, 1)) for mask in masks]
-    return Found(
+    return ImageDetections(
         torch.from_numpy(sample.boxes_xyxy_px[picked]),
         torch.from_numpy(rng.integers(1, 20, size=len(picked)) / 20),
         torch.from_numpy(sample.labels[picked]),
@@ -257,8 +261,8 @@ class TestPasting:
             assert sample.masks is not None
             masks, boxes = sample.masks.decode(), torch.from_numpy(sample.boxes_xyxy_px)
             rois = torch.cat([torch.arange(len(boxes))[:, None].float(), boxes], dim=1)
-            cut_out = roi_align(masks[:, None].float(), rois, (28, 28), aligned=True)[:, 0]
-            pasted = paste(cut_out, boxes, (sample.height, sample.width)).decode()
+            crop_masks = roi_align(masks[:, None].float(), rois, (28, 28), aligned=True)[:, 0]
+            pasted = paste(crop_masks, boxes, (sample.height, sample.width)).decode()
             overlaps = (pasted & masks).sum((1, 2)) / (pasted | masks).sum((1, 2))
             assert overlaps.mean() > 0.999
             assert overlaps.min() > 0.9
@@ -274,7 +278,7 @@ class TestPasting:
             assert sample.masks is not None
             masks, boxes = sample.masks.decode(), torch.from_numpy(sample.boxes_xyxy_px)
             is_aligned = convention == "mmdetection"
-            learned = cut_out(masks, boxes, torch.arange(len(boxes)), 28, aligned=is_aligned)
+            learned = crop_masks(masks, boxes, torch.arange(len(boxes)), 28, aligned=is_aligned)
             pasted = paste(learned, boxes + detector.mask_offset_px, (sample.height, sample.width)).decode()
             overlaps = (pasted & masks).sum((1, 2)) / (pasted | masks).sum((1, 2))
             # Without the offset: 0.88 for torchvision.
@@ -307,7 +311,7 @@ class TestThePicture:
         assert (both[middle] == one[middle]).all()
 
     def test_shows_images_in_which_nothing_is(self) -> None:
-        empty = Found(
+        empty = ImageDetections(
             torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64), ObjectMasks(*SIZE, counts=())
         )
         assert draw_samples(Drawn([]), {100: empty})

@@ -11,20 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from fgd_core.evaluation.quiet import Presence
-from fgd_core.evaluation.speed import disturbance
+from fgd_core.evaluation.device_lock import DeviceLock
+from fgd_core.evaluation.speed import find_disturbance
 from fgd_core.runs import execute
 from tests.library import RecordingContext, train_spec, with_data, write_squares
 
 OTHER_RUN = """
 import sys
 from pathlib import Path
-from fgd_core.evaluation.quiet import Presence
-presence = Presence(Path(sys.argv[1]), "cpu")
-presence.enter()
+from fgd_core.evaluation.device_lock import DeviceLock
+lock = DeviceLock(Path(sys.argv[1]), "cpu")
+lock.acquire()
 print("working", flush=True)
 for line in sys.stdin:
-    presence.give_way()
+    lock.yield_device()
     print("gave way", flush=True)
 """
 
@@ -51,19 +51,19 @@ def other_run(folder: Path) -> Iterator["subprocess.Popen[str]"]:
 
 
 def test_a_run_that_works_alone_on_its_device_is_alone(folder: Path) -> None:
-    presence = Presence(folder, "cpu")
-    presence.enter()
-    with presence.alone(0) as is_alone:
+    lock = DeviceLock(folder, "cpu")
+    lock.acquire()
+    with lock.exclusive(0) as is_alone:
         assert is_alone
 
 
 def test_a_run_beside_another_on_the_device_is_not_alone(folder: Path, other_run: "subprocess.Popen[str]") -> None:
-    with Presence(folder, "cpu").alone(0) as is_alone:
+    with DeviceLock(folder, "cpu").exclusive(0) as is_alone:
         assert not is_alone
 
 
 def test_work_on_another_device_disturbs_nobody(folder: Path, other_run: "subprocess.Popen[str]") -> None:
-    with Presence(folder, "cuda-1").alone(0) as is_alone:
+    with DeviceLock(folder, "cuda-1").exclusive(0) as is_alone:
         assert is_alone
 
 
@@ -71,10 +71,10 @@ def test_a_run_that_comes_to_an_evaluation_gives_way_until_the_speed_is_measured
     folder: Path, other_run: "subprocess.Popen[str]"
 ) -> None:
     assert other_run.stdin is not None and other_run.stdout is not None
-    presence = Presence(folder, "cpu")
-    presence.enter()
+    lock = DeviceLock(folder, "cpu")
+    lock.acquire()
     with ThreadPoolExecutor() as threads, ExitStack() as measuring:
-        waiting = threads.submit(measuring.enter_context, presence.alone(60))
+        waiting = threads.submit(measuring.enter_context, lock.exclusive(60))
         while not is_locked(folder / "cpu.turnstile"):
             assert not waiting.done()
         # However often the other run comes to an evaluation from now on, it waits at the first one.
@@ -99,7 +99,7 @@ def is_locked(path: Path) -> bool:
 def test_a_run_that_died_disturbs_nobody(folder: Path, other_run: "subprocess.Popen[str]") -> None:
     other_run.kill()
     other_run.wait()
-    with Presence(folder, "cpu").alone(0) as is_alone:
+    with DeviceLock(folder, "cpu").exclusive(0) as is_alone:
         assert is_alone
 
 
@@ -109,12 +109,12 @@ def test_a_folder_of_somebody_else_is_not_used(folder: Path, tmp_path: Path) -> 
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
     for place in (folder, tmp_path / "open"):
-        presence = Presence(place, "cpu")
-        presence.enter()
-        presence.give_way()
-        with presence.alone(0) as is_alone:
+        lock = DeviceLock(place, "cpu")
+        lock.acquire()
+        lock.yield_device()
+        with lock.exclusive(0) as is_alone:
             assert not is_alone
-        presence.leave()
+        lock.release()
         assert list(place.iterdir()) == []
 
 
@@ -128,7 +128,7 @@ def test_a_folder_of_somebody_else_is_not_used(folder: Path, tmp_path: Path) -> 
     ],
 )
 def test_what_disturbed_a_measurement_is_said(moment: dict[str, object], said: str | None) -> None:
-    assert disturbance(**{"is_alone": True, "spread": 0.02, "cpu_share": 1.0, **moment}) == said  # type: ignore[arg-type]
+    assert find_disturbance(**{"is_alone": True, "spread": 0.02, "cpu_share": 1.0, **moment}) == said  # type: ignore[arg-type]
 
 
 def test_a_run_says_how_its_speed_was_measured(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from fgd_core.evaluation import judge
+from fgd_core.evaluation import evaluator
 from fgd_core.runs import execute
 from fgd_core.spec.jobs import JOB_SPEC, DistillSpec, TrainSpec
 from tests.library import RecordingContext
@@ -26,7 +26,7 @@ def main() -> None:
     spec = JOB_SPEC.validate_json(sys.stdin.buffer.read())
     assert isinstance(spec, TrainSpec | DistillSpec)
     folder = Path(sys.argv[1])
-    vars(judge)["coco_scores"] = die
+    vars(evaluator)["coco_scores"] = die
     if "--trial" in sys.argv:
         TrialWorker(execute).run(0, Work(0, 0, spec, SharedTrialHome(folder, {})))
     else:

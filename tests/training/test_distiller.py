@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 from fgd_core.data.loading import Batch
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.base import Detector, FeatureLevel
-from fgd_core.detectors.rescaled import Rescaled, seen_at
+from fgd_core.detectors.rescaled import RescaledDetector, at_input_scale
 from fgd_core.errors import SpecError
 from fgd_core.methods.fgd import FGDLoss
 from fgd_core.runs import execute
@@ -138,7 +138,7 @@ class TestPairs:
 class TestInputScale:
     def test_a_teacher_at_twice_the_size_gives_its_next_coarser_levels_uninterpolated(self) -> None:
         student, teacher = built(), built(fpn_width=16)
-        seen = seen_at(teacher, 2)
+        seen = at_input_scale(teacher, 2)
         images = batch().images
         twice = interpolate(images, scale_factor=2, mode="bilinear", align_corners=False)
         with torch.no_grad():
@@ -152,7 +152,7 @@ class TestInputScale:
 
     def test_the_distance_is_measured_on_those_maps(self) -> None:
         student, teacher = built(), built(fpn_width=8)
-        distiller = Distiller(Fgd(), student, seen_at(teacher, 2))
+        distiller = Distiller(Fgd(), student, at_input_scale(teacher, 2))
         given = batch()
         twice = interpolate(given.images, scale_factor=2, mode="bilinear", align_corners=False)
         _, parts = distiller(student.features(given.images), given)
@@ -169,7 +169,7 @@ class TestInputScale:
     @pytest.mark.parametrize("scale", [0.5, 0.75, 1.5])
     def test_other_scales_distil_as_well(self, scale: float) -> None:
         student = built()
-        distiller = Distiller(Fgd(), student, seen_at(built(), scale))
+        distiller = Distiller(Fgd(), student, at_input_scale(built(), scale))
         resampled = {each.is_resampled for each in distiller.planned_levels if each.is_distilled}
         assert resampled == {scale != 0.5}
         total, _ = distiller(student.features(batch(160).images), batch(160))
@@ -177,12 +177,12 @@ class TestInputScale:
 
     def test_one_is_the_teacher_itself(self) -> None:
         teacher = built()
-        assert seen_at(teacher, 1.0) is teacher
+        assert at_input_scale(teacher, 1.0) is teacher
 
     @pytest.mark.parametrize("scale", [0.5, 2.0])
     def test_detections_come_back_in_pixels_of_the_image_as_it_came(self, scale: float) -> None:
         plain = built(score_threshold=0.0).eval()
-        seen, images, sizes = Rescaled(plain, scale), batch().images, [(101, 90), (64, 127)]
+        seen, images, sizes = RescaledDetector(plain, scale), batch().images, [(101, 90), (64, 127)]
         with torch.no_grad():
             found = seen.detect(seen.features(images), sizes)
             resized = interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False, antialias=scale < 1)

@@ -18,10 +18,10 @@ from fgd_core.data.image_files import read_headers
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.checkpoint import read_checkpoint
 from fgd_core.errors import NetworkError
-from fgd_core.evaluation import coco
+from fgd_core.evaluation import pycocotools_private
 from fgd_core.evaluation.coco import coco_scores
-from fgd_core.evaluation.quiet import Presence
-from fgd_core.evaluation.samples import draw_truths
+from fgd_core.evaluation.device_lock import DeviceLock
+from fgd_core.evaluation.samples import draw_annotations
 from fgd_core.evaluation.speed import measure_speed
 from fgd_core.runs import execute
 from fgd_core.spec.data import Coco, CocoSplit, InputSpec, Shapes, Voc, Yolo
@@ -256,7 +256,7 @@ class TestIsHeard:
     def test_between_pictures_of_samples(self) -> None:
         dataset = open_dataset(Shapes(num_train=8, num_val=4, image_size_px=32), "val")
         with pytest.raises(Stopped):
-            draw_truths(dataset, 4)
+            draw_annotations(dataset, 4)
 
     def test_between_measurements_of_latency(self) -> None:
         detector = build_detector(SPEC.detector, 5).eval()
@@ -265,19 +265,19 @@ class TestIsHeard:
             measure_speed(detector, dataset, InputSpec(shorter_px=32), device=torch.device("cpu"))
 
     def test_while_another_run_measures(self, tmp_path: Path) -> None:
-        mine, measuring, third = (Presence(tmp_path / "devices", "cpu") for _ in range(3))
-        mine.enter()
-        with measuring.alone(wait_s=0) as is_alone:
-            assert not is_alone  # it waits for the others, and holds the turnstile
+        mine, measuring, third = (DeviceLock(tmp_path / "devices", "cpu") for _ in range(3))
+        mine.acquire()
+        with measuring.exclusive(wait_s=0) as is_alone:
+            assert not is_alone  # it waits for the other run and holds the turnstile
             with pytest.raises(Stopped):
-                mine.give_way()
-        measuring.leave()
-        # Whoever gave up holds on to nothing.
-        with third.alone(wait_s=0) as is_alone:
+                mine.yield_device()
+        measuring.release()
+        # A run that stopped holds no lock.
+        with third.exclusive(wait_s=0) as is_alone:
             assert is_alone
 
     def test_while_detections_are_scored(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(coco, "_ASKS_EVERY", 10)
+        monkeypatch.setattr(pycocotools_private, "_CALLS_PER_STOP_CHECK", 10)
         dataset = open_dataset(Shapes(num_train=8, num_val=4, image_size_px=32), "val")
         with pytest.raises(Stopped):
             coco_scores(dataset, {})

@@ -1,4 +1,4 @@
-"""Which places an object is learned at, by the statistics of its own overlaps (ATSS, arXiv:1912.02424 §3.2)."""
+"""Which locations an object is learned at, by the statistics of its own overlaps (ATSS, arXiv:1912.02424 §3.2)."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from fgd_core.detectors.parts.boxes import centres
-from fgd_core.detectors.parts.matched import BACKGROUND
+from fgd_core.detectors.parts.assignment import BACKGROUND
+from fgd_core.detectors.parts.boxes import centres, distances_to_sides
 
 _INSIDE_PX = 0.01
 _UNCLAIMED = -1.0
@@ -21,10 +21,10 @@ def atss_matches(anchors: Sequence[Tensor], boxes: Tensor, *, candidates_per_lev
     goes to the one that it overlaps more. An object may get none.
 
     Args:
-        anchors: for each level (places, 4) xyxy in pixels.
+        anchors: for each level (locations, 4) xyxy in pixels.
         boxes: (n, 4) xyxy in pixels; n may be 0.
     Returns:
-        (all places,) int64, the index of the object or BACKGROUND.
+        (all locations,) int64, the index of the object or BACKGROUND.
     """
     every_anchor = torch.cat(list(anchors))
     if len(boxes) == 0:
@@ -56,5 +56,4 @@ def _nearest_of_levels(distances: Tensor, counts: Sequence[int], candidates_per_
 
 def _is_inside(points: Tensor, boxes: Tensor) -> Tensor:
     """(c, n, 2) points, each against the object of its column: (c, n)."""
-    margins = torch.cat([points - boxes[:, :2], boxes[:, 2:] - points], dim=2)
-    return margins.amin(2) > _INSIDE_PX
+    return distances_to_sides(points, boxes).amin(2) > _INSIDE_PX

@@ -71,7 +71,7 @@ class Cascade(nn.Module):
             terms.append(heads.box_losses(answers, regions, targets) | heads.mask_losses(maps, regions, targets))
             better = _refined(heads, answers.deltas, regions.boxes, targets.image_sizes)
             # The next stage is given the objects' own boxes anew; twice would make them count twice.
-            proposals = [own[~added] for own, added in zip(better, regions.was_added, strict=True)]
+            proposals = [own[~added] for own, added in zip(better, regions.is_ground_truth, strict=True)]
         return terms
 
     def detections(

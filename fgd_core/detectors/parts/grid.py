@@ -1,4 +1,4 @@
-"""The places of a feature map, in pixels of the image."""
+"""The locations of a feature map, in pixels of the image."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ _PADDED_TO_PX = 32
 
 
 def corner_points(features: Tensor, stride: int) -> Tensor:
-    """The top left corner of every cell, as mmdetection places points and the centres of anchors.
+    """The top left corner of every cell, as mmdetection locations points and the centres of anchors.
 
     Args:
         features: (N, C, H, W).
@@ -23,8 +23,8 @@ def corner_points(features: Tensor, stride: int) -> Tensor:
     return torch.stack([xs.flatten(), ys.flatten()], dim=1)
 
 
-def is_beyond(points: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """Which places stand where only larger images of the batch have pixels: mmdetection learns nothing there.
+def is_batch_padding(points: Tensor, image_size: tuple[int, int]) -> Tensor:
+    """Which locations stand where only larger images of the batch have pixels: mmdetection learns nothing there.
 
     Args:
         points: (P, 2) of `corner_points`.
@@ -36,6 +36,6 @@ def is_beyond(points: Tensor, image_size: tuple[int, int]) -> Tensor:
     return (points >= points.new_tensor([width, height])).any(1)
 
 
-def by_place(maps: Tensor) -> Tensor:
-    """(N, C, H, W) to (N, H W, C): the places in the order of `corner_points`."""
+def flatten_cells(maps: Tensor) -> Tensor:
+    """(N, C, H, W) to (N, H W, C): the locations in the order of `corner_points`."""
     return maps.flatten(2).transpose(1, 2)

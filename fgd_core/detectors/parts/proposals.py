@@ -6,32 +6,31 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.detection._utils import BalancedPositiveNegativeSampler, BoxCoder, Matcher
 from torchvision.models.detection.rpn import RPNHead, concat_box_prediction_layers
 from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image, remove_small_boxes
 
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.parts.anchors import Anchors
-from fgd_core.detectors.parts.grid import corner_points, is_beyond
-from fgd_core.detectors.parts.matched import BACKGROUND, NEITHER, positives
-from fgd_core.detectors.parts.matching import EveryBoxMatcher
+from fgd_core.detectors.parts.assignment import BACKGROUND, IGNORED, EveryBoxMatcher, gather_positives
+from fgd_core.detectors.parts.grid import corner_points, is_batch_padding
+from fgd_core.detectors.parts.torchvision_private import BalancedPositiveNegativeSampler, BoxCoder, Matcher
+from fgd_core.detectors.parts.towers import scale_init
 from fgd_core.spec.detectors import TwoStage
 
 STRIDES = (4, 8, 16, 32, 64)
-_PUBLISHED_WIDTH = 256
 _ANCHORS_PER_CELL = 3
 _NMS_IOU_THRESHOLD = 0.7
 _SMALLEST_BOX_PX = 1e-3
 
 
-class Kept(NamedTuple):
+class ProposalLimits(NamedTuple):
     """How many boxes of an image stay: of each level before non-maximum suppression, of all together after it."""
 
     per_level: int
     in_all: int
 
 
-_AT_TEST = Kept(1000, 1000)
+_AT_TEST = ProposalLimits(1000, 1000)
 
 
 class ProposalNetwork(nn.Module):
@@ -43,13 +42,13 @@ class ProposalNetwork(nn.Module):
         kept: of the boxes, for the next stage to train on.
     """
 
-    def __init__(self, settings: TwoStage, *, num_convs: int, box_beta: float, kept: Kept) -> None:
+    def __init__(self, settings: TwoStage, *, num_convs: int, box_beta: float, kept: ProposalLimits) -> None:
         super().__init__()
         self._follows_mmdetection = settings.convention == "mmdetection"
         sides = [settings.anchor_base_size_px * stride / STRIDES[0] for stride in STRIDES]
         self.anchors = Anchors([(side,) for side in sides], STRIDES, are_rounded=not self._follows_mmdetection)
         self.head = RPNHead(settings.fpn_width, _ANCHORS_PER_CELL, conv_depth=num_convs)
-        _widen(self.head.conv, settings.fpn_width)
+        scale_init(self.head.conv, settings.fpn_width)
         self._matcher = (
             EveryBoxMatcher(0.7, 0.3, claim_from=0.3)
             if self._follows_mmdetection
@@ -68,11 +67,11 @@ class ProposalNetwork(nn.Module):
         anchors = torch.cat(answers.anchors)
         with torch.autocast(anchors.device.type, enabled=False):
             matches = self._matches(maps, anchors, targets)  # (N, A)
-            labels = (matches >= 0).float().masked_fill(matches == NEITHER, -1)
+            labels = (matches >= 0).float().masked_fill(matches == IGNORED, -1)
             positive, negative = (torch.stack(picked) > 0 for picked in self._sampler(list(labels)))
-            found = positives(matches.masked_fill(~positive, BACKGROUND), targets)
-            wanted = self._coder.encode_single(found.boxes, anchors[found.place])
-            deltas = answers.deltas[found.image, found.place]
+            found = gather_positives(matches.masked_fill(~positive, BACKGROUND), targets)
+            wanted = self._coder.encode_single(found.boxes, anchors[found.location])
+            deltas = answers.deltas[found.image, found.location]
             box = F.smooth_l1_loss(deltas, wanted, beta=self.box_beta, reduction="sum")
             sampled = positive | negative
             objectness = F.binary_cross_entropy_with_logits(
@@ -104,15 +103,19 @@ class ProposalNetwork(nn.Module):
         matches = []
         for boxes, image_size in zip(targets.boxes, targets.image_sizes, strict=True):
             # To torchvision the padding of a smaller image is background.
-            beyond = (is_beyond(points, image_size) & self._follows_mmdetection).repeat_interleave(_ANCHORS_PER_CELL)
+            beyond = (is_batch_padding(points, image_size) & self._follows_mmdetection).repeat_interleave(
+                _ANCHORS_PER_CELL
+            )
             of_image = torch.full((len(anchors),), BACKGROUND, device=anchors.device)
             if len(boxes):
                 of_image = self._matcher(box_iou(boxes, anchors).masked_fill(beyond, 0))
-            matches.append(of_image.masked_fill(beyond, NEITHER))
+            matches.append(of_image.masked_fill(beyond, IGNORED))
         return torch.stack(matches)
 
     @torch.no_grad()
-    def _proposals(self, answers: "_Answers", image_sizes: Sequence[tuple[int, int]], kept: Kept) -> list[Tensor]:
+    def _proposals(
+        self, answers: "_Answers", image_sizes: Sequence[tuple[int, int]], kept: ProposalLimits
+    ) -> list[Tensor]:
         found = []
         for objectness, deltas, size in zip(answers.objectness, answers.deltas, image_sizes, strict=True):
             boxes, scores, levels = self._best_of_levels(answers.anchors, objectness, deltas, kept.per_level)
@@ -131,10 +134,10 @@ class ProposalNetwork(nn.Module):
         for level, (own_anchors, own_objectness, own_deltas) in enumerate(
             zip(anchors, objectness.split_with_sizes(counts), deltas.split_with_sizes(counts), strict=True)
         ):
-            best, places = own_objectness.topk(min(count, len(own_objectness)))
-            boxes.append(self._coder.decode_single(own_deltas[places], own_anchors[places]))
+            best, locations = own_objectness.topk(min(count, len(own_objectness)))
+            boxes.append(self._coder.decode_single(own_deltas[locations], own_anchors[locations]))
             scores.append(best.sigmoid())
-            levels.append(torch.full_like(places, level))
+            levels.append(torch.full_like(locations, level))
         return torch.cat(boxes), torch.cat(scores), torch.cat(levels)
 
 
@@ -147,15 +150,3 @@ class _Answers(NamedTuple):
     """(N, anchors of all levels) logits, float32"""
     deltas: Tensor
     """(N, anchors of all levels, 4) float32"""
-
-
-@torch.no_grad()
-def _widen(convs: nn.Module, width: int) -> None:
-    """Keep the signal as strong as in the published head.
-
-    A standard deviation of 0.01 halves it at 256 channels; at 64 it would leave a quarter, and less at each further
-    convolution.
-    """
-    for module in convs.modules():
-        if isinstance(module, nn.Conv2d):
-            module.weight *= (_PUBLISHED_WIDTH / width) ** 0.5

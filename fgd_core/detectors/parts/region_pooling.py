@@ -55,7 +55,7 @@ class RegionPool(MultiScaleRoIAlign):  # type: ignore[misc]
 
 
 @torch.no_grad()
-def cut_out(masks: Tensor, boxes: Tensor, objects: Tensor, size: int, *, aligned: bool) -> Tensor:
+def crop_masks(masks: Tensor, boxes: Tensor, objects: Tensor, size: int, *, aligned: bool) -> Tensor:
     """What a mask head is to say of each box.
 
     Args:

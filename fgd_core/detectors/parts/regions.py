@@ -11,14 +11,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.detection._utils import BalancedPositiveNegativeSampler, BoxCoder, Matcher
 from torchvision.ops import box_iou, clip_boxes_to_image, remove_small_boxes
 
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.base import Detections
-from fgd_core.detectors.parts.matched import BACKGROUND
-from fgd_core.detectors.parts.region_pooling import RegionPool, cut_out
-from fgd_core.detectors.parts.selection import without_doubles
+from fgd_core.detectors.parts.assignment import BACKGROUND
+from fgd_core.detectors.parts.region_pooling import RegionPool, crop_masks
+from fgd_core.detectors.parts.selection import nms_per_class
+from fgd_core.detectors.parts.torchvision_private import BalancedPositiveNegativeSampler, BoxCoder, Matcher
 from fgd_core.errors import DataError
 from fgd_core.spec.detectors import TwoStage
 
@@ -44,11 +44,11 @@ class Regions(NamedTuple):
     """(n,) 0 is the background"""
     objects: list[Tensor]
     """(n,) which of the image's objects it answers for; negative for background"""
-    was_added: list[Tensor]
+    is_ground_truth: list[Tensor]
     """(n,) whether it is no proposal but an object's own box"""
 
 
-class BoxAnswers(NamedTuple):
+class BoxOutputs(NamedTuple):
     """About the regions of all images, one after the other."""
 
     logits: Tensor
@@ -118,21 +118,21 @@ class RegionHeads(nn.Module):
             regions.boxes.append(candidates[chosen])
             regions.labels.append(label[chosen])
             regions.objects.append(objects[chosen])
-            regions.was_added.append(chosen >= len(own))
+            regions.is_ground_truth.append(chosen >= len(own))
         return regions
 
-    def answers(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> BoxAnswers:
+    def answers(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> BoxOutputs:
         """
         Args:
             boxes: (n, 4) xyxy in pixels for each image.
         """
         if not any(len(own) for own in boxes):
             nothing = maps[0].new_zeros(0, dtype=torch.float32) * _nothing_learned(self.box_head, self.box_predictor)
-            return BoxAnswers(nothing.reshape(0, 1 + self._num_classes), nothing.reshape(0, 1, 4))
+            return BoxOutputs(nothing.reshape(0, 1 + self._num_classes), nothing.reshape(0, 1, 4))
         logits, deltas = self.box_predictor(self.box_head(self.box_roi_pool(maps, boxes)))
-        return BoxAnswers(logits.float(), deltas.float().unflatten(1, (-1, 4)))
+        return BoxOutputs(logits.float(), deltas.float().unflatten(1, (-1, 4)))
 
-    def box_losses(self, answers: BoxAnswers, regions: Regions, targets: Targets) -> dict[str, Tensor]:
+    def box_losses(self, answers: BoxOutputs, regions: Regions, targets: Targets) -> dict[str, Tensor]:
         """Of classes and of boxes, both averaged over all regions."""
         labels, boxes = torch.cat(regions.labels), torch.cat(regions.boxes)
         positive = (labels > 0).nonzero().squeeze(1)
@@ -166,7 +166,7 @@ class RegionHeads(nn.Module):
         if len(labels) == 0:
             return {"mask": _nothing_learned(self.mask_head, self.mask_predictor)}
         wanted = [
-            cut_out(masks, own, objects[places], MASK_SIZE, aligned=self._aligned)
+            crop_masks(masks, own, objects[places], MASK_SIZE, aligned=self._aligned)
             for masks, own, objects, places in zip(targets.masks, boxes, regions.objects, there, strict=True)
         ]
         logits = self._mask_logits(maps, boxes, labels)
@@ -207,7 +207,7 @@ class RegionHeads(nn.Module):
             candidates = clip_boxes_to_image(self._of_classes(own_boxes)[region, label], size)
             keep = remove_small_boxes(candidates, _SMALLEST_BOX_PX)
             region, label = region[keep], label[keep]
-            found.append(without_doubles(candidates[keep], own_scores[region, label], label, size, self._settings))
+            found.append(nms_per_class(candidates[keep], own_scores[region, label], label, size, self._settings))
         return found
 
     def mask_probabilities(self, maps: Sequence[Tensor], found: Sequence[Detections]) -> list[Tensor]:

@@ -12,7 +12,7 @@ from fgd_core.spec.detectors import AnyDetector
 _CANDIDATES_PER_LEVEL = 1000
 
 
-def best_of_levels(
+def select_detections(
     scores: Sequence[Tensor],
     decode: Callable[[int, Tensor], Tensor],
     image_size: tuple[int, int],
@@ -20,13 +20,13 @@ def best_of_levels(
     *,
     factors: Sequence[Tensor] | None = None,
 ) -> Detections:
-    """The detections of one image from a head that scores every class at every place of every level.
+    """The detections of one image from a head that scores every class at every location of every level.
 
     Args:
-        scores: for each level (places, K) in [0, 1].
-        decode: index of a level and (n,) places of it -> (n, 4) boxes xyxy in pixels of the resized image.
+        scores: for each level (locations, K) in [0, 1].
+        decode: index of a level and (n,) locations of it -> (n, 4) boxes xyxy in pixels of the resized image.
         image_size: (height, width) in pixels, before padding.
-        factors: for each level (places,) in [0, 1], what a score is multiplied by after the candidates were chosen.
+        factors: for each level (locations,) in [0, 1], what a score is multiplied by after the candidates were chosen.
     """
     kept_boxes, kept_scores, kept_labels = [], [], []
     for level, level_scores in enumerate(scores):
@@ -34,14 +34,14 @@ def best_of_levels(
         candidates = (flat > settings.score_threshold).nonzero().squeeze(1)
         best, order = flat[candidates].topk(min(_CANDIDATES_PER_LEVEL, len(candidates)))
         candidates = candidates[order]
-        places = candidates.div(num_classes, rounding_mode="floor")
-        kept_boxes.append(decode(level, places))
-        kept_scores.append(best if factors is None else best * factors[level][places])
+        locations = candidates.div(num_classes, rounding_mode="floor")
+        kept_boxes.append(decode(level, locations))
+        kept_scores.append(best if factors is None else best * factors[level][locations])
         kept_labels.append(candidates % num_classes)
-    return without_doubles(torch.cat(kept_boxes), torch.cat(kept_scores), torch.cat(kept_labels), image_size, settings)
+    return nms_per_class(torch.cat(kept_boxes), torch.cat(kept_scores), torch.cat(kept_labels), image_size, settings)
 
 
-def without_doubles(
+def nms_per_class(
     boxes: Tensor, scores: Tensor, labels: Tensor, image_size: tuple[int, int], settings: AnyDetector
 ) -> Detections:
     """Non-maximum suppression class by class on boxes cut off at the image's border; the best, best first.

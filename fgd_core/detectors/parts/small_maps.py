@@ -31,7 +31,7 @@ class SmallMapConv2d(nn.Conv2d):
         return any(cells < needed for cells, needed in zip(features.shape[-2:], reach, strict=True))
 
 
-def exact_on_small_maps(module: M) -> M:
+def use_float32_on_small_maps(module: M) -> M:
     """Let every plain convolution of `module` be a `SmallMapConv2d`, in place.
 
     Parameters, their names and PyTorch's generator stay as they are. Many of the convolutions are made by torchvision,

@@ -1,16 +1,16 @@
 """Where a detector's first weights come from, and a true account of what was loaded."""
 
 from fgd_core.detectors.weights.inheritance import inherit
-from fgd_core.detectors.weights.matching import Loaded, Offer, load_offer, match_state
-from fgd_core.detectors.weights.torchvision import load_torchvision, torchvision_classes, torchvision_offer
+from fgd_core.detectors.weights.matching import LoadResult, SourceWeights, load_weights, match_state
+from fgd_core.detectors.weights.torchvision import load_torchvision, torchvision_classes, torchvision_weights
 
 __all__ = [
-    "Loaded",
-    "Offer",
+    "LoadResult",
+    "SourceWeights",
     "inherit",
-    "load_offer",
     "load_torchvision",
+    "load_weights",
     "match_state",
     "torchvision_classes",
-    "torchvision_offer",
+    "torchvision_weights",
 ]

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from torch import Tensor
-from torchvision.models._meta import _COCO_CATEGORIES
+
+from fgd_core.detectors.parts.torchvision_private import COCO_OUTPUTS
 
 BACKGROUND = "__background__"
 _NO_CLASS = (BACKGROUND, "N/A")
@@ -18,7 +19,7 @@ def class_names(outputs: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in outputs if name not in _NO_CLASS)
 
 
-COCO_CLASSES = class_names(_COCO_CATEGORIES)
+COCO_CLASSES = class_names(COCO_OUTPUTS)
 """The 80 classes of COCO in the order of their ids, which is also that of mmdetection's outputs."""
 
 
@@ -96,7 +97,7 @@ def match_classes(given: Sequence[str], own: Sequence[str]) -> ClassMap:
     )
 
 
-def choose_rows(
+def copy_class_rows(
     given: Tensor, fresh: Tensor, rows: ClassRows, classes: ClassMap, *, num_given: int, num_own: int
 ) -> Tensor | None:
     """`fresh` with the rows of the classes that both know, and of the background, taken from `given`.

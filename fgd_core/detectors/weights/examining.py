@@ -9,9 +9,9 @@ from pydantic import TypeAdapter, ValidationError
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.checkpoint import read_checkpoint
 from fgd_core.detectors.weights.classes import class_names
-from fgd_core.detectors.weights.matching import Loaded, load_offer
-from fgd_core.detectors.weights.opened import is_ours, open_weights
-from fgd_core.detectors.weights.torchvision import of_the_body, torchvision_classes, torchvision_offer
+from fgd_core.detectors.weights.matching import LoadResult, load_weights
+from fgd_core.detectors.weights.opened import is_fgd_checkpoint, open_weights
+from fgd_core.detectors.weights.torchvision import only_backbone, torchvision_classes, torchvision_weights
 from fgd_core.errors import SpecError, WeightsError
 from fgd_core.spec.detectors import AnyDetector, DetectorSpec
 from fgd_core.spec.pretrained import implied_detector, is_torchvision_name
@@ -21,17 +21,17 @@ _DETECTOR: TypeAdapter[DetectorSpec] = TypeAdapter(DetectorSpec)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Examined:
+class Examination:
     source: str
     detector: AnyDetector
     classes: tuple[str, ...]
     """Of the source, in the order of its outputs; of a backbone's weights none."""
-    loaded: Loaded
+    loaded: LoadResult
     notes: tuple[str, ...]
     """What else is done to the weights."""
 
 
-def examine(source: str, settings: AnyDetector | None, classes: Sequence[str] | None = None) -> Examined:
+def examine(source: str, settings: AnyDetector | None, classes: Sequence[str] | None = None) -> Examination:
     """Load a source into a detector of the source's own classes, and tell what became of each key.
 
     Args:
@@ -48,7 +48,7 @@ def examine(source: str, settings: AnyDetector | None, classes: Sequence[str] | 
         is_backbone = implied_detector(source) is None
         names = () if is_backbone else class_names(torchvision_classes(source))
         detector = build_detector(settings, max(1, len(names)))
-        offer = torchvision_offer(detector, source, settings)
+        offer = torchvision_weights(detector, source, settings)
     else:
         opened = open_weights(Path(source), settings, classes)
         outputs = opened.outputs
@@ -58,10 +58,10 @@ def examine(source: str, settings: AnyDetector | None, classes: Sequence[str] | 
         names = class_names(outputs.names or ())
         detector = build_detector(settings, max(1, len(names)))
         offer = opened.offer(detector)
-    loaded = load_offer(detector, offer, classes=names or None, role="detector", source=source)
+    loaded = load_weights(detector, offer, classes=names or None, role="detector", source=source)
     if is_backbone:
-        loaded = of_the_body(loaded)
-    return Examined(source=source, detector=settings, classes=names, loaded=loaded, notes=offer.notes)
+        loaded = only_backbone(loaded)
+    return Examination(source=source, detector=settings, classes=names, loaded=loaded, notes=offer.notes)
 
 
 def detector_settings(document: object, said_in: str) -> DetectorSpec:
@@ -86,7 +86,7 @@ def _own_settings(source: str) -> AnyDetector:
     implied = implied_detector(source)
     if implied is not None:
         return _DETECTOR.validate_python(implied)
-    if not is_torchvision_name(source) and is_ours(Path(source)):
+    if not is_torchvision_name(source) and is_fgd_checkpoint(Path(source)):
         checkpoint, _ = read_checkpoint(Path(source))
         return checkpoint.detector
     raise SpecError(

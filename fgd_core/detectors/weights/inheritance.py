@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pydantic import JsonValue
 
 from fgd_core.detectors.base import Detector
-from fgd_core.detectors.weights.matching import Loaded, Offer, load_offer
+from fgd_core.detectors.weights.matching import LoadResult, SourceWeights, load_weights
 from fgd_core.errors import WeightsError
 from fgd_core.spec.events import WeightsLoaded
 from fgd_core.spec.jobs import Inheritance
@@ -49,8 +49,8 @@ def inherit(
     named = {_at_its_stride(key, levels_up): value for key, value in teacher.state_dict().items() if belongs(key)}
     part = {key: value for key, value in named.items() if key is not None}
     classes = tuple(teacher_classes) if teacher_classes is not None else None
-    offer = Offer(state=part, classes=classes)
-    loaded = load_offer(student, offer, classes=student_classes, role="inherited", source=source)
+    offer = SourceWeights(state=part, classes=classes)
+    loaded = load_weights(student, offer, classes=student_classes, role="inherited", source=source)
     event = _of_the_part(loaded, belongs)
     if mode == "nothing":
         return event
@@ -84,7 +84,7 @@ def _at_its_stride(key: str, levels_up: int) -> str | None:
     return None if number < 0 else f"{block[1]}{number}{key[block.end() :]}"
 
 
-def _of_the_part(loaded: Loaded, belongs: Callable[[str], bool]) -> WeightsLoaded:
+def _of_the_part(loaded: LoadResult, belongs: Callable[[str], bool]) -> WeightsLoaded:
     wanted = [fate.own_key for fate in loaded.keys if fate.own_key is not None and belongs(fate.own_key)]
     missing = [key for key in loaded.event.missing if belongs(key)]
     return loaded.event.model_copy(update={"num_total": len(wanted), "missing": missing})

@@ -7,12 +7,12 @@ from typing import Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from fgd_core.detectors.weights.classes import ClassMap, choose_rows, class_rows, match_classes
+from fgd_core.detectors.weights.classes import ClassMap, class_rows, copy_class_rows, match_classes
 from fgd_core.errors import WeightsError
 from fgd_core.spec.events import WeightsLoaded
 
 Role: TypeAlias = Literal["detector", "student", "teacher", "inherited"]
-Fate: TypeAlias = Literal["loaded", "by class", "missing", "mismatched", "unexpected", "left out"]
+KeyStatus: TypeAlias = Literal["loaded", "by class", "missing", "mismatched", "unexpected", "left out"]
 """Of a key. `by class`: rows were chosen by the names of their classes. `left out`: known, and needed by nobody."""
 Shape: TypeAlias = tuple[int, ...]
 
@@ -21,7 +21,7 @@ _COUNTER = "num_batches_tracked"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Offer:
+class SourceWeights:
     """Weights of another origin under our names."""
 
     state: Mapping[str, Tensor]
@@ -41,7 +41,7 @@ class Offer:
     """What else the file holds and why it is not taken, beside the keys of `left_out`."""
 
 
-class KeyFate(NamedTuple):
+class KeyResult(NamedTuple):
     """A row of the table that shows what became of a file."""
 
     key: str | None
@@ -51,16 +51,16 @@ class KeyFate(NamedTuple):
     shape: Shape | None
     """In the file."""
     own_shape: Shape | None
-    fate: Fate
+    status: KeyStatus
     note: str = ""
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadResult:
     """What became of an offer."""
 
     event: WeightsLoaded
-    keys: tuple[KeyFate, ...]
+    keys: tuple[KeyResult, ...]
     """In the detector's order, then what only the file has."""
 
     @property
@@ -72,12 +72,12 @@ class Loaded:
 
 def match_state(module: nn.Module, state: Mapping[str, Tensor], *, role: Role, source: str) -> WeightsLoaded:
     """Load every tensor of `state` whose name and shape `module` knows, and say what did not fit."""
-    return load_offer(module, Offer(state=state), role=role, source=source).event
+    return load_weights(module, SourceWeights(state=state), role=role, source=source).event
 
 
-def load_offer(
-    module: nn.Module, offer: Offer, *, classes: Sequence[str] | None = None, role: Role, source: str
-) -> Loaded:
+def load_weights(
+    module: nn.Module, offer: SourceWeights, *, classes: Sequence[str] | None = None, role: Role, source: str
+) -> LoadResult:
     """Load what fits by name and shape; rows of classes by the classes' names where both sides say theirs.
 
     Args:
@@ -106,11 +106,11 @@ def load_offer(
     event = WeightsLoaded(
         role=role,
         source=source,
-        num_matched=sum(fate.fate in ("loaded", "by class") for fate in wanted),
+        num_matched=sum(fate.status in ("loaded", "by class") for fate in wanted),
         num_total=len(wanted),
-        missing=[fate.own_key for fate in wanted if fate.fate == "missing" and fate.own_key],
-        mismatched=[_mismatch(fate) for fate in keys if fate.fate == "mismatched"],
-        unexpected=[fate.key for fate in keys if fate.fate == "unexpected" and fate.key],
+        missing=[fate.own_key for fate in wanted if fate.status == "missing" and fate.own_key],
+        mismatched=[_mismatch(fate) for fate in keys if fate.status == "mismatched"],
+        unexpected=[fate.key for fate in keys if fate.status == "unexpected" and fate.key],
         classes_found=list(by_class.found) if by_class else [],
         classes_fresh=list(by_class.fresh) if by_class else [],
         classes_unused=list(by_class.unused) if by_class else [],
@@ -118,11 +118,11 @@ def load_offer(
         left=[*_grouped(offer.left_out), *offer.left],
         notes=list(offer.notes),
     )
-    return Loaded(event, keys)
+    return LoadResult(event, keys)
 
 
 def _choose_classes(
-    own: Mapping[str, Tensor], offer: Offer, num_own: int, classes: ClassMap, *, are_others: bool
+    own: Mapping[str, Tensor], offer: SourceWeights, num_own: int, classes: ClassMap, *, are_others: bool
 ) -> dict[str, Tensor | None]:
     """The tensors with rows for classes; None for those that cannot be handed on: their rows would mean others.
 
@@ -137,34 +137,34 @@ def _choose_classes(
         chosen[key] = None
         if classes.pairs:
             num_given = len(offer.classes)
-            chosen[key] = choose_rows(value, own[key], rows, classes, num_given=num_given, num_own=num_own)
+            chosen[key] = copy_class_rows(value, own[key], rows, classes, num_given=num_given, num_own=num_own)
     return chosen
 
 
 def _fates(
-    own: Mapping[str, Tensor], matched: Mapping[str, Tensor], chosen: Mapping[str, Tensor | None], offer: Offer
-) -> list[KeyFate]:
+    own: Mapping[str, Tensor], matched: Mapping[str, Tensor], chosen: Mapping[str, Tensor | None], offer: SourceWeights
+) -> list[KeyResult]:
     fates = []
     for own_key, value in own.items():
         if own_key.endswith(_COUNTER):
             continue
         shape = tuple(value.shape)
         if own_key not in offer.state:
-            fates.append(KeyFate(None, own_key, None, shape, "missing"))
+            fates.append(KeyResult(None, own_key, None, shape, "missing"))
             continue
-        fate: Fate = "mismatched"
+        fate: KeyStatus = "mismatched"
         if own_key in matched:
             fate = "by class" if own_key in chosen else "loaded"
         note = _why_not(offer, own_key, value) if fate == "mismatched" else ""
-        fates.append(KeyFate(_original(offer, own_key), own_key, _shape(offer, own_key), shape, fate, note))
+        fates.append(KeyResult(_original(offer, own_key), own_key, _shape(offer, own_key), shape, fate, note))
     for key in offer.state:
         if key not in own and not key.endswith(_COUNTER):
-            fates.append(KeyFate(_original(offer, key), None, _shape(offer, key), None, "unexpected"))
-    fates += [KeyFate(key, None, None, None, "left out", why) for key, why in offer.left_out.items()]
+            fates.append(KeyResult(_original(offer, key), None, _shape(offer, key), None, "unexpected"))
+    fates += [KeyResult(key, None, None, None, "left out", why) for key, why in offer.left_out.items()]
     return fates
 
 
-def _why_not(offer: Offer, key: str, own: Tensor) -> str:
+def _why_not(offer: SourceWeights, key: str, own: Tensor) -> str:
     """Why a tensor of the right name is not taken, where its shape does not say it."""
     value = offer.state[key]
     if not _is_of_kind(value, own):
@@ -182,7 +182,7 @@ def _is_of_kind(value: Tensor, own: Tensor) -> bool:
     return is_dense and value.is_floating_point() == own.is_floating_point() and not value.is_complex()
 
 
-def _check_finite(offer: Offer, source: str) -> None:
+def _check_finite(offer: SourceWeights, source: str) -> None:
     bad = {}
     for key, value in offer.state.items():
         if value.is_floating_point() and value.layout == torch.strided and not value.is_meta:
@@ -212,15 +212,15 @@ def _counted(keys: Sequence[str]) -> str:
     return f"{len(keys)} {'key' if len(keys) == 1 else 'keys'} ({shown})"
 
 
-def _original(offer: Offer, key: str) -> str:
+def _original(offer: SourceWeights, key: str) -> str:
     return offer.original.get(key, key)
 
 
-def _shape(offer: Offer, key: str) -> Shape:
+def _shape(offer: SourceWeights, key: str) -> Shape:
     return offer.shapes.get(key, tuple(offer.state[key].shape))
 
 
-def _mismatch(fate: KeyFate) -> str:
+def _mismatch(fate: KeyResult) -> str:
     name = f"{fate.own_key} (from {fate.key})" if fate.key != fate.own_key else str(fate.own_key)
     shapes = f"{name}: {fate.shape} vs. {fate.own_shape}"
     return f"{shapes}, {fate.note}" if fate.note else shapes

@@ -7,15 +7,15 @@ from pathlib import Path
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.checkpoint import FORMAT, read_checkpoint
 from fgd_core.detectors.weights.files import WeightsFile, read_content, read_weights
-from fgd_core.detectors.weights.matching import Offer
-from fgd_core.detectors.weights.mmdetection import mmdetection_offer
-from fgd_core.detectors.weights.mmdetection.pixels import OURS, pixels_of_tensors
-from fgd_core.detectors.weights.outputs import Outputs, outputs_of
+from fgd_core.detectors.weights.matching import SourceWeights
+from fgd_core.detectors.weights.mmdetection import mmdetection_weights
+from fgd_core.detectors.weights.mmdetection.pixels import OURS, pixels_from_preprocessor
+from fgd_core.detectors.weights.outputs import HeadOutputs, identify_outputs
 from fgd_core.detectors.weights.torchvision import (
-    backbone_offer,
+    backbone_weights,
     published_name,
     torchvision_classes,
-    torchvision_file_offer,
+    torchvision_file_weights,
 )
 from fgd_core.errors import WeightsError
 from fgd_core.spec.detectors import AnyDetector
@@ -23,9 +23,9 @@ from fgd_core.spec.detectors import AnyDetector
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedFile:
-    outputs: Outputs
+    outputs: HeadOutputs
     is_backbone: bool
-    offer: Callable[[Detector], Offer]
+    offer: Callable[[Detector], SourceWeights]
     """The weights for a detector with the settings that the file was opened with; raises SpecError where they differ
     from what the file holds."""
 
@@ -38,7 +38,7 @@ def open_weights(path: Path, settings: AnyDetector, told: Sequence[str] | None =
     Raises:
         WeightsError: no such file, or none that can be read, or it is not clear which of its weights are meant.
     """
-    if is_ours(path):
+    if is_fgd_checkpoint(path):
         if settings.weights_set is not None:
             raise WeightsError(
                 "a checkpoint of fgd holds one set of weights; leave weights_set out",
@@ -48,7 +48,9 @@ def open_weights(path: Path, settings: AnyDetector, told: Sequence[str] | None =
         checkpoint, _ = read_checkpoint(path)
         names = tuple(category.name for category in checkpoint.categories)
         return OpenedFile(
-            outputs=Outputs(names), is_backbone=False, offer=lambda _: Offer(state=checkpoint.state, classes=names)
+            outputs=HeadOutputs(names),
+            is_backbone=False,
+            offer=lambda _: SourceWeights(state=checkpoint.state, classes=names),
         )
     file = read_weights(path, settings.weights_set)
     outputs = _outputs(file, told)
@@ -59,7 +61,7 @@ def open_weights(path: Path, settings: AnyDetector, told: Sequence[str] | None =
     )
 
 
-def is_ours(path: Path) -> bool:
+def is_fgd_checkpoint(path: Path) -> bool:
     """Whether a file looks like a checkpoint of fgd; its weights are not read."""
     try:
         # Mapped and not read: nothing but the names is looked at.
@@ -69,25 +71,25 @@ def is_ours(path: Path) -> bool:
     return isinstance(content, dict) and content.get("format") == FORMAT
 
 
-def _outputs(file: WeightsFile, told: Sequence[str] | None) -> Outputs:
+def _outputs(file: WeightsFile, told: Sequence[str] | None) -> HeadOutputs:
     name = published_name(file.path)
     if name is not None and not told:
-        return Outputs(torchvision_classes(name), note=f"the file is {name} of torchvision")
-    return outputs_of(file, told)
+        return HeadOutputs(torchvision_classes(name), note=f"the file is {name} of torchvision")
+    return identify_outputs(file, told)
 
 
-def _offer(detector: Detector, file: WeightsFile, settings: AnyDetector, outputs: Outputs) -> Offer:
+def _offer(detector: Detector, file: WeightsFile, settings: AnyDetector, outputs: HeadOutputs) -> SourceWeights:
     # Without names no row is anybody's.
     classes = outputs.names or ()
     if file.family == "mmdetection":
-        offer = mmdetection_offer(file, settings, classes)
+        offer = mmdetection_weights(file, settings, classes)
     else:
         _check_pixels(file)
         is_backbone = file.family == "backbone"
         offer = (
-            backbone_offer(file.state, file)
+            backbone_weights(file.state, file)
             if is_backbone
-            else torchvision_file_offer(detector, file, settings, classes)
+            else torchvision_file_weights(detector, file, settings, classes)
         )
     trouble = f"{outputs.trouble}, so the rows of its classes were not taken" if outputs.trouble else ""
     told = (*offer.notes, *filter(None, [outputs.note, trouble]))
@@ -99,7 +101,7 @@ def _check_pixels(file: WeightsFile) -> None:
     Raises:
         WeightsError: a preprocessor that was saved with the weights normalises images otherwise than is done here.
     """
-    pixels = pixels_of_tensors(file.beside)
+    pixels = pixels_from_preprocessor(file.beside)
     if pixels is not None and pixels != OURS:
         raise WeightsError(
             f"the file's images were {pixels}, and here they are {OURS}; this is made up for in files with "

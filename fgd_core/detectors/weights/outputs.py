@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
-from torchvision.models._meta import _COCO_CATEGORIES
 
+from fgd_core.detectors.parts.torchvision_private import COCO_OUTPUTS
 from fgd_core.detectors.weights.classes import BACKGROUND, COCO_CLASSES
 from fgd_core.detectors.weights.files import WeightsFile
 
@@ -25,7 +25,7 @@ _OURS, _MMDETECTIONS = "head.regression_head.bbox_reg", "bbox_head.retina_reg"
 _SIDES = tuple(f"{head}.{kind}" for head in (_OURS, _MMDETECTIONS) for kind in ("weight", "bias"))
 
 
-class Outputs(NamedTuple):
+class HeadOutputs(NamedTuple):
     names: tuple[str, ...] | None
     """In order, without the background of a two-stage head, with those that stand for no class; None: not known."""
     trouble: str = ""
@@ -35,7 +35,7 @@ class Outputs(NamedTuple):
     """What was assumed."""
 
 
-def outputs_of(file: WeightsFile, told: Sequence[str] | None) -> Outputs:
+def identify_outputs(file: WeightsFile, told: Sequence[str] | None) -> HeadOutputs:
     """Names from the user, else from the file, else COCO's where there are as many outputs as COCO has classes.
 
     Args:
@@ -45,7 +45,7 @@ def outputs_of(file: WeightsFile, told: Sequence[str] | None) -> Outputs:
     said = tuple(told) if told else file.classes
     if number is None:
         # This head is not known here; loading it reports which keys are missing.
-        return Outputs(None if file.is_backbone else said or COCO_CLASSES)
+        return HeadOutputs(None if file.is_backbone else said or COCO_CLASSES)
     if said is None:
         return _cocos(number, has_background)
     if has_background:
@@ -53,29 +53,33 @@ def outputs_of(file: WeightsFile, told: Sequence[str] | None) -> Outputs:
     wanted = number - has_background
     if len(said) == wanted:
         is_overruled = bool(told) and file.classes is not None and file.classes != tuple(told or ())
-        return Outputs(said, note=f"the file names its classes {_listed(file.classes or ())}" if is_overruled else "")
+        return HeadOutputs(
+            said, note=f"the file names its classes {_listed(file.classes or ())}" if is_overruled else ""
+        )
     whose = "there are" if told else "the file names"
     of_these = ", one of them for the background," if has_background else ""
     cure = _named(wanted)
     if not has_background:
         cure += f"; a one-stage head has none for the background: write {BACKGROUND} or N/A for one of no class"
-    return Outputs(
+    return HeadOutputs(
         None, f"its head has {number} outputs{of_these} and {whose} {len(said)} classes ({_listed(said)})", cure
     )
 
 
-def _cocos(number: int, has_background: bool) -> Outputs:
-    if number == len(_COCO_CATEGORIES):
+def _cocos(number: int, has_background: bool) -> HeadOutputs:
+    if number == len(COCO_OUTPUTS):
         # torchvision's way: an output for each of COCO's ids, with the gaps between them.
-        names = _COCO_CATEGORIES[1:] if has_background else _COCO_CATEGORIES
-        return Outputs(tuple(names), note=f"the file names no classes: its {number} outputs are taken for COCO's ids")
+        names = COCO_OUTPUTS[1:] if has_background else COCO_OUTPUTS
+        return HeadOutputs(
+            tuple(names), note=f"the file names no classes: its {number} outputs are taken for COCO's ids"
+        )
     if number - has_background == len(COCO_CLASSES):
-        return Outputs(
+        return HeadOutputs(
             COCO_CLASSES,
             note=f"the file names no classes: its {number} outputs are taken for COCO's {len(COCO_CLASSES)}",
         )
     trouble = f"its head has {number} outputs and the file does not name their classes"
-    return Outputs(None, trouble, _named(number - has_background))
+    return HeadOutputs(None, trouble, _named(number - has_background))
 
 
 def _without_background(names: tuple[str, ...], place: int) -> tuple[str, ...]:

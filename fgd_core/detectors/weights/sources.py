@@ -10,9 +10,9 @@ from fgd_core.detectors import build_detector
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.checkpoint import DetectorCheckpoint, Record, read_checkpoint
 from fgd_core.detectors.weights.classes import class_names
-from fgd_core.detectors.weights.matching import Loaded, Role, load_offer
-from fgd_core.detectors.weights.opened import OpenedFile, is_ours, open_weights
-from fgd_core.detectors.weights.torchvision import load_torchvision, of_the_body, torchvision_classes
+from fgd_core.detectors.weights.matching import LoadResult, Role, load_weights
+from fgd_core.detectors.weights.opened import OpenedFile, is_fgd_checkpoint, open_weights
+from fgd_core.detectors.weights.torchvision import load_torchvision, only_backbone, torchvision_classes
 from fgd_core.errors import SpecError, WeightsError
 from fgd_core.spec.detectors import AnyDetector, DetectorSpec
 from fgd_core.spec.events import WeightsLoaded
@@ -43,8 +43,8 @@ def load_first_weights(
     if is_torchvision_name(source):
         return load_torchvision(detector, source, settings=settings, classes=classes, role=role)
     opened = open_weights(resolve(source), settings)
-    whole = load_offer(detector, opened.offer(detector), classes=classes, role=role, source=source)
-    loaded = of_the_body(whole).event if opened.is_backbone else whole.event
+    whole = load_weights(detector, opened.offer(detector), classes=classes, role=role, source=source)
+    loaded = only_backbone(whole).event if opened.is_backbone else whole.event
     if loaded.num_matched == 0:
         raise WeightsError(
             f"none of the {loaded.num_total} keys match those of the file; it holds another detector: "
@@ -111,7 +111,7 @@ def _of_torchvision(settings: Teacher) -> LoadedTeacher:
 
 def _of_a_file(settings: Teacher, detector_settings: AnyDetector, path: Path) -> LoadedTeacher:
     source = settings.checkpoint
-    if is_ours(path):
+    if is_fgd_checkpoint(path):
         raise SpecError(
             "the teacher is a checkpoint of fgd, which says itself what it holds; leave teacher.detector out",
             checkpoint=source,
@@ -121,7 +121,7 @@ def _of_a_file(settings: Teacher, detector_settings: AnyDetector, path: Path) ->
         raise WeightsError(f"{source} is no teacher: {_why_no_teacher(opened)}", checkpoint=source)
     classes = class_names(opened.outputs.names)
     detector = build_detector(detector_settings, len(classes))
-    loaded: Loaded = load_offer(detector, opened.offer(detector), classes=classes, role="teacher", source=source)
+    loaded: LoadResult = load_weights(detector, opened.offer(detector), classes=classes, role="teacher", source=source)
     _check_complete(loaded.event, source)
     return LoadedTeacher(detector=detector, classes=classes, event=loaded.event, checkpoint=None)
 

@@ -15,7 +15,7 @@ from fgd_core.detectors.base import Detector
 from fgd_core.detectors.weights.classes import BACKGROUND
 from fgd_core.detectors.weights.fetching import fetch
 from fgd_core.detectors.weights.files import WeightsFile
-from fgd_core.detectors.weights.matching import Loaded, Offer, Role, load_offer
+from fgd_core.detectors.weights.matching import LoadResult, Role, SourceWeights, load_weights
 from fgd_core.errors import SpecError, WeightsError
 from fgd_core.spec import pretrained
 from fgd_core.spec.detectors import AnyDetector
@@ -57,8 +57,10 @@ def load_torchvision(
         NetworkError: they are not on this machine, and the download broke off.
         WeightsError: they are damaged, or a key of the network is not in them.
     """
-    loaded = load_offer(detector, torchvision_offer(detector, name, settings), classes=classes, role=role, source=name)
-    event = of_the_body(loaded).event if _is_of_a_backbone(name) else loaded.event
+    loaded = load_weights(
+        detector, torchvision_weights(detector, name, settings), classes=classes, role=role, source=name
+    )
+    event = only_backbone(loaded).event if _is_of_a_backbone(name) else loaded.event
     unfit = [text for text in event.mismatched if "no class in common" not in text]
     if unfit or event.num_matched == 0:
         raise WeightsError(
@@ -70,7 +72,7 @@ def load_torchvision(
     return event
 
 
-def torchvision_offer(detector: Detector, name: str, settings: AnyDetector) -> Offer:
+def torchvision_weights(detector: Detector, name: str, settings: AnyDetector) -> SourceWeights:
     """The weights under the detector's names for them; raises as `load_torchvision` does."""
     weights = _find(name)
     unfit = pretrained.misfits(settings, name)
@@ -85,16 +87,16 @@ def torchvision_offer(detector: Detector, name: str, settings: AnyDetector) -> O
         raise SpecError(message, weights=name, weights_set=settings.weights_set)
     state = fetch(weights, name)
     if _is_of_a_backbone(name):
-        return backbone_offer(state)
+        return backbone_weights(state)
     renamed, original = _renamed(detector, state)
     if name in _WITHOUT_EPSILON:
         renamed = {key: _less_epsilon(key, value) for key, value in renamed.items()}
-    return Offer(state=renamed, classes=torchvision_classes(name), original=original)
+    return SourceWeights(state=renamed, classes=torchvision_classes(name), original=original)
 
 
-def torchvision_file_offer(
+def torchvision_file_weights(
     detector: Detector, file: WeightsFile, settings: AnyDetector, classes: Sequence[str]
-) -> Offer:
+) -> SourceWeights:
     """The weights of a file that has torchvision's names, which are ours, under the detector's names for them.
 
     Args:
@@ -106,7 +108,7 @@ def torchvision_file_offer(
     convention = getattr(settings, "convention", "torchvision")
     notes: tuple[str, ...] = ()
     if convention != "torchvision":
-        if file.is_of_training or _OUTPUTS_OF_COCO in (len(classes), len(classes) + 1):
+        if file.is_from_training_script or _OUTPUTS_OF_COCO in (len(classes), len(classes) + 1):
             raise SpecError(
                 f"{file.path.name} holds weights of torchvision's and the detector follows mmdetection, which computes "
                 "otherwise with them; set convention to torchvision",
@@ -117,7 +119,7 @@ def torchvision_file_offer(
     state, original = _renamed(detector, file.state)
     if published_name(file.path) in _WITHOUT_EPSILON:
         state = {key: _less_epsilon(key, value) for key, value in state.items()}
-    return Offer(
+    return SourceWeights(
         state=state,
         classes=tuple(classes),
         original={name: file.original.get(key, key) for name, key in original.items()},
@@ -177,7 +179,7 @@ def _is_of_a_backbone(name: str) -> bool:
     return name.partition(".")[0] in pretrained.BACKBONES
 
 
-def backbone_offer(state: Mapping[str, Tensor], file: WeightsFile | None = None) -> Offer:
+def backbone_weights(state: Mapping[str, Tensor], file: WeightsFile | None = None) -> SourceWeights:
     """Weights of a classifier, of which the layers below its top are a detector's backbone.
 
     Args:
@@ -192,7 +194,7 @@ def backbone_offer(state: Mapping[str, Tensor], file: WeightsFile | None = None)
         else:
             # MobileNet's layers lie in `features`, and those are the body.
             taken[_BODY + key.removeprefix("features.")] = key
-    return Offer(
+    return SourceWeights(
         state={own: state[key] for own, key in taken.items()},
         original={own: in_file.get(key, key) for own, key in taken.items()},
         left_out=left_out,
@@ -201,7 +203,7 @@ def backbone_offer(state: Mapping[str, Tensor], file: WeightsFile | None = None)
     )
 
 
-def of_the_body(loaded: Loaded) -> Loaded:
+def only_backbone(loaded: LoadResult) -> LoadResult:
     """The account as to the backbone alone: nobody asked for more."""
     own = [fate for fate in loaded.keys if fate.own_key is not None and fate.own_key.startswith(_BODY)]
     event = loaded.event.model_copy(
@@ -210,8 +212,8 @@ def of_the_body(loaded: Loaded) -> Loaded:
             "missing": [key for key in loaded.event.missing if key.startswith(_BODY)],
         }
     )
-    keys = tuple(fate for fate in loaded.keys if fate in own or fate.fate != "missing")
-    return Loaded(event, keys)
+    keys = tuple(fate for fate in loaded.keys if fate in own or fate.status != "missing")
+    return LoadResult(event, keys)
 
 
 def _renamed(detector: Detector, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:

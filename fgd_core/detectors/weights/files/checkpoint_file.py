@@ -39,7 +39,7 @@ class WeightsFile:
     """Which set of weights this is, for a person; empty where the file is nothing but weights."""
     left: tuple[str, ...] = ()
     """What the file holds outside this set and why it is not taken, for a person."""
-    is_of_training: bool = False
+    is_from_training_script: bool = False
     """Whether torchvision's training script wrote it."""
 
     @property
@@ -81,7 +81,7 @@ def read_weights(path: Path, wanted: str | None = None) -> WeightsFile:
         beside={key: taken.lies_in[key] for key in taken.beside},
         taken=_described(choice),
         left=tuple(_left(choice, entries)),
-        is_of_training={"lr_scheduler", "args"} <= entries.keys(),
+        is_from_training_script={"lr_scheduler", "args"} <= entries.keys(),
     )
 
 

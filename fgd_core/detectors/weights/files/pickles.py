@@ -56,7 +56,7 @@ def _method_of_history(owner: object, name: str) -> None:
 
 
 # What a file may name beside tensors, and what it gets.
-_HARMLESS: Mapping[str, Callable[..., Any]] = {
+_STAND_INS: Mapping[str, Callable[..., Any]] = {
     **dict.fromkeys(("numpy.ndarray", "numpy.dtype"), _Inert),
     **{f"numpy.dtypes.{name}": _Inert for name in numpy.dtypes.__all__},
     **{
@@ -123,7 +123,7 @@ def read_pickle(path: Path, *, mapped: bool = False) -> object:
         )
     try:
         # Each as (stand-in, name): a name is then allowed for what it stands for and nothing else.
-        with torch.serialization.safe_globals([(stand_in, name) for name, stand_in in _HARMLESS.items()]):
+        with torch.serialization.safe_globals([(stand_in, name) for name, stand_in in _STAND_INS.items()]):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped or None)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise _refusal(path, error) from error
@@ -166,7 +166,7 @@ def _unwanted(path: Path, error: Exception) -> list[str]:
         asked = set(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except Exception:  # an older format, or no checkpoint at all
         asked = {name.replace("__builtin__.", "builtins.", 1) for name in _globals_of_pickles(path)}
-    return sorted((asked - set(_HARMLESS)) or re.findall(r"GLOBAL (\S+)", str(error)))
+    return sorted((asked - set(_STAND_INS)) or re.findall(r"GLOBAL (\S+)", str(error)))
 
 
 def _globals_of_pickles(path: Path) -> set[str]:

@@ -5,24 +5,24 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from fgd_core.detectors.weights.files import WeightsFile
-from fgd_core.detectors.weights.matching import Offer, Shape
+from fgd_core.detectors.weights.matching import Shape, SourceWeights
 from fgd_core.detectors.weights.mmdetection.names import Change, current_name, our_name, rules_of
 from fgd_core.detectors.weights.mmdetection.pixels import (
     CAFFE,
     OURS,
     Pixels,
-    fold_into_first,
-    pixels_of,
-    pixels_of_tensors,
+    fold_into_first_conv,
+    pixels_from_config,
+    pixels_from_preprocessor,
 )
 from fgd_core.detectors.weights.mmdetection.settings import check_settings
 from fgd_core.errors import WeightsError
 from fgd_core.spec.detectors import AnyDetector
 
-__all__ = ["mmdetection_offer"]
+__all__ = ["mmdetection_weights"]
 
 
-def mmdetection_offer(file: WeightsFile, settings: AnyDetector, classes: Sequence[str]) -> Offer:
+def mmdetection_weights(file: WeightsFile, settings: AnyDetector, classes: Sequence[str]) -> SourceWeights:
     """The file's weights under our names.
 
     Args:
@@ -57,7 +57,7 @@ def mmdetection_offer(file: WeightsFile, settings: AnyDetector, classes: Sequenc
         state[name] = _changed(value, rule.change, pixels, len(classes))
         original[name], shapes[name] = file.original.get(key, key), tuple(value.shape)
     notes += _shift_first_norm(state, file, pixels)
-    return Offer(
+    return SourceWeights(
         state=state,
         classes=tuple(classes),
         original=original,
@@ -90,7 +90,7 @@ def _check_age(file: WeightsFile) -> list[str]:
 
 def _pixels(file: WeightsFile, settings: AnyDetector) -> Pixels:
     """As the file's settings say, or its preprocessor; where it has neither, as the style of the backbone has it."""
-    said = pixels_of(file.config) or pixels_of_tensors(file.beside)
+    said = pixels_from_config(file.config) or pixels_from_preprocessor(file.beside)
     if said is not None:
         return said
     return CAFFE if getattr(settings.backbone, "stride_in", "3x3") == "1x1" else OURS
@@ -99,7 +99,7 @@ def _pixels(file: WeightsFile, settings: AnyDetector) -> Pixels:
 def _changed(value: Tensor, change: Change, pixels: Pixels, num_classes: int) -> Tensor:
     match change:
         case Change.FIRST_CONVOLUTION if pixels != OURS and _is_first(value):
-            return fold_into_first(value, pixels)[0]
+            return fold_into_first_conv(value, pixels)[0]
         case Change.BACKGROUND_FIRST if value.shape[0] == num_classes + 1:
             return value.roll(1, dims=0)
         case _:
@@ -117,6 +117,6 @@ def _shift_first_norm(state: dict[str, Tensor], file: WeightsFile, pixels: Pixel
     notes = [f"images were {pixels}; folded into the first convolution"]
     weight, mean = file.state.get("backbone.conv1.weight"), "backbone.body.bn1.running_mean"
     if weight is not None and mean in state and _is_first(weight) and set(pixels.mean) != set(OURS.mean):
-        state[mean] = state[mean] - fold_into_first(weight, pixels)[1]
+        state[mean] = state[mean] - fold_into_first_conv(weight, pixels)[1]
         notes.append("the means differ from ours: exact but for the outermost pixels, where padding is seen")
     return notes

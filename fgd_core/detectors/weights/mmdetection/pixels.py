@@ -29,7 +29,7 @@ OURS = Pixels((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), is_bgr=False)
 CAFFE = Pixels((103.53, 116.28, 123.675), (1.0, 1.0, 1.0), is_bgr=True)
 
 
-def pixels_of(config: str) -> Pixels | None:
+def pixels_from_config(config: str) -> Pixels | None:
     """What the text of a configuration says of its images; None where it does not."""
     mean = re.search(rf"\bmean\s*=\s*{_THREE}", config)
     std = re.search(rf"\bstd\s*=\s*{_THREE}", config)
@@ -39,7 +39,7 @@ def pixels_of(config: str) -> Pixels | None:
     return Pixels(_numbers(mean), _numbers(std), is_bgr=converts[1] == "False")
 
 
-def pixels_of_tensors(tensors: Mapping[str, Tensor]) -> Pixels | None:
+def pixels_from_preprocessor(tensors: Mapping[str, Tensor]) -> Pixels | None:
     """What a preprocessor that was saved with the weights does to images; None where there is none.
 
     It does not say the order of the channels: ImageNet's mean is highest in red, and equal means fit RGB.
@@ -56,13 +56,13 @@ def pixels_of_tensors(tensors: Mapping[str, Tensor]) -> Pixels | None:
     return Pixels((first, middle, last), (deviations[0], deviations[1], deviations[2]), is_bgr=first < last)
 
 
-def style_of(config: str) -> str | None:
+def style_from_config(config: str) -> str | None:
     """`pytorch` or `caffe`: which convolution of a bottleneck strides; None where the text does not say it."""
     match = re.search(r"style\s*=\s*['\"](pytorch|caffe)['\"]", config)
     return match[1] if match is not None else None
 
 
-def fold_into_first(weight: Tensor, theirs: Pixels) -> tuple[Tensor, Tensor]:
+def fold_into_first_conv(weight: Tensor, theirs: Pixels) -> tuple[Tensor, Tensor]:
     """The first convolution, made to take our images where it took theirs.
 
     Exact where the means are the same, at the border too, for padding is zero in both. Where they differ, a constant

@@ -7,7 +7,7 @@ from pydantic import JsonValue
 from torch import Tensor
 
 from fgd_core.detectors.weights.files import WeightsFile
-from fgd_core.detectors.weights.mmdetection.pixels import style_of
+from fgd_core.detectors.weights.mmdetection.pixels import style_from_config
 from fgd_core.errors import SpecError
 from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.detectors import AnyDetector
@@ -68,7 +68,7 @@ def _of_the_backbone(file: WeightsFile, settings: AnyDetector) -> dict[str, Json
     if offsets:
         # Three numbers for each of the 9 points where it is weighed, else two.
         needed["backbone.deformable_version"] = "v2" if 27 in offsets.values() else "v1"
-    style = style_of(file.config)
+    style = style_from_config(file.config)
     if style is not None and name not in ("resnet18", "resnet34"):
         needed["backbone.stride_in"] = {"pytorch": "3x3", "caffe": "1x1"}[style]
     return needed

@@ -1,4 +1,4 @@
-"""Scores detectors on one validation split, and writes the last page of a run."""
+"""Scores detectors on one validation split and computes the result of a run."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -10,12 +10,11 @@ import torch
 from fgd_core.data.samples import DetectionDataset, has_masks
 from fgd_core.detectors.base import Detector, num_parameters
 from fgd_core.errors import StorageError
-from fgd_core.evaluation.coco import coco_scores, mask_scores, matched
-from fgd_core.evaluation.evaluate import detect_all
+from fgd_core.evaluation.coco import coco_scores, mask_scores, match_detections
 from fgd_core.evaluation.evidence import write_evidence
-from fgd_core.evaluation.found import Found
+from fgd_core.evaluation.inference import ImageDetections, detect_all
 from fgd_core.evaluation.samples import draw_samples
-from fgd_core.evaluation.speed import measure_speed, presence_on
+from fgd_core.evaluation.speed import device_lock_for, measure_speed
 from fgd_core.spec.data import InputSpec
 from fgd_core.spec.events import ArtifactSaved, EvaluationProgress, RunEvent, Warned
 from fgd_core.spec.results import RunResult, Scores
@@ -23,17 +22,17 @@ from fgd_core.storage import write_atomically
 
 _PROGRESS_EVERY_S = 1.0
 _WAIT_S, _WAIT_SHARE = 20.0, 0.1
-"""For a quiet moment: at most so long, and so much of the time that the run has taken."""
+"""The limits of the wait for exclusive use of the device: seconds, and share of the run's time so far."""
 
 
-class Judge:
-    """Works on its device from `with` on, until its end; see `quiet`.
+class Evaluator:
+    """Evaluates detectors; holds the lock of its device inside a `with` block, see `device_lock`.
 
     Args:
-        device: that the detectors are on.
+        device: the device of the detectors.
         autocast_dtype: of the forward passes; None is float32.
-        emit: is told how far a long evaluation is.
-        what: names the work for a person who watches.
+        emit: receives the progress of a long evaluation.
+        what: the name of the evaluated data in progress events.
     """
 
     def __init__(
@@ -51,35 +50,35 @@ class Judge:
         self._device, self._autocast_dtype = device, autocast_dtype
         self._emit, self._what = emit, what
         self._began_s = self._reported_s = time.monotonic()
-        self._presence = presence_on(device)
+        self._lock = device_lock_for(device)
 
-    def __enter__(self) -> "Judge":
-        self._presence.enter()
+    def __enter__(self) -> "Evaluator":
+        self._lock.acquire()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Also of a run that stops: its process may go on, with nothing to do, and others would never be alone.
-        self._presence.leave()
+        # Also if the run stops: its process may live on idle, and no other run would ever get exclusive use.
+        self._lock.release()
 
     def scores(self, detector: Detector) -> Scores:
-        """Of a detector in eval mode; of its masks too, where it and the data have them."""
-        self._presence.give_way()
-        found = self._detect(detector)
-        scores = coco_scores(self._dataset, found)
+        """Score the boxes of a detector in eval mode, and its masks if it and the data have masks."""
+        self._lock.yield_device()
+        detections = self._detect(detector)
+        scores = coco_scores(self._dataset, detections)
         if self._has_masks(detector):
-            scores = scores.model_copy(update={"masks": mask_scores(self._dataset, found)})
+            scores = scores.model_copy(update={"masks": mask_scores(self._dataset, detections)})
         return scores
 
     def result(self, detector: Detector, scores: Scores, *, folder: Path, device_name: str) -> RunResult:
-        """What the detector is worth and costs; into `folder`, a picture of what it finds and what comparisons need.
+        """Collect the scores, size and speed of a detector; writes sample pictures and comparison data to `folder`.
 
         Raises:
             StorageError: the picture could not be written.
         """
-        found = self._detect(detector)
-        picture = draw_samples(self._dataset, found)
+        detections = self._detect(detector)
+        picture = draw_samples(self._dataset, detections)
         written = write_atomically(folder / "samples.png", lambda file: file.write(picture))
         self._emit(
             ArtifactSaved(
@@ -90,7 +89,7 @@ class Judge:
                 size_bytes=written.size_bytes,
             )
         )
-        self._leave_evidence(found, folder)
+        self._write_evidence(detections, folder)
         wait_s = min(_WAIT_S, _WAIT_SHARE * (time.monotonic() - self._began_s))
         speed = measure_speed(detector, self._dataset, self._input, device=self._device, wait_s=wait_s)
         return RunResult(
@@ -102,18 +101,18 @@ class Judge:
             device=device_name,
         )
 
-    def _leave_evidence(self, found: Mapping[int, Found], folder: Path) -> None:
+    def _write_evidence(self, detections: Mapping[int, ImageDetections], folder: Path) -> None:
         names = [category.name for category in self._dataset.categories]
-        evaluation = matched(self._dataset, found)
+        evaluation = match_detections(self._dataset, detections)
         try:
             saved = write_evidence(evaluation, fingerprint=self._dataset.fingerprint, class_names=names, folder=folder)
         except StorageError as error:
-            # The detector is trained and scored; that it cannot be compared image by image must not cost it its end.
-            self._emit(Warned(code="evidence_not_written", message=f"`fgd compare` will not know this run: {error}"))
+            # The detector is trained and scored. The run must not fail because image-by-image comparison is missing.
+            self._emit(Warned(code="evidence_not_written", message=f"`fgd compare` cannot use this run: {error}"))
         else:
             self._emit(saved)
 
-    def _detect(self, detector: Detector) -> dict[int, Found]:
+    def _detect(self, detector: Detector) -> dict[int, ImageDetections]:
         return detect_all(
             detector,
             self._dataset,

@@ -1,16 +1,31 @@
-"""Run a detector over a validation split: what it finds."""
+"""Runs a detector on every image of a validation split."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from fgd_core.data.loading import evaluation_batches
+from fgd_core.data.masks import ObjectMasks
 from fgd_core.data.samples import DetectionDataset
 from fgd_core.detectors.base import Detector
-from fgd_core.evaluation.found import Found
 from fgd_core.evaluation.pasting import paste
 from fgd_core.spec.data import InputSpec
 from fgd_core.stopping import stoppable
+
+
+class ImageDetections(NamedTuple):
+    """Holds the detections of one image, highest score first: in pixels of the original image, on the CPU."""
+
+    boxes_xyxy_px: Tensor
+    """(n, 4)"""
+    scores: Tensor
+    """(n,) in [0, 1]"""
+    labels: Tensor
+    """(n,) int64, the index of the class"""
+    masks: ObjectMasks | None = None
+    """n masks of the image's size"""
 
 
 @torch.no_grad()
@@ -24,18 +39,18 @@ def detect_all(
     autocast_dtype: torch.dtype | None = None,
     with_masks: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[int, Found]:
-    """Detections for every image, by image id, in pixels of the original image.
+) -> dict[int, ImageDetections]:
+    """Detect the objects of every image; the results are by image id.
 
     Args:
         detector: on `device`, in eval mode.
-        with_masks: bring the detector's masks to the image's size; as run lengths, so that those of a whole split have
-            room. Needs a detector that has masks.
-        on_progress: called after each batch with images done and images in all.
+        with_masks: resize the detector's masks to the image's size, as run lengths, so that the masks of a whole split
+            fit into memory. Needs a detector with masks.
+        on_progress: called after each batch with the number of images done and of all images.
     Raises:
-        Stopped: the run has been asked to stop.
+        Stopped: the run was asked to stop.
     """
-    found: dict[int, Found] = {}
+    detected: dict[int, ImageDetections] = {}
     for batch in stoppable(evaluation_batches(dataset, input_spec, batch_size=batch_size)):
         with torch.autocast(device.type, autocast_dtype, enabled=autocast_dtype is not None):
             features = detector.features(batch.images.to(device))
@@ -47,6 +62,6 @@ def detect_all(
             boxes, masks = one.boxes_xyxy_px.cpu(), None
             if with_masks and one.masks is not None:
                 masks = paste(one.masks, (boxes + detector.mask_offset_px) * ratio, original)
-            found[image_id] = Found(boxes * ratio, one.scores.cpu(), one.labels.cpu(), masks)
-        on_progress(len(found), len(dataset.samples))
-    return found
+            detected[image_id] = ImageDetections(boxes * ratio, one.scores.cpu(), one.labels.cpu(), masks)
+        on_progress(len(detected), len(dataset.samples))
+    return detected
