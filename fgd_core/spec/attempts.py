@@ -6,7 +6,7 @@
     GET    /v1/attempts/{attempt_id}/study                -> StudyLog
     GET    /v1/attempts/{attempt_id}/files                -> FileList
     GET    /v1/attempts/{attempt_id}/files/{path}         -> the bytes
-    PUT    /v1/attempts/{attempt_id}/files/{path}         the bytes -> KeptFile
+    PUT    /v1/attempts/{attempt_id}/files/{path}         the bytes -> UploadedFile
     DELETE /v1/attempts/{attempt_id}/files/{path}
     GET    /v1/attempts/{attempt_id}/checkpoints/{job_id}/{name}   -> the bytes of an artifact that the spec refers to
 
@@ -59,7 +59,7 @@ class Claimed(Fact):
     assignment: Assignment
 
 
-class KeptFile(Fact):
+class UploadedFile(Fact):
     path: str
     """Within the job's folder: `attempts/2/checkpoints/last.pt`."""
     uri: str
@@ -70,7 +70,7 @@ class KeptFile(Fact):
 
 
 class FileList(Fact):
-    files: list[KeptFile]
+    files: list[UploadedFile]
 
 
 class _Envelope(Command):

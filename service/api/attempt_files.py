@@ -17,13 +17,13 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Scope
 
 from fgd_core.errors import NotFoundError, SpecError
-from fgd_core.spec.attempts import FileList, KeptFile
+from fgd_core.spec.attempts import FileList, UploadedFile
 from service.api import stored_files
 from service.api.attempts import Token
 from service.api.deps import Services, ServicesDep
 from service.errors import BodyMissingError, ForbiddenError, LengthMissingError
 from service.storage import paths, threads
-from service.storage.base import BLOCK_BYTES, Incoming
+from service.storage.base import BLOCK_BYTES, Upload
 from service.storage.errors import FileGoneError
 from service.store import artifacts, jobs, recording
 from service.store.tables import Artifact
@@ -66,7 +66,9 @@ async def list_files(services: ServicesDep, token: Token, attempt_id: str) -> Fi
     found = await threads.run(services.storage.listing, folder)
     return FileList(
         files=[
-            KeptFile(path=file.path, uri=services.storage.uri_of(f"{folder}/{file.path}"), size_bytes=file.size_bytes)
+            UploadedFile(
+                path=file.path, uri=services.storage.uri_of(f"{folder}/{file.path}"), size_bytes=file.size_bytes
+            )
             for file in sorted(found)
             if not file.path.endswith(".partial")
         ]
@@ -81,7 +83,7 @@ async def get_file(services: ServicesDep, token: Token, request: Request, attemp
 
 
 @router.put("/files/{path:path}", operation_id="put_file", openapi_extra=_BODY)
-async def put_file(services: ServicesDep, token: Token, request: Request, attempt_id: str, path: str) -> KeptFile:
+async def put_file(services: ServicesDep, token: Token, request: Request, attempt_id: str, path: str) -> UploadedFile:
     """Keep a file: all of it, in place of the one before it, or nothing. What came must be as long and have the digest
     as was said; an attempt that is over by the time it has all come keeps nothing (409)."""
     job_id, number = await _current(services, attempt_id, token)
@@ -95,7 +97,7 @@ async def put_file(services: ServicesDep, token: Token, request: Request, attemp
             await threads.run(incoming.commit)
         finally:
             await threads.run(incoming.discard)
-    return KeptFile(path=path, uri=services.storage.uri_of(where), size_bytes=size_bytes, sha256=sha256)
+    return UploadedFile(path=path, uri=services.storage.uri_of(where), size_bytes=size_bytes, sha256=sha256)
 
 
 @router.delete("/files/{path:path}", operation_id="delete_file", status_code=204, response_class=Response)
@@ -185,7 +187,7 @@ def _announced(request: Request) -> tuple[int, str]:
     return int(length), digest.hex()
 
 
-async def _receive(request: Request, incoming: Incoming, size_bytes: int) -> tuple[int, str]:
+async def _receive(request: Request, incoming: Upload, size_bytes: int) -> tuple[int, str]:
     """(length in bytes, SHA-256 in hex) of what came."""
     digest, received, block = hashlib.sha256(), 0, bytearray()
 

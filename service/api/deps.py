@@ -15,7 +15,7 @@ from service.clock import Clock
 from service.compare.process import Comparer
 from service.dispatcher.capacity import CapacityMemory
 from service.dispatcher.cluster import Cluster
-from service.housekeeping.keeper import Housekeeper
+from service.housekeeping.task import HousekeepingTask
 from service.metrics import Metrics
 from service.metrics.sampling import MetricsSampler
 from service.settings import Settings
@@ -39,7 +39,7 @@ class Services:
     """Of browsers that look at Ray's dashboard."""
     streams: Streams
     logs: Logs
-    housekeeper: Housekeeper
+    housekeeping: HousekeepingTask
     comparer: Comparer
     tracing: Tracing
     metrics: Metrics

@@ -64,7 +64,7 @@ async def _ray(services: Services) -> str:
 async def _storage(services: Services) -> str:
     try:
         async with asyncio.timeout(_PATIENCE_S):
-            await threads.run(services.storage.reach)
+            await threads.run(services.storage.ping)
     except StorageError as error:
         return f"unreachable: {error.message}"
     except TimeoutError:

@@ -28,8 +28,8 @@ async def keep_house(
     """Remove what the retention rules in the settings no longer keep. It takes half a minute at most: where
     `is_complete` is false, ask again."""
     if dry_run:
-        return await services.housekeeper.look()
-    view = await services.housekeeper.sweep()
+        return await services.housekeeping.preview()
+    view = await services.housekeeping.run_pass()
     notes.about(num_items=view.num_items, num_rows=view.num_rows, size_bytes=view.size_bytes)
     return view
 

@@ -48,7 +48,7 @@ class End:
 
 
 @dataclass(frozen=True)
-class KeptLog:
+class ArchivedLog:
     """One in the storage. Offsets are those of the log as it was printed, also behind a gap."""
 
     storage: Storage
@@ -58,7 +58,7 @@ class KeptLog:
     gap: Gap
 
     @classmethod
-    def find(cls, storage: Storage, path: str) -> "KeptLog | None":
+    def find(cls, storage: Storage, path: str) -> "ArchivedLog | None":
         """Raises StorageError."""
         found = storage.find(path)
         if found is None:
@@ -92,7 +92,7 @@ class KeptLog:
 class Seen:
     """One look at the log of an attempt."""
 
-    content: Excerpt | KeptLog
+    content: Excerpt | ArchivedLog
     is_complete: bool
     """Whether there will be no more of it."""
     is_away: bool
@@ -235,11 +235,11 @@ class Logs:
                 shared.is_good_until = time.monotonic() + wait_s
             return shared.seen
 
-    async def _content(self, attempt: Attempt, *, is_complete: bool) -> tuple[Excerpt | KeptLog, bool, str]:
+    async def _content(self, attempt: Attempt, *, is_complete: bool) -> tuple[Excerpt | ArchivedLog, bool, str]:
         """What there is of a log; whether the cluster is away; why it refuses to hand the log out."""
         path = driver_log.path(attempt)
         if is_complete:
-            return await threads.run(KeptLog.find, self._storage, path) or Excerpt(), False, ""
+            return await threads.run(ArchivedLog.find, self._storage, path) or Excerpt(), False, ""
         content, is_away, refusal = Excerpt(), False, ""
         try:
             content = await self._cluster.logs(attempt.submission_id)
@@ -248,7 +248,7 @@ class Logs:
         except ClusterError as error:
             refusal = str(error.details.get("cause") or error.message)
         try:
-            kept = await threads.run(KeptLog.find, self._storage, path)
+            kept = await threads.run(ArchivedLog.find, self._storage, path)
         except StorageError:
             if is_away or refusal:
                 raise

@@ -13,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from fgd_core.errors import StorageError
 from service.api import problems
 from service.storage import paths, threads
-from service.storage.base import BLOCK_BYTES, Opened, Storage
+from service.storage.base import BLOCK_BYTES, OpenedFile, Storage
 from service.storage.errors import FileGoneError
 
 log = structlog.get_logger(__name__)
@@ -101,7 +101,7 @@ def _wanted(request: Request, size_bytes: int, validators: Mapping[str, str]) ->
     return _Range(start, end, is_part=True) if start < end else None
 
 
-async def _blocks(opened: Opened, wanted: _Range) -> AsyncIterator[bytes]:
+async def _blocks(opened: OpenedFile, wanted: _Range) -> AsyncIterator[bytes]:
     try:
         if wanted.start:
             await threads.run(opened.file.seek, wanted.start)

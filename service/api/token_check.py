@@ -79,7 +79,7 @@ class TokenCheck:
         if row.revoked_at is not None:
             raise _refused("this API token was revoked")
         now = self._clock()
-        if api_tokens.is_use_news(row, now):
+        if api_tokens.is_use_outdated(row, now):
             await self._note_use(row.id, now)
         known = _Known(
             principal=Principal(name=row.name, role=Role.named(row.role), project=row.project, token_id=row.id),
@@ -95,7 +95,7 @@ class TokenCheck:
     async def _note_use(self, token_id: str, now: datetime) -> None:
         try:
             async with self._database.writing() as session:
-                await api_tokens.used(session, token_id, now)
+                await api_tokens.record_use(session, token_id, now)
         except FgdError as error:
             # A full disk must not keep anybody from reading.
             log.warning("token_use_not_noted", token_id=token_id, error=str(error))

@@ -115,7 +115,7 @@ async def copy(database: Database, cluster: Cluster, storage: Storage, attempt: 
 
 async def _note_turn(database: Database, attempt: Attempt, now: datetime) -> None:
     async with database.writing() as session:
-        await attempts.log_kept(session, attempt.id, now)
+        await attempts.record_log_copy(session, attempt.id, now)
 
 
 def _is_due(attempt: Attempt, storage: Storage, now: datetime) -> bool:

@@ -258,7 +258,7 @@ class Dispatcher:
 
     async def _unblock(self) -> None:
         async with self._database.reading() as session:
-            decided = await queue.decided(session)
+            decided = await queue.decidable(session)
         await self._side_by_side.each({f"unblocking of {job_id}": job_id for job_id in decided}, self._unblock_one)
 
     async def _unblock_one(self, job_id: str) -> None:
@@ -315,7 +315,7 @@ class Dispatcher:
     async def _explain(self, messages: Mapping[str, str]) -> None:
         """Tell jobs why they wait, where that is news."""
         async with self._database.reading() as session:
-            told = await queue.told(session, list(messages))
+            told = await queue.wait_reasons(session, list(messages))
         news: dict[str, list[str]] = {}
         for job_id, message in messages.items():
             if told.get(job_id, message) != message:
@@ -505,7 +505,7 @@ class Dispatcher:
                 or current.state not in ON_CLUSTER
             ):
                 return
-            end = await recording.take_over(session, current, latest, undelivered, now=now)
+            end = await recording.store_undelivered(session, current, latest, undelivered, now=now)
             if end is None:
                 await attempts.end(session, attempt.id, "lost", error, now)
                 steps = after_loss(current.state, error, jobs.budgets(current), resumes_itself=current.resumes_itself)

@@ -1,6 +1,6 @@
-"""The file that a backup is: a tar of parts, and last of all a manifest that knows the digest of each.
+"""Reads and writes the backup file: a tar of parts that ends with a manifest of their digests.
 
-A file that was cut short has no manifest, so it cannot be taken for a whole one.
+A truncated file has no manifest, so it cannot be mistaken for a complete backup.
 """
 
 import hashlib
@@ -24,29 +24,33 @@ _BLOCK_BYTES = 1 << 20
 
 
 class BackupError(FgdError):
-    """The file is no backup, or is damaged."""
+    """The file is not a backup, or it is damaged."""
 
     code = "backup"
     http_status = 422
 
 
 class Part(Command):
+    """Describes one file in the archive."""
+
     name: str
     sha256: str
     size_bytes: int
     num_rows: int | None = None
-    """Of a table."""
+    """Number of rows, if the part is a table."""
     columns: list[str] = []
-    """Of a table, in the order of its rows' values."""
+    """Names of the columns in the order of each row's values, if the part is a table."""
 
 
 class Manifest(Command):
+    """Describes a complete backup; it is the last file in the archive."""
+
     form: Literal[1] = 1
     fgd_version: str
     created_at: datetime
     schema_revision: str
     storage_uri: str
-    """Where the files lay; rows name them under it."""
+    """Where the files were stored; the URIs in the rows begin with it."""
     has_artifacts: bool
     parts: list[Part]
 
@@ -55,6 +59,12 @@ class Manifest(Command):
 
 
 class Writer:
+    """Adds parts to an archive and records the digest of each.
+
+    Args:
+        on_bytes: called with the number of bytes of each block that is added.
+    """
+
     def __init__(self, archive: tarfile.TarFile, on_bytes: Callable[[int], None]) -> None:
         self._archive = archive
         self._on_bytes = on_bytes
@@ -69,10 +79,10 @@ class Writer:
         num_rows: int | None = None,
         columns: Sequence[str] = (),
     ) -> None:
-        """Add `size_bytes` of `content`, which may have grown since it was measured.
+        """Add the first `size_bytes` of `content`; the file may have grown since the caller measured it.
 
         Raises:
-            OSError: it has become shorter.
+            OSError: the file is now shorter than `size_bytes`.
         """
         reading = _Digesting(content, size_bytes, self._on_bytes)
         entry = tarfile.TarInfo(name)
@@ -89,16 +99,17 @@ class Writer:
         )
 
     def finish(self, manifest: Manifest) -> None:
+        """Add the manifest, which completes the archive."""
         content = manifest.model_dump_json(indent=1).encode()
         self.add(MANIFEST, io.BytesIO(content), len(content))
 
 
 @contextmanager
 def writing(path: Path, on_bytes: Callable[[int], None] = lambda _: None) -> Iterator[Writer]:
-    """An archive that appears under `path`, for its owner's eyes only, once the block has come to its end.
+    """Write an archive that appears at `path` when the block succeeds. Only its owner may read it.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: the archive cannot be written.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -110,7 +121,7 @@ def writing(path: Path, on_bytes: Callable[[int], None] = lambda _: None) -> Ite
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as cause:
-        message = f"cannot write {path}: {cause.strerror or cause}; choose another place, or free some space"
+        message = f"cannot write {path}: {cause.strerror or cause}; choose another location or free some space"
         raise StorageError(message, path=str(path)) from cause
     finally:
         with suppress(FileNotFoundError):
@@ -118,11 +129,11 @@ def writing(path: Path, on_bytes: Callable[[int], None] = lambda _: None) -> Ite
 
 
 def verify(path: Path, on_bytes: Callable[[int], None] = lambda _: None) -> Manifest:
-    """Read all of it and compare every digest.
+    """Read the whole archive and compare every digest with the manifest.
 
     Raises:
-        BackupError: it is no backup, cut short, or damaged.
-        StorageError: it cannot be read.
+        BackupError: the file is not a backup, is truncated, or is damaged.
+        StorageError: the file cannot be read.
     """
     try:
         manifest, found = _read(path, on_bytes)
@@ -135,31 +146,31 @@ def verify(path: Path, on_bytes: Callable[[int], None] = lambda _: None) -> Mani
     expected = {part.name: (part.sha256, part.size_bytes) for part in manifest.parts}
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
-            raise _damaged(path, f"{name} is not what was written")
+            raise _damaged(path, f"the content of {name} does not match the manifest")
     return manifest
 
 
 def entries(path: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
-    """Each file in the archive, in order; its content is there until the next is asked for.
+    """Yield each file of the archive in order. Its content can be read until the next file is requested.
 
     Raises:
-        BackupError: it holds something that no backup does.
+        BackupError: the archive contains an entry that does not belong in a backup.
     """
     with tarfile.open(path, "r:") as archive:
         for entry in archive:
             content = archive.extractfile(entry) if entry.isreg() else None
             if content is None or not _is_plain(entry.name):
-                raise _damaged(path, f"{entry.name!r} has no place in it")
+                raise _damaged(path, f"the entry {entry.name!r} does not belong in a backup")
             yield entry, content
 
 
 def _read(path: Path, on_bytes: Callable[[int], None]) -> tuple[Manifest, dict[str, tuple[str, int]]]:
-    """The manifest, and of each part that there is its digest and size."""
+    """Return the manifest and, for each part found, its digest and size in bytes."""
     found: dict[str, tuple[str, int]] = {}
     manifest: Manifest | None = None
     for entry, content in entries(path):
         if manifest is not None or entry.name in found:
-            raise _damaged(path, f"{entry.name} is where nothing was written")
+            raise _damaged(path, f"the entry {entry.name} is repeated or follows the manifest")
         if entry.name == MANIFEST:
             manifest = _manifest(path, content.read())
             continue
@@ -168,12 +179,12 @@ def _read(path: Path, on_bytes: Callable[[int], None]) -> tuple[Manifest, dict[s
             pass
         found[entry.name] = reading.digest.hexdigest(), entry.size
     if manifest is None:
-        raise _damaged(path, "its end is missing")
+        raise _damaged(path, "the end of the file is missing")
     return manifest, found
 
 
 class _Digesting(io.RawIOBase):
-    """Reads so many bytes and no more, and digests them on the way."""
+    """Reads at most `size_bytes` bytes and computes their digest."""
 
     def __init__(self, content: IO[bytes], size_bytes: int, on_bytes: Callable[[int], None]) -> None:
         self.digest = hashlib.sha256()
@@ -195,16 +206,18 @@ def _manifest(path: Path, content: bytes) -> Manifest:
         return Manifest.model_validate_json(content)
     except ValidationError as cause:
         raise BackupError(
-            f"{path} has a manifest that this version of fgd cannot read; restore it with the version that made it",
+            f"this version of fgd cannot read the manifest of {path}; restore it with the version that created it",
             path=str(path),
         ) from cause
 
 
 def _is_plain(name: str) -> bool:
-    """Whether a name stays below the folder that it is unpacked into."""
+    """Return whether a name stays inside the folder that the archive is unpacked into."""
     parts = PurePosixPath(name).parts
     return bool(parts) and not name.startswith("/") and ".." not in parts and "\x00" not in name
 
 
 def _damaged(path: Path, why: str) -> BackupError:
-    return BackupError(f"{path} is no whole backup: {why}; nothing was written. Use another copy of it", path=str(path))
+    return BackupError(
+        f"{path} is not a complete backup: {why}; nothing was restored. Use another copy of the backup", path=str(path)
+    )

@@ -1,4 +1,4 @@
-"""Everything that a control plane keeps, in one file, while it goes on working."""
+"""Writes the database, the secret and the stored files of a running control plane to one file."""
 
 import gzip
 import tempfile
@@ -24,22 +24,23 @@ TABLES, STORAGE, SECRET = "tables/", "storage/", "secret"
 
 PATIENT = Limits(statement_s=3600.0, lock_s=3600.0, idle_in_transaction_s=3600.0)
 
-Tell = Callable[[str, int, int], None]
-"""What is being done, how much of it is done, and of how much: rows, or bytes."""
+OnProgress = Callable[[str, int, int], None]
+"""Called with the name of the current step, the amount done, and the total: both in rows or in bytes."""
 
 
 async def backup(
-    settings: Settings, path: Path, *, with_artifacts: bool, now: datetime, tell: Tell = lambda *_: None
+    settings: Settings, path: Path, *, with_artifacts: bool, now: datetime, on_progress: OnProgress = lambda *_: None
 ) -> Manifest:
-    """Write database and secret, and the files of jobs if asked, to `path`, of one moment for the database.
+    """Write the database, the secret and, if requested, the files of jobs to `path`.
 
-    Files are copied after it: what a run writes meanwhile may be newer than the rows that name it.
+    The rows are a snapshot of one moment. The files are copied afterwards: a run may write a file meanwhile, so a file
+    may be newer than the row that names it.
 
     Raises:
-        NotFoundError: there is no database, or it has no schema.
-        StorageError: the file cannot be written, or the storage not read.
+        NotFoundError: the database does not exist or has no schema.
+        StorageError: the backup file cannot be written, or the storage cannot be read.
     """
-    _check_there(settings)
+    _check_database_exists(settings)
     database, storage = Database(settings.database_url, PATIENT), storage_of(settings)
     try:
         with writing(path) as archive:
@@ -48,13 +49,13 @@ async def backup(
                 revision = await migrate.current_revision(session)
                 if revision is None:
                     raise _no_database(settings)
-                await _add_tables(archive, session, path.parent, tell)
+                await _add_tables(archive, session, path.parent, on_progress)
             secret = settings.home / "secret"
             if settings.secret is None and secret.is_file():
                 with secret.open("rb") as content:
                     archive.add(SECRET, content, secret.stat().st_size)
             if with_artifacts:
-                _add_storage(archive, storage, path.parent, tell)
+                _add_storage(archive, storage, path.parent, on_progress)
             manifest = Manifest(
                 fgd_version=version("fgd"),
                 created_at=now,
@@ -69,8 +70,8 @@ async def backup(
         await database.close()
 
 
-def _check_there(settings: Settings) -> None:
-    """SQLite would make a new file of whatever it is pointed at."""
+def _check_database_exists(settings: Settings) -> None:
+    """Raise NotFoundError if the SQLite file is missing. SQLite itself would create an empty one."""
     scheme, _, place = settings.database_url.partition(":///")
     if scheme.startswith("sqlite") and not Path(place.partition("?")[0]).is_file():
         raise _no_database(settings)
@@ -78,22 +79,23 @@ def _check_there(settings: Settings) -> None:
 
 def _no_database(settings: Settings) -> NotFoundError:
     return NotFoundError(
-        f"there is no fgd database in {settings.home}; name its --home or its --database-url", home=str(settings.home)
+        f"no fgd database in {settings.home}; pass --home or --database-url of the control plane",
+        home=str(settings.home),
     )
 
 
-async def _add_tables(archive: Writer, session: AsyncSession, folder: Path, tell: Tell) -> None:
+async def _add_tables(archive: Writer, session: AsyncSession, folder: Path, on_progress: OnProgress) -> None:
     tables = [table for table in await dump.tables(session) if dump.is_dumped(table)]
     counts = {table.name: await dump.count(session, table) for table in tables}
     done, total = 0, sum(counts.values())
     for table in tables:
-        # On the disk first: an archive is told the size of a part before the part.
+        # Written to the disk first: a tar archive stores the size of a part before its content.
         with tempfile.TemporaryFile(dir=folder) as file:
             num_rows = 0
             async for num_more in _write(session, table, file):
                 num_rows += num_more
                 done += num_more
-                tell("rows", done, total)
+                on_progress("rows", done, total)
             size_bytes = file.tell()
             file.seek(0)
             name = f"{TABLES}{table.name}.jsonl.gz"
@@ -101,24 +103,24 @@ async def _add_tables(archive: Writer, session: AsyncSession, folder: Path, tell
 
 
 async def _write(session: AsyncSession, table: Table, file: IO[bytes]) -> AsyncIterator[int]:
-    """Write all rows of a table; yields how many came with each chunk."""
+    """Write all rows of a table and yield the number of rows of each chunk."""
     with gzip.open(file, "wb", compresslevel=3) as packed:
         async for lines in dump.rows(session, table):
             packed.write("".join(f"{line}\n" for line in lines).encode())
             yield len(lines)
 
 
-def _add_storage(archive: Writer, storage: Storage, folder: Path, tell: Tell) -> None:
+def _add_storage(archive: Writer, storage: Storage, folder: Path, on_progress: OnProgress) -> None:
     found = [file for file in storage.listing() if not file.path.endswith(".partial")]
     done, total = 0, sum(file.size_bytes for file in found)
     for file in found:
         try:
             with storage.local_copy(file.path, near=folder) as place, place.open("rb") as content:
-                # Measured anew: it may have been replaced by a newer one, which then stays open under our hands.
+                # Measured again: a newer file may have replaced the listed one. The open file does not change any more.
                 size_bytes = content.seek(0, 2)
                 content.seek(0)
                 archive.add(f"{STORAGE}{file.path}", content, size_bytes)
         except (FileGoneError, FileNotFoundError):
-            continue  # Its job was deleted meanwhile; or it is a link.
+            continue  # The job was deleted meanwhile, or the file is a link.
         done += file.size_bytes
-        tell("bytes", min(done, total), total)
+        on_progress("bytes", min(done, total), total)

@@ -1,7 +1,7 @@
-"""Deletes a job with all that it left behind.
+"""Deletes a job with its files and rows.
 
-First it is marked, then its files go, then its rows. Whoever dies in between leaves a marked job, and the next round of
-housekeeping finishes it.
+The order is: mark the job, delete its files, delete its rows. If the server dies in between, the job stays marked and
+the next housekeeping pass finishes the deletion.
 """
 
 from service.storage import paths, threads
@@ -11,10 +11,10 @@ from service.store.session import Database
 
 
 async def finish(database: Database, storage: Storage, job_id: str) -> None:
-    """Delete a job that is marked. Any number may be at it at once.
+    """Delete the files and rows of a marked job. Several processes may run this at the same time.
 
     Raises:
-        StorageError: its files cannot be deleted; it stays marked.
+        StorageError: the files cannot be deleted; the job stays marked.
     """
     async with database.writing() as session:
         if not await deletion.check_marked(session, job_id):

@@ -1,11 +1,10 @@
-"""A backup's memory put into an empty database: all of it or nothing."""
+"""Restores a backup into an empty database and storage: either all of it or nothing."""
 
 import asyncio
 import gzip
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,7 +13,7 @@ from fgd_core.errors import ConflictError, StorageError
 from service.home import make_private, unnoted
 from service.housekeeping import archive
 from service.housekeeping.archive import BackupError, Manifest
-from service.housekeeping.backup import PATIENT, SECRET, STORAGE, TABLES, Tell
+from service.housekeeping.backup import PATIENT, SECRET, STORAGE, TABLES, OnProgress
 from service.settings import Settings
 from service.storage import threads
 from service.storage.base import BLOCK_BYTES, Storage
@@ -23,22 +22,22 @@ from service.store import dump, migrate
 from service.store.session import Database
 
 _RESTORING = ".restoring"
-"""In the storage while files come into it, so that whoever is killed meanwhile can begin anew."""
+"""Exists in the storage while a restore copies files. If the restore is killed, the next one may start over."""
 
 
-async def restore(settings: Settings, path: Path, *, tell: Tell = lambda *_: None) -> Manifest:
-    """Check the whole file, then fill the database, the storage and the secret from it.
+async def restore(settings: Settings, path: Path, *, on_progress: OnProgress = lambda *_: None) -> Manifest:
+    """Verify the backup, then restore the storage, the secret and the database from it.
 
-    Jobs that ran when it was made are adopted or found lost by the server that starts next, by its usual rules. Into
-    which kind of storage it goes is all the same.
+    The next server to start adopts the jobs that ran at the time of the backup, or marks them lost, by its usual rules.
+    The kind of storage may differ from that of the backup.
 
     Raises:
-        BackupError: the file is no whole backup.
-        SchemaTooNewError: it was made by a newer version.
-        ConflictError: the database, or the storage where the backup has files, is not empty.
-        StorageError: something cannot be written.
+        BackupError: the file is not a complete backup.
+        SchemaTooNewError: a newer version of fgd created the backup.
+        ConflictError: the database is not empty, or the storage has files where the backup has some.
+        StorageError: the files or the secret cannot be written.
     """
-    manifest = await asyncio.to_thread(archive.verify, path, _sums("checking", _size_bytes(path), tell))
+    manifest = await asyncio.to_thread(archive.verify, path, _progress_sum("checking", _size_bytes(path), on_progress))
     migrate.check_known(manifest.schema_revision)
     database, storage = Database(settings.database_url, PATIENT), storage_of(settings)
     try:
@@ -47,11 +46,11 @@ async def restore(settings: Settings, path: Path, *, tell: Tell = lambda *_: Non
         await threads.run(_check_storage, manifest, storage)
         await asyncio.to_thread(_migrate, settings.database_url, revision, manifest.schema_revision)
         try:
-            secret = await threads.run(_unpack, path, manifest, storage, tell)
+            secret = await threads.run(_unpack, path, manifest, storage, on_progress)
             async with database.writing() as session:
-                await _load(session, path, manifest, storage, tell)
-                # The last thing before the rows: whoever is killed in between finds an empty database.
-                await threads.run(_conclude, secret, storage, settings)
+                await _load(session, path, manifest, storage, on_progress)
+                # Just before the commit: if the restore is killed in between, the database is still empty.
+                await threads.run(_write_secret, secret, storage, settings)
         except BaseException:
             await threads.run(_clear, manifest, storage)
             raise
@@ -62,10 +61,10 @@ async def restore(settings: Settings, path: Path, *, tell: Tell = lambda *_: Non
 
 
 async def _revision_if_empty(database: Database, settings: Settings) -> str | None:
-    """The revision that the database is at; None where it has no schema.
+    """Return the schema revision of the database; None if it has no schema.
 
     Raises:
-        ConflictError: it holds a row.
+        ConflictError: a table has rows.
     """
     async with database.reading() as session:
         for table in await dump.tables(session):
@@ -73,7 +72,7 @@ async def _revision_if_empty(database: Database, settings: Settings) -> str | No
             if num_rows:
                 raise ConflictError(
                     f"the database is not empty: it has {num_rows} {table.name.replace('_', ' ')}; "
-                    "restore into a new one, with another --home or --database-url",
+                    "restore into a new one with another --home or --database-url",
                     home=str(settings.home),
                 )
         return await migrate.current_revision(session)
@@ -81,27 +80,27 @@ async def _revision_if_empty(database: Database, settings: Settings) -> str | No
 
 def _check_storage(manifest: Manifest, storage: Storage) -> None:
     if storage.find(_RESTORING) is not None:
-        # All that is there was put there by a restore that was killed: it began with an empty storage, too.
+        # A killed restore wrote these files: it also started with an empty storage.
         _clear(manifest, storage)
-    for name in _tops(manifest):
+    for name in _top_level_names(manifest):
         if storage.find(name) is not None or storage.listing(name) or storage.folder_names(name):
             where = storage.uri_of(name)
             raise ConflictError(
-                f"the backup brings files, and {where} has some already; move it away, or give another --home or "
+                f"the backup contains files, but {where} already exists; move it away, or choose another --home or "
                 "FGD_STORAGE_URL",
                 uri=where,
             )
 
 
-def _tops(manifest: Manifest) -> list[str]:
-    """What the backup has right in the storage: folders, and maybe a file."""
+def _top_level_names(manifest: Manifest) -> list[str]:
+    """Return the names of the folders and files at the top level of the backup's storage."""
     files = (part.name.removeprefix(STORAGE) for part in manifest.parts if part.name.startswith(STORAGE))
     return sorted({name.partition("/")[0] for name in files})
 
 
 def _clear(manifest: Manifest, storage: Storage) -> None:
-    """Take away what a restore that does not come to its end has put there."""
-    for name in _tops(manifest):
+    """Delete the files that an unfinished restore has written."""
+    for name in _top_level_names(manifest):
         if storage.find(name) is not None:
             storage.delete(name)
         else:
@@ -110,17 +109,18 @@ def _clear(manifest: Manifest, storage: Storage) -> None:
 
 
 def _migrate(database_url: str, present: str | None, wanted: str) -> None:
-    """Bring an empty database to the revision of the backup, be it at an older or a newer one."""
+    """Migrate an empty database, up or down, to the revision of the backup."""
     if present not in (None, wanted):
         migrate.downgrade(database_url, "base")
     migrate.upgrade(database_url, wanted)
 
 
-def _unpack(path: Path, manifest: Manifest, storage: Storage, tell: Tell) -> bytes | None:
-    """Put the files in the storage; the secret, if the backup has one."""
+def _unpack(path: Path, manifest: Manifest, storage: Storage, on_progress: OnProgress) -> bytes | None:
+    """Copy the files of the backup to the storage; return the secret, or None if the backup has none."""
     secret: bytes | None = None
     digests = {part.name: part.sha256 for part in manifest.parts}
-    say = _sums("files", sum(part.size_bytes for part in manifest.parts if part.name.startswith(STORAGE)), tell)
+    num_bytes = sum(part.size_bytes for part in manifest.parts if part.name.startswith(STORAGE))
+    add_bytes = _progress_sum("files", num_bytes, on_progress)
     storage.write(_RESTORING, manifest.created_at.isoformat().encode())
     for entry, content in archive.entries(path):
         if entry.name == SECRET:
@@ -128,40 +128,50 @@ def _unpack(path: Path, manifest: Manifest, storage: Storage, tell: Tell) -> byt
         if not entry.name.startswith(STORAGE):
             continue
         where = entry.name.removeprefix(STORAGE)
-        with storage.writing(where, size_bytes=entry.size, sha256=digests.get(entry.name)) as incoming:
+        with storage.writing(where, size_bytes=entry.size, sha256=digests.get(entry.name)) as upload:
             while block := content.read(BLOCK_BYTES):
-                incoming.write(block)
-            incoming.commit()
-        say(entry.size)
+                upload.write(block)
+            upload.commit()
+        add_bytes(entry.size)
     return secret
 
 
-async def _load(session: AsyncSession, path: Path, manifest: Manifest, storage: Storage, tell: Tell) -> None:
-    move = _moving(manifest.storage_uri, storage)
-    say = _sums("rows", sum(part.num_rows or 0 for part in manifest.parts), tell)
+async def _load(
+    session: AsyncSession, path: Path, manifest: Manifest, storage: Storage, on_progress: OnProgress
+) -> None:
+    """Insert the rows of all tables.
+
+    Raises:
+        BackupError: the backup has a table that the schema does not have, or a wrong number of rows.
+    """
+    change_uris = _uri_changer(manifest.storage_uri, storage)
+    add_rows = _progress_sum("rows", sum(part.num_rows or 0 for part in manifest.parts), on_progress)
     tables = {table.name: table for table in await dump.tables(session)}
-    # In the archive they are in the order in which rows may refer to each other.
+    # The archive stores a table after the tables that its rows refer to.
     for entry, content in archive.entries(path):
         if not entry.name.startswith(TABLES):
             continue
         part = manifest.part(entry.name)
         table = tables.get(entry.name.removeprefix(TABLES).removesuffix(".jsonl.gz"))
         if part is None or table is None:
-            raise BackupError(f"{path} holds {entry.name}, which its schema does not know", path=str(path))
+            raise BackupError(f"{path} contains {entry.name}, which is not a table of its schema", path=str(path))
         num_rows = 0
         with gzip.open(content) as lines:
-            async for num_more in dump.load(session, table, part.columns, lines, move):
+            async for num_more in dump.load(session, table, part.columns, lines, change_uris):
                 num_rows += num_more
-                say(num_more)
+                add_rows(num_more)
         if num_rows != part.num_rows:
-            raise BackupError(f"{path}: {entry.name} has {num_rows} rows, not {part.num_rows}", path=str(path))
-        await dump.number_on(session, table)
+            raise BackupError(
+                f"{path}: expected {part.num_rows} rows in {entry.name}, found {num_rows}; use another copy of it",
+                path=str(path),
+            )
+        await dump.continue_numbering(session, table)
 
 
-def _moving(from_uri: str, storage: Storage) -> Callable[[str, dict[str, Any]], None]:
-    """Have rows name files where they are now, wherever in a row they do."""
+def _uri_changer(from_uri: str, storage: Storage) -> dump.Change:
+    """Return a function that replaces the backup's storage URI by the current one in each column that has URIs."""
 
-    def moved(value: Any) -> Any:
+    def moved(value: object) -> object:
         if isinstance(value, str) and value.startswith(f"{from_uri}/"):
             path = value.removeprefix(f"{from_uri}/")
             return storage.uri_of(unquote(path) if from_uri.startswith("file:") else path)
@@ -169,7 +179,7 @@ def _moving(from_uri: str, storage: Storage) -> Callable[[str, dict[str, Any]], 
             return {name: moved(each) for name, each in value.items()}
         return [moved(each) for each in value] if isinstance(value, list) else value
 
-    def change(table: str, row: dict[str, Any]) -> None:
+    def change(table: str, row: dump.Row) -> None:
         for column in _NAMING_FILES.get(table, ()):
             row[column] = moved(row[column])
 
@@ -179,15 +189,19 @@ def _moving(from_uri: str, storage: Storage) -> Callable[[str, dict[str, Any]], 
 _NAMING_FILES = {"artifacts": ("uri",), "events": ("data",), "jobs": ("result",)}
 
 
-def _conclude(secret: bytes | None, storage: Storage, settings: Settings) -> None:
-    place = settings.home / "secret"
+def _write_secret(secret: bytes | None, storage: Storage, settings: Settings) -> None:
+    """Write the secret, if there is one, and delete the mark of the unfinished restore."""
+    path = settings.home / "secret"
     try:
         if secret is not None:
-            with os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 file.write(secret)
-            place.chmod(0o600)
+            path.chmod(0o600)
     except OSError as cause:
-        raise StorageError(f"cannot write {place}: {cause.strerror}", home=str(settings.home)) from cause
+        raise StorageError(
+            f"cannot write {path}: {cause.strerror}; check that the folder belongs to this user",
+            home=str(settings.home),
+        ) from cause
     storage.delete(_RESTORING)
 
 
@@ -195,12 +209,13 @@ def _size_bytes(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _sums(what: str, total: int, tell: Tell) -> Callable[[int], None]:
+def _progress_sum(what: str, total: int, on_progress: OnProgress) -> Callable[[int], None]:
+    """Return a function that adds an amount to the progress of a step and reports the sum."""
     done = 0
 
     def add(more: int) -> None:
         nonlocal done
         done += more
-        tell(what, min(done, total), total)
+        on_progress(what, min(done, total), total)
 
     return add

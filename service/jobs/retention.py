@@ -84,12 +84,12 @@ class Due(NamedTuple):
 
 
 def due_files(
-    policy: Policy, job: EndedJob, files: Iterable[StoredFile], *, is_heard: Callable[[str], bool], now: datetime
+    policy: Policy, job: EndedJob, files: Iterable[StoredFile], *, is_stored: Callable[[str], bool], now: datetime
 ) -> list[Due]:
     """The files of an ended job that are not kept any longer.
 
     Args:
-        is_heard: whether everything in this outbox file is stored; asked only where it would be due otherwise.
+        is_stored: whether everything in this outbox file is stored; asked only where it would be due otherwise.
     """
     if job.is_needed or not job.is_released:
         return []
@@ -100,7 +100,7 @@ def due_files(
                 continue
             since = file.modified_at if rule.kind == "partial_file" else job.ended_at
             days = rule.days(policy, job.state)
-            if is_due(since, days, now) and (rule.kind != "outbox" or is_heard(file.path)):
+            if is_due(since, days, now) and (rule.kind != "outbox" or is_stored(file.path)):
                 due.append(Due(file, rule.kind, _why(rule.kind, job, days)))
             break
     return due

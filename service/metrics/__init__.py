@@ -135,8 +135,8 @@ class Metrics:
         if stored.oldest_at is not None:
             # Its clock is another machine's, and may be ahead.
             self.ingest_lag.observe(max(0.0, (now - stored.oldest_at).total_seconds()))
-        if stored.first_word_after_s is not None:
-            self.dispatch.labels("first_word").observe(stored.first_word_after_s)
+        if stored.first_event_after_s is not None:
+            self.dispatch.labels("first_word").observe(stored.first_event_after_s)
         if stored.end is not None:
             self.attempts_ended.labels(stored.end).inc()
 

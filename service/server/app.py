@@ -38,7 +38,7 @@ from service.dispatcher.cluster import Cluster
 from service.dispatcher.loop import Dispatcher
 from service.errors import DatabaseError
 from service.home import make_private
-from service.housekeeping.keeper import Housekeeper
+from service.housekeeping.task import HousekeepingTask
 from service.links import Addressed
 from service.metrics import Metrics
 from service.metrics.sampling import MetricsSampler
@@ -91,7 +91,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock | None = No
         sessions=Sessions(tokens, mint, clock),
         streams=Streams(database, settings, metrics),
         logs=Logs(database, storage, cluster, settings),
-        housekeeper=Housekeeper(database, storage, settings, clock),
+        housekeeping=HousekeepingTask(database, storage, settings, clock),
         comparer=Comparer(),
         tracing=tracing.from_environment(),
         metrics=metrics,
@@ -125,7 +125,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock | None = No
             deliverer = Deliverer(database, settings, clock, sender, metrics)
             delivering = asyncio.create_task(deliverer.run(), name="webhooks")
             keeping_time = asyncio.create_task(shared_clock.keep(), name="clock")
-            cleaning = asyncio.create_task(services.housekeeper.run(), name="housekeeping")
+            cleaning = asyncio.create_task(services.housekeeping.run(), name="housekeeping")
             try:
                 yield
             finally:

@@ -13,7 +13,7 @@ from service.jobs.retention import StoredFile
 BLOCK_BYTES = 1 << 20
 
 
-class Opened(NamedTuple):
+class OpenedFile(NamedTuple):
     """A file as it was when it was opened, whatever takes its place meanwhile."""
 
     file: BinaryIO
@@ -30,7 +30,7 @@ def digest_of(file: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-class Incoming(Protocol):
+class Upload(Protocol):
     """A file on its way in, which nobody sees before `commit`; a `with` block that ends without it leaves nothing."""
 
     @abstractmethod
@@ -64,7 +64,7 @@ class Storage(Protocol):
     def check(self) -> None:
         """Write something, and take it away again."""
 
-    def reach(self) -> None:
+    def ping(self) -> None:
         """A cheaper look, whether it answers at all."""
 
     def uri_of(self, path: str) -> str: ...
@@ -80,7 +80,7 @@ class Storage(Protocol):
     def folder_names(self, folder: str) -> list[str]:
         """Of the folders right in it, sorted."""
 
-    def open(self, path: str) -> Opened: ...
+    def open(self, path: str) -> OpenedFile: ...
 
     def read(self, path: str) -> bytes: ...
 
@@ -90,7 +90,7 @@ class Storage(Protocol):
     def write(self, path: str, content: bytes) -> None:
         """All of it or nothing, in place of what was there."""
 
-    def writing(self, path: str, *, size_bytes: int, sha256: str | None = None) -> Incoming:
+    def writing(self, path: str, *, size_bytes: int, sha256: str | None = None) -> Upload:
         """The same, piece by piece.
 
         Args:
@@ -104,7 +104,7 @@ class Storage(Protocol):
     def delete_folder(self, folder: str) -> None:
         """With all that is in it; none is fine, too."""
 
-    def let_go_of_uploads(self, *, before: datetime, only_look: bool = False) -> int:
+    def abort_uploads(self, *, before: datetime, dry_run: bool = False) -> int:
         """How many files began to come in before that time and never ended; those that a list does not show."""
 
     def local_path(self, path: str) -> Path | None:

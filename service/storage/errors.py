@@ -38,7 +38,7 @@ def gone(uri: str) -> FileGoneError:
     return FileGoneError(f"there is no file {uri}", uri=uri)
 
 
-def of_folder(what: str, uri: str, cause: OSError) -> StorageError:
+def from_os_error(what: str, uri: str, cause: OSError) -> StorageError:
     """
     Args:
         what: `write`, `read`, `delete`, as it stands in "cannot write".

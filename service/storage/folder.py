@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from service.jobs.retention import StoredFile
 from service.storage import errors, paths
-from service.storage.base import Incoming, Opened, digest_of
+from service.storage.base import OpenedFile, Upload, digest_of
 
 
 class FolderStorage:
@@ -34,15 +34,15 @@ class FolderStorage:
         try:
             self._root.mkdir(parents=True, exist_ok=True)
         except OSError as cause:
-            raise errors.of_folder("make", str(self._root), cause) from cause
+            raise errors.from_os_error("make", str(self._root), cause) from cause
         self.write(name, b"fgd")
         self.delete(name)
 
-    def reach(self) -> None:
+    def ping(self) -> None:
         try:
             os.scandir(self._root).close()
         except OSError as cause:
-            raise errors.of_folder("read", str(self._root), cause) from cause
+            raise errors.from_os_error("read", str(self._root), cause) from cause
 
     def uri_of(self, path: str) -> str:
         return (self._root / path).as_uri()
@@ -70,7 +70,7 @@ class FolderStorage:
         def refuse(cause: OSError) -> None:
             # A run that is told of no checkpoints begins anew; so "none" must not mean "could not look".
             if not isinstance(cause, FileNotFoundError | NotADirectoryError | PermissionError):
-                raise errors.of_folder("read", self.uri_of(folder), cause) from cause
+                raise errors.from_os_error("read", self.uri_of(folder), cause) from cause
 
         for path, _, names in os.walk(root, onerror=refuse):
             for name in names:
@@ -91,7 +91,7 @@ class FolderStorage:
         except FileNotFoundError:
             return []
 
-    def open(self, path: str) -> Opened:
+    def open(self, path: str) -> OpenedFile:
         place = self.local_path(path)
         if place is None:
             raise errors.gone(self.uri_of(path))
@@ -100,9 +100,9 @@ class FolderStorage:
         except FileNotFoundError as cause:
             raise errors.gone(self.uri_of(path)) from cause
         except OSError as cause:
-            raise errors.of_folder("read", self.uri_of(path), cause) from cause
+            raise errors.from_os_error("read", self.uri_of(path), cause) from cause
         status = os.fstat(file.fileno())
-        return Opened(file, status.st_size, _modified_at(status))
+        return OpenedFile(file, status.st_size, _modified_at(status))
 
     def read(self, path: str) -> bytes:
         with self.open(path).file as file:
@@ -117,8 +117,8 @@ class FolderStorage:
             incoming.write(content)
             incoming.commit()
 
-    def writing(self, path: str, *, size_bytes: int, sha256: str | None = None) -> "FolderIncoming":
-        return FolderIncoming(self._place(path, make=True), self.uri_of(path), sha256)
+    def writing(self, path: str, *, size_bytes: int, sha256: str | None = None) -> "FolderUpload":
+        return FolderUpload(self._place(path, make=True), self.uri_of(path), sha256)
 
     def delete(self, path: str, *, modified_at: datetime | None = None) -> None:
         place = self._place(path)
@@ -128,7 +128,7 @@ class FolderStorage:
         except FileNotFoundError:
             return
         except OSError as cause:
-            raise errors.of_folder("delete", self.uri_of(path), cause) from cause
+            raise errors.from_os_error("delete", self.uri_of(path), cause) from cause
 
     def delete_folder(self, folder: str) -> None:
         place = self._place(folder)
@@ -137,9 +137,9 @@ class FolderStorage:
         except FileNotFoundError:
             return
         except OSError as cause:
-            raise errors.of_folder("delete", self.uri_of(folder), cause) from cause
+            raise errors.from_os_error("delete", self.uri_of(folder), cause) from cause
 
-    def let_go_of_uploads(self, *, before: datetime, only_look: bool = False) -> int:
+    def abort_uploads(self, *, before: datetime, dry_run: bool = False) -> int:
         return 0  # They are files, and in the list.
 
     def local_path(self, path: str) -> Path | None:
@@ -173,11 +173,11 @@ class FolderStorage:
                 return place
         except (OSError, RuntimeError) as cause:
             error = cause if isinstance(cause, OSError) else OSError(str(cause))
-            raise errors.of_folder("write", self.uri_of(path), error) from cause
+            raise errors.from_os_error("write", self.uri_of(path), error) from cause
         raise errors.gone(self.uri_of(path))
 
 
-class FolderIncoming(Incoming):
+class FolderUpload(Upload):
     def __init__(self, place: Path, uri: str, sha256: str | None) -> None:
         self._place = place
         self._uri = uri
@@ -186,13 +186,13 @@ class FolderIncoming(Incoming):
         try:
             self._file = self._partial.open("xb")
         except OSError as cause:
-            raise errors.of_folder("write", uri, cause) from cause
+            raise errors.from_os_error("write", uri, cause) from cause
 
     def write(self, block: bytes) -> None:
         try:
             self._file.write(block)
         except OSError as cause:
-            raise errors.of_folder("write", self._uri, cause) from cause
+            raise errors.from_os_error("write", self._uri, cause) from cause
 
     def commit(self) -> None:
         try:
@@ -204,7 +204,7 @@ class FolderIncoming(Incoming):
             self._partial.replace(self._place)
             _sync_folder(self._place.parent)
         except OSError as cause:
-            raise errors.of_folder("write", self._uri, cause) from cause
+            raise errors.from_os_error("write", self._uri, cause) from cause
 
     def discard(self) -> None:
         # Closing writes out what is buffered, for which there may be no room.

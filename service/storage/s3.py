@@ -19,7 +19,7 @@ import fsspec
 
 from service.jobs.retention import StoredFile
 from service.storage import errors, paths
-from service.storage.base import BLOCK_BYTES, Incoming, Opened, digest_of
+from service.storage.base import BLOCK_BYTES, OpenedFile, Upload, digest_of
 from service.storage.s3_errors import translated
 
 _Result = TypeVar("_Result")
@@ -69,11 +69,11 @@ class S3Storage:
 
     def check(self) -> None:
         path = f".check-{token_hex(4)}"
-        self.reach()
+        self.ping()
         self.write(path, b"fgd")
         self.delete(path)
 
-    def reach(self) -> None:
+    def ping(self) -> None:
         self._call("list_objects_v2", Prefix=self._prefix, MaxKeys=1)
 
     def uri_of(self, path: str) -> str:
@@ -102,14 +102,14 @@ class S3Storage:
         found = (name for page in self._pages(Prefix=prefix, Delimiter="/") for name in _folders(page))
         return sorted(name.removeprefix(prefix).rstrip("/") for name in found)
 
-    def open(self, path: str) -> Opened:
+    def open(self, path: str) -> OpenedFile:
         def opened() -> Any:
             return self._s3.open(f"{self._bucket}/{self._key(path)}", "rb", block_size=_READ_AHEAD_BYTES)
 
         file = self._done(opened, path)
         if file.details["type"] != "file":
             raise errors.gone(self.uri_of(path))
-        return Opened(
+        return OpenedFile(
             cast(BinaryIO, _Reading(file, self._done, path)), file.size, _seconds(file.details["LastModified"])
         )
 
@@ -131,13 +131,13 @@ class S3Storage:
         metadata = {_SHA256: hashlib.sha256(content).hexdigest()}
         self._call("put_object", path, Body=content, Metadata=metadata)
 
-    def writing(self, path: str, *, size_bytes: int, sha256: str | None = None) -> "S3Incoming":
+    def writing(self, path: str, *, size_bytes: int, sha256: str | None = None) -> "S3Upload":
         metadata = {_SHA256: sha256} if sha256 else {}
 
         def call(method: str, **named: Any) -> Any:
             return self._call(method, path, **named)
 
-        return S3Incoming(call, metadata, part_bytes=max(_PART_BYTES, -(-size_bytes // _MAX_PARTS)))
+        return S3Upload(call, metadata, part_bytes=max(_PART_BYTES, -(-size_bytes // _MAX_PARTS)))
 
     def delete(self, path: str, *, modified_at: datetime | None = None) -> None:
         if modified_at is not None:
@@ -171,10 +171,10 @@ class S3Storage:
             self._download(path, Path(copy.name))
             yield Path(copy.name)
 
-    def let_go_of_uploads(self, *, before: datetime, only_look: bool = False) -> int:
+    def abort_uploads(self, *, before: datetime, dry_run: bool = False) -> int:
         found = self._call("list_multipart_uploads", Prefix=self._prefix).get("Uploads", ())
         old = [upload for upload in found if upload["Initiated"] < before]
-        for upload in old if not only_look else ():
+        for upload in old if not dry_run else ():
             path = upload["Key"].removeprefix(self._prefix)
             # It may have come to its end in this moment, or to the bucket's own rules.
             with suppress(errors.FileGoneError):
@@ -193,7 +193,7 @@ class S3Storage:
                 if is_last_try:
                     raise
             except OSError as cause:
-                raise errors.of_folder("write", str(to), cause) from cause
+                raise errors.from_os_error("write", str(to), cause) from cause
 
     def _key(self, path: str) -> str:
         return self._prefix + path
@@ -232,7 +232,7 @@ class S3Storage:
             raise error from cause
 
 
-class S3Incoming(Incoming):
+class S3Upload(Upload):
     """What is small comes as one object, the rest in parts that become one at the end."""
 
     def __init__(self, call: Callable[..., Any], metadata: Mapping[str, str], *, part_bytes: int) -> None:

@@ -114,10 +114,10 @@ async def has_admin(session: AsyncSession, now: datetime) -> bool:
     return bool(await session.scalar(query))
 
 
-def is_use_news(token: ApiToken, now: datetime) -> bool:
+def is_use_outdated(token: ApiToken, now: datetime) -> bool:
     """Whether `last_used_at` is old enough to be written anew: a write for every read would be too much."""
     return token.last_used_at is None or now - token.last_used_at >= timedelta(seconds=_USED_EVERY_S)
 
 
-async def used(session: AsyncSession, token_id: str, now: datetime) -> None:
+async def record_use(session: AsyncSession, token_id: str, now: datetime) -> None:
     await session.execute(update(ApiToken).where(ApiToken.id == token_id).values(last_used_at=now))

@@ -141,16 +141,16 @@ async def archive_later(session: AsyncSession, attempt_id: str, *, tries: int, a
     await session.execute(update(Attempt).where(Attempt.id == attempt_id).values(values))
 
 
-async def log_kept(session: AsyncSession, attempt_id: str, now: datetime) -> None:
+async def record_log_copy(session: AsyncSession, attempt_id: str, now: datetime) -> None:
     await session.execute(update(Attempt).where(Attempt.id == attempt_id).values(log_kept_at=now))
 
 
 _STREAMS: Table = AttemptStream.__table__  # type: ignore[assignment]
-_LAST_HEARD = select(_STREAMS.c.last_sequence).where(
+_LAST_RECEIVED = select(_STREAMS.c.last_sequence).where(
     _STREAMS.c.attempt_id == bindparam("attempt_id"), _STREAMS.c.stream == bindparam("stream")
 )
 
-_GO_ON = (
+_ADVANCE = (
     update(_STREAMS)
     .where(_STREAMS.c.attempt_id == bindparam("of_attempt"), _STREAMS.c.stream == bindparam("of_stream"))
     .where(_STREAMS.c.last_sequence == bindparam("before"))
@@ -159,19 +159,19 @@ _GO_ON = (
 )
 
 
-async def last_heard(session: AsyncSession, attempt_id: str, stream: str) -> int:
+async def last_received(session: AsyncSession, attempt_id: str, stream: str) -> int:
     """The highest sequence stored for a stream; 0 before the first."""
-    return await (await core(session)).scalar(_LAST_HEARD, {"attempt_id": attempt_id, "stream": stream}) or 0
+    return await (await core(session)).scalar(_LAST_RECEIVED, {"attempt_id": attempt_id, "stream": stream}) or 0
 
 
-async def go_on(session: AsyncSession, attempt_id: str, stream: str, *, last: int, to: int) -> bool:
+async def advance(session: AsyncSession, attempt_id: str, stream: str, *, last: int, to: int) -> bool:
     """Note that a stream was heard up to `to`, if it was heard up to `last` so far; whether it was."""
     found = await (await core(session)).scalar(
-        _GO_ON, {"of_attempt": attempt_id, "of_stream": stream, "before": last, "last_sequence": to}
+        _ADVANCE, {"of_attempt": attempt_id, "of_stream": stream, "before": last, "last_sequence": to}
     )
     return found is not None
 
 
-async def hear(session: AsyncSession, attempt_id: str, stream: str, sequence: int) -> None:
+async def set_last_received(session: AsyncSession, attempt_id: str, stream: str, sequence: int) -> None:
     row = {"attempt_id": attempt_id, "stream": stream, "last_sequence": sequence}
     await upsert(session, AttemptStream, [row])

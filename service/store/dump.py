@@ -19,7 +19,8 @@ _LEFT_OUT_TABLES = frozenset({"leases"})
 # Numbers of the database that gave them out; in another one they would be of the far future.
 _LEFT_OUT_COLUMNS = frozenset({("events", "transaction_id")})
 
-Change = Callable[[str, dict[str, Any]], None]
+Row = dict[str, Any]
+Change = Callable[[str, Row], None]
 
 
 async def begin_snapshot(session: AsyncSession) -> None:
@@ -73,7 +74,7 @@ async def load(
         yield len(parsed)
 
 
-async def number_on(session: AsyncSession, table: Table) -> None:
+async def continue_numbering(session: AsyncSession, table: Table) -> None:
     """Have rows to come numbered behind those that are there; SQLite does so by itself."""
     if session.get_bind().dialect.name == "sqlite":
         return

@@ -78,13 +78,13 @@ async def startable(session: AsyncSession, now: datetime, *, max_alike: int) -> 
     return list(map(Queued._make, rows))
 
 
-async def told(session: AsyncSession, job_ids: Sequence[str]) -> dict[str, str]:
+async def wait_reasons(session: AsyncSession, job_ids: Sequence[str]) -> dict[str, str]:
     """Why each of some jobs was last said to wait."""
     query = select(Job.id, Job.message).where(Job.id.in_(job_ids))
     return {row.id: row.message for row in await session.execute(query)}
 
 
-async def decided(session: AsyncSession) -> list[str]:
+async def decidable(session: AsyncSession) -> list[str]:
     """Blocked jobs with something to decide: all that they need is there, or some of it never will be."""
     needed = aliased(Job)
     needs = select(JobDependency).join(needed, needed.id == JobDependency.needs_job_id)

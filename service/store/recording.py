@@ -29,7 +29,7 @@ from service.errors import UnauthorizedError
 from service.jobs import progress
 from service.jobs.lifecycle import ON_CLUSTER, Reason
 from service.jobs.outcome import Step, after_run_finished
-from service.store import artifacts, attempts, datasets, events, jobs, metrics, points_at_once, tokens
+from service.store import artifacts, attempts, datasets, events, jobs, metrics, points_fast_path, tokens
 from service.store.json_values import storable
 from service.store.session import Database, core
 from service.store.tables import Attempt, Job
@@ -53,7 +53,7 @@ class Stored:
     num_points: int = 0
     oldest_at: datetime | None = None
     """When the first of its events happened, by the run's clock."""
-    first_word_after_s: float | None = None
+    first_event_after_s: float | None = None
     """Since the attempt was leased, where the run now said that it has begun."""
     end: EndCause | None = None
     """How the run ended, where its last word was among them."""
@@ -73,7 +73,7 @@ class Recorded:
 
 
 @dataclass(frozen=True)
-class _Heard:
+class _Received:
     at: datetime
     data: dict[str, Any]
     """As it is stored."""
@@ -165,7 +165,7 @@ async def report(database: Database, attempt_id: str, token: str, batch: EventBa
     if points:
         first, last = batch.events[0].sequence, batch.events[-1].sequence
         async with database.without_transaction() as connection:
-            state = await points_at_once.store(
+            state = await points_fast_path.store(
                 connection,
                 attempt_id=attempt_id,
                 token_sha256=tokens.digest(token),
@@ -199,7 +199,7 @@ async def record(session: AsyncSession, attempt_id: str, token: str, batch: Even
         await _heartbeat(session, run, now)
         stored = await _store(session, run, batch.events, now=now)
         return Recorded(_reply(run.state, batch.events[-1].sequence), stored)
-    last = await attempts.last_heard(session, attempt_id, batch.stream)
+    last = await attempts.last_received(session, attempt_id, batch.stream)
     fresh = [event for event in batch.events if event.sequence > last]
     if batch.events and not fresh:
         # A repeat whose answer was lost. It is acknowledged even when the attempt is over, or its run would take the
@@ -212,12 +212,12 @@ async def record(session: AsyncSession, attempt_id: str, token: str, batch: Even
     await _heartbeat(session, run, now)
     if not fresh:
         return Recorded(_reply(run.state, last), Stored(), "heartbeat")
-    await attempts.hear(session, run.attempt_id, batch.stream, fresh[-1].sequence)
+    await attempts.set_last_received(session, run.attempt_id, batch.stream, fresh[-1].sequence)
     stored = await _store(session, run, fresh, now=now)
     return Recorded(_reply(run.state, fresh[-1].sequence), stored)
 
 
-async def take_over(
+async def store_undelivered(
     session: AsyncSession, job: Job, attempt: Attempt, undelivered: Sequence[ReportedEvent], *, now: datetime
 ) -> EndCause | None:
     """Store what a dead run had written down and not delivered; how it ended, where its last word was among it.
@@ -226,11 +226,11 @@ async def take_over(
         job: read with its row locked in this transaction; `attempt` is its current one.
         undelivered: from the run's outbox, in order; what was stored before is passed over.
     """
-    last = await attempts.last_heard(session, attempt.id, EventBatch().stream)
+    last = await attempts.last_received(session, attempt.id, EventBatch().stream)
     fresh = [event for event in undelivered if event.sequence > last]
     if not fresh or [event.sequence for event in fresh] != list(range(last + 1, last + 1 + len(fresh))):
         return None
-    await attempts.hear(session, attempt.id, EventBatch().stream, fresh[-1].sequence)
+    await attempts.set_last_received(session, attempt.id, EventBatch().stream, fresh[-1].sequence)
     return (await _store(session, _Run.of(job, attempt), fresh, now=now)).end
 
 
@@ -256,7 +256,7 @@ async def _goes_on(session: AsyncSession, run: _Run, batch: EventBatch) -> bool:
     if not _is_gapless(batch):
         return False
     first, last = batch.events[0].sequence, batch.events[-1].sequence
-    return await attempts.go_on(session, run.attempt_id, batch.stream, last=first - 1, to=last)
+    return await attempts.advance(session, run.attempt_id, batch.stream, last=first - 1, to=last)
 
 
 def _is_gapless(batch: EventBatch) -> bool:
@@ -316,7 +316,7 @@ async def _store(session: AsyncSession, run: _Run, fresh: Sequence[ReportedEvent
         num_events=len(kept),
         num_points=num_points,
         oldest_at=min(item.at for item in heard),
-        first_word_after_s=(now - run.created_at).total_seconds() if begins else None,
+        first_event_after_s=(now - run.created_at).total_seconds() if begins else None,
         end=next((event.outcome for event in happened if isinstance(event, RunFinished)), None),
     )
 
@@ -337,19 +337,19 @@ def _check_sequences(fresh: Sequence[ReportedEvent], last: int, stream: str) -> 
             )
 
 
-def _understand(reported: ReportedEvent, now: datetime) -> _Heard:
+def _understand(reported: ReportedEvent, now: datetime) -> _Received:
     at = _when(reported, now)
     try:
         if reported.event.get("kind") == _METRICS:
             logged = _points(reported.event)
-            return _Heard(at, {}, logged, told=logged)
+            return _Received(at, {}, logged, told=logged)
         if reported.event.get("kind") == _OF_TRIAL:
             return _understand_trial(reported.event, at)
         data = storable(reported.event)
         event = RUN_EVENT.validate_python(data)
-        return _Heard(at, data, event, told=event)
+        return _Received(at, data, event, told=event)
     except ValidationError:
-        return _Heard(at, storable(reported.event), None)
+        return _Received(at, storable(reported.event), None)
 
 
 def _when(reported: ReportedEvent, now: datetime) -> datetime:
@@ -359,19 +359,19 @@ def _when(reported: ReportedEvent, now: datetime) -> datetime:
         return now
 
 
-def _understand_trial(said: dict[str, Any], at: datetime) -> _Heard:
+def _understand_trial(said: dict[str, Any], at: datetime) -> _Received:
     """Raises ValidationError where it is no `TrialEvent`; one that wraps something unknown is kept as it is."""
     event = TrialEvent.model_validate(said)
     if not 0 <= event.trial <= _MAX_TRIAL:
-        return _Heard(at, storable(said), event)
+        return _Received(at, storable(said), event)
     trial = str(event.trial)
     try:
         if event.event.get("kind") == _METRICS:
-            return _Heard(at, {}, event, trial=trial, told=_points(event.event))
+            return _Received(at, {}, event, trial=trial, told=_points(event.event))
         data = storable(said)
-        return _Heard(at, data, event, trial=trial, told=RUN_EVENT.validate_python(data["event"]))
+        return _Received(at, data, event, trial=trial, told=RUN_EVENT.validate_python(data["event"]))
     except ValidationError:
-        return _Heard(at, storable(said), event, trial=trial)
+        return _Received(at, storable(said), event, trial=trial)
 
 
 def _points(said: dict[str, Any]) -> MetricsLogged:

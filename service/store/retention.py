@@ -161,11 +161,11 @@ async def thin(session: AsyncSession, curve: LongCurve, num_points: int, first: 
     return await _num_deleted(session, MetricPoint, [in_range, MetricPoint.step.not_in(kept), ~ends])
 
 
-async def forget_artifact(session: AsyncSession, job_id: str, name: str) -> None:
+async def delete_artifact(session: AsyncSession, job_id: str, name: str) -> None:
     await session.execute(delete(Artifact).where(Artifact.job_id == job_id, Artifact.name == name))
 
 
-async def last_heard(session: AsyncSession, job_id: str) -> Mapping[tuple[int, str], int]:
+async def last_received(session: AsyncSession, job_id: str) -> Mapping[tuple[int, str], int]:
     """How far each stream of each attempt is stored: (attempt's number, stream) -> sequence."""
     query = (
         select(Attempt.number, AttemptStream.stream, AttemptStream.last_sequence)

@@ -36,8 +36,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, a
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, Pool
 
 from service.errors import BusyError, from_database
+from service.store.group_commit import GroupCommit, T, Transact, Work
 from service.store.notifier import Notifier
-from service.store.shared_commits import SharedCommits, T, Transact, Work
 from service.store.tables import Base, Event, UtcDateTime
 from service.store.writer_thread import WriterThread
 from service.urls import with_driver
@@ -105,7 +105,7 @@ class Database:
             blocking = _blocking_engine(self._engine)
             timing = partial(self._timing, "writing")
             transact = self._blocking = WriterThread(blocking, self._turn, self._committed, timing)
-        self._shared = SharedCommits(transact)
+        self._shared = GroupCommit(transact)
         self._read = async_sessionmaker(self._engine, expire_on_commit=False)
         self._write = async_sessionmaker(writes(self._engine), expire_on_commit=False)
 

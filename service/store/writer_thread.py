@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from service.store.shared_commits import Work
+from service.store.group_commit import Work
 
 T = TypeVar("T")
 

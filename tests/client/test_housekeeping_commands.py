@@ -103,7 +103,7 @@ class TestBackup:
     def test_a_file_that_is_no_backup_is_refused(self, fgd: Fgd, tmp_path: Path) -> None:
         (tmp_path / "no.tar").write_text("no tar")
         said = fgd("restore", tmp_path / "no.tar", "--home", tmp_path / "new")
-        assert (said.exit_code, "no whole backup" in said.err) == (1, True)
+        assert (said.exit_code, "not a complete backup" in said.err) == (1, True)
 
     def test_a_home_without_a_database_is_refused(self, fgd: Fgd, tmp_path: Path) -> None:
         said = fgd("backup", tmp_path / "x.tar", "--home", tmp_path / "none")

@@ -213,7 +213,7 @@ class TestRefusals:
     @pytest.mark.parametrize("left", [0.0, 0.01, 0.5, 0.9])
     async def test_one_that_was_cut_short_writes_nothing(self, whole: Path, tmp_path: Path, left: float) -> None:
         truncate(whole, left)
-        with pytest.raises(BackupError, match="no whole backup"):
+        with pytest.raises(BackupError, match="not a complete backup"):
             await restore.restore(Settings(home=tmp_path / "new"), whole)
         assert not (tmp_path / "new").exists()
 
@@ -237,7 +237,7 @@ class TestRefusals:
         def fail(*_: object) -> None:
             raise OSError("the disk is full")
 
-        monkeypatch.setattr(restore, "_conclude", fail)
+        monkeypatch.setattr(restore, "_write_secret", fail)
         with pytest.raises(OSError, match="full"):
             await restore.restore(target, whole)
         monkeypatch.undo()
@@ -252,7 +252,7 @@ class TestRefusals:
     ) -> None:
         target = Settings(home=tmp_path / "new")
         (target.storage_dir / "jobs/other").mkdir(parents=True)
-        with pytest.raises(ConflictError, match="has some already"):
+        with pytest.raises(ConflictError, match="already exists"):
             await restore.restore(target, whole)
 
     async def test_one_of_a_newer_version_is_named(self, whole: Path, tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ class TestRefusals:
     async def test_a_name_that_leads_out_of_the_folder_is_refused(self, whole: Path, tmp_path: Path) -> None:
         with tarfile.open(whole, "a") as tar:
             tar.addfile(tarfile.TarInfo("storage/../../escaped"), io.BytesIO(b""))
-        with pytest.raises(BackupError, match="has no place in it"):
+        with pytest.raises(BackupError, match="does not belong in a backup"):
             await restore.restore(Settings(home=tmp_path / "new"), whole)
 
     async def test_a_home_without_a_database_is_named_and_none_is_made(self, tmp_path: Path) -> None:
@@ -334,7 +334,7 @@ class TestStorages:
         def fail(*_: object) -> None:
             raise OSError("the disk is full")
 
-        monkeypatch.setattr(restore, "_conclude", fail)
+        monkeypatch.setattr(restore, "_write_secret", fail)
         with pytest.raises(OSError, match="full"):
             await restore.restore(elsewhere, tmp_path / "backup.tar")
         assert storage_of(elsewhere).listing() == []
@@ -346,7 +346,7 @@ class TestStorages:
         await backup(plane.settings, tmp_path / "backup.tar", with_artifacts=True, now=NOW)
         storage = storage_of(elsewhere)
         storage.write("jobs/other/file", b"x")
-        with pytest.raises(ConflictError, match="has some already"):
+        with pytest.raises(ConflictError, match="already exists"):
             await restore.restore(elsewhere, tmp_path / "backup.tar")
         assert [file.path for file in storage.listing()] == ["jobs/other/file"]
 

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, update
 from sweeps import begun, ended, progressed, reported, said, sweep_spec
 
 from fgd_core.spec.housekeeping import HousekeepingView
-from service.housekeeping.keeper import Housekeeper, SweepingError
+from service.housekeeping.task import HousekeepingTask, PassRunningError
 from service.jobs.retention import StoredFile
 from service.settings import RetentionSettings, Settings
 from service.store import api_tokens, leases
@@ -201,7 +201,7 @@ class TestSweep:
         forever = dict.fromkeys(name for name in RetentionSettings.model_fields if name.endswith("_days"))
         kept = settings.model_copy(update={"retention": settings.retention.model_copy(update=forever)})
         clock.forward(10_000 * DAY_S)
-        assert (await Housekeeper(plane.services.database, plane.storage, kept, clock).sweep()).items == []
+        assert (await HousekeepingTask(plane.services.database, plane.storage, kept, clock).run_pass()).items == []
 
     async def test_old_rows_of_the_audit_and_dead_tokens_go(self, plane: ControlPlane) -> None:
         async with plane.services.database.writing() as session:
@@ -270,7 +270,7 @@ class TestCrash:
 
         monkeypatch.setattr(plane.storage, "delete", die)
         with pytest.raises(KeyboardInterrupt):
-            await plane.services.housekeeper.sweep()
+            await plane.services.housekeeping.run_pass()
         monkeypatch.undo()
         # No artifact points at what may be gone.
         assert {artifact["name"] for artifact in (await plane.job(job_id))["artifacts"]} == {"best.pt"}
@@ -297,9 +297,9 @@ class TestCrash:
     async def test_a_round_stops_when_its_time_is_up_and_the_next_goes_on(self, plane: ControlPlane) -> None:
         await ended_job(plane)
         plane.clock.forward(50 * DAY_S)
-        rounds = [await plane.services.housekeeper.sweep(max_s=0)]
+        rounds = [await plane.services.housekeeping.run_pass(max_s=0)]
         while not rounds[-1].is_complete:
-            rounds.append(await plane.services.housekeeper.sweep(max_s=0))
+            rounds.append(await plane.services.housekeeping.run_pass(max_s=0))
         assert len(rounds) > 3
         assert (await sweep(plane)).items == []
 
@@ -308,11 +308,11 @@ class TestWhoSweeps:
     async def test_two_control_planes_do_not_sweep_at_once(
         self, plane: ControlPlane, settings: Settings, clock: ManualClock
     ) -> None:
-        other = Housekeeper(plane.services.database, plane.storage, settings, clock)
+        other = HousekeepingTask(plane.services.database, plane.storage, settings, clock)
         async with plane.services.database.writing() as session:
             lease = await leases.acquire(session, "housekeeping", "another", ttl_s=60, now=clock())
-        with pytest.raises(SweepingError):
-            await other.sweep()
+        with pytest.raises(PassRunningError):
+            await other.run_pass()
         assert (await plane.http.post("/v1/housekeeping")).status_code == 409
         assert lease is not None
         async with plane.services.database.writing() as session:
@@ -324,7 +324,7 @@ class TestWhoSweeps:
     ) -> None:
         job_id = await ended_job(plane)
         clock.forward(50 * DAY_S)
-        slow = Housekeeper(plane.services.database, plane.storage, settings, clock)
+        slow = HousekeepingTask(plane.services.database, plane.storage, settings, clock)
         listing = plane.storage.listing
 
         def held_up(folder: str) -> list[StoredFile]:
@@ -334,33 +334,33 @@ class TestWhoSweeps:
 
         monkeypatch.setattr(plane.storage, "listing", held_up)
         with pytest.raises(StaleLeaseError):
-            await slow.sweep()
+            await slow.run_pass()
         monkeypatch.undo()
         assert "last.pt" in left(plane, job_id)
 
     async def test_it_is_done_once_a_day_whoever_does_it(
         self, plane: ControlPlane, settings: Settings, clock: ManualClock
     ) -> None:
-        mine = Housekeeper(plane.services.database, plane.storage, settings, clock)
-        another = Housekeeper(plane.services.database, plane.storage, settings, clock)
-        assert await mine.sweep_if_due()
-        assert not await another.sweep_if_due()
-        assert not await mine.sweep_if_due()
+        mine = HousekeepingTask(plane.services.database, plane.storage, settings, clock)
+        another = HousekeepingTask(plane.services.database, plane.storage, settings, clock)
+        assert await mine.run_pass_if_due()
+        assert not await another.run_pass_if_due()
+        assert not await mine.run_pass_if_due()
         await plane.lease_expires("housekeeping-done")
-        assert await another.sweep_if_due()
+        assert await another.run_pass_if_due()
 
     async def test_a_round_that_fails_is_due_again_at_once(
         self, plane: ControlPlane, settings: Settings, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        mine = Housekeeper(plane.services.database, plane.storage, settings, clock)
+        mine = HousekeepingTask(plane.services.database, plane.storage, settings, clock)
 
         def fail(*_: object) -> None:
             raise OSError("the disk is away")
 
         monkeypatch.setattr(plane.storage, "folder_names", fail)
-        assert not await mine.sweep_if_due()
+        assert not await mine.run_pass_if_due()
         monkeypatch.undo()
-        assert await mine.sweep_if_due()
+        assert await mine.run_pass_if_due()
 
 
 async def take_lease(settings: Settings, clock: ManualClock) -> None:

@@ -24,8 +24,8 @@ def files(age_days: float = 100) -> list[StoredFile]:
     return [StoredFile(path, 1, NOW - timedelta(days=age_days)) for path in PATHS]
 
 
-def due(job: EndedJob = JOB, policy: Policy = POLICY, *, is_heard: bool = True, age_days: float = 100) -> set[str]:
-    return {item.file.path for item in due_files(policy, job, files(age_days), is_heard=lambda _: is_heard, now=NOW)}
+def due(job: EndedJob = JOB, policy: Policy = POLICY, *, is_stored: bool = True, age_days: float = 100) -> set[str]:
+    return {item.file.path for item in due_files(policy, job, files(age_days), is_stored=lambda _: is_stored, now=NOW)}
 
 
 def test_after_100_days_a_success_keeps_its_best_checkpoint_its_log_and_what_no_rule_knows() -> None:
@@ -44,7 +44,7 @@ def test_a_job_that_is_needed_or_held_loses_nothing(change: dict[str, bool]) -> 
 
 
 def test_an_outbox_that_is_not_stored_stays() -> None:
-    assert "outbox/attempt-1-run.jsonl" not in due(is_heard=False)
+    assert "outbox/attempt-1-run.jsonl" not in due(is_stored=False)
 
 
 def test_a_file_that_is_being_written_is_left_for_a_day() -> None:

@@ -26,7 +26,7 @@ from service.errors import DatabaseAwayError
 from service.metrics import sampling
 from service.settings import Settings
 from service.store import recording
-from service.store.recording import take_over
+from service.store.recording import store_undelivered
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 SCRAPE_TOKEN = "only prometheus knows this one, and nobody else"
@@ -58,7 +58,7 @@ async def _taken_over_and_cut_off(session: AsyncSession, *args: Any, **named: An
         raise DatabaseAwayError("the database is away")
 
     event.listen(session.sync_session, "before_commit", cut_off)
-    return await take_over(session, *args, **named)
+    return await store_undelivered(session, *args, **named)
 
 
 def metrics_logged(*steps: int) -> dict[str, object]:
@@ -160,7 +160,7 @@ class TestJobs:
         outbox.write_text("".join(json.dumps(each) + "\n" for each in last_word))
         clock.forward(60)
         with monkeypatch.context() as broken:
-            broken.setattr(recording, "take_over", _taken_over_and_cut_off)
+            broken.setattr(recording, "store_undelivered", _taken_over_and_cut_off)
             await plane.dispatcher._tick_or_log()
         await plane.tick()
         assert await value(plane, "fgd_attempts_ended_total", cause="failed") == 1

@@ -70,7 +70,7 @@ class TestFiles:
         assert names(storage) == ["jobs/a/file"]
         assert storage.read("jobs/a/file") == b"before"
         if isinstance(storage, S3Storage):
-            assert storage.let_go_of_uploads(before=datetime.now(UTC) + timedelta(days=1)) == 0
+            assert storage.abort_uploads(before=datetime.now(UTC) + timedelta(days=1)) == 0
 
     def test_a_part_of_a_file_is_read_from_anywhere(self, storage: Storage) -> None:
         storage.write("file", BIG)
@@ -183,7 +183,7 @@ class TestNames:
 class TestStart:
     async def test_a_storage_that_can_be_written_is_left_as_it_was(self, storage: Storage) -> None:
         await startup.check(storage, pytest.fail)
-        storage.reach()
+        storage.ping()
         assert names(storage) == []
 
 
@@ -326,8 +326,8 @@ class TestBucket:
         assert isinstance(storage, S3Storage)
         storage.writing("jobs/a/x", size_bytes=len(BIG)).write(BIG)
         # The service of the tests says of every upload that it began in 2010.
-        assert storage.let_go_of_uploads(before=datetime(2010, 1, 1, tzinfo=UTC)) == 0
-        assert [storage.let_go_of_uploads(before=datetime.now(UTC)) for _ in range(2)] == [1, 0]
+        assert storage.abort_uploads(before=datetime(2010, 1, 1, tzinfo=UTC)) == 0
+        assert [storage.abort_uploads(before=datetime.now(UTC)) for _ in range(2)] == [1, 0]
 
     def test_parts_that_somebody_else_lets_go_of_meanwhile_are_no_error(
         self, storage: Storage, monkeypatch: pytest.MonkeyPatch
@@ -344,8 +344,8 @@ class TestBucket:
             return answer
 
         monkeypatch.setattr(storage, "_call", overtaken)
-        assert storage.let_go_of_uploads(before=datetime.now(UTC)) == 1
-        assert storage.let_go_of_uploads(before=datetime.now(UTC)) == 0
+        assert storage.abort_uploads(before=datetime.now(UTC)) == 1
+        assert storage.abort_uploads(before=datetime.now(UTC)) == 0
 
     def test_many_threads_use_one_storage(self, storage: Storage) -> None:
         threads = [

@@ -19,8 +19,8 @@ from fgd_core.spec.attempts import (
     ControlSignal,
     EventBatch,
     FileList,
-    KeptFile,
     ReportedEvent,
+    UploadedFile,
 )
 from tests.held_port import HeldPort
 
@@ -102,8 +102,8 @@ class SmallControlPlane:
         with self._changed:
             assert self._changed.wait_for(lambda: any(path.endswith(name) for path in self.puts), timeout_s), self.puts
 
-    def _kept(self, path: str) -> KeptFile:
-        return KeptFile(path=path, uri=f"store://{self.assignment.job_id}/{path}", size_bytes=len(self.files[path]))
+    def _kept(self, path: str) -> UploadedFile:
+        return UploadedFile(path=path, uri=f"store://{self.assignment.job_id}/{path}", size_bytes=len(self.files[path]))
 
     def _sent(self, path: str, content: bytes | None) -> Response:
         if content is None:
@@ -200,7 +200,7 @@ class SmallControlPlane:
             return self._sent(f"{job_id}/{name}", self.artifacts.get((job_id, name)))
 
         @app.put("/v1/attempts/{attempt_id}/files/{path:path}")
-        async def write(request: Request, attempt_id: str, path: str) -> KeptFile:
+        async def write(request: Request, attempt_id: str, path: str) -> UploadedFile:
             self._check(request, attempt_id)
             if not path.startswith(f"attempts/{self.assignment.number}/"):
                 raise HTTPException(403)

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from pydantic import ValidationError
 
 from fgd_core.errors import NetworkError
-from fgd_core.spec.attempts import FileList, KeptFile
+from fgd_core.spec.attempts import FileList, UploadedFile
 from fgd_core.stopping import raise_if_stopped
 from workers.reporting.control_plane import ControlPlane
 
@@ -75,7 +75,7 @@ class ServerFiles:
     def __init__(self, control_plane: ControlPlane) -> None:
         self._control_plane = control_plane
 
-    def listing(self) -> list[KeptFile]:
+    def listing(self) -> list[UploadedFile]:
         """All of the job."""
         with self._control_plane.open("GET", "/files") as answer:
             return FileList.model_validate_json(_read_all(answer)).files
@@ -96,7 +96,7 @@ class ServerFiles:
         with self._control_plane.open("GET", path, timeout_s=_TIMEOUT_S) as answer:
             yield Incoming(answer, f"job:{job_id}/{name}")
 
-    def put(self, path: str, content: BinaryIO, *, size_bytes: int, sha256: str) -> KeptFile:
+    def put(self, path: str, content: BinaryIO, *, size_bytes: int, sha256: str) -> UploadedFile:
         """Keep a file whole, in place of what lies there.
 
         Args:
@@ -114,7 +114,7 @@ class ServerFiles:
         ) as answer:
             said = _read_all(answer)
         try:
-            return KeptFile.model_validate_json(said)
+            return UploadedFile.model_validate_json(said)
         except ValidationError as error:
             raise NetworkError(
                 "what answers is not the control plane; check FGD_URL", path=path, answer=said[:200].decode("latin1")

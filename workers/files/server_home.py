@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fgd_core.errors import FgdError, NetworkError, StorageError
-from fgd_core.spec.attempts import KeptFile
+from fgd_core.spec.attempts import UploadedFile
 from fgd_core.spec.events import RunFinished, Warned
 from fgd_core.spec.results import ErrorReport
 from workers.files.home import FileSaved, local_checkpoint
@@ -51,7 +51,7 @@ class ServerHome:
         self._files, self._references, self._root, self._number = files, references, root, number
         self._origins = [within, *([goes_on_from] if goes_on_from is not None else [])]
         self._tell = tell
-        self._known: dict[str, KeptFile] = {}
+        self._known: dict[str, UploadedFile] = {}
         """What came from the control plane, by SHA-256: it need not go there again."""
         self.folder = root / "attempts" / str(number) / within
         self._uploads = Uploads(files, warn=tell, on_stale=on_stale)
@@ -78,7 +78,7 @@ class ServerHome:
         return not is_over()
 
     def keep(self, event: FileSaved, then: Callable[[FileSaved], None]) -> None:
-        def told(kept: KeptFile) -> None:
+        def told(kept: UploadedFile) -> None:
             then(event.model_copy(update={"uri": kept.uri}))
 
         known = self._known.get(event.sha256)
@@ -124,7 +124,7 @@ class ServerHome:
         self._uploads.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _give(self, local: Path, then: Callable[[KeptFile], None], *, sha256: str | None = None) -> None:
+    def _give(self, local: Path, then: Callable[[UploadedFile], None], *, sha256: str | None = None) -> None:
         path = local.relative_to(self._root).as_posix()
         try:
             self._uploads.give(path, local, then, sha256=sha256)
@@ -132,7 +132,7 @@ class ServerHome:
             message = f"{path} was saved and cannot be read again, so it is lost: {error}"
             self._tell(Warned(code="file_unreadable", message=message, details={"path": path}))
 
-    def _fetch(self, found: Sequence[KeptFile], own: Path, is_over: Callable[[], bool]) -> str | None:
+    def _fetch(self, found: Sequence[UploadedFile], own: Path, is_over: Callable[[], bool]) -> str | None:
         """All of them or none; the path of one that does not come whole."""
         incoming = own.with_name(f".{own.name}.incoming")
         shutil.rmtree(incoming, ignore_errors=True)
@@ -149,7 +149,7 @@ class ServerHome:
         incoming.rename(own)
         return None
 
-    def _fetch_one(self, file: KeptFile, target: Path, is_over: Callable[[], bool]) -> None:
+    def _fetch_one(self, file: UploadedFile, target: Path, is_over: Callable[[], bool]) -> None:
         torn = 0
 
         def fetch() -> None:
@@ -169,7 +169,7 @@ class ServerHome:
             raise TornError("a kept file is not what it was", file=file.path)
 
 
-def newest_checkpoints(listing: Sequence[KeptFile], origins: Sequence[str], *, up_to: int) -> list[KeptFile]:
+def newest_checkpoints(listing: Sequence[UploadedFile], origins: Sequence[str], *, up_to: int) -> list[UploadedFile]:
     """The files that a run goes on from: of each name the newest attempt's, from the first origin that has any.
 
     That of each name is taken by itself, for an attempt that dies early has sent some of its own and not all; an older
@@ -180,7 +180,7 @@ def newest_checkpoints(listing: Sequence[KeptFile], origins: Sequence[str], *, u
         up_to: no attempt after this one.
     """
     for origin in origins:
-        newest: dict[str, tuple[int, KeptFile]] = {}
+        newest: dict[str, tuple[int, UploadedFile]] = {}
         for file in listing:
             top, number, *within, name = file.path.split("/") if file.path.count("/") >= 3 else ("", "0", "")
             if top != "attempts" or not number.isdecimal() or "/".join(within) != f"{origin}/{CHECKPOINTS}".lstrip("/"):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from fgd_core.errors import FgdError, SpecError, StaleAttemptError, StorageError
-from fgd_core.spec.attempts import KeptFile
+from fgd_core.spec.attempts import UploadedFile
 from fgd_core.spec.events import Warned
 from workers.reporting import backoff
 
@@ -28,7 +28,7 @@ _MAX_REFUSALS = 3
 
 
 class Keeper(Protocol):
-    def put(self, path: str, content: BinaryIO, *, size_bytes: int, sha256: str) -> KeptFile: ...
+    def put(self, path: str, content: BinaryIO, *, size_bytes: int, sha256: str) -> UploadedFile: ...
 
 
 @dataclass
@@ -39,7 +39,7 @@ class _Version:
     content: BufferedReader
     size_bytes: int
     sha256: str | None
-    then: Callable[[KeptFile], None]
+    then: Callable[[UploadedFile], None]
     num_refusals: int = 0
 
 
@@ -64,7 +64,7 @@ class Uploads:
         self._thread = threading.Thread(target=self._run, name="fgd-uploads", daemon=True)
         self._thread.start()
 
-    def give(self, path: str, local: Path, then: Callable[[KeptFile], None], *, sha256: str | None = None) -> None:
+    def give(self, path: str, local: Path, then: Callable[[UploadedFile], None], *, sha256: str | None = None) -> None:
         """Have a file kept. Returns at once.
 
         Args:

@@ -43,7 +43,9 @@ def backup(
     work = importlib.import_module("service.housekeeping.backup")
     with Amounts() as tell:
         made = asyncio.run(
-            work.backup(settings, file.absolute(), with_artifacts=with_artifacts, now=datetime.now(UTC), tell=tell)
+            work.backup(
+                settings, file.absolute(), with_artifacts=with_artifacts, now=datetime.now(UTC), on_progress=tell
+            )
         )
     num_bytes = file.stat().st_size
     if as_json:

@@ -34,7 +34,7 @@ def restore(
     # Imported by name and only now: SQLAlchemy takes a second, and `fgd --help` should not wait for it.
     work = importlib.import_module("service.housekeeping.restore")
     with Amounts() as tell:
-        made = asyncio.run(work.restore(settings, file.absolute(), tell=tell))
+        made = asyncio.run(work.restore(settings, file.absolute(), on_progress=tell))
     if as_json:
         print_json({"home": str(settings.home), "manifest": made.model_dump(mode="json")})
         return

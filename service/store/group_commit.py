@@ -26,7 +26,7 @@ class _Waiting:
     done: asyncio.Future[Any]
 
 
-class SharedCommits:
+class GroupCommit:
     def __init__(self, transact: Transact) -> None:
         self._transact = transact
         self._waiting: list[_Waiting] = []

@@ -1,4 +1,4 @@
-"""Housekeeping in the server: once a day by itself, and whenever an admin asks; one control plane at a time."""
+"""Runs housekeeping passes in the server: once a day, and on request of an admin. Only one control plane at a time."""
 
 import asyncio
 import secrets
@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fgd_core.errors import ConflictError, FgdError
 from fgd_core.spec.housekeeping import HousekeepingView
 from service.clock import Clock
-from service.housekeeping.sweep import Sweep
+from service.housekeeping.retention_pass import RetentionPass
 from service.settings import Settings
 from service.storage.base import Storage
 from service.store import leases
@@ -20,24 +20,29 @@ from service.store.session import Database
 
 log = structlog.get_logger(__name__)
 
-_SWEEPING = "housekeeping"
+_PASS = "housekeeping"
 _TTL_S = 120.0
-"""How long one that died keeps others from sweeping; a step takes a second or two."""
-_DONE = "housekeeping-done"
-"""Never let go of after a round: until it expires, the next round is not due, whoever has made the last one."""
-_ROUND_S = 30.0
-"""What one request, or one turn of the server's own, takes at most."""
-_LOOK_S = 300.0
-_SETTLING_S = 60.0
-"""After a start, the server has other things to do."""
+"""Lifetime of the lease. If its holder dies, the other control planes wait this long; one step takes 1 to 2 s."""
+_PASS_DONE = "housekeeping-done"
+"""This lease is not released after a complete pass: the next pass is due, in any control plane, when it expires."""
+_PASS_S = 30.0
+"""Longest duration of one pass, whether a request or the server starts it."""
+_CHECK_S = 300.0
+"""Time between two checks whether a pass is due."""
+_STARTUP_DELAY_S = 60.0
+"""Delay of the first check, because a starting server is busy."""
 
 
-class SweepingError(ConflictError):
+class PassRunningError(ConflictError):
+    """A control plane is running a pass at this moment."""
+
     code = "sweeping"
     retryable = True
 
 
-class Housekeeper:
+class HousekeepingTask:
+    """Runs and previews housekeeping passes."""
+
     def __init__(self, database: Database, storage: Storage, settings: Settings, clock: Clock) -> None:
         self._database = database
         self._storage = storage
@@ -46,25 +51,27 @@ class Housekeeper:
         self._holder = secrets.token_hex(8)
         self._turn = asyncio.Lock()
 
-    async def look(self) -> HousekeepingView:
-        """What a round would remove."""
-        sweep = Sweep(self._database, self._storage, self._settings.retention, self._clock(), writing=None)
-        return await sweep.run()
+    async def preview(self) -> HousekeepingView:
+        """Return what a pass would remove; removes nothing."""
+        retention_pass = RetentionPass(
+            self._database, self._storage, self._settings.retention, self._clock(), writing=None
+        )
+        return await retention_pass.run()
 
-    async def sweep(self, *, max_s: float = _ROUND_S) -> HousekeepingView:
-        """Remove what is due, as far as the time goes.
+    async def run_pass(self, *, max_s: float = _PASS_S) -> HousekeepingView:
+        """Remove what is due, for at most `max_s` seconds.
 
         Raises:
-            SweepingError: it is being done already, here or by another control plane.
+            PassRunningError: this or another control plane is already running a pass.
         """
         if self._turn.locked():
             raise _busy()
         async with self._turn:
-            lease = await self._acquire(_SWEEPING, self._holder, _TTL_S)
+            lease = await self._acquire(_PASS, self._holder, _TTL_S)
             if lease is None:
                 raise _busy()
             try:
-                sweep = Sweep(
+                retention_pass = RetentionPass(
                     self._database,
                     self._storage,
                     self._settings.retention,
@@ -72,35 +79,41 @@ class Housekeeper:
                     writing=self._writing,
                     max_s=max_s,
                 )
-                return await sweep.run()
+                return await retention_pass.run()
             finally:
                 await self._release(lease)
 
     async def run(self) -> None:
-        """Sweep once in `every_hours` until cancelled."""
+        """Run a pass every `every_hours` hours until cancelled."""
         every_hours = self._settings.retention.every_hours
         if every_hours is None:
             return
-        await asyncio.sleep(_SETTLING_S)
+        await asyncio.sleep(_STARTUP_DELAY_S)
         while True:
-            await self.sweep_if_due()
-            await asyncio.sleep(min(_LOOK_S, every_hours * 3600))
+            await self.run_pass_if_due()
+            await asyncio.sleep(min(_CHECK_S, every_hours * 3600))
 
-    async def sweep_if_due(self) -> bool:
-        """Sweep, unless a control plane has done so within `every_hours`; whether it was done. Errors are logged."""
+    async def run_pass_if_due(self) -> bool:
+        """Run passes until nothing is left to remove, unless a control plane did so within the last `every_hours`.
+
+        Errors are logged.
+
+        Returns:
+            True if the passes ran to the end.
+        """
         every_s = (self._settings.retention.every_hours or 24.0) * 3600
         try:
-            # A new name each time, so that it is not ours to keep either.
-            done = await self._acquire(_DONE, secrets.token_hex(8), every_s)
+            # A new holder name each time: otherwise this control plane could renew its own lease.
+            done = await self._acquire(_PASS_DONE, secrets.token_hex(8), every_s)
             if done is None:
                 return False
             is_complete = False
             try:
                 while not is_complete:
-                    view = await self.sweep()
+                    view = await self.run_pass()
                     is_complete = view.is_complete
                     log.info(
-                        "housekeeping_done" if is_complete else "housekeeping_goes_on",
+                        "housekeeping_done" if is_complete else "housekeeping_continues",
                         num_items=view.num_items,
                         num_rows=view.num_rows,
                         size_bytes=view.size_bytes,
@@ -118,10 +131,10 @@ class Housekeeper:
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[AsyncSession]:
-        """A transaction that is committed only if the lease is still, or again, ours alone."""
+        """Open a transaction that commits only if this control plane holds the lease."""
         async with self._database.writing() as session:
-            if await leases.acquire(session, _SWEEPING, self._holder, ttl_s=_TTL_S, now=self._clock()) is None:
-                raise StaleLeaseError("another control plane has begun to clean up", holder=self._holder)
+            if await leases.acquire(session, _PASS, self._holder, ttl_s=_TTL_S, now=self._clock()) is None:
+                raise StaleLeaseError("another control plane started a housekeeping pass", holder=self._holder)
             yield session
 
     async def _acquire(self, name: str, holder: str, ttl_s: float) -> Lease | None:
@@ -133,5 +146,5 @@ class Housekeeper:
             await leases.release(session, lease, self._clock())
 
 
-def _busy() -> SweepingError:
-    return SweepingError("a control plane is cleaning up already; try again in a moment")
+def _busy() -> PassRunningError:
+    return PassRunningError("a housekeeping pass is already running; try again in a moment")

@@ -1,7 +1,7 @@
-"""One round of housekeeping: finds what the rules no longer keep, and removes it piece by piece.
+"""Finds what the retention rules no longer keep and removes it in small steps: one housekeeping pass.
 
-Safe to kill anywhere: a row goes before its file, so that nothing points at what is gone, and what was not reached is
-found again by the next round, which looks at what there is and not at a list.
+A pass may be killed at any point. It deletes a row before its file, so no row names a missing file. The next pass finds
+what is left, because each pass looks at the existing rows and files and keeps no list.
 """
 
 import time
@@ -31,11 +31,12 @@ _POINT_BYTES = 20
 Writing = Callable[[], AbstractAsyncContextManager[AsyncSession]]
 
 
-class Sweep:
-    """
+class RetentionPass:
+    """Runs one housekeeping pass.
+
     Args:
-        writing: a transaction that fails where another control plane has begun to sweep; None: only look.
-        max_s: stop after so long, with the rest left for another round; None: go through with it.
+        writing: opens a transaction that fails if another control plane has started a pass; None for a dry run.
+        max_s: the pass stops after this many seconds and leaves the rest for the next one; None for no limit.
     """
 
     def __init__(
@@ -56,7 +57,8 @@ class Sweep:
         self._deadline_s = time.monotonic() + max_s if max_s is not None else float("inf")
 
     async def run(self) -> HousekeepingView:
-        """
+        """Remove what is due, or only list it in a dry run.
+
         Raises:
             StorageError: a file cannot be deleted.
         """
@@ -70,7 +72,7 @@ class Sweep:
             if not removal.is_noted:
                 num_rows += removal.num_rows
                 size_bytes += removal.size_bytes
-            # After a piece and not before it, so that each round gets something done.
+            # Checked after a removal and not before it, so that every pass removes something.
             if time.monotonic() > self._deadline_s:
                 is_complete = False
                 break
@@ -84,11 +86,11 @@ class Sweep:
         )
 
     async def _removals(self) -> AsyncIterator[Removal]:
-        for step in (self._unfinished, self._of_jobs, self._orphans, self._uploads, self._old_rows):
+        for step in (self._unfinished_deletions, self._ended_jobs, self._orphans, self._uploads, self._old_rows):
             async for removal in step():
                 yield removal
 
-    async def _unfinished(self) -> AsyncIterator[Removal]:
+    async def _unfinished_deletions(self) -> AsyncIterator[Removal]:
         async with self._database.reading() as session:
             job_ids = await marks.marked(session)
         for job_id in job_ids:
@@ -97,12 +99,12 @@ class Sweep:
                 try:
                     await deletion.finish(self._database, self._storage, job_id)
                 except ConflictError:
-                    continue  # It was retried in this very moment, and lives.
+                    continue  # A user retried the job meanwhile, so it stays.
             size_bytes = sum(file.size_bytes for file in found)
-            why = "its deletion was begun and interrupted"
+            why = "its deletion was interrupted"
             yield _removal("unfinished_deletion", job_id, f"jobs/{job_id}", why, size_bytes=size_bytes)
 
-    async def _of_jobs(self) -> AsyncIterator[Removal]:
+    async def _ended_jobs(self) -> AsyncIterator[Removal]:
         before = self._now - timedelta(days=retention.shortest_days(self._policy))
         after_id = ""
         while True:
@@ -115,7 +117,7 @@ class Sweep:
             if not page:
                 return
             for job in page:
-                async for removal in self._files_of(job):
+                async for removal in self._due_files(job):
                     yield removal
                 if job.job_id in progress:
                     yield await self._drop_progress(job, progress[job.job_id])
@@ -127,28 +129,28 @@ class Sweep:
     def _ids(self, page: Sequence[EndedJob], days: retention.Days) -> list[str]:
         return [job.job_id for job in page if retention.is_row_due(job, days, self._now)]
 
-    async def _files_of(self, job: EndedJob) -> AsyncIterator[Removal]:
+    async def _due_files(self, job: EndedJob) -> AsyncIterator[Removal]:
         folder = job_folder(job.job_id)
         async with self._database.reading() as session:
-            heard = await store.last_heard(session, job.job_id)
+            last_received = await store.last_received(session, job.job_id)
 
-        def look() -> list[Due]:
-            def is_heard(path: str) -> bool:
-                return files.is_heard(self._storage, folder, path, heard)
+        def find_due() -> list[Due]:
+            def is_stored(path: str) -> bool:
+                return files.is_outbox_stored(self._storage, folder, path, last_received)
 
             found = self._storage.listing(folder)
-            return retention.due_files(self._policy, job, found, is_heard=is_heard, now=self._now)
+            return retention.due_files(self._policy, job, found, is_stored=is_stored, now=self._now)
 
-        due = await threads.run(look)
+        due = await threads.run(find_due)
         if due and self._writing is not None:
             async with self._writing() as session:
                 if not await store.lock_if_unchanged(session, job):
                     return
                 for item in due:
-                    await store.forget_artifact(session, job.job_id, name_of(item.file.path))
+                    await store.delete_artifact(session, job.job_id, name_of(item.file.path))
         for file, kind, why in due:
             if self._writing is not None:
-                # Unless it is another by now: the job may have been retried in this very moment.
+                # `modified_at` protects a newer file: a user may have retried the job meanwhile.
                 await threads.run(self._storage.delete, f"{folder}/{file.path}", modified_at=file.modified_at)
             yield _removal(kind, job.job_id, file.path, why, size_bytes=file.size_bytes)
 
@@ -183,31 +185,31 @@ class Sweep:
         days = self._policy.orphans_days
         if days is None:
             return
-        # First the folders and then the jobs: a job is there before its folder is.
+        # Folders first, then jobs: a job's row is created before its folder.
         names = await threads.run(self._storage.folder_names, paths.JOBS)
         known = await self._known(names)
         if self._writing is not None:
-            await threads.run(files.forget_marks, self._storage, but=set(names) - known)
+            await threads.run(files.remove_stale_marks, self._storage, orphans=set(names) - known)
         for name in names:
             if name in known:
                 continue
-            orphan = await threads.run(files.look_at_orphan, self._storage, name)
-            seen_at = orphan.seen_at or self._now
-            is_noted = not retention.is_due(seen_at, days, self._now)
-            if self._writing is not None and orphan.seen_at is None:
-                await threads.run(files.note_orphan, self._storage, name, self._now)
+            orphan = await threads.run(files.describe_orphan, self._storage, name)
+            found_at = orphan.found_at or self._now
+            is_noted = not retention.is_due(found_at, days, self._now)
+            if self._writing is not None and orphan.found_at is None:
+                await threads.run(files.mark_orphan, self._storage, name, self._now)
             elif self._writing is not None and not is_noted and not await self._known([name]):
                 await threads.run(files.remove_orphan, self._storage, name)
-            later = f"; deleted after {seen_at + timedelta(days=days):%Y-%m-%d %H:%M} UTC" if is_noted else ""
-            why = f"belongs to no job, as was seen on {seen_at:%Y-%m-%d}{later}"
+            later = f"; deleted after {found_at + timedelta(days=days):%Y-%m-%d %H:%M} UTC" if is_noted else ""
+            why = f"belongs to no job; found on {found_at:%Y-%m-%d}{later}"
             yield _removal("orphan", None, f"jobs/{name}", why, size_bytes=orphan.size_bytes, is_noted=is_noted)
 
     async def _uploads(self) -> AsyncIterator[Removal]:
         before = self._now - timedelta(days=retention.PARTIAL_DAYS)
-        num = await threads.run(self._storage.let_go_of_uploads, before=before, only_look=self._writing is None)
+        num = await threads.run(self._storage.abort_uploads, before=before, dry_run=self._writing is None)
         if num:
             name = f"{num} uploads to the bucket"
-            yield _removal("partial_file", None, name, "left by a process that died while it wrote")
+            yield _removal("partial_file", None, name, "left by a process that died during the upload")
 
     async def _known(self, names: Sequence[str]) -> set[str]:
         found: set[str] = set()
