@@ -106,7 +106,12 @@ class _Commands(TyperGroup):
             # A number below zero is no option: `fgd priority 3f2a -10`.
             numbers = [word for word in rest if _BELOW_ZERO.fullmatch(word)]
             rest = [*(word for word in rest if word not in numbers), *(["--", *numbers] if numbers else [])]
-        return name, load(name) if name else command, rest
+        try:
+            return name, load(name) if name else command, rest
+        except ModuleNotFoundError as fault:
+            if (fault.name or "service").partition(".")[0] in ("fgd_core", "service"):
+                raise
+            ctx.fail(f"`fgd {name}` needs the package {fault.name}, not installed here; run `pip install fgd[service]`")
 
 
 def load(name: str) -> TyperCommand | TyperGroup:

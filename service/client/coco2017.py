@@ -1,13 +1,12 @@
 """COCO 2017: what it consists of, and whether a folder holds all of it."""
 
+import importlib
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from PIL import Image
 
 SITE = "cocodataset.org"
 
@@ -158,8 +157,10 @@ def _images(folder: Path, split: Split, entries: Sequence[dict[str, Any]], *, sa
 
 def _open(path: Path, size_px: tuple[object, object]) -> str | None:
     """What is wrong with an image, decoded whole."""
+    # By name and only now: no other command of the client needs Pillow, so the extra `client` does not bring it.
+    pillow = importlib.import_module("PIL.Image")
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with pillow.open(path, formats=_FORMATS) as image:
             image.load()
             return None if image.size == size_px else f"{path.name} is {image.width}x{image.height}"
     except (OSError, SyntaxError, ValueError):

@@ -36,12 +36,13 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             if not _is_before_subcommand(kwargs.get("context")) and command.__name__ != "up":
                 _warn_of_misspelt_variables()
             command(*args, **kwargs)
-        except FgdError as error:
+        except (FgdError, ModuleNotFoundError) as fault:
+            error = fault if isinstance(fault, FgdError) else _missing_package(fault)
             if kwargs.get("as_json"):
                 print_json({"error": {"code": error.code, "message": error.message, "details": error.details}})
             else:
                 _explain(error)
-            raise typer.Exit(_exit_code(error)) from error
+            raise typer.Exit(_exit_code(error)) from fault
 
     return run
 
@@ -74,10 +75,22 @@ def _warn_of_misspelt_variables() -> None:
     """A misspelt FGD_SERVER would send the command to another server without a word. `fgd up` does this itself."""
     if all(name in _CLIENT_VARIABLES for name in os.environ if name.upper().startswith("FGD_")):
         return
-    # Imported by name and only now: most environments have no other variable of ours.
-    own = importlib.import_module("service.server.options")
+    # Imported by name and only now: most environments have no other variable of ours. Without the server's packages the
+    # known variables cannot be listed, and no server can be started either.
+    try:
+        own = importlib.import_module("service.server.options")
+    except ModuleNotFoundError:
+        return
     for hint in own.unknown_variables(os.environ, only_near=True):
         errors_to().print(f"warning: {hint}", style="yellow", markup=False)
+
+
+def _missing_package(fault: ModuleNotFoundError) -> UsageError:
+    """Return the error for a package of another extra; raise `fault` again if the module is one of ours."""
+    package = (fault.name or "").partition(".")[0]
+    if package in ("", "fgd_core", "service", "workers", "migrations"):
+        raise fault
+    return UsageError(f"this command needs the package {package}, not installed here; run `pip install fgd[service]`")
 
 
 def _exit_code(error: FgdError) -> int:

@@ -12,7 +12,9 @@ from typing import Any
 import grimp
 import pytest
 
-from tests.contract.imports_by_name import BY_NAME, PROCESSES
+from tests.contract.imports_by_name import BY_NAME, BY_NAME_WITH_SERVICE, PROCESSES
+
+ALL_BY_NAME = (*BY_NAME.items(), *BY_NAME_WITH_SERVICE.items())
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROOTS = ("fgd_core", "workers", "service", "migrations")
@@ -63,13 +65,15 @@ def loads_by_name(path: Path) -> bool:
 
 def test_each_string_that_names_a_module_of_ours_is_in_the_list() -> None:
     found = {module: names for module, path in MODULES.items() if (names := named(module, path))}
-    listed = {module: set(names - {"migrations"}) for module, names in BY_NAME.items() if names - {"migrations"}}
-    assert found == listed
+    listed: dict[str, set[str]] = {}
+    for module, names in ALL_BY_NAME:
+        listed.setdefault(module, set()).update(names - {"migrations"})
+    assert found == {module: names for module, names in listed.items() if names}
 
 
 def test_who_loads_by_name_is_in_the_list() -> None:
     """A name that is put together of parts would be no module's name as it stands in the source."""
-    assert {module for module, path in MODULES.items() if loads_by_name(path)} <= set(BY_NAME)
+    assert {module for module, path in MODULES.items() if loads_by_name(path)} <= set(dict(ALL_BY_NAME))
 
 
 def test_each_process_that_is_started_as_a_module_is_in_the_list() -> None:
@@ -77,7 +81,7 @@ def test_each_process_that_is_started_as_a_module_is_in_the_list() -> None:
     assert found == {module: set(names) for module, names in PROCESSES.items()}
 
 
-@pytest.mark.parametrize("name", sorted(set().union(*BY_NAME.values(), *PROCESSES.values())))
+@pytest.mark.parametrize("name", sorted(set().union(*(names for _, names in (*ALL_BY_NAME, *PROCESSES.items())))))
 def test_each_is_there(name: str) -> None:
     assert importlib.util.find_spec(name) is not None
 

@@ -1,13 +1,17 @@
-"""Runs as a process of its own: imports modules as an image would that holds no more than its requirements file names.
+"""Imports modules with no more packages than one installation of fgd has. Runs as a process of its own.
 
-python -m tests.deploy.within_requirements service|workers
+python -m tests.deploy.within_requirements service|workers|client
+
+`service` and `workers` are the two images; `client` is `pip install fgd[client]`.
 """
 
 import importlib
 import pkgutil
 import re
 import sys
-from collections.abc import Iterable, Sequence
+import tomllib
+from collections.abc import Iterable, Sequence, Set
+from importlib import metadata
 from importlib.machinery import BuiltinImporter, FrozenImporter, ModuleSpec, PathFinder
 from importlib.metadata import Distribution, DistributionFinder, MetadataPathFinder, packages_distributions
 from pathlib import Path
@@ -17,17 +21,21 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PARTS = {"service": ("service", "migrations", "fgd_core.spec", "fgd_core.errors"), "workers": ("workers", "fgd_core")}
-"""What runs in each image, of the code that both hold. `migrations.env` is Alembic's to run, and does so in the use."""
-NOT_USED = {"service": ("workers",), "workers": ("service", "migrations")}
+PARTS = {
+    "service": ("service", "migrations", "fgd_core.spec", "fgd_core.errors"),
+    "workers": ("workers", "fgd_core"),
+    "client": ("service.client", "fgd_core.spec", "fgd_core.errors"),
+}
+"""The modules that each installation runs; all of them are installed everywhere. Alembic runs `migrations.env`."""
+NOT_USED = {"service": ("workers",), "workers": ("service", "migrations"), "client": ("workers", "migrations")}
 NOT_BY_IMPORT = ("migrations.env",)
 
 
 class Withheld(DistributionFinder):
-    """Finds what lies on the path, but for what is not in the image."""
+    """Finds modules on the path, except those of distributions that are not in `installed`, and of `other_parts`."""
 
-    def __init__(self, requirements: Path, other_parts: Sequence[str]) -> None:
-        self._installed = {canonicalize_name(each.name) for each in pinned(requirements)}
+    def __init__(self, installed: Set[str], other_parts: Sequence[str]) -> None:
+        self._installed = installed
         self._owners = packages_distributions()
         self._other_parts = other_parts
 
@@ -45,8 +53,8 @@ class Withheld(DistributionFinder):
 
 
 def withhold(image: str) -> None:
-    """From now on this process imports nothing that the image lacks."""
-    finder = Withheld(REPOSITORY / "deploy" / f"requirements-{image}.txt", NOT_USED[image])
+    """Keep this process from importing what the installation lacks."""
+    finder = Withheld(installed(image), NOT_USED[image])
     sys.meta_path[:] = [each for each in sys.meta_path if each in (BuiltinImporter, FrozenImporter)] + [finder]
 
 
@@ -54,6 +62,23 @@ def _is_vendored(name: str) -> bool:
     """Ray brings some packages of others along, and puts their folder first on the path."""
     found = PathFinder.find_spec(name.partition(".")[0])
     return found is not None and "thirdparty_files" in str(found.origin)
+
+
+def installed(image: str) -> Set[str]:
+    """Return the normalised names of all distributions that the image, or the extra `client`, brings."""
+    if image != "client":
+        return {canonicalize_name(each.name) for each in pinned(REPOSITORY / "deploy" / f"requirements-{image}.txt")}
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    found: set[str] = set()
+    todo = [Requirement(line) for line in (*project["dependencies"], *project["optional-dependencies"]["client"])]
+    while todo:
+        name = canonicalize_name(todo.pop().name)
+        if name in found:
+            continue
+        found.add(name)
+        needs = [Requirement(line) for line in metadata.distribution(name).requires or ()]
+        todo += [each for each in needs if each.marker is None or each.marker.evaluate({"extra": ""})]
+    return found
 
 
 def pinned(requirements: Path) -> list[Requirement]:
@@ -92,6 +117,18 @@ def use_service() -> None:
         load(name)
 
 
+def use_client() -> None:
+    """Load every command of `fgd` that does not start or open a server."""
+    from service.client.cli import COMMANDS, load
+
+    for name, row in COMMANDS.items():
+        if row.module.startswith("service.client."):
+            load(name)
+    ours = {name for name in sys.modules if name.startswith("service.")}
+    allowed = ("client", "jobs", "catalogue", "reports", "compare", "loopback")
+    assert all(name.split(".")[1] in allowed for name in ours), ours
+
+
 def _raise(name: str) -> None:
     raise ImportError(f"cannot import {name}")
 
@@ -103,6 +140,8 @@ def main(image: str) -> None:
         use_service()
         heavy = {"torch", "torchvision", "ray", "optuna", "workers"} & set(sys.modules)
         assert not heavy, heavy
+    if image == "client":
+        use_client()
     print(len(names))
 
 
