@@ -10,7 +10,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import NotFoundError
-from service.api import notes
+from service.api import audit_notes
 from service.errors import ForbiddenError
 from service.store import jobs
 from service.store.tables import Job
@@ -45,7 +45,7 @@ class Principal:
 
     def check_sees(self, project: str, what: str) -> None:
         """Raises NotFoundError: what another project has is not even there."""
-        notes.about(project=project)
+        audit_notes.about(project=project)
         if not self.sees(project):
             raise NotFoundError(f"there is no {what}")
 
@@ -119,7 +119,7 @@ async def visible_job(session: AsyncSession, principal: Principal, job_id: str, 
         NotFoundError: there is none, or it is another project's; the two read the same.
     """
     job = await jobs.get(session, job_id, lock=lock)
-    notes.about(project=job.project)
+    audit_notes.about(project=job.project)
     if not principal.sees(job.project):
         raise jobs.unknown(job_id)
     return job

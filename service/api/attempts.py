@@ -13,7 +13,7 @@ from fgd_core.spec.attempts import Assignment, BatchReply, Claim, Claimed, Event
 from fgd_core.spec.jobs import JOB_SPEC
 from fgd_core.spec.paths import with_fields
 from fgd_core.spec.trials import StudyLog
-from service.api import in_parts
+from service.api import responses
 from service.api.deps import Services, ServicesDep
 from service.errors import AlreadyClaimedError, UnauthorizedError
 from service.storage import paths
@@ -100,7 +100,7 @@ async def get_study(
         job, attempt = await recording.authenticate(session, attempt_id, token, lock=False)
         recording.check_current(job, attempt)
         log = await studies.read(session, job, attempt, after=after)
-    return await in_parts.json_response(log, "entries")
+    return await responses.json_response(log, "entries")
 
 
 async def _assignment(services: Services, session: AsyncSession, job: Job, attempt: Attempt) -> Assignment:

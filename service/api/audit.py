@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 
 from fgd_core.errors import SpecError
 from fgd_core.spec.administration import AuditEntryView, AuditPage
-from service.api import paging
+from service.api import cursors
 from service.api.access import AdminOfAll
 from service.api.deps import ServicesDep
 from service.store import audit
@@ -41,12 +41,12 @@ async def list_audit_entries(
             limit=limit + 1,
         )
     shown = rows[:limit]
-    next_cursor = paging.encode(shown[-1].at, str(shown[-1].id)) if len(rows) > limit else None
+    next_cursor = cursors.encode(shown[-1].at, str(shown[-1].id)) if len(rows) > limit else None
     return AuditPage(items=[_view(row) for row in shown], next_cursor=next_cursor)
 
 
 def _before_id(cursor: str) -> int:
-    _, entry_id = paging.decode(cursor)
+    _, entry_id = cursors.decode(cursor)
     if not (entry_id.isascii() and entry_id.isdigit() and len(entry_id) <= 18):
         raise SpecError("the cursor is not one that this server gave out; begin again without it")
     return int(entry_id)

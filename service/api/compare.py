@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fgd_core.errors import NotFoundError
 from fgd_core.spec.comparison import EVIDENCE, Comparison
 from fgd_core.spec.events import ArtifactSaved
-from service.api import safe_answers
+from service.api import responses
 from service.api.access import Principal, Reader, visible_job
 from service.api.deps import ServicesDep
 from service.compare.request import CompareRequest, RunFile
@@ -78,7 +78,7 @@ async def compare_jobs(
         copies.close()
     if (form or _wanted(accept)) == "html":
         page = await asyncio.to_thread(render_comparison, comparison, generated_at=services.clock())
-        return safe_answers.page(page)
+        return responses.html_page(page)
     return Response(comparison.model_dump_json(), media_type="application/json")
 
 

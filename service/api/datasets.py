@@ -12,7 +12,7 @@ from fgd_core.spec.events import DataSetChecked
 from fgd_core.spec.jobs import CheckDataSpec, ProjectName
 from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.views import JobView
-from service.api import notes, paging, safe_answers, spec_paths, stored_files, submitting
+from service.api import audit_notes, cursors, responses, spec_paths, stored_files, submission
 from service.api.access import Principal, Reader, Submitter
 from service.api.deps import Services, ServicesDep
 from service.jobs import admission
@@ -37,7 +37,7 @@ Project = Annotated[
 async def create(services: ServicesDep, principal: Submitter, response: Response, asked: NewDataset) -> DatasetView:
     """Give a data set a name. Nobody has looked at it then: that is what its check is for."""
     project = principal.own(asked.project) or "default"
-    notes.about(project=project, name=asked.name)
+    audit_notes.about(project=project, name=asked.name)
     paths = list(admission.data_paths(asked.data, "data"))
     facts = await spec_paths.facts_of(paths, services.settings)
     admission.check(list(admission.path_reasons(paths, facts)))
@@ -66,12 +66,12 @@ async def list_datasets(
 ) -> DatasetPage:
     """Newest first. `project` may be repeated."""
     wanted = datasets.Filter(projects=project or [], text=q.replace("\x00", ""), only_project=principal.project)
-    before = paging.decode(cursor) if cursor is not None else None
+    before = cursors.decode(cursor) if cursor is not None else None
     async with services.database.reading() as session:
         found = await datasets.page(session, wanted, before=before, limit=limit + 1)
     shown = found[:limit]
     last = shown[-1].row if len(found) > limit else None
-    next_cursor = paging.encode(last.created_at, last.id) if last is not None else None
+    next_cursor = cursors.encode(last.created_at, last.id) if last is not None else None
     return DatasetPage(items=[_summary(known) for known in shown], next_cursor=next_cursor)
 
 
@@ -94,7 +94,7 @@ async def check(
     if view is None:
         row = known.row
         spec = CheckDataSpec(name=f"check {row.name}"[:100], project=row.project, data=Registered(name=row.name))
-        view = await submitting.submit(services, principal, spec, idempotency_key=None)
+        view = await submission.submit(services, principal, spec, idempotency_key=None)
     response.headers["Location"] = f"/v1/jobs/{view.job_id}"
     response.headers["ETag"] = views.etag(view.version)
     return view
@@ -124,12 +124,12 @@ async def page(services: ServicesDep, principal: Reader, dataset: Key, project: 
         kept = await artifacts.of_job(session, job_id) if job_id is not None else []
     uris = {each.name: each.uri for each in kept if each.media_type == "image/png"}
     html = await threads.run(_page, services, _view(known), uris)
-    return safe_answers.page(html)
+    return responses.html_page(html)
 
 
 async def _visible(session: AsyncSession, principal: Principal, key: str, project: str | None) -> Known:
     known = await datasets.find(session, key.replace("\x00", ""), principal.own(project))
-    notes.about(project=known.row.project, name=known.row.name)
+    audit_notes.about(project=known.row.project, name=known.row.name)
     return known
 
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from service.api.log_tail import Logs
 from service.api.ray_sessions import Sessions
-from service.api.streams import Streams
+from service.api.streaming.event_streams import Streams
+from service.api.streaming.log_reader import Logs
 from service.api.token_check import TokenCheck
 from service.clock import Clock
 from service.compare.process import Comparer

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from service.api.authentication import OPEN
+from service.api.middleware.authentication import OPEN
 from service.api.problems import MEDIA_TYPE
 
 ABOUT = """

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from fgd_core.errors import SpecError
 from fgd_core.spec.views import AllEventsPage, EventPage
-from service.api import positions
+from service.api import cursors
 from service.api.access import Reader, visible_job
 from service.api.deps import Services, ServicesDep
 from service.store import all_events, events
@@ -90,7 +90,9 @@ async def stream_events(
     async with services.database.reading() as session:
         begin = position or await all_events.now(session)
         found = await all_events.since(session, begin, wanted, limit=limit)
-    page = AllEventsPage(items=[placed.event for placed in found.events], next_cursor=positions.encode(found.end))
+    page = AllEventsPage(
+        items=[placed.event for placed in found.events], next_cursor=cursors.encode_position(found.end)
+    )
     return JSONResponse(page.model_dump(mode="json"))
 
 
@@ -98,13 +100,13 @@ async def _position(services: Services, after: str | None, last_event_id: str | 
     if after is None and last_event_id is None:
         return None
     if last_event_id is not None:
-        loc, position = "header.last-event-id", positions.decode(last_event_id, "header.last-event-id")
+        loc, position = "header.last-event-id", cursors.decode_position(last_event_id, "header.last-event-id")
     else:
         assert after is not None
-        loc, position = "query.after", positions.decode(after, "query.after")
+        loc, position = "query.after", cursors.decode_position(after, "query.after")
     async with services.database.reading() as session:
         if await all_events.is_ahead(session, position):
-            raise positions.bad_cursor(loc)
+            raise cursors.invalid_position(loc, last_event_id or after or "")
     return position
 
 

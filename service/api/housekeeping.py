@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 
 from fgd_core.errors import ClusterError
 from fgd_core.spec.housekeeping import HousekeepingView
-from service.api import notes
+from service.api import audit_notes
 from service.api.access import AdminOfAll, Submitter, visible_job
 from service.api.deps import ServicesDep
 from service.housekeeping import deletion
@@ -30,7 +30,7 @@ async def keep_house(
     if dry_run:
         return await services.housekeeping.preview()
     view = await services.housekeeping.run_pass()
-    notes.about(num_items=view.num_items, num_rows=view.num_rows, size_bytes=view.size_bytes)
+    audit_notes.about(num_items=view.num_items, num_rows=view.num_rows, size_bytes=view.size_bytes)
     return view
 
 
@@ -47,7 +47,7 @@ async def delete_job(services: ServicesDep, principal: Submitter, job_id: str) -
             is_released=await store.is_released(session, job_id),
         )
         await marks.mark(session, job)
-        notes.about(project=job.project, name=job.name)
+        audit_notes.about(project=job.project, name=job.name)
         runs = [attempt.submission_id for attempt in await attempts.of_job(session, job_id) if attempt.dashboard_url]
     # A Ray that is away has most likely forgotten them by itself when it is back.
     with suppress(ClusterError):

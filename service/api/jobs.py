@@ -9,7 +9,7 @@ from pydantic import AfterValidator
 from fgd_core.spec.events import JobState
 from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.views import JobPage, JobView
-from service.api import paging, submitting
+from service.api import cursors, submission
 from service.api.access import Reader, Submitter, visible_job
 from service.api.deps import ServicesDep
 from service.store import attempts, jobs, views
@@ -37,7 +37,7 @@ async def submit(
 ) -> Response:
     """Take a job, in JSON, or in YAML with `Content-Type: application/yaml`. With an Idempotency-Key, the same request
     sent twice is one job."""
-    view = await submitting.submit(services, principal, spec, idempotency_key=idempotency_key)
+    view = await submission.submit(services, principal, spec, idempotency_key=idempotency_key)
     headers = {"Location": f"/v1/jobs/{view.job_id}", "ETag": views.etag(view.version)}
     # As it is, for FastAPI would check our own answer anew.
     return Response(view.model_dump_json(), status_code=202, headers=headers, media_type="application/json")
@@ -67,12 +67,12 @@ async def list_jobs(
         created_before=created_before,
         only_project=principal.project,
     )
-    before = paging.decode(cursor) if cursor is not None else None
+    before = cursors.decode(cursor) if cursor is not None else None
     async with services.database.reading() as session:
         rows = await jobs.page(session, wanted, before=before, limit=limit + 1)
         shown = rows[:limit]
         tried = await attempts.of_jobs(session, [job.id for job in shown])
-    next_cursor = paging.encode(shown[-1].created_at, shown[-1].id) if len(rows) > limit else None
+    next_cursor = cursors.encode(shown[-1].created_at, shown[-1].id) if len(rows) > limit else None
     return JobPage(items=[views.summary(job, tried.get(job.id, [])) for job in shown], next_cursor=next_cursor)
 
 

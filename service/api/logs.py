@@ -13,7 +13,7 @@ from fgd_core.errors import FgdError, SpecError
 from fgd_core.spec.views import LogNote, LogPiece
 from service.api.access import Reader, visible_job
 from service.api.deps import Services, ServicesDep
-from service.api.log_tail import End, Note, Piece
+from service.api.streaming.log_reader import End, Note, Piece
 
 router = APIRouter(prefix="/v1/jobs", tags=["logs"])
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path
 
 from fgd_core.spec.administration import ProjectList, ProjectSettings, ProjectView
 from fgd_core.spec.jobs import ProjectName
-from service.api import notes
+from service.api import audit_notes
 from service.api.access import AdminOfAll, Reader
 from service.api.deps import ServicesDep
 from service.store import projects
@@ -40,7 +40,7 @@ async def get(services: ServicesDep, principal: Reader, name: Name) -> ProjectVi
 @router.put("/{name}", operation_id="set_project")
 async def put(services: ServicesDep, principal: AdminOfAll, name: Name, wanted: ProjectSettings) -> ProjectView:
     """Its share and limits. What runs goes on, even above a new limit; what waits goes by it at once."""
-    notes.about(project=name, **wanted.model_dump())
+    audit_notes.about(project=name, **wanted.model_dump())
     limits = Limits(**wanted.model_dump())
     async with services.database.writing() as session:
         await projects.set_limits(session, name, limits, services.clock())

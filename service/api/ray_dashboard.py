@@ -16,10 +16,10 @@ from starlette.background import BackgroundTask
 
 from fgd_core.errors import FgdError, SpecError
 from service import links
-from service.api import notes, problems
+from service.api import audit_notes, problems
 from service.api.access import Principal, Role
 from service.api.deps import Services, ServicesDep
-from service.api.front_door import is_same
+from service.api.middleware.request_policy import is_same_origin
 from service.errors import ForbiddenError, UnauthorizedError
 from service.ray_proxy import pages, rules
 from service.ray_proxy.paths import COOKIE, SESSION_S, SIGN_IN, SIGN_OUT, Paths
@@ -145,7 +145,7 @@ def _check_allowed(principal: Principal, request: Request, path: str, own_url: s
         if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
             raise _foreign("another site")
     if request.method not in rules.READING:
-        notes.about(path=path[:200])
+        audit_notes.about(path=path[:200])
         if getattr(request.state, "is_by_cookie", False):
             _check_own_page(request, own_url)
 
@@ -165,7 +165,7 @@ def _check_own_page(request: Request, own_url: str | None) -> None:
     if origin is None and request.headers.get("Sec-Fetch-Site") == "same-origin":
         return
     own_hosts = [request.headers.get("Host", ""), urlsplit(own_url or "").netloc]
-    if origin is None or not any(is_same(origin, host) for host in own_hosts if host):
+    if origin is None or not any(is_same_origin(origin, host) for host in own_hosts if host):
         raise _foreign((origin or "nowhere")[:100])
 
 

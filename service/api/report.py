@@ -14,7 +14,7 @@ from fgd_core.spec.report import JobReport, Report
 from fgd_core.spec.sweep_report import SweepReport
 from fgd_core.spec.views import JobView
 from service import links
-from service.api import in_parts, safe_answers, stored_files
+from service.api import responses, stored_files
 from service.api.access import Principal, Reader, visible_job
 from service.api.deps import ServicesDep
 from service.jobs import study
@@ -110,7 +110,7 @@ def _stands_alone(sweep: JobView, views: Sequence[JobView]) -> None:
 def _of_jobs(report: Report, storage: Storage, wanted: str) -> Response:
     match wanted:
         case "html":
-            return safe_answers.page(_page(report, storage))
+            return responses.html_page(_page(report, storage))
         case "csv":
             return Response(render_csv(report), media_type="text/csv", headers=_as_file(report.jobs[0].job_id))
     return Response(report.model_dump_json(), media_type="application/json")
@@ -120,10 +120,10 @@ def _of_sweep(sweep: JobView, told: Sequence[StoredEvent], now: datetime, wanted
     report = sweep_report.fold(sweep, told, now=now)
     match wanted:
         case "html":
-            return safe_answers.page(render_sweep_html(report))
+            return responses.html_page(render_sweep_html(report))
         case "csv":
             return Response(render_sweep_csv(report), media_type="text/csv", headers=_as_file(sweep.job_id))
-    return Response(in_parts.as_json(report, "trials"), media_type="application/json")
+    return Response(responses.as_json(report, "trials"), media_type="application/json")
 
 
 def _as_file(job_id: str) -> dict[str, str]:

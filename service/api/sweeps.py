@@ -15,7 +15,7 @@ from fgd_core.spec.sweep_report import TrialView
 from fgd_core.spec.sweep_views import TrialList
 from fgd_core.spec.trials import BudgetRaised, MoreBudget, NewTrial, TrialAsked, TrialStopAsked
 from fgd_core.spec.views import JobView
-from service.api import in_parts, notes
+from service.api import audit_notes, responses
 from service.api.access import Principal, Reader, Submitter, visible_job
 from service.api.deps import ServicesDep
 from service.jobs import admission, study, sweep_control, sweep_space
@@ -37,7 +37,7 @@ async def list_trials(services: ServicesDep, principal: Reader, job_id: str) -> 
         await read_consistently(session)
         job, spec = await _sweep(session, principal, job_id)
         trials = TrialList(items=await _trials(session, job, spec), last_sequence=job.last_sequence)
-    return await in_parts.json_response(trials, "items")
+    return await responses.json_response(trials, "items")
 
 
 @router.get("/{job_id}/trials/{trial}", operation_id="get_trial")
@@ -67,7 +67,7 @@ async def add_trial(services: ServicesDep, principal: Submitter, job_id: str, ne
 @router.post("/{job_id}/trials/{trial}/stop", status_code=202, operation_id="stop_trial")
 async def stop_trial(services: ServicesDep, principal: Submitter, job_id: str, trial: TrialNumber) -> TrialView:
     """Ask one trial to save and stop; the others go on."""
-    notes.about(trial=trial)
+    audit_notes.about(trial=trial)
     async with services.database.writing() as session:
         job, spec = await _sweep(session, principal, job_id, lock=True)
         found = _find(await _trials(session, job, spec), trial)
@@ -82,7 +82,7 @@ async def raise_budget(
     services: ServicesDep, principal: Submitter, response: Response, job_id: str, more: MoreBudget
 ) -> JobView:
     """Search on with so much more. A sweep that is over or paused is queued again, and goes on where it ended."""
-    notes.about(**more.model_dump(exclude_defaults=True))
+    audit_notes.about(**more.model_dump(exclude_defaults=True))
     async with services.database.writing() as session:
         job, spec = await _sweep(session, principal, job_id, lock=True)
         admission.check(list(sweep_control.useless(more, spec.budget)))

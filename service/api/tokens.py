@@ -4,7 +4,7 @@ from fastapi import APIRouter, Response
 
 from fgd_core.errors import SpecError
 from fgd_core.spec.administration import NewToken, TokenCreated, TokenList, TokenView, WhoAmI
-from service.api import notes
+from service.api import audit_notes
 from service.api.access import Admin, Reader
 from service.api.deps import ServicesDep
 from service.store import api_tokens
@@ -28,7 +28,7 @@ async def create(services: ServicesDep, principal: Admin, response: Response, as
         expires_at=asked.expires_at,
         now=now,
     )
-    notes.about(project=kept.project, name=kept.name, role=kept.role)
+    audit_notes.about(project=kept.project, name=kept.name, role=kept.role)
     async with services.database.writing() as session:
         row = await api_tokens.insert_token(session, kept)
     response.headers["Location"] = f"/v1/tokens/{row.id}"
@@ -52,7 +52,7 @@ async def revoke(services: ServicesDep, principal: Admin, token_id: str) -> Toke
         await api_tokens.revoke(session, token_id, services.clock())
         await session.refresh(row)
     services.tokens.forget()
-    notes.about(project=row.project, name=row.name)
+    audit_notes.about(project=row.project, name=row.name)
     return _view(row)
 
 

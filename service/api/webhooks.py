@@ -14,7 +14,7 @@ from fgd_core.spec.administration import (
     WebhookTested,
     WebhookView,
 )
-from service.api import notes, paging
+from service.api import audit_notes, cursors
 from service.api.access import Admin
 from service.api.deps import ServicesDep
 from service.store import webhooks
@@ -30,7 +30,7 @@ router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 async def create(services: ServicesDep, principal: Admin, response: Response, asked: NewWebhook) -> WebhookCreated:
     """The secret is in this answer and nowhere else. A project's admin hears of that project's jobs."""
     project = principal.own(asked.project)
-    notes.about(project=project)
+    audit_notes.about(project=project)
     await addresses.target(asked.url, allow_private=services.settings.webhooks_allow_private)
     secret = signing.new_secret()
     async with services.database.writing() as session:
@@ -60,7 +60,7 @@ async def delete(services: ServicesDep, principal: Admin, webhook_id: str) -> We
     """With what it has not heard of yet."""
     async with services.database.writing() as session:
         row = await webhooks.get(session, webhook_id, principal.project)
-        notes.about(project=row.project)
+        audit_notes.about(project=row.project)
         await webhooks.remove(session, webhook_id)
     return _view(row)
 
@@ -70,7 +70,7 @@ async def test(services: ServicesDep, principal: Admin, webhook_id: str) -> Webh
     """One try, now, of a message of the type `webhook.test`."""
     async with services.database.reading() as session:
         row = await webhooks.get(session, webhook_id, principal.project)
-    notes.about(project=row.project)
+    audit_notes.about(project=row.project)
     message_id, now = secrets.token_hex(8), services.clock()
     body = body_of_test(message_id, now)
     sender = Sender(allow_private=services.settings.webhooks_allow_private)
@@ -87,12 +87,12 @@ async def list_deliveries(
     cursor: str | None = None,
 ) -> DeliveryPage:
     """Newest first, with what became of each."""
-    before = paging.decode(cursor) if cursor is not None else None
+    before = cursors.decode(cursor) if cursor is not None else None
     async with services.database.reading() as session:
         await webhooks.get(session, webhook_id, principal.project)
         rows = await webhooks.deliveries(session, webhook_id, before=before, limit=limit + 1)
     shown = rows[:limit]
-    next_cursor = paging.encode(shown[-1].created_at, shown[-1].id) if len(rows) > limit else None
+    next_cursor = cursors.encode(shown[-1].created_at, shown[-1].id) if len(rows) > limit else None
     return DeliveryPage(items=[_delivery(row) for row in shown], next_cursor=next_cursor)
 
 

@@ -17,19 +17,11 @@ from fastapi import FastAPI
 
 from fgd_core.errors import ConflictError
 from service import tracing
-from service.api import ROUTERS, description, problems, slow_readers
-from service.api.audit_trail import AuditTrail
-from service.api.authentication import Authentication
-from service.api.bodies import Bodies
+from service.api import ROUTERS, description, middleware, problems, slow_readers
 from service.api.deps import Services
-from service.api.front_door import FrontDoor
-from service.api.head import HeadAsGet
-from service.api.log_tail import Logs
 from service.api.ray_sessions import Sessions
-from service.api.request_ids import RequestIds
-from service.api.safe_answers import SafeAnswers
-from service.api.scraping import ScrapeToken
-from service.api.streams import Streams
+from service.api.streaming.event_streams import Streams
+from service.api.streaming.log_reader import Logs
 from service.api.token_check import TokenCheck
 from service.clock import Clock
 from service.compare.process import Comparer
@@ -39,10 +31,8 @@ from service.dispatcher.loop import Dispatcher
 from service.errors import DatabaseError
 from service.home import make_private
 from service.housekeeping.task import HousekeepingTask
-from service.links import Addressed
 from service.metrics import Metrics
 from service.metrics.sampling import MetricsSampler
-from service.ray_proxy.paths import Paths
 from service.server.admin import have_an_admin
 from service.settings import Settings
 from service.storage import startup
@@ -145,6 +135,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock | None = No
         version=version("fgd"),
         lifespan=lifespan,
         responses=problems.RESPONSES,
+        middleware=middleware.layers(services),
         docs_url=None,
         redoc_url=None,
         telemetry=services.tracing.of_requests(),
@@ -154,27 +145,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock | None = No
         app.include_router(router)
     problems.install(app)
     description.install(app)
-    _add_layers(app, services, clock)
     return app
-
-
-def _add_layers(app: FastAPI, services: Services, clock: Clock) -> None:
-    """What each request goes through; the last one added is the outermost."""
-    settings = services.settings
-    app.add_middleware(HeadAsGet)
-    app.add_middleware(Bodies)
-    app.add_middleware(
-        Authentication,
-        tokens=services.tokens if settings.auth == "tokens" else None,
-        scrape_token=ScrapeToken(settings),
-        sessions=services.sessions,
-        ray_paths=Paths.of(settings),
-    )
-    app.add_middleware(FrontDoor, settings=settings)
-    app.add_middleware(SafeAnswers)
-    app.add_middleware(Addressed, path=settings.url_path)
-    app.add_middleware(RequestIds, metrics=services.metrics)
-    app.add_middleware(AuditTrail, database=services.database, clock=clock)
 
 
 class Server(uvicorn.Server):

@@ -124,7 +124,7 @@ class TestYaml:
             ("kind: train\nname: [", "line 2"),
             ("kind: train\nname: 2026-01-01", "quotation marks"),
             ("kind: &a train\nname: *a", "aliases"),
-            ("!!python/object/apply:os.system ['true']", "no YAML"),
+            ("!!python/object/apply:os.system ['true']", "not valid YAML"),
             ("kind: train\nseed: .nan", "JSON cannot"),
             ("[" * 3000, "JSON cannot|no YAML"),
             ("just words", "JSON object"),

@@ -336,7 +336,7 @@ class TestSigningIn:
     async def test_a_wrong_token_comes_back_to_the_form(self, guarded: Guarded) -> None:
         answer = await sign_in(guarded, "wrong", '/ray/"><script>')
         assert answer.status_code == 401
-        assert "this API token is not known here" in answer.text
+        assert "this server does not know this API token" in answer.text
         assert 'role="alert"' in answer.text and "Set-Cookie" not in answer.headers
         assert "<script>" not in answer.text
 

@@ -1,4 +1,4 @@
-"""What a request is about, noted on the way for the audit trail."""
+"""Notes for the audit trail, which routes make on the way: the project and the details of a request."""
 
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -8,6 +8,8 @@ from pydantic import JsonValue
 
 @dataclass
 class Note:
+    """What the audit trail records of a request beside its path and status."""
+
     project: str | None = None
     details: dict[str, JsonValue] = field(default_factory=dict)
 
@@ -16,14 +18,14 @@ _note: ContextVar[Note | None] = ContextVar("note", default=None)
 
 
 def begin() -> Note:
-    """An empty note for the request that this task answers."""
+    """Begin an empty note for the request of the current task, and return it."""
     note = Note()
     _note.set(note)
     return note
 
 
 def about(*, project: str | None = None, **details: JsonValue) -> None:
-    """Note more on the present request: small values that are fit to be shown, so never a secret."""
+    """Add to the note of the current request: small values that may be shown, so never a secret."""
     note = _note.get()
     if note is not None:
         note.project = project or note.project

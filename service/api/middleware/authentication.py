@@ -1,7 +1,6 @@
-"""Who asks, found out before anything else of a request is looked at: a route that forgets to ask lets nobody in."""
+"""Authentication: who sends a request. It runs before the routes, so a route that forgets it lets nobody in."""
 
 from collections.abc import MutableMapping
-from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 from starlette.datastructures import Headers
@@ -13,31 +12,32 @@ from fgd_core.errors import FgdError
 from service.api import docs, problems, scraping
 from service.api.access import ANONYMOUS, Principal
 from service.api.ray_sessions import Sessions
-from service.api.token_check import TokenCheck
+from service.api.token_check import SCRAPER, ScrapeToken, TokenCheck
 from service.errors import UnauthorizedError, from_database
 from service.ray_proxy import pages, rules
 from service.ray_proxy.paths import COOKIE, SIGN_IN, SIGN_OUT, Paths
 
 OPEN = frozenset({"/livez", "/readyz", "/openapi.json"}) | docs.PATHS
-_SIGNING = frozenset({("GET", SIGN_IN), ("POST", SIGN_IN), ("POST", SIGN_OUT)})
+"""Paths that need no token."""
+_SIGN_IN_REQUESTS = frozenset({("GET", SIGN_IN), ("POST", SIGN_IN), ("POST", SIGN_OUT)})
 _ATTEMPTS = "/v1/attempts/"
-"""Runs come with tokens of their own, which those routes check."""
+"""Runs send tokens of their own; the routes below this path check them."""
 
 
 class Authentication:
-    """Leaves the principal in the request's state, or answers 401.
+    """Stores the principal in the request's state, or answers 401.
 
     Args:
-        tokens: None lets everybody in as an admin.
-        scrape_token: lets its bearer read the metrics.
-        sessions: let browsers that have signed in look at Ray's dashboard.
+        tokens: checks API tokens; None lets every client in as an admin.
+        scrape_token: a token that opens the metrics only.
+        sessions: checks the cookies of browsers that have signed in to Ray's dashboard.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         tokens: TokenCheck | None,
-        scrape_token: scraping.ScrapeToken,
+        scrape_token: ScrapeToken,
         sessions: Sessions,
         ray_paths: Paths,
     ) -> None:
@@ -48,7 +48,7 @@ class Authentication:
         self._ray_paths = ray_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and _asks_who(scope["method"], scope["path"]):
+        if scope["type"] == "http" and _needs_principal(scope["method"], scope["path"]):
             state = scope.setdefault("state", {})
             try:
                 principal = await self._principal(scope, state)
@@ -63,37 +63,37 @@ class Authentication:
             state["principal"] = principal
         await self._app(scope, receive, send)
 
-    async def _principal(self, scope: Scope, state: MutableMapping[str, Any]) -> Principal:
+    async def _principal(self, scope: Scope, state: MutableMapping[str, object]) -> Principal:
         if self._tokens is None:
             return ANONYMOUS
         headers, path = Headers(scope=scope), scope["path"]
         scheme, _, token = headers.get("Authorization", "").partition(" ")
         is_token = scheme.lower() == "bearer" and token.strip()
-        cookie = cookie_parser(headers.get("Cookie", "")).get(COOKIE) if _is_of_ray(path) else None
+        cookie = cookie_parser(headers.get("Cookie", "")).get(COOKIE) if _is_ray_path(path) else None
         if cookie and not is_token:
             state["is_by_cookie"] = True
             return await self._sessions.principal(cookie)
         if not is_token:
             raise UnauthorizedError(
-                "this server asks for an API token; send it as `Authorization: Bearer …`; `fgd` takes it from FGD_TOKEN"
+                "this server needs an API token; send it as `Authorization: Bearer …`; `fgd` reads it from FGD_TOKEN"
             )
         if path == scraping.PATH and self._scrape_token.matches(token.strip()):
-            return scraping.SCRAPER
+            return SCRAPER
         return await self._tokens.principal(token.strip())
 
     def _refused(self, scope: Scope, refusal: FgdError) -> Response:
-        is_for_signing_in = isinstance(refusal, UnauthorizedError) and _is_of_ray(scope["path"])
-        if is_for_signing_in and pages.is_wanted(scope["method"], Headers(scope=scope)):
+        can_sign_in = isinstance(refusal, UnauthorizedError) and _is_ray_path(scope["path"])
+        if can_sign_in and pages.is_wanted(scope["method"], Headers(scope=scope)):
             query = scope["query_string"].decode("latin-1")
-            asked = f"{self._ray_paths.base}{scope['path']}" + (f"?{query}" if query else "")
-            return pages.to_sign_in(self._ray_paths, self._ray_paths.safe_next(asked), refusal)
+            target = f"{self._ray_paths.base}{scope['path']}" + (f"?{query}" if query else "")
+            return pages.to_sign_in(self._ray_paths, self._ray_paths.safe_next(target), refusal)
         return problems.of_error(refusal)
 
 
-def _asks_who(method: str, path: str) -> bool:
-    return path not in OPEN and (method, path) not in _SIGNING and not path.startswith(_ATTEMPTS)
+def _needs_principal(method: str, path: str) -> bool:
+    return path not in OPEN and (method, path) not in _SIGN_IN_REQUESTS and not path.startswith(_ATTEMPTS)
 
 
-def _is_of_ray(path: str) -> bool:
-    """Whether the cookie counts there; nowhere else does it open anything."""
+def _is_ray_path(path: str) -> bool:
+    """Tells whether a path belongs to Ray's dashboard. The cookie is valid there only."""
     return path == rules.PREFIX or path.startswith(f"{rules.PREFIX}/")

@@ -1,4 +1,4 @@
-"""Every change by a person leaves a row, with what it was answered."""
+"""The audit trail: a row in the database for each change that a person requests, with the status of the answer."""
 
 import asyncio
 from datetime import datetime
@@ -9,21 +9,21 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fgd_core.errors import FgdError
-from service.api import notes, request_ids
+from service.api import audit_notes
 from service.api.access import Principal
+from service.api.middleware import request_log
+from service.api.middleware.body_limits import READING
 from service.clock import Clock
 from service.store import audit
 from service.store.session import Database
 
 log = structlog.get_logger(__name__)
 
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
-
 
 class AuditTrail:
-    """Stands around all else and writes when the answer is sent, so that nobody waits for it.
+    """Records each request that changes something, after the client has its answer.
 
-    What nobody is known to have asked for (401) is not written, nor what runs report: their events are their trail.
+    It does not record requests without a known principal (401), nor reports of runs: a run's events are its trail.
     """
 
     def __init__(self, app: ASGIApp, database: Database, clock: Clock) -> None:
@@ -32,36 +32,36 @@ class AuditTrail:
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] in _READING:
+        if scope["type"] != "http" or scope["method"] in READING:
             await self._app(scope, receive, send)
             return
-        note = notes.begin()
-        answered: Message | None = None
+        note = audit_notes.begin()
+        answer: Message | None = None
 
-        async def send_and_look(message: Message) -> None:
-            nonlocal answered
+        async def send_and_keep(message: Message) -> None:
+            nonlocal answer
             if message["type"] == "http.response.start":
-                answered = message
+                answer = message
             await send(message)
 
         try:
-            await self._app(scope, receive, send_and_look)
+            await self._app(scope, receive, send_and_keep)
         finally:
-            # Also where the client hung up before it was answered: what was done was done.
+            # Also when the client disconnected before the answer: the change may have happened.
             principal: Principal | None = scope.get("state", {}).get("principal")
-            if principal is not None and "route" in scope and answered is not None:
-                await asyncio.shield(self._write(_entry(scope, answered, principal, note, self._clock())))
+            if principal is not None and "route" in scope and answer is not None:
+                await asyncio.shield(self._write(_entry(scope, answer, principal, note, self._clock())))
 
     async def _write(self, entry: audit.Entry) -> None:
         try:
             await self._database.insert_together(lambda session: audit.append(session, entry))
         except (FgdError, SQLAlchemyError, OSError) as error:
-            log.error("audit_not_written", **_plain(entry), error=str(error))
+            log.error("audit_not_written", **_loggable(entry), error=str(error))
 
 
-def _entry(scope: Scope, answered: Message, principal: Principal, note: notes.Note, now: datetime) -> audit.Entry:
-    headers = Headers(raw=answered["headers"])
-    # A request that made something is about what it made.
+def _entry(scope: Scope, answer: Message, principal: Principal, note: audit_notes.Note, now: datetime) -> audit.Entry:
+    headers = Headers(raw=answer["headers"])
+    # The target of a request that created something is the new resource.
     target = headers.get("Location") or scope["path"]
     return audit.Entry(
         at=now,
@@ -70,11 +70,11 @@ def _entry(scope: Scope, answered: Message, principal: Principal, note: notes.No
         action=str(scope["route"].operation_id),
         target=target.replace("\x00", "")[:300],
         project=note.project or principal.project,
-        status=answered["status"],
-        request_id=headers.get(request_ids.HEADER, ""),
+        status=answer["status"],
+        request_id=headers.get(request_log.HEADER, ""),
         details=note.details or None,
     )
 
 
-def _plain(entry: audit.Entry) -> dict[str, object]:
+def _loggable(entry: audit.Entry) -> dict[str, object]:
     return {name: value for name, value in vars(entry).items() if name != "at"}

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from fgd_core.spec.events import StoredEvent
-from service.api import positions
-from service.api.feed import Frame, News, P, Past
+from service.api import cursors
+from service.api.streaming.broadcast import Frame, News, P, Past
 from service.jobs.lifecycle import is_over
 from service.store import all_events, events
 from service.store.all_events import EVERYTHING, Filter, Position
@@ -65,7 +65,7 @@ class AllEvents:
         frames = [
             Frame(
                 placed.position,
-                _message(placed.event, positions.encode(placed.position)),
+                _message(placed.event, cursors.encode_position(placed.position)),
                 placed.project,
                 placed.event.job_id,
                 placed.event.kind,
@@ -79,7 +79,7 @@ class AllEvents:
 
     def ping(self, cursor: Position) -> bytes:
         # With the place, so that who wants little and comes back does not have all the rest looked through again.
-        return format_sse_event(comment="ping", id=positions.encode(cursor))
+        return format_sse_event(comment="ping", id=cursors.encode_position(cursor))
 
 
 def _past(news: News[P]) -> Past[P]:

@@ -1,4 +1,4 @@
-"""HEAD is answered as GET is, without the body: every GET has it, and no route has to say so."""
+"""HEAD requests: every GET route answers them, and no route has to declare it."""
 
 import asyncio
 
@@ -7,8 +7,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.ray_proxy import rules
 
 
-class HeadAsGet:
-    """Stands innermost, so that all around it sees the HEAD that it is. Ray's dashboard answers its own."""
+class HeadRequests:
+    """Answers HEAD as GET without the body. Ray's dashboard answers HEAD requests itself."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -20,16 +20,16 @@ class HeadAsGet:
         as_get = {**scope, "method": "GET"}
         streams = asyncio.Event()
 
-        async def send_head(message: Message) -> None:
+        async def send_without_body(message: Message) -> None:
             if message["type"] != "http.response.body":
                 await send(message)
             elif not message.get("more_body", False):
                 await send({"type": "http.response.body", "body": b""})
             else:
-                # A stream may have no end, and nobody wants any of it.
+                # A stream may never end, and the client needs none of it.
                 streams.set()
 
-        answering = asyncio.ensure_future(self._app(as_get, receive, send_head))
+        answering = asyncio.ensure_future(self._app(as_get, receive, send_without_body))
         streaming = asyncio.create_task(streams.wait())
         try:
             await asyncio.wait({answering, streaming}, return_when=asyncio.FIRST_COMPLETED)
@@ -37,7 +37,7 @@ class HeadAsGet:
             streaming.cancel()
             is_cut = not answering.done() and answering.cancel()
             await asyncio.wait({answering})
-            # What is noted of a request under its route.
+            # The outer layers read the route and the principal from their own scope.
             scope.update({name: value for name, value in as_get.items() if name != "method"})
         if is_cut and answering.cancelled():
             await send({"type": "http.response.body", "body": b""})

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from fgd_core.errors import FgdError
-from service.api.event_sources import AllEvents, JobEvents
-from service.api.feed import Feed, Frame, P, Source
+from service.api.streaming.broadcast import Feed, Frame, P, Source
+from service.api.streaming.event_sources import AllEvents, JobEvents
 from service.metrics import Metrics
 from service.settings import Settings
 from service.store.all_events import EVERYTHING, Filter, Position

@@ -1,4 +1,4 @@
-"""Each request gets an id, in its answer and in every line of its log; what it raises is answered and logged here."""
+"""Request ids, the log of requests and their metrics; the answer to exceptions that nothing else handles."""
 
 import re
 import time
@@ -18,7 +18,13 @@ _ACCEPTABLE = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 log = structlog.get_logger(__name__)
 
 
-class RequestIds:
+class RequestLog:
+    """Gives each request an id, logs and measures it, and answers 500 to an unhandled exception.
+
+    The id is the client's `X-Request-ID` if it is well-formed, else a new one. The response and every line that is
+    logged during the request carry it.
+    """
+
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
@@ -52,6 +58,6 @@ class RequestIds:
                 seconds = (answered_s or time.monotonic()) - began_at
                 self._metrics.answers(route, scope["method"], status, seconds)
             duration_ms = round((time.monotonic() - began_at) * 1000, 1)
-            # Runs report every second or so, and Ray's pages ask as often: their requests would drown the rest.
+            # Runs report about once a second, and Ray's pages poll as often: these requests would bury all others.
             level = log.debug if scope["path"].startswith(_FREQUENT) else log.info
             level("request", method=scope["method"], path=scope["path"], status=status, duration_ms=duration_ms)

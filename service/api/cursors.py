@@ -1,0 +1,76 @@
+"""Opaque cursors: where a client's next page begins, in a list and among the events of all jobs."""
+
+import base64
+import binascii
+import re
+from datetime import datetime
+
+from fgd_core.errors import SpecError
+from service.store.all_events import BEGINNING, Position
+
+_POSITION = re.compile(r"^(-?\d{1,19}) ([A-Za-z0-9_-]{0,32}) (\d{1,9})$", re.ASCII)
+_MAX_TRANSACTION_ID = 2**63 - 1
+
+
+def encode(created_at: datetime, item_id: str) -> str:
+    """Encode an item of a list that is sorted by time and id, newest first."""
+    return _encode(f"{created_at.isoformat()} {item_id}")
+
+
+def decode(cursor: str) -> tuple[datetime, str]:
+    """Decode what `encode` wrote: (created_at, item_id).
+
+    Raises:
+        SpecError: `encode` did not write this.
+    """
+    try:
+        at, item_id = _decode(cursor).split(" ")
+        created_at = datetime.fromisoformat(at)
+        if created_at.tzinfo is None:
+            raise ValueError("no time zone")
+    except (ValueError, binascii.Error) as error:
+        raise invalid("query.cursor", cursor, "omit it to get the first page") from error
+    return created_at, item_id
+
+
+def encode_position(position: Position) -> str:
+    """Encode a position among the events of all jobs."""
+    return _encode(f"{position.transaction_id} {position.job_id} {position.sequence}")
+
+
+def decode_position(cursor: str, loc: str) -> Position:
+    """Decode what `encode_position` wrote; `0` is the beginning.
+
+    Args:
+        loc: names the parameter in the error.
+    Raises:
+        SpecError: `encode_position` did not write this.
+    """
+    if cursor == "0":
+        return BEGINNING
+    try:
+        match = _POSITION.match(_decode(cursor))
+    except (ValueError, binascii.Error):
+        match = None
+    if match is None or int(match[1]) > _MAX_TRANSACTION_ID:
+        raise invalid_position(loc, cursor)
+    return Position(int(match[1]), match[2], int(match[3]))
+
+
+def invalid_position(loc: str, cursor: str) -> SpecError:
+    """Return the error for a position that this server did not issue."""
+    return invalid(loc, cursor, "omit it for new events only, or send 0 for all events from the beginning")
+
+
+def invalid(loc: str, cursor: str, cure: str) -> SpecError:
+    """Return the error for a cursor that this server did not issue."""
+    message = f"this server did not issue the cursor {cursor[:100]!r}; {cure}"
+    return SpecError(message, reasons=[{"loc": loc, "code": "bad_cursor", "message": message}])
+
+
+def _encode(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+def _decode(cursor: str) -> str:
+    return base64.b64decode(cursor, altchars=b"-_", validate=True).decode()

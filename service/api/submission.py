@@ -1,0 +1,197 @@
+"""Submission: a well-formed spec becomes a stored job, or the client gets every reason against it."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass, replace
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from fgd_core.spec.data import Fingerprints, Registered, Resolved
+from fgd_core.spec.jobs import JOB_SPEC, CheckDataSpec, JobSpec, SweepSpec, data_of, with_data
+from fgd_core.spec.results import ErrorReport
+from fgd_core.spec.views import JobView, ProblemReason
+from service.api import audit_notes, spec_paths
+from service.api.access import Principal
+from service.api.compute_thread import run_in_compute_thread
+from service.api.deps import Services
+from service.errors import ForbiddenError, IdempotencyKeyReusedError
+from service.jobs import admission
+from service.jobs.sweep_admission import EarlierSweep
+from service.store import artifacts, datasets, jobs, views
+from service.store.tables import Job
+
+
+async def submit(services: Services, principal: Principal, spec: JobSpec, *, idempotency_key: str | None) -> JobView:
+    """Check a spec and store it as a job.
+
+    Args:
+        idempotency_key: the same spec with the same key is the same job.
+    Raises:
+        AdmissionError: the job cannot run; the error holds all reasons.
+        ForbiddenError: the spec names a project that the principal does not work in.
+        IdempotencyKeyReusedError: the key belongs to another spec.
+    """
+    spec = _in_project(spec, principal)
+    audit_notes.about(project=spec.project, name=spec.name, kind=spec.kind)
+    # Before the data set is resolved: a check of the data set that ends in between must not change the request's hash.
+    spec_sha256 = hashlib.sha256(JOB_SPEC.dump_json(spec)).hexdigest()
+    spec, named_data = await _resolve_data(services, spec)
+    capacity = await services.capacity.recent()
+    facts = replace(await spec_paths.facts(spec, services.settings, capacity), named_data=named_data)
+    # The rules for a sweep take too long for the event loop and for a transaction.
+    reasons = await run_in_compute_thread(admission.own_reasons, spec, facts) if isinstance(spec, SweepSpec) else None
+    request = _Request(spec, spec_sha256, idempotency_key, services.tracing.current().traceparent, reasons)
+    with services.tracing.span("admit and store"):
+        try:
+            view = await _store(services, principal, request, facts)
+        except IntegrityError:
+            # Another request with this key was stored after we looked for it; the second look finds it.
+            view = await _store(services, principal, request, facts)
+    services.tracing.current().note({"fgd.job_id": view.job_id, "fgd.kind": spec.kind})
+    services.wake_dispatcher.set()
+    return view
+
+
+def _in_project(spec: JobSpec, principal: Principal) -> JobSpec:
+    """Return the spec in the project that the principal works in.
+
+    Raises:
+        ForbiddenError: the spec names another project.
+    """
+    if principal.sees(spec.project):
+        return spec
+    if "project" not in spec.model_fields_set:
+        return spec.model_copy(update={"project": principal.project})
+    raise ForbiddenError(
+        f"this token is for the project {principal.project!r}, and the job is for {spec.project!r}; "
+        "omit `project`, or use a token for that project",
+        project=spec.project,
+    )
+
+
+async def _resolve_data(services: Services, spec: JobSpec) -> tuple[JobSpec, admission.NamedData | None]:
+    """Look up the data set that a spec names: (spec with the data that a run needs, facts about the name).
+
+    It replaces what the spec holds there: a client may have sent it, or it may be out of date.
+    """
+    _, data = data_of(spec)
+    if not isinstance(data, Registered):
+        return spec, None
+    async with services.database.reading() as session:
+        row = await datasets.named(session, spec.project, data.name)
+        known = [] if row is not None else await datasets.names(session, spec.project)
+    if row is None:
+        return with_data(spec, data.model_copy(update={"resolved": None})), admission.NamedData(known=known)
+    fingerprints = Fingerprints.model_validate(row.fingerprints) if row.fingerprints is not None else None
+    resolved = Resolved.model_validate({"dataset_id": row.id, "data": row.data, "fingerprints": fingerprints})
+    error = ErrorReport.model_validate(row.check_error) if row.check_error is not None else None
+    refused_for = error.message if error is not None and error.code == "data" else None
+    return with_data(spec, data.model_copy(update={"resolved": resolved})), admission.NamedData(refused_for=refused_for)
+
+
+@dataclass(frozen=True)
+class _Request:
+    spec: JobSpec
+    """With its data set resolved."""
+    spec_sha256: str
+    """SHA-256 in hex of the spec as the client sent it."""
+    idempotency_key: str | None
+    traceparent: str | None
+    reasons: list[ProblemReason] | None
+    """Reasons against the spec itself; None if they are not computed yet."""
+
+
+async def _store(services: Services, principal: Principal, request: _Request, known: admission.Facts) -> JobView:
+    async def store(session: AsyncSession) -> JobView:
+        earlier = await _same_request(session, request)
+        if earlier is not None:
+            return await views.load(session, earlier)
+        spec = request.spec
+        needs = [reference for _, reference in admission.references(spec)]
+        facts = replace(
+            known,
+            jobs=await _needed_jobs(session, principal, [reference.job_id for reference in needs]),
+            earlier=await _earlier_sweeps(session, principal, spec),
+        )
+        await _check(session, request, facts)
+        job = await jobs.insert_job(
+            session,
+            job_id=secrets.token_hex(6),
+            spec=spec,
+            spec_sha256=request.spec_sha256,
+            idempotency_key=request.idempotency_key,
+            submitted_by=principal.name,
+            traceparent=request.traceparent,
+            needs=list(dict.fromkeys(needs)),
+            waits_for=admission.waits_for(spec, facts),
+            now=services.clock(),
+        )
+        if (dataset_id := _dataset_id(spec)) is not None:
+            await datasets.note_use(session, job.id, dataset_id)
+            if isinstance(spec, CheckDataSpec):
+                await datasets.begin_check(session, dataset_id, job.id)
+        dependencies = await jobs.dependencies(session, job.id) if needs else []
+        return views.job_view(job, needs=dependencies, attempts=[], artifacts=[])
+
+    if isinstance(request.spec, CheckDataSpec):
+        return await services.database.write_together(store)
+    return await services.database.insert_together(store)
+
+
+async def _same_request(session: AsyncSession, request: _Request) -> Job | None:
+    """Return the job of an earlier request with this idempotency key.
+
+    Raises:
+        IdempotencyKeyReusedError: the key belongs to another spec.
+    """
+    if request.idempotency_key is None:
+        return None
+    earlier = await jobs.by_idempotency_key(session, request.spec.project, request.idempotency_key)
+    if earlier is not None and earlier.spec_sha256 != request.spec_sha256:
+        message = "this Idempotency-Key belongs to another spec; send a new key"
+        raise IdempotencyKeyReusedError(message, job_id=earlier.id)
+    return earlier
+
+
+async def _check(session: AsyncSession, request: _Request, facts: admission.Facts) -> None:
+    """Raises AdmissionError with every reason against the job."""
+    spec = request.spec
+    own = request.reasons if request.reasons is not None else admission.own_reasons(spec, facts)
+    reasons = [*own, *admission.job_reasons(spec, facts)]
+    dataset_id = _dataset_id(spec)
+    if dataset_id is not None and not await datasets.is_there(session, dataset_id):
+        loc, _ = data_of(spec)
+        message = "the data set was deleted during this request; register it again, or name another one"
+        reasons.append(ProblemReason(loc=f"{loc}.name", code="unknown_dataset", message=message))
+    admission.check(reasons)
+
+
+def _dataset_id(spec: JobSpec) -> str | None:
+    _, data = data_of(spec)
+    return data.resolved.dataset_id if isinstance(data, Registered) and data.resolved is not None else None
+
+
+async def _needed_jobs(
+    session: AsyncSession, principal: Principal, job_ids: list[str]
+) -> dict[str, admission.NeededJob]:
+    """Return facts about those of the jobs that exist and that the principal sees."""
+    found = {}
+    for job_id, job in (await jobs.states(session, job_ids)).items():
+        if not principal.sees(job.project):
+            continue
+        names = frozenset(artifact.name for artifact in await artifacts.of_job(session, job_id))
+        found[job_id] = admission.NeededJob(kind=job.kind, state=job.state, artifacts=names)
+    return found
+
+
+async def _earlier_sweeps(session: AsyncSession, principal: Principal, spec: JobSpec) -> dict[str, EarlierSweep]:
+    """Return the jobs that a sweep continues or learns from, those that the principal sees."""
+    if not isinstance(spec, SweepSpec):
+        return {}
+    named = [*spec.warm_start, *([spec.fork] if spec.fork is not None else [])]
+    return {
+        job_id: EarlierSweep(kind=job.kind, project=job.project, spec=job.spec)
+        for job_id, job in (await jobs.states(session, named)).items()
+        if principal.sees(job.project)
+    }
