@@ -1,8 +1,9 @@
 """Where a job stands and how its curves run, folded from the events of its runs."""
 
 import math
-from collections.abc import Iterable, Iterator
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple, TypeAlias, TypeGuard
 
 from fgd_core.spec.events import EpochFinished, Evaluated, MetricsLogged, Progress, RunEvent
 from fgd_core.spec.trials import SweepProgressed
@@ -11,8 +12,16 @@ from fgd_core.spec.views import ProgressView
 MAX_STEP = 2**53
 MAX_NAME_LENGTH = 200
 
-Points: TypeAlias = dict[str, dict[int, float]]
-"""By the curve's name, the value at each step."""
+
+class Column(NamedTuple):
+    """New points of one curve, as two columns of the same length; no step occurs twice."""
+
+    steps: Sequence[int]
+    values: Sequence[float]
+
+
+Points: TypeAlias = dict[str, Column]
+"""The new points of each curve, by the curve's name."""
 
 
 def fold(view: ProgressView, event: RunEvent) -> ProgressView:
@@ -43,31 +52,54 @@ def fold(view: ProgressView, event: RunEvent) -> ProgressView:
 
 
 def points(events: Iterable[RunEvent]) -> Points:
-    """The metric points that events hold, the later word where two tell of one step.
+    """Return the points that events hold; where two events have a value for the same step, the later value wins.
 
-    Values that no curve can show are left out.
+    Each curve has one writer: the terms of the loss come from `MetricsLogged`, so the means in `Progress` give none.
+    Values that a curve cannot show (None, infinite, a step out of range) are left out.
     """
-    found: Points = {}
+    found: dict[str, Column] = {}
     for event in events:
         for name, steps, values in _columns(event):
-            by_step = {
-                step: value
-                for step, value in zip(steps, values, strict=False)
-                if value is not None and math.isfinite(value) and 0 <= step <= MAX_STEP
-            }
-            if by_step and 0 < len(name) <= MAX_NAME_LENGTH:
-                found.setdefault(name, {}).update(by_step)
-    return found
+            column = _showable(steps, values)
+            if column.steps and 0 < len(name) <= MAX_NAME_LENGTH:
+                known = found.get(name)
+                found[name] = column if known is None else _joined(known, column)
+    return {name: _without_repeats(column) for name, column in found.items()}
 
 
-def _columns(event: RunEvent) -> Iterator[tuple[str, list[int], list[float | None]]]:
+def _showable(steps: Sequence[int], values: Sequence[float | None]) -> Column:
+    is_usual = len(steps) == len(values) and all(0 <= step <= MAX_STEP for step in steps)
+    if is_usual and _are_finite(values):
+        return Column(steps, values)
+    shown = {
+        step: value
+        for step, value in zip(steps, values, strict=False)
+        if value is not None and math.isfinite(value) and 0 <= step <= MAX_STEP
+    }
+    return Column(list(shown), list(shown.values()))
+
+
+def _are_finite(values: Sequence[float | None]) -> TypeGuard[Sequence[float]]:
+    return all(value is not None and math.isfinite(value) for value in values)
+
+
+def _joined(first: Column, second: Column) -> Column:
+    return Column([*first.steps, *second.steps], [*first.values, *second.values])
+
+
+def _without_repeats(column: Column) -> Column:
+    if all(step < after for step, after in pairwise(column.steps)):
+        return column
+    newest = dict(zip(*column, strict=True))
+    return Column(list(newest), list(newest.values()))
+
+
+def _columns(event: RunEvent) -> Iterator[tuple[str, Sequence[int], Sequence[float | None]]]:
     match event:
         case MetricsLogged():
             for name, values in event.values.items():
                 yield name, event.steps, values
         case Progress():
-            for name, value in event.values.items():
-                yield name, [event.step], [value]
             yield "learning_rate", [event.step], [event.learning_rate]
             yield "images_per_s", [event.step], [event.images_per_s]
         case EpochFinished():

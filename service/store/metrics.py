@@ -26,14 +26,14 @@ async def record(session: AsyncSession, job_id: str, points: Points, *, trial: s
     series_ids: list[int] = []
     steps: list[int] = []
     values: list[float] = []
-    for name, by_step in points.items():
-        series_ids.extend([curves[name][0]] * len(by_step))
-        steps.extend(by_step)
-        values.extend(by_step.values())
+    for name, column in points.items():
+        series_ids.extend([curves[name][0]] * len(column.steps))
+        steps.extend(column.steps)
+        values.extend(column.values)
     await upsert_columns(session, _POINTS, {"series_id": series_ids, "step": steps, "value": values})
-    for name, by_step in points.items():
+    for name, column in points.items():
         series_id, rolled_up_to = curves[name]
-        first = min(by_step)
+        first = min(column.steps)
         if first < rolled_up_to:
             # Its bucket tells of a value that is there no more. From here on the points themselves are read again.
             whole = first // BUCKET_STEPS * BUCKET_STEPS

@@ -51,9 +51,11 @@ async def store(
         connection: of a PostgreSQL, without a transaction.
         first, last: sequences of the report, without a gap.
     """
-    rows = [(name, step, value) for name, by_step in points.items() for step, value in by_step.items()]
-    names, steps, values = zip(*rows, strict=True)
-    given = {"names": list(names), "steps": list(steps), "point_values": list(values)}
+    given = {
+        "names": [name for name, column in points.items() for _ in column.steps],
+        "steps": [step for column in points.values() for step in column.steps],
+        "point_values": [value for column in points.values() for value in column.values],
+    }
     report = {"of_attempt": attempt_id, "of_token": token_sha256, "of_stream": stream, "before": first - 1}
     beat = {"now": now, "due": now - heartbeat_grain}
     state: JobState | None = await connection.scalar(_statement(), {**given, **report, **beat, "last": last})

@@ -322,7 +322,7 @@ async def _store(session: AsyncSession, run: _Run, fresh: Sequence[ReportedEvent
 
 
 def _count(points: progress.Points) -> int:
-    return sum(map(len, points.values()))
+    return sum(len(column.steps) for column in points.values())
 
 
 def _check_sequences(fresh: Sequence[ReportedEvent], last: int, stream: str) -> None:

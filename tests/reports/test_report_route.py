@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from fgd_core.spec.base import Fact
-from fgd_core.spec.events import RUN_EVENT, ArtifactSaved
+from fgd_core.spec.events import RUN_EVENT, ArtifactSaved, MetricsLogged, Progress
 from fgd_core.spec.report import Report
 from service.client.client import FgdClient
 from tests.client.live_server import LiveServer
@@ -39,12 +39,15 @@ def job_id(server: LiveServer) -> str:
     saved = ArtifactSaved(
         name="samples.png", uri=picture.as_uri(), media_type="image/png", sha256=digest, size_bytes=len(a_png())
     )
-    told: list[Fact] = [
+    events: list[Fact] = [
         saved if event.kind == "artifact_saved" else RUN_EVENT.validate_python(event.data)
         for event in recorded("x", spec, ap=0.5).events
         if event.kind not in CONTROL
     ]
-    server.run_of(job_id).report(*told)
+    progress = [event for event in events if isinstance(event, Progress)]
+    losses: list[float | None] = [event.values["loss"] for event in progress]
+    points = MetricsLogged(steps=[event.step for event in progress], values={"loss": losses})
+    server.run_of(job_id).report(*events[:-1], points, events[-1])
     return job_id
 
 

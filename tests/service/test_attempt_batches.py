@@ -141,7 +141,8 @@ class TestEffects:
 
     async def test_a_resumed_run_overwrites_the_points_it_goes_over_again(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
-        await run.reports(progress(1, loss=5.0), progress(2, loss=4.0), progress(2, loss=3.0))
+        logged = {"kind": "metrics_logged", "steps": [1, 2], "values": {"loss": [5.0, 4.0]}}
+        await run.reports(logged, logged | {"steps": [2], "values": {"loss": [3.0]}})
         page = (await plane.http.get(f"/v1/jobs/{job_id}/metrics?name=loss")).json()
         assert page["items"][0]["points"] == [{"step": 1, "value": 5.0}, {"step": 2, "value": 3.0}]
 

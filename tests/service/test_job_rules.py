@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from fgd_core.spec.events import (
     Evaluated,
     JobState,
+    MetricsLogged,
     Outcome,
     Progress,
     RunFinished,
@@ -178,15 +179,31 @@ class TestProgress:
             view = fold(view, self.evaluated(ap))
         assert (view.ap, view.best_ap) == (0.4, 0.5)
 
-    def test_values_become_points(self) -> None:
-        assert points([self.PROGRESS]) == {"loss": {20: 0.5}, "learning_rate": {20: 0.1}, "images_per_s": {20: 9.0}}
+    def test_the_values_of_steps_become_points_and_means_do_not(self) -> None:
+        logged = MetricsLogged(steps=[19, 20], values={"loss": [0.6, 0.4]})
+        assert points([logged, self.PROGRESS]) == {
+            "loss": ([19, 20], [0.6, 0.4]),
+            "learning_rate": ([20], [0.1]),
+            "images_per_s": ([20], [9.0]),
+        }
+
+    def test_columns_reach_the_store_as_they_came(self) -> None:
+        logged = MetricsLogged(steps=[1, 2, 3], values={"loss": [3.0, 2.0, 1.0]})
+        assert points([logged])["loss"].values is logged.values["loss"]
+
+    def test_the_newest_value_of_a_step_wins(self) -> None:
+        again = MetricsLogged(steps=[2, 3], values={"loss": [5.0, 4.0]})
+        assert points([MetricsLogged(steps=[1, 2], values={"loss": [9.0, 8.0]}), again]) == {
+            "loss": ([1, 2, 3], [9.0, 5.0, 4.0])
+        }
 
     def test_scores_become_points_those_of_masks_too(self) -> None:
-        assert points([self.evaluated(0.3)]) == {"val/ap": {10: 0.3}}
-        told = self.evaluated(0.3)
+        assert points([self.evaluated(0.3)]) == {"val/ap": ([10], [0.3])}
+        event = self.evaluated(0.3)
         masks = MaskScores(ap=0.2, ap50=0.4, ap75=None, ap_small=None, ap_medium=None, ap_large=None)
-        told = told.model_copy(update={"scores": told.scores.model_copy(update={"masks": masks})})
-        assert points([told]) == {"val/ap": {10: 0.3}, "val/mask_ap": {10: 0.2}, "val/mask_ap50": {10: 0.4}}
+        event = event.model_copy(update={"scores": event.scores.model_copy(update={"masks": masks})})
+        found = {name: column.values for name, column in points([event]).items()}
+        assert found == {"val/ap": [0.3], "val/mask_ap": [0.2], "val/mask_ap50": [0.4]}
 
     def test_what_no_curve_can_show_is_left_out(self) -> None:
         odd = self.PROGRESS.model_copy(update={"values": {"loss": float("nan")}, "step": 2**70})

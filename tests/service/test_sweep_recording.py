@@ -24,7 +24,8 @@ class TestCurvesOfTrials:
     async def test_each_trial_has_curves_of_its_own(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job(sweep_spec())
         points = {"kind": "metrics_logged", "steps": [1, 2], "values": {"loss": [3.0, 2.0]}}
-        await run.reports(said(0, points), said(1, progress(3, loss=9.0)), said(0, progress(3, loss=1.0)))
+        later = {trial: points | {"steps": [3], "values": {"loss": [loss]}} for trial, loss in ((0, 1.0), (1, 9.0))}
+        await run.reports(said(0, points), said(1, later[1]), said(0, later[0]))
         found = await curves(plane, job_id, name="loss")
         assert found == {("0", "loss"): [(1, 3.0), (2, 2.0), (3, 1.0)], ("1", "loss"): [(3, 9.0)]}
         assert await curves(plane, job_id, name="loss", trial="1") == {("1", "loss"): [(3, 9.0)]}
