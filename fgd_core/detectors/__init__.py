@@ -1,4 +1,4 @@
-"""Detectors. To add one: a file here, a member of `spec.detectors.DetectorSpec`, a row below."""
+"""Builds detectors. To add a detector: a file here, a member of `spec.detectors.DetectorSpec`, a row below."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from fgd_core.detectors.reppoints import RepPoints
 from fgd_core.detectors.retinanet import RetinaNet
 from fgd_core.spec import detectors as spec
 
-# (the detector's spec, number of classes) -> the detector with fresh weights
+# (the detector's spec, number of classes) -> the detector with random weights
 DETECTORS: Mapping[type[spec.AnyDetector], Callable[[Any, int], Detector]] = {
     spec.RetinaNet: RetinaNet,
     spec.Fcos: Fcos,
@@ -28,5 +28,5 @@ DETECTORS: Mapping[type[spec.AnyDetector], Callable[[Any, int], Detector]] = {
 
 
 def build_detector(settings: spec.AnyDetector, num_classes: int) -> Detector:
-    """A detector with fresh weights, drawn from PyTorch's global generator."""
+    """Build a detector with random weights from PyTorch's global generator."""
     return use_float32_on_small_maps(DETECTORS[type(settings)](settings, num_classes))

@@ -1,4 +1,4 @@
-"""What every detector is: a pyramid of feature maps, losses on it, and detections from it."""
+"""Defines the interface of all detectors: feature maps of a pyramid, losses on them, and detections from them."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -10,16 +10,18 @@ from fgd_core.data.targets import Targets
 
 
 class FeatureLevel(NamedTuple):
+    """Describes one map of a pyramid."""
+
     name: str
     stride: int
     """Pixels of the input per cell."""
     channels: int
     is_derived: bool = False
-    """Whether it only subsamples the level below, and so holds nothing of its own."""
+    """Whether the map only subsamples the level below, so it has no information of its own."""
 
 
 class Detections(NamedTuple):
-    """What was found in one image, best first."""
+    """Holds the detections of one image, highest score first."""
 
     boxes_xyxy_px: Tensor
     """(n, 4)"""
@@ -28,46 +30,47 @@ class Detections(NamedTuple):
     labels: Tensor
     """(n,) int64, the index of the class"""
     masks: Tensor | None = None
-    """(n, M, M) in [0, 1], stretched over each box: how likely the object covers that part. None without masks."""
+    """(n, M, M) in [0, 1], stretched over each box: how likely the object covers each cell. None without masks."""
 
 
 class Detector(nn.Module):
-    """Three named steps, so that a distiller can take the pyramid between them without a hook.
+    """Runs in three named steps, so that a distiller can use the pyramid between them without a hook.
 
-    `levels` are the maps that `features` returns, in that order, fine to coarse.
+    `levels` describes the maps that `features` returns, in that order, fine to coarse.
     """
 
     levels: tuple[FeatureLevel, ...]
     num_classes: int
     has_masks: bool = False
-    """Whether its losses need masks and its detections have them."""
+    """Whether the losses need masks and the detections have masks."""
     mask_offset_px: float = 0.0
-    """How far to the right of its box and below it a mask lies, in pixels of the resized image. Regions that are cut
-    out without alignment, as torchvision's are, hold what lies half a pixel farther on."""
+    """The offset of a mask from its box, to the right and down, in pixels of the resized image. A region that is pooled
+    without alignment, as in torchvision, shows the image half a pixel to the right and below the region."""
 
     @abstractmethod
     def features(self, images: Tensor) -> list[Tensor]:
-        """(N, 3, H, W), normalised and padded, to one (N, C, H / stride, W / stride) for each level."""
+        """Compute the maps: (N, 3, H, W), normalised and padded, to (N, C, H / stride, W / stride) for each level."""
 
     @abstractmethod
     def losses(self, features: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
-        """The terms of the task loss, to be added up.
+        """Compute the terms of the task loss; the loss is their sum.
 
         Args:
-            features: as `features` returns them.
+            features: for each level (N, C, H, W), from `features`.
         Returns:
-            Name to scalar; finite also where no image has a box.
+            Name to scalar; finite even if no image has a box.
         """
 
     @abstractmethod
     def detect(self, features: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
-        """The detections of each image, in pixels of the resized image and inside it.
+        """Detect the objects of each image, in pixels of the resized image and inside it.
 
         Args:
-            features: as `features` returns them.
+            features: for each level (N, C, H, W), from `features`.
             image_sizes: for each image (height, width) in pixels, before padding.
         """
 
 
 def num_parameters(detector: nn.Module) -> int:
+    """Count all weights, trained or frozen."""
     return sum(parameter.numel() for parameter in detector.parameters())

@@ -1,8 +1,8 @@
-"""Faster R-CNN (arXiv:1506.01497) on a feature pyramid, on torchvision's parts.
+"""Faster R-CNN (arXiv:1506.01497) on a feature pyramid, built from torchvision's parts.
 
 Parameters, anchors, sampling and losses are those of torchvision's `fasterrcnn_resnet50_fpn` and `…_v2`, so that their
-weights load; but anchors and regions sit at the true strides, where torchvision's drift on an input not divisible
-by 64. The convention of mmdetection differs in the places that ask for it by name.
+weights load. But anchors and regions sit at the true strides, while torchvision's drift if the input is not divisible
+by 64. The mmdetection convention differs where the code asks for it by name.
 """
 
 from torch import nn
@@ -14,12 +14,18 @@ from fgd_core.spec import detectors as spec
 
 
 class FasterRcnn(TwoStageDetector):
+    """Detects boxes in two stages.
+
+    Args:
+        masks: the mask branch of a subclass with masks.
+    """
+
     def __init__(self, settings: spec.VersionedTwoStage, num_classes: int, masks: Branch | None = None) -> None:
         super().__init__()
         self.settings, self.num_classes = settings, num_classes
         is_second = settings.version == "v2"
         follows_mmdetection = settings.convention == "mmdetection"
-        # mmdetection's losses of boxes are L1.
+        # mmdetection's box losses are L1.
         box_beta = 0.0 if follows_mmdetection else 1 / 9
         self.backbone = build_pyramid(settings, nn.BatchNorm2d if is_second else None)
         self.levels = self.backbone.levels
@@ -27,9 +33,9 @@ class FasterRcnn(TwoStageDetector):
             settings,
             num_convs=2 if is_second else 1,
             box_beta=box_beta,
-            kept=ProposalLimits(per_level=2000, in_all=1000 if follows_mmdetection else 2000),
+            train_limits=ProposalLimits(pre_nms_per_level=2000, post_nms=1000 if follows_mmdetection else 2000),
         )
-        # torchvision also gives the background a box, which nothing is ever learned from.
+        # torchvision also predicts a box for the background, which never trains.
         num_boxes = num_classes if follows_mmdetection else 1 + num_classes
         boxes = (
             convolved_box_branch(settings, 1 + num_classes)

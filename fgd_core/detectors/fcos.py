@@ -1,4 +1,4 @@
-"""FCOS (arXiv:1904.01355, improved in arXiv:2006.09214) on torchvision's parts.
+"""FCOS (arXiv:1904.01355, improved in arXiv:2006.09214) built from torchvision's parts.
 
 Parameters, assignment and losses are those of torchvision's `fcos_resnet50_fpn`, so that its weights load. But
 locations sit at the true strides, while torchvision's drift on P6 and P7 if the input is not divisible by 128. The
@@ -18,7 +18,7 @@ from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.base import Detections, Detector
 from fgd_core.detectors.parts.assignment import BACKGROUND, gather_positives, mean_over_ranks
-from fgd_core.detectors.parts.boxes import boxes_around, distances_to_sides, paired_iou
+from fgd_core.detectors.parts.boxes import boxes_around, centres, distances_to_sides, paired_iou
 from fgd_core.detectors.parts.grid import corner_points, flatten_cells
 from fgd_core.detectors.parts.norms import group_norm
 from fgd_core.detectors.parts.pyramid import Pyramid
@@ -28,12 +28,12 @@ from fgd_core.spec import detectors as spec
 _TOWER_DEPTH = 4
 _CENTRE_RADIUS = 1.5
 _REACH = (4, 8)
-"""Strides from a location to the farthest side of its object: what the level is responsible for."""
+"""The range, in strides, of the distance from a location to the farthest side of an object of its level."""
 _LEAST_IOU = 1e-6
 
 
 class Locations(NamedTuple):
-    """All locations of a pyramid, level by level and row by row."""
+    """Holds all P locations of a pyramid, level by level and row by row."""
 
     points: Tensor
     """(P, 2) xy in pixels"""
@@ -41,10 +41,12 @@ class Locations(NamedTuple):
     """(P,) in pixels"""
     nearest: Tensor
     farthest: Tensor
-    """(P,) the bounds, in pixels, of the distance to the farthest side of an object that the location may answer for"""
+    """(P,) bounds, in pixels, of the distance to the farthest side of an object that the location may be assigned to"""
 
 
 class Fcos(Detector):
+    """Detects boxes from the locations inside them, without anchors."""
+
     def __init__(self, settings: spec.Fcos, num_classes: int) -> None:
         super().__init__()
         self.settings = settings
@@ -61,24 +63,24 @@ class Fcos(Detector):
         outputs = self.head(features)
         locations = self._locations(features)
         matches = torch.stack([self._match(locations, boxes) for boxes in targets.boxes])  # (N, P)
-        found = gather_positives(matches, targets)
+        positives = gather_positives(matches, targets)
 
         with torch.autocast(matches.device.type, enabled=False):
             logits, distances, centreness = (torch.cat(levels, dim=1).float() for levels in outputs)
             num_positives = mean_over_ranks((matches >= 0).sum().float()).clamp(min=1)
-            is_there = torch.zeros_like(logits)
-            is_there[found.image, found.location, found.labels] = 1
-            focal = sigmoid_focal_loss(logits, is_there, alpha=0.25, gamma=2.0).sum()
+            is_object = torch.zeros_like(logits)
+            is_object[positives.image, positives.location, positives.labels] = 1
+            focal = sigmoid_focal_loss(logits, is_object, alpha=0.25, gamma=2.0).sum()
 
-            points = locations.points[found.location]
+            points = locations.points[positives.location]
             predicted = boxes_around(
-                points, self._in_pixels(distances[found.image, found.location], found.location, locations)
+                points, self._in_pixels(distances[positives.image, positives.location], positives.location, locations)
             )
-            wanted = centreness_of(distances_to_sides(points, found.boxes))
+            target = centreness_of(distances_to_sides(points, positives.boxes))
             centre = F.binary_cross_entropy_with_logits(
-                centreness[found.image, found.location].squeeze(1), wanted, reduction="sum"
+                centreness[positives.image, positives.location].squeeze(1), target, reduction="sum"
             )
-            box = (self._distance(predicted, found.boxes) * self._share_of_boxes(wanted, num_positives)).sum()
+            box = (self._box_loss(predicted, positives.boxes) * self._box_weights(target, num_positives)).sum()
         return {"classification": focal / num_positives, "box": box, "centreness": centre / num_positives}
 
     @torch.no_grad()
@@ -92,10 +94,10 @@ class Fcos(Detector):
         if not self._follows_mmdetection:
             scores = [(of_class * centre).sqrt() for of_class, centre in zip(scores, inner, strict=True)]
 
-        def decode(image: int, level: int, at: Tensor) -> Tensor:
-            along_all = at + first[level]
-            own = self._in_pixels(distances[level][image, at].float(), along_all, locations)
-            return boxes_around(locations.points[along_all], own)
+        def decode(image: int, level: int, cells: Tensor) -> Tensor:
+            in_pyramid = cells + first[level]
+            own = self._in_pixels(distances[level][image, cells].float(), in_pyramid, locations)
+            return boxes_around(locations.points[in_pyramid], own)
 
         return [
             select_detections(
@@ -103,7 +105,7 @@ class Fcos(Detector):
                 partial(decode, image),
                 size,
                 self.settings,
-                # In mmdetection a candidate is chosen by its class alone, and then ranked with its centreness.
+                # mmdetection selects candidates by class score alone and ranks them by class score times centreness.
                 factors=[level[image].squeeze(1) for level in inner] if self._follows_mmdetection else None,
             )
             for image, size in enumerate(image_sizes)
@@ -114,7 +116,7 @@ class Fcos(Detector):
         last = len(self.levels) - 1
         for index, (maps, level) in enumerate(zip(features, self.levels, strict=True)):
             corners = corner_points(maps, level.stride)
-            # The middle of the cell in mmdetection, its corner in torchvision.
+            # mmdetection uses the middle of the cell, torchvision its corner.
             points.append(corners + (level.stride / 2 if self._follows_mmdetection else 0))
             strides.append(corners.new_full((len(corners),), level.stride))
             nearest.append(corners.new_full((len(corners),), _REACH[0] * level.stride if index > 0 else 0))
@@ -122,7 +124,7 @@ class Fcos(Detector):
         return Locations(torch.cat(points), torch.cat(strides), torch.cat(nearest), torch.cat(farthest))
 
     def _match(self, locations: Locations, boxes: Tensor) -> Tensor:
-        """(P,) the index of each location's object, or BACKGROUND."""
+        """Assign an object to each location: (P,) its index or BACKGROUND."""
         follows_paper = self.settings.version == "v1"
         return match_locations(
             locations,
@@ -132,25 +134,25 @@ class Fcos(Detector):
         )
 
     def _in_pixels(self, distances: Tensor, location: Tensor, locations: Locations) -> Tensor:
-        """(n, 4) of what the head says at n locations; the second version says it in strides."""
+        """Convert the head's distances (n, 4) at n locations to pixels; the second version predicts strides."""
         return distances if self.settings.version == "v1" else distances * locations.strides[location][:, None]
 
-    def _distance(self, predicted: Tensor, wanted: Tensor) -> Tensor:
-        """(n,) between n predicted boxes and those wanted."""
+    def _box_loss(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """Compute the box loss (n,) of predicted boxes (n, 4) against target boxes (n, 4)."""
         if self.settings.version == "v1":
-            return -paired_iou(predicted, wanted).clamp(min=_LEAST_IOU).log()
-        giou: Tensor = generalized_box_iou_loss(predicted, wanted)
+            return -paired_iou(predicted, target).clamp(min=_LEAST_IOU).log()
+        giou: Tensor = generalized_box_iou_loss(predicted, target)
         return giou
 
-    def _share_of_boxes(self, centreness: Tensor, num_positives: Tensor) -> Tensor:
-        """(n,) what the loss of each box is multiplied by: in mmdetection those near the middle count for more."""
+    def _box_weights(self, centreness: Tensor, num_positives: Tensor) -> Tensor:
+        """Weigh the loss of each box (n,); in mmdetection boxes near the middle of the object get more weight."""
         if self._follows_mmdetection:
             return centreness / mean_over_ranks(centreness.sum()).clamp(min=_LEAST_IOU)
         return (1 / num_positives).expand(len(centreness))
 
 
 class FcosHead(nn.Module):
-    """torchvision's two towers and three outputs, with mmdetection's scale of each level where that is followed."""
+    """Runs torchvision's two towers and three outputs; the mmdetection convention adds a learned scale a level."""
 
     def __init__(self, settings: spec.Fcos, num_classes: int, num_levels: int) -> None:
         super().__init__()
@@ -167,57 +169,57 @@ class FcosHead(nn.Module):
                 _drop_biases(tower)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """
+        """Predict classes, distances and centreness at every location.
+
         Args:
             features: for each level (N, C, H, W).
         Returns:
-            For each level the logits of the classes (N, H W, K), the distances to the left, top, right and bottom side
-            (N, H W, 4), in pixels in the first version and in strides in the second, and the logits of the centreness
+            For each level the class logits (N, H W, K), the distances to the left, top, right and bottom side
+            (N, H W, 4), in pixels in the first version and in strides in the second, and the centreness logits
             (N, H W, 1).
         """
         logits, distances, centreness = [], [], []
         for index, maps in enumerate(features):
-            of_classes, of_boxes = self.classification_head.conv(maps), self.regression_head.conv(maps)
-            logits.append(flatten_cells(self.classification_head.cls_logits(of_classes)))
-            raw = flatten_cells(self.regression_head.bbox_reg(of_boxes)).float()
+            class_maps, box_maps = self.classification_head.conv(maps), self.regression_head.conv(maps)
+            logits.append(flatten_cells(self.classification_head.cls_logits(class_maps)))
+            raw = flatten_cells(self.regression_head.bbox_reg(box_maps)).float()
             if len(self.scales):
                 raw = raw * self.scales[index]
             distances.append(raw.exp() if self._is_first_version else raw.relu())
-            beside = of_classes if self._centreness_side == "classes" else of_boxes
-            centreness.append(flatten_cells(self.regression_head.bbox_ctrness(beside)))
+            tower = class_maps if self._centreness_side == "classes" else box_maps
+            centreness.append(flatten_cells(self.regression_head.bbox_ctrness(tower)))
         return logits, distances, centreness
 
 
 def match_locations(locations: Locations, boxes: Tensor, *, centre_radius: float | None, with_bounds: bool) -> Tensor:
-    """Give each location the smallest object that it lies in and that its level is responsible for.
+    """Assign to each location the smallest object that it lies in and that belongs to its level.
 
     Args:
         boxes: (n, 4) xyxy in pixels; n may be 0.
         centre_radius: strides from the centre of an object to its farthest locations along each axis; None: all of it.
-        with_bounds: whether a level is also responsible for a distance that is exactly one of its bounds.
+        with_bounds: whether the range of a level includes its two bounds.
     Returns:
         (P,) int64, the index of the box, or BACKGROUND.
     """
     if len(boxes) == 0:
         return torch.full((len(locations.points),), BACKGROUND, device=locations.points.device)
     distances = distances_to_sides(locations.points[:, None], boxes)  # (P, n, 4)
-    is_mine = distances.amin(2) > 0
+    is_candidate = distances.amin(2) > 0
     if centre_radius is not None:
-        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-        offset = (locations.points[:, None] - centres).abs().amax(2)  # (P, n)
-        is_mine &= offset < centre_radius * locations.strides[:, None]
+        offset = (locations.points[:, None] - centres(boxes)).abs().amax(2)  # (P, n)
+        is_candidate &= offset < centre_radius * locations.strides[:, None]
     reach, nearest, farthest = distances.amax(2), locations.nearest[:, None], locations.farthest[:, None]
     if with_bounds:
-        is_mine &= (reach >= nearest) & (reach <= farthest)
+        is_candidate &= (reach >= nearest) & (reach <= farthest)
     else:
-        is_mine &= (reach > nearest) & (reach < farthest)
+        is_candidate &= (reach > nearest) & (reach < farthest)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    least, index = torch.where(is_mine, areas, torch.inf).min(1)
+    least, index = torch.where(is_candidate, areas, torch.inf).min(1)
     return index.masked_fill(least.isinf(), BACKGROUND)
 
 
 def centreness_of(distances: Tensor) -> Tensor:
-    """(n,) in [0, 1] of distances (n, 4): 1 in the middle of a box, 0 on its border.
+    """Compute the centreness (n,) in [0, 1] from distances (n, 4): 1 in the middle of a box, 0 on its border.
 
     Source: equation 3 of arXiv:1904.01355.
     """

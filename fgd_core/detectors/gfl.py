@@ -1,6 +1,6 @@
-"""Generalised Focal Loss (arXiv:2006.04388): scores that tell the quality of the box, and distances as distributions.
+"""Generalised Focal Loss (arXiv:2006.04388): scores include the box quality, and distances are distributions.
 
-Parameters of the head are named as mmdetection's, and losses, assignment and decoding are as there.
+The head's parameter names, losses, assignment and decoding are those of mmdetection.
 """
 
 from collections.abc import Sequence
@@ -33,6 +33,8 @@ _DISTRIBUTION_WEIGHT = 0.25
 
 
 class Gfl(Detector):
+    """Detects boxes with one score for class and box quality."""
+
     def __init__(self, settings: spec.Gfl, num_classes: int) -> None:
         super().__init__()
         self.settings = settings
@@ -50,32 +52,32 @@ class Gfl(Detector):
         matches = torch.stack(
             [self._match(points, b, size) for b, size in zip(targets.boxes, targets.image_sizes, strict=True)]
         )  # (N, A)
-        found = gather_positives(matches, targets)
+        positives = gather_positives(matches, targets)
         with torch.autocast(matches.device.type, enabled=False):
             logits = torch.cat(level_logits, dim=1).float()  # (N, A, K)
-            distributions = torch.cat(level_distributions, dim=1)[found.image, found.location].float()
+            distributions = torch.cat(level_distributions, dim=1)[positives.image, positives.location].float()
             # (P, 4, bins)
             strides = torch.cat([p.new_full((len(p), 1), s.stride) for p, s in zip(points, self.levels, strict=True)])
-            strides = strides[found.location]  # (P, 1)
-            centres = torch.cat(points)[found.location] / strides
-            wanted = found.boxes / strides
+            strides = strides[positives.location]  # (P, 1)
+            centres = torch.cat(points)[positives.location] / strides
+            target = positives.boxes / strides
             predicted = boxes_around(centres, expected_distance(distributions))
 
             quality = torch.zeros_like(logits)
-            quality[found.image, found.location, found.labels] = paired_iou(predicted.detach(), wanted)
+            quality[positives.image, positives.location, positives.labels] = paired_iou(predicted.detach(), target)
             focal = quality_focal_loss(logits, quality).sum(2).masked_fill(matches == IGNORED, 0)
             classification = focal.sum() / mean_over_ranks(count_positives(matches)).clamp(min=1)
 
-            # A box counts as much as the score that it will be chosen by.
-            weights = logits.detach()[found.image, found.location].sigmoid().amax(1)  # (P,)
+            # The weight of a box is the score that selects it at detection.
+            weights = logits.detach()[positives.image, positives.location].sigmoid().amax(1)  # (P,)
             share = weights / mean_over_ranks(weights.sum()).clamp(min=1)
-            overlap = generalized_box_iou_loss(predicted, wanted)
-            distances = distances_to_sides(centres, wanted).clamp(min=0, max=self.settings.reg_max - 0.1)
-            of_bins = distribution_focal_loss(distributions.flatten(0, 1), distances.flatten()).view(-1, 4).mean(1)
+            overlap = generalized_box_iou_loss(predicted, target)
+            distances = distances_to_sides(centres, target).clamp(min=0, max=self.settings.reg_max - 0.1)
+            bin_losses = distribution_focal_loss(distributions.flatten(0, 1), distances.flatten()).view(-1, 4).mean(1)
         return {
             "classification": classification,
             "box": _BOX_WEIGHT * (share * overlap).sum(),
-            "distribution": _DISTRIBUTION_WEIGHT * (share * of_bins).sum(),
+            "distribution": _DISTRIBUTION_WEIGHT * (share * bin_losses).sum(),
         }
 
     @torch.no_grad()
@@ -97,7 +99,7 @@ class Gfl(Detector):
         return [corner_points(maps, level.stride) for maps, level in zip(features, self.levels, strict=True)]
 
     def _match(self, points: Sequence[Tensor], boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
-        """(A,) the index of each location's object; negative for background and for locations beyond the image."""
+        """Assign an object to each location: (A,) its index, BACKGROUND, or IGNORED in the batch padding."""
         in_strides = self.settings.anchor_base_size_px / self.levels[0].stride
         half_sides = [in_strides * level.stride / 2 for level in self.levels]
         anchors = [torch.cat([p - half, p + half], dim=1) for p, half in zip(points, half_sides, strict=True)]
@@ -110,7 +112,7 @@ class Gfl(Detector):
 
 
 class GflHead(nn.Module):
-    """One tower for classes and one for distances, the same on all levels but for a scale of each level's distances."""
+    """Runs one tower for classes and one for distances on all levels; only the distance scale differs by level."""
 
     def __init__(self, width: int, num_classes: int, reg_max: int, num_levels: int) -> None:
         super().__init__()
@@ -122,11 +124,12 @@ class GflHead(nn.Module):
         init_head(self, width, classifier=self.gfl_cls)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """
+        """Predict classes and distance distributions at every location.
+
         Args:
             features: for each level (N, C, H, W).
         Returns:
-            For each level the logits of the classes (N, H W, K), and the logits of the distances in strides from the
+            For each level the class logits (N, H W, K), and the logits of the distances in strides from the
             location to the left, top, right and bottom side (N, H W, 4, bins).
         """
         logits = [flatten_cells(self.gfl_cls(apply_tower(self.cls_convs, maps))) for maps in features]
@@ -138,11 +141,12 @@ class GflHead(nn.Module):
 
 
 class Scale(nn.Module):
-    """A factor that is learned."""
+    """Multiplies by a learned factor."""
 
     def __init__(self) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(1.0))
 
     def forward(self, values: Tensor) -> Tensor:
+        """Scale values of any shape (…)."""
         return values * self.scale

@@ -1,5 +1,7 @@
-"""Mask R-CNN (arXiv:1703.06870): Faster R-CNN with a branch for masks; fits the weights of torchvision's
-`maskrcnn_resnet50_fpn` and `…_v2`."""
+"""Mask R-CNN (arXiv:1703.06870): Faster R-CNN with a mask branch.
+
+The weights of torchvision's `maskrcnn_resnet50_fpn` and `…_v2` load.
+"""
 
 from torch import nn
 
@@ -9,10 +11,12 @@ from fgd_core.spec import detectors as spec
 
 
 class MaskRcnn(FasterRcnn):
+    """Detects boxes and masks in two stages."""
+
     has_masks = True
 
     def __init__(self, settings: spec.MaskRcnn, num_classes: int) -> None:
-        # torchvision also gives the background a mask, which nothing is ever learned from.
+        # torchvision also predicts a mask for the background, which never trains.
         num_masks = num_classes if settings.convention == "mmdetection" else 1 + num_classes
         norm = nn.BatchNorm2d if settings.version == "v2" else None
         super().__init__(settings, num_classes, mask_branch(settings, num_masks, norm))

@@ -1,7 +1,6 @@
-"""RepPoints (arXiv:1904.11490): an object is a set of points, found in two stages; the second looks where the first
-put them.
+"""RepPoints (arXiv:1904.11490): an object is a set of points, and a second stage refines the points of the first.
 
-Parameters of the head are named as mmdetection's, and losses, assignment and decoding are as there.
+The head's parameter names, losses, assignment and decoding are those of mmdetection.
 """
 
 from collections.abc import Sequence
@@ -39,13 +38,15 @@ _TOWER_DEPTH = 3
 _KERNEL = 3
 _NUM_POINTS = _KERNEL**2
 _GRADIENT_THROUGH_POINTS = 0.1
-"""How much of its gradient the second stage passes to the points of the first."""
+"""The share of its gradient that the second stage passes to the points of the first."""
 _BOX_UNIT_IN_STRIDES = 4
 _BETA = 0.11
 _FIRST_BOX_WEIGHT, _BOX_WEIGHT = 0.5, 1.0
 
 
 class RepPoints(Detector):
+    """Detects boxes from point sets."""
+
     def __init__(self, settings: spec.RepPoints, num_classes: int) -> None:
         super().__init__()
         self.settings = settings
@@ -61,7 +62,10 @@ class RepPoints(Detector):
         self._matcher = EveryBoxMatcher(0.5, 0.4)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The maps before the norm of the pyramid's last convolutions, where there is one: see `LateNormPyramid`."""
+        """Compute the maps: (N, 3, H, W) to (N, C, H / stride, W / stride) for each level.
+
+        In a pyramid with norms, these are the maps before the last norm: see `LateNormPyramid`.
+        """
         return self.backbone.maps(images)
 
     def losses(self, features: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
@@ -71,24 +75,24 @@ class RepPoints(Detector):
             points = self._points(features)
             strides = torch.cat([p.new_full((len(p), 1), s.stride) for p, s in zip(points, self.levels, strict=True)])
             first_boxes = self._boxes(first, torch.cat(points), strides)  # (N, A, 4)
-            started = self._start(points, targets)  # (N, A)
-            matches = self._match(first_boxes.detach(), torch.cat(points), targets)  # (N, A)
+            first_matches = self._match_points(points, targets)  # (N, A)
+            matches = self._match_boxes(first_boxes.detach(), torch.cat(points), targets)  # (N, A)
 
-            found = gather_positives(matches, targets)
-            is_there = torch.zeros_like(logits)
-            is_there[found.image, found.location, found.labels] = 1
-            focal = sigmoid_focal_loss(logits, is_there, alpha=0.25, gamma=2.0).sum(2)
+            positives = gather_positives(matches, targets)
+            is_object = torch.zeros_like(logits)
+            is_object[positives.image, positives.location, positives.labels] = 1
+            focal = sigmoid_focal_loss(logits, is_object, alpha=0.25, gamma=2.0).sum(2)
             num_positives = mean_over_ranks(count_positives(matches)).clamp(min=1)
             classification = focal.masked_fill(matches == IGNORED, 0).sum() / num_positives
 
-            first_distance = _distance(first_boxes, gather_positives(started, targets), strides)
-            num_started = mean_over_ranks(count_positives(started)).clamp(min=1)
+            first_loss = _box_loss(first_boxes, gather_positives(first_matches, targets), strides)
+            num_first = mean_over_ranks(count_positives(first_matches)).clamp(min=1)
             boxes = self._boxes(refined, torch.cat(points), strides)
-            distance = _distance(boxes, found, strides)
+            box_loss = _box_loss(boxes, positives, strides)
         return {
             "classification": classification,
-            "first_box": _FIRST_BOX_WEIGHT * first_distance / num_started,
-            "box": _BOX_WEIGHT * distance / num_positives,
+            "first_box": _FIRST_BOX_WEIGHT * first_loss / num_first,
+            "box": _BOX_WEIGHT * box_loss / num_positives,
         }
 
     @torch.no_grad()
@@ -114,46 +118,46 @@ class RepPoints(Detector):
         return [corner_points(maps, level.stride) for maps, level in zip(features, self.levels, strict=True)]
 
     def _boxes(self, point_sets: Tensor, points: Tensor, strides: Tensor) -> Tensor:
-        """(..., A, 9, 2) in cells around (A, 2) points to (..., A, 4) xyxy in pixels."""
+        """Convert point sets (..., A, 9, 2) in cells around points (A, 2) to boxes (..., A, 4) xyxy in pixels."""
         return points.repeat(1, 2) + moment_box(point_sets, self.head.moment_transfer) * strides
 
-    def _start(self, points: Sequence[Tensor], targets: Targets) -> Tensor:
-        """(N, A) the object that each location starts from, by where the locations are."""
+    def _match_points(self, points: Sequence[Tensor], targets: Targets) -> Tensor:
+        """Assign objects for the first stage by the positions of the locations: (N, A)."""
         strides = [level.stride for level in self.levels]
         matches = []
         for boxes, image_size in zip(targets.boxes, targets.image_sizes, strict=True):
-            beyond = [is_batch_padding(level, image_size) for level in points]
-            inside = [level[~out] for level, out in zip(points, beyond, strict=True)]
+            is_padding = [is_batch_padding(level, image_size) for level in points]
+            inside = [level[~padding] for level, padding in zip(points, is_padding, strict=True)]
             of_image = torch.full((sum(map(len, points)),), IGNORED, device=boxes.device)
-            of_image[~torch.cat(beyond)] = nearest_point_matches(inside, strides, boxes.float())
+            of_image[~torch.cat(is_padding)] = nearest_point_matches(inside, strides, boxes.float())
             matches.append(of_image)
         return torch.stack(matches)
 
-    def _match(self, first_boxes: Tensor, points: Tensor, targets: Targets) -> Tensor:
-        """(N, A) the object that each location is to tell, by the overlap of its first box."""
+    def _match_boxes(self, first_boxes: Tensor, points: Tensor, targets: Targets) -> Tensor:
+        """Assign objects for the second stage by the overlap of the first boxes: (N, A)."""
         matches = []
-        for found, boxes, image_size in zip(first_boxes, targets.boxes, targets.image_sizes, strict=True):
-            beyond = is_batch_padding(points, image_size)
+        for own, boxes, image_size in zip(first_boxes, targets.boxes, targets.image_sizes, strict=True):
+            is_padding = is_batch_padding(points, image_size)
             of_image = torch.full((len(points),), BACKGROUND, device=points.device)
             if len(boxes) > 0:
-                of_image = self._matcher(box_iou(boxes.float(), found).masked_fill(beyond, 0))
-            matches.append(of_image.masked_fill(beyond, IGNORED))
+                of_image = self._matcher(box_iou(boxes.float(), own).masked_fill(is_padding, 0))
+            matches.append(of_image.masked_fill(is_padding, IGNORED))
         return torch.stack(matches)
 
 
 class LevelOutputs(NamedTuple):
-    """Of the A locations of a level, in float32."""
+    """Holds the outputs at the A locations of a level, in float32."""
 
     logits: Tensor
     """(N, A, K)"""
     first: Tensor
-    """(N, A, 9, 2) the points of the first stage: (dy, dx) in cells from the location"""
+    """(N, A, 9, 2) points of the first stage: (dy, dx) in cells from the location"""
     refined: Tensor
-    """(N, A, 9, 2) those of the second"""
+    """(N, A, 9, 2) points of the second stage, in the same form"""
 
 
 class RepPointsHead(nn.Module):
-    """One tower for classes and one for points, the same on all levels."""
+    """Runs one tower for classes and one for points, the same on all levels."""
 
     def __init__(self, width: int, num_classes: int, *, has_norm: bool) -> None:
         super().__init__()
@@ -170,36 +174,41 @@ class RepPointsHead(nn.Module):
         init_head(self, width, classifier=self.reppoints_cls_out)
 
     def forward(self, features: Tensor) -> LevelOutputs:
-        """(N, C, H, W) of one level."""
-        of_classes, of_points = apply_tower(self.cls_convs, features), apply_tower(self.reg_convs, features)
-        first = _exact(self.reppoints_pts_init_out, relu(self.reppoints_pts_init_conv(of_points)))  # (N, 18, H, W)
+        """Predict classes and point sets on the map (N, C, H, W) of one level."""
+        class_maps, point_maps = apply_tower(self.cls_convs, features), apply_tower(self.reg_convs, features)
+        first = _in_float32(
+            self.reppoints_pts_init_out, relu(self.reppoints_pts_init_conv(point_maps))
+        )  # (N, 18, H, W)
         fixed = first.detach()
-        looks_at = _GRADIENT_THROUGH_POINTS * first + (1 - _GRADIENT_THROUGH_POINTS) * fixed
-        offsets = looks_at - kernel_grid(_KERNEL, first.device).view(1, -1, 1, 1)
-        logits = self.reppoints_cls_out(relu(self.reppoints_cls_conv(of_classes, offsets)))
-        moved = _exact(self.reppoints_pts_refine_out, relu(self.reppoints_pts_refine_conv(of_points, offsets)))
+        sampled_points = _GRADIENT_THROUGH_POINTS * first + (1 - _GRADIENT_THROUGH_POINTS) * fixed
+        offsets = sampled_points - kernel_grid(_KERNEL, first.device).view(1, -1, 1, 1)
+        logits = self.reppoints_cls_out(relu(self.reppoints_cls_conv(class_maps, offsets)))
+        moved = _in_float32(self.reppoints_pts_refine_out, relu(self.reppoints_pts_refine_conv(point_maps, offsets)))
         return LevelOutputs(flatten_cells(logits).float(), _point_sets(first), _point_sets(moved + fixed))
 
 
-def _exact(layer: nn.Conv2d, features: Tensor) -> Tensor:
-    """In float32 also under autocast: a point that is 30 cells away has no eighth of a cell left in bfloat16."""
+def _in_float32(layer: nn.Conv2d, features: Tensor) -> Tensor:
+    """Apply a layer to (N, C, H, W) in float32, also under autocast.
+
+    bfloat16 cannot represent an eighth of a cell at a distance of 30 cells.
+    """
     with torch.autocast(features.device.type, enabled=False):
         output: Tensor = layer(features.float())
     return output
 
 
 def _point_sets(maps: Tensor) -> Tensor:
-    """(N, 18, H, W) to (N, H W, 9, 2)."""
+    """Reshape (N, 18, H, W) to (N, H W, 9, 2)."""
     return flatten_cells(maps).reshape(len(maps), -1, _NUM_POINTS, 2)
 
 
-def _distance(boxes: Tensor, found: Positives, strides: Tensor) -> Tensor:
-    """The summed smooth L1 distance between the boxes of locations and their objects, in four strides of the location.
+def _box_loss(boxes: Tensor, positives: Positives, strides: Tensor) -> Tensor:
+    """Sum the smooth L1 distance between predicted and true boxes, in units of four strides of the location.
 
     Args:
         boxes: (N, A, 4).
         strides: (A, 1).
     """
-    unit = _BOX_UNIT_IN_STRIDES * strides[found.location]
-    at_locations = boxes[found.image, found.location]
-    return smooth_l1_loss(at_locations / unit, found.boxes / unit, beta=_BETA, reduction="sum")
+    unit = _BOX_UNIT_IN_STRIDES * strides[positives.location]
+    predicted = boxes[positives.image, positives.location]
+    return smooth_l1_loss(predicted / unit, positives.boxes / unit, beta=_BETA, reduction="sum")

@@ -1,4 +1,4 @@
-"""A detector that sees every image at another size than whoever asks it: a teacher that looks closer."""
+"""Runs a detector on resized images: a teacher with a higher input scale than its student."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ from fgd_core.detectors.base import Detections, Detector
 
 
 class RescaledDetector(Detector):
-    """Finds what `detector` finds in the image resized by `scale`, told in pixels of the image as it came.
+    """Detects on the image resized by `scale`, and returns boxes in pixels of the given image.
 
-    `levels` are the detector's own, with the strides that they have on the resized image; a cell is `stride / scale`
-    pixels of the image as it came.
+    `levels` are those of `detector`, with their strides on the resized image; a cell is `stride / scale` pixels of the
+    given image.
     """
 
     def __init__(self, detector: Detector, scale: float) -> None:
@@ -22,9 +22,15 @@ class RescaledDetector(Detector):
         self.levels, self.num_classes, self.has_masks = detector.levels, detector.num_classes, detector.has_masks
 
     def features(self, images: Tensor) -> list[Tensor]:
+        """Compute the maps of the resized images: (N, 3, H, W) to (N, C, scale H / stride, …) for each level."""
         return self.detector.features(_resized(images, self.scale))
 
     def losses(self, features: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
+        """Compute the losses of `detector` on resized targets.
+
+        Args:
+            features: for each level (N, C, H, W).
+        """
         masks = targets.masks
         return self.detector.losses(
             features,
@@ -36,25 +42,30 @@ class RescaledDetector(Detector):
         )
 
     def detect(self, features: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
-        found = self.detector.detect(features, self._sizes(image_sizes))
-        # Masks are stretched over their boxes, whatever the size of these.
-        return [each._replace(boxes_xyxy_px=each.boxes_xyxy_px / self.scale) for each in found]
+        """Detect in the resized images, and scale the boxes back.
+
+        Args:
+            features: for each level (N, C, H, W).
+        """
+        detections = self.detector.detect(features, self._sizes(image_sizes))
+        # Masks are relative to their boxes and need no scaling.
+        return [each._replace(boxes_xyxy_px=each.boxes_xyxy_px / self.scale) for each in detections]
 
     def _rescaled_masks(self, masks: Tensor) -> Tensor:
-        """(n, height, width) uint8 to the same at the size of the resized image."""
+        """Resize masks: (n, height, width) uint8 to (n, scale height, scale width)."""
         return (_resized(masks[None].float(), self.scale)[0] > 0.5).to(masks.dtype)
 
     def _sizes(self, image_sizes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-        # Rounded down: a box at the resized border must not lie outside once it is scaled back.
+        # Rounded down: a box at the resized border must not lie outside after it is scaled back.
         return [(max(1, int(h * self.scale)), max(1, int(w * self.scale))) for h, w in image_sizes]
 
 
 def at_input_scale(detector: Detector, scale: float) -> Detector:
-    """The detector, looking at images resized by `scale`."""
+    """Wrap a detector so that it runs on images resized by `scale`; 1 returns the detector itself."""
     return detector if scale == 1 else RescaledDetector(detector, scale)
 
 
 def _resized(images: Tensor, scale: float) -> Tensor:
-    """(N, C, H, W) to (N, C, floor(H scale), floor(W scale)), bilinear; without aliasing where it shrinks."""
-    # By the factor and not to a size: where H scale is no whole number, a pixel stays where it belongs.
+    """Resize (N, C, H, W) to (N, C, floor(H scale), floor(W scale)), bilinear, with antialiasing if it shrinks."""
+    # By a factor and not to a size: pixels keep their positions even if H scale is not a whole number.
     return interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False, antialias=scale < 1)

@@ -1,8 +1,8 @@
-"""RetinaNet (arXiv:1708.02002) on torchvision's parts.
+"""RetinaNet (arXiv:1708.02002), built from torchvision's parts.
 
 Parameters, anchors, matching and losses are those of torchvision's `retinanet_resnet50_fpn` and `…_v2`, so that their
-weights load; but anchors sit at the true strides, where torchvision's drift on P6 and P7 of an input not divisible by
-128. The convention of mmdetection differs in the locations that ask for it by name.
+weights load. But anchors sit at the true strides, while torchvision's drift on P6 and P7 if the input is not divisible
+by 128. The mmdetection convention differs where the code asks for it by name.
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,12 @@ from functools import partial
 import torch
 from torch import Tensor
 from torchvision.models.detection.retinanet import RetinaNetHead
-from torchvision.ops import box_iou, generalized_box_iou_loss, sigmoid_focal_loss
+from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.base import Detections, Detector
 from fgd_core.detectors.parts.anchors import Anchors
-from fgd_core.detectors.parts.assignment import BACKGROUND, IGNORED, EveryBoxMatcher, count_positives, gather_positives
-from fgd_core.detectors.parts.grid import corner_points, is_batch_padding
+from fgd_core.detectors.parts.assignment import IGNORED, EveryBoxMatcher, count_positives, gather_positives
 from fgd_core.detectors.parts.norms import group_norm
 from fgd_core.detectors.parts.pyramid import Pyramid, Top
 from fgd_core.detectors.parts.selection import select_detections
@@ -30,6 +29,8 @@ _ANCHORS_PER_CELL = 9
 
 
 class RetinaNet(Detector):
+    """Detects boxes from anchors with the focal loss."""
+
     def __init__(self, settings: spec.RetinaNet, num_classes: int) -> None:
         super().__init__()
         self.settings = settings
@@ -55,18 +56,22 @@ class RetinaNet(Detector):
     def losses(self, features: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
         outputs = self.head(list(features))
         anchors = torch.cat(self.anchors.on(features))  # (A, 4)
-        matches = self._matches(features, anchors, targets)  # (N, A)
-        found = gather_positives(matches, targets)
+        matches = self.anchors.match(
+            self._matcher, features, anchors, targets, ignores_padding=self._follows_mmdetection
+        )  # (N, A)
+        positives = gather_positives(matches, targets)
 
         with torch.autocast(anchors.device.type, enabled=False):
             logits, deltas = outputs["cls_logits"].float(), outputs["bbox_regression"].float()
-            share = self._share_of_images(matches)  # (N,)
-            is_there = torch.zeros_like(logits)
-            is_there[found.image, found.location, found.labels] = 1
-            focal = sigmoid_focal_loss(logits, is_there, alpha=0.25, gamma=2.0).sum(2)  # (N, A)
-            classification = (focal.masked_fill(matches == IGNORED, 0).sum(1) * share).sum()
-            distance = self._distance(deltas[found.image, found.location], anchors[found.location], found.boxes)
-            regression = (distance * share[found.image]).sum()
+            weights = self._image_weights(matches)  # (N,)
+            is_object = torch.zeros_like(logits)
+            is_object[positives.image, positives.location, positives.labels] = 1
+            focal = sigmoid_focal_loss(logits, is_object, alpha=0.25, gamma=2.0).sum(2)  # (N, A)
+            classification = (focal.masked_fill(matches == IGNORED, 0).sum(1) * weights).sum()
+            box_losses = self._box_loss(
+                deltas[positives.image, positives.location], anchors[positives.location], positives.boxes
+            )
+            regression = (box_losses * weights[positives.image]).sum()
         return {"classification": classification, "box": regression}
 
     @torch.no_grad()
@@ -86,37 +91,22 @@ class RetinaNet(Detector):
             for image, size in enumerate(image_sizes)
         ]
 
-    def _matches(self, features: Sequence[Tensor], anchors: Tensor, targets: Targets) -> Tensor:
-        """(N, A) the index of each anchor's object in its image; negative for background and for what is neither."""
-        points = torch.cat(
-            [corner_points(maps, level.stride) for maps, level in zip(features, self.levels, strict=True)]
-        )
-        matches = []
-        for boxes, image_size in zip(targets.boxes, targets.image_sizes, strict=True):
-            # To torchvision the padding of a smaller image is background.
-            beyond = is_batch_padding(points, image_size) & self._follows_mmdetection
-            beyond = beyond.repeat_interleave(_ANCHORS_PER_CELL)  # (A,)
-            of_image = torch.full((len(anchors),), BACKGROUND, device=anchors.device)
-            if len(boxes):
-                of_image = self._matcher(box_iou(boxes.float(), anchors).masked_fill(beyond, 0))
-            matches.append(of_image.masked_fill(beyond, IGNORED))
-        return torch.stack(matches)
+    def _image_weights(self, matches: Tensor) -> Tensor:
+        """Weigh the summed loss of each image (N,).
 
-    def _share_of_images(self, matches: Tensor) -> Tensor:
-        """(N,) what the summed loss of each image is multiplied by.
-
-        In torchvision's convention each image counts the same; in mmdetection's, each positive anchor of the batch.
+        The torchvision convention weighs all images equally; mmdetection's weighs all positive anchors of the batch
+        equally.
         """
         if self._follows_mmdetection:
             return (1 / count_positives(matches)).expand(len(matches))
         return 1 / ((matches >= 0).sum(1).clamp(min=1) * len(matches))
 
-    def _distance(self, deltas: Tensor, anchors: Tensor, wanted: Tensor) -> Tensor:
-        """(n,) between n predicted boxes and those wanted: 1 - GIoU in v2, else L1 between what encodes them."""
+    def _box_loss(self, deltas: Tensor, anchors: Tensor, target: Tensor) -> Tensor:
+        """Compute the loss (n,) of deltas (n, 4) against target boxes (n, 4): 1 - GIoU in v2, else L1 of the deltas."""
         if self.settings.version == "v2":
-            giou: Tensor = generalized_box_iou_loss(self._coder.decode_single(deltas, anchors), wanted)
+            giou: Tensor = generalized_box_iou_loss(self._coder.decode_single(deltas, anchors), target)
             return giou
-        encoded: Tensor = self._coder.encode_single(wanted, anchors)
+        encoded: Tensor = self._coder.encode_single(target, anchors)
         return (deltas - encoded).abs().sum(1)
 
 
@@ -130,6 +120,6 @@ def _anchors(settings: spec.RetinaNet) -> Anchors:
     are_rounded = settings.convention == "torchvision"
     bases = [settings.anchor_base_size_px * stride / _STRIDES[0] for stride in _STRIDES]
     sizes = [[base * 2 ** (octave / 3) for octave in range(3)] for base in bases]
-    # Whole pixels in torchvision's: its weights were trained on these anchors.
+    # torchvision rounds to whole pixels, and its weights were trained on these anchors.
     sizes = [[int(size) for size in level] for level in sizes] if are_rounded else sizes
     return Anchors(sizes, _STRIDES, are_rounded=are_rounded)

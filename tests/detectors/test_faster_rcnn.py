@@ -83,7 +83,7 @@ class TestConventions:
             detector = build_detector(settings, NUM_CLASSES)
         assert isinstance(detector, TwoStageDetector)
         assert detector.rpn.box_beta == beta_of_proposals
-        assert detector.rpn.kept == (2000, num_proposals)
+        assert detector.rpn.train_limits == (2000, num_proposals)
         heads = [part for part in detector.modules() if isinstance(part, RegionHeads)]
         assert [part.box_beta for part in heads] == [beta_of_regions] * len(heads)
         assert len(heads) == (3 if "cascade" in settings.type else 1)

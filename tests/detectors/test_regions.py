@@ -81,8 +81,8 @@ class TestBoxLosses:
             [torch.tensor([False, False])],
         )
         logits = torch.tensor([[0.0, 0, math.log(5), 0], [0, 0, 0, 0]])
-        answers = BoxOutputs(logits, torch.zeros(2, NUM_CLASSES, 4))
-        terms = heads().box_losses(answers, regions, one_object(0, 0, 100, 100, label=1))
+        outputs = BoxOutputs(logits, torch.zeros(2, NUM_CLASSES, 4))
+        terms = heads().box_losses(outputs, regions, one_object(0, 0, 100, 100, label=1))
         assert terms["classification"].item() == pytest.approx((math.log(8 / 5) + math.log(4)) / 2)
         assert terms["box"] == 0
 
@@ -107,9 +107,9 @@ class TestBoxLosses:
         # Whatever is said of other classes and of the background costs nothing.
         deltas = torch.full((2, num_boxes, 4), 99.0)
         deltas[0, -1] = wanted + torch.tensor([0.05, 0, 0, -2])
-        answers = BoxOutputs(torch.zeros(2, 1 + NUM_CLASSES), deltas)
+        outputs = BoxOutputs(torch.zeros(2, 1 + NUM_CLASSES), deltas)
         terms = heads(box_beta=beta, num_boxes=num_boxes).box_losses(
-            answers, regions, one_object(10, 20, 110, 140, label=2)
+            outputs, regions, one_object(10, 20, 110, 140, label=2)
         )
         assert terms["box"].item() == pytest.approx(expected, rel=1e-5)
 
@@ -182,7 +182,7 @@ class TestProposals:
     def network(self, **settings: object) -> ProposalNetwork:
         torch.manual_seed(0)
         chosen = spec.FasterRcnn.model_validate({"fpn_width": 8, **settings})
-        return ProposalNetwork(chosen, num_convs=1, box_beta=0.0, kept=ProposalLimits(2000, 50))
+        return ProposalNetwork(chosen, num_convs=1, box_beta=0.0, train_limits=ProposalLimits(2000, 50))
 
     def pyramid(self, side_px: int = 128) -> list[Tensor]:
         torch.manual_seed(1)

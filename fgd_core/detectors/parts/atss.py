@@ -1,4 +1,4 @@
-"""Which locations an object is learned at, by the statistics of its own overlaps (ATSS, arXiv:1912.02424 §3.2)."""
+"""Assigns anchors to objects by the statistics of each object's overlaps (ATSS, arXiv:1912.02424 §3.2)."""
 
 from collections.abc import Sequence
 
@@ -16,9 +16,9 @@ _UNCLAIMED = -1.0
 def atss_matches(anchors: Sequence[Tensor], boxes: Tensor, *, candidates_per_level: int = 9) -> Tensor:
     """Assign anchors to objects.
 
-    An object's candidates are the anchors nearest to its centre on each level; it gets those that overlap it at least
-    by the candidates' mean plus standard deviation and whose centre lies inside it. An anchor that two objects get
-    goes to the one that it overlaps more. An object may get none.
+    The candidates of an object are the anchors nearest to its centre on each level. The object gets the candidates
+    whose overlap is at least the mean plus the standard deviation of all its candidates, and whose centre lies inside
+    the object. An anchor that two objects claim goes to the object that it overlaps more. An object may get no anchor.
 
     Args:
         anchors: for each level (locations, 4) xyxy in pixels.
@@ -30,30 +30,30 @@ def atss_matches(anchors: Sequence[Tensor], boxes: Tensor, *, candidates_per_lev
     if len(boxes) == 0:
         return torch.full((len(every_anchor),), BACKGROUND, device=every_anchor.device)
     overlaps = box_iou(every_anchor, boxes)  # (A, n)
-    # Not `cdist`, which takes a less exact way where there are many.
+    # Not `cdist`, which computes less exactly for many points.
     distances = (centres(every_anchor)[:, None] - centres(boxes)).norm(dim=2)  # (A, n)
     candidates = _nearest_of_levels(distances, [len(level) for level in anchors], candidates_per_level)  # (c, n)
     overlap = overlaps.gather(0, candidates)
     is_enough = overlap >= overlap.mean(0) + overlap.std(0)
-    wins = is_enough & _is_inside(centres(every_anchor)[candidates], boxes)
+    is_assigned = is_enough & _is_inside(centres(every_anchor)[candidates], boxes)
 
     claims = torch.full_like(overlaps, _UNCLAIMED)
     of_object = torch.arange(len(boxes), device=boxes.device).expand_as(candidates)
-    claims[candidates[wins], of_object[wins]] = overlap[wins]
+    claims[candidates[is_assigned], of_object[is_assigned]] = overlap[is_assigned]
     best, winner = claims.max(1)
     return winner.masked_fill(best == _UNCLAIMED, BACKGROUND)
 
 
 def _nearest_of_levels(distances: Tensor, counts: Sequence[int], candidates_per_level: int) -> Tensor:
-    """(A, n) to the (c, n) anchors that are nearest to each object, so many on each level or all that it has."""
-    found, start = [], 0
+    """Select the nearest anchors of each object on each level: (A, n) distances to (c, n) indices of anchors."""
+    indices, start = [], 0
     for level in torch.split(distances, list(counts)):
         nearest = level.topk(min(candidates_per_level, len(level)), dim=0, largest=False).indices
-        found.append(start + nearest)
+        indices.append(start + nearest)
         start += len(level)
-    return torch.cat(found)
+    return torch.cat(indices)
 
 
 def _is_inside(points: Tensor, boxes: Tensor) -> Tensor:
-    """(c, n, 2) points, each against the object of its column: (c, n)."""
+    """Check whether points (c, n, 2) lie inside the boxes (n, 4) of their columns: (c, n)."""
     return distances_to_sides(points, boxes).amin(2) > _INSIDE_PX

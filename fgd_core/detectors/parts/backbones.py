@@ -1,9 +1,9 @@
-"""Backbones of torchvision, with a width and a depth of one's own; the names of parameters are torchvision's."""
+"""Builds torchvision's backbones with a configurable width and depth, under torchvision's parameter names."""
 
 import math
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import nn
 from torchvision.models.mobilenetv3 import MobileNetV3, mobilenet_v3_large, mobilenet_v3_small
@@ -16,15 +16,15 @@ from fgd_core.spec import backbones as spec
 
 
 class Body(NamedTuple):
-    """A backbone, taken apart into a stem and four stages."""
+    """Holds a backbone and the names of the parts of its stem and its four stages."""
 
     module: nn.Module
     stages: tuple[tuple[str, ...], ...]
-    """Names of the module's children that are the stem, then those of the stages of stride 4, 8, 16 and 32."""
+    """Names of the module's children: of the stem, then of the stages of stride 4, 8, 16 and 32."""
     stage_channels: tuple[int, int, int, int]
 
     def output_of(self, stride: int) -> str:
-        """The child whose output has this stride: 4, 8, 16 or 32."""
+        """Return the name of the child whose output has this stride: 4, 8, 16 or 32."""
         return self.stages[stride.bit_length() - 2][-1]
 
 
@@ -48,7 +48,7 @@ _RESNETS: Mapping[spec.ResNetName, _Architecture] = {
 
 
 def build_body(settings: spec.BackboneSpec) -> Body:
-    """The backbone with fresh weights."""
+    """Build a backbone with random weights."""
     return BODIES[type(settings)](settings)
 
 
@@ -63,10 +63,10 @@ def _resnet(settings: spec.ResNet) -> Body:
 
 
 def _mobilenet(settings: spec.MobileNet) -> Body:
-    # torchvision's own epsilon and momentum for this network: its weights belong to them.
+    # torchvision trained this network's weights with this epsilon and momentum.
     norm = build_norm(settings.norm, eps=0.001, momentum=0.01)
     layers: nn.Sequential = _MOBILENETS[settings.name](norm_layer=norm, width_mult=settings.width_factor).features
-    # A stage begins with the layer that halves the map; the last convolution belongs to the last stage.
+    # A stage starts with the layer that halves the map; the last convolution belongs to the last stage.
     first = [index for index, layer in enumerate(layers) if _stride(layer) == 2]
     bounds = [0, *first[1:], len(layers)]
     stages = tuple(tuple(str(i) for i in range(*span)) for span in pairwise(bounds))
@@ -74,8 +74,8 @@ def _mobilenet(settings: spec.MobileNet) -> Body:
     return Body(layers, stages, (c2, c3, c4, c5))
 
 
-# the backbone's spec -> the backbone, taken apart
-BODIES: Mapping[type[spec.ResNet | spec.MobileNet], Callable[[Any], Body]] = {
+# the backbone's spec -> a function that builds it
+BODIES: Mapping[type[spec.ResNet | spec.MobileNet], Callable[..., Body]] = {
     spec.ResNet: _resnet,
     spec.MobileNet: _mobilenet,
 }
@@ -87,9 +87,9 @@ _MOBILENETS: Mapping[spec.MobileNetName, Callable[..., MobileNetV3]] = {
 
 
 class ResNetBody(TorchvisionResNet):  # type: ignore[misc]
-    """Stem and four stages, without the classifier.
+    """Runs the stem and four stages of a ResNet, without the classifier.
 
-    Written out because torchvision's constructor fixes the stem at 64 channels.
+    The constructor is written out because torchvision's fixes the stem at 64 channels.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class ResNetBody(TorchvisionResNet):  # type: ignore[misc]
     ) -> None:
         nn.Module.__init__(self)
         block, depths = architecture.block, blocks or architecture.blocks
-        # What torchvision's `_make_layer` reads and moves on.
+        # torchvision's `_make_layer` reads these and updates `inplanes`.
         self._norm_layer = norm
         self.inplanes, self.dilation, self.groups = stem_width, 1, architecture.groups
         self.base_width = architecture.width_per_group
@@ -126,7 +126,7 @@ class ResNetBody(TorchvisionResNet):  # type: ignore[misc]
 
 
 def _stride_in_1x1(body: ResNetBody) -> None:
-    """Let the first convolution of a bottleneck stride in place of the second."""
+    """Move the stride of each bottleneck from its second convolution to its first."""
     for module in body.modules():
         if isinstance(module, Bottleneck):
             module.conv1.stride, module.conv2.stride = module.conv2.stride, module.conv1.stride
@@ -139,7 +139,7 @@ def _deform(stage: nn.Module, *, modulated: bool) -> None:
 
 
 def _stride(layer: nn.Module) -> int:
-    """Of a layer of MobileNetV3: the product over its convolutions, of which at most one strides."""
+    """Return the stride of a MobileNetV3 layer: the product over its convolutions, of which at most one strides."""
     return math.prod(module.stride[0] for module in layer.modules() if isinstance(module, nn.Conv2d))
 
 

@@ -1,4 +1,4 @@
-"""Stages that each look at the boxes of the one before (arXiv:1712.00726)."""
+"""Runs three stages, each on the refined boxes of the stage before (arXiv:1712.00726)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, cast
@@ -15,25 +15,27 @@ from fgd_core.spec.detectors import TwoStage
 
 
 class Stage(NamedTuple):
+    """Holds the settings of a stage."""
+
     iou_threshold: float
-    """From which overlap with an object on a box answers for it."""
+    """The least IoU at which a box is matched to an object."""
     coder_weights: tuple[float, float, float, float]
-    """The better the boxes that a stage starts from, the smaller what is left to correct."""
+    """Larger in later stages: their input boxes are better, so the corrections are smaller."""
     loss_weight: float
 
 
 STAGES = (
     Stage(0.5, (10.0, 10.0, 5.0, 5.0), 1.0),
     Stage(0.6, (20.0, 20.0, 10.0, 10.0), 0.5),
-    # The published deviations are written as 0.033 and 0.067.
+    # mmdetection writes the published deviations as 0.033 and 0.067.
     Stage(0.7, (1 / 0.033, 1 / 0.033, 1 / 0.067, 1 / 0.067), 0.25),
 )
 
 
 class Cascade(nn.Module):
-    """Three stages; boxes are the same for every class.
+    """Refines boxes in three stages; one box for all classes.
 
-    The score of a detection is that of all stages on its way, its box that of the last.
+    The score of a detection is the mean over all stages, its box is from the last stage.
     """
 
     def __init__(self, settings: TwoStage, num_classes: int, *, has_masks: bool) -> None:
@@ -53,7 +55,12 @@ class Cascade(nn.Module):
         )
 
     def losses(self, maps: Sequence[Tensor], proposals: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
-        """The terms of all stages, each weighed by its stage and added up."""
+        """Sum the terms of all stages, with the loss weight of each stage.
+
+        Args:
+            maps: for each level (N, C, H, W).
+            proposals: (n, 4) xyxy in pixels for each image.
+        """
         total: dict[str, Tensor] = {}
         for stage, terms in zip(STAGES, self.losses_of_stages(maps, proposals, targets), strict=True):
             for name, value in terms.items():
@@ -63,33 +70,36 @@ class Cascade(nn.Module):
     def losses_of_stages(
         self, maps: Sequence[Tensor], proposals: Sequence[Tensor], targets: Targets
     ) -> list[dict[str, Tensor]]:
-        """The terms of each stage, not weighed."""
+        """Compute the unweighted terms of each stage; arguments as of `losses`."""
         terms = []
         for heads in self._heads:
             regions = heads.sample(proposals, targets)
-            answers = heads.answers(maps, regions.boxes)
-            terms.append(heads.box_losses(answers, regions, targets) | heads.mask_losses(maps, regions, targets))
-            better = _refined(heads, answers.deltas, regions.boxes, targets.image_sizes)
-            # The next stage is given the objects' own boxes anew; twice would make them count twice.
-            proposals = [own[~added] for own, added in zip(better, regions.is_ground_truth, strict=True)]
+            outputs = heads.box_outputs(maps, regions.boxes)
+            terms.append(heads.box_losses(outputs, regions, targets) | heads.mask_losses(maps, regions, targets))
+            refined = _refine(heads, outputs.deltas, regions.boxes, targets.image_sizes)
+            # The next stage adds the true boxes again; keeping them here would count them twice.
+            proposals = [own[~is_true] for own, is_true in zip(refined, regions.is_ground_truth, strict=True)]
         return terms
 
     def detections(
         self, maps: Sequence[Tensor], proposals: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]
     ) -> list[Detections]:
+        """Detect from proposals; arguments as of `losses`."""
         boxes, logits = list(proposals), []
         *earlier, last = self._heads
         for heads in earlier:
-            answers = heads.answers(maps, boxes)
-            logits.append(answers.logits)
-            boxes = _refined(heads, answers.deltas, boxes, image_sizes)
-        answers = last.answers(maps, boxes)
-        mean = torch.stack([*logits, answers.logits]).mean(0)
-        found = last.best(mean, last.decode(answers.deltas, boxes), image_sizes)
+            outputs = heads.box_outputs(maps, boxes)
+            logits.append(outputs.logits)
+            boxes = _refine(heads, outputs.deltas, boxes, image_sizes)
+        outputs = last.box_outputs(maps, boxes)
+        mean = torch.stack([*logits, outputs.logits]).mean(0)
+        detections = last.select(mean, last.decode(outputs.deltas, boxes), image_sizes)
         if not self.has_masks:
-            return found
-        of_stages = [heads.mask_probabilities(maps, found) for heads in self._heads]
-        return [one._replace(masks=torch.stack(masks).mean(0)) for one, *masks in zip(found, *of_stages, strict=True)]
+            return detections
+        stage_masks = [heads.mask_probabilities(maps, detections) for heads in self._heads]
+        return [
+            one._replace(masks=torch.stack(masks).mean(0)) for one, *masks in zip(detections, *stage_masks, strict=True)
+        ]
 
     @property
     def _heads(self) -> list[RegionHeads]:
@@ -97,9 +107,9 @@ class Cascade(nn.Module):
 
 
 @torch.no_grad()
-def _refined(
+def _refine(
     heads: RegionHeads, deltas: Tensor, boxes: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]
 ) -> list[Tensor]:
-    """(n, 4) xyxy in pixels for each image, inside it: what the next stage starts from."""
-    better = heads.decode(deltas, boxes)
-    return [clip_boxes_to_image(own[:, 0], size) for own, size in zip(better, image_sizes, strict=True)]
+    """Apply the deltas: (n, 4) xyxy in pixels for each image, clipped to it, as input of the next stage."""
+    refined = heads.decode(deltas, boxes)
+    return [clip_boxes_to_image(own[:, 0], size) for own, size in zip(refined, image_sizes, strict=True)]

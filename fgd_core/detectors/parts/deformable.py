@@ -1,4 +1,4 @@
-"""Deformable convolutions (arXiv:1703.06211), with and without modulation (arXiv:1811.11168), on torchvision's op."""
+"""Deformable convolutions (arXiv:1703.06211), with or without modulation (arXiv:1811.11168), on torchvision's op."""
 
 import torch
 import torchvision.ops
@@ -6,19 +6,20 @@ from torch import Tensor, nn
 
 
 class DeformConv2d(torchvision.ops.DeformConv2d):  # type: ignore[misc]
-    """A convolution that is told where to look.
+    """Convolves at given offsets.
 
-    Computes in float32 also under autocast: the op knows no bfloat16 on the CPU, and a position in the hundreds has no
-    fraction left in 8 bits of mantissa.
+    Computes in float32, also under autocast: the op does not support bfloat16 on the CPU, and 8 bits of mantissa leave
+    no fraction for a position in the hundreds.
     """
 
     def forward(self, features: Tensor, offsets: Tensor, mask: Tensor | None = None) -> Tensor:
-        """
+        """Convolve with a shifted sampling point for each cell of the kernel.
+
         Args:
             features: (N, C, H, W).
-            offsets: (N, 2 k k, H_out, W_out) in cells of `features`: (dy, dx) of each point of the kernel in turn, row
-                by row, from where a plain convolution would look.
-            mask: (N, k k, H_out, W_out), a factor on what each point sees; 1 unless given.
+            offsets: (N, 2 k k, H_out, W_out) in cells of `features`: (dy, dx) of each kernel point, row by row, from
+                the point that a plain convolution would sample.
+            mask: (N, k k, H_out, W_out), a factor for the value at each point; None is 1.
         Returns:
             (N, C_out, H_out, W_out) in the type of `features`.
         """
@@ -40,14 +41,14 @@ class DeformConv2d(torchvision.ops.DeformConv2d):  # type: ignore[misc]
 
 
 class SelfDeformingConv2d(DeformConv2d):
-    """A deformable convolution that takes its offsets from its own input, by a plain convolution `conv_offset`.
+    """Computes its offsets from its own input with a plain convolution, `conv_offset`.
 
-    The offsets start at zero: fresh from `like`, it computes what `like` computes, and half of it where modulated, for
-    the mask is a sigmoid. Names and layout of the parameters are mmdetection's: the 2 k k offsets come first and the
-    k k logits of the mask after them.
+    The offsets start at zero, so a new module computes the same as `like`; a modulated one computes half, because the
+    mask is a sigmoid. Names and layout of the parameters are mmdetection's: the 2 k k offsets come first, then the k k
+    logits of the mask.
 
     Args:
-        like: gives geometry and weights, which are shared and not copied.
+        like: the convolution whose geometry and weights this module uses; the weights are shared, not copied.
     """
 
     def __init__(self, like: nn.Conv2d, *, modulated: bool) -> None:
@@ -79,17 +80,17 @@ class SelfDeformingConv2d(DeformConv2d):
         nn.init.zeros_(self.conv_offset.bias)
 
     def forward(self, features: Tensor) -> Tensor:  # type: ignore[override]
-        """(N, C, H, W) to (N, C_out, H_out, W_out)."""
+        """Convolve (N, C, H, W) to (N, C_out, H_out, W_out)."""
         with torch.autocast(features.device.type, enabled=False):
             exact = features.to(torch.promote_types(features.dtype, torch.float32))
-            said: Tensor = self.conv_offset(exact)
-        offsets = said[:, : 2 * self.num_points]
-        mask = said[:, 2 * self.num_points :].sigmoid() if self.modulated else None
+            outputs: Tensor = self.conv_offset(exact)
+        offsets = outputs[:, : 2 * self.num_points]
+        mask = outputs[:, 2 * self.num_points :].sigmoid() if self.modulated else None
         return super().forward(features, offsets, mask)
 
 
 def _pair(sizes: str | tuple[int, ...]) -> tuple[int, int]:
-    """What PyTorch's types leave open: a two-dimensional convolution has two of each, and no padding by name here."""
+    """Narrow PyTorch's type: a 2D convolution has two sizes, and padding is never given by name here."""
     assert not isinstance(sizes, str)
     height, width = sizes
     return height, width

@@ -1,4 +1,4 @@
-"""The locations of a feature map, in pixels of the image."""
+"""Maps the cells of a feature map to locations in the image, in pixels."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ _PADDED_TO_PX = 32
 
 
 def corner_points(features: Tensor, stride: int) -> Tensor:
-    """The top left corner of every cell, as mmdetection locations points and the centres of anchors.
+    """Compute the top left corner of every cell, where mmdetection puts points and anchor centres.
 
     Args:
         features: (N, C, H, W).
@@ -24,18 +24,18 @@ def corner_points(features: Tensor, stride: int) -> Tensor:
 
 
 def is_batch_padding(points: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """Which locations stand where only larger images of the batch have pixels: mmdetection learns nothing there.
+    """Find the locations where only larger images of the batch have pixels; mmdetection does not train there.
 
     Args:
         points: (P, 2) of `corner_points`.
         image_size: (height, width) in pixels, before padding.
     Returns:
-        (P,) bool; false within the image and its own padding.
+        (P,) bool; false inside the image and its own padding to a multiple of 32.
     """
     height, width = (-(-side // _PADDED_TO_PX) * _PADDED_TO_PX for side in image_size)
     return (points >= points.new_tensor([width, height])).any(1)
 
 
 def flatten_cells(maps: Tensor) -> Tensor:
-    """(N, C, H, W) to (N, H W, C): the locations in the order of `corner_points`."""
+    """Reshape (N, C, H, W) to (N, H W, C), cells in the order of `corner_points`."""
     return maps.flatten(2).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""A pyramid with norms, whose maps are taken before the last of them."""
+"""Builds a pyramid with norms that returns its maps before the last norm."""
 
 from collections.abc import Callable, Sequence
 from typing import cast
@@ -11,13 +11,13 @@ from fgd_core.spec.backbones import BackboneSpec
 
 
 class LateNormPyramid(Pyramid):
-    """P3 to P5 on the backbone, P6 from C5 and P7 from P6; a norm behind every convolution.
+    """Computes P3 to P5 from the backbone, P6 from C5 and P7 from P6, with a norm after every convolution.
 
-    The maps are what the last convolutions give, and `normed` is what a head works on. FGD compares the outputs of
-    these convolutions, before the norm: behind it every group of channels has mean 0 and deviation 1 in both
-    networks, and how strong a map is, and so how strong the published weights are, would be lost. The network as a
-    whole is the same. Parameters are named as torchvision names a pyramid with norms: `fpn.layer_blocks.0.0` is a
-    convolution, `fpn.layer_blocks.0.1` its norm.
+    The maps are the outputs of the last convolutions; a head uses the maps that `normed` returns. FGD compares the maps
+    before the norm. After the norm every group of channels has mean 0 and deviation 1 in both networks, so the strength
+    of a map would be lost, and the published loss weights would not fit. The network as a whole computes the same.
+    Parameters are named as torchvision names a pyramid with norms: `fpn.layer_blocks.0.0` is a convolution,
+    `fpn.layer_blocks.0.1` its norm.
     """
 
     def __init__(
@@ -28,14 +28,14 @@ class LateNormPyramid(Pyramid):
         self.fpn.extra_blocks = _NormedTop(self.fpn.extra_blocks.p6.in_channels, width, norm)
 
     def normed(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Behind the norms: of each level (N, width, H, W), as `maps` returns them."""
+        """Apply the last norms: for each level (N, width, H, W), as `maps` returns them, to the same shape."""
         top = cast(_NormedTop, self.fpn.extra_blocks)
         blocks = [*self.fpn.layer_blocks, top.p6, top.p7]
         return [block.norm(level) for block, level in zip(blocks, maps, strict=True)]
 
 
 class _LateNorm(nn.Sequential):
-    """A convolution that leaves its norm to others."""
+    """Applies its convolution only; the caller applies the norm."""
 
     def forward(self, features: Tensor) -> Tensor:
         convolved: Tensor = self[0](features)

@@ -1,4 +1,4 @@
-"""Which point of a pyramid starts from which object (RepPoints, arXiv:1904.11490 §3.2)."""
+"""Assigns points of a pyramid to objects by distance (RepPoints, arXiv:1904.11490 §3.2)."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ from fgd_core.detectors.parts.assignment import BACKGROUND
 from fgd_core.detectors.parts.boxes import centres
 
 _OBJECT_IN_STRIDES = 4
-"""An object four strides wide and high belongs to the level of that stride; so do those up to twice as large."""
+"""An object four strides wide and high belongs to the level of that stride, up to twice this size."""
 
 
 def nearest_point_matches(points: Sequence[Tensor], strides: Sequence[int], boxes: Tensor) -> Tensor:
-    """Give each object one point: on the level of its size, the one nearest to its centre.
+    """Assign to each object one point: the nearest to its centre, on the level of the object's size.
 
-    Distances are measured in the object's own width and height. A point that two objects want goes to the one that it
-    is nearer to; the other gets none.
+    Distances are in units of the object's own width and height. A point that is nearest to two objects goes to the
+    nearer object; the other object gets no point.
 
     Args:
         points: for each level (locations, 2) xy in pixels; no level is empty.
@@ -35,18 +35,20 @@ def nearest_point_matches(points: Sequence[Tensor], strides: Sequence[int], boxe
 
 
 def _levels(boxes: Tensor, strides: Sequence[int]) -> Tensor:
-    """(n,) the binary logarithm of the stride that suits each object."""
+    """Compute the level of each box (n, 4), as the binary logarithm of its stride: (n,)."""
     sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-6)
-    wanted = (sides / _OBJECT_IN_STRIDES).log2().mean(1).int()
-    return wanted.clamp(min(strides).bit_length() - 1, max(strides).bit_length() - 1)
+    level = (sides / _OBJECT_IN_STRIDES).log2().mean(1).int()
+    return level.clamp(min(strides).bit_length() - 1, max(strides).bit_length() - 1)
 
 
 def _nearest(locations: Tensor, object_centres: Tensor, sides: Tensor, objects: Tensor) -> Tensor:
-    """The matches of one level.
+    """Assign the points of one level: (P,).
 
     Args:
         locations: (P, 2).
-        object_centres, sides: (m, 2) of the objects of this level, `objects` (m,) their indices.
+        object_centres: (m, 2) of the objects of this level.
+        sides: (m, 2) width and height of these objects.
+        objects: (m,) their indices.
     """
     if len(objects) == 0:
         return torch.full((len(locations),), BACKGROUND, device=locations.device)

@@ -1,4 +1,4 @@
-"""Normalisation layers by their name in a spec."""
+"""Builds normalisation layers by their name in a spec."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -11,27 +11,28 @@ from fgd_core.spec.backbones import Norm
 
 
 class FixedBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm that learns scale and shift and keeps the statistics it was loaded with, as mmdetection trains."""
+    """Trains scale and shift but keeps the loaded statistics, as mmdetection does."""
 
     def train(self, mode: bool = True) -> "FixedBatchNorm2d":
+        """Stay in eval mode, whatever `mode` is."""
         super().train(mode=False)
         return self
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """The published 32 groups, or as many of at least two channels as a narrower layer can be divided into.
+    """Build a group norm with the published 32 groups, or with the most groups of two channels a narrow layer allows.
 
-    A group of one channel would have one number on a map of one cell, and nothing is left of that once normalised.
+    A group of one channel has a single number on a map of one cell, and normalisation would turn it into zero.
     """
     groups = math.gcd(channels, 32)
     return nn.GroupNorm(groups if groups < channels else max(1, groups // 2), channels)
 
 
 def build_norm(name: Norm, *, eps: float = 1e-5, momentum: float = 0.1) -> Callable[[int], nn.Module]:
-    """Channels -> the layer.
+    """Return a function from the number of channels to the layer.
 
     Args:
-        eps: added to the variance; a network's pretrained weights belong to the one they were trained with.
+        eps: added to the variance; pretrained weights need the value that they were trained with.
         momentum: the share of a batch in the running statistics.
     """
     match name:
@@ -43,7 +44,7 @@ def build_norm(name: Norm, *, eps: float = 1e-5, momentum: float = 0.1) -> Calla
             return group_norm
 
 
-# Without a group of processes a synchronised one is a plain batch norm, also on the CPU.
+# Without a process group, SyncBatchNorm works as a plain batch norm, also on the CPU.
 _BATCH_NORMS: Mapping[str, type[nn.BatchNorm2d | nn.SyncBatchNorm]] = {
     "batch": nn.BatchNorm2d,
     "fixed_batch": FixedBatchNorm2d,

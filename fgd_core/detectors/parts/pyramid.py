@@ -1,4 +1,4 @@
-"""A backbone and the feature pyramid on it (arXiv:1612.03144)."""
+"""Builds a backbone with a feature pyramid (arXiv:1612.03144)."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -12,14 +12,14 @@ from fgd_core.detectors.parts.backbones import build_body
 from fgd_core.spec.backbones import BackboneSpec
 
 Top = Literal["pool", "P5", "C5", "C5 without ReLU", "P5 without ReLU"]
-"""What makes the levels above P5: `pool` subsamples P5 to P6; the others make P6 from P5 or from C5 and P7 from P6 by
-convolutions, and say whether there is a ReLU before P7."""
+"""How the levels above P5 are computed: `pool` subsamples P5 to P6. The others compute P6 from P5 or C5, and P7 from
+P6, by convolutions, with or without a ReLU before P7."""
 
 
 class Pyramid(BackboneWithFPN):  # type: ignore[misc]
-    """Images to maps, finest first. Parameters are named as torchvision's: `body.…` and `fpn.…`.
+    """Computes maps from images, finest first. Parameters have torchvision's names: `body.…` and `fpn.…`.
 
-    `levels` are the maps that a call returns. Frozen stages get no gradient, and keep their statistics.
+    `levels` describes the maps. Frozen stages get no gradient and keep their statistics.
     """
 
     def __init__(
@@ -31,10 +31,13 @@ class Pyramid(BackboneWithFPN):  # type: ignore[misc]
         top: Top,
         norm: Callable[[int], nn.Module] | None = None,
     ) -> None:
-        """
+        """Build the backbone and the pyramid.
+
         Args:
-            strides: of the backbone's maps that the pyramid stands on: 4 to 32 or 8 to 32.
-            norm: after each convolution of the pyramid.
+            width: channels of each map.
+            strides: of the backbone's maps that the pyramid uses: 4 to 32 or 8 to 32.
+            top: how the levels above P5 are computed.
+            norm: builds the norm after each convolution of the pyramid.
         """
         body = build_body(backbone)
         super().__init__(
@@ -54,18 +57,19 @@ class Pyramid(BackboneWithFPN):  # type: ignore[misc]
             self.body[name].requires_grad_(requires_grad=False)
 
     def train(self, mode: bool = True) -> "Pyramid":
+        """Set the mode; frozen stages stay in eval mode."""
         super().train(mode)
-        for name in self._frozen:  # else the running statistics of a frozen stage would go on moving
+        for name in self._frozen:  # keeps the running statistics
             self.body[name].eval()
         return self
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """(N, 3, H, W) to one (N, width, H / stride, W / stride) for each of `levels`."""
+        """Compute the maps: (N, 3, H, W) to (N, width, H / stride, W / stride) for each of `levels`."""
         return list(self(images).values())
 
 
 class _PlainTop(LastLevelP6P7):  # type: ignore[misc]
-    """P7 from P6 without the ReLU between them, as mmdetection's pyramid has it unless told otherwise."""
+    """Computes P7 from P6 without a ReLU between them, the default of mmdetection's pyramid."""
 
     def forward(self, p: list[Tensor], c: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
         p6 = self.p6(p[-1] if self.use_P5 else c[-1])
@@ -77,6 +81,6 @@ def _extra_levels(top: Top, channels_of_c5: int, width: int) -> ExtraFPNBlock:
         return LastLevelMaxPool()
     block = _PlainTop if top.endswith("without ReLU") else LastLevelP6P7
     extra = block(channels_of_c5 if top.startswith("C5") else width, width)
-    # torchvision tells the two apart by their channels alone, which may be equal.
+    # torchvision decides by the numbers of channels alone, which may be equal.
     extra.use_P5 = top.startswith("P5")
     return extra

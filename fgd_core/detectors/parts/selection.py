@@ -1,4 +1,4 @@
-"""From scored cells or boxes to the detections of an image."""
+"""Selects the detections of an image from scored locations or boxes."""
 
 from collections.abc import Callable, Sequence
 
@@ -20,13 +20,13 @@ def select_detections(
     *,
     factors: Sequence[Tensor] | None = None,
 ) -> Detections:
-    """The detections of one image from a head that scores every class at every location of every level.
+    """Select the detections of one image from the scores of every class at every location of every level.
 
     Args:
         scores: for each level (locations, K) in [0, 1].
         decode: index of a level and (n,) locations of it -> (n, 4) boxes xyxy in pixels of the resized image.
         image_size: (height, width) in pixels, before padding.
-        factors: for each level (locations,) in [0, 1], what a score is multiplied by after the candidates were chosen.
+        factors: for each level (locations,) in [0, 1]; multiply the scores after the candidates are selected.
     """
     kept_boxes, kept_scores, kept_labels = [], [], []
     for level, level_scores in enumerate(scores):
@@ -44,11 +44,13 @@ def select_detections(
 def nms_per_class(
     boxes: Tensor, scores: Tensor, labels: Tensor, image_size: tuple[int, int], settings: AnyDetector
 ) -> Detections:
-    """Non-maximum suppression class by class on boxes cut off at the image's border; the best, best first.
+    """Clip boxes to the image and apply non-maximum suppression class by class; returns the best, best first.
 
     Args:
         boxes: (n, 4) xyxy in pixels.
-        scores, labels: (n,)
+        scores: (n,) in [0, 1].
+        labels: (n,)
+        image_size: (height, width) in pixels, before padding.
     """
     boxes = clip_boxes_to_image(boxes, image_size)
     keep = batched_nms(boxes, scores, labels, settings.nms_iou_threshold)[: settings.max_detections]

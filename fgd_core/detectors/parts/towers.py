@@ -1,4 +1,4 @@
-"""Stacks of convolutions between a pyramid and the outputs of a head."""
+"""Builds and initialises the stacks of convolutions between a pyramid and the outputs of a head."""
 
 import math
 from collections import OrderedDict
@@ -12,18 +12,19 @@ from fgd_core.detectors.parts.deformable import DeformConv2d
 _PUBLISHED_WIDTH = 256
 _PUBLISHED_DEVIATION = 0.01
 _PRIOR = 0.01
-"""How likely a fresh head finds any class at any place."""
+"""The probability of each class at each location in a new head."""
 
 
 def conv_tower(width: int, depth: int, norm: Callable[[int], nn.Module] | None) -> nn.ModuleList:
-    """3x3 convolutions with ReLU, with names of mmdetection's: `0.conv`, `0.gn`, `1.conv`, ….
+    """Build 3x3 convolutions with ReLU, with mmdetection's names: `0.conv`, `0.gn`, `1.conv`, ….
 
-    A convolution has a bias where there is no norm after it.
+    A convolution has a bias unless a norm follows it.
     """
     return nn.ModuleList(_conv_block(width, norm) for _ in range(depth))
 
 
 def apply_tower(tower: nn.ModuleList, features: Tensor) -> Tensor:
+    """Run all blocks of a tower: (N, C, H, W) to (N, C, H, W)."""
     for block in tower:
         features = block(features)
     return features
@@ -31,11 +32,9 @@ def apply_tower(tower: nn.ModuleList, features: Tensor) -> Tensor:
 
 @torch.no_grad()
 def init_head(head: nn.Module, width: int, *, classifier: nn.Conv2d) -> None:
-    """Draw a head's weights as published: a deviation of 0.01, and classes that are rare.
+    """Initialise a head as published: a standard deviation of 0.01, and a low score for every class.
 
-    Where the head is narrower than published, its weights are wider by as much as keeps the signal: with a deviation
-    of 0.01 each convolution halves it at 256 channels; at 64 it would leave a quarter, and the head would learn
-    nothing for many epochs.
+    A narrower head gets a larger deviation that keeps the signal as strong; see `scale_init`.
     """
     for layer in head.modules():
         if isinstance(layer, nn.Conv2d | DeformConv2d):

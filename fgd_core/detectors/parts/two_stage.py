@@ -1,4 +1,4 @@
-"""Detectors that first propose regions and then look at each."""
+"""Builds detectors that first propose regions and then classify and refine each region."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -16,34 +16,41 @@ from fgd_core.detectors.parts.regions import BOX_SIZE, Branch
 from fgd_core.spec.detectors import TwoStage
 
 
-class Heads(Protocol):
-    """What looks at the proposals."""
+class RoiHeads(Protocol):
+    """Classifies and refines proposals."""
 
     def losses(self, maps: Sequence[Tensor], proposals: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
-        """The terms of their own loss."""
+        """Compute the terms of the heads' loss.
+
+        Args:
+            maps: for each level (N, C, H, W).
+            proposals: (n, 4) xyxy in pixels for each image.
+        """
         ...
 
     def detections(
         self, maps: Sequence[Tensor], proposals: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]
-    ) -> list[Detections]: ...
+    ) -> list[Detections]:
+        """Detect from proposals; arguments as of `losses`."""
+        ...
 
 
 class TwoStageDetector(Detector):
-    """The way from images over proposals to detections.
+    """Runs a backbone, a proposal network and region heads.
 
     Subclasses set `settings`, `num_classes`, `backbone` with its `levels`, `rpn` and `roi_heads`.
     """
 
     backbone: Pyramid
     rpn: ProposalNetwork
-    roi_heads: Heads
+    roi_heads: RoiHeads
 
     def features(self, images: Tensor) -> list[Tensor]:
         return self.backbone.maps(images)
 
     def losses(self, features: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
-        of_proposals, proposals = self.rpn.losses(features, targets)
-        return of_proposals | self.roi_heads.losses(features, proposals, targets)
+        rpn_losses, proposals = self.rpn.losses(features, targets)
+        return rpn_losses | self.roi_heads.losses(features, proposals, targets)
 
     @torch.no_grad()
     def detect(self, features: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
@@ -52,17 +59,17 @@ class TwoStageDetector(Detector):
 
 
 def build_pyramid(settings: TwoStage, norm: Callable[[int], nn.Module] | None = None) -> Pyramid:
-    """P2 to P5, and P6 for proposals alone."""
+    """Build P2 to P5, and P6, which only proposals use."""
     return Pyramid(settings.backbone, width=settings.fpn_width, strides=(4, 8, 16, 32), top="pool", norm=norm)
 
 
 def box_branch(settings: TwoStage, num_logits: int, num_boxes: int) -> Branch:
-    """Two fully connected layers, then classes and boxes.
+    """Build two fully connected layers, then the class and box predictors.
 
     Args:
-        num_boxes: how many a region is given: one for each class, or one.
+        num_boxes: boxes predicted for a region: one for each class, or one.
     """
-    size = representation_size(settings)
+    size = _representation_size(settings)
     head = TwoMLPHead(settings.fpn_width * BOX_SIZE**2, size)
     predictor = FastRCNNPredictor(size, num_logits)
     predictor.bbox_pred = nn.Linear(size, 4 * num_boxes)
@@ -77,17 +84,17 @@ def box_branch(settings: TwoStage, num_logits: int, num_boxes: int) -> Branch:
 
 
 def convolved_box_branch(settings: TwoStage, num_logits: int) -> Branch:
-    """Four convolutions with batch norm and one fully connected layer, as in torchvision's second versions."""
-    width, size = settings.fpn_width, representation_size(settings)
+    """Build four convolutions with batch norm and one fully connected layer, as in torchvision's second versions."""
+    width, size = settings.fpn_width, _representation_size(settings)
     head = FastRCNNConvFCHead((width, BOX_SIZE, BOX_SIZE), [width] * 4, [size], norm_layer=nn.BatchNorm2d)
     return Branch(head, FastRCNNPredictor(size, num_logits))
 
 
 def mask_branch(settings: TwoStage, num_masks: int, norm: Callable[[int], nn.Module] | None = None) -> Branch:
-    """Four convolutions, one that doubles the resolution, and a mask for each class."""
+    """Build four convolutions, one that doubles the resolution, and a mask predictor for each class."""
     width = settings.fpn_width
     return Branch(MaskRCNNHeads(width, [width] * 4, 1, norm_layer=norm), MaskRCNNPredictor(width, width, num_masks))
 
 
-def representation_size(settings: TwoStage) -> int:
+def _representation_size(settings: TwoStage) -> int:
     return settings.representation_size or 4 * settings.fpn_width
