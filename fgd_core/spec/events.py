@@ -35,8 +35,10 @@ JobState: TypeAlias = Literal[
     "failed",
     "cancelled",
 ]
+OVER: frozenset[JobState] = frozenset({"succeeded", "failed", "cancelled"})
+"""The states of a job that has ended."""
 EndCause: TypeAlias = Literal["succeeded", "failed", "stopped", "lost"]
-"""How an attempt ended; `lost`: without a last word."""
+"""How an attempt ended; `lost` means that it ended without its final event."""
 
 END_CAUSE: TypeAdapter[EndCause] = TypeAdapter(EndCause)
 

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import NotFoundError
+from fgd_core.spec import study_state
 from fgd_core.spec.comparison import EVIDENCE, Comparison
 from fgd_core.spec.events import ArtifactSaved
 from service.api import responses
@@ -19,7 +20,6 @@ from service.api.access import Principal, Reader, visible_job
 from service.api.deps import ServicesDep
 from service.compare.request import CompareRequest, RunFile
 from service.errors import NotComparableError
-from service.jobs import study
 from service.jobs.lifecycle import is_over
 from service.reports.comparison_page import render_comparison
 from service.storage import paths, threads
@@ -104,8 +104,8 @@ async def _found(session: AsyncSession, principal: Principal, reference: str) ->
         left = await artifacts.get(session, job.id, EVIDENCE)
         return _Run(job.id, None, job.name, job.kind, job.state, seed, left)
     number = int(parts["trial"])
-    stored = await events.every(session, job.id, study.KINDS)
-    trials = await asyncio.to_thread(study.fold, stored, ["maximize"], is_over=is_over(job.state))
+    stored = await events.every(session, job.id, study_state.KINDS)
+    trials = await asyncio.to_thread(study_state.fold_trials, stored, ["maximize"], is_over=is_over(job.state))
     trial = next((each for each in trials if each.trial == number), None)
     if trial is None:
         raise NotFoundError(f"job {job.id} has no trial {number}; it has had {len(trials)}", job_id=job.id)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from fgd_core.spec.views import MetricPage
 from service.api.access import Reader, visible_job
 from service.api.deps import ServicesDep
-from service.jobs.progress import MAX_STEP
+from service.jobs.points import MAX_STEP
 from service.store import curves
 from service.store.session import read_consistently
 

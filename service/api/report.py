@@ -9,6 +9,7 @@ from fastapi import APIRouter, Header, Query, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import SpecError
+from fgd_core.spec import study_state
 from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.report import JobReport, Report
 from fgd_core.spec.sweep_report import SweepReport
@@ -17,7 +18,6 @@ from service import links
 from service.api import responses, stored_files
 from service.api.access import Principal, Reader, visible_job
 from service.api.deps import ServicesDep
-from service.jobs import study
 from service.jobs.findings import sweep_report
 from service.jobs.report import KINDS, fold
 from service.jobs.same_ground import check_same_ground
@@ -72,7 +72,7 @@ async def get_report(
         sweep = next((view for view in views if view.kind == "sweep"), None)
         if sweep is not None:
             _stands_alone(sweep, views)
-            told = await events.every(session, sweep.job_id, study.KINDS)
+            told = await events.every(session, sweep.job_id, study_state.KINDS)
         else:
             folded = [await _fold(session, view) for view in views]
     if sweep is not None:

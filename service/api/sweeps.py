@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from fgd_core.errors import NotFoundError, SpecError
+from fgd_core.spec import study_state
 from fgd_core.spec.jobs import JOB_SPEC, SweepSpec
 from fgd_core.spec.sweep_report import TrialView
 from fgd_core.spec.sweep_views import TrialList
@@ -18,7 +19,7 @@ from fgd_core.spec.views import JobView
 from service.api import audit_notes, responses
 from service.api.access import Principal, Reader, Submitter, visible_job
 from service.api.deps import ServicesDep
-from service.jobs import admission, study, sweep_control, sweep_space
+from service.jobs import admission, sweep_control, sweep_space
 from service.jobs.lifecycle import is_over
 from service.store import attempts, events, jobs, views
 from service.store.session import read_consistently
@@ -123,12 +124,12 @@ async def _sweep(
 
 
 async def _trials(session: AsyncSession, job: Job, spec: SweepSpec) -> list[TrialView]:
-    stored = await events.every(session, job.id, study.KINDS)
+    stored = await events.every(session, job.id, study_state.KINDS)
     directions, ended = [objective.direction for objective in spec.objectives], is_over(job.state)
     pages = {attempt.number: views.run_page(attempt) for attempt in await attempts.of_job(session, job.id)}
 
     def fold() -> list[TrialView]:
-        trials = study.fold(stored, directions, is_over=ended)
+        trials = study_state.fold_trials(stored, directions, is_over=ended)
         return [trial.model_copy(update={"dashboard_url": pages.get(trial.attempt or 0)}) for trial in trials]
 
     # A large sweep takes seconds, in which the event loop has to serve other requests.

@@ -10,12 +10,13 @@ from rich.live import Live
 from rich.text import Text
 
 from fgd_core.errors import FgdError, NotFoundError
+from fgd_core.spec.event_state import JobStatus, status_now
+from fgd_core.spec.event_text import duration, number
 from fgd_core.spec.events import JobState, StoredEvent
 from service.client.client import FgdClient
 from service.client.console import print_json
 from service.client.fitting import Column, Row, fitted, num_lines
-from service.client.live import STATE_STYLES, duration, line, number
-from service.client.standing import Standing, standing_now
+from service.client.live import STATE_STYLES, EventLines
 from service.client.waiting import keep_reasons
 from service.jobs.lifecycle import OVER
 
@@ -46,9 +47,9 @@ def watch_all(client: FgdClient, console: Console, *, project: str | None = None
     """Show all jobs that are not over, those that are yet to come, and how they end; until Ctrl-C."""
     # The cursor first: what happens between the two is then told, if need be twice.
     cursor = client.events_cursor()
-    standings: dict[str, Standing] = {}
+    standings: dict[str, JobStatus] = {}
     for job in client.jobs(state=_NOT_OVER, project=project):
-        standings[job.job_id] = standing_now(job)
+        standings[job.job_id] = status_now(job)
         if len(standings) >= _MOST_ROWS:
             break
     news = _follow(client, cursor, project)
@@ -62,7 +63,7 @@ def watch_all(client: FgdClient, console: Console, *, project: str | None = None
         _speak(client, standings, news, console)
 
 
-def table(standings: Iterable[Standing], *, width: int, height: int, notice: str = "") -> RenderableType:
+def table(standings: Iterable[JobStatus], *, width: int, height: int, notice: str = "") -> RenderableType:
     """Jobs under way, waiting and over, in this order; those that find no room are counted."""
     jobs = sorted(standings, key=lambda job: (_PLACE.get(job.state, 0), -job.priority))
     rows = [_row(job) for job in jobs[:height]]
@@ -74,23 +75,23 @@ def table(standings: Iterable[Standing], *, width: int, height: int, notice: str
     return Group(fitted(_COLUMNS, rows, width=width), *below)
 
 
-def _row(job: Standing) -> Row:
-    is_running = job.state == "running"
+def _row(job: JobStatus) -> Row:
+    is_running, at = job.state == "running", job.progress
     cells = (
         Text(job.name, style="bold"),
         Text(job.project),
         str(job.priority or ""),
         Text(job.state, style=STATE_STYLES.get(job.state, "")),
-        f"{job.epoch}/{job.epochs}" if job.epoch is not None else "",
-        number(job.best_ap, ".3f") if job.best_ap is not None else "",
-        number(job.images_per_s, ".0f") if is_running and job.images_per_s is not None else "",
-        duration(job.eta_s) if is_running and job.eta_s is not None else "",
+        f"{at.epoch}/{at.epochs}" if at.epoch is not None else "",
+        number(at.best_ap, ".3f") if at.best_ap is not None else "",
+        number(at.images_per_s, ".0f") if is_running and at.images_per_s is not None else "",
+        duration(at.eta_s) if is_running and at.eta_s is not None else "",
     )
     return Row(cells=cells, label=job.name, note=_why(job))
 
 
 def _draw(
-    client: FgdClient, standings: dict[str, Standing], news: Iterator[StoredEvent | str], console: Console
+    client: FgdClient, standings: dict[str, JobStatus], news: Iterator[StoredEvent | str], console: Console
 ) -> None:
     notice = ""
 
@@ -106,22 +107,23 @@ def _draw(
 
 
 def _speak(
-    client: FgdClient, standings: dict[str, Standing], news: Iterator[StoredEvent | str], console: Console
+    client: FgdClient, standings: dict[str, JobStatus], news: Iterator[StoredEvent | str], console: Console
 ) -> None:
+    lines = EventLines()
     for item in news:
         if isinstance(item, str):
             console.print(item, markup=False, soft_wrap=True)
             continue
         standing = _take_in(client, standings, item)
-        said = line(standing, item) if standing is not None else None
+        said = lines.line(standing, item) if standing is not None else None
         if said:
             console.print(said, markup=False, soft_wrap=True)
 
 
-def _take_in(client: FgdClient, standings: dict[str, Standing], event: StoredEvent) -> Standing | None:
+def _take_in(client: FgdClient, standings: dict[str, JobStatus], event: StoredEvent) -> JobStatus | None:
     if event.job_id not in standings:
         try:
-            standings[event.job_id] = standing_now(client.job(event.job_id))
+            standings[event.job_id] = status_now(client.job(event.job_id))
         except NotFoundError:
             # It has been deleted since.
             return None
@@ -156,13 +158,13 @@ def _follow(client: FgdClient, cursor: str, project: str | None) -> Iterator[Sto
         yield item
 
 
-def _why(job: Standing) -> Text | None:
+def _why(job: JobStatus) -> Text | None:
     if job.error and job.state in ("failed", "lost"):
         return Text(job.error, style="red")
     return Text(job.doing, style="dim") if job.doing and not job.is_over else None
 
 
-def _counts(rows: Iterable[Standing], num_hidden: int) -> str:
+def _counts(rows: Iterable[JobStatus], num_hidden: int) -> str:
     counts: Mapping[str, int] = {state: sum(job.state == state for job in rows) for state in _ORDER}
     said = " · ".join(f"{count} {state}" for state, count in counts.items() if count)
     hidden = f" · {num_hidden} not shown" if num_hidden else ""

@@ -2,46 +2,46 @@
 
 from dataclasses import dataclass, field
 
+from fgd_core.spec import study_state
+from fgd_core.spec.event_state import JobStatus, status_before_events
 from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.jobs import SweepSpec
 from fgd_core.spec.search import Objective
 from fgd_core.spec.sweep_report import TrialView
 from fgd_core.spec.views import JobSummary, JobView
-from service.client.standing import Standing, standing_of
-from service.jobs import study
 
 
 @dataclass
-class SweepStanding(Standing):
+class SweepStanding(JobStatus):
     objectives: tuple[Objective, ...] = (Objective(),)
     best_trial: int | None = None
-    _told: list[StoredEvent] = field(default_factory=list)
+    _trial_events: list[StoredEvent] = field(default_factory=list)
     _trials: list[TrialView] | None = None
-    """Folded from what was told; None where more has come since."""
+    """Folded from `_trial_events`; None when a newer event has arrived."""
 
     @property
     def trials(self) -> list[TrialView]:
         if self._trials is None:
             directions = [objective.direction for objective in self.objectives]
-            self._trials = study.fold(self._told, directions, is_over=self.is_over)
+            self._trials = study_state.fold_trials(self._trial_events, directions, is_over=self.is_over)
         return self._trials
 
-    def update(self, event: StoredEvent) -> None:
-        super().update(event)
-        match event.kind:
+    def update(self, stored: StoredEvent) -> None:
+        super().update(stored)
+        match stored.kind:
             case "sweep_progressed":
-                self.best_trial = event.data.get("best_trial")
+                self.best_trial = stored.data.get("best_trial")
             case "state_changed":
                 # What becomes of a trial that still runs depends on whether its sweep is over.
                 self._trials = None
-            case kind if kind in study.KINDS:
-                self._told.append(event)
+            case kind if kind in study_state.KINDS:
+                self._trial_events.append(stored)
                 self._trials = None
 
 
-def any_standing(job: JobSummary) -> Standing:
+def any_standing(job: JobSummary) -> JobStatus:
     """Where a job stands before its first event is read; of a sweep, with its trials."""
-    plain = standing_of(job)
+    plain = status_before_events(job)
     if job.kind != "sweep":
         return plain
     of_spec = isinstance(job, JobView) and isinstance(job.spec, SweepSpec) and job.spec.objectives

@@ -6,10 +6,10 @@ from pydantic import JsonValue
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from fgd_core.spec.event_text import duration, number
 from fgd_core.spec.search import Objective
 from fgd_core.spec.sweep_report import TrialView
 from service.client.fitting import Cell, Column, Row, fitted
-from service.client.live import duration, number
 from service.client.sweep_standing import SweepStanding
 
 STYLES: Mapping[str, str] = {
@@ -114,10 +114,10 @@ def sweep_view(sweep: SweepStanding, *, width: int, max_rows: int) -> Renderable
     running = sum(trial.state == "running" for trial in sweep.trials)
     of_trial = f" (trial {sweep.best_trial})" if sweep.best_trial is not None else ""
     said = [
-        f"{sweep.step or 0}/{sweep.steps or '?'} trials",
+        f"{sweep.progress.step or 0}/{sweep.progress.steps or '?'} trials",
         f"{running} running",
-        f"best {first.metric} {number(sweep.best_ap, '.3f')}{of_trial}",
-        *([f"{duration(sweep.eta_s)} left"] if sweep.eta_s is not None and not sweep.is_over else []),
+        f"best {first.metric} {number(sweep.progress.best_ap, '.3f')}{of_trial}",
+        *([f"{duration(sweep.progress.eta_s)} left"] if sweep.progress.eta_s is not None and not sweep.is_over else []),
     ]
     head = Text.assemble((sweep.name, "bold"), f": {' · '.join(said)}")
     if not sweep.trials:

@@ -6,10 +6,10 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 
 from fgd_core.errors import FgdError
+from fgd_core.spec.event_state import JobStatus
 from fgd_core.spec.events import JobState
 from fgd_core.spec.views import JobSummary
 from service.client.client import FgdClient
-from service.client.standing import Standing
 
 _EVERY_S = 5.0
 _WAITING: tuple[JobState, ...] = ("queued", "blocked")
@@ -18,7 +18,7 @@ _FEW = 10
 _MOST = 1000
 
 
-def keep_reasons(client: FgdClient, standings: Mapping[str, Standing]) -> None:
+def keep_reasons(client: FgdClient, standings: Mapping[str, JobStatus]) -> None:
     """Ask now and then for the reasons of the jobs that wait, in a thread that ends with the process."""
 
     def ask() -> None:
@@ -35,7 +35,7 @@ def keep_reasons(client: FgdClient, standings: Mapping[str, Standing]) -> None:
     threading.Thread(target=ask, daemon=True, name="reasons").start()
 
 
-def _waiting_jobs(client: FgdClient, standings: Sequence[Standing]) -> Iterator[JobSummary]:
+def _waiting_jobs(client: FgdClient, standings: Sequence[JobStatus]) -> Iterator[JobSummary]:
     waiting = [standing.job_id for standing in standings if standing.state in _WAITING]
     if len(waiting) <= _FEW:
         yield from (client.job(job_id) for job_id in waiting)

@@ -10,12 +10,12 @@ from rich.live import Live
 from rich.spinner import Spinner
 
 from fgd_core.errors import FgdError
+from fgd_core.spec.event_state import JobStatus
 from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.views import JobSummary, JobView
 from service.client.client import FgdClient
 from service.client.console import print_json
-from service.client.live import bars, line
-from service.client.standing import Standing
+from service.client.live import EventLines, bars
 from service.client.sweep_standing import SweepStanding, any_standing
 from service.client.trial_table import sweep_view
 from service.client.waiting import keep_reasons
@@ -50,7 +50,7 @@ def watch(client: FgdClient, jobs: Sequence[JobSummary], console: Console, *, as
     return [client.job(job_id) for job_id in standings]
 
 
-def _draw(client: FgdClient, standings: dict[str, Standing], console: Console) -> None:
+def _draw(client: FgdClient, standings: dict[str, JobStatus], console: Console) -> None:
     spinner = Spinner("dots")
     notice = ""
 
@@ -69,12 +69,13 @@ def _draw(client: FgdClient, standings: dict[str, Standing], console: Console) -
                 standings[news.job_id].update(news.event)
 
 
-def _speak(client: FgdClient, standings: dict[str, Standing], console: Console) -> None:
+def _speak(client: FgdClient, standings: dict[str, JobStatus], console: Console) -> None:
+    lines = EventLines()
     for news in _follow(client, list(standings)):
         standing = standings[news.job_id]
         if news.event is not None:
             standing.update(news.event)
-            said = line(standing, news.event)
+            said = lines.line(standing, news.event)
             if said:
                 console.print(said, markup=False, soft_wrap=True)
         elif news.pause_s is not None:

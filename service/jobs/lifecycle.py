@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from enum import StrEnum
 
+from fgd_core.spec import events
 from fgd_core.spec.events import JobState
 
 MOVES: Mapping[JobState, frozenset[JobState]] = {
@@ -20,7 +21,7 @@ MOVES: Mapping[JobState, frozenset[JobState]] = {
     "cancelled": frozenset({"queued", "blocked"}),
 }
 
-OVER: frozenset[JobState] = frozenset({"succeeded", "failed", "cancelled"})
+OVER = events.OVER
 
 WAITING: frozenset[JobState] = frozenset({"blocked", "queued"})
 

@@ -1,12 +1,11 @@
-"""The report on a job: a fold over its stored events. Nothing is computed anew."""
+"""Folds the stored events of a job into its report; nothing is computed again."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from pydantic import ValidationError
-
 from fgd_core.errors import SpecError
 from fgd_core.spec.base import Fact
+from fgd_core.spec.event_state import Event, read_event
 from fgd_core.spec.events import (
     ArtifactSaved,
     DataChecked,
@@ -27,30 +26,32 @@ KINDS = (
     *("epoch_finished", "evaluated", "data_checked", "weights_loaded", "teacher_checked", "distillation_planned"),
     *("warned", "artifact_saved", "run_finished"),
 )
-"""The kinds of event that a report is made of; a reader of the store may leave out the rest."""
+"""The kinds of events that `fold` reads; a reader of the store may leave out all others."""
 
 E = TypeVar("E", bound=Fact)
 
 
 def fold(job: JobView, events: Iterable[StoredEvent], curves: Mapping[str, Sequence[CurvePoint]]) -> JobReport:
-    """What a job has to show.
+    """Return the report on a job.
 
     Args:
-        events: the job's, of `KINDS` at least, oldest first. One that cannot be read is
-            passed over: it costs a line, not the report.
-        curves: metric points by name, thinned already.
+        events: of the job, with all of `KINDS`, oldest first. Events that cannot be read are skipped.
+        curves: metric points by name, already thinned.
     Returns:
-        Where attempts repeat each other (an epoch done again after a crash), the newest word counts.
+        A report in which the newest event counts where attempts repeat each other, for example an epoch that was
+        trained again after a crash.
+    Raises:
+        SpecError: an older version stored the job's spec, and it is no longer valid.
     """
-    told = list(events)
-    epochs = {epoch.epoch: epoch for epoch in _read(told, "epoch_finished", EpochFinished)}
-    evaluations = {(score.epoch, score.step): score for score in _read(told, "evaluated", Evaluated)}
-    data = {check.split: check for check in _read(told, "data_checked", DataChecked)}
-    weights = {(load.role, load.source): load for load in _read(told, "weights_loaded", WeightsLoaded)}
-    warnings = {(warning.code, warning.message): warning for warning in _read(told, "warned", Warned)}
-    artifacts = {artifact.name: artifact for artifact in _read(told, "artifact_saved", ArtifactSaved)}
-    teachers = _read(told, "teacher_checked", TeacherChecked)
-    plans = _read(told, "distillation_planned", DistillationPlanned)
+    found = [event for event in map(read_event, events) if event is not None]
+    epochs = {epoch.epoch: epoch for epoch in _of(EpochFinished, found)}
+    evaluations = {(score.epoch, score.step): score for score in _of(Evaluated, found)}
+    data = {check.split: check for check in _of(DataChecked, found)}
+    weights = {(load.role, load.source): load for load in _of(WeightsLoaded, found)}
+    warnings = {(warning.code, warning.message): warning for warning in _of(Warned, found)}
+    artifacts = {artifact.name: artifact for artifact in _of(ArtifactSaved, found)}
+    teachers = _of(TeacherChecked, found)
+    plans = _of(DistillationPlanned, found)
     if isinstance(job.spec, dict):
         raise SpecError(
             f"the spec of job {job.job_id} was stored by an older version and cannot be reported on; submit it again",
@@ -69,7 +70,7 @@ def fold(job: JobView, events: Iterable[StoredEvent], curves: Mapping[str, Seque
         ran_s=_ran_s(job.attempts),
         dashboard_url=job.dashboard_url,
         error=job.error,
-        result=job.result or _newest_result(told),
+        result=job.result or _newest_result(found),
         epochs=[epochs[number] for number in sorted(epochs)],
         evaluations=list(evaluations.values()),
         curves={name: list(points) for name, points in curves.items()},
@@ -89,17 +90,10 @@ def _ran_s(attempts: Sequence[AttemptView]) -> float | None:
     return sum((end - begin).total_seconds() for begin, end in ended if begin is not None and end is not None)
 
 
-def _newest_result(events: Sequence[StoredEvent]) -> RunResult | None:
-    results = [end.result for end in _read(events, "run_finished", RunFinished) if end.result is not None]
+def _newest_result(events: Iterable[Event]) -> RunResult | None:
+    results = [end.result for end in _of(RunFinished, events) if end.result is not None]
     return results[-1] if results else None
 
 
-def _read(events: Sequence[StoredEvent], kind: str, model: type[E]) -> list[E]:
-    found = []
-    for event in events:
-        if event.kind == kind:
-            try:
-                found.append(model.model_validate(event.data))
-            except ValidationError:
-                continue
-    return found
+def _of(model: type[E], events: Iterable[Event]) -> list[E]:
+    return [event for event in events if isinstance(event, model)]

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.spec.report import CurvePoint
 from fgd_core.spec.views import MetricSeries as SeriesView
-from service.jobs.progress import MAX_STEP
+from service.jobs.points import MAX_STEP
 from service.jobs.thinning import thin
 from service.store.buckets import extremes
 from service.store.metrics import BUCKET_STEPS

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Table, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.jobs.progress import Points
+from service.jobs.points import Points
 from service.store.session import core, upsert_columns
 from service.store.tables import MetricPoint, MetricSeries
 

@@ -29,7 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fgd_core.spec.events import JobState
 from service.jobs.lifecycle import ON_CLUSTER
-from service.jobs.progress import Points
+from service.jobs.points import Points
 from service.store.tables import Attempt, AttemptStream, Job, MetricPoint, MetricSeries
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import SpecError, StaleAttemptError
 from fgd_core.spec.attempts import BatchReply, ControlSignal, EventBatch, ReportedEvent
+from fgd_core.spec.event_state import fold_progress
 from fgd_core.spec.events import (
     RUN_EVENT,
     ArtifactSaved,
@@ -26,9 +27,9 @@ from fgd_core.spec.events import (
 from fgd_core.spec.trials import TrialEvent
 from fgd_core.spec.views import ProgressView
 from service.errors import UnauthorizedError
-from service.jobs import progress
 from service.jobs.lifecycle import ON_CLUSTER, Reason
 from service.jobs.outcome import Step, after_run_finished
+from service.jobs.points import Points, points_of
 from service.store import artifacts, attempts, datasets, events, jobs, metrics, points_fast_path, tokens
 from service.store.json_values import storable
 from service.store.session import Database, core
@@ -265,14 +266,14 @@ def _is_gapless(batch: EventBatch) -> bool:
     return sequences[-1] <= _MAX_SEQUENCE and sequences == list(range(sequences[0], sequences[0] + len(sequences)))
 
 
-def _only_points(batch: EventBatch) -> progress.Points | None:
+def _only_points(batch: EventBatch) -> Points | None:
     """The points of a batch that holds nothing else; None of any other."""
     if not batch.events or any(reported.event.get("kind") != _METRICS for reported in batch.events):
         return None
     if not _is_gapless(batch):
         return None
     try:
-        return progress.points(_points(reported.event) for reported in batch.events)
+        return points_of(_points(reported.event) for reported in batch.events)
     except ValidationError:
         return None
 
@@ -295,7 +296,7 @@ async def _store(session: AsyncSession, run: _Run, fresh: Sequence[ReportedEvent
     happened = [item.event for item in heard if item.event is not None]
     view = before = ProgressView.model_validate(run.progress)
     for event in happened:
-        view = progress.fold(view, event)
+        view = fold_progress(view, event)
     changed = {"progress": view.model_dump(mode="json")} if view != before else None
     # Points of curves are no line of a log: they leave no event, and so take no number.
     kept = [(item.at, item.data) for item in heard if not isinstance(item.told, MetricsLogged)]
@@ -306,7 +307,7 @@ async def _store(session: AsyncSession, run: _Run, fresh: Sequence[ReportedEvent
             told.setdefault(item.trial, []).append(item.told)
     num_points = 0
     for trial, of_trial in told.items():
-        points = progress.points(of_trial)
+        points = points_of(of_trial)
         num_points += _count(points)
         await metrics.record(session, run.job_id, points, trial=trial)
     for event in happened:
@@ -321,7 +322,7 @@ async def _store(session: AsyncSession, run: _Run, fresh: Sequence[ReportedEvent
     )
 
 
-def _count(points: progress.Points) -> int:
+def _count(points: Points) -> int:
     return sum(len(column.steps) for column in points.values())
 
 

@@ -8,12 +8,12 @@ import time
 
 from rich.console import Console
 
+from fgd_core.spec.event_state import JobStatus
 from fgd_core.spec.events import RunFinished
 from fgd_core.spec.results import ErrorReport
-from fgd_core.spec.views import LogPiece
+from fgd_core.spec.views import LogPiece, ProgressView
 from service.client.client import FgdClient
 from service.client.overview import table
-from service.client.standing import Standing
 from tests.client.conftest import Fgd
 from tests.client.cutting_proxy import CuttingProxy
 from tests.client.live_server import LiveServer, eventually
@@ -130,14 +130,24 @@ class TestAllJobs:
                 watching.kill()
 
     def test_what_finds_no_room_is_counted_and_what_runs_stands_first(self) -> None:
-        jobs = [Standing(str(n), f"job {n}", "train", "succeeded") for n in range(30)]
-        jobs.append(Standing("x", "at work", "train", "running", epoch=3, epochs=9, project="vision", priority=5))
-        jobs.append(Standing("y", "kept", "train", "paused", doing="stands still"))
+        jobs = [JobStatus(str(n), f"job {n}", "train", "succeeded") for n in range(30)]
+        jobs.append(
+            JobStatus(
+                "x",
+                "at work",
+                "train",
+                "running",
+                progress=ProgressView(epoch=3, epochs=9),
+                project="vision",
+                priority=5,
+            )
+        )
+        jobs.append(JobStatus("y", "kept", "train", "paused", doing="holds no resources"))
         console = Console(width=100, file=None, record=True)
         with console.capture() as captured:
             console.print(table(jobs, width=100, height=15))
         lines = captured.get().splitlines()
         assert len(lines) <= 15
         assert [word in lines[1] for word in ("at work", "vision", "5", "running", "3/9")] == [True] * 5
-        assert "stands still" in lines[2]
+        assert "holds no resources" in lines[2]
         assert "1 running · 1 paused · 30 succeeded · 22 not shown" in lines[-1]

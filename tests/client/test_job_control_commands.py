@@ -153,8 +153,8 @@ def test_show_tells_who_asked_for_what(fgd: Fgd, server: LiveServer, client: Fgd
     client.change(waiting, priority=7)
     client.pause(waiting)
     told = fgd("show", waiting, "--server", server.url).out
-    assert "to have priority 7 by anonymous" in told
-    assert "to pause by anonymous" in told
+    assert "requested: priority 7 by anonymous" in told
+    assert "requested: pause by anonymous" in told
 
 
 def test_cancel_waits_until_the_run_has_ended(fgd: Fgd, server: LiveServer, running: tuple[str, Run]) -> None:

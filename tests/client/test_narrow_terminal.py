@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.spinner import Spinner
 
 from fgd_core.spec.administration import AuditEntryView, DeliveryView, TokenView
+from fgd_core.spec.event_state import JobStatus, status_before_events
 from fgd_core.spec.housekeeping import Removal
 from fgd_core.spec.views import JobSummary, ProgressView, QueuedJob, QueueView
 from service.client.client import FgdClient
@@ -19,7 +20,6 @@ from service.client.commands.tokens import token_table
 from service.client.commands.webhooks import delivery_table
 from service.client.live import bars
 from service.client.overview import table
-from service.client.standing import Standing, standing_of
 from tests.client.live_server import LiveServer, eventually
 from tests.client.terminal import Terminal
 from tests.reports.recorded_jobs import STUDENT, demo_jobs, report_on, train_spec
@@ -42,7 +42,7 @@ def shown(renderable: object, *, width: int = 80) -> str:
 def test_bars_show_ap_and_the_time_left() -> None:
     standings = []
     for job in demo_jobs():
-        standing = standing_of(job.job)
+        standing = status_before_events(job.job)
         for event in job.events[:60]:
             standing.update(event)
         standings.append(standing)
@@ -65,27 +65,29 @@ def test_the_comparison_shows_scores_uncut() -> None:
         assert figure in said
 
 
-def a_running_job() -> Standing:
-    return Standing(
+def a_running_job() -> JobStatus:
+    return JobStatus(
         *("a1", "retinanet-r50-from-x101-longer", "distill", "running"),
-        epoch=13,
-        epochs=120,
-        step=5,
-        steps=9,
-        images_per_s=118.4,
-        eta_s=36750,
-        ap=0.312,
-        best_ap=0.345,
-        values={"loss": 1.25},
+        progress=ProgressView(
+            epoch=13,
+            epochs=120,
+            step=5,
+            steps=9,
+            images_per_s=118.4,
+            eta_s=36750,
+            ap=0.312,
+            best_ap=0.345,
+            values={"loss": 1.25},
+        ),
         project="vision",
         priority=50,
     )
 
 
-def waiting_jobs() -> list[Standing]:
+def waiting_jobs() -> list[JobStatus]:
     return [
-        Standing("a2", "student", "train", "blocked", doing=LONG_REASON, project="default"),
-        Standing("a3", "another", "train", "failed", error=LONG_REASON, project="blood-cells"),
+        JobStatus("a2", "student", "train", "blocked", doing=LONG_REASON, project="default"),
+        JobStatus("a3", "another", "train", "failed", error=LONG_REASON, project="blood-cells"),
     ]
 
 

@@ -175,8 +175,8 @@ class TestWatch:
         eventually(lambda: client.job(job.job_id).state == "failed")
         watch(client, [job], Console(width=160))
         lines = capsys.readouterr().out.splitlines()
-        assert any("trial 0  epoch 1  0.125  stop" in line for line in lines)
-        assert any("trial 2  epoch 0  failed  NaN" in line for line in lines)
+        assert any("trial 0, epoch 1: 0.125, stop" in line for line in lines)
+        assert any("trial 2 failed after 0 epochs: NaN" in line for line in lines)
 
     def test_a_terminal_gets_the_table(self, client: FgdClient, sweep: tuple[JobView, Run]) -> None:
         job, run = sweep

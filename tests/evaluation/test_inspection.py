@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from fgd_core.console import describe
 from fgd_core.data import open_dataset
 from fgd_core.errors import DataError
 from fgd_core.runs import execute
 from fgd_core.spec.data import Coco, Registered
+from fgd_core.spec.event_text import describe
 from fgd_core.spec.events import ArtifactSaved, DataChecked, DataSetChecked, RunFinished, Warned
 from fgd_core.spec.jobs import CheckDataSpec
 from fgd_core.spec.profiles import Bin

@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from service.jobs.progress import MAX_STEP, Column
+from service.jobs.points import MAX_STEP, Column
 from service.store import buckets, curves, jobs, metrics
 from service.store.metrics import BUCKET_STEPS
 from service.store.tables import MetricBucket, MetricPoint, MetricSeries

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fgd_core.spec.event_state import fold_progress
 from fgd_core.spec.events import (
     Evaluated,
     JobState,
@@ -24,7 +25,7 @@ from service.jobs.halving import halved
 from service.jobs.lifecycle import Reason
 from service.jobs.liveness import is_lost
 from service.jobs.outcome import after_loss, after_run_finished
-from service.jobs.progress import fold, points
+from service.jobs.points import points_of
 from service.jobs.retry import Budgets, Fail, Retry, after_failure
 from service.jobs.thinning import thin
 
@@ -170,18 +171,18 @@ class TestProgress:
         return Evaluated(epoch=1, step=10, scores=Scores.model_validate(none | {"ap": ap, "per_class": {}}))
 
     def test_the_view_shows_the_newest(self) -> None:
-        view = fold(ProgressView(step=10, ap=0.3), self.PROGRESS)
+        view = fold_progress(ProgressView(step=10, ap=0.3), self.PROGRESS)
         assert (view.epoch, view.step, view.values, view.ap) == (2, 20, {"loss": 0.5}, 0.3)
 
     def test_the_best_score_is_kept(self) -> None:
         view = ProgressView()
         for ap in (0.3, 0.5, None, 0.4):
-            view = fold(view, self.evaluated(ap))
+            view = fold_progress(view, self.evaluated(ap))
         assert (view.ap, view.best_ap) == (0.4, 0.5)
 
     def test_the_values_of_steps_become_points_and_means_do_not(self) -> None:
         logged = MetricsLogged(steps=[19, 20], values={"loss": [0.6, 0.4]})
-        assert points([logged, self.PROGRESS]) == {
+        assert points_of([logged, self.PROGRESS]) == {
             "loss": ([19, 20], [0.6, 0.4]),
             "learning_rate": ([20], [0.1]),
             "images_per_s": ([20], [9.0]),
@@ -189,26 +190,26 @@ class TestProgress:
 
     def test_columns_reach_the_store_as_they_came(self) -> None:
         logged = MetricsLogged(steps=[1, 2, 3], values={"loss": [3.0, 2.0, 1.0]})
-        assert points([logged])["loss"].values is logged.values["loss"]
+        assert points_of([logged])["loss"].values is logged.values["loss"]
 
     def test_the_newest_value_of_a_step_wins(self) -> None:
         again = MetricsLogged(steps=[2, 3], values={"loss": [5.0, 4.0]})
-        assert points([MetricsLogged(steps=[1, 2], values={"loss": [9.0, 8.0]}), again]) == {
+        assert points_of([MetricsLogged(steps=[1, 2], values={"loss": [9.0, 8.0]}), again]) == {
             "loss": ([1, 2, 3], [9.0, 5.0, 4.0])
         }
 
     def test_scores_become_points_those_of_masks_too(self) -> None:
-        assert points([self.evaluated(0.3)]) == {"val/ap": ([10], [0.3])}
+        assert points_of([self.evaluated(0.3)]) == {"val/ap": ([10], [0.3])}
         event = self.evaluated(0.3)
         masks = MaskScores(ap=0.2, ap50=0.4, ap75=None, ap_small=None, ap_medium=None, ap_large=None)
         event = event.model_copy(update={"scores": event.scores.model_copy(update={"masks": masks})})
-        found = {name: column.values for name, column in points([event]).items()}
+        found = {name: column.values for name, column in points_of([event]).items()}
         assert found == {"val/ap": [0.3], "val/mask_ap": [0.2], "val/mask_ap50": [0.4]}
 
     def test_what_no_curve_can_show_is_left_out(self) -> None:
         odd = self.PROGRESS.model_copy(update={"values": {"loss": float("nan")}, "step": 2**70})
-        assert points([odd]) == {}
-        assert fold(ProgressView(), odd).values == {}
+        assert points_of([odd]) == {}
+        assert fold_progress(ProgressView(), odd).values == {}
 
 
 class TestThinning:

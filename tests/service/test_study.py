@@ -4,13 +4,13 @@ import pytest
 
 from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.results import ErrorReport
+from fgd_core.spec.study_state import fold_trials
 from fgd_core.spec.sweep_report import TrialView
-from service.jobs.study import fold
 from tests.reports.recorded_sweeps import STEP_S, Study
 
 
 def trials(study: Study, *directions: str, is_over: bool = False) -> list[TrialView]:
-    return fold(study.events(), directions or ("maximize",), is_over=is_over)  # type: ignore[arg-type]
+    return fold_trials(study.events(), directions or ("maximize",), is_over=is_over)  # type: ignore[arg-type]
 
 
 def the_trial(study: Study, *directions: str, is_over: bool = False) -> TrialView:
@@ -89,7 +89,7 @@ class TestAnUnfinishedLog:
         study.report(1, 2, 0.4)
         study.end(1, "completed", 2)
         for count in range(len(study.reported) + 1):
-            found = fold(study.events()[:count], ("maximize",), is_over=False)
+            found = fold_trials(study.events()[:count], ("maximize",), is_over=False)
             assert [trial.trial for trial in found] == [0, 1][: len(found)]
         assert [trial.state for trial in trials(study)] == ["completed", "completed"]
 
@@ -100,7 +100,7 @@ class TestAnUnfinishedLog:
         unknown = study.events()[1].model_copy(update={"kind": "trial_dreamt"})
         events: list[StoredEvent] = [broken, unknown, *study.events()]
         events[-1] = events[-1].model_copy(update={"data": events[-1].data | {"mood": "good"}})
-        (trial,) = fold(events, ("maximize",), is_over=False)
+        (trial,) = fold_trials(events, ("maximize",), is_over=False)
         assert (trial.state, len(trial.reports)) == ("completed", 1)
 
     def test_a_report_without_a_start_is_passed_over(self) -> None:

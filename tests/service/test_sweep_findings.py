@@ -16,6 +16,7 @@ from pydantic import JsonValue
 
 from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.search import Choice, Dimension, Integers, LogUniform, Uniform
+from fgd_core.spec.study_state import fold_trials
 from fgd_core.spec.sweep_report import TrialView
 from fgd_core.spec.views import AttemptView
 from service.jobs.findings.cost import best_so_far, failures, spent
@@ -24,7 +25,6 @@ from service.jobs.findings.noise import kendall, mean_interval, t_quantile, two_
 from service.jobs.findings.ped_anova import p_value, shares
 from service.jobs.findings.standings import gains, pareto_front, runner_up, standings
 from service.jobs.findings.stopping import stopping
-from service.jobs.study import fold
 from tests.reports.recorded_jobs import BEGIN
 from tests.reports.recorded_sweeps import STEP_S, Study
 
@@ -32,7 +32,7 @@ UP = ("maximize",)
 
 
 def folded(study: Study, *directions: str, is_over: bool = False) -> list[TrialView]:
-    return fold(study.events(), directions or UP, is_over=is_over)  # type: ignore[arg-type]
+    return fold_trials(study.events(), directions or UP, is_over=is_over)  # type: ignore[arg-type]
 
 
 def with_seeds(**aps: Sequence[float]) -> list[TrialView]:

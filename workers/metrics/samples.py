@@ -1,16 +1,16 @@
-"""From the events of a run or a sweep to what Prometheus is told."""
+"""Turns the events of a run or a sweep into samples for Prometheus."""
 
 from collections.abc import Iterator
 
-from pydantic import ValidationError
-
-from fgd_core.spec.events import RUN_EVENT, EpochFinished, Evaluated, Progress, RunEvent
+from fgd_core.spec.event_state import read_trial_event
+from fgd_core.spec.events import EpochFinished, Evaluated, Progress, RunEvent
 from fgd_core.spec.trials import SweepProgressed, TrialEnded, TrialEvent, TrialReported
 from workers.metrics import Sample
 
 
 def of_run(event: RunEvent, labels: dict[str, str]) -> Iterator[Sample]:
-    """
+    """Yield the samples that an event of a run gives.
+
     Args:
         labels: job_name, job_id, kind and trial.
     """
@@ -35,7 +35,8 @@ def of_run(event: RunEvent, labels: dict[str, str]) -> Iterator[Sample]:
 def of_sweep(
     event: RunEvent, labels: dict[str, str], *, objective: str, trial_labels: dict[str, str]
 ) -> Iterator[Sample]:
-    """
+    """Yield the samples that an event of a sweep gives, those of its trials included.
+
     Args:
         labels: sweep and job_id.
         objective: the name of the first one.
@@ -59,12 +60,9 @@ def of_sweep(
         case TrialEnded(cause=cause) if cause != "paused":
             yield Sample("fgd_sweep_trials_ended", 1, {**labels, "cause": cause})
         case TrialEvent():
-            try:
-                said = RUN_EVENT.validate_python(event.event)
-            except ValidationError:
-                # Of another version; it is stored all the same.
-                return
-            yield from of_run(said, {**trial_labels, "trial": str(event.trial)})
+            reported = read_trial_event(event)
+            if reported is not None:
+                yield from of_run(reported, {**trial_labels, "trial": str(event.trial)})
 
 
 def _place(event: Progress | EpochFinished, labels: dict[str, str]) -> Iterator[Sample]:

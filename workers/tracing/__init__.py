@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 
 from fgd_core.spec.attempts import Assignment
+from fgd_core.spec.event_state import read_trial_event
 from fgd_core.spec.events import DeviceReady, EvaluationProgress, Progress, RunEvent, RunFinished
 from fgd_core.spec.tracing import TRACEPARENT, is_on, is_sampled
 from fgd_core.spec.trials import TrialEvent, TrialStarted
@@ -85,7 +86,7 @@ class StartTrace:
             case EvaluationProgress():
                 return self._kind == "evaluate"
             case TrialEvent():
-                return event.event.get("kind") == "progress"
+                return isinstance(read_trial_event(event), Progress)
         return False
 
     def _send(self) -> None:

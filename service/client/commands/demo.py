@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from fgd_core.errors import StorageError
+from fgd_core.spec.event_text import duration
 from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.views import JobView
 from service.client.child import control_plane
@@ -17,7 +18,6 @@ from service.client.commands.report import print_report, write
 from service.client.console import AsJson, errors_to, output, print_json
 from service.client.errors import UsageError
 from service.client.exits import EXIT_INTERRUPTED, EXIT_REFUSED
-from service.client.live import duration
 from service.client.places import current_folder
 from service.client.spec_file import read_spec
 from service.client.watching import watch

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from fgd_core.spec.event_text import duration
 from service.client.child import control_plane
 from service.client.client import FgdClient
 from service.client.commands.demo import CHECKOUT, new_home, short, taught_by
@@ -14,7 +15,6 @@ from service.client.commands.report import write
 from service.client.console import AsJson, errors_to, output, print_json
 from service.client.errors import UsageError
 from service.client.exits import EXIT_INTERRUPTED, EXIT_REFUSED
-from service.client.live import duration
 from service.client.spec_file import read_spec
 from service.client.watching import watch
 

@@ -9,6 +9,7 @@ import typer
 from rich.console import Group
 from rich.text import Text
 
+from fgd_core.spec.event_text import duration, number
 from fgd_core.spec.events import JobState
 from fgd_core.spec.jobs import CheckDataSpec, DistillSpec, EvaluateSpec, SweepSpec, TrainSpec
 from fgd_core.spec.refusals import closest
@@ -17,7 +18,7 @@ from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, output, print_json_models
 from service.client.errors import UsageError
 from service.client.fitting import Column, Row, fitted
-from service.client.live import STATE_STYLES, duration, number
+from service.client.live import STATE_STYLES
 
 _KINDS = tuple(
     kind.model_fields["kind"].default for kind in (TrainSpec, DistillSpec, EvaluateSpec, CheckDataSpec, SweepSpec)

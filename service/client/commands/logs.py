@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from fgd_core.spec.event_state import status_before_events
 from fgd_core.spec.views import AttemptView, JobView, LogPiece
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, errors_to, output, print_json
 from service.client.errors import UsageError
 from service.client.exits import EXIT_INTERRUPTED
-from service.client.live import line
-from service.client.standing import standing_of
+from service.client.live import EventLines
 
 # Where a traceback that the run printed itself is looked for, so that it is not shown twice.
 _LAST_CHARACTERS = 100_000
@@ -62,10 +62,10 @@ def _print(
         texts = {f"attempt-{number}.log": text for number, text in printed.items()}
         print_json({"events": [event.model_dump(mode="json") for event in events], "logs": texts})
         return
-    standing = standing_of(job)
+    standing, lines = status_before_events(job), EventLines()
     for event in events:
         standing.update(event)
-        said = line(standing, event)
+        said = lines.line(standing, event)
         if said:
             output().print(said, markup=False, soft_wrap=True)
     for attempt in attempts:

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from rich.console import Group
 from rich.text import Text
 
+from fgd_core.spec.event_text import duration
 from fgd_core.spec.views import NodeView, QueuedJob, QueueView
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, output, print_json
 from service.client.fitting import Column, Row, fitted
-from service.client.live import duration
 
 _STYLES = {"starts_now": "green", "too_large": "bold red", "cluster_away": "bold yellow"}
 

@@ -10,13 +10,15 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
+from fgd_core.spec.event_state import read_event
+from fgd_core.spec.event_text import describe, duration, number
 from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.results import RunResult
 from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, output, print_json
-from service.client.live import STATE_STYLES, duration, number
+from service.client.live import STATE_STYLES
 from service.client.sizes import size
 
 
@@ -82,13 +84,6 @@ def _attempts(job: JobView) -> Table:
     return table
 
 
-def _request(event: StoredEvent) -> str:
-    what = event.kind.removesuffix("_requested").replace("_changed", f" {event.data.get('to_priority', '')}")
-    for_job = f" to make room for {event.data['for_job']}" if event.data.get("for_job") else ""
-    by = f" by {event.data['by']}" if event.data.get("by") else ""
-    return f" to {what if event.kind.endswith('_requested') else f'have {what}'}{for_job}{by}"
-
-
 def _moment(at: datetime) -> str:
     return f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
 
@@ -109,7 +104,8 @@ def _facts(job: JobView, requests: Sequence[StoredEvent], plan: DistillationPlan
     by = f" by {job.submitted_by}" if job.submitted_by else ""
     add("submitted", f"{_moment(job.created_at)}{by}")
     for request in requests:
-        add("asked", f"{_moment(request.at)}{_request(request)}")
+        event = read_event(request)
+        add("event", f"{_moment(request.at)}  {describe(event)}" if event is not None else None)
     preemptible = ", may be paused for an urgent one" if job.preemptible else ""
     add("project", f"{job.project}, priority {job.priority}{preemptible}")
     spent = [f"{count} {what}" for count, what in ((job.failures, "failures"), (job.losses, "losses")) if count]

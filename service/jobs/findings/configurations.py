@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
+from fgd_core.spec.study_state import Direction
 from fgd_core.spec.sweep_report import TrialView
 from service.jobs.findings.stopping import objectives_until
-from service.jobs.study import Direction
 
 BASELINES: tuple[Literal["plain", "published"], ...] = ("plain", "published")
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from fgd_core.spec.study_state import Direction, better
 from fgd_core.spec.sweep_report import CostPoint, Failure, Spent, TrialPoint, TrialView
 from fgd_core.spec.views import AttemptView
 from service.jobs.findings.stopping import is_judged
-from service.jobs.study import Direction, better
 
 
 def spent(trials: Sequence[TrialView], attempts: Sequence[AttemptView], *, gpus: int, now: datetime) -> Spent:

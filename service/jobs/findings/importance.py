@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pydantic import JsonValue
 
 from fgd_core.spec.search import Choice, Dimension, Integers
+from fgd_core.spec.study_state import Direction
 from fgd_core.spec.sweep_report import Importance, TrialView
 from service.jobs.findings.stopping import best_until
-from service.jobs.study import Direction
 
 MIN_TRIALS = 4
 TRIALS_PER_DIMENSION = 10

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from statistics import fmean, variance
 from typing import Literal, TypeAlias
 
+from fgd_core.spec.study_state import Direction, better
 from fgd_core.spec.sweep_report import Margin, Standing
 from service.jobs.findings.configurations import BASELINES
 from service.jobs.findings.noise import CONFIDENCE, Apart, Sample, apart, sample, t_quantile
-from service.jobs.study import Direction, better
 
 SIGNIFICANT = 0.05
 """Two-sided: 2.5 % on either side."""

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from pydantic import JsonValue
 
 from fgd_core.spec.search import Choice, Dimension, Integers, LogUniform
-from service.jobs.study import Direction
+from fgd_core.spec.study_state import Direction
 
 MIN_TOP = 5
 """Trials that stand for the best: Optuna advises at least so many, and its default tenth of few trials is one."""

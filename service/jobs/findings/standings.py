@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from fgd_core.spec.study_state import Direction
 from fgd_core.spec.sweep_report import Margin, Standing, TrialView
 from service.jobs.findings.configurations import BASELINES, Configuration, configurations
 from service.jobs.findings.margins import margin
 from service.jobs.findings.noise import mean_interval
-from service.jobs.study import Direction
 
 
 def standings(trials: Sequence[TrialView], directions: Sequence[Direction], *, is_over: bool = True) -> list[Standing]:

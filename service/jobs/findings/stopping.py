@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from fgd_core.spec.study_state import Direction, better
 from fgd_core.spec.sweep_report import DoubtfulStop, Rung, Stopping, TrialView
 from service.jobs.findings.noise import kendall
-from service.jobs.study import Direction, better
 
 
 def stopping(trials: Sequence[TrialView], direction: Direction, *, winner: int | None) -> Stopping:

@@ -6,12 +6,12 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from fgd_core.errors import SpecError
+from fgd_core.spec import study_state
 from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.jobs import SweepSpec
 from fgd_core.spec.search import PopulationBased, RunAll
 from fgd_core.spec.sweep_report import Recommendation, Standing, SweepReport, TrialView
 from fgd_core.spec.views import JobView
-from service.jobs import study
 from service.jobs.findings.cost import best_so_far, failures, spent
 from service.jobs.findings.importance import importance
 from service.jobs.findings.speeds import on_speeds
@@ -27,7 +27,7 @@ def fold(job: JobView, events: Iterable[StoredEvent], *, now: datetime) -> Sweep
     """What a sweep comes to, or stands at while it runs.
 
     Args:
-        events: the sweep's, of `study.KINDS` at least, oldest first.
+        events: the sweep's, of `study_state.KINDS` at least, oldest first.
     Raises:
         SpecError: its spec was stored by an older version and cannot be read.
     """
@@ -39,7 +39,7 @@ def fold(job: JobView, events: Iterable[StoredEvent], *, now: datetime) -> Sweep
         )
     is_over = job.state in OVER
     directions = [objective.direction for objective in spec.objectives]
-    trials = study.fold(events, directions, is_over=is_over)
+    trials = study_state.fold_trials(events, directions, is_over=is_over)
     ranked = standings(trials, directions, is_over=is_over)
     speeds = on_speeds(trials, spec.objectives)
     if speeds is not None:

@@ -1,4 +1,4 @@
-"""The trials of a sweep: a fold over its events. Nothing is computed anew, and each trial counts once."""
+"""Folds the events of a sweep into the state of its study: one view of each trial."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -6,45 +6,45 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeAlias
 
-from pydantic import ValidationError
-
+from fgd_core.spec.event_state import Event, read_event
 from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.results import ErrorReport, RunResult
 from fgd_core.spec.sweep_report import TrialPoint, TrialSegment, TrialState, TrialView
-from fgd_core.spec.trials import STUDY_EVENT, StudyEvent, TrialEnded, TrialReported, TrialStarted
+from fgd_core.spec.trials import TrialEnded, TrialReported, TrialStarted
 
 KINDS = ("trial_started", "trial_reported", "trial_ended")
-"""The kinds of event that trials are made of; a reader of the store may leave out the rest."""
+"""The kinds of events that `fold_trials` reads; a reader of the store may leave out all others."""
 
 Direction: TypeAlias = Literal["maximize", "minimize"]
 
 
-def fold(events: Iterable[StoredEvent], directions: Sequence[Direction], *, is_over: bool) -> list[TrialView]:
-    """The trials, by number.
+def fold_trials(events: Iterable[StoredEvent], directions: Sequence[Direction], *, is_over: bool) -> list[TrialView]:
+    """Return the trials, by number.
 
-    The driver may have been killed between any two events, and may have told some again after that: of two words about
-    one epoch of a trial the later counts.
+    The sweep's driver may have been killed between any two events and may have reported some of them again. Where two
+    events are about the same epoch of a trial, the later one counts.
 
     Args:
-        events: the sweep's, of `KINDS` at least, oldest first. One that cannot be read, or that is about a trial of
-            which no start was told, is passed over.
-        directions: of the objectives, at least one.
-        is_over: the sweep is; a trial that still runs is lost then.
+        events: of the sweep, with all of `KINDS`, oldest first. Events that cannot be read, or that are about a trial
+            without a start, are skipped.
+        directions: of the objectives; at least one.
+        is_over: whether the sweep has ended; trials that still run are then lost.
     """
     trials: dict[int, _Trial] = {}
     for stored in events:
-        told = _read(stored)
-        match told:
+        event = _read(stored)
+        match event:
             case TrialStarted():
-                trials.setdefault(told.trial, _Trial(first=told)).start(told, stored.at, stored.attempt)
-            case TrialReported() if told.trial in trials:
-                trials[told.trial].report(told, stored.at, len(directions))
-            case TrialEnded() if told.trial in trials:
-                trials[told.trial].end(told, stored.at)
+                trials.setdefault(event.trial, _Trial(first=event)).start(event, stored.at, stored.attempt)
+            case TrialReported() if event.trial in trials:
+                trials[event.trial].report(event, stored.at, len(directions))
+            case TrialEnded() if event.trial in trials:
+                trials[event.trial].end(event, stored.at)
     return [trials[number].view(directions, is_over=is_over) for number in sorted(trials)]
 
 
 def better(value: float, other: float, direction: Direction) -> bool:
+    """Return whether `value` is strictly better than `other`."""
     return value > other if direction == "maximize" else value < other
 
 
@@ -59,43 +59,43 @@ class _Trial:
     checkpoint: str | None = None
     busy_s: float = 0.0
     busy_until: datetime | None = None
-    """Counted so far; None while it rests."""
+    """`busy_s` counts up to this moment; None while no segment runs."""
     attempt: int | None = None
 
-    def start(self, told: TrialStarted, at: datetime, attempt: int | None) -> None:
+    def start(self, event: TrialStarted, at: datetime, attempt: int | None) -> None:
         self.attempt = attempt
-        before = self.segments.get(told.segment)
-        self.segments[told.segment] = TrialSegment(
-            segment=told.segment,
-            values=told.values,
-            goes_on_from=told.goes_on_from if before is None else before.goes_on_from,
-            # A resumed segment begins where its checkpoint is; what it is about began where it first did.
-            from_epoch=told.from_epoch if before is None else before.from_epoch,
-            epoch=told.from_epoch if before is None else before.epoch,
+        before = self.segments.get(event.segment)
+        self.segments[event.segment] = TrialSegment(
+            segment=event.segment,
+            values=event.values,
+            goes_on_from=event.goes_on_from if before is None else before.goes_on_from,
+            # A resumed segment starts at its checkpoint; the view shows where the segment first started.
+            from_epoch=event.from_epoch if before is None else before.from_epoch,
+            epoch=event.from_epoch if before is None else before.epoch,
         )
         self.ended = None
-        self.epoch = max(told.from_epoch, self.epoch) if told.goes_on_from is None else told.from_epoch
+        self.epoch = max(event.from_epoch, self.epoch) if event.goes_on_from is None else event.from_epoch
         self.busy_until = at
 
-    def report(self, told: TrialReported, at: datetime, num_objectives: int) -> None:
-        known = self.points.get(told.epoch)
-        self.points[told.epoch] = TrialPoint(
-            epoch=told.epoch,
-            segment=told.segment,
-            objectives=_as_many(told.objectives, num_objectives),
-            train_s=told.train_s if math.isfinite(told.train_s) else 0.0,
-            rung=told.rung,
-            verdict=told.verdict,
+    def report(self, event: TrialReported, at: datetime, num_objectives: int) -> None:
+        known = self.points.get(event.epoch)
+        self.points[event.epoch] = TrialPoint(
+            epoch=event.epoch,
+            segment=event.segment,
+            objectives=_as_many(event.objectives, num_objectives),
+            train_s=event.train_s if math.isfinite(event.train_s) else 0.0,
+            rung=event.rung,
+            verdict=event.verdict,
             at=at if known is None else known.at,
         )
-        self._reach(told.segment, told.epoch)
+        self._reach(event.segment, event.epoch)
         self._be_busy(at)
 
-    def end(self, told: TrialEnded, at: datetime) -> None:
-        self.ended = told
-        self.result = told.result or self.result
-        self.checkpoint = told.checkpoint or self.checkpoint
-        self._reach(told.segment, told.epoch)
+    def end(self, event: TrialEnded, at: datetime) -> None:
+        self.ended = event
+        self.result = event.result or self.result
+        self.checkpoint = event.checkpoint or self.checkpoint
+        self._reach(event.segment, event.epoch)
         self._be_busy(at)
         self.busy_until = None
 
@@ -151,9 +151,9 @@ class _Trial:
 def _best(
     reports: Sequence[TrialPoint], ended: TrialEnded | None, directions: Sequence[Direction]
 ) -> tuple[TrialPoint | None, list[float | None]]:
-    """The evaluation with the best first objective, the earlier of two alike; and the objectives there.
+    """Return the evaluation with the best first objective (the earliest, if several are equal) and its objectives.
 
-    Some objectives are known at the end only: those are filled in.
+    Objectives that are measured only at the end of the trial are filled in.
     """
     at_end = _as_many((ended.objectives if ended is not None else None) or [], len(directions))
     best: TrialPoint | None = None
@@ -167,15 +167,10 @@ def _best(
 
 
 def _as_many(objectives: Sequence[float | None], count: int) -> list[float | None]:
-    """So many numbers: what is missing, or no number, is None."""
+    """Return exactly `count` values; missing and non-finite ones are None."""
     numbers = [value if value is not None and math.isfinite(value) else None for value in objectives[:count]]
     return numbers + [None] * (count - len(numbers))
 
 
-def _read(stored: StoredEvent) -> StudyEvent | None:
-    if stored.kind not in KINDS:
-        return None
-    try:
-        return STUDY_EVENT.validate_python(stored.data)
-    except ValidationError:
-        return None
+def _read(stored: StoredEvent) -> Event | None:
+    return read_event(stored) if stored.kind in KINDS else None

@@ -1,4 +1,4 @@
-"""Where a job stands and how its curves run, folded from the events of its runs."""
+"""Takes the points of curves out of the events of a run."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,8 +6,6 @@ from itertools import pairwise
 from typing import NamedTuple, TypeAlias, TypeGuard
 
 from fgd_core.spec.events import EpochFinished, Evaluated, MetricsLogged, Progress, RunEvent
-from fgd_core.spec.trials import SweepProgressed
-from fgd_core.spec.views import ProgressView
 
 MAX_STEP = 2**53
 MAX_NAME_LENGTH = 200
@@ -24,34 +22,7 @@ Points: TypeAlias = dict[str, Column]
 """The new points of each curve, by the curve's name."""
 
 
-def fold(view: ProgressView, event: RunEvent) -> ProgressView:
-    """The view after `event`."""
-    match event:
-        case Progress() | EpochFinished():
-            return view.model_copy(
-                update={
-                    "epoch": event.epoch,
-                    "epochs": event.epochs,
-                    "step": event.step,
-                    "steps": event.steps,
-                    "images_per_s": _finite(event.images_per_s),
-                    "eta_s": _finite(event.eta_s),
-                    "values": {name: value for name, value in event.values.items() if math.isfinite(value)},
-                }
-            )
-        case Evaluated():
-            ap = _finite(event.scores.ap)
-            seen = [score for score in (ap, view.best_ap) if score is not None]
-            return view.model_copy(update={"ap": ap, "best_ap": max(seen, default=None)})
-        case SweepProgressed():
-            # A sweep's steps are its trials.
-            at = {"step": event.done, "steps": event.planned, "eta_s": _finite(event.eta_s)}
-            return view.model_copy(update=at | {"best_ap": _finite(event.best)})
-        case _:
-            return view
-
-
-def points(events: Iterable[RunEvent]) -> Points:
+def points_of(events: Iterable[RunEvent]) -> Points:
     """Return the points that events hold; where two events have a value for the same step, the later value wins.
 
     Each curve has one writer: the terms of the loss come from `MetricsLogged`, so the means in `Progress` give none.
@@ -112,7 +83,3 @@ def _columns(event: RunEvent) -> Iterator[tuple[str, Sequence[int], Sequence[flo
             for name, score in scores.items():
                 if score is not None:
                     yield name, [event.step or 0], [score]
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,202 @@
+"""Words each event as a line of a log: on Ray's log page, on the library's console and in the command line."""
+
+from fgd_core.spec.event_state import Event
+from fgd_core.spec.events import (
+    ArtifactSaved,
+    AttemptStarted,
+    CancelRequested,
+    CheckpointSaved,
+    DataChecked,
+    DataSetChecked,
+    DeviceReady,
+    EpochFinished,
+    Evaluated,
+    EvaluationProgress,
+    Finding,
+    MetricsLogged,
+    PauseRequested,
+    PriorityChanged,
+    Progress,
+    Resumed,
+    ResumeRequested,
+    RetryRequested,
+    RunFinished,
+    RunStarted,
+    StateChanged,
+    Submitted,
+    TeacherChecked,
+    Warned,
+    WeightsLoaded,
+)
+from fgd_core.spec.plans import DistillationPlanned
+from fgd_core.spec.results import Scores
+from fgd_core.spec.trials import (
+    BudgetRaised,
+    SweepProgressed,
+    TrialAsked,
+    TrialEnded,
+    TrialEvent,
+    TrialReported,
+    TrialStarted,
+    TrialStopAsked,
+)
+
+FREQUENT = (Progress, MetricsLogged, EvaluationProgress, TrialEvent, SweepProgressed)
+"""Events that come every second or so: a log shows few of them, or none."""
+
+
+def describe(event: Event) -> str | None:
+    """Return one line about an event, or a few lines where it lists findings; None for points of curves.
+
+    Scores are fractions in [0, 1], times are `1:15` or `1:01:15`.
+    """
+    match event:
+        case TrialStarted() | TrialReported() | TrialEnded() | TrialEvent() | SweepProgressed():
+            return _describe_trial(event)
+        case Progress() | EpochFinished() | Evaluated() | EvaluationProgress() | MetricsLogged():
+            return _describe_training(event)
+        case RunStarted() | DeviceReady() | Resumed() | RunFinished():
+            return _describe_run(event)
+        case DataChecked() | DataSetChecked() | WeightsLoaded() | TeacherChecked() | DistillationPlanned():
+            return _describe_preparation(event)
+        case CheckpointSaved():
+            return f"checkpoint {event.name}: {event.uri}"
+        case ArtifactSaved():
+            return f"artifact {event.name}: {event.uri}"
+        case Warned():
+            return f"warning: {event.message}"
+        case Submitted():
+            return "submitted"
+        case StateChanged():
+            error = event.error.message if event.error is not None else ""
+            return "  ".join(part for part in dict.fromkeys((event.to_state, event.message, error)) if part)
+        case AttemptStarted():
+            return f"attempt {event.number}  {event.dashboard_url or ''}".rstrip()
+        case _:
+            return _describe_request(event)
+
+
+def number(value: float | None, form: str = ".4g") -> str:
+    """Return the number in the given format, or a dash for None."""
+    return "–" if value is None else format(value, form)
+
+
+def duration(seconds: float | None) -> str:
+    """Return `1:15` for 75 and `1:01:15` for 3675; a dash for None."""
+    if seconds is None:
+        return "–"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _describe_trial(
+    event: TrialStarted | TrialReported | TrialEnded | TrialEvent | SweepProgressed,
+) -> str | None:
+    match event:
+        case TrialStarted():
+            values = ", ".join(f"{name} {value}" for name, value in event.values.items())
+            return f"trial {event.trial} ({event.origin}) from epoch {event.from_epoch}: {values or 'as the base'}"
+        case TrialReported():
+            scores = ", ".join(number(value, ".3f") for value in event.objectives)
+            verdict = f", {event.verdict}" if event.verdict != "continue" else ""
+            return f"trial {event.trial}, epoch {event.epoch}: {scores}{verdict}"
+        case TrialEnded():
+            score = event.objectives[0] if event.objectives else None
+            reached = f": {score:.3f}" if score is not None else ""
+            error = f": {event.error.message}" if event.error is not None else ""
+            return f"trial {event.trial} {event.cause} after {event.epoch} epochs{reached}{error}"
+        case SweepProgressed():
+            return f"{event.done}/{event.planned} trials, {duration(event.eta_s)} left"
+    return None
+
+
+def _describe_training(
+    event: Progress | EpochFinished | Evaluated | EvaluationProgress | MetricsLogged,
+) -> str | None:
+    match event:
+        case Progress():
+            step = f"epoch {event.epoch}/{event.epochs}, step {event.step}/{event.steps}"
+            return f"{step}  {event.images_per_s:.0f} images/s  {duration(event.eta_s)} left"
+        case EpochFinished():
+            loss = number(event.values.get("loss"))
+            rate = f"{event.images_per_s:.0f} images/s  {duration(event.eta_s)} left"
+            return f"epoch {event.epoch}/{event.epochs}  loss {loss}  {rate}"
+        case Evaluated():
+            return scores_in_words(event.scores)
+        case EvaluationProgress():
+            return f"{event.what} {event.done}/{event.total}"
+    return None
+
+
+def scores_in_words(scores: Scores) -> str:
+    """Return the AP and AP50 of boxes, and the AP of masks where there are masks."""
+    masks = f"  masks {number(scores.masks.ap, '.3f')}" if scores.masks is not None else ""
+    return f"AP {number(scores.ap, '.3f')}  AP50 {number(scores.ap50, '.3f')}{masks}"
+
+
+def _describe_run(event: RunStarted | DeviceReady | Resumed | RunFinished) -> str:
+    match event:
+        case RunStarted():
+            return f"run started on {event.host}, process {event.pid}; loading PyTorch"
+        case DeviceReady():
+            return f"on {event.device}, {event.precision}, {event.threads} threads: reading the data"
+        case Resumed():
+            return f"resumed from {event.checkpoint}: epoch {event.epoch}, step {event.step}"
+    if event.error is not None:
+        details = f" {event.error.details}" if event.error.details else ""
+        return f"run {event.outcome}: {event.error.message}{details}\n{event.error.traceback or ''}".rstrip()
+    scores = f": {scores_in_words(event.result.scores)}" if event.result is not None else ""
+    return f"run {event.outcome}{scores}"
+
+
+def _describe_preparation(
+    event: DataChecked | DataSetChecked | WeightsLoaded | TeacherChecked | DistillationPlanned,
+) -> str:
+    match event:
+        case DataChecked():
+            lines = [*map(_finding, event.findings), f"{event.num_images} images, {event.num_boxes} boxes"]
+            return "\n".join(f"{event.split}: {line}" for line in lines)
+        case DataSetChecked():
+            return "; ".join(f"{each.split} fingerprint {each.fingerprint[:12]}" for each in event.splits)
+        case WeightsLoaded():
+            return f"{event.role} weights: {event.account()}"
+        case TeacherChecked():
+            over = f" over {', '.join(event.classes_judged)}" if event.classes_judged else ""
+            recorded = number(event.recorded_ap, ".3f")
+            return f"teacher checked: AP {number(event.ap, '.3f')}{over}, its checkpoint records {recorded}"
+    return event.sentence()
+
+
+def _finding(finding: Finding) -> str:
+    more = ", …" if finding.count > len(finding.examples) else ""
+    examples = f" ({', '.join(finding.examples)}{more})" if finding.examples else ""
+    meaning = f": {finding.meaning}" if finding.meaning else ""
+    return f"{finding.count} {finding.problem} {finding.action}{examples}{meaning}"
+
+
+def _describe_request(
+    event: CancelRequested
+    | PauseRequested
+    | ResumeRequested
+    | RetryRequested
+    | PriorityChanged
+    | TrialAsked
+    | TrialStopAsked
+    | BudgetRaised,
+) -> str:
+    """Return what a user asked for, and who asked."""
+    match event:
+        case PauseRequested(for_job=str(job_id)):
+            request = f"pause to make room for job {job_id}"
+        case PriorityChanged():
+            request = f"priority {event.to_priority}"
+        case TrialAsked():
+            request = "run a trial with given values"
+        case TrialStopAsked():
+            request = f"stop trial {event.trial}"
+        case BudgetRaised():
+            request = "raise the budget"
+        case _:
+            request = event.kind.removesuffix("_requested")
+    return f"requested: {request}" + (f" by {event.by}" if event.by else "")
