@@ -105,7 +105,7 @@ class TestGate:
         blank[bias] = blank[bias] - 100
         save_checkpoint(tmp_path / "blank.pt", _with(checkpoint, state=blank))
         error, _ = failure(with_data(distill_spec(tmp_path / "blank.pt"), squares), tmp_path / "run")
-        assert error.code == "teacher" and "finds nothing" in error.message
+        assert error.code == "teacher" and "detects nothing" in error.message
 
     def test_a_checkpoint_whose_keys_do_not_match_is_refused(
         self, skilled: Path, squares: dict[str, Any], tmp_path: Path

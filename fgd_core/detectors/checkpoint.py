@@ -1,13 +1,13 @@
-"""A detector on disk: its weights, and all that it takes to build it again and to judge it.
+"""Saves and loads detectors: the weights, and everything that building and scoring the detector again needs.
 
-A checkpoint is a dict of plain values and tensors, read with `weights_only`: loading one runs no code of its author.
-The keys of `DetectorCheckpoint` are those of the file; a training checkpoint has `training` beside them, which a reader
-of weights passes over.
+A checkpoint is a dict of plain values and tensors. It is read with `weights_only`, so loading runs no code of its
+author. The keys of the file are the fields of `DetectorCheckpoint`. A training checkpoint also has the key `training`,
+which readers of weights ignore.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from pydantic import ValidationError
@@ -29,19 +29,24 @@ from fgd_core.storage import Written, write_atomically
 FORMAT = "fgd-detector"
 VERSION = 1
 
+Content: TypeAlias = dict[str, Any]
+"""The dict in a checkpoint file."""
+
 
 class Record(Fact):
-    """What the detector was worth when it was saved."""
+    """Holds the scores of a detector at the time it was saved."""
 
     scores: Scores | None = None
     data_fingerprint: str | None = None
-    """Of the validation split that `scores` were measured on."""
+    """Fingerprint of the validation split that `scores` were measured on."""
     epoch: int = 0
     step: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorCheckpoint:
+    """Holds a detector's settings, classes, input, scores and weights."""
+
     detector: AnyDetector
     categories: tuple[Category, ...]
     input: InputSpec
@@ -49,7 +54,7 @@ class DetectorCheckpoint:
     state: dict[str, Tensor]
 
     def build(self, role: Literal["detector", "student", "teacher"], source: str) -> tuple[Detector, WeightsLoaded]:
-        """The detector with these weights.
+        """Build the detector and load these weights.
 
         Raises:
             WeightsError: a key of either side has no match in the other.
@@ -59,8 +64,8 @@ class DetectorCheckpoint:
         wrong = loaded.shortfalls()
         if wrong:
             raise WeightsError(
-                f"{loaded.num_matched} of the {loaded.num_total} keys of the detector that the checkpoint describes "
-                f"match; {'; '.join(wrong)}. The file was altered or written by another version: train it again",
+                f"only {loaded.num_matched} of the {loaded.num_total} keys of the checkpoint's own detector match: "
+                f"{'; '.join(wrong)}. The file was changed, or written by another version; train again",
                 checkpoint=source,
                 missing=[*loaded.missing[:5]],
                 mismatched=[*loaded.mismatched[:5]],
@@ -69,13 +74,13 @@ class DetectorCheckpoint:
         return detector, loaded
 
 
-def save_checkpoint(path: Path, checkpoint: DetectorCheckpoint, training: dict[str, Any] | None = None) -> Written:
-    """Write weights (and `training`, the state of a trainer) so that the file is whole or not there.
+def save_checkpoint(path: Path, checkpoint: DetectorCheckpoint, training: Content | None = None) -> Written:
+    """Write a checkpoint atomically, with the state of a trainer in `training` if given.
 
     Raises:
-        StorageError: the disk is full or the folder may not be written to.
+        StorageError: the disk is full, or the folder is not writable.
     """
-    content: dict[str, Any] = {
+    content: Content = {
         "format": FORMAT,
         "version": VERSION,
         "detector": checkpoint.detector.model_dump(mode="json"),
@@ -89,41 +94,41 @@ def save_checkpoint(path: Path, checkpoint: DetectorCheckpoint, training: dict[s
     return write_atomically(path, lambda file: torch.save(content, file))
 
 
-def read_checkpoint(path: Path) -> tuple[DetectorCheckpoint, dict[str, Any] | None]:
-    """The checkpoint and, in one that training can go on from, the trainer's state.
+def read_checkpoint(path: Path) -> tuple[DetectorCheckpoint, Content | None]:
+    """Read a checkpoint and, if training can resume from it, the state of the trainer.
 
     Raises:
-        WeightsError: no such file, a damaged one, one that holds code, or no checkpoint of fgd.
+        WeightsError: the file does not exist, is damaged, contains code, or is not an fgd checkpoint.
     """
     content = read_content(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise WeightsError(
-            "the file is no checkpoint of fgd, which records detector, classes and scores beside the weights; "
-            "train or evaluate with fgd first, or, for a teacher, say with teacher.detector what the file holds",
+            "the file is not an fgd checkpoint, which also holds the detector's settings, classes and scores; "
+            "train with fgd first or, for a teacher, describe the file's detector in teacher.detector",
             path=str(path),
         )
     version = content.get("version")
     if isinstance(version, int) and version > VERSION:
-        raise WeightsError("the checkpoint was written by a newer fgd; update", path=str(path), version=version)
+        raise WeightsError("a newer version of fgd wrote the checkpoint; update fgd", path=str(path), version=version)
     try:
-        checkpoint = _described(content)
+        checkpoint = _parse(content)
     except (ValidationError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(
-            "the checkpoint does not describe a detector that is known here: it was altered, or written by another "
-            "version; train it again",
+            "the checkpoint does not describe a known detector: it was changed, or written by another version; "
+            "train again",
             path=str(path),
-            cause=f"lacks {error}" if isinstance(error, KeyError) else str(error),
+            cause=f"missing {error}" if isinstance(error, KeyError) else str(error),
         ) from error
     return checkpoint, content.get("training")
 
 
-def _described(content: dict[str, Any]) -> DetectorCheckpoint:
+def _parse(content: Content) -> DetectorCheckpoint:
     kind, state = content["detector"].get("type"), content["state"]
     settings = {cls.model_fields["type"].default: cls for cls in DETECTORS}.get(kind)
     if settings is None:
         raise ValueError(f"unknown detector {kind!r}")
     if not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError("not all of its state are tensors")
+        raise ValueError("state holds values that are not tensors")
     return DetectorCheckpoint(
         detector=settings.model_validate(content["detector"]),
         categories=tuple(Category(**c) for c in content["categories"]),

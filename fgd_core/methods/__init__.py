@@ -1,4 +1,7 @@
-"""Distillation methods. To add one: a file here, a member of `spec.methods.MethodSpec`, a row in each table below."""
+"""Lists the distillation methods.
+
+To add a method: a file here, a member of `spec.methods.MethodSpec`, a row in each table below.
+"""
 
 from collections.abc import Callable, Mapping
 
@@ -22,10 +25,10 @@ def _fgd(method: spec.Fgd, student_channels: int, teacher_channels: int) -> nn.M
     )
 
 
-# (the method's spec, channels of the student's map, channels of the teacher's) -> a module that is a `base.LevelLoss`
+# (the method's spec, channels of the student's map, channels of the teacher's map) -> a module, a `base.LevelLoss`
 METHODS: Mapping[type[spec.MethodSpec], Callable[[spec.MethodSpec, int, int], nn.Module]] = {spec.Fgd: _fgd}
 
-# (the method's spec, the teacher's maps by level) -> what does not suit them, for a person; None where all is well
+# (the method's spec, the teacher's maps by level) -> advice for a person; None if the settings suit the maps
 ADVICE: Mapping[type[spec.MethodSpec], Callable[[spec.MethodSpec, Mapping[str, Tensor]], str | None]] = {
     spec.Fgd: lambda method, maps: advise_temperature(method.temperature, maps)
 }

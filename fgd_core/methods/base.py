@@ -1,4 +1,4 @@
-"""What every distillation method is: a loss between two feature maps of one pyramid level."""
+"""Defines the interface of all distillation methods: a loss between two feature maps of one pyramid level."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,19 +7,21 @@ from torch import Tensor
 
 
 class Terms(Protocol):
-    """The parts of a loss, for the eye, and their weighted sum, for the optimiser."""
+    """Holds the parts of a loss, for reports, and their weighted sum, for the optimiser."""
 
     @property
     def total(self) -> Tensor:
-        """Scalar with gradient to the student and to the method's own parameters."""
+        """Scalar () with gradients to the student and to the method's own parameters."""
         ...
 
     def unweighted(self) -> dict[str, Tensor]:
-        """Name to scalar, before weights."""
+        """Return name to scalar () of each part, unweighted."""
         ...
 
 
 class LevelLoss(Protocol):
+    """Computes the loss of one level."""
+
     def __call__(
         self,
         student: Tensor,

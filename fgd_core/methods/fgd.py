@@ -1,10 +1,10 @@
-"""Focal and Global Distillation for one pyramid level.
+"""Computes Focal and Global Distillation for one pyramid level.
 
-Source: arXiv:2111.11837, and the behaviour of the authors' code where the two differ: every loss is a sum over channels
-and cells divided by the batch size alone, the teacher's attention weighs both sides, and the two context blocks of the
-relation loss are trained with the student and thrown away. Two things are not the authors': where `mask` is `geometric`
-(see `FGDLoss`), and boxes that begin left of the image or above it. Those keep their cells inside it here, while a
-negative index counts from the far border there, so that such a box covers other cells or none.
+Source: arXiv:2111.11837, and the authors' code where it differs: every loss is a sum over channels and cells, divided
+by the batch size only; the teacher's attention weighs both networks; and the two context blocks of the relation loss
+train with the student and are discarded afterwards. Two points differ from the authors' code: the mask `geometric` (see
+`FGDLoss`), and boxes that start left of the image or above it. Here such a box covers its cells inside the image. In
+the authors' code a negative index counts from the opposite border, so the box covers other cells or none.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-# Boxes compared with the grid at once. More costs memory, N * 64 * H * W floats; it is no loop over single boxes.
+# Boxes compared with the grid in one step. They take N * 64 * H * W floats of memory; one box a step would be slow.
 _BOXES_AT_ONCE = 64
 
 
 class LossTerms(NamedTuple):
-    """Scalars. The first four are unweighted; `total` is their weighted sum."""
+    """Holds scalars (). The first four are unweighted; `total` is their weighted sum."""
 
     foreground: Tensor
     background: Tensor
@@ -27,24 +27,25 @@ class LossTerms(NamedTuple):
     total: Tensor
 
     def unweighted(self) -> dict[str, Tensor]:
+        """Return name to scalar () of the four terms."""
         return {name: term for name, term in self._asdict().items() if name != "total"}
 
 
 class FGDLoss(nn.Module):
-    """The focal and the global loss between a student's and a teacher's feature map of one stride.
+    """Computes the focal and the global loss between a student's and a teacher's feature map of the same stride.
 
     Args:
-        student_channels: C of the student's map; where it is not `teacher_channels`, a trained 1x1 convolution leads
-            there.
+        student_channels: C of the student's map; if it differs from `teacher_channels`, a trained 1x1 convolution
+            converts it.
         teacher_channels: C of the teacher's map.
         alpha: weight of the foreground's feature loss.
         beta: weight of the background's feature loss.
         gamma: weight of the attention loss.
         lambda_: weight of the relation loss.
         temperature: of the spatial and the channel softmax.
-        mask: where boxes lie on the grid of a padded batch. `geometric`: where they are. `official`: stretched from the
-            top left corner by padded over unpadded size, as the authors' code has it; the same where nothing is padded.
-            Neither follows that code where a corner is negative.
+        mask: the positions of boxes on the grid of a padded batch. `geometric`: their true positions. `official`:
+            scaled from the top left corner by padded over unpadded size, as in the authors' code; equal to `geometric`
+            without padding. Neither follows the authors' code for negative corners.
     """
 
     def __init__(
@@ -77,14 +78,14 @@ class FGDLoss(nn.Module):
         image_sizes: Sequence[tuple[int, int]],
         input_size: tuple[int, int],
     ) -> LossTerms:
-        """See `LevelLoss`.
+        """Compute the loss of maps (N, C, H, W); arguments as of `LevelLoss`.
 
         Raises:
             ValueError: the maps differ in batch size, height or width, or the boxes are not one (n, 4) for each image.
         """
-        _check(student, teacher, boxes, image_sizes)
+        _check_shapes(student, teacher, boxes, image_sizes)
         student = self.adapter(student)
-        # bfloat16 has 8 bits of mantissa: a sum over 10,000 cells would lose nearly all of them.
+        # bfloat16 has 8 bits of mantissa, and a sum over 10,000 cells would lose nearly all of them.
         with torch.autocast(student.device.type, enabled=False):
             student, teacher = _at_least_float32(student), _at_least_float32(teacher.detach())
             foreground_mask = foreground_weights(
@@ -100,14 +101,14 @@ class FGDLoss(nn.Module):
 
         difference = student - teacher  # (N, C, H, W)
         squared = difference.square()
-        # sum_hw M A_S sum_c A_C d^2: the channels go first, so that both masks share one pass over the maps.
+        # sum_hw M A_S sum_c A_C d^2: summing channels first lets both masks share one pass over the maps.
         weighed = spatial_t * torch.einsum("nchw,nc->nhw", squared, channel_t)
         foreground = (weighed * mask_fg).sum() / num_images
         background = (weighed * mask_bg).sum() / num_images
         attention_gap = ((spatial_s - spatial_t).abs().sum() + (channel_s - channel_t).abs().sum()) / num_images
 
-        # The context is added to every cell of a channel. Expanded, the square is three sums that leave nothing of a
-        # float32 where a trained context undoes an offset of a channel: a hundred thousand minus a hundred thousand.
+        # The context is added to every cell of a channel. Expanding the square into three sums would be faster, but
+        # loses all float32 digits if a trained context cancels the offset of a channel: 100,000 minus 100,000.
         context = self.student_context(student) - self.teacher_context(teacher)  # (N, C)
         relation = (difference + context[:, :, None, None]).square().sum() / num_images
         total = self.alpha * foreground + self.beta * background + self.gamma * attention_gap + self.lambda_ * relation
@@ -115,9 +116,9 @@ class FGDLoss(nn.Module):
 
 
 class ContextBlock(nn.Module):
-    """The context that a global-context block (arXiv:1904.11492) adds to every cell of a map.
+    """Computes the context that a global-context block (arXiv:1904.11492) adds to every cell of a map.
 
-    Its last convolution starts at zero, so that the block starts as the identity.
+    The last convolution starts at zero, so the block starts as the identity.
     """
 
     def __init__(self, channels: int) -> None:
@@ -137,7 +138,7 @@ class ContextBlock(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C)."""
+        """Compute the context of a map: (N, C, H, W) to (N, C)."""
         cells = self.pool(features).flatten(2).softmax(2)  # (N, 1, HW)
         context = torch.einsum("nchw,nhw->nc", features, cells.view(-1, *features.shape[2:]))
         transformed: Tensor = self.transform(context[:, :, None, None])
@@ -145,10 +146,11 @@ class ContextBlock(nn.Module):
 
 
 def attention(features: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Where and in which channels a map is strong.
+    """Compute the spatial and the channel attention of a map from its magnitudes.
 
     Args:
         features: (N, C, H, W).
+        temperature: of both softmaxes.
     Returns:
         Spatial (N, H, W) and channel (N, C) attention, each with mean 1 over an image.
     """
@@ -166,16 +168,16 @@ def foreground_weights(
     features: Tensor,
     rounding: Literal["geometric", "official"] = "geometric",
 ) -> Tensor:
-    """Weigh the cells of a map so that every object counts the same, whatever its size.
+    """Weigh the cells of a map so that every object has the same total weight, whatever its size.
 
-    A box takes the cells from floor(min) to ceil(max), both included; where boxes overlap, the smallest counts.
+    A box covers the cells from floor(min) to ceil(max), both included. If boxes overlap, the smallest box counts.
 
     Args:
-        boxes: for each image (n, 4) xyxy in pixels; n may be 0, boxes may pass the border.
-        sizes: for each image the (height, width) in pixels that the whole grid is taken to span.
-        features: (N, C, H, W); only its shape, type and device count.
-        rounding: `official` divides before it multiplies, as the authors' code does, which now and then puts a border
-            that lies on a cell's edge one cell further; `geometric` multiplies first, which is exact there.
+        boxes: for each image (n, 4) xyxy in pixels; n may be 0, boxes may extend beyond the image.
+        sizes: for each image the (height, width) in pixels that the whole grid covers.
+        features: (N, C, H, W); only the shape, type and device are used.
+        rounding: `official` divides before it multiplies, as in the authors' code; rounding then sometimes moves a
+            border on the edge of a cell by one cell. `geometric` multiplies first and is exact there.
     Returns:
         (N, H, W) in [0, 1]: 1 / area in cells of the smallest box over the cell, 0 on background.
     """
@@ -184,9 +186,9 @@ def foreground_weights(
     most = max((len(b) for b in boxes), default=0)
     if most == 0:
         return weights
-    # Not in bfloat16, in which 801 px is 800 px.
+    # Not in bfloat16, which rounds 801 px to 800 px.
     exact = torch.promote_types(boxes[0].dtype, torch.float32)
-    # An image with fewer boxes is filled up with boxes that end before they begin and so cover no cell.
+    # Images with fewer boxes get padding boxes that lie outside the grid and so cover no cell.
     padded = torch.stack(
         [nn.functional.pad(b.to(features.device, exact), (0, 0, 0, most - len(b)), value=-1e6) for b in boxes]
     )  # (N, most, 4)
@@ -208,7 +210,10 @@ def foreground_weights(
 
 @torch.no_grad()
 def background_weights(foreground: Tensor) -> Tensor:
-    """The cells that no box covers, (N, H, W): an image's sum is 1, or 0 where boxes cover everything."""
+    """Weigh the cells that no box covers equally: (N, H, W) to (N, H, W).
+
+    The sum over an image is 1, or 0 if boxes cover all cells.
+    """
     background = (foreground == 0).to(foreground.dtype)
     return background / background.sum((1, 2), keepdim=True).clamp(min=1)
 
@@ -217,14 +222,18 @@ def _at_least_float32(features: Tensor) -> Tensor:
     return features.to(torch.promote_types(features.dtype, torch.float32))
 
 
-def _check(student: Tensor, teacher: Tensor, boxes: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]) -> None:
+def _check_shapes(
+    student: Tensor, teacher: Tensor, boxes: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]
+) -> None:
     if student.shape[0] != teacher.shape[0] or student.shape[2:] != teacher.shape[2:]:
         raise ValueError(
-            f"student map {tuple(student.shape)} and teacher map {tuple(teacher.shape)} differ in batch or grid; "
+            f"student map {tuple(student.shape)} and teacher map {tuple(teacher.shape)} differ in batch size or grid; "
             "compare levels of the same stride"
         )
     if not len(boxes) == len(image_sizes) == len(student):
-        raise ValueError(f"{len(student)} images, {len(boxes)} sets of boxes, {len(image_sizes)} image sizes")
+        raise ValueError(
+            f"expected boxes and a size for each of {len(student)} images, got {len(boxes)} and {len(image_sizes)}"
+        )
     for index, image_boxes in enumerate(boxes):
         if image_boxes.ndim != 2 or image_boxes.shape[1] != 4:
-            raise ValueError(f"boxes of image {index} have shape {tuple(image_boxes.shape)}, not (n, 4)")
+            raise ValueError(f"boxes of image {index} have shape {tuple(image_boxes.shape)}, expected (n, 4)")

@@ -1,4 +1,4 @@
-"""Whether the temperature of FGD's attention suits a teacher, over all of its levels: there is one for all of them."""
+"""Checks whether the temperature of FGD's attention suits a teacher; all levels share one temperature."""
 
 from collections.abc import Mapping
 from statistics import median_low
@@ -8,13 +8,13 @@ from torch import Tensor
 
 from fgd_core.methods.fgd import attention
 
-# Below this share of channels attended to, most of the teacher's map is not imitated at all.
+# Below this share of attended channels, the student does not imitate most of the teacher's map.
 _MIN_ATTENDED_SHARE = 0.1
 
 
 @torch.no_grad()
 def advise_temperature(temperature: float, maps: Mapping[str, Tensor]) -> str | None:
-    """One temperature for all levels, where another than this spreads the attention on more of them; else None.
+    """Advise another temperature if it spreads the attention over more channels on more levels; else None.
 
     Args:
         maps: of the teacher, by level: (N, C, H, W).
@@ -22,29 +22,29 @@ def advise_temperature(temperature: float, maps: Mapping[str, Tensor]) -> str | 
     maps = {level: features.float() for level, features in maps.items()}
     magnitudes = {level: features.abs().mean().item() for level, features in maps.items()}
     narrow = _narrow(maps, temperature)
-    # A level whose features are far larger than the others' must not decide: its temperature would flatten theirs.
+    # The median, because a level with far larger features would set a temperature that flattens the other levels.
     better = float(f"{median_low(magnitudes.values()):.2g}") if magnitudes else temperature
     still_narrow = _narrow(maps, better) if better > 0 else narrow
     if len(still_narrow) >= len(narrow):
         return None
     listed = ", ".join(f"{level} {share:.0%}" for level, share in narrow.items())
     advice = (
-        f"at temperature {temperature:g} the attention falls on few of the teacher's channels ({listed}); set "
-        f"method.temperature to {better:g}, the median magnitude of its features over the levels"
+        f"at temperature {temperature:g} the attention covers only few of the teacher's channels ({listed}); set "
+        f"method.temperature to {better:g}, the median magnitude of the teacher's features over the levels"
     )
     if still_narrow:
-        apart = ", ".join(f"{level} ({magnitudes[level]:.2g})" for level in still_narrow)
-        advice += f"; leave {apart} as it is: what suits it would flatten the other levels"
+        others = ", ".join(f"{level} ({magnitudes[level]:.2g})" for level in still_narrow)
+        advice += f"; ignore {others}: a temperature for it would flatten the other levels"
     return advice
 
 
 def _narrow(maps: Mapping[str, Tensor], temperature: float) -> dict[str, float]:
-    """The levels whose attention falls on few channels, and on which share."""
+    """Find the levels (N, C, H, W) whose attention covers few channels, with the share of channels."""
     shares = {level: _attended_share(features, temperature) for level, features in maps.items()}
     return {level: share for level, share in shares.items() if share < _MIN_ATTENDED_SHARE}
 
 
 def _attended_share(features: Tensor, temperature: float) -> float:
-    """The participation ratio: 1 where all channels count the same, 1 / C where one has all the attention."""
+    """Compute the participation ratio of (N, C, H, W): 1 if all channels get equal attention, 1 / C if one gets all."""
     _, channel = attention(features, temperature)
     return float((1 / channel.square().mean(1)).mean())

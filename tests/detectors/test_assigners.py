@@ -17,18 +17,18 @@ def boxes(*rows: tuple[float, float, float, float]) -> Tensor:
     return torch.tensor(rows)
 
 
-class TestPlaces:
-    def test_are_the_corners_of_cells_row_by_row(self) -> None:
+class TestLocations:
+    def test_are_the_cell_corners_row_by_row(self) -> None:
         points = corner_points(torch.zeros(2, 7, 2, 3), stride=8)
         assert points.tolist() == [[0, 0], [8, 0], [16, 0], [0, 8], [8, 8], [16, 8]]
 
-    def test_beyond_the_image_and_its_padding_to_32_are_told_apart(self) -> None:
+    def test_in_the_batch_padding_are_found_beyond_the_padding_to_32(self) -> None:
         points = torch.tensor([[0.0, 0], [56, 0], [64, 0], [0, 24], [0, 32]])
         assert is_batch_padding(points, (20, 60)).tolist() == [False, False, True, False, True]
 
 
 class TestPositives:
-    def test_of_a_batch_have_box_and_class_of_their_own_image(self) -> None:
+    def test_have_the_box_and_label_of_their_own_image(self) -> None:
         first, second = boxes((0, 0, 1, 1), (0, 0, 2, 2)), boxes((0, 0, 3, 3))
         targets = Targets(
             [first, NO_BOXES, second], [torch.tensor([5, 6]), torch.zeros(0).long(), torch.tensor([7])], []
@@ -40,7 +40,7 @@ class TestPositives:
         assert found.labels.tolist() == [6, 5, 7]
         assert found.boxes[:, 2].tolist() == [2, 1, 3]
 
-    def test_are_counted_at_least_once_an_image(self) -> None:
+    def test_are_counted_as_at_least_one_per_image(self) -> None:
         matches = torch.tensor([[0, 1, 0, BACKGROUND], [IGNORED, BACKGROUND, BACKGROUND, BACKGROUND]])
         assert count_positives(matches) == 3 + 1
 
@@ -52,17 +52,17 @@ class TestAtss:
     FINE = boxes((0, 0, 10, 10), (2, 0, 12, 10), (8, 0, 18, 10), (9, 0, 19, 10))
     COARSE = boxes((-5, -5, 15, 15))
 
-    def test_takes_what_overlaps_by_mean_plus_deviation(self) -> None:
+    def test_assigns_candidates_above_mean_plus_deviation(self) -> None:
         # Overlaps 1, 2/3, 1/9, 1/19 and 1/4: mean 0.416, deviation 0.405.
         matches = atss_matches([self.FINE, self.COARSE], self.OBJECT)
         assert matches.tolist() == [0] + [BACKGROUND] * 4
 
-    def test_takes_the_unbiased_deviation(self) -> None:
+    def test_uses_the_unbiased_deviation(self) -> None:
         # Overlaps 1, 2/3 and 1/4: mean 0.639, deviation 0.376, where the biased one were 0.307 and the first enough.
         matches = atss_matches([self.FINE, self.COARSE], self.OBJECT, candidates_per_level=2)
         assert matches.tolist() == [BACKGROUND] * 5
 
-    def test_looks_only_at_the_nearest_of_each_level(self) -> None:
+    def test_considers_only_the_nearest_anchors_of_each_level(self) -> None:
         far = boxes(*[(100.0 + i, 0, 110 + i, 10) for i in range(9)])
         near = torch.cat([self.FINE, far])
         # Nine candidates instead of thirteen: those of overlap 0 pull mean plus deviation from 0.61 to 0.48.
@@ -72,19 +72,19 @@ class TestAtss:
         assert fewer.tolist() == [0] + [BACKGROUND] * 12
 
     @pytest.mark.parametrize(("left", "expected"), [(0.0, BACKGROUND), (-1.0, 0)], ids=["on the border", "inside"])
-    def test_wants_the_centre_inside_the_object(self, left: float, expected: int) -> None:
+    def test_requires_the_centre_inside_the_object(self, left: float, expected: int) -> None:
         wide = boxes((left, 0, left + 20, 10))
         elsewhere = boxes(*[(100.0 + i, 0, 110 + i, 10) for i in range(5)])
         assert atss_matches([torch.cat([wide, elsewhere])], self.OBJECT)[0] == expected
 
-    def test_gives_a_place_that_two_want_to_the_one_it_overlaps_more(self) -> None:
+    def test_assigns_a_contested_anchor_to_the_larger_overlap(self) -> None:
         elsewhere = boxes(*[(100.0 + i, 0, 110 + i, 10) for i in range(8)])
         anchors = [torch.cat([self.FINE[:1], elsewhere])]
         less, more = (0.0, 0.0, 10.0, 7.0), (0.0, 0.0, 10.0, 8.0)
         assert atss_matches(anchors, boxes(less, more))[0] == 1
         assert atss_matches(anchors, boxes(more, less))[0] == 0
 
-    def test_leaves_everything_to_the_background_where_there_is_no_object(self) -> None:
+    def test_assigns_only_background_without_objects(self) -> None:
         assert atss_matches([self.FINE, self.COARSE], NO_BOXES).tolist() == [BACKGROUND] * 5
 
 
@@ -103,13 +103,13 @@ class TestNearestPoint:
         matches = nearest_point_matches([torch.tensor([below, beside])], [8], boxes((-32, -8, 32, 8)))
         assert matches.tolist() == [BACKGROUND, 0]
 
-    def test_that_two_want_goes_to_the_nearer_and_the_other_gets_none(self) -> None:
+    def test_of_two_objects_goes_to_the_nearer_one_only(self) -> None:
         points = [torch.tensor([[0.0, 0], [100, 0]])]
         near, far = (-15.0, -16.0, 17.0, 16.0), (-14.0, -16.0, 18.0, 16.0)
         assert nearest_point_matches(points, [8], boxes(near, far)).tolist() == [0, BACKGROUND]
         assert nearest_point_matches(points, [8], boxes(far, near)).tolist() == [1, BACKGROUND]
 
-    def test_that_a_small_and_a_large_one_want_is_nearer_in_their_own_sizes(self) -> None:
+    def test_of_two_sizes_goes_to_the_nearer_in_units_of_its_size(self) -> None:
         small, large = (-14.0, -16.0, 18.0, 16.0), (-27.0, -30.0, 33.0, 30.0)  # 2 of 32 px and 3 of 60 px away
         assert nearest_point_matches([torch.zeros(1, 2)], [8], boxes(small, large)).tolist() == [1]
 

@@ -78,7 +78,7 @@ class TestAgainstTorchvision:
         assert [tuple(each.shape[2:]) for each in maps] == [(16, 8), (8, 4), (4, 2), (2, 1)]
         assert tuple(each.shape[1] for each in maps) == ours.stage_channels
 
-    def test_mobilenets_batch_norms_are_those_that_its_weights_were_trained_with(self) -> None:
+    def test_mobilenets_batch_norms_have_torchvisions_constants(self) -> None:
         with torch.device("meta"):
             ours, theirs = build_body(MobileNet()), torchvision.models.mobilenet_v3_large()
         kinds = [
@@ -89,7 +89,7 @@ class TestAgainstTorchvision:
 
 
 class TestStrideIn:
-    def test_the_first_convolution_strides_in_the_caffe_style_and_the_weights_are_the_same(self) -> None:
+    def test_the_caffe_style_strides_in_the_first_convolution(self) -> None:
         torch.manual_seed(0)
         kept = {"name": "resnet50", "stem_width": 4, "blocks": (1, 1, 1, 1)}
         pytorch, caffe = build_body(ResNet(**kept)), build_body(ResNet(**kept, stride_in="1x1"))
@@ -105,7 +105,7 @@ class TestStrideIn:
 
 class TestDeformableStages:
     @pytest.mark.parametrize(("version", "channels"), [("v1", 18), ("v2", 27)])
-    def test_every_3x3_of_those_stages_deforms_and_none_elsewhere(self, version: Any, channels: int) -> None:
+    def test_only_the_3x3_convolutions_of_these_stages_are_deformable(self, version: Any, channels: int) -> None:
         settings = ResNet(
             name="resnet50", stem_width=4, blocks=(1, 1, 2, 1), deformable_stages=(4, 5), deformable_version=version
         )
@@ -114,7 +114,7 @@ class TestDeformableStages:
         assert deforms == ["layer3.0.conv2", "layer3.1.conv2", "layer4.0.conv2"]
         assert body.state_dict()["layer3.0.conv2.conv_offset.weight"].shape == (channels, 16, 3, 3)
 
-    def test_fresh_offsets_leave_the_network_as_it_was_groups_and_strides_included(self) -> None:
+    def test_initial_offsets_do_not_change_the_network(self) -> None:
         kept: dict[str, Any] = {"name": "resnext50_32x4d", "stem_width": 16, "blocks": (1, 1, 1, 1)}
         torch.manual_seed(0)
         plain, deformable = build_body(ResNet(**kept)), build_body(ResNet(**kept, deformable_stages=(3, 4, 5)))
@@ -123,7 +123,7 @@ class TestDeformableStages:
         for one, other in zip(outputs(deformable, images), outputs(plain, images), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
-    def test_a_step_moves_the_offsets(self) -> None:
+    def test_the_offsets_get_a_gradient(self) -> None:
         settings = ResNet(name="resnet50", stem_width=4, blocks=(1, 1, 1, 1), deformable_stages=(3, 4, 5))
         body = build_body(settings)
         outputs(body, torch.randn(2, 3, 64, 64))[-1].square().sum().backward()
@@ -157,6 +157,6 @@ class TestSpec:
             ({"name": "resnext50_32x4d", "stem_width": 8}, "give it at least 16"),
         ],
     )
-    def test_what_does_not_go_together_is_refused_with_the_cure(self, fields: dict[str, Any], message: str) -> None:
+    def test_incompatible_fields_are_refused_with_the_cure(self, fields: dict[str, Any], message: str) -> None:
         with pytest.raises(ValidationError, match=message):
             BACKBONE.validate_python(fields)

@@ -77,7 +77,7 @@ class TestStages:
         deviations = [tuple(round(1 / weight, 3) for weight in stage.coder_weights) for stage in STAGES]
         assert deviations == [(0.1, 0.1, 0.2, 0.2), (0.05, 0.05, 0.1, 0.1), (0.033, 0.033, 0.067, 0.067)]
 
-    def test_each_asks_for_a_tighter_fit(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_each_requires_a_larger_overlap(self, monkeypatch: pytest.MonkeyPatch) -> None:
         heads = cascade()
         for stage in stages(heads):
             say(stage, logits=(0, 0, 0), deltas=(0, 0, 0, 0))  # boxes stay where they are
@@ -89,7 +89,7 @@ class TestStages:
         assert found == [[2, 2, 2], [0, 2, 2], [0, 0, 2]]
 
     @pytest.mark.parametrize("index", [0, 1, 2])
-    def test_each_codes_boxes_in_its_own_weights(self, index: int) -> None:
+    def test_each_encodes_boxes_with_its_own_weights(self, index: int) -> None:
         stage = stages(cascade())[index]
         weights = STAGES[index].coder_weights
         # The centre 10 to the right and 30 below, the height 1.2 times as much.
@@ -99,7 +99,7 @@ class TestStages:
         encoded = stage._coder.encode_single(torch.tensor([[10.0, 20, 110, 140]]), torch.tensor([[0.0, 0, 100, 100]]))
         torch.testing.assert_close(encoded[0], deltas)
 
-    def test_losses_are_weighed_and_added_up(self) -> None:
+    def test_losses_are_the_weighted_sum_of_the_stages(self) -> None:
         heads = cascade(has_masks=True)
         proposals = [torch.tensor([[0.0, 0, 100, 80], [10, 10, 90, 100], [100, 100, 180, 190]])]
         targets = one_object(0, 0, 100, 100)
@@ -110,7 +110,7 @@ class TestStages:
             assert first[name] > 0
             torch.testing.assert_close(value, first[name] + second[name] / 2 + third[name] / 4)
 
-    def test_box_loss_is_smooth_l1_that_turns_at_one(self) -> None:
+    def test_box_loss_is_smooth_l1_with_beta_one(self) -> None:
         heads = cascade()
         for stage in stages(heads):
             # Off by 0.5 and by 2 from the object's own box, which is all there is to train on.
@@ -121,9 +121,7 @@ class TestStages:
 
 
 class TestRefining:
-    def test_a_stage_starts_from_the_boxes_of_the_one_before_inside_the_image(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_stage_starts_from_the_clipped_boxes_of_the_stage_before(self, monkeypatch: pytest.MonkeyPatch) -> None:
         heads = cascade()
         first, second, _ = stages(heads)
         say(first, logits=(0, 0, 0), deltas=(1, 0, 0, 0))  # a tenth of the width to the right
@@ -134,7 +132,7 @@ class TestRefining:
         torch.testing.assert_close(watch.given[1], torch.tensor([[42.0, 40, 62, 80], [110, 150, 200, 200]]))
         torch.testing.assert_close(watch.given[2], torch.tensor([[42.0, 48, 62, 88], [110, 160, 200, 200]]))
 
-    def test_passes_no_gradient_on(self) -> None:
+    def test_passes_no_gradient_to_the_stage_before(self) -> None:
         heads = cascade(has_masks=True)
         terms = heads.losses_of_stages(maps(), [torch.tensor([[0.0, 0, 90, 100]])], one_object(0, 0, 100, 100))
         own = list(stages(heads)[0].parameters())
@@ -142,7 +140,7 @@ class TestRefining:
             loss = torch.stack(list(later.values())).sum()
             assert all(g is None for g in torch.autograd.grad(loss, own, allow_unused=True, retain_graph=True))
 
-    def test_leaves_out_what_was_an_objects_own_box_and_adds_it_anew(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_each_stage_adds_the_true_boxes_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         heads = cascade()
         watch = Watch(heads, monkeypatch)
         heads.losses(maps(), [torch.tensor([[0.0, 0, 90, 100]])], one_object(0, 0, 100, 100))
@@ -151,21 +149,21 @@ class TestRefining:
             assert regions.is_ground_truth[0].tolist() == [False, True]
             assert regions.boxes[0][1].tolist() == [0, 0, 100, 100]
 
-    def test_neither_proposals_nor_objects_give_finite_losses(self) -> None:
+    def test_losses_are_zero_without_proposals_and_objects(self) -> None:
         heads = cascade(has_masks=True)
         losses = heads.losses(maps(), [torch.zeros(0, 4)], no_object())
         assert {name: value.item() for name, value in losses.items()} == {"classification": 0, "box": 0, "mask": 0}
         torch.stack(list(losses.values())).sum().backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in heads.parameters())
 
-    def test_nothing_proposed_is_nothing_found(self) -> None:
+    def test_no_proposals_give_no_detections(self) -> None:
         (found,) = cascade(has_masks=True).detections(maps(), [torch.zeros(0, 4)], [SIZE])
         assert found.boxes_xyxy_px.shape == (0, 4)
         assert found.masks is not None and found.masks.shape == (0, 28, 28)
 
 
 class TestDetections:
-    def test_boxes_are_the_last_stages_and_scores_those_of_the_mean_of_logits(self) -> None:
+    def test_boxes_are_from_the_last_stage_and_scores_from_mean_logits(self) -> None:
         heads = cascade()
         first, second, third = stages(heads)
         say(first, logits=(0, 3, -2), deltas=(1, 0, 0, 0))
@@ -199,7 +197,7 @@ class TestDetections:
 
 
 class TestDetector:
-    def test_learns_one_image_by_heart(self) -> None:
+    def test_overfits_one_image(self) -> None:
         torch.manual_seed(0)
         backbone = ResNet(name="resnet18", stem_width=8, blocks=(1, 1, 1, 1), norm="group")
         settings = spec.CascadeMaskRcnn(backbone=backbone, fpn_width=16, rois_per_image=16)

@@ -80,7 +80,7 @@ class TestOffsets:
 
 class TestSelfDeforming:
     @pytest.mark.parametrize("fields", [{}, {"stride": 2}, {"groups": 2}])
-    def test_fresh_is_the_plain_convolution_and_half_of_it_where_modulated(self, fields: dict[str, int]) -> None:
+    def test_starts_as_the_plain_convolution_or_half_of_it_if_modulated(self, fields: dict[str, int]) -> None:
         conv, features = plain(**fields), torch.randn(2, 4, 8, 8)
         torch.testing.assert_close(SelfDeformingConv2d(conv, modulated=False)(features), conv(features))
         torch.testing.assert_close(2 * SelfDeformingConv2d(conv, modulated=True)(features), conv(features))
@@ -98,7 +98,7 @@ class TestSelfDeforming:
         ours, expected = deformable(features), conv(features)
         torch.testing.assert_close(ours[:, :, :-2], expected[:, :, 1:-1])
 
-    def test_bfloat16_autocast_computes_in_float32_and_hands_on_bfloat16(self) -> None:
+    def test_bfloat16_autocast_computes_in_float32_and_returns_bfloat16(self) -> None:
         deformable = SelfDeformingConv2d(plain(), modulated=True)
         nn.init.normal_(deformable.conv_offset.weight, std=0.1, generator=torch.Generator().manual_seed(0))
         features = torch.randn(1, 4, 8, 8, requires_grad=True)

@@ -20,7 +20,7 @@ from fgd_core.runs import execute
 from fgd_core.spec import detectors as spec
 from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.detectors import DetectorSpec
-from tests.detectors.beside_torchvision import (
+from tests.detectors.torchvision_comparison import (
     NUM_CLASSES,
     WIDTH,
     Pair,
@@ -54,7 +54,7 @@ class TestAgainstTorchvision:
         assert_same_detections(pair)
 
     @pytest.mark.parametrize("version", VERSIONS)
-    def test_every_published_weight_has_its_place(self, version: Literal["v1", "v2"]) -> None:
+    def test_the_published_weights_fit(self, version: Literal["v1", "v2"]) -> None:
         build = {"v1": fasterrcnn_resnet50_fpn, "v2": fasterrcnn_resnet50_fpn_v2}[version]
         with torch.device("meta"):
             theirs = build(weights=None, weights_backbone=None, num_classes=91)
@@ -88,14 +88,14 @@ class TestConventions:
         assert [part.box_beta for part in heads] == [beta_of_regions] * len(heads)
         assert len(heads) == (3 if "cascade" in settings.type else 1)
 
-    def test_mmdetection_begins_with_boxes_that_stay_where_they_are(self) -> None:
+    def test_mmdetection_starts_with_small_box_weights(self) -> None:
         torch.manual_seed(0)
         predictor = FasterRcnn(narrow(convention="mmdetection"), 100).roi_heads.box_predictor
         assert predictor.bbox_pred.weight.std().item() == pytest.approx(0.001, rel=0.05)
         assert predictor.cls_score.weight.std().item() == pytest.approx(0.01, rel=0.05)
         assert not predictor.bbox_pred.bias.any()
 
-    def test_mmdetection_has_no_box_for_the_background_and_anchors_of_unrounded_size(self) -> None:
+    def test_mmdetection_has_no_background_box_and_unrounded_anchors(self) -> None:
         detector = FasterRcnn(narrow(convention="mmdetection"), NUM_CLASSES)
         assert detector.roi_heads.box_predictor.bbox_pred.out_features == 4 * NUM_CLASSES
         first = detector.rpn.anchors.on([torch.zeros(1, 1, 1, 1)] * 5)[0]
@@ -104,14 +104,12 @@ class TestConventions:
         torch.testing.assert_close(first[0], torch.tensor([-side, -side / 2, side, side / 2]))
         torch.testing.assert_close(first[2], torch.tensor([-side / 2, -side, side / 2, side]))
 
-    def test_the_second_version_is_torchvisions(self) -> None:
+    def test_the_second_version_needs_torchvisions_convention(self) -> None:
         with pytest.raises(ValidationError, match="set convention: torchvision"):
             spec.FasterRcnn(version="v2", convention="mmdetection")
 
     @pytest.mark.parametrize("convention", ["torchvision", "mmdetection"])
-    def test_detections_are_those_of_a_loop_over_the_regions(
-        self, convention: Literal["torchvision", "mmdetection"]
-    ) -> None:
+    def test_detections_equal_a_loop_over_the_regions(self, convention: Literal["torchvision", "mmdetection"]) -> None:
         torch.manual_seed(0)
         settings = narrow(convention=convention, fpn_width=8, nms_iou_threshold=1.0, max_detections=10**6)
         detector = FasterRcnn(settings, NUM_CLASSES).eval()
@@ -143,7 +141,7 @@ class TestConventions:
 
 
 class TestPrecision:
-    def test_boxes_are_reckoned_in_float32_whatever_the_maps_are_in(self) -> None:
+    def test_boxes_are_computed_in_float32_under_autocast(self) -> None:
         torch.manual_seed(0)
         detector = FasterRcnn(narrow(), NUM_CLASSES).eval()
         for layer in (detector.rpn.head.cls_logits, detector.rpn.head.bbox_pred):
@@ -161,7 +159,7 @@ class TestPrecision:
 
 
 class TestResume:
-    def test_a_stopped_run_draws_the_regions_that_it_would_have_drawn(self, tmp_path: Path) -> None:
+    def test_a_resumed_run_samples_the_same_regions(self, tmp_path: Path) -> None:
         training = {"epochs": 1, "batch_size": 4}
         job = train_spec(detector={"type": "faster_rcnn", "rois_per_image": 16}, training=training)
         assert execute(job, RecordingContext(tmp_path / "whole")).outcome == "succeeded"

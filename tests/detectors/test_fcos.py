@@ -81,7 +81,7 @@ class TestAgainstTorchvision:
             torch.testing.assert_close(one.labels, other["labels"])
 
 
-class TestPlaces:
+class TestLocations:
     @pytest.mark.parametrize(
         ("convention", "first", "last"), [("torchvision", 0.0, 128.0), ("mmdetection", 64.0, 192.0)]
     )
@@ -91,7 +91,7 @@ class TestPlaces:
         of_p7 = locations.points[locations.strides == 128]
         assert sorted(set(of_p7[:, 0].tolist())) == [first, last]
 
-    def test_of_a_level_answer_for_four_to_eight_strides_and_the_ends_for_all_the_rest(self) -> None:
+    def test_have_a_range_of_four_to_eight_strides_except_at_the_end_levels(self) -> None:
         detector = Fcos(spec.Fcos(backbone=TINY, fpn_width=8), 1)
         locations = detector._locations(detector.features(torch.zeros(1, 3, 64, 64)))
         bounds = {(s, n, f) for s, n, f in zip(*(t.tolist() for t in locations[1:]), strict=True)}
@@ -109,7 +109,7 @@ def row(*xs: float, y: float = 40, stride: float = 8, nearest: float = 0, farthe
     )
 
 
-class TestMatchPlaces:
+class TestMatchLocations:
     box = torch.tensor([[10.0, 10, 70, 70]])  # its centre is at 40, 40
 
     def match(
@@ -117,17 +117,17 @@ class TestMatchPlaces:
     ) -> list[int]:
         return match_locations(locations, boxes, centre_radius=radius, with_bounds=with_bounds).tolist()
 
-    def test_a_place_inside_has_the_object_and_one_on_its_border_has_not(self) -> None:
+    def test_only_locations_inside_an_object_match_it(self) -> None:
         assert self.match(row(10, 11, 69, 70, 100), self.box) == [-1, 0, 0, -1, -1]
 
-    def test_only_places_within_the_radius_of_the_centre_have_it(self) -> None:
+    def test_only_locations_within_the_centre_radius_match(self) -> None:
         assert self.match(row(27, 28, 29, 40, 51, 52), self.box, 1.5) == [-1, -1, 0, 0, 0, -1]
 
-    def test_a_place_has_the_smallest_of_the_objects_that_it_lies_in(self) -> None:
+    def test_a_location_matches_the_smallest_object_around_it(self) -> None:
         boxes = torch.cat([self.box, torch.tensor([[35.0, 35, 45, 45]])])
         assert self.match(row(30, 40), boxes) == [0, 1]
 
-    def test_objects_whose_farthest_side_is_out_of_the_levels_reach_are_another_levels(self) -> None:
+    def test_objects_outside_the_range_of_a_level_do_not_match(self) -> None:
         locations = row(40, y=40, nearest=30, farthest=60)  # 30 from every side
         assert self.match(locations, self.box) == [-1]
         assert self.match(locations, self.box, with_bounds=True) == [0]
@@ -143,7 +143,7 @@ class TestCentreness:
         distances = torch.tensor([[30.0, 30, 30, 30], [10, 20, 40, 20], [0, 5, 60, 5]])
         assert centreness_of(distances).tolist() == pytest.approx([1.0, 0.5, 0.0])
 
-    def test_distances_lead_back_to_the_box(self) -> None:
+    def test_boxes_around_inverts_distances_to_sides(self) -> None:
         points, boxes = torch.tensor([[20.0, 30]]), torch.tensor([[10.0, 5, 70, 65]])
         distances = distances_to_sides(points, boxes)
         assert distances.tolist() == [[10, 25, 50, 35]]
@@ -161,7 +161,7 @@ def mmdetections(version: spec.Version) -> Fcos:
 
 class TestConventionOfMmdetection:
     @torch.no_grad()
-    def test_first_version_takes_powers_of_scaled_outputs_and_tells_centreness_beside_the_classes(self) -> None:
+    def test_the_first_version_exponentiates_and_has_centreness_in_the_class_tower(self) -> None:
         detector = mmdetections("v1")
         maps = detector.features(torch.randn(1, 3, 64, 64))
         logits, distances, centreness = detector.head(maps)
@@ -173,7 +173,7 @@ class TestConventionOfMmdetection:
         assert [level.shape[1:] for level in logits] == [(64, 2), (16, 2), (4, 2), (1, 2), (1, 2)]
 
     @torch.no_grad()
-    def test_second_version_cuts_scaled_outputs_at_zero_and_tells_centreness_beside_the_boxes(self) -> None:
+    def test_the_second_version_clamps_and_has_centreness_in_the_box_tower(self) -> None:
         detector = mmdetections("v2")
         maps = detector.features(torch.randn(1, 3, 64, 64))
         _, distances, centreness = detector.head(maps)
@@ -183,7 +183,7 @@ class TestConventionOfMmdetection:
         torch.testing.assert_close(centreness[1], boxes.bbox_ctrness(boxes.conv(maps[1])).flatten(2).transpose(1, 2))
 
     @torch.no_grad()
-    def test_centreness_is_told_beside_the_classes_on_request(self) -> None:
+    def test_centreness_can_move_to_the_class_tower(self) -> None:
         torch.manual_seed(0)
         detector = Fcos(
             spec.Fcos(backbone=TINY, fpn_width=8, convention="mmdetection", centreness_from="classes"), num_classes=2
@@ -194,7 +194,7 @@ class TestConventionOfMmdetection:
         beside = detector.head.regression_head.bbox_ctrness(tower).flatten(2).transpose(1, 2)
         torch.testing.assert_close(centreness[1], beside)
 
-    def test_keys_are_those_that_its_checkpoints_have(self) -> None:
+    def test_keys_are_those_of_its_checkpoints(self) -> None:
         first, second = (set(mmdetections(version).head.state_dict()) for version in ("v1", "v2"))
         assert {f"scales.{level}" for level in range(5)} < first < second
         # Convolutions before a norm have a bias in its improved recipe alone.
@@ -203,7 +203,7 @@ class TestConventionOfMmdetection:
 
     @pytest.mark.parametrize("version", ["v1", "v2"])
     @torch.no_grad()
-    def test_losses_are_those_computed_place_by_place(self, version: spec.Version) -> None:
+    def test_losses_equal_a_loop_over_the_locations(self, version: spec.Version) -> None:
         detector = mmdetections(version)
         features = detector.features(torch.randn(2, 3, 64, 64))
         box = torch.tensor([[13.0, 17, 49, 53]])  # of 36 px, so P3's alone
@@ -233,7 +233,7 @@ class TestConventionOfMmdetection:
         assert float(losses["box"]) == pytest.approx(weighted, rel=1e-4)
 
     @torch.no_grad()
-    def test_candidates_are_chosen_by_class_and_ranked_by_class_times_centreness(self) -> None:
+    def test_candidates_are_selected_by_class_and_ranked_by_class_times_centreness(self) -> None:
         detector = mmdetections("v2")
         classes, centreness = detector.head.classification_head.cls_logits, detector.head.regression_head.bbox_ctrness
         for layer, value in [(classes, 0.0), (centreness, -4.0)]:

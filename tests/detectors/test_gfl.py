@@ -38,13 +38,13 @@ def losses(detector: Gfl, targets: Targets, size: int = 128) -> dict[str, Tensor
 
 
 class TestLosses:
-    def test_without_objects_are_those_of_the_scores_alone(self) -> None:
+    def test_without_objects_include_only_the_classification(self) -> None:
         nothing = Targets([torch.zeros(0, 4)], [torch.zeros(0).long()], [(128, 128)])
         values = losses(tiny(), nothing)
         assert values["classification"] > 0
         assert values["box"] == values["distribution"] == 0
 
-    def test_of_an_object_are_all_above_zero(self) -> None:
+    def test_of_an_object_are_all_positive(self) -> None:
         assert all(value > 0 for value in losses(tiny(), one_object(20, 20, 84, 84)).values())
 
     def test_are_as_computed_by_hand(self) -> None:
@@ -60,13 +60,13 @@ class TestLosses:
         )
         assert values["distribution"].item() == pytest.approx(0.25 * log(17), rel=1e-5)
 
-    def test_of_boxes_weigh_by_the_score_and_are_divided_by_no_less_than_one(self) -> None:
+    def test_of_boxes_are_weighed_by_the_score_and_divided_by_at_least_one(self) -> None:
         detector = indifferent(anchor_px=128)
         torch.nn.init.constant_(detector.head.gfl_cls.bias, log(0.1 / 0.9))
         values = losses(detector, one_object(0, 0, 128, 128))
         assert values["distribution"].item() == pytest.approx(9 * 0.1 * 0.25 * log(17), rel=1e-5)
 
-    def test_beyond_an_image_smaller_than_its_batch_is_nothing_to_learn(self) -> None:
+    def test_ignore_the_batch_padding(self) -> None:
         detector = indifferent(anchor_px=128)
         whole = Targets([torch.zeros(0, 4)], [torch.zeros(0).long()], [(128, 128)])
         half = whole._replace(image_sizes=[(128, 64)])
@@ -77,7 +77,7 @@ class TestLosses:
 
 
 class TestDetections:
-    def test_reach_from_the_corner_of_their_cell_by_the_mean_of_the_distribution(self) -> None:
+    def test_extend_from_the_cell_corner_by_the_expected_distance(self) -> None:
         detector = indifferent(anchor_px=64).eval()
         detector.settings = detector.settings.model_copy(update={"nms_iou_threshold": 1.0, "max_detections": 1000})
         with torch.no_grad():
@@ -89,7 +89,7 @@ class TestDetections:
         assert [0.0, 0.0, 240.0, 240.0] in boxes
         assert (found.scores == 0.5).all()
 
-    def test_scale_with_the_levels_own_factor(self) -> None:
+    def test_are_scaled_by_the_factor_of_the_level(self) -> None:
         detector = tiny()
         features = [torch.randn(1, 8, s, s, generator=torch.Generator().manual_seed(s)) for s in (16, 8, 4, 2, 1)]
         before = detector.head(features)[1]

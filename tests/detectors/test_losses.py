@@ -66,12 +66,12 @@ def test_paired_iou_is_the_diagonal_of_all_pairs() -> None:
     assert paired_iou(torch.zeros(1, 4), torch.zeros(1, 4)) == 0
 
 
-class TestCountsOfRanks:
-    def test_are_averaged(self, tmp_path: Path) -> None:
+class TestMeanOverRanks:
+    def test_averages_over_processes(self, tmp_path: Path) -> None:
         mp.start_processes(_count_on, args=(tmp_path,), nprocs=2, start_method="fork")
         assert [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)] == [5.5, 5.5]
 
-    def test_of_a_single_process_stay_as_they_are_without_gradient(self) -> None:
+    def test_returns_the_value_of_a_single_process_without_gradient(self) -> None:
         count = torch.tensor(3.0, requires_grad=True)
         assert mean_over_ranks(count) == 3
         assert not mean_over_ranks(count).requires_grad

@@ -12,7 +12,7 @@ from fgd_core.detectors.mask_rcnn import MaskRcnn
 from fgd_core.errors import DataError
 from fgd_core.spec import detectors as spec
 from fgd_core.spec.backbones import ResNet
-from tests.detectors.beside_torchvision import (
+from tests.detectors.torchvision_comparison import (
     NUM_CLASSES,
     WIDTH,
     Pair,
@@ -53,7 +53,7 @@ class TestAgainstTorchvision:
         assert_same_detections(pair)
 
     @pytest.mark.parametrize("version", VERSIONS)
-    def test_every_published_weight_has_its_place(self, version: Literal["v1", "v2"]) -> None:
+    def test_the_published_weights_fit(self, version: Literal["v1", "v2"]) -> None:
         build = {"v1": maskrcnn_resnet50_fpn, "v2": maskrcnn_resnet50_fpn_v2}[version]
         with torch.device("meta"):
             theirs = build(weights=None, weights_backbone=None, num_classes=91)
@@ -63,7 +63,7 @@ class TestAgainstTorchvision:
 
 class TestMasks:
     @pytest.mark.parametrize("version", VERSIONS)
-    def test_without_objects_nothing_is_learned_and_no_statistics_are_spoiled(self, version: str) -> None:
+    def test_without_objects_give_zero_gradients_and_keep_the_statistics(self, version: str) -> None:
         detector = narrow(version=version).train()
         before = {name: value.clone() for name, value in detector.roi_heads.mask_head.state_dict().items()}
         features = detector.features(images())
@@ -80,12 +80,12 @@ class TestMasks:
         for name, value in detector.roi_heads.mask_head.state_dict().items():
             assert torch.equal(value, before[name])
 
-    def test_are_asked_for_by_name_where_the_data_has_none(self) -> None:
+    def test_missing_in_the_data_are_an_error(self) -> None:
         detector = narrow()
         with pytest.raises(DataError, match="segmentation"):
             detector.losses(detector.features(images()), objects()._replace(masks=None))
 
-    def test_and_boxes_have_no_background_in_mmdetections_convention(self) -> None:
+    def test_have_no_background_in_mmdetections_convention(self) -> None:
         heads = narrow(convention="mmdetection").roi_heads
         assert heads.mask_predictor.mask_fcn_logits.out_channels == NUM_CLASSES
         assert heads.box_predictor.bbox_pred.out_features == 4 * NUM_CLASSES

@@ -117,7 +117,7 @@ class TestNamesAndShapes:
         named = {fate.key for fate in loaded.keys}
         assert named == {key for key in layout if "num_batches" not in key}
 
-    def test_a_published_one_loads_completely(self, kind: str) -> None:
+    def test_a_published_checkpoint_loads_completely(self, kind: str) -> None:
         layout, settings, fields, sizes = KINDS[kind]
         with torch.device("meta"):
             _, loaded = load(
@@ -136,7 +136,7 @@ class TestNamesAndShapes:
             _, loaded = load(settings, a_file(state, classes=COCO_CLASSES), COCO_CLASSES)
         assert loaded.is_complete, (loaded.event.missing, loaded.event.mismatched, loaded.event.unexpected)
 
-    def test_what_is_renamed_misshapen_or_missing_is_named(self, kind: str) -> None:
+    def test_renamed_misshapen_and_missing_keys_are_reported(self, kind: str) -> None:
         settings, layout = small(kind)
         state = filled(layout)
         weights = [key for key in layout if not key.startswith("backbone") and key.endswith("weight")]
@@ -153,7 +153,7 @@ class TestNamesAndShapes:
         assert misshapen in mismatch and str(tuple(state[misshapen].shape)) in mismatch
         assert event.num_total - event.num_matched == 3
 
-    def test_every_detector_has_names(self) -> None:
+    def test_every_detector_has_a_layout(self) -> None:
         assert {settings for _, settings, _, _ in KINDS.values()} == set(DETECTORS)
 
     @pytest.mark.parametrize(
@@ -176,14 +176,14 @@ class TestNamesAndShapes:
         _, loaded = load(settings, a_file(state))
         assert loaded.event.unexpected == ["neck.fpn_convs.0.weight"]
 
-    def test_constants_are_left_out_and_said(self) -> None:
+    def test_constants_are_left_out_and_reported(self) -> None:
         settings, layout = small("gfl")
         _, loaded = load(settings, a_file(filled(layout)))
         assert [fate.key for fate in loaded.keys if fate.status == "left out"] == ["bbox_head.integral.project"]
 
 
 class TestClasses:
-    def test_boxes_scores_and_masks_of_a_class_stay_that_classs(self) -> None:
+    def test_boxes_scores_and_masks_keep_their_class(self) -> None:
         settings, layout = small("mask_rcnn")
         state = filled(layout)
         detector, loaded = load(settings, a_file(state), ("bird", "cow", "cat"))
@@ -207,7 +207,7 @@ class TestClasses:
         drawn = functional.conv2d(doubled, *layer(state, "roi_head.mask_head.conv_logits"))
         assert torch.allclose(masks[:, [0, 2]], drawn[:, [2, 0]], atol=1e-6)
 
-    def test_logits_of_all_anchors_stay_their_classs(self) -> None:
+    def test_logits_of_all_anchors_keep_their_class(self) -> None:
         settings, layout = small("retinanet")
         state = filled(layout)
         detector, _ = load(settings, a_file(state), ("bird", "cat"))
@@ -222,13 +222,13 @@ class TestClasses:
         theirs = logits.permute(0, 2, 3, 1).reshape(1, -1, 3)
         assert torch.allclose(ours, theirs[..., [2, 0]], atol=1e-5)
 
-    def test_a_file_without_names_has_those_of_coco_unless_told(self) -> None:
+    def test_a_file_without_names_has_cocos_unless_the_user_names_them(self) -> None:
         file = a_file(filled(layouts.retinanet(replace(SMALL, classes=80))), classes=None)
         assert identify_outputs(file, None).names == COCO_CLASSES
         cells = a_file(filled(layouts.retinanet(replace(SMALL, classes=1))), classes=None)
         assert identify_outputs(cells, ["cell"]).names == ("cell",)
 
-    def test_a_single_class_is_not_taken_for_the_boxes_of_all(self) -> None:
+    def test_boxes_for_all_classes_are_not_class_rows(self) -> None:
         settings, _ = small("cascade_rcnn")
         state = filled(layouts.cascade_rcnn(replace(SMALL, classes=1)))
         _, loaded = load(settings, a_file(state, classes=("cat",)), ("cat", "dog"))
@@ -238,10 +238,10 @@ class TestClasses:
 class TestPixels:
     CAFFE_CONFIG = "mean=[103.53, 116.28, 123.675], std=[1.0, 1.0, 1.0], to_rgb=False"
 
-    def test_ours_are_those_of_the_loader(self) -> None:
+    def test_our_normalisation_is_the_loaders(self) -> None:
         assert np.allclose(OURS.mean, loading._MEAN.ravel()) and np.allclose(OURS.std, loading._STD.ravel())
 
-    def test_a_configuration_says_its_pixels(self) -> None:
+    def test_the_normalisation_is_read_from_a_configuration(self) -> None:
         assert pixels_from_config(f"img_norm_cfg = dict({self.CAFFE_CONFIG})") == CAFFE
         newer = "data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)"
         assert pixels_from_config(newer) == OURS
@@ -249,7 +249,7 @@ class TestPixels:
         assert pixels_from_config(f"{said} {self.CAFFE_CONFIG}") == CAFFE
         assert pixels_from_config("model = dict()") is None
 
-    def test_a_network_for_bgr_gives_the_same_maps_for_our_images(self) -> None:
+    def test_a_bgr_network_computes_the_same_maps_from_our_images(self) -> None:
         settings, layout = small("retinanet")
         state = filled(layout)
         imported, _ = load(settings, a_file(state, self.CAFFE_CONFIG))
@@ -264,7 +264,7 @@ class TestPixels:
             ):
                 assert torch.allclose(map_here, map_there, rtol=1e-4, atol=1e-4 * float(map_there.abs().max()))
 
-    def test_other_means_are_made_up_for_inside_the_image(self) -> None:
+    def test_other_means_are_corrected_inside_the_image(self) -> None:
         settings, layout = small("retinanet")
         state = filled(layout)
         config = "mean=[102.9801, 115.9465, 122.7717], std=[1.0, 1.0, 1.0], to_rgb=False"
@@ -282,7 +282,7 @@ class TestPixels:
         here = body.bn1(body.conv1(ours))
         assert torch.allclose(here[..., 2:-2, 2:-2], there[..., 2:-2, 2:-2], atol=1e-3)
 
-    def test_the_style_of_the_backbone_stands_in_where_the_file_is_silent(self) -> None:
+    def test_the_style_of_the_backbone_is_the_fallback(self) -> None:
         sizes = replace(SMALL, is_basic=False)
         body = ResNet(name="resnet50", stem_width=4, blocks=(1, 1, 1, 1), stride_in="1x1")
         settings = spec.RetinaNet(backbone=body, fpn_width=8, convention="mmdetection")
@@ -321,7 +321,7 @@ class TestSettings:
             ),
         ],
     )
-    def test_every_field_that_the_file_contradicts_is_told(
+    def test_every_field_that_the_file_contradicts_is_named(
         self, kind: str, fields: dict[str, Any], sizes: dict[str, Any], told: dict[str, Any]
     ) -> None:
         layout, settings, own_fields, own_sizes = KINDS[kind]
@@ -331,20 +331,20 @@ class TestSettings:
         assert caught.value.details == {"path": "epoch_12.pth", **told}
         assert all(field in caught.value.message for field in told)
 
-    def test_the_style_that_the_file_was_trained_in_is_told(self) -> None:
+    def test_the_style_of_the_file_is_named(self) -> None:
         state = filled(layouts.retinanet(Sizes()), device="meta")
         settings = spec.RetinaNet(convention="mmdetection")
         with pytest.raises(SpecError) as caught:
             mmdetection_weights(a_file(state, "backbone=dict(type='ResNet', style='caffe')"), settings, COCO_CLASSES)
         assert caught.value.details["backbone.stride_in"] == "1x1"
 
-    def test_heads_of_the_first_mmdetection_are_refused(self) -> None:
+    def test_heads_of_mmdetection_1_are_refused(self) -> None:
         settings, layout = small("faster_rcnn")
         state = {key.removeprefix("roi_head."): value for key, value in filled(layout).items()}
         with pytest.raises(WeightsError, match="mmdetection 2 or 3"):
             mmdetection_weights(a_file(state), settings, CLASSES)
 
-    def test_a_file_that_calls_itself_old_is_read_with_a_word_of_warning(self) -> None:
+    def test_a_file_of_an_old_version_loads_with_a_note(self) -> None:
         settings, layout = small("retinanet")
         offer = mmdetection_weights(a_file(filled(layout), version="1.1.0"), settings, CLASSES)
         assert "1.1.0" in offer.notes[0]
@@ -385,18 +385,18 @@ class TestFiles:
         assert file.state["backbone.conv1.weight"].shape == (4, 3, 7, 7)
 
     @pytest.mark.parametrize("key", ["CLASSES", "classes"])
-    def test_both_places_of_the_newer_releases_are_looked_at(self, key: str, tmp_path: Path) -> None:
+    def test_classes_of_newer_releases_are_read(self, key: str, tmp_path: Path) -> None:
         meta = {"dataset_meta": {key: ["cat"]}, "cfg": "x = 1"}
         file = read_weights(self.save(tmp_path / "a.pth", meta=meta))
         assert (file.classes, file.config) == (("cat",), "x = 1")
 
-    def test_a_bare_state_dict_will_do(self, tmp_path: Path) -> None:
+    def test_a_bare_state_dict_is_read(self, tmp_path: Path) -> None:
         torch.save({"module.backbone.conv1.weight": torch.ones(1)}, tmp_path / "a.pth")
         file = read_weights(tmp_path / "a.pth")
         assert list(file.state) == ["backbone.conv1.weight"]
         assert file.classes is None
 
-    def test_the_student_is_taken_out_of_a_file_of_fgds_authors(self, tmp_path: Path) -> None:
+    def test_the_student_is_read_from_a_file_of_fgds_authors(self, tmp_path: Path) -> None:
         names = ("student.backbone.conv1.weight", "distill_losses.loss_fgd_fpn_0.conv_mask_s.weight")
         torch.save({"state_dict": {name: torch.ones(1) for name in names}}, tmp_path / "a.pth")
         file = read_weights(tmp_path / "a.pth")
@@ -404,7 +404,7 @@ class TestFiles:
         assert tuple(file.others) == names[1:]
 
     @pytest.mark.parametrize("is_new", [True, False], ids=["present format", "before PyTorch 1.6"])
-    def test_numbers_of_numpy_do_no_harm(self, is_new: bool, tmp_path: Path) -> None:
+    def test_numpy_numbers_are_ignored(self, is_new: bool, tmp_path: Path) -> None:
         content = {
             "state_dict": {"backbone.conv1.weight": torch.ones(2)},
             "meta": {"CLASSES": ("cat",), "best": np.float64(0.4), "epochs": np.int64(12), "curve": np.arange(3.0)},
@@ -412,7 +412,7 @@ class TestFiles:
         torch.save(content, tmp_path / "a.pth", _use_new_zipfile_serialization=is_new)
         assert read_weights(tmp_path / "a.pth").classes == ("cat",)
 
-    def test_objects_of_mmengine_are_read_as_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_mmengine_objects_are_ignored(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         buffer = a_class(monkeypatch, "mmengine.logging.history_buffer", "HistoryBuffer")
         config = a_class(monkeypatch, "mmengine.config.config", "ConfigDict", dict)
         log = buffer()
@@ -439,7 +439,7 @@ class TestFiles:
     @pytest.mark.parametrize(
         "content", [b"no checkpoint", b"", {"epoch": 3}, [1, 2], {"state_dict": {}}], ids=lambda value: repr(value)[:20]
     )
-    def test_what_holds_no_weights_is_refused(self, content: Any, tmp_path: Path) -> None:
+    def test_a_file_without_weights_is_refused(self, content: Any, tmp_path: Path) -> None:
         path = tmp_path / "a.pth"
         path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
         with pytest.raises(WeightsError) as caught:
@@ -471,7 +471,7 @@ TEACHERS: dict[str, tuple[Callable[[Sizes], Layout], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
-def test_the_teacher_of_a_recipe_is_described_as_its_file_has_it(recipe: Path) -> None:
+def test_the_teacher_settings_of_a_recipe_fit_its_file(recipe: Path) -> None:
     teacher = yaml.safe_load(recipe.read_text())["teacher"]
     name = Path(teacher["checkpoint"]).name
     layout, sizes = next(TEACHERS[start] for start in TEACHERS if name.startswith(start))

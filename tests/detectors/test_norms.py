@@ -34,7 +34,7 @@ def trained_a_step(layer: nn.Module) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_statistics_move_and_the_affine_learns_where_the_spec_says_so(name: Norm) -> None:
+def test_statistics_and_affine_parameters_change_as_specified(name: Norm) -> None:
     layer = build_norm(name)(8)
     before = {key: value.clone() for key, value in layer.state_dict().items()}
     after = trained_a_step(layer)
@@ -43,7 +43,7 @@ def test_statistics_move_and_the_affine_learns_where_the_spec_says_so(name: Norm
     assert ("running_mean" in moved, "weight" in moved) == (moves, learns)
 
 
-def test_a_synchronised_one_alone_is_a_batch_norm() -> None:
+def test_a_synchronised_batch_norm_in_one_process_is_a_batch_norm() -> None:
     ours, theirs = trained_a_step(build_norm("synchronised_batch")(8)), trained_a_step(nn.BatchNorm2d(8))
     assert ours.keys() == theirs.keys()
     for key, value in theirs.items():
@@ -51,13 +51,13 @@ def test_a_synchronised_one_alone_is_a_batch_norm() -> None:
 
 
 @pytest.mark.parametrize("name", ["batch", "fixed_batch", "frozen_batch", "synchronised_batch"])
-def test_epsilon_is_the_one_asked_for(name: Norm) -> None:
+def test_the_given_epsilon_is_used(name: Norm) -> None:
     layer, images = build_norm(name, eps=0.5)(8).eval(), torch.randn(2, 8, 3, 3)
     torch.testing.assert_close(layer(images), images / 1.5**0.5)
 
 
 @pytest.mark.parametrize(("channels", "groups"), [(256, 32), (48, 16), (40, 8), (9, 1), (32, 16), (8, 4)])
-def test_group_norm_has_as_many_of_the_32_groups_as_leave_two_channels_in_each(channels: int, groups: int) -> None:
+def test_group_norm_has_up_to_32_groups_of_at_least_two_channels(channels: int, groups: int) -> None:
     layer = build_norm("group")(channels)
     assert isinstance(layer, nn.GroupNorm) and layer.num_groups == groups
 

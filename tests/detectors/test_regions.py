@@ -42,7 +42,7 @@ def maps() -> list[Tensor]:
 
 class TestSample:
     @pytest.mark.parametrize(("threshold", "labels"), [(0.5, [2, 2, 2]), (0.6, [0, 2, 2]), (0.7, [0, 0, 2])])
-    def test_a_proposal_answers_for_an_object_from_the_threshold_on(self, threshold: float, labels: list[int]) -> None:
+    def test_a_proposal_matches_an_object_from_the_threshold(self, threshold: float, labels: list[int]) -> None:
         # Of the object's width and 55, 65 and 75 % of its height, so that this is their overlap.
         proposals = torch.tensor([[0.0, 0, 100, height] for height in (55, 65, 75)])
         regions = heads(iou_threshold=threshold).sample([proposals], one_object(0, 0, 100, 100, label=1))
@@ -50,12 +50,12 @@ class TestSample:
         assert regions.is_ground_truth[0].tolist() == [False, False, False, True]
         assert regions.boxes[0][3].tolist() == [0, 0, 100, 100]
 
-    def test_at_most_a_quarter_answer_for_objects(self) -> None:
+    def test_at_most_a_quarter_match_objects(self) -> None:
         proposals = torch.tensor([[0.0, 0, 100, 100]] * 30 + [[150.0, 150, 160, 160]] * 30)
         regions = heads(rois_per_image=20).sample([proposals], one_object(0, 0, 100, 100))
         assert sorted(regions.labels[0].tolist()) == [0] * 15 + [1] * 5
 
-    def test_is_the_same_from_the_same_state_of_the_generator(self) -> None:
+    def test_is_reproducible_from_the_state_of_the_generator(self) -> None:
         proposals = torch.rand(100, 4).cumsum(1) * 50
         state = torch.get_rng_state()
         first = heads_without_drawing(rois_per_image=20).sample([proposals], no_object())
@@ -73,7 +73,7 @@ def heads_without_drawing(**settings: int) -> RegionHeads:
 
 
 class TestBoxLosses:
-    def test_classes_are_the_mean_cross_entropy_and_background_counts(self) -> None:
+    def test_the_class_loss_is_the_mean_cross_entropy_with_background(self) -> None:
         regions = Regions(
             [torch.tensor([[0.0, 0, 100, 100], [50, 50, 60, 60]])],
             [torch.tensor([2, 0])],
@@ -93,7 +93,7 @@ class TestBoxLosses:
         ids=["L1", "torchvision's", "cascade's"],
     )
     @pytest.mark.parametrize("num_boxes", [1, NUM_CLASSES, 1 + NUM_CLASSES])
-    def test_boxes_are_the_distance_in_deltas_over_all_regions(
+    def test_the_box_loss_is_the_distance_of_deltas_over_all_regions(
         self, beta: float, expected: float, num_boxes: int
     ) -> None:
         regions = Regions(
@@ -113,7 +113,7 @@ class TestBoxLosses:
         )
         assert terms["box"].item() == pytest.approx(expected, rel=1e-5)
 
-    def test_without_a_single_region_are_zero_and_pass_on_a_zero_gradient(self) -> None:
+    def test_without_regions_are_zero_with_zero_gradients(self) -> None:
         detector = heads()
         terms = detector.losses(maps(), [torch.zeros(0, 4)], no_object())
         assert {name: value.item() for name, value in terms.items()} == {"classification": 0, "box": 0}
@@ -134,7 +134,7 @@ class TestDecode:
 
 class TestRegionPool:
     @pytest.mark.parametrize(("side", "stride"), [(56, 4), (112, 8), (224, 16), (448, 32)])
-    def test_looks_where_the_box_is_on_the_level_of_its_size(self, side: int, stride: int) -> None:
+    def test_pools_the_box_from_the_level_of_its_size(self, side: int, stride: int) -> None:
         # Every cell holds its level's stride, and where its middle is.
         levels = []
         for level in STRIDES:
@@ -155,7 +155,7 @@ class TestRegionPool:
         (pooled,) = RegionPool(7, aligned=True)(levels, [torch.tensor([[64.0, 32, 960, 928]])])
         torch.testing.assert_close(pooled, F.avg_pool2d(levels[3][0, :, 1:29, 2:30], 4))
 
-    def test_takes_each_box_from_its_own_image(self) -> None:
+    def test_pools_each_box_from_its_own_image(self) -> None:
         levels = [torch.arange(3.0)[:, None, None, None].expand(3, 1, 64 // s, 64 // s) for s in STRIDES]
         box = torch.tensor([[8.0, 8, 40, 40]])
         pooled = RegionPool(7, aligned=False)(levels, [box, torch.zeros(0, 4), box])
@@ -163,14 +163,14 @@ class TestRegionPool:
 
 
 class TestMaskTargets:
-    def test_are_the_mask_itself_where_the_box_has_as_many_pixels(self) -> None:
+    def test_equal_the_mask_if_the_box_has_as_many_pixels_as_the_crop(self) -> None:
         mask = torch.zeros(2, 40, 40, dtype=torch.uint8)
         mask[1, 5:15, 6:30] = 1
         cut = crop_masks(mask, torch.tensor([[4.0, 2, 32, 30]]), torch.tensor([1]), 28, aligned=True)
         assert torch.equal(cut[0], mask[1, 2:30, 4:32].float())
 
     @pytest.mark.parametrize("aligned", [True, False])
-    def test_are_rounded_in_mmdetections_convention_alone(self, aligned: bool) -> None:
+    def test_are_rounded_only_in_mmdetections_convention(self, aligned: bool) -> None:
         mask = torch.zeros(1, 64, 64, dtype=torch.uint8)
         mask[0, 11:41, 7:31] = 1
         cut = crop_masks(mask, torch.tensor([[0.0, 0, 56, 56]]), torch.tensor([0]), 28, aligned=aligned)
@@ -188,7 +188,7 @@ class TestProposals:
         torch.manual_seed(1)
         return [torch.randn(2, 8, side_px // stride, side_px // stride) for stride in (*STRIDES, 64)]
 
-    def test_are_no_more_than_asked_for_inside_the_image_and_without_gradient(self) -> None:
+    def test_are_limited_and_inside_the_image_and_without_gradient(self) -> None:
         targets = Targets([torch.zeros(0, 4)] * 2, [torch.zeros(0).long()] * 2, [(128, 100), (90, 128)])
         _, proposals = self.network().losses(self.pyramid(), targets)
         for boxes, (height, width) in zip(proposals, targets.image_sizes, strict=True):
@@ -197,7 +197,7 @@ class TestProposals:
             assert boxes.min() >= 0
             assert boxes[:, 2].max() <= width and boxes[:, 3].max() <= height
 
-    def test_are_at_most_a_thousand_at_test(self) -> None:
+    def test_are_at_most_a_thousand_for_detection(self) -> None:
         network = self.network(anchor_base_size_px=2)  # so small that none hides another
         for boxes in network.proposals(self.pyramid(256), [(256, 256)] * 2):
             assert len(boxes) == 1000
@@ -218,16 +218,14 @@ class TestProposals:
         expected = (5 * math.log(4 / 3) + 507 * math.log(4)) / 512
         assert terms["rpn_objectness"].item() == pytest.approx(expected, rel=1e-5)
 
-    def test_an_object_that_no_anchor_overlaps_by_0_3_teaches_no_box_in_mmdetections_convention(self) -> None:
+    def test_mmdetection_ignores_an_object_below_an_overlap_of_0_3(self) -> None:
         sliver = torch.tensor([[20.0, 50, 100, 52]])
         targets = Targets([sliver] * 2, [torch.zeros(1).long()] * 2, [(128, 128)] * 2)
         assert self.network(convention="mmdetection").losses(self.pyramid(), targets)[0]["rpn_box"] == 0
         assert self.network(convention="torchvision").losses(self.pyramid(), targets)[0]["rpn_box"] > 0
 
     @pytest.mark.parametrize("convention", ["torchvision", "mmdetection"])
-    def test_places_where_only_larger_images_have_pixels_are_background_to_torchvision_alone(
-        self, convention: str
-    ) -> None:
+    def test_batch_padding_is_background_only_for_torchvision(self, convention: str) -> None:
         network, maps = self.network(convention=convention), self.pyramid()
         targets = Targets([torch.zeros(0, 4)] * 2, [torch.zeros(0).long()] * 2, [(30, 30)] * 2)
         terms = []
@@ -237,7 +235,7 @@ class TestProposals:
             terms.append(network.losses(maps, targets)[0]["rpn_objectness"])
         assert bool(terms[0] == terms[1]) == (convention == "mmdetection")
 
-    def test_matches_are_claimed_from_an_overlap_on(self) -> None:
+    def test_boxes_claim_anchors_from_the_least_overlap(self) -> None:
         overlap = torch.tensor([[0.2, 0.1, 0.0], [0.0, 0.35, 0.1]])
         assert EveryBoxMatcher(0.7, 0.3, claim_from=0.3)(overlap).tolist() == [-1, 1, -1]
         assert EveryBoxMatcher(0.7, 0.3)(overlap).tolist() == [0, 1, -1]

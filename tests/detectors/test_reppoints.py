@@ -45,7 +45,7 @@ def maps(size: int = 128) -> list[Tensor]:
 
 
 class TestPointSets:
-    def test_lie_in_the_order_in_which_a_deformable_convolution_reads_its_offsets(self) -> None:
+    def test_have_the_order_of_a_deformable_convolutions_offsets(self) -> None:
         ys, xs = torch.meshgrid(torch.arange(9.0), torch.arange(9.0), indexing="ij")
         points = torch.rand(9, 2, generator=torch.Generator().manual_seed(0)) * 4 - 2
         offsets = (points - kernel_grid(3)).flatten().view(1, 18, 1, 1).expand(1, 18, 9, 9)
@@ -56,12 +56,12 @@ class TestPointSets:
             seen = convolution((100 * ys + xs)[None, None], offsets)[0, 0, 4, 4].item()
             assert seen == pytest.approx(100 * (4 + dy) + 4 + dx, rel=1e-5)
 
-    def test_make_a_box_of_their_mean_and_unbiased_deviation(self) -> None:
+    def test_become_a_box_of_their_mean_and_unbiased_deviation(self) -> None:
         points = torch.tensor([[0.0, 0.0], [1.0, 0.0], [2.0, 6.0]])  # y, x
         expected = torch.tensor([2 - sqrt(12), 0.0, 2 + sqrt(12), 2.0])
         torch.testing.assert_close(moment_box(points, torch.zeros(2)), expected)
 
-    def test_reach_further_by_the_learned_factors_of_width_and_height(self) -> None:
+    def test_are_scaled_by_the_learned_factors_of_width_and_height(self) -> None:
         points = torch.tensor([[0.0, 0.0], [1.0, 0.0], [2.0, 6.0]])
         expected = torch.tensor([2 - 2 * sqrt(12), -2.0, 2 + 2 * sqrt(12), 4.0])
         torch.testing.assert_close(moment_box(points, torch.tensor([log(2), log(3)])), expected)
@@ -110,7 +110,7 @@ class TestHead:
 
 
 class TestLosses:
-    def test_without_objects_are_those_of_the_scores_alone(self) -> None:
+    def test_without_objects_include_only_the_classification(self) -> None:
         values = tiny().losses(maps(), NOTHING)
         assert values["classification"] > 0
         assert values["first_box"] == values["box"] == 0
@@ -135,7 +135,7 @@ class TestLosses:
         focal = 0.5**2 * log(2) * (0.25 * num_positives + 0.75 * num_background)
         assert values["classification"].item() == pytest.approx(focal / num_positives, rel=1e-5)
 
-    def test_count_the_places_whose_first_box_overlaps_by_one_half_or_the_best_where_none_does(self) -> None:
+    def test_use_locations_whose_first_box_overlaps_by_half_or_the_best_one(self) -> None:
         # Half as wide, P5's boxes are the object, and four neighbours of the middle, 32 px away, overlap by 0.6.
         detector = steady(reach_in_cells=2)
         nn.init.constant_(detector.head.reppoints_pts_refine_out.bias, 0.0)
@@ -145,7 +145,7 @@ class TestLosses:
         # A quarter of that: the best is P6's middle, which overlaps by one quarter and is 32 px off at each side.
         assert second["box"].item() == pytest.approx(4 * (32 / 256 - 0.055), rel=1e-4)
 
-    def test_beyond_an_image_smaller_than_its_batch_is_nothing_to_learn(self) -> None:
+    def test_ignore_the_batch_padding(self) -> None:
         detector = steady(reach_in_cells=4)
         whole = detector.losses(maps(), NOTHING)["classification"]
         half = detector.losses(maps(), NOTHING._replace(image_sizes=[(128, 64)]))["classification"]
@@ -154,7 +154,7 @@ class TestLosses:
 
 
 class TestNeck:
-    def test_with_norms_gives_its_maps_before_the_last_and_the_network_is_the_same(self) -> None:
+    def test_with_norms_returns_maps_before_the_last_norm_of_the_same_network(self) -> None:
         pyramid = LateNormPyramid(TINY, width=8, strides=(8, 16, 32), norm=group_norm).eval()
         images = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(3))
         stages = pyramid.body(images)
@@ -174,7 +174,7 @@ class TestNeck:
         pyramid.fpn.layer_blocks[0][0].weight.data *= 2
         torch.testing.assert_close(pyramid.maps(images)[0], 2 * before[0])
 
-    def test_with_norms_leaves_the_last_of_them_to_losses_and_detections(self) -> None:
+    def test_with_norms_applies_the_last_norm_in_losses_and_detections(self) -> None:
         detector = tiny().eval()
         before, lifted = maps(), [level + 3 for level in maps()]
         for name, value in detector.losses(before, WHOLE_IMAGE).items():
@@ -182,7 +182,7 @@ class TestNeck:
         plain = RepPoints(spec.RepPoints(backbone=TINY, fpn_width=8, norm="none"), 2)
         assert plain.losses(before, WHOLE_IMAGE)["box"] != plain.losses(lifted, WHOLE_IMAGE)["box"]
 
-    def test_without_norms_has_biases_and_nothing_to_put_off(self) -> None:
+    def test_without_norms_has_biases_and_no_late_norm(self) -> None:
         detector = RepPoints(spec.RepPoints(backbone=TINY, fpn_width=8, norm="none"), 2)
         assert detector.head.cls_convs[0].conv.bias is not None
         assert not any(isinstance(module, nn.GroupNorm) for module in detector.modules())

@@ -132,7 +132,7 @@ class TestConventionOfMmdetection:
         torch.testing.assert_close(p3[:9, :2], -p3[:9, 2:])
 
     @torch.no_grad()
-    def test_losses_are_shared_by_all_positives_of_the_batch(self, mmdetections: RetinaNet) -> None:
+    def test_losses_are_averaged_over_all_positives_of_the_batch(self, mmdetections: RetinaNet) -> None:
         images = torch.randn(2, 3, 64, 64)
         features = mmdetections.features(images)
         anchors = torch.cat(mmdetections.anchors.on(features))
@@ -158,7 +158,7 @@ class TestConventionOfMmdetection:
         torch.testing.assert_close(losses["box"], l1 / share)
 
     @torch.no_grad()
-    def test_anchors_where_only_a_larger_image_has_pixels_count_for_nothing(self, mmdetections: RetinaNet) -> None:
+    def test_anchors_in_the_batch_padding_are_ignored(self, mmdetections: RetinaNet) -> None:
         features = mmdetections.features(torch.randn(1, 3, 64, 128))
         nothing = [torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.int64)]
         narrow = mmdetections.losses(features, Targets(*nothing, [(64, 40)]))  # padded to 64 by itself
@@ -169,17 +169,17 @@ class TestConventionOfMmdetection:
         expected = sum(_focal(float(x), is_there=False) for x in logits[inside].flatten())
         assert float(narrow["classification"]) == pytest.approx(expected, rel=1e-4)
 
-    def test_there_is_no_second_version_of_it(self) -> None:
+    def test_it_has_no_second_version(self) -> None:
         with pytest.raises(ValidationError, match="v2 is torchvision's"):
             spec.RetinaNet(version="v2", convention="mmdetection")
 
 
 class TestEveryBoxMatcher:
-    def test_gives_each_box_its_best_anchor_though_another_box_overlaps_it_more(self) -> None:
+    def test_assigns_each_box_its_best_anchor_despite_a_larger_overlap(self) -> None:
         overlap = torch.tensor([[0.9, 0.1, 0.0], [0.6, 0.2, 0.1]])
         assert EveryBoxMatcher(0.5, 0.4)(overlap).tolist() == [1, -1, -1]
 
-    def test_keeps_what_the_thresholds_say_of_anchors_that_nobody_claims(self) -> None:
+    def test_uses_the_thresholds_for_unclaimed_anchors(self) -> None:
         overlap = torch.tensor([[0.9, 0.55, 0.45, 0.1]])
         assert EveryBoxMatcher(0.5, 0.4)(overlap).tolist() == [0, 0, -2, -1]
 

@@ -74,7 +74,7 @@ def autocast(dtype: torch.dtype) -> Iterator[None]:
 class TestAConvolution:
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
     @pytest.mark.parametrize(("kernel", "stride", "groups"), GEOMETRIES)
-    def test_has_the_gradients_of_float32_whatever_lay_in_memory(
+    def test_has_the_gradients_of_float32_whatever_memory_holds(
         self, kernel: int, stride: int, groups: int, dtype: torch.dtype
     ) -> None:
         torch.manual_seed(0)
@@ -100,7 +100,7 @@ class TestAConvolution:
                 output = layer(features)
             return [*torch.autograd.grad(output.float().sum(), [features, *layer.parameters()])]
 
-    def test_over_a_small_map_gives_the_type_that_autocast_asks_for(self) -> None:
+    def test_returns_the_type_of_autocast_for_a_small_map(self) -> None:
         layer = use_float32_on_small_maps(nn.Sequential(nn.Conv2d(4, 4, 3, padding=1)))
         with torch.autocast("cpu", torch.bfloat16):
             assert layer(torch.rand(1, 4, 2, 9)).dtype == layer(torch.rand(1, 4, 9, 9)).dtype == torch.bfloat16
@@ -110,11 +110,11 @@ class TestAConvolution:
 class TestADetector:
     @pytest.mark.parametrize("kind", DETECTORS, ids=lambda kind: kind.__name__)
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
-    def test_has_the_same_gradients_whatever_lay_in_memory(self, kind: type[AnyDetector], dtype: torch.dtype) -> None:
+    def test_has_the_same_gradients_whatever_memory_holds(self, kind: type[AnyDetector], dtype: torch.dtype) -> None:
         self.check(kind(backbone=BACKBONES["BasicBlock"], fpn_width=WIDTH), dtype)
 
     @pytest.mark.parametrize("name", BACKBONES)
-    def test_with_any_backbone_has_them_too(self, name: str) -> None:
+    def test_has_the_same_gradients_with_every_backbone(self, name: str) -> None:
         self.check(RetinaNet(backbone=BACKBONES[name], fpn_width=WIDTH), torch.bfloat16)
 
     def check(self, settings: AnyDetector, dtype: torch.dtype) -> None:
@@ -146,7 +146,7 @@ class TestADetector:
         return {name: p.grad.clone() for name, p in detector.named_parameters() if p.grad is not None}
 
     @pytest.mark.parametrize("kind", DETECTORS, ids=lambda kind: kind.__name__)
-    def test_has_no_convolution_that_is_left_out(self, kind: type[AnyDetector]) -> None:
+    def test_has_no_other_convolution(self, kind: type[AnyDetector]) -> None:
         detector = build_detector(kind(backbone=BACKBONES["BasicBlock"], fpn_width=WIDTH), 2)
         plain = [name for name, layer in detector.named_modules() if isinstance(layer, nn.Conv2d)]
         assert plain == [name for name, layer in detector.named_modules() if isinstance(layer, SmallMapConv2d)]

@@ -20,16 +20,16 @@ def head(width: int) -> nn.ModuleDict:
 
 
 @pytest.mark.parametrize(("width", "deviation"), [(256, 0.01), (64, 0.02)])
-def test_a_narrow_head_starts_with_weights_wider_by_as_much_as_keeps_the_signal(width: int, deviation: float) -> None:
+def test_a_narrow_head_starts_with_larger_weights(width: int, deviation: float) -> None:
     weight = head(width).state_dict()["tower.0.conv.weight"]
     assert weight.std().item() == pytest.approx(deviation, rel=0.05)
 
 
-def test_a_fresh_head_finds_any_class_with_a_chance_of_one_in_a_hundred() -> None:
+def test_a_new_head_predicts_each_class_with_probability_0_01() -> None:
     assert head(64).state_dict()["classes.bias"].tolist() == pytest.approx([-log(99)] * 5)
 
 
-def test_a_convolution_has_a_bias_where_there_is_no_norm_after_it() -> None:
+def test_a_convolution_has_a_bias_only_without_a_norm() -> None:
     assert [name for name, _ in conv_tower(8, 1, group_norm).named_parameters()] == [
         "0.conv.weight",
         "0.gn.weight",

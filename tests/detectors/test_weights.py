@@ -77,7 +77,7 @@ class TestBackbones:
             detector.get_parameter("backbone.body.layer4.1.conv2.weight"), published.layer4[1].conv2.weight
         )
 
-    def test_a_mobile_net_loads_its_layers_and_leaves_its_classifier(self, hub: Path) -> None:
+    def test_a_mobilenet_loads_without_its_classifier(self, hub: Path) -> None:
         weights = torchvision.models.MobileNet_V3_Small_Weights.IMAGENET1K_V1
         published = get_model("mobilenet_v3_small")
         publish(hub, weights, published.state_dict())
@@ -87,7 +87,7 @@ class TestBackbones:
         assert not loaded.missing and not loaded.unexpected
         assert torch.equal(detector.get_parameter("backbone.body.0.0.weight"), published.features[0][0].weight)
 
-    def test_into_deformable_stages_all_but_the_offsets_load(self, hub: Path) -> None:
+    def test_deformable_stages_load_all_but_the_offsets(self, hub: Path) -> None:
         weights = torchvision.models.ResNet50_Weights.IMAGENET1K_V2
         publish(hub, weights, get_model("resnet50").state_dict())
         _, loaded = load(RetinaNet(backbone=ResNet(deformable_stages=(5,)), fpn_width=16), str(weights))
@@ -97,17 +97,17 @@ class TestBackbones:
             for kind in ("weight", "bias")
         ]
 
-    def test_an_unknown_name_is_answered_with_the_nearest(self) -> None:
+    def test_an_unknown_name_is_refused_with_the_nearest_name(self) -> None:
         with pytest.raises(SpecError, match=r"did you mean ResNet18_Weights\.IMAGENET1K_V1"):
             load(RetinaNet(backbone=TINY, fpn_width=8), "ResNet18_Weights.IMAGENET")
 
-    def test_no_network_is_said_with_the_cure(self, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_missing_network_is_reported_with_the_cure(self, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # a port where nobody listens
         with pytest.raises(UnreachableError, match=r"hub/checkpoints.*TORCH_HOME") as caught:
             load(RetinaNet(backbone=ResNet(name="resnet18"), fpn_width=16), "ResNet18_Weights.IMAGENET1K_V1")
         assert "resnet18" in str(caught.value.details["url"])
 
-    def test_a_run_without_them_is_not_tried_again(self, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_run_without_its_weights_is_not_retried(self, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
         weights = {"weights": "ResNet18_Weights.IMAGENET1K_V1", "backbone": {"stem_width": 64, "blocks": None}}
         finished = execute(train_spec(detector=weights), RecordingContext(hub / "run"))
@@ -145,7 +145,7 @@ class TestFetching:
         fetch(published, "Published.V1")
 
     @pytest.mark.parametrize(("status", "is_worth_a_retry"), [(503, True), (429, True), (404, False), (403, False)])
-    def test_only_trouble_that_may_pass_is_tried_again(
+    def test_only_temporary_errors_are_retried(
         self, status: int, is_worth_a_retry: bool, hub: Path, server: str
     ) -> None:
         with pytest.raises(NetworkError, match=r"put the file x-12345678\.pth into") as caught:
@@ -153,17 +153,17 @@ class TestFetching:
         assert caught.value.retryable == is_worth_a_retry
         assert isinstance(caught.value, UnreachableError) != is_worth_a_retry
 
-    def test_what_came_damaged_is_not_kept(self, hub: Path, server: str) -> None:
-        with pytest.raises(NetworkError, match="came damaged"):
+    def test_a_damaged_download_is_not_stored(self, hub: Path, server: str) -> None:
+        with pytest.raises(NetworkError, match="is damaged"):
             self.fetch(f"{server}/200/x-12345678.pth")
         assert list(hub.iterdir()) == []
 
-    def test_a_damaged_file_that_lay_here_is_named_with_the_cure(self, hub: Path, server: str) -> None:
+    def test_a_damaged_local_file_is_named_with_the_cure(self, hub: Path, server: str) -> None:
         (hub / "x-12345678.pth").write_bytes(b"half a file")
         with pytest.raises(WeightsError, match=r"delete .*x-12345678\.pth"):
             self.fetch(f"{server}/200/x-12345678.pth")
 
-    def test_a_folder_that_takes_no_file_is_named(self, tmp_path: Path, server: str, monkeypatch: Any) -> None:
+    def test_an_unwritable_folder_is_named(self, tmp_path: Path, server: str, monkeypatch: Any) -> None:
         (tmp_path / "hub").write_text("a file where the folder should be")
         monkeypatch.setenv("TORCH_HOME", str(tmp_path))
         with pytest.raises(StorageError, match="TORCH_HOME"):
@@ -195,7 +195,7 @@ class TestNeededSettings:
         ],
         ids=lambda value: value if isinstance(value, str) else "",
     )
-    def test_every_field_that_does_not_fit_is_told(
+    def test_every_field_that_does_not_fit_is_named(
         self, name: str, settings: dict[str, Any], told: dict[str, Any]
     ) -> None:
         spec = RetinaNet.model_validate(settings)
@@ -205,11 +205,11 @@ class TestNeededSettings:
         for field in told:
             assert f"set {field} to" in caught.value.message
 
-    def test_every_family_that_is_known_is_one_of_torchvisions(self) -> None:
+    def test_every_known_family_exists_in_torchvision(self) -> None:
         known = {str(entry).partition(".")[0] for model in list_models() for entry in _weights_of(model)}
         assert set(pretrained.BACKBONES) | set(pretrained.DETECTORS) <= known
 
-    def test_what_is_no_name_implies_nothing(self) -> None:
+    def test_a_path_implies_no_detector(self) -> None:
         settings = RetinaNet()
         assert (
             pretrained.misfits(settings, "job:abc/best") == pretrained.misfits(settings, "/a/ResNet18_Weights.pt") == []
@@ -219,7 +219,7 @@ class TestNeededSettings:
 
 
 class TestDetectors:
-    def test_the_old_naming_loads_and_outputs_go_by_class(self, hub: Path) -> None:
+    def test_the_old_names_load_and_outputs_match_by_class(self, hub: Path) -> None:
         published = retinanet_resnet50_fpn(weights=None, weights_backbone=None)
         state = published.state_dict()
         publish(hub, RetinaNet_ResNet50_FPN_Weights.COCO_V1, _as_first_published(state))
@@ -238,7 +238,7 @@ class TestDetectors:
         assert torch.equal(detector.get_parameter(name), published.get_parameter(name))
 
     @pytest.mark.parametrize("family", pretrained.DETECTORS)
-    def test_every_one_that_is_known_loads_whole(self, family: str, hub: Path) -> None:
+    def test_every_published_detector_loads_completely(self, family: str, hub: Path) -> None:
         builder = next(name for name in list_models() if _weights_of(name)[0].__class__.__name__ == family)
         weights = _weights_of(builder)[0]
         settings: DetectorSpec = TypeAdapter(DetectorSpec).validate_python(pretrained.implied_detector(str(weights)))
@@ -253,7 +253,7 @@ class TestDetectors:
         assert loaded.classes_found == [*COCO_CLASSES] and not loaded.classes_unused
 
     @pytest.mark.parametrize("family", pretrained.DETECTORS)
-    def test_each_loads_whole_from_a_file_of_torchvisions_training_script(self, family: str, tmp_path: Path) -> None:
+    def test_a_checkpoint_of_torchvisions_training_script_loads_completely(self, family: str, tmp_path: Path) -> None:
         builder = next(name for name in list_models() if _weights_of(name)[0].__class__.__name__ == family)
         implied = pretrained.implied_detector(str(_weights_of(builder)[0]))
         with torch.device("meta"):
@@ -265,7 +265,7 @@ class TestDetectors:
         assert loaded.classes == COCO_CLASSES
         assert loaded.event.num_matched == loaded.event.num_total and not loaded.event.unexpected
 
-    def test_variances_make_up_for_the_epsilon_that_torchvision_leaves_out(self, hub: Path) -> None:
+    def test_variances_compensate_for_torchvisions_missing_epsilon(self, hub: Path) -> None:
         published = retinanet_resnet50_fpn(weights=None, weights_backbone=None)
         state = published.state_dict() | {"backbone.body.bn1.running_var": torch.full((64,), 2e-5)}
         publish(hub, RetinaNet_ResNet50_FPN_Weights.COCO_V1, state)
@@ -278,28 +278,28 @@ class TestDetectors:
 
 
 class TestClasses:
-    def test_coco_has_80(self) -> None:
+    def test_coco_has_80_classes(self) -> None:
         assert len(COCO_CLASSES) == 80
         assert (COCO_CLASSES[0], COCO_CLASSES[-1]) == ("person", "toothbrush")
 
-    def test_a_name_that_stands_twice_is_nobodys(self) -> None:
+    def test_a_name_that_occurs_twice_matches_nothing(self) -> None:
         met = match_classes(("a", "b", "B"), (" b", "A"))
         assert met.pairs == ((0, 1),)
         assert met.fresh == (" b",)
         assert match_classes(("a", "b", "b"), ("b",)).pairs == ()
 
-    def test_names_that_are_equal_come_before_those_that_differ_in_case(self) -> None:
+    def test_equal_names_match_before_names_that_differ_in_case(self) -> None:
         assert match_classes(("cat", "Cat", "dog"), ("Dog", "Cat", "cat")).pairs == ((2, 0), (1, 1), (0, 2))
         assert match_classes(("Cat",), ("cat", "Cat")).pairs == ((0, 1),)
 
-    def test_equal_lists_are_equal_whatever_they_hold(self) -> None:
+    def test_equal_lists_match_completely(self) -> None:
         twins = ("cell", "Cell", "cell_", "dead cell", "dead_cell")
         met = match_classes(twins, twins)
         assert met.pairs == tuple((place, place) for place in range(5))
         assert met.found == twins and not met.fresh and not met.unused
 
     @pytest.mark.parametrize("kind", DETECTORS, ids=lambda kind: kind.__name__)
-    def test_every_tensor_that_grows_with_the_classes_is_known(self, kind: type[AnyDetector]) -> None:
+    def test_every_tensor_with_class_rows_is_listed(self, kind: type[AnyDetector]) -> None:
         """A detector's new class-specific tensor needs a row in `CLASS_ROWS`."""
         few, more = (build_detector(SMALL[kind], n).state_dict() for n in (3, 5))
         growing = {key for key in few if few[key].shape != more[key].shape}
@@ -310,7 +310,7 @@ class TestClasses:
             assert has_rows == (key in growing), key
 
     @pytest.mark.parametrize("kind", DETECTORS, ids=lambda kind: kind.__name__)
-    def test_a_detector_of_other_classes_hands_on_what_it_knows(self, kind: type[AnyDetector]) -> None:
+    def test_common_classes_are_copied_from_a_detector_of_other_classes(self, kind: type[AnyDetector]) -> None:
         given, own = build_detector(SMALL[kind], 4), build_detector(SMALL[kind], 3)
         fresh = {key: value.clone() for key, value in own.state_dict().items()}
         offer = SourceWeights(state=given.state_dict(), classes=("a", "b", "c", "d"))
@@ -325,15 +325,15 @@ class TestClasses:
                 assert torch.equal(ours[key], theirs[key])
                 continue
             first = outputs - 4
-            shape = (-1, first + 3, rows.numbers, *ours[key].shape[1:])
+            shape = (-1, first + 3, rows.values_per_class, *ours[key].shape[1:])
             mine, before = ours[key].reshape(shape), fresh[key].reshape(shape)
-            given_rows = theirs[key].reshape(-1, outputs, rows.numbers, *theirs[key].shape[1:])
+            given_rows = theirs[key].reshape(-1, outputs, rows.values_per_class, *theirs[key].shape[1:])
             assert torch.equal(mine[:, first], given_rows[:, first + 3])
             assert torch.equal(mine[:, first + 1], before[:, first + 1])
             assert torch.equal(mine[:, first + 2], given_rows[:, first + 1])
             assert torch.equal(mine[:, :first], given_rows[:, :first])
 
-    def test_as_many_classes_of_other_names_are_not_taken_for_ours(self) -> None:
+    def test_classes_of_other_names_are_not_copied(self) -> None:
         given, own = (build_detector(RetinaNet(backbone=TINY, fpn_width=8), 2) for _ in range(2))
         before = own.get_parameter("head.classification_head.cls_logits.bias").clone()
         offer = SourceWeights(state={k: v + 1 for k, v in given.state_dict().items()}, classes=("cat", "dog"))
@@ -345,7 +345,7 @@ class TestClasses:
         assert "no class in common" in event.mismatched[0]
         assert torch.equal(own.get_parameter("head.classification_head.cls_logits.bias"), before)
 
-    def test_without_names_shapes_decide(self) -> None:
+    def test_without_names_tensors_match_by_shape(self) -> None:
         given, own = (build_detector(RetinaNet(backbone=TINY, fpn_width=8), 2) for _ in range(2))
         loaded = match_state(own, given.state_dict(), role="detector", source="here")
         assert loaded.num_matched == loaded.num_total
@@ -359,7 +359,7 @@ def pair(**student: Any) -> tuple[Detector, Detector]:
 
 
 class TestInheritance:
-    def test_takes_neck_and_head_and_reports_what_did_not_fit(self) -> None:
+    def test_copies_neck_and_head_and_reports_mismatches(self) -> None:
         student, teacher = pair()
         before = student.get_parameter("backbone.body.conv1.weight").clone()
         loaded = inherit(student, teacher, "neck_and_head", source="teacher.pt")
@@ -374,7 +374,7 @@ class TestInheritance:
         assert torch.equal(student.get_parameter("backbone.body.conv1.weight"), before)
 
     @pytest.mark.parametrize("is_finer", [True, False], ids=["from P3 to P2", "from P2 to P3"])
-    def test_a_neck_of_another_family_is_taken_stride_by_stride(self, is_finer: bool) -> None:
+    def test_a_neck_of_another_detector_is_copied_by_stride(self, is_finer: bool) -> None:
         backbone = ResNet(name="resnet18", stem_width=4, blocks=(1, 1, 1, 1))
         retinanet = build_detector(RetinaNet(backbone=backbone, fpn_width=8), 3)
         faster_rcnn = build_detector(FasterRcnn(backbone=backbone, fpn_width=8), 3)
@@ -396,7 +396,7 @@ class TestInheritance:
             ("nothing", set()),
         ],
     )
-    def test_every_mode_takes_its_part_and_no_other(self, mode: Any, parts: set[str]) -> None:
+    def test_every_mode_copies_only_its_part(self, mode: Any, parts: set[str]) -> None:
         student, teacher = pair()
         probes = {
             "body": "backbone.body.conv1.weight",
@@ -413,7 +413,7 @@ class TestInheritance:
         assert not loaded.unexpected or mode == "by_shape"
         assert (loaded.num_total == 0) == (mode == "nothing")
 
-    def test_full_wants_all_of_it(self) -> None:
+    def test_full_requires_every_key(self) -> None:
         student, teacher = pair()
         with pytest.raises(WeightsError, match="by_shape"):
             inherit(student, teacher, "full", source="teacher.pt")
@@ -421,7 +421,7 @@ class TestInheritance:
         loaded = inherit(twin, teacher, "full", source="teacher.pt")
         assert loaded.num_matched == loaded.num_total == sum("num_batches" not in key for key in twin.state_dict())
 
-    def test_classes_are_handed_on_by_name(self) -> None:
+    def test_classes_are_copied_by_name(self) -> None:
         student, teacher = pair()
         loaded = inherit(
             student,

@@ -76,18 +76,18 @@ class TestByHand:
             category.name: pytest.approx(1) for category in dataset.categories
         }
 
-    def test_nothing_found_scores_zero(self) -> None:
+    def test_no_detections_score_zero(self) -> None:
         scores = coco_scores(TwoClasses([CAT]), {})
         assert (scores.ap, scores.ap50, scores.ar100) == (0, 0, 0)
 
-    def test_images_with_nothing_in_them_change_nothing_but_for_false_alarms(self) -> None:
+    def test_images_without_objects_matter_only_for_false_positives(self) -> None:
         dataset = TwoClasses([CAT], [])
         right = _found((0, 0.5, 10, 10, 50, 50))
         assert coco_scores(dataset, {100: right, 101: _found()}).ap == pytest.approx(1)
         # The alarm ranks first, so precision is 1/2 at every recall.
         assert coco_scores(dataset, {100: right, 101: _found((0, 0.9, 0, 0, 9, 9))}).ap == pytest.approx(0.5)
 
-    def test_what_has_nothing_to_score_is_none(self) -> None:
+    def test_scores_without_objects_are_none(self) -> None:
         scores = coco_scores(TwoClasses([CAT]), {100: _found((0, 1, 10, 10, 50, 50))})
         assert (scores.ap_medium, scores.ap_small, scores.ap_large) == (pytest.approx(1), None, None)
         assert scores.per_class["dog"].ap is None
@@ -99,13 +99,13 @@ class TestByHand:
         scores = coco_scores(TwoClasses([CAT]), {100: _found((0, 1, 10, 10, 34, 50))})
         assert (scores.ap, scores.ap50, scores.ap75) == (pytest.approx(0.3), pytest.approx(1), 0)
 
-    def test_one_of_two_found_is_half_of_the_recall(self) -> None:
+    def test_one_detection_of_two_objects_is_half_of_the_recall(self) -> None:
         dataset = TwoClasses([CAT, (0, 60, 60, 99, 99, False)])
         scores = coco_scores(dataset, {100: _found((0, 1, 10, 10, 50, 50))})
         assert scores.ar100 == pytest.approx(0.5)
         assert scores.ap == pytest.approx(51 / 101)  # recall points 0.00 to 0.50 of 101
 
-    def test_the_right_place_with_the_wrong_class_is_wrong(self) -> None:
+    def test_the_right_box_with_the_wrong_class_is_wrong(self) -> None:
         scores = coco_scores(
             TwoClasses([CAT, DOG]), {100: _found((1, 1, 10, 10, 50, 50), (1, 0.5, 100, 100, 200, 200))}
         )
@@ -113,27 +113,27 @@ class TestByHand:
         assert scores.per_class["dog"].ap == pytest.approx(0.5)
         assert scores.ap == pytest.approx(0.25)
 
-    def test_a_second_box_on_the_same_object_is_a_false_alarm(self) -> None:
+    def test_a_second_box_on_an_object_is_a_false_positive(self) -> None:
         dataset = TwoClasses([CAT], [CAT])
         twice = _found((0, 1, 10, 10, 50, 50), (0, 0.9, 10, 10, 50, 50))
         # Right, wrong, right: precision 1 up to recall 0.5, then 2/3.
         scores = coco_scores(dataset, {100: twice, 101: _found((0, 0.8, 10, 10, 50, 50))})
         assert scores.ap == pytest.approx((51 + 50 * 2 / 3) / 101)
 
-    def test_detections_in_a_crowd_are_forgiven(self) -> None:
+    def test_detections_in_a_crowd_are_ignored(self) -> None:
         in_crowd = ((0, 0.9, 110, 110, 130, 130), (0, 0.8, 140, 140, 160, 160))
         found = {100: _found(*in_crowd, (0, 0.5, 10, 10, 50, 50))}
         crowd = (0, 100, 100, 200, 200, True)
         assert coco_scores(TwoClasses([CAT, crowd]), found).ap == pytest.approx(1)
         assert coco_scores(TwoClasses([CAT]), found).ap == pytest.approx(1 / 3)
 
-    def test_sizes_go_by_the_area_of_the_annotation(self) -> None:
+    def test_sizes_are_by_the_area_of_the_annotation(self) -> None:
         small, medium, large = (0, 0, 0, 20, 20, False), (0, 50, 50, 100, 100, False), (0, 100, 100, 200, 200, False)
         dataset = TwoClasses([small, medium, large])
         scores = coco_scores(dataset, {100: _found((0, 1, 0, 0, 20, 20), (0, 1, 100, 100, 200, 200))})
         assert (scores.ap_small, scores.ap_medium, scores.ap_large) == (pytest.approx(1), 0, pytest.approx(1))
 
-    def test_category_and_image_ids_of_zero_are_as_good_as_any(self) -> None:
+    def test_category_and_image_ids_may_be_zero(self) -> None:
         dataset = TwoClasses([CAT])  # category id 0
         dataset.samples[0] = _sample(0, [CAT])
         assert coco_scores(dataset, {0: _found((0, 1, 10, 10, 50, 50))}).ap == pytest.approx(1)
@@ -150,9 +150,9 @@ class TestByHand:
         assert capsys.readouterr().out == ""
 
 
-class TestAgainstPycocotoolsItself:
+class TestAgainstPycocotools:
     @pytest.mark.parametrize("name", ["bccd", "nuclei_small"])
-    def test_on_real_files_all_numbers_are_the_same(self, shared: Path, name: str) -> None:
+    def test_all_numbers_are_equal_on_real_files(self, shared: Path, name: str) -> None:
         root = shared / "data" / name
         if not root.is_dir():
             pytest.skip(f"no data set at {root}")

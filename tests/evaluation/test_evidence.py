@@ -40,15 +40,15 @@ def assert_left(folder: Path, context: RecordingContext, ap: float | None) -> No
     assert float(overall(scores(evidence, ones))[0, 0]) == pytest.approx(ap, abs=1e-9)
 
 
-class TestRunsLeaveEvidence:
-    def test_of_a_training_it_is_that_of_the_best_checkpoint(self, trained: tuple[Path, RecordingContext]) -> None:
+class TestRunsWriteEvidence:
+    def test_of_the_best_checkpoint_after_a_training(self, trained: tuple[Path, RecordingContext]) -> None:
         folder, context = trained
         best = max(
             event.ap or 0 for event in context.events if event.kind == "checkpoint_saved" and event.name == "best"
         )
         assert_left(folder, context, best)
 
-    def test_evaluations_and_distillations_leave_theirs(
+    def test_after_evaluations_and_distillations(
         self, trained: tuple[Path, RecordingContext], squares: dict[str, Any], tmp_path: Path
     ) -> None:
         checkpoint = trained[0] / "checkpoints/best.pt"
@@ -61,7 +61,7 @@ class TestRunsLeaveEvidence:
             assert finished.result is not None, finished.error
             assert_left(tmp_path / name, context, finished.result.scores.ap)
 
-    def test_a_run_whose_evidence_cannot_be_written_goes_on_with_a_warning(
+    def test_a_failed_write_is_a_warning_and_the_run_succeeds(
         self,
         trained: tuple[Path, RecordingContext],
         squares: dict[str, Any],

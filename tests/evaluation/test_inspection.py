@@ -46,10 +46,8 @@ def change_annotations(part: dict[str, str], **fields: Any) -> None:
     path.write_text(json.dumps(document))
 
 
-class TestASoundDataSet:
-    def test_is_counted_and_has_the_fingerprints_that_a_training_sees(
-        self, tmp_path: Path, data: dict[str, Any]
-    ) -> None:
+class TestValidDataSet:
+    def test_is_counted_and_has_the_fingerprints_of_a_training(self, tmp_path: Path, data: dict[str, Any]) -> None:
         context, end = look(tmp_path, data)
         assert end.outcome == "succeeded"
         (told,) = context.of(DataSetChecked)
@@ -75,12 +73,12 @@ class TestASoundDataSet:
             assert (230, 25, 75) in set(picture.convert("RGB").get_flattened_data())
 
     @pytest.mark.parametrize("shapes", [{"type": "shapes", "num_train": 4, "num_val": 2, "image_size_px": 64}])
-    def test_what_is_drawn_on_the_spot_can_be_looked_at_too(self, tmp_path: Path, shapes: dict[str, Any]) -> None:
+    def test_synthetic_data_can_be_checked(self, tmp_path: Path, shapes: dict[str, Any]) -> None:
         assert look(tmp_path, shapes)[1].outcome == "succeeded"
 
 
 class TestBadData:
-    def test_is_counted_drawn_and_then_refused_for_all_of_it(self, tmp_path: Path, data: dict[str, Any]) -> None:
+    def test_is_counted_and_drawn_and_refused_with_all_findings(self, tmp_path: Path, data: dict[str, Any]) -> None:
         (Path(data["train"]["images"]) / "3.png").unlink()
         change_annotations(data["val"], category_id=9)
         context, end = look(tmp_path, data)
@@ -96,20 +94,20 @@ class TestBadData:
         assert told.splits[0].num_images == 5
         assert len(context.of(ArtifactSaved)) == 2
 
-    def test_is_sound_where_the_spec_drops_it(self, tmp_path: Path, data: dict[str, Any]) -> None:
+    def test_passes_if_the_spec_drops_it(self, tmp_path: Path, data: dict[str, Any]) -> None:
         (Path(data["train"]["images"]) / "3.png").unlink()
         context, end = look(tmp_path, data | {"on_bad": "drop"})
         assert end.outcome == "succeeded"
         assert ("missing_image", "dropped") in [(f.problem, f.action) for f in context.of(DataChecked)[0].findings]
 
-    def test_an_image_of_both_splits_is_told(self, tmp_path: Path, data: dict[str, Any]) -> None:
+    def test_an_image_in_both_splits_is_reported(self, tmp_path: Path, data: dict[str, Any]) -> None:
         shutil.copy(data["train"]["annotations"], data["val"]["annotations"])
         shutil.copytree(data["train"]["images"], data["val"]["images"], dirs_exist_ok=True)
         context, end = look(tmp_path, data)
         (found,) = [f for f in context.of(DataChecked)[1].findings if f.problem == "in_both_splits"]
         assert (found.count, found.action, end.outcome) == (6, "kept", "succeeded")
 
-    def test_a_split_that_cannot_be_read_leaves_the_other_one_its_findings(
+    def test_an_unreadable_split_does_not_hide_the_findings_of_the_other(
         self, tmp_path: Path, data: dict[str, Any]
     ) -> None:
         Path(data["train"]["annotations"]).write_text("no JSON")
@@ -171,8 +169,8 @@ ALL_BAD = [
 
 @pytest.mark.parametrize("on_bad", ["refuse", "drop"])
 @pytest.mark.parametrize(("spoil", "problem", "example"), ALL_BAD)
-class TestWhereEveryEntryIsBad:
-    def test_the_check_reports_each_finding_and_its_error_begins_with_them(
+class TestOnlyBadEntries:
+    def test_the_check_reports_each_finding_and_its_error_starts_with_them(
         self, tmp_path: Path, spoil: Callable[[Path], dict[str, Any]], problem: str, example: str, on_bad: str
     ) -> None:
         context, end = look(tmp_path, spoil(tmp_path / "set") | {"on_bad": on_bad})
@@ -186,7 +184,7 @@ class TestWhereEveryEntryIsBad:
         assert [each.split for each in told.splits] == ["train", "val"]
         assert all(problem in [found.problem for found in each.findings] for each in told.splits)
 
-    def test_so_does_a_training(
+    def test_a_training_reports_each_finding(
         self, tmp_path: Path, spoil: Callable[[Path], dict[str, Any]], problem: str, example: str, on_bad: str
     ) -> None:
         context = RecordingContext(tmp_path / "job")
@@ -201,7 +199,7 @@ class TestWhereEveryEntryIsBad:
         assert problem in [found.problem for found in told.findings]
 
 
-def test_the_terminal_has_each_finding_with_its_meaning_before_the_counts(tmp_path: Path) -> None:
+def test_the_terminal_shows_each_finding_with_its_meaning_before_the_counts(tmp_path: Path) -> None:
     context, _ = look(tmp_path, every_image_gone(tmp_path / "set"))
     first, *_, counts = str(describe(context.of(DataChecked)[0])).splitlines()
     assert first == (
@@ -224,9 +222,7 @@ class TestMasks:
             path.write_text(json.dumps(document))
         return data
 
-    def test_that_are_bad_are_told_and_do_not_stop_who_trains_on_boxes(
-        self, tmp_path: Path, masked: dict[str, Any]
-    ) -> None:
+    def test_that_are_bad_are_reported_and_do_not_fail_the_check(self, tmp_path: Path, masked: dict[str, Any]) -> None:
         context, end = look(tmp_path, masked)
         assert end.outcome == "succeeded"
         train, _ = context.of(DataSetChecked)[0].splits
@@ -234,7 +230,7 @@ class TestMasks:
         assert found == [("missing_mask", "refused")]
         assert (train.num_boxes, train.masks_fingerprint is not None) == (6, True)
 
-    def test_that_are_all_bad_are_told_too(self, tmp_path: Path, masked: dict[str, Any]) -> None:
+    def test_that_are_all_bad_are_reported(self, tmp_path: Path, masked: dict[str, Any]) -> None:
         for part in (masked["train"], masked["val"]):
             path = Path(part["annotations"])
             document = json.loads(path.read_text())
@@ -249,7 +245,7 @@ class TestMasks:
         assert (end.outcome, train.num_boxes, train.masks_fingerprint) == ("succeeded", 6, None)
 
     @pytest.mark.parametrize("with_masks", [False, True])
-    def test_do_not_make_other_data_of_what_was_checked(
+    def test_do_not_change_the_fingerprint_of_checked_data(
         self, tmp_path: Path, masked: dict[str, Any], *, with_masks: bool
     ) -> None:
         lenient = masked | {"on_bad": "drop"}
@@ -275,12 +271,12 @@ class TestNamedData:
         context = RecordingContext(tmp_path / "job")
         return context, execute(with_data(train_spec(training={"epochs": 1}), data), context)
 
-    def test_is_trained_on_as_if_it_were_written_out(self, tmp_path: Path, data: dict[str, Any]) -> None:
+    def test_trains_like_the_same_data_written_out(self, tmp_path: Path, data: dict[str, Any]) -> None:
         context, end = self.run(tmp_path, self.named(data))
         assert end.outcome == "succeeded", end.error
         assert context.of(DataChecked)[0].num_images == 6
 
-    def test_that_has_changed_since_its_check_stops_the_run_before_its_first_step(
+    def test_changed_since_its_check_fails_the_run_before_the_first_step(
         self, tmp_path: Path, data: dict[str, Any]
     ) -> None:
         named = self.named(data)
@@ -291,30 +287,32 @@ class TestNamedData:
         assert "val split of 'squares' is no longer what its check found" in end.error.message
         assert "fgd data check squares" in end.error.message
 
-    def test_or_is_warned_of_where_the_spec_says_so(self, tmp_path: Path, data: dict[str, Any]) -> None:
+    def test_changed_since_its_check_is_a_warning_if_the_spec_says_so(
+        self, tmp_path: Path, data: dict[str, Any]
+    ) -> None:
         named = self.named(data, if_changed="warn")
         change_annotations(data["val"], bbox=[1, 1, 9, 9])
         context, end = self.run(tmp_path, named)
         assert end.outcome == "succeeded", end.error
         assert [warned.code for warned in context.of(Warned) if warned.code == "data_changed"] == ["data_changed"]
 
-    def test_that_nobody_has_checked_tells_its_fingerprint(self, tmp_path: Path, data: dict[str, Any]) -> None:
+    def test_without_a_check_reports_its_fingerprint(self, tmp_path: Path, data: dict[str, Any]) -> None:
         context, end = self.run(tmp_path, self.named(data, resolved={"fingerprints": None}))
         assert end.outcome == "succeeded", end.error
         assert len(context.of(DataChecked)[0].fingerprint) == 64
 
-    def test_its_check_is_not_held_against_the_one_before(self, tmp_path: Path, data: dict[str, Any]) -> None:
+    def test_a_new_check_is_not_compared_with_the_old_check(self, tmp_path: Path, data: dict[str, Any]) -> None:
         named = self.named(data)
         change_annotations(data["val"], bbox=[1, 1, 9, 9])
         assert look(tmp_path, named)[1].outcome == "succeeded"
 
-    def test_means_nothing_without_a_control_plane(self, tmp_path: Path) -> None:
+    def test_needs_a_control_plane(self, tmp_path: Path) -> None:
         _, end = self.run(tmp_path, {"type": "registered", "name": "squares"})
         assert end.error is not None
         assert (end.error.code, "fgd submit" in end.error.message) == ("spec", True)
 
 
-def test_real_data_is_drawn_with_what_is_annotated(shared: Path, tmp_path: Path) -> None:
+def test_real_data_is_drawn_with_its_annotations(shared: Path, tmp_path: Path) -> None:
     root = shared / "data" / "nuclei_small"
     part = {
         split: {"images": f"{root}/images", "annotations": f"{root}/annotations_{split}.json"}

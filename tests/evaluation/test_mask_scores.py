@@ -118,7 +118,7 @@ class TestByHand:
         assert scores.ap_large is None
         assert scores.per_class["nucleus"].num_boxes == 1053
 
-    def test_a_mask_that_overlaps_by_0_6_counts_at_three_of_ten_thresholds_whatever_its_box(self) -> None:
+    def test_a_mask_overlap_of_0_6_counts_at_three_of_ten_thresholds(self) -> None:
         dataset = Drawn([(CAT, block(10, 10, 50, 50), False)])
         one = {100: found((CAT, 1.0, block(10, 10, 34, 50)), boxes=[[10, 10, 50, 50]])}
         scores = mask_scores(dataset, one)
@@ -131,20 +131,20 @@ class TestByHand:
         assert mask_scores(dataset, one).ap == pytest.approx(1)
         assert coco_scores(dataset, one).ap == pytest.approx(0.3)
 
-    def test_one_of_two_found_before_a_false_alarm(self) -> None:
+    def test_one_detection_of_two_objects_after_a_false_positive(self) -> None:
         dataset = Drawn([(CAT, block(10, 10, 50, 50), False), (CAT, block(100, 100, 140, 140), False)])
         alarm = (CAT, 0.9, block(60, 10, 90, 50))
         scores = mask_scores(dataset, {100: found(alarm, (CAT, 0.5, block(10, 10, 50, 50)))})
         # Precision is 1/2 at the recall points 0.00 to 0.50 of 101, and nothing beyond.
         assert scores.ap == pytest.approx(51 / 101 / 2)
 
-    def test_classes_are_apart_and_none_where_there_is_nothing(self) -> None:
+    def test_classes_are_scored_separately_and_none_without_objects(self) -> None:
         scores = mask_scores(
             Drawn([(CAT, block(10, 10, 50, 50), False)]), {100: found((CAT, 1.0, block(10, 10, 50, 50)))}
         )
         assert (scores.per_class["cat"].ap, scores.per_class["dog"].ap) == (pytest.approx(1), None)
 
-    def test_masks_in_a_crowd_are_forgiven(self) -> None:
+    def test_masks_in_a_crowd_are_ignored(self) -> None:
         cat = (CAT, block(10, 10, 50, 50), False)
         crowd = (CAT, block(100, 100, 200, 200), True)
         in_crowd = (CAT, 0.9, block(110, 110, 130, 130))
@@ -152,17 +152,17 @@ class TestByHand:
         assert mask_scores(Drawn([cat, crowd]), one).ap == pytest.approx(1)
         assert mask_scores(Drawn([cat]), one).ap == pytest.approx(0.5)
 
-    def test_a_false_alarm_counts_where_its_masks_size_belongs(self) -> None:
+    def test_a_false_positive_has_the_size_of_its_mask(self) -> None:
         dataset = Drawn([(CAT, block(10, 10, 20, 20), False)])
         # A small mask in a large box: among the small ones the alarm comes first.
         alarm = (CAT, 0.9, block(100, 100, 110, 110))
         one = {100: found(alarm, (CAT, 0.5, block(10, 10, 20, 20)), boxes=[[60, 60, 199, 199], [10, 10, 20, 20]])}
         assert mask_scores(dataset, one).ap_small == pytest.approx(0.5)
 
-    def test_nothing_found_scores_zero(self) -> None:
+    def test_no_detections_score_zero(self) -> None:
         assert mask_scores(Drawn([(CAT, block(10, 10, 50, 50), False)]), {}).ap == 0
 
-    def test_what_has_no_masks_is_refused(self) -> None:
+    def test_detections_and_data_without_masks_are_refused(self) -> None:
         boxes_only = ImageDetections(torch.zeros(2, 4), torch.zeros(2), torch.zeros(2, dtype=torch.int64))
         with pytest.raises(
             ValueError, match="image 100: mask scores need a mask, as run lengths, for each of the 2 boxes"
@@ -172,8 +172,8 @@ class TestByHand:
             mask_scores(ShapesDataset(Shapes(num_val=3), "val"), {})
 
 
-class TestAgainstPycocotoolsItself:
-    def test_on_real_files_all_numbers_are_the_same(self, shared: Path) -> None:
+class TestAgainstPycocotools:
+    def test_all_numbers_are_equal_on_real_files(self, shared: Path) -> None:
         dataset, annotations = nuclei(shared, "val")
         guessed = {sample.image_id: _imperfect(sample, seed) for seed, sample in enumerate(dataset.samples[:-3])}
         truth = COCO(str(annotations))
@@ -223,7 +223,7 @@ class TestPasting:
         expected[5:13, 4:14] = 1
         assert torch.equal(pasted, expected)
 
-    def test_a_pixel_belongs_to_a_box_that_holds_its_centre(self) -> None:
+    def test_a_pixel_belongs_to_a_box_that_contains_its_centre(self) -> None:
         boxes = torch.tensor([[4.4, 5.6, 13.6, 13.4], [-3, -3, 2.5, 99], [39.4, 29.4, 40, 30]])
         pasted = paste(torch.ones(3, 28, 28), boxes, (30, 40)).decode()
         assert [_box(mask.numpy()) for mask in pasted] == [[4, 6, 14, 13], [0, 0, 2, 30], [39, 29, 40, 30]]
@@ -255,7 +255,7 @@ class TestPasting:
             is_clear = (probability - 0.5).abs() > 1e-4
             assert torch.equal(ours[is_clear] > 0, probability[is_clear] >= 0.5)
 
-    def test_what_was_cut_out_of_nuclei_comes_back(self, shared: Path) -> None:
+    def test_cropped_masks_of_nuclei_are_restored(self, shared: Path) -> None:
         dataset, _ = nuclei(shared, "val")
         for sample in dataset.samples[:4]:
             assert sample.masks is not None
@@ -268,9 +268,7 @@ class TestPasting:
             assert overlaps.min() > 0.9
 
     @pytest.mark.parametrize("convention", ["torchvision", "mmdetection"])
-    def test_what_a_detector_learns_of_nuclei_is_pasted_where_it_was_cut_out(
-        self, shared: Path, convention: Convention
-    ) -> None:
+    def test_mask_targets_of_nuclei_are_pasted_at_their_position(self, shared: Path, convention: Convention) -> None:
         dataset, _ = nuclei(shared, "val")
         settings = MaskRcnn(backbone=ResNet(stem_width=4, blocks=(1, 1, 1, 1)), fpn_width=8, convention=convention)
         detector = build_detector(settings, 1)
@@ -285,9 +283,9 @@ class TestPasting:
             assert overlaps.mean() > 0.92
 
 
-class TestThePicture:
+class TestPicture:
     @pytest.mark.parametrize("with_masks", [True, False])
-    def test_shows_masks_where_there_are_some(self, *, with_masks: bool) -> None:
+    def test_shows_masks_if_there_are_any(self, *, with_masks: bool) -> None:
         dataset = Drawn([(CAT, block(40, 40, 160, 160), False)])
         seen = found((CAT, 0.9, block(40, 40, 160, 100)), boxes=[[40, 40, 160, 160]])
         if not with_masks:
@@ -310,7 +308,7 @@ class TestThePicture:
         assert one[middle].any()
         assert (both[middle] == one[middle]).all()
 
-    def test_shows_images_in_which_nothing_is(self) -> None:
+    def test_shows_images_without_objects(self) -> None:
         empty = ImageDetections(
             torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64), ObjectMasks(*SIZE, counts=())
         )

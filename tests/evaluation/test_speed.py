@@ -50,24 +50,24 @@ def other_run(folder: Path) -> Iterator["subprocess.Popen[str]"]:
             pipe.close()
 
 
-def test_a_run_that_works_alone_on_its_device_is_alone(folder: Path) -> None:
+def test_a_single_run_on_a_device_is_exclusive(folder: Path) -> None:
     lock = DeviceLock(folder, "cpu")
     lock.acquire()
     with lock.exclusive(0) as is_alone:
         assert is_alone
 
 
-def test_a_run_beside_another_on_the_device_is_not_alone(folder: Path, other_run: "subprocess.Popen[str]") -> None:
+def test_a_run_next_to_another_on_the_device_is_not_exclusive(folder: Path, other_run: "subprocess.Popen[str]") -> None:
     with DeviceLock(folder, "cpu").exclusive(0) as is_alone:
         assert not is_alone
 
 
-def test_work_on_another_device_disturbs_nobody(folder: Path, other_run: "subprocess.Popen[str]") -> None:
+def test_a_run_on_another_device_does_not_matter(folder: Path, other_run: "subprocess.Popen[str]") -> None:
     with DeviceLock(folder, "cuda-1").exclusive(0) as is_alone:
         assert is_alone
 
 
-def test_a_run_that_comes_to_an_evaluation_gives_way_until_the_speed_is_measured(
+def test_a_run_yields_at_its_evaluation_until_the_speed_is_measured(
     folder: Path, other_run: "subprocess.Popen[str]"
 ) -> None:
     assert other_run.stdin is not None and other_run.stdout is not None
@@ -96,14 +96,14 @@ def is_locked(path: Path) -> bool:
         return False
 
 
-def test_a_run_that_died_disturbs_nobody(folder: Path, other_run: "subprocess.Popen[str]") -> None:
+def test_a_dead_run_holds_no_lock(folder: Path, other_run: "subprocess.Popen[str]") -> None:
     other_run.kill()
     other_run.wait()
     with DeviceLock(folder, "cpu").exclusive(0) as is_alone:
         assert is_alone
 
 
-def test_a_folder_of_somebody_else_is_not_used(folder: Path, tmp_path: Path) -> None:
+def test_an_unsafe_folder_is_not_used(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     folder.symlink_to(tmp_path / "elsewhere")
     (tmp_path / "open").mkdir()
@@ -127,11 +127,11 @@ def test_a_folder_of_somebody_else_is_not_used(folder: Path, tmp_path: Path) -> 
         ({"cpu_share": None, "spread": 0.25}, "repetitions differ by 25%"),
     ],
 )
-def test_what_disturbed_a_measurement_is_said(moment: dict[str, object], said: str | None) -> None:
+def test_the_disturbance_of_a_measurement_is_described(moment: dict[str, object], said: str | None) -> None:
     assert find_disturbance(**{"is_alone": True, "spread": 0.02, "cpu_share": 1.0, **moment}) == said  # type: ignore[arg-type]
 
 
-def test_a_run_says_how_its_speed_was_measured(tmp_path: Path) -> None:
+def test_a_run_reports_how_its_speed_was_measured(tmp_path: Path) -> None:
     spec = with_data(train_spec(training={"epochs": 1}), write_squares(tmp_path / "squares"))
     result = execute(spec, RecordingContext(tmp_path / "run")).result
     assert result is not None and result.speed is not None

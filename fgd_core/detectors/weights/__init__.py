@@ -1,4 +1,4 @@
-"""Where a detector's first weights come from, and a true account of what was loaded."""
+"""Loads a detector's initial weights, and reports what was loaded."""
 
 from fgd_core.detectors.weights.inheritance import inherit
 from fgd_core.detectors.weights.matching import LoadResult, SourceWeights, load_weights, match_state

@@ -1,4 +1,4 @@
-"""What a file of weights holds for a detector, key by key, before anything is trained with it."""
+"""Examines a source of weights key by key before a training uses it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,64 +22,68 @@ _DETECTOR: TypeAdapter[DetectorSpec] = TypeAdapter(DetectorSpec)
 
 @dataclass(frozen=True, kw_only=True)
 class Examination:
+    """Reports what a source of weights holds."""
+
     source: str
     detector: AnyDetector
     classes: tuple[str, ...]
-    """Of the source, in the order of its outputs; of a backbone's weights none."""
+    """Classes of the source, in the order of its outputs; empty for a backbone."""
     loaded: LoadResult
     notes: tuple[str, ...]
-    """What else is done to the weights."""
+    """Other changes of the weights, for a person."""
 
 
 def examine(source: str, settings: AnyDetector | None, classes: Sequence[str] | None = None) -> Examination:
-    """Load a source into a detector of the source's own classes, and tell what became of each key.
+    """Load a source into a detector with the source's own classes, and report what happened to each key.
 
     Args:
-        source: a file of ours or of anybody's, or torchvision's weights by name.
-        settings: of the detector; None where the source says it itself.
-        classes: of a file of others, where it does not say them.
+        source: an fgd checkpoint, a file of another tool, or torchvision's weights by name.
+        settings: of the detector; None if the source describes its detector.
+        classes: of the outputs of another tool's file, if the file does not name them.
     Raises:
-        SpecError: the source does not say what it holds, or it fits other settings.
-        WeightsError: it cannot be read.
-        NetworkError: it is torchvision's and could not be fetched.
+        SpecError: the source does not describe its detector, or fits other settings.
+        WeightsError: the source cannot be read.
+        NetworkError: torchvision's weights could not be downloaded.
     """
     settings = settings or _own_settings(source)
     if is_torchvision_name(source):
         is_backbone = implied_detector(source) is None
         names = () if is_backbone else class_names(torchvision_classes(source))
         detector = build_detector(settings, max(1, len(names)))
-        offer = torchvision_weights(detector, source, settings)
+        weights = torchvision_weights(detector, source, settings)
     else:
         opened = open_weights(Path(source), settings, classes)
         outputs = opened.outputs
-        if outputs.trouble:
-            raise WeightsError(f"{source} cannot be loaded: {outputs.trouble}; {outputs.cure}", path=source)
+        if outputs.problem:
+            raise WeightsError(f"{source} cannot be loaded: {outputs.problem}; {outputs.cure}", path=source)
         is_backbone = opened.is_backbone
         names = class_names(outputs.names or ())
         detector = build_detector(settings, max(1, len(names)))
-        offer = opened.offer(detector)
-    loaded = load_weights(detector, offer, classes=names or None, role="detector", source=source)
+        weights = opened.weights_for(detector)
+    loaded = load_weights(detector, weights, classes=names or None, role="detector", source=source)
     if is_backbone:
         loaded = only_backbone(loaded)
-    return Examination(source=source, detector=settings, classes=names, loaded=loaded, notes=offer.notes)
+    return Examination(source=source, detector=settings, classes=names, loaded=loaded, notes=weights.notes)
 
 
-def detector_settings(document: object, said_in: str) -> DetectorSpec:
-    """The detector in a document: itself one, or with one under `detector`, as a training or a teacher has.
+def detector_settings(document: object, origin: str) -> DetectorSpec:
+    """Read a detector from a document that is a detector, or has one under `detector` like a training or a teacher.
 
+    Args:
+        origin: the name of the document in errors.
     Raises:
-        SpecError: there is none, or it has a fault.
+        SpecError: the document has no detector, or an invalid one.
     """
     if isinstance(document, dict) and "type" not in document:
         document = document.get("detector")
     try:
         return _DETECTOR.validate_python(document)
     except ValidationError as error:
-        # Where it would stand in a training: the words that are known there are a detector's, and not a job's.
+        # The path of a detector in a training, so that messages are about a detector and not about a job.
         faults = [{**fault, "loc": ("train", "detector", *fault["loc"])} for fault in error.errors(include_url=False)]
-        said = [spec_reason(fault) for fault in faults]
-        reasons = "\n".join(f"  {reason.loc}: {reason.message}" for reason in said)
-        raise SpecError(f"{said_in} is no detector, and has none under `detector`:\n{reasons}") from error
+        messages = [spec_reason(fault) for fault in faults]
+        reasons = "\n".join(f"  {reason.loc}: {reason.message}" for reason in messages)
+        raise SpecError(f"{origin} is not a detector and has none under `detector`:\n{reasons}") from error
 
 
 def _own_settings(source: str) -> AnyDetector:
@@ -90,7 +94,7 @@ def _own_settings(source: str) -> AnyDetector:
         checkpoint, _ = read_checkpoint(Path(source))
         return checkpoint.detector
     raise SpecError(
-        f"{source} does not say which detector it holds; say it with --detector and a file such as "
+        f"{source} does not describe its detector; use --detector with a file such as "
         "`{type: retinanet, convention: mmdetection}`",
         source=source,
     )

@@ -1,4 +1,4 @@
-"""What a student takes over from its teacher before the first step."""
+"""Copies weights from a teacher to its student before the first training step."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -34,38 +34,39 @@ def inherit(
     student_classes: Sequence[str] | None = None,
     teacher_classes: Sequence[str] | None = None,
 ) -> WeightsLoaded:
-    """Copy the parameters of a part of the teacher whose names and shapes the student shares.
+    """Copy the parameters of a part of the teacher that fit the student by name and shape.
 
-    To be called after every other initialisation, which would else overwrite it. Where the classes are known and
-    differ, the rows of those that both know are handed on, by name.
+    Call this after every other initialisation, which would overwrite the copy. If both lists of classes are known and
+    differ, the rows of their common classes are copied by name.
 
     Args:
-        mode: `by_shape` copies whatever fits; `full` everything, or it is an error; the others what fits of their part.
+        mode: `by_shape` copies everything that fits; `full` requires that everything fits; the others copy what fits in
+            their part.
     Raises:
-        WeightsError: nothing matched: the heads are of different kinds or widths; or, in `full`, not all did.
+        WeightsError: nothing matched, because the heads have different types or widths; or, in `full`, not all matched.
     """
     belongs = _PARTS[mode]
     levels_up = teacher.levels[0].stride.bit_length() - student.levels[0].stride.bit_length()
     named = {_at_its_stride(key, levels_up): value for key, value in teacher.state_dict().items() if belongs(key)}
     part = {key: value for key, value in named.items() if key is not None}
     classes = tuple(teacher_classes) if teacher_classes is not None else None
-    offer = SourceWeights(state=part, classes=classes)
-    loaded = load_weights(student, offer, classes=student_classes, role="inherited", source=source)
-    event = _of_the_part(loaded, belongs)
+    weights = SourceWeights(state=part, classes=classes)
+    loaded = load_weights(student, weights, classes=student_classes, role="inherited", source=source)
+    event = _restrict(loaded, belongs)
     if mode == "nothing":
         return event
     shown: dict[str, JsonValue] = {"missing": [*event.missing[:5]], "mismatched": [*event.mismatched[:5]]}
     if mode == "full" and event.num_matched < event.num_total:
         raise WeightsError(
-            f"{event.num_matched} of the student's {event.num_total} keys match the teacher's, and inherit: full wants "
-            "all; give both the same detector, or set inherit: by_shape",
+            f"only {event.num_matched} of the student's {event.num_total} keys match the teacher's, but inherit: full "
+            "needs all; use the same detector for both, or set inherit: by_shape",
             teacher=source,
             **shown,
         )
     if event.num_matched == 0:
         raise WeightsError(
             f"none of the student's {event.num_total} keys of {mode.replace('_', ' ')} match the teacher's; "
-            "give both the same fpn_width, or set inherit: nothing",
+            "use the same fpn_width for both, or set inherit: nothing",
             teacher=source,
             **shown,
         )
@@ -73,9 +74,9 @@ def inherit(
 
 
 def _at_its_stride(key: str, levels_up: int) -> str | None:
-    """The name that a convolution of the neck has where the pyramid begins `levels_up` levels lower; None: it has none.
+    """Rename a convolution of the neck for a pyramid that starts `levels_up` levels lower; None if it has none.
 
-    They are numbered from the finest level on: the same number is P2 in one detector and P3 in another.
+    The convolutions are numbered from the finest level: the same number is P2 in one detector and P3 in another.
     """
     block = _NECK_BLOCK.match(key)
     if block is None:
@@ -84,7 +85,7 @@ def _at_its_stride(key: str, levels_up: int) -> str | None:
     return None if number < 0 else f"{block[1]}{number}{key[block.end() :]}"
 
 
-def _of_the_part(loaded: LoadResult, belongs: Callable[[str], bool]) -> WeightsLoaded:
-    wanted = [fate.own_key for fate in loaded.keys if fate.own_key is not None and belongs(fate.own_key)]
+def _restrict(loaded: LoadResult, belongs: Callable[[str], bool]) -> WeightsLoaded:
+    own_keys = [key.own_key for key in loaded.keys if key.own_key is not None and belongs(key.own_key)]
     missing = [key for key in loaded.event.missing if belongs(key)]
-    return loaded.event.model_copy(update={"num_total": len(wanted), "missing": missing})
+    return loaded.event.model_copy(update={"num_total": len(own_keys), "missing": missing})

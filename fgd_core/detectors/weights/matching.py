@@ -1,4 +1,4 @@
-"""Weights from elsewhere into a module, and a true account, key by key, of what was loaded."""
+"""Loads weights of another origin into a module, and reports for each key what happened."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,43 +13,43 @@ from fgd_core.spec.events import WeightsLoaded
 
 Role: TypeAlias = Literal["detector", "student", "teacher", "inherited"]
 KeyStatus: TypeAlias = Literal["loaded", "by class", "missing", "mismatched", "unexpected", "left out"]
-"""Of a key. `by class`: rows were chosen by the names of their classes. `left out`: known, and needed by nobody."""
+"""`by class`: rows were selected by the names of their classes. `left out`: the key is known and not needed."""
 Shape: TypeAlias = tuple[int, ...]
 
 _COUNTER = "num_batches_tracked"
-"""A frozen batch norm has no count of batches and a trained one does: that key counts on neither side."""
+"""A frozen batch norm does not count batches and a trained one does, so this key is not compared on either side."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceWeights:
-    """Weights of another origin under our names."""
+    """Holds weights of another origin under the names of fgd."""
 
     state: Mapping[str, Tensor]
     classes: tuple[str, ...] | None = None
-    """Whom the rows of classes belong to, in order; None where it is not known, or does not matter."""
+    """The classes of the rows, in order; None if unknown or irrelevant."""
     original: Mapping[str, str] = field(default_factory=dict)
-    """Our name -> the name in the file, where it had another."""
+    """Our name -> the name in the file, if it differs."""
     left_out: Mapping[str, str] = field(default_factory=dict)
-    """Names in the file that nobody needs -> why."""
+    """Names in the file that are not needed -> the reason."""
     shapes: Mapping[str, Shape] = field(default_factory=dict)
-    """Our name -> the shape in the file, where it had another."""
+    """Our name -> the shape in the file, if it differs."""
     notes: tuple[str, ...] = ()
-    """What else was done to the weights."""
+    """Other changes of the weights, for a person."""
     taken: str = ""
-    """Which of a file's sets of weights these are; empty where there is one only."""
+    """The label of the chosen set of weights of a file; empty if the file has only one."""
     left: tuple[str, ...] = ()
-    """What else the file holds and why it is not taken, beside the keys of `left_out`."""
+    """Other contents of the file and why they are not used, besides the keys of `left_out`."""
 
 
 class KeyResult(NamedTuple):
-    """A row of the table that shows what became of a file."""
+    """Reports what happened to one key; a row of the table of `fgd weights check`."""
 
     key: str | None
-    """In the file; None where the file lacks it."""
+    """The name in the file; None if the file lacks it."""
     own_key: str | None
-    """In the detector; None where it has none."""
+    """The name in the detector; None if the detector lacks it."""
     shape: Shape | None
-    """In the file."""
+    """The shape in the file."""
     own_shape: Shape | None
     status: KeyStatus
     note: str = ""
@@ -57,150 +57,153 @@ class KeyResult(NamedTuple):
 
 @dataclass(frozen=True)
 class LoadResult:
-    """What became of an offer."""
+    """Reports the result of loading."""
 
     event: WeightsLoaded
     keys: tuple[KeyResult, ...]
-    """In the detector's order, then what only the file has."""
+    """In the detector's order, then the keys that only the file has."""
 
     @property
     def is_complete(self) -> bool:
-        """Whether every key of either side met its like."""
+        """Whether every key of both sides has a match."""
         event = self.event
         return event.num_matched == event.num_total and not event.mismatched and not event.unexpected
 
 
 def match_state(module: nn.Module, state: Mapping[str, Tensor], *, role: Role, source: str) -> WeightsLoaded:
-    """Load every tensor of `state` whose name and shape `module` knows, and say what did not fit."""
+    """Load every tensor of `state` that fits `module` by name and shape, and report the rest."""
     return load_weights(module, SourceWeights(state=state), role=role, source=source).event
 
 
 def load_weights(
-    module: nn.Module, offer: SourceWeights, *, classes: Sequence[str] | None = None, role: Role, source: str
+    module: nn.Module, weights: SourceWeights, *, classes: Sequence[str] | None = None, role: Role, source: str
 ) -> LoadResult:
-    """Load what fits by name and shape; rows of classes by the classes' names where both sides say theirs.
+    """Load the tensors that fit by name and shape; class rows by class name if both sides name their classes.
 
     Args:
         classes: of the module, in the order of its labels.
     Raises:
         WeightsError: a value is NaN or infinite.
     """
-    _check_finite(offer, source)
+    _check_finite(weights, source)
     own = module.state_dict()
     by_class: ClassMap | None = None
     chosen: dict[str, Tensor | None] = {}
-    if offer.classes is not None and classes is not None:
-        are_others = tuple(classes) != offer.classes
-        met = match_classes(offer.classes, classes)
-        chosen = _choose_classes(own, offer, len(classes), met, are_others=are_others)
-        by_class = met if are_others else None
-    given = {**offer.state, **chosen}
+    if weights.classes is not None and classes is not None:
+        differ = tuple(classes) != weights.classes
+        class_map = match_classes(weights.classes, classes)
+        chosen = _choose_classes(own, weights, len(classes), class_map, differ=differ)
+        by_class = class_map if differ else None
+    given = {**weights.state, **chosen}
     matched = {
         key: value
         for key, value in given.items()
-        if value is not None and key in own and own[key].shape == value.shape and _is_of_kind(value, own[key])
+        if value is not None and key in own and own[key].shape == value.shape and _has_same_kind(value, own[key])
     }
     module.load_state_dict({**own, **matched})
-    keys = tuple(_fates(own, matched, chosen, offer))
-    wanted = [fate for fate in keys if fate.own_key is not None]
+    keys = tuple(_key_results(own, matched, chosen, weights))
+    own_keys = [key for key in keys if key.own_key is not None]
     event = WeightsLoaded(
         role=role,
         source=source,
-        num_matched=sum(fate.status in ("loaded", "by class") for fate in wanted),
-        num_total=len(wanted),
-        missing=[fate.own_key for fate in wanted if fate.status == "missing" and fate.own_key],
-        mismatched=[_mismatch(fate) for fate in keys if fate.status == "mismatched"],
-        unexpected=[fate.key for fate in keys if fate.status == "unexpected" and fate.key],
+        num_matched=sum(key.status in ("loaded", "by class") for key in own_keys),
+        num_total=len(own_keys),
+        missing=[key.own_key for key in own_keys if key.status == "missing" and key.own_key],
+        mismatched=[_mismatch(key) for key in keys if key.status == "mismatched"],
+        unexpected=[key.key for key in keys if key.status == "unexpected" and key.key],
         classes_found=list(by_class.found) if by_class else [],
         classes_fresh=list(by_class.fresh) if by_class else [],
         classes_unused=list(by_class.unused) if by_class else [],
-        taken=offer.taken,
-        left=[*_grouped(offer.left_out), *offer.left],
-        notes=list(offer.notes),
+        taken=weights.taken,
+        left=[*_grouped(weights.left_out), *weights.left],
+        notes=list(weights.notes),
     )
     return LoadResult(event, keys)
 
 
 def _choose_classes(
-    own: Mapping[str, Tensor], offer: SourceWeights, num_own: int, classes: ClassMap, *, are_others: bool
+    own: Mapping[str, Tensor], weights: SourceWeights, num_own: int, classes: ClassMap, *, differ: bool
 ) -> dict[str, Tensor | None]:
-    """The tensors with rows for classes; None for those that cannot be handed on: their rows would mean others.
+    """Select the class rows of each tensor (rows, …) that has them; None if its rows belong to other classes.
 
-    Where the classes are the same there is a choice only where one side has rows for the background.
+    If the classes of both sides are equal, only tensors need this where one side has rows for the background.
     """
-    assert offer.classes is not None
+    assert weights.classes is not None
     chosen: dict[str, Tensor | None] = {}
-    for key, value in offer.state.items():
+    for key, value in weights.state.items():
         rows = class_rows(key)
-        if rows is None or key not in own or (own[key].shape == value.shape and not are_others):
+        if rows is None or key not in own or (own[key].shape == value.shape and not differ):
             continue
         chosen[key] = None
         if classes.pairs:
-            num_given = len(offer.classes)
+            num_given = len(weights.classes)
             chosen[key] = copy_class_rows(value, own[key], rows, classes, num_given=num_given, num_own=num_own)
     return chosen
 
 
-def _fates(
-    own: Mapping[str, Tensor], matched: Mapping[str, Tensor], chosen: Mapping[str, Tensor | None], offer: SourceWeights
+def _key_results(
+    own: Mapping[str, Tensor],
+    matched: Mapping[str, Tensor],
+    chosen: Mapping[str, Tensor | None],
+    weights: SourceWeights,
 ) -> list[KeyResult]:
-    fates = []
+    results = []
     for own_key, value in own.items():
         if own_key.endswith(_COUNTER):
             continue
         shape = tuple(value.shape)
-        if own_key not in offer.state:
-            fates.append(KeyResult(None, own_key, None, shape, "missing"))
+        if own_key not in weights.state:
+            results.append(KeyResult(None, own_key, None, shape, "missing"))
             continue
-        fate: KeyStatus = "mismatched"
+        status: KeyStatus = "mismatched"
         if own_key in matched:
-            fate = "by class" if own_key in chosen else "loaded"
-        note = _why_not(offer, own_key, value) if fate == "mismatched" else ""
-        fates.append(KeyResult(_original(offer, own_key), own_key, _shape(offer, own_key), shape, fate, note))
-    for key in offer.state:
+            status = "by class" if own_key in chosen else "loaded"
+        note = _why_not(weights, own_key, value) if status == "mismatched" else ""
+        results.append(KeyResult(_original(weights, own_key), own_key, _shape(weights, own_key), shape, status, note))
+    for key in weights.state:
         if key not in own and not key.endswith(_COUNTER):
-            fates.append(KeyResult(_original(offer, key), None, _shape(offer, key), None, "unexpected"))
-    fates += [KeyResult(key, None, None, None, "left out", why) for key, why in offer.left_out.items()]
-    return fates
+            results.append(KeyResult(_original(weights, key), None, _shape(weights, key), None, "unexpected"))
+    results += [KeyResult(key, None, None, None, "left out", why) for key, why in weights.left_out.items()]
+    return results
 
 
-def _why_not(offer: SourceWeights, key: str, own: Tensor) -> str:
-    """Why a tensor of the right name is not taken, where its shape does not say it."""
-    value = offer.state[key]
-    if not _is_of_kind(value, own):
+def _why_not(weights: SourceWeights, key: str, own: Tensor) -> str:
+    """Explain why a tensor of the right name is not used; empty if the shapes explain it."""
+    value = weights.state[key]
+    if not _has_same_kind(value, own):
         if value.layout != torch.strided:
-            return f"{str(value.layout).removeprefix('torch.')} where a dense tensor is wanted"
-        return f"{str(value.dtype).removeprefix('torch.')} where a {str(own.dtype).removeprefix('torch.')} is wanted"
+            return f"{str(value.layout).removeprefix('torch.')} where a dense tensor is expected"
+        return f"{str(value.dtype).removeprefix('torch.')} where a {str(own.dtype).removeprefix('torch.')} is expected"
     if value.shape != own.shape:
         return ""
-    return "no class in common" if offer.classes else "the file does not name its classes"
+    return "no class in common" if weights.classes else "the file does not name its classes"
 
 
-def _is_of_kind(value: Tensor, own: Tensor) -> bool:
-    """Whether both hold real numbers or both whole ones: a quantised weight means something else than its numbers."""
+def _has_same_kind(value: Tensor, own: Tensor) -> bool:
+    """Whether both are floating point or both are integer: the numbers of a quantised weight are not its values."""
     is_dense = value.layout == torch.strided
     return is_dense and value.is_floating_point() == own.is_floating_point() and not value.is_complex()
 
 
-def _check_finite(offer: SourceWeights, source: str) -> None:
+def _check_finite(weights: SourceWeights, source: str) -> None:
     bad = {}
-    for key, value in offer.state.items():
+    for key, value in weights.state.items():
         if value.is_floating_point() and value.layout == torch.strided and not value.is_meta:
             count = int((~torch.isfinite(value.float())).sum())
             if count:
-                bad[_original(offer, key)] = count
+                bad[_original(weights, key)] = count
     if bad:
         shown = ", ".join(f"{key} ({count} of its values)" for key, count in [*bad.items()][:5])
         raise WeightsError(
-            f"{len(bad)} of {len(offer.state)} weights of the file hold NaN or infinite values: {shown}"
-            f"{', …' if len(bad) > 5 else ''}; its training had diverged: take an earlier checkpoint",
+            f"{len(bad)} of {len(weights.state)} weights of the file hold NaN or infinite values: {shown}"
+            f"{', …' if len(bad) > 5 else ''}; its training diverged, use an earlier checkpoint",
             checkpoint=source,
             not_finite=[*list(bad)[:5]],
         )
 
 
 def _grouped(left_out: Mapping[str, str]) -> list[str]:
-    """What was left out, reason by reason."""
+    """Group the unused keys by reason."""
     reasons: dict[str, list[str]] = {}
     for key, why in left_out.items():
         reasons.setdefault(why, []).append(key)
@@ -212,15 +215,15 @@ def _counted(keys: Sequence[str]) -> str:
     return f"{len(keys)} {'key' if len(keys) == 1 else 'keys'} ({shown})"
 
 
-def _original(offer: SourceWeights, key: str) -> str:
-    return offer.original.get(key, key)
+def _original(weights: SourceWeights, key: str) -> str:
+    return weights.original.get(key, key)
 
 
-def _shape(offer: SourceWeights, key: str) -> Shape:
-    return offer.shapes.get(key, tuple(offer.state[key].shape))
+def _shape(weights: SourceWeights, key: str) -> Shape:
+    return weights.shapes.get(key, tuple(weights.state[key].shape))
 
 
-def _mismatch(fate: KeyResult) -> str:
-    name = f"{fate.own_key} (from {fate.key})" if fate.key != fate.own_key else str(fate.own_key)
-    shapes = f"{name}: {fate.shape} vs. {fate.own_shape}"
-    return f"{shapes}, {fate.note}" if fate.note else shapes
+def _mismatch(result: KeyResult) -> str:
+    name = f"{result.own_key} (from {result.key})" if result.key != result.own_key else str(result.own_key)
+    shapes = f"{name}: {result.shape} vs. {result.own_shape}"
+    return f"{shapes}, {result.note}" if result.note else shapes

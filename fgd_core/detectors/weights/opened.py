@@ -1,4 +1,4 @@
-"""A file of weights, opened: what its outputs stand for, and its weights for a detector."""
+"""Opens a file of weights: finds the classes of its outputs and converts its weights for a detector."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,25 +23,28 @@ from fgd_core.spec.detectors import AnyDetector
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedFile:
+    """Holds the outputs of a file and converts its weights."""
+
     outputs: HeadOutputs
     is_backbone: bool
-    offer: Callable[[Detector], SourceWeights]
-    """The weights for a detector with the settings that the file was opened with; raises SpecError where they differ
-    from what the file holds."""
+    weights_for: Callable[[Detector], SourceWeights]
+    """Converts the weights for a detector with the settings that the file was opened with; raises SpecError if the
+    settings do not fit the file."""
 
 
-def open_weights(path: Path, settings: AnyDetector, told: Sequence[str] | None = None) -> OpenedFile:
-    """
+def open_weights(path: Path, settings: AnyDetector, user_classes: Sequence[str] | None = None) -> OpenedFile:
+    """Open an fgd checkpoint or a file of another tool.
+
     Args:
-        settings: of the detector that the file is to fill.
-        told: the classes of the file's outputs, where it does not say them.
+        settings: of the detector that the weights are loaded into.
+        user_classes: the classes of the file's outputs, if the file does not name them.
     Raises:
-        WeightsError: no such file, or none that can be read, or it is not clear which of its weights are meant.
+        WeightsError: the file does not exist or cannot be read, or it is unclear which of its weights to use.
     """
     if is_fgd_checkpoint(path):
         if settings.weights_set is not None:
             raise WeightsError(
-                "a checkpoint of fgd holds one set of weights; leave weights_set out",
+                "an fgd checkpoint holds one set of weights; remove weights_set",
                 path=str(path),
                 weights_set=settings.weights_set,
             )
@@ -50,61 +53,62 @@ def open_weights(path: Path, settings: AnyDetector, told: Sequence[str] | None =
         return OpenedFile(
             outputs=HeadOutputs(names),
             is_backbone=False,
-            offer=lambda _: SourceWeights(state=checkpoint.state, classes=names),
+            weights_for=lambda _: SourceWeights(state=checkpoint.state, classes=names),
         )
     file = read_weights(path, settings.weights_set)
-    outputs = _outputs(file, told)
+    outputs = _outputs(file, user_classes)
     return OpenedFile(
         outputs=outputs,
         is_backbone=file.is_backbone,
-        offer=lambda detector: _offer(detector, file, settings, outputs),
+        weights_for=lambda detector: _convert(detector, file, settings, outputs),
     )
 
 
 def is_fgd_checkpoint(path: Path) -> bool:
-    """Whether a file looks like a checkpoint of fgd; its weights are not read."""
+    """Check whether a file is an fgd checkpoint, without reading its weights."""
     try:
-        # Mapped and not read: nothing but the names is looked at.
+        # Memory-mapped: only the names are read.
         content = read_content(path, mapped=True)
     except WeightsError:
         return False
     return isinstance(content, dict) and content.get("format") == FORMAT
 
 
-def _outputs(file: WeightsFile, told: Sequence[str] | None) -> HeadOutputs:
+def _outputs(file: WeightsFile, user_classes: Sequence[str] | None) -> HeadOutputs:
     name = published_name(file.path)
-    if name is not None and not told:
+    if name is not None and not user_classes:
         return HeadOutputs(torchvision_classes(name), note=f"the file is {name} of torchvision")
-    return identify_outputs(file, told)
+    return identify_outputs(file, user_classes)
 
 
-def _offer(detector: Detector, file: WeightsFile, settings: AnyDetector, outputs: HeadOutputs) -> SourceWeights:
-    # Without names no row is anybody's.
+def _convert(detector: Detector, file: WeightsFile, settings: AnyDetector, outputs: HeadOutputs) -> SourceWeights:
+    # Without names, no row belongs to a class.
     classes = outputs.names or ()
     if file.family == "mmdetection":
-        offer = mmdetection_weights(file, settings, classes)
+        weights = mmdetection_weights(file, settings, classes)
     else:
         _check_pixels(file)
         is_backbone = file.family == "backbone"
-        offer = (
+        weights = (
             backbone_weights(file.state, file)
             if is_backbone
             else torchvision_file_weights(detector, file, settings, classes)
         )
-    trouble = f"{outputs.trouble}, so the rows of its classes were not taken" if outputs.trouble else ""
-    told = (*offer.notes, *filter(None, [outputs.note, trouble]))
-    return replace(offer, notes=told)
+    problem = f"{outputs.problem}, so the rows of its classes were not loaded" if outputs.problem else ""
+    notes = (*weights.notes, *filter(None, [outputs.note, problem]))
+    return replace(weights, notes=notes)
 
 
 def _check_pixels(file: WeightsFile) -> None:
-    """
+    """Check that the file's preprocessor, if it has one, normalises images as fgd does.
+
     Raises:
-        WeightsError: a preprocessor that was saved with the weights normalises images otherwise than is done here.
+        WeightsError: it does not.
     """
-    pixels = pixels_from_preprocessor(file.beside)
+    pixels = pixels_from_preprocessor(file.left_out_tensors)
     if pixels is not None and pixels != OURS:
         raise WeightsError(
-            f"the file's images were {pixels}, and here they are {OURS}; this is made up for in files with "
-            "mmdetection's names only, so train with ImageNet's mean and deviation, or convert the file to them",
+            f"the file expects images as {pixels}, and fgd provides {OURS}; fgd converts only files with mmdetection's "
+            "names, so train with ImageNet's mean and deviation, or convert the file",
             path=str(file.path),
         )

@@ -1,4 +1,4 @@
-"""From the source that a spec names to a detector with weights in it."""
+"""Loads the weights that a spec names into a detector."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from fgd_core.spec.jobs import Teacher
 from fgd_core.spec.pretrained import implied_detector, is_torchvision_name
 
 Resolve = Callable[[str], Path]
-"""The local file for a path or a `job:<id>/<name>` reference; raises WeightsError where there is none."""
+"""Returns the local file of a path or a `job:<id>/<name>` reference; raises WeightsError if there is none."""
 
 _DETECTOR: TypeAdapter[DetectorSpec] = TypeAdapter(DetectorSpec)
 
@@ -28,14 +28,14 @@ _DETECTOR: TypeAdapter[DetectorSpec] = TypeAdapter(DetectorSpec)
 def load_first_weights(
     detector: Detector, settings: AnyDetector, classes: Sequence[str], *, role: Role, resolve: Resolve
 ) -> WeightsLoaded | None:
-    """Fill a fresh detector from what `settings.weights` names; None where it names nothing.
+    """Load the weights that `settings.weights` names into a new detector; returns None if it names none.
 
     Args:
-        classes: of the detector; those that the source knows by name take over their outputs.
+        classes: of the detector; the outputs of classes that the source also has are copied.
     Raises:
-        SpecError: the source fits another detector, and which fields to set.
-        WeightsError: it cannot be read, or nothing in it matches.
-        NetworkError: it is torchvision's and could not be fetched.
+        SpecError: the source fits another detector; names the fields to set.
+        WeightsError: the source cannot be read, or nothing in it matches.
+        NetworkError: torchvision's weights could not be downloaded.
     """
     source = settings.weights
     if source is None:
@@ -43,12 +43,12 @@ def load_first_weights(
     if is_torchvision_name(source):
         return load_torchvision(detector, source, settings=settings, classes=classes, role=role)
     opened = open_weights(resolve(source), settings)
-    whole = load_weights(detector, opened.offer(detector), classes=classes, role=role, source=source)
+    whole = load_weights(detector, opened.weights_for(detector), classes=classes, role=role, source=source)
     loaded = only_backbone(whole).event if opened.is_backbone else whole.event
     if loaded.num_matched == 0:
         raise WeightsError(
-            f"none of the {loaded.num_total} keys match those of the file; it holds another detector: "
-            "use its settings, or set weights to null to start afresh",
+            f"none of the detector's {loaded.num_total} keys match those of the file, which holds another detector; "
+            "use its settings, or set weights to null to start from random weights",
             checkpoint=source,
             mismatched=[*loaded.mismatched[:5]],
             unexpected=[*loaded.unexpected[:5]],
@@ -58,50 +58,55 @@ def load_first_weights(
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedTeacher:
+    """Holds a teacher with its weights."""
+
     detector: Detector
     classes: tuple[str, ...]
-    """In the order of its labels."""
+    """In the order of the detector's labels."""
     event: WeightsLoaded
     checkpoint: DetectorCheckpoint | None
-    """None where it is not ours."""
+    """None if the file is not an fgd checkpoint."""
 
     @property
     def record(self) -> Record:
+        """The recorded scores; empty without an fgd checkpoint."""
         return self.checkpoint.record if self.checkpoint is not None else Record()
 
 
 def load_teacher(settings: Teacher, *, resolve: Resolve) -> LoadedTeacher:
-    """The teacher that a spec names, with all its weights.
+    """Build the teacher that a spec names and load all its weights.
 
     Raises:
-        SpecError: the settings of its detector do not fit its weights, and which of them.
-        WeightsError: it cannot be read, or a key of either side has no match in the other.
-        NetworkError: it is torchvision's and could not be fetched.
+        SpecError: the settings of the detector do not fit the weights; names the fields.
+        WeightsError: the source cannot be read, or a key of either side has no match in the other.
+        NetworkError: torchvision's weights could not be downloaded.
     """
     source = settings.checkpoint
     if is_torchvision_name(source):
-        return _of_torchvision(settings)
+        return _torchvision_teacher(settings)
     if settings.detector is None:
         checkpoint, _ = read_checkpoint(resolve(source))
         detector, loaded = checkpoint.build("teacher", source)
         classes = tuple(category.name for category in checkpoint.categories)
         return LoadedTeacher(detector=detector, classes=classes, event=loaded, checkpoint=checkpoint)
-    return _of_a_file(settings, settings.detector, resolve(source))
+    return _file_teacher(settings, settings.detector, resolve(source))
 
 
-def _of_torchvision(settings: Teacher) -> LoadedTeacher:
+def _torchvision_teacher(settings: Teacher) -> LoadedTeacher:
     name = settings.checkpoint
     implied = implied_detector(name)
     if implied is None:
         raise SpecError(
-            f"{name} is no whole detector of torchvision's, and a teacher is one; set teacher.checkpoint to one such "
-            "as FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1",
+            f"{name} is not a whole detector of torchvision, as a teacher must be; set teacher.checkpoint to weights "
+            "such as FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1",
             checkpoint=name,
         )
     try:
         detector_settings = settings.detector or _DETECTOR.validate_python(implied)
     except ValidationError as error:
-        raise SpecError(f"{name} fits a detector that is not known here", checkpoint=name) from error
+        raise SpecError(
+            f"{name} belongs to a detector that this version does not know; update fgd", checkpoint=name
+        ) from error
     classes = class_names(torchvision_classes(name))
     detector = build_detector(detector_settings, len(classes))
     loaded = load_torchvision(detector, name, settings=detector_settings, classes=classes, role="teacher")
@@ -109,30 +114,33 @@ def _of_torchvision(settings: Teacher) -> LoadedTeacher:
     return LoadedTeacher(detector=detector, classes=classes, event=loaded, checkpoint=None)
 
 
-def _of_a_file(settings: Teacher, detector_settings: AnyDetector, path: Path) -> LoadedTeacher:
+def _file_teacher(settings: Teacher, detector_settings: AnyDetector, path: Path) -> LoadedTeacher:
     source = settings.checkpoint
     if is_fgd_checkpoint(path):
         raise SpecError(
-            "the teacher is a checkpoint of fgd, which says itself what it holds; leave teacher.detector out",
+            "the teacher is an fgd checkpoint, which describes its own detector; remove teacher.detector",
             checkpoint=source,
         )
     opened = open_weights(path, detector_settings, settings.classes)
     if opened.outputs.names is None:
-        raise WeightsError(f"{source} is no teacher: {_why_no_teacher(opened)}", checkpoint=source)
+        raise WeightsError(f"{source} cannot be a teacher: {_why_no_teacher(opened)}", checkpoint=source)
     classes = class_names(opened.outputs.names)
     detector = build_detector(detector_settings, len(classes))
-    loaded: LoadResult = load_weights(detector, opened.offer(detector), classes=classes, role="teacher", source=source)
+    loaded: LoadResult = load_weights(
+        detector, opened.weights_for(detector), classes=classes, role="teacher", source=source
+    )
     _check_complete(loaded.event, source)
     return LoadedTeacher(detector=detector, classes=classes, event=loaded.event, checkpoint=None)
 
 
 def _why_no_teacher(opened: OpenedFile) -> str:
     outputs = opened.outputs
-    return f"{outputs.trouble}; {outputs.cure}" if outputs.trouble else "it holds a backbone alone and no detector"
+    return f"{outputs.problem}; {outputs.cure}" if outputs.problem else "it holds only a backbone and no detector"
 
 
 def _check_complete(loaded: WeightsLoaded, source: str) -> None:
-    """
+    """Check that a teacher's weights are complete.
+
     Raises:
         WeightsError: a key of either side has no match in the other, or a class has no weights.
     """
@@ -143,8 +151,7 @@ def _check_complete(loaded: WeightsLoaded, source: str) -> None:
         return
     raise WeightsError(
         f"{loaded.num_matched} of the teacher's {loaded.num_total} keys match {source}; {'; '.join(wrong)}. Every key "
-        "of either side has to match: `fgd weights check` shows key by key where teacher.detector says something else "
-        "than the file holds",
+        "of both sides must match: `fgd weights check` shows for each key where teacher.detector differs from the file",
         checkpoint=source,
         missing=[*loaded.missing[:5]],
         mismatched=[*loaded.mismatched[:5]],

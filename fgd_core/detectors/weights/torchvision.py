@@ -1,4 +1,4 @@
-"""torchvision's pretrained weights, by name or in a file."""
+"""Loads torchvision's pretrained weights, by name or from a file."""
 
 import difflib
 import hashlib
@@ -24,16 +24,16 @@ from fgd_core.spec.events import WeightsLoaded
 _BODY = "backbone.body."
 _OUTPUTS_OF_COCO = 91
 _EPSILON = 1e-5
-"""Of a batch norm."""
+"""The epsilon of a batch norm."""
 
-# torchvision evaluates these with an epsilon of 0 in the norms of the backbone, as they were trained.
+# torchvision trained and evaluates these with an epsilon of 0 in the norms of the backbone.
 _WITHOUT_EPSILON = (
     "RetinaNet_ResNet50_FPN_Weights.COCO_V1",
     "FasterRCNN_ResNet50_FPN_Weights.COCO_V1",
     "MaskRCNN_ResNet50_FPN_Weights.COCO_V1",
 )
 
-# Names of parameters in older files, and today's.
+# Parameter names in older files -> current names.
 _RENAMED = (
     (re.compile(r"(.*\.fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)"), r"\1.0.\2"),
     (re.compile(r"(rpn\.head\.conv)\.(weight|bias)"), r"\1.0.0.\2"),
@@ -50,17 +50,17 @@ def load_torchvision(
     Args:
         name: for example `ResNet18_Weights.IMAGENET1K_V1` or `RetinaNet_ResNet50_FPN_Weights.COCO_V1`.
         settings: of the detector.
-        classes: of the detector; those that the weights know by name take over their outputs.
+        classes: of the detector; the outputs of classes that the weights also have are copied.
     Raises:
-        SpecError: no such weights, or they belong to another network than this detector, and which fields to set.
-        UnreachableError: they are not on this machine, and their server is out of reach.
-        NetworkError: they are not on this machine, and the download broke off.
-        WeightsError: they are damaged, or a key of the network is not in them.
+        SpecError: the weights do not exist, or belong to another network; names the fields to set.
+        UnreachableError: the weights are not on this machine, and their server cannot be reached.
+        NetworkError: the weights are not on this machine, and the download failed.
+        WeightsError: the weights are damaged, or lack a key of the network.
     """
     loaded = load_weights(
         detector, torchvision_weights(detector, name, settings), classes=classes, role=role, source=name
     )
-    event = only_backbone(loaded).event if _is_of_a_backbone(name) else loaded.event
+    event = only_backbone(loaded).event if _is_backbone(name) else loaded.event
     unfit = [text for text in event.mismatched if "no class in common" not in text]
     if unfit or event.num_matched == 0:
         raise WeightsError(
@@ -73,31 +73,31 @@ def load_torchvision(
 
 
 def torchvision_weights(detector: Detector, name: str, settings: AnyDetector) -> SourceWeights:
-    """The weights under the detector's names for them; raises as `load_torchvision` does."""
+    """Get weights by name under the detector's names; errors as of `load_torchvision`."""
     weights = _find(name)
     unfit = pretrained.misfits(settings, name)
     if unfit:
         raise SpecError(
-            f"the weights {name} fit another detector than this one: {'; '.join(map(str, unfit))}",
+            f"the weights {name} do not fit this detector: {'; '.join(map(str, unfit))}",
             weights=name,
             **{misfit.loc: misfit.needs for misfit in unfit},
         )
     if settings.weights_set is not None:
-        message = f"{name} is one set of weights; leave weights_set out"
+        message = f"{name} is one set of weights; remove weights_set"
         raise SpecError(message, weights=name, weights_set=settings.weights_set)
     state = fetch(weights, name)
-    if _is_of_a_backbone(name):
+    if _is_backbone(name):
         return backbone_weights(state)
     renamed, original = _renamed(detector, state)
     if name in _WITHOUT_EPSILON:
-        renamed = {key: _less_epsilon(key, value) for key, value in renamed.items()}
+        renamed = {key: _subtract_epsilon(key, value) for key, value in renamed.items()}
     return SourceWeights(state=renamed, classes=torchvision_classes(name), original=original)
 
 
 def torchvision_file_weights(
     detector: Detector, file: WeightsFile, settings: AnyDetector, classes: Sequence[str]
 ) -> SourceWeights:
-    """The weights of a file that has torchvision's names, which are ours, under the detector's names for them.
+    """Convert a file with torchvision's names, which are also fgd's, to the detector's names.
 
     Args:
         settings: of the detector that the file holds.
@@ -110,20 +110,22 @@ def torchvision_file_weights(
     if convention != "torchvision":
         if file.is_from_training_script or _OUTPUTS_OF_COCO in (len(classes), len(classes) + 1):
             raise SpecError(
-                f"{file.path.name} holds weights of torchvision's and the detector follows mmdetection, which computes "
-                "otherwise with them; set convention to torchvision",
+                f"{file.path.name} holds torchvision's weights, but the detector follows mmdetection and would compute "
+                "differently with them; set convention to torchvision",
                 path=str(file.path),
                 convention="torchvision",
             )
-        notes = (f"the names are torchvision's or fgd's; computed as the settings say, by convention {convention}",)
+        notes = (
+            f"the names are torchvision's or fgd's; the detector uses the convention of its settings, {convention}",
+        )
     state, original = _renamed(detector, file.state)
     if published_name(file.path) in _WITHOUT_EPSILON:
-        state = {key: _less_epsilon(key, value) for key, value in state.items()}
+        state = {key: _subtract_epsilon(key, value) for key, value in state.items()}
     return SourceWeights(
         state=state,
         classes=tuple(classes),
         original={name: file.original.get(key, key) for name, key in original.items()},
-        left_out=file.others,
+        left_out=file.left_out,
         notes=notes,
         taken=file.taken,
         left=file.left,
@@ -131,23 +133,23 @@ def torchvision_file_weights(
 
 
 def published_name(path: Path) -> str | None:
-    """torchvision's name for the weights that it publishes in this file; None where it publishes none like it."""
+    """Return torchvision's name of the weights in this file; None if torchvision did not publish this file."""
     named = {Path(entry.url).name: entry for family in pretrained.DETECTORS for entry in _family(family)}
     entry = named.get(path.name)
     return str(entry) if entry is not None and is_as_published(path) else None
 
 
 def is_as_published(path: Path) -> bool:
-    """Whether a file's name ends with the beginning of its SHA-256, as torchvision's do."""
+    """Check whether a file's name ends with the start of its SHA-256, like torchvision's files."""
     with confined.opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest().startswith(path.stem.rpartition("-")[2])
 
 
 def torchvision_classes(name: str) -> tuple[str, ...]:
-    """What the outputs of a whole detector's weights stand for, in order; `N/A` and background are no classes.
+    """Return the names of the outputs of a whole detector's weights, in order; `N/A` and background are not classes.
 
-    A head with two stages has the background before its classes; in one with a single stage it is an output like
-    another, which nothing was ever trained to raise.
+    The result does not contain the background of a two-stage head. In a one-stage head the background is an ordinary
+    output that never trained.
     """
     named = tuple(_find(name).meta["categories"])
     implied = pretrained.implied_detector(name)
@@ -162,8 +164,8 @@ def _find(name: str) -> WeightsEnum:
         return torchvision.models.get_weight(name)
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     raise SpecError(
-        f"there are no weights {name!r} of torchvision for a detector; "
-        + (f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known)}"),
+        f"torchvision has no weights {name!r} for a detector; "
+        + (f"did you mean {' or '.join(close)}?" if close else f"it has {', '.join(known)}"),
         weights=name,
     )
 
@@ -175,28 +177,28 @@ def _family(name: str) -> type[WeightsEnum]:
     return family
 
 
-def _is_of_a_backbone(name: str) -> bool:
+def _is_backbone(name: str) -> bool:
     return name.partition(".")[0] in pretrained.BACKBONES
 
 
 def backbone_weights(state: Mapping[str, Tensor], file: WeightsFile | None = None) -> SourceWeights:
-    """Weights of a classifier, of which the layers below its top are a detector's backbone.
+    """Convert the weights of a classifier to a detector's backbone, without the top layers.
 
     Args:
-        file: that they come from, where it is one of the user's.
+        file: the file of the weights, if it is a user's file.
     """
-    taken: dict[str, str] = {}
-    left_out: dict[str, str] = dict(file.others) if file is not None else {}
+    original: dict[str, str] = {}
+    left_out: dict[str, str] = dict(file.left_out) if file is not None else {}
     in_file = file.original if file is not None else {}
     for key in state:
         if key.startswith(("fc.", "classifier.")):
-            left_out[in_file.get(key, key)] = "the classifier on top has no place in a detector"
+            left_out[in_file.get(key, key)] = "a detector does not use the classifier on top"
         else:
-            # MobileNet's layers lie in `features`, and those are the body.
-            taken[_BODY + key.removeprefix("features.")] = key
+            # The body is the `features` part of a MobileNet.
+            original[_BODY + key.removeprefix("features.")] = key
     return SourceWeights(
-        state={own: state[key] for own, key in taken.items()},
-        original={own: in_file.get(key, key) for own, key in taken.items()},
+        state={own: state[key] for own, key in original.items()},
+        original={own: in_file.get(key, key) for own, key in original.items()},
         left_out=left_out,
         taken=file.taken if file is not None else "",
         left=file.left if file is not None else (),
@@ -204,27 +206,27 @@ def backbone_weights(state: Mapping[str, Tensor], file: WeightsFile | None = Non
 
 
 def only_backbone(loaded: LoadResult) -> LoadResult:
-    """The account as to the backbone alone: nobody asked for more."""
-    own = [fate for fate in loaded.keys if fate.own_key is not None and fate.own_key.startswith(_BODY)]
+    """Restrict a report to the backbone, if only the backbone was requested."""
+    own = [key for key in loaded.keys if key.own_key is not None and key.own_key.startswith(_BODY)]
     event = loaded.event.model_copy(
         update={
             "num_total": len(own),
             "missing": [key for key in loaded.event.missing if key.startswith(_BODY)],
         }
     )
-    keys = tuple(fate for fate in loaded.keys if fate in own or fate.status != "missing")
+    keys = tuple(key for key in loaded.keys if key in own or key.status != "missing")
     return LoadResult(event, keys)
 
 
 def _renamed(detector: Detector, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The weights by the detector's names, and those names -> the names given."""
+    """Return the weights by the detector's names, and a map from these names to the given names."""
     own = detector.state_dict()
     original = {_current_name(key, own): key for key in state}
     return {name: state[key] for name, key in original.items()}, original
 
 
 def _current_name(key: str, own: Mapping[str, Tensor]) -> str:
-    """Older files number the convolutions of RetinaNet's heads 0, 2, 4, 6; today they are 0.0, 1.0, 2.0, 3.0."""
+    """Convert older names: RetinaNet's head convolutions were numbered 0, 2, 4, 6 and are now 0.0, 1.0, 2.0, 3.0."""
     if key in own:
         return key
     for pattern, template in _RENAMED:
@@ -237,6 +239,6 @@ def _current_name(key: str, own: Mapping[str, Tensor]) -> str:
     return key
 
 
-def _less_epsilon(key: str, value: Tensor) -> Tensor:
-    """A variance that comes out as it was once a norm has added its epsilon."""
+def _subtract_epsilon(key: str, value: Tensor) -> Tensor:
+    """Correct a variance (C,) of the backbone for the epsilon that a norm adds."""
     return value - _EPSILON if key.startswith(_BODY) and key.endswith("running_var") else value

@@ -1,4 +1,4 @@
-"""Reads files of weights of many tools without running anything in them, and takes one set of weights out of them."""
+"""Reads one set of weights from a file of any of several tools, without running code in the file."""
 
 from fgd_core.detectors.weights.files.checkpoint_file import WeightsFile, read_weights
 from fgd_core.detectors.weights.files.formats import content_files, read_content

@@ -1,4 +1,4 @@
-"""The formats that weights are stored in: PyTorch's, safetensors, and safetensors or PyTorch files with an index."""
+"""Reads the formats of weights: PyTorch, safetensors, and an index of several such files."""
 
 import json
 from collections.abc import Mapping
@@ -11,33 +11,33 @@ from fgd_core.detectors.weights.files.pickles import read_pickle
 from fgd_core.errors import WeightsError
 
 _INDEX = ".index.json"
-_LONGEST_HEADER = 100_000_000
-"""Bytes that safetensors allows itself for the names and shapes of a file."""
+_MAX_HEADER_BYTES = 100_000_000
+"""safetensors' limit for the names and shapes of a file."""
 
-# First bytes -> what such a file is. None of them holds weights.
-_NO_WEIGHTS = (
+# First bytes of files without weights -> what such a file is.
+_OTHER_FORMATS = (
     (
         b"version https://git-lfs",
-        "a pointer of Git LFS and not the file that it stands for; fetch it with git lfs pull",
+        "a Git LFS pointer and not the file itself; download the file with git lfs pull",
     ),
-    (b"<", "a web page or XML and not a checkpoint; download the file itself"),
-    (b"\x89HDF", "of HDF5 (Keras) and not a checkpoint of PyTorch; convert it there"),
+    (b"<", "a web page or XML and not a checkpoint; download the checkpoint itself"),
+    (b"\x89HDF", "HDF5 (Keras) and not a PyTorch checkpoint; convert it to PyTorch"),
 )
 
 
 def read_content(path: Path, *, mapped: bool = False) -> object:
-    """What is in a file of weights; nothing of it is run.
+    """Read the content of a file of weights, without running code in it.
 
     Args:
-        mapped: tensors are read from the file when they are used, and not now.
+        mapped: memory-map the file, so that tensors are read only when they are used.
     Raises:
-        WeightsError: no such file, a damaged one, one of another kind, or one that holds code.
+        WeightsError: the file does not exist, is damaged, is of another format, or contains code.
     """
     if path.is_dir():
-        raise WeightsError("this is a folder; name the file in it, such as model.safetensors", path=str(path))
+        raise WeightsError("this is a folder; give the file in it, such as model.safetensors", path=str(path))
     if not path.is_file():
         raise WeightsError(
-            "there is no such file; check the path, put the file there, or let the job that makes it end",
+            "the file does not exist; check the path, put the file there, or wait for the job that creates it",
             path=str(path),
         )
     try:
@@ -52,15 +52,17 @@ def read_content(path: Path, *, mapped: bool = False) -> object:
 
 
 def _read(held: Path, path: Path, *, mapped: bool) -> object:
-    """
+    """Read a file by its format.
+
     Args:
-        held: leads to the file that was opened under its own path.
+        held: a path to the already opened file.
+        path: the file's own path, for messages.
     """
     if path.name.endswith(_INDEX):
         return _read_shards(held, path)
     with held.open("rb") as file:
         start = file.read(32)
-    for first, what in _NO_WEIGHTS:
+    for first, what in _OTHER_FORMATS:
         if start.startswith(first):
             raise WeightsError(f"the file is {what}", path=str(path))
     if _is_safetensors(path, start):
@@ -69,9 +71,9 @@ def _read(held: Path, path: Path, *, mapped: bool) -> object:
 
 
 def _is_safetensors(path: Path, start: bytes) -> bool:
-    """By its name, or by its beginning: the length of a header in JSON, and the header."""
-    is_so_called = path.suffix == ".safetensors"
-    return is_so_called or (start[8:9] == b"{" and 0 < int.from_bytes(start[:8], "little") <= _LONGEST_HEADER)
+    """Recognise the format by the file's suffix, or by its start: the length of a JSON header, then the header."""
+    has_suffix = path.suffix == ".safetensors"
+    return has_suffix or (start[8:9] == b"{" and 0 < int.from_bytes(start[:8], "little") <= _MAX_HEADER_BYTES)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -82,7 +84,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = load_file(path, device="cpu")
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise WeightsError(
-            "the file cannot be read as safetensors: it is damaged, cut short, or of another kind",
+            "the file cannot be read as safetensors: it is damaged, incomplete, or of another format",
             path=str(path),
             cause=str(error)[:200],
         ) from error
@@ -90,52 +92,52 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def content_files(path: Path) -> list[Path]:
-    """All files that the weights at `path` are made of: the file itself and, where it is an index, those that it names.
+    """List all files of the weights at `path`: the file itself and, for an index, the files that it names.
 
     Raises:
-        WeightsError: an index cannot be read, or names a file that does not lie beside it.
+        WeightsError: the index cannot be read, or names a file outside its folder.
     """
     if not path.name.endswith(_INDEX):
         return [path]
     with confined.pinned(path) as held:
-        return [path, *_shards(path, _places(held, path))]
+        return [path, *_shards(path, _file_of_key(held, path))]
 
 
 def _read_shards(held: Path, path: Path) -> dict[str, Tensor]:
-    """The tensors of all files that an index names; they lie beside it."""
-    places = _places(held, path)
+    """Read the tensors of all files that an index names; the files are in the index's folder."""
+    file_of = _file_of_key(held, path)
     tensors: dict[str, Tensor] = {}
-    for shard in _shards(path, places):
+    for shard in _shards(path, file_of):
         content = read_content(shard)
         if isinstance(content, dict):
             tensors |= {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
-    lacking = [key for key in places if key not in tensors]
-    if lacking:
+    missing = [key for key in file_of if key not in tensors]
+    if missing:
         raise WeightsError(
-            f"{len(lacking)} of the {len(places)} keys of the index are not in the files that it names",
+            f"{len(missing)} of the {len(file_of)} keys of the index are missing in the files that it names",
             path=str(path),
-            lacking=[*lacking[:5]],
+            lacking=[*missing[:5]],
         )
     return tensors
 
 
-def _places(held: Path, path: Path) -> dict[str, str]:
-    """The file of each key."""
+def _file_of_key(held: Path, path: Path) -> dict[str, str]:
+    """Read the file name of each key from an index."""
     try:
         index = json.loads(held.read_text(encoding="utf-8"))
         return {str(key): str(name) for key, name in index["weight_map"].items()}
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise WeightsError(
-            "the index cannot be read: it has no `weight_map` of keys and files", path=str(path)
+            "the index cannot be read: it needs a `weight_map` of keys and files", path=str(path)
         ) from error
 
 
-def _shards(path: Path, places: Mapping[str, str]) -> list[Path]:
+def _shards(path: Path, file_of: Mapping[str, str]) -> list[Path]:
     shards = []
-    for name in sorted(set(places.values())):
+    for name in sorted(set(file_of.values())):
         shard = path.parent / name
-        # Neither `../` nor a link leads out of the folder: only the index itself was allowed.
+        # Only the index itself was checked, so neither `../` nor a link may lead outside its folder.
         if shard.resolve().parent != path.parent.resolve() or name.endswith(_INDEX):
-            raise WeightsError("the index names a file that does not lie beside it", path=str(path), file=name)
+            raise WeightsError("the index names a file outside its own folder", path=str(path), file=name)
         shards.append(shard)
     return shards

@@ -1,8 +1,8 @@
-"""Files that `torch.save` wrote, read without running anything that their authors wrote into them.
+"""Reads files of `torch.save` without running code in them.
 
-Checkpoints of mmdetection, torchvision's references, timm and Lightning hold more than tensors: numbers of numpy,
-arguments of a command line, objects for logs and settings. Those are read as inert stand-ins, for nobody here needs
-them; whatever else a file wants imported is refused by name.
+Checkpoints of mmdetection, torchvision's references, timm and Lightning contain more than tensors: numpy numbers,
+command line arguments, objects for logs and settings. These are not needed and are read as inert stand-ins. A file that
+imports anything else is rejected with the names of these imports.
 """
 
 import pickle
@@ -19,14 +19,14 @@ import torch
 
 from fgd_core.errors import WeightsError
 
-_LONGEST_CAUSE = 200
-_SHOWN_GLOBALS = 10
+_MAX_CAUSE_LENGTH = 200
+_MAX_SHOWN_IMPORTS = 10
 _OLDER_FORMAT = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
-"""A number that PyTorch's format before 1.6 begins with."""
+"""The magic number at the start of PyTorch's format before 1.6."""
 
 
 class _Inert:
-    """Stands for an object that is not needed: takes any state and keeps none."""
+    """Replaces an object that is not needed: accepts any state and stores none."""
 
     def __new__(cls, *_arguments: object) -> "_Inert":
         return super().__new__(cls)
@@ -39,23 +39,23 @@ class _Inert:
 
 
 class _PlainDict:
-    """Stands for a kind of dict that can do more than a dict: makes one that cannot."""
+    """Replaces a subclass of dict with a plain dict."""
 
     def __new__(cls, *_arguments: object) -> "OrderedDict[Any, Any]":  # type: ignore[misc]
-        return OrderedDict()  # the only kind, beside dict itself, that PyTorch's reader puts items into
+        return OrderedDict()  # besides dict, the only type that PyTorch's reader fills with items
 
 
 class _History(_Inert):
-    """Stands for mmengine's log of a number."""
+    """Replaces mmengine's log of a number."""
 
 
 def _method_of_history(owner: object, name: str) -> None:
-    """Stands for `getattr`, with which a log names its own methods; nothing else may be looked up by it."""
+    """Replaces `getattr`, by which a log refers to its own methods; it rejects every other owner."""
     if owner is not _History:
         raise ValueError(f"GLOBAL getattr(…,{name!r})")
 
 
-# What a file may name beside tensors, and what it gets.
+# The names that a file may import besides tensors -> their replacements.
 _STAND_INS: Mapping[str, Callable[..., Any]] = {
     **dict.fromkeys(("numpy.ndarray", "numpy.dtype"), _Inert),
     **{f"numpy.dtypes.{name}": _Inert for name in numpy.dtypes.__all__},
@@ -109,121 +109,121 @@ _STAND_INS: Mapping[str, Callable[..., Any]] = {
 
 
 def read_pickle(path: Path, *, mapped: bool = False) -> object:
-    """What `torch.save` put into a file: dicts, lists, plain values and tensors; stand-ins for all else.
+    """Read a file of `torch.save`: dicts, lists, plain values and tensors, and stand-ins for all other objects.
 
     Args:
-        mapped: tensors are read from the file when they are used, and not now.
+        mapped: memory-map the file, so that tensors are read only when they are used.
     Raises:
-        WeightsError: the file is damaged, of another kind, a program, or wants code imported or run.
+        WeightsError: the file is damaged, of another format, a program, or would import or run code.
     """
     if _is_torchscript(path):
         raise WeightsError(
-            "the file is a TorchScript program, which is code; save the state_dict of its module instead",
+            "the file is a TorchScript program, which is code; save its module's state_dict instead",
             path=str(path),
         )
     try:
-        # Each as (stand-in, name): a name is then allowed for what it stands for and nothing else.
+        # As (stand-in, name), so that each name is allowed only as its stand-in.
         with torch.serialization.safe_globals([(stand_in, name) for name, stand_in in _STAND_INS.items()]):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped or None)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise _refusal(path, error) from error
+        raise _explain(path, error) from error
     except (AttributeError, TypeError, IndexError, AssertionError, OverflowError, MemoryError) as error:
-        # What the reader meets in a file that was made by hand.
-        raise _refusal(path, error) from error
+        # Errors of the reader in a crafted file.
+        raise _explain(path, error) from error
 
 
-def _refusal(path: Path, error: Exception) -> WeightsError:
-    asked = _unwanted(path, error)
-    if asked:
-        shown = ", ".join(asked[:_SHOWN_GLOBALS]) + (
-            f" and {len(asked) - _SHOWN_GLOBALS} more" if len(asked) > _SHOWN_GLOBALS else ""
+def _explain(path: Path, error: Exception) -> WeightsError:
+    imports = _forbidden_imports(path, error)
+    if imports:
+        shown = ", ".join(imports[:_MAX_SHOWN_IMPORTS]) + (
+            f" and {len(imports) - _MAX_SHOWN_IMPORTS} more" if len(imports) > _MAX_SHOWN_IMPORTS else ""
         )
         return WeightsError(
-            f"the file wants code imported or run: {shown}; it was not read. Where you trust it, save its weights and "
-            "classes alone, for example torch.save(model.state_dict(), …) and not torch.save(model, …)",
+            f"reading the file would import or run code: {shown}; the file was rejected. If you trust it, save only "
+            "its weights and classes, for example torch.save(model.state_dict(), …) and not torch.save(model, …)",
             path=str(path),
-            asks_for=[*asked],
+            asks_for=[*imports],
         )
     if _is_bare_pickle(path):
         return WeightsError(
-            "the file is a pickle that torch.save did not write, such as detectron2's of numpy arrays, and is not "
-            "read; save its tensors with torch.save or as safetensors",
+            "the file is a pickle that torch.save did not write, such as detectron2's numpy arrays; save its tensors "
+            "with torch.save or as safetensors",
             path=str(path),
         )
-    said = re.search(r"WeightsUnpickler error:\s*(.*)", str(error))
-    cause = said[1] if said is not None else (str(error).splitlines() or [type(error).__name__])[0]
+    match = re.search(r"WeightsUnpickler error:\s*(.*)", str(error))
+    cause = match[1] if match is not None else (str(error).splitlines() or [type(error).__name__])[0]
     return WeightsError(
-        "the file cannot be read as a checkpoint: it is damaged, cut short, or of another kind",
+        "the file cannot be read as a checkpoint: it is damaged, incomplete, or of another format",
         path=str(path),
-        cause=cause[:_LONGEST_CAUSE],
+        cause=cause[:_MAX_CAUSE_LENGTH],
     )
 
 
-def _unwanted(path: Path, error: Exception) -> list[str]:
-    """What the file wants imported or run and may not have; empty where that is not the trouble."""
+def _forbidden_imports(path: Path, error: Exception) -> list[str]:
+    """List the imports that made reading fail; empty if it failed for another reason."""
     try:
-        # Of a file in PyTorch's present format all at once, without building anything.
-        asked = set(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except Exception:  # an older format, or no checkpoint at all
-        asked = {name.replace("__builtin__.", "builtins.", 1) for name in _globals_of_pickles(path)}
-    return sorted((asked - set(_STAND_INS)) or re.findall(r"GLOBAL (\S+)", str(error)))
+        # For PyTorch's current format: lists all imports without building objects.
+        imports = set(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except Exception:  # an older format, or not a checkpoint
+        imports = {name.replace("__builtin__.", "builtins.", 1) for name in _imports_of_pickles(path)}
+    return sorted((imports - set(_STAND_INS)) or re.findall(r"GLOBAL (\S+)", str(error)))
 
 
-def _globals_of_pickles(path: Path) -> set[str]:
-    """The names that a file of bare pickles, one behind the other, imports; read as text, nothing is built.
+def _imports_of_pickles(path: Path) -> set[str]:
+    """List the names that a file of consecutive bare pickles imports, without building objects.
 
-    PyTorch's own names are left out: its older format begins with them, and they are its reader's to judge.
+    PyTorch's own names are left out: its older format starts with them, and PyTorch's reader checks them.
     """
     found: set[str] = set()
-    try:
-        with path.open("rb") as file:
-            while True:
-                for name in _imports(file):
-                    found.add(name)
-    except Exception:  # the end of the file, or of what is a pickle
-        return {name for name in found if not name.startswith(("torch.", "collections.OrderedDict"))}
-
-
-def _imports(file: IO[bytes]) -> Iterator[str]:
-    """The names that the pickle imports at whose beginning the file stands."""
-    texts: list[str] = []
-    memo: dict[int, str | None] = {}
-    last: str | None = None
-    operations: Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]] = pickletools.genops(file)
-    for operation, argument, _ in operations:
-        match operation.name:
-            case "MEMOIZE":
-                memo[len(memo)] = last
-                continue
-            case "PUT" | "BINPUT" | "LONG_BINPUT":
-                memo[argument] = last
-                continue
-            case "GLOBAL" | "INST":
-                yield argument.replace(" ", ".", 1)
-                last = None
-            case "STACK_GLOBAL":
-                yield ".".join(texts[-2:])
-                last = None
-            case "GET" | "BINGET" | "LONG_BINGET":
-                last = memo.get(argument)
-            case _:
-                last = argument if isinstance(argument, str) else None
-        if last is not None:
-            texts.append(last)
+    is_whole = True
+    with path.open("rb") as file:
+        while is_whole:
+            names, is_whole = _scan_pickle(file)
+            found |= names
+    return {name for name in found if not name.startswith(("torch.", "collections.OrderedDict"))}
 
 
 def _is_bare_pickle(path: Path) -> bool:
-    """Whether the file is one pickle, whole, and not the first of those in PyTorch's older format."""
+    """Check whether the file is exactly one pickle, and not the first of those in PyTorch's older format."""
     with path.open("rb") as file:
         if file.read(1) != pickle.PROTO or _OLDER_FORMAT in file.read(32):
             return False
         file.seek(0)
-        try:
-            for _ in _imports(file):
-                pass
-        except Exception:  # no pickle, or cut short
-            return False
-        return not file.read(1)
+        _, is_whole = _scan_pickle(file)
+        return is_whole and not file.read(1)
+
+
+def _scan_pickle(file: IO[bytes]) -> tuple[set[str], bool]:
+    """List the names that the pickle at the file's position imports; False if it is not a whole pickle."""
+    names: set[str] = set()
+    texts: list[str] = []
+    memo: dict[int, str | None] = {}
+    last: str | None = None
+    operations: Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]] = pickletools.genops(file)
+    try:
+        for operation, argument, _ in operations:
+            match operation.name:
+                case "MEMOIZE":
+                    memo[len(memo)] = last
+                    continue
+                case "PUT" | "BINPUT" | "LONG_BINPUT":
+                    memo[argument] = last
+                    continue
+                case "GLOBAL" | "INST":
+                    names.add(argument.replace(" ", ".", 1))
+                    last = None
+                case "STACK_GLOBAL":
+                    names.add(".".join(texts[-2:]))
+                    last = None
+                case "GET" | "BINGET" | "LONG_BINGET":
+                    last = memo.get(argument)
+                case _:
+                    last = argument if isinstance(argument, str) else None
+            if last is not None:
+                texts.append(last)
+    except Exception:  # the end of the file, or bytes that are not a pickle
+        return names, False
+    return names, True
 
 
 def _is_torchscript(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Checkpoints of mmdetection's detectors, made to compute here what they computed there."""
+"""Converts checkpoints of mmdetection so that the detector computes the same here."""
 
 from collections.abc import Sequence
 
@@ -23,30 +23,33 @@ __all__ = ["mmdetection_weights"]
 
 
 def mmdetection_weights(file: WeightsFile, settings: AnyDetector, classes: Sequence[str]) -> SourceWeights:
-    """The file's weights under our names.
+    """Convert the weights of a file to fgd's names.
 
     Args:
         settings: of the detector that the file holds.
         classes: of the file's outputs, in order.
     Raises:
-        SpecError: the settings are not those of what the file holds, and which of them.
-        WeightsError: no names for this detector, or the file is of mmdetection 1 and its layout another.
+        SpecError: the settings do not fit the file; names the fields.
+        WeightsError: mmdetection has no such detector, or mmdetection 1 wrote the file in its other layout.
     """
     rules = rules_of(settings)
     if rules is None:
         kind = type(settings).model_fields["type"].default
-        raise WeightsError(f"no checkpoint of mmdetection holds a {kind} as it is here", path=str(file.path))
+        raise WeightsError(
+            f"mmdetection has no {kind} that fits fgd's; use a file with fgd's or torchvision's names",
+            path=str(file.path),
+        )
     notes = _check_age(file)
     check_settings(file, settings)
     pixels = _pixels(file, settings)
     state: dict[str, Tensor] = {}
     original: dict[str, str] = {}
     shapes: dict[str, Shape] = {}
-    left_out = dict(file.others)
+    left_out = dict(file.left_out)
     for key, value in file.state.items():
         named = our_name(rules, current_name(key))
         if named is None or named[0] in original:
-            state[key] = value  # which nobody here knows by this name, and so is told
+            state[key] = value  # unknown under this name; loading reports it
             if key in file.original:
                 original[key] = file.original[key]
             continue
@@ -54,7 +57,7 @@ def mmdetection_weights(file: WeightsFile, settings: AnyDetector, classes: Seque
         if not name:
             left_out[file.original.get(key, key)] = rule.why
             continue
-        state[name] = _changed(value, rule.change, pixels, len(classes))
+        state[name] = _apply_change(value, rule.change, pixels, len(classes))
         original[name], shapes[name] = file.original.get(key, key), tuple(value.shape)
     notes += _shift_first_norm(state, file, pixels)
     return SourceWeights(
@@ -70,35 +73,36 @@ def mmdetection_weights(file: WeightsFile, settings: AnyDetector, classes: Seque
 
 
 def _check_age(file: WeightsFile) -> list[str]:
-    """What is to be known of an old file.
+    """Check the version of mmdetection that wrote the file; returns notes about an old file.
 
     Raises:
-        WeightsError: it is of mmdetection 1, and of a detector with two stages.
+        WeightsError: mmdetection 1 wrote it, for a detector with two stages.
     """
-    # Told by the names: files of the second zoo that were trained while it was being made call themselves 1.x too.
+    # Decided by the names: some files of mmdetection 2's model zoo also have version 1.x.
     if any(key.startswith(("bbox_head.shared_fcs.", "bbox_head.0.", "mask_head.")) for key in file.state):
         raise WeightsError(
-            "the checkpoint is of mmdetection 1, which counts classes and boxes otherwise; take the same model of "
+            "mmdetection 1 wrote the checkpoint, with another order of classes and boxes; use the same model of "
             "mmdetection 2 or 3, or convert the file with mmdetection's upgrade_model_version.py",
             path=str(file.path),
             version=file.version,
         )
     if (file.version or "2").split(".")[0] in ("0", "1"):
-        return [f"written by mmdetection {file.version}: if its AP is not the published one, its anchors are older"]
+        return [f"mmdetection {file.version} wrote the file: if its AP is not the published one, its anchors differ"]
     return []
 
 
 def _pixels(file: WeightsFile, settings: AnyDetector) -> Pixels:
-    """As the file's settings say, or its preprocessor; where it has neither, as the style of the backbone has it."""
-    said = pixels_from_config(file.config) or pixels_from_preprocessor(file.beside)
-    if said is not None:
-        return said
+    """Take the pixels from the file's settings, else from its preprocessor, else from the style of the backbone."""
+    pixels = pixels_from_config(file.config) or pixels_from_preprocessor(file.left_out_tensors)
+    if pixels is not None:
+        return pixels
     return CAFFE if getattr(settings.backbone, "stride_in", "3x3") == "1x1" else OURS
 
 
-def _changed(value: Tensor, change: Change, pixels: Pixels, num_classes: int) -> Tensor:
+def _apply_change(value: Tensor, change: Change, pixels: Pixels, num_classes: int) -> Tensor:
+    """Apply a rule's change to a tensor (C, …)."""
     match change:
-        case Change.FIRST_CONVOLUTION if pixels != OURS and _is_first(value):
+        case Change.FIRST_CONVOLUTION if pixels != OURS and _is_first_conv(value):
             return fold_into_first_conv(value, pixels)[0]
         case Change.BACKGROUND_FIRST if value.shape[0] == num_classes + 1:
             return value.roll(1, dims=0)
@@ -106,17 +110,17 @@ def _changed(value: Tensor, change: Change, pixels: Pixels, num_classes: int) ->
             return value
 
 
-def _is_first(weight: Tensor) -> bool:
+def _is_first_conv(weight: Tensor) -> bool:
     return weight.dim() == 4 and weight.shape[1] == 3
 
 
 def _shift_first_norm(state: dict[str, Tensor], file: WeightsFile, pixels: Pixels) -> list[str]:
-    """Let the norm behind the first convolution add what other means leave over; what was done, in words."""
+    """Correct the norm after the first convolution for different means, in place; returns notes about the change."""
     if pixels == OURS:
         return []
-    notes = [f"images were {pixels}; folded into the first convolution"]
+    notes = [f"the file expects images as {pixels}; folded into the first convolution"]
     weight, mean = file.state.get("backbone.conv1.weight"), "backbone.body.bn1.running_mean"
-    if weight is not None and mean in state and _is_first(weight) and set(pixels.mean) != set(OURS.mean):
+    if weight is not None and mean in state and _is_first_conv(weight) and set(pixels.mean) != set(OURS.mean):
         state[mean] = state[mean] - fold_into_first_conv(weight, pixels)[1]
-        notes.append("the means differ from ours: exact but for the outermost pixels, where padding is seen")
+        notes.append("the means differ from fgd's: exact except at the outermost pixels, next to the padding")
     return notes

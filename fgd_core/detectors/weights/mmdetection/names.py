@@ -1,4 +1,4 @@
-"""mmdetection's names of parameters and ours, detector by detector."""
+"""Maps mmdetection's parameter names to fgd's, for each detector."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,27 +11,29 @@ Name: TypeAlias = str
 
 
 class Change(Enum):
-    """What is to be done to a tensor besides giving it another name."""
+    """A change of a tensor besides its name."""
 
     NOTHING = auto()
     FIRST_CONVOLUTION = auto()
-    """Made to take our images."""
+    """Converted to fgd's image normalisation."""
     BACKGROUND_FIRST = auto()
-    """The background's row moves from the end to the beginning."""
+    """The background's row moves from last to first."""
 
 
 class Rule(NamedTuple):
+    """Maps the names that match a pattern."""
+
     theirs: str
-    """Pattern of the whole name."""
+    """Pattern of the whole name in mmdetection."""
     ours: str
-    """Template on its groups; empty where nobody needs the tensor."""
+    """Template of our name with the groups of the pattern; empty if the tensor is not needed."""
     change: Change = Change.NOTHING
     why: str = ""
-    """Nobody needs it."""
+    """Why the tensor is not needed."""
 
 
 def our_name(rules: Sequence[Rule], name: Name) -> tuple[Name, Rule] | None:
-    """Our name for a parameter of theirs, and the rule that says it; None where no rule knows it."""
+    """Return fgd's name of an mmdetection parameter and the rule that gives it; None if no rule matches."""
     for rule in rules:
         match = re.fullmatch(rule.theirs, name)
         if match is not None:
@@ -40,18 +42,18 @@ def our_name(rules: Sequence[Rule], name: Name) -> tuple[Name, Rule] | None:
 
 
 def current_name(name: Name) -> Name:
-    """mmdetection's present name for a parameter that an older release called otherwise."""
+    """Convert a parameter name of an older mmdetection release to the current name."""
     for pattern, template in _OLD_NAMES:
         name = re.sub(pattern, template, name)
     return name
 
 
 _OLD_NAMES = (
-    # A ConvModule was a plain convolution.
+    # Plain convolutions became ConvModules.
     (r"^(neck\.(?:lateral|fpn)_convs\.\d+)\.(weight|bias)$", r"\1.conv.\2"),
     (r"^(bbox_head\.(?:cls|reg)_convs\.\d+)\.(weight|bias)$", r"\1.conv.\2"),
     (r"^bbox_head\.fcos_(cls|reg|centerness)\.", r"bbox_head.conv_\1."),
-    # The offsets of a deformable convolution lay beside it.
+    # The offsets moved into the deformable convolution.
     (r"\.conv2_offset\.", ".conv2.conv_offset."),
 )
 
@@ -60,23 +62,23 @@ _NORM = r"(?:bn|gn)"
 
 _BODY = (
     Rule(r"backbone\.conv1\.weight", "backbone.body.conv1.weight", Change.FIRST_CONVOLUTION),
-    # A group norm is called by its kind; in ours the kind is the settings' matter.
+    # mmdetection names a group norm `gn`; fgd names every norm `bn` and keeps its type in the settings.
     Rule(r"backbone\.gn1\.(.+)", r"backbone.body.bn1.\1"),
     Rule(r"backbone\.(layer\d\.\d+)\.gn(\d)\.(.+)", r"backbone.body.\1.bn\2.\3"),
-    Rule(r"(backbone|head)\.fc\..+", "", why="the classifier on top has no place in a detector"),
+    Rule(r"(backbone|head)\.fc\..+", "", why="a detector does not use the classifier on top"),
     Rule(r"backbone\.(.+)", r"backbone.body.\1"),
 )
 
 
 def _neck(num_laterals: int, *, is_top_normed: bool = False) -> tuple[Rule, ...]:
-    """A pyramid on so many maps of the backbone; what comes above these are further levels."""
-    own = "|".join(str(level) for level in range(num_laterals))
+    """Map the names of a pyramid on `num_laterals` maps of the backbone; higher convolutions are extra levels."""
+    lateral = "|".join(str(level) for level in range(num_laterals))
     top = "backbone.fpn.extra_blocks"
     rules = [
-        Rule(rf"neck\.lateral_convs\.({own})\.conv\.{_W}", r"backbone.fpn.inner_blocks.\1.0.\2"),
-        Rule(rf"neck\.lateral_convs\.({own})\.{_NORM}\.(.+)", r"backbone.fpn.inner_blocks.\1.1.\2"),
-        Rule(rf"neck\.fpn_convs\.({own})\.conv\.{_W}", r"backbone.fpn.layer_blocks.\1.0.\2"),
-        Rule(rf"neck\.fpn_convs\.({own})\.{_NORM}\.(.+)", r"backbone.fpn.layer_blocks.\1.1.\2"),
+        Rule(rf"neck\.lateral_convs\.({lateral})\.conv\.{_W}", r"backbone.fpn.inner_blocks.\1.0.\2"),
+        Rule(rf"neck\.lateral_convs\.({lateral})\.{_NORM}\.(.+)", r"backbone.fpn.inner_blocks.\1.1.\2"),
+        Rule(rf"neck\.fpn_convs\.({lateral})\.conv\.{_W}", r"backbone.fpn.layer_blocks.\1.0.\2"),
+        Rule(rf"neck\.fpn_convs\.({lateral})\.{_NORM}\.(.+)", r"backbone.fpn.layer_blocks.\1.1.\2"),
     ]
     for index, level in enumerate(("p6", "p7"), start=num_laterals):
         place = f"{top}.{level}.0" if is_top_normed else f"{top}.{level}"
@@ -100,7 +102,7 @@ def _fcos() -> tuple[Rule, ...]:
     rules = []
     for theirs, ours in (("cls_convs", "classification_head"), ("reg_convs", "regression_head")):
         for index in range(4):
-            # In ours a convolution, its norm and its activation stand in one row.
+            # fgd numbers a convolution, its norm and its activation in one sequence.
             place = f"head.{ours}.conv"
             rules.append(Rule(rf"bbox_head\.{theirs}\.{index}\.conv\.{_W}", rf"{place}.{3 * index}.\1"))
             rules.append(Rule(rf"bbox_head\.{theirs}\.{index}\.{_NORM}\.(.+)", rf"{place}.{3 * index + 1}.\1"))
@@ -113,9 +115,9 @@ def _fcos() -> tuple[Rule, ...]:
     )
 
 
-# Heads that are named here as there.
-_SAME = (
-    Rule(r"bbox_head\.integral\.project", "", why="a constant: the numbers of the bins"),
+# Heads with the same names in fgd and mmdetection.
+_SAME_HEAD = (
+    Rule(r"bbox_head\.integral\.project", "", why="a constant: the indices of the bins"),
     Rule(r"bbox_head\.(.+)", r"head.\1"),
 )
 
@@ -127,11 +129,11 @@ _PROPOSALS = (
 
 
 def _regions(theirs: str = "", ours: str = "") -> tuple[Rule, ...]:
-    """What looks at proposals.
+    """Map the names of the region heads.
 
     Args:
-        theirs: behind the name of each head, in a cascade the number of the stage.
-        ours: before the names of the heads.
+        theirs: suffix of mmdetection's head names: in a cascade, the number of the stage.
+        ours: prefix of fgd's head names.
     """
     boxes, masks = rf"roi_head\.bbox_head{theirs}", rf"roi_head\.mask_head{theirs}"
     last = 2 if theirs else 1
@@ -149,12 +151,12 @@ def _regions(theirs: str = "", ours: str = "") -> tuple[Rule, ...]:
 _TWO_STAGES = (*_BODY, *_neck(4), *_PROPOSALS, *_regions())
 _CASCADE = (*_BODY, *_neck(4), *_PROPOSALS, *_regions(r"\.(\d)", r"stages.\1."))
 
-# Type of the detector -> its names.
+# Type of the detector -> its rules.
 _RULES: Mapping[str, tuple[Rule, ...]] = {
     "retinanet": (*_BODY, *_neck(3), *_RETINANET),
     "fcos": (*_BODY, *_neck(3), *_fcos()),
-    "gfl": (*_BODY, *_neck(3), *_SAME),
-    "reppoints": (*_BODY, *_neck(3), *_SAME),
+    "gfl": (*_BODY, *_neck(3), *_SAME_HEAD),
+    "reppoints": (*_BODY, *_neck(3), *_SAME_HEAD),
     "faster_rcnn": _TWO_STAGES,
     "mask_rcnn": _TWO_STAGES,
     "cascade_rcnn": _CASCADE,
@@ -163,7 +165,7 @@ _RULES: Mapping[str, tuple[Rule, ...]] = {
 
 
 def rules_of(settings: AnyDetector) -> tuple[Rule, ...] | None:
-    """The names of a detector; None where there is none of its kind in mmdetection."""
+    """Return the rules of a detector; None if mmdetection has no such detector."""
     if isinstance(settings, RepPoints) and settings.norm == "group":
-        return (*_BODY, *_neck(3, is_top_normed=True), *_SAME)
+        return (*_BODY, *_neck(3, is_top_normed=True), *_SAME_HEAD)
     return _RULES.get(str(type(settings).model_fields["type"].default))

@@ -1,7 +1,7 @@
-"""How a network of mmdetection wants its images, and its first convolution made to take ours.
+"""Finds how a network of mmdetection expects its images, and converts its first convolution to fgd's images.
 
-Ours are RGB, less ImageNet's mean and over its deviation. So are those of most networks there; those of the `caffe`
-style were trained on BGR that is not divided by anything.
+fgd's images are RGB, normalised with ImageNet's mean and standard deviation, as in most networks of mmdetection.
+Networks of the `caffe` style were trained on BGR images that are not divided by a deviation.
 """
 
 import re
@@ -15,7 +15,7 @@ _THREE = r"[\[(]\s*([\d.]+)\s*,\s*([\d.]+)\s*,\s*([\d.]+)\s*,?\s*[\])]"
 
 
 class Pixels(NamedTuple):
-    """What is done to images before the network, in values of 0 to 255 and in the network's order of channels."""
+    """Describes a normalisation of images, for values of 0 to 255 and in the network's order of channels."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -30,7 +30,7 @@ CAFFE = Pixels((103.53, 116.28, 123.675), (1.0, 1.0, 1.0), is_bgr=True)
 
 
 def pixels_from_config(config: str) -> Pixels | None:
-    """What the text of a configuration says of its images; None where it does not."""
+    """Read the normalisation from the text of a configuration; None if the text does not contain it."""
     mean = re.search(rf"\bmean\s*=\s*{_THREE}", config)
     std = re.search(rf"\bstd\s*=\s*{_THREE}", config)
     converts = re.search(r"(?:to_rgb|bgr_to_rgb)\s*=\s*(True|False)", config)
@@ -40,9 +40,10 @@ def pixels_from_config(config: str) -> Pixels | None:
 
 
 def pixels_from_preprocessor(tensors: Mapping[str, Tensor]) -> Pixels | None:
-    """What a preprocessor that was saved with the weights does to images; None where there is none.
+    """Read the normalisation from a preprocessor that was saved with the weights; None if there is none.
 
-    It does not say the order of the channels: ImageNet's mean is highest in red, and equal means fit RGB.
+    A preprocessor does not store the order of the channels. ImageNet's mean is highest in red. Equal means count as
+    RGB.
     """
     found = {
         name: next((value for key, value in tensors.items() if key.endswith(f"data_preprocessor.{name}")), None)
@@ -57,24 +58,24 @@ def pixels_from_preprocessor(tensors: Mapping[str, Tensor]) -> Pixels | None:
 
 
 def style_from_config(config: str) -> str | None:
-    """`pytorch` or `caffe`: which convolution of a bottleneck strides; None where the text does not say it."""
+    """Read from a configuration which convolution of a bottleneck strides: `pytorch` or `caffe`; None if missing."""
     match = re.search(r"style\s*=\s*['\"](pytorch|caffe)['\"]", config)
     return match[1] if match is not None else None
 
 
 def fold_into_first_conv(weight: Tensor, theirs: Pixels) -> tuple[Tensor, Tensor]:
-    """The first convolution, made to take our images where it took theirs.
+    """Convert the first convolution from mmdetection's images to fgd's.
 
-    Exact where the means are the same, at the border too, for padding is zero in both. Where they differ, a constant
-    remains: exact inside the image, and off by it where the convolution sees padding.
+    If the means are equal, the result is exact, also at the border, because padding is zero in both. If they differ, a
+    constant must be added to the output: then the result is exact except where the convolution covers padding.
 
     Args:
         weight: (C, 3, k, k), without bias.
     Returns:
-        The weight, and (C,) what is to be added to its output.
+        The weight (C, 3, k, k), and (C,) to add to its output.
     """
     order = [2, 1, 0] if theirs.is_bgr else [0, 1, 2]
-    exact = weight.double()[:, order]  # by our channels
+    exact = weight.double()[:, order]  # (C, 3, k, k) in fgd's channel order
     mean, std = (torch.tensor(values, dtype=torch.float64)[order] for values in (theirs.mean, theirs.std))
     ours_mean, ours_std = (torch.tensor(values, dtype=torch.float64) for values in (OURS.mean, OURS.std))
     # value_theirs = (value_ours * ours_std + ours_mean - mean) / std

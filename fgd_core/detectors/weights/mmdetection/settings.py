@@ -1,4 +1,4 @@
-"""What a file of mmdetection's says about the detector in it, and where a spec says something else."""
+"""Finds a detector's settings from an mmdetection file, and compares them with those of a spec."""
 
 import re
 from collections.abc import Mapping
@@ -20,39 +20,40 @@ _DEPTHS: Mapping[tuple[int, bool], str] = {
     (23, True): "101",
     (36, True): "152",
 }
-"""(blocks of the third stage, whether they are bottlenecks) -> what the network is called."""
+"""(blocks of the third stage, whether they are bottlenecks) -> the depth in the network's name."""
 
 
 def check_settings(file: WeightsFile, settings: AnyDetector) -> None:
-    """
+    """Check that settings fit a file.
+
     Raises:
-        SpecError: the settings are not those of what the file holds; with every field and its value.
+        SpecError: the settings do not fit; has every such field with its value in the file.
     """
-    # A backbone alone, as mmpretrain's classifiers have it, fits detectors of either convention.
-    needed = {**({} if file.is_backbone else _of_the_detector(file)), **_of_the_backbone(file, settings)}
+    # A backbone alone, such as an mmpretrain classifier, fits detectors of both conventions.
+    needed = {**({} if file.is_backbone else _detector_fields(file)), **_backbone_fields(file, settings)}
     spec = settings.model_dump(mode="json")
     wrong = {path: value for path, value in needed.items() if _has(spec, path) and field(spec, path) != value}
     if wrong:
-        told = ", ".join(f"{path}: {value} (it is {field(spec, path)})" for path, value in wrong.items())
+        changes = ", ".join(f"{path}: {value} (it is {field(spec, path)})" for path, value in wrong.items())
         raise SpecError(
-            f"{file.path.name} holds another detector of mmdetection than this one; set {told}",
+            f"{file.path.name} holds an mmdetection detector with other settings; set {changes}",
             path=str(file.path),
             **wrong,
         )
 
 
-def _of_the_detector(file: WeightsFile) -> dict[str, JsonValue]:
-    """By the fields that detectors have: each has some of them."""
+def _detector_fields(file: WeightsFile) -> dict[str, JsonValue]:
+    """Find the settings of the detector; a detector type has only some of these fields."""
     needed: dict[str, JsonValue] = {"convention": "mmdetection", "version": "v1"}
     is_normed = any(re.match(r"bbox_head\.cls_convs\.\d\.(gn|bn)\.", key) for key in file.state)
     needed["head_norm"] = needed["norm"] = "group" if is_normed else "none"
-    # FCOS: only the improved recipe gives convolutions a bias although there is a norm behind them.
+    # FCOS: only in the improved recipe do convolutions have a bias although a norm follows.
     if is_normed and any(re.match(r"bbox_head\.cls_convs\.\d\.conv\.bias", key) for key in file.state):
         needed["version"] = "v2"
     return needed
 
 
-def _of_the_backbone(file: WeightsFile, settings: AnyDetector) -> dict[str, JsonValue]:
+def _backbone_fields(file: WeightsFile, settings: AnyDetector) -> dict[str, JsonValue]:
     if not isinstance(settings.backbone, ResNet):
         return {"backbone.name": "resnet50"}
     needed: dict[str, JsonValue] = {}
@@ -66,7 +67,7 @@ def _of_the_backbone(file: WeightsFile, settings: AnyDetector) -> dict[str, Json
     }
     needed["backbone.deformable_stages"] = [*sorted(offsets)]
     if offsets:
-        # Three numbers for each of the 9 points where it is weighed, else two.
+        # Three values for each of the 9 points if modulated, else two.
         needed["backbone.deformable_version"] = "v2" if 27 in offsets.values() else "v1"
     style = style_from_config(file.config)
     if style is not None and name not in ("resnet18", "resnet34"):
@@ -75,14 +76,14 @@ def _of_the_backbone(file: WeightsFile, settings: AnyDetector) -> dict[str, Json
 
 
 def _name(state: Mapping[str, Tensor]) -> str | None:
-    """ResNet or ResNeXt of which depth; None where it is neither, or one that is not known here."""
+    """Find the name of a ResNet or ResNeXt from its weights; None for another or unknown network."""
     blocks = {match[1] for key in state if (match := re.match(r"backbone\.layer3\.(\d+)\.", key))}
     depth = _DEPTHS.get((len(blocks), any(".conv3." in key for key in state)))
     middle = state.get("backbone.layer1.0.conv2.weight")
     if depth is None or middle is None or middle.dim() != 4:
         return None
-    groups, of_group = middle.shape[0] // middle.shape[1], middle.shape[1]
-    return f"resnet{depth}" if groups == 1 else f"resnext{depth}_{groups}x{of_group}d"
+    groups, group_width = middle.shape[0] // middle.shape[1], middle.shape[1]
+    return f"resnet{depth}" if groups == 1 else f"resnext{depth}_{groups}x{group_width}d"
 
 
 def _has(spec: Mapping[str, object], path: str) -> bool:
