@@ -1,42 +1,75 @@
-"""Where a command writes: people read tables on a terminal, programs read JSON on standard output."""
+"""Where commands write, and the options that most commands share.
+
+People read tables on a terminal; programs read JSON on standard output.
+"""
 
 import json
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
 import typer
+from pydantic import BaseModel
 from rich.console import Console
 
-from service.client.address import DEFAULT_URL
+from fgd_core.errors import StorageError
+from service.client.connecting import DEFAULT_URL
 
-# A pipe has no width; a table cut at 80 columns is of no use there.
+# A pipe has no width; tables cut at 80 columns would lose data there.
 _PIPE_WIDTH = 160
 
-Server = Annotated[
-    str, typer.Option("--server", envvar="FGD_SERVER", metavar="URL", help="The control plane to talk to.")
-]
+Server = Annotated[str, typer.Option("--server", envvar="FGD_SERVER", metavar="URL", help="The server's URL.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to standard output, for programs.")]
+JobId = Annotated[str, typer.Argument(metavar="ID", help="A job's id, or its first characters.")]
+JobIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of jobs, or their first characters.")]
 
 SERVER: str = DEFAULT_URL
 
 
 def output() -> Console:
+    """Return the console for results, on standard output."""
     return _console(stderr=False)
 
 
 def errors_to() -> Console:
+    """Return the console for errors and progress, on standard error."""
     return _console(stderr=True)
 
 
-def print_json(document: Any) -> None:
-    """One JSON document on one line of standard output, at once: a reader may wait for it."""
+def print_json(document: object) -> None:
+    """Write one JSON document on one line of standard output, and flush: a reader may be waiting for it."""
     sys.stdout.write(json.dumps(document, default=str) + "\n")
     sys.stdout.flush()
 
 
-def print_json_models(models: Sequence[Any]) -> None:
+def print_json_models(models: Sequence[BaseModel]) -> None:
+    """Write models as one JSON list."""
     print_json([model.model_dump(mode="json") for model in models])
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file that an option names; raises StorageError if that fails."""
+    try:
+        path.write_bytes(content)
+    except OSError as cause:
+        raise StorageError(f"cannot write {path}: {cause.strerror}; choose another path", path=str(path)) from cause
+
+
+def print_written(path: Path) -> None:
+    """Name a file that the command has written."""
+    output().print(f"written: {path}", markup=False, soft_wrap=True)
+
+
+def size(num_bytes: float) -> str:
+    """Format `1536` as `1.5 kB`, in powers of 1000, as disk manufacturers do."""
+    if num_bytes < 1000:
+        return f"{num_bytes:.0f} B"
+    for unit in ("kB", "MB", "GB"):
+        num_bytes /= 1000
+        if num_bytes < 999.5:
+            return f"{num_bytes:.1f} {unit}"
+    return f"{num_bytes / 1000:.1f} TB"
 
 
 def _console(*, stderr: bool) -> Console:
