@@ -54,9 +54,7 @@ class Administration:
 
     def revoke_token(self, token_id: str) -> TokenView:
         """Revoke a token; this cannot be undone."""
-        return self._read(
-            TokenView, "DELETE", f"/v1/tokens/{segment(token_id, what='token', listing='fgd tokens')}"
-        )
+        return self._read(TokenView, "DELETE", f"/v1/tokens/{segment(token_id, what='token', listing='fgd tokens')}")
 
     def projects(self) -> list[ProjectView]:
         """Return all projects with their settings and their use of the cluster."""

@@ -1,19 +1,15 @@
-"""Bars for work that tells how much of it is done."""
+"""Progress bars for work that counts rows or bytes."""
 
 from types import TracebackType
 from typing import Self
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from service.client.console import errors_to
-from service.client.sizes import size
+from service.client.console import errors_to, size
 
 
 class Amounts:
-    """A bar for each kind of work, on standard error; call it with what is done, how much of it, and of how much.
-
-    Rows are counted, all else is bytes. Nothing is drawn where standard error is no terminal.
-    """
+    """Draws a progress bar on standard error for each kind of work, if standard error is a terminal."""
 
     def __init__(self) -> None:
         columns = (
@@ -33,11 +29,12 @@ class Amounts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Where it never began, the end of it would print an empty line.
+        # Stopping bars that never started would print an empty line.
         if self._progress.live.is_started:
             self._progress.stop()
 
     def __call__(self, what: str, done: int, total: int) -> None:
+        """Update the bar of a kind of work; `rows` are counted, all other kinds are in bytes."""
         if what not in self._tasks:
             self._tasks[what] = self._progress.add_task(what, shown="")
         shown = f"{done:,} of {total:,}" if what == "rows" else f"{size(done)} of {size(total)}"

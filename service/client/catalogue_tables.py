@@ -1,4 +1,4 @@
-"""The catalogue for people: all of it as a list, one entry with its settings."""
+"""The catalogue as tables: a list of all entries, and one entry with its settings."""
 
 import json
 import re
@@ -19,42 +19,42 @@ from fgd_core.spec.search import Choice, Dimension
 Found: TypeAlias = Entry | SpaceEntry | Recipe
 
 
-def every(catalogue: Catalogue) -> list[tuple[str, Found]]:
-    """All entries, each with its section."""
+def all_entries(catalogue: Catalogue) -> list[tuple[str, Found]]:
+    """Return all entries, each with its section."""
     sections = type(catalogue).model_fields
     return [(section, entry) for section in sections for entry in getattr(catalogue, section)]
 
 
-def named(catalogue: Catalogue, name: str) -> list[tuple[str, Found]]:
-    """The entries of that name, each with its section; all entries of a section where it is a section's name."""
-    return [(section, entry) for section, entry in every(catalogue) if name in (section, entry.name)]
+def entries_named(catalogue: Catalogue, name: str) -> list[tuple[str, Found]]:
+    """Return the entries with this name, or all entries of the section with this name, each with its section."""
+    return [(section, entry) for section, entry in all_entries(catalogue) if name in (section, entry.name)]
 
 
 def names(catalogue: Catalogue) -> list[str]:
-    """What can be asked for."""
-    return [*type(catalogue).model_fields, *(entry.name for _, entry in every(catalogue))]
+    """Return the names of all sections and entries."""
+    return [*type(catalogue).model_fields, *(entry.name for _, entry in all_entries(catalogue))]
 
 
 def overview(found: Sequence[tuple[str, Found]]) -> Table:
-    """Names by section, each with what it is in short; names that stand for the same settings share a line."""
+    """Return a table of names by section, each with a summary; names with the same settings share a row."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True, style="dim")
     table.add_column(style="bold", max_width=34, overflow="fold")
     table.add_column()
     for section, entries in groupby(found, key=lambda each: each[0]):
         heading = section
-        for _, alike in groupby((entry for _, entry in entries), key=_settings_of):
-            group = list(alike)
+        for _, same in groupby((entry for _, entry in entries), key=_settings_of):
+            group = list(same)
             table.add_row(heading, Text(", ".join(entry.name for entry in group)), Text(_summary(group[0])))
             heading = ""
     return table
 
 
 def details(section: str, entry: Found, *, defaults: Mapping[str, Entry]) -> RenderableType:
-    """One entry whole.
+    """Return one entry with all of its settings.
 
     Args:
-        defaults: the entries of all unions by name, to tell where a default differs from theirs.
+        defaults: the entries of all sections by name, to show where a default differs from the entry's own defaults.
     """
     match entry:
         case Entry():
@@ -66,13 +66,15 @@ def details(section: str, entry: Found, *, defaults: Mapping[str, Entry]) -> Ren
             return Group(_title(entry.name, f"{section}, written as space: {entry.name}"), Text("\n".join(rows)))
         case Recipe():
             hint = f"fgd recipes show {entry.name}"
-            return Group(_title(entry.name, section), Text(_summary(entry)), Text(f"all of it: {hint}", style="dim"))
+            return Group(
+                _title(entry.name, section), Text(_summary(entry)), Text(f"the whole recipe: {hint}", style="dim")
+            )
 
 
 def _settings_of(entry: Found) -> str:
-    """The same for entries that share a line."""
-    is_alone = not isinstance(entry, Entry) or not entry.settings
-    return entry.name if is_alone else entry.model_dump_json(exclude={"name"})
+    """Return a key that is equal for entries that share a row."""
+    has_own_row = not isinstance(entry, Entry) or not entry.settings
+    return entry.name if has_own_row else entry.model_dump_json(exclude={"name"})
 
 
 def _summary(entry: Found) -> str:
@@ -82,9 +84,10 @@ def _summary(entry: Found) -> str:
         case SpaceEntry():
             return ", ".join(entry.dimensions)
         case Recipe():
-            said = entry.publication
-            figures = f": AP {said.boxes.student:.1f} → {said.boxes.distilled:.1f}" if said.boxes.distilled else ""
-            return f"{said.student}, taught by {said.teacher}{figures}"
+            published = entry.publication
+            boxes = published.boxes
+            gain = f": AP {boxes.student:.1f} → {boxes.distilled:.1f}" if boxes.distilled else ""
+            return f"{published.student}, taught by {published.teacher}{gain}"
 
 
 def _title(name: str, what: str) -> Text:
@@ -95,7 +98,7 @@ def _settings(settings: Sequence[Setting], defaults: Mapping[str, Entry]) -> Tab
     table = Table(box=None, header_style="dim", pad_edge=False)
     table.add_column("setting", overflow="fold", max_width=30)
     table.add_column("default", overflow="fold", max_width=14)
-    table.add_column("what it may be", overflow="fold")
+    table.add_column("possible values", overflow="fold")
     for setting in settings:
         default = Text("required", style="bold") if setting.required else Text(_default(setting, defaults))
         about: list[RenderableType] = [Text(_possible(setting), style="cyan")]
@@ -106,7 +109,7 @@ def _settings(settings: Sequence[Setting], defaults: Mapping[str, Entry]) -> Tab
 
 
 def _default(setting: Setting, defaults: Mapping[str, Entry]) -> str:
-    """In short: of an entry its name, and what differs from that entry's own defaults."""
+    """Return a default in short form: the name of an entry, and the settings that differ from its own defaults."""
     value = setting.default
     if setting.section is None or not isinstance(value, dict):
         return _plain(value)
@@ -142,7 +145,7 @@ def _interval(dimension: Dimension) -> str:
 
 
 def _plain(value: JsonValue) -> str:
-    """As it is written in YAML, a long fraction cut."""
+    """Return a value as YAML writes it, with long fractions rounded."""
     match value:
         case str():
             return value

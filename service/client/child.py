@@ -1,40 +1,52 @@
-"""A control plane as a child process, which never outlives the one who started it."""
+"""Runs `fgd up` as a child process that never outlives this process."""
 
 import contextlib
-import json
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel, JsonValue, ValidationError
 
 from fgd_core.errors import FgdError
 
-# Ray needs some seconds to end; whoever waits longer than this waits for a process that hangs.
+# Ray needs some seconds to stop; a child that needs longer than this hangs.
 _STOP_TIMEOUT_S = 90.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+class _Error(BaseModel):
+    message: str
+    details: dict[str, JsonValue]
+
+
+class _Answer(BaseModel):
+    """The line that `fgd up --json` prints: the server's URL, or the error that kept it from starting."""
+
+    url: str = ""
+    error: _Error | None = None
+
+
 @contextlib.contextmanager
 def control_plane(home: Path) -> Iterator[str]:
-    """Start `fgd up` in `home` on free ports; its URL. At the end of the block it is stopped, with its Ray.
+    """Start `fgd up` in `home` on free ports, yield its URL, and stop it with its Ray at the end of the block.
 
-    The end comes however the block ends: by itself, by an error, by Ctrl-C, SIGTERM or SIGHUP at any moment, which all
-    arrive as KeyboardInterrupt. If this process is killed, the child sees its standard input close, and stops as well.
+    The child stops however the block ends: normally, by an error, or by Ctrl-C, SIGTERM or SIGHUP, which all become
+    KeyboardInterrupt. If this process is killed, the child's standard input closes, and the child stops.
 
     Raises:
-        FgdError: it did not come up, and why.
+        FgdError: the server did not start; the message says why.
     """
     with _signals_as_interrupts():
         child: subprocess.Popen[str] | None = None
         try:
-            with _interrupts_held():
+            with _interrupts_deferred():
                 child = _spawn(home)
             yield _url(child)
         finally:
             if child is not None:
-                with _interrupts_held():
+                with _interrupts_deferred():
                     _stop(child)
 
 
@@ -47,7 +59,7 @@ def _spawn(home: Path) -> "subprocess.Popen[str]":
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        # A session of its own: a Ctrl-C at the terminal is for us, and we stop the child in order.
+        # A new session: Ctrl-C reaches only this process, which then stops the child in order.
         start_new_session=True,
     )
 
@@ -56,12 +68,12 @@ def _url(child: "subprocess.Popen[str]") -> str:
     assert child.stdout is not None
     line = child.stdout.readline()
     try:
-        told: dict[str, Any] = json.loads(line)
-    except json.JSONDecodeError as cause:
-        raise FgdError("the control plane did not come up; what it said is above", exit_code=child.wait()) from cause
-    if "error" in told:
-        raise FgdError(told["error"]["message"], **told["error"]["details"])
-    return str(told["url"])
+        answer = _Answer.model_validate_json(line)
+    except ValidationError as cause:
+        raise FgdError("the server did not start; see its output above", exit_code=child.wait()) from cause
+    if answer.error is not None:
+        raise FgdError(answer.error.message, **answer.error.details)
+    return answer.url
 
 
 def _stop(child: "subprocess.Popen[str]") -> None:
@@ -79,7 +91,7 @@ def _stop(child: "subprocess.Popen[str]") -> None:
 
 @contextlib.contextmanager
 def _signals_as_interrupts() -> Iterator[None]:
-    """SIGTERM and SIGHUP as KeyboardInterrupt: by default they end Python without a chance to clean up."""
+    """Raise KeyboardInterrupt on SIGTERM and SIGHUP: by default they end Python without any clean-up."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
@@ -93,14 +105,14 @@ def _signals_as_interrupts() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Put signals off to the end of the block: in it, something is started or ended that must not be lost sight of."""
-    came: list[int] = []
-    before = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in _SIGNALS}
+def _interrupts_deferred() -> Iterator[None]:
+    """Defer signals to the end of the block, which starts or stops a process and must finish."""
+    received: list[int] = []
+    before = {number: signal.signal(number, lambda number, frame: received.append(number)) for number in _SIGNALS}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if came:
+    if received:
         raise KeyboardInterrupt

@@ -1,7 +1,7 @@
-"""The `fgd` command: a table of commands, each loaded only when it is called.
+"""The `fgd` command: a table of commands, each loaded only when it runs.
 
-`fgd --help` must answer at once, and no command should pay for the imports of another; so the table names modules, and
-the one asked for is imported by its name.
+`fgd --help` must answer at once, and no command should wait for the imports of another one. So the table names
+modules, and `load` imports the module of the command that runs.
 """
 
 import importlib
@@ -13,89 +13,125 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from service.client.hints import HINTS
-
-_BELOW_ZERO = re.compile(r"-\d+")
+_NEGATIVE_NUMBER = re.compile(r"-\d+")
 _GUARD = "service.client.exits"
 
 
 class Row(NamedTuple):
+    """Says where a command is defined and how `fgd --help` lists it."""
+
     module: str
     panel: str
     summary: str
 
 
-_JOBS, _KEEP, _RULE, _HERE = "Jobs", "Housekeeping", "Who may do what", "On this machine"
+_JOBS, _KEEP, _RULE, _HERE = "Jobs", "Housekeeping", "Administration", "On this machine"
 
-# The function, or the group of functions, has the command's name.
+# Each module defines a function, or a group of commands, with the command's name.
 COMMANDS: Mapping[str, Row] = {
-    "demo": Row("service.client.commands.demo", _HERE, "Watch a teacher teach a student, here and now."),
-    "demo-sweep": Row("service.client.commands.demo_sweep", _HERE, "Watch a search for the weights that suit a pair."),
-    "up": Row("service.server.commands.up", _HERE, "Start the control plane and a local Ray."),
-    "submit": Row("service.client.commands.submit", _JOBS, "Hand in a job from a YAML or JSON file."),
-    "catalogue": Row("service.client.commands.catalogue", _JOBS, "All that a spec can ask for, with help."),
-    "data": Row("service.client.commands.data", _JOBS, "Data sets by name: add, check, list, show."),
-    "weights": Row("service.client.commands.weights", _HERE, "What a file of weights holds for a detector."),
-    "recipes": Row("service.client.commands.recipes", _JOBS, "Published pairs, ready to be handed in."),
+    "demo": Row("service.client.commands.demo", _HERE, "Train a teacher and its student, and compare them."),
+    "demo-sweep": Row(
+        "service.client.commands.demo_sweep", _HERE, "Search the loss weights for a teacher and student."
+    ),
+    "up": Row("service.server.commands.up", _HERE, "Start the server and a local Ray."),
+    "submit": Row("service.client.commands.submit", _JOBS, "Submit a job from a YAML or JSON file."),
+    "catalogue": Row("service.client.commands.catalogue", _JOBS, "List everything that a spec can contain."),
+    "data": Row("service.client.commands.data", _JOBS, "Register, check, list and show data sets."),
+    "weights": Row("service.client.commands.weights", _HERE, "Show what a weights file contains for a detector."),
+    "recipes": Row("service.client.commands.recipes", _JOBS, "List published teacher-student pairs to submit."),
     "jobs": Row("service.client.commands.jobs", _JOBS, "List jobs, newest first."),
-    "watch": Row("service.client.commands.watch", _JOBS, "Follow jobs live, with bars."),
-    "show": Row("service.client.commands.show", _JOBS, "All there is to know about one job."),
-    "logs": Row("service.client.commands.logs", _JOBS, "What a job reported, and what its process printed."),
-    "queue": Row("service.client.commands.queue", _JOBS, "Why each job waits, and when it may start."),
-    "priority": Row("service.client.commands.priority", _JOBS, "Change a job's place in the queue."),
-    "pause": Row("service.client.commands.pause", _JOBS, "Have jobs save and stand still."),
-    "resume": Row("service.client.commands.resume", _JOBS, "Let paused jobs go on."),
-    "cancel": Row("service.client.commands.cancel", _JOBS, "Ask jobs to save and stop."),
-    "retry": Row("service.client.commands.retry", _JOBS, "Try failed or cancelled jobs again."),
+    "watch": Row("service.client.commands.watch", _JOBS, "Follow jobs live, with progress bars."),
+    "show": Row("service.client.commands.show", _JOBS, "Show all details of one job."),
+    "logs": Row("service.client.commands.logs", _JOBS, "Show a job's events and its process output."),
+    "queue": Row("service.client.commands.queue", _JOBS, "Show why each job waits, and when it may start."),
+    "priority": Row("service.client.commands.control", _JOBS, "Change a job's priority in the queue."),
+    "pause": Row("service.client.commands.control", _JOBS, "Save jobs and stop them until they are resumed."),
+    "resume": Row("service.client.commands.control", _JOBS, "Continue paused jobs."),
+    "cancel": Row("service.client.commands.control", _JOBS, "Save jobs and stop them."),
+    "retry": Row("service.client.commands.control", _JOBS, "Run failed or cancelled jobs again."),
     "delete": Row("service.client.commands.delete", _JOBS, "Delete jobs that are over, with their files."),
-    "report": Row("service.client.commands.report", _JOBS, "Scores side by side, as a table, HTML or CSV."),
-    "compare": Row("service.client.commands.compare", _JOBS, "Which differences are more than chance."),
-    "trials": Row("service.client.commands.trials", _JOBS, "The trials of a sweep, the best ahead."),
-    "sweep": Row("service.client.commands.sweep", _JOBS, "Add to a sweep, stop a trial, search on, fork."),
-    "tokens": Row("service.client.commands.tokens", _RULE, "API tokens: make, list, revoke."),
-    "projects": Row("service.client.commands.projects", _RULE, "Shares and limits of projects, and what they use."),
-    "webhooks": Row("service.client.commands.webhooks", _RULE, "Who is told of the ends of jobs."),
-    "whoami": Row("service.client.commands.whoami", _RULE, "Who the server takes you for."),
-    "audit": Row("service.client.commands.audit", _RULE, "Who changed what."),
-    "gc": Row("service.client.commands.gc", _KEEP, "Put away what the rules no longer keep."),
-    "backup": Row("service.server.commands.backup", _KEEP, "Everything that a server keeps, in one file."),
-    "restore": Row("service.server.commands.restore", _KEEP, "Fill an empty database from such a file."),
-    "migrate": Row("service.server.commands.migrate", _KEEP, "Bring the database to this version's schema."),
+    "report": Row("service.client.commands.report", _JOBS, "Show scores side by side, as a table, HTML or CSV."),
+    "compare": Row("service.client.commands.compare", _JOBS, "Test which differences are more than chance."),
+    "trials": Row("service.client.commands.sweep", _JOBS, "List the trials of a sweep, best first."),
+    "sweep": Row("service.client.commands.sweep", _JOBS, "Extend or fork a sweep, add or stop a trial."),
+    "tokens": Row("service.client.commands.tokens", _RULE, "Create, list and revoke API tokens."),
+    "projects": Row("service.client.commands.projects", _RULE, "Show and change shares and limits of projects."),
+    "webhooks": Row("service.client.commands.webhooks", _RULE, "Manage URLs that are called when jobs end."),
+    "whoami": Row("service.client.commands.tokens", _RULE, "Show the name and role of your token."),
+    "audit": Row("service.client.commands.audit", _RULE, "List who changed what."),
+    "gc": Row("service.client.commands.gc", _KEEP, "Delete what the retention rules no longer keep."),
+    "backup": Row("service.server.commands.backup", _KEEP, "Write all data of a server to one file."),
+    "restore": Row("service.server.commands.restore", _KEEP, "Fill an empty database from a backup."),
+    "migrate": Row("service.server.commands.migrate", _KEEP, "Upgrade the database to this version's schema."),
 }
 
-_HELP = """Distil object detectors: a big teacher, a small student, and the figures that tell what it brought.
+_LISTS = "`fgd jobs` lists jobs, `fgd show ID` shows one, `fgd watch` follows them live."
+_SUBMITS = (
+    "`fgd submit SPEC` submits a job; write `kind: {}` in the spec. The folder `examples` has specs to begin with."
+)
+_PAGES = "The server has pages at /docs and /ray/; `fgd report ID --html FILE` writes a page about a job."
+_PREDICTS = "fgd trains and scores detectors and makes no predictions; `kind: evaluate` in a spec scores a checkpoint."
+_STARTS = "`fgd up` starts the server and a local Ray."
+_STOPS = "Ctrl-C in the terminal of `fgd up` stops the server; `fgd cancel ID` stops a job."
 
-[bold]First time:[/] [cyan]fgd demo[/] shows all of it in minutes. [bold]Then:[/] [cyan]fgd up[/] in one terminal,
-in another [cyan]fgd submit examples/demo/teacher.yaml --watch[/].
+# Commands that users of other tools may type, and the commands of fgd that do the same.
+HINTS: Mapping[str, str] = {
+    **dict.fromkeys(("status", "list", "ls", "ps", "top", "get", "info", "describe"), _LISTS),
+    **{kind: _SUBMITS.format(kind) for kind in ("train", "distill", "evaluate")},
+    **dict.fromkeys(("run", "create", "launch", "fit"), _SUBMITS.format("train")),
+    **dict.fromkeys(("eval", "test", "score", "val"), _SUBMITS.format("evaluate")),
+    **dict.fromkeys(("tune", "search", "optimize", "study"), _SUBMITS.format("sweep")),
+    **dict.fromkeys(("ui", "web", "dashboard", "gui", "board", "docs", "ray"), _PAGES),
+    **dict.fromkeys(("predict", "infer", "inference", "detect", "export"), _PREDICTS),
+    **dict.fromkeys(("start", "serve", "server", "init", "install"), _STARTS),
+    **dict.fromkeys(("stop", "down", "kill", "shutdown", "exit", "quit"), _STOPS),
+    **dict.fromkeys(("rm", "remove"), "`fgd delete ID` deletes a job that is over."),
+    **dict.fromkeys(("log", "tail", "output", "events"), "`fgd logs ID` shows them; -f follows them live."),
+    **dict.fromkeys(("metrics", "results", "summary", "plot"), "`fgd report ID` shows scores; --html writes a page."),
+    **dict.fromkeys(("check", "validate", "lint", "dataset", "datasets"), "`fgd data` checks and lists data sets."),
+    **dict.fromkeys(("models", "methods", "detectors", "options"), "`fgd catalogue` lists what a spec can contain."),
+    **dict.fromkeys(("login", "auth", "config", "configure"), "FGD_SERVER names the server; FGD_TOKEN holds a token."),
+    **dict.fromkeys(("version",), "`fgd --version` prints the version."),
+    **dict.fromkeys(("help", "man"), "`fgd --help` lists all commands, `fgd COMMAND --help` explains one."),
+}
 
-Job ids may be shortened as long as they stay unique. Every command takes [cyan]--json[/].
+_HELP = """Distil object detectors: train a small student to imitate a large teacher, and measure what it gains.
+
+[bold]First time:[/] [cyan]fgd demo[/] shows everything in a few minutes. [bold]Then:[/] [cyan]fgd up[/] in one
+terminal, and in another one [cyan]fgd submit examples/demo/teacher.yaml --watch[/].
+
+The first characters of a job id are enough if no other id begins with them. Every command accepts [cyan]--json[/].
 """
 
-_EPILOG = "Exit codes: 0 done · 1 the job failed or the server refused · 2 usage · 3 no server · 130 interrupted"
+_EPILOG = "Exit codes: 0 success · 1 job failed or server refused · 2 wrong usage · 3 no server · 130 interrupted"
 
 
 def main() -> None:
+    """Run `fgd` with the arguments of this process."""
     group().main(prog_name="fgd")
 
 
 class _Commands(TyperGroup):
-    """Shows the table's summaries for help, and swaps in the real command when one is called."""
+    """Shows the summaries of the table as help, and loads the real command when one runs.
+
+    `ctx` is a class of the copy of click inside typer, which typer does not export.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         known = {option for param in self.get_params(ctx) for option in param.opts}
         option, command = args[0].partition("=")[0] if args else "", next((w for w in args if w in self.commands), None)
         if option.startswith("-") and option not in known and command is not None and not ctx.resilient_parsing:
-            ctx.fail(f"{option} must stand behind the command: fgd {command} … {option}")
+            ctx.fail(f"write {option} after the command: fgd {command} … {option}")
         return super().parse_args(ctx, args)
 
-    def invoke(self, ctx: Any) -> Any:
+    def invoke(self, ctx: Any) -> object:
         try:
             return super().invoke(ctx)
         except typer.BadParameter as fault:
-            # Raised from pydantic's error, which knows what was typed; typer leaves it out.
-            errors: list[dict[str, Any]] = getattr(fault.__cause__, "errors", list)()
+            # typer leaves the value out of its message; pydantic's error, its cause, has the value.
+            errors: list[dict[str, object]] = getattr(fault.__cause__, "errors", list)()
             if errors:
-                fault.message += f", and not {errors[0]['input']!r}"
+                fault.message += f", not {errors[0]['input']!r}"
             raise
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -103,8 +139,8 @@ class _Commands(TyperGroup):
             ctx.fail(f"No such command '{args[0]}'. {HINTS[args[0]]}")
         name, command, rest = super().resolve_command(ctx, args)
         if name == "priority" and "--" not in rest:
-            # A number below zero is no option: `fgd priority 3f2a -10`.
-            numbers = [word for word in rest if _BELOW_ZERO.fullmatch(word)]
+            # A negative number is not an option: `fgd priority 3f2a -10`.
+            numbers = [word for word in rest if _NEGATIVE_NUMBER.fullmatch(word)]
             rest = [*(word for word in rest if word not in numbers), *(["--", *numbers] if numbers else [])]
         try:
             return name, load(name) if name else command, rest
@@ -115,7 +151,7 @@ class _Commands(TyperGroup):
 
 
 def load(name: str) -> TyperCommand | TyperGroup:
-    """The command of that name, or the group of commands, its module imported and its errors guarded."""
+    """Import a command, or a group of commands, and let its errors end it with a message and an exit code."""
     found = getattr(importlib.import_module(COMMANDS[name].module), name.replace("-", "_"))
     if isinstance(found, typer.Typer):
         commands = typer.main.get_group(found)
@@ -130,6 +166,7 @@ def load(name: str) -> TyperCommand | TyperGroup:
 
 
 def group() -> _Commands:
+    """Return the `fgd` command with all rows of the table."""
     app = typer.Typer(
         name="fgd",
         cls=_Commands,
@@ -137,7 +174,7 @@ def group() -> _Commands:
         epilog=_EPILOG,
         no_args_is_help=True,
         rich_markup_mode="rich",
-        # All commands inherit it.
+        # All commands inherit this.
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
@@ -148,16 +185,16 @@ def group() -> _Commands:
     return found
 
 
-def _print_version(asked: bool) -> None:
-    """Print the version, and end."""
-    if asked:
-        print(f"fgd {importlib.metadata.version('fgd')}")  # noqa: T201 - no library of ours is loaded for this
+def _print_version(is_set: bool) -> None:
+    if is_set:
+        print(f"fgd {importlib.metadata.version('fgd')}")  # noqa: T201 - rich would have to be loaded for this
         raise typer.Exit
 
 
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", "-V", is_eager=True, callback=_print_version, help="Say which fgd this is.")
+        bool,
+        typer.Option("--version", "-V", is_eager=True, callback=_print_version, help="Print the version and exit."),
     ] = False,
 ) -> None:
     pass

@@ -21,7 +21,8 @@ from service.client.transport import LONG_TIMEOUT_S
 class FgdClient(JobEvents, JobFiles):
     """Sends requests to one server.
 
-    Every method raises UnreachableError if the server does not answer, and the error of the answer's code if it refuses.
+    Every method raises UnreachableError if the server does not answer, and the error of the server's code if it
+    refuses.
 
     Args:
         base_url: the server's URL; default: the one in FGD_SERVER, else http://127.0.0.1:8321.

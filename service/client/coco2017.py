@@ -1,4 +1,4 @@
-"""COCO 2017: what it consists of, and whether a folder holds all of it."""
+"""COCO 2017: its files and counts, and a check whether a folder holds all of it."""
 
 import importlib
 import json
@@ -12,7 +12,7 @@ SITE = "cocodataset.org"
 
 
 class Archive(NamedTuple):
-    """A file that the site offers."""
+    """A file that the site offers for download."""
 
     name: str
     size_bytes: int
@@ -21,18 +21,22 @@ class Archive(NamedTuple):
 
 
 class Split(NamedTuple):
+    """A split with its counts in the original data set."""
+
     name: str
     num_images: int
     num_annotations: int
 
     @property
     def annotations(self) -> str:
-        """Path below the root."""
+        """The path of the annotation file below the root."""
         return f"annotations/instances_{self.name}.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
+    """The result of one check."""
+
     what: str
     is_good: bool
     found: str
@@ -56,7 +60,7 @@ CLASSES = (
     "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
 )
 # fmt: on
-"""In the order of their ids."""
+"""The names of the classes, in the order of their ids."""
 
 _EXAMPLES = 3
 # A few of the files named .jpg are PNG.
@@ -68,17 +72,19 @@ def verify(
     *,
     splits: Sequence[Split] = SPLITS,
     sample: int = 200,
-    tell: Callable[[str], None] = lambda _: None,
+    on_read: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Check]:
-    """What is there and what is not, split by split. Of the training split it takes about a minute and 1 GB of memory.
+    """Check which parts of the data set a folder holds, split by split.
+
+    The training split takes about a minute and 1 GB of memory.
 
     Args:
-        root: holds the folders train2017, val2017 and annotations.
-        sample: so many images of each split are opened, always the same ones.
-        tell: is told what is looked at next.
+        root: the folder with train2017, val2017 and annotations.
+        sample: the number of images of each split to open; always the same images.
+        on_read: receives the path, below the root, that is read next.
     """
     for split in splits:
-        tell(split.annotations)
+        on_read(split.annotations)
         document = _read(root / split.annotations)
         if isinstance(document, str):
             yield Check(what=split.annotations, is_good=False, found=document)
@@ -86,24 +92,24 @@ def verify(
             yield _count("images", split.annotations, len(document["images"]), split.num_images)
             yield _count("annotations", split.annotations, len(document["annotations"]), split.num_annotations)
             yield _categories(split, document["categories"])
-        tell(f"{split.name}/")
+        on_read(f"{split.name}/")
         entries = document["images"] if isinstance(document, dict) else []
         yield from _images(root / split.name, split, entries, sample=sample)
 
 
 def _read(path: Path) -> dict[str, list[dict[str, Any]]] | str:
-    """The annotation file, without outlines; or what is wrong with it."""
+    """Return the annotation file without the outlines of objects, or a description of the fault."""
     try:
         with path.open(encoding="utf-8") as file:
-            # Outlines are nine tenths of it: dropped as they come, they never fill the memory.
+            # Outlines are nine tenths of the file; they are dropped one by one, so that they never fill the memory.
             document = json.load(file, object_hook=_without_outlines)
     except OSError as cause:
         return f"cannot be read: {cause.strerror}"
     except ValueError:
-        return "is no JSON; the file is damaged, unpack it again"
+        return "is not JSON; the file is damaged, unpack it again"
     tables = ("images", "annotations", "categories")
     if not isinstance(document, dict) or not all(_is_table(document.get(name)) for name in tables):
-        return f"lacks one of the lists {', '.join(tables)}; it is another file"
+        return f"lacks one of the lists {', '.join(tables)}; it is a different file"
     return document
 
 
@@ -127,37 +133,39 @@ def _categories(split: Split, rows: Sequence[dict[str, Any]]) -> Check:
     found = f"{len(names)}, by name and order"
     if missing or strange:
         parts = [("missing", missing), ("unknown", strange)]
-        found = "; ".join(f"{len(those)} {what}: {_some(those)}" for what, those in parts if those)
+        found = "; ".join(f"{len(group)} {what}: {_some(group)}" for what, group in parts if group)
     elif tuple(names) != CLASSES:
-        found = "the names are right, their ids are not"
+        found = "the names are correct, their ids are not"
     return Check(what=f"{split.annotations}: categories", is_good=tuple(names) == CLASSES, found=found)
 
 
 def _images(folder: Path, split: Split, entries: Sequence[dict[str, Any]], *, sample: int) -> Iterator[Check]:
-    """Are all there that the annotations list, or else as many as there must be; and do some of them open."""
+    """Check whether all listed images exist, whether their number is right, and whether a sample of them opens."""
     try:
-        there = {path.name for path in folder.iterdir()}
+        existing = {path.name for path in folder.iterdir()}
     except OSError as cause:
         yield Check(what=f"{split.name}/: images", is_good=False, found=f"cannot be read: {cause.strerror}")
         return
     listed = {str(entry.get("file_name")): (entry.get("width"), entry.get("height")) for entry in entries}
-    missing = sorted(name for name in listed if name not in there)
-    count = _count("images", f"{split.name}/", sum(name.endswith(".jpg") for name in there), split.num_images)
+    missing = sorted(name for name in listed if name not in existing)
+    count = _count("images", f"{split.name}/", sum(name.endswith(".jpg") for name in existing), split.num_images)
     if missing:
         count = Check(
-            what=count.what, is_good=False, found=f"{len(missing):,} of those listed are missing: {_some(missing)}"
+            what=count.what, is_good=False, found=f"{len(missing):,} of the listed images are missing: {_some(missing)}"
         )
     yield count
-    names = sorted(listed.keys() & there)
+    names = sorted(listed.keys() & existing)
     chosen = random.Random(0).sample(names, min(sample, len(names)))
     bad = [problem for name in chosen if (problem := _open(folder / name, listed[name]))]
-    found = f"{len(bad)} of {len(chosen)} do not: {_some(bad)}" if bad else f"{len(chosen)} do, at the annotated size"
+    found = (
+        f"{len(bad)} of {len(chosen)} have faults: {_some(bad)}" if bad else f"{len(chosen)}, with the annotated sizes"
+    )
     yield Check(what=f"{split.name}/: images open", is_good=bool(chosen) and not bad, found=found)
 
 
 def _open(path: Path, size_px: tuple[object, object]) -> str | None:
-    """What is wrong with an image, decoded whole."""
-    # By name and only now: no other command of the client needs Pillow, so the extra `client` does not bring it.
+    """Decode an image, and return its fault, or None."""
+    # Imported late and by name: no other command of the client needs Pillow, which the extra `client` does not install.
     pillow = importlib.import_module("PIL.Image")
     try:
         with pillow.open(path, formats=_FORMATS) as image:

@@ -61,6 +61,11 @@ def print_written(path: Path) -> None:
     output().print(f"written: {path}", markup=False, soft_wrap=True)
 
 
+def away_notice(url: str) -> str:
+    """Return the notice of a live view for a server that does not answer."""
+    return f"{url} does not answer; jobs continue to run, and this view continues when the server answers again"
+
+
 def size(num_bytes: float) -> str:
     """Format `1536` as `1.5 kB`, in powers of 1000, as disk manufacturers do."""
     if num_bytes < 1000:

@@ -1,4 +1,4 @@
-"""Data sets on the terminal."""
+"""Data sets as tables."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -19,10 +19,12 @@ _STATES: Mapping[str, str] = {
 
 
 def state(dataset: DatasetSummary) -> Text:
+    """Return the state in its colour."""
     return Text(dataset.state, style=_STATES[dataset.state])
 
 
-def listed(found: Sequence[DatasetSummary]) -> Table:
+def dataset_table(found: Sequence[DatasetSummary]) -> Table:
+    """Return a table with a row per data set; images and boxes are shown as training + validation."""
     table = _table("name", "project", "format", "state", "images", "boxes", "classes", "checked")
     for dataset in found:
         table.add_row(
@@ -30,8 +32,8 @@ def listed(found: Sequence[DatasetSummary]) -> Table:
             dataset.project,
             dataset.format,
             state(dataset),
-            _of_both(dataset.num_images),
-            _of_both(dataset.num_boxes),
+            _train_and_val(dataset.num_images),
+            _train_and_val(dataset.num_boxes),
             str(dataset.num_categories) if dataset.num_categories is not None else "",
             f"{dataset.checked_at.astimezone():%Y-%m-%d %H:%M}" if dataset.checked_at is not None else "",
         )
@@ -39,6 +41,7 @@ def listed(found: Sequence[DatasetSummary]) -> Table:
 
 
 def facts(dataset: DatasetView) -> Table:
+    """Return a table of one data set's name, state, origin and paths."""
     table = Table.grid(padding=(0, 2))
     rows: list[tuple[str, str | Text]] = [
         ("data set", f"{dataset.name} ({dataset.format}) {dataset.dataset_id}"),
@@ -47,7 +50,7 @@ def facts(dataset: DatasetView) -> Table:
         ("project", dataset.project),
         ("added", f"{dataset.created_at.astimezone():%Y-%m-%d %H:%M} by {dataset.created_by}"),
     ]
-    rows += [(f"{path}", str(value)) for path, value in _places(dataset.data.model_dump(mode="json"))]
+    rows += [(f"{path}", str(value)) for path, value in _fields(dataset.data.model_dump(mode="json"))]
     if dataset.fingerprints is not None:
         rows += [("fingerprints", f"train {dataset.fingerprints.train}"), ("", f"val   {dataset.fingerprints.val}")]
     for name, value in rows:
@@ -56,10 +59,10 @@ def facts(dataset: DatasetView) -> Table:
 
 
 def outcome(found: DataSetChecked) -> Iterator[RenderableType]:
-    """What was found, which explains the rest; counts, and classes."""
+    """Yield the result of a check: its findings first, because they explain the rest; then counts and classes."""
     findings = [(each.split, finding) for each in found.splits for finding in each.findings]
     if findings:
-        table = _table("split", "problem", "times", "what is done", "for example")
+        table = _table("split", "problem", "count", "action", "examples")
         for split, finding in findings:
             style = "red" if finding.action == "refused" else ""
             more = " …" if finding.count > len(finding.examples) else ""
@@ -100,33 +103,25 @@ def _classes(splits: Sequence[DataChecked]) -> Table:
 
 
 def _table(*headings: str) -> Table:
-    words = (
-        "name",
-        "project",
-        "format",
-        "state",
-        "split",
-        "problem",
-        "what is done",
-        "for example",
-        "class",
-        "checked",
+    texts = (
+        *("name", "project", "format", "state", "split", "problem"),
+        *("action", "examples", "class", "checked"),
     )
     table = Table(box=None, header_style="dim", pad_edge=False)
     for heading in headings:
         table.add_column(
-            heading, justify="left" if heading in words else "right", no_wrap=heading not in ("for example", "class")
+            heading, justify="left" if heading in texts else "right", no_wrap=heading not in ("examples", "class")
         )
     return table
 
 
-def _of_both(counts: Mapping[str, int]) -> str:
+def _train_and_val(counts: Mapping[str, int]) -> str:
     return " + ".join(f"{count:,}" for count in counts.values())
 
 
-def _places(data: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+def _fields(data: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     for name, value in data.items():
         if isinstance(value, Mapping):
-            yield from _places(value, f"{prefix}{name}.")
+            yield from _fields(value, f"{prefix}{name}.")
         elif value is not None and name != "type":
             yield f"{prefix}{name}", value

@@ -1,16 +1,18 @@
-"""How a command ends: its exit code, and its last words on an error."""
+"""Runs a command: checks its options, explains its errors, and chooses its exit code."""
 
 import functools
 import importlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ParamSpec
+from typing import ParamSpec, TypeVar
 
 import typer
+from pydantic import JsonValue, ValidationError
 from rich.markup import escape
 
 from fgd_core.errors import FgdError
+from fgd_core.spec.base import Command
 from service.client.console import errors_to, print_json
 from service.client.errors import UnreachableError, UsageError
 
@@ -21,11 +23,12 @@ EXIT_INTERRUPTED = 130
 
 _CLIENT_VARIABLES = frozenset({"FGD_SERVER", "FGD_TOKEN", "FGD_TOKEN_FILE"})
 
+C = TypeVar("C", bound=Command)
 P = ParamSpec("P")
 
 
 def guarded(command: Callable[P, None]) -> Callable[P, None]:
-    """Let a user's error end `command` with a sentence and an exit code, never with a traceback.
+    """Return the command with its errors explained: a message and an exit code in place of a traceback.
 
     With `--json` the error is one JSON document on standard output: {"error": {code, message, details}}.
     """
@@ -47,12 +50,32 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
     return run
 
 
-def _is_before_subcommand(context: Any) -> bool:
-    """
+def checked(model: type[C], **options: object) -> C:
+    """Return the options of a command as a model.
+
     Raises:
-        UsageError: options stand before the subcommand, which would not get them.
+        UsageError: options have wrong values; the message names each option and its value.
     """
-    if context is None or context.invoked_subcommand is None:
+    try:
+        return model.model_validate(options)
+    except ValidationError as cause:
+        faults = cause.errors(include_url=False)
+        raise UsageError(
+            "; ".join(f"{_option(fault['loc'])} {fault['input']!r}: {fault['msg']}" for fault in faults)
+        ) from cause
+
+
+def _option(loc: tuple[int | str, ...]) -> str:
+    return f"--{str(loc[0]).replace('_', '-')}"
+
+
+def _is_before_subcommand(context: object) -> bool:
+    """Return whether a group's own function runs before its subcommand.
+
+    Raises:
+        UsageError: options stand before the subcommand, which would not receive them.
+    """
+    if not isinstance(context, typer.Context) or context.invoked_subcommand is None:
         return False
     given = [
         option.opts[0]
@@ -61,27 +84,30 @@ def _is_before_subcommand(context: Any) -> bool:
     ]
     if given:
         called = f"{context.command_path} {context.invoked_subcommand}"
-        raise UsageError(f"{' and '.join(given)} must stand behind the whole command: {called} … {' … '.join(given)}")
+        raise UsageError(f"write {' and '.join(given)} after the subcommand: {called} … {' … '.join(given)}")
     return True
 
 
 def _is_typed(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
-    # By its name: the class is typer's own copy of click's.
+    # Compared by name: the class belongs to the copy of click inside typer.
     return source is not None and source.name == "COMMANDLINE"
 
 
 def _warn_of_misspelt_variables() -> None:
-    """A misspelt FGD_SERVER would send the command to another server without a word. `fgd up` does this itself."""
+    """Warn of a misspelt variable: with a misspelt FGD_SERVER the command would use another server.
+
+    `fgd up` checks its variables itself.
+    """
     if all(name in _CLIENT_VARIABLES for name in os.environ if name.upper().startswith("FGD_")):
         return
-    # Imported by name and only now: most environments have no other variable of ours. Without the server's packages the
-    # known variables cannot be listed, and no server can be started either.
+    # Imported late and by name: most environments have no other variable of fgd. Without the packages of the server the
+    # known variables cannot be listed, and no server can be started.
     try:
-        own = importlib.import_module("service.server.options")
+        options = importlib.import_module("service.server.options")
     except ModuleNotFoundError:
         return
-    for hint in own.unknown_variables(os.environ, only_near=True):
+    for hint in options.unknown_variables(os.environ, only_near=True):
         errors_to().print(f"warning: {hint}", style="yellow", markup=False)
 
 
@@ -114,27 +140,27 @@ def _explain(error: FgdError) -> None:
         console.print(f"  [bold]{escape(str(where))}[/]{escape(_origin(reason))}", end=": ")
         console.print(reason.get("message", ""), markup=False)
     for name, value in error.details.items():
-        # The message names each finding of a data set already.
+        # The message already contains the findings of a data set, and some of the other details.
         shown = value if isinstance(value, str) else json.dumps(value)
-        # What the message says already is not said again.
         if name not in ("reasons", "findings") and shown and shown not in error.message:
             console.print(f"  {name}: {shown}", markup=False, style="dim")
 
 
-def _reasons(error: FgdError) -> list[dict[str, Any]]:
+def _reasons(error: FgdError) -> list[dict[str, JsonValue]]:
     reasons = error.details.get("reasons")
     return [reason for reason in reasons if isinstance(reason, dict)] if isinstance(reasons, list) else []
 
 
-def _headline(error: FgdError, reasons: Sequence[Mapping[str, Any]]) -> str:
-    """The message; of a server's refusal, which only joins the reasons, how many there are: they stand below."""
+def _headline(error: FgdError, reasons: Sequence[Mapping[str, JsonValue]]) -> str:
+    """Return the message, or only the number of reasons if the message repeats the reasons that follow."""
     if reasons and error.message == "; ".join(f"{reason.get('loc')}: {reason.get('message')}" for reason in reasons):
-        return "refused, for this reason:" if len(reasons) == 1 else f"refused, for these {len(reasons)} reasons:"
+        return "refused for this reason:" if len(reasons) == 1 else f"refused for these {len(reasons)} reasons:"
     return error.message
 
 
-def _origin(reason: Mapping[str, Any]) -> str:
-    """` (line 7)`, ` (--name 'a/b')`: where the refused value was written."""
-    said = [f"line {reason['line']}"] if reason.get("line") else []
-    said += [str(option) for option in reason.get("options") or ()]
-    return f" ({', '.join(said)})" if said else ""
+def _origin(reason: Mapping[str, JsonValue]) -> str:
+    """Return ` (line 7)` or ` (--name 'a/b')`: where the refused value is written."""
+    places = [f"line {reason['line']}"] if reason.get("line") else []
+    options = reason.get("options")
+    places += [str(option) for option in options] if isinstance(options, list) else []
+    return f" ({', '.join(places)})" if places else ""

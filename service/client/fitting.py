@@ -1,4 +1,4 @@
-"""Tables that keep their columns whole: what has no room is left out or goes below, and a long reason takes no room."""
+"""Tables that fit a terminal: a narrow one omits columns and shows long notes on separate lines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,50 +8,53 @@ from rich.table import Table
 from rich.text import Text
 
 _GAP = 2
-# A reason needs so many columns beside the others to be read; with fewer it gets a line of its own.
-_LEAST_OF_NOTES = 28
+# With fewer columns than this, a note is on a separate line below the table.
+_NARROWEST_NOTE = 28
 
 Cell = str | Text | RenderableType
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
+    """Describes a column and how it shrinks; widths are in columns of the terminal."""
+
     heading: str
     is_number: bool = False
     least: int = 0
-    """Width that is kept for it, so that a live table does not jump."""
+    """The least width, so that a live table keeps its layout."""
     most: int | None = None
-    """Longer cells are cut."""
+    """The largest width; longer cells are cut."""
     narrow: int | None = None
-    """Width to which it may shrink before any column is left out; the last of several shrinks first."""
+    """The width to which it may shrink before the table omits a column; the last such column shrinks first."""
     rank: int = 0
-    """0: always shown. Of the others, the one with the highest rank is left out first."""
+    """0: always shown. The table omits the column with the highest rank first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
+    """Holds the cells of a row, one per column, and a note."""
+
     cells: Sequence[Cell]
-    """One for each column."""
     label: str = ""
-    """Stands before the note where that has a line of its own."""
+    """Precedes the note if the note is on a separate line."""
     note: Text | None = None
-    """Why it is as it is: in a last column where that has room, else in a line below the table."""
+    """The reason for the row's state: in a last column if there is room, else on a line below the table."""
     style: str = ""
 
 
 def fitted(columns: Sequence[Column], rows: Sequence[Row], *, width: int, wrap_notes: bool = False) -> Group:
-    """The table in at most `width` columns.
+    """Return the table in at most `width` columns of the terminal.
 
     Args:
-        wrap_notes: break notes over several lines; else each is cut to one.
+        wrap_notes: wrap long notes over several lines; otherwise each note is cut to one line.
     """
     widths = _widths(columns, rows, width)
     room = width - sum(widths.values()) - _GAP * len(widths)
     has_notes = any(row.note for row in rows)
-    is_beside = has_notes and room >= _LEAST_OF_NOTES
+    is_beside = has_notes and room >= _NARROWEST_NOTE
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
-    for place, column_width in widths.items():
-        column = columns[place]
+    for index, column_width in widths.items():
+        column = columns[index]
         table.add_column(
             column.heading,
             width=column_width,
@@ -62,17 +65,17 @@ def fitted(columns: Sequence[Column], rows: Sequence[Row], *, width: int, wrap_n
     if is_beside:
         table.add_column("why", max_width=room, no_wrap=not wrap_notes, overflow="fold" if wrap_notes else "ellipsis")
     for row in rows:
-        cells = [row.cells[place] for place in widths]
+        cells = [row.cells[index] for index in widths]
         table.add_row(*cells, *([row.note or ""] if is_beside else []), style=row.style)
     below = [] if is_beside else [_line(row, wrap=wrap_notes) for row in rows if row.note]
     return Group(table, *below)
 
 
 def num_lines(columns: Sequence[Column], rows: Sequence[Row], *, width: int) -> int:
-    """How many lines `fitted` takes with notes that are cut, the heading included."""
+    """Return the number of lines of `fitted` with cut notes, including the heading."""
     widths = _widths(columns, rows, width)
     room = width - sum(widths.values()) - _GAP * len(widths)
-    return 1 + len(rows) + (sum(1 for row in rows if row.note) if room < _LEAST_OF_NOTES else 0)
+    return 1 + len(rows) + (sum(1 for row in rows if row.note) if room < _NARROWEST_NOTE else 0)
 
 
 def _line(row: Row, *, wrap: bool) -> Text:
@@ -82,23 +85,23 @@ def _line(row: Row, *, wrap: bool) -> Text:
 
 
 def _widths(columns: Sequence[Column], rows: Sequence[Row], width: int) -> dict[int, int]:
-    """The width of each column that is shown, by its place."""
-    found = {place: _natural(column, [row.cells[place] for row in rows]) for place, column in enumerate(columns)}
+    """Return the width of each column that is shown, by its index."""
+    found = {index: _natural(column, [row.cells[index] for row in rows]) for index, column in enumerate(columns)}
 
     def excess() -> int:
         return sum(found.values()) + _GAP * (len(found) - 1) - width
 
-    for place, column in reversed(tuple(enumerate(columns))):
+    for index, column in reversed(tuple(enumerate(columns))):
         if column.narrow is not None and excess() > 0:
-            found[place] = max(min(column.narrow, found[place]), found[place] - excess())
-    for place in sorted(found, key=lambda place: -columns[place].rank):
-        if excess() > 0 and columns[place].rank > 0:
-            del found[place]
+            found[index] = max(min(column.narrow, found[index]), found[index] - excess())
+    for index in sorted(found, key=lambda index: -columns[index].rank):
+        if excess() > 0 and columns[index].rank > 0:
+            del found[index]
     return found
 
 
 def _natural(column: Column, cells: Sequence[Cell]) -> int:
-    # Other renderables, such as bars, are as wide as they are allowed to be.
+    # Other renderables, such as progress bars, fill the width that they get.
     texts = [cell if isinstance(cell, Text) else Text(cell) for cell in cells if isinstance(cell, str | Text)]
     content = max((text.cell_len for text in texts), default=0)
     wanted = max(content, len(column.heading), column.least)

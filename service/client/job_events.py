@@ -9,7 +9,7 @@ from fgd_core.spec.views import AllEventsPage, EventPage, JobView, LogNote, LogP
 from service.client import streaming
 from service.client.errors import FailedJobError
 from service.client.job_requests import JobRequests
-from service.client.transport import job_path, read_message
+from service.client.transport import Query, job_path, read_message
 from service.jobs.lifecycle import ON_CLUSTER, OVER
 
 _CONTROL_EVENTS = ("cancel_requested", "pause_requested", "resume_requested", "retry_requested", "priority_changed")
@@ -135,5 +135,5 @@ class JobEvents(JobRequests):
         return job
 
     def _events_of_kinds(self, job_id: str, kinds: Sequence[str]) -> list[StoredEvent]:
-        query = {"job_id": job_id, "kind": list(kinds), "after": "0", "limit": _MOST_EVENTS}
+        query: Query = {"job_id": job_id, "kind": list(kinds), "after": "0", "limit": _MOST_EVENTS}
         return self._read(AllEventsPage, "GET", "/v1/events", params=query, headers=_JSON).items

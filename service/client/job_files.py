@@ -14,7 +14,7 @@ from fgd_core.spec.comparison import Comparison
 from fgd_core.spec.report import Report
 from service.client.job_requests import JobRequests
 from service.client.problems import accepted, unreachable
-from service.client.transport import LONG_TIMEOUT_S, job_path, read_model
+from service.client.transport import LONG_TIMEOUT_S, Query, job_path, read_model
 
 
 class JobFiles(JobRequests):
@@ -76,7 +76,13 @@ class JobFiles(JobRequests):
     def _comparison(
         self, form: str, first: Sequence[str], second: Sequence[str], resamples: int, random_seed: int
     ) -> httpx.Response:
-        query = {"a": list(first), "b": list(second), "resamples": resamples, "seed": random_seed, "format": form}
+        query: Query = {
+            "a": list(first),
+            "b": list(second),
+            "resamples": resamples,
+            "seed": random_seed,
+            "format": form,
+        }
         return self._send("GET", "/v1/compare", params=query, timeout_s=LONG_TIMEOUT_S)
 
     def _download(self, path: str, to: Path) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from fgd_core.errors import NotFoundError
+from fgd_core.retrying import RetryPolicy, retry
 from fgd_core.spec import notebook, tracing
 from fgd_core.spec.events import JobState
 from fgd_core.spec.jobs import JobSpec
@@ -18,6 +19,10 @@ from fgd_core.spec.views import JobPage, JobPatch, JobSummary, JobView, QueueVie
 from service.client.problems import accepted, unreachable
 from service.client.spec_file import changed
 from service.client.transport import LONG_TIMEOUT_S, Query, Transport, job_path, pages, read_model
+
+_SUBMIT = RetryPolicy(first_pause_s=0.2, max_tries=3)
+# The server may have received the request.
+_LOST_ANSWER = (httpx.ReadError, httpx.RemoteProtocolError, httpx.ReadTimeout)
 
 
 class JobList(list[JobSummary]):
@@ -44,15 +49,12 @@ class JobRequests(Transport):
             spec = changed(copy.deepcopy(dict(spec)), "the spec", overrides=(), name=None)
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex, **tracing.header(os.environ)}
         body = spec.model_dump(mode="json")
-        for attempt in range(3):
-            try:
-                answer = self._http.post("/v1/jobs", json=body, headers=headers)
-                break
-            except (httpx.ReadError, httpx.RemoteProtocolError, httpx.ReadTimeout) as cause:
-                if attempt == 2:
-                    raise unreachable(self.base_url, cause) from cause
-            except (httpx.TransportError, httpx.InvalidURL) as cause:
-                raise unreachable(self.base_url, cause) from cause
+        try:
+            answer = retry(
+                lambda: self._http.post("/v1/jobs", json=body, headers=headers), on=_LOST_ANSWER, policy=_SUBMIT
+            )
+        except (httpx.TransportError, httpx.InvalidURL) as cause:
+            raise unreachable(self.base_url, cause) from cause
         return read_model(JobView, accepted(answer))
 
     def job(self, job_id: str) -> JobView:
@@ -111,7 +113,9 @@ class JobRequests(Transport):
             return self.job(found[0])
         if found:
             shown = ", ".join(found[:5])
-            raise NotFoundError(f"{len(found)} job ids begin with {prefix!r}: {shown}; give more of the id", prefix=prefix)
+            raise NotFoundError(
+                f"{len(found)} job ids begin with {prefix!r}: {shown}; give more of the id", prefix=prefix
+            )
         raise NotFoundError(f"no job id is {prefix!r} or begins with it; `fgd jobs` lists the jobs", prefix=prefix)
 
     def cancel(self, job_id: str) -> JobView:

@@ -1,4 +1,4 @@
-"""Shows jobs as they run: bars on a terminal, a plain line for each notable event elsewhere."""
+"""Shows jobs as they run: progress bars on a terminal, a plain line for each important event elsewhere."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -55,22 +55,22 @@ def bars(jobs: Iterable[JobStatus], spinner: Spinner, *, width: int, notice: str
     """Draw all jobs: state, bar, epoch, loss, images/s, AP, time left, and below them the terms of the loss.
 
     Args:
-        width: of the terminal, in columns. On a narrow one the bars shrink; then the best AP and images/s are left out.
+        width: of the terminal, in columns. A narrow one has short bars, and omits the best AP and images/s.
     """
     rows = []
     below: list[RenderableType] = []
     for job in jobs:
-        at = job.progress
+        progress = job.progress
         cells = (
             Text(job.name, style="bold"),
             Text(job.state, style=STATE_STYLES.get(job.state, "")),
             ProgressBar(total=1.0, completed=job.fraction, pulse=_is_preparing(job)),
-            f"{at.epoch}/{at.epochs}" if at.epoch is not None else "",
-            number(at.values.get("loss"), ".3g"),
-            number(at.images_per_s, ".0f"),
-            number(at.ap, ".3f"),
-            number(at.best_ap, ".3f"),
-            duration(at.eta_s) if not job.is_over else "",
+            f"{progress.epoch}/{progress.epochs}" if progress.epoch is not None else "",
+            number(progress.values.get("loss"), ".3g"),
+            number(progress.images_per_s, ".0f"),
+            number(progress.ap, ".3f"),
+            number(progress.best_ap, ".3f"),
+            duration(progress.eta_s) if not job.is_over else "",
         )
         rows.append(Row(cells=cells))
         below.extend(_lines_below(job, spinner))
@@ -136,7 +136,7 @@ def _terms(values: Mapping[str, float]) -> str:
         if term and term != "total" and not _LEVEL.match(term):
             groups.setdefault(group, []).append(f"{term} {number(value, '.3g')}")
     method = groups.pop("distill", None)
-    said = [f"{group}: {', '.join(terms)}" for group, terms in sorted(groups.items())]
+    texts = [f"{group}: {', '.join(terms)}" for group, terms in sorted(groups.items())]
     if method is not None:
-        said.insert(0, f"distill {number(values.get('distill/total'), '.3g')} (unweighted: {', '.join(method)})")
-    return " · ".join(said)
+        texts.insert(0, f"distill {number(values.get('distill/total'), '.3g')} (unweighted: {', '.join(method)})")
+    return " · ".join(texts)

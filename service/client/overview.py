@@ -1,4 +1,4 @@
-"""All jobs at once, live: a table on a terminal, a line for each notable event elsewhere."""
+"""Shows all jobs live: a table on a terminal, a line for each important event elsewhere."""
 
 import queue
 import threading
@@ -14,17 +14,17 @@ from fgd_core.spec.event_state import JobStatus, status_now
 from fgd_core.spec.event_text import duration, number
 from fgd_core.spec.events import JobState, StoredEvent
 from service.client.client import FgdClient
-from service.client.console import print_json
+from service.client.console import away_notice, print_json
 from service.client.fitting import Column, Row, fitted, num_lines
 from service.client.live import STATE_STYLES, EventLines
-from service.client.waiting import keep_reasons
+from service.client.waiting import refreshed_reasons
 from service.jobs.lifecycle import OVER
 
 _FRAMES_PER_S = 4
-# Besides the rows: heading, count, notice, and the line that the cursor is on.
+# In addition to the rows: heading, counts, notice, and the line of the cursor.
 _OTHER_LINES = 5
 _MOST_ROWS = 1000
-# The order of the rows: what goes on first, then what waits, then what is over.
+# The order of the rows: active jobs, waiting jobs, jobs that are over.
 _ORDER: tuple[JobState, ...] = (
     *("running", "starting", "pausing", "cancelling", "lost", "paused", "queued", "blocked"),
     *("failed", "cancelled", "succeeded"),
@@ -44,28 +44,28 @@ _NOT_OVER: list[JobState] = [state for state in get_args(JobState) if state not 
 
 
 def watch_all(client: FgdClient, console: Console, *, project: str | None = None, as_json: bool = False) -> None:
-    """Show all jobs that are not over, those that are yet to come, and how they end; until Ctrl-C."""
-    # The cursor first: what happens between the two is then told, if need be twice.
+    """Show all unfinished and all new jobs until Ctrl-C."""
+    # The cursor comes first: events between the two requests then arrive, some of them twice.
     cursor = client.events_cursor()
-    standings: dict[str, JobStatus] = {}
+    statuses: dict[str, JobStatus] = {}
     for job in client.jobs(state=_NOT_OVER, project=project):
-        standings[job.job_id] = status_now(job)
-        if len(standings) >= _MOST_ROWS:
+        statuses[job.job_id] = status_now(job)
+        if len(statuses) >= _MOST_ROWS:
             break
-    news = _follow(client, cursor, project)
+    items = _follow(client, cursor, project)
     if as_json:
-        for item in news:
+        for item in items:
             if isinstance(item, StoredEvent):
                 print_json(item.model_dump(mode="json"))
     elif console.is_terminal:
-        _draw(client, standings, news, console)
+        _draw(client, statuses, items, console)
     else:
-        _speak(client, standings, news, console)
+        _print_lines(client, statuses, items, console)
 
 
-def table(standings: Iterable[JobStatus], *, width: int, height: int, notice: str = "") -> RenderableType:
-    """Jobs under way, waiting and over, in this order; those that find no room are counted."""
-    jobs = sorted(standings, key=lambda job: (_PLACE.get(job.state, 0), -job.priority))
+def table(statuses: Iterable[JobStatus], *, width: int, height: int, notice: str = "") -> RenderableType:
+    """Return a table of jobs, active ones first; a line below it counts the states and the rows that do not fit."""
+    jobs = sorted(statuses, key=lambda job: (_PLACE.get(job.state, 0), -job.priority))
     rows = [_row(job) for job in jobs[:height]]
     while len(rows) > 1 and num_lines(_COLUMNS, rows, width=width) > height - _OTHER_LINES + 1:
         rows.pop()
@@ -76,83 +76,86 @@ def table(standings: Iterable[JobStatus], *, width: int, height: int, notice: st
 
 
 def _row(job: JobStatus) -> Row:
-    is_running, at = job.state == "running", job.progress
+    is_running, progress = job.state == "running", job.progress
     cells = (
         Text(job.name, style="bold"),
         Text(job.project),
         str(job.priority or ""),
         Text(job.state, style=STATE_STYLES.get(job.state, "")),
-        f"{at.epoch}/{at.epochs}" if at.epoch is not None else "",
-        number(at.best_ap, ".3f") if at.best_ap is not None else "",
-        number(at.images_per_s, ".0f") if is_running and at.images_per_s is not None else "",
-        duration(at.eta_s) if is_running and at.eta_s is not None else "",
+        f"{progress.epoch}/{progress.epochs}" if progress.epoch is not None else "",
+        number(progress.best_ap, ".3f") if progress.best_ap is not None else "",
+        number(progress.images_per_s, ".0f") if is_running and progress.images_per_s is not None else "",
+        duration(progress.eta_s) if is_running and progress.eta_s is not None else "",
     )
     return Row(cells=cells, label=job.name, note=_why(job))
 
 
 def _draw(
-    client: FgdClient, standings: dict[str, JobStatus], news: Iterator[StoredEvent | str], console: Console
+    client: FgdClient, statuses: dict[str, JobStatus], items: Iterator[StoredEvent | str], console: Console
 ) -> None:
     notice = ""
 
-    def frame() -> RenderableType:
-        return table(list(standings.values()), width=console.width, height=console.height, notice=notice)
+    def view() -> RenderableType:
+        return table(list(statuses.values()), width=console.width, height=console.height, notice=notice)
 
-    keep_reasons(client, standings)
-    with Live(console=console, refresh_per_second=_FRAMES_PER_S, get_renderable=frame):
-        for item in news:
+    with (
+        refreshed_reasons(client, statuses),
+        Live(console=console, refresh_per_second=_FRAMES_PER_S, get_renderable=view),
+    ):
+        for item in items:
             notice = item if isinstance(item, str) else ""
             if isinstance(item, StoredEvent):
-                _take_in(client, standings, item)
+                _apply(client, statuses, item)
 
 
-def _speak(
-    client: FgdClient, standings: dict[str, JobStatus], news: Iterator[StoredEvent | str], console: Console
+def _print_lines(
+    client: FgdClient, statuses: dict[str, JobStatus], items: Iterator[StoredEvent | str], console: Console
 ) -> None:
     lines = EventLines()
-    for item in news:
+    for item in items:
         if isinstance(item, str):
             console.print(item, markup=False, soft_wrap=True)
             continue
-        standing = _take_in(client, standings, item)
-        said = lines.line(standing, item) if standing is not None else None
-        if said:
-            console.print(said, markup=False, soft_wrap=True)
+        status = _apply(client, statuses, item)
+        text = lines.line(status, item) if status is not None else None
+        if text:
+            console.print(text, markup=False, soft_wrap=True)
 
 
-def _take_in(client: FgdClient, standings: dict[str, JobStatus], event: StoredEvent) -> JobStatus | None:
-    if event.job_id not in standings:
+def _apply(client: FgdClient, statuses: dict[str, JobStatus], event: StoredEvent) -> JobStatus | None:
+    """Update the status of the event's job, and return it; None for a job that cannot be read."""
+    if event.job_id not in statuses:
         try:
-            standings[event.job_id] = status_now(client.job(event.job_id))
+            statuses[event.job_id] = status_now(client.job(event.job_id))
         except NotFoundError:
-            # It has been deleted since.
+            # The job has been deleted since.
             return None
         except FgdError as error:
             if not error.retryable:
                 raise
             return None
-    standings[event.job_id].update(event)
-    return standings[event.job_id]
+    statuses[event.job_id].update(event)
+    return statuses[event.job_id]
 
 
 def _follow(client: FgdClient, cursor: str, project: str | None) -> Iterator[StoredEvent | str]:
-    """Events of all jobs, and a sentence while the server is away.
+    """Yield the events of all jobs, and a notice when the server does not answer.
 
-    A thread reads: a pause before the next connection is then shown while it lasts.
+    A thread reads the stream, so that the notice appears while the thread pauses before it reconnects.
     """
-    news: queue.Queue[StoredEvent | str | FgdError] = queue.Queue()
-    away = f"{client.base_url} is away; the jobs go on, and so does this when it is back"
+    items: queue.Queue[StoredEvent | str | FgdError] = queue.Queue()
+    notice = away_notice(client.base_url)
 
     def read() -> None:
         try:
-            for event in client.all_events(after=cursor, project=project, on_drop=lambda _: news.put(away)):
-                news.put(event)
+            for event in client.all_events(after=cursor, project=project, on_drop=lambda _: items.put(notice)):
+                items.put(event)
         except FgdError as error:
-            news.put(error)
+            items.put(error)
 
     threading.Thread(target=read, daemon=True, name="watch-all").start()
     while True:
-        item = news.get()
+        item = items.get()
         if isinstance(item, FgdError):
             raise item
         yield item
@@ -166,6 +169,6 @@ def _why(job: JobStatus) -> Text | None:
 
 def _counts(rows: Iterable[JobStatus], num_hidden: int) -> str:
     counts: Mapping[str, int] = {state: sum(job.state == state for job in rows) for state in _ORDER}
-    said = " · ".join(f"{count} {state}" for state, count in counts.items() if count)
+    text = " · ".join(f"{count} {state}" for state, count in counts.items() if count)
     hidden = f" · {num_hidden} not shown" if num_hidden else ""
-    return (said or "no job is under way; hand one in with `fgd submit`") + hidden
+    return (text or "no unfinished jobs; submit one with `fgd submit SPEC`") + hidden

@@ -1,19 +1,19 @@
 """Follows a stream of server-sent events across dropped connections."""
 
-import random
-import time
 from collections.abc import Callable, Iterator
 
 import httpx
 import httpx_sse
 
 from fgd_core.errors import FgdError
+from fgd_core.retrying import Backoff, RetryPolicy, pause
 from service.client.problems import accepted, unreachable
 from service.client.transport import Query
 
 # The server sends a comment every 15 s on a silent stream: if four are missing, the connection is dead.
 _TIMEOUT = httpx.Timeout(10.0, read=60.0)
-_LONGEST_PAUSE_S = 5.0
+# A restart with a large migration, or a broken network, may take this long.
+_RECONNECT = RetryPolicy(first_pause_s=0.25, longest_pause_s=5.0, timeout_s=3600.0)
 
 OnDrop = Callable[[float], None]
 
@@ -29,8 +29,8 @@ def follow(
 ) -> Iterator[httpx_sse.ServerSentEvent]:
     """Yield the messages of a stream, each once.
 
-    After the first connection, the client reconnects when a connection drops or the server restarts, and continues
-    after the last message that it received.
+    After the first connection, the client reconnects for up to an hour when a connection drops or the server restarts,
+    and continues after the last message that it received.
 
     Args:
         after: the id of the message after which to begin.
@@ -38,31 +38,38 @@ def follow(
             server also ends a stream that reaches its maximum lifetime.
         on_drop: receives the pause in seconds before each new connection.
     Raises:
-        UnreachableError: the first connection failed.
+        UnreachableError: the first connection failed, or the server has not answered for an hour.
         FgdError: the server refused the request.
     """
-    pause_s = 0.0
-    connected = False
+    backoff = Backoff(_RECONNECT)
+    was_connected = False
     while True:
-        is_dropped = False
+        is_connected = False
+        dropped: FgdError | None = None
         try:
             for message in _messages(http, path, params, after):
-                connected = True
-                if message is not None:
-                    after = message.id or after
-                    if message.data:
-                        pause_s = 0.0
-                        yield message
+                if message is None:
+                    is_connected = was_connected = True
+                    continue
+                after = message.id or after
+                if message.data:
+                    yield message
             if is_over(after):
                 return
         except FgdError as error:
-            if not connected or not error.retryable:
+            if not was_connected or not error.retryable:
                 raise
-            is_dropped = True
-        pause_s = min(_LONGEST_PAUSE_S, max(0.2, 2 * pause_s)) * random.uniform(0.8, 1.0)
-        if is_dropped and on_drop is not None:
+            dropped = error
+        if is_connected:
+            # The hour counts from the end of the last connection, which may have been silent for longer.
+            backoff.succeeded()
+        pause_s = backoff.failed()
+        if pause_s is None:
+            assert dropped is not None
+            raise dropped
+        if dropped is not None and on_drop is not None:
             on_drop(pause_s)
-        time.sleep(pause_s)
+        pause(pause_s)
 
 
 def _messages(

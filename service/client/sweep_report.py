@@ -1,4 +1,4 @@
-"""The report on a sweep, on a terminal."""
+"""The report on a sweep, as text and tables."""
 
 from pathlib import Path
 
@@ -6,16 +6,16 @@ import yaml
 from rich.table import Table
 from rich.text import Text
 
-from fgd_core.errors import NotFoundError, StorageError
+from fgd_core.errors import NotFoundError
 from fgd_core.spec.sweep_report import SweepReport
-from service.client.console import output
+from service.client.console import output, write_file
 from service.jobs.findings.words import metric_name, metric_value, standing_text, values_text
 
-_MOST = 10
+_MOST_ROWS = 10
 
 
 def print_sweep_report(found: SweepReport) -> None:
-    """The verdict, the best configurations, and what was spent."""
+    """Print the verdict, the best configurations, and the cost of the sweep."""
     console = output()
     for sentence in found.verdict:
         console.print(sentence, markup=False, highlight=False)
@@ -26,13 +26,13 @@ def print_sweep_report(found: SweepReport) -> None:
     cost = f"{spent.trials} trials, {spent.epochs} epochs, {spent.train_s / 60:.1f} min of training steps"
     hours = f", {spent.gpu_hours:.2f} GPU hours" if spent.gpu_hours else ""
     console.print()
-    console.print(f"spent: {cost}, {spent.wall_s / 60:.1f} min in all{hours}", style="dim", highlight=False)
+    console.print(f"spent: {cost}, {spent.wall_s / 60:.1f} min in total{hours}", style="dim", highlight=False)
     if found.error is not None:
         console.print(Text(f"{found.name} {found.state}: {found.error.message} ({found.error.code})", style="red"))
 
 
 def standings_table(found: SweepReport) -> Table:
-    """A row a configuration, the best first; the winner in green."""
+    """Return a table with a row per configuration, best first; the winner is green."""
     objectives = found.spec.objectives
     table = Table(box=None, header_style="dim", pad_edge=False)
     table.add_column("trial", justify="right")
@@ -41,7 +41,7 @@ def standings_table(found: SweepReport) -> Table:
     for objective in objectives[1:]:
         table.add_column(metric_name(objective.metric), justify="right")
     table.add_column("values", overflow="fold")
-    for standing in found.standings[:_MOST]:
+    for standing in found.standings[:_MOST_ROWS]:
         others = [
             "–" if value is None else metric_value(objective.metric, value)
             for objective, value in zip(objectives[1:], standing.objectives[1:], strict=True)
@@ -58,16 +58,13 @@ def standings_table(found: SweepReport) -> Table:
 
 
 def write_spec(found: SweepReport, path: Path) -> None:
-    """The winning job as YAML, ready to submit.
+    """Write the best job as YAML, ready to submit.
 
     Raises:
-        NotFoundError: no trial has a value yet.
-        StorageError: it cannot be written.
+        NotFoundError: no trial has a score yet.
+        StorageError: the file cannot be written.
     """
     if found.recommendation is None:
-        raise NotFoundError(f"sweep {found.name} has nothing to recommend: no trial has a value", job_id=found.job_id)
+        raise NotFoundError(f"sweep {found.name} has no best job yet: no trial has a score", job_id=found.job_id)
     spec = found.recommendation.spec.model_dump(mode="json")
-    try:
-        path.write_text(yaml.safe_dump(spec, sort_keys=False, allow_unicode=True))
-    except OSError as cause:
-        raise StorageError(f"cannot write {path}: {cause.strerror}; choose another place", path=str(path)) from cause
+    write_file(path, yaml.safe_dump(spec, sort_keys=False, allow_unicode=True).encode())

@@ -1,4 +1,4 @@
-"""Trials as a table that sorts itself: the best ahead."""
+"""Trials as a table, best first."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ from fgd_core.spec.event_text import duration, number
 from fgd_core.spec.search import Objective
 from fgd_core.spec.sweep_report import TrialView
 from service.client.fitting import Cell, Column, Row, fitted
-from service.client.sweep_standing import SweepStanding
+from service.client.sweep_status import SweepStatus
 
 STYLES: Mapping[str, str] = {
     "running": "bold cyan",
@@ -23,7 +23,7 @@ STYLES: Mapping[str, str] = {
 
 
 def ranked(trials: Sequence[TrialView], objective: Objective) -> list[TrialView]:
-    """The best first; those without a value last, by number."""
+    """Return the trials, best first; trials without a score are last, by number."""
     sign = -1 if objective.direction == "maximize" else 1
 
     def place(trial: TrialView) -> tuple[bool, float, int]:
@@ -34,18 +34,18 @@ def ranked(trials: Sequence[TrialView], objective: Objective) -> list[TrialView]
 
 
 def best(trial: TrialView) -> float | None:
-    """Of the first objective."""
+    """Return the best value of the first objective; None without a score."""
     return trial.objectives[0] if trial.objectives else None
 
 
 def trial_table(
     trials: Sequence[TrialView], objectives: Sequence[Objective], *, width: int, max_rows: int | None = None
 ) -> Group:
-    """A row a trial: where it came from, how far it is, what it has reached, and its values.
+    """Return a table with a row per trial: its origin, progress, scores and values.
 
     Args:
-        width: of the terminal in columns; in a narrow one values are cut, and the rung and the newest score left out.
-        max_rows: the best so many; how many more there are stands below.
+        width: of the terminal, in columns; a narrow table cuts the values and omits the rung and the newest score.
+        max_rows: show only the best trials, and the number of the others below; default: all.
     """
     first, *others = objectives
     order = ranked(trials, first)
@@ -63,7 +63,7 @@ def trial_table(
     )
     rows = []
     for trial in shown:
-        # Who was given up is there to be seen, and not to draw the eye.
+        # A stopped trial is less important than the others.
         style = STYLES["stopped"] if trial.state == "stopped" else ""
         newest = trial.reports[-1] if trial.reports else None
         cells: tuple[Cell, ...] = (
@@ -83,20 +83,20 @@ def trial_table(
 
 
 def _others(trial: TrialView, count: int) -> Sequence[float | None]:
-    """Of the objectives behind the first, one for each column."""
+    """Return the values of the second and later objectives, one per column."""
     found = list(trial.objectives[1 : count + 1])
     return [*found, *[None] * (count - len(found))]
 
 
 def values_text(values: Mapping[str, JsonValue]) -> str:
-    """`alpha 0.0012 · temperature 0.5`: by the last word of each field, where that is clear."""
-    lasts = [path.rpartition(".")[2] for path in values]
-    said = []
+    """Return `alpha 0.0012 · temperature 0.5`: the last part of each path if it is unique, else the whole path."""
+    last_parts = [path.rpartition(".")[2] for path in values]
+    texts = []
     for path, value in values.items():
         last = path.rpartition(".")[2]
         shown = format(value, ".3g") if isinstance(value, float) else str(value)
-        said.append(f"{(last if lasts.count(last) == 1 else path).rstrip('_')} {shown}")
-    return " · ".join(said)
+        texts.append(f"{(last if last_parts.count(last) == 1 else path).rstrip('_')} {shown}")
+    return " · ".join(texts)
 
 
 def _origin(trial: TrialView) -> str:
@@ -108,18 +108,19 @@ def _rung(trial: TrialView) -> str:
     return str(max(rungs)) if rungs else ""
 
 
-def sweep_view(sweep: SweepStanding, *, width: int, max_rows: int) -> RenderableType:
-    """A sweep under way: how far it is in one line, and its trials."""
+def sweep_view(sweep: SweepStatus, *, width: int, max_rows: int) -> RenderableType:
+    """Return the live view of a sweep: its progress in one line, and its trials."""
     first = sweep.objectives[0]
     running = sum(trial.state == "running" for trial in sweep.trials)
     of_trial = f" (trial {sweep.best_trial})" if sweep.best_trial is not None else ""
-    said = [
-        f"{sweep.progress.step or 0}/{sweep.progress.steps or '?'} trials",
+    progress = sweep.progress
+    parts = [
+        f"{progress.step or 0}/{progress.steps or '?'} trials",
         f"{running} running",
-        f"best {first.metric} {number(sweep.progress.best_ap, '.3f')}{of_trial}",
-        *([f"{duration(sweep.progress.eta_s)} left"] if sweep.progress.eta_s is not None and not sweep.is_over else []),
+        f"best {first.metric} {number(progress.best_ap, '.3f')}{of_trial}",
+        *([f"{duration(progress.eta_s)} left"] if progress.eta_s is not None and not sweep.is_over else []),
     ]
-    head = Text.assemble((sweep.name, "bold"), f": {' · '.join(said)}")
+    head = Text.assemble((sweep.name, "bold"), f": {' · '.join(parts)}")
     if not sweep.trials:
         return head
     return Group("", head, trial_table(sweep.trials, sweep.objectives, width=width, max_rows=max_rows))

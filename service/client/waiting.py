@@ -1,4 +1,4 @@
-"""Why jobs wait, kept up to date: it changes without an event."""
+"""Keeps the reasons of waiting jobs up to date: they change without an event."""
 
 import contextlib
 import itertools
@@ -14,29 +14,34 @@ from service.client.client import FgdClient
 _EVERY_S = 5.0
 _WAITING: tuple[JobState, ...] = ("queued", "blocked")
 _FEW = 10
-"""So many are asked for one by one; more, a page at a time."""
+"""Up to this number, jobs are requested one by one; more jobs are requested page by page."""
 _MOST = 1000
 
 
-def keep_reasons(client: FgdClient, standings: Mapping[str, JobStatus]) -> None:
-    """Ask now and then for the reasons of the jobs that wait, in a thread that ends with the process."""
+@contextlib.contextmanager
+def refreshed_reasons(client: FgdClient, statuses: Mapping[str, JobStatus]) -> Iterator[None]:
+    """Update the reasons of the waiting jobs every few seconds, in a thread that ends with the block."""
+    is_over = threading.Event()
 
-    def ask() -> None:
-        pause = threading.Event()
-        while True:
-            # A server that is away is the event stream's to tell.
+    def refresh() -> None:
+        while not is_over.is_set():
+            # The event stream reports a server that does not answer.
             with contextlib.suppress(FgdError):
-                for job in _waiting_jobs(client, list(standings.values())):
-                    standing = standings.get(job.job_id)
-                    if standing is not None and job.state == standing.state:
-                        standing.doing = job.reason or ""
-            pause.wait(_EVERY_S)
+                for job in _waiting_jobs(client, list(statuses.values())):
+                    status = statuses.get(job.job_id)
+                    if status is not None and job.state == status.state:
+                        status.doing = job.reason or ""
+            is_over.wait(_EVERY_S)
 
-    threading.Thread(target=ask, daemon=True, name="reasons").start()
+    threading.Thread(target=refresh, daemon=True, name="reasons").start()
+    try:
+        yield
+    finally:
+        is_over.set()
 
 
-def _waiting_jobs(client: FgdClient, standings: Sequence[JobStatus]) -> Iterator[JobSummary]:
-    waiting = [standing.job_id for standing in standings if standing.state in _WAITING]
+def _waiting_jobs(client: FgdClient, statuses: Sequence[JobStatus]) -> Iterator[JobSummary]:
+    waiting = [status.job_id for status in statuses if status.state in _WAITING]
     if len(waiting) <= _FEW:
         yield from (client.job(job_id) for job_id in waiting)
     else:

@@ -1,4 +1,4 @@
-"""Follow several jobs at once until all are over."""
+"""Shows several jobs live until all are over."""
 
 import queue
 import threading
@@ -14,99 +14,99 @@ from fgd_core.spec.event_state import JobStatus
 from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.views import JobSummary, JobView
 from service.client.client import FgdClient
-from service.client.console import print_json
+from service.client.console import away_notice, print_json
 from service.client.live import EventLines, bars
-from service.client.sweep_standing import SweepStanding, any_standing
+from service.client.sweep_status import SweepStatus, initial_status
 from service.client.trial_table import sweep_view
-from service.client.waiting import keep_reasons
+from service.client.waiting import refreshed_reasons
 
 _FRAMES_PER_S = 8
 
 
-class _News(NamedTuple):
+class _Message(NamedTuple):
+    """What the thread of a job sends: an event, a dropped connection, an error, or the end."""
+
     job_id: str
     event: StoredEvent | None = None
     pause_s: float | None = None
-    """The stream dropped; it is taken up again in so many seconds."""
-    error: BaseException | None = None
+    """The connection dropped; seconds until the next one."""
+    error: FgdError | None = None
     is_last: bool = False
 
 
 def watch(client: FgdClient, jobs: Sequence[JobSummary], console: Console, *, as_json: bool = False) -> list[JobView]:
-    """Show `jobs` until each is over: bars on a terminal, plain lines elsewhere, JSON lines on request.
+    """Show jobs until all are over: bars on a terminal, plain lines elsewhere, JSON lines on request.
 
     Returns:
-        The jobs as they ended, in the order given.
+        The jobs as they ended, in the order of `jobs`.
     """
-    standings = {job.job_id: any_standing(job) for job in jobs}
+    statuses = {job.job_id: initial_status(job) for job in jobs}
     if as_json:
-        for news in _follow(client, list(standings)):
-            if news.event is not None:
-                print_json(news.event.model_dump(mode="json"))
+        for message in _follow(client, list(statuses)):
+            if message.event is not None:
+                print_json(message.event.model_dump(mode="json"))
     elif console.is_terminal:
-        _draw(client, standings, console)
+        _draw(client, statuses, console)
     else:
-        _speak(client, standings, console)
-    return [client.job(job_id) for job_id in standings]
+        _print_lines(client, statuses, console)
+    return [client.job(job_id) for job_id in statuses]
 
 
-def _draw(client: FgdClient, standings: dict[str, JobStatus], console: Console) -> None:
+def _draw(client: FgdClient, statuses: dict[str, JobStatus], console: Console) -> None:
     spinner = Spinner("dots")
     notice = ""
 
-    def frame() -> RenderableType:
-        sweeps = [standing for standing in standings.values() if isinstance(standing, SweepStanding)]
-        # Each sweep has two lines of its own beside its trials; the rest is the bars and the lines below them.
-        max_rows = max(3, (console.height - 2 * len(standings) - 3) // max(1, len(sweeps)) - 3)
-        drawn = bars(standings.values(), spinner, width=console.width, notice=notice)
+    def view() -> RenderableType:
+        sweeps = [status for status in statuses.values() if isinstance(status, SweepStatus)]
+        # A sweep needs two lines in addition to its trials; the bars and the lines below them need the rest.
+        max_rows = max(3, (console.height - 2 * len(statuses) - 3) // max(1, len(sweeps)) - 3)
+        drawn = bars(statuses.values(), spinner, width=console.width, notice=notice)
         return Group(drawn, *(sweep_view(sweep, width=console.width, max_rows=max_rows) for sweep in sweeps))
 
-    keep_reasons(client, standings)
-    with Live(console=console, refresh_per_second=_FRAMES_PER_S, get_renderable=frame):
-        for news in _follow(client, list(standings)):
-            notice = _notice(client, news)
-            if news.event is not None:
-                standings[news.job_id].update(news.event)
+    with (
+        refreshed_reasons(client, statuses),
+        Live(console=console, refresh_per_second=_FRAMES_PER_S, get_renderable=view),
+    ):
+        for message in _follow(client, list(statuses)):
+            notice = away_notice(client.base_url) if message.pause_s is not None else ""
+            if message.event is not None:
+                statuses[message.job_id].update(message.event)
 
 
-def _speak(client: FgdClient, standings: dict[str, JobStatus], console: Console) -> None:
+def _print_lines(client: FgdClient, statuses: dict[str, JobStatus], console: Console) -> None:
     lines = EventLines()
-    for news in _follow(client, list(standings)):
-        standing = standings[news.job_id]
-        if news.event is not None:
-            standing.update(news.event)
-            said = lines.line(standing, news.event)
-            if said:
-                console.print(said, markup=False, soft_wrap=True)
-        elif news.pause_s is not None:
-            console.print(_notice(client, news), markup=False, soft_wrap=True)
+    for message in _follow(client, list(statuses)):
+        status = statuses[message.job_id]
+        if message.event is not None:
+            status.update(message.event)
+            text = lines.line(status, message.event)
+            if text:
+                console.print(text, markup=False, soft_wrap=True)
+        elif message.pause_s is not None:
+            console.print(away_notice(client.base_url), markup=False, soft_wrap=True)
 
 
-def _notice(client: FgdClient, news: _News) -> str:
-    return f"{client.base_url} is away; the jobs go on, and so does this when it is back" if news.pause_s else ""
+def _follow(client: FgdClient, job_ids: Sequence[str]) -> Iterator[_Message]:
+    """Yield the events of all jobs, those of one job in order, until all jobs are over.
 
-
-def _follow(client: FgdClient, job_ids: Sequence[str]) -> Iterator[_News]:
-    """Events of all jobs as they come, each job's in order; ends when all jobs are over.
-
-    A thread a job: each holds one stream, and dies with the process when the watcher leaves early.
+    A thread per job reads one stream; the threads end with the process if the reader leaves early.
     """
-    news: queue.Queue[_News] = queue.Queue()
+    messages: queue.Queue[_Message] = queue.Queue()
     for job_id in job_ids:
-        threading.Thread(target=_read, args=(client, job_id, news), daemon=True, name=f"watch-{job_id}").start()
+        threading.Thread(target=_read, args=(client, job_id, messages), daemon=True, name=f"watch-{job_id}").start()
     open_streams = len(job_ids)
     while open_streams:
-        item = news.get()
-        if item.error is not None:
-            raise item.error
-        open_streams -= item.is_last
-        yield item
+        message = messages.get()
+        if message.error is not None:
+            raise message.error
+        open_streams -= message.is_last
+        yield message
 
 
-def _read(client: FgdClient, job_id: str, news: "queue.Queue[_News]") -> None:
+def _read(client: FgdClient, job_id: str, messages: "queue.Queue[_Message]") -> None:
     try:
-        for event in client.events(job_id, on_drop=lambda pause_s: news.put(_News(job_id, pause_s=pause_s))):
-            news.put(_News(job_id, event=event))
-        news.put(_News(job_id, is_last=True))
+        for event in client.events(job_id, on_drop=lambda pause_s: messages.put(_Message(job_id, pause_s=pause_s))):
+            messages.put(_Message(job_id, event=event))
+        messages.put(_Message(job_id, is_last=True))
     except FgdError as error:
-        news.put(_News(job_id, error=error))
+        messages.put(_Message(job_id, error=error))

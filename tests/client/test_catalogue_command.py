@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from service.catalogue import catalogue
-from service.client.catalogue_tables import details, every, overview
+from service.client.catalogue_tables import all_entries, details, overview
 from tests.client.conftest import Fgd
 from tests.client.live_server import LiveServer
 
@@ -20,7 +20,7 @@ class TestWithoutAServer:
     def test_everything_is_listed_by_its_name(self, fgd: Fgd) -> None:
         said = fgd("catalogue")
         assert said.exit_code == 0
-        assert [entry.name for _, entry in every(catalogue()) if entry.name not in said.out] == []
+        assert [entry.name for _, entry in all_entries(catalogue()) if entry.name not in said.out] == []
 
     def test_one_thing_is_told_whole(self, fgd: Fgd) -> None:
         said = fgd("catalogue", "fgd").out
@@ -56,14 +56,14 @@ class TestWithAServer:
 
 class TestInEightyColumns:
     def test_the_list_shows_every_name_whole(self) -> None:
-        said = shown(overview(every(catalogue())))
+        said = shown(overview(all_entries(catalogue())))
         assert "…" not in said
         assert max(map(len, said.splitlines())) <= 80
         assert "population_based" in said
 
     @pytest.mark.parametrize("name", ["retinanet", "resnet50", "distill", "sweep", "fgd", "fgd-weights"])
     def test_settings_are_uncut(self, name: str) -> None:
-        everything = every(catalogue())
+        everything = all_entries(catalogue())
         ((section, entry),) = [each for each in everything if each[1].name == name]
         said = shown(details(section, entry, defaults={}))
         assert said.count("…") == entry.model_dump_json().count("…")

@@ -18,9 +18,8 @@ import yaml
 from fgd_core.spec.events import DeviceReady, EpochFinished, Progress, RunFinished
 from fgd_core.spec.jobs import Teacher
 from fgd_core.spec.results import ErrorReport
-from service.client.cli import COMMANDS, load
+from service.client.cli import COMMANDS, HINTS, load
 from service.client.client import FgdClient
-from service.client.hints import HINTS
 from service.server.control_plane import alone_in
 from tests.client.conftest import Fgd
 from tests.client.live_server import LiveServer

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.client.errors import UsageError
-from service.client.places import current_folder, expanded
+from service.client.paths import current_folder, expanded
 from service.client.spec_file import read_spec
 from service.dispatcher.cluster import find_ray_token
 from tests.client.conftest import Fgd

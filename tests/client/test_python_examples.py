@@ -17,7 +17,7 @@ from fgd_core.spec.events import CheckpointSaved, EpochFinished, Evaluated, RunF
 from fgd_core.spec.results import RunResult
 from service.client.client import FgdClient
 from service.client.errors import SpecFileError
-from service.client.job_list import JobList
+from service.client.job_requests import JobList
 from tests.client.live_server import LiveServer
 from tests.reports.recorded_jobs import STUDENT, demo_jobs, report_on, scores, train_spec
 

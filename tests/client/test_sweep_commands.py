@@ -18,7 +18,7 @@ from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 from service.client.errors import SpecFileError
 from service.client.spec_file import read_spec
-from service.client.sweep_standing import SweepStanding, any_standing
+from service.client.sweep_status import SweepStatus, initial_status
 from service.client.trial_table import STYLES, sweep_view, trial_table, values_text
 from service.client.watching import watch
 from tests.client.conftest import Fgd
@@ -76,9 +76,9 @@ def shown(renderable: object, width: int = 120) -> list[str]:
     return capture.get().splitlines()
 
 
-def standing_of(client: FgdClient, job: JobView) -> SweepStanding:
-    standing = any_standing(job)
-    assert isinstance(standing, SweepStanding)
+def standing_of(client: FgdClient, job: JobView) -> SweepStatus:
+    standing = initial_status(job)
+    assert isinstance(standing, SweepStatus)
     for event in client.stored_events(job.job_id):
         standing.update(event)
     return standing

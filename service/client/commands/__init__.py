@@ -1,1 +1,1 @@
-"""One module for each command of `fgd`; the function has the command's name."""
+"""The commands of `fgd`: a command is a function, or a group of functions, with its own name."""

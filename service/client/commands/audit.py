@@ -16,8 +16,8 @@ from service.client.fitting import Column, Row, fitted
 _COLUMNS = (
     Column(heading="at"),
     Column(heading="who", narrow=8),
-    Column(heading="did"),
-    Column(heading="to", narrow=14),
+    Column(heading="action"),
+    Column(heading="target", narrow=14),
     Column(heading="project", rank=1),
     Column(heading="status", is_number=True),
 )
@@ -25,15 +25,21 @@ _COLUMNS = (
 
 def audit(
     *,
-    actor: Annotated[str | None, typer.Option("--actor", help="Only what this token's name did.")] = None,
-    action: Annotated[str | None, typer.Option("--action", help="Only this, for example cancel_job.")] = None,
-    project: Annotated[str | None, typer.Option("--project", help="Only in this project.")] = None,
-    target: Annotated[str | None, typer.Option("--target", help="Only where the target has this in it.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 50,
+    actor: Annotated[str | None, typer.Option("--actor", metavar="NAME", help="Only actions of this token.")] = None,
+    action: Annotated[
+        str | None, typer.Option("--action", metavar="NAME", help="Only this action, for example cancel_job.")
+    ] = None,
+    project: Annotated[
+        str | None, typer.Option("--project", metavar="NAME", help="Only actions in this project.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", metavar="TEXT", help="Only actions whose target contains this text.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="Show at most N actions.")] = 50,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """Who changed what, newest first; also what was refused.
+    """List who changed what, newest first, with the requests that the server refused.
 
     **Example**
 
@@ -45,13 +51,13 @@ def audit(
     if as_json:
         print_json_models(found)
     elif not found:
-        output().print("nothing was changed")
+        output().print("no actions match")
     else:
         output().print(audit_table(found, width=output().width))
 
 
 def audit_table(found: Sequence[AuditEntryView], *, width: int) -> Group:
-    """A row an entry; in a narrow terminal the project is left out, and details get lines of their own."""
+    """Return a table with a row per entry; a narrow one omits the project and shows details on separate lines."""
     rows = [
         Row(
             cells=(
@@ -71,5 +77,5 @@ def audit_table(found: Sequence[AuditEntryView], *, width: int) -> Group:
 
 
 def _details(entry: AuditEntryView) -> Text | None:
-    said = ", ".join(f"{name}={value}" for name, value in entry.details.items())
-    return Text(said, style="dim") if said else None
+    text = ", ".join(f"{name}={value}" for name, value in entry.details.items())
+    return Text(text, style="dim") if text else None

@@ -8,7 +8,7 @@ from fgd_core.errors import NotFoundError
 from fgd_core.spec.catalogue import Entry
 from fgd_core.spec.refusals import closest
 from service.catalogue import catalogue as own_catalogue
-from service.client.catalogue_tables import details, every, named, names, overview
+from service.client.catalogue_tables import all_entries, details, entries_named, names, overview
 from service.client.client import FgdClient
 from service.client.console import AsJson, output, print_json
 
@@ -16,18 +16,20 @@ from service.client.console import AsJson, output, print_json
 def catalogue(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="A detector, method, searcher, …, or a section.  [default: all]"),
+        typer.Argument(metavar="[NAME]", help="A detector, method, searcher, … or a section.  [default: list all]"),
     ] = None,
     *,
     server: Annotated[
         str | None,
-        typer.Option("--server", metavar="URL", help="Ask this control plane.  [default: what is installed here]"),
+        typer.Option(
+            "--server", metavar="URL", help="Use the catalogue of this server.  [default: this installation's]"
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """All that a spec can ask for; of one thing, its settings with defaults, possible values and help.
+    """List everything that a spec can contain; for one name, show its settings with defaults, possible values and help.
 
-    It needs no server: `fgd submit` checks specs against the same.
+    No server is needed: `fgd submit` checks specs against the same catalogue.
 
     **Examples**
 
@@ -46,19 +48,19 @@ def catalogue(
         if as_json:
             print_json(known.model_dump(mode="json"))
         else:
-            output().print(overview(every(known)))
-            output().print("the settings of one: fgd catalogue NAME", style="dim")
+            output().print(overview(all_entries(known)))
+            output().print("show the settings of one: fgd catalogue NAME", style="dim")
         return
-    found = named(known, name)
+    found = entries_named(known, name)
     if not found:
-        raise NotFoundError(f"the catalogue has no {name!r}; {closest(name, names(known))}", name=name)
+        raise NotFoundError(f"the catalogue has no entry {name!r}; {closest(name, names(known))}", name=name)
     if as_json:
         print_json([{"section": section, **entry.model_dump(mode="json")} for section, entry in found])
     elif name in type(known).model_fields:
         output().print(overview(found))
     else:
-        entries = {entry.name: entry for _, entry in every(known) if isinstance(entry, Entry)}
-        for place, (section, entry) in enumerate(found):
-            if place:
+        entries = {entry.name: entry for _, entry in all_entries(known) if isinstance(entry, Entry)}
+        for index, (section, entry) in enumerate(found):
+            if index:
                 output().print()
             output().print(details(section, entry, defaults=entries))

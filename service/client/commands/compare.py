@@ -9,8 +9,7 @@ from rich.text import Text
 
 from fgd_core.spec.comparison import Change, Comparison
 from service.client.client import FgdClient
-from service.client.commands.report import write
-from service.client.console import SERVER, AsJson, Server, output, print_json
+from service.client.console import SERVER, AsJson, Server, output, print_json, print_written, write_file
 from service.client.errors import UsageError
 from service.compare.wording import group_name
 from service.reports.forest import heading, word
@@ -20,19 +19,29 @@ _STYLES = {"gained": "bold green", "lost": "bold red", "noise": "dim", "too_litt
 
 
 def compare(
-    first: Annotated[str, typer.Argument(metavar="A", help="A job id, or several with commas: one run each seed.")],
-    second: Annotated[str, typer.Argument(metavar="B", help="What to hold A against; as A.")],
-    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write it as one HTML page.")] = None,
-    resamples: Annotated[int, typer.Option("--resamples", min=100, max=10_000, help="Of the images.")] = 1000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the resampling.")] = 0,
+    first: Annotated[
+        str,
+        typer.Argument(
+            metavar="A", help="A job id, or several with commas: the same configuration with different seeds."
+        ),
+    ],
+    second: Annotated[str, typer.Argument(metavar="B", help="The job or jobs to compare A with, as for A.")],
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Also write the comparison to one HTML file.")
+    ] = None,
+    resamples: Annotated[
+        int, typer.Option("--resamples", min=100, max=10_000, metavar="N", help="Resample the images N times.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Seed of the resampling.")] = 0,
     *,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """A against B: AP over all, per size and per class, and whether each difference is more than chance.
+    """Compare A with B: overall AP, AP per size and per class, and whether each difference is more than chance.
 
-    All jobs must have been scored on the same validation images. With one run on a side, chance is measured by paired
-    resampling of the images; with two or more on both, better three, by Welch's t-test over the seeds.
+    All jobs must have been scored on the same validation images. With a single run as A or as B, the images are
+    resampled in pairs to measure chance. With two or more runs on each side (three are better), Welch's t-test over
+    the seeds does so.
 
     **Examples**
 
@@ -46,17 +55,17 @@ def compare(
         ours, theirs = _jobs(client, first), _jobs(client, second)
         found = client.compare(ours, theirs, resamples=resamples, random_seed=seed)
         if html is not None:
-            write(html, client.comparison_page(ours, theirs, resamples=resamples, random_seed=seed))
+            write_file(html, client.comparison_page(ours, theirs, resamples=resamples, random_seed=seed))
     if as_json:
         print_json(found.model_dump(mode="json"))
         return
     print_comparison(found)
     if html is not None:
-        output().print(f"written: {html}", markup=False, soft_wrap=True)
+        print_written(html)
 
 
 def print_comparison(found: Comparison) -> None:
-    """What is certain in words, then the figures, on standard output."""
+    """Print the conclusions as sentences, then the tables, on standard output."""
     console = output()
     for sentence in found.sentences:
         console.print(sentence, markup=False)
@@ -68,9 +77,10 @@ def print_comparison(found: Comparison) -> None:
 
 
 def score_table(found: Comparison, *, width: int = _WIDE) -> Table:
-    """
+    """Return a table with a row per score.
+
     Args:
-        width: of the terminal in columns.
+        width: of the terminal, in columns.
     """
     table = _table(found, "score", "p", is_wide=width >= _WIDE)
     for row in found.scores:
@@ -88,15 +98,16 @@ def score_table(found: Comparison, *, width: int = _WIDE) -> Table:
 
 
 def class_table(found: Comparison, *, width: int = _WIDE) -> Table:
-    """
+    """Return a table with a row per class.
+
     Args:
-        width: of the terminal in columns; where not all have room, the interval and what is beyond the whole are left.
+        width: of the terminal, in columns; a narrow table omits the interval and the difference beyond the overall one.
     """
     is_wide = width >= _WIDE
     table = _table(found, "class", "adjusted p", is_wide=is_wide, with_interval=is_wide)
     table.add_column("boxes", justify="right")
     if is_wide:
-        table.add_column("beyond the whole", justify="right")
+        table.add_column("beyond overall", justify="right")
         table.add_column("")
     for row in found.classes:
         change, beyond = row.change, row.beyond_overall
@@ -117,10 +128,10 @@ def class_table(found: Comparison, *, width: int = _WIDE) -> Table:
 
 
 def _jobs(client: FgdClient, listed: str) -> list[str]:
-    """In full, `/trial/<number>` kept."""
+    """Return the full ids of a list with commas; `/trial/<number>` stays after an id."""
     named = [one.partition("/") for one in listed.split(",") if one]
     if not named:
-        raise UsageError(f"{listed!r} names no job; write an id, or several with commas between them")
+        raise UsageError(f"{listed!r} names no job; write one id, or several with commas")
     return [f"{client.find(prefix).job_id}{slash}{trial}" for prefix, slash, trial in named]
 
 
@@ -128,7 +139,7 @@ def _table(found: Comparison, what: str, p: str, *, is_wide: bool, with_interval
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2 if is_wide else 1, 0, 0))
     table.add_column(what, no_wrap=what == "score")
     for runs in (found.first, found.second):
-        # A long name is broken, not cut.
+        # A long name wraps; a cut name could be that of another job.
         table.add_column(Text(group_name(runs)), justify="right", overflow="fold")
     table.add_column("difference", justify="right", no_wrap=True)
     if with_interval:

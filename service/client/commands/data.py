@@ -1,4 +1,4 @@
-"""`fgd data`: a group; a subcommand is a function here or in a module of its own, and a line below."""
+"""`fgd data`: the group of subcommands for data sets; the longer subcommands have modules of their own."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,14 +10,22 @@ from service.client.client import FgdClient
 from service.client.commands.data_add import add
 from service.client.commands.data_check import Name, Project, check
 from service.client.commands.data_coco2017 import coco2017
-from service.client.commands.report import write
-from service.client.console import SERVER, AsJson, Server, output, print_json, print_json_models
+from service.client.console import (
+    SERVER,
+    AsJson,
+    Server,
+    output,
+    print_json,
+    print_json_models,
+    print_written,
+    write_file,
+)
 from service.client.exits import guarded
 
 data = typer.Typer(
     rich_markup_mode="markdown",
-    help="""Data sets by name: COCO, Pascal VOC and YOLO folders, checked once and counted. Jobs name one with
-`data: {type: registered, name: blood}`. Without a command, list them.
+    help="""Register, check, list and show data sets: COCO, Pascal VOC and YOLO folders. Jobs use a registered one with
+`data: {type: registered, name: blood}`. Without a subcommand, list the data sets.
 
 **Examples**
 
@@ -43,13 +51,17 @@ def all_(context: typer.Context, *, server: Server = SERVER, as_json: AsJson = F
 @data.command("list")
 @guarded
 def list_(
-    project: Annotated[str | None, typer.Option("--project", help="Only those of this project.")] = None,
-    text: Annotated[str | None, typer.Option("--text", help="Somewhere in the name.")] = None,
+    project: Annotated[
+        str | None, typer.Option("--project", metavar="NAME", help="Only data sets of this project.")
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option("--text", metavar="TEXT", help="Only data sets whose name contains this text.")
+    ] = None,
     *,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """Data sets, newest first; images and boxes are to train on + to score on.
+    """List data sets, newest first. Images and boxes are shown as training + validation.
 
     **Example**
 
@@ -66,7 +78,7 @@ def _list(project: str | None, text: str | None, server: str, *, as_json: bool) 
     elif not found:
         output().print("no data sets; add one with `fgd data add NAME --coco … | --voc … | --yolo …`")
     else:
-        output().print(dataset_tables.listed(found))
+        output().print(dataset_tables.dataset_table(found))
 
 
 @data.command()
@@ -74,14 +86,15 @@ def _list(project: str | None, text: str | None, server: str, *, as_json: bool) 
 def show(
     name: Name,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write counts and drawn samples as one HTML page.")
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Also write counts and sample images to one HTML file."),
     ] = None,
     project: Project = None,
     *,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """All there is to know about one data set.
+    """Show all details of one data set.
 
     **Example**
 
@@ -90,7 +103,7 @@ def show(
     with FgdClient(server) as client:
         dataset = client.datasets.get(name, project=project)
         if html is not None:
-            write(html, client.datasets.page(dataset.dataset_id))
+            write_file(html, client.datasets.page(dataset.dataset_id))
     if as_json:
         print_json(dataset.model_dump(mode="json"))
         return
@@ -100,13 +113,13 @@ def show(
         for part in dataset_tables.outcome(dataset.outcome):
             output().print(part)
     if html is not None:
-        output().print(f"written: {html}", markup=False, soft_wrap=True)
+        print_written(html)
 
 
 @data.command()
 @guarded
 def remove(name: Name, project: Project = None, *, server: Server = SERVER, as_json: AsJson = False) -> None:
-    """Forget a data set; its files stay. Refused while jobs that are not over refer to it.
+    """Remove a data set's registration; its files stay. The server refuses while unfinished jobs use the data set.
 
     **Example**
 
@@ -117,7 +130,7 @@ def remove(name: Name, project: Project = None, *, server: Server = SERVER, as_j
     if as_json:
         print_json(removed.model_dump(mode="json"))
     else:
-        output().print(f"{removed.name} is forgotten; its files are where they were", markup=False)
+        output().print(f"removed {removed.name}; its files stay where they are", markup=False)
 
 
 data.command("coco2017")(guarded(coco2017))

@@ -11,22 +11,26 @@ from service.client.console import SERVER, AsJson, Server, errors_to, output, pr
 from service.client.exits import EXIT_INTERRUPTED, EXIT_REFUSED
 from service.client.watching import watch
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name or its id.")]
-Project = Annotated[str | None, typer.Option("--project", help="Whose, where several projects have one of this name.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The name or id of a data set.")]
+Project = Annotated[
+    str | None, typer.Option("--project", metavar="NAME", help="The project, if several have a data set of this name.")
+]
 
 
 def check(
     name: Name,
     project: Project = None,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Only begin; `fgd data show` tells the rest.")] = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Start the check and return; `fgd data show` shows the result.")
+    ] = False,
     *,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """Look through a data set on the cluster: count it, name what is wrong, take its fingerprint, draw samples.
+    """Check a data set on the cluster: count its images and boxes, list faults, store its fingerprint, draw samples.
 
-    Ends with 0 if it can be trained on and with 1 if not. Jobs that name it are held against the fingerprint from then
-    on; check it again after a change that is meant.
+    Exits with 0 if jobs can train on it, else with 1. Jobs compare the data with the stored fingerprint from then on;
+    check the data set again after you change it.
 
     **Example**
 
@@ -44,9 +48,10 @@ def check(
 
 
 def check_and_show(client: FgdClient, name: str, project: str | None, *, as_json: bool) -> None:
-    """
+    """Check a data set, and show the progress and the result.
+
     Raises:
-        typer.Exit: with 1 where nobody can train on it, with 130 on Ctrl-C, which leaves the check running.
+        typer.Exit: with 1 if jobs cannot train on it, with 130 on Ctrl-C; the check then continues.
     """
     job = client.datasets.check(name, project=project)
     try:
@@ -56,7 +61,7 @@ def check_and_show(client: FgdClient, name: str, project: str | None, *, as_json
         else:
             watch(client, [job], errors_to())
     except KeyboardInterrupt as interrupt:
-        errors_to().print(f"\nno longer watching; the check goes on. Its end: fgd data show {name}")
+        errors_to().print(f"\nstopped watching; the check continues. See the result: fgd data show {name}")
         raise typer.Exit(EXIT_INTERRUPTED) from interrupt
     dataset = client.datasets.get(name, project=project)
     if as_json:

@@ -9,30 +9,29 @@ from rich.table import Table
 from rich.text import Text
 
 from service.client.coco2017 import ARCHIVES, SITE, Archive, Check, verify
-from service.client.console import AsJson, errors_to, output, print_json
+from service.client.console import AsJson, errors_to, output, print_json, size
 from service.client.exits import EXIT_REFUSED
-from service.client.sizes import size
 
 
 def coco2017(
     root: Annotated[
-        Path, typer.Option("--root", metavar="DIR", help="Where it lies, or is to lie; recipes look for it here.")
+        Path, typer.Option("--root", metavar="DIR", help="The folder of COCO 2017; recipes use this default.")
     ] = Path("coco2017"),
-    sample: Annotated[int, typer.Option("--sample", min=1, help="Images of each split that are opened.")] = 200,
+    sample: Annotated[int, typer.Option("--sample", min=1, metavar="N", help="Open N images of each split.")] = 200,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """What to download of COCO 2017 and where to unpack it; and whether all of it is there. It downloads nothing.
+    """Check whether a folder holds all of COCO 2017, and list what to download and where to unpack it.
 
-    Needs no server. Ends with 0 if everything is there and with 1 if anything is missing, other or damaged. Reading
-    the training annotations takes about a minute and 1 GB of memory.
+    The command downloads nothing and needs no server. It exits with 0 if the data set is complete, and with 1 if files
+    are missing, damaged or different. Reading the training annotations takes about a minute and 1 GB of memory.
 
     **Example**
 
     `fgd data coco2017 --root /data/coco2017`
     """
-    with errors_to().status("looking") as status:
-        checks = list(verify(root, sample=sample, tell=lambda what: status.update(Text(f"reading {what}"))))
+    with errors_to().status("checking") as status:
+        checks = list(verify(root, sample=sample, on_read=lambda what: status.update(Text(f"reading {what}"))))
     is_good = all(check.is_good for check in checks)
     if as_json:
         archives = [{**archive._asdict(), "unpack_in": str(root)} for archive in ARCHIVES]
@@ -42,10 +41,10 @@ def coco2017(
     else:
         output().print(_table(checks))
         if is_good:
-            output().print(f"COCO 2017 is whole: {root}", markup=False, soft_wrap=True)
+            output().print(f"COCO 2017 is complete: {root}", markup=False, soft_wrap=True)
         else:
             output().print()
-            output().print(f"Download from {SITE} and unpack in {root}:", markup=False, soft_wrap=True)
+            output().print(f"Download these files from {SITE} and unpack them in {root}:", markup=False, soft_wrap=True)
             output().print(_downloads(ARCHIVES))
     if not is_good:
         raise typer.Exit(EXIT_REFUSED)
@@ -66,7 +65,7 @@ def _downloads(archives: Sequence[Archive]) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False)
     table.add_column("file", no_wrap=True, style="bold")
     table.add_column("size", justify="right", no_wrap=True)
-    table.add_column("becomes", no_wrap=True)
+    table.add_column("unpacks to", no_wrap=True)
     table.add_column("MD5", overflow="fold")
     for archive in archives:
         table.add_row(archive.name, size(archive.size_bytes), archive.unpacks_to, archive.md5)

@@ -1,30 +1,29 @@
 """`fgd delete`"""
 
-import time
 from typing import Annotated
 
 import typer
 
 from fgd_core.errors import FgdError
+from fgd_core.retrying import Backoff, RetryPolicy, pause
 from fgd_core.spec.views import JobView
-from service.client.asking import Ids
 from service.client.client import FgdClient
-from service.client.console import SERVER, AsJson, Server, errors_to, output, print_json
+from service.client.console import SERVER, AsJson, JobIds, Server, errors_to, output, print_json, size
 from service.client.errors import UsageError
 
-# What ended just now is put away within a tick or two.
-_PATIENCE_S = 15.0
+# The server releases the resources of a run a few seconds after its end.
+_RELEASE = RetryPolicy(first_pause_s=0.5, factor=1.0, timeout_s=15.0)
 
 
 def delete(
-    ids: Ids,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    ids: JobIds,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking first.")] = False,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """Delete jobs that are over, with events, curves, logs, checkpoints and all other files. There is no way back.
+    """Delete jobs that are over, with their events, curves, logs, checkpoints and all other files.
 
-    A job that another one waits for is refused.
+    This cannot be undone. The server refuses to delete a job that another job waits for.
 
     **Examples**
 
@@ -36,11 +35,11 @@ def delete(
         found = [client.find(prefix) for prefix in ids]
         if not yes:
             if as_json:
-                raise UsageError("with --json nobody is asked; add --yes")
+                raise UsageError("--json asks no questions; add --yes to delete the jobs")
             for job in found:
-                size_mb = sum(artifact.size_bytes for artifact in job.artifacts) / 1e6
-                output().print(f"{job.name} {job.job_id}, {job.state}, {size_mb:.1f} MB", markup=False)
-            typer.confirm(f"Delete {'it' if len(found) == 1 else f'all {len(found)}'} for good?", abort=True)
+                files = size(sum(artifact.size_bytes for artifact in job.artifacts))
+                output().print(f"{job.name} {job.job_id}, {job.state}, {files}", markup=False)
+            typer.confirm(f"Delete {'this job' if len(found) == 1 else f'all {len(found)} jobs'}?", abort=True)
         for job in found:
             _delete(client, job)
             if not as_json:
@@ -50,13 +49,15 @@ def delete(
 
 
 def _delete(client: FgdClient, job: JobView) -> None:
-    deadline_s = time.monotonic() + _PATIENCE_S
+    """Delete a job; wait until the server has released the resources of a run that has just ended."""
+    backoff = Backoff(_RELEASE)
     with errors_to().status(f"deleting {job.job_id}"):
         while True:
             try:
                 client.delete(job.job_id)
                 return
             except FgdError as error:
-                if error.code != "still_held" or time.monotonic() > deadline_s:
+                pause_s = backoff.failed() if error.code == "still_held" else None
+                if pause_s is None:
                     raise
-                time.sleep(0.5)
+            pause(pause_s)

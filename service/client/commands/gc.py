@@ -9,10 +9,9 @@ from rich.text import Text
 
 from fgd_core.spec.housekeeping import HousekeepingView, Removal
 from service.client.client import FgdClient
-from service.client.console import SERVER, AsJson, Server, errors_to, output, print_json
+from service.client.console import SERVER, AsJson, Server, errors_to, output, print_json, size
 from service.client.errors import UsageError
 from service.client.fitting import Column, Row, fitted
-from service.client.sizes import size
 
 _COLUMNS = (
     Column(heading="what"),
@@ -24,19 +23,20 @@ _COLUMNS = (
 
 
 def gc(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what the server would delete.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking first.")] = False,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """Put away what the server's rules no longer keep. It does so by itself once a day.
+    """Delete what the server's retention rules no longer keep. The server does the same once a day.
 
-    Only jobs that are over are touched, and none that another still needs. In days after a job's end, by default:
+    The rules apply to jobs that are over and that no other job needs. Days after the end of a job, by default:
     progress events 90, all but 2000 points of each curve 365, logs 365, outboxes 7, `last.pt` 90 after a success and
-    else 365; `best.pt` stays for good. Audit entries go after 730 days, dead tokens after 90, delivered webhooks after
-    30, files of no job after one. Change them with FGD_RETENTION_PROGRESS_DAYS, _CURVES_DAYS, _LOGS_DAYS,
-    _SUCCEEDED_CHECKPOINTS_DAYS, _OTHER_CHECKPOINTS_DAYS, _BEST_CHECKPOINTS_DAYS, _OUTBOXES_DAYS, _ORPHANS_DAYS,
-    _AUDIT_DAYS, _TOKENS_DAYS and _DELIVERIES_DAYS, in the server's environment: days, or `never`.
+    365 otherwise; `best.pt` is kept forever. Audit entries are deleted after 730 days, expired and revoked tokens after
+    90, delivered webhook calls after 30, files that belong to no job after 1. Change the rules in the server's
+    environment with FGD_RETENTION_PROGRESS_DAYS, _CURVES_DAYS, _LOGS_DAYS, _SUCCEEDED_CHECKPOINTS_DAYS,
+    _OTHER_CHECKPOINTS_DAYS, _BEST_CHECKPOINTS_DAYS, _OUTBOXES_DAYS, _ORPHANS_DAYS, _AUDIT_DAYS, _TOKENS_DAYS and
+    _DELIVERIES_DAYS: a number of days, or `never`.
 
     **Examples**
 
@@ -47,13 +47,13 @@ def gc(
     with FgdClient(server) as client:
         if not yes and not dry_run:
             if as_json:
-                raise UsageError("with --json nobody is asked; add --yes, or --dry-run")
+                raise UsageError("--json asks no questions; add --yes to delete, or --dry-run to list")
             plan = client.housekeeping(dry_run=True)
             _show(plan)
             if not plan.num_items:
                 return
-            typer.confirm("Do it?", abort=True)
-        with errors_to().status("looking" if dry_run else "cleaning up"):
+            typer.confirm("Delete all of this?", abort=True)
+        with errors_to().status("checking" if dry_run else "deleting"):
             done = client.housekeeping(dry_run=dry_run)
             while not done.is_complete and not dry_run:
                 done = _sum(done, client.housekeeping())
@@ -67,7 +67,7 @@ def gc(
 
 def _show(view: HousekeepingView) -> None:
     if not view.num_items:
-        output().print("nothing to put away")
+        output().print("nothing to delete")
         return
     output().print(removal_table(view.items, width=output().width))
     if view.num_items > len(view.items):
@@ -76,7 +76,7 @@ def _show(view: HousekeepingView) -> None:
 
 
 def removal_table(items: Sequence[Removal], *, width: int) -> Group:
-    """A row a thing; in a narrow terminal the names are cut, and reasons get lines of their own."""
+    """Return a table with a row per item; a narrow one cuts the names and shows the reasons on separate lines."""
     rows = [
         Row(
             cells=(
@@ -96,8 +96,9 @@ def removal_table(items: Sequence[Removal], *, width: int) -> Group:
 
 
 def _total(view: HousekeepingView) -> str:
-    what = "would go" if view.dry_run else "gone"
-    return f"{view.num_items} things, {view.num_rows:,} rows, {size(view.size_bytes)} {what}"
+    verb = "would be deleted" if view.dry_run else "deleted"
+    items = "1 item" if view.num_items == 1 else f"{view.num_items} items"
+    return f"{items}, {view.num_rows:,} rows, {size(view.size_bytes)} {verb}"
 
 
 def _sum(first: HousekeepingView, more: HousekeepingView) -> HousekeepingView:

@@ -28,21 +28,25 @@ _STATES = ", ".join(get_args(JobState))
 
 def jobs(
     text: Annotated[
-        str | None, typer.Argument(metavar="[TEXT]", help="Somewhere in the name, or at the beginning of the id.")
+        str | None,
+        typer.Argument(metavar="[TEXT]", help="Only jobs whose name contains this text, or whose id begins with it."),
     ] = None,
     *,
     state: Annotated[
-        list[str] | None, typer.Option("--state", help=f"Only those in this state: {_STATES}. Repeatable.")
+        list[str] | None,
+        typer.Option("--state", metavar="STATE", help=f"Only jobs in this state: {_STATES}. Repeatable."),
     ] = None,
-    kind: Annotated[str | None, typer.Option("--kind", help=f"Only those of this kind: {', '.join(_KINDS)}.")] = None,
-    project: Annotated[str | None, typer.Option("--project", help="Only those of this project.")] = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", metavar="KIND", help=f"Only jobs of this kind: {', '.join(_KINDS)}.")
+    ] = None,
+    project: Annotated[str | None, typer.Option("--project", metavar="NAME", help="Only jobs of this project.")] = None,
     since: Annotated[
-        datetime | None, typer.Option("--since", help="Only those submitted after this moment, in local time.")
+        datetime | None, typer.Option("--since", help="Only jobs submitted after this local time.")
     ] = None,
     until: Annotated[
-        datetime | None, typer.Option("--until", help="Only those submitted before this moment, in local time.")
+        datetime | None, typer.Option("--until", help="Only jobs submitted before this local time.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="Show at most N jobs.")] = 50,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
@@ -57,7 +61,7 @@ def jobs(
     `fgd jobs --kind distill --json | jq -r '.[].job_id'`
     """
     with FgdClient(server) as client:
-        passing = client.jobs(
+        matching = client.jobs(
             state=[_known(word) for word in state or ()],
             kind=_known_kind(kind) if kind is not None else None,
             project=project,
@@ -65,33 +69,33 @@ def jobs(
             created_after=since.astimezone() if since else None,
             created_before=until.astimezone() if until else None,
         )
-        found = list(itertools.islice(passing, limit))
+        found = list(itertools.islice(matching, limit))
     if as_json:
         print_json_models(found)
     elif found:
         output().print(job_table(found, width=output().width))
     elif any((text, state, kind, project, since, until)):
-        output().print("no job is like that; `fgd jobs` lists all")
+        output().print("no jobs match; `fgd jobs` lists all jobs")
     else:
-        output().print("no jobs yet; hand one in with `fgd submit SPEC`")
+        output().print("no jobs yet; submit one with `fgd submit SPEC`")
 
 
 def _known(state: str) -> JobState:
     for known in get_args(JobState):
         if state == known:
             return known  # type: ignore[no-any-return]
-    raise UsageError(f"there is no state {state!r}; known are {_STATES}")
+    raise UsageError(f"{state!r} is not a state; the states are {_STATES}")
 
 
 def _known_kind(kind: str) -> str:
     if kind not in _KINDS:
-        raise UsageError(f"there is no kind {kind!r} of job; {closest(kind, _KINDS)}")
+        raise UsageError(f"{kind!r} is not a kind of job; {closest(kind, _KINDS)}")
     return kind
 
 
 def job_table(found: Sequence[JobSummary], *, width: int) -> Group:
-    """A row a job; in a narrow terminal the least needed columns are left out."""
-    # Where there is only one project, a column of it says nothing.
+    """Return a table with a row per job; a narrow one omits the least important columns."""
+    # A column with the same project in every row has no information.
     has_projects = len({job.project for job in found}) > 1 or found[0].project != "default"
     columns = (
         Column(heading="id"),
@@ -106,7 +110,7 @@ def job_table(found: Sequence[JobSummary], *, width: int) -> Group:
     )
     rows = []
     for job in found:
-        at = job.progress
+        progress = job.progress
         cells = (
             job.job_id,
             Text(job.name, style="bold"),
@@ -114,8 +118,8 @@ def job_table(found: Sequence[JobSummary], *, width: int) -> Group:
             *((job.project,) if has_projects else ()),
             str(job.priority or ""),
             Text(job.state, style=STATE_STYLES.get(job.state, "")),
-            f"{at.epoch}/{at.epochs}" if at.epoch is not None else "",
-            number(at.best_ap, ".3f"),
+            f"{progress.epoch}/{progress.epochs}" if progress.epoch is not None else "",
+            number(progress.best_ap, ".3f"),
             duration(_ran_s(job)),
         )
         note = Text(job.reason, style="dim") if job.reason else None
@@ -124,7 +128,7 @@ def job_table(found: Sequence[JobSummary], *, width: int) -> Group:
 
 
 def _ran_s(job: JobSummary) -> float | None:
-    """Waits and pauses are left out."""
+    """Return the running time in seconds, without waits and pauses."""
     if job.started_at is None or job.ran_s is None:
         return None
     now_s = (datetime.now(UTC) - job.running_since).total_seconds() if job.running_since is not None else 0.0

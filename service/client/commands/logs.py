@@ -10,29 +10,29 @@ from rich.text import Text
 from fgd_core.spec.event_state import status_before_events
 from fgd_core.spec.views import AttemptView, JobView, LogPiece
 from service.client.client import FgdClient
-from service.client.console import SERVER, AsJson, Server, errors_to, output, print_json
+from service.client.console import SERVER, AsJson, JobId, Server, away_notice, errors_to, output, print_json
 from service.client.errors import UsageError
 from service.client.exits import EXIT_INTERRUPTED
 from service.client.live import EventLines
 
-# Where a traceback that the run printed itself is looked for, so that it is not shown twice.
+# A traceback that the run printed within its last characters is not shown again.
 _LAST_CHARACTERS = 100_000
 
 
 def logs(
-    prefix: Annotated[str, typer.Argument(metavar="ID", help="A job id, or the beginning of it.")],
+    prefix: JobId,
     number: Annotated[
-        int | None, typer.Option("-n", "--attempt", min=1, metavar="N", help="Only what this attempt printed.")
+        int | None, typer.Option("-n", "--attempt", min=1, metavar="N", help="Only the output of attempt N.")
     ] = None,
     following: Annotated[
-        bool, typer.Option("-f", "--follow", help="What the newest attempt prints, as it does, until the job is over.")
+        bool, typer.Option("-f", "--follow", help="Follow the newest attempt's output until the job is over.")
     ] = False,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """What a job reported so far, and what the processes of its attempts printed.
+    """Show a job's events so far, and the output of its processes.
 
-    With `-f` only what is printed, live: across retries, and across restarts of the control plane.
+    With `-f`, follow only the output, live, across retries of the job and restarts of the server.
 
     **Examples**
 
@@ -62,12 +62,12 @@ def _print(
         texts = {f"attempt-{number}.log": text for number, text in printed.items()}
         print_json({"events": [event.model_dump(mode="json") for event in events], "logs": texts})
         return
-    standing, lines = status_before_events(job), EventLines()
+    status, lines = status_before_events(job), EventLines()
     for event in events:
-        standing.update(event)
-        said = lines.line(standing, event)
-        if said:
-            output().print(said, markup=False, soft_wrap=True)
+        status.update(event)
+        text = lines.line(status, event)
+        if text:
+            output().print(text, markup=False, soft_wrap=True)
     for attempt in attempts:
         text = printed[attempt.number]
         output().rule(f"attempt {attempt.number}", align="left")
@@ -77,9 +77,7 @@ def _print(
 
 def _follow(client: FgdClient, job: JobView, number: int | None, *, as_json: bool) -> None:
     def on_drop(_: float) -> None:
-        errors_to().print(
-            f"{client.base_url} is away; the job goes on, and so does this when it is back", style="yellow"
-        )
+        errors_to().print(away_notice(client.base_url), style="yellow")
 
     shown: dict[int, str] = {}
     try:
@@ -101,11 +99,11 @@ def _follow(client: FgdClient, job: JobView, number: int | None, *, as_json: boo
 
 
 def _print_traceback(attempt: AttemptView, printed: str) -> None:
-    """What the run reported of its failure and did not print."""
+    """Print the attempt's error, and its traceback if the run did not print it."""
     if attempt.error is None:
         return
     traceback = (attempt.error.traceback or "").rstrip()
     if traceback and traceback not in printed:
         output().out(traceback, highlight=False)
-    said = f"attempt {attempt.number}  {attempt.error.code}: {attempt.error.message}"
-    output().print(Text(said, style="red"), soft_wrap=True)
+    text = f"attempt {attempt.number}  {attempt.error.code}: {attempt.error.message}"
+    output().print(Text(text, style="red"), soft_wrap=True)

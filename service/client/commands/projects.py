@@ -6,15 +6,14 @@ import typer
 from rich.table import Table
 
 from fgd_core.spec.administration import ProjectSettings, ProjectView
-from service.client.checking import checked
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, output, print_json, print_json_models
 from service.client.errors import UsageError
-from service.client.exits import guarded
+from service.client.exits import checked, guarded
 
 projects = typer.Typer(
     rich_markup_mode="markdown",
-    help="""Shares and limits of projects, and what they use. Without a command, list.
+    help="""Show and change shares and limits of projects. Without a subcommand, list the projects and what they use.
 
 **Example**
 
@@ -42,20 +41,21 @@ def show(context: typer.Context, server: Server = SERVER, as_json: AsJson = Fals
 @guarded
 def set_(
     *,
-    name: Annotated[str, typer.Argument(metavar="NAME")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The project's name.")],
     weight: Annotated[
-        float | None, typer.Option("--weight", help="Share against other projects that wait; usual is 1.")
+        float | None,
+        typer.Option("--weight", metavar="W", help="Share relative to other waiting projects; new ones have 1."),
     ] = None,
     max_running_jobs: Annotated[
-        str | None, typer.Option("--max-running-jobs", metavar="N", help=f"Or `{_NONE}`, for no limit.")
+        str | None, typer.Option("--max-running-jobs", metavar="N", help=f"Most jobs at a time, or `{_NONE}`.")
     ] = None,
     max_gpus: Annotated[
-        str | None, typer.Option("--max-gpus", metavar="N", help=f"Or `{_NONE}`, for no limit.")
+        str | None, typer.Option("--max-gpus", metavar="N", help=f"Most GPUs at a time, or `{_NONE}`.")
     ] = None,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """Change a project's share and limits; what is not named stays as it is.
+    """Change a project's share and limits; other settings stay unchanged.
 
     **Example**
 
@@ -64,7 +64,7 @@ def set_(
     given = {"weight": weight, "max_running_jobs": max_running_jobs, "max_gpus": max_gpus}
     changes = {option: _limit(value) for option, value in given.items() if value is not None}
     if not changes:
-        raise UsageError("nothing to change; name --weight, --max-running-jobs or --max-gpus")
+        raise UsageError("nothing to change; give --weight, --max-running-jobs or --max-gpus")
     with FgdClient(server) as client:
         now = client.administration.project(name)
         kept = {field: getattr(now, field) for field in ProjectSettings.model_fields}

@@ -19,13 +19,13 @@ _COLUMNS = (
     Column(heading="name", narrow=16),
     Column(heading="project", rank=1),
     Column(heading="priority", is_number=True, rank=2),
-    Column(heading="asks for"),
+    Column(heading="needs"),
     Column(heading="may start"),
 )
 
 
 def queue(server: Server = SERVER, as_json: AsJson = False) -> None:
-    """Why each waiting job waits, and when it may start at the earliest, in the order in which they are looked at.
+    """Show why each waiting job waits and when it can start at the earliest, in the order of the queue.
 
     **Examples**
 
@@ -38,14 +38,14 @@ def queue(server: Server = SERVER, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found.model_dump(mode="json"))
         return
-    output().print(queue_table(found, width=output().width) if found.items else "no job waits")
+    output().print(queue_table(found, width=output().width) if found.items else "no jobs are waiting")
     if found.num_waiting > len(found.items):
         output().print(f"and {found.num_waiting - len(found.items)} more", style="dim")
     output().print(_cluster(found.nodes), style="dim")
 
 
 def queue_table(found: QueueView, *, width: int) -> Group:
-    """A row a job that waits; in a narrow terminal the least needed columns are left out."""
+    """Return a table with a row per waiting job; a narrow one omits the least important columns."""
     now = datetime.now(UTC)
     rows = []
     for job in found.items:
@@ -78,7 +78,7 @@ def _amount(cpus: float, gpus: float) -> str:
 
 def _cluster(nodes: list[NodeView] | None) -> str:
     if nodes is None:
-        return "the Ray cluster cannot be reached; jobs wait for it"
+        return "the Ray cluster cannot be reached; jobs wait until it can"
     cpus, gpus = sum(node.cpus_total for node in nodes), sum(node.gpus_total for node in nodes)
     free_gpus = sum(node.gpus_free for node in nodes)
     gpu_part = f", {free_gpus:g} of {gpus:g} GPUs" if gpus else ""

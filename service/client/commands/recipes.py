@@ -9,13 +9,13 @@ from rich.text import Text
 
 from fgd_core.spec.recipes import Publication, Recipe
 from service.catalogue.recipes import recipe_text
-from service.catalogue.recipes import recipes as every
+from service.catalogue.recipes import recipes as all_recipes
 from service.client.console import AsJson, output, print_json, print_json_models
 from service.client.exits import guarded
 
 recipes = typer.Typer(
     rich_markup_mode="markdown",
-    help="""Published pairs of teacher and student, ready to be handed in. Without a command, list them.
+    help="""List published pairs of teacher and student, ready to submit. Without a subcommand, list them.
 
 **Examples**
 
@@ -33,27 +33,27 @@ _NONE = "–"
 @guarded
 def list_(
     context: typer.Context,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Write the table of examples/paper/README.md.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of examples/paper/README.md.")] = False,
     as_json: AsJson = False,
 ) -> None:
     if context.invoked_subcommand is not None:
         return
-    known = every().values()
+    known = all_recipes().values()
     if as_json:
         print_json_models(list(known))
     elif markdown:
         output().print(as_markdown(known), markup=False, soft_wrap=True, end="")
     else:
         output().print(recipe_table(known, width=output().width))
-        output().print("AP on COCO val2017, in percent, of boxes / masks, as published", style="dim")
+        output().print("published AP on COCO val2017 in percent: boxes / masks", style="dim")
 
 
 @recipes.command()
 @guarded
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="As `fgd recipes` lists it.")], as_json: AsJson = False
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name from `fgd recipes`.")], as_json: AsJson = False
 ) -> None:
-    """Print a recipe as YAML, to be changed and handed in.
+    """Print a recipe as YAML, ready to edit and submit.
 
     **Example**
 
@@ -61,15 +61,16 @@ def show(
     """
     text = recipe_text(name)
     if as_json:
-        print_json(every()[name].model_dump(mode="json"))
+        print_json(all_recipes()[name].model_dump(mode="json"))
     else:
         output().print(text, markup=False, soft_wrap=True, end="")
 
 
 def recipe_table(known: Iterable[Recipe], *, width: int = _WIDE) -> Table:
-    """
+    """Return a table with a row per recipe.
+
     Args:
-        width: of the terminal in columns; only a wide one has room for the pair in words.
+        width: of the terminal, in columns; a narrow table omits the names of student and teacher.
     """
     is_wide = width >= _WIDE
     table = Table(box=None, header_style="dim", pad_edge=False)
@@ -82,32 +83,34 @@ def recipe_table(known: Iterable[Recipe], *, width: int = _WIDE) -> Table:
     if is_wide:
         table.add_column("figures")
     for recipe in known:
-        said = recipe.publication
-        words = [Text(said.student), Text(said.teacher)] if is_wide else []
-        table.add_row(Text(recipe.name), *words, *_figures(said), *([Text(said.source)] if is_wide else []))
+        published = recipe.publication
+        pair = [Text(published.student), Text(published.teacher)] if is_wide else []
+        source = [Text(published.source)] if is_wide else []
+        table.add_row(Text(recipe.name), *pair, *_figures(published), *source)
     return table
 
 
 def as_markdown(known: Iterable[Recipe]) -> str:
+    """Return the table of examples/paper/README.md."""
     lines = [
         "| recipe | student, taught by | alone | distilled | teacher | figures | verified here |",
         "|---|---|---|---|---|---|---|",
     ]
     for recipe in known:
-        said = recipe.publication
-        alone, distilled, teacher = _figures(said)
-        pair = f"{said.student}, {said.teacher}"
-        verified = f"settings, {said.levels[0]} to {said.levels[-1]}, loss, checkpoint, run"
-        cells = (f"`{recipe.name}`", pair, alone, distilled, teacher, said.source, verified)
+        published = recipe.publication
+        alone, distilled, teacher = _figures(published)
+        pair = f"{published.student}, {published.teacher}"
+        verified = f"settings, {published.levels[0]} to {published.levels[-1]}, loss, checkpoint, run"
+        cells = (f"`{recipe.name}`", pair, alone, distilled, teacher, published.source, verified)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _figures(said: Publication) -> tuple[str, str, str]:
-    """AP of the student alone, distilled, and of the teacher; of boxes, and of masks where there are any."""
-    printed = [said.boxes] if said.masks is None else [said.boxes, said.masks]
+def _figures(published: Publication) -> tuple[str, str, str]:
+    """Return the AP of the student alone, of the distilled student, and of the teacher: boxes, and masks if any."""
+    groups = [published.boxes] if published.masks is None else [published.boxes, published.masks]
 
     def both(values: Iterable[float | None]) -> str:
         return " / ".join(_NONE if value is None else f"{value:.1f}" for value in values)
 
-    return both(ap.student for ap in printed), both(ap.distilled for ap in printed), both(ap.teacher for ap in printed)
+    return both(ap.student for ap in groups), both(ap.distilled for ap in groups), both(ap.teacher for ap in groups)

@@ -7,12 +7,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from fgd_core.errors import SpecError, StorageError
+from fgd_core.errors import SpecError
 from fgd_core.spec.report import Report
 from fgd_core.spec.results import ClassScore
 from fgd_core.spec.sweep_report import SweepReport
 from service.client.client import FgdClient
-from service.client.console import SERVER, AsJson, Server, output, print_json
+from service.client.console import SERVER, AsJson, JobId, Server, output, print_json, print_written, write_file
 from service.client.live import STATE_STYLES
 from service.client.sweep_report import print_sweep_report, write_spec
 from service.reports.comparison import (
@@ -29,25 +29,30 @@ _MAIN = ("AP", "AP50", "mask AP", "parameters", "images/s", "training")
 
 
 def report(
-    prefix: Annotated[str, typer.Argument(metavar="ID", help="A job id, or the beginning of it.")],
+    prefix: JobId,
     beside: Annotated[
-        list[str] | None, typer.Option("--with", metavar="ID", help="Another job to set beside it. Repeatable.")
+        list[str] | None, typer.Option("--with", metavar="ID", help="Show this job beside the first one. Repeatable.")
     ] = None,
-    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write it as one HTML page.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Also write the report to one HTML file.")
+    ] = None,
     csv: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Write it as CSV, one row a job; of a sweep, a trial.")
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="Also write it as CSV: a row per job, or per trial of a sweep."),
     ] = None,
     spec: Annotated[
-        Path | None, typer.Option("--spec", metavar="FILE", help="Write the winning job of a sweep, ready to submit.")
+        Path | None,
+        typer.Option("--spec", metavar="FILE", help="Write the best job of a sweep as a spec, ready to submit."),
     ] = None,
     *,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """Scores of one job, or of several side by side: AP, AP per class, parameters, speed, and what a teacher brought.
+    """Show scores of one job, or of several side by side: AP, AP per class, parameters, speed, gain by distillation.
 
-    The HTML page holds charts, sample detections and specs, and opens offline. Of a sweep: which values to use, how
-    sure that is, and why, also while it runs. Jobs that were scored on different validation data are refused.
+    The HTML file has charts, sample detections and specs, and needs no network. The report on a sweep shows which
+    values to use, how certain that is, and why, also while the sweep runs. The server refuses to show jobs side by side
+    that were scored on different validation data.
 
     **Examples**
 
@@ -68,7 +73,7 @@ def report(
             found = client.report(job_id, beside=others)
         for path, form in ((html, "html"), (csv, "csv")):
             if path is not None:
-                write(path, client.report_as("html" if form == "html" else "csv", job_id, beside=others))
+                write_file(path, client.report_as("html" if form == "html" else "csv", job_id, beside=others))
     if spec is not None:
         _write_spec(found, spec)
     if as_json:
@@ -80,20 +85,20 @@ def report(
         print_report(found)
     for written in (html, csv, spec):
         if written is not None:
-            output().print(f"written: {written}", markup=False, soft_wrap=True)
+            print_written(written)
 
 
 def _write_spec(found: Report | SweepReport, path: Path) -> None:
     if not isinstance(found, SweepReport):
         raise SpecError(
-            f"{found.jobs[0].name} is no sweep and has no winning spec; `fgd show` prints the spec that it has",
+            f"{found.jobs[0].name} is not a sweep and has no best spec; `fgd show` prints its own spec",
             job_id=found.jobs[0].job_id,
         )
     write_spec(found, path)
 
 
 def print_report(found: Report) -> None:
-    """The comparison, AP per class, and the conclusions, on standard output."""
+    """Print the comparison, AP per class and the conclusions on standard output."""
     console = output()
     console.print(comparison_table(found, width=console.width))
     if any(best_scores(job) for job in found.jobs):
@@ -108,10 +113,10 @@ def print_report(found: Report) -> None:
 
 
 def comparison_table(found: Report, *, width: int = _WIDE) -> Table:
-    """A row a job; the best of a column in green. Columns in which no job has a value are left out.
+    """Return a table with a row per job, without empty columns; the best value of a column is green.
 
     Args:
-        width: of the terminal in columns; where not all columns have room, only the main ones are shown.
+        width: of the terminal, in columns; a narrow table has only the main columns.
     """
     shown = [column for column in COLUMNS if width >= _WIDE or column.heading in _MAIN]
     columns = [column for column in shown if any(column.value(job) is not None for job in found.jobs)]
@@ -122,10 +127,12 @@ def comparison_table(found: Report, *, width: int = _WIDE) -> Table:
         table.add_column(column.heading, justify="right", no_wrap=True)
     best = {column.heading: best_in_column(found.jobs, column) for column in columns}
     for job in found.jobs:
-        what = role(job, found.jobs)
+        job_role = role(job, found.jobs)
         cells = [Text(job.name, style="bold")]
         cells.append(
-            Text(what) if job.state == "succeeded" else Text(f"{what}, {job.state}", STATE_STYLES.get(job.state, ""))
+            Text(job_role)
+            if job.state == "succeeded"
+            else Text(f"{job_role}, {job.state}", STATE_STYLES.get(job.state, ""))
         )
         for column in columns:
             value = column.value(job)
@@ -138,7 +145,7 @@ def comparison_table(found: Report, *, width: int = _WIDE) -> Table:
 
 
 def class_table(found: Report) -> Table:
-    """AP per class, a column a job."""
+    """Return a table of AP per class, with a column per job."""
     table = Table(box=None, header_style="dim", pad_edge=False)
     table.add_column("AP per class", no_wrap=True)
     table.add_column("boxes", justify="right")
@@ -159,11 +166,3 @@ def class_table(found: Report) -> Table:
         shown = [f"{one.ap:.3f}" if one is not None and one.ap is not None else "–" for one in of_jobs]
         table.add_row(Text(name), str(num_boxes), *shown)
     return table
-
-
-def write(path: Path, content: bytes) -> None:
-    """Raises StorageError where it cannot be written."""
-    try:
-        path.write_bytes(content)
-    except OSError as cause:
-        raise StorageError(f"cannot write {path}: {cause.strerror}; choose another place", path=str(path)) from cause

@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated
 
-import typer
 import yaml
 from rich.syntax import Syntax
 from rich.table import Table
@@ -17,17 +15,16 @@ from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.results import RunResult
 from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
-from service.client.console import SERVER, AsJson, Server, output, print_json
+from service.client.console import SERVER, AsJson, JobId, Server, output, print_json, size
 from service.client.live import STATE_STYLES
-from service.client.sizes import size
 
 
 def show(
-    prefix: Annotated[str, typer.Argument(metavar="ID", help="A job id, or the beginning of it.")],
+    prefix: JobId,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """All there is to know about one job: state and reason, attempts and how each ended, scores, files, spec.
+    """Show all details of one job: state and reason, attempts and how each ended, scores, files, spec.
 
     **Examples**
 

@@ -24,23 +24,30 @@ def submit(
         typer.Option("--set", metavar="PATH=VALUE", help="Change a field: `--set training.epochs=3`. Repeatable."),
     ] = None,
     *,
-    name: Annotated[str | None, typer.Option("--name", help="In place of the name in the file.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Use this name in place of the file's.")
+    ] = None,
     under: Annotated[
         Path | None,
-        typer.Option("--under", metavar="DIR", help="Where its relative paths start from.  [default: its own folder]"),
+        typer.Option("--under", metavar="DIR", help="Folder for relative paths in the file.  [default: its own]"),
     ] = None,
-    watching: Annotated[bool, typer.Option("--watch", help="Follow the job until it is over.")] = False,
+    watching: Annotated[
+        bool, typer.Option("--watch", help="Follow the job until it is over, as `fgd watch` does.")
+    ] = False,
     key: Annotated[
         str | None,
-        typer.Option("--idempotency-key", metavar="KEY", help="Submitting again with this key is the same job."),
+        typer.Option(
+            "--idempotency-key", metavar="KEY", help="A second submission with this key returns the first job."
+        ),
     ] = None,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """Hand in a job. The spec is checked here first; every fault is shown with its line.
+    """Submit a job. The spec is checked first; every fault is shown with its line.
 
-    Paths in the file are relative to the file's folder or to `--under`, those of a recipe and paths given with `--set`
-    to the current one. A checkpoint may be another job's, `job:<id>/best`; the job then waits for that one.
+    Relative paths in the file start from the file's folder, or from `--under`. Relative paths in a recipe or in `--set`
+    start from the current folder. A checkpoint may be that of another job, `job:<id>/best`; the job then waits for the
+    other one.
 
     **Examples**
 
@@ -52,9 +59,9 @@ def submit(
     """
     spec = read_spec(source, overrides=overrides or (), name=name, under=under)
     with FgdClient(server) as client:
-        whole = with_whole_ids(spec, client)
+        complete = with_full_ids(spec, client)
         try:
-            job = client.submit(whole, idempotency_key=key)
+            job = client.submit(complete, idempotency_key=key)
         except SpecError as refusal:
             locate(refusal, source, overrides=overrides or (), name=name)
             raise
@@ -70,8 +77,8 @@ def submit(
             output().print(f"  follow it: fgd watch {job.job_id}", style="dim")
 
 
-def with_whole_ids(spec: JobSpec, client: FgdClient) -> JobSpec:
-    """The spec with the shortened job ids written out, of its checkpoint references and of the sweeps it names."""
+def with_full_ids(spec: JobSpec, client: FgdClient) -> JobSpec:
+    """Return the spec with full job ids in its checkpoint references and in the sweeps that it names."""
     try:
         references = checkpoint_references(spec)
     except ValueError as cause:
@@ -82,6 +89,6 @@ def with_whole_ids(spec: JobSpec, client: FgdClient) -> JobSpec:
         spec = spec.model_copy(update={"fork": fork, "warm_start": learned})
     text = spec.model_dump_json()
     for reference in references:
-        whole = reference.model_copy(update={"job_id": client.find(reference.job_id).job_id})
-        text = text.replace(f'"{reference}"', f'"{whole}"')
+        full = reference.model_copy(update={"job_id": client.find(reference.job_id).job_id})
+        text = text.replace(f'"{reference}"', f'"{full}"')
     return type(spec).model_validate_json(text)

@@ -1,30 +1,31 @@
-"""`fgd sweep`"""
+"""`fgd sweep` and `fgd trials`"""
 
 import math
-from typing import Annotated, Any
+from collections import Counter
+from typing import Annotated
 
 import typer
 import yaml
 from pydantic import JsonValue
 from rich.markup import escape
 
+from fgd_core.errors import NotFoundError
 from fgd_core.spec.jobs import SweepSpec
+from fgd_core.spec.search import Objective
 from fgd_core.spec.trials import MoreBudget
 from fgd_core.spec.views import JobView
-from service.client.checking import checked
 from service.client.client import FgdClient
 from service.client.commands.jobs import jobs
-from service.client.commands.submit import with_whole_ids
-from service.client.commands.trials import objectives_of
+from service.client.commands.submit import with_full_ids
 from service.client.console import SERVER, AsJson, Server, output, print_json
 from service.client.errors import UsageError
-from service.client.exits import guarded
+from service.client.exits import checked, guarded
 from service.client.spec_file import changed
-from service.client.trial_table import values_text
+from service.client.trial_table import trial_table, values_text
 
 sweep = typer.Typer(
     rich_markup_mode="markdown",
-    help="""Add to a sweep, stop a trial of it, search on, fork. Without a command, list sweeps.
+    help="""Extend or fork a sweep, add or stop a trial. Without a subcommand, list sweeps.
 
 **Examples**
 
@@ -34,7 +35,7 @@ sweep = typer.Typer(
 """,
 )
 
-Sweep = Annotated[str, typer.Argument(metavar="ID", help="A sweep's id, or the beginning of it.")]
+SweepId = Annotated[str, typer.Argument(metavar="ID", help="A sweep's id, or its first characters.")]
 
 
 @sweep.callback(invoke_without_command=True)
@@ -47,12 +48,15 @@ def show(context: typer.Context, server: Server = SERVER, as_json: AsJson = Fals
 @sweep.command()
 @guarded
 def add(
-    prefix: Sweep,
-    values: Annotated[list[str], typer.Argument(metavar="FIELD=VALUE...", help="Fields of the base, values in YAML.")],
+    prefix: SweepId,
+    values: Annotated[
+        list[str], typer.Argument(metavar="FIELD=VALUE...", help="Fields of the base, with values in YAML.")
+    ],
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """Have these values tried next, whatever the searcher thinks. Fields that are left out stay as in the base.
+    """Add a trial with these values; it is the next to run, whatever the searcher suggests. Other fields keep the
+    values of the base.
 
     **Example**
 
@@ -60,48 +64,50 @@ def add(
     """
     wanted = _values(values)
     with FgdClient(server) as client:
-        asked = client.sweeps.add(client.find(prefix).job_id, wanted)
+        added = client.sweeps.add(client.find(prefix).job_id, wanted)
     if as_json:
-        print_json(asked.model_dump(mode="json"))
+        print_json(added.model_dump(mode="json"))
     else:
-        output().print(f"tried next: {values_text(asked.values)}", markup=False)
+        output().print(f"next trial: {values_text(added.values)}", markup=False)
 
 
 @sweep.command()
 @guarded
 def stop(
-    prefix: Sweep,
-    trial: Annotated[int, typer.Argument(metavar="TRIAL", min=0, help="Its number, as `fgd trials` tells it.")],
+    prefix: SweepId,
+    trial: Annotated[int, typer.Argument(metavar="TRIAL", min=0, help="A trial's number, from `fgd trials`.")],
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """Ask one trial to save and stop; the others go on.
+    """Ask one trial to save and stop; the others continue.
 
     **Example**
 
     `fgd sweep stop 3f2a 7`
     """
     with FgdClient(server) as client:
-        asked = client.sweeps.stop(client.find(prefix).job_id, trial)
+        stopping = client.sweeps.stop(client.find(prefix).job_id, trial)
     if as_json:
-        print_json(asked.model_dump(mode="json"))
+        print_json(stopping.model_dump(mode="json"))
     else:
-        output().print(f"trial {asked.trial}, at epoch {asked.epoch} of {asked.epochs}, is asked to stop")
+        output().print(f"asked trial {stopping.trial} to stop, at epoch {stopping.epoch} of {stopping.epochs}")
 
 
 @sweep.command()
 @guarded
 def extend(
-    prefix: Sweep,
+    prefix: SweepId,
     *,
-    trials: Annotated[int, typer.Option("--trials", min=0)] = 0,
-    epochs: Annotated[int, typer.Option("--epochs", min=0, help="Over all trials.")] = 0,
-    gpu_hours: Annotated[float, typer.Option("--gpu-hours", min=0.0)] = 0.0,
-    wall_clock_s: Annotated[float, typer.Option("--wall-clock-s", min=0.0)] = 0.0,
+    trials: Annotated[int, typer.Option("--trials", metavar="N", min=0, help="More trials.")] = 0,
+    epochs: Annotated[int, typer.Option("--epochs", metavar="N", min=0, help="More epochs, over all trials.")] = 0,
+    gpu_hours: Annotated[float, typer.Option("--gpu-hours", metavar="HOURS", min=0.0, help="More GPU hours.")] = 0.0,
+    wall_clock_s: Annotated[
+        float, typer.Option("--wall-clock-s", metavar="SECONDS", min=0.0, help="More seconds of running time.")
+    ] = 0.0,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """Search on with so much more than its budget. A sweep that is over goes on where it ended, nothing is run again.
+    """Add to a sweep's budget. A sweep that is over continues where it ended and repeats no trial.
 
     **Example**
 
@@ -110,26 +116,28 @@ def extend(
     more = checked(MoreBudget, trials=trials, epochs=epochs, gpu_hours=gpu_hours, wall_clock_s=wall_clock_s)
     with FgdClient(server) as client:
         job = client.sweeps.extend(client.find(prefix).job_id, more)
-    _say(job, as_json=as_json)
+    _print_job(job, as_json=as_json)
 
 
 @sweep.command()
 @guarded
 def fork(
-    prefix: Sweep,
+    prefix: SweepId,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="PATH=VALUE", help="Change a field: `--set budget.trials=40`. Repeatable."),
     ] = None,
     *,
-    name: Annotated[str | None, typer.Option("--name", help="In place of that of the sweep.")] = None,
-    printing: Annotated[bool, typer.Option("--print", help="Write the spec in YAML, and submit nothing.")] = False,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Use this name in place of the sweep's.")
+    ] = None,
+    printing: Annotated[bool, typer.Option("--print", help="Print the spec as YAML, and submit nothing.")] = False,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """A sweep with a changed space or budget, in which the trials of this one count: nothing is run again.
+    """Submit a sweep with another space or budget that uses the trials of this one and repeats none of them.
 
-    A dimension is changed by its path, `--set space.method.alpha.high=0.1`, and taken out with the value `null`.
+    `--set space.method.alpha.high=0.1` changes a dimension by its path; the value `null` removes it.
 
     **Examples**
 
@@ -141,14 +149,44 @@ def fork(
         job = client.find(prefix)
         objectives_of(job)
         assert isinstance(job.spec, SweepSpec)
-        document: dict[str, Any] = job.spec.model_dump(mode="json", exclude_unset=True)
+        document: dict[str, JsonValue] = job.spec.model_dump(mode="json", exclude_unset=True)
         document |= {"kind": "sweep", "fork": job.job_id}
         spec = changed(document, f"the spec of {job.job_id}", overrides=overrides or (), name=name)
         if printing:
             _print(spec.model_dump(mode="json", exclude_unset=True), as_json=as_json)
             return
-        forked = client.submit(with_whole_ids(spec, client))
-    _say(forked, as_json=as_json)
+        forked = client.submit(with_full_ids(spec, client))
+    _print_job(forked, as_json=as_json)
+
+
+def trials(prefix: SweepId, server: Server = SERVER, as_json: AsJson = False) -> None:
+    """List the trials of a sweep, best first: how far each one is, its score, and its values.
+
+    **Examples**
+
+    `fgd trials 3f2a`
+
+    `fgd trials 3f2a --json | jq '.items[] | select(.state == "failed").error.message'`
+    """
+    with FgdClient(server) as client:
+        job = client.find(prefix)
+        found = client.sweeps.trials(job.job_id)
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+        return
+    if not found.items:
+        output().print(f"the sweep is {job.state} and has started no trial yet")
+        return
+    output().print(trial_table(found.items, objectives_of(job), width=output().width))
+    counts = Counter(trial.state for trial in found.items)
+    output().print(" · ".join(f"{count} {state}" for state, count in counts.items()), style="dim")
+
+
+def objectives_of(job: JobView) -> tuple[Objective, ...]:
+    """Return the objectives of a sweep; raises NotFoundError if the job is not a sweep of a known version."""
+    if not isinstance(job.spec, SweepSpec):
+        raise NotFoundError(f"job {job.job_id} is of kind {job.kind!r}; `fgd jobs --kind sweep` lists the sweeps")
+    return job.spec.objectives or (Objective(),)
 
 
 def _values(words: list[str]) -> dict[str, JsonValue]:
@@ -156,7 +194,7 @@ def _values(words: list[str]) -> dict[str, JsonValue]:
     for word in words:
         field, equals, text = word.partition("=")
         if not equals or not field:
-            raise UsageError(f"{word!r} is no value; write FIELD=VALUE, as in method.alpha=0.002")
+            raise UsageError(f"{word!r} has no value; write FIELD=VALUE, as in method.alpha=0.002")
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError as cause:
@@ -166,7 +204,7 @@ def _values(words: list[str]) -> dict[str, JsonValue]:
 
 
 def _number(text: str) -> str | float:
-    """YAML takes 1e-3, which has no dot, for text."""
+    """Return the number that a text stands for: YAML reads 1e-3, which has no dot, as text."""
     try:
         value = float(text)
     except ValueError:
@@ -174,14 +212,14 @@ def _number(text: str) -> str | float:
     return value if math.isfinite(value) else text
 
 
-def _print(document: dict[str, Any], *, as_json: bool) -> None:
+def _print(document: dict[str, JsonValue], *, as_json: bool) -> None:
     if as_json:
         print_json(document)
     else:
         output().print(yaml.safe_dump(document, sort_keys=False), markup=False, soft_wrap=True, end="")
 
 
-def _say(job: JobView, *, as_json: bool) -> None:
+def _print_job(job: JobView, *, as_json: bool) -> None:
     if as_json:
         print_json(job.model_dump(mode="json"))
         return

@@ -1,4 +1,4 @@
-"""`fgd tokens`"""
+"""`fgd tokens` and `fgd whoami`"""
 
 import importlib
 from collections.abc import Sequence
@@ -11,15 +11,14 @@ from rich.console import Group
 from rich.text import Text
 
 from fgd_core.spec.administration import NewToken, RoleName, TokenCreated, TokenView
-from service.client.checking import checked
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, errors_to, output, print_json, print_json_models
-from service.client.exits import guarded
+from service.client.exits import checked, guarded
 from service.client.fitting import Column, Row, fitted
 
 tokens = typer.Typer(
     rich_markup_mode="markdown",
-    help="""API tokens: make, list, revoke. Without a command, list. `fgd` takes its own from FGD_TOKEN.
+    help="""Create, list and revoke API tokens. Without a subcommand, list them. `fgd` uses the token in FGD_TOKEN.
 
 **Example**
 
@@ -34,7 +33,7 @@ _COLUMNS = (
     Column(heading="project", rank=1),
     Column(heading="valid"),
     Column(heading="last used", rank=2),
-    Column(heading="made by", rank=3),
+    Column(heading="created by", rank=3),
 )
 _ROLES = ", ".join(get_args(RoleName))
 
@@ -49,7 +48,7 @@ def show(context: typer.Context, server: Server = SERVER, as_json: AsJson = Fals
 @tokens.command("list")
 @guarded
 def list_(server: Server = SERVER, as_json: AsJson = False) -> None:
-    """List tokens, newest first; their secrets are nowhere kept.
+    """List tokens, newest first. The server stores only hashes of the tokens.
 
     **Example**
 
@@ -62,23 +61,34 @@ def list_(server: Server = SERVER, as_json: AsJson = False) -> None:
 @guarded
 def create(
     *,
-    name: Annotated[str, typer.Option("--name", help="Whose it is, or what uses it; the audit shows it.")],
-    role: Annotated[str, typer.Option("--role", help=f"One of {_ROLES}; each may do what those before it may.")],
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="Who or what uses the token; the audit log shows it.")
+    ],
+    role: Annotated[
+        str, typer.Option("--role", metavar="ROLE", help=f"One of {_ROLES}; each includes the roles before it.")
+    ],
     project: Annotated[
-        str | None, typer.Option("--project", help="The only project that it sees.  [default: all]")
+        str | None, typer.Option("--project", metavar="NAME", help="The only project it can access.  [default: all]")
     ] = None,
-    expires_in_days: Annotated[float | None, typer.Option("--expires-in-days", min=0.001, max=36500.0)] = None,
+    expires_in_days: Annotated[
+        float | None,
+        typer.Option(
+            "--expires-in-days", metavar="DAYS", min=0.001, max=36500.0, help="Expire after DAYS.  [default: never]"
+        ),
+    ] = None,
     home: Annotated[
         Path | None,
-        typer.Option("--home", help="Ask no server: write to the database of this home. For the first token."),
+        typer.Option(
+            "--home", metavar="DIR", help="Write to the database in this home, without a server; for the first token."
+        ),
     ] = None,
     database_url: Annotated[
-        str | None, typer.Option("--database-url", metavar="URL", help="The same, in this database.")
+        str | None, typer.Option("--database-url", metavar="URL", help="The same, for this database.")
     ] = None,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """Make a token. It is shown this once.
+    """Create a token. It is shown only once.
 
     **Examples**
 
@@ -87,34 +97,34 @@ def create(
     `FGD_TOKEN=... fgd tokens create --name nightly --role submit --project blood-cells --expires-in-days 90`
     """
     expires_at = datetime.now(UTC) + timedelta(days=expires_in_days) if expires_in_days is not None else None
-    asked = checked(NewToken, name=name, role=role, project=project, expires_at=expires_at)
+    new = checked(NewToken, name=name, role=role, project=project, expires_at=expires_at)
     if home is not None or database_url is not None:
-        # Imported by name and only now: the database's libraries take a while, and a server is asked without them.
+        # Imported late and by name: the libraries of the database load slowly, and a request needs none of them.
         first = importlib.import_module("service.server.first_token")
-        made: TokenCreated = first.create(asked, home=home, database_url=database_url)
+        made: TokenCreated = first.create(new, home=home, database_url=database_url)
     else:
         with FgdClient(server) as client:
             made = client.administration.create_token(
-                asked.name, asked.role, project=asked.project, expires_at=asked.expires_at
+                new.name, new.role, project=new.project, expires_at=new.expires_at
             )
     if as_json:
         print_json(made.model_dump(mode="json"))
         return
     errors_to().print(
-        f"{made.name}: role {made.role}, {_scope(made)}, {_until(made)}. It is shown this once:", markup=False
+        f"{made.name}: role {made.role}, {_scope(made)}, {_until(made)}. The token is shown only once:", markup=False
     )
-    # Alone on standard output, so that it can be piped into a file or a secret store.
+    # Nothing else is on standard output, so that a pipe can store the token in a file or a secret store.
     output().print(made.token, markup=False, soft_wrap=True)
 
 
 @tokens.command()
 @guarded
 def revoke(
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, as `fgd tokens` lists them.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids from `fgd tokens`.")],
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """Take tokens back, for good. Requests with them are refused within seconds.
+    """Revoke tokens; this cannot be undone. The server refuses requests with them within seconds.
 
     **Example**
 
@@ -126,7 +136,23 @@ def revoke(
         print_json_models(revoked)
         return
     for token in revoked:
-        output().print(f"{token.name} {token.token_id} is revoked", markup=False)
+        output().print(f"revoked {token.name} {token.token_id}", markup=False)
+
+
+def whoami(server: Server = SERVER, as_json: AsJson = False) -> None:
+    """Show the name, the role and the project of the token in FGD_TOKEN, as the server knows them.
+
+    **Example**
+
+    `fgd whoami`
+    """
+    with FgdClient(server) as client:
+        me = client.administration.who_am_i()
+    if as_json:
+        print_json(me.model_dump(mode="json"))
+        return
+    scope = f"in the project {me.project}" if me.project else "in all projects"
+    output().print(f"{me.name}, with the role {me.role} {scope}", markup=False)
 
 
 def _list(server: str, *, as_json: bool) -> None:
@@ -135,22 +161,22 @@ def _list(server: str, *, as_json: bool) -> None:
     if as_json:
         print_json_models(found)
     elif not found:
-        output().print("no tokens yet; make one with `fgd tokens create`")
+        output().print("no tokens yet; create one with `fgd tokens create`")
     else:
         output().print(token_table(found, width=output().width))
 
 
 def token_table(found: Sequence[TokenView], *, width: int) -> Group:
-    """A row a token; in a narrow terminal who made it and when it was last used are left out."""
+    """Return a table with a row per token; a narrow one omits the creator and the last use."""
     rows = []
     for token in found:
         used = f"{token.last_used_at:%Y-%m-%d %H:%M}" if token.last_used_at else "never"
         cells = (token.token_id, token.name, token.role, token.project or "all", _until(token), used, token.created_by)
-        rows.append(Row(cells=tuple(Text(cell) for cell in cells), style="" if _is_good(token) else "dim"))
+        rows.append(Row(cells=tuple(Text(cell) for cell in cells), style="" if _is_valid(token) else "dim"))
     return fitted(_COLUMNS, rows, width=width)
 
 
-def _is_good(token: TokenView) -> bool:
+def _is_valid(token: TokenView) -> bool:
     return token.revoked_at is None and (token.expires_at is None or token.expires_at > datetime.now(UTC))
 
 
@@ -158,8 +184,10 @@ def _until(token: TokenView) -> str:
     if token.revoked_at is not None:
         return f"revoked {token.revoked_at:%Y-%m-%d}"
     if token.expires_at is None:
-        return "for good"
-    return f"until {token.expires_at:%Y-%m-%d %H:%M} UTC" if _is_good(token) else f"expired {token.expires_at:%Y-%m-%d}"
+        return "no expiry"
+    return (
+        f"until {token.expires_at:%Y-%m-%d %H:%M} UTC" if _is_valid(token) else f"expired {token.expires_at:%Y-%m-%d}"
+    )
 
 
 def _scope(token: TokenView) -> str:

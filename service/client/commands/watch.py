@@ -16,17 +16,21 @@ from service.client.watching import watch as watch_jobs
 
 def watch(
     ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID]...", help="Job ids, or the beginnings of them; none: all jobs.")
+        list[str] | None,
+        typer.Argument(metavar="[ID]...", help="Ids of jobs, or their first characters.  [default: all jobs]"),
     ] = None,
-    project: Annotated[str | None, typer.Option("--project", help="Of all jobs, only those of this project.")] = None,
+    project: Annotated[
+        str | None, typer.Option("--project", metavar="NAME", help="Without ids: only jobs of this project.")
+    ] = None,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
     """Follow jobs live: state, epoch, loss and its terms, images/s, AP, time left.
 
-    Without ids all jobs that are not over and those yet to come, in one table, until Ctrl-C. On a terminal with bars;
-    into a pipe or file with one line for each notable event; with `--json` every event, one a line. Ctrl-C leaves the
-    jobs running. With ids it exits 1 when one of them did not succeed. A sweep shows its trials, the best ahead.
+    Without ids, the command shows all unfinished and all new jobs in one table, until Ctrl-C. A terminal shows progress
+    bars; a pipe or a file gets a line for each important event; `--json` prints every event, one per line. Ctrl-C does
+    not stop the jobs. With ids, the command ends when the jobs are over, and exits with 1 if one of them did not
+    succeed. A sweep shows its trials, best first.
 
     **Examples**
 
@@ -37,7 +41,7 @@ def watch(
     `fgd watch 3f2a --json | jq 'select(.kind == "evaluated").data.scores.ap'`
     """
     if ids and project is not None:
-        raise UsageError("--project narrows down all jobs; leave it out, or the ids")
+        raise UsageError("--project cannot be combined with ids; leave out one of the two")
     with FgdClient(server) as client:
         if ids:
             follow_to_the_end(client, [client.find(prefix) for prefix in ids], as_json=as_json)
@@ -49,16 +53,18 @@ def watch(
 
 
 def follow_to_the_end(client: FgdClient, jobs: Sequence[JobSummary], *, as_json: bool) -> None:
-    """Show the jobs until all are over.
+    """Show the progress of jobs until all are over.
 
     Raises:
-        typer.Exit: with 1 when one did not succeed, with 130 on Ctrl-C, which leaves them running.
+        typer.Exit: with 1 if a job did not succeed, with 130 on Ctrl-C; the jobs then continue.
     """
     try:
         ended = watch_jobs(client, jobs, output(), as_json=as_json)
     except KeyboardInterrupt as interrupt:
         ids = " ".join(job.job_id for job in jobs)
-        errors_to().print(f"\nno longer watching; the jobs go on. Again: fgd watch {ids} · end them: fgd cancel {ids}")
+        errors_to().print(
+            f"\nstopped watching; the jobs continue. Watch again: fgd watch {ids} · stop them: fgd cancel {ids}"
+        )
         raise typer.Exit(EXIT_INTERRUPTED) from interrupt
     if any(job.state != "succeeded" for job in ended):
         raise typer.Exit(EXIT_REFUSED)

@@ -11,15 +11,14 @@ from rich.text import Text
 
 from fgd_core.errors import FgdError
 from fgd_core.spec.administration import DeliveryView, NewWebhook, WebhookView
-from service.client.checking import checked
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, errors_to, output, print_json, print_json_models
-from service.client.exits import guarded
+from service.client.exits import checked, guarded
 from service.client.fitting import Column, Row, fitted
 
 webhooks = typer.Typer(
     rich_markup_mode="markdown",
-    help="""Who is told of the ends of jobs. Without a command, list.
+    help="""Manage webhooks: URLs that the server calls when a job ends. Without a subcommand, list them.
 
 **Example**
 
@@ -27,7 +26,7 @@ webhooks = typer.Typer(
 """,
 )
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="As `fgd webhooks` lists it.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="An id from `fgd webhooks`.")]
 
 _COLUMNS = (
     Column(heading="at"),
@@ -56,31 +55,33 @@ def show(context: typer.Context, server: Server = SERVER, as_json: AsJson = Fals
 @webhooks.command()
 @guarded
 def add(
-    url: Annotated[str, typer.Argument(metavar="URL")],
-    project: Annotated[str | None, typer.Option("--project", help="Whose jobs it hears of.  [default: all]")] = None,
+    url: Annotated[str, typer.Argument(metavar="URL", help="The http or https URL to call.")],
+    project: Annotated[
+        str | None, typer.Option("--project", metavar="NAME", help="Only jobs of this project.  [default: all]")
+    ] = None,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """Have a URL called at each end of a job. The secret that signs the calls is shown this once.
+    """Add a webhook: the server calls the URL when a job ends. The secret that signs the calls is shown only once.
 
     **Example**
 
     `fgd webhooks add https://ci.example.org/fgd --project blood-cells`
     """
-    asked = checked(NewWebhook, url=url, project=project)
+    new = checked(NewWebhook, url=url, project=project)
     with FgdClient(server) as client:
-        made = client.administration.create_webhook(asked.url, project=asked.project)
+        made = client.administration.create_webhook(new.url, project=new.project)
     if as_json:
         print_json(made.model_dump(mode="json"))
         return
-    errors_to().print(f"{made.webhook_id} calls {made.url}. Its secret is shown this once:", markup=False)
+    errors_to().print(f"added webhook {made.webhook_id} for {made.url}. Its secret is shown only once:", markup=False)
     output().print(made.secret, markup=False, soft_wrap=True)
 
 
 @webhooks.command()
 @guarded
 def test(webhook_id: Id, server: Server = SERVER, as_json: AsJson = False) -> None:
-    """Call it now, with a message of the type `webhook.test`.
+    """Call a webhook now, with a message of the type `webhook.test`.
 
     **Example**
 
@@ -91,7 +92,7 @@ def test(webhook_id: Id, server: Server = SERVER, as_json: AsJson = False) -> No
     if as_json:
         print_json(tested.model_dump(mode="json"))
     elif tested.delivered:
-        output().print(f"delivered; it answered {tested.status}")
+        output().print(f"delivered; the URL answered {tested.status}")
     if not tested.delivered:
         if as_json:
             raise typer.Exit(1)
@@ -102,11 +103,11 @@ def test(webhook_id: Id, server: Server = SERVER, as_json: AsJson = False) -> No
 @guarded
 def deliveries(
     webhook_id: Id,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="Show at most N calls.")] = 50,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """What it was told, newest first, and what became of it.
+    """List the calls of a webhook, newest first, with their outcome.
 
     **Example**
 
@@ -117,7 +118,7 @@ def deliveries(
     if as_json:
         print_json_models(found)
     elif not found:
-        output().print("nothing yet: no job has ended since it was added")
+        output().print("no calls yet: no job has ended since the webhook was added")
     else:
         output().print(delivery_table(found, width=output().width))
 
@@ -125,7 +126,7 @@ def deliveries(
 @webhooks.command()
 @guarded
 def remove(webhook_id: Id, server: Server = SERVER, as_json: AsJson = False) -> None:
-    """Call it no more, not even about what it has not heard of yet.
+    """Remove a webhook. The server drops the calls that it has not delivered yet.
 
     **Example**
 
@@ -136,12 +137,12 @@ def remove(webhook_id: Id, server: Server = SERVER, as_json: AsJson = False) -> 
     if as_json:
         print_json(removed.model_dump(mode="json"))
     else:
-        output().print(f"{removed.url} is called no more", markup=False)
+        output().print(f"removed webhook {removed.webhook_id} for {removed.url}", markup=False)
 
 
 def _table(found: list[WebhookView]) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for heading in ("id", "project", "URL", "made by"):
+    for heading in ("id", "project", "URL", "created by"):
         table.add_column(heading, no_wrap=heading == "id")
     for webhook in found:
         table.add_row(webhook.webhook_id, webhook.project or "all", webhook.url, webhook.created_by)
@@ -149,7 +150,7 @@ def _table(found: list[WebhookView]) -> Table:
 
 
 def delivery_table(found: Sequence[DeliveryView], *, width: int) -> Group:
-    """A row a delivery; in a narrow terminal the next try is left out, and errors get lines of their own."""
+    """Return a table with a row per call; a narrow one omits the next try and shows errors on separate lines."""
     rows = [
         Row(
             cells=(

@@ -13,7 +13,7 @@ from service.client.exits import guarded
 weights = typer.Typer(
     rich_markup_mode="markdown",
     no_args_is_help=True,
-    help="""Files of weights: what they hold for a detector.
+    help="""Show what a weights file contains for a detector.
 
 **Examples**
 
@@ -28,20 +28,22 @@ def check(
     source: Annotated[
         str,
         typer.Argument(
-            help="Checkpoint of fgd, torchvision, mmdetection or a wrapper around these, or the name of weights of "
-            "torchvision's."
+            help="A checkpoint file of fgd, torchvision, mmdetection or a wrapper of these, or the name of torchvision "
+            "weights."
         ),
     ],
     detector: Annotated[
-        Path | None, typer.Option(help="YAML or JSON file with the detector, if the source does not say it.")
+        Path | None, typer.Option(metavar="FILE", help="YAML or JSON file with the detector, if the source has none.")
     ] = None,
-    classes: Annotated[str | None, typer.Option(help="Of a file that does not say them: a,b,c")] = None,
+    classes: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Class names, if the source has none: cat,dog,bird")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what each key of a file becomes in a detector, and what is missing, misshapen or unexpected.
+    """Show which key of a detector each key of a file fills, and which keys are missing, unexpected or misshapen.
 
-    Of a file with several sets of weights the one is taken that its author would evaluate, such as the averaged one;
-    `weights_set` in the detector's file asks for another.
+    If a file has several sets of weights, fgd takes the set that its author would evaluate, such as the averaged one.
+    `weights_set` in the detector's file selects another set.
 
     **Examples**
 
@@ -49,7 +51,7 @@ def check(
 
     `fgd weights check FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1`
     """
-    # The client is installed without PyTorch in mind; whoever has weights to look at has the library beside it.
+    # The client does not need PyTorch; the library, which reads the weights, runs in a process of its own.
     command = [sys.executable, "-m", "fgd_core", "weights", source]
     command += ["--detector", str(detector)] if detector is not None else []
     command += ["--classes", classes] if classes is not None else []

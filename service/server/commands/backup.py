@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from service.client.amounts import Amounts
-from service.client.console import AsJson, output, print_json
-from service.client.sizes import size
+from service.client.console import AsJson, output, print_json, size
 from service.server.opened_home import DatabaseUrl, Home, NamedServer, settings_at
 
 
