@@ -14,7 +14,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 _NEGATIVE_NUMBER = re.compile(r"-\d+")
-_GUARD = "service.client.exits"
 
 
 class Row(NamedTuple):
@@ -151,15 +150,14 @@ class _Commands(TyperGroup):
 
 
 def load(name: str) -> TyperCommand | TyperGroup:
-    """Import a command, or a group of commands, and let its errors end it with a message and an exit code."""
+    """Import a command, or a group of commands."""
     found = getattr(importlib.import_module(COMMANDS[name].module), name.replace("-", "_"))
     if isinstance(found, typer.Typer):
         commands = typer.main.get_group(found)
         commands.name = name
         return commands
     app = typer.Typer(rich_markup_mode="markdown", add_completion=False)
-    guarded = importlib.import_module(_GUARD).guarded(found)
-    app.command(name)(guarded)
+    app.command(name)(found)
     command = typer.main.get_command(app)
     assert isinstance(command, TyperCommand)
     return command

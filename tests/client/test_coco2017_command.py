@@ -66,7 +66,7 @@ class TestVerification:
 
     def test_a_missing_image_is_named(self, coco: SmallCoco) -> None:
         (coco.root / "train2017" / FIRST).unlink()
-        assert coco.bad() == {"train2017/: images": f"1 of those listed are missing: {FIRST}"}
+        assert coco.bad() == {"train2017/: images": f"1 of the listed images are missing: {FIRST}"}
 
     def test_a_missing_folder_is_named(self, coco: SmallCoco) -> None:
         for path in (coco.root / "val2017").iterdir():
@@ -77,11 +77,11 @@ class TestVerification:
     def test_a_damaged_image_is_named(self, coco: SmallCoco) -> None:
         path = coco.root / "val2017" / FIRST
         path.write_bytes(path.read_bytes()[:-200])
-        assert coco.bad() == {"val2017/: images open": f"1 of 2 do not: {FIRST} is damaged"}
+        assert coco.bad() == {"val2017/: images open": f"1 of 2 have faults: {FIRST} is damaged"}
 
     def test_an_image_of_another_size_is_named(self, coco: SmallCoco) -> None:
         Image.new("RGB", (30, 10)).save(coco.root / "val2017" / FIRST)
-        assert coco.bad() == {"val2017/: images open": f"1 of 2 do not: {FIRST} is 30x10"}
+        assert coco.bad() == {"val2017/: images open": f"1 of 2 have faults: {FIRST} is 30x10"}
 
     def test_too_few_annotations_are_counted(self, coco: SmallCoco) -> None:
         document = coco.read(TRAIN)
@@ -101,15 +101,15 @@ class TestVerification:
         first, second = document["categories"][:2]
         first["id"], second["id"] = second["id"], first["id"]
         coco.write(VAL, document)
-        assert coco.bad() == {f"{VAL.annotations}: categories": "the names are right, their ids are not"}
+        assert coco.bad() == {f"{VAL.annotations}: categories": "the names are correct, their ids are not"}
 
     @pytest.mark.parametrize(
         ("text", "found"),
         [
-            ('{"images": [', "is no JSON; the file is damaged, unpack it again"),
-            ('{"images": []}', "lacks one of the lists images, annotations, categories; it is another file"),
-            ("[]", "lacks one of the lists images, annotations, categories; it is another file"),
-            ("\udc80", "is no JSON; the file is damaged, unpack it again"),
+            ('{"images": [', "is not JSON; the file is damaged, unpack it again"),
+            ('{"images": []}', "lacks one of the lists images, annotations, categories; it is a different file"),
+            ("[]", "lacks one of the lists images, annotations, categories; it is a different file"),
+            ("\udc80", "is not JSON; the file is damaged, unpack it again"),
         ],
         ids=["cut off", "another", "a list", "bytes"],
     )

@@ -101,7 +101,7 @@ assert not [name for name in {heavy} if name in sys.modules]
             ("list", "fgd jobs"),
             ("train", "fgd submit"),
             ("ui", "/docs"),
-            ("predict", "predicts nothing"),
+            ("predict", "makes no predictions"),
             ("start", "fgd up"),
             ("tune", "kind: sweep"),
         ],

@@ -101,4 +101,4 @@ class TestTables:
             console.print(class_table(found, width=width))
         said = capture.get()
         assert "…" not in said
-        assert ("beyond the whole" in said) == (width == 160)
+        assert ("beyond overall" in said) == (width == 160)

@@ -128,7 +128,7 @@ class TestProxies:
         monkeypatch.setenv("HTTP_PROXY", "http://ana:hunter2@127.0.0.1:9")
         said = fgd("jobs", "--server", f"http://{HOST}")
         assert said.exit_code == 3
-        assert "proxy http://127.0.0.1:9" in said.err and f"{HOST} into NO_PROXY" in said.err
+        assert "proxy http://127.0.0.1:9" in said.err and f"add {HOST} to NO_PROXY" in said.err
         assert "hunter2" not in said.err
 
     @pytest.mark.parametrize("url", ["ftp://proxy", "socks5://127.0.0.1:1080", "http://a:b"])

@@ -107,7 +107,7 @@ class TestAdd:
             ((), "one of --coco, --voc and --yolo"),
             (("--voc", "a", "--yolo", "b"), "one of --coco, --voc and --yolo"),
             (("--voc", "a", "--set", "colour=red"), "colour"),
-            (("--voc", "a", "--set", "colour"), "sets nothing"),
+            (("--voc", "a", "--set", "colour"), "has no value"),
         ],
     )
     def test_what_is_no_data_set_is_refused_here(

@@ -69,7 +69,7 @@ class TestGc:
         (marks / "stranger").write_text("2001-01-01T00:00:00+00:00")
         said = fgd("gc", "--dry-run", "--server", server.url)
         assert "jobs/stranger" in said.out
-        assert "1 things, 0 rows, 1.5 kB would go" in said.out
+        assert "1 item, 0 rows, 1.5 kB would be deleted" in said.out
         monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
         assert fgd("gc", "--server", server.url).exit_code == 1
         assert orphan.exists()
@@ -78,7 +78,7 @@ class TestGc:
         assert not orphan.exists()
 
     def test_where_nothing_is_due_it_says_so(self, fgd: Fgd, server: LiveServer) -> None:
-        assert "nothing to put away" in fgd("gc", "--server", server.url).out
+        assert "nothing to delete" in fgd("gc", "--server", server.url).out
 
     def test_its_help_says_the_defaults(self, fgd: Fgd) -> None:
         told = " ".join(fgd("gc", "--help").out.split())

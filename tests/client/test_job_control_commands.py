@@ -114,7 +114,7 @@ class TestQueue:
 
     def test_an_empty_one_shows_what_is_free(self, fgd: Fgd, server: LiveServer) -> None:
         said = fgd("queue", "--server", server.url)
-        assert "no job waits" in said.out
+        assert "no jobs are waiting" in said.out
         assert "2 of 2 CPUs" in said.out
 
 

@@ -27,9 +27,9 @@ class TestValues:
     @pytest.mark.parametrize(
         ("command", "said"),
         [
-            (("priority", "a", "1000"), "'N': Input should be less than or equal to 100, and not '1000'"),
-            (("up", "--port", "99999"), "'--port': Input should be less than or equal to 65535, and not '99999'"),
-            (("jobs", "--since", "yesterday"), "and not 'yesterday'"),
+            (("priority", "a", "1000"), "'N': Input should be less than or equal to 100, not '1000'"),
+            (("up", "--port", "99999"), "'--port': Input should be less than or equal to 65535, not '99999'"),
+            (("jobs", "--since", "yesterday"), ", not 'yesterday'"),
             (("sweep", "stop", "a", "x"), "'TRIAL': Input should be a valid integer"),
         ],
     )

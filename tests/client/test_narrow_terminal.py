@@ -124,7 +124,7 @@ class TestALongReason:
     def test_the_queue(self, width: int) -> None:
         said = shown(queue_table(QueueView(items=[queued()], num_waiting=1, nodes=None), width=width), width=width)
         heading, job, *_ = said.splitlines()
-        assert all(words in heading for words in ("id", "name", "asks for", "may start"))
+        assert all(words in heading for words in ("id", "name", "needs", "may start"))
         assert all(words in job for words in ("0123456789ab", "student", "99 CPU 8 GPU", "never"))
 
     @pytest.mark.parametrize("width", WIDTHS)
@@ -142,7 +142,7 @@ class TestALongReason:
             details={"reason": LONG_REASON},
         )
         heading, first, *rest = shown(audit_table([entry], width=width), width=width).splitlines()
-        assert {"at", "who", "did", "to", "status"} <= set(heading.split())
+        assert {"at", "who", "action", "target", "status"} <= set(heading.split())
         assert {"submit_job", "422"} <= set(first.split())
         assert set(LONG_REASON.split()) <= set(" ".join([first, *rest]).replace("=", " ").split())
 

@@ -28,7 +28,7 @@ class TestReasons:
     def test_of_several_each_is_printed_once(self, fgd: Fgd, server: LiveServer, spec_path: Path) -> None:
         said = fgd("submit", spec_path, "--set", "resources={cpus: 99, gpus: 1}", "--server", server.url)
         assert said.exit_code == 1
-        assert "refused, for these 2 reasons" in flat(said.err)
+        assert "refused for these 2 reasons" in flat(said.err)
         assert [said.err.count(f"{field} (") for field in ("resources.cpus", "resources.gpus")] == [1, 1]
         assert flat(said.err).count("the job asks for 99 CPUs") == 1
 
@@ -85,7 +85,7 @@ class TestOrigin:
 
     def test_standard_input_is_called_that(self, fgd: Fgd, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sys.stdin", io.StringIO("- a list"))
-        assert "standard input holds no job" in fgd("submit", "-").err
+        assert "standard input has no job" in fgd("submit", "-").err
 
     def test_a_servers_reasons_have_their_line_or_option_too(
         self, fgd: Fgd, server: LiveServer, spec_path: Path

@@ -138,7 +138,7 @@ class TestFaults:
         assert [(reason["loc"], reason["line"]) for reason in reasons(error.value)] == [("data.train", 4)]
 
     def test_a_field_given_twice_is_refused_with_both_lines(self, tmp_path: Path) -> None:
-        with pytest.raises(SpecFileError, match=r"training\.epochs stands on line 7 and again on 8"):
+        with pytest.raises(SpecFileError, match=r"training\.epochs is on line 7 and again on line 8"):
             read_spec(write(tmp_path, TRAIN + "  epochs: 4\n"))
 
     def test_broken_yaml_is_refused_with_its_line(self, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ class TestFaults:
 
     @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words"])
     def test_what_holds_no_job_is_refused(self, tmp_path: Path, text: str) -> None:
-        with pytest.raises(SpecFileError, match="holds no job"):
+        with pytest.raises(SpecFileError, match="has no job"):
             read_spec(write(tmp_path, text))
 
     def test_a_missing_file_is_named(self, tmp_path: Path) -> None:

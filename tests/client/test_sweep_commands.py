@@ -9,6 +9,7 @@ import pytest
 import yaml
 from pydantic import JsonValue
 from rich.console import Console
+from service.client.sweep_status import SweepStatus, initial_status
 
 from fgd_core.spec.events import RunFinished, StoredEvent
 from fgd_core.spec.jobs import JOB_SPEC, SweepSpec
@@ -18,7 +19,6 @@ from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 from service.client.errors import SpecFileError
 from service.client.spec_file import read_spec
-from service.client.sweep_status import SweepStatus, initial_status
 from service.client.trial_table import STYLES, sweep_view, trial_table, values_text
 from service.client.watching import watch
 from tests.client.conftest import Fgd
@@ -199,7 +199,7 @@ class TestSteering:
     ) -> None:
         job_id = sweep[0].job_id
         said = fgd("sweep", "add", job_id, f"{RATE}=1e-3", "training.batch_size=4", "--server", server.url)
-        assert (said.exit_code, said.out) == (0, "tried next: learning_rate 0.001 · batch_size 4\n")
+        assert (said.exit_code, said.out) == (0, "next trial: learning_rate 0.001 · batch_size 4\n")
         assert client.stored_events(job_id)[-1].data["values"] == {RATE: 0.001, "training.batch_size": 4}
         assert fgd("sweep", "add", job_id, "nothing", "--server", server.url).exit_code == 2
         refused = fgd("sweep", "add", job_id, "training.epoch=3", "--server", server.url)
@@ -209,7 +209,7 @@ class TestSteering:
         self, fgd: Fgd, server: LiveServer, client: FgdClient, sweep: tuple[JobView, Run]
     ) -> None:
         said = fgd("sweep", "stop", sweep[0].job_id, 1, "--server", server.url)
-        assert said.out == "trial 1, at epoch 1 of 3, is asked to stop\n"
+        assert said.out == "asked trial 1 to stop, at epoch 1 of 3\n"
         assert client.stored_events(sweep[0].job_id)[-1].kind == "trial_stop_asked"
         assert "is stopped already" in fgd("sweep", "stop", sweep[0].job_id, 0, "--server", server.url).err
 

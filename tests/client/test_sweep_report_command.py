@@ -62,7 +62,7 @@ def test_a_sweep_without_a_value_has_no_winning_spec(
     job_id = client.submit(a_sweep()).job_id
     said = fgd("report", job_id, "--spec", tmp_path / "best.yaml", "--server", server.url)
     assert said.exit_code == 1
-    assert "nothing to recommend" in " ".join(said.err.split())
+    assert "no best job yet" in " ".join(said.err.split())
 
 
 def test_a_job_that_is_no_sweep_has_no_winning_spec(
@@ -71,4 +71,4 @@ def test_a_job_that_is_no_sweep_has_no_winning_spec(
     job_id = client.submit(train_spec("one", STUDENT)).job_id
     said = fgd("report", job_id, "--spec", tmp_path / "best.yaml", "--server", server.url)
     assert said.exit_code == 1
-    assert "no winning spec" in " ".join(said.err.split())
+    assert "no best spec" in " ".join(said.err.split())

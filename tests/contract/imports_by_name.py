@@ -8,15 +8,12 @@ from collections.abc import Mapping
 
 BY_NAME: Mapping[str, frozenset[str]] = {
     "service.client.cli": frozenset(
-        {"service.client.exits"}
-        | {
-            f"service.client.commands.{command}"
-            for command in (
-                *("audit", "cancel", "catalogue", "compare", "data", "delete", "demo", "demo_sweep", "gc", "jobs"),
-                *("logs", "pause", "priority", "projects", "queue", "recipes", "report", "resume", "retry", "show"),
-                *("submit", "sweep", "tokens", "trials", "watch", "webhooks", "weights", "whoami"),
-            )
-        }
+        f"service.client.commands.{module}"
+        for module in (
+            *("audit", "catalogue", "compare", "control", "data", "delete", "demo", "demo_sweep", "gc", "jobs", "logs"),
+            *("projects", "queue", "recipes", "report", "show", "submit", "sweep", "tokens", "watch", "webhooks"),
+            "weights",
+        )
     ),
     "service.server.commands.backup": frozenset({"service.housekeeping.backup"}),
     "service.server.commands.migrate": frozenset({"service.store.migrate"}),

@@ -11,6 +11,7 @@ from rich.text import Text
 from fgd_core.spec.administration import AuditEntryView
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, output, print_json_models
+from service.client.exits import guarded
 from service.client.fitting import Column, Row, fitted
 
 _COLUMNS = (
@@ -23,6 +24,7 @@ _COLUMNS = (
 )
 
 
+@guarded
 def audit(
     *,
     actor: Annotated[str | None, typer.Option("--actor", metavar="NAME", help="Only actions of this token.")] = None,

@@ -11,8 +11,10 @@ from service.catalogue import catalogue as own_catalogue
 from service.client.catalogue_tables import all_entries, details, entries_named, names, overview
 from service.client.client import FgdClient
 from service.client.console import AsJson, output, print_json
+from service.client.exits import guarded
 
 
+@guarded
 def catalogue(
     name: Annotated[
         str | None,

@@ -11,6 +11,7 @@ from fgd_core.spec.comparison import Change, Comparison
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, output, print_json, print_written, write_file
 from service.client.errors import UsageError
+from service.client.exits import guarded
 from service.compare.wording import group_name
 from service.reports.forest import heading, word
 
@@ -18,6 +19,7 @@ _WIDE = 116
 _STYLES = {"gained": "bold green", "lost": "bold red", "noise": "dim", "too_little_data": "dim italic"}
 
 
+@guarded
 def compare(
     first: Annotated[
         str,

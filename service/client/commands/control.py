@@ -9,12 +9,13 @@ from rich.text import Text
 from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, JobId, JobIds, Server, errors_to, output, print_json_models
-from service.client.exits import EXIT_INTERRUPTED
+from service.client.exits import EXIT_INTERRUPTED, guarded
 from service.client.live import STATE_STYLES
 
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until the jobs have stopped and released their resources.")]
 
 
+@guarded
 def pause(ids: JobIds, wait: Wait = False, server: Server = SERVER, as_json: AsJson = False) -> None:
     """Pause jobs: each saves a checkpoint, stops and releases its resources until `fgd resume`.
 
@@ -29,6 +30,7 @@ def pause(ids: JobIds, wait: Wait = False, server: Server = SERVER, as_json: AsJ
     _send(server, ids, FgdClient.pause, wait=wait, as_json=as_json)
 
 
+@guarded
 def resume(ids: JobIds, server: Server = SERVER, as_json: AsJson = False) -> None:
     """Queue paused jobs again. Each continues from the step at which it was paused.
 
@@ -39,6 +41,7 @@ def resume(ids: JobIds, server: Server = SERVER, as_json: AsJson = False) -> Non
     _send(server, ids, FgdClient.resume, as_json=as_json)
 
 
+@guarded
 def cancel(ids: JobIds, wait: Wait = False, server: Server = SERVER, as_json: AsJson = False) -> None:
     """Cancel jobs. A running job saves a checkpoint first; a waiting job ends at once.
 
@@ -51,6 +54,7 @@ def cancel(ids: JobIds, wait: Wait = False, server: Server = SERVER, as_json: As
     _send(server, ids, FgdClient.cancel, wait=wait, as_json=as_json)
 
 
+@guarded
 def retry(ids: JobIds, server: Server = SERVER, as_json: AsJson = False) -> None:
     """Queue failed or cancelled jobs again. Each continues from its newest checkpoint, with its full number of retries.
 
@@ -63,6 +67,7 @@ def retry(ids: JobIds, server: Server = SERVER, as_json: AsJson = False) -> None
     _send(server, ids, FgdClient.retry, as_json=as_json)
 
 
+@guarded
 def priority(
     prefix: JobId,
     value: Annotated[

@@ -13,11 +13,13 @@ from service.client.client import FgdClient
 from service.client.commands.data_check import check_and_show
 from service.client.console import SERVER, AsJson, Server, output, print_json
 from service.client.errors import UsageError
+from service.client.exits import guarded
 from service.client.paths import resolved
 
 _PATHS = ("images", "annotations", "folder", "data_yaml", "root")
 
 
+@guarded
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The name that jobs will use.")],
     *,

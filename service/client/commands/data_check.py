@@ -8,7 +8,7 @@ from rich.text import Text
 from service.client import dataset_tables
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, errors_to, output, print_json
-from service.client.exits import EXIT_INTERRUPTED, EXIT_REFUSED
+from service.client.exits import EXIT_INTERRUPTED, EXIT_REFUSED, guarded
 from service.client.watching import watch
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The name or id of a data set.")]
@@ -17,6 +17,7 @@ Project = Annotated[
 ]
 
 
+@guarded
 def check(
     name: Name,
     project: Project = None,

@@ -10,9 +10,10 @@ from rich.text import Text
 
 from service.client.coco2017 import ARCHIVES, SITE, Archive, Check, verify
 from service.client.console import AsJson, errors_to, output, print_json, size
-from service.client.exits import EXIT_REFUSED
+from service.client.exits import EXIT_REFUSED, guarded
 
 
+@guarded
 def coco2017(
     root: Annotated[
         Path, typer.Option("--root", metavar="DIR", help="The folder of COCO 2017; recipes use this default.")

@@ -10,11 +10,13 @@ from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, JobIds, Server, errors_to, output, print_json, size
 from service.client.errors import UsageError
+from service.client.exits import guarded
 
 # The server releases the resources of a run a few seconds after its end.
 _RELEASE = RetryPolicy(first_pause_s=0.5, factor=1.0, timeout_s=15.0)
 
 
+@guarded
 def delete(
     ids: JobIds,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking first.")] = False,

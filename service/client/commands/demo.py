@@ -17,7 +17,7 @@ from service.client.client import FgdClient
 from service.client.commands.report import print_report
 from service.client.console import AsJson, errors_to, output, print_json, write_file
 from service.client.errors import UsageError
-from service.client.exits import EXIT_INTERRUPTED, EXIT_REFUSED
+from service.client.exits import EXIT_INTERRUPTED, EXIT_REFUSED, guarded
 from service.client.paths import current_folder
 from service.client.spec_file import read_spec
 from service.client.watching import watch
@@ -31,6 +31,7 @@ _QUICK = (
 )
 
 
+@guarded
 def demo(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="The folder for the reports and all other files.")

@@ -13,7 +13,7 @@ from service.client.client import FgdClient
 from service.client.commands.demo import CHECKOUT, new_home, short, taught_by
 from service.client.console import AsJson, errors_to, output, print_json, write_file
 from service.client.errors import UsageError
-from service.client.exits import EXIT_INTERRUPTED, EXIT_REFUSED
+from service.client.exits import EXIT_INTERRUPTED, EXIT_REFUSED, guarded
 from service.client.spec_file import read_spec
 from service.client.watching import watch
 
@@ -24,6 +24,7 @@ _QUICK = {
 }
 
 
+@guarded
 def demo_sweep(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="The folder for the reports and all other files.")

@@ -11,6 +11,7 @@ from fgd_core.spec.housekeeping import HousekeepingView, Removal
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, errors_to, output, print_json, size
 from service.client.errors import UsageError
+from service.client.exits import guarded
 from service.client.fitting import Column, Row, fitted
 
 _COLUMNS = (
@@ -22,6 +23,7 @@ _COLUMNS = (
 )
 
 
+@guarded
 def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what the server would delete.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking first.")] = False,

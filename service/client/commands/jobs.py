@@ -17,6 +17,7 @@ from fgd_core.spec.views import JobSummary
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, output, print_json_models
 from service.client.errors import UsageError
+from service.client.exits import guarded
 from service.client.fitting import Column, Row, fitted
 from service.client.live import STATE_STYLES
 
@@ -26,6 +27,7 @@ _KINDS = tuple(
 _STATES = ", ".join(get_args(JobState))
 
 
+@guarded
 def jobs(
     text: Annotated[
         str | None,

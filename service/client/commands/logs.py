@@ -12,13 +12,14 @@ from fgd_core.spec.views import AttemptView, JobView, LogPiece
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, JobId, Server, away_notice, errors_to, output, print_json
 from service.client.errors import UsageError
-from service.client.exits import EXIT_INTERRUPTED
+from service.client.exits import EXIT_INTERRUPTED, guarded
 from service.client.live import EventLines
 
 # A traceback that the run printed within its last characters is not shown again.
 _LAST_CHARACTERS = 100_000
 
 
+@guarded
 def logs(
     prefix: JobId,
     number: Annotated[

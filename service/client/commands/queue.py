@@ -9,6 +9,7 @@ from fgd_core.spec.event_text import duration
 from fgd_core.spec.views import NodeView, QueuedJob, QueueView
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, output, print_json
+from service.client.exits import guarded
 from service.client.fitting import Column, Row, fitted
 
 _STYLES = {"starts_now": "green", "too_large": "bold red", "cluster_away": "bold yellow"}
@@ -24,6 +25,7 @@ _COLUMNS = (
 )
 
 
+@guarded
 def queue(server: Server = SERVER, as_json: AsJson = False) -> None:
     """Show why each waiting job waits and when it can start at the earliest, in the order of the queue.
 

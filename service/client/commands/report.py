@@ -13,6 +13,7 @@ from fgd_core.spec.results import ClassScore
 from fgd_core.spec.sweep_report import SweepReport
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, JobId, Server, output, print_json, print_written, write_file
+from service.client.exits import guarded
 from service.client.live import STATE_STYLES
 from service.client.sweep_report import print_sweep_report, write_spec
 from service.reports.comparison import (
@@ -28,6 +29,7 @@ _WIDE = 116
 _MAIN = ("AP", "AP50", "mask AP", "parameters", "images/s", "training")
 
 
+@guarded
 def report(
     prefix: JobId,
     beside: Annotated[

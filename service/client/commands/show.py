@@ -16,9 +16,11 @@ from fgd_core.spec.results import RunResult
 from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, JobId, Server, output, print_json, size
+from service.client.exits import guarded
 from service.client.live import STATE_STYLES
 
 
+@guarded
 def show(
     prefix: JobId,
     server: Server = SERVER,

@@ -12,9 +12,11 @@ from service.client.client import FgdClient
 from service.client.commands.watch import follow_to_the_end
 from service.client.console import SERVER, AsJson, Server, output, print_json
 from service.client.errors import UsageError
+from service.client.exits import guarded
 from service.client.spec_file import locate, read_spec
 
 
+@guarded
 def submit(
     source: Annotated[
         str, typer.Argument(metavar="SPEC", help="A YAML or JSON file, - for standard input, or recipe:NAME.")

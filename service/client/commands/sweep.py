@@ -159,6 +159,7 @@ def fork(
     _print_job(forked, as_json=as_json)
 
 
+@guarded
 def trials(prefix: SweepId, server: Server = SERVER, as_json: AsJson = False) -> None:
     """List the trials of a sweep, best first: how far each one is, its score, and its values.
 

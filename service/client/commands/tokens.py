@@ -139,6 +139,7 @@ def revoke(
         output().print(f"revoked {token.name} {token.token_id}", markup=False)
 
 
+@guarded
 def whoami(server: Server = SERVER, as_json: AsJson = False) -> None:
     """Show the name, the role and the project of the token in FGD_TOKEN, as the server knows them.
 

@@ -9,11 +9,12 @@ from fgd_core.spec.views import JobSummary
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, errors_to, output
 from service.client.errors import UsageError
-from service.client.exits import EXIT_INTERRUPTED, EXIT_REFUSED
+from service.client.exits import EXIT_INTERRUPTED, EXIT_REFUSED, guarded
 from service.client.overview import watch_all
 from service.client.watching import watch as watch_jobs
 
 
+@guarded
 def watch(
     ids: Annotated[
         list[str] | None,

@@ -24,6 +24,8 @@ weights = typer.Typer(
 )
 
 
+@weights.command()
+@guarded
 def check(
     source: Annotated[
         str,
@@ -59,6 +61,3 @@ def check(
     ended = subprocess.run(command, check=False)
     if ended.returncode:
         raise typer.Exit(ended.returncode)
-
-
-weights.command("check")(guarded(check))

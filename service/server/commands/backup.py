@@ -10,9 +10,11 @@ import typer
 
 from service.client.amounts import Amounts
 from service.client.console import AsJson, output, print_json, size
+from service.client.exits import guarded
 from service.server.opened_home import DatabaseUrl, Home, NamedServer, settings_at
 
 
+@guarded
 def backup(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it; it appears once it is whole.")],
     home: Home = None,

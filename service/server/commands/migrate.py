@@ -6,10 +6,12 @@ import importlib
 from rich.markup import escape
 
 from service.client.console import AsJson, errors_to, output, print_json
+from service.client.exits import guarded
 from service.home import make_private, unnoted
 from service.server.opened_home import DatabaseUrl, Home, NamedServer, settings_at
 
 
+@guarded
 def migrate(
     home: Home = None,
     database_url: DatabaseUrl = None,

@@ -9,9 +9,11 @@ import typer
 
 from service.client.amounts import Amounts
 from service.client.console import AsJson, output, print_json
+from service.client.exits import guarded
 from service.server.opened_home import DatabaseUrl, Home, NamedServer, settings_at
 
 
+@guarded
 def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `fgd backup` wrote.")],
     home: Home = None,

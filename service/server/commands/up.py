@@ -16,6 +16,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from service.client.console import AsJson, errors_to, output, print_json
+from service.client.exits import guarded
 
 if TYPE_CHECKING:
     from service.server.control_plane import Addresses
@@ -26,6 +27,7 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+@guarded
 def up(
     *,
     home: Annotated[
