@@ -9,7 +9,6 @@ import pytest
 import yaml
 from pydantic import JsonValue
 from rich.console import Console
-from service.client.sweep_status import SweepStatus, initial_status
 
 from fgd_core.spec.events import RunFinished, StoredEvent
 from fgd_core.spec.jobs import JOB_SPEC, SweepSpec
@@ -19,6 +18,7 @@ from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 from service.client.errors import SpecFileError
 from service.client.spec_file import read_spec
+from service.client.sweep_status import SweepStatus, initial_status
 from service.client.trial_table import STYLES, sweep_view, trial_table, values_text
 from service.client.watching import watch
 from tests.client.conftest import Fgd
