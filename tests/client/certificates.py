@@ -1,4 +1,4 @@
-"""A certificate that no authority of the world has signed, as a company's or a laboratory's own."""
+"""A self-signed certificate, like those of a company's own authority."""
 
 import ipaddress
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ from cryptography.x509.oid import NameOID
 
 
 def write_certificate(path: Path, *, host: str) -> Path:
-    """Write key and self-signed certificate for `host` and 127.0.0.1 to one file."""
+    """Write a key and a self-signed certificate for `host` and 127.0.0.1 to one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
     names = [x509.DNSName(host), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]

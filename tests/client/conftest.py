@@ -1,4 +1,4 @@
-"""A real server for every test, and `fgd` as a function."""
+"""Fixtures: a real server, a client of it, and `fgd` as a function."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ Fgd = Callable[..., Ended]
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[LiveServer]:
-    # The server runs in this process: its log must not stand in the output of `fgd`.
+    # The server runs in this process; its log must not appear in the output of `fgd`.
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     server = LiveServer(tmp_path / "home")
     server.start()
@@ -51,7 +51,7 @@ def fgd(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         capsys.readouterr()
         with pytest.raises(SystemExit) as exit_:
             group().main([str(argument) for argument in arguments], prog_name="fgd")
-        said = capsys.readouterr()
-        return Ended(int(exit_.value.code or 0), said.out, said.err)
+        captured = capsys.readouterr()
+        return Ended(int(exit_.value.code or 0), captured.out, captured.err)
 
     return run

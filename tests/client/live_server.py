@@ -1,4 +1,4 @@
-"""The real control plane behind a real socket, in a thread; and a run that reports to it as workers do."""
+"""The real server behind a real socket, in a thread; and a run that reports to it as workers do."""
 
 import asyncio
 import threading
@@ -20,10 +20,10 @@ from tests.service.memory_cluster import MemoryCluster
 
 
 class LiveServer:
-    """May be stopped and started again: the port, the database and the cluster stay.
+    """Runs the server in a thread. After a stop it can start again with the same port, database and cluster.
 
     Args:
-        certificate: the file with certificate and key, for a server that speaks TLS.
+        certificate: the file with certificate and key, for a server with TLS.
     """
 
     def __init__(self, home: Path, *, certificate: Path | None = None) -> None:
@@ -58,13 +58,13 @@ class LiveServer:
         assert not self._thread.is_alive()
 
     def run_of(self, job_id: str) -> "Run":
-        """The process that the cluster was asked to start for a job."""
+        """Return the run that the cluster was asked to start for a job."""
         eventually(lambda: any(s.submission_id.startswith(f"fgd-{job_id}-") for s in self.cluster.submissions))
         submission = [s for s in self.cluster.submissions if s.submission_id.startswith(f"fgd-{job_id}-")][-1]
         attempt_id = submission.environment["FGD_ATTEMPT_ID"]
         claimed = httpx.post(
             f"{self.url}/v1/attempts/{attempt_id}/claim",
-            # Always the same, for a test may ask for a run twice.
+            # Always the same: a test may call this twice.
             json={"secret": "s" * 32},
             headers={"Authorization": f"Bearer {submission.environment['FGD_ATTEMPT_CLAIM']}"},
         )
@@ -72,6 +72,8 @@ class LiveServer:
 
 
 class Run:
+    """Reports events to the server as the process of a run does."""
+
     def __init__(self, url: str, attempt_id: str, token: str) -> None:
         self._url = f"{url}/v1/attempts/{attempt_id}/events"
         self._headers = {"Authorization": f"Bearer {token}"}
@@ -93,8 +95,9 @@ class Run:
         self.report(RunFinished(outcome="succeeded"))
 
 
-def eventually(is_so: Callable[[], bool], timeout_s: float = 15.0) -> None:
+def eventually(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    """Wait until a condition is true; fail after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
-    while not is_so():
-        assert time.monotonic() < deadline, "it did not come to pass"
+    while not condition():
+        assert time.monotonic() < deadline, f"still false after {timeout_s} s"
         time.sleep(0.01)

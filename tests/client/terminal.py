@@ -1,4 +1,4 @@
-"""A real terminal of a given size, with `fgd` running in it."""
+"""Runs `fgd` in a real terminal of a given size."""
 
 import contextlib
 import fcntl
@@ -16,21 +16,21 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Terminal:
-    """`screen` is all that was written to it so far, without colours and movements of the cursor."""
+    """Runs `fgd`; `screen` is its output so far, without colours and cursor movements."""
 
     def __init__(self, *arguments: str, columns: int, lines: int = 24) -> None:
-        self._ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self._our_end, child_end = pty.openpty()
+        fcntl.ioctl(child_end, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "service.client.cli", *arguments],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
+            stdin=child_end,
+            stdout=child_end,
+            stderr=child_end,
             env=environment | {"TERM": "xterm-256color"},
             start_new_session=True,
         )
-        os.close(theirs)
+        os.close(child_end)
         self._written = b""
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
@@ -40,7 +40,7 @@ class Terminal:
         return _CONTROL.sub("", self._written.decode(errors="replace")).replace("\r", "")
 
     def interrupt(self) -> int:
-        """Ctrl-C; the exit code."""
+        """Press Ctrl-C, and return the exit code."""
         self._process.send_signal(signal.SIGINT)
         code = self._process.wait(timeout=30)
         self._reading.join(timeout=30)
@@ -50,10 +50,10 @@ class Terminal:
         self._process.kill()
         self._process.wait()
         self._reading.join(timeout=30)
-        os.close(self._ours)
+        os.close(self._our_end)
 
     def _read(self) -> None:
-        # Linux reports the end of the other side as an error.
+        # Linux reports the end of the child as an error.
         with contextlib.suppress(OSError):
-            while block := os.read(self._ours, 65536):
+            while block := os.read(self._our_end, 65536):
                 self._written += block

@@ -14,8 +14,8 @@ from fgd_core.spec.resources import Resources
 from fgd_core.spec.results import ErrorReport
 from service.client.client import FgdClient
 from service.client.errors import FailedJobError, UnreachableError
-from tests.client.cutting_proxy import CuttingProxy
 from tests.client.live_server import LiveServer, eventually
+from tests.client.proxies import CuttingProxy
 from tests.reports.recorded_jobs import STUDENT, train_spec
 
 

@@ -12,8 +12,8 @@ from service.client.errors import UnreachableError, UsageError
 from service.settings import Settings
 from tests.client.certificates import write_certificate
 from tests.client.conftest import Fgd
-from tests.client.forward_proxy import ForwardProxy
 from tests.client.live_server import LiveServer
+from tests.client.proxies import ForwardProxy
 
 HOST = "fgd.example.org"
 

@@ -15,8 +15,8 @@ from fgd_core.spec.views import LogPiece, ProgressView
 from service.client.client import FgdClient
 from service.client.overview import table
 from tests.client.conftest import Fgd
-from tests.client.cutting_proxy import CuttingProxy
 from tests.client.live_server import LiveServer, eventually
+from tests.client.proxies import CuttingProxy
 from tests.reports.recorded_jobs import STUDENT, train_spec
 
 
