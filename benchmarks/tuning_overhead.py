@@ -29,10 +29,10 @@ from fgd_core.spec.jobs import SweepSpec
 from fgd_core.spec.resources import Resources
 from fgd_core.spec.results import RunResult, Scores
 from tests.tuning.function_trials import sweep
-from workers.reporting.context import HttpContext
-from workers.reporting.control_plane import ControlPlane
+from workers.control_plane import ControlPlane
+from workers.run_context import HttpContext
 from workers.tuning.driver import Driver
-from workers.tuning.executor import RayExecutor
+from workers.tuning.ray_executor import RayExecutor
 
 _SPACE = {"method.scale": {"type": "log_uniform", "low": 0.01, "high": 10}}
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import traceback
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Literal
@@ -21,7 +20,7 @@ from fgd_core.detectors.rescaled import at_input_scale
 from fgd_core.detectors.weights import inherit
 from fgd_core.detectors.weights.files import content_files
 from fgd_core.detectors.weights.sources import LoadedTeacher, load_first_weights, load_teacher
-from fgd_core.errors import DataError, FgdError, OutOfMemoryError, WeightsError
+from fgd_core.errors import DataError, OutOfMemoryError, WeightsError
 from fgd_core.evaluation.evaluator import Evaluator
 from fgd_core.evaluation.gate import check_teacher, score_teacher
 from fgd_core.evaluation.inspection import inspect
@@ -439,16 +438,7 @@ def _report(error: Exception) -> ErrorReport:
         error = OutOfMemoryError(
             "memory ran out; lower training.batch_size or the input size, or ask for a larger device", cause=str(error)
         ).with_traceback(error.__traceback__)
-    trace = "".join(traceback.format_exception(error))
-    if isinstance(error, FgdError):
-        return ErrorReport(
-            code=error.code,
-            message=error.message,
-            details=error.details,
-            retryable=error.retryable,
-            traceback=trace,
-        )
-    return ErrorReport(code="internal", message=f"{type(error).__name__}: {error}", traceback=trace)
+    return ErrorReport.of(error)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -1,8 +1,10 @@
 """What a run comes to: scores, or an error."""
 
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
+from fgd_core.errors import FgdError
 from fgd_core.spec.base import Fact
 
 
@@ -14,6 +16,18 @@ class ErrorReport(Fact):
     details: dict[str, Any] = {}
     retryable: bool = False
     traceback: str | None = None
+
+    @classmethod
+    def of(cls, error: Exception) -> "ErrorReport":
+        """Describe an error; an error that is none of ours has the code `internal`."""
+        known = error if isinstance(error, FgdError) else FgdError(f"{type(error).__name__}: {error}")
+        return cls(
+            code=known.code,
+            message=known.message,
+            details=known.details,
+            retryable=known.retryable,
+            traceback="".join(traceback.format_exception(error)) if error.__traceback__ is not None else None,
+        )
 
 
 class ClassScore(Fact):

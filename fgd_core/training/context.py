@@ -39,3 +39,12 @@ class ChangesInFlight(Protocol):
     def may_change(self) -> frozenset[str]:
         """The parts of the spec that may differ, `method` for instance."""
         ...
+
+
+@runtime_checkable
+class AwaitsVerdicts(Protocol):
+    """A `RunContext` may be one: after each evaluation, its run waits for a decision on whether it continues."""
+
+    def wait_for_verdict(self) -> None:
+        """Block until the decision on the newest evaluation is known; `should_stop` then follows it."""
+        ...

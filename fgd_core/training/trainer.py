@@ -23,7 +23,7 @@ from fgd_core.spec.results import Scores
 from fgd_core.spec.training import TrainingSpec
 from fgd_core.stopping import Stopped
 from fgd_core.training.checkpoints import CHECKPOINTS, RunCheckpoints, SavedPlace
-from fgd_core.training.context import RunContext
+from fgd_core.training.context import AwaitsVerdicts, RunContext
 from fgd_core.training.course import Course
 from fgd_core.training.distiller import Distiller
 from fgd_core.training.machine import Machine
@@ -124,6 +124,7 @@ class Trainer:
         if best is not None:
             # It lies in a folder of our own now; the one that it came from may still be written to.
             self.context.emit(best)
+        self._wait_for_verdict()
 
     def state_dict(self) -> dict[str, Any]:
         """All but the detector's weights. The schedule and the order of the data are functions of the place."""
@@ -270,7 +271,12 @@ class Trainer:
             self.context.emit(self.checkpoints.save_best(self._describe(scores, place.epoch, self.step)))
         place.awaits_evaluation = False
         self._save_last(scores, replaces=True)
+        self._wait_for_verdict()
         return True
+
+    def _wait_for_verdict(self) -> None:
+        if isinstance(self.context, AwaitsVerdicts):
+            self.context.wait_for_verdict()
 
     def _save_last(self, scores: Scores | None = None, *, replaces: bool = False) -> None:
         self._saved_at_s = time.monotonic()

@@ -20,9 +20,9 @@ spec = TrainSpec(name="relayed", detector=RetinaNet(), data=Shapes(num_train=8, 
 assignment = Assignment(attempt_id="j-1", number=1, job_id="j", spec=spec, job_uri=None)
 relay = MetricsRelay(assignment, lambda: 7)
 missing = dict.fromkeys(name for name, field in Scores.model_fields.items() if field.is_required())
-relay.heard(Evaluated(epoch=1, step=0, scores=Scores.model_validate(missing | {"ap": 0.5})))
+relay.observe(Evaluated(epoch=1, step=0, scores=Scores.model_validate(missing | {"ap": 0.5})))
 for step in range(1, int(sys.argv[1]) + 1):
-    relay.heard(
+    relay.observe(
         Progress(
             epoch=1,
             epochs=2,

@@ -24,9 +24,9 @@ BY_NAME: Mapping[str, frozenset[str]] = {
     "service.storage.choosing": frozenset({"service.storage.s3"}),
     "service.store.migrate": frozenset({"migrations"}),
     "service.tracing": frozenset({"service.tracing.otlp"}),
-    "workers.runs": frozenset({"workers.runs.here", "workers.tuning.driver"}),
+    "workers.runs": frozenset({"fgd_core.runs", "workers.tuning.sweep"}),
     "workers.tracing": frozenset({"workers.tracing.spans"}),
-    "workers.tuning.driver": frozenset({"fgd_core.runs", "workers.tuning.shared_teacher"}),
+    "workers.tuning.sweep": frozenset({"fgd_core.runs", "workers.tuning.shared_teacher"}),
 }
 """Importing module → modules that it loads into its own process."""
 

@@ -32,12 +32,12 @@ from fgd_core.errors import SpecError, WeightsError
 from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.data import InputSpec
 from fgd_core.spec.detectors import AnyDetector, FasterRcnn, RetinaNet
+
 from fgd_core.spec.jobs import Teacher
 from tests.contract.test_detectors import SMALL
 from tests.detectors.mmdetection_layouts import Sizes, filled
 from tests.detectors.mmdetection_layouts import retinanet as retinanet_of_mmdetection
 from tests.detectors.test_mmdetection_weights import a_class
-from workers.reporting import narration
 
 State = dict[str, Tensor]
 
@@ -193,7 +193,7 @@ class TestLayouts:
         event = teacher_of(path).event
         assert examined.loaded.event.account() == event.account()
         assert describe(event) == f"teacher: {event.account()}"
-        assert narration.line(event) == f"teacher weights: {event.account()}"
+        assert describe(event) == f"teacher weights: {event.account()}"
 
 
 class TestMmdetection:

@@ -15,7 +15,7 @@ from tests.otlp_collector import Collector, Span
 pytestmark = pytest.mark.ray
 
 TRACE_ID, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-IN_THE_RUN = ("process start", "assignment", "first word", "imports", "device", "model and data", "first step")
+IN_THE_RUN = ("process start", "assignment", "first event", "imports", "device", "model and data", "first step")
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,9 @@ from fgd_core.evaluation import evaluator
 from fgd_core.runs import execute
 from fgd_core.spec.jobs import JOB_SPEC, DistillSpec, TrainSpec
 from tests.library import RecordingContext
-from workers.tuning.trial import TrialWorker, Work
-from workers.tuning.trial_home import SharedTrialHome
+from workers.tuning.messages import TrialTask
+from workers.tuning.trial_worker import TrialWorker
+from workers.tuning.trial_workspace import SharedTrialWorkspace
 
 
 def die(*arguments: object) -> NoReturn:
@@ -28,7 +29,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     vars(evaluator)["coco_scores"] = die
     if "--trial" in sys.argv:
-        TrialWorker(execute).run(0, Work(0, 0, spec, SharedTrialHome(folder, {})))
+        TrialWorker(execute).run(0, TrialTask(0, 0, spec, SharedTrialWorkspace(folder, {})))
     else:
         execute(spec, RecordingContext(folder))
 

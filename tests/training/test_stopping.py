@@ -29,9 +29,10 @@ from fgd_core.spec.events import EpochFinished, Evaluated, Resumed, RunEvent, Ru
 from fgd_core.spec.jobs import CheckDataSpec, TrainSpec
 from fgd_core.stopping import Stopped, checking_for_stop, run_in_thread, stoppable
 from tests.library import RecordingContext, distill_spec, evaluate_spec, train_spec
-from workers.reporting.backoff import until_answered
-from workers.tuning.trial import TrialWorker, Work
-from workers.tuning.trial_home import SharedTrialHome
+from workers.control_plane import retry_until_reachable
+from workers.tuning.messages import TrialTask
+from workers.tuning.trial_worker import TrialWorker
+from workers.tuning.trial_workspace import SharedTrialWorkspace
 
 # Three batches an evaluation, so that there is something between them.
 SPEC = train_spec(data={"num_val": 12})
@@ -140,7 +141,9 @@ class TestAnEvaluation:
     ) -> None:
         kill_in_first_evaluation(SPEC, tmp_path, "--trial")
         worker = TrialWorker(execute)
-        running = threading.Thread(target=worker.run, args=(0, Work(0, 0, SPEC, SharedTrialHome(tmp_path, {}))))
+        running = threading.Thread(
+            target=worker.run, args=(0, TrialTask(0, 0, SPEC, SharedTrialWorkspace(tmp_path, {})))
+        )
         running.start()
         events: list[RunEvent] = []
         reports, finished = [], None
@@ -150,7 +153,7 @@ class TestAnEvaluation:
             finished = update.finished
             if update.report is not None:
                 reports.append((update.report.epoch, update.report.scores))
-                worker.answer(0, "continue")
+                worker.set_verdict(0, "continue")
         running.join()
         assert finished.outcome == "succeeded"
         assert [event.epoch for event in events if isinstance(event, EpochFinished)] == [2]
@@ -293,7 +296,7 @@ class TestIsHeard:
             raise NetworkError("nobody is there")
 
         with pytest.raises(Stopped):
-            until_answered(ask, timeout_s=600, say=lambda text: None)
+            retry_until_reachable(ask)
 
     def test_after_every_item_but_the_first(self) -> None:
         items = stoppable([1, 2, 3])

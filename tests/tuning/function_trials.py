@@ -10,8 +10,7 @@ from fgd_core.spec.jobs import JOB_SPEC, DistillSpec, SweepSpec, TrainSpec
 from fgd_core.spec.results import ErrorReport, RunResult, Scores
 from fgd_core.spec.trials import STUDY_EVENT, EarlierTrial, StudyEntry, StudyLog, Verdict
 from workers.tuning.driver import Driver
-from workers.tuning.executor import News
-from workers.tuning.trial import Report, Update, Work
+from workers.tuning.messages import Report, TrialMessage, TrialTask, Update
 
 Value = Callable[[TrainSpec | DistillSpec, int], float | dict[str, float]]
 """(spec, epoch) -> the AP that a trial has after so many epochs, or several scores by name."""
@@ -44,7 +43,7 @@ class Killed(Exception):
 
 @dataclass
 class _Running:
-    work: Work
+    task: TrialTask
     epoch: int
     began_at: int
     repeats: bool
@@ -66,22 +65,22 @@ class FunctionExecutor:
     _trials: dict[int, _Running] = field(default_factory=dict)
     sources: Mapping[tuple[int, int], tuple[int, int] | None] = field(default_factory=dict)
 
-    def room(self) -> int:
+    def num_free(self) -> int:
         return self.concurrent - len(self._trials)
 
-    def start(self, work: Work, name: str) -> None:
-        key = (work.trial, work.segment)
+    def start(self, task: TrialTask, name: str) -> None:
+        key = (task.trial, task.segment)
         source = self.sources.get(key)
         # As a real trial, one that is taken up again tells once more what it had reached: it may not have been heard.
         repeats = key in self.places and self.places[key] > 0
         epoch = self.places.get(key, self.places[source] if source is not None else 0)
         self.places[key] = epoch
-        self._trials[work.trial] = _Running(work, epoch, began_at=epoch, repeats=repeats)
+        self._trials[task.trial] = _Running(task, epoch, began_at=epoch, repeats=repeats)
 
-    def news(self, timeout_s: float) -> Sequence[News]:
+    def messages(self, timeout_s: float) -> Sequence[TrialMessage]:
         return [self._advance(trial) for trial in sorted(self._trials)]
 
-    def answer(self, trial: int, verdict: Verdict) -> None:
+    def send_verdict(self, trial: int, verdict: Verdict) -> None:
         self._trials[trial].is_stopped = verdict != "continue"
 
     def stop(self, trial: int) -> None:
@@ -90,35 +89,35 @@ class FunctionExecutor:
     def close(self) -> None:
         return
 
-    def _advance(self, trial: int) -> News:
+    def _advance(self, trial: int) -> TrialMessage:
         running = self._trials[trial]
-        spec, epochs = running.work.spec, running.work.spec.training.epochs
+        spec, epochs = running.task.spec, running.task.spec.training.epochs
         if trial in self.fails:
             del self._trials[trial]
             error = ErrorReport(code="weights", message="no such checkpoint")
-            return News(trial, Update(finished=RunFinished(outcome="failed", error=error)))
+            return TrialMessage(trial, Update(finished=RunFinished(outcome="failed", error=error)))
         if running.repeats:
             running.repeats = False
             return self._report(running)
         if running.is_stopped or running.epoch == epochs:
             del self._trials[trial]
             if running.is_stopped:
-                return News(trial, Update(finished=RunFinished(outcome="stopped")))
+                return TrialMessage(trial, Update(finished=RunFinished(outcome="stopped")))
             reached = [scores(self.value(spec, epoch)) for epoch in range(1, epochs + 1)]
             best = max(reached, key=lambda each: each.ap or 0.0)
             result = RunResult(scores=best, num_parameters=10, images_per_s=1.0, num_images=1, device="cpu")
-            return News(trial, Update(finished=RunFinished(outcome="succeeded", result=result)))
+            return TrialMessage(trial, Update(finished=RunFinished(outcome="succeeded", result=result)))
         if self.kill_after is not None and self.epochs_run == self.kill_after:
             raise Killed
         self.epochs_run += 1
         running.epoch += 1
-        self.places[running.work.trial, running.work.segment] = running.epoch
+        self.places[running.task.trial, running.task.segment] = running.epoch
         return self._report(running)
 
-    def _report(self, running: _Running) -> News:
-        reached = scores(self.value(running.work.spec, running.epoch))
+    def _report(self, running: _Running) -> TrialMessage:
+        reached = scores(self.value(running.task.spec, running.epoch))
         report = Report(running.epoch, reached, train_s=float(running.epoch - running.began_at))
-        return News(running.work.trial, Update(report=report))
+        return TrialMessage(running.task.trial, Update(report=report))
 
 
 class Memory:

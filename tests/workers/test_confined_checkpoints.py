@@ -6,7 +6,7 @@ import pytest
 
 from fgd_core import confined
 from fgd_core.spec.readable import environment
-from workers.files.shared_home import SharedHome
+from workers.files.shared_workspace import SharedWorkspace
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_a_reference_opens_the_job_that_it_names_and_no_other(jobs: Path, tmp_pa
     files = {job_id: jobs / job_id / "attempts/1/checkpoints/best.pt" for job_id in ("a1", "b2")}
     with pytest.raises(confined.OutsideError):
         confined.read_bytes(files["a1"])
-    home = SharedHome(tmp_path / "own", {"job:a1/best": files["a1"].as_uri()})
+    home = SharedWorkspace(tmp_path / "own", {"job:a1/best": files["a1"].as_uri()})
     assert confined.read_bytes(home.checkpoint("job:a1/best")) == b"a1"
     with pytest.raises(confined.OutsideError):
         confined.read_bytes(files["b2"])
@@ -33,7 +33,7 @@ def test_a_reference_opens_the_job_that_it_names_and_no_other(jobs: Path, tmp_pa
 
 def test_a_checkpoint_that_was_exchanged_for_a_link_to_another_jobs_is_refused(jobs: Path, tmp_path: Path) -> None:
     mine, other = (jobs / job_id / "attempts/1/checkpoints/best.pt" for job_id in ("a1", "b2"))
-    home = SharedHome(tmp_path / "own", {"job:a1/best": mine.as_uri()})
+    home = SharedWorkspace(tmp_path / "own", {"job:a1/best": mine.as_uri()})
     mine.unlink()
     mine.symlink_to(other)
     with pytest.raises(confined.OutsideError):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from workers.folders import attempt_folder
+from workers.files.folders import attempt_folder
 
 
 def save(folder: Path, name: str, content: str) -> None:

@@ -11,9 +11,9 @@ from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.events import Progress, RunFinished, Warned
 from fgd_core.spec.jobs import SweepSpec
 from fgd_core.spec.search import LogUniform
-from workers.reporting.context import HttpContext
-from workers.reporting.control_plane import ControlPlane, read_assignment
-from workers.tuning import driver
+from workers.control_plane import ControlPlane, read_assignment
+from workers.run_context import HttpContext
+from workers.tuning import sweep
 
 MakeContext = Callable[..., HttpContext]
 
@@ -61,7 +61,7 @@ class TestASweep:
         context = connect()
         control_plane.stop()
         context.ask_to_stop()
-        assert driver.run(assignment.model_copy(update={"spec": spec}), context).outcome == "stopped"
+        assert sweep.run(spec, context).outcome == "stopped"
 
 
 class TestHttpContext:

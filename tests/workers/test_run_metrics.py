@@ -13,8 +13,8 @@ from fgd_core.spec.events import RUN_EVENT, RunEvent
 from fgd_core.spec.results import MaskScores, Scores
 from fgd_core.spec.trials import SweepProgressed, TrialEnded, TrialEvent, TrialReported
 from workers.metrics import COUNTERS, GAUGES
-from workers.metrics.of_sweeps import SweepMetrics
-from workers.metrics.samples import of_run, of_sweep
+from workers.metrics.ray_metrics import SweepMetrics
+from workers.metrics.samples import run_samples, sweep_samples
 
 RUN = {"job_name": "a run", "job_id": "3f2a", "kind": "distill", "trial": ""}
 SWEEP = {"sweep": "a sweep", "job_id": "3f2a"}
@@ -50,7 +50,7 @@ def event(said: dict[str, Any]) -> RunEvent:
 def told(said: dict[str, Any]) -> dict[tuple[str, str], float]:
     """Values of a run by metric, and by the label that it has beside those of every run."""
     found = {}
-    for name, value, labels in of_run(event(said), RUN):
+    for name, value, labels in run_samples(event(said), RUN):
         (own,) = [text for label, text in labels.items() if label not in RUN] or [""]
         found[name, own] = value
     return found
@@ -84,7 +84,7 @@ class TestRuns:
 
 class TestSweeps:
     def samples(self, said: RunEvent) -> list[Any]:
-        return list(of_sweep(said, SWEEP, objective="ap", trial_labels=TRIALS))
+        return list(sweep_samples(said, SWEEP, objective="ap", trial_labels=TRIALS))
 
     def test_what_a_trial_says_is_told_as_its_own(self) -> None:
         samples = self.samples(TrialEvent(trial=7, event=PROGRESS))
@@ -139,7 +139,7 @@ event = Progress.model_validate_json(sys.argv[2])
 took_s = []
 for _ in range(300):
     began_s = time.perf_counter()
-    relay.heard(event)
+    relay.observe(event)
     took_s.append(time.perf_counter() - began_s)
 print(max(took_s), flush=True)
 sys.stdin.read()

@@ -37,9 +37,9 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
 def told_of(assignment: Assignment, *events: RunEvent) -> StartTrace:
     trace = StartTrace(os.environ, process_age_s=1.0)
     trace.reached("process start")
-    trace.about(assignment)
+    trace.describe(assignment)
     for event in events:
-        trace.heard(event)
+        trace.observe(event)
     return trace
 
 

@@ -1,5 +1,5 @@
-"""Where a run works on its node, and how what must outlive it reaches the others.
+"""The files of a run: where it works on its node, and how files that must outlive the node are stored.
 
-Two kinds of home: `shared_home`, a folder that all nodes and the control plane share, and `server_home`, a scratch
-folder of the node's own from which files go through the control plane.
+There are two kinds of workspace. `shared_workspace` is a folder that all nodes and the control plane share.
+`server_workspace` is a scratch folder on the run's own node; its files go through the control plane.
 """

@@ -1,7 +1,7 @@
-"""Checkpoints of other jobs, once for all runs on a node that use them at the same time.
+"""A cache of other jobs' checkpoints: one file on a node for all runs that use it at the same time.
 
-Files are found by their SHA-256, and every run that uses one holds a link of its own: the number of links says whether
-anybody still does, also after a run was killed and its scratch folder removed.
+Files are named by their SHA-256. Every run that uses a file has a hard link of its own to it, so the number of links
+says whether any run still uses the file, even after a run was killed and its scratch folder removed.
 """
 
 import hashlib
@@ -14,11 +14,13 @@ from workers.files import scratch
 
 
 class NodeCache:
+    """Links cached checkpoints into the folders of runs."""
+
     def __init__(self) -> None:
         self._folder = scratch.parent() / f"fgd-checkpoints-{os.getuid()}"
 
     def take(self, sha256: str, target: Path) -> bool:
-        """Put the file with this digest at `target`; whether the node had it whole."""
+        """Link the file with this digest to `target`; returns True if the cache had it and it is intact."""
         try:
             if not self._is_ours():
                 return False
@@ -26,7 +28,7 @@ class NodeCache:
             with target.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() == sha256:
                     return True
-            # Cut short, as when the machine lost its power.
+            # The file is incomplete, for example because the machine lost its power.
             target.unlink()
             (self._folder / sha256).unlink()
         except OSError:
@@ -34,14 +36,14 @@ class NodeCache:
         return False
 
     def give(self, sha256: str, source: Path) -> None:
-        """Let others on the node have a file that was verified. Never raises."""
+        """Add a verified file to the cache. Never raises."""
         with suppress(OSError):
             self._folder.mkdir(mode=0o700, exist_ok=True)
             if self._is_ours():
                 os.link(source, self._folder / sha256)
 
     def prune(self) -> None:
-        """Remove what nobody uses. Never raises."""
+        """Remove the files that no run uses. Never raises."""
         with suppress(OSError):
             if self._is_ours():
                 for path in self._folder.iterdir():
@@ -49,6 +51,6 @@ class NodeCache:
                         path.unlink(missing_ok=True)
 
     def _is_ours(self) -> bool:
-        """Lest somebody else on this machine has put up a folder of that name, with weights of his own."""
+        """Check the owner: another user of this machine could make a folder of this name, with other weights in it."""
         facts = self._folder.lstat()
         return facts.st_uid == os.getuid() and stat.S_ISDIR(facts.st_mode)

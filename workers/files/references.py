@@ -1,4 +1,4 @@
-"""Checkpoints of other jobs, fetched through the control plane when a spec asks for them."""
+"""Checkpoints of other jobs, fetched through the control plane when a spec refers to them."""
 
 import secrets
 import threading
@@ -7,18 +7,16 @@ from pathlib import Path
 from fgd_core import confined
 from fgd_core.errors import ConflictError, StaleAttemptError, StorageError, WeightsError
 from fgd_core.stopping import run_in_thread
+from workers.control_plane import retry_until_reachable
 from workers.files.node_cache import NodeCache
 from workers.files.server_files import ServerFiles
-from workers.reporting.backoff import until_answered
-from workers.reporting.narration import say
-
-_PATIENCE_S = 600.0
 
 
 class References:
-    """
+    """Resolves `job:<id>/<name>` references to local files, fetching each one once.
+
     Args:
-        folder: for links of this process's own to the files that it uses; gone with the process's scratch folder.
+        folder: for this process's links to the files that it uses; removed with the process's scratch folder.
     """
 
     def __init__(self, files: ServerFiles, folder: Path) -> None:
@@ -28,25 +26,24 @@ class References:
         self._found: dict[str, Path] = {}
 
     def path(self, source: str) -> Path:
-        """
+        """Return the local file of a reference.
+
         Args:
             source: `job:<id>/<name>`.
         Raises:
             WeightsError: that job has left no such checkpoint.
-            StorageError: this node has no room for it.
-            NetworkError: the control plane stays away.
-            Stopped: the run has been asked to stop.
+            StorageError: this node has no space for the checkpoint.
+            NetworkError: the control plane could not be reached for 10 minutes.
+            Stopped: the run was asked to stop.
         """
         with self._lock:
             if source not in self._found:
-                self._found[source] = run_in_thread(
-                    lambda: until_answered(lambda: self._fetch(source), timeout_s=_PATIENCE_S, say=say)
-                )
+                self._found[source] = run_in_thread(lambda: retry_until_reachable(lambda: self._fetch(source)))
             return self._found[source]
 
     def _fetch(self, source: str) -> Path:
         job_id, _, name = source.removeprefix("job:").partition("/")
-        # Not the place of one that was given up and may still be under way.
+        # A random part, because a fetch that was abandoned may still write to its own file.
         target = self._folder / f"{job_id}-{name}-{secrets.token_hex(4)}.pt"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -60,13 +57,14 @@ class References:
             raise
         except ConflictError as error:
             raise WeightsError(
-                "the job that is referred to has left no such checkpoint; name one that has succeeded",
+                "the job has left no such checkpoint; refer to a job that has succeeded",
                 source=source,
                 cause=str(error),
             ) from error
         except OSError as error:
             raise StorageError(
-                "this node has no room for a checkpoint that the job refers to; free some, or set FGD_SCRATCH",
+                "this node has no space for a checkpoint to which the job refers; free some space, or set FGD_SCRATCH "
+                "to a folder on another disk",
                 source=source,
                 cause=str(error),
             ) from error

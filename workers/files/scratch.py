@@ -1,6 +1,7 @@
-"""Folders of a node's own: each belongs to a process, and goes with it.
+"""Scratch folders on a node: each one belongs to a process, and is removed with it.
 
-A lock of the kernel's says whether the process lives, so that whoever comes next can tell what is left behind.
+The process holds a kernel lock in its folder. A free lock means that the process died, so that the next process can
+remove the folder.
 """
 
 import fcntl
@@ -19,9 +20,10 @@ _LOCK = "scratch.lock"
 
 
 class Scratch:
-    """
+    """Makes a folder that belongs to this process.
+
     Args:
-        name: a part of the folder's, for people who look at the disk.
+        name: a part of the folder's name, for people who look at the disk.
     Raises:
         StorageError: the folder cannot be made.
     """
@@ -32,20 +34,20 @@ class Scratch:
             self._make(name)
         except OSError:
             self.close()
-            # What the dead have left here may be what fills the disk.
+            # The folders of dead processes may fill the disk.
             remove_abandoned()
             try:
                 self._make(name)
             except OSError as error:
                 self.close()
                 raise StorageError(
-                    f"this node has no room for a run to work in; set {VARIABLE} to a folder on a disk with free space",
+                    f"this node has no space for a run to work in; set {VARIABLE} to a folder on a disk with free space",
                     path=str(parent()),
                     cause=str(error),
                 ) from error
 
     def close(self) -> None:
-        """Remove it all; idempotent."""
+        """Remove the folder; idempotent."""
         if hasattr(self, "folder"):
             _remove(self.folder)
         if self._lock >= 0:
@@ -54,9 +56,9 @@ class Scratch:
 
     def _make(self, name: str) -> None:
         parent().mkdir(parents=True, exist_ok=True)
-        # Readable by nobody else, and never one that somebody else has made.
+        # No other user can read this folder, and it is never one that another user has made.
         self.folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{name}-", dir=parent())).resolve()
-        # Locked before it bears its name, for a lock that is free is a dead process's.
+        # Lock the file before it gets its name: a free lock of that name means a dead process.
         incoming = self.folder / f".{_LOCK}"
         self._lock = os.open(incoming, os.O_CREAT | os.O_RDWR, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -64,11 +66,12 @@ class Scratch:
 
 
 def parent() -> Path:
+    """Return the folder that contains all scratch folders."""
     return Path(os.environ.get(VARIABLE) or tempfile.gettempdir()).absolute()
 
 
 def remove_abandoned() -> None:
-    """Free what processes of this user left that died on this node. Never raises."""
+    """Remove the folders of this user's processes that died on this node. Never raises."""
     for folder in parent().glob(f"{_PREFIX}*"):
         with suppress(OSError):
             facts = folder.lstat()
@@ -83,7 +86,7 @@ def remove_abandoned() -> None:
 
 
 def _remove(folder: Path) -> None:
-    """The lock goes last: what has none is nobody's to remove, if this is killed half-way."""
+    """Remove a folder, its lock last: `remove_abandoned` skips a folder without a lock, if this is killed before."""
     with suppress(OSError):
         for path in folder.iterdir():
             if path.is_dir():

@@ -1,6 +1,6 @@
-"""The files of a job as its runs reach them, through the control plane.
+"""A job's files over HTTP, through the control plane.
 
-Bytes carry their SHA-256 in both directions (`Repr-Digest`, RFC 9530): what was torn on the way is refused.
+Every transfer carries the SHA-256 of its bytes (`Repr-Digest`, RFC 9530); the receiver rejects bytes that do not match.
 """
 
 import base64
@@ -18,19 +18,19 @@ from pydantic import ValidationError
 from fgd_core.errors import NetworkError
 from fgd_core.spec.attempts import FileList, UploadedFile
 from fgd_core.stopping import raise_if_stopped
-from workers.reporting.control_plane import ControlPlane
+from workers.control_plane import ControlPlane
 
 _TIMEOUT_S = 120.0
-"""Without a sign of life: a storage behind the control plane may take its time with what it has in full."""
+"""Without a byte received: a storage behind the control plane may take long to store a complete file."""
 _CHUNK_BYTES = 1 << 20
 
 
-class TornError(NetworkError):
-    """What came is not what was kept."""
+class CorruptFileError(NetworkError):
+    """The received bytes are not the stored bytes."""
 
 
 class Incoming:
-    """A file on its way here."""
+    """A file that is being received."""
 
     def __init__(self, answer: http.client.HTTPResponse, what: str) -> None:
         self._answer, self._what = answer, what
@@ -38,12 +38,13 @@ class Incoming:
         self.size_bytes = int(answer.headers.get("Content-Length") or 0)
 
     def save(self, target: Path) -> None:
-        """
+        """Write the file to `target`; after an error, `target` does not exist.
+
         Raises:
-            TornError: the bytes are not those that were announced; nothing is left behind.
-            NetworkError: they stopped coming; neither is then.
+            CorruptFileError: the bytes do not match their announced digest.
+            NetworkError: the transfer broke off.
             OSError: `target` cannot be written.
-            Stopped: the run has been asked to stop; neither is then.
+            Stopped: the run was asked to stop.
         """
         digest = hashlib.sha256()
         try:
@@ -53,7 +54,7 @@ class Incoming:
                     digest.update(chunk)
                     file.write(chunk)
             if digest.hexdigest() != self.sha256:
-                raise TornError("a file has changed on its way from the control plane", file=self._what)
+                raise CorruptFileError("a file was corrupted on its way from the control plane", file=self._what)
         except BaseException:
             target.unlink(missing_ok=True)
             raise
@@ -62,46 +63,49 @@ class Incoming:
         try:
             chunk = self._answer.read(_CHUNK_BYTES)
             if not chunk and self._answer.length:
-                # Cut off, of which `read` says nothing.
+                # `read` does not report a connection that broke off.
                 raise http.client.IncompleteRead(chunk, self._answer.length)
             return chunk
         except (OSError, http.client.HTTPException) as error:
-            raise NetworkError("the control plane stopped sending a file", file=self._what, cause=str(error)) from error
+            raise NetworkError(
+                "the control plane stopped sending a file; the run retries", file=self._what, cause=str(error)
+            ) from error
 
 
 class ServerFiles:
-    """Can be pickled. What its methods raise, `ControlPlane` says."""
+    """Lists, reads, writes and deletes the job's files. It can be pickled. For errors, see `ControlPlane`."""
 
     def __init__(self, control_plane: ControlPlane) -> None:
         self._control_plane = control_plane
 
     def listing(self) -> list[UploadedFile]:
-        """All of the job."""
+        """List all files of the job."""
         with self._control_plane.open("GET", "/files") as answer:
             return FileList.model_validate_json(_read_all(answer)).files
 
     @contextmanager
     def reading(self, path: str) -> Iterator[Incoming]:
-        """
+        """Open a file of the job.
+
         Args:
-            path: in the job's folder.
+            path: relative to the job's folder.
         """
         with self._control_plane.open("GET", _address(path), timeout_s=_TIMEOUT_S) as answer:
             yield Incoming(answer, path)
 
     @contextmanager
     def reading_checkpoint(self, job_id: str, name: str) -> Iterator[Incoming]:
-        """One of another job, to which this one's spec refers."""
+        """Open a checkpoint of another job, to which this job's spec refers."""
         path = f"/checkpoints/{urllib.parse.quote(job_id, safe='')}/{urllib.parse.quote(name, safe='')}"
         with self._control_plane.open("GET", path, timeout_s=_TIMEOUT_S) as answer:
             yield Incoming(answer, f"job:{job_id}/{name}")
 
     def put(self, path: str, content: BinaryIO, *, size_bytes: int, sha256: str) -> UploadedFile:
-        """Keep a file whole, in place of what lies there.
+        """Store a file, replacing the one at `path`.
 
         Args:
-            path: in the job's folder, below this attempt's own.
-            content: read from its beginning.
+            path: relative to the job's folder, and inside this attempt's own folder.
+            content: sent from its beginning.
         """
         content.seek(0)
         headers = {
@@ -112,15 +116,18 @@ class ServerFiles:
         with self._control_plane.open(
             "PUT", _address(path), body=content, headers=headers, timeout_s=_TIMEOUT_S
         ) as answer:
-            said = _read_all(answer)
+            received = _read_all(answer)
         try:
-            return UploadedFile.model_validate_json(said)
+            return UploadedFile.model_validate_json(received)
         except ValidationError as error:
             raise NetworkError(
-                "what answers is not the control plane; check FGD_URL", path=path, answer=said[:200].decode("latin1")
+                "the answer does not come from the control plane; check FGD_URL",
+                path=path,
+                answer=received[:200].decode("latin1"),
             ) from error
 
     def delete(self, path: str) -> None:
+        """Delete a file of the job."""
         self._control_plane.open("DELETE", _address(path)).close()
 
 
@@ -132,11 +139,11 @@ def _read_all(answer: http.client.HTTPResponse) -> bytes:
     try:
         return answer.read()
     except (OSError, http.client.HTTPException) as error:
-        raise NetworkError("the control plane stopped in mid-answer", cause=str(error)) from error
+        raise NetworkError("the control plane's answer broke off; the run retries", cause=str(error)) from error
 
 
 def _read_digest(header: str) -> str | None:
-    """In hexadecimal; None where there is none that can be read."""
+    """Parse the SHA-256 of a `Repr-Digest` header, in hexadecimal; None if there is no valid one."""
     for part in header.split(","):
         algorithm, _, value = part.strip().partition("=")
         if algorithm == "sha-256":

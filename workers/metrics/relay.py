@@ -1,8 +1,8 @@
-"""A run's metrics on their way to the node's Ray agent, through a small process of their own.
+"""Relays a run's metrics to the node's Ray agent, through a small process.
 
-That process is the one that connects to Ray. In the run itself this would bring two dozen threads in front of the
-processes that read images, Ray's own handling of SIGTERM, its complaints in the run's log, and a run that ends with
-Ray's head. Here the worst that happens is that metrics are missing.
+Only that process connects to Ray. In the run itself, the connection would have these costs: two dozen threads before
+the processes that read images are forked, Ray's own SIGTERM handler, Ray's errors in the run's log, and a run that ends
+when Ray's head ends. With a relay, the worst case is that metrics are missing.
 """
 
 import json
@@ -15,23 +15,24 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
 
+from fgd_core.retrying import Backoff, RetryPolicy
 from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.events import RunEvent
 from workers.metrics import Sample
-from workers.metrics.samples import of_run
+from workers.metrics.samples import run_samples
 
-_AGAIN_AFTER_S = 60.0
-"""From the start of one process to the next: the first may have ended because Ray was away."""
+_RESTARTS = RetryPolicy(first_pause_s=60.0, longest_pause_s=600.0, max_tries=1000)
+"""The process may end because Ray's head was away."""
 _MAX_WAITING = 100
 
 
 class MetricsRelay:
-    """Never raises, and keeps nobody waiting. It starts its process at the first event that has something to tell.
+    """Starts its process at the first event that has samples. Never raises and never blocks.
 
-    Of a run that is no job of Ray's, nothing is told: it must not find some other cluster by chance.
+    Outside a Ray job it does nothing, so that it never connects to a cluster that happens to run on the machine.
 
     Args:
-        num_waiting: how many events the control plane has not confirmed.
+        num_waiting: returns the number of events that the control plane has not acknowledged.
     """
 
     def __init__(self, assignment: Assignment, num_waiting: Callable[[], int]) -> None:
@@ -43,30 +44,35 @@ class MetricsRelay:
         if self._is_on:
             threading.Thread(target=self._run, name="fgd-metrics", daemon=True).start()
 
-    def heard(self, event: RunEvent) -> None:
+    def observe(self, event: RunEvent) -> None:
+        """Queue the event's samples."""
         if not self._is_on:
             return
-        samples = list(of_run(event, self._labels))
+        samples = list(run_samples(event, self._labels))
         # Bounded: a process that hangs must not fill the run's memory.
         if samples and self._lines.qsize() < _MAX_WAITING:
             samples.append(Sample("fgd_run_outbox_events", self._num_waiting(), self._labels))
             self._lines.put(json.dumps(samples) + "\n")
 
     def _run(self) -> None:
+        backoff = Backoff(_RESTARTS)
         while True:
             line = self._lines.get()
-            began_s = time.monotonic()
             with suppress(OSError, ValueError):
                 self._feed(line)
-            time.sleep(max(0.0, began_s + _AGAIN_AFTER_S - time.monotonic()))
+            pause_s = backoff.failed()
+            if pause_s is None:
+                self._is_on = False
+                return
+            time.sleep(pause_s)
 
     def _feed(self, line: str) -> None:
-        """Raises OSError once the process has ended."""
+        """Start the process and write lines to it; raises OSError once the process has ended."""
         with subprocess.Popen(
             [sys.executable, "-m", "workers.metrics", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            # Ray complains at length where its head is away.
+            # Ray writes long error messages when its head is away.
             stderr=subprocess.DEVNULL,
             text=True,
         ) as process:

@@ -8,7 +8,7 @@ from fgd_core.spec.trials import SweepProgressed, TrialEnded, TrialEvent, TrialR
 from workers.metrics import Sample
 
 
-def of_run(event: RunEvent, labels: dict[str, str]) -> Iterator[Sample]:
+def run_samples(event: RunEvent, labels: dict[str, str]) -> Iterator[Sample]:
     """Yield the samples that an event of a run gives.
 
     Args:
@@ -16,7 +16,7 @@ def of_run(event: RunEvent, labels: dict[str, str]) -> Iterator[Sample]:
     """
     match event:
         case Progress():
-            yield from _place(event, labels)
+            yield from _step_samples(event, labels)
             if event.data_wait is not None:
                 yield Sample("fgd_run_data_wait_ratio", event.data_wait, labels)
             if event.gpu_memory_bytes is not None:
@@ -24,7 +24,7 @@ def of_run(event: RunEvent, labels: dict[str, str]) -> Iterator[Sample]:
             if event.gpu_memory_peak_bytes is not None:
                 yield Sample("fgd_run_gpu_memory_bytes", event.gpu_memory_peak_bytes, {**labels, "what": "peak"})
         case EpochFinished():
-            yield from _place(event, labels)
+            yield from _step_samples(event, labels)
         case Evaluated(scores=scores):
             if scores.ap is not None:
                 yield Sample("fgd_run_ap", scores.ap, {**labels, "of": "boxes"})
@@ -32,14 +32,14 @@ def of_run(event: RunEvent, labels: dict[str, str]) -> Iterator[Sample]:
                 yield Sample("fgd_run_ap", scores.masks.ap, {**labels, "of": "masks"})
 
 
-def of_sweep(
+def sweep_samples(
     event: RunEvent, labels: dict[str, str], *, objective: str, trial_labels: dict[str, str]
 ) -> Iterator[Sample]:
     """Yield the samples that an event of a sweep gives, those of its trials included.
 
     Args:
         labels: sweep and job_id.
-        objective: the name of the first one.
+        objective: the name of the first objective.
         trial_labels: job_name, job_id and kind.
     """
     match event:
@@ -62,10 +62,10 @@ def of_sweep(
         case TrialEvent():
             reported = read_trial_event(event)
             if reported is not None:
-                yield from of_run(reported, {**trial_labels, "trial": str(event.trial)})
+                yield from run_samples(reported, {**trial_labels, "trial": str(event.trial)})
 
 
-def _place(event: Progress | EpochFinished, labels: dict[str, str]) -> Iterator[Sample]:
+def _step_samples(event: Progress | EpochFinished, labels: dict[str, str]) -> Iterator[Sample]:
     for term, value in event.values.items():
         yield Sample("fgd_run_loss", value, {**labels, "term": term})
     yield Sample("fgd_run_learning_rate", event.learning_rate, labels)

@@ -1,1 +1,1 @@
-"""How a run reports: events go to an outbox on disk, then in batches over HTTP, while training waits for neither."""
+"""Reports a run's events: an outbox on disk, then batches over HTTP; training waits for neither."""

@@ -1,14 +1,17 @@
-"""A file of lines that is appended to at one end and consumed at the other, and read again after a crash."""
+"""A file of lines: a writer appends at its end, a reader consumes from its beginning, and both survive a crash."""
 
 import errno
 import os
 from pathlib import Path
 
+_DIGITS = 20
+
 
 class Spool:
-    """Lines counted from 1; those up to `consumed` are done with. Not safe for several threads.
+    """Counts lines from 1; lines up to `consumed` are done. Not safe for several threads.
 
-    Lines survive the death of the process, as the kernel has them; a machine that loses power may lose the last ones.
+    Lines survive the death of the process, because the kernel has them. A machine that loses power may lose the last
+    ones.
 
     Raises:
         OSError: from any method, when the file cannot be written or read. `append` has then changed nothing.
@@ -19,7 +22,7 @@ class Spool:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         self._consumed_file = os.open(path.with_suffix(".consumed"), os.O_RDWR | os.O_CREAT, 0o600)
         content = path.read_bytes()
-        # A line without its end was being written when the process died.
+        # The process died while it wrote a line without an end.
         self._size_bytes = content.rfind(b"\n") + 1
         os.ftruncate(self._file, self._size_bytes)
         self.num_lines = content.count(b"\n")
@@ -31,14 +34,14 @@ class Spool:
         data = line.encode() + b"\n"
         written = os.write(self._file, data)
         if written < len(data):
-            # A disk takes what still fits. Half a line would spoil the next one.
+            # A full disk takes the part that fits. Half a line would corrupt the next one.
             os.ftruncate(self._file, self._size_bytes)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._size_bytes += written
         self.num_lines += 1
 
     def head(self, limit: int, max_bytes: int) -> list[str]:
-        """The first lines that are not consumed: at most `limit`, of `max_bytes` together, but one at least."""
+        """Return the first unconsumed lines: at most `limit` lines and `max_bytes`, but at least one line."""
         limit = min(limit, self.num_lines - self.consumed)
         lines: list[str] = []
         num_bytes = 0
@@ -53,7 +56,7 @@ class Spool:
         return lines
 
     def consume(self, up_to: int) -> None:
-        """Be done with lines up to this one. Never raises: consuming a line twice does no harm after a crash."""
+        """Mark lines up to this one as done. Never raises: after a crash, lines may be consumed twice without harm."""
         self._skip(min(up_to, self.num_lines))
         try:
             os.pwrite(self._consumed_file, f"{self.consumed:0{_DIGITS}}".encode(), 0)
@@ -68,6 +71,3 @@ class Spool:
                 self.consumed += line.endswith(b"\n")
                 if self.consumed == up_to:
                     break
-
-
-_DIGITS = 20

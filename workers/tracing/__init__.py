@@ -1,15 +1,17 @@
-"""The beginning of a run as spans of its job's trace: from the process's start to the first training step.
+"""Traces the start of a run as spans of its job's trace: from the process's start to the first training step.
 
-The run only notes what it reached and when. Once it trains, or ends before that, a thread turns the notes into spans
-and sends them: until then no library of OpenTelemetry is loaded, and whatever goes wrong there, the run does not
-notice.
+The run only records which point it reached and when. Once it trains, or ends before that, a thread converts the records
+to spans and sends them. Until then no OpenTelemetry library is loaded, and an error in the thread does not disturb the
+run.
 """
 
 import importlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.event_state import read_trial_event
@@ -17,14 +19,30 @@ from fgd_core.spec.events import DeviceReady, EvaluationProgress, Progress, RunE
 from fgd_core.spec.tracing import TRACEPARENT, is_on, is_sampled
 from fgd_core.spec.trials import TrialEvent, TrialStarted
 
+_IMPORTED_S = time.monotonic()
 _log = logging.getLogger(__name__)
 
 
-class StartTrace:
+def process_age_s() -> float:
+    """Return the seconds since this process started, including the interpreter's start and its imports.
+
+    The precision is 0.01 s. On a system without /proc, this is the time since this module was imported.
     """
+    try:
+        # The process name, in brackets, may contain any character; the start time is the 20th field after it.
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError):
+        return time.monotonic() - _IMPORTED_S
+
+
+class StartTrace:
+    """Records the points that a run reaches, and sends them once.
+
     Args:
-        environment: says below which span the run is, and where spans go; without either, this does nothing.
-        process_age_s: how long ago the process began.
+        environment: contains the parent span of the run and the address of the collector; without one of these, the
+            trace is off.
+        process_age_s: seconds since the process started.
     """
 
     def __init__(self, environment: Mapping[str, str], process_age_s: float) -> None:
@@ -32,14 +50,15 @@ class StartTrace:
         self._is_open = is_on(environment) and is_sampled(self._parent)
         self._began_s = time.time() - process_age_s
         self._reached: list[tuple[str, float]] = []
-        self._heard_s = self._began_s
+        self._last_event_s = self._began_s
         self._attributes: dict[str, str | int] = {}
         self._kind = ""
         self._num_trials = 0
         self._error: str | None = None
-        self._sending: threading.Thread | None = None
+        self._thread: threading.Thread | None = None
 
-    def about(self, assignment: Assignment) -> None:
+    def describe(self, assignment: Assignment) -> None:
+        """Set the attributes of all spans."""
         self._kind = assignment.spec.kind
         self._attributes = {
             "fgd.job_id": assignment.job_id,
@@ -48,12 +67,16 @@ class StartTrace:
         }
 
     def reached(self, what: str, at_s: float | None = None) -> None:
-        """What the time since what was reached before has gone into."""
+        """Record a point; the time since the point before becomes a span of this name.
+
+        Args:
+            at_s: seconds since the epoch; now, unless given.
+        """
         if self._is_open:
             self._reached.append((what, time.time() if at_s is None else at_s))
 
-    def heard(self, event: RunEvent) -> None:
-        """Takes note of an event that the run has emitted."""
+    def observe(self, event: RunEvent) -> None:
+        """Record the point that an event of the run marks."""
         if not self._is_open:
             return
         match event:
@@ -65,21 +88,21 @@ class StartTrace:
                 self._num_trials += 1
                 self.reached("trial chosen")
             case _ if self._is_first_work(event):
-                self.reached("model and data", self._heard_s)
+                self.reached("model and data", self._last_event_s)
                 self.reached("first step")
                 self._send()
-        self._heard_s = time.time()
+        self._last_event_s = time.time()
 
     def close(self, timeout_s: float) -> None:
-        """Send what there is of a run that never came to its work, and wait a little for what is under way."""
+        """Send the spans of a run that ended before its first step, and wait until the spans are sent."""
         if self._is_open:
             self.reached("the rest")
             self._send()
-        if self._sending is not None:
-            self._sending.join(timeout_s)
+        if self._thread is not None:
+            self._thread.join(timeout_s)
 
     def _is_first_work(self, event: RunEvent) -> bool:
-        """Events of progress come from the first step on; but a teacher is evaluated before its student trains."""
+        """Progress events begin with the first step; but a teacher is evaluated before its student trains."""
         match event:
             case Progress():
                 return True
@@ -91,9 +114,9 @@ class StartTrace:
 
     def _send(self) -> None:
         self._is_open = False
-        # A daemon: a collector that does not answer must not hold the run's end back.
-        self._sending = threading.Thread(target=self._send_quietly, name="fgd-tracing", daemon=True)
-        self._sending.start()
+        # A daemon: a collector that does not answer must not delay the end of the run.
+        self._thread = threading.Thread(target=self._send_quietly, name="fgd-tracing", daemon=True)
+        self._thread.start()
 
     def _send_quietly(self) -> None:
         logging.getLogger("opentelemetry").propagate = False
@@ -102,5 +125,5 @@ class StartTrace:
             # By name and only now: its libraries take a quarter of a second to load, and most runs are not traced.
             spans = importlib.import_module("workers.tracing.spans")
             spans.send(self._parent, self._began_s, self._reached, attributes=self._attributes, error=self._error)
-        except Exception as error:
+        except (ImportError, OSError, ValueError, RuntimeError) as error:
             _log.debug("the run's spans were not delivered: %s", error)

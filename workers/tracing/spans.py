@@ -1,4 +1,4 @@
-"""Notes of what was reached when, as spans sent to a collector."""
+"""Sends the recorded points of a run's start to a collector, as spans."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -21,22 +21,23 @@ def send(
     attributes: Mapping[str, str | int],
     error: str | None,
 ) -> None:
-    """One span for the whole of it, and in it one for each thing that was reached; returns when they have arrived, or
-    the exporter has given up.
+    """Send one span for the whole start, and inside it one span for each point that was reached.
+
+    Returns when the collector has the spans, or the exporter has given up.
 
     Args:
         parent: a traceparent.
-        began_s: since the epoch, as all times.
-        reached: each thing begins where the one before it ends.
-        error: why the run ended before its work.
+        began_s: seconds since the epoch, as all times here.
+        reached: (name, end) of each span; it begins where the span before it ends.
+        error: why the run ended before its first step.
     """
     named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
     resource = Resource.create({} if named else {"service.name": SERVICE})
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     tracer = provider.get_tracer("fgd")
-    above = TraceContextTextMapPropagator().extract({"traceparent": parent})
-    whole = tracer.start_span("start of the run", above, attributes=attributes, start_time=_ns(began_s))
+    parent_context = TraceContextTextMapPropagator().extract({"traceparent": parent})
+    whole = tracer.start_span("start of the run", parent_context, attributes=attributes, start_time=_ns(began_s))
     if error is not None:
         whole.set_status(StatusCode.ERROR, error)
     within, before_s = set_span_in_context(whole), began_s

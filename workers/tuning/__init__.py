@@ -1,4 +1,5 @@
-"""The search over a base job's settings: what a sweep runs on the cluster.
+"""Searches over the settings of a base job: what a sweep runs on the cluster.
 
-`study` decides, and is rebuilt from the events of the sweep; `driver` carries out; `trial` runs inside the Ray actors.
+`study` decides what to run, and can be rebuilt from the sweep's events. `driver` carries the decisions out. An
+`executor` runs trials; `ray_executor` runs them in Ray actors, where `trial_worker` runs one after the other.
 """

@@ -1,6 +1,7 @@
-"""The control plane as a run sees it: one question at the start, then batches of events and, for some, files.
+"""The control plane's HTTP interface for runs: one request at the start, then batches of events and, for some, files.
 
-On urllib rather than httpx: a run's first event waits for this module's imports, and httpx costs five times as much.
+It uses urllib rather than httpx: a run's first event waits for this module's imports, and httpx takes five times as
+long to import.
 """
 
 import http.client
@@ -10,29 +11,37 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, BinaryIO
+from typing import BinaryIO, TypeVar
 
 from pydantic import ValidationError
 
 from fgd_core.errors import ConflictError, NetworkError, SpecError, StaleAttemptError, StorageError
+from fgd_core.retrying import RetryPolicy, retry
 from fgd_core.spec.attempts import Assignment, BatchReply
 from fgd_core.spec.trials import StudyLog
+from workers.run_log import write_line
 
 TIMEOUT_S = 15.0
+RETRY_TIMEOUT_S = 600.0
+"""How long a run that cannot work without an answer retries."""
+BACKGROUND_RETRIES = RetryPolicy(timeout_s=30 * 86_400.0)
+"""For events and files, which wait while training continues: longer than any outage, so that none of them is lost."""
+
+Answer = TypeVar("Answer")
 
 
 class ControlPlane:
-    """Can be pickled; its token then goes along.
+    """Sends the requests of one attempt. It can be pickled, and its pickle contains the token.
 
     Args:
         url: the control plane's base address.
-        token: of this attempt; for `claim` the claim code.
+        token: the attempt's token; for `claim`, the claim code.
     Raises:
         StaleAttemptError: from any method: another attempt has taken over, or the job is over.
-        ConflictError: from any method: it does not know this attempt or its token.
-        SpecError: from any method: it, or this run, cannot read what the other wrote.
-        StorageError: from any method: its storage is full.
-        NetworkError: from any method: it cannot be reached, or is in trouble itself; asking again may help.
+        ConflictError: from any method: the control plane does not know this attempt or its token.
+        SpecError: from any method: the run or the control plane cannot read what the other one wrote.
+        StorageError: from any method: the control plane's storage is full.
+        NetworkError: from any method: the control plane cannot be reached, or has failed; a retry may help.
     """
 
     def __init__(self, url: str, attempt_id: str, token: str) -> None:
@@ -48,51 +57,52 @@ class ControlPlane:
         return ControlPlane, self._arguments
 
     def claim(self, secret: str) -> tuple["ControlPlane", bytes]:
-        """Buy the attempt's token, as often as an answer is lost with the same secret.
+        """Exchange the claim code for the attempt's token. A retry after a lost answer must send the same secret.
 
         Returns:
-            The control plane as the token opens it, and the assignment in JSON: who cannot read that can still say so.
+            A control plane that uses the token, and the assignment in JSON. The caller parses the assignment, because
+            a run that cannot read it can still report that with the token.
         Raises:
-            ConflictError: somebody else was first, or the attempt is over.
+            ConflictError: another process has used the claim code, or the attempt is over.
         """
         url, attempt_id, _ = self._arguments
         try:
-            answer = self._ask("/claim", json.dumps({"secret": secret}).encode())
+            answer = self._request("/claim", json.dumps({"secret": secret}).encode())
         except ConflictError as error:
             raise ConflictError(
-                "the token of this attempt was refused: somebody else has claimed it with the code from this run's "
-                "environment, or the attempt is over; the control plane's log says which, and who can read Ray's "
-                "dashboard can read the code",
+                "the control plane refused to give this run its token: another process has used the claim code from "
+                "this run's environment, or the attempt is over; the control plane's log says which. Everybody who can "
+                "read Ray's dashboard can read the code",
                 **error.details,
             ) from error
         try:
             content = json.loads(answer)
             return ControlPlane(url, attempt_id, str(content["token"])), json.dumps(content["assignment"]).encode()
         except (ValueError, KeyError, TypeError) as error:
-            raise self._is_somebody_else(answer) from error
+            raise self._unexpected_answer(answer) from error
 
     def assignment(self) -> bytes:
-        """In JSON."""
-        return self._ask("", None)
+        """Fetch the assignment, in JSON."""
+        return self._request("", None)
 
     def study(self, after: int) -> StudyLog:
-        """What is stored of a sweep behind an event of this sequence."""
-        answer = self._ask(f"/study?after={after}", None)
+        """Fetch the sweep's stored events whose sequence is greater than `after`."""
+        answer = self._request(f"/study?after={after}", None)
         try:
             return StudyLog.model_validate_json(answer)
         except ValidationError as error:
             raise SpecError(
-                "this run cannot read its sweep's history; install the same version on the cluster and the server",
+                "this run cannot read its sweep's history; install the same version of fgd on the cluster and the server",
                 problems=[*(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:10])],
             ) from error
 
     def report(self, stream: str, events: Sequence[str]) -> BatchReply:
-        """Send `ReportedEvent`s in JSON; none of them is a heartbeat."""
-        answer = self._ask("/events", f'{{"stream":{json.dumps(stream)},"events":[{",".join(events)}]}}'.encode())
+        """Send a batch of `ReportedEvent`s in JSON; an empty batch is a heartbeat."""
+        answer = self._request("/events", f'{{"stream":{json.dumps(stream)},"events":[{",".join(events)}]}}'.encode())
         try:
             return BatchReply.model_validate_json(answer)
         except ValidationError as error:
-            raise self._is_somebody_else(answer) from error
+            raise self._unexpected_answer(answer) from error
 
     def open(
         self,
@@ -103,10 +113,10 @@ class ControlPlane:
         headers: Mapping[str, str] | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> http.client.HTTPResponse:
-        """The answer to a request below this attempt's address, to be closed by whoever asked.
+        """Send a request below this attempt's address and return the open answer; the caller closes it.
 
         Args:
-            body: a file is sent from where it stands, with the `Content-Length` that `headers` give.
+            body: a file is sent from its current position, with the `Content-Length` in `headers`.
         """
         request = urllib.request.Request(
             self._url + path, data=body, headers={**self._headers, **(headers or {})}, method=method
@@ -117,23 +127,23 @@ class ControlPlane:
         except urllib.error.HTTPError as error:
             raise self._refusal(error) from error
         except (OSError, http.client.HTTPException) as error:
-            raise self._is_away(error) from error
+            raise self._unreachable(error) from error
 
-    def _ask(self, path: str, body: bytes | None) -> bytes:
+    def _request(self, path: str, body: bytes | None) -> bytes:
         with self.open("GET" if body is None else "POST", path, body=body) as answer:
             try:
                 return answer.read()
             except (OSError, http.client.HTTPException) as error:
-                raise self._is_away(error) from error
+                raise self._unreachable(error) from error
 
-    def _is_away(self, error: Exception) -> NetworkError:
+    def _unreachable(self, error: Exception) -> NetworkError:
         return NetworkError(
-            "the control plane cannot be reached; the run goes on and tries again", url=self._url, cause=str(error)
+            "the control plane cannot be reached; the run continues and retries", url=self._url, cause=str(error)
         )
 
-    def _is_somebody_else(self, answer: bytes) -> NetworkError:
+    def _unexpected_answer(self, answer: bytes) -> NetworkError:
         return NetworkError(
-            "what answers is not the control plane; check FGD_URL",
+            "the answer does not come from the control plane; check FGD_URL",
             url=self._url,
             answer=answer[:200].decode("latin1"),
         )
@@ -150,7 +160,7 @@ class ControlPlane:
                 )
             case 401 | 403 | 404:
                 return ConflictError(
-                    "the control plane does not know this attempt or its token; was its database replaced?",
+                    "the control plane does not know this attempt or its token; check whether its database was replaced",
                     url=self._url,
                     status=error.code,
                     cause=cause,
@@ -162,39 +172,58 @@ class ControlPlane:
             case 507:
                 return StorageError("the control plane's storage is full", url=self._url, cause=cause)
             case _:
-                return NetworkError("the control plane is in trouble", url=self._url, status=error.code, cause=cause)
+                return NetworkError(
+                    "the control plane failed to answer the request", url=self._url, status=error.code, cause=cause
+                )
+
+
+def retry_until_reachable(
+    call: Callable[[], Answer], *, timeout_s: float = RETRY_TIMEOUT_S, is_over: Callable[[], bool] = lambda: False
+) -> Answer:
+    """Call the control plane until it answers; the run's log says once that the run waits.
+
+    Args:
+        is_over: True when nobody needs the answer any more.
+    Raises:
+        NetworkError: the last one, after `timeout_s` or when `is_over`.
+        Stopped: the run was asked to stop.
+    """
+    return retry(
+        call,
+        on=NetworkError,
+        policy=RetryPolicy(timeout_s=timeout_s),
+        on_first_failure=lambda error: write_line(f"waiting for the control plane: {error}"),
+        is_over=is_over,
+    )
 
 
 def read_assignment(content: bytes) -> Assignment:
-    """
+    """Parse an assignment.
+
     Raises:
-        SpecError: it was written by another version of the control plane.
+        SpecError: another version of the control plane wrote it.
     """
     try:
         return Assignment.model_validate_json(content)
     except ValidationError as error:
         raise SpecError(
-            "this run cannot read its job's specification; install the same version on the cluster and the server",
+            "this run cannot read its job's specification; install the same version of fgd on the cluster and the server",
             problems=[f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()],
         ) from error
 
 
-class _Patient:
-    """Hears a refusal that came while the body was still under way: it says more than the broken pipe does."""
+class _HttpConnection(http.client.HTTPConnection):
+    """Reads an early refusal: an answer that arrives while the body is sent says more than the broken pipe."""
 
-    def request(self, *arguments: Any, **options: Any) -> None:
-        # Of a file at once: each piece takes the interpreter away from the training.
+    def request(self, *arguments: object, **options: object) -> None:
+        # Large blocks of a file: each block takes the interpreter away from the training.
         self.blocksize = 1 << 20
         with suppress(BrokenPipeError, ConnectionResetError):
-            super().request(*arguments, **options)  # type: ignore[misc]
+            super().request(*arguments, **options)  # type: ignore[arg-type]
 
 
-class _HttpConnection(_Patient, http.client.HTTPConnection):
-    pass
-
-
-class _HttpsConnection(_Patient, http.client.HTTPSConnection):
-    pass
+class _HttpsConnection(_HttpConnection, http.client.HTTPSConnection):
+    """The same over TLS."""
 
 
 class _Http(urllib.request.HTTPHandler):

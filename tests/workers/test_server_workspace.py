@@ -19,9 +19,9 @@ from fgd_core.errors import StaleAttemptError, WeightsError
 from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.events import ArtifactSaved, CheckpointSaved, RunFinished
 from fgd_core.stopping import Stopped, checking_for_stop
+from workers.control_plane import ControlPlane
 from workers.files.scratch import Scratch, remove_abandoned
-from workers.reporting.context import HttpContext
-from workers.reporting.control_plane import ControlPlane
+from workers.run_context import HttpContext
 
 MakeContext = Callable[[], HttpContext]
 OF_FIRST = "attempts/1/checkpoints"
@@ -108,7 +108,7 @@ class TestAStopIsHeard:
         context = connect()
         asking = threading.Thread(target=self.stop_once_it_hangs, args=(context, control_plane))
         asking.start()
-        assert not context.bring_checkpoints()
+        assert not context.fetch_checkpoints()
         asking.join()
 
     def test_by_one_that_fetches_a_checkpoint_of_another_job(
@@ -295,7 +295,7 @@ class TestCheckpointsBefore:
             "attempts/5/checkpoints/last.pt": b"of one that came after",
         }
         context = HttpContext(control_plane.assignment, ControlPlane(control_plane.url, "job1-1", TOKEN))
-        assert context.bring_checkpoints()
+        assert context.fetch_checkpoints()
         assert found(context) == {"best.pt": b"best of 1", "last.pt": b"last of 2"}
         context.close(5)
 
@@ -304,7 +304,7 @@ class TestCheckpointsBefore:
     ) -> None:
         control_plane.files = {f"{OF_FIRST}/best.pt": b"best", f"{OF_FIRST}/last.pt": b"last"}
         context = connect()
-        assert context.bring_checkpoints()
+        assert context.fetch_checkpoints()
         # As a run does that goes on from there.
         save(context, "best", b"best")
         context.emit(RunFinished(outcome="stopped"))
@@ -324,7 +324,7 @@ class TestCheckpointsBefore:
         }
         control_plane.torn = {"torn.pt"}
         context = HttpContext(control_plane.assignment, ControlPlane(control_plane.url, "job1-1", TOKEN))
-        assert context.bring_checkpoints()
+        assert context.fetch_checkpoints()
         assert found(context) == {"best.pt": b"best of 1", "last.pt": b"last of 1"}
         context.emit(RunFinished(outcome="stopped"))
         assert context.close(5)
@@ -336,7 +336,7 @@ class TestCheckpointsBefore:
         control_plane.files = {f"{OF_FIRST}/last.pt": b"last"}
         control_plane.cuts = 3
         context = connect()
-        assert context.bring_checkpoints()
+        assert context.fetch_checkpoints()
         assert found(context) == {"last.pt": b"last"}
 
     def test_a_run_asked_to_stop_meanwhile_does_not_begin_without_them(
@@ -346,7 +346,7 @@ class TestCheckpointsBefore:
         context = connect()
         control_plane.stop()
         context.ask_to_stop()
-        assert not context.bring_checkpoints()
+        assert not context.fetch_checkpoints()
 
 
 class TestOtherJobsCheckpoints:
@@ -401,13 +401,13 @@ class TestScratch:
         control_plane.wait_for_put("last.pt", timeout_s=60)
         [dead] = scratch.glob("fgd-job1-2-*")
         living = connect()
-        assert living.bring_checkpoints()
+        assert living.fetch_checkpoints()
         assert dead.is_dir()
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert dead.is_dir()
         control_plane.is_stale = False
-        assert connect().bring_checkpoints()
+        assert connect().fetch_checkpoints()
         assert not dead.exists()
         assert living.job_dir.is_dir()
         assert (scratch / "fgd-somebody-elses").is_dir()

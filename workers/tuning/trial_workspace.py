@@ -1,4 +1,4 @@
-"""Where a segment of a trial works: named by the driver, opened in the actor, which may be on any node."""
+"""The workspace of a trial's segment: the driver describes it, and the actor opens it, on any node."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,27 +7,27 @@ from typing import Protocol
 
 from fgd_core import confined
 from fgd_core.spec.events import Warned
-from workers.files.home import Home, allow_job
 from workers.files.node_cache import NodeCache
 from workers.files.references import References
 from workers.files.scratch import Scratch, remove_abandoned
 from workers.files.server_files import ServerFiles
-from workers.files.server_home import ServerHome
-from workers.files.shared_home import SharedHome
+from workers.files.server_workspace import ServerWorkspace
+from workers.files.shared_workspace import SharedWorkspace
+from workers.files.workspace import Workspace, allow_job
 
 
 class Node:
-    """What the trials of one process have on its node in common, made when the first of them needs it."""
+    """Holds what the trials of one process share on its node; made when the first trial needs it."""
 
     def __init__(self) -> None:
         self._scratch: Scratch | None = None
         self._references: References | None = None
 
     def open(self, files: ServerFiles, name: str) -> tuple[Path, References]:
-        """A scratch folder, and the checkpoints of other jobs.
+        """Return a scratch folder and the checkpoints of other jobs.
 
         Raises:
-            StorageError: the node has no room.
+            StorageError: the node has no space.
         """
         if self._scratch is None or self._references is None:
             remove_abandoned()
@@ -37,37 +37,43 @@ class Node:
         return self._scratch.folder, self._references
 
     def close(self) -> None:
+        """Remove the scratch folder."""
         if self._scratch is not None:
             self._scratch.close()
             self._scratch = self._references = None
             NodeCache().prune()
 
 
-class TrialHome(Protocol):
-    """Can be pickled."""
+class TrialWorkspace(Protocol):
+    """Describes a workspace; it can be pickled."""
 
-    def open(self, node: Node, *, tell: Callable[[Warned], None], on_stale: Callable[[], None]) -> Home:
-        """
+    def open(self, node: Node, *, warn: Callable[[Warned], None], on_stale: Callable[[], None]) -> Workspace:
+        """Make the workspace on this node.
+
         Raises:
-            StorageError: the node has no room.
+            StorageError: the node has no space.
         """
         ...
 
 
 @dataclass(frozen=True)
-class SharedTrialHome:
-    folder: Path
-    """Shared by all nodes, with the checkpoints that are gone on from."""
-    checkpoints: Mapping[str, Path]
-    """The local file for every path or `job:…` reference that the spec names."""
+class SharedTrialWorkspace:
+    """Describes a workspace in a folder that all nodes share."""
 
-    def open(self, node: Node, *, tell: Callable[[Warned], None], on_stale: Callable[[], None]) -> Home:
+    folder: Path
+    """Contains the checkpoints from which the segment continues."""
+    checkpoints: Mapping[str, Path]
+    """The local file of every path or `job:…` reference in the spec."""
+
+    def open(self, node: Node, *, warn: Callable[[Warned], None], on_stale: Callable[[], None]) -> Workspace:
         confined.allow(self.folder)
-        return _SharedFolder(self.folder, self.checkpoints)
+        return _ResolvedWorkspace(self.folder, self.checkpoints)
 
 
 @dataclass(frozen=True)
-class ServerTrialHome:
+class ServerTrialWorkspace:
+    """Describes a workspace whose files go through the control plane."""
+
     files: ServerFiles
     job_id: str
     number: int
@@ -76,29 +82,30 @@ class ServerTrialHome:
     segment: int
     goes_on_from: tuple[int, int] | None
 
-    def open(self, node: Node, *, tell: Callable[[Warned], None], on_stale: Callable[[], None]) -> Home:
+    def open(self, node: Node, *, warn: Callable[[Warned], None], on_stale: Callable[[], None]) -> Workspace:
         root, references = node.open(self.files, f"{self.job_id}-{self.number}-trials")
         source = self.goes_on_from
         confined.allow(root)
-        return ServerHome(
+        return ServerWorkspace(
             self.files,
             references,
             root,
             number=self.number,
             within=segment_path(self.trial, self.segment),
             goes_on_from=segment_path(*source) if source is not None else None,
-            tell=tell,
+            warn=warn,
             on_stale=on_stale,
         )
 
 
-class _SharedFolder(SharedHome):
+class _ResolvedWorkspace(SharedWorkspace):
+    """Reads checkpoints whose files the driver has already found."""
+
     def __init__(self, folder: Path, checkpoints: Mapping[str, Path]) -> None:
         super().__init__(folder, {})
         self._paths = checkpoints
 
     def checkpoint(self, source: str) -> Path:
-        # The driver has looked whether it is there.
         path = self._paths[source]
         if source.startswith("job:"):
             allow_job(source, path)
@@ -106,5 +113,5 @@ class _SharedFolder(SharedHome):
 
 
 def segment_path(trial: int, segment: int) -> str:
-    """Within an attempt's folder."""
+    """Return the segment's path within an attempt's folder."""
     return f"trials/{trial}/{segment}"

@@ -17,13 +17,15 @@ from fgd_core.spec.events import CheckpointSaved, Evaluated, Resumed, RunFinishe
 from fgd_core.spec.jobs import TrainSpec
 from fgd_core.spec.results import Scores
 from fgd_core.spec.trials import TrialStarted
+from workers.control_plane import ControlPlane
 from workers.files.server_files import ServerFiles
-from workers.reporting.context import HttpContext
-from workers.reporting.control_plane import ControlPlane
-from workers.tuning.study import TrialState
-from workers.tuning.trial import TrialContext, TrialWorker, Update, Work
+from workers.run_context import HttpContext
+from workers.tuning.messages import TrialTask, Update
+from workers.tuning.trial_context import TrialContext
 from workers.tuning.trial_files import ServerTrialFiles
-from workers.tuning.trial_home import Node, ServerTrialHome
+from workers.tuning.trial_state import TrialState
+from workers.tuning.trial_worker import TrialWorker
+from workers.tuning.trial_workspace import Node, ServerTrialWorkspace
 
 MakeTrial = Callable[..., TrialContext]
 SEGMENT = "attempts/2/trials/3/1/checkpoints"
@@ -36,23 +38,23 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def work(control_plane: SmallControlPlane, assignment: Assignment) -> Work:
+def task(control_plane: SmallControlPlane, assignment: Assignment) -> TrialTask:
     control_plane.assignment = assignment.model_copy(update={"job_uri": None, "number": 2})
     assert isinstance(assignment.spec, TrainSpec)
     files = ServerFiles(ControlPlane(control_plane.url, "job1-1", TOKEN))
-    home = ServerTrialHome(files, "job1", 2, trial=3, segment=1, goes_on_from=(3, 0))
+    home = ServerTrialWorkspace(files, "job1", 2, trial=3, segment=1, goes_on_from=(3, 0))
     # As Ray sends it.
-    sent: Work = pickle.loads(pickle.dumps(Work(3, 1, assignment.spec, home)))
+    sent: TrialTask = pickle.loads(pickle.dumps(TrialTask(3, 1, assignment.spec, home)))
     return sent
 
 
 @pytest.fixture
-def begin(control_plane: SmallControlPlane, work: Work) -> Iterator[MakeTrial]:
+def begin(control_plane: SmallControlPlane, task: TrialTask) -> Iterator[MakeTrial]:
     made: list[tuple[TrialContext, Node]] = []
 
     def make() -> TrialContext:
         """On a node of its own."""
-        made.append((TrialContext(work), Node()))
+        made.append((TrialContext(task), Node()))
         assert made[-1][0].open(made[-1][1])
         return made[-1][0]
 
@@ -86,6 +88,7 @@ def save(context: TrialContext, epoch: int) -> None:
                 step=epoch,
             )
         )
+    context.wait_for_verdict()
 
 
 def news(context: TrialContext, timeout_s: float = 10.0) -> Update:
@@ -99,9 +102,9 @@ def news(context: TrialContext, timeout_s: float = 10.0) -> Update:
 
 
 class TestTrial:
-    def test_may_change_its_method_only_where_it_goes_on_from_another_segment(self, work: Work) -> None:
-        assert TrialContext(work).may_change == {"method"}
-        assert TrialContext(replace(work, segment=0)).may_change == frozenset()
+    def test_may_change_its_method_only_where_it_goes_on_from_another_segment(self, task: TrialTask) -> None:
+        assert TrialContext(task).may_change == {"method"}
+        assert TrialContext(replace(task, segment=0)).may_change == frozenset()
 
     @pytest.mark.parametrize("awaits_evaluation", [False, True])
     def test_one_that_goes_on_reports_what_was_noted_unless_it_evaluates_that_epoch_again(
@@ -110,11 +113,12 @@ class TestTrial:
         context = begin()
         context.emit(Evaluated(epoch=1, step=1, scores=scores(0.1)))  # noted, and its place not yet saved
         resumed = Resumed(checkpoint="last.pt", epoch=1, step=1, awaits_evaluation=awaits_evaluation)
-        training = threading.Thread(target=context.emit, args=(resumed,), daemon=True)
+        context.emit(resumed)
+        training = threading.Thread(target=context.wait_for_verdict, daemon=True)
         training.start()
         report = news(context, 0.3).report
         assert (report is None) == awaits_evaluation
-        context.answer("continue")
+        context.set_verdict("continue")
         training.join(10)
 
     def test_a_score_is_told_only_when_the_place_is_kept_and_the_report_on_it(
@@ -132,7 +136,7 @@ class TestTrial:
         assert [path.removeprefix(SEGMENT) for path in control_plane.puts] == ["/report.json", "/best.pt", "/last.pt"]
         uris = [event.uri for event in told.events if isinstance(event, CheckpointSaved)]
         assert uris == [f"store://job1/{SEGMENT}/best.pt", f"store://job1/{SEGMENT}/last.pt"]
-        context.answer("continue")
+        context.set_verdict("continue")
         training.join(10)
 
     def test_one_whose_node_is_lost_goes_on_elsewhere_from_what_it_sent(
@@ -147,7 +151,7 @@ class TestTrial:
         assert folder != context.job_dir / "checkpoints"
         assert (folder / "last.pt").read_bytes() == b"last of epoch 1"
         assert sorted(path.name for path in folder.iterdir()) == ["best.pt", "last.pt", "report.json"]
-        context.answer("continue")
+        context.set_verdict("continue")
         training.join(10)
 
     @pytest.mark.parametrize(
@@ -195,18 +199,18 @@ class TestTrial:
             context.should_stop()
 
     def test_one_on_a_node_without_room_fails_and_says_so(
-        self, work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, task: TrialTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "file").touch()
         monkeypatch.setenv("FGD_SCRATCH", str(tmp_path / "file"))
         worker = TrialWorker(lambda spec, context: RunFinished(outcome="succeeded"))
-        worker.run(0, work)
+        worker.run(0, task)
         update = worker.update(0, 5.0)
         assert update.finished is not None and update.finished.error is not None
         assert "FGD_SCRATCH" in update.finished.error.message
 
     def test_its_folder_is_gone_when_it_is_over_and_the_processs_with_the_sweep(
-        self, work: Work, scratch: Path
+        self, task: TrialTask, scratch: Path
     ) -> None:
         seen: list[Path] = []
 
@@ -216,8 +220,8 @@ class TestTrial:
             return RunFinished(outcome="succeeded")
 
         worker = TrialWorker(execute)
-        worker.run(0, work)
-        worker.run(1, work)
+        worker.run(0, task)
+        worker.run(1, task)
         assert seen[0].parents[4] == seen[1].parents[4], "one scratch folder for all trials of a process"
         assert not seen[1].exists()
         worker.close()
@@ -226,14 +230,14 @@ class TestTrial:
 
 class TestDriver:
     def test_it_acts_on_nothing_that_the_next_attempt_might_not_know(
-        self, work: Work, control_plane: SmallControlPlane
+        self, task: TrialTask, control_plane: SmallControlPlane
     ) -> None:
         context = HttpContext(control_plane.assignment, ControlPlane(control_plane.url, "job1-1", TOKEN))
         assert context.server_files is not None
         files = ServerTrialFiles(context, context.server_files, job_id="job1", number=2)
         control_plane.stop()
         context.emit(Warned(code="decided", message="something"))
-        settling = threading.Thread(target=files.settle, daemon=True)
+        settling = threading.Thread(target=files.flush, daemon=True)
         settling.start()
         settling.join(0.7)
         assert settling.is_alive()
@@ -244,7 +248,7 @@ class TestDriver:
         context.close(5)
 
     def test_the_best_trials_checkpoint_is_named_without_a_copy(
-        self, work: Work, control_plane: SmallControlPlane
+        self, task: TrialTask, control_plane: SmallControlPlane
     ) -> None:
         control_plane.files = {"attempts/1/trials/0/0/checkpoints/best.pt": b"best"}
         uri = "store://job1/attempts/1/trials/0/0/checkpoints/best.pt"
@@ -260,7 +264,7 @@ class TestDriver:
         assert artifact.sha256 == hashlib.sha256(b"best").hexdigest()
 
     def test_the_best_checkpoint_of_a_trial_whose_end_was_not_told_is_found(
-        self, work: Work, control_plane: SmallControlPlane
+        self, task: TrialTask, control_plane: SmallControlPlane
     ) -> None:
         control_plane.files = {
             "attempts/1/trials/3/1/checkpoints/best.pt": b"best",
@@ -272,12 +276,12 @@ class TestDriver:
         files = ServerTrialFiles(context, context.server_files, job_id="job1", number=2)
         for segment, expected in ((1, "1/best"), (2, "1/best"), (0, "0/best")):
             started = TrialStarted.model_construct(trial=3, segment=segment, goes_on_from=(3, 1) if segment else None)
-            found = files.look_for_best(TrialState(3, "searcher", {}, seed=0, repeats=None, started=started))
+            found = files.find_best(TrialState(3, "searcher", {}, seed=0, repeats=None, started=started))
             assert found == f"store://job1/attempts/1/trials/3/{expected.replace('/', '/checkpoints/')}.pt"
         context.close(1)
 
     def test_a_trial_that_is_over_keeps_its_best_and_frees_its_place(
-        self, work: Work, control_plane: SmallControlPlane
+        self, task: TrialTask, control_plane: SmallControlPlane
     ) -> None:
         control_plane.files = {f"{SEGMENT}/best.pt": b"best", f"{SEGMENT}/last.pt": b"last"}
         context = HttpContext(control_plane.assignment, ControlPlane(control_plane.url, "job1-1", TOKEN))

@@ -1,0 +1,89 @@
+"""Runs a sweep on the Ray cluster: it assembles the study's driver, its executor and its files."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from fgd_core.spec.events import RunEvent, RunFinished
+from fgd_core.spec.jobs import DistillSpec, JobSpec, SweepSpec
+from fgd_core.stopping import Stopped, checking_for_stop
+from workers.control_plane import retry_until_reachable
+from workers.metrics.ray_metrics import SweepMetrics
+from workers.run_context import HttpContext
+from workers.tuning.driver import Driver
+from workers.tuning.ray_executor import RayExecutor
+from workers.tuning.trial_context import OpenSharing, Share
+from workers.tuning.trial_files import ServerTrialFiles
+
+
+@dataclass(frozen=True)
+class Imported:
+    """Names a function, so that the process that sends it need not load the function's module."""
+
+    module: str
+    name: str
+
+    def __call__(self, *arguments: Any) -> Any:
+        return getattr(importlib.import_module(self.module), self.name)(*arguments)
+
+
+def run(spec: JobSpec, context: HttpContext) -> RunFinished:
+    """Run a sweep on the Ray cluster of which this process is a job."""
+    assert isinstance(spec, SweepSpec)
+    with checking_for_stop(context.should_stop):
+        try:
+            return _run(spec, context)
+        except Stopped:
+            # It waited for the control plane, before its first trial or after its last one.
+            return RunFinished(outcome="stopped")
+
+
+def _run(spec: SweepSpec, context: HttpContext) -> RunFinished:
+    assignment = context.assignment
+    log = retry_until_reachable(lambda: context.study(0))
+    ray.init(address="auto", namespace=f"fgd-{assignment.job_id}", ignore_reinit_error=True)
+    try:
+        executor = RayExecutor(
+            Imported("fgd_core.runs", "execute"),
+            spec.resources,
+            name=f"{spec.name} {assignment.job_id}",
+            max_workers=spec.concurrent_trials,
+            share=_share(spec, assignment.job_id),
+        )
+        try:
+            metrics = SweepMetrics(assignment, spec.objectives[0].metric)
+            files = (
+                ServerTrialFiles(context, context.server_files, job_id=assignment.job_id, number=assignment.number)
+                if context.server_files is not None
+                else None
+            )
+            return Driver(spec, context, executor, log, files=files, observe=metrics.observe).run()
+        finally:
+            executor.close()
+    finally:
+        ray.shutdown()
+
+
+@dataclass(frozen=True)
+class _SharedTeacher:
+    """Opens the teacher that the trials of a sweep share, in the worker that runs a trial."""
+
+    sweep_id: str
+
+    def __call__(self, trial: int, emit: Callable[[RunEvent], None]) -> OpenSharing:
+        sharing: OpenSharing = self._teacher().source_for(trial, emit)
+        return sharing
+
+    def clear(self) -> None:
+        self._teacher().clear()
+
+    def _teacher(self) -> Any:
+        return Imported("workers.tuning.shared_teacher", "SharedTeacher")(self.sweep_id)
+
+
+def _share(spec: SweepSpec, sweep_id: str) -> Share | None:
+    shares = spec.shared_teacher == "auto" and spec.concurrent_trials > 1 and isinstance(spec.base, DistillSpec)
+    return _SharedTeacher(sweep_id) if shares else None
