@@ -92,7 +92,7 @@ class ControlPlane:
             return StudyLog.model_validate_json(answer)
         except ValidationError as error:
             raise SpecError(
-                "this run cannot read its sweep's history; install the same version of fgd on the cluster and the server",
+                "this run cannot read its sweep's history; install the same version on the cluster and the server",
                 problems=[*(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:10])],
             ) from error
 
@@ -160,7 +160,7 @@ class ControlPlane:
                 )
             case 401 | 403 | 404:
                 return ConflictError(
-                    "the control plane does not know this attempt or its token; check whether its database was replaced",
+                    "the control plane does not know this attempt or its token; was its database replaced?",
                     url=self._url,
                     status=error.code,
                     cause=cause,
@@ -207,7 +207,7 @@ def read_assignment(content: bytes) -> Assignment:
         return Assignment.model_validate_json(content)
     except ValidationError as error:
         raise SpecError(
-            "this run cannot read its job's specification; install the same version of fgd on the cluster and the server",
+            "this run cannot read its job's specification; install the same version on the cluster and the server",
             problems=[f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()],
         ) from error
 

@@ -41,7 +41,7 @@ class Scratch:
             except OSError as error:
                 self.close()
                 raise StorageError(
-                    f"this node has no space for a run to work in; set {VARIABLE} to a folder on a disk with free space",
+                    f"this node has no space for a scratch folder; set {VARIABLE} to a folder on another disk",
                     path=str(parent()),
                     cause=str(error),
                 ) from error

@@ -1,4 +1,4 @@
-"""The driver of a study: it starts trials, passes their reports to the study and its verdicts back, and emits events."""
+"""The driver of a study: it starts trials, passes their reports to the study, sends the verdicts and emits events."""
 
 import time
 from collections.abc import Callable

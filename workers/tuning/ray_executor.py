@@ -38,7 +38,7 @@ class RayExecutor:
     Args:
         execute: runs a trial; a picklable reference, which the workers resolve.
         share: opens the teacher that trials share.
-        name: of the sweep; the Ray dashboard shows it in the names of the actors, and the trial's in the names of tasks.
+        name: of the sweep; the Ray dashboard shows it in the names of the actors.
     """
 
     def __init__(

@@ -108,10 +108,10 @@ class TrialContext:
             case Evaluated(epoch=int(epoch)):
                 self._evaluated = Report(epoch, event.scores, self._train_s)
                 self._save_report(self._evaluated)
-            case Resumed() if not event.awaits_evaluation:
+            case Resumed():
                 # The report of this epoch may not have reached the driver, because the driver may have died. A run that
                 # repeats the evaluation reports it again by itself.
-                self._evaluated = self._saved_report(event.epoch)
+                self._evaluated = None if event.awaits_evaluation else self._saved_report(event.epoch)
             case RunFinished():
                 self._end(event)
                 return
