@@ -1,4 +1,4 @@
-"""What a trial is judged by."""
+"""Computes the objectives of a trial from its scores."""
 
 from collections.abc import Sequence
 
@@ -7,17 +7,21 @@ from fgd_core.spec.search import Objective
 from fgd_core.spec.trials import TrialReported
 
 _OF_RESULT = ("images_per_s", "num_parameters")
-"""Known only once a trial is complete."""
+"""Objectives that are known only once a trial is complete."""
 
 
 def of_scores(objectives: Sequence[Objective], scores: Scores) -> list[float | None]:
+    """Return the value of each objective; None where the scores do not contain it."""
     return [_of_scores(objective.metric, scores) for objective in objectives]
 
 
 def at_best(
     objectives: Sequence[Objective], reports: Sequence[TrialReported], result: RunResult | None
 ) -> list[float | None] | None:
-    """The objectives at the epoch at which the first one was best, or that of the best AP where it has no epochs."""
+    """Return the objectives at the epoch at which the first objective was best; None without reports and result.
+
+    If the first objective is known only for the result, the epoch is the one of the result: that of the best AP.
+    """
     known = [report for report in reports if report.objectives and report.objectives[0] is not None]
     if known:
         sign = 1 if objectives[0].direction == "maximize" else -1

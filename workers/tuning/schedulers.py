@@ -1,7 +1,7 @@
-"""Which trials go on: verdicts at each evaluation, and who rests, goes on or begins again from another's checkpoint.
+"""Schedulers: they decide whether a trial continues, pauses or stops, and which paused trials continue.
 
-ASHA and the median rule are Ray Tune's own classes, which decide on results alone. HyperBand and population-based
-training are Ray Tune's in name only: there they keep their state in its controller and lose it on a restart.
+ASHA and the median rule are Ray Tune's classes, which decide on results alone. HyperBand and population-based training
+are implemented here: Ray Tune keeps their state in its controller and loses it on a restart.
 """
 
 import math
@@ -20,58 +20,58 @@ from workers.tuning.space import Space
 
 @dataclass(frozen=True)
 class Continuation:
-    """A trial that rested goes on."""
+    """Says that a paused trial continues."""
 
     trial: int
     from_trial: int
-    """Whose checkpoint it goes on from; its own, mostly."""
+    """The trial whose checkpoint it continues from; usually the trial itself."""
     values: dict[str, JsonValue] | None = None
-    """New ones; None keeps its own."""
+    """New values; None keeps its own."""
 
 
 class Scheduler(Protocol):
-    """Like a searcher, it is a function of the calls that it got, in their order. Greater values are better."""
+    """Judges trials. Like a searcher, it is a function of its calls in their order. Greater values are better."""
 
     max_trials: int | None
-    """It takes no more trials than these; None: any number."""
+    """The largest number of trials; None is unlimited."""
 
     def add(self, trial: int, values: Mapping[str, JsonValue]) -> None:
-        """A trial begins, or goes on with these values."""
+        """Add a trial, or the new values of a trial that continues."""
         ...
 
     def report(self, trial: int, epoch: int, value: float) -> Verdict:
-        """
-        Args:
-            value: the best that the trial has reached so far.
-        """
+        """Judge the value that a trial has reached at an epoch."""
         ...
 
     def rung(self, trial: int, epoch: int) -> int | None:
-        """The rung that this epoch is for a trial."""
+        """Return the index of the rung at this epoch of a trial; None between rungs."""
         ...
 
     def ended(self, trial: int) -> None:
-        """A trial is over, for whatever reason; not one that rests."""
+        """Remove a trial that has ended for any reason; a paused trial has not ended."""
         ...
 
     def close(self) -> None:
-        """No more trials will be added."""
+        """Expect no more trials."""
         ...
 
     def next(self) -> tuple[list[Continuation], list[int]]:
-        """Trials that rested and go on now, and those that are given up. Each is told once."""
+        """Return (paused trials that continue now, paused trials that stop); each trial is returned once."""
         ...
 
 
 def build_scheduler(spec: SchedulerSpec, space: Space, *, epochs: int, seed: int) -> Scheduler:
-    """
+    """Build the scheduler that the spec names.
+
     Args:
-        epochs: of a whole training.
+        epochs: of a complete training.
     """
     return SCHEDULERS[type(spec)](spec, space, epochs, seed)
 
 
-class _Unhindered:
+class _RunAll:
+    """Lets every trial run to its end."""
+
     max_trials: int | None = None
 
     def add(self, trial: int, values: Mapping[str, JsonValue]) -> None:
@@ -95,20 +95,20 @@ class _Unhindered:
 
 @dataclass(eq=False)
 class _TuneTrial:
-    """As much of a trial of Ray Tune's as its stopping rules look at."""
+    """The part of a Ray Tune trial that Tune's stopping rules read."""
 
     trial_id: str
 
 
-class _NobodyWaits:
-    """As much of Ray Tune's controller: nobody waits for a slot, so nobody is paused to give it up."""
+class _NoLiveTrials:
+    """The part of Ray Tune's controller that the rules read. Without live trials, a rule pauses none to free a slot."""
 
     def get_live_trials(self) -> list[_TuneTrial]:
         return []
 
 
-class _OfTune(_Unhindered):
-    """A stopping rule of Ray Tune's, fed with results by the study."""
+class _TuneRule(_RunAll):
+    """Judges trials with a stopping rule of Ray Tune."""
 
     def __init__(self, rule: Any, *, epochs: int, rungs: Sequence[int] = ()) -> None:
         self._rule = rule
@@ -123,8 +123,8 @@ class _OfTune(_Unhindered):
 
     def report(self, trial: int, epoch: int, value: float) -> Verdict:
         result = {"epoch": epoch, "value": value}
-        action = self._rule.on_trial_result(_NobodyWaits(), self._trials[trial], result)
-        # At its last epoch it is done anyway; the rule has taken note of it.
+        action = self._rule.on_trial_result(_NoLiveTrials(), self._trials[trial], result)
+        # At its last epoch the trial is complete anyway; the rule has recorded the result.
         return "stop" if action == TrialScheduler.STOP and epoch < self._epochs else "continue"
 
     def rung(self, trial: int, epoch: int) -> int | None:
@@ -141,7 +141,7 @@ def _asha(spec: Asha, space: Space, epochs: int, seed: int) -> Scheduler:
         reduction_factor=spec.reduction,
         brackets=1,
     )
-    return _OfTune(rule, epochs=epochs, rungs=rungs(spec.grace_epochs, spec.reduction, epochs))
+    return _TuneRule(rule, epochs=epochs, rungs=rungs(spec.grace_epochs, spec.reduction, epochs))
 
 
 def _median(spec: Median, space: Space, epochs: int, seed: int) -> Scheduler:
@@ -152,11 +152,11 @@ def _median(spec: Median, space: Space, epochs: int, seed: int) -> Scheduler:
         grace_period=spec.grace_epochs,
         min_samples_required=spec.min_trials,
     )
-    return _OfTune(rule, epochs=epochs)
+    return _TuneRule(rule, epochs=epochs)
 
 
 def rungs(grace_epochs: int, reduction: int, epochs: int) -> list[int]:
-    """Epochs at which successive halving decides, before the last one."""
+    """Return the epochs at which successive halving decides, without the last epoch of the training."""
     found = []
     epoch = grace_epochs
     while epoch < epochs:
@@ -169,17 +169,17 @@ def rungs(grace_epochs: int, reduction: int, epochs: int) -> list[int]:
 class _Bracket:
     size: int
     rungs: list[int]
-    """Epochs, the last of them the end of training."""
+    """Epochs; the last one is the end of the training."""
     members: list[int] = field(default_factory=list)
     at: dict[int, dict[int, float]] = field(default_factory=dict)
-    """By rung, the value of each trial that has come as far."""
+    """By rung, the value of each trial that has reached it."""
     decided: int = 0
-    """Rungs that are decided."""
+    """The number of rungs with a decision."""
     alive: set[int] = field(default_factory=set)
 
 
 class _HyperBand:
-    """Brackets are filled one after the other, the one with the earliest rungs first; then over again."""
+    """Fills one bracket after the other, beginning with the one whose rungs are earliest; then it starts over."""
 
     max_trials: int | None = None
 
@@ -218,8 +218,8 @@ class _HyperBand:
         self._is_closed = True
 
     def next(self) -> tuple[list[Continuation], list[int]]:
-        going_on: list[Continuation] = []
-        given_up: list[int] = []
+        continuing: list[Continuation] = []
+        stopped: list[int] = []
         for bracket in self._brackets:
             is_full = self._is_closed or len(bracket.members) == bracket.size
             arrived = bracket.at.get(bracket.decided, {})
@@ -228,14 +228,14 @@ class _HyperBand:
                 continue
             num_kept = max(1, len(waiting) // self._spec.reduction)
             order = sorted(waiting, key=lambda trial: (-arrived[trial], trial))
-            going_on += [Continuation(trial, trial) for trial in order[:num_kept]]
-            given_up += order[num_kept:]
+            continuing += [Continuation(trial, trial) for trial in order[:num_kept]]
+            stopped += order[num_kept:]
             bracket.alive = set(order[:num_kept])
             bracket.decided += 1
-        return going_on, given_up
+        return continuing, stopped
 
     def _new_bracket(self) -> _Bracket:
-        # Li et al. 2018: R epochs at most, the first rung at R reduction^-s, for s from the largest down to 0.
+        # Li et al. 2018: at most R epochs, the first rung at R reduction^-s, for s from the largest down to 0.
         reduction = self._spec.reduction
         largest = int(math.log(max(self._epochs / self._spec.grace_epochs, 1), reduction) + 1e-9)
         halvings = largest - len(self._brackets) % (largest + 1)
@@ -245,9 +245,9 @@ class _HyperBand:
 
 
 class _PopulationBased:
-    """All rest at the end of a generation; then the worst go on from the best's checkpoints with other values.
+    """Pauses all trials at the end of a generation; the worst then continue from the best ones' checkpoints.
 
-    What is drawn depends on the seed, the generation and the trial alone.
+    The new values depend only on the seed, the generation and the trial.
     """
 
     def __init__(self, spec: PopulationBased, space: Space, epochs: int, seed: int) -> None:
@@ -289,12 +289,12 @@ class _PopulationBased:
         order = sorted(self._alive, key=lambda trial: (-self._arrived[trial], trial))
         num_replaced = min(max(1, int(len(order) * self._spec.quantile)), len(order) // 2)
         best, worst = order[:num_replaced], set(order[len(order) - num_replaced :])
-        going_on = [self._go_on(trial, best if trial in worst else []) for trial in sorted(order)]
+        continuing = [self._continuation(trial, best if trial in worst else []) for trial in sorted(order)]
         self._arrived = {}
         self._generation += 1
-        return going_on, []
+        return continuing, []
 
-    def _go_on(self, trial: int, better: Sequence[int]) -> Continuation:
+    def _continuation(self, trial: int, better: Sequence[int]) -> Continuation:
         if not better:
             return Continuation(trial, trial)
         rng = np.random.default_rng((self._seed, self._generation, trial))
@@ -306,7 +306,7 @@ class _PopulationBased:
 
 
 SCHEDULERS: Mapping[type, Callable[[Any, Space, int, int], Scheduler]] = {
-    RunAll: lambda spec, space, epochs, seed: _Unhindered(),
+    RunAll: lambda spec, space, epochs, seed: _RunAll(),
     Median: _median,
     Asha: _asha,
     HyperBand: lambda spec, space, epochs, seed: _HyperBand(spec, epochs),

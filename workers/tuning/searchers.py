@@ -1,4 +1,4 @@
-"""Which values to try next: Optuna's samplers, and two that need no model."""
+"""Searchers: they suggest the values of the next trial. Most are Optuna's samplers; two need no model."""
 
 import itertools
 import warnings
@@ -39,35 +39,36 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 
 
 class Searcher(Protocol):
-    """The same calls in the same order give the same values: a study that is rebuilt from its events goes on alike."""
+    """Suggests values. It is a function of its calls in their order, so that a rebuilt study is the same."""
 
     def ask(self, number: int) -> dict[str, JsonValue] | None:
-        """Values for the trial of this number; None where there are no more."""
+        """Suggest values for the trial of this number; None if there are no more."""
         ...
 
     def asked(self, number: int, values: Values) -> None:
-        """As `ask`, for a trial whose values are given: by a person, or by what was stored."""
+        """As `ask`, for a trial whose values are given: by a user, or by a stored event."""
         ...
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """How good a trial is so far, by the first objective."""
+        """Report the first objective of a trial at an epoch."""
         ...
 
     def tell(self, number: int, objectives: Sequence[float] | None, *, is_complete: bool) -> None:
-        """What a trial came to; None where it failed. One that is not complete was stopped early."""
+        """Report the objectives at a trial's end; None if it failed. A trial that is not complete was stopped early."""
         ...
 
     def learn(self, values: Values, objectives: Sequence[float]) -> None:
-        """From a complete trial of another sweep, whose values lie in this space."""
+        """Learn from a complete trial of another sweep, whose values are in this space."""
         ...
 
 
 def build_searcher(spec: SearcherSpec, space: Space, objectives: Sequence[Objective], seed: int) -> Searcher:
+    """Build the searcher that the spec names."""
     return SEARCHERS[type(spec)](spec, space, objectives, seed)
 
 
-class _Modelled:
-    """A sampler of Optuna's over a study in memory."""
+class _OptunaSearcher:
+    """Suggests values with an Optuna sampler, over an Optuna study in memory."""
 
     def __init__(self, space: Space, objectives: Sequence[Objective], sampler: BaseSampler) -> None:
         self._space = space
@@ -105,8 +106,8 @@ class _Modelled:
         self._study.add_trial(_finished(self._space, values, objectives))
 
 
-class _Listed:
-    """Values that depend on the trial's number alone."""
+class _SequenceSearcher:
+    """Suggests the points of a sequence; it learns nothing."""
 
     def __init__(self, at: Callable[[int], dict[str, JsonValue] | None]) -> None:
         self._at = at
@@ -130,12 +131,12 @@ class _Listed:
 
 
 def _random(spec: Random, space: Space, objectives: Sequence[Objective], seed: int) -> Searcher:
-    return _Modelled(space, objectives, RandomSampler(seed))
+    return _OptunaSearcher(space, objectives, RandomSampler(seed))
 
 
 def _grid(spec: Grid, space: Space, objectives: Sequence[Objective], seed: int) -> Searcher:
     points = list(_grid_points(space))
-    return _Listed(lambda index: points[index] if index < len(points) else None)
+    return _SequenceSearcher(lambda index: points[index] if index < len(points) else None)
 
 
 def _quasi_random(spec: QuasiRandom, space: Space, objectives: Sequence[Objective], seed: int) -> Searcher:
@@ -148,30 +149,30 @@ def _quasi_random(spec: QuasiRandom, space: Space, objectives: Sequence[Objectiv
         point = dict(zip(paths, sequence.random(1)[0].tolist(), strict=True))
         return space.draw(lambda path, dimension: space.at(dimension, point[path]))
 
-    return _Listed(at)
+    return _SequenceSearcher(at)
 
 
 def _tpe(spec: Tpe, space: Space, objectives: Sequence[Objective], seed: int) -> Searcher:
-    # Dimensions together, for FGD's weights trade off against each other; and a running trial counts as a bad one, so
-    # that those beside it look elsewhere.
+    # Multivariate: FGD's weights compensate for each other. Constant liar: a running trial counts as a bad one, so that
+    # trials at the same time try different regions.
     sampler = TPESampler(
         n_startup_trials=spec.startup_trials, seed=seed, multivariate=True, group=True, constant_liar=True
     )
-    return _Modelled(space, objectives, sampler)
+    return _OptunaSearcher(space, objectives, sampler)
 
 
 def _gaussian_process(spec: GaussianProcess, space: Space, objectives: Sequence[Objective], seed: int) -> Searcher:
     sampler = GPSampler(seed=seed, n_startup_trials=spec.startup_trials)
-    return _Modelled(space, objectives, sampler)
+    return _OptunaSearcher(space, objectives, sampler)
 
 
 def _cma_es(spec: CmaEs, space: Space, objectives: Sequence[Objective], seed: int) -> Searcher:
     sampler = CmaEsSampler(seed=seed, n_startup_trials=spec.startup_trials, warn_independent_sampling=False)
-    return _Modelled(space, objectives, sampler)
+    return _OptunaSearcher(space, objectives, sampler)
 
 
 def _nsga2(spec: Nsga2, space: Space, objectives: Sequence[Objective], seed: int) -> Searcher:
-    return _Modelled(space, objectives, NSGAIISampler(population_size=spec.population, seed=seed))
+    return _OptunaSearcher(space, objectives, NSGAIISampler(population_size=spec.population, seed=seed))
 
 
 SEARCHERS: Mapping[type, Callable[[Any, Space, Sequence[Objective], int], Searcher]] = {
@@ -191,7 +192,7 @@ def _grid_points(space: Space) -> Iterator[dict[str, JsonValue]]:
     for corner in itertools.product(*sides):
         chosen = dict(zip(space.dimensions, corner, strict=True))
         point = space.draw(partial(_chosen, chosen))
-        # Points that differ only where a condition leaves a dimension out are one.
+        # Points that differ only in a dimension that a condition turns off are the same point.
         if point not in seen:
             seen.append(point)
             yield point
@@ -210,7 +211,7 @@ def _suggest(trial: Trial, path: str, dimension: Dimension) -> JsonValue:
         case Integers():
             return trial.suggest_int(path, dimension.low, dimension.high, log=dimension.log)
         case Choice():
-            # By position: Optuna takes no lists or objects.
+            # By position: Optuna accepts no lists or objects as choices.
             return dimension.values[trial.suggest_categorical(path, range(len(dimension.values)))]
 
 
@@ -220,12 +221,12 @@ def _finished(space: Space, values: Values, objectives: Sequence[float]) -> Froz
     return create_trial(params=parameters, distributions=distributions, values=list(objectives))
 
 
-def _parameters(space: Space, values: Values) -> dict[str, Any]:
-    """As Optuna has them."""
+def _parameters(space: Space, values: Values) -> dict[str, JsonValue]:
+    """Convert values to Optuna's parameters."""
     return {path: _parameter(space.dimensions[path], value) for path, value in values.items()}
 
 
-def _parameter(dimension: Dimension, value: JsonValue) -> Any:
+def _parameter(dimension: Dimension, value: JsonValue) -> JsonValue:
     return dimension.values.index(value) if isinstance(dimension, Choice) else value
 
 

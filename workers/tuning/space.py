@@ -1,8 +1,7 @@
-"""The space of a sweep: its dimensions in an order in which each condition can be decided."""
+"""The search space of a sweep: its dimensions, sorted so that each condition can be decided."""
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 from pydantic import JsonValue
@@ -12,19 +11,20 @@ from fgd_core.spec.search import Choice, Dimension, Integers, LogUniform, Unifor
 
 
 class Space:
-    """
+    """Draws and checks values.
+
     Args:
-        base: the base job in JSON; what a condition looks at where its field is not searched.
+        base: the base job in JSON; a condition reads it if its field is not searched.
     Raises:
-        ValueError: conditions that depend on each other in a circle.
+        ValueError: conditions depend on each other in a cycle.
     """
 
-    def __init__(self, dimensions: Mapping[str, Dimension], base: dict[str, Any]) -> None:
+    def __init__(self, dimensions: Mapping[str, Dimension], base: dict[str, JsonValue]) -> None:
         self._base = base
-        self.dimensions = _in_order(dimensions)
+        self.dimensions = _sorted(dimensions)
 
     def draw(self, choose: Callable[[str, Dimension], JsonValue]) -> dict[str, JsonValue]:
-        """Values for the dimensions whose conditions hold."""
+        """Choose values for the dimensions whose conditions hold."""
         values: dict[str, JsonValue] = {}
         for path, dimension in self.dimensions.items():
             if self._is_on(dimension, values):
@@ -32,15 +32,15 @@ class Space:
         return values
 
     def contains(self, values: Mapping[str, JsonValue]) -> bool:
-        """Whether these are values that `draw` could give."""
+        """Return True if `draw` could return these values."""
         if not set(values) <= set(self.dimensions):
             return False
         if any((path in values) != self._is_on(dimension, values) for path, dimension in self.dimensions.items()):
             return False
-        return all(_holds(self.dimensions[path], value) for path, value in values.items())
+        return all(_contains(self.dimensions[path], value) for path, value in values.items())
 
     def at(self, dimension: Dimension, quantile: float) -> JsonValue:
-        """The value below which this part of the dimension lies, 0 <= quantile < 1."""
+        """Return the value at a quantile of a dimension, 0 <= quantile < 1."""
         match dimension:
             case Uniform():
                 return dimension.low + quantile * (dimension.high - dimension.low)
@@ -56,7 +56,7 @@ class Space:
                 return dimension.values[int(quantile * len(dimension.values))]
 
     def grid(self, dimension: Dimension) -> list[JsonValue]:
-        """Every value of a dimension; a continuous one has none."""
+        """Return every value of a dimension; an empty list for a continuous one."""
         match dimension:
             case Integers():
                 return [*range(dimension.low, dimension.high + 1)]
@@ -68,7 +68,7 @@ class Space:
     def perturbed(
         self, values: Mapping[str, JsonValue], rng: np.random.Generator, *, factor: float, resample: float
     ) -> dict[str, JsonValue]:
-        """Values near these: each multiplied or divided by `factor`, or drawn afresh with probability `resample`."""
+        """Change each value: multiply or divide it by `factor`, or draw a new one with probability `resample`."""
 
         def choose(path: str, dimension: Dimension) -> JsonValue:
             redraw, quantile, up = rng.random(), rng.random(), rng.random() < 0.5
@@ -87,19 +87,21 @@ class Space:
         return values.get(path, field(self._base, path)) in dimension.when.is_in
 
 
-def _in_order(dimensions: Mapping[str, Dimension]) -> dict[str, Dimension]:
+def _sorted(dimensions: Mapping[str, Dimension]) -> dict[str, Dimension]:
     left = dict(dimensions)
     ordered: dict[str, Dimension] = {}
     while left:
         free = [path for path, each in left.items() if each.when is None or each.when.field not in left]
         if not free:
-            raise ValueError(f"the conditions of {', '.join(sorted(left))} depend on each other in a circle")
+            raise ValueError(
+                f"the conditions of {', '.join(sorted(left))} depend on each other in a cycle; remove one of them"
+            )
         for path in free:
             ordered[path] = left.pop(path)
     return ordered
 
 
-def _holds(dimension: Dimension, value: JsonValue) -> bool:
+def _contains(dimension: Dimension, value: JsonValue) -> bool:
     if isinstance(dimension, Choice):
         return value in dimension.values
     if isinstance(value, bool) or not isinstance(value, int | float):
