@@ -1,4 +1,4 @@
-"""The HTTP edge: a resource is a module with a router, and a line here."""
+"""The HTTP API: each resource is a module with a router, and a line in this table."""
 
 from collections.abc import Sequence
 
@@ -31,7 +31,7 @@ from service.api import (
 )
 
 ROUTERS: Sequence[APIRouter] = (
-    # First, for they are asked most by far, and paths are tried in this order.
+    # First: runs call these routes most often, and FastAPI tries the routers in this order.
     attempts.router,
     attempt_files.router,
     jobs.router,

@@ -1,7 +1,7 @@
-"""What runs keep with this server where they share no folder with it: a run writes below its own attempt's folder, and
-reads all of its job and the checkpoints that its spec refers to.
+"""Files of runs that do not share a folder with the server: upload, list, download, delete.
 
-Bytes go straight to the storage, and no database connection is held while they flow.
+A run writes below the folder of its own attempt. It reads all files of its job and the checkpoints that its spec names.
+Bytes go directly to and from the storage; no database connection is held during a transfer.
 """
 
 import asyncio
@@ -10,16 +10,16 @@ import binascii
 import hashlib
 import re
 from contextlib import suppress
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from starlette.requests import ClientDisconnect
-from starlette.types import Scope
 
 from fgd_core.errors import NotFoundError, SpecError
 from fgd_core.spec.attempts import FileList, UploadedFile
 from service.api import stored_files
-from service.api.attempts import Token
+from service.api.access import JobId
+from service.api.attempts import AttemptId, Token
 from service.api.deps import Services, ServicesDep
 from service.errors import BodyMissingError, ForbiddenError, LengthMissingError
 from service.storage import paths, threads
@@ -30,14 +30,13 @@ from service.store.tables import Artifact
 
 router = APIRouter(prefix="/v1/attempts/{attempt_id}", tags=["attempts"])
 
-_PATH = re.compile(r"/v1/attempts/[^/]+/files/.")
 _DIGEST = re.compile(r"(?:^|[,\s])sha-256=:(?P<base64>[A-Za-z0-9+/=]+):")
-_SILENCE_S = 60.0
-"""After which a sender that sends nothing counts as gone."""
+_TIMEOUT_S = 60.0
+"""An upload fails when the client sends nothing for this long."""
 _BYTES = "application/octet-stream"
 _FILE: dict[int | str, dict[str, Any]] = {
     200: {"content": stored_files.ANY},
-    206: {"description": "The range", "content": stored_files.ANY},
+    206: {"description": "The requested range of the file", "content": stored_files.ANY},
 }
 _BODY = {
     "requestBody": {"required": True, "content": {_BYTES: {"schema": {"type": "string", "format": "binary"}}}},
@@ -46,21 +45,24 @@ _BODY = {
             "in": "header",
             "name": "Repr-Digest",
             "required": True,
-            "description": "`sha-256=:<base64>:` of the file, as RFC 9530 has it",
+            "description": "The SHA-256 of the file as `sha-256=:<base64>:` (RFC 9530)",
             "schema": {"type": "string"},
         }
     ],
 }
 
 
-def is_file(scope: Scope) -> bool:
-    """Whether the body of a request is a file, which is as large as it is."""
-    return scope["method"] == "PUT" and _PATH.match(scope["path"]) is not None
+CheckpointName = Annotated[
+    str, Path(description="The checkpoint's name; the suffix `.pt` may be omitted", examples=["best"])
+]
+FilePath = Annotated[
+    str, Path(description="The file's path in the job's folder", examples=["attempts/1/checkpoints/last.pt"])
+]
 
 
 @router.get("/files", operation_id="list_files")
-async def list_files(services: ServicesDep, token: Token, attempt_id: str) -> FileList:
-    """All that the attempts of the job keep here."""
+async def list_files(services: ServicesDep, token: Token, attempt_id: AttemptId) -> FileList:
+    """List the files that the attempts of this job have uploaded, without partial uploads."""
     job_id, _ = await _current(services, attempt_id, token)
     folder = paths.job_folder(job_id)
     found = await threads.run(services.storage.listing, folder)
@@ -76,33 +78,40 @@ async def list_files(services: ServicesDep, token: Token, attempt_id: str) -> Fi
 
 
 @router.get("/files/{path:path}", operation_id="get_file", response_class=Response, responses=_FILE)
-async def get_file(services: ServicesDep, token: Token, request: Request, attempt_id: str, path: str) -> Response:
-    """A file of any attempt of the job, with its digest."""
+async def get_file(
+    services: ServicesDep, token: Token, request: Request, attempt_id: AttemptId, path: FilePath
+) -> Response:
+    """Download a file of any attempt of this job. `Repr-Digest` holds its SHA-256; `Range` is supported."""
     job_id, _ = await _current(services, attempt_id, token)
     return await _send(services, request, f"{paths.job_folder(job_id)}/{_plain(path)}")
 
 
 @router.put("/files/{path:path}", operation_id="put_file", openapi_extra=_BODY)
-async def put_file(services: ServicesDep, token: Token, request: Request, attempt_id: str, path: str) -> UploadedFile:
-    """Keep a file: all of it, in place of the one before it, or nothing. What came must be as long and have the digest
-    as was said; an attempt that is over by the time it has all come keeps nothing (409)."""
+async def put_file(
+    services: ServicesDep, token: Token, request: Request, attempt_id: AttemptId, path: FilePath
+) -> UploadedFile:
+    """Upload a file, replacing the one at this path. The upload is stored completely or not at all.
+
+    `Content-Length` and `Repr-Digest` are required, and the received bytes must match both. If the attempt ends during
+    the upload, nothing is stored (409).
+    """
     job_id, number = await _current(services, attempt_id, token)
     where = f"{paths.job_folder(job_id)}/{_own(path, number)}"
-    size_bytes, sha256 = _announced(request)
-    with await threads.run(services.storage.writing, where, size_bytes=size_bytes, sha256=sha256) as incoming:
+    size_bytes, sha256 = _declared(request)
+    with await threads.run(services.storage.writing, where, size_bytes=size_bytes, sha256=sha256) as upload:
         try:
-            received, digest = await _receive(request, incoming, size_bytes)
+            received, digest = await _receive(request, upload, size_bytes)
             _check(path, (received, digest), (size_bytes, sha256))
             await _current(services, attempt_id, token)
-            await threads.run(incoming.commit)
+            await threads.run(upload.commit)
         finally:
-            await threads.run(incoming.discard)
+            await threads.run(upload.discard)
     return UploadedFile(path=path, uri=services.storage.uri_of(where), size_bytes=size_bytes, sha256=sha256)
 
 
 @router.delete("/files/{path:path}", operation_id="delete_file", status_code=204, response_class=Response)
-async def delete_file(services: ServicesDep, token: Token, attempt_id: str, path: str) -> Response:
-    """Let go of a file; one that is not there is fine, too."""
+async def delete_file(services: ServicesDep, token: Token, attempt_id: AttemptId, path: FilePath) -> Response:
+    """Delete a file of this attempt. No error if the file does not exist."""
     job_id, number = await _current(services, attempt_id, token)
     with suppress(FileGoneError):
         await threads.run(services.storage.delete, f"{paths.job_folder(job_id)}/{_own(path, number)}")
@@ -113,25 +122,25 @@ async def delete_file(services: ServicesDep, token: Token, attempt_id: str, path
     "/checkpoints/{job_id}/{name:path}", operation_id="get_checkpoint", response_class=Response, responses=_FILE
 )
 async def get_checkpoint(
-    *, services: ServicesDep, token: Token, request: Request, attempt_id: str, job_id: str, name: str
+    *, services: ServicesDep, token: Token, request: Request, attempt_id: AttemptId, job_id: JobId, name: CheckpointName
 ) -> Response:
-    """What the spec refers to as `job:<job id>/<name>`; the name with `.pt` is the same."""
-    artifact = await _referred_to(services, attempt_id, token, job_id, name)
+    """Download a checkpoint of another job that the spec names as `job:<job id>/<name>`."""
+    artifact = await _named_in_spec(services, attempt_id, token, job_id, name)
     path = paths.of_job(services.storage, job_id, artifact.uri) if artifact is not None else None
     if path is None:
         raise NotFoundError(
-            f"the spec of this run refers to no checkpoint job:{job_id[:50]}/{name[:200]} that is kept here; name one "
-            "of those in its assignment",
+            f"this server has no checkpoint job:{job_id[:50]}/{name[:200]} that the spec of this run names; use one of "
+            "the checkpoints in the assignment",
             attempt_id=attempt_id,
         )
     return await _send(services, request, path)
 
 
 async def _current(services: Services, attempt_id: str, token: str) -> tuple[str, int]:
-    """(the job's id, the attempt's number)
+    """Return (the job's id, the attempt's number) of a valid token.
 
     Raises:
-        UnauthorizedError: the token is not this attempt's.
+        UnauthorizedError: the token does not belong to this attempt.
         StaleAttemptError: the attempt has been replaced, or its job is over.
     """
     async with services.database.reading() as session:
@@ -140,7 +149,7 @@ async def _current(services: Services, attempt_id: str, token: str) -> tuple[str
         return job.id, attempt.number
 
 
-async def _referred_to(services: Services, attempt_id: str, token: str, job_id: str, name: str) -> Artifact | None:
+async def _named_in_spec(services: Services, attempt_id: str, token: str, job_id: str, name: str) -> Artifact | None:
     async with services.database.reading() as session:
         job, attempt = await recording.authenticate(session, attempt_id, token, lock=False)
         recording.check_current(job, attempt)
@@ -159,7 +168,7 @@ async def _send(services: Services, request: Request, path: str) -> Response:
 def _plain(path: str) -> str:
     if not paths.is_plain(path):
         raise SpecError(
-            f"{path[:200]!r} is no path of a file below the job's folder; write names with single slashes between them",
+            f"{path[:200]!r} is not a path of a file in the job's folder; use names with single slashes between them",
             path=path[:200],
         )
     return path
@@ -168,65 +177,69 @@ def _plain(path: str) -> str:
 def _own(path: str, number: int) -> str:
     own = f"attempts/{number}/"
     if not _plain(path).startswith(own) or path.endswith(".partial"):
-        raise ForbiddenError(f"{path[:200]!r} is not this attempt's to change; it writes below {own}", path=path[:200])
+        raise ForbiddenError(
+            f"this attempt may not change {path[:200]!r}; it may change files below {own}", path=path[:200]
+        )
     return path
 
 
-def _announced(request: Request) -> tuple[int, str]:
-    """(length in bytes, SHA-256 in hex)"""
+def _declared(request: Request) -> tuple[int, str]:
+    """Return (length in bytes, SHA-256 in hex) as the headers declare them."""
     length = request.headers.get("Content-Length", "")
     if not (length.isascii() and length.isdigit()):
-        raise LengthMissingError("send the file with its Content-Length")
-    said = _DIGEST.search(request.headers.get("Repr-Digest", ""))
+        raise LengthMissingError("the upload has no Content-Length; send the file with its length")
+    match = _DIGEST.search(request.headers.get("Repr-Digest", ""))
     try:
-        digest = base64.b64decode(said["base64"], validate=True) if said is not None else b""
+        digest = base64.b64decode(match["base64"], validate=True) if match is not None else b""
     except binascii.Error:
         digest = b""
     if len(digest) != hashlib.sha256().digest_size:
-        raise SpecError("send the file's SHA-256 as `Repr-Digest: sha-256=:<base64>:`, as RFC 9530 has it")
+        raise SpecError(
+            "the upload has no valid digest; send the file's SHA-256 as `Repr-Digest: sha-256=:<base64>:` (RFC 9530)"
+        )
     return int(length), digest.hex()
 
 
-async def _receive(request: Request, incoming: Upload, size_bytes: int) -> tuple[int, str]:
-    """(length in bytes, SHA-256 in hex) of what came."""
+async def _receive(request: Request, upload: Upload, size_bytes: int) -> tuple[int, str]:
+    """Write the body to the storage, and return (length in bytes, SHA-256 in hex) of the received bytes."""
     digest, received, block = hashlib.sha256(), 0, bytearray()
 
-    def keep(content: bytes) -> None:
+    def write(content: bytes) -> None:
         digest.update(content)
-        incoming.write(content)
+        upload.write(content)
 
     stream = request.stream()
     while True:
         try:
-            async with asyncio.timeout(_SILENCE_S):
+            async with asyncio.timeout(_TIMEOUT_S):
                 chunk = await anext(stream, None)
         except (TimeoutError, ClientDisconnect) as cause:
             raise BodyMissingError(
-                f"only {received} of {size_bytes} bytes came; nothing is kept, send the file again"
+                f"received {received} of {size_bytes} bytes, then nothing; upload discarded, send the file again"
             ) from cause
         if chunk is not None:
             received += len(chunk)
             block += chunk
         if block and (chunk is None or len(block) >= BLOCK_BYTES or received > size_bytes):
-            await threads.run(keep, bytes(block))
+            await threads.run(write, bytes(block))
             block.clear()
         if chunk is None or received > size_bytes:
             return received, digest.hexdigest()
 
 
-def _check(path: str, came: tuple[int, str], announced: tuple[int, str]) -> None:
-    if came[0] != announced[0]:
+def _check(path: str, received: tuple[int, str], declared: tuple[int, str]) -> None:
+    """Compare (length in bytes, SHA-256 in hex). Raises SpecError if they differ."""
+    if received[0] != declared[0]:
         raise SpecError(
-            f"{path} was to have {announced[0]} bytes, and {came[0]} came; nothing is kept, send it again",
+            f"{path}: expected {declared[0]} bytes, received {received[0]}; upload rejected, send the file again",
             path=path,
-            announced_bytes=announced[0],
-            received_bytes=came[0],
+            announced_bytes=declared[0],
+            received_bytes=received[0],
         )
-    if came[1] != announced[1]:
+    if received[1] != declared[1]:
         raise SpecError(
-            f"{path} was to have the SHA-256 {announced[1]}, and what came has {came[1]}; nothing is kept, send it "
-            "again",
+            f"{path}: expected the SHA-256 {declared[1]}, received {received[1]}; upload rejected, send the file again",
             path=path,
-            announced_sha256=announced[1],
-            received_sha256=came[1],
+            announced_sha256=declared[1],
+            received_sha256=received[1],
         )

@@ -1,10 +1,10 @@
-"""The runs' side: claim a token, fetch an assignment, report events, receive the control signal."""
+"""Attempts, the API of runs: claim a token, fetch the assignment, report events, receive the control signal."""
 
 import hmac
 from typing import Annotated
 
 import structlog
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -26,38 +26,49 @@ router = APIRouter(prefix="/v1/attempts", tags=["attempts"])
 
 log = structlog.get_logger(__name__)
 
-_bearer = HTTPBearer(auto_error=False, description="The attempt's token")
+_bearer = HTTPBearer(auto_error=False, description="The token of the attempt, from `claim_attempt`")
 
 
 async def _token(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> str:
     if credentials is None:
-        raise UnauthorizedError("this path belongs to a run; send its token as `Authorization: Bearer …`")
+        raise UnauthorizedError("only a run may use this path; send the attempt's token as `Authorization: Bearer …`")
     return credentials.credentials
 
 
 Token = Annotated[str, Depends(_token)]
+AttemptId = Annotated[str, Path(description="The id of an attempt", examples=["3f9c0a1b7d2e-1"])]
 
 
 @router.post("/{attempt_id}/claim", operation_id="claim_attempt")
 async def claim_attempt(
-    services: ServicesDep, code: Token, attempt_id: str, asked: Claim, response: Response
+    services: ServicesDep, code: Token, attempt_id: AttemptId, claim: Claim, response: Response
 ) -> Claimed:
-    """A run's token and its assignment, for its claim code: to the first who comes, as often as it asks."""
+    """Return the attempt's token and its assignment, in exchange for its claim code.
+
+    The claim code is sent as `Authorization: Bearer <claim code>`. The first claim decides: only a request with the
+    same secret gets the same answer again, so a run can repeat a claim whose answer was lost. Any other secret is
+    refused (409, `already_claimed`).
+    """
     mint = services.mint()
     if not hmac.compare_digest(code.encode(), mint.claim(attempt_id).encode()):
         raise UnauthorizedError(
-            "the claim code is not the one of this attempt; control planes of one database need one FGD_SECRET",
+            "the claim code is not valid for this attempt; control planes that share a database need the same "
+            "FGD_SECRET",
             attempt_id=attempt_id,
         )
     token = mint.token(attempt_id)
     async with services.database.writing() as session:
         job, attempt = await recording.authenticate(session, attempt_id, token)
         recording.check_current(job, attempt)
-        if not await attempts.claim(session, attempt_id, digest(asked.secret)):
-            log.warning("claimed_twice", attempt_id=attempt_id, meaning="somebody has read this run's environment")
+        if not await attempts.claim(session, attempt_id, digest(claim.secret)):
+            log.warning(
+                "claimed_twice",
+                attempt_id=attempt_id,
+                meaning="somebody else has read the claim code from the environment of this run",
+            )
             raise AlreadyClaimedError(
-                f"attempt {attempt_id} was claimed before, with another secret: somebody has read its claim code in "
-                "the environment of its Ray job; see who may reach the cluster",
+                f"attempt {attempt_id} was already claimed with another secret: somebody else has read its claim code "
+                "from the environment of its Ray job; check who can reach the cluster",
                 attempt_id=attempt_id,
             )
         assignment = await _assignment(services, session, job, attempt)
@@ -66,8 +77,8 @@ async def claim_attempt(
 
 
 @router.get("/{attempt_id}", operation_id="get_assignment")
-async def get_assignment(services: ServicesDep, token: Token, attempt_id: str) -> Assignment:
-    """All that a run needs to begin."""
+async def get_assignment(services: ServicesDep, token: Token, attempt_id: AttemptId) -> Assignment:
+    """Return everything that the run needs to begin: its spec, its folder and the checkpoints that the spec names."""
     async with services.database.reading() as session:
         job, attempt = await recording.authenticate(session, attempt_id, token)
         recording.check_current(job, attempt)
@@ -75,8 +86,12 @@ async def get_assignment(services: ServicesDep, token: Token, attempt_id: str) -
 
 
 @router.post("/{attempt_id}/events", operation_id="report_events", response_model=BatchReply)
-async def report_events(services: ServicesDep, token: Token, attempt_id: str, batch: EventBatch) -> Response:
-    """Store a batch; the same batch twice is stored once. An empty one is a heartbeat."""
+async def report_events(services: ServicesDep, token: Token, attempt_id: AttemptId, batch: EventBatch) -> Response:
+    """Store a batch of events, and return the control signal for the run.
+
+    Repeating a batch has no effect: events are identified by attempt, stream and sequence. A batch without events is a
+    heartbeat. An attempt that has been replaced, or whose job is over, gets 409 `stale_attempt` and must stop.
+    """
     now = services.clock()
     try:
         recorded = await recording.report(services.database, attempt_id, token, batch, now=now)
@@ -86,15 +101,18 @@ async def report_events(services: ServicesDep, token: Token, attempt_id: str, ba
     services.metrics.accepted(recorded, now)
     if recorded.run_ended:
         services.wake_dispatcher.set()
-    # As it is, for FastAPI would check our own answer anew.
+    # Serialised here: FastAPI would validate our own answer again.
     return Response(recorded.reply.model_dump_json(), media_type="application/json")
 
 
 @router.get("/{attempt_id}/study", operation_id="get_study", response_model=StudyLog)
 async def get_study(
-    services: ServicesDep, token: Token, attempt_id: str, after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0
+    services: ServicesDep,
+    token: Token,
+    attempt_id: AttemptId,
+    after: Annotated[int, Query(ge=0, le=2**31 - 1, description="Return only events after this sequence")] = 0,
 ) -> Response:
-    """What a sweep goes on from: its trials so far, and what people asked of it, behind a sequence of its events."""
+    """Return what a sweep continues from: the events of its trials, and the requests that users made meanwhile."""
     async with services.database.reading() as session:
         await read_consistently(session)
         job, attempt = await recording.authenticate(session, attempt_id, token, lock=False)
@@ -127,7 +145,7 @@ def _job_uri(services: Services, job: Job) -> str | None:
 
 
 def _is_within_reach(services: Services, artifact: Artifact) -> bool:
-    """Runs that share the folder see all of it anyway; through the server comes what the job itself has sent there."""
+    """Tells whether the run can get the file: with a shared folder always, through the server if a job uploaded it."""
     if services.settings.run_files == "shared":
         return True
     return paths.of_job(services.storage, artifact.job_id, artifact.uri) is not None

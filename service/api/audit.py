@@ -1,10 +1,9 @@
-"""Who changed what."""
+"""The audit trail: who changed what, and when."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from fgd_core.errors import SpecError
 from fgd_core.spec.administration import AuditEntryView, AuditPage
 from service.api import cursors
 from service.api.access import AdminOfAll
@@ -14,22 +13,22 @@ from service.store.tables import AuditEntry
 
 router = APIRouter(tags=["audit"])
 
-Wanted = Annotated[str | None, Query(max_length=300)]
-
 
 @router.get("/v1/audit", operation_id="list_audit_entries")
 async def list_audit_entries(
     *,
     services: ServicesDep,
     principal: AdminOfAll,
-    actor: Wanted = None,
-    action: Wanted = None,
-    project: Wanted = None,
-    target: Annotated[str | None, Query(max_length=300, description="What the target contains")] = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    cursor: str | None = None,
+    actor: Annotated[str | None, Query(max_length=300, description="Only changes by the token with this name")] = None,
+    action: Annotated[
+        str | None, Query(max_length=300, description="Only this operation", examples=["cancel_job"])
+    ] = None,
+    project: Annotated[str | None, Query(max_length=300, description="Only this project")] = None,
+    target: Annotated[str | None, Query(max_length=300, description="Text in the target's path")] = None,
+    limit: cursors.Limit = 50,
+    cursor: cursors.Cursor = None,
 ) -> AuditPage:
-    """Newest first: every request that was to change something, also the refused ones; not what runs report."""
+    """List all requests to change something, newest first, including refused ones. Reports of runs are not listed."""
     async with services.database.reading() as session:
         rows = await audit.page(
             session,
@@ -48,7 +47,7 @@ async def list_audit_entries(
 def _before_id(cursor: str) -> int:
     _, entry_id = cursors.decode(cursor)
     if not (entry_id.isascii() and entry_id.isdigit() and len(entry_id) <= 18):
-        raise SpecError("the cursor is not one that this server gave out; begin again without it")
+        raise cursors.invalid("query.cursor", cursor, "omit it to get the first page")
     return int(entry_id)
 
 

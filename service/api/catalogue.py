@@ -1,4 +1,4 @@
-"""What can be asked for here, with defaults, ranges and help."""
+"""The catalogue: everything that a spec can contain, with defaults, ranges and help."""
 
 from fastapi import APIRouter
 
@@ -13,6 +13,6 @@ router = APIRouter(prefix="/v1/catalogue", tags=["catalogue"])
 async def get_catalogue(_: Reader) -> Catalogue:
     """Every detector, backbone, method, data set kind, searcher, scheduler, ready space and recipe, with its settings.
 
-    It is read off the very specs that jobs are checked against.
+    It is derived from the models that validate jobs.
     """
     return catalogue()

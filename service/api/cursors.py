@@ -4,9 +4,15 @@ import base64
 import binascii
 import re
 from datetime import datetime
+from typing import Annotated
+
+from fastapi import Query
 
 from fgd_core.errors import SpecError
 from service.store.all_events import BEGINNING, Position
+
+Cursor = Annotated[str | None, Query(description="`next_cursor` of the previous page; omit it for the first page")]
+Limit = Annotated[int, Query(ge=1, le=500, description="Largest number of items on the page")]
 
 _POSITION = re.compile(r"^(-?\d{1,19}) ([A-Za-z0-9_-]{0,32}) (\d{1,9})$", re.ASCII)
 _MAX_TRANSACTION_ID = 2**63 - 1

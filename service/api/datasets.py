@@ -1,4 +1,4 @@
-"""Data sets: by name, checked, counted and drawn."""
+"""Data sets: register them by name, check them, show their counts and samples."""
 
 from typing import Annotated
 
@@ -25,28 +25,29 @@ from service.store.datasets import Known
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
 _FILE_DATA: TypeAdapter[FileData] = TypeAdapter(FileData)
-_MAX_PICTURE_BYTES = 16_000_000
+_MAX_IMAGE_BYTES = 16_000_000
 
-Key = Annotated[str, Path(max_length=100, description="The id or the name of a data set")]
+Key = Annotated[str, Path(max_length=100, description="The id or the name of a data set", examples=["shelves"])]
 Project = Annotated[
-    ProjectName | None, Query(description="Whose data set is meant, where several projects have one of this name")
+    ProjectName | None,
+    Query(description="The project of the data set, if several projects have a data set with this name"),
 ]
 
 
 @router.post("", status_code=201, operation_id="create_dataset")
-async def create(services: ServicesDep, principal: Submitter, response: Response, asked: NewDataset) -> DatasetView:
-    """Give a data set a name. Nobody has looked at it then: that is what its check is for."""
-    project = principal.own(asked.project) or "default"
-    audit_notes.about(project=project, name=asked.name)
-    paths = list(admission.data_paths(asked.data, "data"))
+async def create(services: ServicesDep, principal: Submitter, response: Response, new: NewDataset) -> DatasetView:
+    """Register a data set under a name. The server does not read its files; `check_dataset` does."""
+    project = principal.project_for(new.project) or "default"
+    audit_notes.about(project=project, name=new.name)
+    paths = list(admission.data_paths(new.data, "data"))
     facts = await spec_paths.facts_of(paths, services.settings)
     admission.check(list(admission.path_reasons(paths, facts)))
     async with services.database.writing() as session:
         row = await datasets.insert_dataset(
             session,
-            name=asked.name,
+            name=new.name,
             project=project,
-            data=asked.data,
+            data=new.data,
             created_by=principal.name,
             now=services.clock(),
         )
@@ -59,12 +60,12 @@ async def list_datasets(
     *,
     services: ServicesDep,
     principal: Reader,
-    project: Annotated[list[str] | None, Query()] = None,
-    q: Annotated[str, Query(max_length=100, description="In the name, or at the beginning of the id")] = "",
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    cursor: str | None = None,
+    project: Annotated[list[str] | None, Query(description="Only these projects; may be repeated")] = None,
+    q: Annotated[str, Query(max_length=100, description="Text in the name, or at the start of the id")] = "",
+    limit: cursors.Limit = 50,
+    cursor: cursors.Cursor = None,
 ) -> DatasetPage:
-    """Newest first. `project` may be repeated."""
+    """List data sets, newest first."""
     wanted = datasets.Filter(projects=project or [], text=q.replace("\x00", ""), only_project=principal.project)
     before = cursors.decode(cursor) if cursor is not None else None
     async with services.database.reading() as session:
@@ -77,7 +78,7 @@ async def list_datasets(
 
 @router.get("/{dataset}", operation_id="get_dataset")
 async def get(services: ServicesDep, principal: Reader, dataset: Key, project: Project = None) -> DatasetView:
-    """By id or by name."""
+    """Return a data set, by id or by name."""
     async with services.database.reading() as session:
         return _view(await _visible(session, principal, dataset, project))
 
@@ -86,11 +87,13 @@ async def get(services: ServicesDep, principal: Reader, dataset: Key, project: P
 async def check(
     services: ServicesDep, principal: Submitter, response: Response, dataset: Key, project: Project = None
 ) -> JobView:
-    """Look through it with a job, which counts, takes the fingerprint and draws samples. A check that is under way is
-    the answer."""
+    """Start a job that checks a data set: it counts objects, computes the fingerprint and draws samples.
+
+    If a check is already queued or running, the response is that job.
+    """
     async with services.database.reading() as session:
         known = await _visible(session, principal, dataset, project)
-        view = await _under_way(session, known)
+        view = await _current_check(session, known)
     if view is None:
         row = known.row
         spec = CheckDataSpec(name=f"check {row.name}"[:100], project=row.project, data=Registered(name=row.name))
@@ -102,7 +105,7 @@ async def check(
 
 @router.delete("/{dataset}", operation_id="delete_dataset")
 async def delete(services: ServicesDep, principal: Submitter, dataset: Key, project: Project = None) -> DatasetView:
-    """Forget it; its files stay as they are. Refused (409) while jobs that are not over refer to it."""
+    """Delete the registration of a data set; its files stay. Refused (409) while a job that is not over uses it."""
     async with services.database.writing() as session:
         found = await _visible(session, principal, dataset, project)
         known = await datasets.lock(session, found.row.id)
@@ -117,36 +120,36 @@ async def delete(services: ServicesDep, principal: Submitter, dataset: Key, proj
     responses={200: {"content": {"text/html": {}}}},
 )
 async def page(services: ServicesDep, principal: Reader, dataset: Key, project: Project = None) -> Response:
-    """Counts, findings and drawn samples as one HTML file."""
+    """Return the counts, findings and samples of a data set as one HTML file."""
     async with services.database.reading() as session:
         known = await _visible(session, principal, dataset, project)
         job_id = known.row.check_job_id
-        kept = await artifacts.of_job(session, job_id) if job_id is not None else []
-    uris = {each.name: each.uri for each in kept if each.media_type == "image/png"}
+        stored = await artifacts.of_job(session, job_id) if job_id is not None else []
+    uris = {each.name: each.uri for each in stored if each.media_type == "image/png"}
     html = await threads.run(_page, services, _view(known), uris)
     return responses.html_page(html)
 
 
 async def _visible(session: AsyncSession, principal: Principal, key: str, project: str | None) -> Known:
-    known = await datasets.find(session, key.replace("\x00", ""), principal.own(project))
+    known = await datasets.find(session, key.replace("\x00", ""), principal.project_for(project))
     audit_notes.about(project=known.row.project, name=known.row.name)
     return known
 
 
-async def _under_way(session: AsyncSession, known: Known) -> JobView | None:
+async def _current_check(session: AsyncSession, known: Known) -> JobView | None:
     if known.row.check_job_id is None or known.check_state is None or known.check_state in OVER:
         return None
     return await views.load(session, await jobs.get(session, known.row.check_job_id))
 
 
 def _page(services: Services, view: DatasetView, uris: dict[str, str]) -> str:
-    pictures = {}
+    images = {}
     for split in ("train", "val"):
         uri = uris.get(f"samples_{split}.png", "")
-        picture = stored_files.read_small(services.storage, view.check_job_id or "", uri, max_bytes=_MAX_PICTURE_BYTES)
-        if picture is not None:
-            pictures[split] = picture
-    return render_dataset(view, pictures, generated_at=services.clock())
+        image = stored_files.read_small(services.storage, view.check_job_id or "", uri, max_bytes=_MAX_IMAGE_BYTES)
+        if image is not None:
+            images[split] = image
+    return render_dataset(view, images, generated_at=services.clock())
 
 
 def _summary(known: Known) -> DatasetSummary:

@@ -1,4 +1,4 @@
-"""What every route may ask for."""
+"""Dependencies: the services that every route can use."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,9 +7,9 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from service.api.ray_sessions import Sessions
-from service.api.streaming.event_streams import Streams
-from service.api.streaming.log_reader import Logs
+from service.api.ray_sessions import RaySessions
+from service.api.streaming.event_streams import EventStreams
+from service.api.streaming.log_reader import LogReader
 from service.api.token_check import TokenCheck
 from service.clock import Clock
 from service.compare.process import Comparer
@@ -27,6 +27,8 @@ from service.tracing import Tracing
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
+    """Holds what one control plane process has once, for all its requests."""
+
     settings: Settings
     database: Database
     storage: Storage
@@ -35,22 +37,21 @@ class Services:
     clock: Clock
     tokens: TokenCheck
     mint: Callable[[], TokenMint]
-    sessions: Sessions
-    """Of browsers that look at Ray's dashboard."""
-    streams: Streams
-    logs: Logs
+    sessions: RaySessions
+    streams: EventStreams
+    logs: LogReader
     housekeeping: HousekeepingTask
     comparer: Comparer
     tracing: Tracing
     metrics: Metrics
     measuring: MetricsSampler
-    """Brings the metrics up to date that are not counted as things happen."""
+    """Updates the metrics that are read at the moment of a scrape."""
     wake_dispatcher: asyncio.Event
-    """Set it when there is something to do, so that it is done now and not at the next tick."""
+    """Set it when there is work for the dispatcher, which otherwise waits until its next tick."""
 
 
 async def _services(request: Request) -> Services:
-    # Asynchronous, though it awaits nothing: FastAPI sends plain functions to another thread.
+    # Asynchronous although it awaits nothing: FastAPI runs plain functions in another thread.
     services: Services = request.app.state.services
     return services
 

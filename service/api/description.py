@@ -1,7 +1,7 @@
-"""The API's description of itself, completed: every answer that an operation can give is in it.
+"""The OpenAPI description, completed with every status that an operation can answer.
 
-What a refusal needs is seen in the operation: a path with an id may lead nowhere, a body may be no JSON. So nobody
-writes it down for each route, and none is forgotten; the tests hold every answer that they get against it.
+The operation itself shows which refusals it can give: a path with an id may not exist, a body may not be JSON. So no
+route has to list them, and none is missing; the tests compare every answer that they get with the description.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,42 +13,53 @@ from service.api.middleware.authentication import OPEN
 from service.api.problems import MEDIA_TYPE
 
 ABOUT = """
-Every request carries an API token as `Authorization: Bearer …`, where the server asks for one.
+The API submits jobs (training, distillation, evaluation, sweeps…), controls them, and reads their events, logs,
+metrics, files and reports.
 
-HEAD is answered as GET, without the body. Times without a zone are in UTC.
+**Authentication.** If the server needs API tokens, each request carries one as `Authorization: Bearer …`. A token has a
+role: `read`, `submit` or `admin`; each role includes the ones before it. It is valid for one project or for all.
 
-Beside what is listed here, [`/ray/`](/ray/) is Ray's own dashboard, by way of this server: it takes the same tokens,
-from programs in the same header and from browsers by a sign-in of its own. It shows all projects, so it takes a token
-for all of them; who may read sees it, and only admins stop, profile or submit anything there.
+**Errors.** Every refusal is a `Problem` (RFC 9457, `application/problem+json`). Programs branch on its `code`; people
+read its `detail`, which says how to correct the request.
+
+**Pages.** Lists come in pages, newest first: send `next_cursor` of one page as `cursor` to get the next one. It is null
+on the last page.
+
+**Methods and times.** HEAD works wherever GET does, and returns no body. Times are in ISO 8601; one without a zone is
+in UTC.
+
+**Ray's dashboard.** [`/ray/`](/ray/) is Ray's own dashboard, forwarded by this server and not described here. Programs
+send the same tokens in the same header; browsers sign in with a token. The dashboard shows all projects, so it needs a
+token for all projects. The role `read` is enough to look at it; only admins can stop, profile or submit anything there.
 """
 
 _DESCRIPTIONS: Mapping[str, str] = {
-    "400": "The body cannot be read",
-    "401": "No token, or one that is unknown, expired or revoked",
-    "403": "The token's role is too small; or a web page of another site asks",
-    "404": "There is no such thing, or it belongs to another project",
-    "408": "The body did not come whole",
-    "409": "It does not fit the present state",
-    "411": "A body without its Content-Length",
-    "413": "The body is too large",
-    "412": "It has changed since: `If-Match` names another version",
-    "416": "The file is shorter than the range that was asked for",
-    "422": "Refused, with every reason",
-    "500": "The server made a mistake",
-    "503": "Database or storage is busy or cannot be reached; nothing was changed, try again",
-    "507": "The disk is full; nothing was changed",
+    "400": "The server cannot read the body",
+    "401": "The token is missing, unknown, expired or revoked",
+    "403": "The token's role or project does not allow this, or a web page of another site sent the request",
+    "404": "The resource does not exist, or it belongs to another project",
+    "408": "The client stopped sending before the end of the body",
+    "409": "The request does not fit the present state of the resource",
+    "411": "The request has a body without `Content-Length`",
+    "413": "The body is above the limit",
+    "412": "The resource has changed: `If-Match` names another version",
+    "416": "The file is shorter than the requested range",
+    "422": "The request is invalid; `reasons` lists every fault",
+    "500": "The server failed on this request",
+    "503": "The database or the storage is busy or cannot be reached. Nothing was changed; try again",
+    "507": "The disk is full. Nothing was changed",
 }
 _HEADERS: Mapping[str, Mapping[str, str]] = {
     "401": {"WWW-Authenticate": "`Bearer`"},
-    "503": {"Retry-After": "In seconds"},
+    "503": {"Retry-After": "Seconds to wait before the next try"},
 }
 _READING = ("get", "head")
 _NAME_JOBS_IN_THE_QUERY = ("compare_jobs",)
-# A name may be taken, or be that of several.
+# A name may be taken, or several projects may have it.
 _MAY_CONFLICT = ("keep_house", "create_dataset", "get_dataset", "get_dataset_page", *_NAME_JOBS_IN_THE_QUERY)
 _FILES = ("get_artifact", "get_file", "get_checkpoint")
-_LOCATION = {"Location": "Path of what was made, or is under way"}
-_ETAG = {"ETag": "The version, for `If-Match`"}
+_LOCATION = {"Location": "Path of the new resource, or of the job that does the work"}
+_ETAG = {"ETag": "The job's version, for `If-Match`"}
 _SUCCESS_HEADERS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "submit_job": ("202", _LOCATION | _ETAG),
     **dict.fromkeys(("cancel_job", "pause_job", "resume_job", "retry_job"), ("202", _LOCATION | _ETAG)),
@@ -62,6 +73,7 @@ _SUCCESS_HEADERS: Mapping[str, tuple[str, Mapping[str, str]]] = {
 
 
 def install(app: FastAPI) -> None:
+    """Make `app` complete its OpenAPI description before it returns it."""
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -70,14 +82,14 @@ def install(app: FastAPI) -> None:
         assert app.openapi_schema is not None
         return app.openapi_schema
 
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to change it
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI documents this way to change the description
 
 
 def _complete(schema: dict[str, Any]) -> None:
     for path, operations in schema["paths"].items():
         for method, operation in operations.items():
             responses = operation["responses"]
-            # "Anything else is a problem, too" would be true, and would hide what was forgotten.
+            # FastAPI's `default` would match every status, and so hide the ones that are missing here.
             responses.pop("default", None)
             for status in _refusals(path, method, operation):
                 if status != "422" and status in responses:
@@ -95,7 +107,7 @@ def _complete(schema: dict[str, Any]) -> None:
 
 
 def _refusals(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[str]:
-    # Of other sites' pages, and of a URL with a NUL in it: those are seen before it is clear which operation is meant.
+    # The request policy rejects pages of other sites and a NUL in the URL before any route is chosen.
     yield from ("403", "422", "500")
     if method not in _READING:
         yield from ("411", "413")
@@ -105,9 +117,9 @@ def _refusals(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[
         yield "401"
     if "{" in path or operation["operationId"] in _NAME_JOBS_IN_THE_QUERY:
         yield "404"
-    is_about_one = "{" in path and method not in _READING
+    changes_one = "{" in path and method not in _READING
     may_conflict = operation["operationId"] in _MAY_CONFLICT
-    if is_about_one or path.startswith("/v1/attempts/") or may_conflict:
+    if changes_one or path.startswith("/v1/attempts/") or may_conflict:
         yield "409"
     names = {parameter["name"].lower() for parameter in operation.get("parameters", ())}
     if "if-match" in names:

@@ -1,4 +1,4 @@
-"""The API's page for people: Swagger UI, served from here, so that it works offline and no other site's scripts run."""
+"""The API's documentation page: Swagger UI, served by us, so that it works offline and runs no other site's scripts."""
 
 import importlib.resources
 from functools import cache
@@ -14,37 +14,43 @@ POLICY = (
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 PATHS = frozenset({"/docs", "/redoc", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/docs/start.js"})
-_HERE = Path(__file__).parent
-_FOR_A_DAY = {"Cache-Control": "public, max-age=86400"}
+_FOLDER = Path(__file__).parent
+_CACHED_FOR_A_DAY = {"Cache-Control": "public, max-age=86400"}
 
 
 @router.get("/docs")
 async def docs() -> Response:
-    return HTMLResponse((_HERE / "docs.html").read_text("utf-8"), headers={"Content-Security-Policy": POLICY})
+    """Return the page."""
+    return HTMLResponse((_FOLDER / "docs.html").read_text("utf-8"), headers={"Content-Security-Policy": POLICY})
 
 
 @router.get("/redoc")
 async def redoc() -> Response:
-    # Beside it, for the server may stand below a path.
+    """Redirect from the address of FastAPI's other page."""
+    # A relative address, because a proxy may serve us below a path.
     return RedirectResponse("docs", 308)
 
 
 @router.get("/docs/start.js")
 async def start() -> Response:
-    return Response((_HERE / "docs.js").read_bytes(), media_type="text/javascript", headers=_FOR_A_DAY)
+    """Return the script that starts Swagger UI; the page's policy forbids inline scripts."""
+    return Response((_FOLDER / "docs.js").read_bytes(), media_type="text/javascript", headers=_CACHED_FOR_A_DAY)
 
 
 @router.get("/docs/swagger-ui-bundle.js")
 async def bundle() -> Response:
-    return Response(_packaged("swagger-ui-bundle.js"), media_type="text/javascript", headers=_FOR_A_DAY)
+    """Return Swagger UI's code."""
+    content = packaged_file("swagger-ui-bundle.js")
+    return Response(content, media_type="text/javascript", headers=_CACHED_FOR_A_DAY)
 
 
 @router.get("/docs/swagger-ui.css")
 async def style() -> Response:
-    return Response(_packaged("swagger-ui.css"), media_type="text/css", headers=_FOR_A_DAY)
+    """Return Swagger UI's style sheet."""
+    return Response(packaged_file("swagger-ui.css"), media_type="text/css", headers=_CACHED_FOR_A_DAY)
 
 
 @cache
-def _packaged(name: str) -> bytes:
-    """Swagger UI as fastapi-offline carries it; of that package nothing else is used."""
+def packaged_file(name: str) -> bytes:
+    """Return a file of Swagger UI from the package fastapi-offline; we use nothing else of that package."""
     return importlib.resources.files("fastapi_offline").joinpath("static", name).read_bytes()

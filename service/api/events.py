@@ -1,4 +1,4 @@
-"""Events of one job or of all: as a stream that goes on where the reader left off, or a page at a time."""
+"""Events of one job or of all jobs: as a stream that resumes where its client stopped, or page by page."""
 
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ from starlette.responses import Response
 from fgd_core.errors import SpecError
 from fgd_core.spec.views import AllEventsPage, EventPage
 from service.api import cursors
-from service.api.access import Reader, visible_job
+from service.api.access import JobId, Reader, visible_job
 from service.api.deps import Services, ServicesDep
 from service.store import all_events, events
 from service.store.all_events import Filter, Position
@@ -23,34 +23,39 @@ _MAX_SEQUENCE = 2**31 - 1
 _STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
-def _described(id_: str) -> dict[int | str, dict[str, Any]]:
-    description = f"`id` is {id_}, `event` the event's kind, `data` a StoredEvent"
+def _responses(id_: str) -> dict[int | str, dict[str, Any]]:
+    description = f"A stream of messages: `id` is {id_}, `event` is the event's kind, `data` is a StoredEvent"
     return {200: {"description": description, "content": {"text/event-stream": {"schema": {"type": "string"}}}}}
 
 
-Limit = Annotated[int, Query(ge=1, le=1000)]
-Words = Annotated[list[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]] | None, Query()]
-LastEventId = Annotated[str | None, Header(max_length=200)]
+Limit = Annotated[int, Query(ge=1, le=1000, description="Largest number of events on a page")]
+Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+LastEventId = Annotated[
+    str | None, Header(max_length=200, description="`id` of the last message that the client received")
+]
 
 
 @router.get(
     "/v1/jobs/{job_id}/events",
     operation_id="get_events",
     response_model=EventPage,
-    responses=_described("the event's sequence"),
+    responses=_responses("the event's sequence"),
 )
 async def get_events(
     *,
     services: ServicesDep,
     principal: Reader,
     request: Request,
-    job_id: str,
-    after: Annotated[int | None, Query(ge=0, le=_MAX_SEQUENCE)] = None,
+    job_id: JobId,
+    after: Annotated[int | None, Query(ge=0, le=_MAX_SEQUENCE, description="Only events after this sequence")] = None,
     limit: Limit = 500,
     last_event_id: LastEventId = None,
 ) -> Response:
-    """Server-sent events from behind `Last-Event-ID` (or `after`) until the job is over and all was sent; with
-    `Accept: application/json`, one page of them."""
+    """Stream the events of a job as server-sent events, until the job is over and all events are sent.
+
+    The stream begins after `Last-Event-ID`, or else after `after`. With `Accept: application/json`, the response is one
+    page of events instead.
+    """
     cursor = (after or 0) if last_event_id is None else _sequence(last_event_id)
     async with services.database.reading() as session:
         job = await visible_job(session, principal, job_id)
@@ -58,7 +63,7 @@ async def get_events(
             items = await events.after(session, job_id, cursor, limit=limit)
             page = EventPage(items=items, last_sequence=job.last_sequence)
             return JSONResponse(page.model_dump(mode="json"))
-    # Not through FastAPI's generator routes: those stream always, and here the reader may ask for a page.
+    # Not a generator route of FastAPI: such a route always streams, and this one also returns pages.
     return EventSourceResponse(services.streams.of_job(job_id, cursor), headers=_STREAM_HEADERS)
 
 
@@ -66,23 +71,31 @@ async def get_events(
     "/v1/events",
     operation_id="stream_events",
     response_model=AllEventsPage,
-    responses=_described("a cursor"),
+    responses=_responses("a cursor"),
 )
 async def stream_events(
     *,
     services: ServicesDep,
     principal: Reader,
     request: Request,
-    job_id: Words = None,
-    project: Words = None,
-    kind: Words = None,
-    after: Annotated[str | None, Query(max_length=200, description="A cursor, or 0 for the beginning")] = None,
+    job_id: Annotated[list[Word] | None, Query(description="Only these jobs; may be repeated")] = None,
+    project: Annotated[list[Word] | None, Query(description="Only these projects; may be repeated")] = None,
+    kind: Annotated[
+        list[Word] | None,
+        Query(description="Only these kinds of events; may be repeated", examples=[["state_changed"]]),
+    ] = None,
+    after: Annotated[
+        str | None,
+        Query(max_length=200, description="Only events after this cursor; 0 for all events from the beginning"),
+    ] = None,
     limit: Limit = 500,
     last_event_id: LastEventId = None,
 ) -> Response:
-    """Server-sent events of all jobs that the token sees, those of each job in order, from behind `Last-Event-ID` (or
-    `after`), else from now on; with `Accept: application/json`, one page of them. `job_id`, `project` and `kind` may be
-    repeated."""
+    """Stream the events of all jobs that the token may see as server-sent events, without end.
+
+    The events of each job are in order. The stream begins after `Last-Event-ID`, or else after `after`; without both it
+    sends new events only. With `Accept: application/json`, the response is one page of events instead.
+    """
     wanted = Filter(job_ids=job_id or (), projects=project or (), kinds=kind or (), only_project=principal.project)
     position = await _position(services, after, last_event_id)
     if not _wants_page(request):
@@ -90,23 +103,19 @@ async def stream_events(
     async with services.database.reading() as session:
         begin = position or await all_events.now(session)
         found = await all_events.since(session, begin, wanted, limit=limit)
-    page = AllEventsPage(
-        items=[placed.event for placed in found.events], next_cursor=cursors.encode_position(found.end)
-    )
+    next_cursor = cursors.encode_position(found.end)
+    page = AllEventsPage(items=[placed.event for placed in found.events], next_cursor=next_cursor)
     return JSONResponse(page.model_dump(mode="json"))
 
 
 async def _position(services: Services, after: str | None, last_event_id: str | None) -> Position | None:
-    if after is None and last_event_id is None:
+    cursor, loc = (after, "query.after") if last_event_id is None else (last_event_id, "header.last-event-id")
+    if cursor is None:
         return None
-    if last_event_id is not None:
-        loc, position = "header.last-event-id", cursors.decode_position(last_event_id, "header.last-event-id")
-    else:
-        assert after is not None
-        loc, position = "query.after", cursors.decode_position(after, "query.after")
+    position = cursors.decode_position(cursor, loc)
     async with services.database.reading() as session:
         if await all_events.is_ahead(session, position):
-            raise cursors.invalid_position(loc, last_event_id or after or "")
+            raise cursors.invalid_position(loc, cursor)
     return position
 
 
@@ -118,5 +127,5 @@ def _wants_page(request: Request) -> bool:
 def _sequence(last_event_id: str) -> int:
     if last_event_id.isascii() and last_event_id.isdigit() and int(last_event_id[:17]) <= _MAX_SEQUENCE:
         return int(last_event_id[:17])
-    message = f"Last-Event-ID {last_event_id[:40]!r} is no event's id; send the last id received, or leave it out"
+    message = f"Last-Event-ID {last_event_id[:40]!r} is not the id of an event; send the last id received, or omit it"
     raise SpecError(message, reasons=[{"loc": "header.last-event-id", "code": "bad_event_id", "message": message}])

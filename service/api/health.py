@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it can do its work."""
+"""Health: whether the process is alive, and whether it can accept jobs."""
 
 import asyncio
 from importlib.metadata import version
@@ -16,17 +16,21 @@ router = APIRouter(tags=["health"])
 
 log = structlog.get_logger(__name__)
 
-_PATIENCE_S = 2.0
+_TIMEOUT_S = 2.0
 
 
 @router.get("/livez", operation_id="live")
 async def live() -> dict[str, bool]:
+    """Return 200 while the process can answer requests."""
     return {"live": True}
 
 
 @router.get("/readyz", operation_id="ready", responses={503: {"model": Ready}})
 async def ready(services: ServicesDep, response: Response) -> Ready:
-    """200 while jobs can be taken, even where Ray or the storage is away: they then wait. 503 without the database."""
+    """Return 200 while the server can accept jobs, and 503 if the database cannot be used.
+
+    Without Ray or the storage the server still accepts jobs; they wait until both are back.
+    """
     (database, revision), ray, storage = await asyncio.gather(_database(services), _ray(services), _storage(services))
     if database != "ok":
         response.status_code = 503
@@ -48,25 +52,25 @@ async def _database(services: Services) -> tuple[str, str | None]:
     except FgdError as error:
         log.warning("database_unreachable", error=str(error))
         return "unreachable", None
-    return ("ok" if fits else f"at revision {revision}, {migrate.head_revision()} is needed"), revision
+    return ("ok" if fits else f"at revision {revision}; {migrate.head_revision()} is required"), revision
 
 
 async def _ray(services: Services) -> str:
     try:
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(_TIMEOUT_S):
             return await services.cluster.version()
     except ClusterError as error:
         return f"unreachable: {error.message}"
     except TimeoutError:
-        return f"unreachable: no answer within {_PATIENCE_S:g} s"
+        return f"unreachable: no answer within {_TIMEOUT_S:g} s"
 
 
 async def _storage(services: Services) -> str:
     try:
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(_TIMEOUT_S):
             await threads.run(services.storage.ping)
     except StorageError as error:
         return f"unreachable: {error.message}"
     except TimeoutError:
-        return f"unreachable: no answer within {_PATIENCE_S:g} s"
+        return f"unreachable: no answer within {_TIMEOUT_S:g} s"
     return "ok"

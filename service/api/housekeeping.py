@@ -1,4 +1,4 @@
-"""Housekeeping: put away what the rules no longer keep, and delete a job for good."""
+"""Housekeeping: remove what the retention rules no longer keep, and delete single jobs."""
 
 from contextlib import suppress
 from typing import Annotated
@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from fgd_core.errors import ClusterError
 from fgd_core.spec.housekeeping import HousekeepingView
 from service.api import audit_notes
-from service.api.access import AdminOfAll, Submitter, visible_job
+from service.api.access import AdminOfAll, JobId, Submitter, visible_job
 from service.api.deps import ServicesDep
 from service.housekeeping import deletion
 from service.jobs import retention
@@ -23,10 +23,12 @@ router = APIRouter(prefix="/v1", tags=["housekeeping"])
 async def keep_house(
     services: ServicesDep,
     principal: AdminOfAll,
-    dry_run: Annotated[bool, Query(description="Only say what would go")] = False,
+    dry_run: Annotated[bool, Query(description="Report what would be removed, without removing it")] = False,
 ) -> HousekeepingView:
-    """Remove what the retention rules in the settings no longer keep. It takes half a minute at most: where
-    `is_complete` is false, ask again."""
+    """Run a housekeeping pass: remove what the retention rules in the settings no longer keep.
+
+    A request takes at most half a minute. If `is_complete` is false, repeat it for the rest.
+    """
     if dry_run:
         return await services.housekeeping.preview()
     view = await services.housekeeping.run_pass()
@@ -35,9 +37,11 @@ async def keep_house(
 
 
 @router.delete("/jobs/{job_id}", status_code=204, response_class=Response, operation_id="delete_job")
-async def delete_job(services: ServicesDep, principal: Submitter, job_id: str) -> Response:
-    """Delete a job that is over, with events, curves, logs, checkpoints and all its other files. It stays where a job
-    that is not over needs it (409)."""
+async def delete_job(services: ServicesDep, principal: Submitter, job_id: JobId) -> Response:
+    """Delete a job that is over, with its events, metrics, logs, checkpoints and all other files.
+
+    Refused (409) while another job that is not over needs this one.
+    """
     async with services.database.writing() as session:
         job = await visible_job(session, principal, job_id, lock=True)
         retention.check_deletable(
@@ -49,7 +53,7 @@ async def delete_job(services: ServicesDep, principal: Submitter, job_id: str) -
         await marks.mark(session, job)
         audit_notes.about(project=job.project, name=job.name)
         runs = [attempt.submission_id for attempt in await attempts.of_job(session, job_id) if attempt.dashboard_url]
-    # A Ray that is away has most likely forgotten them by itself when it is back.
+    # If Ray cannot be reached, it has most likely restarted, and with that forgotten these jobs.
     with suppress(ClusterError):
         for submission_id in runs:
             await services.cluster.delete(submission_id)

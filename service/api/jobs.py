@@ -1,4 +1,4 @@
-"""Jobs: submit, list, look at."""
+"""Jobs: submit, list, get."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -10,7 +10,7 @@ from fgd_core.spec.events import JobState
 from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.views import JobPage, JobView
 from service.api import cursors, submission
-from service.api.access import Reader, Submitter, visible_job
+from service.api.access import JobId, Reader, Submitter, visible_job
 from service.api.deps import ServicesDep
 from service.store import attempts, jobs, views
 
@@ -21,11 +21,18 @@ def _in_utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
     except OverflowError:
-        raise ValueError("in UTC, this is not within the years 1 to 9999; give another time") from None
+        raise ValueError("this time is outside the years 1 to 9999 in UTC; send another one") from None
 
 
-Moment = Annotated[datetime, AfterValidator(_in_utc), Query(description="Without a zone, it is in UTC")]
-IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200)]
+Moment = Annotated[
+    datetime,
+    AfterValidator(_in_utc),
+    Query(description="ISO 8601; a time without a zone is in UTC", examples=["2026-03-01T08:00:00Z"]),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(min_length=1, max_length=200, description="Repeating a request with the same key creates no second job"),
+]
 
 
 @router.post("", status_code=202, operation_id="submit_job", response_model=JobView)
@@ -35,11 +42,15 @@ async def submit(
     spec: Annotated[JobSpec, Body()],
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Take a job, in JSON, or in YAML with `Content-Type: application/yaml`. With an Idempotency-Key, the same request
-    sent twice is one job."""
+    """Submit a job. It is queued, and the dispatcher starts it when its needs are met and the cluster has room.
+
+    The body is a spec in JSON, or in YAML with `Content-Type: application/yaml`. If the job cannot run, the response
+    lists all reasons. With an `Idempotency-Key`, a repeated request returns the first job; the same key with another
+    spec is refused.
+    """
     view = await submission.submit(services, principal, spec, idempotency_key=idempotency_key)
     headers = {"Location": f"/v1/jobs/{view.job_id}", "ETag": views.etag(view.version)}
-    # As it is, for FastAPI would check our own answer anew.
+    # Serialised here: FastAPI would validate our own answer again.
     return Response(view.model_dump_json(), status_code=202, headers=headers, media_type="application/json")
 
 
@@ -48,16 +59,18 @@ async def list_jobs(
     *,
     services: ServicesDep,
     principal: Reader,
-    state: Annotated[list[JobState] | None, Query()] = None,
-    kind: Annotated[list[str] | None, Query()] = None,
-    project: Annotated[list[str] | None, Query()] = None,
-    q: Annotated[str, Query(max_length=100, description="In the name, or at the beginning of the id")] = "",
+    state: Annotated[list[JobState] | None, Query(description="Only these states; may be repeated")] = None,
+    kind: Annotated[
+        list[str] | None, Query(description="Only these kinds; may be repeated", examples=[["train"]])
+    ] = None,
+    project: Annotated[list[str] | None, Query(description="Only these projects; may be repeated")] = None,
+    q: Annotated[str, Query(max_length=100, description="Text in the name, or at the start of the id")] = "",
     created_after: Moment | None = None,
     created_before: Moment | None = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    cursor: str | None = None,
+    limit: cursors.Limit = 50,
+    cursor: cursors.Cursor = None,
 ) -> JobPage:
-    """Newest first. `state`, `kind` and `project` may be repeated."""
+    """List jobs, newest first."""
     wanted = jobs.Filter(
         states=state or [],
         kinds=kind or [],
@@ -71,13 +84,14 @@ async def list_jobs(
     async with services.database.reading() as session:
         rows = await jobs.page(session, wanted, before=before, limit=limit + 1)
         shown = rows[:limit]
-        tried = await attempts.of_jobs(session, [job.id for job in shown])
+        by_job = await attempts.of_jobs(session, [job.id for job in shown])
     next_cursor = cursors.encode(shown[-1].created_at, shown[-1].id) if len(rows) > limit else None
-    return JobPage(items=[views.summary(job, tried.get(job.id, [])) for job in shown], next_cursor=next_cursor)
+    return JobPage(items=[views.summary(job, by_job.get(job.id, [])) for job in shown], next_cursor=next_cursor)
 
 
 @router.get("/{job_id}", operation_id="get_job")
-async def get(services: ServicesDep, principal: Reader, response: Response, job_id: str) -> JobView:
+async def get(services: ServicesDep, principal: Reader, response: Response, job_id: JobId) -> JobView:
+    """Return a job with its spec, state, progress, attempts and artifacts."""
     async with services.database.reading() as session:
         job = await visible_job(session, principal, job_id)
         view = await views.load(session, job)

@@ -1,4 +1,4 @@
-"""What a run printed: as text, or as a stream of events that survives any interruption."""
+"""Logs: what a run printed, as text or as a stream of messages that resumes after an interruption."""
 
 import re
 import time
@@ -11,9 +11,9 @@ from starlette.responses import Response, StreamingResponse
 
 from fgd_core.errors import FgdError, SpecError
 from fgd_core.spec.views import LogNote, LogPiece
-from service.api.access import Reader, visible_job
+from service.api.access import JobId, Reader, visible_job
 from service.api.deps import Services, ServicesDep
-from service.api.streaming.log_reader import End, Note, Piece
+from service.api.streaming.log_reader import End, LogChunk, LogItem, Note
 
 router = APIRouter(prefix="/v1/jobs", tags=["logs"])
 
@@ -23,7 +23,7 @@ _RETRY_MS = 1000
 _MAX_ATTEMPT = 2**31 - 1
 _MAX_OFFSET = 2**53
 _EVENT_ID = re.compile(r"^(\d{1,9})-(\d{1,15})$", re.ASCII)
-_PLAIN = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
+_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
 
 
 @router.get(
@@ -32,7 +32,7 @@ _PLAIN = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "X-Content-Typ
     response_class=Response,
     responses={
         200: {
-            "description": "`X-Log-Attempt` and `X-Log-Offset` say of what, and where in it, the text begins",
+            "description": "The text begins in attempt `X-Log-Attempt` at byte `X-Log-Offset`",
             "content": {"text/plain": {"schema": {"type": "string"}}, _EVENT_STREAM: {"schema": {"type": "string"}}},
         }
     },
@@ -42,39 +42,47 @@ async def get_logs(
     services: ServicesDep,
     principal: Reader,
     request: Request,
-    job_id: str,
-    attempt: Annotated[int | None, Query(ge=1, le=_MAX_ATTEMPT, description="The newest, if left out")] = None,
-    offset: Annotated[int, Query(ge=0, le=_MAX_OFFSET, description="In bytes: what to pass over")] = 0,
-    follow: Annotated[bool, Query(description="Stay until the log is complete")] = False,
-    last_event_id: Annotated[str | None, Header(max_length=200)] = None,
+    job_id: JobId,
+    attempt: Annotated[
+        int | None, Query(ge=1, le=_MAX_ATTEMPT, description="Number of the attempt; the newest by default")
+    ] = None,
+    offset: Annotated[int, Query(ge=0, le=_MAX_OFFSET, description="Number of bytes to skip")] = 0,
+    follow: Annotated[bool, Query(description="Wait for more until the log is complete")] = False,
+    last_event_id: Annotated[
+        str | None, Header(max_length=200, description="`id` of the last message that the client received")
+    ] = None,
 ) -> Response:
-    """What the process of an attempt printed, as UTF-8. With `follow`, as it grows: of one attempt if that is named,
-    else on through the attempts after it until the job is over. With `Accept: text/event-stream` a followed log comes
-    as messages `log` with a LogPiece and `note` with a LogNote, up to one message `end`; it goes on behind
-    `Last-Event-ID`."""
+    """Return what the process of an attempt printed, as UTF-8.
+
+    With `follow`, the response continues as the log grows. It ends with the attempt that `attempt` names; without
+    `attempt` it continues with the later attempts until the job is over.
+
+    With `follow` and `Accept: text/event-stream`, the log comes as server-sent events: `log` with a LogPiece, `note`
+    with a LogNote, and `end` as the last one. Such a stream resumes after `Last-Event-ID`.
+    """
     async with services.database.reading() as session:
         await visible_job(session, principal, job_id)
-    wanted, offset = (attempt, offset) if last_event_id is None else _place(last_event_id)
-    first = await services.logs.number(job_id, wanted)
-    headers = _PLAIN | {"X-Log-Attempt": str(first or 0), "X-Log-Offset": str(offset)}
+    number, offset = (attempt, offset) if last_event_id is None else _resume_from(last_event_id)
+    first = await services.logs.number(job_id, number)
+    headers = _HEADERS | {"X-Log-Attempt": str(first or 0), "X-Log-Offset": str(offset)}
     if not follow:
-        printed = (await services.logs.look(job_id, first)).rest(offset) if first is not None else ()
+        printed = (await services.logs.snapshot(job_id, first)).rest(offset) if first is not None else ()
         return StreamingResponse(printed, media_type=_TEXT, headers=headers)
     if _EVENT_STREAM in request.headers.get("accept", ""):
-        messages = _messages(services, job_id, first, offset, goes_on=attempt is None)
+        messages = _messages(services, job_id, first, offset, later_attempts=attempt is None)
         return EventSourceResponse(messages, headers=headers)
-    text = _text(services, job_id, first, offset, goes_on=attempt is None)
+    text = _text(services, job_id, first, offset, later_attempts=attempt is None)
     return StreamingResponse(text, media_type=_TEXT, headers=headers)
 
 
 async def _messages(
-    services: Services, job_id: str, number: int | None, offset: int, *, goes_on: bool
+    services: Services, job_id: str, number: int | None, offset: int, *, later_attempts: bool
 ) -> AsyncIterator[bytes]:
     sent_at = time.monotonic()
     yield format_sse_event(retry=_RETRY_MS)
-    async for item in _follow(services, job_id, number, offset, goes_on=goes_on):
+    async for item in _follow(services, job_id, number, offset, later_attempts=later_attempts):
         match item:
-            case Piece():
+            case LogChunk():
                 piece = LogPiece(attempt=item.attempt, offset=item.offset, text=item.content.decode("utf-8", "replace"))
                 id_ = f"{item.attempt}-{item.offset + len(item.content)}"
                 yield format_sse_event(event="log", data_str=piece.model_dump_json(), id=id_)
@@ -90,34 +98,37 @@ async def _messages(
 
 
 async def _text(
-    services: Services, job_id: str, number: int | None, offset: int, *, goes_on: bool
+    services: Services, job_id: str, number: int | None, offset: int, *, later_attempts: bool
 ) -> AsyncIterator[bytes]:
-    async for item in _follow(services, job_id, number, offset, goes_on=goes_on):
+    async for item in _follow(services, job_id, number, offset, later_attempts=later_attempts):
         match item:
-            case Piece():
+            case LogChunk():
                 yield item.content
-            # Who names an attempt gets its very bytes, to count them and to go on there.
-            case Note() if goes_on:
+            # A client that names an attempt gets the exact bytes of its log, so that it can count and resume.
+            case Note() if later_attempts:
                 yield f"\n── {item.text} ──\n".encode()
 
 
 async def _follow(
-    services: Services, job_id: str, number: int | None, offset: int, *, goes_on: bool
-) -> AsyncIterator[Piece | Note | End | None]:
+    services: Services, job_id: str, number: int | None, offset: int, *, later_attempts: bool
+) -> AsyncIterator[LogItem]:
     ends_at = time.monotonic() + services.settings.sse_lifetime_s
     try:
-        async for item in services.logs.follow(job_id, number, offset, goes_on=goes_on):
+        async for item in services.logs.follow(job_id, number, offset, later_attempts=later_attempts):
             yield item
             if time.monotonic() >= ends_at:
                 return
     except (FgdError, OSError):
-        # The job has been deleted, or the database is away. The reader comes back, and is told which.
+        # The job is deleted, or the database cannot be reached: the client reconnects and gets that as an answer.
         return
 
 
-def _place(last_event_id: str) -> tuple[int, int]:
+def _resume_from(last_event_id: str) -> tuple[int, int]:
+    """Return (attempt, offset) of the next byte."""
     match = _EVENT_ID.match(last_event_id)
     if match is None:
-        message = f"Last-Event-ID {last_event_id[:40]!r} is no message's id; send the last id received, or leave it out"
+        message = (
+            f"Last-Event-ID {last_event_id[:40]!r} is not the id of a message; send the last id received, or omit it"
+        )
         raise SpecError(message, reasons=[{"loc": "header.last-event-id", "code": "bad_event_id", "message": message}])
     return int(match[1]), int(match[2])

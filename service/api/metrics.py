@@ -1,11 +1,11 @@
-"""A job's curves."""
+"""Metrics: the curves of a job."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from fgd_core.spec.views import MetricPage
-from service.api.access import Reader, visible_job
+from service.api.access import JobId, Reader, visible_job
 from service.api.deps import ServicesDep
 from service.jobs.points import MAX_STEP
 from service.store import curves
@@ -21,17 +21,22 @@ async def get_metrics(
     *,
     services: ServicesDep,
     principal: Reader,
-    job_id: str,
-    name: Annotated[list[str] | None, Query()] = None,
-    trial: str | None = None,
-    from_step: Step = 0,
-    to_step: Step = MAX_STEP,
+    job_id: JobId,
+    name: Annotated[
+        list[str] | None, Query(description="Only these curves; may be repeated", examples=[["loss"]])
+    ] = None,
+    trial: Annotated[str | None, Query(description="Only this trial of a sweep")] = None,
+    from_step: Annotated[Step, Query(description="The first step")] = 0,
+    to_step: Annotated[Step, Query(description="The last step")] = MAX_STEP,
     max_points: Annotated[
-        int, Query(ge=0, le=100_000, description="Of each curve. 1: its newest point; 0: names without points")
+        int, Query(ge=0, le=100_000, description="Points per curve. 1: the newest point only; 0: the names only")
     ] = 1000,
 ) -> MetricPage:
-    """The curves of these names, or all; where there are more points than wanted, the lowest and highest of each
-    stretch. A range of few points gives all of them."""
+    """Return the curves with these names, or all curves of the job.
+
+    A curve with more than `max_points` points in the range is thinned: each interval of steps keeps its lowest and its
+    highest point. A range with fewer points is returned completely.
+    """
     async with services.database.reading() as session:
         await read_consistently(session)
         await visible_job(session, principal, job_id)

@@ -1,4 +1,4 @@
-"""Every refusal as RFC 9457 problem+json: a stable code, every reason, never a traceback."""
+"""Problem responses (RFC 9457): every refusal has a stable code and all its reasons, never a traceback."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -24,12 +24,17 @@ _RETRY_AFTER_S = "2"
 log = structlog.get_logger(__name__)
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    # Stands where FastAPI would put a schema of its own that we never send; `description` says which others there are.
-    422: {"description": "A refusal with its reasons", "model": Problem, "content": {MEDIA_TYPE: {}}},
+    # In place of FastAPI's own schema for 422, which we never send; `description` adds the other statuses.
+    422: {
+        "description": "The request is invalid; `reasons` lists every fault",
+        "model": Problem,
+        "content": {MEDIA_TYPE: {}},
+    },
 }
 
 
 def install(app: FastAPI) -> None:
+    """Make `app` answer exceptions with problem responses."""
     app.add_exception_handler(FgdError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -43,9 +48,10 @@ def respond(
     code: str,
     detail: str,
     reasons: Sequence[ProblemReason] = (),
-    details: Mapping[str, Any] | None = None,
+    details: Mapping[str, object] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
+    """Return a problem response."""
     problem = Problem(
         type=f"{_TYPE}{code}",
         title=HTTPStatus(status).phrase,
@@ -59,6 +65,7 @@ def respond(
 
 
 def of_error(error: FgdError) -> Response:
+    """Return the problem response for one of our errors."""
     details = dict(error.details)
     listed = details.pop("reasons", None)
     reasons = [ProblemReason.model_validate(reason) for reason in listed] if isinstance(listed, list) else []
@@ -78,11 +85,10 @@ def of_error(error: FgdError) -> Response:
 
 
 def internal(error: Exception) -> Response:
-    """For what nobody foresaw; the client learns the request's id, the log the rest."""
+    """Log an unexpected exception, and return a problem that shows the client nothing of it."""
     log.error("request_failed", exc_info=error)
-    return respond(
-        status=500, code="internal", detail="the server made a mistake; its log has more under this X-Request-ID"
-    )
+    detail = "the server failed on this request; its log has the cause, with this response's X-Request-ID"
+    return respond(status=500, code="internal", detail=detail)
 
 
 async def _on_error(_: Request, error: Exception) -> Response:
@@ -101,7 +107,7 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
 def _reason(fault: Mapping[str, Any], is_spec: bool) -> ProblemReason:
     where, *path = fault["loc"]
     if fault["type"] == "json_invalid":
-        message = f"this is no JSON: {fault['ctx']['error']} at character {path[-1]}"
+        message = f"the body is not valid JSON: {fault['ctx']['error']} at character {path[-1]}"
         return ProblemReason(loc="body", code="json_invalid", message=message)
     if fault["type"] == "model_attributes_type" and not path:
         message = "the body must be a JSON object, sent with Content-Type: application/json"
@@ -118,11 +124,11 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code, detail = "http", str(error.detail)
     if error.status_code == 404:
-        code, detail = "not_found", f"there is nothing at {request.url.path}; /openapi.json lists all paths"
+        code, detail = "not_found", f"the API has no path {request.url.path}; /openapi.json lists all paths"
     elif error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
         code = "method_not_allowed"
-        detail = f"{request.url.path} does not take {request.method}; allowed: {allowed}"
+        detail = f"{request.url.path} does not support {request.method}; it supports: {allowed}"
     return respond(status=error.status_code, code=code, detail=detail, headers=error.headers)
 
 

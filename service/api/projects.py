@@ -1,4 +1,4 @@
-"""Projects: whose share of the cluster a job takes."""
+"""Projects: their shares and limits of the cluster, and their current use."""
 
 from typing import Annotated
 
@@ -14,12 +14,12 @@ from service.store.projects import Limits, Usage
 
 router = APIRouter(prefix="/v1/projects", tags=["projects"])
 
-Name = Annotated[ProjectName, Path()]
+Name = Annotated[ProjectName, Path(description="The name of a project", examples=["default"])]
 
 
 @router.get("", operation_id="list_projects")
 async def list_projects(services: ServicesDep, principal: Reader) -> ProjectList:
-    """Those that were set up, and those that have jobs."""
+    """List the projects that have settings or jobs."""
     async with services.database.reading() as session:
         limits = await projects.limits(session)
         usage = await projects.usage(session, principal.project)
@@ -29,7 +29,7 @@ async def list_projects(services: ServicesDep, principal: Reader) -> ProjectList
 
 @router.get("/{name}", operation_id="get_project")
 async def get(services: ServicesDep, principal: Reader, name: Name) -> ProjectView:
-    """One that nobody set up has the defaults."""
+    """Return a project's share, limits and current use. A project without settings has the defaults."""
     principal.check_sees(name, f"project {name!r}")
     async with services.database.reading() as session:
         limits = await projects.limits(session)
@@ -38,10 +38,13 @@ async def get(services: ServicesDep, principal: Reader, name: Name) -> ProjectVi
 
 
 @router.put("/{name}", operation_id="set_project")
-async def put(services: ServicesDep, principal: AdminOfAll, name: Name, wanted: ProjectSettings) -> ProjectView:
-    """Its share and limits. What runs goes on, even above a new limit; what waits goes by it at once."""
-    audit_notes.about(project=name, **wanted.model_dump())
-    limits = Limits(**wanted.model_dump())
+async def put(services: ServicesDep, principal: AdminOfAll, name: Name, new: ProjectSettings) -> ProjectView:
+    """Set a project's share and limits.
+
+    They apply to waiting jobs at once. Running jobs continue, even if they exceed a new limit.
+    """
+    audit_notes.about(project=name, **new.model_dump())
+    limits = Limits(**new.model_dump())
     async with services.database.writing() as session:
         await projects.set_limits(session, name, limits, services.clock())
         usage = await projects.usage(session, name)

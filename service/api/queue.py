@@ -1,4 +1,4 @@
-"""The queue: who waits for what, and when each may start at the earliest."""
+"""The queue: which jobs wait, for what, and when each one can start at the earliest."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -22,9 +22,14 @@ router = APIRouter(prefix="/v1/queue", tags=["queue"])
 
 @router.get("", operation_id="get_queue")
 async def get_queue(
-    services: ServicesDep, principal: Reader, limit: Annotated[int, Query(ge=1, le=10_000)] = 500
+    services: ServicesDep,
+    principal: Reader,
+    limit: Annotated[int, Query(ge=1, le=10_000, description="Largest number of jobs")] = 500,
 ) -> QueueView:
-    """Every job that waits, in the order in which they are looked at, by the very rule that starts them."""
+    """List all waiting jobs in the order in which the dispatcher considers them, each with the reason for its wait.
+
+    The order and the reasons come from the same rule that starts the jobs.
+    """
     now = services.clock()
     capacity = await services.capacity.recent(max_age_s=_CAPACITY_AGE_S)
     async with services.database.reading() as session:
@@ -37,7 +42,7 @@ async def get_queue(
     if capacity is not None:
         choice = scheduling.choose(
             ready,
-            # A run that was heard has its place on the cluster.
+            # A run that has sent a heartbeat already holds its resources on the cluster.
             active=[
                 queue.active_of(job, attempt, is_placed=attempt.heartbeat_at is not None) for job, attempt in active
             ],
@@ -46,10 +51,10 @@ async def get_queue(
         )
         waits = choice.wait
         order = [*choice.start, *waits]
-    rank = {job_id: place for place, job_id in enumerate(order)}
+    rank = {job_id: index for index, job_id in enumerate(order)}
     ordered = sorted(waiting, key=lambda item: (rank.get(item.job.job_id, len(rank)), item.created_at))
     rows = [
-        _row(position, item, waits.get(item.job.job_id) or _why(item, capacity, now), now)
+        _row(position, item, waits.get(item.job.job_id) or _other_wait(item, capacity, now), now)
         for position, item in enumerate(ordered, start=1)
         if principal.sees(item.job.project)
     ]
@@ -60,8 +65,8 @@ def _is_ready(item: Waiting, now: datetime) -> bool:
     return item.state == "queued" and (item.not_before is None or item.not_before <= now)
 
 
-def _why(item: Waiting, capacity: Capacity | None, now: datetime) -> Wait:
-    """Of a job that the rule did not have to look at."""
+def _other_wait(item: Waiting, capacity: Capacity | None, now: datetime) -> Wait:
+    """Return why a job waits that the scheduling rule did not consider."""
     if item.state == "blocked":
         return Wait("dependencies", item.message)
     if item.not_before is not None and item.not_before > now:

@@ -1,7 +1,8 @@
-"""Ray's dashboard, through this server's door: with our tokens and roles, and never with Ray's own token shown.
+"""A proxy for Ray's dashboard: it applies our tokens and roles, and never shows Ray's own token.
 
-It shows all projects at once, so it takes a token for all of them. Who may read gets what only reads; all the rest is
-for admins. It is not in the API's description: what there is to ask is Ray's, and changes with it.
+The dashboard shows all projects, so it needs a token for all projects. The role `read` may send requests that only
+read; all others are for admins. The API's description omits these routes, because they belong to Ray and change with
+it.
 """
 
 import asyncio
@@ -31,49 +32,58 @@ log = structlog.get_logger(__name__)
 
 _METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]
 _MAX_TOKEN = 1000
-# By name, so that neither cookies nor tokens nor anything hop-by-hop passes in either direction.
-_PASSED_UP = ("accept", "accept-language", "content-type", "if-none-match", "if-modified-since")
-_PASSED_DOWN = ("content-type", "content-disposition", "cache-control", "etag", "last-modified", "retry-after", "allow")
-_OF_PAGES = (
+# Lists of what passes: cookies, tokens and hop-by-hop headers must not, in either direction.
+_REQUEST_HEADERS = ("accept", "accept-language", "content-type", "if-none-match", "if-modified-since")
+_RESPONSE_HEADERS = (
+    "content-type",
+    "content-disposition",
+    "cache-control",
+    "etag",
+    "last-modified",
+    "retry-after",
+    "allow",
+)
+_PAGE_POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "font-src 'self' data:; frame-src http: https:; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
-_OF_DATA = "sandbox allow-scripts allow-downloads; frame-ancestors 'none'"
-"""A flame graph may draw itself; whatever else comes as a page has no access to this site."""
+_DATA_POLICY = "sandbox allow-scripts allow-downloads; frame-ancestors 'none'"
+"""A flame graph may run its scripts, but like any other page from Ray it has no access to this site."""
 
 
 @router.get(SIGN_IN, operation_id="show_ray_sign_in")
 async def show_sign_in(services: ServicesDep, request: Request, next: str = "") -> Response:
+    """Show the sign-in form, or who is signed in."""
     paths = Paths.of(services.settings)
     try:
-        who = await _signed_in(services, request)
+        principal = await _signed_in(services, request)
     except UnauthorizedError:
         return pages.sign_in(paths, paths.safe_next(next))
-    if next or who is None:
+    if next or principal is None:
         return RedirectResponse(paths.safe_next(next), 303)
-    return pages.signed_in(paths, f"{who.name} ({who.role.word})")
+    return pages.signed_in(paths, f"{principal.name} ({principal.role.label})")
 
 
 @router.post(SIGN_IN, operation_id="sign_in_to_ray")
 async def sign_in(services: ServicesDep, request: Request) -> Response:
-    """Takes an API token from a form, and leaves a cookie in the browser that this path alone gets to see."""
+    """Exchange an API token from a form for a session cookie, which the browser sends to this path only."""
     paths = Paths.of(services.settings)
     _check_own_page(request, services.settings.external_url)
     try:
-        given = parse_qs((await request.body()).decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=10)
+        form = parse_qs((await request.body()).decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=10)
     except ValueError:
-        raise SpecError("the form has too many fields; send `token` and `next`") from None
-    token, next_page = given.get("token", [""])[0].strip(), paths.safe_next(given.get("next", [""])[0])
+        raise SpecError("the form has more than 10 fields; send only `token` and `next`") from None
+    token, next_page = form.get("token", [""])[0].strip(), paths.safe_next(form.get("next", [""])[0])
     try:
         principal, cookie = await services.sessions.begin(token[:_MAX_TOKEN])
-        _check_everywhere(principal)
+        _check_all_projects(principal)
     except (UnauthorizedError, ForbiddenError) as refusal:
-        log.info("ray_sign_in_refused", why=refusal.message)
-        return pages.sign_in(paths, next_page, said=_for_a_form(refusal), status=refusal.http_status)
+        log.info("ray_sign_in_refused", reason=refusal.message)
+        return pages.sign_in(paths, next_page, said=_form_message(refusal), status=refusal.http_status)
     request.state.principal = principal
-    answer = RedirectResponse(next_page, 303)
-    answer.set_cookie(
+    response = RedirectResponse(next_page, 303)
+    response.set_cookie(
         COOKIE,
         cookie,
         max_age=SESSION_S,
@@ -82,152 +92,158 @@ async def sign_in(services: ServicesDep, request: Request) -> Response:
         httponly=True,
         samesite="strict",
     )
-    return answer
+    return response
 
 
 @router.post(SIGN_OUT, operation_id="sign_out_of_ray")
 async def sign_out(services: ServicesDep, request: Request) -> Response:
+    """End the browser's session."""
     paths = Paths.of(services.settings)
     _check_own_page(request, services.settings.external_url)
-    answer = RedirectResponse(paths.sign_in, 303)
-    answer.delete_cookie(COOKIE, path=paths.ray, httponly=True, samesite="strict")
-    return answer
+    response = RedirectResponse(paths.sign_in, 303)
+    response.delete_cookie(COOKIE, path=paths.ray, httponly=True, samesite="strict")
+    return response
 
 
 @router.get(rules.PREFIX, operation_id="to_ray_dashboard")
 async def to_dashboard(services: ServicesDep) -> Response:
-    """With the slash: the page finds its files beside itself."""
+    """Redirect to the path with a slash, because the page loads its files relative to its own path."""
     return RedirectResponse(Paths.of(services.settings).ray, 308)
 
 
 @router.api_route(f"{rules.PREFIX}/{{path:path}}", methods=_METHODS, operation_id="ask_ray_dashboard")
-async def ask_dashboard(services: ServicesDep, request: Request) -> Response:
+async def forward_request(services: ServicesDep, request: Request) -> Response:
+    """Forward a request to Ray's dashboard; a browser gets its errors as a page."""
     try:
-        return await _ask(services, request)
+        return await _forward(services, request)
     except FgdError as error:
         if not pages.is_wanted(request.method, request.headers):
             raise
         return pages.trouble(Paths.of(services.settings), error, _retry_after(error))
 
 
-async def _ask(services: Services, request: Request) -> Response:
+async def _forward(services: Services, request: Request) -> Response:
     principal: Principal = request.state.principal
     path = rules.plain_path(request.scope["raw_path"])
     _check_allowed(principal, request, path, services.settings.external_url)
     if path in rules.OWN:
-        return _own_answer(request, path)
-    # All of it, and no more than the front door lets in: after it, the next thing to come is that the client hangs up.
+        return _own_response(request, path)
+    # The whole body, which the request policy has limited: the next message then tells that the client disconnected.
     body = await request.body()
     query = request.scope["query_string"].decode("latin-1")
     target = quote(path, safe="/~!$&'()*+,;=:@") + (f"?{quote(query, safe=_QUERY)}" if query else "")
-    asking = asyncio.create_task(services.cluster.browse(request.method, target, _headers_up(request, path), body))
-    answer = await _unless_gone(request, asking)
-    if answer is None:
+    forwarding = asyncio.create_task(
+        services.cluster.browse(request.method, target, _request_headers(request, path), body)
+    )
+    response = await _unless_disconnected(request, forwarding)
+    if response is None:
         return Response(status_code=499)
     return StreamingResponse(
-        _body(answer, path, services.settings.sse_lifetime_s),
-        answer.status_code,
-        _headers_down(answer, path, request.method),
-        background=BackgroundTask(answer.aclose),
+        _body(response, path, services.settings.sse_lifetime_s),
+        response.status_code,
+        _response_headers(response, path, request.method),
+        background=BackgroundTask(response.aclose),
     )
 
 
 def _check_allowed(principal: Principal, request: Request, path: str, own_url: str | None) -> None:
-    """
+    """Check that the principal may send this request.
+
     Raises:
-        ForbiddenError: the token is for one project, or its role is too small; or a page of another site asks.
+        ForbiddenError: the token is for one project, its role is too low, or a page of another site sent the request.
     """
     principal.check_role(Role.READ)
-    _check_everywhere(principal)
+    _check_all_projects(principal)
     if not rules.is_for_readers(request.method, path) and path not in rules.OWN:
         principal.check_role(Role.ADMIN)
-        # With a GET that acts comes no Origin, and without tokens not even a cookie would have to come along.
+        # Some GET requests of Ray change something; browsers send them without Origin, and without tokens no cookie is
+        # needed.
         if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-            raise _foreign("another site")
+            raise _cross_site("another site")
     if request.method not in rules.READING:
         audit_notes.about(path=path[:200])
         if getattr(request.state, "is_by_cookie", False):
             _check_own_page(request, own_url)
 
 
-def _check_everywhere(principal: Principal) -> None:
+def _check_all_projects(principal: Principal) -> None:
     if principal.project is not None:
         raise ForbiddenError(
-            f"Ray's dashboard shows all projects, and {principal.name!r} is for {principal.project!r} alone; "
-            "use a token for all projects",
+            f"Ray's dashboard shows all projects, and the token {principal.name!r} is for the project "
+            f"{principal.project!r}; use a token for all projects",
             project=principal.project,
         )
 
 
 def _check_own_page(request: Request, own_url: str | None) -> None:
-    """Raises ForbiddenError where a browser sends this from a page that is not this server's."""
+    """Raises ForbiddenError if a browser sends this request from a page of another site."""
     origin = request.headers.get("Origin")
     if origin is None and request.headers.get("Sec-Fetch-Site") == "same-origin":
         return
     own_hosts = [request.headers.get("Host", ""), urlsplit(own_url or "").netloc]
     if origin is None or not any(is_same_origin(origin, host) for host in own_hosts if host):
-        raise _foreign((origin or "nowhere")[:100])
+        raise _cross_site((origin or "nowhere")[:100])
 
 
-def _foreign(origin: str) -> ForbiddenError:
+def _cross_site(origin: str) -> ForbiddenError:
     return ForbiddenError(
-        f"a page of {origin!r} may change nothing here; send the request from this server's own pages, or from a "
-        "program with its token as `Authorization: Bearer …`",
+        f"a web page of {origin!r} cannot change anything on this server; send the request from this server's own "
+        "pages, or from a program with its token as `Authorization: Bearer …`",
         origin=origin,
     )
 
 
-def _own_answer(request: Request, path: str) -> Response:
+def _own_response(request: Request, path: str) -> Response:
     if path == "/api/authentication_mode" and request.method in rules.READING:
-        # The truth about this door: nobody has to give Ray's token here, and the page then asks for none.
+        # True for clients of this proxy: they need no token of Ray's, and so the page asks for none.
         return JSONResponse({"authentication_mode": "disabled"}, headers={"Cache-Control": "no-store"})
     raise ForbiddenError(
-        "Ray's own sign-in is closed here, for this server holds Ray's token; sign in with an API token"
+        "Ray's own sign-in is disabled, because this server holds Ray's token; sign in with an API token"
     )
 
 
-def _headers_up(request: Request, path: str) -> dict[str, str]:
-    # A range could cut a claim code in two, each half of it unrecognisable.
-    passed = (*_PASSED_UP, *(("range", "if-range") if rules.is_file(path) else ()))
+def _request_headers(request: Request, path: str) -> dict[str, str]:
+    # A range could cut a claim code in two, and redaction would recognise neither half.
+    passed = (*_REQUEST_HEADERS, *(("range", "if-range") if rules.is_file(path) else ()))
     headers = {name: request.headers[name] for name in passed if name in request.headers}
     headers |= {"User-Agent": "fgd", "Accept-Encoding": "identity"}
     if request.method in rules.READING:
-        # So that Ray takes us for a browser, from which it keeps back the values in environments. Changes, on the other
-        # hand, it takes from no browser.
+        # Ray hides the values of environment variables from browsers. It rejects changes by browsers, so only requests
+        # that read carry this header.
         headers["Sec-Fetch-Mode"] = "cors"
     return headers
 
 
-def _headers_down(answer: httpx.Response, path: str, method: str) -> dict[str, str]:
-    headers = {name: answer.headers[name] for name in _PASSED_DOWN if name in answer.headers}
-    if rules.is_file(path) and "content-encoding" not in answer.headers:
+def _response_headers(response: httpx.Response, path: str, method: str) -> dict[str, str]:
+    headers = {name: response.headers[name] for name in _RESPONSE_HEADERS if name in response.headers}
+    if rules.is_file(path) and "content-encoding" not in response.headers:
         for name in ("content-length", "content-range", "accept-ranges"):
-            if name in answer.headers:
-                headers[name] = answer.headers[name]
-        # The same for all who may see it, but not for others who share a cache with them.
-        headers["cache-control"] = f"private, {answer.headers.get('cache-control', 'no-cache')}"
+            if name in response.headers:
+                headers[name] = response.headers[name]
+        # Everybody who may see the dashboard gets the same file, but a shared cache also serves other people.
+        headers["cache-control"] = f"private, {response.headers.get('cache-control', 'no-cache')}"
     else:
         headers.setdefault("cache-control", "no-store")
-    headers["content-security-policy"] = _OF_PAGES if rules.is_page(path) else _OF_DATA
+    headers["content-security-policy"] = _PAGE_POLICY if rules.is_page(path) else _DATA_POLICY
     headers["x-content-type-options"] = "nosniff"
     headers["x-frame-options"] = "DENY"
     headers["referrer-policy"] = "same-origin"
-    # Proxies before us must not gather what a log that is followed says.
+    # Proxies in front of us must not buffer a log that a client follows.
     headers["x-accel-buffering"] = "no"
     return headers
 
 
-async def _body(answer: httpx.Response, path: str, lifetime_s: float) -> AsyncIterator[bytes]:
-    """Piece by piece, as they come. After so long a stream ends, for the token behind it may have ended, too."""
+async def _body(response: httpx.Response, path: str, lifetime_s: float) -> AsyncIterator[bytes]:
+    """Yield the body in chunks as they arrive. A stream ends after `lifetime_s`, since its token may have expired."""
     if rules.is_file(path):
-        async for piece in answer.aiter_bytes():
-            yield piece
+        async for chunk in response.aiter_bytes():
+            yield chunk
         return
     redact = Redaction()
     try:
         async with asyncio.timeout(lifetime_s):
-            async for piece in answer.aiter_bytes():
-                if clean := redact(piece):
+            async for chunk in response.aiter_bytes():
+                if clean := redact(chunk):
                     yield clean
     except TimeoutError:
         log.info("ray_stream_ended", path=path, after_s=lifetime_s)
@@ -235,34 +251,34 @@ async def _body(answer: httpx.Response, path: str, lifetime_s: float) -> AsyncIt
         yield rest
 
 
-async def _unless_gone(request: Request, asking: asyncio.Task[httpx.Response]) -> httpx.Response | None:
-    """What Ray answers; None where the client did not wait for it."""
-    hangs_up = asyncio.create_task(_hangs_up(request))
+async def _unless_disconnected(request: Request, forwarding: asyncio.Task[httpx.Response]) -> httpx.Response | None:
+    """Return Ray's response; None if the client disconnected before it came."""
+    disconnecting = asyncio.create_task(_disconnect(request))
     try:
-        await asyncio.wait({asking, hangs_up}, return_when=asyncio.FIRST_COMPLETED)
-        return await asking if asking.done() else None
+        await asyncio.wait({forwarding, disconnecting}, return_when=asyncio.FIRST_COMPLETED)
+        return await forwarding if forwarding.done() else None
     finally:
-        for task in (asking, hangs_up):
+        for task in (forwarding, disconnecting):
             task.cancel()
 
 
-async def _hangs_up(request: Request) -> None:
+async def _disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
 async def _signed_in(services: Services, request: Request) -> Principal | None:
-    """Who the browser is signed in as; None where this server asks nobody.
+    """Return the principal of the browser's session; None if this server needs no tokens.
 
     Raises:
-        UnauthorizedError: nobody.
+        UnauthorizedError: the browser has no valid session.
     """
     if services.settings.auth == "none":
         return None
     return await services.sessions.principal(request.cookies.get(COOKIE, ""))
 
 
-def _for_a_form(refusal: FgdError) -> str:
+def _form_message(refusal: FgdError) -> str:
     return refusal.message if isinstance(refusal, ForbiddenError) else refusal.message.partition(";")[0]
 
 

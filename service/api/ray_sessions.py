@@ -1,7 +1,7 @@
-"""A browser's sign-in: a sealed note of whose token it was, of no use anywhere but here.
+"""Browser sessions for Ray's dashboard: a signed cookie that names an API token and works only here.
 
-Stateless: every control plane with the same secret takes it. It names the token and holds nothing of it, and it ends
-with the token, for that is looked up each time.
+Sessions are stateless: every control plane with the same secret accepts the cookie. It names the token but does not
+contain it, and it ends with the token, which is looked up for each request.
 """
 
 import hmac
@@ -17,14 +17,16 @@ from service.ray_proxy.paths import SESSION_S, SIGN_IN
 from service.store.tokens import TokenMint
 
 
-class Sessions:
+class RaySessions:
+    """Begins sessions and checks their cookies."""
+
     def __init__(self, tokens: TokenCheck, mint: Callable[[], TokenMint], clock: Clock) -> None:
         self._tokens = tokens
         self._mint = mint
         self._clock = clock
 
     async def begin(self, token: str) -> tuple[Principal, str]:
-        """Who an API token stands for, and the cookie's value.
+        """Return the principal of an API token, and the value of the session's cookie.
 
         Raises:
             UnauthorizedError: the token is unknown, expired or revoked.
@@ -36,7 +38,11 @@ class Sessions:
         return principal, f"{principal.token_id}.{ends_at_s}.{self._seal(principal.token_id, ends_at_s, token_sha256)}"
 
     async def principal(self, cookie: str) -> Principal:
-        """Raises UnauthorizedError: it was not sealed here, its time is over, or its token's is."""
+        """Return the principal of a session.
+
+        Raises:
+            UnauthorizedError: the cookie is not ours, its session has ended, or its token is no longer valid.
+        """
         found = _VALUE.fullmatch(cookie)
         if found is None:
             raise _ended()
@@ -44,7 +50,7 @@ class Sessions:
         if datetime.fromtimestamp(ends_at_s, UTC) <= self._clock():
             raise _ended()
         principal, token_sha256 = await self._tokens.holder(token_id)
-        # Of the token as it is now: the one that comes from the settings keeps its id when it is changed.
+        # The seal covers the present token: the one from the settings keeps its id when its value changes.
         if not hmac.compare_digest(found["seal"], self._seal(token_id, ends_at_s, token_sha256)):
             raise _ended()
         return principal
@@ -54,8 +60,8 @@ class Sessions:
 
 
 def _ended() -> UnauthorizedError:
-    return UnauthorizedError(f"the sign-in has ended; sign in again at {SIGN_IN}, or send an API token")
+    return UnauthorizedError(f"the session has ended; sign in again at {SIGN_IN}, or send an API token")
 
 
-# Ten digits until the year 2286.
+# Ten digits last until the year 2286.
 _VALUE = re.compile(r"(?P<token_id>[A-Za-z0-9]{1,32})\.(?P<ends_at_s>[0-9]{10})\.(?P<seal>[0-9a-f]{64})")

@@ -1,7 +1,7 @@
-"""The report on a job, alone or beside others."""
+"""Reports: the results of a job, alone or beside other jobs, as JSON, HTML or CSV."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -16,7 +16,7 @@ from fgd_core.spec.sweep_report import SweepReport
 from fgd_core.spec.views import JobView
 from service import links
 from service.api import responses, stored_files
-from service.api.access import Principal, Reader, visible_job
+from service.api.access import JobId, Principal, Reader, visible_job
 from service.api.deps import ServicesDep
 from service.jobs.findings import sweep_report
 from service.jobs.report import KINDS, fold
@@ -37,11 +37,11 @@ router = APIRouter(prefix="/v1/jobs", tags=["report"])
 Form = Literal["json", "html", "csv"]
 
 MAX_POINTS = 300
-"""A curve; more than a chart has pixels for."""
+"""Points per curve; a chart has fewer pixels."""
 SAMPLES = "samples.png"
 MAX_SAMPLES_BYTES = 8_000_000
 
-_FORMS = {"text/html": "html", "text/csv": "csv", "application/json": "json"}
+_FORMS: Mapping[str, Form] = {"text/html": "html", "text/csv": "csv", "application/json": "json"}
 
 
 @router.get(
@@ -54,39 +54,43 @@ async def get_report(
     *,
     services: ServicesDep,
     principal: Reader,
-    job_id: str,
-    beside: Annotated[list[str] | None, Query(alias="with", max_length=50)] = None,
-    form: Annotated[Form | None, Query(alias="format")] = None,
-    accept: Annotated[str, Header()] = "*/*",
+    job_id: JobId,
+    others: Annotated[
+        list[str] | None, Query(alias="with", max_length=50, description="Ids of jobs to show beside this one")
+    ] = None,
+    form: Annotated[Form | None, Query(alias="format", description="Takes precedence over `Accept`")] = None,
+    accept: Annotated[str, Header(description="Without `format`, the first known media type decides")] = "*/*",
 ) -> Response:
-    """Everything that the job, and those named by `with`, have to show: JSON, one HTML file, or CSV.
+    """Return the report of a job, and of the jobs named by `with`, as JSON, as one HTML file or as CSV.
 
-    `format` decides; without it the first known type in `Accept` does; JSON otherwise. A sweep's report is one of its
-    own, also while the sweep runs, and stands alone. Jobs that were scored on different validation data are refused.
+    The format is JSON unless `format` or `Accept` asks for another one. A sweep has a report of its own, also while it
+    runs; it cannot be combined with other jobs. Jobs that were evaluated on different validation data are refused.
     """
-    wanted = form or _wanted(accept)
-    job_ids = list(dict.fromkeys([job_id, *(beside or [])]))
+    wanted = form or responses.preferred(accept, _FORMS, default="json")
+    job_ids = list(dict.fromkeys([job_id, *(others or [])]))
     async with services.database.reading() as session:
         await read_consistently(session)
-        views = [_lasting(await _view(session, principal, each), services.settings) for each in job_ids]
+        views = [_with_permanent_link(await _view(session, principal, each), services.settings) for each in job_ids]
         sweep = next((view for view in views if view.kind == "sweep"), None)
         if sweep is not None:
-            _stands_alone(sweep, views)
-            told = await events.every(session, sweep.job_id, study_state.KINDS)
+            _check_alone(sweep, views)
+            stored = await events.every(session, sweep.job_id, study_state.KINDS)
         else:
             folded = [await _fold(session, view) for view in views]
     if sweep is not None:
-        return await asyncio.to_thread(_of_sweep, sweep, told, services.clock(), wanted)
+        return await asyncio.to_thread(_sweep_response, sweep, stored, services.clock(), wanted)
     check_same_ground(folded)
-    return await threads.run(_of_jobs, Report(generated_at=services.clock(), jobs=folded), services.storage, wanted)
+    return await threads.run(
+        _job_response, Report(generated_at=services.clock(), jobs=folded), services.storage, wanted
+    )
 
 
 async def _view(session: AsyncSession, principal: Principal, job_id: str) -> JobView:
     return await load(session, await visible_job(session, principal, job_id))
 
 
-def _lasting(view: JobView, settings: Settings) -> JobView:
-    """With a link for people elsewhere, where there is one: a report is kept, and passed on."""
+def _with_permanent_link(view: JobView, settings: Settings) -> JobView:
+    """Replace the link to Ray's dashboard by the server's external address, if it has one: reports are passed on."""
     if settings.external_url is None or view.dashboard_url is None:
         return view
     url = links.run_page(settings.external_url, view.attempts[-1].submission_id)
@@ -99,34 +103,34 @@ async def _fold(session: AsyncSession, job: JobView) -> JobReport:
     return await asyncio.to_thread(fold, job, stored, {curve.name: curve.points for curve in drawn})
 
 
-def _stands_alone(sweep: JobView, views: Sequence[JobView]) -> None:
+def _check_alone(sweep: JobView, views: Sequence[JobView]) -> None:
     if len(views) > 1:
         raise SpecError(
-            f"{sweep.job_id} is a sweep, whose report stands alone; leave `with` out, or compare the jobs",
+            f"job {sweep.job_id} is a sweep, and its report cannot show other jobs; omit `with`, or compare the jobs",
             job_id=sweep.job_id,
         )
 
 
-def _of_jobs(report: Report, storage: Storage, wanted: str) -> Response:
+def _job_response(report: Report, storage: Storage, wanted: Form) -> Response:
     match wanted:
         case "html":
             return responses.html_page(_page(report, storage))
         case "csv":
-            return Response(render_csv(report), media_type="text/csv", headers=_as_file(report.jobs[0].job_id))
+            return Response(render_csv(report), media_type="text/csv", headers=_attachment(report.jobs[0].job_id))
     return Response(report.model_dump_json(), media_type="application/json")
 
 
-def _of_sweep(sweep: JobView, told: Sequence[StoredEvent], now: datetime, wanted: str) -> Response:
-    report = sweep_report.fold(sweep, told, now=now)
+def _sweep_response(sweep: JobView, stored: Sequence[StoredEvent], now: datetime, wanted: Form) -> Response:
+    report = sweep_report.fold(sweep, stored, now=now)
     match wanted:
         case "html":
             return responses.html_page(render_sweep_html(report))
         case "csv":
-            return Response(render_sweep_csv(report), media_type="text/csv", headers=_as_file(sweep.job_id))
+            return Response(render_sweep_csv(report), media_type="text/csv", headers=_attachment(sweep.job_id))
     return Response(responses.as_json(report, "trials"), media_type="application/json")
 
 
-def _as_file(job_id: str) -> dict[str, str]:
+def _attachment(job_id: str) -> dict[str, str]:
     return {"Content-Disposition": f'attachment; filename="report-{job_id}.csv"'}
 
 
@@ -140,8 +144,3 @@ def _samples(job: JobReport, storage: Storage) -> bytes | None:
         if artifact.name == SAMPLES and artifact.media_type == "image/png":
             return stored_files.read_small(storage, job.job_id, artifact.uri, max_bytes=MAX_SAMPLES_BYTES)
     return None
-
-
-def _wanted(accept: str) -> str:
-    offered = (part.partition(";")[0].strip().lower() for part in accept.split(","))
-    return next((_FORMS[kind] for kind in offered if kind in _FORMS), "json")

@@ -1,41 +1,43 @@
-"""A client that does not take what is ready for it loses its connection, and with it nothing: it may come back.
+"""Slow readers: a connection whose client does not read what the server sends is cut; the client may reconnect.
 
-Without this it would keep its connection, its task and a buffer for as long as it likes; and closing the connection in
-the ordinary way would wait for the buffer to be taken, which is just what does not happen.
+Without this, such a client would hold its connection, its task and a buffer for as long as it likes. An ordinary close
+would not help: it waits until the client has read the buffer.
+
+This module is the only one that uses uvicorn's private HTTP protocol class.
 """
 
 import asyncio
-from typing import Any
+from typing import cast
 
 import uvicorn
+from uvicorn.config import HTTPProtocolType
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 def cut_off(config: uvicorn.Config, *, after_s: float) -> None:
-    """Have a server that is made from `config` drop connections whose peer takes nothing for `after_s`."""
+    """Make the server of `config` drop a connection whose client reads nothing for `after_s` seconds."""
 
-    class Impatient(H11Protocol):
-        _cut: asyncio.TimerHandle | None = None
+    class CuttingProtocol(H11Protocol):
+        _timer: asyncio.TimerHandle | None = None
 
         def pause_writing(self) -> None:
             super().pause_writing()
-            self._cut = self.loop.call_later(after_s, self._abort)
+            self._timer = self.loop.call_later(after_s, self._abort)
 
         def resume_writing(self) -> None:
-            self._be_content()
+            self._stop_timer()
             super().resume_writing()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._be_content()
+            self._stop_timer()
             super().connection_lost(exc)
 
         def _abort(self) -> None:
             self.transport.abort()
 
-        def _be_content(self) -> None:
-            if self._cut is not None:
-                self._cut.cancel()
-                self._cut = None
+        def _stop_timer(self) -> None:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
 
-    protocol: Any = Impatient
-    config.http = protocol
+    config.http = cast(HTTPProtocolType, CuttingProtocol)

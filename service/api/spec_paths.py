@@ -1,4 +1,4 @@
-"""What lies at the paths of a spec, as far as this server sees the disks that runs see."""
+"""Facts about the paths in a spec, as far as this server shares a disk with the runs."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,13 +12,14 @@ from service.settings import Settings
 
 
 async def facts(spec: JobSpec, settings: Settings, capacity: Capacity | None) -> admission.Facts:
-    """All but the jobs and the data set that the spec refers to."""
+    """Return the facts that admission needs, except those about the jobs and the data set that the spec names."""
     return await facts_of(admission.paths(spec), settings, capacity)
 
 
 async def facts_of(
     paths: Sequence[admission.NamedPath], settings: Settings, capacity: Capacity | None = None
 ) -> admission.Facts:
+    """Return the facts about some paths. It reads the disk only if the runs share this machine."""
     of_jobs = settings.jobs_of_others
     named = [item.path for item in paths if confinement.malformed(item.loc, item.path) is None]
     if not settings.local_cluster or not named:
@@ -52,7 +53,7 @@ def _resolved(path: Path) -> Path:
     try:
         return path.resolve()
     except (OSError, RuntimeError, ValueError):
-        # A loop of links, or no right to enter: nothing that could be read lies there.
+        # A loop of links, or a folder without permission: nothing at this path can be read.
         return path
 
 
@@ -62,5 +63,5 @@ def _kind(path: str) -> admission.PathKind | None:
             return "folder"
         return "file" if Path(path).is_file() else None
     except (OSError, ValueError):
-        # A path that the system cannot even look at (no right to enter its folder) is not there for us.
+        # A path that we may not look at, for example in a folder without permission, does not exist for us.
         return None

@@ -1,4 +1,4 @@
-"""A file of the storage as an answer, with ranges; never all of it in memory."""
+"""Downloads from the storage: files in blocks with HTTP ranges, and small images for pages."""
 
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -20,17 +20,18 @@ log = structlog.get_logger(__name__)
 
 ANY = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 _RANGE = re.compile(r"bytes=(?P<first>\d{0,18})-(?P<last>\d{0,18})", re.ASCII)
-# As a download, and never sniffed: what a run wrote must not run as a page of this server.
+# As a download, without MIME sniffing: what a run wrote must not run as a page of this server.
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Accept-Ranges": "bytes"}
 
 
 async def respond(
     storage: Storage, path: str, request: Request, *, media_type: str, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """
+    """Return a file as a response that streams it in blocks, or the range of it that the request asks for.
+
     Raises:
-        FileGoneError: there is no such file.
-        StorageError: it cannot be read now.
+        FileGoneError: the file does not exist.
+        StorageError: the storage cannot read it now.
     """
     opened = await threads.run(storage.open, path)
     validators = {
@@ -43,7 +44,7 @@ async def respond(
         return problems.respond(
             status=416,
             code="range",
-            detail=f"the file has {opened.size_bytes} bytes; ask for some of those",
+            detail=f"the file has {opened.size_bytes} bytes; request a range within the file",
             headers={"Content-Range": f"bytes */{opened.size_bytes}"},
         )
     headers = {
@@ -60,8 +61,12 @@ async def respond(
 
 
 def read_small(storage: Storage, job_id: str, uri: str, *, max_bytes: int) -> bytes | None:
-    """A picture for a page: a job's own file. None where it is not there, or larger, or cannot be read now, for the
-    page is more than its pictures. Blocks."""
+    """Read a job's own file, such as an image for a page. Blocks.
+
+    Returns:
+        None if the file does not exist, is larger than `max_bytes`, or cannot be read now: a page is useful without
+        its images.
+    """
     path = paths.of_job(storage, job_id, uri)
     if path is None:
         return None
@@ -72,7 +77,7 @@ def read_small(storage: Storage, job_id: str, uri: str, *, max_bytes: int) -> by
     except FileGoneError:
         return None
     except StorageError as error:
-        log.warning("picture_left_out", job_id=job_id, error=str(error))
+        log.warning("image_left_out", job_id=job_id, error=str(error))
         return None
 
 
@@ -83,15 +88,15 @@ class _Range(NamedTuple):
 
 
 def _wanted(request: Request, size_bytes: int, validators: Mapping[str, str]) -> _Range | None:
-    """What of the file is to be sent; None where it is too short for that.
+    """Return the range to send; None if the file is too short for the requested one.
 
-    Several ranges at once are answered with the whole, which whoever asks must be able to take.
+    A request for several ranges gets the whole file, as HTTP allows.
     """
-    asked = _RANGE.fullmatch(request.headers.get("Range", "").replace(" ", ""))
+    requested = _RANGE.fullmatch(request.headers.get("Range", "").replace(" ", ""))
     condition = request.headers.get("If-Range")
-    if asked is None or (condition is not None and condition not in validators.values()):
+    if requested is None or (condition is not None and condition not in validators.values()):
         return _Range(0, size_bytes, is_part=False)
-    first, last = asked["first"], asked["last"]
+    first, last = requested["first"], requested["last"]
     if not first:
         if not last:
             return _Range(0, size_bytes, is_part=False)
@@ -109,7 +114,7 @@ async def _blocks(opened: OpenedFile, wanted: _Range) -> AsyncIterator[bytes]:
         while left > 0:
             block = await threads.run(opened.file.read, min(left, BLOCK_BYTES))
             if not block:
-                raise FileGoneError("the file became shorter while it was sent")
+                raise FileGoneError("the file became shorter during the download")
             left -= len(block)
             yield block
     finally:

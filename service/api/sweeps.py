@@ -1,4 +1,4 @@
-"""The trials of a sweep, and what people may ask of it while it runs."""
+"""Sweeps: their trials, and what users can request while a sweep runs."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from fgd_core.spec.sweep_views import TrialList
 from fgd_core.spec.trials import BudgetRaised, MoreBudget, NewTrial, TrialAsked, TrialStopAsked
 from fgd_core.spec.views import JobView
 from service.api import audit_notes, responses
-from service.api.access import Principal, Reader, Submitter, visible_job
+from service.api.access import JobId, Principal, Reader, Submitter, visible_job
 from service.api.deps import ServicesDep
 from service.jobs import admission, sweep_control, sweep_space
 from service.jobs.lifecycle import is_over
@@ -27,13 +27,13 @@ from service.store.tables import Job
 
 router = APIRouter(prefix="/v1/jobs", tags=["sweeps"])
 
-TrialNumber = Annotated[int, Path(ge=0, le=2**31 - 1)]
+TrialNumber = Annotated[int, Path(ge=0, le=2**31 - 1, description="The number of a trial, from 0")]
 _ASKED = TrialAsked.model_fields["kind"].default
 
 
 @router.get("/{job_id}/trials", operation_id="list_trials", response_model=TrialList)
-async def list_trials(services: ServicesDep, principal: Reader, job_id: str) -> Response:
-    """All trials, by number, as their events tell of them up to now."""
+async def list_trials(services: ServicesDep, principal: Reader, job_id: JobId) -> Response:
+    """List all trials of a sweep by number, with their present state, values and objectives."""
     async with services.database.reading() as session:
         await read_consistently(session)
         job, spec = await _sweep(session, principal, job_id)
@@ -42,7 +42,8 @@ async def list_trials(services: ServicesDep, principal: Reader, job_id: str) -> 
 
 
 @router.get("/{job_id}/trials/{trial}", operation_id="get_trial")
-async def get_trial(services: ServicesDep, principal: Reader, job_id: str, trial: TrialNumber) -> TrialView:
+async def get_trial(services: ServicesDep, principal: Reader, job_id: JobId, trial: TrialNumber) -> TrialView:
+    """Return one trial of a sweep."""
     async with services.database.reading() as session:
         await read_consistently(session)
         job, spec = await _sweep(session, principal, job_id)
@@ -50,39 +51,39 @@ async def get_trial(services: ServicesDep, principal: Reader, job_id: str, trial
 
 
 @router.post("/{job_id}/trials", status_code=202, operation_id="add_trial")
-async def add_trial(services: ServicesDep, principal: Submitter, job_id: str, new: NewTrial) -> TrialAsked:
-    """Have these values tried next, whatever the searcher thinks. The trial's number is told by its first event."""
+async def add_trial(services: ServicesDep, principal: Submitter, job_id: JobId, new: NewTrial) -> TrialAsked:
+    """Add a trial with these values, which runs before the searcher's next ones. Its first event holds its number."""
     async with services.database.writing() as session:
         job, spec = await _sweep(session, principal, job_id, lock=True)
         sweep_control.check_takes_trials(job.state)
         admission.check(admission.trial_reasons(spec, new.values))
-        asked = TrialAsked(
+        requested = TrialAsked(
             number=len(await events.every(session, job_id, [_ASKED])),
             values=sweep_space.as_stored(spec.base, new.values),
             by=principal.name,
         )
-        await events.append(session, job_id, None, [(services.clock(), asked)])
-    return asked
+        await events.append(session, job_id, None, [(services.clock(), requested)])
+    return requested
 
 
 @router.post("/{job_id}/trials/{trial}/stop", status_code=202, operation_id="stop_trial")
-async def stop_trial(services: ServicesDep, principal: Submitter, job_id: str, trial: TrialNumber) -> TrialView:
-    """Ask one trial to save and stop; the others go on."""
+async def stop_trial(services: ServicesDep, principal: Submitter, job_id: JobId, trial: TrialNumber) -> TrialView:
+    """Stop one trial: it saves a checkpoint and ends; the other trials continue."""
     audit_notes.about(trial=trial)
     async with services.database.writing() as session:
         job, spec = await _sweep(session, principal, job_id, lock=True)
         found = _find(await _trials(session, job, spec), trial)
         sweep_control.check_stoppable(job.state, found)
-        asked = TrialStopAsked(trial=trial, by=principal.name)
-        await events.append(session, job_id, None, [(services.clock(), asked)])
+        requested = TrialStopAsked(trial=trial, by=principal.name)
+        await events.append(session, job_id, None, [(services.clock(), requested)])
     return found
 
 
 @router.post("/{job_id}/budget", status_code=202, operation_id="raise_budget")
 async def raise_budget(
-    services: ServicesDep, principal: Submitter, response: Response, job_id: str, more: MoreBudget
+    services: ServicesDep, principal: Submitter, response: Response, job_id: JobId, more: MoreBudget
 ) -> JobView:
-    """Search on with so much more. A sweep that is over or paused is queued again, and goes on where it ended."""
+    """Add to the budget of a sweep. A sweep that is over or paused is queued again and continues where it stopped."""
     audit_notes.about(**more.model_dump(exclude_defaults=True))
     async with services.database.writing() as session:
         job, spec = await _sweep(session, principal, job_id, lock=True)
@@ -93,8 +94,8 @@ async def raise_budget(
             await events.append(session, job_id, None, [(services.clock(), raised)])
         else:
             columns = (Job.not_before, Job.ended_at, Job.error, Job.result)
-            fresh: dict[InstrumentedAttribute[Any], Any] = {Job.failures: 0, Job.losses: 0, **dict.fromkeys(columns)}
-            await jobs.move(session, job, step, now=services.clock(), extra=[raised], columns=fresh)
+            reset: dict[InstrumentedAttribute[Any], Any] = {Job.failures: 0, Job.losses: 0, **dict.fromkeys(columns)}
+            await jobs.move(session, job, step, now=services.clock(), extra=[raised], columns=reset)
         await session.refresh(job)
         view = await views.load(session, job)
     services.wake_dispatcher.set()
@@ -106,18 +107,23 @@ async def raise_budget(
 async def _sweep(
     session: AsyncSession, principal: Principal, job_id: str, *, lock: bool = False
 ) -> tuple[Job, SweepSpec]:
-    """
+    """Return a sweep's row and spec.
+
     Raises:
-        NotFoundError: there is no such job for this principal, or it is no sweep.
-        SpecError: its stored spec is no longer valid.
+        NotFoundError: the principal sees no such job, or it is not a sweep.
+        SpecError: the stored spec is no longer valid.
     """
     job = await visible_job(session, principal, job_id, lock=lock)
     if job.kind != "sweep":
-        raise NotFoundError(f"job {job_id} is of kind {job.kind!r} and has no trials; name a sweep", kind=job.kind)
+        raise NotFoundError(
+            f"job {job_id} is of kind {job.kind!r}, and only sweeps have trials; use the id of a sweep", kind=job.kind
+        )
     try:
         spec = JOB_SPEC.validate_python(job.spec)
     except ValidationError as error:
-        message = f"sweep {job_id} was stored by another version of this server and is no longer valid; submit it again"
+        message = (
+            f"another version of this server stored the spec of sweep {job_id}, which is invalid now; submit it again"
+        )
         raise SpecError(message, spec_version=job.spec_version) from error
     assert isinstance(spec, SweepSpec)
     return job, spec
@@ -132,12 +138,12 @@ async def _trials(session: AsyncSession, job: Job, spec: SweepSpec) -> list[Tria
         trials = study_state.fold_trials(stored, directions, is_over=ended)
         return [trial.model_copy(update={"dashboard_url": pages.get(trial.attempt or 0)}) for trial in trials]
 
-    # A large sweep takes seconds, in which the event loop has to serve other requests.
+    # The fold of a large sweep takes seconds; the event loop must serve other requests meanwhile.
     return await asyncio.to_thread(fold)
 
 
 def _find(trials: Sequence[TrialView], number: int) -> TrialView:
     found = next((trial for trial in trials if trial.trial == number), None)
     if found is None:
-        raise NotFoundError(f"the sweep has begun no trial {number}; it has {len(trials)}", trial=number)
+        raise NotFoundError(f"the sweep has no trial {number}; it has {len(trials)} trials", trial=number)
     return found

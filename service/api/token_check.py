@@ -90,7 +90,7 @@ class TokenCheck:
         if api_tokens.is_use_outdated(row, now):
             await self._record_use(row.id, now)
         cached = _Cached(
-            principal=Principal(name=row.name, role=Role.named(row.role), project=row.project, token_id=row.id),
+            principal=Principal(name=row.name, role=Role.parse(row.role), project=row.project, token_id=row.id),
             token_sha256=row.token_sha256,
             expires_at=row.expires_at,
             until_s=time.monotonic() + _CACHE_S,

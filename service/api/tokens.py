@@ -1,6 +1,8 @@
-"""API tokens: make, list, revoke; and who the present one stands for."""
+"""API tokens: create, list and revoke them, and show the principal of the present one."""
 
-from fastapi import APIRouter, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
 
 from fgd_core.errors import SpecError
 from fgd_core.spec.administration import NewToken, TokenCreated, TokenList, TokenView, WhoAmI
@@ -14,23 +16,26 @@ router = APIRouter(tags=["tokens"])
 
 
 @router.post("/v1/tokens", status_code=201, operation_id="create_token")
-async def create(services: ServicesDep, principal: Admin, response: Response, asked: NewToken) -> TokenCreated:
-    """Its secret is in this answer and nowhere else. A project's admin makes tokens for that project."""
+async def create(services: ServicesDep, principal: Admin, response: Response, new: NewToken) -> TokenCreated:
+    """Create an API token. Only this response contains its secret.
+
+    An admin of one project creates tokens for that project only.
+    """
     now = services.clock()
-    if asked.expires_at is not None and asked.expires_at <= now:
-        message = "expires_at is in the past; leave it out, or give a time to come"
+    if new.expires_at is not None and new.expires_at <= now:
+        message = "expires_at is in the past; omit it, or send a time in the future"
         raise SpecError(message, reasons=[{"loc": "expires_at", "code": "in_the_past", "message": message}])
-    token, kept = api_tokens.new_token(
-        name=asked.name,
-        role=asked.role,
-        project=principal.own(asked.project),
+    token, record = api_tokens.new_token(
+        name=new.name,
+        role=new.role,
+        project=principal.project_for(new.project),
         created_by=principal.name,
-        expires_at=asked.expires_at,
+        expires_at=new.expires_at,
         now=now,
     )
-    audit_notes.about(project=kept.project, name=kept.name, role=kept.role)
+    audit_notes.about(project=record.project, name=record.name, role=record.role)
     async with services.database.writing() as session:
-        row = await api_tokens.insert_token(session, kept)
+        row = await api_tokens.insert_token(session, record)
     response.headers["Location"] = f"/v1/tokens/{row.id}"
     response.headers["Cache-Control"] = "no-store"
     return TokenCreated(**dict(_view(row)), token=token)
@@ -38,15 +43,20 @@ async def create(services: ServicesDep, principal: Admin, response: Response, as
 
 @router.get("/v1/tokens", operation_id="list_tokens")
 async def list_tokens(services: ServicesDep, principal: Admin) -> TokenList:
-    """Newest first, expired and revoked ones among them."""
+    """List API tokens, newest first, including expired and revoked ones."""
     async with services.database.reading() as session:
         rows = await api_tokens.every(session, principal.project)
     return TokenList(items=[_view(row) for row in rows])
 
 
 @router.delete("/v1/tokens/{token_id}", operation_id="revoke_token")
-async def revoke(services: ServicesDep, principal: Admin, token_id: str) -> TokenView:
-    """At once here, within seconds on other replicas. The row stays, for the audit names it."""
+async def revoke(
+    services: ServicesDep, principal: Admin, token_id: Annotated[str, Path(description="The id of a token")]
+) -> TokenView:
+    """Revoke an API token: at once on this replica, within seconds on the others.
+
+    The token stays in the list, because the audit trail refers to it.
+    """
     async with services.database.writing() as session:
         row = await api_tokens.get(session, token_id, principal.project)
         await api_tokens.revoke(session, token_id, services.clock())
@@ -58,7 +68,10 @@ async def revoke(services: ServicesDep, principal: Admin, token_id: str) -> Toke
 
 @router.get("/v1/whoami", operation_id="who_am_i")
 async def who_am_i(principal: Reader) -> WhoAmI:
-    return WhoAmI(name=principal.name, role=principal.role.word, project=principal.project, token_id=principal.token_id)
+    """Return the name, role and project of the token that this request carries."""
+    return WhoAmI(
+        name=principal.name, role=principal.role.label, project=principal.project, token_id=principal.token_id
+    )
 
 
 def _view(row: ApiToken) -> TokenView:

@@ -1,9 +1,9 @@
-"""Webhooks: who is told of the ends of jobs."""
+"""Webhooks: URLs to which the server sends a message when a job ends."""
 
 import secrets
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Response
 
 from fgd_core.spec.administration import (
     DeliveryPage,
@@ -25,17 +25,22 @@ from service.webhooks.sending import Sender
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 
+WebhookId = Annotated[str, Path(description="The id of a webhook")]
+
 
 @router.post("", status_code=201, operation_id="create_webhook")
-async def create(services: ServicesDep, principal: Admin, response: Response, asked: NewWebhook) -> WebhookCreated:
-    """The secret is in this answer and nowhere else. A project's admin hears of that project's jobs."""
-    project = principal.own(asked.project)
+async def create(services: ServicesDep, principal: Admin, response: Response, new: NewWebhook) -> WebhookCreated:
+    """Create a webhook. Only this response contains its secret, which signs the messages.
+
+    The webhook of a project's admin covers the jobs of that project only.
+    """
+    project = principal.project_for(new.project)
     audit_notes.about(project=project)
-    await addresses.target(asked.url, allow_private=services.settings.webhooks_allow_private)
+    await addresses.target(new.url, allow_private=services.settings.webhooks_allow_private)
     secret = signing.new_secret()
     async with services.database.writing() as session:
         row = await webhooks.insert_webhook(
-            session, url=asked.url, secret=secret, project=project, created_by=principal.name, now=services.clock()
+            session, url=new.url, secret=secret, project=project, created_by=principal.name, now=services.clock()
         )
     response.headers["Location"] = f"/v1/webhooks/{row.id}"
     response.headers["Cache-Control"] = "no-store"
@@ -44,20 +49,22 @@ async def create(services: ServicesDep, principal: Admin, response: Response, as
 
 @router.get("", operation_id="list_webhooks")
 async def list_webhooks(services: ServicesDep, principal: Admin) -> WebhookList:
+    """List webhooks."""
     async with services.database.reading() as session:
         rows = await webhooks.every(session, principal.project)
     return WebhookList(items=[_view(row) for row in rows])
 
 
 @router.get("/{webhook_id}", operation_id="get_webhook")
-async def get(services: ServicesDep, principal: Admin, webhook_id: str) -> WebhookView:
+async def get(services: ServicesDep, principal: Admin, webhook_id: WebhookId) -> WebhookView:
+    """Return a webhook."""
     async with services.database.reading() as session:
         return _view(await webhooks.get(session, webhook_id, principal.project))
 
 
 @router.delete("/{webhook_id}", operation_id="delete_webhook")
-async def delete(services: ServicesDep, principal: Admin, webhook_id: str) -> WebhookView:
-    """With what it has not heard of yet."""
+async def delete(services: ServicesDep, principal: Admin, webhook_id: WebhookId) -> WebhookView:
+    """Delete a webhook and its undelivered messages."""
     async with services.database.writing() as session:
         row = await webhooks.get(session, webhook_id, principal.project)
         audit_notes.about(project=row.project)
@@ -66,8 +73,8 @@ async def delete(services: ServicesDep, principal: Admin, webhook_id: str) -> We
 
 
 @router.post("/{webhook_id}/test", operation_id="test_webhook")
-async def test(services: ServicesDep, principal: Admin, webhook_id: str) -> WebhookTested:
-    """One try, now, of a message of the type `webhook.test`."""
+async def test(services: ServicesDep, principal: Admin, webhook_id: WebhookId) -> WebhookTested:
+    """Send a message of the type `webhook.test` once, now, and return the result."""
     async with services.database.reading() as session:
         row = await webhooks.get(session, webhook_id, principal.project)
     audit_notes.about(project=row.project)
@@ -82,11 +89,11 @@ async def test(services: ServicesDep, principal: Admin, webhook_id: str) -> Webh
 async def list_deliveries(
     services: ServicesDep,
     principal: Admin,
-    webhook_id: str,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    cursor: str | None = None,
+    webhook_id: WebhookId,
+    limit: cursors.Limit = 50,
+    cursor: cursors.Cursor = None,
 ) -> DeliveryPage:
-    """Newest first, with what became of each."""
+    """List the deliveries of a webhook, newest first, with the state of each."""
     before = cursors.decode(cursor) if cursor is not None else None
     async with services.database.reading() as session:
         await webhooks.get(session, webhook_id, principal.project)

@@ -1,4 +1,4 @@
-"""What can be asked for, read off the specs: nothing in it is written twice."""
+"""The catalogue: everything that a spec can contain, derived from the models of the specs."""
 
 from functools import cache
 from typing import get_args
@@ -12,6 +12,7 @@ from service.catalogue.settings import read
 
 @cache
 def catalogue() -> Catalogue:
+    """Return the catalogue of this installation."""
     published = Fgd().model_dump(mode="json")
     spaces = [SpaceEntry(name=name, dimensions=preset_space(name, published)) for name in get_args(PresetName)]
     return Catalogue(**read(), spaces=spaces, recipes=list(recipes().values()))

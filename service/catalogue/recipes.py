@@ -1,4 +1,4 @@
-"""The published pairs of `examples/paper`, which the package carries along."""
+"""Recipes: the published pairs of teacher and student in `examples/paper`, which the package contains."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -12,23 +12,23 @@ from fgd_core.errors import NotFoundError
 from fgd_core.spec.recipes import Publication, Recipe
 from fgd_core.spec.refusals import closest
 
-# A link to the folder of examples: who reads them there and who installs the package sees the same files.
+# A link to the folder of examples: the repository and the installed package show the same files.
 _FOLDER = Path(__file__).with_name("paper")
 _INDEX: TypeAdapter[dict[str, Publication]] = TypeAdapter(dict[str, Publication])
 
 
 @cache
 def recipes() -> Mapping[str, Recipe]:
-    """By name, in the order of the index."""
+    """Return the recipes by name, in the order of the index."""
     index = _INDEX.validate_python(yaml.safe_load((_FOLDER / "index.yaml").read_text("utf-8")))
     return {name: _recipe(name, publication) for name, publication in index.items()}
 
 
 def recipe_text(name: str) -> str:
-    """The recipe's file, comments and all.
+    """Return a recipe's file, with its comments.
 
     Raises:
-        NotFoundError: there is none of that name.
+        NotFoundError: there is no recipe with this name.
     """
     if name not in recipes():
         raise NotFoundError(f"there is no recipe {name!r}; {closest(name, recipes())}")
@@ -36,18 +36,18 @@ def recipe_text(name: str) -> str:
 
 
 def heading(publication: Publication) -> list[str]:
-    """What a recipe's file begins with, as comments: the pair, what it came to, and where that is printed."""
-    said = [f"{publication.student}, taught by {publication.teacher}."]
+    """Return the comments at the top of a recipe's file: the pair, its AP, and where that is published."""
+    lines = [f"{publication.student}, taught by {publication.teacher}."]
     for what, ap in (("boxes", publication.boxes), ("masks", publication.masks)):
         if ap is not None:
             reached = "not published" if ap.distilled is None else str(ap.distilled)
             figures = f"teacher {ap.teacher}, student alone {ap.student}, distilled {reached}"
             beside = f" ({ap.without_inheriting} with inherit: nothing)" if ap.without_inheriting is not None else ""
-            said.append(f"AP of {what} on val2017: {figures}{beside}.")
-    said.append(f"Figures: {publication.source}.")
-    said.append(f"Settings: {publication.config}.")
-    said += [f"Differs: {each}." for each in publication.differs]
-    return said
+            lines.append(f"AP of {what} on val2017: {figures}{beside}.")
+    lines.append(f"Figures: {publication.source}.")
+    lines.append(f"Settings: {publication.config}.")
+    lines += [f"Differs: {each}." for each in publication.differs]
+    return lines
 
 
 def _recipe(name: str, publication: Publication) -> Recipe:

@@ -1,4 +1,4 @@
-"""From the JSON schema that pydantic makes of a union to its entries and their settings."""
+"""Settings: the entries of each union of specs and their fields, from the JSON schema that pydantic generates."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
@@ -16,7 +16,7 @@ from fgd_core.spec.training import OptimizerSpec, ScheduleSpec
 
 Schema: TypeAlias = dict[str, Any]
 
-# Every union that a person chooses from. A new member of one stands in the catalogue by itself.
+# Every union that a user chooses from. A new member of a union is in the catalogue without a line here.
 SECTIONS: Mapping[SectionName, Any] = {
     "jobs": JobSpec,
     "detectors": DetectorSpec,
@@ -32,12 +32,15 @@ SECTIONS: Mapping[SectionName, Any] = {
 
 
 class _Choice(NamedTuple):
+    """A member of a union."""
+
     section: SectionName
     names: list[JsonValue]
+    """The values of its tag that choose it."""
 
 
 def read(unions: Mapping[SectionName, Any] = SECTIONS) -> dict[SectionName, list[Entry]]:
-    """The entries of all unions, in the order in which the specs name them."""
+    """Return the entries of all unions, in the order of the unions' members."""
     schemas = {name: TypeAdapter(union).json_schema() for name, union in unions.items()}
     choices = {
         member["title"]: _Choice(name, _allowed(member["properties"][_tag_field(schema, member)]) or [])
@@ -51,13 +54,14 @@ class _Reader:
     def __init__(self, root: Schema, choices: Mapping[str, _Choice]) -> None:
         """
         Args:
-            root: a union's schema, with what it refers to.
+            root: the JSON schema of a union, with its `$defs`.
             choices: every member of every union, by the name of its class.
         """
         self._root = root
         self._choices = choices
 
     def entries(self) -> Iterator[Entry]:
+        """Yield the entries of the union."""
         for member in _members(self._root):
             tag = _tag_field(self._root, member)
             settings = [found for found in self._settings(member) if found.path != tag]
@@ -65,7 +69,7 @@ class _Reader:
                 yield Entry(name=str(name), chosen_by=tag, help=_help(member), settings=settings)
 
     def _settings(self, model: Schema, prefix: str = "", defaults: JsonValue = None) -> Iterator[Setting]:
-        """The fields of a model; those of models inside it that are no choice of a union come with their path."""
+        """Yield the fields of a model, and those of nested models that belong to no union, each with its path."""
         for name, field in model["properties"].items():
             path, default = f"{prefix}{name}", field.get("default")
             if isinstance(defaults, dict):
@@ -132,24 +136,24 @@ class _Reader:
         return "any value"
 
     def _options(self, field: Schema) -> list[Schema]:
-        """What a field may hold, null aside, references followed."""
+        """Return the schemas that a field allows, without null, with references resolved."""
         field = self._resolved(field)
         if "anyOf" in field or "oneOf" in field:
-            below = field.get("anyOf") or field["oneOf"]
-            return [option for each in below for option in self._options(each) if option.get("type") != "null"]
+            options = field.get("anyOf") or field["oneOf"]
+            return [option for each in options for option in self._options(each) if option.get("type") != "null"]
         return [field]
 
     def _resolved(self, field: Schema) -> Schema:
         return _resolved(field, self._root)
 
     def _chosen(self, options: list[Schema]) -> list[_Choice]:
-        """The members of a union that the options are; empty where one of them is something else."""
+        """Return the members of unions that the options are; empty if an option is anything else."""
         titles = [str(option.get("title")) for option in options if "properties" in option]
         found = [self._choices[title] for title in titles if title in self._choices]
         return found if len(found) == len(options) else []
 
     def _plain_model(self, options: list[Schema]) -> Schema | None:
-        """The model that the only option is, if it belongs to no union."""
+        """Return the only option if it is a model that belongs to no union."""
         is_plain = len(options) == 1 and "properties" in options[0] and not self._chosen(options)
         return options[0] if is_plain else None
 
@@ -159,7 +163,7 @@ class _Reader:
 
 
 def _members(root: Schema) -> list[Schema]:
-    """The models of a union; of one with a single member so far, that one."""
+    """Return the models of a union. A union with one member has that member's schema."""
     return [_resolved(option, root) for option in root.get("oneOf", [root])]
 
 
@@ -181,5 +185,5 @@ def _resolved(field: Schema, root: Schema) -> Schema:
 
 
 def _help(schema: Schema) -> str:
-    """Its docstring, without the line breaks of the source."""
+    """Return the docstring in a schema, without the line breaks of the source."""
     return " ".join(schema.get("description", "").split())

@@ -19,9 +19,9 @@ from fgd_core.errors import ConflictError
 from service import tracing
 from service.api import ROUTERS, description, middleware, problems, slow_readers
 from service.api.deps import Services
-from service.api.ray_sessions import Sessions
-from service.api.streaming.event_streams import Streams
-from service.api.streaming.log_reader import Logs
+from service.api.ray_sessions import RaySessions
+from service.api.streaming.event_streams import EventStreams
+from service.api.streaming.log_reader import LogReader
 from service.api.token_check import TokenCheck
 from service.clock import Clock
 from service.compare.process import Comparer
@@ -78,9 +78,9 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock | None = No
         clock=clock,
         tokens=tokens,
         mint=mint,
-        sessions=Sessions(tokens, mint, clock),
-        streams=Streams(database, settings, metrics),
-        logs=Logs(database, storage, cluster, settings),
+        sessions=RaySessions(tokens, mint, clock),
+        streams=EventStreams(database, settings, metrics),
+        logs=LogReader(database, storage, cluster, settings),
         housekeeping=HousekeepingTask(database, storage, settings, clock),
         comparer=Comparer(),
         tracing=tracing.from_environment(),

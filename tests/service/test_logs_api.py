@@ -197,11 +197,11 @@ class TestFollowing:
             await is_looked_at(plane, job_id)
             monkeypatch.setattr(cluster, "logs", counted)
             # Whether they may look at an attempt at all is asked for each, what it printed is not.
-            before = plane.services.logs._shared[job_id, 1].seen
+            before = plane.services.logs._shared[job_id, 1].snapshot
             others = [asyncio.create_task(follow_lines(served, job_id, 1)) for _ in range(5)]
             async with asyncio.timeout(10):
                 await asyncio.gather(*others)
-            assert plane.services.logs._shared[job_id, 1].seen is before
+            assert plane.services.logs._shared[job_id, 1].snapshot is before
             assert asked == 0
             holding.cancel()
 
@@ -209,7 +209,7 @@ class TestFollowing:
 async def is_looked_at(plane: ControlPlane, job_id: str) -> None:
     """Wait until somebody who follows the first attempt's log has been shown it."""
     looked_at = plane.services.logs._shared
-    await until(lambda: (job_id, 1) in looked_at and looked_at[job_id, 1].seen is not None)
+    await until(lambda: (job_id, 1) in looked_at and looked_at[job_id, 1].snapshot is not None)
 
 
 async def follow_lines(served: Served, job_id: str, num: int) -> None:

@@ -118,7 +118,7 @@ class TestLogThatCannotBeHad:
     async def test_a_follower_reads_why_nothing_comes(self, plane: ControlPlane, cluster: MemoryCluster) -> None:
         job_id, run = await plane.started_job()
         cluster.refuses_logs.add(run.submission_id)
-        following = plane.services.logs.follow(job_id, None, 0, goes_on=True)
+        following = plane.services.logs.follow(job_id, None, 0, later_attempts=True)
         note = await anext(following)
         assert "codec can't decode" in getattr(note, "text", "")
 
@@ -130,7 +130,7 @@ class TestLogOfBytes:
         job_id, run = await plane.started_job()
         cluster.output[run.submission_id] = NO_UTF8
         pieces = []
-        async for item in plane.services.logs.follow(job_id, None, 0, goes_on=True):
+        async for item in plane.services.logs.follow(job_id, None, 0, later_attempts=True):
             if item is None:
                 break
             pieces.append(getattr(item, "content", b""))
@@ -147,7 +147,7 @@ class TestLogOfBytes:
         cluster.output[run.submission_id] = printed = b"\xff\xc3" * 400_000
         await run.succeeds()
         await plane.tick()
-        pieces = [item async for item in plane.services.logs.follow(job_id, None, 0, goes_on=True)]
+        pieces = [item async for item in plane.services.logs.follow(job_id, None, 0, later_attempts=True)]
         assert b"".join(getattr(piece, "content", b"") for piece in pieces) == printed
 
     async def test_a_log_too_long_to_keep_is_followed_over_its_gap_to_its_end(
@@ -156,10 +156,10 @@ class TestLogOfBytes:
         job_id, run = await plane.started_job()
         printed = b"x" * (HEAD_BYTES + TAIL_BYTES) + b"y" * 100 + b"\nbefore the end\n"
         cluster.output[run.submission_id] = printed
-        monkeypatch.setattr("service.api.streaming.log_reader._LONGER_FOR_EACH_BYTE_S", 0.0)
+        monkeypatch.setattr("service.api.streaming.log_reader._POLL_PER_BYTE_S", 0.0)
         notes, at, end = [], 0, b""
         has_ended = False
-        async for item in plane.services.logs.follow(job_id, None, 0, goes_on=True):
+        async for item in plane.services.logs.follow(job_id, None, 0, later_attempts=True):
             if item is None and not has_ended:
                 has_ended = True
                 # All that there is so far; now the run ends, and the kept file takes the place of Ray's.

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fgd_core.errors import FgdError
 from service.api import docs, problems, scraping
 from service.api.access import ANONYMOUS, Principal
-from service.api.ray_sessions import Sessions
+from service.api.ray_sessions import RaySessions
 from service.api.token_check import SCRAPER, ScrapeToken, TokenCheck
 from service.errors import UnauthorizedError, from_database
 from service.ray_proxy import pages, rules
@@ -38,7 +38,7 @@ class Authentication:
         app: ASGIApp,
         tokens: TokenCheck | None,
         scrape_token: ScrapeToken,
-        sessions: Sessions,
+        sessions: RaySessions,
         ray_paths: Paths,
     ) -> None:
         self._app = app

@@ -1,9 +1,9 @@
-"""What happens, read once for all who follow it: readers at the head are served from memory, the others catch up.
+"""A broadcast: one task reads new events once, and hands their bytes to all subscribers.
 
-Each feed has one task that reads what is new, makes its bytes, and tells all readers. It waits a little between two
-reads, so that a hundred small changes are one: for two hundred readers it is the number of wakes that costs, not their
-size. A reader that is too slow falls out of what is kept in memory, and reads from the database until it is back; it
-never makes the others wait.
+Subscribers at the end get the events from memory; the others catch up from the database. The task waits a little
+between two reads, so that a hundred small changes become one message: with two hundred subscribers the number of
+wake-ups costs more than their size. A subscriber that is too slow falls behind what is in memory, and reads from the
+database until it has caught up; it never makes the others wait.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ from fgd_core.errors import FgdError, NotFoundError
 from service.store.all_events import Position
 from service.store.notifier import Woken
 
-_KEPT_BYTES = 1_000_000
-_PIECES_OF_PAST = 8
-_SHORTEST_PAUSE_S = 0.05
-_LONGEST_PAUSE_S = 0.15
-_PAUSE_FOR_EACH_READER_S = 0.0008
+_MAX_BYTES_IN_MEMORY = 1_000_000
+_MAX_PAGES_IN_MEMORY = 8
+_MIN_PAUSE_S = 0.05
+_MAX_PAUSE_S = 0.15
+_PAUSE_PER_SUBSCRIBER_S = 0.0008
 _RETRY_S = 1.0
 
 P = TypeVar("P", int, Position)
@@ -34,7 +34,9 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Frame(Generic[P]):
+class Message(Generic[P]):
+    """One event, as the bytes that go to the clients, and what filters need to know of it."""
+
     position: P
     payload: bytes
     project: str = ""
@@ -43,161 +45,169 @@ class Frame(Generic[P]):
 
 
 @dataclass(frozen=True)
-class News(Generic[P]):
-    frames: Sequence[Frame[P]]
+class Batch(Generic[P]):
+    """Consecutive messages of a source."""
+
+    messages: Sequence[Message[P]]
     end: P
-    """How far they reach; beyond the last frame where the rest is known to be nothing."""
+    """Where the next batch begins; after the last message if the source knows that nothing else lies in between."""
     is_last: bool = False
-    """Whether nothing more is to be expected behind `end`."""
-    is_cut: bool = False
-    """Whether there is more to be read at once."""
+    """True if no messages will follow `end`."""
+    has_more: bool = False
+    """True if the source has more messages that can be read at once."""
 
 
 @dataclass(frozen=True)
-class Past(Generic[P]):
-    """A piece of what has been, for readers that are behind."""
+class Page(Generic[P]):
+    """Older messages as bytes, for subscribers that catch up."""
 
     payload: bytes
     end: P
 
 
 class Source(Protocol[P]):
-    """Each may raise NotFoundError when there is nothing to follow any more, or a retryable error."""
+    """What a broadcast reads from.
 
-    async def first(self) -> News[P]:
-        """Where the head is, without what lies behind it."""
+    Each method may raise NotFoundError when the source no longer exists, or a retryable error.
+    """
+
+    async def start(self) -> Batch[P]:
+        """Return the present end, without messages."""
         ...
 
-    async def behind(self, cursor: P) -> News[P]: ...
-
-    async def past(self, cursor: P) -> Past[P]:
-        """What lies behind a cursor, cut so that readers who began at several places soon stand at the same."""
+    async def batch_after(self, cursor: P) -> Batch[P]:
+        """Return the messages after `cursor`."""
         ...
 
-    def ping(self, cursor: P) -> bytes:
-        """What is sent to show that the stream is alive."""
+    async def page_after(self, cursor: P) -> Page[P]:
+        """Return messages after `cursor`, cut so that subscribers who started in different places soon meet."""
+        ...
+
+    def keep_alive(self, cursor: P) -> bytes:
+        """Return what a subscriber at `cursor` is sent when nothing else is due."""
         ...
 
 
-class Feed(Generic[P]):
-    """One source's newest events in memory.
+class Broadcast(Generic[P]):
+    """Holds the newest messages of one source in memory, for all its subscribers.
 
     Args:
-        is_closing: whether the server is going down.
-        idle_s: readers are woken at least this often, to show that they are alive.
-        poll_s: how long to wait before looking whether another process has written something.
-        late: told how long it took, in seconds, from what this process stored until its readers were told.
+        is_closing: tells whether the server is shutting down.
+        idle_s: subscribers wake up at least this often, to send a keep-alive.
+        poll_s: returns the pause before the next look for what other processes have written.
+        observe_lag: receives the seconds from the write in this process until its subscribers were notified.
     """
 
     def __init__(
         self,
         source: Source[P],
-        first: News[P],
+        start: Batch[P],
         *,
         is_closing: Callable[[], bool],
         idle_s: float,
         poll_s: Callable[[], float],
-        late: Callable[[float], None] = lambda _: None,
+        observe_lag: Callable[[float], None] = lambda _: None,
     ) -> None:
-        self.head: P = first.end
-        self.is_last = first.is_last
+        self.end: P = start.end
+        self.is_last = start.is_last
         self.is_closed = False
         self.changed = asyncio.Event()
-        """Set, and replaced by another one, at each change. Take it before looking, then wait for it."""
+        """Set and replaced at each change. Take it before reading, then wait for it."""
         self._source: Source[P] = source
         self._is_closing = is_closing
         self._idle_s = idle_s
         self._poll_s = poll_s
-        self._late = late
-        self._kept: deque[Frame[P]] = deque()
-        self._kept_bytes = 0
-        self._kept_from: P = first.end
-        self._answers: dict[P, tuple[Sequence[Frame[P]], bytes]] = {}
-        self._num_readers = 0
-        self._told_at = time.monotonic()
-        self._past: OrderedDict[P, Past[P]] = OrderedDict()
-        self._turn = asyncio.Lock()
+        self._observe_lag = observe_lag
+        self._messages: deque[Message[P]] = deque()
+        self._num_bytes = 0
+        self._begin: P = start.end
+        self._selections: dict[P, tuple[Sequence[Message[P]], bytes]] = {}
+        self._num_subscribers = 0
+        self._notified_at = time.monotonic()
+        self._pages: OrderedDict[P, Page[P]] = OrderedDict()
+        self._page_lock = asyncio.Lock()
 
     @property
-    def num_readers(self) -> int:
-        return self._num_readers
+    def num_subscribers(self) -> int:
+        return self._num_subscribers
 
     @contextmanager
-    def reader(self) -> Iterator[None]:
-        self._num_readers += 1
+    def subscribe(self) -> Iterator[None]:
+        """Counts a subscriber; the task ends when there is none."""
+        self._num_subscribers += 1
         try:
             yield
         finally:
-            self._num_readers -= 1
+            self._num_subscribers -= 1
 
     def holds(self, cursor: P) -> bool:
-        """Whether all that comes behind `cursor` is in memory."""
-        return cursor >= self._kept_from
+        """Tells whether every message after `cursor` is in memory."""
+        return cursor >= self._begin
 
-    def since(self, cursor: P) -> tuple[Sequence[Frame[P]], bytes]:
-        """The frames behind a cursor that it holds, and their bytes, made once for all who stand there."""
-        if cursor not in self._answers:
-            frames = list(takewhile(lambda frame: frame.position > cursor, reversed(self._kept)))[::-1]
-            self._answers[cursor] = frames, b"".join(frame.payload for frame in frames)
-        return self._answers[cursor]
+    def after(self, cursor: P) -> tuple[Sequence[Message[P]], bytes]:
+        """Return the messages in memory after `cursor`, and their bytes, joined once for all subscribers there."""
+        if cursor not in self._selections:
+            newer = takewhile(lambda message: message.position > cursor, reversed(self._messages))
+            messages = list(newer)[::-1]
+            self._selections[cursor] = messages, b"".join(message.payload for message in messages)
+        return self._selections[cursor]
 
-    def ping(self, cursor: P) -> bytes:
-        return self._source.ping(cursor)
+    def keep_alive(self, cursor: P) -> bytes:
+        """Return what a subscriber at `cursor` is sent when nothing else is due."""
+        return self._source.keep_alive(cursor)
 
-    async def past(self, cursor: P) -> Past[P]:
-        """What lies behind a cursor that it does not hold; read once for all who come by within a short time."""
-        # One at a time: of a hundred readers that come at once, the others find there what the first has read.
-        async with self._turn:
-            found = self._past.get(cursor) or await self._source.past(cursor)
-            # What it says stays true; where it has grown since, the reader goes on behind its end.
-            if found.payload:
-                self._past[cursor] = found
-                self._past.move_to_end(cursor)
-                if len(self._past) > _PIECES_OF_PAST:
-                    self._past.popitem(last=False)
-            return found
+    async def page_after(self, cursor: P) -> Page[P]:
+        """Return messages after a cursor that is older than the memory; subscribers that come soon after share it."""
+        # One read at a time: of a hundred subscribers that come together, all but the first find its page.
+        async with self._page_lock:
+            page = self._pages.get(cursor) or await self._source.page_after(cursor)
+            # Events never change, so a page stays valid; newer ones follow its end.
+            if page.payload:
+                self._pages[cursor] = page
+                self._pages.move_to_end(cursor)
+                if len(self._pages) > _MAX_PAGES_IN_MEMORY:
+                    self._pages.popitem(last=False)
+            return page
 
     async def run(self, woken: Woken) -> None:
-        """Read and tell until nobody listens, the subject is gone, or the server goes down.
+        """Read and notify until there is no subscriber, the source no longer exists, or the server shuts down.
 
         Args:
-            woken: set when there may be something new, and when the server goes down.
+            woken: set when there may be new events, and when the server shuts down.
         """
         try:
-            while not self._is_closing() and self._num_readers > 0:
+            while not self._is_closing() and self._num_subscribers > 0:
                 stored_s = woken.since_s
                 woken.clear()
-                await self._look(woken, stored_s)
+                await self._read(woken, stored_s)
                 await self._wait(woken)
         except NotFoundError:
             pass
-        except Exception:
-            log.exception("feed_failed")
         finally:
             self.is_closed = True
-            self._tell()
+            self._notify()
 
-    async def _look(self, woken: Woken, stored_s: float | None) -> None:
+    async def _read(self, woken: Woken, stored_s: float | None) -> None:
         try:
-            news = await self._source.behind(self.head)
+            batch = await self._source.batch_after(self.end)
         except FgdError as error:
             if not error.retryable:
                 raise
-            # A database that is away says nothing about what happened; the readers stay.
-            log.warning("feed_waits", error=str(error))
+            # Subscribers stay while the database cannot be reached: that says nothing about their jobs.
+            log.warning("broadcast_waits_for_database", error=str(error))
             await asyncio.sleep(_RETRY_S)
             woken.set()
             return
-        is_news = bool(news.frames) or news.is_last != self.is_last
-        self.head, self.is_last = news.end, news.is_last
-        self._keep(news.frames)
-        if is_news:
-            self._tell()
+        has_changed = bool(batch.messages) or batch.is_last != self.is_last
+        self.end, self.is_last = batch.end, batch.is_last
+        self._add(batch.messages)
+        if has_changed:
+            self._notify()
             if stored_s is not None:
-                self._late(time.monotonic() - stored_s)
-            pause_s = max(_SHORTEST_PAUSE_S, _PAUSE_FOR_EACH_READER_S * self._num_readers)
-            await asyncio.sleep(min(_LONGEST_PAUSE_S, pause_s))
-        if news.is_cut:
+                self._observe_lag(time.monotonic() - stored_s)
+            pause_s = max(_MIN_PAUSE_S, _PAUSE_PER_SUBSCRIBER_S * self._num_subscribers)
+            await asyncio.sleep(min(_MAX_PAUSE_S, pause_s))
+        if batch.has_more:
             woken.set()
 
     async def _wait(self, woken: Woken) -> None:
@@ -206,19 +216,19 @@ class Feed(Generic[P]):
                 await woken.wait()
         except TimeoutError:
             pass
-        if time.monotonic() - self._told_at >= self._idle_s:
-            self._tell()
+        if time.monotonic() - self._notified_at >= self._idle_s:
+            self._notify()
 
-    def _keep(self, frames: Sequence[Frame[P]]) -> None:
-        self._kept.extend(frames)
-        self._kept_bytes += sum(len(frame.payload) for frame in frames)
-        while self._kept_bytes > _KEPT_BYTES:
-            oldest = self._kept.popleft()
-            self._kept_bytes -= len(oldest.payload)
-            self._kept_from = oldest.position
+    def _add(self, messages: Sequence[Message[P]]) -> None:
+        self._messages.extend(messages)
+        self._num_bytes += sum(len(message.payload) for message in messages)
+        while self._num_bytes > _MAX_BYTES_IN_MEMORY:
+            oldest = self._messages.popleft()
+            self._num_bytes -= len(oldest.payload)
+            self._begin = oldest.position
 
-    def _tell(self) -> None:
-        self._answers.clear()
-        self._told_at = time.monotonic()
+    def _notify(self) -> None:
+        self._selections.clear()
+        self._notified_at = time.monotonic()
         self.changed.set()
         self.changed = asyncio.Event()

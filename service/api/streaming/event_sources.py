@@ -1,4 +1,4 @@
-"""Where streams of events come from: one job, or all of them, a batch at a time, as bytes that many readers share."""
+"""The sources of event streams: the events of one job, or of all jobs, in batches of bytes that many clients share."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from fgd_core.spec.events import StoredEvent
 from service.api import cursors
-from service.api.streaming.broadcast import Frame, News, P, Past
+from service.api.streaming.broadcast import Batch, Message, P, Page
 from service.jobs.lifecycle import is_over
 from service.store import all_events, events
 from service.store.all_events import EVERYTHING, Filter, Position
@@ -16,75 +16,75 @@ BATCH = 500
 
 
 class JobEvents:
-    """A cursor is a sequence. NotFoundError once the job has been deleted."""
+    """The events of one job. A cursor is a sequence. Raises NotFoundError once the job has been deleted."""
 
     def __init__(self, database: Database, job_id: str) -> None:
         self._database = database
         self._job_id = job_id
 
-    async def first(self) -> News[int]:
+    async def start(self) -> Batch[int]:
         async with self._database.reading() as session:
             state, last = await events.head(session, self._job_id)
-        return News((), last, is_last=is_over(state))
+        return Batch((), last, is_last=is_over(state))
 
-    async def behind(self, cursor: int, limit: int = BATCH) -> News[int]:
+    async def batch_after(self, cursor: int, limit: int = BATCH) -> Batch[int]:
         found: Sequence[StoredEvent] = ()
         async with self._database.reading() as session:
-            # The job first: whatever its last sequence was then is there to be read now.
+            # The job first: all events up to its last sequence can be read afterwards.
             state, last = await events.head(session, self._job_id)
             if last > cursor:
                 found = await events.after(session, self._job_id, cursor, limit=limit)
-        # Fewer than asked for reach to the end, even where old ones have been cleared away.
-        is_cut = len(found) == limit
-        end = found[-1].sequence if is_cut else max([cursor, last, *(event.sequence for event in found)])
-        frames = [Frame(event.sequence, _message(event, str(event.sequence))) for event in found]
-        return News(frames, end, is_last=is_over(state) and end >= last, is_cut=is_cut)
+        # Fewer events than the limit reach to the end, also where retention has removed old ones.
+        has_more = len(found) == limit
+        end = found[-1].sequence if has_more else max([cursor, last, *(event.sequence for event in found)])
+        messages = [Message(event.sequence, _sse(event, str(event.sequence))) for event in found]
+        return Batch(messages, end, is_last=is_over(state) and end >= last, has_more=has_more)
 
-    async def past(self, cursor: int) -> Past[int]:
-        # Up to the next multiple, where the others come by as well.
-        return _past(await self.behind(cursor, limit=BATCH - cursor % BATCH))
+    async def page_after(self, cursor: int) -> Page[int]:
+        # To the next multiple of the batch size, where the other subscribers' pages begin as well.
+        return _page(await self.batch_after(cursor, limit=BATCH - cursor % BATCH))
 
-    def ping(self, _: int) -> bytes:
+    def keep_alive(self, _: int) -> bytes:
         return KEEPALIVE_COMMENT
 
 
 class AllEvents:
-    """A cursor is a position; there is no end."""
+    """The events of all jobs that a filter admits, without end. A cursor is a position."""
 
     def __init__(self, database: Database, wanted: Filter = EVERYTHING) -> None:
         self._database = database
         self._wanted = wanted
 
-    async def first(self) -> News[Position]:
+    async def start(self) -> Batch[Position]:
         async with self._database.reading() as session:
-            return News((), await all_events.now(session))
+            return Batch((), await all_events.now(session))
 
-    async def behind(self, cursor: Position) -> News[Position]:
+    async def batch_after(self, cursor: Position) -> Batch[Position]:
         async with self._database.reading() as session:
             found = await all_events.since(session, cursor, self._wanted, limit=BATCH)
-        frames = [
-            Frame(
+        messages = [
+            Message(
                 placed.position,
-                _message(placed.event, cursors.encode_position(placed.position)),
+                _sse(placed.event, cursors.encode_position(placed.position)),
                 placed.project,
                 placed.event.job_id,
                 placed.event.kind,
             )
             for placed in found.events
         ]
-        return News(frames, found.end, is_cut=len(frames) == BATCH)
+        return Batch(messages, found.end, has_more=len(messages) == BATCH)
 
-    async def past(self, cursor: Position) -> Past[Position]:
-        return _past(await self.behind(cursor))
+    async def page_after(self, cursor: Position) -> Page[Position]:
+        return _page(await self.batch_after(cursor))
 
-    def ping(self, cursor: Position) -> bytes:
-        # With the place, so that who wants little and comes back does not have all the rest looked through again.
+    def keep_alive(self, cursor: Position) -> bytes:
+        # With the cursor: a client with a narrow filter that reconnects does not make us search the same events again.
         return format_sse_event(comment="ping", id=cursors.encode_position(cursor))
 
 
-def _past(news: News[P]) -> Past[P]:
-    return Past(b"".join(frame.payload for frame in news.frames), news.end)
+def _page(batch: Batch[P]) -> Page[P]:
+    return Page(b"".join(message.payload for message in batch.messages), batch.end)
 
 
-def _message(event: StoredEvent, id_: str) -> bytes:
+def _sse(event: StoredEvent, id_: str) -> bytes:
     return format_sse_event(data_str=event.model_dump_json(), event=event.kind, id=id_)

@@ -1,7 +1,7 @@
-"""Server-sent events for many readers: of one job, and of all that somebody sees.
+"""Server-sent event streams for many clients: the events of one job, or of all jobs that a client may see.
 
-A stream replays from where its reader left off, goes on as things happen, shows that it is alive, and ends after its
-lifetime for the reader to come back. It never holds a database connection while it waits.
+A stream replays events from where its client stopped, continues with new events, sends keep-alives, and ends after its
+lifetime so that the client reconnects. It never holds a database connection while it waits.
 """
 
 import asyncio
@@ -9,8 +9,10 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import structlog
+
 from fgd_core.errors import FgdError
-from service.api.streaming.broadcast import Feed, Frame, P, Source
+from service.api.streaming.broadcast import Broadcast, Message, P, Source
 from service.api.streaming.event_sources import AllEvents, JobEvents
 from service.metrics import Metrics
 from service.settings import Settings
@@ -18,38 +20,40 @@ from service.store.all_events import EVERYTHING, Filter, Position
 from service.store.session import Database
 
 _RETRY_MS = 1000
-# Each reader that catches up takes a connection for a moment; those who write need some too.
-_CATCHING_UP_AT_ONCE = 4
-# Where many jobs are watched at once, each is looked at less often.
-_POLL_FOR_EACH_FEED_S = 0.01
+# Each client that catches up takes a connection for a moment; writers need some as well.
+_MAX_CATCHING_UP = 4
+# With many broadcasts, each polls less often.
+_POLL_PER_BROADCAST_S = 0.01
+
+log = structlog.get_logger(__name__)
 
 
-class Streams:
-    """All event streams of this process."""
+class EventStreams:
+    """Runs all event streams of this process: one broadcast for each job that has readers, and one for all jobs."""
 
     def __init__(self, database: Database, settings: Settings, metrics: Metrics) -> None:
         self._database = database
         self._settings = settings
-        self._feeds: dict[str | None, Feed[Any]] = {}
-        """By job; under None that of all jobs."""
+        self._broadcasts: dict[str | None, Broadcast[Any]] = {}
+        """By job id; None is the key of the broadcast for all jobs."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._turns = asyncio.Semaphore(_CATCHING_UP_AT_ONCE)
+        self._catching_up = asyncio.Semaphore(_MAX_CATCHING_UP)
         self._metrics = metrics
         metrics.count_readers("job", lambda: self._count_readers(of_all=False))
         metrics.count_readers("all", lambda: self._count_readers(of_all=True))
 
     def of_job(self, job_id: str, after: int) -> AsyncIterator[bytes]:
-        """Events behind sequence `after`, until the job is over and all was sent."""
+        """Stream the events of a job after the sequence `after`, until the job is over and all events are sent."""
         return self._stream(job_id, JobEvents(self._database, job_id), None, after, lambda _: True)
 
     def of_all(self, after: Position | None, wanted: Filter) -> AsyncIterator[bytes]:
-        """Events of all jobs that pass, behind `after` or from now on, without end."""
+        """Stream the events that `wanted` admits, without end, after the position `after` (None: new events only)."""
 
-        def takes(frame: Frame[Position]) -> bool:
-            return wanted.takes(frame.project, frame.job_id, frame.kind)
+        def is_wanted(message: Message[Position]) -> bool:
+            return wanted.takes(message.project, message.job_id, message.kind)
 
         own = AllEvents(self._database, wanted) if wanted != EVERYTHING else None
-        return self._stream(None, AllEvents(self._database), own, after, takes)
+        return self._stream(None, AllEvents(self._database), own, after, is_wanted)
 
     async def _stream(
         self,
@@ -57,75 +61,91 @@ class Streams:
         shared: Source[P],
         own: Source[P] | None,
         cursor: P | None,
-        takes: Callable[[Frame[P]], bool],
+        is_wanted: Callable[[Message[P]], bool],
     ) -> AsyncIterator[bytes]:
-        """Args: shared: what all readers of `key` follow. own: what this reader catches up with, where that is less."""
+        """
+        Args:
+            shared: the source that all clients of `key` follow.
+            own: the source that this client catches up from, if it holds fewer events than `shared`.
+        """
         ends_at = time.monotonic() + self._settings.sse_lifetime_s
         yield f"retry: {_RETRY_MS}\n\n".encode()
         try:
-            feed: Feed[P] = self._feeds.get(key) or await self._open(key, shared)
+            broadcast: Broadcast[P] = self._broadcasts.get(key) or await self._open(key, shared)
             if cursor is None:
-                cursor = feed.head
-            with feed.reader():
-                async for payload in self._follow(feed, own, cursor, takes, ends_at):
+                cursor = broadcast.end
+            with broadcast.subscribe():
+                async for payload in self._follow(broadcast, own, cursor, is_wanted, ends_at):
                     yield payload
         except FgdError:
-            # The job has been deleted, or the database is away. The reader comes back, and is told which.
+            # The job is deleted, or the database cannot be reached: the client reconnects and gets that as an answer.
             return
 
     async def _follow(
-        self, feed: Feed[P], own: Source[P] | None, cursor: P, takes: Callable[[Frame[P]], bool], ends_at: float
+        self,
+        broadcast: Broadcast[P],
+        own: Source[P] | None,
+        cursor: P,
+        is_wanted: Callable[[Message[P]], bool],
+        ends_at: float,
     ) -> AsyncIterator[bytes]:
         sent_at = time.monotonic()
         while True:
-            changed = feed.changed
-            if feed.holds(cursor):
-                frames, payload = feed.since(cursor)
-                if frames:
-                    cursor = frames[-1].position
-                    wanted = [frame for frame in frames if takes(frame)]
-                    if len(wanted) < len(frames):
-                        payload = b"".join(frame.payload for frame in wanted)
+            changed = broadcast.changed
+            if broadcast.holds(cursor):
+                messages, payload = broadcast.after(cursor)
+                if messages:
+                    cursor = messages[-1].position
+                    wanted = [message for message in messages if is_wanted(message)]
+                    if len(wanted) < len(messages):
+                        payload = b"".join(message.payload for message in wanted)
             else:
-                async with self._turns:
-                    past = await (own or feed).past(cursor)
-                cursor, payload = past.end, past.payload
+                async with self._catching_up:
+                    page = await (own or broadcast).page_after(cursor)
+                cursor, payload = page.end, page.payload
             if payload:
                 yield payload
                 sent_at = time.monotonic()
                 continue
-            if feed.is_closed or time.monotonic() >= ends_at or (feed.is_last and cursor >= feed.head):
+            has_all = broadcast.is_last and cursor >= broadcast.end
+            if broadcast.is_closed or time.monotonic() >= ends_at or has_all:
                 return
             if time.monotonic() - sent_at >= self._settings.sse_keep_alive_s:
-                yield feed.ping(cursor)
+                yield broadcast.keep_alive(cursor)
                 sent_at = time.monotonic()
             await changed.wait()
 
-    async def _open(self, key: str | None, source: Source[P]) -> Feed[P]:
-        first = await source.first()
-        # Another reader may have come in the meantime.
-        if key in self._feeds:
-            return self._feeds[key]
-        feed = Feed(
+    async def _open(self, key: str | None, source: Source[P]) -> Broadcast[P]:
+        start = await source.start()
+        # Another client may have opened it during the await.
+        if key in self._broadcasts:
+            return self._broadcasts[key]
+        broadcast = Broadcast(
             source,
-            first,
+            start,
             is_closing=lambda: self._database.notifier.closed,
             idle_s=self._settings.sse_keep_alive_s,
-            poll_s=lambda: max(self._settings.sse_poll_s, _POLL_FOR_EACH_FEED_S * len(self._feeds)),
-            late=self._metrics.stream_lag.observe,
+            poll_s=lambda: max(self._settings.sse_poll_s, _POLL_PER_BROADCAST_S * len(self._broadcasts)),
+            observe_lag=self._metrics.stream_lag.observe,
         )
-        self._feeds[key] = feed
-        task = asyncio.create_task(self._run(key, feed), name=f"feed-{key or 'all'}")
+        self._broadcasts[key] = broadcast
+        task = asyncio.create_task(self._run(key, broadcast), name=f"broadcast-{key or 'all'}")
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return feed
+        task.add_done_callback(self._finish)
+        return broadcast
 
     def _count_readers(self, *, of_all: bool) -> int:
-        return sum(feed.num_readers for key, feed in self._feeds.items() if (key is None) == of_all)
+        counts = (each.num_subscribers for key, each in self._broadcasts.items() if (key is None) == of_all)
+        return sum(counts)
 
-    async def _run(self, key: str | None, feed: Feed[P]) -> None:
+    async def _run(self, key: str | None, broadcast: Broadcast[P]) -> None:
         with self._database.notifier.subscribe(key) as woken:
             try:
-                await feed.run(woken)
+                await broadcast.run(woken)
             finally:
-                del self._feeds[key]
+                del self._broadcasts[key]
+
+    def _finish(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("broadcast_failed", exc_info=error)

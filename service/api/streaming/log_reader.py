@@ -1,6 +1,6 @@
-"""A run's log as far as it goes: from the cluster while the run is under way, afterwards from the file it was put into.
+"""The log of a run: from the cluster while the run is active, afterwards from the archived file.
 
-All who follow one attempt share one look at a time, for Ray hands out a log as a whole only.
+All clients that follow one attempt share one snapshot at a time, because Ray returns a log only as a whole.
 """
 
 import asyncio
@@ -22,44 +22,50 @@ from service.store import artifacts, attempts, jobs
 from service.store.session import Database
 from service.store.tables import Attempt
 
-_PIECE_BYTES = 256 * 1024
-# A log of 10 MB is asked for every 10 seconds.
-_LONGER_FOR_EACH_BYTE_S = 1e-6
+_CHUNK_BYTES = 256 * 1024
+# A log of 10 MB is fetched from Ray every 10 seconds.
+_POLL_PER_BYTE_S = 1e-6
 
 
 @dataclass(frozen=True)
-class Piece:
+class LogChunk:
+    """Consecutive bytes of the log of an attempt."""
+
     attempt: int
     offset: int
-    """Of its first byte in the log of its attempt."""
+    """Position of the first byte in the log of its attempt."""
     content: bytes
-    """Whole lines, unless it is the end of the log or a line is very long; never a part of a character."""
+    """Whole lines, except at the end of the log and within a very long line; never a part of a character."""
 
 
 @dataclass(frozen=True)
 class Note:
-    """What a reader should know and the run did not print."""
+    """A message of the server to the reader of a log."""
 
     text: str
 
 
 class End:
-    """There will be no more."""
+    """The end of a log: nothing will follow."""
+
+
+LogItem = LogChunk | Note | End | None
+"""What following a log yields; None when nothing has come for a while."""
 
 
 @dataclass(frozen=True)
 class ArchivedLog:
-    """One in the storage. Offsets are those of the log as it was printed, also behind a gap."""
+    """A log in the storage. Offsets count the bytes of the log as it was printed, also after a gap."""
 
     storage: Storage
     path: str
     size_bytes: int
-    """Of the file."""
+    """Size of the file."""
     gap: Gap
 
     @classmethod
     def find(cls, storage: Storage, path: str) -> "ArchivedLog | None":
-        """Raises StorageError."""
+        """Return the archived log at `path`; None if there is none. Raises StorageError."""
         found = storage.find(path)
         if found is None:
             return None
@@ -71,10 +77,11 @@ class ArchivedLog:
 
     @property
     def printed_bytes(self) -> int:
+        """Size of the log as it was printed."""
         return self.size_bytes - len(self.gap.note) + self.gap.num_bytes
 
     def read(self, offset: int, num_bytes: int) -> tuple[int, bytes]:
-        """As `Excerpt.read`."""
+        """Return the next bytes as `Excerpt.read` does: (offset, content)."""
         if self.gap.num_bytes and offset < HEAD_BYTES:
             num_bytes = min(num_bytes, HEAD_BYTES - offset)
             place = offset
@@ -89,23 +96,23 @@ class ArchivedLog:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One look at the log of an attempt."""
+class LogSnapshot:
+    """The log of an attempt at one moment."""
 
     content: Excerpt | ArchivedLog
     is_complete: bool
-    """Whether there will be no more of it."""
+    """True if the log will not grow."""
     is_away: bool
-    """Whether the cluster could not be asked, so that this is an earlier copy."""
+    """True if the cluster could not be reached, so that `content` is an earlier copy."""
     job_is_over: bool
     newest_attempt: int
     refusal: str = ""
-    """Why Ray, which can be reached, does not hand out this log, so that this is an earlier copy."""
+    """Why Ray, which can be reached, does not return this log, so that `content` is an earlier copy."""
 
     def rest(self, offset: int) -> Iterator[bytes]:
-        """All that there is from `offset` on, a note in the place of what is left out."""
+        """Yield everything from `offset` on, with a note in place of a gap."""
         while True:
-            at, found = self.content.read(offset, _PIECE_BYTES)
+            at, found = self.content.read(offset, _CHUNK_BYTES)
             if not found:
                 return
             if at > offset:
@@ -113,29 +120,49 @@ class Seen:
             yield found
             offset = at + len(found)
 
-    def piece(self, offset: int) -> tuple[int, bytes]:
-        """(offset, content) of what is to be sent next: from `offset` on, or behind what is left out of a long log.
+    def chunk(self, offset: int) -> tuple[int, bytes]:
+        """Return what to send next: (offset, content), from `offset` on or, where that is in a gap, after the gap.
 
-        The content is empty where one has to wait.
+        The content is empty if the reader has to wait.
         """
-        at, found = self.content.read(offset, _PIECE_BYTES)
-        if len(found) < _PIECE_BYTES and self.is_complete:
+        at, found = self.content.read(offset, _CHUNK_BYTES)
+        if len(found) < _CHUNK_BYTES and self.is_complete:
             return at, found
-        # Ray may have read a line, or a character, that the run was still writing.
+        # Ray may have read a line, or a character, while the run was writing it.
         whole = max(found.rfind(b"\n"), found.rfind(b"\r")) + 1
-        return at, found[:whole] if whole or len(found) < _PIECE_BYTES else _whole_characters(found)
+        return at, found[:whole] if whole or len(found) < _CHUNK_BYTES else _whole_characters(found)
+
+    async def chunks(self, attempt: int, offset: int) -> AsyncIterator[LogChunk | Note]:
+        """Yield all chunks from `offset` on that can be sent now."""
+        while True:
+            at, content = await threads.run(self.chunk, offset)
+            if not content:
+                return
+            if at > offset:
+                yield Note(f"{at - offset} bytes of this log are left out")
+            yield LogChunk(attempt, at, content)
+            offset = at + len(content)
+
+    @property
+    def trouble(self) -> str:
+        """Why the log may lack its newest lines; empty if it has all of them."""
+        if self.is_away:
+            return "the cluster cannot be reached; this is the stored part of the log, and more may follow"
+        return f"Ray does not return this log; the rest may follow later: {self.refusal}" if self.refusal else ""
 
 
 @dataclass(eq=False)
 class _Shared:
-    """What all followers of an attempt hold on to, and what goes with the last of them."""
+    """The snapshot that all followers of an attempt share; it is dropped with the last follower."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    seen: Seen | None = None
-    is_good_until: float = 0.0
+    snapshot: LogSnapshot | None = None
+    valid_until: float = 0.0
 
 
-class Logs:
+class LogReader:
+    """Reads and follows the logs of attempts."""
+
     def __init__(self, database: Database, storage: Storage, cluster: Cluster, settings: Settings) -> None:
         self._database = database
         self._storage = storage
@@ -144,7 +171,7 @@ class Logs:
         self._shared: WeakValueDictionary[tuple[str, int], _Shared] = WeakValueDictionary()
 
     async def number(self, job_id: str, wanted: int | None) -> int | None:
-        """The attempt that is wanted; by default the newest, None before the first.
+        """Return the number of the wanted attempt (None: the newest); None if the job has no attempt yet.
 
         Raises:
             NotFoundError: the job has no such attempt.
@@ -156,87 +183,89 @@ class Logs:
             raise NotFoundError(f"job {job_id} has no attempt {wanted}; it has: {known}", job_id=job_id)
         return wanted or max(numbers, default=None)
 
-    async def look(self, job_id: str, number: int) -> Seen:
-        """Raises NotFoundError: the job, or with it the attempt, is gone."""
+    async def snapshot(self, job_id: str, number: int) -> LogSnapshot:
+        """Return the log of an attempt as it is now.
+
+        Raises:
+            NotFoundError: the job, and the attempt with it, is deleted.
+        """
         async with self._database.reading() as session:
-            tried = {attempt.number: attempt for attempt in await attempts.of_job(session, job_id)}
-            if number not in tried:
+            by_number = {attempt.number: attempt for attempt in await attempts.of_job(session, job_id)}
+            if number not in by_number:
                 raise jobs.unknown(job_id)
-            attempt = tried[number]
-            is_kept = await artifacts.get(session, job_id, driver_log.name(attempt)) is not None
-            # Last of all: where the log was complete and the job over, there is no further attempt.
+            attempt = by_number[number]
+            is_archived = await artifacts.get(session, job_id, driver_log.name(attempt)) is not None
+            # After the attempts: if the log is complete and the job is over, no later attempt exists.
             over = is_over((await jobs.get(session, job_id)).state)
-        is_complete = is_kept or attempt.archived_at is not None
+        is_complete = is_archived or attempt.archived_at is not None
         content, is_away, refusal = await self._content(attempt, is_complete=is_complete)
-        return Seen(
+        return LogSnapshot(
             content,
             is_complete=is_complete,
             is_away=is_away,
             job_is_over=over,
-            newest_attempt=max(tried),
+            newest_attempt=max(by_number),
             refusal=refusal,
         )
 
     async def follow(
-        self, job_id: str, number: int | None, offset: int, *, goes_on: bool
-    ) -> AsyncIterator[Piece | Note | End | None]:
-        """The log from `offset` on as it grows; None now and then while nothing comes.
+        self, job_id: str, number: int | None, offset: int, *, later_attempts: bool
+    ) -> AsyncIterator[LogItem]:
+        """Yield the log from `offset` on as it grows; None while nothing comes.
 
         Args:
-            number: of the attempt to begin with; None: the newest.
-            goes_on: with the attempts that follow, until the job is over; else it ends with this one.
+            number: the attempt to begin with; None: the newest.
+            later_attempts: continue with the attempts that follow, until the job is over; otherwise end with this one.
         """
-        was_away, refusal = False, ""
+        trouble = ""
         with self._database.notifier.subscribe(job_id) as woken:
             while not self._database.notifier.closed:
                 woken.clear()
                 number = number or await self.number(job_id, None)
+                if number is None and await self._is_over(job_id):
+                    yield End()
+                    return
                 if number is not None:
+                    # This reference keeps the shared snapshot alive between two looks.
                     shared = self._shared.setdefault((job_id, number), _Shared())
-                    seen = await self._look_shared(shared, job_id, number)
-                    while True:
-                        at, content = await threads.run(seen.piece, offset)
-                        if not content:
-                            break
-                        if at > offset:
-                            yield Note(f"{at - offset} bytes of this log are left out")
-                        yield Piece(number, at, content)
-                        offset = at + len(content)
-                    if seen.is_complete and goes_on and seen.newest_attempt > number:
+                    snapshot = await self._shared_snapshot(shared, job_id, number)
+                    async for item in snapshot.chunks(number, offset):
+                        yield item
+                        if isinstance(item, LogChunk):
+                            offset = item.offset + len(item.content)
+                    if snapshot.is_complete and later_attempts and snapshot.newest_attempt > number:
                         number, offset = number + 1, 0
                         yield Note(f"attempt {number}")
                         continue
-                    if seen.is_complete and (seen.job_is_over or not goes_on):
+                    if snapshot.is_complete and (snapshot.job_is_over or not later_attempts):
                         yield End()
                         return
-                    if seen.is_away and not was_away:
-                        yield Note("the cluster cannot be reached; this is what was kept of the log, and more may come")
-                    was_away = seen.is_away
-                    if seen.refusal and seen.refusal != refusal:
-                        yield Note(f"Ray does not hand out this log; the rest may come later: {seen.refusal}")
-                    refusal = seen.refusal
-                elif await self._is_over(job_id):
-                    yield End()
-                    return
+                    if snapshot.trouble and snapshot.trouble != trouble:
+                        yield Note(snapshot.trouble)
+                    trouble = snapshot.trouble
                 yield None
-                try:
-                    async with asyncio.timeout(self._settings.log_poll_s):
-                        await woken.wait()
-                except TimeoutError:
-                    pass
+                await self._wait(woken)
 
-    async def _look_shared(self, shared: _Shared, job_id: str, number: int) -> Seen:
-        """The present look of all who follow this attempt, or a new one where that is old."""
+    async def _wait(self, woken: asyncio.Event) -> None:
+        try:
+            async with asyncio.timeout(self._settings.log_poll_s):
+                await woken.wait()
+        except TimeoutError:
+            pass
+
+    async def _shared_snapshot(self, shared: _Shared, job_id: str, number: int) -> LogSnapshot:
+        """Return the snapshot that the followers of this attempt share, renewed if it is too old."""
         async with shared.lock:
-            if shared.seen is None or time.monotonic() >= shared.is_good_until:
-                shared.seen = await self.look(job_id, number)
-                size_bytes = shared.seen.content.size_bytes if isinstance(shared.seen.content, Excerpt) else 0
-                wait_s = max(self._settings.log_poll_s, _LONGER_FOR_EACH_BYTE_S * size_bytes)
-                shared.is_good_until = time.monotonic() + wait_s
-            return shared.seen
+            if shared.snapshot is None or time.monotonic() >= shared.valid_until:
+                shared.snapshot = await self.snapshot(job_id, number)
+                content = shared.snapshot.content
+                size_bytes = content.size_bytes if isinstance(content, Excerpt) else 0
+                wait_s = max(self._settings.log_poll_s, _POLL_PER_BYTE_S * size_bytes)
+                shared.valid_until = time.monotonic() + wait_s
+            return shared.snapshot
 
     async def _content(self, attempt: Attempt, *, is_complete: bool) -> tuple[Excerpt | ArchivedLog, bool, str]:
-        """What there is of a log; whether the cluster is away; why it refuses to hand the log out."""
+        """Return (what there is of a log, whether the cluster cannot be reached, why Ray refuses to return the log)."""
         path = driver_log.path(attempt)
         if is_complete:
             return await threads.run(ArchivedLog.find, self._storage, path) or Excerpt(), False, ""
@@ -248,13 +277,13 @@ class Logs:
         except ClusterError as error:
             refusal = str(error.details.get("cause") or error.message)
         try:
-            kept = await threads.run(ArchivedLog.find, self._storage, path)
+            archived = await threads.run(ArchivedLog.find, self._storage, path)
         except StorageError:
             if is_away or refusal:
                 raise
             return content, False, ""
-        is_longer = kept is not None and kept.printed_bytes > content.size_bytes
-        return (kept if kept is not None and is_longer else content), is_away, refusal
+        is_longer = archived is not None and archived.printed_bytes > content.size_bytes
+        return (archived if archived is not None and is_longer else content), is_away, refusal
 
     async def _is_over(self, job_id: str) -> bool:
         async with self._database.reading() as session:
@@ -262,7 +291,7 @@ class Logs:
 
 
 def _whole_characters(text: bytes) -> bytes:
-    """Without the character that its end cuts through; bytes that are no UTF-8 stay."""
+    """Cut off an incomplete UTF-8 character at the end; bytes that are not UTF-8 stay."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     decoder.decode(text)
     unfinished, _ = decoder.getstate()
