@@ -1,4 +1,4 @@
-"""Tokens, projects, webhooks and the audit trail, as they are asked for and shown."""
+"""Requests and views of tokens, projects, webhooks and the audit trail."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
@@ -9,12 +9,12 @@ from fgd_core.spec.base import Command, Fact
 from fgd_core.spec.jobs import JobName, ProjectName
 
 RoleName: TypeAlias = Literal["read", "submit", "admin"]
-"""Each may do what those before it may."""
+"""Roles in order of rights: each role may do all that the roles before it may do."""
 
 
 def _printable(value: str) -> str:
     if not value.isascii() or not value.isprintable() or " " in value:
-        raise ValueError("a URL has only printable ASCII characters; encode the others")
+        raise ValueError("a URL may hold only printable ASCII characters; percent-encode the others")
     return value
 
 
@@ -22,68 +22,80 @@ class NewToken(Command):
     """POST /v1/tokens"""
 
     name: JobName
-    """Whose it is or what uses it; the audit shows it."""
+    """Names the person or the program that uses the token; the audit trail shows it."""
     role: RoleName
     project: ProjectName | None = None
-    """The only project that it sees; left out: the asker's own, or all."""
+    """The only project that the token may use. Default: the project of the token that makes this request, or all."""
     expires_at: AwareDatetime | None = None
 
 
 class TokenView(Fact):
+    """A token without its secret."""
+
     token_id: str
     name: str
     role: RoleName
     project: str | None
-    """None: all."""
+    """None means all projects."""
     created_at: datetime
     created_by: str
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
-    """To the minute."""
+    """Accurate to the minute."""
 
 
 class TokenCreated(TokenView):
+    """Answer to POST /v1/tokens."""
+
     token: str
-    """Shown this once; only its hash is kept."""
+    """The secret. It is shown only in this answer; the server keeps a hash of it."""
 
 
 class TokenList(Fact):
+    """GET /v1/tokens"""
+
     items: list[TokenView]
 
 
 class WhoAmI(Fact):
+    """GET /v1/whoami: the token of the request."""
+
     name: str
     role: RoleName
     project: str | None
     token_id: str | None
-    """None on a server without tokens."""
+    """None if the server runs without tokens."""
 
 
 class ProjectSettings(Command):
-    """PUT /v1/projects/{name}: all of them; what is left out is the default."""
+    """PUT /v1/projects/{name}: replaces all settings; fields that are left out get their defaults."""
 
     weight: float = Field(default=1.0, gt=0, le=1000)
-    """Share of the cluster against the other projects that wait."""
+    """Share of the cluster, relative to the weights of the other projects that have waiting jobs."""
     max_running_jobs: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    """None: no limit."""
+    """Jobs of the project that may run at once; None means no limit."""
     max_gpus: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    """None: no limit."""
+    """GPUs that the project's jobs may hold at once; None means no limit."""
 
 
 class ProjectView(Fact):
+    """A project with its settings and its present use of the cluster."""
+
     name: str
     weight: float
     max_running_jobs: int | None
     max_gpus: int | None
     running_jobs: int
-    """That hold, or are about to hold, a part of the cluster."""
+    """Jobs that hold resources of the cluster, or will hold them in a moment."""
     gpus: int
-    """Held by them."""
+    """GPUs that these jobs hold."""
     queued_jobs: int
 
 
 class ProjectList(Fact):
+    """GET /v1/projects"""
+
     items: list[ProjectView]
 
 
@@ -91,12 +103,14 @@ class NewWebhook(Command):
     """POST /v1/webhooks"""
 
     url: Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_printable)]
-    """http or https; called with a POST at each end of a job."""
+    """An http or https URL. The server sends a POST request to it each time a job ends."""
     project: ProjectName | None = None
-    """Whose jobs it hears of; left out: the asker's own project, or all."""
+    """Only jobs of this project are delivered. Default: the project of the request's token, or all projects."""
 
 
 class WebhookView(Fact):
+    """A webhook without its secret."""
+
     webhook_id: str
     url: str
     project: str | None
@@ -105,11 +119,15 @@ class WebhookView(Fact):
 
 
 class WebhookCreated(WebhookView):
+    """Answer to POST /v1/webhooks."""
+
     secret: str
-    """Signs the deliveries; shown this once."""
+    """The key that signs deliveries. It is shown only in this answer."""
 
 
 class WebhookList(Fact):
+    """GET /v1/webhooks"""
+
     items: list[WebhookView]
 
 
@@ -118,15 +136,17 @@ class WebhookTested(Fact):
 
     delivered: bool
     status: int | None
-    """What the receiver answered; None where it did not."""
+    """HTTP status of the receiver's answer; None if it did not answer."""
     error: str | None
 
 
 class DeliveryView(Fact):
+    """One delivery of an event to a webhook, over all its tries."""
+
     delivery_id: str
     job_id: str
     sequence: int
-    """Of the event that it tells."""
+    """Sequence number of the job's event that it delivers."""
     state: Literal["waiting", "delivered", "given_up"]
     tries: int
     created_at: datetime
@@ -143,16 +163,18 @@ class DeliveryPage(Fact):
 
 
 class AuditEntryView(Fact):
+    """One request that changed something, or was refused."""
+
     entry_id: int
     at: datetime
     actor: str
     token_id: str | None
     action: str
-    """Operation id of the request."""
+    """Operation id of the request, for example `submit_job`."""
     target: str
     project: str | None
     status: int
-    """HTTP status that it was answered with."""
+    """HTTP status of the answer."""
     request_id: str
     details: dict[str, Any]
 

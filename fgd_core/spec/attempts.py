@@ -1,4 +1,4 @@
-"""What a run and the control plane say to each other over HTTP.
+"""The messages between a run and the control plane, over HTTP.
 
     POST   /v1/attempts/{attempt_id}/claim                Claim -> Claimed; `Bearer <claim code>`
     GET    /v1/attempts/{attempt_id}                      -> Assignment
@@ -8,17 +8,18 @@
     GET    /v1/attempts/{attempt_id}/files/{path}         -> the bytes
     PUT    /v1/attempts/{attempt_id}/files/{path}         the bytes -> UploadedFile
     DELETE /v1/attempts/{attempt_id}/files/{path}
-    GET    /v1/attempts/{attempt_id}/checkpoints/{job_id}/{name}   -> the bytes of an artifact that the spec refers to
+    GET    /v1/attempts/{attempt_id}/checkpoints/{job_id}/{name}   -> the bytes of a checkpoint that the spec names
 
-All but the claim carry `Authorization: Bearer <attempt token>`. A batch without events is a heartbeat. An attempt that
-has been replaced, or whose job is over, is answered 409 with code `stale_attempt` and stops itself.
+All requests but the claim carry `Authorization: Bearer <attempt token>`. A batch without events is a heartbeat. When an
+attempt has been replaced, or its job is over, the server answers 409 with code `stale_attempt`, and the attempt stops.
 
-The claim code travels in the environment of the Ray job, where everybody who sees the cluster can read it. So it buys
-the token once: whoever claims first makes up a secret, and only that secret gets the same answer again.
+The claim code is in the environment of the Ray job, where every user of the cluster can read it. Therefore it buys the
+token only once: the run sends a random secret with its claim, and only a claim with the same secret gets the token
+again.
 
-The routes of files serve runs that do not share a folder with the control plane (`Assignment.job_uri` is None). Bytes
-go with `Content-Length` and `Repr-Digest: sha-256=:<base64>:` (RFC 9530) in both directions. A run writes and deletes
-below `attempts/<its own number>/` only, and reads all of its job.
+The routes of files serve runs that share no folder with the control plane (`Assignment.job_uri` is None). In both
+directions, bytes come with `Content-Length` and `Repr-Digest: sha-256=:<base64>:` (RFC 9530). A run writes and deletes
+only below `attempts/<its own number>/`; it may read all files of its job.
 """
 
 from datetime import datetime
@@ -35,69 +36,82 @@ _MAX_FIELDS = 10
 
 
 class Assignment(Fact):
-    """All that a run needs to begin."""
+    """All that a run needs to start."""
 
     attempt_id: str
     number: int
     job_id: str
     spec: JobSpec
     job_uri: str | None
-    """Folder for this job's checkpoints and artifacts, shared by its attempts, as a `file://` URI; None: the run keeps
-    them on its own node, and hands to the control plane whatever must outlive it."""
+    """Folder for the job's checkpoints and artifacts, shared by all its attempts, as a `file://` URI. None: the run
+    keeps them on its own node and uploads to the control plane what must outlive it."""
     checkpoints: dict[str, str] = {}
-    """URI for every `job:<id>/<name>` that the spec refers to."""
+    """The URI of each `job:<id>/<name>` that the spec names."""
     heartbeat_s: float = 5.0
+    """Seconds between two heartbeats."""
 
 
 class Claim(Command):
+    """POST /v1/attempts/{attempt_id}/claim"""
+
     secret: str = Field(min_length=32, max_length=128)
-    """Made up by the run, at random; the same one again when an answer was lost."""
+    """A random secret of the run. When an answer was lost, the run claims again with the same secret."""
 
 
 class Claimed(Fact):
+    """Answer to a claim."""
+
     token: str
     assignment: Assignment
 
 
 class UploadedFile(Fact):
     path: str
-    """Within the job's folder: `attempts/2/checkpoints/last.pt`."""
+    """Path inside the job's folder, for example `attempts/2/checkpoints/last.pt`."""
     uri: str
-    """Where it lies in the storage, which is what an `ArtifactSaved` names."""
+    """Its place in the storage; an `ArtifactSaved` event names this URI."""
     size_bytes: int
     sha256: str | None = None
-    """Of what was just written; None in a list."""
+    """Digest of the file that was just written; None in a list."""
 
 
 class FileList(Fact):
+    """GET /v1/attempts/{attempt_id}/files"""
+
     files: list[UploadedFile]
 
 
 class _Envelope(Command):
-    """Around what a run reports. A fault for each of 100,000 unknown fields would take seconds to write down."""
+    """Refuses a body with very many fields early: to word a fault for each of 100,000 unknown fields takes seconds."""
 
     @model_validator(mode="before")
     @classmethod
     def _no_flood(cls, data: Any) -> Any:
         if isinstance(data, dict) and len(data) > _MAX_FIELDS:
-            raise ValueError(f"{len(data)} fields, where {', '.join(cls.model_fields)} are known; leave the others out")
+            raise ValueError(f"found {len(data)} fields, known are {', '.join(cls.model_fields)}; leave out the others")
         return data
 
 
 class ReportedEvent(_Envelope):
+    """One event of a run, with its place in the stream."""
+
     sequence: int = Field(ge=1)
-    """From 1 without gaps within (attempt, stream)."""
+    """Counts from 1 without gaps within (attempt, stream)."""
     at: datetime
     event: dict[str, Any]
-    """A `RunEvent`; one of an unknown kind is kept as it is."""
+    """A `RunEvent`. The server stores events of unknown kinds unchanged."""
 
 
 class EventBatch(_Envelope):
+    """POST /v1/attempts/{attempt_id}/events; without events it is a heartbeat."""
+
     stream: str = Field(default="run", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     events: list[ReportedEvent] = Field(default=[], max_length=1000)
 
 
 class BatchReply(Fact):
+    """Answer to a batch of events."""
+
     model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
 
     acknowledged: int

@@ -1,4 +1,4 @@
-"""Backbones: what turns an image into maps of stride 4, 8, 16 and 32."""
+"""Backbones: networks that turn an image into feature maps of stride 4, 8, 16 and 32."""
 
 from typing import Annotated, Literal, Self, TypeAlias
 
@@ -17,48 +17,53 @@ ResNetName: TypeAlias = Literal[
     "resnext101_64x4d",
 ]
 Norm: TypeAlias = Literal["batch", "fixed_batch", "frozen_batch", "synchronised_batch", "group"]
-"""`batch` learns all of it, as a network from scratch needs; `fixed_batch` keeps the statistics of pretrained weights
-and learns scale and shift, as mmdetection does; `frozen_batch` keeps all four, as torchvision does;
-`synchronised_batch` takes its statistics over all GPUs; `group` needs no statistics and suits small batches."""
+"""Normalisation layers. `batch` learns statistics, scale and shift; a network without pretrained weights needs it.
+`fixed_batch` keeps the statistics of pretrained weights and learns scale and shift, as mmdetection does. `frozen_batch`
+keeps statistics, scale and shift, as torchvision does. `synchronised_batch` computes its statistics over all GPUs.
+`group` needs no statistics and suits small batches."""
 
 
 FrozenStages: TypeAlias = Annotated[int, Field(ge=0, le=5)]
 
 
 class ResNet(Command):
-    """A ResNet or ResNeXt with torchvision's names of parameters; the defaults are the published network."""
+    """A ResNet or ResNeXt whose parameters have torchvision's names. The defaults are the published network."""
 
     name: ResNetName = "resnet50"
     stem_width: int = Field(default=64, ge=4, le=256)
-    """Channels of the first convolution; every stage scales with it. 64 is published, 12 to 32 suit a laptop."""
+    """Channels of the first convolution; the width of every stage is proportional to it. Published: 64. On a laptop,
+    use 12 to 32."""
     blocks: tuple[int, int, int, int] | None = None
-    """Residual blocks in each stage, where the published depth is too much; for example [1, 1, 1, 1]."""
+    """Residual blocks in each of the four stages, for example [1, 1, 1, 1]. Default: the published depth."""
     norm: Norm = "batch"
-    """`frozen_batch` keeps the statistics and affine of pretrained weights; a network from scratch needs `batch`."""
+    """Normalisation. `frozen_batch` keeps the statistics, scale and shift of pretrained weights; a network without
+    pretrained weights needs `batch`."""
     frozen_stages: FrozenStages = 0
-    """How many stages, counted from the stem, get no gradient; torchvision's detectors freeze 2."""
+    """Number of stages, counted from the stem, that are not trained. torchvision's detectors freeze 2."""
     deformable_stages: tuple[Literal[2, 3, 4, 5], ...] = ()
-    """Stages whose 3x3 convolutions are deformable (arXiv:1703.06211); [3, 4, 5] is what the literature calls c3-c5.
-    Needs bottlenecks: resnet50 and deeper."""
+    """Stages whose 3x3 convolutions are deformable (arXiv:1703.06211). The literature calls [3, 4, 5] c3-c5. Only
+    resnet50 and deeper networks can have them, because their blocks are bottlenecks."""
     deformable_version: Literal["v1", "v2"] = "v1"
-    """`v1` moves the points of a deformable convolution, `v2` (arXiv:1811.11168) weighs each of them as well."""
+    """`v1` learns an offset for each sampling point of a deformable convolution; `v2` (arXiv:1811.11168) also learns a
+    weight for each."""
     stride_in: Literal["3x3", "1x1"] = "3x3"
-    """Which convolution of a bottleneck strides: `3x3` in torchvision and mmdetection's `pytorch` style, `1x1` in its
-    `caffe` style. The names and shapes of weights are the same in both, what they compute is not."""
+    """Which convolution of a bottleneck has the stride: `3x3` in torchvision and in mmdetection's `pytorch` style,
+    `1x1` in mmdetection's `caffe` style. Both have weights of the same names and shapes, but they compute different
+    maps."""
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
         if self.name in ("resnet18", "resnet34"):
-            told = [field for field in ("deformable_stages", "stride_in") if self._differs(field)]
-            if told:
+            given = [field for field in ("deformable_stages", "stride_in") if self._differs(field)]
+            if given:
                 raise ValueError(
-                    f"{' and '.join(told)} speak of bottlenecks, and the blocks of {self.name} are none; "
-                    f"take resnet50 or a deeper one, or leave {' and '.join(told)} out"
+                    f"{' and '.join(given)} needs bottleneck blocks, and {self.name} has basic blocks; "
+                    f"choose resnet50 or a deeper network, or leave out {' and '.join(given)}"
                 )
         if self.name.startswith("resnext") and self.stem_width < 16:
             raise ValueError(
-                f"a group of {self.name} has a sixteenth of the stem's channels, which is none at stem_width "
-                f"{self.stem_width}; give it at least 16"
+                f"each group of {self.name} gets a sixteenth of the stem's channels, which is less than one channel at "
+                f"stem_width {self.stem_width}; set stem_width to at least 16"
             )
         return self
 
@@ -70,16 +75,17 @@ MobileNetName: TypeAlias = Literal["mobilenet_v3_large", "mobilenet_v3_small"]
 
 
 class MobileNet(Command):
-    """A MobileNetV3 (arXiv:1905.02244) with torchvision's names of parameters: a light student."""
+    """A MobileNetV3 (arXiv:1905.02244) whose parameters have torchvision's names: a small, fast student."""
 
     name: MobileNetName = "mobilenet_v3_large"
     width_factor: float = Field(default=1.0, ge=0.1, le=2)
-    """On the channels of all layers, rounded to multiples of 8; 1 is published."""
+    """Factor on the channels of all layers, which are rounded to multiples of 8. Published: 1."""
     norm: Norm = "batch"
-    """`frozen_batch` keeps the statistics and affine of pretrained weights; a network from scratch needs `batch`."""
+    """Normalisation. `frozen_batch` keeps the statistics, scale and shift of pretrained weights; a network without
+    pretrained weights needs `batch`."""
     frozen_stages: FrozenStages = 0
-    """How many stages, counted from the stem, get no gradient; each stage ends where the next one halves the map."""
+    """Number of stages, counted from the stem, that are not trained. A stage ends where the next one halves the map."""
 
 
 BackboneSpec: TypeAlias = Annotated[ResNet | MobileNet, Field(discriminator="name")]
-"""To add one: a member here, and a row in `fgd_core.detectors.parts.backbones.BODIES`."""
+"""To add a backbone, add a member here and a row in `fgd_core.detectors.parts.backbones.BODIES`."""

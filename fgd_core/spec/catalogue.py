@@ -1,4 +1,4 @@
-"""What can be asked for, told by the specs themselves: see `service.catalogue`."""
+"""What users can choose from. `service.catalogue` builds it from the specs."""
 
 from typing import Literal, TypeAlias
 
@@ -23,24 +23,26 @@ SectionName: TypeAlias = Literal[
 
 
 class Setting(Fact):
-    """A field, with those inside it by their path: what `--set` takes."""
+    """A field of a spec, or of a part of it, by the path that `--set` takes."""
 
     path: str
     type: str
-    """In words: `whole number`, `list of numbers`."""
+    """In words, for example `whole number` or `list of numbers`."""
     required: bool
     default: JsonValue
-    """None where it is required."""
+    """None if the field is required."""
     values: list[JsonValue] | None
-    """The only ones that are possible."""
+    """All possible values; None if there are too many to list."""
     section: SectionName | None
-    """Where the entries stand that it takes one of; `values` are their names."""
+    """The section of the catalogue whose entries the field takes; `values` are their names."""
     minimum: float | None
-    """Is itself possible."""
+    """The smallest possible value."""
     exclusive_minimum: float | None
-    """Is not."""
+    """Every value must be above this."""
     maximum: float | None
+    """The largest possible value."""
     exclusive_maximum: float | None
+    """Every value must be below this."""
     help: str
 
 
@@ -49,13 +51,17 @@ class Entry(Fact):
 
     name: str
     chosen_by: str
-    """The field that names it: `type: retinanet`."""
+    """The field that selects it, for example `type: retinanet`."""
     help: str
     settings: list[Setting]
 
 
 class SpaceEntry(Fact):
-    """A ready space for sweeps, around the published weights of RetinaNet; around those of its base in a sweep."""
+    """A preset of a sweep's search space.
+
+    The dimensions shown are those around the published weights for RetinaNet; in a sweep they are around the published
+    weights for the base's detector.
+    """
 
     name: str
     dimensions: dict[str, Dimension]

@@ -1,4 +1,4 @@
-"""What GET /v1/compare answers: two groups of runs on the same images, and which differences are more than chance."""
+"""The answer of GET /v1/compare: two groups of runs on the same images, and which differences are significant."""
 
 from typing import Literal, TypeAlias
 
@@ -6,63 +6,71 @@ from fgd_core.spec import notebook
 from fgd_core.spec.base import Fact
 
 EVIDENCE = "evaluation.npz"
-"""The artifact that a run leaves for comparisons: which detection of which image was right, at which overlap."""
+"""The artifact that a run saves for comparisons: which detection in which image was right, at which overlap."""
 EVIDENCE_VERSION = 1
 MIN_BOXES = 20
-"""True boxes below which a class's AP says too little to be tested."""
+"""A class with fewer true boxes than this is not tested, because its AP is too uncertain."""
 CONFIDENCE = 0.95
-"""Of the intervals."""
+"""Confidence level of all intervals."""
 FALSE_DISCOVERY_RATE = 0.05
-"""Share of false alarms among the classes called changed (Benjamini and Hochberg); of a single test, its level."""
+"""Expected share of false alarms among the classes that are called changed (Benjamini and Hochberg). For a single
+test it is the significance level."""
 
 ScoreKey: TypeAlias = Literal["ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"]
 Finding: TypeAlias = Literal["gained", "lost", "noise", "too_little_data"]
-"""Of the first group against the second."""
+"""What the first group did compared with the second. `noise` means that chance explains the difference."""
 Basis: TypeAlias = Literal["images", "seeds"]
-"""What chance is measured by. `images`: which images were drawn (paired bootstrap), for one run on a side.
-`seeds`: how runs with other seeds came out (Welch's t-test), for two or more on each side."""
+"""How chance is measured. `images`: a paired bootstrap over the images, for groups of one run. `seeds`: Welch's t-test
+over runs with different seeds, for groups of two or more runs."""
 
 
 class Change(Fact):
-    """How far two groups are apart, and whether that is more than chance."""
+    """The difference between two groups, and whether it is significant."""
 
     value: float
-    """The first group's mean less the second's."""
+    """Mean of the first group minus mean of the second."""
     low: float | None
-    """Of the interval; None, as `high` and `p`, where the difference cannot be tested."""
+    """Lower end of the confidence interval. `low`, `high` and `p` are None if the difference cannot be tested."""
     high: float | None
     p: float | None
-    """Two-sided, of this test alone."""
+    """Two-sided p-value of this test alone."""
     p_adjusted: float | None
-    """Among all classes tested; None for a test that is not one of many."""
+    """p-value adjusted for all classes that were tested; None if this is not one of many tests."""
     finding: Finding
 
 
 class ScoreRow(Fact):
+    """One of the COCO scores, for both groups."""
+
     score: ScoreKey
     first: float | None
     second: float | None
     change: Change | None
-    """None where there is nothing to score."""
+    """None if there is nothing to score."""
 
 
 class ClassRow(Fact):
+    """The AP of one class, for both groups."""
+
     name: str
     num_boxes: int
     """True boxes in the validation split."""
     first: float | None
-    """AP, a mean over the group's runs."""
+    """AP in [0, 1], the mean over the group's runs."""
     second: float | None
     change: Change | None
-    """Of the class's AP; None where the class has no boxes."""
+    """Difference in the class's AP; None if the class has no boxes."""
     beyond_overall: Change | None
-    """Of the class's AP less the run's AP over all classes: whether the class moved otherwise than the whole did."""
+    """Difference in (AP of the class minus AP over all classes): whether the class changed differently from the
+    rest."""
 
 
 class ComparedRun(Fact):
+    """A run in one of the groups."""
+
     job_id: str
     trial: int | None
-    """Of a sweep; None where the job itself is the run."""
+    """Number of the trial in a sweep; None if the job itself is the run."""
     name: str
     kind: str
     seed: int
@@ -70,21 +78,24 @@ class ComparedRun(Fact):
 
 
 class Comparison(Fact):
+    """GET /v1/compare"""
+
     first: list[ComparedRun]
     second: list[ComparedRun]
     basis: Basis
     num_images: int
     resamples: int
-    """Of the images; both groups are scored on the same ones. 0 where `basis` is `seeds`."""
+    """Number of bootstrap samples of the images; both groups are scored on the same samples. 0 if `basis` is
+    `seeds`."""
     random_seed: int
     confidence: float
     false_discovery_rate: float
     min_boxes: int
     scores: list[ScoreRow]
     classes: list[ClassRow]
-    """In the order of the data set."""
+    """In the order of the data set's classes."""
     sentences: list[str]
-    """The same in words."""
+    """The findings in words."""
 
     def _repr_html_(self) -> str:
         rows = ((row.score, *_cells(row)) for row in self.scores)

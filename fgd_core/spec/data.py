@@ -1,4 +1,4 @@
-"""Where images and boxes come from, and how they reach the network."""
+"""Data sets: where images and boxes come from, and how images are resized for the network."""
 
 from typing import Annotated, Literal, TypeAlias
 
@@ -8,23 +8,25 @@ from fgd_core.spec.base import Command
 
 
 class CocoSplit(Command):
+    """One split of a COCO data set."""
+
     images: str
-    """Folder that the `file_name` of every image is relative to."""
+    """Folder with the images; every `file_name` in the annotations is relative to it."""
     annotations: str
     """COCO annotation file (JSON)."""
 
 
 class Coco(Command):
-    """Any data set in COCO format."""
+    """A data set in COCO format."""
 
     type: Literal["coco"] = "coco"
     train: CocoSplit
     val: CocoSplit
     on_bad: Literal["refuse", "drop"] = "refuse"
-    """What to do with a missing or truncated image, an unknown category, a duplicate id, a box that is none: refuse the
-    data set and name them all, or drop them, count them and go on. Boxes without area are always dropped, boxes past
-    the border always clipped, values in an unusual form with one right reading always read; all are counted. What is
-    wrong as a whole, such as corners in the place of sizes, is always refused."""
+    """What happens with missing or truncated images, unknown categories, duplicate ids and invalid boxes. `refuse`
+    fails and lists them all; `drop` leaves them out, counts them and continues. In both cases, boxes without area are
+    dropped, boxes that reach over the border are clipped, and values in an unusual but unambiguous form are read; all
+    are counted. A data set that is wrong as a whole, for example with corners in place of sizes, is always refused."""
 
 
 ImageSet: TypeAlias = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
@@ -35,44 +37,45 @@ class Voc(Command):
 
     type: Literal["voc"] = "voc"
     folder: str
-    """The folder that holds those three, for example VOCdevkit/VOC2007; or, as Roboflow exports it, folders train and
-    valid with XML files beside their images."""
+    """The folder that holds these three, for example VOCdevkit/VOC2007. A Roboflow export also works: a folder with
+    subfolders `train` and `valid`, which hold XML files beside their images."""
     train: ImageSet = "train"
-    """Which file of ImageSets/Main lists the images to train on;"""
+    """The file of ImageSets/Main that lists the training images, without `.txt`."""
     val: ImageSet = "val"
-    """and which those to score on: VOC2007 is trained on `trainval` and scored on `test`. Where there is no `val`,
-    `valid` is taken."""
+    """The file of ImageSets/Main that lists the validation images, without `.txt`. If there is no `val`, `valid` is
+    used. Results on VOC2007 are usually from training on `trainval` and scoring on `test`."""
     classes: tuple[str, ...] | None = None
-    """Names in the order of their labels. None: all that the two image sets name, in the order of the alphabet, which
-    is the usual one for the twenty of VOC."""
+    """Class names in the order of their labels. None: all classes that occur in the two image sets, in alphabetical
+    order, which is the usual order of the twenty VOC classes."""
     one_based: bool = True
-    """Whether corners are pixels counted from 1, both ends inside the box, as the VOC devkit writes them: xmin 1 and
-    xmax 1 is one pixel, the box 0 to 1. False: edges counted from 0, as many tools (labelImg among them) write them.
-    Corners with fractions, as CVAT writes them, need false."""
+    """True: corners are pixel numbers counted from 1, and both corners are inside the box, as the VOC devkit writes
+    them; xmin 1 and xmax 1 is a box of one pixel, from 0 to 1. False: corners are edges counted from 0, as labelImg and
+    many other tools write them. Corners with fractions, as CVAT writes them, need false."""
     difficult: Literal["ignore", "keep"] = "ignore"
-    """What an object marked `difficult` is: `ignore` makes it a region that training does not see and evaluation
-    forgives detections in, as VOC's rules have it; `keep` an object like the others."""
+    """How objects marked `difficult` are used. `ignore`: they are left out of training, and detections on them count
+    neither as right nor as wrong, as the VOC rules say. `keep`: they are objects like all others."""
     on_bad: Literal["refuse", "drop"] = "refuse"
-    """As for COCO."""
+    """What happens with images and boxes that are wrong; see the same field of COCO data."""
 
 
 class Yolo(Command):
-    """A data set for YOLO: a data.yaml, folders of images, and a text file of labels for each image."""
+    """A data set in YOLO format: a data.yaml, folders of images, and a text file of labels for each image."""
 
     type: Literal["yolo"] = "yolo"
     data_yaml: str
-    """The file that names the classes and the folders of images. Labels lie where `images` in an image's path is
-    `labels`, or else beside the image: boxes, polygons, or boxes with keypoints where the file has `kpt_shape`. Numbers
-    that may be either need `kpt_shape` or `task: segment` there."""
+    """The file that names the classes and the folders of images. The labels of an image are in the same path with
+    `labels` in place of `images`, or beside the image. A label is a box, a polygon, or a box with keypoints if the file
+    has `kpt_shape`. Where a row could be a polygon or a box with keypoints, the file needs `kpt_shape` or
+    `task: segment`."""
     root: str | None = None
-    """Folder that all of it lies in, and that relative paths in the file start from; None: the file's own. A file that
-    points outside of it is refused."""
+    """Folder that contains all files of the data set; relative paths in data.yaml start from it. None: the folder of
+    data.yaml. A data.yaml that points outside of this folder is refused."""
     train: ImageSet = "train"
-    """Which entry of the file is trained on;"""
+    """The entry of data.yaml with the training images."""
     val: ImageSet = "val"
-    """and which one is scored on, for example `test`. Where there is no `val`, `valid` is taken."""
+    """The entry of data.yaml with the validation images, for example `test`. If there is no `val`, `valid` is used."""
     on_bad: Literal["refuse", "drop"] = "refuse"
-    """As for COCO."""
+    """What happens with images and boxes that are wrong; see the same field of COCO data."""
 
 
 SHAPE_NAMES = ("circle", "square", "triangle", "star", "cross")
@@ -80,80 +83,80 @@ SHAPE_NAMES = ("circle", "square", "triangle", "star", "cross")
 
 
 class Shapes(Command):
-    """A synthetic data set, drawn on the spot from a seed: the same seed gives the same pixels."""
+    """A synthetic data set that is drawn from a seed; the same seed gives the same pixels."""
 
     type: Literal["shapes"] = "shapes"
     num_train: int = Field(default=400, ge=1)
-    """Images to learn from."""
+    """Number of training images."""
     num_val: int = Field(default=100, ge=1)
-    """Images to score on."""
+    """Number of validation images."""
     image_size_px: int = Field(default=128, ge=32, le=1024)
-    """Both sides of an image."""
+    """Width and height of each image, in pixels."""
     seed: int = Field(default=0, ge=0)
-    """Another one gives other images."""
+    """Another seed gives other images."""
 
 
 FileData: TypeAlias = Annotated[Coco | Voc | Yolo | Shapes, Field(discriminator="type")]
-"""Data that says itself where it lies."""
+"""Data given by its place, not by the name of a registered data set."""
 
 DatasetName: TypeAlias = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Fingerprint: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Fingerprints(Command):
-    """SHA-256 over names and sizes of the images, classes and boxes of each split."""
+    """SHA-256 digests of each split: over the names and sizes of its images, its classes and its boxes."""
 
     train: Fingerprint
-    """Of what is trained on."""
+    """Digest of the training split."""
     val: Fingerprint
-    """Of what is scored on."""
+    """Digest of the validation split."""
 
 
 class Resolved(Command):
-    """What the name of a data set stood for when the job was taken."""
+    """What the name of a registered data set stood for when the server accepted the job."""
 
     dataset_id: str = Field(max_length=32)
-    """Which data set it was."""
+    """Id of the data set."""
     data: FileData
-    """Where it lay."""
+    """Where the data set was."""
     fingerprints: Fingerprints | None = None
-    """As its newest check found them; None: nobody had checked it."""
+    """From the newest check; None if the data set had not been checked."""
 
 
 class Registered(Command):
-    """A data set by its name: those there are `fgd data list` lists."""
+    """A data set that is registered on the server, by its name; `fgd data list` shows all names."""
 
     type: Literal["registered"] = "registered"
     name: DatasetName
-    """As it was added."""
+    """The name with which the data set was added."""
     if_changed: Literal["refuse", "warn"] = "refuse"
-    """What to do with data that is no longer what its check found: fail before the first step, or go on with a
-    warning."""
+    """What happens if the data has changed since its check: `refuse` fails before the first step, `warn` continues
+    with a warning."""
     resolved: Resolved | None = None
-    """Written by the control plane when it takes the job, whatever stands here."""
+    """The server writes this field when it accepts the job, and replaces whatever a user put here."""
 
 
 DataSpec: TypeAlias = Annotated[Coco | Voc | Yolo | Shapes | Registered, Field(discriminator="type")]
 
 
 def files_of(data: DataSpec) -> FileData | None:
-    """Where the data lies; None for a name that nobody has looked up yet."""
+    """Return the data by its place; None for a registered name that the server has not resolved yet."""
     if isinstance(data, Registered):
         return data.resolved.data if data.resolved is not None else None
     return data
 
 
 class InputSpec(Command):
-    """From the file to the network."""
+    """How an image is prepared for the network."""
 
     shorter_px: int = Field(default=800, ge=32)
-    """The shorter side is resized to this,"""
+    """Size of the shorter side after resizing, in pixels; less if `longer_px` limits it."""
     longer_px: int = Field(default=1333, ge=32)
-    """unless the longer side would then exceed this. The ratio is kept."""
+    """Limit of the longer side after resizing, in pixels. Resizing keeps the aspect ratio."""
     train_shorter_px: tuple[Annotated[int, Field(ge=32)], ...] = Field(default=(), max_length=20)
-    """In training, draw for each image one of these in place of `shorter_px`; mmdetection's `ms` recipes have 640 and
-    800."""
+    """Multi-scale training: for each training image one of these sizes is drawn in place of `shorter_px`. mmdetection's
+    `ms` recipes use 640 and 800."""
     flip_probability: float = Field(default=0.5, ge=0, le=1)
-    """Chance of a horizontal flip in training."""
+    """Probability of a horizontal flip of a training image."""
     pad_to_px: int = Field(default=32, ge=1)
-    """Batches are padded with zeros, right and bottom, to a multiple of this."""
+    """Batches are padded with zeros on the right and at the bottom, to a multiple of this number of pixels."""

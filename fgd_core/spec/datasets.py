@@ -1,4 +1,4 @@
-"""Data sets that a control plane knows by name."""
+"""Requests and views of data sets that are registered on a server."""
 
 from datetime import datetime
 from typing import Literal, TypeAlias
@@ -11,18 +11,20 @@ from fgd_core.spec.jobs import ProjectName
 from fgd_core.spec.results import ErrorReport
 
 DatasetState: TypeAlias = Literal["unchecked", "checking", "checked", "refused", "failed"]
-"""`refused`: a training on it would be; `failed`: the check did not come to its end for another reason."""
+"""`refused`: the newest check found that a training on the data set would be refused. `failed`: the check ended with
+another error."""
 
 
 class NewDataset(Command):
     """POST /v1/datasets"""
 
     name: DatasetName
-    """By which jobs name it; no two of a project have the same."""
+    """The name that jobs use; unique within its project."""
     data: FileData
-    """Where it lies."""
+    """Where the data set is."""
     project: ProjectName | None = None
-    """Whose it is, and whose jobs may name it; left out: the asker's own, or `default`."""
+    """The project that owns it; only jobs of this project may use it. Default: the project of the request's token, or
+    `default`."""
 
 
 class DatasetSummary(Fact):
@@ -35,13 +37,13 @@ class DatasetSummary(Fact):
     """`coco`, `voc`, `yolo` or `shapes`."""
     state: DatasetState
     num_images: dict[str, int]
-    """By split; empty until it was checked."""
+    """By split; empty until the data set has been checked."""
     num_boxes: dict[str, int]
     num_categories: int | None
     created_at: datetime
     created_by: str
     checked_at: datetime | None
-    """When its newest check had counted it."""
+    """When the newest check counted it."""
 
 
 class DatasetView(DatasetSummary):
@@ -49,15 +51,15 @@ class DatasetView(DatasetSummary):
 
     data: FileData
     fingerprints: Fingerprints | None
-    """That a run's data is held against; None where it was not checked, or refused."""
+    """Each run compares its data with these; None if the data set was not checked or was refused."""
     check_job_id: str | None
-    """The job of the newest check."""
+    """Id of the job that did the newest check."""
     outcome: DataSetChecked | None
-    """What the newest check that could count found."""
+    """Findings of the newest check that could count the data set."""
     error: ErrorReport | None
-    """What the newest check ended with."""
+    """The error with which the newest check ended."""
     page_url: str
-    """Counts and drawn samples to look at, relative to the server."""
+    """Page with counts and samples with drawn boxes, relative to the server's URL."""
 
     def _repr_html_(self) -> str:
         return notebook.facts(
@@ -75,5 +77,7 @@ class DatasetView(DatasetSummary):
 
 
 class DatasetPage(Fact):
+    """GET /v1/datasets"""
+
     items: list[DatasetSummary]
     next_cursor: str | None

@@ -1,4 +1,4 @@
-"""Detectors that can be trained, taught and evaluated."""
+"""Detectors: the architectures that jobs can train, distil and evaluate."""
 
 from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
@@ -12,28 +12,29 @@ Version: TypeAlias = Literal["v1", "v2"]
 
 
 class AnyDetector(Command):
-    """What every detector says, whatever its kind."""
+    """The settings that all detectors have."""
 
     has_masks: ClassVar[bool] = False
-    """Whether it learns and finds masks as well as boxes; as of `fgd_core.detectors.base.Detector`."""
+    """Whether it learns and finds masks as well as boxes, as in `fgd_core.detectors.base.Detector`."""
 
     backbone: BackboneSpec = ResNet()
-    """What the pyramid stands on."""
+    """The network below the feature pyramid."""
     fpn_width: int = Field(default=256, ge=8, le=1024)
-    """Channels of every pyramid level and of the heads; 256 is published."""
+    """Channels of every pyramid level and of the heads. Published: 256."""
     score_threshold: float = Field(default=0.05, ge=0, lt=1)
-    """Detections below it are left out."""
+    """Detections with a lower score are left out."""
     nms_iou_threshold: float = Field(default=0.5, gt=0, le=1)
-    """Of two boxes of a class that overlap by more, only the better one stays."""
+    """Of two boxes of the same class whose IoU is above this, non-maximum suppression keeps only the better one."""
     max_detections: int = Field(default=100, ge=1)
-    """In an image; COCO scores 100."""
+    """Detections kept per image; COCO scores up to 100."""
     weights: str | None = None
-    """Where the first weights come from: torchvision's by name (`ResNet18_Weights.IMAGENET1K_V1` for the backbone,
-    `RetinaNet_ResNet50_FPN_Weights.COCO_V1` for all of it), a checkpoint of ours (a path or `job:<id>/best`), a
-    checkpoint of others with torchvision's or mmdetection's names (a path), or nothing."""
+    """Where the initial weights come from: weights of torchvision by name (`ResNet18_Weights.IMAGENET1K_V1` for the
+    backbone, `RetinaNet_ResNet50_FPN_Weights.COCO_V1` for the whole detector), a checkpoint of fgd (a path or
+    `job:<id>/best`), or a checkpoint with torchvision's or mmdetection's parameter names (a path). None: random."""
     weights_set: str | None = None
-    """Which weights of a file that holds several: `teacher`, `state_dict.student`, `model_ema`. None: those that the
-    file's author would evaluate, the averaged ones for example; where that is not clear, the error lists them."""
+    """Which weights of a file that holds several sets: `teacher`, `state_dict.student`, `model_ema`. None: the set that
+    the author of the file would evaluate, for example the averaged weights; if that is not clear, the error lists all
+    sets."""
 
 
 class RetinaNet(AnyDetector):
@@ -41,20 +42,20 @@ class RetinaNet(AnyDetector):
 
     type: Literal["retinanet"] = "retinanet"
     version: Version = "v1"
-    """`v2` is torchvision's second: group norm in the heads, P6 from C5, GIoU loss."""
+    """`v2` is torchvision's second version: group norm in the heads, P6 from C5, GIoU loss."""
     convention: Convention = "torchvision"
-    """Whose details it follows where the two differ: P6 from C5 and P7 without ReLU, anchors of unrounded size, losses
-    averaged over the batch in `mmdetection`. Weights of one need its convention."""
+    """Whose details the detector follows where the two libraries differ. `mmdetection`: P6 from C5 and P7 without ReLU,
+    anchors of unrounded size, losses averaged over the batch. Weights of a library need its convention."""
     head_norm: Literal["none", "group"] = "none"
-    """Normalisation inside the heads: `none` is published, `group` learns much faster where there are no pretrained
-    weights; `v2` has `group` whatever is said here."""
+    """Normalisation in the heads. Published: `none`. `group` learns much faster without pretrained weights. With
+    version `v2` the heads always have `group`."""
     anchor_base_size_px: float = Field(default=32.0, gt=0)
-    """Side of the smallest anchor, on P3, in pixels of the resized image; it doubles at each level."""
+    """Side of the smallest anchor, on P3, in pixels of the resized image. It doubles from level to level."""
 
     @model_validator(mode="after")
     def _second_version_is_torchvisions(self) -> Self:
         if self.version == "v2" and self.convention == "mmdetection":
-            raise ValueError("version v2 is torchvision's and mmdetection has none; set convention: torchvision")
+            raise ValueError("mmdetection has no version v2; set convention: torchvision, or version: v1")
         return self
 
 
@@ -64,82 +65,89 @@ class Fcos(AnyDetector):
 
     type: Literal["fcos"] = "fcos"
     version: Version = "v2"
-    """`v1` is the first paper's, which mmdetection has: any place in an object learns it, distances are powers of e in
-    pixels, the loss is -log IoU, centreness is told from the classes' side. `v2` is improved (arXiv:2006.09214): only
-    places around the centre learn, distances are in strides, the loss is 1 - GIoU, centreness is told from the boxes'
-    side; torchvision has it, and mmdetection as its recipe `center-normbbox-centeronreg-giou`."""
+    """`v1` is the version of the first paper, in mmdetection: every cell inside an object learns it, distances are
+    powers of e in pixels, the loss is -log IoU, and centreness comes from the classification branch. `v2` is the
+    improved version (arXiv:2006.09214), in torchvision and in mmdetection's recipe `center-normbbox-centeronreg-giou`:
+    only cells around the centre learn, distances are in strides, the loss is 1 - GIoU, and centreness comes from the
+    regression branch."""
     centreness_from: Literal["classes", "boxes"] | None = None
-    """Whose side tells the centreness; None: the version's. FGD's student is of the second version with `classes`."""
+    """The branch that predicts centreness: classification or regression. None: as in `version`. FGD's published student
+    has version `v2` with `classes`."""
     convention: Convention = "torchvision"
-    """Whose details it follows where the two differ: in `mmdetection` places are the middles of cells, each level has
-    a learned scale, boxes count by their centreness, and a score is class x centreness and not its root. Weights of one
-    need its convention."""
+    """Whose details the detector follows where the two libraries differ. `mmdetection`: locations are the centres of
+    cells, each level has a learned scale, the loss of a box is weighted by its centreness, and a score is class x
+    centreness and not the square root of it. Weights of a library need its convention."""
     nms_iou_threshold: float = Field(default=0.6, gt=0, le=1)
-    """Of two boxes of a class that overlap by more, only the better one stays."""
+    """Of two boxes of the same class whose IoU is above this, non-maximum suppression keeps only the better one."""
 
     @model_validator(mode="after")
     def _first_version_is_mmdetections(self) -> Self:
         if self.version == "v1" and self.convention == "torchvision":
-            raise ValueError("torchvision has no first version of FCOS; set convention: mmdetection")
+            raise ValueError("torchvision has no version v1 of FCOS; set convention: mmdetection, or version: v2")
         return self
 
     @property
     def centreness_side(self) -> Literal["classes", "boxes"]:
+        """Return the branch that predicts centreness."""
         return self.centreness_from or ("classes" if self.version == "v1" else "boxes")
 
 
 class Gfl(AnyDetector):
-    """Generalised Focal Loss (arXiv:2006.04388): levels P3 to P7, strides 8 to 128; scores tell the quality of the box,
-    distances are distributions. Follows mmdetection."""
+    """Generalised Focal Loss (arXiv:2006.04388): levels P3 to P7, strides 8 to 128. Scores include the quality of the
+    box, and distances are predicted as distributions. Follows mmdetection."""
 
     type: Literal["gfl"] = "gfl"
     nms_iou_threshold: float = Field(default=0.6, gt=0, le=1)
-    """Of two boxes of a class that overlap by more, only the better one stays."""
+    """Of two boxes of the same class whose IoU is above this, non-maximum suppression keeps only the better one."""
     anchor_base_size_px: float = Field(default=64.0, gt=0)
-    """Side of the square anchors on P3, in pixels of the resized image; it doubles at each level. It decides only which
-    cells learn an object, and small images suit smaller ones."""
+    """Side of the square anchors on P3, in pixels of the resized image. It doubles from level to level. Anchors only
+    decide which cells learn an object; use smaller anchors for small images."""
     reg_max: int = Field(default=16, ge=2, le=64)
-    """The largest distance from a cell to a side of its object, in strides; a distribution has one bin more."""
+    """The largest distance from a cell to a side of its object, in strides. A distribution has one more bin than
+    this."""
 
 
 class RepPoints(AnyDetector):
-    """RepPoints (arXiv:1904.11490): levels P3 to P7, strides 8 to 128; objects are sets of nine points, found in two
-    stages. Follows mmdetection."""
+    """RepPoints (arXiv:1904.11490): levels P3 to P7, strides 8 to 128. An object is a set of nine points, which is
+    found in two stages. Follows mmdetection."""
 
     type: Literal["reppoints"] = "reppoints"
     norm: Literal["none", "group"] = "group"
-    """Normalisation in neck and head: `none` is published, `group` is what FGD's students and teachers have. With it,
-    what is distilled are the maps before the last norm of the neck."""
+    """Normalisation in neck and head. Published: `none`. FGD's students and teachers have `group`; distillation then
+    uses the feature maps before the last norm of the neck."""
 
 
 class TwoStage(AnyDetector):
-    """What those say that first propose regions and then look at each: levels P2 to P5, strides 4 to 32, and P6, which
-    is P5 subsampled and serves proposals alone."""
+    """The settings of detectors that first propose regions and then classify each region.
+
+    They use levels P2 to P5, strides 4 to 32. P6 is P5 subsampled and is used for proposals only.
+    """
 
     convention: Convention = "torchvision"
     anchor_base_size_px: float = Field(default=32.0, gt=0)
-    """Side of the smallest anchor, on P2, in pixels of the resized image; it doubles at each level."""
+    """Side of the smallest anchor, on P2, in pixels of the resized image. It doubles from level to level."""
     representation_size: int | None = Field(default=None, ge=8, le=4096)
-    """Outputs of the fully connected layers that look at a region. None: four for each channel of the pyramid, which
-    is the published 1024 at 256."""
+    """Outputs of the fully connected layers that process a region. None: four times `fpn_width`, which is the published
+    1024 at a width of 256."""
     rois_per_image: int = Field(default=512, ge=8, le=2048)
-    """Regions of an image that a step trains on; 512 is published, 64 to 128 suit a laptop."""
+    """Regions per image that a step trains on. Published: 512. On a laptop, use 64 to 128."""
 
 
 class VersionedTwoStage(TwoStage):
-    """What Faster and Mask R-CNN say."""
+    """The settings of Faster R-CNN and Mask R-CNN."""
 
     version: Version = "v1"
-    """`v2` is torchvision's second: batch norm in the pyramid and the heads, two convolutions before proposals, four
-    before classes and boxes."""
+    """`v2` is torchvision's second version: batch norm in the pyramid and the heads, two convolutions before the
+    proposals, four before classes and boxes."""
     convention: Convention = "torchvision"
-    """Whose details it follows where the two differ: regions cut out to the half pixel, L1 loss, anchors of unrounded
-    size and 1000 proposals to train on in `mmdetection`. Weights of one need its convention."""
+    """Whose details the detector follows where the two libraries differ. `mmdetection`: regions aligned to half a
+    pixel, L1 loss, anchors of unrounded size, and 1000 proposals in training. Weights of a library need its
+    convention."""
 
     @model_validator(mode="after")
     def _second_version_is_torchvisions(self) -> Self:
         if self.version == "v2" and self.convention == "mmdetection":
-            raise ValueError("version v2 is torchvision's and mmdetection has none; set convention: torchvision")
+            raise ValueError("mmdetection has no version v2; set convention: torchvision, or version: v1")
         return self
 
 
@@ -157,21 +165,21 @@ class MaskRcnn(VersionedTwoStage):
 
 
 class CascadeRcnn(TwoStage):
-    """Cascade R-CNN (arXiv:1712.00726): three stages, each of which starts from the boxes of the one before and asks
-    for a tighter fit. Follows mmdetection."""
+    """Cascade R-CNN (arXiv:1712.00726): three stages. Each stage refines the boxes of the stage before it and needs a
+    higher IoU. Follows mmdetection."""
 
     type: Literal["cascade_rcnn"] = "cascade_rcnn"
     convention: Literal["mmdetection"] = "mmdetection"
-    """There is no other."""
+    """The only possible convention."""
 
 
 class CascadeMaskRcnn(TwoStage):
-    """Cascade R-CNN with a mask head in each stage; the masks of the three are averaged. Follows mmdetection."""
+    """Cascade R-CNN with a mask head in each stage; the masks of the three stages are averaged. Follows mmdetection."""
 
     has_masks = True
     type: Literal["cascade_mask_rcnn"] = "cascade_mask_rcnn"
     convention: Literal["mmdetection"] = "mmdetection"
-    """There is no other."""
+    """The only possible convention."""
 
 
 DetectorSpec: TypeAlias = Annotated[

@@ -1,4 +1,4 @@
-"""Facts about a job: what a run reports, and what the control plane adds."""
+"""Events: facts about a job. A run reports some of them, the control plane adds the others."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
@@ -21,7 +21,8 @@ from fgd_core.spec.trials import (
 )
 
 Outcome: TypeAlias = Literal["succeeded", "failed", "stopped"]
-"""`stopped`: asked to, by the control plane or a signal; its place is saved. Only the control plane knows for what."""
+"""How a run ended. `stopped`: the control plane or a signal asked for it, and the run saved a checkpoint. Only the
+control plane knows whether the job then pauses or is cancelled."""
 JobState: TypeAlias = Literal[
     "blocked",
     "queued",
@@ -47,7 +48,7 @@ END_CAUSE: TypeAdapter[EndCause] = TypeAdapter(EndCause)
 
 
 class RunStarted(Fact):
-    """The process runs and can report. `seconds` says what its start was made of."""
+    """The process runs and can report. `seconds` holds the duration of each part of its start."""
 
     kind: Literal["run_started"] = "run_started"
     host: str
@@ -57,7 +58,7 @@ class RunStarted(Fact):
 
 
 class DeviceReady(Fact):
-    """The libraries are loaded and the device is chosen."""
+    """The run has loaded its libraries and chosen its device."""
 
     kind: Literal["device_ready"] = "device_ready"
     device: str
@@ -68,28 +69,32 @@ class DeviceReady(Fact):
 
 
 class Resumed(Fact):
+    """The run continues from a checkpoint."""
+
     kind: Literal["resumed"] = "resumed"
     checkpoint: str
     epoch: int
     step: int
     awaits_evaluation: bool = False
-    """Whether that epoch is evaluated now, for the run before ended in the midst of it."""
+    """Whether this run evaluates that epoch now, because the previous run ended before its evaluation was done."""
 
 
 class Finding(Fact):
-    """One kind of trouble in a data set, with what was done about it."""
+    """One kind of problem in a data set, and what was done about it."""
 
     problem: str
     """For example `box_without_area`."""
     action: Literal["refused", "dropped", "clipped", "repaired", "kept"]
     count: int
     examples: list[str] = []
-    """The first few, by name."""
+    """Names of the first few examples."""
     meaning: str = ""
-    """What the problem is and, where it is not plain, its cure; empty in what older versions recorded."""
+    """What the problem is and how to fix it; empty in events of older versions."""
 
 
 class DataChecked(Fact):
+    """The run has read one split of its data."""
+
     kind: Literal["data_checked"] = "data_checked"
     split: Literal["train", "val"]
     num_images: int
@@ -98,77 +103,78 @@ class DataChecked(Fact):
     num_crowd: int
     boxes_per_category: dict[str, int]
     masks_fingerprint: str | None = None
-    """Of the objects' masks; None where they were not read, or there are none."""
+    """Digest of the objects' masks; None if there are none or they were not read."""
     findings: list[Finding] = []
     fingerprint: str = ""
-    """SHA-256 over names and sizes of the images, classes and boxes."""
+    """SHA-256 over the names and sizes of the images, the classes and the boxes."""
 
 
 class DataSetChecked(Fact):
-    """A whole data set was looked through."""
+    """A check has read a whole data set."""
 
     kind: Literal["data_set_checked"] = "data_set_checked"
     splits: list[DataChecked]
-    """With what training on it would do about each finding."""
+    """Both splits; each finding says what a training on this data would do about it."""
     profiles: list[SplitProfile]
-    """Of the same splits."""
+    """Statistics of the same splits."""
 
 
 class WeightsLoaded(Fact):
-    """Which keys of a state dict met a parameter or buffer of the same name and shape."""
+    """The run has loaded weights: which keys of the source match a parameter or buffer by name and shape."""
 
     kind: Literal["weights_loaded"] = "weights_loaded"
     role: Literal["detector", "student", "teacher", "inherited"]
     source: str
     num_matched: int
     num_total: int
-    """Keys that the network wants from this source."""
+    """Number of keys that the network needs from this source."""
     missing: list[str] = []
-    """Wanted by the network, absent from the source."""
+    """Keys that the network needs and the source lacks."""
     mismatched: list[str] = []
-    """`name: shape in the source vs. shape in the network`."""
+    """Keys of another shape, each as `name: shape in the source vs. shape in the network`."""
     unexpected: list[str] = []
-    """In the source, unknown to the network, and so ignored."""
+    """Keys of the source that the network lacks; they are ignored."""
     taken: str = ""
-    """Which of the source's sets of weights was taken, such as the averaged one; empty where it has one only."""
+    """Which set of weights of the source was used, for example the averaged weights; empty if it has only one set."""
     left: list[str] = []
-    """What else the source holds and why it was not taken, each in words."""
+    """What else the source holds, and why it was not used; each in words."""
     classes_found: list[str] = []
-    """The network's classes that the source knows by name; their rows were taken. Empty, as the next two, where the
-    two lists of classes are the same, or where the source names none."""
+    """Classes of the network that the source has by name; their rows were loaded. This field and the next two are empty
+    if both have the same list of classes, or if the source names no classes."""
     classes_fresh: list[str] = []
-    """The network's classes that the source lacks; their rows start afresh."""
+    """Classes of the network that the source lacks; their rows get initial weights."""
     classes_unused: list[str] = []
-    """The source's classes that the network lacks."""
+    """Classes of the source that the network lacks."""
     notes: list[str] = []
-    """What else was done to the weights, in words."""
+    """What else was changed in the weights, in words."""
 
     def shortfalls(self) -> list[str]:
-        """What did not match, each in words with its number; empty where every key of either side met its like."""
-        said = [f"{len(self.missing)} missing from the source ({_first(self.missing)})"] if self.missing else []
-        said += (
+        """Return what did not match, each kind in words with its number; empty if all keys of both sides match."""
+        parts = [f"{len(self.missing)} missing from the source ({_first(self.missing)})"] if self.missing else []
+        parts += (
             [f"{len(self.mismatched)} of another shape or kind ({_first(self.mismatched)})"] if self.mismatched else []
         )
         if self.unexpected:
             keys = "key of the source is" if len(self.unexpected) == 1 else "keys of the source are"
-            said.append(
+            parts.append(
                 f"{len(self.unexpected)} {keys} unknown to the detector and not taken ({_first(self.unexpected)})"
             )
-        return said
+        return parts
 
     def account(self) -> str:
-        """In one line what was taken, what did not match, what was left and why, and what was done besides."""
+        """Return one line: what was loaded, what did not match, what was left out and why, and what else was
+        changed."""
         of_what = f", {self.taken}" if self.taken else ""
-        said = [f"{self.num_matched} of {self.num_total} keys from {self.source}{of_what}", *self.shortfalls()]
-        said += [f"left {text}" for text in self.left]
-        return "; ".join([*said, *filter(None, [self.about_classes()]), *self.notes])
+        parts = [f"{self.num_matched} of {self.num_total} keys from {self.source}{of_what}", *self.shortfalls()]
+        parts += [f"left {text}" for text in self.left]
+        return "; ".join([*parts, *filter(None, [self.about_classes()]), *self.notes])
 
     def about_classes(self) -> str:
-        """Which classes start afresh and which are left aside, in words; empty where the lists are the same."""
+        """Return which classes get initial weights and which are not needed; empty if both lists are the same."""
         fresh, unused = self.classes_fresh, self.classes_unused
-        said = [f"classes that start afresh: {_first(fresh)}"] if fresh else []
-        said += [f"classes that are not needed: {_first(unused)}"] if unused else []
-        return "; ".join(said)
+        parts = [f"classes with initial weights: {_first(fresh)}"] if fresh else []
+        parts += [f"classes that are not needed: {_first(unused)}"] if unused else []
+        return "; ".join(parts)
 
 
 def _first(names: list[str]) -> str:
@@ -176,49 +182,54 @@ def _first(names: list[str]) -> str:
 
 
 class TeacherChecked(Fact):
+    """The teacher has been scored before the first step."""
+
     kind: Literal["teacher_checked"] = "teacher_checked"
     ap: float | None
     recorded_ap: float | None
     same_data: bool
-    """Whether `recorded_ap` was measured on this very validation split, or is what the spec expects of it."""
+    """True if `recorded_ap` was measured on the same validation split, or is the AP that the spec expects on it."""
     classes_judged: list[str] = []
-    """The classes of the data that the teacher knows, where it does not know all: `ap` is a mean over these."""
+    """The classes of the data that the teacher knows, if it does not know all; `ap` is the mean over these classes."""
 
 
 class Progress(Fact):
-    """Where training stands, every second or so."""
+    """How far the training is; reported about once a second."""
 
     kind: Literal["progress"] = "progress"
     epoch: int
-    """From 1."""
+    """The epoch that is being trained, from 1."""
     epochs: int
     step: int
-    """Optimiser steps done since the beginning of the training."""
+    """Optimiser steps since the beginning of the training."""
     steps: int
     images_per_s: float
     eta_s: float | None
-    """Seconds until the job's end."""
+    """Estimated seconds until the job ends."""
     learning_rate: float
     values: dict[str, float]
-    """Means since the previous progress event: `loss`, `task/…`, `fgd/…`."""
+    """Means since the previous progress event: `loss`, `task/…`, `distill/…`. Curves show the values of each step
+    instead; see `MetricsLogged`."""
     data_wait: float | None = None
-    """Part of the time since the previous progress event, in [0, 1], that went by in waiting for images."""
+    """Fraction of the time since the previous progress event that the run waited for images, in [0, 1]."""
     gpu_memory_bytes: int | None = None
-    """Of this process's tensors, now; None where it trains on no GPU, as the next one."""
+    """GPU memory that this process's tensors take now; None without a GPU."""
     gpu_memory_peak_bytes: int | None = None
-    """The most so far."""
+    """The largest such amount so far; None without a GPU."""
 
 
 class MetricsLogged(Fact):
-    """Points of curves, column by column: what is too fine for an event. Only the points are kept."""
+    """Points of curves: the values of each step, in columns. The server stores the points and no event."""
 
     kind: Literal["metrics_logged"] = "metrics_logged"
     steps: list[int]
     values: dict[str, list[float | None]]
-    """By name, one value a step; None where there is none."""
+    """By curve name, one value for each step; None where the step has no value."""
 
 
 class EvaluationProgress(Fact):
+    """How far an evaluation is."""
+
     kind: Literal["evaluation_progress"] = "evaluation_progress"
     what: str
     done: int
@@ -226,6 +237,8 @@ class EvaluationProgress(Fact):
 
 
 class EpochFinished(Fact):
+    """An epoch of training is done; its evaluation may follow."""
+
     kind: Literal["epoch_finished"] = "epoch_finished"
     epoch: int
     epochs: int
@@ -235,10 +248,12 @@ class EpochFinished(Fact):
     eta_s: float | None
     learning_rate: float
     values: dict[str, float]
-    """Means over the epoch."""
+    """Means over the epoch, by name as in `Progress`."""
 
 
 class Evaluated(Fact):
+    """The detector has been scored on the validation split; `epoch` and `step` are None in an evaluation job."""
+
     kind: Literal["evaluated"] = "evaluated"
     epoch: int | None
     step: int | None
@@ -246,6 +261,8 @@ class Evaluated(Fact):
 
 
 class CheckpointSaved(Fact):
+    """A checkpoint is complete on disk; `ap` is its score, if it has one."""
+
     kind: Literal["checkpoint_saved"] = "checkpoint_saved"
     name: Literal["best", "last"]
     uri: str
@@ -257,6 +274,8 @@ class CheckpointSaved(Fact):
 
 
 class ArtifactSaved(Fact):
+    """A file of the job is complete on disk."""
+
     kind: Literal["artifact_saved"] = "artifact_saved"
     name: str
     uri: str
@@ -266,6 +285,8 @@ class ArtifactSaved(Fact):
 
 
 class Warned(Fact):
+    """Something that a user should know, and that does not stop the run."""
+
     kind: Literal["warned"] = "warned"
     code: str
     message: str
@@ -273,7 +294,7 @@ class Warned(Fact):
 
 
 class RunFinished(Fact):
-    """A run's last word."""
+    """The final event of a run."""
 
     kind: Literal["run_finished"] = "run_finished"
     outcome: Outcome
@@ -314,12 +335,16 @@ RUN_EVENT: TypeAdapter[RunEvent] = TypeAdapter(RunEvent)
 
 
 class Submitted(Fact):
+    """A user has submitted the job."""
+
     kind: Literal["submitted"] = "submitted"
     name: str
     job_kind: str
 
 
 class StateChanged(Fact):
+    """The job has moved to another state."""
+
     kind: Literal["state_changed"] = "state_changed"
     from_state: JobState
     to_state: JobState
@@ -330,6 +355,8 @@ class StateChanged(Fact):
 
 
 class AttemptStarted(Fact):
+    """The control plane has started an attempt on the cluster."""
+
     kind: Literal["attempt_started"] = "attempt_started"
     number: int
     submission_id: str
@@ -337,29 +364,39 @@ class AttemptStarted(Fact):
 
 
 class CancelRequested(Fact):
+    """A user has asked to cancel the job."""
+
     kind: Literal["cancel_requested"] = "cancel_requested"
     by: str = ""
-    """Who asked: the name of a token, or `anonymous`."""
+    """Name of the token that made the request, or `anonymous`."""
 
 
 class PauseRequested(Fact):
+    """A user, or the scheduler for another job, has asked to pause the job."""
+
     kind: Literal["pause_requested"] = "pause_requested"
     by: str = ""
     for_job: str | None = None
-    """The urgent job that needs the room; the paused one goes on by itself afterwards."""
+    """Id of the job of higher priority that needs the resources; the paused job resumes by itself afterwards."""
 
 
 class ResumeRequested(Fact):
+    """A user has asked to resume the paused job."""
+
     kind: Literal["resume_requested"] = "resume_requested"
     by: str = ""
 
 
 class RetryRequested(Fact):
+    """A user has asked to start the ended job again."""
+
     kind: Literal["retry_requested"] = "retry_requested"
     by: str = ""
 
 
 class PriorityChanged(Fact):
+    """A user has changed the job's priority."""
+
     kind: Literal["priority_changed"] = "priority_changed"
     from_priority: int
     to_priority: int
@@ -383,17 +420,17 @@ ControlEvent: TypeAlias = Annotated[
 
 
 class StoredEvent(Fact):
-    """An event as the API gives it out: `sequence` runs from 1 without gaps within its job.
+    """An event as the API returns it. Within a job, `sequence` counts from 1 without gaps.
 
-    Of a job that ended long ago, housekeeping puts away the events of the kinds `progress`, `evaluation_progress` and
-    `sweep_progressed`, also those that trials said; the others keep their numbers, and the last one always stays.
+    When a job ended long ago, a retention pass deletes its events of the kinds `progress`, `evaluation_progress` and
+    `sweep_progressed`, also those that trials reported. The other events keep their numbers; the last one always stays.
     """
 
     job_id: str
     sequence: int
     at: datetime
     attempt: int | None
-    """Number of the attempt that reported it; None for the control plane's own."""
+    """Number of the attempt that reported it; None for events of the control plane."""
     kind: str
     data: dict[str, Any]
-    """The event's fields, `kind` among them. Kinds unknown to a reader are to be passed over."""
+    """The event's fields, with `kind`. A reader should skip kinds that it does not know."""

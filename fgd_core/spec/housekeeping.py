@@ -1,4 +1,4 @@
-"""What the control plane puts away, shared by the API and its client."""
+"""Views of what a retention pass deletes; shared by the API and its client."""
 
 from typing import Literal, TypeAlias
 
@@ -20,20 +20,20 @@ Kind: TypeAlias = Literal[
 
 
 class Removal(Fact):
-    """One thing that is deleted, or would be."""
+    """One item that a retention pass deletes, or would delete."""
 
     kind: Kind
     job_id: str | None
-    """None where it belongs to no job."""
+    """None if it belongs to no job."""
     name: str
-    """A path in the storage folder, or what the rows are."""
+    """A path in the storage, or the kind of the rows."""
     why: str
     num_rows: int
-    """Of the database."""
+    """Rows of the database."""
     size_bytes: int
-    """On disk for files; of the text for rows, whose space the database keeps for later ones."""
+    """For files: size on disk. For rows: size of their text; the database keeps the space for later rows."""
     is_noted: bool = False
-    """Only noted for now: it is deleted once it has been found so for long enough."""
+    """True if it is only noted now; a later pass deletes it, after it has been in this state for long enough."""
 
 
 class HousekeepingView(Fact):
@@ -41,9 +41,9 @@ class HousekeepingView(Fact):
 
     dry_run: bool
     items: list[Removal]
-    """The first ones, at most 1000; the sums are over all of them."""
+    """The first items, at most 1000; the totals below count all items."""
     num_items: int
     num_rows: int
     size_bytes: int
     is_complete: bool
-    """False where there is more to do than one request may take: ask again."""
+    """False if more is left than one request may delete; send the request again."""

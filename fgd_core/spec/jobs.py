@@ -1,4 +1,4 @@
-"""Jobs: what a user submits."""
+"""Jobs: the specs that users submit."""
 
 import re
 from collections.abc import Mapping
@@ -11,8 +11,7 @@ from fgd_core.spec.data import DataSpec, InputSpec
 from fgd_core.spec.detectors import DetectorSpec
 from fgd_core.spec.methods import MethodSpec
 from fgd_core.spec.paths import changed
-from fgd_core.spec.resources import Resources
-from fgd_core.spec.retry import RetryPolicy
+from fgd_core.spec.resources import Resources, RetryPolicy
 from fgd_core.spec.search import Dimension, SweepSettings, preset_space
 from fgd_core.spec.training import TrainingSpec
 
@@ -24,66 +23,71 @@ Priority: TypeAlias = Annotated[int, Field(ge=-100, le=100)]
 
 
 class AnyJob(Command):
-    """What every job says, whatever its kind."""
+    """The settings that all kinds of jobs have."""
 
     name: JobName
-    """What people call it; several jobs may share one."""
+    """A name for people; several jobs may have the same name."""
     project: ProjectName = "default"
-    """Whose share of the cluster it takes; quotas and tokens go by it."""
+    """The project that the job belongs to. Its share of the cluster, its quotas and its tokens apply."""
     priority: Priority = 0
-    """Higher goes first; can be changed while the job waits."""
+    """Jobs of higher priority start first. Can be changed while the job waits."""
     preemptible: bool = False
-    """Whether a job of higher priority may pause this one; it goes on by itself once there is room."""
+    """Whether a job of higher priority may pause this job. The job resumes by itself when resources are free."""
     resources: Resources = Resources()
     retry: RetryPolicy = RetryPolicy()
     seed: int = Field(default=0, ge=0)
-    """Of first weights, of the order of images and of what augmentation draws: the same seed, the same run."""
+    """Seed of the initial weights, the order of images and the augmentation. The same seed gives the same run."""
 
 
 class TrainSpec(AnyJob):
-    """Train a detector on the labels alone: a teacher, or the plain student that a distilled one is held against."""
+    """Train a detector on labels only: a teacher, or a student without distillation as the baseline."""
 
     kind: Literal["train"] = "train"
     detector: DetectorSpec
-    """What is trained."""
+    """The detector to train."""
     data: DataSpec
-    """The images to learn from and to score on."""
+    """The training and validation images."""
     input: InputSpec = InputSpec()
     training: TrainingSpec = TrainingSpec()
 
 
 class Teacher(Command):
+    """The trained detector that a student imitates."""
+
     checkpoint: str
-    """A checkpoint of ours (a path, or `job:<id>/best`, which makes this job wait for that one), a whole detector of
-    torchvision by the name of its weights (`FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1`), or a file of others with
-    torchvision's or mmdetection's names, of which `detector` says what it holds."""
+    """A checkpoint of fgd (a path, or `job:<id>/best`; this job then waits for that job), a whole detector of
+    torchvision by the name of its weights (`FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1`), or a file with torchvision's
+    or mmdetection's parameter names; `detector` then says which detector the file holds."""
     detector: DetectorSpec | None = None
-    """What a file of others holds; of torchvision's weights by name only where it differs from what their name implies,
-    as in `nms_iou_threshold`. A checkpoint of ours says it itself."""
+    """The detector in a file that fgd did not write. With torchvision's weights by name, only needed for settings that
+    differ from what the name implies, for example `nms_iou_threshold`. A checkpoint of fgd contains its detector."""
     classes: tuple[str, ...] | None = None
-    """Of a file of others, in the order of its outputs, with N/A for one that stands for no class; else the list in the
-    file, or COCO's where there are as many."""
+    """Class names of a file that fgd did not write, in the order of its outputs, with N/A for outputs without a class.
+    Default: the list in the file, or COCO's classes if their number fits."""
     gate: Literal["ap", "keys"] = "ap"
-    """What must hold before the first step: `ap`: all keys match and the AP on the validation split is what the
-    checkpoint records, over the classes that teacher and data have in common; `keys`: only that all keys match, for a
-    teacher of other classes."""
+    """What is checked before the first step. `ap`: all keys match, and the AP on the validation split, over the classes
+    that teacher and data share, is the AP that the checkpoint records. `keys`: only that all keys match, for a teacher
+    of other classes."""
     max_ap_drop: float = Field(default=0.02, ge=0, le=1)
-    """How far below its recorded AP the teacher may fall on the same validation split."""
+    """How far the teacher's AP may be below its recorded AP on the same validation split, in [0, 1]."""
     expected_ap: float | None = Field(default=None, ge=0, le=1)
-    """The AP that it has to show on this validation split, less `max_ap_drop`: what was published, where no checkpoint
-    records it."""
+    """The AP that the teacher must reach on this validation split, minus `max_ap_drop`. For example the published AP,
+    if no checkpoint records an AP."""
     input_scale: float = Field(default=1.0, ge=0.25, le=4)
-    """The teacher sees each image resized by this factor: 2 lets it look closer than the student. Its levels are those
-    of `stride / input_scale` pixels of the student's image; what it sees is what its AP is measured on."""
+    """The teacher's images are resized by this factor: with 2 it sees more detail than the student. In pixels of the
+    student's image, its levels have strides of `stride / input_scale`. Its AP is measured at this scale as well."""
 
     @model_validator(mode="after")
     def _weights_are_named_once(self) -> Self:
         if self.detector is not None and self.detector.weights is not None:
-            raise ValueError("a teacher's weights are its checkpoint; leave detector.weights out")
+            raise ValueError("the teacher's weights come from its checkpoint; leave out detector.weights")
         if self.detector is not None and self.checkpoint.startswith("job:"):
-            raise ValueError("the checkpoint of a job says itself what it holds; leave detector out")
+            raise ValueError("the checkpoint of a job contains its detector; leave out detector")
         if self.classes is not None and self.detector is None:
-            raise ValueError("only a file of others needs its classes said, and needs its detector said as well")
+            raise ValueError(
+                "classes describe a file that fgd did not write, which needs a detector too; "
+                "set detector, or leave out classes"
+            )
         return self
 
 
@@ -91,19 +95,20 @@ Inheritance: TypeAlias = Literal["nothing", "full", "neck_and_head", "neck", "he
 
 
 class DistillSpec(AnyJob):
-    """Train a student that also imitates a teacher's feature maps."""
+    """Train a student that also learns to imitate a teacher's feature maps."""
 
     kind: Literal["distill"] = "distill"
     student: DetectorSpec
-    """What is trained, and kept."""
+    """The detector to train; its checkpoint is the result."""
     teacher: Teacher
     method: MethodSpec
-    """How the student imitates the teacher."""
+    """The distillation method: how the student imitates the teacher."""
     inherit: Inheritance = "neck_and_head"
-    """What the student starts with of the teacher's weights: `neck_and_head`, `neck` or `head`, where the shapes agree;
-    `by_shape`: whatever agrees, the backbone's too; `full`: everything, or it is an error."""
+    """The part of the teacher's weights that the student starts with. `neck_and_head`, `neck`, `head`: that part, where
+    the shapes are equal. `by_shape`: all weights of equal shape, the backbone's too. `full`: all weights; it is an
+    error if one does not fit. `nothing`: none."""
     data: DataSpec
-    """The images to learn from and to score on."""
+    """The training and validation images."""
     input: InputSpec = InputSpec()
     training: TrainingSpec = TrainingSpec()
 
@@ -113,26 +118,26 @@ class EvaluateSpec(AnyJob):
 
     kind: Literal["evaluate"] = "evaluate"
     checkpoint: str
-    """A checkpoint of ours: a path, or `job:<id>/best`."""
+    """A checkpoint of fgd: a path, or `job:<id>/best`."""
     data: DataSpec
-    """Its images to score on."""
+    """Only its validation images are used."""
     input: InputSpec | None = None
-    """The checkpoint's own, unless given."""
+    """Default: the settings in the checkpoint."""
     batch_size: int = Field(default=8, ge=1)
-    """Images at once."""
+    """Images per forward pass."""
 
 
 class CheckDataSpec(AnyJob):
-    """Look through a data set: count it, name what is wrong with it, take its fingerprint and draw samples of it.
+    """Check a data set: count it, report its problems, compute its fingerprints and draw samples of it.
 
-    It fails where a training on this data would.
+    The job fails if a training on this data would fail.
     """
 
     kind: Literal["check_data"] = "check_data"
     data: DataSpec
-    """What is looked through."""
+    """The data set to check."""
     num_samples: int = Field(default=12, ge=1, le=60)
-    """Images of each split that are drawn with their boxes."""
+    """Number of images per split that are drawn with their boxes."""
 
 
 TrialBase: TypeAlias = Annotated[TrainSpec | DistillSpec, Field(discriminator="kind")]
@@ -140,11 +145,14 @@ _OF_THE_SWEEP = ("project", "priority", "preemptible", "resources", "retry", "se
 
 
 class SweepSpec(AnyJob, SweepSettings):
-    """Search the settings of a job: many trials of one base. `resources` are each trial's, `seed` the first one's."""
+    """Search the settings of a job with many trials of one base job.
+
+    `resources` are those of each trial; `seed` is the seed of the first run of each configuration.
+    """
 
     kind: Literal["sweep"] = "sweep"
     base: TrialBase
-    """What a trial is before the space changes it; its name may be left out."""
+    """The job that each trial runs, with the values of the search space put in. Its name may be left out."""
 
     @model_validator(mode="before")
     @classmethod
@@ -154,35 +162,37 @@ class SweepSpec(AnyJob, SweepSettings):
         return data
 
     @model_validator(mode="after")
-    def _said_once(self) -> Self:
+    def _is_given_once(self) -> Self:
         twice = sorted(self.base.model_fields_set & set(_OF_THE_SWEEP))
         defaults = type(self.base).model_fields
-        told = [name for name in twice if getattr(self.base, name) != defaults[name].default]
-        if told:
-            raise ValueError(f"say {', '.join(told)} on the sweep and not in its base; it holds for every trial")
+        given = [name for name in twice if getattr(self.base, name) != defaults[name].default]
+        if given:
+            raise ValueError(
+                f"set {', '.join(given)} on the sweep and not in its base; the sweep's value holds for every trial"
+            )
         return self
 
     def dimensions(self) -> dict[str, Dimension]:
-        """What is searched, by field of the base; of a ready space, its dimensions."""
+        """Return the searched dimensions by field of the base; for a preset, its dimensions."""
         if isinstance(self.space, dict):
             return dict(self.space)
         return preset_space(self.space, published(self.base))
 
     def trial(self, values: Mapping[str, JsonValue], *, seed: int, name: str | None = None) -> TrainSpec | DistillSpec:
-        """The job that a trial is: fit to be submitted by itself.
+        """Return the job of a trial; it could also be submitted by itself.
 
         Args:
-            values: by field path; the rest is as in the base.
+            values: by field path; all other fields are as in the base.
         Raises:
-            pydantic.ValidationError: the base does not take these values.
+            pydantic.ValidationError: the base does not accept these values.
         """
         spec = changed(self.base, values)
-        told = {each: self.model_dump(mode="json")[each] for each in _OF_THE_SWEEP}
-        return type(self.base).model_validate({**spec, **told, "seed": seed, "name": name or self.name})
+        of_sweep = {each: self.model_dump(mode="json")[each] for each in _OF_THE_SWEEP}
+        return type(self.base).model_validate({**spec, **of_sweep, "seed": seed, "name": name or self.name})
 
 
 def published(base: TrainSpec | DistillSpec) -> dict[str, JsonValue]:
-    """The published settings of the base's method for its detector; none where it has no method."""
+    """Return the published settings of the base's method for its detector; empty if the base has no method."""
     if isinstance(base, TrainSpec):
         return {}
     values: dict[str, JsonValue] = type(base.method)(mask=base.method.mask).model_dump(mode="json")
@@ -197,11 +207,12 @@ JOB_SPEC: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)
 
 
 def data_of(spec: JobSpec) -> tuple[str, DataSpec]:
-    """The data that a job opens, with the path of its field."""
+    """Return the path of the field with the job's data, and the data."""
     return ("base.data", spec.base.data) if isinstance(spec, SweepSpec) else ("data", spec.data)
 
 
 def with_data(spec: JobSpec, data: DataSpec) -> JobSpec:
+    """Return a copy of the job with other data."""
     if isinstance(spec, SweepSpec):
         return spec.model_copy(update={"base": spec.base.model_copy(update={"data": data})})
     return spec.model_copy(update={"data": data})
@@ -211,12 +222,12 @@ _REFERENCE = re.compile(r"^job:(?P<job_id>[A-Za-z0-9_-]+)/(?P<name>best|last)$")
 
 
 def checkpoint_artifact(name: str) -> str:
-    """The artifact's name under which the checkpoint `best` or `last` of a job is kept."""
+    """Return the name of the artifact that holds the checkpoint `best` or `last` of a job."""
     return f"{name}.pt"
 
 
 class CheckpointReference(Command):
-    """`job:<id>/best` or `job:<id>/last`, taken apart."""
+    """A parsed reference `job:<id>/best` or `job:<id>/last`."""
 
     job_id: str
     name: Literal["best", "last"]
@@ -226,9 +237,9 @@ class CheckpointReference(Command):
 
 
 def checkpoint_sources(spec: JobSpec) -> list[tuple[str, str]]:
-    """Where `spec` takes checkpoints from: (path of the field, its value), fields left empty aside.
+    """Return where `spec` takes checkpoints from, as (path of the field, its value); empty fields are left out.
 
-    A value is a path, a `job:<id>/<name>` reference or, for a detector's weights, a name of torchvision's.
+    A value is a path, a reference `job:<id>/<name>` or, for a detector's weights, a name of torchvision's weights.
     """
     sources: list[tuple[str, str | None]] = []
     match spec:
@@ -244,24 +255,24 @@ def checkpoint_sources(spec: JobSpec) -> list[tuple[str, str]]:
 
 
 def parse_reference(source: str) -> CheckpointReference | None:
-    """The reference in `source`; None where it is a path or a name.
+    """Return the reference in `source`; None if it is a path or a name of weights.
 
     Raises:
-        ValueError: it begins with `job:` and is no reference.
+        ValueError: `source` begins with `job:` but is not a valid reference.
     """
     if not source.startswith("job:"):
         return None
     match_ = _REFERENCE.match(source)
     if match_ is None:
-        raise ValueError(f"{source!r} is no checkpoint reference; write job:<id>/best or job:<id>/last")
+        raise ValueError(f"{source!r} is not a valid reference to a checkpoint; write job:<id>/best or job:<id>/last")
     return CheckpointReference.model_validate(match_.groupdict())
 
 
 def checkpoint_references(spec: JobSpec) -> list[CheckpointReference]:
-    """The jobs whose checkpoints `spec` needs, each once, in the order in which it names them.
+    """Return the checkpoints of other jobs that `spec` needs, each once, in the order of its fields.
 
     Raises:
-        ValueError: a string begins with `job:` and is no reference.
+        ValueError: a value begins with `job:` but is not a valid reference.
     """
     found: list[CheckpointReference] = []
     for _, source in checkpoint_sources(spec):

@@ -8,7 +8,7 @@ from fgd_core.spec.base import Command
 
 
 class Fgd(Command):
-    """Focal and Global Distillation (arXiv:2111.11837). The defaults are the published ones for RetinaNet."""
+    """Focal and Global Distillation (arXiv:2111.11837). The defaults are the published values for RetinaNet."""
 
     type: Literal["fgd"] = "fgd"
     alpha: float = Field(default=1e-3, ge=0)
@@ -22,16 +22,17 @@ class Fgd(Command):
     temperature: float = Field(default=0.5, gt=0)
     """Temperature of the spatial and channel attention."""
     scale: float = Field(default=1.0, ge=0)
-    """One factor on all four weights at their ratio. The losses are sums over cells, so the published weights belong to
-    pretrained features at 800x1333 pixels; small networks from scratch want about 0.2."""
+    """A common factor on all four weights. The losses are sums over cells, so the published weights suit pretrained
+    networks at 800x1333 pixels. Small networks without pretrained weights need about 0.2."""
     mask: Literal["geometric", "official"] = "geometric"
-    """`official` stretches boxes over the padding as the authors' code does; `geometric` puts them where they are."""
+    """How boxes are placed on the feature map. `geometric`: at their true position. `official`: stretched over the
+    padding, as in the authors' code."""
 
     @property
     def weighs_nothing(self) -> bool:
-        """Whether it leaves the student alone, as the plain baseline of a sweep does."""
+        """Whether all weights are zero, as in the baseline without distillation of a sweep."""
         return self.scale == 0 or not any((self.alpha, self.beta, self.gamma, self.lambda_))
 
 
-# One member so far. The second makes it `Annotated[Fgd | Other, Field(discriminator="type")]`.
+# It has one member today. With a second one it becomes `Annotated[Fgd | Other, Field(discriminator="type")]`.
 MethodSpec: TypeAlias = Fgd

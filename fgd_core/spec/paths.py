@@ -1,4 +1,4 @@
-"""Fields of a spec by path: `training.optimizer.learning_rate`."""
+"""Reads and sets fields of a spec by path, for example `training.optimizer.learning_rate`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, get_args
@@ -9,10 +9,10 @@ from pydantic_core import to_jsonable_python
 
 
 def with_fields(spec: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a spec in JSON with fields set by path.
+    """Return a copy of a spec in JSON with fields set by path.
 
     Raises:
-        KeyError: a path leads through a field that is not there.
+        KeyError: a path leads through a field that does not exist.
     """
     for path, value in values.items():
         head, _, rest = path.partition(".")
@@ -21,7 +21,7 @@ def with_fields(spec: dict[str, Any], values: Mapping[str, Any]) -> dict[str, An
 
 
 def field(spec: dict[str, Any], path: str) -> Any:
-    """The value at a path; None where there is none."""
+    """Return the value at a path; None if there is none."""
     value: Any = spec
     for name in path.split("."):
         value = value.get(name) if isinstance(value, dict) else None
@@ -29,16 +29,16 @@ def field(spec: dict[str, Any], path: str) -> Any:
 
 
 def changed(spec: BaseModel, values: Mapping[str, Any]) -> dict[str, Any]:
-    """A spec in JSON with fields set by path, not yet checked again.
+    """Return a spec in JSON with fields set by path; the result is not validated.
 
-    Where a value makes a part of the spec another kind of thing (`detector.backbone.name` from a ResNet's to a
-    MobileNet's), the fields that the spec left at the old kind's defaults give way to the new kind's.
+    A value can change the kind of a part of the spec, for example `detector.backbone.name` from a ResNet to a
+    MobileNet. Fields that had the old kind's default then get the new kind's default.
 
     Raises:
-        KeyError: a path leads through a field that is not there.
+        KeyError: a path leads through a field that does not exist.
     """
     content = spec.model_dump(mode="json")
-    # The outer part first: what it becomes may hold the inner one.
+    # Outer parts first: a new outer part may contain the inner one.
     for path in sorted(values, key=lambda each: each.count(".")):
         whole, _, name = path.rpartition(".")
         found, word = part(spec, whole.split(".")), values[path]
@@ -46,23 +46,23 @@ def changed(spec: BaseModel, values: Mapping[str, Any]) -> dict[str, Any]:
             continue
         kind = found.kinds.get(word)
         if kind is not None and not isinstance(found.value, kind):
-            told = {key: value for key, value in field(content, whole).items() if not _is_default(found.value, key)}
-            content = with_fields(content, {whole: {**_defaults(kind), **told, name: word}})
+            kept = {key: value for key, value in field(content, whole).items() if not _is_default(found.value, key)}
+            content = with_fields(content, {whole: {**_defaults(kind), **kept, name: word}})
     return with_fields(content, values)
 
 
 class Part(NamedTuple):
-    """A part of a spec that has fields, and what else it could be."""
+    """A part of a spec that has fields, with the other kinds that it could be."""
 
     value: BaseModel
     tag: str | None
-    """The field that says which kind of thing it is; None where there is only one kind."""
+    """The field that selects the kind of the part; None if there is only one kind."""
     kinds: Mapping[str, type[BaseModel]]
-    """By the word in that field."""
+    """The kinds, by the value of that field."""
 
 
 def part(spec: BaseModel, names: Sequence[str]) -> Part | None:
-    """What lies under a path; None where that is nothing with fields."""
+    """Return the part at a path; None if there is no part with fields."""
     value: object = spec
     info: FieldInfo | None = None
     for name in names:
@@ -84,7 +84,7 @@ def _is_default(value: BaseModel, name: str) -> bool:
 
 
 def _defaults(kind: type[BaseModel]) -> dict[str, Any]:
-    """In JSON."""
+    """Return the defaults of all optional fields, in JSON."""
     return {
         name: to_jsonable_python(info.get_default(call_default_factory=True))
         for name, info in kind.model_fields.items()

@@ -1,4 +1,4 @@
-"""What a distillation will do and what it will not, said before its first step."""
+"""The plan of a distillation: what is distilled and what is not; reported before the first step."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -9,49 +9,54 @@ from fgd_core.spec.base import Fact
 
 
 class LevelSide(Fact):
-    """A level of a pyramid, as one of the two has it."""
+    """A level of the student's or the teacher's pyramid."""
 
     name: str
     stride: float
-    """Pixels of the student's input per cell: a teacher that sees the image twice as large has half its own stride."""
+    """Pixels of the student's input per cell. A teacher that sees the image at twice the size has half its own
+    stride."""
     channels: int
 
 
 class PlannedLevel(Fact):
+    """A pair of levels that is distilled, or a level that is left out."""
+
     student: LevelSide | None = None
-    """None where the student has no such level."""
+    """None if the student has no such level."""
     teacher: LevelSide | None = None
     is_distilled: bool
     has_adapter: bool = False
-    """Whether a trained 1x1 convolution leads from the student's channels to the teacher's."""
+    """Whether a trained 1x1 convolution maps the student's channels to the teacher's."""
     is_resampled: bool = False
-    """Whether the teacher's map is interpolated, for its cells are of another size."""
+    """Whether the teacher's map is interpolated because its cells have another size."""
     why_not: str = ""
-    """Why it is left out."""
+    """Why the level is left out; empty if it is distilled."""
 
 
 class DistillationPlanned(Fact):
+    """The run has matched the levels and loaded all weights; the first step follows."""
+
     kind: Literal["distillation_planned"] = "distillation_planned"
     student: str
-    """The detector's name."""
+    """Name of the student's detector."""
     teacher: str
     method: str
     is_idle: bool = False
-    """Whether the method's weights are all zero, so that nothing is distilled after all."""
+    """Whether all weights of the method are zero, so that nothing is distilled."""
     input_scale: float = 1.0
-    """The size of what the teacher sees over the size of what the student sees."""
+    """Size of the teacher's images relative to the student's."""
     levels: list[PlannedLevel]
-    """Those of the student, fine to coarse, then those that only the teacher has."""
+    """The student's levels from fine to coarse, then the levels that only the teacher has."""
     inherit: str
-    """Which part of the teacher's weights the student starts with."""
+    """The part of the teacher's weights that the student starts with."""
     num_inherited: int = 0
     num_inheritable: int = 0
-    """Keys of that part in the student."""
+    """Number of the student's keys in that part."""
     not_inherited: list[str] = []
-    """Keys of that part that stay as they were, for the teacher has none of this name and shape."""
+    """Keys of that part that keep their values, because the teacher has no weight of the same name and shape."""
 
     def sentence(self) -> str:
-        """The whole plan for one line of a log."""
+        """Return the whole plan in one line."""
         return "; ".join(
             [self._distilled(), *self._left_out("student"), *self._left_out("teacher"), self.inherited_in_words()]
         )
@@ -60,7 +65,7 @@ class DistillationPlanned(Fact):
         pairs = [level for level in self.levels if level.is_distilled]
         if self.is_idle:
             return f"distils nothing: all weights of {self.method} are zero"
-        scale = f" that sees {self.input_scale:g} x the size" if self.input_scale != 1 else ""
+        scale = f" at {self.input_scale:g} x the image size" if self.input_scale != 1 else ""
         levels = ", ".join(pair_in_words(level) for level in pairs)
         return f"distils {levels} from {self.teacher}{scale} into {self.student} with {self.method}"
 
@@ -73,15 +78,16 @@ class DistillationPlanned(Fact):
         return [f"leaves out the {side}'s {', '.join(names)}: {reason}" for reason, names in reasons.items()]
 
     def inherited_in_words(self) -> str:
+        """Return which of the teacher's weights the student starts with."""
         if self.inherit == "nothing":
             return "inherits nothing"
-        what = {"full": "all weights", "by_shape": "whatever has the same shape"}.get(self.inherit, self.inherit)
+        what = {"full": "all weights", "by_shape": "all weights of the same shape"}.get(self.inherit, self.inherit)
         fresh = f", not {_some(self.not_inherited)}" if self.not_inherited else ""
         return f"inherits {what.replace('_', ' ')}: {self.num_inherited} of {self.num_inheritable} keys{fresh}"
 
 
 def read_plan(data: Mapping[str, Any]) -> DistillationPlanned | None:
-    """The plan in a stored event; None where a reader of this age cannot read it."""
+    """Return the plan in a stored event; None if this version cannot read it."""
     try:
         return DistillationPlanned.model_validate(data)
     except ValidationError:
@@ -89,15 +95,15 @@ def read_plan(data: Mapping[str, Any]) -> DistillationPlanned | None:
 
 
 def pair_in_words(level: PlannedLevel) -> str:
-    """`P3 (stride 8, 64 → 256 channels by a 1x1 convolution)`"""
+    """Return, for example, `P3 (stride 8, 64 → 256 channels by a 1x1 convolution)`."""
     assert level.student is not None and level.teacher is not None
     ours, theirs = level.student, level.teacher
-    said = [f"stride {ours.stride:g}", f"{ours.channels} channels"]
+    parts = [f"stride {ours.stride:g}", f"{ours.channels} channels"]
     if level.has_adapter:
-        said[1] = f"{ours.channels} → {theirs.channels} channels by a 1x1 convolution"
+        parts[1] = f"{ours.channels} → {theirs.channels} channels by a 1x1 convolution"
     if level.is_resampled:
-        said.append(f"interpolated from stride {theirs.stride:g}")
-    return f"{ours.name} ({', '.join(said)})"
+        parts.append(f"interpolated from stride {theirs.stride:g}")
+    return f"{ours.name} ({', '.join(parts)})"
 
 
 def _some(keys: Sequence[str]) -> str:

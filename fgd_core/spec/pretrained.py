@@ -1,4 +1,4 @@
-"""torchvision's pretrained weights by name, and what a detector must be for them to fit. Known without torchvision."""
+"""torchvision's pretrained weights by name, and the settings that a detector needs for them. Imports no torchvision."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from fgd_core.spec.paths import field, with_fields
 
 _NAME = re.compile(r"^(?P<family>\w+_Weights)\.\w+$")
 
-# Family of weights -> the backbone that they fill.
+# Family of weights -> their backbone.
 BACKBONES: Mapping[str, str] = {
     "ResNet18_Weights": "resnet18",
     "ResNet34_Weights": "resnet34",
@@ -27,7 +27,7 @@ BACKBONES: Mapping[str, str] = {
 _RESNET50_V1: Mapping[str, JsonValue] = {"version": "v1", "backbone.name": "resnet50"}
 _RESNET50_V2: Mapping[str, JsonValue] = {"version": "v2", "backbone.name": "resnet50"}
 
-# Family of weights -> the fields of the detector that they fill, by path.
+# Family of weights -> the settings of their detector, by path.
 DETECTORS: Mapping[str, Mapping[str, JsonValue]] = {
     "RetinaNet_ResNet50_FPN_Weights": {"type": "retinanet", **_RESNET50_V1},
     "RetinaNet_ResNet50_FPN_V2_Weights": {"type": "retinanet", **_RESNET50_V2},
@@ -38,7 +38,7 @@ DETECTORS: Mapping[str, Mapping[str, JsonValue]] = {
     "MaskRCNN_ResNet50_FPN_V2_Weights": {"type": "mask_rcnn", **_RESNET50_V2},
 }
 
-# What is published of a backbone and of a whole detector, where the settings have such a field.
+# Settings that all published weights of a backbone or a detector have, if the detector has such a field.
 _OF_A_BACKBONE: Mapping[str, JsonValue] = {
     "backbone.stem_width": 64,
     "backbone.width_factor": 1.0,
@@ -55,8 +55,10 @@ _OF_A_DETECTOR: Mapping[str, JsonValue] = {
 
 
 class Misfit(NamedTuple):
+    """A field whose value keeps pretrained weights from fitting."""
+
     loc: str
-    """The field, by path."""
+    """Path of the field."""
     has: JsonValue
     needs: JsonValue
 
@@ -65,12 +67,12 @@ class Misfit(NamedTuple):
 
 
 def is_torchvision_name(source: str) -> bool:
-    """Whether weights are named as torchvision names them, and are no path and no job."""
+    """Return whether `source` is a name of torchvision's weights, and not a path or a job."""
     return _NAME.match(source) is not None
 
 
 def misfits(settings: AnyDetector, name: str) -> list[Misfit]:
-    """The fields that keep torchvision's weights `name` from fitting; empty for a name that is not known here."""
+    """Return the fields that keep torchvision's weights `name` from fitting; empty for unknown names."""
     needed = _needs(name)
     if needed is None:
         return []
@@ -83,9 +85,10 @@ def misfits(settings: AnyDetector, name: str) -> list[Misfit]:
 
 
 def implied_detector(name: str) -> dict[str, JsonValue] | None:
-    """The settings, in JSON, of the detector that torchvision's weights `name` fill; None where they fill no whole one.
+    """Return the settings, in JSON, of the detector of torchvision's weights `name`; None if they are no whole
+    detector.
 
-    What is left out is the published default.
+    Fields that are left out have the published default.
     """
     family = _family(name)
     if family not in DETECTORS:

@@ -1,4 +1,4 @@
-"""What a split of a data set is made of, in figures."""
+"""Statistics of a split of a data set."""
 
 from typing import Literal
 
@@ -6,34 +6,40 @@ from fgd_core.spec.base import Fact
 
 
 class Bin(Fact):
-    """So many things had a value from `first` to `last`, both included."""
+    """A bin of a histogram: `count` things had a value from `first` to `last`, inclusive."""
 
     first: int
     last: int | None
-    """None: no end."""
+    """None: without an upper limit."""
     count: int
 
 
 class SizeCount(Fact):
+    """The number of images of one size."""
+
     width_px: int
     height_px: int
     num_images: int
 
 
 class SplitProfile(Fact):
+    """Sizes and numbers of the images and objects of a split. Crowd regions are not counted."""
+
     split: Literal["train", "val"]
     num_small: int
-    """Objects below 32 x 32 pixels, of the original image;"""
+    """Objects smaller than 32 x 32 pixels of the original image. As in COCO, size is the area of the mask, or of the
+    box if there is no mask."""
     num_medium: int
-    """from there to 96 x 96;"""
+    """Objects from 32 x 32 to 96 x 96 pixels."""
     num_large: int
-    """and above: COCO's limits, by area of the mask where there is one. Crowd regions are left out throughout."""
+    """Objects larger than 96 x 96 pixels."""
     images_per_category: dict[str, int]
-    """In which at least one object is of it."""
+    """Images with at least one object of the category, by category."""
     objects_per_image: list[Bin]
+    """Images by their number of objects."""
     longer_sides_px: list[Bin]
-    """Images by their longer side."""
+    """Images by the length of their longer side."""
     common_sizes: list[SizeCount]
-    """The most frequent ones, up to ten."""
+    """The most frequent image sizes, at most ten."""
     num_sizes: int
-    """Different ones."""
+    """Number of different image sizes."""

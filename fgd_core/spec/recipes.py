@@ -1,4 +1,4 @@
-"""Published pairs of teacher and student, and what they reached."""
+"""Recipes: published pairs of teacher and student with their results."""
 
 from typing import Any
 
@@ -6,41 +6,41 @@ from fgd_core.spec.base import Command, Fact
 
 
 class PublishedAp(Command):
-    """AP on val2017 in percent, as printed."""
+    """AP on COCO val2017 in percent, as published."""
 
     teacher: float
     student: float
-    """Trained alone, by the same schedule."""
+    """The student without distillation, with the same schedule."""
     distilled: float | None = None
-    """None where the authors give the settings and no figure."""
+    """The distilled student; None if the authors published settings without a result."""
     without_inheriting: float | None = None
-    """Distilled, but begun without the teacher's neck and head."""
+    """The distilled student that did not inherit the teacher's neck and head."""
 
 
 class Publication(Command):
-    """What is known of a recipe beside its spec."""
+    """What is published about a recipe."""
 
     student: str
-    """In words: `RetinaNet R50`."""
+    """In words, for example `RetinaNet R50`."""
     teacher: str
     levels: tuple[str, ...]
-    """Of the pyramid, that are distilled."""
+    """The pyramid levels that are distilled."""
     source: str
-    """Where the figures are printed."""
+    """Where the results are published."""
     config: str
-    """The authors' settings: a file of their repository."""
+    """The authors' settings: a file in their repository."""
     boxes: PublishedAp
     masks: PublishedAp | None = None
     differs: tuple[str, ...] = ()
-    """What is not as it was when the figures were measured."""
+    """What differs from the runs that gave the published results."""
 
 
 class Recipe(Fact):
-    """A published pair as a job that can be handed in."""
+    """A published pair as a job that can be submitted."""
 
     name: str
     publication: Publication
     teacher_file: str
-    """Name of the published checkpoint's file."""
+    """File name of the published checkpoint."""
     spec: dict[str, Any]
-    """The job; its paths are relative to where the user keeps COCO and the checkpoints."""
+    """The job. Its paths are relative to the user's folder of COCO and the checkpoints."""

@@ -1,4 +1,4 @@
-"""A refused spec, said for a person: every reason with its path, and the word that was probably meant."""
+"""Explains why a spec was refused: each reason with its path, and a suggestion for misspelt words."""
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence
@@ -11,65 +11,66 @@ from fgd_core.spec.jobs import JOB_SPEC
 from fgd_core.spec.views import ProblemReason
 
 MAX_EXPLAINED = 50
-"""Faults: nobody reads more, and each takes time to put into words."""
+"""More faults are only counted: nobody reads more, and wording each one takes time."""
 _LONGEST_NAME = 100
 _LONGEST_MESSAGE = 2000
 
 
 def spec_reasons(error: ValidationError) -> list[ProblemReason]:
-    """What is wrong with a job's spec, in the order of its fields.
+    """Return what is wrong with a job's spec, in the order of its fields.
 
     Args:
         error: raised by `JOB_SPEC`.
     Returns:
-        One reason a fault, as `explained`; `loc` is the path as the user wrote it, without the tags of unions.
+        One reason for each fault, as in `explained`. `loc` is the path as the user wrote it, without tags of unions.
     """
     return explained(error.errors(include_url=False), spec_reason)
 
 
 def explained(faults: Sequence[Any], explain: Callable[[Any], ProblemReason]) -> list[ProblemReason]:
-    """A reason for each of the first MAX_EXPLAINED faults; where there are more, the last reason counts them."""
+    """Return a reason for each of the first MAX_EXPLAINED faults; if there are more, the last reason counts them."""
     return bounded([explain(fault) for fault in faults[: MAX_EXPLAINED + 1]], len(faults))
 
 
 def bounded(reasons: Sequence[ProblemReason], num_faults: int | None = None) -> list[ProblemReason]:
-    """The first MAX_EXPLAINED reasons, and one that counts the rest.
+    """Return the first MAX_EXPLAINED reasons and, if there are more, one that counts the rest.
 
     Args:
-        num_faults: where there are more faults than reasons; None: as many.
+        num_faults: the number of faults, if it is larger than the number of reasons.
     """
     left = (len(reasons) if num_faults is None else num_faults) - MAX_EXPLAINED
     if left <= 0:
         return list(reasons)
-    message = f"this and {left - 1} more faults are not explained; mend those before it first"
+    message = f"this and {left - 1} more faults are not explained; correct the faults above first"
     more = ProblemReason(loc=reasons[MAX_EXPLAINED].loc, code="more_faults", message=message)
     return [*reasons[:MAX_EXPLAINED], more]
 
 
 def spec_reason(fault: Any) -> ProblemReason:
-    """One item of `ValidationError.errors()`, its path seen from the top of the spec."""
+    """Return the reason for one item of `ValidationError.errors()`, with its path from the top of the spec."""
     message = shortened(_message(fault), _LONGEST_MESSAGE)
     return ProblemReason(loc=spec_path(fault["loc"]), code=fault["type"], message=message)
 
 
 def spec_path(loc: Sequence[int | str]) -> str:
-    """`("train", "training", "optimizer", "adamw", "learning_rate")` as `training.optimizer.learning_rate`."""
+    """Return `training.optimizer.learning_rate` for `("train", "training", "optimizer", "adamw", "learning_rate")`."""
     return ".".join(shortened(str(item)) for item, _ in _steps(loc))
 
 
 def shortened(text: str, longest: int = _LONGEST_NAME) -> str:
+    """Return the text, cut to `longest` characters with `...` at the end."""
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
 def closest(word: str, known: Iterable[str]) -> str:
-    """` Did you mean …?`, or what is known where nothing is near."""
+    """Return `did you mean …?`, or the list of known words if none is similar."""
     words = sorted(known)
-    # Nothing that is known is near to a word so long, and to look would take long.
+    # No known word is similar to such a long word, and the comparison would take long.
     near = [] if len(word) > _LONGEST_NAME else difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(words)}"
 
 
-# What pydantic puts into paths for the kind of a space, and for a key in place of its value.
+# Parts that pydantic adds to paths: the kind of a search space, and a mark for a key in place of its value.
 _UNWRITTEN = ("dimensions", "ready", "[key]")
 
 
@@ -89,7 +90,7 @@ def _message(fault: Any) -> str:
             nearest = closest(context["tag"], _tags(fault["loc"]))
             return f"{context['discriminator']} {shortened(context['tag'])!r} is unknown; {nearest}"
         case "literal_error":
-            return f"{_shown(fault['input'])} is not possible here; write {context['expected']}"
+            return f"{_shown(fault['input'])} is not a possible value; write {context['expected']}"
         case "value_error":
             return str(context["error"])
     return f"{fault['msg'][:1].lower()}{fault['msg'][1:]}, and not {_shown(fault['input'])}"
@@ -100,7 +101,7 @@ def _shown(value: object) -> str:
 
 
 def _steps(loc: Sequence[int | str]) -> list[tuple[int | str, list[str]]]:
-    """The items of `loc` that the user wrote, each with the fields that are known beside it."""
+    """Return the items of `loc` that the user wrote, each with the names of its sibling fields."""
     node = _schema()
     steps: list[tuple[int | str, list[str]]] = []
     for item in loc:
@@ -128,14 +129,14 @@ def _tags(loc: Sequence[int | str]) -> list[str]:
 
 
 def _below(node: dict[str, Any], item: int | str) -> dict[str, Any]:
-    """The field of that name, or the value under that key."""
+    """Return the schema of the field with that name, or of the value under that key."""
     of_keys: dict[str, Any] = next(iter(node.get("patternProperties", {}).values()), {})
     found: dict[str, Any] = node.get("properties", {}).get(item, of_keys)
     return found
 
 
 def _resolved(node: dict[str, Any]) -> dict[str, Any]:
-    """Follow a `$ref`, through `X | None` to X, and through a choice between a mapping and words to the mapping."""
+    """Follow a `$ref`; of `X | None` take X, and of a choice between an object and strings take the object."""
     if "oneOf" in node and "discriminator" not in node:
         node = next((option for option in node["oneOf"] if option.get("type") == "object"), node)
     if "anyOf" in node:

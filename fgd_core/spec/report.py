@@ -1,4 +1,4 @@
-"""The report on one job or on several side by side: a fold over their events."""
+"""The report on one job, or on several jobs side by side."""
 
 from datetime import datetime
 from typing import Literal
@@ -21,11 +21,15 @@ from fgd_core.spec.results import ErrorReport, RunResult
 
 
 class CurvePoint(Fact):
+    """A point of a curve."""
+
     step: int
     value: float
 
 
 class JobReport(Fact):
+    """The part of a report about one job."""
+
     job_id: str
     name: str
     kind: Literal["train", "distill", "evaluate", "check_data"]
@@ -36,27 +40,27 @@ class JobReport(Fact):
     ended_at: datetime | None
     attempts: int
     ran_s: float | None = None
-    """In attempts that have ended: waits and pauses are left out. None where none has."""
+    """Seconds that ended attempts ran, without waits and pauses; None if no attempt has ended."""
     dashboard_url: str | None
-    """Of the newest attempt, on Ray's dashboard."""
+    """The newest attempt on Ray's dashboard."""
     error: ErrorReport | None
     result: RunResult | None
-    """Of the newest attempt that finished; None while the job runs or if it failed."""
+    """Result of the newest finished attempt; None while the job runs or if it failed."""
     epochs: list[EpochFinished]
     evaluations: list[Evaluated]
     curves: dict[str, list[CurvePoint]]
-    """Per metric name, thinned to at most a few hundred points."""
+    """By metric name; thinned to a few hundred points at most."""
     data: list[DataChecked]
     weights: list[WeightsLoaded]
     teacher: TeacherChecked | None
     plan: DistillationPlanned | None
-    """What was to be distilled and what not; None where nothing was, or the run has not come so far."""
+    """What the run distils and what not; None if nothing is distilled, or if the run has not reported it yet."""
     warnings: list[Warned]
     artifacts: list[ArtifactSaved]
 
 
 class Report(Fact):
-    """`jobs[0]` is the one asked for; the rest stand beside it."""
+    """GET /v1/jobs/{job_id}/report: `jobs[0]` is the requested job, the others are for comparison."""
 
     generated_at: datetime
     jobs: list[JobReport]

@@ -1,4 +1,4 @@
-"""What a run comes to: scores, or an error."""
+"""Results of a run: scores, or an error."""
 
 import traceback
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from fgd_core.spec.base import Fact
 
 
 class ErrorReport(Fact):
-    """An error as it is stored and shown: see `fgd_core.errors`."""
+    """An error as it is stored and shown; see `fgd_core.errors`."""
 
     code: str
     message: str
@@ -31,13 +31,15 @@ class ErrorReport(Fact):
 
 
 class ClassScore(Fact):
+    """Scores of one class, in [0, 1]; None if the class has no true boxes."""
+
     ap: float | None
     ap50: float | None
     num_boxes: int
 
 
 class MaskScores(Fact):
-    """How well masks fit: as `Scores`, with the overlap of masks in the place of that of boxes."""
+    """COCO scores of masks, in [0, 1]: as `Scores`, with the overlap of masks in place of boxes."""
 
     ap: float | None
     ap50: float | None
@@ -49,11 +51,14 @@ class MaskScores(Fact):
 
 
 MASK_METRICS: Mapping[str, str] = {f"mask_{name}": name for name in MaskScores.model_fields if name != "per_class"}
-"""What objectives of sweeps, columns and curves are called, and the field of `MaskScores` that each is."""
+"""Names of mask scores in objectives, tables and curves, and the field of `MaskScores` that each name stands for."""
 
 
 class Scores(Fact):
-    """The 12 numbers of COCO, in [0, 1], and AP per class. None where there is nothing to score (pycocotools: -1)."""
+    """The 12 COCO scores of boxes, in [0, 1], and the AP of each class.
+
+    None means that there is nothing to score; pycocotools shows -1.
+    """
 
     ap: float | None
     ap50: float | None
@@ -69,38 +74,37 @@ class Scores(Fact):
     ar_large: float | None
     per_class: dict[str, ClassScore] = {}
     masks: MaskScores | None = None
-    """Of a detector with masks on data with masks. The best checkpoint is chosen by the AP of the boxes all the
-    same."""
+    """Only for a detector with masks on data with masks. The best checkpoint is still chosen by the AP of boxes."""
 
 
 class Speed(Fact):
-    """One image at a time through the network and its post-processing; reading left out."""
+    """Speed of the network and its post-processing, one image at a time, without reading the image."""
 
     latency_ms: float
-    """Of an image: the median of repetitions over the same images."""
+    """Milliseconds for one image: the median of several repetitions over the same images."""
     spread: float
-    """From the fastest repetition to the slowest, relative to the median."""
+    """(slowest - fastest repetition) / median."""
     repetitions: int
     load_average: float
-    """Of the machine, over the minute until then."""
+    """Load average of the machine over the last minute before the measurement."""
     machine: str
-    """The name of the host."""
+    """Name of the host."""
     disturbed_by: str | None
-    """Why the speed cannot be held beside others; None where it was measured in a quiet moment."""
+    """Why the speed is not comparable with others; None if the machine was quiet during the measurement."""
 
 
 class RunResult(Fact):
-    """What a run has to show at its end."""
+    """The result of a successful run."""
 
     scores: Scores
     num_parameters: int
     images_per_s: float
-    """Forward pass and post-processing on the run's device (a CPU with one thread), one image at a time; reading left
-    out."""
+    """Images per second, one at a time: forward pass and post-processing on the run's device (on a CPU with one
+    thread), without reading the image."""
     speed: Speed | None = None
-    """How `images_per_s` was measured; None where an older version did."""
+    """How `images_per_s` was measured; None in results of older versions."""
     num_images: int
-    """Images that the scores rest on."""
+    """Number of images that were scored."""
     best_epoch: int | None = None
     train_s: float | None = None
     device: str

@@ -1,4 +1,4 @@
-"""Sweeps: a base job, a space over its fields, and how it is searched."""
+"""Sweeps: the search space over the fields of a base job, and how it is searched."""
 
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -7,66 +7,66 @@ from pydantic import Discriminator, Field, JsonValue, Tag
 from fgd_core.spec.base import Command
 
 MAX_DIMENSIONS = 200
-"""Of a space."""
+"""The largest number of dimensions of a search space."""
 _LARGEST = 2**53
-"""Up to which every whole number is a float as well."""
+"""Every whole number up to this one can be written as a float without rounding."""
 
 FieldPath: TypeAlias = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*$", max_length=200)]
 """A field of the base job, for example `method.alpha` or `training.optimizer.learning_rate`."""
 
 
 class Condition(Command):
-    """The dimension is searched only where another one has one of these values."""
+    """A condition: the dimension is searched only if another field has one of these values."""
 
     field: FieldPath
-    """The other one."""
+    """Path of the other field."""
     is_in: tuple[JsonValue, ...] = Field(min_length=1)
-    """Its values that will do."""
+    """The values of the other field for which the dimension is searched."""
 
 
 class _Dimension(Command):
     when: Condition | None = None
-    """Leaves the field as it is in the base unless this holds."""
+    """Search the dimension only if this condition holds; otherwise the field keeps the base's value."""
 
 
 class Uniform(_Dimension):
-    """Every number between two is equally likely."""
+    """A number between two limits, uniformly distributed."""
 
     type: Literal["uniform"] = "uniform"
     low: float
-    """The lower end."""
+    """The lower limit."""
     high: float
-    """The upper end."""
+    """The upper limit."""
 
 
 class LogUniform(_Dimension):
-    """Uniform in the logarithm: for weights and rates whose order of magnitude is unknown."""
+    """A number whose logarithm is uniformly distributed: for weights and rates of unknown order of magnitude."""
 
     type: Literal["log_uniform"] = "log_uniform"
     low: float
-    """The lower end, above zero."""
+    """The lower limit, above zero."""
     high: float
-    """The upper end."""
+    """The upper limit."""
 
 
 class Integers(_Dimension):
-    """Every whole number between two is equally likely."""
+    """A whole number between two limits, uniformly distributed."""
 
     type: Literal["integers"] = "integers"
     low: int = Field(ge=-_LARGEST, le=_LARGEST)
-    """Is in it."""
+    """The smallest possible value."""
     high: int = Field(ge=-_LARGEST, le=_LARGEST)
-    """Is in it."""
+    """The largest possible value."""
     log: bool = False
-    """Whether uniform in the logarithm."""
+    """True: the logarithm is uniformly distributed."""
 
 
 class Choice(_Dimension):
-    """One of some values that have no order."""
+    """One of several values without an order."""
 
     type: Literal["choice"] = "choice"
     values: tuple[JsonValue, ...]
-    """What is chosen from."""
+    """The possible values."""
 
 
 Dimension: TypeAlias = Annotated[Uniform | LogUniform | Integers | Choice, Field(discriminator="type")]
@@ -77,7 +77,7 @@ def _space_kind(value: object) -> str:
     return "ready" if isinstance(value, str) else "dimensions"
 
 
-# Told apart by hand, so that a fault in a dimension is not followed by "this is no ready space either".
+# The kind is decided here, so that a fault in a dimension is not followed by "this is no preset either".
 SpaceSpec: TypeAlias = Annotated[
     Annotated[dict[FieldPath, Dimension], Field(max_length=MAX_DIMENSIONS), Tag("dimensions")]
     | Annotated[PresetName, Tag("ready")],
@@ -86,53 +86,53 @@ SpaceSpec: TypeAlias = Annotated[
 
 
 class Random(Command):
-    """Every trial is drawn by itself: the yardstick of the others."""
+    """Random search: every trial is drawn independently. A baseline for the other searchers."""
 
     type: Literal["random"] = "random"
 
 
 class Grid(Command):
-    """Every combination, in order; of choices and integers only."""
+    """Grid search: every combination, in order. Only for dimensions of the types `choice` and `integers`."""
 
     type: Literal["grid"] = "grid"
 
 
 class QuasiRandom(Command):
-    """A scrambled Sobol sequence: as random, but without holes and clusters."""
+    """A scrambled Sobol sequence: like random search, but without gaps and clusters."""
 
     type: Literal["quasi_random"] = "quasi_random"
 
 
 class Tpe(Command):
-    """Tree-structured Parzen estimator: the default; takes any space, and a few dozen trials pay off."""
+    """Tree-structured Parzen estimator, the default: takes any space, and is useful from a few dozen trials on."""
 
     type: Literal["tpe"] = "tpe"
     startup_trials: int = Field(default=10, ge=1)
-    """Drawn at random before the model is asked."""
+    """Number of random trials before the first trial that the model proposes."""
 
 
 class GaussianProcess(Command):
-    """For few and costly trials over up to some ten continuous dimensions."""
+    """Gaussian process: for few, expensive trials over up to about ten continuous dimensions."""
 
     type: Literal["gaussian_process"] = "gaussian_process"
     startup_trials: int = Field(default=10, ge=1)
-    """Drawn at random before the model is asked."""
+    """Number of random trials before the first trial that the model proposes."""
 
 
 class CmaEs(Command):
-    """For many cheap trials over continuous dimensions; choices are drawn at random beside it."""
+    """CMA-ES: for many cheap trials over continuous dimensions. Dimensions of the type `choice` are drawn at random."""
 
     type: Literal["cma_es"] = "cma_es"
     startup_trials: int = Field(default=1, ge=1)
-    """Drawn at random before the model is asked."""
+    """Number of random trials before the first trial that the model proposes."""
 
 
 class Nsga2(Command):
-    """Evolution towards a Pareto front, for several objectives."""
+    """NSGA-II: an evolutionary search for the Pareto front of several objectives."""
 
     type: Literal["nsga2"] = "nsga2"
     population: int = Field(default=20, ge=2)
-    """Trials of a generation."""
+    """Trials in each generation."""
 
 
 SearcherSpec: TypeAlias = Annotated[
@@ -141,118 +141,128 @@ SearcherSpec: TypeAlias = Annotated[
 
 
 class RunAll(Command):
-    """Every trial trains to its end."""
+    """No scheduler: every trial trains to its end."""
 
     type: Literal["none"] = "none"
 
 
 class Median(Command):
-    """Stop a trial whose best so far is below the median of the others' means at the same epoch."""
+    """Median rule: stops a trial whose best value so far is below the median of the other trials' running means at the
+    same epoch."""
 
     type: Literal["median"] = "median"
     grace_epochs: int = Field(default=1, ge=1)
-    """No trial is stopped before."""
+    """Epochs that every trial trains at least."""
     min_trials: int = Field(default=3, ge=1)
-    """So many others must have come as far."""
+    """No trial is stopped before this number of other trials has reached the same epoch."""
 
 
 class Asha(Command):
-    """Asynchronous successive halving (arXiv:1810.05934): at each rung only the best part goes on."""
+    """Asynchronous successive halving (arXiv:1810.05934): at each rung only the best fraction of trials continues."""
 
     type: Literal["asha"] = "asha"
     grace_epochs: int = Field(default=1, ge=1)
-    """The first rung."""
+    """Epoch of the first rung."""
     reduction: int = Field(default=3, ge=2)
-    """One in so many goes on from each rung, and the next rung comes so many times later."""
+    """At each rung one in `reduction` trials continues, and the next rung is at `reduction` times the epoch."""
 
 
 class HyperBand(Command):
-    """Successive halving from several first rungs (arXiv:1603.06560); waits at each rung until all have come."""
+    """HyperBand (arXiv:1603.06560): successive halving with several first rungs. Trials pause at a rung until all
+    trials of the bracket have reached it."""
 
     type: Literal["hyperband"] = "hyperband"
     grace_epochs: int = Field(default=1, ge=1)
-    """The earliest first rung."""
+    """Epoch of the earliest first rung."""
     reduction: int = Field(default=3, ge=2)
-    """As of `asha`."""
+    """As in `asha`: at each rung one in `reduction` trials continues."""
 
 
 class PopulationBased(Command):
-    """Population-based training (arXiv:1711.09846): every few epochs the worst go on from the best's checkpoints, with
-    perturbed values. Only fields of `method` may change in flight."""
+    """Population-based training (arXiv:1711.09846): every few epochs the worst trials continue from checkpoints of the
+    best trials, with perturbed values. Only fields of `method` can be searched."""
 
     type: Literal["population_based"] = "population_based"
     population: int = Field(default=4, ge=2)
-    """Trials that train side by side, generation by generation."""
+    """Number of trials in the population."""
     every_epochs: int = Field(default=1, ge=1)
-    """Between two generations."""
+    """Epochs between two generations."""
     quantile: float = Field(default=0.25, gt=0, le=0.5)
-    """This part of the population is replaced each time, at least one."""
+    """Fraction of the population that is replaced in each generation; at least one trial."""
     perturb: float = Field(default=1.25, gt=1)
-    """A value is multiplied or divided by it."""
+    """Perturbed values are multiplied or divided by this factor."""
     resample_probability: float = Field(default=0.25, ge=0, le=1)
-    """Draw a value afresh instead."""
+    """Probability that a value is drawn again from the space in place of a perturbation."""
 
 
 SchedulerSpec: TypeAlias = Annotated[RunAll | Median | Asha | HyperBand | PopulationBased, Field(discriminator="type")]
 
 
 class Objective(Command):
+    """A number that the sweep optimises."""
+
     metric: str = "ap"
     """`ap`, `ap50`, `ap75`, `ap_small`, `ap_medium`, `ap_large`, `ar1` … `ar_large`; `class:<name>` and
-    `class50:<name>` for one class; of a detector with masks `mask_ap`, `mask_ap50`, `mask_ap75`, `mask_ap_small`,
-    `mask_ap_medium`, `mask_ap_large`; `images_per_s`, `num_parameters`."""
+    `class50:<name>` for the AP and AP50 of one class; with a detector with masks also `mask_ap`, `mask_ap50`,
+    `mask_ap75`, `mask_ap_small`, `mask_ap_medium`, `mask_ap_large`; `images_per_s`, `num_parameters`."""
     direction: Literal["maximize", "minimize"] = "maximize"
-    """Whether more of it is better."""
+    """Whether larger or smaller values are better."""
 
 
 class Budget(Command):
-    """Whatever runs out first ends the search; trials that run then are trained to their next report."""
+    """Limits of a sweep. The limit that is reached first ends the search; running trials continue to their next
+    report."""
 
     trials: int = Field(default=20, ge=1, le=10_000)
-    """That the searcher proposes; baselines and repetitions come on top."""
+    """Trials that the searcher proposes. Baselines and repeats are not counted."""
     epochs: int | None = Field(default=None, ge=1)
-    """Over all trials."""
+    """Epochs of all trials together."""
     gpu_hours: float | None = Field(default=None, gt=0)
-    """Over all trials."""
+    """GPU hours of all trials together."""
     wall_clock_s: float | None = Field(default=None, gt=0)
-    """Of the sweep's own running time, over all attempts."""
+    """Seconds that the sweep itself runs, over all its attempts."""
 
 
 class SweepSettings(Command):
-    """How a sweep searches; `fgd_core.spec.jobs.SweepSpec` joins it to what every job says."""
+    """How a sweep searches; `fgd_core.spec.jobs.SweepSpec` adds the settings of all jobs."""
 
     space: SpaceSpec
-    """What is searched: dimensions by field of the base, or a ready space around the published values."""
+    """The search space: dimensions by field of the base job, or the name of a preset around the published values."""
     searcher: SearcherSpec = Tpe()
-    """What proposes the values of the next trial."""
+    """The algorithm that proposes the values of the next trial."""
     scheduler: SchedulerSpec = Asha()
-    """What stops trials that fall behind."""
+    """The rule that stops trials that fall behind."""
     objectives: tuple[Objective, ...] = Field(default=(Objective(),), max_length=4)
-    """The best value that a trial reached counts, not its last. More than one needs scheduler `none`."""
+    """What the sweep optimises. For each trial its best value counts, not its last. Several objectives need the
+    scheduler `none`."""
     budget: Budget = Budget()
+    """When the search ends."""
     seeds: int = Field(default=1, ge=1, le=20)
-    """Trainings of each finalist and baseline with different seeds. The first one of a finalist chooses it and does not
-    count in the verdict: 3 leave two fresh seeds, the fewest that show noise, and 5 show most gains of two standard
-    deviations."""
+    """Runs of each repeated configuration and each baseline, all with different seeds. The run that chose a
+    configuration does not count in the verdict. So 3 leave two fresh seeds, the minimum for measuring noise; 5 show
+    most gains of two standard deviations."""
     finalists: int = Field(default=3, ge=1, le=20)
-    """The best so many are repeated where `seeds` is above 1."""
+    """Number of best configurations that are repeated with other seeds, if `seeds` is above 1."""
     baselines: bool = True
-    """Run the plain student (`method.scale` 0) and the published weights as trials 0 and 1; never stopped early."""
+    """Run two baselines as trials 0 and 1: no distillation (`method.scale` 0) and the default weights. They are never
+    stopped early."""
     concurrent_trials: int = Field(default=1, ge=1, le=256)
-    """Each takes the sweep's `resources`."""
+    """Trials that run at once. Each takes the sweep's `resources`."""
     shared_teacher: Literal["auto", "off"] = "auto"
-    """Trials on one node compute the teacher's maps once for all of them; off: each for itself. Bit-identical."""
+    """`auto`: trials on the same node compute the teacher's feature maps once and share them. `off`: each trial
+    computes them itself. The results are bit-identical."""
     warm_start: tuple[str, ...] = Field(default=(), max_length=20)
-    """Job ids of earlier sweeps whose trials the searcher learns from, where their values lie in this space."""
+    """Job ids of earlier sweeps. The searcher learns from their trials whose values are inside this space."""
     fork: str | None = None
-    """Job id of a sweep whose trials count as this one's where their values lie in this space; nothing is run again."""
+    """Job id of an earlier sweep. Its trials whose values are inside this space count as trials of this sweep and are
+    not run again."""
 
 
 def preset_space(name: PresetName, method: dict[str, Any]) -> dict[str, Dimension]:
-    """The dimensions of a ready space.
+    """Return the dimensions of a preset.
 
     Args:
-        method: the published values of the pair's detector, by field name.
+        method: the published values for the detector, by field name.
     """
     weights = {f"method.{name}": _around(method[name], 30) for name in ("alpha", "beta", "gamma", "lambda_")}
     spaces: dict[PresetName, dict[str, Dimension]] = {

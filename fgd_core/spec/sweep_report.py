@@ -1,4 +1,4 @@
-"""What a sweep comes to: its trials, and what they say about which values to use."""
+"""The report on a sweep: its trials, and the findings about which values to use."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -14,7 +14,7 @@ from fgd_core.spec.results import ErrorReport, RunResult
 from fgd_core.spec.trials import TrialOrigin, Verdict
 
 TrialState: TypeAlias = Literal["running", "completed", "stopped", "paused", "failed", "lost"]
-"""`stopped`: by the scheduler or a user. `lost`: it never told its end, and its sweep is over."""
+"""`stopped`: by the scheduler or by a user. `lost`: the sweep is over, and the trial never reported its end."""
 
 
 class TrialPoint(Fact):
@@ -23,169 +23,179 @@ class TrialPoint(Fact):
     epoch: int
     segment: int
     objectives: list[float | None]
-    """As many as the sweep has, in its order."""
+    """One value for each objective of the sweep, in its order."""
     train_s: float
-    """In training steps so far, over all segments."""
+    """Seconds in training steps so far, over all segments."""
     rung: int | None
     verdict: Verdict
     at: datetime
-    """When it was first told."""
+    """When it was first reported."""
 
 
 class TrialSegment(Fact):
-    """A stretch of a trial with one set of values."""
+    """A part of a trial that runs without interruption and with one set of values."""
 
     segment: int
     values: dict[str, JsonValue]
     goes_on_from: tuple[int, int] | None
-    """(trial, segment) whose checkpoint it began with."""
+    """(trial, segment) with whose checkpoint it started."""
     from_epoch: int
     epoch: int
-    """Reached."""
+    """The last epoch that it reached."""
 
 
 class TrialView(Fact):
-    """A trial as its events tell it; the newest word counts."""
+    """A trial, folded from its events."""
 
     trial: int
     origin: TrialOrigin
     values: dict[str, JsonValue]
-    """By field path, of the segment in which the best was reached; what differs from the base."""
+    """By field path: the values that differ from the base, in the segment that reached the best score."""
     seed: int
     repeats: int | None
-    """The trial whose values it has, with another seed."""
+    """The trial that it repeats with another seed; None if it is not a repeat."""
     segments: list[TrialSegment]
-    """More than one after a pause, and in population-based training."""
+    """A trial has several segments after a pause and in population-based training."""
     state: TrialState
     by_user: bool
-    """A user ended it."""
+    """Whether a user stopped it."""
     epoch: int
-    """Epochs done."""
+    """Number of epochs that are done."""
     epochs: int
-    """Of a whole training."""
+    """Number of epochs of the whole training."""
     epochs_trained: int
-    """By itself: each epoch once, without those it took over from another trial's checkpoint."""
+    """Epochs that the trial trained itself, each counted once; epochs from another trial's checkpoint do not count."""
     reports: list[TrialPoint]
-    """By epoch; each epoch once."""
+    """Its evaluations by epoch, one for each epoch."""
     objectives: list[float | None]
-    """At its best: where the first objective was best, of all its evaluations."""
+    """The objectives of the evaluation with the best first objective."""
     best_epoch: int | None
     train_s: float
     busy_s: float
-    """That it held its resources, as far as its events tell."""
+    """Seconds that it held its resources, as far as its events show."""
     error: ErrorReport | None
     result: RunResult | None
     checkpoint: str | None
-    """URI of its best checkpoint."""
+    """URI of the trial's best checkpoint."""
     attempt: int | None
-    """The sweep's, in which it ran last."""
+    """The sweep's attempt in which it ran last."""
     dashboard_url: str | None
-    """Of that attempt, on Ray's dashboard: the trial's actor is among those of the job there. None in reports."""
+    """That attempt on Ray's dashboard; the trial is one of the actors of the job there. None in reports."""
 
 
 # -- findings ------------------------------------------------------------------------------------------------------
 
 
 class Interval(Fact):
-    """95 %, by Student's t."""
+    """A 95 % confidence interval, from Student's t-distribution."""
 
     low: float
     high: float
 
 
 class Standing(Fact):
-    """A configuration: a trial and its repetitions with other seeds."""
+    """A configuration in the ranking: a trial and its repeats with other seeds."""
 
     rank: int
-    """From 1. A single run stands behind all searched ones with several seeds: the best of many was lucky too."""
+    """From 1. A configuration with one run ranks behind all searched configurations with several seeds, because the
+    best of many single runs was also lucky."""
     trial: int
-    """The first of them."""
+    """The configuration's first trial."""
     origin: TrialOrigin
     values: dict[str, JsonValue]
     trials: list[int]
-    """Its trials that have a value to compare, the first one ahead."""
+    """The configuration's trials that have a value, the first trial first."""
     seed_values: list[float]
-    """Of the first objective, on the seeds that count. The run that chose a searched configuration was lucky as well as
-    good: where repetitions have values, they alone count."""
+    """Values of the first objective on the seeds that count. If a searched configuration was repeated, only its repeats
+    count, because the run that chose it was lucky as well as good."""
     chosen_at: float | None
-    """What the run reached that chose this configuration, where it does not count among `seed_values`."""
+    """Value of the run that chose this configuration, if that run does not count in `seed_values`."""
     at_epoch: int | None
-    """Its best until this epoch is compared; None: its best of all."""
+    """The best value until this epoch is compared; None: the best value of all epochs."""
     is_comparable: bool
-    """False: it has trained for fewer epochs than those before it, and stands behind them until it has caught up."""
+    """False: it trained for fewer epochs than the configurations before it, and ranks behind them until it reaches the
+    same epoch."""
     objectives: list[float | None]
-    """Means over the seeds that count, in the order of the spec."""
+    """Means over the seeds that count, in the order of the spec's objectives."""
     interval: Interval | None
-    """Of the first objective over the seeds that count; None with one seed, which says nothing about noise."""
+    """Confidence interval of the first objective over the seeds that count; None with one seed, which cannot show
+    noise."""
     is_finished: bool
-    """At least one of its trials ran to its end, or was stopped for good."""
+    """Whether at least one of its trials completed or was stopped finally."""
     is_on_front: bool | None
-    """No other configuration is better in every objective; None where the sweep has one objective, and
-    where one is a speed that cannot be compared."""
+    """Whether it is on the Pareto front: no other configuration is better in every objective. None if the sweep has one
+    objective, or if an objective is a speed that is not comparable."""
 
 
 class Margin(Fact):
-    """The winner against another configuration, in the first objective, on the seeds that count."""
+    """The winner compared with another configuration, in the first objective, on the seeds that count."""
 
     trial: int
-    """The other one."""
+    """First trial of the other configuration."""
     difference: float
-    """Winner minus other, as to be expected of a new seed: shrunk where the winner is the best of several finalists."""
+    """Winner minus other, as expected for a new seed. It is smaller than `measured` if the winner is the best of
+    several repeated configurations."""
     measured: float
-    """Winner minus other, as measured: the best of several was lucky as well as good."""
+    """Winner minus other, as measured. The best of several is usually lucky as well as good."""
     interval: Interval | None
-    """Around `measured`, for all comparisons at once. None with fewer than two seeds on either side."""
+    """Confidence interval around `measured`, for all comparisons together; None if either side has fewer than two
+    seeds."""
     p_value: float | None
-    """Welch's test, two-sided, after Bonferroni for `comparisons`."""
+    """Two-sided p-value of Welch's t-test, with Bonferroni correction for `comparisons`."""
     comparisons: int
-    """Configurations that the winner was the best of."""
+    """Number of configurations from which the winner was chosen."""
     is_better: bool
-    """The winner lies on the better side, by however little."""
+    """Whether the winner is better, even if the difference is small."""
     verdict: Literal["clear", "inside_noise", "unknown"]
-    """`clear`: p below 0.05. `unknown`: see `why_unknown`."""
+    """`clear`: the p-value is below 0.05. `inside_noise`: it is not. `unknown`: see `why_unknown`."""
     why_unknown: Literal["pending", "chosen_by_it", "few_seeds", "no_spread"] | None
-    """`pending`: the sweep still runs. `chosen_by_it`: the only run of the winner is the one that chose it.
-    `few_seeds`: fewer than two that count on either side. `no_spread`: the seeds of both sides agree to the last
-    digit, so nothing is known of chance."""
+    """`pending`: the sweep still runs. `chosen_by_it`: the winner has only the run that chose it. `few_seeds`: either
+    side has fewer than two seeds that count. `no_spread`: all seeds gave exactly the same value, so noise is
+    unknown."""
     seeds_to_tell: int | None
-    """`seeds` with which a difference of this size would be clear four times in five; None where the difference is
-    clear, unknown or none, and where 20 seeds would not do."""
+    """The value of `seeds` with which a difference of this size would be clear in four of five cases. None if the
+    difference is clear, unknown or zero, or if more than 20 seeds would be needed."""
 
 
 class Importance(Fact):
-    """How much of what sets the best trials apart lies in each dimension (PED-ANOVA, arXiv:2304.10255)."""
+    """How much each dimension contributes to the difference between the best trials and the others (PED-ANOVA,
+    arXiv:2304.10255)."""
 
     shares: dict[str, float]
-    """By field path, greatest first; they sum to 1."""
+    """By field path, largest first; the sum is 1."""
     epoch: int
-    """Trials are compared by their best until this epoch."""
+    """Trials are compared by their best value until this epoch."""
     num_trials: int
-    """That reached it."""
+    """Trials that reached this epoch."""
     num_left_out: int
-    """That did not, or whose values lie outside the space."""
+    """Trials that did not reach it, or whose values are outside the space."""
     p_value: float
-    """How often objectives that are shuffled among the trials set the best apart as much, over all dimensions."""
+    """Fraction of random permutations of the objectives that separate the best trials as strongly, over all
+    dimensions."""
     warning: str | None
-    """Why not to trust it."""
+    """Why the shares are not reliable; None if they are."""
 
 
 class Rung(Fact):
-    """An epoch at which the scheduler chose among trials."""
+    """An epoch at which the scheduler decided which trials continue."""
 
     rung: int
     epoch: int
     reached: int
+    """Trials that reached the rung."""
     went_on: int
+    """Trials that continued after it."""
     cutoff: float | None
-    """The worst value that went on."""
+    """The worst value of a trial that continued."""
     best_stopped: float | None
+    """The best value of a trial that was stopped."""
     correlation: float | None
-    """Kendall's tau-b between the values here and the final best, over those that went on; None for fewer than 3,
-    and at the last epoch."""
+    """Kendall's tau-b between the values at this rung and the final best values, over the trials that continued. None
+    for fewer than 3 trials and at the last epoch."""
 
 
 class DoubtfulStop(Fact):
-    """A stopped trial that was ahead of the later winner at the same epoch."""
+    """A stopped trial that was better than the later winner at the same epoch."""
 
     trial: int
     epoch: int
@@ -194,61 +204,65 @@ class DoubtfulStop(Fact):
 
 
 class Stopping(Fact):
-    """What the scheduler stopped, and whether that was wise."""
+    """What the scheduler stopped, and whether that was right."""
 
     num_stopped: int
     epochs_saved: int
-    """Against training every stopped trial to its end."""
+    """Epochs saved, compared with training every stopped trial to its end."""
     epochs_full: int
-    """That all trials would have taken."""
+    """Epochs that all trials would have trained without a scheduler."""
     rungs: list[Rung]
     doubtful: list[DoubtfulStop]
 
 
 class Failure(Fact):
+    """Trials that failed with the same error code."""
+
     code: str
     message: str
-    """Of the first of them."""
+    """Message of the first of these trials."""
     trials: list[int]
 
 
 class Spent(Fact):
+    """What the sweep has used so far."""
+
     trials: int
     epochs: int
-    """Each epoch of each trial once; those of forked trials were spent elsewhere."""
+    """Each epoch of each trial, counted once. Epochs of forked trials do not count: another sweep trained them."""
     train_s: float
-    """In training steps, over all trials."""
+    """Seconds in training steps, over all trials."""
     wall_s: float
-    """Running time of the sweep, over its attempts."""
+    """Seconds that the sweep ran, over its attempts."""
     gpu_hours: float
-    """That trials held GPUs."""
+    """Hours that trials held GPUs."""
     attempts: int
-    """Of the sweep; more than one where its driver was lost or it was paused."""
+    """Attempts of the sweep; more than one if its driver was lost or the sweep was paused."""
 
 
 class CostPoint(Fact):
-    """The best of the search after so much."""
+    """The best value of the search after a certain cost."""
 
     trial: int
-    """That reached it."""
+    """The trial that reached it."""
     epochs: int
-    """Over all trials so far."""
+    """Epochs of all trials until then."""
     train_s: float
     best: float
 
 
 class Recommendation(Fact):
-    """What to use."""
+    """The configuration to use."""
 
     trial: int
     spec: TrialBase
-    """Ready to submit."""
+    """The job with these values, ready to submit."""
     caution: str | None
-    """Why the spec alone may not give the same."""
+    """Why this spec may not reproduce the result; None if it should."""
 
 
 class SweepReport(Fact):
-    """GET /v1/jobs/{job_id}/report of a sweep: a fold over its events, also while it runs."""
+    """GET /v1/jobs/{job_id}/report of a sweep, also while it runs; folded from its events."""
 
     kind: Literal["sweep"] = "sweep"
     generated_at: datetime
@@ -260,21 +274,22 @@ class SweepReport(Fact):
     started_at: datetime | None
     ended_at: datetime | None
     dashboard_url: str | None
-    """Of the newest attempt, on Ray's dashboard."""
+    """The newest attempt on Ray's dashboard."""
     error: ErrorReport | None
     is_over: bool
-    """False: trials may still come, and every figure is of now."""
+    """False: more trials may follow, and all figures are preliminary."""
     verdict: list[str]
-    """What it comes to, in words."""
+    """The conclusions in words."""
     recommendation: Recommendation | None
     standings: list[Standing]
     runner_up: Margin | None
     gains: dict[Literal["plain", "published"], Margin]
-    """Over the baselines that have a value; none over the winner itself."""
+    """The winner compared with each baseline that has a value, unless that baseline is the winner. `plain` is no
+    distillation, `published` the default weights."""
     importance: Importance | None
-    """None for fewer than 4 trials that can be compared."""
+    """None if fewer than 4 trials are comparable."""
     stopping: Stopping | None
-    """None where nothing was ever to be stopped."""
+    """None if the sweep has no scheduler that stops trials."""
     failures: list[Failure]
     spent: Spent
     best_so_far: list[CostPoint]
@@ -285,7 +300,7 @@ class SweepReport(Fact):
 
 
 def trials_as_html(trials: Iterable[TrialView]) -> str:
-    """A row a trial, for a notebook."""
+    """Return an HTML table with one row for each trial."""
     headings = ("trial", "origin", "state", "epoch", "objectives", "values")
     return notebook.table(
         headings,
@@ -301,3 +316,15 @@ def trials_as_html(trials: Iterable[TrialView]) -> str:
             for trial in trials
         ),
     )
+
+
+class TrialList(Fact):
+    """GET /v1/jobs/{job_id}/trials"""
+
+    items: list[TrialView]
+    """The trials by number."""
+    last_sequence: int
+    """Sequence of the job's newest event in this answer. For later events use GET /v1/jobs/{job_id}/events after it."""
+
+    def _repr_html_(self) -> str:
+        return trials_as_html(self.items)

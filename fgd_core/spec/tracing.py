@@ -1,7 +1,7 @@
-"""What a run is told about its job's trace, in the environment of its process.
+"""Passes a job's trace to its run, through environment variables.
 
-TRACEPARENT, as W3C Trace Context writes it, names the span that the run is below; the standard variables of
-OpenTelemetry say where spans go. Without either, nothing is traced.
+TRACEPARENT, in the format of W3C Trace Context, names the parent span of the run. OpenTelemetry's standard variables
+name the collector. Without both of them, nothing is traced.
 """
 
 import re
@@ -16,7 +16,7 @@ _FORM = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
 
 def is_on(environment: Mapping[str, str]) -> bool:
-    """Whether spans have somewhere to go, and nobody has turned them off."""
+    """Return whether a collector is set and tracing is not turned off."""
     return (
         any(environment.get(name) for name in _ENDPOINTS)
         and environment.get("OTEL_SDK_DISABLED", "").strip().lower() != "true"
@@ -25,28 +25,29 @@ def is_on(environment: Mapping[str, str]) -> bool:
 
 
 def is_sampled(traceparent: str) -> bool:
-    """Whether it is one, and whoever began the trace wants it kept."""
+    """Return whether the value is a valid traceparent whose trace is sampled."""
     form = _FORM.fullmatch(traceparent)
     return form is not None and bool(int(form[3], 16) & 1)
 
 
 def header(environment: Mapping[str, str]) -> dict[str, str]:
-    """What a client sends along whose caller, a pipeline for example, traces and has set TRACEPARENT."""
+    """Return the header for a client's requests; empty unless its caller, for example a pipeline, has set
+    TRACEPARENT."""
     traceparent = environment.get(TRACEPARENT, "")
     return {"traceparent": traceparent} if _FORM.fullmatch(traceparent) else {}
 
 
 def for_run(traceparent: str | None, environment: Mapping[str, str]) -> dict[str, str]:
-    """What a run needs of the control plane's environment to go on with the trace; nothing where there is none.
+    """Return the variables of the control plane that a run needs to continue the trace; empty without a trace.
 
-    Everybody who sees the cluster can read it. So OTEL_EXPORTER_OTLP_HEADERS stays here, which is where collectors'
-    keys are kept, and so does an address with a password in it: nodes have their own. The rest of OTEL_* is about the
-    control plane itself, its name above all.
+    Every user of the cluster can read them. Therefore OTEL_EXPORTER_OTLP_HEADERS, which holds the collector's keys, and
+    addresses with a password are not passed on; nodes have their own. The other OTEL_* variables describe the control
+    plane itself, for example its name.
     """
     if traceparent is None:
         return {}
-    told = {name: environment[name] for name in (*_ENDPOINTS, *_HOW) if environment.get(name)}
-    return {TRACEPARENT: traceparent} | {name: value for name, value in told.items() if not _has_password(value)}
+    found = {name: environment[name] for name in (*_ENDPOINTS, *_HOW) if environment.get(name)}
+    return {TRACEPARENT: traceparent} | {name: value for name, value in found.items() if not _has_password(value)}
 
 
 def _has_password(value: str) -> bool:

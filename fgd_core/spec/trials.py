@@ -1,4 +1,4 @@
-"""What a sweep reports of its trials. Together, in order, these events are the study: it is rebuilt from them."""
+"""Events about the trials of a sweep. The study is rebuilt from these events, in their order."""
 
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -9,93 +9,97 @@ from fgd_core.spec.results import ErrorReport, RunResult, Scores
 from fgd_core.spec.search import MAX_DIMENSIONS
 
 TrialOrigin: TypeAlias = Literal["plain", "published", "searcher", "user", "finalist", "fork"]
-"""Why a trial is run. `plain` and `published` are the baselines, `finalist` a repetition with another seed."""
+"""Why a trial runs. `plain` (no distillation) and `published` (default weights) are the baselines; `finalist` is a
+repeat of one of the best configurations with another seed; `fork` comes from an earlier sweep."""
 Verdict: TypeAlias = Literal["continue", "stop", "pause"]
-"""`stop`: the scheduler gives the trial up. `pause`: it rests at its place, and may go on in another segment."""
+"""The scheduler's decision. `stop`: the trial ends. `pause`: the trial saves a checkpoint and may continue in another
+segment."""
 TrialEnd: TypeAlias = Literal["completed", "stopped", "paused", "failed", "lost"]
 
 
 class TrialStarted(Fact):
-    """A segment of a trial begins: the first one, or one that goes on where a checkpoint left off."""
+    """A segment of a trial starts, from the beginning or from a checkpoint."""
 
     kind: Literal["trial_started"] = "trial_started"
     trial: int
-    """From 0."""
+    """Number of the trial, from 0."""
     segment: int = 0
-    """From 0; a new one after each pause, and where population-based training changes the values."""
+    """Number of the segment, from 0. A new one starts after each pause, and when population-based training changes the
+    values."""
     origin: TrialOrigin
     values: dict[str, JsonValue]
-    """By field path: what differs from the base."""
+    """By field path: the values that differ from the base."""
     seed: int
     repeats: int | None = None
-    """The trial whose values these are, of a `finalist` and of a baseline's repetitions."""
+    """The trial that this trial repeats with another seed; None if it is not a repeat."""
     goes_on_from: tuple[int, int] | None = None
-    """(trial, segment) whose checkpoint it begins with; another trial's in population-based training."""
+    """(trial, segment) with whose checkpoint it starts; in population-based training it may be another trial's."""
     from_epoch: int = 0
     epochs: int
-    """Of a whole training."""
+    """Number of epochs of the whole training."""
     is_resumed: bool = False
-    """Begun before by an earlier attempt of the sweep, or on a worker that was lost."""
+    """Whether the segment started before, in an earlier attempt of the sweep or on a worker that was lost."""
 
 
 class TrialReported(Fact):
-    """A trial was evaluated, and what the scheduler made of it."""
+    """A trial has been evaluated, and the scheduler has decided."""
 
     kind: Literal["trial_reported"] = "trial_reported"
     trial: int
     segment: int = 0
     epoch: int
     objectives: list[float | None]
-    """In the order of the spec."""
+    """Values in the order of the spec's objectives."""
     scores: Scores
     train_s: float
-    """In training steps so far, over all segments."""
+    """Seconds in training steps so far, over all segments."""
     verdict: Verdict = "continue"
     rung: int | None = None
-    """The scheduler's rung that this epoch is, from 0; None between rungs."""
+    """Number of the scheduler's rung at this epoch, from 0; None between rungs."""
 
 
 class TrialEnded(Fact):
-    """A segment is over."""
+    """A segment has ended."""
 
     kind: Literal["trial_ended"] = "trial_ended"
     trial: int
     segment: int = 0
     cause: TrialEnd
     epoch: int
-    """Epochs done."""
+    """Number of epochs that are done."""
     by_user: bool = False
     error: ErrorReport | None = None
     result: RunResult | None = None
-    """Of a completed trial."""
+    """Only for a completed trial."""
     checkpoint: str | None = None
-    """URI of its best checkpoint."""
+    """URI of the trial's best checkpoint."""
     objectives: list[float | None] | None = None
-    """Of a completed trial, at its best."""
+    """Only for a completed trial: the objectives of its best evaluation."""
 
 
 class TrialEvent(Fact):
-    """Something that a trial itself said: one of the events of an ordinary run."""
+    """An event that a trial itself reported, as an ordinary run does."""
 
     kind: Literal["trial_event"] = "trial_event"
     trial: int
     event: dict[str, Any]
+    """A `RunEvent`."""
 
 
 class SweepProgressed(Fact):
-    """Where the search stands, every few seconds."""
+    """How far the sweep is; reported every few seconds."""
 
     kind: Literal["sweep_progressed"] = "sweep_progressed"
     running: list[int]
-    """Trials."""
+    """Numbers of the running trials."""
     done: int
-    """Trials that are over, whatever way."""
+    """Number of trials that have ended in any way."""
     planned: int
-    """Trials in all, as far as it can be told."""
+    """Estimated number of all trials."""
     epochs_done: int
     best_trial: int | None
     best: float | None
-    """Of the first objective."""
+    """Best value of the first objective."""
     eta_s: float | None
 
 
@@ -103,18 +107,18 @@ StudyEvent: TypeAlias = Annotated[TrialStarted | TrialReported | TrialEnded, Fie
 STUDY_EVENT: TypeAdapter[StudyEvent] = TypeAdapter(StudyEvent)
 
 
-# -- what people ask of a sweep that runs --------------------------------------------------------------------------
+# -- requests to a running sweep -----------------------------------------------------------------------------------
 
 
 class NewTrial(Command):
-    """POST /v1/jobs/{job_id}/trials: run these values next, whatever the searcher thinks."""
+    """POST /v1/jobs/{job_id}/trials: run a trial with these values next."""
 
     values: dict[str, JsonValue] = Field(max_length=MAX_DIMENSIONS)
-    """By field path; fields that are left out stay as in the base."""
+    """By field path; all other fields keep the base's values."""
 
 
 class MoreBudget(Command):
-    """POST /v1/jobs/{job_id}/budget: search on with so much more; a sweep that is over is taken up again."""
+    """POST /v1/jobs/{job_id}/budget: adds to the budget; a sweep that has ended continues."""
 
     trials: int = Field(default=0, ge=0)
     epochs: int = Field(default=0, ge=0)
@@ -123,20 +127,26 @@ class MoreBudget(Command):
 
 
 class TrialAsked(Fact):
+    """A user has asked for a trial with given values."""
+
     kind: Literal["trial_asked"] = "trial_asked"
     number: int
-    """Of such requests to this sweep, from 0."""
+    """Number of the request among such requests to this sweep, from 0."""
     values: dict[str, JsonValue]
     by: str = ""
 
 
 class TrialStopAsked(Fact):
+    """A user has asked to stop a trial."""
+
     kind: Literal["trial_stop_asked"] = "trial_stop_asked"
     trial: int
     by: str = ""
 
 
 class BudgetRaised(Fact):
+    """A user has added to the budget."""
+
     kind: Literal["budget_raised"] = "budget_raised"
     trials: int = 0
     epochs: int = 0
@@ -150,6 +160,8 @@ STUDY_COMMAND: TypeAdapter[StudyCommand] = TypeAdapter(StudyCommand)
 
 
 class StudyEntry(Fact):
+    """An event or a request that the study is rebuilt from."""
+
     sequence: int
     event: Annotated[
         TrialStarted | TrialReported | TrialEnded | TrialAsked | TrialStopAsked | BudgetRaised,
@@ -158,14 +170,14 @@ class StudyEntry(Fact):
 
 
 class StudyLog(Fact):
-    """GET /v1/attempts/{attempt_id}/study?after=<sequence>: what a driver goes on from."""
+    """GET /v1/attempts/{attempt_id}/study?after=<sequence>: what a driver needs to continue a sweep."""
 
     entries: list[StudyEntry]
-    """In order; those behind `after`."""
+    """The entries after `after`, in order."""
     earlier: list["EarlierTrial"] = []
-    """Of the sweeps that `fork` and `warm_start` name; only where `after` is 0."""
+    """Trials of the sweeps in `fork` and `warm_start`; only if `after` is 0."""
     seconds: float = 0.0
-    """That earlier attempts of this sweep ran."""
+    """Seconds that earlier attempts of this sweep ran."""
 
 
 class EarlierTrial(Fact):
@@ -174,7 +186,8 @@ class EarlierTrial(Fact):
     job_id: str
     trial: int
     counts: bool
-    """Of the sweep that was forked: it is one of the new one's trials. Otherwise the searcher only learns from it."""
+    """True: it is from the forked sweep and counts as a trial of the new sweep. False: the searcher only learns from
+    it."""
     values: dict[str, JsonValue]
     seed: int
     reports: list[TrialReported]

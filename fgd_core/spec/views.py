@@ -1,4 +1,4 @@
-"""What the API answers; shared by the server and its Python client."""
+"""Answers of the API; shared by the server and its Python client."""
 
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ from fgd_core.spec.results import ErrorReport, RunResult
 
 
 class ProgressView(Fact):
-    """Where a job stands now, folded from its newest events."""
+    """The progress of a job, folded from its events. For a sweep, `step` and `steps` count trials."""
 
     epoch: int | None = None
     epochs: int | None = None
@@ -28,31 +28,35 @@ class ProgressView(Fact):
 
 
 class AttemptView(Fact):
+    """One execution of a job on the cluster."""
+
     attempt_id: str
     number: int
     submission_id: str
     dashboard_url: str | None
-    """None once Ray has forgotten it."""
+    """The attempt on Ray's dashboard; None after Ray has deleted its record."""
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
     cause: EndCause | None
-    """How it ended."""
+    """How it ended; None while it runs."""
     error: ErrorReport | None
     released_at: datetime | None
-    """When the cluster was seen to hold nothing of it any more."""
+    """When the dispatcher saw that the cluster had released all its resources."""
     spec_changes: dict[str, Any]
-    """Fields of the spec, by path, that it ran with other values of."""
+    """By field path: values with which this attempt ran in place of the spec's values."""
 
 
 class ArtifactView(Fact):
+    """A file that a job saved."""
+
     name: str
     media_type: str
     size_bytes: int
     sha256: str
     uri: str
     url: str
-    """Where to download it, relative to the server."""
+    """Address for the download, relative to the server's URL."""
 
 
 class JobSummary(Fact):
@@ -63,22 +67,22 @@ class JobSummary(Fact):
     kind: str
     project: str
     priority: int
-    """As it is now; the spec keeps the one that was asked for."""
+    """The present priority; the spec keeps the submitted one."""
     preemptible: bool
     submitted_by: str
     state: JobState
     reason_code: str | None
-    """Of the newest move, for programs: `leased`, `run_lost`, `preempted`."""
+    """Reason of the newest change of state, for programs: `leased`, `run_lost`, `preempted`."""
     reason: str | None
-    """Why it is in this state, where that is not plain: what it waits for, why it failed."""
+    """Why the job is in this state, in words: what it waits for, or why it failed. None if that is obvious."""
     progress: ProgressView
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
     ran_s: float | None = None
-    """In attempts that have ended: waits and pauses are left out. None where attempts were not looked at."""
+    """Seconds that ended attempts ran, without waits and pauses; None if the answer does not include attempts."""
     running_since: datetime | None = None
-    """Of the attempt that runs; its time comes on top."""
+    """Start of the running attempt; its time is not in `ran_s`."""
 
     def _repr_html_(self) -> str:
         at = self.progress
@@ -99,32 +103,35 @@ class JobView(JobSummary):
     """GET /v1/jobs/{job_id}"""
 
     spec: JobSpec | dict[str, Any] = Field(union_mode="left_to_right")
-    """As plain JSON where it was stored by an older version and is no longer valid."""
+    """The spec; as plain JSON if an older version stored it and it is no longer valid."""
     waits_for: list[str]
-    """Job ids."""
+    """Ids of the jobs that this job waits for."""
     failures: int
-    """Spent of `spec.retry.failures`."""
+    """How many of `spec.retry.failures` are used up."""
     losses: int
-    """Spent of `spec.retry.losses`."""
+    """How many of `spec.retry.losses` are used up."""
     version: int
-    """Grows with each move and each change by a user; the ETag."""
+    """Increases with each change of state and each change by a user; it is the ETag."""
     attempts: list[AttemptView]
     artifacts: list[ArtifactView]
     error: ErrorReport | None
     result: RunResult | None
     dashboard_url: str | None
-    """Of the newest attempt, on Ray's dashboard by way of this server; to be opened in a browser. None once Ray has
-    forgotten it."""
+    """The newest attempt on Ray's dashboard, through this server; open it in a browser. None after Ray has deleted its
+    record."""
     last_sequence: int
+    """Sequence of the job's newest event."""
 
 
 class JobPage(Fact):
+    """GET /v1/jobs"""
+
     items: list[JobSummary]
     next_cursor: str | None
 
 
 class JobPatch(Command):
-    """PATCH /v1/jobs/{job_id}; what is left out stays as it is."""
+    """PATCH /v1/jobs/{job_id}; fields that are left out keep their values."""
 
     priority: Priority | None = None
     preemptible: bool | None = None
@@ -134,7 +141,7 @@ class QueuedJob(Fact):
     """A row of GET /v1/queue."""
 
     position: int
-    """From 1, in the order in which jobs are looked at."""
+    """From 1, in the order in which the dispatcher considers jobs."""
     job_id: str
     name: str
     project: str
@@ -143,17 +150,20 @@ class QueuedJob(Fact):
     cpus: int
     gpus: int
     pieces: int
-    """So many times CPUs and GPUs at most: the trials that a sweep runs at once."""
+    """The job needs at most this many times `cpus` and `gpus`: the number of trials that a sweep runs at once."""
     code: str
     """Why it waits: `starts_now`, `busy`, `too_large`, `quota`, `backoff`, `dependencies`, `cluster_away`, `behind`."""
     message: str
-    """The same in words."""
+    """Why it waits, in words."""
     not_before: datetime | None
-    """It cannot start earlier, as far as the runs under way tell; None where they do not, or where it never can."""
+    """The job will not start before this time, estimated from the running jobs. None if that is unknown, or if the job
+    can never start."""
     created_at: datetime
 
 
 class NodeView(Fact):
+    """Resources of a node of the cluster."""
+
     node_id: str
     cpus_total: float
     cpus_free: float
@@ -166,9 +176,9 @@ class QueueView(Fact):
 
     items: list[QueuedJob]
     num_waiting: int
-    """All of them; `items` may have been cut."""
+    """Number of all waiting jobs; `items` may hold only the first ones."""
     nodes: list[NodeView] | None
-    """None where the cluster could not be asked."""
+    """None if the cluster did not answer."""
 
     def _repr_html_(self) -> str:
         headings = ("", "id", "name", "project", "priority", "CPUs", "GPUs", "why")
@@ -182,41 +192,49 @@ class QueueView(Fact):
 
 
 class EventPage(Fact):
-    """GET /v1/jobs/{job_id}/events with `Accept: application/json`. Go on with `?after=` the last item's sequence."""
+    """GET /v1/jobs/{job_id}/events with `Accept: application/json`.
+
+    For the next page use `?after=` with the sequence of the last item.
+    """
 
     items: list[StoredEvent]
     last_sequence: int
-    """Of the job's newest event; there is more to read while the last item's is below it."""
+    """Sequence of the job's newest event; more pages follow while the last item's sequence is smaller."""
 
 
 class AllEventsPage(Fact):
-    """GET /v1/events with `Accept: application/json`. Go on with `?after=` the cursor, also where there were none."""
+    """GET /v1/events with `Accept: application/json`.
+
+    For the next page use `?after=` with the cursor, also if this page is empty.
+    """
 
     items: list[StoredEvent]
     next_cursor: str
 
 
 class LogPiece(Fact):
-    """A message `log` of GET /v1/jobs/{job_id}/logs?follow=true as a stream of events."""
+    """A message `log` in the event stream of GET /v1/jobs/{job_id}/logs?follow=true."""
 
     attempt: int
     offset: int
-    """In bytes of UTF-8, of the text's beginning in the log of its attempt."""
+    """Where the text starts in the attempt's log, in bytes of UTF-8."""
     text: str
 
 
 class LogNote(Fact):
-    """A message `note`: what is worth knowing, and was not printed by the run."""
+    """A message `note` in the same stream: information that the run itself did not print."""
 
     text: str
 
 
 class MetricSeries(Fact):
+    """A curve of a job, or of one of its trials."""
+
     name: str
     trial: str
-    """Empty outside sweeps."""
+    """Number of the trial; empty if the job is no sweep."""
     points: list[CurvePoint]
-    """By step; thinned, with the lowest and the highest of each bucket kept."""
+    """By step. Long curves are thinned; the lowest and the highest value of each stretch are kept."""
 
 
 class MetricPage(Fact):
@@ -226,8 +244,10 @@ class MetricPage(Fact):
 
 
 class ProblemReason(Fact):
+    """One reason why a request was refused."""
+
     loc: str
-    """The field, as a path: `training.epochs`."""
+    """Path of the field, for example `training.epochs`."""
     code: str
     message: str
 
@@ -245,8 +265,10 @@ class Problem(Fact):
 
 
 class Ready(Fact):
-    """GET /readyz. Degraded is not dead: without Ray, jobs are accepted and wait; without its storage, all works but
-    what reads or writes files."""
+    """GET /readyz
+
+    A degraded server is still ready: without Ray it accepts jobs, which then wait; without its storage all requests
+    work that need no files."""
 
     ready: bool
     database: str

@@ -12,8 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from fgd_core.errors import NotFoundError, SpecError
 from fgd_core.spec import study_state
 from fgd_core.spec.jobs import JOB_SPEC, SweepSpec
-from fgd_core.spec.sweep_report import TrialView
-from fgd_core.spec.sweep_views import TrialList
+from fgd_core.spec.sweep_report import TrialList, TrialView
 from fgd_core.spec.trials import BudgetRaised, MoreBudget, NewTrial, TrialAsked, TrialStopAsked
 from fgd_core.spec.views import JobView
 from service.api import audit_notes, responses

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
-from fgd_core.spec.sweep_report import SweepReport, TrialView
-from fgd_core.spec.sweep_views import TrialList
+from fgd_core.spec.sweep_report import SweepReport, TrialList, TrialView
 from fgd_core.spec.trials import MoreBudget, NewTrial, TrialAsked
 from fgd_core.spec.views import JobView
 from service.client.transport import Read, job_path

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fgd_core.errors import FgdError, LostRunError, OutOfMemoryError
+from fgd_core.spec.resources import RetryPolicy
 from fgd_core.spec.results import ErrorReport
-from fgd_core.spec.retry import RetryPolicy
 from service.jobs.lifecycle import Reason
 
 LONGEST_BACKOFF_S = 60.0

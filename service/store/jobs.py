@@ -14,7 +14,7 @@ from fgd_core.errors import ConflictError, NotFoundError
 from fgd_core.spec.base import Fact
 from fgd_core.spec.events import JobState, StateChanged, Submitted
 from fgd_core.spec.jobs import SPEC_VERSION, CheckpointReference, JobSpec, checkpoint_artifact
-from fgd_core.spec.retry import RetryPolicy
+from fgd_core.spec.resources import RetryPolicy
 from fgd_core.spec.views import ProgressView
 from service.jobs.lifecycle import STOPPING, is_over, sources
 from service.jobs.outcome import Step

@@ -30,7 +30,7 @@ from fgd_core.spec.backbones import MobileNet, ResNet
 from fgd_core.spec.detectors import AnyDetector, DetectorSpec, FasterRcnn, RetinaNet
 from fgd_core.spec.events import WeightsLoaded
 from fgd_core.spec.jobs import Teacher
-from fgd_core.spec.retry import RetryPolicy
+from fgd_core.spec.resources import RetryPolicy
 from service.jobs.lifecycle import Reason
 from service.jobs.retry import Budgets, Fail, after_failure
 from tests.contract.test_detectors import SMALL
@@ -228,7 +228,7 @@ class TestDetectors:
         assert not loaded.missing and not loaded.unexpected and not loaded.mismatched
         assert (loaded.classes_found, loaded.classes_fresh) == (["person", "Traffic_Light"], ["unicorn"])
         assert len(loaded.classes_unused) == 78 and "N/A" not in loaded.classes_unused
-        assert loaded.about_classes().startswith("classes that start afresh: unicorn; classes that are not")
+        assert loaded.about_classes().startswith("classes with initial weights: unicorn; classes that are not")
         own, key = detector.state_dict(), "head.classification_head.cls_logits.weight"
         categories = RetinaNet_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
         for label, name in ((0, "person"), (2, "traffic light")):

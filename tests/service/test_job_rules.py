@@ -16,8 +16,8 @@ from fgd_core.spec.events import (
     RunFinished,
 )
 from fgd_core.spec.report import CurvePoint
+from fgd_core.spec.resources import RetryPolicy
 from fgd_core.spec.results import ErrorReport, MaskScores, Scores
-from fgd_core.spec.retry import RetryPolicy
 from fgd_core.spec.views import ProgressView
 from service.jobs import lifecycle
 from service.jobs.cluster import ClusterJob
