@@ -35,11 +35,11 @@ from service.metrics import Metrics
 from service.metrics.sampling import MetricsSampler
 from service.server.admin import have_an_admin
 from service.settings import Settings
-from service.storage import startup
-from service.storage.choosing import storage_of
+from service.storage.choosing import check_at_startup, storage_of
 from service.store import migrate
 from service.store.buckets import keep_rolled_up
-from service.store.session import Database, Limits
+from service.store.engines import Limits
+from service.store.session import Database
 from service.store.shared_clock import SharedClock
 from service.store.tokens import TokenMint
 from service.webhooks.delivery import Deliverer
@@ -92,7 +92,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock | None = No
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         make_private(settings.home, settings.database_url)
-        await startup.check(storage, lambda what: log.warning("starting", what=what))
+        await check_at_startup(storage, lambda what: log.warning("starting", what=what))
         with _alone_in(settings.home):
             await migrate.upgrade_when_reachable(settings.database_url, lambda what: log.warning("starting", what=what))
             await shared_clock.set()

@@ -26,8 +26,7 @@ from service.home import make_private
 from service.server.admin import have_an_admin
 from service.server.app import Server, create_app
 from service.settings import Settings
-from service.storage import startup
-from service.storage.choosing import storage_of
+from service.storage.choosing import check_at_startup, storage_of
 from service.store import migrate
 from service.store.session import Database
 
@@ -87,7 +86,7 @@ async def run(
             return
         # The server looks again when it starts; but by then a person has waited for Ray.
         await _have_an_admin(settings)
-        await startup.check(storage_of(settings), say)
+        await check_at_startup(storage_of(settings), say)
         local = LocalRay(settings.home) if settings.ray_dashboard_url is None else None
         try:
             dashboard_url = settings.ray_dashboard_url

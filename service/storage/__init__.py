@@ -1,11 +1,11 @@
-"""Where the bytes of jobs lie: a folder, or a bucket of an S3 service. Nothing else opens files of jobs.
+"""Stores the files of jobs in a folder or in a bucket of an S3 service. No other package opens files of jobs.
 
-Everything here blocks: call it through `threads.run`.
+All calls block: run them through `threads.run`.
 
-    base     what a storage can do
-    folder   on a disk, which runs may share
-    s3       in a bucket, through fsspec
-    urls     which of them a setting means
-    paths    names within a storage, and which of them are a job's
-    errors   what a full disk, a missing bucket or a service that is away mean
+    base      what a storage can do
+    folder    in a folder, which runs may share
+    s3        in a bucket, through boto3
+    choosing  the storage of the settings, and its check at the start of a server
+    paths     names inside a storage, and which files belong to a job
+    errors    a full disk, a missing bucket, an unreachable service
 """

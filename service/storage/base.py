@@ -1,4 +1,4 @@
-"""What a storage can do. Paths are relative to it, with slashes: `jobs/<id>/attempts/1/checkpoints/best.pt`."""
+"""Defines what a storage can do. Paths are relative to it, with slashes: `jobs/<id>/attempts/1/checkpoints/best.pt`."""
 
 import hashlib
 from abc import abstractmethod
@@ -14,16 +14,16 @@ BLOCK_BYTES = 1 << 20
 
 
 class OpenedFile(NamedTuple):
-    """A file as it was when it was opened, whatever takes its place meanwhile."""
+    """An opened file. Its content and size do not change when a newer file replaces it."""
 
     file: BinaryIO
-    """Can be sought in."""
+    """Seekable."""
     size_bytes: int
     modified_at: datetime
 
 
 def digest_of(file: BinaryIO) -> str:
-    """SHA-256 in hex of all that is to be read."""
+    """Return the SHA-256, in hex, of the rest of the file."""
     digest = hashlib.sha256()
     while block := file.read(BLOCK_BYTES):
         digest.update(block)
@@ -31,7 +31,7 @@ def digest_of(file: BinaryIO) -> str:
 
 
 class Upload(Protocol):
-    """A file on its way in, which nobody sees before `commit`; a `with` block that ends without it leaves nothing."""
+    """Writes a file that becomes visible at `commit`. A `with` block that ends without a commit leaves no file."""
 
     @abstractmethod
     def write(self, block: bytes) -> None: ...
@@ -41,7 +41,7 @@ class Upload(Protocol):
 
     @abstractmethod
     def discard(self) -> None:
-        """Nothing where it is committed or discarded already; never raises."""
+        """Delete what was written. Does nothing after a commit or a discard, and never raises."""
 
     def __enter__(self) -> Self:
         return self
@@ -53,65 +53,83 @@ class Upload(Protocol):
 
 
 class Storage(Protocol):
-    """All methods may raise StorageError, with what is wrong and its cure; those that need a file, FileGoneError."""
+    """Stores the files of jobs.
+
+    Every method may raise StorageError, whose message names the problem and its cure. A method that needs an existing
+    file raises FileGoneError if there is none.
+    """
 
     folder: Path | None
-    """On this machine's disk, where it is one: what runs may share with it."""
+    """The folder on this machine's disk, which runs may share; None for a bucket."""
 
     @property
     def uri(self) -> str: ...
 
     def check(self) -> None:
-        """Write something, and take it away again."""
+        """Write and delete a test file."""
 
     def ping(self) -> None:
-        """A cheaper look, whether it answers at all."""
+        """Check that the storage answers; cheaper than `check`."""
 
     def uri_of(self, path: str) -> str: ...
 
     def path_of(self, uri: str) -> str | None:
-        """The inverse; None where it lies elsewhere, or leads out again."""
+        """Return the path of a URI; None if the URI is outside this storage."""
 
     def find(self, path: str) -> StoredFile | None: ...
 
     def listing(self, folder: str = "") -> list[StoredFile]:
-        """Every file below a folder, by its path within it; none where there is no such folder."""
+        """Return every file below a folder, with its path inside that folder; empty if the folder does not exist."""
 
     def folder_names(self, folder: str) -> list[str]:
-        """Of the folders right in it, sorted."""
+        """Return the sorted names of the folders directly inside a folder."""
 
     def open(self, path: str) -> OpenedFile: ...
 
     def read(self, path: str) -> bytes: ...
 
     def sha256(self, path: str) -> str:
-        """Of what is there now; may read all of it."""
+        """Return the SHA-256, in hex, of the file's current content; may read the whole file."""
 
     def write(self, path: str, content: bytes) -> None:
-        """All of it or nothing, in place of what was there."""
+        """Write a whole file atomically; it replaces an existing one."""
 
     def writing(self, path: str, *, size_bytes: int, sha256: str | None = None) -> Upload:
-        """The same, piece by piece.
+        """Write a file atomically, block by block; it replaces an existing one.
 
         Args:
-            size_bytes: how much will come, about.
-            sha256: of what will come, in hex; whoever commits has checked it.
+            size_bytes: the approximate size of the file.
+            sha256: the digest of the file, in hex; the caller verifies it before the commit.
         """
 
     def delete(self, path: str, *, modified_at: datetime | None = None) -> None:
-        """None is fine, too. With `modified_at`, only where it is still the file of that time."""
+        """Delete a file. No error if it does not exist.
+
+        Args:
+            modified_at: delete the file only if it was last modified at this time.
+        """
 
     def delete_folder(self, folder: str) -> None:
-        """With all that is in it; none is fine, too."""
+        """Delete a folder with its content. No error if it does not exist."""
 
     def abort_uploads(self, *, before: datetime, dry_run: bool = False) -> int:
-        """How many files began to come in before that time and never ended; those that a list does not show."""
+        """Abort the unfinished uploads that started before a time and that `listing` does not show.
+
+        Args:
+            dry_run: only count them.
+        Returns:
+            Their number.
+        """
 
     def local_path(self, path: str) -> Path | None:
-        """Of a file that this machine's disk has already; None where it has not."""
+        """Return the path on this machine's disk; None if the file is not on it."""
 
     def local_copy(
         self, path: str, *, near: Path | None = None, max_bytes: int | None = None
     ) -> AbstractContextManager[Path]:
-        """A file on this machine's disk while the block lasts: the very file, or a copy in the folder `near`. One of
-        more than `max_bytes` counts as gone."""
+        """Provide a file on this machine's disk for the duration of the block: the file itself or a temporary copy.
+
+        Args:
+            near: the folder of the copy.
+            max_bytes: a larger file counts as missing.
+        """

@@ -1,4 +1,4 @@
-"""A storage on a disk. Runs may write into the same folder, so nothing in it is trusted to be where it seems to be."""
+"""Stores files in a folder of a disk. Runs may write into that folder, so its links are not trusted."""
 
 import os
 import secrets
@@ -16,9 +16,10 @@ from service.storage.base import OpenedFile, Upload, digest_of
 
 
 class FolderStorage:
-    """Links are not followed: one that a run has put into its folder must not lead anywhere else.
+    """Stores files in one folder.
 
-    Only the folder itself may be reached through links. Hard links are files like others.
+    It follows no symbolic links inside the folder: a run could create one that points outside. The path of the folder
+    itself may contain links. Hard links are treated as ordinary files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,7 +35,7 @@ class FolderStorage:
         try:
             self._root.mkdir(parents=True, exist_ok=True)
         except OSError as cause:
-            raise errors.from_os_error("make", str(self._root), cause) from cause
+            raise errors.from_os_error("create", str(self._root), cause) from cause
         self.write(name, b"fgd")
         self.delete(name)
 
@@ -68,7 +69,7 @@ class FolderStorage:
         found = []
 
         def refuse(cause: OSError) -> None:
-            # A run that is told of no checkpoints begins anew; so "none" must not mean "could not look".
+            # An empty listing makes a run start from the beginning, so a failed listing must raise.
             if not isinstance(cause, FileNotFoundError | NotADirectoryError | PermissionError):
                 raise errors.from_os_error("read", self.uri_of(folder), cause) from cause
 
@@ -79,7 +80,7 @@ class FolderStorage:
                 except FileNotFoundError:
                     continue
                 where = (Path(path) / name).relative_to(root).as_posix()
-                # Attempts hand checkpoints on as links: each counts for its share of the one file.
+                # Attempts share a checkpoint through hard links: each link counts for its share of the bytes.
                 size_bytes = status.st_size // max(1, status.st_nlink)
                 found.append(StoredFile(where, size_bytes, _modified_at(status)))
         return found
@@ -110,12 +111,12 @@ class FolderStorage:
 
     def sha256(self, path: str) -> str:
         with self.open(path).file as file:
-            return _noted_digest(file.fileno()) or digest_of(file)
+            return _stored_digest(file.fileno()) or digest_of(file)
 
     def write(self, path: str, content: bytes) -> None:
-        with self.writing(path, size_bytes=len(content)) as incoming:
-            incoming.write(content)
-            incoming.commit()
+        with self.writing(path, size_bytes=len(content)) as upload:
+            upload.write(content)
+            upload.commit()
 
     def writing(self, path: str, *, size_bytes: int, sha256: str | None = None) -> "FolderUpload":
         return FolderUpload(self._place(path, make=True), self.uri_of(path), sha256)
@@ -140,7 +141,7 @@ class FolderStorage:
             raise errors.from_os_error("delete", self.uri_of(folder), cause) from cause
 
     def abort_uploads(self, *, before: datetime, dry_run: bool = False) -> int:
-        return 0  # They are files, and in the list.
+        return 0  # Unfinished uploads to a folder are files, which `listing` shows.
 
     def local_path(self, path: str) -> Path | None:
         if not paths.is_plain(path):
@@ -160,10 +161,10 @@ class FolderStorage:
         yield place
 
     def _place(self, path: str, *, make: bool = False) -> Path:
-        """Of something that is not there yet, or is to go.
+        """Return the absolute path of a file to create or to delete.
 
         Raises:
-            FileGoneError: a link is on the way to it.
+            FileGoneError: the path leads through a link.
         """
         place = self._root / path
         try:
@@ -178,6 +179,8 @@ class FolderStorage:
 
 
 class FolderUpload(Upload):
+    """Writes to a hidden partial file, which `commit` renames."""
+
     def __init__(self, place: Path, uri: str, sha256: str | None) -> None:
         self._place = place
         self._uri = uri
@@ -199,7 +202,7 @@ class FolderUpload(Upload):
             self._file.flush()
             os.fsync(self._file.fileno())
             if self._sha256 is not None:
-                _note_digest(self._file.fileno(), self._sha256)
+                _store_digest(self._file.fileno(), self._sha256)
             self._file.close()
             self._partial.replace(self._place)
             _sync_folder(self._place.parent)
@@ -207,7 +210,7 @@ class FolderUpload(Upload):
             raise errors.from_os_error("write", self._uri, cause) from cause
 
     def discard(self) -> None:
-        # Closing writes out what is buffered, for which there may be no room.
+        # Closing writes the buffer, which fails on a full disk.
         with suppress(OSError):
             self._file.close()
         with suppress(OSError):
@@ -219,8 +222,8 @@ def _modified_at(status: os.stat_result) -> datetime:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have a new name in it outlive a loss of power: whoever sent the file is told that it is kept."""
-    # Not every network file system can do it.
+    """Make a new file name survive a power failure, because the sender of the file gets an acknowledgement."""
+    # Some network file systems do not support this.
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -230,16 +233,17 @@ def _sync_folder(folder: Path) -> None:
 
 
 _DIGEST = "user.fgd.sha256"
-"""An attribute of a file that came in: when it was last changed, and its SHA-256 then. Not every file system has them,
-nor every system; without it all of the file is read each time that somebody asks for a part."""
+"""Extended attribute of an uploaded file: its time of modification and its SHA-256 at that time. Not every file system
+and operating system supports it; without it, each request for a part of the file reads the whole file."""
 
 
-def _note_digest(descriptor: int, sha256: str) -> None:
+def _store_digest(descriptor: int, sha256: str) -> None:
     with suppress(OSError, AttributeError):
         os.setxattr(descriptor, _DIGEST, f"{os.fstat(descriptor).st_mtime_ns} {sha256}".encode())
 
 
-def _noted_digest(descriptor: int) -> str | None:
+def _stored_digest(descriptor: int) -> str | None:
+    """Return the SHA-256 of the attribute; None if it is missing or the file was modified since."""
     try:
         changed_ns, sha256 = os.getxattr(descriptor, _DIGEST).decode().split()
         is_valid = int(changed_ns) == os.fstat(descriptor).st_mtime_ns and len(bytes.fromhex(sha256)) == 32

@@ -1,4 +1,4 @@
-"""Names within a storage."""
+"""Defines the paths inside a storage and checks them."""
 
 from pathlib import PurePosixPath
 
@@ -6,23 +6,24 @@ from service.storage.base import Storage
 
 JOBS = "jobs"
 _MAX_BYTES = 900
-"""S3 takes 1,024 for a key, the storage's own prefix among them."""
+"""S3 allows 1,024 for a key, including the storage's prefix."""
 _MAX_NAME_BYTES = 200
-"""Disks take 255, and a file on its way in has a longer name."""
+"""Disks allow 255, and the partial file of an upload has a longer name."""
 
 
 def job_folder(job_id: str) -> str:
+    """Return the path of a job's folder."""
     return f"{JOBS}/{job_id}"
 
 
 def of_job(storage: Storage, job_id: str, uri: str) -> str | None:
-    """The path of a job's own file; None for everything else, however a run came to name it."""
+    """Return the path of a file in the job's own folder; None for any other URI that a run may have reported."""
     path = storage.path_of(uri)
     return path if path is not None and path.startswith(f"{job_folder(job_id)}/") else None
 
 
 def is_plain(path: str) -> bool:
-    """Whether it names a file below the folder that it is put behind, and nothing else, in every storage."""
+    """Return whether a relative path names a file inside its folder in every kind of storage."""
     names = path.split("/")
     return (
         len(path.encode(errors="surrogatepass")) <= _MAX_BYTES
@@ -33,4 +34,5 @@ def is_plain(path: str) -> bool:
 
 
 def name_of(path: str) -> str:
+    """Return the last part of a path."""
     return PurePosixPath(path).name

@@ -1,4 +1,4 @@
-"""Threads for what blocks on a storage: where one hangs, nothing else in the server has to wait for a thread."""
+"""Runs blocking storage calls in threads of their own: a storage that hangs blocks no other thread of the server."""
 
 import asyncio
 import contextvars
@@ -10,12 +10,12 @@ from typing import ParamSpec, TypeVar
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
-_NUM_THREADS = 16
-_pool = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="storage")
+NUM_THREADS = 16
+_pool = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="storage")
 
 
 async def run(work: Callable[_Arguments, _Result], *arguments: _Arguments.args, **named: _Arguments.kwargs) -> _Result:
-    """What `work` returns. Cancelled, it goes on to its end in its thread."""
+    """Return the result of `work`. If the caller is cancelled, `work` still runs to its end in its thread."""
     context = contextvars.copy_context()
     call = functools.partial(context.run, work, *arguments, **named)
     return await asyncio.get_running_loop().run_in_executor(_pool, call)

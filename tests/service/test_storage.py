@@ -4,17 +4,20 @@ import hashlib
 import os
 import resource
 import threading
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import IncompleteReadError
+from botocore.response import StreamingBody
 
 from fgd_core.errors import StorageError
 from service.settings import Settings
-from service.storage import paths, startup
+from service.storage import paths
 from service.storage.base import Storage
-from service.storage.choosing import storage_of
+from service.storage.choosing import check_at_startup, storage_of
 from service.storage.errors import FileChangedError, FileGoneError, StorageAwayError, StorageRefusedError
 from service.storage.s3 import S3Storage
 
@@ -182,7 +185,7 @@ class TestNames:
 
 class TestStart:
     async def test_a_storage_that_can_be_written_is_left_as_it_was(self, storage: Storage) -> None:
-        await startup.check(storage, pytest.fail)
+        await check_at_startup(storage, pytest.fail)
         storage.ping()
         assert names(storage) == []
 
@@ -292,7 +295,7 @@ class TestBucket:
     async def test_a_missing_bucket_is_named_with_the_cure(self, bucket: str) -> None:
         storage = storage_of(Settings(storage_url="s3://no-such-bucket/x"))
         with pytest.raises(StorageRefusedError, match=r"no bucket 'no-such-bucket'.*create it") as refused:
-            await startup.check(storage, pytest.fail)
+            await check_at_startup(storage, pytest.fail)
         assert (refused.value.http_status, refused.value.retryable) == (503, False)
 
     async def test_without_credentials_it_says_which_are_wanted(
@@ -303,7 +306,7 @@ class TestBucket:
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         with pytest.raises(StorageRefusedError, match="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
-            await startup.check(storage_of(Settings(storage_url=bucket)), pytest.fail)
+            await check_at_startup(storage_of(Settings(storage_url=bucket)), pytest.fail)
 
     async def test_one_that_is_away_is_said_and_the_server_starts(
         self, bucket: str, monkeypatch: pytest.MonkeyPatch
@@ -311,7 +314,7 @@ class TestBucket:
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
         storage = storage_of(Settings(storage_url=bucket))
         said: list[str] = []
-        await startup.check(storage, said.append)
+        await check_at_startup(storage, said.append)
         assert "does not answer" in said[0]
         with pytest.raises(StorageAwayError) as refused:
             storage.read("x")
@@ -322,30 +325,40 @@ class TestBucket:
         other.write("jobs/a/x", b"x")
         assert storage.listing() == []
 
-    def test_parts_that_a_dead_process_left_are_let_go_of(self, storage: Storage) -> None:
-        assert isinstance(storage, S3Storage)
+    def test_uploads_of_a_dead_process_are_aborted(self, storage: Storage) -> None:
         storage.writing("jobs/a/x", size_bytes=len(BIG)).write(BIG)
-        # The service of the tests says of every upload that it began in 2010.
+        # The S3 server of the tests reports 2010 as the start of every upload.
         assert storage.abort_uploads(before=datetime(2010, 1, 1, tzinfo=UTC)) == 0
         assert [storage.abort_uploads(before=datetime.now(UTC)) for _ in range(2)] == [1, 0]
 
-    def test_parts_that_somebody_else_lets_go_of_meanwhile_are_no_error(
-        self, storage: Storage, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_an_upload_that_ends_meanwhile_is_no_error(self, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
         assert isinstance(storage, S3Storage)
-        incoming = storage.writing("jobs/a/x", size_bytes=len(BIG))
-        incoming.write(BIG)
-        call = storage._call
+        upload = storage.writing("jobs/a/x", size_bytes=len(BIG))
+        upload.write(BIG)
+        pages = storage.pages
 
-        def overtaken(method: str, *arguments: Any, **named: Any) -> Any:
-            answer = call(method, *arguments, **named)
-            if method == "list_multipart_uploads":
-                incoming.discard()
-            return answer
+        def pages_then_discard(operation: str, **parameters: object) -> Iterator[Mapping[str, Any]]:
+            yield from pages(operation, **parameters)
+            upload.discard()
 
-        monkeypatch.setattr(storage, "_call", overtaken)
+        monkeypatch.setattr(storage, "pages", pages_then_discard)
         assert storage.abort_uploads(before=datetime.now(UTC)) == 1
         assert storage.abort_uploads(before=datetime.now(UTC)) == 0
+
+    def test_a_response_that_breaks_off_is_requested_again(
+        self, storage: Storage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        storage.write("jobs/a/x", b"content")
+        bodies = [IncompleteReadError(actual_bytes=3, expected_bytes=7)]
+        read = StreamingBody.read
+
+        def break_off_once(body: StreamingBody, amt: int | None = None) -> bytes:
+            if bodies:
+                raise bodies.pop()
+            return bytes(read(body, amt))
+
+        monkeypatch.setattr(StreamingBody, "read", break_off_once)
+        assert storage.read("jobs/a/x") == b"content"
 
     def test_many_threads_use_one_storage(self, storage: Storage) -> None:
         threads = [
