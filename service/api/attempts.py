@@ -18,7 +18,7 @@ from service.api.deps import Services, ServicesDep
 from service.errors import AlreadyClaimedError, UnauthorizedError
 from service.storage import paths
 from service.store import artifacts, attempts, jobs, recording, studies
-from service.store.session import read_consistently
+from service.store.statements import read_consistently
 from service.store.tables import Artifact, Attempt, Job
 from service.store.tokens import digest
 

@@ -26,7 +26,7 @@ from service.storage import paths, threads
 from service.storage.base import Storage
 from service.storage.errors import FileGoneError
 from service.store import artifacts, events
-from service.store.session import read_consistently
+from service.store.statements import read_consistently
 from service.store.tables import Artifact
 
 router = APIRouter(prefix="/v1/compare", tags=["report"])

@@ -9,7 +9,7 @@ from service.api.access import JobId, Reader, visible_job
 from service.api.deps import ServicesDep
 from service.jobs.points import MAX_STEP
 from service.store import curves
-from service.store.session import read_consistently
+from service.store.statements import read_consistently
 
 router = APIRouter(prefix="/v1/jobs", tags=["metrics"])
 

@@ -29,7 +29,7 @@ from service.settings import Settings
 from service.storage import threads
 from service.storage.base import Storage
 from service.store import curves, events
-from service.store.session import read_consistently
+from service.store.statements import read_consistently
 from service.store.views import load
 
 router = APIRouter(prefix="/v1/jobs", tags=["report"])

@@ -5,7 +5,6 @@ import secrets
 from dataclasses import dataclass, replace
 
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.spec.data import Fingerprints, Registered, Resolved
 from fgd_core.spec.jobs import JOB_SPEC, CheckDataSpec, JobSpec, SweepSpec, data_of, with_data
@@ -20,6 +19,7 @@ from service.jobs import admission
 from service.jobs.sweep_admission import EarlierSweep
 from service.store import artifacts, datasets, jobs, views
 from service.store.tables import Job
+from service.store.write_session import WriteSession
 
 
 async def submit(services: Services, principal: Principal, spec: JobSpec, *, idempotency_key: str | None) -> JobView:
@@ -103,7 +103,7 @@ class _Request:
 
 
 async def _store(services: Services, principal: Principal, request: _Request, known: admission.Facts) -> JobView:
-    async def store(session: AsyncSession) -> JobView:
+    async def store(session: WriteSession) -> JobView:
         earlier = await _same_request(session, request)
         if earlier is not None:
             return await views.load(session, earlier)
@@ -139,7 +139,7 @@ async def _store(services: Services, principal: Principal, request: _Request, kn
     return await services.database.insert_together(store)
 
 
-async def _same_request(session: AsyncSession, request: _Request) -> Job | None:
+async def _same_request(session: WriteSession, request: _Request) -> Job | None:
     """Return the job of an earlier request with this idempotency key.
 
     Raises:
@@ -154,7 +154,7 @@ async def _same_request(session: AsyncSession, request: _Request) -> Job | None:
     return earlier
 
 
-async def _check(session: AsyncSession, request: _Request, facts: admission.Facts) -> None:
+async def _check(session: WriteSession, request: _Request, facts: admission.Facts) -> None:
     """Raises AdmissionError with every reason against the job."""
     spec = request.spec
     own = request.reasons if request.reasons is not None else admission.own_reasons(spec, facts)
@@ -173,7 +173,7 @@ def _dataset_id(spec: JobSpec) -> str | None:
 
 
 async def _needed_jobs(
-    session: AsyncSession, principal: Principal, job_ids: list[str]
+    session: WriteSession, principal: Principal, job_ids: list[str]
 ) -> dict[str, admission.NeededJob]:
     """Return facts about those of the jobs that exist and that the principal sees."""
     found = {}
@@ -185,7 +185,7 @@ async def _needed_jobs(
     return found
 
 
-async def _earlier_sweeps(session: AsyncSession, principal: Principal, spec: JobSpec) -> dict[str, EarlierSweep]:
+async def _earlier_sweeps(session: WriteSession, principal: Principal, spec: JobSpec) -> dict[str, EarlierSweep]:
     """Return the jobs that a sweep continues or learns from, those that the principal sees."""
     if not isinstance(spec, SweepSpec):
         return {}

@@ -21,7 +21,7 @@ from service.api.deps import ServicesDep
 from service.jobs import admission, sweep_control, sweep_space
 from service.jobs.lifecycle import is_over
 from service.store import attempts, events, jobs, views
-from service.store.session import read_consistently
+from service.store.statements import read_consistently
 from service.store.tables import Job
 
 router = APIRouter(prefix="/v1/jobs", tags=["sweeps"])

@@ -18,7 +18,8 @@ from service.storage.base import Storage
 from service.storage.choosing import storage_of
 from service.storage.errors import FileGoneError
 from service.store import dump, migrate
-from service.store.session import Database, Limits
+from service.store.engines import Limits
+from service.store.session import Database
 
 TABLES, STORAGE, SECRET = "tables/", "storage/", "secret"
 

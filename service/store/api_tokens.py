@@ -8,7 +8,7 @@ from sqlalchemy import func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import NotFoundError
-from service.store.session import upsert
+from service.store.statements import upsert
 from service.store.tables import ApiToken
 from service.store.tokens import digest
 

@@ -5,13 +5,13 @@ from datetime import datetime
 import structlog
 from pydantic import ValidationError
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.spec.events import ArtifactSaved, CheckpointSaved
 from fgd_core.spec.jobs import checkpoint_artifact
 from service.storage import paths
-from service.store.session import upsert
+from service.store.statements import upsert
 from service.store.tables import Artifact, Event
+from service.store.write_session import WriteSession
 
 log = structlog.get_logger(__name__)
 
@@ -19,7 +19,7 @@ _MAX_NAME = 200
 _MAX_BIGINT = 2**63 - 1
 
 
-async def record(session: AsyncSession, job_id: str, saved: ArtifactSaved | CheckpointSaved, at: datetime) -> None:
+async def record(session: WriteSession, job_id: str, saved: ArtifactSaved | CheckpointSaved, at: datetime) -> None:
     """Register a file; a newer one of the same name takes its place. One whose name no URL leads to is left out."""
     if isinstance(saved, CheckpointSaved):
         name, media_type = checkpoint_artifact(saved.name), "application/octet-stream"
@@ -40,11 +40,11 @@ async def record(session: AsyncSession, job_id: str, saved: ArtifactSaved | Chec
     await upsert(session, Artifact, [row])
 
 
-async def of_job(session: AsyncSession, job_id: str) -> list[Artifact]:
+async def of_job(session: WriteSession, job_id: str) -> list[Artifact]:
     return list(await session.scalars(select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.name)))
 
 
-async def of_trial(session: AsyncSession, job_id: str, trial: int, name: str) -> ArtifactSaved | None:
+async def of_trial(session: WriteSession, job_id: str, trial: int, name: str) -> ArtifactSaved | None:
     """The newest file of that name that a trial of a sweep told of."""
     told = Event.data["event"]
     query = (
@@ -63,5 +63,5 @@ async def of_trial(session: AsyncSession, job_id: str, trial: int, name: str) ->
     return None
 
 
-async def get(session: AsyncSession, job_id: str, name: str) -> Artifact | None:
+async def get(session: WriteSession, job_id: str, name: str) -> Artifact | None:
     return await session.get(Artifact, (job_id, name))

@@ -6,17 +6,17 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Table, bindparam, func, insert, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.spec.events import EndCause
 from fgd_core.spec.results import ErrorReport
 from service.jobs.lifecycle import ON_CLUSTER
-from service.store.session import core, upsert
+from service.store.statements import core, upsert
 from service.store.tables import Attempt, AttemptStream, Job
+from service.store.write_session import WriteSession
 
 
 async def insert_attempt(
-    session: AsyncSession,
+    session: WriteSession,
     *,
     attempt_id: str,
     job_id: str,
@@ -41,11 +41,11 @@ async def insert_attempt(
     )
 
 
-async def find(session: AsyncSession, attempt_id: str) -> Attempt | None:
+async def find(session: WriteSession, attempt_id: str) -> Attempt | None:
     return await session.get(Attempt, attempt_id, populate_existing=True)
 
 
-async def claim(session: AsyncSession, attempt_id: str, secret_sha256: str) -> bool:
+async def claim(session: WriteSession, attempt_id: str, secret_sha256: str) -> bool:
     """Note who has come for the attempt's token; whether it is this one, now or at an earlier time."""
     await session.execute(
         update(Attempt)
@@ -56,12 +56,12 @@ async def claim(session: AsyncSession, attempt_id: str, secret_sha256: str) -> b
     return claimed_by is not None and hmac.compare_digest(claimed_by, secret_sha256)
 
 
-async def of_job(session: AsyncSession, job_id: str) -> list[Attempt]:
+async def of_job(session: WriteSession, job_id: str) -> list[Attempt]:
     """Oldest first."""
     return list(await session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number)))
 
 
-async def of_jobs(session: AsyncSession, job_ids: Sequence[str]) -> dict[str, list[Attempt]]:
+async def of_jobs(session: WriteSession, job_ids: Sequence[str]) -> dict[str, list[Attempt]]:
     """By job, each oldest first; jobs without any are left out."""
     found: dict[str, list[Attempt]] = {}
     query = select(Attempt).where(Attempt.job_id.in_(job_ids)).order_by(Attempt.number)
@@ -70,7 +70,7 @@ async def of_jobs(session: AsyncSession, job_ids: Sequence[str]) -> dict[str, li
     return found
 
 
-async def active(session: AsyncSession) -> list[tuple[Job, Attempt]]:
+async def active(session: WriteSession) -> list[tuple[Job, Attempt]]:
     """Jobs that hold a part of the cluster, with their newest attempt."""
     query = (
         select(Job, Attempt)
@@ -81,7 +81,7 @@ async def active(session: AsyncSession) -> list[tuple[Job, Attempt]]:
     return [(job, attempt) for job, attempt in await session.execute(query)]
 
 
-async def with_old_copies(session: AsyncSession, before: datetime, *, at_most: int) -> list[Attempt]:
+async def with_old_copies(session: WriteSession, before: datetime, *, at_most: int) -> list[Attempt]:
     """Attempts under way whose log was not copied since `before`: first those that never were, then the oldest."""
     is_old = or_(Attempt.log_kept_at.is_(None), Attempt.log_kept_at <= before)
     query = (
@@ -94,14 +94,14 @@ async def with_old_copies(session: AsyncSession, before: datetime, *, at_most: i
     return list(await session.scalars(query))
 
 
-async def unarchived(session: AsyncSession, now: datetime) -> list[Attempt]:
+async def unarchived(session: WriteSession, now: datetime) -> list[Attempt]:
     """Ended attempts whose driver log is still with the cluster only, without those whose next try is later."""
     is_due = or_(Attempt.archive_after.is_(None), Attempt.archive_after <= now)
     query = select(Attempt).where(Attempt.archived_at.is_(None), Attempt.ended_at.is_not(None), is_due)
     return list(await session.scalars(query.order_by(Attempt.ended_at)))
 
 
-async def on_dashboard(session: AsyncSession, *, at_most: int) -> tuple[int, list[Attempt]]:
+async def on_dashboard(session: WriteSession, *, at_most: int) -> tuple[int, list[Attempt]]:
     """How many attempts that were put away Ray still has, and those of them that were put away first."""
     are_there = (Attempt.archived_at.is_not(None), Attempt.dashboard_url.is_not(None))
     number = await session.scalar(select(func.count()).select_from(Attempt).where(*are_there))
@@ -109,20 +109,20 @@ async def on_dashboard(session: AsyncSession, *, at_most: int) -> tuple[int, lis
     return number or 0, list(await session.scalars(oldest))
 
 
-async def off_dashboard(session: AsyncSession, attempt_id: str) -> None:
+async def off_dashboard(session: WriteSession, attempt_id: str) -> None:
     await session.execute(update(Attempt).where(Attempt.id == attempt_id).values(dashboard_url=None))
 
 
-async def heartbeat(session: AsyncSession, attempt_id: str, now: datetime) -> None:
+async def heartbeat(session: WriteSession, attempt_id: str, now: datetime) -> None:
     await session.execute(update(Attempt).where(Attempt.id == attempt_id).values(heartbeat_at=now))
 
 
-async def begin(session: AsyncSession, attempt_id: str, now: datetime) -> None:
+async def begin(session: WriteSession, attempt_id: str, now: datetime) -> None:
     await session.execute(update(Attempt).where(Attempt.id == attempt_id).values(started_at=now))
 
 
 async def end(
-    session: AsyncSession, attempt_id: str, cause: EndCause, error: ErrorReport | None, now: datetime
+    session: WriteSession, attempt_id: str, cause: EndCause, error: ErrorReport | None, now: datetime
 ) -> None:
     report = error.model_dump(mode="json") if error is not None else None
     await session.execute(
@@ -132,16 +132,16 @@ async def end(
     )
 
 
-async def archive(session: AsyncSession, attempt_id: str, now: datetime) -> None:
+async def archive(session: WriteSession, attempt_id: str, now: datetime) -> None:
     await session.execute(update(Attempt).where(Attempt.id == attempt_id).values(archived_at=now))
 
 
-async def archive_later(session: AsyncSession, attempt_id: str, *, tries: int, after: datetime) -> None:
+async def archive_later(session: WriteSession, attempt_id: str, *, tries: int, after: datetime) -> None:
     values = {Attempt.archive_tries: tries, Attempt.archive_after: after}
     await session.execute(update(Attempt).where(Attempt.id == attempt_id).values(values))
 
 
-async def record_log_copy(session: AsyncSession, attempt_id: str, now: datetime) -> None:
+async def record_log_copy(session: WriteSession, attempt_id: str, now: datetime) -> None:
     await session.execute(update(Attempt).where(Attempt.id == attempt_id).values(log_kept_at=now))
 
 
@@ -159,12 +159,12 @@ _ADVANCE = (
 )
 
 
-async def last_received(session: AsyncSession, attempt_id: str, stream: str) -> int:
+async def last_received(session: WriteSession, attempt_id: str, stream: str) -> int:
     """The highest sequence stored for a stream; 0 before the first."""
     return await (await core(session)).scalar(_LAST_RECEIVED, {"attempt_id": attempt_id, "stream": stream}) or 0
 
 
-async def advance(session: AsyncSession, attempt_id: str, stream: str, *, last: int, to: int) -> bool:
+async def advance(session: WriteSession, attempt_id: str, stream: str, *, last: int, to: int) -> bool:
     """Note that a stream was heard up to `to`, if it was heard up to `last` so far; whether it was."""
     found = await (await core(session)).scalar(
         _ADVANCE, {"of_attempt": attempt_id, "of_stream": stream, "before": last, "last_sequence": to}
@@ -172,6 +172,6 @@ async def advance(session: AsyncSession, attempt_id: str, stream: str, *, last: 
     return found is not None
 
 
-async def set_last_received(session: AsyncSession, attempt_id: str, stream: str, sequence: int) -> None:
+async def set_last_received(session: WriteSession, attempt_id: str, stream: str, sequence: int) -> None:
     row = {"attempt_id": attempt_id, "stream": stream, "last_sequence": sequence}
     await upsert(session, AttemptStream, [row])

@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import insert, select
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.store.session import core
+from service.store.statements import core
 from service.store.tables import AuditEntry
+from service.store.write_session import WriteSession
 
 _INSERT = insert(AuditEntry.__table__)  # type: ignore[arg-type]
 
@@ -26,12 +26,12 @@ class Entry:
     details: dict[str, Any] | None
 
 
-async def append(session: AsyncSession, entry: Entry) -> None:
+async def append(session: WriteSession, entry: Entry) -> None:
     await (await core(session)).execute(_INSERT, vars(entry))
 
 
 async def page(
-    session: AsyncSession,
+    session: WriteSession,
     *,
     actor: str | None,
     action: str | None,

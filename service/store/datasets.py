@@ -16,6 +16,7 @@ from fgd_core.spec.results import ErrorReport
 from service.jobs.lifecycle import OVER, is_over
 from service.store.json_values import storable
 from service.store.tables import Dataset, Job, JobDataset
+from service.store.write_session import WriteSession
 
 CHECK_KIND: str = CheckDataSpec.model_fields["kind"].default
 
@@ -68,7 +69,7 @@ async def insert_dataset(
     return row
 
 
-async def find(session: AsyncSession, key: str, project: str | None) -> Known:
+async def find(session: WriteSession, key: str, project: str | None) -> Known:
     """The data set of that id, or else of that name; of one project only where it is given.
 
     Raises:
@@ -96,7 +97,7 @@ async def find(session: AsyncSession, key: str, project: str | None) -> Known:
 
 
 async def page(
-    session: AsyncSession, wanted: Filter, *, before: tuple[datetime, str] | None, limit: int
+    session: WriteSession, wanted: Filter, *, before: tuple[datetime, str] | None, limit: int
 ) -> list[Known]:
     """Newest first, those that come after (created_at, id) in that order."""
     query = _KNOWN.order_by(Dataset.created_at.desc(), Dataset.id.desc()).limit(limit)
@@ -114,21 +115,21 @@ async def page(
     return [Known(row, state) for row, state in await session.execute(query)]
 
 
-async def named(session: AsyncSession, project: str, name: str) -> Dataset | None:
+async def named(session: WriteSession, project: str, name: str) -> Dataset | None:
     return await session.scalar(select(Dataset).where(Dataset.project == project, Dataset.name == name))
 
 
-async def names(session: AsyncSession, project: str) -> list[str]:
+async def names(session: WriteSession, project: str) -> list[str]:
     return list(await session.scalars(select(Dataset.name).where(Dataset.project == project).limit(1000)))
 
 
-async def is_there(session: AsyncSession, dataset_id: str) -> bool:
+async def is_there(session: WriteSession, dataset_id: str) -> bool:
     """Whether it is, and will be until this transaction ends."""
     query = select(Dataset.id).where(Dataset.id == dataset_id).with_for_update(read=True, key_share=True)
     return await session.scalar(query) is not None
 
 
-async def lock(session: AsyncSession, dataset_id: str) -> Known:
+async def lock(session: WriteSession, dataset_id: str) -> Known:
     """Keep other writers out of its row.
 
     Raises:
@@ -141,16 +142,16 @@ async def lock(session: AsyncSession, dataset_id: str) -> Known:
     return Known(row, check.state if check is not None else None)
 
 
-async def note_use(session: AsyncSession, job_id: str, dataset_id: str) -> None:
+async def note_use(session: WriteSession, job_id: str, dataset_id: str) -> None:
     await session.execute(insert(JobDataset).values(job_id=job_id, dataset_id=dataset_id))
 
 
-async def begin_check(session: AsyncSession, dataset_id: str, job_id: str) -> None:
+async def begin_check(session: WriteSession, dataset_id: str, job_id: str) -> None:
     """From now on it is this job that tells of the data set."""
     await session.execute(update(Dataset).where(Dataset.id == dataset_id).values(check_job_id=job_id, check_error=None))
 
 
-async def record(session: AsyncSession, job_id: str, told: DataSetChecked, now: datetime) -> None:
+async def record(session: WriteSession, job_id: str, told: DataSetChecked, now: datetime) -> None:
     """Keep what the newest check found; what an older one finds is passed over."""
     fingerprints = {each.split: each.fingerprint for each in told.splits}
     await session.execute(
@@ -164,7 +165,7 @@ async def record(session: AsyncSession, job_id: str, told: DataSetChecked, now: 
     )
 
 
-async def conclude(session: AsyncSession, job: Job, to: JobState, error: ErrorReport | None) -> None:
+async def conclude(session: WriteSession, job: Job, to: JobState, error: ErrorReport | None) -> None:
     """Keep how a check ended, in the transaction that ends its job; of other jobs there is nothing to keep."""
     if job.kind != CHECK_KIND or not is_over(to):
         return
@@ -179,7 +180,7 @@ async def conclude(session: AsyncSession, job: Job, to: JobState, error: ErrorRe
             row.outcome, row.checked_at = None, None
 
 
-async def remove(session: AsyncSession, dataset_id: str) -> None:
+async def remove(session: WriteSession, dataset_id: str) -> None:
     """
     Args:
         dataset_id: of a row that is locked in this transaction.

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, delete, or_, select, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.jobs.lifecycle import OVER
 from service.store.tables import (
@@ -21,13 +20,14 @@ from service.store.tables import (
     MetricSeries,
     WebhookDelivery,
 )
+from service.store.write_session import WriteSession
 
 MARK = "deletion_requested"
 """The reason of a job that is being deleted, which moves no more."""
 _STEP_ROWS = 10_000
 
 
-async def mark(session: AsyncSession, job: Job) -> None:
+async def mark(session: WriteSession, job: Job) -> None:
     """Say that a job is to go, so that its deletion is finished whatever happens to who began it.
 
     Its artifacts are gone with that, so that no job comes any more which refers to them.
@@ -36,17 +36,17 @@ async def mark(session: AsyncSession, job: Job) -> None:
     await session.execute(delete(Artifact).where(Artifact.job_id == job.id))
 
 
-async def marked(session: AsyncSession) -> list[str]:
+async def marked(session: WriteSession) -> list[str]:
     return list(await session.scalars(select(Job.id).where(Job.state.in_(OVER), Job.reason == MARK)))
 
 
-async def check_marked(session: AsyncSession, job_id: str) -> bool:
+async def check_marked(session: WriteSession, job_id: str) -> bool:
     """Lock the job's row; False where it is gone already."""
     reason = await session.scalar(select(Job.reason).where(Job.id == job_id).with_for_update())
     return reason == MARK
 
 
-async def delete_step(session: AsyncSession, job_id: str) -> bool:
+async def delete_step(session: WriteSession, job_id: str) -> bool:
     """Delete one step's worth of a marked job's rows; whether there may be more. The last step takes the job itself."""
     series = select(MetricSeries.id).where(MetricSeries.job_id == job_id)
     many: Sequence[tuple[type[Base], ColumnElement[bool]]] = (
@@ -74,7 +74,7 @@ async def delete_step(session: AsyncSession, job_id: str) -> bool:
     return False
 
 
-async def _delete_some(session: AsyncSession, table: type[Base], of_job: ColumnElement[bool]) -> int:
+async def _delete_some(session: WriteSession, table: type[Base], of_job: ColumnElement[bool]) -> int:
     keys = list(table.__table__.primary_key)
     some = select(*keys).where(of_job).limit(_STEP_ROWS)
     statement = delete(table).where(tuple_(*keys).in_(some)).execution_options(synchronize_session=False)

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import JSON, Connection, DateTime, Integer, MetaData, Table, event, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.store.session import read_consistently
+from service.store.statements import read_consistently
 from service.store.tables import Base, SchemaFloor, UtcDateTime
 
 _CHUNK_ROWS = 2_000

@@ -6,14 +6,14 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import insert, select, update
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import NotFoundError
 from fgd_core.spec.base import Fact
 from fgd_core.spec.events import JobState, StoredEvent
 from service.store.json_values import storable
-from service.store.session import core, mark_changed, transaction_number
+from service.store.statements import core, mark_changed, transaction_number
 from service.store.tables import Event, Job
+from service.store.write_session import WriteSession
 
 # A kind becomes a field of an SSE message, where a line break would begin another.
 _KIND = re.compile(r"^[A-Za-z0-9_.-]{1,64}$")
@@ -22,7 +22,7 @@ PAGE = 1_000
 
 
 async def append(
-    session: AsyncSession,
+    session: WriteSession,
     job_id: str,
     attempt: int | None,
     events: Sequence[tuple[datetime, Fact | dict[str, Any]]],
@@ -50,7 +50,7 @@ async def append(
 
 
 async def insert_behind(
-    session: AsyncSession,
+    session: WriteSession,
     job_id: str,
     attempt: int | None,
     events: Sequence[tuple[datetime, Fact | dict[str, Any]]],
@@ -79,7 +79,7 @@ async def insert_behind(
     return last + len(rows)
 
 
-async def head(session: AsyncSession, job_id: str) -> tuple[JobState, int]:
+async def head(session: WriteSession, job_id: str) -> tuple[JobState, int]:
     """A job's state, and the sequence of its newest event; the two belong together.
 
     Raises:
@@ -91,12 +91,12 @@ async def head(session: AsyncSession, job_id: str) -> tuple[JobState, int]:
     return row.state, row.last_sequence
 
 
-async def after(session: AsyncSession, job_id: str, sequence: int, *, limit: int) -> list[StoredEvent]:
+async def after(session: WriteSession, job_id: str, sequence: int, *, limit: int) -> list[StoredEvent]:
     """The events behind `sequence`, oldest first."""
     return await _page(session, job_id, sequence, kinds=None, limit=limit)
 
 
-async def every(session: AsyncSession, job_id: str, kinds: Sequence[str] | None = None) -> list[StoredEvent]:
+async def every(session: WriteSession, job_id: str, kinds: Sequence[str] | None = None) -> list[StoredEvent]:
     """All events of a job, or those of some kinds, oldest first."""
     found: list[StoredEvent] = []
     while True:
@@ -107,7 +107,7 @@ async def every(session: AsyncSession, job_id: str, kinds: Sequence[str] | None 
 
 
 async def _page(
-    session: AsyncSession, job_id: str, sequence: int, *, kinds: Sequence[str] | None, limit: int
+    session: WriteSession, job_id: str, sequence: int, *, kinds: Sequence[str] | None, limit: int
 ) -> list[StoredEvent]:
     # Columns and no `Event`: a large sweep has a hundred thousand of them.
     query = select(Event.sequence, Event.at, Event.attempt, Event.kind, Event.data).where(Event.job_id == job_id)

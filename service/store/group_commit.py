@@ -1,6 +1,7 @@
-"""Many small transactions as one: those that come while one is under way gather, and share the next one's commit.
+"""Runs many small transactions as one (group commit).
 
-An answer comes only after the commit.
+Work that arrives while a transaction is under way waits, and shares the next transaction and its commit. Each caller
+gets its result only after the commit.
 """
 
 import asyncio
@@ -8,14 +9,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from fgd_core.errors import FgdError
+from service.store.write_session import WriteSession
 
 T = TypeVar("T")
-Work: TypeAlias = Callable[[AsyncSession], Coroutine[Any, Any, T]]
+Work: TypeAlias = Callable[[WriteSession], Coroutine[Any, Any, T]]
 Transact: TypeAlias = Callable[[Sequence[Work[Any]]], Awaitable[list[Any]]]
-"""Does all of it in one transaction, in order, and returns the results once they are committed."""
+"""Runs all work in one transaction, in order, and returns the results after the commit."""
 
 _MAX_TOGETHER = 32
 
@@ -27,52 +27,56 @@ class _Waiting:
 
 
 class GroupCommit:
+    """Collects work and runs it in shared transactions."""
+
     def __init__(self, transact: Transact) -> None:
         self._transact = transact
         self._waiting: list[_Waiting] = []
         self._task: asyncio.Task[None] | None = None
 
     async def run(self, work: Work[T]) -> T:
-        """Do `work`, which may await nothing but its session, in a transaction with what others do.
+        """Run `work` in a shared transaction and return its result. It may await only methods of its session.
 
-        It is done anew in one of its own where that one fails, unless the database itself is what is in the way.
+        If the shared transaction fails, `work` runs again in a transaction of its own, unless the error concerns the
+        database itself.
         """
         waiting = _Waiting(work, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         if self._task is None:
-            self._task = asyncio.create_task(self._write_all(), name="shared-commits")
+            self._task = asyncio.create_task(self._write_all(), name="group-commit")
         result: T = await waiting.done
         return result
 
     async def close(self) -> None:
+        """Wait until all work is committed."""
         if self._task is not None:
             await self._task
 
     async def _write_all(self) -> None:
         while self._waiting:
-            some, self._waiting = self._waiting[:_MAX_TOGETHER], self._waiting[_MAX_TOGETHER:]
-            await self._write(some)
+            batch, self._waiting = self._waiting[:_MAX_TOGETHER], self._waiting[_MAX_TOGETHER:]
+            await self._write(batch)
         self._task = None
 
-    async def _write(self, some: Sequence[_Waiting]) -> None:
+    async def _write(self, batch: Sequence[_Waiting]) -> None:
         try:
-            results = await self._transact([waiting.work for waiting in some])
+            results = await self._transact([waiting.work for waiting in batch])
         except Exception as error:
             is_for_all = isinstance(error, FgdError) and error.retryable
-            if len(some) == 1 or is_for_all:
-                for waiting in some:
+            if len(batch) == 1 or is_for_all:
+                for waiting in batch:
                     _settle(waiting, error=error)
             else:
-                # One of them was refused or broke. It must not cost the others anything, so each is alone now.
-                for waiting in some:
+                # One work failed. It must not fail the others, so each now runs alone.
+                for waiting in batch:
                     await self._write([waiting])
             return
-        for waiting, result in zip(some, results, strict=True):
+        for waiting, result in zip(batch, results, strict=True):
             _settle(waiting, result=result)
 
 
 def _settle(waiting: _Waiting, *, result: object = None, error: BaseException | None = None) -> None:
-    # Whoever hung up does not wait any more.
+    # A cancelled caller no longer waits.
     if waiting.done.done():
         return
     if error is not None:

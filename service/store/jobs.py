@@ -7,7 +7,6 @@ from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import insert, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from fgd_core.errors import ConflictError, NotFoundError
@@ -20,15 +19,16 @@ from service.jobs.lifecycle import STOPPING, is_over, sources
 from service.jobs.outcome import Step
 from service.jobs.retry import Budgets
 from service.store import datasets, deletion, events, webhooks
-from service.store.session import mark_changed
+from service.store.statements import mark_changed
 from service.store.tables import Job, JobDependency
+from service.store.write_session import WriteSession
 
 # Made once: to put it together with its values takes as long as to carry it out.
 _INSERT = insert(Job).returning(Job)
 
 
 async def insert_job(
-    session: AsyncSession,
+    session: WriteSession,
     *,
     job_id: str,
     spec: JobSpec,
@@ -82,7 +82,7 @@ async def insert_job(
     return job
 
 
-async def get(session: AsyncSession, job_id: str, *, lock: bool = False) -> Job:
+async def get(session: WriteSession, job_id: str, *, lock: bool = False) -> Job:
     """The job's row, locked against other writers if asked.
 
     Raises:
@@ -98,7 +98,7 @@ def unknown(job_id: str) -> NotFoundError:
     return NotFoundError(f"there is no job {job_id!r}; see GET /v1/jobs for those there are", job_id=job_id)
 
 
-async def by_idempotency_key(session: AsyncSession, project: str, key: str) -> Job | None:
+async def by_idempotency_key(session: WriteSession, project: str, key: str) -> Job | None:
     return await session.scalar(select(Job).where(Job.project == project, Job.idempotency_key == key))
 
 
@@ -112,7 +112,7 @@ def budgets(job: Job) -> Budgets:
     return Budgets(policy=policy, failures=job.failures, losses=job.losses)
 
 
-async def states(session: AsyncSession, job_ids: Iterable[str]) -> dict[str, Job]:
+async def states(session: WriteSession, job_ids: Iterable[str]) -> dict[str, Job]:
     """Those of `job_ids` that exist."""
     wanted = list(job_ids)
     if not wanted:
@@ -136,7 +136,7 @@ class Filter:
     """Whatever `projects` says: all that the reader may see."""
 
 
-async def page(session: AsyncSession, wanted: Filter, *, before: tuple[datetime, str] | None, limit: int) -> list[Job]:
+async def page(session: WriteSession, wanted: Filter, *, before: tuple[datetime, str] | None, limit: int) -> list[Job]:
     """Jobs, newest first, that come after (created_at, id) in that order."""
     query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
     for column, values in ((Job.state, wanted.states), (Job.kind, wanted.kinds), (Job.project, wanted.projects)):
@@ -158,7 +158,7 @@ async def page(session: AsyncSession, wanted: Filter, *, before: tuple[datetime,
     return list(await session.scalars(query))
 
 
-async def waits(session: AsyncSession, job_id: str) -> bool:
+async def waits(session: WriteSession, job_id: str) -> bool:
     """Whether a job that this one needs has not succeeded."""
     query = (
         select(JobDependency.needs_job_id)
@@ -168,13 +168,13 @@ async def waits(session: AsyncSession, job_id: str) -> bool:
     return await session.scalar(query.limit(1)) is not None
 
 
-async def dependencies(session: AsyncSession, job_id: str) -> list[JobDependency]:
+async def dependencies(session: WriteSession, job_id: str) -> list[JobDependency]:
     query = select(JobDependency).where(JobDependency.job_id == job_id).order_by(JobDependency.needs_job_id)
     return list(await session.scalars(query))
 
 
 async def move(
-    session: AsyncSession,
+    session: WriteSession,
     job: Job,
     step: Step,
     *,
@@ -235,14 +235,14 @@ async def move(
     await datasets.conclude(session, job, step.to, step.error)
 
 
-async def change(session: AsyncSession, job: Job, columns: dict[InstrumentedAttribute[Any], Any]) -> None:
+async def change(session: WriteSession, job: Job, columns: dict[InstrumentedAttribute[Any], Any]) -> None:
     """Set columns without a move: what a user may change."""
     values: dict[InstrumentedAttribute[Any], Any] = {**columns, Job.version: Job.version + 1}
     await session.execute(update(Job).where(Job.id == job.id).values(values))
     mark_changed(session, job.id)
 
 
-async def explain(session: AsyncSession, job_ids: Sequence[str], state: JobState, message: str) -> None:
+async def explain(session: WriteSession, job_ids: Sequence[str], state: JobState, message: str) -> None:
     """Say in words why jobs are still where they are; no move, so no event.
 
     Args:

@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import ConflictError
-from service.store.session import shared_moment
+from service.store.statements import shared_moment
 from service.store.tables import Lease as _Row
 
 DISPATCHER = "dispatcher"

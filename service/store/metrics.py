@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from sqlalchemy import Table, bindparam, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.jobs.points import Points
-from service.store.session import core, upsert_columns
+from service.store.statements import core, upsert_columns
 from service.store.tables import MetricPoint, MetricSeries
+from service.store.write_session import WriteSession
 
 BUCKET_STEPS = 1024
 
@@ -15,7 +15,7 @@ _SERIES: Table = MetricSeries.__table__  # type: ignore[assignment]
 _POINTS: Table = MetricPoint.__table__  # type: ignore[assignment]
 
 
-async def record(session: AsyncSession, job_id: str, points: Points, *, trial: str = "") -> None:
+async def record(session: WriteSession, job_id: str, points: Points, *, trial: str = "") -> None:
     """Store points; a resumed run goes over some steps again, and its newer values win.
 
     Call it with the job's row locked: two that make the same curve at once would be in each other's way.
@@ -52,7 +52,7 @@ _KNOWN = (
 )
 
 
-async def _curves(session: AsyncSession, job_id: str, trial: str, names: Sequence[str]) -> dict[str, tuple[int, int]]:
+async def _curves(session: WriteSession, job_id: str, trial: str, names: Sequence[str]) -> dict[str, tuple[int, int]]:
     """The row of each curve, made where it is new: by name, its id and how far it is rolled up."""
     found = await (await core(session)).execute(_KNOWN, {"job_id": job_id, "trial": trial, "names": names})
     known = {name: (series_id, rolled_up_to) for name, series_id, rolled_up_to in found}

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_e
 from sqlalchemy.pool import NullPool
 
 from service.errors import BusyError, DatabaseAwayError, SchemaTooNewError
-from service.store.session import connect_to_postgresql, prepare_sqlite, translate_errors, writes
+from service.store.engines import async_writer, connect_to_postgresql, prepare_sqlite, translate_errors
 from service.store.tables import SchemaFloor
 from service.urls import with_driver
 
@@ -162,7 +162,7 @@ async def _connected(url: str) -> AsyncIterator[AsyncConnection]:
         )
     translate_errors(engine)
     try:
-        async with writes(engine).connect() as connection:
+        async with async_writer(engine).connect() as connection:
             yield connection
     finally:
         await engine.dispose()

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.jobs.lifecycle import ON_CLUSTER, WAITING
-from service.store.session import upsert
+from service.store.statements import upsert
 from service.store.tables import Job, Project
 
 

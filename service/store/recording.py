@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import ValidationError
 from sqlalchemy import ColumnElement, Table, bindparam, select, update
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import SpecError, StaleAttemptError
 from fgd_core.spec.attempts import BatchReply, ControlSignal, EventBatch, ReportedEvent
@@ -32,8 +31,10 @@ from service.jobs.outcome import Step, after_run_finished
 from service.jobs.points import Points, points_of
 from service.store import artifacts, attempts, datasets, events, jobs, metrics, points_fast_path, tokens
 from service.store.json_values import storable
-from service.store.session import Database, core
+from service.store.session import Database
+from service.store.statements import core
 from service.store.tables import Attempt, Job
+from service.store.write_session import WriteSession
 
 # Read without the ORM, which is half of the time that a batch takes.
 _JOBS: Table = Job.__table__  # type: ignore[assignment]
@@ -130,7 +131,7 @@ _RUN = (
 )
 
 
-async def authenticate(session: AsyncSession, attempt_id: str, token: str, *, lock: bool = True) -> tuple[Job, Attempt]:
+async def authenticate(session: WriteSession, attempt_id: str, token: str, *, lock: bool = True) -> tuple[Job, Attempt]:
     """The attempt that `token` belongs to, and its job, locked against other writers unless told otherwise.
 
     Raises:
@@ -184,7 +185,7 @@ async def report(database: Database, attempt_id: str, token: str, batch: EventBa
     return await database.write_together(lambda session: record(session, attempt_id, token, batch, now=now))
 
 
-async def record(session: AsyncSession, attempt_id: str, token: str, batch: EventBatch, *, now: datetime) -> Recorded:
+async def record(session: WriteSession, attempt_id: str, token: str, batch: EventBatch, *, now: datetime) -> Recorded:
     """Store what is new in a batch and let it take effect; an empty batch is a heartbeat.
 
     What it refuses, it refuses before it has written anything.
@@ -219,7 +220,7 @@ async def record(session: AsyncSession, attempt_id: str, token: str, batch: Even
 
 
 async def store_undelivered(
-    session: AsyncSession, job: Job, attempt: Attempt, undelivered: Sequence[ReportedEvent], *, now: datetime
+    session: WriteSession, job: Job, attempt: Attempt, undelivered: Sequence[ReportedEvent], *, now: datetime
 ) -> EndCause | None:
     """Store what a dead run had written down and not delivered; how it ended, where its last word was among it.
 
@@ -235,7 +236,7 @@ async def store_undelivered(
     return (await _store(session, _Run.of(job, attempt), fresh, now=now)).end
 
 
-async def _lock(session: AsyncSession, attempt_id: str, token: str) -> _Run:
+async def _lock(session: WriteSession, attempt_id: str, token: str) -> _Run:
     """Authenticate, and keep every other writer out of the job until this transaction ends.
 
     Of the job's row alone, and read from nothing else that changes: what stands beside a row that had to be waited for
@@ -252,7 +253,7 @@ def _may_write(run: _Run) -> bool:
     return run.current_attempt_id == run.attempt_id and run.ended_at is None and run.state in ON_CLUSTER
 
 
-async def _goes_on(session: AsyncSession, run: _Run, batch: EventBatch) -> bool:
+async def _goes_on(session: WriteSession, run: _Run, batch: EventBatch) -> bool:
     """Note that the batch was heard, if it goes on exactly where its stream ended so far."""
     if not _is_gapless(batch):
         return False
@@ -278,7 +279,7 @@ def _only_points(batch: EventBatch) -> Points | None:
         return None
 
 
-async def _heartbeat(session: AsyncSession, run: _Run, now: datetime) -> None:
+async def _heartbeat(session: WriteSession, run: _Run, now: datetime) -> None:
     if run.heartbeat_at is None or now - run.heartbeat_at >= _HEARTBEAT_GRAIN:
         await attempts.heartbeat(session, run.attempt_id, now)
 
@@ -290,7 +291,7 @@ def _reply(state: JobState, acknowledged: int) -> BatchReply:
 _SIGNALS: Mapping[JobState, ControlSignal] = {"pausing": "pause", "cancelling": "cancel"}
 
 
-async def _store(session: AsyncSession, run: _Run, fresh: Sequence[ReportedEvent], *, now: datetime) -> Stored:
+async def _store(session: WriteSession, run: _Run, fresh: Sequence[ReportedEvent], *, now: datetime) -> Stored:
     """Store new events and let them take effect."""
     heard = [_understand(reported, now) for reported in fresh]
     happened = [item.event for item in heard if item.event is not None]
@@ -381,7 +382,7 @@ def _points(said: dict[str, Any]) -> MetricsLogged:
     return logged.model_copy(update={"values": {storable(name): values for name, values in logged.values.items()}})
 
 
-async def _take_effect(session: AsyncSession, run: _Run, event: RunEvent, now: datetime) -> None:
+async def _take_effect(session: WriteSession, run: _Run, event: RunEvent, now: datetime) -> None:
     match event:
         case RunStarted():
             await attempts.begin(session, run.attempt_id, now)
@@ -397,7 +398,7 @@ async def _take_effect(session: AsyncSession, run: _Run, event: RunEvent, now: d
             await _finish(session, run, event, now)
 
 
-async def _finish(session: AsyncSession, run: _Run, finished: RunFinished, now: datetime) -> None:
+async def _finish(session: WriteSession, run: _Run, finished: RunFinished, now: datetime) -> None:
     job = await jobs.get(session, run.job_id, lock=True)
     await attempts.end(session, run.attempt_id, finished.outcome, finished.error, now)
     if finished.outcome == "succeeded" and finished.result is not None:

@@ -5,7 +5,6 @@ from typing import Any
 from urllib.parse import quote
 
 from pydantic import ValidationError
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.spec.events import END_CAUSE
 from fgd_core.spec.jobs import JOB_SPEC, JobSpec
@@ -14,6 +13,7 @@ from fgd_core.spec.views import ArtifactView, AttemptView, JobSummary, JobView, 
 from service import links
 from service.store import artifacts, attempts, jobs
 from service.store.tables import Artifact, Attempt, Job, JobDependency
+from service.store.write_session import WriteSession
 
 
 def summary(job: Job, tried: Sequence[Attempt] | None = None) -> JobSummary:
@@ -42,7 +42,7 @@ def summary(job: Job, tried: Sequence[Attempt] | None = None) -> JobSummary:
     )
 
 
-async def load(session: AsyncSession, job: Job) -> JobView:
+async def load(session: WriteSession, job: Job) -> JobView:
     """All there is to say about a job, read in this session."""
     return job_view(
         job,

@@ -12,6 +12,7 @@ from fgd_core.errors import NotFoundError
 from fgd_core.spec.events import JobState
 from service.jobs.lifecycle import is_over
 from service.store.tables import Event, Job, Webhook, WebhookDelivery
+from service.store.write_session import WriteSession
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ async def insert_webhook(
     return row
 
 
-async def get(session: AsyncSession, webhook_id: str, project: str | None) -> Webhook:
+async def get(session: WriteSession, webhook_id: str, project: str | None) -> Webhook:
     """Raises NotFoundError where there is none, or where `project` is given and it is another's."""
     row = await session.get(Webhook, webhook_id)
     if row is None or (project is not None and row.project != project):
@@ -48,19 +49,19 @@ async def get(session: AsyncSession, webhook_id: str, project: str | None) -> We
     return row
 
 
-async def every(session: AsyncSession, project: str | None) -> list[Webhook]:
+async def every(session: WriteSession, project: str | None) -> list[Webhook]:
     """Newest first; of one project only where it is given."""
     query = select(Webhook).order_by(Webhook.created_at.desc(), Webhook.id)
     return list(await session.scalars(query if project is None else query.where(Webhook.project == project)))
 
 
-async def remove(session: AsyncSession, webhook_id: str) -> None:
+async def remove(session: WriteSession, webhook_id: str) -> None:
     """With what it has not heard of yet."""
     await session.execute(delete(WebhookDelivery).where(WebhookDelivery.webhook_id == webhook_id))
     await session.execute(delete(Webhook).where(Webhook.id == webhook_id))
 
 
-async def enqueue(session: AsyncSession, job: Job, to: JobState, sequence: int, now: datetime) -> None:
+async def enqueue(session: WriteSession, job: Job, to: JobState, sequence: int, now: datetime) -> None:
     """Have every webhook that listens told of an end, in the transaction that ends the job; other moves are no news.
 
     Args:
@@ -84,7 +85,7 @@ async def enqueue(session: AsyncSession, job: Job, to: JobState, sequence: int, 
         await session.execute(insert(WebhookDelivery), rows)
 
 
-async def are_due(session: AsyncSession, now: datetime) -> bool:
+async def are_due(session: WriteSession, now: datetime) -> bool:
     query = select(WebhookDelivery.id).where(WebhookDelivery.next_try_at <= now).limit(1)
     return await session.scalar(query) is not None
 
@@ -120,7 +121,7 @@ async def claim(session: AsyncSession, *, limit: int, ttl_s: float, now: datetim
 
 
 async def settle(
-    session: AsyncSession,
+    session: WriteSession,
     made: Claim,
     *,
     delivered_at: datetime | None,
@@ -136,7 +137,7 @@ async def settle(
 
 
 async def deliveries(
-    session: AsyncSession, webhook_id: str, *, before: tuple[datetime, str] | None, limit: int
+    session: WriteSession, webhook_id: str, *, before: tuple[datetime, str] | None, limit: int
 ) -> Sequence[WebhookDelivery]:
     """Newest first, those that come after (created_at, id) in that order."""
     row = WebhookDelivery

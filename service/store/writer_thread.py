@@ -1,16 +1,15 @@
-"""SQLite's writer in a thread of its own: one change of thread for a transaction.
+"""Runs SQLite's writing transactions in a thread: the event loop switches threads once for a whole transaction.
 
-Through an asynchronous driver it is several for each statement, which takes longer than the statements themselves.
+An asynchronous driver switches several times for each statement, which takes longer than the statement itself.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from service.store.group_commit import Work
@@ -19,13 +18,13 @@ T = TypeVar("T")
 
 
 class WriterThread:
-    """A `Transact`.
+    """Runs work in blocking transactions of one thread; an instance is a `Transact`.
 
     Args:
-        engine: connects in the thread that uses it; its transactions begin as a writer's.
-        turn: held while a transaction is under way, for this process may have other writers.
-        committed: called with the session's `info` after each commit, in the thread of the loop.
-        timing: entered while a transaction is under way.
+        engine: opens its connection in the thread that uses it; its transactions begin as a writer's.
+        turn: held during each transaction, because this process may have other writers.
+        committed: called in the event loop's thread after each commit, with the session's `info`.
+        timing: entered during each transaction.
     """
 
     def __init__(
@@ -39,7 +38,7 @@ class WriterThread:
         self._turn = turn
         self._committed = committed
         self._timing = timing
-        # One, so that the connection is always used by the thread that made it.
+        # One thread, because a connection may be used only in the thread that opened it.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="fgd-writer")
 
     async def __call__(self, works: Sequence[Work[Any]]) -> list[Any]:
@@ -56,21 +55,21 @@ class WriterThread:
 
     def _transaction(self, works: Sequence[Work[Any]]) -> tuple[list[Any], dict[Any, Any]]:
         with Session(self._engine, expire_on_commit=False) as session, session.begin():
-            at_once = cast(AsyncSession, _AtOnce(session))
-            results = [_finish(work(at_once)) for work in works]
+            blocking = _BlockingSession(session)
+            results = [_finish(work(blocking)) for work in works]
         return results, session.info
 
 
-class _AtOnce:
-    """What our SQL uses of an `AsyncSession`, over a session that is done before it could be awaited."""
+class _BlockingSession:
+    """Is a `WriteSession` over a blocking session; its coroutines never suspend."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self.info = session.info
         self.get_bind = session.get_bind
 
-    async def connection(self) -> "_AtOnceConnection":
-        return _AtOnceConnection(self._session.connection())
+    async def connection(self) -> "_BlockingConnection":
+        return _BlockingConnection(self._session.connection())
 
     async def execute(self, *arguments: Any, **options: Any) -> Any:
         return self._session.execute(*arguments, **options)
@@ -85,7 +84,7 @@ class _AtOnce:
         return self._session.get(*arguments, **options)
 
 
-class _AtOnceConnection:
+class _BlockingConnection:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 

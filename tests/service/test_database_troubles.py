@@ -13,7 +13,8 @@ from service.errors import BusyError, DatabaseAwayError, DatabaseRefusedError
 from service.metrics import sampling
 from service.settings import Settings
 from service.store import migrate
-from service.store.session import Database, Limits
+from service.store.engines import Limits
+from service.store.session import Database
 from tests import postgres as postgresql
 
 PROBLEM = "application/problem+json"
