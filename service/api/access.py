@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fgd_core.errors import NotFoundError
 from service.api import audit_notes
 from service.errors import ForbiddenError
-from service.store import jobs
+from service.store import events, jobs
 from service.store.tables import Job
 
 
@@ -129,5 +129,5 @@ async def visible_job(session: AsyncSession, principal: Principal, job_id: str, 
     job = await jobs.get(session, job_id, lock=lock)
     audit_notes.about(project=job.project)
     if not principal.sees(job.project):
-        raise jobs.unknown(job_id)
+        raise events.unknown_job(job_id)
     return job

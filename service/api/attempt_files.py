@@ -25,7 +25,7 @@ from service.errors import BodyMissingError, ForbiddenError, LengthMissingError
 from service.storage import paths, threads
 from service.storage.base import BLOCK_BYTES, Upload
 from service.storage.errors import FileGoneError
-from service.store import artifacts, jobs, recording
+from service.store import artifacts, jobs, runs
 from service.store.tables import Artifact
 
 router = APIRouter(prefix="/v1/attempts/{attempt_id}", tags=["attempts"])
@@ -144,15 +144,15 @@ async def _current(services: Services, attempt_id: str, token: str) -> tuple[str
         StaleAttemptError: the attempt has been replaced, or its job is over.
     """
     async with services.database.reading() as session:
-        job, attempt = await recording.authenticate(session, attempt_id, token, lock=False)
-        recording.check_current(job, attempt)
+        job, attempt = await runs.authenticate(session, attempt_id, token, lock=False)
+        runs.check_current(job, attempt)
         return job.id, attempt.number
 
 
 async def _named_in_spec(services: Services, attempt_id: str, token: str, job_id: str, name: str) -> Artifact | None:
     async with services.database.reading() as session:
-        job, attempt = await recording.authenticate(session, attempt_id, token, lock=False)
-        recording.check_current(job, attempt)
+        job, attempt = await runs.authenticate(session, attempt_id, token, lock=False)
+        runs.check_current(job, attempt)
         for needed in await jobs.dependencies(session, job.id):
             if needed.needs_job_id == job_id and name in (needed.artifact, needed.artifact.removesuffix(".pt")):
                 return await artifacts.get(session, job_id, needed.artifact)

@@ -17,7 +17,7 @@ from service.api import responses
 from service.api.deps import Services, ServicesDep
 from service.errors import AlreadyClaimedError, UnauthorizedError
 from service.storage import paths
-from service.store import artifacts, attempts, jobs, recording, studies
+from service.store import artifacts, attempts, jobs, recording, runs, studies
 from service.store.statements import read_consistently
 from service.store.tables import Artifact, Attempt, Job
 from service.store.tokens import digest
@@ -58,8 +58,8 @@ async def claim_attempt(
         )
     token = mint.token(attempt_id)
     async with services.database.writing() as session:
-        job, attempt = await recording.authenticate(session, attempt_id, token)
-        recording.check_current(job, attempt)
+        job, attempt = await runs.authenticate(session, attempt_id, token)
+        runs.check_current(job, attempt)
         if not await attempts.claim(session, attempt_id, digest(claim.secret)):
             log.warning(
                 "claimed_twice",
@@ -80,8 +80,8 @@ async def claim_attempt(
 async def get_assignment(services: ServicesDep, token: Token, attempt_id: AttemptId) -> Assignment:
     """Return everything that the run needs to begin: its spec, its folder and the checkpoints that the spec names."""
     async with services.database.reading() as session:
-        job, attempt = await recording.authenticate(session, attempt_id, token)
-        recording.check_current(job, attempt)
+        job, attempt = await runs.authenticate(session, attempt_id, token)
+        runs.check_current(job, attempt)
         return await _assignment(services, session, job, attempt)
 
 
@@ -115,8 +115,8 @@ async def get_study(
     """Return what a sweep continues from: the events of its trials, and the requests that users made meanwhile."""
     async with services.database.reading() as session:
         await read_consistently(session)
-        job, attempt = await recording.authenticate(session, attempt_id, token, lock=False)
-        recording.check_current(job, attempt)
+        job, attempt = await runs.authenticate(session, attempt_id, token, lock=False)
+        runs.check_current(job, attempt)
         log = await studies.read(session, job, attempt, after=after)
     return await responses.json_response(log, "entries")
 

@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fgd_core.errors import ConflictError, FgdError
+from fgd_core.errors import ConflictError
 from fgd_core.spec.housekeeping import HousekeepingView
 from service.clock import Clock
 from service.housekeeping.retention_pass import RetentionPass
+from service.periodic import run_every
 from service.settings import Settings
 from service.storage.base import Storage
 from service.store import leases
@@ -89,44 +90,35 @@ class HousekeepingTask:
         if every_hours is None:
             return
         await asyncio.sleep(_STARTUP_DELAY_S)
-        while True:
-            await self.run_pass_if_due()
-            await asyncio.sleep(min(_CHECK_S, every_hours * 3600))
+        await run_every(min(_CHECK_S, every_hours * 3600), self.run_pass_if_due, failure_event="housekeeping_failed")
 
     async def run_pass_if_due(self) -> bool:
         """Run passes until nothing is left to remove, unless a control plane did so within the last `every_hours`.
 
-        Errors are logged.
-
         Returns:
             True if the passes ran to the end.
+        Raises:
+            FgdError: a pass failed; the next pass is due at once.
         """
         every_s = (self._settings.retention.every_hours or 24.0) * 3600
+        # A new holder name each time: otherwise this control plane could renew its own lease.
+        done = await self._acquire(_PASS_DONE, secrets.token_hex(8), every_s)
+        if done is None:
+            return False
+        is_complete = False
         try:
-            # A new holder name each time: otherwise this control plane could renew its own lease.
-            done = await self._acquire(_PASS_DONE, secrets.token_hex(8), every_s)
-            if done is None:
-                return False
-            is_complete = False
-            try:
-                while not is_complete:
-                    view = await self.run_pass()
-                    is_complete = view.is_complete
-                    log.info(
-                        "housekeeping_done" if is_complete else "housekeeping_continues",
-                        num_items=view.num_items,
-                        num_rows=view.num_rows,
-                        size_bytes=view.size_bytes,
-                    )
-            finally:
-                if not is_complete:
-                    await self._release(done)
-        except FgdError as error:
-            log.warning("housekeeping_failed", error=str(error))
-            return False
-        except Exception:
-            log.exception("housekeeping_failed")
-            return False
+            while not is_complete:
+                view = await self.run_pass()
+                is_complete = view.is_complete
+                log.info(
+                    "housekeeping_done" if is_complete else "housekeeping_continues",
+                    num_items=view.num_items,
+                    num_rows=view.num_rows,
+                    size_bytes=view.size_bytes,
+                )
+        finally:
+            if not is_complete:
+                await self._release(done)
         return True
 
     @asynccontextmanager

@@ -1,9 +1,9 @@
-"""The events of all jobs in one order that never changes behind a reader's back.
+"""Reads the events of all jobs in one order that is stable for every reader.
 
-A reader goes by (transaction, job, sequence). On PostgreSQL a transaction gets its number when it first writes, and its
-rows become visible when it commits, in another order; so rows count as there only once no transaction with a number as
-low as theirs is under way. A late commit then delays what follows it, and is never passed over. SQLite has one writer
-at a time: what is visible is complete.
+The order is (transaction, job, sequence). On PostgreSQL a transaction gets its number at its first write, and its rows
+become visible at its commit; commits happen in another order than first writes. So a row is returned only when no
+transaction with the same or a lower number still runs. A late commit then delays the events behind it, and no reader
+skips it. SQLite has one writer at a time: what is visible is complete.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from service.store.tables import Event, Job
 
 
 class Position(NamedTuple):
-    """Behind one event and before the next."""
+    """Marks a place between two events."""
 
     transaction_id: int
     job_id: str
@@ -30,15 +30,16 @@ BEGINNING = Position(-1, "", 0)
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """Which events are wanted; what is left empty lets all pass."""
+    """Selects events; an empty field selects all."""
 
     job_ids: Sequence[str] = ()
     projects: Sequence[str] = ()
     kinds: Sequence[str] = ()
     only_project: str | None = None
-    """Whatever `projects` says: all that the reader may see."""
+    """The only project that the reader may see, regardless of `projects`; None for all."""
 
     def takes(self, project: str, job_id: str, kind: str) -> bool:
+        """Return whether the filter selects an event."""
         return (
             (not self.job_ids or job_id in self.job_ids)
             and (not self.projects or project in self.projects)
@@ -51,6 +52,8 @@ EVERYTHING = Filter()
 
 
 class Placed(NamedTuple):
+    """An event with its project and the position behind it."""
+
     position: Position
     project: str
     event: StoredEvent
@@ -58,27 +61,29 @@ class Placed(NamedTuple):
 
 @dataclass(frozen=True)
 class Slice:
+    """A part of the ordered events."""
+
     events: list[Placed]
     end: Position
-    """Everything wanted up to here is in `events`, and nothing will ever come to be before it."""
+    """`events` has all selected events up to here, and no event will ever appear before it."""
 
 
 async def now(session: AsyncSession) -> Position:
-    """Behind everything that is complete."""
+    """Return the position behind all complete events."""
     return Position(await _horizon(session), "", 0)
 
 
 async def is_ahead(session: AsyncSession, position: Position) -> bool:
-    """Whether a position is of another database, a newer one than this: nothing would come behind it for long.
+    """Return whether a position comes from another database with higher numbers: no event would follow it for long.
 
-    SQLite's numbers go by the clock, and catch up by themselves.
+    Always False for SQLite, whose numbers follow the clock and catch up.
     """
     return session.get_bind().dialect.name == "postgresql" and position.transaction_id > await _horizon(session)
 
 
 async def since(session: AsyncSession, position: Position, wanted: Filter, *, limit: int) -> Slice:
-    """What comes behind `position` and is complete, in order."""
-    # First the horizon, then the rows: every transaction below it was over by then, so a later look sees its rows.
+    """Return the complete events behind `position`, in order."""
+    # Horizon first, rows second: all transactions below the horizon are over, so the second query sees their rows.
     horizon = await _horizon(session)
     query = (
         select(Event, Job.project)
@@ -104,7 +109,7 @@ async def since(session: AsyncSession, position: Position, wanted: Filter, *, li
 
 
 async def _horizon(session: AsyncSession) -> int:
-    """The lowest transaction number whose rows may still come."""
+    """Return the lowest transaction number whose rows may still appear."""
     if session.get_bind().dialect.name == "postgresql":
         return int(await session.scalar(text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")) or 0)
     return int(await session.scalar(select(func.max(Event.transaction_id))) or 0) + 1

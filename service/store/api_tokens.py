@@ -1,4 +1,4 @@
-"""The tokens that people and their programs come with: stored as hashes only."""
+"""Stores the API tokens of users and programs, as hashes only."""
 
 import secrets
 from dataclasses import dataclass
@@ -13,13 +13,15 @@ from service.store.tables import ApiToken
 from service.store.tokens import digest
 
 BOOTSTRAP = "bootstrap"
-"""Id and name of the token that comes from the settings."""
+"""Id and name of the token from the settings."""
 
 _USED_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class NewToken:
+    """Holds the columns of a token that is to be inserted."""
+
     id: str
     name: str
     role: str
@@ -33,11 +35,11 @@ class NewToken:
 def new_token(
     *, name: str, role: str, project: str | None, created_by: str, expires_at: datetime | None, now: datetime
 ) -> tuple[str, NewToken]:
-    """A fresh token, and what is kept of it."""
+    """Return a new token and its row; the row contains only the token's hash."""
     token_id = secrets.token_hex(6)
-    # Recognisable by those who scan for leaked secrets; 256 random bits, so that a plain hash is enough.
+    # The prefix lets scanners for leaked secrets recognise it; with 256 random bits a plain hash is enough.
     token = f"fgd_{token_id}_{secrets.token_hex(32)}"
-    kept = NewToken(
+    row = NewToken(
         id=token_id,
         name=name,
         role=role,
@@ -47,10 +49,11 @@ def new_token(
         created_by=created_by,
         expires_at=expires_at,
     )
-    return token, kept
+    return token, row
 
 
 async def insert_token(session: AsyncSession, token: NewToken) -> ApiToken:
+    """Insert a token and return its row."""
     row = ApiToken(**vars(token))
     session.add(row)
     await session.flush()
@@ -58,7 +61,7 @@ async def insert_token(session: AsyncSession, token: NewToken) -> ApiToken:
 
 
 async def register_bootstrap(session: AsyncSession, token_sha256: str, now: datetime) -> None:
-    """Let the token of the settings in, in place of an earlier one; one that was revoked stays out."""
+    """Insert the token of the settings in place of an earlier one. A revoked token stays revoked."""
     if await session.scalar(select(ApiToken.id).where(ApiToken.token_sha256 == token_sha256)) is not None:
         return
     row = {
@@ -72,39 +75,46 @@ async def register_bootstrap(session: AsyncSession, token_sha256: str, now: date
         "expires_at": None,
         "revoked_at": None,
     }
-    # Two replicas may start at once.
+    # Two replicas may start at the same time.
     await upsert(session, ApiToken, [row])
 
 
 async def by_digest(session: AsyncSession, token_sha256: str) -> ApiToken | None:
+    """Return the token with this hash; None if there is none."""
     return await session.scalar(select(ApiToken).where(ApiToken.token_sha256 == token_sha256))
 
 
 async def get(session: AsyncSession, token_id: str, project: str | None) -> ApiToken:
-    """Raises NotFoundError where there is none, or where `project` is given and it is another's."""
+    """Return the token with this id.
+
+    Args:
+        project: the only project whose tokens are visible; None for all.
+    Raises:
+        NotFoundError: the token does not exist or belongs to another project.
+    """
     row = await session.get(ApiToken, token_id)
     if row is None or (project is not None and row.project != project):
         raise NotFoundError(
-            f"there is no token {token_id!r}; `fgd tokens`, or GET /v1/tokens, lists them", token_id=token_id
+            f"no token {token_id!r}; `fgd tokens` or GET /v1/tokens lists all tokens", token_id=token_id
         )
     return row
 
 
 async def every(session: AsyncSession, project: str | None) -> list[ApiToken]:
-    """Newest first; of one project only where it is given."""
+    """Return all tokens, or those of one project, newest first."""
     query = select(ApiToken).order_by(ApiToken.created_at.desc(), ApiToken.id)
     return list(await session.scalars(query if project is None else query.where(ApiToken.project == project)))
 
 
 async def revoke(session: AsyncSession, token_id: str, now: datetime) -> None:
-    """Once revoked, it stays so."""
+    """Revoke a token for good; the time of the first revocation is kept."""
     await session.execute(
         update(ApiToken).where(ApiToken.id == token_id, ApiToken.revoked_at.is_(None)).values(revoked_at=now)
     )
 
 
 async def has_admin(session: AsyncSession, now: datetime) -> bool:
-    """Whether there is a token that may do everything."""
+    """Return whether a valid token with all rights exists."""
     query = select(func.count()).where(
         ApiToken.role == "admin",
         ApiToken.project.is_(None),
@@ -115,9 +125,10 @@ async def has_admin(session: AsyncSession, now: datetime) -> bool:
 
 
 def is_use_outdated(token: ApiToken, now: datetime) -> bool:
-    """Whether `last_used_at` is old enough to be written anew: a write for every read would be too much."""
+    """Return whether `last_used_at` is old enough to be updated: one write for every read would be too slow."""
     return token.last_used_at is None or now - token.last_used_at >= timedelta(seconds=_USED_EVERY_S)
 
 
 async def record_use(session: AsyncSession, token_id: str, now: datetime) -> None:
+    """Set the time of a token's last use."""
     await session.execute(update(ApiToken).where(ApiToken.id == token_id).values(last_used_at=now))

@@ -1,4 +1,4 @@
-"""The files that a job left behind: where they lie and what they are."""
+"""Stores the location and type of each artifact of a job."""
 
 from datetime import datetime
 
@@ -20,13 +20,13 @@ _MAX_BIGINT = 2**63 - 1
 
 
 async def record(session: WriteSession, job_id: str, saved: ArtifactSaved | CheckpointSaved, at: datetime) -> None:
-    """Register a file; a newer one of the same name takes its place. One whose name no URL leads to is left out."""
+    """Insert an artifact; it replaces an earlier one of the same name. Names that no URL can contain are rejected."""
     if isinstance(saved, CheckpointSaved):
         name, media_type = checkpoint_artifact(saved.name), "application/octet-stream"
     else:
         name, media_type = saved.name, saved.media_type
     if len(name) > _MAX_NAME or not paths.is_plain(name):
-        log.warning("artifact_refused", job_id=job_id, name=name[:_MAX_NAME], cure="name it as a file is named")
+        log.warning("artifact_refused", job_id=job_id, name=name[:_MAX_NAME], cure="use a valid relative file name")
         return
     row = {
         "job_id": job_id,
@@ -41,20 +41,21 @@ async def record(session: WriteSession, job_id: str, saved: ArtifactSaved | Chec
 
 
 async def of_job(session: WriteSession, job_id: str) -> list[Artifact]:
+    """Return the artifacts of a job, by name."""
     return list(await session.scalars(select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.name)))
 
 
 async def of_trial(session: WriteSession, job_id: str, trial: int, name: str) -> ArtifactSaved | None:
-    """The newest file of that name that a trial of a sweep told of."""
-    told = Event.data["event"]
+    """Return the newest artifact of that name that a trial of a sweep reported; None if there is none."""
+    reported = Event.data["event"]
     query = (
         select(Event.data)
         .where(Event.job_id == job_id, Event.kind == "trial_event")
-        .where(told["kind"].as_string() == "artifact_saved", told["name"].as_string() == name)
+        .where(reported["kind"].as_string() == "artifact_saved", reported["name"].as_string() == name)
         .order_by(Event.sequence.desc())
     )
     for data in await session.scalars(query):
-        # Compared here: whatever a run sent as the number of a trial is stored, also what no database can cast.
+        # Compared here and not in SQL: a run may report any value as the trial's number, also one that SQL cannot cast.
         if data.get("trial") == trial:
             try:
                 return ArtifactSaved.model_validate(data["event"])
@@ -64,4 +65,5 @@ async def of_trial(session: WriteSession, job_id: str, trial: int, name: str) ->
 
 
 async def get(session: WriteSession, job_id: str, name: str) -> Artifact | None:
+    """Return one artifact of a job; None if it does not exist."""
     return await session.get(Artifact, (job_id, name))

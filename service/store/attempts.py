@@ -1,4 +1,4 @@
-"""Attempts: executions of a job on the cluster, and how far each of their streams was heard."""
+"""Stores attempts (executions of a job on the cluster) and the last received sequence of each of their streams."""
 
 import hmac
 from collections.abc import Sequence
@@ -27,6 +27,7 @@ async def insert_attempt(
     spec_changes: dict[str, Any] | None,
     now: datetime,
 ) -> None:
+    """Insert a new attempt."""
     await session.execute(
         insert(Attempt).values(
             id=attempt_id,
@@ -42,11 +43,16 @@ async def insert_attempt(
 
 
 async def find(session: WriteSession, attempt_id: str) -> Attempt | None:
+    """Return an attempt, read again from the database; None if it does not exist."""
     return await session.get(Attempt, attempt_id, populate_existing=True)
 
 
 async def claim(session: WriteSession, attempt_id: str, secret_sha256: str) -> bool:
-    """Note who has come for the attempt's token; whether it is this one, now or at an earlier time."""
+    """Record who claims the attempt's token, unless somebody already has.
+
+    Returns:
+        True if the owner of this secret is the one who claimed it, now or earlier.
+    """
     await session.execute(
         update(Attempt)
         .where(Attempt.id == attempt_id, Attempt.claimed_by_sha256.is_(None))
@@ -57,12 +63,12 @@ async def claim(session: WriteSession, attempt_id: str, secret_sha256: str) -> b
 
 
 async def of_job(session: WriteSession, job_id: str) -> list[Attempt]:
-    """Oldest first."""
+    """Return the attempts of a job, oldest first."""
     return list(await session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number)))
 
 
 async def of_jobs(session: WriteSession, job_ids: Sequence[str]) -> dict[str, list[Attempt]]:
-    """By job, each oldest first; jobs without any are left out."""
+    """Return the attempts of each job, oldest first; jobs without attempts are omitted."""
     found: dict[str, list[Attempt]] = {}
     query = select(Attempt).where(Attempt.job_id.in_(job_ids)).order_by(Attempt.number)
     for attempt in await session.scalars(query):
@@ -71,7 +77,7 @@ async def of_jobs(session: WriteSession, job_ids: Sequence[str]) -> dict[str, li
 
 
 async def active(session: WriteSession) -> list[tuple[Job, Attempt]]:
-    """Jobs that hold a part of the cluster, with their newest attempt."""
+    """Return the jobs that occupy resources of the cluster, each with its current attempt."""
     query = (
         select(Job, Attempt)
         .join(Attempt, Attempt.id == Job.current_attempt_id)
@@ -82,7 +88,7 @@ async def active(session: WriteSession) -> list[tuple[Job, Attempt]]:
 
 
 async def with_old_copies(session: WriteSession, before: datetime, *, at_most: int) -> list[Attempt]:
-    """Attempts under way whose log was not copied since `before`: first those that never were, then the oldest."""
+    """Return running attempts whose log was last copied before `before`: first those never copied, then the oldest."""
     is_old = or_(Attempt.log_kept_at.is_(None), Attempt.log_kept_at <= before)
     query = (
         select(Attempt)
@@ -95,14 +101,14 @@ async def with_old_copies(session: WriteSession, before: datetime, *, at_most: i
 
 
 async def unarchived(session: WriteSession, now: datetime) -> list[Attempt]:
-    """Ended attempts whose driver log is still with the cluster only, without those whose next try is later."""
+    """Return ended attempts whose driver log is not archived yet and whose next try is due."""
     is_due = or_(Attempt.archive_after.is_(None), Attempt.archive_after <= now)
     query = select(Attempt).where(Attempt.archived_at.is_(None), Attempt.ended_at.is_not(None), is_due)
     return list(await session.scalars(query.order_by(Attempt.ended_at)))
 
 
 async def on_dashboard(session: WriteSession, *, at_most: int) -> tuple[int, list[Attempt]]:
-    """How many attempts that were put away Ray still has, and those of them that were put away first."""
+    """Return the number of archived attempts that Ray still lists, and those of them that were archived first."""
     are_there = (Attempt.archived_at.is_not(None), Attempt.dashboard_url.is_not(None))
     number = await session.scalar(select(func.count()).select_from(Attempt).where(*are_there))
     oldest = select(Attempt).where(*are_there).order_by(Attempt.archived_at, Attempt.id).limit(at_most)
@@ -110,20 +116,24 @@ async def on_dashboard(session: WriteSession, *, at_most: int) -> tuple[int, lis
 
 
 async def off_dashboard(session: WriteSession, attempt_id: str) -> None:
+    """Record that Ray no longer lists the attempt."""
     await session.execute(update(Attempt).where(Attempt.id == attempt_id).values(dashboard_url=None))
 
 
 async def heartbeat(session: WriteSession, attempt_id: str, now: datetime) -> None:
+    """Record that the run was alive at `now`."""
     await session.execute(update(Attempt).where(Attempt.id == attempt_id).values(heartbeat_at=now))
 
 
 async def begin(session: WriteSession, attempt_id: str, now: datetime) -> None:
+    """Record that the run started."""
     await session.execute(update(Attempt).where(Attempt.id == attempt_id).values(started_at=now))
 
 
 async def end(
     session: WriteSession, attempt_id: str, cause: EndCause, error: ErrorReport | None, now: datetime
 ) -> None:
+    """Record how the attempt ended, unless it has already ended."""
     report = error.model_dump(mode="json") if error is not None else None
     await session.execute(
         update(Attempt)
@@ -133,15 +143,22 @@ async def end(
 
 
 async def archive(session: WriteSession, attempt_id: str, now: datetime) -> None:
+    """Record that the driver log is archived."""
     await session.execute(update(Attempt).where(Attempt.id == attempt_id).values(archived_at=now))
 
 
 async def archive_later(session: WriteSession, attempt_id: str, *, tries: int, after: datetime) -> None:
+    """Postpone the next try to archive the driver log.
+
+    Args:
+        tries: number of failed tries so far.
+    """
     values = {Attempt.archive_tries: tries, Attempt.archive_after: after}
     await session.execute(update(Attempt).where(Attempt.id == attempt_id).values(values))
 
 
 async def record_log_copy(session: WriteSession, attempt_id: str, now: datetime) -> None:
+    """Record that the driver log of the running attempt was copied."""
     await session.execute(update(Attempt).where(Attempt.id == attempt_id).values(log_kept_at=now))
 
 
@@ -160,12 +177,16 @@ _ADVANCE = (
 
 
 async def last_received(session: WriteSession, attempt_id: str, stream: str) -> int:
-    """The highest sequence stored for a stream; 0 before the first."""
+    """Return the highest stored sequence of a stream; 0 before its first event."""
     return await (await core(session)).scalar(_LAST_RECEIVED, {"attempt_id": attempt_id, "stream": stream}) or 0
 
 
 async def advance(session: WriteSession, attempt_id: str, stream: str, *, last: int, to: int) -> bool:
-    """Note that a stream was heard up to `to`, if it was heard up to `last` so far; whether it was."""
+    """Set the last received sequence of a stream to `to`, but only if it is `last`.
+
+    Returns:
+        True if it was.
+    """
     found = await (await core(session)).scalar(
         _ADVANCE, {"of_attempt": attempt_id, "of_stream": stream, "before": last, "last_sequence": to}
     )
@@ -173,5 +194,6 @@ async def advance(session: WriteSession, attempt_id: str, stream: str, *, last: 
 
 
 async def set_last_received(session: WriteSession, attempt_id: str, stream: str, sequence: int) -> None:
+    """Set the last received sequence of a stream."""
     row = {"attempt_id": attempt_id, "stream": stream, "last_sequence": sequence}
     await upsert(session, AttemptStream, [row])

@@ -1,4 +1,4 @@
-"""Who changed what."""
+"""Stores the audit trail: who changed what."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +15,8 @@ _INSERT = insert(AuditEntry.__table__)  # type: ignore[arg-type]
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
+    """Describes one change by one request."""
+
     at: datetime
     actor: str
     token_id: str | None
@@ -27,6 +29,7 @@ class Entry:
 
 
 async def append(session: WriteSession, entry: Entry) -> None:
+    """Insert an entry."""
     await (await core(session)).execute(_INSERT, vars(entry))
 
 
@@ -40,10 +43,11 @@ async def page(
     before_id: int | None,
     limit: int,
 ) -> list[AuditEntry]:
-    """Newest first, those before `before_id`.
+    """Return a page of entries, newest first.
 
     Args:
-        target: what the target must contain.
+        target: a text that the entry's target contains.
+        before_id: only entries with a lower id.
     """
     query = select(AuditEntry).order_by(AuditEntry.id.desc()).limit(limit)
     for column, wanted in (

@@ -1,4 +1,4 @@
-"""Reading the curves of a job, with no more rows than a chart can show."""
+"""Reads the curves of a job, with no more points than a chart can show."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ from service.store.metrics import BUCKET_STEPS
 from service.store.tables import MetricBucket, MetricPoint, MetricSeries
 
 _ENOUGH_BUCKETS = 128
-"""From here on buckets are fine enough; below, all points are looked at, 131,072 of them at most."""
+"""With this many buckets the stored ones are fine enough; with fewer, all points are read, at most 131,072."""
 _AT_ONCE = 500
 
 _SERIES: Table = MetricSeries.__table__  # type: ignore[assignment]
@@ -31,7 +31,7 @@ class _Curve:
     name: str
     rolled_up_to: int
     first: int | None
-    """Step of the first point in the range that is asked for; None where there is none."""
+    """Step of the first point in the requested range; None if the range has no point."""
     last: int | None
 
 
@@ -45,13 +45,13 @@ async def read(
     to_step: int = MAX_STEP,
     max_points: int,
 ) -> list[SeriesView]:
-    """All curves of a job, or those of some names or of one trial, by trial and name.
-
-    For one who reads of one moment: see `session.read_consistently`.
+    """Return the curves of a job, sorted by trial and name; the session must read one moment (`read_consistently`).
 
     Args:
-        max_points: of each curve at most. Those that have more are thinned: what is left are points as they were
-            stored, the lowest and the highest of each stretch among them. 1: the newest point alone; 0: none.
+        names: only curves of these names; None for all.
+        trial: only curves of this trial; None for all.
+        max_points: maximum number of points of each curve. A longer curve is thinned to stored points, which include
+            the lowest and the highest of each range of steps. 1 returns the newest point only, 0 returns none.
     """
     curves = await _find(session, job_id, names=names, trial=trial, steps=(from_step, to_step))
     if max_points < 2:
@@ -96,7 +96,7 @@ def _newest(curve: _Curve) -> _Curve:
 
 
 def _is_short(curve: _Curve, max_points: int) -> bool:
-    """Whether it has so few steps that it cannot have more points than are wanted."""
+    """Return whether the curve spans so few steps that it cannot exceed `max_points`."""
     return curve.first is not None and curve.last is not None and curve.last - curve.first < max_points
 
 
@@ -128,7 +128,7 @@ async def _thinned(session: AsyncSession, curve: _Curve, max_points: int) -> lis
     rows = (await session.execute(query)).all()
     if len(rows) <= max_points:
         return [CurvePoint(step=step, value=value) for step, value in rows]
-    # Whole buckets inside of the range, and what is beside them point by point.
+    # Stored buckets for the middle of the range, and single points at both ends.
     begin, end = -(-first // BUCKET_STEPS), min(curve.rolled_up_to, last + 1) // BUCKET_STEPS
     if end - begin < min(max_points // 4, _ENOUGH_BUCKETS):
         found = await _extremes(session, curve.series_id, first, last, max_points)

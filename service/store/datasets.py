@@ -1,4 +1,4 @@
-"""Data sets by name, and what their checks told."""
+"""Stores registered data sets and the results of their checks."""
 
 import secrets
 from collections.abc import Sequence
@@ -23,21 +23,22 @@ CHECK_KIND: str = CheckDataSpec.model_fields["kind"].default
 
 @dataclass(frozen=True)
 class Known:
-    """A data set, and where the job of its newest check stands; None where there is none."""
+    """Holds a data set and the state of its newest check."""
 
     row: Dataset
     check_state: JobState | None
+    """None if there is no such job."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """Which are listed; what is left empty lets all pass."""
+    """Selects data sets; an empty field selects all."""
 
     projects: Sequence[str] = ()
     text: str = ""
-    """Somewhere in the name, or at the beginning of the id; letter case does not count."""
+    """A part of the name or the beginning of the id, case-insensitive."""
     only_project: str | None = None
-    """Whatever `projects` says: all that the reader may see."""
+    """The only project that the reader may see, regardless of `projects`; None for all."""
 
 
 _KNOWN = select(Dataset, Job.state).outerjoin(Job, Job.id == Dataset.check_job_id)
@@ -46,13 +47,14 @@ _KNOWN = select(Dataset, Job.state).outerjoin(Job, Job.id == Dataset.check_job_i
 async def insert_dataset(
     session: AsyncSession, *, name: str, project: str, data: FileData, created_by: str, now: datetime
 ) -> Dataset:
-    """
+    """Insert a data set and return its row.
+
     Raises:
-        ConflictError: the project has one of this name.
+        ConflictError: the project already has a data set of this name.
     """
     if await named(session, project, name) is not None:
         raise ConflictError(
-            f"the project {project!r} has a data set {name!r} already; choose another name, or remove that one",
+            f"the project {project!r} already has a data set {name!r}; choose another name, or remove the data set",
             name=name,
             project=project,
         )
@@ -70,11 +72,13 @@ async def insert_dataset(
 
 
 async def find(session: WriteSession, key: str, project: str | None) -> Known:
-    """The data set of that id, or else of that name; of one project only where it is given.
+    """Return the data set with this id or, if there is none, with this name.
 
+    Args:
+        project: the only project to search; None for all.
     Raises:
-        NotFoundError: there is none.
-        ConflictError: several projects have one of this name.
+        NotFoundError: no data set has this id or name.
+        ConflictError: several projects have a data set of this name.
     """
     found = [
         Known(row, state)
@@ -84,12 +88,12 @@ async def find(session: WriteSession, key: str, project: str | None) -> Known:
     chosen = [known for known in found if known.row.id == key] or found
     if not chosen:
         raise NotFoundError(
-            f"there is no data set {key!r}; `fgd data list`, or GET /v1/datasets, lists those there are", dataset=key
+            f"no data set {key!r}; `fgd data list` or GET /v1/datasets lists all data sets", dataset=key
         )
     if len(chosen) > 1:
         projects = sorted(known.row.project for known in chosen)
         raise ConflictError(
-            f"{len(chosen)} projects have a data set {key!r}: {', '.join(projects)}; name it by its id, or say whose",
+            f"{len(chosen)} projects have a data set {key!r}: {', '.join(projects)}; give its id, or name the project",
             dataset=key,
             projects=[*projects],
         )
@@ -99,7 +103,11 @@ async def find(session: WriteSession, key: str, project: str | None) -> Known:
 async def page(
     session: WriteSession, wanted: Filter, *, before: tuple[datetime, str] | None, limit: int
 ) -> list[Known]:
-    """Newest first, those that come after (created_at, id) in that order."""
+    """Return a page of data sets, newest first.
+
+    Args:
+        before: (created_at, id) of the last data set of the previous page.
+    """
     query = _KNOWN.order_by(Dataset.created_at.desc(), Dataset.id.desc()).limit(limit)
     if wanted.projects:
         query = query.where(Dataset.project.in_(wanted.projects))
@@ -116,49 +124,52 @@ async def page(
 
 
 async def named(session: WriteSession, project: str, name: str) -> Dataset | None:
+    """Return a project's data set of this name; None if there is none."""
     return await session.scalar(select(Dataset).where(Dataset.project == project, Dataset.name == name))
 
 
 async def names(session: WriteSession, project: str) -> list[str]:
+    """Return at most 1000 names of a project's data sets."""
     return list(await session.scalars(select(Dataset.name).where(Dataset.project == project).limit(1000)))
 
 
 async def is_there(session: WriteSession, dataset_id: str) -> bool:
-    """Whether it is, and will be until this transaction ends."""
+    """Return whether the data set exists; if so, it exists until this transaction ends."""
     query = select(Dataset.id).where(Dataset.id == dataset_id).with_for_update(read=True, key_share=True)
     return await session.scalar(query) is not None
 
 
 async def lock(session: WriteSession, dataset_id: str) -> Known:
-    """Keep other writers out of its row.
+    """Lock a data set's row against other writers and return it.
 
     Raises:
-        NotFoundError: it is gone.
+        NotFoundError: the data set was removed.
     """
     row = await session.get(Dataset, dataset_id, with_for_update=True, populate_existing=True)
     if row is None:
-        raise NotFoundError(f"the data set {dataset_id!r} was removed meanwhile", dataset=dataset_id)
+        raise NotFoundError(f"the data set {dataset_id!r} was removed meanwhile; register it again", dataset=dataset_id)
     check = await session.get(Job, row.check_job_id) if row.check_job_id is not None else None
     return Known(row, check.state if check is not None else None)
 
 
 async def note_use(session: WriteSession, job_id: str, dataset_id: str) -> None:
+    """Record that a job uses a data set."""
     await session.execute(insert(JobDataset).values(job_id=job_id, dataset_id=dataset_id))
 
 
 async def begin_check(session: WriteSession, dataset_id: str, job_id: str) -> None:
-    """From now on it is this job that tells of the data set."""
+    """Make a job the newest check of a data set."""
     await session.execute(update(Dataset).where(Dataset.id == dataset_id).values(check_job_id=job_id, check_error=None))
 
 
-async def record(session: WriteSession, job_id: str, told: DataSetChecked, now: datetime) -> None:
-    """Keep what the newest check found; what an older one finds is passed over."""
-    fingerprints = {each.split: each.fingerprint for each in told.splits}
+async def record(session: WriteSession, job_id: str, checked: DataSetChecked, now: datetime) -> None:
+    """Store the result of a data set's newest check; results of older checks are ignored."""
+    fingerprints = {each.split: each.fingerprint for each in checked.splits}
     await session.execute(
         update(Dataset)
         .where(Dataset.check_job_id == job_id)
         .values(
-            outcome=storable(told.model_dump(mode="json")),
+            outcome=storable(checked.model_dump(mode="json")),
             checked_at=now,
             fingerprints=fingerprints if set(fingerprints) == {"train", "val"} else None,
         )
@@ -166,7 +177,7 @@ async def record(session: WriteSession, job_id: str, told: DataSetChecked, now: 
 
 
 async def conclude(session: WriteSession, job: Job, to: JobState, error: ErrorReport | None) -> None:
-    """Keep how a check ended, in the transaction that ends its job; of other jobs there is nothing to keep."""
+    """Store how a check ended, in the transaction that ends its job. Does nothing for jobs of other kinds."""
     if job.kind != CHECK_KIND or not is_over(to):
         return
     row = await session.scalar(select(Dataset).where(Dataset.check_job_id == job.id))
@@ -174,25 +185,27 @@ async def conclude(session: WriteSession, job: Job, to: JobState, error: ErrorRe
         return
     row.check_error = storable(error.model_dump(mode="json")) if error is not None and to == "failed" else None
     if row.check_error is not None and row.check_error["code"] == DataError.code:
-        # What an earlier check found is no more, and nobody can train on what this one found.
+        # The data is not usable any more: the results of earlier checks are no longer true.
         row.fingerprints = None
         if row.checked_at is None or row.checked_at < job.created_at:
             row.outcome, row.checked_at = None, None
 
 
 async def remove(session: WriteSession, dataset_id: str) -> None:
-    """
+    """Delete a data set. Jobs that are over keep everything they need in their specs.
+
     Args:
         dataset_id: of a row that is locked in this transaction.
     Raises:
-        ConflictError: jobs that are not over refer to it; those that are keep all that they need in their spec.
+        ConflictError: jobs that are not over use the data set.
     """
     using = select(Job.id).join(JobDataset, JobDataset.job_id == Job.id)
     query = using.where(JobDataset.dataset_id == dataset_id, Job.state.not_in(OVER)).order_by(Job.created_at).limit(20)
     job_ids = list(await session.scalars(query))
     if job_ids:
         raise ConflictError(
-            f"jobs that are not over refer to it: {', '.join(job_ids)}; wait for them, or cancel them", jobs=[*job_ids]
+            f"jobs that are not over use this data set: {', '.join(job_ids)}; wait for them, or cancel them",
+            jobs=[*job_ids],
         )
     await session.execute(delete(JobDataset).where(JobDataset.dataset_id == dataset_id))
     await session.execute(delete(Dataset).where(Dataset.id == dataset_id))

@@ -1,4 +1,4 @@
-"""A job's rows, deleted: marked first, then what there is much of in short steps, then the rest at once."""
+"""Deletes the rows of a job: marks the job, deletes points and events in short steps, then the other rows at once."""
 
 from collections.abc import Sequence
 
@@ -23,31 +23,36 @@ from service.store.tables import (
 from service.store.write_session import WriteSession
 
 MARK = "deletion_requested"
-"""The reason of a job that is being deleted, which moves no more."""
+"""The reason of a job that is being deleted; such a job does not change its state any more."""
 _STEP_ROWS = 10_000
 
 
 async def mark(session: WriteSession, job: Job) -> None:
-    """Say that a job is to go, so that its deletion is finished whatever happens to who began it.
+    """Mark a job for deletion: housekeeping finishes the deletion even if this server dies.
 
-    Its artifacts are gone with that, so that no job comes any more which refers to them.
+    Also deletes the rows of its artifacts, so that no new job can refer to them.
     """
     await session.execute(update(Job).where(Job.id == job.id).values(reason=MARK, message="is being deleted"))
     await session.execute(delete(Artifact).where(Artifact.job_id == job.id))
 
 
 async def marked(session: WriteSession) -> list[str]:
+    """Return the ids of the jobs that are marked for deletion."""
     return list(await session.scalars(select(Job.id).where(Job.state.in_(OVER), Job.reason == MARK)))
 
 
 async def check_marked(session: WriteSession, job_id: str) -> bool:
-    """Lock the job's row; False where it is gone already."""
+    """Lock the job's row and return whether it is marked; False if the row does not exist any more."""
     reason = await session.scalar(select(Job.reason).where(Job.id == job_id).with_for_update())
     return reason == MARK
 
 
 async def delete_step(session: WriteSession, job_id: str) -> bool:
-    """Delete one step's worth of a marked job's rows; whether there may be more. The last step takes the job itself."""
+    """Delete a limited number of a marked job's rows. The last step deletes the job's own row.
+
+    Returns:
+        True if there may be more rows.
+    """
     series = select(MetricSeries.id).where(MetricSeries.job_id == job_id)
     many: Sequence[tuple[type[Base], ColumnElement[bool]]] = (
         (MetricPoint, MetricPoint.series_id.in_(series)),
@@ -63,7 +68,7 @@ async def delete_step(session: WriteSession, job_id: str) -> bool:
         (AttemptStream, AttemptStream.attempt_id.in_(attempts)),
         (Attempt, Attempt.job_id == job_id),
         (WebhookDelivery, WebhookDelivery.job_id == job_id),
-        # Of jobs that needed it, all of them over.
+        # Also the rows of jobs that needed this one; all of them are over.
         (JobDependency, or_(JobDependency.job_id == job_id, JobDependency.needs_job_id == job_id)),
         (JobDataset, JobDataset.job_id == job_id),
         (Job, Job.id == job_id),

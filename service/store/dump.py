@@ -1,4 +1,4 @@
-"""All rows as lines of JSON: one form for both databases, so that what one wrote the other reads."""
+"""Dumps and loads all rows as lines of JSON, in one format that SQLite and PostgreSQL share."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -14,9 +14,9 @@ from service.store.tables import Base, SchemaFloor, UtcDateTime
 
 _CHUNK_ROWS = 2_000
 
-# Rights of control planes that were at work: they mean nothing to the one that comes after.
+# Leases belong to the control planes that ran during the backup; they mean nothing to later ones.
 _LEFT_OUT_TABLES = frozenset({"leases"})
-# Numbers of the database that gave them out; in another one they would be of the far future.
+# Transaction numbers are valid only in the database that assigned them; elsewhere they might be far in the future.
 _LEFT_OUT_COLUMNS = frozenset({("events", "transaction_id")})
 
 Row = dict[str, Any]
@@ -24,29 +24,32 @@ Change = Callable[[str, Row], None]
 
 
 async def begin_snapshot(session: AsyncSession) -> None:
-    """Have all that is read in this session be of one moment, whatever others write meanwhile; call it first."""
+    """Make all reads of this session see one moment, regardless of concurrent writes. Call it first."""
     await read_consistently(session)
 
 
 async def tables(session: AsyncSession) -> list[Table]:
-    """Our tables as they are in this database, at whatever revision, those that are referred to first."""
+    """Return our tables as this database has them, at any revision; a table follows the tables that it refers to."""
     return await (await session.connection()).run_sync(_reflect)
 
 
 def is_dumped(table: Table) -> bool:
+    """Return whether backups contain the table."""
     return table.name not in _LEFT_OUT_TABLES
 
 
 def columns(table: Table) -> list[str]:
+    """Return the names of the columns that backups contain."""
     return [column.name for column in table.columns if (table.name, column.name) not in _LEFT_OUT_COLUMNS]
 
 
 async def count(session: AsyncSession, table: Table) -> int:
+    """Return the number of rows."""
     return await session.scalar(select(func.count()).select_from(table)) or 0
 
 
 async def rows(session: AsyncSession, table: Table) -> AsyncIterator[list[str]]:
-    """All rows, some thousands at a time, each a JSON array of the values of `columns`."""
+    """Yield all rows in chunks of a few thousand; each row is a JSON array of the values of `columns`."""
     query = select(*(table.c[name] for name in columns(table))).order_by(*table.primary_key)
     result = await session.stream(query.execution_options(yield_per=_CHUNK_ROWS))
     async for chunk in result.partitions():
@@ -56,11 +59,11 @@ async def rows(session: AsyncSession, table: Table) -> AsyncIterator[list[str]]:
 async def load(
     session: AsyncSession, table: Table, names: Sequence[str], lines: Iterable[bytes], change: Change
 ) -> AsyncIterator[int]:
-    """Insert rows; yields how many came with each chunk.
+    """Insert rows and yield the number of rows of each chunk.
 
     Args:
-        names: the columns that a line has the values of.
-        change: told the table's name and each row, to change it before it is inserted.
+        names: the columns of the values in each line.
+        change: called with the table's name and each row; may change the row before it is inserted.
     """
     read = [_reader(table, name) for name in names]
     remaining = iter(lines)
@@ -75,7 +78,7 @@ async def load(
 
 
 async def continue_numbering(session: AsyncSession, table: Table) -> None:
-    """Have rows to come numbered behind those that are there; SQLite does so by itself."""
+    """Make PostgreSQL number new rows after the loaded ones; SQLite does so by itself."""
     if session.get_bind().dialect.name == "sqlite":
         return
     for key in table.primary_key:
@@ -94,21 +97,21 @@ def _reflect(connection: Connection) -> list[Table]:
 
     @event.listens_for(metadata, "column_reflect")
     def on_column(inspector: object, table: Table, column: dict[str, Any]) -> None:
-        # Reflected types are the database's own, and each reads an instant or a null in its own way.
+        # The reflected types are those of the database, and the two databases read times and nulls differently.
         if isinstance(column["type"], DateTime):
             column["type"] = UtcDateTime()
         elif isinstance(column["type"], JSON):
             column["type"] = JSON(none_as_null=True)
 
-    # Others may have tables in the same PostgreSQL. A migration that drops one of ours has to keep its name here.
-    # What the schema says of itself comes with the schema.
+    # Other programs may have tables in the same PostgreSQL. A migration that drops one of our tables has to keep its
+    # name here. The schema itself brings the row of SchemaFloor.
     ours = Base.metadata.tables.keys() - {SchemaFloor.__tablename__}
     metadata.reflect(connection, only=lambda name, _: name in ours)
     return metadata.sorted_tables
 
 
 def _written(value: object) -> str:
-    assert isinstance(value, datetime), f"a column holds a {type(value).__name__}, which no line can"
+    assert isinstance(value, datetime), f"a column has a value of type {type(value).__name__}, which JSON cannot hold"
     return value.isoformat()
 
 

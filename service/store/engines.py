@@ -173,7 +173,7 @@ def _ping_idle_connections(engine: Engine) -> None:
             return
         try:
             engine.dialect.do_ping(connection)
-        except Exception as error:
+        except (engine.dialect.loaded_dbapi.Error, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             # The pool then opens a new connection.
             raise DisconnectionError from error
 

@@ -1,4 +1,4 @@
-"""The facts about a job, numbered without gaps."""
+"""Stores the events of a job, numbered without gaps."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ from service.store.statements import core, mark_changed, transaction_number
 from service.store.tables import Event, Job
 from service.store.write_session import WriteSession
 
-# A kind becomes a field of an SSE message, where a line break would begin another.
+# The kind becomes a field of an SSE message, in which a line break would start another field.
 _KIND = re.compile(r"^[A-Za-z0-9_.-]{1,64}$")
 PAGE = 1_000
-"""Rows of a large job that are read at once; between two pages the event loop serves other requests."""
+"""Rows read at once; the event loop serves other requests between two pages of a large job."""
 
 
 async def append(
@@ -30,18 +30,22 @@ async def append(
     last: int | None = None,
     columns: Mapping[str, Any] | None = None,
 ) -> int:
-    """Number and store events under a lock on the job's row; returns the job's last sequence.
+    """Number and store events under a lock on the job's row.
 
     Args:
-        attempt: number of the attempt that reports them; None for the control plane's own.
-        events: (when it happened, the event) in order; one given as a dict is `storable` already.
-        last: the job's last sequence, if its row is locked already.
-        columns: columns of the job's row to set along with its last sequence.
+        attempt: number of the attempt that reports the events; None if the control plane does.
+        events: (time, event) in order; an event given as a dict must already be `storable`.
+        last: the job's last sequence, if the caller has locked its row.
+        columns: other columns of the job's row to set in the same statement.
+    Returns:
+        The job's last sequence.
+    Raises:
+        NotFoundError: the job does not exist.
     """
     if last is None:
         last = await session.scalar(select(Job.last_sequence).where(Job.id == job_id).with_for_update())
     if last is None:
-        raise NotFoundError(f"there is no job {job_id!r}", job_id=job_id)
+        raise unknown_job(job_id)
     if not events:
         return last
     last = await insert_behind(session, job_id, attempt, events, last=last)
@@ -57,7 +61,7 @@ async def insert_behind(
     *,
     last: int,
 ) -> int:
-    """As `append`, for one who writes the job's row and sets its last sequence, which is returned."""
+    """As `append`, for a caller that sets `last_sequence` of the job's row to the returned sequence itself."""
     transaction_id = await transaction_number(session)
     rows = []
     for sequence, (at, event) in enumerate(events, start=last + 1):
@@ -80,24 +84,24 @@ async def insert_behind(
 
 
 async def head(session: WriteSession, job_id: str) -> tuple[JobState, int]:
-    """A job's state, and the sequence of its newest event; the two belong together.
+    """Return a job's state and the sequence of its newest event, both of one moment.
 
     Raises:
-        NotFoundError: there is no such job.
+        NotFoundError: the job does not exist.
     """
     row = (await session.execute(select(Job.state, Job.last_sequence).where(Job.id == job_id))).one_or_none()
     if row is None:
-        raise NotFoundError(f"there is no job {job_id!r}", job_id=job_id)
+        raise unknown_job(job_id)
     return row.state, row.last_sequence
 
 
 async def after(session: WriteSession, job_id: str, sequence: int, *, limit: int) -> list[StoredEvent]:
-    """The events behind `sequence`, oldest first."""
+    """Return at most `limit` events after `sequence`, oldest first."""
     return await _page(session, job_id, sequence, kinds=None, limit=limit)
 
 
 async def every(session: WriteSession, job_id: str, kinds: Sequence[str] | None = None) -> list[StoredEvent]:
-    """All events of a job, or those of some kinds, oldest first."""
+    """Return all events of a job, or all of some kinds, oldest first."""
     found: list[StoredEvent] = []
     while True:
         page = await _page(session, job_id, found[-1].sequence if found else 0, kinds=kinds, limit=PAGE)
@@ -106,10 +110,15 @@ async def every(session: WriteSession, job_id: str, kinds: Sequence[str] | None 
             return found
 
 
+def unknown_job(job_id: str) -> NotFoundError:
+    """Return the error for a job that does not exist."""
+    return NotFoundError(f"no job {job_id!r}; GET /v1/jobs lists all jobs", job_id=job_id)
+
+
 async def _page(
     session: WriteSession, job_id: str, sequence: int, *, kinds: Sequence[str] | None, limit: int
 ) -> list[StoredEvent]:
-    # Columns and no `Event`: a large sweep has a hundred thousand of them.
+    # Columns instead of `Event` objects: a large sweep has a hundred thousand events.
     query = select(Event.sequence, Event.at, Event.attempt, Event.kind, Event.data).where(Event.job_id == job_id)
     if kinds is not None:
         query = query.where(Event.kind.in_(kinds))

@@ -1,4 +1,4 @@
-"""Jobs: their rows, and the guarded moves between states."""
+"""Stores jobs, and changes their states by guarded moves."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from sqlalchemy import insert, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
-from fgd_core.errors import ConflictError, NotFoundError
+from fgd_core.errors import ConflictError
 from fgd_core.spec.base import Fact
 from fgd_core.spec.events import JobState, StateChanged, Submitted
 from fgd_core.spec.jobs import SPEC_VERSION, CheckpointReference, JobSpec, checkpoint_artifact
@@ -23,7 +23,7 @@ from service.store.statements import mark_changed
 from service.store.tables import Job, JobDependency
 from service.store.write_session import WriteSession
 
-# Made once: to put it together with its values takes as long as to carry it out.
+# Built once: building it together with its values would take as long as executing it.
 _INSERT = insert(Job).returning(Job)
 
 
@@ -40,12 +40,12 @@ async def insert_job(
     waits_for: Sequence[str],
     now: datetime,
 ) -> Job:
-    """Store a job that was admitted, with its first event.
+    """Store an admitted job and its first event.
 
     Args:
-        needs: every checkpoint that the spec refers to.
-        waits_for: the jobs among them that are not done; none: the job is queued at once.
         traceparent: of the request.
+        needs: all checkpoints that the spec refers to.
+        waits_for: ids of the jobs of those checkpoints that are not done; if empty, the job is queued at once.
     """
     submitted = [(now, Submitted(name=spec.name, job_kind=spec.kind))]
     row = {
@@ -83,37 +83,34 @@ async def insert_job(
 
 
 async def get(session: WriteSession, job_id: str, *, lock: bool = False) -> Job:
-    """The job's row, locked against other writers if asked.
+    """Return the job's row, optionally locked against other writers.
 
     Raises:
-        NotFoundError: there is no such job.
+        NotFoundError: the job does not exist.
     """
     job = await session.get(Job, job_id, with_for_update=lock, populate_existing=lock)
     if job is None:
-        raise unknown(job_id)
+        raise events.unknown_job(job_id)
     return job
 
 
-def unknown(job_id: str) -> NotFoundError:
-    return NotFoundError(f"there is no job {job_id!r}; see GET /v1/jobs for those there are", job_id=job_id)
-
-
 async def by_idempotency_key(session: WriteSession, project: str, key: str) -> Job | None:
+    """Return the job of an earlier request with this key; None if there is none."""
     return await session.scalar(select(Job).where(Job.project == project, Job.idempotency_key == key))
 
 
 def budgets(job: Job) -> Budgets:
-    """What is left of the retries of a job, by the policy in its spec."""
+    """Return the retry policy of the job's spec and how many retries it has spent."""
     try:
         policy = RetryPolicy.model_validate(job.spec.get("retry", {}))
     except ValidationError:
-        # Stored by another version: such a job fails at its next start, and for that reason.
+        # Another version stored the spec. The job fails at its next start, with that reason.
         policy = RetryPolicy()
     return Budgets(policy=policy, failures=job.failures, losses=job.losses)
 
 
 async def states(session: WriteSession, job_ids: Iterable[str]) -> dict[str, Job]:
-    """Those of `job_ids` that exist."""
+    """Return those of the jobs that exist, by id."""
     wanted = list(job_ids)
     if not wanted:
         return {}
@@ -123,21 +120,25 @@ async def states(session: WriteSession, job_ids: Iterable[str]) -> dict[str, Job
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """Which jobs are listed; what is left empty lets all pass."""
+    """Selects jobs; an empty field selects all."""
 
     states: Sequence[JobState] = ()
     kinds: Sequence[str] = ()
     projects: Sequence[str] = ()
     text: str = ""
-    """Somewhere in the name, or at the beginning of the id; letter case does not count."""
+    """A part of the name or the beginning of the id, case-insensitive."""
     created_after: datetime | None = None
     created_before: datetime | None = None
     only_project: str | None = None
-    """Whatever `projects` says: all that the reader may see."""
+    """The only project that the reader may see, regardless of `projects`; None for all."""
 
 
 async def page(session: WriteSession, wanted: Filter, *, before: tuple[datetime, str] | None, limit: int) -> list[Job]:
-    """Jobs, newest first, that come after (created_at, id) in that order."""
+    """Return a page of jobs, newest first.
+
+    Args:
+        before: (created_at, id) of the last job of the previous page.
+    """
     query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
     for column, values in ((Job.state, wanted.states), (Job.kind, wanted.kinds), (Job.project, wanted.projects)):
         if values:
@@ -159,7 +160,7 @@ async def page(session: WriteSession, wanted: Filter, *, before: tuple[datetime,
 
 
 async def waits(session: WriteSession, job_id: str) -> bool:
-    """Whether a job that this one needs has not succeeded."""
+    """Return whether a job that this one needs has not succeeded."""
     query = (
         select(JobDependency.needs_job_id)
         .join(Job, Job.id == JobDependency.needs_job_id)
@@ -169,6 +170,7 @@ async def waits(session: WriteSession, job_id: str) -> bool:
 
 
 async def dependencies(session: WriteSession, job_id: str) -> list[JobDependency]:
+    """Return the checkpoints that a job needs."""
     query = select(JobDependency).where(JobDependency.job_id == job_id).order_by(JobDependency.needs_job_id)
     return list(await session.scalars(query))
 
@@ -183,15 +185,15 @@ async def move(
     extra: Sequence[Fact] = (),
     columns: dict[InstrumentedAttribute[Any], Any] | None = None,
 ) -> None:
-    """Carry out one move, with its event.
+    """Change the job's state and store the event of the change.
 
     Args:
         job: read with its row locked in this transaction.
-        attempt: number of the attempt that the move is about.
-        extra: events that belong to the move, stored before it.
-        columns: further columns of the row to set.
+        attempt: number of the attempt that caused the move.
+        extra: events that belong to the move and are stored before it.
+        columns: other columns of the row to set.
     Raises:
-        ConflictError: the job is in a state from which it may not move there, or is being deleted.
+        ConflictError: no move leads from the job's state to the new one, or the job is being deleted.
     """
     from_state = job.state
     if job.reason == deletion.MARK:
@@ -225,7 +227,7 @@ async def move(
     )
     if moved is None:
         raise ConflictError(
-            f"job {job.id} is {from_state} and cannot become {step.to}", job_id=job.id, state=from_state
+            f"job {job.id} is {from_state} and cannot become {step.to}; reload the job", job_id=job.id, state=from_state
         )
     changed = StateChanged(
         from_state=from_state, to_state=step.to, reason=step.reason.value, message=step.message, error=step.error
@@ -236,17 +238,17 @@ async def move(
 
 
 async def change(session: WriteSession, job: Job, columns: dict[InstrumentedAttribute[Any], Any]) -> None:
-    """Set columns without a move: what a user may change."""
+    """Set columns that a user may change; the state stays."""
     values: dict[InstrumentedAttribute[Any], Any] = {**columns, Job.version: Job.version + 1}
     await session.execute(update(Job).where(Job.id == job.id).values(values))
     mark_changed(session, job.id)
 
 
 async def explain(session: WriteSession, job_ids: Sequence[str], state: JobState, message: str) -> None:
-    """Say in words why jobs are still where they are; no move, so no event.
+    """Set the message that explains why jobs are still in their state. This is not a move, so it stores no event.
 
     Args:
-        state: the one that the message is about; a job that has left it meanwhile keeps what it was told since.
+        state: the state that the message explains; a job that has left it keeps its own message.
     """
     changed = await session.scalars(
         update(Job)

@@ -1,4 +1,4 @@
-"""JSON that every database keeps and every client reads back."""
+"""Makes JSON values storable in both databases and readable by every client."""
 
 import math
 from typing import Any
@@ -7,9 +7,9 @@ MAX_DEPTH = 40
 
 
 def storable(value: Any, depth: int = 0) -> Any:
-    """`value` without what JSON columns or UTF-8 refuse: NaN and infinities, lone surrogates, NUL, deep nesting.
+    """Return `value` without what JSON columns or UTF-8 reject: NaN, infinities, lone surrogates, NUL, deep nesting.
 
-    Facts from a run are kept whatever they hold; one odd string must not cost the batch.
+    A batch from a run must not fail because of one such value.
     """
     match value:
         case float():

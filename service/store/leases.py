@@ -1,4 +1,4 @@
-"""Rights that one of several control planes has at a time; those of one that died expire."""
+"""Leases: each belongs to one control plane at a time, and expires if its holder dies."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,13 +15,15 @@ DISPATCHER = "dispatcher"
 
 
 class StaleLeaseError(ConflictError):
-    """Another holder has come: nothing may be written any more."""
+    """Another control plane holds the lease: this one may not write any more."""
 
     code = "stale_lease"
 
 
 @dataclass(frozen=True)
 class Lease:
+    """A lease that this control plane holds."""
+
     name: str
     holder: str
     fencing_token: int
@@ -30,13 +32,15 @@ class Lease:
 async def acquire(
     session: AsyncSession, name: str, holder: str, *, ttl_s: float, now: datetime, former: str | None = None
 ) -> Lease | None:
-    """Take, or keep, a lease for `ttl_s` from now; None while somebody else has it.
+    """Acquire or renew a lease for `ttl_s` seconds.
 
     Args:
-        holder: random, and never another's.
-        now: counts for SQLite only. A PostgreSQL's control planes are on several machines, whose clocks differ, so the
-            database's own clock dates the lease.
-        former: a holder that is certain to be gone, whose lease need not expire first.
+        holder: a random name that no other control plane has.
+        now: used for SQLite only. With PostgreSQL, the control planes run on several machines whose clocks differ, so
+            the time of the database server counts.
+        former: a holder that is certainly dead, so that its lease need not expire first.
+    Returns:
+        The lease; None while another control plane holds it.
     """
     is_free = or_(_Row.holder.in_([holder, former or holder]), _Row.expires_at <= shared_moment(session, now))
     token = await session.scalar(
@@ -60,11 +64,11 @@ async def acquire(
             row = {"name": name, "holder": holder, "fencing_token": 1, "expires_at": expires_at}
             await session.execute(insert(_Row).values(row))
     except IntegrityError:
-        return None  # Somebody else made it in this very moment.
+        return None  # Another control plane inserted the row at the same time.
     return Lease(name, holder, 1)
 
 
 async def release(session: AsyncSession, lease: Lease, now: datetime) -> None:
-    """Let go at once, so that a successor need not wait for the lease to expire."""
+    """Expire the lease now, so that a successor need not wait."""
     mine = (_Row.name == lease.name, _Row.holder == lease.holder, _Row.fencing_token == lease.fencing_token)
     await session.execute(update(_Row).where(*mine).values(expires_at=shared_moment(session, now)))

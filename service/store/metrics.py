@@ -1,4 +1,4 @@
-"""Writing the curves of a job. `curves` reads them, `buckets` makes long ones quick to read."""
+"""Writes the points of curves. `curves` reads them, `buckets` makes long curves fast to read."""
 
 from collections.abc import Sequence
 
@@ -16,9 +16,9 @@ _POINTS: Table = MetricPoint.__table__  # type: ignore[assignment]
 
 
 async def record(session: WriteSession, job_id: str, points: Points, *, trial: str = "") -> None:
-    """Store points; a resumed run goes over some steps again, and its newer values win.
+    """Store points. A resumed run repeats some steps; its newer values replace the older ones.
 
-    Call it with the job's row locked: two that make the same curve at once would be in each other's way.
+    The job's row must be locked: two transactions that create the same curve at once would conflict.
     """
     if not points:
         return
@@ -35,7 +35,7 @@ async def record(session: WriteSession, job_id: str, points: Points, *, trial: s
         series_id, rolled_up_to = curves[name]
         first = min(column.steps)
         if first < rolled_up_to:
-            # Its bucket tells of a value that is there no more. From here on the points themselves are read again.
+            # The bucket of a replaced point is wrong now. Readers use the points themselves from its first step on.
             whole = first // BUCKET_STEPS * BUCKET_STEPS
             await session.execute(update(_SERIES).where(_SERIES.c.id == series_id).values(rolled_up_to=whole))
 
@@ -47,13 +47,13 @@ _KNOWN = (
         _SERIES.c.trial == bindparam("trial"),
         _SERIES.c.name.in_(bindparam("names", expanding=True)),
     )
-    # Keeps whoever rolls up the curve out until our points can be seen: it would step over them.
+    # The lock delays the roll-up of the curve until our points are visible; otherwise it would skip them.
     .with_for_update(read=True, key_share=True)
 )
 
 
 async def _curves(session: WriteSession, job_id: str, trial: str, names: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """The row of each curve, made where it is new: by name, its id and how far it is rolled up."""
+    """Return (id, rolled_up_to) of each curve by name; inserts the rows of new curves."""
     found = await (await core(session)).execute(_KNOWN, {"job_id": job_id, "trial": trial, "names": names})
     known = {name: (series_id, rolled_up_to) for name, series_id, rolled_up_to in found}
     new = [name for name in names if name not in known]

@@ -1,4 +1,4 @@
-"""Wakes the readers of this process when a job gets new events; other processes are found by polling."""
+"""Wakes the readers in this process when a job changes. Readers find changes by other processes by polling."""
 
 import time
 from asyncio import Event
@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 
 class Woken(Event):
-    """Remembers since when there is something to read."""
+    """An event that remembers when it was set."""
 
     since_s: float | None = None
-    """By `time.monotonic`."""
+    """Time of the first `set` since the last `clear`, by `time.monotonic`."""
 
     def set(self) -> None:
         if not self.is_set():
@@ -23,15 +23,17 @@ class Woken(Event):
 
 
 class Notifier:
+    """Keeps the subscriptions of readers and wakes them."""
+
     def __init__(self) -> None:
         self._readers: dict[str | None, set[Woken]] = {}
         self.closed = False
 
     @contextmanager
     def subscribe(self, job_id: str | None) -> Iterator[Woken]:
-        """An event that is set at each change of a job, of any job for None.
+        """Provide an event that is set at each change of a job; None subscribes to all jobs.
 
-        Clear it before reading, or a change in between goes unseen.
+        Clear the event before you read: otherwise a change during the read goes unnoticed.
         """
         woken = Woken()
         readers = self._readers.setdefault(job_id, set())
@@ -44,12 +46,13 @@ class Notifier:
                 del self._readers[job_id]
 
     def notify(self, job_id: str) -> None:
+        """Wake the readers of a job."""
         for key in (job_id, None):
             for woken in self._readers.get(key, ()):
                 woken.set()
 
     def close(self) -> None:
-        """Send all readers home: the server is going down."""
+        """Wake all readers so that they stop, because the server is shutting down."""
         self.closed = True
         for readers in self._readers.values():
             for woken in readers:

@@ -1,10 +1,10 @@
-"""Points of curves that go on where they ended, in a single statement: PostgreSQL's quick way to store a report.
+"""Stores a batch of points by a single PostgreSQL statement, if the points continue existing curves.
 
-The statement is its own transaction, so a report is one round trip and not six. Whatever is out of the ordinary (a new
-curve, a step that was rolled up, a gap, a repeat, a stale attempt) makes it do nothing, and `recording.record` decides.
+The statement is its own transaction, so a batch takes one round trip instead of six. In any other case (a new curve, a
+step that is rolled up, a gap, a repeated batch, a stale attempt) it changes nothing, and `recording.record` decides.
 
-Every row that another transaction may have changed meanwhile is read under its lock: PostgreSQL then looks at the
-row's newest version, and asks the conditions of that one.
+The statement locks each row that another transaction may change meanwhile: PostgreSQL then evaluates the conditions on
+the newest version of the row.
 """
 
 from datetime import datetime, timedelta
@@ -45,11 +45,13 @@ async def store(
     now: datetime,
     heartbeat_grain: timedelta,
 ) -> JobState | None:
-    """Store a report that holds nothing but points; the job's state, or None where nothing was done.
+    """Store a batch that contains only points.
 
     Args:
-        connection: of a PostgreSQL, without a transaction.
-        first, last: sequences of the report, without a gap.
+        connection: to PostgreSQL, without a transaction.
+        first, last: first and last sequence of the batch, which has no gaps.
+    Returns:
+        The job's state; None if nothing was stored.
     """
     given = {
         "names": [name for name, column in points.items() for _ in column.steps],
@@ -88,7 +90,7 @@ def _statement() -> Select[JobState]:
         select(series.c.id, series.c.name, series.c.rolled_up_to)
         .join_from(series, run, series.c.job_id == run.c.id)
         .where(series.c.trial == "", series.c.name.in_(select(given.c.name)))
-        # Whoever rolls up the curve waits until our points can be seen: it would step over them.
+        # The lock delays the roll-up of the curve until our points are visible; otherwise it would skip them.
         .with_for_update(of=series, read=True, key_share=True)
         .cte("curves")
     )

@@ -1,4 +1,4 @@
-"""Projects: their shares and limits, and what they use. One that nobody set up has the defaults."""
+"""Stores the weights and limits of projects and computes their usage. A project without a row has the defaults."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,22 +13,24 @@ from service.store.tables import Job, Project
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
+    """Holds a project's weight and limits; None means no limit."""
+
     weight: float = 1.0
     max_running_jobs: int | None = None
-    """None: no limit."""
     max_gpus: int | None = None
-    """None: no limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
+    """Holds what the jobs of a project use now."""
+
     running_jobs: int = 0
     gpus: int = 0
     queued_jobs: int = 0
 
 
 async def limits(session: AsyncSession) -> dict[str, Limits]:
-    """Those of the projects that were set up."""
+    """Return the limits of the projects that have a row."""
     return {
         row.name: Limits(weight=row.weight, max_running_jobs=row.max_running_jobs, max_gpus=row.max_gpus)
         for row in await session.scalars(select(Project))
@@ -36,15 +38,16 @@ async def limits(session: AsyncSession) -> dict[str, Limits]:
 
 
 async def set_limits(session: AsyncSession, name: str, wanted: Limits, now: datetime) -> None:
+    """Set the limits of a project; inserts its row if it has none."""
     values = vars(wanted)
     changed = await session.scalar(update(Project).where(Project.name == name).values(values).returning(Project.name))
     if changed is None:
-        # Two may set it up in the same moment.
+        # Two requests may insert the row at the same time.
         await upsert(session, Project, [{"name": name, "created_at": now, **values}])
 
 
 async def usage(session: AsyncSession, only: str | None = None) -> dict[str, Usage]:
-    """Of every project that has jobs, or of `only`."""
+    """Return the usage of each project that has jobs, or of the project `only`."""
     on_cluster = Job.state.in_(ON_CLUSTER)
     query = select(
         Job.project,

@@ -1,4 +1,4 @@
-"""The jobs that wait, read lightly: there may be ten thousand of them, and they are looked at every second."""
+"""Reads the waiting jobs with few columns: there may be ten thousand, and the dispatcher reads them every second."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,11 +18,13 @@ from service.store.tables import Attempt, Job, JobDependency, Project
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
+    """A job that waits, blocked or queued."""
+
     job: Queued
     name: str
     state: JobState
     message: str
-    """Why it waits, as it was last told."""
+    """Why the job waits, as last explained."""
     not_before: datetime | None
     created_at: datetime
 
@@ -33,7 +35,7 @@ def _pieces() -> ColumnElement[int]:
 
 
 async def waiting(session: AsyncSession, project: str | None = None) -> list[Waiting]:
-    """Every job that is blocked or queued, oldest first; of one project, or of all."""
+    """Return the blocked and queued jobs of one project, or of all, oldest first."""
     columns = (Job.id, Job.project, Job.priority, Job.cpus, Job.gpus, _pieces())
     query = (
         select(*columns, Job.name, Job.state, Job.message, Job.not_before, Job.created_at)
@@ -56,10 +58,10 @@ async def waiting(session: AsyncSession, project: str | None = None) -> list[Wai
 
 
 async def startable(session: AsyncSession, now: datetime, *, max_alike: int) -> list[Queued]:
-    """Queued jobs whose back-off is over, oldest first.
+    """Return queued jobs whose back-off is over, oldest first.
 
     Args:
-        max_alike: so many of each project, priority and size, for the jobs behind them cannot start before them.
+        max_alike: number of jobs returned of each project, priority and size; later ones cannot start before them.
     """
     alike = (Job.project, Job.priority, Job.cpus, Job.gpus, _pieces().label("pieces"))
     age = (Job.created_at, Job.id)
@@ -79,13 +81,13 @@ async def startable(session: AsyncSession, now: datetime, *, max_alike: int) -> 
 
 
 async def wait_reasons(session: AsyncSession, job_ids: Sequence[str]) -> dict[str, str]:
-    """Why each of some jobs was last said to wait."""
+    """Return the message of each job: why it waits, as last explained."""
     query = select(Job.id, Job.message).where(Job.id.in_(job_ids))
     return {row.id: row.message for row in await session.execute(query)}
 
 
 async def decidable(session: AsyncSession) -> list[str]:
-    """Blocked jobs with something to decide: all that they need is there, or some of it never will be."""
+    """Return blocked jobs that can be decided: all jobs that they need have succeeded, or one of them never will."""
     needed = aliased(Job)
     needs = select(JobDependency).join(needed, needed.id == JobDependency.needs_job_id)
     of_job = JobDependency.job_id == Job.id
@@ -96,6 +98,7 @@ async def decidable(session: AsyncSession) -> list[str]:
 
 
 def active_of(job: Job, attempt: Attempt, *, is_placed: bool) -> Active:
+    """Return what the scheduler needs to know about a job on the cluster."""
     return Active(
         job_id=job.id,
         project=job.project,
@@ -111,7 +114,7 @@ def active_of(job: Job, attempt: Attempt, *, is_placed: bool) -> Active:
 
 
 def _eta_s(job: Job) -> float | None:
-    """None where one job's progress is not readable: the queue of all others does not hang on it."""
+    """Return the estimated seconds left; None if the progress cannot be read, which must not stop the whole queue."""
     try:
         return ProgressView.model_validate(job.progress).eta_s
     except ValidationError:
@@ -119,7 +122,7 @@ def _eta_s(job: Job) -> float | None:
 
 
 async def limits(session: AsyncSession) -> Mapping[str, Limits]:
-    """Of the projects that somebody set up."""
+    """Return the limits of the projects that have a row."""
     query = select(Project.name, Project.weight, Project.max_running_jobs, Project.max_gpus)
     return {
         name: Limits(weight=weight, max_running_jobs=max_running_jobs, max_gpus=max_gpus)

@@ -1,4 +1,4 @@
-"""What ended jobs still have in the database, and its removal in steps that are short for other writers."""
+"""Finds the rows of ended jobs that retention may remove, and removes them in steps that block writers briefly."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -30,15 +30,19 @@ from service.store.tables import (
 
 _OF_TRIAL = TrialEvent.model_fields["kind"].default
 _STEP_ROWS = 10_000
-"""So many rows go in one transaction: a tenth of a second or two in which others wait to write."""
+"""Rows deleted in one transaction. It takes 0.1 to 0.2 s, during which other writers wait."""
 
 
 class Rows(NamedTuple):
+    """A number of rows and their approximate size."""
+
     num_rows: int
     size_bytes: int
 
 
 class LongCurve(NamedTuple):
+    """A curve with more points than retention keeps."""
+
     job_id: str
     series_id: int
     name: str
@@ -48,7 +52,7 @@ class LongCurve(NamedTuple):
 
 
 async def ended_jobs(session: AsyncSession, *, before: datetime, after_id: str, limit: int) -> list[EndedJob]:
-    """Jobs that ended before that moment, by id, those behind `after_id`."""
+    """Return a page of the jobs that ended before a time, by id, after `after_id`."""
     query = (
         select(Job.id, Job.state, Job.ended_at, _is_needed(), ~_is_held())
         .where(Job.state.in_(OVER), Job.ended_at < before, Job.id > after_id)
@@ -63,9 +67,9 @@ async def ended_jobs(session: AsyncSession, *, before: datetime, after_id: str, 
 
 
 async def lock_if_unchanged(session: AsyncSession, job: EndedJob) -> bool:
-    """Lock a job's row, and say whether it still is what it was: over since then, and needed by nobody.
+    """Lock a job's row and return whether the job is still over since the same time and needed by no other job.
 
-    Until this transaction ends it cannot be retried, and no job that needs it can come.
+    Until this transaction ends, nobody can retry the job, and no new job can refer to it.
     """
     query = select(Job.state, Job.ended_at).where(Job.id == job.job_id).with_for_update()
     row = (await session.execute(query)).one_or_none()
@@ -75,7 +79,7 @@ async def lock_if_unchanged(session: AsyncSession, job: EndedJob) -> bool:
 
 
 async def needed_by(session: AsyncSession, job_id: str) -> list[str]:
-    """Jobs that are not over and refer to this one."""
+    """Return the ids of the jobs that refer to this one and are not over."""
     query = (
         select(Job.id)
         .join(JobDependency, JobDependency.job_id == Job.id)
@@ -87,12 +91,12 @@ async def needed_by(session: AsyncSession, job_id: str) -> list[str]:
 
 
 async def is_released(session: AsyncSession, job_id: str) -> bool:
-    """Whether the cluster holds nothing of a job any more."""
+    """Return whether the cluster holds nothing of a job any more: all its attempts are archived."""
     return not await session.scalar(select(_is_held()).where(Job.id == job_id))
 
 
 async def progress_rows(session: AsyncSession, job_ids: Sequence[str]) -> Mapping[str, Rows]:
-    """How many events of `PROGRESS_KINDS` there are, by job; those that trials of a sweep said among them."""
+    """Count each job's events of `PROGRESS_KINDS`, including those of the trials of a sweep."""
     query = (
         select(Event.job_id, func.count(), func.sum(func.length(cast(Event.data, Text))))
         .where(Event.job_id.in_(job_ids), _is_progress())
@@ -103,7 +107,11 @@ async def progress_rows(session: AsyncSession, job_ids: Sequence[str]) -> Mappin
 
 
 async def drop_progress(session: AsyncSession, job_id: str) -> int:
-    """Delete a step's worth of them; how many there were, 0 at the end. The other events keep their numbers."""
+    """Delete a limited number of progress events; the other events keep their sequences.
+
+    Returns:
+        The number of deleted events; 0 at the end.
+    """
     oldest = (
         select(Event.sequence).where(Event.job_id == job_id, _is_progress()).order_by(Event.sequence).limit(_STEP_ROWS)
     )
@@ -116,14 +124,14 @@ def _is_progress() -> ColumnElement[bool]:
 
 
 async def long_curves(session: AsyncSession, job_ids: Sequence[str], num_points: int) -> list[LongCurve]:
-    """Curves of more points than these."""
+    """Return the curves that have more than `num_points` points."""
     counted = (func.count(), func.min(MetricPoint.step), func.max(MetricPoint.step))
     query = (
         select(MetricSeries.job_id, MetricSeries.id, MetricSeries.name, *counted)
         .join(MetricPoint, MetricPoint.series_id == MetricSeries.id)
         .where(MetricSeries.job_id.in_(job_ids))
         .group_by(MetricSeries.job_id, MetricSeries.id, MetricSeries.name)
-        # Beside two points of each run of steps, the first and the last one stay.
+        # Thinning keeps two points of each bucket, and the first and last point of the curve.
         .having(func.count() > num_points + 2)
         .order_by(MetricSeries.id)
     )
@@ -131,7 +139,7 @@ async def long_curves(session: AsyncSession, job_ids: Sequence[str], num_points:
 
 
 def thinning_steps(curve: LongCurve, num_points: int) -> list[tuple[int, int]]:
-    """Ranges of steps (first, last), each to be thinned in a transaction of its own."""
+    """Return ranges of steps (first, last); each is thinned in a transaction of its own."""
     width = _bucket_steps(curve, num_points)
     num_buckets = (curve.last_step - curve.first_step) // width + 1
     together = max(1, num_buckets * _STEP_ROWS // curve.num_points) * width
@@ -139,9 +147,14 @@ def thinning_steps(curve: LongCurve, num_points: int) -> list[tuple[int, int]]:
 
 
 async def thin(session: AsyncSession, curve: LongCurve, num_points: int, first: int, last: int) -> int:
-    """Of a range out of `thinning_steps`, keep the lowest and the highest point of each run of steps.
+    """Delete all points of a range except the lowest and the highest of each bucket of steps.
 
-    Doing so again changes nothing.
+    A second call changes nothing.
+
+    Args:
+        first, last: one of the ranges of `thinning_steps`.
+    Returns:
+        The number of deleted points.
     """
     bucket = (MetricPoint.step - curve.first_step) // _bucket_steps(curve, num_points)
     in_range = and_(MetricPoint.series_id == curve.series_id, MetricPoint.step.between(first, last))
@@ -162,11 +175,12 @@ async def thin(session: AsyncSession, curve: LongCurve, num_points: int, first: 
 
 
 async def delete_artifact(session: AsyncSession, job_id: str, name: str) -> None:
+    """Delete the row of an artifact."""
     await session.execute(delete(Artifact).where(Artifact.job_id == job_id, Artifact.name == name))
 
 
 async def last_received(session: AsyncSession, job_id: str) -> Mapping[tuple[int, str], int]:
-    """How far each stream of each attempt is stored: (attempt's number, stream) -> sequence."""
+    """Return the highest stored sequence of each stream: (attempt number, stream) -> sequence."""
     query = (
         select(Attempt.number, AttemptStream.stream, AttemptStream.last_sequence)
         .join(Attempt, Attempt.id == AttemptStream.attempt_id)
@@ -176,12 +190,12 @@ async def last_received(session: AsyncSession, job_id: str) -> Mapping[tuple[int
 
 
 async def known(session: AsyncSession, job_ids: Sequence[str]) -> set[str]:
-    """Those of `job_ids` that are jobs."""
+    """Return those of `job_ids` that exist."""
     return set(await session.scalars(select(Job.id).where(Job.id.in_(job_ids))))
 
 
 class OldRows(NamedTuple):
-    """Rows that go by their own age and not by a job's end."""
+    """Rows whose retention depends on their own age and not on the end of a job."""
 
     kind: Kind
     what: str
@@ -190,7 +204,7 @@ class OldRows(NamedTuple):
     is_older: Callable[[datetime], ColumnElement[bool]]
 
 
-# Leases stay: a fencing token that began at 1 again would let a holder from before back in. There is one for each name.
+# Leases are never deleted: a fencing token that starts at 1 again would accept an old holder. There is one row a name.
 OLD_ROWS: Sequence[OldRows] = (
     OldRows(
         "audit_entries",
@@ -204,12 +218,12 @@ OLD_ROWS: Sequence[OldRows] = (
         "expired and revoked tokens",
         ApiToken,
         lambda policy: policy.tokens_days,
-        # The settings' own token would come back to life if it were forgotten that it was revoked.
+        # The settings' token is excluded: without the row that says it was revoked, it would become valid again.
         lambda before: and_(or_(ApiToken.expires_at < before, ApiToken.revoked_at < before), ApiToken.id != BOOTSTRAP),
     ),
     OldRows(
         "webhook_deliveries",
-        "webhook deliveries that are done",
+        "finished webhook deliveries",
         WebhookDelivery,
         lambda policy: policy.deliveries_days,
         lambda before: and_(WebhookDelivery.next_try_at.is_(None), WebhookDelivery.created_at < before),
@@ -218,6 +232,7 @@ OLD_ROWS: Sequence[OldRows] = (
 
 
 async def count_old(session: AsyncSession, rows: OldRows, policy: Policy, now: datetime) -> int:
+    """Count the rows that are older than the policy keeps."""
     where = _old(rows, policy, now)
     if where is None:
         return 0
@@ -225,7 +240,7 @@ async def count_old(session: AsyncSession, rows: OldRows, policy: Policy, now: d
 
 
 async def drop_old(session: AsyncSession, rows: OldRows, policy: Policy, now: datetime) -> int:
-    """Delete a step's worth of them; how many there were, 0 at the end."""
+    """Delete a limited number of the rows that `count_old` counts; returns their number, 0 at the end."""
     where = _old(rows, policy, now)
     if where is None:
         return 0

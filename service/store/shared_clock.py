@@ -1,7 +1,7 @@
-"""One time for all control planes of a database.
+"""Provides one time for all control planes of a database.
 
-Times that one control plane stores are compared by the others: heartbeats, back-off, deadlines. Where their clocks
-differ, all of them go by the database's.
+Control planes compare times that others stored: heartbeats, back-off, deadlines. If the clocks of their machines
+differ, all of them use the time of the database server.
 """
 
 import asyncio
@@ -13,16 +13,16 @@ from service.clock import Clock, utc_now
 from service.errors import DatabaseError
 from service.store.session import Database
 
-_LOOK_EVERY_S = 60.0
+_UPDATE_EVERY_S = 60.0
 _MIN_CHANGE = timedelta(seconds=0.1)
-"""Less than this is the journey to the database."""
-_WORTH_A_WARNING = timedelta(seconds=5)
+"""Smaller differences may come from the round trip to the database."""
+_WARNING_LIMIT = timedelta(seconds=5)
 
 log = structlog.get_logger(__name__)
 
 
 class SharedClock:
-    """A `Clock`. Until it has been set once, and beside an SQLite file, it is this machine's."""
+    """A `Clock` with the time of the database server; before the first `set` and with SQLite, that of this machine."""
 
     def __init__(self, database: Database, own: Clock = utc_now) -> None:
         self._database = database
@@ -33,7 +33,11 @@ class SharedClock:
         return self._own() + self._ahead
 
     async def set(self) -> None:
-        """Raises DatabaseError."""
+        """Measure the difference to the clock of the database server.
+
+        Raises:
+            DatabaseError: the database is unreachable or busy.
+        """
         before = self._own()
         at = await self._database.server_time()
         if at is None:
@@ -42,14 +46,14 @@ class SharedClock:
         if abs(ahead - self._ahead) < _MIN_CHANGE:
             return
         self._ahead = ahead
-        if abs(ahead) >= _WORTH_A_WARNING:
-            cure = "set this machine's clock; until then the database's time counts"
+        if abs(ahead) >= _WARNING_LIMIT:
+            cure = "set this machine's clock; until then the database server's time is used"
             log.warning("clock_differs_from_database", database_is_ahead_s=round(ahead.total_seconds(), 3), cure=cure)
 
     async def keep(self) -> None:
-        """Set it now and then until cancelled."""
+        """Set the clock regularly until cancelled."""
         while True:
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(_UPDATE_EVERY_S)
             try:
                 await self.set()
             except DatabaseError as error:

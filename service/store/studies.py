@@ -1,4 +1,4 @@
-"""The study of a sweep, read from its events: what a driver, and a sweep that learns from another, go on from."""
+"""Reads the study of a sweep from its events, for its driver and for sweeps that continue or learn from it."""
 
 from collections.abc import Sequence
 from typing import get_args
@@ -25,10 +25,10 @@ _STRINGS: TypeAdapter[list[str]] = TypeAdapter(list[str])
 
 
 async def read(session: AsyncSession, job: Job, attempt: Attempt, *, after: int) -> StudyLog:
-    """What the driver that runs as `attempt` goes on from.
+    """Return the study from which the driver that runs as `attempt` continues.
 
     Args:
-        after: only entries behind this sequence. At 0, where a driver begins, also what other sweeps have found.
+        after: only entries after this sequence. 0, at the start of a driver, also returns the trials of other sweeps.
     """
     log = StudyLog(entries=await entries(session, job.id, after=after))
     if after > 0:
@@ -43,7 +43,7 @@ async def read(session: AsyncSession, job: Job, attempt: Attempt, *, after: int)
 
 
 async def entries(session: AsyncSession, job_id: str, *, after: int = 0) -> list[StudyEntry]:
-    """The entries of a sweep's study behind a sequence, in order; those that this reader cannot make out left aside."""
+    """Return the entries of a sweep's study after a sequence, in order; entries that cannot be parsed are skipped."""
     query = (
         select(_EVENTS.c.sequence, _EVENTS.c.data)
         .where(_EVENTS.c.job_id == job_id, _EVENTS.c.kind.in_(_KINDS))
@@ -64,27 +64,27 @@ async def entries(session: AsyncSession, job_id: str, *, after: int = 0) -> list
 
 
 async def _earlier(session: AsyncSession, job: Job) -> list[EarlierTrial]:
-    """The finished trials of the sweeps that this one goes on from or learns from, as far as its project has them."""
+    """Return the finished trials of the sweeps that this one continues or learns from, if they are in its project."""
     fork = job.spec.get("fork")
     named = _STRINGS.validate_python([fork] if fork is not None else [])
     learned = _STRINGS.validate_python(job.spec.get("warm_start") or [])
     found = []
     for job_id in dict.fromkeys([*named, *learned]):
         other = (await jobs.states(session, [job_id])).get(job_id)
-        # A project may have been left since admission looked: what is not there is not learned from.
+        # A sweep may have been deleted since the admission of this one; it is skipped.
         if other is not None and other.project == job.project:
             found.extend(finished(job_id, await entries(session, job_id), counts=job_id in named))
     return found
 
 
 def finished(job_id: str, study: Sequence[StudyEntry], *, counts: bool) -> list[EarlierTrial]:
-    """The trials of a study that were trained as far as anybody wanted: `completed`, or `stopped` by a scheduler.
+    """Return the trials of a study that count as results: `completed`, or `stopped` by a scheduler.
 
-    One that a user stopped, that failed or was lost says nothing about its values, and a repetition of another's values
-    nothing new to a searcher.
+    A trial that a user stopped, that failed or that was lost says nothing about its values. A repeat of another trial's
+    values is nothing new to a searcher.
 
     Args:
-        counts: whether they become trials of the sweep that asks.
+        counts: whether the trials also become trials of the new sweep.
     """
     begun: dict[int, TrialStarted] = {}
     reports: dict[int, list[TrialReported]] = {}
@@ -92,7 +92,7 @@ def finished(job_id: str, study: Sequence[StudyEntry], *, counts: bool) -> list[
     for entry in study:
         match entry.event:
             case TrialStarted() as started:
-                # A later segment has the values that the reports behind it are of.
+                # The reports after this event belong to the values of this, later segment.
                 begun[started.trial] = started
                 ended.pop(started.trial, None)
             case TrialReported() as reported:

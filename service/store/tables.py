@@ -1,4 +1,4 @@
-"""The tables. Whoever changes them writes a migration; a test holds the two together."""
+"""Defines the tables. Every change needs a migration; a test compares the two."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -23,7 +23,7 @@ from fgd_core.spec.events import JobState
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An instant. SQLite keeps no time zone, so all are stored in UTC."""
+    """A time with a time zone. Stored in UTC, because SQLite stores no time zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -35,13 +35,15 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
-# SQLite numbers rows by itself only in a column of this very type.
+# SQLite assigns row numbers only in a column of exactly this type.
 _RowNumber = BigInteger().with_variant(Integer, "sqlite")
 
 
 class Base(DeclarativeBase):
+    """The base class of all tables."""
+
     metadata = MetaData(
-        # Named constraints, for a migration can only drop what has a name.
+        # All constraints get names, because a migration can only drop a constraint by its name.
         naming_convention={
             "ix": "ix_%(table_name)s_%(column_0_N_name)s",
             "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -57,6 +59,8 @@ class Base(DeclarativeBase):
 
 
 class Job(Base):
+    """A job, with its state and its progress."""
+
     __tablename__ = "jobs"
     __table_args__ = (
         Index(None, "state", "created_at"),
@@ -69,9 +73,9 @@ class Job(Base):
     kind: Mapped[str] = mapped_column(String(32))
     project: Mapped[str] = mapped_column(String(64), default="default")
     submitted_by: Mapped[str] = mapped_column(String(100), default="")
-    """Name of the token that was used."""
+    """Name of the token that submitted the job."""
     priority: Mapped[int] = mapped_column(default=0)
-    """As it is now; the spec keeps the one that was asked for."""
+    """The current priority; the spec keeps the one that was submitted."""
     preemptible: Mapped[bool] = mapped_column(default=False)
     spec: Mapped[dict[str, Any]]
     spec_version: Mapped[int]
@@ -82,49 +86,51 @@ class Job(Base):
 
     state: Mapped[JobState]
     reason: Mapped[str | None] = mapped_column(String(64))
-    """Code of the newest move."""
+    """Reason code of the newest move."""
     message: Mapped[str] = mapped_column(Text, default="")
-    """Why it is in this state, in words."""
+    """Explains the state in words."""
     created_at: Mapped[datetime]
     queued_at: Mapped[datetime | None]
-    """When it was last put into the queue: what it has waited is counted from there."""
+    """When the job last entered the queue; its waiting time counts from here."""
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     not_before: Mapped[datetime | None]
-    """A retry waits until then."""
+    """A retry starts no earlier."""
     stop_requested_at: Mapped[datetime | None]
-    """When the run was first asked to stop, to be paused or cancelled; None outside of `pausing` and `cancelling`."""
+    """When the run was first asked to stop, for a pause or a cancel; None unless the state is pausing or cancelling."""
     resumes_itself: Mapped[bool] = mapped_column(default=False)
-    """Paused to make room for another job, and queued again as soon as it stands still."""
+    """Whether the job was preempted: it is queued again as soon as it is paused."""
     current_attempt_id: Mapped[str | None] = mapped_column(String(48))
     failures: Mapped[int] = mapped_column(default=0)
-    """Spent of `retry.failures`."""
+    """Retries spent of `retry.failures`."""
     losses: Mapped[int] = mapped_column(default=0)
-    """Spent of `retry.losses`."""
+    """Retries spent of `retry.losses`."""
     version: Mapped[int] = mapped_column(default=1)
-    """Of all but progress and events: grows with each move and each change by a user. The ETag."""
+    """Grows with each move and each change by a user, not with progress or events. Used as ETag."""
 
     traceparent: Mapped[str | None] = mapped_column(String(55))
-    """Of the request that submitted it, after W3C Trace Context: what follows belongs to the same trace."""
+    """W3C Trace Context of the request that submitted the job; the job's spans belong to the same trace."""
 
     progress: Mapped[dict[str, Any]]
     error: Mapped[dict[str, Any] | None]
     result: Mapped[dict[str, Any] | None]
     last_sequence: Mapped[int] = mapped_column(default=0)
-    """Of its newest event. Whoever appends locks this row: the numbers have no gaps, and become visible in order."""
+    """Sequence of the newest event. Appending locks this row, so sequences have no gaps and become visible in order."""
 
 
 class JobDependency(Base):
+    """A checkpoint of one job that another job needs."""
+
     __tablename__ = "job_dependencies"
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     needs_job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True, index=True)
     artifact: Mapped[str] = mapped_column(String(200), primary_key=True)
-    """Name of the checkpoint that it needs of that job."""
+    """Name of the checkpoint."""
 
 
 class Dataset(Base):
-    """A data set by its name. What it holds is what the job of its newest check told."""
+    """A registered data set. Its content is described by the result of its newest check."""
 
     __tablename__ = "datasets"
     __table_args__ = (UniqueConstraint("project", "name"), Index(None, "created_at", "id"))
@@ -133,23 +139,23 @@ class Dataset(Base):
     name: Mapped[str] = mapped_column(String(100))
     project: Mapped[str] = mapped_column(String(64))
     data: Mapped[dict[str, Any]]
-    """Where it lies: a `FileData`."""
+    """The location of its files: a `FileData`."""
     created_at: Mapped[datetime]
     created_by: Mapped[str] = mapped_column(String(100), default="")
     check_job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"), index=True)
-    """The newest one; None too where that job was deleted."""
+    """Job of the newest check; None if there is none or it was deleted."""
     checked_at: Mapped[datetime | None]
-    """When `outcome` was told."""
+    """When the check reported `outcome`."""
     outcome: Mapped[dict[str, Any] | None]
     """A `DataSetChecked`."""
     fingerprints: Mapped[dict[str, Any] | None]
-    """By split; None where training on it would be refused."""
+    """Fingerprint of each split; None if admission rejects training on the data set."""
     check_error: Mapped[dict[str, Any] | None]
-    """What the newest check ended with."""
+    """Error of the newest check."""
 
 
 class JobDataset(Base):
-    """A job whose spec names a data set."""
+    """A job whose spec names a registered data set."""
 
     __tablename__ = "job_datasets"
 
@@ -158,6 +164,8 @@ class JobDataset(Base):
 
 
 class Attempt(Base):
+    """One execution of a job on the cluster."""
+
     __tablename__ = "attempts"
     __table_args__ = (UniqueConstraint("job_id", "number"),)
 
@@ -166,30 +174,32 @@ class Attempt(Base):
     number: Mapped[int]
     token_sha256: Mapped[str] = mapped_column(String(64))
     claimed_by_sha256: Mapped[str | None] = mapped_column(String(64))
-    """Of the secret that the run made up when it claimed this attempt: nobody else is given the token afterwards."""
+    """Hash of the secret that the run chose when it claimed this attempt; only its owner gets the token again."""
     submission_id: Mapped[str] = mapped_column(String(64), unique=True)
     dashboard_url: Mapped[str | None] = mapped_column(Text)
-    """None: Ray has forgotten it."""
+    """None if Ray no longer lists the run."""
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     heartbeat_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     archived_at: Mapped[datetime | None] = mapped_column(index=True)
-    """When its driver log was put away, and nothing of it was held any more."""
+    """When the driver log was archived; since then the cluster holds nothing of the attempt."""
     archive_tries: Mapped[int] = mapped_column(default=0, server_default="0")
-    """How often Ray refused to say what an ended run printed, or whether it still runs."""
+    """How often Ray did not return the log or the state of the ended run."""
     archive_after: Mapped[datetime | None]
-    """The next try may not be earlier."""
+    """The next try is no earlier."""
     log_kept_at: Mapped[datetime | None]
-    """When the driver log of a run under way was last copied; with the cluster it would be gone."""
+    """When the log of the running driver was last copied; without a copy it would be lost with the cluster."""
     cause: Mapped[str | None] = mapped_column(String(16))
-    """How it ended: an `EndCause`."""
+    """How the attempt ended: an `EndCause`."""
     error: Mapped[dict[str, Any] | None]
     spec_changes: Mapped[dict[str, Any] | None]
-    """Fields of the spec, by path, that this attempt runs with other values of: after running out of memory."""
+    """Spec fields, by path, whose values this attempt changes after an out-of-memory error."""
 
 
 class AttemptStream(Base):
+    """A stream of events of one reporting process, and how much of it is stored."""
+
     __tablename__ = "attempt_streams"
 
     attempt_id: Mapped[str] = mapped_column(ForeignKey("attempts.id"), primary_key=True)
@@ -198,13 +208,15 @@ class AttemptStream(Base):
 
 
 class Event(Base):
+    """One event of a job; it never changes."""
+
     __tablename__ = "events"
     __table_args__ = (Index(None, "transaction_id", "job_id", "sequence"),)
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     sequence: Mapped[int] = mapped_column(primary_key=True)
     transaction_id: Mapped[int] = mapped_column(BigInteger, default=0)
-    """Of the transaction that stored it, growing: what a reader of all jobs' events goes by."""
+    """Growing number of the transaction that stored the event; readers of all jobs' events use it as their order."""
     at: Mapped[datetime]
     attempt: Mapped[int | None]
     """Number of the attempt that reported it."""
@@ -213,7 +225,7 @@ class Event(Base):
 
 
 class MetricSeries(Base):
-    """One curve."""
+    """One curve of a job or of a trial."""
 
     __tablename__ = "metric_series"
     __table_args__ = (UniqueConstraint("job_id", "trial", "name"),)
@@ -227,8 +239,10 @@ class MetricSeries(Base):
 
 
 class MetricPoint(Base):
+    """One point of a curve."""
+
     __tablename__ = "metric_points"
-    # Its key is all of the row but one number: kept in the key's own tree, it takes half the space.
+    # The key is the whole row except for one number: stored in the index of the key, a row takes half the space.
     __table_args__ = {"sqlite_with_rowid": False}
 
     series_id: Mapped[int] = mapped_column(ForeignKey("metric_series.id"), primary_key=True)
@@ -237,14 +251,14 @@ class MetricPoint(Base):
 
 
 class MetricBucket(Base):
-    """The lowest and the highest point of a run of steps, so that a long curve is drawn from few rows."""
+    """The lowest and the highest point of a bucket of steps, so that a long curve can be drawn from few rows."""
 
     __tablename__ = "metric_buckets"
     __table_args__ = {"sqlite_with_rowid": False}
 
     series_id: Mapped[int] = mapped_column(ForeignKey("metric_series.id"), primary_key=True)
     bucket: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    """First step of the run of steps, divided by its length."""
+    """First step of the bucket, divided by its number of steps."""
     min_step: Mapped[int] = mapped_column(BigInteger)
     min_value: Mapped[float]
     max_step: Mapped[int] = mapped_column(BigInteger)
@@ -252,6 +266,8 @@ class MetricBucket(Base):
 
 
 class Artifact(Base):
+    """A file that a job saved."""
+
     __tablename__ = "artifacts"
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
@@ -264,19 +280,19 @@ class Artifact(Base):
 
 
 class Lease(Base):
-    """A right that one control plane at a time has, until it expires."""
+    """A lease: one control plane at a time holds it, until it expires."""
 
     __tablename__ = "leases"
 
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     holder: Mapped[str] = mapped_column(String(100))
     fencing_token: Mapped[int] = mapped_column(BigInteger)
-    """Grows with each new holder: who comes with an older one writes nothing."""
+    """Grows with each new holder; writes with an older token are rejected."""
     expires_at: Mapped[datetime]
 
 
 class Project(Base):
-    """Share and limits; a project that nobody set up has the defaults."""
+    """Weight and limits of a project; a project without a row has the defaults."""
 
     __tablename__ = "projects"
 
@@ -288,6 +304,8 @@ class Project(Base):
 
 
 class ApiToken(Base):
+    """A token for the API, as a hash."""
+
     __tablename__ = "api_tokens"
 
     id: Mapped[str] = mapped_column(String(16), primary_key=True)
@@ -295,7 +313,7 @@ class ApiToken(Base):
     role: Mapped[str] = mapped_column(String(16))
     """read, submit or admin."""
     project: Mapped[str | None] = mapped_column(String(64))
-    """None: all of them."""
+    """None for all projects."""
     token_sha256: Mapped[str] = mapped_column(String(64), unique=True)
     created_at: Mapped[datetime]
     created_by: Mapped[str] = mapped_column(String(100), default="")
@@ -305,7 +323,7 @@ class ApiToken(Base):
 
 
 class AuditEntry(Base):
-    """Who changed what."""
+    """One change, with its author."""
 
     __tablename__ = "audit_entries"
 
@@ -318,26 +336,28 @@ class AuditEntry(Base):
     target: Mapped[str] = mapped_column(String(300))
     project: Mapped[str | None] = mapped_column(String(64))
     status: Mapped[int]
-    """HTTP status that the request was answered with."""
+    """HTTP status of the response."""
     request_id: Mapped[str] = mapped_column(String(64))
     details: Mapped[dict[str, Any] | None]
 
 
 class Webhook(Base):
+    """A URL that is called when jobs end."""
+
     __tablename__ = "webhooks"
 
     id: Mapped[str] = mapped_column(String(16), primary_key=True)
     project: Mapped[str | None] = mapped_column(String(64))
-    """Whose jobs it hears of; None: all."""
+    """The project whose jobs are delivered; None for all projects."""
     url: Mapped[str] = mapped_column(Text)
     secret: Mapped[str] = mapped_column(String(100))
-    """Signs each delivery; in the clear, for a signature cannot be made from a hash."""
+    """Signs each delivery. Stored in plain text, because a hash cannot sign."""
     created_at: Mapped[datetime]
     created_by: Mapped[str] = mapped_column(String(100), default="")
 
 
 class WebhookDelivery(Base):
-    """One end of a job that one webhook has to hear of; written with the end itself."""
+    """One end of a job that is delivered to one webhook; inserted in the transaction that ends the job."""
 
     __tablename__ = "webhook_deliveries"
     __table_args__ = (Index(None, "next_try_at"), UniqueConstraint("webhook_id", "job_id", "sequence"))
@@ -346,11 +366,11 @@ class WebhookDelivery(Base):
     webhook_id: Mapped[str] = mapped_column(ForeignKey("webhooks.id"))
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
     sequence: Mapped[int]
-    """Of the event that it tells."""
+    """Sequence of the event that is delivered."""
     created_at: Mapped[datetime]
     tries: Mapped[int] = mapped_column(default=0)
     next_try_at: Mapped[datetime | None]
-    """None: delivered, or given up."""
+    """None if the event was delivered or the retry limit was reached."""
     delivered_at: Mapped[datetime | None]
     last_error: Mapped[str | None] = mapped_column(Text)
 
@@ -358,8 +378,8 @@ class WebhookDelivery(Base):
 class SchemaFloor(Base):
     """One row: the oldest revision whose code still works on this schema.
 
-    A migration that only adds leaves it, so that servers of the version before go on while others are replaced; one
-    that takes away raises it, and no server older than that starts any more.
+    A migration that only adds keeps it, so that servers of the previous version continue during a rolling update. A
+    migration that removes something raises it, and older servers do not start any more.
     """
 
     __tablename__ = "schema_floor"

@@ -1,4 +1,4 @@
-"""The tokens with which attempts report: made from a secret, stored as hashes only; and the codes that buy them."""
+"""Derives the tokens of attempts, and the claim codes for them, from the server's secret. Stores hashes only."""
 
 import base64
 import hashlib
@@ -11,14 +11,14 @@ CLAIM_PREFIX = "fgdc_"
 
 
 class TokenMint:
-    """Derives an attempt's token, so that one that was lost between commit and submission can be made again."""
+    """Derives tokens from a secret, so that a token lost between commit and submission can be derived again."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
     @classmethod
     def at(cls, path: Path) -> "TokenMint":
-        """The mint whose secret lies at `path`; made there, readable by its owner only, when it is missing."""
+        """Return the mint with the secret in the file `path`; if needed, creates it, readable by its owner only."""
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
@@ -29,15 +29,16 @@ class TokenMint:
         return cls(secret)
 
     def token(self, attempt_id: str) -> str:
+        """Return the token with which an attempt reports."""
         return self._made_of(attempt_id).hex()
 
     def claim(self, attempt_id: str) -> str:
-        """The code with which a run asks for its token, once; nothing leads from it to the token."""
+        """Return the code with which a run requests its token once; the token cannot be derived from the code."""
         code = base64.urlsafe_b64encode(self._made_of(f"claim:{attempt_id}")).decode().rstrip("=")
         return f"{CLAIM_PREFIX}{code}"
 
     def seal(self, text: str) -> str:
-        """Shows that `text` was written here, or beside here."""
+        """Return a signature which proves that this server, or a replica with the same secret, wrote `text`."""
         return self._made_of(f"seal:{text}").hex()
 
     def _made_of(self, text: str) -> bytes:
@@ -45,8 +46,10 @@ class TokenMint:
 
 
 def digest(token: str) -> str:
+    """Return the SHA-256 of a token, in hex."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def matches(token: str, token_sha256: str) -> bool:
+    """Return whether a token has this hash; takes the same time for every token."""
     return hmac.compare_digest(digest(token), token_sha256)

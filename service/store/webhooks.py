@@ -1,4 +1,4 @@
-"""Webhooks, and what each still has to hear of."""
+"""Stores webhooks and their deliveries."""
 
 import secrets
 from collections.abc import Sequence
@@ -17,21 +17,22 @@ from service.store.write_session import WriteSession
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A delivery that nobody else makes until the claim expires."""
+    """A delivery that no other control plane makes until the claim expires."""
 
     delivery_id: str
     number: int
-    """Of the try; who comes with an older one writes nothing."""
+    """Number of the try; the result of an older try is not written."""
     url: str
     secret: str
     job: Job
     event: Event | None
-    """The end that it tells; None where it was cleared away."""
+    """The event to deliver; None if retention deleted it."""
 
 
 async def insert_webhook(
     session: AsyncSession, *, url: str, secret: str, project: str | None, created_by: str, now: datetime
 ) -> Webhook:
+    """Insert a webhook and return its row."""
     row = Webhook(
         id=secrets.token_hex(6), url=url, secret=secret, project=project, created_by=created_by, created_at=now
     )
@@ -41,31 +42,37 @@ async def insert_webhook(
 
 
 async def get(session: WriteSession, webhook_id: str, project: str | None) -> Webhook:
-    """Raises NotFoundError where there is none, or where `project` is given and it is another's."""
+    """Return the webhook with this id.
+
+    Args:
+        project: the only project whose webhooks are visible; None for all.
+    Raises:
+        NotFoundError: the webhook does not exist or belongs to another project.
+    """
     row = await session.get(Webhook, webhook_id)
     if row is None or (project is not None and row.project != project):
-        message = f"there is no webhook {webhook_id!r}; `fgd webhooks`, or GET /v1/webhooks, lists them"
+        message = f"no webhook {webhook_id!r}; `fgd webhooks` or GET /v1/webhooks lists all webhooks"
         raise NotFoundError(message, webhook_id=webhook_id)
     return row
 
 
 async def every(session: WriteSession, project: str | None) -> list[Webhook]:
-    """Newest first; of one project only where it is given."""
+    """Return all webhooks, or those of one project, newest first."""
     query = select(Webhook).order_by(Webhook.created_at.desc(), Webhook.id)
     return list(await session.scalars(query if project is None else query.where(Webhook.project == project)))
 
 
 async def remove(session: WriteSession, webhook_id: str) -> None:
-    """With what it has not heard of yet."""
+    """Delete a webhook and its deliveries, including those that are still due."""
     await session.execute(delete(WebhookDelivery).where(WebhookDelivery.webhook_id == webhook_id))
     await session.execute(delete(Webhook).where(Webhook.id == webhook_id))
 
 
 async def enqueue(session: WriteSession, job: Job, to: JobState, sequence: int, now: datetime) -> None:
-    """Have every webhook that listens told of an end, in the transaction that ends the job; other moves are no news.
+    """Insert a delivery for each webhook of the project, in the transaction that ends the job; ignores other moves.
 
     Args:
-        sequence: of the event that the move left.
+        sequence: of the event of the move.
     """
     if not is_over(to):
         return
@@ -86,14 +93,15 @@ async def enqueue(session: WriteSession, job: Job, to: JobState, sequence: int, 
 
 
 async def are_due(session: WriteSession, now: datetime) -> bool:
+    """Return whether a delivery is due."""
     query = select(WebhookDelivery.id).where(WebhookDelivery.next_try_at <= now).limit(1)
     return await session.scalar(query) is not None
 
 
 async def claim(session: AsyncSession, *, limit: int, ttl_s: float, now: datetime) -> list[Claim]:
-    """Take due deliveries for `ttl_s`, oldest first; those that another control plane has in hand are passed over.
+    """Claim due deliveries for `ttl_s` seconds, oldest first; skips those that another control plane is claiming.
 
-    The try is counted here: one that died half-way was one.
+    The try is counted here, so that a control plane that dies during a try has used it up.
     """
     due = (
         select(WebhookDelivery)
@@ -128,7 +136,7 @@ async def settle(
     next_try_at: datetime | None,
     error: str | None,
 ) -> None:
-    """Keep what came of a try; neither delivered nor to be tried again: given up."""
+    """Store the result of a try. Without `delivered_at` and `next_try_at`, the delivery has failed for good."""
     await session.execute(
         update(WebhookDelivery)
         .where(WebhookDelivery.id == made.delivery_id, WebhookDelivery.tries == made.number)
@@ -139,7 +147,11 @@ async def settle(
 async def deliveries(
     session: WriteSession, webhook_id: str, *, before: tuple[datetime, str] | None, limit: int
 ) -> Sequence[WebhookDelivery]:
-    """Newest first, those that come after (created_at, id) in that order."""
+    """Return a page of a webhook's deliveries, newest first.
+
+    Args:
+        before: (created_at, id) of the last delivery of the previous page.
+    """
     row = WebhookDelivery
     query = select(row).where(row.webhook_id == webhook_id).order_by(row.created_at.desc(), row.id.desc()).limit(limit)
     if before is not None:

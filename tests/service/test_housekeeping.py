@@ -358,7 +358,8 @@ class TestWhoSweeps:
             raise OSError("the disk is away")
 
         monkeypatch.setattr(plane.storage, "folder_names", fail)
-        assert not await mine.run_pass_if_due()
+        with pytest.raises(OSError, match="away"):
+            await mine.run_pass_if_due()
         monkeypatch.undo()
         assert await mine.run_pass_if_due()
 

@@ -18,7 +18,7 @@ from service.jobs.lifecycle import is_over
 from service.settings import Settings
 from service.storage import threads
 from service.storage.base import Storage
-from service.store import artifacts, attempts, jobs
+from service.store import artifacts, attempts, events, jobs
 from service.store.session import Database
 from service.store.tables import Attempt
 
@@ -192,7 +192,7 @@ class LogReader:
         async with self._database.reading() as session:
             by_number = {attempt.number: attempt for attempt in await attempts.of_job(session, job_id)}
             if number not in by_number:
-                raise jobs.unknown(job_id)
+                raise events.unknown_job(job_id)
             attempt = by_number[number]
             is_archived = await artifacts.get(session, job_id, driver_log.name(attempt)) is not None
             # After the attempts: if the log is complete and the job is over, no later attempt exists.
