@@ -109,7 +109,7 @@ class TestWeights:
     def test_what_cannot_be_read_says_why(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         _, detector = _gfl_of_mmdetection(tmp_path)
         assert main(["weights", str(tmp_path / "none.pth"), "--detector", detector]) == 1
-        assert "there is no such file" in capsys.readouterr().err
+        assert "the file does not exist" in capsys.readouterr().err
 
 
 def _gfl_of_mmdetection(folder: Path, *, without: str | None = None) -> tuple[str, str]:

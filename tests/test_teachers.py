@@ -105,7 +105,7 @@ class TestClasses:
         promised = distil({**teacher, "expected_ap": 1.0}, squares, tmp_path / "promised")
         (finished,) = promised.of(events.RunFinished)
         assert finished.error is not None and finished.error.code == "teacher"
-        assert "teacher.expected_ap says 1.000" in finished.error.message
+        assert "teacher.expected_ap is 1.000" in finished.error.message
 
 
 class TestRelabelledDetector:

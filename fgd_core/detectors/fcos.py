@@ -16,12 +16,12 @@ from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSRegres
 from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
 from fgd_core.data.targets import Targets
-from fgd_core.detectors.base import Detections, Detector
+from fgd_core.detectors.base import Detections
 from fgd_core.detectors.parts.assignment import BACKGROUND, gather_positives, mean_over_ranks
 from fgd_core.detectors.parts.boxes import boxes_around, centres, distances_to_sides, paired_iou
 from fgd_core.detectors.parts.grid import corner_points, flatten_cells
 from fgd_core.detectors.parts.norms import group_norm
-from fgd_core.detectors.parts.pyramid import Pyramid
+from fgd_core.detectors.parts.pyramid import Pyramid, PyramidDetector
 from fgd_core.detectors.parts.selection import select_detections
 from fgd_core.spec import detectors as spec
 
@@ -44,7 +44,7 @@ class Locations(NamedTuple):
     """(P,) bounds, in pixels, of the distance to the farthest side of an object that the location may be assigned to"""
 
 
-class Fcos(Detector):
+class Fcos(PyramidDetector):
     """Detects boxes from the locations inside them, without anchors."""
 
     def __init__(self, settings: spec.Fcos, num_classes: int) -> None:
@@ -56,10 +56,12 @@ class Fcos(Detector):
         self.levels = self.backbone.levels
         self.head = FcosHead(settings, num_classes, len(self.levels))
 
-    def features(self, images: Tensor) -> list[Tensor]:
-        return self.backbone.maps(images)
-
     def losses(self, features: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
+        """Compute the terms of the loss.
+
+        Args:
+            features: for each level (N, C, H, W).
+        """
         outputs = self.head(features)
         locations = self._locations(features)
         matches = torch.stack([self._match(locations, boxes) for boxes in targets.boxes])  # (N, P)
@@ -85,6 +87,12 @@ class Fcos(Detector):
 
     @torch.no_grad()
     def detect(self, features: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+        """Detect the objects of each image.
+
+        Args:
+            features: for each level (N, C, H, W).
+            image_sizes: for each image (height, width) in pixels, before padding.
+        """
         logits, distances, centreness = self.head(features)
         locations = self._locations(features)
         counts = [level.shape[1] for level in logits]
@@ -112,6 +120,7 @@ class Fcos(Detector):
         ]
 
     def _locations(self, features: Sequence[Tensor]) -> Locations:
+        """Return the locations of maps (N, C, H, W)."""
         points, strides, nearest, farthest = [], [], [], []
         last = len(self.levels) - 1
         for index, (maps, level) in enumerate(zip(features, self.levels, strict=True)):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.ops import generalized_box_iou_loss
 
 from fgd_core.data.targets import Targets
-from fgd_core.detectors.base import Detections, Detector
+from fgd_core.detectors.base import Detections
 from fgd_core.detectors.parts.assignment import IGNORED, count_positives, gather_positives, mean_over_ranks
 from fgd_core.detectors.parts.atss import atss_matches
 from fgd_core.detectors.parts.boxes import boxes_around, distances_to_sides, paired_iou
@@ -22,7 +22,7 @@ from fgd_core.detectors.parts.generalised_focal import (
 )
 from fgd_core.detectors.parts.grid import corner_points, flatten_cells, is_batch_padding
 from fgd_core.detectors.parts.norms import group_norm
-from fgd_core.detectors.parts.pyramid import Pyramid
+from fgd_core.detectors.parts.pyramid import Pyramid, PyramidDetector
 from fgd_core.detectors.parts.selection import select_detections
 from fgd_core.detectors.parts.towers import apply_tower, conv_tower, init_head
 from fgd_core.spec import detectors as spec
@@ -32,7 +32,7 @@ _BOX_WEIGHT = 2.0
 _DISTRIBUTION_WEIGHT = 0.25
 
 
-class Gfl(Detector):
+class Gfl(PyramidDetector):
     """Detects boxes with one score for class and box quality."""
 
     def __init__(self, settings: spec.Gfl, num_classes: int) -> None:
@@ -43,10 +43,12 @@ class Gfl(Detector):
         self.levels = self.backbone.levels
         self.head = GflHead(settings.fpn_width, num_classes, settings.reg_max, len(self.levels))
 
-    def features(self, images: Tensor) -> list[Tensor]:
-        return self.backbone.maps(images)
-
     def losses(self, features: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
+        """Compute the terms of the loss.
+
+        Args:
+            features: for each level (N, C, H, W).
+        """
         level_logits, level_distributions = self.head(features)
         points = self._points(features)
         matches = torch.stack(
@@ -82,6 +84,12 @@ class Gfl(Detector):
 
     @torch.no_grad()
     def detect(self, features: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+        """Detect the objects of each image.
+
+        Args:
+            features: for each level (N, C, H, W).
+            image_sizes: for each image (height, width) in pixels, before padding.
+        """
         logits, distributions = self.head(features)
         scores = [level.float().sigmoid() for level in logits]
         points = self._points(features)
@@ -96,6 +104,7 @@ class Gfl(Detector):
         ]
 
     def _points(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Return the locations of maps (N, C, H, W): for each level (H W, 2) xy in pixels."""
         return [corner_points(maps, level.stride) for maps, level in zip(features, self.levels, strict=True)]
 
     def _match(self, points: Sequence[Tensor], boxes: Tensor, image_size: tuple[int, int]) -> Tensor:

@@ -13,7 +13,7 @@ from torch.nn.functional import relu, smooth_l1_loss
 from torchvision.ops import box_iou, sigmoid_focal_loss
 
 from fgd_core.data.targets import Targets
-from fgd_core.detectors.base import Detections, Detector
+from fgd_core.detectors.base import Detections
 from fgd_core.detectors.parts.assignment import (
     BACKGROUND,
     IGNORED,
@@ -29,7 +29,7 @@ from fgd_core.detectors.parts.late_norm import LateNormPyramid
 from fgd_core.detectors.parts.nearest_point import nearest_point_matches
 from fgd_core.detectors.parts.norms import group_norm
 from fgd_core.detectors.parts.point_sets import kernel_grid, moment_box
-from fgd_core.detectors.parts.pyramid import Pyramid
+from fgd_core.detectors.parts.pyramid import Pyramid, PyramidDetector
 from fgd_core.detectors.parts.selection import select_detections
 from fgd_core.detectors.parts.towers import apply_tower, conv_tower, init_head
 from fgd_core.spec import detectors as spec
@@ -44,7 +44,7 @@ _BETA = 0.11
 _FIRST_BOX_WEIGHT, _BOX_WEIGHT = 0.5, 1.0
 
 
-class RepPoints(Detector):
+class RepPoints(PyramidDetector):
     """Detects boxes from point sets."""
 
     def __init__(self, settings: spec.RepPoints, num_classes: int) -> None:
@@ -69,6 +69,11 @@ class RepPoints(Detector):
         return self.backbone.maps(images)
 
     def losses(self, features: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
+        """Compute the terms of the loss.
+
+        Args:
+            features: for each level (N, C, H, W).
+        """
         outputs = self._outputs(features)
         with torch.autocast(features[0].device.type, enabled=False):
             logits, first, refined = (torch.cat(levels, dim=1) for levels in zip(*outputs, strict=True))
@@ -97,6 +102,12 @@ class RepPoints(Detector):
 
     @torch.no_grad()
     def detect(self, features: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+        """Detect the objects of each image.
+
+        Args:
+            features: for each level (N, C, H, W).
+            image_sizes: for each image (height, width) in pixels, before padding.
+        """
         outputs = self._outputs(features)
         scores = [level.logits.sigmoid() for level in outputs]
         points = self._points(features)
@@ -111,10 +122,12 @@ class RepPoints(Detector):
         ]
 
     def _outputs(self, features: Sequence[Tensor]) -> list["LevelOutputs"]:
+        """Run the head on maps (N, C, H, W), after the last norm of a pyramid with norms."""
         maps = self.backbone.normed(features) if isinstance(self.backbone, LateNormPyramid) else features
         return [self.head(level) for level in maps]
 
     def _points(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Return the locations of maps (N, C, H, W): for each level (H W, 2) xy in pixels."""
         return [corner_points(maps, level.stride) for maps, level in zip(features, self.levels, strict=True)]
 
     def _boxes(self, point_sets: Tensor, points: Tensor, strides: Tensor) -> Tensor:

@@ -14,11 +14,11 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
 from fgd_core.data.targets import Targets
-from fgd_core.detectors.base import Detections, Detector
+from fgd_core.detectors.base import Detections
 from fgd_core.detectors.parts.anchors import Anchors
 from fgd_core.detectors.parts.assignment import IGNORED, EveryBoxMatcher, count_positives, gather_positives
 from fgd_core.detectors.parts.norms import group_norm
-from fgd_core.detectors.parts.pyramid import Pyramid, Top
+from fgd_core.detectors.parts.pyramid import Pyramid, PyramidDetector, Top
 from fgd_core.detectors.parts.selection import select_detections
 from fgd_core.detectors.parts.torchvision_private import BoxCoder, Matcher
 from fgd_core.detectors.parts.towers import scale_init
@@ -28,7 +28,7 @@ _STRIDES = (8, 16, 32, 64, 128)
 _ANCHORS_PER_CELL = 9
 
 
-class RetinaNet(Detector):
+class RetinaNet(PyramidDetector):
     """Detects boxes from anchors with the focal loss."""
 
     def __init__(self, settings: spec.RetinaNet, num_classes: int) -> None:
@@ -50,10 +50,12 @@ class RetinaNet(Detector):
         )
         self._coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
 
-    def features(self, images: Tensor) -> list[Tensor]:
-        return self.backbone.maps(images)
-
     def losses(self, features: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
+        """Compute the terms of the loss.
+
+        Args:
+            features: for each level (N, C, H, W).
+        """
         outputs = self.head(list(features))
         anchors = torch.cat(self.anchors.on(features))  # (A, 4)
         matches = self.anchors.match(
@@ -76,6 +78,12 @@ class RetinaNet(Detector):
 
     @torch.no_grad()
     def detect(self, features: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+        """Detect the objects of each image.
+
+        Args:
+            features: for each level (N, C, H, W).
+            image_sizes: for each image (height, width) in pixels, before padding.
+        """
         outputs = self.head(list(features))
         anchors = self.anchors.on(features)
         counts = [len(level) for level in anchors]

@@ -157,7 +157,7 @@ def _results(
 def _segmentations(
     masks: ObjectMasks | Tensor | None, num_objects: int, overlap: _Overlap, image_id: int
 ) -> list[Annotation]:
-    """Return the fields that each annotation of an image has besides its box."""
+    """Return the fields that each annotation of an image has besides its box: its mask, if masks are scored."""
     if overlap == "bbox":
         return [{}] * num_objects
     if not isinstance(masks, ObjectMasks) or len(masks) != num_objects:

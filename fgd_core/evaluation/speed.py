@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from fgd_core.data.loading import evaluation_batches
+from fgd_core.data.loading import Batch, evaluation_batches
 from fgd_core.data.samples import DetectionDataset
 from fgd_core.detectors.base import Detector
 from fgd_core.evaluation.device_lock import DeviceLock
@@ -50,11 +50,7 @@ def measure_speed(
     Raises:
         Stopped: the run was asked to stop.
     """
-    batches = []
-    for batch in stoppable(evaluation_batches(dataset, input_spec, batch_size=1)):
-        batches.append(batch.to(device))
-        if len(batches) == _IMAGES:
-            break
+    batches = _first_batches(dataset, input_spec, device)
 
     def run(count: int) -> None:
         for batch in stoppable(batches[:count]):
@@ -65,7 +61,7 @@ def measure_speed(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with (lock or device_lock_for(device)).exclusive(wait_s) as is_alone:
+        with (lock or device_lock_for(device)).exclusive(wait_s) as is_exclusive:
             took_s, cpu_share = _time_repetitions(run, len(batches))
     finally:
         torch.set_num_threads(threads)
@@ -78,7 +74,7 @@ def measure_speed(
         load_average=os.getloadavg()[0],
         machine=platform.node(),
         disturbed_by=find_disturbance(
-            is_alone=is_alone, spread=spread, cpu_share=cpu_share if device.type == "cpu" else None
+            is_exclusive=is_exclusive, spread=spread, cpu_share=cpu_share if device.type == "cpu" else None
         ),
     )
 
@@ -93,21 +89,30 @@ def device_lock_for(device: torch.device) -> DeviceLock:
     return DeviceLock(Path(tempfile.gettempdir()) / f"fgd-devices-{os.getuid()}", name)
 
 
-def find_disturbance(*, is_alone: bool, spread: float, cpu_share: float | None) -> str | None:
+def find_disturbance(*, is_exclusive: bool, spread: float, cpu_share: float | None) -> str | None:
     """Describe what disturbed a measurement, so that it is not comparable; None if nothing did.
 
     Args:
-        is_alone: whether no other run of this user worked on the device.
+        is_exclusive: whether no other run of this user worked on the device.
         spread: of the repetitions, relative to their median.
         cpu_share: the share of the time for which the measuring thread had a CPU; None on other devices.
     """
-    if not is_alone:
+    if not is_exclusive:
         return "other runs worked on the device"
     if cpu_share is not None and cpu_share < _MIN_CPU_SHARE:
         return f"other programs had the CPU for {1 - cpu_share:.0%} of the time"
     if spread > _MAX_SPREAD:
         return f"repetitions differ by {spread:.0%}"
     return None
+
+
+def _first_batches(dataset: DetectionDataset, input_spec: InputSpec, device: torch.device) -> list[Batch]:
+    batches = []
+    for batch in stoppable(evaluation_batches(dataset, input_spec, batch_size=1)):
+        batches.append(batch.to(device))
+        if len(batches) == _IMAGES:
+            break
+    return batches
 
 
 def _time_repetitions(run: Callable[[int], None], num_images: int) -> tuple[Sequence[float], float]:

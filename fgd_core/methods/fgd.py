@@ -94,6 +94,7 @@ class FGDLoss(nn.Module):
             return self._terms(student, teacher, foreground_mask, background_weights(foreground_mask))
 
     def _terms(self, student: Tensor, teacher: Tensor, mask_fg: Tensor, mask_bg: Tensor) -> LossTerms:
+        """Compute the terms from maps (N, C, H, W) and masks (N, H, W)."""
         num_images = len(student)
         spatial_s, channel_s = attention(student, self.temperature)
         with torch.no_grad():
@@ -186,12 +187,7 @@ def foreground_weights(
     most = max((len(b) for b in boxes), default=0)
     if most == 0:
         return weights
-    # Not in bfloat16, which rounds 801 px to 800 px.
-    exact = torch.promote_types(boxes[0].dtype, torch.float32)
-    # Images with fewer boxes get padding boxes that lie outside the grid and so cover no cell.
-    padded = torch.stack(
-        [nn.functional.pad(b.to(features.device, exact), (0, 0, 0, most - len(b)), value=-1e6) for b in boxes]
-    )  # (N, most, 4)
+    padded = _stack_boxes(boxes, most, features.device)  # (N, most, 4)
     span = padded.new_tensor([(w, h, w, h) for h, w in sizes])[:, None]
     cells = padded.new_tensor([width, height, width, height])
     corners = padded / span * cells if rounding == "official" else padded * cells / span
@@ -218,7 +214,15 @@ def background_weights(foreground: Tensor) -> Tensor:
     return background / background.sum((1, 2), keepdim=True).clamp(min=1)
 
 
+def _stack_boxes(boxes: Sequence[Tensor], most: int, device: torch.device) -> Tensor:
+    """Stack (n, 4) boxes of each image to (N, most, 4); added boxes lie outside the grid and so cover no cell."""
+    # Not in bfloat16, which rounds 801 px to 800 px.
+    exact = torch.promote_types(boxes[0].dtype, torch.float32)
+    return torch.stack([nn.functional.pad(b.to(device, exact), (0, 0, 0, most - len(b)), value=-1e6) for b in boxes])
+
+
 def _at_least_float32(features: Tensor) -> Tensor:
+    """Convert (N, C, H, W) to float32, or keep float64."""
     return features.to(torch.promote_types(features.dtype, torch.float32))
 
 

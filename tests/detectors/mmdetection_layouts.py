@@ -1,4 +1,4 @@
-"""Names and shapes of mmdetection's checkpoints, written down from its modules and apart from what reads them."""
+"""Lists names and shapes of mmdetection's checkpoints, from its modules and independent of the code that reads them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ Entries = Iterator[tuple[str, tuple[int, ...]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """Those of the published networks, unless told otherwise."""
+    """Holds the sizes of a network; the defaults are those of the published networks."""
 
     blocks: tuple[int, int, int, int] = (3, 4, 6, 3)
     stem: int = 64
@@ -107,7 +107,7 @@ def cascade_mask_rcnn(s: Sizes) -> Layout:
 
 
 def filled(layout: Mapping[str, tuple[int, ...]], *, device: str = "cpu", seed: int = 0) -> dict[str, Tensor]:
-    """A state dict; variances are positive and counters whole."""
+    """Build a random state dict with positive variances and integer counters."""
     torch.manual_seed(seed)
     state = {key: torch.randn(shape, device=device) * 0.05 for key, shape in layout.items()}
     for key, value in state.items():

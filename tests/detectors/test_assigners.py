@@ -1,4 +1,4 @@
-"""Which locations learn which object."""
+"""Tests of the assignment of locations and anchors to objects."""
 
 import pytest
 import torch
@@ -58,14 +58,14 @@ class TestAtss:
         assert matches.tolist() == [0] + [BACKGROUND] * 4
 
     def test_uses_the_unbiased_deviation(self) -> None:
-        # Overlaps 1, 2/3 and 1/4: mean 0.639, deviation 0.376, where the biased one were 0.307 and the first enough.
+        # Overlaps 1, 2/3, 1/4: mean 0.639, deviation 0.376. With the biased deviation, 0.307, the first would pass.
         matches = atss_matches([self.FINE, self.COARSE], self.OBJECT, candidates_per_level=2)
         assert matches.tolist() == [BACKGROUND] * 5
 
     def test_considers_only_the_nearest_anchors_of_each_level(self) -> None:
         far = boxes(*[(100.0 + i, 0, 110 + i, 10) for i in range(9)])
         near = torch.cat([self.FINE, far])
-        # Nine candidates instead of thirteen: those of overlap 0 pull mean plus deviation from 0.61 to 0.48.
+        # Nine candidates instead of thirteen: overlaps of 0 lower mean plus deviation from 0.61 to 0.48.
         few = atss_matches([near], self.OBJECT, candidates_per_level=9)
         assert few.tolist() == [0, 0] + [BACKGROUND] * 11
         fewer = atss_matches([near], self.OBJECT, candidates_per_level=4)

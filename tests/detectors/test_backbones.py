@@ -1,4 +1,4 @@
-"""Backbones against torchvision's own, weight for weight, and what this house adds to them."""
+"""Compares backbones with torchvision's, weight by weight, and tests what fgd adds to them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ from tests.contract.test_tables import members
 
 BACKBONE: TypeAdapter[BackboneSpec] = TypeAdapter(BackboneSpec)
 
-# A slice of every published network, as torchvision builds it.
+# Every published network, as torchvision builds it.
 THEIRS: dict[str, Callable[[], nn.Module]] = {
     "resnet18": torchvision.models.resnet18,
     "resnet34": torchvision.models.resnet34,
@@ -27,7 +27,7 @@ THEIRS: dict[str, Callable[[], nn.Module]] = {
     "resnet101": torchvision.models.resnet101,
     "resnet152": torchvision.models.resnet152,
     "resnext50_32x4d": torchvision.models.resnext50_32x4d,
-    # The one that torchvision has no name for.
+    # torchvision has no name for this one.
     "resnext101_32x4d": lambda: TorchvisionResNet(Bottleneck, [3, 4, 23, 3], groups=32, width_per_group=4),
     "resnext101_64x4d": torchvision.models.resnext101_64x4d,
     "mobilenet_v3_large": torchvision.models.mobilenet_v3_large,
@@ -45,7 +45,7 @@ def without_classifier(network: nn.Module) -> dict[str, Tensor]:
 
 
 def outputs(body: Body, images: Tensor) -> list[Tensor]:
-    """Of the stages of stride 4 to 32."""
+    """Compute the outputs of the stages of stride 4 to 32."""
     found, ends = [], {body.output_of(stride) for stride in (4, 8, 16, 32)}
     for name, child in body.module.named_children():
         images = child(images)

@@ -1,4 +1,4 @@
-"""Cascade R-CNN: three stages, each from the boxes of the one before."""
+"""Cascade R-CNN: three stages, each on the refined boxes of the stage before."""
 
 import math
 
@@ -28,8 +28,8 @@ def stages(heads: Cascade) -> list[RegionHeads]:
     return [stage for stage in heads.stages if isinstance(stage, RegionHeads)]
 
 
-def say(stage: RegionHeads, *, logits: tuple[float, ...], deltas: tuple[float, float, float, float]) -> None:
-    """Let it give every region the same answer."""
+def set_outputs(stage: RegionHeads, *, logits: tuple[float, ...], deltas: tuple[float, float, float, float]) -> None:
+    """Make the stage predict the same for every region."""
     for layer, answer in ((stage.box_predictor.cls_score, logits), (stage.box_predictor.bbox_pred, deltas)):
         assert isinstance(layer, nn.Linear)
         nn.init.zeros_(layer.weight)
@@ -50,16 +50,16 @@ def no_object() -> Targets:
     return Targets([torch.zeros(0, 4)], [torch.zeros(0).long()], [SIZE], [torch.zeros(0, *SIZE, dtype=torch.uint8)])
 
 
-class Watch:
-    """What each stage was given to sample from, and what it chose."""
+class Recorder:
+    """Records the proposals of each stage and its sample."""
 
     def __init__(self, heads: Cascade, monkeypatch: pytest.MonkeyPatch) -> None:
         self.given: list[Tensor] = []
         self.chosen: list[Regions] = []
         for stage in stages(heads):
-            monkeypatch.setattr(stage, "sample", self._watched(stage))
+            monkeypatch.setattr(stage, "sample", self._recorded(stage))
 
-    def _watched(self, stage: RegionHeads) -> object:
+    def _recorded(self, stage: RegionHeads) -> object:
         real = stage.sample
 
         def sample(proposals: list[Tensor], targets: Targets) -> Regions:
@@ -80,19 +80,19 @@ class TestStages:
     def test_each_requires_a_larger_overlap(self, monkeypatch: pytest.MonkeyPatch) -> None:
         heads = cascade()
         for stage in stages(heads):
-            say(stage, logits=(0, 0, 0), deltas=(0, 0, 0, 0))  # boxes stay where they are
-        watch = Watch(heads, monkeypatch)
+            set_outputs(stage, logits=(0, 0, 0), deltas=(0, 0, 0, 0))  # boxes stay where they are
+        recorder = Recorder(heads, monkeypatch)
         # Of the object's width and 55, 65 and 75 % of its height, so that this is their overlap.
         proposals = torch.tensor([[0.0, 0, 100, height] for height in (55, 65, 75)])
         heads.losses(maps(), [proposals], one_object(0, 0, 100, 100))
-        found = [regions.labels[0][~regions.is_ground_truth[0]].tolist() for regions in watch.chosen]
+        found = [regions.labels[0][~regions.is_ground_truth[0]].tolist() for regions in recorder.chosen]
         assert found == [[2, 2, 2], [0, 2, 2], [0, 0, 2]]
 
     @pytest.mark.parametrize("index", [0, 1, 2])
     def test_each_encodes_boxes_with_its_own_weights(self, index: int) -> None:
         stage = stages(cascade())[index]
         weights = STAGES[index].coder_weights
-        # The centre 10 to the right and 30 below, the height 1.2 times as much.
+        # The centre moves 10 to the right and 30 down, the height grows by 1.2.
         deltas = torch.tensor([0.1, 0.3, 0, math.log(1.2)]) * torch.tensor(weights)
         (better,) = stage.decode(deltas[None, None], [torch.tensor([[0.0, 0, 100, 100]])])
         torch.testing.assert_close(better[0, 0], torch.tensor([10.0, 20, 110, 140]))
@@ -113,8 +113,8 @@ class TestStages:
     def test_box_loss_is_smooth_l1_with_beta_one(self) -> None:
         heads = cascade()
         for stage in stages(heads):
-            # Off by 0.5 and by 2 from the object's own box, which is all there is to train on.
-            say(stage, logits=(0, 0, 0), deltas=(0.5, 0, 2, 0))
+            # Differs by 0.5 and by 2 from the object's box, the only region to train on.
+            set_outputs(stage, logits=(0, 0, 0), deltas=(0.5, 0, 2, 0))
         terms = heads.losses_of_stages(maps(), [torch.zeros(0, 4)], one_object(50, 50, 100, 100))
         assert [term["box"].item() for term in terms] == pytest.approx([0.5**2 / 2 + 1.5] * 3)
         assert [term["classification"].item() for term in terms] == pytest.approx([math.log(3)] * 3)
@@ -124,13 +124,13 @@ class TestRefining:
     def test_a_stage_starts_from_the_clipped_boxes_of_the_stage_before(self, monkeypatch: pytest.MonkeyPatch) -> None:
         heads = cascade()
         first, second, _ = stages(heads)
-        say(first, logits=(0, 0, 0), deltas=(1, 0, 0, 0))  # a tenth of the width to the right
-        say(second, logits=(0, 0, 0), deltas=(0, 4, 0, 0))  # a fifth of the height down
-        watch = Watch(heads, monkeypatch)
+        set_outputs(first, logits=(0, 0, 0), deltas=(1, 0, 0, 0))  # a tenth of the width to the right
+        set_outputs(second, logits=(0, 0, 0), deltas=(0, 4, 0, 0))  # a fifth of the height down
+        recorder = Recorder(heads, monkeypatch)
         heads.losses(maps(), [torch.tensor([[40.0, 40, 60, 80], [100, 150, 200, 200]])], no_object())
-        assert watch.given[0].tolist() == [[40, 40, 60, 80], [100, 150, 200, 200]]
-        torch.testing.assert_close(watch.given[1], torch.tensor([[42.0, 40, 62, 80], [110, 150, 200, 200]]))
-        torch.testing.assert_close(watch.given[2], torch.tensor([[42.0, 48, 62, 88], [110, 160, 200, 200]]))
+        assert recorder.given[0].tolist() == [[40, 40, 60, 80], [100, 150, 200, 200]]
+        torch.testing.assert_close(recorder.given[1], torch.tensor([[42.0, 40, 62, 80], [110, 150, 200, 200]]))
+        torch.testing.assert_close(recorder.given[2], torch.tensor([[42.0, 48, 62, 88], [110, 160, 200, 200]]))
 
     def test_passes_no_gradient_to_the_stage_before(self) -> None:
         heads = cascade(has_masks=True)
@@ -142,10 +142,10 @@ class TestRefining:
 
     def test_each_stage_adds_the_true_boxes_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         heads = cascade()
-        watch = Watch(heads, monkeypatch)
+        recorder = Recorder(heads, monkeypatch)
         heads.losses(maps(), [torch.tensor([[0.0, 0, 90, 100]])], one_object(0, 0, 100, 100))
-        assert [len(given) for given in watch.given] == [1, 1, 1]
-        for regions in watch.chosen:
+        assert [len(given) for given in recorder.given] == [1, 1, 1]
+        for regions in recorder.chosen:
             assert regions.is_ground_truth[0].tolist() == [False, True]
             assert regions.boxes[0][1].tolist() == [0, 0, 100, 100]
 
@@ -166,15 +166,15 @@ class TestDetections:
     def test_boxes_are_from_the_last_stage_and_scores_from_mean_logits(self) -> None:
         heads = cascade()
         first, second, third = stages(heads)
-        say(first, logits=(0, 3, -2), deltas=(1, 0, 0, 0))
-        say(second, logits=(0, 0, 1), deltas=(2, 0, 0, 0))
-        say(third, logits=(0, 6, 1), deltas=(0.1 / 0.033, 0, 0, 0))
+        set_outputs(first, logits=(0, 3, -2), deltas=(1, 0, 0, 0))
+        set_outputs(second, logits=(0, 0, 1), deltas=(2, 0, 0, 0))
+        set_outputs(third, logits=(0, 6, 1), deltas=(0.1 / 0.033, 0, 0, 0))
         with torch.no_grad():
             (found,) = heads.detections(maps(), [torch.tensor([[40.0, 40, 60, 60]])], [SIZE])
         # Each stage moved it by a tenth of its width.
         torch.testing.assert_close(found.boxes_xyxy_px[0], torch.tensor([46.0, 40, 66, 60]))
         probabilities = torch.tensor([0.0, 3, 0]).softmax(0)[1:]
-        # The other class has the same box, for boxes know no class; below 0.05 it is left out.
+        # The other class has the same box; its score below 0.05 excludes it.
         assert probabilities[1] < 0.05
         assert found.labels.tolist() == [0]
         torch.testing.assert_close(found.scores, probabilities[:1])
@@ -182,7 +182,7 @@ class TestDetections:
     def test_masks_are_the_mean_of_the_three_stages(self) -> None:
         heads = cascade(has_masks=True)
         for stage, of_class_1 in zip(stages(heads), (-1.0, 0.0, 4.0), strict=True):
-            say(stage, logits=(0, 0, 5), deltas=(0, 0, 0, 0))
+            set_outputs(stage, logits=(0, 0, 5), deltas=(0, 0, 0, 0))
             layer = stage.mask_predictor.mask_fcn_logits
             assert isinstance(layer, nn.Conv2d) and layer.bias is not None
             nn.init.zeros_(layer.weight)

@@ -1,4 +1,4 @@
-"""Checkpoints as others' trainers write them: the right weights are taken, and one line says what was taken."""
+"""Checkpoints of other tools: the right weights are chosen, and one line reports the choice."""
 
 import argparse
 import hashlib
@@ -49,7 +49,7 @@ PROBE = "head.regression_head.bbox_reg.bias"
 
 
 def weights(value: float, settings: AnyDetector = SETTINGS, num_classes: int = 2) -> State:
-    """A state dict with torchvision's names, in which every tensor that is trained holds `value`."""
+    """Build a state dict with torchvision's names in which every value is `value`."""
     state = build_detector(settings, num_classes).state_dict()  # type: ignore[arg-type]
     return {key: torch.full_like(tensor, value) for key, tensor in state.items()}
 
@@ -79,7 +79,7 @@ def value_of(detector: Detector) -> float:
 RIGHT, WRONG = 0.25, 0.75
 AVERAGE = {"n_averaged": torch.tensor(7)}
 
-# What a trainer writes, of which RIGHT are the weights that its author would evaluate.
+# Checkpoints of trainers; their authors would evaluate the weights RIGHT.
 LAYOUTS: dict[str, Callable[[], object]] = {
     "a bare state dict of torchvision": lambda: weights(RIGHT),
     "torchvision's references": lambda: {
@@ -149,7 +149,7 @@ LAYOUTS: dict[str, Callable[[], object]] = {
     "net": lambda: {"net": weights(RIGHT), "acc": 0.9},
     "network": lambda: {"network": weights(RIGHT)},
     "weights": lambda: {"weights": weights(RIGHT)},
-    "a wrapper that nobody has heard of": lambda: {"run": {"brain": prefixed("detector.core.", weights(RIGHT))}},
+    "an unknown wrapper": lambda: {"run": {"brain": prefixed("detector.core.", weights(RIGHT))}},
     "the same weights twice": lambda: {"model": (state := weights(RIGHT)), "state_dict": state},
 }
 
@@ -174,11 +174,11 @@ class TestLayouts:
         path = saved(tmp_path, LAYOUTS["torchvision's references with an average"]())
         event = teacher_of(path).event
         total = event.num_total
-        said = event.account()
-        assert f"{total} of {total} keys from {path}, `model_ema` (averaged)" in said
-        assert f"left {total} keys of `model`: the weights before averaging" in said
-        assert "left 1 key (n_averaged): a counter of the weight averaging" in said
-        assert "left optimizer, args, epoch: no weights" in said
+        account = event.account()
+        assert f"{total} of {total} keys from {path}, `model_ema` (averaged)" in account
+        assert f"left {total} keys of `model`: the weights before averaging" in account
+        assert "left 1 key (n_averaged): a counter of the weight averaging" in account
+        assert "left optimizer, args, epoch: no weights" in account
 
     def test_keys_outside_the_prefix_are_counted_separately(self, tmp_path: Path) -> None:
         event = teacher_of(saved(tmp_path, LAYOUTS["Lightning"]())).event
@@ -254,13 +254,13 @@ class TestMmdetection:
 
     def test_a_preprocessor_in_the_file_defines_the_normalisation(self, tmp_path: Path) -> None:
         own = filled(retinanet_of_mmdetection(SIZES))
-        said = "mean=[103.53, 116.28, 123.675], std=[1.0, 1.0, 1.0], to_rgb=False"
+        config = "mean=[103.53, 116.28, 123.675], std=[1.0, 1.0, 1.0], to_rgb=False"
         preprocessor = {
             "data_preprocessor.mean": torch.tensor([103.53, 116.28, 123.675]).view(3, 1, 1),
             "data_preprocessor.std": torch.ones(3, 1, 1),
         }
         by_tensors = teacher_of(saved(tmp_path, {"state_dict": own | preprocessor}, "a.pth"), OF_MMDETECTION)
-        by_words = teacher_of(saved(tmp_path, {"state_dict": own, "meta": {"config": said}}, "b.pth"), OF_MMDETECTION)
+        by_words = teacher_of(saved(tmp_path, {"state_dict": own, "meta": {"config": config}}, "b.pth"), OF_MMDETECTION)
         name = "backbone.body.conv1.weight"
         assert torch.equal(by_tensors.detector.state_dict()[name], by_words.detector.state_dict()[name])
         assert not torch.equal(by_words.detector.state_dict()[name], own["backbone.conv1.weight"])
@@ -378,8 +378,8 @@ class TestSafetensors:
             teacher_of(self.sharded(tmp_path, extra="a.safetensors"))
 
 
-class Runs:
-    """Pickled, it is a command."""
+class RunsCode:
+    """Unpickling it would run a command."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (print, ("was run",))
@@ -420,7 +420,7 @@ class TestRefusedContent:
     def test_code_is_refused_and_not_run(
         self, how: str, is_fgds: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        content = {"state_dict": weights(RIGHT), "extra": Runs()}
+        content = {"state_dict": weights(RIGHT), "extra": RunsCode()}
         if how == "pickle":
             (tmp_path / "file.pth").write_bytes(pickle.dumps(content, protocol=4))
         else:
@@ -500,7 +500,7 @@ class TestRefusedContent:
 
 
 class TestFgdCheckpoints:
-    """A file that says it is a checkpoint of fgd."""
+    """Tests of files that claim to be fgd checkpoints."""
 
     @pytest.fixture
     def content(self, tmp_path: Path) -> dict[str, Any]:
@@ -536,7 +536,7 @@ class TestFgdCheckpoints:
 
 
 class TestOutputs:
-    """How many outputs a head has decides which of them can be whose."""
+    """Tests of the class names of a head's outputs."""
 
     def test_a_one_stage_head_has_no_background_row(self, tmp_path: Path) -> None:
         path = saved(tmp_path, weights(RIGHT, num_classes=3))

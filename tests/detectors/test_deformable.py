@@ -1,4 +1,4 @@
-"""Deformable convolution: known offsets do what they must, and all others what the formula says."""
+"""Deformable convolution: known offsets have known results, and all offsets follow the formula."""
 
 import math
 
@@ -14,15 +14,15 @@ def plain(**fields: int) -> nn.Conv2d:
     return nn.Conv2d(4, 6, 3, padding=1, bias=False, **fields)
 
 
-def moved(conv: nn.Conv2d) -> DeformConv2d:
-    """The same weights, with offsets from outside."""
+def deformable_of(conv: nn.Conv2d) -> DeformConv2d:
+    """Build a deformable convolution with the same weights, which gets its offsets as an argument."""
     deformable = DeformConv2d(4, 6, 3, padding=1, bias=False)
     deformable.weight = conv.weight
     return deformable
 
 
 def by_hand(features: Tensor, offsets: Tensor, weight: Tensor, mask: Tensor) -> Tensor:
-    """A loop over scalars: 3x3, stride 1, padding 1; beyond the border all is 0, also for interpolation."""
+    """Convolve in a loop over scalars: 3x3, stride 1, padding 1; values outside are 0, also for interpolation."""
 
     def at(channel: int, y: int, x: int) -> float:
         _, height, width = features.shape
@@ -53,15 +53,15 @@ def by_hand(features: Tensor, offsets: Tensor, weight: Tensor, mask: Tensor) -> 
 class TestOffsets:
     def test_of_zero_equal_a_plain_convolution(self) -> None:
         conv, features = plain(), torch.randn(2, 4, 7, 9)
-        torch.testing.assert_close(moved(conv)(features, torch.zeros(2, 18, 7, 9)), conv(features))
+        torch.testing.assert_close(deformable_of(conv)(features, torch.zeros(2, 18, 7, 9)), conv(features))
 
     def test_of_whole_cells_equal_a_shifted_input(self) -> None:
         conv, features = plain(), torch.randn(2, 4, 7, 9)
         offsets = torch.tensor([2.0, -1.0]).repeat(9).view(1, 18, 1, 1).expand(2, 18, 7, 9)
         shifted = torch.zeros_like(features)
         shifted[:, :, :-2, 1:] = features[:, :, 2:, :-1]
-        # At the border the two differ: the shifted input has lost what lies outside of its frame.
-        ours, expected = moved(conv)(features, offsets.contiguous()), conv(shifted)
+        # At the border the results differ, because the shifted input lost the values outside its frame.
+        ours, expected = deformable_of(conv)(features, offsets.contiguous()), conv(shifted)
         torch.testing.assert_close(ours[:, :, 1:4, 2:8], expected[:, :, 1:4, 2:8])
 
     @pytest.mark.parametrize("modulated", [False, True])

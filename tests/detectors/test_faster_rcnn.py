@@ -1,4 +1,4 @@
-"""Faster R-CNN against torchvision's own, weight for weight."""
+"""Compares Faster R-CNN with torchvision's, weight by weight."""
 
 import math
 from pathlib import Path
@@ -99,7 +99,7 @@ class TestConventions:
         detector = FasterRcnn(narrow(convention="mmdetection"), NUM_CLASSES)
         assert detector.roi_heads.box_predictor.bbox_pred.out_features == 4 * NUM_CLASSES
         first = detector.rpn.anchors.on([torch.zeros(1, 1, 1, 1)] * 5)[0]
-        # 32 px wide and high, as flat or as upright boxes of the same area.
+        # 32 px wide and high; the wide and the tall anchor have the same area.
         side = 16 * 2**0.5
         torch.testing.assert_close(first[0], torch.tensor([-side, -side / 2, side, side / 2]))
         torch.testing.assert_close(first[2], torch.tensor([-side / 2, -side, side / 2, side]))
@@ -113,7 +113,7 @@ class TestConventions:
         torch.manual_seed(0)
         settings = narrow(convention=convention, fpn_width=8, nms_iou_threshold=1.0, max_detections=10**6)
         detector = FasterRcnn(settings, NUM_CLASSES).eval()
-        # mmdetection begins with scores that are all but equal, whose order is a matter of the last bit.
+        # mmdetection's initial scores are nearly equal, so the last bit would decide their order.
         for layer in (detector.roi_heads.box_predictor.bbox_pred, detector.roi_heads.box_predictor.cls_score):
             nn.init.normal_(layer.weight)
         maps = [torch.randn(1, 8, 64 // stride, 64 // stride) for stride in (4, 8, 16, 32, 64)]
@@ -146,7 +146,7 @@ class TestPrecision:
         detector = FasterRcnn(narrow(), NUM_CLASSES).eval()
         for layer in (detector.rpn.head.cls_logits, detector.rpn.head.bbox_pred):
             nn.init.zeros_(layer.weight)
-        # Far to the right, where bfloat16 tells every fourth pixel from the next.
+        # Far to the right, where bfloat16 can represent only every fourth pixel.
         image = torch.randn(1, 3, 64, 832)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             (proposals,) = detector.rpn.proposals(detector.features(image), [(64, 832)])

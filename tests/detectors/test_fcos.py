@@ -1,4 +1,4 @@
-"""FCOS against torchvision's own, weight for weight, and both versions of mmdetection's, by hand."""
+"""Compares FCOS with torchvision's, weight by weight, and with both versions of mmdetection's, by hand."""
 
 import math
 
@@ -25,7 +25,7 @@ Pair = tuple[Fcos, TorchvisionFcos]
 def pair() -> Pair:
     torch.manual_seed(0)
     theirs = fcos_resnet50_fpn(weights=None, weights_backbone=None, num_classes=7, score_thresh=0.05)
-    # Fresh heads score every location alike and stretch no box; lifted, so that there is something to keep and to drop.
+    # New heads score all locations equally and predict tiny boxes; this creates scores above and below the threshold.
     generator = torch.Generator().manual_seed(2)
     torch.nn.init.normal_(theirs.head.classification_head.cls_logits.bias, -2.0, 1.5, generator=generator)
     torch.nn.init.normal_(theirs.head.regression_head.bbox_reg.bias, 2.0, 1.0, generator=generator)
@@ -39,7 +39,7 @@ def pair() -> Pair:
 
 @pytest.fixture(scope="module")
 def images() -> Tensor:
-    # 128 is the coarsest stride: there torchvision's locations do not drift, and the two must agree.
+    # 128 is the coarsest stride, so torchvision's locations do not drift and both detectors must agree.
     return torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(1))
 
 
@@ -150,7 +150,7 @@ class TestCentreness:
         assert torch.equal(boxes_around(points, distances), boxes)
 
 
-def mmdetections(version: spec.Version) -> Fcos:
+def mmdetection_fcos(version: spec.Version) -> Fcos:
     torch.manual_seed(0)
     detector = Fcos(spec.Fcos(backbone=TINY, fpn_width=8, convention="mmdetection", version=version), 2).eval()
     for level, scale in enumerate(detector.head.scales):
@@ -162,7 +162,7 @@ def mmdetections(version: spec.Version) -> Fcos:
 class TestConventionOfMmdetection:
     @torch.no_grad()
     def test_the_first_version_exponentiates_and_has_centreness_in_the_class_tower(self) -> None:
-        detector = mmdetections("v1")
+        detector = mmdetection_fcos("v1")
         maps = detector.features(torch.randn(1, 3, 64, 64))
         logits, distances, centreness = detector.head(maps)
         classes, boxes = detector.head.classification_head, detector.head.regression_head
@@ -174,7 +174,7 @@ class TestConventionOfMmdetection:
 
     @torch.no_grad()
     def test_the_second_version_clamps_and_has_centreness_in_the_box_tower(self) -> None:
-        detector = mmdetections("v2")
+        detector = mmdetection_fcos("v2")
         maps = detector.features(torch.randn(1, 3, 64, 64))
         _, distances, centreness = detector.head(maps)
         boxes = detector.head.regression_head
@@ -195,23 +195,23 @@ class TestConventionOfMmdetection:
         torch.testing.assert_close(centreness[1], beside)
 
     def test_keys_are_those_of_its_checkpoints(self) -> None:
-        first, second = (set(mmdetections(version).head.state_dict()) for version in ("v1", "v2"))
+        first, second = (set(mmdetection_fcos(version).head.state_dict()) for version in ("v1", "v2"))
         assert {f"scales.{level}" for level in range(5)} < first < second
-        # Convolutions before a norm have a bias in its improved recipe alone.
+        # Only in the improved recipe do convolutions before a norm have a bias.
         assert {key for key in second - first if not key.endswith(".bias")} == set()
         assert len(second - first) == 8
 
     @pytest.mark.parametrize("version", ["v1", "v2"])
     @torch.no_grad()
     def test_losses_equal_a_loop_over_the_locations(self, version: spec.Version) -> None:
-        detector = mmdetections(version)
+        detector = mmdetection_fcos(version)
         features = detector.features(torch.randn(2, 3, 64, 64))
         box = torch.tensor([[13.0, 17, 49, 53]])  # of 36 px, so P3's alone
         labels = [torch.tensor([1]), torch.zeros(0, dtype=torch.int64)]
         losses = detector.losses(features, Targets([box, torch.zeros(0, 4)], labels, [(64, 64)] * 2))
         logits, distances, centreness = (torch.cat(levels, dim=1).tolist() for levels in detector.head(features))
         x1, y1, x2, y2 = box[0].tolist()
-        focal = sum(_focal(x, is_there=False) for image in logits for location in image for x in location)
+        focal = sum(_focal(x, is_object=False) for image in logits for location in image for x in location)
         boxes, centres, weights = [], [], []
         for cell in range(64):
             x, y = 8 * (cell % 8) + 4.0, 8 * (cell // 8) + 4.0
@@ -219,7 +219,7 @@ class TestConventionOfMmdetection:
             near = max(abs(x - (x1 + x2) / 2), abs(y - (y1 + y2) / 2)) < 12
             if min(left, top, right, bottom) <= 0 or (version == "v2" and not near):
                 continue
-            focal += _focal(logits[0][cell][1], is_there=True) - _focal(logits[0][cell][1], is_there=False)
+            focal += _focal(logits[0][cell][1], is_object=True) - _focal(logits[0][cell][1], is_object=False)
             ratio = min(left, right) / max(left, right) * min(top, bottom) / max(top, bottom)
             weights.append(math.sqrt(ratio))
             p = _sigmoid(centreness[0][cell][0])
@@ -234,7 +234,7 @@ class TestConventionOfMmdetection:
 
     @torch.no_grad()
     def test_candidates_are_selected_by_class_and_ranked_by_class_times_centreness(self) -> None:
-        detector = mmdetections("v2")
+        detector = mmdetection_fcos("v2")
         classes, centreness = detector.head.classification_head.cls_logits, detector.head.regression_head.bbox_ctrness
         for layer, value in [(classes, 0.0), (centreness, -4.0)]:
             torch.nn.init.zeros_(layer.weight)
@@ -253,9 +253,9 @@ def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
-def _focal(logit: float, *, is_there: bool) -> float:
+def _focal(logit: float, *, is_object: bool) -> float:
     p = _sigmoid(logit)
-    return -0.25 * (1 - p) ** 2 * math.log(p) if is_there else -0.75 * p**2 * math.log(1 - p)
+    return -0.25 * (1 - p) ** 2 * math.log(p) if is_object else -0.75 * p**2 * math.log(1 - p)
 
 
 def _box_loss(version: spec.Version, own: list[float], wanted: list[float]) -> float:

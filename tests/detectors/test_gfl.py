@@ -1,4 +1,4 @@
-"""GFL: what its published tests ask of it, and one batch computed by hand."""
+"""GFL: the checks of mmdetection's tests, and one batch computed by hand."""
 
 from math import log
 
@@ -19,8 +19,8 @@ def tiny(*, num_classes: int = 2, anchor_px: float = 64.0) -> Gfl:
     return Gfl(spec.Gfl(backbone=TINY, fpn_width=8, anchor_base_size_px=anchor_px), num_classes)
 
 
-def indifferent(*, anchor_px: float) -> Gfl:
-    """Scores 0.5 everywhere, and every distance is 8 strides, the mean of 0 to 16 that are all as likely."""
+def constant_outputs(*, anchor_px: float) -> Gfl:
+    """Build a detector with all scores 0.5 and all distances 8 strides, the mean of equally likely 0 to 16."""
     detector = tiny(num_classes=1, anchor_px=anchor_px)
     for layer in (detector.head.gfl_cls, detector.head.gfl_reg):
         torch.nn.init.zeros_(layer.weight)
@@ -49,7 +49,7 @@ class TestLosses:
 
     def test_are_as_computed_by_hand(self) -> None:
         # The object is an anchor of P3, 128 px wide; with its eight neighbours, 8 px away, nine locations are positive.
-        values = losses(indifferent(anchor_px=128), one_object(0, 0, 128, 128))
+        values = losses(constant_outputs(anchor_px=128), one_object(0, 0, 128, 128))
         beside, across = 120 / 136, 120**2 / (2 * 128**2 - 120**2)
         hull_beyond_union = (136**2 - (2 * 128**2 - 120**2)) / 136**2
         num_locations = 16**2 + 8**2 + 4**2 + 2**2 + 1
@@ -61,13 +61,13 @@ class TestLosses:
         assert values["distribution"].item() == pytest.approx(0.25 * log(17), rel=1e-5)
 
     def test_of_boxes_are_weighed_by_the_score_and_divided_by_at_least_one(self) -> None:
-        detector = indifferent(anchor_px=128)
+        detector = constant_outputs(anchor_px=128)
         torch.nn.init.constant_(detector.head.gfl_cls.bias, log(0.1 / 0.9))
         values = losses(detector, one_object(0, 0, 128, 128))
         assert values["distribution"].item() == pytest.approx(9 * 0.1 * 0.25 * log(17), rel=1e-5)
 
     def test_ignore_the_batch_padding(self) -> None:
-        detector = indifferent(anchor_px=128)
+        detector = constant_outputs(anchor_px=128)
         whole = Targets([torch.zeros(0, 4)], [torch.zeros(0).long()], [(128, 128)])
         half = whole._replace(image_sizes=[(128, 64)])
         num_locations = 16**2 + 8**2 + 4**2 + 2**2 + 1
@@ -78,7 +78,7 @@ class TestLosses:
 
 class TestDetections:
     def test_extend_from_the_cell_corner_by_the_expected_distance(self) -> None:
-        detector = indifferent(anchor_px=64).eval()
+        detector = constant_outputs(anchor_px=64).eval()
         detector.settings = detector.settings.model_copy(update={"nms_iou_threshold": 1.0, "max_detections": 1000})
         with torch.no_grad():
             (found,) = detector.detect([torch.zeros(1, 8, s, s) for s in (16, 8, 4, 2, 1)], [(1024, 1024)])

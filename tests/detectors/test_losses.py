@@ -1,4 +1,4 @@
-"""Losses of heads, against values computed by hand."""
+"""Compares losses of heads with values computed by hand."""
 
 from math import log
 from pathlib import Path
@@ -22,7 +22,7 @@ class TestQualityFocalLoss:
     @pytest.mark.parametrize(
         ("logit", "quality", "expected"),
         [
-            (0.0, 0.5, 0.0),  # as sure as it should be
+            (0.0, 0.5, 0.0),  # the score equals the quality
             (0.0, 1.0, 0.25 * log(2)),
             (0.0, 0.25, 0.0625 * log(2)),
             (log(3), 0.0, 0.5625 * log(4)),  # 0.75 sure of background

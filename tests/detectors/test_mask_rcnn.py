@@ -1,4 +1,4 @@
-"""Mask R-CNN against torchvision's own, weight for weight."""
+"""Compares Mask R-CNN with torchvision's, weight by weight."""
 
 from typing import Literal
 

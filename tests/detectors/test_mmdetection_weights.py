@@ -1,4 +1,4 @@
-"""Checkpoints of mmdetection load completely, compute here what they computed there, and run nothing."""
+"""Checkpoints of mmdetection load completely, compute the same as in mmdetection, and run no code."""
 
 import sys
 import types
@@ -35,7 +35,7 @@ CLASSES = ("cat", "dog", "bird")
 SMALL = Sizes(blocks=(1, 1, 1, 1), stem=4, is_basic=True, width=8, representation=32, classes=3)
 SMALL_BODY = ResNet(name="resnet18", stem_width=4, blocks=(1, 1, 1, 1))
 
-# By detector: its layout, its settings, what of the sizes belongs to these settings.
+# By detector: its layout, its settings, the sizes that belong to these settings.
 KINDS: dict[str, tuple[Callable[[Sizes], Layout], type[AnyDetector], dict[str, Any], dict[str, Any]]] = {
     "retinanet": (layouts.retinanet, spec.RetinaNet, {"convention": "mmdetection"}, {}),
     "fcos": (layouts.fcos, spec.Fcos, {"convention": "mmdetection", "version": "v1"}, {"tower_norm": True}),
@@ -59,7 +59,7 @@ KINDS: dict[str, tuple[Callable[[Sizes], Layout], type[AnyDetector], dict[str, A
     "cascade_mask_rcnn": (layouts.cascade_mask_rcnn, spec.CascadeMaskRcnn, {}, {}),
 }
 
-# By backbone: its settings, and its sizes.
+# By backbone: its settings and its sizes.
 BODIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "resnet18": ({"name": "resnet18"}, {"blocks": (2, 2, 2, 2), "is_basic": True}),
     "resnet34": ({"name": "resnet34"}, {"blocks": (3, 4, 6, 3), "is_basic": True}),
@@ -96,8 +96,8 @@ def load(
     settings: DetectorSpec, file: WeightsFile, own_classes: tuple[str, ...] = CLASSES
 ) -> tuple[Detector, LoadResult]:
     detector = build_detector(settings, len(own_classes)).eval()
-    offer = mmdetection_weights(file, settings, file.classes or CLASSES)
-    return detector, load_weights(detector, offer, classes=own_classes, role="teacher", source="epoch_12.pth")
+    weights = mmdetection_weights(file, settings, file.classes or CLASSES)
+    return detector, load_weights(detector, weights, classes=own_classes, role="teacher", source="epoch_12.pth")
 
 
 def layer(state: dict[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
@@ -114,7 +114,7 @@ class TestNamesAndShapes:
         settings, layout = small(kind)
         _, loaded = load(settings, a_file(filled(layout)))
         assert loaded.is_complete, (loaded.event.missing, loaded.event.mismatched, loaded.event.unexpected)
-        named = {fate.key for fate in loaded.keys}
+        named = {key.key for key in loaded.keys}
         assert named == {key for key in layout if "num_batches" not in key}
 
     def test_a_published_checkpoint_loads_completely(self, kind: str) -> None:
@@ -179,7 +179,7 @@ class TestNamesAndShapes:
     def test_constants_are_left_out_and_reported(self) -> None:
         settings, layout = small("gfl")
         _, loaded = load(settings, a_file(filled(layout)))
-        assert [fate.key for fate in loaded.keys if fate.status == "left out"] == ["bbox_head.integral.project"]
+        assert [key.key for key in loaded.keys if key.status == "left out"] == ["bbox_head.integral.project"]
 
 
 class TestClasses:
@@ -245,15 +245,15 @@ class TestPixels:
         assert pixels_from_config(f"img_norm_cfg = dict({self.CAFFE_CONFIG})") == CAFFE
         newer = "data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)"
         assert pixels_from_config(newer) == OURS
-        said = "bbox_coder=dict(target_means=[0.0, 0.0, 0.0, 0.0]), init_cfg=dict(std=0.01, mean=[0]), "
-        assert pixels_from_config(f"{said} {self.CAFFE_CONFIG}") == CAFFE
+        other = "bbox_coder=dict(target_means=[0.0, 0.0, 0.0, 0.0]), init_cfg=dict(std=0.01, mean=[0]), "
+        assert pixels_from_config(f"{other} {self.CAFFE_CONFIG}") == CAFFE
         assert pixels_from_config("model = dict()") is None
 
     def test_a_bgr_network_computes_the_same_maps_from_our_images(self) -> None:
         settings, layout = small("retinanet")
         state = filled(layout)
         imported, _ = load(settings, a_file(state, self.CAFFE_CONFIG))
-        theirs, _ = load(settings, a_file(state))  # nothing folded: it wants what they gave it
+        theirs, _ = load(settings, a_file(state))  # nothing folded: it expects mmdetection's images
         rgb = torch.randint(0, 256, (1, 3, 60, 50)).float()
         bgr = rgb.flip(1) - torch.tensor(CAFFE.mean)[:, None, None]
         ours = (rgb - torch.tensor(OURS.mean)[:, None, None]) / torch.tensor(OURS.std)[:, None, None]
@@ -270,7 +270,7 @@ class TestPixels:
         config = "mean=[102.9801, 115.9465, 122.7717], std=[1.0, 1.0, 1.0], to_rgb=False"
         file = a_file(state, config)
         imported, _ = load(settings, file)
-        assert "but for the outermost pixels" in mmdetection_weights(file, settings, CLASSES).notes[-1]
+        assert "except at the outermost pixels" in mmdetection_weights(file, settings, CLASSES).notes[-1]
         rgb = torch.randint(0, 256, (1, 3, 64, 64)).float()
         bgr = rgb.flip(1) - torch.tensor([102.9801, 115.9465, 122.7717])[:, None, None]
         ours = (rgb - torch.tensor(OURS.mean)[:, None, None]) / torch.tensor(OURS.std)[:, None, None]
@@ -294,7 +294,7 @@ class TestPixels:
 
 class TestSettings:
     @pytest.mark.parametrize(
-        ("kind", "fields", "sizes", "told"),
+        ("kind", "fields", "sizes", "details"),
         [
             ("retinanet", {"convention": "torchvision"}, {}, {"convention": "mmdetection"}),
             ("retinanet", {"head_norm": "group"}, {}, {"head_norm": "none"}),
@@ -322,14 +322,14 @@ class TestSettings:
         ],
     )
     def test_every_field_that_the_file_contradicts_is_named(
-        self, kind: str, fields: dict[str, Any], sizes: dict[str, Any], told: dict[str, Any]
+        self, kind: str, fields: dict[str, Any], sizes: dict[str, Any], details: dict[str, Any]
     ) -> None:
         layout, settings, own_fields, own_sizes = KINDS[kind]
         state = filled(layout(Sizes(**own_sizes, **sizes)), device="meta")
         with pytest.raises(SpecError) as caught:
             mmdetection_weights(a_file(state), settings(**{**own_fields, **fields}), COCO_CLASSES)
-        assert caught.value.details == {"path": "epoch_12.pth", **told}
-        assert all(field in caught.value.message for field in told)
+        assert caught.value.details == {"path": "epoch_12.pth", **details}
+        assert all(field in caught.value.message for field in details)
 
     def test_the_style_of_the_file_is_named(self) -> None:
         state = filled(layouts.retinanet(Sizes()), device="meta")
@@ -346,12 +346,12 @@ class TestSettings:
 
     def test_a_file_of_an_old_version_loads_with_a_note(self) -> None:
         settings, layout = small("retinanet")
-        offer = mmdetection_weights(a_file(filled(layout), version="1.1.0"), settings, CLASSES)
-        assert "1.1.0" in offer.notes[0]
+        weights = mmdetection_weights(a_file(filled(layout), version="1.1.0"), settings, CLASSES)
+        assert "1.1.0" in weights.notes[0]
 
 
 class Marker:
-    """Pickled, it is a call."""
+    """Unpickling it would make a call."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -361,7 +361,7 @@ class Marker:
 
 
 def a_class(monkeypatch: pytest.MonkeyPatch, module: str, name: str, base: type = object) -> Any:
-    """A class in a module that is there until `monkeypatch` takes it away again."""
+    """Create a class in a module that exists until `monkeypatch` is undone."""
     parts = module.split(".")
     for end in range(1, len(parts) + 1):
         there = types.ModuleType(".".join(parts[:end]))
@@ -401,7 +401,7 @@ class TestFiles:
         torch.save({"state_dict": {name: torch.ones(1) for name in names}}, tmp_path / "a.pth")
         file = read_weights(tmp_path / "a.pth")
         assert list(file.state) == ["backbone.conv1.weight"]
-        assert tuple(file.others) == names[1:]
+        assert tuple(file.left_out) == names[1:]
 
     @pytest.mark.parametrize("is_new", [True, False], ids=["present format", "before PyTorch 1.6"])
     def test_numpy_numbers_are_ignored(self, is_new: bool, tmp_path: Path) -> None:
@@ -449,7 +449,7 @@ class TestFiles:
 
 
 RECIPES = sorted((Path(__file__).parents[2] / "examples/paper").glob("*_from_*.yaml"))
-# By the beginning of a teacher's file name: what is published of it beyond the sizes of R101.
+# By the start of a teacher's file name: its layout, and its published sizes that differ from R101.
 TEACHERS: dict[str, tuple[Callable[[Sizes], Layout], dict[str, Any]]] = {
     "cascade_mask_rcnn_x101_32x4d": (
         layouts.cascade_mask_rcnn,
@@ -460,7 +460,7 @@ TEACHERS: dict[str, tuple[Callable[[Sizes], Layout], dict[str, Any]]] = {
     "fcos_r101_caffe": (layouts.fcos, {"tower_norm": True}),
     "gfl_r101": (layouts.gfl, {"tower_norm": True}),
     "reppoints_moment_r101": (layouts.reppoints, {"tower_norm": True, "neck_norm": True}),
-    # 32x4d, as its configuration has it; the authors' name for it says 64x4d.
+    # 32x4d, as in its configuration; the authors' file name says 64x4d.
     "reppoints_moment_x101": (
         layouts.reppoints,
         {"groups": 32, "base_width": 4, "deformed": (2, 3, 4), "tower_norm": True, "neck_norm": True},

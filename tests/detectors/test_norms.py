@@ -1,4 +1,4 @@
-"""What each normalisation learns, what it keeps, and that all of them run on one process on the CPU."""
+"""What each normalisation trains and keeps, and that all of them run in one process on the CPU."""
 
 from typing import get_args
 
@@ -22,7 +22,7 @@ NAMES: tuple[Norm, ...] = get_args(Norm)
 
 
 def trained_a_step(layer: nn.Module) -> dict[str, Tensor]:
-    """The state after a step in training mode, on input that is far from normal."""
+    """Return the state after a training step on input that is far from normal."""
     images = 3 + 2 * torch.randn(4, 8, 5, 5, generator=torch.Generator().manual_seed(0))
     layer.train()
     parameters = list(layer.parameters())

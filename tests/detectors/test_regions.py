@@ -1,4 +1,4 @@
-"""The parts of two-stage detectors on cases small enough to be counted by hand."""
+"""Tests the parts of two-stage detectors on cases small enough to compute by hand."""
 
 import math
 
@@ -58,16 +58,16 @@ class TestSample:
     def test_is_reproducible_from_the_state_of_the_generator(self) -> None:
         proposals = torch.rand(100, 4).cumsum(1) * 50
         state = torch.get_rng_state()
-        first = heads_without_drawing(rois_per_image=20).sample([proposals], no_object())
+        first = heads_without_random_draws(rois_per_image=20).sample([proposals], no_object())
         torch.set_rng_state(state)
-        second = heads_without_drawing(rois_per_image=20).sample([proposals], no_object())
-        third = heads_without_drawing(rois_per_image=20).sample([proposals], no_object())
+        second = heads_without_random_draws(rois_per_image=20).sample([proposals], no_object())
+        third = heads_without_random_draws(rois_per_image=20).sample([proposals], no_object())
         assert torch.equal(first.boxes[0], second.boxes[0])
         assert not torch.equal(first.boxes[0], third.boxes[0])
 
 
-def heads_without_drawing(**settings: int) -> RegionHeads:
-    """Built from the side of the generator, so that only what is under test draws from it."""
+def heads_without_random_draws(**settings: int) -> RegionHeads:
+    """Build heads without changing the generator, so that only the tested code draws from it."""
     with torch.random.fork_rng():
         return heads(**settings)  # type: ignore[arg-type]
 
@@ -88,7 +88,7 @@ class TestBoxLosses:
 
     @pytest.mark.parametrize(
         ("beta", "expected"),
-        # Off by 0.05 in x and 2 in height; two regions share it.
+        # Differs by 0.05 in x and by 2 in height; averaged over two regions.
         [(0.0, (0.05 + 2) / 2), (1 / 9, (0.05**2 / 2 * 9 + 2 - 1 / 18) / 2), (1.0, (0.05**2 / 2 + 1.5) / 2)],
         ids=["L1", "torchvision's", "cascade's"],
     )
@@ -104,7 +104,7 @@ class TestBoxLosses:
         )
         # The object's centre is 10 to the right and 30 below, its height 1.2 times the region's.
         wanted = torch.tensor([10 * 0.1, 10 * 0.3, 0, 5 * math.log(1.2)])
-        # Whatever is said of other classes and of the background costs nothing.
+        # Predictions for other classes and the background do not count.
         deltas = torch.full((2, num_boxes, 4), 99.0)
         deltas[0, -1] = wanted + torch.tensor([0.05, 0, 0, -2])
         outputs = BoxOutputs(torch.zeros(2, 1 + NUM_CLASSES), deltas)
@@ -135,14 +135,14 @@ class TestDecode:
 class TestRegionPool:
     @pytest.mark.parametrize(("side", "stride"), [(56, 4), (112, 8), (224, 16), (448, 32)])
     def test_pools_the_box_from_the_level_of_its_size(self, side: int, stride: int) -> None:
-        # Every cell holds its level's stride, and where its middle is.
+        # Every cell holds the stride of its level and the position of its middle.
         levels = []
         for level in STRIDES:
             middles = (torch.arange(1024 // level) + 0.5) * level
             x = middles.expand(len(middles), -1)
             levels.append(torch.stack([torch.full_like(x, level), x, x.T])[None])
         box = torch.tensor([[100.0, 300, 100 + side, 300 + side]])
-        # A small part of a large input is image: torchvision would take the strides for half of what they are.
+        # The image is a small part of a large input: torchvision would estimate half the true strides.
         (pooled,) = RegionPool(7, aligned=True)(levels, [box])
         assert torch.equal(pooled[0], torch.full((7, 7), float(stride)))
         middles = (torch.arange(7) + 0.5) * side / 7
@@ -150,7 +150,7 @@ class TestRegionPool:
         torch.testing.assert_close(pooled[2], (300 + middles)[:, None].expand(7, 7))
 
     def test_a_large_box_is_the_mean_of_all_its_cells_in_mmdetections_convention(self) -> None:
-        # Four cells of P5 in a cell of the result, each way.
+        # Four cells of P5 for each cell of the result, in both directions.
         levels = [torch.randn(1, 2, 1024 // stride, 1024 // stride) for stride in STRIDES]
         (pooled,) = RegionPool(7, aligned=True)(levels, [torch.tensor([[64.0, 32, 960, 928]])])
         torch.testing.assert_close(pooled, F.avg_pool2d(levels[3][0, :, 1:29, 2:30], 4))
@@ -166,16 +166,16 @@ class TestMaskTargets:
     def test_equal_the_mask_if_the_box_has_as_many_pixels_as_the_crop(self) -> None:
         mask = torch.zeros(2, 40, 40, dtype=torch.uint8)
         mask[1, 5:15, 6:30] = 1
-        cut = crop_masks(mask, torch.tensor([[4.0, 2, 32, 30]]), torch.tensor([1]), 28, aligned=True)
-        assert torch.equal(cut[0], mask[1, 2:30, 4:32].float())
+        cropped = crop_masks(mask, torch.tensor([[4.0, 2, 32, 30]]), torch.tensor([1]), 28, aligned=True)
+        assert torch.equal(cropped[0], mask[1, 2:30, 4:32].float())
 
     @pytest.mark.parametrize("aligned", [True, False])
     def test_are_rounded_only_in_mmdetections_convention(self, aligned: bool) -> None:
         mask = torch.zeros(1, 64, 64, dtype=torch.uint8)
         mask[0, 11:41, 7:31] = 1
-        cut = crop_masks(mask, torch.tensor([[0.0, 0, 56, 56]]), torch.tensor([0]), 28, aligned=aligned)
-        assert cut.max() == 1
-        assert ((cut > 0) & (cut < 1)).any() != aligned
+        cropped = crop_masks(mask, torch.tensor([[0.0, 0, 56, 56]]), torch.tensor([0]), 28, aligned=aligned)
+        assert cropped.max() == 1
+        assert ((cropped > 0) & (cropped < 1)).any() != aligned
 
 
 class TestProposals:
@@ -198,13 +198,13 @@ class TestProposals:
             assert boxes[:, 2].max() <= width and boxes[:, 3].max() <= height
 
     def test_are_at_most_a_thousand_for_detection(self) -> None:
-        network = self.network(anchor_base_size_px=2)  # so small that none hides another
+        network = self.network(anchor_base_size_px=2)  # so small that boxes do not suppress each other
         for boxes in network.proposals(self.pyramid(256), [(256, 256)] * 2):
             assert len(boxes) == 1000
 
     def test_losses_are_means_over_256_anchors_of_an_image(self) -> None:
         network = self.network()
-        # Of every anchor the same is said, so that it does not matter which are sampled.
+        # All anchors get the same prediction, so the sample does not matter.
         for layer, value in ((network.head.cls_logits, math.log(3)), (network.head.bbox_pred, 0.5)):
             nn.init.zeros_(layer.weight)
             nn.init.constant_(layer.bias, value)
@@ -212,9 +212,9 @@ class TestProposals:
         box = torch.tensor([[48.0, 48, 80, 80]])
         targets = Targets([box, box[:0]], [torch.zeros(1).long(), torch.zeros(0).long()], [(128, 128)] * 2)
         terms, _ = network.losses(self.pyramid(), targets)
-        # Off by 0.5 in each of four deltas; what the shift of 4 / 32 takes from one neighbour it adds to the opposite.
+        # Differs by 0.5 in each of four deltas; the shift of 4 / 32 has opposite signs for opposite neighbours.
         assert terms["rpn_box"].item() == pytest.approx(5 * 4 * 0.5 / 512)
-        # Five say "object" with 3/4 and are right, all others are wrong.
+        # Five predict an object with 3/4 and are right, all others are wrong.
         expected = (5 * math.log(4 / 3) + 507 * math.log(4)) / 512
         assert terms["rpn_objectness"].item() == pytest.approx(expected, rel=1e-5)
 
@@ -229,8 +229,8 @@ class TestProposals:
         network, maps = self.network(convention=convention), self.pyramid()
         targets = Targets([torch.zeros(0, 4)] * 2, [torch.zeros(0).long()] * 2, [(30, 30)] * 2)
         terms = []
-        for beyond in (0.0, 1e3):
-            maps[0][:, :, 16:, 16:] = beyond  # from 64 px on
+        for padding in (0.0, 1e3):
+            maps[0][:, :, 16:, 16:] = padding  # from 64 px on
             torch.manual_seed(2)
             terms.append(network.losses(maps, targets)[0]["rpn_objectness"])
         assert bool(terms[0] == terms[1]) == (convention == "mmdetection")

@@ -1,4 +1,4 @@
-"""RepPoints: what its published tests ask of it, and one batch computed by hand."""
+"""RepPoints: the checks of mmdetection's tests, and one batch computed by hand."""
 
 from math import log, sqrt
 
@@ -27,7 +27,7 @@ def tiny(*, num_classes: int = 2) -> RepPoints:
     return RepPoints(spec.RepPoints(backbone=TINY, fpn_width=8), num_classes)
 
 
-def steady(*, reach_in_cells: float) -> RepPoints:
+def constant_outputs(*, reach_in_cells: float) -> RepPoints:
     """Scores 0.5 everywhere, and both boxes of a location reach so far from it to every side."""
     detector = tiny(num_classes=1)
     head = detector.head
@@ -123,8 +123,8 @@ class TestLosses:
         assert sum(bool(level.grad is not None and level.grad.any()) for level in features) == 1
 
     def test_are_as_computed_by_hand(self) -> None:
-        values = steady(reach_in_cells=4).losses(maps(), WHOLE_IMAGE)
-        # It starts on P5, whose box is twice as wide: each side is 64 px off, half of four strides.
+        values = constant_outputs(reach_in_cells=4).losses(maps(), WHOLE_IMAGE)
+        # It is assigned to P5, whose box is twice as wide: each side differs by 64 px, half of four strides.
         assert values["first_box"].item() == pytest.approx(0.5 * 4 * (0.5 - 0.055), rel=1e-4)
         # On P4 the box of the middle is the object. Overlaps of one half and more: its eight neighbours, 16 px away,
         # and four at 32 px. Between 0.4 and one half: eight that are 32 and 16 px away, four at 48 px.
@@ -137,16 +137,19 @@ class TestLosses:
 
     def test_use_locations_whose_first_box_overlaps_by_half_or_the_best_one(self) -> None:
         # Half as wide, P5's boxes are the object, and four neighbours of the middle, 32 px away, overlap by 0.6.
-        detector = steady(reach_in_cells=2)
+        detector = constant_outputs(reach_in_cells=2)
         nn.init.constant_(detector.head.reppoints_pts_refine_out.bias, 0.0)
-        first, second = detector.losses(maps(), WHOLE_IMAGE), steady(reach_in_cells=0.5).losses(maps(), WHOLE_IMAGE)
+        first, second = (
+            detector.losses(maps(), WHOLE_IMAGE),
+            constant_outputs(reach_in_cells=0.5).losses(maps(), WHOLE_IMAGE),
+        )
         assert first["first_box"].item() == pytest.approx(0, abs=1e-5)
         assert first["box"].item() == pytest.approx(4 * 2 * (32 / 128 - 0.055) / 5, rel=1e-4)
-        # A quarter of that: the best is P6's middle, which overlaps by one quarter and is 32 px off at each side.
+        # A quarter as wide: the best is P6's middle, which overlaps by one quarter and differs by 32 px at each side.
         assert second["box"].item() == pytest.approx(4 * (32 / 256 - 0.055), rel=1e-4)
 
     def test_ignore_the_batch_padding(self) -> None:
-        detector = steady(reach_in_cells=4)
+        detector = constant_outputs(reach_in_cells=4)
         whole = detector.losses(maps(), NOTHING)["classification"]
         half = detector.losses(maps(), NOTHING._replace(image_sizes=[(128, 64)]))["classification"]
         num_of_half = 16 * 8 + 8 * 4 + 4 * 2 + 2 + 1
@@ -170,7 +173,7 @@ class TestNeck:
         before = pyramid.maps(images)
         for level, behind in zip(pyramid.normed(before), expected, strict=True):
             torch.testing.assert_close(level, behind)
-        # Not yet normed: twice the weights, twice the maps.
+        # Before the norm: twice the weights give twice the maps.
         pyramid.fpn.layer_blocks[0][0].weight.data *= 2
         torch.testing.assert_close(pyramid.maps(images)[0], 2 * before[0])
 

@@ -1,4 +1,4 @@
-"""RetinaNet against torchvision's own, weight for weight, and against mmdetection's rules, by hand."""
+"""Compares RetinaNet with torchvision's, weight by weight, and with mmdetection's rules, by hand."""
 
 import math
 
@@ -35,7 +35,7 @@ def pair(request: pytest.FixtureRequest) -> Pair:
 
 @pytest.fixture(scope="module")
 def images() -> Tensor:
-    # 128 is the coarsest stride: there torchvision's anchors do not drift, and the two must agree.
+    # 128 is the coarsest stride, so torchvision's anchors do not drift and both detectors must agree.
     return torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(1))
 
 
@@ -58,7 +58,7 @@ class TestAgainstTorchvision:
 
     def test_detections_are_equal(self, pair: Pair, images: Tensor) -> None:
         ours, theirs = pair
-        # Fresh heads score every anchor 0.01; lifted, so that there is something to keep and something to drop.
+        # New heads score every anchor 0.01; this creates scores above and below the threshold.
         bias = theirs.head.classification_head.cls_logits.bias
         torch.nn.init.normal_(bias, -2.0, 1.5, generator=torch.Generator().manual_seed(2))
         ours.load_state_dict(theirs.state_dict())
@@ -102,24 +102,24 @@ class TestFrozenStages:
 
 
 @pytest.fixture
-def mmdetections() -> RetinaNet:
+def mmdetection_retinanet() -> RetinaNet:
     torch.manual_seed(0)
     return RetinaNet(spec.RetinaNet(backbone=TINY, fpn_width=8, convention="mmdetection"), 2).eval()
 
 
 class TestConventionOfMmdetection:
-    def test_p6_comes_from_c5_and_p7_without_relu(self, mmdetections: RetinaNet) -> None:
+    def test_p6_comes_from_c5_and_p7_without_relu(self, mmdetection_retinanet: RetinaNet) -> None:
         images = torch.randn(1, 3, 128, 128)
         with torch.no_grad():
-            *_, p6, p7 = mmdetections.features(images)
-            c5 = mmdetections.backbone.body(images)["2"]
-            extra = mmdetections.backbone.fpn.extra_blocks
+            *_, p6, p7 = mmdetection_retinanet.features(images)
+            c5 = mmdetection_retinanet.backbone.body(images)["2"]
+            extra = mmdetection_retinanet.backbone.fpn.extra_blocks
             torch.testing.assert_close(p6, extra.p6(c5))
             torch.testing.assert_close(p7, extra.p7(p6))
-        assert p6.min() < 0  # else a ReLU would change nothing
+        assert p6.min() < 0  # otherwise a ReLU would change nothing
 
-    def test_anchors_have_exact_sizes(self, mmdetections: RetinaNet) -> None:
-        p3, *_ = mmdetections.anchors.on(mmdetections.features(torch.zeros(1, 3, 64, 64)))
+    def test_anchors_have_exact_sizes(self, mmdetection_retinanet: RetinaNet) -> None:
+        p3, *_ = mmdetection_retinanet.anchors.on(mmdetection_retinanet.features(torch.zeros(1, 3, 64, 64)))
         side = 32.0
         root = math.sqrt(0.5)
         # Of the first cell: wide ones in three sizes, then the squares, then the tall ones.
@@ -132,21 +132,21 @@ class TestConventionOfMmdetection:
         torch.testing.assert_close(p3[:9, :2], -p3[:9, 2:])
 
     @torch.no_grad()
-    def test_losses_are_averaged_over_all_positives_of_the_batch(self, mmdetections: RetinaNet) -> None:
+    def test_losses_are_averaged_over_all_positives_of_the_batch(self, mmdetection_retinanet: RetinaNet) -> None:
         images = torch.randn(2, 3, 64, 64)
-        features = mmdetections.features(images)
-        anchors = torch.cat(mmdetections.anchors.on(features))
-        # An anchor of the first image is its box; the second has none and counts as if it had one positive.
+        features = mmdetection_retinanet.features(images)
+        anchors = torch.cat(mmdetection_retinanet.anchors.on(features))
+        # A box of the first image equals an anchor; the second has no object and counts as one positive.
         box = anchors[(anchors[:, 0] >= 0) & (anchors[:, 2] <= 64) & (anchors[:, 1] >= 0) & (anchors[:, 3] <= 64)][:1]
         labels = [torch.tensor([1]), torch.zeros(0, dtype=torch.int64)]
-        losses = mmdetections.losses(features, Targets([box, torch.zeros(0, 4)], labels, [(64, 64)] * 2))
+        losses = mmdetection_retinanet.losses(features, Targets([box, torch.zeros(0, 4)], labels, [(64, 64)] * 2))
         overlap = _iou(box[0], anchors)
         positive, ignored = overlap >= 0.5, (overlap >= 0.4) & (overlap < 0.5)
         share = int(positive.sum()) + 1
-        outputs = mmdetections.head(list(features))
+        outputs = mmdetection_retinanet.head(list(features))
         logits = outputs["cls_logits"]
         total = sum(
-            _focal(float(logits[n, a, k]), is_there=n == 0 and k == 1 and bool(positive[a]))
+            _focal(float(logits[n, a, k]), is_object=n == 0 and k == 1 and bool(positive[a]))
             for n in range(2)
             for a in range(len(anchors))
             for k in range(2)
@@ -158,15 +158,15 @@ class TestConventionOfMmdetection:
         torch.testing.assert_close(losses["box"], l1 / share)
 
     @torch.no_grad()
-    def test_anchors_in_the_batch_padding_are_ignored(self, mmdetections: RetinaNet) -> None:
-        features = mmdetections.features(torch.randn(1, 3, 64, 128))
+    def test_anchors_in_the_batch_padding_are_ignored(self, mmdetection_retinanet: RetinaNet) -> None:
+        features = mmdetection_retinanet.features(torch.randn(1, 3, 64, 128))
         nothing = [torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.int64)]
-        narrow = mmdetections.losses(features, Targets(*nothing, [(64, 40)]))  # padded to 64 by itself
-        logits = mmdetections.head(list(features))["cls_logits"][0]
-        anchors = torch.cat(mmdetections.anchors.on(features))
+        narrow = mmdetection_retinanet.losses(features, Targets(*nothing, [(64, 40)]))  # alone it would be padded to 64
+        logits = mmdetection_retinanet.head(list(features))["cls_logits"][0]
+        anchors = torch.cat(mmdetection_retinanet.anchors.on(features))
         inside = (anchors[:, 0] + anchors[:, 2]) / 2 < 63.5
         assert 0 < inside.sum() < len(anchors)
-        expected = sum(_focal(float(x), is_there=False) for x in logits[inside].flatten())
+        expected = sum(_focal(float(x), is_object=False) for x in logits[inside].flatten())
         assert float(narrow["classification"]) == pytest.approx(expected, rel=1e-4)
 
     def test_it_has_no_second_version(self) -> None:
@@ -194,9 +194,9 @@ def _iou(box: Tensor, others: Tensor) -> Tensor:
     return common / ((box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1) - common)
 
 
-def _focal(logit: float, *, is_there: bool) -> float:
+def _focal(logit: float, *, is_object: bool) -> float:
     p = 1 / (1 + math.exp(-logit))
-    return -0.25 * (1 - p) ** 2 * math.log(p) if is_there else -0.75 * p**2 * math.log(1 - p)
+    return -0.25 * (1 - p) ** 2 * math.log(p) if is_object else -0.75 * p**2 * math.log(1 - p)
 
 
 def _encode(box: Tensor, anchor: Tensor) -> Tensor:

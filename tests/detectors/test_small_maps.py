@@ -1,7 +1,7 @@
-"""Gradients over maps of a few cells, which must not depend on what lay in memory before.
+"""Gradients over maps of a few cells must not depend on the old content of memory.
 
-The memory that these tests free is full of NaN, or of large numbers, when a convolution asks for some. That is how
-rubbish gets into a result by whichever kernel the processor has; nothing here depends on which.
+These tests fill memory with NaN or large numbers and free it before each convolution. A kernel that reads
+uninitialised memory then gets a wrong result, whichever kernel the processor uses.
 """
 
 from collections.abc import Iterator
@@ -21,8 +21,8 @@ from fgd_core.spec.backbones import MobileNet, ResNet
 from fgd_core.spec.detectors import AnyDetector, RetinaNet
 
 POISONS = (float("nan"), 1e4, -3e4)
-# In float32 numbers; as malloc keeps small and large pieces apart, some of every size that a small network asks for.
-_PIECES = [2**power + more for power in range(4, 13) for more in (0, 8, 2 ** (power - 1))]
+# In float32 numbers: malloc handles small and large blocks separately, so these are of all sizes of a small network.
+_BLOCK_SIZES = [2**power + more for power in range(4, 13) for more in (0, 8, 2 ** (power - 1))]
 # Wide enough for the kernels that take 16 channels at a time.
 WIDTH = 16
 BACKBONES = {
@@ -33,19 +33,19 @@ BACKBONES = {
     "deformable": ResNet(name="resnet50", stem_width=WIDTH, blocks=(1, 1, 1, 1), deformable_stages=(3, 4, 5)),
     "MobileNet": MobileNet(name="mobilenet_v3_small"),
 }
-# Stem, blocks, extra levels, towers, squeezes, depthwise ones.
+# Stem, blocks, extra levels, towers, squeezes, depthwise convolutions.
 GEOMETRIES = [(1, 1, 1), (1, 2, 1), (3, 1, 1), (3, 2, 1), (3, 2, 4), (5, 1, 16), (5, 2, 16), (7, 2, 1)]
 SIZES = [(1, 1), (1, 2), (2, 1), (2, 2), (1, 5), (5, 1), (3, 3), (4, 2), (6, 7)]
 
 
 def poison(value: float) -> None:
     """Fill memory with `value` and free it."""
-    held = [torch.full((size,), value) for size in _PIECES for _ in range(2)]
+    held = [torch.full((size,), value) for size in _BLOCK_SIZES for _ in range(2)]
     held.clear()
 
 
 class Poisoned(TorchDispatchMode):
-    """Every convolution, forward and backward, finds freed memory full of `value`."""
+    """Fills freed memory with `value` before every convolution, forward and backward."""
 
     def __init__(self, value: float) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class TestAConvolution:
         layer = use_float32_on_small_maps(nn.Sequential(layer))[0]
         wrong = []
         for size in SIZES:
-            # Of one sign, so that no sum is small beside its terms, which would be all rounding.
+            # All positive, so that no sum is small compared with its terms and consists of rounding errors.
             features = torch.rand(2, WIDTH, *size) + 0.5
             expected = self.gradients(layer, features, torch.float32, 0.0)
             for value in POISONS:
@@ -120,7 +120,7 @@ class TestADetector:
     def check(self, settings: AnyDetector, dtype: torch.dtype) -> None:
         torch.manual_seed(0)
         detector = build_detector(settings, 2).train()
-        # So that one step is a step like any other: a running mean must not move between two that are compared.
+        # Running means must not change between the steps that are compared.
         for layer in detector.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.momentum = 0.0
@@ -131,7 +131,7 @@ class TestADetector:
 
     @staticmethod
     def gradients(detector: Detector, dtype: torch.dtype, value: float) -> dict[str, Tensor]:
-        """For images of 64 px: P6 and P7 are one cell. Samplers draw the same each time."""
+        """Compute gradients for images of 64 px, whose P6 and P7 are one cell; samplers draw the same each time."""
         torch.manual_seed(1)
         images = torch.randn(2, 3, 64, 64)
         boxes, labels = torch.tensor([[8.0, 8, 40, 40]]), torch.tensor([1])

@@ -1,4 +1,4 @@
-"""How a head starts."""
+"""Tests of the initial weights of a head."""
 
 from math import log
 

@@ -1,4 +1,4 @@
-"""What was loaded is told truly, and what did not load is an error."""
+"""Loading reports exactly what it loaded, and missing weights are errors."""
 
 import argparse
 import threading
@@ -42,7 +42,7 @@ TINY = ResNet(name="resnet18", stem_width=4, blocks=(1, 1, 1, 1))
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """torch.hub's cache, which torchvision's loading code reads before it goes to the network."""
+    """torch.hub's cache, which torchvision reads before it uses the network."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     folder = tmp_path / "hub/checkpoints"
     folder.mkdir(parents=True)
@@ -58,8 +58,8 @@ def load(settings: DetectorSpec, name: str) -> tuple[Detector, WeightsLoaded]:
     return detector, load_torchvision(detector, name, settings=settings, classes=CLASSES, role="student")
 
 
-def row_of(state: dict[str, Tensor], key: str, label: int, num_outputs: int) -> Tensor:
-    """(places, …) the rows of one output."""
+def output_rows(state: dict[str, Tensor], key: str, label: int, num_outputs: int) -> Tensor:
+    """Return the rows (anchors, …) of one output."""
     value = state[key]
     return value.reshape(-1, num_outputs, *value.shape[1:])[:, label]
 
@@ -102,7 +102,7 @@ class TestBackbones:
             load(RetinaNet(backbone=TINY, fpn_width=8), "ResNet18_Weights.IMAGENET")
 
     def test_a_missing_network_is_reported_with_the_cure(self, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # a port where nobody listens
+        monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # a port without a listener
         with pytest.raises(UnreachableError, match=r"hub/checkpoints.*TORCH_HOME") as caught:
             load(RetinaNet(backbone=ResNet(name="resnet18"), fpn_width=16), "ResNet18_Weights.IMAGENET1K_V1")
         assert "resnet18" in str(caught.value.details["url"])
@@ -116,8 +116,8 @@ class TestBackbones:
         assert after_failure(finished.error, budgets) == Fail(Reason.RUN_FAILED)
 
 
-class Answers(BaseHTTPRequestHandler):
-    """A server of weights that is in trouble, has none, or has damaged ones, by the path."""
+class StatusHandler(BaseHTTPRequestHandler):
+    """Responds with the status in the path and damaged weights."""
 
     def do_GET(self) -> None:
         status = int(self.path.split("/")[1])
@@ -131,7 +131,7 @@ class Answers(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as listening:
+    with ThreadingHTTPServer(("127.0.0.1", 0), StatusHandler) as listening:
         thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{listening.server_port}"
@@ -144,14 +144,12 @@ class TestFetching:
         (published,) = WeightsEnum("Published", {"V1": Weights(url=url, transforms=lambda: None, meta={})})  # type: ignore[misc]
         fetch(published, "Published.V1")
 
-    @pytest.mark.parametrize(("status", "is_worth_a_retry"), [(503, True), (429, True), (404, False), (403, False)])
-    def test_only_temporary_errors_are_retried(
-        self, status: int, is_worth_a_retry: bool, hub: Path, server: str
-    ) -> None:
+    @pytest.mark.parametrize(("status", "is_retryable"), [(503, True), (429, True), (404, False), (403, False)])
+    def test_only_temporary_errors_are_retried(self, status: int, is_retryable: bool, hub: Path, server: str) -> None:
         with pytest.raises(NetworkError, match=r"put the file x-12345678\.pth into") as caught:
             self.fetch(f"{server}/{status}/x-12345678.pth")
-        assert caught.value.retryable == is_worth_a_retry
-        assert isinstance(caught.value, UnreachableError) != is_worth_a_retry
+        assert caught.value.retryable == is_retryable
+        assert isinstance(caught.value, UnreachableError) != is_retryable
 
     def test_a_damaged_download_is_not_stored(self, hub: Path, server: str) -> None:
         with pytest.raises(NetworkError, match="is damaged"):
@@ -172,7 +170,7 @@ class TestFetching:
 
 class TestNeededSettings:
     @pytest.mark.parametrize(
-        ("name", "settings", "told"),
+        ("name", "settings", "details"),
         [
             ("ResNet18_Weights.IMAGENET1K_V1", {"backbone": {"name": "resnet50"}}, {"backbone.name": "resnet18"}),
             (
@@ -196,13 +194,13 @@ class TestNeededSettings:
         ids=lambda value: value if isinstance(value, str) else "",
     )
     def test_every_field_that_does_not_fit_is_named(
-        self, name: str, settings: dict[str, Any], told: dict[str, Any]
+        self, name: str, settings: dict[str, Any], details: dict[str, Any]
     ) -> None:
         spec = RetinaNet.model_validate(settings)
         with pytest.raises(SpecError) as caught:
             load_torchvision(build_detector(spec, 3), name, settings=spec, classes=CLASSES, role="detector")
-        assert caught.value.details == {"weights": name, **told}
-        for field in told:
+        assert caught.value.details == {"weights": name, **details}
+        for field in details:
             assert f"set {field} to" in caught.value.message
 
     def test_every_known_family_exists_in_torchvision(self) -> None:
@@ -232,8 +230,8 @@ class TestDetectors:
         own, key = detector.state_dict(), "head.classification_head.cls_logits.weight"
         categories = RetinaNet_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
         for label, name in ((0, "person"), (2, "traffic light")):
-            taken = row_of(state, key, categories.index(name), 91)
-            assert torch.equal(row_of(own, key, label, 3), taken)
+            taken = output_rows(state, key, categories.index(name), 91)
+            assert torch.equal(output_rows(own, key, label, 3), taken)
         name = "head.regression_head.conv.3.0.weight"
         assert torch.equal(detector.get_parameter(name), published.get_parameter(name))
 
@@ -283,9 +281,9 @@ class TestClasses:
         assert (COCO_CLASSES[0], COCO_CLASSES[-1]) == ("person", "toothbrush")
 
     def test_a_name_that_occurs_twice_matches_nothing(self) -> None:
-        met = match_classes(("a", "b", "B"), (" b", "A"))
-        assert met.pairs == ((0, 1),)
-        assert met.fresh == (" b",)
+        matched = match_classes(("a", "b", "B"), (" b", "A"))
+        assert matched.pairs == ((0, 1),)
+        assert matched.fresh == (" b",)
         assert match_classes(("a", "b", "b"), ("b",)).pairs == ()
 
     def test_equal_names_match_before_names_that_differ_in_case(self) -> None:
@@ -294,9 +292,9 @@ class TestClasses:
 
     def test_equal_lists_match_completely(self) -> None:
         twins = ("cell", "Cell", "cell_", "dead cell", "dead_cell")
-        met = match_classes(twins, twins)
-        assert met.pairs == tuple((place, place) for place in range(5))
-        assert met.found == twins and not met.fresh and not met.unused
+        matched = match_classes(twins, twins)
+        assert matched.pairs == tuple((index, index) for index in range(5))
+        assert matched.found == twins and not matched.fresh and not matched.unused
 
     @pytest.mark.parametrize("kind", DETECTORS, ids=lambda kind: kind.__name__)
     def test_every_tensor_with_class_rows_is_listed(self, kind: type[AnyDetector]) -> None:
@@ -313,8 +311,8 @@ class TestClasses:
     def test_common_classes_are_copied_from_a_detector_of_other_classes(self, kind: type[AnyDetector]) -> None:
         given, own = build_detector(SMALL[kind], 4), build_detector(SMALL[kind], 3)
         fresh = {key: value.clone() for key, value in own.state_dict().items()}
-        offer = SourceWeights(state=given.state_dict(), classes=("a", "b", "c", "d"))
-        event = load_weights(own, offer, classes=("d", "x", "b"), role="student", source="here").event
+        weights = SourceWeights(state=given.state_dict(), classes=("a", "b", "c", "d"))
+        event = load_weights(own, weights, classes=("d", "x", "b"), role="student", source="here").event
         assert event.num_matched == event.num_total
         assert (event.classes_found, event.classes_fresh, event.classes_unused) == (["d", "b"], ["x"], ["a", "c"])
         theirs, ours = given.state_dict(), own.state_dict()
@@ -336,8 +334,8 @@ class TestClasses:
     def test_classes_of_other_names_are_not_copied(self) -> None:
         given, own = (build_detector(RetinaNet(backbone=TINY, fpn_width=8), 2) for _ in range(2))
         before = own.get_parameter("head.classification_head.cls_logits.bias").clone()
-        offer = SourceWeights(state={k: v + 1 for k, v in given.state_dict().items()}, classes=("cat", "dog"))
-        event = load_weights(own, offer, classes=("cell", "clump"), role="student", source="here").event
+        weights = SourceWeights(state={k: v + 1 for k, v in given.state_dict().items()}, classes=("cat", "dog"))
+        event = load_weights(own, weights, classes=("cell", "clump"), role="student", source="here").event
         assert [text.partition(":")[0] for text in event.mismatched] == [
             "head.classification_head.cls_logits.weight",
             "head.classification_head.cls_logits.bias",
@@ -363,7 +361,7 @@ class TestInheritance:
         student, teacher = pair()
         before = student.get_parameter("backbone.body.conv1.weight").clone()
         loaded = inherit(student, teacher, "neck_and_head", source="teacher.pt")
-        # A bottleneck's stages are four times as wide, so the lateral convolutions are left fresh.
+        # A bottleneck's stages are four times as wide, so the lateral convolutions stay random.
         assert [name.split(":")[0] for name in loaded.mismatched] == [
             f"backbone.fpn.inner_blocks.{level}.0.weight" for level in range(3)
         ]
@@ -434,13 +432,13 @@ class TestInheritance:
         assert loaded.classes_fresh == ["zebu"]
         key = "head.classification_head.cls_logits.weight"
         ours, theirs = student.state_dict(), teacher.state_dict()
-        assert torch.equal(row_of(ours, key, 0, 3), row_of(theirs, key, 2, 3))
-        assert torch.equal(row_of(ours, key, 1, 3), row_of(theirs, key, 0, 3))
+        assert torch.equal(output_rows(ours, key, 0, 3), output_rows(theirs, key, 2, 3))
+        assert torch.equal(output_rows(ours, key, 1, 3), output_rows(theirs, key, 0, 3))
 
     def test_nothing_in_common_is_an_error(self) -> None:
         teacher = build_detector(RetinaNet(backbone=ResNet(name="resnet18", stem_width=4), fpn_width=16), 3)
         student = build_detector(RetinaNet(backbone=ResNet(name="resnet18", stem_width=4), fpn_width=8), 5)
-        # What does not depend on the width can be handed on all the same: the biases of the box deltas.
+        # Weights that do not depend on the width are still copied: the biases of the box deltas.
         assert inherit(student, teacher, "neck_and_head", source="t").num_matched == 1
         del student.head, teacher.head
         with pytest.raises(WeightsError, match="inherit: nothing"):
@@ -453,12 +451,12 @@ def _weights_of(model: str) -> list[WeightsEnum]:
 
 
 def _as_first_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict of RetinaNet with the names that the file of 2020 has."""
+    """Convert a RetinaNet state dict to the names of the file of 2020."""
     old = {}
     for key, value in state.items():
         parts = key.split(".")
         if "_head.conv." in key:
-            # The four convolutions of a head are numbered 0, 2, 4, 6, activations taking the rest.
+            # The four convolutions of a head have the numbers 0, 2, 4, 6; activations have the others.
             parts = [*parts[:3], str(2 * int(parts[3])), parts[5]]
         elif "_blocks." in key and "extra" not in key:
             parts.pop(4)

@@ -1,7 +1,7 @@
-"""A two-stage detector of ours and torchvision's own, with the same weights, on the same images.
+"""Compares a two-stage detector with torchvision's, with the same weights on the same images.
 
-Both are narrow, for two published ones would keep the tests waiting; that ours also fits the published weights is
-told by names and shapes alone.
+Both are narrow, because published sizes would make the tests slow. Tests of names and shapes alone show that the
+published weights fit.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ from fgd_core.detectors.weights.matching import match_state
 NUM_CLASSES = 7
 WIDTH = 16
 SIZES = [(128, 96), (100, 128)]
-"""128 is divisible by the coarsest stride: there torchvision's anchors do not drift, and the two must agree."""
+"""The coarsest stride divides 128, so torchvision's anchors do not drift and both detectors must agree."""
 
 
 def images() -> Tensor:
@@ -31,7 +31,7 @@ def images() -> Tensor:
 
 
 def objects() -> Targets:
-    """Three in the first image, none in the second; the mask of each is the upper left triangle of its box."""
+    """Three objects in the first image, none in the second; each mask is the upper left triangle of its box."""
     boxes = torch.tensor([[10.0, 20, 60, 90], [30, 30, 50, 50], [0, 60, 96, 128]])
     masks = torch.zeros(3, *SIZES[0], dtype=torch.uint8)
     for mask, (x1, y1, x2, y2) in zip(masks, boxes.int().tolist(), strict=True):
@@ -46,7 +46,7 @@ def objects() -> Targets:
 
 
 def narrow_parts(version: str) -> dict[str, Any]:
-    """What torchvision's two-stage classes take, put together as its published functions do it, of `WIDTH`."""
+    """Build the arguments of torchvision's two-stage classes like its published functions, but of `WIDTH`."""
     norm = nn.BatchNorm2d if version == "v2" else None
     layers = {f"layer{stage}": str(stage - 1) for stage in (1, 2, 3, 4)}
     extra = LastLevelMaxPool()
@@ -62,7 +62,7 @@ def narrow_parts(version: str) -> dict[str, Any]:
 
 
 class Pair:
-    """Both in eval mode, so that batch norm is a fixed function."""
+    """Both detectors in eval mode, so that batch norm is a fixed function."""
 
     def __init__(self, ours: TwoStageDetector, theirs: nn.Module) -> None:
         self.theirs: Any = theirs.eval()
@@ -72,7 +72,7 @@ class Pair:
 
     @torch.no_grad()
     def losses(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Ours, and theirs under our names."""
+        """Compute our losses, and torchvision's under our names."""
         targets = objects()
         assert targets.masks is not None
         torch.manual_seed(7)
@@ -102,7 +102,7 @@ class Pair:
 
     @torch.no_grad()
     def detections(self) -> tuple[list[Detections], list[Detections]]:
-        """Ours, and theirs with classes from 0 and without the axis of channels."""
+        """Detect with both; torchvision's classes then count from 0, and its masks lose the channel axis."""
         mine = self.ours.detect(self.ours.features(images()), SIZES)
         batch = ImageList(images(), SIZES)
         maps = self.theirs.backbone(batch.tensors)
@@ -120,7 +120,7 @@ def assert_same_losses(pair: Pair) -> None:
     for name, value in expected.items():
         assert value > 0, name
         torch.testing.assert_close(
-            mine[name], value, rtol=1e-5, atol=1e-6, msg=lambda said, name=name: f"{name}: {said}"
+            mine[name], value, rtol=1e-5, atol=1e-6, msg=lambda message, name=name: f"{name}: {message}"
         )
 
 
@@ -137,5 +137,5 @@ def assert_same_detections(pair: Pair) -> None:
 
 
 def shapes(module: nn.Module) -> dict[str, torch.Size]:
-    """Of all weights, by name."""
+    """Return the shapes of all weights by name."""
     return {name: value.shape for name, value in module.state_dict().items()}

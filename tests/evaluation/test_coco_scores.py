@@ -1,4 +1,4 @@
-"""The 12 numbers: by hand where a hand can, and against pycocotools on the files themselves."""
+"""The 12 numbers of COCO, computed by hand for small cases and by pycocotools for real files."""
 
 import json
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ NUMBERS = (
 
 
 class TwoClasses:
-    """A data set of `boxes`, one image a row: (label, x1, y1, x2, y2, is_crowd)."""
+    """A data set of two classes; for each image, rows of (label, x1, y1, x2, y2, is_crowd)."""
 
     def __init__(self, *images: Sequence[tuple[int, float, float, float, float, bool]]) -> None:
         self.categories = (Category(id=0, name="cat"), Category(id=40, name="dog"))
@@ -50,8 +50,8 @@ def _sample(image_id: int, rows: Sequence[tuple[int, float, float, float, float,
     )
 
 
-def _found(*rows: tuple[int, float, float, float, float, float]) -> Detections:
-    """(label, score, x1, y1, x2, y2) a row."""
+def _detections(*rows: tuple[int, float, float, float, float, float]) -> Detections:
+    """Build detections from rows of (label, score, x1, y1, x2, y2)."""
     return Detections(
         boxes_xyxy_px=torch.tensor([row[2:] for row in rows]).reshape(-1, 4),
         scores=torch.tensor([row[1] for row in rows]),
@@ -82,13 +82,13 @@ class TestByHand:
 
     def test_images_without_objects_matter_only_for_false_positives(self) -> None:
         dataset = TwoClasses([CAT], [])
-        right = _found((0, 0.5, 10, 10, 50, 50))
-        assert coco_scores(dataset, {100: right, 101: _found()}).ap == pytest.approx(1)
-        # The alarm ranks first, so precision is 1/2 at every recall.
-        assert coco_scores(dataset, {100: right, 101: _found((0, 0.9, 0, 0, 9, 9))}).ap == pytest.approx(0.5)
+        right = _detections((0, 0.5, 10, 10, 50, 50))
+        assert coco_scores(dataset, {100: right, 101: _detections()}).ap == pytest.approx(1)
+        # The false positive has the highest score, so precision is 1/2 at every recall.
+        assert coco_scores(dataset, {100: right, 101: _detections((0, 0.9, 0, 0, 9, 9))}).ap == pytest.approx(0.5)
 
     def test_scores_without_objects_are_none(self) -> None:
-        scores = coco_scores(TwoClasses([CAT]), {100: _found((0, 1, 10, 10, 50, 50))})
+        scores = coco_scores(TwoClasses([CAT]), {100: _detections((0, 1, 10, 10, 50, 50))})
         assert (scores.ap_medium, scores.ap_small, scores.ap_large) == (pytest.approx(1), None, None)
         assert scores.per_class["dog"].ap is None
         assert scores.per_class["dog"].num_boxes == 0
@@ -96,18 +96,18 @@ class TestByHand:
 
     def test_an_overlap_of_0_6_counts_at_three_of_ten_thresholds(self) -> None:
         # 24 of 40 columns: IoU 0.6, found at 0.50, 0.55 and 0.60.
-        scores = coco_scores(TwoClasses([CAT]), {100: _found((0, 1, 10, 10, 34, 50))})
+        scores = coco_scores(TwoClasses([CAT]), {100: _detections((0, 1, 10, 10, 34, 50))})
         assert (scores.ap, scores.ap50, scores.ap75) == (pytest.approx(0.3), pytest.approx(1), 0)
 
     def test_one_detection_of_two_objects_is_half_of_the_recall(self) -> None:
         dataset = TwoClasses([CAT, (0, 60, 60, 99, 99, False)])
-        scores = coco_scores(dataset, {100: _found((0, 1, 10, 10, 50, 50))})
+        scores = coco_scores(dataset, {100: _detections((0, 1, 10, 10, 50, 50))})
         assert scores.ar100 == pytest.approx(0.5)
         assert scores.ap == pytest.approx(51 / 101)  # recall points 0.00 to 0.50 of 101
 
     def test_the_right_box_with_the_wrong_class_is_wrong(self) -> None:
         scores = coco_scores(
-            TwoClasses([CAT, DOG]), {100: _found((1, 1, 10, 10, 50, 50), (1, 0.5, 100, 100, 200, 200))}
+            TwoClasses([CAT, DOG]), {100: _detections((1, 1, 10, 10, 50, 50), (1, 0.5, 100, 100, 200, 200))}
         )
         assert scores.per_class["cat"].ap == 0
         assert scores.per_class["dog"].ap == pytest.approx(0.5)
@@ -115,14 +115,14 @@ class TestByHand:
 
     def test_a_second_box_on_an_object_is_a_false_positive(self) -> None:
         dataset = TwoClasses([CAT], [CAT])
-        twice = _found((0, 1, 10, 10, 50, 50), (0, 0.9, 10, 10, 50, 50))
+        twice = _detections((0, 1, 10, 10, 50, 50), (0, 0.9, 10, 10, 50, 50))
         # Right, wrong, right: precision 1 up to recall 0.5, then 2/3.
-        scores = coco_scores(dataset, {100: twice, 101: _found((0, 0.8, 10, 10, 50, 50))})
+        scores = coco_scores(dataset, {100: twice, 101: _detections((0, 0.8, 10, 10, 50, 50))})
         assert scores.ap == pytest.approx((51 + 50 * 2 / 3) / 101)
 
     def test_detections_in_a_crowd_are_ignored(self) -> None:
         in_crowd = ((0, 0.9, 110, 110, 130, 130), (0, 0.8, 140, 140, 160, 160))
-        found = {100: _found(*in_crowd, (0, 0.5, 10, 10, 50, 50))}
+        found = {100: _detections(*in_crowd, (0, 0.5, 10, 10, 50, 50))}
         crowd = (0, 100, 100, 200, 200, True)
         assert coco_scores(TwoClasses([CAT, crowd]), found).ap == pytest.approx(1)
         assert coco_scores(TwoClasses([CAT]), found).ap == pytest.approx(1 / 3)
@@ -130,17 +130,17 @@ class TestByHand:
     def test_sizes_are_by_the_area_of_the_annotation(self) -> None:
         small, medium, large = (0, 0, 0, 20, 20, False), (0, 50, 50, 100, 100, False), (0, 100, 100, 200, 200, False)
         dataset = TwoClasses([small, medium, large])
-        scores = coco_scores(dataset, {100: _found((0, 1, 0, 0, 20, 20), (0, 1, 100, 100, 200, 200))})
+        scores = coco_scores(dataset, {100: _detections((0, 1, 0, 0, 20, 20), (0, 1, 100, 100, 200, 200))})
         assert (scores.ap_small, scores.ap_medium, scores.ap_large) == (pytest.approx(1), 0, pytest.approx(1))
 
     def test_category_and_image_ids_may_be_zero(self) -> None:
         dataset = TwoClasses([CAT])  # category id 0
         dataset.samples[0] = _sample(0, [CAT])
-        assert coco_scores(dataset, {0: _found((0, 1, 10, 10, 50, 50))}).ap == pytest.approx(1)
+        assert coco_scores(dataset, {0: _detections((0, 1, 10, 10, 50, 50))}).ap == pytest.approx(1)
 
     def test_unknown_images_and_arrays_of_unequal_length_are_refused(self) -> None:
         with pytest.raises(ValueError, match="55"):
-            coco_scores(TwoClasses([CAT]), {55: _found()})
+            coco_scores(TwoClasses([CAT]), {55: _detections()})
         uneven = Detections(np.zeros((2, 4)), np.zeros(1), np.zeros(2, dtype=np.int64))
         with pytest.raises(ValueError, match="2 boxes, 1 scores"):
             coco_scores(TwoClasses([CAT]), {100: uneven})
@@ -186,7 +186,7 @@ class TestAgainstPycocotools:
 
 
 def _imperfect(samples: Sequence[Sample], num_classes: int) -> dict[int, Detections]:
-    """Shifted boxes, some missed, some doubled, some of another class, with scores that often tie."""
+    """Shift boxes, drop some, duplicate some and change some classes; many scores are equal."""
     rng = np.random.default_rng(0)
     found = {}
     for sample in samples[:-3]:

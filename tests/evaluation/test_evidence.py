@@ -1,4 +1,4 @@
-"""What a run leaves at its end."""
+"""The evidence file that a run writes at its end."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, squares: dict[str, Any]) -> tuple[Path, RecordingContext]:
-    """A detector that finds some of the squares."""
+    """Train a detector that detects some of the squares."""
     folder = tmp_path_factory.mktemp("trained")
     context = RecordingContext(folder)
     training = {"epochs": 40, "evaluate_every": 20, "optimizer": {"learning_rate": 5e-3}}
@@ -32,7 +32,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, squares: dict[str, Any]) -
     return folder, context
 
 
-def assert_left(folder: Path, context: RecordingContext, ap: float | None) -> None:
+def assert_evidence(folder: Path, context: RecordingContext, ap: float | None) -> None:
     saved = [event for event in context.of(ArtifactSaved) if event.name == "evaluation.npz"]
     assert [event.uri for event in saved] == [(folder / "evaluation.npz").resolve().as_uri()]
     evidence = read(folder / "evaluation.npz", whose="it")
@@ -46,7 +46,7 @@ class TestRunsWriteEvidence:
         best = max(
             event.ap or 0 for event in context.events if event.kind == "checkpoint_saved" and event.name == "best"
         )
-        assert_left(folder, context, best)
+        assert_evidence(folder, context, best)
 
     def test_after_evaluations_and_distillations(
         self, trained: tuple[Path, RecordingContext], squares: dict[str, Any], tmp_path: Path
@@ -59,7 +59,7 @@ class TestRunsWriteEvidence:
             context = RecordingContext(tmp_path / name)
             finished = execute(with_data(spec, squares), context)
             assert finished.result is not None, finished.error
-            assert_left(tmp_path / name, context, finished.result.scores.ap)
+            assert_evidence(tmp_path / name, context, finished.result.scores.ap)
 
     def test_a_failed_write_is_a_warning_and_the_run_succeeds(
         self,

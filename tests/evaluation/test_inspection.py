@@ -1,4 +1,4 @@
-"""A data set looked through by the job that does so, on real files."""
+"""The job that checks a data set, on real files."""
 
 import io
 import json
@@ -33,7 +33,7 @@ def data(tmp_path: Path) -> dict[str, Any]:
     return {"type": "coco", "train": train, "val": val}
 
 
-def look(tmp_path: Path, data: dict[str, Any], **fields: Any) -> tuple[RecordingContext, RunFinished]:
+def check(tmp_path: Path, data: dict[str, Any], **fields: Any) -> tuple[RecordingContext, RunFinished]:
     spec = CheckDataSpec.model_validate({"name": "check", "data": data} | fields)
     context = RecordingContext(tmp_path / "job")
     return context, execute(spec, context)
@@ -48,16 +48,16 @@ def change_annotations(part: dict[str, str], **fields: Any) -> None:
 
 class TestValidDataSet:
     def test_is_counted_and_has_the_fingerprints_of_a_training(self, tmp_path: Path, data: dict[str, Any]) -> None:
-        context, end = look(tmp_path, data)
+        context, end = check(tmp_path, data)
         assert end.outcome == "succeeded"
-        (told,) = context.of(DataSetChecked)
-        assert [(each.split, each.num_images, each.num_boxes) for each in told.splits] == [
+        (event,) = context.of(DataSetChecked)
+        assert [(each.split, each.num_images, each.num_boxes) for each in event.splits] == [
             ("train", 6, 6),
             ("val", 4, 4),
         ]
         opened = [open_dataset(Coco.model_validate(data), split).fingerprint for split in ("train", "val")]
-        assert [each.fingerprint for each in told.splits] == opened
-        train, val = told.profiles
+        assert [each.fingerprint for each in event.splits] == opened
+        train, val = event.profiles
         assert (train.num_small, train.num_medium, val.num_small) == (0, 6, 4)
         assert train.images_per_category == {"square": 6}
         assert train.objects_per_image == [Bin(first=0, last=0, count=0), Bin(first=1, last=1, count=6)]
@@ -65,7 +65,7 @@ class TestValidDataSet:
         assert (train.num_sizes, train.common_sizes[0].num_images) == (1, 6)
 
     def test_samples_of_both_splits_are_drawn(self, tmp_path: Path, data: dict[str, Any]) -> None:
-        context, _ = look(tmp_path, data, num_samples=5)
+        context, _ = check(tmp_path, data, num_samples=5)
         assert [saved.name for saved in context.of(ArtifactSaved)] == ["samples_train.png", "samples_val.png"]
         with Image.open(tmp_path / "job" / "samples_train.png") as picture:
             # Two rows of four squares of 256 px.
@@ -74,36 +74,36 @@ class TestValidDataSet:
 
     @pytest.mark.parametrize("shapes", [{"type": "shapes", "num_train": 4, "num_val": 2, "image_size_px": 64}])
     def test_synthetic_data_can_be_checked(self, tmp_path: Path, shapes: dict[str, Any]) -> None:
-        assert look(tmp_path, shapes)[1].outcome == "succeeded"
+        assert check(tmp_path, shapes)[1].outcome == "succeeded"
 
 
 class TestBadData:
     def test_is_counted_and_drawn_and_refused_with_all_findings(self, tmp_path: Path, data: dict[str, Any]) -> None:
         (Path(data["train"]["images"]) / "3.png").unlink()
         change_annotations(data["val"], category_id=9)
-        context, end = look(tmp_path, data)
+        context, end = check(tmp_path, data)
         assert (end.outcome, end.error is not None and end.error.code) == ("failed", "data")
         assert end.error is not None
         assert "missing_image" in end.error.message
         assert "unknown_category" in end.error.message
-        (told,) = context.of(DataSetChecked)
+        (event,) = context.of(DataSetChecked)
         found = {
-            each.split: [(f.problem, f.action) for f in each.findings if f.action == "refused"] for each in told.splits
+            each.split: [(f.problem, f.action) for f in each.findings if f.action == "refused"] for each in event.splits
         }
         assert found == {"train": [("missing_image", "refused")], "val": [("unknown_category", "refused")]}
-        assert told.splits[0].num_images == 5
+        assert event.splits[0].num_images == 5
         assert len(context.of(ArtifactSaved)) == 2
 
     def test_passes_if_the_spec_drops_it(self, tmp_path: Path, data: dict[str, Any]) -> None:
         (Path(data["train"]["images"]) / "3.png").unlink()
-        context, end = look(tmp_path, data | {"on_bad": "drop"})
+        context, end = check(tmp_path, data | {"on_bad": "drop"})
         assert end.outcome == "succeeded"
         assert ("missing_image", "dropped") in [(f.problem, f.action) for f in context.of(DataChecked)[0].findings]
 
     def test_an_image_in_both_splits_is_reported(self, tmp_path: Path, data: dict[str, Any]) -> None:
         shutil.copy(data["train"]["annotations"], data["val"]["annotations"])
         shutil.copytree(data["train"]["images"], data["val"]["images"], dirs_exist_ok=True)
-        context, end = look(tmp_path, data)
+        context, end = check(tmp_path, data)
         (found,) = [f for f in context.of(DataChecked)[1].findings if f.problem == "in_both_splits"]
         assert (found.count, found.action, end.outcome) == (6, "kept", "succeeded")
 
@@ -112,16 +112,16 @@ class TestBadData:
     ) -> None:
         Path(data["train"]["annotations"]).write_text("no JSON")
         change_annotations(data["val"], category_id=9)
-        context, end = look(tmp_path, data)
+        context, end = check(tmp_path, data)
         assert end.error is not None
         assert ("not JSON" in end.error.message, "unknown_category" in end.error.message) == (True, True)
-        (told,) = context.of(DataSetChecked)
-        assert [(each.split, each.findings[0].problem) for each in told.splits] == [("val", "unknown_category")]
+        (event,) = context.of(DataSetChecked)
+        assert [(each.split, each.findings[0].problem) for each in event.splits] == [("val", "unknown_category")]
 
     def test_splits_of_other_classes_are_refused(self, tmp_path: Path, data: dict[str, Any]) -> None:
         path = Path(data["val"]["annotations"])
         path.write_text(path.read_text().replace('"square"', '"circle"'))
-        assert "different categories" in str(look(tmp_path, data)[1].error)
+        assert "different categories" in str(check(tmp_path, data)[1].error)
 
 
 def every_image_gone(folder: Path) -> dict[str, Any]:
@@ -168,39 +168,39 @@ ALL_BAD = [
 
 
 @pytest.mark.parametrize("on_bad", ["refuse", "drop"])
-@pytest.mark.parametrize(("spoil", "problem", "example"), ALL_BAD)
+@pytest.mark.parametrize(("make_bad", "problem", "example"), ALL_BAD)
 class TestOnlyBadEntries:
     def test_the_check_reports_each_finding_and_its_error_starts_with_them(
-        self, tmp_path: Path, spoil: Callable[[Path], dict[str, Any]], problem: str, example: str, on_bad: str
+        self, tmp_path: Path, make_bad: Callable[[Path], dict[str, Any]], problem: str, example: str, on_bad: str
     ) -> None:
-        context, end = look(tmp_path, spoil(tmp_path / "set") | {"on_bad": on_bad})
+        context, end = check(tmp_path, make_bad(tmp_path / "set") | {"on_bad": on_bad})
         assert end.error is not None
         found, lacking = end.error.message.split("Fix these, for without them the train split has no ")[:2]
         assert f"{problem}: " in found
         assert example in found
         assert lacking
         assert not [advice for advice in ("add some", "annotate some") if advice in end.error.message]
-        (told,) = context.of(DataSetChecked)
-        assert [each.split for each in told.splits] == ["train", "val"]
-        assert all(problem in [found.problem for found in each.findings] for each in told.splits)
+        (event,) = context.of(DataSetChecked)
+        assert [each.split for each in event.splits] == ["train", "val"]
+        assert all(problem in [found.problem for found in each.findings] for each in event.splits)
 
     def test_a_training_reports_each_finding(
-        self, tmp_path: Path, spoil: Callable[[Path], dict[str, Any]], problem: str, example: str, on_bad: str
+        self, tmp_path: Path, make_bad: Callable[[Path], dict[str, Any]], problem: str, example: str, on_bad: str
     ) -> None:
         context = RecordingContext(tmp_path / "job")
-        end = execute(with_data(train_spec(), spoil(tmp_path / "set") | {"on_bad": on_bad}), context)
+        end = execute(with_data(train_spec(), make_bad(tmp_path / "set") | {"on_bad": on_bad}), context)
         assert end.error is not None
         assert (end.error.code, f"{problem}: " in end.error.message, example in end.error.message) == (
             "data",
             True,
             True,
         )
-        (told,) = context.of(DataChecked)
-        assert problem in [found.problem for found in told.findings]
+        (event,) = context.of(DataChecked)
+        assert problem in [found.problem for found in event.findings]
 
 
 def test_the_terminal_shows_each_finding_with_its_meaning_before_the_counts(tmp_path: Path) -> None:
-    context, _ = look(tmp_path, every_image_gone(tmp_path / "set"))
+    context, _ = check(tmp_path, every_image_gone(tmp_path / "set"))
     first, *_, counts = str(describe(context.of(DataChecked)[0])).splitlines()
     assert first == (
         "train: 4 missing_image refused (0.png, 1.png, 2.png, 3.png): there is no such file in the images folder"
@@ -211,7 +211,7 @@ def test_the_terminal_shows_each_finding_with_its_meaning_before_the_counts(tmp_
 class TestMasks:
     @pytest.fixture
     def masked(self, data: dict[str, Any]) -> dict[str, Any]:
-        """All objects have a mask but one, which has an empty one."""
+        """All objects have a mask; one mask is empty."""
         for part in (data["train"], data["val"]):
             path = Path(part["annotations"])
             document = json.loads(path.read_text())
@@ -223,7 +223,7 @@ class TestMasks:
         return data
 
     def test_that_are_bad_are_reported_and_do_not_fail_the_check(self, tmp_path: Path, masked: dict[str, Any]) -> None:
-        context, end = look(tmp_path, masked)
+        context, end = check(tmp_path, masked)
         assert end.outcome == "succeeded"
         train, _ = context.of(DataSetChecked)[0].splits
         found = [(each.problem, each.action) for each in train.findings if "mask" in each.problem]
@@ -238,7 +238,7 @@ class TestMasks:
                 each | {"segmentation": {"size": [1, 1], "counts": [0, 1]}} for each in document["annotations"]
             ]
             path.write_text(json.dumps(document))
-        context, end = look(tmp_path, masked)
+        context, end = check(tmp_path, masked)
         train, _ = context.of(DataSetChecked)[0].splits
         found = [(each.problem, each.count) for each in train.findings if "mask" in each.problem]
         assert found == [("mask_of_other_size", 6)]
@@ -249,8 +249,8 @@ class TestMasks:
         self, tmp_path: Path, masked: dict[str, Any], *, with_masks: bool
     ) -> None:
         lenient = masked | {"on_bad": "drop"}
-        told = look(tmp_path, lenient)[0].of(DataSetChecked)[0]
-        prints = {each.split: each.fingerprint for each in told.splits}
+        event = check(tmp_path, lenient)[0].of(DataSetChecked)[0]
+        prints = {each.split: each.fingerprint for each in event.splits}
         resolved = {"dataset_id": "d1", "data": lenient, "fingerprints": prints}
         named = Registered.model_validate({"name": "squares", "resolved": resolved})
         assert open_dataset(named, "train", with_masks=with_masks).checked.num_boxes == (5 if with_masks else 6)
@@ -260,7 +260,7 @@ class TestMasks:
 
 
 class TestNamedData:
-    """What the control plane makes of `data: {type: registered, name: …}`."""
+    """Data as the control plane resolves `data: {type: registered, name: …}`."""
 
     def named(self, data: dict[str, Any], **fields: Any) -> dict[str, Any]:
         prints = {split: open_dataset(Coco.model_validate(data), split).fingerprint for split in ("train", "val")}  # type: ignore[arg-type]
@@ -304,7 +304,7 @@ class TestNamedData:
     def test_a_new_check_is_not_compared_with_the_old_check(self, tmp_path: Path, data: dict[str, Any]) -> None:
         named = self.named(data)
         change_annotations(data["val"], bbox=[1, 1, 9, 9])
-        assert look(tmp_path, named)[1].outcome == "succeeded"
+        assert check(tmp_path, named)[1].outcome == "succeeded"
 
     def test_needs_a_control_plane(self, tmp_path: Path) -> None:
         _, end = self.run(tmp_path, {"type": "registered", "name": "squares"})
@@ -318,9 +318,9 @@ def test_real_data_is_drawn_with_its_annotations(shared: Path, tmp_path: Path) -
         split: {"images": f"{root}/images", "annotations": f"{root}/annotations_{split}.json"}
         for split in ("train", "val")
     }
-    context, end = look(tmp_path, {"type": "coco", **part}, num_samples=4)
+    context, end = check(tmp_path, {"type": "coco", **part}, num_samples=4)
     assert end.outcome == "succeeded", end.error
-    (told,) = context.of(DataSetChecked)
-    assert [each.num_boxes for each in told.splits] == [3556, 1053]
+    (event,) = context.of(DataSetChecked)
+    assert [each.num_boxes for each in event.splits] == [3556, 1053]
     picture = (tmp_path / "job" / "samples_val.png").read_bytes()
     assert Image.open(io.BytesIO(picture)).size == (4 * 260 + 4, 264)

@@ -1,4 +1,4 @@
-"""AP of masks: by hand, against pycocotools on the files themselves, and what pasting costs."""
+"""Mask AP, computed by hand for small cases and by pycocotools for real files, and the accuracy of pasting."""
 
 import io
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ CAT, DOG = 0, 1
 
 
 class Drawn:
-    """A data set of masks, one image a row: (label, mask, is_crowd); boxes are those around the masks."""
+    """A data set of masks; for each image, rows of (label, mask, is_crowd). Boxes enclose the masks."""
 
     def __init__(self, *images: Sequence[tuple[int, npt.NDArray[np.bool_], bool]]) -> None:
         self.categories = (Category(id=0, name="cat"), Category(id=40, name="dog"))
@@ -74,7 +74,7 @@ def block(x1: int, y1: int, x2: int, y2: int) -> npt.NDArray[np.bool_]:
 def found(
     *rows: tuple[int, float, npt.NDArray[np.bool_]], boxes: Sequence[Sequence[float]] | None = None
 ) -> ImageDetections:
-    """(label, score, mask) a row; boxes are those around the masks, unless given."""
+    """Build detections from rows of (label, score, mask); boxes enclose the masks unless given."""
     around = boxes if boxes is not None else [_box(mask) for *_, mask in rows]
     return ImageDetections(
         boxes_xyxy_px=torch.tensor(np.array(around, dtype=np.float32)).reshape(-1, 4),
@@ -133,8 +133,8 @@ class TestByHand:
 
     def test_one_detection_of_two_objects_after_a_false_positive(self) -> None:
         dataset = Drawn([(CAT, block(10, 10, 50, 50), False), (CAT, block(100, 100, 140, 140), False)])
-        alarm = (CAT, 0.9, block(60, 10, 90, 50))
-        scores = mask_scores(dataset, {100: found(alarm, (CAT, 0.5, block(10, 10, 50, 50)))})
+        false_positive = (CAT, 0.9, block(60, 10, 90, 50))
+        scores = mask_scores(dataset, {100: found(false_positive, (CAT, 0.5, block(10, 10, 50, 50)))})
         # Precision is 1/2 at the recall points 0.00 to 0.50 of 101, and nothing beyond.
         assert scores.ap == pytest.approx(51 / 101 / 2)
 
@@ -154,9 +154,11 @@ class TestByHand:
 
     def test_a_false_positive_has_the_size_of_its_mask(self) -> None:
         dataset = Drawn([(CAT, block(10, 10, 20, 20), False)])
-        # A small mask in a large box: among the small ones the alarm comes first.
-        alarm = (CAT, 0.9, block(100, 100, 110, 110))
-        one = {100: found(alarm, (CAT, 0.5, block(10, 10, 20, 20)), boxes=[[60, 60, 199, 199], [10, 10, 20, 20]])}
+        # A small mask in a large box: among the small objects, the false positive has the highest score.
+        false_positive = (CAT, 0.9, block(100, 100, 110, 110))
+        one = {
+            100: found(false_positive, (CAT, 0.5, block(10, 10, 20, 20)), boxes=[[60, 60, 199, 199], [10, 10, 20, 20]])
+        }
         assert mask_scores(dataset, one).ap_small == pytest.approx(0.5)
 
     def test_no_detections_score_zero(self) -> None:
@@ -202,7 +204,7 @@ class TestAgainstPycocotools:
 
 
 def _imperfect(sample: Sample, seed: int) -> ImageDetections:
-    """Shifted masks, some missed, some doubled, with scores that often tie."""
+    """Shift masks, drop some and duplicate some; many scores are equal."""
     assert sample.masks is not None
     rng = np.random.default_rng(seed)
     picked = rng.integers(len(sample.labels), size=len(sample.labels))
@@ -261,8 +263,8 @@ class TestPasting:
             assert sample.masks is not None
             masks, boxes = sample.masks.decode(), torch.from_numpy(sample.boxes_xyxy_px)
             rois = torch.cat([torch.arange(len(boxes))[:, None].float(), boxes], dim=1)
-            crop_masks = roi_align(masks[:, None].float(), rois, (28, 28), aligned=True)[:, 0]
-            pasted = paste(crop_masks, boxes, (sample.height, sample.width)).decode()
+            cropped = roi_align(masks[:, None].float(), rois, (28, 28), aligned=True)[:, 0]
+            pasted = paste(cropped, boxes, (sample.height, sample.width)).decode()
             overlaps = (pasted & masks).sum((1, 2)) / (pasted | masks).sum((1, 2))
             assert overlaps.mean() > 0.999
             assert overlaps.min() > 0.9

@@ -1,4 +1,4 @@
-"""Speeds: measured alone on a device where that can be had, and marked where it cannot."""
+"""Speeds: measured with exclusive use of a device, or marked as disturbed."""
 
 import fcntl
 import select
@@ -25,7 +25,7 @@ lock.acquire()
 print("working", flush=True)
 for line in sys.stdin:
     lock.yield_device()
-    print("gave way", flush=True)
+    print("yielded", flush=True)
 """
 
 
@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def other_run(folder: Path) -> Iterator["subprocess.Popen[str]"]:
-    """A process that works on the device, and comes to an evaluation with each line that it reads."""
+    """A process that works on the device, and reaches an evaluation with each line that it reads."""
     process = subprocess.Popen(
         [sys.executable, "-c", OTHER_RUN, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -53,18 +53,18 @@ def other_run(folder: Path) -> Iterator["subprocess.Popen[str]"]:
 def test_a_single_run_on_a_device_is_exclusive(folder: Path) -> None:
     lock = DeviceLock(folder, "cpu")
     lock.acquire()
-    with lock.exclusive(0) as is_alone:
-        assert is_alone
+    with lock.exclusive(0) as is_exclusive:
+        assert is_exclusive
 
 
 def test_a_run_next_to_another_on_the_device_is_not_exclusive(folder: Path, other_run: "subprocess.Popen[str]") -> None:
-    with DeviceLock(folder, "cpu").exclusive(0) as is_alone:
-        assert not is_alone
+    with DeviceLock(folder, "cpu").exclusive(0) as is_exclusive:
+        assert not is_exclusive
 
 
 def test_a_run_on_another_device_does_not_matter(folder: Path, other_run: "subprocess.Popen[str]") -> None:
-    with DeviceLock(folder, "cuda-1").exclusive(0) as is_alone:
-        assert is_alone
+    with DeviceLock(folder, "cuda-1").exclusive(0) as is_exclusive:
+        assert is_exclusive
 
 
 def test_a_run_yields_at_its_evaluation_until_the_speed_is_measured(
@@ -77,14 +77,14 @@ def test_a_run_yields_at_its_evaluation_until_the_speed_is_measured(
         waiting = threads.submit(measuring.enter_context, lock.exclusive(60))
         while not is_locked(folder / "cpu.turnstile"):
             assert not waiting.done()
-        # However often the other run comes to an evaluation from now on, it waits at the first one.
+        # However many evaluations the other run reaches from now on, it waits at the first.
         other_run.stdin.write("evaluate\n" * 1000)
         other_run.stdin.flush()
         assert waiting.result()
         assert select.select([other_run.stdout], [], [], 0)[0] == []
         measuring.close()
         other_run.stdin.close()
-        assert other_run.stdout.read() == "gave way\n" * 1000
+        assert other_run.stdout.read() == "yielded\n" * 1000
 
 
 def is_locked(path: Path) -> bool:
@@ -99,8 +99,8 @@ def is_locked(path: Path) -> bool:
 def test_a_dead_run_holds_no_lock(folder: Path, other_run: "subprocess.Popen[str]") -> None:
     other_run.kill()
     other_run.wait()
-    with DeviceLock(folder, "cpu").exclusive(0) as is_alone:
-        assert is_alone
+    with DeviceLock(folder, "cpu").exclusive(0) as is_exclusive:
+        assert is_exclusive
 
 
 def test_an_unsafe_folder_is_not_used(folder: Path, tmp_path: Path) -> None:
@@ -108,27 +108,27 @@ def test_an_unsafe_folder_is_not_used(folder: Path, tmp_path: Path) -> None:
     folder.symlink_to(tmp_path / "elsewhere")
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
-    for place in (folder, tmp_path / "open"):
-        lock = DeviceLock(place, "cpu")
+    for unsafe in (folder, tmp_path / "open"):
+        lock = DeviceLock(unsafe, "cpu")
         lock.acquire()
         lock.yield_device()
-        with lock.exclusive(0) as is_alone:
-            assert not is_alone
+        with lock.exclusive(0) as is_exclusive:
+            assert not is_exclusive
         lock.release()
-        assert list(place.iterdir()) == []
+        assert list(unsafe.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("moment", "said"),
+    ("measurement", "expected"),
     [
         ({}, None),
-        ({"is_alone": False}, "other runs worked on the device"),
+        ({"is_exclusive": False}, "other runs worked on the device"),
         ({"cpu_share": 0.6}, "other programs had the CPU for 40% of the time"),
         ({"cpu_share": None, "spread": 0.25}, "repetitions differ by 25%"),
     ],
 )
-def test_the_disturbance_of_a_measurement_is_described(moment: dict[str, object], said: str | None) -> None:
-    assert find_disturbance(**{"is_alone": True, "spread": 0.02, "cpu_share": 1.0, **moment}) == said  # type: ignore[arg-type]
+def test_the_disturbance_of_a_measurement_is_described(measurement: dict[str, object], expected: str | None) -> None:
+    assert find_disturbance(**{"is_exclusive": True, "spread": 0.02, "cpu_share": 1.0, **measurement}) == expected  # type: ignore[arg-type]
 
 
 def test_a_run_reports_how_its_speed_was_measured(tmp_path: Path) -> None:

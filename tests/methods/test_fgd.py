@@ -1,4 +1,4 @@
-"""FGD against reference numbers that were computed by the authors' code."""
+"""Compares FGD with reference numbers from the authors' code."""
 
 import json
 from pathlib import Path
@@ -63,7 +63,7 @@ class TestReferenceNumbers:
         )
 
     def test_equals_the_independent_numbers_with_nonzero_context_blocks(self) -> None:
-        # methods.md section 11, which was computed twice: by the official code and by hand.
+        # Computed twice: by the official code and by hand.
         n, c, h, w = torch.meshgrid(*(torch.arange(k, dtype=torch.float64) for k in (2, 4, 6, 8)), indexing="ij")
 
         def feat(a: float, b: float) -> Tensor:
@@ -218,7 +218,7 @@ class TestEdges:
 
 class TestAdvice:
     def maps(self, *magnitudes: float) -> dict[str, Tensor]:
-        """Maps of channels that differ in strength, of such mean magnitudes."""
+        """Build maps with the given mean magnitudes, whose channels differ in strength."""
         torch.manual_seed(0)
         maps = [torch.randn(2, 64, 8, 8) * torch.rand(64, 1, 1) for _ in magnitudes]
         scaled = [m * size / m.abs().mean() for m, size in zip(maps, magnitudes, strict=True)]

@@ -32,4 +32,5 @@ def boxes_around(points: Tensor, distances: Tensor) -> Tensor:
 
 
 def _area(boxes: Tensor) -> Tensor:
+    """Compute areas: (n, 4) xyxy to (n,)."""
     return (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(1)

@@ -70,7 +70,7 @@ class Cascade(nn.Module):
     def losses_of_stages(
         self, maps: Sequence[Tensor], proposals: Sequence[Tensor], targets: Targets
     ) -> list[dict[str, Tensor]]:
-        """Compute the unweighted terms of each stage; arguments as of `losses`."""
+        """Compute the unweighted terms () of each stage; arguments as of `losses`."""
         terms = []
         for heads in self._heads:
             regions = heads.sample(proposals, targets)
@@ -84,7 +84,7 @@ class Cascade(nn.Module):
     def detections(
         self, maps: Sequence[Tensor], proposals: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]
     ) -> list[Detections]:
-        """Detect from proposals; arguments as of `losses`."""
+        """Detect from maps (N, C, H, W) and proposals (n, 4); arguments as of `losses`."""
         boxes, logits = list(proposals), []
         *earlier, last = self._heads
         for heads in earlier:

@@ -38,15 +38,19 @@ class _LateNorm(nn.Sequential):
     """Applies its convolution only; the caller applies the norm."""
 
     def forward(self, features: Tensor) -> Tensor:
+        """Convolve (N, C, H, W) to (N, width, H_out, W_out)."""
         convolved: Tensor = self[0](features)
         return convolved
 
     def norm(self, convolved: Tensor) -> Tensor:
+        """Apply the norm to (N, width, H, W)."""
         normed: Tensor = self[1](convolved)
         return normed
 
 
 class _NormedTop(ExtraFPNBlock):  # type: ignore[misc]
+    """Computes P6 from C5 and P7 from the normed P6."""
+
     def __init__(self, channels_of_c5: int, width: int, norm: Callable[[int], nn.Module]) -> None:
         super().__init__()
         self.p6 = _LateNorm(nn.Conv2d(channels_of_c5, width, 3, stride=2, padding=1, bias=False), norm(width))

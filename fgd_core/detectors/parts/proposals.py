@@ -95,6 +95,7 @@ class ProposalNetwork(nn.Module):
             return self._proposals(outputs, image_sizes, _DETECTION_LIMITS)
 
     def _outputs(self, maps: Sequence[Tensor]) -> "_RpnOutputs":
+        """Run the head on maps (N, C, H, W)."""
         objectness, deltas = concat_box_prediction_layers(*self.head(list(maps)))
         num_images = len(maps[0])
         return _RpnOutputs(
@@ -107,6 +108,7 @@ class ProposalNetwork(nn.Module):
     def _proposals(
         self, outputs: "_RpnOutputs", image_sizes: Sequence[tuple[int, int]], limits: ProposalLimits
     ) -> list[Tensor]:
+        """Select proposals: (n, 4) xyxy in pixels for each image, highest score first."""
         proposals = []
         for objectness, deltas, size in zip(outputs.objectness, outputs.deltas, image_sizes, strict=True):
             boxes, scores, levels = self._best_of_levels(outputs.anchors, objectness, deltas, limits.pre_nms_per_level)

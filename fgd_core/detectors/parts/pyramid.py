@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool, LastLevelP6P7
 
-from fgd_core.detectors.base import FeatureLevel
+from fgd_core.detectors.base import Detector, FeatureLevel
 from fgd_core.detectors.parts.backbones import build_body
 from fgd_core.spec.backbones import BackboneSpec
 
@@ -66,6 +66,16 @@ class Pyramid(BackboneWithFPN):  # type: ignore[misc]
     def maps(self, images: Tensor) -> list[Tensor]:
         """Compute the maps: (N, 3, H, W) to (N, width, H / stride, W / stride) for each of `levels`."""
         return list(self(images).values())
+
+
+class PyramidDetector(Detector):
+    """Computes its features with the pyramid in `backbone`."""
+
+    backbone: Pyramid
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Compute the maps: (N, 3, H, W), normalised and padded, to (N, C, H / stride, W / stride) for each level."""
+        return self.backbone.maps(images)
 
 
 class _PlainTop(LastLevelP6P7):  # type: ignore[misc]

@@ -143,7 +143,7 @@ class RegionHeads(nn.Module):
         return BoxOutputs(logits.float(), deltas.float().unflatten(1, (-1, 4)))
 
     def box_losses(self, outputs: BoxOutputs, regions: Regions, targets: Targets) -> dict[str, Tensor]:
-        """Compute the class and box losses, both averaged over all regions."""
+        """Compute the class and box losses (), both averaged over all regions."""
         labels, boxes = torch.cat(regions.labels), torch.cat(regions.boxes)
         positive = (labels > 0).nonzero().squeeze(1)
         true_boxes = torch.cat(

@@ -19,6 +19,7 @@ class SmallMapConv2d(nn.Conv2d):
     """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Convolve (N, C, H, W) to (N, C_out, H_out, W_out)."""
         convolve: Callable[[Tensor, Tensor, Tensor | None], Tensor] = super()._conv_forward
         dtype = _autocast_dtype(input)
         if dtype is None or not self._exceeds_map(input):
@@ -27,6 +28,7 @@ class SmallMapConv2d(nn.Conv2d):
             return convolve(input.float(), weight, bias).to(dtype)
 
     def _exceeds_map(self, features: Tensor) -> bool:
+        """Check whether the kernel is larger than the map (N, C, H, W)."""
         reach = (spacing * (size - 1) + 1 for size, spacing in zip(self.kernel_size, self.dilation, strict=True))
         return any(cells < needed for cells, needed in zip(features.shape[-2:], reach, strict=True))
 
@@ -44,6 +46,6 @@ def use_float32_on_small_maps(module: M) -> M:
 
 
 def _autocast_dtype(features: Tensor) -> torch.dtype | None:
-    """Return the type that autocast uses for a convolution over `features`; None without autocast on the CPU."""
+    """Return the type that autocast uses to convolve a map (N, C, H, W); None without autocast on the CPU."""
     is_cast = features.device.type == "cpu" and torch.is_autocast_enabled("cpu")
     return torch.get_autocast_dtype("cpu") if is_cast else None

@@ -9,9 +9,9 @@ from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCN
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 
 from fgd_core.data.targets import Targets
-from fgd_core.detectors.base import Detections, Detector
+from fgd_core.detectors.base import Detections
 from fgd_core.detectors.parts.proposals import ProposalNetwork
-from fgd_core.detectors.parts.pyramid import Pyramid
+from fgd_core.detectors.parts.pyramid import Pyramid, PyramidDetector
 from fgd_core.detectors.parts.regions import BOX_SIZE, Branch
 from fgd_core.spec.detectors import TwoStage
 
@@ -31,29 +31,36 @@ class RoiHeads(Protocol):
     def detections(
         self, maps: Sequence[Tensor], proposals: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]
     ) -> list[Detections]:
-        """Detect from proposals; arguments as of `losses`."""
+        """Detect from maps (N, C, H, W) and proposals (n, 4); arguments as of `losses`."""
         ...
 
 
-class TwoStageDetector(Detector):
+class TwoStageDetector(PyramidDetector):
     """Runs a backbone, a proposal network and region heads.
 
     Subclasses set `settings`, `num_classes`, `backbone` with its `levels`, `rpn` and `roi_heads`.
     """
 
-    backbone: Pyramid
     rpn: ProposalNetwork
     roi_heads: RoiHeads
 
-    def features(self, images: Tensor) -> list[Tensor]:
-        return self.backbone.maps(images)
-
     def losses(self, features: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
+        """Compute the terms of the loss.
+
+        Args:
+            features: for each level (N, C, H, W).
+        """
         rpn_losses, proposals = self.rpn.losses(features, targets)
         return rpn_losses | self.roi_heads.losses(features, proposals, targets)
 
     @torch.no_grad()
     def detect(self, features: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+        """Detect the objects of each image.
+
+        Args:
+            features: for each level (N, C, H, W).
+            image_sizes: for each image (height, width) in pixels, before padding.
+        """
         proposals = self.rpn.proposals(features, image_sizes)
         return self.roi_heads.detections(features, proposals, image_sizes)
 

@@ -32,9 +32,7 @@ def fetch(weights: WeightsEnum, name: str) -> Mapping[str, Tensor]:
     was_cached = path.is_file()
     try:
         # In a thread: a download does not check for a stop, and a server that does not respond blocks it for long.
-        state: Mapping[str, Tensor] = run_in_thread(
-            lambda: weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-        )
+        return run_in_thread(lambda: weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
     except (TimeoutError, ConnectionResetError, ConnectionAbortedError, HTTPException) as error:
         raise NetworkError(f"the download of {name} failed; {cure}", url=weights.url, cause=str(error)) from error
     except HTTPError as error:
@@ -58,4 +56,3 @@ def fetch(weights: WeightsEnum, name: str) -> Mapping[str, Tensor]:
             "TORCH_HOME to another folder",
             path=str(path),
         ) from error
-    return state

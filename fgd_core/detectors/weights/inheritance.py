@@ -53,8 +53,17 @@ def inherit(
     weights = SourceWeights(state=part, classes=classes)
     loaded = load_weights(student, weights, classes=student_classes, role="inherited", source=source)
     event = _restrict(loaded, belongs)
-    if mode == "nothing":
-        return event
+    if mode != "nothing":
+        _check_inherited(event, mode, source)
+    return event
+
+
+def _check_inherited(event: WeightsLoaded, mode: Inheritance, source: str) -> None:
+    """Check that enough keys match.
+
+    Raises:
+        WeightsError: nothing matched; or, in `full`, not all matched.
+    """
     shown: dict[str, JsonValue] = {"missing": [*event.missing[:5]], "mismatched": [*event.mismatched[:5]]}
     if mode == "full" and event.num_matched < event.num_total:
         raise WeightsError(
@@ -70,7 +79,6 @@ def inherit(
             teacher=source,
             **shown,
         )
-    return event
 
 
 def _at_its_stride(key: str, levels_up: int) -> str | None:

@@ -102,8 +102,14 @@ def load_weights(
     }
     module.load_state_dict({**own, **matched})
     keys = tuple(_key_results(own, matched, chosen, weights))
+    return LoadResult(_event(keys, weights, by_class, role=role, source=source), keys)
+
+
+def _event(
+    keys: Sequence[KeyResult], weights: SourceWeights, by_class: ClassMap | None, *, role: Role, source: str
+) -> WeightsLoaded:
     own_keys = [key for key in keys if key.own_key is not None]
-    event = WeightsLoaded(
+    return WeightsLoaded(
         role=role,
         source=source,
         num_matched=sum(key.status in ("loaded", "by class") for key in own_keys),
@@ -118,7 +124,6 @@ def load_weights(
         left=[*_grouped(weights.left_out), *weights.left],
         notes=list(weights.notes),
     )
-    return LoadResult(event, keys)
 
 
 def _choose_classes(
@@ -180,7 +185,10 @@ def _why_not(weights: SourceWeights, key: str, own: Tensor) -> str:
 
 
 def _has_same_kind(value: Tensor, own: Tensor) -> bool:
-    """Whether both are floating point or both are integer: the numbers of a quantised weight are not its values."""
+    """Check that two tensors (…) are both floating point or both integer.
+
+    The integers of a quantised weight are not its values.
+    """
     is_dense = value.layout == torch.strided
     return is_dense and value.is_floating_point() == own.is_floating_point() and not value.is_complex()
 

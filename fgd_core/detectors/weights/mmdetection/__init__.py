@@ -1,12 +1,13 @@
 """Converts checkpoints of mmdetection so that the detector computes the same here."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
 from fgd_core.detectors.weights.files import WeightsFile
 from fgd_core.detectors.weights.matching import Shape, SourceWeights
-from fgd_core.detectors.weights.mmdetection.names import Change, current_name, our_name, rules_of
+from fgd_core.detectors.weights.mmdetection.names import Change, Rule, current_name, our_name, rules_of
 from fgd_core.detectors.weights.mmdetection.pixels import (
     CAFFE,
     OURS,
@@ -42,6 +43,14 @@ def mmdetection_weights(file: WeightsFile, settings: AnyDetector, classes: Seque
     notes = _check_age(file)
     check_settings(file, settings)
     pixels = _pixels(file, settings)
+    renamed = _rename(file, rules, pixels, len(classes))
+    state = dict(renamed.state)
+    notes += _shift_first_norm(state, file, pixels)
+    return replace(renamed, state=state, classes=tuple(classes), notes=(*notes,), taken=file.taken, left=file.left)
+
+
+def _rename(file: WeightsFile, rules: Sequence[Rule], pixels: Pixels, num_classes: int) -> SourceWeights:
+    """Rename and change each tensor (…) of a file by its rule."""
     state: dict[str, Tensor] = {}
     original: dict[str, str] = {}
     shapes: dict[str, Shape] = {}
@@ -57,19 +66,9 @@ def mmdetection_weights(file: WeightsFile, settings: AnyDetector, classes: Seque
         if not name:
             left_out[file.original.get(key, key)] = rule.why
             continue
-        state[name] = _apply_change(value, rule.change, pixels, len(classes))
+        state[name] = _apply_change(value, rule.change, pixels, num_classes)
         original[name], shapes[name] = file.original.get(key, key), tuple(value.shape)
-    notes += _shift_first_norm(state, file, pixels)
-    return SourceWeights(
-        state=state,
-        classes=tuple(classes),
-        original=original,
-        shapes=shapes,
-        left_out=left_out,
-        notes=(*notes,),
-        taken=file.taken,
-        left=file.left,
-    )
+    return SourceWeights(state=state, original=original, shapes=shapes, left_out=left_out)
 
 
 def _check_age(file: WeightsFile) -> list[str]:
