@@ -1,4 +1,4 @@
-"""Tokens, projects, webhooks and the audit from the command line, against a real server that asks for tokens."""
+"""Tokens, projects, webhooks and the audit log from the command line, against a real server that requires tokens."""
 
 import stat
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from tests.client.live_server import LiveServer, eventually
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[LiveServer]:
-    """A server that asks for tokens."""
+    """A server that requires tokens; not started yet."""
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     server = LiveServer(tmp_path / "home")
     server.settings = Settings(
@@ -29,7 +29,7 @@ def guarded(tmp_path: Path) -> Iterator[LiveServer]:
 
 @pytest.fixture
 def admin(guarded: LiveServer, fgd: Fgd, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An admin's token, in the environment of `fgd`; the server runs."""
+    """A running server, and an admin's token in the environment of `fgd`."""
     made = fgd("tokens", "create", "--name", "ana", "--role", "admin", "--home", guarded.settings.home, "--json")
     guarded.start()
     monkeypatch.setenv("FGD_SERVER", guarded.url)
@@ -38,8 +38,8 @@ def admin(guarded: LiveServer, fgd: Fgd, monkeypatch: pytest.MonkeyPatch) -> Ite
     guarded.stop()
 
 
-class TestTheFirstToken:
-    def test_it_is_made_in_the_database_before_there_is_a_server(self, admin: str, fgd: Fgd) -> None:
+class TestFirstToken:
+    def test_it_is_created_in_the_database_without_a_server(self, admin: str, fgd: Fgd) -> None:
         listed = fgd("tokens", "--json").json
         assert [(token["name"], token["role"], token["project"]) for token in listed] == [("ana", "admin", None)]
         assert fgd("whoami", "--json").json["name"] == "ana"
@@ -53,7 +53,9 @@ class TestTheFirstToken:
         assert ended.out.strip() not in ended.err
         assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
 
-    def test_up_says_how_to_make_one(self, tmp_path: Path, fgd: Fgd, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_up_names_the_command_that_creates_it(
+        self, tmp_path: Path, fgd: Fgd, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("FGD_AUTH", "tokens")
         ended = fgd("up", "--home", tmp_path / "new", "--port", "0")
         assert ended.exit_code == 1
@@ -61,14 +63,16 @@ class TestTheFirstToken:
 
 
 class TestTokens:
-    def test_without_one_the_server_refuses_and_the_cure_is_said(
+    def test_a_request_without_a_token_is_refused_with_the_cure(
         self, admin: str, fgd: Fgd, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.delenv("FGD_TOKEN")
         ended = fgd("jobs")
         assert (ended.exit_code, "FGD_TOKEN" in ended.err) == (1, True)
 
-    def test_it_may_lie_in_a_file(self, admin: str, fgd: Fgd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_file_may_hold_the_token(
+        self, admin: str, fgd: Fgd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         (tmp_path / "token").write_text(f"{admin}\n")
         monkeypatch.delenv("FGD_TOKEN")
         monkeypatch.setenv("FGD_TOKEN_FILE", str(tmp_path / "token"))
@@ -76,7 +80,7 @@ class TestTokens:
         monkeypatch.setenv("FGD_TOKEN_FILE", str(tmp_path / "none"))
         assert fgd("whoami").exit_code == 2
 
-    def test_made_used_and_taken_back(self, admin: str, fgd: Fgd, guarded: LiveServer) -> None:
+    def test_a_revoked_token_is_refused(self, admin: str, fgd: Fgd, guarded: LiveServer) -> None:
         made = fgd(
             *("tokens", "create", "--name", "bot", "--role", "submit", "--project", "mine", "--expires-in-days", 1),
             "--json",
@@ -89,30 +93,30 @@ class TestTokens:
         with FgdClient(guarded.url, token=made["token"]) as client, pytest.raises(Exception, match="revoked"):
             client.administration.who_am_i()
 
-    def test_a_role_that_there_is_not_is_named(self, admin: str, fgd: Fgd) -> None:
+    def test_an_unknown_role_is_refused_and_named(self, admin: str, fgd: Fgd) -> None:
         ended = fgd("tokens", "create", "--name", "bot", "--role", "king")
         assert (ended.exit_code, "--role 'king'" in ended.err) == (2, True)
 
-    def test_what_no_token_can_be_is_refused_and_not_shown(self) -> None:
+    def test_a_malformed_token_is_refused_and_not_shown(self) -> None:
         with pytest.raises(UsageError) as refusal:
             FgdClient(token="two words")
         assert "two words" not in str(refusal.value)
 
 
 class TestProjects:
-    def test_what_is_not_named_stays_as_it_is(self, admin: str, fgd: Fgd) -> None:
+    def test_settings_that_are_not_given_stay_unchanged(self, admin: str, fgd: Fgd) -> None:
         fgd("projects", "set", "mine", "--max-running-jobs", 4, "--weight", 2)
         changed = fgd("projects", "set", "mine", "--max-running-jobs", "none", "--max-gpus", 3, "--json").json
         assert (changed["weight"], changed["max_running_jobs"], changed["max_gpus"]) == (2.0, None, 3)
         assert "mine" in fgd("projects").out
 
     @pytest.mark.parametrize("wrong", [("--weight", 0), ("--max-gpus", "many"), ()])
-    def test_what_cannot_be_is_refused(self, admin: str, fgd: Fgd, wrong: tuple[object, ...]) -> None:
+    def test_wrong_settings_are_refused(self, admin: str, fgd: Fgd, wrong: tuple[object, ...]) -> None:
         assert fgd("projects", "set", "mine", *wrong).exit_code == 2
 
 
 class TestWebhooks:
-    def test_added_tested_listed_and_removed(self, admin: str, fgd: Fgd) -> None:
+    def test_a_webhook_is_added_listed_tested_and_removed(self, admin: str, fgd: Fgd) -> None:
         added = fgd("webhooks", "add", "http://127.0.0.1:1/", "--json").json
         assert added["secret"].startswith("whsec_")
         listed = fgd("webhooks")
@@ -125,16 +129,16 @@ class TestWebhooks:
         assert fgd("webhooks", "--json").json == []
 
 
-def test_the_audit_names_who_and_what(admin: str, fgd: Fgd) -> None:
+def test_the_audit_log_names_actor_and_action(admin: str, fgd: Fgd) -> None:
     fgd("projects", "set", "mine", "--weight", 2)
-    # The row is written behind the answer.
+    # The server writes the row after its answer.
     eventually(lambda: fgd("audit", "--action", "set_project", "--json").json != [])
     (entry,) = fgd("audit", "--action", "set_project", "--json").json
     assert (entry["actor"], entry["target"], entry["project"]) == ("ana", "/v1/projects/mine", "mine")
     assert "ana" in fgd("audit").out
 
 
-def test_a_token_made_here_is_let_in_by_a_server_that_runs(admin: str, guarded: LiveServer) -> None:
+def test_a_running_server_accepts_a_token_created_in_its_database(admin: str, guarded: LiveServer) -> None:
     made = create(NewToken(name="late", role="read"), home=guarded.settings.home, database_url=None)
     with FgdClient(guarded.url, token=made.token) as client:
         assert client.administration.who_am_i().name == "late"

@@ -1,4 +1,4 @@
-"""`fgd catalogue`, for people and for programs."""
+"""`fgd catalogue`, as text and as JSON."""
 
 import pytest
 from rich.console import Console
@@ -17,54 +17,54 @@ def shown(renderable: object) -> str:
 
 
 class TestWithoutAServer:
-    def test_everything_is_listed_by_its_name(self, fgd: Fgd) -> None:
-        said = fgd("catalogue")
-        assert said.exit_code == 0
-        assert [entry.name for _, entry in all_entries(catalogue()) if entry.name not in said.out] == []
+    def test_the_list_has_every_name(self, fgd: Fgd) -> None:
+        ended = fgd("catalogue")
+        assert ended.exit_code == 0
+        assert [entry.name for _, entry in all_entries(catalogue()) if entry.name not in ended.out] == []
 
-    def test_one_thing_is_told_whole(self, fgd: Fgd) -> None:
-        said = fgd("catalogue", "fgd").out
-        assert "written as type: fgd" in said
-        (mask,) = [line for line in said.splitlines() if line.startswith("mask ")]
+    def test_one_entry_is_shown_with_all_settings(self, fgd: Fgd) -> None:
+        text = fgd("catalogue", "fgd").out
+        assert "written as type: fgd" in text
+        (mask,) = [line for line in text.splitlines() if line.startswith("mask ")]
         assert mask.split() == ["mask", "geometric", "geometric", "|", "official"]
-        assert "Temperature of the spatial and channel attention." in said
+        assert "Temperature of the spatial and channel attention." in text
 
-    def test_a_default_that_is_an_entry_is_told_by_its_name(self, fgd: Fgd) -> None:
+    def test_a_default_that_is_an_entry_is_shown_by_its_name(self, fgd: Fgd) -> None:
         (optimizer,) = [line for line in fgd("catalogue", "train").out.splitlines() if "training.optimizer" in line]
         assert optimizer.split()[:4] == ["training.optimizer", "sgd", "optimizers:", "sgd,"]
 
-    def test_a_section_is_its_entries(self, fgd: Fgd) -> None:
-        said = fgd("catalogue", "searchers", "--json").json
-        assert [entry["name"] for entry in said] == [entry.name for entry in catalogue().searchers]
+    def test_a_section_lists_its_entries(self, fgd: Fgd) -> None:
+        ended = fgd("catalogue", "searchers", "--json").json
+        assert [entry["name"] for entry in ended] == [entry.name for entry in catalogue().searchers]
 
-    def test_a_slip_is_answered_with_the_near_one(self, fgd: Fgd) -> None:
-        said = fgd("catalogue", "retinanett")
-        assert said.exit_code == 1
-        assert "did you mean 'retinanet'?" in said.err
+    def test_a_misspelt_name_gets_a_suggestion(self, fgd: Fgd) -> None:
+        ended = fgd("catalogue", "retinanett")
+        assert ended.exit_code == 1
+        assert "did you mean 'retinanet'?" in ended.err
 
-    def test_json_is_all_of_it(self, fgd: Fgd) -> None:
+    def test_json_has_the_whole_catalogue(self, fgd: Fgd) -> None:
         assert fgd("catalogue", "--json").json == catalogue().model_dump(mode="json")
 
 
 class TestWithAServer:
-    def test_it_tells_what_the_server_knows(self, fgd: Fgd, server: LiveServer) -> None:
+    def test_it_shows_the_servers_catalogue(self, fgd: Fgd, server: LiveServer) -> None:
         assert fgd("catalogue", "--server", server.url, "--json").json == fgd("catalogue", "--json").json
 
-    def test_no_server_ends_with_3(self, fgd: Fgd) -> None:
+    def test_without_an_answer_the_exit_code_is_3(self, fgd: Fgd) -> None:
         assert fgd("catalogue", "--server", "http://127.0.0.1:9").exit_code == 3
 
 
 class TestInEightyColumns:
-    def test_the_list_shows_every_name_whole(self) -> None:
-        said = shown(overview(all_entries(catalogue())))
-        assert "…" not in said
-        assert max(map(len, said.splitlines())) <= 80
-        assert "population_based" in said
+    def test_the_list_cuts_no_name(self) -> None:
+        text = shown(overview(all_entries(catalogue())))
+        assert "…" not in text
+        assert max(map(len, text.splitlines())) <= 80
+        assert "population_based" in text
 
     @pytest.mark.parametrize("name", ["retinanet", "resnet50", "distill", "sweep", "fgd", "fgd-weights"])
-    def test_settings_are_uncut(self, name: str) -> None:
+    def test_settings_are_not_cut(self, name: str) -> None:
         everything = all_entries(catalogue())
         ((section, entry),) = [each for each in everything if each[1].name == name]
-        said = shown(details(section, entry, defaults={}))
-        assert said.count("…") == entry.model_dump_json().count("…")
-        assert max(map(len, said.splitlines())) <= 80
+        text = shown(details(section, entry, defaults={}))
+        assert text.count("…") == entry.model_dump_json().count("…")
+        assert max(map(len, text.splitlines())) <= 80

@@ -23,12 +23,12 @@ def spec(name: str = "student", **changes: object) -> TrainSpec:
     return train_spec(name, STUDENT).model_copy(update=changes)
 
 
-class TestSubmitting:
-    def test_a_job_comes_back_as_it_was_handed_in(self, client: FgdClient) -> None:
+class TestSubmit:
+    def test_the_stored_spec_equals_the_submitted_one(self, client: FgdClient) -> None:
         job = client.submit(spec())
         assert client.job(job.job_id).spec == spec()
 
-    def test_the_same_key_is_the_same_job(self, client: FgdClient) -> None:
+    def test_the_same_key_returns_the_same_job(self, client: FgdClient) -> None:
         first = client.submit(spec(), idempotency_key="once")
         assert client.submit(spec(), idempotency_key="once").job_id == first.job_id
 
@@ -38,34 +38,34 @@ class TestSubmitting:
             client.submit(spec(seed=7), idempotency_key="once")
         assert refused.value.code == "idempotency_key_reused"
 
-    def test_a_refusal_arrives_as_its_own_class_with_every_reason(self, client: FgdClient, server: LiveServer) -> None:
+    def test_a_refusal_is_raised_as_its_class_with_every_reason(self, client: FgdClient, server: LiveServer) -> None:
         with pytest.raises(AdmissionError) as refused:
             client.submit(spec(resources=Resources(cpus=99, gpus=1)))
         reasons = refused.value.details["reasons"]
         assert {reason["loc"] for reason in reasons} == {"resources.cpus", "resources.gpus"}
         assert server.cluster.submissions == []
 
-    def test_no_server_is_an_error_that_names_url_and_cure(self) -> None:
+    def test_a_missing_server_is_an_error_with_url_and_cure(self) -> None:
         with FgdClient("http://127.0.0.1:9") as nowhere, pytest.raises(UnreachableError) as error:
             nowhere.submit(spec())
         assert "http://127.0.0.1:9" in error.value.message
         assert "fgd up" in error.value.message
 
-    def test_something_else_at_the_url_is_told_apart(self, server: LiveServer) -> None:
+    def test_a_wrong_path_in_the_url_is_an_error(self, server: LiveServer) -> None:
         with FgdClient(f"{server.url}/elsewhere") as wrong, pytest.raises(NotFoundError):
             wrong.job("x")
 
 
-class TestFinding:
-    def test_jobs_come_newest_first_over_all_pages(self, client: FgdClient) -> None:
+class TestFind:
+    def test_all_pages_are_listed_newest_first(self, client: FgdClient) -> None:
         handed_in = [client.submit(spec(f"job {number}")).job_id for number in range(5)]
         assert [job.job_id for job in client.jobs(page_size=2)] == handed_in[::-1]
 
-    def test_a_unique_beginning_of_an_id_is_enough(self, client: FgdClient) -> None:
+    def test_a_unique_prefix_of_an_id_is_enough(self, client: FgdClient) -> None:
         job = client.submit(spec())
         assert client.find(job.job_id[:6]).job_id == job.job_id
 
-    def test_a_beginning_that_several_share_is_refused_with_their_names(self, client: FgdClient) -> None:
+    def test_an_ambiguous_prefix_is_refused_with_the_matching_ids(self, client: FgdClient) -> None:
         # Ids are hexadecimal: of seventeen, two begin alike.
         ids = sorted(client.submit(spec()).job_id for _ in range(17))
         one, other = next(pair for pair in itertools.pairwise(ids) if pair[0][0] == pair[1][0])
@@ -75,14 +75,14 @@ class TestFinding:
         assert other in error.value.message
 
     @pytest.mark.parametrize("prefix", ["zzz", "", "../jobs", "a b?c#d"])
-    def test_an_id_that_cannot_be_is_an_error_of_its_own(self, client: FgdClient, prefix: str) -> None:
+    def test_an_impossible_id_is_not_found(self, client: FgdClient, prefix: str) -> None:
         client.submit(spec())
         with pytest.raises(NotFoundError):
             client.find(prefix)
 
 
 class TestEvents:
-    def test_they_come_once_and_in_order_across_a_restart_of_the_server(
+    def test_each_arrives_once_and_in_order_across_a_restart_of_the_server(
         self, client: FgdClient, server: LiveServer
     ) -> None:
         job = client.submit(spec())
@@ -101,13 +101,13 @@ class TestEvents:
         server.start()
         run.report(*(Warned(code="test", message=str(n)) for n in range(20, 40)))
         run.succeed()
-        reader.join(timeout=20)
+        reader.join(timeout=60)
         assert not reader.is_alive()
         assert [event.sequence for event in seen] == list(range(1, client.job(job.job_id).last_sequence + 1))
         assert [e.data["message"] for e in seen if e.kind == "warned"] == [str(n) for n in range(40)]
 
     @pytest.mark.parametrize("cut_after_bytes", [700, 1300, 2900])
-    def test_they_come_once_however_the_connection_is_cut(
+    def test_each_arrives_once_when_connections_are_cut(
         self, client: FgdClient, server: LiveServer, cut_after_bytes: int
     ) -> None:
         job = client.submit(spec())
@@ -122,7 +122,7 @@ class TestEvents:
         assert proxy.cuts_left == 0
         assert seen == list(range(1, client.job(job.job_id).last_sequence + 1))
 
-    def test_they_can_be_taken_up_behind_a_sequence(self, client: FgdClient, server: LiveServer) -> None:
+    def test_reading_can_begin_after_a_sequence_number(self, client: FgdClient, server: LiveServer) -> None:
         job = client.submit(spec())
         run = server.run_of(job.job_id)
         run.start()
@@ -131,22 +131,20 @@ class TestEvents:
         assert [event.sequence for event in client.events(job.job_id, after=2)] == everything[2:]
         assert [event.sequence for event in client.stored_events(job.job_id)] == everything
 
-    def test_of_an_unknown_job_there_are_none_and_it_says_so(self, client: FgdClient) -> None:
+    def test_an_unknown_job_is_not_found(self, client: FgdClient) -> None:
         with pytest.raises(NotFoundError):
             next(client.events("nobody"))
 
 
-class TestTheEnd:
-    def test_waiting_returns_the_job_once_it_has_succeeded(self, client: FgdClient, server: LiveServer) -> None:
+class TestWait:
+    def test_it_returns_the_job_that_succeeded(self, client: FgdClient, server: LiveServer) -> None:
         job = client.submit(spec())
         run = server.run_of(job.job_id)
         run.start()
-        threading.Timer(0.3, run.succeed).start()
+        threading.Thread(target=run.succeed).start()
         assert client.wait(job.job_id).state == "succeeded"
 
-    def test_waiting_for_a_job_that_fails_is_an_error_with_its_cause(
-        self, client: FgdClient, server: LiveServer
-    ) -> None:
+    def test_it_raises_the_cause_of_a_failed_job(self, client: FgdClient, server: LiveServer) -> None:
         job = client.submit(spec())
         run = server.run_of(job.job_id)
         run.start()
@@ -182,14 +180,12 @@ class TestArtifacts:
         )
         return job.job_id
 
-    def test_a_file_arrives_whole(self, client: FgdClient, server: LiveServer, tmp_path: Path) -> None:
+    def test_a_file_arrives_complete(self, client: FgdClient, server: LiveServer, tmp_path: Path) -> None:
         content = bytes(range(256)) * 4000
         job_id = self.leave_artifact(server, client, content, hashlib.sha256(content).hexdigest())
         assert client.download_artifact(job_id, "best.bin", tmp_path / "mine.bin").read_bytes() == content
 
-    def test_a_damaged_file_is_refused_and_nothing_is_left(
-        self, client: FgdClient, server: LiveServer, tmp_path: Path
-    ) -> None:
+    def test_a_damaged_file_is_refused_and_removed(self, client: FgdClient, server: LiveServer, tmp_path: Path) -> None:
         job_id = self.leave_artifact(server, client, b"damaged", hashlib.sha256(b"whole").hexdigest())
         folder = tmp_path / "to"
         folder.mkdir()
@@ -197,7 +193,7 @@ class TestArtifacts:
             client.download_artifact(job_id, "best.bin", folder / "mine.bin")
         assert list(folder.iterdir()) == []
 
-    def test_an_unknown_one_is_refused_with_those_there_are(
+    def test_an_unknown_artifact_is_refused_with_the_existing_ones(
         self, client: FgdClient, server: LiveServer, tmp_path: Path
     ) -> None:
         job_id = self.leave_artifact(server, client, b"x", hashlib.sha256(b"x").hexdigest())

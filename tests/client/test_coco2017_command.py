@@ -1,4 +1,4 @@
-"""`fgd data coco2017`: what of COCO 2017 is there, and what is not."""
+"""`fgd data coco2017`: which parts of COCO 2017 exist."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ SPLITS = (Split("train2017", 3, 4), Split("val2017", 2, 2))
 
 
 class SmallCoco:
-    """A folder laid out as COCO's, whole, but for what a test spoils."""
+    """A complete folder with the layout of COCO 2017, in which a test then spoils something."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -57,11 +57,11 @@ FIRST = f"{0:012}.jpg"
 
 
 class TestVerification:
-    def test_a_whole_folder_is_good(self, coco: SmallCoco) -> None:
+    def test_a_complete_folder_passes(self, coco: SmallCoco) -> None:
         assert coco.bad() == {}
         assert len(coco.check()) == 10
 
-    def test_the_classes_are_those_that_detectors_put_out(self) -> None:
+    def test_the_classes_equal_those_of_the_detectors(self) -> None:
         assert CLASSES == COCO_CLASSES
 
     def test_a_missing_image_is_named(self, coco: SmallCoco) -> None:
@@ -79,7 +79,7 @@ class TestVerification:
         path.write_bytes(path.read_bytes()[:-200])
         assert coco.bad() == {"val2017/: images open": f"1 of 2 have faults: {FIRST} is damaged"}
 
-    def test_an_image_of_another_size_is_named(self, coco: SmallCoco) -> None:
+    def test_an_image_of_wrong_size_is_named(self, coco: SmallCoco) -> None:
         Image.new("RGB", (30, 10)).save(coco.root / "val2017" / FIRST)
         assert coco.bad() == {"val2017/: images open": f"1 of 2 have faults: {FIRST} is 30x10"}
 
@@ -89,14 +89,14 @@ class TestVerification:
         coco.write(TRAIN, document)
         assert coco.bad() == {f"{TRAIN.annotations}: annotations": "3 of 4"}
 
-    def test_another_class_is_named(self, coco: SmallCoco) -> None:
+    def test_an_unknown_class_is_named(self, coco: SmallCoco) -> None:
         document = coco.read(VAL)
         document["categories"][0]["name"] = "human"
         coco.write(VAL, document)
         found = coco.bad()[f"{VAL.annotations}: categories"]
         assert found == "1 missing: person; 1 unknown: human"
 
-    def test_classes_in_another_order_are_no_good(self, coco: SmallCoco) -> None:
+    def test_classes_in_another_order_fail(self, coco: SmallCoco) -> None:
         document = coco.read(VAL)
         first, second = document["categories"][:2]
         first["id"], second["id"] = second["id"], first["id"]
@@ -113,25 +113,25 @@ class TestVerification:
         ],
         ids=["cut off", "another", "a list", "bytes"],
     )
-    def test_annotations_that_are_none_are_named(self, coco: SmallCoco, text: str, found: str) -> None:
+    def test_malformed_annotations_are_named(self, coco: SmallCoco, text: str, found: str) -> None:
         (coco.root / VAL.annotations).write_bytes(text.encode(errors="surrogateescape"))
         assert coco.bad()[VAL.annotations] == found
 
 
 class TestCommand:
-    def test_where_nothing_is_it_says_what_to_download(self, fgd: Fgd, tmp_path: Path) -> None:
-        said = fgd("data", "coco2017", "--root", tmp_path / "coco2017")
-        assert said.exit_code == 1
-        assert "cocodataset.org" in said.out
-        assert str(tmp_path / "coco2017") in said.out
-        assert [archive for archive in ARCHIVES if archive.name not in said.out or archive.md5 not in said.out] == []
-        assert "19.3 GB" in said.out
+    def test_without_files_it_lists_what_to_download(self, fgd: Fgd, tmp_path: Path) -> None:
+        ended = fgd("data", "coco2017", "--root", tmp_path / "coco2017")
+        assert ended.exit_code == 1
+        assert "cocodataset.org" in ended.out
+        assert str(tmp_path / "coco2017") in ended.out
+        assert [archive for archive in ARCHIVES if archive.name not in ended.out or archive.md5 not in ended.out] == []
+        assert "19.3 GB" in ended.out
 
-    def test_a_small_folder_is_not_taken_for_coco(self, fgd: Fgd, coco: SmallCoco) -> None:
-        said = fgd("data", "coco2017", "--root", coco.root, "--json")
-        assert said.exit_code == 1
-        assert said.json["is_good"] is False
-        found = {check["what"]: check["found"] for check in said.json["checks"] if not check["is_good"]}
+    def test_a_folder_with_fewer_images_fails(self, fgd: Fgd, coco: SmallCoco) -> None:
+        ended = fgd("data", "coco2017", "--root", coco.root, "--json")
+        assert ended.exit_code == 1
+        assert ended.json["is_good"] is False
+        found = {check["what"]: check["found"] for check in ended.json["checks"] if not check["is_good"]}
         assert found["train2017/: images"] == "3 of 118,287"
         assert found[f"{TRAIN.annotations}: annotations"] == "4 of 860,001"
         assert f"{TRAIN.annotations}: categories" not in found

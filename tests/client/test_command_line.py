@@ -78,21 +78,21 @@ assert not [name for name in {heavy} if name in sys.modules]
         assert all(name in done.stdout for name in COMMANDS)
 
     @pytest.mark.parametrize("name", COMMANDS)
-    def test_each_command_shows_an_example_and_takes_json(self, name: str, fgd: Fgd) -> None:
+    def test_each_command_shows_an_example_and_accepts_json(self, name: str, fgd: Fgd) -> None:
         for command in ([name], *([name, each] for each in getattr(load(name), "commands", ()))):
-            said = fgd(*command, "--help")
-            assert said.exit_code == 0
-            assert f"fgd {' '.join(command)}" in said.out.partition("Example")[2]
-            assert "--json" in said.out
+            ended = fgd(*command, "--help")
+            assert ended.exit_code == 0
+            assert f"fgd {' '.join(command)}" in ended.out.partition("Example")[2]
+            assert "--json" in ended.out
 
     @pytest.mark.parametrize("name", COMMANDS)
     def test_the_function_has_the_commands_name(self, name: str) -> None:
         assert load(name).name == name
 
-    def test_a_slip_in_a_command_is_answered_with_the_near_one(self, fgd: Fgd) -> None:
-        said = fgd("wacht")
-        assert said.exit_code == 2
-        assert "watch" in said.err
+    def test_a_misspelt_command_gets_a_suggestion(self, fgd: Fgd) -> None:
+        ended = fgd("wacht")
+        assert ended.exit_code == 2
+        assert "watch" in ended.err
 
     @pytest.mark.parametrize(
         ("typed", "found"),
@@ -106,75 +106,75 @@ assert not [name for name in {heavy} if name in sys.modules]
             ("tune", "kind: sweep"),
         ],
     )
-    def test_a_command_of_other_tools_is_answered_with_ours(self, typed: str, found: str, fgd: Fgd) -> None:
-        said = fgd(typed)
-        assert said.exit_code == 2
-        assert found in " ".join(said.err.replace("│", "").split())
+    def test_a_command_of_another_tool_gets_a_hint(self, typed: str, found: str, fgd: Fgd) -> None:
+        ended = fgd(typed)
+        assert ended.exit_code == 2
+        assert found in " ".join(ended.err.replace("│", "").split())
 
-    def test_no_hint_hides_a_command_and_each_names_one_that_is_there(self) -> None:
+    def test_hints_name_existing_commands_and_hide_none(self) -> None:
         assert not HINTS.keys() & COMMANDS.keys()
         for hint in HINTS.values():
             assert set(re.findall(r"`fgd ([a-z]+)", hint)) <= COMMANDS.keys()
 
     @pytest.mark.parametrize("command", [(), ("submit",), ("tokens", "create")])
-    def test_it_has_a_short_name(self, command: tuple[str, ...], fgd: Fgd) -> None:
+    def test_h_is_the_short_option(self, command: tuple[str, ...], fgd: Fgd) -> None:
         assert fgd(*command, "-h") == fgd(*command, "--help")
 
     @pytest.mark.parametrize("option", ["--version", "-V"])
-    def test_the_version_is_the_installed_ones(self, option: str, fgd: Fgd) -> None:
+    def test_the_version_is_the_installed_one(self, option: str, fgd: Fgd) -> None:
         assert fgd(option).out == f"fgd {importlib.metadata.version('fgd')}\n"
 
 
 class TestCompletion:
-    """As a shell asks for it."""
+    """What a shell completes."""
 
     def completed(self, words: str) -> list[str]:
-        asked = {"_FGD_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        variables = {"_FGD_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
         command = [sys.executable, "-m", "service.client.cli"]
-        done = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, check=False)
         return done.stdout.split()
 
     @pytest.mark.parametrize(
-        ("words", "offered"),
+        ("words", "expected"),
         [("fgd wa", ["watch"]), ("fgd tokens cr", ["create"]), ("fgd submit --se", ["--set", "--server"])],
     )
-    def test_commands_and_options_are_offered(self, words: str, offered: list[str]) -> None:
-        assert self.completed(words) == offered
+    def test_commands_and_options_are_offered(self, words: str, expected: list[str]) -> None:
+        assert self.completed(words) == expected
 
     @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-    def test_its_script_is_shown(self, shell: str, fgd: Fgd) -> None:
+    def test_the_script_is_shown(self, shell: str, fgd: Fgd) -> None:
         assert "_FGD_COMPLETE" in fgd("--show-completion", shell).out
 
 
 class TestSubmit:
-    def test_a_job_is_handed_in_with_changes(self, fgd: Fgd, server: LiveServer, spec_path: Path) -> None:
-        said = fgd(
+    def test_a_job_is_submitted_with_changes(self, fgd: Fgd, server: LiveServer, spec_path: Path) -> None:
+        ended = fgd(
             "submit", spec_path, "--set", "training.epochs=3", "--name", "mine", "--server", server.url, "--json"
         )
-        assert said.exit_code == 0
-        assert (said.json["name"], said.json["spec"]["training"]["epochs"]) == ("mine", 3)
+        assert ended.exit_code == 0
+        assert (ended.json["name"], ended.json["spec"]["training"]["epochs"]) == ("mine", 3)
 
-    def test_a_typo_is_refused_here_and_nothing_is_handed_in(
+    def test_a_typo_is_refused_and_nothing_is_submitted(
         self, fgd: Fgd, server: LiveServer, client: FgdClient, spec_path: Path
     ) -> None:
-        said = fgd("submit", spec_path, "--set", "training.epoch=3", "--server", server.url)
-        assert said.exit_code == 2
-        assert "training.epoch" in said.err
-        assert "did you mean 'epochs'?" in said.err
+        ended = fgd("submit", spec_path, "--set", "training.epoch=3", "--server", server.url)
+        assert ended.exit_code == 2
+        assert "training.epoch" in ended.err
+        assert "did you mean 'epochs'?" in ended.err
         assert list(client.jobs()) == []
 
-    def test_with_json_an_error_is_a_document_too(self, fgd: Fgd, spec_path: Path) -> None:
-        said = fgd("submit", spec_path, "--set", "seed=-1", "--json")
-        assert said.exit_code == 2
-        assert said.json["error"]["details"]["reasons"][0]["loc"] == "seed"
+    def test_with_json_an_error_is_a_document(self, fgd: Fgd, spec_path: Path) -> None:
+        ended = fgd("submit", spec_path, "--set", "seed=-1", "--json")
+        assert ended.exit_code == 2
+        assert ended.json["error"]["details"]["reasons"][0]["loc"] == "seed"
 
     def test_a_refusal_of_the_server_shows_every_reason(self, fgd: Fgd, server: LiveServer, spec_path: Path) -> None:
-        said = fgd("submit", spec_path, "--set", "resources={cpus: 99, gpus: 1}", "--server", server.url)
-        assert said.exit_code == 1
-        assert "resources.cpus" in said.err
-        assert "resources.gpus" in said.err
+        ended = fgd("submit", spec_path, "--set", "resources={cpus: 99, gpus: 1}", "--server", server.url)
+        assert ended.exit_code == 1
+        assert "resources.cpus" in ended.err
+        assert "resources.gpus" in ended.err
 
-    def test_a_shortened_job_id_in_a_reference_is_written_out(
+    def test_a_shortened_job_id_in_a_reference_is_completed(
         self, fgd: Fgd, server: LiveServer, spec_path: Path
     ) -> None:
         first = fgd("submit", spec_path, "--server", server.url, "--json").json["job_id"]
@@ -184,16 +184,16 @@ class TestSubmit:
         assert again.json["waits_for"] == [first]
         assert again.json["spec"]["detector"]["weights"] == f"job:{first}/best"
 
-    def test_no_server_ends_with_3_and_says_how_to_start_one(self, fgd: Fgd, spec_path: Path) -> None:
-        said = fgd("submit", spec_path, "--server", "http://127.0.0.1:9")
-        assert said.exit_code == 3
-        assert "http://127.0.0.1:9" in said.err
-        assert "fgd up" in said.err
-        assert "Traceback" not in said.err
+    def test_without_a_server_the_exit_code_is_3_with_the_cure(self, fgd: Fgd, spec_path: Path) -> None:
+        ended = fgd("submit", spec_path, "--server", "http://127.0.0.1:9")
+        assert ended.exit_code == 3
+        assert "http://127.0.0.1:9" in ended.err
+        assert "fgd up" in ended.err
+        assert "Traceback" not in ended.err
 
 
-class TestLookingAtJobs:
-    def test_a_list_can_be_narrowed_to_a_state(self, fgd: Fgd, server: LiveServer, spec_path: Path) -> None:
+class TestJobs:
+    def test_the_list_can_be_filtered_by_state(self, fgd: Fgd, server: LiveServer, spec_path: Path) -> None:
         job_id = fgd("submit", spec_path, "--server", server.url, "--json").json["job_id"]
         server.run_of(job_id).start()
         assert [job["job_id"] for job in fgd("jobs", "--state", "running", "--server", server.url, "--json").json] == [
@@ -202,17 +202,17 @@ class TestLookingAtJobs:
         assert fgd("jobs", "--state", "failed", "--server", server.url, "--json").json == []
         assert job_id in fgd("jobs", "--server", server.url).out
 
-    def test_an_unknown_state_is_refused_with_those_there_are(self, fgd: Fgd, server: LiveServer) -> None:
-        said = fgd("jobs", "--state", "runing", "--server", server.url)
-        assert said.exit_code == 2
-        assert "running" in said.err
+    def test_an_unknown_state_is_refused_with_the_known_ones(self, fgd: Fgd, server: LiveServer) -> None:
+        ended = fgd("jobs", "--state", "runing", "--server", server.url)
+        assert ended.exit_code == 2
+        assert "running" in ended.err
 
-    def test_a_shown_spec_can_be_handed_in_again(self, fgd: Fgd, server: LiveServer, spec_path: Path) -> None:
+    def test_a_shown_spec_can_be_submitted_again(self, fgd: Fgd, server: LiveServer, spec_path: Path) -> None:
         job_id = fgd("submit", spec_path, "--server", server.url, "--json").json["job_id"]
         shown = fgd("show", job_id, "--server", server.url).out
         assert yaml.safe_load(shown[shown.index("name: ") :]) == yaml.safe_load(spec_path.read_text())
 
-    def test_a_failed_job_shows_its_cause_once_and_once_for_its_attempt(
+    def test_the_cause_of_a_failure_is_shown_once_per_job_and_attempt(
         self, fgd: Fgd, server: LiveServer, spec_path: Path
     ) -> None:
         job_id = fgd("submit", spec_path, "--server", server.url, "--json").json["job_id"]
@@ -222,32 +222,30 @@ class TestLookingAtJobs:
         facts, _, attempts = fgd("show", job_id, "--server", server.url).out.partition("attempt  ")
         assert [facts.count("no boxes"), attempts.count("no boxes")] == [1, 1]
 
-    def test_cancelling_touches_nothing_when_one_id_is_wrong(
-        self, fgd: Fgd, server: LiveServer, client: FgdClient, spec_path: Path
-    ) -> None:
+    def test_a_wrong_id_cancels_no_job(self, fgd: Fgd, server: LiveServer, client: FgdClient, spec_path: Path) -> None:
         job_id = fgd("submit", spec_path, "--server", server.url, "--json").json["job_id"]
         run = server.run_of(job_id)
         run.start()
-        said = fgd("cancel", job_id, "nobody", "--server", server.url)
-        assert said.exit_code == 1
+        ended = fgd("cancel", job_id, "nobody", "--server", server.url)
+        assert ended.exit_code == 1
         assert client.job(job_id).state == "running"
         assert fgd("cancel", job_id, "--server", server.url).exit_code == 0
         assert client.job(job_id).state == "cancelling"
 
 
 class TestWatch:
-    def test_a_pipe_gets_a_line_for_each_notable_event(self, fgd: Fgd, server: LiveServer, spec_path: Path) -> None:
+    def test_a_pipe_gets_a_line_for_each_important_event(self, fgd: Fgd, server: LiveServer, spec_path: Path) -> None:
         job_id = fgd("submit", spec_path, "--server", server.url, "--json").json["job_id"]
         run = server.run_of(job_id)
         run.start()
         run.report(epoch(1), epoch(2))
         run.succeed()
-        said = fgd("watch", job_id, "--server", server.url)
-        assert said.exit_code == 0
-        assert "epoch 2/2  loss 1.25  118 images/s  1:15 left" in said.out
-        assert said.out.rstrip().endswith("succeeded")
+        ended = fgd("watch", job_id, "--server", server.url)
+        assert ended.exit_code == 0
+        assert "epoch 2/2  loss 1.25  118 images/s  1:15 left" in ended.out
+        assert ended.out.rstrip().endswith("succeeded")
 
-    def test_a_pipe_is_not_silent_until_the_first_epoch_ends(
+    def test_a_pipe_gets_progress_before_the_first_epoch_ends(
         self, fgd: Fgd, server: LiveServer, spec_path: Path
     ) -> None:
         job_id = fgd("submit", spec_path, "--server", server.url, "--json").json["job_id"]
@@ -256,13 +254,13 @@ class TestWatch:
         run.report(DeviceReady(device="cpu", threads=2, precision="float32", versions={}))
         run.report(*(progress(step) for step in (1, 2, 3)))
         run.succeed()
-        said = fgd("watch", job_id, "--server", server.url).out
-        assert said.index("loading PyTorch") < said.index("on cpu: reading the data") < said.index("step 1/100")
-        assert "epoch 1/2, step 1/100  118 images/s  1:15 left" in said
-        # The three came at once: progress is no news every second.
-        assert said.count("step ") == 1
+        text = fgd("watch", job_id, "--server", server.url).out
+        assert text.index("loading PyTorch") < text.index("on cpu: reading the data") < text.index("step 1/100")
+        assert "epoch 1/2, step 1/100  118 images/s  1:15 left" in text
+        # The three came at once; only the first one gets a line.
+        assert text.count("step ") == 1
 
-    def test_what_is_distilled_and_what_is_not_is_said_and_shown_later(
+    def test_the_distillation_plan_is_shown_by_watch_and_show(
         self, fgd: Fgd, server: LiveServer, client: FgdClient
     ) -> None:
         teacher = Teacher(checkpoint="FasterRCNN_ResNet50_FPN_Weights.COCO_V1")
@@ -273,24 +271,24 @@ class TestWatch:
         run.start()
         run.report(PLAN)
         run.succeed()
-        told, shown = (fgd(command, job_id, "--server", server.url).out for command in ("watch", "show"))
+        watched, shown = (fgd(command, job_id, "--server", server.url).out for command in ("watch", "show"))
         for fact in (
             "distils P3 (stride 8, 64 → 256 channels by a 1x1 convolution) from FasterRcnn into RetinaNet with fgd",
             "leaves out the teacher's P6 (stride 64): it only subsamples the level below",
             "inherits neck: 9 of 16 keys, not backbone.fpn.inner_blocks.0.0.weight,",
         ):
-            assert fact in " ".join(told.split()) and fact in " ".join(shown.split())
+            assert fact in " ".join(watched.split()) and fact in " ".join(shown.split())
 
-    def test_a_failed_job_ends_it_with_1_and_its_cause(self, fgd: Fgd, server: LiveServer, spec_path: Path) -> None:
+    def test_a_failed_job_gives_exit_code_1_and_its_cause(self, fgd: Fgd, server: LiveServer, spec_path: Path) -> None:
         job_id = fgd("submit", spec_path, "--server", server.url, "--json").json["job_id"]
         run = server.run_of(job_id)
         run.start()
         run.report(failed("the data set has no boxes"))
-        said = fgd("watch", job_id, "--server", server.url)
-        assert said.exit_code == 1
-        assert "the data set has no boxes" in said.out
+        ended = fgd("watch", job_id, "--server", server.url)
+        assert ended.exit_code == 1
+        assert "the data set has no boxes" in ended.out
 
-    def test_json_is_every_event_of_every_job_one_a_line(self, fgd: Fgd, server: LiveServer, spec_path: Path) -> None:
+    def test_json_has_every_event_of_every_job_on_a_line(self, fgd: Fgd, server: LiveServer, spec_path: Path) -> None:
         job_ids = [fgd("submit", spec_path, "--server", server.url, "--json").json["job_id"] for _ in range(2)]
         for job_id in job_ids:
             run = server.run_of(job_id)
@@ -306,7 +304,7 @@ class TestWatch:
 
 
 class TestReport:
-    def test_jobs_stand_side_by_side_in_every_form(
+    def test_every_format_shows_jobs_side_by_side(
         self, fgd: Fgd, server: LiveServer, spec_path: Path, tmp_path: Path
     ) -> None:
         ids = [
@@ -314,10 +312,10 @@ class TestReport:
             for name in ("one", "other")
         ]
         page, table = tmp_path / "report.html", tmp_path / "report.csv"
-        said = fgd("report", ids[0], "--with", ids[1], "--html", page, "--csv", table, "--server", server.url)
-        assert said.exit_code == 0
-        assert "one" in said.out
-        assert "other" in said.out
+        ended = fgd("report", ids[0], "--with", ids[1], "--html", page, "--csv", table, "--server", server.url)
+        assert ended.exit_code == 0
+        assert "one" in ended.out
+        assert "other" in ended.out
         assert page.read_text().startswith("<!doctype html>")
         assert [row["name"] for row in csv.DictReader(io.StringIO(table.read_text()))] == ["one", "other"]
         found = fgd("report", ids[0], "--with", ids[1], "--server", server.url, "--json").json
@@ -327,39 +325,39 @@ class TestReport:
         self, fgd: Fgd, server: LiveServer, spec_path: Path, tmp_path: Path
     ) -> None:
         job_id = fgd("submit", spec_path, "--server", server.url, "--json").json["job_id"]
-        said = fgd("report", job_id, "--html", tmp_path / "no" / "report.html", "--server", server.url)
-        assert said.exit_code == 1
-        assert "report.html" in said.err
+        ended = fgd("report", job_id, "--html", tmp_path / "no" / "report.html", "--server", server.url)
+        assert ended.exit_code == 1
+        assert "report.html" in ended.err
 
 
 class TestUp:
-    def test_a_port_that_is_taken_is_named_with_the_cure(self, fgd: Fgd, tmp_path: Path) -> None:
+    def test_a_used_port_is_named_with_the_cure(self, fgd: Fgd, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
-            said = fgd("up", "--home", tmp_path / "home", "--port", port)
-        assert said.exit_code == 2
-        assert str(port) in said.err
-        assert "--port" in said.err
+            ended = fgd("up", "--home", tmp_path / "home", "--port", port)
+        assert ended.exit_code == 2
+        assert str(port) in ended.err
+        assert "--port" in ended.err
 
-    def test_a_second_one_in_the_same_home_is_refused(self, fgd: Fgd, tmp_path: Path) -> None:
+    def test_a_second_server_in_the_same_home_is_refused(self, fgd: Fgd, tmp_path: Path) -> None:
         with alone_in(tmp_path):
-            said = fgd("up", "--home", tmp_path, "--port", 0)
-        assert said.exit_code == 2
-        assert str(tmp_path) in said.err
-        assert "--home" in said.err
+            ended = fgd("up", "--home", tmp_path, "--port", 0)
+        assert ended.exit_code == 2
+        assert str(tmp_path) in ended.err
+        assert "--home" in ended.err
 
-    def test_a_host_that_others_could_reach_is_refused_while_nobody_has_a_token(self, fgd: Fgd, tmp_path: Path) -> None:
-        said = fgd("up", "--home", tmp_path, "--host", "0.0.0.0", "--port", 0)
-        assert said.exit_code == 1
-        assert "FGD_ADMIN_TOKEN" in said.err
+    def test_a_public_host_is_refused_while_no_token_exists(self, fgd: Fgd, tmp_path: Path) -> None:
+        ended = fgd("up", "--home", tmp_path, "--host", "0.0.0.0", "--port", 0)
+        assert ended.exit_code == 1
+        assert "FGD_ADMIN_TOKEN" in ended.err
 
-    def test_a_database_of_another_kind_is_refused_without_its_password(self, fgd: Fgd, tmp_path: Path) -> None:
-        said = fgd("up", "--home", tmp_path, "--database-url", "mysql://root:hunter2@db/fgd")
-        assert said.exit_code == 2
-        assert "postgresql://" in said.err
-        assert "hunter2" not in said.err
+    def test_an_unknown_kind_of_database_is_refused_without_its_password(self, fgd: Fgd, tmp_path: Path) -> None:
+        ended = fgd("up", "--home", tmp_path, "--database-url", "mysql://root:hunter2@db/fgd")
+        assert ended.exit_code == 2
+        assert "postgresql://" in ended.err
+        assert "hunter2" not in ended.err
 
-    def test_the_log_is_json_on_standard_error_where_nobody_sits_there(self, tmp_path: Path) -> None:
+    def test_without_a_terminal_the_log_is_json_on_standard_error(self, tmp_path: Path) -> None:
         arguments = ["--home", str(tmp_path), "--port", "0", "--ray-address", "http://127.0.0.1:9", "--json"]
         child = subprocess.Popen(
             [sys.executable, "-m", "service.client.cli", "up", *arguments],
@@ -370,14 +368,14 @@ class TestUp:
         assert child.stdout is not None
         assert json.loads(child.stdout.readline())["log_file"] is None
         child.terminate()
-        _, said = child.communicate(timeout=20)
-        assert child.returncode == 0, said
-        told = [json.loads(line)["event"] for line in said.splitlines()]
-        assert told[0] == "preparing the database"
+        _, text = child.communicate(timeout=60)
+        assert child.returncode == 0, text
+        events = [json.loads(line)["event"] for line in text.splitlines()]
+        assert events[0] == "preparing the database"
 
     @pytest.mark.parametrize("ending", ["SIGTERM", "SIGINT", "stdin closes"])
-    def test_it_serves_until_it_is_told_to_stop(self, tmp_path: Path, ending: str) -> None:
-        # A Ray that is not there: the server is up all the same, and says so; a Ray of its own is another test's.
+    def test_it_serves_until_a_signal_or_the_end_of_stdin(self, tmp_path: Path, ending: str) -> None:
+        # No Ray answers at this address; the server starts without it. Another test starts a local Ray.
         arguments = ["--home", str(tmp_path), "--port", "0", "--ray-address", "http://127.0.0.1:9", "--json"]
         child = subprocess.Popen(
             [sys.executable, "-m", "service.client.cli", "up", *arguments, "--until-stdin-closes"],
@@ -395,7 +393,7 @@ class TestUp:
             child.stdin.close()
         else:
             child.send_signal(signal.Signals[ending])
-        assert child.wait(timeout=20) == 0
+        assert child.wait(timeout=60) == 0
         child.stdout.close()
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", int(at["url"].rpartition(":")[2]))) != 0

@@ -45,7 +45,7 @@ def good_and_bad(server: LiveServer, client: FgdClient) -> tuple[str, str]:
 
 
 class TestCompare:
-    def test_it_says_in_words_and_figures_what_is_more_than_chance(
+    def test_sentences_and_tables_show_what_is_more_than_chance(
         self, server: LiveServer, fgd: Fgd, good_and_bad: tuple[str, str], tmp_path: Path
     ) -> None:
         page = tmp_path / "comparison.html"
@@ -55,7 +55,7 @@ class TestCompare:
         assert "95% interval" in ended.out and "gained" in ended.out and "class 0" in ended.out
         assert page.read_text().startswith("<!doctype html>")
 
-    def test_json_is_the_answer_of_the_server(
+    def test_json_is_the_servers_answer(
         self, server: LiveServer, client: FgdClient, fgd: Fgd, good_and_bad: tuple[str, str]
     ) -> None:
         ended = fgd("compare", *good_and_bad, "--resamples", 200, "--seed", 3, "--json", "--server", server.url)
@@ -63,7 +63,7 @@ class TestCompare:
         assert Comparison.model_validate(ended.json) == expected
         assert (expected.resamples, expected.random_seed) == (200, 3)
 
-    def test_ids_with_commas_are_seeds_of_one_configuration(
+    def test_ids_with_commas_are_the_seeds_of_one_configuration(
         self, server: LiveServer, client: FgdClient, fgd: Fgd
     ) -> None:
         sides = [
@@ -75,7 +75,7 @@ class TestCompare:
         assert ended.json["basis"] == "seeds"
         assert [run["seed"] for run in ended.json["second"]] == [3, 4]
 
-    def test_what_cannot_be_compared_is_said_with_its_cure(
+    def test_jobs_on_different_images_are_refused_with_the_cure(
         self, server: LiveServer, client: FgdClient, fgd: Fgd
     ) -> None:
         first = finished(server, client, "one", 1, skill=0.9)
@@ -86,7 +86,7 @@ class TestCompare:
         assert "evaluate its checkpoint on the same ones" in ended.err.replace("\n", " ")
 
     @pytest.mark.parametrize("listed", [",", ""])
-    def test_no_id_at_all_is_a_matter_of_usage(self, server: LiveServer, fgd: Fgd, listed: str) -> None:
+    def test_an_empty_id_is_wrong_usage(self, server: LiveServer, fgd: Fgd, listed: str) -> None:
         assert fgd("compare", listed, "x", "--server", server.url).exit_code == 2
 
 
@@ -99,6 +99,6 @@ class TestTables:
         with console.capture() as capture:
             console.print(score_table(found, width=width))
             console.print(class_table(found, width=width))
-        said = capture.get()
-        assert "…" not in said
-        assert ("beyond overall" in said) == (width == 160)
+        text = capture.get()
+        assert "…" not in text
+        assert ("beyond overall" in text) == (width == 160)

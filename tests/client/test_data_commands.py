@@ -1,4 +1,4 @@
-"""`fgd data` against a real server, whose runs a test plays."""
+"""`fgd data` against a real server; a test plays the runs."""
 
 import json
 import threading
@@ -40,7 +40,7 @@ def outcome(*findings: Finding) -> DataSetChecked:
 
 @pytest.fixture
 def added(server: LiveServer, fgd: Fgd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Adds a data set of that name; its id."""
+    """Add a data set with this name, and return its id."""
     monkeypatch.chdir(tmp_path)
 
     def add(name: str = "blood", *options: object) -> str:
@@ -53,7 +53,7 @@ def added(server: LiveServer, fgd: Fgd, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def play(server: LiveServer, client: FgdClient, act: Callable[[Run], None]) -> threading.Thread:
-    """Play the run of the check that is about to be asked for."""
+    """Play the run of the next check, in a thread."""
 
     def run() -> None:
         eventually(lambda: any(job.kind == "check_data" and job.state == "starting" for job in client.jobs()))
@@ -85,7 +85,7 @@ class TestAdd:
             (("--coco", "t", "t.json", "v", "v.json"), {"train": {"images": "t", "annotations": "t.json"}}),
         ],
     )
-    def test_places_are_written_out_as_seen_from_here(
+    def test_paths_become_absolute(
         self,
         added: Callable[..., str],
         client: FgdClient,
@@ -102,7 +102,7 @@ class TestAdd:
                 assert stored[field] == (value if field == "train" else str(tmp_path / str(value)))
 
     @pytest.mark.parametrize(
-        ("options", "said"),
+        ("options", "message"),
         [
             ((), "one of --coco, --voc and --yolo"),
             (("--voc", "a", "--yolo", "b"), "one of --coco, --voc and --yolo"),
@@ -110,13 +110,13 @@ class TestAdd:
             (("--voc", "a", "--set", "colour"), "has no value"),
         ],
     )
-    def test_what_is_no_data_set_is_refused_here(
-        self, server: LiveServer, fgd: Fgd, options: tuple[str, ...], said: str
+    def test_wrong_settings_are_refused_without_a_request(
+        self, server: LiveServer, fgd: Fgd, options: tuple[str, ...], message: str
     ) -> None:
         ended = fgd("data", "add", "blood", *options, "--server", server.url)
-        assert (ended.exit_code, said in ended.err) == (2, True)
+        assert (ended.exit_code, message in ended.err) == (2, True)
 
-    def test_a_name_that_is_taken_is_the_servers_refusal(
+    def test_a_used_name_is_refused_by_the_server(
         self, added: Callable[..., str], server: LiveServer, fgd: Fgd
     ) -> None:
         added()
@@ -125,7 +125,7 @@ class TestAdd:
 
 
 class TestCheck:
-    def test_ends_with_counts_and_zero_where_all_is_well(
+    def test_a_good_data_set_gives_counts_and_exit_code_0(
         self, added: Callable[..., str], server: LiveServer, client: FgdClient, fgd: Fgd
     ) -> None:
         added()
@@ -136,7 +136,7 @@ class TestCheck:
         for word in ("1234", "[ghost]", "22", "blood is checked"):
             assert word in ended.out
 
-    def test_and_with_one_and_what_was_found_where_it_is_not(
+    def test_a_bad_data_set_gives_findings_and_exit_code_1(
         self, added: Callable[..., str], server: LiveServer, client: FgdClient, fgd: Fgd
     ) -> None:
         added()
@@ -149,7 +149,7 @@ class TestCheck:
         assert "cannot be used as it is" in ended.err
         assert ended.out.index("missing image") < ended.out.index("without boxes")
 
-    def test_for_programs_it_is_one_document(
+    def test_json_is_one_document(
         self, added: Callable[..., str], server: LiveServer, client: FgdClient, fgd: Fgd
     ) -> None:
         added()
@@ -158,20 +158,20 @@ class TestCheck:
         player.join()
         assert (ended.exit_code, ended.json["state"]) == (0, "checked")
 
-    def test_it_may_be_begun_and_left(self, added: Callable[..., str], server: LiveServer, fgd: Fgd) -> None:
+    def test_no_wait_returns_at_once(self, added: Callable[..., str], server: LiveServer, fgd: Fgd) -> None:
         added()
         ended = fgd("data", "check", "blood", "--no-wait", "--server", server.url, "--json")
         assert (ended.exit_code, ended.json["kind"]) == (0, "check_data")
 
-    def test_added_and_checked_in_one(self, server: LiveServer, client: FgdClient, fgd: Fgd) -> None:
+    def test_add_can_check_at_once(self, server: LiveServer, client: FgdClient, fgd: Fgd) -> None:
         player = play(server, client, finds())
         ended = fgd("data", "add", "blood", "--voc", "x", "--check", "--server", server.url)
         player.join()
         assert (ended.exit_code, "blood is checked" in ended.out) == (0, True)
 
 
-class TestLooking:
-    def test_the_list(self, added: Callable[..., str], server: LiveServer, fgd: Fgd) -> None:
+class TestListAndShow:
+    def test_the_list_can_be_filtered_by_name(self, added: Callable[..., str], server: LiveServer, fgd: Fgd) -> None:
         assert "fgd data add" in fgd("data", "list", "--server", server.url).out
         added("blood")
         added("hats", "--yolo", "data.yaml")
@@ -179,7 +179,7 @@ class TestLooking:
         shown = fgd("data", "list", "--text", "hat", "--server", server.url).out
         assert ("hats" in shown, "unchecked" in shown, "blood" in shown) == (True, True, False)
 
-    def test_one_with_its_page(
+    def test_one_data_set_is_shown_with_its_page(
         self, added: Callable[..., str], server: LiveServer, client: FgdClient, fgd: Fgd, tmp_path: Path
     ) -> None:
         dataset_id = added()
@@ -192,12 +192,12 @@ class TestLooking:
         assert "<h1>blood</h1>" in (tmp_path / "blood.html").read_text()
         assert json.loads(fgd("data", "show", "blood", "--server", server.url, "--json").out)["state"] == "checked"
 
-    def test_one_that_there_is_not(self, server: LiveServer, fgd: Fgd) -> None:
+    def test_an_unknown_name_is_refused(self, server: LiveServer, fgd: Fgd) -> None:
         ended = fgd("data", "show", "nothing", "--server", server.url)
         assert (ended.exit_code, "no data set 'nothing'" in ended.err) == (1, True)
 
 
-def test_what_is_removed_is_gone(added: Callable[..., str], server: LiveServer, fgd: Fgd) -> None:
+def test_a_removed_data_set_is_not_listed(added: Callable[..., str], server: LiveServer, fgd: Fgd) -> None:
     added()
     assert fgd("data", "remove", "blood", "--server", server.url).exit_code == 0
     assert fgd("data", "list", "--server", server.url, "--json").json == []

@@ -1,4 +1,4 @@
-"""`fgd demo` with a Ray of its own."""
+"""`fgd demo`"""
 
 import json
 import signal
@@ -15,16 +15,16 @@ from tests.client.live_server import eventually
 
 
 @pytest.mark.ray
-def test_interrupted_in_the_middle_it_leaves_no_process(tmp_path: Path) -> None:
-    said = (tmp_path / "said").open("w+")
+def test_an_interrupted_demo_leaves_no_process(tmp_path: Path) -> None:
+    log = (tmp_path / "log").open("w+")
     demo = subprocess.Popen(
         [sys.executable, "-m", "service.client.cli", "demo", "--quick", "--out", str(tmp_path / "out")],
-        stdout=said,
+        stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
     home = tmp_path / "out" / "home-1"
-    eventually(lambda: "starting" in (tmp_path / "said").read_text().partition("fgd demo")[2], timeout_s=120)
+    eventually(lambda: "starting" in (tmp_path / "log").read_text().partition("fgd demo")[2], timeout_s=120)
     head = json.loads((home / "ray.json").read_text())
     server_pid = int((home / "up.lock").read_text())
     assert head_processes.find(head["mark"], Path(head["temp_dir"]))
@@ -35,19 +35,19 @@ def test_interrupted_in_the_middle_it_leaves_no_process(tmp_path: Path) -> None:
     assert demo.wait(timeout=60) == 130
     assert not psutil.pid_exists(server_pid)
     assert head_processes.find(head["mark"], Path(head["temp_dir"])) == set()
-    said.close()
+    log.close()
 
 
-def test_without_its_specs_it_says_where_to_find_them(fgd: Fgd, tmp_path: Path) -> None:
-    said = fgd("demo", "--specs", tmp_path, "--out", tmp_path / "out")
-    assert said.exit_code == 2
-    assert "teacher.yaml" in said.err
-    assert "--specs" in said.err
+def test_missing_specs_are_named_with_the_cure(fgd: Fgd, tmp_path: Path) -> None:
+    ended = fgd("demo", "--specs", tmp_path, "--out", tmp_path / "out")
+    assert ended.exit_code == 2
+    assert "teacher.yaml" in ended.err
+    assert "--specs" in ended.err
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_named(fgd: Fgd, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    said = fgd("demo", "--out", tmp_path / "file")
-    assert said.exit_code == 1
-    assert "--out" in said.err
+    ended = fgd("demo", "--out", tmp_path / "file")
+    assert ended.exit_code == 1
+    assert "--out" in ended.err

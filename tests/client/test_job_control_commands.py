@@ -1,4 +1,4 @@
-"""The command line of a job's life, against the real server."""
+"""The commands that control jobs, against the real server."""
 
 import threading
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from tests.reports.recorded_jobs import STUDENT, train_spec
 
 @pytest.fixture
 def waiting(client: FgdClient, server: LiveServer) -> str:
-    """A job that waits, for its cluster is away."""
+    """A job that waits because the cluster cannot be reached."""
     server.cluster.is_reachable = False
     return client.submit(train_spec("student", STUDENT)).job_id
 
@@ -36,7 +36,7 @@ def stopped() -> RunFinished:
 
 @contextmanager
 def stopping_when_asked(server: LiveServer, job_id: str, run: Run) -> Iterator[None]:
-    """Have the run save and stop as soon as it is wished to."""
+    """Let the run save and stop when the server asks it to."""
 
     def stop() -> None:
         with FgdClient(server.url) as client:
@@ -46,7 +46,7 @@ def stopping_when_asked(server: LiveServer, job_id: str, run: Run) -> Iterator[N
     thread = threading.Thread(target=stop, daemon=True)
     thread.start()
     yield
-    thread.join(timeout=15)
+    thread.join(timeout=60)
 
 
 def failed() -> RunFinished:
@@ -54,13 +54,13 @@ def failed() -> RunFinished:
 
 
 class TestPauseAndResume:
-    def test_a_job_that_waits_is_paused_and_resumed(self, fgd: Fgd, server: LiveServer, waiting: str) -> None:
+    def test_a_waiting_job_is_paused_and_resumed(self, fgd: Fgd, server: LiveServer, waiting: str) -> None:
         paused = fgd("pause", waiting[:6], "--server", server.url, "--json")
         assert [job["state"] for job in paused.json] == ["paused"]
         resumed = fgd("resume", waiting[:6], "--server", server.url)
         assert (resumed.exit_code, f"{waiting} is queued" in resumed.out) == (0, True)
 
-    def test_with_wait_it_returns_once_the_run_stands_still(
+    def test_wait_returns_when_the_run_has_stopped(
         self, fgd: Fgd, server: LiveServer, running: tuple[str, Run]
     ) -> None:
         job_id, run = running
@@ -68,17 +68,15 @@ class TestPauseAndResume:
             answers = fgd("pause", job_id, "--wait", "--server", server.url, "--json").json
         assert [job["state"] for job in answers] == ["paused"]
 
-    def test_no_job_is_touched_when_one_name_is_wrong(
-        self, fgd: Fgd, server: LiveServer, client: FgdClient, waiting: str
-    ) -> None:
-        said = fgd("pause", waiting, "nonsense", "--server", server.url)
-        assert said.exit_code == 1
-        assert "nonsense" in said.err
+    def test_a_wrong_id_pauses_no_job(self, fgd: Fgd, server: LiveServer, client: FgdClient, waiting: str) -> None:
+        ended = fgd("pause", waiting, "nonsense", "--server", server.url)
+        assert ended.exit_code == 1
+        assert "nonsense" in ended.err
         assert client.job(waiting).state == "queued"
 
 
 class TestRetry:
-    def test_a_failed_job_is_tried_again(
+    def test_a_failed_job_is_queued_again(
         self, fgd: Fgd, server: LiveServer, client: FgdClient, running: tuple[str, Run]
     ) -> None:
         job_id, run = running
@@ -86,19 +84,17 @@ class TestRetry:
         eventually(lambda: client.job(job_id).state == "failed")
         assert fgd("retry", job_id, "--server", server.url, "--json").json[0]["state"] in ("queued", "starting")
 
-    def test_a_job_that_waits_cannot_be_retried_and_the_server_says_why(
-        self, fgd: Fgd, server: LiveServer, waiting: str
-    ) -> None:
-        said = fgd("retry", waiting, "--server", server.url, "--json")
-        assert (said.exit_code, said.json["error"]["code"]) == (1, "conflict")
+    def test_a_waiting_job_cannot_be_retried(self, fgd: Fgd, server: LiveServer, waiting: str) -> None:
+        ended = fgd("retry", waiting, "--server", server.url, "--json")
+        assert (ended.exit_code, ended.json["error"]["code"]) == (1, "conflict")
 
 
 class TestPriority:
-    def test_it_is_changed_also_below_nothing(self, fgd: Fgd, server: LiveServer, waiting: str) -> None:
+    def test_it_can_be_negative(self, fgd: Fgd, server: LiveServer, waiting: str) -> None:
         assert fgd("priority", waiting, 10, "--server", server.url, "--json").json[0]["priority"] == 10
         assert fgd("priority", "--server", server.url, "--json", waiting, "--", -5).json[0]["priority"] == -5
 
-    def test_a_version_that_is_past_is_refused(self, client: FgdClient, waiting: str) -> None:
+    def test_a_stale_version_is_refused(self, client: FgdClient, waiting: str) -> None:
         version = client.job(waiting).version
         client.change(waiting, priority=1, version=version)
         with pytest.raises(Exception, match="has moved") as refused:
@@ -107,15 +103,15 @@ class TestPriority:
 
 
 class TestQueue:
-    def test_it_says_why_each_job_waits(self, fgd: Fgd, server: LiveServer, waiting: str) -> None:
-        said = fgd("queue", "--server", server.url)
-        assert waiting in said.out
-        assert "cannot be reached" in said.out
+    def test_it_shows_why_each_job_waits(self, fgd: Fgd, server: LiveServer, waiting: str) -> None:
+        ended = fgd("queue", "--server", server.url)
+        assert waiting in ended.out
+        assert "cannot be reached" in ended.out
 
-    def test_an_empty_one_shows_what_is_free(self, fgd: Fgd, server: LiveServer) -> None:
-        said = fgd("queue", "--server", server.url)
-        assert "no jobs are waiting" in said.out
-        assert "2 of 2 CPUs" in said.out
+    def test_an_empty_queue_shows_the_free_resources(self, fgd: Fgd, server: LiveServer) -> None:
+        ended = fgd("queue", "--server", server.url)
+        assert "no jobs are waiting" in ended.out
+        assert "2 of 2 CPUs" in ended.out
 
 
 class TestJobs:
@@ -137,28 +133,28 @@ class TestJobs:
 
 
 class TestShow:
-    def test_attempts_tell_how_they_ended(
+    def test_attempts_show_how_they_ended(
         self, fgd: Fgd, server: LiveServer, client: FgdClient, running: tuple[str, Run]
     ) -> None:
         job_id, run = running
         run.report(failed())
         eventually(lambda: client.job(job_id).state == "failed")
-        said = fgd("show", job_id, "--server", server.url).out
-        assert "failed" in said
-        assert "data: no such folder" in said
-        assert "by anonymous" in said
+        text = fgd("show", job_id, "--server", server.url).out
+        assert "failed" in text
+        assert "data: no such folder" in text
+        assert "by anonymous" in text
 
 
-def test_show_tells_who_asked_for_what(fgd: Fgd, server: LiveServer, client: FgdClient, waiting: str) -> None:
+def test_show_lists_the_requests_of_users(fgd: Fgd, server: LiveServer, client: FgdClient, waiting: str) -> None:
     client.change(waiting, priority=7)
     client.pause(waiting)
-    told = fgd("show", waiting, "--server", server.url).out
-    assert "requested: priority 7 by anonymous" in told
-    assert "requested: pause by anonymous" in told
+    shown = fgd("show", waiting, "--server", server.url).out
+    assert "requested: priority 7 by anonymous" in shown
+    assert "requested: pause by anonymous" in shown
 
 
 def test_cancel_waits_until_the_run_has_ended(fgd: Fgd, server: LiveServer, running: tuple[str, Run]) -> None:
     job_id, run = running
     with stopping_when_asked(server, job_id, run):
-        said = fgd("cancel", job_id, "--wait", "--server", server.url)
-    assert (said.exit_code, f"{job_id} is cancelled" in said.out) == (0, True)
+        ended = fgd("cancel", job_id, "--wait", "--server", server.url)
+    assert (ended.exit_code, f"{job_id} is cancelled" in ended.out) == (0, True)

@@ -16,21 +16,21 @@ from tests.client.conftest import Fgd
 NEWEST = migrate.head_revision()
 
 
-def test_a_new_database_gets_every_revision_and_is_left_alone_after(fgd: Fgd, tmp_path: Path) -> None:
+def test_a_new_database_gets_every_revision_once(fgd: Fgd, tmp_path: Path) -> None:
     home = tmp_path / "home"
     assert fgd("migrate", "--home", home, "--json").json == {"from": None, "to": NEWEST}
     again = fgd("migrate", "--home", home)
     assert (again.exit_code, f"at revision {NEWEST}, the newest" in again.out) == (0, True)
 
 
-def test_an_older_schema_is_told_with_the_new_one(fgd: Fgd, tmp_path: Path) -> None:
+def test_the_old_and_the_new_revision_are_shown(fgd: Fgd, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/fgd.db"
     migrate.upgrade(url, "0003")
-    said = fgd("migrate", "--home", tmp_path, "--database-url", url)
-    assert f"was at revision 0003 and is at revision {NEWEST} now" in said.out
+    ended = fgd("migrate", "--home", tmp_path, "--database-url", url)
+    assert f"was at revision 0003 and is at revision {NEWEST} now" in ended.out
 
 
-def test_a_newer_schema_that_only_added_to_this_one_is_left_alone(fgd: Fgd, tmp_path: Path) -> None:
+def test_a_compatible_newer_schema_stays_unchanged(fgd: Fgd, tmp_path: Path) -> None:
     migrate.upgrade(f"sqlite:///{tmp_path}/fgd.db")
     with sqlite3.connect(tmp_path / "fgd.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
@@ -38,35 +38,31 @@ def test_a_newer_schema_that_only_added_to_this_one_is_left_alone(fgd: Fgd, tmp_
     assert "9999, newer than this version" in fgd("migrate", "--home", tmp_path).out
 
 
-def test_a_newer_schema_that_took_something_away_is_refused_with_the_exit_code_of_a_refusal(
-    fgd: Fgd, tmp_path: Path
-) -> None:
+def test_an_incompatible_newer_schema_is_refused(fgd: Fgd, tmp_path: Path) -> None:
     migrate.upgrade(f"sqlite:///{tmp_path}/fgd.db")
     with sqlite3.connect(tmp_path / "fgd.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
         connection.execute("UPDATE schema_floor SET revision = '9998'")
-    said = fgd("migrate", "--home", tmp_path, "--json")
-    assert (said.exit_code, said.json["error"]["code"]) == (1, "schema_too_new")
+    ended = fgd("migrate", "--home", tmp_path, "--json")
+    assert (ended.exit_code, ended.json["error"]["code"]) == (1, "schema_too_new")
 
 
-def test_an_address_of_no_database_is_a_mistake_in_usage(fgd: Fgd, tmp_path: Path) -> None:
-    said = fgd("migrate", "--home", tmp_path, "--database-url", "mysql://db/fgd")
-    assert (said.exit_code, "no database that fgd knows" in said.err) == (2, True)
-    # What follows from the address is no mistake of its own.
-    assert "default factory" not in said.err
+def test_an_unknown_kind_of_database_is_wrong_usage(fgd: Fgd, tmp_path: Path) -> None:
+    ended = fgd("migrate", "--home", tmp_path, "--database-url", "mysql://db/fgd")
+    assert (ended.exit_code, "no database that fgd knows" in ended.err) == (2, True)
+    # Settings that derive from the URL are not reported as further faults.
+    assert "default factory" not in ended.err
 
 
-def test_settings_that_do_not_go_together_are_told_without_the_name_of_one(
-    fgd: Fgd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_contradictory_settings_are_refused_together(fgd: Fgd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FGD_STORAGE_URL", "s3://bucket")
     monkeypatch.setenv("FGD_RUN_FILES", "shared")
-    said = fgd("migrate", "--home", tmp_path)
-    assert (said.exit_code, said.err.startswith("error runs cannot share")) == (2, True), said.err
+    ended = fgd("migrate", "--home", tmp_path)
+    assert (ended.exit_code, ended.err.startswith("error runs cannot share")) == (2, True), ended.err
 
 
 @pytest.mark.skipif(postgres.why_unavailable() is not None, reason=str(postgres.why_unavailable()))
-def test_a_database_that_is_away_is_waited_for() -> None:
+def test_it_waits_for_an_unreachable_database() -> None:
     with postgres.running() as server:
         url = server.create("fgd")
         server.stop()

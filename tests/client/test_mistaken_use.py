@@ -1,4 +1,4 @@
-"""Each command used wrongly, as a newcomer does: what comes back names the thing, the value and the cure."""
+"""Wrong usage of each command: the error names the thing, the value and the cure."""
 
 import json
 import threading
@@ -25,7 +25,7 @@ def job_id(client: FgdClient) -> str:
 
 class TestValues:
     @pytest.mark.parametrize(
-        ("command", "said"),
+        ("command", "message"),
         [
             (("priority", "a", "1000"), "'N': Input should be less than or equal to 100, not '1000'"),
             (("up", "--port", "99999"), "'--port': Input should be less than or equal to 65535, not '99999'"),
@@ -33,31 +33,31 @@ class TestValues:
             (("sweep", "stop", "a", "x"), "'TRIAL': Input should be a valid integer"),
         ],
     )
-    def test_one_that_an_option_cannot_have_is_shown(self, command: tuple[str, ...], said: str, fgd: Fgd) -> None:
+    def test_a_wrong_value_of_an_option_is_shown(self, command: tuple[str, ...], message: str, fgd: Fgd) -> None:
         ended = fgd(*command)
         assert ended.exit_code == 2
-        assert said in flat(ended.err)
+        assert message in flat(ended.err)
 
-    def test_an_unknown_kind_of_job_is_refused_with_the_near_one(self, fgd: Fgd, server: LiveServer) -> None:
+    def test_an_unknown_kind_of_job_gets_a_suggestion(self, fgd: Fgd, server: LiveServer) -> None:
         ended = fgd("jobs", "--kind", "trian", "--server", server.url)
         assert (ended.exit_code, "did you mean 'train'?" in ended.err) == (2, True)
 
-    def test_a_name_that_no_data_set_can_have_is_shown_with_what_it_may_have(self, fgd: Fgd) -> None:
+    def test_a_malformed_data_set_name_is_shown_with_the_rule(self, fgd: Fgd) -> None:
         ended = fgd("data", "add", "x y/z", "--voc", "voc")
         assert ended.exit_code == 2
         assert "'x y/z'" in ended.err and "letters, digits" in flat(ended.err)
 
-    def test_a_host_that_is_not_here_is_named(self, fgd: Fgd, tmp_path: Path) -> None:
+    def test_an_unknown_host_is_named(self, fgd: Fgd, tmp_path: Path) -> None:
         ended = fgd("up", "--home", tmp_path, "--host", "fgd.invalid")
         assert ended.exit_code == 2
         assert "fgd.invalid" in ended.err and "--host" in ended.err and "--port" not in ended.err
 
-    def test_a_priority_below_zero_is_no_option(self, fgd: Fgd, server: LiveServer, job_id: str) -> None:
+    def test_a_negative_priority_is_not_an_option(self, fgd: Fgd, server: LiveServer, job_id: str) -> None:
         ended = fgd("priority", job_id, "-10", "--server", server.url, "--json")
         assert ended.json[0]["priority"] == -10
 
 
-class TestWhatIsNotThere:
+class TestMissingThings:
     @pytest.mark.parametrize(
         ("command", "cure"),
         [
@@ -68,7 +68,7 @@ class TestWhatIsNotThere:
             (("recipes", "show", "zzz"), "known are"),
         ],
     )
-    def test_it_is_named_once_with_the_command_that_lists_what_there_is(
+    def test_each_is_named_once_with_the_command_that_lists_the_existing_ones(
         self, command: tuple[str, ...], cure: str, fgd: Fgd, server: LiveServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("FGD_SERVER", server.url)
@@ -78,7 +78,7 @@ class TestWhatIsNotThere:
         assert cure in flat(ended.err)
 
     @pytest.mark.parametrize("command", ["backup", "restore"])
-    def test_a_file_that_cannot_be_opened_is_named_without_an_empty_line(
+    def test_an_unreadable_file_is_named_without_an_empty_line(
         self, command: str, fgd: Fgd, server: LiveServer, tmp_path: Path
     ) -> None:
         home = server.settings.home if command == "backup" else tmp_path / "new"
@@ -89,7 +89,7 @@ class TestWhatIsNotThere:
 
 
 class _OldServer(BaseHTTPRequestHandler):
-    """A control plane of an earlier version: fewer fields, and fewer paths."""
+    """A server of an earlier version, with fewer fields and fewer paths."""
 
     def do_GET(self) -> None:
         if self.path.startswith("/v1/jobs"):
@@ -120,11 +120,11 @@ def old_server() -> Iterator[str]:
     server.server_close()
 
 
-class TestAnOldServer:
+class TestOldServer:
     @pytest.mark.parametrize(
         ("command", "what"), [("jobs", "items.0.kind"), ("queue", "has no /v1/queue"), ("whoami", "has no /v1/whoami")]
     )
-    def test_it_is_called_that(self, command: str, what: str, fgd: Fgd, old_server: str) -> None:
+    def test_the_error_says_that_the_version_differs(self, command: str, what: str, fgd: Fgd, old_server: str) -> None:
         ended = fgd(command, "--server", old_server)
         assert ended.exit_code == 1
         assert what in flat(ended.err) and "another version" in flat(ended.err) and old_server in ended.err

@@ -1,4 +1,4 @@
-"""What fits into a terminal, from 72 columns on; 80 is the width that terminals open with."""
+"""Tables in terminals of 72 columns and more; most terminals open with 80."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -39,30 +39,30 @@ def shown(renderable: object, *, width: int = 80) -> str:
     return capture.get()
 
 
-def test_bars_show_ap_and_the_time_left() -> None:
-    standings = []
+def test_bars_show_ap_and_remaining_time() -> None:
+    statuses = []
     for job in demo_jobs():
-        standing = status_before_events(job.job)
+        status = status_before_events(job.job)
         for event in job.events[:60]:
-            standing.update(event)
-        standings.append(standing)
-    said = shown(bars(standings, Spinner("dots"), width=80))
-    heading, teacher, *_ = said.splitlines()
+            status.update(event)
+        statuses.append(status)
+    text = shown(bars(statuses, Spinner("dots"), width=80))
+    heading, teacher, *_ = text.splitlines()
     assert heading.split() == ["job", "state", "epoch", "loss", "images/s", "AP", "left"]
     assert teacher.split()[0] == "teacher"
     assert teacher.split()[-1] == "0:24"
-    # Terms without their weights, which do not add up to the loss beside them, are called that.
-    total, _, terms = said.partition("distill ")[2].partition(" (unweighted: ")
+    # The unweighted terms, which do not add up to the loss, are marked so.
+    total, _, terms = text.partition("distill ")[2].partition(" (unweighted: ")
     assert 0 < float(total) < 1
     assert terms.startswith("foreground")
     assert "P3" not in terms.splitlines()[0]
 
 
-def test_the_comparison_shows_scores_uncut() -> None:
-    said = shown(comparison_table(report_on(*demo_jobs()), width=80))
-    assert "…" not in said
+def test_the_comparison_cuts_no_score() -> None:
+    text = shown(comparison_table(report_on(*demo_jobs()), width=80))
+    assert "…" not in text
     for figure in ("0.690", "0.500", "0.620", "0.64 M", "60.2 2.8×", "1 min 22 s"):
-        assert figure in said
+        assert figure in text
 
 
 def a_running_job() -> JobStatus:
@@ -91,44 +91,44 @@ def waiting_jobs() -> list[JobStatus]:
     ]
 
 
-class TestALongReason:
-    """It takes no column from the others, however narrow the terminal is."""
+class TestLongReason:
+    """A long reason hides no column, even in a narrow terminal."""
 
     @pytest.mark.parametrize("width", WIDTHS)
-    def test_watching_all_jobs(self, width: int) -> None:
-        said = shown(table([a_running_job(), *waiting_jobs()], width=width, height=24), width=width)
-        heading, running, *_ = said.splitlines()
+    def test_all_watched_jobs(self, width: int) -> None:
+        text = shown(table([a_running_job(), *waiting_jobs()], width=width, height=24), width=width)
+        heading, running, *_ = text.splitlines()
         assert {"job", "state", "epoch", "AP", "left"} <= set(heading.split())
         assert {"running", "13/120", "0.345", "10:12:30"} <= set(running.split())
-        assert "blocked" in said and "failed" in said
-        assert said.count("no node of the cluster has") == 2
-        assert max(map(len, said.splitlines())) <= width
+        assert "blocked" in text and "failed" in text
+        assert text.count("no node of the cluster has") == 2
+        assert max(map(len, text.splitlines())) <= width
 
     @pytest.mark.parametrize("width", WIDTHS)
-    def test_watching_named_jobs(self, width: int) -> None:
-        said = shown(bars([a_running_job(), *waiting_jobs()], Spinner("dots"), width=width), width=width)
-        heading, running, *_ = said.splitlines()
+    def test_named_watched_jobs(self, width: int) -> None:
+        text = shown(bars([a_running_job(), *waiting_jobs()], Spinner("dots"), width=width), width=width)
+        heading, running, *_ = text.splitlines()
         assert {"job", "state", "epoch", "loss", "AP", "left"} <= set(heading.split())
         assert {"running", "13/120", "1.25", "0.312", "10:12:30"} <= set(running.split())
-        assert "until the node is there" in " ".join(said.split())
+        assert "until the node is there" in " ".join(text.split())
 
     @pytest.mark.parametrize("width", WIDTHS)
-    def test_listing_jobs(self, width: int) -> None:
-        said = shown(job_table([summary(LONG_REASON), summary(None)], width=width), width=width)
-        heading, first, *_ = said.splitlines()
+    def test_listed_jobs(self, width: int) -> None:
+        text = shown(job_table([summary(LONG_REASON), summary(None)], width=width), width=width)
+        heading, first, *_ = text.splitlines()
         assert {"id", "name", "state", "epoch", "AP"} <= set(heading.split())
         assert {"0123456789ab", "running", "13/120", "0.345"} <= set(first.split())
-        assert set(LONG_REASON.split()) <= set(said.split())
+        assert set(LONG_REASON.split()) <= set(text.split())
 
     @pytest.mark.parametrize("width", WIDTHS)
-    def test_the_queue(self, width: int) -> None:
-        said = shown(queue_table(QueueView(items=[queued()], num_waiting=1, nodes=None), width=width), width=width)
-        heading, job, *_ = said.splitlines()
+    def test_queue(self, width: int) -> None:
+        text = shown(queue_table(QueueView(items=[queued()], num_waiting=1, nodes=None), width=width), width=width)
+        heading, job, *_ = text.splitlines()
         assert all(words in heading for words in ("id", "name", "needs", "may start"))
         assert all(words in job for words in ("0123456789ab", "student", "99 CPU 8 GPU", "never"))
 
     @pytest.mark.parametrize("width", WIDTHS)
-    def test_the_audit(self, width: int) -> None:
+    def test_audit(self, width: int) -> None:
         entry = AuditEntryView(
             entry_id=1,
             at=NOW,
@@ -147,7 +147,7 @@ class TestALongReason:
         assert set(LONG_REASON.split()) <= set(" ".join([first, *rest]).replace("=", " ").split())
 
     @pytest.mark.parametrize("width", WIDTHS)
-    def test_tries_of_a_webhook(self, width: int) -> None:
+    def test_webhook_deliveries(self, width: int) -> None:
         delivery = DeliveryView(
             delivery_id="d",
             job_id="0123456789ab",
@@ -164,7 +164,7 @@ class TestALongReason:
         assert {"0123456789ab", "waiting", "3"} <= set(first.split())
 
     @pytest.mark.parametrize("width", WIDTHS)
-    def test_what_would_be_removed(self, width: int) -> None:
+    def test_removals(self, width: int) -> None:
         removal = Removal(
             kind="log", job_id="0123456789ab", name="a/long/path/" * 9, why=LONG_REASON, num_rows=7, size_bytes=1500
         )
@@ -189,15 +189,15 @@ class TestALongReason:
         assert {"id", "name", "role", "valid"} <= set(heading.split())
         assert {"0123456789ab", "submit", "UTC"} <= set(first.split())
 
-    def test_rows_and_their_reasons_stay_within_the_height(self) -> None:
-        said = shown(table(waiting_jobs() * 20, width=72, height=24), width=72)
-        assert len(said.splitlines()) <= 24
-        assert "not shown" in said.splitlines()[-1]
+    def test_rows_and_reasons_fit_the_height(self) -> None:
+        text = shown(table(waiting_jobs() * 20, width=72, height=24), width=72)
+        assert len(text.splitlines()) <= 24
+        assert "not shown" in text.splitlines()[-1]
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("with_ids", [False, True])
-def test_a_real_terminal_shows_every_column_beside_a_job_that_waits_for_a_long_reason(
+def test_a_real_terminal_keeps_the_columns_of_a_job_with_a_long_reason(
     client: FgdClient, server: LiveServer, width: int, with_ids: bool
 ) -> None:
     server.cluster.is_reachable = False
@@ -208,7 +208,7 @@ def test_a_real_terminal_shows_every_column_beside_a_job_that_waits_for_a_long_r
     terminal = Terminal("watch", *([job_id] if with_ids else []), "--server", server.url, columns=width)
     try:
         words = reason_of().split()[:3]
-        eventually(lambda: " ".join(words) in terminal.screen, timeout_s=60)
+        eventually(lambda: " ".join(words) in terminal.screen)
         assert terminal.interrupt() == 130
     finally:
         terminal.close()

@@ -1,4 +1,4 @@
-"""The script and the notebook of `examples`, as they stand there, against a real server; and what a notebook shows."""
+"""The script and the notebook of `examples` against a real server, and the tables that a notebook shows."""
 
 import ast
 import contextlib
@@ -26,7 +26,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 @pytest.fixture
 def working(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveServer]:
-    """A server whose cluster does at once what it is asked for; FGD_SERVER names it."""
+    """A server whose jobs all succeed at once; FGD_SERVER names it."""
     monkeypatch.setenv("FGD_SERVER", server.url)
     monkeypatch.delenv("FGD_TOKEN", raising=False)
     is_over = threading.Event()
@@ -34,7 +34,7 @@ def working(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Liv
     working.start()
     yield server
     is_over.set()
-    working.join(timeout=20)
+    working.join(timeout=60)
 
 
 def _work(server: LiveServer, is_over: threading.Event) -> None:
@@ -67,8 +67,8 @@ def _run(server: LiveServer, job_id: str) -> None:
     )
 
 
-class TestTheScript:
-    def test_it_ends_with_a_report(
+class TestScript:
+    def test_it_writes_a_report(
         self,
         working: LiveServer,
         tmp_path: Path,
@@ -77,20 +77,20 @@ class TestTheScript:
     ) -> None:
         monkeypatch.chdir(tmp_path)
         runpy.run_path(str(EXAMPLES / "python_client.py"), run_name="__main__")
-        said = capsys.readouterr().out
-        assert said.count("epoch 1 of 2: loss 1.25") == 2
-        assert "student from python: AP 0.250" in said
+        text = capsys.readouterr().out
+        assert text.count("epoch 1 of 2: loss 1.25") == 2
+        assert "student from python: AP 0.250" in text
         assert "<html" in (tmp_path / "report.html").read_text()
 
 
-class TestTheNotebook:
+class TestNotebook:
     def test_every_cell_runs_and_shows_tables(self, working: LiveServer) -> None:
         shown = "".join(_cells_shown(_notebook()))
         for words in ("FgdClient", "teacher from a notebook", "student from a notebook", "succeeded", "0.250"):
             assert words in shown
         assert "did you mean 'epochs'?" in shown
 
-    def test_it_is_kept_without_outputs(self) -> None:
+    def test_it_is_stored_without_outputs(self) -> None:
         notebook = _notebook()
         assert notebook["nbformat"] == 4
         assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
@@ -98,7 +98,7 @@ class TestTheNotebook:
             if cell["cell_type"] == "code":
                 assert (cell["outputs"], cell["execution_count"]) == ([], None)
 
-    def test_script_and_notebook_stand_in_the_table(self) -> None:
+    def test_the_readme_lists_script_and_notebook(self) -> None:
         table = (EXAMPLES / "README.md").read_text()
         assert "python_client.py" in table and "python_client.ipynb" in table
 
@@ -109,7 +109,7 @@ def _notebook() -> dict[str, Any]:
 
 
 def _cells_shown(notebook: dict[str, Any]) -> Iterator[str]:
-    """What each cell prints, and its last expression, as Jupyter shows it."""
+    """Yield what each cell prints, and its last expression as Jupyter shows it."""
     names: dict[str, Any] = {}
     for cell in notebook["cells"]:
         if cell["cell_type"] != "code":
@@ -127,12 +127,12 @@ def _cells_shown(notebook: dict[str, Any]) -> Iterator[str]:
             yield value._repr_html_() if hasattr(value, "_repr_html_") else repr(value)
 
 
-class TestSubmittingADict:
-    def test_it_is_the_job_that_it_describes(self, client: FgdClient) -> None:
+class TestSubmitDict:
+    def test_a_dict_becomes_the_job_that_it_describes(self, client: FgdClient) -> None:
         spec = train_spec("a dict", STUDENT)
         assert client.submit(spec.model_dump(mode="json")).spec == spec
 
-    def test_a_fault_is_told_before_anything_is_sent(self, client: FgdClient) -> None:
+    def test_a_fault_is_raised_before_any_request(self, client: FgdClient) -> None:
         spec = train_spec("a dict", STUDENT).model_dump(mode="json")
         spec["training"]["epoch"] = 3
         with pytest.raises(SpecFileError) as refusal:
@@ -141,7 +141,7 @@ class TestSubmittingADict:
         assert reason["loc"] == "training.epoch"  # type: ignore[index,call-overload]
         assert list(client.jobs()) == []
 
-    def test_its_paths_are_seen_from_here_and_it_stays_as_it_was(
+    def test_its_paths_become_absolute_in_a_copy(
         self, client: FgdClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
@@ -152,7 +152,7 @@ class TestSubmittingADict:
 
 
 class _Texts(HTMLParser):
-    """The texts and the tags of a piece of HTML."""
+    """Collects the texts and the tags of a piece of HTML."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ class _Texts(HTMLParser):
         self.texts.append(data)
 
 
-class TestWhatANotebookShows:
+class TestNotebookTables:
     EVIL = "<script>alert(1)</script> & co"
 
     def test_text_of_users_is_escaped(self) -> None:

@@ -1,4 +1,4 @@
-"""The published pairs: each a job as it was published, that distils what was distilled there."""
+"""The recipes: each is the published job, with the published settings and levels."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from tests.published_teachers import config_of, layout_of, tiny
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "paper"
 NAMES = sorted(recipes())
 
-# The weights of the authors' configurations, by the student's kind: alpha, beta, gamma, lambda, temperature.
+# Weights of the authors' configurations by kind of student: alpha, beta, gamma, lambda, temperature.
 PUBLISHED = {
     "retinanet": (1e-3, 5e-4, 5e-4, 5e-6, 0.5),
     "gfl": (1e-3, 5e-4, 5e-4, 5e-6, 0.5),
@@ -47,18 +47,18 @@ def job(name: str) -> DistillSpec:
 
 class TestEachRecipe:
     @pytest.mark.parametrize("name", NAMES)
-    def test_its_file_begins_with_what_is_published_of_it(self, name: str) -> None:
+    def test_its_file_begins_with_its_publication(self, name: str) -> None:
         lines = (FOLDER / f"{name}.yaml").read_text().splitlines()
-        told = heading(recipes()[name].publication)
-        assert [line.removeprefix("# ") for line in lines[: len(told)]] == told
-        assert not lines[len(told)].startswith("#")
+        first_lines = heading(recipes()[name].publication)
+        assert [line.removeprefix("# ") for line in lines[: len(first_lines)]] == first_lines
+        assert not lines[len(first_lines)].startswith("#")
 
     @pytest.mark.parametrize("name", NAMES)
     def test_its_weights_are_the_published_ones(self, name: str) -> None:
         spec = job(name)
         method = spec.method
-        told = method.alpha, method.beta, method.gamma, method.lambda_, method.temperature
-        assert told == PUBLISHED[spec.student.type]
+        weights = method.alpha, method.beta, method.gamma, method.lambda_, method.temperature
+        assert weights == PUBLISHED[spec.student.type]
         assert (method.scale, method.mask) == (1, "official")
 
     @pytest.mark.parametrize("name", NAMES)
@@ -67,7 +67,7 @@ class TestEachRecipe:
         is_gfl = spec.student.type == "gfl"
         milestones = tuple(round(part * spec.training.epochs, 6) for part in spec.training.schedule.milestones)
         assert (spec.training.epochs, *milestones) == ((12, 8, 11) if is_gfl else (24, 16, 22))
-        told: dict[str, JsonValue] = {
+        published: dict[str, JsonValue] = {
             "batch_size": 16,
             "clip_norm": 35,
             "warmup_steps": 500,
@@ -77,17 +77,17 @@ class TestEachRecipe:
             "optimizer.learning_rate": 0.02 if spec.student.type in TWO_STAGES else 0.01,
         }
         training = spec.training.model_dump(mode="json")
-        assert {path: field(training, path) for path in told} == told
+        assert {path: field(training, path) for path in published} == published
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_only_a_teacher_of_the_students_kind_hands_on_its_neck_and_head(self, name: str) -> None:
+    def test_only_a_teacher_of_the_students_kind_shares_neck_and_head(self, name: str) -> None:
         spec = job(name)
         assert spec.teacher.detector is not None
         is_same = spec.teacher.detector.type == spec.student.type
         assert spec.inherit == ("neck_and_head" if is_same else "nothing")
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_the_teacher_must_reach_what_was_published(self, name: str) -> None:
+    def test_the_teacher_must_reach_the_published_ap(self, name: str) -> None:
         published = recipes()[name].publication.boxes.teacher
         assert job(name).teacher.expected_ap == pytest.approx(published / 100)
 
@@ -100,11 +100,11 @@ class TestEachRecipe:
         assert tuple(distiller.level_names) == recipes()[name].publication.levels
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_a_file_with_mmdetections_names_and_shapes_fills_the_teacher_whole(self, name: str) -> None:
+    def test_a_file_of_mmdetection_fills_the_whole_teacher(self, name: str) -> None:
         settings = job(name).teacher.detector
         assert settings is not None
         config = config_of(recipes()[name].teacher_file)
-        # What changes the first convolution computes with its numbers; all others need none.
+        # Reading caffe weights computes with the numbers of the first convolution; other files need no numbers.
         device = "cpu" if "caffe" in config else "meta"
         with torch.device(device):
             file = WeightsFile(
@@ -119,55 +119,57 @@ class TestEachRecipe:
             loaded = load_weights(teacher, offer, classes=COCO_CLASSES, role="teacher", source="mmdetection")
         assert loaded.is_complete, (loaded.event.missing, loaded.event.mismatched, loaded.event.unexpected)
 
-    def test_every_file_stands_in_the_index(self) -> None:
+    def test_the_index_has_every_file(self) -> None:
         assert {path.stem for path in FOLDER.glob("*.yaml")} == {*NAMES, "index"}
 
 
 class TestTable:
-    def test_the_folders_readme_has_it(self) -> None:
+    def test_the_readme_has_the_table(self) -> None:
         assert as_markdown(recipes().values()) in (FOLDER / "README.md").read_text()
 
     def test_it_fits_into_80_columns(self) -> None:
-        said = shown(recipe_table(recipes().values(), width=80))
-        assert "…" not in said
-        assert max(len(line.rstrip()) for line in said.splitlines()) <= 80
-        (line,) = [line for line in said.splitlines() if line.startswith("mask_rcnn_r50_from_cascade_x101")]
+        text = shown(recipe_table(recipes().values(), width=80))
+        assert "…" not in text
+        assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
+        (line,) = [line for line in text.splitlines() if line.startswith("mask_rcnn_r50_from_cascade_x101")]
         assert line.split()[1:] == ["39.2", "/", "35.4", "42.1", "/", "37.8", "47.3", "/", "41.1"]
 
 
 class TestCommand:
     def test_it_lists_all(self, fgd: Fgd) -> None:
-        said = fgd("recipes")
-        assert said.exit_code == 0
-        assert [name for name in NAMES if name not in said.out] == []
-        assert "Cascade Mask R-CNN" in said.out
+        ended = fgd("recipes")
+        assert ended.exit_code == 0
+        assert [name for name in NAMES if name not in ended.out] == []
+        assert "Cascade Mask R-CNN" in ended.out
 
     def test_json_has_the_figures_and_the_checkpoints_file(self, fgd: Fgd) -> None:
-        told = {recipe["name"]: recipe for recipe in fgd("recipes", "--json").json}
-        gfl = told["gfl_r50_from_r101"]
+        by_name = {recipe["name"]: recipe for recipe in fgd("recipes", "--json").json}
+        gfl = by_name["gfl_r50_from_r101"]
         assert gfl["publication"]["boxes"]["distilled"] == 43.5
         assert gfl["teacher_file"] == "gfl_r101_fpn_mstrain_2x_coco_20200629_200126-dd12f847.pth"
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_what_it_shows_can_be_handed_in(self, fgd: Fgd, tmp_path: Path, name: str) -> None:
+    def test_a_shown_recipe_can_be_submitted(self, fgd: Fgd, tmp_path: Path, name: str) -> None:
         path = tmp_path / "mine.yaml"
         path.write_text(fgd("recipes", "show", name).out)
         assert read_spec(str(path)) == read_spec(f"recipe:{name}", under=tmp_path)
 
-    def test_a_slip_is_answered_with_the_near_one(self, fgd: Fgd) -> None:
-        said = fgd("recipes", "show", "gfl_r50_from_r100")
-        assert said.exit_code == 1
-        assert "did you mean 'gfl_r50_from_r101'?" in said.err
+    def test_a_misspelt_name_gets_a_suggestion(self, fgd: Fgd) -> None:
+        ended = fgd("recipes", "show", "gfl_r50_from_r100")
+        assert ended.exit_code == 1
+        assert "did you mean 'gfl_r50_from_r101'?" in ended.err
 
 
-class TestSubmitting:
-    def test_a_recipe_is_handed_in_by_its_name(
+class TestSubmit:
+    def test_a_recipe_is_submitted_by_its_name(
         self, fgd: Fgd, server: LiveServer, client: FgdClient, tmp_path: Path
     ) -> None:
         no_gpu = ("--set", "resources={cpus: 1, gpus: 0}")
-        said = fgd("submit", "recipe:gfl_r50_from_r101", "--under", tmp_path, *no_gpu, "--server", server.url, "--json")
-        assert said.exit_code == 0, said.out
-        spec = client.job(said.json["job_id"]).spec
+        ended = fgd(
+            "submit", "recipe:gfl_r50_from_r101", "--under", tmp_path, *no_gpu, "--server", server.url, "--json"
+        )
+        assert ended.exit_code == 0, ended.out
+        spec = client.job(ended.json["job_id"]).spec
         assert isinstance(spec, DistillSpec)
         assert spec.teacher.checkpoint == str(tmp_path / "teachers" / recipes()["gfl_r50_from_r101"].teacher_file)
         assert spec.data.model_dump()["train"]["images"] == str(tmp_path / "coco2017" / "train2017")

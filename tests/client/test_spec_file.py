@@ -1,4 +1,4 @@
-"""From a file to a spec, and what a person is told when it is none."""
+"""Reading a spec from a file, and the errors of a malformed one."""
 
 import json
 import textwrap
@@ -43,15 +43,15 @@ class TestExamples:
     def test_each_is_a_valid_spec(self, path: Path) -> None:
         assert read_spec(str(path)).name
 
-    def test_each_stands_in_the_table(self) -> None:
+    def test_the_readme_lists_each(self) -> None:
         table = (EXAMPLES / "README.md").read_text()
-        told = [p for p in JOBS if p.parent.name != "paper"]
-        assert [p for p in told if str(p.relative_to(EXAMPLES)) not in table] == []
-        # Whose own table is held by the recipes' tests.
+        listed = [p for p in JOBS if p.parent.name != "paper"]
+        assert [p for p in listed if str(p.relative_to(EXAMPLES)) not in table] == []
+        # The tests of the recipes check the table of that folder.
         assert "paper/README.md" in table
 
     @pytest.mark.parametrize("folder", ["demo", "bccd", "coco_own_data"])
-    def test_a_distilled_student_differs_from_the_plain_one_in_nothing_but_the_teacher(self, folder: str) -> None:
+    def test_distilled_and_plain_student_differ_only_in_the_teacher(self, folder: str) -> None:
         plain = read_spec(str(EXAMPLES / folder / ("plain.yaml" if folder == "demo" else "student.yaml")))
         distilled = read_spec(str(EXAMPLES / folder / "distilled.yaml"))
         assert isinstance(plain, TrainSpec)
@@ -62,12 +62,12 @@ class TestExamples:
 
 
 class TestPaths:
-    def test_those_of_the_file_are_relative_to_its_folder(self, tmp_path: Path) -> None:
+    def test_paths_in_the_file_start_from_its_folder(self, tmp_path: Path) -> None:
         spec = read_spec(write(tmp_path, "kind: evaluate\nname: e\ncheckpoint: runs/best.pt\ndata: {type: shapes}\n"))
         assert isinstance(spec, EvaluateSpec)
         assert spec.checkpoint == str(tmp_path / "runs" / "best.pt")
 
-    def test_those_typed_are_relative_to_the_current_folder(
+    def test_paths_in_overrides_start_from_the_current_folder(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "here").mkdir()
@@ -88,7 +88,7 @@ class TestPaths:
         assert spec.detector.weights is not None
         assert stays or Path(spec.detector.weights).is_absolute()
 
-    def test_a_teacher_of_torchvision_is_no_path(self, tmp_path: Path) -> None:
+    def test_the_name_of_torchvision_weights_is_not_a_path(self, tmp_path: Path) -> None:
         name = "FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1"
         document = f"""
             kind: distill
@@ -112,26 +112,26 @@ class TestOverrides:
         assert spec.detector.backbone.blocks == (1, 1, 1, 1)
 
     @pytest.mark.parametrize("override", ["training.epochs", "=3", "name.x.y=[", "training.optimizer={type"])
-    def test_what_is_none_is_refused(self, tmp_path: Path, override: str) -> None:
+    def test_malformed_overrides_are_refused(self, tmp_path: Path, override: str) -> None:
         with pytest.raises(UsageError, match="--set"):
             read_spec(write(tmp_path, TRAIN), overrides=[override])
 
 
 class TestFaults:
-    def test_every_one_is_told_with_path_and_line(self, tmp_path: Path) -> None:
+    def test_every_fault_has_path_and_line(self, tmp_path: Path) -> None:
         text = TRAIN.replace("epochs: 3", "epoch: 3\n  batch_size: 0").replace("shapes", "shape")
         with pytest.raises(SpecFileError) as error:
             read_spec(write(tmp_path, text))
-        told = {reason["loc"]: reason for reason in reasons(error.value)}
-        assert {loc: reason["line"] for loc, reason in told.items()} == {
+        by_field = {reason["loc"]: reason for reason in reasons(error.value)}
+        assert {loc: reason["line"] for loc, reason in by_field.items()} == {
             "data": 4,
             "training.epoch": 7,
             "training.batch_size": 8,
         }
-        assert "did you mean 'epochs'?" in told["training.epoch"]["message"]
-        assert "did you mean 'shapes'?" in told["data"]["message"]
+        assert "did you mean 'epochs'?" in by_field["training.epoch"]["message"]
+        assert "did you mean 'shapes'?" in by_field["data"]["message"]
 
-    def test_a_missing_field_has_the_line_of_what_it_is_missing_from(self, tmp_path: Path) -> None:
+    def test_a_missing_field_has_the_line_of_its_parent(self, tmp_path: Path) -> None:
         text = TRAIN.replace("  type: shapes", "  type: coco\n  val: {images: v, annotations: a}")
         with pytest.raises(SpecFileError) as error:
             read_spec(write(tmp_path, text))
@@ -146,7 +146,7 @@ class TestFaults:
             read_spec(write(tmp_path, "kind: train\nname: a\ndata: ]\n"))
 
     @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words"])
-    def test_what_holds_no_job_is_refused(self, tmp_path: Path, text: str) -> None:
+    def test_a_document_without_a_job_is_refused(self, tmp_path: Path, text: str) -> None:
         with pytest.raises(SpecFileError, match="has no job"):
             read_spec(write(tmp_path, text))
 
@@ -154,7 +154,7 @@ class TestFaults:
         with pytest.raises(UsageError, match=r"nowhere\.yaml"):
             read_spec(str(tmp_path / "nowhere.yaml"))
 
-    def test_json_is_read_as_well(self, tmp_path: Path) -> None:
+    def test_json_is_read(self, tmp_path: Path) -> None:
         document = yaml.safe_load(TRAIN)
         path = tmp_path / "spec.json"
         path.write_text(json.dumps(document, indent=1))

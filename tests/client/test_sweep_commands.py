@@ -1,4 +1,4 @@
-"""Sweeps as a person and as a program follow and steer them, against the real server."""
+"""The commands that show and control sweeps, against the real server."""
 
 import json
 import threading
@@ -56,7 +56,7 @@ def progressed(done: int, best_trial: int, best: float) -> SweepProgressed:
 
 @pytest.fixture
 def sweep(client: FgdClient, server: LiveServer) -> tuple[JobView, Run]:
-    """A sweep with one trial that was stopped, one that runs and is better, and one that failed."""
+    """A sweep with a stopped trial, a better one that runs, and a failed one."""
     job = client.submit(JOB_SPEC.validate_python(SPEC))
     run = server.run_of(job.job_id)
     run.start()
@@ -76,94 +76,94 @@ def shown(renderable: object, width: int = 120) -> list[str]:
     return capture.get().splitlines()
 
 
-def standing_of(client: FgdClient, job: JobView) -> SweepStatus:
-    standing = initial_status(job)
-    assert isinstance(standing, SweepStatus)
+def status_of(client: FgdClient, job: JobView) -> SweepStatus:
+    status = initial_status(job)
+    assert isinstance(status, SweepStatus)
     for event in client.stored_events(job.job_id):
-        standing.update(event)
-    return standing
+        status.update(event)
+    return status
 
 
 class TestTrials:
-    def test_the_best_is_ahead(self, fgd: Fgd, server: LiveServer, sweep: tuple[JobView, Run]) -> None:
-        said = fgd("trials", sweep[0].job_id[:8], "--server", server.url)
-        rows = said.out.splitlines()
-        assert said.exit_code == 0
+    def test_the_best_trial_is_first(self, fgd: Fgd, server: LiveServer, sweep: tuple[JobView, Run]) -> None:
+        ended = fgd("trials", sweep[0].job_id[:8], "--server", server.url)
+        rows = ended.out.splitlines()
+        assert ended.exit_code == 0
         assert [row.split()[0] for row in rows[1:4]] == ["1", "0", "2"]
         assert "learning_rate 0.002" in rows[1]
         assert "1 stopped · 1 running · 1 failed" in rows[-1]
 
-    def test_programs_get_all_of_it(self, fgd: Fgd, server: LiveServer, sweep: tuple[JobView, Run]) -> None:
+    def test_json_has_all_trials(self, fgd: Fgd, server: LiveServer, sweep: tuple[JobView, Run]) -> None:
         items = fgd("trials", sweep[0].job_id, "--json", "--server", server.url).json["items"]
         assert [item["state"] for item in items] == ["stopped", "running", "failed"]
 
-    def test_a_job_that_is_no_sweep_is_named(self, fgd: Fgd, server: LiveServer, client: FgdClient) -> None:
+    def test_a_job_that_is_not_a_sweep_is_refused(self, fgd: Fgd, server: LiveServer, client: FgdClient) -> None:
         job = client.submit(JOB_SPEC.validate_python({**SPEC["base"], "name": "a training"}))  # type: ignore[dict-item]
-        said = fgd("trials", job.job_id, "--server", server.url)
-        assert said.exit_code == 1
-        assert "of kind 'train'" in said.err
+        ended = fgd("trials", job.job_id, "--server", server.url)
+        assert ended.exit_code == 1
+        assert "of kind 'train'" in ended.err
 
 
 class TestTable:
-    def test_it_sorts_itself_and_says_how_far_the_sweep_is(self, client: FgdClient, sweep: tuple[JobView, Run]) -> None:
+    def test_trials_are_sorted_below_the_progress_of_the_sweep(
+        self, client: FgdClient, sweep: tuple[JobView, Run]
+    ) -> None:
         job, run = sweep
-        standing = standing_of(client, job)
-        head, columns, *rows = [line for line in shown(sweep_view(standing, width=120, max_rows=10)) if line]
+        status = status_of(client, job)
+        head, columns, *rows = [line for line in shown(sweep_view(status, width=120, max_rows=10)) if line]
         assert head == "weights: 2/5 trials · 1 running · best ap 0.250 (trial 1) · 1:15 left"
         assert columns.split() == ["trial", "origin", "state", "epoch", "rung", "now", "ap", "values"]
         assert [row.split()[0] for row in rows] == ["1", "0", "2"]
         assert rows[0].split()[:7] == ["1", "searcher", "running", "1/3", "0", "0.250", "0.250"]
         run.report(started(3, 0.003), reported(3, 1, 0.5), reported(3, 2, 0.375), progressed(2, 3, 0.5))
         for event in client.stored_events(job.job_id)[-4:]:
-            standing.update(event)
-        rows = [line for line in shown(sweep_view(standing, width=120, max_rows=10)) if line][2:]
-        # By its best, not by its last.
+            status.update(event)
+        rows = [line for line in shown(sweep_view(status, width=120, max_rows=10)) if line][2:]
+        # Sorted by the best score, not by the newest one.
         assert rows[0].split()[:7] == ["3", "searcher", "running", "2/3", "0", "0.375", "0.500"]
 
-    def test_what_is_better_is_the_sweeps_to_say(self, client: FgdClient, server: LiveServer) -> None:
+    def test_the_direction_of_the_objective_sorts_the_trials(self, client: FgdClient, server: LiveServer) -> None:
         smaller = {"objectives": [{"metric": "num_parameters", "direction": "minimize"}], "scheduler": {"type": "none"}}
         job = client.submit(JOB_SPEC.validate_python(SPEC | smaller))
         run = server.run_of(job.job_id)
         run.start()
         run.report(started(0, 0.1), reported(0, 1, 9.0), started(1, 0.2), reported(1, 1, 3.0))
-        rows = [line for line in shown(sweep_view(standing_of(client, job), width=120, max_rows=10)) if line]
+        rows = [line for line in shown(sweep_view(status_of(client, job), width=120, max_rows=10)) if line]
         assert [row.split()[0] for row in rows[2:]] == ["1", "0"]
 
-    def test_those_that_find_no_room_are_counted(self, client: FgdClient, sweep: tuple[JobView, Run]) -> None:
-        rows = [line for line in shown(sweep_view(standing_of(client, sweep[0]), width=120, max_rows=2)) if line]
+    def test_hidden_trials_are_counted(self, client: FgdClient, sweep: tuple[JobView, Run]) -> None:
+        rows = [line for line in shown(sweep_view(status_of(client, sweep[0]), width=120, max_rows=2)) if line]
         assert rows[-1].split() == ["and", "1", "more"]
 
     @pytest.mark.parametrize("width", [72, 80, 100, 160])
-    def test_many_values_take_no_column_from_the_others(
-        self, client: FgdClient, sweep: tuple[JobView, Run], width: int
-    ) -> None:
-        standing = standing_of(client, sweep[0])
+    def test_many_values_hide_no_other_column(self, client: FgdClient, sweep: tuple[JobView, Run], width: int) -> None:
+        status = status_of(client, sweep[0])
         values: dict[str, JsonValue] = {f"method.a_rather_long_field_{n}": 0.12345 for n in range(9)}
-        trials = [trial.model_copy(update={"values": values}) for trial in standing.trials]
-        heading, first, *_ = shown(trial_table(trials, standing.objectives, width=width), width)
+        trials = [trial.model_copy(update={"values": values}) for trial in status.trials]
+        heading, first, *_ = shown(trial_table(trials, status.objectives, width=width), width)
         assert {"trial", "origin", "state", "epoch", "ap", "values"} <= set(heading.split())
         assert {"1", "searcher", "running", "1/3", "0.250"} <= set(first.split())
 
-    def test_pruned_trials_are_grey(self, client: FgdClient, sweep: tuple[JobView, Run]) -> None:
+    def test_stopped_trials_are_grey(self, client: FgdClient, sweep: tuple[JobView, Run]) -> None:
         console = Console(width=120, force_terminal=True, color_system="standard")
         with console.capture() as capture:
-            console.print(sweep_view(standing_of(client, sweep[0]), width=120, max_rows=5))
+            console.print(sweep_view(status_of(client, sweep[0]), width=120, max_rows=5))
         grey = console.get_style(STYLES["stopped"]).render("x", color_system=console._color_system).split("x")[0]
         rows = capture.get().splitlines()
         assert grey in next(row for row in rows if "stopped" in row)
         assert grey not in next(row for row in rows if "running" in row and "searcher" in row)
 
-    def test_fields_are_told_by_their_last_word_where_that_is_clear(self) -> None:
+    def test_fields_are_shown_by_the_last_part_if_it_is_unique(self) -> None:
         assert values_text({"method.alpha": 0.00123, "training.epochs": 3}) == "alpha 0.00123 · epochs 3"
         assert values_text({"a.type": "x", "b.type": "y"}) == "a.type x · b.type y"
 
-    def test_an_event_that_cannot_be_read_changes_nothing(self, client: FgdClient, sweep: tuple[JobView, Run]) -> None:
-        standing = standing_of(client, sweep[0])
+    def test_an_unreadable_event_changes_nothing(self, client: FgdClient, sweep: tuple[JobView, Run]) -> None:
+        status = status_of(client, sweep[0])
         event = client.stored_events(sweep[0].job_id)[-1]
-        before = list(standing.trials)
+        before = list(status.trials)
         odd = event.model_copy(update={"kind": "trial_reported", "data": {"trial": "many"}})
-        standing.update(StoredEvent.model_validate(odd.model_dump()))
-        assert standing.trials == before
+        status.update(StoredEvent.model_validate(odd.model_dump()))
+        assert status.trials == before
 
 
 class TestWatch:
@@ -184,46 +184,46 @@ class TestWatch:
         watching = threading.Thread(target=watch, args=(client, [job], console))
         watching.start()
         run.succeed()
-        watching.join(timeout=20)
+        watching.join(timeout=60)
         assert not watching.is_alive()
-        said = console.export_text()
-        assert "best ap 0.250 (trial 1)" in said
-        # Of a sweep that is over nothing runs any more.
-        assert "0 running" in said
-        assert "lost" in said
+        text = console.export_text()
+        assert "best ap 0.250 (trial 1)" in text
+        # In a sweep that is over, no trial runs.
+        assert "0 running" in text
+        assert "lost" in text
 
 
-class TestSteering:
-    def test_values_are_added_in_yaml_and_numbers_may_have_an_exponent(
+class TestControl:
+    def test_added_values_are_yaml_with_exponents(
         self, fgd: Fgd, server: LiveServer, client: FgdClient, sweep: tuple[JobView, Run]
     ) -> None:
         job_id = sweep[0].job_id
-        said = fgd("sweep", "add", job_id, f"{RATE}=1e-3", "training.batch_size=4", "--server", server.url)
-        assert (said.exit_code, said.out) == (0, "next trial: learning_rate 0.001 · batch_size 4\n")
+        ended = fgd("sweep", "add", job_id, f"{RATE}=1e-3", "training.batch_size=4", "--server", server.url)
+        assert (ended.exit_code, ended.out) == (0, "next trial: learning_rate 0.001 · batch_size 4\n")
         assert client.stored_events(job_id)[-1].data["values"] == {RATE: 0.001, "training.batch_size": 4}
         assert fgd("sweep", "add", job_id, "nothing", "--server", server.url).exit_code == 2
         refused = fgd("sweep", "add", job_id, "training.epoch=3", "--server", server.url)
         assert "did you mean 'epochs'?" in refused.err
 
-    def test_a_trial_is_stopped_by_its_number(
+    def test_stop_takes_the_number_of_a_trial(
         self, fgd: Fgd, server: LiveServer, client: FgdClient, sweep: tuple[JobView, Run]
     ) -> None:
-        said = fgd("sweep", "stop", sweep[0].job_id, 1, "--server", server.url)
-        assert said.out == "asked trial 1 to stop, at epoch 1 of 3\n"
+        ended = fgd("sweep", "stop", sweep[0].job_id, 1, "--server", server.url)
+        assert ended.out == "asked trial 1 to stop, at epoch 1 of 3\n"
         assert client.stored_events(sweep[0].job_id)[-1].kind == "trial_stop_asked"
         assert "is stopped already" in fgd("sweep", "stop", sweep[0].job_id, 0, "--server", server.url).err
 
-    def test_a_sweep_that_is_over_searches_on(
+    def test_a_finished_sweep_continues_after_extend(
         self, fgd: Fgd, server: LiveServer, client: FgdClient, sweep: tuple[JobView, Run]
     ) -> None:
         job, run = sweep
         run.succeed()
         eventually(lambda: client.job(job.job_id).state == "succeeded")
-        said = fgd("sweep", "extend", job.job_id, "--trials", 5, "--json", "--server", server.url)
-        assert (said.exit_code, said.json["state"]) == (0, "queued")
+        ended = fgd("sweep", "extend", job.job_id, "--trials", 5, "--json", "--server", server.url)
+        assert (ended.exit_code, ended.json["state"]) == (0, "queued")
         assert fgd("sweep", "extend", job.job_id, "--epochs", 5, "--server", server.url).exit_code == 1
 
-    def test_without_a_command_it_lists_sweeps(
+    def test_without_a_subcommand_it_lists_sweeps(
         self, fgd: Fgd, server: LiveServer, client: FgdClient, sweep: tuple[JobView, Run]
     ) -> None:
         client.submit(JOB_SPEC.validate_python({**SPEC["base"], "name": "a training"}))  # type: ignore[dict-item]
@@ -231,15 +231,15 @@ class TestSteering:
 
 
 class TestFork:
-    def test_a_changed_space_is_handed_in_with_the_sweep_that_it_forks(
+    def test_a_changed_space_is_submitted_with_the_id_of_its_parent(
         self, fgd: Fgd, server: LiveServer, client: FgdClient, sweep: tuple[JobView, Run]
     ) -> None:
         change = "space.training.batch_size={type: choice, values: [4, 8]}"
         wider = f"space.{RATE}.high=0.5"
         arguments = ("sweep", "fork", sweep[0].job_id[:8], "--set", change, "--set", wider, "--name", "wider")
-        said = fgd(*arguments, "--json", "--server", server.url)
-        assert said.exit_code == 0, said.err
-        spec = client.job(said.json["job_id"]).spec
+        ended = fgd(*arguments, "--json", "--server", server.url)
+        assert ended.exit_code == 0, ended.err
+        spec = client.job(ended.json["job_id"]).spec
         assert isinstance(spec, SweepSpec)
         assert (spec.fork, spec.name) == (sweep[0].job_id, "wider")
         assert isinstance(spec.space, dict)
@@ -249,16 +249,16 @@ class TestFork:
         }
         assert spec.space[RATE].model_dump()["high"] == 0.5
 
-    def test_it_may_be_printed_and_handed_in_later(
+    def test_it_can_be_printed_and_submitted_later(
         self, fgd: Fgd, server: LiveServer, client: FgdClient, sweep: tuple[JobView, Run], tmp_path: Path
     ) -> None:
         drop = f"space.{RATE}=null"
         add = "space.data.seed={type: integers, low: 1, high: 3}"
-        said = fgd("sweep", "fork", sweep[0].job_id, "--set", drop, "--set", add, "--print", "--server", server.url)
+        ended = fgd("sweep", "fork", sweep[0].job_id, "--set", drop, "--set", add, "--print", "--server", server.url)
         assert len(list(client.jobs())) == 1
         path = tmp_path / "fork.yaml"
-        path.write_text(said.out)
-        assert set(yaml.safe_load(said.out)["space"]) == {"data.seed"}
+        path.write_text(ended.out)
+        assert set(yaml.safe_load(ended.out)["space"]) == {"data.seed"}
         assert fgd("submit", path, "--server", server.url).exit_code == 0
 
 
@@ -290,17 +290,17 @@ class TestSpecFile:
         assert isinstance(reasons, list)
         assert line in [reason["line"] for reason in reasons if isinstance(reason, dict)]
 
-    def test_shortened_ids_of_other_sweeps_are_written_out(
+    def test_shortened_ids_of_other_sweeps_are_completed(
         self, fgd: Fgd, server: LiveServer, client: FgdClient, sweep: tuple[JobView, Run], tmp_path: Path
     ) -> None:
         path = tmp_path / "sweep.yaml"
         path.write_text(yaml.safe_dump(SPEC))
         learn = f"warm_start=[{json.dumps(sweep[0].job_id[:10])}]"
-        said = fgd("submit", path, "--set", learn, "--json", "--server", server.url)
-        assert said.json["spec"]["warm_start"] == [sweep[0].job_id]
+        ended = fgd("submit", path, "--set", learn, "--json", "--server", server.url)
+        assert ended.json["spec"]["warm_start"] == [sweep[0].job_id]
 
     @pytest.mark.parametrize(
-        ("change", "loc", "said"),
+        ("change", "loc", "message"),
         [
             ({"space": {RATE: {"type": "uniform", "lo": 1, "low": 0, "high": 1}}}, f"space.{RATE}.lo", "mean 'low'?"),
             ({"space": {RATE: {"type": "unifrom", "low": 0, "high": 1}}}, f"space.{RATE}", "did you mean 'uniform'?"),
@@ -309,8 +309,8 @@ class TestSpecFile:
             ({"base": {**SPEC["base"], "seed": 3}}, "", "say seed on the sweep"),  # type: ignore[dict-item]
         ],
     )
-    def test_each_fault_is_told_once_and_where_it_was_written(
-        self, tmp_path: Path, change: dict[str, Any], loc: str, said: str
+    def test_each_fault_is_reported_once_with_its_field(
+        self, tmp_path: Path, change: dict[str, Any], loc: str, message: str
     ) -> None:
         path = tmp_path / "sweep.yaml"
         path.write_text(yaml.safe_dump(SPEC | change))
@@ -322,4 +322,4 @@ class TestSpecFile:
         reason = reasons[0]
         assert isinstance(reason, dict)
         assert reason["loc"] == loc
-        assert said in str(reason["message"])
+        assert message in str(reason["message"])

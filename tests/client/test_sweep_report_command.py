@@ -26,7 +26,7 @@ def a_sweep() -> SweepSpec:
 
 @pytest.fixture
 def job_id(server: LiveServer, client: FgdClient) -> str:
-    """A sweep with two trials that are done."""
+    """A sweep with two finished trials."""
     job_id = client.submit(a_sweep()).job_id
     run = server.run_of(job_id)
     run.start()
@@ -37,38 +37,38 @@ def job_id(server: LiveServer, client: FgdClient) -> str:
     return job_id
 
 
-def test_it_says_what_to_use(fgd: Fgd, server: LiveServer, job_id: str) -> None:
-    said = fgd("report", job_id, "--server", server.url)
-    assert said.exit_code == 0
-    assert f"Use the values of trial 1 ({RATE} = 0.004)" in " ".join(said.out.split())
-    assert "spent: 2 trials, 4 epochs" in said.out
+def test_it_recommends_values(fgd: Fgd, server: LiveServer, job_id: str) -> None:
+    ended = fgd("report", job_id, "--server", server.url)
+    assert ended.exit_code == 0
+    assert f"Use the values of trial 1 ({RATE} = 0.004)" in " ".join(ended.out.split())
+    assert "spent: 2 trials, 4 epochs" in ended.out
 
 
-def test_it_is_written_in_every_form(fgd: Fgd, server: LiveServer, job_id: str, tmp_path: Path) -> None:
+def test_it_is_written_in_every_format(fgd: Fgd, server: LiveServer, job_id: str, tmp_path: Path) -> None:
     page, table, spec = tmp_path / "sweep.html", tmp_path / "sweep.csv", tmp_path / "best.yaml"
-    said = fgd(
+    ended = fgd(
         *("report", job_id, "--html", page, "--csv", table, "--spec", spec, "--server", server.url, "--json"),
     )
-    assert SweepReport.model_validate(said.json).standings[0].trial == 1
+    assert SweepReport.model_validate(ended.json).standings[0].trial == 1
     assert page.read_text().startswith("<!doctype html>")
     assert [row[f"value/{RATE}"] for row in csv.DictReader(io.StringIO(table.read_text()))] == ["0.001", "0.004"]
     winner = JOB_SPEC.validate_python(yaml.safe_load(spec.read_text()))
     assert (winner.kind, winner.training.optimizer.learning_rate) == ("train", 0.004)
 
 
-def test_a_sweep_without_a_value_has_no_winning_spec(
+def test_a_sweep_without_scores_has_no_best_spec(
     fgd: Fgd, server: LiveServer, client: FgdClient, tmp_path: Path
 ) -> None:
     job_id = client.submit(a_sweep()).job_id
-    said = fgd("report", job_id, "--spec", tmp_path / "best.yaml", "--server", server.url)
-    assert said.exit_code == 1
-    assert "no best job yet" in " ".join(said.err.split())
+    ended = fgd("report", job_id, "--spec", tmp_path / "best.yaml", "--server", server.url)
+    assert ended.exit_code == 1
+    assert "no best job yet" in " ".join(ended.err.split())
 
 
-def test_a_job_that_is_no_sweep_has_no_winning_spec(
+def test_a_job_that_is_not_a_sweep_has_no_best_spec(
     fgd: Fgd, server: LiveServer, client: FgdClient, tmp_path: Path
 ) -> None:
     job_id = client.submit(train_spec("one", STUDENT)).job_id
-    said = fgd("report", job_id, "--spec", tmp_path / "best.yaml", "--server", server.url)
-    assert said.exit_code == 1
-    assert "no best spec" in " ".join(said.err.split())
+    ended = fgd("report", job_id, "--spec", tmp_path / "best.yaml", "--server", server.url)
+    assert ended.exit_code == 1
+    assert "no best spec" in " ".join(ended.err.split())

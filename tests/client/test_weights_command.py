@@ -1,4 +1,4 @@
-"""`fgd weights check`: the library looks, the client shows, and the exit code tells."""
+"""`fgd weights check`: the library reads the file, the client shows the result."""
 
 import json
 from pathlib import Path
@@ -28,10 +28,10 @@ def check(folder: Path, capfd: pytest.CaptureFixture[str], **changes: object) ->
     return int(end.value.code or 0), capfd.readouterr().out
 
 
-def test_a_file_that_fits_is_told_key_by_key(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_fitting_file_is_shown_key_by_key(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     exit_code, shown = check(tmp_path, capfd)
     assert exit_code == 0
-    told = json.loads(shown)
-    assert told["is_complete"] and told["classes"] == ["cat", "dog"]
-    becomes = {row["key"]: row["becomes"] for row in told["keys"]}
+    report = json.loads(shown)
+    assert report["is_complete"] and report["classes"] == ["cat", "dog"]
+    becomes = {row["key"]: row["becomes"] for row in report["keys"]}
     assert becomes["bbox_head.retina_cls.weight"] == "head.classification_head.cls_logits.weight"
