@@ -6,9 +6,13 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
+
+from pydantic import JsonValue
 
 SITE = "cocodataset.org"
+
+Record: TypeAlias = dict[str, JsonValue]
 
 
 class Archive(NamedTuple):
@@ -97,7 +101,7 @@ def verify(
         yield from _images(root / split.name, split, entries, sample=sample)
 
 
-def _read(path: Path) -> dict[str, list[dict[str, Any]]] | str:
+def _read(path: Path) -> dict[str, list[Record]] | str:
     """Return the annotation file without the outlines of objects, or a description of the fault."""
     try:
         with path.open(encoding="utf-8") as file:
@@ -113,7 +117,7 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]] | str:
     return document
 
 
-def _without_outlines(item: dict[str, Any]) -> dict[str, Any]:
+def _without_outlines(item: Record) -> Record:
     item.pop("segmentation", None)
     return item
 
@@ -122,13 +126,18 @@ def _is_table(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(row, dict) for row in value)
 
 
+def _id(row: Record) -> int:
+    value = row.get("id")
+    return value if isinstance(value, int) else 0
+
+
 def _count(what: str, where: str, found: int, expected: int) -> Check:
     shown = f"{found:,}" if found == expected else f"{found:,} of {expected:,}"
     return Check(what=f"{where}: {what}", is_good=found == expected, found=shown)
 
 
-def _categories(split: Split, rows: Sequence[dict[str, Any]]) -> Check:
-    names = [str(row.get("name")) for row in sorted(rows, key=lambda row: int(row.get("id") or 0))]
+def _categories(split: Split, rows: Sequence[Record]) -> Check:
+    names = [str(row.get("name")) for row in sorted(rows, key=_id)]
     missing, strange = [each for each in CLASSES if each not in names], [each for each in names if each not in CLASSES]
     found = f"{len(names)}, by name and order"
     if missing or strange:
@@ -139,7 +148,7 @@ def _categories(split: Split, rows: Sequence[dict[str, Any]]) -> Check:
     return Check(what=f"{split.annotations}: categories", is_good=tuple(names) == CLASSES, found=found)
 
 
-def _images(folder: Path, split: Split, entries: Sequence[dict[str, Any]], *, sample: int) -> Iterator[Check]:
+def _images(folder: Path, split: Split, entries: Sequence[Record], *, sample: int) -> Iterator[Check]:
     """Check whether all listed images exist, whether their number is right, and whether a sample of them opens."""
     try:
         existing = {path.name for path in folder.iterdir()}

@@ -79,6 +79,7 @@ def _amount(cpus: float, gpus: float) -> str:
 
 
 def _cluster(nodes: list[NodeView] | None) -> str:
+    """Return the free CPUs and GPUs of the cluster in words."""
     if nodes is None:
         return "the Ray cluster cannot be reached; jobs wait until it can"
     cpus, gpus = sum(node.cpus_total for node in nodes), sum(node.gpus_total for node in nodes)

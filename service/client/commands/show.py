@@ -57,18 +57,18 @@ def _speed(result: RunResult) -> str:
     text = f"{result.images_per_s:.1f} images/s on {result.device}"
     if result.speed is None:
         return text
-    text += f", {result.speed.latency_ms:.1f} ms an image (spread {result.speed.spread:.0%})"
-    return f"{text}; not to be compared: {result.speed.disturbed_by}" if result.speed.disturbed_by else text
+    text += f", {result.speed.latency_ms:.1f} ms per image (spread {result.speed.spread:.0%})"
+    return f"{text}; not comparable: {result.speed.disturbed_by}" if result.speed.disturbed_by else text
 
 
 def _attempts(job: JobView) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for heading in ("attempt", "started", "took", "ended", "error", "on the Ray dashboard"):
-        table.add_column(heading, no_wrap=heading not in ("error", "on the Ray dashboard"))
+    for heading in ("attempt", "started", "took", "ended", "error", "Ray dashboard"):
+        table.add_column(heading, no_wrap=heading not in ("error", "Ray dashboard"))
     for attempt in job.attempts:
         began_at, ended_at = attempt.started_at or attempt.created_at, attempt.ended_at
         took_s = (ended_at - began_at).total_seconds() if ended_at else None
-        # Between its end and its release the cluster may still hold something of it.
+        # Between the end and the release of an attempt the cluster may still hold its resources.
         is_held = ended_at is not None and attempt.released_at is None
         error = f"{attempt.error.code}: {attempt.error.message}" if attempt.error else ""
         changes = ", ".join(f"{path}={value}" for path, value in attempt.spec_changes.items())
@@ -76,9 +76,9 @@ def _attempts(job: JobView) -> Table:
             f"{attempt.number}" + (f" with {changes}" if changes else ""),
             _moment(began_at),
             duration(took_s),
-            Text((attempt.cause or "under way") + (", not yet released" if is_held else "")),
+            Text((attempt.cause or "running") + (", not yet released" if is_held else "")),
             Text(error, style="red"),
-            Text(attempt.dashboard_url or "not any more", style="dim"),
+            Text(attempt.dashboard_url or "no longer", style="dim"),
         )
     return table
 
@@ -89,7 +89,7 @@ def _moment(at: datetime) -> str:
 
 def _facts(job: JobView, requests: Sequence[StoredEvent], plan: DistillationPlanned | None) -> Table:
     table = Table.grid(padding=(0, 2))
-    at = job.progress
+    progress = job.progress
 
     def add(name: str, value: str | Text | None) -> None:
         if value:
@@ -97,7 +97,7 @@ def _facts(job: JobView, requests: Sequence[StoredEvent], plan: DistillationPlan
 
     add("job", f"{job.name} ({job.kind}) {job.job_id}")
     add("state", Text(job.state, style=STATE_STYLES.get(job.state, "")))
-    # Of a failed job the reason is its error, which has a line of its own.
+    # The reason of a failed job is its error, which has a separate line.
     add("why", job.reason if job.error is None or job.reason != job.error.message else None)
     add("waits for", ", ".join(job.waits_for))
     by = f" by {job.submitted_by}" if job.submitted_by else ""
@@ -107,12 +107,13 @@ def _facts(job: JobView, requests: Sequence[StoredEvent], plan: DistillationPlan
         add("event", f"{_moment(request.at)}  {describe(event)}" if event is not None else None)
     preemptible = ", may be paused for an urgent one" if job.preemptible else ""
     add("project", f"{job.project}, priority {job.priority}{preemptible}")
-    spent = [f"{count} {what}" for count, what in ((job.failures, "failures"), (job.losses, "losses")) if count]
-    add("retries", " and ".join(spent))
+    counts = [f"{count} {kind}" for count, kind in ((job.failures, "failures"), (job.losses, "losses")) if count]
+    add("retries", " and ".join(counts))
     for part in plan.sentence().split("; ") if plan is not None else []:
         add("plan", part)
-    if at.epoch is not None:
-        add("progress", f"epoch {at.epoch}/{at.epochs}, step {at.step}/{at.steps}, {duration(at.eta_s)} left")
+    if progress.epoch is not None:
+        steps = f"epoch {progress.epoch}/{progress.epochs}, step {progress.step}/{progress.steps}"
+        add("progress", f"{steps}, {duration(progress.eta_s)} left")
     if job.result is not None:
         scores = job.result.scores
         add(
