@@ -9,9 +9,8 @@ from typing import Literal
 import torch
 
 from fgd_core import confined
-from fgd_core.data import change_since_check, look_through
+from fgd_core.data import change_since_check, inspect_dataset, resolved_data
 from fgd_core.data.loading import TrainLoader
-from fgd_core.data.registered import looked_up
 from fgd_core.data.samples import DetectionDataset, Split, check_same_categories, has_masks
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.base import Detector
@@ -145,14 +144,14 @@ def check_data(spec: CheckDataSpec, context: RunContext) -> RunFinished:
     """
     context.emit(choose_machine(spec.resources, "float32").describe())
     # What its name stood for: of a check it is not asked whether the data has changed.
-    data = looked_up(spec.data) if isinstance(spec.data, Registered) else spec.data
+    data = resolved_data(spec.data) if isinstance(spec.data, Registered) else spec.data
     inspect(data, num_samples=spec.num_samples, folder=context.job_dir, emit=context.emit)
     return RunFinished(outcome="succeeded")
 
 
 def _opened(spec: DataSpec, split: Split, context: RunContext, detector: AnyDetector) -> DetectionDataset:
     """A split of the job's data, told of; with masks where the detector has them."""
-    dataset = look_through(spec, split, with_masks=detector.has_masks)
+    dataset = inspect_dataset(spec, split, with_masks=detector.has_masks)
     context.emit(dataset.checked)
     if dataset.refusal is not None:
         raise dataset.refusal

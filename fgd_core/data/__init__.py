@@ -1,36 +1,89 @@
-"""Data sets: every kind that `DataSpec` names."""
+"""Opens every kind of data set that `DataSpec` names."""
 
 from collections.abc import Callable, Mapping
 
 from fgd_core.data.coco import CocoDataset
-from fgd_core.data.registered import changed, is_as_checked, looked_up
 from fgd_core.data.samples import DetectionDataset, Split, has_masks
 from fgd_core.data.shapes import ShapesDataset
 from fgd_core.data.voc import VocDataset
 from fgd_core.data.yolo import YoloDataset
-from fgd_core.errors import DataError
-from fgd_core.spec.data import Coco, DataSpec, Registered, Shapes, Voc, Yolo
+from fgd_core.errors import DataError, SpecError
+from fgd_core.spec.data import Coco, DataSpec, FileData, Registered, Shapes, Voc, Yolo, files_of
 
 
-def change_since_check(spec: Registered, split: Split, dataset: DetectionDataset) -> DataError | None:
-    """What to say of data that is not what its newest check found; None where it is, or was never checked."""
-    fingerprint = dataset.fingerprint
-    if not is_as_checked(spec, split, fingerprint) and has_masks(dataset.samples):
-        # Objects whose masks are bad are not among its boxes; a check looks at the boxes of all.
-        fingerprint = open_dataset(looked_up(spec), split).fingerprint
-    return None if is_as_checked(spec, split, fingerprint) else changed(spec, split, fingerprint)
+def open_dataset(spec: DataSpec, split: Split, *, with_masks: bool = False) -> DetectionDataset:
+    """Open a split that a run can train or evaluate on.
 
-
-def _open_registered(spec: Registered, split: Split, *, with_masks: bool = False) -> DetectionDataset:
-    dataset = look_through(looked_up(spec), split, with_masks=with_masks)
-    is_asked = spec.if_changed == "refuse" and dataset.refusal is None
-    refusal = change_since_check(spec, split, dataset) if is_asked else None
-    if refusal is not None:
-        raise refusal
+    Args:
+        with_masks: also read the masks of the objects. If no object has a mask, the samples have none.
+    Raises:
+        DataError: the split is unusable. The message names every problem.
+    """
+    dataset = inspect_dataset(spec, split, with_masks=with_masks)
+    if dataset.refusal is not None:
+        raise dataset.refusal
     return dataset
 
 
-# (the data's spec, split, with_masks=whether) -> the split
+def inspect_dataset(spec: DataSpec, split: Split, *, with_masks: bool = False) -> DetectionDataset:
+    """Open a split even if it is unusable: `refusal` then says why, and `samples` holds the usable part.
+
+    Args:
+        with_masks: see `open_dataset`.
+    Raises:
+        DataError: no part of the split can be read.
+    """
+    return DATASETS[type(spec)](spec, split, with_masks=with_masks)
+
+
+def resolved_data(spec: Registered) -> FileData:
+    """Return the data that a registered name stands for.
+
+    Raises:
+        SpecError: no control plane has resolved the name.
+    """
+    data = files_of(spec)
+    if data is None:
+        raise SpecError(
+            "only a control plane knows the names of registered data sets; write the paths of the data into the spec, "
+            "or submit the job with `fgd submit`",
+            name=spec.name,
+        )
+    return data
+
+
+def change_since_check(spec: Registered, split: Split, dataset: DetectionDataset) -> DataError | None:
+    """Return an error if the data has changed since its newest check; None if it is the same, or was never checked."""
+    checked = spec.resolved.fingerprints if spec.resolved is not None else None
+    if checked is None:
+        return None
+    expected = checked.train if split == "train" else checked.val
+    found = dataset.fingerprint
+    if found != expected and has_masks(dataset.samples):
+        # With masks, objects whose masks are bad are left out. The check counted the boxes of all objects.
+        found = open_dataset(resolved_data(spec), split).fingerprint
+    if found == expected:
+        return None
+    return DataError(
+        f"the {split} split of {spec.name!r} has changed since its newest check: images, classes or boxes differ; "
+        f"check it again with `fgd data check {spec.name}`, or set data.if_changed to warn",
+        name=spec.name,
+        split=split,
+        checked=expected,
+        found=found,
+    )
+
+
+def _open_registered(spec: Registered, split: Split, *, with_masks: bool = False) -> DetectionDataset:
+    dataset = inspect_dataset(resolved_data(spec), split, with_masks=with_masks)
+    if spec.if_changed == "refuse" and dataset.refusal is None:
+        change = change_since_check(spec, split, dataset)
+        if change is not None:
+            raise change
+    return dataset
+
+
+# type of the spec -> (spec, split, with_masks=...) -> data set of that split
 DATASETS: Mapping[type, Callable[..., DetectionDataset]] = {
     Coco: CocoDataset,
     Voc: VocDataset,
@@ -38,25 +91,3 @@ DATASETS: Mapping[type, Callable[..., DetectionDataset]] = {
     Shapes: ShapesDataset,
     Registered: _open_registered,
 }
-
-
-def open_dataset(spec: DataSpec, split: Split, *, with_masks: bool = False) -> DetectionDataset:
-    """
-    Args:
-        with_masks: read the objects' masks too; where the data set has none at all, its samples have none.
-    Raises:
-        DataError: the split cannot be used as it is; the message names all that is wrong with it.
-    """
-    dataset = look_through(spec, split, with_masks=with_masks)
-    if dataset.refusal is not None:
-        raise dataset.refusal
-    return dataset
-
-
-def look_through(spec: DataSpec, split: Split, *, with_masks: bool = False) -> DetectionDataset:
-    """As `open_dataset`, also where the split cannot be used: its `refusal` says why, and its samples are what is left.
-
-    Raises:
-        DataError: nothing can be read of it.
-    """
-    return DATASETS[type(spec)](spec, split, with_masks=with_masks)

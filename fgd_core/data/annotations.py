@@ -1,7 +1,7 @@
-"""What annotations list, as columns, before anything is joined or looked up on disk."""
+"""The contents of annotation files in one form for all formats, before the images are read from disk."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,43 +11,75 @@ from fgd_core.data.samples import Category
 
 @dataclass(frozen=True)
 class ImageEntry:
+    """Holds what an annotation file says about one image."""
+
     image_id: int
     file_name: str
     size_px: tuple[int, int] | None
-    """(width, height), None where the file does not say."""
+    """(width, height); None if the file gives no valid size."""
     has_bad_size: bool = False
-    """Whether the file says a size that is none."""
-    also_at: str = ""
-    """Where the file lay on the annotator's machine; empty where nothing says it."""
+    """Whether the file gives a size that is invalid."""
+    original_path: str = ""
+    """Path of the image on the annotator's machine; empty if the file does not give it."""
 
 
 @dataclass(frozen=True, eq=False)
 class ObjectTable:
-    """One row an annotation, in the order of the file."""
+    """Holds the annotated objects as columns, one row for each annotation, in file order."""
 
     names: list[str]
-    """For findings."""
+    """How findings name each object."""
     image_ids: npt.NDArray[np.int64]
     category_ids: npt.NDArray[np.int64]
     boxes_xywh_px: npt.NDArray[np.float64]
-    """(n, 4); NaN where the box is not four numbers."""
+    """(n, 4); NaN if the box is not four numbers."""
     areas_px2: npt.NDArray[np.float64]
-    """NaN where the annotation has none."""
+    """(n,); NaN if the annotation has no area."""
     is_crowd: npt.NDArray[np.bool_]
     outlines_xyxy_px: npt.NDArray[np.float64] | None = None
-    """(n, 4) the bounds of the polygons, NaN where an annotation has none; None where the format has none."""
-    segmentations: list[Any] | None = None
-    """As the file has them, None where an annotation has none; None where nobody asked for masks."""
+    """(n, 4) bounding boxes of the polygons, NaN for an annotation without polygons; None if the format has none."""
+    segmentations: list[object] | None = None
+    """One for each annotation, as the file has it, or None; None as a whole if the caller did not ask for masks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectRow:
+    """Holds one annotated object, for formats that are read object by object."""
+
+    name: str
+    """How findings name the object."""
+    image_id: int
+    category_id: int
+    box_xywh: tuple[float, ...]
+    """Four numbers, in pixels or as fractions of the image's sides; NaN if the box is invalid."""
+    is_crowd: bool = False
+    polygon: tuple[float, ...] = ()
+    """x and y of each corner in turn, in the unit of the box; empty if the object has no polygon."""
+
+
+def object_table(rows: Sequence[ObjectRow], *, with_masks: bool = False) -> ObjectTable:
+    """Return `rows` as a table in the same order. Areas are NaN, so each object gets the area of its box."""
+    return ObjectTable(
+        names=[row.name for row in rows],
+        image_ids=np.array([row.image_id for row in rows], dtype=np.int64),
+        category_ids=np.array([row.category_id for row in rows], dtype=np.int64),
+        boxes_xywh_px=np.array([row.box_xywh for row in rows], dtype=np.float64).reshape(-1, 4),
+        areas_px2=np.full(len(rows), np.nan),
+        is_crowd=np.array([row.is_crowd for row in rows], dtype=np.bool_),
+        segmentations=[[list(row.polygon)] if row.polygon else None for row in rows] if with_masks else None,
+    )
 
 
 @dataclass(frozen=True)
-class AnnotationFile:
+class Annotations:
+    """Holds the annotations of one split."""
+
     categories: tuple[Category, ...]
     """In the order of their ids."""
     images: list[ImageEntry]
-    """Each id once; those whose id is ambiguous are left out."""
+    """One for each id; images with ambiguous ids are left out."""
     listed_ids: frozenset[int]
-    """Of all images in the file, ambiguous ones among them."""
+    """Ids of all images in the file, including ambiguous ids."""
     objects: ObjectTable
     is_normalised: bool = False
-    """Whether boxes are fractions of their image's sides, so that nothing says what size the images have."""
+    """Whether boxes are fractions of the image's sides. Such files do not give image sizes."""

@@ -1,4 +1,4 @@
-"""Decoded images kept in memory, as far as they fit."""
+"""Keeps decoded images in memory, up to a budget."""
 
 from collections.abc import Callable
 
@@ -9,10 +9,10 @@ BUDGET_BYTES = 512 * 2**20
 
 
 class ImageCache:
-    """Keeps the first images that fit the budget and never lets one go.
+    """Keeps the first images that fit the budget and never evicts any.
 
-    Training reads all images once an epoch in a new order, where throwing out the oldest would hit next to nothing as
-    soon as the data set is larger than the budget; keeping the first gives hits in proportion to the budget.
+    Training reads every image once in each epoch, in a new order. If the data set is larger than the budget, evicting
+    the oldest image would give almost no hits. Keeping the first images gives hits in proportion to the budget.
     """
 
     def __init__(self, budget_bytes: int = BUDGET_BYTES) -> None:
@@ -21,21 +21,21 @@ class ImageCache:
         self._images: dict[int, Tensor] = {}
 
     def get(self, index: int, load: Callable[[int], Tensor]) -> Tensor:
-        """The image kept under `index`, or `load(index)`."""
-        kept = self._images.get(index)
-        if kept is not None:
-            return kept
+        """Return the cached image at `index`, or the result of `load(index)`."""
+        cached = self._images.get(index)
+        if cached is not None:
+            return cached
         image = load(index)
-        if self._used_bytes + image.nbytes <= self._share_bytes():
+        if self._used_bytes + image.nbytes <= self._worker_budget_bytes():
             self._images[index] = image
             self._used_bytes += image.nbytes
         return image
 
-    def _share_bytes(self) -> int:
-        # Every loader process has a copy of its own, and together they must keep to the budget.
+    def _worker_budget_bytes(self) -> int:
+        # Every loader process has its own copy of the cache; all copies together must stay within the budget.
         worker = get_worker_info()
         return self._budget_bytes // (worker.num_workers if worker else 1)
 
-    # A process that is sent a data set starts with nothing: sending half a gigabyte costs more than decoding.
+    # A pickled cache is empty: sending half a gigabyte to another process costs more than decoding again.
     def __reduce__(self) -> tuple[type["ImageCache"], tuple[int]]:
         return ImageCache, (self._budget_bytes,)

@@ -1,93 +1,107 @@
-"""The annotations of a COCO file as columns."""
+"""Reads the annotations of a COCO file into columns."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fgd_core.data.annotations import ObjectTable
-from fgd_core.data.coco_ids import Numbers
 from fgd_core.data.coco_values import (
     NO_BOX,
     Box,
+    Fields,
     Id,
-    is_no_box,
+    IdNumbers,
+    is_missing_box,
     read_box,
     read_flag,
     read_id,
     read_number,
-    shown,
-    turned_by_deg,
+    rotation_deg,
+    show_fields,
 )
 from fgd_core.data.findings import Findings
-from fgd_core.data.segmentations import bounds_of, box_around, in_coco_form
+from fgd_core.data.segmentations import bounding_box, bounds_of, to_coco_form
 from fgd_core.stopping import stoppable
 
-_ROWS_A_QUESTION = 10_000
+_ROWS_PER_STOP_CHECK = 10_000
+_AREA_TOLERANCE = 0.01
+"""By what share an area may differ because of rounding."""
 _NAN = float("nan")
 
 
 def read_objects(
-    entries: Sequence[Mapping[str, Any]],
-    images: Numbers,
-    categories: Numbers,
+    entries: Sequence[Fields],
+    images: IdNumbers,
+    categories: IdNumbers,
     findings: Findings,
     *,
     sizes_px: Mapping[Id, tuple[int, int] | None],
     with_masks: bool,
 ) -> ObjectTable:
-    """
+    """Read the usable annotations and report the others.
+
     Args:
-        sizes_px: (width, height) of each listed image, None where the file does not say.
+        sizes_px: (width, height) of each listed image; None if the file does not give it.
     """
     rows = _Rows(findings, images, categories, sizes_px, with_masks=with_masks)
-    for place, entry in enumerate(stoppable(entries, every=_ROWS_A_QUESTION)):
+    for place, entry in enumerate(stoppable(entries, every=_ROWS_PER_STOP_CHECK)):
         rows.add(place, entry)
     table = rows.table()
-    _note_corners(table, findings)
+    _report_corners(table, findings)
     return table
 
 
+class _Row(NamedTuple):
+    image_id: int
+    category_id: int
+    box: Box
+    outline: Box
+    """Left, top, right and bottom of the polygons; NaN if there are none."""
+    is_crowd: bool
+    segmentation: object
+
+
 class _Rows:
-    """Rows as they are read, before they are columns."""
+    """Collects annotations one by one."""
 
     def __init__(
         self,
         findings: Findings,
-        images: Numbers,
-        categories: Numbers,
+        images: IdNumbers,
+        categories: IdNumbers,
         sizes_px: Mapping[Id, tuple[int, int] | None],
         *,
         with_masks: bool,
     ) -> None:
         self._findings, self._images, self._categories, self._sizes_px = findings, images, categories, sizes_px
         self._names: list[str] = []
-        self._image_ids: list[int] = []
-        self._category_ids: list[int] = []
-        self._boxes: list[Box] = []
-        self._outlines: list[Box] = []
+        self._rows: list[_Row] = []
         self._areas: list[float] = []
-        self._crowds: list[bool] = []
-        self._segmentations: list[Any] | None = [] if with_masks else None
+        self._with_masks = with_masks
         self._row_of_id: dict[object, int] = {}
 
-    def add(self, place: int, fields: Mapping[str, Any]) -> None:
+    def add(self, place: int, fields: Fields) -> None:
+        """Add an annotation, or report why it is left out.
+
+        Args:
+            place: index in the file's list.
+        """
         odd: set[str] = set()
         annotation_id = read_id(fields.get("id"), odd)
         name = f"annotations[{place}]" if annotation_id is None else f"annotation {fields['id']}"
-        read = self._read(name, fields, odd)
-        if read is None:
+        row = self._read(name, fields, odd)
+        if row is None:
             return
-        image_id, category_id, box, outline, segmentation, is_crowd = read
-        if self._images.unknown == image_id or self._categories.unknown == category_id:
-            # The number that stands for it says nothing.
-            name = f"{name} ({shown(fields, 'image_id', 'category_id')})"
+        if self._images.unknown == row.image_id or self._categories.unknown == row.category_id:
+            # The number that stands for an unknown id would tell the user nothing.
+            name = f"{name} ({show_fields(fields, 'image_id', 'category_id')})"
         if annotation_id is None:
             odd.add("annotation_without_id")
-        elif (twin := self._row_of_id.setdefault(annotation_id, len(self._names))) != len(self._names):
-            if (self._image_ids[twin], self._category_ids[twin], self._boxes[twin]) == (image_id, category_id, box):
+        elif (first := self._row_of_id.setdefault(annotation_id, len(self._rows))) != len(self._rows):
+            if self._rows[first][:3] == row[:3]:
                 self._findings.add("repeated_annotation", name)
                 return
             odd.add("duplicate_annotation_id")
@@ -101,107 +115,101 @@ class _Rows:
         for problem in sorted(odd):
             self._findings.add(problem, name)
         self._names.append(name)
-        self._image_ids.append(image_id)
-        self._category_ids.append(category_id)
-        self._boxes.append(box)
-        self._outlines.append(outline)
+        self._rows.append(row if self._with_masks else row._replace(segmentation=None))
         self._areas.append(area_px2)
-        self._crowds.append(is_crowd)
-        if self._segmentations is not None:
-            self._segmentations.append(segmentation)
 
-    def _read(self, name: str, fields: Mapping[str, Any], odd: set[str]) -> tuple[int, int, Box, Box, Any, bool] | None:
-        """Image, category, box, bounds of the outline, segmentation, crowd; None where the annotation is left out."""
+    def _read(self, name: str, fields: Fields, odd: set[str]) -> _Row | None:
+        """Read an annotation; None if it must be left out, which is then reported."""
         image_id, category_id = read_id(fields.get("image_id"), odd), read_id(fields.get("category_id"), odd)
-        segmentation, is_other_form = in_coco_form(fields.get("segmentation"))
+        segmentation, is_converted = to_coco_form(fields.get("segmentation"))
         outline = bounds_of(segmentation)
-        told = fields.get("bbox")
-        box = read_box(told, odd)
-        if is_no_box(told) and image_id is not None:
-            around = box_around(segmentation, self._sizes_px.get(image_id))
-            if around is not None:
-                odd.add("annotation_without_bbox")
-                box = around
-        if image_id is None or category_id is None or (told is None and box is NO_BOX):
-            self._findings.add("malformed_annotation", f"{name}: {shown(fields, 'image_id', 'category_id', 'bbox')}")
+        box = self._box(fields.get("bbox"), segmentation, image_id, odd)
+        if image_id is None or category_id is None or box is None:
+            shown = show_fields(fields, "image_id", "category_id", "bbox")
+            self._findings.add("malformed_annotation", f"{name}: {shown}")
             return None
         if not all(map(math.isfinite, box)):
-            self._findings.add("malformed_box", f"{name}: {shown(fields, 'bbox')}")
+            self._findings.add("malformed_box", f"{name}: {show_fields(fields, 'bbox')}")
             return None
-        angle_deg = turned_by_deg(fields)
-        if angle_deg and not _stands_around(box, segmentation, outline):
+        angle_deg = rotation_deg(fields)
+        if angle_deg and not _is_upright(box, segmentation, outline):
             self._findings.add("rotated_box", f"{name}: {angle_deg:g}°")
             return None
         is_crowd = read_flag(fields.get("iscrowd"), odd)
         if fields.get("iscrowd") in (None, ""):
             odd.add("annotation_without_iscrowd")
         elif is_crowd is None:
-            self._findings.add("malformed_iscrowd", f"{name}: {shown(fields, 'iscrowd')}")
+            self._findings.add("malformed_iscrowd", f"{name}: {show_fields(fields, 'iscrowd')}")
             return None
-        if is_other_form:
+        if is_converted:
             odd.add("segmentation_in_other_form")
-        return (
-            self._images.of(image_id),
-            self._categories.of(category_id),
-            box,
-            outline or NO_BOX,
-            segmentation,
-            bool(is_crowd),
-        )
+        image, category = self._images.number_of(image_id), self._categories.number_of(category_id)
+        return _Row(image, category, box, outline or NO_BOX, bool(is_crowd), segmentation)
+
+    def _box(self, bbox: object, segmentation: object, image_id: Id | None, odd: set[str]) -> Box | None:
+        """Return the box, or the one around the segmentation if the annotation has none; None without either."""
+        box = read_box(bbox, odd)
+        if is_missing_box(bbox) and image_id is not None:
+            around = bounding_box(segmentation, self._sizes_px.get(image_id))
+            if around is not None:
+                odd.add("annotation_without_bbox")
+                return around
+        return None if bbox is None else box
 
     def table(self) -> ObjectTable:
+        """Return the collected annotations as columns."""
+        rows = self._rows
         return ObjectTable(
             names=self._names,
-            image_ids=np.array(self._image_ids, dtype=np.int64),
-            category_ids=np.array(self._category_ids, dtype=np.int64),
-            boxes_xywh_px=np.array(self._boxes, dtype=np.float64).reshape(-1, 4),
-            outlines_xyxy_px=np.array(self._outlines, dtype=np.float64).reshape(-1, 4),
+            image_ids=np.array([row.image_id for row in rows], dtype=np.int64),
+            category_ids=np.array([row.category_id for row in rows], dtype=np.int64),
+            boxes_xywh_px=np.array([row.box for row in rows], dtype=np.float64).reshape(-1, 4),
+            outlines_xyxy_px=np.array([row.outline for row in rows], dtype=np.float64).reshape(-1, 4),
             areas_px2=np.array(self._areas, dtype=np.float64),
-            is_crowd=np.array(self._crowds, dtype=np.bool_),
-            segmentations=self._segmentations,
+            is_crowd=np.array([row.is_crowd for row in rows], dtype=np.bool_),
+            segmentations=[row.segmentation for row in rows] if self._with_masks else None,
         )
 
 
-def _stands_around(box: Box, segmentation: Any, outline: Box | None) -> bool:
-    """Whether a box is the upright one around a polygon that is turned itself, as CVAT writes both."""
-    if outline is None or all(len(set(polygon[0::2])) <= 2 for polygon in segmentation):
+def _is_upright(box: Box, segmentation: object, outline: Box | None) -> bool:
+    """Return whether a box is already the upright one around a rotated polygon: CVAT writes both."""
+    if outline is None or not isinstance(segmentation, list):
         return False
-    left, upper, width, height = box
-    corners = (left, upper, left + width, upper + height)
+    if all(len(set(polygon[0::2])) <= 2 for polygon in segmentation):
+        return False
+    left, top, width, height = box
+    corners = (left, top, left + width, top + height)
     return all(abs(edge - other) <= 1 for edge, other in zip(corners, outline, strict=True))
 
 
-_CLOSE = 0.01
-"""By what share an area may differ that was rounded."""
+def _report_corners(table: ObjectTable, findings: Findings) -> None:
+    """Report boxes that are [left, top, right, bottom] according to their area or their polygon.
 
-
-def _note_corners(table: ObjectTable, findings: Findings) -> None:
-    """Report boxes that are corners by their area or their outline: wrong as a whole, so that none is to be dropped.
-
-    Most have to look so: a mask of a single object may have just that area.
+    Only if most boxes look so: the mask of a single object may have that area by chance. The whole file is then wrong,
+    so the problem is always refused.
     """
     x, y, third, fourth = table.boxes_xywh_px.T
     with np.errstate(over="ignore", invalid="ignore"):
         sides = np.stack([third - x, fourth - y])
         as_corners, as_sizes = sides[0] * sides[1], third * fourth
-        # Some count the last pixel too.
+        # Some tools include the last pixel.
         inclusive = (sides[0] + 1) * (sides[1] + 1)
         areas = table.areas_px2
         by_area = (_is_close(areas, as_corners) | _is_close(areas, inclusive)) & ~_is_close(areas, as_sizes)
         outlines = table.outlines_xyxy_px
         assert outlines is not None
-        corners = table.boxes_xywh_px
-        edges = np.abs(outlines - corners).max(axis=1, initial=0)
-        other_edges = np.abs(outlines[:, 2:] - (corners[:, :2] + corners[:, 2:])).max(axis=1, initial=0)
-        by_outline = (edges <= 1) & (other_edges > 1)
+        boxes = table.boxes_xywh_px
+        error_as_corners = np.abs(outlines - boxes).max(axis=1, initial=0)
+        error_as_sizes = np.abs(outlines[:, 2:] - (boxes[:, :2] + boxes[:, 2:])).max(axis=1, initial=0)
+        by_outline = (error_as_corners <= 1) & (error_as_sizes > 1)
     looks_so = (by_area | by_outline) & (sides > 0).all(axis=0)
-    tells = np.isfinite(areas) | np.isfinite(outlines).all(axis=1)
-    if looks_so.sum() * 2 > tells.sum():
-        where = np.flatnonzero(looks_so)
-        first = [f"{table.names[row]}: {table.boxes_xywh_px[row].tolist()}" for row in where[:5].tolist()]
-        findings.add_many("boxes_as_corners", first, num_in_all=len(where))
+    is_decidable = np.isfinite(areas) | np.isfinite(outlines).all(axis=1)
+    if looks_so.sum() * 2 > is_decidable.sum():
+        rows = np.flatnonzero(looks_so)
+        examples = [f"{table.names[row]}: {table.boxes_xywh_px[row].tolist()}" for row in rows[:5].tolist()]
+        findings.add_many("boxes_as_corners", examples, count=len(rows))
 
 
 def _is_close(areas: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    close: npt.NDArray[np.bool_] = np.abs(areas - others) <= _CLOSE * np.abs(others)
+    close: npt.NDArray[np.bool_] = np.abs(areas - others) <= _AREA_TOLERANCE * np.abs(others)
     return close

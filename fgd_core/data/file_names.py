@@ -1,7 +1,6 @@
-"""Which file of a folder a `file_name` means that is not there as it is spelled."""
+"""Finds the file that a `file_name` means if no file is spelled exactly like it."""
 
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,18 +8,21 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import unquote
 
-from fgd_core.data.folders import files_below
+from fgd_core.data.folders import files_below, key_of
 
 
 @dataclass(frozen=True)
-class Meant:
+class Match:
+    """Holds the file that a name means or may mean."""
+
     file_name: str
-    """Of the file that is meant or, where none is, of one that a person may have meant; relative to the folder."""
+    """Path of the file, relative to the folder."""
     problem: Literal["other_spelling", "file_under_other_path"]
+    """`other_spelling`: the name means this file. `file_under_other_path`: it may mean this file or another one."""
 
 
-def inside(folder: Path, file_name: str) -> str | None:
-    """`file_name` relative to `folder`, which it may name itself; None where it leads out."""
+def relative_name(folder: Path, file_name: str) -> str | None:
+    """Return `file_name` relative to `folder`; it may contain the folder's path. None if it leads out of the folder."""
     if not Path(file_name).is_absolute() and ".." not in Path(file_name).parts:
         return file_name
     root = Path(os.path.normpath(folder.absolute()))
@@ -28,61 +30,64 @@ def inside(folder: Path, file_name: str) -> str | None:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else None
 
 
-def meant(folder: Path, missing: Sequence[tuple[str, str]], taken: Sequence[str]) -> list[Meant | None]:
-    """What each of the missing names means; None where the folder has nothing like it.
+def find_matches(folder: Path, missing: Sequence[tuple[str, str]], taken: Sequence[str]) -> list[Match | None]:
+    """Find a file for each missing name; None if the folder contains no similar file.
 
-    A name is another spelling of a file where it differs by slashes, %20, Unicode form, capitals or the images folder
-    in front, and is the only one. Any other path in front could name another image: train/0.jpg is not val/0.jpg.
+    A name is another spelling of a file if it differs only by slashes, %20, Unicode form, capitals or the images folder
+    in front, and if no other file matches. With any other path in front, the name may mean a different image:
+    train/0.jpg is not val/0.jpg.
 
     Args:
-        missing: file names, each with what else says where the file lies (a path on the machine of the annotator), or
-            an empty text.
-        taken: files that other names mean.
+        missing: for each image its file name, and its path on the annotator's machine or an empty text.
+        taken: files that other images use.
     """
-    there = _by_key(folder)
-    found = [_meant(folder.absolute(), name, path, there) for name, path in missing]
-    times = Counter([*taken, *(one.file_name for one in found if one is not None and one.problem == "other_spelling")])
+    files_by_key = _files_by_key(folder)
+    matches = [_match(folder.absolute(), name, path, files_by_key) for name, path in missing]
+    uses = Counter([*taken, *(each.file_name for each in matches if each and each.problem == "other_spelling")])
     return [
-        None if one is not None and one.problem == "other_spelling" and times[one.file_name] > 1 else one
-        for one in found
+        None if each and each.problem == "other_spelling" and uses[each.file_name] > 1 else each for each in matches
     ]
 
 
-def _by_key(folder: Path) -> dict[str, list[str]]:
-    """All files by their key, relative to the folder."""
-    found: dict[str, list[str]] = {}
+def _files_by_key(folder: Path) -> dict[str, list[str]]:
+    """Return the paths of all files, relative to the folder, by their key."""
+    files: dict[str, list[str]] = {}
     for path in files_below(folder) if folder.is_dir() else ():
-        if path.exists():  # a link that leads nowhere is no file
+        if path.exists():  # False for a broken link
             relative = path.relative_to(folder).as_posix()
-            found.setdefault(_key(relative), []).append(relative)
-    return found
+            files.setdefault(_key(relative), []).append(relative)
+    return files
 
 
 def _key(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold().strip()
+    return key_of(name).strip()
 
 
-def _meant(folder: Path, name: str, path: str, there: dict[str, list[str]]) -> Meant | None:
+def _match(folder: Path, name: str, path: str, files_by_key: dict[str, list[str]]) -> Match | None:
     for candidate in _spellings(name, folder):
-        files = there.get(_key(candidate), [])
+        files = files_by_key.get(_key(candidate), [])
         if candidate in files or len(files) == 1:
-            return Meant(candidate if candidate in files else files[0], "other_spelling")
-    # What follows the question mark of an address is no part of the file's name.
-    spelled = PurePosixPath(_plain(name.partition("?")[0] if "://" in name else name))
-    for tail in _tails(PurePosixPath(_plain(path))):
-        files = there.get(_key(tail), [])
+            return Match(candidate if candidate in files else files[0], "other_spelling")
+    # The query of a URL, after the question mark, is not a part of the file name.
+    spelled = PurePosixPath(_unquoted(name.partition("?")[0] if "://" in name else name))
+    for tail in _tails(PurePosixPath(_unquoted(path))):
+        files = files_by_key.get(_key(tail), [])
         if len(files) == 1 and "/" in tail and _key(tail).endswith(_key(f"/{spelled}")):
-            return Meant(files[0], "other_spelling")
-    own = _key(spelled.name)
+            return Match(files[0], "other_spelling")
+    last_part = _key(spelled.name)
     same = _key(spelled.as_posix())
     elsewhere = sorted(
-        each for key, files in there.items() if key != same and key.rpartition("/")[2] == own for each in files
+        file
+        for key, files in files_by_key.items()
+        if key != same and key.rpartition("/")[2] == last_part
+        for file in files
     )
-    return Meant(elsewhere[0], "file_under_other_path") if elsewhere and own else None
+    return Match(elsewhere[0], "file_under_other_path") if elsewhere and last_part else None
 
 
 def _spellings(name: str, folder: Path) -> Iterator[str]:
-    for spelled in dict.fromkeys((name, name.replace("\\", "/"), _plain(name))):
+    """Yield `name` with plain slashes and characters, and without the last parts of the folder's path in front."""
+    for spelled in dict.fromkeys((name, name.replace("\\", "/"), _unquoted(name))):
         path = PurePosixPath(spelled)
         yield path.as_posix()
         for depth in range(1, len(path.parts)):
@@ -91,11 +96,11 @@ def _spellings(name: str, folder: Path) -> Iterator[str]:
                 yield PurePosixPath(*path.parts[depth:]).as_posix()
 
 
-def _plain(name: str) -> str:
+def _unquoted(name: str) -> str:
     return unquote(name.replace("\\", "/"))
 
 
 def _tails(path: PurePosixPath) -> Iterator[str]:
-    """The path without more and more of its first folders."""
+    """Yield the path, then the path without its first folder, and so on."""
     parts = [part for part in path.parts if part != "/"]
     return ("/".join(parts[start:]) for start in range(len(parts)))

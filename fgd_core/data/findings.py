@@ -1,4 +1,4 @@
-"""What was found wrong with a data set, counted and named; see `problems` for what there can be."""
+"""Collects what is wrong with a data set; `problems` lists every possible problem."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -12,32 +12,43 @@ from fgd_core.errors import DataError
 from fgd_core.spec.events import Finding
 
 NUM_EXAMPLES = 5
-_LONGEST = 300
-"""Characters of an example."""
+_MAX_EXAMPLE_LENGTH = 300
 
 
 class Findings:
-    """Counts what is wrong, by problem, and remembers the first few names of each."""
+    """Counts how often each problem occurs and keeps the first few examples of each."""
 
     def __init__(self, on_bad: Literal["refuse", "drop"]) -> None:
         self._on_bad = on_bad
         self._counts: dict[str, int] = {}
         self._examples: dict[str, list[str]] = {}
 
-    def add(self, problem: str, name: str) -> None:
-        self.add_many(problem, [name], num_in_all=1)
+    def add(self, problem: str, example: str) -> None:
+        """Count one occurrence."""
+        self.add_many(problem, [example], count=1)
 
-    def add_many(self, problem: str, first_names: Sequence[str], *, num_in_all: int) -> None:
-        """Count `num_in_all`; naming all of a hundred thousand would cost time and memory."""
+    def add_many(self, problem: str, examples: Sequence[str], *, count: int) -> None:
+        """Count `count` occurrences. `examples` needs only the first few: a hundred thousand cost time and memory."""
         assert problem in PROBLEMS, problem
-        examples = self._examples.setdefault(problem, [])
-        examples.extend(map(_printable, first_names[: NUM_EXAMPLES - len(examples)]))
-        self._counts[problem] = self._counts.get(problem, 0) + num_in_all
+        kept = self._examples.setdefault(problem, [])
+        kept.extend(map(_printable, examples[: NUM_EXAMPLES - len(kept)]))
+        self._counts[problem] = self._counts.get(problem, 0) + count
+
+    def add_where(self, problem: str, occurs: npt.NDArray[np.bool_], example: Callable[[int], str]) -> None:
+        """Count the True values of `occurs`.
+
+        Args:
+            occurs: (n,)
+            example: index in `occurs` -> text of the example.
+        """
+        indices = np.flatnonzero(occurs)
+        self.add_many(problem, [example(int(index)) for index in indices[:NUM_EXAMPLES]], count=len(indices))
 
     def __contains__(self, problem: str) -> bool:
         return bool(self._counts.get(problem))
 
     def report(self) -> list[Finding]:
+        """Return the problems that occurred, in the order of `PROBLEMS`."""
         return [
             Finding(
                 problem=problem,
@@ -60,34 +71,28 @@ class Findings:
                 return answer
 
 
-def _printable(name: str) -> str:
-    """Names come out of users' files: one may be a page long, or hold what no text in UTF-8 can."""
-    plain = name.encode("utf-8", "backslashreplace").decode()
-    return plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]}…"
+def _printable(example: str) -> str:
+    """Shorten and escape text from users' files: it may be a page long, or contain what UTF-8 cannot encode."""
+    plain = example.encode("utf-8", "backslashreplace").decode()
+    return plain if len(plain) <= _MAX_EXAMPLE_LENGTH else f"{plain[:_MAX_EXAMPLE_LENGTH]}…"
 
 
-def note(findings: Findings, problem: str, found: npt.NDArray[np.bool_], name: Callable[[int], str]) -> None:
-    """Count what is true in (n,) `found`, and name the first few by their place."""
-    where = np.flatnonzero(found)
-    findings.add_many(problem, [name(int(place)) for place in where[:NUM_EXAMPLES]], num_in_all=len(where))
-
-
-def refusal_of(findings: Sequence[Finding], source: str, *, nothing_left: str | None = None) -> DataError | None:
-    """The error that names every problem which is refused, with its count and examples; None where none is.
+def refusal_of(findings: Sequence[Finding], source: str, *, missing: str | None = None) -> DataError | None:
+    """Return an error that names every refused problem, with counts and examples; None if no problem is refused.
 
     Args:
         source: names the annotations.
-        nothing_left: says what the split lacks once bad entries are left out, None where it lacks nothing. What was
-            found then explains why, so all of it is named.
+        missing: what the split lacks once bad entries are left out; None if it lacks nothing. The findings then explain
+            why, so the error names all of them.
     """
     refused = [finding for finding in findings if finding.action == "refused"]
-    if nothing_left is not None:
+    if missing is not None:
         named = [finding for finding in findings if finding.action not in ("repaired", "clipped")]
-        cure = f"Fix these, for without them {nothing_left}"
+        cure = f"Fix these problems: without the bad entries, {missing}"
     else:
         named = refused
-        is_open = all(PROBLEMS[finding.problem].answer == "refused or dropped" for finding in refused)
-        cure = "Fix these, or set data.on_bad to drop to go on without them" if is_open else "Fix these"
+        can_drop = all(PROBLEMS[finding.problem].answer == "refused or dropped" for finding in refused)
+        cure = "Fix these problems" + (", or set data.on_bad to drop, to leave out the bad entries" if can_drop else "")
     if not named:
         return None
     shown = "; ".join(
@@ -95,9 +100,5 @@ def refusal_of(findings: Sequence[Finding], source: str, *, nothing_left: str | 
         f"{', …' if finding.count > len(finding.examples) else ''}): {PROBLEMS[finding.problem].meaning}"
         for finding in named
     )
-    return DataError(f"{source} cannot be used as it is: {shown}. {cure}", findings=as_details(named))
-
-
-def as_details(findings: Sequence[Finding]) -> list[JsonValue]:
-    """For the details of an error."""
-    return [finding.model_dump(mode="json") for finding in findings]
+    details: list[JsonValue] = [finding.model_dump(mode="json") for finding in named]
+    return DataError(f"{source} cannot be used as it is: {shown}. {cure}", findings=details)

@@ -1,4 +1,4 @@
-"""What lies in a folder, as a file browser shows it: links are followed, and files of the system are left out."""
+"""Lists folders like a file browser: follows links, and leaves out the files of the operating system."""
 
 import os
 import unicodedata
@@ -9,52 +9,52 @@ from fgd_core import confined
 from fgd_core.data.image_files import SUFFIXES, UNREAD_SUFFIXES
 from fgd_core.errors import StorageError
 
-_OF_THE_SYSTEM = frozenset(
+_SYSTEM_FOLDERS = frozenset(
     {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
 )
 
 
-def is_of_the_system(name: str) -> bool:
-    """Whether a file browser hides it: `._1.jpg` and `.DS_Store` of macOS, folders of thumbnails and deleted files."""
-    return name.startswith(".") or name in _OF_THE_SYSTEM
+def is_system_file(name: str) -> bool:
+    """Return whether a file browser hides it: `._1.jpg`, `.DS_Store`, folders of thumbnails or deleted files."""
+    return name.startswith(".") or name in _SYSTEM_FOLDERS
 
 
 def key_of(name: str) -> str:
-    """Names that Windows and macOS take for the same have the same key."""
+    """Return the same key for names that Windows or macOS treat as equal."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def child(folder: Path, path: str) -> Path | None:
-    """What lies at `path` in the folder, whatever its capitals; None where nothing does, or two things do."""
+def find_child(folder: Path, path: str) -> Path | None:
+    """Find a relative path in a folder, ignoring case; None if nothing matches, or several entries do."""
     for part in path.split("/"):
         exact = folder / part
         if exact.exists():
             folder = exact
             continue
-        alike = [each for each in folder.iterdir() if key_of(each.name) == key_of(part)] if folder.is_dir() else []
-        if len(alike) != 1:
+        matches = [each for each in folder.iterdir() if key_of(each.name) == key_of(part)] if folder.is_dir() else []
+        if len(matches) != 1:
             return None
-        (folder,) = alike
+        (folder,) = matches
     return folder
 
 
-def files_below(folder: Path, *, skip_locked: bool = False) -> list[Path]:
-    """All files in the folder and in folders below, sorted; a link to a folder that it lies in is not followed.
+def files_below(folder: Path, *, skip_unreadable: bool = False) -> list[Path]:
+    """Return all files in the folder and its subfolders, sorted. Does not follow a link to a parent folder.
 
     Args:
-        skip_locked: leave out folders that cannot be listed.
+        skip_unreadable: leave out folders that cannot be listed.
     Raises:
         StorageError: a folder cannot be listed.
     """
     parents = folder.resolve().parents if folder.is_dir() else ()
     above = frozenset((status.st_dev, status.st_ino) for status in (parent.stat() for parent in parents))
-    return sorted(_walk(folder, above, skip_locked=skip_locked))
+    return sorted(_walk(folder, above, skip_unreadable=skip_unreadable))
 
 
 def images_below(folder: Path) -> list[Path]:
-    """The image files in the folder and in folders below, sorted.
+    """Return the image files in the folder and its subfolders, sorted.
 
-    A raw file beside an image of the same name is left out: cameras write both of one picture.
+    Leaves out a raw file beside an image of the same name: cameras write both for one picture.
     """
     files = files_below(folder)
     images = [path for path in files if path.suffix.lower() in SUFFIXES]
@@ -63,20 +63,20 @@ def images_below(folder: Path) -> list[Path]:
     return sorted([*images, *(path for path in unread if path.with_suffix("") not in readable)])
 
 
-def _walk(folder: Path, above: frozenset[tuple[int, int]], *, skip_locked: bool) -> Iterator[Path]:
+def _walk(folder: Path, above: frozenset[tuple[int, int]], *, skip_unreadable: bool) -> Iterator[Path]:
     try:
         confined.check_folder(folder)
         status = folder.stat()
         identity = (status.st_dev, status.st_ino)
-        with os.scandir(folder) as found:
-            entries = [entry for entry in found if identity not in above and not is_of_the_system(entry.name)]
+        with os.scandir(folder) as listing:
+            entries = [entry for entry in listing if identity not in above and not is_system_file(entry.name)]
     except OSError as error:
-        if skip_locked:
+        if skip_unreadable:
             return
         raise StorageError("a folder cannot be listed", path=str(folder), cause=str(error)) from error
     for entry in entries:
         if _is_folder(entry):
-            yield from _walk(folder / entry.name, above | {identity}, skip_locked=skip_locked)
+            yield from _walk(folder / entry.name, above | {identity}, skip_unreadable=skip_unreadable)
         else:
             yield folder / entry.name
 

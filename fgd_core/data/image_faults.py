@@ -1,4 +1,4 @@
-"""Why a file is no image that can be read: what its first bytes say."""
+"""Tells from the first bytes of a file why it cannot be read as an image."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -20,10 +20,10 @@ FileProblem: TypeAlias = Literal[
 ]
 
 HEAD_BYTES = 512
-"""How much of a file `fault_of` looks at."""
+"""How many bytes `find_fault` reads."""
 
-# A HEIF file names its kind behind its first box; these are the ones that phones write.
-_HEIF_KINDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+# The brands of HEIF files that phones write.
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _SIGNATURES = (
     (b"\xff\x0a", "JPEG XL"),
     (b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
@@ -40,21 +40,22 @@ _WEB_PAGES = (b"<!doctype html", b"<html", b"<head", b"<body", b"<?xml", b"<erro
 
 @dataclass(frozen=True)
 class Unusable:
-    """Why an image file cannot be used."""
+    """Says why an image file cannot be used."""
 
     problem: FileProblem
     detail: str = ""
-    """What is special about this file; empty where the problem says all."""
+    """More about this file; may be empty."""
 
-    def named(self, file_name: str) -> str:
-        """The file with the detail, for findings."""
+    def example(self, file_name: str) -> str:
+        """Return the file name with the detail, for findings."""
         return f"{file_name} ({self.detail})" if self.detail else file_name
 
 
-def fault_of(head: bytes) -> Unusable:
-    """
+def find_fault(head: bytes) -> Unusable:
+    """Say why a file cannot be read as an image.
+
     Args:
-        head: the first `HEAD_BYTES` of a file that no decoder knows.
+        head: the first `HEAD_BYTES` of a file that no decoder can open.
     """
     if not head:
         return Unusable("empty_image_file")
@@ -65,16 +66,16 @@ def fault_of(head: bytes) -> Unusable:
         return Unusable("unread_image_format", "SVG")
     if text.startswith(_WEB_PAGES):
         return Unusable("web_page_as_image")
-    if _begins_well(head):
+    if _has_readable_signature(head):
         return Unusable("truncated_image")
     kind = _kind(head)
     if kind is not None:
         return Unusable("unread_image_format", kind)
-    return Unusable("unreadable_image", "" if head.strip(b"\x00") else "it begins with zeros alone")
+    return Unusable("unreadable_image", "" if head.strip(b"\x00") else "it begins with zero bytes only")
 
 
-def _begins_well(head: bytes) -> bool:
-    """Whether it is of a format that is read, whose decoder found no whole image behind."""
+def _has_readable_signature(head: bytes) -> bool:
+    """Return whether the format is one that fgd reads, so that the image must be incomplete."""
     if head[4:12] in (b"ftypavif", b"ftypavis"):
         return bool(features.check("avif"))
     return head.startswith(_READ_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
@@ -83,7 +84,7 @@ def _begins_well(head: bytes) -> bool:
 def _kind(head: bytes) -> str | None:
     if head[4:8] == b"ftyp":
         kind = head[8:12]
-        return "HEIC" if kind in _HEIF_KINDS else "AVIF" if kind in (b"avif", b"avis") else "a video or its like"
+        return "HEIC" if kind in _HEIF_BRANDS else "AVIF" if kind in (b"avif", b"avis") else "a video or similar"
     if head[128:132] == b"DICM":
         return "DICOM"
     return next((kind for signature, kind in _SIGNATURES if head.startswith(signature)), None)

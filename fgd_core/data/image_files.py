@@ -1,4 +1,4 @@
-"""Image files: a cheap look at the header, and pixels as 8-bit RGB the right way up."""
+"""Reads image files: headers without decoding the pixels, and pixels as upright 8-bit RGB."""
 
 import os
 import re
@@ -16,27 +16,27 @@ import numpy.typing as npt
 from PIL import Image
 
 from fgd_core import confined
-from fgd_core.data.image_faults import HEAD_BYTES, Unusable, fault_of
+from fgd_core.data.image_faults import HEAD_BYTES, Unusable, find_fault
 from fgd_core.errors import DataError
 from fgd_core.stopping import Stopped, stoppable
 
-# Pillow warns of images above half of its limit of pixels; those above the limit get a finding, the others are read.
+# Pillow warns about images above half of its pixel limit. Images above the limit get a finding; fgd reads the others.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
-# Named one by one: left to itself Pillow also hands some files to programs of the machine, such as Ghostscript.
+# An explicit list: by default, Pillow passes some files to programs on the machine, such as Ghostscript.
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000")
 
 SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp",
     ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k", ".jpf", ".jpx",
 })  # fmt: skip
-"""Of files of these formats, in small letters: what counts as an image where a folder says which there are."""
+"""Lower-case suffixes of these formats. In a folder, files with these suffixes are images."""
 
 UNREAD_SUFFIXES = frozenset({".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd", ".tga"})
-"""Of images in formats that are not read: a folder that holds some gets a finding rather than fewer images."""
+"""Suffixes of formats that fgd does not read. In a folder, such files give a finding and are not ignored."""
 
-# What Pillow raises on files that are not what they claim to be.
-_BROKEN = (
+# What Pillow raises if a file does not have the content that its format requires.
+_DECODE_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -63,62 +63,64 @@ _TURNS = {
 }
 _SWAP_SIDES = (5, 6, 7, 8)
 
-# The last bytes of a whole file. Some cameras append more, so a file that ends otherwise is decoded to be sure.
+# The last bytes of a complete file. Some cameras append more, so a file with another end is decoded to be sure.
 _TRAILERS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"\x00\x00\x00\x00IEND\xae\x42\x60\x82"}
 
 _THREADS = 16
-_FILES_A_TASK = 256
+_FILES_PER_TASK = 256
 
-_DEEP_FILES_LOOKED_AT = 16
+_MAX_16_BIT_FILES = 16
 _DARK_BELOW = 64
-"""16-bit pixels that all stay below this in 8 bits are of a camera with 10 to 14 bits, and nearly black."""
+"""If all 16-bit pixels are below this in 8 bits, the camera used 10 to 14 bits, and the images are nearly black."""
 
 
 @dataclass(frozen=True)
 class Header:
+    """Holds the properties of an image file."""
+
     width: int
-    """As stored, before any turn."""
+    """In pixels as stored, before any rotation."""
     height: int
     orientation: int
-    """EXIF: 1 is upright, 5 to 8 swap the sides."""
+    """EXIF orientation: 1 is upright, 5 to 8 swap the sides."""
     is_16_bit: bool = False
-    """Whether a pixel has 16 bits for each colour, of which the upper 8 are read."""
+    """Whether a pixel has 16 bits for each colour, of which fgd reads the upper 8."""
 
     @property
     def upright_size_px(self) -> tuple[int, int]:
-        """(width, height) once turned."""
+        """(width, height) after the rotation."""
         return (self.height, self.width) if self.orientation in _SWAP_SIDES else (self.width, self.height)
 
-    def turn_for(self, size_px: tuple[int, int]) -> Literal["turn", "leave"] | None:
-        """What makes the pixels fit the (width, height) that the boxes were drawn on; None if nothing does.
+    def rotation_for(self, size_px: tuple[int, int]) -> Literal["rotate", "keep"] | None:
+        """Return what makes the pixels fit the annotated (width, height); None if neither does.
 
-        Where both would fit (a square, a half turn) EXIF is followed, as the viewers do in which boxes are drawn.
+        If both fit (a square, a half turn), the EXIF orientation decides: annotation tools show the rotated image.
         """
         if size_px == self.upright_size_px:
-            return "leave" if self.orientation == _UPRIGHT else "turn"
-        return "leave" if size_px == (self.width, self.height) else None
+            return "keep" if self.orientation == _UPRIGHT else "rotate"
+        return "keep" if size_px == (self.width, self.height) else None
 
 
 def read_headers(paths: Sequence[Path]) -> list[Header | Unusable]:
-    """What each file says of itself, or what is wrong with it; pixels are decoded only where the end looks cut off."""
-    tasks = [paths[start : start + _FILES_A_TASK] for start in range(0, len(paths), _FILES_A_TASK)]
+    """Return the header of each file, or what is wrong with it. Decodes pixels only if the file seems incomplete."""
+    tasks = [paths[start : start + _FILES_PER_TASK] for start in range(0, len(paths), _FILES_PER_TASK)]
     with ThreadPoolExecutor(_THREADS) as pool:
         try:
-            return [found for headers in stoppable(pool.map(_read_headers, tasks)) for found in headers]
+            return [header for headers in stoppable(pool.map(_read_headers, tasks)) for header in headers]
         except Stopped:
-            # Else the pool would first read all the others.
+            # Otherwise the pool would first read all other files.
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def bits_in_use(deep: Sequence[Path]) -> int:
-    """How many of its 16 bits the brightest pixel needs, over the first few of these 16-bit images; 16 if unsure."""
+def bits_in_use(paths: Sequence[Path]) -> int:
+    """Return how many bits the brightest pixel of the first few 16-bit images needs; 16 if unknown."""
     brightest = 0
-    for path in deep[:_DEEP_FILES_LOOKED_AT]:
+    for path in paths[:_MAX_16_BIT_FILES]:
         try:
             with confined.opened(path) as file, Image.open(file, formats=FORMATS) as image:
                 brightest = max(brightest, int(_rgb(image).max()))
-        except _BROKEN:
+        except _DECODE_ERRORS:
             return 16
         if brightest >= _DARK_BELOW:
             return 16
@@ -126,28 +128,30 @@ def bits_in_use(deep: Sequence[Path]) -> int:
 
 
 def decode(path: Path, size_px: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) RGB; alpha is left aside, 16-bit grey loses its lower byte.
+    """Decode an image, without alpha, and without the lower byte of 16-bit grey.
 
     Args:
-        size_px: (width, height) that the annotations say.
+        size_px: (width, height) from the annotations.
+    Returns:
+        (H, W, 3) RGB.
     Raises:
-        DataError: the file is missing, broken, or of another size.
+        DataError: the file is missing, damaged, or has a different size.
     """
     try:
         with confined.opened(path) as file, Image.open(file, formats=FORMATS) as image:
-            turn = _header(image).turn_for(size_px)
+            rotation = _header(image).rotation_for(size_px)
             orientation = _orientation(image)
             image.load()
-            pixels = _rgb(image.transpose(_TURNS[orientation]) if turn == "turn" else image)
-    except _BROKEN as error:
+            pixels = _rgb(image.transpose(_TURNS[orientation]) if rotation == "rotate" else image)
+    except _DECODE_ERRORS as error:
         raise DataError(
-            "an image cannot be decoded; replace the file or take it out of the annotation file",
+            "an image cannot be decoded; replace the file, or remove it from the annotations",
             path=str(path),
             cause=str(error),
         ) from error
     if pixels.shape != (size_px[1], size_px[0], 3):
         raise DataError(
-            "an image has another size than its annotation says; correct the one or the other",
+            "an image and its annotation have different sizes; correct one of them",
             path=str(path),
             size_in_file_px=[pixels.shape[1], pixels.shape[0]],
             size_annotated_px=list(size_px),
@@ -164,7 +168,7 @@ def _read_header(path: Path) -> Header | Unusable:
         with confined.opened(path) as file:
             return _header_in(file, path.suffix.lower())
     except (FileNotFoundError, NotADirectoryError):
-        return Unusable("missing_image", "a link that leads nowhere" if path.is_symlink() else "")
+        return Unusable("missing_image", "a broken link" if path.is_symlink() else "")
     except OSError as error:
         return Unusable("unreadable_image", error.strerror or "")
 
@@ -174,27 +178,27 @@ def _header_in(file: BinaryIO, suffix: str) -> Header | Unusable:
     try:
         with Image.open(file, formats=FORMATS) as image:
             if image.format == "TIFF" and unread is not None:
-                return unread  # Raw files of cameras are TIFF, and their first picture is a thumbnail.
+                return unread  # Raw camera files are TIFF, and their first picture is only a thumbnail.
             if image.mode not in _READABLE_MODES:
-                return Unusable("unread_pixel_format", f"mode {image.mode} of Pillow")
+                return Unusable("unread_pixel_format", f"Pillow mode {image.mode}")
             header = _header(image)
-            if not _ends_as_it_should(file, image.format or ""):
+            if not _has_trailer(file, image.format or ""):
                 try:
                     image.load()
-                except _BROKEN:
+                except _DECODE_ERRORS:
                     return Unusable("truncated_image")
             return header
     except Image.DecompressionBombError as error:
-        # Pillow keeps the size to itself and names pixels and limit in its message alone.
+        # Pillow gives the number of pixels and the limit only in its message.
         pixels = re.findall(r"\d+", str(error))
-        return Unusable("image_too_large", " pixels of at most ".join(f"{int(number):,}" for number in pixels[:2]))
-    except _BROKEN:
+        return Unusable("image_too_large", " pixels, limit ".join(f"{int(number):,}" for number in pixels[:2]))
+    except _DECODE_ERRORS:
         file.seek(0)
-        fault = fault_of(file.read(HEAD_BYTES))
+        fault = find_fault(file.read(HEAD_BYTES))
         return unread if unread is not None and fault.problem == "unreadable_image" else fault
 
 
-def _ends_as_it_should(file: BinaryIO, image_format: str) -> bool:
+def _has_trailer(file: BinaryIO, image_format: str) -> bool:
     trailer = _TRAILERS.get(image_format)
     if trailer is None:
         return False
@@ -203,25 +207,26 @@ def _ends_as_it_should(file: BinaryIO, image_format: str) -> bool:
 
 
 def _header(image: Image.Image) -> Header:
-    # Colours of 16 bits have a mode of 8 bits, into which Pillow cuts them.
+    # Pillow reduces 16-bit colours to 8 bits and gives such images an 8-bit mode.
     is_16_bit = image.mode in _SIXTEEN_BIT or any("16" in str(tile[3]) for tile in getattr(image, "tile", ()))
     return Header(width=image.width, height=image.height, orientation=_orientation(image), is_16_bit=is_16_bit)
 
 
 def _orientation(image: Image.Image) -> int:
-    # Pillow turns TIFF itself, and would decode a whole PNG in search of an EXIF block behind the pixels.
+    # Pillow itself rotates TIFF, and would decode a whole PNG to search for an EXIF block after the pixels.
     if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
         return _UPRIGHT
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION, _UPRIGHT)
-    except _BROKEN:
-        return _UPRIGHT  # A broken EXIF block says nothing, and the pixels do not depend on it.
+    except _DECODE_ERRORS:
+        return _UPRIGHT  # The EXIF block is damaged; the pixels do not depend on it.
     return orientation if orientation in _TURNS else _UPRIGHT
 
 
 def _rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """(H, W, 3)"""
     if image.mode in _SIXTEEN_BIT:
-        # Pillow's own conversion cuts at 255, which turns almost all of a 16-bit image white.
+        # Pillow's own conversion clips at 255, which makes almost all pixels white.
         grey = (np.asarray(image) >> 8).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     return np.array(image.convert("RGB"))

@@ -1,9 +1,9 @@
-"""From a data set to batches of tensors, in an order that a resumed run can take up again."""
+"""Turns a data set into batches of tensors, in an order that a resumed run can continue."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,18 +17,22 @@ from fgd_core.data.targets import Targets
 from fgd_core.errors import DataError, FgdError
 from fgd_core.spec.data import InputSpec
 
-# Of ImageNet in RGB, on pixel values from 0 to 255: what torchvision's pretrained backbones were trained on.
+T = TypeVar("T")
+
+# ImageNet's RGB mean and deviation for pixel values from 0 to 255, as in training of torchvision's backbones.
 _MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)[:, None, None]
 _STD = np.array([58.395, 57.12, 57.375], dtype=np.float32)[:, None, None]
 
-# The first word of each random stream, so that (seed, epoch) and (seed, epoch, index) never give the same numbers.
+# First number of each random seed, so that (seed, epoch) and (seed, epoch, index) never give the same stream.
 _ORDER, _AUGMENTATION = 0, 1
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
+    """Holds the images of one step and their objects; each list has one entry for each image."""
+
     images: Tensor
-    """(N, 3, H, W) float32, normalised; zeros right and bottom of each image, H and W multiples of `pad_to_px`."""
+    """(N, 3, H, W) float32, normalised, padded with zeros right and bottom; H and W are multiples of `pad_to_px`."""
     image_sizes: list[tuple[int, int]]
     """(height, width) after resizing, before padding."""
     boxes: list[Tensor]
@@ -37,17 +41,19 @@ class Batch:
     """(n,) int64 indices into the data set's categories."""
     image_ids: list[int]
     original_sizes: list[tuple[int, int]]
-    """(height, width) of the image as the data set has it; detections are scored at this size."""
+    """(height, width) of the image in the data set; detections are evaluated at this size."""
     number: int | None = None
-    """Of a training batch: how many come before it in the whole training."""
+    """Number of earlier batches in the whole training; None for evaluation batches."""
     masks: list[Tensor] | None = None
-    """(n, height, width) uint8 for each image, 1 on the object; None where nobody asked for masks."""
+    """(n, height, width) uint8, 1 on the object; None if the data set was opened without masks."""
 
     @property
     def targets(self) -> Targets:
+        """The objects, without the images."""
         return Targets(self.boxes, self.labels, self.image_sizes, self.masks)
 
     def to(self, device: torch.device | str) -> "Batch":
+        """Return the batch with all tensors on `device`."""
         return replace(
             self,
             images=self.images.to(device, non_blocking=True),
@@ -58,10 +64,10 @@ class Batch:
 
 
 class TrainLoader:
-    """Shuffled, augmented batches; with masks where the data set was opened with them and has them.
+    """Yields shuffled, augmented training batches, with masks if the data set has them.
 
-    The order is a function of (seed, epoch) and the augmentation of an image one of (seed, epoch, its index), so that
-    a run resumed at any step sees what it would have seen, whatever the number of workers.
+    The order depends only on (seed, epoch), and the augmentation of an image only on (seed, epoch, index). A run that
+    resumes at any step thus gets the same batches, with any number of workers.
     """
 
     def __init__(
@@ -69,9 +75,9 @@ class TrainLoader:
     ) -> None:
         """
         Args:
-            workers: processes that read images, kept from epoch to epoch; 0 reads them in the caller's.
+            workers: number of processes that read images; they live through all epochs. 0 reads in this process.
         Raises:
-            DataError: the split has fewer images than one batch.
+            DataError: the split has fewer images than a batch.
         """
         num_images = len(dataset.samples)
         if batch_size > num_images:
@@ -82,15 +88,15 @@ class TrainLoader:
                 num_images=num_images,
             )
         self.steps_per_epoch = num_images // batch_size
-        self._items = _AugmentedItems(dataset, input_spec, seed)
-        self._picks = _EpochPicks(num_images, batch_size, seed)
-        self._loader = _workers_loader(self._items, self._picks, workers) if workers else None
+        self._batches = _AugmentedBatches(dataset, input_spec, seed)
+        self._sampler = _EpochSampler(num_images, batch_size, seed)
+        self._loader = _workers_loader(self._batches, self._sampler, workers) if workers else None
         self._source: Iterator[Batch] = iter(())
         self._ahead: deque[Batch] = deque()
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch from `start_step` on; an incomplete last one is left out."""
-        self._picks.epoch, self._picks.start_step = epoch, start_step
+        """Yield the batches of one epoch from `start_step` on, without an incomplete last batch."""
+        self._sampler.epoch, self._sampler.start_step = epoch, start_step
         self._ahead.clear()
         self._source = self._numbered(epoch * self.steps_per_epoch + start_step)
         while (batch := self.upcoming(0)) is not None:
@@ -98,9 +104,9 @@ class TrainLoader:
             yield batch
 
     def upcoming(self, index: int) -> Batch | None:
-        """The batch that the iteration under way gives after `index` others; None where its epoch ends before.
+        """Return the batch that the current iteration yields after `index` others; None if the epoch ends before.
 
-        It is kept until its turn comes, so looking ahead costs memory and no time.
+        The batch is kept until the iteration yields it, so looking ahead costs memory but no time.
         """
         while len(self._ahead) <= index:
             batch = next(self._source, None)
@@ -110,36 +116,30 @@ class TrainLoader:
         return self._ahead[index]
 
     def close(self) -> None:
-        """End the worker processes now rather than with the last reference to the loader; idempotent."""
+        """End the worker processes now, not when the last reference to the loader is gone. Idempotent."""
         self._source = iter(())
         self._loader = None
 
     def _numbered(self, first: int) -> Iterator[Batch]:
-        for number, batch in enumerate(self._batches(), start=first):
-            yield replace(batch, number=number)
-
-    def _batches(self) -> Iterator[Batch]:
-        if self._loader is None:
-            yield from (self._items.batch(picks) for picks in self._picks)
-            return
-        for batch in self._loader:
+        own = (self._batches.batch(images) for images in self._sampler)
+        for number, batch in enumerate(self._loader if self._loader is not None else own, start=first):
             if isinstance(batch, FgdError):
                 raise batch
-            yield batch
+            yield replace(batch, number=number)
 
 
 def evaluation_batches(dataset: DetectionDataset, input_spec: InputSpec, *, batch_size: int) -> Iterator[Batch]:
-    """Every image once, in the data set's order, without augmentation or masks; the last batch may be smaller."""
+    """Yield every image once, in the data set's order, without augmentation or masks; the last batch may be smaller."""
     for start in range(0, len(dataset.samples), batch_size):
         indices = range(start, min(start + batch_size, len(dataset.samples)))
-        drawn = [_Drawn(flip=False, input_spec=input_spec)] * len(indices)
-        yield _collate(dataset, indices, drawn, pad_to_px=input_spec.pad_to_px, with_masks=False)
+        none = [_Augmentation(flip=False, input_spec=input_spec)] * len(indices)
+        yield _collate(dataset, indices, none, pad_to_px=input_spec.pad_to_px, with_masks=False)
 
 
-class _EpochPicks(Sampler[list[tuple[int, int]]]):
-    """Per batch, the (epoch, index) of each image.
+class _EpochSampler(Sampler[list[tuple[int, int]]]):
+    """Yields for each batch the (epoch, index) of its images.
 
-    The epoch travels with the index because worker processes outlive it, and would not see it change here.
+    Each index carries its epoch because worker processes live through all epochs and do not see `epoch` change here.
     """
 
     epoch = 0
@@ -158,65 +158,66 @@ class _EpochPicks(Sampler[list[tuple[int, int]]]):
             yield [(epoch, index) for index in order[start : start + self._batch_size]]
 
 
-class _Drawn(NamedTuple):
-    """What chance decided for an image."""
+class _Augmentation(NamedTuple):
+    """Holds the random choices for one image."""
 
     flip: bool
     input_spec: InputSpec
 
 
-class _AugmentedItems(Dataset[Batch | FgdError]):
+class _AugmentedBatches(Dataset[Batch | FgdError]):
     def __init__(self, dataset: DetectionDataset, input_spec: InputSpec, seed: int) -> None:
         self._dataset = dataset
         self._input_spec = input_spec
         self._seed = seed
         self._with_masks = has_masks(dataset.samples)
 
-    # What worker processes call. torch would raise an error anew as its class called with a traceback, which loses our
-    # details; as a value it arrives whole.
-    def __getitems__(self, picks: Sequence[tuple[int, int]]) -> Batch | FgdError:
+    # Worker processes call this. An error is returned, not raised: torch would raise it again as its class called with
+    # a traceback, which loses the details.
+    def __getitems__(self, images: Sequence[tuple[int, int]]) -> Batch | FgdError:
         try:
-            return self.batch(picks)
+            return self.batch(images)
         except FgdError as error:
             return error
 
-    def batch(self, picks: Sequence[tuple[int, int]]) -> Batch:
-        drawn = [self._draw(epoch, index) for epoch, index in picks]
-        indices = [index for _, index in picks]
+    def batch(self, images: Sequence[tuple[int, int]]) -> Batch:
+        """Load the batch of these (epoch, index) pairs."""
+        augmentations = [self._draw(epoch, index) for epoch, index in images]
+        indices = [index for _, index in images]
         pad_to_px = self._input_spec.pad_to_px
-        return _collate(self._dataset, indices, drawn, pad_to_px=pad_to_px, with_masks=self._with_masks)
+        return _collate(self._dataset, indices, augmentations, pad_to_px=pad_to_px, with_masks=self._with_masks)
 
-    def _draw(self, epoch: int, index: int) -> _Drawn:
+    def _draw(self, epoch: int, index: int) -> _Augmentation:
         rng = np.random.default_rng((_AUGMENTATION, self._seed, epoch, index))
         flip = bool(rng.random() < self._input_spec.flip_probability)
         sizes = self._input_spec.train_shorter_px
         if not sizes:
-            return _Drawn(flip, self._input_spec)
-        return _Drawn(flip, self._input_spec.model_copy(update={"shorter_px": int(rng.choice(sizes))}))
+            return _Augmentation(flip, self._input_spec)
+        return _Augmentation(flip, self._input_spec.model_copy(update={"shorter_px": int(rng.choice(sizes))}))
 
 
-def _workers_loader(items: _AugmentedItems, picks: _EpochPicks, workers: int) -> DataLoader[Batch | FgdError]:
+def _workers_loader(batches: _AugmentedBatches, sampler: _EpochSampler, workers: int) -> DataLoader[Batch | FgdError]:
     return DataLoader(
-        items,
-        batch_sampler=picks,
+        batches,
+        batch_sampler=sampler,
         num_workers=workers,
         # `__getitems__` returns a whole batch, so there is nothing left to collate.
-        collate_fn=_as_it_is,
+        collate_fn=_identity,
         persistent_workers=True,
-        # Without one of its own the loader draws from torch's global generator, and a run with workers would go on
+        # Without its own generator, the loader draws from torch's global one, and a run with workers would continue
         # with other random numbers than a run without.
         generator=torch.Generator(),
     )
 
 
-def _as_it_is(batch: Any) -> Any:
+def _identity(batch: T) -> T:
     return batch
 
 
 def _collate(
     dataset: DetectionDataset,
     indices: Sequence[int],
-    drawn: Sequence[_Drawn],
+    augmentations: Sequence[_Augmentation],
     *,
     pad_to_px: int,
     with_masks: bool,
@@ -226,18 +227,18 @@ def _collate(
     boxes: list[Tensor] = []
     labels: list[Tensor] = []
     masks: list[Tensor] = []
-    for index, sample, (flip, input_spec) in zip(indices, samples, drawn, strict=True):
-        own = ~sample.is_crowd
+    for index, sample, (flip, input_spec) in zip(indices, samples, augmentations, strict=True):
+        is_object = ~sample.is_crowd
         image, scaled = transforms.resize(
-            dataset.load_image(index), torch.from_numpy(sample.boxes_xyxy_px[own]), input_spec
+            dataset.load_image(index), torch.from_numpy(sample.boxes_xyxy_px[is_object]), input_spec
         )
         if flip:
             image, scaled = transforms.flip_horizontally(image, scaled)
         images.append(image)
         boxes.append(scaled)
-        labels.append(torch.from_numpy(sample.labels[own]))
+        labels.append(torch.from_numpy(sample.labels[is_object]))
         if with_masks:
-            masks.append(_masks(sample, own, (image.shape[1], image.shape[2]), flip=flip))
+            masks.append(_masks(sample, is_object, (image.shape[1], image.shape[2]), flip=flip))
     return Batch(
         images=_normalise_and_pad(images, pad_to_px),
         image_sizes=[(image.shape[1], image.shape[2]) for image in images],
@@ -249,17 +250,18 @@ def _collate(
     )
 
 
-def _masks(sample: Sample, own: npt.NDArray[np.bool_], size_px: tuple[int, int], *, flip: bool) -> Tensor:
-    assert sample.masks is not None, "with_masks asks for a data set that has them"
-    resized = transforms.resize_masks(sample.masks.decode(own), size_px)
+def _masks(sample: Sample, is_object: npt.NDArray[np.bool_], size_px: tuple[int, int], *, flip: bool) -> Tensor:
+    """(n, height, width) uint8 masks of the objects at the resized size."""
+    assert sample.masks is not None, "with_masks needs a data set with masks"
+    resized = transforms.resize_masks(sample.masks.decode(is_object), size_px)
     return transforms.flip_masks_horizontally(resized) if flip else resized
 
 
 def _normalise_and_pad(images: Sequence[Tensor], pad_to_px: int) -> Tensor:
-    """(N, 3, H, W): zeros after normalisation, so that the padding is the mean colour and not black."""
+    """Batch (3, h, w) images as (N, 3, H, W). Padding is zero after normalisation: the mean colour, not black."""
     height, width = (-(-max(image.shape[axis] for image in images) // pad_to_px) * pad_to_px for axis in (1, 2))
-    # By numpy, in this thread alone: torch would split so little work over all cores and wait for the slowest, which
-    # costs many times the work itself on a machine whose cores are busy.
+    # numpy stays in this thread. torch would split this small task over all cores and wait for the slowest; if the
+    # cores are busy, that takes many times as long as the work itself.
     batch = np.zeros((len(images), 3, height, width), dtype=np.float32)
     for target, image in zip(batch, images, strict=True):
         inner = target[:, : image.shape[1], : image.shape[2]]

@@ -1,4 +1,4 @@
-"""Masks of objects, kept as COCO's compressed run lengths: some 200 bytes an object, and pixels on demand."""
+"""Stores object masks as COCO's compressed run lengths, about 200 bytes each, and decodes them on demand."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,24 +11,24 @@ from pycocotools import mask as run_lengths
 from torch import Tensor
 
 Counts: TypeAlias = bytes
-"""The runs of one mask, column by column, beginning with those outside the object: pycocotools' `counts`."""
+"""The run lengths of one mask, column by column, background first: `counts` in pycocotools."""
 
 
 class RunLengths(TypedDict):
-    """A mask as pycocotools takes it."""
+    """Holds a mask in the form that pycocotools reads."""
 
     size: list[int]
     """Height, width."""
     counts: Counts
 
 
-# Compared by identity, as the sample that it belongs to.
+# Compared by identity, like the sample that the masks belong to.
 @dataclass(frozen=True, eq=False)
 class ObjectMasks:
-    """The masks of one image's objects, in their order."""
+    """Holds the masks of the objects in one image, in the order of the objects."""
 
     height: int
-    """Of the image, as its sample has it."""
+    """Of the image, in pixels, as in its sample."""
     width: int
     counts: tuple[Counts, ...]
 
@@ -36,24 +36,32 @@ class ObjectMasks:
         return len(self.counts)
 
     def as_run_lengths(self) -> list[RunLengths]:
+        """Return the masks in the form that pycocotools reads."""
         return [RunLengths(size=[self.height, self.width], counts=counts) for counts in self.counts]
 
     def decode(self, chosen: npt.NDArray[np.bool_] | None = None) -> Tensor:
-        """(n, height, width) uint8, 1 on the object; of the chosen objects, or of all."""
+        """Decode the masks of the `chosen` objects, or of all.
+
+        Args:
+            chosen: (number of objects,) True for each object to decode.
+        Returns:
+            (n, height, width) uint8, 1 on the object.
+        """
         rows = self.as_run_lengths()
         if chosen is not None:
             rows = [row for row, is_chosen in zip(rows, chosen.tolist(), strict=True) if is_chosen]
         if not rows:
             return torch.zeros(0, self.height, self.width, dtype=torch.uint8)
-        # pycocotools keeps the last axis outermost and columns contiguous, torch wants rows.
+        # pycocotools returns (height, width, n) with contiguous columns; torch needs contiguous rows.
         return torch.from_numpy(np.ascontiguousarray(run_lengths.decode(rows).transpose(2, 0, 1)))
 
 
 def encode(masks: Iterable[npt.NDArray[np.bool_]], size_px: tuple[int, int]) -> ObjectMasks:
-    """
+    """Compress the masks of one image.
+
     Args:
         masks: each (height, width).
-        size_px: (height, width), for an image without objects too.
+        size_px: (height, width); needed because an image may have no objects.
     """
     counts = tuple(run_lengths.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"] for mask in masks)
     return ObjectMasks(*size_px, counts)

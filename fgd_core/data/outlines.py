@@ -1,4 +1,4 @@
-"""The outlines of `shapes`: which pixels a shape covers, decided without rounding."""
+"""Computes which pixels the shapes of `shapes` cover, without rounding errors."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,24 +12,24 @@ _Mask: TypeAlias = npt.NDArray[np.bool_]
 _Inside: TypeAlias = Callable[[_Points, _Points], _Mask]
 
 _STEPS = 4096
-"""Corners and directions are multiples of 1/4096: the last digit of sin and cos differs from one machine to the next,
-and products of such numbers with pixel positions still fit a float64 exactly."""
+"""Corners and directions are multiples of 1/4096: the last digit of sin and cos differs between machines, and products
+of such multiples with pixel positions are exact in float64."""
 
 
 def draw(name: str, diameter_px: int, angle_deg: int, half_x: int, half_y: int) -> _Mask:
-    """Draw a shape in a window that just holds the circle around it.
+    """Draw a shape in a square window that just contains the circle around the shape.
 
     Args:
-        diameter_px: of that circle.
-        half_x, half_y: 1 to move the centre right or down by half a pixel from the window's middle, else 0.
+        diameter_px: diameter of the circle.
+        half_x, half_y: 1 to move the centre right or down by half a pixel from the middle of the window, else 0.
     Returns:
-        (H, W), True where the centre of the pixel is inside.
+        (H, W), True if the centre of the pixel is inside the shape.
     """
     half = diameter_px // 2 + 2
     offsets = np.arange(-half, half) + 0.5
     x, y = offsets[None, :] - half_x / 2, offsets[:, None] - half_y / 2
     cos, sin = _direction(angle_deg)
-    # In units of the radius, multiplied out: inside tests scale the corners instead of dividing the pixels.
+    # Inside tests multiply the corners by the radius: dividing the pixel positions by it would round.
     return OUTLINES[name](diameter_px / 2)(x * cos + y * sin, y * cos - x * sin)
 
 
@@ -43,7 +43,11 @@ def _circle(r: float) -> _Inside:
 
 
 def _polygon(corners: Sequence[tuple[float, float]]) -> Callable[[float], _Inside]:
-    """Even-odd rule: inside where a ray to the right crosses an odd number of edges."""
+    """Return an inside test by the even-odd rule: a ray to the right of an inside point crosses an odd number of edges.
+
+    Args:
+        corners: x and y, for a radius of 1.
+    """
     x0, y0 = np.array(corners).T[:, :, None, None]
     x1, y1 = np.roll(x0, -1, axis=0), np.roll(y0, -1, axis=0)
 
@@ -60,7 +64,7 @@ def _polygon(corners: Sequence[tuple[float, float]]) -> Callable[[float], _Insid
 
 
 def _regular(num_corners: int, *, every_other: float = 1.0) -> list[tuple[float, float]]:
-    """Corners of a regular polygon; with `every_other` below 1 those in between are drawn in, and it is a star."""
+    """Return the corners of a regular polygon; with `every_other`, the radius of every other corner, of a star."""
     radii = [1.0 if k % 2 == 0 else every_other for k in range(num_corners)]
     directions = [_direction(360 * k / num_corners) for k in range(num_corners)]
     return [(c * r, s * r) for (c, s), r in zip(directions, radii, strict=True)]
@@ -81,5 +85,5 @@ OUTLINES: Mapping[str, Callable[[float], _Inside]] = {
     "star": _polygon(_regular(10, every_other=0.4375)),
     "cross": _polygon(_plus(0.3125)),
 }
-"""By name, the order being that of the categories: given a radius in pixels, the inside test of points about the
+"""Name, in the order of the categories -> function from a radius in pixels to an inside test for points relative to the
 centre."""

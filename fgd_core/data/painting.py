@@ -1,4 +1,4 @@
-"""The pixels of `shapes`: colours and textures that say nothing of the class. Integers throughout."""
+"""Paints the images of `shapes`, with colours and textures that do not depend on the class. Computes in integers."""
 
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -10,14 +10,21 @@ _Pixels: TypeAlias = npt.NDArray[np.int32]
 _Mask: TypeAlias = npt.NDArray[np.bool_]
 
 MIN_CONTRAST = 90
-"""Between an object's colour and the mean of what it covers, in the channel where they differ most."""
+"""Between the colour of an object and the mean colour behind it, in the channel with the largest difference."""
 NOISE = 1
-"""In halves of a grey level per step: a pixel moves by up to 15 steps, most by less."""
+"""Half grey levels per step; noise changes a pixel by up to 15 steps, usually by less."""
 
 
 def paint(rng: np.random.Generator, size_px: int, masks: Sequence[_Mask]) -> npt.NDArray[np.uint8]:
-    """(S, S, 3): a background, strokes that are no object, the objects of `masks`, noise."""
-    # In C order, so that `_fill` may see it as a list of pixels: of another order, a reshaped array is a copy.
+    """Paint a background, strokes that are not objects, the objects, and noise.
+
+    Args:
+        size_px: S, both sides of the image.
+        masks: each (S, S), True on the object.
+    Returns:
+        (S, S, 3) RGB.
+    """
+    # `_fill` needs a view as a list of pixels; reshaping an array that is not in C order would copy it.
     canvas = np.ascontiguousarray(_background(rng, size_px))
     for _ in range(int(rng.integers(0, 3))):
         _stroke(rng, canvas)
@@ -28,15 +35,15 @@ def paint(rng: np.random.Generator, size_px: int, masks: Sequence[_Mask]) -> npt
 
 
 def _noise(rng: np.random.Generator, shape: tuple[int, ...]) -> _Pixels:
-    """The sum of two dice of 16 faces for each value; one random byte throws both."""
-    thrown = np.frombuffer(rng.bytes(int(np.prod(shape))), dtype=np.uint8).reshape(shape)
-    steps = (thrown & 15).astype(np.int32) + (thrown >> 4) - 15
+    """Return for each value the sum of two random integers below 16, both from one random byte, minus 15."""
+    drawn = np.frombuffer(rng.bytes(int(np.prod(shape))), dtype=np.uint8).reshape(shape)
+    steps = (drawn & 15).astype(np.int32) + (drawn >> 4) - 15
     noise: _Pixels = steps * NOISE // 2
     return noise
 
 
 def _background(rng: np.random.Generator, size_px: int) -> _Pixels:
-    """A gradient between four colours, with blotches or stripes on it."""
+    """(S, S, 3) gradient between four colours, with blotches or stripes."""
     canvas = _interpolate(rng.integers(30, 226, size=(2, 2, 3), dtype=np.int32), size_px)
     strength = int(rng.integers(10, 50))
     if rng.integers(2):
@@ -53,7 +60,7 @@ def _background(rng: np.random.Generator, size_px: int) -> _Pixels:
 
 
 def _interpolate(grid: _Pixels, size_px: int) -> _Pixels:
-    """Bilinear from (G, G, C) to (S, S, C), corners on corners; |grid| up to 255 and S up to 1024 fit 32 bits."""
+    """Interpolate (G, G, C) bilinearly to (S, S, C), with aligned corners; |grid| <= 255 and S <= 1024 fit 32 bits."""
     last, ends = len(grid) - 1, size_px - 1
     place = np.arange(size_px, dtype=np.int32) * last
     low = np.minimum(place // ends, last - 1)
@@ -66,7 +73,7 @@ def _interpolate(grid: _Pixels, size_px: int) -> _Pixels:
 
 
 def _stroke(rng: np.random.Generator, canvas: _Pixels) -> None:
-    """A straight line between two random points, one to three pixels thick at 128 px."""
+    """Paint a straight line between two random points, one to three pixels thick in an image of 128 px."""
     size_px = len(canvas)
     (x0, y0), (x1, y1) = rng.integers(0, size_px, size=(2, 2))
     thickness = int(rng.integers(1, 4)) * max(1, size_px // 128)
@@ -81,9 +88,9 @@ def _stroke(rng: np.random.Generator, canvas: _Pixels) -> None:
 
 
 def _fill(rng: np.random.Generator, canvas: _Pixels, mask: _Mask) -> None:
-    """One colour with a shade across it and a texture of its own."""
+    """Paint an object in one random colour, with shading and texture."""
     pixels, places = canvas.view(), np.flatnonzero(mask)
-    pixels.shape = (-1, 3)  # raises where `reshape` would quietly copy
+    pixels.shape = (-1, 3)  # raises an error, where `reshape` would silently copy
     covered = pixels[places]
     mean = covered.sum(axis=0) // len(covered)
     colour = rng.integers(0, 256, size=3)

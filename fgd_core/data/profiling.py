@@ -1,4 +1,4 @@
-"""The figures of a split, and what shows only when both are seen together."""
+"""Computes statistics of a split, and finds images that are in both splits."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,12 +18,13 @@ _COMMON_SIZES = 10
 
 
 def profile(split: Split, dataset: DetectionDataset) -> SplitProfile:
+    """Compute the statistics of a split: object sizes, objects per image, image sizes, images per category."""
     samples = dataset.samples
-    objects = [~sample.is_crowd for sample in samples]
-    areas_px2 = np.concatenate([np.zeros(0), *(s.areas_px2[kept] for s, kept in zip(samples, objects, strict=True))])
+    is_object = [~sample.is_crowd for sample in samples]
+    areas_px2 = np.concatenate([np.zeros(0), *(s.areas_px2[kept] for s, kept in zip(samples, is_object, strict=True))])
     num_small, up_to_medium = int((areas_px2 < _SMALL_PX2).sum()), int((areas_px2 < _MEDIUM_PX2).sum())
     with_category = np.zeros(len(dataset.categories), dtype=np.int64)
-    for sample, kept in zip(samples, objects, strict=True):
+    for sample, kept in zip(samples, is_object, strict=True):
         with_category[np.unique(sample.labels[kept])] += 1
     sizes = Counter((sample.width, sample.height) for sample in samples)
     return SplitProfile(
@@ -32,7 +33,7 @@ def profile(split: Split, dataset: DetectionDataset) -> SplitProfile:
         num_medium=up_to_medium - num_small,
         num_large=len(areas_px2) - up_to_medium,
         images_per_category={c.name: int(n) for c, n in zip(dataset.categories, with_category, strict=True)},
-        objects_per_image=_bins(np.array([kept.sum() for kept in objects], dtype=np.int64), _OBJECTS_FROM),
+        objects_per_image=_bins(np.array([kept.sum() for kept in is_object], dtype=np.int64), _OBJECTS_FROM),
         longer_sides_px=_bins(np.array([max(s.width, s.height) for s in samples], dtype=np.int64), _SIDES_FROM_PX),
         common_sizes=[
             SizeCount(width_px=width, height_px=height, num_images=count)
@@ -42,12 +43,12 @@ def profile(split: Split, dataset: DetectionDataset) -> SplitProfile:
     )
 
 
-def in_both(train: DetectionDataset, val: DetectionDataset) -> list[Finding]:
-    """Images of one name, size and boxes that are in both splits; of those without boxes nothing can be said."""
-    trained_on = {_identity(sample) for sample in train.samples}
-    found = [s.file_name for s in val.samples if len(s.labels) and _identity(s) in trained_on]
+def in_both_splits(train: DetectionDataset, val: DetectionDataset) -> list[Finding]:
+    """Find validation images that have the name, size and boxes of a training image. Skips images without boxes."""
+    in_train = {_identity(sample) for sample in train.samples}
+    repeated = [s.file_name for s in val.samples if len(s.labels) and _identity(s) in in_train]
     findings = Findings("drop")
-    findings.add_many("in_both_splits", found[:NUM_EXAMPLES], num_in_all=len(found))
+    findings.add_many("in_both_splits", repeated[:NUM_EXAMPLES], count=len(repeated))
     return findings.report()
 
 
@@ -57,10 +58,15 @@ def _identity(sample: Sample) -> tuple[str, int, int, bytes, bytes]:
 
 
 def _bins(values: npt.NDArray[np.int64], firsts: Sequence[int]) -> list[Bin]:
-    """How many values are in each bin; those behind the last value are left out."""
-    last_used = int(np.searchsorted(firsts, values.max(initial=0), side="right"))
-    bounds = [*firsts[1:], None][:last_used]
-    counts = np.bincount(np.searchsorted(firsts, values, side="right") - 1, minlength=last_used)
+    """Count the values in each bin, up to the bin of the largest value.
+
+    Args:
+        values: (n,)
+        firsts: the smallest value of each bin, ascending.
+    """
+    num_bins = int(np.searchsorted(firsts, values.max(initial=0), side="right"))
+    bounds = [*firsts[1:], None][:num_bins]
+    counts = np.bincount(np.searchsorted(firsts, values, side="right") - 1, minlength=num_bins)
     return [
         Bin(first=first, last=None if after is None else after - 1, count=int(count))
         for first, after, count in zip(firsts, bounds, counts, strict=False)

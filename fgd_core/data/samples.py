@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the library: categories, samples with their boxes, and pixels on demand."""
+"""The interface between a data set and the rest of the library: categories, samples with boxes, images on demand."""
 
 import hashlib
 import unicodedata
@@ -16,26 +16,28 @@ from fgd_core.spec.events import DataChecked, Finding
 
 Split: TypeAlias = Literal["train", "val"]
 
-# Roboflow writes `valid`, and `fgd` asks for `val`.
-_ALSO_CALLED = {"val": ("valid", "validation"), "valid": ("val", "validation"), "train": ("training",)}
+# Roboflow writes `valid`; the default of `fgd` is `val`.
+_SPLIT_ALIASES = {"val": ("valid", "validation"), "valid": ("val", "validation"), "train": ("training",)}
 
 
-def also_called(name: str) -> tuple[str, ...]:
-    """Other names that tools give to the part of a data set."""
-    return _ALSO_CALLED.get(name, ())
+def split_aliases(name: str) -> tuple[str, ...]:
+    """Return the other names that tools use for a split."""
+    return _SPLIT_ALIASES.get(name, ())
 
 
 @dataclass(frozen=True)
 class Category:
+    """Holds one class of objects."""
+
     id: int
-    """As the annotation file has it: any integer, with gaps."""
+    """As in the annotation file: any integer; ids may have gaps."""
     name: str
 
 
-# Arrays have no single truth value, so the generated __eq__ would raise: samples are compared by identity.
+# Samples are compared by identity: arrays have no single truth value, so a generated __eq__ would raise.
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One image and its objects, in pixels of the original image after its EXIF rotation."""
+    """Holds one image's metadata and objects, in pixels of the original image after its EXIF rotation."""
 
     image_id: int
     file_name: str
@@ -46,23 +48,25 @@ class Sample:
     labels: npt.NDArray[np.int64]
     """(n,) indices into `DetectionDataset.categories`."""
     is_crowd: npt.NDArray[np.bool_]
-    """(n,) regions of many objects: evaluation forgives detections there, training never sees them."""
+    """(n,) regions with many objects: evaluation ignores detections there, and training never uses them."""
     areas_px2: npt.NDArray[np.float64]
-    """(n,) of the mask where the data set has one, else of the box; COCO sorts objects by it into small to large."""
+    """(n,) of the mask if the data set has masks, else of the box; COCO divides objects into small to large by it."""
     masks: ObjectMasks | None = None
-    """Of the n objects; None where nobody asked for masks, or the data set has none."""
+    """Of the n objects; None if the data set was opened without masks, or has none."""
 
 
 class DetectionDataset(Protocol):
-    """One split of a data set, checked at opening."""
+    """Gives access to one split of a data set, which is checked when it is opened."""
 
     @property
     def categories(self) -> tuple[Category, ...]:
-        """In the order of their ids."""
+        """The classes, in the order of their ids."""
         ...
 
     @property
-    def samples(self) -> Sequence[Sample]: ...
+    def samples(self) -> Sequence[Sample]:
+        """The usable images with their objects."""
+        ...
 
     @property
     def fingerprint(self) -> str:
@@ -70,15 +74,17 @@ class DetectionDataset(Protocol):
         ...
 
     @property
-    def checked(self) -> DataChecked: ...
+    def checked(self) -> DataChecked:
+        """Counts and findings of the split."""
+        ...
 
     @property
     def refusal(self) -> DataError | None:
-        """Why nobody can learn from it or be scored on it, with all that was found; None where it can be used."""
+        """Why no run can train or evaluate on the split, with all its findings; None if the split is usable."""
         ...
 
     def load_image(self, index: int) -> Tensor:
-        """(3, H, W) uint8 RGB of `samples[index]`; not to be written to, for it may be kept for the next caller.
+        """Return `samples[index]` as (3, H, W) uint8 RGB. Callers must not modify the tensor: it may be cached.
 
         Raises:
             DataError: the file cannot be decoded.
@@ -87,7 +93,7 @@ class DetectionDataset(Protocol):
 
 
 def fingerprint(categories: Sequence[Category], samples: Sequence[Sample]) -> str:
-    """SHA-256 over image names and sizes, categories and boxes: equal for the same split, whatever its folder."""
+    """Return a SHA-256 over image names and sizes, categories and boxes; it does not depend on the folder."""
     digest = hashlib.sha256()
     for category in categories:
         digest.update(f"{category.id} {category.name}\n".encode())
@@ -100,15 +106,15 @@ def fingerprint(categories: Sequence[Category], samples: Sequence[Sample]) -> st
 
 
 def has_masks(samples: Sequence[Sample]) -> bool:
-    """Whether every object has one: a data set has them all or is read as one that has none."""
+    """Return whether every object has a mask. A data set has masks for all objects, or is read without masks."""
     return bool(samples) and all(sample.masks is not None for sample in samples)
 
 
 def masks_fingerprint(samples: Sequence[Sample]) -> str | None:
-    """SHA-256 over the masks; None where there are none.
+    """Return a SHA-256 over the masks; None if there are none.
 
-    Not a part of `fingerprint`, so that the boxes that a detector with masks and one without are scored on are known to
-    be the same.
+    It is separate from `fingerprint`. A detector with masks and a detector without masks can thus be shown to be
+    evaluated on the same boxes.
     """
     if not has_masks(samples):
         return None
@@ -123,14 +129,14 @@ def masks_fingerprint(samples: Sequence[Sample]) -> str | None:
 def count(
     split: Split, categories: Sequence[Category], samples: Sequence[Sample], findings: Sequence[Finding]
 ) -> DataChecked:
-    """What `samples` hold; crowd regions are counted apart from boxes."""
+    """Count the contents of `samples`. Crowd regions are not counted as boxes, but separately."""
     objects = [sample.labels[~sample.is_crowd] for sample in samples]
     labels = np.concatenate([np.zeros(0, np.int64), *objects])
     per_category = np.bincount(labels, minlength=len(categories))
     return DataChecked(
         split=split,
         num_images=len(samples),
-        num_images_without_boxes=sum(1 for found in objects if not len(found)),
+        num_images_without_boxes=sum(1 for own in objects if not len(own)),
         num_boxes=len(labels),
         num_crowd=sum(int(sample.is_crowd.sum()) for sample in samples),
         boxes_per_category={c.name: int(n) for c, n in zip(categories, per_category, strict=True)},
@@ -140,16 +146,17 @@ def count(
     )
 
 
-def look_of(name: str) -> str:
-    """What a person sees of a name, but for case: spaces are one each, and what has no width is nothing."""
+def visible_form(name: str) -> str:
+    """Return a name as a person sees it, in lower case, with single spaces and without invisible characters."""
     plain = unicodedata.normalize("NFKC", name).casefold()
     return " ".join("".join(letter for letter in plain if unicodedata.category(letter) != "Cf").split())
 
 
 def check_same_categories(train: DetectionDataset, val: DetectionDataset) -> None:
-    """
+    """Check that a label has the same meaning in both splits.
+
     Raises:
-        DataError: the splits number or name their categories differently, so that a label would change its meaning.
+        DataError: the splits have different category ids or names.
     """
     in_train, in_val = set(train.categories), set(val.categories)
     if in_train == in_val:
@@ -159,11 +166,11 @@ def check_same_categories(train: DetectionDataset, val: DetectionDataset) -> Non
         return [f"{category.id}: {category.name}" for category in sorted(categories, key=lambda c: c.id)]
 
     names = [{category.name for category in split} for split in (in_train, in_val)]
-    looks = [{look_of(name) for name in own - other} for own, other in (names, names[::-1])]
-    alike = "; some names differ by case, spaces or Unicode form only" if looks[0] & looks[1] else ""
+    forms = [{visible_form(name) for name in own - other} for own, other in (names, names[::-1])]
+    similar = "; some names differ only by case, spaces or Unicode form" if forms[0] & forms[1] else ""
     raise DataError(
         "the training and validation splits have different categories; give both files the same list of ids and names"
-        + alike,
+        + similar,
         only_in_train=list(shown(in_train - in_val)),
         only_in_val=list(shown(in_val - in_train)),
     )

@@ -1,13 +1,13 @@
-"""A COCO `segmentation`, which comes in three forms and some more, as run lengths.
+"""Converts a COCO `segmentation`, which has three forms and some unofficial ones, into compressed run lengths.
 
-Everything is looked at before pycocotools sees it: its C code trusts its input, and would read and write beyond its
-memory for run lengths that do not add up.
+Every value is checked before pycocotools reads it: its C code trusts its input, and for inconsistent run lengths it
+would read and write outside its memory.
 """
 
 import math
 from array import array
-from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -16,49 +16,55 @@ from pycocotools import mask as run_lengths
 from fgd_core.data.masks import Counts
 
 _MAX_DISTANCE = 16
-"""A corner may lie so many times the image's longer side from the origin: its edges are walked in fifths of a pixel."""
-_FARTHEST = 1e6
+"""Limit of a coordinate, in longer sides of the image. pycocotools walks along edges in steps of 1/5 px."""
+_MAX_COORDINATE = 1e6
 _MAX_SYMBOLS_PER_RUN = 7
-"""Of 5 bits each: more than an image of 2^32 pixels needs, and less than overflows 64 bits."""
+"""Symbols of 5 bits: enough for an image of 2^32 pixels, and too few to overflow 64 bits."""
 
 MaskProblem: TypeAlias = Literal["missing_mask", "malformed_mask", "mask_of_other_size", "empty_mask"]
 
 
 class Segmentation(NamedTuple):
+    """Holds the mask of an object, or why it has none."""
+
     counts: Counts | None
-    """None where there is a problem."""
+    """None if there is a problem."""
     problem: MaskProblem | None = None
     is_past_border: bool = False
-    """Whether a part of it was cut off."""
+    """Whether a part outside the image was cut off."""
 
     def bounds_xyxy_px(self, size_px: tuple[int, int]) -> tuple[float, float, float, float]:
-        """Of the pixels that it covers, in an image of (width, height); NaN where there is a problem."""
+        """Return the bounds of the covered pixels, in an image of (width, height); NaN if there is a problem."""
         if self.counts is None:
             return (math.nan,) * 4
-        left, upper, width, height = run_lengths.toBbox({"size": [*size_px[::-1]], "counts": self.counts}).tolist()
-        return left, upper, left + width, upper + height
+        left, top, width, height = run_lengths.toBbox({"size": [*size_px[::-1]], "counts": self.counts}).tolist()
+        return left, top, left + width, top + height
 
 
-def read_segmentation(value: Any, size_px: tuple[int, int]) -> Segmentation:
-    """
+def read_segmentation(value: object, size_px: tuple[int, int]) -> Segmentation:
+    """Read a segmentation.
+
     Args:
-        value: as the annotation has it: polygons, or run lengths, compressed or not.
-        size_px: (width, height) of the image that the object's box was drawn on.
+        value: polygons, or run lengths, compressed or not, as in the annotation.
+        size_px: (width, height) of the image as annotated.
     """
     if value is None or value in ([], {}, ""):
         return Segmentation(None, "missing_mask")
     if isinstance(value, list):
-        return _of_polygons(value, *size_px)
+        return _from_polygons(value, *size_px)
     if isinstance(value, dict):
-        return _of_run_lengths(value, *size_px)
+        return _from_run_lengths(value, *size_px)
     return Segmentation(None, "malformed_mask")
 
 
-def in_coco_form(value: Any) -> tuple[Any, bool]:
-    """A segmentation in one of COCO's forms, and whether it had to be brought there; what cannot be is left as it is.
+def to_coco_form(value: object) -> tuple[object, bool]:
+    """Convert a segmentation to one of COCO's forms; returns other values unchanged.
 
-    Polygons come also as one flat list of numbers, as lists of points, and as points with an `x` and a `y`; compressed
-    run lengths as the text that Python makes of bytes, `b'…'`.
+    Converts polygons that are one flat list of numbers, lists of points, or points with an `x` and a `y`, and
+    compressed run lengths in the text form of Python bytes, `b'…'`.
+
+    Returns:
+        The segmentation, and whether it was converted.
     """
     if isinstance(value, list) and value:
         if isinstance(value[0], list) and value[0] and isinstance(value[0][0], int | float) and len(value[0]) > 2:
@@ -71,8 +77,8 @@ def in_coco_form(value: Any) -> tuple[Any, bool]:
     return value, False
 
 
-def _flat(points: Any) -> list[Any] | None:
-    """Numbers, x and y in turn, of numbers or of points; None where they are neither."""
+def _flat(points: object) -> list[float] | None:
+    """Return x and y of each corner in turn, from a list of numbers or of points; None for other values."""
     if not isinstance(points, list) or len(points) < 3:
         return None
     if all(isinstance(number, int | float) for number in points):
@@ -80,15 +86,15 @@ def _flat(points: Any) -> list[Any] | None:
     pairs = [(point.get("x"), point.get("y")) if isinstance(point, dict) else point for point in points]
     if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
         return None
-    flat = [number for pair in pairs for number in pair]
-    return flat if all(isinstance(number, int | float) for number in flat) else None
+    flat = [number for pair in pairs for number in pair if isinstance(number, int | float)]
+    return flat if len(flat) == 2 * len(pairs) else None
 
 
-def bounds_of(segmentation: Any) -> tuple[float, float, float, float] | None:
-    """Left, upper, right and lower edge of polygons; None where they are none, run lengths among them."""
+def bounds_of(segmentation: object) -> tuple[float, float, float, float] | None:
+    """Return left, top, right and bottom of polygons; None for other values, including run lengths."""
     if not isinstance(segmentation, list) or not segmentation:
         return None
-    if not all(_is_polygon(polygon, _FARTHEST) for polygon in segmentation):
+    if not all(_is_polygon(polygon, _MAX_COORDINATE) for polygon in segmentation):
         return None
     return (
         min(min(polygon[0::2]) for polygon in segmentation),
@@ -98,31 +104,31 @@ def bounds_of(segmentation: Any) -> tuple[float, float, float, float] | None:
     )
 
 
-def box_around(segmentation: Any, size_px: tuple[int, int] | None) -> tuple[float, float, float, float] | None:
-    """Left, upper, width and height of what it covers; None where it is none, or covers nothing.
+def bounding_box(segmentation: object, size_px: tuple[int, int] | None) -> tuple[float, float, float, float] | None:
+    """Return left, top, width and height of a segmentation; None if it is invalid or covers nothing.
 
     Args:
-        size_px: (width, height) of its image. Run lengths say nothing without it, and nothing that holds for another.
+        size_px: (width, height) of the image; None if unknown. Run lengths cannot be read without it.
     """
     bounds = bounds_of(segmentation)
     if bounds is not None:
-        left, upper, right, lower = bounds
-        return left, upper, right - left, lower - upper
+        left, top, right, bottom = bounds
+        return left, top, right - left, bottom - top
     if not isinstance(segmentation, dict) or size_px is None:
         return None
-    left, upper, right, lower = read_segmentation(segmentation, size_px).bounds_xyxy_px(size_px)
-    return None if math.isnan(left) else (left, upper, right - left, lower - upper)
+    left, top, right, bottom = read_segmentation(segmentation, size_px).bounds_xyxy_px(size_px)
+    return None if math.isnan(left) else (left, top, right - left, bottom - top)
 
 
-def _of_polygons(polygons: list[Any], width: int, height: int) -> Segmentation:
-    far = _MAX_DISTANCE * max(width, height)
+def _from_polygons(polygons: Sequence[object], width: int, height: int) -> Segmentation:
+    max_coordinate = _MAX_DISTANCE * max(width, height)
     is_past_border = False
     for polygon in polygons:
-        if not _is_polygon(polygon, far):
+        if not _is_polygon(polygon, max_coordinate):
             return Segmentation(None, "malformed_mask")
         x, y = polygon[0::2], polygon[1::2]
         is_past_border |= min(x) < 0 or min(y) < 0 or max(x) > width or max(y) > height
-    # Cuts at the border by itself.
+    # Clips at the border.
     parts = run_lengths.frPyObjects(polygons, height, width)
     whole = parts[0] if len(parts) == 1 else run_lengths.merge(parts)
     if not run_lengths.area(whole):
@@ -130,21 +136,21 @@ def _of_polygons(polygons: list[Any], width: int, height: int) -> Segmentation:
     return Segmentation(whole["counts"], is_past_border=is_past_border)
 
 
-def _is_polygon(polygon: Any, far: float) -> bool:
-    """Whether it is at least three corners, x and y in turn. With fewer, pycocotools would take it for a box."""
+def _is_polygon(polygon: object, max_coordinate: float) -> TypeGuard[list[float]]:
+    """Return whether this is x and y in turn of at least three corners: pycocotools reads four numbers as a box."""
     if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
         return False
     try:
-        array("d", polygon)  # the quickest test that all of it are numbers; or booleans
+        array("d", polygon)  # the fastest check that all are numbers; booleans pass it
     except (TypeError, OverflowError):
         return False
     if bool in map(type, polygon):
         return False
-    # A sum shows NaN, which no comparison does.
-    return math.isfinite(sum(polygon)) and -far <= min(polygon) and max(polygon) <= far
+    # A sum is NaN if any number is; a comparison would not show it.
+    return math.isfinite(sum(polygon)) and -max_coordinate <= min(polygon) and max(polygon) <= max_coordinate
 
 
-def _of_run_lengths(value: Mapping[str, Any], width: int, height: int) -> Segmentation:
+def _from_run_lengths(value: Mapping[str, object], width: int, height: int) -> Segmentation:
     size, counts = value.get("size"), value.get("counts")
     if not isinstance(size, list) or len(size) != 2 or not isinstance(counts, str | list):
         return Segmentation(None, "malformed_mask")
@@ -162,18 +168,19 @@ def _of_run_lengths(value: Mapping[str, Any], width: int, height: int) -> Segmen
     return Segmentation(run_lengths.frPyObjects({"size": size, "counts": counts}, height, width)["counts"])
 
 
-def _uncompressed(counts: list[Any]) -> npt.NDArray[np.int64] | None:
+def _uncompressed(counts: Sequence[object]) -> npt.NDArray[np.int64] | None:
+    """Return (n,) run lengths in pixels; None if a count is not an integer of 32 bits."""
     if not counts or not all(type(count) is int and abs(count) < 2**32 for count in counts):
         return None
     return np.array(counts, dtype=np.int64)
 
 
 def _compressed(counts: str) -> npt.NDArray[np.int64] | None:
-    """The runs in a compressed string; None where it is none.
+    """Return the (n,) run lengths in pixels of a compressed text; None if it is invalid.
 
-    Each character is 48 and 6 bits: one says whether the number goes on, five are its next digits, lowest first, and
-    the highest bit of the last is the sign. From the fourth on, a run is told as the difference from the one before
-    the last.
+    Each character is 48 plus 6 bits: one bit says whether the number continues, five are its next digits, lowest
+    first. The highest bit of the last digits is the sign. From the fourth run on, each number is the difference from
+    the run two places before.
     """
     try:
         symbols = np.frombuffer(counts.encode("ascii"), dtype=np.uint8).astype(np.int64) - 48

@@ -1,7 +1,7 @@
-"""A synthetic COCO data set: five shapes to be told apart by their outline, drawn on the spot from a seed.
+"""Generates a synthetic data set from a seed: five shapes that differ only in their outline.
 
-Same seed, same pixels, on any machine: randomness comes as integers from numpy's Generator, angles from a table rounded
-to 1/4096, and all that is compared or painted is computed in integers or in floats that hold the result exactly.
+The same seed gives the same pixels on any machine. Random numbers are integers from numpy's Generator, sines and
+cosines are rounded to 1/4096, and every comparison or colour is computed in integers, or in floats that are exact.
 """
 
 import json
@@ -25,30 +25,32 @@ CATEGORIES = tuple(Category(id=i, name=name) for i, name in enumerate(outlines.O
 
 MAX_OBJECTS = 3
 EMPTY_ONE_IN = 20
-"""One image in so many has no object."""
+"""One of this many images has no object."""
 DIAMETER_PX = (32, 80)
-"""Of the circle around a shape, in an image of 128 px; scaled with the image."""
+"""Smallest and largest circle around a shape, in an image of 128 px; scaled with the image."""
 MAX_TILT_DEG = 20
 MIN_VISIBLE = 0.6
-"""An object keeps this much of its area in sight, whatever is drawn over it and wherever the image ends."""
+"""At least this share of an object's area is visible, despite objects in front and the image border."""
 
 _TRIES = 8
-_IMAGES_A_QUESTION = 256
+_IMAGES_PER_STOP_CHECK = 256
 
-# First words of the random streams. Layout and paint are apart so that boxes are known without painting.
+# First numbers of the random seeds. Layout and paint have separate streams, so boxes are known without painting.
 _STREAM = {"train": 0, "val": 1}
 _LAYOUT, _PAINT = 0, 1
 
 
 @dataclass(frozen=True, eq=False)
 class _Object:
+    """Holds one shape in an image."""
+
     label: int
     mask: npt.NDArray[np.bool_]
-    """(S, S) what of it is in sight."""
+    """(S, S) the visible part."""
 
 
 class ShapesDataset:
-    """See `DetectionDataset`. The boxes are laid out at opening, the pixels painted when they are first asked for."""
+    """Implements `DetectionDataset`. Computes the boxes when opened, and paints an image when it is first loaded."""
 
     def __init__(self, shapes: spec.Shapes, split: Split, *, with_masks: bool = False) -> None:
         self.categories = CATEGORIES
@@ -57,7 +59,7 @@ class ShapesDataset:
         self._with_masks = with_masks
         num_images = shapes.num_train if split == "train" else shapes.num_val
         self.samples: Sequence[Sample] = [
-            self._sample(index) for index in stoppable(range(num_images), every=_IMAGES_A_QUESTION)
+            self._sample(index) for index in stoppable(range(num_images), every=_IMAGES_PER_STOP_CHECK)
         ]
         self.checked = count(split, self.categories, self.samples, [])
         self.fingerprint = self.checked.fingerprint
@@ -65,30 +67,31 @@ class ShapesDataset:
         self._cache = ImageCache()
 
     def load_image(self, index: int) -> Tensor:
+        """Return an image as (3, S, S) uint8 RGB; see `DetectionDataset`."""
         return self._cache.get(index, self._paint)
 
     def visible_objects(self, index: int) -> list[_Object]:
-        """The objects of an image in the order of its boxes."""
+        """Return the objects of an image in the order of its boxes."""
         return _layout(self._rng(_LAYOUT, index), self._shapes.image_size_px)
 
     def _sample(self, index: int) -> Sample:
         objects = self.visible_objects(index)
         size_px = self._shapes.image_size_px
-        boxes = [_box_xyxy_px(found.mask) for found in objects]
+        boxes = [_box_xyxy_px(each.mask) for each in objects]
         return Sample(
             image_id=index + 1,
             file_name=f"{self._split}_{index + 1:05d}.png",
             height=size_px,
             width=size_px,
             boxes_xyxy_px=np.array(boxes, dtype=np.float32).reshape(-1, 4),
-            labels=np.array([found.label for found in objects], dtype=np.int64),
+            labels=np.array([each.label for each in objects], dtype=np.int64),
             is_crowd=np.zeros(len(objects), dtype=np.bool_),
-            areas_px2=np.array([found.mask.sum() for found in objects], dtype=np.float64),
-            masks=masks.encode([o.mask for o in objects], (size_px, size_px)) if self._with_masks else None,
+            areas_px2=np.array([each.mask.sum() for each in objects], dtype=np.float64),
+            masks=masks.encode([each.mask for each in objects], (size_px, size_px)) if self._with_masks else None,
         )
 
     def _paint(self, index: int) -> Tensor:
-        visible = [found.mask for found in self.visible_objects(index)]
+        visible = [each.mask for each in self.visible_objects(index)]
         pixels = painting.paint(self._rng(_PAINT, index), self._shapes.image_size_px, visible)
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
@@ -97,9 +100,7 @@ class ShapesDataset:
 
 
 def to_coco(shapes: spec.Shapes, split: Split, folder: Path) -> spec.CocoSplit:
-    """Write a split as PNG files and a COCO annotation file with run-length masks: `folder/<split>` and
-    `folder/annotations_<split>.json`.
-    """
+    """Write a split to `folder/<split>` (PNG) and `folder/annotations_<split>.json` (COCO with run-length masks)."""
     dataset = ShapesDataset(shapes, split, with_masks=True)
     images = folder / split
     images.mkdir(parents=True, exist_ok=True)
@@ -135,7 +136,7 @@ def to_coco(shapes: spec.Shapes, split: Split, folder: Path) -> spec.CocoSplit:
 
 
 def _layout(rng: np.random.Generator, size_px: int) -> list[_Object]:
-    """Place shapes one over the other; one that would hide too much of another is tried elsewhere, then left out."""
+    """Place shapes over each other. A shape that would hide too much of another is retried, then left out."""
     if rng.integers(EMPTY_ONE_IN) == 0:
         return []
     labels: list[int] = []
@@ -157,17 +158,18 @@ def _layout(rng: np.random.Generator, size_px: int) -> list[_Object]:
 
 
 def _place(rng: np.random.Generator, label: int, size_px: int) -> tuple[slice, slice, npt.NDArray[np.bool_], int]:
-    """A shape of random size, tilt and position, which may reach over the border.
+    """Choose a shape of random size, tilt and position, which may extend past the border.
 
     Returns:
-        Rows and columns of the image that it lies in, its mask there, and its area with what the border cuts off.
+        The rows and the columns of the image that it covers, its mask there, and its area in px², including the part
+        past the border.
     """
-    # Below 6 px an outline is a few pixels at best, and thin ones have none.
+    # Below 6 px a shape has only a few pixels, and a thin one has none.
     smallest, largest = (max(6, bound * size_px // 128) for bound in DIAMETER_PX)
-    # The smaller of two draws: small objects are the more frequent, as they are in photographs.
+    # The smaller of two draws: small objects are more frequent, as in photographs.
     diameter = int(rng.integers(smallest, largest + 1, size=2).min())
     angle_deg = int(rng.integers(-MAX_TILT_DEG, MAX_TILT_DEG + 1))
-    # In half pixels, so that centres lie on pixel centres and between them, and still are exact.
+    # In half pixels, so that centres lie on pixel centres or between them, and are exact.
     margin = diameter * 3 // 5
     x2, y2 = (int(v) for v in rng.integers(margin, 2 * size_px - margin + 1, size=2))
     mask = outlines.draw(list(outlines.OUTLINES)[label], diameter, angle_deg, x2 % 2, y2 % 2)

@@ -1,4 +1,4 @@
-"""What a detector learns from: the objects of a batch of images."""
+"""The objects in a batch of images, in the form that detectors learn from."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class Targets(NamedTuple):
-    """One entry an image."""
+    """Holds the objects of a batch; each list has one entry for each image."""
 
     boxes: list[Tensor]
     """(n, 4) float32 xyxy in pixels of the resized image, without crowd regions; n may be 0."""
@@ -15,4 +15,4 @@ class Targets(NamedTuple):
     image_sizes: list[tuple[int, int]]
     """(height, width) after resizing, before padding."""
     masks: list[Tensor] | None = None
-    """(n, height, width) uint8, 1 on the object; None where nobody asked for masks."""
+    """(n, height, width) uint8, 1 on the object; None if the data set was opened without masks."""

@@ -1,11 +1,11 @@
-"""Text files in whichever Unicode encoding the editor or the shell of their author chose."""
+"""Reads text files in any Unicode encoding."""
 
 import codecs
 from pathlib import Path
 
 from fgd_core import confined
 
-# The mark of UTF-32 begins with that of UTF-16.
+# UTF-32 comes first: its byte order mark begins with that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -16,26 +16,28 @@ _MARKS = (
 
 
 GIT_LFS = "version https://git-lfs"
-"""Begins a file that Git LFS has put in the place of the true one."""
+"""First bytes of a pointer file that Git LFS writes in place of the real file."""
 
 
 def read_text(path: Path) -> str:
-    """
+    """Return the text of a file.
+
     Raises:
         OSError: the file cannot be read.
-        UnicodeError: it is no text in UTF-8, UTF-16 or UTF-32.
+        UnicodeError: the file is not text in UTF-8, UTF-16 or UTF-32.
     """
-    return decoded(confined.read_bytes(path))
+    return decode_text(confined.read_bytes(path))
 
 
-def decoded(content: bytes) -> str:
-    """
+def decode_text(content: bytes) -> str:
+    """Decode text of unknown Unicode encoding.
+
     Raises:
-        UnicodeError: `content` is no text in UTF-8, UTF-16 or UTF-32.
+        UnicodeError: `content` is not text in UTF-8, UTF-16 or UTF-32.
     """
     text = content.decode(_encoding(content))
     if "\x00" in text:
-        raise UnicodeError("the text holds NUL characters")
+        raise UnicodeError("the text contains NUL characters")
     return text
 
 
@@ -43,7 +45,7 @@ def _encoding(content: bytes) -> str:
     for mark, encoding in _MARKS:
         if content.startswith(mark):
             return encoding
-    # Without a mark, the zero halves of letters and digits show which half comes first.
+    # Without a mark, the zero byte beside each Latin letter or digit shows the byte order.
     if content[1:2] == b"\x00":
         return "utf-16-le"
     return "utf-16-be" if content[:1] == b"\x00" else "utf-8"

@@ -1,4 +1,4 @@
-"""One XML annotation of Pascal VOC: what it says, without a judgement on it."""
+"""Reads one XML annotation of Pascal VOC, without judging its content."""
 
 import math
 import re
@@ -8,13 +8,13 @@ from typing import Literal, TypeAlias
 from xml.etree import ElementTree
 
 from fgd_core import confined
-from fgd_core.data.text_files import GIT_LFS, decoded
+from fgd_core.data.text_files import GIT_LFS, decode_text
 from fgd_core.errors import StorageError
 
 _LARGEST_BYTES = 16 * 2**20
-"""Of a file that is one image's annotation; the largest of VOC2012 has 30 kB."""
+"""Limit for the annotation of one image; the largest of VOC2012 has 30 kB."""
 
-_DECLARED = re.compile(rb"\s*<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']")
+_DECLARATION = re.compile(rb"\s*<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']")
 _BARE_AMPERSAND = re.compile(r"&(?!(amp|lt|gt|quot|apos|#\d+|#x[0-9a-fA-F]+);)")
 _UNREADABLE = "\ufffd"
 _POINT = re.compile(r"([xy])(\d+)")
@@ -28,32 +28,37 @@ Corners: TypeAlias = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class VocObject:
+    """Holds one object of an annotation."""
+
     class_name: str
-    """Empty where none is given."""
+    """Empty if the object has no name."""
     corners: Corners | None
-    """xmin, ymin, xmax, ymax as written; NaN where it is no number, None where the object has no box."""
+    """xmin, ymin, xmax, ymax as written; NaN for a text that is not a number, None if the object has no box."""
     is_difficult: bool | None
-    """None where what is written is neither yes nor no."""
+    """None if the text is neither yes nor no."""
     is_polygon: bool = False
-    """Whether the object has a polygon and no box: the corners are those of the box around it."""
+    """Whether the object has a polygon and no box; `corners` is then the box around the polygon."""
     is_rotated: bool = False
-    """Whether the object has a rotated box alone."""
+    """Whether the object has only a rotated box."""
 
 
 @dataclass(frozen=True)
-class Annotation:
+class XmlAnnotation:
+    """Holds the content of an XML file."""
+
     file_name: str
-    """Of the image, as the annotation has it; empty where it has none."""
+    """Name of the image file; empty if the annotation does not give it."""
     size_px: tuple[int, int] | None
-    """(width, height), None where it does not say."""
+    """(width, height) of the image; None if the annotation does not give it."""
     objects: tuple[VocObject, ...]
-    """Parts of objects, such as hands, are left out."""
+    """Without parts of objects, such as hands."""
 
 
-def read_annotation(path: Path) -> Annotation | XmlProblem:
-    """
+def read_xml(path: Path) -> XmlAnnotation | XmlProblem:
+    """Read an annotation, or return what is wrong with it.
+
     Raises:
-        StorageError: the file is there and cannot be read.
+        StorageError: the file exists but cannot be read.
     """
     try:
         content = confined.read_bytes(path)
@@ -69,13 +74,13 @@ def read_annotation(path: Path) -> Annotation | XmlProblem:
     objects = tuple(_object(found) for found in root.findall("object"))
     if any(_UNREADABLE in found.class_name for found in objects):
         return "undecodable_xml"
-    return Annotation(file_name=_text(root, "filename"), size_px=_size_px(root.find("size")), objects=objects)
+    return XmlAnnotation(file_name=_text(root, "filename"), size_px=_size_px(root.find("size")), objects=objects)
 
 
 def _parse(content: bytes) -> ElementTree.Element | None:
     text = _decoded(content) if len(content) <= _LARGEST_BYTES else None
-    # A document type may define entities that grow without bound or that name other files. No annotation has one, so
-    # none is looked into: searched for in the text, from which no encoding can hide it.
+    # A document type may define entities that grow without limit or read other files. No annotation needs one, so files
+    # with one are rejected. The search is in the decoded text, where no encoding can hide it.
     if text is None or "<!DOCTYPE" in text or "<!ENTITY" in text:
         return None
     try:
@@ -89,23 +94,23 @@ def _element(text: str) -> ElementTree.Element:
     try:
         return ElementTree.fromstring(text)
     except ElementTree.ParseError:
-        # Tools that paste a file name such as "R&D.jpg" between tags leave its ampersand as it is.
+        # Some tools write a file name such as "R&D.jpg" without escaping the ampersand.
         return ElementTree.fromstring(_BARE_AMPERSAND.sub("&amp;", text))
 
 
 def _decoded(content: bytes) -> str | None:
-    """The text in the encoding that it declares; letters that are not of that encoding are replaced."""
+    """Decode the text in its declared encoding, with replacement characters for invalid bytes; None if impossible."""
     try:
         if content[:3] == b"\xef\xbb\xbf" or content[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\x00" in content:
-            return decoded(content).lstrip()
-        declared = _DECLARED.match(content)
+            return decode_text(content).lstrip()
+        declared = _DECLARATION.match(content)
         encoding = declared[1].decode().lower() if declared else "utf-8"
         if encoding.startswith(("utf-16", "utf-32", "ucs-")):
-            encoding = "utf-8"  # A declaration that can be read byte by byte is not in what it declares, as .NET does.
-        # Tools that declare GB2312 write its extensions, too.
+            encoding = "utf-8"  # A declaration readable as bytes cannot be in UTF-16, although .NET declares it so.
+        # Tools that declare GB2312 also write characters of its extensions.
         return content.decode("gb18030" if encoding in ("gb2312", "gbk") else encoding).lstrip()
     except UnicodeError:
-        # The folder of the image is often in the encoding of the machine; only class names have to be right.
+        # The image's folder is often in the encoding of the annotator's machine; only class names must be correct.
         return None if b"\x00" in content else content.decode("utf-8", errors="replace").lstrip()
     except LookupError:
         return None
@@ -133,16 +138,16 @@ def _object(element: ElementTree.Element) -> VocObject:
 
 
 def _around(polygon: ElementTree.Element) -> Corners | None:
-    """The box around `x1 y1 x2 y2 …`, or around the `x` and `y` of each `pt`; None for fewer than three points."""
-    found: dict[str, dict[str, float]] = {"x": {}, "y": {}}
+    """Return the box around a polygon of `x1 y1 x2 y2 …` or of `pt` elements; None for fewer than three points."""
+    points: dict[str, dict[str, float]] = {"x": {}, "y": {}}
     for each in polygon:
         point = _POINT.fullmatch(each.tag)
         if point:
-            found[point[1]][point[2]] = _number((each.text or "").strip())
+            points[point[1]][point[2]] = _number((each.text or "").strip())
     for place, each in enumerate(polygon.findall("pt")):
         for axis in ("x", "y"):
-            found[axis][f"pt {place}"] = _number(_text(each, axis))
-    x, y = found["x"], found["y"]
+            points[axis][f"pt {place}"] = _number(_text(each, axis))
+    x, y = points["x"], points["y"]
     if len(x) < 3 or x.keys() != y.keys():
         return None
     if any(map(math.isnan, (*x.values(), *y.values()))):
@@ -154,8 +159,8 @@ def _size_px(element: ElementTree.Element | None) -> tuple[int, int] | None:
     if element is None:
         return None
     width, height = (_number(_text(element, name)) for name in ("width", "height"))
-    is_sound = width > 0 and height > 0 and width == width // 1 and height == height // 1
-    return (int(width), int(height)) if is_sound and max(width, height) < 2**31 else None
+    is_valid = width > 0 and height > 0 and width == width // 1 and height == height // 1
+    return (int(width), int(height)) if is_valid and max(width, height) < 2**31 else None
 
 
 def _text(element: ElementTree.Element, name: str) -> str:

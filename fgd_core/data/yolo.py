@@ -1,59 +1,68 @@
-"""Any data set for YOLO, checked at opening: data.yaml, folders of images, a text file of labels for each image."""
+"""Opens data sets for YOLO and checks them: a data.yaml, folders of images, a label file for each image."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fgd_core.data.annotations import AnnotationFile, ImageEntry
+from fgd_core.data.annotations import Annotations, ImageEntry, ObjectRow, object_table
+from fgd_core.data.file_dataset import FileDataset
 from fgd_core.data.findings import NUM_EXAMPLES, Findings
-from fgd_core.data.listed import ListedDataset
-from fgd_core.data.rows import ObjectRow, columns
 from fgd_core.data.samples import Category, Split
 from fgd_core.data.text_files import GIT_LFS, read_text
 from fgd_core.data.yolo_files import SplitFiles, split_files
 from fgd_core.data.yolo_label_files import LabelFiles, LabelPlaces
-from fgd_core.data.yolo_layout import SLACK, Layout, Numbers, are_corners, declared, is_clear, layout_of
-from fgd_core.data.yolo_rows import Row, UnknownClass, read_row
+from fgd_core.data.yolo_layout import (
+    TOLERANCE,
+    Layout,
+    Numbers,
+    are_corners,
+    decides_layout,
+    declared_layout,
+    infer_layout,
+)
+from fgd_core.data.yolo_rows import LabelRow, UnknownClass, read_row
 from fgd_core.data.yolo_yaml import DataYaml, read_data_yaml
 from fgd_core.errors import DataError, StorageError
 from fgd_core.spec import data as spec
 from fgd_core.stopping import stoppable
 
-_FILES_A_QUESTION = 256
+_FILES_PER_STOP_CHECK = 256
 
 
-class YoloDataset(ListedDataset):
-    """See `DetectionDataset`. A category's id is the index of its class."""
+class YoloDataset(FileDataset):
+    """Holds one split of a YOLO data set; see `DetectionDataset`. The id of a category is the index of its class."""
 
     def __init__(self, yolo: spec.Yolo, split: Split, *, with_masks: bool = False) -> None:
         """
         Args:
-            with_masks: read polygons as masks too.
+            with_masks: also read polygons as masks.
         Raises:
             DataError: a file or folder is missing.
-            StorageError: a file is there and cannot be read.
+            StorageError: a file exists but cannot be read.
         """
         findings = Findings(yolo.on_bad)
         path = Path(yolo.data_yaml).expanduser()
         data = read_data_yaml(path, Path(yolo.root).expanduser() if yolo.root is not None else None)
         own, other = (yolo.train, yolo.val) if split == "train" else (yolo.val, yolo.train)
         files = split_files(data, own)
-        listed = _read(data, files, other, findings, with_masks=with_masks)
-        super().__init__(listed, findings, split=split, images_folder=files.folder, source=f"{path}, {files.entry}")
+        annotations = _read(data, files, other, findings, with_masks=with_masks)
+        source = f"{path}, {files.entry}"
+        super().__init__(annotations, findings, split=split, images_folder=files.folder, source=source)
 
 
 @dataclass(frozen=True, slots=True)
 class _Label:
+    """Holds one line of a label file."""
+
     image_id: int
     name: str
+    """How findings name the line."""
     text: str
-    row: Row
+    row: LabelRow
 
 
-def _read(
-    data: DataYaml, files: SplitFiles, other_entry: str, findings: Findings, *, with_masks: bool
-) -> AnnotationFile:
+def _read(data: DataYaml, files: SplitFiles, other_entry: str, findings: Findings, *, with_masks: bool) -> Annotations:
     for name, times in Counter(name for _, name in data.names).items():
         if times > 1:
             findings.add("duplicate_category_name", name)
@@ -65,18 +74,18 @@ def _read(
     indices = _class_indices(data)
     images: list[ImageEntry] = []
     labels: list[_Label] = []
-    for image_id, name in enumerate(stoppable(names, every=_FILES_A_QUESTION), start=1):
+    for image_id, name in enumerate(stoppable(names, every=_FILES_PER_STOP_CHECK), start=1):
         lines = _lines_of(files.folder / name, name, places, findings)
         if lines is not None:
             images.append(ImageEntry(image_id=image_id, file_name=name, size_px=None))
             labels += _labels(lines, places.files.get(files.folder / name), image_id, indices, findings)
-    _note_corners(labels, findings)
-    layout = declared(data) or _layout(data, [label.row.numbers for label in labels], other_entry)
-    return AnnotationFile(
+    _report_corners(labels, findings)
+    layout = declared_layout(data) or _inferred_layout(data, [label.row.numbers for label in labels], other_entry)
+    return Annotations(
         categories=tuple(Category(id=index, name=name) for index, name in data.names),
         images=images,
         listed_ids=frozenset(entry.image_id for entry in images),
-        objects=columns([*_objects(labels, layout, findings)], with_masks=with_masks),
+        objects=object_table([*_objects(labels, layout, findings)], with_masks=with_masks),
         is_normalised=True,
     )
 
@@ -84,27 +93,27 @@ def _read(
 def _label_places(data: DataYaml, files: SplitFiles, names: Sequence[str], findings: Findings) -> LabelPlaces:
     images = [files.folder / name for name in names]
     label_files = LabelFiles(data.root)
-    places = label_files.places(images)
-    in_root = {path: path.relative_to(data.root).as_posix() for path in (*places.elsewhere, *places.elsewhere.values())}
+    places = label_files.find(images)
+
+    def in_root(path: Path) -> str:
+        return path.relative_to(data.root).as_posix()
+
     for folder, place in places.elsewhere.items():
-        findings.add("labels_elsewhere", f"{in_root[folder]}: {in_root[place]}")
-    findings.add_many(
-        "labels_beside_images",
-        [image.relative_to(files.folder).as_posix() for image in places.beside[:NUM_EXAMPLES]],
-        num_in_all=len(places.beside),
-    )
-    for image, twins in places.in_two_places.items():
-        found = ", ".join(twin.relative_to(data.root).as_posix() for twin in twins)
+        findings.add("labels_elsewhere", f"{in_root(folder)}: {in_root(place)}")
+    beside = [image.relative_to(files.folder).as_posix() for image in places.beside[:NUM_EXAMPLES]]
+    findings.add_many("labels_beside_images", beside, count=len(places.beside))
+    for image, both in places.in_two_places.items():
+        found = ", ".join(map(in_root, both))
         findings.add("labels_in_two_places", f"{image.relative_to(files.folder).as_posix()}: {found}")
-    orphans = [path.relative_to(data.root).as_posix() for path in label_files.orphans(places, images, files.lists)]
-    findings.add_many("label_without_image", orphans[:NUM_EXAMPLES], num_in_all=len(orphans))
+    orphans = [in_root(path) for path in label_files.orphans(places, images, files.lists)]
+    findings.add_many("label_without_image", orphans[:NUM_EXAMPLES], count=len(orphans))
     return places
 
 
 def _lines_of(image: Path, name: str, places: LabelPlaces, findings: Findings) -> list[str] | None:
-    """The lines of the image's label file; None where the image cannot be used, because nobody knows its objects."""
-    if image.parent in places.doubtful:
-        findings.add("labels_in_doubt", f"{name}: {', '.join(places.doubtful[image.parent][:NUM_EXAMPLES])}")
+    """Return the lines of the image's label file; None if the objects of the image are unknown, so it is unusable."""
+    if image.parent in places.ambiguous:
+        findings.add("labels_in_doubt", f"{name}: {', '.join(places.ambiguous[image.parent][:NUM_EXAMPLES])}")
         return None
     path = places.files.get(image)
     if path is None:
@@ -156,16 +165,16 @@ def _labels(
             yield _Label(image_id, name, text, row)
 
 
-def _note_corners(labels: Sequence[_Label], findings: Findings) -> None:
+def _report_corners(labels: Sequence[_Label], findings: Findings) -> None:
     boxes = [label for label in labels if len(label.row.numbers) == 4]
     if are_corners([label.row.numbers for label in boxes]):
         examples = [f"{label.name}: {label.text}" for label in boxes[:NUM_EXAMPLES]]
-        findings.add_many("labels_as_corners", examples, num_in_all=len(boxes))
+        findings.add_many("labels_as_corners", examples, count=len(boxes))
 
 
-def _layout(data: DataYaml, own: list[Numbers], other_entry: str) -> Layout:
-    """Decided over both splits, so that both are read alike; the other one is read only where it can matter."""
-    return layout_of(own if is_clear(own) else [*own, *_numbers_in(data, other_entry)])
+def _inferred_layout(data: DataYaml, own: list[Numbers], other_entry: str) -> Layout:
+    """Infer one layout for both splits. Reads the other split only if it can matter."""
+    return infer_layout(own if decides_layout(own) else [*own, *_numbers_in(data, other_entry)])
 
 
 def _numbers_in(data: DataYaml, entry: str) -> list[Numbers]:
@@ -174,7 +183,7 @@ def _numbers_in(data: DataYaml, entry: str) -> list[Numbers]:
     except DataError:
         return []
     ignored, indices = Findings("drop"), _class_indices(data)
-    places = LabelFiles(data.root).places([files.folder / name for name in files.names])
+    places = LabelFiles(data.root).find([files.folder / name for name in files.names])
     return [
         label.row.numbers
         for image, path in places.files.items()
@@ -194,8 +203,8 @@ def _objects(labels: Sequence[_Label], layout: Layout, findings: Findings) -> It
                 findings.add("keypoints_left_out", f"{label.name}: {label.text}")
         else:
             findings.add(shape, f"{label.name}: {label.text}")
-    are_normalised = [all(-SLACK <= number <= 1 + SLACK for number in numbers) for _, numbers, _ in known]
-    # Where half of the labels or more are pixels or percent, those near the upper left corner are, too.
+    are_normalised = [all(-TOLERANCE <= number <= 1 + TOLERANCE for number in numbers) for _, numbers, _ in known]
+    # If at least half of the labels are pixels or percent, then so are the labels near the top left corner.
     none_is = 2 * sum(are_normalised) <= len(known)
     for (label, numbers, is_polygon), is_normalised in zip(known, are_normalised, strict=True):
         if none_is or not is_normalised:
@@ -205,18 +214,18 @@ def _objects(labels: Sequence[_Label], layout: Layout, findings: Findings) -> It
             name=label.name,
             image_id=label.image_id,
             category_id=label.row.class_index,
-            box_xywh=_around(numbers) if is_polygon else _from_centre(numbers),
+            box_xywh=_bounding_box(numbers) if is_polygon else _from_centre(numbers),
             polygon=numbers if is_polygon else (),
         )
 
 
-def _around(polygon: Numbers) -> Numbers:
-    """Left, upper, width, height of the box around it."""
+def _bounding_box(polygon: Numbers) -> Numbers:
+    """Return left, top, width and height."""
     x, y = polygon[0::2], polygon[1::2]
     return (min(x), min(y), max(x) - min(x), max(y) - min(y))
 
 
 def _from_centre(box: Numbers) -> Numbers:
-    """Left, upper, width, height."""
+    """Return left, top, width and height."""
     cx, cy, width, height = box
     return (cx - width / 2, cy - height / 2, width, height)

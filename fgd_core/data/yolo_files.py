@@ -1,11 +1,11 @@
-"""The images of a YOLO data set: where the entries of data.yaml lead, and what a list of images names."""
+"""Finds the images of a YOLO split: in the folders and lists of images that data.yaml names."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from fgd_core.data.folders import images_below
-from fgd_core.data.samples import also_called
+from fgd_core.data.samples import split_aliases
 from fgd_core.data.text_files import read_text
 from fgd_core.data.yolo_yaml import DataYaml, inside
 from fgd_core.errors import DataError, StorageError
@@ -13,111 +13,113 @@ from fgd_core.errors import DataError, StorageError
 
 @dataclass(frozen=True)
 class SplitFiles:
+    """Holds the images of one split."""
+
     entry: str
-    """As data.yaml calls it."""
+    """Name of the split in data.yaml."""
     folder: Path
-    """That the names are relative to."""
+    """Folder that `names` are relative to."""
     names: list[str]
-    """In the order of the list where the entry is a list, else sorted."""
+    """Image files, in the order of a list of images, or sorted."""
     lists: tuple[Path, ...]
-    """The files that list images; no files of labels."""
+    """Text files that list images, and are not label files."""
 
 
 def split_files(data: DataYaml, entry: str) -> SplitFiles:
-    """The images of an entry such as `train`.
+    """Find the images of an entry such as `train`.
 
     Raises:
-        DataError: there is no such entry, or it leads nowhere or out of the root.
+        DataError: data.yaml has no such entry, or its path does not exist or leads out of the root.
         StorageError: a folder or a list of images cannot be read.
     """
-    entry = next((name for name in (entry, *also_called(entry)) if name in data.entries), entry)
+    entry = next((name for name in (entry, *split_aliases(entry)) if name in data.entries), entry)
     value = data.entries.get(entry)
     places = [value] if isinstance(value, str) else value
     if not isinstance(places, list) or not places or not all(isinstance(place, str) for place in places):
         known = [key for key in data.entries if key in ("train", "val", "valid", "test")]
         raise DataError(
-            f"data.yaml has no {entry!r} split; write the folder of its images there, or name another entry in "
-            "data.train and data.val",
+            f"data.yaml has no {entry!r} split; add it with the folder of its images, or set data.train and data.val "
+            "to existing entries",
             entries=[*known],
         )
-    found = [_place(data, place) for place in places]
-    lists = tuple(place for place in found if not place.is_dir())
-    if len(found) == 1 and not lists:
-        return SplitFiles(entry, found[0], _names_below(found[0], found[0]), ())
-    names = [name for place in found for name in _names_at(data, place)]
+    paths = [_resolve_entry(data, place) for place in places]
+    lists = tuple(path for path in paths if not path.is_dir())
+    if len(paths) == 1 and not lists:
+        return SplitFiles(entry, paths[0], _names_below(paths[0], paths[0]), ())
+    names = [name for path in paths for name in _names_at(data, path)]
     return SplitFiles(entry, data.root, names, lists)
 
 
-def _place(data: DataYaml, told: str) -> Path:
-    found = _found(data, told, [data.root, data.path.parent.absolute()])
-    if found is not None:
-        return found
-    passed_over = ""
-    if data.passed_over is not None:
-        passed_over = (
-            f", and its `path` ({data.passed_over}) leads to no folder inside of {data.root}; set data.root to the "
-            "folder that holds all of it"
-        )
-    if inside(data.root, told) is None:
+def _resolve_entry(data: DataYaml, place: str) -> Path:
+    """Return the folder or list of images that an entry of data.yaml names."""
+    path = _find_path(data, place, [data.root, data.path.parent.absolute()])
+    if path is not None:
+        return path
+    if inside(data.root, place) is None:
         raise DataError(
-            "data.yaml names a place outside of its own folder; set data.root to the folder that holds both",
-            place=told,
+            "data.yaml names a path outside its own folder; set data.root to the folder that contains both",
+            place=place,
             root=str(data.root),
         )
+    cure = "; correct it"
+    if data.ignored_path is not None:
+        cure = (
+            f", and its `path` ({data.ignored_path}) is not a folder inside {data.root}; set data.root to the folder "
+            "that contains the whole data set"
+        )
     raise DataError(
-        f"data.yaml names a place that is not there{passed_over or '; correct it'}",
-        place=told,
-        path=str(inside(data.root, told)),
+        f"data.yaml names a path that does not exist{cure}", place=place, path=str(inside(data.root, place))
     )
 
 
-def _found(data: DataYaml, told: str, starts: Sequence[Path]) -> Path | None:
-    """What is there below the root under the name, as it stands or as another machine would write it.
+def _find_path(data: DataYaml, place: str, starts: Sequence[Path]) -> Path | None:
+    """Find an existing path below the root, also if `place` was written on another machine.
 
-    Backslashes separate folders on Windows, and the first folders of a path may be those of another machine, or
-    `data/` as CVAT writes it. The longest end of the path that is there is meant.
+    Windows separates folders with backslashes. The first folders of a path may be those of another machine, or `data/`
+    as CVAT writes it. If several ends of the path exist, the longest is used.
     """
-    spellings = list(dict.fromkeys((told, told.replace("\\", "/"))))
+    spellings = list(dict.fromkeys((place, place.replace("\\", "/"))))
     for spelling in spellings:
         for start in starts:
             path = inside(data.root, start / spelling)
-            if path is not None and _is_there(path):
+            if path is not None and _exists(path):
                 return path
-    if Path(spellings[-1]).is_absolute() and _is_there(Path(spellings[-1])):
-        return None  # A place of this machine, and it lies elsewhere.
+    if Path(spellings[-1]).is_absolute() and _exists(Path(spellings[-1])):
+        return None  # The path exists on this machine, but outside the root.
     parts = [part for part in PurePosixPath(spellings[-1]).parts if part not in ("/", ".", "..")]
     for first in range(len(parts)):
         for start in starts:
             path = inside(data.root, start.joinpath(*parts[first:]))
-            if path is not None and _is_there(path):
+            if path is not None and _exists(path):
                 return path
     return None
 
 
-def _is_there(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     try:
         return path.exists()
     except OSError:
-        return False  # A name that is too long for any file.
+        return False  # The name is too long for a file.
 
 
 def _names_at(data: DataYaml, place: Path) -> Iterator[str]:
+    """Yield the images of a folder, or of a list of images, relative to the root."""
     if place.is_dir():
         yield from _names_below(place, data.root)
         return
     try:
         lines = read_text(place).splitlines()
     except UnicodeError as error:
-        raise DataError("the list of images is no text in UTF-8; save it as UTF-8", path=str(place)) from error
+        raise DataError("the list of images is not text in UTF-8; save it as UTF-8", path=str(place)) from error
     except OSError as error:
         raise StorageError("the list of images cannot be read", path=str(place), cause=str(error)) from error
     for line in filter(None, map(str.strip, lines)):
-        # Relative to the list where it says so, to the root otherwise.
+        # A path that starts with ./ is relative to the list, any other path to the root.
         starts = [place.parent, data.root] if line.startswith(("./", ".\\")) else [data.root, place.parent]
-        path = _found(data, line, starts) or inside(data.root, line.replace("\\", "/"))
+        path = _find_path(data, line, starts) or inside(data.root, line.replace("\\", "/"))
         if path is None:
             raise DataError(
-                "a list of images leads out of the folder of data.yaml; set data.root to the folder that holds both",
+                "a list of images leads out of the folder of data.yaml; set data.root to the folder that contains both",
                 path=str(place),
                 line=line,
             )

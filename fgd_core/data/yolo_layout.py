@@ -1,8 +1,8 @@
-"""What the numbers behind the class are, decided over all rows of a data set: one row alone often fits several layouts.
+"""Decides what the numbers after the class mean, from all rows of a data set: one row often fits several layouts.
 
-Four numbers are a box. More can be a polygon, the four corners of a rotated box, a box with keypoints, or a prediction:
-a box with a confidence, a track id, or both. A polygon that is taken for keypoints, or keypoints for a polygon, makes
-another box without any error.
+Four numbers are a box. More numbers can be a polygon, the four corners of a rotated box, a box with keypoints, or a
+prediction: a box with a confidence, a track id, or both. Reading a polygon as keypoints, or keypoints as a polygon,
+would silently give a wrong box.
 """
 
 from collections import Counter
@@ -25,47 +25,50 @@ RowProblem: TypeAlias = Literal[
     "malformed_label", "label_with_extra_number", "other_num_keypoints", "keypoints_or_polygon"
 ]
 
-SLACK = 0.01
-"""How far outside of 0 to 1 a number may be and still count as normalised: tools round, and draw past the border."""
+TOLERANCE = 0.01
+"""How far outside of 0 to 1 a normalised number may be: tools round, and boxes extend past the border."""
 
 _BOX = 4
 _TRIANGLE = 6
-_CORNERS = 8
-_SAMPLE = 500
+_FOUR_CORNERS = 8
+_SAMPLE_ROWS = 500
 _ALMOST_ALL = 0.9
 _MOST = 0.8
 _FEW = 0.1
 _MANY = 0.25
-_FEWEST_CORNERS = 3
+_MIN_CORNER_BOXES = 3
 _MANY_CORNERS = 12
-_MOST_CORNERS = 64
-_OUTLINES_LOOKED_AT = 100
-"""Each side is held against each other one, which takes long for many corners."""
+_MAX_CORNERS = 64
+_MAX_OUTLINES = 100
+"""The check compares each side with each other side, which is slow for many corners."""
 _MANY_ROWS = 20
-"""Below, rows may fit keypoints and polygons alike by chance."""
+"""Fewer rows may fit both keypoints and polygons by chance."""
 _AROUND_BOX = 0.25
-"""Keypoints may lie this far outside of their box, as a share of its sides."""
+"""How far keypoints may lie outside their box, as a share of its sides."""
 _FAR = 2.0
-"""A corner is far from the others at this many times their extent."""
+"""How far a corner must be from all others to count as far, in extents of the others."""
 _VISIBILITIES = (0.0, 1.0, 2.0)
 
 
 @dataclass(frozen=True)
 class Layout:
-    lengths: frozenset[int]
-    """How many numbers a box with keypoints has: empty where there are none."""
-    longer: Literal["polygon", "keypoints", "prediction", "unclear"]
-    """What a row of more than four numbers is."""
+    """Says what the rows of a data set contain."""
+
+    keypoint_lengths: frozenset[int]
+    """How many numbers a box with keypoints has; empty if there are no keypoints."""
+    long_rows: Literal["polygon", "keypoints", "prediction", "unclear"]
+    """What a row of more than four numbers contains."""
     is_guessed: bool = False
-    """Whether the numbers alone say that there are keypoints, and not data.yaml."""
+    """Whether keypoints are inferred from the numbers, and data.yaml does not declare them."""
 
     def shape_of(self, numbers: Numbers) -> Shape | RowProblem:
+        """Return what a row contains, or what is wrong with it."""
         length = len(numbers)
         if length == _BOX:
             return "box"
-        match self.longer:
+        match self.long_rows:
             case "keypoints":
-                return "box with keypoints" if length in self.lengths else "other_num_keypoints"
+                return "box with keypoints" if length in self.keypoint_lengths else "other_num_keypoints"
             case "prediction":
                 return "label_with_extra_number"
             case "unclear":
@@ -78,52 +81,51 @@ class Layout:
 _POLYGONS = Layout(frozenset(), "polygon")
 
 
-def declared(data: DataYaml) -> Layout | None:
-    """The layout that data.yaml names; None where it leaves the question open."""
+def declared_layout(data: DataYaml) -> Layout | None:
+    """Return the layout that data.yaml declares; None if it declares none."""
     if data.kpt_shape is not None:
         return Layout(frozenset({_BOX + data.kpt_shape[0] * data.kpt_shape[1]}), "keypoints")
     return _POLYGONS if data.task in ("segment", "obb") else None
 
 
-def is_clear(rows: Sequence[Numbers]) -> bool:
-    """Whether these rows decide the layout by themselves, so that those of other splits need not be read."""
+def decides_layout(rows: Sequence[Numbers]) -> bool:
+    """Return whether these rows alone decide the layout, so that other splits need not be read."""
     lengths = _lengths(rows)
     return not lengths or (len(lengths) > 1 and not _is_uniform(lengths) and not set(lengths) <= {5, 6})
 
 
-def layout_of(rows: Sequence[Numbers]) -> Layout:
-    """
-    Args:
-        rows: of all splits.
-    """
+def infer_layout(rows: Sequence[Numbers]) -> Layout:
+    """Infer the layout from the rows of all splits."""
     lengths = _lengths(rows)
     if not lengths:
         return _POLYGONS
     longer = [numbers for numbers in dict.fromkeys(rows) if len(numbers) != _BOX]
     if set(lengths) <= {5, 6} and all(map(_is_prediction, longer)):
         return Layout(frozenset(), "prediction")
-    # Every object has the same number of keypoints, and outlines of objects differ in their number of corners.
+    # All objects have the same number of keypoints, but polygons have different numbers of corners.
     if not _is_uniform(lengths):
         return _POLYGONS
     length = max(lengths, key=lambda each: lengths[each])
     uniform = [numbers for numbers in longer if len(numbers) == length]
-    found = _uniform_layout(np.array(uniform[:: len(uniform) // _SAMPLE + 1]), with_boxes=len(rows) > lengths.total())
-    return _POLYGONS if found.longer == "unclear" and len(lengths) > 1 else found
+    sample = np.array(uniform[:: len(uniform) // _SAMPLE_ROWS + 1])
+    layout = _uniform_layout(sample, with_boxes=len(rows) > lengths.total())
+    return _POLYGONS if layout.long_rows == "unclear" and len(lengths) > 1 else layout
 
 
 def are_corners(boxes: Sequence[Numbers]) -> bool:
-    """Whether boxes have their right and lower edge where width and height belong.
+    """Return whether boxes contain corners in place of centre and size.
 
-    All then end behind where they begin, and many would reach out of the image as centre and size.
+    The second corner is then right of and below the first in every box, and read as centre and size, many boxes would
+    leave the image.
     """
     rows = np.array([*dict.fromkeys(boxes)]).reshape(-1, _BOX)
     first, second = rows[:, :2], rows[:, 2:]
-    reach_out = ((first - second / 2 < -SLACK) | (first + second / 2 > 1 + SLACK)).any(axis=1)
-    return len(rows) >= _FEWEST_CORNERS and bool((second > first).all()) and reach_out.mean() >= _MANY
+    leaves = ((first - second / 2 < -TOLERANCE) | (first + second / 2 > 1 + TOLERANCE)).any(axis=1)
+    return len(rows) >= _MIN_CORNER_BOXES and bool((second > first).all()) and leaves.mean() >= _MANY
 
 
 def _lengths(rows: Sequence[Numbers]) -> Counter[int]:
-    """How many rows that are longer than a box there are of each length."""
+    """Count the rows of each length, without boxes."""
     return Counter(len(numbers) for numbers in rows if len(numbers) != _BOX)
 
 
@@ -132,13 +134,14 @@ def _is_uniform(lengths: Counter[int]) -> bool:
 
 
 def _uniform_layout(rows: _Rows, *, with_boxes: bool) -> Layout:
-    """
+    """Infer the layout of rows that all have the same length.
+
     Args:
-        rows: (n, length) of one length, each row once.
-        with_boxes: whether there are rows that are boxes and nothing else.
+        rows: (n, length) without duplicates.
+        with_boxes: whether the data set also has rows that are only a box.
     """
     num_rows, length = rows.shape
-    if length == _CORNERS and _are_parallelograms(rows):
+    if length == _FOUR_CORNERS and _are_parallelograms(rows):
         return _POLYGONS
     keypoints = Layout(frozenset({length}), "keypoints", is_guessed=True)
     boxes = _begin_with_box(rows)
@@ -148,7 +151,7 @@ def _uniform_layout(rows: _Rows, *, with_boxes: bool) -> Layout:
     if length % 2:
         return _POLYGONS
     around = float((boxes & _lie_around_box(rows)).mean())
-    outlines = _share_of_outlines(rows) if length <= 2 * _MOST_CORNERS else float(around < 0.5)
+    outlines = _share_of_outlines(rows) if length <= 2 * _MAX_CORNERS else float(around < 0.5)
     far = float(_second_is_far(rows).mean())
     is_sure = num_rows >= _MANY_ROWS
     if around >= _ALMOST_ALL and (outlines < 0.5 or (far >= 0.5 and is_sure)):
@@ -160,7 +163,7 @@ def _uniform_layout(rows: _Rows, *, with_boxes: bool) -> Layout:
 
 
 def _is_prediction(numbers: Numbers) -> bool:
-    """A box and one number; or a box, a confidence and a track id."""
+    """Return whether a row is a box and one number, or a box, a confidence and a track id."""
     if len(numbers) == _BOX + 1:
         return True
     confidence, track = numbers[_BOX:]
@@ -168,22 +171,22 @@ def _is_prediction(numbers: Numbers) -> bool:
 
 
 def _are_parallelograms(rows: _Rows) -> bool:
-    """A rectangle, however it is turned, stays a parallelogram when it is divided by the image's sides."""
+    """Return whether almost all rows are parallelograms: a rotated rectangle becomes one when it is normalised."""
     points = rows.reshape(-1, 4, 2)
     gaps = np.abs(points[:, 0] - points[:, 1] + points[:, 2] - points[:, 3]).max(axis=1)
-    return bool((gaps <= SLACK).mean() >= _ALMOST_ALL)
+    return bool((gaps <= TOLERANCE).mean() >= _ALMOST_ALL)
 
 
 def _begin_with_box(rows: _Rows) -> _Flags:
     """(n,) whether the first four numbers are the centre and the size of a box inside the image."""
     centres, sides = rows[:, :2], rows[:, 2:4]
-    fits = (sides > 0) & (centres - sides / 2 >= -SLACK) & (centres + sides / 2 <= 1 + SLACK)
+    fits = (sides > 0) & (centres - sides / 2 >= -TOLERANCE) & (centres + sides / 2 <= 1 + TOLERANCE)
     found: _Flags = np.logical_and.reduce(fits, axis=1)
     return found
 
 
 def _lie_around_box(rows: _Rows) -> _Flags:
-    """(n,) whether the points behind the box lie in it or near it; a point at 0, 0 is a hidden one."""
+    """(n,) whether all points after the box lie in it or near it; a point at 0, 0 is hidden and not considered."""
     centres, sides = rows[:, None, :2], rows[:, None, 2:4]
     points = rows[:, 4:].reshape(len(rows), -1, 2)
     near = np.logical_and.reduce(np.abs(points - centres) <= sides * (0.5 + _AROUND_BOX), axis=2)
@@ -192,8 +195,7 @@ def _lie_around_box(rows: _Rows) -> _Flags:
 
 
 def _second_is_far(rows: _Rows) -> _Flags:
-    """(n,) whether the second point lies far from all others, as the size of a box does and the corner of a polygon
-    does not."""
+    """(n,) whether the second point is far from all others: the size of a box is, but not the corner of a polygon."""
     points = rows.reshape(len(rows), -1, 2)
     second, others = points[:, 1], np.delete(points, 1, axis=1)
     low, high = others.min(axis=1), others.max(axis=1)
@@ -203,12 +205,13 @@ def _second_is_far(rows: _Rows) -> _Flags:
 
 
 def _share_of_outlines(rows: _Rows) -> float:
-    some = rows[:: len(rows) // _OUTLINES_LOOKED_AT + 1]
+    """Return the share of (n, length) rows that are valid outlines of an object."""
+    some = rows[:: len(rows) // _MAX_OUTLINES + 1]
     return float(np.mean([_is_outline(row.reshape(-1, 2).tolist()) for row in some]))
 
 
 def _is_outline(points: list[_Point]) -> bool:
-    """Whether it is a polygon that has an area and whose sides neither cross nor touch."""
+    """Return whether a polygon has an area and its sides neither cross nor touch."""
     points = [point for place, point in enumerate(points) if point != points[place - 1]]
     if len(points) < 3:
         return False
@@ -226,10 +229,10 @@ def _is_outline(points: list[_Point]) -> bool:
 
 
 def _touch(a: _Point, b: _Point, c: _Point, d: _Point) -> bool:
-    """Whether the lines from a to b and from c to d have a point in common, unless both lie on one line."""
-    first, other = _turn(a, b, c) * _turn(a, b, d), _turn(c, d, a) * _turn(c, d, b)
+    """Return whether the lines from a to b and from c to d share a point; False if both lie on one line."""
+    first, other = _orientation(a, b, c) * _orientation(a, b, d), _orientation(c, d, a) * _orientation(c, d, b)
     return (first <= 0 and other < 0) or (first < 0 and other <= 0)
 
 
-def _turn(a: _Point, b: _Point, c: _Point) -> float:
+def _orientation(a: _Point, b: _Point, c: _Point) -> float:
     return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])

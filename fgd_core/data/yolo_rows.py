@@ -1,60 +1,62 @@
-"""One row of a label file: a class and numbers. What the numbers are is decided over all rows, in `yolo_layout`."""
+"""Reads one line of a label file: a class and numbers. `yolo_layout` decides from all lines what the numbers mean."""
 
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-_LEAST_NUMBERS = 4
+_MIN_NUMBERS = 4
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?(\d+(,\d+)?|,\d+)")
-_MOST_NUMBERS_IN_NAME = 3
+_MAX_NUMBERS_IN_NAME = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LabelRow:
+    """Holds a line of a label file."""
+
     class_index: int
     numbers: tuple[float, ...]
-    """Four or more, finite."""
+    """At least four, finite."""
     has_class_name: bool = False
-    """Whether the row names its class where the index belongs."""
+    """Whether the line contains the name of the class in place of its index."""
     has_commas: bool = False
-    """Whether commas stand for decimal points, or commas or semicolons between the numbers."""
+    """Whether the line has decimal commas, or commas or semicolons between numbers."""
 
 
 @dataclass(frozen=True)
 class UnknownClass:
+    """Holds the text of a line that is in place of a class index but is not the name of a class."""
+
     name: str
-    """What stands where the index of a class belongs."""
 
 
-def read_row(line: str, class_indices: Mapping[str, int]) -> Row | UnknownClass | None:
-    """
+def read_row(line: str, class_indices: Mapping[str, int]) -> LabelRow | UnknownClass | None:
+    """Read a line; None if it is not a class with at least four numbers.
+
     Args:
-        class_indices: by the name of the class.
-    Returns:
-        None where the line is no class with four numbers or more.
+        class_indices: name of the class -> index.
     """
     words = line.split()
-    found = _plain_row(words) or _row(words, class_indices)
-    if found is None and ("," in line or ";" in line):
-        found = _row(_without_commas(line), class_indices)
-        return replace(found, has_commas=True) if isinstance(found, Row) else found
-    return found
+    row = _usual_row(words) or _row(words, class_indices)
+    if row is None and ("," in line or ";" in line):
+        row = _row(_without_commas(line), class_indices)
+        return replace(row, has_commas=True) if isinstance(row, LabelRow) else row
+    return row
 
 
-def _plain_row(words: Sequence[str]) -> Row | None:
-    """The usual row, without a look at each word; None where it is another or none."""
+def _usual_row(words: Sequence[str]) -> LabelRow | None:
+    """Read a class index and numbers, without matching each word; None for any other line."""
     try:
         index, *numbers = map(float, words)
     except ValueError:
         return None
-    is_usual = len(numbers) >= _LEAST_NUMBERS and index.is_integer() and all(map(math.isfinite, numbers))
-    # Python reads 1_000 as a number.
-    return Row(int(index), tuple(numbers)) if is_usual and not any("_" in word for word in words) else None
+    is_usual = len(numbers) >= _MIN_NUMBERS and index.is_integer() and all(map(math.isfinite, numbers))
+    # Python would read 1_000 as a number.
+    return LabelRow(int(index), tuple(numbers)) if is_usual and not any("_" in word for word in words) else None
 
 
-def _row(words: Sequence[str], class_indices: Mapping[str, int]) -> Row | UnknownClass | None:
+def _row(words: Sequence[str], class_indices: Mapping[str, int]) -> LabelRow | UnknownClass | None:
     numbers: list[float] = []
     for word in reversed(words):
         if not _NUMBER.fullmatch(word):
@@ -64,18 +66,18 @@ def _row(words: Sequence[str], class_indices: Mapping[str, int]) -> Row | Unknow
     if not all(map(math.isfinite, numbers)):
         return None
     if len(numbers) == len(words):
-        if len(numbers) > _LEAST_NUMBERS and numbers[0].is_integer():
-            return Row(int(numbers[0]), tuple(numbers[1:]))
-        if len(numbers) > _LEAST_NUMBERS and words[0] in class_indices:
-            return Row(class_indices[words[0]], tuple(numbers[1:]), has_class_name=True)
+        if len(numbers) > _MIN_NUMBERS and numbers[0].is_integer():
+            return LabelRow(int(numbers[0]), tuple(numbers[1:]))
+        if len(numbers) > _MIN_NUMBERS and words[0] in class_indices:
+            return LabelRow(class_indices[words[0]], tuple(numbers[1:]), has_class_name=True)
         return None
-    # A name of several words may end in a number: "box 2 0.5 0.5 0.1 0.1".
+    # A class name of several words may end with a number: "box 2 0.5 0.5 0.1 0.1".
     first = len(words) - len(numbers)
-    for end in range(first, min(first + _MOST_NUMBERS_IN_NAME, len(words) - _LEAST_NUMBERS) + 1):
+    for end in range(first, min(first + _MAX_NUMBERS_IN_NAME, len(words) - _MIN_NUMBERS) + 1):
         name = " ".join(words[:end])
         if name in class_indices:
-            return Row(class_indices[name], tuple(numbers[end - first :]), has_class_name=True)
-    is_label = len(numbers) >= _LEAST_NUMBERS and not _is_almost_a_number(words[first - 1])
+            return LabelRow(class_indices[name], tuple(numbers[end - first :]), has_class_name=True)
+    is_label = len(numbers) >= _MIN_NUMBERS and not _is_almost_a_number(words[first - 1])
     return UnknownClass(" ".join(words[:first])) if is_label else None
 
 
@@ -84,11 +86,11 @@ def _is_almost_a_number(word: str) -> bool:
 
 
 def _without_commas(line: str) -> list[str]:
-    """The words of the line, read with commas between the numbers or else as decimal points; whichever is meant."""
+    """Split a line in which commas are either between numbers or decimal points."""
     line = line.replace(";", " ")
     words = line.split()
     if len(words) == 1 or all(word.endswith(",") for word in words[:-1]):
         return [word.strip() for word in line.split(",") if word.strip()]
-    if all(_DECIMAL_COMMA.fullmatch(word) for word in words[-_LEAST_NUMBERS:]):
+    if all(_DECIMAL_COMMA.fullmatch(word) for word in words[-_MIN_NUMBERS:]):
         return [word.replace(",", ".") if _DECIMAL_COMMA.fullmatch(word) else word for word in words]
     return words

@@ -1,14 +1,14 @@
-"""data.yaml of a data set for YOLO: its classes, the keypoints of its labels, and the entries that name its splits.
+"""Reads the data.yaml of a YOLO data set: the classes, the keypoints of labels, and the entries of the splits.
 
-Every word is kept as its author wrote it. YAML makes a truth value of the class `no`, a number of `010` and a date of
-`2024-01-01`; a name is none of these.
+Every scalar stays the text that its author wrote. YAML would turn a class named `no` into a boolean, `010` into a
+number and `2024-01-01` into a date.
 """
 
 import os.path
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import yaml
 
@@ -22,52 +22,58 @@ _NOTHING = (None, "", "~", "null", "Null", "NULL")
 
 @dataclass(frozen=True)
 class DataYaml:
+    """Holds the content of a data.yaml."""
+
     path: Path
     root: Path
-    """Folder that relative paths start from, and that all lie in."""
-    passed_over: str | None
-    """What `path` in the file says, where that leads to no folder below the root."""
+    """Folder that relative paths start from, and that contains all files of the data set."""
+    ignored_path: str | None
+    """The `path` of the file, if it does not lead to a folder below the root; else None."""
     names: tuple[tuple[int, str], ...]
     """(class index, name) in the order of the index."""
     kpt_shape: tuple[int, int] | None
     """(number of keypoints, 2 or 3 numbers for each): labels are boxes followed by keypoints."""
     task: Task | None
-    entries: Mapping[str, Any]
+    entries: Mapping[str, object]
     """Text, or lists and mappings of text."""
 
 
 class _TextLoader(yaml.BaseLoader):
-    """Leaves every scalar as the text that it is, and refuses a key that stands twice, of which one would be lost."""
+    """Loads every scalar as text, and rejects duplicate keys, of which YAML would silently drop one."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        found = super().construct_mapping(node, deep=deep)
-        if len(found) < len(node.value):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
+        """Raises DataError for a duplicate key."""
+        mapping: dict[Hashable, object] = super().construct_mapping(node, deep=deep)
+        if len(mapping) < len(node.value):
             words = [key.value for key, _ in node.value]
-            twice = next(word for word in words if words.count(word) > 1)
+            duplicate = next(word for word in words if words.count(word) > 1)
             raise DataError(
-                f"data.yaml has the key {twice!r} twice; delete or rename one of the two",
+                f"data.yaml contains the key {duplicate!r} twice; delete or rename one of them",
                 path=node.start_mark.name,
                 line=node.start_mark.line + 1,
             )
-        return found
+        return mapping
 
 
 def read_data_yaml(path: Path, root: Path | None) -> DataYaml:
-    """
+    """Read a data.yaml.
+
+    Args:
+        root: folder that contains all files of the data set; None: the folder of the data.yaml.
     Raises:
-        DataError: the file is missing, is no YAML, or does not name its classes.
+        DataError: the file is missing, is not YAML, or does not name its classes.
         StorageError: the file cannot be read.
     """
     document = _load(path, "correct data.data_yaml")
     if not isinstance(document, dict):
-        raise DataError("the file names nothing; write `names`, `train` and `val` there", path=str(path))
+        raise DataError("data.yaml has no entries; write `names`, `train` and `val` into it", path=str(path))
     own = Path(os.path.normpath((root if root is not None else path.parent).absolute()))
-    told = document.get("path")
-    inner = _inner_root(own, path, told) if isinstance(told, str) and told not in _NOTHING else own
+    inner_path = document.get("path")
+    inner = _inner_root(own, path, inner_path) if isinstance(inner_path, str) and inner_path not in _NOTHING else own
     return DataYaml(
         path=path,
         root=inner or own,
-        passed_over=told if inner is None else None,
+        ignored_path=inner_path if inner is None else None,
         names=_names(document, path, [inner or own, own]),
         kpt_shape=_kpt_shape(document.get("kpt_shape"), path),
         task=document["task"] if document.get("task") in ("detect", "segment", "obb", "pose") else None,
@@ -76,73 +82,75 @@ def read_data_yaml(path: Path, root: Path | None) -> DataYaml:
 
 
 def inside(root: Path, path: Path | str) -> Path | None:
-    """`path`, relative to the root or absolute, without `..`; None where it leads out of the root."""
+    """Return `path`, which may be relative to the root, as an absolute path; None if it leads out of the root."""
     normal = Path(os.path.normpath(root / path))
     return normal if normal.is_relative_to(root) else None
 
 
-def _load(path: Path, cure: str) -> Any:
+def _load(path: Path, cure: str) -> object:
     try:
         loader = _TextLoader(read_text(path))
         loader.name = str(path)
-        return loader.get_single_data()
+        document: object = loader.get_single_data()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise DataError(f"there is no such file; {cure}", path=str(path)) from error
+        raise DataError(f"the file does not exist; {cure}", path=str(path)) from error
     except OSError as error:
         raise StorageError("the file cannot be read", path=str(path), cause=str(error)[:400]) from error
     except UnicodeError as error:
-        raise DataError("the file is no text in UTF-8 or UTF-16; save it as UTF-8", path=str(path)) from error
+        raise DataError("the file is not text in UTF-8 or UTF-16; save it as UTF-8", path=str(path)) from error
     except (yaml.YAMLError, RecursionError) as error:
         raise DataError(
-            "the file is no YAML; correct it where `cause` says", path=str(path), cause=str(error)
+            "the file is not valid YAML; correct the line that `cause` names", path=str(path), cause=str(error)
         ) from error
+    return document
 
 
-def _inner_root(own: Path, path: Path, told: str) -> Path | None:
-    # Many files name the place where they lay when they were made, which is not here: such a `path` is passed over.
+def _inner_root(own: Path, path: Path, inner_path: str) -> Path | None:
+    # Many files contain a `path` of the machine where they were made. It does not exist here and is ignored.
     for start in (own, path.parent.absolute()):
-        found = inside(own, start / told.replace("\\", "/"))
-        if found is not None and found.is_dir():
-            return found
+        folder = inside(own, start / inner_path.replace("\\", "/"))
+        if folder is not None and folder.is_dir():
+            return folder
     return None
 
 
-def _kpt_shape(told: Any, path: Path) -> tuple[int, int] | None:
-    if told in _NOTHING:
+def _kpt_shape(value: object, path: Path) -> tuple[int, int] | None:
+    if value in _NOTHING:
         return None
-    match told:
+    match value:
         case [str(count), str(numbers)] if count.isdecimal() and numbers in ("2", "3"):
             return int(count), int(numbers)
     raise DataError(
         "kpt_shape in data.yaml is not [number of keypoints, 2 or 3]; correct it, for example `kpt_shape: [17, 3]`",
         path=str(path),
-        kpt_shape=str(told)[:60],
+        kpt_shape=str(value)[:60],
     )
 
 
-def _names(document: Mapping[str, Any], path: Path, folders: list[Path]) -> tuple[tuple[int, str], ...]:
+def _names(document: Mapping[str, object], path: Path, folders: list[Path]) -> tuple[tuple[int, str], ...]:
     names = document.get("names")
     if isinstance(names, str) and names not in _NOTHING:
         names = _names_in_file(names, path, folders)
-    numbered = _numbered(names)
-    if not numbered:
-        raise DataError("data.yaml does not name its classes; write `names: [cat, dog]`", path=str(path))
-    for index, name in numbered:
+    by_index: dict[int, str] = {}
+    for index, name in _numbered(names):
         if not isinstance(name, str) or not name.strip():
-            raise DataError(f"class {index} in data.yaml has no name; write one", path=str(path))
-    if len(dict(numbered)) < len(numbered):
-        raise DataError("data.yaml gives two classes the same index; number them anew", path=str(path))
-    told = document.get("nc")
-    if isinstance(told, str) and told.isdecimal() and int(told) != len(numbered):
+            raise DataError(f"class {index} in data.yaml has no name; add one", path=str(path))
+        if index in by_index:
+            raise DataError(f"two classes in data.yaml have the index {index}; renumber one of them", path=str(path))
+        by_index[index] = name.strip()
+    if not by_index:
+        raise DataError("data.yaml does not name its classes; write `names: [cat, dog]`", path=str(path))
+    num_classes = document.get("nc")
+    if isinstance(num_classes, str) and num_classes.isdecimal() and int(num_classes) != len(by_index):
         raise DataError(
-            f"data.yaml says that there are {int(told)} classes (nc) and names {len(numbered)}; correct one of the two",
+            f"data.yaml declares {int(num_classes)} classes (nc) but names {len(by_index)}; correct one of them",
             path=str(path),
         )
-    return tuple(sorted((index, name.strip()) for index, name in numbered))
+    return tuple(sorted(by_index.items()))
 
 
-def _numbered(names: Any) -> list[tuple[int, Any]]:
-    """Empty where `names` is neither a list nor a mapping from whole numbers."""
+def _numbered(names: object) -> list[tuple[int, object]]:
+    """Return (class index, name) of each class; empty if `names` is not a list and not a mapping from integers."""
     if isinstance(names, list):
         return list(enumerate(names))
     if isinstance(names, dict) and all(isinstance(key, str) and key.isdecimal() for key in names):
@@ -150,25 +158,25 @@ def _numbered(names: Any) -> list[tuple[int, Any]]:
     return []
 
 
-def _names_in_file(told: str, path: Path, folders: list[Path]) -> Any:
-    """What the file that `names` names lists: one name a line, or a list or mapping in YAML."""
+def _names_in_file(file_name: str, path: Path, folders: list[Path]) -> object:
+    """Read the classes from a file: one name per line, or a list or mapping in YAML."""
     for folder in folders:
-        found = inside(folder, told)
-        if found is not None and found.is_file():
+        file = inside(folder, file_name)
+        if file is not None and file.is_file():
             break
     else:
         raise DataError(
             "data.yaml does not name its classes: `names` is neither a list nor a file in its folder; write "
             "`names: [cat, dog]`",
             path=str(path),
-            names=told[:60],
+            names=file_name[:60],
         )
-    if found.suffix.lower() in (".yaml", ".yml"):
-        listed = _load(found, "correct `names` in data.yaml")
-        return listed.get("names", listed) if isinstance(listed, dict) else listed
+    if file.suffix.lower() in (".yaml", ".yml"):
+        document = _load(file, "correct `names` in data.yaml")
+        return document.get("names", document) if isinstance(document, dict) else document
     try:
-        return [line.strip() for line in read_text(found).splitlines() if line.strip()]
+        return [line.strip() for line in read_text(file).splitlines() if line.strip()]
     except OSError as error:
-        raise StorageError("the list of classes cannot be read", path=str(found), cause=str(error)[:400]) from error
+        raise StorageError("the list of classes cannot be read", path=str(file), cause=str(error)[:400]) from error
     except UnicodeError as error:
-        raise DataError("the list of classes is no text in UTF-8; save it as UTF-8", path=str(found)) from error
+        raise DataError("the list of classes is not text in UTF-8; save it as UTF-8", path=str(file)) from error

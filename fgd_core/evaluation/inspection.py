@@ -6,8 +6,8 @@ from typing import get_args
 
 from pydantic import JsonValue
 
-from fgd_core.data import look_through
-from fgd_core.data.profiling import in_both, profile
+from fgd_core.data import inspect_dataset
+from fgd_core.data.profiling import in_both_splits, profile
 from fgd_core.data.samples import DetectionDataset, Split, check_same_categories
 from fgd_core.errors import DataError
 from fgd_core.evaluation.samples import draw_annotations
@@ -30,7 +30,7 @@ def inspect(data: FileData, *, num_samples: int, folder: Path, emit: Callable[[R
     refusals: list[DataError] = []
     for split in get_args(Split):
         try:
-            dataset = look_through(data, split)
+            dataset = inspect_dataset(data, split)
         except DataError as error:
             refusals.append(error)
             continue
@@ -40,7 +40,7 @@ def inspect(data: FileData, *, num_samples: int, folder: Path, emit: Callable[[R
         with_masks, mask_findings = _with_masks(data, split, dataset)
         found = [*dataset.checked.findings, *mask_findings]
         if split == "val" and "train" in opened:
-            found += in_both(opened["train"], dataset)
+            found += in_both_splits(opened["train"], dataset)
         prints = {"masks_fingerprint": with_masks.checked.masks_fingerprint}
         checked.append(dataset.checked.model_copy(update={"findings": found} | prints))
         emit(checked[-1])
@@ -62,7 +62,7 @@ def _with_masks(data: FileData, split: Split, plain: DetectionDataset) -> tuple[
 
     Bad masks do not fail the check, because a training on boxes alone does not need them.
     """
-    masked = look_through(data, split, with_masks=True)
+    masked = inspect_dataset(data, split, with_masks=True)
     known = {finding.problem for finding in plain.checked.findings}
     mask_findings = [finding for finding in masked.checked.findings if finding.problem not in known]
     return (masked if masked.checked.num_boxes else plain), mask_findings

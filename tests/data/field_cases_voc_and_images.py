@@ -47,7 +47,7 @@ VOC_AND_IMAGES: Table = {
         unread_pixel_format="refused",
     ),
     "72_huge_20k": refused(
-        "400 million pixels are over the limit", image_too_large="refused", says="400,000,000 pixels of at most"
+        "400 million pixels are over the limit", image_too_large="refused", says="400,000,000 pixels, limit"
     ),
     "72b_big_108MP": read("108 million pixels are below the limit", {"cat": 2, "dog": 0}),
     "73_12bit_in_16bit_png": read(

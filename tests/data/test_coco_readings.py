@@ -10,7 +10,7 @@ import pytest
 from coco_folder import CocoFolder, finding
 from PIL import Image
 
-from fgd_core.data import look_through, open_dataset
+from fgd_core.data import inspect_dataset, open_dataset
 from fgd_core.data.samples import DetectionDataset
 from fgd_core.errors import DataError
 from fgd_core.spec.data import Coco, CocoSplit
@@ -240,7 +240,7 @@ class TestBoxes:
         self, folder: CocoFolder, polygon: list[int], *, is_upright: bool
     ) -> None:
         folder.annotations[0] |= {"attributes": {"rotation": 45.0}, "segmentation": [polygon]}
-        dataset = look_through(folder_spec(folder), "train")
+        dataset = inspect_dataset(folder_spec(folder), "train")
         assert ("rotated_box" not in problems(dataset)) == is_upright
 
     @pytest.mark.parametrize(
@@ -489,5 +489,5 @@ class TestJson:
 
     def test_of_detections_is_refused_as_such(self, folder: CocoFolder) -> None:
         folder.annotations_file.write_text('[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.9}]')
-        with pytest.raises(DataError, match="these are detections; name the file that they were scored on"):
+        with pytest.raises(DataError, match="detections: name the annotation file that belongs to them"):
             folder.reopen()

@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 
 from fgd_core import confined
-from fgd_core.data.coco_file import read_annotations
+from fgd_core.data.coco import read_annotations
 from fgd_core.data.findings import Findings
 from fgd_core.data.folders import files_below
 from fgd_core.data.image_files import Unusable, decode, read_headers
 from fgd_core.data.text_files import read_text
-from fgd_core.data.voc_xml import read_annotation
+from fgd_core.data.voc_xml import read_xml
 from fgd_core.detectors.weights.files.formats import read_content
 from fgd_core.errors import DataError, StorageError, WeightsError
 from fgd_core.spec.readable import ROOTS, environment
@@ -129,7 +129,7 @@ class TestWhereItIsOpened:
         with pytest.raises(StorageError, match="outside of the folders"):
             read_annotations(disk / "data" / "a.json", Findings("drop"))
         with pytest.raises(StorageError, match="outside of the folders"):
-            read_annotation(disk / "data" / "a.xml")
+            read_xml(disk / "data" / "a.xml")
 
     def test_a_folder_that_leads_out_is_not_listed(self, disk: Path) -> None:
         (disk / "data" / "deep").symlink_to(disk / "secret")

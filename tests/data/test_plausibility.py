@@ -7,7 +7,7 @@ import pytest
 from coco_folder import CocoFolder, finding
 from PIL import Image
 
-from fgd_core.data import look_through
+from fgd_core.data import inspect_dataset
 from fgd_core.data.shapes import to_coco
 from fgd_core.errors import DataError
 from fgd_core.spec.data import Coco, CocoSplit, Shapes, Voc, Yolo
@@ -102,9 +102,9 @@ class TestBoxesBelowAPixel:
             "<annotation><object><name>cat</name><bndbox><xmin>0.2</xmin><ymin>0.2</ymin><xmax>0.7</xmax>"
             "<ymax>0.7</ymax></bndbox></object></annotation>"
         )
-        yolo = look_through(Yolo(data_yaml=str(tmp_path / "data.yaml")), "train")
+        yolo = inspect_dataset(Yolo(data_yaml=str(tmp_path / "data.yaml")), "train")
         assert "all_boxes_within_one_pixel" in str(yolo.refusal)
-        voc = look_through(Voc(folder=str(tmp_path), one_based=False), "train")
+        voc = inspect_dataset(Voc(folder=str(tmp_path), one_based=False), "train")
         assert "normalised_box" in str(voc.refusal)
 
 
@@ -192,7 +192,7 @@ class TestManyObjects:
             folder.add_box(bbox=(place, 10, 20, 20), area=400)
         found = finding(folder.open(), "many_objects")
         assert (found.action, found.count) == ("kept", 1)
-        assert found.examples == ["1.png: 199 objects, recall at most 50.3% there and 50.5% in the split"]
+        assert found.examples == ["1.png: 199 objects, recall at most 50.3% in this image and 50.5% in the split"]
 
     def test_are_none_up_to_a_hundred_without_crowds(self, folder: CocoFolder) -> None:
         for place in range(110):
@@ -211,10 +211,10 @@ class TestSoundData:
             each: CocoSplit(images=f"{root}/images", annotations=f"{root}/annotations_{each}.json")
             for each in ("train", "val")
         }
-        dataset = look_through(Coco(**parts), split, with_masks=True)
+        dataset = inspect_dataset(Coco(**parts), split, with_masks=True)
         assert (dataset.checked.findings, dataset.refusal) == ([], None)
 
     def test_that_is_drawn_gives_rise_to_no_finding(self, tmp_path: Path) -> None:
         part = to_coco(Shapes(num_train=200), "train", tmp_path)
-        dataset = look_through(Coco(train=part, val=part), "train", with_masks=True)
+        dataset = inspect_dataset(Coco(train=part, val=part), "train", with_masks=True)
         assert dataset.checked.findings == []

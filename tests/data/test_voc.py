@@ -466,7 +466,7 @@ class TestAFolderAsRoboflowExportsIt:
 
     def test_without_splits_is_refused_for_what_it_is(self, folder: VocFolder) -> None:
         self._lay(folder, {"train": ".", "val": "."})
-        with pytest.raises(DataError, match=r"2 XML files lie beside their images.*into the folders train and val"):
+        with pytest.raises(DataError, match=r"2 XML files beside their images.*into the folders train and val"):
             open_dataset(Voc(folder=str(folder.root)), "train")
 
 
@@ -483,7 +483,7 @@ class TestNothingToWorkWith:
             open_dataset(Voc(folder=str(tmp_path)), "train")
 
     def test_the_folder_above_names_those_in_it(self, folder: VocFolder) -> None:
-        with pytest.raises(DataError, match="holds folders that have") as caught:
+        with pytest.raises(DataError, match="contains folders with Annotations") as caught:
             open_dataset(Voc(folder=str(folder.root.parent)), "train")
         assert caught.value.details["folders"] == ["VOC2007"]
 
@@ -501,7 +501,7 @@ class TestNothingToWorkWith:
     def test_a_split_without_a_single_box_is_refused(self, folder: VocFolder) -> None:
         folder.sets["train"] = []
         folder.add("empty")
-        with pytest.raises(DataError, match="no boxes at all"):
+        with pytest.raises(DataError, match="no boxes to learn from"):
             folder.open()
 
 

@@ -181,7 +181,7 @@ class TestNothingToWorkWith:
         ("changes", "message"),
         [
             ({"train": None}, "no 'train' split"),
-            ({"train": "images/training"}, "not there"),
+            ({"train": "images/training"}, "does not exist"),
             ({"train": "../../etc"}, "outside"),
             ({"train": "/etc"}, "outside"),
             ({"names": None}, "does not name its classes"),
@@ -212,9 +212,9 @@ class TestNothingToWorkWith:
 
     def test_what_is_no_yaml_is_refused(self, folder: YoloFolder) -> None:
         (folder.root / "data.yaml").write_text("names: [cat")
-        with pytest.raises(DataError, match="no YAML"):
+        with pytest.raises(DataError, match="not valid YAML"):
             open_dataset(Yolo(data_yaml=str(folder.root / "data.yaml")), "train")
-        with pytest.raises(DataError, match="no such file"):
+        with pytest.raises(DataError, match="file does not exist"):
             open_dataset(Yolo(data_yaml=str(folder.root / "none.yaml")), "train")
 
 

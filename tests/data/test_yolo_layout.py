@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from yolo_folder import BOX, YoloFolder, finding
 
-from fgd_core.data.yolo_layout import layout_of
+from fgd_core.data.yolo_layout import infer_layout
 from fgd_core.data.yolo_rows import read_row
 from fgd_core.errors import DataError
 
@@ -142,22 +142,22 @@ class TestOverManyRows:
         [(1, "keypoints"), (2, "unclear"), (3, "keypoints"), (5, "keypoints"), (17, "keypoints")],
     )
     def test_keypoints_are_never_taken_for_polygons(self, num_keypoints: int, longer: str) -> None:
-        assert layout_of(_random_poses(200, num_keypoints=num_keypoints)).longer == longer
+        assert infer_layout(_random_poses(200, num_keypoints=num_keypoints)).long_rows == longer
 
     @pytest.mark.parametrize("num_corners", [3, 4, 5, 8, 40])
     def test_outlines_with_one_number_of_corners_are_never_taken_for_keypoints(self, num_corners: int) -> None:
-        assert layout_of(_random_outlines(200, num_corners=num_corners)).longer == "polygon"
+        assert infer_layout(_random_outlines(200, num_corners=num_corners)).long_rows == "polygon"
 
     @pytest.mark.timeout(60)
     def test_of_any_length_are_read_and_decided_in_time(self) -> None:
-        layout_of(_random_outlines(3, num_corners=20_000))
+        infer_layout(_random_outlines(3, num_corners=20_000))
         read_row("bird" + " 0.5" * 100_000, {"cat": 0})
         read_row("bird " + "1" * 100_000 + "x", {"cat": 0})
         read_row("bird " + ",." * 100_000, {"cat": 0})
 
     def test_a_torn_row_makes_no_polygons_of_keypoints(self) -> None:
         rows = _random_poses(100, num_keypoints=4)
-        layout = layout_of([*rows, rows[0][:8]])
+        layout = infer_layout([*rows, rows[0][:8]])
         assert layout.shape_of(rows[1]) == "box with keypoints"
         assert layout.shape_of(rows[0][:8]) == "other_num_keypoints"
 

@@ -309,7 +309,7 @@ class TestNames:
         ("text", "message"),
         [
             ("{0: cat, 0: dog}", "key '0' twice"),
-            ("{0: cat, 00: dog}", "the same index"),
+            ("{0: cat, 00: dog}", "have the index 0"),
             ("[cat, '']", "class 1 in data.yaml has no name"),
             ("\n- cat\n-", "class 1 in data.yaml has no name"),
             ("[cat, [dog]]", "class 1 in data.yaml has no name"),
@@ -345,7 +345,7 @@ def test_a_data_yaml_in_another_encoding_is_called_so(folder: YoloFolder) -> Non
 
 
 def test_a_data_yaml_that_is_none_names_the_line(folder: YoloFolder) -> None:
-    with pytest.raises(DataError, match=r"no YAML.*line 2"):
+    with pytest.raises(DataError, match=r"not valid YAML.*line 2"):
         folder.open_text(b"names:\n\t- cat\n")
 
 

@@ -175,11 +175,13 @@ class TestOnlyBadEntries:
     ) -> None:
         context, end = check(tmp_path, make_bad(tmp_path / "set") | {"on_bad": on_bad})
         assert end.error is not None
-        found, lacking = end.error.message.split("Fix these, for without them the train split has no ")[:2]
+        found, lacking = end.error.message.split(
+            "Fix these problems: without the bad entries, the train split has no "
+        )[:2]
         assert f"{problem}: " in found
         assert example in found
         assert lacking
-        assert not [advice for advice in ("add some", "annotate some") if advice in end.error.message]
+        assert not [advice for advice in ("add images", "annotate objects") if advice in end.error.message]
         (event,) = context.of(DataSetChecked)
         assert [each.split for each in event.splits] == ["train", "val"]
         assert all(problem in [found.problem for found in each.findings] for each in event.splits)
@@ -203,7 +205,7 @@ def test_the_terminal_shows_each_finding_with_its_meaning_before_the_counts(tmp_
     context, _ = check(tmp_path, every_image_gone(tmp_path / "set"))
     first, *_, counts = str(describe(context.of(DataChecked)[0])).splitlines()
     assert first == (
-        "train: 4 missing_image refused (0.png, 1.png, 2.png, 3.png): there is no such file in the images folder"
+        "train: 4 missing_image refused (0.png, 1.png, 2.png, 3.png): the images folder does not contain this file"
     )
     assert counts == "train: 0 images, 0 boxes"
 
@@ -255,7 +257,7 @@ class TestMasks:
         named = Registered.model_validate({"name": "squares", "resolved": resolved})
         assert open_dataset(named, "train", with_masks=with_masks).checked.num_boxes == (5 if with_masks else 6)
         change_annotations(masked["train"], bbox=[1, 1, 9, 9])
-        with pytest.raises(DataError, match="no longer what its check found"):
+        with pytest.raises(DataError, match="has changed since its newest check"):
             open_dataset(named, "train", with_masks=with_masks)
 
 
@@ -284,7 +286,7 @@ class TestNamedData:
         _, end = self.run(tmp_path, named)
         assert end.error is not None
         assert end.error.code == "data"
-        assert "val split of 'squares' is no longer what its check found" in end.error.message
+        assert "val split of 'squares' has changed since its newest check" in end.error.message
         assert "fgd data check squares" in end.error.message
 
     def test_changed_since_its_check_is_a_warning_if_the_spec_says_so(
