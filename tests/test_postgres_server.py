@@ -11,7 +11,7 @@ def test_a_fresh_database_is_empty(postgres: PostgresServer, postgres_url: str) 
     assert postgres.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'", name) == "0"
 
 
-def test_a_killed_server_comes_back_with_what_was_committed() -> None:
+def test_a_killed_server_restarts_with_all_committed_rows() -> None:
     with running(durable=True) as server:
         server.create("kept")
         server.execute("CREATE TABLE t AS SELECT 7 AS value", "kept")
@@ -20,7 +20,7 @@ def test_a_killed_server_comes_back_with_what_was_committed() -> None:
         assert server.execute("SELECT value FROM t", "kept") == "7"
 
 
-def test_a_server_goes_with_the_tests_that_were_killed() -> None:
+def test_a_server_ends_when_its_tests_are_killed() -> None:
     code = (
         "import time; from tests.postgres import running\nwith running() as s: print(s.pid, flush=True); time.sleep(60)"
     )

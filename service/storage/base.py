@@ -34,10 +34,12 @@ class Upload(Protocol):
     """Writes a file that becomes visible at `commit`. A `with` block that ends without a commit leaves no file."""
 
     @abstractmethod
-    def write(self, block: bytes) -> None: ...
+    def write(self, block: bytes) -> None:
+        """Append a block."""
 
     @abstractmethod
-    def commit(self) -> None: ...
+    def commit(self) -> None:
+        """Make the file visible; it replaces an existing one."""
 
     @abstractmethod
     def discard(self) -> None:
@@ -63,7 +65,8 @@ class Storage(Protocol):
     """The folder on this machine's disk, which runs may share; None for a bucket."""
 
     @property
-    def uri(self) -> str: ...
+    def uri(self) -> str:
+        """The URI of the storage, without a slash at its end."""
 
     def check(self) -> None:
         """Write and delete a test file."""
@@ -71,12 +74,14 @@ class Storage(Protocol):
     def ping(self) -> None:
         """Check that the storage answers; cheaper than `check`."""
 
-    def uri_of(self, path: str) -> str: ...
+    def uri_of(self, path: str) -> str:
+        """Return the URI of a path."""
 
     def path_of(self, uri: str) -> str | None:
         """Return the path of a URI; None if the URI is outside this storage."""
 
-    def find(self, path: str) -> StoredFile | None: ...
+    def find(self, path: str) -> StoredFile | None:
+        """Return a file's size and time of modification; None if it does not exist."""
 
     def listing(self, folder: str = "") -> list[StoredFile]:
         """Return every file below a folder, with its path inside that folder; empty if the folder does not exist."""
@@ -84,9 +89,11 @@ class Storage(Protocol):
     def folder_names(self, folder: str) -> list[str]:
         """Return the sorted names of the folders directly inside a folder."""
 
-    def open(self, path: str) -> OpenedFile: ...
+    def open(self, path: str) -> OpenedFile:
+        """Open a file for reading; the caller closes it."""
 
-    def read(self, path: str) -> bytes: ...
+    def read(self, path: str) -> bytes:
+        """Return the content of a file."""
 
     def sha256(self, path: str) -> str:
         """Return the SHA-256, in hex, of the file's current content; may read the whole file."""

@@ -1,4 +1,4 @@
-"""Rows as answers."""
+"""Converts rows into the views that the API returns."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,9 +17,10 @@ from service.store.write_session import WriteSession
 
 
 def summary(job: Job, tried: Sequence[Attempt] | None = None) -> JobSummary:
-    """
+    """Return the short view of a job.
+
     Args:
-        tried: the job's attempts; None where nobody asks how long it ran.
+        tried: the job's attempts; None if the caller does not need the run times.
     """
     running = [each.started_at for each in tried or () if each.started_at is not None and each.ended_at is None]
     return JobSummary(
@@ -43,7 +44,7 @@ def summary(job: Job, tried: Sequence[Attempt] | None = None) -> JobSummary:
 
 
 async def load(session: WriteSession, job: Job) -> JobView:
-    """All there is to say about a job, read in this session."""
+    """Return the full view of a job; reads its dependencies, attempts and artifacts in this session."""
     return job_view(
         job,
         needs=await jobs.dependencies(session, job.id),
@@ -53,11 +54,12 @@ async def load(session: WriteSession, job: Job) -> JobView:
 
 
 def etag(version: int) -> str:
+    """Return the ETag of a version of a job."""
     return f'"{version}"'
 
 
 def run_page(attempt: Attempt) -> str | None:
-    """On Ray's dashboard, by way of this server as its client has called it; None where Ray has forgotten the run."""
+    """Return the URL of the run on Ray's dashboard, through this server's address; None if Ray no longer lists it."""
     base = links.addressed() if attempt.dashboard_url is not None else None
     return links.run_page(base, attempt.submission_id) if base is not None else attempt.dashboard_url
 
@@ -65,10 +67,11 @@ def run_page(attempt: Attempt) -> str | None:
 def job_view(
     job: Job, *, needs: Sequence[JobDependency], attempts: Sequence[Attempt], artifacts: Sequence[Artifact]
 ) -> JobView:
+    """Return the full view of a job from its rows."""
     try:
         spec: JobSpec | dict[str, Any] = JOB_SPEC.validate_python(job.spec)
     except ValidationError:
-        # An older version of this server stored it. It cannot run any more, but what became of it can still be read.
+        # An older version of this server stored the spec. The job cannot run any more, but its results can be read.
         spec = job.spec
     waits_for = sorted({dependency.needs_job_id for dependency in needs}) if job.state == "blocked" else []
     return JobView(

@@ -1,4 +1,4 @@
-"""One stream of all jobs' events: complete, in order, and only what its reader may see."""
+"""The stream of all jobs' events is complete, ordered, and limited to what its reader may see."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ async def finished(plane: ControlPlane) -> str:
 
 
 class TestStream:
-    async def test_it_begins_now_and_tells_of_every_job(self, plane: ControlPlane) -> None:
+    async def test_it_starts_now_and_contains_every_job(self, plane: ControlPlane) -> None:
         async with served_by(plane) as served:
             await finished(plane)
             reading = asyncio.create_task(served.messages("/v1/events", at_most=6))
@@ -48,7 +48,7 @@ class TestStream:
             async with asyncio.timeout(10):
                 assert sorted(places(await reading)) == await stored(plane, *jobs)
 
-    async def test_it_goes_on_behind_the_last_id_without_a_gap_while_runs_write(self, plane: ControlPlane) -> None:
+    async def test_it_continues_after_the_last_id_without_gaps_while_runs_write(self, plane: ControlPlane) -> None:
         async with served_by(plane) as served:
             runs = [await plane.started_job() for _ in range(2)]
 
@@ -76,7 +76,7 @@ class TestStream:
                 sequences = [sequence for id_, sequence in seen if id_ == job_id]
                 assert sequences == sorted(sequences)
 
-    async def test_only_what_was_asked_for_is_sent_live_as_from_the_past(self, plane: ControlPlane) -> None:
+    async def test_filters_apply_to_live_and_to_past_events(self, plane: ControlPlane) -> None:
         async with served_by(plane) as served:
             first, _ = await finished(plane), await finished(plane)
             query = f"job_id={first}&kind=state_changed&after=0"
@@ -87,7 +87,7 @@ class TestStream:
             async with asyncio.timeout(10):
                 assert places(await reading) == [(second, 2)]
 
-    async def test_a_quiet_one_says_how_far_it_looked(self, plane: ControlPlane) -> None:
+    async def test_a_stream_without_matches_still_sends_its_position(self, plane: ControlPlane) -> None:
         plane.services.streams._settings = plane.settings.model_copy(update={"sse_keep_alive_s": 0.05})
         async with served_by(plane) as served, served.client.stream("GET", "/v1/events?kind=nothing") as response:
             async with asyncio.timeout(10):
@@ -98,7 +98,7 @@ class TestStream:
 
 
 class TestPages:
-    async def test_all_pages_together_are_everything(self, plane: ControlPlane) -> None:
+    async def test_the_pages_together_contain_all_events(self, plane: ControlPlane) -> None:
         jobs = [await finished(plane) for _ in range(5)]
         seen: list[tuple[str, int]] = []
         cursor = "0"
@@ -107,18 +107,18 @@ class TestPages:
             cursor = answer["next_cursor"]
         assert sorted(seen) == await stored(plane, *jobs)
 
-    async def test_a_cursor_is_had_before_anything_happens(self, plane: ControlPlane) -> None:
+    async def test_a_cursor_exists_before_the_first_event(self, plane: ControlPlane) -> None:
         cursor = (await page(plane))["next_cursor"]
         job_id = await finished(plane)
         assert {item["job_id"] for item in (await page(plane, f"after={cursor}"))["items"]} == {job_id}
 
     @pytest.mark.parametrize("cursor", ["x", "MSBhIDE", "OTk5OTk5OTk5OTk5OTk5OTk5OSBhIDE=", "LTEgJyAx"])
-    async def test_a_made_up_cursor_is_refused(self, plane: ControlPlane, cursor: str) -> None:
+    async def test_an_invalid_cursor_is_rejected(self, plane: ControlPlane, cursor: str) -> None:
         answer = await plane.http.get(f"/v1/events?after={cursor}", headers=JSON)
         assert answer.status_code == 422
         assert answer.json()["reasons"][0]["code"] == "bad_cursor"
 
-    async def test_a_reader_of_one_project_sees_no_other(self, plane: ControlPlane) -> None:
+    async def test_a_reader_of_one_project_sees_no_other_project(self, plane: ControlPlane) -> None:
         job_id = await plane.submit(train_spec(project="mine"))
         await plane.submit(train_spec(project="theirs"))
         async with plane.services.database.reading() as session:
@@ -128,9 +128,7 @@ class TestPages:
 
 
 class TestOrder:
-    async def test_a_transaction_that_commits_late_is_not_passed_over(
-        self, plane: ControlPlane, database_url: str
-    ) -> None:
+    async def test_a_transaction_that_commits_late_is_not_skipped(self, plane: ControlPlane, database_url: str) -> None:
         if not database_url.startswith("postgresql"):
             pytest.skip("SQLite has one writer at a time")
         slow, fast = await plane.submit(train_spec()), await plane.submit(train_spec())

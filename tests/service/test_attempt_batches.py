@@ -13,7 +13,7 @@ TABLES = Base.metadata.sorted_tables
 
 
 class TestAssignment:
-    async def test_a_run_gets_all_that_it_needs(self, plane: ControlPlane) -> None:
+    async def test_a_run_gets_everything_it_needs(self, plane: ControlPlane) -> None:
         teacher, run = await plane.started_job()
         await run.saves_checkpoint("/somewhere/best.pt")
         await run.succeeds()
@@ -27,7 +27,7 @@ class TestAssignment:
         assert assignment["checkpoints"] == {f"job:{teacher}/best": "/somewhere/best.pt"}
         assert assignment["job_uri"] == (plane.settings.storage_dir / "jobs" / job_id).as_uri()
 
-    async def test_a_wrong_token_opens_nothing(self, plane: ControlPlane) -> None:
+    async def test_a_wrong_token_is_rejected(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic abc"}):
             answer = await plane.http.get(f"/v1/attempts/{run.attempt_id}", headers=headers)
@@ -35,7 +35,7 @@ class TestAssignment:
             answer = await plane.http.post(f"/v1/attempts/{run.attempt_id}/events", json={}, headers=headers)
             assert answer.status_code == 401
 
-    async def test_the_token_itself_is_not_stored(self, plane: ControlPlane) -> None:
+    async def test_the_token_is_not_stored_in_plain_text(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         token = run.headers["Authorization"].removeprefix("Bearer ")
         async with plane.services.database.reading() as session:
@@ -52,7 +52,7 @@ class TestIdempotency:
         assert first.json() == second.json() == {"acknowledged": 3, "wish": "continue"}
         assert [event.kind for event in await plane.events(job_id)].count("progress") == 2
 
-    async def test_of_an_overlapping_batch_only_what_is_new_is_stored(self, plane: ControlPlane) -> None:
+    async def test_only_new_events_of_an_overlapping_batch_are_stored(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         first = run.batch(progress(1), progress(2))
         await run.post(first)
@@ -61,7 +61,7 @@ class TestIdempotency:
         steps = [event.data["step"] for event in await plane.events(job_id) if event.kind == "progress"]
         assert steps == [1, 2, 3]
 
-    async def test_a_gap_is_refused_with_the_sequence_to_go_on_from(self, plane: ControlPlane) -> None:
+    async def test_a_gap_is_rejected_with_the_expected_sequence(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         run.batch(progress(1))
         answer = await run.post(run.batch(progress(2)))
@@ -69,19 +69,19 @@ class TestIdempotency:
         assert answer.json()["details"]["expected"] == 2
         assert "progress" not in [event.kind for event in await plane.events(job_id)]
 
-    async def test_a_gap_of_any_width_costs_nothing(self, plane: ControlPlane) -> None:
+    async def test_a_very_wide_gap_is_rejected_quickly(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         batch = run.batch(progress(1), progress(2))
         batch["events"][1]["sequence"] += 2**50
         assert (await run.post(batch)).status_code == 422
 
-    async def test_streams_count_on_their_own(self, plane: ControlPlane) -> None:
+    async def test_each_stream_has_its_own_sequences(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         batch = {"stream": "trial-1", **run.batch(progress(1))}
         batch["events"][0]["sequence"] = 1
         assert (await run.post(batch)).json()["acknowledged"] == 1
 
-    async def test_the_last_word_may_be_repeated(self, plane: ControlPlane) -> None:
+    async def test_the_final_event_may_be_repeated(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         batch = run.batch({"kind": "run_finished", "outcome": "cancelled"})
         await plane.http.post(f"/v1/jobs/{job_id}/cancel")
@@ -91,7 +91,7 @@ class TestIdempotency:
 
 
 class TestStaleAttempts:
-    async def test_after_its_last_word_an_attempt_is_stale(self, plane: ControlPlane) -> None:
+    async def test_an_attempt_is_stale_after_its_final_event(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         await run.succeeds()
         for batch in ({"events": []}, run.batch(progress(9))):
@@ -131,7 +131,7 @@ class TestEffects:
             ("failed", "run_failed"),
         ]
 
-    async def test_success_keeps_the_result_and_the_checkpoint(self, plane: ControlPlane) -> None:
+    async def test_a_success_stores_the_result_and_the_checkpoint(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         await run.saves_checkpoint()
         await run.succeeds()
@@ -139,14 +139,14 @@ class TestEffects:
         assert (job["state"], job["result"]["scores"]["ap"], job["error"]) == ("succeeded", 0.5, None)
         assert [artifact["name"] for artifact in job["artifacts"]] == ["best.pt"]
 
-    async def test_a_resumed_run_overwrites_the_points_it_goes_over_again(self, plane: ControlPlane) -> None:
+    async def test_a_resumed_run_overwrites_the_points_of_repeated_steps(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         logged = {"kind": "metrics_logged", "steps": [1, 2], "values": {"loss": [5.0, 4.0]}}
         await run.reports(logged, logged | {"steps": [2], "values": {"loss": [3.0]}})
         page = (await plane.http.get(f"/v1/jobs/{job_id}/metrics?name=loss")).json()
         assert page["items"][0]["points"] == [{"step": 1, "value": 5.0}, {"step": 2, "value": 3.0}]
 
-    async def test_the_wish_comes_with_every_answer(self, plane: ControlPlane) -> None:
+    async def test_every_reply_carries_the_control_signal(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         assert (await run.post({})).json()["wish"] == "continue"
         await plane.http.post(f"/v1/jobs/{job_id}/cancel")
@@ -167,14 +167,14 @@ class TestLeniency:
     ]
 
     @pytest.mark.parametrize("event", ODD)
-    async def test_an_odd_event_is_kept_and_can_be_read_back(self, plane: ControlPlane, event: dict[str, Any]) -> None:
+    async def test_an_unknown_event_is_stored_and_can_be_read(self, plane: ControlPlane, event: dict[str, Any]) -> None:
         job_id, run = await plane.started_job()
         await run.reports(event)
         stored = (await plane.events(job_id))[-1]
         assert set(stored.data) == set(event)
         assert (await plane.job(job_id))["state"] == "running"
 
-    async def test_nan_deep_nesting_and_odd_times_do_not_cost_the_batch(self, plane: ControlPlane) -> None:
+    async def test_nan_deep_nesting_and_odd_times_do_not_fail_the_batch(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         deep = "[" * 300 + "]" * 300
         body = (
@@ -186,7 +186,7 @@ class TestLeniency:
         answer = await plane.http.post(path, content=body, headers=headers)
         assert (answer.status_code, answer.json()["acknowledged"]) == (200, 3)
 
-    async def test_a_malformed_envelope_is_refused(self, plane: ControlPlane) -> None:
+    async def test_a_malformed_batch_is_rejected(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         for batch in (
             {"event": []},
@@ -208,7 +208,7 @@ class TestLeniency:
             st.dictionaries(st.sampled_from(["step", "values", "scores", "name"]) | st.text(), json_values), max_size=20
         )
     )
-    async def test_no_event_whatever_is_a_server_error(self, plane: ControlPlane, odd: list[dict[str, Any]]) -> None:
+    async def test_no_event_causes_a_server_error(self, plane: ControlPlane, odd: list[dict[str, Any]]) -> None:
         plane.cluster.largest = Capacity((Node(node_id="here", cpus_total=99, cpus_free=99),))
         job_id, run = await plane.started_job()
         before = len(await plane.events(job_id))

@@ -1,4 +1,4 @@
-"""What runs keep with the server: by HTTP, on each kind of storage."""
+"""Runs upload files to the server by HTTP, into each kind of storage."""
 
 import asyncio
 import base64
@@ -54,8 +54,8 @@ async def lost_and_started_again(plane: ControlPlane, run: Run) -> Run:
     return again
 
 
-class TestKeeping:
-    async def test_what_was_sent_is_listed_and_read_again(self, plane: ControlPlane) -> None:
+class TestUploads:
+    async def test_an_uploaded_file_can_be_listed_and_read(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         answer = await put(plane, run, LAST)
         assert answer.status_code == 200, answer.text
@@ -69,26 +69,26 @@ class TestKeeping:
         assert read.headers["Repr-Digest"] == digest(WEIGHTS)
         assert read.headers["Content-Length"] == str(len(WEIGHTS))
 
-    async def test_nothing_at_all_is_a_file_too(self, plane: ControlPlane) -> None:
+    async def test_an_empty_file_can_be_uploaded(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         assert (await put(plane, run, "attempts/1/empty", b"")).status_code == 200
         read = await plane.http.get(url(run, "attempts/1/empty"), headers=run.headers)
         assert (read.status_code, read.content, read.headers["Repr-Digest"]) == (200, b"", digest(b""))
 
-    async def test_sent_again_it_takes_the_place_of_the_first(self, plane: ControlPlane) -> None:
+    async def test_a_second_upload_replaces_the_first(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         await put(plane, run, LAST)
         await put(plane, run, LAST, b"newer")
         assert (await plane.http.get(url(run, LAST), headers=run.headers)).content == b"newer"
 
-    async def test_a_part_is_read_without_the_rest(self, plane: ControlPlane) -> None:
+    async def test_a_range_can_be_read_alone(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         await put(plane, run, LAST)
         for asked, part in (("bytes=5-9", WEIGHTS[5:10]), ("bytes=-4", WEIGHTS[-4:]), ("bytes=7-", WEIGHTS[7:])):
             read = await plane.http.get(url(run, LAST), headers=run.headers | {"Range": asked})
             assert (read.status_code, read.content) == (206, part)
 
-    async def test_a_file_that_is_deleted_is_gone_and_twice_is_once(self, plane: ControlPlane) -> None:
+    async def test_a_deleted_file_is_gone_and_deleting_it_again_is_no_error(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         await put(plane, run, LAST)
         for _ in range(2):
@@ -96,7 +96,7 @@ class TestKeeping:
         assert await kept(plane, run) == {}
         assert (await plane.http.get(url(run, LAST), headers=run.headers)).status_code == 404
 
-    async def test_the_next_attempt_reads_what_the_first_left_and_writes_beside_it(self, plane: ControlPlane) -> None:
+    async def test_the_next_attempt_reads_earlier_files_and_writes_its_own(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         await put(plane, run, LAST)
         again = await lost_and_started_again(plane, run)
@@ -106,19 +106,19 @@ class TestKeeping:
         assert (await put(plane, again, "attempts/2/checkpoints/last.pt")).status_code == 200
         assert set(await kept(plane, again)) >= {LAST, "attempts/2/checkpoints/last.pt"}
 
-    async def test_a_run_is_told_to_keep_its_files_itself(self, plane: ControlPlane) -> None:
+    async def test_the_assignment_tells_a_run_to_upload_its_files(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         assignment = (await plane.http.get(f"/v1/attempts/{run.attempt_id}", headers=run.headers)).json()
         assert assignment["job_uri"] is None
 
-    async def test_what_was_sent_is_an_artifact_once_the_run_tells_of_it(self, plane: ControlPlane) -> None:
+    async def test_an_uploaded_file_becomes_an_artifact_when_the_run_reports_it(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         sent = (await put(plane, run, "attempts/1/checkpoints/best.pt")).json()
         await run.saves_checkpoint(sent["uri"])
         answer = await plane.http.get(f"/v1/jobs/{job_id}/artifacts/best.pt")
         assert (answer.status_code, answer.content) == (200, WEIGHTS)
 
-    async def test_a_picture_that_was_sent_is_in_the_report(self, plane: ControlPlane) -> None:
+    async def test_an_uploaded_picture_appears_in_the_report(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         uri = (await put(plane, run, "attempts/1/samples.png", b"png")).json()["uri"]
         event = {"name": "samples.png", "uri": uri, "media_type": "image/png", "sha256": "0" * 64, "size_bytes": 3}
@@ -161,7 +161,7 @@ class TestRefusals:
             assert answer.status_code in (404, 422)
         assert await kept(plane, run) == {}
 
-    async def test_other_bytes_than_were_announced_are_refused_with_both_digests(self, plane: ControlPlane) -> None:
+    async def test_content_with_another_digest_is_rejected_with_both_digests(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         answer = await put(plane, run, LAST, **{"Repr-Digest": digest(b"something else")})
         assert answer.status_code == 422
@@ -170,14 +170,14 @@ class TestRefusals:
         assert plane.storage.listing("jobs") == []
 
     @pytest.mark.parametrize("said", ["", "sha-256=abc", "sha-256=:YWJj:", "md5=:YWJj:"])
-    async def test_a_file_comes_with_its_digest(self, plane: ControlPlane, said: str) -> None:
+    async def test_an_upload_needs_a_valid_digest(self, plane: ControlPlane, said: str) -> None:
         _, run = await plane.started_job()
         answer = await put(plane, run, LAST, **{"Repr-Digest": said})
         assert answer.status_code == 422
         assert "Repr-Digest: sha-256=:<base64>:" in answer.json()["detail"]
 
-    async def test_more_or_less_than_was_announced_is_refused(self, plane: ControlPlane) -> None:
-        # Over a real socket the server of HTTP sees to it; here the route itself is asked.
+    async def test_a_wrong_size_is_rejected(self, plane: ControlPlane) -> None:
+        # Over a socket the HTTP server checks the size; this tests the route itself.
         _, run = await plane.started_job()
         for length in (len(WEIGHTS) - 1, len(WEIGHTS) + 1):
             answer = await put(plane, run, LAST, **{"Content-Length": str(length)})
@@ -185,7 +185,7 @@ class TestRefusals:
             assert str(length) in answer.json()["detail"]
         assert plane.storage.listing("jobs") == []
 
-    async def test_a_strange_token_is_refused_before_anything_is_read(self, plane: ControlPlane) -> None:
+    async def test_a_wrong_token_is_rejected_before_the_body_is_read(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         _, other = await plane.started_job(train_spec(name="another"))
         for headers in ({}, other.headers, {"Authorization": "Bearer x"}):
@@ -199,7 +199,7 @@ class TestRefusals:
             said = headers | {"Content-Length": "5", "Repr-Digest": digest(b"hello")}
             assert (await plane.http.put(url(run, LAST), content=never(), headers=said)).status_code == 401
 
-    async def test_an_attempt_that_was_replaced_keeps_nothing_any_more(self, plane: ControlPlane) -> None:
+    async def test_a_stale_attempt_cannot_upload(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         await lost_and_started_again(plane, run)
         for answer in (
@@ -210,7 +210,7 @@ class TestRefusals:
         ):
             assert (answer.status_code, answer.json()["code"]) == (409, "stale_attempt")
 
-    async def test_one_that_is_replaced_while_it_sends_keeps_nothing(self, plane: ControlPlane) -> None:
+    async def test_an_attempt_replaced_during_its_upload_stores_nothing(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
 
         async def slowly() -> AsyncIterator[bytes]:
@@ -223,7 +223,7 @@ class TestRefusals:
         assert (answer.status_code, answer.json()["code"]) == (409, "stale_attempt")
         assert [file.path for file in plane.storage.listing("jobs") if "attempts" in file.path] == []
 
-    async def test_a_file_may_be_large_and_not_without_end(self, plane: ControlPlane) -> None:
+    async def test_a_file_above_the_size_limit_is_rejected(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         too_large = str(plane.settings.max_file_bytes + 1)
         answer = await put(plane, run, LAST, **{"Content-Length": too_large})
@@ -232,7 +232,7 @@ class TestRefusals:
 
 
 class TestCheckpoints:
-    async def test_those_that_the_spec_refers_to_are_read_by_either_name(self, plane: ControlPlane) -> None:
+    async def test_a_run_reads_the_checkpoints_of_its_spec_by_either_name(self, plane: ControlPlane) -> None:
         teacher, teaching = await plane.started_job()
         sent = (await put(plane, teaching, "attempts/1/checkpoints/best.pt")).json()
         await teaching.saves_checkpoint(sent["uri"])
@@ -248,7 +248,7 @@ class TestCheckpoints:
         for name in ("last", "best/x", "attempts/1/checkpoints/best.pt"):
             assert (await plane.http.get(f"{at}/{name}", headers=run.headers)).status_code == 404
 
-    async def test_no_others_are(self, plane: ControlPlane) -> None:
+    async def test_a_run_reads_no_other_checkpoints(self, plane: ControlPlane) -> None:
         other, its_run = await plane.started_job()
         sent = (await put(plane, its_run, "attempts/1/checkpoints/best.pt")).json()
         await its_run.saves_checkpoint(sent["uri"])
@@ -256,7 +256,7 @@ class TestCheckpoints:
         answer = await plane.http.get(f"/v1/attempts/{run.attempt_id}/checkpoints/{other}/best", headers=run.headers)
         assert answer.status_code == 404
 
-    async def test_a_run_cannot_pass_off_another_jobs_file_as_its_own(self, plane: ControlPlane) -> None:
+    async def test_a_run_cannot_report_another_jobs_file_as_its_own(self, plane: ControlPlane) -> None:
         _, its_run = await plane.started_job()
         secret = (await put(plane, its_run, "attempts/1/checkpoints/best.pt")).json()["uri"]
         thief, run = await plane.started_job(train_spec(name="thief"))
@@ -270,8 +270,8 @@ class TestCheckpoints:
         assert (await plane.http.get(f"{at}/checkpoints/{thief}/best", headers=reader.headers)).status_code == 404
 
 
-class TestOverASocket:
-    async def test_a_large_file_passes_through_little_memory(self, plane: ControlPlane) -> None:
+class TestOverSocket:
+    async def test_a_large_file_needs_little_memory(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         block, num_blocks = os.urandom(1 << 20), 200
         sha = hashlib.sha256()
@@ -287,7 +287,7 @@ class TestOverASocket:
         is_folder = plane.storage.folder is not None
         async with served_by(plane) as served:
             if is_folder:
-                # The S3 service of the tests lives in this process, and keeps all in memory.
+                # The S3 service of the tests runs in this process and keeps all content in memory.
                 tracemalloc.start()
             answer = await served.client.put(url(run, LAST), content=content(), headers=headers)
             assert answer.status_code == 200, answer.text
@@ -301,7 +301,7 @@ class TestOverASocket:
                 assert peak_bytes < 30 << 20
         assert received.digest() == sha.digest()
 
-    async def test_a_sender_that_hangs_up_leaves_nothing(self, plane: ControlPlane) -> None:
+    async def test_a_client_that_disconnects_leaves_nothing(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         async with served_by(plane) as served:
             _, writer = await asyncio.open_connection("127.0.0.1", served.port)
@@ -316,10 +316,10 @@ class TestOverASocket:
             await writer.drain()
             writer.close()
             await writer.wait_closed()
-        # The server has ended, and so has what it was doing.
+        # The server has stopped, and with it the upload.
         assert plane.storage.listing("jobs") == []
 
-    async def test_no_database_connection_is_held_while_bytes_flow(self, plane: ControlPlane) -> None:
+    async def test_an_upload_holds_no_database_connection(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         database = plane.services.database
         held: list[int] = []
@@ -336,13 +336,13 @@ class TestOverASocket:
 
 
 class TestSharedFolder:
-    """Where runs share the folder, the routes are there too, and see what runs wrote."""
+    """The routes also work if runs share the folder, and return what the runs wrote."""
 
     @pytest.fixture
     def stored(self, tmp_path: Path) -> dict[str, Any]:
         return {"storage_dir": tmp_path / "storage"}
 
-    async def test_a_link_that_a_run_made_leads_nowhere(self, plane: ControlPlane, tmp_path: Path) -> None:
+    async def test_a_link_created_by_a_run_is_not_followed(self, plane: ControlPlane, tmp_path: Path) -> None:
         job_id, run = await plane.started_job()
         outside = tmp_path / "outside"
         outside.mkdir()

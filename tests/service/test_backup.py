@@ -1,4 +1,4 @@
-"""What a backup holds, into which database it goes, and that a damaged one writes nothing."""
+"""A backup restores everything into either database, and a damaged backup restores nothing."""
 
 import asyncio
 import io
@@ -35,7 +35,7 @@ def settings(settings: Settings, stored: dict[str, Any]) -> Settings:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
-    """Where nothing is yet; a folder."""
+    """An empty home with either database and a folder as storage."""
     home = tmp_path / "restored"
     if request.param == "sqlite":
         yield Settings(home=home)
@@ -46,7 +46,7 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]
 
 
 async def busy(plane: ControlPlane) -> tuple[str, str, str, Run]:
-    """(a job that is over, one that waits for the third, one that runs, its run), with a token and a file."""
+    """Create jobs, a token and a file; returns (ended job, job that waits for the third, running job, its run)."""
     done, run = await plane.started_job()
     checkpoint = run.writes("checkpoints/best.pt", b"weights")
     await run.reports(*(progress(step, loss=step / 7) for step in range(1, 200)))
@@ -64,7 +64,7 @@ async def busy(plane: ControlPlane) -> tuple[str, str, str, Run]:
 
 
 async def contents(settings: Settings) -> dict[str, list[tuple[Any, ...]]]:
-    """Every row of every table that a backup keeps."""
+    """Return all rows of the tables that a backup contains."""
     database = Database(settings.database_url)
     found = {}
     async with database.reading() as session:
@@ -80,13 +80,13 @@ async def contents(settings: Settings) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def truncate(path: Path, left: float) -> None:
-    # What tar fills its last block up with is no part of the backup.
+    # The zeros that pad the last block of a tar are not part of the backup.
     content = path.read_bytes().rstrip(b"\0")
     path.write_bytes(content[: int(len(content) * left)])
 
 
 def with_a_changed_byte(path: Path) -> Iterator[str]:
-    """Change a byte of one part after the other; the name of the part."""
+    """Change one byte of each part in turn and yield the name of the part."""
     content = path.read_bytes()
     with tarfile.open(path) as tar:
         places = [(entry.name, entry.offset_data) for entry in tar if entry.size and entry.name != archive.MANIFEST]
@@ -96,12 +96,12 @@ def with_a_changed_byte(path: Path) -> Iterator[str]:
 
 
 class TestRoundTrip:
-    async def test_every_row_comes_back_in_either_database(
+    async def test_every_row_is_restored_into_either_database(
         self, plane: ControlPlane, target: Settings, tmp_path: Path
     ) -> None:
         await busy(plane)
         await backup(plane.settings, tmp_path / "backup.tar", with_artifacts=False, now=NOW)
-        # In the same storage, so that no row has to name another place.
+        # The same storage, so that all URIs in the rows stay the same.
         same = plane.settings.model_dump(include={"storage_dir", "storage_url", "run_files"})
         target = target.model_copy(update=same)
         await restore.restore(target, tmp_path / "backup.tar")
@@ -112,14 +112,14 @@ class TestRoundTrip:
         assert filled >= {"jobs", "events", "metric_points", "attempts", "api_tokens", "artifacts", "audit_entries"}
         await asyncio.to_thread(migrate.check, target.database_url)
 
-    async def test_the_restored_server_goes_on_with_runs_files_and_numbers(
+    async def test_the_restored_server_continues_runs_files_and_numbering(
         self, plane: ControlPlane, target: Settings, cluster: MemoryCluster, clock: ManualClock, tmp_path: Path
     ) -> None:
         done, waiting, running, run = await busy(plane)
         await backup(plane.settings, tmp_path / "backup.tar", with_artifacts=True, now=NOW)
         await restore.restore(target, tmp_path / "backup.tar")
         restored = ControlPlane(target, cluster, clock)
-        # The run under way keeps its token, for the secret came along; its new curve is numbered behind the others.
+        # The backup includes the secret, so the run keeps its token. Its new curve is numbered after the restored ones.
         run._plane = restored
         await run.reports(progress(1) | {"values": {"brand/new": 1.0}})
         await run.saves_checkpoint()
@@ -136,7 +136,7 @@ class TestRoundTrip:
         assert (target.home / "secret").stat().st_mode & 0o777 == 0o600
         await restored.close()
 
-    async def test_a_reader_of_all_events_sees_those_of_the_backup(
+    async def test_restored_events_are_visible_to_readers_of_all_events(
         self, plane: ControlPlane, target: Settings, tmp_path: Path
     ) -> None:
         await busy(plane)
@@ -144,11 +144,11 @@ class TestRoundTrip:
         await restore.restore(target, tmp_path / "backup.tar")
         database = Database(target.database_url)
         async with database.reading() as session:
-            # Numbers of another database would lie in this one's future.
+            # Transaction numbers of another database might be far in the future of this one.
             assert set(await session.scalars(select(Event.transaction_id))) == {0}
         await database.close()
 
-    async def test_it_is_of_one_moment_while_the_server_goes_on(
+    async def test_it_is_a_snapshot_while_the_server_continues(
         self, plane: ControlPlane, target: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         _, run = await plane.started_job()
@@ -189,7 +189,7 @@ class TestRoundTrip:
         )
         await backup(old, tmp_path / "backup.tar", with_artifacts=False, now=NOW)
         new = Settings(home=tmp_path / "new")
-        # Be it that the empty database has seen a newer schema already.
+        # The empty database already has the newest schema.
         new.home.mkdir()
         await asyncio.to_thread(migrate.upgrade, new.database_url)
         manifest = await restore.restore(new, tmp_path / "backup.tar")
@@ -211,13 +211,13 @@ class TestRefusals:
         return path
 
     @pytest.mark.parametrize("left", [0.0, 0.01, 0.5, 0.9])
-    async def test_one_that_was_cut_short_writes_nothing(self, whole: Path, tmp_path: Path, left: float) -> None:
+    async def test_a_truncated_backup_restores_nothing(self, whole: Path, tmp_path: Path, left: float) -> None:
         truncate(whole, left)
         with pytest.raises(BackupError, match="not a complete backup"):
             await restore.restore(Settings(home=tmp_path / "new"), whole)
         assert not (tmp_path / "new").exists()
 
-    async def test_one_changed_byte_in_any_part_is_found(self, whole: Path) -> None:
+    async def test_one_changed_byte_in_any_part_is_detected(self, whole: Path) -> None:
         damaged = []
         for name in with_a_changed_byte(whole):
             with pytest.raises(BackupError, match=name):
@@ -225,13 +225,13 @@ class TestRefusals:
             damaged.append(name)
         assert {"secret", "tables/jobs.jsonl.gz"} < set(damaged)
 
-    async def test_a_database_with_anything_in_it_is_left_alone(self, plane: ControlPlane, whole: Path) -> None:
+    async def test_a_database_with_rows_is_not_changed(self, plane: ControlPlane, whole: Path) -> None:
         before = await contents(plane.settings)
         with pytest.raises(ConflictError, match=r"not empty.*another --home"):
             await restore.restore(plane.settings, whole)
         assert await contents(plane.settings) == before
 
-    async def test_a_failure_half_way_leaves_an_empty_database_that_can_be_restored_into(
+    async def test_a_failed_restore_leaves_an_empty_database_and_can_be_repeated(
         self, whole: Path, target: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fail(*_: object) -> None:
@@ -241,44 +241,42 @@ class TestRefusals:
         with pytest.raises(OSError, match="full"):
             await restore.restore(target, whole)
         monkeypatch.undo()
-        # But for what the schema says of itself.
+        # The schema itself has one row.
         assert {name for name, rows in (await contents(target)).items() if rows} <= {"schema_floor"}
         assert not (target.storage_dir / "jobs").exists()
         await restore.restore(target, whole)
         assert (await contents(target))["jobs"]
 
-    async def test_files_that_are_there_are_not_mixed_with_those_of_the_backup(
-        self, whole: Path, tmp_path: Path
-    ) -> None:
+    async def test_existing_files_are_not_mixed_with_those_of_the_backup(self, whole: Path, tmp_path: Path) -> None:
         target = Settings(home=tmp_path / "new")
         (target.storage_dir / "jobs/other").mkdir(parents=True)
         with pytest.raises(ConflictError, match="already exists"):
             await restore.restore(target, whole)
 
-    async def test_one_of_a_newer_version_is_named(self, whole: Path, tmp_path: Path) -> None:
+    async def test_a_backup_of_a_newer_version_is_rejected(self, whole: Path, tmp_path: Path) -> None:
         manifest = archive.verify(whole)
         rewrite(whole, manifest.model_copy(update={"schema_revision": "9999"}))
         with pytest.raises(SchemaTooNewError, match="9999"):
             await restore.restore(Settings(home=tmp_path / "new"), whole)
 
-    async def test_a_name_that_leads_out_of_the_folder_is_refused(self, whole: Path, tmp_path: Path) -> None:
+    async def test_a_name_that_leaves_the_folder_is_rejected(self, whole: Path, tmp_path: Path) -> None:
         with tarfile.open(whole, "a") as tar:
             tar.addfile(tarfile.TarInfo("storage/../../escaped"), io.BytesIO(b""))
         with pytest.raises(BackupError, match="does not belong in a backup"):
             await restore.restore(Settings(home=tmp_path / "new"), whole)
 
-    async def test_a_home_without_a_database_is_named_and_none_is_made(self, tmp_path: Path) -> None:
+    async def test_a_home_without_a_database_is_rejected_and_not_created(self, tmp_path: Path) -> None:
         with pytest.raises(NotFoundError, match="no fgd database"):
             await backup(Settings(home=tmp_path / "none"), tmp_path / "x.tar", with_artifacts=False, now=NOW)
         assert not (tmp_path / "x.tar").exists()
         assert not (tmp_path / "none").exists()
 
-    def test_it_can_be_read_by_its_owner_only(self, tmp_path: Path) -> None:
+    def test_only_its_owner_can_read_it(self, tmp_path: Path) -> None:
         with archive.writing(tmp_path / "backup.tar"):
             pass
         assert (tmp_path / "backup.tar").stat().st_mode & 0o777 == 0o600
 
-    def test_a_backup_that_fails_leaves_nothing(self, tmp_path: Path) -> None:
+    def test_a_failed_backup_leaves_no_file(self, tmp_path: Path) -> None:
         with pytest.raises(KeyboardInterrupt), archive.writing(tmp_path / "backup.tar"):
             raise KeyboardInterrupt
         assert list(tmp_path.iterdir()) == []
@@ -287,14 +285,14 @@ class TestRefusals:
 class TestStorages:
     @pytest.fixture(params=["folder", "s3"])
     def elsewhere(self, request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-        """Another server, with an empty storage of either kind."""
+        """Settings of another server, with an empty storage of either kind."""
         other = Settings(home=tmp_path / "elsewhere")
         if request.param == "folder":
             return other
         url = request.getfixturevalue("bucket").replace("kept/here", "kept/elsewhere")
         return other.model_copy(update={"storage_url": url, "run_files": "through_server"})
 
-    async def test_from_either_kind_into_either_kind(
+    async def test_each_kind_restores_into_each_kind(
         self, plane: ControlPlane, elsewhere: Settings, cluster: MemoryCluster, clock: ManualClock, tmp_path: Path
     ) -> None:
         done, _, running, run = await busy(plane)
@@ -309,12 +307,12 @@ class TestStorages:
             answer = await restored.http.get(f"/v1/jobs/{job_id}/artifacts/{name}")
             assert (answer.status_code, answer.content) == (200, content)
         wanted = restored.storage.uri_of(f"jobs/{running}/attempts/1/a b#ü.txt")
-        told = [event.data for event in await restored.events(running) if event.kind.endswith(("_saved", "_event"))]
-        assert [data.get("event", data)["uri"] for data in told] == [wanted, wanted]
+        reported = [event.data for event in await restored.events(running) if event.kind.endswith(("_saved", "_event"))]
+        assert [data.get("event", data)["uri"] for data in reported] == [wanted, wanted]
         assert {file.path for file in restored.storage.listing()} == {file.path for file in plane.storage.listing()}
         await restored.close()
 
-    async def test_one_that_was_killed_half_way_can_be_begun_anew(
+    async def test_a_killed_restore_can_be_repeated(
         self, plane: ControlPlane, elsewhere: Settings, tmp_path: Path
     ) -> None:
         await busy(plane)
@@ -325,7 +323,7 @@ class TestStorages:
         await restore.restore(elsewhere, tmp_path / "backup.tar")
         assert {file.path for file in storage.listing()} == {file.path for file in plane.storage.listing()}
 
-    async def test_a_failure_half_way_leaves_no_files(
+    async def test_a_failed_restore_leaves_no_files(
         self, plane: ControlPlane, elsewhere: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         await busy(plane)
@@ -339,7 +337,7 @@ class TestStorages:
             await restore.restore(elsewhere, tmp_path / "backup.tar")
         assert storage_of(elsewhere).listing() == []
 
-    async def test_files_that_are_there_are_left_alone(
+    async def test_existing_files_are_not_changed(
         self, plane: ControlPlane, elsewhere: Settings, tmp_path: Path
     ) -> None:
         await busy(plane)

@@ -1,4 +1,4 @@
-"""Curves: what is drawn is what was stored, however it was written, rewritten and rolled up in between."""
+"""Curves show what was stored, in whatever order points were written, overwritten and rolled up."""
 
 import asyncio
 import secrets
@@ -17,11 +17,11 @@ from service.store import buckets, curves, jobs, metrics
 from service.store.metrics import BUCKET_STEPS
 from service.store.tables import MetricBucket, MetricPoint, MetricSeries
 
-# Around the ends of buckets, and far away.
+# Steps near the ends of buckets, and very large ones.
 STEPS = st.integers(0, 9 * BUCKET_STEPS) | st.sampled_from(
     [0, BUCKET_STEPS - 1, BUCKET_STEPS, 2 * BUCKET_STEPS - 1, 2 * BUCKET_STEPS, 10**9, MAX_STEP]
 )
-# Few values, so that the lowest and the highest are often there twice.
+# Few values, so that the minimum and the maximum often occur twice.
 VALUES = st.integers(-4, 4).map(float)
 RUNS_OF_STEPS = st.builds(
     lambda first, num_steps, values: {first + index: values[index % len(values)] for index in range(num_steps)},
@@ -58,12 +58,12 @@ async def count(plane: ControlPlane, table: type[MetricPoint | MetricBucket]) ->
 
 async def long_curve(plane: ControlPlane, num_steps: int) -> tuple[str, Run]:
     job_id, run = await plane.started_job()
-    # Two teeth of a saw in each bucket, so that no two stretches are alike.
+    # A sawtooth of a length that does not divide a bucket, so that no two buckets are the same.
     await run.reports(logged(range(num_steps), loss=[float(step % 701) for step in range(num_steps)]))
     return job_id, run
 
 
-class TestReadingIsRightAtAnyMoment:
+class TestConsistency:
     @pytest.fixture
     async def job_id(self, plane: ControlPlane) -> str:
         job_id, _ = await plane.started_job()
@@ -75,7 +75,7 @@ class TestReadingIsRightAtAnyMoment:
         max_points=st.integers(2, 12),
         ends=st.just((0, MAX_STEP)) | st.tuples(STEPS, STEPS),
     )
-    async def test_the_lowest_and_the_highest_are_those_of_the_points(
+    async def test_minimum_and_maximum_are_those_of_the_stored_points(
         self,
         plane: ControlPlane,
         job_id: str,
@@ -84,7 +84,7 @@ class TestReadingIsRightAtAnyMoment:
         ends: tuple[int, int],
     ) -> None:
         database = plane.services.database
-        # A curve of its own for each history: a test's database lives through all of them.
+        # A new curve for each example, because all examples share the test's database.
         name = secrets.token_hex(8)
         expected: dict[int, float] = {}
         for _, points in history:
@@ -111,7 +111,7 @@ class TestReadingIsRightAtAnyMoment:
         if len(wanted) <= max_points:
             assert points == wanted
 
-    async def test_a_spike_that_a_resumed_run_takes_back_is_gone(self, plane: ControlPlane) -> None:
+    async def test_a_spike_that_a_resumed_run_overwrites_disappears(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         steps = range(4 * BUCKET_STEPS)
         await run.reports(logged(steps, loss=[1000.0 if step == 1500 else 1.0 for step in steps]))
@@ -121,18 +121,18 @@ class TestReadingIsRightAtAnyMoment:
         await buckets.roll_up_all(plane.services.database)
         assert max(value for _, value in await curve(plane, job_id, max_points=4)) == 2.0
 
-    async def test_a_point_that_comes_while_its_bucket_is_rolled_up_is_seen(self, plane: ControlPlane) -> None:
+    async def test_a_point_written_during_the_roll_up_is_visible(self, plane: ControlPlane) -> None:
         job_id, run = await long_curve(plane, 3 * BUCKET_STEPS)
         number = await series_id(plane, job_id)
         async with plane.services.database.writing() as session:
             await buckets.roll_up(session, number)
             spike = asyncio.create_task(run.reports(logged([7], loss=[5000.0])))
-            # It has to wait for us. Given time to do what it must not: to look before we are done.
+            # It must wait for this transaction. The timeout gives it time to do so wrongly.
             assert not (await asyncio.wait([spike], timeout=0.3))[0]
         await spike
         assert max(value for _, value in await curve(plane, job_id, max_points=4)) == 5000.0
 
-    async def test_writers_and_two_that_roll_up_at_once_agree_in_the_end(self, plane: ControlPlane) -> None:
+    async def test_concurrent_writers_and_roll_ups_lose_no_point(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         await run.reports(logged([10**6], loss=[0.0]))
         number = await series_id(plane, job_id)
@@ -145,7 +145,7 @@ class TestReadingIsRightAtAnyMoment:
                 await asyncio.sleep(0)
 
         rollers = [asyncio.create_task(roll_up()) for _ in range(2)]
-        # Backwards, so that each lies below what is rolled up already.
+        # Backwards, so that each batch is below the steps that are already rolled up.
         for first in range(20_000, 0, -2000):
             await run.reports(logged(range(first, first + 2000), loss=[float(first)] * 2000))
         is_over.set()
@@ -157,23 +157,23 @@ class TestReadingIsRightAtAnyMoment:
 
 
 class TestRange:
-    async def test_a_zoom_with_few_points_gives_each_of_them(self, plane: ControlPlane) -> None:
+    async def test_a_short_range_returns_every_point(self, plane: ControlPlane) -> None:
         job_id, _ = await long_curve(plane, 5000)
         await buckets.roll_up_all(plane.services.database)
         found = await curve(plane, job_id, from_step=1020, to_step=1030, max_points=100)
         assert found == [(step, float(step % 701)) for step in range(1020, 1031)]
 
-    async def test_a_long_curve_is_drawn_from_its_buckets(self, plane: ControlPlane) -> None:
+    async def test_a_long_curve_is_read_from_its_buckets(self, plane: ControlPlane) -> None:
         job_id, _ = await long_curve(plane, 5000)
         await buckets.roll_up_all(plane.services.database)
         assert await count(plane, MetricBucket) == 5000 // BUCKET_STEPS
         async with plane.services.database.writing() as session:
-            # No point has this value: who sees it has read a bucket.
+            # No point has this value: if it appears, it comes from a bucket.
             await session.execute(MetricBucket.__table__.update().values(max_value=9000.0))
         assert 9000.0 in [value for _, value in await curve(plane, job_id, max_points=16)]
         assert 9000.0 not in [value for _, value in await curve(plane, job_id, max_points=1000)]
 
-    async def test_one_point_is_the_newest_and_none_are_the_names(self, plane: ControlPlane) -> None:
+    async def test_max_points_1_returns_the_newest_point_and_0_none(self, plane: ControlPlane) -> None:
         job_id, _ = await long_curve(plane, 300)
         assert await curve(plane, job_id, max_points=1) == [(299, float(299 % 701))]
         assert await curve(plane, job_id, max_points=0) == []
@@ -183,8 +183,8 @@ class TestRange:
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
-class TestPointsOfSteps:
-    async def test_they_are_drawn_and_leave_no_event(self, plane: ControlPlane) -> None:
+class TestPoints:
+    async def test_they_are_stored_as_curves_and_not_as_events(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         before = (await plane.job(job_id))["last_sequence"]
         reply = await run.reports(logged([1, 2, 3], loss=[3.0, None, 1.0]), progress(3, loss=2.0))
@@ -193,12 +193,12 @@ class TestPointsOfSteps:
         assert [event.kind for event in events if event.sequence > before] == ["progress"]
         assert await curve(plane, job_id) == [(1, 3.0), (3, 1.0)]
 
-    async def test_of_two_words_about_one_step_the_later_counts(self, plane: ControlPlane) -> None:
+    async def test_the_later_value_of_a_step_counts(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         await run.reports(progress(3, loss=2.0), logged([2, 3, 3], loss=[4.0, 5.0, 6.0]))
         assert await curve(plane, job_id) == [(2, 4.0), (3, 6.0)]
 
-    async def test_what_no_curve_can_show_is_left_out(self, plane: ControlPlane) -> None:
+    async def test_values_that_no_curve_can_show_are_dropped(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         odd = logged([-1, 2**60, 5, 6], loss=[1.0, 1.0, float("nan"), 1.0]) | {"note": "x"}
         odd["values"] |= {"": [1.0], "x" * 300: [1.0], "nul\x00 and \ud800": [1.0, 1.0, 7.0], "none": []}
@@ -207,7 +207,7 @@ class TestPointsOfSteps:
         page = (await plane.http.get(f"/v1/jobs/{job_id}/metrics")).json()
         assert [item["name"] for item in page["items"]] == ["loss", "nul and ?"]
 
-    async def test_one_that_cannot_be_read_is_kept_as_an_event(self, plane: ControlPlane) -> None:
+    async def test_unreadable_points_are_stored_as_an_event(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         await run.reports({"kind": "metrics_logged", "steps": "many"})
         assert (await plane.events(job_id))[-1].data == {"kind": "metrics_logged", "steps": "many"}

@@ -1,4 +1,4 @@
-"""A PostgreSQL that is away, killed, restarted, locked or crowded: 503 and when to come back, never 500."""
+"""An unreachable, killed, restarted, locked or overloaded PostgreSQL gives 503 with Retry-After, never 500."""
 
 import asyncio
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ PROBLEM = "application/problem+json"
 
 @pytest.fixture(scope="module")
 def mortal() -> Iterator[postgresql.PostgresServer]:
-    """A server that may be killed."""
+    """A server that tests may kill."""
     why = postgresql.why_unavailable()
     if why is not None:
         pytest.skip(why)
@@ -31,7 +31,7 @@ def mortal() -> Iterator[postgresql.PostgresServer]:
         yield server
 
 
-async def test_while_it_is_away_requests_are_told_to_come_back_and_then_all_goes_on(
+async def test_requests_get_retry_after_while_it_is_unreachable(
     mortal: postgresql.PostgresServer, tmp_path: Path, cluster: MemoryCluster, clock: ManualClock
 ) -> None:
     plane = ControlPlane(Settings(home=tmp_path, database_url=mortal.url("fgd")), cluster, clock)
@@ -59,7 +59,7 @@ async def test_while_it_is_away_requests_are_told_to_come_back_and_then_all_goes
     await plane.close()
 
 
-async def test_a_scrape_does_not_wait_for_it_until_prometheus_takes_the_replica_for_dead(
+async def test_a_scrape_answers_while_all_connections_are_in_use(
     mortal: postgresql.PostgresServer,
     tmp_path: Path,
     cluster: MemoryCluster,
@@ -80,7 +80,7 @@ async def test_a_scrape_does_not_wait_for_it_until_prometheus_takes_the_replica_
     await plane.close()
 
 
-async def test_a_transaction_that_it_dies_in_stored_nothing(mortal: postgresql.PostgresServer) -> None:
+async def test_a_transaction_interrupted_by_its_death_stores_nothing(mortal: postgresql.PostgresServer) -> None:
     database = Database(mortal.url("fgd"))
     mortal.execute("CREATE TABLE words (word text)", "fgd")
     with pytest.raises(DatabaseAwayError):
@@ -94,7 +94,7 @@ async def test_a_transaction_that_it_dies_in_stored_nothing(mortal: postgresql.P
     await database.close()
 
 
-async def test_a_server_waits_for_it_and_says_so_once(mortal: postgresql.PostgresServer) -> None:
+async def test_a_starting_server_waits_for_it_and_reports_it_once(mortal: postgresql.PostgresServer) -> None:
     mortal.stop()
     said: list[str] = []
     waiting = asyncio.create_task(migrate.upgrade_when_reachable(mortal.url("fgd"), said.append))
@@ -109,8 +109,8 @@ async def test_a_server_waits_for_it_and_says_so_once(mortal: postgresql.Postgre
     assert len(said) == 1
 
 
-class TestCrowds:
-    async def test_a_row_that_somebody_keeps_locked_is_busy(self, postgres_url: str) -> None:
+class TestContention:
+    async def test_a_locked_row_is_busy(self, postgres_url: str) -> None:
         patient, hurried = Database(postgres_url), Database(postgres_url, Limits(lock_s=0.1))
         async with patient.writing() as session:
             await session.execute(text("CREATE TABLE words AS SELECT 'one' AS word"))
@@ -122,14 +122,14 @@ class TestCrowds:
         await patient.close()
         await hurried.close()
 
-    async def test_a_statement_beyond_its_time_is_busy(self, postgres_url: str) -> None:
+    async def test_a_statement_that_exceeds_its_timeout_is_busy(self, postgres_url: str) -> None:
         database = Database(postgres_url, Limits(statement_s=0.1))
         with pytest.raises(BusyError):
             async with database.reading() as session:
                 await session.execute(text("SELECT pg_sleep(10)"))
         await database.close()
 
-    async def test_no_connection_left_is_busy(self, postgres_url: str) -> None:
+    async def test_an_exhausted_pool_is_busy(self, postgres_url: str) -> None:
         database = Database(postgres_url, Limits(pool_size=1, free_connection_s=0.1))
         async with database.reading() as first:
             await first.execute(text("SELECT 1"))
@@ -138,7 +138,7 @@ class TestCrowds:
                     await second.execute(text("SELECT 1"))
         await database.close()
 
-    async def test_of_two_that_wait_for_each_other_one_is_told_to_come_back(self, postgres_url: str) -> None:
+    async def test_one_of_two_deadlocked_transactions_is_busy(self, postgres_url: str) -> None:
         database = Database(postgres_url)
         async with database.writing() as session:
             await session.execute(text("CREATE TABLE words AS SELECT * FROM (VALUES ('a'), ('b')) AS v (word)"))
@@ -155,7 +155,7 @@ class TestCrowds:
         assert sorted(type(outcome).__name__ for outcome in outcomes) == ["BusyError", "NoneType"]
         await database.close()
 
-    async def test_a_request_that_is_cancelled_is_no_trouble_of_the_database(self, postgres_url: str) -> None:
+    async def test_a_cancelled_request_is_no_database_error(self, postgres_url: str) -> None:
         database = Database(postgres_url)
 
         async def sleep() -> None:
@@ -172,6 +172,6 @@ class TestCrowds:
         await database.close()
 
 
-async def test_a_database_that_does_not_exist_is_not_waited_for(postgres: postgresql.PostgresServer) -> None:
+async def test_a_missing_database_fails_at_once(postgres: postgresql.PostgresServer) -> None:
     with pytest.raises(DatabaseRefusedError, match="does not exist"):
         await migrate.upgrade_when_reachable(postgres.url("nowhere"), print)

@@ -1,4 +1,4 @@
-"""Which ended runs Ray's dashboard still shows, and that no link leads to one that it does not."""
+"""Ray keeps a limited number of ended runs, and no link leads to a run that Ray has deleted."""
 
 from collections.abc import AsyncIterator
 
@@ -26,7 +26,7 @@ async def plane(settings: Settings, cluster: MemoryCluster, clock: ManualClock) 
 
 
 async def ended(plane: ControlPlane) -> tuple[str, Run]:
-    """A job whose run is over and put away."""
+    """Return a job whose run has ended and is archived, and the run."""
     job_id, run = await plane.started_job()
     await run.fails("data")
     await plane.tick()
@@ -40,8 +40,8 @@ async def link(plane: ControlPlane, job_id: str) -> str | None:
     return found
 
 
-class TestForgetting:
-    async def test_a_run_that_ended_stays_with_ray_and_its_link_leads_there(self, plane: ControlPlane) -> None:
+class TestCleanup:
+    async def test_ray_keeps_an_ended_run_and_its_link_works(self, plane: ControlPlane) -> None:
         job_id, run = await ended(plane)
         for _ in range(3):
             plane.clock.forward(100_000)
@@ -49,9 +49,7 @@ class TestForgetting:
         assert plane.cluster.knows(run.submission_id)
         assert await link(plane, job_id) == f"http://127.0.0.1/ray/#/jobs/{run.submission_id}"
 
-    async def test_of_too_many_the_first_goes_once_ray_has_settled_and_with_it_its_link(
-        self, plane: ControlPlane
-    ) -> None:
+    async def test_the_oldest_of_too_many_runs_is_deleted_with_its_link(self, plane: ControlPlane) -> None:
         runs = [await ended(plane) for _ in range(KEEP + 1)]
         plane.clock.forward(PAUSE_S)
         await plane.tick()
@@ -61,7 +59,7 @@ class TestForgetting:
         assert [plane.cluster.knows(run.submission_id) for _, run in runs] == [False, True, True]
         assert [await link(plane, job_id) is not None for job_id, _ in runs] == [False, True, True]
 
-    async def test_a_ray_that_was_restarted_takes_all_links_with_it(self, plane: ControlPlane) -> None:
+    async def test_a_restarted_ray_removes_all_links(self, plane: ControlPlane) -> None:
         runs = [await ended(plane) for _ in range(KEEP)]
         for _, run in runs:
             plane.cluster.forget(run.submission_id)
@@ -71,7 +69,7 @@ class TestForgetting:
         assert [await link(plane, job_id) for job_id, _ in runs] == [None] * KEEP
         assert await link(plane, later) is not None
 
-    async def test_a_run_that_was_gone_when_it_ended_has_no_link(self, plane: ControlPlane) -> None:
+    async def test_a_run_missing_in_ray_when_it_ends_has_no_link(self, plane: ControlPlane) -> None:
         before, _ = await ended(plane)
         job_id, run = await plane.started_job()
         await run.fails("data")
@@ -79,14 +77,14 @@ class TestForgetting:
         await plane.tick()
         assert (await link(plane, before) is not None, await link(plane, job_id)) == (True, None)
 
-    async def test_a_ray_that_is_away_takes_none(self, plane: ControlPlane) -> None:
+    async def test_an_unreachable_ray_removes_no_link(self, plane: ControlPlane) -> None:
         job_id, _ = await ended(plane)
         plane.cluster.is_reachable = False
         plane.clock.forward(PAUSE_S)
         await plane.tick()
         assert await link(plane, job_id) is not None
 
-    async def test_one_that_ray_will_not_talk_about_keeps_no_other_waiting(self, plane: ControlPlane) -> None:
+    async def test_a_run_that_ray_cannot_describe_delays_no_other(self, plane: ControlPlane) -> None:
         (_, odd), (job_id, run) = await ended(plane), await ended(plane)
         plane.cluster.refuses.add(odd.submission_id)
         plane.cluster.forget(run.submission_id)
@@ -94,7 +92,7 @@ class TestForgetting:
         await plane.tick()
         assert await link(plane, job_id) is None
 
-    async def test_one_that_ray_never_forgets_is_left_to_it_in_the_end(
+    async def test_a_run_that_ray_does_not_delete_is_given_up_in_the_end(
         self, plane: ControlPlane, cluster: MemoryCluster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         asked: list[str] = []
@@ -112,7 +110,7 @@ class TestForgetting:
         assert asked == [runs[0][1].submission_id] * MAX_REFUSALS
         assert [await link(plane, job_id) is not None for job_id, _ in runs] == [False, True, True]
 
-    async def test_many_go_without_a_pause(self, plane: ControlPlane) -> None:
+    async def test_many_runs_are_deleted_without_a_pause(self, plane: ControlPlane) -> None:
         runs = [await ended(plane) for _ in range(25)]
         plane.clock.forward(PAUSE_S + SETTLED_S)
         await plane.tick()
@@ -120,15 +118,13 @@ class TestForgetting:
         assert sum(plane.cluster.knows(run.submission_id) for _, run in runs) == KEEP
 
     @pytest.mark.parametrize("is_reachable", [True, False])
-    async def test_a_deleted_job_leaves_ray_as_well_where_it_can_be_reached(
-        self, plane: ControlPlane, is_reachable: bool
-    ) -> None:
+    async def test_a_deleted_job_is_deleted_in_a_reachable_ray(self, plane: ControlPlane, is_reachable: bool) -> None:
         job_id, run = await ended(plane)
         plane.cluster.is_reachable = is_reachable
         assert (await plane.http.delete(f"/v1/jobs/{job_id}")).status_code == 204
         assert plane.cluster.knows(run.submission_id) is not is_reachable
 
-    async def test_a_report_links_to_no_run_that_is_not_there(
+    async def test_a_report_links_only_to_runs_that_ray_has(
         self, settings: Settings, cluster: MemoryCluster, clock: ManualClock
     ) -> None:
         outside = settings.model_copy(update={"external_url": "https://lab.example"})

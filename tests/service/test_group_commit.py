@@ -1,4 +1,4 @@
-"""Writers that share commits, or the database, without being in each other's way."""
+"""Concurrent writers share commits, or a database, and do not disturb each other."""
 
 import asyncio
 from typing import Any
@@ -37,9 +37,7 @@ async def runs(plane: ControlPlane) -> list[Run]:
 
 
 class TestManyWriters:
-    async def test_all_that_is_acknowledged_is_there_once_and_in_order(
-        self, plane: ControlPlane, runs: list[Run]
-    ) -> None:
+    async def test_acknowledged_events_are_stored_once_and_in_order(self, plane: ControlPlane, runs: list[Run]) -> None:
         before = await count(plane, Event)
 
         async def report(run: Run) -> None:
@@ -48,21 +46,21 @@ class TestManyWriters:
 
         await asyncio.gather(*(report(run) for run in runs))
         assert await count(plane, Event) == before + NUM_RUNS * 15
-        # Of each step: two terms, the learning rate and the images in a second.
+        # Points of each step: two loss terms, the learning rate and the images per second.
         assert await count(plane, MetricPoint) == NUM_RUNS * 15 * 4
         for run in runs:
             told = await plane.events(run.attempt_id.partition("-")[0])
             assert [event.sequence for event in told] == list(range(1, len(told) + 1))
             assert [event.data["step"] for event in told if event.kind == "progress"] == list(range(15))
 
-    async def test_a_batch_that_two_send_at_once_is_stored_once(self, plane: ControlPlane, runs: list[Run]) -> None:
+    async def test_a_batch_sent_twice_at_once_is_stored_once(self, plane: ControlPlane, runs: list[Run]) -> None:
         before = await count(plane, Event)
         batch = runs[0].batch(progress(1), progress(2))
         answers = await asyncio.gather(*(runs[0].post(batch) for _ in range(8)))
         assert {answer.json()["acknowledged"] for answer in answers} == {3}
         assert await count(plane, Event) == before + 2
 
-    async def test_one_that_is_refused_costs_the_others_nothing(self, plane: ControlPlane, runs: list[Run]) -> None:
+    async def test_a_rejected_batch_does_not_fail_the_others(self, plane: ControlPlane, runs: list[Run]) -> None:
         gap = runs[0].batch(progress(1))
         gap["events"][0]["sequence"] = 99
         stranger = Run(plane, runs[1].submission_id)
@@ -72,7 +70,7 @@ class TestManyWriters:
         )
         assert [answer.status_code for answer in answers] == [422, 401, *[200] * (NUM_RUNS - 2)]
 
-    async def test_each_transaction_has_a_number_above_those_before_it(self, plane: ControlPlane) -> None:
+    async def test_transaction_numbers_increase(self, plane: ControlPlane) -> None:
         job_ids = [await plane.submit(train_spec()) for _ in range(3)]
         async with plane.services.database.writing() as session:
             for job_id in job_ids:
@@ -85,8 +83,8 @@ class TestManyWriters:
         assert len(together) == 1 and together.pop() > max(submitted)
 
 
-class TestTheFence:
-    async def test_a_report_that_races_with_the_loss_of_its_attempt_stores_nothing(
+class TestFencing:
+    async def test_a_batch_that_races_with_the_end_of_its_attempt_stores_nothing(
         self, plane: ControlPlane, runs: list[Run]
     ) -> None:
         run = runs[0]
@@ -95,7 +93,7 @@ class TestTheFence:
         async with plane.services.database.writing() as session:
             job = await jobs.get(session, job_id, lock=True)
             late = asyncio.create_task(run.post(run.batch(logged(1), progress(1))))
-            # It has read what it can by now, and waits for the job.
+            # By now it has read what it can and waits for the lock on the job.
             assert not (await asyncio.wait([late], timeout=0.3))[0]
             await attempts.end(session, run.attempt_id, "lost", error, utc_now())
             for step in after_loss(job.state, error, jobs.budgets(job), resumes_itself=False):
@@ -106,8 +104,8 @@ class TestTheFence:
         assert "progress" not in [event.kind for event in await plane.events(job_id)]
 
 
-class TestWorkTogether:
-    async def test_it_is_committed_before_it_is_answered_and_wakes_readers_then(self, plane: ControlPlane) -> None:
+class TestSharedTransaction:
+    async def test_results_and_wake_ups_come_after_the_commit(self, plane: ControlPlane) -> None:
         job_id = await plane.submit(train_spec())
         database: Database = plane.services.database
 
@@ -122,7 +120,7 @@ class TestWorkTogether:
             assert [event.sequence for event in await events.after(session, job_id, 0, limit=9)] == [1, sequence]
         await elsewhere.close()
 
-    async def test_what_fails_half_way_leaves_nothing(self, plane: ControlPlane) -> None:
+    async def test_failed_work_stores_nothing(self, plane: ControlPlane) -> None:
         job_id = await plane.submit(train_spec())
         database: Database = plane.services.database
 

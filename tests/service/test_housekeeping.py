@@ -1,4 +1,4 @@
-"""What is put away and when, what is never touched, and what a crash half-way leaves behind."""
+"""What a housekeeping pass removes and when, what it never removes, and what a crash leaves behind."""
 
 import asyncio
 import json
@@ -38,18 +38,18 @@ def settings(settings: Settings, stored: dict[str, Any]) -> Settings:
 
 
 def write(plane: ControlPlane, job_id: str, path: str, content: str = "x" * 100) -> str:
-    """A file of a job, put there by nobody in particular; its URI."""
+    """Write a file of a job into the storage; returns its URI."""
     plane.storage.write(f"jobs/{job_id}/{path}", content.encode())
     return plane.storage.uri_of(f"jobs/{job_id}/{path}")
 
 
 def left(plane: ControlPlane, job_id: str) -> list[str]:
-    """Names of a job's files."""
+    """Return the names of a job's files."""
     return sorted(file.path.rpartition("/")[2] for file in plane.storage.listing(f"jobs/{job_id}"))
 
 
 async def ended_job(plane: ControlPlane, *, num_points: int = 300, outcome: str = "succeeds") -> str:
-    """A job with progress, curves, a log, checkpoints and an outbox, that is over and put away."""
+    """Return an ended and archived job with progress, curves, a log, checkpoints and an outbox."""
     job_id, run = await plane.started_job()
     batch = run.batch(*(progress(step, loss=float(step)) for step in range(1, num_points + 1)))
     await run.post(batch)
@@ -83,8 +83,8 @@ async def count(plane: ControlPlane, table: type[Base], *where: Any) -> int:
         return int(await session.scalar(select(func.count()).select_from(table).where(*where)) or 0)
 
 
-class TestSweep:
-    async def test_each_thing_goes_in_its_time_and_the_rest_stays(self, plane: ControlPlane) -> None:
+class TestPass:
+    async def test_everything_is_removed_at_its_own_time(self, plane: ControlPlane) -> None:
         job_id = await ended_job(plane)
         assert (await sweep(plane)).items == []
         plane.clock.forward(8 * DAY_S)
@@ -101,9 +101,7 @@ class TestSweep:
         assert left(plane, job_id) == ["best.pt"]
         assert {artifact["name"] for artifact in (await plane.job(job_id))["artifacts"]} == {"best.pt"}
 
-    async def test_a_report_on_an_old_job_is_still_whole_and_events_keep_their_numbers(
-        self, plane: ControlPlane
-    ) -> None:
+    async def test_a_report_of_an_old_job_is_complete_and_sequences_stay(self, plane: ControlPlane) -> None:
         job_id = await ended_job(plane)
         before = {event.sequence: event for event in await plane.events(job_id)}
         report = (await plane.http.get(f"/v1/jobs/{job_id}/report?format=json")).json()["jobs"][0]
@@ -115,7 +113,7 @@ class TestSweep:
         assert {event.kind for event in before.values()} - {event.kind for event in after} == {"progress"}
         assert (await plane.http.get(f"/v1/jobs/{job_id}/report?format=json")).json()["jobs"][0] == report
 
-    async def test_what_trials_said_of_their_progress_goes_and_the_study_stays(self, plane: ControlPlane) -> None:
+    async def test_progress_of_trials_is_removed_and_the_study_stays(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job(sweep_spec())
         study = [begun(0), reported(0, 1, 0.5), ended(0)]
         others = [said(0, {"kind": "warned", "code": "x", "message": "y"}), said(0, {"kind": None})]
@@ -145,7 +143,7 @@ class TestSweep:
         assert len(points) <= 102
         assert (points[333], points[777], min(points), max(points)) == (9.0, -9.0, 0, 999)
 
-    async def test_a_dry_run_says_the_same_and_removes_nothing(self, plane: ControlPlane) -> None:
+    async def test_a_dry_run_lists_the_same_and_removes_nothing(self, plane: ControlPlane) -> None:
         job_id = await ended_job(plane)
         plane.clock.forward(50 * DAY_S)
         before = (
@@ -163,7 +161,7 @@ class TestSweep:
         assert kinds(planned) == kinds(done)
         assert planned.size_bytes == pytest.approx(done.size_bytes, rel=0.1)
 
-    async def test_nothing_of_a_job_that_is_not_over_is_touched(self, plane: ControlPlane) -> None:
+    async def test_a_job_that_is_not_over_keeps_everything(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         await run.reports(progress(1))
         checkpoints = "attempts/1/checkpoints"
@@ -172,7 +170,7 @@ class TestSweep:
         plane.clock.forward(1000 * DAY_S)
         assert (await sweep(plane)).items == []
 
-    async def test_a_job_that_another_still_needs_loses_nothing(self, plane: ControlPlane) -> None:
+    async def test_a_job_that_another_needs_keeps_everything(self, plane: ControlPlane) -> None:
         job_id = await ended_job(plane)
         plane.cluster.is_reachable = False
         student = await plane.submit(evaluate_spec(f"job:{job_id}/best"))
@@ -181,14 +179,14 @@ class TestSweep:
         await plane.http.post(f"/v1/jobs/{student}/cancel")
         assert "checkpoint" in kinds(await sweep(plane))
 
-    async def test_a_failed_job_keeps_what_it_can_be_retried_from_for_longer(self, plane: ControlPlane) -> None:
+    async def test_a_failed_job_keeps_its_checkpoints_longer(self, plane: ControlPlane) -> None:
         await ended_job(plane, outcome="fails")
         plane.clock.forward(300 * DAY_S)
         assert "checkpoint" not in kinds(await sweep(plane))
         plane.clock.forward(66 * DAY_S)
         assert "checkpoint" in kinds(await sweep(plane))
 
-    async def test_an_outbox_with_events_that_are_not_stored_stays(self, plane: ControlPlane) -> None:
+    async def test_an_outbox_with_undelivered_events_stays(self, plane: ControlPlane) -> None:
         job_id = await ended_job(plane)
         name = "outbox/attempt-1-run.jsonl"
         before = plane.storage.read(f"jobs/{job_id}/{name}").decode()
@@ -196,14 +194,16 @@ class TestSweep:
         plane.clock.forward(9 * DAY_S)
         assert (await sweep(plane)).items == []
 
-    async def test_never_is_never(self, plane: ControlPlane, settings: Settings, clock: ManualClock) -> None:
+    async def test_a_rule_set_to_never_removes_nothing(
+        self, plane: ControlPlane, settings: Settings, clock: ManualClock
+    ) -> None:
         await ended_job(plane)
         forever = dict.fromkeys(name for name in RetentionSettings.model_fields if name.endswith("_days"))
         kept = settings.model_copy(update={"retention": settings.retention.model_copy(update=forever)})
         clock.forward(10_000 * DAY_S)
         assert (await HousekeepingTask(plane.services.database, plane.storage, kept, clock).run_pass()).items == []
 
-    async def test_old_rows_of_the_audit_and_dead_tokens_go(self, plane: ControlPlane) -> None:
+    async def test_old_audit_entries_and_invalid_tokens_are_removed(self, plane: ControlPlane) -> None:
         async with plane.services.database.writing() as session:
             for name, expires in (("dead", plane.clock()), ("alive", None)):
                 _, token = api_tokens.new_token(
@@ -215,12 +215,12 @@ class TestSweep:
         assert kinds(await sweep(plane)) == ["api_tokens", "audit_entries"]
         async with plane.services.database.reading() as session:
             assert list(await session.scalars(select(ApiToken.name))) == ["alive"]
-        # Only the entry of the round itself.
+        # Only the entry of this pass.
         assert await count(plane, AuditEntry) == 1
 
 
 class TestOrphans:
-    async def test_a_folder_of_no_job_goes_a_day_after_it_was_first_seen(self, plane: ControlPlane) -> None:
+    async def test_an_orphaned_folder_is_removed_a_day_after_its_discovery(self, plane: ControlPlane) -> None:
         write(plane, "stranger", "attempts/1/checkpoints/best.pt")
         plane.clock.forward(100 * DAY_S)
         assert [item.is_noted for item in (await sweep(plane)).items] == [True]
@@ -231,17 +231,17 @@ class TestOrphans:
         assert [(item.kind, item.is_noted) for item in view.items] == [("orphan", False)]
         assert plane.storage.listing() == []
 
-    async def test_one_whose_job_comes_back_is_forgotten(self, plane: ControlPlane) -> None:
+    async def test_the_mark_is_removed_when_the_job_exists_again(self, plane: ControlPlane) -> None:
         job_id = await ended_job(plane)
         plane.storage.write(f"orphans/{job_id}", b"2001-01-01T00:00:00+00:00")
         await sweep(plane)
         assert plane.storage.listing("orphans") == []
         assert "best.pt" in left(plane, job_id)
 
-    async def test_half_written_files_of_dead_processes_go_after_a_day(self, plane: ControlPlane) -> None:
+    async def test_partial_files_of_dead_processes_are_removed_after_a_day(self, plane: ControlPlane) -> None:
         job_id = await ended_job(plane)
         write(plane, job_id, "attempts/1/checkpoints/.last.pt.7.partial")
-        # The clock of the test stands in the past of the disk's.
+        # The test's clock is behind the clock of the disk.
         plane.clock.forward(300 * 365 * DAY_S)
         assert "partial_file" in kinds(await sweep(plane, dry_run=True))
 
@@ -249,17 +249,17 @@ class TestOrphans:
 class TestUploads:
     @pytest.fixture
     def stored(self, bucket: str) -> dict[str, Any]:
-        """A folder has files on their way in, which other tests look at."""
+        """Use a bucket: partial files in a folder have other tests."""
         return {"storage_url": bucket, "run_files": "through_server"}
 
-    async def test_parts_of_uploads_that_never_ended_go(self, plane: ControlPlane) -> None:
+    async def test_unfinished_uploads_are_aborted(self, plane: ControlPlane) -> None:
         plane.storage.writing("jobs/a/x", size_bytes=1 << 30).write(bytes(9 << 20))
         for dry_run, found in ((True, ["partial_file"]), (False, ["partial_file"]), (False, [])):
             assert kinds(await sweep(plane, dry_run=dry_run)) == found
 
 
 class TestCrash:
-    async def test_a_round_that_dies_after_the_row_is_finished_by_the_next(
+    async def test_the_next_pass_finishes_one_that_died_after_deleting_a_row(
         self, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         job_id = await ended_job(plane)
@@ -272,13 +272,13 @@ class TestCrash:
         with pytest.raises(KeyboardInterrupt):
             await plane.services.housekeeping.run_pass()
         monkeypatch.undo()
-        # No artifact points at what may be gone.
+        # No artifact refers to a file that may be gone.
         assert {artifact["name"] for artifact in (await plane.job(job_id))["artifacts"]} == {"best.pt"}
         plane.clock.forward(200)
         await sweep(plane)
         assert left(plane, job_id) == ["best.pt"]
 
-    async def test_a_file_that_a_retry_has_written_anew_stays(
+    async def test_a_file_rewritten_by_a_retry_stays(
         self, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         job_id = await ended_job(plane)
@@ -286,7 +286,7 @@ class TestCrash:
         listing = plane.storage.listing
 
         def seen_a_moment_too_early(folder: str) -> list[StoredFile]:
-            # As if each file had been written anew right after the look.
+            # As if a retry had rewritten each file right after the listing.
             return [file._replace(modified_at=file.modified_at - timedelta(hours=1)) for file in listing(folder)]
 
         monkeypatch.setattr(plane.storage, "listing", seen_a_moment_too_early)
@@ -294,7 +294,7 @@ class TestCrash:
         monkeypatch.undo()
         assert "last.pt" in left(plane, job_id)
 
-    async def test_a_round_stops_when_its_time_is_up_and_the_next_goes_on(self, plane: ControlPlane) -> None:
+    async def test_a_pass_stops_at_its_time_limit_and_the_next_continues(self, plane: ControlPlane) -> None:
         await ended_job(plane)
         plane.clock.forward(50 * DAY_S)
         rounds = [await plane.services.housekeeping.run_pass(max_s=0)]
@@ -304,8 +304,8 @@ class TestCrash:
         assert (await sweep(plane)).items == []
 
 
-class TestWhoSweeps:
-    async def test_two_control_planes_do_not_sweep_at_once(
+class TestLease:
+    async def test_only_one_control_plane_runs_a_pass(
         self, plane: ControlPlane, settings: Settings, clock: ManualClock
     ) -> None:
         other = HousekeepingTask(plane.services.database, plane.storage, settings, clock)
@@ -319,7 +319,7 @@ class TestWhoSweeps:
             await leases.release(session, lease, clock())
         assert (await plane.http.post("/v1/housekeeping")).status_code == 200
 
-    async def test_one_that_was_held_up_writes_nothing_once_another_has_begun(
+    async def test_a_delayed_pass_writes_nothing_after_another_started(
         self, plane: ControlPlane, settings: Settings, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         job_id = await ended_job(plane)
@@ -338,7 +338,7 @@ class TestWhoSweeps:
         monkeypatch.undo()
         assert "last.pt" in left(plane, job_id)
 
-    async def test_it_is_done_once_a_day_whoever_does_it(
+    async def test_one_control_plane_runs_a_pass_once_a_day(
         self, plane: ControlPlane, settings: Settings, clock: ManualClock
     ) -> None:
         mine = HousekeepingTask(plane.services.database, plane.storage, settings, clock)
@@ -349,23 +349,23 @@ class TestWhoSweeps:
         await plane.lease_expires("housekeeping-done")
         assert await another.run_pass_if_due()
 
-    async def test_a_round_that_fails_is_due_again_at_once(
+    async def test_a_failed_pass_is_due_again_at_once(
         self, plane: ControlPlane, settings: Settings, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         mine = HousekeepingTask(plane.services.database, plane.storage, settings, clock)
 
         def fail(*_: object) -> None:
-            raise OSError("the disk is away")
+            raise OSError("the disk is unavailable")
 
         monkeypatch.setattr(plane.storage, "folder_names", fail)
-        with pytest.raises(OSError, match="away"):
+        with pytest.raises(OSError, match="unavailable"):
             await mine.run_pass_if_due()
         monkeypatch.undo()
         assert await mine.run_pass_if_due()
 
 
 async def take_lease(settings: Settings, clock: ManualClock) -> None:
-    """As another control plane would, once that of its holder has expired."""
+    """Acquire the lease as another control plane would after it has expired."""
     database = Database(settings.database_url)
     async with database.writing() as session:
         await session.execute(update(Lease).values(expires_at=datetime(2000, 1, 1, tzinfo=UTC)))

@@ -29,13 +29,13 @@ async def ended_job(plane: ControlPlane) -> str:
 
 
 async def delete(plane: ControlPlane, job_id: str) -> tuple[int, str]:
-    """(status, code)"""
+    """Delete a job; returns (status, code)."""
     answer = await plane.http.delete(f"/v1/jobs/{job_id}")
     return answer.status_code, answer.json()["code"] if answer.content else ""
 
 
 async def num_rows(plane: ControlPlane) -> dict[str, int]:
-    """Of each table but those that tell what was done, who serves and what the schema is."""
+    """Return the number of rows of each table, without the audit trail, the leases and the schema's own table."""
     async with plane.services.database.reading() as session:
         counted = {
             table.name: await session.scalar(select(func.count()).select_from(table)) or 0
@@ -65,7 +65,7 @@ async def test_only_that_job_is_deleted(plane: ControlPlane) -> None:
 
 
 @pytest.mark.parametrize("state", ["queued", "starting", "running", "cancelling"])
-async def test_a_job_that_is_not_over_is_refused_with_the_cure(plane: ControlPlane, state: str) -> None:
+async def test_a_job_that_is_not_over_is_rejected_with_the_cure(plane: ControlPlane, state: str) -> None:
     job_id = await plane.submit(train_spec())
     if state != "queued":
         await plane.tick()
@@ -79,7 +79,7 @@ async def test_a_job_that_is_not_over_is_refused_with_the_cure(plane: ControlPla
     assert "cancel it first" in answer.json()["detail"]
 
 
-async def test_a_job_that_another_waits_for_stays_and_the_other_is_named(plane: ControlPlane) -> None:
+async def test_a_job_that_another_needs_is_not_deleted(plane: ControlPlane) -> None:
     job_id = await ended_job(plane)
     plane.cluster.is_reachable = False
     student = await plane.submit(evaluate_spec(f"job:{job_id}/best"))
@@ -90,7 +90,7 @@ async def test_a_job_that_another_waits_for_stays_and_the_other_is_named(plane: 
     assert await plane.state(student) == "cancelled"
 
 
-async def test_what_the_cluster_still_holds_is_not_forgotten(plane: ControlPlane) -> None:
+async def test_a_job_that_the_cluster_still_holds_is_not_deleted(plane: ControlPlane) -> None:
     job_id, run = await plane.started_job()
     await run.succeeds()
     assert await delete(plane, job_id) == (409, "still_held")
@@ -98,7 +98,7 @@ async def test_what_the_cluster_still_holds_is_not_forgotten(plane: ControlPlane
     assert await delete(plane, job_id) == (204, "")
 
 
-async def test_a_deletion_that_was_interrupted_is_finished_by_the_next_round(
+async def test_the_next_pass_finishes_an_interrupted_deletion(
     plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = await ended_job(plane)
@@ -119,7 +119,7 @@ async def test_a_deletion_that_was_interrupted_is_finished_by_the_next_round(
     assert await num_rows(plane) == {}
 
 
-async def test_nobody_can_refer_to_a_job_that_is_being_deleted(
+async def test_no_new_job_can_refer_to_a_job_that_is_being_deleted(
     plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = await ended_job(plane)
@@ -133,7 +133,7 @@ async def test_nobody_can_refer_to_a_job_that_is_being_deleted(
     assert (await plane.http.post("/v1/jobs", json=evaluate_spec(f"job:{job_id}/best"))).status_code == 422
 
 
-async def test_a_job_that_is_being_deleted_is_not_taken_up_again(
+async def test_a_job_that_is_being_deleted_cannot_be_retried(
     plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = {name: value for name, value in train_spec().items() if name != "name"}
@@ -162,9 +162,7 @@ async def test_a_job_that_is_being_deleted_is_not_taken_up_again(
     assert [(await plane.http.get(f"/v1/jobs/{job_id}")).status_code for job_id in job_ids] == [404, 404]
 
 
-async def test_a_long_curve_goes_in_steps_that_let_others_write(
-    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_long_curve_is_deleted_in_short_steps(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id = await ended_job(plane)
     monkeypatch.setattr(deletion, "_STEP_ROWS", 10)
     steps = 0
@@ -181,7 +179,7 @@ async def test_a_long_curve_goes_in_steps_that_let_others_write(
     assert await num_rows(plane) == {}
 
 
-def test_every_table_that_refers_to_a_job_is_known_to_its_deletion() -> None:
+def test_deletion_covers_every_table_that_refers_to_a_job() -> None:
     job_table = Base.metadata.tables["jobs"]
     known = {name for name, value in vars(deletion).items() if isinstance(value, type) and issubclass(value, Base)}
     for mapper in Base.registry.mappers:

@@ -1,4 +1,4 @@
-"""Points alone take a short way into PostgreSQL: it stores what the long way stores, and refuses what that refuses."""
+"""The fast path for points stores and rejects the same batches as the usual path."""
 
 import asyncio
 from datetime import timedelta
@@ -20,7 +20,7 @@ async def curve(plane: ControlPlane, job_id: str, name: str = "loss") -> list[tu
 
 
 class Statements:
-    """What is sent to the database meanwhile."""
+    """Records the statements that are sent to the database."""
 
     def __init__(self, plane: ControlPlane) -> None:
         self._engine = plane.services.database._engine.sync_engine
@@ -37,8 +37,8 @@ class Statements:
         self.seen.append(statement)
 
 
-class TestTheShortWay:
-    async def test_is_one_statement_once_the_curve_is_known(self, plane: ControlPlane) -> None:
+class TestFastPath:
+    async def test_is_one_statement_for_an_existing_curve(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         await run.reports(points(1, 2))
         with Statements(plane) as statements:
@@ -47,13 +47,13 @@ class TestTheShortWay:
             assert len(statements.seen) == 1
         assert await curve(plane, job_id) == [(1, 0.1), (2, 0.2), (3, 0.3), (4, 0.4)]
 
-    async def test_newer_values_win(self, plane: ControlPlane) -> None:
+    async def test_newer_values_replace_older_ones(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         await run.reports(points(1, 2))
         await run.reports({"kind": "metrics_logged", "steps": [2], "values": {"loss": [9.0]}})
         assert await curve(plane, job_id) == [(1, 0.1), (2, 9.0)]
 
-    async def test_a_repeat_is_acknowledged_and_a_gap_refused(self, plane: ControlPlane) -> None:
+    async def test_a_repeated_batch_is_acknowledged_and_a_gap_rejected(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         await run.reports(points(1))
         batch = run.batch(points(2))
@@ -64,7 +64,7 @@ class TestTheShortWay:
         assert (gap.status_code, gap.json()["details"]["expected"]) == (422, 4)
         assert await curve(plane, job_id) == [(1, 0.1), (2, 0.2)]
 
-    async def test_a_new_curve_beside_a_known_one_is_stored_whole(self, plane: ControlPlane) -> None:
+    async def test_a_batch_with_a_new_curve_is_stored_completely(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         await run.reports(points(1))
         both = {"kind": "metrics_logged", "steps": [2], "values": {"loss": [0.2], "new": [5.0]}}
@@ -72,7 +72,7 @@ class TestTheShortWay:
         assert await curve(plane, job_id) == [(1, 0.1), (2, 0.2)]
         assert await curve(plane, job_id, "new") == [(2, 5.0)]
 
-    async def test_carries_the_wish_and_notes_that_the_run_lives(self, plane: ControlPlane) -> None:
+    async def test_returns_the_control_signal_and_writes_the_heartbeat(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         await run.reports(points(1))
         plane.clock.forward(60)
@@ -95,7 +95,7 @@ class TestTheShortWay:
         job_id, run = await plane.started_job()
         await run.reports(points(1))
         async with plane.services.database.writing() as session:
-            # Another control plane is about to take the attempt's place; it holds the job's row.
+            # Another control plane is replacing the attempt; it holds the lock on the job's row.
             await session.execute(update(Job).where(Job.id == job_id).values(current_attempt_id=None, state="queued"))
             waiting = asyncio.create_task(run.post(run.batch(points(2))))
             done, _ = await asyncio.wait({waiting}, timeout=0.3)

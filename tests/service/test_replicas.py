@@ -1,4 +1,4 @@
-"""Several control planes side by side on one PostgreSQL."""
+"""Several control planes share one PostgreSQL."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -30,7 +30,7 @@ async def planes(
         await plane.close()
 
 
-async def test_one_key_sent_to_both_at_once_is_one_job(planes: list[ControlPlane]) -> None:
+async def test_one_idempotency_key_sent_to_both_creates_one_job(planes: list[ControlPlane]) -> None:
     requests = [
         plane.http.post("/v1/jobs", json=train_spec(), headers={"Idempotency-Key": "friday"}) for plane in planes * 8
     ]
@@ -40,7 +40,7 @@ async def test_one_key_sent_to_both_at_once_is_one_job(planes: list[ControlPlane
     assert len((await planes[0].http.get("/v1/jobs")).json()["items"]) == 1
 
 
-async def test_a_stream_from_one_shows_what_the_other_was_told(planes: list[ControlPlane]) -> None:
+async def test_a_stream_of_one_shows_events_received_by_the_other(planes: list[ControlPlane]) -> None:
     first, second = planes
     job_id, run = await first.started_job()
     reading = asyncio.create_task(second.http.get(f"/v1/jobs/{job_id}/events"))
@@ -53,13 +53,13 @@ async def test_a_stream_from_one_shows_what_the_other_was_told(planes: list[Cont
     assert '"to_state":"succeeded"' in stream
 
 
-async def test_a_run_that_one_leased_and_the_other_submits_is_let_in_by_both(
+async def test_both_accept_a_run_that_one_leased_and_the_other_submits(
     planes: list[ControlPlane], cluster: MemoryCluster
 ) -> None:
     first, second = planes
     job_id = await first.submit(train_spec())
     await first.tick()
-    # The first died between its commit and the submission, as far as the cluster can tell.
+    # For the cluster, it looks as if the first one died between its commit and the submission.
     lost = cluster.submissions.pop()
     cluster.forget(lost.submission_id)
     await first.lease_expires()

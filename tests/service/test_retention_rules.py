@@ -28,35 +28,35 @@ def due(job: EndedJob = JOB, policy: Policy = POLICY, *, is_stored: bool = True,
     return {item.file.path for item in due_files(policy, job, files(age_days), is_stored=lambda _: is_stored, now=NOW)}
 
 
-def test_after_100_days_a_success_keeps_its_best_checkpoint_its_log_and_what_no_rule_knows() -> None:
+def test_after_100_days_a_success_keeps_best_checkpoint_log_and_unknown_files() -> None:
     assert due() == set(PATHS) - {"attempts/1/checkpoints/best.pt", "logs/attempt-1.log", "samples/1.png"}
 
 
-def test_a_failure_keeps_what_it_can_be_retried_from() -> None:
+def test_a_failure_keeps_its_last_checkpoint() -> None:
     assert not {path for path in due(replace(JOB, state="failed")) if path.endswith(".pt")}
 
 
 @pytest.mark.parametrize("change", [{"is_needed": True}, {"is_released": False}])
-def test_a_job_that_is_needed_or_held_loses_nothing(change: dict[str, bool]) -> None:
+def test_a_job_that_is_needed_or_held_keeps_everything(change: dict[str, bool]) -> None:
     job = replace(JOB, **change)  # type: ignore[arg-type]
     assert due(job) == set()
     assert not is_row_due(job, 1.0, NOW)
 
 
-def test_an_outbox_that_is_not_stored_stays() -> None:
+def test_an_outbox_with_undelivered_events_stays() -> None:
     assert "outbox/attempt-1-run.jsonl" not in due(is_stored=False)
 
 
-def test_a_file_that_is_being_written_is_left_for_a_day() -> None:
+def test_a_partial_file_stays_for_a_day() -> None:
     assert "attempts/1/checkpoints/.last.pt.7.partial" not in due(age_days=0.5)
 
 
-def test_the_age_of_a_job_counts_and_not_that_of_its_files() -> None:
+def test_the_age_of_the_job_counts_and_not_that_of_its_files() -> None:
     ended_lately = replace(JOB, ended_at=NOW - timedelta(days=6))
     assert due(ended_lately, age_days=1000) == {"attempts/1/checkpoints/.last.pt.7.partial"}
 
 
-def test_a_time_that_is_set_to_never_never_comes() -> None:
+def test_a_rule_set_to_never_removes_nothing() -> None:
     forever = Policy(succeeded_checkpoints_days=None, outboxes_days=None)
     assert due(replace(JOB, ended_at=NOW - timedelta(days=10_000)), forever) == {
         "logs/attempt-1.log",
@@ -72,7 +72,7 @@ def test_a_time_that_is_set_to_never_never_comes() -> None:
         ("succeeded", [], False, StillHeldError, "in a moment"),
     ],
 )
-def test_what_cannot_be_deleted_says_why(
+def test_a_refused_deletion_says_why(
     state: str, needed_by: list[str], is_released: bool, error: type[Exception], cure: str
 ) -> None:
     with pytest.raises(error, match=cure):

@@ -25,7 +25,7 @@ def tables(url: str) -> set[str]:
 
 
 def run(url: str, *statements: str) -> list[tuple[Any, ...]]:
-    """Execute all in one transaction; the rows of the last."""
+    """Execute all statements in one transaction; returns the rows of the last one."""
 
     async def execute() -> list[tuple[Any, ...]]:
         engine = create_async_engine(url)
@@ -43,7 +43,7 @@ def contents(url: str) -> dict[str, list[tuple[Any, ...]]]:
     return {name: sorted(run(url, f"SELECT * FROM {name}"), key=str) for name in tables(url)}
 
 
-def test_migrations_lead_to_the_tables_in_code_and_back_and_there_again(empty_url: str) -> None:
+def test_migrations_match_the_tables_and_can_be_reverted(empty_url: str) -> None:
     migrate.upgrade(empty_url)
     migrate.check(empty_url)
     migrate.downgrade(empty_url, "base")
@@ -52,7 +52,7 @@ def test_migrations_lead_to_the_tables_in_code_and_back_and_there_again(empty_ur
     migrate.check(empty_url)
 
 
-def test_an_upgrade_of_a_database_that_is_up_to_date_changes_nothing(tmp_path: Path) -> None:
+def test_upgrading_a_current_database_changes_nothing(tmp_path: Path) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path}/fgd.db"
     migrate.upgrade(url)
     with sqlite3.connect(tmp_path / "fgd.db") as connection:
@@ -63,7 +63,7 @@ def test_an_upgrade_of_a_database_that_is_up_to_date_changes_nothing(tmp_path: P
 
 
 @pytest.mark.parametrize("floor", ["UPDATE schema_floor SET revision = '9998'", "DROP TABLE schema_floor"])
-def test_a_schema_of_a_newer_version_is_left_alone_and_named(empty_url: str, floor: str) -> None:
+def test_a_newer_schema_is_rejected_and_not_changed(empty_url: str, floor: str) -> None:
     migrate.upgrade(empty_url)
     run(empty_url, "UPDATE alembic_version SET version_num = '9999'", floor)
     with pytest.raises(SchemaTooNewError, match=r"'9999'.*newer"):
@@ -71,7 +71,7 @@ def test_a_schema_of_a_newer_version_is_left_alone_and_named(empty_url: str, flo
     assert "jobs" in tables(empty_url)
 
 
-def test_a_newer_schema_that_only_added_lets_the_version_before_start(empty_url: str) -> None:
+def test_an_older_version_starts_on_a_newer_schema_that_only_added(empty_url: str) -> None:
     migrate.upgrade(empty_url)
     run(empty_url, "UPDATE alembic_version SET version_num = '9999'")
     migrate.upgrade(empty_url)
@@ -107,14 +107,14 @@ OLD_POINTS = [
 
 @pytest.fixture
 def old_url(empty_url: str) -> str:
-    """A database as the first version left it, with something in each table."""
+    """A database of the first version with rows in each table."""
     migrate.upgrade(empty_url, "0001")
     run(empty_url, *OLD_ROWS)
     return empty_url
 
 
-class TestWithDataInThem:
-    def test_what_was_there_is_there_afterwards_under_its_new_names(self, old_url: str) -> None:
+class TestWithRows:
+    def test_upgrading_keeps_all_rows(self, old_url: str) -> None:
         migrate.upgrade(old_url)
         migrate.check(old_url)
         assert run(old_url, "SELECT id, project, failures, losses, version, priority FROM jobs ORDER BY id") == [
@@ -131,7 +131,7 @@ class TestWithDataInThem:
         JOIN metric_series s ON s.id = p.series_id ORDER BY 1, 2, 3, 4"""
         assert run(old_url, points) == OLD_POINTS
 
-    def test_and_back(self, old_url: str) -> None:
+    def test_downgrading_keeps_all_rows(self, old_url: str) -> None:
         before = contents(old_url)
         columns = "SELECT id, state, retries, cancel_requested_at, idempotency_key FROM jobs ORDER BY id"
         jobs_before = run(old_url, columns)
@@ -139,14 +139,12 @@ class TestWithDataInThem:
         migrate.downgrade(old_url, "0001")
         after = contents(old_url)
         assert after.keys() == before.keys()
-        # Columns may have changed places in the others.
+        # In the other tables, the order of the columns may have changed.
         assert run(old_url, columns) == jobs_before
         assert after["metric_points"] == before["metric_points"] == OLD_POINTS
         assert {name: len(rows) for name, rows in after.items()} == {name: len(rows) for name, rows in before.items()}
 
-    def test_states_and_keys_that_the_first_version_does_not_know_are_turned_into_what_it_knows(
-        self, old_url: str
-    ) -> None:
+    def test_downgrading_converts_states_and_keys_unknown_to_the_first_version(self, old_url: str) -> None:
         migrate.upgrade(old_url)
         run(
             old_url,
@@ -161,7 +159,7 @@ class TestWithDataInThem:
 UPGRADE = "import sys; from service.store import migrate; migrate.upgrade(sys.argv[1])"
 
 
-class TestSeveralServersAtOnce:
+class TestConcurrentServers:
     def processes_upgrade(self, url: str) -> None:
         starting = [
             subprocess.Popen([sys.executable, "-c", UPGRADE, url], stderr=subprocess.PIPE, text=True) for _ in range(3)
@@ -170,19 +168,19 @@ class TestSeveralServersAtOnce:
             _, said = process.communicate(timeout=120)
             assert process.returncode == 0, said
 
-    def test_over_an_empty_database_all_come_up(self, empty_url: str) -> None:
+    def test_all_start_on_an_empty_database(self, empty_url: str) -> None:
         self.processes_upgrade(empty_url)
         migrate.check(empty_url)
 
-    def test_over_a_database_of_the_first_version_all_come_up_and_nothing_is_there_twice(self, old_url: str) -> None:
+    def test_all_start_on_a_database_of_the_first_version_without_duplicates(self, old_url: str) -> None:
         self.processes_upgrade(old_url)
         migrate.check(old_url)
         assert run(old_url, "SELECT count(*) FROM metric_points") == [(len(OLD_POINTS),)]
 
 
-class TestBesideServersAtWork:
+class TestRunningServers:
     @pytest.mark.parametrize("empty_url", ["postgresql"], indirect=True)
-    async def test_a_migration_that_waits_for_a_backup_lets_everybody_else_through(self, empty_url: str) -> None:
+    async def test_a_migration_that_waits_for_a_backup_blocks_no_one_else(self, empty_url: str) -> None:
         await asyncio.to_thread(migrate.upgrade, empty_url, "0003")
         engine = create_async_engine(empty_url)
         async with engine.connect() as backup, engine.connect() as server:

@@ -1,4 +1,4 @@
-"""What every storage does, on each kind of them."""
+"""Both kinds of storage behave the same way."""
 
 import hashlib
 import os
@@ -22,7 +22,7 @@ from service.storage.errors import FileChangedError, FileGoneError, StorageAwayE
 from service.storage.s3 import S3Storage
 
 BIG = os.urandom(1 << 20) * 18
-"""More than two parts of an upload to S3."""
+"""Content that S3 receives in more than two parts."""
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def names(storage: Storage, folder: str = "") -> list[str]:
 
 
 class TestFiles:
-    def test_what_was_written_is_read(self, storage: Storage) -> None:
+    def test_a_written_file_can_be_read(self, storage: Storage) -> None:
         storage.write("jobs/a/notes.txt", b"hello")
         assert storage.read("jobs/a/notes.txt") == b"hello"
         found = storage.find("jobs/a/notes.txt")
@@ -50,13 +50,13 @@ class TestFiles:
         assert found.size_bytes == 5
         assert abs(datetime.now(UTC) - found.modified_at) < timedelta(seconds=60)
 
-    def test_the_newer_takes_the_place_of_the_older(self, storage: Storage) -> None:
+    def test_a_newer_file_replaces_an_older_one(self, storage: Storage) -> None:
         storage.write("a", b"old and long")
         storage.write("a", b"new")
         assert storage.read("a") == b"new"
 
     @pytest.mark.parametrize("content", [b"", b"x", BIG], ids=["nothing", "a byte", "in parts"])
-    def test_what_comes_piece_by_piece_is_whole(self, storage: Storage, content: bytes) -> None:
+    def test_a_file_written_in_blocks_is_complete(self, storage: Storage, content: bytes) -> None:
         with storage.writing("jobs/a/file", size_bytes=len(content)) as incoming:
             for start in range(0, len(content), 1 << 20):
                 incoming.write(content[start : start + (1 << 20)])
@@ -65,7 +65,7 @@ class TestFiles:
         assert storage.read("jobs/a/file") == content
 
     @pytest.mark.parametrize("content", [b"x", BIG], ids=["a byte", "in parts"])
-    def test_what_is_not_committed_leaves_nothing(self, storage: Storage, content: bytes) -> None:
+    def test_an_upload_without_commit_leaves_nothing(self, storage: Storage, content: bytes) -> None:
         storage.write("jobs/a/file", b"before")
         with pytest.raises(ZeroDivisionError), storage.writing("jobs/a/file", size_bytes=1) as incoming:
             incoming.write(content)
@@ -75,7 +75,7 @@ class TestFiles:
         if isinstance(storage, S3Storage):
             assert storage.abort_uploads(before=datetime.now(UTC) + timedelta(days=1)) == 0
 
-    def test_a_part_of_a_file_is_read_from_anywhere(self, storage: Storage) -> None:
+    def test_any_part_of_a_file_can_be_read(self, storage: Storage) -> None:
         storage.write("file", BIG)
         with storage.open("file").file as file:
             file.seek(10_000_001)
@@ -86,7 +86,7 @@ class TestFiles:
         assert storage.sha256("file") == "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 
     @pytest.mark.parametrize("path", ["jobs", "jobs/a", "jobs/none", "jobs/a/file/below"])
-    def test_what_is_no_file_is_gone(self, storage: Storage, path: str) -> None:
+    def test_a_path_without_a_file_raises_file_gone(self, storage: Storage, path: str) -> None:
         storage.write("jobs/a/file", b"x")
         assert storage.find(path) is None
         for read in (storage.open, storage.read, storage.sha256):
@@ -95,7 +95,7 @@ class TestFiles:
         with pytest.raises(FileGoneError), storage.local_copy(path):
             pass
 
-    def test_a_reader_never_gets_pieces_of_two_files(self, storage: Storage) -> None:
+    def test_a_reader_never_mixes_two_versions_of_a_file(self, storage: Storage) -> None:
         storage.write("file", b"a" * len(BIG))
         with storage.open("file").file as file:
             assert file.read(1) == b"a"
@@ -106,7 +106,7 @@ class TestFiles:
             except FileChangedError:
                 assert isinstance(storage, S3Storage)
 
-    def test_another_process_is_given_a_file_of_this_machine(self, storage: Storage, tmp_path: Path) -> None:
+    def test_a_local_copy_is_a_file_on_this_machine(self, storage: Storage, tmp_path: Path) -> None:
         storage.write("file", b"hello")
         with storage.local_copy("file", near=tmp_path) as path:
             assert path.read_bytes() == b"hello"
@@ -116,7 +116,7 @@ class TestFiles:
 
 
 class TestLists:
-    def test_a_list_goes_all_the_way_down_with_sizes(self, storage: Storage) -> None:
+    def test_a_listing_includes_subfolders_and_sizes(self, storage: Storage) -> None:
         storage.write("jobs/a/attempts/1/best.pt", b"xx")
         storage.write("jobs/a/log", b"x")
         storage.write("jobs/ab/other", b"x")
@@ -125,11 +125,11 @@ class TestLists:
         assert storage.folder_names("jobs") == ["a", "ab"]
         assert names(storage) == ["jobs/a/attempts/1/best.pt", "jobs/a/log", "jobs/ab/other"]
 
-    def test_there_is_nothing_in_what_is_not_there(self, storage: Storage) -> None:
+    def test_the_listing_of_a_missing_folder_is_empty(self, storage: Storage) -> None:
         assert storage.listing("jobs/none") == []
         assert storage.folder_names("none") == []
 
-    def test_a_list_of_more_than_a_page_is_whole(self, storage: Storage) -> None:
+    def test_a_listing_of_more_than_one_page_is_complete(self, storage: Storage) -> None:
         for number in range(1003):
             storage.write(f"jobs/a/{number}", b"")
         assert len(storage.listing("jobs/a")) == 1003
@@ -138,14 +138,14 @@ class TestLists:
 
 
 class TestDeletion:
-    def test_a_file_goes_alone_and_twice_is_once(self, storage: Storage) -> None:
+    def test_deleting_a_file_twice_is_no_error_and_deletes_nothing_else(self, storage: Storage) -> None:
         storage.write("jobs/a/one", b"x")
         storage.write("jobs/a/two", b"x")
         for _ in range(2):
             storage.delete("jobs/a/one")
         assert names(storage) == ["jobs/a/two"]
 
-    def test_one_that_is_another_by_now_stays(self, storage: Storage) -> None:
+    def test_a_file_replaced_meanwhile_is_not_deleted(self, storage: Storage) -> None:
         storage.write("file", b"x")
         found = storage.find("file")
         assert found is not None
@@ -154,7 +154,7 @@ class TestDeletion:
         storage.delete("file", modified_at=found.modified_at)
         assert storage.find("file") is None
 
-    def test_a_folder_goes_and_its_namesakes_stay(self, storage: Storage) -> None:
+    def test_deleting_a_folder_keeps_folders_with_the_same_prefix(self, storage: Storage) -> None:
         for job in ("a", "ab"):
             storage.write(f"jobs/{job}/deep/file", b"x")
         for _ in range(2):
@@ -163,16 +163,16 @@ class TestDeletion:
 
 
 class TestNames:
-    def test_a_uri_leads_back_to_its_path(self, storage: Storage) -> None:
+    def test_a_uri_converts_back_to_its_path(self, storage: Storage) -> None:
         for path in ("jobs/a/best.pt", "jobs/a b/ü%20.txt", "jobs/a/#1?x=2"):
             assert storage.path_of(storage.uri_of(path)) == path
         assert storage.uri_of("x").startswith(storage.uri)
 
     @pytest.mark.parametrize("end", ["../x", "jobs/../../x", "jobs//x", "jobs/./x", "", "jobs/a\nb", "/etc/passwd"])
-    def test_a_uri_that_leads_out_is_nobodys(self, storage: Storage, end: str) -> None:
+    def test_a_uri_that_leaves_the_storage_has_no_path(self, storage: Storage, end: str) -> None:
         assert storage.path_of(f"{storage.uri}/{end}") is None
 
-    def test_a_uri_of_another_storage_is_nobodys(self, storage: Storage) -> None:
+    def test_a_uri_of_another_storage_has_no_path(self, storage: Storage) -> None:
         for uri in (f"{storage.uri}2/x", "s3://other/kept/here/x", "file:///elsewhere/x", "https://example.org/x", ""):
             assert storage.path_of(uri) is None
 
@@ -183,8 +183,8 @@ class TestNames:
             assert paths.of_job(storage, other, uri) is None or other == "a/attempts"
 
 
-class TestStart:
-    async def test_a_storage_that_can_be_written_is_left_as_it_was(self, storage: Storage) -> None:
+class TestStartup:
+    async def test_the_check_leaves_no_file(self, storage: Storage) -> None:
         await check_at_startup(storage, pytest.fail)
         storage.ping()
         assert names(storage) == []
@@ -195,7 +195,7 @@ class TestFolder:
     def stored(self, tmp_path: Path) -> dict[str, Any]:
         return {"storage_dir": tmp_path / "storage"}
 
-    def test_no_link_leads_anywhere(self, storage: Storage, tmp_path: Path) -> None:
+    def test_links_are_not_followed(self, storage: Storage, tmp_path: Path) -> None:
         root, outside = tmp_path / "storage", tmp_path / "outside"
         outside.mkdir()
         (outside / "secret").write_text("secret")
@@ -214,22 +214,22 @@ class TestFolder:
         assert (outside / "secret").read_text() == "secret"
         assert sorted(path.name for path in outside.iterdir()) == ["secret"]
 
-    def test_a_pipe_that_nobody_writes_to_is_no_file(self, storage: Storage, tmp_path: Path) -> None:
+    def test_a_named_pipe_is_not_a_file(self, storage: Storage, tmp_path: Path) -> None:
         (tmp_path / "storage/jobs").mkdir()
         os.mkfifo(tmp_path / "storage/jobs/pipe")
         assert storage.find("jobs/pipe") is None
 
-    def test_the_folder_itself_may_lie_behind_a_link(self, tmp_path: Path) -> None:
+    def test_the_folder_itself_may_be_behind_a_link(self, tmp_path: Path) -> None:
         (tmp_path / "disk").mkdir()
         (tmp_path / "link").symlink_to(tmp_path / "disk")
         storage = storage_of(Settings(home=tmp_path, storage_url=str(tmp_path / "link")))
         storage.write("jobs/a/x", b"x")
-        # Runs resolve their folders, and name their files so.
+        # Runs report their files by the resolved path of the folder.
         for folder in ("disk", "link"):
             assert storage.path_of((tmp_path / folder / "jobs/a/x").as_uri()) == "jobs/a/x"
         assert storage.read("jobs/a/x") == b"x"
 
-    def test_what_cannot_be_listed_is_not_empty(self, storage: Storage) -> None:
+    def test_a_folder_that_cannot_be_listed_raises(self, storage: Storage) -> None:
         storage.write("jobs/a/last.pt", b"x")
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
@@ -239,7 +239,7 @@ class TestFolder:
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
-    def test_a_name_is_on_the_disk_before_the_file_counts_as_kept(
+    def test_the_folder_is_synced_before_a_commit_returns(
         self, storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         synced: list[tuple[Path, bool]] = []
@@ -253,7 +253,7 @@ class TestFolder:
         assert [is_there for _, is_there in synced] == [False, True]
         assert synced[-1][0] == place.parent
 
-    def test_the_digest_of_what_came_in_is_known_unread_until_the_file_is_changed(
+    def test_the_digest_of_an_upload_is_stored_until_the_file_changes(
         self, storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         sha256 = hashlib.sha256(b"hello").hexdigest()
@@ -273,7 +273,7 @@ class TestFolder:
         os.setxattr(place, "user.fgd.sha256", f"{place.stat().st_mtime_ns} none".encode())
         assert storage.sha256("jobs/a/file") == hashlib.sha256(b"other").hexdigest()
 
-    def test_a_full_disk_is_said_with_the_cure_and_leaves_nothing(self, tmp_path: Path) -> None:
+    def test_a_full_disk_is_reported_with_the_cure_and_leaves_nothing(self, tmp_path: Path) -> None:
         full = Path("/dev/full")
         storage = storage_of(Settings(home=tmp_path))
         incoming = storage.writing("jobs/a/x", size_bytes=1 << 20)
@@ -292,13 +292,13 @@ class TestBucket:
     def stored(self, bucket: str) -> dict[str, Any]:
         return {"storage_url": bucket, "run_files": "through_server"}
 
-    async def test_a_missing_bucket_is_named_with_the_cure(self, bucket: str) -> None:
+    async def test_a_missing_bucket_is_reported_with_the_cure(self, bucket: str) -> None:
         storage = storage_of(Settings(storage_url="s3://no-such-bucket/x"))
         with pytest.raises(StorageRefusedError, match=r"no bucket 'no-such-bucket'.*create it") as refused:
             await check_at_startup(storage, pytest.fail)
         assert (refused.value.http_status, refused.value.retryable) == (503, False)
 
-    async def test_without_credentials_it_says_which_are_wanted(
+    async def test_missing_credentials_are_reported_by_name(
         self, bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -308,7 +308,7 @@ class TestBucket:
         with pytest.raises(StorageRefusedError, match="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
             await check_at_startup(storage_of(Settings(storage_url=bucket)), pytest.fail)
 
-    async def test_one_that_is_away_is_said_and_the_server_starts(
+    async def test_a_server_starts_while_the_service_is_unreachable(
         self, bucket: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")

@@ -1,4 +1,4 @@
-"""A server whose storage goes away, comes back, or never was what the settings say."""
+"""A server handles a storage that becomes unreachable, comes back, or never existed."""
 
 import base64
 import hashlib
@@ -18,7 +18,7 @@ LAST = "attempts/1/checkpoints/last.pt"
 
 
 class Outage:
-    """An S3 service of the test's own. What it holds outlives it."""
+    """An S3 service that a test can stop and start again. Its content survives."""
 
     def __init__(self, url: str) -> None:
         self.port = int(url.rpartition(":")[2])
@@ -61,8 +61,8 @@ async def put(plane: ControlPlane, run: Any, content: bytes) -> Any:
     return await plane.http.put(f"/v1/attempts/{run.attempt_id}/files/{LAST}", content=content, headers=headers)
 
 
-class TestAway:
-    async def test_what_needs_files_says_so_and_works_again_when_it_is_back(
+class TestUnreachable:
+    async def test_requests_for_files_fail_and_work_again_after_the_outage(
         self, plane: ControlPlane, outage: Outage
     ) -> None:
         job_id, run = await plane.started_job()
@@ -83,14 +83,14 @@ class TestAway:
         answer = await plane.http.get(f"/v1/jobs/{job_id}/artifacts/best.pt")
         assert (answer.status_code, answer.content) == (200, b"weights")
 
-    async def test_it_is_degraded_and_not_dead(self, plane: ControlPlane, outage: Outage) -> None:
+    async def test_the_server_is_degraded_but_ready(self, plane: ControlPlane, outage: Outage) -> None:
         assert (await plane.http.get("/readyz")).json()["storage"] == "ok"
         outage.begin()
         answer = await plane.http.get("/readyz")
         assert (answer.status_code, answer.json()["ready"]) == (200, True)
         assert answer.json()["storage"].startswith("unreachable: ")
 
-    async def test_jobs_go_on_and_their_logs_are_put_away_when_it_is_back(
+    async def test_jobs_continue_and_their_logs_are_archived_after_the_outage(
         self, plane: ControlPlane, outage: Outage
     ) -> None:
         job_id, run = await plane.started_job()
@@ -110,7 +110,7 @@ class TestAway:
         plane.cluster.is_reachable = False
         assert (await plane.http.get(f"/v1/jobs/{job_id}/logs")).text == "what it printed\n"
 
-    async def test_a_report_comes_without_its_picture(self, plane: ControlPlane, outage: Outage) -> None:
+    async def test_a_report_omits_its_picture(self, plane: ControlPlane, outage: Outage) -> None:
         job_id, run = await plane.started_job()
         picture = run.writes("attempts/1/samples.png", b"png")
         event = {"name": "samples.png", "uri": picture, "media_type": "image/png", "sha256": "0" * 64, "size_bytes": 3}
@@ -122,7 +122,7 @@ class TestAway:
         assert drawn in with_it
         assert (without.status_code, drawn in without.text) == (200, False)
 
-    async def test_a_job_whose_files_cannot_be_deleted_stays_marked_and_goes_later(
+    async def test_a_job_whose_files_cannot_be_deleted_is_deleted_later(
         self, plane: ControlPlane, outage: Outage
     ) -> None:
         job_id, run = await plane.started_job()
@@ -137,7 +137,7 @@ class TestAway:
         assert plane.storage.listing() == []
 
 
-class TestStart:
+class TestStartup:
     async def test_a_server_does_not_start_without_its_bucket(
         self, settings: Settings, plane: ControlPlane, tmp_path: Path
     ) -> None:
@@ -147,7 +147,7 @@ class TestStart:
             async with app.router.lifespan_context(app):
                 pass
 
-    async def test_a_server_starts_while_its_storage_is_away(
+    async def test_a_server_starts_while_its_storage_is_unreachable(
         self, settings: Settings, plane: ControlPlane, outage: Outage, tmp_path: Path
     ) -> None:
         outage.begin()

@@ -1,4 +1,4 @@
-"""What a sweep's driver reports, stored; and read again by the driver that goes on with it."""
+"""Events of a sweep's driver are stored, and the next driver continues from them."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from sweeps import begun, ended, progressed, reported, said, sweep_spec
 
 
 async def curves(plane: ControlPlane, job_id: str, **query: Any) -> dict[tuple[str, str], list[tuple[int, float]]]:
-    """{(trial, name): points}"""
+    """Return the points of all curves as {(trial, name): points}."""
     page = (await plane.http.get(f"/v1/jobs/{job_id}/metrics", params=query)).json()
     return {
         (item["trial"], item["name"]): [(point["step"], point["value"]) for point in item["points"]]
@@ -21,7 +21,7 @@ async def study(plane: ControlPlane, run: Run, after: int = 0) -> httpx.Response
 
 
 class TestCurvesOfTrials:
-    async def test_each_trial_has_curves_of_its_own(self, plane: ControlPlane) -> None:
+    async def test_each_trial_has_its_own_curves(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job(sweep_spec())
         points = {"kind": "metrics_logged", "steps": [1, 2], "values": {"loss": [3.0, 2.0]}}
         later = {trial: points | {"steps": [3], "values": {"loss": [loss]}} for trial, loss in ((0, 1.0), (1, 9.0))}
@@ -30,7 +30,7 @@ class TestCurvesOfTrials:
         assert found == {("0", "loss"): [(1, 3.0), (2, 2.0), (3, 1.0)], ("1", "loss"): [(3, 9.0)]}
         assert await curves(plane, job_id, name="loss", trial="1") == {("1", "loss"): [(3, 9.0)]}
 
-    async def test_points_leave_no_event_and_other_facts_are_kept_as_they_are(self, plane: ControlPlane) -> None:
+    async def test_points_leave_no_event_and_other_events_are_stored_unchanged(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job(sweep_spec())
         before = (await plane.job(job_id))["last_sequence"]
         points = {"kind": "metrics_logged", "steps": [1], "values": {"loss": [3.0]}}
@@ -41,13 +41,13 @@ class TestCurvesOfTrials:
         assert events == [said(0, scored), said(0, unknown), begun(1)]
         assert (await curves(plane, job_id))["0", "val/ap"] == [(5, 0.4)]
 
-    async def test_a_checkpoint_of_a_trial_is_no_artifact_of_the_sweep(self, plane: ControlPlane) -> None:
+    async def test_a_trials_checkpoint_is_not_an_artifact_of_the_sweep(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job(sweep_spec())
         saved = {"uri": "/x/best.pt", "sha256": "0" * 64, "size_bytes": 1, "epoch": 1, "step": 5, "ap": 0.5}
         await run.reports(said(0, {"kind": "checkpoint_saved", "name": "best", **saved}))
         assert (await plane.job(job_id))["artifacts"] == []
 
-    async def test_odd_facts_of_a_trial_cost_no_batch(self, plane: ControlPlane) -> None:
+    async def test_unknown_events_of_a_trial_do_not_fail_the_batch(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job(sweep_spec())
         broken = {"kind": "metrics_logged", "steps": "many"}
         nan = progress(3, loss=float("nan"))
@@ -57,7 +57,7 @@ class TestCurvesOfTrials:
         assert [event.kind for event in await plane.events(job_id)][-5:] == ["trial_event"] * 5
         assert await curves(plane, job_id) == {}
 
-    async def test_a_sweep_stands_where_its_trials_stand(self, plane: ControlPlane) -> None:
+    async def test_the_progress_of_a_sweep_is_that_of_its_trials(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job(sweep_spec())
         await run.reports(progressed(done=3, planned=12, best=0.31), said(0, progress(3)))
         at = (await plane.job(job_id))["progress"]
@@ -65,7 +65,7 @@ class TestCurvesOfTrials:
 
 
 class TestStudy:
-    async def test_a_driver_reads_its_trials_and_what_was_asked_in_order(self, plane: ControlPlane) -> None:
+    async def test_a_driver_reads_its_trials_and_the_requests_in_order(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job(sweep_spec())
         facts = [begun(0), reported(0, 1, 0.2), ended(0)]
         await run.reports(begun(0), said(0, progress(1)), reported(0, 1, 0.2), progressed(done=0, planned=1), ended(0))
@@ -77,12 +77,12 @@ class TestStudy:
         behind = (await study(plane, run, after=newest[1])).json()
         assert [entry["sequence"] for entry in behind["entries"]] == newest[2:]
 
-    async def test_an_entry_that_cannot_be_made_out_is_left_aside(self, plane: ControlPlane) -> None:
+    async def test_an_unreadable_entry_is_skipped(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job(sweep_spec())
         await run.reports({"kind": "trial_started", "trial": "the first"}, begun(1))
         assert [entry["event"]["trial"] for entry in (await study(plane, run)).json()["entries"]] == [1]
 
-    async def test_the_next_attempt_goes_on_with_the_time_that_was_spent(self, plane: ControlPlane) -> None:
+    async def test_the_next_attempt_continues_with_the_time_already_spent(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job(sweep_spec())
         await run.reports(begun(0))
         plane.clock.forward(100)
@@ -96,7 +96,7 @@ class TestStudy:
         assert [entry["event"]["trial"] for entry in log["entries"]] == [0]
         assert (await study(plane, run)).status_code == 409
 
-    async def test_it_takes_the_token_of_the_attempt(self, plane: ControlPlane) -> None:
+    async def test_it_requires_the_token_of_the_attempt(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job(sweep_spec())
         path = f"/v1/attempts/{run.attempt_id}/study"
         assert (await plane.http.get(path)).status_code == 401
@@ -112,7 +112,7 @@ class TestEarlierTrials:
         await run.succeeds()
         return job_id
 
-    async def test_a_fork_counts_the_finished_trials_of_the_sweep_that_it_names(self, plane: ControlPlane) -> None:
+    async def test_a_fork_counts_the_finished_trials_of_its_sweep(self, plane: ControlPlane) -> None:
         earlier = await self.first(plane)
         _, run = await plane.started_job(sweep_spec(fork=earlier))
         found = (await study(plane, run)).json()["earlier"]
@@ -123,7 +123,7 @@ class TestEarlierTrials:
         assert found[1]["values"] == {"training.optimizer.learning_rate": 0.1}
         assert [each["objectives"] for each in found[1]["reports"]] == [[0.1]]
 
-    async def test_a_warm_start_only_learns_and_only_where_it_begins(self, plane: ControlPlane) -> None:
+    async def test_a_warm_start_learns_from_other_sweeps_only_at_its_start(self, plane: ControlPlane) -> None:
         earlier = await self.first(plane)
         _, run = await plane.started_job(sweep_spec(warm_start=[earlier]))
         assert [each["counts"] for each in (await study(plane, run)).json()["earlier"]] == [False, False]

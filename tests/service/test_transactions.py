@@ -8,9 +8,9 @@ from service.store import events, jobs
 from service.store.session import Database
 
 
-async def test_two_processes_that_append_leave_no_gap_and_no_double(plane: ControlPlane) -> None:
+async def test_two_processes_that_append_leave_no_gaps_and_no_duplicates(plane: ControlPlane) -> None:
     job_id = await plane.submit(train_spec())
-    # Two engines share nothing in this process but the file.
+    # Like two processes: two engines share only the file.
     databases = [Database(plane.settings.database_url) for _ in range(2)]
 
     async def append(database: Database) -> None:
@@ -25,7 +25,7 @@ async def test_two_processes_that_append_leave_no_gap_and_no_double(plane: Contr
         await database.close()
 
 
-async def test_a_transaction_that_fails_wakes_nobody_and_leaves_nothing(plane: ControlPlane) -> None:
+async def test_a_failed_transaction_wakes_no_reader_and_stores_nothing(plane: ControlPlane) -> None:
     job_id = await plane.submit(train_spec())
     database: Database = plane.services.database
     with database.notifier.subscribe(job_id) as woken:
