@@ -1,7 +1,6 @@
 """Builds detectors. To add a detector: a file here, a member of `spec.detectors.DetectorSpec`, a row below."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.cascade_rcnn import CascadeMaskRcnn, CascadeRcnn
@@ -15,7 +14,7 @@ from fgd_core.detectors.retinanet import RetinaNet
 from fgd_core.spec import detectors as spec
 
 # (the detector's spec, number of classes) -> the detector with random weights
-DETECTORS: Mapping[type[spec.AnyDetector], Callable[[Any, int], Detector]] = {
+DETECTORS: Mapping[type[spec.AnyDetector], Callable[..., Detector]] = {
     spec.RetinaNet: RetinaNet,
     spec.Fcos: Fcos,
     spec.Gfl: Gfl,

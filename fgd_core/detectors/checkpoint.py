@@ -64,7 +64,7 @@ class DetectorCheckpoint:
         wrong = loaded.shortfalls()
         if wrong:
             raise WeightsError(
-                f"only {loaded.num_matched} of the {loaded.num_total} keys of the checkpoint's own detector match: "
+                f"{loaded.num_matched} of the {loaded.num_total} keys of the checkpoint's own detector match: "
                 f"{'; '.join(wrong)}. The file was changed, or written by another version; train again",
                 checkpoint=source,
                 missing=[*loaded.missing[:5]],

@@ -2,7 +2,7 @@
 
 Parameters, anchors, sampling and losses are those of torchvision's `fasterrcnn_resnet50_fpn` and `…_v2`, so that their
 weights load. But anchors and regions sit at the true strides, while torchvision's drift if the input is not divisible
-by 64. The mmdetection convention differs where the code asks for it by name.
+by 64. The mmdetection convention differs where the code checks for it.
 """
 
 from torch import nn

@@ -2,7 +2,7 @@
 
 Parameters, assignment and losses are those of torchvision's `fcos_resnet50_fpn`, so that its weights load. But
 locations sit at the true strides, while torchvision's drift on P6 and P7 if the input is not divisible by 128. The
-mmdetection convention differs where the code asks for it by name.
+mmdetection convention differs where the code checks for it.
 """
 
 from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 Parameters, anchors, matching and losses are those of torchvision's `retinanet_resnet50_fpn` and `…_v2`, so that their
 weights load. But anchors sit at the true strides, while torchvision's drift on P6 and P7 if the input is not divisible
-by 128. The mmdetection convention differs where the code asks for it by name.
+by 128. The mmdetection convention differs where the code checks for it.
 """
 
 from collections.abc import Sequence

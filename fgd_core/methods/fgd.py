@@ -108,8 +108,8 @@ class FGDLoss(nn.Module):
         background = (weighed * mask_bg).sum() / num_images
         attention_gap = ((spatial_s - spatial_t).abs().sum() + (channel_s - channel_t).abs().sum()) / num_images
 
-        # The context is added to every cell of a channel. Expanding the square into three sums would be faster, but
-        # loses all float32 digits if a trained context cancels the offset of a channel: 100,000 minus 100,000.
+        # The context is added to every cell of a channel. Do not expand the square into three sums: they lose all
+        # float32 digits if a trained context cancels the offset of a channel, as in 100,000 minus 100,000.
         context = self.student_context(student) - self.teacher_context(teacher)  # (N, C)
         relation = (difference + context[:, :, None, None]).square().sum() / num_images
         total = self.alpha * foreground + self.beta * background + self.gamma * attention_gap + self.lambda_ * relation

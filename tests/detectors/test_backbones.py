@@ -1,7 +1,7 @@
 """Compares backbones with torchvision's, weight by weight, and tests what fgd adds to them."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Literal
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from torchvision.models.resnet import ResNet as TorchvisionResNet
 from fgd_core.detectors.parts.backbones import BODIES, Body, build_body
 from fgd_core.detectors.parts.deformable import SelfDeformingConv2d
 from fgd_core.detectors.parts.pyramid import Pyramid
-from fgd_core.spec.backbones import BackboneSpec, MobileNet, ResNet
+from fgd_core.spec.backbones import BackboneSpec, MobileNet, MobileNetName, ResNet
 from tests.contract.test_tables import members
 
 BACKBONE: TypeAdapter[BackboneSpec] = TypeAdapter(BackboneSpec)
@@ -105,7 +105,9 @@ class TestStrideIn:
 
 class TestDeformableStages:
     @pytest.mark.parametrize(("version", "channels"), [("v1", 18), ("v2", 27)])
-    def test_only_the_3x3_convolutions_of_these_stages_are_deformable(self, version: Any, channels: int) -> None:
+    def test_only_the_3x3_convolutions_of_these_stages_are_deformable(
+        self, version: Literal["v1", "v2"], channels: int
+    ) -> None:
         settings = ResNet(
             name="resnet50", stem_width=4, blocks=(1, 1, 2, 1), deformable_stages=(4, 5), deformable_version=version
         )
@@ -115,7 +117,7 @@ class TestDeformableStages:
         assert body.state_dict()["layer3.0.conv2.conv_offset.weight"].shape == (channels, 16, 3, 3)
 
     def test_initial_offsets_do_not_change_the_network(self) -> None:
-        kept: dict[str, Any] = {"name": "resnext50_32x4d", "stem_width": 16, "blocks": (1, 1, 1, 1)}
+        kept: dict[str, object] = {"name": "resnext50_32x4d", "stem_width": 16, "blocks": (1, 1, 1, 1)}
         torch.manual_seed(0)
         plain, deformable = build_body(ResNet(**kept)), build_body(ResNet(**kept, deformable_stages=(3, 4, 5)))
         deformable.module.load_state_dict(plain.module.state_dict(), strict=False)
@@ -133,7 +135,7 @@ class TestDeformableStages:
 
 class TestFrozenStages:
     @pytest.mark.parametrize("name", ["mobilenet_v3_large", "mobilenet_v3_small"])
-    def test_of_a_mobilenet_get_no_gradient_and_keep_their_statistics(self, name: Any) -> None:
+    def test_of_a_mobilenet_get_no_gradient_and_keep_their_statistics(self, name: MobileNetName) -> None:
         settings = MobileNet(name=name, width_factor=0.25, frozen_stages=2)
         pyramid = Pyramid(settings, width=8, strides=(8, 16, 32), top="P5").train()
         frozen = {name for stage in build_body(settings).stages[:2] for name in stage}
@@ -157,6 +159,6 @@ class TestSpec:
             ({"name": "resnext50_32x4d", "stem_width": 8}, "give it at least 16"),
         ],
     )
-    def test_incompatible_fields_are_refused_with_the_cure(self, fields: dict[str, Any], message: str) -> None:
+    def test_incompatible_fields_are_refused_with_the_cure(self, fields: dict[str, object], message: str) -> None:
         with pytest.raises(ValidationError, match=message):
             BACKBONE.validate_python(fields)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from fgd_core.data.samples import Category
 from fgd_core.detectors import DETECTORS, build_detector
 from fgd_core.detectors.base import Detector
-from fgd_core.detectors.checkpoint import DetectorCheckpoint, Record, read_checkpoint, save_checkpoint
+from fgd_core.detectors.checkpoint import Content, DetectorCheckpoint, Record, read_checkpoint, save_checkpoint
 from fgd_core.detectors.weights.examining import examine
 from fgd_core.detectors.weights.files.pickles import _STAND_INS
 from fgd_core.detectors.weights.sources import LoadedTeacher, load_first_weights, load_teacher
@@ -381,7 +381,7 @@ class TestSafetensors:
 class RunsCode:
     """Unpickling it would run a command."""
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return (print, ("was run",))
 
 
@@ -435,7 +435,7 @@ class TestRefusedContent:
 
     @pytest.mark.parametrize("is_new", [True, False], ids=["present format", "before PyTorch 1.6"])
     def test_objects_of_trainers_are_ignored(self, is_new: bool, tmp_path: Path) -> None:
-        beside: dict[str, Any] = {
+        beside: dict[str, object] = {
             "args": argparse.Namespace(lr=0.1, out=Path("runs"), sizes={1, 2}, started=datetime(2026, 1, 1)),
             "config": SimpleNamespace(a=1),
             "log": defaultdict(list, loss=[1.0]),
@@ -503,7 +503,7 @@ class TestFgdCheckpoints:
     """Tests of files that claim to be fgd checkpoints."""
 
     @pytest.fixture
-    def content(self, tmp_path: Path) -> dict[str, Any]:
+    def content(self, tmp_path: Path) -> Content:
         checkpoint = DetectorCheckpoint(
             detector=SETTINGS,
             categories=(Category(id=1, name="cat"), Category(id=2, name="dog")),
@@ -512,19 +512,17 @@ class TestFgdCheckpoints:
             state=weights(RIGHT),
         )
         save_checkpoint(tmp_path / "ours.pt", checkpoint)
-        content: dict[str, Any] = torch.load(tmp_path / "ours.pt", weights_only=True)
+        content: Content = torch.load(tmp_path / "ours.pt", weights_only=True)
         return content
 
     @pytest.mark.parametrize("part", ["detector", "categories", "input", "record", "state"])
     @pytest.mark.parametrize("has_it", [True, False], ids=["of another kind", "missing"])
-    def test_a_changed_checkpoint_is_refused(
-        self, content: dict[str, Any], part: str, has_it: bool, tmp_path: Path
-    ) -> None:
+    def test_a_changed_checkpoint_is_refused(self, content: Content, part: str, has_it: bool, tmp_path: Path) -> None:
         altered = {key: value for key, value in content.items() if key != part} | ({part: 3} if has_it else {})
         with pytest.raises(WeightsError, match="it was changed, or written by another version"):
             read_checkpoint(saved(tmp_path, altered))
 
-    def test_nan_weights_are_refused(self, content: dict[str, Any], tmp_path: Path) -> None:
+    def test_nan_weights_are_refused(self, content: Content, tmp_path: Path) -> None:
         content["state"][PROBE][0] = float("nan")
         with pytest.raises(WeightsError, match="NaN or infinite"):
             load_teacher(Teacher(checkpoint=str(saved(tmp_path, content))), resolve=Path)
@@ -622,7 +620,7 @@ class TestOutputs:
     @pytest.mark.parametrize(
         "names", [{"classes": ["cat", "dog"]}, {"names": {0: "cat", 1: "dog"}}, {"meta": {"classes": ("cat", "dog")}}]
     )
-    def test_names_in_the_file_are_read(self, names: dict[str, Any], tmp_path: Path) -> None:
+    def test_names_in_the_file_are_read(self, names: dict[str, object], tmp_path: Path) -> None:
         assert teacher_of(saved(tmp_path, {"model": weights(RIGHT), **names}), classes=None).classes == CLASSES
 
     def test_names_that_differ_in_case_stay_two_classes(self, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ SMALL = Sizes(blocks=(1, 1, 1, 1), stem=4, is_basic=True, width=8, representatio
 SMALL_BODY = ResNet(name="resnet18", stem_width=4, blocks=(1, 1, 1, 1))
 
 # By detector: its layout, its settings, the sizes that belong to these settings.
-KINDS: dict[str, tuple[Callable[[Sizes], Layout], type[AnyDetector], dict[str, Any], dict[str, Any]]] = {
+KINDS: dict[str, tuple[Callable[[Sizes], Layout], type[AnyDetector], dict[str, object], dict[str, object]]] = {
     "retinanet": (layouts.retinanet, spec.RetinaNet, {"convention": "mmdetection"}, {}),
     "fcos": (layouts.fcos, spec.Fcos, {"convention": "mmdetection", "version": "v1"}, {"tower_norm": True}),
     "fcos improved": (
@@ -60,7 +60,7 @@ KINDS: dict[str, tuple[Callable[[Sizes], Layout], type[AnyDetector], dict[str, A
 }
 
 # By backbone: its settings and its sizes.
-BODIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+BODIES: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "resnet18": ({"name": "resnet18"}, {"blocks": (2, 2, 2, 2), "is_basic": True}),
     "resnet34": ({"name": "resnet34"}, {"blocks": (3, 4, 6, 3), "is_basic": True}),
     "resnet50": ({"name": "resnet50"}, {"blocks": (3, 4, 6, 3)}),
@@ -87,7 +87,7 @@ def small(kind: str) -> tuple[DetectorSpec, Layout]:
     return settings(backbone=SMALL_BODY, fpn_width=8, **fields, **width), layout(replace(SMALL, **sizes))  # type: ignore[return-value]
 
 
-def a_file(state: dict[str, Tensor], config: str = "", **fields: Any) -> WeightsFile:
+def a_file(state: dict[str, Tensor], config: str = "", **fields: object) -> WeightsFile:
     given = {"path": Path("epoch_12.pth"), "classes": CLASSES, "version": "2.28.0", **fields}
     return WeightsFile(state=state, config=config, **given)
 
@@ -322,7 +322,7 @@ class TestSettings:
         ],
     )
     def test_every_field_that_the_file_contradicts_is_named(
-        self, kind: str, fields: dict[str, Any], sizes: dict[str, Any], details: dict[str, Any]
+        self, kind: str, fields: dict[str, object], sizes: dict[str, object], details: dict[str, object]
     ) -> None:
         layout, settings, own_fields, own_sizes = KINDS[kind]
         state = filled(layout(Sizes(**own_sizes, **sizes)), device="meta")
@@ -356,7 +356,7 @@ class Marker:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return (Path.touch, (self.path,))
 
 
@@ -373,7 +373,7 @@ def a_class(monkeypatch: pytest.MonkeyPatch, module: str, name: str, base: type 
 
 
 class TestFiles:
-    def save(self, path: Path, **content: Any) -> Path:
+    def save(self, path: Path, **content: object) -> Path:
         torch.save({"state_dict": {"backbone.conv1.weight": torch.ones(4, 3, 7, 7)}, **content}, path)
         return path
 
@@ -439,7 +439,7 @@ class TestFiles:
     @pytest.mark.parametrize(
         "content", [b"no checkpoint", b"", {"epoch": 3}, [1, 2], {"state_dict": {}}], ids=lambda value: repr(value)[:20]
     )
-    def test_a_file_without_weights_is_refused(self, content: Any, tmp_path: Path) -> None:
+    def test_a_file_without_weights_is_refused(self, content: object, tmp_path: Path) -> None:
         path = tmp_path / "a.pth"
         path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
         with pytest.raises(WeightsError) as caught:
@@ -450,7 +450,7 @@ class TestFiles:
 
 RECIPES = sorted((Path(__file__).parents[2] / "examples/paper").glob("*_from_*.yaml"))
 # By the start of a teacher's file name: its layout, and its published sizes that differ from R101.
-TEACHERS: dict[str, tuple[Callable[[Sizes], Layout], dict[str, Any]]] = {
+TEACHERS: dict[str, tuple[Callable[[Sizes], Layout], dict[str, object]]] = {
     "cascade_mask_rcnn_x101_32x4d": (
         layouts.cascade_mask_rcnn,
         {"groups": 32, "base_width": 4, "deformed": (2, 3, 4)},

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -29,7 +28,7 @@ from fgd_core.spec import pretrained
 from fgd_core.spec.backbones import MobileNet, ResNet
 from fgd_core.spec.detectors import AnyDetector, DetectorSpec, FasterRcnn, RetinaNet
 from fgd_core.spec.events import WeightsLoaded
-from fgd_core.spec.jobs import Teacher
+from fgd_core.spec.jobs import Inheritance, Teacher
 from fgd_core.spec.resources import RetryPolicy
 from service.jobs.lifecycle import Reason
 from service.jobs.retry import Budgets, Fail, after_failure
@@ -161,7 +160,7 @@ class TestFetching:
         with pytest.raises(WeightsError, match=r"delete .*x-12345678\.pth"):
             self.fetch(f"{server}/200/x-12345678.pth")
 
-    def test_an_unwritable_folder_is_named(self, tmp_path: Path, server: str, monkeypatch: Any) -> None:
+    def test_an_unwritable_folder_is_named(self, tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "hub").write_text("a file where the folder should be")
         monkeypatch.setenv("TORCH_HOME", str(tmp_path))
         with pytest.raises(StorageError, match="TORCH_HOME"):
@@ -194,7 +193,7 @@ class TestNeededSettings:
         ids=lambda value: value if isinstance(value, str) else "",
     )
     def test_every_field_that_does_not_fit_is_named(
-        self, name: str, settings: dict[str, Any], details: dict[str, Any]
+        self, name: str, settings: dict[str, object], details: dict[str, object]
     ) -> None:
         spec = RetinaNet.model_validate(settings)
         with pytest.raises(SpecError) as caught:
@@ -349,7 +348,7 @@ class TestClasses:
         assert loaded.num_matched == loaded.num_total
 
 
-def pair(**student: Any) -> tuple[Detector, Detector]:
+def pair(**student: object) -> tuple[Detector, Detector]:
     """A student and a teacher with a deeper backbone."""
     teacher = build_detector(RetinaNet(backbone=ResNet(name="resnet50", stem_width=4), fpn_width=8), 3)
     settings = {"backbone": ResNet(name="resnet18", stem_width=4), "fpn_width": 8, **student}
@@ -394,7 +393,7 @@ class TestInheritance:
             ("nothing", set()),
         ],
     )
-    def test_every_mode_copies_only_its_part(self, mode: Any, parts: set[str]) -> None:
+    def test_every_mode_copies_only_its_part(self, mode: Inheritance, parts: set[str]) -> None:
         student, teacher = pair()
         probes = {
             "body": "backbone.body.conv1.weight",

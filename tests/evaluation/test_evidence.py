@@ -1,7 +1,6 @@
 """The evidence file that a run writes at its end."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,12 +15,12 @@ from tests.library import RecordingContext, distill_spec, evaluate_spec, train_s
 
 
 @pytest.fixture(scope="module")
-def squares(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def squares(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     return write_squares(tmp_path_factory.mktemp("data") / "squares")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, squares: dict[str, Any]) -> tuple[Path, RecordingContext]:
+def trained(tmp_path_factory: pytest.TempPathFactory, squares: dict[str, object]) -> tuple[Path, RecordingContext]:
     """Train a detector that detects some of the squares."""
     folder = tmp_path_factory.mktemp("trained")
     context = RecordingContext(folder)
@@ -49,7 +48,7 @@ class TestRunsWriteEvidence:
         assert_evidence(folder, context, best)
 
     def test_after_evaluations_and_distillations(
-        self, trained: tuple[Path, RecordingContext], squares: dict[str, Any], tmp_path: Path
+        self, trained: tuple[Path, RecordingContext], squares: dict[str, object], tmp_path: Path
     ) -> None:
         checkpoint = trained[0] / "checkpoints/best.pt"
         for name, spec in (
@@ -64,7 +63,7 @@ class TestRunsWriteEvidence:
     def test_a_failed_write_is_a_warning_and_the_run_succeeds(
         self,
         trained: tuple[Path, RecordingContext],
-        squares: dict[str, Any],
+        squares: dict[str, object],
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:

@@ -5,7 +5,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from PIL import Image
@@ -20,9 +20,12 @@ from fgd_core.spec.jobs import CheckDataSpec
 from fgd_core.spec.profiles import Bin
 from tests.library import RecordingContext, train_spec, with_data, write_squares
 
+Document: TypeAlias = dict[str, Any]
+"""The `data` of a spec."""
+
 
 @pytest.fixture
-def data(tmp_path: Path) -> dict[str, Any]:
+def data(tmp_path: Path) -> Document:
     """Six images to train on, four to score on, of 64 px, with a square of 32 px each."""
     train = write_squares(tmp_path / "train", 6)["train"]
     val = write_squares(tmp_path / "val", 4)["val"]
@@ -33,13 +36,13 @@ def data(tmp_path: Path) -> dict[str, Any]:
     return {"type": "coco", "train": train, "val": val}
 
 
-def check(tmp_path: Path, data: dict[str, Any], **fields: Any) -> tuple[RecordingContext, RunFinished]:
+def check(tmp_path: Path, data: Document, **fields: object) -> tuple[RecordingContext, RunFinished]:
     spec = CheckDataSpec.model_validate({"name": "check", "data": data} | fields)
     context = RecordingContext(tmp_path / "job")
     return context, execute(spec, context)
 
 
-def change_annotations(part: dict[str, str], **fields: Any) -> None:
+def change_annotations(part: dict[str, str], **fields: object) -> None:
     path = Path(part["annotations"])
     document = json.loads(path.read_text())
     document["annotations"][0] |= fields
@@ -47,7 +50,7 @@ def change_annotations(part: dict[str, str], **fields: Any) -> None:
 
 
 class TestValidDataSet:
-    def test_is_counted_and_has_the_fingerprints_of_a_training(self, tmp_path: Path, data: dict[str, Any]) -> None:
+    def test_is_counted_and_has_the_fingerprints_of_a_training(self, tmp_path: Path, data: Document) -> None:
         context, end = check(tmp_path, data)
         assert end.outcome == "succeeded"
         (event,) = context.of(DataSetChecked)
@@ -64,7 +67,7 @@ class TestValidDataSet:
         assert train.longer_sides_px == [Bin(first=0, last=256, count=6)]
         assert (train.num_sizes, train.common_sizes[0].num_images) == (1, 6)
 
-    def test_samples_of_both_splits_are_drawn(self, tmp_path: Path, data: dict[str, Any]) -> None:
+    def test_samples_of_both_splits_are_drawn(self, tmp_path: Path, data: Document) -> None:
         context, _ = check(tmp_path, data, num_samples=5)
         assert [saved.name for saved in context.of(ArtifactSaved)] == ["samples_train.png", "samples_val.png"]
         with Image.open(tmp_path / "job" / "samples_train.png") as picture:
@@ -73,12 +76,12 @@ class TestValidDataSet:
             assert (230, 25, 75) in set(picture.convert("RGB").get_flattened_data())
 
     @pytest.mark.parametrize("shapes", [{"type": "shapes", "num_train": 4, "num_val": 2, "image_size_px": 64}])
-    def test_synthetic_data_can_be_checked(self, tmp_path: Path, shapes: dict[str, Any]) -> None:
+    def test_synthetic_data_can_be_checked(self, tmp_path: Path, shapes: Document) -> None:
         assert check(tmp_path, shapes)[1].outcome == "succeeded"
 
 
 class TestBadData:
-    def test_is_counted_and_drawn_and_refused_with_all_findings(self, tmp_path: Path, data: dict[str, Any]) -> None:
+    def test_is_counted_and_drawn_and_refused_with_all_findings(self, tmp_path: Path, data: Document) -> None:
         (Path(data["train"]["images"]) / "3.png").unlink()
         change_annotations(data["val"], category_id=9)
         context, end = check(tmp_path, data)
@@ -94,22 +97,20 @@ class TestBadData:
         assert event.splits[0].num_images == 5
         assert len(context.of(ArtifactSaved)) == 2
 
-    def test_passes_if_the_spec_drops_it(self, tmp_path: Path, data: dict[str, Any]) -> None:
+    def test_passes_if_the_spec_drops_it(self, tmp_path: Path, data: Document) -> None:
         (Path(data["train"]["images"]) / "3.png").unlink()
         context, end = check(tmp_path, data | {"on_bad": "drop"})
         assert end.outcome == "succeeded"
         assert ("missing_image", "dropped") in [(f.problem, f.action) for f in context.of(DataChecked)[0].findings]
 
-    def test_an_image_in_both_splits_is_reported(self, tmp_path: Path, data: dict[str, Any]) -> None:
+    def test_an_image_in_both_splits_is_reported(self, tmp_path: Path, data: Document) -> None:
         shutil.copy(data["train"]["annotations"], data["val"]["annotations"])
         shutil.copytree(data["train"]["images"], data["val"]["images"], dirs_exist_ok=True)
         context, end = check(tmp_path, data)
         (found,) = [f for f in context.of(DataChecked)[1].findings if f.problem == "in_both_splits"]
         assert (found.count, found.action, end.outcome) == (6, "kept", "succeeded")
 
-    def test_an_unreadable_split_does_not_hide_the_findings_of_the_other(
-        self, tmp_path: Path, data: dict[str, Any]
-    ) -> None:
+    def test_an_unreadable_split_does_not_hide_the_findings_of_the_other(self, tmp_path: Path, data: Document) -> None:
         Path(data["train"]["annotations"]).write_text("no JSON")
         change_annotations(data["val"], category_id=9)
         context, end = check(tmp_path, data)
@@ -118,13 +119,13 @@ class TestBadData:
         (event,) = context.of(DataSetChecked)
         assert [(each.split, each.findings[0].problem) for each in event.splits] == [("val", "unknown_category")]
 
-    def test_splits_of_other_classes_are_refused(self, tmp_path: Path, data: dict[str, Any]) -> None:
+    def test_splits_of_other_classes_are_refused(self, tmp_path: Path, data: Document) -> None:
         path = Path(data["val"]["annotations"])
         path.write_text(path.read_text().replace('"square"', '"circle"'))
         assert "different categories" in str(check(tmp_path, data)[1].error)
 
 
-def every_image_gone(folder: Path) -> dict[str, Any]:
+def every_image_gone(folder: Path) -> Document:
     parts = {split: write_squares(folder / split, 4)["train"] for split in ("train", "val")}
     for part in parts.values():
         for image in Path(part["images"]).glob("*.png"):
@@ -132,7 +133,7 @@ def every_image_gone(folder: Path) -> dict[str, Any]:
     return {"type": "coco", **parts}
 
 
-def every_box_bad(folder: Path) -> dict[str, Any]:
+def every_box_bad(folder: Path) -> Document:
     parts = {split: write_squares(folder / split, 4)["train"] for split in ("train", "val")}
     for part in parts.values():
         path = Path(part["annotations"])
@@ -142,7 +143,7 @@ def every_box_bad(folder: Path) -> dict[str, Any]:
     return {"type": "coco", **parts}
 
 
-def every_label_file_gone(folder: Path) -> dict[str, Any]:
+def every_label_file_gone(folder: Path) -> Document:
     for split in ("train", "val"):
         (folder / "images" / split).mkdir(parents=True)
         Image.new("RGB", (40, 30)).save(folder / "images" / split / "1.png")
@@ -150,7 +151,7 @@ def every_label_file_gone(folder: Path) -> dict[str, Any]:
     return {"type": "yolo", "data_yaml": str(folder / "data.yaml")}
 
 
-def every_xml_gone(folder: Path) -> dict[str, Any]:
+def every_xml_gone(folder: Path) -> Document:
     for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (folder / part).mkdir(parents=True)
     for split in ("train", "val"):
@@ -171,7 +172,7 @@ ALL_BAD = [
 @pytest.mark.parametrize(("make_bad", "problem", "example"), ALL_BAD)
 class TestOnlyBadEntries:
     def test_the_check_reports_each_finding_and_its_error_starts_with_them(
-        self, tmp_path: Path, make_bad: Callable[[Path], dict[str, Any]], problem: str, example: str, on_bad: str
+        self, tmp_path: Path, make_bad: Callable[[Path], Document], problem: str, example: str, on_bad: str
     ) -> None:
         context, end = check(tmp_path, make_bad(tmp_path / "set") | {"on_bad": on_bad})
         assert end.error is not None
@@ -187,7 +188,7 @@ class TestOnlyBadEntries:
         assert all(problem in [found.problem for found in each.findings] for each in event.splits)
 
     def test_a_training_reports_each_finding(
-        self, tmp_path: Path, make_bad: Callable[[Path], dict[str, Any]], problem: str, example: str, on_bad: str
+        self, tmp_path: Path, make_bad: Callable[[Path], Document], problem: str, example: str, on_bad: str
     ) -> None:
         context = RecordingContext(tmp_path / "job")
         end = execute(with_data(train_spec(), make_bad(tmp_path / "set") | {"on_bad": on_bad}), context)
@@ -212,7 +213,7 @@ def test_the_terminal_shows_each_finding_with_its_meaning_before_the_counts(tmp_
 
 class TestMasks:
     @pytest.fixture
-    def masked(self, data: dict[str, Any]) -> dict[str, Any]:
+    def masked(self, data: Document) -> Document:
         """All objects have a mask; one mask is empty."""
         for part in (data["train"], data["val"]):
             path = Path(part["annotations"])
@@ -224,7 +225,7 @@ class TestMasks:
             path.write_text(json.dumps(document))
         return data
 
-    def test_that_are_bad_are_reported_and_do_not_fail_the_check(self, tmp_path: Path, masked: dict[str, Any]) -> None:
+    def test_that_are_bad_are_reported_and_do_not_fail_the_check(self, tmp_path: Path, masked: Document) -> None:
         context, end = check(tmp_path, masked)
         assert end.outcome == "succeeded"
         train, _ = context.of(DataSetChecked)[0].splits
@@ -232,7 +233,7 @@ class TestMasks:
         assert found == [("missing_mask", "refused")]
         assert (train.num_boxes, train.masks_fingerprint is not None) == (6, True)
 
-    def test_that_are_all_bad_are_reported(self, tmp_path: Path, masked: dict[str, Any]) -> None:
+    def test_that_are_all_bad_are_reported(self, tmp_path: Path, masked: Document) -> None:
         for part in (masked["train"], masked["val"]):
             path = Path(part["annotations"])
             document = json.loads(path.read_text())
@@ -248,7 +249,7 @@ class TestMasks:
 
     @pytest.mark.parametrize("with_masks", [False, True])
     def test_do_not_change_the_fingerprint_of_checked_data(
-        self, tmp_path: Path, masked: dict[str, Any], *, with_masks: bool
+        self, tmp_path: Path, masked: Document, *, with_masks: bool
     ) -> None:
         lenient = masked | {"on_bad": "drop"}
         event = check(tmp_path, lenient)[0].of(DataSetChecked)[0]
@@ -264,23 +265,21 @@ class TestMasks:
 class TestNamedData:
     """Data as the control plane resolves `data: {type: registered, name: …}`."""
 
-    def named(self, data: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    def named(self, data: Document, **fields: object) -> Document:
         prints = {split: open_dataset(Coco.model_validate(data), split).fingerprint for split in ("train", "val")}  # type: ignore[arg-type]
         resolved = {"dataset_id": "d1", "data": data, "fingerprints": prints} | fields.pop("resolved", {})
         return {"type": "registered", "name": "squares", "resolved": resolved} | fields
 
-    def run(self, tmp_path: Path, data: dict[str, Any]) -> tuple[RecordingContext, RunFinished]:
+    def run(self, tmp_path: Path, data: Document) -> tuple[RecordingContext, RunFinished]:
         context = RecordingContext(tmp_path / "job")
         return context, execute(with_data(train_spec(training={"epochs": 1}), data), context)
 
-    def test_trains_like_the_same_data_written_out(self, tmp_path: Path, data: dict[str, Any]) -> None:
+    def test_trains_like_the_same_data_written_out(self, tmp_path: Path, data: Document) -> None:
         context, end = self.run(tmp_path, self.named(data))
         assert end.outcome == "succeeded", end.error
         assert context.of(DataChecked)[0].num_images == 6
 
-    def test_changed_since_its_check_fails_the_run_before_the_first_step(
-        self, tmp_path: Path, data: dict[str, Any]
-    ) -> None:
+    def test_changed_since_its_check_fails_the_run_before_the_first_step(self, tmp_path: Path, data: Document) -> None:
         named = self.named(data)
         change_annotations(data["val"], bbox=[1, 1, 9, 9])
         _, end = self.run(tmp_path, named)
@@ -289,21 +288,19 @@ class TestNamedData:
         assert "val split of 'squares' has changed since its newest check" in end.error.message
         assert "fgd data check squares" in end.error.message
 
-    def test_changed_since_its_check_is_a_warning_if_the_spec_says_so(
-        self, tmp_path: Path, data: dict[str, Any]
-    ) -> None:
+    def test_changed_since_its_check_is_a_warning_if_the_spec_says_so(self, tmp_path: Path, data: Document) -> None:
         named = self.named(data, if_changed="warn")
         change_annotations(data["val"], bbox=[1, 1, 9, 9])
         context, end = self.run(tmp_path, named)
         assert end.outcome == "succeeded", end.error
         assert [warned.code for warned in context.of(Warned) if warned.code == "data_changed"] == ["data_changed"]
 
-    def test_without_a_check_reports_its_fingerprint(self, tmp_path: Path, data: dict[str, Any]) -> None:
+    def test_without_a_check_reports_its_fingerprint(self, tmp_path: Path, data: Document) -> None:
         context, end = self.run(tmp_path, self.named(data, resolved={"fingerprints": None}))
         assert end.outcome == "succeeded", end.error
         assert len(context.of(DataChecked)[0].fingerprint) == 64
 
-    def test_a_new_check_is_not_compared_with_the_old_check(self, tmp_path: Path, data: dict[str, Any]) -> None:
+    def test_a_new_check_is_not_compared_with_the_old_check(self, tmp_path: Path, data: Document) -> None:
         named = self.named(data)
         change_annotations(data["val"], bbox=[1, 1, 9, 9])
         assert check(tmp_path, named)[1].outcome == "succeeded"

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -11,8 +10,8 @@ from torch import Tensor, nn
 from fgd_core.methods.fgd import ContextBlock, FGDLoss, background_weights, foreground_weights
 from fgd_core.methods.temperature import advise_temperature
 
-UNIT: dict[str, Any] = {"alpha": 1.0, "beta": 1.0, "gamma": 1.0, "lambda_": 1.0, "temperature": 0.5}
-RETINANET: dict[str, Any] = {"alpha": 1e-3, "beta": 5e-4, "gamma": 5e-4, "lambda_": 5e-6}
+UNIT: dict[str, float] = {"alpha": 1.0, "beta": 1.0, "gamma": 1.0, "lambda_": 1.0, "temperature": 0.5}
+RETINANET: dict[str, float] = {"alpha": 1e-3, "beta": 5e-4, "gamma": 5e-4, "lambda_": 5e-6}
 
 
 def boxes(*rows: tuple[float, float, float, float]) -> Tensor:
@@ -25,7 +24,7 @@ def waves(*shape: int) -> tuple[Tensor, Tensor]:
 
 
 UNPADDED = [(80, 96), (80, 96)]
-CASES: dict[str, Any] = {
+CASES: dict[str, tuple[tuple[int, ...], list[tuple[int, int]], list[Tensor], float]] = {
     "A_nopad": ((2, 8, 10, 12), UNPADDED, [boxes((8, 16, 40, 56), (30, 10, 90, 70)), boxes((0, 0, 96, 80))], 0.5),
     "B_padded": (
         (2, 8, 10, 12),

@@ -12,8 +12,8 @@ from fgd_core.detectors.parts.torchvision_private import Matcher
 
 BACKGROUND = -1
 IGNORED = -2
-"""Match values of a location without an object: it trains the background, or does not train. The numbers are those of
-torchvision's `Matcher`. The match of a location with an object is the object's index, >= 0."""
+"""The match of a location without an object: BACKGROUND trains the background, IGNORED does not train. The numbers are
+those of torchvision's `Matcher`. The match of a location with an object is the object's index, >= 0."""
 
 
 class Positives(NamedTuple):

@@ -27,7 +27,7 @@ class Stage(NamedTuple):
 STAGES = (
     Stage(0.5, (10.0, 10.0, 5.0, 5.0), 1.0),
     Stage(0.6, (20.0, 20.0, 10.0, 10.0), 0.5),
-    # mmdetection writes the published deviations as 0.033 and 0.067.
+    # The published deviations are 0.033 and 0.067.
     Stage(0.7, (1 / 0.033, 1 / 0.033, 1 / 0.067, 1 / 0.067), 0.25),
 )
 
@@ -35,7 +35,7 @@ STAGES = (
 class Cascade(nn.Module):
     """Refines boxes in three stages; one box for all classes.
 
-    The score of a detection is the mean over all stages, its box is from the last stage.
+    The score of a detection is from the mean logits of all stages, its box from the last stage.
     """
 
     def __init__(self, settings: TwoStage, num_classes: int, *, has_masks: bool) -> None:

@@ -9,7 +9,7 @@ from fgd_core.detectors.parts.assignment import BACKGROUND
 from fgd_core.detectors.parts.boxes import centres
 
 _OBJECT_IN_STRIDES = 4
-"""An object four strides wide and high belongs to the level of that stride, up to twice this size."""
+"""Objects from four to eight strides wide and high belong to the level of that stride."""
 
 
 def nearest_point_matches(points: Sequence[Tensor], strides: Sequence[int], boxes: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ class FixedBatchNorm2d(nn.BatchNorm2d):
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Build a group norm with the published 32 groups, or with the most groups of two channels a narrow layer allows.
+    """Build a group norm with 32 groups, as published, or as many of at least two channels as a narrower layer allows.
 
     A group of one channel has a single number on a map of one cell, and normalisation would turn it into zero.
     """

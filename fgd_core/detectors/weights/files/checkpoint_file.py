@@ -17,7 +17,7 @@ _CLASS_KEYS = ("CLASSES", "classes", "class_names", "names")
 """The keys of a list of classes, in the order of preference."""
 
 _Entries: TypeAlias = Mapping[Any, Any]
-"""A dict of a file by anybody: keys and values may have any type."""
+"""A dict in a file of any tool: its keys and values may have any type."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,9 +23,9 @@ class Change(Enum):
 class Rule(NamedTuple):
     """Maps the names that match a pattern."""
 
-    theirs: str
+    pattern: str
     """Pattern of the whole name in mmdetection."""
-    ours: str
+    template: str
     """Template of our name with the groups of the pattern; empty if the tensor is not needed."""
     change: Change = Change.NOTHING
     why: str = ""
@@ -35,9 +35,9 @@ class Rule(NamedTuple):
 def our_name(rules: Sequence[Rule], name: Name) -> tuple[Name, Rule] | None:
     """Return fgd's name of an mmdetection parameter and the rule that gives it; None if no rule matches."""
     for rule in rules:
-        match = re.fullmatch(rule.theirs, name)
+        match = re.fullmatch(rule.pattern, name)
         if match is not None:
-            return match.expand(rule.ours), rule
+            return match.expand(rule.template), rule
     return None
 
 
@@ -100,12 +100,12 @@ _RETINANET = (
 
 def _fcos() -> tuple[Rule, ...]:
     rules = []
-    for theirs, ours in (("cls_convs", "classification_head"), ("reg_convs", "regression_head")):
+    for tower, head in (("cls_convs", "classification_head"), ("reg_convs", "regression_head")):
         for index in range(4):
             # fgd numbers a convolution, its norm and its activation in one sequence.
-            place = f"head.{ours}.conv"
-            rules.append(Rule(rf"bbox_head\.{theirs}\.{index}\.conv\.{_W}", rf"{place}.{3 * index}.\1"))
-            rules.append(Rule(rf"bbox_head\.{theirs}\.{index}\.{_NORM}\.(.+)", rf"{place}.{3 * index + 1}.\1"))
+            convs = f"head.{head}.conv"
+            rules.append(Rule(rf"bbox_head\.{tower}\.{index}\.conv\.{_W}", rf"{convs}.{3 * index}.\1"))
+            rules.append(Rule(rf"bbox_head\.{tower}\.{index}\.{_NORM}\.(.+)", rf"{convs}.{3 * index + 1}.\1"))
     return (
         *rules,
         Rule(rf"bbox_head\.conv_cls\.{_W}", r"head.classification_head.cls_logits.\1"),
@@ -128,23 +128,27 @@ _PROPOSALS = (
 )
 
 
-def _regions(theirs: str = "", ours: str = "") -> tuple[Rule, ...]:
+def _regions(suffix: str = "", prefix: str = "") -> tuple[Rule, ...]:
     """Map the names of the region heads.
 
     Args:
-        theirs: suffix of mmdetection's head names: in a cascade, the number of the stage.
-        ours: prefix of fgd's head names.
+        suffix: of mmdetection's head names: in a cascade, a pattern of the stage's number.
+        prefix: of fgd's head names.
     """
-    boxes, masks = rf"roi_head\.bbox_head{theirs}", rf"roi_head\.mask_head{theirs}"
-    last = 2 if theirs else 1
+    boxes, masks = rf"roi_head\.bbox_head{suffix}", rf"roi_head\.mask_head{suffix}"
+    first_group = 2 if suffix else 1
     return (
-        Rule(rf"{boxes}\.shared_fcs\.0\.{_W}", rf"roi_heads.{ours}box_head.fc6.\{last}"),
-        Rule(rf"{boxes}\.shared_fcs\.1\.{_W}", rf"roi_heads.{ours}box_head.fc7.\{last}"),
-        Rule(rf"{boxes}\.fc_cls\.{_W}", rf"roi_heads.{ours}box_predictor.cls_score.\{last}", Change.BACKGROUND_FIRST),
-        Rule(rf"{boxes}\.fc_reg\.{_W}", rf"roi_heads.{ours}box_predictor.bbox_pred.\{last}"),
-        Rule(rf"{masks}\.convs\.(\d)\.conv\.{_W}", rf"roi_heads.{ours}mask_head.\{last}.0.\{last + 1}"),
-        Rule(rf"{masks}\.upsample\.{_W}", rf"roi_heads.{ours}mask_predictor.conv5_mask.\{last}"),
-        Rule(rf"{masks}\.conv_logits\.{_W}", rf"roi_heads.{ours}mask_predictor.mask_fcn_logits.\{last}"),
+        Rule(rf"{boxes}\.shared_fcs\.0\.{_W}", rf"roi_heads.{prefix}box_head.fc6.\{first_group}"),
+        Rule(rf"{boxes}\.shared_fcs\.1\.{_W}", rf"roi_heads.{prefix}box_head.fc7.\{first_group}"),
+        Rule(
+            rf"{boxes}\.fc_cls\.{_W}",
+            rf"roi_heads.{prefix}box_predictor.cls_score.\{first_group}",
+            Change.BACKGROUND_FIRST,
+        ),
+        Rule(rf"{boxes}\.fc_reg\.{_W}", rf"roi_heads.{prefix}box_predictor.bbox_pred.\{first_group}"),
+        Rule(rf"{masks}\.convs\.(\d)\.conv\.{_W}", rf"roi_heads.{prefix}mask_head.\{first_group}.0.\{first_group + 1}"),
+        Rule(rf"{masks}\.upsample\.{_W}", rf"roi_heads.{prefix}mask_predictor.conv5_mask.\{first_group}"),
+        Rule(rf"{masks}\.conv_logits\.{_W}", rf"roi_heads.{prefix}mask_predictor.mask_fcn_logits.\{first_group}"),
     )
 
 

@@ -63,7 +63,7 @@ def style_from_config(config: str) -> str | None:
     return match[1] if match is not None else None
 
 
-def fold_into_first_conv(weight: Tensor, theirs: Pixels) -> tuple[Tensor, Tensor]:
+def fold_into_first_conv(weight: Tensor, source: Pixels) -> tuple[Tensor, Tensor]:
     """Convert the first convolution from mmdetection's images to fgd's.
 
     If the means are equal, the result is exact, also at the border, because padding is zero in both. If they differ, a
@@ -71,12 +71,13 @@ def fold_into_first_conv(weight: Tensor, theirs: Pixels) -> tuple[Tensor, Tensor
 
     Args:
         weight: (C, 3, k, k), without bias.
+        source: the normalisation of the network's images.
     Returns:
         The weight (C, 3, k, k), and (C,) to add to its output.
     """
-    order = [2, 1, 0] if theirs.is_bgr else [0, 1, 2]
+    order = [2, 1, 0] if source.is_bgr else [0, 1, 2]
     exact = weight.double()[:, order]  # (C, 3, k, k) in fgd's channel order
-    mean, std = (torch.tensor(values, dtype=torch.float64)[order] for values in (theirs.mean, theirs.std))
+    mean, std = (torch.tensor(values, dtype=torch.float64)[order] for values in (source.mean, source.std))
     ours_mean, ours_std = (torch.tensor(values, dtype=torch.float64) for values in (OURS.mean, OURS.std))
     # value_theirs = (value_ours * ours_std + ours_mean - mean) / std
     added = (exact * ((ours_mean - mean) / std)[:, None, None]).sum((1, 2, 3))
