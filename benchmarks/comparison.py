@@ -1,9 +1,9 @@
-"""What a comparison takes on COCO's validation split, and what the control plane feels of it.
+"""Measures a comparison on a data set of the size of COCO val2017, and the delay of the server's event loop meanwhile.
 
     python -m benchmarks.comparison
 
-Simulated evidence of two detectors: 5,000 images, 80 classes, 36,000 boxes in classes as unequal as COCO's, 36
-detections an image. Prints seconds, the size of a file, and how late the event loop woke up meanwhile.
+The evidence of two detectors is simulated: 5,000 images, 80 classes, 36,000 boxes in classes as unequal as those of
+COCO, 36 detections per image. Prints the time in seconds, the size of a file, and the delay of the event loop.
 """
 
 import argparse
@@ -33,30 +33,30 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         runs = [_run(Path(folder) / f"{seed}.npz", seed) for seed in (1, 2)]
-        print(f"{runs[0].path.stat().st_size / 1e6:.1f} MB of evidence a run")
+        print(f"{runs[0].path.stat().st_size / 1e6:.1f} MB of evidence per run")
         request = CompareRequest(first=runs[:1], second=runs[1:], resamples=arguments.resamples, random_seed=0)
         asyncio.run(_measure(request))
 
 
 async def _measure(request: CompareRequest) -> None:
     lags_s: list[float] = []
-    listening = asyncio.create_task(_listen(lags_s))
+    sampling = asyncio.create_task(_sample_lags(lags_s))
     began_s = time.perf_counter()
     comparison = await Comparer().compare(request)
     took_s = time.perf_counter() - began_s
-    listening.cancel()
-    print(f"{request.resamples:,} paired resamples: {took_s:.1f} s, the process's start included")
+    sampling.cancel()
+    print(f"{request.resamples:,} paired resamples: {took_s:.1f} s, including the start of the process")
     worst_ms, typical_ms = 1000 * max(lags_s), 1000 * float(np.median(lags_s))
-    print(f"the event loop woke up {typical_ms:.2f} ms late in median, {worst_ms:.1f} ms at worst")
-    called = [row.name for row in comparison.classes if row.change and row.change.finding in ("gained", "lost")]
-    print(f"{comparison.sentences[0]} Of {len(comparison.classes)} classes {len(called)} are called changed.")
+    print(f"delay of the event loop: median {typical_ms:.2f} ms, largest {worst_ms:.1f} ms")
+    changed = [row.name for row in comparison.classes if row.change and row.change.finding in ("gained", "lost")]
+    print(f"{comparison.sentences[0]} Of {len(comparison.classes)} classes, {len(changed)} changed.")
 
 
-async def _listen(lags_s: list[float]) -> None:
+async def _sample_lags(lags_s: list[float]) -> None:
     while True:
-        asked_s = time.perf_counter()
+        began_s = time.perf_counter()
         await asyncio.sleep(_WAKE_EVERY_S)
-        lags_s.append(time.perf_counter() - asked_s - _WAKE_EVERY_S)
+        lags_s.append(time.perf_counter() - began_s - _WAKE_EVERY_S)
 
 
 def _run(path: Path, seed: int) -> RunFile:
@@ -97,7 +97,7 @@ def _run(path: Path, seed: int) -> RunFile:
 def _found(
     rng: np.random.Generator, boxes: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]
 ) -> dict[str, npt.NDArray[Any]]:
-    """Six boxes of ten are found, more or less well; the rest of the detections are false alarms of all sizes."""
+    """Simulate detections: six of ten boxes are found with varying overlap; the others are false positives."""
     alarms = len(boxes) * PER_IMAGE * NUM_IMAGES // NUM_BOXES - len(boxes)
     met = np.where(rng.random(len(boxes)) < 0.6, rng.integers(1, NUM_OVERLAPS + 1, len(boxes)), 0)
     met = np.concatenate([met, np.zeros(alarms, np.int64)])

@@ -1,10 +1,10 @@
-"""What a tick of the dispatcher takes beside a large Ray, and how many ticks pass until a cancel reaches Ray.
+"""Measures a tick of the dispatcher with a large Ray, and the number of ticks until a cancel reaches Ray.
 
     python -m benchmarks.dispatching [--nodes 1000] [--runs 2000] [--answer-ms 5] [--out benchmarks/results]
 
-The Ray is that of the tests: it answers over HTTP, in a process of its own, each answer after the given time. The
-database is SQLite. All runs are pending, so that the dispatcher has to ask about each. Measured twice: with one
-question for all runs, as it is, and with one question for each, 16 side by side.
+Ray is the fake one of the tests: a separate process that answers over HTTP after the given time. The database is
+SQLite. All runs are pending, so the dispatcher must ask Ray about each. The benchmark measures one request for all
+runs, which is the normal case, and one request per run, 16 at a time.
 """
 
 import argparse
@@ -39,6 +39,7 @@ _NUM_TICKS = 5
 
 
 async def measure(folder: Path, *, num_nodes: int, num_runs: int, answer_s: float) -> dict[str, object]:
+    """Return all figures; times are (wall clock, CPU) in seconds per tick."""
     settings = Settings(home=folder, storage_dir=folder / "storage")
     await asyncio.to_thread(migrate.upgrade, settings.database_url)
     database = Database(settings.database_url)
@@ -86,7 +87,7 @@ async def measure(folder: Path, *, num_nodes: int, num_runs: int, answer_s: floa
 
 
 async def _tick(dispatcher: Dispatcher) -> tuple[float, float]:
-    """(seconds, seconds of this process's CPU): the latter do not depend on who else is at work on the machine."""
+    """Run a tick; return its wall clock and CPU seconds. The CPU time does not depend on the load of the machine."""
     began_s, began_cpu_s = time.perf_counter(), time.process_time()
     await dispatcher.tick()
     return time.perf_counter() - began_s, time.process_time() - began_cpu_s
@@ -98,15 +99,15 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=2000)
     parser.add_argument("--answer-ms", type=float, default=5.0)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
-    wanted = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = asyncio.run(
-            measure(Path(folder), num_nodes=wanted.nodes, num_runs=wanted.runs, answer_s=wanted.answer_ms / 1000)
+            measure(Path(folder), num_nodes=options.nodes, num_runs=options.runs, answer_s=options.answer_ms / 1000)
         )
-    wanted.out.mkdir(parents=True, exist_ok=True)
-    (wanted.out / "dispatching.json").write_text(json.dumps(found, indent=1) + "\n")
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "dispatching.json").write_text(json.dumps(found, indent=1) + "\n")
     text = _markdown(found)
-    (wanted.out / "dispatching.md").write_text(text)
+    (options.out / "dispatching.md").write_text(text)
     table = Table("tick", "median s", "longest s", "median s of CPU", "requests")
     for row in _rows(found):
         table.add_row(*row)
@@ -116,14 +117,14 @@ def main() -> None:
 def _rows(found: dict[str, object]) -> list[tuple[str, ...]]:
     rows = []
     for name, of, requests in (
-        (f"while {found['started_per_tick']} runs start in each", "tick_while_starting_s", None),
+        (f"each starts {found['started_per_tick']} runs", "tick_while_starting_s", None),
         (
-            "one question for all runs (as it is)",
+            "one request for all runs (normal)",
             "tick_asking_for_all_s",
             "requests_for_all",
         ),
         (
-            "one question for each, 16 at once",
+            "one request per run, 16 at a time",
             "tick_asking_for_each_s",
             "requests_for_each",
         ),
@@ -144,17 +145,17 @@ def _rows(found: dict[str, object]) -> list[tuple[str, ...]]:
 
 def _markdown(found: dict[str, object]) -> str:
     lines = [
-        "# The dispatcher beside a large Ray",
+        "# The dispatcher with a large Ray",
         "",
         f"`python -m benchmarks.dispatching`, {str(found['at'])[:10]}, {found['machine']}. The fake Ray of the tests",
-        f"over HTTP: {found['nodes']} nodes, {found['runs']} pending, {found['answer_ms']:g} ms an answer; SQLite.",
-        f"Load of the machine meanwhile: {found['load']:.1f}, so the seconds of CPU say more than the others.",
+        f"over HTTP: {found['nodes']} nodes, {found['runs']} pending runs, {found['answer_ms']:g} ms a call; SQLite.",
+        f"The load of the machine was {found['load']:.1f}, so the CPU seconds are more reliable than the others.",
         "",
         "| tick | median s | longest s | median s of CPU | requests |",
         "|---|---|---|---|---|",
         *(f"| {' | '.join(row)} |" for row in _rows(found)),
         "",
-        f"A cancel reached Ray in tick {found['ticks_until_a_cancel_reaches_ray']} after it was asked for.",
+        f"A cancel reached Ray in tick {found['ticks_until_a_cancel_reaches_ray']} after its request.",
         "",
     ]
     return "\n".join(lines)

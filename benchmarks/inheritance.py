@@ -1,10 +1,10 @@
-"""What distilling brings, told apart from what inheriting brings: four students, several seeds.
+"""Separates the gain of distillation from the gain of inherited weights: four students, several seeds.
 
     python -m benchmarks.inheritance [--seeds 3] [--out benchmarks/results]
 
-The specs are those of the demo. One teacher is trained; then for every seed a plain and a distilled student, each with
-and without the teacher's neck and head. "Plain with inheritance" is distilling with a scale of 0, which a test holds to
-be plain training bit for bit. Students run side by side, one thread each; a run that was finished is not repeated.
+The specs are those of the demo. One teacher is trained; then, for every seed, a plain and a distilled student, each
+with and without the teacher's neck and head. "Plain, inheriting" is distillation with a scale of 0; a test checks that
+this is bit-identical to plain training. Students run at the same time, one thread each. Finished runs are not repeated.
 """
 
 import argparse
@@ -37,7 +37,7 @@ STUDENTS: dict[str, dict[str, Any]] = {
 
 
 class _Quiet:
-    """A `RunContext` that keeps nothing but the folder."""
+    """A `RunContext` that ignores all events."""
 
     def __init__(self, job_dir: Path) -> None:
         self.job_dir = job_dir
@@ -53,7 +53,7 @@ class _Quiet:
 
 
 def run(spec: dict[str, Any], folder: Path) -> RunFinished:
-    """Run a job, or read what it gave when it was run before with the same spec."""
+    """Run a job, or return its stored result if the spec is the same."""
     done = folder / "finished.json"
     if done.exists():
         before = json.loads(done.read_text())
@@ -66,6 +66,7 @@ def run(spec: dict[str, Any], folder: Path) -> RunFinished:
 
 
 def student_spec(teacher: Path, name: str, seed: int) -> dict[str, Any]:
+    """Return the spec of one of the `STUDENTS`."""
     spec: dict[str, Any] = yaml.safe_load((SPECS / "distilled.yaml").read_text())
     student = STUDENTS[name]
     if not student:
@@ -79,8 +80,8 @@ def student_spec(teacher: Path, name: str, seed: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--work", type=Path, default=Path("build/inheritance"), help="where checkpoints go")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="where the figures go")
+    parser.add_argument("--work", type=Path, default=Path("build/inheritance"), help="folder for checkpoints")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder for the results")
     options = parser.parse_args()
     teacher_spec = yaml.safe_load((SPECS / "teacher.yaml").read_text())
     with Progress() as bars, ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
@@ -108,7 +109,7 @@ def _result(finished: RunFinished) -> RunResult:
 def _write(out: Path, teacher: RunResult, results: dict[tuple[str, int], RunResult], seeds: int) -> None:
     rows = {name: [results[name, seed].scores.ap or 0.0 for seed in range(seeds)] for name in STUDENTS}
     lines = [
-        "# Gain told apart from inheritance",
+        "# Gain of distillation and of inherited weights",
         "",
         f"`python -m benchmarks.inheritance --seeds {seeds}` on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores,",
         f"{platform.processor() or platform.machine()}, Python {platform.python_version()}. AP from 0 to 1 on the",

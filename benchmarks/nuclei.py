@@ -1,9 +1,9 @@
-"""AP of masks on cell nuclei: the specs of examples/nuclei, trained here on one CPU core.
+"""Measures mask AP on cell nuclei: trains the specs of examples/nuclei on one CPU core.
 
     python -m benchmarks.nuclei [--data ../shared/data] [--work build/nuclei] [--only mask_rcnn]
 
-Each is a job through the library's front door, as the file says it but for the paths of the data; the teacher of the
-distilled one is the Cascade Mask R-CNN trained before it. A run that was stopped goes on.
+Each run is a normal job with the settings of the file and other paths of the data. The teacher of the distilled student
+is the Cascade Mask R-CNN of the run before. A run that was stopped continues.
 """
 
 import argparse
@@ -30,21 +30,23 @@ NAMES = {
     "cascade_mask_rcnn": "Cascade Mask R-CNN",
     "distilled": "Mask R-CNN, distilled from it",
 }
-"""In the order in which they are trained."""
+"""The order of training."""
 
 
 @dataclass(frozen=True)
 class Row:
+    """Holds the result of one detector."""
+
     name: str
     result: RunResult
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=REPOSITORY.parent / "shared/data", help="has nuclei_small in it")
-    parser.add_argument("--work", type=Path, default=Path("build/nuclei"), help="where checkpoints go")
-    parser.add_argument("--only", choices=NAMES, nargs="*", help="all without it")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="where the figures go")
+    parser.add_argument("--data", type=Path, default=REPOSITORY.parent / "shared/data", help="folder with nuclei_small")
+    parser.add_argument("--work", type=Path, default=Path("build/nuclei"), help="folder for checkpoints")
+    parser.add_argument("--only", choices=NAMES, nargs="*", help="default: all")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder for the results")
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = {}
@@ -54,7 +56,8 @@ def main() -> None:
 
 
 def train(example: str, data: Path, work: Path) -> RunResult:
-    """
+    """Train one example, or return its stored result.
+
     Raises:
         RuntimeError: the run did not succeed.
     """
@@ -76,6 +79,7 @@ def train(example: str, data: Path, work: Path) -> RunResult:
 
 
 def write(out: Path, rows: list[Row]) -> None:
+    """Write `nuclei.json` and `nuclei.md` into `out`."""
     report = {
         "at": f"{datetime.now(UTC):%Y-%m-%d}",
         "machine": f"{platform.machine()}, one thread of a shared CPU",
@@ -88,12 +92,12 @@ def write(out: Path, rows: list[Row]) -> None:
 
 def _introduction(report: Mapping[str, Any], rows: list[Row]) -> list[str]:
     return [
-        "# AP of masks on cell nuclei",
+        "# Mask AP on cell nuclei",
         "",
         "`python -m benchmarks.nuclei`: [examples/nuclei](../../examples/nuclei) on nuclei_small, 128 training images, "
-        f"{rows[0].result.num_images} validation images with 1,053 nuclei of which 90 % are small by COCO's measure. "
-        "Narrow networks from scratch at 256 px, eight epochs (256 steps), by pycocotools on masks at the image's own "
-        f"size. {report['at']}, {report['machine']}, torch {report['torch']}. One seed: one sample.",
+        f"{rows[0].result.num_images} validation images with 1,053 nuclei; 90 % of them are small as COCO defines it. "
+        "Narrow networks from scratch at 256 px, eight epochs (256 steps), scored by pycocotools on masks at the "
+        f"original size. {report['at']}, {report['machine']}, torch {report['torch']}. Each row is one seed.",
         "",
     ]
 

@@ -1,10 +1,10 @@
-"""What searchers and schedulers are worth on known functions: the sweep's own driver and study, numbers for training.
+"""Compares searchers and schedulers on known functions: the real driver and study, with numbers in place of training.
 
     python -m benchmarks.searching [--seeds 20] [--out benchmarks/results]
 
-Each function is one of the kind that its searcher is made for; random search gets the same budget and seeds. The score
-is what is left to the optimum; with two objectives, the share of the front's area that is missed; for quasi-random
-search, how far an optimum can be from the nearest trial. Less is better.
+Each function is of the kind that its searcher is made for. Random search gets the same budget and seeds. The score is
+the distance to the optimum; with two objectives, the share of the front's area that is missed; for quasi-random search,
+the largest distance from a point to the nearest trial. Lower is better.
 """
 
 import argparse
@@ -36,6 +36,8 @@ _SPACE: dict[str, Any] = {f"method.{name}": _LOG for name in _WEIGHTS} | {
 
 @dataclass(frozen=True)
 class Case:
+    """A searcher with the function that it is made for."""
+
     searcher: dict[str, Any]
     function: Callable[[np.ndarray], float]
     num_dimensions: int
@@ -44,25 +46,25 @@ class Case:
 
 
 def _unit(spec: TrainSpec | DistillSpec, num_dimensions: int) -> np.ndarray:
-    """The searched fields, each from 0 to 1 on its scale."""
+    """Return the searched fields, shape (num_dimensions,), each scaled to [0, 1]."""
     assert isinstance(spec, DistillSpec)
     weights = [math.log10(max(getattr(spec.method, name), 1e-9)) / 6 + 1 for name in _WEIGHTS]
     return np.array([*weights, math.log10(spec.method.temperature) / 2 + 0.5])[:num_dimensions]
 
 
 def smooth(x: np.ndarray) -> float:
-    """Highest, 1, at 0.3, 0.4, …; the dimensions count alike."""
+    """Return a smooth hill with the maximum 1 at 0.3, 0.4, …; all dimensions have the same weight."""
     return float(np.exp(-4 * np.sum((x - 0.3 - 0.1 * np.arange(len(x))) ** 2)))
 
 
 def wavy(x: np.ndarray) -> float:
-    """As `smooth`, with ripples that make other hills."""
+    """Return `smooth` with ripples, which add local maxima."""
     ripples = 0.03 * np.mean(np.cos(12 * math.pi * (x - 0.3 - 0.1 * np.arange(len(x)))) - 1)
     return smooth(x) + float(ripples)
 
 
 def valley(x: np.ndarray) -> float:
-    """A narrow, slanted ridge: a weight that is too large can be made good by another."""
+    """Return a narrow, slanted ridge: one weight can compensate for another that is too large."""
     slanted = np.array([x[0] + x[1] - 0.9, *(x[2:] - 0.45), 0.2 * (x[0] - x[1])])
     return float(np.exp(-12 * np.sum(slanted**2)))
 
@@ -91,7 +93,7 @@ def _regret(case: Case, searcher: dict[str, Any], seed: int, folder: Path) -> fl
 
 
 def _missed_area(searcher: dict[str, Any], seed: int, folder: Path) -> float:
-    """Two objectives that pull apart, over three weights: AP falls where AP of small objects rises."""
+    """Return the missed share of the front of two conflicting objectives: AP falls where AP of small objects rises."""
     paths = list(_SPACE)[:3]
     spec = sweep(
         {path: _SPACE[path] for path in paths},
@@ -116,12 +118,12 @@ def _missed_area(searcher: dict[str, Any], seed: int, folder: Path) -> float:
     for x, y in sorted(points, reverse=True):
         if y > height:
             area, height = area + x * (y - height), y
-    # Of the front y = 1 - x²: the integral from 0 to 1.
+    # 2/3 is the area below the front y = 1 - x² from 0 to 1.
     return 1 - area / (2 / 3)
 
 
 def _largest_hole(searcher: dict[str, Any], seed: int, folder: Path) -> float:
-    """How far an optimum of two weights can be from the nearest of 64 trials, the space a unit square."""
+    """Return the largest distance from a point of the unit square to the nearest of 64 trials."""
     spec = sweep(
         {path: _SPACE[path] for path in list(_SPACE)[:2]},
         searcher=searcher,
@@ -144,7 +146,7 @@ def _largest_hole(searcher: dict[str, Any], seed: int, folder: Path) -> float:
 
 
 def _asha(seeds: int, folder: Path) -> dict[str, Any]:
-    """Learning curves that may cross: the same trials with and without ASHA."""
+    """Compare the same trials with and without ASHA, on learning curves that may cross."""
 
     def value(trial: TrainSpec | DistillSpec, epoch: int) -> float:
         x = _unit(trial, 5)
@@ -202,7 +204,7 @@ def main() -> None:
             ]
             rows.append(_row(searcher, case.why, case.num_trials, pairs))
         for searcher, score, num_trials, why in (
-            ("nsga2", _missed_area, 200, "two objectives that pull apart"),
+            ("nsga2", _missed_area, 200, "two conflicting objectives"),
             ("quasi_random", _largest_hole, 64, "the largest hole between trials of two weights"),
         ):
             pairs = [
@@ -237,9 +239,9 @@ def _row(searcher: str, why: str, num_trials: int, pairs: list[tuple[float, floa
 def _markdown(found: Mapping[str, Any]) -> str:
     lines = [
         "# Searchers and ASHA on known functions\n",
-        f"`python -m benchmarks.searching`, {found['at'][:10]}. What is left (see the script), median over "
-        f"{found['asha']['seeds']} seeds; less is better. The functions are in the script.\n",
-        "| searcher | on | trials | it | random search | better in |",
+        f"`python -m benchmarks.searching`, {found['at'][:10]}. Score (see the script), median of "
+        f"{found['asha']['seeds']} seeds; lower is better. The functions are in the script.\n",
+        "| searcher | function | trials | searcher's score | random search | better in |",
         "|---|---|---|---|---|---|",
     ]
     for row in found["searchers"]:
@@ -249,16 +251,16 @@ def _markdown(found: Mapping[str, Any]) -> str:
     asha = found["asha"]
     lines.append(
         "\nASHA (rungs after 1, 3 and 9 of 27 epochs, 60 trials of random search) trained "
-        f"{asha['share_of_epochs']:.0%} of the epochs that training all takes, and found the very same winner in "
-        f"{asha['same_winner']} of {asha['seeds']} seeds; what it gave away was {asha['median_loss']:.4f} in the "
-        f"median and {asha['largest_loss']:.4f} at most, of an objective whose best is about 0.4."
+        f"{asha['share_of_epochs']:.0%} of the epochs that training all trials takes, and found the same winner in "
+        f"{asha['same_winner']} of {asha['seeds']} seeds. Its best objective was lower by {asha['median_loss']:.4f} in "
+        f"the median and by {asha['largest_loss']:.4f} at most; the best value is about 0.4."
     )
     return "\n".join(lines) + "\n"
 
 
 def _show(found: Mapping[str, Any]) -> None:
     console = Console()
-    table = Table("searcher", "trials", "left to the optimum", "random search", "better in")
+    table = Table("searcher", "trials", "distance to the optimum", "random search", "better in")
     for row in found["searchers"]:
         better = f"{row['better_seeds']} of {row['seeds']}"
         figures = (f"{row['median']:.4f}", f"{row['median_random']:.4f}")

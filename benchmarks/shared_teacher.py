@@ -1,11 +1,12 @@
-"""What sharing one teacher among the trials of a sweep saves: the same trials with and without.
+"""Measures what sharing one teacher among the trials of a sweep saves: the same trials with and without sharing.
 
     python -m benchmarks.shared_teacher [--trials 4] [--steps 32] [--gpu] [--out benchmarks/results]
 
-Trials are processes that train a ResNet-18 beside a ResNet-101 on `shapes`, each with another weight of imitating, and
-take their first step together. Weights are random: what is measured is time, and whether the trained weights are the
-same to the bit. T, the teacher's forward, and S, the rest of a step with the loss of imitating and the reading of the
-batch, are the trials' own CPU times in the run without sharing. With `--gpu` also the same students without a teacher.
+A trial is a process that trains a ResNet-18 with a ResNet-101 as its teacher on `shapes`. Each trial has another
+weight of the distillation loss; all trials take their first step at the same time. The weights are random: the
+benchmark measures time, and checks that the trained weights are bit-identical. T is the CPU time of the teacher's
+forward pass; S is that of the rest of a step with the distillation loss and the reading of the batch. Both are measured
+without sharing. With `--gpu` the same students also train without a teacher.
 """
 
 import argparse
@@ -50,10 +51,12 @@ SWEEP = "benchmark"
 
 @dataclass(frozen=True)
 class Trial:
+    """Holds the times of one trial."""
+
     wall_s: tuple[float, float]
-    """Of the first step's beginning and the last one's end, on the clock of all processes."""
+    """The beginning of the first step and the end of the last one, on the clock that all processes share."""
     cpu_s: float
-    """In steps."""
+    """CPU time of the steps."""
     teacher_cpu_s: float
     steps: int
     account: dict[str, float]
@@ -61,7 +64,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Run:
-    """All trials of one mode."""
+    """Holds the times and the peak memory of all trials of one mode."""
 
     wall_s: float
     cpu_s: float
@@ -71,7 +74,7 @@ class Run:
 
 
 class _Timed:
-    """A `TeacherSharing` that counts the CPU time of maps, wherever they come from."""
+    """A `TeacherSharing` that measures the CPU time of maps, shared or not."""
 
     def __init__(self, sharing: TeacherSharing | None) -> None:
         self._sharing = sharing
@@ -97,7 +100,7 @@ class _TimedMaps:
 
 
 class _Context:
-    """A `RunContext` that takes the time of the steps."""
+    """A `RunContext` that measures the time of the steps."""
 
     def __init__(self, job_dir: Path, sharing: _Timed | None) -> None:
         self.job_dir, self.teacher_sharing = job_dir, sharing
@@ -126,7 +129,7 @@ _START: Barrier
 
 
 def _prepare(start: Barrier) -> None:
-    global _START  # noqa: PLW0603 - a barrier reaches a worker process in no other way
+    global _START  # noqa: PLW0603 - a barrier can reach a worker process only through its initialiser
     _START = start
 
 
@@ -146,6 +149,7 @@ def _run_trial(spec: DistillSpec | TrainSpec, mode: Mode, folder: Path, index: i
 
 
 def run_all(specs: Sequence[DistillSpec | TrainSpec], mode: Mode, folder: Path, max_bytes: int) -> Run:
+    """Run all trials at the same time, one process each."""
     spawn = get_context("spawn")
     store = TeacherStore(SWEEP, max_bytes)
     start = spawn.Barrier(len(specs))
@@ -163,7 +167,7 @@ def run_all(specs: Sequence[DistillSpec | TrainSpec], mode: Mode, folder: Path, 
 
 
 def _watch(futures: Sequence[Future[Trial]], store: TeacherStore) -> Iterator[tuple[int, int]]:
-    """Each second the bytes of all trials together, where a page that they share counts once, and of the store."""
+    """Yield, each second, the memory of all trials (a shared page counts once) and of the store, in bytes."""
     me = psutil.Process()
     yield 0, 0
     while not all(future.done() for future in futures):
@@ -178,6 +182,7 @@ def _watch(futures: Sequence[Future[Trial]], store: TeacherStore) -> Iterator[tu
 
 
 def specs_for(options: argparse.Namespace, teacher: Path) -> list[DistillSpec]:
+    """Return the specs of the trials, which differ in the weight of the distillation loss."""
     batch_size = options.batch_size
     size_px = options.size_px
     side = {"shorter_px": 800, "longer_px": 1333} if options.gpu else {"shorter_px": size_px, "longer_px": size_px}
@@ -211,12 +216,13 @@ def specs_for(options: argparse.Namespace, teacher: Path) -> list[DistillSpec]:
 
 
 def plain(spec: DistillSpec) -> TrainSpec:
+    """Return the same training without a teacher."""
     shared = spec.model_dump(include={"name", "data", "input", "training", "resources", "seed"})
     return TrainSpec.model_validate({**shared, "detector": spec.student})
 
 
 def write_teacher(spec: DistillSpec, path: Path) -> None:
-    """A ResNet-101 of random weights whose features keep to a magnitude that can be imitated."""
+    """Write a ResNet-101 with random weights whose features have a magnitude that a student can imitate."""
     torch.manual_seed(0)
     dataset = open_dataset(spec.data, "train")
     backbone = spec.student.backbone.model_copy(update={"name": "resnet101"})
@@ -224,7 +230,7 @@ def write_teacher(spec: DistillSpec, path: Path) -> None:
     teacher = build_detector(settings, len(dataset.categories))
     for name, module in teacher.named_modules():
         if name.endswith("bn3") and isinstance(module, nn.BatchNorm2d):
-            nn.init.constant_(module.weight, 0.2)  # else each of 33 blocks doubles the variance
+            nn.init.constant_(module.weight, 0.2)  # otherwise each of the 33 blocks doubles the variance
     path.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(
         path,
@@ -239,7 +245,7 @@ def write_teacher(spec: DistillSpec, path: Path) -> None:
 
 
 def are_identical(folder: Path, trials: int) -> bool:
-    """Whether each trial ended with the same weights, and no two trials with the same."""
+    """Return whether each trial ended with the same weights in both modes, and no two trials with equal weights."""
     states = [
         [read_checkpoint(folder / f"{mode}-{index}/checkpoints/last.pt")[0].state for index in range(trials)]
         for mode in ("alone", "shared")
@@ -257,13 +263,15 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=4)
     parser.add_argument("--steps", type=int, default=32)
     parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--size-px", type=int, default=128, help="side of the images, on the CPU")
+    parser.add_argument("--size-px", type=int, default=128, help="side of the images in pixels, without --gpu")
     parser.add_argument("--max-bytes", type=int, default=SharedTeacher(SWEEP).max_bytes)
-    parser.add_argument("--gpu", action="store_true", help="800x1333 in bfloat16 on one GPU, and plain students beside")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="where the figures go")
+    parser.add_argument(
+        "--gpu", action="store_true", help="use 800x1333 in bfloat16 on one GPU, and also train without a teacher"
+    )
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder for the results")
     options = parser.parse_args()
     if options.gpu and not torch.cuda.is_available():
-        Console().print("PyTorch sees no GPU here; run `python -m benchmarks.shared_teacher --gpu` where there is one.")
+        Console().print("PyTorch finds no GPU; run `python -m benchmarks.shared_teacher --gpu` on a machine with one.")
         return 2
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -289,27 +297,27 @@ def _write(options: argparse.Namespace, runs: dict[Mode, Run], *, is_identical: 
         f"# One teacher for {k} trials",
         "",
         f"`make bench-shared-teacher` on {datetime.now(UTC):%Y-%m-%d}, {where}, PyTorch {torch.__version__}:",
-        f"{k} trials at once, a ResNet-101 teaches ResNet-18s, {options.steps} steps of {options.batch_size} images of",
-        f"{size}.",
+        f"{k} trials at the same time, a ResNet-101 teaches ResNet-18s, {options.steps} steps of {options.batch_size}",
+        f"images of {size}.",
         "",
-        "| | each for itself | shared | ratio |",
+        "| | one teacher per trial | shared | ratio |",
         "|---|---|---|---|",
         f"| all steps of all trials, wall clock | {alone.wall_s:.1f} s | {shared.wall_s:.1f} s | **{ratio:.3f}** |",
         f"| the same in CPU time | {alone.cpu_s:.1f} s | {shared.cpu_s:.1f} s | {cpu_ratio:.3f} |",
         f"| peak memory of the trials (PSS) | {_gib(alone.peak_pss_bytes)} | {_gib(shared.peak_pss_bytes)} | |",
-        f"| maps in shared memory at most | 0 | {_gib(shared.peak_store_bytes)} | |",
+        f"| peak memory of the shared maps | 0 | {_gib(shared.peak_store_bytes)} | |",
         "",
-        f"T = {teacher_s:.3f} s and S = {student_s:.3f} s of CPU time (in the run without sharing), so that the ideal",
-        f"(T + {k}S) / ({k}T + {k}S) is {ideal:.3f}. The wall clock's is **{ratio / ideal:.3f}** times the ideal,",
-        f"the CPU time's {cpu_ratio / ideal:.3f} times; the aim is {AIM}. Weights at the end bit-identical: "
+        f"T = {teacher_s:.3f} s and S = {student_s:.3f} s of CPU time (in the run without sharing), so the ideal ratio",
+        f"(T + {k}S) / ({k}T + {k}S) is {ideal:.3f}. That of wall clock is **{ratio / ideal:.3f}** times the ideal,",
+        f"that of CPU time {cpu_ratio / ideal:.3f} times; the target is {AIM}. Final weights bit-identical: "
         f"{'yes' if is_identical else '**NO**'}.",
-        f"Maps: {account['computed']} computed at once, {account['ahead']} ahead, {account['shared']} found, "
+        f"Maps: {account['computed']} computed when needed, {account['ahead']} ahead, {account['shared']} from memory, "
         f"{account['alone']} without sharing. All trials together waited {account['waited_s']:.1f} s for maps.",
     ]
     if "plain" in runs:
         lines.append(
-            f"The same students without a teacher took {runs['plain'].wall_s:.1f} s: with a shared one "
-            f"{shared.wall_s / runs['plain'].wall_s:.2f} times that, each with its own "
+            f"The same students without a teacher took {runs['plain'].wall_s:.1f} s. A shared teacher takes "
+            f"{shared.wall_s / runs['plain'].wall_s:.2f} times as long, one teacher per trial "
             f"{alone.wall_s / runs['plain'].wall_s:.2f} times."
         )
     text = "\n".join(lines) + "\n"

@@ -1,16 +1,17 @@
-"""How often a sweep's verdict is wrong, and how often it sees what is there: simulated sweeps, judged by the product.
+"""Measures the error rates and the power of a sweep's verdict: simulated sweeps, the product's own functions.
 
     python -m benchmarks.sweep_verdicts [--sweeps 10000] [--out benchmarks/results]
 
 Each sweep has the plain student and the published values as baselines and trials of a search. The best few trials, by
-the run that the search saw, are repeated with fresh seeds, and so are the baselines, as `workers.tuning.study` does it.
-The AP of a run is normal; only the numbers are drawn, standings and verdicts are the product's own functions.
+the run of the search, are repeated with new seeds, and so are the baselines, as `workers.tuning.study` does. The AP of
+a run has a normal distribution; only these numbers are simulated.
 
-* paired: half of the variance of a run comes with its seed, which the product gives to all configurations alike.
-* unequal: the runs of all searched values vary twice or half as much as those of the baselines, or those of one trial
-  three times.
+* paired: half of the variance of a run comes from its seed; the product gives the same seeds to all configurations.
+* unequal: the runs of all searched values vary twice or half as much as those of the baselines, or the runs of one
+  trial vary three times as much.
 * ties: AP is rounded to half a standard deviation of a run.
-* planted: all searched values, or one of them, are better than the baselines by so many standard deviations of a run.
+* effect: all searched values, or one of them, are better than the baselines by the given number of standard
+  deviations of a run.
 """
 
 import argparse
@@ -28,9 +29,9 @@ from service.jobs.findings.margins import SIGNIFICANT, difference, shrunk_means
 from service.jobs.findings.standings import standings
 
 PROMISED = 0.025
-"""Of sweeps without any effect, in which the winner is called clearly above the plain student."""
+"""The largest share of sweeps without an effect in which the verdict puts the winner above the plain student."""
 RUN_SD = 0.01
-"""Of AP, over seeds."""
+"""The standard deviation of AP over seeds."""
 LEVEL = 0.3
 
 
@@ -41,32 +42,32 @@ class Case:
     seeds: int = 3
     is_paired: bool = False
     spread: float = 1.0
-    """Of the runs of all searched values, against those of the baselines."""
+    """The standard deviation of runs of searched values, relative to that of the baselines."""
     spread_of_one: float = 1.0
-    """Of one of the searched."""
+    """A further factor for one of the searched values."""
     effect: float = 0.0
-    """Of the searched values, in standard deviations of a run."""
+    """The true gain of the searched values, in standard deviations of a run."""
     on_one: bool = False
-    """The effect is one trial's alone."""
+    """Only one trial has the effect."""
     rounded_to: float = 0.0
-    """In standard deviations of a run."""
+    """The precision of AP, in standard deviations of a run; 0: not rounded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """One sweep; the differences in standard deviations of a run."""
+    """Holds the verdict on one sweep; differences are in standard deviations of a run."""
 
     is_above_plain: bool
     is_above_published: bool
     is_above_runner_up: bool
-    """And the runner-up is as good in truth."""
+    """Although the runner-up is truly as good."""
     true: float
-    """Winner over plain."""
+    """The true gain of the winner over the plain student."""
     measured: float
     expected: float
-    """Shrunk."""
+    """The shrunk gain."""
     chosen_at: float
-    """What the run would have claimed that chose the winner."""
+    """The gain in the run of the search, which selected the winner."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,7 @@ class Rate:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 %, after Wilson."""
+        """The 95 % interval by Wilson."""
         z, n, p = 1.96, self.of, self.share
         middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
         return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
@@ -151,7 +152,7 @@ def _origin(number: int) -> str:
 
 
 def _trial(number: int, origin: str, ap: float, *, seed: int = 0, repeats: int | None = None) -> TrialView:
-    # Not checked: of a hundred thousand sweeps that would take most of the time.
+    # Without validation, which would take most of the time for a hundred thousand sweeps.
     return TrialView.model_construct(
         trial=number,
         origin=origin,
@@ -214,10 +215,10 @@ def _row(name: str, case: Case, found: Sequence[Judged]) -> dict[str, object]:
 
 def _markdown(rows: Sequence[dict[str, object]], sweeps: int) -> str:
     lines = [
-        "# What a sweep's verdict promises, and what it keeps",
+        "# Error rates and power of a sweep's verdict",
         "",
         f"`python -m benchmarks.sweep_verdicts`, {datetime.now(UTC):%Y-%m-%d}. {sweeps:,} simulated sweeps a row, "
-        "judged by the product's own functions; rates with 95 % intervals (Wilson); biases in standard deviations of a "
+        "evaluated by the product's functions; rates with 95 % intervals (Wilson); biases in standard deviations of a "
         f"run. Promised: above the plain student in at most {100 * PROMISED:g} % of sweeps without an effect, and the "
         "same for the published values; above a runner-up that is as good in at most 5 %. With an effect the rates are "
         "the power. What each kind of sweep is, the script says.",

@@ -1,10 +1,10 @@
-"""What a sweep costs beside bare Ray Tune: trials that do nothing but report, on one cluster, in turns.
+"""Compares the overhead of a sweep with bare Ray Tune: trials that only report, on one cluster, alternating.
 
     python -m benchmarks.tuning_overhead [--trials 64] [--reports 10] [--repetitions 3] [--out benchmarks/results]
 
-Ours is the whole path: driver, study, events through the outbox on disk over HTTP into a control plane on SQLite, which
-is waited for at the end. Ray Tune's writes its results to its own folder, and nobody else hears of them; it is told to
-reuse its actors, as ours does.
+The sweep of fgd uses the whole path: driver, study, and events from the outbox on disk over HTTP to a server on SQLite;
+its time ends when the server has all events. Ray Tune only writes its results to its own folder. Both reuse their
+actors.
 """
 
 import argparse
@@ -38,7 +38,7 @@ _SPACE = {"method.scale": {"type": "log_uniform", "low": 0.01, "high": 10}}
 
 
 def empty_trial(spec: Any, context: Any) -> RunFinished:
-    """What a training says to its sweep, without the training."""
+    """Report the events of a training to the sweep, without training."""
     scores = Scores(**(dict.fromkeys(Scores.model_fields) | {"per_class": {}, "ap": 0.5}))
     for epoch in range(1, spec.training.epochs + 1):
         context.emit(Evaluated(epoch=epoch, step=epoch, scores=scores))
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
-    # Both without what they print for people.
+    # Both without their console output.
     os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "0"}
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
     ours, theirs = [], []
@@ -100,7 +100,7 @@ def _ours(folder: Path, num_trials: int, num_reports: int) -> float:
             control_plane = ControlPlane(f"http://127.0.0.1:{system.port}", f"{job_id}-1", token)
             assignment = _assignment(spec, job_id, folder / "job")
             began_s = time.perf_counter()
-            # Behind the first event, which the benchmark's system reported in the run's place.
+            # The first event of the run has already been reported by the benchmark.
             context = _Context(assignment, control_plane)
             executor = RayExecutor(empty_trial, Resources(cpus=1), name=str(folder), max_workers=2)
             try:
@@ -108,15 +108,15 @@ def _ours(folder: Path, num_trials: int, num_reports: int) -> float:
             finally:
                 executor.close()
             assert finished.outcome == "succeeded", finished
-            assert context.close(60.0), "not all events have arrived"
+            assert context.close(60.0), "the server has not received all events"
             took_s = time.perf_counter() - began_s
             ended = [entry for entry in control_plane.study(0).entries if entry.event.kind == "trial_ended"]
-            assert len(ended) == num_trials, "the control plane does not know of all trials"
+            assert len(ended) == num_trials, "the server does not know all trials"
             return took_s
 
 
 class _Context(HttpContext):
-    """A sweep's, without a teacher that could be resolved."""
+    """The context of a sweep that resolves no teacher."""
 
     def resolve_checkpoint(self, source: str) -> Path:
         return Path(source)
@@ -149,11 +149,11 @@ def _markdown(found: dict[str, Any]) -> str:
         return ", ".join(f"{each:.1f}" for each in seconds)
 
     return (
-        "# A sweep beside bare Ray Tune\n\n"
+        "# A sweep compared with bare Ray Tune\n\n"
         f"`python -m benchmarks.tuning_overhead`, {found['at'][:10]}, Ray {found['ray']}, {os.cpu_count()} cores: "
-        f"{found['trials']} empty trials of {found['reports']} reports, two at once, on one cluster, in turns.\n\n"
+        f"{found['trials']} empty trials of {found['reports']} reports, two at a time, on one cluster, alternating.\n\n"
         f"fgd {shown(found['ours_s'])} s, Ray Tune {shown(found['tune_s'])} s: {found['ratio']:.2f} times (medians). "
-        "Ours ends when every event is in the control plane's database.\n"
+        "The time of fgd ends when every event is in the server's database.\n"
     )
 
 

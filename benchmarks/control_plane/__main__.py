@@ -1,9 +1,10 @@
-"""The control plane's speed, side by side with MLflow's tracking server: ingest, submission, charts, readers, queue.
+"""Compares the speed of the server with MLflow's tracking server: ingest, submission, charts, readers, queue.
 
     make bench-control-plane
     python -m benchmarks.control_plane --mlflow build/mlflow/bin/mlflow [--repetitions 3] [--only batches readers]
 
-Both servers run with one worker process each. The systems take turns within each repetition; losses are shown too.
+Each server runs one worker process. The systems alternate within each repetition. The table also shows where fgd is
+slower.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from benchmarks.control_plane.results import Row, write
 from benchmarks.control_plane.systems import MLflow, Ours, System
 from benchmarks.control_plane.workloads import Ingest, Timed, chart, submission
 
-# Those that write millions of points come last: rolling them up goes on for a while behind them.
+# Parts that write millions of points come last: the server aggregates these points for a while after the part.
 PARTS = ("single", "submission", "readers", "batches", "chart", "queue")
 ENGINES: tuple[Engine, ...] = ("sqlite", "postgresql")
 WRITERS = (1, 8)
@@ -35,7 +36,7 @@ console = Console()
 
 
 class Bench:
-    """One engine: both servers up, each part repeated."""
+    """Repeats each part on one database engine, with both servers running."""
 
     def __init__(self, engine: Engine, repetitions: int, ours: Ours, mlflow: MLflow | None) -> None:
         self._engine = engine
@@ -52,7 +53,7 @@ class Bench:
         self._ingest("points one by one", "points/s", 1, lambda ingest: ingest.one_by_one, at_least=3)
 
     def submission(self) -> None:
-        found = self._in_turns(lambda system: submission(system, num_jobs=1000, num_clients=8))
+        found = self._alternate(lambda system: submission(system, num_jobs=1000, num_clients=8))
         what = "1,000 submissions by 8 clients"
         self._add(f"{what}", "jobs/s", found, lambda timed: timed.per_s)
         for percent in (50, 99):
@@ -62,7 +63,7 @@ class Bench:
         loading.ours(self._databases, self._ours.job_ids[0])
         if self._mlflow is not None:
             loading.mlflow(self._databases, self._mlflow.run_ids[0])
-        found = self._in_turns(lambda system: chart(system, num_reads=10, run=0, curve=loading.CURVE))
+        found = self._alternate(lambda system: chart(system, num_reads=10, run=0, curve=loading.CURVE))
         self._add("a chart of 1,000,000 points", "ms", found, _percentile(50), low=True, below=250)
 
     def readers(self) -> None:
@@ -70,12 +71,12 @@ class Bench:
         beside: list[readers.Read] = []
         for _ in range(self._repetitions):
             for num_readers, figures in ((0, without), (NUM_READERS, beside)):
-                self._say(f"{num_readers} readers")
+                self._print(f"{num_readers} readers")
                 figures.append(readers.measure(self._ours, 0, num_readers=num_readers, num_batches=50))
-        late = [Timed(1.0, read.late_s) for read in beside]
-        self._alone(f"{NUM_READERS} readers: from ingest to reader, p50", [each.percentile_ms(50) for each in late])
+        delays = [Timed(1.0, read.late_s) for read in beside]
+        self._alone(f"{NUM_READERS} readers: from ingest to reader, p50", [each.percentile_ms(50) for each in delays])
         self._alone(
-            f"{NUM_READERS} readers: from ingest to reader, p99", [each.percentile_ms(99) for each in late], below=250
+            f"{NUM_READERS} readers: from ingest to reader, p99", [each.percentile_ms(99) for each in delays], below=250
         )
         for how, take in (("each 0.2 s", _paced), ("without a pause", _burst)):
             base = [take(read) for read in without]
@@ -99,16 +100,16 @@ class Bench:
     ) -> None:
         ingests = {system.name: Ingest(system, budget_s=_BUDGET_S) for system in self._systems}
         for num_writers in WRITERS:
-            found = self._in_turns(lambda system, n=num_writers: way(ingests[system.name])(n))  # type: ignore[misc]
+            found = self._alternate(lambda system, n=num_writers: way(ingests[system.name])(n))  # type: ignore[misc]
             named = f"{what}, {num_writers} writer{'s' if num_writers > 1 else ''}"
             self._add(named, unit, found, lambda timed: timed.per_s * points, at_least=at_least)
 
-    def _in_turns(self, measure: Callable[[System], Timed]) -> dict[str, list[Timed]]:
+    def _alternate(self, measure: Callable[[System], Timed]) -> dict[str, list[Timed]]:
         found: dict[str, list[Timed]] = defaultdict(list)
         for _ in range(self._repetitions):
             for system in self._systems:
                 found[system.name].append(measure(system))
-                self._say(f"{system.name}: {found[system.name][-1].per_s:.1f} requests/s")
+                self._print(f"{system.name}: {found[system.name][-1].per_s:.1f} requests/s")
         return found
 
     def _add(
@@ -145,9 +146,9 @@ class Bench:
     def _keep(self, row: Row) -> None:
         self.rows.append(row)
         ratio = "" if row.ratio is None else f"  {row.ratio:.1f} times"
-        self._say(f"{row.what}: {statistics.median(row.ours):.4g} {row.unit}{ratio}  {row.target} {row.is_met}")
+        self._print(f"{row.what}: {statistics.median(row.ours):.4g} {row.unit}{ratio}  {row.target} {row.is_met}")
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         console.print(f"{self._engine}: {text}", markup=False, highlight=False)
 
 
@@ -165,7 +166,7 @@ def _burst(read: readers.Read) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mlflow", type=Path, help="MLflow's program; without it, ours alone is measured")
+    parser.add_argument("--mlflow", type=Path, help="path of the program `mlflow`; without it, only fgd is measured")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
@@ -176,8 +177,8 @@ def main() -> None:
         rows += _measure(engine, options.repetitions, options.mlflow, options.only)
     versions = {name: version(name) for name in ("fgd", "uvicorn", "sqlalchemy")}
     if options.mlflow is not None:
-        said = subprocess.run([options.mlflow, "--version"], capture_output=True, text=True, check=True).stdout
-        versions["MLflow"] = said.strip().rpartition(" ")[2]
+        output = subprocess.run([options.mlflow, "--version"], capture_output=True, text=True, check=True).stdout
+        versions["MLflow"] = output.strip().rpartition(" ")[2]
     command = "python -m benchmarks.control_plane " + " ".join(sys.argv[1:])
     console.print(write(options.out, rows, command=command.strip(), versions=versions), markup=False)
 
@@ -198,7 +199,7 @@ def _measure(engine: Engine, repetitions: int, program: Path | None, parts: list
                         bench.run(found, with_servers)
             rows += bench.rows
     if "queue" in parts:
-        # In a database of its own, so that it is as long as it is said to be.
+        # A separate database, so that the queue has exactly the stated length.
         with tempfile.TemporaryDirectory(prefix="fgd-bench-") as name, databases(engine, Path(name)) as found:
             bench = Bench(engine, repetitions, Ours(found, Path(name)), None)
             bench.queue(found, Path(name))

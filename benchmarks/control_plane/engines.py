@@ -1,4 +1,4 @@
-"""The two database engines, each with a database of its own for either system."""
+"""The two database engines, with a separate database for each system."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,16 +13,18 @@ Engine = Literal["sqlite", "postgresql"]
 
 @dataclass(frozen=True)
 class Databases:
+    """Holds the URL of each system's database."""
+
     engine: Engine
     ours: str
     mlflow: str
-    """A URL, as the other system's driver wants it."""
+    """In the form that MLflow's driver needs."""
     server: postgres.PostgresServer | None
 
 
 @contextmanager
 def databases(engine: Engine, folder: Path) -> Iterator[Databases]:
-    """Both keep what they commit: SQLite as each system sets it up, PostgreSQL flushing to disk."""
+    """Yield durable databases: SQLite with each system's own settings, PostgreSQL with flushes to disk."""
     if engine == "sqlite":
         yield Databases(engine, f"sqlite+aiosqlite:///{folder}/fgd.db", f"sqlite:///{folder}/mlflow.db", None)
         return

@@ -1,4 +1,4 @@
-"""One client for both systems: a connection that is kept, and no more work on it than there must be."""
+"""One HTTP client for both systems: a persistent connection with little overhead."""
 
 import http.client
 import json
@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 
 class Connection:
+    """Sends requests over one persistent connection."""
+
     def __init__(self, port: int) -> None:
         self._http = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
 
@@ -23,13 +25,14 @@ class Connection:
         self._http.close()
 
     def send(self, request: "Request") -> tuple[int, bytes]:
+        """Return the status and the body of the answer."""
         headers = {"Content-Type": "application/json", **request.headers}
         self._http.request(request.method, request.path, request.body, headers)
         answer = self._http.getresponse()
         return answer.status, answer.read()
 
     def ok(self, request: "Request") -> Any:
-        """Raises SystemExit where the server refuses: a benchmark of refusals says nothing."""
+        """Return the answer's JSON; raises SystemExit for a refusal, which must not be measured."""
         status, body = self.send(request)
         if status >= 300:
             raise SystemExit(f"{request.method} {request.path}: {status} {body[:500]!r}")

@@ -1,4 +1,4 @@
-"""Curves of a million points, put straight into the tables: how they got there is measured elsewhere."""
+"""Writes curves of a million points directly into the tables; other parts measure ingest."""
 
 import asyncio
 import math
@@ -15,6 +15,7 @@ _AT_ONCE = 50_000
 
 
 def ours(databases: Databases, job_id: str) -> None:
+    """Write a long curve of a job into fgd's database."""
     asyncio.run(_ours(databases.ours, job_id))
 
 
@@ -31,6 +32,7 @@ async def _ours(url: str, job_id: str) -> None:
 
 
 def mlflow(databases: Databases, run_id: str) -> None:
+    """Write the same curve of a run into MLflow's database."""
     insert = "INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan)"
     columns = f"'{CURVE}', sin(step / 5000.0), 1700000000000 + step, '{run_id}', step"
     if databases.server is not None:

@@ -1,4 +1,4 @@
-"""A long queue: what one tick of the dispatcher takes, in this process, on a cluster without room."""
+"""Measures a tick of the dispatcher with a long queue, in this process, on a full cluster."""
 
 import asyncio
 import gc
@@ -32,7 +32,7 @@ _NUM_TICKS = 30
 
 
 class _Full:
-    """A `Cluster` that has two cores and none free."""
+    """A `Cluster` with two cores, none of them free."""
 
     async def submit(self, submission: Submission) -> None:
         raise AssertionError("nothing fits")
@@ -57,17 +57,17 @@ class _Full:
         return "none"
 
     async def browse(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> httpx.Response:
-        raise AssertionError("nobody looks")
+        raise AssertionError("nobody opens the dashboard")
 
 
 def ticks(url: str, folder: Path) -> Timed:
-    """The ticks after the first, which tells each job why it waits."""
+    """Measure the ticks after the first one, which stores for each job why it waits."""
     migrate.upgrade(url)
     return asyncio.run(_ticks(url, folder))
 
 
 def queued_jobs(count: int) -> list[dict[str, Any]]:
-    """Rows of jobs that wait, in ten projects."""
+    """Return rows of waiting jobs in ten projects."""
     spec = JOB_SPEC.validate_python(SPEC)
     row = {
         "kind": spec.kind,
@@ -95,7 +95,7 @@ async def _ticks(url: str, folder: Path) -> Timed:
     mint, storage = TokenMint.at(folder / "tick-secret"), storage_of(settings)
     dispatcher = Dispatcher(database, _Full(), settings, utc_now, storage=storage, mint=mint)
     del rows
-    # As the server does when it has started.
+    # The server does the same after its start.
     gc.collect()
     gc.freeze()
     latencies_s = []

@@ -1,4 +1,4 @@
-"""Two hundred readers of one busy job: how late they are, and what they cost the run that reports."""
+"""Measures two hundred readers of one busy job: their delay, and how much they slow the reporting run."""
 
 import asyncio
 import json
@@ -14,24 +14,26 @@ from benchmarks.control_plane.workloads import Timed
 
 NUM_PROCESSES = 2
 EVERY_S = 0.2
-# Curves of its own: a run does not go over a million old steps again with every batch.
+# Separate curves: a real run does not report a million old steps again with every batch.
 _CURVES = [f"busy/{number}" for number in range(10)]
 _CONNECT_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
 class Read:
+    """Holds the result of one measurement."""
+
     num_readers: int
     num_events: int
-    """Sent, to each reader."""
+    """Number of events for each reader."""
     late_s: list[float]
-    """From before the batch is sent to when a reader has the event; of all readers together."""
+    """Seconds from before the request until a reader has the event; of all readers together."""
     paced: Timed
     burst: Timed
 
 
 def measure(system: Ours, run: int, *, num_readers: int, num_batches: int) -> Read:
-    """Report a batch each 0.2 s, then as many without a pause, while all readers follow the job."""
+    """Report a batch every 0.2 s, then the same number without pauses, while all readers follow the job."""
     if num_readers == 0:
         paced, burst = _report(system, run, num_batches)
         return Read(0, 2 * num_batches, [], paced, burst)
@@ -69,7 +71,7 @@ def _report(system: Ours, run: int, num_batches: int) -> tuple[Timed, Timed]:
 
 
 def _batches(system: Ours, connection: Connection, run: int, num_batches: int, every_s: float = 0.0) -> Timed:
-    """What a run reports: where it stands, and each step's values since."""
+    """Report as a run does: its progress, and the values of each step since the last report."""
     latencies_s = []
     began_s = time.perf_counter()
     for number in range(num_batches):
@@ -122,7 +124,7 @@ async def _follow(port: int, path: str, connected: "Queue[int]", late_s: list[fl
             is_open = True
             connected.put(1)
         if line.startswith(b"data:"):
-            # The time is on every reader's clock: they are all on one machine.
+            # All readers have the same clock, because they run on one machine.
             data = json.loads(line[5:])["data"]
             if "sent_s" in data:
                 late_s.append(time.monotonic() - data["sent_s"])

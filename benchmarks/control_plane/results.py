@@ -1,4 +1,4 @@
-"""Figures of several repetitions: kept as JSON, shown as Markdown."""
+"""Writes the results of several repetitions as JSON and Markdown."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import psutil
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One figure of the two systems, or of ours alone, over all repetitions."""
+    """Holds one figure of both systems, or only of fgd, for all repetitions."""
 
     engine: str
     what: str
@@ -27,7 +27,7 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """How many times better ours is; below 1: worse."""
+        """How many times better fgd is; below 1, it is worse."""
         if not self.mlflow or not self.ours:
             return None
         ours, mlflow = statistics.median(self.ours), statistics.median(self.mlflow)
@@ -35,20 +35,21 @@ class Row:
 
 
 def write(out: Path, rows: Sequence[Row], *, command: str, versions: dict[str, str]) -> str:
+    """Write `control_plane.md` and `control_plane.json` into `out`, and return the Markdown."""
     machine = (
         f"{os.cpu_count()} cores ({_processor()}), {psutil.virtual_memory().total / 2**30:.0f} GiB, "
         f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
     )
     lines = [
-        "# The control plane, side by side with MLflow's tracking server",
+        "# The server compared with MLflow's tracking server",
         "",
         f"`{command}` on {datetime.now(UTC):%Y-%m-%d}: {machine}; "
         + ", ".join(f"{name} {version}" for name, version in versions.items())
         + ".",
         "",
-        "Median (lowest – highest) over the repetitions, in which the systems take turns. Each is one server process,",
-        "on the same machine and the same kind of database, called by the same client over kept connections; clients",
-        "and servers share the cores. *Times* says how often better ours is.",
+        "Median (lowest – highest) of the repetitions, in which the systems alternate. Each system is one server",
+        "process on the same machine with the same kind of database. The same client calls both over persistent",
+        "connections; clients and servers share the cores. *Times* is how many times better fgd is.",
     ]
     for engine in dict.fromkeys(row.engine for row in rows):
         lines += [

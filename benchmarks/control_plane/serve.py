@@ -1,6 +1,6 @@
-"""Our server as the benchmark starts it: the real application, with a Ray that is away, so that jobs wait.
+"""Starts fgd's server for the benchmark: the real application without a reachable Ray, so that jobs wait.
 
-python -m benchmarks.control_plane.serve      (settings come from FGD_…, as ever)
+python -m benchmarks.control_plane.serve      (settings come from the environment, as for `fgd up`)
 """
 
 import structlog

@@ -1,4 +1,4 @@
-"""The two systems under test: how each is started, and what each is sent for the same thing."""
+"""The two systems under test: how each one starts, and which requests do the same in each."""
 
 import asyncio
 import json
@@ -36,6 +36,8 @@ _START_TIMEOUT_S = 120.0
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
+    """Holds one HTTP request."""
+
     method: str
     path: str
     body: bytes | None = None
@@ -43,7 +45,7 @@ class Request:
 
 
 class System(ABC):
-    """One server process, with runs that report to it."""
+    """Runs one server process, with runs that report to it."""
 
     name: str
 
@@ -54,28 +56,31 @@ class System(ABC):
 
     @abstractmethod
     def prepare(self, num_runs: int) -> None:
-        """Before the server starts."""
+        """Prepare the database before the server starts."""
 
     @abstractmethod
-    def command(self) -> tuple[list[str], dict[str, str]]: ...
+    def command(self) -> tuple[list[str], dict[str, str]]:
+        """Return the command that starts the server, and its environment variables."""
 
     @abstractmethod
     def began(self, num_runs: int) -> None:
-        """Once the server answers."""
+        """Create the runs when the server answers."""
 
     @abstractmethod
     def log(self, run: int, first_step: int, num_steps: int, curves: list[str]) -> Request:
-        """The points of `num_steps` steps of each curve of one run."""
+        """Return a request that logs `num_steps` points of each curve of a run."""
 
     @abstractmethod
-    def create(self) -> Request: ...
+    def create(self) -> Request:
+        """Return a request that submits a job, or creates a run."""
 
     @abstractmethod
     def chart(self, run: int, curve: str) -> Request:
-        """A curve, thinned by the server as its own web page asks for it."""
+        """Return a request for a curve that the server has thinned, as its web page sends it."""
 
     @contextmanager
     def running(self, num_runs: int) -> Iterator[None]:
+        """Run the server while the block lasts."""
         self.prepare(num_runs)
         command, environment = self.command()
         with (self._folder / f"{self.name}.log").open("ab") as log:
@@ -99,10 +104,12 @@ class System(ABC):
                 return
             except OSError:
                 time.sleep(0.1)
-        raise SystemExit(f"{self.name} does not come up; see {self._folder}/{self.name}.log")
+        raise SystemExit(f"{self.name} does not start; see {self._folder}/{self.name}.log")
 
 
 class Ours(System):
+    """Runs fgd's server."""
+
     name = "fgd"
 
     def __init__(self, databases: Databases, folder: Path) -> None:
@@ -120,7 +127,7 @@ class Ours(System):
             "FGD_HOME": str(self._folder),
             "FGD_DATABASE_URL": self._databases.ours,
             "FGD_PORT": str(self.port),
-            # The runs are ours to play: nobody is to ask a cluster about one that pauses between two workloads.
+            # The benchmark plays the runs: the server must not mark one lost that pauses between two workloads.
             "FGD_HEARTBEAT_S": "3600",
             "FGD_HEARTBEAT_TIMEOUT_S": "86400",
         }
@@ -138,6 +145,7 @@ class Ours(System):
         return self.report(run, [{"kind": "metrics_logged", "steps": steps, "values": values}])
 
     def report(self, run: int, events: list[dict[str, Any]]) -> Request:
+        """Return a request that reports events of a run."""
         at = utc_now().isoformat()
         sequence = self._sequences.get(run, 0)
         reported = [{"sequence": sequence + i, "at": at, "event": event} for i, event in enumerate(events, start=1)]
@@ -156,6 +164,8 @@ class Ours(System):
 
 
 class MLflow(System):
+    """Runs MLflow's tracking server."""
+
     name = "mlflow"
 
     def __init__(self, databases: Databases, folder: Path, program: Path) -> None:
@@ -199,7 +209,7 @@ class MLflow(System):
 
 
 async def _leased_jobs(url: str, mint: TokenMint, num_jobs: int) -> list[str]:
-    """Jobs whose runs may report, written down as the dispatcher does it."""
+    """Create jobs with running attempts, as the dispatcher does."""
     spec = JOB_SPEC.validate_python(SPEC)
     database = Database(url)
     job_ids = [f"{number:012x}" for number in range(num_jobs)]

@@ -1,4 +1,4 @@
-"""What is measured side by side: ingest, submission, and a long chart."""
+"""The workloads for both systems: ingest, submission, and a long chart."""
 
 import threading
 import time
@@ -14,21 +14,25 @@ CHART_POINTS = 1_000_000
 
 @dataclass(frozen=True)
 class Timed:
+    """Holds the duration of a workload and the latency of each request."""
+
     seconds: float
     """From the first request to the last answer."""
     latencies_s: list[float]
 
     @property
     def per_s(self) -> float:
+        """Requests per second."""
         return len(self.latencies_s) / self.seconds
 
     def percentile_ms(self, percent: float) -> float:
+        """Return a percentile of the latencies in ms; `percent` is in [0, 100]."""
         ordered = sorted(self.latencies_s)
         return 1000 * ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
 
 class Ingest:
-    """Points over HTTP by several writers, each with a run of its own; steps go on from one repetition to the next."""
+    """Sends points of several writers, one run each; step numbers continue from one repetition to the next."""
 
     def __init__(self, system: System, *, budget_s: float) -> None:
         self._system = system
@@ -36,10 +40,11 @@ class Ingest:
         self._next_step = 0
 
     def batches(self, num_writers: int) -> Timed:
-        """Batches of 1,000 points: 100 steps of 10 curves."""
+        """Send batches of 1,000 points: 100 steps of 10 curves."""
         return self._run(num_writers, 100, CURVES, num_requests=1200 // num_writers)
 
     def one_by_one(self, num_writers: int) -> Timed:
+        """Send single points."""
         return self._run(num_writers, 1, CURVES[:1], num_requests=4000 // num_writers)
 
     def _run(self, num_writers: int, num_steps: int, curves: list[str], *, num_requests: int) -> Timed:
@@ -55,18 +60,20 @@ class Ingest:
 
 
 def submission(system: System, *, num_jobs: int, num_clients: int) -> Timed:
+    """Submit jobs from several clients."""
     each = num_jobs // num_clients
     return at_once(system.port, [[system.create] * each for _ in range(num_clients)])
 
 
 def chart(system: System, *, num_reads: int, run: int, curve: str) -> Timed:
+    """Read a curve several times."""
     return at_once(system.port, [[partial(system.chart, run, curve)] * num_reads])
 
 
 def at_once(port: int, requests: Sequence[Sequence[Callable[[], Request]]], *, budget_s: float | None = None) -> Timed:
-    """Send each list by a client of its own, one request after the other, until they are done or the time is over.
+    """Send each list of requests from a separate client, in order, until all are sent or `budget_s` is over.
 
-    The clients are threads: they wait for most of their time. Making a request is not part of its latency.
+    The clients are threads, because they wait most of the time. Creating a request is not part of its latency.
     """
     latencies_s: list[list[float]] = [[] for _ in requests]
     errors: list[BaseException] = []

@@ -1,1 +1,1 @@
-"""Does every detector learn, and does every pair distil?"""
+"""Checks that every detector learns and that every pair of detectors distils."""

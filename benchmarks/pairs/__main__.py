@@ -1,12 +1,12 @@
-"""Does every detector learn, and does every pair distil? Eight real images, on the CPU.
+"""Checks that every detector learns and that every pair distils: eight real images, on the CPU.
 
     python -m benchmarks.pairs [--only fcos gfl] [--data ../shared/data] [--work build/pairs]
 
-First every detector in the table, and some of their versions and conventions, are trained, from scratch and by the
-library's front door, on eight images until their AP on these same images exceeds a goal: that of boxes, on blood cells,
-and where a detector has masks also that of masks, on nuclei. Whoever cannot learn eight images by heart learns nothing.
-Then each detector trained is the teacher of a smaller, fresh student of every kind, for a few steps on one batch: the
-loss has to be finite and to fall. What was trained before with the same spec is not trained again.
+First the benchmark trains every detector of the table, and some of their versions and conventions, from scratch as
+normal jobs. A detector trains on eight images until its AP on the same images exceeds a goal: box AP on blood cells, or
+box and mask AP on nuclei if it has masks. A detector that cannot memorise eight images cannot learn at all. Then each
+trained detector is the teacher of a smaller new student of every kind, for a few steps on one batch. The loss must be
+finite and must decrease. A detector that was trained earlier with the same spec is not trained again.
 """
 
 import argparse
@@ -25,14 +25,14 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="*", help="kinds of detectors; all without it")
-    parser.add_argument("--epochs", type=int, default=250, help="at most; two steps each")
+    parser.add_argument("--only", nargs="*", help="kinds of detectors; default: all")
+    parser.add_argument("--epochs", type=int, default=250, help="most epochs; an epoch has two steps")
     parser.add_argument(
-        "--data", type=Path, default=REPOSITORY.parent / "shared/data", help="the folder of bccd and nuclei_small"
+        "--data", type=Path, default=REPOSITORY.parent / "shared/data", help="folder with bccd and nuclei_small"
     )
-    parser.add_argument("--work", type=Path, default=Path("build/pairs"), help="where checkpoints go")
-    parser.add_argument("--out", type=Path, default=REPOSITORY / "benchmarks/results", help="where the figures go")
-    torch.set_num_threads(1)  # as a job with one core; and others may be at work on the same machine
+    parser.add_argument("--work", type=Path, default=Path("build/pairs"), help="folder for checkpoints")
+    parser.add_argument("--out", type=Path, default=REPOSITORY / "benchmarks/results", help="folder for the results")
+    torch.set_num_threads(1)  # as in a job with one core
     options = parser.parse_args()
     console = Console()
     chosen = [each for each in (*PLAIN, *VARIANTS) if not options.only or each.name in options.only]

@@ -1,4 +1,4 @@
-"""Who is to learn, what they learn, and how small they are."""
+"""The detectors to train, their sizes, and the images to train on."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from fgd_core.spec.data import Coco, CocoSplit, InputSpec
 from fgd_core.spec.detectors import AnyDetector
 
 NUM_IMAGES = 8
-# Small networks from scratch on small images; whatever a kind of detector does not have is left out.
+# Small networks from scratch on small images; a detector ignores the settings that it does not have.
 TEACHER: Mapping[str, Any] = {
     "backbone": {"name": "resnet18", "stem_width": 32, "norm": "group"},
     "fpn_width": 64,
@@ -29,7 +29,7 @@ STUDENT: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Candidate:
-    """A detector that is to learn: a row of the table, or one of its variants."""
+    """A detector to train: a row of the table, or a variant."""
 
     kind: type[AnyDetector]
     options: tuple[tuple[str, str], ...] = ()
@@ -52,7 +52,7 @@ VARIANTS = (
 
 @dataclass(frozen=True)
 class Scene:
-    """Eight images, and how they reach the network."""
+    """Eight images and their input settings."""
 
     folder: str
     input: InputSpec
@@ -64,20 +64,23 @@ NUCLEI = Scene("nuclei_small", InputSpec(shorter_px=256, longer_px=256, flip_pro
 
 
 def settings_of(candidate: Candidate, scene: Scene, values: Mapping[str, Any]) -> AnyDetector:
-    """The detector with those of the values that it knows."""
+    """Return the detector with the values that it has settings for."""
     wanted = {**values, "anchor_base_size_px": scene.anchor_base_size_px, **dict(candidate.options)}
     fields = candidate.kind.model_fields
     return candidate.kind.model_validate({name: value for name, value in wanted.items() if name in fields})
 
 
 def scene_of(candidate: Candidate) -> Scene:
+    """Return the images for a detector: nuclei if it has masks, else blood cells."""
     has_masks = build_detector(settings_of(candidate, NUCLEI, STUDENT), 1).has_masks
     return NUCLEI if has_masks else BLOOD_CELLS
 
 
 def eight_images(scene: Scene, data: Path, work: Path) -> Coco:
-    """A data set whose training and validation split are the same eight training images: those with the largest
-    smallest object, for an object of three pixels is no question of learning."""
+    """Return a data set whose training and validation splits are the same eight training images.
+
+    The images are those whose smallest object is largest: an object of three pixels would test more than learning.
+    """
     content = json.loads((data / scene.folder / "annotations_train.json").read_text())
     smallest: dict[int, float] = {}
     for annotation in content["annotations"]:
@@ -94,7 +97,7 @@ def eight_images(scene: Scene, data: Path, work: Path) -> Coco:
 
 
 def _with_every_class(content: Mapping[str, Any]) -> set[int]:
-    """The images that have an object of every class, so that AP is a mean over all of them."""
+    """Return the images with objects of every class, so that AP is a mean over all classes."""
     classes: dict[int, set[int]] = {}
     for annotation in content["annotations"]:
         classes.setdefault(annotation["image_id"], set()).add(annotation["category_id"])

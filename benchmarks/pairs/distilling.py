@@ -1,4 +1,4 @@
-"""A few steps of a student beside a teacher."""
+"""Trains a student with a teacher for a few steps."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,13 +22,13 @@ from fgd_core.training.step import training_step
 
 @dataclass(frozen=True)
 class Pair:
-    """What a few steps of a student beside a teacher showed."""
+    """Holds the levels and the losses of a few steps of a student with a teacher."""
 
     student: str
     teacher: str
     levels: list[str]
     left_out: dict[str, list[str]]
-    """Levels of the `student` and of the `teacher`."""
+    """Levels of the `student` and of the `teacher` that are not distilled."""
     first_loss: float
     last_loss: float
     first_distilled: float
@@ -49,7 +49,7 @@ def distil(
     steps: int = 10,
     values: Mapping[str, Any] = STUDENT,
 ) -> Pair:
-    """A fresh student beside the teacher of a checkpoint: some steps on one batch of its own images."""
+    """Train a new student with the teacher of a checkpoint: some steps on one batch of the student's images."""
     scene = scene_of(candidate)
     checkpoint, _ = read_checkpoint(teacher_checkpoint)
     teacher, _ = checkpoint.build("teacher", str(teacher_checkpoint))

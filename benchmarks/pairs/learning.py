@@ -1,4 +1,4 @@
-"""Eight images by heart: a detector is trained on them, from scratch, until it finds what is on them."""
+"""Trains a detector from scratch on eight images until it has memorised them."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ GOAL_AP = 0.8
 
 @dataclass(frozen=True)
 class Learned:
-    """How far a detector came with eight images."""
+    """Holds the scores of a detector on its eight images."""
 
     detector: str
     data: str
@@ -43,7 +43,7 @@ def overfit(candidate: Candidate, data: Path, work: Path, *, epochs: int = 250, 
     """Train a detector on eight images until its AP on them exceeds `goal_ap`, or its epochs are over.
 
     Raises:
-        RuntimeError: the run failed, with its cause.
+        RuntimeError: the run failed; the message has the cause.
     """
     scene, name = scene_of(candidate), candidate.name
     settings = settings_of(candidate, scene, TEACHER)
@@ -67,7 +67,7 @@ def overfit(candidate: Candidate, data: Path, work: Path, *, epochs: int = 250, 
     done = folder / "learned.json"
     if (before := _learned_before(done, job)) is not None:
         return before
-    shutil.rmtree(folder, ignore_errors=True)  # else the run would go on from what another spec left
+    shutil.rmtree(folder, ignore_errors=True)  # otherwise the run would continue from the checkpoint of another spec
     watch = _Watch(folder, goal_ap)
     started_s = time.process_time()
     finished = execute(job, watch)
@@ -91,7 +91,7 @@ def overfit(candidate: Candidate, data: Path, work: Path, *, epochs: int = 250, 
 
 
 class _Watch:
-    """A `RunContext` that ends a run when it has reached its goal."""
+    """A `RunContext` that stops the run when it reaches the goal."""
 
     def __init__(self, job_dir: Path, goal_ap: float) -> None:
         self.job_dir = job_dir
@@ -112,13 +112,13 @@ class _Watch:
 
 
 def _learned_before(done: Path, job: TrainSpec) -> Learned | None:
-    """What the same job gave when it was run before."""
+    """Return the stored result of the same job, or None."""
     if not done.exists():
         return None
     before = json.loads(done.read_text())
     try:
         is_same = TrainSpec.model_validate(before["job"]) == job
-    except ValidationError:  # of a job that could be asked for once
+    except ValidationError:  # the job is from an older version of the spec
         return None
     return Learned(**before["learned"]) if is_same else None
 

@@ -1,4 +1,4 @@
-"""The figures as a page and as JSON."""
+"""Writes the results as Markdown and JSON."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from benchmarks.pairs.learning import GOAL_AP, Learned
 
 
 def write(out: Path, learned: Sequence[Learned], pairs: Sequence[Pair]) -> str:
-    """Into `out`, `pairs.md` and `pairs.json`; the page is also returned."""
+    """Write `pairs.md` and `pairs.json` into `out`, and return the Markdown."""
     lines = [
         "# Every detector learns, every pair distils",
         "",
@@ -34,15 +34,15 @@ def write(out: Path, learned: Sequence[Learned], pairs: Sequence[Pair]) -> str:
         lines.append(f"| {row.detector} | {row.data} | {row.parameters:,} | {shown} |")
     lines += [
         "",
-        "Each kind as the teacher of a smaller fresh student of every kind, ten steps on one batch of two images:",
-        "levels, and the distillation's part of the loss at the first and at the last step. "
+        "Each kind is the teacher of a smaller new student of every kind, for ten steps on one batch of two images:",
+        "levels, and the distillation loss at the first and at the last step. "
         + (
-            "The whole loss fell in every pair."
+            "The total loss decreased in every pair."
             if all(pair.is_good for pair in pairs)
-            else "Where it says **no**, one of the two did not fall."
+            else "In a row with **no**, one of the two losses did not decrease."
         ),
         "",
-        "| student | teacher | levels distilled | left out | distillation's loss |",
+        "| student | teacher | distilled levels | other levels | distillation loss |",
         "|---|---|---|---|---|",
     ]
     for pair in pairs:
