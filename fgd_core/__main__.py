@@ -1,10 +1,10 @@
-"""The library on this machine, without service and without Ray.
+"""Runs the library on this machine, without service and without Ray.
 
-python -m fgd_core run spec.yaml            a job
-python -m fgd_core weights FILE             what a file of weights holds for a detector, key by key
+python -m fgd_core run spec.yaml            runs a job
+python -m fgd_core weights FILE             shows what each key of a file of weights becomes in a detector
 
-PyTorch takes seconds to import, so it is imported once a command needs it, and neither for help nor for a mistake in
-the call or in a spec.
+PyTorch takes seconds to import. So it is imported only when a command needs it, and not for help or for an error in the
+arguments or in a spec.
 """
 
 # ruff: noqa: PLC0415
@@ -28,15 +28,18 @@ _WIDTH_OF_FILES = 250
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status 0: succeeded; 1: failed; 2: the spec is wrong; 130: stopped by Ctrl-C, to be gone on with."""
+    """Run a command; return its exit status.
+
+    0: succeeded; 1: failed; 2: the spec is wrong; 130: stopped by Ctrl-C, and the same command resumes the run.
+    """
     parser = argparse.ArgumentParser(
-        prog="python -m fgd_core", description="Train, distil or evaluate a detector here."
+        prog="python -m fgd_core", description="Train, distil or evaluate a detector on this machine."
     )
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser(
         "run",
         help="run a job",
-        description="Run a job from its spec. The same command goes on where a stopped run left off.",
+        description="Run a job from its spec. The same command resumes a stopped run.",
         epilog="example: python -m fgd_core run examples/demo/plain.yaml --out runs/plain",
     )
     run.add_argument("spec", type=Path, help="YAML or JSON file")
@@ -63,21 +66,25 @@ def _run(options: argparse.Namespace) -> int:
 def _add_weights(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     weights = commands.add_parser(
         "weights",
-        help="look into a file of weights",
+        help="show what a file of weights contains",
         description="Show what each key of a file of weights becomes in a detector, and what does not fit.",
         epilog="example: python -m fgd_core weights gfl_r50_fpn_1x_coco.pth --detector gfl.yaml",
     )
     weights.add_argument(
         "source",
-        help="checkpoint of fgd, torchvision, mmdetection or a wrapper, or the name of weights of torchvision's",
+        help="checkpoint of fgd, torchvision, mmdetection or a wrapper, or a name of torchvision's weights",
     )
-    weights.add_argument("--detector", type=Path, help="YAML or JSON file with the detector, if the source has it not")
-    weights.add_argument("--classes", help="of a file that does not say them: a,b,c")
-    weights.add_argument("--json", action="store_true", help="as JSON")
+    weights.add_argument(
+        "--detector", type=Path, help="YAML or JSON file with the detector, if the source does not contain it"
+    )
+    weights.add_argument(
+        "--classes", help="class names of a file that does not contain them, separated by commas: a,b,c"
+    )
+    weights.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _weights(options: argparse.Namespace) -> int:
-    """Exit status 0: all of it fits; 1: not all, or it cannot be read."""
+    """Return exit status 0 if all keys fit; 1 if not, or if the file cannot be read."""
     document = _document(options.detector) if options.detector is not None else None
     from fgd_core.detectors.weights.examining import detector_settings, examine
     from fgd_core.weights_table import examined_json, print_examined
@@ -96,14 +103,14 @@ def _weights(options: argparse.Namespace) -> int:
     if options.json:
         sys.stdout.write(json.dumps(examined_json(examined), indent=2) + "\n")
     else:
-        # In a pipe or a file a line is as long as it has to be, so that one can search it.
+        # Lines for a pipe or a file are not wrapped, so that they can be searched.
         print_examined(examined, Console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES))
     return 0 if examined.loaded.is_complete else 1
 
 
 def _stop(context: ConsoleContext) -> None:
     context.stop_requested = True
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C does not wait
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C ends the process at once
 
 
 def _read(path: Path) -> JobSpec:
@@ -111,7 +118,7 @@ def _read(path: Path) -> JobSpec:
         return JOB_SPEC.validate_python(_document(path))
     except ValidationError as error:
         reasons = "\n".join(f"  {reason.loc}: {reason.message}" for reason in spec_reasons(error))
-        raise SpecError(f"{path} is no job:\n{reasons}") from error
+        raise SpecError(f"{path} is not a valid job:\n{reasons}") from error
 
 
 def _document(path: Path) -> object:
@@ -120,7 +127,7 @@ def _document(path: Path) -> object:
     except OSError as error:
         raise SpecError(f"{path} cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
-        raise SpecError(f"{path} is not YAML: {error}") from error
+        raise SpecError(f"{path} is not valid YAML: {error}") from error
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Opens files for reading where the control plane says which folders a run may read.
+"""Opens files for reading, only inside the folders that the control plane allows.
 
-Whether a path leads out of them is seen after the file was opened, on the open file itself: by then nobody can put a
-link in its place any more. Without a word from a control plane, on a laptop, links are followed wherever they lead.
-A hard link cannot be told from the file itself.
+The check comes after the file was opened and looks at the open file itself: at that moment nobody can replace the file
+by a link. Without limits from a control plane, for example on a laptop, all links are followed. A hard link looks the
+same as the file itself, so it is not detected.
 """
 
 import errno
@@ -19,21 +19,23 @@ from fgd_core.spec.readable import JOBS, ROOTS
 
 
 class OutsideError(PermissionError):
-    """The file lies outside of the folders that a run may read."""
+    """The file is outside the folders that a run may read."""
 
 
 def allow(folder: Path) -> None:
-    """Let this process, and those that it starts from now on, read a folder besides. The folder itself is no link."""
+    """Let this process, and processes that it starts later, read another folder. The folder itself must not be a
+    link."""
     if ROOTS in os.environ:
         os.environ[ROOTS] += f"{os.pathsep}{os.path.realpath(folder.parent)}/{folder.name}"
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[BufferedReader]:
-    """
+    """Open a file for reading.
+
     Raises:
-        OutsideError: it lies outside, however the path leads there.
-        OSError: it cannot be opened, or is no plain file.
+        OutsideError: the file is outside the allowed folders, directly or through a link.
+        OSError: the file cannot be opened, or is not a regular file.
     """
     with os.fdopen(_open(path), "rb") as file:
         yield file
@@ -41,9 +43,11 @@ def opened(path: Path) -> Iterator[BufferedReader]:
 
 @contextmanager
 def pinned(path: Path) -> Iterator[Path]:
-    """A path that leads to this very file for as long as the context lasts, whatever is put in its place meanwhile.
+    """Yield a path that leads to exactly this file during the context, even if the file at `path` is replaced
+    meanwhile.
 
-    Raises: as `opened`.
+    Raises:
+        OSError: as in `opened`.
     """
     if ROOTS not in os.environ:
         yield path
@@ -54,13 +58,21 @@ def pinned(path: Path) -> Iterator[Path]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Raises: as `opened`."""
+    """Return the content of a file.
+
+    Raises:
+        OSError: as in `opened`.
+    """
     with opened(path) as file:
         return file.read()
 
 
 def check_folder(folder: Path) -> None:
-    """Raises OutsideError where a run may not list a folder."""
+    """Check that a run may list a folder.
+
+    Raises:
+        OutsideError: it may not.
+    """
     if (bounds := _bounds()) is not None:
         _check(os.path.realpath(folder), folder, bounds)
 
@@ -82,7 +94,8 @@ def _read(roots: str, jobs: str) -> _Bounds:
 
 
 def _real(root: str) -> str:
-    """Links in the way to a root are followed; a job's folder is none, or it were another job's."""
+    """Follow the links on the way to a root, but not a link in place of a job's folder: it could lead to another
+    job's."""
     parent, name = os.path.split(root.rstrip("/") or "/")
     jobs = os.environ.get(JOBS)
     is_of_job = jobs and os.path.realpath(parent) == os.path.realpath(jobs)
@@ -93,14 +106,14 @@ def _open(path: Path) -> int:
     bounds = _bounds()
     if bounds is None:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    # Without waiting: a named pipe would hold up the run until somebody writes to it.
+    # Non-blocking: a named pipe would block the run until somebody writes to it.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         _check(_path_of(descriptor, path), path, bounds)
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OutsideError(errno.EACCES, "it is no plain file, and nothing else is read", str(path))
+            raise OutsideError(errno.EACCES, "it is not a regular file; only regular files can be read", str(path))
     except BaseException:
         os.close(descriptor)
         raise
@@ -108,15 +121,15 @@ def _open(path: Path) -> int:
 
 
 def _path_of(descriptor: int, path: Path) -> str:
-    """Where an open file lies, links followed."""
+    """Return the real path of an open file."""
     try:
         return str(Path(f"/proc/self/fd/{descriptor}").readlink())
     except FileNotFoundError:
-        # No Linux: where the path leads now, if that is the file that was opened.
+        # Not on Linux: the real path of `path`, if it is still the file that was opened.
         real = os.path.realpath(path)
         if os.path.samestat(Path(real).stat(), os.fstat(descriptor)):
             return real
-        raise OutsideError(errno.EACCES, "it was replaced while it was opened", str(path)) from None
+        raise OutsideError(errno.EACCES, "the file was replaced while it was opened; try again", str(path)) from None
 
 
 def _check(real: str, path: Path, bounds: _Bounds) -> None:
@@ -124,8 +137,8 @@ def _check(real: str, path: Path, bounds: _Bounds) -> None:
     if bounds.jobs is not None and _lies_in(real, bounds.jobs):
         around = [root for root in around if root.startswith(f"{bounds.jobs}/")]
     if not around:
-        cure = "put the file itself there in place of a link, or refer to a job's as job:<id>/best"
-        raise OutsideError(errno.EACCES, f"it lies outside of the folders that jobs may read; {cure}", str(path))
+        cure = "put the file itself there instead of a link, or name a job's checkpoint as job:<id>/best"
+        raise OutsideError(errno.EACCES, f"it is outside the folders that jobs may read; {cure}", str(path))
 
 
 def _lies_in(path: str, folder: str) -> bool:

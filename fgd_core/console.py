@@ -1,4 +1,4 @@
-"""A run on this machine with a person watching: progress bars on the terminal, checkpoints in a folder."""
+"""Shows a run on this machine in the terminal: progress bars, a line for each event, a table of the result."""
 
 from pathlib import Path
 from types import TracebackType
@@ -53,7 +53,7 @@ class ConsoleContext:
     def resolve_checkpoint(self, source: str) -> Path:
         if source.startswith("job:"):
             raise WeightsError(
-                "a job's checkpoint can only be named where there is a service; give the path of the file",
+                "job:<id>/<name> needs a server; give the path of the checkpoint file",
                 checkpoint=source,
             )
         return Path(source)
@@ -92,14 +92,14 @@ class ConsoleContext:
             self._console.print(f"[red]{event.error.code}[/]: ", end="")
             self._say(event.error.message)
             for key, value in event.error.details.items():
-                # The message names each finding already.
+                # The message already contains each finding.
                 if key != "findings":
                     self._say(f"  {key}: {value}")
         if event.result is not None:
             self._console.print(_table(event.result))
         if event.outcome == "stopped":
-            self._say("stopped; the same command goes on from here")
-        self._say(f"everything lies in {self._job_dir}")
+            self._say("stopped; the same command resumes the run")
+        self._say(f"all files are in {self._job_dir}")
 
 
 def _score(value: float | None) -> str:

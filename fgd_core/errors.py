@@ -1,22 +1,22 @@
-"""Every error that a user can meet, as one tree.
+"""The tree of all errors that a user can meet.
 
 FgdError
-├── SpecError             the job asks for something that cannot be
-│   └── AdmissionError    refused at the door, with every reason at once
-├── DataError             the data set is wrong
-├── WeightsError          a checkpoint or a set of pretrained weights does not fit
-│   └── TeacherError      the teacher loaded, but has lost its skill
+├── SpecError             the job cannot run as it is specified
+│   └── AdmissionError    refused on submission, with all reasons at once
+├── DataError             the data set has errors
+├── WeightsError          a checkpoint or pretrained weights do not fit
+│   └── TeacherError      the teacher fits, but its AP is too low
 ├── NonFiniteLossError    the loss became NaN or infinite
 ├── OutOfMemoryError      the device or the host ran out of memory
-├── DeviceError           the device asked for is not there
-├── StorageError          a file could not be written or read: full disk, no rights
-├── NetworkError          something had to be fetched and could not be      (retryable)
-│   └── UnreachableError  it is out of reach from this machine: another try meets the same
+├── DeviceError           the requested device is not available
+├── StorageError          a file cannot be written or read: disk full, no permission
+├── NetworkError          a download or a connection failed                (retryable)
+│   └── UnreachableError  this machine cannot reach it; another try fails too
 ├── NotFoundError         no such job, artifact, attempt
 ├── ConflictError         the request does not fit the present state
-│   └── StaleAttemptError a newer attempt has taken over, or the job is over
-├── ClusterError          Ray cannot be reached or answered nonsense        (retryable)
-└── LostRunError          the run's process died without a last word        (retryable)
+│   └── StaleAttemptError a newer attempt has replaced this one, or the job is over
+├── ClusterError          Ray does not answer, or answers wrongly           (retryable)
+└── LostRunError          the run's process died without its final event    (retryable)
 """
 
 from collections.abc import Callable, Mapping
@@ -26,11 +26,11 @@ from pydantic import JsonValue
 
 
 class FgdError(Exception):
-    """An error with a stable code, a message that names thing, value and cure, and JSON details.
+    """An error with a stable code, a message that names the thing, the value and the cure, and JSON details.
 
     Args:
         message: one sentence for a person.
-        details: JSON values for a program, shown beside the message.
+        details: JSON values for a program; they are shown after the message.
     """
 
     code: str = "internal"
@@ -43,17 +43,17 @@ class FgdError(Exception):
         self.details = details
 
     def __str__(self) -> str:
-        shown = ", ".join(f"{key}={value!r}" for key, value in self.details.items() if not self._has_told(key))
+        shown = ", ".join(f"{key}={value!r}" for key, value in self.details.items() if not self._is_in_message(key))
         return f"{self.message} ({shown})" if shown else self.message
 
-    def _has_told(self, key: str) -> bool:
-        """Whether the message joins all reasons already, as that of a refusal does; nobody should read them twice."""
+    def _is_in_message(self, key: str) -> bool:
+        """Return whether the message already contains all reasons, as in a refusal; they are then not shown twice."""
         reasons = self.details[key] if key == "reasons" else None
         return isinstance(reasons, list) and all(
             isinstance(reason, dict) and str(reason.get("message")) in self.message for reason in reasons
         )
 
-    # Ray pickles exceptions across processes; without this the keyword details are lost.
+    # Ray pickles exceptions between processes; without this method the keyword details are lost.
     def __reduce__(self) -> tuple[Callable[..., "FgdError"], tuple[Any, ...]]:
         return _rebuild, (type(self), self.message, self.details)
 
@@ -68,7 +68,7 @@ class SpecError(FgdError):
 
 
 class AdmissionError(SpecError):
-    """Raised with `reasons`: a list of {loc, code, message}, all that is wrong at once."""
+    """Its details hold `reasons`: a list of {loc, code, message} with everything that is wrong."""
 
     code = "admission"
 

@@ -1,8 +1,8 @@
-"""Lets work that takes long, deep inside the library, notice that its run has been asked to stop.
+"""Lets long work, deep inside the library, notice that its run should stop.
 
-A training step saves its place and returns. Everything else, an evaluation or the opening of data, has nothing to save
-and is left by `Stopped`. The question belongs to the run and not to the data or the detector that it passes through, so
-it is kept per thread of execution and appears in no signature.
+Between training steps a run saves a checkpoint and returns. All other work, such as an evaluation or the opening of
+data, has nothing to save and ends with `Stopped`. The check belongs to the run and not to the data or the detector, so
+it is a context variable and appears in no signature.
 """
 
 import threading
@@ -17,19 +17,19 @@ _POLL_S = 0.2
 
 
 class Stopped(Exception):
-    """The run has been asked to stop, and this work is given up."""
+    """Raised in long work when the run should stop."""
 
 
-def _nobody_asks() -> bool:
+def _never() -> bool:
     return False
 
 
-_should_stop: ContextVar[Callable[[], bool]] = ContextVar("should_stop", default=_nobody_asks)
+_should_stop: ContextVar[Callable[[], bool]] = ContextVar("should_stop", default=_never)
 
 
 @contextmanager
 def checking_for_stop(should_stop: Callable[[], bool]) -> Iterator[None]:
-    """Have all work inside ask `should_stop` now and then; in this thread alone."""
+    """Let all work inside check `should_stop` from time to time; only in this thread."""
     token = _should_stop.set(should_stop)
     try:
         yield
@@ -38,21 +38,22 @@ def checking_for_stop(should_stop: Callable[[], bool]) -> Iterator[None]:
 
 
 def raise_if_stopped() -> None:
-    """
+    """Check whether the run should stop.
+
     Raises:
-        Stopped: the run has been asked to stop.
+        Stopped: the run should stop.
     """
     if _should_stop.get()():
         raise Stopped
 
 
 def stoppable(items: Iterable[T], *, every: int = 1) -> Iterator[T]:
-    """The items, one by one, asking after each of them, or each `every`-th, but the first.
+    """Yield the items, and check after each `every`-th item whether the run should stop; not after the first.
 
-    Work of a single item, or of less than `every`, is over soon and asks nothing.
+    So work with a single item, or with fewer than `every` items, never checks: it is short.
 
     Raises:
-        Stopped: as `raise_if_stopped`.
+        Stopped: the run should stop.
     """
     for number, item in enumerate(items, start=1):
         yield item
@@ -61,13 +62,13 @@ def stoppable(items: Iterable[T], *, every: int = 1) -> Iterator[T]:
 
 
 def run_in_thread(work: Callable[[], T]) -> T:
-    """Do work that asks nothing itself, such as a download, in a thread of its own, asking meanwhile.
+    """Run work that cannot check by itself, such as a download, in its own thread, and check meanwhile.
 
-    Work that is given up goes on until it asks, or it or the process ends; nobody takes its result.
+    Work that is left behind continues until it checks, or until it or the process ends; its result is dropped.
 
     Raises:
-        Stopped: as `raise_if_stopped`.
-        BaseException: whatever `work` raises.
+        Stopped: the run should stop.
+        BaseException: the error that `work` raises.
     """
     results: list[T] = []
     errors: list[BaseException] = []
@@ -78,7 +79,7 @@ def run_in_thread(work: Callable[[], T]) -> T:
         except BaseException as error:
             errors.append(error)
 
-    # With this thread's question.
+    # With a copy of this thread's context, so that the work can check too.
     thread = threading.Thread(target=copy_context().run, args=(do,), daemon=True)
     thread.start()
     while True:

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Writes files atomically: a file is complete, or it does not exist."""
 
 import errno
 import hashlib
@@ -11,16 +11,18 @@ from fgd_core.errors import StorageError
 
 
 class Written(NamedTuple):
+    """A file that was written, with its digest."""
+
     path: Path
     sha256: str
     size_bytes: int
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> Written:
-    """Let `write` fill a file that appears under `path` only when it is complete and on the disk.
+    """Write a file that appears at `path` only when it is complete and on the disk.
 
     Raises:
-        StorageError: the disk is full or the folder may not be written to; nothing is left behind.
+        StorageError: the disk is full, or the folder cannot be written to; no partial file remains.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -36,10 +38,10 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> Written
     except OSError as error:
         raise _storage_error(path, error) from error
     except RuntimeError as error:
-        # torch.save reports a failed write as a RuntimeError of its zip writer, with the cause lost on the way.
+        # torch.save reports a failed write as a RuntimeError of its zip writer, without the cause.
         if "PytorchStreamWriter" in str(error) or "unexpected pos" in str(error):
             raise StorageError(
-                "writing failed half-way, most likely because the disk is full; free some space and retry",
+                "the file was only partly written, most likely because the disk is full; free some space and retry",
                 path=str(path),
             ) from error
         raise
@@ -52,7 +54,7 @@ def _storage_error(path: Path, error: OSError) -> StorageError:
     cure = {
         errno.ENOSPC: "the disk is full; free some space and retry",
         errno.EDQUOT: "the disk quota is used up; free some space and retry",
-        errno.EACCES: "the folder may not be written to; give it to this user or choose another",
+        errno.EACCES: "this user may not write to the folder; change its permissions or choose another folder",
         errno.EROFS: "the file system is read-only; choose another folder",
     }.get(error.errno or 0, f"the file could not be written: {error.strerror}")
     return StorageError(cure, path=str(path))

@@ -1,4 +1,4 @@
-"""What became of each key of a file of weights, for the eye."""
+"""Shows what each key of a file of weights becomes, as a table or as JSON."""
 
 from pydantic import JsonValue
 from rich.console import Console
@@ -19,15 +19,16 @@ _STYLES: dict[KeyStatus, str] = {
 
 
 def print_examined(examined: Examination, console: Console) -> None:
+    """Print one row for each key, then a summary."""
     keys = (Column("key in the file", overflow="fold"), Column("becomes", overflow="fold"))
     table = Table(*keys, "shape", "here", "", box=None, pad_edge=False)
-    for fate in examined.loaded.keys:
+    for result in examined.loaded.keys:
         table.add_row(
-            Text(fate.key or "—"),
-            Text(_becomes(fate)),
-            _shown(fate.shape),
-            "" if fate.own_shape == fate.shape else _shown(fate.own_shape),
-            Text(" · ".join(filter(None, (fate.status, fate.note))), style=_STYLES[fate.status]),
+            Text(result.key or "—"),
+            Text(_becomes(result)),
+            _shown(result.shape),
+            "" if result.own_shape == result.shape else _shown(result.own_shape),
+            Text(" · ".join(filter(None, (result.status, result.note))), style=_STYLES[result.status]),
         )
     console.print(table)
     event = examined.loaded.event
@@ -45,6 +46,7 @@ def print_examined(examined: Examination, console: Console) -> None:
 
 
 def examined_json(examined: Examination) -> dict[str, JsonValue]:
+    """Return the same facts as JSON."""
     event = examined.loaded.event
     return {
         "source": examined.source,
@@ -62,22 +64,22 @@ def examined_json(examined: Examination) -> dict[str, JsonValue]:
         "detector": examined.detector.model_dump(mode="json"),
         "keys": [
             {
-                "key": fate.key,
-                "becomes": fate.own_key,
-                "shape": _listed(fate.shape),
-                "own_shape": _listed(fate.own_shape),
-                "fate": fate.status,
-                "note": fate.note,
+                "key": result.key,
+                "becomes": result.own_key,
+                "shape": _listed(result.shape),
+                "own_shape": _listed(result.own_shape),
+                "fate": result.status,
+                "note": result.note,
             }
-            for fate in examined.loaded.keys
+            for result in examined.loaded.keys
         ],
     }
 
 
-def _becomes(fate: KeyResult) -> str:
-    if fate.own_key is None:
+def _becomes(result: KeyResult) -> str:
+    if result.own_key is None:
         return "—"
-    return "the same" if fate.own_key == fate.key else fate.own_key
+    return "the same" if result.own_key == result.key else result.own_key
 
 
 def _shown(shape: Shape | None) -> str:

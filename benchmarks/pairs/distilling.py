@@ -15,8 +15,8 @@ from fgd_core.spec.methods import Fgd
 from fgd_core.spec.plans import PlannedLevel
 from fgd_core.spec.training import AdamW
 from fgd_core.training.distiller import Distiller
+from fgd_core.training.machine import seed_everything
 from fgd_core.training.optimizers import build_optimizer
-from fgd_core.training.seeding import seed_everything
 from fgd_core.training.step import training_step
 
 

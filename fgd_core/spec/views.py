@@ -268,7 +268,8 @@ class Ready(Fact):
     """GET /readyz
 
     A degraded server is still ready: without Ray it accepts jobs, which then wait; without its storage all requests
-    work that need no files."""
+    work that need no files.
+    """
 
     ready: bool
     database: str

@@ -1,8 +1,8 @@
-"""A run's checkpoints: `last.pt`, from which training goes on, and `best.pt`, the weights alone."""
+"""A run's checkpoints: `last.pt`, from which training resumes, and `best.pt`, which holds only the weights."""
 
 import hashlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import JsonValue
 
@@ -12,11 +12,11 @@ from fgd_core.spec.events import CheckpointSaved
 from fgd_core.storage import Written
 
 CHECKPOINTS = "checkpoints"
-"""Their folder in that of a run."""
+"""The folder of checkpoints inside the folder of a run."""
 
 
-class SavedPlace(NamedTuple):
-    """A checkpoint that training can go on from."""
+class SavedTraining(NamedTuple):
+    """A checkpoint from which training can resume."""
 
     path: Path
     checkpoint: DetectorCheckpoint
@@ -24,13 +24,15 @@ class SavedPlace(NamedTuple):
     """The trainer's state."""
 
     @property
-    def course(self) -> dict[str, JsonValue]:
-        """See `training.course`; empty where the version that saved it wrote none."""
-        course: dict[str, JsonValue] = self.training["place"].get("course", {})
-        return course
+    def identity(self) -> dict[str, JsonValue]:
+        """See `training.identity`; empty if an older version wrote the checkpoint without it."""
+        identity: dict[str, JsonValue] = self.training["place"].get("course", {})
+        return identity
 
 
 class RunCheckpoints:
+    """Writes and reads the checkpoints in a run's folder."""
+
     def __init__(self, folder: Path) -> None:
         self.last = folder / "last.pt"
         self.previous = folder / "previous.pt"
@@ -39,10 +41,10 @@ class RunCheckpoints:
     def save_last(
         self, checkpoint: DetectorCheckpoint, training: dict[str, Any], *, replaces: bool = False
     ) -> CheckpointSaved:
-        """Write the whole state; the one before it is kept, in case this one turns out to be damaged.
+        """Write the whole state of the training; keep the previous checkpoint in case this one becomes damaged.
 
         Args:
-            replaces: whether it is the place of the last one again, which then is not the one to be kept.
+            replaces: whether this is the same step as the last checkpoint, which is then overwritten and not kept.
         """
         incoming = self.last.with_name("incoming.pt")
         written = save_checkpoint(incoming, checkpoint, training)
@@ -52,10 +54,11 @@ class RunCheckpoints:
         return _saved("last", written._replace(path=self.last), checkpoint)
 
     def save_best(self, checkpoint: DetectorCheckpoint) -> CheckpointSaved:
+        """Write the best weights so far."""
         return _saved("best", save_checkpoint(self.best, checkpoint), checkpoint)
 
-    def handed_over_best(self) -> CheckpointSaved | None:
-        """The best checkpoint that an earlier attempt left; None where there is none, or it cannot be read."""
+    def inherited_best(self) -> CheckpointSaved | None:
+        """Return the best checkpoint of an earlier attempt; None if there is none or it cannot be read."""
         try:
             checkpoint, _ = read_checkpoint(self.best)
             with self.best.open("rb") as file:
@@ -64,19 +67,19 @@ class RunCheckpoints:
             return None
         return _saved("best", Written(self.best, sha256, self.best.stat().st_size), checkpoint)
 
-    def newest_sound(self) -> SavedPlace | None:
-        """What to go on from: the newest file that can be read whole."""
+    def newest_readable(self) -> SavedTraining | None:
+        """Return the newest checkpoint that can be read completely; None if there is none."""
         for path in (self.last, self.previous):
             try:
                 checkpoint, training = read_checkpoint(path)
             except WeightsError:
-                continue  # absent, or cut short by a full disk or a torn write: the one before it is next best
+                continue  # missing, or incomplete after a full disk or a crash: try the one before it
             if training is not None:
-                return SavedPlace(path, checkpoint, training)
+                return SavedTraining(path, checkpoint, training)
         return None
 
 
-def _saved(name: Any, written: Written, checkpoint: DetectorCheckpoint) -> CheckpointSaved:
+def _saved(name: Literal["best", "last"], written: Written, checkpoint: DetectorCheckpoint) -> CheckpointSaved:
     record = checkpoint.record
     return CheckpointSaved(
         name=name,

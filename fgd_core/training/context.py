@@ -1,4 +1,4 @@
-"""What the library asks of whoever runs it: the command line, a Ray worker, a test."""
+"""What the library needs from its caller: the command line, a Ray worker or a test."""
 
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -7,23 +7,26 @@ from fgd_core.spec.events import RunEvent
 
 
 class RunContext(Protocol):
+    """Connects a run to its caller: a folder, events, control signals and checkpoints."""
+
     @property
     def job_dir(self) -> Path:
-        """Folder for checkpoints and artifacts. What lies there already is gone on from."""
+        """Folder for checkpoints and artifacts. A run resumes from a checkpoint that is already there."""
         ...
 
     def emit(self, event: RunEvent) -> None:
-        """Report a fact. Returns at once and never raises: a lost event must not end a run."""
+        """Report an event. Returns at once and never raises, because a lost event must not end a run."""
         ...
 
     def should_stop(self) -> bool:
-        """Whether the run has been asked to save and stop. Asked each step, and in all else that takes long (see
-        `fgd_core.stopping`), so it must cost nothing.
+        """Return whether the run should save a checkpoint and stop.
+
+        The run calls it at each step and during all other long work (see `fgd_core.stopping`), so it must be fast.
         """
         ...
 
     def resolve_checkpoint(self, source: str) -> Path:
-        """The local file for a path or a `job:<id>/<name>` reference.
+        """Return the local file for a path or a reference `job:<id>/<name>`.
 
         Raises:
             WeightsError: there is no such file.
@@ -33,17 +36,18 @@ class RunContext(Protocol):
 
 @runtime_checkable
 class ChangesInFlight(Protocol):
-    """A `RunContext` may be one: its run goes on from a place with other settings than those it was saved with."""
+    """A `RunContext` may implement this: its run resumes with other settings than those of the checkpoint."""
 
     @property
     def may_change(self) -> frozenset[str]:
-        """The parts of the spec that may differ, `method` for instance."""
+        """The parts of the spec that may differ, for example `method`."""
         ...
 
 
 @runtime_checkable
 class AwaitsVerdicts(Protocol):
-    """A `RunContext` may be one: after each evaluation, its run waits for a decision on whether it continues."""
+    """A `RunContext` may implement this: after each evaluation, its run waits for a decision on whether it
+    continues."""
 
     def wait_for_verdict(self) -> None:
         """Block until the decision on the newest evaluation is known; `should_stop` then follows it."""

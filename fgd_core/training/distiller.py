@@ -1,4 +1,4 @@
-"""The teacher beside the student: one loss for each level that both have."""
+"""Distils a teacher into a student: one loss for each pair of pyramid levels."""
 
 from collections.abc import Sequence
 
@@ -16,21 +16,22 @@ from fgd_core.training.teacher_maps import OwnTeacher, TeacherMaps
 
 
 class Distiller(nn.Module):
-    """Runs the teacher's backbone and neck, and compares level by level.
+    """Runs the teacher's backbone and neck, and computes the method's loss level by level.
 
-    The two may be of different kinds: levels are paired by stride, a narrower or wider map is led to the teacher's
-    channels by the method's adapter, and a `RescaledDetector` teacher sees the image at its own size. Both see the same
-    pixels: RGB, normalised as ImageNet. A teacher that was trained on another normalisation (mmdetection's caffe style:
-    BGR and a deviation of 1) has the difference folded into its first convolution where its weights are imported.
+    Teacher and student may be different detectors. Levels are paired by stride; where the channels differ, the method's
+    adapter maps the student's channels to the teacher's; a `RescaledDetector` teacher gets the image at its own size.
+    Both get the same pixels: RGB, normalised as for ImageNet. For a teacher that was trained with another normalisation
+    (mmdetection's caffe style: BGR, standard deviation 1), the import of its weights has folded the difference into its
+    first convolution.
 
-    Its parameters are those of the method alone. The teacher is frozen, always in eval mode, and no submodule: it is in
-    neither `parameters()` nor `state_dict()`, so no optimiser moves it and no checkpoint carries it. A method whose
-    weights are all zero asks nothing of the teacher.
+    The module's parameters are only the method's. The teacher is frozen and always in eval mode. It is not a submodule,
+    so it is neither in `parameters()` nor in `state_dict()`: no optimiser changes it, and no checkpoint contains it. If
+    all weights of the method are zero, the teacher does not run.
 
     Args:
-        maps: where the teacher's maps come from; `teacher` itself, unless given.
+        maps: source of the teacher's maps; default: `teacher` itself.
     Raises:
-        SpecError: the two pyramids share no stride.
+        SpecError: the pyramids have no common stride.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Distiller(nn.Module):
     ) -> None:
         super().__init__()
         teacher.eval().requires_grad_(requires_grad=False)
-        self._maps = maps or OwnTeacher(teacher)  # neither is an nn.Module, which would be registered
+        self._maps = maps or OwnTeacher(teacher)  # neither is an nn.Module: a module would be registered as a submodule
         self._method = method
         self._is_idle = method.weighs_nothing
         input_scale = teacher.scale if isinstance(teacher, RescaledDetector) else 1.0
@@ -53,7 +54,7 @@ class Distiller(nn.Module):
 
     @torch.no_grad()
     def advice(self, batch: Batch) -> list[str]:
-        """What does not suit the teacher's maps, in words that can be followed."""
+        """Return advice about hyper-parameters that do not suit the teacher's maps, in words; empty if all do."""
         if self._is_idle:
             return []
         maps = self._maps.maps(batch)
@@ -62,10 +63,14 @@ class Distiller(nn.Module):
         return [advice] if advice is not None else []
 
     def forward(self, student_features: Sequence[Tensor], batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """
+        """Compute the distillation loss of a batch.
+
+        Args:
+            student_features: the student's levels from fine to coarse, each (N, C, H, W).
+            batch: on the same device.
         Returns:
-            The weighted sum over levels, and its parts for the eye: each term unweighted and summed over levels, the
-            weighted total of each level.
+            The weighted sum over levels, a scalar, and its parts for display, scalars without gradient: each term
+            unweighted and summed over levels, and the weighted total of each level.
         """
         total = student_features[0].new_zeros((), dtype=torch.float32)
         if self._is_idle:
@@ -74,9 +79,9 @@ class Distiller(nn.Module):
         input_size = (batch.images.shape[2], batch.images.shape[3])
         parts: dict[str, Tensor] = {}
         for name, loss, pair in zip(self.level_names, self.losses, self._pairs, strict=True):
-            ours = student_features[pair.student]
-            theirs = onto_grid(teacher_features[pair.teacher], pair.cells_per_cell, ours)
-            terms = loss(ours, theirs, batch.boxes, batch.image_sizes, input_size)
+            student_map = student_features[pair.student]
+            teacher_map = resample(teacher_features[pair.teacher], pair.cells_per_cell, student_map)
+            terms = loss(student_map, teacher_map, batch.boxes, batch.image_sizes, input_size)
             total = total + terms.total
             parts[f"distill/{name}"] = terms.total.detach()
             for term, value in terms.unweighted().items():
@@ -85,22 +90,22 @@ class Distiller(nn.Module):
         return total, parts
 
 
-def onto_grid(features: Tensor, cells_per_cell: float, like: Tensor) -> Tensor:
-    """A map on the grid of another, interpolated where their cells are not the same.
+def resample(features: Tensor, cells_per_cell: float, like: Tensor) -> Tensor:
+    """Resample a feature map on the grid of another, with bilinear interpolation where the cells differ.
 
-    Both begin at the image's top left corner. Their right and lower borders need not lie at the same pixel, so the map
-    is not stretched from border to border; beyond its own, its last cells go on.
+    Both maps start at the image's top left corner. Their right and lower borders may be at different pixels, so the map
+    is not stretched from border to border; outside of it, its border cells are repeated.
 
     Args:
         features: (N, C, H, W).
-        cells_per_cell: of `features` to a side of a cell of `like`.
-        like: (N, C', H', W'); only its shape counts.
+        cells_per_cell: side of a cell of `like`, in cells of `features`.
+        like: (N, C', H', W'); only its shape is used.
     Returns:
         (N, C, H', W')
     """
     if cells_per_cell == 1 and features.shape[2:] == like.shape[2:]:
         return features
-    # Positions of the wanted centres on the map, from -1 at one border to 1 at the other.
+    # Centres of the new cells in coordinates of the map, from -1 at one border to 1 at the other.
     y, x = (
         (torch.arange(wanted, device=features.device, dtype=torch.float32) + 0.5) * cells_per_cell / there * 2 - 1
         for wanted, there in zip(like.shape[2:], features.shape[2:], strict=True)

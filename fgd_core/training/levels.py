@@ -1,4 +1,4 @@
-"""Which level of the student learns from which level of the teacher."""
+"""Pairs the levels of the student's pyramid with levels of the teacher's."""
 
 import math
 from collections.abc import Sequence
@@ -12,24 +12,25 @@ _HALF_AN_OCTAVE = 0.5
 
 
 class Pair(NamedTuple):
-    """Positions in the two pyramids."""
+    """A student's and a teacher's level, as indices into the two pyramids."""
 
     student: int
     teacher: int
     cells_per_cell: float
-    """Cells of the teacher's map to a side of one of the student's."""
+    """Side of a cell of the student's map, in cells of the teacher's map."""
 
 
 def match_levels(student: Sequence[FeatureLevel], teacher: Sequence[FeatureLevel], input_scale: float) -> list[Pair]:
-    """Pair levels by stride: the same number would not mean the same place.
+    """Pair levels by stride, because levels of the same number can have different strides.
 
     Args:
-        input_scale: of the image that the teacher sees; its effective strides are its own divided by it.
+        input_scale: size of the teacher's image relative to the student's; a teacher's effective stride is its own
+            stride divided by this.
     Returns:
-        For each level of the student, fine to coarse, the teacher's of the nearest effective stride, within half an
-        octave; derived levels, which hold nothing of their own, aside.
+        For each level of the student, from fine to coarse, the teacher's level of the nearest effective stride, if it
+        is within half an octave. Derived levels, which are subsampled from others, are not paired.
     Raises:
-        SpecError: they have none in common.
+        SpecError: no two levels match.
     """
     candidates = sorted(
         (abs(math.log2(one.stride * input_scale / other.stride)), s, t)
@@ -44,8 +45,8 @@ def match_levels(student: Sequence[FeatureLevel], teacher: Sequence[FeatureLevel
             pairs.append(Pair(s, t, student[s].stride * input_scale / teacher[t].stride))
     if not pairs:
         raise SpecError(
-            "student and teacher have no level of about the same stride, so there is nothing to distil; choose "
-            "detectors that share some, or another teacher.input_scale",
+            "student and teacher have no level of about the same stride, so nothing can be distilled; choose "
+            "detectors with common strides, or another teacher.input_scale",
             student=[_in_words(level, 1) for level in student],
             teacher=[_in_words(level, input_scale) for level in teacher],
         )
@@ -55,7 +56,7 @@ def match_levels(student: Sequence[FeatureLevel], teacher: Sequence[FeatureLevel
 def plan_levels(
     student: Sequence[FeatureLevel], teacher: Sequence[FeatureLevel], input_scale: float, pairs: Sequence[Pair]
 ) -> list[PlannedLevel]:
-    """Every level of either side, and what becomes of it."""
+    """Return every level of both pyramids, and whether it is distilled."""
     ours, theirs = [_side(level, 1) for level in student], [_side(level, input_scale) for level in teacher]
     derived_ours = [side for side, level in zip(ours, student, strict=True) if level.is_derived]
     derived_theirs = [side for side, level in zip(theirs, teacher, strict=True) if level.is_derived]
@@ -88,8 +89,8 @@ def _why_not(side: LevelSide, derived: Sequence[LevelSide], other: str, derived_
     if side in derived:
         return "it only subsamples the level below"
     if any(abs(math.log2(side.stride / each.stride)) < _HALF_AN_OCTAVE for each in derived_there):
-        return f"the {other}'s of this stride only subsamples the level below"
-    return f"the {other} has none of this stride"
+        return f"the {other}'s level of this stride only subsamples the level below"
+    return f"the {other} has no level of this stride"
 
 
 def _side(level: FeatureLevel, input_scale: float) -> LevelSide:

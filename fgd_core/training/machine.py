@@ -1,4 +1,4 @@
-"""The device that a run computes on, and in what precision."""
+"""Chooses the device and the precision of a run, and controls PyTorch's random generators."""
 
 import platform
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pycocotools
 import torch
 import torchvision
+from torch import Tensor
 
 from fgd_core.errors import DeviceError
 from fgd_core.spec.events import DeviceReady
@@ -14,17 +15,21 @@ from fgd_core.spec.resources import Resources
 
 @dataclass(frozen=True)
 class Machine:
+    """The device and the precision of a run."""
+
     device: torch.device
     autocast_dtype: torch.dtype | None
-    """Of forward passes; None is float32 throughout."""
+    """Type of the forward passes; None means float32."""
 
     @property
     def name(self) -> str:
+        """Name of the GPU, or the architecture of the CPU."""
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
         return f"{platform.machine()} CPU"
 
     def describe(self) -> DeviceReady:
+        """Return the event that reports device, precision and versions."""
         return DeviceReady(
             device=self.name,
             threads=torch.get_num_threads(),
@@ -39,18 +44,38 @@ class Machine:
 
 
 def choose_machine(resources: Resources, precision: str) -> Machine:
-    """The device asked for, with PyTorch held to as many threads as the job has CPUs.
+    """Choose the device, and limit PyTorch to as many threads as the job has CPUs.
 
     Raises:
-        DeviceError: a GPU is asked for and there is none.
+        DeviceError: the job needs a GPU and PyTorch finds none.
     """
     torch.set_num_threads(resources.cpus)
     if resources.gpus and not torch.cuda.is_available():
         raise DeviceError(
-            "the job asks for a GPU and PyTorch sees none here; set resources.gpus to 0, or check the driver",
+            "the job needs a GPU and PyTorch finds none here; set resources.gpus to 0, or check the driver",
             gpus=resources.gpus,
         )
     device = torch.device("cuda" if resources.gpus else "cpu")
     if precision == "auto":
         precision = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
     return Machine(device, torch.bfloat16 if precision == "bfloat16" else None)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed PyTorch's generators on every device. Data order and augmentation have their own generators."""
+    torch.manual_seed(seed)
+
+
+def generator_states() -> dict[str, Tensor]:
+    """Return the states of PyTorch's generators by device, for a checkpoint."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def restore_generators(states: dict[str, Tensor]) -> None:
+    """Restore the states that `generator_states` returned."""
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])

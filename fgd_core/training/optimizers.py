@@ -1,4 +1,4 @@
-"""Optimisers, and the learning rate as a pure function of the step."""
+"""Builds optimisers, computes the learning rate from the step, and clips gradients."""
 
 import math
 from collections.abc import Iterable
@@ -12,6 +12,7 @@ _WARMUP_START = 1e-3
 
 
 def build_optimizer(settings: OptimizerSpec, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """Build the optimiser of all parameters that need a gradient."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     match settings:
         case Sgd():
@@ -27,11 +28,11 @@ def build_optimizer(settings: OptimizerSpec, parameters: Iterable[nn.Parameter])
 
 
 def learning_rate(settings: TrainingSpec, step: int, steps: int) -> float:
-    """The learning rate of a step, so that a resumed run needs no more than its number.
+    """Return the learning rate of a step. It depends on nothing else, so a resumed run needs only the step.
 
     Args:
         step: from 0.
-        steps: of the whole training.
+        steps: number of steps of the whole training.
     """
     warmup_steps = min(settings.warmup_steps, steps // 10)
     factor = 1.0
@@ -49,8 +50,8 @@ def learning_rate(settings: TrainingSpec, step: int, steps: int) -> float:
 def clip_gradients(groups: Iterable[Iterable[nn.Parameter]], max_norm: float | None) -> Tensor:
     """Scale the gradients of all groups together to a common L2 norm of at most `max_norm`.
 
-    The norm is taken group by group and combined by `hypot`, which returns the first bit for bit where the second is
-    zero: a distiller whose weights are zero leaves the student's gradients as they are without it.
+    The norms of the groups are combined with `hypot`, which returns the first norm bit for bit if the second is zero.
+    So a distiller whose weights are all zero does not change the student's gradients.
 
     Returns:
         The norm before clipping, a scalar.
@@ -60,7 +61,7 @@ def clip_gradients(groups: Iterable[Iterable[nn.Parameter]], max_norm: float | N
     for group in parameters:
         gradients = [p.grad for p in group if p.grad is not None]
         if not gradients:
-            continue  # whose norm would come back on the CPU, and take the others' there
+            continue  # its norm would be on the CPU, and would move the others' there
         norm = nn.utils.get_total_norm(gradients)
         total = torch.hypot(norm, total.to(norm.device))
     if max_norm is not None:

@@ -1,4 +1,4 @@
-"""One step of optimisation."""
+"""Runs one optimisation step."""
 
 import torch
 from torch import Tensor
@@ -19,15 +19,15 @@ def training_step(
     clip_norm: float | None,
     autocast_dtype: torch.dtype | None,
 ) -> dict[str, Tensor]:
-    """Forward, backward, clip, update.
+    """Run the forward and backward passes, clip the gradients and update the weights.
 
     Args:
         batch: on the detector's device.
-        autocast_dtype: for the forward passes; None is float32 throughout.
+        autocast_dtype: for the forward passes; None means float32.
     Returns:
         Scalars without gradient: `loss`, `task/…`, `distill/…`, `gradient_norm`.
     Raises:
-        NonFiniteLossError: loss or gradient are not finite; the weights are as they were.
+        NonFiniteLossError: the loss or the gradient norm is not finite; the weights are unchanged.
     """
     with torch.autocast(batch.images.device.type, autocast_dtype, enabled=autocast_dtype is not None):
         features = detector.features(batch.images)
@@ -46,7 +46,7 @@ def training_step(
     values["gradient_norm"] = norm
     if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
         raise NonFiniteLossError(
-            "the loss or its gradient is no longer finite; lower the learning rate, clip gradients, "
+            "the loss or its gradient is not finite; lower the learning rate, clip gradients, "
             "or lower the distillation's scale",
             **{name: str(value.item()) for name, value in values.items()},
         )

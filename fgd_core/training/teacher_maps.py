@@ -1,4 +1,4 @@
-"""Where a distiller gets the teacher's maps from: the teacher itself, or whoever has already computed them."""
+"""Sources of the teacher's feature maps: the teacher itself, or another process that has already computed them."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
@@ -11,50 +11,59 @@ from fgd_core.detectors.base import Detector
 
 
 class TeacherMaps(Protocol):
+    """Gives a distiller the teacher's feature maps."""
+
     def maps(self, batch: Batch) -> Sequence[Tensor]:
-        """The teacher's pyramid for `batch`, without gradient: bit for bit what the teacher itself gives.
+        """Return the teacher's pyramid for a batch, without gradient; bit-identical to the teacher's own output.
 
         Args:
             batch: on the teacher's device.
+        Returns:
+            The levels from fine to coarse, each (N, C, H, W).
         """
         ...
 
 
 class OwnTeacher:
-    """The teacher in this process."""
+    """Runs the teacher in this process."""
 
     def __init__(self, teacher: Detector) -> None:
         self.teacher = teacher
 
     @torch.no_grad()
     def maps(self, batch: Batch) -> Sequence[Tensor]:
+        """Return the teacher's levels from fine to coarse, each (N, C, H, W)."""
         return self.teacher.features(batch.images)
 
 
 class TeacherSharing(Protocol):
-    """What runs that have a teacher in common share. What cannot be shared is computed; no call fails for its sake."""
+    """Shares a teacher's work between runs. Where sharing is not possible, the work is done here; no call fails because
+    of it."""
 
     def ap(self, key: str, measure: Callable[[], float | None]) -> float | None:
-        """The teacher's AP: the one that another run measured under this key, or `measure`'s.
+        """Return the teacher's AP: the value that another run measured for this key, or else the result of `measure`.
 
         Args:
-            key: all that the AP follows from, as one word.
+            key: identifies everything that determines the AP.
         """
         ...
 
     def maps(self, key: str, teacher: Detector, loader: TrainLoader) -> TeacherMaps:
-        """
+        """Return a source of the teacher's maps for this run's batches.
+
         Args:
-            key: all that the maps of a batch follow from but its number, as one word.
+            key: identifies everything that determines the maps of a batch, except the number of the batch.
             teacher: on its device, in eval mode.
-            loader: which gives this run's batches.
+            loader: the loader of this run's batches.
         """
         ...
 
 
 @runtime_checkable
 class SharesTeacher(Protocol):
-    """A `RunContext` may be one."""
+    """A `RunContext` may implement this: its run shares the teacher with other runs."""
 
     @property
-    def teacher_sharing(self) -> TeacherSharing | None: ...
+    def teacher_sharing(self) -> TeacherSharing | None:
+        """The sharing of this run; None if it shares nothing."""
+        ...

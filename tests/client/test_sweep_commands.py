@@ -306,7 +306,7 @@ class TestSpecFile:
             ({"space": {RATE: {"type": "unifrom", "low": 0, "high": 1}}}, f"space.{RATE}", "did you mean 'uniform'?"),
             ({"space": "fgd-wights"}, "space", "write 'fgd-weights', 'fgd-scale' or 'fgd-temperature'"),
             ({"searcher": {"type": "tpee"}}, "searcher", "did you mean 'tpe'?"),
-            ({"base": {**SPEC["base"], "seed": 3}}, "", "say seed on the sweep"),  # type: ignore[dict-item]
+            ({"base": {**SPEC["base"], "seed": 3}}, "", "set seed on the sweep"),  # type: ignore[dict-item]
         ],
     )
     def test_each_fault_is_reported_once_with_its_field(

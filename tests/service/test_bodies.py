@@ -72,7 +72,7 @@ class TestFaultsExplained:
         answer = await plane.http.post("/v1/jobs", json=train_spec(**{f"key{n:03}": n for n in range(120)}))
         reasons = answer.json()["reasons"]
         assert [reason["code"] for reason in reasons] == ["extra_forbidden"] * 50 + ["more_faults"]
-        assert reasons[-1]["message"] == "this and 69 more faults are not explained; mend those before it first"
+        assert reasons[-1]["message"] == "this and 69 more faults are not explained; correct the faults above first"
         assert reasons[-1]["loc"] == "key050"
 
     async def test_so_it_is_with_the_values_of_a_space(self, plane: ControlPlane) -> None:

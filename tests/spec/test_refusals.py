@@ -43,8 +43,8 @@ class TestKindsOfBackbones:
                 "no field 'stem_width' here; known are fr",
             ),
             ({"name": "resnet50", "stem_width": 1}, ".stem_width", "greater than or equal to 4, and not 1"),
-            ({"name": "resnet18", "deformable_stages": [5]}, "", "deformable_stages speak of bottlenecks"),
-            ({"name": "resnet50", "deformable_stages": [1]}, ".deformable_stages.0", "1 is not possible here"),
+            ({"name": "resnet18", "deformable_stages": [5]}, "", "deformable_stages needs bottleneck blocks"),
+            ({"name": "resnet50", "deformable_stages": [1]}, ".deformable_stages.0", "1 is not a possible value"),
         ],
     )
     def test_the_fault_has_its_place_and_its_cure(self, backbone: dict[str, Any], loc: str, message: str) -> None:

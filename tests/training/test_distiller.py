@@ -20,7 +20,7 @@ from fgd_core.spec.detectors import DetectorSpec
 from fgd_core.spec.events import Progress, RunEvent
 from fgd_core.spec.methods import Fgd
 from fgd_core.spec.plans import DistillationPlanned
-from fgd_core.training.distiller import Distiller, onto_grid
+from fgd_core.training.distiller import Distiller, resample
 from fgd_core.training.levels import match_levels, plan_levels
 from tests.library import TINY_DETECTOR, RecordingContext, distill_spec, train_spec
 
@@ -147,7 +147,7 @@ class TestInputScale:
         for one, other in zip(found, expected, strict=True):
             assert torch.equal(one, other)
         for level in range(4):
-            assert onto_grid(found[level + 1], 1.0, ours[level]) is found[level + 1]
+            assert resample(found[level + 1], 1.0, ours[level]) is found[level + 1]
         assert levels_of(learned(student, seen)) == ["P3", "P4", "P5", "P6"]
 
     def test_the_distance_is_measured_on_those_maps(self) -> None:
@@ -198,14 +198,14 @@ class TestGrid:
     def test_a_slope_stays_a_slope_where_cells_are_of_another_size(self) -> None:
         centres = torch.arange(12) + 0.5
         slope = centres.view(1, 1, 1, 12).expand(1, 1, 10, 12)
-        moved = onto_grid(slope, 1.25, torch.zeros(1, 3, 8, 9))
+        moved = resample(slope, 1.25, torch.zeros(1, 3, 8, 9))
         expected = (torch.arange(9) + 0.5) * 1.25
         assert moved.shape == (1, 1, 8, 9)
         torch.testing.assert_close(moved[0, 0, 3], expected)
 
     def test_beyond_the_border_the_last_cell_goes_on_and_nothing_is_stretched(self) -> None:
         slope = (torch.arange(4) + 0.5).view(1, 1, 1, 4).expand(1, 1, 4, 4)
-        moved = onto_grid(slope, 1.0, torch.zeros(1, 1, 4, 6))
+        moved = resample(slope, 1.0, torch.zeros(1, 1, 4, 6))
         assert moved[0, 0, 0].tolist() == [0.5, 1.5, 2.5, 3.5, 3.5, 3.5]
 
 

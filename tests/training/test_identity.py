@@ -1,4 +1,4 @@
-"""A run in a folder where another one has left its checkpoints."""
+"""A run in a folder with checkpoints of an earlier run: it resumes, starts again, or refuses."""
 
 import json
 from pathlib import Path
@@ -22,18 +22,18 @@ DEEPER = {"backbone": {"blocks": [2, 1, 1, 1]}}
 
 @pytest.fixture(scope="module")
 def teachers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two of one kind that differ in their weights."""
+    """Two teachers of the same kind with different weights."""
     folders = [tmp_path_factory.mktemp(f"teacher{seed}") for seed in (0, 1)]
     for seed, folder in enumerate(folders):
         execute(train_spec(seed=seed, training={"epochs": 1}), RecordingContext(folder))
     return [folder / "checkpoints/best.pt" for folder in folders]
 
 
-def leave_a_place(spec: TrainSpec | DistillSpec, folder: Path, *, steps: int = 1) -> None:
+def stop_after(spec: TrainSpec | DistillSpec, folder: Path, *, steps: int = 1) -> None:
     assert execute(spec, RecordingContext(folder, stop_after_steps=steps)).outcome == "stopped"
 
 
-def go_on(spec: TrainSpec | DistillSpec, folder: Path) -> RecordingContext:
+def resume(spec: TrainSpec | DistillSpec, folder: Path) -> RecordingContext:
     context = RecordingContext(folder)
     finished = execute(spec, context)
     assert finished.outcome == "succeeded", finished.error
@@ -45,7 +45,7 @@ def refusal(spec: TrainSpec | DistillSpec, folder: Path) -> ErrorReport:
     finished = execute(spec, RecordingContext(folder))
     assert finished.error is not None
     assert (finished.outcome, finished.error.code) == ("failed", "weights")
-    assert "start afresh" in finished.error.message
+    assert "start from the beginning" in finished.error.message
     assert (folder / "checkpoints/last.pt").read_bytes() == before
     return finished.error
 
@@ -60,15 +60,15 @@ def state_of(path: Path) -> dict[str, Tensor]:
     return {key: value.clone() for key, value in read_checkpoint(path)[0].state.items()}
 
 
-def without_course(path: Path) -> None:
-    """As a version saved it that did not write its course down."""
+def remove_identity(path: Path) -> None:
+    """Make the checkpoint look as if a version before the identity had saved it."""
     checkpoint, training = read_checkpoint(path)
     assert training is not None
     del training["place"]["course"]
     save_checkpoint(path, checkpoint, training)
 
 
-class TestRefused:
+class TestARunIsRefused:
     @pytest.mark.parametrize(
         ("change", "fields"),
         [
@@ -89,72 +89,72 @@ class TestRefused:
         ],
         ids=lambda each: ", ".join(each) if isinstance(each, dict) and "." in "".join(each) else None,
     )
-    def test_is_what_differs_by_its_name_and_both_values(
+    def test_with_each_difference_named_and_both_values(
         self, change: dict[str, Any], fields: dict[str, tuple[Any, Any]], tmp_path: Path
     ) -> None:
-        leave_a_place(train_spec(), tmp_path)
+        stop_after(train_spec(), tmp_path)
         error = refusal(train_spec(**change), tmp_path)
         assert fields.items() <= differing(error).items()
         for field, (saved, asked) in fields.items():
-            assert f"{field} was {saved!r} and is {asked!r}" in error.message
+            assert f"{field} was {saved!r} and is now {asked!r}" in error.message
 
     @pytest.mark.parametrize("steps", [1, 2], ids=["mid-epoch", "at an epoch's end"])
-    def test_is_other_data(self, steps: int, tmp_path: Path) -> None:
-        leave_a_place(train_spec(), tmp_path, steps=steps)
+    def test_for_other_data(self, steps: int, tmp_path: Path) -> None:
+        stop_after(train_spec(), tmp_path, steps=steps)
         error = refusal(train_spec(data={"seed": 1}), tmp_path)
         assert set(differing(error)) == {"data.train", "data.val"}
 
-    def test_is_other_data_of_the_same_size_in_the_same_place(self, tmp_path: Path) -> None:
+    def test_for_other_data_of_the_same_size_in_the_same_folder(self, tmp_path: Path) -> None:
         spec = with_data(train_spec(), write_squares(tmp_path / "data"))
-        leave_a_place(spec, tmp_path / "run")
+        stop_after(spec, tmp_path / "run")
         annotations = tmp_path / "data/annotations.json"
         annotations.write_text(annotations.read_text().replace("[0, 0, 32, 32]", "[0, 0, 31, 32]", 1))
         assert set(differing(refusal(spec, tmp_path / "run"))) == {"data.train", "data.val"}
 
-    def test_is_the_place_of_a_complete_run(self, tmp_path: Path) -> None:
-        go_on(train_spec(), tmp_path)
-        assert "seed was 0 and is 1" in refusal(train_spec(seed=1), tmp_path).message
+    def test_also_after_a_complete_run(self, tmp_path: Path) -> None:
+        resume(train_spec(), tmp_path)
+        assert "seed was 0 and is now 1" in refusal(train_spec(seed=1), tmp_path).message
 
-    def test_are_another_teacher_method_or_inheritance(self, teachers: list[Path], tmp_path: Path) -> None:
+    def test_for_another_teacher_method_or_inheritance(self, teachers: list[Path], tmp_path: Path) -> None:
         def spec(teacher: Path, **fields: Any) -> DistillSpec:
             return distill_spec(teacher, teacher={"gate": "keys"}, **fields)
 
-        leave_a_place(spec(teachers[0]), tmp_path)
+        stop_after(spec(teachers[0]), tmp_path)
         assert set(differing(refusal(spec(teachers[1]), tmp_path))) == {"teacher.checkpoint"}
         assert differing(refusal(spec(teachers[0], method={"scale": 0.5}), tmp_path)) == {"method.scale": (0.05, 0.5)}
         assert set(differing(refusal(spec(teachers[0], inherit="neck"), tmp_path))) == {"inherit"}
         assert "kind" in differing(refusal(train_spec(), tmp_path))
 
-    def test_is_a_teacher_whose_file_was_replaced(self, teachers: list[Path], tmp_path: Path) -> None:
+    def test_for_a_teacher_whose_file_was_replaced(self, teachers: list[Path], tmp_path: Path) -> None:
         file = tmp_path / "teacher.pt"
         file.write_bytes(teachers[0].read_bytes())
         spec = distill_spec(file, teacher={"gate": "keys"})
-        leave_a_place(spec, tmp_path / "run")
+        stop_after(spec, tmp_path / "run")
         file.write_bytes(teachers[1].read_bytes())
         assert set(differing(refusal(spec, tmp_path / "run"))) == {"teacher.checkpoint"}
 
-    def test_are_other_first_weights(self, teachers: list[Path], tmp_path: Path) -> None:
-        leave_a_place(train_spec(detector={"weights": str(teachers[0])}), tmp_path)
+    def test_for_other_initial_weights(self, teachers: list[Path], tmp_path: Path) -> None:
+        stop_after(train_spec(detector={"weights": str(teachers[0])}), tmp_path)
         error = refusal(train_spec(detector={"weights": str(teachers[1])}), tmp_path)
         assert set(differing(error)) == {"detector.weights"}
 
-    def test_are_first_weights_of_which_one_shard_was_replaced(self, teachers: list[Path], tmp_path: Path) -> None:
+    def test_for_initial_weights_with_one_replaced_shard(self, teachers: list[Path], tmp_path: Path) -> None:
         index = tmp_path / "model.safetensors.index.json"
         index.write_text(json.dumps({"weight_map": dict.fromkeys(state_of(teachers[0]), "shard.safetensors")}))
         save_file(state_of(teachers[0]), tmp_path / "shard.safetensors")
-        leave_a_place(train_spec(detector={"weights": str(index)}), tmp_path / "run")
+        stop_after(train_spec(detector={"weights": str(index)}), tmp_path / "run")
         save_file(state_of(teachers[1]), tmp_path / "shard.safetensors")
         error = refusal(train_spec(detector={"weights": str(index)}), tmp_path / "run")
         assert set(differing(error)) == {"detector.weights"}
 
-    def test_is_said_before_the_gate_takes_its_time(self, teachers: list[Path], tmp_path: Path) -> None:
-        leave_a_place(distill_spec(teachers[0], teacher={"gate": "keys"}), tmp_path)
+    def test_before_the_teacher_is_evaluated(self, teachers: list[Path], tmp_path: Path) -> None:
+        stop_after(distill_spec(teachers[0], teacher={"gate": "keys"}), tmp_path)
         context = RecordingContext(tmp_path)
         execute(distill_spec(teachers[0], seed=1), context)
         assert "teacher_checked" not in {event.kind for event in context.events}
 
 
-class TestGoneOnFrom:
+class TestARunResumes:
     @pytest.mark.parametrize(
         "change",
         [
@@ -163,53 +163,53 @@ class TestGoneOnFrom:
         ],
         ids=["the job", "the machine"],
     )
-    def test_is_a_place_where_only_the_way_of_running_differs(self, change: dict[str, Any], tmp_path: Path) -> None:
-        leave_a_place(train_spec(), tmp_path)
-        assert [event.step for event in go_on(train_spec(**change), tmp_path).of(Resumed)] == [1]
+    def test_if_only_settings_that_change_no_result_differ(self, change: dict[str, Any], tmp_path: Path) -> None:
+        stop_after(train_spec(), tmp_path)
+        assert [event.step for event in resume(train_spec(**change), tmp_path).of(Resumed)] == [1]
 
-    def test_is_a_place_where_more_epochs_are_asked_for(self, tmp_path: Path) -> None:
-        go_on(train_spec(), tmp_path)
-        prolonged = go_on(train_spec(training={"epochs": 3}), tmp_path)
-        assert [event.epoch for event in prolonged.of(EpochFinished)] == [3]
-        # From now on it is a training of three.
+    def test_with_more_epochs(self, tmp_path: Path) -> None:
+        resume(train_spec(), tmp_path)
+        extended = resume(train_spec(training={"epochs": 3}), tmp_path)
+        assert [event.epoch for event in extended.of(EpochFinished)] == [3]
+        # From now on it is a training of three epochs.
         assert differing(refusal(train_spec(), tmp_path)) == {"training.epochs": (3, 2)}
 
-    def test_is_a_place_whose_data_and_teacher_have_moved(self, teachers: list[Path], tmp_path: Path) -> None:
+    def test_if_data_and_teacher_have_moved(self, teachers: list[Path], tmp_path: Path) -> None:
         spec = distill_spec(teachers[0], teacher={"gate": "keys"}, training={"batch_size": 2})
-        leave_a_place(with_data(spec, write_squares(tmp_path / "here")), tmp_path / "run")
+        stop_after(with_data(spec, write_squares(tmp_path / "here")), tmp_path / "run")
         moved = distill_spec(tmp_path / "copy.pt", teacher={"gate": "keys"}, training={"batch_size": 2})
         (tmp_path / "copy.pt").write_bytes(teachers[0].read_bytes())
-        context = go_on(with_data(moved, write_squares(tmp_path / "there")), tmp_path / "run")
+        context = resume(with_data(moved, write_squares(tmp_path / "there")), tmp_path / "run")
         assert [event.step for event in context.of(Resumed)] == [1]
 
-    def test_is_another_method_only_where_the_runs_owner_changes_it(self, teachers: list[Path], tmp_path: Path) -> None:
+    def test_with_another_method_only_if_its_context_allows_it(self, teachers: list[Path], tmp_path: Path) -> None:
         class Perturbing(RecordingContext):
             may_change = frozenset({"method"})
 
-        leave_a_place(distill_spec(teachers[0], teacher={"gate": "keys"}), tmp_path)
+        stop_after(distill_spec(teachers[0], teacher={"gate": "keys"}), tmp_path)
         perturbed = distill_spec(teachers[0], teacher={"gate": "keys"}, method={"scale": 0.06})
         assert differing(refusal(perturbed, tmp_path)) == {"method.scale": (0.05, 0.06)}
         context = Perturbing(tmp_path)
         assert execute(perturbed, context).outcome == "succeeded"
         assert [event.step for event in context.of(Resumed)] == [1]
-        # The place that it leaves is one of the changed course.
-        go_on(perturbed, tmp_path)
+        # The new checkpoint has the changed identity.
+        resume(perturbed, tmp_path)
 
-    def test_is_no_place_of_another_batch_the_halved_one_starts_afresh(self, tmp_path: Path) -> None:
-        leave_a_place(train_spec(), tmp_path)
+    def test_from_the_beginning_with_half_the_batch_size(self, tmp_path: Path) -> None:
+        stop_after(train_spec(), tmp_path)
         halved = train_spec(training={"batch_size": 2, "optimizer": {"learning_rate": 5e-4}})
-        context = go_on(halved, tmp_path)
+        context = resume(halved, tmp_path)
         assert context.of(Resumed) == []
         assert [warning.code for warning in context.of(Warned)] == ["checkpoint_unsuited"]
-        # A kill later it goes on from its own.
-        assert [event.epoch for event in go_on(halved, tmp_path).of(Resumed)] == [2]
+        # After a kill it resumes from its own checkpoint.
+        assert [event.epoch for event in resume(halved, tmp_path).of(Resumed)] == [2]
 
 
-class TestAPlaceOfAnOlderVersion:
-    def test_is_gone_on_from_where_all_that_it_tells_agrees(self, tmp_path: Path) -> None:
-        leave_a_place(train_spec(), tmp_path)
-        without_course(tmp_path / "checkpoints/last.pt")
-        assert [event.step for event in go_on(train_spec(), tmp_path).of(Resumed)] == [1]
+class TestACheckpointOfAnOlderVersion:
+    def test_is_resumed_if_all_that_it_contains_agrees(self, tmp_path: Path) -> None:
+        stop_after(train_spec(), tmp_path)
+        remove_identity(tmp_path / "checkpoints/last.pt")
+        assert [event.step for event in resume(train_spec(), tmp_path).of(Resumed)] == [1]
 
     @pytest.mark.parametrize(
         ("change", "field"),
@@ -222,15 +222,15 @@ class TestAPlaceOfAnOlderVersion:
         ],
         ids=lambda each: each if isinstance(each, str) else None,
     )
-    def test_is_refused_where_it_tells_of_another_training(
+    def test_is_refused_if_it_is_from_another_training(
         self, change: dict[str, Any], field: str, tmp_path: Path
     ) -> None:
-        leave_a_place(train_spec(), tmp_path)
-        without_course(tmp_path / "checkpoints/last.pt")
+        stop_after(train_spec(), tmp_path)
+        remove_identity(tmp_path / "checkpoints/last.pt")
         assert field in differing(refusal(train_spec(**change), tmp_path))
 
-    def test_that_does_not_fit_after_all_is_refused_by_its_name(self, tmp_path: Path) -> None:
-        leave_a_place(train_spec(), tmp_path)
+    def test_that_does_not_fit_is_refused_with_its_name(self, tmp_path: Path) -> None:
+        stop_after(train_spec(), tmp_path)
         checkpoint, training = read_checkpoint(tmp_path / "checkpoints/last.pt")
         checkpoint.state["backbone.body.conv1.weight"] = torch.zeros(1)
         save_checkpoint(tmp_path / "checkpoints/last.pt", checkpoint, training)

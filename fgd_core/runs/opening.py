@@ -1,0 +1,74 @@
+"""Opens a run's data and the evaluator for it."""
+
+from fgd_core.data import change_since_check, inspect_dataset
+from fgd_core.data.samples import DetectionDataset, Split, has_masks
+from fgd_core.errors import DataError
+from fgd_core.evaluation.evaluator import Evaluator
+from fgd_core.spec.data import DataSpec, InputSpec, Registered
+from fgd_core.spec.detectors import AnyDetector
+from fgd_core.spec.events import Warned
+from fgd_core.training.context import RunContext
+from fgd_core.training.machine import Machine
+
+
+def open_split(spec: DataSpec, split: Split, context: RunContext, detector: AnyDetector) -> DetectionDataset:
+    """Read a split of the job's data and report what was found; with masks if the detector has masks.
+
+    Raises:
+        DataError: the data is refused, or the detector should learn masks and the split has none.
+    """
+    dataset = inspect_dataset(spec, split, with_masks=detector.has_masks)
+    context.emit(dataset.checked)
+    if dataset.refusal is not None:
+        raise dataset.refusal
+    if detector.has_masks and not has_masks(dataset.samples):
+        context.emit(_without_masks(detector, spec, split))
+    if isinstance(spec, Registered) and spec.if_changed == "warn":
+        changed = change_since_check(spec, split, dataset)
+        if changed is not None:
+            context.emit(Warned(code="data_changed", message=changed.message, details=changed.details))
+    return dataset
+
+
+def evaluator_for(
+    dataset: DetectionDataset,
+    input_spec: InputSpec,
+    batch_size: int,
+    machine: Machine,
+    context: RunContext,
+    *,
+    what: str = "the validation split",
+) -> Evaluator:
+    """Build an evaluator on the run's machine that reports its progress to the run's context.
+
+    Args:
+        batch_size: images per forward pass.
+        what: names the evaluation in progress events.
+    """
+    return Evaluator(
+        dataset,
+        input_spec,
+        batch_size=batch_size,
+        device=machine.device,
+        autocast_dtype=machine.autocast_dtype,
+        emit=context.emit,
+        what=what,
+    )
+
+
+def _without_masks(detector: AnyDetector, spec: DataSpec, split: Split) -> Warned:
+    """Return a warning that no object of the split has a mask.
+
+    Raises:
+        DataError: the split is for training, so the detector cannot learn masks.
+    """
+    name = type(detector).model_fields["type"].default
+    facts = {"detector": name, "split": split, "data": spec.model_dump(mode="json")}
+    if split == "train":
+        raise DataError(
+            f"{name} learns masks, and no object of the training split has one; give the annotations a segmentation, "
+            "or train a detector that needs boxes only, such as faster_rcnn",
+            **facts,
+        )
+    message = f"no object of the validation split has a segmentation, so only the boxes of {name} are scored"
+    return Warned(code="no_masks_to_score", message=message, details=facts)

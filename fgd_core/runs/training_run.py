@@ -1,0 +1,234 @@
+"""A training run, with or without a teacher."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Literal
+
+import torch
+
+from fgd_core import confined
+from fgd_core.data.loading import TrainLoader
+from fgd_core.data.samples import check_same_categories
+from fgd_core.detectors import build_detector
+from fgd_core.detectors.base import Detector
+from fgd_core.detectors.checkpoint import DetectorCheckpoint, Record, read_checkpoint
+from fgd_core.detectors.weights.files import content_files
+from fgd_core.detectors.weights.sources import LoadedTeacher, load_first_weights, load_teacher
+from fgd_core.evaluation.evaluator import Evaluator
+from fgd_core.evaluation.gate import check_teacher, score_teacher
+from fgd_core.evaluation.relabelled import mean_ap
+from fgd_core.runs.opening import evaluator_for, open_split
+from fgd_core.spec.detectors import AnyDetector
+from fgd_core.spec.events import RunFinished, Warned
+from fgd_core.spec.jobs import DistillSpec, Teacher, TrainSpec
+from fgd_core.spec.pretrained import is_torchvision_name
+from fgd_core.spec.results import Scores
+from fgd_core.training.checkpoints import CHECKPOINTS, RunCheckpoints, SavedTraining
+from fgd_core.training.context import ChangesInFlight, RunContext
+from fgd_core.training.distiller import Distiller
+from fgd_core.training.identity import RunIdentity, reason_to_restart, run_identity
+from fgd_core.training.machine import choose_machine, seed_everything
+from fgd_core.training.teacher_maps import SharesTeacher, TeacherMaps, TeacherSharing
+from fgd_core.training.trainer import Trainer
+
+
+class TrainingRun:
+    """Holds what training and distilling share: a machine, the open data, and the way from a detector to a result."""
+
+    def __init__(self, spec: TrainSpec | DistillSpec, context: RunContext) -> None:
+        self.spec, self.context = spec, context
+        self.sharing: TeacherSharing | None = context.teacher_sharing if isinstance(context, SharesTeacher) else None
+        self._digests: dict[str, str] = {}
+        seed_everything(spec.seed)
+        self.machine = choose_machine(spec.resources, spec.training.precision)
+        context.emit(self.machine.describe())
+        trained = spec.detector if isinstance(spec, TrainSpec) else spec.student
+        self.train_data = open_split(spec.data, "train", context, trained)
+        self.val_data = open_split(spec.data, "val", context, trained)
+        check_same_categories(self.train_data, self.val_data)
+        self.loader = TrainLoader(
+            self.train_data,
+            spec.input,
+            batch_size=spec.training.batch_size,
+            seed=spec.seed,
+            workers=spec.training.loader_workers,
+        )
+
+    @cached_property
+    def identity(self) -> RunIdentity:
+        """What this run depends on. Read it after all weights are loaded: their loaders word errors of missing
+        files."""
+        return run_identity(
+            self.spec,
+            data={
+                "train": self.train_data.fingerprint,
+                "val": self.val_data.fingerprint,
+                "train_masks": self.train_data.checked.masks_fingerprint,
+                "val_masks": self.val_data.checked.masks_fingerprint,
+            },
+            steps_per_epoch=self.loader.steps_per_epoch,
+            digest=self._digest,
+        )
+
+    def saved_training(self) -> SavedTraining | None:
+        """Return the checkpoint of an earlier attempt in the context's folder; None if training starts from the
+        beginning.
+
+        Raises:
+            WeightsError: the checkpoint there is from another training.
+        """
+        found = RunCheckpoints(self.context.job_dir / CHECKPOINTS).newest_readable()
+        if found is None:
+            return None
+        may_change = self.context.may_change if isinstance(self.context, ChangesInFlight) else frozenset[str]()
+        reason = reason_to_restart(found, self.identity, may_change=may_change)
+        if reason is None:
+            return found
+        self.context.emit(Warned(code="checkpoint_unsuited", message=reason))
+        return None
+
+    def build(self, settings: AnyDetector, *, role: Literal["detector", "student"]) -> Detector:
+        """Build a detector with the initial weights that its spec names."""
+        detector = build_detector(settings, len(self.val_data.categories))
+        loaded = load_first_weights(
+            detector, settings, self.classes, role=role, resolve=self.context.resolve_checkpoint
+        )
+        if loaded is not None:
+            self.context.emit(loaded)
+        return detector
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names of the data, in the order of labels."""
+        return [category.name for category in self.val_data.categories]
+
+    def load_teacher(self, settings: Teacher) -> LoadedTeacher:
+        """Load the teacher onto its device; its AP is not checked yet."""
+        teacher = load_teacher(settings, resolve=self.context.resolve_checkpoint)
+        self.context.emit(teacher.event)
+        teacher.detector.to(self.machine.device).eval()
+        return teacher
+
+    def check_teacher(self, settings: Teacher, teacher: LoadedTeacher, rescaled: Detector) -> None:
+        """Check the teacher's AP; see `fgd_core.evaluation.gate`.
+
+        Args:
+            rescaled: the teacher at the input scale of the distillation.
+        """
+        if settings.gate == "keys":
+            return
+        checked = score_teacher(
+            settings,
+            teacher,
+            rescaled,
+            classes=self.classes,
+            data_fingerprint=self.val_data.fingerprint,
+            measure=lambda detector, classes: self._teacher_ap(settings, detector, classes),
+        )
+        self.context.emit(checked)
+        check_teacher(settings, checked)
+
+    def shared_maps(self, settings: Teacher, teacher: Detector) -> TeacherMaps | None:
+        """Return the source of teacher maps that runs with the same batches share; None if nothing is shared."""
+        if self.sharing is None:
+            return None
+        key = self._key_of_teacher(settings, self.train_data.fingerprint, self.spec.seed)
+        return self.sharing.maps(key, teacher, self.loader)
+
+    def _teacher_ap(self, settings: Teacher, teacher: Detector, classes: Sequence[str]) -> float | None:
+        """Return the mean AP over the data's classes that the teacher knows."""
+
+        def measure() -> float | None:
+            with self._evaluator("the teacher") as evaluator:
+                return mean_ap(evaluator.scores(teacher), classes)
+
+        if self.sharing is None:
+            return measure()
+        return self.sharing.ap(self._key_of_teacher(settings, self.val_data.fingerprint), measure)
+
+    def _key_of_teacher(self, settings: Teacher, data_fingerprint: str, *more: int) -> str:
+        """Return a digest of everything that determines the teacher's output on this data, to the bit."""
+        weights = settings.model_dump(mode="json", include={"detector", "classes", "input_scale"})
+        weights["checkpoint"] = self._digest(settings.checkpoint)
+        spec = self.spec.model_dump(mode="json", include={"data": True, "input": True})
+        machine = (self.machine.name, torch.get_num_threads(), str(self.machine.autocast_dtype), torch.__version__)
+        parts = (weights, data_fingerprint, spec, self.spec.training.batch_size, *machine, *more)
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _digest(self, source: str) -> str:
+        """Identify weights by content: the SHA-256 of their file or files, or the name of torchvision's weights."""
+        if is_torchvision_name(source):
+            return source
+        if source not in self._digests:
+            digests = []
+            for path in content_files(self.context.resolve_checkpoint(source)):
+                with confined.opened(path) as file:
+                    digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+            whole = hashlib.sha256("".join(digests).encode()).hexdigest()
+            self._digests[source] = digests[0] if len(digests) == 1 else whole
+        return self._digests[source]
+
+    def warn_of(self, distiller: Distiller) -> None:
+        """Warn, before hours of training, if hyper-parameters do not suit this teacher."""
+        batch = next(self.loader.epoch(0)).to(self.machine.device)
+        advice = distiller.to(self.machine.device).advice(batch)
+        if advice:
+            self.context.emit(Warned(code="method_unsuited", message="; ".join(advice)))
+
+    def fit(
+        self, settings: AnyDetector, detector: Detector, distiller: Distiller | None, saved: SavedTraining | None
+    ) -> RunFinished:
+        """Train to the end, or until the context asks to stop; start from the saved training, if there is one."""
+        with self._evaluator("the validation split") as evaluator:
+            trainer = self._trainer(settings, detector, distiller, evaluator)
+            if saved is not None:
+                trainer.resume(saved)
+            try:
+                if not trainer.fit():
+                    return RunFinished(outcome="stopped")
+            finally:
+                self.loader.close()
+            return self._result(trainer, evaluator)
+
+    def _trainer(
+        self, settings: AnyDetector, detector: Detector, distiller: Distiller | None, evaluator: Evaluator
+    ) -> Trainer:
+        def describe(scores: Scores | None, epoch: int, step: int) -> DetectorCheckpoint:
+            return DetectorCheckpoint(
+                # Without the source of the initial weights: a detector that is built again gets the checkpoint's.
+                detector=settings.model_copy(update={"weights": None, "weights_set": None}),
+                categories=self.val_data.categories,
+                input=self.spec.input,
+                record=Record(scores=scores, data_fingerprint=self.val_data.fingerprint, epoch=epoch, step=step),
+                state=detector.state_dict(),
+            )
+
+        return Trainer(
+            detector.to(self.machine.device),
+            distiller.to(self.machine.device) if distiller is not None else None,
+            self.loader,
+            self.spec.training,
+            self.context,
+            evaluate=evaluator.scores,
+            describe=describe,
+            machine=self.machine,
+            identity=self.identity,
+        )
+
+    def _result(self, trainer: Trainer, evaluator: Evaluator) -> RunFinished:
+        """Measure the best checkpoint of a finished training."""
+        best, _ = read_checkpoint(trainer.checkpoints.best)
+        detector = trainer.detector
+        detector.load_state_dict(best.state)
+        detector.eval()
+        assert best.record.scores is not None, "best.pt is written after an evaluation"
+        folder, device_name = self.context.job_dir, self.machine.name
+        result = evaluator.result(detector, best.record.scores, folder=folder, device_name=device_name)
+        update = {"best_epoch": best.record.epoch, "train_s": trainer.state.train_s}
+        return RunFinished(outcome="succeeded", result=result.model_copy(update=update))
+
+    def _evaluator(self, what: str) -> Evaluator:
+        batch_size = self.spec.training.batch_size
+        return evaluator_for(self.val_data, self.spec.input, batch_size, self.machine, self.context, what=what)
