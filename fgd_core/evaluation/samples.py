@@ -68,6 +68,7 @@ def _spread(dataset: DetectionDataset, num_images: int) -> list[int]:
 
 
 def _draw_annotated(dataset: DetectionDataset, index: int) -> Tensor:
+    """Draw an image with its annotations: (3, _SIDE_PX, _SIDE_PX) uint8."""
     sample = dataset.samples[index]
     boxes, labels = torch.from_numpy(sample.boxes_xyxy_px), torch.from_numpy(sample.labels)
     masks = sample.masks.decode() if sample.masks is not None else None
@@ -75,6 +76,7 @@ def _draw_annotated(dataset: DetectionDataset, index: int) -> Tensor:
 
 
 def _png(pictures: Sequence[Tensor], *, columns: int) -> bytes:
+    """Join pictures (3, H, W) uint8 in a grid."""
     grid = make_grid(torch.stack([*pictures]), nrow=columns, padding=4, pad_value=255)
     file = io.BytesIO()
     Image.fromarray(grid.permute(1, 2, 0).numpy()).save(file, "PNG", optimize=True)

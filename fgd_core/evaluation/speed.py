@@ -6,7 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -51,18 +51,11 @@ def measure_speed(
         Stopped: the run was asked to stop.
     """
     batches = _first_batches(dataset, input_spec, device)
-
-    def run(count: int) -> None:
-        for batch in stoppable(batches[:count]):
-            detector.detect(detector.features(batch.images), batch.image_sizes)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with (lock or device_lock_for(device)).exclusive(wait_s) as is_exclusive:
-            took_s, cpu_share = _time_repetitions(run, len(batches))
+            took_s, cpu_share = _time_repetitions(partial(_run, detector, batches, device), len(batches))
     finally:
         torch.set_num_threads(threads)
     median_s = statistics.median(took_s)
@@ -113,6 +106,13 @@ def _first_batches(dataset: DetectionDataset, input_spec: InputSpec, device: tor
         if len(batches) == _IMAGES:
             break
     return batches
+
+
+def _run(detector: Detector, batches: Sequence[Batch], device: torch.device, count: int) -> None:
+    for batch in stoppable(batches[:count]):
+        detector.detect(detector.features(batch.images), batch.image_sizes)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _time_repetitions(run: Callable[[int], None], num_images: int) -> tuple[Sequence[float], float]:

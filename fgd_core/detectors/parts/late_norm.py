@@ -59,5 +59,6 @@ class _NormedTop(ExtraFPNBlock):  # type: ignore[misc]
             nn.init.kaiming_uniform_(cast(nn.Conv2d, block[0]).weight, a=1)
 
     def forward(self, p: list[Tensor], c: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
+        """Append P6 and P7 to the maps (N, C, H, W) in `p`."""
         p6 = self.p6(c[-1])
         return [*p, p6, self.p7(self.p6.norm(p6))], [*names, "p6", "p7"]

@@ -82,6 +82,7 @@ class _PlainTop(LastLevelP6P7):  # type: ignore[misc]
     """Computes P7 from P6 without a ReLU between them, the default of mmdetection's pyramid."""
 
     def forward(self, p: list[Tensor], c: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
+        """Append P6 and P7 to the maps (N, C, H, W) in `p`."""
         p6 = self.p6(p[-1] if self.use_P5 else c[-1])
         return [*p, p6, self.p7(p6)], [*names, "p6", "p7"]
 

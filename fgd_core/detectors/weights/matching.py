@@ -173,7 +173,7 @@ def _key_results(
 
 
 def _why_not(weights: SourceWeights, key: str, own: Tensor) -> str:
-    """Explain why a tensor of the right name is not used; empty if the shapes explain it."""
+    """Explain why a tensor (…) of the right name is not used; empty if the shapes explain it."""
     value = weights.state[key]
     if not _has_same_kind(value, own):
         if value.layout != torch.strided:

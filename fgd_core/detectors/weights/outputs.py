@@ -105,7 +105,7 @@ def _naming_cure(number: int) -> str:
 
 
 def _count(state: Mapping[str, Tensor]) -> tuple[int | None, bool]:
-    """Count the outputs of the head, and report whether one belongs to the background; None for an unknown head."""
+    """Count the outputs of the head's weight (rows, …), and report whether one is the background; None if unknown."""
     for key, value in state.items():
         if _TWO_STAGES.fullmatch(key):
             return value.shape[0], True

@@ -219,7 +219,7 @@ def only_backbone(loaded: LoadResult) -> LoadResult:
 
 
 def _renamed(detector: Detector, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the weights by the detector's names, and a map from these names to the given names."""
+    """Return the weights (…) by the detector's names, and a map from these names to the given names."""
     own = detector.state_dict()
     original = {_current_name(key, own): key for key in state}
     return {name: state[key] for name, key in original.items()}, original

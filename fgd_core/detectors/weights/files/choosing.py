@@ -138,6 +138,7 @@ def _are_equal(one: WeightSet, other: WeightSet) -> bool:
 
 
 def _is_same_tensor(one: Tensor, other: Tensor) -> bool:
+    """Check that two tensors (…) are equal in shape, type and values."""
     is_comparable = (
         one.shape == other.shape and one.dtype == other.dtype and one.layout == other.layout == torch.strided
     )

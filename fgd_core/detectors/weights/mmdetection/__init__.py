@@ -110,11 +110,12 @@ def _apply_change(value: Tensor, change: Change, pixels: Pixels, num_classes: in
 
 
 def _is_first_conv(weight: Tensor) -> bool:
+    """Check that a weight is (C, 3, k, k)."""
     return weight.dim() == 4 and weight.shape[1] == 3
 
 
 def _shift_first_norm(state: dict[str, Tensor], file: WeightsFile, pixels: Pixels) -> list[str]:
-    """Correct the norm after the first convolution for different means, in place; returns notes about the change."""
+    """Correct the mean (C,) of the norm after the first convolution, in place; returns notes about the change."""
     if pixels == OURS:
         return []
     notes = [f"the file expects images as {pixels}; folded into the first convolution"]

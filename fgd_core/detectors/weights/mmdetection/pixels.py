@@ -40,7 +40,7 @@ def pixels_from_config(config: str) -> Pixels | None:
 
 
 def pixels_from_preprocessor(tensors: Mapping[str, Tensor]) -> Pixels | None:
-    """Read the normalisation from a preprocessor that was saved with the weights; None if there is none.
+    """Read the normalisation from a saved preprocessor, mean and std (3, 1, 1); None if there is none.
 
     A preprocessor does not store the order of the channels. ImageNet's mean is highest in red. Equal means count as
     RGB.
