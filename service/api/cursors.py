@@ -3,8 +3,9 @@
 import base64
 import binascii
 import re
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import Query
 
@@ -14,6 +15,8 @@ from service.store.all_events import BEGINNING, Position
 Cursor = Annotated[str | None, Query(description="`next_cursor` of the previous page; omit it for the first page")]
 Limit = Annotated[int, Query(ge=1, le=500, description="Largest number of items on the page")]
 
+Row = TypeVar("Row")
+
 _POSITION = re.compile(r"^(-?\d{1,19}) ([A-Za-z0-9_-]{0,32}) (\d{1,9})$", re.ASCII)
 _MAX_TRANSACTION_ID = 2**63 - 1
 
@@ -21,6 +24,14 @@ _MAX_TRANSACTION_ID = 2**63 - 1
 def encode(created_at: datetime, item_id: str) -> str:
     """Encode an item of a list that is sorted by time and id, newest first."""
     return _encode(f"{created_at.isoformat()} {item_id}")
+
+
+def page(
+    rows: Sequence[Row], limit: int, key: Callable[[Row], tuple[datetime, str]]
+) -> tuple[Sequence[Row], str | None]:
+    """Split a list that was read with one row more than `limit`: (the page's rows, the next page's cursor)."""
+    shown = rows[:limit]
+    return shown, encode(*key(shown[-1])) if len(rows) > limit else None
 
 
 def decode(cursor: str) -> tuple[datetime, str]:

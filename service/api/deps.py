@@ -7,9 +7,9 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from service.api.event_streams import EventStreams
+from service.api.log_reader import LogReader
 from service.api.ray_sessions import RaySessions
-from service.api.streaming.event_streams import EventStreams
-from service.api.streaming.log_reader import LogReader
 from service.api.token_check import TokenCheck
 from service.clock import Clock
 from service.compare.process import Comparer

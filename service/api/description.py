@@ -5,12 +5,14 @@ route has to list them, and none is missing; the tests compare every answer that
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from fastapi import FastAPI
 
-from service.api.middleware.authentication import OPEN
+from service.api.authentication import OPEN
 from service.api.problems import MEDIA_TYPE
+
+Schema: TypeAlias = dict[str, Any]
 
 ABOUT = """
 The API submits jobs (training, distillation, evaluation, sweeps…), controls them, and reads their events, logs,
@@ -76,7 +78,7 @@ def install(app: FastAPI) -> None:
     """Make `app` complete its OpenAPI description before it returns it."""
     plain = app.openapi
 
-    def openapi() -> dict[str, Any]:
+    def openapi() -> Schema:
         if app.openapi_schema is None:
             _complete(plain())
         assert app.openapi_schema is not None
@@ -85,7 +87,7 @@ def install(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI documents this way to change the description
 
 
-def _complete(schema: dict[str, Any]) -> None:
+def _complete(schema: Schema) -> None:
     for path, operations in schema["paths"].items():
         for method, operation in operations.items():
             responses = operation["responses"]
@@ -106,7 +108,7 @@ def _complete(schema: dict[str, Any]) -> None:
             operation["responses"] = dict(sorted(responses.items()))
 
 
-def _refusals(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[str]:
+def _refusals(path: str, method: str, operation: Schema) -> Iterator[str]:
     # The request policy rejects pages of other sites and a NUL in the URL before any route is chosen.
     yield from ("403", "422", "500")
     if method not in _READING:
@@ -132,5 +134,5 @@ def _refusals(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[
         yield from ("503", "507")
 
 
-def _headers(described: Mapping[str, str]) -> dict[str, Any]:
+def _headers(described: Mapping[str, str]) -> Schema:
     return {name: {"description": text, "schema": {"type": "string"}} for name, text in described.items()}

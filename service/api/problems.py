@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 from fastapi import FastAPI, Request
@@ -23,7 +23,10 @@ _RETRY_AFTER_S = "2"
 
 log = structlog.get_logger(__name__)
 
-RESPONSES: dict[int | str, dict[str, Any]] = {
+Responses: TypeAlias = dict[int | str, dict[str, Any]]
+"""What FastAPI's parameter `responses` takes."""
+
+RESPONSES: Responses = {
     # In place of FastAPI's own schema for 422, which we never send; `description` adds the other statuses.
     422: {
         "description": "The request is invalid; `reasons` lists every fault",

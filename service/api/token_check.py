@@ -21,6 +21,7 @@ from service.store.tokens import digest
 
 log = structlog.get_logger(__name__)
 
+METRICS_PATH = "/metrics"
 SCRAPER = Principal(name="metrics", role=Role.READ)
 
 _CACHE_S = 3.0

@@ -15,9 +15,10 @@ from fgd_core.spec.search import Dimension, SchedulerSpec, SearcherSpec
 from fgd_core.spec.training import OptimizerSpec, ScheduleSpec
 
 Schema: TypeAlias = dict[str, Any]
+Unions: TypeAlias = Mapping[SectionName, Any]
 
 # Every union that a user chooses from. A new member of a union is in the catalogue without a line here.
-SECTIONS: Mapping[SectionName, Any] = {
+SECTIONS: Unions = {
     "jobs": JobSpec,
     "detectors": DetectorSpec,
     "backbones": BackboneSpec,
@@ -39,7 +40,7 @@ class _Choice(NamedTuple):
     """The values of its tag that choose it."""
 
 
-def read(unions: Mapping[SectionName, Any] = SECTIONS) -> dict[SectionName, list[Entry]]:
+def read(unions: Unions = SECTIONS) -> dict[SectionName, list[Entry]]:
     """Return the entries of all unions, in the order of the unions' members."""
     schemas = {name: TypeAdapter(union).json_schema() for name, union in unions.items()}
     choices = {

@@ -17,11 +17,12 @@ from fastapi import FastAPI
 
 from fgd_core.errors import ConflictError
 from service import tracing
-from service.api import ROUTERS, description, middleware, problems, slow_readers
+from service.api import description, middleware, problems, slow_readers
 from service.api.deps import Services
+from service.api.event_streams import EventStreams
+from service.api.log_reader import LogReader
 from service.api.ray_sessions import RaySessions
-from service.api.streaming.event_streams import EventStreams
-from service.api.streaming.log_reader import LogReader
+from service.api.routes import ROUTERS
 from service.api.token_check import TokenCheck
 from service.clock import Clock
 from service.compare.process import Comparer

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import importlib.resources
 import re
 import sys
 from collections.abc import Iterator
@@ -52,12 +53,27 @@ DOORS = (
         ("COCOeval.computeIoU", "COCOeval.evaluateImg"),
         "fgd_core/evaluation/pycocotools_private.py",
     ),
+    Door(
+        "uvicorn",
+        "uvicorn.protocols.http.h11_impl",
+        ("H11Protocol.connection_lost", "H11Protocol.pause_writing", "H11Protocol.resume_writing"),
+        "service/api/slow_readers.py",
+    ),
 )
 
 
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: door.module)
 def test_the_pinned_release_has_every_private_name(door: Door) -> None:
     assert missing_names(door) == []
+
+
+def test_the_pinned_release_of_fastapi_offline_has_swagger_ui() -> None:
+    folder = importlib.resources.files("fastapi_offline") / "static"
+    missing = [name for name in ("swagger-ui-bundle.js", "swagger-ui.css") if not (folder / name).is_file()]
+    assert missing == [], (
+        f"fastapi-offline {version('fastapi-offline')} no longer has static/{missing}; pinned is "
+        f"{pinned('fastapi-offline')}; change service/api/routes/docs.py"
+    )
 
 
 def test_a_missing_name_is_reported_with_the_release_and_the_pin() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service.api import compare
+from service.api.routes import compare
 from service.compare.process import LIMIT_S
 from service.settings import Settings
 

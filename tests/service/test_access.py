@@ -17,7 +17,7 @@ from sqlalchemy import event, text
 from sweeps import begun, sweep_spec
 
 from fgd_core.errors import ConflictError, StorageError
-from service.api.middleware.authentication import OPEN
+from service.api.authentication import OPEN
 from service.api.token_check import TokenCheck
 from service.server.admin import have_an_admin
 from service.settings import Settings

@@ -156,7 +156,7 @@ class TestLogOfBytes:
         job_id, run = await plane.started_job()
         printed = b"x" * (HEAD_BYTES + TAIL_BYTES) + b"y" * 100 + b"\nbefore the end\n"
         cluster.output[run.submission_id] = printed
-        monkeypatch.setattr("service.api.streaming.log_reader._POLL_PER_BYTE_S", 0.0)
+        monkeypatch.setattr("service.api.log_reader._POLL_PER_BYTE_S", 0.0)
         notes, at, end = [], 0, b""
         has_ended = False
         async for item in plane.services.logs.follow(job_id, None, 0, later_attempts=True):

@@ -9,10 +9,9 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fgd_core.errors import FgdError
-from service.api import audit_notes
+from service.api import audit_notes, request_log
 from service.api.access import Principal
-from service.api.middleware import request_log
-from service.api.middleware.body_limits import READING
+from service.api.body_limits import READING
 from service.clock import Clock
 from service.store import audit
 from service.store.session import Database

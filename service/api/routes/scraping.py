@@ -6,16 +6,16 @@ from prometheus_client.exposition import choose_encoder
 
 from service.api.access import Reader
 from service.api.deps import ServicesDep
+from service.api.token_check import METRICS_PATH
 from service.errors import ForbiddenError
 
-PATH = "/metrics"
 _TEXT = {"schema": {"type": "string"}}
 
 router = APIRouter(tags=["health"])
 
 
 @router.get(
-    PATH,
+    METRICS_PATH,
     operation_id="scrape",
     response_class=Response,
     responses={

@@ -20,7 +20,7 @@ from service import links
 from service.api import audit_notes, problems
 from service.api.access import Principal, Role
 from service.api.deps import Services, ServicesDep
-from service.api.middleware.request_policy import is_same_origin
+from service.api.request_policy import is_same_origin
 from service.errors import ForbiddenError, UnauthorizedError
 from service.ray_proxy import pages, rules
 from service.ray_proxy.paths import COOKIE, SESSION_S, SIGN_IN, SIGN_OUT, Paths

@@ -13,7 +13,6 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-PATHS = frozenset({"/docs", "/redoc", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/docs/start.js"})
 _FOLDER = Path(__file__).parent
 _CACHED_FOR_A_DAY = {"Cache-Control": "public, max-age=86400"}
 

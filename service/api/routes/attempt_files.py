@@ -10,7 +10,7 @@ import binascii
 import hashlib
 import re
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 from starlette.requests import ClientDisconnect
@@ -19,13 +19,14 @@ from fgd_core.errors import NotFoundError, SpecError
 from fgd_core.spec.attempts import FileList, UploadedFile
 from service.api import stored_files
 from service.api.access import JobId
-from service.api.attempts import AttemptId, Token
 from service.api.deps import Services, ServicesDep
+from service.api.problems import Responses
+from service.api.routes.attempts import AttemptId, Token, current
 from service.errors import BodyMissingError, ForbiddenError, LengthMissingError
 from service.storage import paths, threads
 from service.storage.base import BLOCK_BYTES, Upload
 from service.storage.errors import FileGoneError
-from service.store import artifacts, jobs, runs
+from service.store import artifacts, jobs
 from service.store.tables import Artifact
 
 router = APIRouter(prefix="/v1/attempts/{attempt_id}", tags=["attempts"])
@@ -34,7 +35,7 @@ _DIGEST = re.compile(r"(?:^|[,\s])sha-256=:(?P<base64>[A-Za-z0-9+/=]+):")
 _TIMEOUT_S = 60.0
 """An upload fails when the client sends nothing for this long."""
 _BYTES = "application/octet-stream"
-_FILE: dict[int | str, dict[str, Any]] = {
+_FILE: Responses = {
     200: {"content": stored_files.ANY},
     206: {"description": "The requested range of the file", "content": stored_files.ANY},
 }
@@ -137,22 +138,15 @@ async def get_checkpoint(
 
 
 async def _current(services: Services, attempt_id: str, token: str) -> tuple[str, int]:
-    """Return (the job's id, the attempt's number) of a valid token.
-
-    Raises:
-        UnauthorizedError: the token does not belong to this attempt.
-        StaleAttemptError: the attempt has been replaced, or its job is over.
-    """
+    """Return (the job's id, the attempt's number) of a valid token; raises as `attempts.current` does."""
     async with services.database.reading() as session:
-        job, attempt = await runs.authenticate(session, attempt_id, token, lock=False)
-        runs.check_current(job, attempt)
+        job, attempt = await current(session, attempt_id, token, lock=False)
         return job.id, attempt.number
 
 
 async def _named_in_spec(services: Services, attempt_id: str, token: str, job_id: str, name: str) -> Artifact | None:
     async with services.database.reading() as session:
-        job, attempt = await runs.authenticate(session, attempt_id, token, lock=False)
-        runs.check_current(job, attempt)
+        job, _ = await current(session, attempt_id, token, lock=False)
         for needed in await jobs.dependencies(session, job.id):
             if needed.needs_job_id == job_id and name in (needed.artifact, needed.artifact.removesuffix(".pt")):
                 return await artifacts.get(session, job_id, needed.artifact)

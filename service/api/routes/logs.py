@@ -13,7 +13,7 @@ from fgd_core.errors import FgdError, SpecError
 from fgd_core.spec.views import LogNote, LogPiece
 from service.api.access import JobId, Reader, visible_job
 from service.api.deps import Services, ServicesDep
-from service.api.streaming.log_reader import End, LogChunk, LogItem, Note
+from service.api.log_reader import End, LogChunk, LogItem, Note
 
 router = APIRouter(prefix="/v1/jobs", tags=["logs"])
 

@@ -12,8 +12,8 @@ from typing import Any
 import structlog
 
 from fgd_core.errors import FgdError
-from service.api.streaming.broadcast import Broadcast, Message, P, Source
-from service.api.streaming.event_sources import AllEvents, JobEvents
+from service.api.broadcast import Broadcast, Message, P, Source
+from service.api.event_sources import AllEvents, JobEvents
 from service.metrics import Metrics
 from service.settings import Settings
 from service.store.all_events import EVERYTHING, Filter, Position

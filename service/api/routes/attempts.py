@@ -58,8 +58,7 @@ async def claim_attempt(
         )
     token = mint.token(attempt_id)
     async with services.database.writing() as session:
-        job, attempt = await runs.authenticate(session, attempt_id, token)
-        runs.check_current(job, attempt)
+        job, attempt = await current(session, attempt_id, token)
         if not await attempts.claim(session, attempt_id, digest(claim.secret)):
             log.warning(
                 "claimed_twice",
@@ -80,8 +79,7 @@ async def claim_attempt(
 async def get_assignment(services: ServicesDep, token: Token, attempt_id: AttemptId) -> Assignment:
     """Return everything that the run needs to begin: its spec, its folder and the checkpoints that the spec names."""
     async with services.database.reading() as session:
-        job, attempt = await runs.authenticate(session, attempt_id, token)
-        runs.check_current(job, attempt)
+        job, attempt = await current(session, attempt_id, token)
         return await _assignment(services, session, job, attempt)
 
 
@@ -115,10 +113,21 @@ async def get_study(
     """Return what a sweep continues from: the events of its trials, and the requests that users made meanwhile."""
     async with services.database.reading() as session:
         await read_consistently(session)
-        job, attempt = await runs.authenticate(session, attempt_id, token, lock=False)
-        runs.check_current(job, attempt)
+        job, attempt = await current(session, attempt_id, token, lock=False)
         log = await studies.read(session, job, attempt, after=after)
     return await responses.json_response(log, "entries")
+
+
+async def current(session: AsyncSession, attempt_id: str, token: str, *, lock: bool = True) -> tuple[Job, Attempt]:
+    """Return the job and the attempt of a valid token, with the job's row locked if `lock` is set.
+
+    Raises:
+        UnauthorizedError: the token does not belong to this attempt.
+        StaleAttemptError: the attempt has been replaced, or its job is over.
+    """
+    job, attempt = await runs.authenticate(session, attempt_id, token, lock=lock)
+    runs.check_current(job, attempt)
+    return job, attempt
 
 
 async def _assignment(services: Services, session: AsyncSession, job: Job, attempt: Attempt) -> Assignment:

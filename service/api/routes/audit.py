@@ -39,8 +39,7 @@ async def list_audit_entries(
             before_id=_before_id(cursor) if cursor is not None else None,
             limit=limit + 1,
         )
-    shown = rows[:limit]
-    next_cursor = cursors.encode(shown[-1].at, str(shown[-1].id)) if len(rows) > limit else None
+    shown, next_cursor = cursors.page(rows, limit, lambda row: (row.at, str(row.id)))
     return AuditPage(items=[_view(row) for row in shown], next_cursor=next_cursor)
 
 

@@ -83,9 +83,8 @@ async def list_jobs(
     before = cursors.decode(cursor) if cursor is not None else None
     async with services.database.reading() as session:
         rows = await jobs.page(session, wanted, before=before, limit=limit + 1)
-        shown = rows[:limit]
+        shown, next_cursor = cursors.page(rows, limit, lambda job: (job.created_at, job.id))
         by_job = await attempts.of_jobs(session, [job.id for job in shown])
-    next_cursor = cursors.encode(shown[-1].created_at, shown[-1].id) if len(rows) > limit else None
     return JobPage(items=[views.summary(job, by_job.get(job.id, [])) for job in shown], next_cursor=next_cursor)
 
 

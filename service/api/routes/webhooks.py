@@ -98,8 +98,7 @@ async def list_deliveries(
     async with services.database.reading() as session:
         await webhooks.get(session, webhook_id, principal.project)
         rows = await webhooks.deliveries(session, webhook_id, before=before, limit=limit + 1)
-    shown = rows[:limit]
-    next_cursor = cursors.encode(shown[-1].created_at, shown[-1].id) if len(rows) > limit else None
+    shown, next_cursor = cursors.page(rows, limit, lambda row: (row.created_at, row.id))
     return DeliveryPage(items=[_delivery(row) for row in shown], next_cursor=next_cursor)
 
 

@@ -9,15 +9,18 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fgd_core.errors import FgdError
-from service.api import docs, problems, scraping
+from service.api import problems
 from service.api.access import ANONYMOUS, Principal
 from service.api.ray_sessions import RaySessions
-from service.api.token_check import SCRAPER, ScrapeToken, TokenCheck
+from service.api.token_check import METRICS_PATH, SCRAPER, ScrapeToken, TokenCheck
 from service.errors import UnauthorizedError, from_database
 from service.ray_proxy import pages, rules
 from service.ray_proxy.paths import COOKIE, SIGN_IN, SIGN_OUT, Paths
 
-OPEN = frozenset({"/livez", "/readyz", "/openapi.json"}) | docs.PATHS
+OPEN = frozenset(
+    {"/livez", "/readyz", "/openapi.json", "/docs", "/redoc"}
+    | {f"/docs/{file}" for file in ("start.js", "swagger-ui-bundle.js", "swagger-ui.css")}
+)
 """Paths that need no token."""
 _SIGN_IN_REQUESTS = frozenset({("GET", SIGN_IN), ("POST", SIGN_IN), ("POST", SIGN_OUT)})
 _ATTEMPTS = "/v1/attempts/"
@@ -77,7 +80,7 @@ class Authentication:
             raise UnauthorizedError(
                 "this server needs an API token; send it as `Authorization: Bearer …`; `fgd` reads it from FGD_TOKEN"
             )
-        if path == scraping.PATH and self._scrape_token.matches(token.strip()):
+        if path == METRICS_PATH and self._scrape_token.matches(token.strip()):
             return SCRAPER
         return await self._tokens.principal(token.strip())
 

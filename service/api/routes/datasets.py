@@ -70,9 +70,7 @@ async def list_datasets(
     before = cursors.decode(cursor) if cursor is not None else None
     async with services.database.reading() as session:
         found = await datasets.page(session, wanted, before=before, limit=limit + 1)
-    shown = found[:limit]
-    last = shown[-1].row if len(found) > limit else None
-    next_cursor = cursors.encode(last.created_at, last.id) if last is not None else None
+    shown, next_cursor = cursors.page(found, limit, lambda known: (known.row.created_at, known.row.id))
     return DatasetPage(items=[_summary(known) for known in shown], next_cursor=next_cursor)
 
 

@@ -6,7 +6,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from fgd_core.spec.events import StoredEvent
 from service.api import cursors
-from service.api.streaming.broadcast import Batch, Message, P, Page
+from service.api.broadcast import Batch, Message, P, Page
 from service.jobs.lifecycle import is_over
 from service.store import all_events, events
 from service.store.all_events import EVERYTHING, Filter, Position

@@ -1,6 +1,6 @@
 """Events of one job or of all jobs: as a stream that resumes where its client stopped, or page by page."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse
@@ -13,6 +13,7 @@ from fgd_core.spec.views import AllEventsPage, EventPage
 from service.api import cursors
 from service.api.access import JobId, Reader, visible_job
 from service.api.deps import Services, ServicesDep
+from service.api.problems import Responses
 from service.store import all_events, events
 from service.store.all_events import Filter, Position
 
@@ -23,7 +24,7 @@ _MAX_SEQUENCE = 2**31 - 1
 _STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
-def _responses(id_: str) -> dict[int | str, dict[str, Any]]:
+def _responses(id_: str) -> Responses:
     description = f"A stream of messages: `id` is {id_}, `event` is the event's kind, `data` is a StoredEvent"
     return {200: {"description": description, "content": {"text/event-stream": {"schema": {"type": "string"}}}}}
 

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from starlette.middleware import Middleware
 
+from service.api.audit_trail import AuditTrail
+from service.api.authentication import Authentication
+from service.api.body_limits import BodyLimits
 from service.api.deps import Services
-from service.api.middleware.audit_trail import AuditTrail
-from service.api.middleware.authentication import Authentication
-from service.api.middleware.body_limits import BodyLimits
-from service.api.middleware.head_requests import HeadRequests
-from service.api.middleware.request_log import RequestLog
-from service.api.middleware.request_policy import RequestPolicy
-from service.api.middleware.security_headers import SecurityHeaders
+from service.api.head_requests import HeadRequests
+from service.api.request_log import RequestLog
+from service.api.request_policy import RequestPolicy
+from service.api.security_headers import SecurityHeaders
 from service.api.token_check import ScrapeToken
 from service.links import Addressed
 from service.ray_proxy.paths import Paths

@@ -7,8 +7,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fgd_core.errors import FgdError, SpecError
-from service.api import problems
-from service.api.middleware import body_limits
+from service.api import body_limits, problems
 from service.errors import ForbiddenError, LengthMissingError
 from service.loopback import is_loopback
 from service.settings import Settings

@@ -1,1 +1,0 @@
-"""Streams of events and logs: many readers share one look at the database or the cluster."""
