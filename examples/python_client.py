@@ -1,6 +1,6 @@
-"""From Python: a teacher, its student, and what the teacher brought. About a minute on two cores.
+"""Trains a teacher and its student from Python, and compares them. Takes about a minute on two cores.
 
-Start a server with `fgd up` before. FGD_SERVER and FGD_TOKEN name another one.
+First start a server with `fgd up`. FGD_SERVER and FGD_TOKEN select another server.
 """
 
 import copy
@@ -35,7 +35,7 @@ TEACHER: dict[str, Any] = {
 
 
 def student_of(teacher_id: str) -> dict[str, Any]:
-    """A smaller detector that learns from the teacher's feature maps as well."""
+    """Return the spec of a smaller detector that also learns from the teacher's feature maps."""
     spec = copy.deepcopy(TEACHER)
     student = spec.pop("detector")
     student["backbone"]["stem_width"] = 8
@@ -43,8 +43,8 @@ def student_of(teacher_id: str) -> dict[str, Any]:
         "kind": "distill",
         "name": "student from python",
         "student": student,
-        # It waits until the teacher is done. So short a training teaches nothing worth checking: `keys` checks that the
-        # teacher's weights load, and not how good it is.
+        # The job waits until the teacher is done. Such a short training gives an AP that is too low for a check, so
+        # `keys` only checks that its weights can be loaded.
         "teacher": {"checkpoint": f"job:{teacher_id}/best", "gate": "keys"},
         "method": {"type": "fgd", "scale": 0.2, "temperature": 4},
     }
@@ -56,12 +56,12 @@ def main() -> None:
         student = client.submit(student_of(teacher.job_id))
         for job in (teacher, student):
             print(f"{job.name} {job.job_id}")
-            # Every event once and in order, until the job is over, also across a restart of the server.
+            # Yields every event once and in order until the job ends, even if the server restarts.
             for event in client.events(job.job_id):
                 if event.kind == "epoch_finished":
                     done = event.data
                     print(f"  epoch {done['epoch']} of {done['epochs']}: loss {done['values']['loss']:.3g}")
-            client.wait(job.job_id)  # raises FailedJobError with the cause, if it did not succeed
+            client.wait(job.job_id)  # raises FailedJobError with the cause if the job did not succeed
         report = client.report(teacher.job_id, beside=[student.job_id])
         for each in report.jobs:
             if each.result is not None and each.result.scores.ap is not None:

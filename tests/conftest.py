@@ -1,4 +1,4 @@
-"""How tests use the machine, and where they find what lies outside the repository."""
+"""Fixtures for all tests: how they use the machine, and where reference data is."""
 
 import itertools
 import logging
@@ -13,11 +13,11 @@ import torch
 
 from tests import postgres as postgresql
 
-# Several test processes on a few cores: threads that wait for each other's turn cost more than they bring.
+# Several test processes share a few cores, so more threads would only wait for each other.
 torch.set_num_threads(1)
 
-# A shell that starts the tests in the background lets them ignore Ctrl-C, and every process that a test starts would
-# inherit that: those that a test interrupts would never end.
+# A shell that starts the tests in the background makes them ignore Ctrl-C. Processes that a test starts would inherit
+# this, and would not end when a test interrupts them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -27,7 +27,7 @@ SHARED = Path(os.environ.get("FGD_SHARED", REPOSITORY.parent / "shared"))
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several test processes one runs all that start a Ray, one after the other: Ray takes a machine for itself."""
+    """Let one test process run all tests that start Ray, one after another: Ray takes the whole machine."""
     for item in items:
         if item.get_closest_marker("ray"):
             item.add_marker(pytest.mark.xdist_group("ray"))
@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
-    """A command that runs in this process sets up its logs for all of it; the next test starts without them."""
+    """Restore the logging settings: a command that runs in this process changes them."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -45,7 +45,7 @@ def logging_as_before() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Reference numbers and real data, which are not part of the repository."""
+    """Folder of reference numbers and real data, which are not part of the repository."""
     if not SHARED.is_dir():
         pytest.skip(f"no reference numbers and real data at {SHARED}; set FGD_SHARED to their folder")
     return SHARED
@@ -53,7 +53,8 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[postgresql.PostgresServer]:
-    """One PostgreSQL for the whole session. Kill only one of your own: `with tests.postgres.running(durable=True)`."""
+    """One PostgreSQL server for the whole session. A test that kills a server starts its own one with
+    `tests.postgres.running(durable=True)`."""
     why = postgresql.why_unavailable()
     if why is not None:
         pytest.skip(why)
@@ -66,7 +67,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def postgres_url(postgres: postgresql.PostgresServer) -> Iterator[str]:
-    """An empty database, gone after the test."""
+    """URL of an empty database, which is deleted after the test."""
     name = f"empty_{next(_numbers)}"
     yield postgres.create(name)
     postgres.drop(name)

@@ -1,6 +1,6 @@
-"""A Ray that answers over HTTP as its dashboard does, in a process of its own, with as many nodes and runs as wanted.
+"""A fake Ray in its own process: answers over HTTP like Ray's dashboard, with any number of nodes and jobs.
 
-Its faults are those that were seen in Ray 2.60: a log with one byte that is no UTF-8 is an error 500.
+It repeats a fault of Ray 2.60: a log with a byte that is not valid UTF-8 is answered with error 500.
 """
 
 import asyncio
@@ -24,10 +24,11 @@ BLOCK_BYTES = 1 << 16
 
 
 class FakeRay:
-    """
+    """Holds jobs, logs and nodes, and answers like Ray's dashboard.
+
     Args:
-        answer_s: how long each answer takes.
-        has_log_files: whether it hands out the files of logs, beside its own answer about them.
+        answer_s: seconds that each answer takes.
+        has_log_files: whether it serves log files, in addition to the logs of jobs.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class FakeRay:
         return JSONResponse({"data": {"clusterStatus": {"loadMetricsReport": {"usageByNode": {}}}}})
 
     async def _say(self, request: Request) -> Response:
-        """What is so from now on: `{id: {"status", "log", "hangs"}}`; a log is repeated "times" times."""
+        """Set the state of jobs: `{id: {"status", "log", "hangs"}}`; a log is repeated "times" times."""
         for name, said in (await request.json()).items():
             job = self._jobs.setdefault(name, _row(name, None))
             job["status"] = said.get("status", job["status"])
@@ -142,20 +143,20 @@ class FakeRay:
 
 
 class Running:
-    """The address of a fake Ray, and what is so there."""
+    """Controls a running fake Ray."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
     def say(self, name: str, **said: Any) -> None:
-        """`log` in bytes as text of Latin-1."""
+        """Set the state of a job; `log` holds bytes as Latin-1 text."""
         self.say_all({name: said})
 
     def say_all(self, said: dict[str, dict[str, Any]]) -> None:
         httpx.post(f"{self.url}/say", json=said, timeout=60).raise_for_status()
 
     def asked(self) -> Counter[str]:
-        """How often it was asked for what since the last call."""
+        """Return the number of requests of each kind since the last call."""
         return Counter(self.asked_in_order())
 
     def asked_in_order(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Small jobs for tests of the library, and a context that remembers."""
+"""Small jobs for tests of the library, and a context that records events."""
 
 import json
 from pathlib import Path
@@ -68,20 +68,20 @@ def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 class RecordingContext:
-    """A `RunContext` that keeps every event, and asks to stop after so many questions."""
+    """A `RunContext` that records every event, and asks to stop after a number of calls of `should_stop`."""
 
     def __init__(self, job_dir: Path, *, stop_after_steps: int | None = None) -> None:
         self.job_dir = job_dir
         self.events: list[RunEvent] = []
-        self._asked = 0
+        self._num_calls = 0
         self._stop_after_steps = stop_after_steps
 
     def emit(self, event: RunEvent) -> None:
         self.events.append(event)
 
     def should_stop(self) -> bool:
-        self._asked += 1
-        return self._stop_after_steps is not None and self._asked > self._stop_after_steps
+        self._num_calls += 1
+        return self._stop_after_steps is not None and self._num_calls > self._stop_after_steps
 
     def resolve_checkpoint(self, source: str) -> Path:
         return Path(source)
@@ -91,7 +91,8 @@ class RecordingContext:
 
 
 def write_squares(folder: Path, num_images: int = 4) -> dict[str, Any]:
-    """The data of a job: every image has one white square of an anchor's size, easy enough to be learned at once."""
+    """Write a data set and return its spec: each image has one white square of an anchor's size, which is easy to
+    learn."""
     images, annotations = [], []
     folder.mkdir(parents=True)
     for index in range(num_images):

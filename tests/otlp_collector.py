@@ -1,4 +1,4 @@
-"""An OpenTelemetry collector for the tests: takes spans over HTTP, and keeps them."""
+"""An OpenTelemetry collector for tests: receives spans over HTTP and keeps them."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ class Span:
     attributes: dict[str, str | int]
     is_error: bool
     authorization: str | None
-    """Of the request that brought it."""
+    """Header of the request that delivered the span."""
 
 
 class Collector:
@@ -41,7 +41,11 @@ class Collector:
 
 @contextmanager
 def running(*, answers: bool = True) -> Iterator[Collector]:
-    """A collector on loopback; one that does not answer takes what it is sent and says nothing."""
+    """Run a collector on loopback.
+
+    Args:
+        answers: False makes it read requests without an answer.
+    """
     spans: list[Span] = []
     over = threading.Event()
 

@@ -1,4 +1,4 @@
-"""The checkpoints of mmdetection that the recipes have for teachers: what their names say is in them."""
+"""Layouts of mmdetection's checkpoints that the recipes use as teachers, from the names of the files."""
 
 from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.detectors import DetectorSpec
@@ -18,13 +18,13 @@ TINY_BLOCKS, TINY_STEM, TINY_WIDTH = (1, 1, 1, 1), 16, 32
 
 
 def layout_of(file_name: str, *, is_tiny: bool = False) -> Layout:
-    """Names and shapes, by the name of the file alone: what a recipe says of it is held against them.
+    """Return names and shapes of the weights from the name of the file; tests compare recipes with them.
 
     Args:
-        is_tiny: of the same networks with `tiny` sizes.
+        is_tiny: use the sizes of `tiny`.
     """
     kind, _, what = file_name.partition("_x101_" if "_x101_" in file_name else "_r101_")
-    # Of the RepPoints on X101 the name does not say it, but its settings do: 32x4d.
+    # The name of RepPoints on X101 does not contain the groups; its settings do: 32x4d.
     is_resnext = "_x101_" in file_name
     sizes = Sizes(
         blocks=TINY_BLOCKS if is_tiny else (3, 4, 23, 3),
@@ -41,12 +41,12 @@ def layout_of(file_name: str, *, is_tiny: bool = False) -> Layout:
 
 
 def config_of(file_name: str) -> str:
-    """What the settings in the file say of its backbone."""
+    """Return the settings of the backbone that such a file contains."""
     return f"style='{'caffe' if 'caffe' in file_name else 'pytorch'}'"
 
 
 def tiny(settings: DetectorSpec) -> DetectorSpec:
-    """The same detector, quick to build and to run."""
+    """Return the same detector at a size that is fast to build and to run."""
     assert isinstance(settings.backbone, ResNet)
     backbone = settings.backbone.model_copy(update={"stem_width": TINY_STEM, "blocks": TINY_BLOCKS})
     return settings.model_copy(update={"backbone": backbone, "fpn_width": TINY_WIDTH})

@@ -21,7 +21,7 @@ def write(path: Path, **changes: object) -> str:
     return str(path)
 
 
-def test_runs_a_spec_and_shows_what_came_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_shows_epochs_and_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", write(tmp_path / "spec.yaml"), "--out", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr().out
     assert "epoch 2/2" in shown
@@ -29,14 +29,14 @@ def test_runs_a_spec_and_shows_what_came_out(tmp_path: Path, capsys: pytest.Capt
     assert (tmp_path / "out/checkpoints/best.pt").is_file()
 
 
-def test_a_misspelt_field_is_named_with_the_right_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_misspelt_field_is_named_with_a_suggestion(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path / "spec.yaml", training={"epoch": 3})
     assert main(["run", path, "--out", str(tmp_path / "out")]) == 2
-    assert "training.epoch" in (said := capsys.readouterr().err) and "'epochs'" in said
+    assert "training.epoch" in (shown := capsys.readouterr().err) and "'epochs'" in shown
     assert not (tmp_path / "out").exists()
 
 
-def test_a_failed_run_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_run_shows_its_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path / "spec.yaml", training={"batch_size": 99})
     assert main(["run", path, "--out", str(tmp_path / "out")]) == 1
     assert "99" in capsys.readouterr().out
@@ -54,7 +54,7 @@ def test_a_failed_run_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str
     ],
     ids=str,
 )
-def test_help_and_mistakes_do_not_wait_for_torch(arguments: list[str], exit_code: int, tmp_path: Path) -> None:
+def test_help_and_wrong_arguments_do_not_load_torch(arguments: list[str], exit_code: int, tmp_path: Path) -> None:
     code = (
         "import sys\nfrom fgd_core.__main__ import main\n"
         f"try:\n    ended = main({arguments})\nexcept SystemExit as end:\n    ended = end.code\n"
@@ -74,16 +74,16 @@ class TestWeights:
         assert "0 missing, 0 mismatched, 0 unexpected" in shown
         assert "3 classes: cat, dog, bird" in shown
 
-    def test_what_does_not_fit_is_the_exit_code(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_the_exit_code_is_1_if_a_key_does_not_fit(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         file, detector = _gfl_of_mmdetection(tmp_path, without="bbox_head.gfl_reg.bias")
         assert main(["weights", file, "--detector", detector, "--json"]) == 1
-        told = json.loads(capsys.readouterr().out)
-        assert told["missing"] == ["head.gfl_reg.bias"]
-        assert told["num_total"] - told["num_matched"] == 1
-        row = next(row for row in told["keys"] if row["becomes"] == "head.gfl_reg.bias")
+        result = json.loads(capsys.readouterr().out)
+        assert result["missing"] == ["head.gfl_reg.bias"]
+        assert result["num_total"] - result["num_matched"] == 1
+        row = next(row for row in result["keys"] if row["becomes"] == "head.gfl_reg.bias")
         assert (row["key"], row["fate"]) == (None, "missing")
 
-    def test_a_checkpoint_of_ours_says_itself_what_it_holds(
+    def test_a_checkpoint_of_fgd_contains_its_detector(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert main(["run", write(tmp_path / "spec.yaml"), "--out", str(tmp_path / "out")]) == 0
@@ -91,14 +91,12 @@ class TestWeights:
         assert main(["weights", str(tmp_path / "out/checkpoints/best.pt"), "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["is_complete"]
 
-    def test_a_file_that_does_not_say_it_needs_the_detector(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_other_files_need_the_detector(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         file, _ = _gfl_of_mmdetection(tmp_path)
         assert main(["weights", file]) == 2
         assert "--detector" in capsys.readouterr().err
 
-    def test_settings_that_the_file_contradicts_are_a_fault_of_the_call(
+    def test_settings_that_contradict_the_file_are_a_usage_error(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         file, _ = _gfl_of_mmdetection(tmp_path)
@@ -106,14 +104,14 @@ class TestWeights:
         assert main(["weights", file, "--detector", str(tmp_path / "fcos.yaml")]) == 2
         assert "set convention: mmdetection" in " ".join(capsys.readouterr().err.split())
 
-    def test_what_cannot_be_read_says_why(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_missing_file_is_named(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         _, detector = _gfl_of_mmdetection(tmp_path)
         assert main(["weights", str(tmp_path / "none.pth"), "--detector", detector]) == 1
         assert "the file does not exist" in capsys.readouterr().err
 
 
 def _gfl_of_mmdetection(folder: Path, *, without: str | None = None) -> tuple[str, str]:
-    """A small checkpoint, and the file that says what it holds."""
+    """Write a small checkpoint and a file with its detector; return both paths."""
     sizes = Sizes(blocks=(1, 1, 1, 1), stem=4, is_basic=True, width=8, classes=3)
     state = {key: value for key, value in filled(gfl(sizes)).items() if key != without}
     torch.save({"state_dict": state, "meta": {"CLASSES": ("cat", "dog", "bird")}}, folder / "gfl.pth")
@@ -122,6 +120,6 @@ def _gfl_of_mmdetection(folder: Path, *, without: str | None = None) -> tuple[st
     return str(folder / "gfl.pth"), str(folder / "gfl.yaml")
 
 
-def test_a_slip_in_a_detectors_type_is_answered_with_the_near_detector() -> None:
+def test_a_misspelt_type_of_detector_gets_a_suggestion() -> None:
     with pytest.raises(SpecError, match="did you mean 'gfl'"):
         detector_settings({"type": "gfll"}, "d.yaml")

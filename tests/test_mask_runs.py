@@ -1,4 +1,4 @@
-"""Whole runs of a detector with masks: what is streamed and kept, and data without masks."""
+"""Whole runs of a detector with masks, also on data without masks."""
 
 import json
 from pathlib import Path
@@ -18,17 +18,17 @@ MASKED: dict[str, Any] = {**TINY_DETECTOR, "type": "mask_rcnn", "anchor_base_siz
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RecordingContext:
-    """Mask R-CNN on shapes, two epochs."""
+    """A run of Mask R-CNN on shapes, two epochs."""
     context = RecordingContext(tmp_path_factory.mktemp("run"))
-    # Whatever it finds counts: after two epochs it is sure of nothing.
+    # All detections count: after two epochs their scores are low.
     spec = train_spec(detector={**MASKED, "score_threshold": 0.0}, training={"evaluate_every": 1})
     finished = execute(spec, context)
     assert finished.outcome == "succeeded", finished.error
     return context
 
 
-def bare(folder: Path) -> dict[str, Any]:
-    """Shapes on disk, without a segmentation."""
+def without_masks(folder: Path) -> dict[str, Any]:
+    """Write shapes to disk, without segmentations."""
     parts = {}
     for split in ("train", "val"):
         part = to_coco(Shapes(num_train=8, num_val=4, image_size_px=64), split, folder)
@@ -41,7 +41,7 @@ def bare(folder: Path) -> dict[str, Any]:
 
 
 class TestARunWithMasks:
-    def test_learns_them_and_tells_their_ap_after_each_evaluation(self, run: RecordingContext) -> None:
+    def test_learns_them_and_reports_their_ap_after_each_evaluation(self, run: RecordingContext) -> None:
         assert all("task/mask" in event.values for event in run.of(MetricsLogged))
         evaluations = run.of(Evaluated)
         assert len(evaluations) == 2
@@ -49,7 +49,7 @@ class TestARunWithMasks:
             assert event.scores.masks is not None and event.scores.masks.ap is not None
             assert list(event.scores.masks.per_class) == list(event.scores.per_class)
 
-    def test_tells_which_masks_it_read(self, run: RecordingContext, tmp_path: Path) -> None:
+    def test_reports_the_fingerprint_of_the_masks(self, run: RecordingContext, tmp_path: Path) -> None:
         fingerprints = [event.masks_fingerprint for event in run.of(DataChecked)]
         assert None not in fingerprints and len(set(fingerprints)) == 2
         boxes = RecordingContext(tmp_path)
@@ -57,11 +57,11 @@ class TestARunWithMasks:
         assert [event.masks_fingerprint for event in boxes.of(DataChecked)] == [None, None]
         assert all(event.scores.masks is None for event in boxes.of(Evaluated))
 
-    def test_keeps_their_scores_with_the_checkpoint(self, run: RecordingContext) -> None:
+    def test_saves_their_scores_in_the_checkpoint(self, run: RecordingContext) -> None:
         best, _ = read_checkpoint(run.job_dir / "checkpoints/best.pt")
         assert best.record.scores is not None and best.record.scores.masks is not None
 
-    def test_evaluated_again_scores_the_same(self, run: RecordingContext, tmp_path: Path) -> None:
+    def test_gives_the_same_scores_in_an_evaluation_job(self, run: RecordingContext, tmp_path: Path) -> None:
         checkpoint = run.job_dir / "checkpoints/best.pt"
         best, _ = read_checkpoint(checkpoint)
         finished = execute(evaluate_spec(checkpoint), RecordingContext(tmp_path))
@@ -80,19 +80,19 @@ class TestDataWithoutMasks:
         assert finished.error.details["detector"] == kind
         assert finished.error.details["data"]["train"]["annotations"].endswith("annotations.json")
 
-    def test_scores_boxes_alone_and_says_so(self, run: RecordingContext, tmp_path: Path) -> None:
+    def test_is_scored_by_boxes_with_a_warning(self, run: RecordingContext, tmp_path: Path) -> None:
         context = RecordingContext(tmp_path / "run")
         spec = evaluate_spec(run.job_dir / "checkpoints/best.pt")
-        finished = execute(with_data(spec, bare(tmp_path / "bare")), context)
+        finished = execute(with_data(spec, without_masks(tmp_path / "data")), context)
         assert finished.result is not None, finished.error
         assert finished.result.scores.ap is not None
         assert finished.result.scores.masks is None
         (warned,) = context.of(Warned)
         assert warned.code == "no_masks_to_score"
-        assert "mask_rcnn is scored by its boxes alone" in warned.message
+        assert "only the boxes of mask_rcnn are scored" in warned.message
 
-    def test_suits_a_detector_of_boxes(self, tmp_path: Path) -> None:
+    def test_is_enough_for_a_detector_of_boxes(self, tmp_path: Path) -> None:
         context = RecordingContext(tmp_path / "run")
-        finished = execute(with_data(train_spec(), bare(tmp_path / "bare")), context)
+        finished = execute(with_data(train_spec(), without_masks(tmp_path / "data")), context)
         assert finished.outcome == "succeeded", finished.error
         assert not context.of(Warned)

@@ -1,4 +1,4 @@
-"""Every recipe runs to its end as it is handed in, but for size: tiny networks, a few images, one epoch."""
+"""Every recipe runs to its end at a small size: tiny networks, a few images, one epoch."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ SIZE_PX = 64
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Coco:
-    """Squares of one class of COCO's 80, with their outlines."""
+    """Images with squares as one of COCO's 80 classes, with segmentations."""
     splits: dict[str, CocoSplit] = {}
     for split, num_images in (("train", 4), ("val", 2)):
         folder = CocoFolder(tmp_path_factory.mktemp(split))
@@ -40,7 +40,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Coco:
 
 
 @pytest.mark.parametrize("name", recipes())
-def test_it_ends_well(name: str, data: Coco, tmp_path: Path) -> None:
+def test_it_succeeds(name: str, data: Coco, tmp_path: Path) -> None:
     published, recipe = read_spec(f"recipe:{name}"), recipes()[name]
     assert isinstance(published, DistillSpec)
     assert published.teacher.detector is not None
@@ -50,7 +50,7 @@ def test_it_ends_well(name: str, data: Coco, tmp_path: Path) -> None:
     spec = published.model_copy(
         update={
             "student": tiny(published.student).model_copy(update={"weights": None}),
-            # Its weights are drawn: it knows the classes and nothing else.
+            # Its weights are random: only its classes are right.
             "teacher": Teacher(checkpoint=str(checkpoint), detector=teacher, gate="keys"),
             "data": data,
             "input": published.input.model_copy(update={"shorter_px": SIZE_PX, "train_shorter_px": ()}),

@@ -1,4 +1,4 @@
-"""Whole runs of the library: what comes out, and what is refused before the first step."""
+"""Whole runs of the library: their results, and what is refused before the first step."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def skilled(tmp_path_factory: pytest.TempPathFactory, squares: dict[str, Any]) -> Path:
-    """The checkpoint of a teacher that finds squares."""
+    """Path of the checkpoint of a teacher that detects squares."""
     folder = tmp_path_factory.mktemp("skilled")
     training = {"epochs": 60, "evaluate_every": 20, "optimizer": {"learning_rate": 5e-3}}
     spec = train_spec(detector={"backbone": {"stem_width": 8}, "fpn_width": 16}, training=training)
@@ -41,16 +41,14 @@ def failure(spec: JobSpec, folder: Path) -> tuple[ErrorReport, RecordingContext]
 
 
 class TestJobs:
-    def test_teacher_student_and_evaluation_in_turn(
-        self, skilled: Path, squares: dict[str, Any], tmp_path: Path
-    ) -> None:
+    def test_a_student_and_its_evaluation_agree(self, skilled: Path, squares: dict[str, Any], tmp_path: Path) -> None:
         context = RecordingContext(tmp_path / "student")
         spec = distill_spec(skilled, student={"fpn_width": 16}, inherit="neck_and_head")
         finished = execute(with_data(spec, squares), context)
         assert finished.outcome == "succeeded", finished.error
         loaded = {event.role: event for event in context.of(events.WeightsLoaded)}
         assert loaded["teacher"].num_matched == loaded["teacher"].num_total
-        # The stem is half as wide, so the three lateral convolutions stay fresh.
+        # The stem is half as wide, so the three lateral convolutions are not inherited.
         assert loaded["inherited"].num_total - loaded["inherited"].num_matched == 3
         (checked,) = context.of(events.TeacherChecked)
         assert checked.same_data
@@ -74,29 +72,29 @@ class TestJobs:
         assert all(torch.equal(one.state[name], other.state[name]) for name in one.state)
 
 
-class TestGate:
-    def test_a_teacher_that_lost_its_skill_is_refused(
+class TestTheGate:
+    def test_a_teacher_below_its_recorded_ap_is_refused(
         self, skilled: Path, squares: dict[str, Any], tmp_path: Path
     ) -> None:
         checkpoint, _ = read_checkpoint(skilled)
         scores = checkpoint.record.scores
         assert scores is not None and scores.ap is not None
-        boasting = checkpoint.record.model_copy(update={"scores": scores.model_copy(update={"ap": scores.ap + 0.3})})
-        save_checkpoint(tmp_path / "boasting.pt", _with(checkpoint, record=boasting))
-        error, context = failure(with_data(distill_spec(tmp_path / "boasting.pt"), squares), tmp_path / "run")
+        overstated = checkpoint.record.model_copy(update={"scores": scores.model_copy(update={"ap": scores.ap + 0.3})})
+        save_checkpoint(tmp_path / "overstated.pt", _with(checkpoint, record=overstated))
+        error, context = failure(with_data(distill_spec(tmp_path / "overstated.pt"), squares), tmp_path / "run")
         assert error.code == "teacher"
         assert "its checkpoint records" in error.message and "max_ap_drop" in error.message
         assert not context.of(events.Progress), "no step was made"
 
-    def test_a_teacher_is_judged_by_what_it_finds_at_the_size_that_it_sees(
+    def test_a_teacher_is_evaluated_at_its_input_scale(
         self, skilled: Path, squares: dict[str, Any], tmp_path: Path
     ) -> None:
         spec = distill_spec(skilled, teacher={"input_scale": 0.25})
         error, context = failure(with_data(spec, squares), tmp_path / "run")
         assert error.code == "teacher"
-        assert not context.of(events.DistillationPlanned), "nothing was planned for a teacher that sees too little"
+        assert not context.of(events.DistillationPlanned), "the gate comes before the plan"
 
-    def test_a_teacher_that_finds_nothing_is_refused(
+    def test_a_teacher_without_detections_is_refused(
         self, skilled: Path, squares: dict[str, Any], tmp_path: Path
     ) -> None:
         checkpoint, _ = read_checkpoint(skilled)
@@ -115,25 +113,25 @@ class TestGate:
         save_checkpoint(tmp_path / "renamed.pt", _with(checkpoint, state=renamed))
         error, _ = failure(distill_spec(tmp_path / "renamed.pt"), tmp_path / "run")
         assert error.code == "weights"
-        assert error.message.startswith("0 of ")
+        assert "0 of the" in error.message
         assert error.details["unexpected"][0].startswith("module.")
 
     @pytest.mark.parametrize("content", [b"no checkpoint", {"state_dict": {}}], ids=["no file of PyTorch", "foreign"])
-    def test_a_file_that_is_no_checkpoint_is_refused(self, content: Any, tmp_path: Path) -> None:
+    def test_a_file_that_is_not_a_checkpoint_is_refused(self, content: Any, tmp_path: Path) -> None:
         path = tmp_path / "foreign.pt"
         path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
         error, _ = failure(distill_spec(path), tmp_path / "run")
         assert error.code == "weights"
         assert error.details["path"] == str(path)
 
-    def test_a_checkpoint_that_would_run_code_is_not_run(self, tmp_path: Path) -> None:
+    def test_reading_a_checkpoint_runs_no_code_in_it(self, tmp_path: Path) -> None:
         marker = tmp_path / "marker"
         torch.save({"format": _Touch(marker)}, tmp_path / "evil.pt")
         error, _ = failure(evaluate_spec(tmp_path / "evil.pt"), tmp_path / "run")
         assert error.code == "weights"
         assert not marker.exists()
 
-    def test_classes_that_are_not_those_of_the_data_are_refused(
+    def test_a_teacher_of_other_classes_is_refused(
         self, skilled: Path, squares: dict[str, Any], tmp_path: Path
     ) -> None:
         checkpoint, _ = read_checkpoint(skilled)
@@ -150,7 +148,7 @@ class TestRefusals:
         assert error.code == "data"
         assert "9" in error.message and "8" in error.message
 
-    def test_a_gpu_where_there_is_none(self, tmp_path: Path) -> None:
+    def test_a_gpu_on_a_machine_without_one(self, tmp_path: Path) -> None:
         if torch.cuda.is_available():
             pytest.skip("there is a GPU here")
         error, _ = failure(train_spec(resources={"gpus": 1}), tmp_path)
@@ -165,7 +163,7 @@ class TestRefusals:
         assert error.code == "data"
         assert str(tmp_path / "none.json") in f"{error.message} {error.details}"
 
-    def test_a_loss_that_is_not_finite_ends_the_run_with_its_place(self, tmp_path: Path) -> None:
+    def test_a_loss_that_is_not_finite_names_epoch_and_step(self, tmp_path: Path) -> None:
         spec = train_spec(
             training={"optimizer": {"type": "sgd", "learning_rate": 1e30}, "clip_norm": None, "epochs": 5}
         )
@@ -175,7 +173,7 @@ class TestRefusals:
 
 
 class _Touch:
-    """Unpickling one creates a file, if unpickling runs what it finds."""
+    """Creates a file when it is unpickled, if unpickling runs code."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -188,7 +186,7 @@ def _with(checkpoint: DetectorCheckpoint, **changes: Any) -> DetectorCheckpoint:
     return DetectorCheckpoint(**{**vars(checkpoint), **changes})
 
 
-def test_the_last_event_is_the_outcome(tmp_path: Path) -> None:
+def test_the_final_event_is_the_outcome(tmp_path: Path) -> None:
     context = RecordingContext(tmp_path)
     finished = execute(train_spec(), context)
     assert isinstance(context.events[-1], RunFinished)

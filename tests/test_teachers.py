@@ -1,4 +1,4 @@
-"""Teachers of other origins and other classes: loaded whole, judged on what they know."""
+"""Teachers from other libraries and with other classes: how they are loaded and checked."""
 
 import dataclasses
 from pathlib import Path
@@ -39,7 +39,7 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def skilled(tmp_path_factory: pytest.TempPathFactory, squares: dict[str, Any]) -> DetectorCheckpoint:
-    """A teacher that finds squares."""
+    """Checkpoint of a teacher that detects squares."""
     folder = tmp_path_factory.mktemp("skilled")
     training = {"epochs": 60, "evaluate_every": 60, "optimizer": {"learning_rate": 5e-3}}
     finished = execute(with_data(train_spec(detector=WIDE, training=training), squares), RecordingContext(folder))
@@ -48,7 +48,7 @@ def skilled(tmp_path_factory: pytest.TempPathFactory, squares: dict[str, Any]) -
 
 
 def relabelled(skilled: DetectorCheckpoint, *classes: str) -> DetectorCheckpoint:
-    """The same detector with another list of classes; it has never seen those that are new."""
+    """Return the same detector with another list of classes; it has not learned the new ones."""
     detector = build_detector(skilled.detector, len(classes))
     offer = SourceWeights(state=skilled.state, classes=tuple(category.name for category in skilled.categories))
     load_weights(detector, offer, classes=classes, role="teacher", source="the skilled")
@@ -69,7 +69,7 @@ def distil(teacher: dict[str, Any], squares: dict[str, Any], folder: Path, **fie
 
 
 class TestClasses:
-    def test_a_teacher_with_more_classes_in_another_order_is_judged_by_name(
+    def test_a_teacher_with_more_classes_is_matched_by_name(
         self, skilled: DetectorCheckpoint, squares: dict[str, Any], tmp_path: Path
     ) -> None:
         names = [category.name for category in skilled.categories]
@@ -83,16 +83,14 @@ class TestClasses:
         assert inherited.classes_found == names and inherited.classes_unused == ["zebra"]
         assert context.of(events.RunFinished)[0].outcome == "succeeded"
 
-    def test_one_that_knows_some_of_the_classes_is_judged_on_those(
-        self, skilled: DetectorCheckpoint, tmp_path: Path
-    ) -> None:
+    def test_a_teacher_of_some_classes_is_scored_on_these(self, skilled: DetectorCheckpoint, tmp_path: Path) -> None:
         save_checkpoint(tmp_path / "some.pt", relabelled(skilled, "zebra", "square", "circle"))
         context = RecordingContext(tmp_path / "run")
         execute(distill_spec(tmp_path / "some.pt", student={"fpn_width": 16}), context)  # of five shapes
         (checked,) = context.of(events.TeacherChecked)
         assert checked.classes_judged == ["circle", "square"]
 
-    def test_the_ap_that_was_promised_is_asked_for(
+    def test_the_expected_ap_is_required(
         self, skilled: DetectorCheckpoint, squares: dict[str, Any], tmp_path: Path
     ) -> None:
         worse = {**skilled.state}
@@ -109,23 +107,23 @@ class TestClasses:
 
 
 class TestRelabelledDetector:
-    def test_boxes_are_numbered_as_the_data_numbers_them_and_the_unknown_left_out(self) -> None:
+    def test_detections_get_the_labels_of_the_data_and_unknown_classes_are_dropped(self) -> None:
         settings = RetinaNet(backbone=TINY, fpn_width=8, score_threshold=0.0)
         detector = build_detector(settings, 3).eval()
-        judged = RelabelledDetector(detector, {0: 4, 2: 1}, 5)
-        maps = judged.features(torch.randn(1, 3, 64, 64))
-        (raw,), (found,) = detector.detect(maps, [(64, 64)]), judged.detect(maps, [(64, 64)])
+        relabelled_detector = RelabelledDetector(detector, {0: 4, 2: 1}, 5)
+        maps = relabelled_detector.features(torch.randn(1, 3, 64, 64))
+        (raw,), (found,) = detector.detect(maps, [(64, 64)]), relabelled_detector.detect(maps, [(64, 64)])
         known = raw.labels != 1
         assert 0 < known.sum() < len(raw.labels)
         assert torch.equal(found.boxes_xyxy_px, raw.boxes_xyxy_px[known])
         assert found.labels.tolist() == [{0: 4, 2: 1}[label] for label in raw.labels[known].tolist()]
 
-    def test_objects_of_other_classes_teach_nothing(self) -> None:
+    def test_objects_of_unknown_classes_give_no_loss(self) -> None:
         detector = build_detector(RetinaNet(backbone=TINY, fpn_width=8), 3)
-        judged = RelabelledDetector(detector, {0: 4, 2: 1}, 5)
+        relabelled_detector = RelabelledDetector(detector, {0: 4, 2: 1}, 5)
         boxes, sizes = torch.tensor([[0.0, 0, 30, 30], [20, 20, 60, 60]]), [(64, 64)]
-        maps = judged.features(torch.randn(1, 3, 64, 64))
-        ours = judged.losses(maps, Targets([boxes], [torch.tensor([3, 1])], sizes))
+        maps = relabelled_detector.features(torch.randn(1, 3, 64, 64))
+        ours = relabelled_detector.losses(maps, Targets([boxes], [torch.tensor([3, 1])], sizes))
         theirs = detector.losses(maps, Targets([boxes[1:]], [torch.tensor([2])], sizes))
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
@@ -136,7 +134,7 @@ class TestMmdetection:
         torch.save({"state_dict": state, "meta": meta}, folder / "epoch_12.pth")
         return str(folder / "epoch_12.pth")
 
-    def test_a_file_teaches(self, squares: dict[str, Any], tmp_path: Path) -> None:
+    def test_a_checkpoint_file_can_teach(self, squares: dict[str, Any], tmp_path: Path) -> None:
         teacher = {
             "checkpoint": self.save(tmp_path, CLASSES=("zebra", "square")),
             "detector": {**TINY_DETECTOR, "convention": "mmdetection"},
@@ -147,7 +145,7 @@ class TestMmdetection:
         (loaded,) = (event for event in context.of(events.WeightsLoaded) if event.role == "teacher")
         assert loaded.num_matched == loaded.num_total
 
-    def test_one_key_less_is_no_teacher(self, tmp_path: Path) -> None:
+    def test_a_missing_key_is_refused(self, tmp_path: Path) -> None:
         path = self.save(tmp_path, without="neck.fpn_convs.2.conv.weight", CLASSES=("cat", "dog"))
         settings = Teacher.model_validate(
             {"checkpoint": path, "detector": {**TINY_DETECTOR, "convention": "mmdetection"}}
@@ -157,13 +155,13 @@ class TestMmdetection:
         assert caught.value.details["missing"] == ["backbone.fpn.layer_blocks.2.0.weight"]
         assert "fgd weights check" in caught.value.message
 
-    def test_classes_that_are_told_come_before_those_of_the_file(self, tmp_path: Path) -> None:
+    def test_classes_in_the_spec_override_those_in_the_file(self, tmp_path: Path) -> None:
         detector = {**TINY_DETECTOR, "convention": "mmdetection"}
         path = self.save(tmp_path, CLASSES=("cat", "dog"))
         settings = Teacher.model_validate({"checkpoint": path, "detector": detector, "classes": ["a", "b"]})
         assert load_teacher(settings, resolve=Path).classes == ("a", "b")
 
-    def test_a_checkpoint_of_ours_says_itself_what_it_holds(self, skilled: DetectorCheckpoint, tmp_path: Path) -> None:
+    def test_a_checkpoint_of_fgd_takes_no_detector(self, skilled: DetectorCheckpoint, tmp_path: Path) -> None:
         save_checkpoint(tmp_path / "ours.pt", skilled)
         settings = Teacher.model_validate({"checkpoint": str(tmp_path / "ours.pt"), "detector": {"type": "gfl"}})
         with pytest.raises(SpecError, match=r"remove teacher\.detector"):
@@ -184,11 +182,11 @@ class TestTorchvision:
         assert teacher.event.num_matched == teacher.event.num_total and not teacher.event.unexpected
         assert [level.stride for level in teacher.detector.levels] == [8, 16, 32, 64, 128]
 
-    def test_a_backbone_is_no_teacher(self) -> None:
+    def test_a_backbone_is_refused_as_a_teacher(self) -> None:
         with pytest.raises(SpecError, match="not a whole detector"):
             load_teacher(Teacher(checkpoint="ResNet50_Weights.IMAGENET1K_V2"), resolve=Path)
 
-    def test_a_detector_that_its_weights_do_not_fit_is_told(self) -> None:
+    def test_a_detector_that_does_not_fit_its_weights_is_refused(self) -> None:
         settings = Teacher.model_validate({"checkpoint": self.NAME, "detector": {"type": "retinanet", "version": "v2"}})
         with pytest.raises(SpecError, match="set version to v1"):
             load_teacher(settings, resolve=Path)

@@ -1,7 +1,7 @@
-"""Every detector learns eight real images by heart, and distils from teachers of its own kind and of another.
+"""Every detector can overfit eight real images, and distils from a teacher of its own kind and of another.
 
-What takes a minute or more for each detector runs only where FGD_ACCEPTANCE is set; `python -m benchmarks.pairs` does
-the same for all pairs and writes the table.
+Tests that take a minute or more for each detector run only if FGD_ACCEPTANCE is set. `python -m benchmarks.pairs` does
+the same for all pairs and writes a table.
 """
 
 import os
@@ -35,25 +35,25 @@ def _named(candidate: Candidate) -> str:
 
 @pytest.mark.skipif("FGD_ACCEPTANCE" not in os.environ, reason="minutes for each detector; set FGD_ACCEPTANCE to run")
 @pytest.mark.parametrize("candidate", [*PLAIN, *VARIANTS], ids=_named)
-def test_learns_eight_images_by_heart(candidate: Candidate, shared: Path, work: Path) -> None:
+def test_overfits_eight_images(candidate: Candidate, shared: Path, work: Path) -> None:
     learned = overfit(candidate, shared / "data", work)
     assert learned.ap > 0.8
     assert learned.mask_ap is None or learned.mask_ap > 0.8
 
 
 @pytest.mark.parametrize("student", PLAIN, ids=_named)
-def test_distils_from_its_own_kind_and_from_the_next(student: Candidate, shared: Path, work: Path) -> None:
+def test_distils_from_its_own_kind_and_from_another(student: Candidate, shared: Path, work: Path) -> None:
     following = PLAIN[(PLAIN.index(student) + 1) % len(PLAIN)]
     for teacher in (student, following):
-        pair = distil(student, _fresh(teacher, work), shared / "data", work, steps=3, values=TINY)
+        pair = distil(student, _untrained(teacher, work), shared / "data", work, steps=3, values=TINY)
         assert pair.is_good, pair
         assert (pair.student, pair.teacher) == (student.name, teacher.name)
-        # Of levels that both have, only the pooled P6 holds nothing of its own.
+        # All common levels are distilled, except P6, which is only pooled from P5.
         assert set(pair.levels) >= {"P3", "P4", "P5"}
 
 
-def _fresh(candidate: Candidate, work: Path) -> Path:
-    """The checkpoint of a detector that has learned nothing, wider than the student."""
+def _untrained(candidate: Candidate, work: Path) -> Path:
+    """Save an untrained detector that is wider than the student; return its path."""
     torch.manual_seed(1)
     settings = settings_of(candidate, BLOOD_CELLS, TINY | {"fpn_width": 16})
     path = work / f"{candidate.name}.pt"

@@ -1,7 +1,7 @@
-"""All modules of ours that are loaded by a string: import-linter does not see these imports, so they stand here.
+"""Lists all of our modules that are loaded by a string, because import-linter does not see these imports.
 
-The tests find each such string in the source, hold the finds against this list, import each module, and hold the list
-against the same rules of who may import whom as ordinary imports.
+The tests find each such string in the source, compare the strings with this list, import each module, and check the
+list against the same contracts as ordinary imports.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ BY_NAME: Mapping[str, frozenset[str]] = {
     "workers.tracing": frozenset({"workers.tracing.spans"}),
     "workers.tuning.sweep": frozenset({"fgd_core.runs", "workers.tuning.shared_teacher"}),
 }
-"""Importing module → modules that it loads into its own process."""
+"""Module → modules that it loads into its own process."""
 
 BY_NAME_WITH_SERVICE: Mapping[str, frozenset[str]] = {
     "service.client.cli": frozenset(

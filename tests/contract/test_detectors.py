@@ -1,4 +1,4 @@
-"""What every detector in the table must do; a new row is tested by being there."""
+"""The contract of detectors; each row of the table is tested."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ SMALL: dict[type[AnyDetector], DetectorSpec] = {
     spec.Gfl: spec.Gfl(backbone=TINY, fpn_width=8),
     spec.RepPoints: spec.RepPoints(backbone=TINY, fpn_width=8),
 }
-# What a spec may ask for besides, where the network or its losses are others.
+# Other settings that change the network or its losses.
 VARIANTS: tuple[DetectorSpec, ...] = (
     spec.RetinaNet(backbone=TINY, fpn_width=8, version="v2"),
     spec.RetinaNet(backbone=TINY, fpn_width=8, convention="mmdetection"),
@@ -46,8 +46,8 @@ LABELS = torch.tensor([0, 2])
 
 
 def _described(settings: DetectorSpec) -> str:
-    told = settings.model_dump(include={"version", "convention", "norm"}, exclude_defaults=True)
-    return " ".join([type(settings).__name__, *told.values()])
+    changed = settings.model_dump(include={"version", "convention", "norm"}, exclude_defaults=True)
+    return " ".join([type(settings).__name__, *changed.values()])
 
 
 @pytest.fixture(params=[*SMALL.values(), *VARIANTS], ids=_described)
@@ -57,12 +57,16 @@ def settings(request: pytest.FixtureRequest) -> DetectorSpec:
     return chosen
 
 
-def test_every_detector_of_the_table_is_tested() -> None:
+def test_every_detector_in_the_table_is_tested() -> None:
     assert set(SMALL) == set(DETECTORS)
 
 
 def batch_targets(detector: Detector, *counts: int) -> Targets:
-    """Targets of images of 64 px, with so many of the two objects each; masks that fill their boxes."""
+    """Return targets of images of 64 x 64 px.
+
+    Args:
+        counts: for each image, how many of the two objects it has; masks fill their boxes.
+    """
     masks = torch.zeros(len(BOXES), 64, 64, dtype=torch.uint8)
     for mask, (x1, y1, x2, y2) in zip(masks, BOXES.int().tolist(), strict=True):
         mask[y1:y2, x1:x2] = 1
@@ -75,12 +79,12 @@ def batch_targets(detector: Detector, *counts: int) -> Targets:
 
 
 def of_classes(losses: dict[str, Tensor]) -> Tensor:
-    """What there is, or whether there is anything: the terms that background counts in."""
+    """Return the sum of the loss terms that background cells contribute to, a scalar."""
     return torch.stack([value for name, value in losses.items() if _is_of_classes(name)]).sum()
 
 
 def of_objects(losses: dict[str, Tensor]) -> Tensor:
-    """Where it is and what it looks like: boxes, centres, masks."""
+    """Return the sum of the loss terms of objects only, a scalar: boxes, centres, masks."""
     return torch.stack([value for name, value in losses.items() if not _is_of_classes(name)]).sum()
 
 
@@ -123,7 +127,7 @@ class TestTraining:
 
     def test_every_parameter_gets_a_gradient(self, settings: DetectorSpec) -> None:
         detector = build_detector(settings, NUM_CLASSES).train()
-        # Large enough that every level has cells; objects of all sizes, so that each has a level of its own.
+        # The image is large enough for every level, and there are objects of all sizes, so each level gets one.
         sides = torch.tensor([12.0, 24, 48, 96, 180, 250])
         boxes = torch.stack([torch.zeros(6), torch.zeros(6), sides, sides], dim=1) + 3
         masks = [torch.ones(6, 256, 256, dtype=torch.uint8)] * 2 if detector.has_masks else None
@@ -133,7 +137,7 @@ class TestTraining:
         trained = [(name, p) for name, p in detector.named_parameters() if p.requires_grad]
         assert [name for name, p in trained if p.grad is None] == []
 
-    def test_labels_at_the_interface_count_from_zero(self, settings: DetectorSpec) -> None:
+    def test_labels_count_from_zero(self, settings: DetectorSpec) -> None:
         detector = build_detector(settings, 1).train()
         boxes, _, sizes, masks = batch_targets(detector, 2, 2)
         targets = Targets(boxes, [torch.zeros(2, dtype=torch.int64)] * 2, sizes, masks)
@@ -142,7 +146,7 @@ class TestTraining:
 
 
 class TestDetections:
-    def test_boxes_lie_inside_the_image_and_scores_fall(self, settings: DetectorSpec) -> None:
+    def test_boxes_are_inside_the_image_and_scores_are_sorted(self, settings: DetectorSpec) -> None:
         detector = build_detector(settings.model_copy(update={"score_threshold": 0.0}), NUM_CLASSES).eval()
         for found, (height, width) in zip(
             find(detector, torch.randn(2, 3, 64, 96), (50, 70), (64, 96)), [(50, 70), (64, 96)], strict=True
@@ -161,14 +165,16 @@ class TestDetections:
                 assert found.masks.shape[1] == found.masks.shape[2]
                 assert found.masks.min() >= 0 and found.masks.max() <= 1
 
-    def test_of_an_image_in_which_nothing_is_found_have_their_shapes(self, settings: DetectorSpec) -> None:
+    def test_an_image_without_detections_gives_empty_tensors(self, settings: DetectorSpec) -> None:
         detector = build_detector(settings.model_copy(update={"score_threshold": 0.999}), NUM_CLASSES).eval()
         (found,) = find(detector, torch.randn(1, 3, 64, 64), (64, 64))
         assert found.boxes_xyxy_px.shape == (0, 4)
         assert found.scores.shape == found.labels.shape == (0,)
         assert found.masks is None or found.masks.shape[0] == 0
 
-    def test_are_the_same_after_a_save_to_disk_and_a_load(self, settings: DetectorSpec, tmp_path: Path) -> None:
+    def test_a_saved_and_loaded_detector_gives_the_same_detections(
+        self, settings: DetectorSpec, tmp_path: Path
+    ) -> None:
         settings = settings.model_copy(update={"score_threshold": 0.0})
         saved = build_detector(settings, NUM_CLASSES).eval()
         categories = tuple(Category(i, f"kind {i}") for i in range(NUM_CLASSES))

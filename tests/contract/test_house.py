@@ -1,4 +1,4 @@
-"""The house rules that a machine can hold: who may import whom, and what the control plane must not load."""
+"""Rules about imports that a test can check."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def test_nobody_imports_whom_they_may_not() -> None:
+def test_every_import_keeps_the_contracts() -> None:
     found = subprocess.run(
         [Path(sys.executable).with_name("lint-imports"), "--no-logo"],
         cwd=REPOSITORY,
@@ -19,7 +19,7 @@ def test_nobody_imports_whom_they_may_not() -> None:
     assert "0 broken" in found.stdout
 
 
-def test_the_library_itself_imports_nothing() -> None:
+def test_importing_the_library_loads_no_other_module() -> None:
     loaded = subprocess.run(
         [
             sys.executable,

@@ -1,4 +1,4 @@
-"""Modules that are loaded by a string: none is unknown, each can be imported, none breaks the rules of who may."""
+"""Modules that are loaded by a string: all are listed, all exist, and all keep the import contracts."""
 
 import ast
 import importlib.util
@@ -39,7 +39,7 @@ def strings(path: Path) -> Iterator[str]:
 
 
 def started(path: Path) -> Iterator[str]:
-    """What follows "-m" in a command, or at the end of an f-string."""
+    """Yield the modules after "-m" in a command, or at the end of an f-string."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Tuple | ast.List):
             values = [each.value if isinstance(each, ast.Constant) else None for each in node.elts]
@@ -49,7 +49,7 @@ def started(path: Path) -> Iterator[str]:
 
 
 def named(module: str, path: Path) -> set[str]:
-    """Our modules that are written out as strings; "module:attribute" counts as the module."""
+    """Return our modules that occur as strings; "module:attribute" counts as the module."""
     names = {text.partition(":")[0] for text in strings(path)}
     tops = {name for name in names if "." not in name}
     return {name for name in names - tops if name in MODULES and name != module} - set(started(path))
@@ -63,7 +63,7 @@ def loads_by_name(path: Path) -> bool:
     )
 
 
-def test_each_string_that_names_a_module_of_ours_is_in_the_list() -> None:
+def test_each_string_that_names_one_of_our_modules_is_listed() -> None:
     found = {module: names for module, path in MODULES.items() if (names := named(module, path))}
     listed: dict[str, set[str]] = {}
     for module, names in ALL_BY_NAME:
@@ -71,23 +71,23 @@ def test_each_string_that_names_a_module_of_ours_is_in_the_list() -> None:
     assert found == {module: names for module, names in listed.items() if names}
 
 
-def test_who_loads_by_name_is_in_the_list() -> None:
-    """A name that is put together of parts would be no module's name as it stands in the source."""
+def test_each_module_that_loads_by_name_is_listed() -> None:
+    """Finds loads whose module name is built from parts, which the search for strings misses."""
     assert {module for module, path in MODULES.items() if loads_by_name(path)} <= set(dict(ALL_BY_NAME))
 
 
-def test_each_process_that_is_started_as_a_module_is_in_the_list() -> None:
+def test_each_process_that_is_started_as_a_module_is_listed() -> None:
     found = {module: names for module, path in MODULES.items() if (names := set(started(path)))}
     assert found == {module: set(names) for module, names in PROCESSES.items()}
 
 
 @pytest.mark.parametrize("name", sorted(set().union(*(names for _, names in (*ALL_BY_NAME, *PROCESSES.items())))))
-def test_each_is_there(name: str) -> None:
+def test_each_listed_module_exists(name: str) -> None:
     assert importlib.util.find_spec(name) is not None
 
 
-def test_nobody_loads_by_name_whom_they_may_not_import() -> None:
-    """import-linter's own contracts, on the graph of imports with those by name added to it."""
+def test_every_load_by_name_keeps_the_import_contracts() -> None:
+    """Checks import-linter's contracts on the graph of imports with the loads by name added."""
     graph = grimp.build_graph(*ROOTS, include_external_packages=True)
     for importer, names in BY_NAME.items():
         for name in names:

@@ -1,4 +1,4 @@
-"""What every distillation method in the table must do; a new row is tested by being there."""
+"""The contract of distillation methods; each row of the table is tested."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def settings(request: pytest.FixtureRequest) -> MethodSpec:
 
 @pytest.mark.parametrize("channels", [(8, 8), (4, 8)], ids=["same width", "narrower student"])
 @pytest.mark.parametrize("num_boxes", [0, 2])
-def test_is_finite_and_teaches_the_student_alone(
+def test_the_loss_is_finite_and_only_the_student_gets_a_gradient(
     settings: MethodSpec, channels: tuple[int, int], num_boxes: int
 ) -> None:
     loss = METHODS[type(settings)](settings, *channels)
@@ -35,12 +35,14 @@ def test_is_finite_and_teaches_the_student_alone(
     assert all(value.isfinite() for value in terms.unweighted().values())
 
 
-def test_every_method_advises() -> None:
+def test_every_method_gives_advice() -> None:
     assert set(ADVICE) == set(METHODS)
 
 
 @pytest.mark.parametrize("example", ["demo", "bccd", "nuclei"])
-def test_the_scale_that_the_catalogue_advises_is_that_of_the_examples(example: str) -> None:
-    """All three distil narrow networks from scratch."""
+def test_the_catalogue_advises_the_scale_of_the_examples(example: str) -> None:
+    """All three examples distil small networks without pretrained weights."""
     scale = yaml.safe_load((EXAMPLES / example / "distilled.yaml").read_text())["method"]["scale"]
-    assert f"small networks from scratch want about {scale}." in str(Fgd.model_fields["scale"].description)
+    assert f"Small networks without pretrained weights need about {scale}." in str(
+        Fgd.model_fields["scale"].description
+    )

@@ -1,4 +1,4 @@
-"""Every choice that a spec offers has a row in the table that carries it out, and the other way round."""
+"""Every choice in a spec has a row in the table that implements it, and every row is a choice."""
 
 from collections.abc import Mapping
 from typing import Any, get_args
@@ -14,7 +14,7 @@ from fgd_core.spec.methods import MethodSpec
 
 
 def members(union: Any) -> set[type]:
-    """The classes of `Annotated[A | B, …]`, or of a union that has one member so far."""
+    """Return the classes of `Annotated[A | B, …]`, or of a union with one member."""
     while hasattr(union, "__metadata__"):
         union = union.__origin__
     return set(get_args(union)) or {union}
@@ -25,5 +25,5 @@ def members(union: Any) -> set[type]:
     [(DetectorSpec, DETECTORS), (MethodSpec, METHODS), (DataSpec, DATASETS)],
     ids=["detectors", "methods", "data"],
 )
-def test_members_of_the_spec_are_the_keys_of_the_table(union: Any, table: Mapping[type, Any]) -> None:
+def test_the_members_of_the_spec_are_the_keys_of_the_table(union: Any, table: Mapping[type, Any]) -> None:
     assert members(union) == set(table)

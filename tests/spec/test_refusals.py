@@ -1,4 +1,4 @@
-"""A spec that is no detector's or backbone's is refused with the path, and with what there is."""
+"""A wrong detector or backbone is refused with its path and the possible values."""
 
 from typing import Any
 
@@ -17,13 +17,13 @@ def refused(detector: dict[str, Any]) -> dict[str, str]:
 
 
 class TestKindsOfDetectors:
-    def test_none_at_all_is_told_what_there_is(self) -> None:
+    def test_a_missing_type_is_answered_with_all_types(self) -> None:
         found = refused({})
         assert list(found) == ["detector"]
         assert found["detector"].startswith("the field 'type' is required; one of ")
         assert "retinanet" in found["detector"]
 
-    def test_an_unknown_one_is_answered_with_the_nearest(self) -> None:
+    def test_an_unknown_type_is_answered_with_the_nearest(self) -> None:
         assert refused({"type": "retinanot"}) == {
             "detector": "'type' 'retinanot' is unknown; did you mean 'retinanet'?"
         }
@@ -47,7 +47,7 @@ class TestKindsOfBackbones:
             ({"name": "resnet50", "deformable_stages": [1]}, ".deformable_stages.0", "1 is not a possible value"),
         ],
     )
-    def test_the_fault_has_its_place_and_its_cure(self, backbone: dict[str, Any], loc: str, message: str) -> None:
+    def test_a_fault_has_its_path_and_its_cure(self, backbone: dict[str, Any], loc: str, message: str) -> None:
         found = refused({"type": "retinanet", "backbone": backbone})
         assert list(found) == [f"detector.backbone{loc}"]
         assert message in found[f"detector.backbone{loc}"]

@@ -1,6 +1,6 @@
 """python -m tests.training.killed_run FOLDER [--trial] < SPEC: a run that dies of SIGKILL in its first evaluation.
 
-It dies where its detections would be scored: all batches are through, and nothing of them is known.
+It dies when its detections should be scored: all batches are done, and no score is known.
 """
 
 import os
@@ -20,7 +20,7 @@ from workers.tuning.trial_workspace import SharedTrialWorkspace
 
 def die(*arguments: object) -> NoReturn:
     os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError("nobody survives this")
+    raise AssertionError("the process survived SIGKILL")
 
 
 def main() -> None:

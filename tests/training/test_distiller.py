@@ -1,4 +1,4 @@
-"""A teacher and a student that are not alike: which levels meet, at which size, and what is said of it beforehand."""
+"""Teachers and students of different kinds: which levels are paired, at which size, and what the plan says."""
 
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def batch(size: int = 128) -> Batch:
 
 
 def learned(student: Detector, teacher: Detector) -> dict[str, Tensor]:
-    """The parts of the loss, after a backward pass that reached the student."""
+    """Return the parts of the loss, after a backward pass that must reach the student only."""
     distiller = Distiller(Fgd(), student, teacher)
     total, parts = distiller(student.features(batch().images), batch())
     total.backward()
@@ -70,12 +70,12 @@ def named(*strides: int, derived: int | None = None, channels: int = 8) -> list[
 
 
 class TestLevels:
-    def test_of_other_pyramids_meet_by_stride_and_derived_ones_never(self) -> None:
+    def test_are_paired_by_stride_and_derived_ones_never(self) -> None:
         student, teacher = two_stage(), built(fpn_width=16)
         assert levels_of(learned(student, teacher)) == ["P3", "P4", "P5"]
         assert levels_of(learned(built(), two_stage())) == ["P3", "P4", "P5"]
 
-    def test_that_are_left_out_are_named_with_the_reason(self) -> None:
+    def test_that_are_left_out_have_a_reason(self) -> None:
         student, teacher = named(8, 16, 32, 64, 128), named(4, 8, 16, 32, 64, derived=64, channels=16)
         planned = plan_levels(student, teacher, 1, match_levels(student, teacher, 1))
         distilled = [(each.student, each.teacher) for each in planned if each.is_distilled]
@@ -87,13 +87,13 @@ class TestLevels:
         assert all(each.has_adapter and not each.is_resampled for each in planned if each.is_distilled)
         left_out = [(each.student or each.teacher, each.why_not) for each in planned if not each.is_distilled]
         assert [(side.name, why) for side, why in left_out if side] == [
-            ("P6", "the teacher's of this stride only subsamples the level below"),
-            ("P7", "the teacher has none of this stride"),
-            ("P2", "the student has none of this stride"),
+            ("P6", "the teacher's level of this stride only subsamples the level below"),
+            ("P7", "the teacher has no level of this stride"),
+            ("P2", "the student has no level of this stride"),
             ("P6", "it only subsamples the level below"),
         ]
 
-    def test_none_in_common_is_refused_with_both_sides_by_name(self) -> None:
+    def test_without_a_common_stride_are_refused_by_name(self) -> None:
         with pytest.raises(SpecError, match=r"no level of about the same stride.*teacher\.input_scale") as caught:
             match_levels(named(8, 16), named(32, 64, 128, derived=64), 1)
         assert caught.value.details == {
@@ -110,13 +110,15 @@ class TestLevels:
             (1.25, [(0, 0), (1, 1), (2, 2), (3, 3)]),
         ],
     )
-    def test_meet_by_the_stride_on_the_students_image(self, scale: float, expected: list[tuple[int, int]]) -> None:
+    def test_are_paired_by_the_stride_on_the_students_image(
+        self, scale: float, expected: list[tuple[int, int]]
+    ) -> None:
         strides = named(8, 16, 32, 64)
         assert [(pair.student, pair.teacher) for pair in match_levels(strides, strides, scale)] == expected
 
 
 class TestPairs:
-    def test_of_other_widths_get_an_adapter_on_the_student(self) -> None:
+    def test_of_different_widths_get_an_adapter_on_the_student(self) -> None:
         student, teacher = built(fpn_width=8), built(fpn_width=24)
         distiller = Distiller(Fgd(), student, teacher)
         for loss in distiller.losses:
@@ -126,7 +128,7 @@ class TestPairs:
         assert len(levels_of(learned(student, teacher))) == 5
 
     @pytest.mark.parametrize("kind", ["fcos", "gfl", "faster_rcnn"])
-    def test_of_other_head_families_distil(self, kind: str) -> None:
+    def test_of_different_kinds_of_heads_distil(self, kind: str) -> None:
         assert "P4" in levels_of(learned(built(), built(type=kind, fpn_width=16)))
 
     def test_a_mobilenet_learns_from_a_resnext(self) -> None:
@@ -136,21 +138,21 @@ class TestPairs:
 
 
 class TestInputScale:
-    def test_a_teacher_at_twice_the_size_gives_its_next_coarser_levels_uninterpolated(self) -> None:
+    def test_a_teacher_at_twice_the_size_gives_its_next_coarser_levels(self) -> None:
         student, teacher = built(), built(fpn_width=16)
-        seen = at_input_scale(teacher, 2)
+        rescaled = at_input_scale(teacher, 2)
         images = batch().images
         twice = interpolate(images, scale_factor=2, mode="bilinear", align_corners=False)
         with torch.no_grad():
-            expected, found = teacher.eval().features(twice), seen.eval().features(images)
+            expected, found = teacher.eval().features(twice), rescaled.eval().features(images)
             ours = student.features(images)
         for one, other in zip(found, expected, strict=True):
             assert torch.equal(one, other)
         for level in range(4):
             assert resample(found[level + 1], 1.0, ours[level]) is found[level + 1]
-        assert levels_of(learned(student, seen)) == ["P3", "P4", "P5", "P6"]
+        assert levels_of(learned(student, rescaled)) == ["P3", "P4", "P5", "P6"]
 
-    def test_the_distance_is_measured_on_those_maps(self) -> None:
+    def test_the_loss_is_computed_on_the_rescaled_maps(self) -> None:
         student, teacher = built(), built(fpn_width=8)
         distiller = Distiller(Fgd(), student, at_input_scale(teacher, 2))
         given = batch()
@@ -167,7 +169,7 @@ class TestInputScale:
         torch.testing.assert_close(parts["distill/P3"], terms.total.detach())
 
     @pytest.mark.parametrize("scale", [0.5, 0.75, 1.5])
-    def test_other_scales_distil_as_well(self, scale: float) -> None:
+    def test_other_scales_distil_too(self, scale: float) -> None:
         student = built()
         distiller = Distiller(Fgd(), student, at_input_scale(built(), scale))
         resampled = {each.is_resampled for each in distiller.planned_levels if each.is_distilled}
@@ -175,16 +177,16 @@ class TestInputScale:
         total, _ = distiller(student.features(batch(160).images), batch(160))
         assert total.isfinite()
 
-    def test_one_is_the_teacher_itself(self) -> None:
+    def test_scale_1_is_the_teacher_itself(self) -> None:
         teacher = built()
         assert at_input_scale(teacher, 1.0) is teacher
 
     @pytest.mark.parametrize("scale", [0.5, 2.0])
-    def test_detections_come_back_in_pixels_of_the_image_as_it_came(self, scale: float) -> None:
+    def test_detections_are_in_pixels_of_the_original_image(self, scale: float) -> None:
         plain = built(score_threshold=0.0).eval()
-        seen, images, sizes = RescaledDetector(plain, scale), batch().images, [(101, 90), (64, 127)]
+        rescaled, images, sizes = RescaledDetector(plain, scale), batch().images, [(101, 90), (64, 127)]
         with torch.no_grad():
-            found = seen.detect(seen.features(images), sizes)
+            found = rescaled.detect(rescaled.features(images), sizes)
             resized = interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False, antialias=scale < 1)
             there = [(int(h * scale), int(w * scale)) for h, w in sizes]
             expected = plain.detect(plain.features(resized), there)
@@ -194,8 +196,8 @@ class TestInputScale:
             assert one.boxes_xyxy_px[:, 2].max() <= width and one.boxes_xyxy_px[:, 3].max() <= height
 
 
-class TestGrid:
-    def test_a_slope_stays_a_slope_where_cells_are_of_another_size(self) -> None:
+class TestResample:
+    def test_a_slope_stays_a_slope_with_other_cell_sizes(self) -> None:
         centres = torch.arange(12) + 0.5
         slope = centres.view(1, 1, 1, 12).expand(1, 1, 10, 12)
         moved = resample(slope, 1.25, torch.zeros(1, 3, 8, 9))
@@ -203,7 +205,7 @@ class TestGrid:
         assert moved.shape == (1, 1, 8, 9)
         torch.testing.assert_close(moved[0, 0, 3], expected)
 
-    def test_beyond_the_border_the_last_cell_goes_on_and_nothing_is_stretched(self) -> None:
+    def test_border_cells_are_repeated_and_nothing_is_stretched(self) -> None:
         slope = (torch.arange(4) + 0.5).view(1, 1, 1, 4).expand(1, 1, 4, 4)
         moved = resample(slope, 1.0, torch.zeros(1, 1, 4, 6))
         assert moved[0, 0, 0].tolist() == [0.5, 1.5, 2.5, 3.5, 3.5, 3.5]
@@ -225,10 +227,8 @@ def run(teacher_file: Path, folder: Path, **fields: Any) -> list[RunEvent]:
     return context.events
 
 
-class TestPlan:
-    def test_is_said_once_before_the_first_step_with_all_that_will_and_will_not_happen(
-        self, teacher_file: Path, tmp_path: Path
-    ) -> None:
+class TestThePlan:
+    def test_is_reported_once_before_the_first_step(self, teacher_file: Path, tmp_path: Path) -> None:
         events = run(teacher_file, tmp_path, student={"type": "faster_rcnn"}, training={"epochs": 1})
         plans = [event for event in events if isinstance(event, DistillationPlanned)]
         assert len(plans) == 1
@@ -241,11 +241,11 @@ class TestPlan:
             "distils P3 (stride 8, 8 → 16 channels by a 1x1 convolution), P4 (stride 16, 8 → 16 channels by a 1x1 "
             "convolution), P5 (stride 32, 8 → 16 channels by a 1x1 convolution) from RetinaNet into FasterRcnn with fgd"
         )
-        assert "leaves out the student's P2 (stride 4): the teacher has none of this stride" in sentence
+        assert "leaves out the student's P2 (stride 4): the teacher has no level of this stride" in sentence
         assert "leaves out the student's P6 (stride 64): it only subsamples the level below" in sentence
-        assert "leaves out the teacher's P7 (stride 128): the student has none of this stride" in sentence
+        assert "leaves out the teacher's P7 (stride 128): the student has no level of this stride" in sentence
 
-    def test_counts_what_is_inherited_and_names_what_is_not(self, teacher_file: Path, tmp_path: Path) -> None:
+    def test_counts_what_is_inherited(self, teacher_file: Path, tmp_path: Path) -> None:
         (plan,) = [
             event
             for event in run(teacher_file, tmp_path, student={"fpn_width": 16}, inherit="neck_and_head")
@@ -255,9 +255,7 @@ class TestPlan:
         assert plan.num_inherited > 0
         assert f"inherits neck and head: {plan.num_inherited} of {plan.num_inherited} keys" in plan.sentence()
 
-    def test_says_that_nothing_is_distilled_where_the_method_weighs_nothing(
-        self, teacher_file: Path, tmp_path: Path
-    ) -> None:
+    def test_says_that_nothing_is_distilled_with_zero_weights(self, teacher_file: Path, tmp_path: Path) -> None:
         (plan,) = [
             event
             for event in run(teacher_file, tmp_path, method={"scale": 0.0})
@@ -268,11 +266,11 @@ class TestPlan:
 
 
 class TestRun:
-    def test_of_a_closer_look_learns_and_says_so(self, teacher_file: Path, tmp_path: Path) -> None:
+    def test_with_a_larger_input_scale_reports_it(self, teacher_file: Path, tmp_path: Path) -> None:
         events = run(teacher_file, tmp_path, teacher={"gate": "keys", "input_scale": 2.0})
         (plan,) = [event for event in events if isinstance(event, DistillationPlanned)]
-        assert "from RetinaNet that sees 2 x the size" in plan.sentence()
-        assert "leaves out the student's P7 (stride 128): the teacher has none of this stride" in plan.sentence()
-        assert "leaves out the teacher's P3 (stride 4): the student has none of this stride" in plan.sentence()
+        assert "from RetinaNet at 2 x the image size" in plan.sentence()
+        assert "leaves out the student's P7 (stride 128): the teacher has no level of this stride" in plan.sentence()
+        assert "leaves out the teacher's P3 (stride 4): the student has no level of this stride" in plan.sentence()
         logged = [event.values for event in events if isinstance(event, Progress)]
         assert all("distill/P3" in values for values in logged)

@@ -1,4 +1,4 @@
-"""Steps: the schedule, the clipping, and what distilling with zero weight must not change."""
+"""Steps: schedule, clipping, and distillation with zero weights."""
 
 import copy
 
@@ -40,16 +40,16 @@ def trained(method: Fgd | None, steps: int, optimizer_spec: AdamW | Sgd = AdamW(
 
 class TestDistiller:
     @pytest.mark.parametrize("optimizer", [AdamW(), Sgd()], ids=["adamw", "sgd"])
-    def test_with_zero_weights_20_steps_are_bit_identical_to_plain_training(self, optimizer: AdamW | Sgd) -> None:
+    def test_with_zero_weights_20_steps_equal_training_without_distillation(self, optimizer: AdamW | Sgd) -> None:
         plain = trained(None, 20, optimizer)
         distilled = trained(Fgd(alpha=0, beta=0, gamma=0, lambda_=0), 20, optimizer)
         assert all(torch.equal(plain[name], distilled[name]) for name in plain)
 
     @pytest.mark.parametrize("method", [Fgd(scale=0), Fgd(alpha=0, beta=0, gamma=0, lambda_=0)], ids=["scale", "all"])
-    def test_with_zero_weights_it_asks_nothing_of_the_teacher(self, method: Fgd) -> None:
+    def test_with_zero_weights_the_teacher_does_not_run(self, method: Fgd) -> None:
         class Silent:
             def maps(self, batch: Batch) -> list[Tensor]:
-                raise AssertionError("asked")
+                raise AssertionError("the teacher ran")
 
         student, teacher = build_detector(STUDENT, 8), build_detector(TEACHER, 8)
         loader = TrainLoader(open_dataset(SPEC.data, "train"), SPEC.input, batch_size=4, seed=0, workers=0)
@@ -58,10 +58,10 @@ class TestDistiller:
         total, parts = distiller(student.features(batch.images), batch)
         assert distiller.advice(batch) == []
         assert total.item() == 0 and set(parts) == {"distill/total"}
-        with pytest.raises(AssertionError, match="asked"):
+        with pytest.raises(AssertionError, match="the teacher ran"):
             Distiller(Fgd(), student, teacher, Silent())(student.features(batch.images), batch)
 
-    def test_a_temperature_that_suits_no_level_is_answered_with_one_for_all(self) -> None:
+    def test_an_unsuitable_temperature_gets_one_advice_for_all_levels(self) -> None:
         student, teacher = build_detector(STUDENT, 8), build_detector(TEACHER, 8)
         loader = TrainLoader(open_dataset(SPEC.data, "train"), SPEC.input, batch_size=4, seed=0, workers=0)
         advice = Distiller(Fgd(temperature=1e-4), student, teacher).advice(next(loader.epoch(0)))
@@ -71,7 +71,7 @@ class TestDistiller:
         plain, distilled = trained(None, 2), trained(Fgd(), 2)
         assert any(not torch.equal(plain[name], distilled[name]) for name in plain)
 
-    def test_keeps_the_teacher_frozen_in_eval_mode_and_out_of_sight(self) -> None:
+    def test_the_teacher_is_frozen_in_eval_mode_and_no_submodule(self) -> None:
         student, teacher = build_detector(STUDENT, 3), build_detector(TEACHER, 3)
         del teacher.head  # only backbone and neck run
         before = copy.deepcopy(teacher.state_dict())
@@ -93,7 +93,7 @@ class TestDistiller:
 
 
 class TestNonFiniteLoss:
-    def test_is_an_error_that_names_the_terms_and_leaves_the_weights(self) -> None:
+    def test_names_the_terms_and_leaves_the_weights_unchanged(self) -> None:
         detector = build_detector(STUDENT, 8)
         with torch.no_grad():
             detector.get_parameter("head.regression_head.bbox_reg.bias").fill_(float("inf"))
@@ -113,7 +113,7 @@ class TestSchedule:
         assert learning_rate(settings, 50, 10_000) == pytest.approx(0.5005)
         assert learning_rate(settings, 100, 10_000) == 1.0
 
-    def test_is_cut_to_a_tenth_of_a_short_training(self) -> None:
+    def test_warmup_is_at_most_a_tenth_of_the_training(self) -> None:
         settings = TrainingSpec(optimizer=Sgd(learning_rate=1.0), warmup_steps=500)
         assert learning_rate(settings, 10, 100) == 1.0
 
@@ -122,7 +122,7 @@ class TestSchedule:
         rates = [learning_rate(settings, epoch * 10, 120) for epoch in range(12)]
         assert rates == pytest.approx([1.0] * 8 + [0.1] * 3 + [0.01])
 
-    def test_falls_along_half_a_cosine(self) -> None:
+    def test_decreases_along_half_a_cosine(self) -> None:
         settings = TrainingSpec(
             optimizer=Sgd(learning_rate=1.0), schedule=CosineSchedule(final_fraction=0.1), warmup_steps=0
         )
@@ -131,7 +131,7 @@ class TestSchedule:
         assert learning_rate(settings, 100, 100) == pytest.approx(0.1)
 
 
-def test_clipping_takes_one_norm_over_all_groups() -> None:
+def test_clipping_uses_one_norm_over_all_groups() -> None:
     first, second = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1))
     first.grad, second.grad = torch.tensor([3.0, 0.0]), torch.tensor([4.0])
     assert clip_gradients([[first], [second]], 1.0).item() == pytest.approx(5.0)

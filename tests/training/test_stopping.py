@@ -1,4 +1,4 @@
-"""Whatever a run is busy with, it hears that it is to stop, and a kill in an evaluation costs no epoch."""
+"""A run stops soon in every phase, and a kill during an evaluation costs no epoch."""
 
 import json
 import signal
@@ -34,12 +34,12 @@ from workers.tuning.messages import TrialTask
 from workers.tuning.trial_worker import TrialWorker
 from workers.tuning.trial_workspace import SharedTrialWorkspace
 
-# Three batches an evaluation, so that there is something between them.
+# Three batches per evaluation, so that a run can stop between them.
 SPEC = train_spec(data={"num_val": 12})
 
 
 class StopsAfter(RecordingContext):
-    """Asked to stop from the first event of a kind on; of nothing, from the start."""
+    """Asks to stop after the first event of the given kinds; without kinds, from the start."""
 
     def __init__(self, job_dir: Path, *kind: str) -> None:
         super().__init__(job_dir)
@@ -54,17 +54,17 @@ class StopsAfter(RecordingContext):
 
 
 @pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> RecordingContext:
-    """The same run in peace."""
-    context = RecordingContext(tmp_path_factory.mktemp("calm"))
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> RecordingContext:
+    """The same run without interruption."""
+    context = RecordingContext(tmp_path_factory.mktemp("uninterrupted"))
     assert execute(SPEC, context).outcome == "succeeded"
     return context
 
 
-def assert_ends_as(calm: RecordingContext, folder: Path) -> None:
-    """To the bit: weights, best weights, optimiser, generators, and what is known of the epochs."""
+def assert_ends_as(uninterrupted: RecordingContext, folder: Path) -> None:
+    """Check that the results are bit-identical: weights, best weights, optimiser, generators and epochs."""
     for name in ("last.pt", "best.pt"):
-        expected, expected_training = read_checkpoint(calm.job_dir / "checkpoints" / name)
+        expected, expected_training = read_checkpoint(uninterrupted.job_dir / "checkpoints" / name)
         found, training = read_checkpoint(folder / "checkpoints" / name)
         assert found.record == expected.record
         assert all(torch.equal(found.state[key], value) for key, value in expected.state.items())
@@ -101,43 +101,49 @@ def scores_by_epoch(events: list[RunEvent]) -> list[tuple[int | None, Any]]:
 
 
 class TestAnEvaluation:
-    def test_that_was_killed_is_done_again_and_its_epoch_is_not(self, calm: RecordingContext, tmp_path: Path) -> None:
+    def test_that_was_killed_is_repeated_without_its_epoch(
+        self, uninterrupted: RecordingContext, tmp_path: Path
+    ) -> None:
         kill_in_first_evaluation(SPEC, tmp_path)
         resumed = RecordingContext(tmp_path)
         assert execute(SPEC, resumed).outcome == "succeeded"
         assert [(event.epoch, event.awaits_evaluation) for event in resumed.of(Resumed)] == [(1, True)]
         assert [event.epoch for event in resumed.of(EpochFinished)] == [2]
-        assert scores_by_epoch(resumed.events) == scores_by_epoch(calm.events)
-        assert_ends_as(calm, tmp_path)
+        assert scores_by_epoch(resumed.events) == scores_by_epoch(uninterrupted.events)
+        assert_ends_as(uninterrupted, tmp_path)
 
-    def test_that_was_killed_twice_is_done_the_third_time(self, calm: RecordingContext, tmp_path: Path) -> None:
+    def test_that_was_killed_twice_succeeds_the_third_time(
+        self, uninterrupted: RecordingContext, tmp_path: Path
+    ) -> None:
         for _ in range(2):
             kill_in_first_evaluation(SPEC, tmp_path)
         resumed = RecordingContext(tmp_path)
         assert execute(SPEC, resumed).outcome == "succeeded"
-        assert scores_by_epoch(resumed.events) == scores_by_epoch(calm.events)
-        assert_ends_as(calm, tmp_path)
+        assert scores_by_epoch(resumed.events) == scores_by_epoch(uninterrupted.events)
+        assert_ends_as(uninterrupted, tmp_path)
 
-    def test_that_was_stopped_is_done_again_and_its_epoch_is_not(self, calm: RecordingContext, tmp_path: Path) -> None:
+    def test_that_was_stopped_is_repeated_without_its_epoch(
+        self, uninterrupted: RecordingContext, tmp_path: Path
+    ) -> None:
         stopped = StopsAfter(tmp_path, "epoch_finished")
         assert execute(SPEC, stopped).outcome == "stopped"
         assert "evaluated" not in stopped.kinds
         resumed = RecordingContext(tmp_path)
         assert execute(SPEC, resumed).outcome == "succeeded"
         assert [event.epoch for event in resumed.of(EpochFinished)] == [2]
-        assert scores_by_epoch(resumed.events) == scores_by_epoch(calm.events)
-        assert_ends_as(calm, tmp_path)
+        assert scores_by_epoch(resumed.events) == scores_by_epoch(uninterrupted.events)
+        assert_ends_as(uninterrupted, tmp_path)
 
-    def test_that_is_done_is_not_done_again(self, calm: RecordingContext, tmp_path: Path) -> None:
+    def test_that_is_done_is_not_repeated(self, uninterrupted: RecordingContext, tmp_path: Path) -> None:
         assert execute(SPEC, StopsAfter(tmp_path, "evaluated")).outcome == "stopped"
         resumed = RecordingContext(tmp_path)
         assert execute(SPEC, resumed).outcome == "succeeded"
         assert [(event.epoch, event.awaits_evaluation) for event in resumed.of(Resumed)] == [(1, False)]
-        assert scores_by_epoch(resumed.events) == scores_by_epoch(calm.events)[1:]
-        assert_ends_as(calm, tmp_path)
+        assert scores_by_epoch(resumed.events) == scores_by_epoch(uninterrupted.events)[1:]
+        assert_ends_as(uninterrupted, tmp_path)
 
-    def test_of_a_trial_that_was_killed_is_done_again_and_reported_once(
-        self, calm: RecordingContext, tmp_path: Path
+    def test_of_a_killed_trial_is_repeated_and_reported_once(
+        self, uninterrupted: RecordingContext, tmp_path: Path
     ) -> None:
         kill_in_first_evaluation(SPEC, tmp_path, "--trial")
         worker = TrialWorker(execute)
@@ -157,8 +163,8 @@ class TestAnEvaluation:
         running.join()
         assert finished.outcome == "succeeded"
         assert [event.epoch for event in events if isinstance(event, EpochFinished)] == [2]
-        assert reports == scores_by_epoch(events) == scores_by_epoch(calm.events)
-        assert_ends_as(calm, tmp_path)
+        assert reports == scores_by_epoch(events) == scores_by_epoch(uninterrupted.events)
+        assert_ends_as(uninterrupted, tmp_path)
 
 
 class TestARunIsStopped:
@@ -173,13 +179,13 @@ class TestARunIsStopped:
         context = self.stopped(StopsAfter(tmp_path), lambda context: execute(spec, context))
         assert "data_checked" not in context.kinds
 
-    def test_while_its_teacher_is_judged(self, calm: RecordingContext, tmp_path: Path) -> None:
-        spec = distill_spec(calm.job_dir / "checkpoints/best.pt", data={"num_val": 12})
+    def test_while_its_teacher_is_evaluated(self, uninterrupted: RecordingContext, tmp_path: Path) -> None:
+        spec = distill_spec(uninterrupted.job_dir / "checkpoints/best.pt", data={"num_val": 12})
         context = self.stopped(StopsAfter(tmp_path, "weights_loaded"), lambda context: execute(spec, context))
         assert "teacher_checked" not in context.kinds
 
-    def test_while_its_result_is_measured_and_measures_it_when_it_goes_on(
-        self, calm: RecordingContext, tmp_path: Path
+    def test_while_its_result_is_measured_and_measures_it_after_a_resume(
+        self, uninterrupted: RecordingContext, tmp_path: Path
     ) -> None:
         class StopsAtTheEnd(StopsAfter):
             def should_stop(self) -> bool:
@@ -190,26 +196,28 @@ class TestARunIsStopped:
         finished = execute(SPEC, resumed)
         assert finished.result is not None
         assert resumed.of(EpochFinished) == resumed.of(Evaluated) == []
-        assert finished.result.scores == max((e.scores for e in calm.of(Evaluated)), key=lambda scores: scores.ap or 0)
+        assert finished.result.scores == max(
+            (e.scores for e in uninterrupted.of(Evaluated)), key=lambda scores: scores.ap or 0
+        )
 
-    def test_while_it_evaluates_a_checkpoint(self, calm: RecordingContext, tmp_path: Path) -> None:
-        spec = evaluate_spec(calm.job_dir / "checkpoints/best.pt", data={"num_val": 12}, batch_size=4)
+    def test_while_it_evaluates_a_checkpoint(self, uninterrupted: RecordingContext, tmp_path: Path) -> None:
+        spec = evaluate_spec(uninterrupted.job_dir / "checkpoints/best.pt", data={"num_val": 12}, batch_size=4)
         context = self.stopped(StopsAfter(tmp_path, "weights_loaded"), lambda context: execute(spec, context))
         assert "evaluated" not in context.kinds
 
     @pytest.mark.parametrize("after", [[], ["data_checked"]], ids=["counted", "drawn"])
-    def test_while_its_data_is(self, after: list[str], tmp_path: Path) -> None:
+    def test_while_its_data_is_checked(self, after: list[str], tmp_path: Path) -> None:
         spec = CheckDataSpec(name="check", data=Shapes(num_train=600, num_val=4, image_size_px=32))
         context = self.stopped(StopsAfter(tmp_path, *after), lambda context: execute(spec, context))
         assert context.kinds.count("data_checked") == len(after)
         assert "artifact_saved" not in context.kinds
 
 
-class TestIsHeard:
-    """One by one, what a run spends its time in."""
+class TestTheCheckForAStop:
+    """Each kind of long work checks whether its run should stop."""
 
     @pytest.fixture(autouse=True)
-    def _asked_to_stop(self) -> Any:
+    def _must_stop(self) -> Any:
         with checking_for_stop(lambda: True):
             yield
 
@@ -217,14 +225,12 @@ class TestIsHeard:
         with pytest.raises(Stopped):
             read_headers([tmp_path / "missing.png"] * 600)
 
-    def test_by_the_readers_of_image_files_that_have_not_begun(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_in_readers_of_image_files_before_they_start(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         begun = []
 
         def read(paths: list[Path]) -> list[Any]:
             begun.append(paths)
-            time.sleep(0.01)  # a disk far away
+            time.sleep(0.01)  # a slow disk
             return [None] * len(paths)
 
         monkeypatch.setattr(image_files, "_read_headers", read)
@@ -271,11 +277,11 @@ class TestIsHeard:
         mine, measuring, third = (DeviceLock(tmp_path / "devices", "cpu") for _ in range(3))
         mine.acquire()
         with measuring.exclusive(wait_s=0) as is_alone:
-            assert not is_alone  # it waits for the other run and holds the turnstile
+            assert not is_alone  # it waits for the other run
             with pytest.raises(Stopped):
                 mine.yield_device()
         measuring.release()
-        # A run that stopped holds no lock.
+        # A stopped run holds no lock.
         with third.exclusive(wait_s=0) as is_alone:
             assert is_alone
 
@@ -293,7 +299,7 @@ class TestIsHeard:
 
     def test_while_the_control_plane_is_away(self) -> None:
         def ask() -> None:
-            raise NetworkError("nobody is there")
+            raise NetworkError("no answer")
 
         with pytest.raises(Stopped):
             retry_until_reachable(ask)
@@ -304,12 +310,12 @@ class TestIsHeard:
         with pytest.raises(Stopped):
             next(items)
 
-    def test_by_nobody_outside(self) -> None:
+    def test_does_nothing_if_the_run_may_continue(self) -> None:
         with checking_for_stop(lambda: False):
             assert list(stoppable([1, 2, 3])) == [1, 2, 3]
             assert run_in_thread(lambda: "there") == "there"
 
 
-def test_a_failure_of_what_is_waited_for_is_passed_on() -> None:
+def test_an_error_of_the_work_in_a_thread_is_raised() -> None:
     with pytest.raises(ZeroDivisionError):
         run_in_thread(lambda: 1 // 0)

@@ -1,4 +1,4 @@
-"""A training that is stopped, killed or short of disk."""
+"""A training that is stopped, killed or runs out of disk."""
 
 import shutil
 import subprocess
@@ -31,7 +31,7 @@ def small_disk() -> Iterator[Path]:
     )
     if not mounted or mounted.returncode != 0:
         folder.rmdir()
-        pytest.skip("a small file system cannot be mounted here, so a full disk cannot be tried")
+        pytest.skip("a small file system cannot be mounted here, so a full disk cannot be tested")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
     folder.rmdir()
@@ -39,7 +39,7 @@ def small_disk() -> Iterator[Path]:
 
 class TestResume:
     @pytest.mark.parametrize("steps", [1, 2, 3], ids=["mid-epoch", "at an epoch's end", "in the second epoch"])
-    def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(
+    def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_run(
         self, steps: int, tmp_path: Path, teacher: Path
     ) -> None:
         spec = distill_spec(teacher, teacher={"gate": "keys"})
@@ -59,7 +59,7 @@ class TestResume:
         last = [event.values["loss"] for event in resumed.of(EpochFinished)][-1]
         assert last == [event.values["loss"] for event in whole.of(EpochFinished)][-1]
 
-    def test_a_torn_checkpoint_gives_way_to_the_one_before(self, tmp_path: Path) -> None:
+    def test_a_damaged_checkpoint_falls_back_to_the_previous(self, tmp_path: Path) -> None:
         execute(train_spec(), RecordingContext(tmp_path))
         last = tmp_path / "checkpoints/last.pt"
         last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
@@ -67,18 +67,18 @@ class TestResume:
         assert execute(train_spec(), resumed).outcome == "succeeded"
         assert [(event.checkpoint, event.epoch) for event in resumed.of(Resumed)] == [("previous.pt", 1)]
 
-    def test_steps_of_another_batch_size_are_not_gone_on_from(self, tmp_path: Path) -> None:
+    def test_steps_of_another_batch_size_are_not_resumed(self, tmp_path: Path) -> None:
         execute(train_spec(), RecordingContext(tmp_path, stop_after_steps=1))
         spec = train_spec()
         halved = spec.model_copy(update={"training": spec.training.model_copy(update={"batch_size": 1})})
-        afresh = RecordingContext(tmp_path)
-        assert execute(halved, afresh).outcome == "succeeded"
-        assert afresh.of(Resumed) == []
-        assert [warning.code for warning in afresh.of(Warned)] == ["checkpoint_unsuited"]
+        restarted = RecordingContext(tmp_path)
+        assert execute(halved, restarted).outcome == "succeeded"
+        assert restarted.of(Resumed) == []
+        assert [warning.code for warning in restarted.of(Warned)] == ["checkpoint_unsuited"]
 
 
 class TestCheckpoints:
-    def test_best_is_the_student_alone_and_last_has_all_to_go_on(self, tmp_path: Path, teacher: Path) -> None:
+    def test_best_holds_only_the_student_and_last_the_whole_state(self, tmp_path: Path, teacher: Path) -> None:
         context = RecordingContext(tmp_path)
         execute(distill_spec(teacher, teacher={"gate": "keys"}), context)
         best, nothing = read_checkpoint(tmp_path / "checkpoints/best.pt")
@@ -91,18 +91,18 @@ class TestCheckpoints:
         assert best.record.scores.ap == max(event.scores.ap or 0 for event in context.of(Evaluated))
         assert {event.name for event in context.of(CheckpointSaved)} == {"best", "last"}
 
-    def test_a_full_disk_is_an_error_that_says_so_and_leaves_no_torn_file(self, small_disk: Path) -> None:
+    def test_a_full_disk_is_an_error_and_leaves_no_partial_file(self, small_disk: Path) -> None:
         context = RecordingContext(small_disk)
         finished = execute(train_spec(), context)
         assert finished.error is not None
         assert (finished.outcome, finished.error.code) == ("failed", "storage")
         assert "full" in finished.error.message
         for path in (path for path in small_disk.rglob("*") if path.is_file()):
-            read_checkpoint(path)  # whole, or it would raise
+            read_checkpoint(path)  # complete, or it would raise
 
 
 class TestProgress:
-    def test_says_where_it_stands_and_how_long_it_takes(self, tmp_path: Path, teacher: Path) -> None:
+    def test_reports_step_and_time_left(self, tmp_path: Path, teacher: Path) -> None:
         context = RecordingContext(tmp_path)
         execute(distill_spec(teacher, teacher={"gate": "keys"}), context)
         first = context.of(Progress)[0]
