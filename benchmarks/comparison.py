@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from fgd_core.spec.comparison import EVIDENCE_VERSION
 from service.compare.evidence import AREAS, NUM_OVERLAPS
-from service.compare.process import Comparer
+from service.compare.process import Statistics
 from service.compare.request import CompareRequest, RunFile
 
 NUM_IMAGES, NUM_CLASSES, NUM_BOXES, PER_IMAGE = 5_000, 80, 36_000, 36
@@ -42,7 +42,7 @@ async def _measure(request: CompareRequest) -> None:
     lags_s: list[float] = []
     sampling = asyncio.create_task(_sample_lags(lags_s))
     began_s = time.perf_counter()
-    comparison = await Comparer().compare(request)
+    comparison = await Statistics().compare(request)
     took_s = time.perf_counter() - began_s
     sampling.cancel()
     print(f"{request.resamples:,} paired resamples: {took_s:.1f} s, including the start of the process")

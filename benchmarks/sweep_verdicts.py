@@ -25,8 +25,8 @@ from pathlib import Path
 import numpy as np
 
 from fgd_core.spec.sweep_report import Standing, TrialView
-from service.jobs.findings.margins import SIGNIFICANT, difference, shrunk_means
-from service.jobs.findings.standings import standings
+from service.compare.sweeps.margins import SIGNIFICANT, difference, shrunk_means
+from service.compare.sweeps.standings import standings
 
 PROMISED = 0.025
 """The largest share of sweeps without an effect in which the verdict puts the winner above the plain student."""
@@ -144,7 +144,7 @@ def _drawn(case: Case, sweeps: int, seed: int) -> Iterator[tuple[np.ndarray, np.
 
 def _is_clear(winner: Standing, other: Standing, ranked: Sequence[Standing]) -> bool:
     found = difference(winner, other, ranked)
-    return found is not None and found.difference > 0 and found.p_value < SIGNIFICANT
+    return found is not None and found.value > 0 and found.p_value < SIGNIFICANT
 
 
 def _origin(number: int) -> str:

@@ -12,7 +12,7 @@ from service.api.log_reader import LogReader
 from service.api.ray_sessions import RaySessions
 from service.api.token_check import TokenCheck
 from service.clock import Clock
-from service.compare.process import Comparer
+from service.compare.process import Statistics
 from service.dispatcher.capacity import CapacityMemory
 from service.dispatcher.cluster import Cluster
 from service.housekeeping.task import HousekeepingTask
@@ -41,7 +41,7 @@ class Services:
     streams: EventStreams
     logs: LogReader
     housekeeping: HousekeepingTask
-    comparer: Comparer
+    statistics: Statistics
     tracing: Tracing
     metrics: Metrics
     measuring: MetricsSampler

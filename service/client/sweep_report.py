@@ -9,7 +9,7 @@ from rich.text import Text
 from fgd_core.errors import NotFoundError
 from fgd_core.spec.sweep_report import SweepReport
 from service.client.console import output, write_file
-from service.jobs.findings.words import metric_name, metric_value, standing_text, values_text
+from service.jobs.metric_text import metric_name, metric_value, standing_text, values_text
 
 _MOST_ROWS = 10
 

@@ -1,21 +1,30 @@
-"""One comparison in a process of its own: a request on standard input, the answer on standard output.
+"""One computation in a process of its own: a request on standard input, the answer on standard output.
 
-So the server loads neither numpy nor scipy, its event loop never waits, and a file that takes all memory costs a
-comparison and not the server.
+So the server loads neither NumPy nor SciPy, its event loop never waits, and a file that exhausts memory costs one
+answer and not the server.
 """
 
 import os
 import sys
 
+from fgd_core.errors import SpecError
 from service.compare.assembly import compare
-from service.compare.request import CompareAnswer, CompareRequest, Refused
+from service.compare.request import REQUEST, Answer, CompareRequest, Refused, Request
+from service.compare.sweeps.report import fold
 from service.errors import NotComparableError
 
-if __name__ == "__main__":
-    # Whoever waits for a comparison waits for seconds; requests and runs are to feel nothing of it.
-    os.nice(10)
+
+def answer(request: Request) -> Answer:
+    """Carry out a request; a refusal is part of the answer."""
     try:
-        answer = CompareAnswer(comparison=compare(CompareRequest.model_validate_json(sys.stdin.buffer.read())))
-    except NotComparableError as error:
-        answer = CompareAnswer(refused=Refused(message=error.message, details=error.details))
-    sys.stdout.write(answer.model_dump_json())
+        if isinstance(request, CompareRequest):
+            return Answer(comparison=compare(request))
+        return Answer(sweep_report=fold(request.job, request.events, now=request.now))
+    except (NotComparableError, SpecError) as error:
+        return Answer(refused=Refused(code=error.code, message=error.message, details=error.details))
+
+
+if __name__ == "__main__":
+    # An answer may take seconds; requests and runs have priority.
+    os.nice(10)
+    sys.stdout.write(answer(REQUEST.validate_json(sys.stdin.buffer.read())).model_dump_json())

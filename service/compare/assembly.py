@@ -33,7 +33,7 @@ def compare(request: CompareRequest) -> Comparison:
         NotComparableError: a file cannot be read, or the runs were not scored on the same images and classes.
     """
     first, second = _read(request.first), _read(request.second)
-    _check_same_ground([*request.first, *request.second], [*first, *second])
+    _check_comparable([*request.first, *request.second], [*first, *second])
     _check_distinct(request.first, first)
     _check_distinct(request.second, second)
     exact = statistics.points(first), statistics.points(second)
@@ -88,7 +88,7 @@ def _read(group: Sequence[RunFile]) -> list[Evidence]:
     return [evidence.read(run.path, whose=_called(run)) for run in group]
 
 
-def _check_same_ground(runs: Sequence[RunFile], found: Sequence[Evidence]) -> None:
+def _check_comparable(runs: Sequence[RunFile], found: Sequence[Evidence]) -> None:
     reference = found[0]
     reasons: list[JsonValue] = []
     for run, one in zip(runs, found, strict=True):

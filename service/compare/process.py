@@ -1,66 +1,87 @@
-"""Has comparisons made, in processes of their own."""
+"""Runs statistics (comparisons, reports on sweeps) in processes of their own."""
 
 import asyncio
 import os
 import sys
 from collections import OrderedDict
 from contextlib import suppress
+from typing import NoReturn
 
 import structlog
 
-from fgd_core.errors import FgdError
+from fgd_core.errors import FgdError, SpecError
 from fgd_core.spec.comparison import Comparison
-from service.compare.request import CompareAnswer, CompareRequest
+from fgd_core.spec.sweep_report import SweepReport
+from service.compare.request import Answer, CompareRequest, Refused, Request, SweepReportRequest
 from service.errors import NotComparableError
 
 log = structlog.get_logger(__name__)
 
 LIMIT_S = 600.0
 SECRETS = ("FGD_", "AWS_", "RAY_", "OTEL_")
-"""How the names of variables begin that a comparison has no need of."""
-_KEPT = 16
-_PLACES = {side: {"__all__": {"path"}} for side in ("first", "second")}
+"""Prefixes of environment variables that the process does not get."""
+_MAX_CACHED = 16
+_PATHS = {side: {"__all__": {"path"}} for side in ("first", "second")}
+_ERRORS: dict[str, type[FgdError]] = {error.code: error for error in (NotComparableError, SpecError)}
 
 
-class Comparer:
-    """One comparison at a time; the newest answers are kept, for a table is often followed by the same as a page."""
+class Statistics:
+    """Runs one comparison and one report at a time.
+
+    It caches the newest comparisons, because a table is often followed by the page of the same comparison.
+    """
 
     def __init__(self) -> None:
-        self._turn = asyncio.Semaphore(1)
-        self._answers: OrderedDict[str, Comparison] = OrderedDict()
+        self._comparing, self._reporting = asyncio.Semaphore(1), asyncio.Semaphore(1)
+        self._comparisons: OrderedDict[str, Comparison] = OrderedDict()
 
     async def compare(self, request: CompareRequest) -> Comparison:
-        """
+        """Compare two groups of runs.
+
         Raises:
-            NotComparableError: a file cannot be read, or the runs were not scored on the same ground.
+            NotComparableError: a file cannot be read, or the runs were not scored on the same data.
             FgdError: the process died, or took longer than ten minutes.
         """
-        # Where copies of the files lie is nothing that the answer depends on.
-        asked = request.model_dump_json(exclude=_PLACES)
-        async with self._turn:
-            if asked not in self._answers:
-                self._answers[asked] = await _made(request.model_dump_json())
-            self._answers.move_to_end(asked)
-            while len(self._answers) > _KEPT:
-                self._answers.popitem(last=False)
-            return self._answers[asked]
+        # The answer does not depend on where the copies of the files are.
+        key = request.model_dump_json(exclude=_PATHS)
+        async with self._comparing:
+            if key not in self._comparisons:
+                found = (await _answer(request)).comparison
+                assert found is not None
+                self._comparisons[key] = found
+            self._comparisons.move_to_end(key)
+            while len(self._comparisons) > _MAX_CACHED:
+                self._comparisons.popitem(last=False)
+            return self._comparisons[key]
+
+    async def sweep_report(self, request: SweepReportRequest) -> SweepReport:
+        """Make the report on a sweep.
+
+        Raises:
+            SpecError: an older version stored the sweep's spec, and it cannot be read.
+            FgdError: the process died, or took longer than ten minutes.
+        """
+        async with self._reporting:
+            found = (await _answer(request)).sweep_report
+        assert found is not None
+        return found
 
 
-async def _made(asked: str) -> Comparison:
+async def _answer(request: Request) -> Answer:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "service.compare"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        # It reads what runs wrote, and needs none of the server's secrets for it.
+        # It reads what runs wrote, and needs none of the server's secrets for that.
         env={name: value for name, value in os.environ.items() if not name.startswith(SECRETS)},
     )
     try:
         async with asyncio.timeout(LIMIT_S):
-            output, errors = await process.communicate(asked.encode())
+            output, errors = await process.communicate(request.model_dump_json().encode())
     except TimeoutError as cause:
         raise FgdError(
-            f"the comparison took longer than {LIMIT_S:.0f} s; ask for fewer resamples, or compare fewer runs"
+            f"the statistics took longer than {LIMIT_S:.0f} s; ask for fewer resamples, or compare fewer runs"
         ) from cause
     finally:
         if process.returncode is None:
@@ -68,10 +89,13 @@ async def _made(asked: str) -> Comparison:
                 process.kill()
             await process.wait()
     if process.returncode != 0:
-        log.error("comparison_failed", returncode=process.returncode, stderr=errors.decode(errors="replace")[-4000:])
-        raise FgdError("the comparison broke down; the server's log has more", returncode=process.returncode)
-    answer = CompareAnswer.model_validate_json(output)
+        log.error("statistics_failed", returncode=process.returncode, stderr=errors.decode(errors="replace")[-4000:])
+        raise FgdError("the process for statistics failed; the server's log says why", returncode=process.returncode)
+    answer = Answer.model_validate_json(output)
     if answer.refused is not None:
-        raise NotComparableError(answer.refused.message, **answer.refused.details)
-    assert answer.comparison is not None
-    return answer.comparison
+        _refuse(answer.refused)
+    return answer
+
+
+def _refuse(refused: Refused) -> NoReturn:
+    raise _ERRORS[refused.code](refused.message, **refused.details)

@@ -1,14 +1,20 @@
-"""What the comparing process is told on its standard input, and what it answers on its standard output."""
+"""What goes into the statistics process on its standard input, and what comes out on its standard output."""
 
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field, JsonValue, TypeAdapter
 
 from fgd_core.spec.base import Command
 from fgd_core.spec.comparison import Comparison
+from fgd_core.spec.events import StoredEvent
+from fgd_core.spec.sweep_report import SweepReport
+from fgd_core.spec.views import JobView
 
 
 class RunFile(Command):
-    """A finished run and what it left."""
+    """A finished run and the file that it left for comparisons."""
 
     job_id: str
     trial: int | None = None
@@ -20,26 +26,44 @@ class RunFile(Command):
 
     @property
     def reference(self) -> str:
-        """As it is asked for."""
+        """How a user names the run."""
         return self.job_id if self.trial is None else f"{self.job_id}/trial/{self.trial}"
 
 
 class CompareRequest(Command):
+    """Compare two groups of runs."""
+
+    kind: Literal["compare"] = "compare"
     first: list[RunFile]
     second: list[RunFile]
     resamples: int
     random_seed: int
 
 
+class SweepReportRequest(Command):
+    """Make the report on a sweep."""
+
+    kind: Literal["sweep_report"] = "sweep_report"
+    job: JobView
+    events: list[StoredEvent]
+    now: datetime
+
+
+Request: TypeAlias = Annotated[CompareRequest | SweepReportRequest, Field(discriminator="kind")]
+REQUEST: TypeAdapter[Request] = TypeAdapter(Request)
+
+
 class Refused(Command):
-    """A NotComparableError on its way between processes."""
+    """An error of `fgd_core.errors` or `service.errors`, by its code."""
 
+    code: str
     message: str
-    details: dict[str, Any]
+    details: dict[str, JsonValue]
 
 
-class CompareAnswer(Command):
-    """Either."""
+class Answer(Command):
+    """One of the three."""
 
     comparison: Comparison | None = None
+    sweep_report: SweepReport | None = None
     refused: Refused | None = None

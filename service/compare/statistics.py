@@ -16,11 +16,12 @@ from scipy import stats
 from fgd_core.spec.comparison import CONFIDENCE
 from service.compare.evidence import Evidence
 from service.compare.precision import Floats, overall, scores
+from service.compare.welch import sample, welch
 
 _Array: TypeAlias = npt.NDArray[np.float64]
 
 # APs that differ by less are the same number, computed in another order.
-_NOTHING = 1e-9
+_EQUAL = 1e-9
 
 
 class Measured(NamedTuple):
@@ -118,21 +119,14 @@ def _welch(first: _Array, second: _Array) -> Measured | None:
     value = float(first.mean() - second.mean())
     if np.isnan(value):
         return None
-    if max(np.ptp(first), np.ptp(second)) < _NOTHING:
-        # Without any spread, t is infinite: nothing is known of what chance can do, unless nothing differs at all.
-        return Measured(0.0, 0.0, 0.0, 1.0) if abs(value) < _NOTHING else Measured(value)
-    parts = [float(group.var(ddof=1)) / len(group) for group in (first, second)]
-    error = float(np.sqrt(sum(parts)))
-    freedom = sum(parts) ** 2 / sum(
-        part**2 / (len(group) - 1) for part, group in zip(parts, (first, second), strict=True)
-    )
-    # Where one side has two seeds and the other five, Welch's freedom is often that of the five, and one difference in
-    # fifteen would be called real where there is none. So it is no more than that of two groups as the smaller one.
-    fewer, more = sorted((len(first), len(second)))
-    if more >= 2 * fewer:
-        freedom = min(freedom, 2.0 * (fewer - 1))
-    half = float(stats.t.isf((1 - CONFIDENCE) / 2, freedom)) * error
-    return Measured(value, value - half, value + half, float(2 * stats.t.sf(abs(value) / error, freedom)))
+    if max(np.ptp(first), np.ptp(second)) < _EQUAL:
+        # Without any spread t is infinite: chance cannot be measured, unless nothing differs at all.
+        return Measured(0.0, 0.0, 0.0, 1.0) if abs(value) < _EQUAL else Measured(value)
+    ours, theirs = sample(first.tolist()), sample(second.tolist())
+    assert ours is not None and theirs is not None
+    found = welch(ours, theirs)
+    assert found is not None
+    return Measured(value, found.interval.low, found.interval.high, found.p_value)
 
 
 def _bootstrapped(value: float, drawn: Floats, num_images: int) -> Measured | None:
@@ -154,7 +148,7 @@ def _bootstrapped(value: float, drawn: Floats, num_images: int) -> Measured | No
     if beyond == 0:
         # The share of resamples on the other side of zero, of none, is as small as so few can tell. Among many classes
         # that would never be small enough; the tail of a normal distribution of the same spread says how small it is.
-        p = min(p, float(2 * stats.norm.sf(abs(value) / max(drawn.std(), _NOTHING))))
+        p = min(p, float(2 * stats.norm.sf(abs(value) / max(drawn.std(), _EQUAL))))
     p = float(2 * stats.t.sf(stats.norm.isf(p / 2) / wider, freedom))
     return Measured(float(value), float(low), float(high), p)
 

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from fgd_core.spec.search import Choice, Dimension, Integers, LogUniform
 from fgd_core.spec.sweep_report import SweepReport, TrialView
-from service.jobs.findings.words import metric_name, metric_value, value_text, values_text
+from service.jobs.metric_text import metric_name, metric_value, value_text, values_text
 from service.reports.figures import COLOURS, Chart
 
 BLUE, ORANGE, GREEN, RED, PINK, SKY, GREY = COLOURS

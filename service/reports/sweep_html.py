@@ -7,7 +7,7 @@ import yaml
 from pydantic import JsonValue
 
 from fgd_core.spec.sweep_report import Standing, SweepReport, TrialView
-from service.jobs.findings.words import metric_name, metric_value, standing_text, value_text
+from service.jobs.metric_text import metric_name, metric_value, standing_text, value_text
 from service.reports.page import PLOTLY_STYLE, in_script, plotly_js, plotly_styles, policy, template, trusted
 from service.reports.sweep_charts import shown
 from service.reports.sweep_figures import sweep_charts

@@ -3,8 +3,8 @@
 from typing import Any
 
 from fgd_core.spec.sweep_report import Standing, SweepReport, TrialView
-from service.jobs.findings.stopping import came_to, went_on
-from service.jobs.findings.words import metric_name
+from service.jobs.metric_text import metric_name
+from service.jobs.trial_values import continued_after, judged_at
 from service.reports.sweep_charts import (
     BLUE,
     GREY,
@@ -185,9 +185,9 @@ def rungs(report: SweepReport) -> SweepChart | None:
     }
     at: dict[str, list[tuple[float, float, TrialView]]] = {name: [] for name in looks}
     for index, rung in enumerate(report.stopping.rungs):
-        for trial, value in came_to(report.trials, rung.rung, rung.epoch, direction):
+        for trial, value in judged_at(report.trials, rung.rung, rung.epoch, direction):
             stopped = trial.state == "stopped" and trial.epoch == rung.epoch
-            on = went_on(trial, rung.epoch)
+            on = continued_after(trial, rung.epoch)
             name = "went on, or done" if on else "stopped here" if stopped else "left otherwise"
             at[name].append((index + looks[name][0], value, trial))
     traces = [

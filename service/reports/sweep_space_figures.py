@@ -6,8 +6,7 @@ from typing import Any
 
 from fgd_core.spec.search import Choice, Dimension
 from fgd_core.spec.sweep_report import SweepReport, TrialView
-from service.jobs.findings.importance import common_epoch
-from service.jobs.findings.stopping import best_until
+from service.jobs.trial_values import best_until, common_epoch
 from service.reports.sweep_charts import (
     BLUE,
     GROUP_MARKS,

@@ -25,7 +25,7 @@ from service.api.ray_sessions import RaySessions
 from service.api.routes import ROUTERS
 from service.api.token_check import TokenCheck
 from service.clock import Clock
-from service.compare.process import Comparer
+from service.compare.process import Statistics
 from service.dispatcher.capacity import CapacityMemory
 from service.dispatcher.cluster import Cluster
 from service.dispatcher.loop import Dispatcher
@@ -83,7 +83,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock | None = No
         streams=EventStreams(database, settings, metrics),
         logs=LogReader(database, storage, cluster, settings),
         housekeeping=HousekeepingTask(database, storage, settings, clock),
-        comparer=Comparer(),
+        statistics=Statistics(),
         tracing=tracing.from_environment(),
         metrics=metrics,
         measuring=MetricsSampler(database, capacity, settings, clock, metrics, folders=folders),

@@ -20,7 +20,6 @@ BY_NAME: Mapping[str, frozenset[str]] = {
     "service.server.commands.restore": frozenset({"service.housekeeping.restore"}),
     "service.server.commands.up": frozenset({"service.server.control_plane", "service.server.options", "service.logs"}),
     "service.server.opened_home": frozenset({"service.server.options"}),
-    "service.jobs.findings.importance": frozenset({"service.jobs.findings.ped_anova"}),
     "service.storage.choosing": frozenset({"service.storage.s3"}),
     "service.store.migrate": frozenset({"migrations"}),
     "service.tracing": frozenset({"service.tracing.otlp"}),

@@ -12,7 +12,7 @@ from fgd_core.spec.results import ErrorReport, RunResult, Scores
 from fgd_core.spec.search import Asha, Choice, Dimension, LogUniform, Uniform
 from fgd_core.spec.sweep_report import SweepReport
 from fgd_core.spec.trials import StudyEvent, TrialEnded, TrialReported, TrialStarted
-from service.jobs.findings.sweep_report import fold
+from service.compare.sweeps.report import fold
 from tests.reports.recorded_jobs import BEGIN, distill_spec, scores, view
 
 EPOCHS = 9

@@ -14,7 +14,7 @@ from fgd_core.spec.events import Evaluated, StoredEvent
 from fgd_core.spec.results import MASK_METRICS, ClassScore, MaskScores, Scores
 from service.client.commands.report import class_table, comparison_table
 from service.client.live import EventLines
-from service.jobs.findings.words import metric_name
+from service.jobs.metric_text import metric_name
 from service.reports.csv import render_csv
 from service.reports.figures import charts
 from service.reports.html import render_html

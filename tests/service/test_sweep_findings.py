@@ -19,12 +19,13 @@ from fgd_core.spec.search import Choice, Dimension, Integers, LogUniform, Unifor
 from fgd_core.spec.study_state import fold_trials
 from fgd_core.spec.sweep_report import TrialView
 from fgd_core.spec.views import AttemptView
-from service.jobs.findings.cost import best_so_far, failures, spent
-from service.jobs.findings.importance import common_epoch, importance
-from service.jobs.findings.noise import kendall, mean_interval, t_quantile, two_sided_p, welch
-from service.jobs.findings.ped_anova import p_value, shares
-from service.jobs.findings.standings import gains, pareto_front, runner_up, standings
-from service.jobs.findings.stopping import stopping
+from service.compare.sweeps.cost import best_so_far, failures, spent
+from service.compare.sweeps.importance import importance
+from service.compare.sweeps.ped_anova import p_value, shares
+from service.compare.sweeps.standings import gains, pareto_front, runner_up, standings
+from service.compare.sweeps.stopping import stopping
+from service.compare.welch import t_quantile, two_sided_p
+from service.jobs.trial_values import common_epoch
 from tests.reports.recorded_jobs import BEGIN
 from tests.reports.recorded_sweeps import STEP_S, Study
 
@@ -45,65 +46,6 @@ def with_seeds(**aps: Sequence[float]) -> list[TrialView]:
             study.run(number, [ap], {"method.alpha": float(first)}, seed=seed, **again)
             number += 1
     return folded(study)
-
-
-class TestNoise:
-    # Tables of Student's t.
-    @pytest.mark.parametrize(("freedom", "t"), [(1, 12.706), (2, 4.303), (5, 2.571), (30, 2.042), (1000, 1.962)])
-    def test_quantiles_are_those_of_the_tables(self, freedom: float, t: float) -> None:
-        assert t_quantile(freedom) == pytest.approx(t, abs=5e-4)
-        assert two_sided_p(t, freedom) == pytest.approx(0.05, abs=5e-5)
-
-    def test_with_one_degree_of_freedom_t_is_cauchys(self) -> None:
-        for t in (0.0, 0.3, 1.0, 7.0):
-            assert two_sided_p(t, 1) == pytest.approx(1 - 2 * math.atan(t) / math.pi, abs=1e-12)
-
-    def test_the_interval_of_three_seeds(self) -> None:
-        # Mean 2, standard deviation 1, t(2) = 4.3027: 2 ± 4.3027 / √3.
-        interval = mean_interval([1.0, 2.0, 3.0])
-        assert interval is not None
-        assert (interval.low, interval.high) == pytest.approx((2 - 2.48414, 2 + 2.48414), abs=1e-4)
-
-    def test_one_seed_says_nothing(self) -> None:
-        assert mean_interval([0.4]) is None
-        assert welch([0.4], [0.1, 0.2]) is None
-
-    def test_welch_where_both_sides_vary_alike_is_students_test(self) -> None:
-        # Means 4 and 2, variances 1: t = 2 / √(2/3) = 2.4495 with 4 degrees, p = 0.0705.
-        test = welch([3.0, 4.0, 5.0], [1.0, 2.0, 3.0])
-        assert test is not None
-        assert test.p_value == pytest.approx(0.0705, abs=5e-5)
-        assert (test.interval.low, test.interval.high) == pytest.approx((-0.26696, 4.26696), abs=1e-4)
-
-    def test_seeds_that_all_agree_say_nothing_about_chance(self) -> None:
-        assert welch([1.0, 1.0], [0.0, 0.0]) is None
-        same = welch([1.0, 1.0], [1.0, 1.0])
-        assert same is not None
-        assert (same.p_value, same.interval.low, same.interval.high) == (1.0, 0.0, 0.0)
-
-    @pytest.mark.parametrize(("ours", "theirs"), [(2, 2), (2, 3), (3, 3), (2, 5), (2, 10), (3, 10), (5, 5)])
-    def test_without_a_difference_p_is_below_5_percent_no_oftener_than_that(self, ours: int, theirs: int) -> None:
-        dice = random.Random(4)
-
-        def p() -> float:
-            found = welch([dice.gauss(0, 1) for _ in range(ours)], [dice.gauss(0, 1) for _ in range(theirs)])
-            assert found is not None
-            return found.p_value
-
-        called = sum(p() < 0.05 for _ in range(2000))
-        print(f"{ours} against {theirs}: {called / 2000:.1%}")
-        # 5 % of 2,000 is 100, with a standard deviation of 9.7.
-        assert called <= 119
-
-    def test_kendall(self) -> None:
-        assert kendall([1, 2, 3], [1, 2, 3]) == 1
-        assert kendall([1, 2, 3], [3, 2, 1]) == -1
-        # Of six pairs five agree and one does not.
-        assert kendall([1, 2, 3, 4], [1, 2, 4, 3]) == pytest.approx(4 / 6)
-        # One tie on the left: (2 - 0) / √(2 · 3).
-        assert kendall([1, 1, 2], [1, 2, 3]) == pytest.approx(2 / math.sqrt(6))
-        assert kendall([1, 2], [1, 2]) is None
-        assert kendall([1, 1, 1], [1, 2, 3]) is None
 
 
 class TestStandings:
@@ -468,7 +410,7 @@ class TestImportance:
         found = importance(folded(study), self.SPACE, "maximize")
         assert found is not None and found.warning is not None
         assert found.p_value > 0.05
-        assert found.warning.startswith("The order may be chance: with the values of the objective shuffled")
+        assert found.warning.startswith("The order may be chance: when the objective is shuffled")
 
     def test_warns_of_too_few_trials_and_says_how_many_there_should_be(self) -> None:
         found = importance(self.searched(19), self.SPACE, "maximize")

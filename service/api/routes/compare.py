@@ -76,7 +76,7 @@ async def compare_jobs(
         request = CompareRequest(
             first=files[: len(first)], second=files[len(first) :], resamples=resamples, random_seed=random_seed
         )
-        comparison = await services.comparer.compare(request)
+        comparison = await services.statistics.compare(request)
     finally:
         copies.close()
     if (form or responses.preferred(accept, _FORMS, default="json")) == "html":

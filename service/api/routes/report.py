@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Response
@@ -10,7 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import SpecError
 from fgd_core.spec import study_state
-from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.report import JobReport, Report
 from fgd_core.spec.sweep_report import SweepReport
 from fgd_core.spec.views import JobView
@@ -18,9 +16,9 @@ from service import links
 from service.api import responses, stored_files
 from service.api.access import JobId, Principal, Reader, visible_job
 from service.api.deps import ServicesDep
-from service.jobs.findings import sweep_report
+from service.compare.request import SweepReportRequest
+from service.jobs.comparability import check_comparable
 from service.jobs.report import KINDS, fold
-from service.jobs.same_ground import check_same_ground
 from service.reports.csv import render_csv
 from service.reports.html import render_html
 from service.reports.sweep_csv import render_sweep_csv
@@ -78,11 +76,11 @@ async def get_report(
         else:
             folded = [await _fold(session, view) for view in views]
     if sweep is not None:
-        return await asyncio.to_thread(_sweep_response, sweep, stored, services.clock(), wanted)
-    check_same_ground(folded)
-    return await threads.run(
-        _job_response, Report(generated_at=services.clock(), jobs=folded), services.storage, wanted
-    )
+        request = SweepReportRequest(job=sweep, events=stored, now=services.clock())
+        return await asyncio.to_thread(_sweep_response, await services.statistics.sweep_report(request), wanted)
+    check_comparable(folded)
+    report = Report(generated_at=services.clock(), jobs=folded)
+    return await threads.run(_job_response, report, services.storage, wanted)
 
 
 async def _view(session: AsyncSession, principal: Principal, job_id: str) -> JobView:
@@ -120,13 +118,12 @@ def _job_response(report: Report, storage: Storage, wanted: Form) -> Response:
     return Response(report.model_dump_json(), media_type="application/json")
 
 
-def _sweep_response(sweep: JobView, stored: Sequence[StoredEvent], now: datetime, wanted: Form) -> Response:
-    report = sweep_report.fold(sweep, stored, now=now)
+def _sweep_response(report: SweepReport, wanted: Form) -> Response:
     match wanted:
         case "html":
             return responses.html_page(render_sweep_html(report))
         case "csv":
-            return Response(render_sweep_csv(report), media_type="text/csv", headers=_attachment(sweep.job_id))
+            return Response(render_sweep_csv(report), media_type="text/csv", headers=_attachment(report.job_id))
     return Response(responses.as_json(report, "trials"), media_type="application/json")
 
 

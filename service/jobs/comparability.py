@@ -9,7 +9,7 @@ from fgd_core.spec.report import JobReport
 from service.errors import NotComparableError
 
 
-def check_same_ground(jobs: Sequence[JobReport]) -> None:
+def check_comparable(jobs: Sequence[JobReport]) -> None:
     """Jobs without a score or without a checked validation split yet stand beside any other.
 
     Raises:

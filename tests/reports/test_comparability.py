@@ -12,7 +12,7 @@ from fgd_core.spec.events import RUN_EVENT, DataChecked
 from fgd_core.spec.report import JobReport
 from service.client.client import FgdClient
 from service.errors import NotComparableError
-from service.jobs.same_ground import check_same_ground
+from service.jobs.comparability import check_comparable
 from tests.client.live_server import LiveServer
 from tests.reports.recorded_jobs import STUDENT, recorded, train_spec
 from tests.reports.test_report_route import CONTROL
@@ -27,13 +27,13 @@ def a_job(job_id: str, **of_validation: Any) -> JobReport:
 
 def refusal(*jobs: JobReport) -> list[dict[str, str]]:
     with pytest.raises(NotComparableError) as refused:
-        check_same_ground(jobs)
+        check_comparable(jobs)
     return refused.value.details["reasons"]
 
 
 class TestRule:
     def test_the_same_data_stands_side_by_side(self) -> None:
-        check_same_ground([a_job("a", fingerprint="f"), a_job("b", fingerprint="f")])
+        check_comparable([a_job("a", fingerprint="f"), a_job("b", fingerprint="f")])
 
     @pytest.mark.parametrize(
         ("other", "code", "words"),
@@ -64,10 +64,10 @@ class TestRule:
 
     def test_what_has_no_score_yet_stands_beside_anything(self) -> None:
         waiting = a_job("b", num_images=1).model_copy(update={"result": None, "evaluations": []})
-        check_same_ground([a_job("a"), waiting])
+        check_comparable([a_job("a"), waiting])
 
     def test_a_job_of_a_version_without_fingerprints_is_held_to_its_counts(self) -> None:
-        check_same_ground([a_job("a", fingerprint="f"), a_job("b", fingerprint="")])
+        check_comparable([a_job("a", fingerprint="f"), a_job("b", fingerprint="")])
 
 
 class TestRoute:

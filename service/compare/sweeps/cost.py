@@ -1,4 +1,4 @@
-"""What a sweep cost, what it got for it, and what failed."""
+"""What a sweep cost, how its best value grew with the cost, and which trials failed."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -6,14 +6,15 @@ from datetime import datetime
 from fgd_core.spec.study_state import Direction, better
 from fgd_core.spec.sweep_report import CostPoint, Failure, Spent, TrialPoint, TrialView
 from fgd_core.spec.views import AttemptView
-from service.jobs.findings.stopping import is_judged
+from service.jobs.trial_values import is_judged
 
 
 def spent(trials: Sequence[TrialView], attempts: Sequence[AttemptView], *, gpus: int, now: datetime) -> Spent:
-    """
+    """Add up what a sweep has used.
+
     Args:
-        gpus: of one trial.
-        now: until when an attempt counts that has not ended.
+        gpus: GPUs of one trial.
+        now: an attempt that has not ended counts up to here.
     """
     paid = [trial for trial in trials if trial.origin != "fork"]
     ran = [((each.ended_at or now) - each.started_at).total_seconds() for each in attempts if each.started_at]
@@ -28,9 +29,9 @@ def spent(trials: Sequence[TrialView], attempts: Sequence[AttemptView], *, gpus:
 
 
 def best_so_far(trials: Sequence[TrialView], direction: Direction) -> list[CostPoint]:
-    """The best of the search over what all trials had cost until then: a point wherever it gets better, and the end.
+    """The best value of the search against the cost of all trials: a point at each improvement, and one at the end.
 
-    Baselines and repetitions cost, and are not the search's merit.
+    Baselines and repeats add to the cost, but their values do not count.
     """
     steps = sorted(
         ((point.at, trial.trial, point.epoch, cost, trial, point) for trial in trials for point, cost in _costs(trial)),
@@ -50,7 +51,7 @@ def best_so_far(trials: Sequence[TrialView], direction: Direction) -> list[CostP
 
 
 def failures(trials: Sequence[TrialView]) -> list[Failure]:
-    """By cause, the most frequent first."""
+    """Group failed and lost trials by cause, the most frequent cause first."""
     causes: dict[str, list[TrialView]] = {}
     for trial in trials:
         if trial.state in ("failed", "lost"):
@@ -64,11 +65,11 @@ def failures(trials: Sequence[TrialView]) -> list[Failure]:
 def _message(trial: TrialView) -> str:
     if trial.error is not None:
         return trial.error.message
-    return "the sweep was over before the trial told its end" if trial.state == "lost" else "no reason was told"
+    return "the sweep ended before the trial reported its end" if trial.state == "lost" else "the trial gave no reason"
 
 
 def _costs(trial: TrialView) -> Iterator[tuple[TrialPoint, tuple[int, float]]]:
-    """Each report with the epochs and seconds that it took since the one before."""
+    """Each report with the epochs and seconds since the report before it."""
     begins = {part.segment: part.from_epoch for part in trial.segments}
     segment, done, train_s = -1, 0, 0.0
     for point in trial.reports:

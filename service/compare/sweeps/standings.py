@@ -1,4 +1,4 @@
-"""Which configuration is best, and how sure that is."""
+"""Ranks the configurations of a sweep, and compares the winner with the others."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,23 +6,23 @@ from typing import Literal
 
 from fgd_core.spec.study_state import Direction
 from fgd_core.spec.sweep_report import Margin, Standing, TrialView
-from service.jobs.findings.configurations import BASELINES, Configuration, configurations
-from service.jobs.findings.margins import margin
-from service.jobs.findings.noise import mean_interval
+from service.compare.sweeps.configurations import BASELINES, Configuration, configurations
+from service.compare.sweeps.margins import margin
+from service.compare.welch import mean_interval
 
 
 def standings(trials: Sequence[TrialView], directions: Sequence[Direction], *, is_over: bool = True) -> list[Standing]:
-    """Configurations that have a value, best first.
+    """Rank the configurations that have a value, best first.
 
-    The best of many single runs was lucky as well as good. So where searched configurations were repeated, a single run
-    never stands before one of those, whatever it reached.
+    The best of many single runs was lucky as well as good. So if searched configurations were repeated, a single run
+    never ranks above a repeated one, whatever it reached.
 
     Args:
-        is_over: the sweep is. While it runs, configurations are compared at equal epochs.
+        is_over: whether the sweep is over. While it runs, configurations are compared at equal epochs.
     """
     found = configurations(trials, directions[0], is_over=is_over)
     sign = 1 if directions[0] == "maximize" else -1
-    ceiling = min((sign * each.mean for each in found if each.is_finalist), default=math.inf)
+    ceiling = min((sign * each.mean for each in found if each.is_repeated), default=math.inf)
 
     def place(each: Configuration) -> tuple[bool, float, bool, int]:
         is_single = len(each.trials) < 2
@@ -53,7 +53,7 @@ def standings(trials: Sequence[TrialView], directions: Sequence[Direction], *, i
 
 
 def runner_up(ranked: Sequence[Standing], direction: Direction, *, is_over: bool = True) -> Margin | None:
-    """The winner against the second; None where there is none that can be compared."""
+    """Compare the winner with the second; None if no second can be compared."""
     if len(ranked) < 2 or not ranked[1].is_comparable:
         return None
     return margin(ranked[0], ranked[1], ranked, direction, is_over=is_over)
@@ -62,7 +62,7 @@ def runner_up(ranked: Sequence[Standing], direction: Direction, *, is_over: bool
 def gains(
     ranked: Sequence[Standing], direction: Direction, *, is_over: bool = True
 ) -> dict[Literal["plain", "published"], Margin]:
-    """The gain of the winner over each baseline that has a value, can be compared and is not the winner itself."""
+    """Compare the winner with each baseline that has a value, can be compared and is not the winner itself."""
     found: dict[Literal["plain", "published"], Margin] = {}
     for name in BASELINES:
         other = next((each for each in ranked if each.origin == name), None)
@@ -72,9 +72,9 @@ def gains(
 
 
 def pareto_front(points: Sequence[Sequence[float | None]], directions: Sequence[Direction]) -> set[int]:
-    """Indices of the points that no other one beats in some objective without losing in another.
+    """Indices of the points on the Pareto front: no other point is at least as good in all objectives and not equal.
 
-    A point that lacks an objective is not on the front, and beats nobody.
+    A point that lacks an objective is not on the front, and dominates no other.
     """
     signs = [1 if direction == "maximize" else -1 for direction in directions]
     whole: Mapping[int, list[float]] = {

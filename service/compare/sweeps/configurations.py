@@ -1,4 +1,4 @@
-"""Trials with the same values as one configuration, and the epoch until which configurations are compared."""
+"""Groups trials with the same values into configurations, and chooses the epoch at which to compare them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,58 +7,63 @@ from typing import Literal
 
 from fgd_core.spec.study_state import Direction
 from fgd_core.spec.sweep_report import TrialView
-from service.jobs.findings.stopping import objectives_until
+from service.jobs.trial_values import objectives_until
 
 BASELINES: tuple[Literal["plain", "published"], ...] = ("plain", "published")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Configuration:
-    """A trial and its repetitions with other seeds."""
+    """A trial and its repeats with other seeds."""
 
     first: TrialView
     trials: list[TrialView]
-    """Those that have a value to compare, the first one ahead: the completed; or one that is not, or not yet."""
+    """The completed trials with a value, the first trial first; without any, the one trial that is not complete."""
     objectives: list[list[float | None]]
-    """Of each of `trials`, until the epoch of the comparison."""
+    """Of each of `trials`, up to the epoch of the comparison."""
     at_epoch: int | None
     is_comparable: bool
 
     @property
-    def is_finalist(self) -> bool:
-        """Searched, and repeated with fresh seeds: seeds other than the one that chose it."""
+    def is_repeated(self) -> bool:
+        """Whether it was searched and then repeated with fresh seeds, other than the seed that chose it."""
         return self.first.origin not in BASELINES and any(trial is not self.first for trial in self.trials)
 
     @property
     def values(self) -> list[float]:
-        """Of the first objective, on the seeds that count."""
+        """The first objective on the seeds that count."""
         return [values[0] for values in self._counted if values[0] is not None]
 
     @property
     def mean(self) -> float:
+        """The mean of `values`."""
         return fmean(self.values)
 
     @property
     def chosen_at(self) -> float | None:
-        return self.objectives[0][0] if self.is_finalist and self.trials[0] is self.first else None
+        """The value for which the configuration was chosen to be repeated."""
+        return self.objectives[0][0] if self.is_repeated and self.trials[0] is self.first else None
 
     def means(self) -> list[float | None]:
-        """Of each objective."""
+        """The mean of each objective on the seeds that count."""
         columns = [[value for value in column if value is not None] for column in zip(*self._counted, strict=True)]
         return [fmean(column) if column else None for column in columns]
 
     @property
     def _counted(self) -> list[list[float | None]]:
-        """The run that chose a finalist was lucky as well as good: its repetitions alone say how good."""
+        """The run that chose a configuration was lucky as well as good, so only the repeats count."""
         runs = zip(self.trials, self.objectives, strict=True)
-        return [values for trial, values in runs if trial is not self.first or not self.is_finalist]
+        return [values for trial, values in runs if trial is not self.first or not self.is_repeated]
 
 
 def configurations(trials: Sequence[TrialView], direction: Direction, *, is_over: bool) -> list[Configuration]:
-    """Those that have a value. A trial that failed or was lost can be beaten by nobody, and cannot win.
+    """Group the trials that have a value; failed and lost trials are left out.
 
-    A trial that has trained for longer has had more chances: as long as one side, the baselines or the search, has no
-    completed trial, all are compared at the deepest epoch that both sides have reached.
+    A trial that trained longer had more chances. So until both the baselines and the search have a completed trial,
+    all are compared at the latest epoch that both sides have reached.
+
+    Args:
+        is_over: whether the sweep is over.
     """
     by_number = {trial.trial: trial for trial in trials}
     groups: dict[int, list[TrialView]] = {}
@@ -68,7 +73,7 @@ def configurations(trials: Sequence[TrialView], direction: Direction, *, is_over
     epoch = _common_epoch([group[0] for group in groups.values()], is_over=is_over)
     found = []
     for root, group in sorted(groups.items()):
-        # A repetition that still runs would pull the mean to where its training has come so far.
+        # A repeat that still trains would pull the mean down to its present epoch.
         usable = _with_different_seeds([trial for trial in group if trial.state == "completed"] or group[:1])
         reached = epoch is None or all(_reached(trial, epoch) for trial in usable)
         until = epoch if reached else None
@@ -88,7 +93,7 @@ def configurations(trials: Sequence[TrialView], direction: Direction, *, is_over
 
 
 def _common_epoch(trials: Sequence[TrialView], *, is_over: bool) -> int | None:
-    """The deepest epoch that both sides have reached; None where whole trainings are compared."""
+    """The latest epoch that both sides have reached; None if whole trainings are compared."""
     of_baselines = [trial for trial in trials if trial.origin in BASELINES]
     of_search = [trial for trial in trials if trial.origin not in BASELINES]
     sides = [side for side in (of_baselines, of_search) if side]
@@ -96,17 +101,17 @@ def _common_epoch(trials: Sequence[TrialView], *, is_over: bool) -> int | None:
         return None
     if len(sides) == 2:
         return min(max(trial.epoch for trial in side) for side in sides)
-    # Among themselves: the deepest that two have reached.
+    # Only one side: the latest epoch that two trials have reached.
     return None if is_over else sorted((trial.epoch for trial in trials), reverse=True)[:2][-1]
 
 
 def _reached(trial: TrialView, epoch: int) -> bool:
-    """A completed training may be shorter than others, where its length is searched."""
+    """A completed training counts at any epoch: it may be shorter than others if its length is searched."""
     return trial.state == "completed" or trial.epoch >= epoch
 
 
 def _with_different_seeds(trials: Sequence[TrialView]) -> list[TrialView]:
-    """Without repetitions of a seed: the same run twice says nothing new."""
+    """Keep one trial per seed, because the same run twice says nothing new."""
     first_of_seed: dict[int, TrialView] = {}
     for trial in trials:
         first_of_seed.setdefault(trial.seed, trial)
@@ -114,7 +119,7 @@ def _with_different_seeds(trials: Sequence[TrialView]) -> list[TrialView]:
 
 
 def _root(trial: TrialView, by_number: Mapping[int, TrialView]) -> int:
-    """The trial whose values it has, through repetitions of repetitions."""
+    """The trial whose values it repeats, through repeats of repeats."""
     seen = {trial.trial}
     while trial.repeats is not None and trial.repeats in by_number and trial.repeats not in seen:
         seen.add(trial.repeats)

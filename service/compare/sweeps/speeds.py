@@ -1,4 +1,4 @@
-"""Whether trials can be ranked by their speed."""
+"""Decides whether trials can be ranked by their speed."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,8 @@ from fgd_core.spec.sweep_report import TrialView
 SPEED = "images_per_s"
 
 
-def on_speeds(trials: Sequence[TrialView], objectives: Sequence[Objective]) -> str | None:
-    """Why trials cannot be ranked by an objective that is a speed, and the cure; None where they can be."""
+def speed_warning(trials: Sequence[TrialView], objectives: Sequence[Objective]) -> str | None:
+    """Say why trials cannot be ranked by speed, and the cure; None if they can, or speed is no objective."""
     results = [(trial, trial.result) for trial in trials if trial.result is not None]
     if len(results) < 2 or not any(objective.metric == SPEED for objective in objectives):
         return None
@@ -18,9 +18,9 @@ def on_speeds(trials: Sequence[TrialView], objectives: Sequence[Objective]) -> s
     why = []
     if disturbed:
         which = ", ".join(map(str, disturbed[:10])) + (" …" if len(disturbed) > 10 else "")
-        why.append(f"{len(disturbed)} of {len(results)} trials ({which}) were not measured in a quiet moment")
+        why.append(f"{len(disturbed)} of {len(results)} trials ({which}) were measured while other work ran")
     if len(places) > 1:
-        why.append(f"trials ran on {len(places)} different machines or devices")
+        why.append(f"the trials ran on {len(places)} different machines or devices")
     if not why:
         return None
     return (

@@ -1,7 +1,7 @@
-"""PED-ANOVA: in which dimensions the best trials lie otherwise than all of them.
+"""PED-ANOVA: in which dimensions the best trials are distributed differently from all trials.
 
-Written out with NumPy: the control plane has no other need of Optuna, whose figures the tests hold these against.
-Imported only for a report on a sweep: the control plane starts without NumPy.
+Written with NumPy and SciPy, because the control plane needs Optuna for nothing else. The tests compare the figures
+with Optuna's.
 
 Source: Watanabe, Bansal and Hutter, arXiv:2304.10255, in Optuna's variant with conditional dimensions
 (arXiv:2601.20800).
@@ -16,18 +16,18 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 from pydantic import JsonValue
+from scipy import special
 
 from fgd_core.spec.search import Choice, Dimension, Integers, LogUniform
 from fgd_core.spec.study_state import Direction
 
 MIN_TOP = 5
-"""Trials that stand for the best: Optuna advises at least so many, and its default tenth of few trials is one."""
+"""The least number of best trials. Optuna advises so many; its default, a tenth of the trials, may be one."""
 SHUFFLES = 99
 _STEPS = 50
-"""Of the grid over a range of numbers."""
+"""Steps of the grid over a range of numbers."""
 _MIN_SIGMA = 0.5 / 1.64
-"""In steps of the grid: 90 % of a narrow bell lie within one."""
-_ERF = np.vectorize(math.erf, otypes=[np.float64])
+"""In steps of the grid: a narrow kernel has 90 % of its weight within one step."""
 
 _Floats: TypeAlias = npt.NDArray[np.float64]
 _Trials: TypeAlias = Sequence[tuple[Mapping[str, JsonValue], float]]
@@ -38,18 +38,19 @@ class _Gridded:
     """The n trials that a dimension applies to."""
 
     trials: npt.NDArray[np.intp]
-    """(n,) their numbers."""
+    """(n,) numbers of the trials."""
     places: npt.NDArray[np.intp]
-    """(n,) their values, as places on a grid."""
+    """(n,) values of the trials, as places on a grid."""
     size: int
     has_order: bool
 
 
 def shares(trials: _Trials, dimensions: Mapping[str, Dimension], direction: Direction) -> dict[str, float]:
-    """The importance of each dimension; they sum to 1, or are all 0 where the best lie like the rest.
+    """The importance of each dimension. They sum to 1, or are all 0 if the best trials are distributed like the rest.
 
     Args:
-        trials: (values by field path, objective), values inside their dimensions; one that does not apply is left out.
+        trials: (values by field path, objective); values lie inside their dimensions, and a dimension that does not
+            apply has no value.
     """
     found = _divergences(_grids(trials, dimensions), _is_top(trials, direction))
     total = sum(found.values())
@@ -57,7 +58,7 @@ def shares(trials: _Trials, dimensions: Mapping[str, Dimension], direction: Dire
 
 
 def p_value(trials: _Trials, dimensions: Mapping[str, Dimension], direction: Direction) -> float:
-    """How often objectives that are shuffled among the trials set the best apart as much, over all dimensions."""
+    """The share of shuffles of the objective among the trials that set the best apart as much, over all dimensions."""
     grids, is_top = _grids(trials, dimensions), _is_top(trials, direction)
     reached = sum(_divergences(grids, is_top).values())
     dice = np.random.default_rng(0)
@@ -91,7 +92,7 @@ def _gridded(path: str, dimension: Dimension, trials: _Trials) -> _Gridded:
         size = min(math.ceil(math.log2(count)) + 1 if is_log else count, _STEPS)
     at = np.array(found, np.float64)
     width = (high - low) / (size - 1) if size > 1 and high > low else 1.0
-    # Half-way between two places is the lower one's, as Optuna has it.
+    # Half-way between two places belongs to the lower one, as in Optuna.
     places = np.ceil(((np.log(at) if is_log else at) - low) / width - 0.5).astype(np.intp)
     is_single = high == low
     return _Gridded(
@@ -103,7 +104,7 @@ def _gridded(path: str, dimension: Dimension, trials: _Trials) -> _Gridded:
 
 
 def _divergences(grids: Mapping[str, _Gridded], is_top: npt.NDArray[np.bool_]) -> dict[str, float]:
-    """Pearson's divergence of the best from all, on each dimension."""
+    """Pearson's divergence between the best trials and all trials, on each dimension."""
     return {path: _divergence(grid, is_top) for path, grid in grids.items()}
 
 
@@ -117,7 +118,7 @@ def _divergence(grid: _Gridded, is_top: npt.NDArray[np.bool_]) -> float:
 
 
 def _density(places: npt.NDArray[np.intp], grid: _Gridded) -> _Floats:
-    """(size,) a Parzen estimate, with a prior that weighs as much as one trial."""
+    """(size,) Parzen estimate, with a prior that weighs as much as one trial."""
     counts = np.bincount(places, minlength=grid.size)
     total = counts.sum()
     seen = np.flatnonzero(counts)
@@ -129,7 +130,7 @@ def _density(places: npt.NDArray[np.intp], grid: _Gridded) -> _Floats:
         centres = np.append(seen, middle)
         sigmas = np.append(np.full(len(seen), _bandwidth(seen, weights)), grid.size)
         edges = (np.arange(grid.size + 1) - 0.5 - centres[:, None]) / sigmas[:, None] / math.sqrt(2)
-        below = _ERF(edges)
+        below = special.erf(edges)
         kernels = np.diff(below, axis=1) / (below[:, -1:] - below[:, :1])
     density: _Floats = np.append(counts[seen], 1) @ kernels / (total + 1)
     return density

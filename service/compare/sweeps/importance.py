@@ -1,7 +1,5 @@
-"""Which dimensions matter: what is compared, and when not to believe it."""
+"""Which dimensions of the space matter, and when the answer is not reliable."""
 
-import importlib
-import math
 from collections.abc import Mapping, Sequence
 
 from pydantic import JsonValue
@@ -9,34 +7,33 @@ from pydantic import JsonValue
 from fgd_core.spec.search import Choice, Dimension, Integers
 from fgd_core.spec.study_state import Direction
 from fgd_core.spec.sweep_report import Importance, TrialView
-from service.jobs.findings.stopping import best_until
+from service.compare.sweeps import ped_anova
+from service.jobs.trial_values import MIN_COMPARED, best_until, common_epoch
 
-MIN_TRIALS = 4
 TRIALS_PER_DIMENSION = 10
-"""Below, the estimate is mostly prior."""
+"""With fewer trials the estimate is mostly prior."""
 
 SIGNIFICANT = 0.05
-_ESTIMATOR = "service.jobs.findings.ped_anova"
 
 
 def importance(
     trials: Sequence[TrialView], dimensions: Mapping[str, Dimension], direction: Direction
 ) -> Importance | None:
-    """Over the trials of the search; None for fewer than `MIN_TRIALS` that can be compared.
+    """Estimate how much each dimension matters, from the trials of the search.
 
-    A stopped trial's best is not comparable with that of a complete one, which had more epochs. So all are compared at
-    one epoch: the deepest that at least `MIN_TRIALS`, and at least half of the trials, have reached.
+    A stopped trial had fewer epochs than a complete one. So all trials are compared at `common_epoch`.
+
+    Returns:
+        None if fewer than `MIN_COMPARED` trials can be compared.
     """
     searched = [trial for trial in trials if trial.origin in ("searcher", "user", "fork") and trial.repeats is None]
     epoch = common_epoch(searched)
     inside = [trial for trial in searched if lies_inside(trial.values, dimensions)]
     compared = [(trial.values, value) for trial in inside if (value := best_until(trial, epoch, direction)) is not None]
-    if epoch == 0 or len(compared) < MIN_TRIALS or not dimensions:
+    if epoch == 0 or len(compared) < MIN_COMPARED or not dimensions:
         return None
-    # The control plane starts without NumPy; only a report on a sweep needs it.
-    estimator = importlib.import_module(_ESTIMATOR)
-    shares: dict[str, float] = estimator.shares(compared, dimensions, direction)
-    p_value: float = estimator.p_value(compared, dimensions, direction)
+    shares = ped_anova.shares(compared, dimensions, direction)
+    p_value = ped_anova.p_value(compared, dimensions, direction)
     return Importance(
         shares=dict(sorted(shares.items(), key=lambda share: -share[1])),
         epoch=epoch,
@@ -47,18 +44,8 @@ def importance(
     )
 
 
-def common_epoch(trials: Sequence[TrialView]) -> int:
-    """The deepest epoch at which enough trials can be compared; 0 where there is none."""
-    enough = max(MIN_TRIALS, math.ceil(len(trials) / 2))
-    reached = sorted((trial.reports[-1].epoch for trial in trials if trial.reports), reverse=True)
-    if len(reached) < enough:
-        # Half of them may have failed, or not have begun.
-        enough = MIN_TRIALS
-    return reached[enough - 1] if len(reached) >= enough else 0
-
-
 def lies_inside(values: Mapping[str, JsonValue], dimensions: Mapping[str, Dimension]) -> bool:
-    """Whether each dimension can take the value that it has here; a conditional one may have none."""
+    """Whether each value lies in its dimension; a conditional dimension may have no value."""
     return all(_holds(dimension, values[path]) for path, dimension in dimensions.items() if path in values) and any(
         path in values for path in dimensions
     )
@@ -76,15 +63,15 @@ def _holds(dimension: Dimension, value: JsonValue) -> bool:
 def _warning(num_trials: int, num_dimensions: int, shares: Mapping[str, float], p_value: float) -> str | None:
     wanted = TRIALS_PER_DIMENSION * num_dimensions
     if not any(shares.values()):
-        return "The best trials lie like all the others: nothing sets them apart yet."
+        return "The best trials are spread like all others: no dimension sets them apart yet."
     if num_trials < wanted:
         return (
-            f"{num_trials} trials for {num_dimensions} dimension{'s' if num_dimensions != 1 else ''} are few: "
-            f"below {wanted} ({TRIALS_PER_DIMENSION} for each) the order may be chance."
+            f"{num_trials} trials are few for {num_dimensions} dimension{'s' if num_dimensions != 1 else ''}: "
+            f"with fewer than {wanted} ({TRIALS_PER_DIMENSION} for each) the order may be chance."
         )
     if p_value > SIGNIFICANT:
         return (
-            f"The order may be chance: with the values of the objective shuffled among the trials, {p_value:.0%} of "
-            "tries set the best apart as much."
+            f"The order may be chance: when the objective is shuffled among the trials, {p_value:.0%} of the shuffles "
+            "set the best trials apart as much."
         )
     return None

@@ -1,13 +1,14 @@
-"""Whether the winner of a sweep is better than another configuration, and by how much.
+"""Decides whether the winner of a sweep is better than another configuration, and by how much.
 
-The promise: in a sweep in which no values differ from the plain student's, the winner is called clearly better in at
-most 2.5 % of cases. `benchmarks/sweep_verdicts.py` measures it. It rests on three rules:
+The promise: if no searched values differ from no distillation, at most 2.5 % of sweeps call the winner clearly better.
+`benchmarks/sweep_verdicts.py` measures this rate. Three rules keep it:
 
-* Only fresh seeds count. The run that made a configuration a finalist is high by selection.
-* The winner is the best of several finalists, so its difference to a baseline is tested after Bonferroni, for as many
-  comparisons as there are configurations that could have been the winner.
-* Few seeds of one finalist say little about noise. So the variance is pooled over the finalists, unless the winner's
-  own is larger; that of the baseline stays apart, because distilled and plain students may vary differently (Welch).
+* Only fresh seeds count. The run that chose a configuration for repeats is high by selection.
+* The winner is the best of several repeated configurations. So its difference to a baseline is corrected after
+  Bonferroni, for as many comparisons as there are configurations that could have won.
+* Few seeds of one configuration say little about noise. So the variance is pooled over the repeated configurations,
+  unless the winner's own is larger. The baseline keeps its own variance, because distilled and plain students may
+  vary differently (Welch).
 """
 
 from collections.abc import Sequence
@@ -16,13 +17,13 @@ from typing import Literal, TypeAlias
 
 from fgd_core.spec.study_state import Direction, better
 from fgd_core.spec.sweep_report import Margin, Standing
-from service.jobs.findings.configurations import BASELINES
-from service.jobs.findings.noise import CONFIDENCE, Apart, Sample, apart, sample, t_quantile
+from service.compare.sweeps.configurations import BASELINES
+from service.compare.welch import CONFIDENCE, Difference, Sample, sample, t_quantile, welch
 
 SIGNIFICANT = 0.05
 """Two-sided: 2.5 % on either side."""
 MOST_SEEDS = 20
-"""That a sweep may have."""
+"""The largest `seeds` of a sweep."""
 _POWER = 0.8
 
 _Unknown: TypeAlias = Literal["pending", "chosen_by_it", "few_seeds", "no_spread"]
@@ -31,10 +32,12 @@ _Unknown: TypeAlias = Literal["pending", "chosen_by_it", "few_seeds", "no_spread
 def margin(
     winner: Standing, other: Standing, ranked: Sequence[Standing], direction: Direction, *, is_over: bool
 ) -> Margin:
-    """
+    """Compare the winner with another configuration.
+
     Args:
         ranked: all configurations, for their noise and their number.
-        is_over: the sweep is. Before, nothing is decided: each look would be another chance to be wrong.
+        is_over: whether the sweep is over. Before, nothing is decided, because each look would be another chance to
+            be wrong.
     """
     found, why = difference(winner, other, ranked), _why_unknown(winner, other, is_over=is_over)
     if found is None:
@@ -59,28 +62,28 @@ def margin(
     )
 
 
-def difference(winner: Standing, other: Standing, ranked: Sequence[Standing]) -> Apart | None:
-    """Winner minus other; None with fewer than two seeds that count on either side, and without any spread."""
+def difference(winner: Standing, other: Standing, ranked: Sequence[Standing]) -> Difference | None:
+    """Winner minus other; None if a side has fewer than two seeds that count, or nothing has any spread."""
     first, second = _samples(winner, other, ranked)
     if first is None or second is None:
         return None
-    return apart(first, second, comparisons=_comparisons(winner, other, ranked))
+    return welch(first, second, comparisons=_comparisons(winner, other, ranked))
 
 
 def shrunk_means(ranked: Sequence[Standing]) -> dict[int, float]:
-    """The mean that each configuration would have with many more seeds, by trial.
+    """Estimate the mean that each configuration would have with many more seeds, by trial.
 
-    The winner is the best of several by luck as well. So each repeated configuration's mean x of n seeds is drawn
-    towards the mean m of all repeated ones: m + (x − m) · τ² / (τ² + v/n). Here v is the variance of a single run,
-    pooled over the configurations; τ², the variance of the true means, is that of the means x less the average of v/n,
-    at least 0; m is weighted by 1 / (τ² + v/n). Without any effect little of a difference is left.
-    The mean of a configuration that was not repeated stays as it is.
+    The winner is partly the best by luck. So the mean x of each repeated configuration (n seeds) is shrunk towards the
+    mean m of all repeated ones: m + (x − m) · τ² / (τ² + v/n). Here v is the variance of a single run, pooled over the
+    configurations; τ², the variance of the true means, is the variance of the means x minus the average of v/n, at
+    least 0; m is weighted by 1 / (τ² + v/n). Without any effect little of a difference remains.
+    The mean of a configuration that was not repeated does not change.
 
     Source: Efron and Morris, Data Analysis Using Stein's Estimator and its Generalizations, JASA 70 (1975), with τ² by
     the method of moments.
     """
     means = {each.trial: fmean(each.seed_values) for each in ranked}
-    repeated = [each for each in ranked if _is_finalist(each) or len(each.seed_values) > 1]
+    repeated = [each for each in ranked if _is_repeated(each) or len(each.seed_values) > 1]
     noise = _pooled(repeated)
     if len(repeated) < 2 or noise is None:
         return means
@@ -97,7 +100,7 @@ def shrunk_means(ranked: Sequence[Standing]) -> dict[int, float]:
     }
 
 
-def _is_finalist(each: Standing) -> bool:
+def _is_repeated(each: Standing) -> bool:
     return each.origin not in BASELINES and (each.chosen_at is not None or len(each.trials) > 1)
 
 
@@ -111,20 +114,20 @@ def _pooled(group: Sequence[Standing]) -> tuple[float, int] | None:
 
 
 def _samples(winner: Standing, other: Standing, ranked: Sequence[Standing]) -> tuple[Sample | None, Sample | None]:
-    pool = _pooled([each for each in ranked if _is_finalist(each)])
+    pool = _pooled([each for each in ranked if _is_repeated(each)])
     return _sample(winner, pool), _sample(other, pool)
 
 
 def _sample(each: Standing, pool: tuple[float, int] | None) -> Sample | None:
     own = sample(each.seed_values)
-    if own is None or pool is None or not _is_finalist(each):
+    if own is None or pool is None or not _is_repeated(each):
         return own
     return Sample(mean=own.mean, count=own.count, variance=max(own.variance, pool[0]), freedom=pool[1])
 
 
 def _comparisons(winner: Standing, other: Standing, ranked: Sequence[Standing]) -> int:
-    """The best of several finalists lies nearer to the second than two of them at random: nothing to correct there."""
-    if _is_finalist(winner) and _is_finalist(other):
+    """Two repeated configurations need no correction: the best two of several are closer than a random two."""
+    if _is_repeated(winner) and _is_repeated(other):
         return 1
     return max(1, sum(len(each.seed_values) > 1 for each in ranked) - 1)
 
@@ -132,20 +135,20 @@ def _comparisons(winner: Standing, other: Standing, ranked: Sequence[Standing]) 
 def _why_unknown(winner: Standing, other: Standing, *, is_over: bool) -> _Unknown | None:
     if not is_over:
         return "pending"
-    if winner.origin not in BASELINES and not _is_finalist(winner):
+    if winner.origin not in BASELINES and not _is_repeated(winner):
         return "chosen_by_it"
     return "few_seeds" if min(len(winner.seed_values), len(other.seed_values)) < 2 else None
 
 
 def _seeds_to_tell(by: float, winner: Standing, other: Standing, ranked: Sequence[Standing]) -> int | None:
-    """With how many `seeds` a difference like this would be clear four times in five."""
+    """The number of `seeds` with which a difference like this would be clear four times in five."""
     first, second = _samples(winner, other, ranked)
     comparisons = _comparisons(winner, other, ranked)
     if first is None or second is None or by == 0:
         return None
     for seeds in range(max(first.count, second.count) + 1, MOST_SEEDS + 1):
         more = seeds - max(first.count, second.count)
-        test = apart(_grown(first, more), _grown(second, more))
+        test = welch(_grown(first, more), _grown(second, more))
         if test is None:
             return None
         clear = t_quantile(test.freedom, 1 - (1 - CONFIDENCE) / comparisons)

@@ -12,46 +12,43 @@ from fgd_core.spec.jobs import SweepSpec
 from fgd_core.spec.search import PopulationBased, RunAll
 from fgd_core.spec.sweep_report import Recommendation, Standing, SweepReport, TrialView
 from fgd_core.spec.views import JobView
-from service.jobs.findings.cost import best_so_far, failures, spent
-from service.jobs.findings.importance import importance
-from service.jobs.findings.speeds import on_speeds
-from service.jobs.findings.standings import gains, runner_up, standings
-from service.jobs.findings.stopping import stopping
-from service.jobs.findings.words import Found, verdict
+from service.compare.sweeps.cost import best_so_far, failures, spent
+from service.compare.sweeps.importance import importance
+from service.compare.sweeps.speeds import speed_warning
+from service.compare.sweeps.standings import gains, runner_up, standings
+from service.compare.sweeps.stopping import stopping
+from service.compare.sweeps.verdict import verdict
 from service.jobs.lifecycle import OVER
 
 _MAX_NAME = 80
 
 
 def fold(job: JobView, events: Iterable[StoredEvent], *, now: datetime) -> SweepReport:
-    """What a sweep comes to, or stands at while it runs.
+    """Fold the events of a sweep, also while it runs, into its report.
 
     Args:
-        events: the sweep's, of `study_state.KINDS` at least, oldest first.
+        events: the sweep's events, at least those of `study_state.KINDS`, oldest first.
     Raises:
-        SpecError: its spec was stored by an older version and cannot be read.
+        SpecError: an older version stored the spec, and it cannot be read.
     """
     spec = job.spec
     if not isinstance(spec, SweepSpec):
         raise SpecError(
-            f"the spec of sweep {job.job_id} was stored by an older version and cannot be reported on; submit it again",
+            f"an older version stored the spec of sweep {job.job_id}, and no report can be made of it; submit it again",
             job_id=job.job_id,
         )
     is_over = job.state in OVER
     directions = [objective.direction for objective in spec.objectives]
     trials = study_state.fold_trials(events, directions, is_over=is_over)
     ranked = standings(trials, directions, is_over=is_over)
-    speeds = on_speeds(trials, spec.objectives)
+    speeds = speed_warning(trials, spec.objectives)
     if speeds is not None:
         ranked = [each.model_copy(update={"is_on_front": None}) for each in ranked]
     winner = ranked[0] if ranked else None
-    second = runner_up(ranked, directions[0], is_over=is_over)
-    over = gains(ranked, directions[0], is_over=is_over)
     stops = None
     if not isinstance(spec.scheduler, RunAll | PopulationBased):
         stops = stopping(trials, directions[0], winner=winner.trial if winner else None)
-    failed = failures(trials)
-    return SweepReport(
+    report = SweepReport(
         generated_at=now,
         job_id=job.job_id,
         name=job.name,
@@ -63,30 +60,19 @@ def fold(job: JobView, events: Iterable[StoredEvent], *, now: datetime) -> Sweep
         dashboard_url=job.dashboard_url,
         error=job.error,
         is_over=is_over,
-        verdict=verdict(
-            Found(
-                spec=spec,
-                is_over=is_over,
-                trials=trials,
-                standings=ranked,
-                runner_up=second,
-                gains=over,
-                stopping=stops,
-                failures=failed,
-                on_speeds=speeds,
-            )
-        ),
+        verdict=[],
         recommendation=_recommendation(spec, winner, trials),
         standings=ranked,
-        runner_up=second,
-        gains=over,
+        runner_up=runner_up(ranked, directions[0], is_over=is_over),
+        gains=gains(ranked, directions[0], is_over=is_over),
         importance=importance(trials, spec.dimensions(), directions[0]),
         stopping=stops,
-        failures=failed,
+        failures=failures(trials),
         spent=spent(trials, job.attempts, gpus=spec.resources.gpus, now=now),
         best_so_far=best_so_far(trials, directions[0]),
         trials=trials,
     )
+    return report.model_copy(update={"verdict": verdict(report, speeds)})
 
 
 def _recommendation(spec: SweepSpec, winner: Standing | None, trials: Sequence[TrialView]) -> Recommendation | None:
@@ -95,13 +81,13 @@ def _recommendation(spec: SweepSpec, winner: Standing | None, trials: Sequence[T
     try:
         found = spec.trial(winner.values, seed=spec.seed, name=f"{spec.name[:_MAX_NAME]} trial {winner.trial}")
     except (ValidationError, KeyError, TypeError, AttributeError):
-        # Told by a driver that knew more fields than this reader.
+        # A newer driver reported a field that this version does not know.
         return None
     segments = next(len(trial.segments) for trial in trials if trial.trial == winner.trial)
     caution = None
     if isinstance(spec.scheduler, PopulationBased) and segments > 1:
         caution = (
-            "Its values changed while it trained, and it may have begun from another trial's checkpoint: trained from "
-            "the start with these values it need not come as far. Its checkpoint is what was measured."
+            "Its values changed while it trained, and it may have started from another trial's checkpoint. A training "
+            "from the start with these values may end lower. The measured result is that of its checkpoint."
         )
     return Recommendation(trial=winner.trial, spec=found, caution=caution)

@@ -1,0 +1,54 @@
+"""Metrics, values and standings as people write them."""
+
+from collections.abc import Mapping
+
+from pydantic import JsonValue
+
+from fgd_core.spec.results import MASK_METRICS
+from fgd_core.spec.search import Objective
+from fgd_core.spec.sweep_report import Standing
+
+_METRICS = {"images_per_s": "images/s", "num_parameters": "parameters"}
+_SIZES = ("small", "medium", "large")
+
+
+def metric_name(metric: str) -> str:
+    """Write a metric as people do: AP50, AP small, AP of cat, mask AP."""
+    if metric in MASK_METRICS:
+        return f"mask {metric_name(MASK_METRICS[metric])}"
+    kind, _, of_class = metric.partition(":")
+    if of_class:
+        return f"{'AP50' if kind == 'class50' else 'AP'} of {of_class}"
+    if metric in _METRICS:
+        return _METRICS[metric]
+    name, _, size = metric.partition("_")
+    return f"{name.upper()} {size}" if size in _SIZES else name.upper()
+
+
+def metric_value(metric: str, value: float) -> str:
+    """Write a value with the digits that the metric deserves."""
+    if metric == "num_parameters":
+        return f"{value / 1e6:.2f} M"
+    return f"{value:.1f}" if metric == "images_per_s" else f"{value:.3f}"
+
+
+def values_text(values: Mapping[str, JsonValue]) -> str:
+    """Write the values of a trial: `method.alpha = 0.002, method.beta = 0.0005`."""
+    return ", ".join(f"{path} = {value_text(value)}" for path, value in values.items()) or "the base job's values"
+
+
+def value_text(value: JsonValue) -> str:
+    """Write one value, a float with four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def standing_text(standing: Standing, objective: Objective) -> str:
+    """Write what a configuration reached: `AP 0.143 ± 0.012 over 2 fresh seeds`."""
+    mean = standing.objectives[0]
+    assert mean is not None
+    text = f"{metric_name(objective.metric)} {metric_value(objective.metric, mean)}"
+    fresh = "fresh " if standing.chosen_at is not None else ""
+    if standing.interval is None:
+        return f"{text} with one {fresh}seed"
+    half = (standing.interval.high - standing.interval.low) / 2
+    return f"{text} ± {metric_value(objective.metric, half)} over {len(standing.seed_values)} {fresh}seeds"
