@@ -32,9 +32,8 @@ from service.dispatcher.side_by_side import PATIENCE_S, SideBySide
 from service.dispatcher.starting import Start, lease, make_way, unblock
 from service.errors import DatabaseError
 from service.jobs import scheduling
-from service.jobs.cluster import ClusterJob
+from service.jobs.cluster import FINAL_BATCH_GRACE_S, ClusterJob, is_lost
 from service.jobs.lifecycle import ON_CLUSTER, STOPPING
-from service.jobs.liveness import FINAL_BATCH_GRACE_S, is_lost
 from service.jobs.outcome import after_loss
 from service.metrics import Metrics
 from service.settings import Settings

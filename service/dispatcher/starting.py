@@ -13,9 +13,9 @@ from fgd_core.spec.events import AttemptStarted, PauseRequested
 from fgd_core.spec.jobs import JOB_SPEC
 from fgd_core.spec.refusals import spec_reasons
 from fgd_core.spec.results import ErrorReport
-from service.jobs.halving import halved
 from service.jobs.lifecycle import Reason
 from service.jobs.outcome import Step
+from service.jobs.retry import halved
 from service.store import artifacts, attempts, jobs
 from service.store.tables import Attempt, Job
 from service.store.tokens import TokenMint, digest

@@ -1,4 +1,4 @@
-"""What is refused at the door, with every reason at once. Decided on facts that the caller has looked up."""
+"""Decides whether a submitted job is accepted, from facts that the caller has looked up; gives all reasons at once."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,12 +35,14 @@ from service.jobs.sweep_admission import EarlierSweep
 
 PathKind: TypeAlias = Literal["file", "folder"]
 
-_LEAVE = {"best": ("train", "distill", "sweep"), "last": ("train", "distill")}
-"""The kinds of job that leave each checkpoint."""
+_CHECKPOINTS_BY_KIND = {"best": ("train", "distill", "sweep"), "last": ("train", "distill")}
+"""Checkpoint -> the kinds of job that write it."""
 
 
 @dataclass(frozen=True)
 class NamedPath:
+    """A file or folder that a spec names, with its path in the spec."""
+
     loc: str
     path: str
     kind: PathKind
@@ -57,30 +59,32 @@ class NeededJob:
 
 @dataclass(frozen=True, kw_only=True)
 class NamedData:
-    """What is known of the name of a data set."""
+    """What the database knows about the name of a data set."""
 
     known: Sequence[str] = ()
-    """Where there is none of that name: those that the project has."""
+    """The data sets of the project, if none has this name."""
     refused_for: str | None = None
-    """Why its newest check found that nobody can train on it."""
+    """Why its newest check refused it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
+    """What the caller has looked up."""
+
     capacity: Capacity | None = None
-    """None where the cluster could not be asked: the benefit of the doubt."""
+    """None if the cluster did not answer: then nothing is refused for its resources."""
     paths: Mapping[str, PathKind | None] | None = None
-    """What lies at each path; None where runs see other disks than the server."""
+    """What is at each path; None if runs see other disks than the server."""
     places: Places = ANYWHERE
     jobs: Mapping[str, NeededJob] = field(default_factory=dict)
     earlier: Mapping[str, EarlierSweep] = field(default_factory=dict)
     """The jobs that `fork` and `warm_start` name."""
     named_data: NamedData | None = None
-    """None where the spec says itself where its data lies."""
+    """None if the spec itself says where its data is."""
 
 
 def paths(spec: JobSpec) -> list[NamedPath]:
-    """The files and folders that the spec names."""
+    """List the files and folders that the spec names."""
     prefix, trained = ("base.", spec.base) if isinstance(spec, SweepSpec) else ("", spec)
     found = list(data_paths(trained.data, f"{prefix}data", both_splits=not isinstance(trained, EvaluateSpec)))
     for loc, source in checkpoint_sources(spec):
@@ -90,7 +94,7 @@ def paths(spec: JobSpec) -> list[NamedPath]:
 
 
 def data_paths(data: DataSpec, loc: str, *, both_splits: bool = True) -> Iterator[NamedPath]:
-    """The files and folders of a data set; those of a registered one under the name that it was asked for by.
+    """List the files and folders of a data set; those of a registered one at the path of its name.
 
     Args:
         loc: path of the data in the spec.
@@ -114,7 +118,7 @@ def data_paths(data: DataSpec, loc: str, *, both_splits: bool = True) -> Iterato
 
 
 def references(spec: JobSpec) -> list[tuple[str, CheckpointReference]]:
-    """(path of the field, reference) for each that can be read."""
+    """List (path of the field, reference) for each reference that can be parsed."""
     found = []
     for loc, source in checkpoint_sources(spec):
         try:
@@ -127,12 +131,12 @@ def references(spec: JobSpec) -> list[tuple[str, CheckpointReference]]:
 
 
 def reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
-    """Why this job cannot be taken; none: it can."""
+    """List why this job is refused; it is accepted if the list is empty."""
     return [*own_reasons(spec, facts), *job_reasons(spec, facts)]
 
 
 def own_reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
-    """The reasons that do not depend on other jobs. Of a wide sweep, finding them takes a second."""
+    """List the reasons that do not depend on other jobs. For a wide sweep this takes a second."""
     found = [
         *_resources(spec, facts),
         *_named_data(spec, facts.named_data),
@@ -146,7 +150,7 @@ def own_reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
 
 
 def job_reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
-    """The reasons that lie with the jobs that the spec refers to."""
+    """List the reasons that depend on the jobs that the spec refers to."""
     found = list(_checkpoints(spec, facts))
     if isinstance(spec, SweepSpec):
         found += sweep_admission.earlier_reasons(spec, facts.earlier)
@@ -154,7 +158,11 @@ def job_reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
 
 
 def check(reasons: Sequence[ProblemReason]) -> None:
-    """Raises AdmissionError where there are reasons, with as many as can be read."""
+    """Refuse a job that has reasons against it.
+
+    Raises:
+        AdmissionError: there are reasons; it holds as many as a person can read.
+    """
     if reasons:
         shown = bounded(reasons)
         raise AdmissionError(
@@ -164,32 +172,34 @@ def check(reasons: Sequence[ProblemReason]) -> None:
 
 
 def trial_reasons(spec: SweepSpec, values: Mapping[str, JsonValue]) -> list[ProblemReason]:
-    """Why this sweep cannot have a trial of these values."""
+    """List why this sweep cannot have a trial with these values."""
     return sweep_space.trial_reasons(spec.base, values, _rules(spec))
 
 
 def _rules(spec: SweepSpec) -> sweep_space.TrialRules:
-    """What else is wrong with a trial, and not with its base."""
-    admitted, told = _named(spec.base), [*_weights(spec.base), *_batch(spec.base)]
+    """The rules that a trial can break while its base does not."""
+    accepted, reported = _named(spec.base), [*_weights(spec.base), *_batch(spec.base)]
 
     def rules(trial: TrialBase) -> Iterator[ProblemReason]:
-        # Or a search over file names would read what nobody has looked at, and wait for no job.
+        # Without this a search over file names would read unchecked files, and wait for no job.
         for loc, name in _named(trial).items():
-            if admitted.get(loc) != name:
-                message = f"{name!r} would be read by some trials; they all read what the base names, so write it there"
+            if accepted.get(loc) != name:
+                message = (
+                    f"some trials would read {name!r}, but all trials read what the base names; name it in the base"
+                )
                 yield ProblemReason(loc=loc, code="other_file", message=message)
-        yield from (reason for reason in (*_weights(trial), *_batch(trial)) if reason not in told)
+        yield from (reason for reason in (*_weights(trial), *_batch(trial)) if reason not in reported)
 
     return rules
 
 
 def _named(spec: TrialBase) -> dict[str, str]:
-    """All that a training reads, by field."""
+    """Everything that a training reads, by field."""
     return {item.loc: item.path for item in paths(spec)} | dict(checkpoint_sources(spec))
 
 
 def waits_for(spec: JobSpec, facts: Facts) -> list[str]:
-    """The jobs that have to succeed before an admitted job can start."""
+    """List the jobs that must succeed before an accepted job can start."""
     needed = dict.fromkeys(reference.job_id for _, reference in references(spec))
     return [job_id for job_id in needed if facts.jobs[job_id].state != "succeeded"]
 
@@ -208,7 +218,7 @@ def _resources(spec: JobSpec, facts: Facts) -> Iterator[ProblemReason]:
             yield ProblemReason(
                 loc=f"resources.{name}",
                 code="resources_unavailable",
-                message=f"the job asks for {asked} {what} on one node, and the largest node has {available:g}; {cure}",
+                message=f"the job needs {asked} {what} on one node, and the largest node has {available:g}; {cure}",
             )
 
 
@@ -223,11 +233,11 @@ def _checkpoints(spec: JobSpec, facts: Facts) -> Iterator[ProblemReason]:
             continue
         job = facts.jobs.get(reference.job_id)
         if job is None:
-            message = f"there is no job {reference.job_id!r}; `fgd jobs` lists those there are"
+            message = f"there is no job {reference.job_id!r}; `fgd jobs` lists all jobs"
             yield ProblemReason(loc=loc, code="unknown_job", message=message)
-        elif job.kind not in _LEAVE.get(reference.name, ()):
+        elif job.kind not in _CHECKPOINTS_BY_KIND.get(reference.name, ()):
             message = (
-                f"job {reference.job_id} is of kind {job.kind!r} and leaves no checkpoint {reference.name!r}; "
+                f"job {reference.job_id} is of kind {job.kind!r} and writes no checkpoint {reference.name!r}; "
                 "refer to the `best` of a sweep, or to a training"
             )
             yield ProblemReason(loc=loc, code="no_checkpoint", message=message)
@@ -235,7 +245,7 @@ def _checkpoints(spec: JobSpec, facts: Facts) -> Iterator[ProblemReason]:
             message = f"job {reference.job_id} is {job.state}; submit it again and refer to the new job"
             yield ProblemReason(loc=loc, code="dependency_failed", message=message)
         elif job.state == "succeeded" and checkpoint_artifact(reference.name) not in job.artifacts:
-            message = f"job {reference.job_id} left no checkpoint {reference.name!r}; submit it again"
+            message = f"job {reference.job_id} wrote no checkpoint {reference.name!r}; submit it again"
             yield ProblemReason(loc=loc, code="no_checkpoint", message=message)
 
 
@@ -249,20 +259,20 @@ def _named_data(spec: JobSpec, named: NamedData | None) -> Iterator[ProblemReaso
         yield ProblemReason(loc=f"{loc}.name", code="unknown_dataset", message=message)
     elif named.refused_for is not None and not isinstance(spec, CheckDataSpec):
         message = (
-            f"the newest check of {data.name!r} says that nobody can train on it; mend the data and check it again "
+            f"the newest check refused {data.name!r}; repair the data and check it again "
             f"with `fgd data check {data.name}`: {named.refused_for}"
         )
         yield ProblemReason(loc=f"{loc}.name", code="refused_data", message=message)
 
 
 def path_reasons(named: Iterable[NamedPath], facts: Facts) -> Iterator[ProblemReason]:
-    """Why nobody may read these paths, or cannot."""
+    """Yield why jobs may not read these paths, or cannot."""
     for item in named:
         malformed = confinement.malformed(item.loc, item.path)
         if malformed is not None:
             yield malformed
         elif not PurePath(item.path).is_absolute():
-            message = f"{item.path!r} is relative, and the server does not know to what; write the full path"
+            message = f"{item.path!r} is relative, and the server does not know its base; write the full path"
             yield ProblemReason(loc=item.loc, code="relative_path", message=message)
         elif (outside := confinement.outside(item.loc, item.path, facts.places)) is not None:
             yield outside
@@ -272,12 +282,12 @@ def path_reasons(named: Iterable[NamedPath], facts: Facts) -> Iterator[ProblemRe
                 message = f"there is no {item.kind} {item.path!r}; correct the path"
                 yield ProblemReason(loc=item.loc, code="missing_path", message=message)
             elif found != item.kind:
-                message = f"{item.path!r} is a {found}, and a {item.kind} is needed here"
+                message = f"{item.path!r} is a {found}, but this must be a {item.kind}"
                 yield ProblemReason(loc=item.loc, code="wrong_path", message=message)
 
 
 def _weights(spec: JobSpec) -> Iterator[ProblemReason]:
-    """Names of torchvision's weights that belong to other detectors than the spec's."""
+    """Names of torchvision's weights that do not fit the detector of the spec."""
     match spec:
         case SweepSpec():
             for reason in _weights(spec.base):
@@ -290,16 +300,16 @@ def _weights(spec: JobSpec) -> Iterator[ProblemReason]:
             if spec.teacher.detector is not None:
                 yield from _unfit(spec.teacher.detector, name, "teacher.detector")
             if is_torchvision_name(name) and implied_detector(name) is None:
-                message = f"{name} is no whole detector of torchvision's that is known here, and a teacher is one"
+                message = f"{name} is not a whole detector of torchvision that fgd knows, but a teacher must be one"
                 yield ProblemReason(loc="teacher.checkpoint", code="no_detector", message=message)
         case EvaluateSpec() if is_torchvision_name(spec.checkpoint):
-            message = "an evaluation is of a checkpoint of ours; train or distil from these weights first"
+            message = "evaluate needs a checkpoint of fgd; train or distil from these weights first"
             yield ProblemReason(loc="checkpoint", code="no_checkpoint", message=message)
 
 
 def _unfit(settings: AnyDetector, weights: str | None, loc: str) -> Iterator[ProblemReason]:
     for misfit in misfits(settings, weights) if weights is not None else []:
-        message = f"the weights {weights} fit another detector: {misfit}"
+        message = f"the weights {weights} belong to another detector: {misfit}"
         yield ProblemReason(loc=f"{loc}.{misfit.loc}", code="weights_unfit", message=message)
 
 
@@ -309,5 +319,5 @@ def _batch(spec: JobSpec) -> Iterator[ProblemReason]:
         return
     asked, available = trained.training.batch_size, files.num_train
     if asked > available:
-        message = f"a batch of {asked} images is larger than the data set of {available}; ask for at most {available}"
+        message = f"a batch of {asked} images is larger than the data set of {available}; use at most {available}"
         yield ProblemReason(loc=f"{prefix}training.batch_size", code="batch_too_large", message=message)

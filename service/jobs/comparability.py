@@ -1,4 +1,4 @@
-"""Whether jobs were scored on the same validation data, as a report that sets them side by side takes for granted."""
+"""Checks that jobs were scored on the same validation data, so that a report may compare them."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ from service.errors import NotComparableError
 
 
 def check_comparable(jobs: Sequence[JobReport]) -> None:
-    """Jobs without a score or without a checked validation split yet stand beside any other.
+    """Refuse to compare jobs with scores on different data. A job without a score or a checked split yet is accepted.
 
     Raises:
-        NotComparableError: with a reason for each job that was scored on other data than the first one with a score.
+        NotComparableError: it holds a reason for each job that was scored on other data than the first scored job.
     """
     scored = [(job, data) for job in jobs if _has_scores(job) and (data := _validation(job)) is not None]
     if not scored:
@@ -28,7 +28,7 @@ def check_comparable(jobs: Sequence[JobReport]) -> None:
             reasons.append({"loc": job.job_id, "code": code, "message": message})
     if reasons:
         raise NotComparableError(
-            "these jobs were scored on different validation data, so their figures cannot stand side by side",
+            "these jobs were scored on different validation data, so their scores cannot be compared",
             reasons=reasons,
         )
 
@@ -42,12 +42,12 @@ def _validation(job: JobReport) -> DataChecked | None:
 
 
 def _difference(data: DataChecked, reference: DataChecked) -> tuple[str, str, str] | None:
-    """(code, what, cure) in words around the name of the reference."""
-    cure = "; leave it out, or evaluate its checkpoint on the same data (kind: evaluate) and set that job beside"
+    """(code, what, cure): the text before and after the name of the reference."""
+    cure = "; leave it out, or evaluate its checkpoint on the same data (kind: evaluate) and report on that job"
     if list(data.boxes_per_category) != list(reference.boxes_per_category):
         apart = sorted(set(data.boxes_per_category) ^ set(reference.boxes_per_category))
         which = f" ({', '.join(apart[:10])})" if apart else " (in another order)"
-        return "other_classes", "knows other classes than", which + cure
+        return "other_classes", "has other classes than", which + cure
     counts = (data.num_images, data.num_boxes)
     if counts != (reference.num_images, reference.num_boxes):
         number = f": {data.num_images} images with {data.num_boxes} boxes"
@@ -61,5 +61,5 @@ def _difference(data: DataChecked, reference: DataChecked) -> tuple[str, str, st
 
 
 def _differ(one: str | None, other: str | None) -> bool:
-    """Unknown where an older version recorded none, or where masks were not read."""
+    """Whether both are known and differ. One is unknown if an older version recorded none, or masks were not read."""
     return bool(one) and bool(other) and one != other

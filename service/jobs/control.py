@@ -1,4 +1,4 @@
-"""What a user may ask of a job, by the state that it is in."""
+"""Decides what a user's request (cancel, pause, resume, retry) does to a job in each state."""
 
 from fgd_core.errors import ConflictError
 from fgd_core.spec.events import JobState
@@ -7,13 +7,13 @@ from service.jobs.outcome import Step
 
 
 def cancel(state: JobState) -> Step | None:
-    """The move to make; None where it is on its way already.
+    """Decide the move; None if the job is being cancelled already.
 
     Raises:
         ConflictError: the job is over.
     """
     if state in OVER:
-        raise ConflictError(f"the job is {state} already", state=state)
+        raise ConflictError(f"the job is already {state}", state=state)
     if state == "cancelling":
         return None
     stands_still = state in WAITING or state == "paused"
@@ -21,7 +21,7 @@ def cancel(state: JobState) -> Step | None:
 
 
 def pause(state: JobState) -> Step | None:
-    """The move to make; None where it pauses or is paused already.
+    """Decide the move; None if the job is pausing or paused already.
 
     Raises:
         ConflictError: the job is over, or being cancelled.
@@ -34,29 +34,29 @@ def pause(state: JobState) -> Step | None:
 
 
 def resume(state: JobState, *, waits: bool) -> Step | None:
-    """The move to make; None for a job that is still pausing, and goes on by itself once it stands still.
+    """Decide the move; None for a job that is still pausing, which continues once it has paused.
 
     Args:
-        waits: whether a job that it needs is not done.
+        waits: whether a job that this one needs has not succeeded yet.
     Raises:
         ConflictError: the job is not paused.
     """
     if state == "pausing":
         return None
     if state != "paused":
-        raise ConflictError(f"the job is {state} and not paused", state=state)
+        raise ConflictError(f"the job is {state}, not paused", state=state)
     return Step(to="blocked" if waits else "queued", reason=Reason.RESUME_REQUESTED)
 
 
 def retry(state: JobState, *, waits: bool) -> Step:
-    """The move to make: on from its newest checkpoint, with whole budgets.
+    """Decide the move: continue from the newest checkpoint, with full retry budgets.
 
     Args:
-        waits: whether a job that it needs is not done.
+        waits: whether a job that this one needs has not succeeded yet.
     Raises:
         ConflictError: the job is not failed or cancelled.
     """
     if state not in ("failed", "cancelled"):
-        cure = "submit it again to have it done twice" if state == "succeeded" else "it has not ended"
-        raise ConflictError(f"the job is {state}; only a failed or cancelled one can be retried: {cure}", state=state)
+        cure = "submit it again to run it twice" if state == "succeeded" else "this one has not ended"
+        raise ConflictError(f"the job is {state}; only a failed or cancelled job can be retried: {cure}", state=state)
     return Step(to="blocked" if waits else "queued", reason=Reason.RETRY_REQUESTED)

@@ -15,7 +15,7 @@ MOVES: Mapping[JobState, frozenset[JobState]] = {
     "paused": frozenset({"queued", "blocked", "cancelled"}),
     "cancelling": frozenset({"cancelled", "succeeded"}),
     "lost": frozenset({"queued", "paused", "failed"}),
-    # Ends, unless a user asks for another try, or has a sweep search on.
+    # Final, unless a user retries the job or extends the sweep.
     "succeeded": frozenset({"queued", "blocked"}),
     "failed": frozenset({"queued", "blocked"}),
     "cancelled": frozenset({"queued", "blocked"}),
@@ -26,14 +26,14 @@ OVER = events.OVER
 WAITING: frozenset[JobState] = frozenset({"blocked", "queued"})
 
 STOPPING: frozenset[JobState] = frozenset({"pausing", "cancelling"})
-"""States in which the run has been asked to save and stop."""
+"""States in which the control plane has asked the run to save and stop."""
 
 ON_CLUSTER: frozenset[JobState] = frozenset({"starting", "running", "pausing", "cancelling"})
-"""States in which an attempt holds, or is about to hold, a part of the cluster."""
+"""States in which an attempt holds, or will soon hold, a part of the cluster."""
 
 
 class Reason(StrEnum):
-    """Why a job moved: stable codes for programs."""
+    """Why a job changed its state: stable codes for programs."""
 
     DEPENDENCIES_MET = "dependencies_met"
     DEPENDENCY_FAILED = "dependency_failed"
@@ -44,27 +44,28 @@ class Reason(StrEnum):
     RUN_FAILED = "run_failed"
     RUN_LOST = "run_lost"
     RUN_STOPPED = "run_stopped"
-    """The run was told to stop, and not by us."""
+    """Something other than the control plane stopped the run."""
     RUN_TOOK_TOO_LONG_TO_STOP = "run_took_too_long_to_stop"
-    """Asked to save and stop, it did not within its grace, and the cluster ended it."""
+    """The run did not save and stop within its grace period, and the cluster ended it."""
     RETRY = "retry"
     RETRIES_SPENT = "retries_spent"
     CANCEL_REQUESTED = "cancel_requested"
     RUN_CANCELLED = "run_cancelled"
     PAUSE_REQUESTED = "pause_requested"
     PREEMPTED = "preempted"
-    """Asked to pause for a job of higher priority."""
+    """Paused for a job of higher priority."""
     RUN_PAUSED = "run_paused"
     RESUME_REQUESTED = "resume_requested"
     RETRY_REQUESTED = "retry_requested"
     BUDGET_RAISED = "budget_raised"
-    """A sweep that stood still is to search on."""
+    """A sweep that was over or paused continues with a larger budget."""
 
 
 def sources(to: JobState) -> list[JobState]:
-    """The states from which a job may move to `to`."""
+    """List the states from which a job may move to `to`."""
     return [state for state, moves in MOVES.items() if to in moves]
 
 
 def is_over(state: JobState) -> bool:
+    """Whether the job has ended."""
     return state in OVER

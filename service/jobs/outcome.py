@@ -1,4 +1,4 @@
-"""What becomes of a job when its attempt has ended."""
+"""Decides what happens to a job when its attempt has ended."""
 
 from dataclasses import dataclass, replace
 
@@ -11,18 +11,18 @@ from service.jobs.retry import Budgets, Fail, Retry, after_failure
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One move of a job, to be carried out by the store."""
+    """One change of a job's state, which the store carries out."""
 
     to: JobState
     reason: Reason
     message: str = ""
     error: ErrorReport | None = None
     retry: Retry | None = None
-    """Set where the move is a retry: when, and out of which budget."""
+    """Set if the move is a retry: when, and from which budget."""
 
 
 def after_run_finished(state: JobState, finished: RunFinished, budgets: Budgets, *, resumes_itself: bool) -> list[Step]:
-    """The moves that follow from a run's last word."""
+    """Decide the moves after a run's final event."""
     error = finished.error
     if finished.outcome == "succeeded":
         return [Step(to="succeeded", reason=Reason.RUN_SUCCEEDED)]
@@ -31,26 +31,26 @@ def after_run_finished(state: JobState, finished: RunFinished, budgets: Budgets,
     if finished.outcome == "stopped" and state == "pausing":
         return _paused(Reason.RUN_PAUSED, resumes_itself=resumes_itself)
     if finished.outcome == "stopped":
-        # Nobody here asked for it: the machine was taken away, and the run had time to say so.
+        # The control plane did not ask for it: the machine was taken away, and the run had time to report that.
         stopped = ErrorReport(
-            code=LostRunError.code, message="the run was stopped from outside, not by a request", retryable=True
+            code=LostRunError.code, message="something other than fgd stopped the run", retryable=True
         )
         return [_retry_or_fail(error or stopped, Reason.RUN_STOPPED, budgets)]
-    unnamed = ErrorReport(code="internal", message="the run failed without naming an error; read its driver log")
+    unnamed = ErrorReport(code="internal", message="the run failed without reporting an error; read its driver log")
     step = _retry_or_fail(error or unnamed, Reason.RETRY, budgets)
     if state == "pausing" and step.retry is not None:
-        # Worth another start, but not before its user says so.
+        # A retry may help, but the user asked for a pause.
         paused = replace(step, to="paused")
         return [paused, *_paused(Reason.RUN_PAUSED, resumes_itself=True)[1:]] if resumes_itself else [paused]
     return [step]
 
 
 def after_loss(state: JobState, error: ErrorReport, budgets: Budgets, *, resumes_itself: bool) -> list[Step]:
-    """The moves that follow when a run died without a last word."""
+    """Decide the moves after a run died without a final event."""
     if state == "cancelling":
         return [Step(to="cancelled", reason=Reason.RUN_CANCELLED)]
     if state == "pausing":
-        # It was to stand still and does; what it had not saved is done again when it goes on.
+        # It was asked to pause. What it had not saved is computed again after the resume.
         return _paused(Reason.RUN_TOOK_TOO_LONG_TO_STOP, resumes_itself=resumes_itself)
     lost = Step(to="lost", reason=Reason.RUN_LOST, message=error.message, error=error)
     return [lost, _retry_or_fail(error, Reason.RETRY, budgets)]
@@ -60,7 +60,7 @@ def _paused(reason: Reason, *, resumes_itself: bool) -> list[Step]:
     paused = Step(to="paused", reason=reason)
     if not resumes_itself:
         return [paused]
-    message = "paused for a job of higher priority; goes on when there is room"
+    message = "paused for a job of higher priority; continues when there is room"
     return [paused, Step(to="queued", reason=Reason.PREEMPTED, message=message)]
 
 

@@ -1,4 +1,4 @@
-"""Folds the stored events of a job into its report; nothing is computed again."""
+"""The report on a job: a fold over its stored events. Nothing is recomputed."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
@@ -26,22 +26,22 @@ KINDS = (
     *("epoch_finished", "evaluated", "data_checked", "weights_loaded", "teacher_checked", "distillation_planned"),
     *("warned", "artifact_saved", "run_finished"),
 )
-"""The kinds of events that `fold` reads; a reader of the store may leave out all others."""
+"""The kinds of event that a report uses; a query may leave out the rest."""
 
 E = TypeVar("E", bound=Fact)
 
 
 def fold(job: JobView, events: Iterable[StoredEvent], curves: Mapping[str, Sequence[CurvePoint]]) -> JobReport:
-    """Return the report on a job.
+    """Fold the events of a job into its report.
+
+    If attempts repeat each other (an epoch that was trained again after a crash), the newest event counts.
 
     Args:
-        events: of the job, with all of `KINDS`, oldest first. Events that cannot be read are skipped.
-        curves: metric points by name, already thinned.
-    Returns:
-        A report in which the newest event counts where attempts repeat each other, for example an epoch that was
-        trained again after a crash.
+        events: the job's events, at least those of `KINDS`, oldest first. An event that cannot be read is skipped: it
+            costs a line, not the report.
+        curves: thinned metric points by name.
     Raises:
-        SpecError: an older version stored the job's spec, and it is no longer valid.
+        SpecError: an older version stored the spec, and it cannot be read.
     """
     found = [event for event in map(read_event, events) if event is not None]
     epochs = {epoch.epoch: epoch for epoch in _of(EpochFinished, found)}
@@ -54,7 +54,7 @@ def fold(job: JobView, events: Iterable[StoredEvent], curves: Mapping[str, Seque
     plans = _of(DistillationPlanned, found)
     if isinstance(job.spec, dict):
         raise SpecError(
-            f"the spec of job {job.job_id} was stored by an older version and cannot be reported on; submit it again",
+            f"an older version stored the spec of job {job.job_id}, and no report can be made of it; submit it again",
             job_id=job.job_id,
         )
     return JobReport(

@@ -1,6 +1,6 @@
-"""What is kept for how long: rules over facts, without a look at the clock, the disk or the database.
+"""Decides what is kept for how long: rules over facts, without clock, disk or database.
 
-Nothing of a job that is not over is ever due, nor of one that a job which is not over still needs.
+A job that is not over keeps everything, and so does a job that another job, which is not over, needs.
 """
 
 import re
@@ -17,67 +17,73 @@ from fgd_core.spec.housekeeping import Kind
 from service.jobs.lifecycle import OVER
 
 Days: TypeAlias = Annotated[float, Field(gt=0)] | None
-"""None: for good."""
+"""None: for ever."""
 
 PROGRESS_KINDS = ("progress", "evaluation_progress", "sweep_progressed")
-"""Events that only matter while they are news: what they say of training is in the curves, too."""
+"""Events that matter only for a short time: the curves hold their values, too."""
 
 PARTIAL_DAYS = 1.0
 
 
 class Policy(BaseModel):
-    """Days since a job's end, unless said otherwise."""
+    """How long things are kept: days since a job's end, unless stated otherwise."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     every_hours: float | None = Field(default=24.0, gt=0)
-    """How often the server puts away what is due by itself; None: only when it is told to."""
+    """How often the server removes what is due; None: only on request (`fgd gc`)."""
     progress_days: Days = 90.0
-    """For events of the kinds `progress`, `evaluation_progress` and `sweep_progressed`, and for what trials of a sweep
-    say of these kinds. All other events stay as long as their job."""
+    """For events of the kinds `progress`, `evaluation_progress` and `sweep_progressed`, also those of a sweep's trials.
+    All other events stay as long as their job."""
     curves_days: Days = 365.0
-    """After which a curve is thinned to `curve_points`."""
+    """After so many days a curve is thinned to `curve_points`."""
     curve_points: int = Field(default=2000, ge=100)
-    """Of a thinned curve; the lowest and the highest of each run of steps are among them."""
+    """Points of a thinned curve; it keeps the lowest and the highest of each range of steps."""
     logs_days: Days = 365.0
-    """For what the processes of a job printed."""
+    """For the logs of a job's processes."""
     succeeded_checkpoints_days: Days = 90.0
-    """For what a job that succeeded could be trained on from: `last.pt`."""
+    """For `last.pt` of a job that succeeded."""
     other_checkpoints_days: Days = 365.0
-    """The same for one that failed or was cancelled, and may be retried from there."""
+    """For `last.pt` of a job that failed or was cancelled, and can be retried from there."""
     best_checkpoints_days: Days = None
     """For `best.pt`."""
     outboxes_days: Days = 7.0
-    """For the files in which a run keeps its events until they are stored; only where all of them are."""
+    """For a run's outbox files, once all of their events are stored."""
     orphans_days: Annotated[float, Field(ge=1)] | None = 1.0
-    """For folders that belong to no job, since they were first seen to."""
+    """For folders that belong to no job, since they were first found."""
     audit_days: Days = 730.0
     """For entries of the audit trail, since they were written."""
     tokens_days: Days = 90.0
     """For API tokens, since they expired or were revoked."""
     deliveries_days: Days = 30.0
-    """For deliveries to webhooks that arrived or were given up, since they came up."""
+    """For webhook deliveries that succeeded or were given up, since they were created."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EndedJob:
+    """A job that is over, with the facts that the rules need."""
+
     job_id: str
     state: JobState
     ended_at: datetime
     is_needed: bool
-    """Whether a job that is not over refers to it."""
+    """Whether a job that is not over refers to this one."""
     is_released: bool
-    """Whether the cluster holds nothing of it any more, and its logs are put away."""
+    """Whether the cluster has released everything of it, and its logs are archived."""
 
 
 class StoredFile(NamedTuple):
+    """A file in a job's folder."""
+
     path: str
-    """In the job's folder."""
+    """Relative to the job's folder."""
     size_bytes: int
     modified_at: datetime
 
 
 class Due(NamedTuple):
+    """A file that may be removed, and why."""
+
     file: StoredFile
     kind: Kind
     why: str
@@ -86,10 +92,10 @@ class Due(NamedTuple):
 def due_files(
     policy: Policy, job: EndedJob, files: Iterable[StoredFile], *, is_stored: Callable[[str], bool], now: datetime
 ) -> list[Due]:
-    """The files of an ended job that are not kept any longer.
+    """List the files of an ended job that may be removed.
 
     Args:
-        is_stored: whether everything in this outbox file is stored; asked only where it would be due otherwise.
+        is_stored: whether all events of an outbox file are stored; called only for a file that is otherwise due.
     """
     if job.is_needed or not job.is_released:
         return []
@@ -107,16 +113,17 @@ def due_files(
 
 
 def is_row_due(job: EndedJob, days: Days, now: datetime) -> bool:
-    """Whether what the database keeps of an ended job for `days` may go."""
+    """Whether rows of an ended job, which are kept for `days`, may be removed."""
     return not job.is_needed and job.is_released and is_due(job.ended_at, days, now)
 
 
 def is_due(since: datetime, days: Days, now: datetime) -> bool:
+    """Whether `days` have passed since `since`."""
     return days is not None and now - since >= timedelta(days=days)
 
 
 def shortest_days(policy: Policy) -> float:
-    """A job that ended later than so many days ago has nothing that is due."""
+    """The shortest period of all: a job that ended more recently has nothing due."""
     of_jobs = (
         *(policy.progress_days, policy.curves_days, policy.logs_days, policy.outboxes_days, PARTIAL_DAYS),
         *(policy.succeeded_checkpoints_days, policy.other_checkpoints_days, policy.best_checkpoints_days),
@@ -125,34 +132,38 @@ def shortest_days(policy: Policy) -> float:
 
 
 def why(job: EndedJob, days: Days) -> str:
+    """Say why something of the job is due."""
     return f"{job.state} on {job.ended_at:%Y-%m-%d}, kept for {days:g} days"
 
 
 def check_deletable(job_id: str, state: JobState, *, needed_by: Sequence[str], is_released: bool) -> None:
-    """
+    """Refuse to delete a job that is still needed.
+
     Raises:
-        ConflictError: the job is not over, or another that is not over needs it.
-        StillHeldError: it has only just ended.
+        ConflictError: the job is not over, or another job that is not over needs it.
+        StillHeldError: the job has only just ended.
     """
     if state not in OVER:
         raise ConflictError(
-            f"job {job_id} is {state}, and only one that is over can be deleted; cancel it first",
+            f"job {job_id} is {state}, and only a job that is over can be deleted; cancel it first",
             job_id=job_id,
             state=state,
         )
     if needed_by:
         raise ConflictError(
-            f"job {job_id} is needed by {', '.join(needed_by[:5])}; wait until that is over, or cancel it first",
+            f"job {job_id} is needed by {', '.join(needed_by[:5])}; wait until those are over, or cancel them first",
             job_id=job_id,
             needed_by=list(needed_by),
         )
     if not is_released:
         raise StillHeldError(
-            f"job {job_id} has ended, but the cluster has yet to let go of it; try again in a moment", job_id=job_id
+            f"job {job_id} has ended, but the cluster has not released it yet; try again in a moment", job_id=job_id
         )
 
 
 class StillHeldError(ConflictError):
+    """The job has only just ended, and the cluster has not released it yet."""
+
     code = "still_held"
     retryable = True
 
@@ -181,4 +192,4 @@ _RULES: Sequence[_Rule] = (
 
 
 def _why(kind: Kind, job: EndedJob, days: Days) -> str:
-    return "left by a process that died while it wrote" if kind == "partial_file" else why(job, days)
+    return "a process died while it wrote this file" if kind == "partial_file" else why(job, days)

@@ -1,9 +1,11 @@
-"""Whether a failed attempt is worth another one."""
+"""Decides whether a failed attempt is retried, when, and with which changes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from fgd_core.errors import FgdError, LostRunError, OutOfMemoryError
+from fgd_core.spec.paths import field
 from fgd_core.spec.resources import RetryPolicy
 from fgd_core.spec.results import ErrorReport
 from service.jobs.lifecycle import Reason
@@ -13,6 +15,8 @@ LONGEST_BACKOFF_S = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Budgets:
+    """The retry policy of a job, and what is spent of it."""
+
     policy: RetryPolicy
     failures: int
     """Spent of `policy.failures`."""
@@ -22,25 +26,29 @@ class Budgets:
 
 @dataclass(frozen=True, kw_only=True)
 class Retry:
+    """Start the job again."""
+
     after_s: float
     is_loss: bool
-    """Whose budget it is taken from."""
+    """Whether it uses the budget for losses, not the one for failures."""
     number: int
-    """Of this budget, from 1."""
+    """Number of the retry within its budget, from 1."""
     out_of: int
     halves_batch: bool = False
 
 
 @dataclass(frozen=True)
 class Fail:
+    """Do not start the job again."""
+
     reason: Reason
 
 
 def after_failure(error: ErrorReport, budgets: Budgets) -> Retry | Fail:
-    """Retry what a repetition may cure, later each time.
+    """Retry an error that a repetition may cure, each time after a longer pause.
 
-    An error counts as curable when it says so and its code, where the tree knows it, agrees: a run that ran out of
-    memory will run out again, whatever it believes of itself, unless the spec says what to change.
+    An error is retried if it says that it is retryable and the error tree, if it knows the code, agrees. So a run that
+    ran out of memory, and would run out of memory again, is not retried, unless the spec says what to change.
     """
     halves_batch = error.code == OutOfMemoryError.code and budgets.policy.on_out_of_memory == "halve_batch"
     if not halves_batch and not (error.retryable and _CURABLE.get(error.code, True)):
@@ -56,6 +64,27 @@ def after_failure(error: ErrorReport, budgets: Budgets) -> Retry | Fail:
         out_of=budget,
         halves_batch=halves_batch,
     )
+
+
+def halved(spec: dict[str, Any], times: int) -> dict[str, Any]:
+    """Halve the batch of a stored spec so many times.
+
+    Returns:
+        The changed fields by path; empty if the spec has no batch. The learning rate shrinks in proportion (linear
+        scaling, arXiv:1706.02677).
+    """
+    if not times:
+        return {}
+    path = "training.batch_size" if "training" in spec else "batch_size"
+    batch_size = field(spec, path)
+    if batch_size is None:
+        return {}
+    smaller = max(1, batch_size >> times)
+    changes: dict[str, Any] = {path: smaller}
+    rate_path = "training.optimizer.learning_rate"
+    if "training" in spec and (rate := field(spec, rate_path)) is not None:
+        changes[rate_path] = rate * smaller / batch_size
+    return changes
 
 
 def _tree(root: type[FgdError]) -> Iterator[type[FgdError]]:

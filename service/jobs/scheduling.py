@@ -1,4 +1,4 @@
-"""Which queued jobs start now, which have to wait and why, and which make room for others."""
+"""Decides which queued jobs start now, which wait and why, and which runs are preempted."""
 
 import heapq
 import math
@@ -15,20 +15,20 @@ WaitCode = Literal["busy", "too_large", "quota", "behind", "backoff", "dependenc
 
 
 class Queued(NamedTuple):
-    """A tuple, for ten thousand of them are made every second."""
+    """A waiting job. It is a tuple, because ten thousand of them are made every second."""
 
     job_id: str
     project: str
     priority: int
     cpus: int
     gpus: int
-    pieces: int = 1
-    """So many times CPUs and GPUs, each on any node: the trials that a sweep runs at once; 1 for every other job."""
+    tasks: int = 1
+    """The trials that a sweep runs at once, each with so many CPUs and GPUs, on any node; 1 for every other job."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Active:
-    """An attempt that holds, or is about to hold, a part of the cluster."""
+    """An attempt that holds, or will soon hold, a part of the cluster."""
 
     job_id: str
     project: str
@@ -36,18 +36,18 @@ class Active:
     cpus: int
     gpus: int
     is_placed: bool
-    """Whether the cluster's free sums are without it already."""
-    pieces: int = 1
-    """As of `Queued`: those that it wants."""
+    """Whether the cluster's free amounts already exclude it."""
+    tasks: int = 1
+    """As of `Queued`: how many it wants."""
     is_preemptible: bool = False
     is_stopping: bool = False
     eta_s: float | None = None
-    """When it will be done, as far as it says."""
+    """Seconds until it ends, as it reports; None if it does not report."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Of one project; None: no limit."""
+    """The limits of one project; None: no limit."""
 
     weight: float = 1.0
     max_running_jobs: int | None = None
@@ -56,22 +56,26 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
+    """Why a job waits."""
+
     code: WaitCode
     message: str
     not_before_s: float | None = None
-    """It cannot start earlier, as far as the runs under way say, and behind the jobs ahead of it.
+    """The earliest possible start, in seconds, by the running jobs' own estimates and behind the jobs ahead.
 
-    None where they do not say, as of a job that has to wait for one ahead of it to end; or where it never can."""
+    None if there is no estimate, as for a job that waits for a waiting one to end; or if it can never start."""
 
 
 @dataclass(frozen=True)
 class Choice:
+    """What the scheduler decided."""
+
     start: list[str] = field(default_factory=list)
     """Job ids, in order."""
     wait: dict[str, Wait] = field(default_factory=dict)
     """By job id, in order."""
     pause: dict[str, str] = field(default_factory=dict)
-    """Job id of a run that is to make room -> the job that needs it."""
+    """Job id of a run to preempt -> the job that needs its room."""
 
 
 def choose(
@@ -82,20 +86,19 @@ def choose(
     limits: Mapping[str, Limits],
     max_waits: int | None = None,
 ) -> Choice:
-    """Start by priority, then by fair share between projects, then oldest first.
+    """Start jobs by priority, then by fair share between projects, then oldest first.
 
-    Fair share: among equal priorities the project goes first that holds least of the cluster for its weight, counted in
-    whichever of CPUs and GPUs it holds most of (dominant resource fairness, Ghodsi et al. 2011). A job may pass one
-    that waits only where it takes nothing that the other waits for.
+    Fair share: among equal priorities the project goes first that holds the smallest part of the cluster for its
+    weight, counted in CPUs or GPUs, whichever part is larger (dominant resource fairness, Ghodsi et al. 2011). A job
+    may overtake a waiting job only if it takes nothing that the waiting job needs.
 
-    A sweep starts once one of its pieces fits, and takes as many as fit: it is right with any number of trials at a
-    time, so nobody waits for the last of sixteen, and a sweep for more than the cluster has is not refused. While it
-    runs, what it has not got of its pieces is kept for it as it comes free. Its trials claim that on the cluster
-    itself, behind our back; a job that we sent there for the same room might wait in the cluster's queue for days.
+    A sweep starts once one of its tasks fits, and takes as many as fit: it works with any number of trials at a time.
+    While it runs, resources that come free are reserved for its remaining tasks. The sweep's trials claim them directly
+    from Ray; another job, sent to Ray for the same resources, might wait in Ray's queue for days.
 
     Args:
         queued: oldest first.
-        max_waits: explain at most so many; once nothing more can start, the rest is not looked at.
+        max_waits: explain at most so many waits; once nothing more can start, ignore the rest.
     """
     held = _held(active, capacity)
     room = _Room(held, capacity)
@@ -111,16 +114,16 @@ def choose(
         if refusal is not None:
             choice.wait[job.job_id] = refusal
             continue
-        pieces = room.take(job)
-        if pieces:
+        tasks = room.take(job)
+        if tasks:
             choice.start.append(job.job_id)
-            usage.run(job, pieces)
+            usage.run(job, tasks)
         else:
             choice.wait[job.job_id] = room.why_not(job)
-            choice.pause.update(room.make_way(job))
-            # It reserves its share all the same, or a stream of small jobs would starve it.
+            choice.pause.update(room.preempt_for(job))
+            # It reserves its share even so; without that a stream of small jobs would starve it.
             room.reserve(job)
-        usage.count(job, pieces or 1)
+        usage.count(job, tasks or 1)
     return choice
 
 
@@ -136,31 +139,31 @@ def _in_order(queued: Iterable[Queued], usage: "_Usage") -> Iterable[Queued]:
             _, _, project = heapq.heappop(heap)
             yield projects[project].popleft()[1]
             if projects[project]:
-                # Its share has grown by the job that was just handed out.
+                # Its share has grown by the job that was just yielded.
                 heapq.heappush(heap, (usage.share(project), projects[project][0][0], project))
 
 
 def _held(active: Sequence[Active], capacity: Capacity) -> Sequence[Active]:
-    """Sweeps with as many of their pieces as the cluster has beside all others; each with one at least."""
-    if all(job.pieces == 1 for job in active):
+    """Limit the tasks of each sweep to what the cluster can hold beside all other jobs, but at least one."""
+    if all(job.tasks == 1 for job in active):
         return active
     cpus = capacity.cpus_total - sum(job.cpus for job in active)
     gpus = capacity.gpus_total - sum(job.gpus for job in active)
     held = []
     for job in active:
-        # What is left of the sum may lie in bits on several nodes.
-        more = min(job.pieces, _slots(job.cpus, job.gpus, capacity)) - 1
+        # What is left of the sum may be spread over several nodes.
+        more = min(job.tasks, _slots(job.cpus, job.gpus, capacity)) - 1
         while more > 0 and (more * job.cpus > cpus or more * job.gpus > gpus):
             more -= 1
         more = max(more, 0)
         cpus -= more * job.cpus
         gpus -= more * job.gpus
-        held.append(replace(job, pieces=1 + more))
+        held.append(replace(job, tasks=1 + more))
     return held
 
 
 def _slots(cpus: int, gpus: int, capacity: Capacity) -> int:
-    """How many pieces the cluster could hold if nothing else ran on it."""
+    """The number of such tasks that the cluster could hold if nothing else ran on it."""
     return sum(
         int(min(node.cpus_total // cpus, node.gpus_total // gpus if gpus else node.cpus_total))
         for node in capacity.nodes
@@ -170,14 +173,14 @@ def _slots(cpus: int, gpus: int, capacity: Capacity) -> int:
 def _too_large(job: Queued, capacity: Capacity) -> Wait:
     largest = f"{capacity.largest_node_cpus:g} CPUs and {capacity.largest_node_gpus:g} GPUs"
     message = (
-        f"can never start: asks for {_amount(job.cpus, job.gpus)} on one node, and the largest has {largest}; "
-        "add such a node, or submit it with less"
+        f"can never start: it needs {_amount(job.cpus, job.gpus)} on one node, and the largest node has {largest}; "
+        "add such a node, or submit the job with less"
     )
     return Wait("too_large", message)
 
 
 class _Usage:
-    """What each project holds."""
+    """Keeps account of what each project holds."""
 
     def __init__(self, active: Sequence[Active], capacity: Capacity, limits: Mapping[str, Limits]) -> None:
         self._totals = (capacity.cpus_total or 1.0, capacity.gpus_total or 1.0)
@@ -185,10 +188,10 @@ class _Usage:
         self._running: dict[str, tuple[int, int]] = {}
         """Project -> (jobs, GPUs)."""
         self._held: dict[str, tuple[float, float]] = {}
-        """Project -> (CPUs, GPUs), with what its waiting jobs have been counted for."""
+        """Project -> (CPUs, GPUs), including the waiting jobs that were counted."""
         for job in active:
-            self._add_running(job.project, job.gpus * job.pieces)
-            self._add_held(job.project, job.cpus * job.pieces, job.gpus * job.pieces)
+            self._add_running(job.project, job.gpus * job.tasks)
+            self._add_held(job.project, job.cpus * job.tasks, job.gpus * job.tasks)
 
     def share(self, project: str) -> float:
         cpus, gpus = self._held.get(project, (0.0, 0.0))
@@ -199,22 +202,22 @@ class _Usage:
         limits = self._limits.get(job.project, _NO_LIMITS)
         jobs, gpus = self._running.get(job.project, (0, 0))
         if limits.max_running_jobs is not None and jobs >= limits.max_running_jobs:
-            message = f"project {job.project} may run {limits.max_running_jobs} jobs at once, and {jobs} run"
+            message = f"project {job.project} may run {limits.max_running_jobs} jobs at once, and runs {jobs}"
             return Wait("quota", message)
-        # A quota is never passed, so all pieces that may come to run count.
-        asked = job.gpus and job.gpus * min(job.pieces, _slots(job.cpus, job.gpus, capacity))
+        # A quota is never exceeded, so all tasks that may run later count.
+        asked = job.gpus and job.gpus * min(job.tasks, _slots(job.cpus, job.gpus, capacity))
         if limits.max_gpus is not None and asked and gpus + asked > limits.max_gpus:
             message = f"project {job.project} may hold {limits.max_gpus} GPUs at once, and holds {gpus}"
-            if job.pieces > 1:
-                message += f"; the sweep asks for {asked}, one set for each of its concurrent_trials"
+            if job.tasks > 1:
+                message += f"; the sweep needs {asked}, one set for each of its concurrent_trials"
             return Wait("quota", message)
         return None
 
-    def run(self, job: Queued, pieces: int) -> None:
-        self._add_running(job.project, job.gpus * pieces)
+    def run(self, job: Queued, tasks: int) -> None:
+        self._add_running(job.project, job.gpus * tasks)
 
-    def count(self, job: Queued, pieces: int) -> None:
-        self._add_held(job.project, job.cpus * pieces, job.gpus * pieces)
+    def count(self, job: Queued, tasks: int) -> None:
+        self._add_held(job.project, job.cpus * tasks, job.gpus * tasks)
 
     def _add_running(self, project: str, num_gpus: int) -> None:
         jobs, gpus = self._running.get(project, (0, 0))
@@ -226,21 +229,21 @@ class _Usage:
 
 
 class _Room:
-    """What is free, node by node, and what will be."""
+    """What is free on each node, and what will come free."""
 
     def __init__(self, active: Sequence[Active], capacity: Capacity) -> None:
         self._nodes = [[node.cpus_free, node.gpus_free] for node in capacity.nodes]
         for job in active:
-            for _ in range(job.pieces if not job.is_placed else 0):
+            for _ in range(job.tasks if not job.is_placed else 0):
                 self._place(job.cpus, job.gpus)
-        # A second bound, for the cluster's free sums lag behind what was just started or stopped.
+        # A second bound, because the cluster's free amounts lag behind recent starts and stops.
         held_cpus, held_gpus = _amounts(active)
         self._free_cpus = min(_sum(self._nodes, 0), capacity.cpus_total - held_cpus)
         self._free_gpus = min(_sum(self._nodes, 1), capacity.gpus_total - held_gpus)
         self._free_at_first = (max(self._free_cpus, 0.0), max(self._free_gpus, 0.0))
         self._releases = _Releases(active)
         self._last_start_s = 0.0
-        """Of the waiting jobs that were looked at so far."""
+        """The latest start of the waiting jobs so far."""
         self._coming = list(_amounts([job for job in active if job.is_stopping]))
         self._victims = sorted(
             (job for job in active if job.is_preemptible and not job.is_stopping), key=lambda job: job.priority
@@ -248,17 +251,17 @@ class _Room:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether nothing at all can start any more: every job takes a CPU."""
+        """Whether no job can start any more, since every job takes a CPU."""
         return self._free_cpus < 1
 
     def take(self, job: Queued) -> int:
-        """As many of its pieces as fit; how many those are."""
+        """Place as many tasks of the job as fit; returns their number."""
         taken = 0
-        while taken < job.pieces and self._take_piece(job):
+        while taken < job.tasks and self._take_task(job):
             taken += 1
         return taken
 
-    def _take_piece(self, job: Queued) -> bool:
+    def _take_task(self, job: Queued) -> bool:
         if job.cpus > self._free_cpus or (job.gpus and job.gpus > self._free_gpus):
             return False
         if not self._place(job.cpus, job.gpus):
@@ -267,7 +270,7 @@ class _Room:
         return True
 
     def reserve(self, job: Queued) -> None:
-        """One piece of it."""
+        """Reserve one task of the job."""
         self._free_cpus -= job.cpus
         self._free_gpus -= job.gpus
 
@@ -276,26 +279,26 @@ class _Room:
         free = _amount(max(_sum(self._nodes, 0), 0), _sum(self._nodes, 1))
         not_before_s = self._start_s(job)
         if self._has_node_for(job.cpus, job.gpus):
-            return Wait("behind", f"asks for {asked}; what is free is kept for jobs ahead of it", not_before_s)
-        return Wait("busy", f"waits for {asked} on one node; {free} are free", not_before_s)
+            return Wait("behind", f"needs {asked}; what is free is reserved for jobs ahead of it", not_before_s)
+        return Wait("busy", f"needs {asked} on one node; {free} are free", not_before_s)
 
     def _start_s(self, job: Queued) -> float | None:
-        """When it may start at the earliest, behind those ahead of it."""
-        # What they start with, or wait for, is taken from what is free, as if they kept it.
+        """The earliest start of the job, behind the jobs ahead of it."""
+        # What the jobs ahead take, or wait for, counts as taken for ever.
         at_s = self._releases.time_until(job.cpus - self._free_cpus, job.gpus - self._free_gpus if job.gpus else 0.0)
         if at_s is None:
-            # They have to give some of it back, and nobody knows when. But a large job waits for the runs as well.
+            # A job ahead must end first, at an unknown time. But a large job waits for the running jobs in any case.
             free_cpus, free_gpus = self._free_at_first
             alone_s = self._releases.time_until(job.cpus - free_cpus, job.gpus - free_gpus)
             at_s = alone_s if alone_s is not None and alone_s > self._last_start_s else None
         self._last_start_s = max(self._last_start_s, math.inf if at_s is None else at_s)
         return at_s
 
-    def make_way(self, job: Queued) -> dict[str, str]:
-        """Runs of lower priority that have to pause for this job; none where that would not be enough."""
+    def preempt_for(self, job: Queued) -> dict[str, str]:
+        """Choose the runs of lower priority to preempt for this job; none if that would not be enough."""
         lacks = [job.cpus - max(self._free_cpus, 0.0), job.gpus - max(self._free_gpus, 0.0)]
         for kind in (0, 1):
-            # What others give up already comes first, and to the first who waits.
+            # What stopping runs will release comes first, and goes to the first waiting job.
             given = min(max(lacks[kind], 0.0), self._coming[kind])
             lacks[kind] -= given
             self._coming[kind] -= given
@@ -314,7 +317,7 @@ class _Room:
         return {victim.job_id: job.job_id for victim in chosen}
 
     def _place(self, cpus: float, gpus: float) -> bool:
-        """On the fullest node that still has room, so that the emptier ones stay open for larger jobs."""
+        """Place on the fullest node that has room, so that emptier nodes stay free for larger jobs."""
         if not self._has_node_for(cpus, gpus):
             return False
         fitting = [node for node in self._nodes if cpus <= node[0] and gpus <= node[1]]
@@ -328,7 +331,7 @@ class _Room:
 
 
 class _Releases:
-    """What the runs under way will give back, and when, as far as they say."""
+    """When the running jobs will release what they hold, as they estimate."""
 
     def __init__(self, active: Iterable[Active]) -> None:
         ending = sorted((job.eta_s, *_amounts([job])) for job in active if job.eta_s is not None)
@@ -337,7 +340,7 @@ class _Releases:
         self._gpus = list(accumulate(gpus for _, _, gpus in ending))
 
     def time_until(self, cpus: float, gpus: float) -> float | None:
-        """Seconds until so much more has come free; None where the runs do not say, or it never does."""
+        """Seconds until so much more is free; None if the runs give no estimate, or it never will be."""
         number = max(_first_with(cpus, self._cpus), _first_with(gpus, self._gpus))
         if number < 0:
             return 0.0
@@ -349,11 +352,11 @@ def _first_with(amount: float, sums: Sequence[float]) -> int:
 
 
 def _amounts(jobs: Iterable[Active]) -> tuple[float, float]:
-    """(CPUs, GPUs) of all their pieces."""
+    """(CPUs, GPUs) of all tasks of the jobs."""
     cpus = gpus = 0.0
     for job in jobs:
-        cpus += job.cpus * job.pieces
-        gpus += job.gpus * job.pieces
+        cpus += job.cpus * job.tasks
+        gpus += job.gpus * job.tasks
     return cpus, gpus
 
 

@@ -1,4 +1,4 @@
-"""Why a sweep is refused: what its parts say, and whether they fit together."""
+"""Decides whether a sweep is accepted: whether each part is sound, and whether the parts fit together."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -35,19 +35,19 @@ _OF_CLASS = ("class", "class50")
 
 @dataclass(frozen=True, kw_only=True)
 class EarlierSweep:
-    """A job that `fork` or `warm_start` names, as far as the principal sees it."""
+    """A job that `fork` or `warm_start` names and the user may see."""
 
     kind: str
     project: str
     spec: Mapping[str, Any]
-    """As it is stored."""
+    """The stored spec."""
 
 
 def reasons(spec: SweepSpec, rules: TrialRules) -> list[ProblemReason]:
-    """All that is wrong with a sweep; its base, its resources and earlier sweeps aside.
+    """List everything wrong with a sweep, except with its base, its resources and earlier sweeps.
 
     Args:
-        rules: what else may be wrong with a job that a trial is.
+        rules: further rules for the job of a trial.
     """
     space = sweep_space.dimensions(spec)
     return [
@@ -61,7 +61,7 @@ def reasons(spec: SweepSpec, rules: TrialRules) -> list[ProblemReason]:
 
 
 def earlier_reasons(spec: SweepSpec, earlier: Mapping[str, EarlierSweep]) -> Iterator[ProblemReason]:
-    """Why it cannot go on from the sweeps that it names.
+    """Yield why the sweep cannot continue from the sweeps that it names.
 
     Args:
         earlier: by job id.
@@ -74,22 +74,24 @@ def earlier_reasons(spec: SweepSpec, earlier: Mapping[str, EarlierSweep]) -> Ite
     for loc, job_id in named:
         job = earlier.get(job_id)
         if job is None:
-            message = f"there is no job {job_id!r}; `fgd jobs --kind sweep` lists the sweeps there are"
+            message = f"there is no job {job_id!r}; `fgd jobs --kind sweep` lists all sweeps"
             yield ProblemReason(loc=loc, code="unknown_job", message=message)
         elif job.kind != "sweep":
             message = f"job {job_id} is of kind {job.kind!r} and has no trials; name a sweep"
             yield ProblemReason(loc=loc, code="no_sweep", message=message)
         elif job.project != spec.project:
-            message = f"sweep {job_id} is of project {job.project!r}, and this one of {spec.project!r}; submit it there"
+            message = (
+                f"sweep {job_id} belongs to project {job.project!r}, this one to {spec.project!r}; submit it there"
+            )
             yield ProblemReason(loc=loc, code="other_project", message=message)
         elif job.spec.get("objectives") != objectives:
-            message = f"the trials of sweep {job_id} were judged by other objectives; take over its `objectives`"
+            message = f"the trials of sweep {job_id} have other objectives; use its `objectives`"
             yield ProblemReason(loc=loc, code="other_objectives", message=message)
         elif loc == "fork":
             changed = [path for path in _changed(spec, job.spec) if not any(_lies_in(path, each) for each in space)]
             if changed:
-                message = f"the trials of sweep {job_id} count as this one's, and its base has another "
-                cure = "; leave that as it was, search it, or name the sweep in warm_start in place of fork"
+                message = f"a fork counts the trials of sweep {job_id} as its own, but the bases differ in "
+                cure = "; use the same values, search these fields, or name the sweep in warm_start instead of fork"
                 yield ProblemReason(loc=loc, code="other_base", message=message + ", ".join(changed[:5]) + cure)
 
 
@@ -98,17 +100,24 @@ def _searcher(spec: SweepSpec, space: Mapping[str, Dimension]) -> Iterator[Probl
     if isinstance(searcher, Grid):
         for path, dimension in space.items():
             if not isinstance(dimension, Choice | Integers):
-                message = f"a grid over {path!r} has no end, for it is {dimension.type}; make it a choice or integers"
-                yield ProblemReason(loc=f"space.{path}", code="grid_over_range", message=f"{message}, or search freely")
+                message = (
+                    f"a grid over {path!r} would be infinite, because it is {dimension.type}; make it a "
+                    "choice or integers"
+                )
+                yield ProblemReason(
+                    loc=f"space.{path}", code="grid_over_range", message=f"{message}, or use another searcher"
+                )
         if _is_too_large(space.values()):
-            message = f"the grid has more than {MAX_GRID} points, the most there can be; search fewer values, or random"
+            message = (
+                f"the grid has more than {MAX_GRID} points, which is the limit; search fewer values, or use random"
+            )
             yield ProblemReason(loc="searcher.type", code="grid_too_large", message=message)
     has_numbers = not space or any(not isinstance(dimension, Choice) for dimension in space.values())
     if isinstance(searcher, QuasiRandom | CmaEs | GaussianProcess) and not has_numbers:
-        message = f"{searcher.type} searches numbers, and the space has choices only; use tpe, random or grid"
+        message = f"{searcher.type} searches numbers, but the space has only choices; use tpe, random or grid"
         yield ProblemReason(loc="searcher.type", code="no_numbers", message=message)
     if isinstance(searcher, CmaEs) and len(spec.objectives) > 1:
-        message = f"cma_es knows one objective, and there are {len(spec.objectives)}; use nsga2 or tpe"
+        message = f"cma_es takes one objective, but there are {len(spec.objectives)}; use nsga2 or tpe"
         yield ProblemReason(loc="searcher.type", code="one_objective_only", message=message)
 
 
@@ -134,34 +143,34 @@ def _num_values(dimension: Dimension) -> int:
 def _objectives(spec: SweepSpec) -> Iterator[ProblemReason]:
     metrics = [objective.metric for objective in spec.objectives]
     if not metrics:
-        message = "there is no objective, so no trial is better than another; write one, or leave `objectives` out"
+        message = "without an objective no trial is better than another; write one, or leave `objectives` out"
         yield ProblemReason(loc="objectives", code="no_objective", message=message)
     for index, metric in enumerate(metrics):
         loc = f"objectives.{index}.metric"
         kind, colon, name = metric.partition(":")
         if metrics.index(metric) < index:
-            message = f"{metric!r} is an objective already; take it out"
+            message = f"{metric!r} is already an objective; remove one of them"
             yield ProblemReason(loc=loc, code="duplicate_objective", message=message)
         elif colon and kind in _OF_CLASS and name:
-            # The classes of other data are known to the run alone.
+            # Only the run knows the classes of other data.
             if isinstance(files_of(spec.base.data), Shapes) and name not in SHAPE_NAMES:
-                message = f"no class of the base's data is called {name!r}; {closest(name, SHAPE_NAMES)}"
+                message = f"the data of the base has no class {name!r}; {closest(name, SHAPE_NAMES)}"
                 yield ProblemReason(loc=loc, code="unknown_class", message=message)
         elif metric not in _METRICS:
-            message = f"nobody reports {metric!r}; {closest(metric, _METRICS)}, and class:<name>, class50:<name>"
+            message = f"there is no metric {metric!r}; {closest(metric, _METRICS)}, and class:<name>, class50:<name>"
             yield ProblemReason(loc=loc, code="unknown_metric", message=message)
         elif metric in MASK_METRICS and not _learner(spec).has_masks:
-            message = f"{_learner(spec).type} finds no masks, so nobody reports {metric!r}; search for "
+            message = f"{_learner(spec).type} has no masks, so there is no metric {metric!r}; use "
             yield ProblemReason(
-                loc=loc, code="no_masks", message=f"{message}{MASK_METRICS[metric]!r}, or use mask_rcnn"
+                loc=loc, code="no_masks", message=f"{message}{MASK_METRICS[metric]!r}, or the detector mask_rcnn"
             )
     if isinstance(spec.scheduler, RunAll):
         return
     if len(metrics) > 1:
-        message = f"{spec.scheduler.type} stops trials by one objective, and there are {len(metrics)}; use none"
+        message = f"{spec.scheduler.type} stops trials by one objective, but there are {len(metrics)}; use none"
         yield ProblemReason(loc="scheduler.type", code="one_objective_only", message=message)
     elif metrics and metrics[0] in _OF_RESULT:
-        message = f"{metrics[0]!r} is known only of a complete trial, so {spec.scheduler.type} has nothing to go by; "
+        message = f"{metrics[0]!r} is measured only at the end of a trial, so {spec.scheduler.type} cannot use it; "
         yield ProblemReason(loc="scheduler.type", code="known_too_late", message=f"{message}use none")
 
 
@@ -175,20 +184,22 @@ def _population(spec: SweepSpec, space: Mapping[str, Dimension]) -> Iterator[Pro
         return
     for path in space:
         if not path.startswith("method."):
-            message = f"{path!r} cannot change while a trial trains, as population_based would have it; search fields "
-            cure = "of method only, or use another scheduler"
+            message = (
+                f"population_based changes values while a trial trains, and {path!r} cannot change then; search only "
+            )
+            cure = "fields of method, or use another scheduler"
             yield ProblemReason(loc=f"space.{path}", code="not_in_flight", message=message + cure)
     if isinstance(spec.searcher, Grid):
-        message = "population_based perturbs values, and a grid has nothing between its points; use random or tpe"
+        message = "population_based perturbs values, but a grid has no values between its points; use random or tpe"
         yield ProblemReason(loc="searcher.type", code="grid_with_population", message=message)
     if spec.budget.trials < scheduler.population:
-        message = f"a population of {scheduler.population} needs as many trials, and the budget has "
+        message = f"a population of {scheduler.population} needs as many trials, but the budget has "
         cure = f"{spec.budget.trials}; raise budget.trials, or lower scheduler.population"
         yield ProblemReason(loc="budget.trials", code="below_population", message=message + cure)
 
 
 def _rungs(spec: SweepSpec, space: Mapping[str, Dimension]) -> Iterator[ProblemReason]:
-    """The epochs at which the scheduler first looks must come, be evaluated, and be the same for all trials."""
+    """Check that the scheduler's first rung is within the training, is evaluated, and is the same for all trials."""
     scheduler = spec.scheduler
     if isinstance(scheduler, RunAll):
         return
@@ -196,31 +207,38 @@ def _rungs(spec: SweepSpec, space: Mapping[str, Dimension]) -> Iterator[ProblemR
     first: int = getattr(scheduler, name)
     loc, training = f"scheduler.{name}", spec.base.training
     if first > training.epochs:
-        message = f"{name} is {first}, and a trial trains {training.epochs} epochs; lower it to at most that"
+        message = f"{name} is {first}, but a trial trains {training.epochs} epochs; lower it to at most that"
         yield ProblemReason(loc=loc, code="beyond_training", message=message)
     if first % training.evaluate_every:
         every = training.evaluate_every
-        message = f"{name} is {first}, and trials are evaluated every {every} epochs; make it a multiple of {every}"
+        message = f"{name} is {first}, but trials are evaluated every {every} epochs; make it a multiple of {every}"
         yield ProblemReason(loc=loc, code="not_evaluated", message=message)
     if spec.budget.epochs is not None and spec.budget.epochs < first:
-        message = f"a budget of {spec.budget.epochs} epochs ends before the first rung at {first}; raise it, or lower "
+        message = (
+            f"a budget of {spec.budget.epochs} epochs ends before the first rung at epoch {first}; raise it, or lower "
+        )
         yield ProblemReason(loc="budget.epochs", code="below_one_rung", message=f"{message}{loc}")
     if "training.epochs" in space and isinstance(scheduler, Asha | HyperBand | PopulationBased):
-        message = f"{scheduler.type} compares trials of one length; take training.epochs out of the space, or use none "
+        message = (
+            f"{scheduler.type} compares trials of equal length; remove training.epochs from the space, or use none "
+        )
         yield ProblemReason(loc="space.training.epochs", code="lengths_differ", message=f"{message}or median")
 
 
 def _budget(spec: SweepSpec) -> Iterator[ProblemReason]:
     if spec.seeds > 1 and spec.finalists > spec.budget.trials:
-        message = f"{spec.finalists} finalists out of {spec.budget.trials} trials; ask for fewer, or for more trials"
+        message = (
+            f"finalists is {spec.finalists}, but the budget has {spec.budget.trials} trials; lower it, or "
+            "raise the budget"
+        )
         yield ProblemReason(loc="finalists", code="more_than_trials", message=message)
     if spec.budget.gpu_hours is not None and not spec.resources.gpus:
-        message = "trials without a GPU never use up GPU hours; set resources.gpus, or limit wall_clock_s"
+        message = "trials without a GPU use no GPU hours; set resources.gpus, or limit wall_clock_s"
         yield ProblemReason(loc="budget.gpu_hours", code="no_gpus", message=message)
 
 
 def _changed(spec: SweepSpec, earlier: Mapping[str, Any]) -> list[str]:
-    """Paths of the base that have other values in the earlier sweep; the name says nothing."""
+    """Paths of the base with other values in the earlier sweep; its name does not count."""
     ours, theirs = _leaves(spec.base.model_dump(mode="json")), _leaves(earlier.get("base") or {})
     return sorted(path for path in {**ours, **theirs} if path != "name" and ours.get(path) != theirs.get(path))
 

@@ -1,4 +1,4 @@
-"""What a user may ask of a sweep, by the state that it is in."""
+"""Decides what a user's request does to a sweep in each state."""
 
 from collections.abc import Iterator
 
@@ -15,28 +15,36 @@ _ENDING = (*OVER, "cancelling")
 
 
 def check_takes_trials(state: JobState) -> None:
-    """Raises ConflictError where nothing of the sweep will run any more."""
+    """Refuse to add a trial to a sweep that will run no more trials.
+
+    Raises:
+        ConflictError: the sweep is over, or being cancelled.
+    """
     if state in _ENDING:
-        cure = "raise its budget, and it goes on"
+        cure = "raise its budget to continue it"
         raise ConflictError(f"the sweep is {state} and runs no more trials; {cure}", state=state)
 
 
 def check_stoppable(state: JobState, trial: TrialView) -> None:
-    """Raises ConflictError where there is nothing left to stop."""
+    """Refuse to stop a trial that does not run.
+
+    Raises:
+        ConflictError: the sweep or the trial has ended.
+    """
     if state in _ENDING:
-        raise ConflictError(f"the sweep is {state}, so trial {trial.trial} runs no more", state=state)
-    # A lost one is taken up again by the sweep.
+        raise ConflictError(f"the sweep is {state}, so trial {trial.trial} does not run any more", state=state)
+    # The sweep resumes a lost trial.
     if trial.state in ("completed", "stopped", "failed"):
-        raise ConflictError(f"trial {trial.trial} is {trial.state} already", state=trial.state)
+        raise ConflictError(f"trial {trial.trial} is already {trial.state}", state=trial.state)
 
 
 def raise_budget(state: JobState, *, waits: bool) -> Step | None:
-    """The move to make; None for a sweep that is under way, and reads of its new budget by itself.
+    """Decide the move; None for a sweep in progress, which reads its new budget itself.
 
     Args:
-        waits: whether a job that it needs is not done.
+        waits: whether a job that the sweep needs has not succeeded yet.
     Raises:
-        ConflictError: it is being cancelled, and would be over before it had read of it.
+        ConflictError: the sweep is being cancelled, and would end before it read the budget.
     """
     if state == "cancelling":
         raise ConflictError("the sweep is being cancelled; raise its budget once it is over", state=state)
@@ -46,12 +54,12 @@ def raise_budget(state: JobState, *, waits: bool) -> Step | None:
 
 
 def useless(more: MoreBudget, budget: Budget) -> Iterator[ProblemReason]:
-    """Why raising the budget so much would change nothing."""
+    """Yield why this raise of the budget would change nothing."""
     asked = more.model_dump()
     if not any(asked.values()):
-        message = "nothing is raised; say how many trials, epochs, gpu_hours or wall_clock_s more"
+        message = "nothing is raised; give more trials, epochs, gpu_hours or wall_clock_s"
         yield ProblemReason(loc="", code="nothing_raised", message=message)
     for name, amount in asked.items():
         if amount and getattr(budget, name) is None:
-            message = f"the sweep has no limit of {name}, so there is none to raise; leave it out"
+            message = f"the sweep has no limit on {name} that could be raised; leave it out"
             yield ProblemReason(loc=name, code="no_limit", message=message)

@@ -1,4 +1,4 @@
-"""Whether the space of a sweep, and the values of a single trial, lie within what its base can be."""
+"""Decides whether the space of a sweep, and the values of a trial, fit the base job."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
@@ -13,33 +13,35 @@ from fgd_core.spec.search import Choice, Dimension, Integers, LogUniform, Unifor
 from fgd_core.spec.views import ProblemReason
 
 TrialRules: TypeAlias = Callable[[TrialBase], Iterable[ProblemReason]]
-"""What else may be wrong with a job that a trial is."""
+"""Further rules for the job of a trial."""
 
 MAX_VALUES = 2000
-"""Of all choices together: each of them is tried on the base while whoever submits waits."""
+"""The most values of all choices together: each is validated on the base while the user waits."""
 
 _OF_THE_SWEEP = frozenset({"kind", "name", "project", "priority", "preemptible", "resources", "retry", "seed"})
 
 
 def dimensions(spec: SweepSpec) -> dict[str, Dimension]:
-    """What is searched; nothing where a ready space has no method to lie around."""
-    is_homeless = isinstance(spec.space, str) and isinstance(spec.base, TrainSpec)
-    return {} if is_homeless else spec.dimensions()
+    """The dimensions of the space; empty if a preset searches a method that the base does not have."""
+    has_no_method = isinstance(spec.space, str) and isinstance(spec.base, TrainSpec)
+    return {} if has_no_method else spec.dimensions()
 
 
 def reasons(spec: SweepSpec, rules: TrialRules) -> Iterator[ProblemReason]:
-    """What is wrong with the space, dimension by dimension."""
+    """Yield what is wrong with the space, dimension by dimension."""
     space = dimensions(spec)
     if isinstance(spec.space, str) and not space:
-        message = f"{spec.space!r} searches the settings of a method, and a base of kind {spec.base.kind!r} has none; "
+        message = (
+            f"{spec.space!r} searches the settings of a method, but a base of kind {spec.base.kind!r} has no method; "
+        )
         cure = "make the base a distill job, or write a space over its own fields"
         yield ProblemReason(loc="space", code="no_method", message=message + cure)
     elif not space:
-        message = "the space is empty, so there is nothing to search; name at least one field of the base"
+        message = "the space is empty; name at least one field of the base"
         yield ProblemReason(loc="space", code="empty_space", message=message)
     num_values = sum(len(each.values) for each in space.values() if isinstance(each, Choice))
     if num_values > MAX_VALUES:
-        message = f"the choices have {num_values} values together, and {MAX_VALUES} are possible; leave some out"
+        message = f"the choices have {num_values} values together, but the limit is {MAX_VALUES}; leave some out"
         yield ProblemReason(loc="space", code="too_many_values", message=message)
         return
     for path, dimension in space.items():
@@ -53,12 +55,12 @@ def reasons(spec: SweepSpec, rules: TrialRules) -> Iterator[ProblemReason]:
             yield from _values(spec, path, dimension, space, rules)
     circle = _circle(space)
     if circle:
-        message = f"the conditions of {', '.join(circle)} wait for each other in a circle; take one of them away"
+        message = f"the conditions of {', '.join(circle)} depend on each other in a circle; remove one of them"
         yield ProblemReason(loc=f"space.{circle[0]}.when", code="circle", message=message)
 
 
 def trial_reasons(base: TrialBase, values: Mapping[str, JsonValue], rules: TrialRules) -> list[ProblemReason]:
-    """What is wrong with the values of one trial."""
+    """List what is wrong with the values of one trial."""
     found = []
     for path in values:
         missing = missing_field(base, path, values)
@@ -70,7 +72,7 @@ def trial_reasons(base: TrialBase, values: Mapping[str, JsonValue], rules: Trial
 
 
 def as_stored(base: TrialBase, values: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """Values as the base keeps them: `"3"` for a number of epochs is 3.
+    """Convert values to the types of the base: `"3"` for a number of epochs becomes 3.
 
     Args:
         values: without reasons against them.
@@ -80,15 +82,15 @@ def as_stored(base: TrialBase, values: Mapping[str, JsonValue]) -> dict[str, Jso
 
 
 def missing_field(base: TrialBase, path: str, beside: Iterable[str] = ()) -> str | None:
-    """Why this is no field that trials may differ in; None: it is one.
+    """Say why trials cannot differ in this field; None if they can.
 
     Args:
-        beside: paths that trials differ in as well. Where `detector.backbone.name` is among them, the fields of all
-            backbones are.
+        beside: other paths in which trials differ. If `detector.backbone.name` is among them, the fields of all
+            backbones are allowed.
     """
     names = path.split(".")
     if names[0] in _OF_THE_SWEEP:
-        return f"{names[0]!r} is the same for every trial; say it on the sweep, and search something else"
+        return f"{names[0]!r} is the same for every trial; set it on the sweep, and search another field"
     if names[0] == "method" and not isinstance(base, DistillSpec):
         cure = "make the base a distill job, or search fields of training or detector"
         return f"a base of kind {base.kind!r} has no method; {cure}"
@@ -111,7 +113,7 @@ def missing_field(base: TrialBase, path: str, beside: Iterable[str] = ()) -> str
 
 
 def _kinds(base: TrialBase, names: Sequence[str], beside: Set[str]) -> list[type[BaseModel]]:
-    """All that the part under a path is in one trial or another, where that differs."""
+    """All types that the part at a path can have, if trials differ in its type."""
     found = paths.part(base, names)
     if found is None or found.tag is None or ".".join([*names, found.tag]) not in beside:
         return []
@@ -123,20 +125,20 @@ def _bounds(loc: str, dimension: Dimension) -> Iterator[ProblemReason]:
         seen = [json.dumps(value, sort_keys=True) for value in dimension.values]
         twice = sorted({value for value in seen if seen.count(value) > 1})
         if not seen:
-            message = "a choice of no values; write some, or take the field out of the space"
+            message = "the choice has no values; write some, or remove the field from the space"
             yield ProblemReason(loc=f"{loc}.values", code="no_values", message=message)
         if twice:
-            message = f"{', '.join(twice)} is there more than once; write each value once"
+            message = f"{', '.join(twice)} occurs more than once; write each value once"
             yield ProblemReason(loc=f"{loc}.values", code="duplicate_values", message=message)
         return
     low, high = dimension.low, dimension.high
     if low >= high:
-        message = f"low is {low:g} and high is {high:g}; low must be below high, and a single value belongs in the base"
+        message = f"low is {low:g} and high is {high:g}; low must be below high (put a single value into the base)"
         yield ProblemReason(loc=loc, code="empty_range", message=message)
     is_log = isinstance(dimension, LogUniform) or (isinstance(dimension, Integers) and dimension.log)
     if is_log and low <= 0:
         cure = "start above 0, or search uniformly"
-        message = f"low is {low:g}, and the logarithm of nothing below or at 0 can be taken; {cure}"
+        message = f"low is {low:g}, but a logarithm needs a positive number; {cure}"
         yield ProblemReason(loc=f"{loc}.low", code="log_of_zero", message=message)
 
 
@@ -155,8 +157,8 @@ def _condition(
     elif field not in space:
         value = paths.field(spec.base.model_dump(mode="json"), field)
         if value not in dimension.when.is_in:
-            message = f"{field!r} is no dimension and {value!r} in the base, so {path!r} would never be searched; "
-            cure = "search that field too, or take the condition away"
+            message = f"{field!r} is not searched and is {value!r} in the base, so {path!r} would never be searched; "
+            cure = "search that field too, or remove the condition"
             yield ProblemReason(loc=loc, code="never_holds", message=message + cure)
     elif not any(_may_be(space[field], value) for value in dimension.when.is_in):
         wanted = ", ".join(repr(value) for value in dimension.when.is_in)
@@ -171,7 +173,7 @@ def _may_be(dimension: Dimension, value: JsonValue) -> bool:
 
 
 def _circle(space: Mapping[str, Dimension]) -> list[str]:
-    """Dimensions whose conditions wait for each other; one that waits for itself is told of already."""
+    """Dimensions whose conditions depend on each other; one that depends on itself is reported elsewhere."""
     left = {path: each.when.field for path, each in space.items() if each.when and each.when.field != path}
     while free := [path for path, field in left.items() if field not in left]:
         for path in free:
@@ -182,13 +184,13 @@ def _circle(space: Mapping[str, Dimension]) -> list[str]:
 def _values(
     spec: SweepSpec, path: str, dimension: Dimension, space: Mapping[str, Dimension], rules: TrialRules
 ) -> Iterator[ProblemReason]:
-    """The base is built with both ends of a range, something between, and each choice."""
+    """Build the base with both ends of a range, a value between them, and each choice."""
     held: dict[str, JsonValue] = {}
     if dimension.when is not None and dimension.when.field in space and dimension.when.field != path:
         held = {dimension.when.field: dimension.when.is_in[0]}
     is_sound = True
     for where, value in _probes(dimension):
-        # What is between two ends is in question only where both are sound.
+        # Try the value between two ends only if both ends are sound.
         if not where and not is_sound:
             continue
         is_choice = isinstance(dimension, Choice)
@@ -199,7 +201,7 @@ def _values(
 
 
 def _probes(dimension: Dimension) -> Iterator[tuple[str, JsonValue]]:
-    """(where it is in the dimension, the value)"""
+    """Yield (place in the dimension, value)."""
     if isinstance(dimension, Choice):
         for index, value in enumerate(dimension.values):
             yield f".values.{index}", value
@@ -207,27 +209,27 @@ def _probes(dimension: Dimension) -> Iterator[tuple[str, JsonValue]]:
     yield ".low", dimension.low
     yield ".high", dimension.high
     if isinstance(dimension, Uniform | LogUniform):
-        # Both ends may be whole where the field takes nothing else.
+        # Both ends may be whole numbers although the field takes only whole numbers.
         yield "", dimension.low + 0.382 * (dimension.high - dimension.low)
 
 
 def _faults(
     base: TrialBase, values: Mapping[str, JsonValue], rules: TrialRules, *, only_as_kept: bool = False
 ) -> list[ProblemReason]:
-    """What is wrong with the job that a trial of these values is; `loc` is a path in it.
+    """List what is wrong with the job of a trial with these values; `loc` is a path in the job.
 
     Args:
-        only_as_kept: the values are handed to trials as they are written, so 3.0 is no number of epochs.
+        only_as_kept: trials get the values as they are written, so 3.0 is not a number of epochs.
     """
     try:
         trial = _build(base, values)
     except ValidationError as error:
-        # As if it came in a job of its own, for the words of the refusal.
+        # The same wording as for a job that is submitted alone.
         faults = error.errors(include_url=False)
         return [spec_reason({**fault, "loc": (base.kind, *fault["loc"])}) for fault in faults]
     except (KeyError, TypeError, AttributeError):
-        # One value took away the field that another one lies in.
-        message = f"{', '.join(values)} do not go together; search one of them"
+        # One value removed the field that contains another one.
+        message = f"{', '.join(values)} exclude each other; search only one of them"
         return [ProblemReason(loc=next(iter(values)), code="contradiction", message=message)]
     found = list(rules(trial))
     whole = trial.model_dump(mode="json")
@@ -235,7 +237,7 @@ def _faults(
         kept = paths.field(whole, path)
         is_whole = isinstance(value, float) and isinstance(kept, int) and only_as_kept
         if is_whole or (isinstance(value, str | bool) and (kept != value or type(kept) is not type(value))):
-            message = f"{value!r} is taken for {kept!r}; write that"
+            message = f"{value!r} would be read as {kept!r}; write that"
             found.append(ProblemReason(loc=path, code="other_type", message=message))
     return found
 

@@ -1,4 +1,4 @@
-"""Fewer points for the same picture."""
+"""Thins curves: fewer points, the same picture."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,9 @@ from fgd_core.spec.report import CurvePoint
 
 
 def thin(points: Sequence[CurvePoint], max_points: int) -> list[CurvePoint]:
-    """At most `max_points` (2 or more) of `points`, keeping the lowest and the highest of each bucket.
+    """Keep at most `max_points` (2 or more) points: the lowest and the highest of each bucket.
 
-    Every spike survives, which a mean or every n-th point would lose.
+    So every spike stays, which a mean or every n-th point would lose.
     """
     if len(points) <= max_points:
         return list(points)

@@ -105,7 +105,7 @@ def active_of(job: Job, attempt: Attempt, *, is_placed: bool) -> Active:
         priority=job.priority,
         cpus=job.cpus,
         gpus=job.gpus,
-        pieces=job.spec.get("concurrent_trials", 1) if job.kind == "sweep" else 1,
+        tasks=job.spec.get("concurrent_trials", 1) if job.kind == "sweep" else 1,
         is_placed=is_placed,
         is_preemptible=job.preemptible and job.state == "running",
         is_stopping=job.state in STOPPING,

@@ -39,7 +39,7 @@ class TestResources:
     def test_a_gpu_where_there_is_none_is_refused_with_the_cure(self) -> None:
         code, message = refused(train_spec(resources={"gpus": 1}), capacity=TWO_CORES)["resources.gpus"]
         assert code == "resources_unavailable"
-        assert "asks for 1 GPUs" in message
+        assert "needs 1 GPUs" in message
         assert "largest node has 0" in message
         assert "set resources.gpus to 0" in message
 
@@ -180,7 +180,7 @@ def test_a_batch_larger_than_the_data_set_is_refused() -> None:
     found = refused(train_spec(training={"batch_size": 41}))
     assert found["training.batch_size"] == (
         "batch_too_large",
-        "a batch of 41 images is larger than the data set of 40; ask for at most 40",
+        "a batch of 41 images is larger than the data set of 40; use at most 40",
     )
 
 

@@ -20,13 +20,11 @@ from fgd_core.spec.resources import RetryPolicy
 from fgd_core.spec.results import ErrorReport, MaskScores, Scores
 from fgd_core.spec.views import ProgressView
 from service.jobs import lifecycle
-from service.jobs.cluster import ClusterJob
-from service.jobs.halving import halved
+from service.jobs.cluster import ClusterJob, is_lost
 from service.jobs.lifecycle import Reason
-from service.jobs.liveness import is_lost
 from service.jobs.outcome import after_loss, after_run_finished
 from service.jobs.points import points_of
-from service.jobs.retry import Budgets, Fail, Retry, after_failure
+from service.jobs.retry import Budgets, Fail, Retry, after_failure, halved
 from service.jobs.thinning import thin
 
 LOST = ErrorReport(code="lost_run", message="the run is gone", retryable=True)

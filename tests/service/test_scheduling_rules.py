@@ -39,7 +39,7 @@ class TestRoom:
     def test_the_oldest_that_fit_start(self) -> None:
         choice = decide([job("a", 2), job("b", 2), job("c", 1)], node(4))
         assert choice.start == ["a", "b"]
-        assert choice.wait["c"].message == "waits for 1 CPUs on one node; 0 CPUs are free"
+        assert choice.wait["c"].message == "needs 1 CPUs on one node; 0 CPUs are free"
 
     def test_a_small_job_does_not_starve_a_big_one(self) -> None:
         assert decide([job("big", 4), job("small", 1)], node(4, cpus_free=3)).start == []
@@ -51,12 +51,12 @@ class TestRoom:
         choice = decide([job("huge", 8), job("a", 4)], node(4), node(4))
         assert choice.start == ["a"]
         assert choice.wait["huge"].code == "too_large"
-        assert "the largest has 4 CPUs" in choice.wait["huge"].message
+        assert "the largest node has 4 CPUs" in choice.wait["huge"].message
 
     def test_two_halves_on_two_nodes_are_not_one_whole(self) -> None:
         choice = decide([job("a", 4)], node(4, cpus_free=2), node(4, cpus_free=2))
         assert choice.start == []
-        assert choice.wait["a"].message == "waits for 4 CPUs on one node; 4 CPUs are free"
+        assert choice.wait["a"].message == "needs 4 CPUs on one node; 4 CPUs are free"
 
     def test_small_jobs_are_packed_so_that_a_large_one_still_fits(self) -> None:
         queued = [job("small", 1), job("large", 4)]
@@ -119,7 +119,7 @@ class TestQuotas:
         assert choice.start == ["a", "b"]
         assert (choice.wait["c"].code, choice.wait["c"].message) == (
             "quota",
-            "project p may run 2 jobs at once, and 2 run",
+            "project p may run 2 jobs at once, and runs 2",
         )
 
     def test_a_project_does_not_hold_more_gpus_than_it_may(self) -> None:
@@ -152,7 +152,7 @@ class TestMakingWay:
         active = [run("stopping", 2, is_stopping=True), run("next", 2, is_preemptible=True)]
         assert decide([job("urgent", 2, priority=9)], node(4, cpus_free=0), active=active).pause == {}
 
-    def test_one_run_does_not_make_way_for_two(self) -> None:
+    def test_one_run_is_not_preempted_for_two_jobs(self) -> None:
         active = [run("r", 2, is_preemptible=True)]
         queued = [job("first", 2, priority=9), job("second", 2, priority=9)]
         assert decide(queued, node(2, cpus_free=0), active=active).pause == {"r": "first"}
@@ -186,10 +186,10 @@ class TestWhen:
 
 
 class TestSweeps:
-    def sweep(self, job_id: str, pieces: int, cpus: int = 1, gpus: int = 0, **others: Any) -> Queued:
-        return job(job_id, cpus, gpus, **others)._replace(pieces=pieces)
+    def sweep(self, job_id: str, tasks: int, cpus: int = 1, gpus: int = 0, **others: Any) -> Queued:
+        return job(job_id, cpus, gpus, **others)._replace(tasks=tasks)
 
-    def test_a_sweep_takes_its_pieces_wherever_they_fit(self) -> None:
+    def test_a_sweep_takes_its_tasks_wherever_they_fit(self) -> None:
         choice = decide([self.sweep("s", 4, 2), job("behind", 1)], node(4), node(5))
         assert choice.start == ["s", "behind"]
         assert decide([self.sweep("s", 4, 2), job("behind", 2)], node(4), node(5)).start == ["s"]
@@ -207,14 +207,14 @@ class TestSweeps:
         assert decide([self.sweep("s", 2, 4)], node(3), node(3)).wait["s"].code == "too_large"
 
     def test_what_a_running_sweep_has_not_got_yet_is_kept_for_it(self) -> None:
-        sweep = run("s", 1, pieces=3)
+        sweep = run("s", 1, tasks=3)
         others = [run("before", 1)]
-        # Two of its pieces run; the third takes the core that is free.
+        # Two of its tasks run; the third takes the core that is free.
         assert decide([job("a")], node(4, cpus_free=1), active=[sweep, *others]).start == []
         assert decide([job("a")], node(5, cpus_free=2), active=[sweep, *others]).start == ["a"]
 
     def test_a_running_sweep_holds_no_more_than_the_others_leave(self) -> None:
-        sweep = run("s", 1, pieces=4, is_preemptible=True)
+        sweep = run("s", 1, tasks=4, is_preemptible=True)
         choice = decide([job("urgent", 2, priority=9)], node(4, cpus_free=0), active=[run("firm", 3), sweep])
         # One core is all that it holds, so pausing it would not be enough.
         assert choice.pause == {}
@@ -222,19 +222,19 @@ class TestSweeps:
         assert choice.pause == {"s": "urgent"}
 
     def test_a_sweep_that_is_not_placed_yet_takes_room_on_every_node_it_needs(self) -> None:
-        active = [run("s", 2, pieces=2, is_placed=False)]
+        active = [run("s", 2, tasks=2, is_placed=False)]
         assert decide([job("a", 2)], node(3), node(3), active=active).start == []
 
-    def test_the_share_of_a_project_counts_all_pieces(self) -> None:
+    def test_the_share_of_a_project_counts_all_tasks(self) -> None:
         queued = [job("of sweeper", project="sweeper"), job("other", project="other")]
-        active = [run("s", 1, pieces=3, project="sweeper"), run("r", 2, project="other")]
+        active = [run("s", 1, tasks=3, project="sweeper"), run("r", 2, project="other")]
         assert decide(queued, node(8, cpus_free=1), active=active).start == ["other"]
 
-    def test_a_quota_counts_all_pieces_that_the_cluster_can_hold(self) -> None:
+    def test_a_quota_counts_all_tasks_that_the_cluster_can_hold(self) -> None:
         limits = {"p": Limits(max_gpus=2)}
         wait = decide([self.sweep("s", 4, 1, 1)], node(8, 8), limits=limits).wait["s"]
         assert wait.code == "quota"
-        assert "the sweep asks for 4" in wait.message
+        assert "the sweep needs 4" in wait.message
         assert decide([self.sweep("s", 4, 1, 1)], node(8, 2), limits=limits).start == ["s"]
-        busy = [run("r", 1, 1, pieces=2)]
+        busy = [run("r", 1, 1, tasks=2)]
         assert decide([job("a", 1, 1)], node(8, 4), active=busy, limits=limits).wait["a"].code == "quota"

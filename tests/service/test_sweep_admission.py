@@ -129,7 +129,7 @@ class TestValues:
     def test_text_that_would_be_taken_for_a_number(self) -> None:
         for value in ("8", 8.0):
             found = of_space({"training.batch_size": choice(value)})
-            assert "is taken for 8; write that" in found["space.training.batch_size.values.0"][1]
+            assert "would be read as 8; write that" in found["space.training.batch_size.values.0"][1]
 
     def test_what_is_wrong_with_the_base_is_told_once(self) -> None:
         found = refused(sweep_spec(base=base(training={"batch_size": 100, "epochs": 3})))
@@ -262,7 +262,7 @@ class TestObjectives:
     def test_masks_of_a_detector_that_finds_none(self) -> None:
         code, message = refused(sweep_spec(objectives=[{"metric": "mask_ap50"}]))["objectives.0.metric"]
         assert code == "no_masks"
-        assert "retinanet finds no masks" in message
+        assert "retinanet has no masks" in message
         assert "'ap50'" in message
         masked = base(detector={"type": "mask_rcnn"})
         assert refused(sweep_spec(base=masked, objectives=[{"metric": "mask_ap50"}])) == {}
@@ -315,7 +315,7 @@ class TestSchedulers:
         spec = sweep_spec(scheduler={"type": "asha", "grace_epochs": 3}, budget={"epochs": 2})
         code, message = refused(spec)["budget.epochs"]
         assert code == "below_one_rung"
-        assert "before the first rung at 3" in message
+        assert "before the first rung at epoch 3" in message
 
     def test_trials_of_several_lengths_have_no_rungs_in_common(self) -> None:
         space = {"training.epochs": integers(1, 3)}
@@ -355,7 +355,7 @@ class TestEarlierSweeps:
         code, message = refused(sweep_spec(base=other, fork="abc"), **self.earlier())["fork"]
         assert code == "other_base"
         # The learning rate is searched, so what the base has for it counts for nothing.
-        assert "its base has another training.batch_size; leave" in message
+        assert "the bases differ in training.batch_size; use" in message
         assert refused(sweep_spec(base=other, warm_start=["abc"]), **self.earlier()) == {}
 
 

@@ -44,14 +44,14 @@ class TestPieces:
         async with plane.services.database.reading() as session:
             startable = await queue.startable(session, plane.clock(), max_alike=5)
             waiting = await queue.waiting(session)
-        assert {job.job_id: job.pieces for job in startable} == {sweep: 7, training: 1}
-        assert {item.job.job_id: item.job.pieces for item in waiting} == {sweep: 7, training: 1}
+        assert {job.job_id: job.tasks for job in startable} == {sweep: 7, training: 1}
+        assert {item.job.job_id: item.job.tasks for item in waiting} == {sweep: 7, training: 1}
 
     async def test_they_go_on_counting_while_it_runs(self, plane: ControlPlane) -> None:
         await plane.started_job(sweep_spec(concurrent_trials=7))
         async with plane.services.database.reading() as session:
             active = [queue.active_of(*pair, is_placed=True) for pair in await attempts.active(session)]
-        assert [each.pieces for each in active] == [7]
+        assert [each.tasks for each in active] == [7]
 
     async def test_the_queue_tells_them(self, plane: ControlPlane) -> None:
         await plane.submit(sweep_spec(concurrent_trials=7, resources={"cpus": 2}))

@@ -416,7 +416,7 @@ class TestImportance:
         found = importance(self.searched(19), self.SPACE, "maximize")
         assert found is not None
         assert found.warning is not None
-        assert "19 trials for 2 dimensions" in found.warning
+        assert "19 trials are few for 2 dimensions" in found.warning
         assert "below 20" in found.warning
 
     def test_fewer_than_four_trials_have_none(self) -> None:

@@ -87,7 +87,7 @@ def _row(position: int, item: Waiting, wait: Wait, now: datetime) -> QueuedJob:
         state=item.state,
         cpus=job.cpus,
         gpus=job.gpus,
-        pieces=job.pieces,
+        pieces=job.tasks,
         code=wait.code,
         message=wait.message,
         not_before=now + timedelta(seconds=wait.not_before_s) if wait.not_before_s is not None else None,
