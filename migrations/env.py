@@ -1,26 +1,26 @@
-"""Alembic's entry point; `service.store.migrate` hands the connection over."""
+"""Alembic's entry point; `service.store.migrate` passes the connection."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from alembic import context
 
 from service.store.tables import Base, UtcDateTime
 
 
-def render_item(kind: str, item: Any, _: object) -> str | Literal[False]:
-    """A migration is a record of its day: it must not change with our own types."""
+def render_item(kind: str, item: object, _: object) -> str | Literal[False]:
+    """Render our own column types as SQLAlchemy's: a migration must not change when our types change."""
     return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcDateTime) else False
 
 
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=Base.metadata,
-    # SQLite cannot alter a table in place; batch mode copies it.
+    # SQLite cannot alter a table in place; batch mode copies the table.
     render_as_batch=True,
     compare_type=True,
     render_item=render_item,
-    # Our own BEGIN makes SQLite's DDL transactional, which Alembic does not expect of it. It finds the transaction
-    # under way, and leaves beginning and committing to whoever began it.
+    # Our BEGIN makes SQLite's DDL transactional, which Alembic does not expect. Alembic finds the open transaction and
+    # leaves the commit to the caller.
     transactional_ddl=True,
 )
 with context.begin_transaction():

@@ -1,4 +1,4 @@
-"""Data sets by name"""
+"""Add registered data sets and their checks."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -19,6 +19,7 @@ from service.storage import threads
 from service.storage.base import BLOCK_BYTES, Storage
 from service.storage.choosing import storage_of
 from service.store import dump, migrate
+from service.store.json_values import JsonObject
 from service.store.session import Database
 
 _RESTORING = ".restoring"
@@ -179,7 +180,7 @@ def _uri_changer(from_uri: str, storage: Storage) -> dump.Change:
             return {name: moved(each) for name, each in value.items()}
         return [moved(each) for each in value] if isinstance(value, list) else value
 
-    def change(table: str, row: dump.Row) -> None:
+    def change(table: str, row: JsonObject) -> None:
         for column in _NAMING_FILES.get(table, ()):
             row[column] = moved(row[column])
 

@@ -13,11 +13,12 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, TypeAlias, cast
 
 from boto3.session import Session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from typing_extensions import Buffer
 
 from fgd_core.errors import StorageError
 from fgd_core.retrying import RetryPolicy, retry
@@ -25,6 +26,9 @@ from service.jobs.retention import StoredFile
 from service.storage import errors, paths, threads
 from service.storage.base import BLOCK_BYTES, OpenedFile, Upload, digest_of
 from service.storage.s3_errors import translated
+
+Answer: TypeAlias = Mapping[str, Any]
+"""What S3 answers, as botocore parses it."""
 
 _CLIENT = Config(
     connect_timeout=5,
@@ -166,7 +170,7 @@ class S3Storage:
                 self.call("abort_multipart_upload", path, UploadId=upload["UploadId"])
         return len(old)
 
-    def call(self, operation: str, path: str | None = None, **parameters: object) -> Mapping[str, Any]:
+    def call(self, operation: str, path: str | None = None, **parameters: object) -> Answer:
         """Call one S3 operation.
 
         Args:
@@ -178,10 +182,10 @@ class S3Storage:
         if path is not None:
             parameters["Key"] = self._prefix + path
         with self.translating(path):
-            answer: Mapping[str, Any] = getattr(self._client, operation)(Bucket=self._bucket, **parameters)
+            answer: Answer = getattr(self._client, operation)(Bucket=self._bucket, **parameters)
             return answer
 
-    def pages(self, operation: str, **parameters: object) -> Iterator[Mapping[str, Any]]:
+    def pages(self, operation: str, **parameters: object) -> Iterator[Answer]:
         """Yield the pages of an S3 operation that lists the bucket.
 
         Raises:
@@ -303,9 +307,10 @@ class _ObjectReader(io.RawIOBase):
     def readall(self) -> bytes:
         return self._fetch(self._head.size_bytes - self._position)
 
-    def readinto(self, buffer: Any) -> int:
-        block = self._fetch(len(buffer))
-        buffer[: len(block)] = block
+    def readinto(self, buffer: Buffer) -> int:
+        target = memoryview(buffer)
+        block = self._fetch(len(target))
+        target[: len(block)] = block
         return len(block)
 
     def _fetch(self, num_bytes: int) -> bytes:

@@ -3,15 +3,15 @@
 import hmac
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Table, bindparam, func, insert, or_, select, update
+from sqlalchemy import bindparam, func, insert, or_, select, update
 
 from fgd_core.spec.events import EndCause
 from fgd_core.spec.results import ErrorReport
 from service.jobs.lifecycle import ON_CLUSTER
+from service.store.json_values import JsonObject
 from service.store.statements import core, upsert
-from service.store.tables import Attempt, AttemptStream, Job
+from service.store.tables import Attempt, AttemptStream, Job, table_of
 from service.store.write_session import WriteSession
 
 
@@ -24,7 +24,7 @@ async def insert_attempt(
     token_sha256: str,
     submission_id: str,
     dashboard_url: str | None,
-    spec_changes: dict[str, Any] | None,
+    spec_changes: JsonObject | None,
     now: datetime,
 ) -> None:
     """Insert a new attempt."""
@@ -162,7 +162,7 @@ async def record_log_copy(session: WriteSession, attempt_id: str, now: datetime)
     await session.execute(update(Attempt).where(Attempt.id == attempt_id).values(log_kept_at=now))
 
 
-_STREAMS: Table = AttemptStream.__table__  # type: ignore[assignment]
+_STREAMS = table_of(AttemptStream)
 _LAST_RECEIVED = select(_STREAMS.c.last_sequence).where(
     _STREAMS.c.attempt_id == bindparam("attempt_id"), _STREAMS.c.stream == bindparam("stream")
 )

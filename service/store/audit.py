@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import insert, select
 
+from service.store.json_values import JsonObject
 from service.store.statements import core
-from service.store.tables import AuditEntry
+from service.store.tables import AuditEntry, table_of
 from service.store.write_session import WriteSession
 
-_INSERT = insert(AuditEntry.__table__)  # type: ignore[arg-type]
+_INSERT = insert(table_of(AuditEntry))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Entry:
     project: str | None
     status: int
     request_id: str
-    details: dict[str, Any] | None
+    details: JsonObject | None
 
 
 async def append(session: WriteSession, entry: Entry) -> None:

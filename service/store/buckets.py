@@ -6,7 +6,7 @@ from `rolled_up_to` on are not valid; writing a point below `rolled_up_to` lower
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, Table, func, or_, select, update
+from sqlalchemy import Select, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,7 +15,7 @@ from service.jobs.lifecycle import ON_CLUSTER
 from service.periodic import run_every
 from service.store.metrics import BUCKET_STEPS
 from service.store.session import Database
-from service.store.tables import Job, MetricBucket, MetricPoint, MetricSeries
+from service.store.tables import Job, MetricBucket, MetricPoint, MetricSeries, table_of
 
 EVERY_S = 5.0
 MAX_POINTS = 32 * BUCKET_STEPS
@@ -24,8 +24,9 @@ MAX_CURVES = 64
 """Curves rolled up in one pass, so that a backlog does not occupy the machine without a pause."""
 _RECENT = timedelta(hours=1)
 
-_POINTS: Table = MetricPoint.__table__  # type: ignore[assignment]
-_BUCKETS: Table = MetricBucket.__table__  # type: ignore[assignment]
+_POINTS = table_of(MetricPoint)
+_BUCKETS = table_of(MetricBucket)
+_SERIES = table_of(MetricSeries)
 
 
 async def keep_rolled_up(database: Database, clock: Clock) -> None:
@@ -65,7 +66,7 @@ async def roll_up(session: AsyncSession, series_id: int, *, max_points: int = MA
     Returns:
         True if there is more to roll up.
     """
-    row = MetricSeries.__table__.c
+    row = _SERIES.c
     query = select(row.rolled_up_to).where(row.id == series_id).with_for_update(skip_locked=True)
     begin = await session.scalar(query)
     if begin is None:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Row, Table, func, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.spec.report import CurvePoint
@@ -13,15 +13,15 @@ from service.jobs.points import MAX_STEP
 from service.jobs.thinning import thin
 from service.store.buckets import extremes
 from service.store.metrics import BUCKET_STEPS
-from service.store.tables import MetricBucket, MetricPoint, MetricSeries
+from service.store.tables import MetricBucket, MetricPoint, MetricSeries, table_of
 
 _ENOUGH_BUCKETS = 128
 """With this many buckets the stored ones are fine enough; with fewer, all points are read, at most 131,072."""
 _AT_ONCE = 500
 
-_SERIES: Table = MetricSeries.__table__  # type: ignore[assignment]
-_POINTS: Table = MetricPoint.__table__  # type: ignore[assignment]
-_BUCKETS: Table = MetricBucket.__table__  # type: ignore[assignment]
+_SERIES = table_of(MetricSeries)
+_POINTS = table_of(MetricPoint)
+_BUCKETS = table_of(MetricBucket)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,11 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import islice
-from typing import Any
 
 from sqlalchemy import JSON, Connection, DateTime, Integer, MetaData, Table, event, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.store.json_values import JsonObject
 from service.store.statements import read_consistently
 from service.store.tables import Base, SchemaFloor, UtcDateTime
 
@@ -19,8 +19,7 @@ _LEFT_OUT_TABLES = frozenset({"leases"})
 # Transaction numbers are valid only in the database that assigned them; elsewhere they might be far in the future.
 _LEFT_OUT_COLUMNS = frozenset({("events", "transaction_id")})
 
-Row = dict[str, Any]
-Change = Callable[[str, Row], None]
+Change = Callable[[str, JsonObject], None]
 
 
 async def begin_snapshot(session: AsyncSession) -> None:
@@ -96,7 +95,7 @@ def _reflect(connection: Connection) -> list[Table]:
     metadata = MetaData()
 
     @event.listens_for(metadata, "column_reflect")
-    def on_column(inspector: object, table: Table, column: dict[str, Any]) -> None:
+    def on_column(inspector: object, table: Table, column: JsonObject) -> None:
         # The reflected types are those of the database, and the two databases read times and nulls differently.
         if isinstance(column["type"], DateTime):
             column["type"] = UtcDateTime()
@@ -115,7 +114,7 @@ def _written(value: object) -> str:
     return value.isoformat()
 
 
-def _reader(table: Table, name: str) -> Callable[[Any], Any]:
+def _reader(table: Table, name: str) -> Callable[[object], object]:
     if isinstance(table.c[name].type, UtcDateTime):
-        return lambda value: None if value is None else datetime.fromisoformat(value)
+        return lambda value: datetime.fromisoformat(value) if isinstance(value, str) else None
     return lambda value: value

@@ -10,9 +10,9 @@ from sqlalchemy import insert, select, update
 from fgd_core.errors import NotFoundError
 from fgd_core.spec.base import Fact
 from fgd_core.spec.events import JobState, StoredEvent
-from service.store.json_values import storable
+from service.store.json_values import JsonObject, storable
 from service.store.statements import core, mark_changed, transaction_number
-from service.store.tables import Event, Job
+from service.store.tables import Event, Job, table_of
 from service.store.write_session import WriteSession
 
 # The kind becomes a field of an SSE message, in which a line break would start another field.
@@ -25,7 +25,7 @@ async def append(
     session: WriteSession,
     job_id: str,
     attempt: int | None,
-    events: Sequence[tuple[datetime, Fact | dict[str, Any]]],
+    events: Sequence[tuple[datetime, Fact | JsonObject]],
     *,
     last: int | None = None,
     columns: Mapping[str, Any] | None = None,
@@ -57,7 +57,7 @@ async def insert_behind(
     session: WriteSession,
     job_id: str,
     attempt: int | None,
-    events: Sequence[tuple[datetime, Fact | dict[str, Any]]],
+    events: Sequence[tuple[datetime, Fact | JsonObject]],
     *,
     last: int,
 ) -> int:
@@ -78,7 +78,7 @@ async def insert_behind(
                 "data": data,
             }
         )
-    await (await core(session)).execute(insert(Event.__table__), rows)  # type: ignore[arg-type]
+    await (await core(session)).execute(insert(table_of(Event)), rows)
     mark_changed(session, job_id)
     return last + len(rows)
 

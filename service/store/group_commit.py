@@ -13,8 +13,8 @@ from fgd_core.errors import FgdError
 from service.store.write_session import WriteSession
 
 T = TypeVar("T")
-Work: TypeAlias = Callable[[WriteSession], Coroutine[Any, Any, T]]
-Transact: TypeAlias = Callable[[Sequence[Work[Any]]], Awaitable[list[Any]]]
+Work: TypeAlias = Callable[[WriteSession], Coroutine[object, None, T]]
+Transact: TypeAlias = Callable[[Sequence[Work[object]]], Awaitable[list[object]]]
 """Runs all work in one transaction, in order, and returns the results after the commit."""
 
 _MAX_TOGETHER = 32
@@ -22,7 +22,7 @@ _MAX_TOGETHER = 32
 
 @dataclass(frozen=True)
 class _Waiting:
-    work: Work[Any]
+    work: Work[object]
     done: asyncio.Future[Any]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 from sqlalchemy import insert, or_, select, update
@@ -19,9 +19,13 @@ from service.jobs.lifecycle import STOPPING, is_over, sources
 from service.jobs.outcome import Step
 from service.jobs.retry import Budgets
 from service.store import datasets, deletion, events, webhooks
+from service.store.json_values import JsonObject
 from service.store.statements import mark_changed
 from service.store.tables import Job, JobDependency
 from service.store.write_session import WriteSession
+
+Columns: TypeAlias = dict[InstrumentedAttribute[Any], Any]
+"""New values of columns of the job's row."""
 
 # Built once: building it together with its values would take as long as executing it.
 _INSERT = insert(Job).returning(Job)
@@ -48,18 +52,9 @@ async def insert_job(
         waits_for: ids of the jobs of those checkpoints that are not done; if empty, the job is queued at once.
     """
     submitted = [(now, Submitted(name=spec.name, job_kind=spec.kind))]
-    row = {
+    row = _columns_of(spec) | {
         "id": job_id,
-        "name": spec.name,
-        "kind": spec.kind,
-        "project": spec.project,
         "submitted_by": submitted_by,
-        "priority": spec.priority,
-        "preemptible": spec.preemptible,
-        "spec": spec.model_dump(mode="json"),
-        "spec_version": SPEC_VERSION,
-        "cpus": spec.resources.cpus,
-        "gpus": spec.resources.gpus,
         "idempotency_key": idempotency_key,
         "spec_sha256": spec_sha256,
         "state": "blocked" if waits_for else "queued",
@@ -80,6 +75,21 @@ async def insert_job(
         )
     await events.insert_behind(session, job_id, None, submitted, last=0)
     return job
+
+
+def _columns_of(spec: JobSpec) -> JsonObject:
+    """Return the columns of a job's row that come from its spec."""
+    return {
+        "name": spec.name,
+        "kind": spec.kind,
+        "project": spec.project,
+        "priority": spec.priority,
+        "preemptible": spec.preemptible,
+        "spec": spec.model_dump(mode="json"),
+        "spec_version": SPEC_VERSION,
+        "cpus": spec.resources.cpus,
+        "gpus": spec.resources.gpus,
+    }
 
 
 async def get(session: WriteSession, job_id: str, *, lock: bool = False) -> Job:
@@ -183,7 +193,7 @@ async def move(
     now: datetime,
     attempt: int | None = None,
     extra: Sequence[Fact] = (),
-    columns: dict[InstrumentedAttribute[Any], Any] | None = None,
+    columns: Columns | None = None,
 ) -> None:
     """Change the job's state and store the event of the change.
 
@@ -200,12 +210,29 @@ async def move(
         raise ConflictError(
             f"job {job.id} is being deleted; submit its spec again as a new job", job_id=job.id, state=from_state
         )
-    values: dict[InstrumentedAttribute[Any], Any] = {
+    values = _moved(job, step, now) | (columns or {})
+    moved = await session.scalar(
+        update(Job).where(Job.id == job.id, Job.state.in_(sources(step.to))).values(values).returning(Job.id)
+    )
+    if moved is None:
+        raise ConflictError(
+            f"job {job.id} is {from_state} and cannot become {step.to}; reload the job", job_id=job.id, state=from_state
+        )
+    changed = StateChanged(
+        from_state=from_state, to_state=step.to, reason=step.reason.value, message=step.message, error=step.error
+    )
+    sequence = await events.append(session, job.id, attempt, [(now, event) for event in (*extra, changed)])
+    await webhooks.enqueue(session, job, step.to, sequence, now)
+    await datasets.conclude(session, job, step.to, step.error)
+
+
+def _moved(job: Job, step: Step, now: datetime) -> Columns:
+    """Return the new values of the job's row for one move."""
+    values: Columns = {
         Job.state: step.to,
         Job.reason: step.reason.value,
         Job.message: step.message,
         Job.version: Job.version + 1,
-        **(columns or {}),
     }
     if step.retry is not None:
         values[Job.not_before] = now + timedelta(seconds=step.retry.after_s)
@@ -222,24 +249,12 @@ async def move(
         values[Job.error] = step.error.model_dump(mode="json") if step.error is not None else None
     if step.to == "running" and job.started_at is None:
         values[Job.started_at] = now
-    moved = await session.scalar(
-        update(Job).where(Job.id == job.id, Job.state.in_(sources(step.to))).values(values).returning(Job.id)
-    )
-    if moved is None:
-        raise ConflictError(
-            f"job {job.id} is {from_state} and cannot become {step.to}; reload the job", job_id=job.id, state=from_state
-        )
-    changed = StateChanged(
-        from_state=from_state, to_state=step.to, reason=step.reason.value, message=step.message, error=step.error
-    )
-    sequence = await events.append(session, job.id, attempt, [(now, event) for event in (*extra, changed)])
-    await webhooks.enqueue(session, job, step.to, sequence, now)
-    await datasets.conclude(session, job, step.to, step.error)
+    return values
 
 
-async def change(session: WriteSession, job: Job, columns: dict[InstrumentedAttribute[Any], Any]) -> None:
+async def change(session: WriteSession, job: Job, columns: Columns) -> None:
     """Set columns that a user may change; the state stays."""
-    values: dict[InstrumentedAttribute[Any], Any] = {**columns, Job.version: Job.version + 1}
+    values: Columns = {**columns, Job.version: Job.version + 1}
     await session.execute(update(Job).where(Job.id == job.id).values(values))
     mark_changed(session, job.id)
 

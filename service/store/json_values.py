@@ -1,7 +1,10 @@
 """Makes JSON values storable in both databases and readable by every client."""
 
 import math
-from typing import Any
+from typing import Any, TypeAlias
+
+JsonObject: TypeAlias = dict[str, Any]
+"""A JSON object, as the JSON columns store it."""
 
 MAX_DEPTH = 40
 

@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Table, bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from service.jobs.points import Points
 from service.store.statements import core, upsert_columns
-from service.store.tables import MetricPoint, MetricSeries
+from service.store.tables import MetricPoint, MetricSeries, table_of
 from service.store.write_session import WriteSession
 
 BUCKET_STEPS = 1024
 
-_SERIES: Table = MetricSeries.__table__  # type: ignore[assignment]
-_POINTS: Table = MetricPoint.__table__  # type: ignore[assignment]
+_SERIES = table_of(MetricSeries)
+_POINTS = table_of(MetricPoint)
 
 
 async def record(session: WriteSession, job_id: str, points: Points, *, trial: str = "") -> None:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -11,7 +10,7 @@ from fgd_core.spec.attempts import EventBatch, ReportedEvent
 from fgd_core.spec.events import RUN_EVENT, MetricsLogged, RunEvent
 from fgd_core.spec.trials import TrialEvent
 from service.jobs.points import Points, points_of
-from service.store.json_values import storable
+from service.store.json_values import JsonObject, storable
 
 _METRICS = MetricsLogged.model_fields["kind"].default
 _OF_TRIAL = TrialEvent.model_fields["kind"].default
@@ -24,7 +23,7 @@ class ReceivedEvent:
     """Holds an event as it is stored and, if it could be parsed, as it is understood."""
 
     at: datetime
-    data: dict[str, Any]
+    data: JsonObject
     """The event as it is stored."""
     event: RunEvent | None
     """None if this version cannot parse the event."""
@@ -99,7 +98,7 @@ def check_sequences(fresh: list[ReportedEvent], last: int, stream: str) -> None:
             )
 
 
-def _parse_trial_event(reported: dict[str, Any], at: datetime) -> ReceivedEvent:
+def _parse_trial_event(reported: JsonObject, at: datetime) -> ReceivedEvent:
     """Parse an event of a trial; an unknown event inside it is stored unchanged.
 
     Raises:
@@ -118,7 +117,7 @@ def _parse_trial_event(reported: dict[str, Any], at: datetime) -> ReceivedEvent:
         return ReceivedEvent(at, storable(reported), event, trial=trial)
 
 
-def _metrics(reported: dict[str, Any]) -> MetricsLogged:
+def _metrics(reported: JsonObject) -> MetricsLogged:
     # Only the names are made storable: the values, of which there may be many thousands, are not stored as JSON.
     logged = MetricsLogged.model_validate(reported)
     return logged.model_copy(update={"values": {storable(name): values for name, values in logged.values.items()}})

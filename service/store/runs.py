@@ -5,20 +5,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Self
 
-from sqlalchemy import ColumnElement, Table, bindparam, select
+from sqlalchemy import ColumnElement, bindparam, select
 
 from fgd_core.errors import StaleAttemptError
 from fgd_core.spec.events import JobState
 from service.errors import UnauthorizedError
 from service.jobs.lifecycle import ON_CLUSTER
 from service.store import attempts, jobs, tokens
+from service.store.json_values import JsonObject
 from service.store.statements import core
-from service.store.tables import Attempt, Job
+from service.store.tables import Attempt, Job, table_of
 from service.store.write_session import WriteSession
 
 # Read without the ORM, which would take half of the time of a batch.
-_JOBS: Table = Job.__table__  # type: ignore[assignment]
-_ATTEMPTS: Table = Attempt.__table__  # type: ignore[assignment]
+_JOBS = table_of(Job)
+_ATTEMPTS = table_of(Attempt)
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Run:
     state: JobState
     current_attempt_id: str | None
     last_sequence: int
-    progress: dict[str, Any]
+    progress: JsonObject
 
     @classmethod
     def of(cls, job: Job, attempt: Attempt) -> Self:

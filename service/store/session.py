@@ -2,11 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
@@ -17,6 +16,7 @@ from service.store.engines import Limits, Timings, async_engine, async_writer, b
 from service.store.group_commit import GroupCommit, T, Transact, Work
 from service.store.notifier import Notifier
 from service.store.statements import CHANGED_JOBS
+from service.store.write_session import Info
 from service.store.writer_thread import WriterThread
 from service.urls import with_driver
 
@@ -114,11 +114,11 @@ class Database:
         finally:
             self._timings.took(kind, time.perf_counter() - began_s)
 
-    async def _transact(self, works: Sequence[Work[Any]]) -> list[Any]:
+    async def _transact(self, works: Sequence[Work[object]]) -> list[object]:
         async with self.writing() as session:
             return [await work(session) for work in works]
 
-    def _committed(self, info: Mapping[Any, Any]) -> None:
+    def _committed(self, info: Info) -> None:
         for job_id in info.get(CHANGED_JOBS, ()):
             self.notifier.notify(job_id)
 

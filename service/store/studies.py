@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import get_args
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import Table, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.spec.trials import (
@@ -17,9 +17,9 @@ from fgd_core.spec.trials import (
 )
 from service.store import attempts, jobs
 from service.store.events import PAGE
-from service.store.tables import Attempt, Event, Job
+from service.store.tables import Attempt, Event, Job, table_of
 
-_EVENTS: Table = Event.__table__  # type: ignore[assignment]
+_EVENTS = table_of(Event)
 _KINDS = [member.model_fields["kind"].default for member in get_args(StudyEntry.model_fields["event"].annotation)]
 _STRINGS: TypeAdapter[list[str]] = TypeAdapter(list[str])
 

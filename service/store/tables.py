@@ -1,7 +1,6 @@
 """Defines the tables. Every change needs a migration; a test compares the two."""
 
 from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -13,6 +12,7 @@ from sqlalchemy import (
     Integer,
     MetaData,
     String,
+    Table,
     Text,
     TypeDecorator,
     UniqueConstraint,
@@ -20,6 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from fgd_core.spec.events import JobState
+from service.store.json_values import JsonObject
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -53,9 +54,15 @@ class Base(DeclarativeBase):
     )
     type_annotation_map = {
         datetime: UtcDateTime(),
-        dict[str, Any]: JSON(none_as_null=True),
+        JsonObject: JSON(none_as_null=True),
         JobState: String(16),
     }
+
+
+def table_of(model: type[Base]) -> Table:
+    """Return the table of a model, for statements without the ORM."""
+    assert isinstance(model.__table__, Table)
+    return model.__table__
 
 
 class Job(Base):
@@ -77,7 +84,7 @@ class Job(Base):
     priority: Mapped[int] = mapped_column(default=0)
     """The current priority; the spec keeps the one that was submitted."""
     preemptible: Mapped[bool] = mapped_column(default=False)
-    spec: Mapped[dict[str, Any]]
+    spec: Mapped[JsonObject]
     spec_version: Mapped[int]
     cpus: Mapped[int]
     gpus: Mapped[int]
@@ -111,9 +118,9 @@ class Job(Base):
     traceparent: Mapped[str | None] = mapped_column(String(55))
     """W3C Trace Context of the request that submitted the job; the job's spans belong to the same trace."""
 
-    progress: Mapped[dict[str, Any]]
-    error: Mapped[dict[str, Any] | None]
-    result: Mapped[dict[str, Any] | None]
+    progress: Mapped[JsonObject]
+    error: Mapped[JsonObject | None]
+    result: Mapped[JsonObject | None]
     last_sequence: Mapped[int] = mapped_column(default=0)
     """Sequence of the newest event. Appending locks this row, so sequences have no gaps and become visible in order."""
 
@@ -138,7 +145,7 @@ class Dataset(Base):
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     name: Mapped[str] = mapped_column(String(100))
     project: Mapped[str] = mapped_column(String(64))
-    data: Mapped[dict[str, Any]]
+    data: Mapped[JsonObject]
     """The location of its files: a `FileData`."""
     created_at: Mapped[datetime]
     created_by: Mapped[str] = mapped_column(String(100), default="")
@@ -146,11 +153,11 @@ class Dataset(Base):
     """Job of the newest check; None if there is none or it was deleted."""
     checked_at: Mapped[datetime | None]
     """When the check reported `outcome`."""
-    outcome: Mapped[dict[str, Any] | None]
+    outcome: Mapped[JsonObject | None]
     """A `DataSetChecked`."""
-    fingerprints: Mapped[dict[str, Any] | None]
+    fingerprints: Mapped[JsonObject | None]
     """Fingerprint of each split; None if admission rejects training on the data set."""
-    check_error: Mapped[dict[str, Any] | None]
+    check_error: Mapped[JsonObject | None]
     """Error of the newest check."""
 
 
@@ -192,8 +199,8 @@ class Attempt(Base):
     """When the log of the running driver was last copied; without a copy it would be lost with the cluster."""
     cause: Mapped[str | None] = mapped_column(String(16))
     """How the attempt ended: an `EndCause`."""
-    error: Mapped[dict[str, Any] | None]
-    spec_changes: Mapped[dict[str, Any] | None]
+    error: Mapped[JsonObject | None]
+    spec_changes: Mapped[JsonObject | None]
     """Spec fields, by path, whose values this attempt changes after an out-of-memory error."""
 
 
@@ -221,7 +228,7 @@ class Event(Base):
     attempt: Mapped[int | None]
     """Number of the attempt that reported it."""
     kind: Mapped[str] = mapped_column(String(64))
-    data: Mapped[dict[str, Any]]
+    data: Mapped[JsonObject]
 
 
 class MetricSeries(Base):
@@ -338,7 +345,7 @@ class AuditEntry(Base):
     status: Mapped[int]
     """HTTP status of the response."""
     request_id: Mapped[str] = mapped_column(String(64))
-    details: Mapped[dict[str, Any] | None]
+    details: Mapped[JsonObject | None]
 
 
 class Webhook(Base):

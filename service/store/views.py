@@ -1,7 +1,6 @@
 """Converts rows into the views that the API returns."""
 
 from collections.abc import Sequence
-from typing import Any
 from urllib.parse import quote
 
 from pydantic import ValidationError
@@ -12,6 +11,7 @@ from fgd_core.spec.results import ErrorReport, RunResult
 from fgd_core.spec.views import ArtifactView, AttemptView, JobSummary, JobView, ProgressView
 from service import links
 from service.store import artifacts, attempts, jobs
+from service.store.json_values import JsonObject
 from service.store.tables import Artifact, Attempt, Job, JobDependency
 from service.store.write_session import WriteSession
 
@@ -69,7 +69,7 @@ def job_view(
 ) -> JobView:
     """Return the full view of a job from its rows."""
     try:
-        spec: JobSpec | dict[str, Any] = JOB_SPEC.validate_python(job.spec)
+        spec: JobSpec | JsonObject = JOB_SPEC.validate_python(job.spec)
     except ValidationError:
         # An older version of this server stored the spec. The job cannot run any more, but its results can be read.
         spec = job.spec

@@ -12,6 +12,8 @@ from typing_extensions import TypeVarTuple
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+Info: TypeAlias = dict[Any, Any]
+"""What a session remembers about its transaction."""
 Parameters: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 
 
@@ -29,7 +31,7 @@ class WriteSession(Protocol):
     """Executes statements of one writing transaction."""
 
     @property
-    def info(self) -> dict[Any, Any]: ...
+    def info(self) -> Info: ...
 
     def get_bind(self) -> Engine | Connection: ...
 
@@ -54,5 +56,5 @@ class WriteSession(Protocol):
     async def scalars(self, statement: Executable, params: Parameters = None, /) -> ScalarResult[Any]: ...
 
     async def get(
-        self, entity: type[T], ident: Any, /, *, populate_existing: bool = False, with_for_update: bool = False
+        self, entity: type[T], ident: object, /, *, populate_existing: bool = False, with_for_update: bool = False
     ) -> T | None: ...

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
 from service.store.group_commit import Work
+from service.store.write_session import Info
 
 T = TypeVar("T")
 
@@ -30,8 +31,8 @@ class WriterThread:
     def __init__(
         self,
         engine: Engine,
-        turn: AbstractAsyncContextManager[Any],
-        committed: Callable[[dict[Any, Any]], None],
+        turn: AbstractAsyncContextManager[object],
+        committed: Callable[[Info], None],
         timing: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._engine = engine
@@ -41,7 +42,7 @@ class WriterThread:
         # One thread, because a connection may be used only in the thread that opened it.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="fgd-writer")
 
-    async def __call__(self, works: Sequence[Work[Any]]) -> list[Any]:
+    async def __call__(self, works: Sequence[Work[object]]) -> list[object]:
         async with self._turn:
             loop = asyncio.get_running_loop()
             with self._timing():
@@ -53,7 +54,7 @@ class WriterThread:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
         self._thread.shutdown()
 
-    def _transaction(self, works: Sequence[Work[Any]]) -> tuple[list[Any], dict[Any, Any]]:
+    def _transaction(self, works: Sequence[Work[object]]) -> tuple[list[object], Info]:
         with Session(self._engine, expire_on_commit=False) as session, session.begin():
             blocking = _BlockingSession(session)
             results = [_finish(work(blocking)) for work in works]
@@ -65,37 +66,31 @@ class _BlockingSession:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self.info = session.info
+        self.info: Info = session.info
         self.get_bind = session.get_bind
+        self.execute = _as_coroutine(session.execute)
+        self.scalar = _as_coroutine(session.scalar)
+        self.scalars = _as_coroutine(session.scalars)
+        self.get = _as_coroutine(session.get)
 
     async def connection(self) -> "_BlockingConnection":
         return _BlockingConnection(self._session.connection())
 
-    async def execute(self, *arguments: Any, **options: Any) -> Any:
-        return self._session.execute(*arguments, **options)
-
-    async def scalar(self, *arguments: Any, **options: Any) -> Any:
-        return self._session.scalar(*arguments, **options)
-
-    async def scalars(self, *arguments: Any, **options: Any) -> Any:
-        return self._session.scalars(*arguments, **options)
-
-    async def get(self, *arguments: Any, **options: Any) -> Any:
-        return self._session.get(*arguments, **options)
-
 
 class _BlockingConnection:
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def execute(self, *arguments: Any, **options: Any) -> Any:
-        return self._connection.execute(*arguments, **options)
-
-    async def scalar(self, *arguments: Any, **options: Any) -> Any:
-        return self._connection.scalar(*arguments, **options)
+        self.execute = _as_coroutine(connection.execute)
+        self.scalar = _as_coroutine(connection.scalar)
 
 
-def _finish(coroutine: Coroutine[Any, Any, T]) -> T:
+def _as_coroutine(call: Callable[..., Any]) -> Callable[..., Coroutine[object, None, Any]]:
+    async def run(*arguments: object, **options: object) -> Any:
+        return call(*arguments, **options)
+
+    return run
+
+
+def _finish(coroutine: Coroutine[object, None, T]) -> T:
     try:
         coroutine.send(None)
     except StopIteration as end:

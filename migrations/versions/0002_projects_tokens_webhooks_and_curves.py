@@ -1,4 +1,4 @@
-"""A control plane that loses nothing"""
+"""Add projects, API tokens, the audit trail, leases, webhooks, curves with buckets, pauses and retry budgets."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -131,7 +131,7 @@ def upgrade() -> None:
         batch_op.drop_column("cancel_requested_at")
         batch_op.drop_column("retries")
 
-    # The points move to a key of one number for each curve. Copied out first: two tables cannot have one constraint name.
+    # Points get a numeric curve id as key. They are copied to another table first: constraint names must be unique.
     op.execute("CREATE TABLE metric_points_0001 AS SELECT job_id, trial, name, step, value FROM metric_points")
     op.drop_table("metric_points")
     op.create_table(
@@ -155,10 +155,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # States that an older server does not know: a paused job waits again, one that was about to pause runs on.
+    # An older server does not know these states: a paused job is queued again, a pausing job continues to run.
     op.execute("UPDATE jobs SET state = 'queued' WHERE state = 'paused'")
     op.execute("UPDATE jobs SET state = 'running' WHERE state = 'pausing'")
-    # Two projects may have used one key, which an older server keeps for all.
+    # Two projects may have used the same key, which must be unique for an older server.
     op.execute("UPDATE jobs SET idempotency_key = NULL WHERE project <> 'default'")
     op.execute(
         "CREATE TABLE metric_points_0002 AS SELECT s.job_id, s.trial, s.name, p.step, p.value FROM metric_points p "

@@ -1,4 +1,4 @@
-"""Logs that cannot be had"""
+"""Add the retry state of archiving driver logs."""
 
 import sqlalchemy as sa
 from alembic import op

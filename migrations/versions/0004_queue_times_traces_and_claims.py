@@ -1,4 +1,4 @@
-"""A cluster seen from outside"""
+"""Add queue times, traces, claims of attempts and the schema floor."""
 
 import sqlalchemy as sa
 from alembic import op
