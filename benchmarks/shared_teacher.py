@@ -41,7 +41,7 @@ from fgd_core.spec.events import EpochFinished, RunEvent
 from fgd_core.spec.jobs import JOB_SPEC, DistillSpec, TrainSpec
 from fgd_core.training.teacher_maps import OwnTeacher, TeacherMaps, TeacherSharing
 from workers.tuning.shared_teacher import SharedTeacher
-from workers.tuning.teacher_batches import Account
+from workers.tuning.teacher_batches import SharingStats
 from workers.tuning.teacher_store import TeacherStore
 
 Mode = Literal["alone", "shared", "plain"]
@@ -140,7 +140,7 @@ def _run_trial(spec: DistillSpec | TrainSpec, mode: Mode, folder: Path, index: i
     if finished.error is not None:
         raise RuntimeError(finished.error.traceback)
     assert context.began is not None
-    account = shared.account if shared else Account()
+    account = shared.stats if shared else SharingStats()
     if shared is not None:
         shared.close()
     (start_s, *before), (end_s, *after) = context.began, context.ended

@@ -1,4 +1,4 @@
-"""A sweep whose driver is killed again and again, beside the same sweep left in peace.
+"""Compares a sweep whose driver is killed repeatedly with the same sweep without kills.
 
 python tests/end_to_end/killed_sweep.py [--kills 5] [--seed 1]      (make chaos-sweep)
 """
@@ -62,8 +62,8 @@ class Counts:
 
 def sweep(teacher_id: str, scheduler: str, trials: int = 6) -> SweepSpec:
     base = distill(f"job:{teacher_id}/best", epochs=EPOCHS)
-    # The scheduler can only judge what was evaluated, and only what is not 0 for all: after so little training nothing
-    # would be found above the usual threshold.
+    # The scheduler can only judge epochs that were evaluated, and only if the scores are not 0 for all trials. After so
+    # little training, no detection would be above the usual threshold.
     update = {
         "training": base.training.model_copy(update={"evaluate_every": 1}),
         "student": base.student.model_copy(update={"score_threshold": 0.0}),
@@ -75,40 +75,40 @@ def sweep(teacher_id: str, scheduler: str, trials: int = 6) -> SweepSpec:
         space=SPACE,
         searcher=Tpe(startup_trials=3) if scheduler == "asha" else Random(),
         scheduler=SCHEDULERS[scheduler],
-        # AP is 0 after so little, recall is not.
+        # AP is 0 after so little training, recall is not.
         objectives=(Objective(metric="ar100"),),
         budget=Budget(trials=trials),
         seed=4,
     )
 
 
-def story(events: list[StoredEvent]) -> list[dict[str, Any]]:
-    """What was decided, without the marks of interruptions: starts, reports with their scores and rungs, ends."""
-    told = []
+def decisions(events: list[StoredEvent]) -> list[dict[str, Any]]:
+    """Return starts, reports with scores and rungs, and ends, without the traces of interruptions."""
+    found = []
     for event in events:
         data = {**event.data, "train_s": None, "checkpoint": None}
         if data["kind"] not in ("trial_started", "trial_reported", "trial_ended") or data.get("is_resumed"):
             continue
         if data.get("result"):
             data["result"] = {**data["result"], "images_per_s": None, "speed": None, "train_s": None}
-        told.append(data)
-    return told
+        found.append(data)
+    return found
 
 
 def compare(client: FgdClient, scheduler: str, *, kills: int, seed: int, trials: int = 6) -> Counts:
-    """Run the sweep in peace, then with kills at random reports.
+    """Run the sweep without kills, then with kills at random reports.
 
     Raises:
-        AssertionError: the two stories differ.
+        AssertionError: the two sweeps made different decisions.
     """
     rng = random.Random(f"{seed} {scheduler}")
     teacher_id = client.submit(train()).job_id
     spec = sweep(teacher_id, scheduler, trials)
     began_s = time.monotonic()
     calm_id = client.submit(spec).job_id
-    left_alone = wait_for(client, calm_id, lambda job: job.ended_at is not None, TIMEOUT_S)
-    assert left_alone.state == "succeeded", left_alone.error
-    calm = story(list(client.events(calm_id)))
+    undisturbed = wait_for(client, calm_id, lambda job: job.ended_at is not None, TIMEOUT_S)
+    assert undisturbed.state == "succeeded", undisturbed.error
+    calm = decisions(list(client.events(calm_id)))
     calm_s = time.monotonic() - began_s
     num_reports = sum(data["kind"] == "trial_reported" for data in calm)
     moments = sorted(rng.sample(range(1, num_reports), kills))
@@ -124,13 +124,13 @@ def compare(client: FgdClient, scheduler: str, *, kills: int, seed: int, trials:
                 if pid and killed < kills and reports >= moments[killed]:
                     time.sleep(rng.random() * 0.2)
                     os.kill(pid, signal.SIGKILL)
-                    # What it had told by then is still on its way.
+                    # Events that it reported before the kill may still arrive.
                     pid, killed = 0, killed + 1
     done = client.job(job_id)
     assert done.state == "succeeded", done.error
     assert killed == kills
     events = list(client.events(job_id))
-    assert story(events) == calm, "the sweep that was killed came to something else"
+    assert decisions(events) == calm, "the killed sweep made other decisions"
     trained = Counter(
         (event.data["trial"], event.data["event"]["epoch"])
         for event in events
@@ -142,7 +142,7 @@ def compare(client: FgdClient, scheduler: str, *, kills: int, seed: int, trials:
         kills=kills,
         attempts=len(done.attempts),
         trials=len({data["trial"] for data in calm}),
-        epochs=sum(data["kind"] == "trial_reported" for data in story(events)),
+        epochs=sum(data["kind"] == "trial_reported" for data in decisions(events)),
         epochs_trained_twice=sum(times - 1 for times in trained.values()),
         lost_runs=sum(attempt.cause == "lost" for attempt in done.attempts),
         seconds=time.monotonic() - began_s,

@@ -1,4 +1,4 @@
-"""Pause, resume and cancel on a real Ray, with real runs."""
+"""Pause, resume and cancel, with real runs on a Ray cluster."""
 
 import asyncio
 import os
@@ -35,17 +35,15 @@ def cpus_free(whole: Whole) -> float:
 
 def seconds_until_free(whole: Whole, since: float) -> float:
     while cpus_free(whole) < 2:
-        assert time.monotonic() - since < 90, "the slot does not come back"
+        assert time.monotonic() - since < 90, "the slot is not freed"
         time.sleep(0.1)
     return time.monotonic() - since
 
 
 class TestPause:
-    def test_a_run_that_was_paused_ends_with_the_weights_of_one_that_was_not(
-        self, whole: Whole, client: FgdClient
-    ) -> None:
+    def test_a_paused_run_ends_with_the_weights_of_an_uninterrupted_run(self, whole: Whole, client: FgdClient) -> None:
         spec = train(epochs=80)
-        whole_run = client.submit(spec)
+        uninterrupted = client.submit(spec)
         paused = client.submit(spec.model_copy(update={"name": "paused"}))
         for after_epochs in (1, 2):
             count = 0
@@ -54,12 +52,12 @@ class TestPause:
                 if count == after_epochs:
                     break
             client.pause(paused.job_id)
-            stands = wait_for(client, paused.job_id, lambda job: job.state == "paused")
-            assert stands.attempts[-1].cause == "stopped"
-            assert stands.progress.step is not None and stands.progress.step < 320
+            found = wait_for(client, paused.job_id, lambda job: job.state == "paused")
+            assert found.attempts[-1].cause == "stopped"
+            assert found.progress.step is not None and found.progress.step < 320
             client.resume(paused.job_id)
-            wait_for_event(client, paused.job_id, "resumed", after=stands.last_sequence)
-        one = wait_for(client, whole_run.job_id, lambda job: job.state in ("succeeded", "failed"))
+            wait_for_event(client, paused.job_id, "resumed", after=found.last_sequence)
+        one = wait_for(client, uninterrupted.job_id, lambda job: job.state in ("succeeded", "failed"))
         other = wait_for(client, paused.job_id, lambda job: job.state in ("succeeded", "failed"))
         assert (one.state, other.state, len(other.attempts)) == ("succeeded", "succeeded", 3)
         assert (other.failures, other.losses) == (0, 0)
@@ -69,14 +67,14 @@ class TestPause:
 
 
 class TestCancel:
-    def test_a_run_that_cooperates_frees_its_slot(self, whole: Whole, client: FgdClient) -> None:
+    def test_a_cancelled_run_frees_its_slot(self, whole: Whole, client: FgdClient) -> None:
         job_id = client.submit(train(epochs=100_000)).job_id
         wait_for_event(client, job_id, "epoch_finished")
-        asked = time.monotonic()
+        requested_s = time.monotonic()
         client.cancel(job_id)
         wait_for(client, job_id, lambda job: job.state == "cancelled")
-        cancelled_s = time.monotonic() - asked
-        free_s = seconds_until_free(whole, asked)
+        cancelled_s = time.monotonic() - requested_s
+        free_s = seconds_until_free(whole, requested_s)
         print(f"\ncooperating: cancelled after {cancelled_s:.1f} s, slot free after {free_s:.1f} s")
 
     @pytest.mark.parametrize(
@@ -84,7 +82,7 @@ class TestCancel:
         [(200_000, 4, "device_ready"), (16, 2_000, "epoch_finished")],
         ids=["opening its data", "in an evaluation"],
     )
-    def test_a_run_between_steps_stops_by_itself(
+    def test_a_run_stops_by_itself_outside_its_training_steps(
         self, num_train: int, num_val: int, busy_from: str, whole: Whole, client: FgdClient
     ) -> None:
         data = Shapes(num_train=num_train, num_val=num_val, image_size_px=64)
@@ -95,24 +93,24 @@ class TestCancel:
         wait_for_event(client, job_id, busy_from)
         client.cancel(job_id)
         job = wait_for(client, job_id, lambda job: job.state == "cancelled")
-        # Its own last word, and not Ray's that it was ended.
+        # The run reported this itself; Ray did not have to kill it.
         assert job.attempts[-1].cause == "stopped"
         ends = [event.data["outcome"] for event in client.events(job_id) if event.kind == "run_finished"]
         assert ends == ["stopped"]
 
-    def test_a_run_that_ignores_the_request_is_ended_and_frees_its_slot(self, whole: Whole, client: FgdClient) -> None:
+    def test_a_run_that_ignores_the_request_is_killed_and_frees_its_slot(self, whole: Whole, client: FgdClient) -> None:
         job_id = client.submit(train(epochs=100_000)).job_id
         started = wait_for_event(client, job_id, "run_started")
         wait_for_event(client, job_id, "epoch_finished")
-        # Stopped by the kernel, it hears neither the control plane nor SIGTERM.
+        # A process that SIGSTOP has stopped answers neither the control plane nor SIGTERM.
         pid = int(started.data["pid"])
         assert b"workers" in Path(f"/proc/{pid}/cmdline").read_bytes()
         os.kill(pid, signal.SIGSTOP)
-        asked = time.monotonic()
+        requested_s = time.monotonic()
         client.cancel(job_id)
         wait_for(client, job_id, lambda job: job.state == "cancelled")
-        cancelled_s = time.monotonic() - asked
-        free_s = seconds_until_free(whole, asked)
+        cancelled_s = time.monotonic() - requested_s
+        free_s = seconds_until_free(whole, requested_s)
         print(f"\nignoring: cancelled after {cancelled_s:.1f} s, slot free after {free_s:.1f} s")
         assert not Path(f"/proc/{pid}").exists()
         wait_for(client, job_id, lambda job: job.attempts[-1].released_at is not None)

@@ -8,7 +8,7 @@ pytestmark = pytest.mark.ray
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_a_sweep_whose_driver_is_killed_comes_to_the_same(client: FgdClient, scheduler: str) -> None:
+def test_a_sweep_makes_the_same_decisions_when_its_driver_is_killed(client: FgdClient, scheduler: str) -> None:
     counts = compare(client, scheduler, kills=1, seed=20261122)
     print(f"\n{counts}")
     assert counts.attempts == counts.lost_runs + 1 == 2

@@ -1,4 +1,4 @@
-"""Runs that share no folder with the control plane: whatever they leave behind has gone through it."""
+"""Runs without a shared folder: all their files go through the control plane."""
 
 import os
 import shutil
@@ -43,14 +43,14 @@ def ended(client: FgdClient, job_id: str) -> JobView:
 
 
 def run_every_kind(whole: Whole, client: FgdClient, folder: Path) -> list[JobView]:
-    """Each with its results where a client can fetch them, and nothing left on the node."""
+    """Run a job of each kind; a client can download its results, and no files remain on the node."""
     teacher = client.submit(train()).job_id
     best = f"job:{teacher}/best"
     data = train().data
     jobs = [
         client.submit(distill(best)),
-        client.submit(EvaluateSpec(name="judged", checkpoint=best, data=data)),
-        client.submit(CheckDataSpec(name="looked through", data=data)),
+        client.submit(EvaluateSpec(name="evaluated", checkpoint=best, data=data)),
+        client.submit(CheckDataSpec(name="checked", data=data)),
     ]
     done = [ended(client, job_id) for job_id in (teacher, *(job.job_id for job in jobs))]
     pictures = ["samples.png", "samples.png", "samples.png", "samples_train.png"]
@@ -58,7 +58,7 @@ def run_every_kind(whole: Whole, client: FgdClient, folder: Path) -> list[JobVie
         names = {artifact.name for artifact in job.artifacts}
         assert picture in names
         for name in names:
-            # It checks the digest that the run told.
+            # The download checks the digest that the run reported.
             assert client.download_artifact(job.job_id, name, folder / f"{job.job_id}-{name}").is_file()
         assert scratch_folders(whole, job.job_id) == []
     assert {"best.pt", "last.pt"} <= {artifact.name for artifact in done[1].artifacts}
@@ -66,11 +66,11 @@ def run_every_kind(whole: Whole, client: FgdClient, folder: Path) -> list[JobVie
 
 
 class TestThroughServer:
-    def test_jobs_of_every_kind_hand_their_results_over(self, apart: Whole, client: FgdClient, tmp_path: Path) -> None:
+    def test_jobs_of_every_kind_upload_their_results(self, apart: Whole, client: FgdClient, tmp_path: Path) -> None:
         run_every_kind(apart, client, tmp_path)
         assert not [*(apart.home / "storage/jobs").rglob("outbox")]
 
-    def test_a_run_whose_node_is_lost_goes_on_from_what_it_had_sent(self, apart: Whole, client: FgdClient) -> None:
+    def test_a_run_that_lost_its_node_continues_from_its_uploads(self, apart: Whole, client: FgdClient) -> None:
         job_id = client.submit(train(epochs=60)).job_id
         pid = wait_for_event(client, job_id, "run_started").data["pid"]
         saved = wait_for_event(client, job_id, "checkpoint_saved")
@@ -85,27 +85,27 @@ class TestThroughServer:
         print(f"\nsaved until epoch {saved.data['epoch']}, resumed at {resumed.data['epoch']}")
         assert "/attempts/2/" in next(artifact.uri for artifact in job.artifacts if artifact.name == "best.pt")
 
-    def test_a_server_killed_while_a_file_is_under_way_has_it_whole_in_the_end(
+    def test_a_server_that_is_killed_during_an_upload_has_the_file_in_the_end(
         self, apart: Whole, tmp_path: Path
     ) -> None:
         with apart.client() as client:
             job_id = client.submit(train(epochs=60)).job_id
             wait_for_event(client, job_id, "checkpoint_saved")
         apart.freeze()
-        time.sleep(2)  # an epoch takes a fraction of it, and what it saves is sent to who does not take it
+        time.sleep(2)  # an epoch is much shorter, so the run sends checkpoints that the server does not accept
         apart.kill()
         time.sleep(1)
         apart.up()
         with apart.client() as client:
             job = ended(client, job_id)
             assert len(job.attempts) == 1
-            assert "handing over files: the control plane cannot be reached" in client.log(job_id)
+            assert "uploading files: the control plane cannot be reached" in client.log(job_id)
             for artifact in job.artifacts:
                 assert client.download_artifact(job_id, artifact.name, tmp_path / artifact.name).is_file()
             last = [event for event in all_events(client, job_id) if event.kind == "checkpoint_saved"][-1]
             assert last.data["epoch"] == 60
 
-    def test_a_sweep_whose_driver_is_killed_comes_to_the_same(
+    def test_a_sweep_makes_the_same_decisions_when_its_driver_is_killed(
         self, apart: Whole, client: FgdClient, tmp_path: Path
     ) -> None:
         counts = compare(client, "asha", kills=1, seed=20261122, trials=2)
@@ -115,15 +115,15 @@ class TestThroughServer:
             [best] = [artifact for artifact in client.job(sweep.job_id).artifacts if artifact.name == "best.pt"]
             assert "/trials/" in best.uri
             assert client.download_artifact(sweep.job_id, "best.pt", tmp_path / "best.pt").is_file()
-            # The driver's is gone; what a killed one's trials left goes when others begin on this node.
+            # The driver's folder is removed. Later runs on this node remove those of a killed driver's trials.
             assert not [folder for folder in scratch_folders(apart, sweep.job_id) if (folder / "outbox").exists()]
             if len(client.job(sweep.job_id).attempts) == 1:
                 kept = [path.name for path in (apart.home / "storage/jobs" / sweep.job_id).rglob("*.pt")]
-                assert "best.pt" in kept and "last.pt" not in kept, "nothing goes on from a trial that is over"
+                assert "best.pt" in kept and "last.pt" not in kept, "no trial continues from a finished one"
 
 
 class TestBucket:
-    def test_runs_need_no_word_of_it(self, tmp_path: Path) -> None:
+    def test_runs_need_no_credentials_of_the_bucket(self, tmp_path: Path) -> None:
         server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
         server.start()
         try:
@@ -135,9 +135,9 @@ class TestBucket:
                 "AWS_REGION": "us-east-1",
             }
             httpx.put(f"{s3['AWS_ENDPOINT_URL']}/bucket").raise_for_status()
-            with running(FGD_STORAGE_URL="s3://bucket/kept", **s3) as whole, whole.client() as client:
+            with running(FGD_STORAGE_URL="s3://bucket/prefix", **s3) as whole, whole.client() as client:
                 done = run_every_kind(whole, client, tmp_path)
                 uris = [artifact.uri for job in done for artifact in job.artifacts if artifact.name == "best.pt"]
-                assert uris and all(uri.startswith("s3://bucket/kept/jobs/") for uri in uris)
+                assert uris and all(uri.startswith("s3://bucket/prefix/jobs/") for uri in uris)
         finally:
             server.stop()

@@ -1,4 +1,4 @@
-"""One trace from the request to the first step: a real control plane, a real Ray, a real collector."""
+"""One trace from the request to the first step, with a real control plane, Ray and collector."""
 
 import os
 import signal
@@ -42,7 +42,7 @@ def of_job(spans: list[Span], job_id: str, attempt: int) -> dict[str, Span]:
     }
 
 
-def test_all_from_the_request_to_the_first_step_is_one_trace_also_when_the_run_is_lost_and_begun_anew(
+def test_one_trace_covers_request_to_first_step_of_every_attempt(
     traced: Whole, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRACEPARENT", f"00-{TRACE_ID}-{CALLER}-01")
@@ -50,7 +50,7 @@ def test_all_from_the_request_to_the_first_step_is_one_trace_also_when_the_run_i
         job_id = client.submit(train(epochs=100_000)).job_id
         started = wait_for_event(client, job_id, "run_started")
         wait_for_event(client, job_id, "epoch_finished")
-        told = runtime_environment(traced, f"fgd-{job_id}-1")
+        variables = runtime_environment(traced, f"fgd-{job_id}-1")
         spans = collector.wait_for(lambda spans: "first step" in of_job(spans, job_id, 1))
         os.kill(started.data["pid"], signal.SIGKILL)
         spans = collector.wait_for(lambda spans: "first step" in of_job(spans, job_id, 2), timeout_s=60)
@@ -72,7 +72,7 @@ def test_all_from_the_request_to_the_first_step_is_one_trace_also_when_the_run_i
         assert [span.name for span in steps if span.name in IN_THE_RUN] == list(IN_THE_RUN)
         assert {span.trace_id for span in found.values()} == {TRACE_ID}
         assert {span.attributes["fgd.kind"] for span in found.values()} == {"train"}
-        # Nothing between the request and the first step is left out.
+        # The spans leave no gap between the request and the first step.
         assert post.began_s <= wait.began_s <= wait.ended_s <= lease.began_s <= lease.ended_s <= submission.began_s
         assert [span.began_s for span in steps[1:]] == [span.ended_s for span in steps[:-1]]
         assert (run.began_s, run.ended_s) == (steps[0].began_s, steps[-1].ended_s)
@@ -83,16 +83,16 @@ def test_all_from_the_request_to_the_first_step_is_one_trace_also_when_the_run_i
                 f"  {span.service:8}{span.name:20}{span.began_s - first:6.2f} s  {span.ended_s - span.began_s:6.3f} s"
             )
     assert {span.authorization for span in spans} == {"Bearer k3y"}
-    assert told["OTEL_EXPORTER_OTLP_ENDPOINT"] == collector.url
-    assert told["TRACEPARENT"] == f"00-{TRACE_ID}-{of_job(spans, job_id, 1)['submit to Ray'].span_id}-01"
-    assert not [name for name, value in told.items() if "HEADERS" in name or "k3y" in value]
+    assert variables["OTEL_EXPORTER_OTLP_ENDPOINT"] == collector.url
+    assert variables["TRACEPARENT"] == f"00-{TRACE_ID}-{of_job(spans, job_id, 1)['submit to Ray'].span_id}-01"
+    assert not [name for name, value in variables.items() if "HEADERS" in name or "k3y" in value]
 
 
 def runtime_environment(whole: Whole, submission_id: str) -> dict[str, str]:
-    """What everybody who sees the cluster can read of a run."""
+    """Return a run's environment variables, which everybody with access to the cluster can read."""
     answer = httpx.get(
         f"{whole.ray_url}/api/jobs/{submission_id}",
         headers={"Authorization": f"Bearer {LocalRay(whole.home).token}"},
     )
-    told: dict[str, str] = answer.json()["runtime_env"]["env_vars"]
-    return told
+    variables: dict[str, str] = answer.json()["runtime_env"]["env_vars"]
+    return variables

@@ -1,4 +1,4 @@
-"""The whole of it: a control plane in its own process, a Ray head of its own, real runs."""
+"""The whole system: a control plane in a separate process, with its own Ray head and real runs."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ from service.dispatcher.local import LocalRay
 
 @contextmanager
 def running(**environment: str) -> Iterator["Whole"]:
-    """One in a home of its own, of which nothing remains; a run's scratch folder is there, too."""
+    """Run the system in a new home folder, which also contains the scratch folders, and remove it afterwards."""
     home = Path(tempfile.mkdtemp(prefix="fgd-test-"))
     whole = Whole(home, FGD_SCRATCH=str(home / "scratch"), **environment)
     try:
@@ -36,7 +36,7 @@ def running(**environment: str) -> Iterator["Whole"]:
         yield whole
         whole.down()
     finally:
-        # Nothing to do, unless a test or `fgd up` itself went wrong.
+        # This does nothing, unless a test or `fgd up` failed.
         whole.kill()
         asyncio.run(LocalRay(home).stop())
         shutil.rmtree(home)
@@ -53,11 +53,11 @@ class Whole:
 
     @property
     def ray_url(self) -> str:
-        """Of the present head: one that died is followed by another."""
+        """The URL of the current head: a new head replaces one that died."""
         return str(self.head()["url"])
 
     def head(self) -> dict[str, Any]:
-        """What the home notes of the Ray head."""
+        """Return the description of the Ray head in the home folder."""
         note: dict[str, Any] = json.loads((self.home / "ray.json").read_text())
         return note
 
@@ -72,12 +72,12 @@ class Whole:
             text=True,
         )
         assert self._process.stdout is not None
-        told = json.loads(self._process.stdout.readline())
-        # The same port again after a restart: runs know no other way home.
-        self._port = int(told["url"].rpartition(":")[2])
+        started = json.loads(self._process.stdout.readline())
+        # The same port after a restart: runs know only this address.
+        self._port = int(started["url"].rpartition(":")[2])
 
     def freeze(self) -> None:
-        """As a machine that hangs: connections are taken and nothing is answered. Only `kill` ends that."""
+        """Hang like an overloaded machine: connections are accepted and not answered. Only `kill` ends that."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
@@ -107,7 +107,7 @@ def distill(teacher: str, epochs: int = 1) -> DistillSpec:
     return DistillSpec(
         name="tiny student",
         student=_TINY,
-        # A teacher of two epochs finds nothing yet, which the gate on AP would rightly refuse.
+        # A teacher of two epochs detects nothing yet, so the gate on AP would refuse it.
         teacher=Teacher(checkpoint=teacher, gate="keys"),
         method=Fgd(scale=0.05),
         inherit="nothing",
@@ -143,5 +143,5 @@ def wait_for_event(client: FgdClient, job_id: str, kind: str, *, after: int = 0)
 
 
 def all_events(client: FgdClient, job_id: str) -> list[StoredEvent]:
-    """Of a job that is over."""
+    """Return all events of a finished job."""
     return list(client.events(job_id))

@@ -1,4 +1,4 @@
-"""Sweeps over a known function: the real driver and study, with trials that compute a number instead of training."""
+"""Sweeps over a known function: the real driver and study, with trials that compute a value instead of training."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from workers.tuning.driver import Driver
 from workers.tuning.messages import Report, TrialMessage, TrialTask, Update
 
 Value = Callable[[TrainSpec | DistillSpec, int], float | dict[str, float]]
-"""(spec, epoch) -> the AP that a trial has after so many epochs, or several scores by name."""
+"""(spec, epoch) -> the AP of a trial after this epoch, or several scores by name."""
 
 
 def sweep(space: Mapping[str, Any] | str = "fgd-scale", *, epochs: int = 9, **settings: Any) -> SweepSpec:
@@ -38,29 +38,32 @@ def scores(reached: float | dict[str, float]) -> Scores:
 
 
 class Killed(Exception):
-    """As kill -9: nothing is tidied up."""
+    """The driver is killed, as by SIGKILL: no cleanup runs."""
 
 
 @dataclass
 class _Running:
     task: TrialTask
     epoch: int
-    began_at: int
-    repeats: bool
+    from_epoch: int
+    repeats_report: bool
     is_stopped: bool = False
 
 
 @dataclass
 class FunctionExecutor:
-    """Trials advance one epoch at a time, the lowest number first; their places outlive the executor in `places`."""
+    """Advances trials by one epoch at a time, the lowest number first; `epochs_done` outlives the executor."""
 
     value: Value
     concurrent: int = 1
     kill_after: int | None = None
-    """Raise `Killed` once so many epochs were trained; what was not reported by then is lost with the driver."""
+    """Raise `Killed` after this many epochs; epochs that were not reported before are lost with the driver."""
     fails: frozenset[int] = frozenset()
-    places: dict[tuple[int, int], int] = field(default_factory=dict)
-    """Epochs done by (trial, segment)."""
+    """Trials that fail at once."""
+    loses: frozenset[tuple[int, int]] = frozenset()
+    """(trial, epoch) after which the trial's worker dies, once."""
+    epochs_done: dict[tuple[int, int], int] = field(default_factory=dict)
+    """By (trial, segment)."""
     epochs_run: int = 0
     _trials: dict[int, _Running] = field(default_factory=dict)
     sources: Mapping[tuple[int, int], tuple[int, int] | None] = field(default_factory=dict)
@@ -71,11 +74,11 @@ class FunctionExecutor:
     def start(self, task: TrialTask, name: str) -> None:
         key = (task.trial, task.segment)
         source = self.sources.get(key)
-        # As a real trial, one that is taken up again tells once more what it had reached: it may not have been heard.
-        repeats = key in self.places and self.places[key] > 0
-        epoch = self.places.get(key, self.places[source] if source is not None else 0)
-        self.places[key] = epoch
-        self._trials[task.trial] = _Running(task, epoch, began_at=epoch, repeats=repeats)
+        # A resumed trial repeats_report its last report, as a real trial does: the driver may not have received it.
+        repeats_report = key in self.epochs_done and self.epochs_done[key] > 0
+        epoch = self.epochs_done.get(key, self.epochs_done[source] if source is not None else 0)
+        self.epochs_done[key] = epoch
+        self._trials[task.trial] = _Running(task, epoch, from_epoch=epoch, repeats_report=repeats_report)
 
     def messages(self, timeout_s: float) -> Sequence[TrialMessage]:
         return [self._advance(trial) for trial in sorted(self._trials)]
@@ -92,12 +95,16 @@ class FunctionExecutor:
     def _advance(self, trial: int) -> TrialMessage:
         running = self._trials[trial]
         spec, epochs = running.task.spec, running.task.spec.training.epochs
+        if (trial, running.epoch) in self.loses:
+            self.loses -= {(trial, running.epoch)}
+            del self._trials[trial]
+            return TrialMessage(trial, None, "the worker died")
         if trial in self.fails:
             del self._trials[trial]
             error = ErrorReport(code="weights", message="no such checkpoint")
             return TrialMessage(trial, Update(finished=RunFinished(outcome="failed", error=error)))
-        if running.repeats:
-            running.repeats = False
+        if running.repeats_report:
+            running.repeats_report = False
             return self._report(running)
         if running.is_stopped or running.epoch == epochs:
             del self._trials[trial]
@@ -111,17 +118,17 @@ class FunctionExecutor:
             raise Killed
         self.epochs_run += 1
         running.epoch += 1
-        self.places[running.task.trial, running.task.segment] = running.epoch
+        self.epochs_done[running.task.trial, running.task.segment] = running.epoch
         return self._report(running)
 
     def _report(self, running: _Running) -> TrialMessage:
         reached = scores(self.value(running.task.spec, running.epoch))
-        report = Report(running.epoch, reached, train_s=float(running.epoch - running.began_at))
+        report = Report(running.epoch, reached, train_s=float(running.epoch - running.from_epoch))
         return TrialMessage(running.task.trial, Update(report=report))
 
 
 class Memory:
-    """The control plane as a driver sees it, and the place where its events end up; outlives the driver."""
+    """Plays the control plane for a driver: it stores the driver's events, and outlives the driver."""
 
     def __init__(self, folder: Path, earlier: Sequence[EarlierTrial] = ()) -> None:
         self.folder = folder
@@ -157,7 +164,7 @@ class Memory:
 
 
 def run(spec: SweepSpec, value: Value, memory: Memory, **settings: Any) -> tuple[RunFinished, FunctionExecutor]:
-    """One attempt of a sweep."""
+    """Run one attempt of a sweep."""
     memory.attempt += 1
     executor = FunctionExecutor(value, sources=memory.sources, **settings)
     return Driver(spec, memory, executor, memory.study(0)).run(), executor

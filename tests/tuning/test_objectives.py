@@ -1,4 +1,4 @@
-"""What a trial is judged by is read off its scores."""
+"""The objectives of a trial are computed from its scores."""
 
 from fgd_core.spec.results import ClassScore, MaskScores, Scores
 from fgd_core.spec.search import Objective
@@ -12,12 +12,12 @@ def values(scores: Scores, *metrics: str) -> list[float | None]:
     return of_scores([Objective(metric=metric) for metric in metrics], scores)
 
 
-def test_boxes_classes_and_masks_each_have_theirs() -> None:
+def test_boxes_classes_and_masks_have_their_own_metrics() -> None:
     per_class = {"cat": ClassScore(ap=0.7, ap50=0.9, num_boxes=5)}
     scores = Scores(**(NONE | {"ap": 0.6, "ap50": 0.8}), per_class=per_class, masks=MASKS)
     metrics = ("ap", "mask_ap", "ap50", "mask_ap50", "mask_ap_small", "mask_ap_large", "class:cat", "class50:dog")
     assert values(scores, *metrics) == [0.6, 0.3, 0.8, 0.5, 0.1, None, 0.7, None]
 
 
-def test_masks_that_were_not_scored_are_worth_nothing_known() -> None:
+def test_without_mask_scores_a_mask_metric_is_unknown() -> None:
     assert values(Scores(**NONE), "mask_ap") == [None]

@@ -1,4 +1,4 @@
-"""One suite holds every scheduler."""
+"""One contract suite for all schedulers."""
 
 import math
 from collections import Counter
@@ -46,7 +46,7 @@ class TestContract:
         assert set(over.values()) == {1}
         assert set(over) == {event.trial for event in of(memory, TrialStarted)}
 
-    def test_the_best_of_all_is_trained_to_its_end(self, name: str, memory: Memory) -> None:
+    def test_the_best_trial_is_trained_to_its_end(self, name: str, memory: Memory) -> None:
         searched(name, memory)
         best = max(of(memory, TrialReported), key=lambda event: (event.objectives[0], event.epoch))
         assert best.epoch == EPOCHS
@@ -63,7 +63,7 @@ class TestContract:
         assert set(reported.values()) == {1}
         assert executor.epochs_run == len(reported)
 
-    def test_a_failed_trial_is_a_fact_and_not_the_end(self, name: str, memory: Memory) -> None:
+    def test_a_failed_trial_does_not_end_the_sweep(self, name: str, memory: Memory) -> None:
         population = {"population": 5} if name == "population_based" else {}
         spec = sweep(
             epochs=EPOCHS, scheduler={"type": name, **population}, searcher={"type": "random"}, budget={"trials": 14}
@@ -79,12 +79,12 @@ class TestContract:
         trained = of(memory, TrialReported)
         assert len(trained) == 20
 
-    def test_the_clock_ends_the_search(self, name: str, memory: Memory) -> None:
+    def test_a_budget_of_time_ends_the_search(self, name: str, memory: Memory) -> None:
         searched(name, memory, budget={"trials": 100, "wall_clock_s": 1e-9}, baselines=False)
         assert of(memory, TrialStarted) == []
 
 
-def test_rungs_are_those_of_the_paper() -> None:
+def test_rungs_are_those_of_the_papers() -> None:
     assert rungs(1, 3, 81) == [1, 3, 9, 27]
     assert rungs(2, 2, 12) == [2, 4, 8]
 
@@ -94,18 +94,18 @@ def test_asha_keeps_one_in_three_at_a_rung(memory: Memory) -> None:
     verdicts = []
     for trial in range(9):
         scheduler.add(trial, {})
-        # From worst to best: each is above what came before it.
+        # From worst to best: each value is above the values before.
         verdicts.append(scheduler.report(trial, 1, float(trial)))
     assert verdicts == ["continue"] * 9
     scheduler.add(9, {})
-    # Two thirds of 0 to 8 lie below 5.33.
+    # Two thirds of the values 0 to 8 are below 5.33.
     assert scheduler.report(9, 1, 5.0) == "stop"
     scheduler.add(10, {})
     assert scheduler.report(10, 1, 7.0) == "continue"
     assert scheduler.rung(0, 1) == 0 and scheduler.rung(0, 3) == 1 and scheduler.rung(0, 2) is None
 
 
-def test_hyperband_fills_its_brackets_as_the_paper_says() -> None:
+def test_hyperband_fills_its_brackets_as_in_the_paper() -> None:
     # R = 9, eta = 3: brackets of 9, 5 and 3 trials whose first rungs come after 1, 3 and 9 epochs.
     scheduler = build_scheduler(HyperBand(), Space({}, {}), epochs=9, seed=0)
     for trial in range(17):
@@ -114,13 +114,13 @@ def test_hyperband_fills_its_brackets_as_the_paper_says() -> None:
     assert [scheduler.rung(trial, 3) for trial in (0, 9, 13, 14)] == [1, 0, 0, None]
     for trial in range(9):
         assert scheduler.report(trial, 1, float(trial)) == "pause"
-    going_on, given_up = scheduler.next()
-    assert [each.trial for each in going_on] == [8, 7, 6]
-    assert sorted(given_up) == [0, 1, 2, 3, 4, 5]
+    continuing, stopped = scheduler.next()
+    assert [each.trial for each in continuing] == [8, 7, 6]
+    assert sorted(stopped) == [0, 1, 2, 3, 4, 5]
     assert scheduler.next() == ([], [])
 
 
-def test_the_worst_of_a_population_go_on_from_the_best(memory: Memory) -> None:
+def test_the_worst_of_a_population_continue_from_the_best(memory: Memory) -> None:
     searched("population_based", memory)
     exploited = [e for e in of(memory, TrialStarted) if e.goes_on_from and e.goes_on_from[0] != e.trial]
     # One of five is replaced after each of the 8 generations before the last.

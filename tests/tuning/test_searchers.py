@@ -1,4 +1,4 @@
-"""One suite holds every searcher."""
+"""One contract suite for all searchers."""
 
 import math
 from pathlib import Path
@@ -37,7 +37,7 @@ def searched_space(name: str) -> Space:
 
 
 def asked(name: str, seed: int, num_trials: int, *, kill_at: int | None = None) -> list[dict[str, JsonValue]]:
-    """The values of the first trials, each told how good it was; the searcher made anew at `kill_at`."""
+    """Return the values of the first trials; the searcher gets their results, and is rebuilt at `kill_at`."""
     space = searched_space(name)
     spec = sweep(CHOICES if name == "grid" else CONTINUOUS | CHOICES, searcher={"type": name}).searcher
     searcher = build_searcher(spec, space, [Objective()], seed)
@@ -72,22 +72,22 @@ def test_the_table_and_the_spec_name_the_same() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 class TestContract:
-    def test_it_stays_inside_the_space(self, name: str) -> None:
+    def test_values_are_inside_the_space(self, name: str) -> None:
         space = searched_space(name)
         assert all(space.contains(values) for values in asked(name, 5, 20))
 
     def test_the_same_seed_gives_the_same_trials(self, name: str) -> None:
         assert asked(name, 5, 16) == asked(name, 5, 16)
 
-    def test_another_seed_gives_others(self, name: str) -> None:
+    def test_another_seed_gives_other_trials(self, name: str) -> None:
         if name == "grid":
-            pytest.skip("a grid has no chance in it")
+            pytest.skip("a grid is not random")
         assert asked(name, 5, 6) != asked(name, 6, 6)
 
-    def test_rebuilt_from_what_it_was_told_it_goes_on_alike(self, name: str) -> None:
+    def test_a_rebuilt_searcher_gives_the_same_trials(self, name: str) -> None:
         assert asked(name, 5, 16, kill_at=11) == asked(name, 5, 16)
 
-    def test_values_given_by_a_person_are_taken_in(self, name: str, tmp_path: Path) -> None:
+    def test_values_of_a_user_are_accepted(self, name: str, tmp_path: Path) -> None:
         spec = sweep(CHOICES if name == "grid" else CONTINUOUS | CHOICES, searcher={"type": name})
         searcher = build_searcher(spec.searcher, searched_space(name), [Objective()], 0)
         given = asked(name, 9, 1)[0]
@@ -105,7 +105,7 @@ def test_a_grid_is_every_combination_once() -> None:
     assert len({str(values) for values in found}) == len(found)
 
 
-def test_a_searcher_that_learnt_starts_where_the_other_sweep_ended(tmp_path: Path) -> None:
+def test_a_warm_start_finds_better_values(tmp_path: Path) -> None:
     def value(spec: TrainSpec | DistillSpec, epoch: int) -> float:
         assert isinstance(spec, DistillSpec)
         return math.exp(-((math.log10(spec.method.alpha) + 4.5) ** 2) * 8)
@@ -128,7 +128,7 @@ def test_a_searcher_that_learnt_starts_where_the_other_sweep_ended(tmp_path: Pat
     assert sorted(warm)[3] > sorted(cold)[3]
 
 
-def test_a_fork_runs_nothing_again(tmp_path: Path) -> None:
+def test_a_fork_does_not_repeat_trials(tmp_path: Path) -> None:
     def value(spec: TrainSpec | DistillSpec, epoch: int) -> float:
         assert isinstance(spec, DistillSpec)
         return spec.method.temperature / 10
@@ -147,7 +147,7 @@ def test_a_fork_runs_nothing_again(tmp_path: Path) -> None:
     assert origins == ["fork"] * len(inside) + ["searcher"] * (6 - len(inside))
 
 
-def test_a_forked_trial_is_repeated_with_seeds_that_did_not_choose_it(tmp_path: Path) -> None:
+def test_a_forked_trial_is_repeated_with_other_seeds_than_its_own(tmp_path: Path) -> None:
     def value(spec: TrainSpec | DistillSpec, epoch: int) -> float:
         assert isinstance(spec, DistillSpec)
         return spec.method.temperature / 10

@@ -1,4 +1,4 @@
-"""A control plane small enough for these tests, with real HTTP and real state."""
+"""A small control plane for tests, with HTTP and state."""
 
 import asyncio
 import base64
@@ -29,8 +29,10 @@ CLAIM = "fgdc_" + "c" * 43
 
 
 class SmallControlPlane:
-    """Keeps the events of one attempt, in order and each once, and files in memory. It can be stopped, and started
-    again at its port."""
+    """Stores the events of one attempt, in order and without duplicates, and files in memory.
+
+    It can be stopped and started again at the same port.
+    """
 
     def __init__(self, assignment: Assignment) -> None:
         self.assignment = assignment
@@ -45,28 +47,28 @@ class SmallControlPlane:
         self.refused_kinds: set[str] = set()
         self.replies_to_lose = 0
         self.files: dict[str, bytes] = {}
-        """By path in the job's folder."""
+        """By path, relative to the job's folder."""
         self.artifacts: dict[tuple[str, str], bytes] = {}
-        """Of other jobs, by id and name."""
+        """Checkpoints of other jobs, by (job id, name)."""
         self.puts: list[str] = []
-        """Paths, in the order in which they were kept."""
+        """Paths, in the order in which they were stored."""
         self.fetches: list[str] = []
         self.statuses: list[int] = []
-        """What the next uploads are answered with instead of being kept."""
-        self.torn: set[str] = set()
-        """Names of files that come with a byte changed."""
+        """Status codes of the answers to the next uploads, which are not stored."""
+        self.corrupt: set[str] = set()
+        """Names of files that are sent with one changed byte."""
         self.cuts = 0
-        """So many files, from now on, break off in their middle."""
+        """How many of the next downloads break off in the middle."""
         self.may_put = threading.Event()
-        """Uploads wait for it."""
+        """Uploads wait until it is set."""
         self.may_put.set()
         self.may_send = threading.Event()
-        """Files come to a halt in their middle until then."""
+        """Downloads halt in the middle until it is set."""
         self.may_send.set()
         self.num_assignments = 0
-        """How often it was asked for."""
+        """How often a run fetched the assignment."""
         self.claims: list[str] = []
-        """The secrets that were shown, one a request."""
+        """The secret of each claim request."""
         self._changed = threading.Condition()
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
@@ -102,7 +104,7 @@ class SmallControlPlane:
         with self._changed:
             assert self._changed.wait_for(lambda: any(path.endswith(name) for path in self.puts), timeout_s), self.puts
 
-    def _kept(self, path: str) -> UploadedFile:
+    def _stored(self, path: str) -> UploadedFile:
         return UploadedFile(path=path, uri=f"store://{self.assignment.job_id}/{path}", size_bytes=len(self.files[path]))
 
     def _sent(self, path: str, content: bytes | None) -> Response:
@@ -110,7 +112,7 @@ class SmallControlPlane:
             raise HTTPException(404)
         self.fetches.append(path)
         digest = _digest(content)
-        if path.rpartition("/")[2] in self.torn:
+        if path.rpartition("/")[2] in self.corrupt:
             content = bytes([content[0] ^ 1]) + content[1:]
         headers = {"Repr-Digest": digest, "Content-Length": str(len(content))}
         if self.cuts:
@@ -149,10 +151,10 @@ class SmallControlPlane:
 
     def _add_rest(self, app: FastAPI) -> None:
         @app.post("/v1/attempts/{attempt_id}/claim", response_model=None)
-        def claim(request: Request, attempt_id: str, asked: Claim) -> Claimed:
+        def claim(request: Request, attempt_id: str, body: Claim) -> Claimed:
             self._check(request, attempt_id, CLAIM)
-            self.claims.append(asked.secret)
-            if asked.secret != self.claims[0]:
+            self.claims.append(body.secret)
+            if body.secret != self.claims[0]:
                 raise HTTPException(409, "claimed")
             if self.replies_to_lose:
                 self.replies_to_lose -= 1
@@ -187,7 +189,7 @@ class SmallControlPlane:
         @app.get("/v1/attempts/{attempt_id}/files")
         def listing(request: Request, attempt_id: str) -> FileList:
             self._check(request, attempt_id)
-            return FileList(files=[self._kept(path) for path in self.files])
+            return FileList(files=[self._stored(path) for path in self.files])
 
         @app.get("/v1/attempts/{attempt_id}/files/{path:path}")
         def read(request: Request, attempt_id: str, path: str) -> Response:
@@ -209,12 +211,12 @@ class SmallControlPlane:
             if self.statuses:
                 raise HTTPException(self.statuses.pop(0))
             if request.headers["Repr-Digest"] != _digest(content):
-                raise HTTPException(422, "torn")
+                raise HTTPException(422, "corrupt")
             with self._changed:
                 self.files[path] = content
                 self.puts.append(path)
                 self._changed.notify_all()
-            return self._kept(path).model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
+            return self._stored(path).model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
 
         @app.delete("/v1/attempts/{attempt_id}/files/{path:path}", status_code=204)
         def delete(request: Request, attempt_id: str, path: str) -> None:

@@ -1,4 +1,4 @@
-"""A run reads the checkpoints that its spec refers to, and no others of other jobs."""
+"""Of other jobs, a run can read only the checkpoints to which its spec refers."""
 
 from pathlib import Path
 
@@ -21,20 +21,20 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_reference_opens_the_job_that_it_names_and_no_other(jobs: Path, tmp_path: Path) -> None:
+def test_a_reference_allows_only_the_job_that_it_names(jobs: Path, tmp_path: Path) -> None:
     files = {job_id: jobs / job_id / "attempts/1/checkpoints/best.pt" for job_id in ("a1", "b2")}
     with pytest.raises(confined.OutsideError):
         confined.read_bytes(files["a1"])
-    home = SharedWorkspace(tmp_path / "own", {"job:a1/best": files["a1"].as_uri()})
-    assert confined.read_bytes(home.checkpoint("job:a1/best")) == b"a1"
+    workspace = SharedWorkspace(tmp_path / "own", {"job:a1/best": files["a1"].as_uri()})
+    assert confined.read_bytes(workspace.checkpoint("job:a1/best")) == b"a1"
     with pytest.raises(confined.OutsideError):
         confined.read_bytes(files["b2"])
 
 
-def test_a_checkpoint_that_was_exchanged_for_a_link_to_another_jobs_is_refused(jobs: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_that_links_to_another_job_is_refused(jobs: Path, tmp_path: Path) -> None:
     mine, other = (jobs / job_id / "attempts/1/checkpoints/best.pt" for job_id in ("a1", "b2"))
-    home = SharedWorkspace(tmp_path / "own", {"job:a1/best": mine.as_uri()})
+    workspace = SharedWorkspace(tmp_path / "own", {"job:a1/best": mine.as_uri()})
     mine.unlink()
     mine.symlink_to(other)
     with pytest.raises(confined.OutsideError):
-        confined.read_bytes(home.checkpoint("job:a1/best"))
+        confined.read_bytes(workspace.checkpoint("job:a1/best"))

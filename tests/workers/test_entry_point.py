@@ -1,4 +1,4 @@
-"""`python -m workers` as Ray starts it, against a control plane that really answers."""
+"""`python -m workers` as Ray starts it, with a control plane that answers over HTTP."""
 
 import os
 import signal
@@ -44,9 +44,7 @@ def test_every_kind_of_job_has_a_runner() -> None:
 
 class TestEntryPoint:
     @pytest.mark.parametrize("claim", ["wrong", CLAIM])
-    def test_a_run_that_is_not_wanted_exits_with_a_clear_line(
-        self, control_plane: SmallControlPlane, claim: str
-    ) -> None:
+    def test_a_refused_run_exits_with_a_clear_message(self, control_plane: SmallControlPlane, claim: str) -> None:
         control_plane.is_stale = claim == CLAIM
         process = start(control_plane, claim)
         output, _ = process.communicate(timeout=30)
@@ -55,7 +53,7 @@ class TestEntryPoint:
         assert "Traceback" not in output
         assert control_plane.events == []
 
-    def test_by_hand_it_says_what_to_use_instead(self) -> None:
+    def test_a_person_who_starts_it_reads_what_to_use_instead(self) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FGD_")}
         done = subprocess.run(
             [sys.executable, "-m", "workers"], env=environment, capture_output=True, text=True, check=False
@@ -63,7 +61,7 @@ class TestEntryPoint:
         assert done.returncode == 1
         assert "python -m fgd_core run" in done.stdout
 
-    def test_a_failed_run_says_why_on_the_log_and_to_the_control_plane(
+    def test_a_failed_run_reports_its_error_to_log_and_control_plane(
         self, control_plane: SmallControlPlane, assignment: Assignment
     ) -> None:
         control_plane.assignment = _missing(assignment)
@@ -80,7 +78,7 @@ class TestEntryPoint:
         assert TOKEN not in output
         assert CLAIM not in output
 
-    def test_its_token_and_its_assignment_come_in_one_answer_however_often_it_is_lost(
+    def test_a_claim_whose_answer_is_lost_is_retried_with_the_same_secret(
         self, control_plane: SmallControlPlane, assignment: Assignment
     ) -> None:
         control_plane.assignment = _missing(assignment)
@@ -90,16 +88,16 @@ class TestEntryPoint:
         assert len(control_plane.claims) == 3 and len(set(control_plane.claims)) == 1
         assert control_plane.num_assignments == 0
 
-    def test_one_whose_code_somebody_else_has_used_says_so(self, control_plane: SmallControlPlane) -> None:
-        control_plane.claims.append("somebody else's secret, of thirty-two letters")
+    def test_a_claim_code_that_another_process_used_is_an_error(self, control_plane: SmallControlPlane) -> None:
+        control_plane.claims.append("another process's secret, of 32 letters")
         process = start(control_plane)
         output, _ = process.communicate(timeout=30)
         assert process.returncode == 1
-        assert "somebody else has claimed it" in output
+        assert "another process has used the claim code" in output
         assert "Traceback" not in output
         assert control_plane.events == []
 
-    def test_a_control_plane_of_the_version_before_gives_the_token_itself(
+    def test_a_control_plane_of_the_previous_version_passes_the_token(
         self, control_plane: SmallControlPlane, assignment: Assignment
     ) -> None:
         control_plane.assignment = _missing(assignment)
@@ -108,7 +106,7 @@ class TestEntryPoint:
         assert (control_plane.claims, control_plane.num_assignments) == ([], 1)
 
     @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
-    def test_an_assignment_that_it_cannot_read_is_a_failure_that_arrives(
+    def test_a_run_that_cannot_read_its_assignment_reports_a_failure(
         self, control_plane: SmallControlPlane, assignment: Assignment
     ) -> None:
         control_plane.assignment = assignment.model_copy(update={"number": "none"})
@@ -118,7 +116,7 @@ class TestEntryPoint:
         assert "install the same version" in output
         assert control_plane.events[-1].event["error"]["code"] == "spec"
 
-    def test_sigterm_lets_a_run_save_and_end(self, control_plane: SmallControlPlane, assignment: Assignment) -> None:
+    def test_sigterm_makes_a_run_save_and_stop(self, control_plane: SmallControlPlane, assignment: Assignment) -> None:
         training = assignment.spec.training.model_copy(update={"epochs": 10_000})
         control_plane.assignment = assignment.model_copy(
             update={"spec": assignment.spec.model_copy(update={"training": training})}
@@ -136,20 +134,20 @@ class TestEntryPoint:
         assert "checkpoint_saved" in control_plane.kinds
 
     @pytest.mark.parametrize("phase", ["opening", "gate", "evaluation", "evaluate", "check_data"])
-    def test_a_cancel_is_heard_whatever_the_run_is_busy_with(
+    def test_a_cancel_stops_every_phase_of_a_run(
         self, phase: str, control_plane: SmallControlPlane, assignment: Assignment, tmp_path: Path
     ) -> None:
-        spec, busy_from, never = _busy(phase, assignment, tmp_path)
+        spec, before, after = _busy(phase, assignment, tmp_path)
         control_plane.assignment = assignment.model_copy(update={"spec": spec})
         process = start(control_plane)
-        control_plane.wait_for_kind(busy_from, timeout_s=120)
+        control_plane.wait_for_kind(before, timeout_s=120)
         control_plane.signal = "cancel"
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 0, output
         assert control_plane.events[-1].event["outcome"] == "stopped"
-        assert never not in control_plane.kinds
+        assert after not in control_plane.kinds
 
-    def test_sigterm_ends_a_run_soon_even_when_nobody_listens(
+    def test_sigterm_ends_a_run_soon_without_a_control_plane(
         self, control_plane: SmallControlPlane, assignment: Assignment
     ) -> None:
         training = assignment.spec.training.model_copy(update={"epochs": 10_000})
@@ -165,7 +163,7 @@ class TestEntryPoint:
 
 
 def _busy(phase: str, assignment: Assignment, folder: Path) -> tuple[JobSpec, str, str]:
-    """A job that is busy for minutes, the event from which on it is, and the event that this ends with."""
+    """Return (a job whose phase takes minutes, the event before that phase, the event after it)."""
     tiny = assignment.spec
     assert isinstance(tiny, TrainSpec)
     many, few = Shapes(num_train=200_000, num_val=4, image_size_px=64), Shapes(num_train=4, num_val=4, image_size_px=64)
@@ -175,14 +173,14 @@ def _busy(phase: str, assignment: Assignment, folder: Path) -> tuple[JobSpec, st
         case "opening":
             return tiny.model_copy(update={"data": many}), "device_ready", "data_checked"
         case "check_data":
-            return CheckDataSpec(name="looked through", data=many), "device_ready", "data_checked"
+            return CheckDataSpec(name="checked", data=many), "device_ready", "data_checked"
         case "evaluation":
             return trained, "epoch_finished", "evaluated"
     context = RecordingContext(folder / "teacher")
     assert execute(tiny.model_copy(update={"data": few}), context).outcome == "succeeded"
     checkpoint = str(folder / "teacher/checkpoints/best.pt")
     if phase == "evaluate":
-        return EvaluateSpec(name="scored", checkpoint=checkpoint, data=much_to_score), "weights_loaded", "evaluated"
+        return EvaluateSpec(name="evaluated", checkpoint=checkpoint, data=much_to_score), "weights_loaded", "evaluated"
     distilled = DistillSpec(
         name="distilled",
         student=tiny.detector,
@@ -196,6 +194,6 @@ def _busy(phase: str, assignment: Assignment, folder: Path) -> tuple[JobSpec, st
 
 
 def _missing(assignment: Assignment) -> Assignment:
-    """Of a job that fails soon."""
+    """Return the assignment of a job that fails soon."""
     spec = EvaluateSpec(name="missing", checkpoint="/nowhere/best.pt", data=assignment.spec.data)
     return assignment.model_copy(update={"spec": spec})

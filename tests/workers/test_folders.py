@@ -1,4 +1,4 @@
-"""Attempts at one job write into folders of their own."""
+"""Each attempt of a job writes into its own folder."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from workers.files.folders import attempt_folder
 
 
 def save(folder: Path, name: str, content: str) -> None:
-    """As a run does: a new file, moved into place."""
+    """Save as a run does: write a new file and move it into place."""
     partial = folder / "checkpoints" / f".{name}.partial"
     partial.write_text(content)
     partial.replace(folder / "checkpoints" / name)
@@ -17,31 +17,31 @@ def read(folder: Path, name: str) -> str:
 
 
 class TestAttemptFolder:
-    def test_an_attempt_goes_on_from_the_checkpoints_of_the_one_before(self, tmp_path: Path) -> None:
+    def test_an_attempt_continues_from_the_checkpoints_of_the_attempt_before(self, tmp_path: Path) -> None:
         first = attempt_folder(tmp_path, 1)
         save(first, "last.pt", "step 5")
-        attempt_folder(tmp_path, 2)  # died before it had saved anything of its own
+        attempt_folder(tmp_path, 2)  # it died before it saved a checkpoint
         third = attempt_folder(tmp_path, 3)
         assert read(third, "last.pt") == "step 5"
 
-    def test_an_attempt_that_was_replaced_and_lives_on_reaches_none_of_its_files(self, tmp_path: Path) -> None:
+    def test_a_stale_attempt_cannot_change_the_files_of_the_new_one(self, tmp_path: Path) -> None:
         stale = attempt_folder(tmp_path, 1)
         save(stale, "last.pt", "step 5")
         current = attempt_folder(tmp_path, 2)
-        save(stale, "last.pt", "step 6, by a ghost")
+        save(stale, "last.pt", "step 6, stale")
         assert read(current, "last.pt") == "step 5"
         save(current, "last.pt", "step 9")
-        assert (read(current, "last.pt"), read(stale, "last.pt")) == ("step 9", "step 6, by a ghost")
+        assert (read(current, "last.pt"), read(stale, "last.pt")) == ("step 9", "step 6, stale")
 
-    def test_a_restart_of_the_same_attempt_keeps_what_it_had(self, tmp_path: Path) -> None:
+    def test_a_restarted_attempt_keeps_its_checkpoints(self, tmp_path: Path) -> None:
         save(attempt_folder(tmp_path, 1), "last.pt", "old")
         save(attempt_folder(tmp_path, 2), "last.pt", "new")
         assert read(attempt_folder(tmp_path, 2), "last.pt") == "new"
 
-    def test_a_hand_over_that_was_cut_short_is_done_anew(self, tmp_path: Path) -> None:
+    def test_an_interrupted_linking_of_checkpoints_is_repeated(self, tmp_path: Path) -> None:
         save(attempt_folder(tmp_path, 1), "last.pt", "step 5")
-        torn = tmp_path / "attempts/2/.checkpoints.incoming"
-        torn.mkdir(parents=True)
-        (torn / "best.pt").write_text("half")
+        partial = tmp_path / "attempts/2/.checkpoints.incoming"
+        partial.mkdir(parents=True)
+        (partial / "best.pt").write_text("half")
         second = attempt_folder(tmp_path, 2)
         assert [path.name for path in sorted((second / "checkpoints").iterdir())] == ["last.pt"]

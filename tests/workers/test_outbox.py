@@ -26,13 +26,13 @@ def sequences(lines: list[str]) -> list[int]:
 
 
 class TestOutbox:
-    def test_events_come_out_in_the_order_they_went_in_numbered_from_1(self, tmp_path: Path) -> None:
+    def test_events_stay_in_order_and_are_numbered_from_1(self, tmp_path: Path) -> None:
         outbox = Outbox(tmp_path / "a.jsonl")
         fill(outbox, 3)
         assert sequences(outbox.unsent(10)) == [1, 2, 3]
         assert [json.loads(line)["event"]["step"] for line in outbox.unsent(10)] == [0, 1, 2]
 
-    def test_what_is_acknowledged_does_not_come_again(self, tmp_path: Path) -> None:
+    def test_acknowledged_events_are_removed(self, tmp_path: Path) -> None:
         outbox = Outbox(tmp_path / "a.jsonl")
         fill(outbox, 5)
         assert outbox.acknowledge(2)
@@ -40,7 +40,9 @@ class TestOutbox:
         assert sequences(outbox.unsent(2)) == [3, 4]
         assert outbox.num_waiting == 3
 
-    def test_a_batch_is_bounded_in_bytes_and_never_empty(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_batch_has_a_size_limit_and_at_least_one_event(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(outbox_module, "MAX_BATCH_BYTES", 300)
         outbox = Outbox(tmp_path / "a.jsonl")
         outbox.append(NOON, json.dumps({"text": "x" * 1000}))
@@ -49,7 +51,7 @@ class TestOutbox:
         outbox.acknowledge(1)
         assert json.loads(outbox.unsent(10)[0])["event"]["text"] == "ä" * 10
 
-    def test_a_killed_process_leaves_its_unsent_events_to_the_next(self, tmp_path: Path) -> None:
+    def test_the_next_process_finds_the_unsent_events_of_a_killed_one(self, tmp_path: Path) -> None:
         path = tmp_path / "a.jsonl"
         script = f"""
 import os, signal
@@ -64,7 +66,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
         subprocess.run([sys.executable, "-c", script], check=False)
         with path.open("a") as file:
-            file.write('{"sequence":6,"at":"2026')  # the line that was being written
+            file.write('{"sequence":6,"at":"2026')  # the killed process was writing this line
         outbox = Outbox(path)
         assert sequences(outbox.unsent(10)) == [3, 4, 5]
         fill(outbox, 1)
@@ -77,7 +79,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         fill(outbox, 2)
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         size_bytes = (tmp_path / "a.jsonl").stat().st_size
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes + 20, before[1]))  # the next line fits in part
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes + 20, before[1]))  # a part of the next line fits
         try:
             fill(outbox, 3)
         finally:
@@ -90,7 +92,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         assert sequences(outbox.unsent(10)) == [5]
         assert capfd.readouterr().err.count("cannot be written") == 1
 
-    def test_in_memory_progress_is_dropped_first_and_nothing_else(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_full_memory_drops_only_events_that_may_be_dropped(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(outbox_module, "MAX_IN_MEMORY", 3)
         outbox = Outbox(None)
         for _ in range(5):
@@ -99,7 +101,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         assert sequences(outbox.unsent(10)) == [1, 2, 3, 4]
         assert "run_finished" in outbox.unsent(10)[-1]
 
-    def test_a_folder_that_cannot_be_made_is_no_reason_to_fail(self, tmp_path: Path) -> None:
+    def test_without_a_folder_events_stay_in_memory(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         outbox = Outbox(tmp_path / "file" / "a.jsonl")
         fill(outbox, 2)
@@ -107,7 +109,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 class TestSpool:
-    def test_consumption_is_remembered_across_processes(self, tmp_path: Path) -> None:
+    def test_the_next_process_knows_which_lines_are_consumed(self, tmp_path: Path) -> None:
         spool = Spool(tmp_path / "s")
         for number in range(1000):
             spool.append(f"line {number} " + "x" * 200)
@@ -116,7 +118,7 @@ class TestSpool:
         assert again.consumed == 700
         assert again.head(1, 10_000) == ["line 700 " + "x" * 200]
 
-    def test_a_write_that_fails_changes_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_failed_write_changes_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         spool = Spool(tmp_path / "s")
         spool.append("first")
         real_write = os.write

@@ -40,7 +40,7 @@ def connect(control_plane: SmallControlPlane, assignment: Assignment) -> Iterato
 def eventually(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline, "it never came to pass"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.01)
 
 
@@ -52,8 +52,8 @@ def stops_as_stale(context: HttpContext) -> bool:
     return False
 
 
-class TestASweep:
-    def test_that_waits_for_its_history_hears_a_stop(
+class TestSweep:
+    def test_a_sweep_that_waits_for_its_history_can_be_stopped(
         self, connect: MakeContext, control_plane: SmallControlPlane, assignment: Assignment
     ) -> None:
         space = {"training.optimizer.learning_rate": LogUniform(low=1e-4, high=1e-2)}
@@ -65,7 +65,7 @@ class TestASweep:
 
 
 class TestHttpContext:
-    def test_an_event_does_not_wait_for_the_next_heartbeat(
+    def test_an_event_is_sent_before_the_next_heartbeat(
         self, control_plane: SmallControlPlane, assignment: Assignment
     ) -> None:
         rare = assignment.model_copy(update={"heartbeat_s": 1000.0})
@@ -76,7 +76,7 @@ class TestHttpContext:
         control_plane.wait_for_events(2)
         assert context.close(60)
 
-    def test_a_burst_arrives_whole_and_in_few_batches(
+    def test_a_burst_of_events_arrives_in_few_batches(
         self, connect: MakeContext, control_plane: SmallControlPlane
     ) -> None:
         context = connect()
@@ -92,7 +92,7 @@ class TestHttpContext:
         control_plane.wait_for_heartbeats(3)
         assert time.monotonic() - began > 0.8
 
-    def test_nothing_is_lost_or_doubled_while_the_control_plane_is_away(
+    def test_no_event_is_lost_or_duplicated_while_the_control_plane_is_away(
         self, connect: MakeContext, control_plane: SmallControlPlane
     ) -> None:
         context = connect()
@@ -117,7 +117,7 @@ class TestHttpContext:
         assert control_plane.replies_to_lose == 0
         assert control_plane.sequences == [1, 2]
 
-    def test_the_last_word_waits_for_a_control_plane_that_restarts(
+    def test_the_final_event_waits_for_a_control_plane_that_restarts(
         self, connect: MakeContext, control_plane: SmallControlPlane
     ) -> None:
         context = connect()
@@ -128,7 +128,7 @@ class TestHttpContext:
         assert context.close(15)
         assert control_plane.kinds == ["run_finished"]
 
-    def test_the_wish_to_cancel_reaches_a_silent_run(
+    def test_a_cancel_signal_reaches_a_run_without_events(
         self, connect: MakeContext, control_plane: SmallControlPlane
     ) -> None:
         context = connect()
@@ -136,11 +136,11 @@ class TestHttpContext:
         control_plane.signal = "cancel"
         eventually(context.should_stop)
 
-    def test_a_stale_attempt_is_ended_by_an_error_and_writes_nothing_more(
+    def test_a_stale_attempt_ends_with_an_error_and_cannot_write(
         self, connect: MakeContext, control_plane: SmallControlPlane
     ) -> None:
-        told: list[bool] = []
-        context = connect(on_stale=lambda: told.append(True))
+        calls: list[bool] = []
+        context = connect(on_stale=lambda: calls.append(True))
         context.emit(progress(1))
         control_plane.wait_for_events(1)
         control_plane.is_stale = True
@@ -149,9 +149,9 @@ class TestHttpContext:
         size_bytes = outbox.stat().st_size
         context.emit(progress(2))
         assert outbox.stat().st_size == size_bytes
-        assert told == [True]
+        assert calls == [True]
 
-    def test_an_event_that_is_refused_is_named_and_the_rest_arrives(
+    def test_a_refused_event_becomes_a_warning_and_the_others_arrive(
         self, connect: MakeContext, control_plane: SmallControlPlane
     ) -> None:
         control_plane.refused_kinds = {"progress"}
@@ -162,9 +162,7 @@ class TestHttpContext:
         assert context.close(10)
         assert [each.event["code"] for each in control_plane.events] == ["first", "event_refused", "last"]
 
-    def test_emitting_costs_next_to_nothing_while_nobody_answers(
-        self, connect: MakeContext, control_plane: SmallControlPlane
-    ) -> None:
+    def test_emitting_does_not_wait_for_answers(self, connect: MakeContext, control_plane: SmallControlPlane) -> None:
         context = connect()
         control_plane.stop()
         with socket.create_server(("127.0.0.1", control_plane.port)):
@@ -172,12 +170,12 @@ class TestHttpContext:
             for step in range(1000):
                 context.emit(progress(step))
                 context.should_stop()
-            # A connection is taken, and no request answered: to wait for it once for each event takes hours.
+            # The port accepts connections and answers no request: one wait for each event would take hours.
             assert time.monotonic() - began < 60
 
 
 class TestCheckpoints:
-    def test_a_reference_is_the_file_that_the_assignment_names(
+    def test_a_reference_resolves_to_the_file_in_the_assignment(
         self, control_plane: SmallControlPlane, assignment: Assignment, tmp_path: Path
     ) -> None:
         file = tmp_path / "a b.pt"
@@ -188,7 +186,7 @@ class TestCheckpoints:
         assert context.resolve_checkpoint(str(file)) == file
 
     @pytest.mark.parametrize("source", ["job:unknown/best", "/nowhere/best.pt"])
-    def test_one_that_is_not_there_is_named(self, connect: MakeContext, source: str) -> None:
+    def test_an_error_names_the_missing_checkpoint(self, connect: MakeContext, source: str) -> None:
         with pytest.raises(WeightsError, match="no such checkpoint") as caught:
             connect().resolve_checkpoint(source)
         assert caught.value.details["source"] == source
@@ -201,15 +199,15 @@ class TestCheckpoints:
 
 
 class TestControlPlane:
-    def test_another_attempts_token_is_a_conflict(self, control_plane: SmallControlPlane) -> None:
+    def test_a_wrong_token_is_a_conflict(self, control_plane: SmallControlPlane) -> None:
         with pytest.raises(ConflictError, match="does not know this attempt"):
             ControlPlane(control_plane.url, "job1-1", "wrong").assignment()
 
-    def test_a_closed_port_is_worth_another_try(self) -> None:
+    def test_a_closed_port_is_a_network_error(self) -> None:
         with pytest.raises(NetworkError):
             ControlPlane("http://127.0.0.1:1", "a", TOKEN).assignment()
 
-    def test_a_proxy_is_not_asked_for_loopback(
+    def test_loopback_addresses_use_no_proxy(
         self, control_plane: SmallControlPlane, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")

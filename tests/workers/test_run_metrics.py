@@ -1,4 +1,4 @@
-"""What a run tells Prometheus, and that it costs the run nothing."""
+"""The metrics that runs and sweeps export; exporting them costs a run nothing."""
 
 import subprocess
 import sys
@@ -43,22 +43,22 @@ EVALUATED: dict[str, Any] = {
 }
 
 
-def event(said: dict[str, Any]) -> RunEvent:
-    return RUN_EVENT.validate_python(said)
+def event(data: dict[str, Any]) -> RunEvent:
+    return RUN_EVENT.validate_python(data)
 
 
-def told(said: dict[str, Any]) -> dict[tuple[str, str], float]:
-    """Values of a run by metric, and by the label that it has beside those of every run."""
+def values(data: dict[str, Any]) -> dict[tuple[str, str], float]:
+    """Values of a run's samples, by metric and by the label that the metric has in addition to those of every run."""
     found = {}
-    for name, value, labels in run_samples(event(said), RUN):
+    for name, value, labels in run_samples(event(data), RUN):
         (own,) = [text for label, text in labels.items() if label not in RUN] or [""]
         found[name, own] = value
     return found
 
 
 class TestRuns:
-    def test_progress_is_told_in_full(self) -> None:
-        assert told(PROGRESS) == {
+    def test_progress_sets_all_metrics_of_a_run(self) -> None:
+        assert values(PROGRESS) == {
             ("fgd_run_loss", "loss"): 1.5,
             ("fgd_run_loss", "fgd/foreground"): 0.5,
             ("fgd_run_learning_rate", ""): 0.1,
@@ -71,64 +71,62 @@ class TestRuns:
             ("fgd_run_gpu_memory_bytes", "peak"): 2000,
         }
 
-    def test_without_a_gpu_nothing_is_said_of_its_memory(self) -> None:
+    def test_without_a_gpu_no_gpu_metric_is_set(self) -> None:
         without = {name: value for name, value in PROGRESS.items() if not name.startswith("gpu_")}
-        assert not [name for name, _ in told(without) if "gpu" in name]
+        assert not [name for name, _ in values(without) if "gpu" in name]
 
-    def test_ap_is_told_of_boxes_and_of_masks(self) -> None:
-        assert told(EVALUATED) == {("fgd_run_ap", "boxes"): 0.4, ("fgd_run_ap", "masks"): 0.3}
+    def test_ap_is_set_for_boxes_and_masks(self) -> None:
+        assert values(EVALUATED) == {("fgd_run_ap", "boxes"): 0.4, ("fgd_run_ap", "masks"): 0.3}
 
-    def test_a_score_that_there_is_none_of_is_not_told(self) -> None:
-        assert told(EVALUATED | {"scores": SCORES}) == {}
+    def test_a_missing_score_sets_no_metric(self) -> None:
+        assert values(EVALUATED | {"scores": SCORES}) == {}
 
 
 class TestSweeps:
-    def samples(self, said: RunEvent) -> list[Any]:
-        return list(sweep_samples(said, SWEEP, objective="ap", trial_labels=TRIALS))
+    def samples(self, event: RunEvent) -> list[Any]:
+        return list(sweep_samples(event, SWEEP, objective="ap", trial_labels=TRIALS))
 
-    def test_what_a_trial_says_is_told_as_its_own(self) -> None:
+    def test_an_event_of_a_trial_sets_the_metrics_of_that_trial(self) -> None:
         samples = self.samples(TrialEvent(trial=7, event=PROGRESS))
         assert {sample.labels["trial"] for sample in samples} == {"7"}
-        assert len(samples) == len(told(PROGRESS))
+        assert len(samples) == len(values(PROGRESS))
 
-    def test_what_a_trial_of_another_version_says_is_passed_over(self) -> None:
+    def test_an_unknown_event_of_a_trial_is_ignored(self) -> None:
         assert self.samples(TrialEvent(trial=7, event={"kind": "from the future"})) == []
 
-    def test_a_trial_that_rests_has_not_ended(self) -> None:
+    def test_a_paused_trial_has_not_ended(self) -> None:
         assert self.samples(TrialEnded(trial=1, cause="paused", epoch=1)) == []
         assert [sample.value for sample in self.samples(TrialEnded(trial=1, cause="stopped", epoch=1))] == [1]
 
     @pytest.mark.parametrize(
-        "said",
+        "reported",
         [
             TrialEvent(trial=1, event=PROGRESS),
             TrialEvent(trial=1, event=EVALUATED),
             TrialEnded(trial=1, cause="failed", epoch=1),
             SweepProgressed(running=[1], done=1, planned=4, epochs_done=3, best_trial=0, best=0.4, eta_s=9.0),
         ],
-        ids=lambda said: said.kind,
+        ids=lambda reported: reported.kind,
     )
-    def test_each_sample_has_exactly_the_labels_of_its_metric(self, said: RunEvent) -> None:
-        samples = self.samples(said)
+    def test_each_sample_has_exactly_the_labels_of_its_metric(self, reported: RunEvent) -> None:
+        samples = self.samples(reported)
         assert samples
         for sample in samples:
             assert set(sample.labels) == set({**GAUGES, **COUNTERS}[sample.name].labels)
 
-    def test_of_a_trial_that_ended_its_place_among_the_others_is_all_that_is_said_again(
-        self, assignment: Assignment
-    ) -> None:
+    def test_after_a_trial_ended_only_its_objective_and_epoch_are_repeated(self, assignment: Assignment) -> None:
         metrics = SweepMetrics(assignment, "ap")
         scores = Scores.model_validate(SCORES | {"ap": 0.4})
         for trial in (1, 2):
             metrics.observe(TrialEvent(trial=trial, event=EVALUATED))
             metrics.observe(TrialReported(trial=trial, epoch=2, objectives=[0.4], scores=scores, train_s=1.0))
         metrics.observe(TrialEnded(trial=1, cause="stopped", epoch=2))
-        said = [(name, dict(labels)["trial"]) for name, labels in metrics._metrics._staying]
-        assert {name for name, trial in said if trial == "1"} == {"fgd_trial_objective", "fgd_trial_epoch"}
-        assert "fgd_run_ap" in {name for name, trial in said if trial == "2"}
+        repeated = [(name, dict(labels)["trial"]) for name, labels in metrics._metrics._staying]
+        assert {name for name, trial in repeated if trial == "1"} == {"fgd_trial_objective", "fgd_trial_epoch"}
+        assert "fgd_run_ap" in {name for name, trial in repeated if trial == "2"}
 
 
-RELAYING = """
+RELAY_SCRIPT = """
 import os, sys, time
 from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.events import Progress
@@ -147,9 +145,9 @@ sys.stdin.read()
 
 
 class TestRelay:
-    def relaying(self, environment: dict[str, str], assignment: Assignment) -> subprocess.Popen[str]:
+    def start(self, environment: dict[str, str], assignment: Assignment) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-c", RELAYING, assignment.model_dump_json(), event(PROGRESS).model_dump_json()],
+            [sys.executable, "-c", RELAY_SCRIPT, assignment.model_dump_json(), event(PROGRESS).model_dump_json()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -157,18 +155,16 @@ class TestRelay:
             env={"PATH": "/usr/bin:/bin", **environment},
         )
 
-    def test_outside_of_ray_no_process_is_started(self, assignment: Assignment) -> None:
-        with self.relaying({}, assignment) as run:
+    def test_outside_ray_no_process_starts(self, assignment: Assignment) -> None:
+        with self.start({}, assignment) as run:
             assert run.stdout is not None
             run.stdout.readline()
             assert psutil.Process(run.pid).children() == []
             run.communicate()
         assert run.returncode == 0
 
-    def test_a_ray_that_is_away_keeps_no_run_waiting_and_its_process_ends_with_the_run(
-        self, assignment: Assignment
-    ) -> None:
-        with self.relaying({"RAY_ADDRESS": "127.0.0.1:1"}, assignment) as run:
+    def test_an_unreachable_ray_blocks_no_run_and_the_process_ends_with_the_run(self, assignment: Assignment) -> None:
+        with self.start({"RAY_ADDRESS": "127.0.0.1:1"}, assignment) as run:
             assert run.stdout is not None
             longest_s = float(run.stdout.readline())
             assert longest_s < 0.5

@@ -1,4 +1,4 @@
-"""A run that shares no folder with the control plane: it works on its node, and what must outlive it is sent."""
+"""A run without a shared folder: it works on its node, and uploads the files that must outlive it."""
 
 import errno
 import hashlib
@@ -51,7 +51,7 @@ def connect(control_plane: SmallControlPlane, assignment: Assignment) -> Iterato
 
 
 def save(context: HttpContext, name: str, content: bytes) -> None:
-    """As the library does: a new file, moved into place, then told of."""
+    """Save as the library does: write a new file, move it into place, then emit an event."""
     path = context.job_dir / "checkpoints" / f"{name}.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
@@ -70,7 +70,7 @@ def save(context: HttpContext, name: str, content: bytes) -> None:
     )
 
 
-def leave(context: HttpContext, name: str, content: bytes) -> None:
+def save_artifact(context: HttpContext, name: str, content: bytes) -> None:
     path = context.job_dir / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
@@ -89,12 +89,12 @@ def puts(control_plane: SmallControlPlane) -> list[str]:
 
 
 def names(control_plane: SmallControlPlane) -> list[str]:
-    """Of the files that events told of, in their order."""
+    """Return the names in the events about files, in order."""
     return [str(each.event["name"]) for each in control_plane.events if each.event["kind"].endswith("_saved")]
 
 
-class TestAStopIsHeard:
-    """While the control plane hangs in the midst of a file."""
+class TestStop:
+    """The control plane hangs in the middle of a file."""
 
     @pytest.fixture(autouse=True)
     def _hangs(self, control_plane: SmallControlPlane) -> None:
@@ -102,27 +102,27 @@ class TestAStopIsHeard:
         control_plane.files[f"{OF_FIRST}/last.pt"] = b"last"
         control_plane.artifacts["other", "best"] = b"best"
 
-    def test_by_one_that_fetches_what_it_goes_on_from(
+    def test_a_stop_ends_the_fetch_of_the_runs_own_checkpoints(
         self, connect: MakeContext, control_plane: SmallControlPlane
     ) -> None:
         context = connect()
-        asking = threading.Thread(target=self.stop_once_it_hangs, args=(context, control_plane))
-        asking.start()
+        stopper = threading.Thread(target=self.stop_when_it_hangs, args=(context, control_plane))
+        stopper.start()
         assert not context.fetch_checkpoints()
-        asking.join()
+        stopper.join()
 
-    def test_by_one_that_fetches_a_checkpoint_of_another_job(
+    def test_a_stop_ends_the_fetch_of_another_jobs_checkpoint(
         self, connect: MakeContext, control_plane: SmallControlPlane
     ) -> None:
         context = connect()
-        asking = threading.Thread(target=self.stop_once_it_hangs, args=(context, control_plane))
-        asking.start()
+        stopper = threading.Thread(target=self.stop_when_it_hangs, args=(context, control_plane))
+        stopper.start()
         with checking_for_stop(context.should_stop), pytest.raises(Stopped):
             context.resolve_checkpoint("job:other/best")
-        asking.join()
+        stopper.join()
 
     @staticmethod
-    def stop_once_it_hangs(context: HttpContext, control_plane: SmallControlPlane) -> None:
+    def stop_when_it_hangs(context: HttpContext, control_plane: SmallControlPlane) -> None:
         deadline = time.monotonic() + 30
         while not control_plane.fetches and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -130,12 +130,12 @@ class TestAStopIsHeard:
 
 
 class TestUploads:
-    def test_a_file_is_told_of_when_it_is_kept_and_as_it_is_kept(
+    def test_a_file_is_reported_after_its_upload_with_its_new_uri(
         self, connect: MakeContext, control_plane: SmallControlPlane
     ) -> None:
         context = connect()
         control_plane.may_put.clear()
-        leave(context, "samples.png", b"picture")
+        save_artifact(context, "samples.png", b"picture")
         context.emit(RunFinished(outcome="succeeded"))
         time.sleep(0.2)
         assert control_plane.events == []
@@ -145,28 +145,28 @@ class TestUploads:
         assert control_plane.kinds == ["artifact_saved", "run_finished"]
         assert control_plane.events[0].event["uri"] == "store://job1/attempts/2/samples.png"
 
-    def test_only_the_newest_version_is_sent_and_last_goes_after_best(
+    def test_only_the_newest_version_is_sent_and_last_after_best(
         self, connect: MakeContext, control_plane: SmallControlPlane
     ) -> None:
         context = connect()
         control_plane.may_put.clear()
-        leave(context, "samples.png", b"picture")
+        save_artifact(context, "samples.png", b"picture")
         for epoch in range(100):
             save(context, "last", b"last %d" % epoch)
             save(context, "best", b"best %d" % epoch)
-        # Training has gone on to its end, and the network has let nothing through so far.
+        # The training has ended, and no upload has finished yet.
         assert control_plane.puts == []
         control_plane.may_put.set()
         context.emit(RunFinished(outcome="succeeded"))
         assert context.close(10)
         first, *then = puts(control_plane)
         assert first == "samples.png"
-        # Some, the first `last.pt` alone maybe, may have been under way when the others came.
+        # An upload, for example of the first `last.pt`, may have been running when the others were queued.
         assert then[-2:] == ["best.pt", "last.pt"] and len(then) <= 4
         assert control_plane.files[f"{OF_SECOND}/last.pt"] == b"last 99"
         assert names(control_plane) == [name.removesuffix(".pt") for name in (first, *then)]
 
-    def test_a_file_that_is_replaced_while_it_is_sent_arrives_whole(
+    def test_a_file_that_is_replaced_during_its_upload_arrives_intact(
         self, connect: MakeContext, control_plane: SmallControlPlane
     ) -> None:
         context = connect()
@@ -180,7 +180,7 @@ class TestUploads:
         assert control_plane.files[f"{OF_SECOND}/last.pt"] == new
         assert control_plane.kinds[-1] == "run_finished"
 
-    def test_they_wait_for_a_control_plane_that_restarts(
+    def test_uploads_wait_for_a_control_plane_that_restarts(
         self, connect: MakeContext, control_plane: SmallControlPlane
     ) -> None:
         context = connect()
@@ -188,14 +188,14 @@ class TestUploads:
         save(context, "best", b"best")
         save(context, "last", b"last")
         context.emit(RunFinished(outcome="succeeded"))
-        coming = threading.Timer(1.0, control_plane.start)
-        coming.start()
+        restart = threading.Timer(1.0, control_plane.start)
+        restart.start()
         assert context.close(20)
-        coming.join()
+        restart.join()
         assert puts(control_plane) == ["best.pt", "last.pt"]
         assert control_plane.kinds == ["checkpoint_saved", "checkpoint_saved", "run_finished"]
 
-    def test_results_that_cannot_be_handed_over_in_time_are_no_success(
+    def test_a_run_fails_if_its_results_cannot_be_uploaded_in_time(
         self, connect: MakeContext, control_plane: SmallControlPlane
     ) -> None:
         control_plane.statuses = [503] * 100
@@ -206,7 +206,7 @@ class TestUploads:
         last = control_plane.events[-1].event
         assert (last["outcome"], last["error"]["code"], last["error"]["retryable"]) == ("failed", "network", True)
 
-    def test_a_full_storage_is_told_of_and_tried_again(
+    def test_a_full_storage_is_reported_and_the_upload_retried(
         self, connect: MakeContext, control_plane: SmallControlPlane
     ) -> None:
         control_plane.statuses = [507, 507, 503]
@@ -218,12 +218,10 @@ class TestUploads:
         assert control_plane.events[0].event["code"] == "files_wait"
         assert control_plane.events[-1].event["outcome"] == "succeeded"
 
-    def test_a_result_that_is_refused_is_a_failure(
-        self, connect: MakeContext, control_plane: SmallControlPlane
-    ) -> None:
+    def test_a_run_fails_if_a_result_is_refused(self, connect: MakeContext, control_plane: SmallControlPlane) -> None:
         control_plane.statuses = [422, 422, 422]
         context = connect()
-        leave(context, "samples.png", b"picture")
+        save_artifact(context, "samples.png", b"picture")
         save(context, "last", b"last")
         context.emit(RunFinished(outcome="succeeded"))
         assert context.close(20)
@@ -232,7 +230,7 @@ class TestUploads:
         assert (last["outcome"], last["error"]["code"]) == ("failed", "storage")
         assert "attempts/2/samples.png" in last["error"]["details"]["refused"]
 
-    def test_one_torn_on_the_way_is_sent_again(self, connect: MakeContext, control_plane: SmallControlPlane) -> None:
+    def test_a_corrupt_upload_is_retried(self, connect: MakeContext, control_plane: SmallControlPlane) -> None:
         control_plane.statuses = [422]
         context = connect()
         save(context, "last", b"last")
@@ -240,7 +238,7 @@ class TestUploads:
         assert context.close(20)
         assert control_plane.kinds == ["checkpoint_saved", "run_finished"]
 
-    def test_a_refused_checkpoint_is_forgiven_when_the_next_one_is_kept(
+    def test_a_refused_checkpoint_does_not_matter_once_a_newer_one_is_stored(
         self, connect: MakeContext, control_plane: SmallControlPlane
     ) -> None:
         control_plane.statuses = [422, 422, 422]
@@ -252,7 +250,7 @@ class TestUploads:
         assert context.close(20)
         assert control_plane.events[-1].event["outcome"] == "succeeded"
 
-    def test_a_stale_attempt_sends_nothing_more_and_ends(
+    def test_a_stale_attempt_uploads_nothing_and_ends(
         self, connect: MakeContext, control_plane: SmallControlPlane
     ) -> None:
         context = connect()
@@ -265,7 +263,7 @@ class TestUploads:
                 time.sleep(0.01)
         assert control_plane.files == {}
 
-    def test_a_run_about_to_be_killed_is_stopped_if_its_results_are_not_kept(
+    def test_a_run_that_is_about_to_be_killed_reports_stopped_without_its_results(
         self, connect: MakeContext, control_plane: SmallControlPlane
     ) -> None:
         context = connect()
@@ -275,13 +273,13 @@ class TestUploads:
         context.ask_to_stop()
         began = time.monotonic()
         context.close(600)
-        # Far from the 600 s that a run that is not asked to stop would wait.
+        # A run that is not asked to stop waits up to 600 s.
         assert time.monotonic() - began < 60
         assert control_plane.events[-1].event["outcome"] == "stopped"
 
 
-class TestCheckpointsBefore:
-    def test_a_run_goes_on_from_the_newest_of_each_name(
+class TestOwnCheckpoints:
+    def test_a_run_continues_from_the_newest_checkpoint_of_each_name(
         self, connect: MakeContext, control_plane: SmallControlPlane
     ) -> None:
         control_plane.assignment = control_plane.assignment.model_copy(update={"number": 4})
@@ -292,37 +290,35 @@ class TestCheckpointsBefore:
             "attempts/1/trials/0/0/checkpoints/last.pt": b"a trial's",
             "attempts/2/checkpoints/last.pt": b"last of 2",
             "attempts/3/trials/0/0/checkpoints/best.pt": b"a trial's",
-            "attempts/5/checkpoints/last.pt": b"of one that came after",
+            "attempts/5/checkpoints/last.pt": b"of a later attempt",
         }
         context = HttpContext(control_plane.assignment, ControlPlane(control_plane.url, "job1-1", TOKEN))
         assert context.fetch_checkpoints()
         assert found(context) == {"best.pt": b"best of 1", "last.pt": b"last of 2"}
         context.close(5)
 
-    def test_what_came_from_there_does_not_go_there_again(
-        self, connect: MakeContext, control_plane: SmallControlPlane
-    ) -> None:
+    def test_a_fetched_file_is_not_uploaded_again(self, connect: MakeContext, control_plane: SmallControlPlane) -> None:
         control_plane.files = {f"{OF_FIRST}/best.pt": b"best", f"{OF_FIRST}/last.pt": b"last"}
         context = connect()
         assert context.fetch_checkpoints()
-        # As a run does that goes on from there.
+        # As a run does that continues from these checkpoints.
         save(context, "best", b"best")
         context.emit(RunFinished(outcome="stopped"))
         assert context.close(10)
         assert control_plane.puts == []
         assert control_plane.events[0].event["uri"] == f"store://job1/{OF_FIRST}/best.pt"
 
-    def test_one_that_comes_torn_is_refused_with_all_that_may_rest_on_it(
+    def test_a_corrupt_checkpoint_is_refused_with_all_newer_ones(
         self, connect: MakeContext, control_plane: SmallControlPlane
     ) -> None:
         control_plane.assignment = control_plane.assignment.model_copy(update={"number": 3})
         control_plane.files = {
             "attempts/1/checkpoints/best.pt": b"best of 1",
             "attempts/1/checkpoints/last.pt": b"last of 1",
-            "attempts/2/checkpoints/torn.pt": b"torn",
+            "attempts/2/checkpoints/corrupt.pt": b"corrupt",
             "attempts/2/checkpoints/last.pt": b"last of 2",
         }
-        control_plane.torn = {"torn.pt"}
+        control_plane.corrupt = {"corrupt.pt"}
         context = HttpContext(control_plane.assignment, ControlPlane(control_plane.url, "job1-1", TOKEN))
         assert context.fetch_checkpoints()
         assert found(context) == {"best.pt": b"best of 1", "last.pt": b"last of 1"}
@@ -330,7 +326,7 @@ class TestCheckpointsBefore:
         assert context.close(5)
         assert control_plane.events[0].event["code"] == "checkpoint_torn"
 
-    def test_one_that_breaks_off_on_its_way_is_asked_for_again_and_not_given_up(
+    def test_a_download_that_breaks_off_is_retried(
         self, connect: MakeContext, control_plane: SmallControlPlane
     ) -> None:
         control_plane.files = {f"{OF_FIRST}/last.pt": b"last"}
@@ -339,7 +335,7 @@ class TestCheckpointsBefore:
         assert context.fetch_checkpoints()
         assert found(context) == {"last.pt": b"last"}
 
-    def test_a_run_asked_to_stop_meanwhile_does_not_begin_without_them(
+    def test_a_stopped_run_does_not_start_without_its_checkpoints(
         self, connect: MakeContext, control_plane: SmallControlPlane
     ) -> None:
         control_plane.files = {f"{OF_FIRST}/last.pt": b"last"}
@@ -350,7 +346,7 @@ class TestCheckpointsBefore:
 
 
 class TestOtherJobsCheckpoints:
-    def test_one_is_fetched_once_for_all_runs_on_a_node(
+    def test_a_checkpoint_is_fetched_once_for_all_runs_on_a_node(
         self, connect: MakeContext, control_plane: SmallControlPlane, scratch: Path
     ) -> None:
         control_plane.artifacts = {("t", "best"): os.urandom(3_000_000)}
@@ -363,24 +359,24 @@ class TestOtherJobsCheckpoints:
         one.close(5)
         assert other.resolve_checkpoint("job:t/best").is_file()
         other.close(5)
-        assert not [path for path in scratch.rglob("*") if path.is_file()], "something is left on the node"
+        assert not [path for path in scratch.rglob("*") if path.is_file()], "files remain on the node"
 
-    def test_one_that_was_cut_short_on_the_node_is_fetched_anew(
+    def test_a_damaged_file_in_the_cache_is_fetched_again(
         self, connect: MakeContext, control_plane: SmallControlPlane
     ) -> None:
-        control_plane.artifacts = {("t", "best"): b"whole"}
+        control_plane.artifacts = {("t", "best"): b"intact"}
         one, other = connect(), connect()
-        one.resolve_checkpoint("job:t/best").write_bytes(b"who")
-        assert other.resolve_checkpoint("job:t/best").read_bytes() == b"whole"
+        one.resolve_checkpoint("job:t/best").write_bytes(b"int")
+        assert other.resolve_checkpoint("job:t/best").read_bytes() == b"intact"
 
-    def test_one_that_is_not_there_is_named(self, connect: MakeContext) -> None:
+    def test_an_error_names_the_missing_checkpoint(self, connect: MakeContext) -> None:
         with pytest.raises(WeightsError, match="left no such checkpoint") as caught:
             connect().resolve_checkpoint("job:t/best")
         assert caught.value.details["source"] == "job:t/best"
 
 
 class TestScratch:
-    def test_it_is_this_users_alone_and_gone_when_all_is_delivered(self, connect: MakeContext, scratch: Path) -> None:
+    def test_the_folder_is_private_and_removed_after_delivery(self, connect: MakeContext, scratch: Path) -> None:
         context = connect()
         [folder] = scratch.iterdir()
         assert folder.stat().st_mode & 0o777 == 0o700
@@ -389,14 +385,14 @@ class TestScratch:
         assert context.close(5)
         assert [*scratch.iterdir()] == []
 
-    def test_what_a_killed_run_left_goes_when_the_next_begins_and_a_living_one_keeps_its_own(
+    def test_the_next_run_removes_the_folder_of_a_killed_run_only(
         self, connect: MakeContext, control_plane: SmallControlPlane, scratch: Path, assignment: Assignment
     ) -> None:
         training = assignment.spec.training.model_copy(update={"epochs": 10_000})
         control_plane.assignment = control_plane.assignment.model_copy(
             update={"spec": assignment.spec.model_copy(update={"training": training})}
         )
-        (scratch / "fgd-somebody-elses").mkdir(parents=True)
+        (scratch / "fgd-unrelated").mkdir(parents=True)
         process = start(control_plane)
         control_plane.wait_for_put("last.pt", timeout_s=60)
         [dead] = scratch.glob("fgd-job1-2-*")
@@ -410,9 +406,9 @@ class TestScratch:
         assert connect().fetch_checkpoints()
         assert not dead.exists()
         assert living.job_dir.is_dir()
-        assert (scratch / "fgd-somebody-elses").is_dir()
+        assert (scratch / "fgd-unrelated").is_dir()
 
-    def test_what_the_dead_left_makes_room_where_there_is_none(
+    def test_folders_of_dead_runs_are_removed_when_the_disk_is_full(
         self, scratch: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         dead = Scratch("dead")
@@ -429,7 +425,7 @@ class TestScratch:
         assert [*scratch.iterdir()] == [living.folder]
         living.close()
 
-    def test_one_whose_removal_was_cut_off_is_removed_by_the_next(
+    def test_an_interrupted_removal_is_completed_by_the_next_run(
         self, scratch: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         dead = Scratch("dead")
@@ -438,14 +434,14 @@ class TestScratch:
             (dead.folder / f"folder {number}/last.pt").write_bytes(b"x")
         unlink, removed = os.unlink, []
 
-        def killed_in_the_middle(path: Any, **named: Any) -> None:
+        def unlink_until_killed(path: Any, **named: Any) -> None:
             if len(removed) == 10:
                 raise SystemExit
             removed.append(path)
             unlink(path, **named)
 
-        with monkeypatch.context() as dying, pytest.raises(SystemExit):
-            dying.setattr(os, "unlink", killed_in_the_middle)
+        with monkeypatch.context() as patch, pytest.raises(SystemExit):
+            patch.setattr(os, "unlink", unlink_until_killed)
             dead.close()
         os.close(dead._lock)
         assert dead.folder.exists()
@@ -455,18 +451,18 @@ class TestScratch:
 
 class TestRun:
     @pytest.mark.timeout(120)
-    def test_one_that_is_killed_and_loses_its_node_is_gone_on_with(
+    def test_the_next_attempt_continues_a_run_that_lost_its_node(
         self, connect: MakeContext, control_plane: SmallControlPlane, assignment: Assignment
     ) -> None:
         training = assignment.spec.training.model_copy(update={"epochs": 10_000})
-        endless = assignment.spec.model_copy(update={"training": training})
-        control_plane.assignment = control_plane.assignment.model_copy(update={"spec": endless, "number": 1})
+        long_spec = assignment.spec.model_copy(update={"training": training})
+        control_plane.assignment = control_plane.assignment.model_copy(update={"spec": long_spec, "number": 1})
         first = start(control_plane)
         control_plane.wait_for_put("last.pt", timeout_s=60)
         first.kill()
         first.communicate()
         sent = len(control_plane.puts)
-        # Another attempt, whose events are counted anew.
+        # Another attempt, whose events are numbered from 1.
         control_plane.events = []
         control_plane.claims = []
         control_plane.assignment = control_plane.assignment.model_copy(update={"number": 2})

@@ -1,4 +1,4 @@
-"""One teacher for all trials of a node: computed once, the same to the bit, and in nobody's way when it fails."""
+"""One teacher for all trials of a node: its maps are computed once and bit-identical, and a failure stops no trial."""
 
 import multiprocessing
 import os
@@ -24,7 +24,7 @@ from fgd_core.spec.jobs import DistillSpec
 from fgd_core.training.teacher_maps import OwnTeacher
 from tests.library import RecordingContext, distill_spec, train_spec
 from workers.tuning.shared_teacher import SharedTeacher
-from workers.tuning.teacher_batches import Account, SharedMaps
+from workers.tuning.teacher_batches import SharedMaps, SharingStats
 from workers.tuning.teacher_store import TeacherStore, steps_until_needed
 from workers.tuning.teacher_weights import share_weights
 
@@ -34,7 +34,7 @@ BATCH_BYTES = 4 * 8 * 86 * 4
 
 
 class SharingContext(RecordingContext):
-    """A `RunContext` of a trial; `at_step` is called at the beginning of each step, with its number."""
+    """The `RunContext` of a trial; it calls `at_step` with the number of each step, before the step."""
 
     def __init__(self, job_dir: Path, shared: SharedTeacher, *, at_step: Callable[[int], None] | None = None) -> None:
         super().__init__(job_dir)
@@ -48,8 +48,8 @@ class SharingContext(RecordingContext):
         return super().should_stop()
 
     @property
-    def account(self) -> Account:
-        return self.teacher_sharing.account
+    def stats(self) -> SharingStats:
+        return self.teacher_sharing.stats
 
     @property
     def warnings(self) -> list[str]:
@@ -65,7 +65,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> DistillSpec:
 
 @pytest.fixture(scope="module")
 def alone(spec: DistillSpec, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
-    """The weights of a run that shares nothing."""
+    """The final weights of a run that shares nothing."""
     return weights_after(spec, RecordingContext(tmp_path_factory.mktemp("alone")))
 
 
@@ -86,43 +86,43 @@ def are_equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
     return all(torch.equal(found[name], value) for name, value in expected.items())
 
 
-class TestTrialsOfOneNode:
-    def test_compute_the_maps_of_a_batch_once_and_end_with_the_weights_they_would_have_had_alone(
+class TestSharing:
+    def test_trials_compute_each_batch_once_and_get_the_weights_of_a_trial_alone(
         self, spec: DistillSpec, alone: dict[str, Tensor], shared: SharedTeacher, tmp_path: Path
     ) -> None:
         first, second = SharingContext(tmp_path / "1", shared), SharingContext(tmp_path / "2", shared)
         assert are_equal(weights_after(spec, first), alone)
         assert are_equal(weights_after(spec, second), alone)
-        # One more is asked for before training, for advice on the temperature.
-        assert first.account == Account(shared=1, computed=STEPS)
-        assert second.account == Account(shared=STEPS + 1)
+        # One batch more is needed before training, for the advice on the temperature.
+        assert first.stats == SharingStats(shared=1, computed=STEPS)
+        assert second.stats == SharingStats(shared=STEPS + 1)
         assert first.warnings == second.warnings == []
 
-    def test_may_have_other_weights_of_the_loss(
+    def test_trials_with_other_weights_of_the_loss_share(
         self, spec: DistillSpec, alone: dict[str, Tensor], shared: SharedTeacher, tmp_path: Path
     ) -> None:
         weights_after(spec, SharingContext(tmp_path / "1", shared))
         other = spec.model_copy(update={"method": spec.method.model_copy(update={"scale": 1.0})})
         context = SharingContext(tmp_path / "2", shared)
         found = weights_after(other, context)
-        assert context.account.computed == 0
+        assert context.stats.computed == 0
         assert are_equal(found, weights_after(other, RecordingContext(tmp_path / "3")))
         assert not are_equal(found, alone)
 
     @pytest.mark.parametrize(
         "change", [{"seed": 1}, {"training": {"batch_size": 2}}, {"input": {"flip_probability": 0.0}}], ids=str
     )
-    def test_with_other_batches_share_nothing(
+    def test_trials_with_other_batches_share_nothing(
         self, spec: DistillSpec, shared: SharedTeacher, tmp_path: Path, change: dict[str, Any]
     ) -> None:
         weights_after(spec, SharingContext(tmp_path / "1", shared))
         other = distill_spec(spec.teacher.checkpoint, teacher={"gate": "keys"}, **change)
         context = SharingContext(tmp_path / "2", shared)
         weights_after(other, context)
-        assert context.account.shared == 1  # its own, of the advice
+        assert context.stats.shared == 1  # its own batch, of the advice
         assert context.warnings == []
 
-    def test_of_a_teacher_that_looks_closer_share_only_among_themselves_and_end_as_they_would_alone(
+    def test_trials_with_another_input_scale_share_only_among_themselves(
         self, spec: DistillSpec, shared: SharedTeacher, tmp_path: Path
     ) -> None:
         weights_after(spec, SharingContext(tmp_path / "1", shared))
@@ -131,18 +131,20 @@ class TestTrialsOfOneNode:
         expected = weights_after(closer, RecordingContext(tmp_path / "4"))
         assert are_equal(weights_after(closer, first), expected)
         assert are_equal(weights_after(closer, second), expected)
-        assert first.account == Account(shared=1, computed=STEPS)
-        assert second.account == Account(shared=STEPS + 1)
+        assert first.stats == SharingStats(shared=1, computed=STEPS)
+        assert second.stats == SharingStats(shared=STEPS + 1)
         assert first.warnings == second.warnings == []
 
-    def test_that_weigh_nothing_ask_for_nothing(self, spec: DistillSpec, shared: SharedTeacher, tmp_path: Path) -> None:
+    def test_trials_without_distillation_need_no_maps(
+        self, spec: DistillSpec, shared: SharedTeacher, tmp_path: Path
+    ) -> None:
         plain = spec.model_copy(update={"method": spec.method.model_copy(update={"scale": 0.0})})
         context = SharingContext(tmp_path / "1", shared)
         weights_after(plain, context)
-        assert context.account == Account()
+        assert context.stats == SharingStats()
 
     @pytest.mark.parametrize("steps", [1, 3], ids=["mid-epoch", "in the second epoch"])
-    def test_that_were_stopped_go_on_with_the_same_bits(
+    def test_a_stopped_trial_resumes_with_identical_bits(
         self, spec: DistillSpec, alone: dict[str, Tensor], shared: SharedTeacher, tmp_path: Path, steps: int
     ) -> None:
         weights_after(spec, SharingContext(tmp_path / "1", shared))
@@ -151,20 +153,20 @@ class TestTrialsOfOneNode:
         assert execute(spec, stopped).outcome == "stopped"
         resumed = SharingContext(tmp_path / "2", shared)
         assert are_equal(weights_after(spec, resumed), alone)
-        assert resumed.account == Account(shared=1 + STEPS - steps)
+        assert resumed.stats == SharingStats(shared=1 + STEPS - steps)
 
-    def test_share_in_bfloat16_as_well(self, shared: SharedTeacher, spec: DistillSpec, tmp_path: Path) -> None:
+    def test_trials_in_bfloat16_share(self, shared: SharedTeacher, spec: DistillSpec, tmp_path: Path) -> None:
         changed = distill_spec(spec.teacher.checkpoint, teacher={"gate": "keys"}, training={"precision": "bfloat16"})
         weights_after(changed, SharingContext(tmp_path / "1", shared))
         context = SharingContext(tmp_path / "2", shared)
         found = weights_after(changed, context)
         assert are_equal(found, weights_after(changed, RecordingContext(tmp_path / "3")))
-        assert context.account.computed == 0
+        assert context.stats.computed == 0
 
 
 class TestFolder:
-    def test_a_link_in_its_place_is_refused_and_leads_nowhere(self, tmp_path: Path) -> None:
-        """The node's shared memory is everybody's to write, and the name is known in advance."""
+    def test_a_link_in_place_of_the_folder_is_refused(self, tmp_path: Path) -> None:
+        """Every user can write to the node's shared memory, and can guess the folder's name."""
         mine = tmp_path / "mine"
         mine.mkdir(mode=0o700)
         (tmp_path / "fgd-teacher-sweep").symlink_to(mine)
@@ -172,28 +174,28 @@ class TestFolder:
             TeacherStore("sweep", 0, tmp_path)
         assert list(mine.iterdir()) == []
 
-    def test_a_folder_that_others_may_write_is_refused(self, tmp_path: Path) -> None:
+    def test_a_folder_that_others_can_write_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "fgd-teacher-sweep").mkdir()
         (tmp_path / "fgd-teacher-sweep").chmod(0o777)
         with pytest.raises(PermissionError, match="open to others"):
             TeacherStore("sweep", 0, tmp_path)
 
 
-class TestTheTeachersWeights:
-    def test_lie_in_memory_once(self, spec: DistillSpec, tmp_path: Path) -> None:
+class TestTeacherWeights:
+    def test_equal_weights_are_in_memory_once(self, spec: DistillSpec, tmp_path: Path) -> None:
         store = TeacherStore("sweep", 0, tmp_path)
         teachers = [read_checkpoint(Path(spec.teacher.checkpoint))[0].build("teacher", "")[0] for _ in range(2)]
         before = {name: tensor.clone() for name, tensor in teachers[0].state_dict().items()}
         for teacher in teachers:
             share_weights(teacher, store, patience_s=1)
             assert are_equal(teacher.state_dict(), before)
-        (kept,) = store.folder.glob("*.kept")
+        (file,) = store.folder.glob("*.weights")
         maps = Path("/proc/self/smaps").read_text()
-        assert maps.count(str(kept)) == 2
-        kept.unlink()
+        assert maps.count(str(file)) == 2
+        file.unlink()
         assert are_equal(teachers[1].state_dict(), before)
 
-    def test_stay_apart_where_they_differ(self, spec: DistillSpec, tmp_path: Path) -> None:
+    def test_different_weights_stay_separate(self, spec: DistillSpec, tmp_path: Path) -> None:
         store = TeacherStore("sweep", 0, tmp_path)
         teachers = [read_checkpoint(Path(spec.teacher.checkpoint))[0].build("teacher", "")[0] for _ in range(2)]
         with torch.no_grad():
@@ -204,22 +206,22 @@ class TestTheTeachersWeights:
             assert are_equal(teacher.state_dict(), expected)
 
 
-class TestTheTeachersSkill:
-    def test_is_measured_once(self, shared: SharedTeacher) -> None:
+class TestTeacherAp:
+    def test_the_ap_is_measured_once(self, shared: SharedTeacher) -> None:
         first, second = (shared.source_for(trial, print) for trial in (0, 1))
         assert first.ap("key", lambda: 0.25) == 0.25
         assert second.ap("key", lambda: pytest.fail("measured again")) == 0.25
         assert second.ap("another key", lambda: None) is None
         assert first.ap("another key", lambda: pytest.fail("measured again")) is None
 
-    def test_is_told_by_each_trial(self, spec: DistillSpec, shared: SharedTeacher, tmp_path: Path) -> None:
+    def test_each_trial_reports_the_ap(self, spec: DistillSpec, shared: SharedTeacher, tmp_path: Path) -> None:
         gated = spec.model_copy(update={"teacher": spec.teacher.model_copy(update={"gate": "ap"})})
         context = SharingContext(tmp_path / "1", shared)
         context.teacher_sharing.ap = lambda key, measure: 0.75  # type: ignore[method-assign]
         execute(gated, context)
         assert [event.ap for event in context.of(TeacherChecked)] == [0.75]
 
-    def test_is_measured_by_whoever_finds_the_claim_of_a_killed_trial(self, shared: SharedTeacher) -> None:
+    def test_another_trial_measures_it_after_the_first_was_killed(self, shared: SharedTeacher) -> None:
         def measure() -> float:
             os.kill(os.getpid(), signal.SIGKILL)
             return 0.0
@@ -229,18 +231,18 @@ class TestTheTeachersSkill:
         assert source.ap("key", lambda: 0.5) == 0.5
 
 
-class TestFallingBack:
-    """Each time the trial ends with the weights it would have had alone, and says once that it shares no more."""
+class TestFallback:
+    """In each case the trial gets the weights of a trial alone, and warns once that it does not share any more."""
 
-    def test_where_not_even_one_batch_may_be_stored(
+    def test_the_limit_is_smaller_than_one_batch(
         self, spec: DistillSpec, alone: dict[str, Tensor], tmp_path: Path
     ) -> None:
         context = SharingContext(tmp_path / "1", SharedTeacher("sweep", max_bytes=1000, parent=tmp_path))
         assert are_equal(weights_after(spec, context), alone)
-        assert context.account.alone == STEPS + 1
+        assert context.stats.alone == STEPS + 1
         assert len(context.warnings) == 1 and "1,000" in context.warnings[0]
 
-    def test_is_not_needed_where_only_one_batch_may_be_stored(
+    def test_a_limit_of_one_batch_needs_no_fallback(
         self, spec: DistillSpec, alone: dict[str, Tensor], tmp_path: Path
     ) -> None:
         shared = SharedTeacher("sweep", max_bytes=BATCH_BYTES + 20_000, parent=tmp_path)
@@ -249,26 +251,24 @@ class TestFallingBack:
         for name in ("1", "2"):
             context = SharingContext(tmp_path / name, shared, at_step=lambda _: sizes.append(store.num_bytes()))
             assert are_equal(weights_after(spec, context), alone)
-            assert context.account.computed >= STEPS - 1
+            assert context.stats.computed >= STEPS - 1
             assert context.warnings == []
         assert 0 < max(sizes) <= shared.max_bytes
 
-    def test_where_the_memory_is_taken_away_in_mid_run(
+    def test_the_memory_is_removed_during_the_run(
         self, spec: DistillSpec, alone: dict[str, Tensor], shared: SharedTeacher, tmp_path: Path
     ) -> None:
         context = SharingContext(tmp_path / "1", shared, at_step=lambda step: shared.clear() if step == 1 else None)
         assert are_equal(weights_after(spec, context), alone)
-        assert context.account.alone == STEPS - 1
+        assert context.stats.alone == STEPS - 1
         assert len(context.warnings) == 1
 
-    def test_where_the_memory_cannot_be_had(self, spec: DistillSpec, alone: dict[str, Tensor], tmp_path: Path) -> None:
+    def test_the_folder_cannot_be_made(self, spec: DistillSpec, alone: dict[str, Tensor], tmp_path: Path) -> None:
         context = SharingContext(tmp_path / "1", SharedTeacher("sweep", parent=tmp_path / "nowhere"))
         assert are_equal(weights_after(spec, context), alone)
         assert len(context.warnings) == 1
 
-    def test_where_another_run_takes_too_long(
-        self, spec: DistillSpec, alone: dict[str, Tensor], tmp_path: Path
-    ) -> None:
+    def test_another_run_takes_too_long(self, spec: DistillSpec, alone: dict[str, Tensor], tmp_path: Path) -> None:
         shared = SharedTeacher("sweep", parent=tmp_path, patience_s=0.05)
         weights_after(spec, SharingContext(tmp_path / "1", shared))
         store = TeacherStore("sweep", 0, tmp_path)
@@ -277,11 +277,11 @@ class TestFallingBack:
         with store.claim(entry.name.removesuffix(".maps")) as is_ours:
             context = SharingContext(tmp_path / "2", shared)
             assert is_ours and are_equal(weights_after(spec, context), alone)
-        # Only that batch; the rest is shared as before.
-        assert (context.account.shared, context.account.alone) == (STEPS, 1)
+        # Only that batch; the other batches are still shared.
+        assert (context.stats.shared, context.stats.alone) == (STEPS, 1)
         assert len(context.warnings) == 1 and "batch 2" in context.warnings[0]
 
-    def test_where_the_maps_are_those_of_other_images(
+    def test_the_stored_maps_belong_to_other_images(
         self, spec: DistillSpec, alone: dict[str, Tensor], shared: SharedTeacher, tmp_path: Path
     ) -> None:
         weights_after(spec, SharingContext(tmp_path / "1", shared))
@@ -291,7 +291,7 @@ class TestFallingBack:
         assert are_equal(weights_after(spec, context), alone)
         assert "other images" in context.warnings[0]
 
-    def test_where_an_entry_is_damaged(
+    def test_an_entry_is_damaged(
         self, spec: DistillSpec, alone: dict[str, Tensor], shared: SharedTeacher, tmp_path: Path
     ) -> None:
         weights_after(spec, SharingContext(tmp_path / "1", shared))
@@ -302,8 +302,8 @@ class TestFallingBack:
         assert len(context.warnings) == 1
 
 
-class TestRunsSideBySide:
-    def test_one_is_killed_in_mid_run_and_the_other_goes_on(
+class TestConcurrentRuns:
+    def test_a_run_continues_when_another_run_is_killed(
         self, spec: DistillSpec, alone: dict[str, Tensor], shared: SharedTeacher, tmp_path: Path
     ) -> None:
         spawn = multiprocessing.get_context("spawn")
@@ -318,25 +318,25 @@ class TestRunsSideBySide:
                 other.join()
 
         try:
-            assert ours.poll(60), "the other never came to its second step"
+            assert ours.poll(60), "the other run did not reach its second step"
             context = SharingContext(tmp_path / "1", shared, at_step=kill)
-            # What the other holds is the claim on batch 2, which it never computes.
+            # The other run holds the claim on batch 2, which it never computes.
             assert are_equal(weights_after(spec, context), alone)
         finally:
             other.kill()
             other.join()
-        assert context.account.alone == 0
-        assert context.account.shared >= 3
+        assert context.stats.alone == 0
+        assert context.stats.shared >= 3
         assert context.warnings == []
 
 
-def run_and_hang(spec: DistillSpec, folder: Path, shared: SharedTeacher, said: Connection) -> None:
+def run_and_hang(spec: DistillSpec, folder: Path, shared: SharedTeacher, pipe: Connection) -> None:
     def hang(step: int) -> None:
         if step == 2:
             store = TeacherStore(shared.sweep_id, 0, shared.parent)
             group = next(store.folder.glob("*.0.maps")).name.split(".")[0]
             with store.claim(f"{group}.2"):
-                said.send("holding")
+                pipe.send("holding")
                 signal.pause()
 
     execute(spec, SharingContext(folder, shared, at_step=hang))
@@ -348,29 +348,29 @@ class TestWaiting:
     @pytest.mark.parametrize(
         ("num_train", "ahead"), [(40, [*range(1, 9)]), (8, [1])], ids=["in mid-epoch", "at an epoch's end"]
     )
-    def test_a_run_that_would_wait_computes_the_next_batches(
+    def test_a_waiting_run_computes_the_next_batches(
         self, spec: DistillSpec, tmp_path: Path, num_train: int, ahead: list[int]
     ) -> None:
         data = spec.data.model_copy(update={"num_train": num_train})
         loader = TrainLoader(open_dataset(data, "train"), spec.input, batch_size=4, seed=0, workers=0)
         teacher, _ = read_checkpoint(Path(spec.teacher.checkpoint))[0].build("teacher", "")
         own = OwnTeacher(teacher.eval())
-        store, account = TeacherStore("sweep", 10**7, tmp_path), Account()
-        with store.seat() as seat:
-            maps = SharedMaps("k" * 64, own, loader, store=store, seat=seat, account=account, patience_s=1)
+        store, stats = TeacherStore("sweep", 10**7, tmp_path), SharingStats()
+        with store.register_run() as position:
+            maps = SharedMaps("k" * 64, own, loader, store=store, position=position, stats=stats, patience_s=1)
             batches = loader.epoch(0)
             with store.claim(f"{self.GROUP}.0"), pytest.raises(TimeoutError):
                 maps.maps(next(batches))
             assert [number for number in range(12) if store.has(self.GROUP, number)] == ahead
-            assert (account.ahead, account.shared) == (len(ahead), 0)
-            # They are those of the batches whose turn comes.
+            assert (stats.ahead, stats.shared) == (len(ahead), 0)
+            # They are the maps of the next batches.
             for batch in batches:
                 assert all(map(torch.equal, maps.maps(batch), own.maps(batch)))
-        assert account.shared == len(ahead)
+        assert stats.shared == len(ahead)
 
 
-class TestTheStore:
-    def test_keeps_layout_type_and_bits(self, tmp_path: Path) -> None:
+class TestTeacherStore:
+    def test_an_entry_keeps_layout_type_and_bits(self, tmp_path: Path) -> None:
         store = TeacherStore("sweep", 10**6, tmp_path)
         maps = [
             torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last),
@@ -382,9 +382,9 @@ class TestTheStore:
         for expected, each in zip(maps, found["maps"], strict=True):
             assert torch.equal(each, expected)
             assert (each.dtype, each.stride()) == (expected.dtype, expected.stride())
-            assert each.data_ptr() % 64 == 0  # as PyTorch's own tensors are, on which the order of sums may depend
+            assert each.data_ptr() % 64 == 0  # as PyTorch's own tensors; the order of sums may depend on it
 
-    def test_an_evicted_entry_lasts_for_who_has_it(self, tmp_path: Path) -> None:
+    def test_views_of_a_removed_entry_stay_valid(self, tmp_path: Path) -> None:
         store = TeacherStore("sweep", 10**6, tmp_path)
         store.put("group", 0, {"maps": torch.ones(1000)}, 4000)
         found = store.get("group", 0)
@@ -392,38 +392,38 @@ class TestTheStore:
         assert found is not None and found["maps"].sum() == 1000
         assert store.get("group", 0) is None
 
-    def test_gives_up_first_what_is_needed_last(self, tmp_path: Path) -> None:
+    def test_the_entry_that_is_needed_last_is_removed_first(self, tmp_path: Path) -> None:
         store = self.full_store(tmp_path, numbers=[3, 5, 9])
-        with store.seat() as slow, store.seat() as fast:
+        with store.register_run() as slow, store.register_run() as fast:
             slow.move("group", 4)
             fast.move("group", 9)
-            # Batch 3 has been passed by both; then comes 5, which is one step away.
+            # Both runs have passed batch 3. Batch 5 is needed in one step.
             assert self.put(store, 6)
             assert self.numbers(store) == [5, 6, 9]
-            # In four steps, where all the others are needed sooner.
+            # Batch 8 is needed in four steps, all the others sooner.
             assert not self.put(store, 8)
             assert self.numbers(store) == [5, 6, 9]
 
-    def test_keeps_the_beginning_for_runs_to_come_where_nobody_needs_anything(self, tmp_path: Path) -> None:
+    def test_without_runs_the_first_batches_stay_for_later_runs(self, tmp_path: Path) -> None:
         store = self.full_store(tmp_path, numbers=[0, 1, 7])
         assert self.put(store, 2)
         assert not self.put(store, 8)
         assert self.numbers(store) == [0, 1, 2]
 
-    def test_a_dead_run_needs_nothing(self, tmp_path: Path) -> None:
+    def test_a_dead_run_does_not_count(self, tmp_path: Path) -> None:
         store = self.full_store(tmp_path, numbers=[0, 1, 7])
 
-        def sit_and_die() -> None:
-            with TeacherStore("sweep", 0, tmp_path).seat() as seat:
-                seat.move("group", 7)
+        def register_and_die() -> None:
+            with TeacherStore("sweep", 0, tmp_path).register_run() as position:
+                position.move("group", 7)
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        _forked(sit_and_die)
+        _forked(register_and_die)
         assert self.put(store, 2)
         assert self.numbers(store) == [0, 1, 2]
-        assert list(store.folder.glob("*.seat")) == []
+        assert list(store.folder.glob("*.run")) == []
 
-    def test_leaves_half_of_the_free_memory_to_others(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_half_of_the_free_memory_stays_free(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         store = TeacherStore("sweep", 10**9, tmp_path)
         monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=80_000))
         assert self.put(store, 0)
@@ -433,14 +433,14 @@ class TestTheStore:
         with pytest.raises(OSError, match="36,384 bytes of shared memory, of 29,000"):
             self.put(store, 1)
 
-    def test_an_entry_that_was_cut_off_is_none_and_makes_room(self, tmp_path: Path) -> None:
+    def test_a_partial_entry_is_ignored_and_removed(self, tmp_path: Path) -> None:
         store = TeacherStore("sweep", 10**6, tmp_path)
-        store.folder.joinpath("group.0.part").write_bytes(b"torn")
+        store.folder.joinpath("group.0.part").write_bytes(b"partial")
         assert store.get("group", 0) is None
         assert self.put(store, 1)
         assert not store.folder.joinpath("group.0.part").exists()
 
-    def test_folders_of_sweeps_that_died_are_removed_and_those_of_others_kept(self, tmp_path: Path) -> None:
+    def test_only_folders_of_dead_sweeps_are_removed(self, tmp_path: Path) -> None:
         _forked(lambda: TeacherStore("dead", 0, tmp_path))
         living = TeacherStore("living", 0, tmp_path)
         assert (tmp_path / "fgd-teacher-dead").exists() is False
@@ -460,7 +460,7 @@ class TestTheStore:
 
 
 def _forked(action: Callable[[], object]) -> None:
-    """Call `action` in a process of its own, which ends without closing anything."""
+    """Call `action` in a forked process, which ends without closing anything."""
     pid = os.fork()
     if pid == 0:
         action()
@@ -469,15 +469,15 @@ def _forked(action: Callable[[], object]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "places", "steps"), [(5, [5], 0), (5, [3, 4, 9], 1), (5, [6], 1e12 + 5), (5, [], 1e12 + 5)]
+    ("number", "positions", "steps"), [(5, [5], 0), (5, [3, 4, 9], 1), (5, [6], 1e12 + 5), (5, [], 1e12 + 5)]
 )
-def test_a_batch_is_needed_when_the_next_run_behind_it_comes_there(
-    number: int, places: list[int], steps: float
+def test_a_batch_is_needed_when_the_nearest_run_before_it_arrives(
+    number: int, positions: list[int], steps: float
 ) -> None:
-    assert steps_until_needed(number, places) == steps
+    assert steps_until_needed(number, positions) == steps
 
 
 class TestSharedTeacher:
-    def test_travels_to_the_actors(self) -> None:
+    def test_it_can_be_pickled(self) -> None:
         shared = SharedTeacher("s", max_bytes=5)
         assert pickle.loads(pickle.dumps(shared)) == shared

@@ -1,4 +1,4 @@
-"""What a run notes of its start, and how it is sent."""
+"""The trace of a run's start: which spans it contains, and how they are sent."""
 
 import os
 import subprocess
@@ -17,12 +17,12 @@ from tests import otlp_collector
 from tests.otlp_collector import Collector, Span
 from workers.tracing import StartTrace
 
-TRACE_ID, ABOVE = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-TRACEPARENT = f"00-{TRACE_ID}-{ABOVE}-01"
+TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+TRACEPARENT = f"00-{TRACE_ID}-{PARENT_ID}-01"
 STARTED = RunStarted(host="here", pid=1, python="3.11")
 READY = DeviceReady(device="cpu", threads=1, precision="float32", versions={})
 STEP = Progress(epoch=1, epochs=1, step=1, steps=2, images_per_s=1, eta_s=1, learning_rate=0.1, values={})
-LOOKED = EvaluationProgress(what="the teacher", done=1, total=2)
+EVALUATED = EvaluationProgress(what="the teacher", done=1, total=2)
 CHOSEN = TrialStarted(trial=0, origin="plain", values={}, seed=0, epochs=1)
 
 
@@ -34,7 +34,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
         yield collector
 
 
-def told_of(assignment: Assignment, *events: RunEvent) -> StartTrace:
+def trace_of(assignment: Assignment, *events: RunEvent) -> StartTrace:
     trace = StartTrace(os.environ, process_age_s=1.0)
     trace.reached("process start")
     trace.describe(assignment)
@@ -48,27 +48,25 @@ def names(spans: list[Span]) -> list[str]:
 
 
 class TestPhases:
-    def test_a_training_is_traced_up_to_its_first_step_and_no_further(
-        self, collector: Collector, assignment: Assignment
-    ) -> None:
-        trace = told_of(assignment, STARTED, READY, LOOKED, STEP, STEP)
+    def test_a_training_is_traced_until_its_first_step(self, collector: Collector, assignment: Assignment) -> None:
+        trace = trace_of(assignment, STARTED, READY, EVALUATED, STEP, STEP)
         trace.close(20)
         assert names(collector.spans) == ["start of the run", "process start", "device", "model and data", "first step"]
         whole = next(span for span in collector.spans if span.name == "start of the run")
-        assert (whole.trace_id, whole.parent_id, whole.service) == (TRACE_ID, ABOVE, "fgd-run")
-        assert {span.parent_id for span in collector.spans} == {ABOVE, whole.span_id}
+        assert (whole.trace_id, whole.parent_id, whole.service) == (TRACE_ID, PARENT_ID, "fgd-run")
+        assert {span.parent_id for span in collector.spans} == {PARENT_ID, whole.span_id}
         assert {span.attributes["fgd.job_id"] for span in collector.spans} == {"job1"}
 
-    def test_an_evaluation_begins_with_its_first_images(self, collector: Collector, assignment: Assignment) -> None:
+    def test_an_evaluation_is_traced_until_its_first_images(self, collector: Collector, assignment: Assignment) -> None:
         spec = EvaluateSpec(name="one", checkpoint="best.pt", data=assignment.spec.data)
-        told_of(assignment.model_copy(update={"spec": spec}), READY, LOOKED).close(20)
+        trace_of(assignment.model_copy(update={"spec": spec}), READY, EVALUATED).close(20)
         assert names(collector.spans)[-1] == "first step"
 
-    def test_a_sweep_is_traced_up_to_the_first_step_of_a_trial(
+    def test_a_sweep_is_traced_until_the_first_step_of_a_trial(
         self, collector: Collector, assignment: Assignment
     ) -> None:
         step = TrialEvent(trial=0, event=STEP.model_dump(mode="json"))
-        told_of(assignment, CHOSEN, CHOSEN, step).close(20)
+        trace_of(assignment, CHOSEN, CHOSEN, step).close(20)
         assert names(collector.spans)[2:] == ["trial chosen", "model and data", "first step"]
 
     @pytest.mark.parametrize(
@@ -81,17 +79,17 @@ class TestPhases:
             {"OTEL_SDK_DISABLED": "true"},
         ],
     )
-    def test_nothing_is_sent_where_nothing_is_asked_for(
+    def test_without_a_parent_or_a_collector_nothing_is_sent(
         self, collector: Collector, assignment: Assignment, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str]
     ) -> None:
         for name, value in changes.items():
             monkeypatch.setenv(name, value)
-        told_of(assignment, READY, STEP).close(20)
+        trace_of(assignment, READY, STEP).close(20)
         assert collector.spans == []
 
 
 def run_to_its_end(control_plane: SmallControlPlane, **environment: str) -> tuple[int, str, float]:
-    """Exit code, all that it printed, seconds."""
+    """Return (exit code, output, seconds)."""
     began_s = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "workers"],
@@ -107,7 +105,7 @@ def run_to_its_end(control_plane: SmallControlPlane, **environment: str) -> tupl
 
 
 class TestRun:
-    def test_one_that_fails_before_its_first_step_is_traced_as_far_as_it_came(
+    def test_a_run_that_fails_early_is_traced_until_its_end(
         self, control_plane: SmallControlPlane, assignment: Assignment, collector: Collector
     ) -> None:
         spec = EvaluateSpec(name="missing", checkpoint="/nowhere/best.pt", data=assignment.spec.data)
@@ -116,12 +114,12 @@ class TestRun:
         assert {"assignment", "imports", "device", "the rest"} <= set(names(collector.spans))
         assert [span.name for span in collector.spans if span.is_error] == ["start of the run"]
 
-    def test_a_collector_that_does_not_answer_costs_two_seconds_at_most_and_not_a_word(
+    def test_a_collector_that_does_not_answer_neither_blocks_a_run_nor_fills_its_log(
         self, control_plane: SmallControlPlane
     ) -> None:
         code, output, plain_s = run_to_its_end(control_plane)
-        with otlp_collector.running(answers=False) as deaf:
-            traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": deaf.url, "TRACEPARENT": TRACEPARENT}
+        with otlp_collector.running(answers=False) as collector:
+            traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "TRACEPARENT": TRACEPARENT}
             code_traced, output_traced, traced_s = run_to_its_end(control_plane, **traced)
         assert (code, code_traced) == (0, 0)
         assert output_traced.splitlines()[0] == output.splitlines()[0]

@@ -1,4 +1,4 @@
-"""Trials of a sweep on nodes that share no folder with the control plane."""
+"""Trials of a sweep on nodes without a folder that they share with the control plane."""
 
 import hashlib
 import pickle
@@ -42,9 +42,9 @@ def task(control_plane: SmallControlPlane, assignment: Assignment) -> TrialTask:
     control_plane.assignment = assignment.model_copy(update={"job_uri": None, "number": 2})
     assert isinstance(assignment.spec, TrainSpec)
     files = ServerFiles(ControlPlane(control_plane.url, "job1-1", TOKEN))
-    home = ServerTrialWorkspace(files, "job1", 2, trial=3, segment=1, goes_on_from=(3, 0))
-    # As Ray sends it.
-    sent: TrialTask = pickle.loads(pickle.dumps(TrialTask(3, 1, assignment.spec, home)))
+    workspace = ServerTrialWorkspace(files, "job1", 2, trial=3, segment=1, goes_on_from=(3, 0))
+    # Pickled, as Ray sends it.
+    sent: TrialTask = pickle.loads(pickle.dumps(TrialTask(3, 1, assignment.spec, workspace)))
     return sent
 
 
@@ -53,7 +53,7 @@ def begin(control_plane: SmallControlPlane, task: TrialTask) -> Iterator[MakeTri
     made: list[tuple[TrialContext, Node]] = []
 
     def make() -> TrialContext:
-        """On a node of its own."""
+        """Open a context on a separate node."""
         made.append((TrialContext(task), Node()))
         assert made[-1][0].open(made[-1][1])
         return made[-1][0]
@@ -71,7 +71,7 @@ def scores(ap: float) -> Scores:
 
 
 def save(context: TrialContext, epoch: int) -> None:
-    """What a run does after an epoch."""
+    """Do what a run does after an epoch."""
     context.emit(Evaluated(epoch=epoch, step=epoch, scores=scores(0.1 * epoch)))
     for name in ("best", "last"):
         content = f"{name} of epoch {epoch}".encode()
@@ -91,8 +91,8 @@ def save(context: TrialContext, epoch: int) -> None:
     context.wait_for_verdict()
 
 
-def news(context: TrialContext, timeout_s: float = 10.0) -> Update:
-    """All until a report, an end or silence."""
+def next_update(context: TrialContext, timeout_s: float = 10.0) -> Update:
+    """Collect updates until a report, an end or silence."""
     events = []
     while True:
         update = context.update(timeout_s)
@@ -102,50 +102,50 @@ def news(context: TrialContext, timeout_s: float = 10.0) -> Update:
 
 
 class TestTrial:
-    def test_may_change_its_method_only_where_it_goes_on_from_another_segment(self, task: TrialTask) -> None:
+    def test_only_a_later_segment_may_change_its_method(self, task: TrialTask) -> None:
         assert TrialContext(task).may_change == {"method"}
         assert TrialContext(replace(task, segment=0)).may_change == frozenset()
 
     @pytest.mark.parametrize("awaits_evaluation", [False, True])
-    def test_one_that_goes_on_reports_what_was_noted_unless_it_evaluates_that_epoch_again(
+    def test_a_resumed_trial_reports_its_saved_scores_unless_it_evaluates_again(
         self, begin: MakeTrial, awaits_evaluation: bool
     ) -> None:
         context = begin()
-        context.emit(Evaluated(epoch=1, step=1, scores=scores(0.1)))  # noted, and its place not yet saved
+        context.emit(Evaluated(epoch=1, step=1, scores=scores(0.1)))  # scores saved, but no checkpoint yet
         resumed = Resumed(checkpoint="last.pt", epoch=1, step=1, awaits_evaluation=awaits_evaluation)
         context.emit(resumed)
         training = threading.Thread(target=context.wait_for_verdict, daemon=True)
         training.start()
-        report = news(context, 0.3).report
+        report = next_update(context, 0.3).report
         assert (report is None) == awaits_evaluation
         context.set_verdict("continue")
         training.join(10)
 
-    def test_a_score_is_told_only_when_the_place_is_kept_and_the_report_on_it(
+    def test_scores_are_reported_after_the_checkpoints_are_stored(
         self, begin: MakeTrial, control_plane: SmallControlPlane
     ) -> None:
         context = begin()
         control_plane.may_put.clear()
         training = threading.Thread(target=save, args=(context, 1), daemon=True)
         training.start()
-        early = news(context, 0.3)
+        early = next_update(context, 0.3)
         assert (early.report, [event.kind for event in early.events]) == (None, ["evaluated"])
         control_plane.may_put.set()
-        told = news(context)
-        assert told.report is not None and told.report.epoch == 1
+        update = next_update(context)
+        assert update.report is not None and update.report.epoch == 1
         assert [path.removeprefix(SEGMENT) for path in control_plane.puts] == ["/report.json", "/best.pt", "/last.pt"]
-        uris = [event.uri for event in told.events if isinstance(event, CheckpointSaved)]
+        uris = [event.uri for event in update.events if isinstance(event, CheckpointSaved)]
         assert uris == [f"store://job1/{SEGMENT}/best.pt", f"store://job1/{SEGMENT}/last.pt"]
         context.set_verdict("continue")
         training.join(10)
 
-    def test_one_whose_node_is_lost_goes_on_elsewhere_from_what_it_sent(
+    def test_a_trial_that_lost_its_node_continues_on_another_node(
         self, begin: MakeTrial, control_plane: SmallControlPlane
     ) -> None:
         context = begin()
         training = threading.Thread(target=save, args=(context, 1), daemon=True)
         training.start()
-        assert news(context).report is not None
+        assert next_update(context).report is not None
         elsewhere = begin()
         folder = elsewhere.job_dir / "checkpoints"
         assert folder != context.job_dir / "checkpoints"
@@ -162,13 +162,13 @@ class TestTrial:
             ({"attempts/1/trials/3/0": b"paused", "attempts/1/trials/3/1": b"its own"}, b"its own"),
         ],
     )
-    def test_a_segment_goes_on_from_its_own_place_or_else_from_the_one_before(
+    def test_a_segment_continues_from_its_own_checkpoint_or_the_segment_before(
         self, begin: MakeTrial, control_plane: SmallControlPlane, left: dict[str, bytes], expected: bytes
     ) -> None:
         control_plane.files = {f"{folder}/checkpoints/last.pt": content for folder, content in left.items()}
         assert (begin().job_dir / "checkpoints/last.pt").read_bytes() == expected
 
-    def test_the_end_of_one_comes_behind_its_files(self, begin: MakeTrial, control_plane: SmallControlPlane) -> None:
+    def test_a_trial_whose_files_are_refused_fails(self, begin: MakeTrial, control_plane: SmallControlPlane) -> None:
         context = begin()
         control_plane.statuses = [422, 422, 422]
         context.emit(Warned(code="a", message="b"))
@@ -185,20 +185,20 @@ class TestTrial:
             )
         )
         context.emit(RunFinished(outcome="succeeded"))
-        told = news(context)
-        while told.finished is None:
-            told = news(context)
-        assert told.finished.outcome == "failed"
-        assert told.finished.error is not None and told.finished.error.code == "storage"
+        update = next_update(context)
+        while update.finished is None:
+            update = next_update(context)
+        assert update.finished.outcome == "failed"
+        assert update.finished.error is not None and update.finished.error.code == "storage"
 
-    def test_one_of_an_attempt_that_is_over_ends(self, begin: MakeTrial, control_plane: SmallControlPlane) -> None:
+    def test_a_trial_of_a_stale_attempt_ends(self, begin: MakeTrial, control_plane: SmallControlPlane) -> None:
         context = begin()
         control_plane.is_stale = True
         save(context, 1)
         with pytest.raises(StaleAttemptError):
             context.should_stop()
 
-    def test_one_on_a_node_without_room_fails_and_says_so(
+    def test_a_trial_on_a_full_node_fails_with_the_cure(
         self, task: TrialTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "file").touch()
@@ -209,7 +209,7 @@ class TestTrial:
         assert update.finished is not None and update.finished.error is not None
         assert "FGD_SCRATCH" in update.finished.error.message
 
-    def test_its_folder_is_gone_when_it_is_over_and_the_processs_with_the_sweep(
+    def test_a_trials_folder_is_removed_at_its_end_and_the_scratch_folder_with_the_sweep(
         self, task: TrialTask, scratch: Path
     ) -> None:
         seen: list[Path] = []
@@ -222,14 +222,14 @@ class TestTrial:
         worker = TrialWorker(execute)
         worker.run(0, task)
         worker.run(1, task)
-        assert seen[0].parents[4] == seen[1].parents[4], "one scratch folder for all trials of a process"
+        assert seen[0].parents[4] == seen[1].parents[4], "all trials of a process use one scratch folder"
         assert not seen[1].exists()
         worker.close()
         assert [*scratch.iterdir()] == []
 
 
-class TestDriver:
-    def test_it_acts_on_nothing_that_the_next_attempt_might_not_know(
+class TestServerTrialFiles:
+    def test_flush_waits_until_the_control_plane_has_all_events(
         self, task: TrialTask, control_plane: SmallControlPlane
     ) -> None:
         context = HttpContext(control_plane.assignment, ControlPlane(control_plane.url, "job1-1", TOKEN))
@@ -237,24 +237,24 @@ class TestDriver:
         files = ServerTrialFiles(context, context.server_files, job_id="job1", number=2)
         control_plane.stop()
         context.emit(Warned(code="decided", message="something"))
-        settling = threading.Thread(target=files.flush, daemon=True)
-        settling.start()
-        settling.join(0.7)
-        assert settling.is_alive()
+        flushing = threading.Thread(target=files.flush, daemon=True)
+        flushing.start()
+        flushing.join(0.7)
+        assert flushing.is_alive()
         control_plane.start()
-        settling.join(10)
-        assert not settling.is_alive()
+        flushing.join(10)
+        assert not flushing.is_alive()
         assert control_plane.kinds == ["warned"]
         context.close(5)
 
-    def test_the_best_trials_checkpoint_is_named_without_a_copy(
+    def test_the_best_checkpoint_becomes_an_artifact_without_a_copy(
         self, task: TrialTask, control_plane: SmallControlPlane
     ) -> None:
         control_plane.files = {"attempts/1/trials/0/0/checkpoints/best.pt": b"best"}
         uri = "store://job1/attempts/1/trials/0/0/checkpoints/best.pt"
         context = HttpContext(control_plane.assignment, ControlPlane(control_plane.url, "job1-1", TOKEN))
         assert context.server_files is not None
-        # Told of to an earlier attempt, so that only the control plane knows its digest.
+        # A trial reported it to an earlier attempt, so only the control plane knows its digest.
         artifact = ServerTrialFiles(context, context.server_files, job_id="job1", number=2).artifact(uri)
         context.emit(artifact)
         context.emit(RunFinished(outcome="succeeded"))
@@ -263,7 +263,7 @@ class TestDriver:
         assert control_plane.events[0].event | {"kind": ""} == artifact.model_dump() | {"kind": ""}
         assert artifact.sha256 == hashlib.sha256(b"best").hexdigest()
 
-    def test_the_best_checkpoint_of_a_trial_whose_end_was_not_told_is_found(
+    def test_the_best_checkpoint_is_found_if_the_trials_end_was_not_reported(
         self, task: TrialTask, control_plane: SmallControlPlane
     ) -> None:
         control_plane.files = {
@@ -280,7 +280,7 @@ class TestDriver:
             assert found == f"store://job1/attempts/1/trials/3/{expected.replace('/', '/checkpoints/')}.pt"
         context.close(1)
 
-    def test_a_trial_that_is_over_keeps_its_best_and_frees_its_place(
+    def test_a_finished_trial_keeps_its_best_checkpoint_only(
         self, task: TrialTask, control_plane: SmallControlPlane
     ) -> None:
         control_plane.files = {f"{SEGMENT}/best.pt": b"best", f"{SEGMENT}/last.pt": b"last"}

@@ -1,12 +1,13 @@
-"""One teacher for all trials of a sweep that run on a node.
+"""Shares one teacher among all trials of a sweep that run on a node.
 
-Whoever first needs a batch's maps computes them with its own copy of the teacher and puts them into the node's shared
-memory; who comes while it computes does not wait, but computes those of the next batch that nobody has yet, so that no
-core idles and the work falls on all trials alike. Nothing has to be alive for others to go on: see `teacher_store`.
+The first trial that needs a batch's maps computes them with its own copy of the teacher, and writes them to the node's
+shared memory. A trial that needs the same maps meanwhile does not wait: it computes the maps of the next batch that has
+none. So no core is idle, and all trials do the same amount of work. No trial depends on another one being alive: see
+`teacher_store`.
 
-The other design, a process of its own that computes ahead for all, was measured beside it, with four trials on two
-cores: as much CPU time, but a process more (4.6 GiB instead of 3.5), which needs a place on a GPU, is no more than one
-core's worth of teacher, and has to be watched.
+An alternative was measured with four trials on two cores: a separate process that computes ahead for all trials. It
+needs the same CPU time, but one process more (4.6 GiB instead of 3.5), space on a GPU, and monitoring, and it computes
+no more than one core can.
 """
 
 import pickle
@@ -24,46 +25,46 @@ from fgd_core.spec.events import RunEvent, Warned
 from fgd_core.stopping import raise_if_stopped
 from fgd_core.training.teacher_maps import OwnTeacher, TeacherMaps
 from workers.tuning import teacher_store
-from workers.tuning.teacher_batches import Account, SharedMaps
+from workers.tuning.teacher_batches import SharedMaps, SharingStats
 from workers.tuning.teacher_store import TeacherStore
 from workers.tuning.teacher_weights import share_weights
 
 _GIB = 2**30
 _POLL_S = 0.01
-# The teacher's AP takes an evaluation, maps a forward pass.
 _PATIENCE_FOR_AP = 30
-_TROUBLES = (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError)
+"""Times the patience for maps: the teacher's AP takes an evaluation, maps take a forward pass."""
+_ERRORS = (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError)
 
 
 @dataclass(frozen=True)
 class SharedTeacher:
-    """Made by a sweep's driver, and handed to the actors of its trials; picklable.
+    """Describes the sharing to the actors of a sweep's trials; picklable.
 
-    A trial's run context gives `source_for(...)` as its `teacher_sharing`, and closes it when the trial is over.
+    A trial's run context provides `source_for(...)` as its `teacher_sharing`, and closes it when the trial is over.
     """
 
     sweep_id: str
     max_bytes: int = 2 * _GIB
-    """Of maps in shared memory, on each node."""
+    """The limit of the maps in shared memory, on each node."""
     patience_s: float = 20.0
-    """A run waits so long for maps that another one computes, then it computes them itself."""
+    """How long a run waits for maps that another one computes; then it computes them itself."""
     parent: Path | None = None
-    """Folder in memory; the node's, unless given."""
+    """A folder in memory; the node's shared memory, unless given."""
 
     def source_for(self, trial: int, emit: Callable[[RunEvent], None]) -> "TrialTeacher":
-        """What one trial shares; opened in the process that runs it."""
+        """Open the sharing for one trial, in the process that runs the trial."""
         return TrialTeacher(self, trial, emit)
 
     def clear(self) -> None:
-        """Free this node's memory at the end of a sweep; a run that still shares goes on by itself."""
+        """Free this node's memory at the end of a sweep; a run that still shares continues on its own."""
         teacher_store.clear(self.sweep_id, self.parent)
 
 
 class TrialTeacher:
-    """A `TeacherSharing` for one trial. Where sharing fails, the trial goes on by itself, and says so once."""
+    """A `TeacherSharing` for one trial. If sharing fails, the trial continues on its own and emits one warning."""
 
     def __init__(self, shared: SharedTeacher, trial: int, emit: Callable[[RunEvent], None]) -> None:
-        self.account = Account()
+        self.stats = SharingStats()
         self._shared, self._trial, self._emit = shared, trial, emit
         self._held = ExitStack()
         self._has_warned = False
@@ -75,21 +76,21 @@ class TrialTeacher:
             self._turn_off(error)
 
     def ap(self, key: str, measure: Callable[[], float | None]) -> float | None:
-        give_up_s = time.monotonic() + _PATIENCE_FOR_AP * self._shared.patience_s
-        while self._store is not None and time.monotonic() < give_up_s:
+        deadline_s = time.monotonic() + _PATIENCE_FOR_AP * self._shared.patience_s
+        while self._store is not None and time.monotonic() < deadline_s:
             with ExitStack() as claim:
                 try:
                     is_ours = claim.enter_context(self._store.claim(f"ap-{key}"))
-                    noted = self._store.noted(f"ap-{key}")
+                    found = self._store.values(f"ap-{key}")
                 except (OSError, ValueError) as error:
                     self._turn_off(error)
                     break
-                if noted:
-                    return None if noted[0] is None else float(noted[0])
+                if found:
+                    return float(found[0]) if isinstance(found[0], int | float) else None
                 if is_ours:
                     ap = measure()
-                    with suppress(OSError):  # then the next one measures, too
-                        self._store.note(f"ap-{key}", ap)
+                    with suppress(OSError):  # the next trial then measures the AP, too
+                        self._store.set_value(f"ap-{key}", ap)
                     return ap
             raise_if_stopped()
             time.sleep(_POLL_S)
@@ -99,11 +100,11 @@ class TrialTeacher:
         own = OwnTeacher(teacher)
         if self._store is None:
             return own
-        with suppress(*_TROUBLES):  # it has its own
+        with suppress(*_ERRORS):  # the teacher still has its own weights
             share_weights(teacher, self._store, patience_s=self._shared.patience_s)
         try:
-            seat = self._held.enter_context(self._store.seat())
-        except _TROUBLES as error:
+            position = self._held.enter_context(self._store.register_run())
+        except _ERRORS as error:
             self._turn_off(error)
             return own
         shared = SharedMaps(
@@ -111,14 +112,14 @@ class TrialTeacher:
             own,
             loader,
             store=self._store,
-            seat=seat,
-            account=self.account,
+            position=position,
+            stats=self.stats,
             patience_s=self._shared.patience_s,
         )
-        return _WithFallBack(shared, own, self.account, warn=self._warn)
+        return _WithFallback(shared, own, self.stats, warn=self._warn)
 
     def close(self) -> None:
-        """The trial asks for nothing more; idempotent."""
+        """End the sharing; idempotent."""
         self._held.close()
         self._store = None
 
@@ -129,23 +130,27 @@ class TrialTeacher:
     def _warn(self, reason: str) -> None:
         if not self._has_warned:
             self._has_warned = True
-            message = f"the trial computes what its teacher says by itself, with the same result: {reason}"
+            message = f"the trial computes its teacher's maps on its own, with the same result: {reason}"
             self._emit(Warned(code="shared_teacher_off", message=message, details={"trial": self._trial}))
 
 
-class _WithFallBack:
-    def __init__(self, shared: SharedMaps, own: OwnTeacher, account: Account, *, warn: Callable[[str], None]) -> None:
+class _WithFallback:
+    """Falls back to the trial's own teacher when sharing fails."""
+
+    def __init__(
+        self, shared: SharedMaps, own: OwnTeacher, stats: SharingStats, *, warn: Callable[[str], None]
+    ) -> None:
         self._shared: SharedMaps | None = shared
-        self._own, self._account, self._warn = own, account, warn
+        self._own, self._stats, self._warn = own, stats, warn
 
     def maps(self, batch: Batch) -> Sequence[Tensor]:
         if self._shared is not None:
             try:
                 return self._shared.maps(batch)
             except TimeoutError as error:
-                self._warn(str(error))  # the next batch may do better
-            except _TROUBLES as error:
+                self._warn(str(error))  # the next batch may succeed
+            except _ERRORS as error:
                 self._shared = None
                 self._warn(f"{type(error).__name__}: {error}")
-        self._account.alone += 1
+        self._stats.alone += 1
         return self._own.maps(batch)

@@ -1,4 +1,4 @@
-"""The teacher's weights, once for all runs of a node."""
+"""Shares the teacher's weights: one copy in memory for all runs of a node."""
 
 import hashlib
 import time
@@ -11,12 +11,12 @@ _POLL_S = 0.01
 
 
 def share_weights(module: nn.Module, store: TeacherStore, *, patience_s: float) -> None:
-    """Have a frozen `module` that is on the CPU compute on weights in the node's shared memory.
+    """Replace the weights of a frozen `module` on the CPU by equal ones in the node's shared memory.
 
     Args:
-        patience_s: so long it waits for another run that stores the same weights; then it keeps its own.
+        patience_s: how long to wait for another run that stores the same weights; then the module keeps its own.
     Raises:
-        OSError, RuntimeError: the memory is full; the module has its own weights still.
+        OSError, RuntimeError: the memory is full; the module still has its own weights.
     """
     state = module.state_dict(keep_vars=True)
     if any(tensor.device.type != "cpu" for tensor in state.values()):
@@ -26,14 +26,14 @@ def share_weights(module: nn.Module, store: TeacherStore, *, patience_s: float) 
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().contiguous().numpy())
     name = f"weights-{digest.hexdigest()[:32]}"
-    give_up_s = time.monotonic() + patience_s
-    while (kept := store.kept(name)) is None and time.monotonic() < give_up_s:
+    deadline_s = time.monotonic() + patience_s
+    while (shared := store.weights(name)) is None and time.monotonic() < deadline_s:
         with store.claim(name) as is_ours:
             if is_ours:
-                if store.kept(name) is None:
-                    store.keep(name, {key: tensor.detach() for key, tensor in state.items()})
+                if store.weights(name) is None:
+                    store.set_weights(name, {key: tensor.detach() for key, tensor in state.items()})
                 continue
         time.sleep(_POLL_S)
     for key, tensor in state.items():
-        if kept is not None:
-            tensor.data = kept[key]
+        if shared is not None:
+            tensor.data = shared[key]
