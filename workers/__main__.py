@@ -41,6 +41,7 @@ STALE_GRACE_S = 10.0
 
 
 def main() -> int:
+    """Run this process's attempt and return the exit code."""
     seconds = {"process_start": process_age_s()}
     trace = StartTrace(os.environ, seconds["process_start"])
     trace.reached("process start")

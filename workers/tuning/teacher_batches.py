@@ -63,6 +63,7 @@ class SharedMaps:
         self._slowest_s = 0.0
 
     def maps(self, batch: Batch) -> Sequence[Tensor]:
+        """Return the teacher's maps, each (B, C, H, W), from the store or computed."""
         if batch.number is None:
             raise ValueError("the batch has no number; only the batches of a training can be shared")
         group, number = self._group(batch), batch.number

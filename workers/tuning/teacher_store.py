@@ -37,6 +37,7 @@ class Entry(TypedDict):
     checksum: int
     """Of the batch's images."""
     maps: list[Tensor]
+    """One per level, each (B, C, H, W)."""
 
 
 def steps_until_needed(number: int, positions: Sequence[int]) -> float:
@@ -142,7 +143,7 @@ class TeacherStore:
             return []
 
     def set_weights(self, name: str, weights: Mapping[str, Tensor]) -> None:
-        """Store tensors for as long as the folder exists; they do not count towards `max_bytes`."""
+        """Store tensors of any shape (...) for as long as the folder exists; they do not count towards `max_bytes`."""
         part = self.folder / f"{name}.weights-{os.getpid()}"
         try:
             torch.save(dict(weights), part)
@@ -151,7 +152,7 @@ class TeacherStore:
             part.unlink(missing_ok=True)
 
     def weights(self, name: str) -> dict[str, Tensor] | None:
-        """Return stored tensors, as views of the shared memory; None if there are none."""
+        """Return stored tensors with their shapes (...), as views of the shared memory; None if there are none."""
         found: dict[str, Tensor] | None = _load(self.folder / f"{name}.weights")
         return found
 
