@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fgd_core.data.loading import TrainLoader
+from fgd_core.data.loading import Batch, TrainLoader
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.checkpoint import DetectorCheckpoint
 from fgd_core.errors import NonFiniteLossError, WeightsError
@@ -202,7 +202,7 @@ class Trainer:
         )
         return True
 
-    def _run_step(self, batch: Any, waited_s: float) -> None:
+    def _run_step(self, batch: Batch, waited_s: float) -> None:
         started_s = time.perf_counter()
         rate = learning_rate(self.settings, self.step, self.steps)
         for group in self.optimizer.param_groups:

@@ -1,6 +1,7 @@
 """The real application over a real database, its dispatcher moved by hand, and a run that reports to it."""
 
 import json
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -190,6 +191,11 @@ class Run:
         error = {"code": code, "message": f"there was {code}", "retryable": retryable}
         await self.reports({"kind": "run_finished", "outcome": "failed", "error": error})
         self._plane.cluster.say(self.submission_id, "FAILED")
+
+
+def logged(steps: Iterable[int], **values: Sequence[float | None]) -> dict[str, Any]:
+    """Return an event with the values of each step, by curve name."""
+    return {"kind": "metrics_logged", "steps": list(steps), "values": {name: list(v) for name, v in values.items()}}
 
 
 def progress(step: int, loss: float = 1.0) -> dict[str, Any]:

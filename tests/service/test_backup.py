@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from control_plane import ControlPlane, ManualClock, Run, evaluate_spec, progress, train_spec
+from control_plane import ControlPlane, ManualClock, Run, evaluate_spec, logged, progress, train_spec
 from memory_cluster import MemoryCluster
 from sqlalchemy import select, text
 
@@ -49,7 +49,9 @@ async def busy(plane: ControlPlane) -> tuple[str, str, str, Run]:
     """Create jobs, a token and a file; returns (ended job, job that waits for the third, running job, its run)."""
     done, run = await plane.started_job()
     checkpoint = run.writes("checkpoints/best.pt", b"weights")
-    await run.reports(*(progress(step, loss=step / 7) for step in range(1, 200)))
+    await run.reports(
+        *(progress(step) for step in range(1, 200)), logged(range(1, 200), loss=[step / 7 for step in range(1, 200)])
+    )
     await run.saves_checkpoint(checkpoint)
     await run.succeeds()
     await plane.tick()
@@ -121,7 +123,7 @@ class TestRoundTrip:
         restored = ControlPlane(target, cluster, clock)
         # The backup includes the secret, so the run keeps its token. Its new curve is numbered after the restored ones.
         run._plane = restored
-        await run.reports(progress(1) | {"values": {"brand/new": 1.0}})
+        await run.reports(logged([1], **{"brand/new": [1.0]}))
         await run.saves_checkpoint()
         await run.succeeds()
         await restored.tick()

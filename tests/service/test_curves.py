@@ -2,11 +2,10 @@
 
 import asyncio
 import secrets
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from control_plane import ControlPlane, Run, progress
+from control_plane import ControlPlane, Run, logged, progress
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -32,10 +31,6 @@ RUNS_OF_STEPS = st.builds(
 SPIKES = st.dictionaries(STEPS, VALUES.map(lambda value: 10 * value), min_size=1, max_size=4)
 WRITES = st.tuples(st.just("write"), RUNS_OF_STEPS | SPIKES)
 ROLL_UPS = st.tuples(st.just("roll up"), st.none())
-
-
-def logged(steps: Sequence[int], **values: Sequence[float | None]) -> dict[str, Any]:
-    return {"kind": "metrics_logged", "steps": list(steps), "values": {name: list(v) for name, v in values.items()}}
 
 
 async def curve(plane: ControlPlane, job_id: str, name: str = "loss", **query: Any) -> list[tuple[int, float]]:

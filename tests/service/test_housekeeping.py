@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from control_plane import ControlPlane, ManualClock, evaluate_spec, progress, train_spec
+from control_plane import ControlPlane, ManualClock, evaluate_spec, logged, progress, train_spec
 from sqlalchemy import func, select, update
 from sweeps import begun, ended, progressed, reported, said, sweep_spec
 
@@ -51,7 +51,7 @@ def left(plane: ControlPlane, job_id: str) -> list[str]:
 async def ended_job(plane: ControlPlane, *, num_points: int = 300, outcome: str = "succeeds") -> str:
     """Return an ended and archived job with progress, curves, a log, checkpoints and an outbox."""
     job_id, run = await plane.started_job()
-    batch = run.batch(*(progress(step, loss=float(step)) for step in range(1, num_points + 1)))
+    batch = run.batch(*(progress(step) for step in range(1, num_points + 1)))
     await run.post(batch)
     await run.saves_checkpoint(plane.storage.uri_of(f"jobs/{job_id}/attempts/1/checkpoints/best.pt"))
     if outcome == "succeeds":
@@ -133,7 +133,7 @@ class TestPass:
         losses = [1.0] * 1000
         losses[333], losses[777] = 9.0, -9.0
         for start in range(0, 1000, 250):
-            await run.post(run.batch(*(progress(step, losses[step]) for step in range(start, start + 250))))
+            await run.post(run.batch(logged(range(start, start + 250), loss=losses[start : start + 250])))
         await run.succeeds()
         await plane.tick()
         plane.clock.forward(21 * DAY_S)

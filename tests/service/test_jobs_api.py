@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from control_plane import ControlPlane, evaluate_spec, progress, scores, train_spec
+from control_plane import ControlPlane, evaluate_spec, logged, progress, scores, train_spec
 from memory_cluster import TWO_CORES, MemoryCluster
 from sqlalchemy import text
 
@@ -98,7 +98,7 @@ class TestCancel:
 class TestMetrics:
     async def test_a_curve_is_thinned_and_keeps_its_spike(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
-        await run.reports(*(progress(step, loss=99.0 if step == 57 else 1.0) for step in range(1, 101)))
+        await run.reports(logged(range(1, 101), loss=[99.0 if step == 57 else 1.0 for step in range(1, 101)]))
         page = (await plane.http.get(f"/v1/jobs/{job_id}/metrics?name=loss&max_points=10")).json()
         (curve,) = page["items"]
         assert len(curve["points"]) <= 10
@@ -108,7 +108,7 @@ class TestMetrics:
         job_id, run = await plane.started_job()
         epoch = progress(5) | {"kind": "epoch_finished"}
         evaluated = {"kind": "evaluated", "epoch": 1, "step": 5, "scores": scores(0.3)}
-        await run.reports(progress(5), epoch, evaluated)
+        await run.reports(progress(5), logged([5], loss=[1.0]), epoch, evaluated)
         page = (await plane.http.get(f"/v1/jobs/{job_id}/metrics")).json()
         names = [curve["name"] for curve in page["items"]]
         assert names == ["epoch/loss", "images_per_s", "learning_rate", "loss", "val/ap", "val/ap50"]
