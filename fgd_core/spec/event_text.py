@@ -140,7 +140,8 @@ def _describe_run(event: RunStarted | DeviceReady | Resumed | RunFinished) -> st
         case RunStarted():
             return f"run started on {event.host}, process {event.pid}; loading PyTorch"
         case DeviceReady():
-            return f"on {event.device}, {event.precision}, {event.threads} threads: reading the data"
+            threads = "1 thread" if event.threads == 1 else f"{event.threads} threads"
+            return f"on {event.device}, {event.precision}, {threads}: reading the data"
         case Resumed():
             return f"resumed from {event.checkpoint}: epoch {event.epoch}, step {event.step}"
     if event.error is not None:

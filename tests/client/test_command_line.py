@@ -255,7 +255,7 @@ class TestWatch:
         run.report(*(progress(step) for step in (1, 2, 3)))
         run.succeed()
         text = fgd("watch", job_id, "--server", server.url).out
-        assert text.index("loading PyTorch") < text.index("on cpu: reading the data") < text.index("step 1/100")
+        assert text.index("loading PyTorch") < text.index("on cpu, ") < text.index("step 1/100")
         assert "epoch 1/2, step 1/100  118 images/s  1:15 left" in text
         # The three came at once; only the first one gets a line.
         assert text.count("step ") == 1

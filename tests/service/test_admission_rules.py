@@ -166,9 +166,9 @@ class TestWeights:
     @pytest.mark.parametrize(
         ("teacher", "said"),
         [
-            ({"checkpoint": "job:abc/best", "detector": {"type": "gfl"}}, "says itself"),
-            ({"checkpoint": "/a.pth", "classes": ["cat"]}, "needs its detector"),
-            ({"checkpoint": "/a.pth", "detector": {"type": "gfl", "weights": "/b.pth"}}, "leave detector.weights out"),
+            ({"checkpoint": "job:abc/best", "detector": {"type": "gfl"}}, "contains its detector"),
+            ({"checkpoint": "/a.pth", "classes": ["cat"]}, "needs a detector too"),
+            ({"checkpoint": "/a.pth", "detector": {"type": "gfl", "weights": "/b.pth"}}, "leave out detector.weights"),
         ],
     )
     def test_what_a_teacher_cannot_be_is_no_spec(self, teacher: dict[str, Any], said: str) -> None:
