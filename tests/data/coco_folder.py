@@ -1,4 +1,4 @@
-"""A COCO data set on disk that is sound, but for what a test spoils."""
+"""Writes valid COCO data sets, in which tests introduce errors."""
 
 import json
 from pathlib import Path
@@ -13,6 +13,8 @@ from fgd_core.spec.events import Finding
 
 
 class CocoFolder:
+    """A data set with the categories cat (1) and dog (2)."""
+
     def __init__(self, root: Path) -> None:
         self.images_folder = root / "images"
         self.annotations_file = root / "annotations.json"
@@ -22,7 +24,7 @@ class CocoFolder:
         self.annotations: list[Any] = []
 
     def add_image(self, image: Image.Image | None = None, *, file_name: str | None = None, **fields: Any) -> int:
-        """A 40x30 image unless one is given; `fields` add to its entry or replace what it says."""
+        """Add an image, by default of 40x30 px; `fields` add to its entry or replace values. Returns its id."""
         image = image or Image.new("RGB", (40, 30), (10, 200, 30))
         number = len(self.images) + 1
         file_name = file_name or f"{number}.png"
@@ -33,7 +35,7 @@ class CocoFolder:
         return int(entry["id"])
 
     def add_box(self, image_id: int = 1, bbox: Any = (4, 5, 10, 8), **fields: Any) -> None:
-        """A box of category 1; a field given as None is left out."""
+        """Add a box of category 1; `fields` add to its entry or replace values, and None removes a field."""
         entry = {
             "id": len(self.annotations) + 1,
             "image_id": image_id,
@@ -60,12 +62,12 @@ class CocoFolder:
         return self.reopen(on_bad, split, with_masks=with_masks)
 
     def reopen(self, on_bad: Any = "refuse", split: Any = "train", *, with_masks: bool = False) -> DetectionDataset:
-        """Open what lies on disk, as it is."""
+        """Open the data set without writing the annotation file again."""
         coco = Coco(train=self.split, val=self.split, on_bad=on_bad)
         return open_dataset(coco, split, with_masks=with_masks)
 
 
 def finding(dataset: DetectionDataset, problem: str) -> Finding:
-    """The one finding of that kind."""
+    """Return the only finding of a problem."""
     (found,) = [found for found in dataset.checked.findings if found.problem == problem]
     return found

@@ -1,6 +1,7 @@
-"""Cases out of the field: a table of what is answered to each, and why that is right.
+"""Data sets with mistakes that people reported in public, and the expected result of checking each of them.
 
-Each script of `../shared/cases` has a table of its own beside this file; a case without a row fails a test.
+Each script of `../shared/cases` writes such data sets, and has a table of expected results beside this file. A case
+without a row in its table fails a test.
 """
 
 import subprocess
@@ -18,66 +19,69 @@ from tests.library import RecordingContext
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What `check_data` says of a data set."""
+class Result:
+    """Holds the result of a `check_data` job."""
 
-    is_read: bool
-    """Whether a training on it would begin."""
+    is_accepted: bool
+    """Whether a training would start."""
     findings: Mapping[str, str]
-    """Of both splits: problem -> action. That an image is in both splits is left out: most cases list theirs twice."""
+    """Problem -> action, of both splits; without `in_both_splits`, because most cases use one list for both."""
     boxes: Mapping[str, int] | None
-    """Class -> how many in the training split, None where nothing was counted."""
+    """Class -> number of boxes in the training split; None if nothing was counted."""
     crowd: int
     error: str
 
     def __str__(self) -> str:
-        what = "read" if self.is_read else "refused"
+        outcome = "accepted" if self.is_accepted else "refused"
         boxes = ", ".join(f"{count} {name}" for name, count in (self.boxes or {}).items())
         found = ", ".join(f"{problem} {action}" for problem, action in self.findings.items())
         crowd = f", {self.crowd} crowd" if self.crowd else ""
-        return "; ".join(filter(None, [what, boxes + crowd, found or (self.error[:100] if not self.is_read else "")]))
+        reason = found or ("" if self.is_accepted else self.error[:100])
+        return "; ".join(filter(None, [outcome, boxes + crowd, reason]))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What has to be answered."""
+    """Holds the expected result of a case."""
 
-    is_read: bool
+    is_accepted: bool
     why: str
     boxes: Mapping[str, int] | None = None
-    """None: does not matter, for nothing is learned from it."""
+    """None: not compared, because the data set is refused."""
     crowd: int = 0
     findings: Mapping[str, str]
-    says: str = ""
-    """Stands in the refusal."""
+    error: str = ""
+    """Part of the error message."""
 
     def __str__(self) -> str:
-        return str(Answer(is_read=self.is_read, findings=self.findings, boxes=self.boxes, crowd=self.crowd, error=""))
+        return str(
+            Result(is_accepted=self.is_accepted, findings=self.findings, boxes=self.boxes, crowd=self.crowd, error="")
+        )
 
-    def fits(self, answer: Answer) -> bool:
+    def fits(self, result: Result) -> bool:
         return (
-            answer.is_read == self.is_read
-            and dict(answer.findings) == dict(self.findings)
-            and (self.boxes is None or (answer.boxes, answer.crowd) == (self.boxes, self.crowd))
-            and self.says in answer.error
+            result.is_accepted == self.is_accepted
+            and dict(result.findings) == dict(self.findings)
+            and (self.boxes is None or (result.boxes, result.crowd) == (self.boxes, self.crowd))
+            and self.error in result.error
         )
 
 
 Table = Mapping[str, Row]
 
 
-def read(why: str, boxes: Mapping[str, int], *, crowd: int = 0, **findings: str) -> Row:
-    """It is read so, with these findings: problem=action."""
-    return Row(is_read=True, why=why, boxes=boxes, crowd=crowd, findings=findings)
+def accepted(why: str, boxes: Mapping[str, int], *, crowd: int = 0, **findings: str) -> Row:
+    """Return a row of a data set that is accepted with these findings: problem=action."""
+    return Row(is_accepted=True, why=why, boxes=boxes, crowd=crowd, findings=findings)
 
 
-def refused(why: str, *, says: str = "", **findings: str) -> Row:
-    """Nobody can train on it, for these findings: problem=action."""
-    return Row(is_read=False, why=why, findings=findings, says=says)
+def refused(why: str, *, error: str = "", **findings: str) -> Row:
+    """Return a row of a data set that is refused with these findings: problem=action."""
+    return Row(is_accepted=False, why=why, findings=findings, error=error)
 
 
 def make(script: Path, folder: Path) -> None:
-    """Have `script` write its cases."""
+    """Run a script, which writes its cases to `folder`."""
     subprocess.run([sys.executable, str(script), str(folder)], check=True, capture_output=True, timeout=250)
 
 
@@ -85,14 +89,14 @@ def cases_in(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob("*/spec.yaml"))
 
 
-def answer(case: Path, job_dir: Path) -> Answer:
-    """Run the case's check, as `python -m fgd_core run` does."""
+def check(case: Path, job_dir: Path) -> Result:
+    """Run the `check_data` job of a case, like `python -m fgd_core run`."""
     context = RecordingContext(job_dir)
     end = execute(JOB_SPEC.validate_python(yaml.safe_load((case / "spec.yaml").read_text())), context)
     checked = [event for event in context.events if isinstance(event, DataChecked)]
     found = [finding for each in checked for finding in each.findings]
-    return Answer(
-        is_read=end.outcome == "succeeded",
+    return Result(
+        is_accepted=end.outcome == "succeeded",
         findings={each.problem: each.action for each in found if each.problem != "in_both_splits"},
         boxes=checked[0].boxes_per_category if checked else None,
         crowd=checked[0].num_crowd if checked else 0,
@@ -100,11 +104,11 @@ def answer(case: Path, job_dir: Path) -> Answer:
     )
 
 
-def lines(answers: Mapping[str, Answer], table: Table) -> Iterator[str]:
-    """The table as a person reads it: case, answer, right or not, and why."""
-    for name, given in answers.items():
+def lines(results: Mapping[str, Result], table: Table) -> Iterator[str]:
+    """Yield a readable table: case, result, whether it is as expected, and why."""
+    for name, result in results.items():
         row = table.get(name)
-        verdict = "no row" if row is None else "right" if row.fits(given) else "WRONG"
-        yield f"{verdict:7}{name:45}{given}"
+        verdict = "no row" if row is None else "right" if row.fits(result) else "WRONG"
+        yield f"{verdict:7}{name:45}{result}"
         if row is not None:
-            yield f"{'':52}({row.why})" + ("" if row.fits(given) else f" – expected: {row}")
+            yield f"{'':52}({row.why})" + ("" if row.fits(result) else f" – expected: {row}")

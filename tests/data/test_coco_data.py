@@ -1,4 +1,4 @@
-"""The traps of COCO files, each on real files."""
+"""Opening COCO data sets, with the mistakes that their files may contain."""
 
 import json
 from collections.abc import Callable
@@ -19,15 +19,15 @@ from fgd_core.spec.data import Coco, CocoSplit
 
 @pytest.fixture
 def folder(tmp_path: Path) -> CocoFolder:
-    """One image with one box."""
+    """Creates a data set with one image and one box."""
     folder = CocoFolder(tmp_path / "set")
     folder.add_image()
     folder.add_box()
     return folder
 
 
-class TestASoundDataSet:
-    def test_is_read_as_it_stands(self, folder: CocoFolder) -> None:
+class TestValidDataSet:
+    def test_is_read_without_findings(self, folder: CocoFolder) -> None:
         dataset = folder.open()
         (sample,) = dataset.samples
         assert (sample.image_id, sample.file_name, sample.height, sample.width) == (1, "1.png", 30, 40)
@@ -40,7 +40,7 @@ class TestASoundDataSet:
         assert image.shape == (3, 30, 40)
         assert image[:, 0, 0].tolist() == [10, 200, 30]
 
-    def test_has_the_same_fingerprint_in_another_folder(self, folder: CocoFolder, tmp_path: Path) -> None:
+    def test_has_a_fingerprint_that_does_not_depend_on_the_folder(self, folder: CocoFolder, tmp_path: Path) -> None:
         other = CocoFolder(tmp_path / "elsewhere")
         other.add_image()
         other.add_box()
@@ -48,7 +48,7 @@ class TestASoundDataSet:
         other.annotations[0]["bbox"][0] += 1
         assert other.open().fingerprint != folder.open().fingerprint
 
-    def test_with_boxes_out_of_order_gives_each_image_its_own(self, folder: CocoFolder) -> None:
+    def test_may_list_boxes_in_any_order(self, folder: CocoFolder) -> None:
         folder.add_image(id=77)
         folder.add_image(id=5)
         for image_id, x in ((5, 1), (77, 2), (1, 3), (5, 0)):
@@ -66,7 +66,7 @@ class TestASoundDataSet:
         ("name", "num_images", "num_boxes"),
         [("bccd", (292, 72), (3941, 945)), ("nuclei_small", (128, 32), (3556, 1053))],
     )
-    def test_of_the_world_opens_without_findings(
+    def test_that_is_published_opens_without_findings(
         self, shared: Path, name: str, num_images: tuple[int, int], num_boxes: tuple[int, int]
     ) -> None:
         root = shared / "data" / name
@@ -87,7 +87,7 @@ class TestASoundDataSet:
 
 
 class TestCategories:
-    def test_with_gaps_and_in_any_order_become_contiguous_labels(self, folder: CocoFolder) -> None:
+    def test_with_gaps_and_in_any_order_get_contiguous_labels(self, folder: CocoFolder) -> None:
         folder.categories = [{"id": 90, "name": "owl"}, {"id": 0, "name": "ant"}, {"id": 7, "name": "bee"}]
         folder.annotations.clear()
         for category_id in (7, 90, 0):
@@ -105,14 +105,14 @@ class TestCategories:
             ([{"id": 1, "name": "cat"}, {"name": "dog"}], "malformed_category"),
         ],
     )
-    def test_that_are_ambiguous_are_refused_whatever_on_bad_says(
+    def test_that_are_ambiguous_are_always_refused(
         self, folder: CocoFolder, categories: list[Any], problem: str
     ) -> None:
         folder.categories = categories
         with pytest.raises(DataError, match=problem):
             folder.open(on_bad="drop")
 
-    def test_that_differ_between_the_splits_are_named(self, folder: CocoFolder, tmp_path: Path) -> None:
+    def test_that_differ_between_the_splits_are_reported(self, folder: CocoFolder, tmp_path: Path) -> None:
         train = folder.open()
         folder.categories[1]["name"] = "wolf"
         with pytest.raises(DataError) as caught:
@@ -120,47 +120,47 @@ class TestCategories:
         assert caught.value.details == {"only_in_train": ["2: dog"], "only_in_val": ["2: wolf"]}
 
     @pytest.mark.parametrize("name", ["Dog", "dog ", "d\u200bog", "\uff44og"])
-    def test_that_only_look_the_same_in_both_splits_are_called_so(self, folder: CocoFolder, name: str) -> None:
+    def test_that_differ_only_in_spelling_are_reported_as_such(self, folder: CocoFolder, name: str) -> None:
         train = folder.open()
         folder.categories[1]["name"] = name
         with pytest.raises(DataError, match="differ only by case, spaces or Unicode form"):
             check_same_categories(train, folder.open())
 
-    def test_that_merely_change_places_do_not_look_the_same(self, folder: CocoFolder) -> None:
+    def test_with_swapped_ids_are_not_reported_as_spelling(self, folder: CocoFolder) -> None:
         train = folder.open()
         folder.categories = [{"id": 1, "name": "dog"}, {"id": 3, "name": "cow"}]
         with pytest.raises(DataError, match=r"same list of ids and names \("):
             check_same_categories(train, folder.open())
 
-    def test_in_another_order_are_the_same_categories(self, folder: CocoFolder) -> None:
+    def test_in_another_order_are_equal(self, folder: CocoFolder) -> None:
         train = folder.open()
         folder.categories.reverse()
         check_same_categories(train, folder.open())
 
 
-def _id_twice(folder: CocoFolder) -> None:
+def _repeated_image_id(folder: CocoFolder) -> None:
     folder.add_image(id=1)
     folder.add_image()
     folder.add_box(3)
 
 
-def _no_file(folder: CocoFolder) -> None:
+def _missing_file(folder: CocoFolder) -> None:
     folder.add_image(file_name="gone.png")
     (folder.images_folder / "gone.png").unlink()
     folder.add_box(2)
 
 
-def _cut_png(folder: CocoFolder) -> None:
+def _truncated_png(folder: CocoFolder) -> None:
     folder.add_image(_noise(), file_name="cut.png")
     _cut(folder.images_folder / "cut.png", keep=0.7)
 
 
-def _cut_jpeg(folder: CocoFolder) -> None:
+def _truncated_jpeg(folder: CocoFolder) -> None:
     folder.add_image(_noise(), file_name="cut.jpg")
     _cut(folder.images_folder / "cut.jpg", keep=0.7)
 
 
-def _no_image(folder: CocoFolder) -> None:
+def _text_as_image(folder: CocoFolder) -> None:
     folder.add_image(file_name="text.png")
     (folder.images_folder / "text.png").write_text("not an image")
 
@@ -177,58 +177,58 @@ def _unknown_category(folder: CocoFolder) -> None:
     folder.add_box(category_id=99)
 
 
-def _no_bbox(folder: CocoFolder) -> None:
+def _missing_bbox(folder: CocoFolder) -> None:
     folder.add_box(bbox=None)
 
 
-def _elsewhere(folder: CocoFolder) -> None:
+def _path_out_of_folder(folder: CocoFolder) -> None:
     folder.add_image(file_name="inside.png")
     (folder.images_folder / "inside.png").rename(folder.images_folder.parent / "outside.png")
     folder.images[-1]["file_name"] = "sub/../../outside.png"
 
 
-def _absolute(folder: CocoFolder) -> None:
+def _absolute_path(folder: CocoFolder) -> None:
     folder.add_image(file_name="inside.png")
     folder.images[-1]["file_name"] = "/elsewhere/inside.png"
 
 
-def _no_file_name(folder: CocoFolder) -> None:
+def _missing_file_name(folder: CocoFolder) -> None:
     folder.images.append({"id": 50})
 
 
-SPOILED: list[tuple[str, Callable[[CocoFolder], None], str]] = [
-    ("duplicate_image_id", _id_twice, "1: 1.png, 2.png"),
-    ("missing_image", _no_file, "gone.png"),
-    ("image_outside_folder", _elsewhere, "sub/../../outside.png"),
-    ("image_outside_folder", _absolute, "/elsewhere/inside.png"),
-    ("truncated_image", _cut_png, "cut.png"),
-    ("truncated_image", _cut_jpeg, "cut.jpg"),
-    ("unreadable_image", _no_image, "text.png"),
+BAD_ENTRIES: list[tuple[str, Callable[[CocoFolder], None], str]] = [
+    ("duplicate_image_id", _repeated_image_id, "1: 1.png, 2.png"),
+    ("missing_image", _missing_file, "gone.png"),
+    ("image_outside_folder", _path_out_of_folder, "sub/../../outside.png"),
+    ("image_outside_folder", _absolute_path, "/elsewhere/inside.png"),
+    ("truncated_image", _truncated_png, "cut.png"),
+    ("truncated_image", _truncated_jpeg, "cut.jpg"),
+    ("unreadable_image", _text_as_image, "text.png"),
     ("size_mismatch", _other_size, "2.png is 40x30, annotated 41x30"),
     ("unknown_image", _unknown_image, "annotation 2: image 99"),
     ("unknown_category", _unknown_category, "annotation 2: category 99"),
-    ("malformed_annotation", _no_bbox, "annotation 2: image_id 1, category_id 1, bbox None"),
-    ("malformed_image", _no_file_name, "images[1]: id 50, file_name None"),
+    ("malformed_annotation", _missing_bbox, "annotation 2: image_id 1, category_id 1, bbox None"),
+    ("malformed_image", _missing_file_name, "images[1]: id 50, file_name None"),
 ]
 
 
-class TestWhatIsSeriouslyBad:
-    @pytest.mark.parametrize(("problem", "spoil", "name"), SPOILED)
-    def test_is_refused_by_name(
-        self, folder: CocoFolder, problem: str, spoil: Callable[[CocoFolder], None], name: str
+class TestBadEntries:
+    @pytest.mark.parametrize(("problem", "make_bad", "name"), BAD_ENTRIES)
+    def test_are_refused_with_their_names(
+        self, folder: CocoFolder, problem: str, make_bad: Callable[[CocoFolder], None], name: str
     ) -> None:
-        spoil(folder)
+        make_bad(folder)
         with pytest.raises(DataError) as caught:
             folder.open()
         assert problem in caught.value.message
         assert name in caught.value.message
         assert "on_bad" in caught.value.message
 
-    @pytest.mark.parametrize(("problem", "spoil", "name"), SPOILED)
-    def test_is_dropped_by_name_and_the_rest_goes_on(
-        self, folder: CocoFolder, problem: str, spoil: Callable[[CocoFolder], None], name: str
+    @pytest.mark.parametrize(("problem", "make_bad", "name"), BAD_ENTRIES)
+    def test_are_dropped_with_their_names(
+        self, folder: CocoFolder, problem: str, make_bad: Callable[[CocoFolder], None], name: str
     ) -> None:
-        spoil(folder)
+        make_bad(folder)
         folder.add_image(file_name="sound.png", id=60)
         folder.add_box(60)
         dataset = folder.open(on_bad="drop")
@@ -237,7 +237,7 @@ class TestWhatIsSeriouslyBad:
         assert dataset.samples[-1].file_name == "sound.png"
         assert len(dataset.samples[-1].boxes_xyxy_px) == 1
 
-    def test_is_told_all_at_once_with_counts_and_the_first_five_names(self, folder: CocoFolder) -> None:
+    def test_are_all_reported_with_counts_and_the_first_five_names(self, folder: CocoFolder) -> None:
         for number in range(7):
             folder.add_image(file_name=f"gone{number}.png")
             (folder.images_folder / f"gone{number}.png").unlink()
@@ -252,16 +252,16 @@ class TestWhatIsSeriouslyBad:
         assert "gone4.png" in caught.value.message
         assert "gone5.png" not in caught.value.message
 
-    def test_takes_the_boxes_of_a_dropped_image_with_it(self, folder: CocoFolder) -> None:
-        _no_file(folder)
+    def test_include_the_boxes_of_a_dropped_image(self, folder: CocoFolder) -> None:
+        _missing_file(folder)
         dataset = folder.open(on_bad="drop")
         assert (dataset.checked.num_images, dataset.checked.num_boxes) == (1, 1)
 
-    def test_an_image_id_that_means_two_files_drops_both(self, folder: CocoFolder) -> None:
-        _id_twice(folder)
+    def test_include_both_files_of_an_ambiguous_image_id(self, folder: CocoFolder) -> None:
+        _repeated_image_id(folder)
         assert [sample.file_name for sample in folder.open(on_bad="drop").samples] == ["3.png"]
 
-    def test_an_image_entry_that_is_merely_repeated_stays_once(self, folder: CocoFolder) -> None:
+    def test_do_not_include_the_first_of_repeated_image_entries(self, folder: CocoFolder) -> None:
         folder.images.append(dict(folder.images[0]))
         dataset = folder.open(on_bad="drop")
         assert finding(dataset, "duplicate_image_id").count == 1
@@ -278,7 +278,7 @@ class TestBoxes:
             ((-10, 5, 10, 8), "box_outside_image"),
         ],
     )
-    def test_that_are_none_are_dropped_by_name(self, folder: CocoFolder, bbox: object, problem: str) -> None:
+    def test_without_pixels_are_dropped(self, folder: CocoFolder, bbox: object, problem: str) -> None:
         folder.add_box(bbox=bbox)
         dataset = folder.open(on_bad="refuse")
         found = finding(dataset, problem)
@@ -310,7 +310,7 @@ class TestBoxes:
             ((0.1, 0.2, 0.25, 0.3), "normalised_box", "annotation 2 in 1.png"),
         ],
     )
-    def test_that_may_mean_two_things_are_refused_by_name_or_dropped(
+    def test_that_are_ambiguous_are_refused_or_dropped(
         self, folder: CocoFolder, bbox: object, problem: str, example: str
     ) -> None:
         folder.add_box(bbox=bbox, area=None)
@@ -326,11 +326,11 @@ class TestBoxes:
         assert dataset.samples[0].boxes_xyxy_px[1].tolist() == [0, 0, 40, 30]
         assert finding(dataset, "box_past_border").action == "clipped"
 
-    def test_up_to_the_border_are_left_alone(self, folder: CocoFolder) -> None:
+    def test_up_to_the_border_are_not_clipped(self, folder: CocoFolder) -> None:
         folder.add_box(bbox=(0, 0, 40, 30))
         assert folder.open().checked.findings == []
 
-    def test_without_area_or_crowd_flag_get_them(self, folder: CocoFolder) -> None:
+    def test_without_area_or_crowd_flag_get_defaults(self, folder: CocoFolder) -> None:
         folder.add_box(bbox=(1, 2, 3, 4), area=None, iscrowd=None)
         dataset = folder.open()
         assert dataset.samples[0].areas_px2.tolist() == [80, 12]
@@ -338,13 +338,13 @@ class TestBoxes:
         assert finding(dataset, "annotation_without_area").count == 1
         assert finding(dataset, "annotation_without_iscrowd").count == 1
 
-    def test_of_crowds_are_kept_and_counted_apart(self, folder: CocoFolder) -> None:
+    def test_of_crowds_are_counted_separately(self, folder: CocoFolder) -> None:
         folder.add_box(iscrowd=1)
         dataset = folder.open()
         assert dataset.samples[0].is_crowd.tolist() == [False, True]
         assert (dataset.checked.num_boxes, dataset.checked.num_crowd) == (1, 1)
 
-    def test_with_id_0_or_an_id_given_twice_all_stay(self, folder: CocoFolder) -> None:
+    def test_with_id_0_or_a_repeated_id_are_kept(self, folder: CocoFolder) -> None:
         folder.add_box(id=0)
         folder.add_box(id=7)
         folder.add_box(id=7, bbox=(1, 1, 2, 2))
@@ -353,34 +353,34 @@ class TestBoxes:
         assert finding(dataset, "annotation_id_zero").count == 1
         assert finding(dataset, "duplicate_annotation_id").examples == ["annotation 7"]
 
-    def test_written_twice_with_the_same_id_stand_once(self, folder: CocoFolder) -> None:
+    def test_repeated_with_the_same_id_count_once(self, folder: CocoFolder) -> None:
         folder.annotations.append(dict(folder.annotations[0]))
         dataset = folder.open()
         assert dataset.checked.num_boxes == 1
         assert finding(dataset, "repeated_annotation").count == 1
 
 
-class TestNothingToWorkWith:
+class TestUnusableDataSet:
     @pytest.mark.parametrize(
         ("split", "what"), [("train", "no boxes to learn from"), ("val", "no boxes to evaluate on")]
     )
-    def test_a_split_with_no_boxes_at_all(self, folder: CocoFolder, split: str, what: str) -> None:
+    def test_a_split_without_boxes_is_refused(self, folder: CocoFolder, split: str, what: str) -> None:
         folder.annotations.clear()
         with pytest.raises(DataError, match=what):
             folder.open(split=split)
 
-    def test_a_split_with_crowds_only(self, folder: CocoFolder) -> None:
+    def test_a_split_with_only_crowds_is_refused(self, folder: CocoFolder) -> None:
         folder.annotations[0]["iscrowd"] = 1
         with pytest.raises(DataError, match="no boxes to learn from"):
             folder.open()
 
-    def test_a_split_with_no_images(self, folder: CocoFolder) -> None:
+    def test_a_split_without_images_is_refused(self, folder: CocoFolder) -> None:
         folder.images.clear()
         folder.annotations.clear()
         with pytest.raises(DataError, match="no images"):
             folder.open()
 
-    def test_a_split_of_which_all_images_were_dropped(self, folder: CocoFolder) -> None:
+    def test_a_split_whose_images_were_all_dropped_is_refused(self, folder: CocoFolder) -> None:
         (folder.images_folder / "1.png").unlink()
         with pytest.raises(DataError, match="no images") as caught:
             folder.open(on_bad="drop")
@@ -398,23 +398,23 @@ class TestNothingToWorkWith:
             (b'{"images": [], "categories": [], "annotations": []}', "no categories"),
         ],
     )
-    def test_a_file_that_is_not_coco(self, folder: CocoFolder, content: bytes, message: str) -> None:
+    def test_a_file_that_is_not_coco_is_refused(self, folder: CocoFolder, content: bytes, message: str) -> None:
         folder.annotations_file.write_bytes(content)
         with pytest.raises(DataError, match=message) as caught:
             folder.reopen()
         assert caught.value.details["path"] == str(folder.annotations_file)
 
-    def test_an_annotation_file_that_is_not_there(self, folder: CocoFolder) -> None:
+    def test_a_missing_annotation_file_is_refused(self, folder: CocoFolder) -> None:
         with pytest.raises(DataError, match="annotation file does not exist"):
             folder.reopen()
 
-    def test_an_images_folder_that_is_not_there(self, folder: CocoFolder) -> None:
+    def test_a_missing_images_folder_is_refused(self, folder: CocoFolder) -> None:
         folder.write()
         folder.images_folder = folder.images_folder / "nowhere"
         with pytest.raises(DataError, match="images folder does not exist"):
             folder.reopen()
 
-    def test_entries_that_are_no_objects(self, folder: CocoFolder) -> None:
+    def test_entries_that_are_not_json_objects_are_dropped(self, folder: CocoFolder) -> None:
         folder.images.append(5)
         folder.annotations.append(None)
         dataset = folder.open(on_bad="drop")
@@ -423,22 +423,22 @@ class TestNothingToWorkWith:
 
 
 class TestImageSizes:
-    def test_left_out_are_read_from_the_file(self, folder: CocoFolder) -> None:
+    def test_that_are_missing_are_read_from_the_file(self, folder: CocoFolder) -> None:
         folder.add_image(Image.new("RGB", (17, 9)), width=None, height=None)
         dataset = folder.open()
         assert (dataset.samples[1].width, dataset.samples[1].height) == (17, 9)
         assert finding(dataset, "image_without_size").action == "repaired"
 
-    def test_a_file_that_breaks_after_opening_is_named(self, folder: CocoFolder) -> None:
-        _cut_after_opening = folder.images_folder / "1.png"
+    def test_a_file_damaged_after_opening_is_named(self, folder: CocoFolder) -> None:
+        damaged = folder.images_folder / "1.png"
         dataset = folder.open()
-        _cut(_cut_after_opening, keep=0.6)
+        _cut(damaged, keep=0.6)
         with pytest.raises(DataError) as caught:
             dataset.load_image(0)
-        assert caught.value.details["path"] == str(_cut_after_opening)
+        assert caught.value.details["path"] == str(damaged)
 
 
-def test_the_annotation_file_may_start_with_a_byte_order_mark(folder: CocoFolder) -> None:
+def test_an_annotation_file_may_start_with_a_byte_order_mark(folder: CocoFolder) -> None:
     folder.write()
     folder.annotations_file.write_bytes(b"\xef\xbb\xbf" + folder.annotations_file.read_bytes())
     assert folder.reopen().checked.num_boxes == 1

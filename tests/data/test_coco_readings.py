@@ -1,4 +1,4 @@
-"""Values of COCO files in unusual forms: read as they were meant where there is one right reading, else refused."""
+"""Values of COCO files in unusual forms are read if they can mean only one thing, and refused otherwise."""
 
 import json
 import unicodedata
@@ -18,7 +18,7 @@ from fgd_core.spec.data import Coco, CocoSplit
 
 @pytest.fixture
 def folder(tmp_path: Path) -> CocoFolder:
-    """One image with one box."""
+    """Creates a data set with one image and one box."""
     folder = CocoFolder(tmp_path / "images_of_mine")
     folder.add_image()
     folder.add_box()
@@ -48,7 +48,7 @@ class TestIds:
             ("6f9619ff-8b86-d011-b42d-00c04fc964ff", "6f9619ff-8b86-d011-b42d-00c04fc964ff"),
         ],
     )
-    def test_as_text_are_told_apart_by_what_they_spell(self, folder: CocoFolder, listed: Any, named: Any) -> None:
+    def test_as_text_are_equal_to_the_number_in_the_text(self, folder: CocoFolder, listed: Any, named: Any) -> None:
         folder.images[0]["id"], folder.annotations[0]["image_id"] = listed, named
         folder.images.append(folder.images[0] | {"id": 2, "file_name": "2.png"})
         Image.new("RGB", (40, 30)).save(folder.images_folder / "2.png")
@@ -57,7 +57,7 @@ class TestIds:
         assert finding(dataset, "id_as_text").action == "repaired"
 
     @pytest.mark.parametrize("offset", [2**63, 2**64, 10**30, -(2**63) - 10])
-    def test_beyond_64_bits_are_numbered_anew(self, folder: CocoFolder, offset: int) -> None:
+    def test_beyond_64_bits_are_renumbered(self, folder: CocoFolder, offset: int) -> None:
         folder.add_image()
         for image in folder.images:
             image["id"] += offset
@@ -66,7 +66,7 @@ class TestIds:
         assert [(sample.image_id, len(sample.labels)) for sample in dataset.samples] == [(1, 0), (2, 1)]
         assert problems(dataset) == {"id_beyond_64_bits": ("repaired", 2)}
 
-    def test_that_nothing_lists_are_unknown_in_any_form(self, folder: CocoFolder) -> None:
+    def test_that_are_not_listed_are_unknown_in_any_form(self, folder: CocoFolder) -> None:
         folder.images[0]["id"] = 2**70
         folder.annotations[0]["image_id"] = 2**70
         folder.add_box(image_id=2**71)
@@ -76,16 +76,14 @@ class TestIds:
         assert "image_id 'frame_9'" in finding(dataset, "unknown_image").examples[1]
 
     @pytest.mark.parametrize("bad", [True, 1.5, None, "", [1], {"id": 1}, float("nan"), float("inf")])
-    def test_that_are_none_are_refused_by_name(self, folder: CocoFolder, bad: Any) -> None:
+    def test_that_are_invalid_are_refused(self, folder: CocoFolder, bad: Any) -> None:
         folder.add_box(image_id=bad)
         folder.annotations[-1]["image_id"] = bad
         with pytest.raises(DataError, match=r"malformed_annotation: 1 \(annotation 2"):
             folder.open()
 
     @pytest.mark.parametrize(("listed", "named"), [("2", 2), (2, "2"), ("002", 2.0), (2.0, "2.0")])
-    def test_of_categories_may_be_text_in_one_list_and_numbers_in_the_other(
-        self, folder: CocoFolder, listed: Any, named: Any
-    ) -> None:
+    def test_of_categories_may_be_text_or_numbers(self, folder: CocoFolder, listed: Any, named: Any) -> None:
         folder.categories[1]["id"], folder.annotations[0]["category_id"] = listed, named
         assert folder.open().checked.boxes_per_category == {"cat": 0, "dog": 1}
 
@@ -100,27 +98,27 @@ class TestIds:
         assert dataset.checked.boxes_per_category == {"cat": 0, "dog": 1}
 
 
-class TestFlags:
+class TestCrowdFlags:
     @pytest.mark.parametrize("value", [0, 0.0, False, "0", "false", "False", " 0 ", "0.0"])
-    def test_that_say_no_are_no_crowd(self, folder: CocoFolder, value: Any) -> None:
+    def test_may_say_no_in_several_forms(self, folder: CocoFolder, value: Any) -> None:
         folder.add_box(iscrowd=value)
         dataset = folder.open()
         assert (dataset.checked.num_boxes, dataset.checked.num_crowd) == (2, 0)
         assert ("number_as_text" in problems(dataset)) == isinstance(value, str)
 
     @pytest.mark.parametrize("value", [1, 1.0, True, "1", "true", "True"])
-    def test_that_say_yes_are_one(self, folder: CocoFolder, value: Any) -> None:
+    def test_may_say_yes_in_several_forms(self, folder: CocoFolder, value: Any) -> None:
         folder.add_box(iscrowd=value)
         dataset = folder.open()
         assert (dataset.checked.num_boxes, dataset.checked.num_crowd) == (1, 1)
 
     @pytest.mark.parametrize("value", [None, ""])
-    def test_that_say_nothing_are_none_and_reported(self, folder: CocoFolder, value: Any) -> None:
+    def test_that_are_empty_mean_no_and_are_reported(self, folder: CocoFolder, value: Any) -> None:
         folder.annotations[0]["iscrowd"] = value
         assert problems(folder.open()) == {"annotation_without_iscrowd": ("repaired", 1)}
 
     @pytest.mark.parametrize("value", [2, -1, 0.5, "maybe", "yes", [], [1], {}, float("nan")])
-    def test_that_are_neither_are_refused_by_name_or_dropped(self, folder: CocoFolder, value: Any) -> None:
+    def test_that_are_invalid_are_refused_or_dropped(self, folder: CocoFolder, value: Any) -> None:
         folder.add_box(iscrowd=value)
         with pytest.raises(DataError, match=r"malformed_iscrowd: 1 \(annotation 2: iscrowd "):
             folder.open()
@@ -129,7 +127,7 @@ class TestFlags:
 
 class TestAreas:
     @pytest.mark.parametrize("area", [0, -80, float("nan"), float("inf"), "large", True, [], 10**400])
-    def test_that_are_none_above_0_give_way_to_that_of_the_box(self, folder: CocoFolder, area: Any) -> None:
+    def test_that_are_invalid_are_replaced_by_that_of_the_box(self, folder: CocoFolder, area: Any) -> None:
         folder.annotations[0]["area"] = area
         dataset = folder.open()
         assert dataset.samples[0].areas_px2.tolist() == [80]
@@ -143,7 +141,7 @@ class TestAreas:
 
 
 class TestImageSizes:
-    def test_as_text_are_held_against_the_file(self, folder: CocoFolder) -> None:
+    def test_as_text_are_compared_with_the_file(self, folder: CocoFolder) -> None:
         folder.images[0] |= {"width": "40", "height": "30.0"}
         assert problems(folder.open()) == {"number_as_text": ("repaired", 1)}
         folder.images[0]["width"] = "41"
@@ -154,13 +152,15 @@ class TestImageSizes:
         ("width", "height"),
         [(0, 0), (-40, 30), (40.5, 30), ("40px", 30), (True, 30), (None, 30), (40, [30]), (40, 1e40)],
     )
-    def test_that_are_none_give_way_to_those_of_the_file(self, folder: CocoFolder, width: Any, height: Any) -> None:
+    def test_that_are_invalid_are_replaced_by_those_of_the_file(
+        self, folder: CocoFolder, width: Any, height: Any
+    ) -> None:
         folder.images[0] |= {"width": width, "height": height}
         dataset = folder.open()
         assert (dataset.samples[0].width, dataset.samples[0].height) == (40, 30)
         assert problems(dataset) == {"malformed_size": ("repaired", 1)}
 
-    def test_that_are_exchanged_are_refused_as_such(self, folder: CocoFolder) -> None:
+    def test_that_are_swapped_are_reported_as_such(self, folder: CocoFolder) -> None:
         folder.images[0] |= {"width": 30, "height": 40}
         with pytest.raises(DataError, match=r"size_transposed: 1 \(1.png is 40x30, annotated 30x40"):
             folder.open()
@@ -182,7 +182,7 @@ class TestBoxes:
             ({"x": 9, "y": 9, "width": 10, "height": 8, "cx": 9, "cy": 9}, "box_as_object"),
         ],
     )
-    def test_whose_form_leaves_no_doubt_are_read(self, folder: CocoFolder, bbox: Any, problem: str) -> None:
+    def test_in_an_unambiguous_form_are_read(self, folder: CocoFolder, bbox: Any, problem: str) -> None:
         folder.annotations[0]["bbox"] = bbox
         dataset = folder.open()
         assert dataset.samples[0].boxes_xyxy_px.tolist() == [[4, 5, 14, 13]]
@@ -197,7 +197,7 @@ class TestBoxes:
             {"size": [30, 40], "counts": [4 * 30 + 5, *([8, 22] * 9), 8, 26 * 30 + 17]},
         ],
     )
-    def test_that_are_left_out_are_those_around_their_segmentation(
+    def test_that_are_missing_are_computed_from_the_segmentation(
         self, folder: CocoFolder, bbox: Any, segmentation: Any
     ) -> None:
         folder.annotations[0] |= {"bbox": bbox, "segmentation": segmentation}
@@ -216,13 +216,15 @@ class TestBoxes:
             {"size": [40, 30], "counts": [100, 50, 1050]},
         ],
     )
-    def test_that_are_left_out_and_drawn_nowhere_are_refused(self, folder: CocoFolder, segmentation: Any) -> None:
+    def test_that_are_missing_without_a_valid_segmentation_are_refused(
+        self, folder: CocoFolder, segmentation: Any
+    ) -> None:
         folder.add_box(bbox=None, segmentation=segmentation)
         with pytest.raises(DataError, match=r"malformed_annotation: 1 \(annotation 2"):
             folder.open()
 
     @pytest.mark.parametrize("fields", [{"attributes": {"rotation": 45.0}}, {"rotation": "-12.5"}])
-    def test_that_are_turned_are_refused_by_name_or_dropped(self, folder: CocoFolder, fields: Any) -> None:
+    def test_that_are_rotated_are_refused_or_dropped(self, folder: CocoFolder, fields: Any) -> None:
         folder.add_box(**fields)
         with pytest.raises(DataError, match=r"rotated_box: 1 \(annotation 2: "):
             folder.open()
@@ -236,7 +238,7 @@ class TestBoxes:
             ([9, 5, 24, 9, 9, 13, 4, 9], False),
         ],
     )
-    def test_that_already_stand_around_their_turned_polygon_are_left_alone(
+    def test_that_are_upright_around_a_rotated_polygon_are_read(
         self, folder: CocoFolder, polygon: list[int], *, is_upright: bool
     ) -> None:
         folder.annotations[0] |= {"attributes": {"rotation": 45.0}, "segmentation": [polygon]}
@@ -246,7 +248,7 @@ class TestBoxes:
     @pytest.mark.parametrize(
         "fields", [{"attributes": {"rotation": 0.0}}, {"attributes": {"rotation": 180}}, {"attributes": None}]
     )
-    def test_that_are_upright_are_left_alone(self, folder: CocoFolder, fields: Any) -> None:
+    def test_with_a_rotation_of_zero_or_a_half_turn_are_read(self, folder: CocoFolder, fields: Any) -> None:
         folder.add_box(**fields)
         assert folder.open().checked.findings == []
 
@@ -261,7 +263,7 @@ class TestSegmentations:
             [{"x": 4, "y": 5}, {"x": 14, "y": 5}, {"x": 14, "y": 13}, {"x": 4, "y": 13}],
         ],
     )
-    def test_of_points_in_any_list_are_polygons(self, folder: CocoFolder, segmentation: Any) -> None:
+    def test_of_points_in_any_form_are_polygons(self, folder: CocoFolder, segmentation: Any) -> None:
         folder.annotations[0]["segmentation"] = [[4, 5, 14, 5, 14, 13, 4, 13]]
         (plain,) = folder.open(with_masks=True).samples
         folder.annotations[0]["segmentation"] = segmentation
@@ -271,7 +273,7 @@ class TestSegmentations:
         assert dataset.samples[0].masks.counts == plain.masks.counts
         assert problems(dataset) == {"segmentation_in_other_form": ("repaired", 1)}
 
-    def test_whose_run_lengths_are_bytes_in_words_are_read(self, folder: CocoFolder) -> None:
+    def test_with_run_lengths_as_python_bytes_are_read(self, folder: CocoFolder) -> None:
         folder.annotations[0]["segmentation"] = [[4, 5, 14, 5, 14, 13, 4, 13]]
         (plain,) = folder.open(with_masks=True).samples
         assert plain.masks is not None
@@ -299,7 +301,7 @@ class TestFileNames:
             (unicodedata.normalize("NFC", "été.png"), unicodedata.normalize("NFD", "été.png")),
         ],
     )
-    def test_in_another_spelling_mean_the_only_file_that_they_can(
+    def test_in_another_spelling_mean_the_only_file_that_matches(
         self, folder: CocoFolder, on_disk: str, listed: str
     ) -> None:
         (folder.images_folder / on_disk).parent.mkdir(exist_ok=True)
@@ -310,7 +312,7 @@ class TestFileNames:
         assert finding(dataset, "other_spelling").examples == [f"{listed}: {on_disk}"]
         assert dataset.load_image(0).shape == (3, 30, 40)
 
-    def test_with_the_whole_path_of_the_folder_are_inside(self, folder: CocoFolder) -> None:
+    def test_may_contain_the_path_of_the_folder(self, folder: CocoFolder) -> None:
         folder.images[0]["file_name"] = str(folder.images_folder / "1.png")
         folder.add_image()
         folder.images[1]["file_name"] = "../images/2.png"
@@ -327,14 +329,14 @@ class TestFileNames:
             "deep/er/1.png",
         ],
     )
-    def test_under_another_path_may_be_another_image_and_are_refused(self, folder: CocoFolder, listed: str) -> None:
+    def test_under_another_path_are_refused(self, folder: CocoFolder, listed: str) -> None:
         folder.add_image()
         folder.images[0]["file_name"] = listed
         with pytest.raises(DataError) as caught:
             folder.open()
         assert f"file_under_other_path: 1 ({listed}: 1.png" in caught.value.message
 
-    def test_that_are_left_out_are_the_end_of_the_url_as_in_lvis(self, folder: CocoFolder) -> None:
+    def test_that_are_missing_are_read_from_the_url(self, folder: CocoFolder) -> None:
         del folder.images[0]["file_name"]
         folder.images[0]["coco_url"] = "http://host/zips/images/1.png"
         dataset = folder.open()
@@ -344,7 +346,7 @@ class TestFileNames:
         with pytest.raises(DataError, match=r"file_under_other_path: 1 \(val2017/1.png: 1.png"):
             folder.open()
 
-    def test_that_name_a_file_in_a_subfolder_are_read_where_the_path_says_so(self, folder: CocoFolder) -> None:
+    def test_of_a_file_in_a_subfolder_are_read_if_the_path_says_so(self, folder: CocoFolder) -> None:
         (folder.images_folder / "sub").mkdir()
         (folder.images_folder / "1.png").rename(folder.images_folder / "sub" / "1.png")
         with pytest.raises(DataError, match=r"file_under_other_path: 1 \(1.png: sub/1.png"):
@@ -353,37 +355,37 @@ class TestFileNames:
         assert [sample.file_name for sample in folder.open().samples] == ["sub/1.png"]
 
     @pytest.mark.parametrize("other", ["a b.png", "A%20B.png"])
-    def test_of_two_entries_for_one_file_neither_is_guessed(self, folder: CocoFolder, other: str) -> None:
+    def test_of_two_images_that_match_one_file_are_both_missing(self, folder: CocoFolder, other: str) -> None:
         Image.new("RGB", (40, 30)).save(folder.images_folder / "a b.png")
         for image_id, name in enumerate((other, "images\\a b.png"), start=5):
             folder.images.append({"id": image_id, "file_name": name, "width": 40, "height": 30})
         with pytest.raises(DataError, match=r"missing_image: . \(.*images\\\\?a b.png"):
             folder.open()
 
-    def test_that_two_files_differ_from_by_capitals_alone_mean_neither(self, folder: CocoFolder) -> None:
+    def test_that_match_two_files_are_missing(self, folder: CocoFolder) -> None:
         for name in ("Cat.png", "CAT.png"):
             Image.new("RGB", (40, 30)).save(folder.images_folder / name)
         if len(list(folder.images_folder.iterdir())) < 3:
-            pytest.skip("the file system tells no capitals")
+            pytest.skip("the file system ignores case")
         folder.images[0]["file_name"] = "cat.png"
         with pytest.raises(DataError, match="missing_image: 1"):
             folder.open()
 
 
-class TestTextsThatNobodyCanWriteDown:
+class TestInvalidTexts:
     @pytest.mark.parametrize("name", ["a\0b.png", "\ud800.png", " "])
-    def test_as_file_names_are_refused_by_name_or_dropped(self, folder: CocoFolder, name: str) -> None:
+    def test_as_file_names_are_refused_or_dropped(self, folder: CocoFolder, name: str) -> None:
         folder.images.append({"id": 2, "file_name": name, "width": 40, "height": 30})
         with pytest.raises(DataError, match=r"malformed_image: 1 \(images\[1\]: id 2, file_name "):
             folder.open()
         assert problems(folder.open(on_bad="drop")) == {"malformed_image": ("dropped", 1)}
 
-    def test_as_names_of_classes_are_refused(self, folder: CocoFolder) -> None:
+    def test_as_class_names_are_refused(self, folder: CocoFolder) -> None:
         folder.categories[0]["name"] = "c\ud800t"
         with pytest.raises(DataError, match=r"malformed_category: 1 \(categories\[0\]: id 1, name "):
             folder.open()
 
-    def test_as_ids_are_escaped_and_cut_in_what_is_reported(self, folder: CocoFolder) -> None:
+    def test_as_ids_are_escaped_and_shortened_in_reports(self, folder: CocoFolder) -> None:
         folder.add_box(id="\ud800" + "x" * 10_000, bbox=(4, 5, 0, 8))
         (example,) = finding(folder.open(), "box_without_area").examples
         assert example.startswith("annotation \\ud800xxx")
@@ -392,16 +394,14 @@ class TestTextsThatNobodyCanWriteDown:
 
 class TestCategories:
     @pytest.mark.parametrize(("name", "read"), [(0, "0"), (1.5, "1.5")])
-    def test_that_are_called_by_a_number_have_its_digits_as_name(
-        self, folder: CocoFolder, name: Any, read: str
-    ) -> None:
+    def test_with_a_number_as_name_are_named_by_its_digits(self, folder: CocoFolder, name: Any, read: str) -> None:
         folder.categories[0]["name"] = name
         dataset = folder.open()
         assert dataset.checked.boxes_per_category == {read: 1, "dog": 0}
         assert problems(dataset) == {"category_name_as_number": ("repaired", 1)}
 
     @pytest.mark.parametrize("name", [True, None, "", "  ", ["cat"]])
-    def test_without_a_name_are_to_blame_and_their_annotations_are_not(self, folder: CocoFolder, name: Any) -> None:
+    def test_without_a_name_are_reported_but_not_their_annotations(self, folder: CocoFolder, name: Any) -> None:
         folder.categories[0]["name"] = name
         with pytest.raises(DataError, match="malformed_category") as caught:
             folder.open()
@@ -416,7 +416,7 @@ class TestCategories:
             [{"id": "0", "name": "pets", "supercategory": "none"}, {"id": "1", "name": "cat", "supercategory": "pets"}],
         ],
     )
-    def test_that_are_the_root_above_the_classes_are_none(self, folder: CocoFolder, categories: list[Any]) -> None:
+    def test_that_are_the_root_of_the_classes_are_dropped(self, folder: CocoFolder, categories: list[Any]) -> None:
         folder.categories = categories
         dataset = folder.open()
         assert dataset.checked.boxes_per_category == {"cat": 1}
@@ -430,15 +430,13 @@ class TestCategories:
             {"id": 7, "name": "pets", "supercategory": "none"},
         ],
     )
-    def test_that_nobody_has_stay_classes_where_they_are_no_root(self, folder: CocoFolder, category: Any) -> None:
+    def test_without_annotations_are_classes_if_they_are_not_the_root(self, folder: CocoFolder, category: Any) -> None:
         folder.categories = [category, {"id": 1, "name": "cat", "supercategory": "pets"}]
         dataset = folder.open()
         assert dataset.checked.boxes_per_category == {category["name"]: 0, "cat": 1}
         assert dataset.checked.findings == []
 
-    def test_above_others_stay_classes_where_the_other_split_uses_them(
-        self, folder: CocoFolder, tmp_path: Path
-    ) -> None:
+    def test_above_others_are_classes_if_the_other_split_uses_them(self, folder: CocoFolder, tmp_path: Path) -> None:
         other = CocoFolder(tmp_path / "other")
         for each in (folder, other):
             each.categories = [
@@ -467,7 +465,7 @@ class TestJson:
             ('"name": "cat"', '"name": "cow", "name": "cat"', "name of name cat"),
         ],
     )
-    def test_that_gives_a_key_two_values_is_refused(
+    def test_with_two_values_for_a_key_is_refused(
         self, folder: CocoFolder, before: str, after: str, named: str
     ) -> None:
         _text_of(folder, lambda text: text.replace(before, after, 1))
@@ -475,19 +473,19 @@ class TestJson:
             folder.reopen(on_bad="drop")
         assert f"duplicate_key: 1 ({named}" in caught.value.message
 
-    def test_that_gives_a_key_one_value_twice_is_read(self, folder: CocoFolder) -> None:
+    def test_with_the_same_value_twice_for_a_key_is_read(self, folder: CocoFolder) -> None:
         _text_of(folder, lambda text: text.replace('"iscrowd": 0', '"iscrowd": 0, "iscrowd": 0', 1))
         assert folder.reopen().checked.findings == []
 
     @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
-    def test_in_any_unicode_is_read(self, folder: CocoFolder, encoding: str) -> None:
+    def test_in_any_unicode_encoding_is_read(self, folder: CocoFolder, encoding: str) -> None:
         folder.categories[0]["name"] = "Känguru"
         folder.write()
         text = json.dumps(json.loads(folder.annotations_file.read_text()), ensure_ascii=False)
         folder.annotations_file.write_bytes(text.encode(encoding))
         assert folder.reopen().checked.boxes_per_category == {"Känguru": 1, "dog": 0}
 
-    def test_of_detections_is_refused_as_such(self, folder: CocoFolder) -> None:
+    def test_of_detections_is_reported_as_such(self, folder: CocoFolder) -> None:
         folder.annotations_file.write_text('[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.9}]')
         with pytest.raises(DataError, match="detections: name the annotation file that belongs to them"):
             folder.reopen()

@@ -1,4 +1,4 @@
-"""What a run may read is seen where it opens the file, and not where its path was looked at."""
+"""A run may only read certain folders; the check happens on the opened file, not on its path."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from fgd_core.spec.readable import ROOTS, environment
 
 @pytest.fixture
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Folders `data` and `storage`, which runs may read, and `secret`, which they may not; with files in each."""
+    """Creates the folders `data` and `storage`, which runs may read, and `secret`, which they may not, with files."""
     for folder in ("data", "secret", "storage/jobs/mine", "storage/jobs/other"):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "words.txt").write_text(folder)
@@ -42,18 +42,18 @@ def is_read(path: Path) -> bool:
     return True
 
 
-class TestWhatIsRead:
-    def test_files_in_the_roots_are(self, disk: Path) -> None:
+class TestReading:
+    def test_a_file_in_a_root_is_read(self, disk: Path) -> None:
         assert is_read(disk / "data" / "words.txt")
 
-    def test_files_outside_are_not_however_a_path_leads_there(self, disk: Path) -> None:
+    def test_a_file_outside_the_roots_is_not_read_by_any_path(self, disk: Path) -> None:
         (disk / "data" / "link").symlink_to(disk / "secret" / "words.txt")
         (disk / "data" / "up").symlink_to(disk)
         (disk / "data" / "twice").symlink_to(disk / "data" / "link")
         for path in ("data/link", "data/up/secret/words.txt", "data/twice", "data/../secret/words.txt"):
             assert not is_read(disk / path), path
 
-    def test_a_link_from_one_root_to_another_is_followed(self, disk: Path) -> None:
+    def test_a_link_between_two_roots_is_followed(self, disk: Path) -> None:
         (disk / "storage" / "link").symlink_to(disk / "data" / "words.txt")
         assert is_read(disk / "storage" / "link")
 
@@ -63,19 +63,19 @@ class TestWhatIsRead:
         assert is_read(disk / "root" / "words.txt")
         assert is_read(disk / "data" / "words.txt")
 
-    def test_a_folder_whose_name_begins_alike_is_another_one(self, disk: Path) -> None:
+    def test_a_folder_with_the_name_of_a_root_as_prefix_is_outside(self, disk: Path) -> None:
         (disk / "data-2").mkdir()
         (disk / "data-2" / "words.txt").touch()
         assert not is_read(disk / "data-2" / "words.txt")
 
-    def test_no_jobs_files_are_but_of_a_job_that_is_referred_to(self, disk: Path) -> None:
+    def test_only_files_of_allowed_jobs_are_read(self, disk: Path) -> None:
         jobs = disk / "storage" / "jobs"
         assert not is_read(jobs / "mine" / "words.txt")
         confined.allow(jobs / "mine")
         assert is_read(jobs / "mine" / "words.txt")
         assert not is_read(jobs / "other" / "words.txt")
 
-    def test_a_job_that_is_referred_to_leads_to_no_other(self, disk: Path) -> None:
+    def test_an_allowed_job_gives_no_access_to_other_jobs(self, disk: Path) -> None:
         jobs = disk / "storage" / "jobs"
         (jobs / "mine" / "link.pt").symlink_to(jobs / "other" / "a.pt")
         (jobs / "linked").symlink_to(jobs / "other")
@@ -84,21 +84,21 @@ class TestWhatIsRead:
         assert not is_read(jobs / "mine" / "link.pt")
         assert not is_read(jobs / "linked" / "a.pt")
 
-    def test_a_pipe_is_refused_and_not_waited_for(self, disk: Path) -> None:
+    def test_a_pipe_is_refused_without_waiting(self, disk: Path) -> None:
         os.mkfifo(disk / "data" / "pipe")
         assert not is_read(disk / "data" / "pipe")
 
-    def test_without_a_control_plane_links_are_followed(self, disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_without_a_control_plane_every_link_is_followed(self, disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(ROOTS)
         (disk / "data" / "link").symlink_to(disk / "secret" / "words.txt")
         assert is_read(disk / "data" / "link")
 
-    def test_where_everything_may_be_read_nothing_is_said(self) -> None:
+    def test_a_root_of_the_whole_disk_sets_no_variables(self) -> None:
         assert environment((Path("/"),), None) == {}
 
 
-class TestWhereItIsOpened:
-    def test_a_file_that_is_exchanged_after_it_was_opened_is_read_as_it_was(self, disk: Path) -> None:
+class TestOpening:
+    def test_a_file_replaced_after_opening_is_read_as_opened(self, disk: Path) -> None:
         path = disk / "data" / "words.txt"
         with confined.pinned(path) as held:
             path.unlink()
@@ -106,7 +106,7 @@ class TestWhereItIsOpened:
             assert held.read_text() == "data"
         assert not is_read(path)
 
-    def test_an_image_that_leads_out_is_a_finding_and_no_picture(self, disk: Path) -> None:
+    def test_an_image_link_that_leads_out_is_a_finding(self, disk: Path) -> None:
         link = disk / "data" / "link.png"
         link.symlink_to(disk / "secret" / "a.png")
         (found,) = read_headers([link])
@@ -115,13 +115,13 @@ class TestWhereItIsOpened:
         with pytest.raises(DataError, match="outside of the folders"):
             decode(link, (8, 8))
 
-    def test_a_text_that_leads_out_is_refused(self, disk: Path) -> None:
+    def test_a_text_link_that_leads_out_is_refused(self, disk: Path) -> None:
         link = disk / "data" / "link.txt"
         link.symlink_to(disk / "secret" / "words.txt")
         with pytest.raises(OSError, match="outside of the folders"):
             read_text(link)
 
-    def test_annotations_of_every_format_are_guarded(self, disk: Path) -> None:
+    def test_annotation_links_that_lead_out_are_refused(self, disk: Path) -> None:
         (disk / "secret" / "a.json").write_text("{}")
         (disk / "secret" / "a.xml").write_text("<annotation/>")
         for name in ("a.json", "a.xml"):
@@ -131,13 +131,13 @@ class TestWhereItIsOpened:
         with pytest.raises(StorageError, match="outside of the folders"):
             read_xml(disk / "data" / "a.xml")
 
-    def test_a_folder_that_leads_out_is_not_listed(self, disk: Path) -> None:
+    def test_a_folder_link_that_leads_out_is_not_listed(self, disk: Path) -> None:
         (disk / "data" / "deep").symlink_to(disk / "secret")
         with pytest.raises(StorageError, match="outside of the folders"):
             files_below(disk / "data")
 
     @pytest.mark.parametrize("mapped", [False, True])
-    def test_weights_that_lead_out_are_refused_and_others_are_read(self, disk: Path, mapped: bool) -> None:
+    def test_weight_links_that_lead_out_are_refused(self, disk: Path, mapped: bool) -> None:
         link = disk / "data" / "link.pt"
         link.symlink_to(disk / "secret" / "a.pt")
         with pytest.raises(WeightsError, match="outside of the folders"):
@@ -146,14 +146,14 @@ class TestWhereItIsOpened:
         assert isinstance(content, dict)
         assert content["a"].tolist() == [1, 1]
 
-    def test_a_refusal_of_weights_names_their_path(self, disk: Path) -> None:
+    def test_an_error_about_weights_names_their_path(self, disk: Path) -> None:
         broken = disk / "data" / "broken.pt"
         broken.write_bytes(b"nothing")
         with pytest.raises(WeightsError) as refused:
             read_content(broken)
         assert refused.value.details["path"] == str(broken)
 
-    def test_safetensors_and_their_indices_are_guarded_alike(self, disk: Path) -> None:
+    def test_safetensors_links_that_lead_out_are_refused(self, disk: Path) -> None:
         safetensors = pytest.importorskip("safetensors.torch")
         for folder in ("data", "secret"):
             safetensors.save_file({"a": torch.ones(2)}, disk / folder / "a.safetensors")

@@ -1,4 +1,4 @@
-"""Every kind of image file comes out as 8-bit RGB, the right way up."""
+"""Every kind of image file is decoded to upright 8-bit RGB."""
 
 import struct
 import subprocess
@@ -61,7 +61,7 @@ def test_pixels_become_8_bit_rgb(
 
 
 @pytest.mark.parametrize("file_name", ["a.avif", "a.jfif", "a.jp2", "a.jpe", "a.dib", "a.pnm", "no_suffix"])
-def test_a_suffix_that_is_rare_makes_no_difference(folder: CocoFolder, file_name: str) -> None:
+def test_images_with_rare_suffixes_are_read(folder: CocoFolder, file_name: str) -> None:
     folder.add_image(file_name="1.png")
     image = Image.new("RGB", (40, 30), RED)
     own = file_name[2:] in ("avif", "jp2", "pnm", "dib")
@@ -76,7 +76,7 @@ def test_a_suffix_that_is_rare_makes_no_difference(folder: CocoFolder, file_name
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(600)
 
 
-class TestAFileThatIsNoImage:
+class TestUnreadableFile:
     @pytest.mark.parametrize(
         ("content", "problem", "detail"),
         [
@@ -97,7 +97,7 @@ class TestAFileThatIsNoImage:
             (b"\0\0\0\x20ftypisom", "unread_image_format", " (a video or similar)"),
         ],
     )
-    def test_is_called_what_it_is(self, folder: CocoFolder, content: bytes, problem: str, detail: str) -> None:
+    def test_is_reported_with_its_kind(self, folder: CocoFolder, content: bytes, problem: str, detail: str) -> None:
         folder.add_image()
         folder.add_image(file_name="odd.jpg")
         (folder.images_folder / "odd.jpg").write_bytes(content)
@@ -107,7 +107,7 @@ class TestAFileThatIsNoImage:
         assert finding(folder.open("drop"), problem).examples == [f"odd.jpg{detail}"]
 
     @pytest.mark.parametrize("file_name", ["raw.dng", "raw.NEF", "old.tga"])
-    def test_is_of_a_camera_or_another_format_that_is_not_read(self, folder: CocoFolder, file_name: str) -> None:
+    def test_may_have_an_unsupported_format(self, folder: CocoFolder, file_name: str) -> None:
         image_format = "TGA" if file_name.endswith("tga") else "TIFF"
         folder.add_image()
         folder.add_image(file_name="2.png")
@@ -117,7 +117,7 @@ class TestAFileThatIsNoImage:
         found = finding(folder.open("drop"), "unread_image_format")
         assert found.examples == [f"{file_name} (.{file_name.lower().rpartition('.')[2]})"]
 
-    def test_may_be_a_link_that_leads_nowhere(self, folder: CocoFolder) -> None:
+    def test_may_be_a_broken_link(self, folder: CocoFolder) -> None:
         folder.add_image()
         folder.add_image(file_name="link.jpg")
         (folder.images_folder / "link.jpg").unlink()
@@ -127,21 +127,21 @@ class TestAFileThatIsNoImage:
 
 
 @pytest.mark.parametrize("mode", ["F", "I"])
-def test_pixels_of_32_bits_are_refused_by_name_for_nobody_knows_their_range(folder: CocoFolder, mode: str) -> None:
+def test_pixels_of_32_bits_are_refused(folder: CocoFolder, mode: str) -> None:
     folder.add_image(Image.new(mode, (8, 6), 1), file_name="deep.tif")
     folder.add_box(bbox=(0, 0, 4, 4))
     with pytest.raises(DataError, match=rf"unread_pixel_format: 1 .deep.tif .Pillow mode {mode}"):
         folder.open()
 
 
-class TestTheLimitOfPixels:
-    def test_has_its_own_name_with_the_size_and_the_limit(self, folder: CocoFolder) -> None:
+class TestPixelLimit:
+    def test_is_reported_with_the_size_and_the_limit(self, folder: CocoFolder) -> None:
         folder.add_image(Image.new("1", (20_000, 9_000)), file_name="huge.png")
         folder.add_box()
         with pytest.raises(DataError, match=r"image_too_large: 1 .huge.png .180,000,000 pixels, limit"):
             folder.open()
 
-    def test_an_image_below_it_is_read_without_a_warning(self, folder: CocoFolder) -> None:
+    def test_allows_images_below_it_without_a_warning(self, folder: CocoFolder) -> None:
         folder.add_image(Image.new("1", (12_000, 9_000)), file_name="big.png")
         code = "from pathlib import Path; from fgd_core.data import image_files; import sys; "
         code += "print(image_files.read_headers([Path(sys.argv[1])])[0].width)"
@@ -151,21 +151,21 @@ class TestTheLimitOfPixels:
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
-    """Of a PNG file."""
+    """Return a chunk of a PNG file."""
     return len(content).to_bytes(4) + kind + content + zlib.crc32(kind + content).to_bytes(4)
 
 
 class TestSixteenBitImages:
-    def test_that_use_the_lower_bits_alone_are_found_for_they_are_nearly_black(self, folder: CocoFolder) -> None:
+    def test_that_use_only_the_lower_bits_are_reported(self, folder: CocoFolder) -> None:
         for number in range(3):
             folder.add_image(_deep_grey(4000 + number), file_name=f"{number}.png")
         folder.add_box(bbox=(0, 0, 4, 4))
         found = finding(folder.open(), "dark_16_bit_image")
         assert (found.action, found.count, found.examples[0]) == ("kept", 3, "0.png (12 bits in use)")
 
-    def test_in_colour_are_found_as_well(self, folder: CocoFolder) -> None:
+    def test_in_colour_are_also_reported(self, folder: CocoFolder) -> None:
         folder.add_image(Image.new("RGB", (8, 6)), file_name="colour.png")
-        # Pillow writes no colours of 16 bits: 8 x 6 pixels of 2,000 of 65,535.
+        # Pillow cannot write 16-bit colours. This file has 8x6 px with the value 2,000 of 65,535.
         rows = (b"\0" + (2000).to_bytes(2) * 3 * 8) * 6
         (folder.images_folder / "colour.png").write_bytes(
             b"\x89PNG\r\n\x1a\n"
@@ -176,7 +176,7 @@ class TestSixteenBitImages:
         folder.add_box(bbox=(0, 0, 4, 4))
         assert finding(folder.open(), "dark_16_bit_image").examples == ["colour.png (11 bits in use)"]
 
-    def test_may_be_dark_where_another_is_bright(self, folder: CocoFolder) -> None:
+    def test_may_be_dark_if_another_is_bright(self, folder: CocoFolder) -> None:
         folder.add_image(_deep_grey(40), file_name="dark.png")
         folder.add_image(_deep_grey(60_000), file_name="bright.png")
         folder.add_box(bbox=(0, 0, 4, 4))
@@ -184,7 +184,7 @@ class TestSixteenBitImages:
 
 
 def _marked(orientation: int, size: tuple[int, int] = (40, 30)) -> Image.Image:
-    """Black, with its stored top left corner white, to be shown as `orientation` says."""
+    """Return a black image with this EXIF orientation, whose stored top left corner is white."""
     image = Image.new("L", size)
     image.paste(255, (0, 0, 8, 8))
     image.getexif()[0x0112] = orientation
@@ -192,14 +192,14 @@ def _marked(orientation: int, size: tuple[int, int] = (40, 30)) -> Image.Image:
 
 
 def _corner(pixels: np.ndarray) -> str:
-    """Where the white corner is."""
+    """Return which corner is white."""
     rows, columns = np.nonzero(pixels[:, :, 0] > 128)
     vertical = "top" if rows.mean() < pixels.shape[0] / 2 else "bottom"
     return f"{vertical} {'left' if columns.mean() < pixels.shape[1] / 2 else 'right'}"
 
 
 class TestExifOrientation:
-    # The corner in which the stored first row and first column meet, from the EXIF standard.
+    # The corner that shows the stored first row and first column, from the EXIF standard.
     CORNERS = {
         1: "top left", 2: "top right", 3: "bottom right", 4: "bottom left",
         5: "top left", 6: "top right", 7: "bottom right", 8: "bottom left",
@@ -207,7 +207,7 @@ class TestExifOrientation:
 
     @pytest.mark.parametrize("orientation", CORNERS)
     @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
-    def test_turns_the_pixels_when_the_boxes_were_drawn_on_the_turned_image(
+    def test_is_applied_if_the_boxes_fit_the_rotated_image(
         self, folder: CocoFolder, orientation: int, suffix: str
     ) -> None:
         width, height = (30, 40) if orientation >= 5 else (40, 30)
@@ -220,27 +220,27 @@ class TestExifOrientation:
         if orientation > 1:
             assert finding(dataset, "rotated_by_exif").count == 1
 
-    def test_is_left_aside_when_the_boxes_were_drawn_on_the_stored_image(self, folder: CocoFolder) -> None:
+    def test_is_ignored_if_the_boxes_fit_the_stored_image(self, folder: CocoFolder) -> None:
         folder.add_image(_marked(6), file_name="stored.jpg", width=40, height=30)
         folder.add_box()
         dataset = folder.open()
         assert _corner(dataset.load_image(0).permute(1, 2, 0).numpy()) == "top left"
         assert finding(dataset, "exif_ignored").action == "kept"
 
-    def test_is_followed_for_a_square(self, folder: CocoFolder) -> None:
+    def test_is_applied_to_a_square(self, folder: CocoFolder) -> None:
         folder.add_image(_marked(6, (40, 40)), file_name="square.jpg")
         folder.add_box()
         assert _corner(folder.open().load_image(0).permute(1, 2, 0).numpy()) == "top right"
 
-    def test_fits_neither_way_and_the_image_is_bad(self, folder: CocoFolder) -> None:
+    def test_that_does_not_fit_either_way_makes_the_image_bad(self, folder: CocoFolder) -> None:
         folder.add_image(_marked(6), file_name="odd.jpg", width=31, height=40)
         folder.add_box()
         with pytest.raises(DataError, match="size_mismatch"):
             folder.open()
 
 
-class TestTheEndOfAFile:
-    def test_followed_by_more_bytes_is_still_whole(self, folder: CocoFolder) -> None:
+class TestFileEnd:
+    def test_may_be_followed_by_more_bytes(self, folder: CocoFolder) -> None:
         for file_name in ("camera.jpg", "camera.png"):
             folder.add_image(file_name=file_name)
             with (folder.images_folder / file_name).open("ab") as file:
@@ -248,7 +248,7 @@ class TestTheEndOfAFile:
         folder.add_box()
         assert folder.open().checked.findings == []
 
-    def test_is_looked_for_in_other_formats_too(self, folder: CocoFolder) -> None:
+    def test_is_checked_in_other_formats(self, folder: CocoFolder) -> None:
         folder.add_image(file_name="cut.bmp")
         path = folder.images_folder / "cut.bmp"
         path.write_bytes(path.read_bytes()[:-100])
@@ -256,12 +256,12 @@ class TestTheEndOfAFile:
         with pytest.raises(DataError, match="truncated_image"):
             folder.open()
 
-    def test_of_a_whole_file_is_seen_without_decoding_it(self, folder: CocoFolder) -> None:
+    def test_is_checked_without_decoding_a_complete_file(self, folder: CocoFolder) -> None:
         for file_name in ("whole.jpg", "whole.png"):
             folder.add_image(file_name=file_name)
             path = folder.images_folder / file_name
             content = bytearray(path.read_bytes())
-            # Pixels that cannot be decoded, between a sound header and a sound end.
+            # Damaged pixels between a valid header and a valid end.
             content[-60:-20] = bytes(40)
             path.write_bytes(content)
         headers = image_files.read_headers([folder.images_folder / name for name in ("whole.jpg", "whole.png")])
@@ -270,7 +270,7 @@ class TestTheEndOfAFile:
             image_files.decode(folder.images_folder / "whole.png", (40, 30))
 
 
-def test_headers_come_in_the_order_of_the_files(tmp_path: Path) -> None:
+def test_headers_are_in_the_order_of_the_files(tmp_path: Path) -> None:
     paths = []
     for width in range(1, 701):
         paths.append(tmp_path / f"{width}.bmp")

@@ -1,4 +1,4 @@
-"""Batches: what is in them, and that a resumed run gets the same ones."""
+"""Batches: their content, and that a resumed run gets the same batches."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -37,34 +37,34 @@ def _assert_equal(left: Iterable[Batch], right: Iterable[Batch]) -> None:
         assert all(torch.equal(x, y) for x, y in zip(a.labels, b.labels, strict=True))
 
 
-class TestTheOrder:
-    def test_goes_through_each_image_at_most_once_and_drops_the_rest(self, dataset: ShapesDataset) -> None:
+class TestOrder:
+    def test_contains_each_image_at_most_once(self, dataset: ShapesDataset) -> None:
         loader = _loader(dataset)
         ids = [image_id for batch in loader.epoch(0) for image_id in batch.image_ids]
         assert loader.steps_per_epoch == 5
         assert len(ids) == len(set(ids)) == 20
 
-    def test_differs_from_epoch_to_epoch_and_seed_to_seed(self, dataset: ShapesDataset) -> None:
+    def test_differs_between_epochs_and_seeds(self, dataset: ShapesDataset) -> None:
         orders = [
             [image_id for batch in _loader(dataset, seed=seed).epoch(epoch) for image_id in batch.image_ids]
             for seed, epoch in ((0, 0), (0, 1), (1, 0))
         ]
         assert orders[0] != orders[1] != orders[2] != orders[0]
 
-    def test_does_not_depend_on_the_epochs_before(self, dataset: ShapesDataset) -> None:
+    def test_does_not_depend_on_earlier_epochs(self, dataset: ShapesDataset) -> None:
         used = _loader(dataset)
         for epoch in (0, 1):
             list(used.epoch(epoch))
         _assert_equal(used.epoch(2), _loader(dataset).epoch(2))
 
     @pytest.mark.parametrize("workers", [0, 2])
-    def test_is_taken_up_again_in_the_middle(self, dataset: ShapesDataset, workers: int) -> None:
+    def test_is_the_same_when_an_epoch_resumes_in_the_middle(self, dataset: ShapesDataset, workers: int) -> None:
         whole = list(_loader(dataset).epoch(3))
         loader = _loader(dataset, workers=workers)
         _assert_equal(loader.epoch(3, start_step=2), whole[2:])
         _assert_equal(loader.epoch(3, start_step=5), [])
 
-    def test_does_not_depend_on_torchs_own_random_numbers(self, dataset: ShapesDataset) -> None:
+    def test_does_not_depend_on_the_global_torch_generator(self, dataset: ShapesDataset) -> None:
         torch.manual_seed(1)
         first = list(_loader(dataset).epoch(0))
         torch.manual_seed(2)
@@ -86,24 +86,24 @@ class TestTheOrder:
 
 
 class TestWorkers:
-    def test_give_what_the_run_itself_would_read(self, dataset: ShapesDataset) -> None:
+    def test_give_the_same_batches_as_no_workers(self, dataset: ShapesDataset) -> None:
         loader = _loader(dataset, workers=2)
         for epoch in (0, 1):
             _assert_equal(loader.epoch(epoch), _loader(dataset).epoch(epoch))
 
-    def test_left_in_the_middle_of_an_epoch_begin_the_next_one_right(self, dataset: ShapesDataset) -> None:
+    def test_start_the_next_epoch_correctly_after_an_unfinished_one(self, dataset: ShapesDataset) -> None:
         loader = _loader(dataset, workers=2)
         next(loader.epoch(0))
         _assert_equal(loader.epoch(1), _loader(dataset).epoch(1))
 
-    def test_leave_torchs_random_numbers_alone(self, dataset: ShapesDataset) -> None:
+    def test_do_not_use_the_global_torch_generator(self, dataset: ShapesDataset) -> None:
         torch.manual_seed(7)
         expected = torch.rand(1)
         torch.manual_seed(7)
         list(_loader(dataset, workers=2).epoch(0))
         assert torch.equal(torch.rand(1), expected)
 
-    def test_are_gone_when_the_loader_is_closed(self, dataset: ShapesDataset) -> None:
+    def test_end_when_the_loader_is_closed(self, dataset: ShapesDataset) -> None:
         before = {child.pid for child in psutil.Process().children()}
         loader = _loader(dataset, workers=2)
         list(loader.epoch(0))
@@ -112,22 +112,22 @@ class TestWorkers:
         loader.close()
         assert psutil.wait_procs(started, timeout=10)[1] == []
 
-    def test_report_a_broken_file_as_the_run_itself_would(self, tmp_path: Path) -> None:
+    def test_report_a_damaged_file_with_its_path(self, tmp_path: Path) -> None:
         folder = CocoFolder(tmp_path / "set")
         folder.add_image()
         folder.add_box()
         coco = folder.open()
-        (folder.images_folder / "1.png").write_bytes(b"broken meanwhile")
+        (folder.images_folder / "1.png").write_bytes(b"damaged")
         loader = TrainLoader(coco, INPUT, batch_size=1, seed=0, workers=1)
         with pytest.raises(DataError, match="cannot be decoded") as caught:
             list(loader.epoch(0))
         assert caught.value.details["path"] == str(folder.images_folder / "1.png")
 
 
-class TestABatch:
+class TestBatch:
     @pytest.fixture
     def folder(self, tmp_path: Path) -> CocoFolder:
-        """A white image of 40x30 with a box and a crowd, and one of 30x40 with nothing."""
+        """Creates a white image of 40x30 px with a box and a crowd, and an image of 30x40 px without objects."""
         folder = CocoFolder(tmp_path / "set")
         folder.add_image(Image.new("RGB", (40, 30), "white"))
         folder.add_image(Image.new("RGB", (30, 40), "black"))
@@ -135,7 +135,7 @@ class TestABatch:
         folder.add_box(bbox=(0, 0, 40, 30), iscrowd=1)
         return folder
 
-    def test_is_padded_right_and_bottom_with_zeros(self, folder: CocoFolder) -> None:
+    def test_is_padded_with_zeros_right_and_bottom(self, folder: CocoFolder) -> None:
         spec = InputSpec(shorter_px=60, longer_px=80, pad_to_px=32)
         (batch,) = evaluation_batches(folder.open(), spec, batch_size=2)
         assert batch.images.shape == (2, 3, 96, 96)
@@ -147,7 +147,7 @@ class TestABatch:
         assert not batch.images[0, :, 60:].any()
         assert not batch.images[0, :, :, 80:].any()
 
-    def test_has_boxes_at_the_resized_scale_and_no_crowds(self, folder: CocoFolder) -> None:
+    def test_has_resized_boxes_without_crowds(self, folder: CocoFolder) -> None:
         spec = InputSpec(shorter_px=60, longer_px=80)
         (batch,) = evaluation_batches(folder.open(), spec, batch_size=2)
         assert batch.boxes[0].tolist() == [[20, 20, 60, 40]]
@@ -155,7 +155,7 @@ class TestABatch:
         assert batch.boxes[1].shape == (0, 4)
         assert batch.labels[1].dtype == torch.int64
 
-    def test_is_flipped_always_never_or_half_the_time(self, dataset: ShapesDataset) -> None:
+    def test_is_flipped_with_the_given_probability(self, dataset: ShapesDataset) -> None:
         straight = {b.image_ids[0]: b.images for b in evaluation_batches(dataset, INPUT, batch_size=1)}
 
         def share_flipped(probability: float) -> float:
@@ -172,7 +172,7 @@ class TestABatch:
         assert share_flipped(1) == 1
         assert 0.3 < share_flipped(0.5) < 0.7
 
-    def test_has_for_each_image_one_of_the_sizes_to_draw_from(self, dataset: ShapesDataset) -> None:
+    def test_has_images_of_the_given_sizes(self, dataset: ShapesDataset) -> None:
         spec = InputSpec(shorter_px=64, longer_px=200, flip_probability=0, train_shorter_px=(32, 96))
         loader = TrainLoader(dataset, spec, batch_size=2, seed=0, workers=0)
         batches = list(loader.epoch(0))
@@ -182,25 +182,25 @@ class TestABatch:
         _assert_equal(TrainLoader(dataset, spec, batch_size=2, seed=0, workers=2).epoch(0), batches)
         assert {batch.image_sizes[0] for batch in evaluation_batches(dataset, spec, batch_size=2)} == {(64, 64)}
 
-    def test_goes_to_a_device_whole(self, dataset: ShapesDataset) -> None:
+    def test_moves_all_its_tensors_to_a_device(self, dataset: ShapesDataset) -> None:
         batch = next(iter(evaluation_batches(dataset, INPUT, batch_size=3))).to("meta")
         assert {tensor.device.type for tensor in (batch.images, *batch.boxes, *batch.labels)} == {"meta"}
 
-    def test_larger_than_the_split_is_refused_with_both_numbers(self, dataset: ShapesDataset) -> None:
+    def test_is_refused_if_larger_than_the_split(self, dataset: ShapesDataset) -> None:
         with pytest.raises(DataError, match=r"batch of 23 images .* split of 22; set training.batch_size to 22"):
             _loader(dataset, batch_size=23)
         assert _loader(dataset, batch_size=22).steps_per_epoch == 1
 
 
-def test_evaluation_sees_every_image_once_in_order(dataset: ShapesDataset) -> None:
+def test_evaluation_batches_contain_every_image_once_in_order(dataset: ShapesDataset) -> None:
     batches = list(evaluation_batches(dataset, INPUT, batch_size=4))
     assert [len(batch.image_ids) for batch in batches] == [4, 4, 4, 4, 4, 2]
     ids = [image_id for batch in batches for image_id in batch.image_ids]
     assert ids == [sample.image_id for sample in dataset.samples]
 
 
-class TestTheImageCache:
-    def test_loads_each_image_once_as_far_as_they_fit(self) -> None:
+class TestImageCache:
+    def test_loads_each_image_that_fits_once(self) -> None:
         loaded = []
 
         def load(index: int) -> torch.Tensor:

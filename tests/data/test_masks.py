@@ -1,4 +1,4 @@
-"""Masks: three forms on disk, run lengths in memory, pixels in a batch."""
+"""Masks: three forms in files, run lengths in memory, pixels in a batch."""
 
 import math
 from collections.abc import Sequence
@@ -25,14 +25,14 @@ from fgd_core.errors import DataError
 from fgd_core.spec.data import Coco, CocoSplit, InputSpec, Shapes
 
 SIZE = (40, 30)
-"""Width and height of the factory's image."""
+"""Width and height of the image in `folder`."""
 SQUARE = [4, 5, 14, 5, 14, 13, 4, 13]
-"""The factory's box, as a polygon."""
+"""The box in `folder`, as a polygon."""
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> CocoFolder:
-    """One image with one object, which fills its box."""
+    """Creates a data set with one image and one object, which fills its box."""
     folder = CocoFolder(tmp_path / "set")
     folder.add_image()
     folder.add_box(segmentation=[SQUARE])
@@ -70,7 +70,7 @@ def masks_of(sample: Sample) -> npt.NDArray[np.uint8]:
     return decoded
 
 
-class TestTheThreeForms:
+class TestForms:
     @pytest.mark.parametrize("form", [lambda mask: [SQUARE], compressed, uncompressed])
     def test_give_the_same_mask(self, folder: CocoFolder, form: Any) -> None:
         folder.annotations[0]["segmentation"] = form(square())
@@ -78,7 +78,7 @@ class TestTheThreeForms:
         assert masks_of(sample).dtype == np.uint8
         assert np.array_equal(masks_of(sample), square()[None])
 
-    def test_of_several_polygons_are_one_mask(self, folder: CocoFolder) -> None:
+    def test_of_several_polygons_give_one_mask(self, folder: CocoFolder) -> None:
         folder.annotations[0]["segmentation"] = [SQUARE, [20, 20, 25, 20, 25, 25, 20, 25]]
         (sample,) = folder.open(with_masks=True).samples
         expected = square()
@@ -86,9 +86,9 @@ class TestTheThreeForms:
         assert np.array_equal(masks_of(sample)[0], expected)
 
     @pytest.mark.parametrize("seed", range(5))
-    def test_in_run_lengths_of_any_mask_come_back_bit_for_bit(self, seed: int) -> None:
+    def test_of_run_lengths_decode_to_the_original_mask(self, seed: int) -> None:
         rng = np.random.default_rng(seed)
-        # From noise to large areas: short and long runs, and so numbers of one character and of many.
+        # From noise to large areas: short and long runs, so that numbers have one or several characters.
         mask = rng.random((211, 307)) < (0.5, 0.01, 0.999, 0.1, 0.9)[seed]
         for form in (compressed(mask), uncompressed(mask)):
             read = read_segmentation(form, (307, 211))
@@ -96,7 +96,7 @@ class TestTheThreeForms:
             assert np.array_equal(ObjectMasks(211, 307, (read.counts,)).decode()[0].numpy(), mask)
 
     @pytest.mark.parametrize("split", ["train", "val"])
-    def test_of_the_world_are_the_same_bit_for_bit_but_for_two_holes(self, shared: Path, split: Any) -> None:
+    def test_of_published_data_give_equal_masks_except_two_holes(self, shared: Path, split: Any) -> None:
         root = shared / "data" / "nuclei_small"
         if not root.is_dir():
             pytest.skip(f"no data set at {root}")
@@ -112,8 +112,8 @@ class TestTheThreeForms:
         assert different == {"train": 2, "val": 0}[split]
 
 
-class TestWhoAsksForNone:
-    def test_gets_none_and_no_findings_about_them(self, folder: CocoFolder) -> None:
+class TestWithoutMasks:
+    def test_segmentations_are_not_read(self, folder: CocoFolder) -> None:
         folder.annotations[0]["segmentation"] = "nonsense"
         dataset = folder.open()
         assert dataset.samples[0].masks is None
@@ -121,11 +121,11 @@ class TestWhoAsksForNone:
         assert dataset.checked.findings == []
         assert dataset.checked.masks_fingerprint is None
 
-    def test_has_the_same_fingerprint(self, folder: CocoFolder) -> None:
+    def test_the_fingerprint_is_the_same(self, folder: CocoFolder) -> None:
         assert folder.open().fingerprint == folder.open(with_masks=True).fingerprint
 
     @pytest.mark.parametrize("segmentation", [None, [], {}])
-    def test_is_the_same_as_a_data_set_without_any(self, folder: CocoFolder, segmentation: Any) -> None:
+    def test_a_data_set_without_segmentations_has_no_findings(self, folder: CocoFolder, segmentation: Any) -> None:
         folder.annotations.clear()
         folder.add_box(segmentation=segmentation)
         folder.add_box()
@@ -135,15 +135,15 @@ class TestWhoAsksForNone:
         assert dataset.checked.findings == []
 
 
-class TestTheFingerprintOfMasks:
-    def test_changes_with_a_mask_and_that_of_the_boxes_does_not(self, folder: CocoFolder) -> None:
+class TestMasksFingerprint:
+    def test_depends_on_the_masks_but_that_of_the_boxes_does_not(self, folder: CocoFolder) -> None:
         before = folder.open(with_masks=True)
         folder.annotations[0]["segmentation"] = [[4, 5, 14, 5, 14, 13, 4, 12]]
         after = folder.open(with_masks=True)
         assert before.checked.masks_fingerprint != after.checked.masks_fingerprint
         assert before.fingerprint == after.fingerprint
 
-    def test_is_the_same_in_another_form(self, folder: CocoFolder) -> None:
+    def test_does_not_depend_on_the_form(self, folder: CocoFolder) -> None:
         before = folder.open(with_masks=True)
         folder.annotations[0]["segmentation"] = uncompressed(square())
         assert before.checked.masks_fingerprint == folder.open(with_masks=True).checked.masks_fingerprint
@@ -153,7 +153,7 @@ class TestTheFingerprintOfMasks:
 MALFORMED: Sequence[Any] = [
     "nonsense",
     7,
-    [[4, 5, 14, 5]],  # pycocotools would take it for a box
+    [[4, 5, 14, 5]],  # pycocotools would read it as a box
     [[4, 5, 14, 5, 14]],
     [[4, 5, 14, 5, 14, 13, 4]],
     [SQUARE, []],
@@ -162,7 +162,7 @@ MALFORMED: Sequence[Any] = [
     [[4, 5, 14, 5, True, 13]],
     [[4, 5, 14, 5, math.nan, 13]],
     [[4, 5, 14, 5, math.inf, 13]],
-    [[4, 5, 1e9, 5, 1e9, 13]],  # pycocotools would walk the edge in fifths of a pixel
+    [[4, 5, 1e9, 5, 1e9, 13]],  # pycocotools would walk along the edge in steps of 1/5 px
     [[4, 5, 14, 5, 10**400, 13]],
     {"size": [30, 40]},
     {"counts": [1200]},
@@ -176,8 +176,8 @@ MALFORMED: Sequence[Any] = [
     {"size": [30, 40], "counts": ""},
     {"size": [30, 40], "counts": "é"},
     {"size": [30, 40], "counts": "!!"},
-    {"size": [30, 40], "counts": "oooooooooooooooooooo0"},  # a number without end
-    {"size": [30, 40], "counts": compressed(square())["counts"] + "o"},  # goes on behind the end
+    {"size": [30, 40], "counts": "oooooooooooooooooooo0"},  # the first number never ends
+    {"size": [30, 40], "counts": compressed(square())["counts"] + "o"},  # the last number never ends
     {"size": [30, 40], "counts": compressed(square())["counts"][:-1]},
     {"size": [30, 40], "counts": compressed(square())["counts"] + "5"},
 ]
@@ -185,7 +185,7 @@ MALFORMED: Sequence[Any] = [
 
 class TestBadMasks:
     @pytest.mark.parametrize("segmentation", MALFORMED, ids=lambda value: str(value)[:40])
-    def test_that_are_malformed_are_refused_by_name_or_dropped(self, folder: CocoFolder, segmentation: Any) -> None:
+    def test_that_are_malformed_are_refused_or_dropped(self, folder: CocoFolder, segmentation: Any) -> None:
         folder.add_box(bbox=(20, 20, 5, 5), segmentation=segmentation)
         with pytest.raises(DataError, match=r"malformed_mask: 1 \(annotation 2 in 1.png") as caught:
             folder.open(with_masks=True)
@@ -197,16 +197,14 @@ class TestBadMasks:
         assert np.array_equal(masks_of(dataset.samples[0]), square()[None])
 
     @pytest.mark.parametrize("form", [compressed, uncompressed])
-    def test_of_another_size_are_refused_by_name_or_dropped(self, folder: CocoFolder, form: Any) -> None:
+    def test_of_another_size_are_refused_or_dropped(self, folder: CocoFolder, form: Any) -> None:
         folder.add_box(segmentation=form(square().T))
         with pytest.raises(DataError, match=r"mask_of_other_size: 1 \(annotation 2 in 1.png"):
             folder.open(with_masks=True)
         assert folder.open(on_bad="drop", with_masks=True).checked.num_boxes == 1
 
     @pytest.mark.parametrize("segmentation", [None, [], {}])
-    def test_that_are_missing_where_others_are_not_are_refused_by_name_or_dropped(
-        self, folder: CocoFolder, segmentation: Any
-    ) -> None:
+    def test_that_are_missing_are_refused_or_dropped(self, folder: CocoFolder, segmentation: Any) -> None:
         folder.add_box(segmentation=segmentation)
         with pytest.raises(DataError, match=r"missing_mask: 1 \(annotation 2 in 1.png"):
             folder.open(with_masks=True)
@@ -222,7 +220,7 @@ class TestBadMasks:
             compressed(blank()),
         ],
     )
-    def test_that_cover_nothing_of_the_image_are_dropped_by_name(self, folder: CocoFolder, segmentation: Any) -> None:
+    def test_that_cover_no_pixel_are_dropped(self, folder: CocoFolder, segmentation: Any) -> None:
         folder.add_box(segmentation=segmentation)
         dataset = folder.open(on_bad="refuse", with_masks=True)
         found = finding(dataset, "empty_mask")
@@ -230,7 +228,7 @@ class TestBadMasks:
         assert dataset.checked.num_boxes == 1
 
     @pytest.mark.parametrize(("dx", "dy"), [(-9, 0), (0, -8), (-9, -8), (31, 0), (0, 22), (31, 22)])
-    def test_past_the_border_are_cut_off_there(self, folder: CocoFolder, dx: int, dy: int) -> None:
+    def test_past_the_border_are_clipped(self, folder: CocoFolder, dx: int, dy: int) -> None:
         polygon = np.array([4.3, 5.2, 14.6, 7.1, 12.2, 13.9, 6.0, 12.4]) + np.tile(np.array([dx, dy]), 4)
         margin = 40
         (whole,) = run_lengths.frPyObjects([(polygon + margin).tolist()], 30 + 80, 40 + 80)
@@ -242,12 +240,12 @@ class TestBadMasks:
         found = finding(dataset, "mask_past_border")
         assert (found.action, found.examples) == ("clipped", ["annotation 1 in 1.png"])
 
-    def test_of_boxes_that_are_dropped_anyway_are_not_counted_again(self, folder: CocoFolder) -> None:
+    def test_of_dropped_boxes_are_not_reported(self, folder: CocoFolder) -> None:
         folder.add_box(bbox=(4, 5, 0, 8), segmentation="nonsense")
         dataset = folder.open(with_masks=True)
         assert [found.problem for found in dataset.checked.findings] == ["box_without_area"]
 
-    def test_stay_with_their_boxes_when_others_are_dropped(self, folder: CocoFolder) -> None:
+    def test_keep_their_boxes_when_others_are_dropped(self, folder: CocoFolder) -> None:
         folder.add_image()
         corner = [0, 0, 5, 0, 5, 5, 0, 5]
         folder.add_box(2, (20, 20, 5, 5), segmentation=[[20, 20, 25, 20, 25, 25, 20, 25]])
@@ -259,10 +257,10 @@ class TestBadMasks:
                 assert mask.sum() == mask[y1:y2, x1:x2].sum() == (x2 - x1) * (y2 - y1)
 
 
-class TestAFileThatAsksToBeTurned:
+class TestExifOrientation:
     @pytest.mark.parametrize("orientation", range(1, 9))
     @pytest.mark.parametrize("form", ["polygon", "run lengths"])
-    def test_is_covered_by_masks_drawn_on_it_upright(self, tmp_path: Path, orientation: int, form: str) -> None:
+    def test_masks_fit_the_upright_image(self, tmp_path: Path, orientation: int, form: str) -> None:
         folder = CocoFolder(tmp_path / "set")
         stored = Image.new("RGB", (40, 30))
         stored.paste((255, 255, 255), (2, 3, 12, 9))
@@ -278,7 +276,7 @@ class TestAFileThatAsksToBeTurned:
         dataset = folder.open(with_masks=True)
         assert np.array_equal(masks_of(dataset.samples[0])[0], dataset.load_image(0).numpy()[0] > 127)
 
-    def test_has_run_lengths_of_the_size_that_its_boxes_have(self, tmp_path: Path) -> None:
+    def test_run_lengths_must_have_the_upright_size(self, tmp_path: Path) -> None:
         folder = CocoFolder(tmp_path / "set")
         stored = Image.new("RGB", (40, 30))
         stored.getexif()[0x0112] = 6
@@ -289,7 +287,7 @@ class TestAFileThatAsksToBeTurned:
 
 
 def _upright(stored: Image.Image, orientation: int) -> npt.NDArray[np.bool_]:
-    """What a viewer shows, said in numpy: rows and columns as EXIF numbers them."""
+    """Return whether each pixel of the upright image is white; an independent implementation of EXIF orientations."""
     pixels = np.asarray(stored)[:, :, 0] > 127
     flip_x, flip_y, swap = {
         1: (0, 0, 0), 2: (1, 0, 0), 3: (1, 1, 0), 4: (0, 1, 0),
@@ -300,8 +298,8 @@ def _upright(stored: Image.Image, orientation: int) -> npt.NDArray[np.bool_]:
     return shown[::-1] if flip_y else shown
 
 
-class TestShapes:
-    def test_have_masks_that_just_fill_their_boxes(self) -> None:
+class TestShapesDataset:
+    def test_has_masks_that_fill_their_boxes(self) -> None:
         dataset = ShapesDataset(Shapes(num_train=20), "train", with_masks=True)
         assert has_masks(dataset.samples)
         for sample in dataset.samples:
@@ -313,10 +311,10 @@ class TestShapes:
                 assert inside.sum() == mask.sum()
                 assert inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any()
 
-    def test_are_without_masks_unless_asked(self) -> None:
+    def test_has_no_masks_by_default(self) -> None:
         assert not has_masks(ShapesDataset(Shapes(num_train=2), "train").samples)
 
-    def test_written_to_disk_have_the_same_masks(self, tmp_path: Path) -> None:
+    def test_has_the_same_masks_when_written_to_disk(self, tmp_path: Path) -> None:
         shapes = Shapes(num_train=12, num_val=2)
         part = to_coco(shapes, "train", tmp_path)
         drawn = open_dataset(shapes, "train", with_masks=True)
@@ -325,9 +323,9 @@ class TestShapes:
         assert read.checked.masks_fingerprint is not None
 
 
-class TestABatch:
-    def test_has_masks_that_lie_on_what_the_image_shows(self) -> None:
-        dataset = _white_shapes()
+class TestBatch:
+    def test_has_masks_inside_their_boxes(self) -> None:
+        dataset = _small_shapes()
         spec = InputSpec(shorter_px=192, longer_px=192, flip_probability=0.5)
         seen = 0
         for epoch in range(3):
@@ -340,7 +338,7 @@ class TestABatch:
                     _assert_in_boxes(batch, index)
         assert seen > 20
 
-    def test_of_a_flipped_image_has_flipped_masks(self, folder: CocoFolder) -> None:
+    def test_has_flipped_masks_for_a_flipped_image(self, folder: CocoFolder) -> None:
         spec = InputSpec(shorter_px=60, longer_px=80, flip_probability=1)
         (batch,) = TrainLoader(folder.open(with_masks=True), spec, batch_size=1, seed=0, workers=0).epoch(0)
         assert batch.masks is not None
@@ -348,7 +346,7 @@ class TestABatch:
         assert batch.boxes[0].tolist() == [[52, 10, 72, 26]]
         assert batch.targets.masks is batch.masks
 
-    def test_leaves_out_the_masks_of_crowds(self, folder: CocoFolder) -> None:
+    def test_has_no_masks_of_crowds(self, folder: CocoFolder) -> None:
         folder.add_box(bbox=(0, 0, 40, 30), iscrowd=1, segmentation=uncompressed(~blank()))
         dataset = folder.open(with_masks=True)
         assert len(masks_of(dataset.samples[0])) == 2
@@ -357,36 +355,36 @@ class TestABatch:
         assert batch.masks is not None
         assert np.array_equal(batch.masks[0].numpy(), doubled(square())[None])
 
-    def test_has_an_empty_stack_where_an_image_has_no_object(self, folder: CocoFolder) -> None:
+    def test_has_an_empty_stack_for_an_image_without_objects(self, folder: CocoFolder) -> None:
         folder.add_image()
         spec = InputSpec(shorter_px=60, longer_px=80, flip_probability=1)
         (batch,) = TrainLoader(folder.open(with_masks=True), spec, batch_size=2, seed=0, workers=0).epoch(0)
         assert batch.masks is not None
         assert sorted(tuple(masks.shape) for masks in batch.masks) == [(0, 60, 80), (1, 60, 80)]
 
-    def test_has_none_where_nobody_asked_for_them_or_nothing_is_learnt(self, folder: CocoFolder) -> None:
+    def test_has_no_masks_without_reading_them_or_in_evaluation(self, folder: CocoFolder) -> None:
         spec = InputSpec(shorter_px=60, longer_px=80)
         (batch,) = TrainLoader(folder.open(), spec, batch_size=1, seed=0, workers=0).epoch(0)
         assert batch.masks is None
         (batch,) = evaluation_batches(folder.open(with_masks=True), spec, batch_size=1)
         assert batch.masks is None
 
-    def test_of_workers_is_what_the_run_itself_would_read(self) -> None:
-        dataset = _white_shapes()
+    def test_has_the_same_masks_with_workers(self) -> None:
+        dataset = _small_shapes()
         spec = InputSpec(shorter_px=64, longer_px=64)
         loaders = [TrainLoader(dataset, spec, batch_size=3, seed=0, workers=workers) for workers in (0, 2)]
         for own, worked in zip(*(loader.epoch(0) for loader in loaders), strict=True):
             assert own.masks is not None and worked.masks is not None
             assert all(torch.equal(a, b) for a, b in zip(own.masks, worked.masks, strict=True))
 
-    def test_goes_to_a_device_with_its_masks(self) -> None:
+    def test_moves_its_masks_to_a_device(self) -> None:
         spec = InputSpec(shorter_px=64, longer_px=64)
-        batch = next(TrainLoader(_white_shapes(), spec, batch_size=3, seed=0, workers=0).epoch(0)).to("meta")
+        batch = next(TrainLoader(_small_shapes(), spec, batch_size=3, seed=0, workers=0).epoch(0)).to("meta")
         assert batch.masks is not None
         assert {masks.device.type for masks in batch.masks} == {"meta"}
 
 
-def test_masks_are_resized_as_torchvision_does() -> None:
+def test_masks_are_resized_like_in_torchvision() -> None:
     rng = np.random.default_rng(0)
     masks = torch.from_numpy(rng.integers(0, 2, (3, 50, 77), dtype=np.uint8))
     for shorter in (25, 50, 64, 133):
@@ -396,18 +394,18 @@ def test_masks_are_resized_as_torchvision_does() -> None:
         assert torch.equal(resize_masks(masks, tuple(image.shape[-2:])), resized["masks"])
 
 
-def test_a_mask_in_memory_costs_about_as_much_as_its_outline() -> None:
+def test_a_mask_takes_less_than_a_kilobyte_in_memory() -> None:
     y, x = np.ogrid[:480, :640]
     masks = encode([(x - 320) ** 2 + (y - 240) ** 2 < 100**2], (480, 640))
     assert len(masks.counts[0]) < 1000
 
 
-def _white_shapes() -> ShapesDataset:
+def _small_shapes() -> ShapesDataset:
     return ShapesDataset(Shapes(num_train=6, image_size_px=64), "train", with_masks=True)
 
 
 def _assert_in_boxes(batch: Batch, index: int) -> None:
-    """Each mask reaches each side of its box, to a pixel, and not beyond."""
+    """Assert that each mask touches each side of its box, within a pixel."""
     assert batch.masks is not None
     for mask, box in zip(batch.masks[index], batch.boxes[index], strict=True):
         rows, columns = torch.nonzero(mask, as_tuple=True)

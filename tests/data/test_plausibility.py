@@ -1,4 +1,4 @@
-"""What is well formed and yet not what anybody meant, and that sound data gives rise to none of it."""
+"""Annotations that are well formed but probably wrong are found; valid data has no findings."""
 
 from pathlib import Path
 from typing import Any
@@ -15,52 +15,50 @@ from fgd_core.spec.data import Coco, CocoSplit, Shapes, Voc, Yolo
 
 @pytest.fixture
 def folder(tmp_path: Path) -> CocoFolder:
-    """One image of 400 x 300 pixels, without boxes."""
+    """Creates a data set with one image of 400x300 px and no boxes."""
     folder = CocoFolder(tmp_path / "set")
     folder.add_image(Image.new("RGB", (400, 300)))
     return folder
 
 
 CORNERS = [(100, 100, 150, 160), (20, 30, 90, 80), (200, 150, 260, 230)]
-"""Of boxes that lie inside the image also where they are read as sizes."""
+"""Boxes that are inside the image both as corners and as sizes."""
 
 
-class TestBoxesAsCorners:
+class TestCorners:
     @pytest.mark.parametrize("on_bad", ["refuse", "drop"])
     @pytest.mark.parametrize("last_pixel", [0, 1])
-    def test_are_refused_where_the_area_is_that_of_corners(
-        self, folder: CocoFolder, on_bad: str, last_pixel: int
-    ) -> None:
+    def test_are_refused_if_the_areas_fit_corners(self, folder: CocoFolder, on_bad: str, last_pixel: int) -> None:
         for x1, y1, x2, y2 in CORNERS:
             folder.add_box(bbox=(x1, y1, x2, y2), area=(x2 - x1 + last_pixel) * (y2 - y1 + last_pixel))
         with pytest.raises(DataError, match=r"boxes_as_corners: 3 \(annotation 1: \[100.0, 100.0, 150.0, 160.0\]"):
             folder.open(on_bad=on_bad)
 
-    def test_are_refused_where_the_polygon_fits_corners(self, folder: CocoFolder) -> None:
+    def test_are_refused_if_the_polygons_fit_corners(self, folder: CocoFolder) -> None:
         for x1, y1, x2, y2 in CORNERS:
             folder.add_box(bbox=(x1, y1, x2, y2), area=None, segmentation=[[x1, y1, x2, y1, x2, y2, x1, y2]])
         with pytest.raises(DataError, match="boxes_as_corners: 3"):
             folder.open()
 
-    def test_are_none_where_one_mask_has_that_area_by_chance(self, folder: CocoFolder) -> None:
+    def test_are_not_found_if_one_area_fits_by_chance(self, folder: CocoFolder) -> None:
         x1, y1, x2, y2 = CORNERS[0]
         folder.add_box(bbox=CORNERS[0], area=(x2 - x1) * (y2 - y1))
         for _ in range(2):
             folder.add_box(bbox=(10, 20, 100, 80), area=5000)
         assert folder.open().checked.findings == []
 
-    def test_are_none_where_both_readings_have_the_area(self, folder: CocoFolder) -> None:
+    def test_are_not_found_if_both_readings_fit_the_area(self, folder: CocoFolder) -> None:
         folder.add_box(bbox=(0, 0, 20, 10), area=200)
         assert folder.open().checked.findings == []
 
     @pytest.mark.parametrize("on_bad", ["refuse", "drop"])
-    def test_are_refused_where_only_corners_fit_the_image(self, folder: CocoFolder, on_bad: str) -> None:
+    def test_are_refused_if_only_corners_fit_the_image(self, folder: CocoFolder, on_bad: str) -> None:
         for x1, y1, x2, y2 in [(250, 200, 390, 290), (300, 100, 350, 160), (20, 30, 90, 80)]:
             folder.add_box(bbox=(x1, y1, x2, y2), area=None)
         with pytest.raises(DataError, match=r"boxes_as_corners: 2 \(annotation 1 in 1.png"):
             folder.open(on_bad=on_bad)
 
-    def test_are_none_where_a_few_boxes_reach_past_the_border(self, folder: CocoFolder) -> None:
+    def test_are_not_found_if_few_boxes_leave_the_image(self, folder: CocoFolder) -> None:
         folder.add_box(bbox=(250, 200, 390, 290), area=None)
         for _ in range(3):
             folder.add_box(bbox=(20, 30, 90, 80), area=None)
@@ -68,7 +66,7 @@ class TestBoxesAsCorners:
 
 
 class TestBoxesBelowAPixel:
-    def test_that_are_fractions_are_refused_by_name_or_dropped(self, folder: CocoFolder) -> None:
+    def test_that_are_fractions_are_refused_or_dropped(self, folder: CocoFolder) -> None:
         folder.add_box(bbox=(0.25, 0.25, 0.5, 0.5), area=None)
         folder.add_box(bbox=(10, 20, 100, 80), area=None)
         with pytest.raises(DataError, match=r"normalised_box: 1 \(annotation 1 in 1.png"):
@@ -77,19 +75,21 @@ class TestBoxesBelowAPixel:
 
     @pytest.mark.parametrize("on_bad", ["refuse", "drop"])
     @pytest.mark.parametrize("first", [(50, 20, 0.25, 0.5), (0, 0, 1, 1)])
-    def test_are_refused_where_all_are(self, folder: CocoFolder, first: tuple[float, ...], on_bad: str) -> None:
+    def test_are_refused_if_all_boxes_are_so_small(
+        self, folder: CocoFolder, first: tuple[float, ...], on_bad: str
+    ) -> None:
         for box in (first, (100, 20, 0.25, 1)):
             folder.add_box(bbox=box, area=None)
         with pytest.raises(DataError, match="all_boxes_within_one_pixel: 2"):
             folder.open(on_bad=on_bad)
 
-    def test_are_kept_and_counted_among_others(self, folder: CocoFolder) -> None:
+    def test_are_kept_and_reported_among_others(self, folder: CocoFolder) -> None:
         folder.add_box(bbox=(50, 20, 0.25, 0.5), area=None)
         folder.add_box(bbox=(10, 20, 100, 80), area=None)
         dataset = folder.open()
         assert (finding(dataset, "box_below_one_pixel").action, dataset.checked.num_boxes) == ("kept", 2)
 
-    def test_are_found_in_yolo_and_voc_too(self, tmp_path: Path) -> None:
+    def test_are_found_in_yolo_and_voc(self, tmp_path: Path) -> None:
         for name in ("images", "labels", "Annotations", "JPEGImages", "ImageSets/Main"):
             (tmp_path / name).mkdir(parents=True)
         for name in ("images/1.png", "JPEGImages/1.jpg"):
@@ -108,9 +108,9 @@ class TestBoxesBelowAPixel:
         assert "normalised_box" in str(voc.refusal)
 
 
-class TestBoxesOffTheirOwnOutline:
+class TestBoxesApartFromTheirOutline:
     @pytest.mark.parametrize("form", ["polygon", "run lengths"])
-    def test_are_refused_by_name_or_dropped(self, folder: CocoFolder, form: str) -> None:
+    def test_are_refused_or_dropped(self, folder: CocoFolder, form: str) -> None:
         folder.add_box(bbox=(10, 20, 100, 80), area=None, segmentation=[[10, 20, 110, 20, 110, 100, 10, 100]])
         column = [100, 50, 150]
         segmentation: Any = [[10, 200, 110, 200, 110, 280, 10, 280]]
@@ -122,12 +122,12 @@ class TestBoxesOffTheirOwnOutline:
             folder.open(with_masks=True)
         assert folder.open(on_bad="drop", with_masks=True).checked.num_boxes == 1
 
-    def test_are_reported_also_to_those_who_read_no_masks(self, folder: CocoFolder) -> None:
+    def test_are_refused_even_without_reading_masks(self, folder: CocoFolder) -> None:
         folder.add_box(bbox=(200, 20, 100, 40), area=None, segmentation=[[10, 200, 110, 200, 110, 280, 10, 280]])
         with pytest.raises(DataError, match="box_off_its_polygon"):
             folder.open()
 
-    def test_but_that_touch_it_are_kept_and_counted_as_unlike_it(self, folder: CocoFolder) -> None:
+    def test_are_kept_and_reported_if_they_touch_it(self, folder: CocoFolder) -> None:
         folder.add_box(bbox=(10, 20, 100, 80), segmentation=[[110, 20, 200, 20, 200, 100, 110, 100]])
         folder.add_box(bbox=(10, 20, 100, 80), segmentation=[[10, 60, 110, 60, 110, 140, 10, 140]])
         dataset = folder.open()
@@ -137,7 +137,7 @@ class TestBoxesOffTheirOwnOutline:
         assert dataset.checked.num_boxes == 2
 
     @pytest.mark.parametrize("polygon", [[10, 20, 110, 60, 30, 100], [9, 18, 112, 18, 112, 103, 9, 103]])
-    def test_that_fit_it_more_or_less_are_left_alone(self, folder: CocoFolder, polygon: list[int]) -> None:
+    def test_are_not_found_if_they_fit_it_roughly(self, folder: CocoFolder, polygon: list[int]) -> None:
         folder.add_box(bbox=(10, 20, 100, 80), segmentation=[polygon])
         assert folder.open().checked.findings == []
 
@@ -154,7 +154,7 @@ class TestCategories:
             ("\u00e9t\u00e9", "e\u0301te\u0301"),
         ],
     )
-    def test_that_look_alike_are_kept_and_reported(self, folder: CocoFolder, names: tuple[str, str]) -> None:
+    def test_with_similar_names_are_kept_and_reported(self, folder: CocoFolder, names: tuple[str, str]) -> None:
         folder.categories = [{"id": place, "name": name} for place, name in enumerate(names, start=1)]
         folder.add_box()
         dataset = folder.open()
@@ -164,7 +164,7 @@ class TestCategories:
 
     @pytest.mark.parametrize("on_bad", ["refuse", "drop"])
     @pytest.mark.parametrize(("listed", "used"), [((1, 2, 3), (0, 1, 2)), ((0, 1, 2), (1, 2, 3)), ((1,), (0,))])
-    def test_that_are_counted_from_elsewhere_are_refused_as_a_whole(
+    def test_shifted_by_one_are_refused(
         self, folder: CocoFolder, listed: tuple[int, ...], used: tuple[int, ...], on_bad: str
     ) -> None:
         folder.categories = [{"id": one, "name": f"class {one}"} for one in listed]
@@ -175,7 +175,9 @@ class TestCategories:
         assert "unknown_category" not in caught.value.message
 
     @pytest.mark.parametrize("used", [(1, 2, 3), (0, 3), (1, 2, 9)])
-    def test_that_are_merely_unknown_are_called_so(self, folder: CocoFolder, used: tuple[int, ...]) -> None:
+    def test_unknown_for_other_reasons_are_not_reported_as_shifted(
+        self, folder: CocoFolder, used: tuple[int, ...]
+    ) -> None:
         folder.categories = [{"id": one, "name": f"class {one}"} for one in (1, 2)]
         for category_id in used:
             folder.add_box(category_id=category_id)
@@ -185,7 +187,7 @@ class TestCategories:
 
 
 class TestManyObjects:
-    def test_cap_what_can_be_recalled(self, folder: CocoFolder) -> None:
+    def test_are_reported_with_the_possible_recall(self, folder: CocoFolder) -> None:
         folder.add_image()
         folder.add_box(2)
         for place in range(199):
@@ -194,16 +196,16 @@ class TestManyObjects:
         assert (found.action, found.count) == ("kept", 1)
         assert found.examples == ["1.png: 199 objects, recall at most 50.3% in this image and 50.5% in the split"]
 
-    def test_are_none_up_to_a_hundred_without_crowds(self, folder: CocoFolder) -> None:
+    def test_are_not_found_up_to_100_without_crowds(self, folder: CocoFolder) -> None:
         for place in range(110):
             folder.add_box(bbox=(place, 10, 20, 20), area=400, iscrowd=int(place >= 100))
         assert folder.open().checked.findings == []
 
 
-class TestSoundData:
+class TestValidData:
     @pytest.mark.parametrize("split", ["train", "val"])
     @pytest.mark.parametrize("name", ["bccd", "nuclei_small"])
-    def test_of_the_world_gives_rise_to_no_finding(self, shared: Path, name: str, split: Any) -> None:
+    def test_published_data_has_no_findings(self, shared: Path, name: str, split: Any) -> None:
         root = shared / "data" / name
         if not root.is_dir():
             pytest.skip(f"no data set at {root}")
@@ -214,7 +216,7 @@ class TestSoundData:
         dataset = inspect_dataset(Coco(**parts), split, with_masks=True)
         assert (dataset.checked.findings, dataset.refusal) == ([], None)
 
-    def test_that_is_drawn_gives_rise_to_no_finding(self, tmp_path: Path) -> None:
+    def test_synthetic_data_has_no_findings(self, tmp_path: Path) -> None:
         part = to_coco(Shapes(num_train=200), "train", tmp_path)
         dataset = inspect_dataset(Coco(train=part, val=part), "train", with_masks=True)
         assert dataset.checked.findings == []

@@ -1,4 +1,4 @@
-"""The synthetic data set: the same everywhere, sound, and worth learning."""
+"""The synthetic data set: reproducible, valid, and not trivial to learn."""
 
 import hashlib
 import json
@@ -13,8 +13,8 @@ from fgd_core.data import open_dataset, outlines, painting
 from fgd_core.data.shapes import DIAMETER_PX, MAX_OBJECTS, MIN_VISIBLE, ShapesDataset, to_coco
 from fgd_core.spec.data import Coco, Shapes
 
-# SHA-256 of the (3, 128, 128) pixels of the first training image and the fingerprint of the first 20, seed 0. Recorded
-# from this code on x86-64 with numpy 2.4; a change of either means that published figures on `shapes` no longer hold.
+# SHA-256 of the (3, 128, 128) pixels of the first training image, and the fingerprint of the first 20; seed 0. Recorded
+# on x86-64 with numpy 2.4. If either changes, published figures on `shapes` are no longer valid.
 GOLDEN_PIXELS = "fcae77f9def8941cfcfd15b8b8ca7e6c82f716233e1f8019952b9c398a1bc7f2"
 GOLDEN_FINGERPRINT = "5d2a75dbc777e876f9e95f76daa1f6b5cf04302715ab9ea96e10e829ce493ba8"
 
@@ -28,41 +28,41 @@ def _pixels_hash(dataset: ShapesDataset, index: int) -> str:
     return hashlib.sha256(dataset.load_image(index).numpy().tobytes()).hexdigest()
 
 
-class TestTheSameSeed:
-    def test_gives_the_pixels_and_boxes_that_were_once_recorded(self) -> None:
+class TestSeed:
+    def test_gives_the_recorded_pixels_and_boxes(self) -> None:
         dataset = ShapesDataset(Shapes(num_train=20), "train")
         assert _pixels_hash(dataset, 0) == GOLDEN_PIXELS
         assert dataset.fingerprint == GOLDEN_FINGERPRINT
 
-    def test_gives_the_same_image_whatever_the_number_of_images(self, train: ShapesDataset) -> None:
+    def test_gives_images_that_do_not_depend_on_their_number(self, train: ShapesDataset) -> None:
         fewer = ShapesDataset(Shapes(num_train=3), "train")
         assert torch.equal(fewer.load_image(2), train.load_image(2))
         assert fewer.samples[2].boxes_xyxy_px.tolist() == train.samples[2].boxes_xyxy_px.tolist()
 
-    def test_does_not_give_one_split_the_images_of_the_other(self) -> None:
+    def test_gives_both_splits_different_images(self) -> None:
         shapes = Shapes(num_train=50, num_val=50)
         splits = ShapesDataset(shapes, "train"), ShapesDataset(shapes, "val")
         hashes = [{_pixels_hash(dataset, index) for index in range(50)} for dataset in splits]
         assert len(hashes[0]) == len(hashes[1]) == 50
         assert not hashes[0] & hashes[1]
 
-    def test_is_the_only_one_that_does(self) -> None:
+    def test_changes_the_images(self) -> None:
         first, second = (ShapesDataset(Shapes(seed=seed, num_train=1), "train") for seed in (0, 1))
         assert not torch.equal(first.load_image(0), second.load_image(0))
 
 
-class TestTheImages:
-    def test_have_all_classes_about_equally_often(self, train: ShapesDataset) -> None:
+class TestImages:
+    def test_show_all_classes_about_equally_often(self, train: ShapesDataset) -> None:
         counts = list(train.checked.boxes_per_category.values())
         assert len(counts) == 5
         assert min(counts) > 0.7 * max(counts)
 
-    def test_have_up_to_three_objects_and_sometimes_none(self, train: ShapesDataset) -> None:
+    def test_have_zero_to_three_objects(self, train: ShapesDataset) -> None:
         counts = [len(sample.labels) for sample in train.samples]
         assert set(counts) == set(range(MAX_OBJECTS + 1))
         assert 0.01 < counts.count(0) / len(counts) < 0.12
 
-    def test_have_boxes_that_just_hold_what_is_seen(self, train: ShapesDataset) -> None:
+    def test_have_tight_boxes_around_the_visible_parts(self, train: ShapesDataset) -> None:
         for index in range(30):
             sample = train.samples[index]
             for found, (x1, y1, x2, y2) in zip(
@@ -72,7 +72,7 @@ class TestTheImages:
                 assert inside.sum() == found.mask.sum() > 0
                 assert inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any()
 
-    def test_show_every_object_that_they_have_a_box_for(self, train: ShapesDataset) -> None:
+    def test_show_every_object_with_enough_contrast(self, train: ShapesDataset) -> None:
         for index in range(60):
             masks = [found.mask for found in train.visible_objects(index)]
             bare = painting.paint(np.random.default_rng(index), 128, [])
@@ -80,24 +80,24 @@ class TestTheImages:
             change = np.abs(painted.astype(int) - bare.astype(int)).max(axis=2)
             assert all(np.median(change[mask]) > painting.MIN_CONTRAST / 2 for mask in masks)
 
-    def test_show_each_pixel_of_one_object_only(self, train: ShapesDataset) -> None:
+    def test_have_masks_that_do_not_overlap(self, train: ShapesDataset) -> None:
         assert any(len(train.visible_objects(index)) > 1 for index in range(30))
         for index in range(30):
             owners = sum(found.mask.astype(int) for found in train.visible_objects(index))
             assert np.max(owners) <= 1
 
-    def test_say_nothing_of_the_class_by_colour(self, train: ShapesDataset) -> None:
+    def test_do_not_reveal_the_class_by_colour(self, train: ShapesDataset) -> None:
         colours: dict[int, list[np.ndarray]] = {}
         for index in range(120):
             pixels = train.load_image(index).numpy()
             for found in train.visible_objects(index):
                 colours.setdefault(found.label, []).append(pixels[:, found.mask].mean(axis=1))
         means = np.array([np.mean(of_class, axis=0) for of_class in colours.values()])
-        # About 50 objects a class with a deviation of 70 grey levels: chance alone moves a mean by 10.
+        # About 50 objects per class with a deviation of 70 grey levels: the standard error of a mean is 10.
         assert np.abs(means - means.mean(axis=0)).max() < 4 * 10
 
     @pytest.mark.parametrize("image_size_px", [32, 100, 256])
-    def test_scale_with_their_size(self, image_size_px: int) -> None:
+    def test_have_objects_that_scale_with_the_image(self, image_size_px: int) -> None:
         dataset = ShapesDataset(Shapes(image_size_px=image_size_px, num_train=40), "train")
         assert dataset.load_image(0).shape == (3, image_size_px, image_size_px)
         boxes = np.concatenate([sample.boxes_xyxy_px for sample in dataset.samples])
@@ -105,7 +105,7 @@ class TestTheImages:
         assert boxes.max() <= image_size_px
         assert (boxes[:, 2:] - boxes[:, :2]).max() > 0.3 * image_size_px
 
-    def test_show_most_of_every_object(self, train: ShapesDataset) -> None:
+    def test_show_most_of_the_area_of_every_object(self, train: ShapesDataset) -> None:
         smallest_full_px2 = min(outlines.draw(name, DIAMETER_PX[0], 0, 0, 0).sum() for name in outlines.OUTLINES)
         areas = np.concatenate([sample.areas_px2 for sample in train.samples])
         assert areas.min() >= MIN_VISIBLE * smallest_full_px2
@@ -113,8 +113,8 @@ class TestTheImages:
 
 class TestOutlines:
     @pytest.mark.parametrize("name", outlines.OUTLINES)
-    def test_fill_the_circle_around_them(self, name: str) -> None:
-        """The farthest pixels lie on the circle, none beyond it."""
+    def test_touch_the_circle_around_them(self, name: str) -> None:
+        """The farthest pixels are on the circle, and none is outside."""
         mask = outlines.draw(name, 200, 0, 0, 0)
         rows, columns = np.nonzero(mask)
         centre = mask.shape[0] / 2
@@ -130,16 +130,16 @@ class TestOutlines:
             ("star", 5 * 2 * np.sin(np.pi / 5) * 0.4375 / 2 / np.pi * 1.0),
         ],
     )
-    def test_have_the_area_of_their_formula(self, name: str, of_circle: float) -> None:
+    def test_have_the_area_of_their_shape(self, name: str, of_circle: float) -> None:
         assert outlines.draw(name, 400, 17, 1, 0).sum() == pytest.approx(of_circle * np.pi * 200**2, rel=0.01)
 
-    def test_turn(self) -> None:
+    def test_rotate(self) -> None:
         upright, turned = (outlines.draw("triangle", 100, angle, 0, 0) for angle in (0, 180))
         assert np.array_equal(upright[:, ::-1][::-1], turned)
         assert not np.array_equal(upright, turned)
 
 
-def test_written_to_disk_it_is_a_sound_coco_data_set(tmp_path: Path) -> None:
+def test_to_coco_writes_an_equal_coco_data_set(tmp_path: Path) -> None:
     shapes = Shapes(num_train=12, num_val=12, seed=3)
     coco = Coco(train=to_coco(shapes, "train", tmp_path), val=to_coco(shapes, "val", tmp_path))
     for split in ("train", "val"):

@@ -15,18 +15,18 @@ from fgd_core.spec.data import InputSpec
         ((1, 5000), (1, 1333)),  # never less than a pixel
     ],
 )
-def test_the_ratio_is_kept_within_both_bounds(size: tuple[int, int], expected: tuple[int, int]) -> None:
+def test_resized_size_keeps_the_ratio_within_both_limits(size: tuple[int, int], expected: tuple[int, int]) -> None:
     assert resized_size(*size, InputSpec(shorter_px=800, longer_px=1333)) == expected
 
 
-def test_boxes_are_scaled_by_the_sizes_in_whole_pixels() -> None:
+def test_boxes_are_scaled_by_the_rounded_sizes() -> None:
     image = torch.zeros(3, 480, 640, dtype=torch.uint8)
     resized, boxes = resize(image, torch.tensor([[0.0, 0.0, 640.0, 480.0]]), InputSpec())
     assert resized.shape == (3, 800, 1067)
     assert boxes.tolist() == [[0, 0, 1067, 800]]
 
 
-def test_an_object_stays_inside_its_box() -> None:
+def test_a_resized_box_still_fits_its_object() -> None:
     image = torch.zeros(3, 90, 60, dtype=torch.uint8)
     image[:, 30:60, 15:45] = 255
     resized, boxes = resize(image, torch.tensor([[15.0, 30.0, 45.0, 60.0]]), InputSpec(shorter_px=120, longer_px=999))
@@ -35,13 +35,13 @@ def test_an_object_stays_inside_its_box() -> None:
     assert boxes.tolist() == [[float(edge) for edge in found]]
 
 
-def test_an_image_of_the_right_size_is_not_touched() -> None:
+def test_an_image_of_the_right_size_is_not_resized() -> None:
     image = torch.randint(0, 256, (3, 128, 128), dtype=torch.uint8)
     resized, _ = resize(image, torch.zeros(0, 4), InputSpec(shorter_px=128, longer_px=128))
     assert resized is image
 
 
-def test_a_flip_takes_the_box_along() -> None:
+def test_a_flip_mirrors_the_box() -> None:
     image = torch.zeros(3, 10, 20, dtype=torch.uint8)
     image[:, 2:5, 1:7] = 255
     flipped, boxes = flip_horizontally(image, torch.tensor([[1.0, 2.0, 7.0, 5.0]]))
@@ -50,6 +50,6 @@ def test_a_flip_takes_the_box_along() -> None:
     assert int((flipped > 0).sum()) == 3 * 3 * 6
 
 
-def test_no_boxes_stay_no_boxes() -> None:
+def test_no_boxes_keep_their_shape() -> None:
     image, boxes = resize(torch.zeros(3, 50, 70, dtype=torch.uint8), torch.zeros(0, 4), InputSpec())
     assert flip_horizontally(image, boxes)[1].shape == (0, 4)

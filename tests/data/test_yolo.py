@@ -1,4 +1,4 @@
-"""The traps of YOLO folders, each on real files."""
+"""Opening YOLO data sets, with the mistakes that their files may contain."""
 
 import json
 from collections.abc import Callable
@@ -17,15 +17,15 @@ from fgd_core.spec.data import Coco, CocoSplit, Yolo
 
 @pytest.fixture
 def folder(tmp_path: Path) -> YoloFolder:
-    """A training and a validation image with a cat each."""
+    """Creates a data set with a training and a validation image, each with a cat."""
     folder = YoloFolder(tmp_path / "set")
     folder.add("1.png")
     folder.add("2.png", at="images/val")
     return folder
 
 
-class TestASoundFolder:
-    def test_is_read_as_it_stands(self, folder: YoloFolder) -> None:
+class TestValidFolder:
+    def test_is_read_without_findings(self, folder: YoloFolder) -> None:
         dataset = folder.open()
         (sample,) = dataset.samples
         assert sample.boxes_xyxy_px.tolist() == [[4, 5, 14, 13]]
@@ -35,11 +35,11 @@ class TestASoundFolder:
         assert dataset.load_image(0).shape == (3, 30, 40)
         check_same_categories(dataset, folder.open("val"))
 
-    def test_a_polygon_is_an_object_with_its_box(self, folder: YoloFolder) -> None:
+    def test_a_polygon_gives_its_bounding_box(self, folder: YoloFolder) -> None:
         folder.add("p.png", "1 0.1 0.2 0.5 0.2 0.5 0.8")
         assert folder.open().samples[1].boxes_xyxy_px.tolist() == [[4, 6, 20, 24]]
 
-    def test_and_its_mask_where_masks_are_asked_for(self, folder: YoloFolder) -> None:
+    def test_a_polygon_gives_a_mask_if_masks_are_read(self, folder: YoloFolder) -> None:
         folder.add("1.png", "1 0.25 0.2 0.5 0.2 0.5 0.8 0.25 0.8")
         (sample,) = folder.open(with_masks=True).samples
         assert sample.masks is not None
@@ -47,19 +47,19 @@ class TestASoundFolder:
         assert mask[6:24, 10:20].all()
         assert int(mask.sum()) == 18 * 10
 
-    def test_keypoints_behind_a_box_are_left_aside(self, folder: YoloFolder) -> None:
+    def test_keypoints_after_a_box_are_ignored(self, folder: YoloFolder) -> None:
         folder.document["kpt_shape"] = [2, 2]
         folder.add("1.png", f"{BOX} 0.1 0.1 0.2 0.2")
         assert folder.open().samples[0].boxes_xyxy_px.tolist() == [[4, 5, 14, 13]]
 
-    def test_names_may_be_numbered_and_have_gaps(self, folder: YoloFolder) -> None:
+    def test_class_indices_may_have_gaps(self, folder: YoloFolder) -> None:
         folder.document["names"] = {0: "cat", 7: "dog"}
         folder.add("d.png", BOX.replace("0 ", "7 ", 1))
         dataset = folder.open()
         assert [c.id for c in dataset.categories] == [0, 7]
         assert dataset.samples[1].labels.tolist() == [1]
 
-    def test_an_empty_label_file_is_an_image_without_objects(self, folder: YoloFolder) -> None:
+    def test_an_empty_label_file_means_no_objects(self, folder: YoloFolder) -> None:
         folder.add("e.png", "\n")
         checked = folder.open().checked
         assert (checked.num_images_without_boxes, checked.findings) == (1, [])
@@ -72,7 +72,7 @@ class TestASoundFolder:
             ("../images/train", ["1.png"]),
         ],
     )
-    def test_images_may_be_several_folders_or_a_list_or_as_roboflow_names_them(
+    def test_images_may_be_in_several_folders_a_list_or_a_roboflow_path(
         self, folder: YoloFolder, places: Any, names: list[str]
     ) -> None:
         (folder.root / "list.txt").write_text("./images/val/2.png\nimages/train/1.png\n")
@@ -81,7 +81,7 @@ class TestASoundFolder:
         assert [sample.file_name for sample in dataset.samples] == names
         assert [len(sample.labels) for sample in dataset.samples] == [1] * len(names)
 
-    def test_a_path_of_the_machine_that_made_the_file_is_passed_over(self, folder: YoloFolder) -> None:
+    def test_a_path_of_another_machine_is_ignored(self, folder: YoloFolder) -> None:
         folder.document["path"] = "../datasets/elsewhere"
         assert folder.open().checked.num_images == 1
         (folder.root / "deeper").mkdir()
@@ -91,7 +91,7 @@ class TestASoundFolder:
         assert folder.open().checked.num_boxes == 1
 
 
-SPOILED: list[tuple[str, Callable[[YoloFolder], None], str]] = [
+BAD_ENTRIES: list[tuple[str, Callable[[YoloFolder], None], str]] = [
     ("unknown_category", lambda f: f.add("b.png", f"big bird 0.5 0.5 0.1 0.1\n{BOX}"), "b.txt, line 1: class big bird"),
     ("malformed_label", lambda f: f.add("b.png", f"{BOX}\n0 0.5 0.5 0.1"), "b.txt, line 2: 0 0.5 0.5 0.1"),
     ("malformed_label", lambda f: f.add("b.png", f"{BOX}\n0 0.5 0.5 0.1 nan"), "b.txt, line 2: 0 0.5 0.5 0.1 nan"),
@@ -106,77 +106,77 @@ SPOILED: list[tuple[str, Callable[[YoloFolder], None], str]] = [
 ]
 
 
-class TestWhatIsSeriouslyBad:
-    @pytest.mark.parametrize(("problem", "spoil", "name"), SPOILED)
-    def test_is_refused_by_name(
-        self, folder: YoloFolder, problem: str, spoil: Callable[[YoloFolder], None], name: str
+class TestBadEntries:
+    @pytest.mark.parametrize(("problem", "make_bad", "name"), BAD_ENTRIES)
+    def test_are_refused_with_their_names(
+        self, folder: YoloFolder, problem: str, make_bad: Callable[[YoloFolder], None], name: str
     ) -> None:
-        spoil(folder)
+        make_bad(folder)
         with pytest.raises(DataError) as caught:
             folder.open()
         assert problem in caught.value.message
         assert name in caught.value.message
 
-    @pytest.mark.parametrize(("problem", "spoil", "name"), SPOILED)
-    def test_is_dropped_by_name_and_the_rest_goes_on(
-        self, folder: YoloFolder, problem: str, spoil: Callable[[YoloFolder], None], name: str
+    @pytest.mark.parametrize(("problem", "make_bad", "name"), BAD_ENTRIES)
+    def test_are_dropped_with_their_names(
+        self, folder: YoloFolder, problem: str, make_bad: Callable[[YoloFolder], None], name: str
     ) -> None:
-        spoil(folder)
+        make_bad(folder)
         dataset = folder.open(on_bad="drop")
         (found,) = dataset.checked.findings
         assert (found.problem, found.action, found.count, found.examples) == (problem, "dropped", 1, [name])
         assert dataset.samples[0].boxes_xyxy_px.tolist() == [[4, 5, 14, 13]]
 
-    def test_images_that_share_a_label_file_are_named(self, folder: YoloFolder) -> None:
+    def test_a_label_file_shared_by_images_is_reported(self, folder: YoloFolder) -> None:
         folder.add("twin.png")
         folder.add("twin.jpg")
         dataset = folder.open(on_bad="drop")
         assert finding(dataset, "shared_label_file").examples == ["twin.jpg", "twin.png"]
         assert len(dataset.samples) == 1
 
-    def test_labels_whose_image_was_lost_are_named_and_a_list_of_classes_is_none(self, folder: YoloFolder) -> None:
+    def test_a_label_file_without_image_is_reported(self, folder: YoloFolder) -> None:
         folder.add("lost.png")
         (folder.root / "images/train/lost.png").unlink()
         (folder.root / "labels/train/classes.txt").write_text("cat\n")
         assert finding(folder.open(on_bad="drop"), "label_without_image").examples == ["labels/train/lost.txt"]
 
-    def test_a_listed_image_that_is_not_there_is_named(self, folder: YoloFolder) -> None:
+    def test_a_listed_image_that_does_not_exist_is_reported(self, folder: YoloFolder) -> None:
         (folder.root / "list.txt").write_text("images/train/1.png\nimages/train/gone.png\n")
         folder.document["train"] = "list.txt"
         found = finding(folder.open(on_bad="drop"), "missing_image")
         assert found.examples == ["images/train/gone.png"]
 
-    def test_a_class_named_twice_is_refused(self, folder: YoloFolder) -> None:
+    def test_a_repeated_class_name_is_refused(self, folder: YoloFolder) -> None:
         folder.document["names"] = ["cat", "cat"]
         with pytest.raises(DataError, match="duplicate_category_name"):
             folder.open(on_bad="drop")
 
 
-class TestWhatIsMendedOrKept:
-    def test_a_missing_label_file_is_an_image_without_objects_and_told(self, folder: YoloFolder) -> None:
+class TestRepairedOrKeptEntries:
+    def test_a_missing_label_file_means_no_objects_and_is_reported(self, folder: YoloFolder) -> None:
         folder.add("unlabelled.png", None)
         dataset = folder.open()
         assert finding(dataset, "missing_label_file").examples == ["unlabelled.png"]
         assert dataset.checked.num_images_without_boxes == 1
 
-    def test_a_line_that_is_repeated_counts_once(self, folder: YoloFolder) -> None:
+    def test_a_repeated_line_counts_once(self, folder: YoloFolder) -> None:
         folder.add("1.png", f"{BOX}\n{BOX}")
         dataset = folder.open()
         assert (finding(dataset, "repeated_annotation").count, dataset.checked.num_boxes) == (1, 1)
 
-    def test_a_box_past_the_border_is_clipped_and_one_without_area_dropped(self, folder: YoloFolder) -> None:
+    def test_boxes_past_the_border_are_clipped_and_empty_ones_dropped(self, folder: YoloFolder) -> None:
         folder.add("1.png", "0 0.95 0.5 0.2 0.2\n0 0.5 0.5 0 0.1")
         dataset = folder.open()
         assert dataset.samples[0].boxes_xyxy_px.tolist() == [[34, 12, 40, 18]]
         assert [found.problem for found in dataset.checked.findings] == ["box_without_area", "box_past_border"]
 
-    def test_an_image_listed_twice_stands_once(self, folder: YoloFolder) -> None:
+    def test_an_image_listed_twice_counts_once(self, folder: YoloFolder) -> None:
         folder.document["train"] = ["images/train", "images/train"]
         dataset = folder.open()
         assert (finding(dataset, "repeated_image").count, len(dataset.samples)) == (1, 1)
 
 
-class TestNothingToWorkWith:
+class TestUnusableDataSet:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
@@ -189,20 +189,20 @@ class TestNothingToWorkWith:
             ({"nc": 3}, "3 classes"),
         ],
     )
-    def test_a_file_that_leads_nowhere_is_refused_with_the_cure(
+    def test_an_invalid_data_yaml_is_refused_with_the_cure(
         self, folder: YoloFolder, changes: dict[str, Any], message: str
     ) -> None:
         folder.document |= changes
         with pytest.raises(DataError, match=message):
             folder.open()
 
-    def test_a_list_does_not_lead_out_of_the_folder(self, folder: YoloFolder) -> None:
+    def test_a_list_that_leads_out_of_the_folder_is_refused(self, folder: YoloFolder) -> None:
         (folder.root / "list.txt").write_text("../../etc/1.png\n")
         folder.document["train"] = "list.txt"
         with pytest.raises(DataError, match="leads out"):
             folder.open()
 
-    def test_a_wider_root_lets_it_lead_further(self, folder: YoloFolder) -> None:
+    def test_a_wider_root_allows_images_outside_the_folder(self, folder: YoloFolder) -> None:
         (folder.root.parent / "elsewhere" / "images").mkdir(parents=True)
         Image.new("RGB", (40, 30)).save(folder.root.parent / "elsewhere" / "images" / "9.png")
         (folder.root.parent / "elsewhere" / "labels").mkdir()
@@ -210,7 +210,7 @@ class TestNothingToWorkWith:
         folder.document["train"] = "elsewhere/images"
         assert folder.open(root=str(folder.root.parent)).checked.num_boxes == 1
 
-    def test_what_is_no_yaml_is_refused(self, folder: YoloFolder) -> None:
+    def test_a_file_that_is_not_yaml_or_missing_is_refused(self, folder: YoloFolder) -> None:
         (folder.root / "data.yaml").write_text("names: [cat")
         with pytest.raises(DataError, match="not valid YAML"):
             open_dataset(Yolo(data_yaml=str(folder.root / "data.yaml")), "train")
@@ -218,7 +218,7 @@ class TestNothingToWorkWith:
             open_dataset(Yolo(data_yaml=str(folder.root / "none.yaml")), "train")
 
 
-def test_real_data_comes_back_from_this_layout_as_it_was_in_coco(shared: Path, tmp_path: Path) -> None:
+def test_published_data_in_this_format_equals_its_coco_form(shared: Path, tmp_path: Path) -> None:
     bccd = shared / "data" / "bccd"
     folder = YoloFolder(tmp_path / "yolo")
     for split in ("train", "val"):
@@ -243,6 +243,6 @@ def test_real_data_comes_back_from_this_layout_as_it_was_in_coco(shared: Path, t
     for split in ("train", "val"):
         ours, theirs = folder.open(split), open_dataset(coco, split)  # type: ignore[arg-type]
         assert ours.checked == theirs.checked.model_copy(update={"fingerprint": ours.fingerprint})
-        # COCO counts its categories from 1, YOLO from 0; the rest is the same to the bit.
+        # COCO counts its categories from 1, YOLO from 0; everything else is identical.
         from_zero = [Category(id=category.id - 1, name=category.name) for category in theirs.categories]
         assert ours.fingerprint == fingerprint(from_zero, theirs.samples)

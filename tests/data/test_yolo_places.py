@@ -1,4 +1,4 @@
-"""Where the images and label files of a YOLO data set lie: found where their author put them, or named."""
+"""The images and label files of a YOLO data set are found in usual and unusual places, or reported."""
 
 import json
 import os
@@ -20,7 +20,7 @@ APPLE_DOUBLE = b"\0\x05\x16\x07" + bytes(60)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> YoloFolder:
-    """Two training images and a validation image with a cat each."""
+    """Creates a data set with two training images and a validation image, each with a cat."""
     folder = YoloFolder(tmp_path / "set")
     folder.add("1.png")
     folder.add("2.png")
@@ -37,66 +37,66 @@ def problems(dataset: DetectionDataset) -> list[str]:
     return [found.problem for found in dataset.checked.findings]
 
 
-class TestALabelFile:
+class TestLabelFile:
     @pytest.mark.parametrize("name", ["1.TXT", "1.Txt", "1.png.txt"])
-    def test_may_be_called_otherwise(self, folder: YoloFolder, name: str) -> None:
+    def test_may_have_another_suffix(self, folder: YoloFolder, name: str) -> None:
         move(folder, "labels/train/1.txt", f"labels/train/{name}")
         dataset = folder.open()
         assert (dataset.checked.num_boxes, problems(dataset)) == (2, [])
 
     @pytest.mark.parametrize("name", ["IMG_1.txt", "img_1.TXT"])
-    def test_differs_from_its_image_in_capitals_as_windows_allows(self, folder: YoloFolder, name: str) -> None:
+    def test_may_differ_from_its_image_in_case(self, folder: YoloFolder, name: str) -> None:
         folder.add("Img_1.png")
         move(folder, "labels/train/Img_1.txt", f"labels/train/{name}")
         assert folder.open().checked.num_boxes == 3
 
-    def test_has_its_accents_as_macos_writes_them(self, folder: YoloFolder) -> None:
+    def test_may_differ_from_its_image_in_unicode_form(self, folder: YoloFolder) -> None:
         folder.add("caf\u00e9.png")
         move(folder, "labels/train/caf\u00e9.txt", "labels/train/cafe\u0301.txt")
         assert folder.open().checked.num_boxes == 3
 
-    def test_beside_its_image_is_read_and_found(self, folder: YoloFolder) -> None:
+    def test_beside_its_image_is_read_and_reported(self, folder: YoloFolder) -> None:
         move(folder, "labels/train/2.txt", "images/train/2.txt")
         dataset = folder.open()
         assert dataset.checked.num_boxes == 2
         assert finding(dataset, "labels_beside_images").examples == ["2.png"]
 
-    def test_in_two_places_is_refused_unless_both_say_the_same(self, folder: YoloFolder) -> None:
+    def test_in_two_places_is_refused_if_the_contents_differ(self, folder: YoloFolder) -> None:
         (folder.root / "images/train/2.txt").write_text(BOX)
         assert folder.open().checked.findings == []
         (folder.root / "images/train/2.txt").write_text("1 0.5 0.5 0.1 0.1")
         with pytest.raises(DataError, match=r"labels_in_two_places: 1 .2.png: labels/train/2.txt, images/train/2.txt"):
             folder.open()
 
-    def test_that_is_a_caption_is_none(self, folder: YoloFolder) -> None:
+    def test_is_not_a_caption(self, folder: YoloFolder) -> None:
         folder.add("4.png", None)
         (folder.root / "images/train/4.txt").write_text("a cat on a mat, 4 of 5 times asleep")
         assert problems(folder.open()) == ["missing_label_file"]
 
     @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
-    def test_may_be_in_any_encoding_of_unicode(self, folder: YoloFolder, encoding: str) -> None:
+    def test_may_have_any_unicode_encoding(self, folder: YoloFolder, encoding: str) -> None:
         (folder.root / "labels/train/2.txt").write_bytes(f"{BOX}\r\n".encode(encoding))
         assert folder.open().checked.num_boxes == 2
 
     @pytest.mark.parametrize("content", [bytes(40), b"\xff\xfe\x00", b"0 0.5 \xe9"])
-    def test_that_is_no_text_is_refused_by_name(self, folder: YoloFolder, content: bytes) -> None:
+    def test_that_is_not_text_is_refused(self, folder: YoloFolder, content: bytes) -> None:
         (folder.root / "labels/train/2.txt").write_bytes(content)
         with pytest.raises(DataError, match="unreadable_label_file"):
             folder.open()
 
-    def test_that_is_a_link_to_nowhere_makes_no_background(self, folder: YoloFolder) -> None:
+    def test_that_is_a_broken_link_is_refused(self, folder: YoloFolder) -> None:
         (folder.root / "labels/train/2.txt").unlink()
         (folder.root / "labels/train/2.txt").symlink_to("gone.txt")
         with pytest.raises(DataError, match="unreadable_label_file"):
             folder.open()
 
 
-class TestFoldersOfLabels:
+class TestLabelFolders:
     @pytest.mark.parametrize(
         ("images", "labels"),
         [("Images", "Labels"), ("images", "LABELS"), ("JPEGImages", "labels"), ("IMAGES", "labels")],
     )
-    def test_may_have_other_capitals(self, folder: YoloFolder, images: str, labels: str) -> None:
+    def test_may_have_names_in_any_case(self, folder: YoloFolder, images: str, labels: str) -> None:
         move(folder, "images", images)
         move(folder, "labels", f"{labels}")
         folder.document |= {"train": f"{images}/train", "val": f"{images}/val"}
@@ -104,20 +104,20 @@ class TestFoldersOfLabels:
         assert (dataset.checked.num_boxes, problems(dataset)) == (2, [])
 
     @pytest.mark.parametrize("place", ["annotations/train", "labels/training", "train_labels", "labels"])
-    def test_elsewhere_are_read_where_only_one_fits_and_found(self, folder: YoloFolder, place: str) -> None:
+    def test_elsewhere_are_read_and_reported_if_only_one_fits(self, folder: YoloFolder, place: str) -> None:
         for name in ("1.txt", "2.txt"):
             move(folder, f"labels/train/{name}", f"{place}/{name}")
         dataset = folder.open()
         assert dataset.checked.num_boxes == 2
         assert finding(dataset, "labels_elsewhere").examples == [f"images/train: {place}"]
 
-    def test_elsewhere_are_told_apart_by_the_name_of_the_split(self, folder: YoloFolder) -> None:
+    def test_elsewhere_are_matched_by_the_name_of_the_split(self, folder: YoloFolder) -> None:
         folder.add("1.png", "1 0.5 0.5 0.1 0.1", at="images/val")
         move(folder, "labels", "annotations")
         assert [s.labels.tolist() for s in folder.open("train").samples] == [[0], [0]]
         assert [s.labels.tolist() for s in folder.open("val").samples] == [[1], [0]]
 
-    def test_are_told_apart_by_a_part_of_the_name(self, folder: YoloFolder) -> None:
+    def test_are_matched_by_a_word_in_their_names(self, folder: YoloFolder) -> None:
         folder.add("1.png", "1 0.5 0.5 0.1 0.1", at="images/val")
         for split in ("train", "val"):
             move(folder, f"images/{split}", f"{split}_pictures")
@@ -127,27 +127,27 @@ class TestFoldersOfLabels:
         assert [s.labels.tolist() for s in folder.open("val").samples] == [[1], [0]]
 
     @pytest.mark.parametrize("place", ["runs/detect/predict/labels", "predictions", "pred_train"])
-    def test_that_a_detector_wrote_are_never_taken_for_true_ones(self, folder: YoloFolder, place: str) -> None:
+    def test_of_predictions_are_never_read(self, folder: YoloFolder, place: str) -> None:
         for name in ("1.txt", "2.txt"):
             move(folder, f"labels/train/{name}", f"{place}/{name}")
         with pytest.raises(DataError, match=f"labels_in_doubt: 2 .1.png: {place}"):
             folder.open()
 
-    def test_elsewhere_that_may_be_several_are_refused_with_their_names(self, folder: YoloFolder) -> None:
+    def test_elsewhere_are_refused_if_several_fit(self, folder: YoloFolder) -> None:
         move(folder, "labels/train", "old")
         (folder.root / "new").mkdir()
         (folder.root / "new/1.txt").write_text("1 0.5 0.5 0.1 0.1")
         with pytest.raises(DataError, match=r"labels_in_doubt: 2 .1.png: new, old"):
             folder.open()
 
-    def test_of_another_split_are_never_taken(self, folder: YoloFolder) -> None:
+    def test_of_another_split_are_never_read(self, folder: YoloFolder) -> None:
         folder.add("1.png", at="images/val")
         (folder.root / "labels/train/1.txt").unlink()
         (folder.root / "labels/train/2.txt").unlink()
         with pytest.raises(DataError, match="missing_label_file"):
             folder.open()
 
-    def test_that_serve_images_of_the_same_name_twice_are_refused(self, folder: YoloFolder) -> None:
+    def test_are_refused_if_images_of_two_folders_match(self, folder: YoloFolder) -> None:
         folder.add("1.png", None, at="images/val")
         for name in ("1.txt", "2.txt"):
             move(folder, f"labels/train/{name}", f"labels/{name}")
@@ -156,8 +156,8 @@ class TestFoldersOfLabels:
             folder.open()
 
 
-class TestAFolderOfImages:
-    def test_that_is_a_link_is_read_like_any_other(self, folder: YoloFolder, tmp_path: Path) -> None:
+class TestImageFolder:
+    def test_may_contain_links_to_folders(self, folder: YoloFolder, tmp_path: Path) -> None:
         for kind in ("images", "labels"):
             (tmp_path / kind).mkdir()
             (folder.root / kind / "train/more").symlink_to(tmp_path / kind)
@@ -168,12 +168,12 @@ class TestAFolderOfImages:
         assert dataset.checked.num_boxes == 3
 
     @pytest.mark.parametrize("above", ["images/train", "images", "."])
-    def test_that_leads_back_to_itself_is_read_once(self, folder: YoloFolder, above: str) -> None:
+    def test_with_a_link_to_itself_is_read_once(self, folder: YoloFolder, above: str) -> None:
         (folder.root / "images/train/again").symlink_to(folder.root / above)
         (folder.root / "images/train/self").symlink_to("self")
         assert folder.open().checked.num_images == 2
 
-    def test_hides_files_of_the_system(self, folder: YoloFolder) -> None:
+    def test_may_contain_system_files(self, folder: YoloFolder) -> None:
         for name in ("images/train/._1.png", "labels/train/._1.txt", "images/train/__MACOSX/1.png"):
             (folder.root / name).parent.mkdir(exist_ok=True)
             (folder.root / name).write_bytes(APPLE_DOUBLE)
@@ -184,24 +184,24 @@ class TestAFolderOfImages:
         assert (dataset.checked.num_images, problems(dataset)) == (2, [])
 
     @pytest.mark.parametrize("suffix", ["jfif", "jpe", "avif", "mpo", "PNG"])
-    def test_holds_images_with_rare_suffixes(self, folder: YoloFolder, suffix: str) -> None:
+    def test_may_contain_images_with_rare_suffixes(self, folder: YoloFolder, suffix: str) -> None:
         folder.add("4.png")
         image = folder.root / "images/train/4.png"
         Image.open(image).save(image.with_suffix(f".{suffix}"), format="PNG")
         image.unlink()
         assert folder.open().checked.num_boxes == 3
 
-    def test_names_images_that_are_not_read_rather_than_leave_them_out(self, folder: YoloFolder) -> None:
+    def test_with_unsupported_images_is_refused(self, folder: YoloFolder) -> None:
         (folder.root / "images/train/4.heic").write_bytes(b"\0\0\0\x18ftypheic")
         with pytest.raises(DataError, match=r"unread_image_format: 1 .4.heic .HEIC"):
             folder.open()
 
-    def test_may_hold_raw_files_of_its_photographs(self, folder: YoloFolder) -> None:
+    def test_may_contain_raw_files_beside_images(self, folder: YoloFolder) -> None:
         (folder.root / "images/train/1.dng").write_bytes(b"II*\0")
         assert problems(folder.open()) == []
 
 
-class TestAListOfImages:
+class TestImageList:
     @pytest.mark.parametrize(
         "line",
         [
@@ -214,26 +214,26 @@ class TestAListOfImages:
             "  images/train/1.png \r",
         ],
     )
-    def test_names_them_as_another_machine_or_tool_does(self, folder: YoloFolder, line: str) -> None:
+    def test_may_contain_paths_of_another_machine(self, folder: YoloFolder, line: str) -> None:
         (folder.root / "list.txt").write_text(f"\n{line}\n\n")
         folder.document["train"] = "list.txt"
         dataset = folder.open()
         assert [sample.file_name for sample in dataset.samples] == ["images/train/1.png"]
         assert dataset.checked.num_boxes == 1
 
-    def test_may_have_spaces_in_the_names(self, folder: YoloFolder) -> None:
+    def test_may_contain_names_with_spaces(self, folder: YoloFolder) -> None:
         folder.add("my cat 1.png")
         (folder.root / "list.txt").write_bytes("images/train/my cat 1.png\r\n".encode("utf-16"))
         folder.document["train"] = "list.txt"
         assert folder.open().checked.num_boxes == 1
 
-    def test_leaves_images_to_the_other_list_and_their_labels_are_not_lost(self, folder: YoloFolder) -> None:
+    def test_may_leave_images_to_another_list(self, folder: YoloFolder) -> None:
         (folder.root / "a.txt").write_text("images/train/1.png\n")
         (folder.root / "b.txt").write_text("images/train/2.png\n")
         folder.document |= {"train": "a.txt", "val": "b.txt"}
         assert problems(folder.open()) == []
 
-    def test_is_no_label_file_though_it_lies_beside_images(self, tmp_path: Path) -> None:
+    def test_beside_images_is_not_a_label_file(self, tmp_path: Path) -> None:
         folder = YoloFolder(tmp_path / "flat")
         folder.add("1.png", at="")
         (folder.root / "train.txt").write_text("1.png\n")
@@ -242,7 +242,7 @@ class TestAListOfImages:
         assert problems(folder.open()) == []
 
 
-class TestAnEntryOfDataYaml:
+class TestSplitEntry:
     @pytest.mark.parametrize(
         "place",
         [
@@ -253,33 +253,33 @@ class TestAnEntryOfDataYaml:
             "images\\train",
         ],
     )
-    def test_may_name_the_folder_as_another_machine_does(self, folder: YoloFolder, place: str) -> None:
+    def test_may_be_a_path_of_another_machine(self, folder: YoloFolder, place: str) -> None:
         folder.document["train"] = place
         assert folder.open().checked.num_boxes == 2
 
-    def test_that_lies_elsewhere_on_this_machine_is_refused(self, folder: YoloFolder, tmp_path: Path) -> None:
+    def test_outside_the_root_is_refused(self, folder: YoloFolder, tmp_path: Path) -> None:
         (tmp_path / "other/images/train").mkdir(parents=True)
         folder.document["train"] = str(tmp_path / "other/images/train")
         with pytest.raises(DataError, match="outside"):
             folder.open()
 
     @pytest.mark.parametrize("entry", ["valid", "validation"])
-    def test_of_the_validation_split_may_have_another_name(self, folder: YoloFolder, entry: str) -> None:
+    def test_for_validation_may_have_other_names(self, folder: YoloFolder, entry: str) -> None:
         folder.document[entry] = folder.document.pop("val")
         assert folder.open("val").checked.num_boxes == 1
 
     @pytest.mark.parametrize("nothing", [None, "", "~"])
-    def test_that_says_nothing_is_none(self, folder: YoloFolder, nothing: Any) -> None:
+    def test_without_a_value_is_missing(self, folder: YoloFolder, nothing: Any) -> None:
         folder.document["train"] = nothing
         with pytest.raises(DataError, match="no 'train' split"):
             folder.open()
 
-    def test_and_a_path_that_leads_out_name_the_cure(self, folder: YoloFolder) -> None:
+    def test_with_an_invalid_path_is_refused_with_the_cure(self, folder: YoloFolder) -> None:
         folder.document |= {"path": "../datasets/toy", "train": "photos/train"}
         with pytest.raises(DataError, match=r"`path` \(../datasets/toy\).*set data.root"):
             folder.open()
 
-    def test_with_path_counts_from_the_file_where_a_wider_root_holds_both(self, folder: YoloFolder) -> None:
+    def test_is_relative_to_path_from_the_file_below_a_wider_root(self, folder: YoloFolder) -> None:
         (folder.root / "cfg").mkdir()
         document = {**folder.document, "path": "../images/..", "names": ["cat", "dog"]}
         (folder.root / "cfg/toy.yaml").write_text(yaml.safe_dump(document))
@@ -287,7 +287,7 @@ class TestAnEntryOfDataYaml:
         assert open_dataset(spec, "train").checked.num_boxes == 2
 
 
-class TestNames:
+class TestClassNames:
     @pytest.mark.parametrize(
         ("text", "names"),
         [
@@ -302,7 +302,7 @@ class TestNames:
             ("{1: dog, 0: no}", ["no", "dog"]),
         ],
     )
-    def test_are_the_words_that_the_author_wrote(self, folder: YoloFolder, text: str, names: list[str]) -> None:
+    def test_stay_the_text_in_the_file(self, folder: YoloFolder, text: str, names: list[str]) -> None:
         assert [category.name for category in folder.open_with_names(text).categories] == names
 
     @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ class TestNames:
             ("../classes.txt", "neither a list nor a file"),
         ],
     )
-    def test_that_are_none_are_refused(self, folder: YoloFolder, text: str, message: str) -> None:
+    def test_are_refused_if_invalid(self, folder: YoloFolder, text: str, message: str) -> None:
         with pytest.raises(DataError, match=message):
             folder.open_with_names(text)
 
@@ -330,32 +330,32 @@ class TestNames:
             ("names.yml", "0: yes\n1: big dog"),
         ],
     )
-    def test_may_stand_in_a_file_of_their_own(self, folder: YoloFolder, file: str, content: str) -> None:
+    def test_may_be_in_a_separate_file(self, folder: YoloFolder, file: str, content: str) -> None:
         (folder.root / file).write_text(content)
         assert [category.name for category in folder.open_with_names(file).categories] == ["yes", "big dog"]
 
-    def test_may_come_in_a_file_in_utf_16(self, folder: YoloFolder) -> None:
+    def test_may_be_in_utf_16(self, folder: YoloFolder) -> None:
         text = json.dumps({**folder.document, "names": ["Käse", "狗"]}, ensure_ascii=False)
         assert [c.name for c in folder.open_text(text.encode("utf-16")).categories] == ["Käse", "狗"]
 
 
-def test_a_data_yaml_in_another_encoding_is_called_so(folder: YoloFolder) -> None:
+def test_a_data_yaml_that_is_not_unicode_is_refused(folder: YoloFolder) -> None:
     with pytest.raises(DataError, match="save it as UTF-8"):
         folder.open_text("names: [Käse]\ntrain: images/train\n".encode("cp1252"))
 
 
-def test_a_data_yaml_that_is_none_names_the_line(folder: YoloFolder) -> None:
+def test_an_invalid_data_yaml_is_refused_with_the_line(folder: YoloFolder) -> None:
     with pytest.raises(DataError, match=r"not valid YAML.*line 2"):
         folder.open_text(b"names:\n\t- cat\n")
 
 
-def test_a_split_that_stands_twice_in_data_yaml_is_refused(folder: YoloFolder) -> None:
+def test_a_repeated_split_in_data_yaml_is_refused(folder: YoloFolder) -> None:
     with pytest.raises(DataError, match="key 'train' twice"):
         folder.open_text(b"names: [cat, dog]\ntrain: images/train\nval: images/val\ntrain: images/val\n")
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may list every folder")
-def test_a_folder_that_cannot_be_listed_is_not_taken_for_empty(folder: YoloFolder) -> None:
+def test_a_folder_that_cannot_be_listed_is_refused(folder: YoloFolder) -> None:
     (folder.root / "images/train/locked").mkdir(mode=0)
     with pytest.raises(StorageError, match="cannot be listed"):
         folder.open()

@@ -1,4 +1,4 @@
-"""A data set for YOLO on disk that is sound, but for what a test spoils."""
+"""Writes valid YOLO data sets, in which tests introduce errors."""
 
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,19 @@ from fgd_core.spec.data import Yolo
 from fgd_core.spec.events import Finding
 
 BOX = "0 0.225 0.3 0.25 0.2666666666666667"
-"""4, 5 to 14, 13 of 40x30 pixels."""
+"""A label of class 0 from (4, 5) to (14, 13) in an image of 40x30 px."""
 
 
 class YoloFolder:
+    """A data set with the classes cat and dog."""
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self.document: dict[str, Any] = {"names": ["cat", "dog"], "train": "images/train", "val": "images/val"}
         root.mkdir()
 
     def add(self, name: str, labels: str | bytes | None = BOX, *, at: str = "images/train") -> None:
-        """A 40x30 image at `at`/`name`, with its label file unless there is none."""
+        """Write an image of 40x30 px to `at`/`name`, and its label file unless `labels` is None."""
         image = self.root / at / name
         image.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40, 30), (10, 200, 30)).save(image)
@@ -37,16 +39,17 @@ class YoloFolder:
     def open_text(
         self, content: bytes, split: Any = "train", *, with_masks: bool = False, **fields: Any
     ) -> DetectionDataset:
-        """Opened with a data.yaml of this content."""
+        """Open the data set with this content of data.yaml."""
         path = self.root / "data.yaml"
         path.write_bytes(content)
         return open_dataset(Yolo(data_yaml=str(path), **fields), split, with_masks=with_masks)
 
     def open_with_names(self, text: str) -> DetectionDataset:
-        """Opened with names as this text of YAML has them."""
+        """Open the data set with this YAML text as `names`."""
         return self.open_text(f"train: images/train\nval: images/val\nnames: {text}\n".encode())
 
 
 def finding(dataset: DetectionDataset, problem: str) -> Finding:
+    """Return the only finding of a problem."""
     (found,) = [found for found in dataset.checked.findings if found.problem == problem]
     return found
