@@ -24,7 +24,7 @@ from sqlalchemy import insert, update
 
 from benchmarks.control_plane.queue import queued_jobs
 from service.clock import utc_now
-from service.dispatcher import loop
+from service.dispatcher import starting, watching
 from service.dispatcher.cluster import RayCluster
 from service.dispatcher.loop import Dispatcher
 from service.settings import Settings
@@ -51,7 +51,7 @@ async def measure(folder: Path, *, num_nodes: int, num_runs: int, answer_s: floa
             mint, storage = TokenMint.at(folder / "secret"), storage_of(settings)
             dispatcher = Dispatcher(database, cluster, settings, utc_now, storage=storage, mint=mint)
             starting_s = []
-            while len(starting_s) * loop._MAX_STARTS < num_runs:
+            while len(starting_s) * starting.MAX_STARTS < num_runs:
                 starting_s.append(await _tick(dispatcher))
             ray.asked()
             listing_s = [await _tick(dispatcher) for _ in range(_NUM_TICKS)]
@@ -63,7 +63,7 @@ async def measure(folder: Path, *, num_nodes: int, num_runs: int, answer_s: floa
             while not ray.asked()["stop"]:
                 num_ticks += 1
                 await dispatcher.tick()
-            loop._ASK_ONE_BY_ONE = num_runs
+            watching.ASK_ONE_BY_ONE = num_runs
             ray.asked()
             asking_s = [await _tick(dispatcher) for _ in range(2)]
             asking_requests = ray.asked().total() / 2
@@ -76,7 +76,7 @@ async def measure(folder: Path, *, num_nodes: int, num_runs: int, answer_s: floa
         "runs": num_runs,
         "answer_ms": answer_s * 1000,
         "load": os.getloadavg()[0],
-        "started_per_tick": loop._MAX_STARTS,
+        "started_per_tick": starting.MAX_STARTS,
         "tick_while_starting_s": starting_s,
         "tick_asking_for_all_s": listing_s,
         "requests_for_all": num_requests,

@@ -1,7 +1,7 @@
-"""Keeps what a run printed: Ray forgets it with the cluster.
+"""Stores driver logs, which Ray loses with the cluster.
 
-One file an attempt. While the run is under way it is a copy made now and then; when the attempt has ended it is the
-whole log, and only then an artifact of the job.
+Each attempt has one file. While the run is active, the file is a copy that is renewed from time to time; when the
+attempt has ended, the file is the whole log, and only then an artifact of the job.
 """
 
 import hashlib
@@ -18,48 +18,49 @@ from service.store.session import Database
 from service.store.tables import Attempt
 
 _COPY_EVERY_S = 60.0
-_MAX_LOOKED_AT = 100
-# Ray hands out a log as a whole only: a large one is asked for less often.
-_LONGER_FOR_EACH_BYTE_S = 60.0 / 1_000_000
+_MAX_CHECKED = 100
+# Ray sends only whole logs, so a large log is copied less often.
+_EXTRA_PAUSE_PER_BYTE_S = 60.0 / 1_000_000
 
 
 def name(attempt: Attempt) -> str:
+    """The name of the log as an artifact of its job."""
     return f"attempt-{attempt.number}.log"
 
 
 def path(attempt: Attempt) -> str:
-    """In the storage."""
+    """The path of the log in the storage."""
     return f"{job_folder(attempt.job_id)}/logs/{name(attempt)}"
 
 
-async def keep(cluster: Cluster, attempt: Attempt, storage: Storage) -> ArtifactSaved | None:
-    """Copy the driver log of an ended attempt into storage; doing so twice leaves one file.
+async def archive(cluster: Cluster, attempt: Attempt, storage: Storage) -> ArtifactSaved | None:
+    """Copy the driver log of an ended attempt into the storage; a repeated call leaves one file.
 
-    A cluster that has forgotten the run, or has lost a part of its log, does not undo an earlier, longer copy.
+    An earlier, longer copy is kept if the cluster has lost the run or a part of its log.
 
     Returns:
-        None where there is nothing to keep.
+        The artifact; None if the log is empty.
     Raises:
-        ClusterError: the cluster cannot be asked, or refuses.
-        StorageError: it cannot be written.
+        ClusterError: Ray is unreachable, or refuses.
+        StorageError: the file cannot be written.
     """
     content = await _write_if_longer(storage, path(attempt), (await cluster.logs(attempt.submission_id)).stored)
     return _saved(storage, attempt, content) if content else None
 
 
-async def keep_gap(attempt: Attempt, storage: Storage, why: str) -> ArtifactSaved:
-    """Note in the log of an ended attempt that the rest of it could not be had, behind what was copied earlier.
+async def archive_gap(attempt: Attempt, storage: Storage, cause: str) -> ArtifactSaved:
+    """Append to the stored log of an ended attempt a note that the rest could not be read from Ray.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: the file cannot be written.
     """
-    note = f"-- fgd: the rest of this log could not be had: {why} --\n".encode()
+    note = f"-- fgd: the rest of this log could not be read: {cause} --\n".encode()
 
     def write() -> bytes:
-        kept = storage.read(path(attempt)) if storage.find(path(attempt)) is not None else b""
-        if kept.endswith(note):
-            return kept
-        content = kept + (b"\n" if kept and not kept.endswith(b"\n") else b"") + note
+        copied = storage.read(path(attempt)) if storage.find(path(attempt)) is not None else b""
+        if copied.endswith(note):
+            return copied
+        content = copied + (b"\n" if copied and not copied.endswith(b"\n") else b"") + note
         storage.write(path(attempt), content)
         return content
 
@@ -77,29 +78,29 @@ def _saved(storage: Storage, attempt: Attempt, content: bytes) -> ArtifactSaved:
 
 
 async def due(database: Database, storage: Storage, now: datetime, *, at_most: int = 4) -> list[Attempt]:
-    """Attempts under way whose log has not been copied for a minute, the longest waiting first.
+    """Find active attempts whose log was not copied for a minute, those with the oldest copy first.
 
     Args:
-        at_most: so many, for each is a request to the cluster.
+        at_most: a limit, because each copy is a request to the cluster.
     """
     before = now - timedelta(seconds=_COPY_EVERY_S)
     async with database.reading() as session:
-        waiting = await attempts.with_old_copies(session, before, at_most=_MAX_LOOKED_AT)
+        waiting = await attempts.with_old_copies(session, before, at_most=_MAX_CHECKED)
     found: list[Attempt] = []
     for attempt in waiting:
         if len(found) == at_most:
             break
-        # The size may have to be asked of another machine, so it is asked only of those that may be due.
+        # The size may have to be read from another machine, so it is read only for attempts that may be due.
         if attempt.log_kept_at is None or await threads.run(_is_due, attempt, storage, now):
             found.append(attempt)
     return found
 
 
 async def copy(database: Database, cluster: Cluster, storage: Storage, attempt: Attempt, now: datetime) -> None:
-    """Copy the log of an attempt under way.
+    """Copy the log of an active attempt into the storage.
 
     Raises:
-        ClusterError: the cluster refuses; the attempt's turn comes again when all others have had theirs.
+        ClusterError: Ray refuses; the attempt is tried again after all others.
         StorageError: the copy cannot be written.
     """
     try:
@@ -108,24 +109,24 @@ async def copy(database: Database, cluster: Cluster, storage: Storage, attempt: 
     except (ClusterAwayError, StorageError):
         raise
     except ClusterError:
-        await _note_turn(database, attempt, now)
+        await _record_copy(database, attempt, now)
         raise
-    await _note_turn(database, attempt, now)
+    await _record_copy(database, attempt, now)
 
 
-async def _note_turn(database: Database, attempt: Attempt, now: datetime) -> None:
+async def _record_copy(database: Database, attempt: Attempt, now: datetime) -> None:
     async with database.writing() as session:
         await attempts.record_log_copy(session, attempt.id, now)
 
 
 def _is_due(attempt: Attempt, storage: Storage, now: datetime) -> bool:
     assert attempt.log_kept_at is not None
-    longer_s = _LONGER_FOR_EACH_BYTE_S * _size_bytes(storage, path(attempt))
-    return (now - attempt.log_kept_at).total_seconds() >= _COPY_EVERY_S + longer_s
+    extra_s = _EXTRA_PAUSE_PER_BYTE_S * _size_bytes(storage, path(attempt))
+    return (now - attempt.log_kept_at).total_seconds() >= _COPY_EVERY_S + extra_s
 
 
 async def _write_if_longer(storage: Storage, where: str, content: bytes) -> bytes:
-    """Returns what is there afterwards."""
+    """Write `content` unless the stored file is longer; returns what is stored afterwards."""
 
     def write() -> bytes:
         if _size_bytes(storage, where) > len(content):

@@ -46,7 +46,7 @@ PROCESSES: Mapping[str, frozenset[str]] = {
     "service.client.commands.weights": frozenset({"fgd_core"}),
     "service.compare.process": frozenset({"service.compare"}),
     "service.dispatcher.local": frozenset({"ray.scripts.scripts"}),
-    "service.dispatcher.loop": frozenset({"workers"}),
+    "service.dispatcher.submitting": frozenset({"workers"}),
     "workers.metrics.relay": frozenset({"workers.metrics"}),
 }
 """Module → modules that it starts as `python -m …`, in processes of their own. The dispatcher's entry point runs in

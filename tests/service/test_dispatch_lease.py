@@ -109,7 +109,7 @@ class TestCopiedHome:
         await plane.submit(train_spec())
         clone = copy_of(plane, tmp_path / "clone")
         await clone.tick()
-        assert clone.dispatcher._lease is None
+        assert clone.dispatcher.leadership.lease is None
         assert plane.cluster.submissions == []
         await plane.tick()
         assert len(plane.cluster.submissions) == 1
@@ -124,7 +124,7 @@ class TestCopiedHome:
             home.mkdir(parents=True)
             planes.append(ControlPlane(settings.model_copy(update={"home": home}), cluster, clock))
             await planes[-1].tick()
-        assert [plane.dispatcher._lease is not None for plane in planes] == [True, False]
+        assert [plane.dispatcher.leadership.lease is not None for plane in planes] == [True, False]
         for plane in planes:
             await plane.close()
 
@@ -137,10 +137,10 @@ class TestCopiedHome:
         monkeypatch.setattr("service.dispatcher.holder._BOOT_ID", tmp_path / "boot_id")
         booted = ControlPlane(plane.settings, plane.cluster, plane.clock)
         await booted.tick()
-        assert booted.dispatcher._lease is None
+        assert booted.dispatcher.leadership.lease is None
         await booted.lease_expires()
         await booted.tick()
-        assert booted.dispatcher._lease is not None
+        assert booted.dispatcher.leadership.lease is not None
         await booted.close()
 
     async def test_a_restart_in_the_same_home_goes_on_at_once_and_shuts_the_former_process_out(
@@ -152,10 +152,10 @@ class TestCopiedHome:
         await again.tick()
         assert await again.state(job_id) == "starting"
         with pytest.raises(StaleLeaseError):
-            async with plane.dispatcher._writing():
+            async with plane.dispatcher.leadership.writing():
                 pass
         await plane.tick()
-        assert plane.dispatcher._lease is None
+        assert plane.dispatcher.leadership.lease is None
         await again.close()
 
 
@@ -165,10 +165,10 @@ class TestClocks:
     async def test_a_lease_goes_by_the_time_of_the_database_and_of_no_machine(
         self, plane: ControlPlane, other: ControlPlane, skew_s: float
     ) -> None:
-        other.dispatcher._clock = ahead(plane.clock, skew_s)
+        other.dispatcher.leadership.clock = ahead(plane.clock, skew_s)
         await other.tick()
         await plane.tick()
-        assert (plane.dispatcher._lease, other.dispatcher._lease is None) == (None, False)
+        assert (plane.dispatcher.leadership.lease, other.dispatcher.leadership.lease is None) == (None, False)
         async with plane.services.database.reading() as session:
             expires_at = await session.scalar(select(Lease.expires_at).where(Lease.name == leases.DISPATCHER))
         now = await plane.services.database.server_time()

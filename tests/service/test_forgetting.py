@@ -7,7 +7,7 @@ from control_plane import ControlPlane, ManualClock, Run
 from memory_cluster import MemoryCluster
 
 from fgd_core.errors import ClusterError
-from service.dispatcher.forgetting import MAX_REFUSALS, PAUSE_S, SETTLED_S
+from service.dispatcher.dashboard_cleanup import MAX_REFUSALS, PAUSE_S, SETTLED_S
 from service.settings import Settings
 
 KEEP = 2

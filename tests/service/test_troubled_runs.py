@@ -17,7 +17,7 @@ from fgd_core.errors import ClusterError
 from service.dispatcher import archiving
 from service.dispatcher.cluster import RayCluster
 from service.dispatcher.excerpts import HEAD_BYTES, TAIL_BYTES, Excerpt
-from service.dispatcher.side_by_side import SideBySide
+from service.dispatcher.fan_out import FanOut
 from service.dispatcher.starting import unblock
 from service.jobs.cluster import Capacity, ClusterJob, Node
 from service.settings import Settings
@@ -79,7 +79,7 @@ class TestLogThatCannotBeHad:
         assert warning.data["code"] == "log_incomplete"
         assert "codec can't decode" in warning.data["message"]
         kept = await log_of(plane, job_id)
-        assert kept.startswith(b"copied before\n-- fgd: the rest of this log could not be had: ")
+        assert kept.startswith(b"copied before\n-- fgd: the rest of this log could not be read: ")
         (artifact,) = (await plane.job(job_id))["artifacts"]
         assert (artifact["name"], artifact["size_bytes"]) == ("attempt-1.log", len(kept))
 
@@ -181,7 +181,7 @@ class TestRunThatHangs:
         ray_url.say("fgd-hangs", hangs=True)
         ray_url.say("fgd-answers", status="RUNNING")
         answered: list[str] = []
-        side_by_side = SideBySide(clock, patience_s=0.1)
+        fan_out = FanOut(clock, patience_s=0.1)
         async with RayCluster(ray_url.url) as cluster:
 
             async def ask(name: str) -> None:
@@ -190,18 +190,22 @@ class TestRunThatHangs:
 
             for _ in range(2):
                 # The second pass does not ask again what was not answered yet.
-                await side_by_side.each({name: name for name in ("fgd-hangs", "fgd-answers")}, ask)
+                await fan_out.each({name: name for name in ("fgd-hangs", "fgd-answers")}, ask)
             assert answered == ["fgd-answers"] * 2
             assert ray_url.asked()["job"] == 3
             ray_url.say("fgd-hangs", hangs=False)
             async with asyncio.timeout(30):
                 while len(answered) < 3:
-                    await side_by_side.each({"fgd-hangs": "fgd-hangs"}, ask)
-            await side_by_side.close()
+                    await fan_out.each({"fgd-hangs": "fgd-hangs"}, ask)
+            await fan_out.close()
 
-    async def test_one_that_fails_rests_longer_each_time_and_the_others_go_on(self, clock: ManualClock) -> None:
+    async def test_a_failing_step_pauses_longer_each_time_and_the_others_continue(
+        self, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Pauses without their random part.
+        monkeypatch.setattr("random.uniform", lambda low, high: high)
         tried: list[str] = []
-        side_by_side = SideBySide(clock)
+        fan_out = FanOut(clock)
 
         async def act(name: str) -> None:
             tried.append(name)
@@ -210,7 +214,7 @@ class TestRunThatHangs:
 
         for _ in range(60):
             with suppress(ClusterError):
-                await side_by_side.each({"bad": "bad", "good": "good"}, act)
+                await fan_out.each({"bad": "bad", "good": "good"}, act)
             clock.forward(1)
         assert tried.count("good") == 60
         assert tried.count("bad") == 6
@@ -226,7 +230,7 @@ class TestRunThatHangs:
             done.append(name)
 
         with pytest.raises(KeyError):
-            await SideBySide(clock).each({name: name for name in ("bad", "good")}, act)
+            await FanOut(clock).each({name: name for name in ("bad", "good")}, act)
         assert done == ["good"]
 
 
@@ -240,11 +244,11 @@ class TestRefusedStatus:
         await tick_often(plane, until_s=100)
         job = await plane.job(job_id)
         assert job["state"] == "running"
-        assert "does not say how it is" in job["reason"]
+        assert "does not report its state" in job["reason"]
         await tick_often(plane)
         job = await plane.job(job_id)
         assert (job["state"], job["error"]["code"]) == ("failed", "lost_run")
-        assert "could not say how it is" in job["error"]["message"]
+        assert "could not report its state" in job["error"]["message"]
 
     async def test_a_run_that_reports_is_left_alone(self, plane: ControlPlane, cluster: MemoryCluster) -> None:
         job_id, run = await plane.started_job()
@@ -323,23 +327,23 @@ class TestManyRuns:
     async def test_a_burst_is_started_over_several_ticks_with_a_look_at_the_cancels_before_each(
         self, settings: Settings, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("service.dispatcher.loop._MAX_STARTS", 3)
+        monkeypatch.setattr("service.dispatcher.starting.MAX_STARTS", 3)
         cluster = MemoryCluster(TEN_CORES)
         plane = ControlPlane(settings, cluster, clock)
         for _ in range(7):
             await plane.submit(train_spec())
         started = []
         for _ in range(3):
-            plane.dispatcher._wake.clear()
+            plane.dispatcher.wake.clear()
             await plane.tick()
-            started.append((len(cluster.submissions), plane.dispatcher._wake.is_set()))
+            started.append((len(cluster.submissions), plane.dispatcher.wake.is_set()))
         assert started == [(3, True), (6, True), (7, False)]
         await plane.close()
 
     async def test_where_ray_lists_nothing_each_run_is_asked_for(
         self, plane: ControlPlane, cluster: MemoryCluster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("service.dispatcher.loop._ASK_ONE_BY_ONE", 0)
+        monkeypatch.setattr("service.dispatcher.watching.ASK_ONE_BY_ONE", 0)
         listed: list[None] = []
         jobs = cluster.jobs
 
@@ -385,7 +389,7 @@ class TestPoisonedRow:
                 raise KeyError(job_id)
             await unblock(session, job_id, now)
 
-        monkeypatch.setattr("service.dispatcher.loop.unblock", unblock_but_one)
+        monkeypatch.setattr("service.dispatcher.unblocking.unblock", unblock_but_one)
         with pytest.raises(KeyError):
             await plane.tick()
         assert (await plane.state(bad), await plane.state(good)) == ("blocked", "starting")
