@@ -7,7 +7,8 @@ import structlog
 import uvicorn
 
 from service.dispatcher.cluster import RayCluster
-from service.server.app import Server, create_app
+from service.server.app import create_app
+from service.server.serving import Server
 from service.settings import Settings
 
 _NOBODY_LISTENS = "http://127.0.0.1:9"

@@ -18,7 +18,7 @@ from benchmarks.control_plane.engines import Databases
 from benchmarks.control_plane.http import Connection
 from fgd_core.spec.jobs import JOB_SPEC
 from service.clock import utc_now
-from service.dispatcher.starting import lease
+from service.dispatcher.leasing import lease
 from service.store import jobs, migrate
 from service.store.session import Database
 from service.store.tokens import TokenMint

@@ -65,14 +65,14 @@ async def keep_running(
     moved: Callable[[str], None],
     *,
     num_cpus: int | None,
-    say: Callable[[str], None],
+    report: Callable[[str], None],
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
     """Start the head again each time it is found dead, until cancelled or until it died too often.
 
     Args:
         moved: called with the address of the dashboard of each new head.
-        say: told in a few words what happens.
+        report: called with a short text about what happens.
     """
     restarts = Restarts()
     while True:
@@ -83,13 +83,13 @@ async def keep_running(
         if pause_s is None:
             cure = "look at logs/ray.log in the home; then stop `fgd up`, and start it again"
             log.error("ray_given_up", restarts=restarts.in_a_row, cure=cure)
-            say(f"Ray died again after {restarts.in_a_row} restarts and is given up; {cure}")
+            report(f"Ray died again after {restarts.in_a_row} restarts and is given up; {cure}")
             return
         log.warning("ray_died", restart=restarts.in_a_row, at_most=MAX_RESTARTS, pause_s=pause_s)
-        say(f"Ray died; starting it again (restart {restarts.in_a_row} of {MAX_RESTARTS})")
+        report(f"Ray died; starting it again (restart {restarts.in_a_row} of {MAX_RESTARTS})")
         await sleep(pause_s)
         try:
-            url = await head.start(num_cpus=num_cpus, report=say)
+            url = await head.start(num_cpus=num_cpus, report=report)
         except (ClusterError, OSError) as error:
             restarts.failed()
             log.warning("ray_not_restarted", error=str(error))
@@ -97,7 +97,7 @@ async def keep_running(
         restarts.started(time.monotonic())
         moved(url)
         log.info("ray_restarted", url=url)
-        say("Ray is back; its runs are started again")
+        report("Ray is back; its runs are started again")
 
 
 def _is_running(head: Head) -> bool:

@@ -7,7 +7,6 @@ attempt.
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 
 import structlog
 
@@ -34,8 +33,6 @@ from service.store.tokens import TokenMint
 from service.tracing import OFF, Tracing
 
 log = structlog.get_logger(__name__)
-
-_MIN_PAUSE_S = 0.1
 
 
 class Dispatcher:
@@ -65,7 +62,6 @@ class Dispatcher:
     ) -> None:
         self.wake = wake or asyncio.Event()
         self.leadership = Leadership(database, clock, holder or Holder.at(settings.home), ttl_s=settings.lease_ttl_s)
-        self._tick_s = settings.tick_s
         self._metrics = metrics or Metrics()
         self._fan_out = FanOut(clock, patience_s=patience_s)
         context = Context(
@@ -95,17 +91,6 @@ class Dispatcher:
         self._storage = _Outage("storage_fails", "storage_back")
         self._database = _Outage("database_away", "database_back")
 
-    async def run(self) -> None:
-        """Tick until cancelled, at least every `settings.tick_s` and soon after `wake` is set."""
-        while True:
-            self.wake.clear()
-            await self.tick_or_log()
-            # A burst of submissions leads to one tick, and not to one tick each.
-            await asyncio.sleep(min(_MIN_PAUSE_S, self._tick_s))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._tick_s):
-                    await self.wake.wait()
-
     async def tick(self) -> None:
         """Run all steps once if this control plane holds the lease. If Ray is unreachable, the tick ends early.
 
@@ -120,8 +105,12 @@ class Dispatcher:
             with self._metrics.tick.time():
                 await self._run_steps()
 
-    async def tick_or_log(self) -> None:
-        """Tick, and log errors."""
+    async def run_once(self) -> None:
+        """Tick; a lost lease and an unreachable database are logged.
+
+        Raises:
+            Exception: the first error of a step that is a defect of ours, after all steps.
+        """
         try:
             await self.tick()
         except StaleLeaseError:
@@ -132,8 +121,6 @@ class Dispatcher:
             self._metrics.dispatches.set(0)
             self._database.report(str(error))
             return
-        except Exception:
-            log.exception("tick_failed")
         self._database.report(None)
 
     async def close(self) -> None:

@@ -12,7 +12,6 @@ from fgd_core.errors import ConflictError
 from fgd_core.spec.housekeeping import HousekeepingView
 from service.clock import Clock
 from service.housekeeping.retention_pass import RetentionPass
-from service.periodic import run_every
 from service.settings import Settings
 from service.storage.base import Storage
 from service.store import leases
@@ -28,9 +27,9 @@ _PASS_DONE = "housekeeping-done"
 """This lease is not released after a complete pass: the next pass is due, in any control plane, when it expires."""
 _PASS_S = 30.0
 """Longest duration of one pass, whether a request or the server starts it."""
-_CHECK_S = 300.0
+CHECK_S = 300.0
 """Time between two checks whether a pass is due."""
-_STARTUP_DELAY_S = 60.0
+STARTUP_DELAY_S = 60.0
 """Delay of the first check, because a starting server is busy."""
 
 
@@ -84,13 +83,9 @@ class HousekeepingTask:
             finally:
                 await self._release(lease)
 
-    async def run(self) -> None:
-        """Run a pass every `every_hours` hours until cancelled."""
-        every_hours = self._settings.retention.every_hours
-        if every_hours is None:
-            return
-        await asyncio.sleep(_STARTUP_DELAY_S)
-        await run_every(min(_CHECK_S, every_hours * 3600), self.run_pass_if_due, failure_event="housekeeping_failed")
+    async def run_once(self) -> None:
+        """Check once whether a pass is due, and run it."""
+        await self.run_pass_if_due()
 
     async def run_pass_if_due(self) -> bool:
         """Run passes until nothing is left to remove, unless a control plane did so within the last `every_hours`.

@@ -1,23 +1,17 @@
-"""The control plane as an application, and as a server."""
+"""Builds the control plane: the API, and the background work that runs beside it."""
 
 import asyncio
-import fcntl
-import gc
-import os
-import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 
 import structlog
-import uvicorn
 from fastapi import FastAPI
 
 from fgd_core.errors import ConflictError
 from service import tracing
-from service.api import description, middleware, problems, slow_readers
+from service.api import description, middleware, problems
 from service.api.deps import Services
 from service.api.event_streams import EventStreams
 from service.api.log_reader import LogReader
@@ -31,99 +25,55 @@ from service.dispatcher.cluster import Cluster
 from service.dispatcher.loop import Dispatcher
 from service.errors import DatabaseError
 from service.home import make_private
-from service.housekeeping.task import HousekeepingTask
+from service.housekeeping.task import CHECK_S, STARTUP_DELAY_S, HousekeepingTask
 from service.metrics import Metrics
 from service.metrics.sampling import MetricsSampler
-from service.server.admin import have_an_admin
+from service.server.background import BackgroundTask, running
+from service.server.first_token import ensure_admin_token
+from service.server.home_lock import locked
 from service.settings import Settings
 from service.storage.choosing import check_at_startup, storage_of
-from service.store import migrate
-from service.store.buckets import keep_rolled_up
+from service.store import buckets, migrate, shared_clock
 from service.store.engines import Limits
 from service.store.session import Database
-from service.store.shared_clock import SharedClock
 from service.store.tokens import TokenMint
-from service.webhooks.delivery import Deliverer
+from service.webhooks import delivery
 from service.webhooks.sending import Sender
 
 log = structlog.get_logger(__name__)
 
 
 def create_app(settings: Settings, cluster: Cluster, *, clock: Clock | None = None) -> FastAPI:
-    """The API with its dispatcher. Its lifespan brings the database to the newest schema first.
+    """Build the API with its dispatcher. Its lifespan brings the database to the newest schema first.
 
     Args:
         clock: None: the time that all control planes of the database share.
     Raises, when it starts:
-        SchemaTooNewError: the database is a newer version's.
-        ConflictError: another control plane works in the same home, or tokens are asked for and nobody has an admin's.
-        StorageError: the storage cannot be written. For one that is away it is not waited.
+        SchemaTooNewError: a newer version has migrated the database.
+        ConflictError: another control plane runs in the same home, or the server asks for tokens and no admin has one.
+        StorageError: the storage cannot be written. An unreachable storage is not waited for.
     """
     metrics = Metrics()
     metrics.build.labels(version("fgd"), migrate.head_revision()).set(1)
     database = Database(settings.database_url, Limits(pool_size=settings.database_pool_size), metrics)
-    shared_clock = SharedClock(database)
-    clock = clock or shared_clock
-    storage = storage_of(settings)
-    capacity = CapacityMemory(cluster, clock)
-    folders = {"home": settings.home} | ({"storage": storage.folder} if storage.folder is not None else {})
-    # Made when first asked for: it may have to write into a home that is not there yet.
-    mint = cache(lambda: token_mint(settings))
-    tokens = TokenCheck(database, clock)
-    services = Services(
-        settings=settings,
-        database=database,
-        storage=storage,
-        cluster=cluster,
-        capacity=capacity,
-        clock=clock,
-        tokens=tokens,
-        mint=mint,
-        sessions=RaySessions(tokens, mint, clock),
-        streams=EventStreams(database, settings, metrics),
-        logs=LogReader(database, storage, cluster, settings),
-        housekeeping=HousekeepingTask(database, storage, settings, clock),
-        statistics=Statistics(),
-        tracing=tracing.from_environment(),
-        metrics=metrics,
-        measuring=MetricsSampler(database, capacity, settings, clock, metrics, folders=folders),
-        wake_dispatcher=asyncio.Event(),
-    )
+    time = shared_clock.SharedClock(database)
+    services = _services(settings, cluster, database, clock or time, metrics)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         make_private(settings.home, settings.database_url)
-        await check_at_startup(storage, lambda what: log.warning("starting", what=what))
-        with _alone_in(settings.home):
-            await migrate.upgrade_when_reachable(settings.database_url, lambda what: log.warning("starting", what=what))
-            await shared_clock.set()
-            await have_an_admin(settings, database, clock)
-            dispatcher = Dispatcher(
-                services.database,
-                cluster,
-                settings,
-                clock,
-                storage=storage,
-                mint=services.mint(),
-                capacity=services.capacity,
-                wake=services.wake_dispatcher,
-                tracing=services.tracing,
-                metrics=metrics,
-            )
-            dispatching = asyncio.create_task(dispatcher.run(), name="dispatcher")
-            rolling_up = asyncio.create_task(keep_rolled_up(database, clock), name="roll-up")
-            sender = Sender(allow_private=settings.webhooks_allow_private)
-            deliverer = Deliverer(database, settings, clock, sender, metrics)
-            delivering = asyncio.create_task(deliverer.run(), name="webhooks")
-            keeping_time = asyncio.create_task(shared_clock.keep(), name="clock")
-            cleaning = asyncio.create_task(services.housekeeping.run(), name="housekeeping")
+        await check_at_startup(services.storage, _log_start)
+        # A second control plane in this home would be a second writer of its SQLite file and of its secret. Control
+        # planes that share a PostgreSQL database have a home each.
+        with locked(settings.home / "lock", lambda pid: _home_in_use(settings, pid)):
+            await migrate.upgrade_when_reachable(settings.database_url, _log_start)
+            await time.set()
+            await ensure_admin_token(settings, database, services.clock)
+            dispatcher = _dispatcher(services)
             try:
-                yield
+                async with running(_background(services, dispatcher, time)):
+                    yield
             finally:
-                for task in (dispatching, rolling_up, delivering, cleaning, keeping_time):
-                    task.cancel()
-                    with suppress(asyncio.CancelledError):
-                        await task
                 with suppress(DatabaseError):
                     await dispatcher.close()
                 await services.database.close()
@@ -149,56 +99,91 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock | None = No
     return app
 
 
-class Server(uvicorn.Server):
-    """Cuts off clients that take nothing, and sends readers of streams home before it waits for connections to end."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        if isinstance(config.app, FastAPI):
-            slow_readers.cut_off(config, after_s=config.app.state.services.settings.slow_reader_s)
-        super().__init__(config)
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        # What was imported stays for good. To go through it again and again for garbage stops everybody for 0.1 s.
-        gc.collect()
-        gc.freeze()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        app = self.config.app
-        if isinstance(app, FastAPI):
-            services: Services = app.state.services
-            services.database.notifier.close()
-        await super().shutdown(sockets)
-
-
 def token_mint(settings: Settings) -> TokenMint:
-    """Makes the tokens of attempts, as every other control plane with the same FGD_SECRET does."""
+    """Make the mint of attempt tokens: the same for all control planes with one FGD_SECRET."""
     if settings.secret is not None:
         return TokenMint(settings.secret.get_secret_value().encode())
     if not settings.database_url.startswith("sqlite"):
-        log.warning("secret_not_shared", cure="beside other control planes, give all of them one FGD_SECRET")
+        log.warning("secret_not_shared", cure="with several control planes, give all of them one FGD_SECRET")
     return TokenMint.at(settings.home / "secret")
 
 
-@contextmanager
-def _alone_in(home: Path) -> Iterator[None]:
-    """Hold the home's lock: a second control plane in it would be a second writer of its SQLite, and of its secret.
+def _services(settings: Settings, cluster: Cluster, database: Database, clock: Clock, metrics: Metrics) -> Services:
+    storage = storage_of(settings)
+    capacity = CapacityMemory(cluster, clock)
+    tokens = TokenCheck(database, clock)
+    # Called late: it may have to write into the home, which may not exist yet.
+    mint = cache(lambda: token_mint(settings))
+    folders = {"home": settings.home} | ({"storage": storage.folder} if storage.folder is not None else {})
+    return Services(
+        settings=settings,
+        database=database,
+        storage=storage,
+        cluster=cluster,
+        capacity=capacity,
+        clock=clock,
+        tokens=tokens,
+        mint=mint,
+        sessions=RaySessions(tokens, mint, clock),
+        streams=EventStreams(database, settings, metrics),
+        logs=LogReader(database, storage, cluster, settings),
+        housekeeping=HousekeepingTask(database, storage, settings, clock),
+        statistics=Statistics(),
+        tracing=tracing.from_environment(),
+        metrics=metrics,
+        measuring=MetricsSampler(database, capacity, settings, clock, metrics, folders=folders),
+        wake_dispatcher=asyncio.Event(),
+    )
 
-    The lock ends with the process, however that ends. Control planes that share a PostgreSQL have a home each.
-    """
-    descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.read(descriptor, 20).decode().strip()
-            raise ConflictError(
-                f"another control plane (process {holder}) works in {home}; stop it, or set FGD_HOME to another folder",
-                home=str(home),
-                pid=holder,
-            ) from error
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
-        yield
-    finally:
-        os.close(descriptor)
+
+def _dispatcher(services: Services) -> Dispatcher:
+    return Dispatcher(
+        services.database,
+        services.cluster,
+        services.settings,
+        services.clock,
+        storage=services.storage,
+        mint=services.mint(),
+        capacity=services.capacity,
+        wake=services.wake_dispatcher,
+        tracing=services.tracing,
+        metrics=services.metrics,
+    )
+
+
+def _background(services: Services, dispatcher: Dispatcher, time: shared_clock.SharedClock) -> Sequence[BackgroundTask]:
+    settings, database, clock = services.settings, services.database, services.clock
+    sender = Sender(allow_private=settings.webhooks_allow_private)
+    deliverer = delivery.Deliverer(database, settings, clock, sender, services.metrics)
+    roll_up = buckets.RollUp(database, clock)
+    tasks = [
+        BackgroundTask(
+            name="dispatcher", run_once=dispatcher.run_once, period_s=settings.tick_s, wake=services.wake_dispatcher
+        ),
+        BackgroundTask(name="roll-up", run_once=roll_up.run_once, period_s=buckets.EVERY_S),
+        BackgroundTask(name="webhooks", run_once=deliverer.run_once, period_s=delivery.POLL_S),
+        BackgroundTask(name="clock", run_once=time.set, period_s=shared_clock.UPDATE_EVERY_S),
+    ]
+    every_hours = settings.retention.every_hours
+    if every_hours is not None:
+        tasks.append(
+            BackgroundTask(
+                name="housekeeping",
+                run_once=services.housekeeping.run_once,
+                period_s=min(CHECK_S, every_hours * 3600),
+                delay_s=STARTUP_DELAY_S,
+            )
+        )
+    return tasks
+
+
+def _log_start(message: str) -> None:
+    log.warning("starting", what=message)
+
+
+def _home_in_use(settings: Settings, pid: str) -> ConflictError:
+    return ConflictError(
+        f"another control plane (process {pid}) uses {settings.home}; stop it, or set FGD_HOME to another folder",
+        home=str(settings.home),
+        pid=pid,
+    )

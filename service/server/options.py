@@ -1,16 +1,26 @@
-"""A server's settings, from options and the environment; faults named by the option or variable at fault."""
+"""Reads a server's settings from options and the environment; errors name the option or variable that is wrong."""
 
 import difflib
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Annotated
 
+import typer
 from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings
 from pydantic_settings.exceptions import SettingsError
 
 from service.client.errors import UsageError
 from service.settings import RetentionSettings, Settings
+
+Home = Annotated[Path | None, typer.Option("--home", help="The server's folder.  [default: FGD_HOME, or ~/.fgd]")]
+DatabaseUrl = Annotated[
+    str | None, typer.Option("--database-url", metavar="URL", help="Its database, if that is not in the folder.")
+]
+# Read only to be refused: a command for a named server must not change the home of another server.
+NamedServer = Annotated[str | None, typer.Option("--server", envvar="FGD_SERVER", metavar="URL", hidden=True)]
 
 _OPTIONS = {
     "home": "--home",
@@ -20,9 +30,9 @@ _OPTIONS = {
     "ray_dashboard_url": "--ray-address",
 }
 # It may hold a password.
-_UNSHOWN = ("database_url",)
+_NOT_SHOWN = ("database_url",)
 
-# What others than the server read: the client, the runs, and the files in `deploy`.
+# Variables that other programs read: the client, the runs, and the files in `deploy`.
 _OF_OTHERS = frozenset(
     {
         *("FGD_SERVER", "FGD_TOKEN", "FGD_TOKEN_FILE"),
@@ -34,21 +44,21 @@ _OF_OTHERS = frozenset(
 )
 
 
-def settings_of(**given: Any) -> Settings:
-    """Settings from the options that were given; the environment and the defaults fill the rest.
+def settings_of(**given: object) -> Settings:
+    """Make the settings from the options that are not None; the environment and the defaults fill the rest.
 
     Raises:
-        UsageError: one of them cannot be.
+        UsageError: a value is invalid; the message names all of them.
     """
     options = {name: value for name, value in given.items() if value is not None}
     try:
-        return Settings(**options)
+        return Settings(**options)  # type: ignore[arg-type]  # pydantic checks the types
     except ValidationError as cause:
         model = RetentionSettings if cause.title == RetentionSettings.__name__ else Settings
         faults = [
-            _said(model, fault, options)
+            _sentence(model, fault, options)
             for fault in cause.errors(include_url=False)
-            # Of a setting that follows from others: those say what is wrong.
+            # A default that is computed from other settings: the errors of those say what is wrong.
             if fault["type"] != "default_factory_not_called"
         ]
         raise UsageError("; ".join(faults)) from cause
@@ -59,11 +69,26 @@ def settings_of(**given: Any) -> Settings:
         ) from cause
 
 
+def settings_at(home: Path | None, database_url: str | None, server: str | None, *, command: str) -> Settings:
+    """Make the settings of the server with this home or database, else of the default home.
+
+    Raises:
+        UsageError: a setting is invalid; or only a server is named, whose home this command cannot know.
+    """
+    is_named = home is not None or database_url is not None
+    if server and not is_named and not {"FGD_HOME", "FGD_DATABASE_URL"} & os.environ.keys():
+        raise UsageError(
+            f"`fgd {command}` opens a server's home and database, and cannot ask {server} (of --server or FGD_SERVER); "
+            "on the machine of that server, add --home or --database-url"
+        )
+    return settings_of(home=home, database_url=database_url)
+
+
 def unknown_variables(environment: Mapping[str, str], *, only_near: bool = False) -> Iterator[str]:
-    """A sentence for each variable that looks like one of ours and that nothing reads.
+    """Yield a sentence for each variable with the prefix FGD_ that no program reads.
 
     Args:
-        only_near: leave out those that are like no variable that is read.
+        only_near: leave out variables that resemble no known variable.
     """
     known = known_variables()
     for name in sorted(environment):
@@ -72,24 +97,25 @@ def unknown_variables(environment: Mapping[str, str], *, only_near: bool = False
         near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.8)
         if only_near and not near:
             continue
-        hint = f"did you mean {near[0]}?" if near else "unset it, or see service/settings.py for those there are"
+        hint = f"did you mean {near[0]}?" if near else "unset it, or see service/settings for all variables"
         yield f"the variable {name} is set, and fgd knows no such variable; {hint}"
 
 
 def known_variables() -> frozenset[str]:
+    """All variables with the prefix FGD_ that a program of ours reads."""
     of_settings = {f"FGD_{name.upper()}" for name in Settings.model_fields}
     return _OF_OTHERS | of_settings | {f"FGD_RETENTION_{name.upper()}" for name in RetentionSettings.model_fields}
 
 
-def _said(model: type[BaseSettings], fault: Any, options: Mapping[str, Any]) -> str:
+def _sentence(model: type[BaseSettings], fault: ErrorDetails, options: Mapping[str, object]) -> str:
     """`FGD_PORT='99999' must be from 1 to 65535`."""
     message = fault["msg"].removeprefix("Value error, ")
     if not fault["loc"]:
-        # What several settings say together; the message names them.
-        return str(message)
+        # An error of several settings together; the message names them.
+        return message
     name = ".".join(str(part) for part in fault["loc"])
     source = _OPTIONS.get(name, name) if name in options else _variable(model, name)
-    shown = "" if name in _UNSHOWN or _is_secret(model, name) else f"={_plain(fault['input'])!r}"
+    shown = "" if name in _NOT_SHOWN or _is_secret(model, name) else f"={_plain(fault['input'])!r}"
     if (bounds := _bounds(model, name, fault.get("ctx", {}))) is not None:
         return f"{source}{shown} must {bounds}"
     return f"{source}{shown}: {message[:1].lower()}{message[1:]}"
@@ -99,8 +125,8 @@ def _variable(model: type[BaseSettings], name: str) -> str:
     return f"{model.model_config['env_prefix']}{name.replace('.', '_').upper()}"
 
 
-def _bounds(model: type[BaseModel], name: str, context: Mapping[str, Any]) -> str | None:
-    """All bounds of a number in words; None for a fault of another kind."""
+def _bounds(model: type[BaseModel], name: str, context: Mapping[str, object]) -> str | None:
+    """Put all bounds of a number into words; None if the error is of another kind."""
     if not any(bound in context for bound in ("ge", "gt", "le", "lt", "min_length")):
         return None
     field = model.model_fields.get(name)

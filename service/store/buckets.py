@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.clock import Clock
 from service.jobs.lifecycle import ON_CLUSTER
-from service.periodic import run_every
 from service.store.metrics import BUCKET_STEPS
 from service.store.session import Database
 from service.store.tables import Job, MetricBucket, MetricPoint, MetricSeries, table_of
@@ -29,17 +28,18 @@ _BUCKETS = table_of(MetricBucket)
 _SERIES = table_of(MetricSeries)
 
 
-async def keep_rolled_up(database: Database, clock: Clock) -> None:
-    """Roll up curves until cancelled: first those of all jobs, then those of jobs that may have new points."""
-    since: datetime | None = None
+class RollUp:
+    """Rolls up curves: first those of all jobs, then those of jobs that may have new points."""
 
-    async def roll_up_pass() -> None:
-        nonlocal since
-        now = clock()
-        if await roll_up_all(database, ended_since=since):
-            since = now - _RECENT
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database, self._clock = database, clock
+        self._since: datetime | None = None
 
-    await run_every(EVERY_S, roll_up_pass, failure_event="roll_up_failed")
+    async def run_once(self) -> None:
+        """Run one pass."""
+        now = self._clock()
+        if await roll_up_all(self._database, ended_since=self._since):
+            self._since = now - _RECENT
 
 
 async def roll_up_all(database: Database, *, ended_since: datetime | None = None) -> bool:

@@ -4,16 +4,14 @@ Control planes compare times that others stored: heartbeats, back-off, deadlines
 differ, all of them use the time of the database server.
 """
 
-import asyncio
 from datetime import datetime, timedelta
 
 import structlog
 
 from service.clock import Clock, utc_now
-from service.errors import DatabaseError
 from service.store.session import Database
 
-_UPDATE_EVERY_S = 60.0
+UPDATE_EVERY_S = 60.0
 _MIN_CHANGE = timedelta(seconds=0.1)
 """Smaller differences may come from the round trip to the database."""
 _WARNING_LIMIT = timedelta(seconds=5)
@@ -49,12 +47,3 @@ class SharedClock:
         if abs(ahead) >= _WARNING_LIMIT:
             cure = "set this machine's clock; until then the database server's time is used"
             log.warning("clock_differs_from_database", database_is_ahead_s=round(ahead.total_seconds(), 3), cure=cure)
-
-    async def keep(self) -> None:
-        """Set the clock regularly until cancelled."""
-        while True:
-            await asyncio.sleep(_UPDATE_EVERY_S)
-            try:
-                await self.set()
-            except DatabaseError as error:
-                log.debug("clock_not_set", error=str(error))

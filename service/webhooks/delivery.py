@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
-from fgd_core.errors import FgdError
 from service.clock import Clock
 from service.metrics import Metrics
 from service.settings import Settings
@@ -25,7 +23,7 @@ log = structlog.get_logger(__name__)
 _AT_ONCE = 20
 _CLAIM_TTL_S = 60.0
 """Longer than a try can take, so that two never make the same one; the wait after a crash in the middle of one."""
-_POLL_S = 1.0
+POLL_S = 1.0
 
 
 class Deliverer:
@@ -38,17 +36,9 @@ class Deliverer:
         self._sender = sender
         self._metrics = metrics
 
-    async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            try:
-                made = await self.deliver_due()
-            except (FgdError, SQLAlchemyError, OSError) as error:
-                # A database that is away comes back; nothing that was to be told is lost by then.
-                log.warning("webhooks_not_looked_at", error=str(error))
-                made = 0
-            if made < _AT_ONCE:
-                await asyncio.sleep(_POLL_S)
+    async def run_once(self) -> bool:
+        """Deliver what is due. Returns True if more may be due now."""
+        return await self.deliver_due() == _AT_ONCE
 
     async def deliver_due(self) -> int:
         """Try all that is due, some at once; returns how many."""

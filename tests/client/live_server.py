@@ -13,7 +13,8 @@ import uvicorn
 from fgd_core.spec.attempts import EventBatch, ReportedEvent
 from fgd_core.spec.base import Fact
 from fgd_core.spec.events import RunFinished, RunStarted
-from service.server.app import Server, create_app
+from service.server.app import create_app
+from service.server.serving import Server
 from service.settings import Settings
 from tests.held_port import HeldPort
 from tests.service.memory_cluster import MemoryCluster

@@ -17,8 +17,9 @@ from runs import end_of, eventually, log_with, submission
 from service.clock import utc_now
 from service.dispatcher.cluster import RayCluster, Submission
 from service.dispatcher.local import LocalRay
-from service.server.admin import have_an_admin
-from service.server.app import Server, create_app
+from service.server.app import create_app
+from service.server.first_token import ensure_admin_token
+from service.server.serving import Server
 from service.settings import Settings
 from service.store import api_tokens, migrate
 from service.store.session import Database
@@ -47,7 +48,7 @@ async def site(cluster: RayCluster, tmp_path: Path) -> AsyncIterator[Site]:
     settings = Settings(home=tmp_path, auth="tokens", admin_token=SecretStr(ADMIN))
     await asyncio.to_thread(migrate.upgrade, settings.database_url)
     database = Database(settings.database_url)
-    await have_an_admin(settings, database, utc_now)
+    await ensure_admin_token(settings, database, utc_now)
     token, kept = api_tokens.new_token(
         name="reader", role="read", project=None, created_by="test", expires_at=None, now=utc_now()
     )

@@ -95,7 +95,7 @@ class TestLocalRay:
             url = await ray.start(num_cpus=1, num_gpus=0)
             first = json.loads((tmp_path / "ray.json").read_text())
             async with RayCluster(url, ray.token) as own:
-                watching = asyncio.create_task(keep_running(ray, own.move_to, num_cpus=1, say=lambda line: None))
+                watching = asyncio.create_task(keep_running(ray, own.move_to, num_cpus=1, report=lambda line: None))
                 os.kill(first["pid"], signal.SIGKILL)
 
                 async def restarted() -> str:

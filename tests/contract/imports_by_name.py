@@ -15,11 +15,7 @@ BY_NAME: Mapping[str, frozenset[str]] = {
             "weights",
         )
     ),
-    "service.server.commands.backup": frozenset({"service.housekeeping.backup"}),
-    "service.server.commands.migrate": frozenset({"service.store.migrate"}),
-    "service.server.commands.restore": frozenset({"service.housekeeping.restore"}),
     "service.server.commands.up": frozenset({"service.server.control_plane", "service.server.options", "service.logs"}),
-    "service.server.opened_home": frozenset({"service.server.options"}),
     "service.storage.choosing": frozenset({"service.storage.s3"}),
     "service.store.migrate": frozenset({"migrations"}),
     "service.tracing": frozenset({"service.tracing.otlp"}),

@@ -10,7 +10,7 @@ import uvicorn
 from control_plane import ControlPlane
 from httpx_sse import ServerSentEvent, aconnect_sse
 
-from service.server.app import Server
+from service.server.serving import Server
 
 
 class Served:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import uvicorn
 
-from service.server.app import Server, create_app
+from service.server.app import create_app
+from service.server.serving import Server
 from service.settings import Settings
 from tests.service.memory_cluster import MemoryCluster
 

@@ -19,7 +19,7 @@ from sweeps import begun, sweep_spec
 from fgd_core.errors import ConflictError, StorageError
 from service.api.authentication import OPEN
 from service.api.token_check import TokenCheck
-from service.server.admin import have_an_admin
+from service.server.first_token import ensure_admin_token
 from service.settings import Settings
 
 PROBLEM = "application/problem+json"
@@ -64,7 +64,7 @@ def settings(settings: Settings) -> Settings:
 @pytest.fixture
 async def guarded(settings: Settings, cluster: MemoryCluster, clock: ManualClock) -> AsyncIterator[Guarded]:
     plane = Guarded(settings, cluster, clock)
-    await have_an_admin(settings, plane.services.database, clock)
+    await ensure_admin_token(settings, plane.services.database, clock)
     yield plane
     await plane.close()
 
@@ -313,18 +313,18 @@ class TestTheFirstToken:
         made = await guarded.token("admin", **fields)
         await guarded.token("admin", project="mine")
         await guarded.http.delete("/v1/tokens/bootstrap")
-        await have_an_admin(without, database, clock)
+        await ensure_admin_token(without, database, clock)
         if end == "revoke":
             await guarded.as_(made["token"], "DELETE", f"/v1/tokens/{made['token_id']}")
         clock.forward(3601)
         with pytest.raises(ConflictError):
-            await have_an_admin(without, database, clock)
+            await ensure_admin_token(without, database, clock)
 
     async def test_it_may_come_from_a_file_and_a_new_one_takes_the_place_of_the_old(self, guarded: Guarded) -> None:
         file = guarded.settings.home / "token"
         file.write_text("another-admin-token-for-tests-long-enough\n")
         settings = guarded.settings.model_copy(update={"admin_token": None, "admin_token_file": file})
-        await have_an_admin(settings, guarded.services.database, guarded.clock)
+        await ensure_admin_token(settings, guarded.services.database, guarded.clock)
         guarded.services.tokens.forget()
         assert (await guarded.as_(file.read_text().strip(), "GET", "/v1/whoami")).json()["name"] == "bootstrap"
         assert (await guarded.http.get("/v1/whoami")).status_code == 401
@@ -332,7 +332,7 @@ class TestTheFirstToken:
     async def test_one_that_was_revoked_stays_out_however_often_the_server_starts(self, guarded: Guarded) -> None:
         await guarded.token("admin")
         await guarded.http.delete("/v1/tokens/bootstrap")
-        await have_an_admin(guarded.settings, guarded.services.database, guarded.clock)
+        await ensure_admin_token(guarded.settings, guarded.services.database, guarded.clock)
         assert (await guarded.http.get("/v1/whoami")).status_code == 401
 
     @pytest.mark.parametrize("content", [None, b"", b"short\n", b"\xff" * 40])
@@ -342,7 +342,7 @@ class TestTheFirstToken:
             file.write_bytes(content)
         settings = guarded.settings.model_copy(update={"admin_token": None, "admin_token_file": file})
         with pytest.raises(StorageError, match="FGD_ADMIN_TOKEN_FILE"):
-            await have_an_admin(settings, guarded.services.database, guarded.clock)
+            await ensure_admin_token(settings, guarded.services.database, guarded.clock)
 
 
 class TestAudit:

@@ -38,7 +38,7 @@ async def test_requests_get_retry_after_while_it_is_unreachable(
     job_id, run = await plane.started_job()
     mortal.kill()
     try:
-        await plane.dispatcher.tick_or_log()  # Logs, and does not raise.
+        await plane.dispatcher.run_once()  # Logs, and does not raise.
         answers = [
             await plane.http.post("/v1/jobs", json=train_spec()),
             await plane.http.get(f"/v1/jobs/{job_id}"),

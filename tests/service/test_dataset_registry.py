@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import SecretStr
 from sweeps import sweep_spec
 
-from service.server.admin import have_an_admin
+from service.server.first_token import ensure_admin_token
 from service.settings import Settings
 
 SHAPES = {"type": "shapes", "num_train": 40, "num_val": 10}
@@ -334,7 +334,7 @@ class TestAccess:
         self, settings: Settings, cluster: MemoryCluster, clock: ManualClock
     ) -> AsyncIterator[ControlPlane]:
         plane = ControlPlane(settings, cluster, clock)
-        await have_an_admin(settings, plane.services.database, clock)
+        await ensure_admin_token(settings, plane.services.database, clock)
         assert settings.admin_token is not None
         plane.http.headers["Authorization"] = f"Bearer {settings.admin_token.get_secret_value()}"
         yield plane

@@ -13,6 +13,7 @@ from fgd_core.errors import ClusterError, ConflictError
 from service.dispatcher.cluster import Submission
 from service.dispatcher.excerpts import Excerpt
 from service.server.app import create_app
+from service.server.background import BackgroundTask, repeat
 from service.settings import Settings
 from service.store.tables import Job
 
@@ -428,9 +429,10 @@ class TestLoop:
 
     async def test_a_tick_that_raises_does_not_end_the_loop(self, settings: Settings, clock: ManualClock) -> None:
         cluster = CrashingCluster(taken=False)
-        plane = ControlPlane(settings.model_copy(update={"tick_s": 0.01}), cluster, clock)
+        plane = ControlPlane(settings, cluster, clock)
         await plane.submit(train_spec())
-        running = asyncio.create_task(plane.dispatcher.run())
+        dispatching = BackgroundTask(name="dispatcher", run_once=plane.dispatcher.run_once, period_s=0.01)
+        running = asyncio.create_task(repeat(dispatching))
         async with asyncio.timeout(10):
             await cluster.was_asked.wait()
         running.cancel()

@@ -67,7 +67,7 @@ async def test_a_head_that_dies_again_and_again_is_given_up_and_the_log_says_so(
         slept_s.append(seconds)
 
     with structlog.testing.capture_logs() as lines:
-        await keep_running(DyingHead(comes_up=comes_up), moved.append, num_cpus=1, say=said.append, sleep=sleep)
+        await keep_running(DyingHead(comes_up=comes_up), moved.append, num_cpus=1, report=said.append, sleep=sleep)
     assert len(moved) == (MAX_RESTARTS if comes_up else 0)
     events = [line["event"] for line in lines]
     assert events.count("ray_died") == MAX_RESTARTS

@@ -33,7 +33,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from service.clock import utc_now
-from service.server.app import Server, create_app
+from service.server.app import create_app
+from service.server.serving import Server
 from service.settings import Settings
 from service.store import api_tokens
 from service.store.session import Database

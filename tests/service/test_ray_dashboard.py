@@ -14,7 +14,7 @@ from served import served_by
 from test_access import ROOT, Guarded
 
 from service.ray_proxy.paths import COOKIE, SESSION_S
-from service.server.admin import have_an_admin
+from service.server.first_token import ensure_admin_token
 from service.settings import Settings
 
 PAGE = {"Accept": "text/html,application/xhtml+xml"}
@@ -35,7 +35,7 @@ def settings(settings: Settings) -> Settings:
 async def guarded(settings: Settings, cluster: MemoryCluster, clock: ManualClock) -> AsyncIterator[Guarded]:
     plane = Guarded(settings, cluster, clock)
     cluster.dashboard = answers()
-    await have_an_admin(settings, plane.services.database, clock)
+    await ensure_admin_token(settings, plane.services.database, clock)
     yield plane
     await plane.close()
 
@@ -312,7 +312,7 @@ class TestSigningIn:
         browser = await cookie_of(guarded, ROOT)
         assert (await guarded.http.get("/ray/", headers=browser)).status_code == 200
         other = settings.model_copy(update={"admin_token": SecretStr("another-admin-token-of-enough-length")})
-        await have_an_admin(other, guarded.services.database, clock)
+        await ensure_admin_token(other, guarded.services.database, clock)
         again = Guarded(other, cluster, clock)
         assert (await again.http.get("/ray/", headers=browser)).status_code == 401
         await again.close()
@@ -395,7 +395,7 @@ class TestSigningIn:
     ) -> None:
         outside = settings.model_copy(update={"external_url": "https://lab.example/fgd"})
         plane = Guarded(outside, cluster, clock)
-        await have_an_admin(outside, plane.services.database, clock)
+        await ensure_admin_token(outside, plane.services.database, clock)
         answer = await sign_in(plane, ROOT, "/fgd/ray/#/jobs", Origin="https://lab.example")
         assert answer.headers["Location"] == "/fgd/ray/#/jobs"
         assert "path=/fgd/ray/" in answer.headers["Set-Cookie"].lower()
@@ -417,7 +417,7 @@ class TestLinks:
     ) -> None:
         outside = settings.model_copy(update={"external_url": "https://lab.example/fgd"})
         plane = Guarded(outside, cluster, clock)
-        await have_an_admin(outside, plane.services.database, clock)
+        await ensure_admin_token(outside, plane.services.database, clock)
         job_id, _ = await plane.started_job()
         page = f"https://lab.example/fgd/ray/#/jobs/fgd-{job_id}-1"
         (started,) = [event for event in await plane.events(job_id) if event.kind == "attempt_started"]

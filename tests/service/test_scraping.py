@@ -161,7 +161,7 @@ class TestJobs:
         clock.forward(60)
         with monkeypatch.context() as broken:
             broken.setattr(recording, "store_undelivered", _taken_over_and_cut_off)
-            await plane.dispatcher.tick_or_log()
+            await plane.dispatcher.run_once()
         await plane.tick()
         assert await value(plane, "fgd_attempts_ended_total", cause="failed") == 1
 

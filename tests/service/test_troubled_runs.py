@@ -18,7 +18,7 @@ from service.dispatcher import archiving
 from service.dispatcher.cluster import RayCluster
 from service.dispatcher.excerpts import HEAD_BYTES, TAIL_BYTES, Excerpt
 from service.dispatcher.fan_out import FanOut
-from service.dispatcher.starting import unblock
+from service.dispatcher.unblocking import unblock
 from service.jobs.cluster import Capacity, ClusterJob, Node
 from service.settings import Settings
 from service.store.tables import Job

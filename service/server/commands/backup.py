@@ -1,7 +1,6 @@
 """`fgd backup`"""
 
 import asyncio
-import importlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -11,27 +10,28 @@ import typer
 from service.client.amounts import Amounts
 from service.client.console import AsJson, output, print_json, size
 from service.client.exits import guarded
-from service.server.opened_home import DatabaseUrl, Home, NamedServer, settings_at
+from service.housekeeping import backup as housekeeping
+from service.server.options import DatabaseUrl, Home, NamedServer, settings_at
 
 
 @guarded
 def backup(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it; it appears once it is whole.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write; it appears when it is complete.")],
     home: Home = None,
     database_url: DatabaseUrl = None,
     *,
     with_artifacts: Annotated[
-        bool, typer.Option("--with-artifacts", help="Also checkpoints, logs and all other files of jobs.")
+        bool, typer.Option("--with-artifacts", help="Include checkpoints, logs and all other files of jobs.")
     ] = False,
     server: NamedServer = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write everything that a server keeps to one file, of one moment, while it goes on working.
+    """Write a consistent copy of everything that a server stores to one file, while the server runs.
 
-    It opens the server's home and database itself, so it belongs on the server's machine.
+    This command opens the server's home and database itself, so run it on the server's machine.
 
-    `fgd restore` reads it into either database, whichever it was made from. It holds the server's secret and what
-    webhooks are signed with: only its owner can read it, and so it should stay.
+    `fgd restore` reads the file into SQLite or PostgreSQL, whichever it came from. The file holds the server's secret
+    and the signing secrets of webhooks. Only its owner can read it; keep it so.
 
     **Examples**
 
@@ -40,11 +40,9 @@ def backup(
     `fgd backup friday.tar --home ./lab --with-artifacts`
     """
     settings = settings_at(home, database_url, server, command="backup")
-    # Imported by name and only now: SQLAlchemy takes a second, and `fgd --help` should not wait for it.
-    work = importlib.import_module("service.housekeeping.backup")
     with Amounts() as tell:
         made = asyncio.run(
-            work.backup(
+            housekeeping.backup(
                 settings, file.absolute(), with_artifacts=with_artifacts, now=datetime.now(UTC), on_progress=tell
             )
         )

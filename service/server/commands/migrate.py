@@ -1,14 +1,14 @@
 """`fgd migrate`"""
 
 import asyncio
-import importlib
 
 from rich.markup import escape
 
 from service.client.console import AsJson, errors_to, output, print_json
 from service.client.exits import guarded
 from service.home import make_private, unnoted
-from service.server.opened_home import DatabaseUrl, Home, NamedServer, settings_at
+from service.server.options import DatabaseUrl, Home, NamedServer, settings_at
+from service.store.migrate import head_revision, upgrade_when_reachable
 
 
 @guarded
@@ -18,10 +18,10 @@ def migrate(
     server: NamedServer = None,
     as_json: AsJson = False,
 ) -> None:
-    """Bring the database to the schema of this version, and end. A database that is away is waited for.
+    """Upgrade the database to the schema of this version. Waits for a database that is unreachable.
 
-    A server does the same when it starts. Where several serve one database, this comes before the new ones, once; the
-    old ones go on meanwhile. It may be called again, and by several at a time.
+    A server does the same when it starts. If several servers share one database, run this once before you start the new
+    versions; the old versions keep running meanwhile. It can be repeated, and run by several people at the same time.
 
     **Examples**
 
@@ -30,15 +30,13 @@ def migrate(
     `FGD_DATABASE_URL=postgresql://fgd@db/fgd fgd migrate --json`
     """
     settings = settings_at(home, database_url, server, command="migrate")
-    # Imported by name and only now: SQLAlchemy takes a second, and `fgd --help` should not wait for it.
-    work = importlib.import_module("service.store.migrate")
     if settings.database_url.startswith("sqlite"):
         make_private(settings.home, settings.database_url, note=unnoted)
-    before, after = asyncio.run(work.upgrade_when_reachable(settings.database_url, _say))
+    before, after = asyncio.run(upgrade_when_reachable(settings.database_url, _report))
     if as_json:
         print_json({"from": before, "to": after})
     elif before == after:
-        newest = "the newest" if after == work.head_revision() else "newer than this version, which can work with it"
+        newest = "the newest" if after == head_revision() else "newer than this version, which can work with it"
         output().print(f"the schema is at revision {after}, {newest}", markup=False)
     else:
         output().print(f"the schema was at {_named(before)} and is at revision {after} now", markup=False)
@@ -48,5 +46,5 @@ def _named(revision: str | None) -> str:
     return "no revision" if revision is None else f"revision {revision}"
 
 
-def _say(what: str) -> None:
-    errors_to().print(escape(what), style="dim", soft_wrap=True)
+def _report(text: str) -> None:
+    errors_to().print(escape(text), style="dim", soft_wrap=True)

@@ -44,30 +44,30 @@ def up(
     ] = None,
     host: Annotated[
         str | None,
-        typer.Option("--host", help="Off the loopback, API tokens are asked for.  [default: 127.0.0.1]"),
+        typer.Option("--host", help="Off the loopback, API tokens are required.  [default: 127.0.0.1]"),
     ] = None,
     port: Annotated[
-        int | None, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.  [default: 8321]")
+        int | None, typer.Option("--port", min=0, max=65535, help="0 takes any free port.  [default: 8321]")
     ] = None,
     ray_address: Annotated[
-        str | None, typer.Option("--ray-address", metavar="URL", help="Use this Ray (its dashboard's URL); start none.")
+        str | None, typer.Option("--ray-address", metavar="URL", help="Dashboard of a running Ray; start no local one.")
     ] = None,
     num_cpus: Annotated[
-        int | None, typer.Option("--num-cpus", min=1, help="CPUs that the local Ray gives to jobs.  [default: all]")
+        int | None, typer.Option("--num-cpus", min=1, help="CPUs of the local Ray.  [default: all]")
     ] = None,
     log_format: Annotated[
         LogFormat | None,
         typer.Option(
             "--log-format",
-            help="`file`: into the home; `json`: to standard error, a document a line.  [default: file at a terminal]",
+            help="`file`: in the home; `json`: one document per line on standard error.  [default: file at a terminal]",
         ),
     ] = None,
     until_stdin_closes: Annotated[bool, typer.Option("--until-stdin-closes", hidden=True)] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Start the control plane, and a local Ray for it to run jobs on. Ctrl-C stops both.
+    """Start the control plane and a local Ray that runs its jobs. Ctrl-C stops both.
 
-    After a crash or a `kill -9`, the same command finds the runs that went on, and takes them up again.
+    After a crash or a `kill -9`, the same command finds the runs that are still active and continues them.
 
     **Examples**
 
@@ -83,10 +83,10 @@ def up(
         is_attended = sys.stderr.isatty() or until_stdin_closes
         log_format = LogFormat.FILE if is_attended else LogFormat.JSON
     log_to_stderr = log_format == LogFormat.JSON
-    # Among the lines of a log, progress is one of them.
-    say = logging.getLogger("fgd").info if log_to_stderr else _Progress()
+    # In a log, progress is a line as any other.
+    report = logging.getLogger("fgd").info if log_to_stderr else _Progress()
     warn = logging.getLogger("fgd").warning if log_to_stderr else _warn
-    # Imported by name and only now: FastAPI and SQLAlchemy take seconds, and a person should see something at once.
+    # Imported by name and only now: FastAPI and SQLAlchemy take seconds, and a person should see progress at once.
     own = importlib.import_module("service.server.options")
     plane = importlib.import_module("service.server.control_plane")
     given = {"home": home, "database_url": database_url, "host": host, "ray_dashboard_url": ray_address}
@@ -102,28 +102,28 @@ def up(
                 bound,
                 listening,
                 num_cpus=num_cpus,
-                say=say,
+                report=report,
                 on_ready=_print_json if as_json else _log if log_to_stderr else _print_panel,
                 log_to_stderr=log_to_stderr,
                 until_stdin_closes=until_stdin_closes,
             )
         )
-        say("all stopped")
+        report("all stopped")
 
 
 class _Progress:
-    """Says on standard error what is waited for, with the seconds since the beginning."""
+    """Prints progress on standard error, with the seconds since the start."""
 
     def __init__(self) -> None:
         self._began_s = time.monotonic()
         self("starting")
 
-    def __call__(self, what: str) -> None:
-        errors_to().print(f"{time.monotonic() - self._began_s:5.1f} s  {escape(what)}", style="dim", soft_wrap=True)
+    def __call__(self, text: str) -> None:
+        errors_to().print(f"{time.monotonic() - self._began_s:5.1f} s  {escape(text)}", style="dim", soft_wrap=True)
 
 
-def _warn(what: str) -> None:
-    errors_to().print(f"warning: {what}", style="yellow", markup=False, soft_wrap=True)
+def _warn(text: str) -> None:
+    errors_to().print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
 
 
 def _log(at: "Addresses") -> None:
@@ -155,7 +155,7 @@ def _print_panel(at: "Addresses") -> None:
     ):
         table.add_row(f"[dim]{name}[/]", escape(value))
     hint = "in another terminal: [bold]fgd submit examples/demo/teacher.yaml --watch[/]"
-    ending = "Ctrl-C stops the server and its Ray" if at.owns_ray else "Ctrl-C stops the server; Ray goes on"
+    ending = "Ctrl-C stops the server and its Ray" if at.owns_ray else "Ctrl-C stops the server; Ray keeps running"
     table.add_row("", "")
     table.add_row("[dim]next[/]", hint)
     output().print(Panel(table, title="fgd is up", subtitle=ending, expand=False, padding=(1, 2)))
