@@ -1,4 +1,4 @@
-"""The one place where the control plane asks what time it is; tests bring a clock of their own."""
+"""The one place where the control plane reads the time; tests use their own clock."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -8,4 +8,5 @@ Clock: TypeAlias = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
+    """Return the time of this machine, in UTC."""
     return datetime.now(UTC)

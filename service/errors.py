@@ -1,4 +1,23 @@
-"""Errors that only the HTTP edge knows; the rest of the tree is `fgd_core.errors`."""
+"""Errors of the service; the other errors are in `fgd_core.errors`.
+
+FgdError
+├── UnauthorizedError       no valid token
+├── ForbiddenError          the token's role or project does not allow it
+├── TooLargeError           a body above its limit
+├── BodyMissingError        the client stopped sending         (retryable)
+├── LengthMissingError      no Content-Length
+├── ChangedMeanwhileError   If-Match names an old version
+├── ConflictError
+│   ├── NotComparableError
+│   └── AlreadyClaimedError
+├── SpecError
+│   └── IdempotencyKeyReusedError
+├── DatabaseError           the database cannot answer now     (retryable)
+│   ├── BusyError
+│   ├── DatabaseAwayError
+│   └── DatabaseRefusedError                                   (not retryable)
+└── SchemaTooNewError
+"""
 
 import errno
 import sqlite3
@@ -9,24 +28,28 @@ from fgd_core.errors import ConflictError, FgdError, SpecError, StorageError
 
 
 class UnauthorizedError(FgdError):
+    """The request has no valid token."""
+
     code = "unauthorized"
     http_status = 401
 
 
 class ForbiddenError(FgdError):
-    """Known, but not allowed; the message names the role or the project that it takes."""
+    """The token is valid, but not sufficient; the message names the role or project that is needed."""
 
     code = "forbidden"
     http_status = 403
 
 
 class TooLargeError(FgdError):
+    """The request body exceeds its limit."""
+
     code = "too_large"
     http_status = 413
 
 
 class BodyMissingError(FgdError):
-    """The client stopped sending half-way."""
+    """The client stopped sending before the body was complete."""
 
     code = "body_missing"
     retryable = True
@@ -34,35 +57,39 @@ class BodyMissingError(FgdError):
 
 
 class LengthMissingError(FgdError):
+    """The request has no Content-Length."""
+
     code = "length_missing"
     http_status = 411
 
 
 class ChangedMeanwhileError(FgdError):
-    """`If-Match` names another version than the present one."""
+    """`If-Match` names a version that is not the current one."""
 
     code = "changed_meanwhile"
     http_status = 412
 
 
 class NotComparableError(ConflictError):
-    """Runs that were not scored on the same images, or left nothing to compare. `reasons`: all at once."""
+    """The runs were scored on different images, or left nothing to compare. `reasons` names all causes."""
 
     code = "not_comparable"
 
 
 class AlreadyClaimedError(ConflictError):
-    """Somebody else came for an attempt's token before, with its claim code."""
+    """Another process has already claimed the attempt's token with its claim code."""
 
     code = "already_claimed"
 
 
 class IdempotencyKeyReusedError(SpecError):
+    """The same Idempotency-Key was sent with a different body."""
+
     code = "idempotency_key_reused"
 
 
 class DatabaseError(FgdError):
-    """Nothing is wrong with what was asked of the database; it cannot do it now."""
+    """The database cannot execute a valid request at this moment."""
 
     code = "database"
     retryable = True
@@ -70,46 +97,50 @@ class DatabaseError(FgdError):
 
 
 class BusyError(DatabaseError):
+    """The database is locked or overloaded."""
+
     code = "busy"
 
 
 class DatabaseAwayError(DatabaseError):
-    """It cannot be reached, or went away in mid-transaction; of which nothing was stored, or all of it."""
+    """Unreachable, or the connection was lost in a transaction, which was stored completely or not at all."""
 
     code = "database_away"
 
 
 class DatabaseRefusedError(DatabaseError):
-    """It is there, and does not let us in."""
+    """Reachable, but authentication failed."""
 
     code = "database_refused"
     retryable = False
 
 
 class SchemaTooNewError(FgdError):
+    """A newer version has migrated the database."""
+
     code = "schema_too_new"
 
 
 def from_database(error: BaseException, *, is_disconnected: bool = False) -> FgdError | None:
-    """What a database error, of a driver or in SQLAlchemy's wrapping, means to a client; None where it is our mistake.
+    """Translate an error of SQLAlchemy or of a driver into one of ours; None if it is a defect of ours.
 
     Args:
-        is_disconnected: it was raised while connecting, or the connection is lost.
+        is_disconnected: True if the error occurred while connecting, or the connection was lost.
     """
     cause = error.orig or error if isinstance(error, DBAPIError) else error
     message, state = str(cause), str(getattr(cause, "sqlstate", None) or "")
     if any(sign in message for sign in _FULL_DISK) or state == "53100":
         return StorageError("the disk that holds the database is full; free some space and try again")
     if "unable to open database file" in message:
-        return StorageError("the database file cannot be opened; see that its folder exists and may be written to")
+        return StorageError("the database file cannot be opened; check that its folder exists and is writable")
     if state in _BUSY or (isinstance(cause, sqlite3.OperationalError) and "locked" in message):
         return BusyError("the database is busy; try again in a moment", **_shown(state))
     if state in _REFUSED or state[:2] == "28":
-        return DatabaseRefusedError(f"the database does not let us in: {message}; correct FGD_DATABASE_URL")
+        return DatabaseRefusedError(f"the database refuses the login: {message}; correct FGD_DATABASE_URL")
     if state in _AWAY or state[:2] == "08" or is_disconnected or isinstance(cause, (TimeoutError, ConnectionError)):
         return DatabaseAwayError(f"the database cannot be reached: {message or type(cause).__name__}", **_shown(state))
     if state in _UNSTORABLE or isinstance(cause, (OverflowError, UnicodeEncodeError)):
-        return SpecError("the request holds a value that cannot be stored: a NUL, or a number beyond 64 bits")
+        return SpecError("the request holds a value that cannot be stored: a NUL character, or a number above 64 bits")
     return None
 
 
@@ -118,17 +149,17 @@ def _shown(state: str) -> dict[str, str]:
 
 
 _FULL_DISK = ("disk is full", "disk I/O error", "No space left")
-# Serialization failure, deadlock; lock and statement time limits; too many connections, out of memory; a statement
-# that was prepared before a migration, which works the second time.
+# Serialization failure, deadlock; lock and statement timeouts; too many connections, out of memory; a statement from
+# before a migration, which succeeds at the second try.
 _BUSY = {"40001", "40P01", "55P03", "57014", "53300", "53200", "0A000"}
-# The server goes down, has crashed, comes up, or has ended a session that did nothing.
+# The server stops, has crashed, starts, or has ended an idle session.
 _AWAY = {"57P01", "57P02", "57P03", "57P05", "25P03"}
 _REFUSED = {"3D000", "42501"}
 _UNSTORABLE = {"22003", "22021", "22P05", "22P02"}
 
 
 def from_os(error: OSError) -> FgdError | None:
-    """What an operating system error means to a client; None where it is our own mistake."""
+    """Translate an error of the operating system into one of ours; None if it is a defect of ours."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageError("the disk that holds the storage folder is full; free some space and try again")
     return None

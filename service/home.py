@@ -1,4 +1,4 @@
-"""The control plane's folder, for its owner alone: it holds tokens, and the database holds the secrets of webhooks."""
+"""Closes the control plane's folder to other users: it holds tokens and the secrets of webhooks."""
 
 import os
 import stat
@@ -20,20 +20,20 @@ Note = Callable[..., object]
 
 
 def unnoted(event: str, **_: object) -> None:
-    """For a command whose output is a document, and which has no log."""
+    """Drop the note: for commands that have no log."""
 
 
 def make_private(home: Path, database_url: str | None = None, *, note: Note | None = None) -> None:
-    """Make the home where it is missing, and close it and its secrets to everybody else, with a note.
+    """Create the home if it is missing, and close it and its secrets to other users; log what was changed.
 
-    A folder that is another user's, or that everybody shares, as /tmp, is left as it is, with a warning.
+    A folder of another user, or one that all users share such as /tmp, is not changed; a warning is logged.
 
     Args:
-        database_url: an SQLite file is made, so that it is private from the beginning; SQLite gives the same rights to
-            the files that it puts beside it.
-        note: None: the log.
+        database_url: an SQLite file is created, so that it is private from the start; SQLite gives the files that it
+            adds the same permissions.
+        note: called instead of the log.
     Raises:
-        StorageError: the home cannot be made or written.
+        StorageError: the home cannot be created or written.
     """
     note = note or log.warning
     database = _sqlite_file(database_url)
@@ -42,7 +42,9 @@ def make_private(home: Path, database_url: str | None = None, *, note: Note | No
         if database is not None and database.parent.is_dir():
             os.close(os.open(database, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as cause:
-        raise StorageError(f"cannot write to {home}: {cause.strerror}; give another --home", home=str(home)) from cause
+        raise StorageError(
+            f"cannot write to {home}: {cause.strerror}; choose another folder with --home", home=str(home)
+        ) from cause
     files = [home / name for name in _SECRETS]
     if database is not None:
         files += [database.with_name(database.name + ending) for ending in _OF_SQLITE]
@@ -52,13 +54,13 @@ def make_private(home: Path, database_url: str | None = None, *, note: Note | No
 
 
 def _close(path: Path, mode: int, note: Note) -> bool:
-    """Take the rights of all others away; returns whether they had any. Links are not followed."""
+    """Remove the permissions of all other users. Returns True if there were any. Links are not followed."""
     try:
         status = path.lstat()
         if stat.S_ISLNK(status.st_mode) or not status.st_mode & 0o077:
             return False
         if status.st_mode & stat.S_ISVTX or status.st_uid != os.geteuid():
-            cure = "give a folder of its own with --home" if path.is_dir() else f"chmod {mode:o} it as its owner"
+            cure = "choose a private folder with --home" if path.is_dir() else f"run chmod {mode:o} as its owner"
             note("open_to_others", path=str(path), owner=status.st_uid, cure=cure)
             return False
         path.chmod(status.st_mode & mode)

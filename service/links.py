@@ -1,4 +1,4 @@
-"""Addresses of pages that people open: of a run on Ray's dashboard, by way of our own door."""
+"""Makes links for people: to this server, and through its proxy to a run on Ray's dashboard."""
 
 from contextlib import suppress
 from contextvars import ContextVar
@@ -12,8 +12,8 @@ RAY = "/ray/"
 _base: ContextVar[str | None] = ContextVar("base", default=None)
 
 
-class Addressed:
-    """Notes how the client of a request has called this server, so that links in its answer work where it is."""
+class ClientAddress:
+    """Middleware that remembers how a client addressed this server, so that the links in its response work."""
 
     def __init__(self, app: ASGIApp, path: str) -> None:
         self._app = app
@@ -23,7 +23,7 @@ class Addressed:
         if scope["type"] == "http":
             headers = Headers(scope=scope)
             host = headers.get("Host", "")
-            # A name that is none belongs in no link; what is stored is good enough for who sends one.
+            # An invalid name must not get into a link; the stored links remain.
             with suppress(ValueError):
                 if host and urlsplit(f"//{host}").netloc == host:
                     _base.set(f"{scheme(scope)}://{host}{self._path}")
@@ -31,16 +31,16 @@ class Addressed:
 
 
 def scheme(scope: Scope) -> str:
-    """`https` also where something in front of this server speaks it for us, and says so."""
-    told = Headers(scope=scope).get("X-Forwarded-Proto", "").partition(",")[0].strip().lower()
-    return told if told in ("http", "https") else str(scope["scheme"])
+    """Return the scheme that the client used: a proxy in front of this server reports it in X-Forwarded-Proto."""
+    forwarded = Headers(scope=scope).get("X-Forwarded-Proto", "").partition(",")[0].strip().lower()
+    return forwarded if forwarded in ("http", "https") else str(scope["scheme"])
 
 
 def addressed() -> str | None:
-    """The server's address as the client of the present request has it; None outside of requests."""
+    """Return the address by which the client of the current request reached this server; None outside of requests."""
     return _base.get()
 
 
 def run_page(base: str, submission_id: str) -> str:
-    """A run's page on Ray's dashboard."""
+    """Return the address of a run's page on Ray's dashboard."""
     return f"{base}{RAY}#/jobs/{quote(submission_id, safe='')}"

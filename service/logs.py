@@ -1,4 +1,4 @@
-"""Structured logs of the control plane: one event a line, on stderr."""
+"""Configures the structured logs of the control plane: one event per line, on standard error."""
 
 import logging
 import sys
@@ -9,17 +9,17 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 
 def configure(*, as_json: bool = False, level: int = logging.INFO) -> None:
-    """Send our events, and those of the libraries beneath us, through one formatter."""
+    """Format our events and those of the libraries in the same way."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         add_trace_id,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    # Plain tracebacks: rich ones print every local variable, tokens among them.
+    # Plain tracebacks: rich tracebacks print all local variables, including tokens.
     console = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     renderer: Processor = structlog.processors.JSONRenderer() if as_json else console
-    # Loggers are not cached: it saves 2 of some 25 us a line, and what logged once could not be listened to any more.
+    # Loggers are not cached: a cache saves 2 of some 25 us per line, and tests could not capture cached loggers.
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -35,13 +35,13 @@ def configure(*, as_json: bool = False, level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # Requests are logged by our own middleware, with their id; httpx would log every poll of Ray.
-    for chatty in ("uvicorn.access", "httpx", "httpcore", "aiosqlite", "alembic.runtime.migration"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    # Our middleware logs requests, with their id; httpx would log every request to Ray.
+    for library in ("uvicorn.access", "httpx", "httpcore", "aiosqlite", "alembic.runtime.migration"):
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def add_trace_id(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """A line written within a traced request, or start of a run, says its trace."""
+    """Add the id of the current trace, if there is one."""
     context = trace.get_current_span().get_span_context()
     if context.is_valid:
         event["trace_id"] = trace.format_trace_id(context.trace_id)

@@ -13,7 +13,7 @@ from service.api.request_log import RequestLog
 from service.api.request_policy import RequestPolicy
 from service.api.security_headers import SecurityHeaders
 from service.api.token_check import ScrapeToken
-from service.links import Addressed
+from service.links import ClientAddress
 from service.ray_proxy.paths import Paths
 
 
@@ -26,7 +26,7 @@ def layers(services: Services) -> Sequence[Middleware]:
         # Outside all layers that can fail: it answers their exceptions, and times the whole request.
         Middleware(RequestLog, metrics=services.metrics),
         # Before every layer that writes links or compares the request's address with ours.
-        Middleware(Addressed, path=settings.url_path),
+        Middleware(ClientAddress, path=settings.url_path),
         # Outside the layers that reject requests: refusals need the security headers as well.
         Middleware(SecurityHeaders),
         # Before authentication: a request that no token can make acceptable costs no look into the database.

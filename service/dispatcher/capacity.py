@@ -1,4 +1,4 @@
-"""What the cluster can hold, asked no more often than needed."""
+"""Caches the capacity of the cluster."""
 
 import asyncio
 from datetime import datetime
@@ -10,12 +10,14 @@ from service.jobs.cluster import Capacity
 
 MAX_AGE_S = 30.0
 PATIENCE_S = 2.0
-"""A client that submits a job does not wait longer than this for a cluster that does not answer."""
+"""A client that submits a job waits no longer than this for a cluster that does not answer."""
 _AWAY_FOR_S = 1.0
-"""A cluster that nobody reached is not asked again for each job of a burst."""
+"""After a failure the cluster is not asked again for this time, so that a burst of jobs causes one request."""
 
 
 class CapacityMemory:
+    """Remembers the last answer of the cluster about its capacity."""
+
     def __init__(self, cluster: Cluster, clock: Clock) -> None:
         self._cluster = cluster
         self._clock = clock
@@ -24,13 +26,16 @@ class CapacityMemory:
         self._away_since: datetime | None = None
 
     async def fresh(self) -> Capacity:
-        """Raises ClusterError."""
+        """Ask the cluster now. Raises ClusterError."""
         self._capacity = await self._cluster.capacity()
         self._asked_at = self._clock()
         return self._capacity
 
     async def recent(self, max_age_s: float = MAX_AGE_S) -> Capacity | None:
-        """An answer of the last half minute, which is good enough for the size of nodes; None: nobody answers."""
+        """Return an answer that is at most `max_age_s` old, which suffices for the size of nodes.
+
+        None if the cluster does not answer.
+        """
         if self._asked_at is not None and (self._clock() - self._asked_at).total_seconds() < max_age_s:
             return self._capacity
         if self._away_since is not None and (self._clock() - self._away_since).total_seconds() < _AWAY_FOR_S:

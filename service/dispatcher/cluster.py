@@ -1,4 +1,4 @@
-"""What the dispatcher asks of a cluster, and Ray's answer to it over its Jobs REST API."""
+"""The interface of a cluster that the dispatcher needs, and its implementation over Ray's Jobs REST API."""
 
 import asyncio
 import os
@@ -18,16 +18,18 @@ from service.jobs.cluster import Capacity, ClusterJob, ClusterStatus, Node
 from service.loopback import is_loopback
 
 TIMEOUT_S = 30.0
-"""For one request. A head that has just started, or that starts many runs at once, takes its time."""
+"""For one request. A head that has just started, or that starts many runs at once, answers slowly."""
 
 MAX_BROWSING = 50
-"""Requests of people to the dashboard that are under way."""
+"""Concurrent requests of people to the dashboard."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
+    """Describes a run for the cluster to start."""
+
     submission_id: str
-    """Deterministic: submitting it twice starts it once."""
+    """Deterministic: submitting it twice starts the run once."""
     entrypoint: str
     environment: Mapping[str, str]
     cpus: int
@@ -37,60 +39,64 @@ class Submission:
 
 
 class ClusterAwayError(ClusterError):
-    """Nobody answers, which says nothing about the runs."""
+    """Ray is unreachable, which says nothing about the runs."""
 
 
 class ClusterSlowError(ClusterError):
-    """Ray did not answer one question in time, which says nothing about the other questions."""
+    """Ray did not answer one request in time, which says nothing about other requests."""
 
 
 class Cluster(Protocol):
-    """Every method raises ClusterAwayError when Ray cannot be reached, and ClusterError when it refuses."""
+    """Runs jobs. Every method raises ClusterAwayError if Ray is unreachable, and ClusterError if Ray refuses."""
 
     async def submit(self, submission: Submission) -> None:
-        """Start a run, unless one with this id was started before."""
+        """Start a run, unless a run with this id was started before."""
         ...
 
     async def job(self, submission_id: str) -> ClusterJob | None:
-        """The run's state; None when the cluster has never heard of it."""
+        """Return the run's state; None if the cluster does not know the run."""
         ...
 
     async def jobs(self) -> Mapping[str, ClusterJob]:
-        """The state of every run that the cluster knows, by submission id: one question instead of thousands."""
+        """Return the state of every run that the cluster knows, by submission id: one request instead of thousands."""
         ...
 
     async def stop(self, submission_id: str) -> None:
-        """Ask Ray to end the run: SIGTERM, then SIGKILL. Unknown or ended runs are left alone."""
+        """Stop the run: SIGTERM, then SIGKILL. No error if the run is unknown or has ended."""
         ...
 
     async def logs(self, submission_id: str) -> Excerpt:
-        """The driver's output so far, byte by byte as it was printed; empty when there is none."""
+        """Return the driver's output so far, as bytes; empty if there is none."""
         ...
 
     async def delete(self, submission_id: str) -> None:
-        """Forget an ended run."""
+        """Delete an ended run from Ray's lists."""
         ...
 
-    async def capacity(self) -> Capacity: ...
+    async def capacity(self) -> Capacity:
+        """Return the live nodes with their resources."""
+        ...
 
-    async def version(self) -> str: ...
+    async def version(self) -> str:
+        """Return the release of Ray, as in `2.60.0`."""
+        ...
 
     async def browse(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> httpx.Response:
-        """What Ray's dashboard answers, its body still to be read, for as long as it comes; to be closed in the end.
+        """Forward a request to Ray's dashboard; returns the response with its body unread. The caller must close it.
 
         Args:
-            target: path and query as they go over the wire, from the dashboard's root.
+            target: path and query from the dashboard's root, encoded.
             headers: without credentials.
         """
         ...
 
 
 class RayCluster:
-    """A `Cluster` over Ray's Jobs REST API. Safe to use from many tasks at once; close it in the end.
+    """Implements `Cluster` over Ray's Jobs REST API. Many tasks may use it concurrently; the owner must close it.
 
     Args:
-        dashboard_url: where the head's dashboard listens: `http://127.0.0.1:8265`.
-        token: for clusters with token authentication; None where there is none.
+        dashboard_url: address of the head's dashboard, as `http://127.0.0.1:8265`.
+        token: for clusters with token authentication; None otherwise.
     """
 
     def __init__(self, dashboard_url: str, token: str | None = None) -> None:
@@ -99,11 +105,11 @@ class RayCluster:
             base_url=self._url,
             headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=httpx.Timeout(TIMEOUT_S, connect=5.0),
-            # A proxy set for the outer world cannot reach this machine's own loopback.
+            # A proxy in the environment cannot reach the loopback of this machine.
             trust_env=not is_loopback(httpx.URL(self._url).host),
         )
-        # Apart from the above, so that people who look at Ray never keep the dispatcher from it; and fewer at once than
-        # Ray answers, which turns away everybody beyond a hundred.
+        # A separate client, so that people who use the dashboard never block the dispatcher. The limit is below the
+        # hundred connections that Ray accepts.
         self._browsing = httpx.AsyncClient(
             headers=self._http.headers,
             timeout=httpx.Timeout(TIMEOUT_S, connect=5.0, read=None, pool=5.0),
@@ -118,11 +124,12 @@ class RayCluster:
         await self.aclose()
 
     async def aclose(self) -> None:
+        """Close all connections."""
         await self._http.aclose()
         await self._browsing.aclose()
 
     def move_to(self, dashboard_url: str) -> None:
-        """The head was started again, and its dashboard listens elsewhere now."""
+        """Use another address from now on: that of a head that was restarted."""
         self._url = dashboard_url.rstrip("/")
         self._http.base_url = httpx.URL(self._url)
 
@@ -136,8 +143,8 @@ class RayCluster:
             "metadata": dict(submission.metadata),
         }
         answer = await self._send("POST", "/api/jobs/", json=body)
-        # Ray answers a second submission of one id with 500 and a traceback, as it answers everything else that goes
-        # wrong; whether the run is there is what tells them apart.
+        # Ray answers a second submission of one id with 500 and a traceback, as it does for every other error; if the
+        # run exists, the error was a second submission.
         if answer.is_error and await self.job(submission.submission_id) is None:
             raise _refused("submit a run", answer, submission_id=submission.submission_id)
 
@@ -146,7 +153,7 @@ class RayCluster:
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
         if answer.is_error:
-            raise _refused("tell the state of a run", answer, submission_id=submission_id)
+            raise _refused("report the state of a run", answer, submission_id=submission_id)
         return _job(submission_id, _json_object(answer))
 
     async def jobs(self) -> Mapping[str, ClusterJob]:
@@ -154,11 +161,11 @@ class RayCluster:
         if answer.is_error:
             raise _refused("list its runs", answer)
         try:
-            # In a thread: of thousands of runs it is megabytes.
+            # In a thread: with thousands of runs, the list has megabytes.
             rows = await asyncio.to_thread(_JOBS.validate_json, answer.content)
         except ValidationError as error:
             raise _not_ray(answer) from error
-        # Drivers that nobody submitted have no such id.
+        # Drivers that were not submitted as jobs have no submission id.
         return {id_: _job(id_, row) for row in rows if isinstance(id_ := row.get("submission_id"), str)}
 
     async def stop(self, submission_id: str) -> None:
@@ -167,7 +174,7 @@ class RayCluster:
             raise _refused("stop a run", answer, submission_id=submission_id)
 
     async def logs(self, submission_id: str) -> Excerpt:
-        """Ray's own answer about a log is an error where one byte of it is no UTF-8: the file itself comes first."""
+        """As in `Cluster`. The file is read first: Ray's answer about a log is an error if one byte is not UTF-8."""
         run = await self._send("GET", f"/api/jobs/{quote(submission_id, safe='')}")
         if run.status_code == httpx.codes.NOT_FOUND:
             return Excerpt()
@@ -184,29 +191,29 @@ class RayCluster:
             if refusal is None:
                 return log.excerpt()
         except ValueError as error:
-            raise ClusterError("Ray's answer is no log", submission_id=submission_id, cause=str(error)) from error
+            raise ClusterError("Ray's answer is not a log", submission_id=submission_id, cause=str(error)) from error
         if refusal.status_code == httpx.codes.NOT_FOUND or await self._is_dead(node_id):
             return Excerpt()
-        raise _refused("hand out a run's log", refusal, submission_id=submission_id)
+        raise _refused("send a run's log", refusal, submission_id=submission_id)
 
     async def delete(self, submission_id: str) -> None:
         answer = await self._send("DELETE", f"/api/jobs/{quote(submission_id, safe='')}")
         if answer.is_error and answer.status_code != httpx.codes.NOT_FOUND:
-            raise _refused("forget a run", answer, submission_id=submission_id)
+            raise _refused("delete a run", answer, submission_id=submission_id)
 
     async def capacity(self) -> Capacity:
-        """Totals are of this moment; what is in use is as old as Ray's autoscaler's last look, up to 5 s."""
+        """As in `Cluster`. Totals are current; resources in use are as old as the autoscaler's last update (5 s)."""
         nodes = await self._send("GET", "/api/v0/nodes", params=_ALL_NODES, timeout=_LIST_TIMEOUT_S)
         usage = await self._send("GET", "/api/cluster_status", timeout=_LIST_TIMEOUT_S)
         for answer in (nodes, usage):
             if answer.is_error:
-                raise _refused("tell its resources", answer)
+                raise _refused("report its resources", answer)
         return _capacity(_json_object(nodes), _json_object(usage))
 
     async def version(self) -> str:
         answer = await self._send("GET", "/api/version")
         if answer.is_error:
-            raise _refused("tell its version", answer)
+            raise _refused("report its version", answer)
         return str(_json_object(answer).get("ray_version"))
 
     async def browse(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> httpx.Response:
@@ -217,7 +224,7 @@ class RayCluster:
             answer = await self._browsing.send(request, stream=True)
         except httpx.PoolTimeout as error:
             raise ClusterAwayError(
-                "too many look at Ray's dashboard at once; close what you do not need, and try again",
+                "too many people use Ray's dashboard at once; close pages that you do not need, and try again",
                 at_once=MAX_BROWSING,
             ) from error
         except httpx.HTTPError as error:
@@ -228,7 +235,7 @@ class RayCluster:
         return answer
 
     async def _is_dead(self, node_id: str | None) -> bool:
-        """Whether the node that a run was placed on is gone, and what it printed with it."""
+        """Whether the node on which the run was placed is gone, and its log with it."""
         nodes = await self._send("GET", "/api/v0/nodes", params=_ALL_NODES) if node_id is not None else None
         if nodes is None or nodes.is_error:
             return False
@@ -237,7 +244,7 @@ class RayCluster:
     async def _stream(
         self, path: str, params: Mapping[str, str], take: Callable[[bytes], None]
     ) -> httpx.Response | None:
-        """Hand an answer on, block by block; returns the answer itself where it is a refusal, and None otherwise."""
+        """Pass a response to `take`, block by block. Returns the response if it is an error, else None."""
         try:
             async with asyncio.timeout(_STREAM_TIMEOUT_S), self._http.stream("GET", path, params=params) as answer:
                 if answer.is_error:
@@ -247,7 +254,7 @@ class RayCluster:
                         take(block)
         except (TimeoutError, httpx.ReadTimeout, httpx.RemoteProtocolError) as error:
             raise ClusterSlowError(
-                "Ray did not hand out all of it in time", path=path, cause=str(error) or type(error).__name__
+                "Ray did not send the whole response in time", path=path, cause=str(error) or type(error).__name__
             ) from error
         except httpx.HTTPError as error:
             raise self._away(error) from error
@@ -282,7 +289,7 @@ class RayCluster:
 
 
 def find_ray_token() -> str | None:
-    """The token that Ray's own tools would use: RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token; or None.
+    """Find the token that Ray's own tools would use: RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token; or None.
 
     Raises:
         ClusterError: RAY_AUTH_TOKEN_PATH names no readable file.
@@ -293,7 +300,7 @@ def find_ray_token() -> str | None:
     try:
         path = Path(named) if named else Path.home() / ".ray" / "auth_token"
     except RuntimeError:
-        # Neither HOME nor the list of users has a home folder.
+        # Neither HOME nor the system's list of users names a home folder.
         return None
     try:
         return path.read_text().strip() or None
@@ -308,7 +315,7 @@ def find_ray_token() -> str | None:
 _NO_ENTRY = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 _ALL_NODES = {"limit": "10000"}
 _LIST_TIMEOUT_S = 10.0
-"""For what a tick waits for, and all others with it."""
+"""For requests that a tick waits for."""
 _STREAM_TIMEOUT_S = 60.0
 _BLOCK_BYTES = 256 * 1024
 _LOG_FILE = "job-driver-{}.log"
@@ -321,7 +328,7 @@ def _job(submission_id: str, fields: Mapping[str, Any]) -> ClusterJob:
         status = _STATUS.validate_python(fields.get("status"))
     except ValidationError as error:
         raise ClusterError(
-            "Ray gave a run a state that is unknown here; use the Ray release that requirements.txt pins",
+            "Ray reports an unknown state of a run; use the Ray release that requirements.txt pins",
             submission_id=submission_id,
             status=str(fields.get("status")),
         ) from error
@@ -340,15 +347,17 @@ def _json_object(answer: httpx.Response) -> dict[str, Any]:
 
 def _not_ray(answer: httpx.Response) -> ClusterError:
     return ClusterError(
-        "what answers is not Ray's dashboard; check the address", url=str(answer.url), answer=answer.text[:200]
+        "the server at this address is not Ray's dashboard; check the address",
+        url=str(answer.url),
+        answer=answer.text[:200],
     )
 
 
-def _refused(deed: str, answer: httpx.Response, **details: str) -> ClusterError:
-    # Ray sends whole tracebacks; their last line says what happened.
+def _refused(action: str, answer: httpx.Response, **details: str) -> ClusterError:
+    # Ray sends whole tracebacks; the last line is the error.
     lines = answer.text.strip().splitlines()
     return ClusterError(
-        f"Ray could not {deed}; its dashboard's logs say more",
+        f"Ray could not {action}; the logs of its dashboard say why",
         status=answer.status_code,
         cause=lines[-1][:500] if lines else "",
         **details,
@@ -368,7 +377,7 @@ def _alive(nodes: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _node(row: dict[str, Any], used_here: dict[str, Any]) -> Node:
     total = {kind: float((row.get("resources_total") or {}).get(kind, 0.0)) for kind in ("CPU", "GPU")}
-    # A node that the autoscaler has not looked at yet has only just come: nothing runs there.
+    # The autoscaler does not know a node that has just started; nothing runs there yet.
     used = {kind: float((used_here.get(kind) or (0.0, 0.0))[0]) for kind in total}
     return Node(
         node_id=str(row["node_id"]),

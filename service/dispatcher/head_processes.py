@@ -1,8 +1,8 @@
-"""The processes of one Ray head: found by what only they carry, ended without touching any other Ray on the machine.
+"""Finds and ends the processes of one Ray head, without touching any other Ray on the machine.
 
-Two marks, for neither is enough alone. Every child inherits an environment variable with the head's own id; but some of
-Ray's processes rename themselves and thereby overwrite the memory that their environment is read from. Those keep log
-files open below the head's own temporary folder. Whatever descends from a process so found belongs to the head as well.
+Two marks identify them, because neither is enough alone. Every child inherits an environment variable with the head's
+id; but some processes of Ray rename themselves, which overwrites the memory that holds their environment. Those have
+log files open below the head's temporary folder. All descendants of a process with a mark belong to the head as well.
 """
 
 import contextlib
@@ -19,18 +19,18 @@ _KILL_TIMEOUT_S = 10.0
 
 
 def find(mark: str, temp_dir: Path, known: Iterable[tuple[int, float]] = ()) -> set[psutil.Process]:
-    """All living processes of a head, but never this process nor those it descends from.
+    """Find all living processes of a head, except this process and its ancestors.
 
     Args:
         mark: value of the environment variable HEAD_MARK.
         temp_dir: the head's temporary folder.
-        known: (pid, create time) of processes once seen to be the head's.
+        known: (pid, create time) of processes that were found earlier.
     """
     found: set[psutil.Process] = set()
     remembered = set(known)
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if _identity(process) in remembered or _bears(process, mark, temp_dir):
+            if _identity(process) in remembered or _has_mark(process, mark, temp_dir):
                 found.add(process)
     for process in tuple(found):
         with contextlib.suppress(psutil.Error):
@@ -40,6 +40,7 @@ def find(mark: str, temp_dir: Path, known: Iterable[tuple[int, float]] = ()) -> 
 
 
 def identities(processes: Iterable[psutil.Process]) -> list[tuple[int, float]]:
+    """Return (pid, create time) of each process that still exists, sorted."""
     seen = []
     for process in processes:
         with contextlib.suppress(psutil.Error):
@@ -48,7 +49,7 @@ def identities(processes: Iterable[psutil.Process]) -> list[tuple[int, float]]:
 
 
 def same_process(pid: int, create_time: float) -> bool:
-    """Whether the process with this id is alive and not another one that was given the id later."""
+    """Whether the process is alive, and not another process that got the same id later."""
     try:
         process = psutil.Process(pid)
         return is_alive(process) and abs(process.create_time() - create_time) < 1.0
@@ -57,7 +58,7 @@ def same_process(pid: int, create_time: float) -> bool:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether it runs; a zombie, which waits to be collected by its parent, does not."""
+    """Whether the process runs; a zombie, which waits for its parent, does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
@@ -67,13 +68,13 @@ def is_alive(process: psutil.Process) -> bool:
 def end_all(
     mark: str, temp_dir: Path, known: Iterable[tuple[int, float]] = (), *, session: int | None, grace_s: float
 ) -> None:
-    """End every process of a head. Runs are asked first; Ray itself keeps nothing that a signal could make it save.
+    """End every process of a head: runs with SIGTERM first, then all with SIGKILL. Ray itself has nothing to save.
 
     Args:
-        session: the session that Ray's own processes share: the head's pid. Runs lead sessions of their own.
-        grace_s: how long runs may take to write what they have.
+        session: the session id of Ray's own processes, which is the head's pid. Each run has its own session.
+        grace_s: seconds that runs get to save their work.
     Raises:
-        TimeoutError: one would not die, which only the kernel can bring about.
+        TimeoutError: a process survives SIGKILL, which only the kernel can cause.
     """
     seen = set(known)
     runs = {process for process in find(mark, temp_dir, seen) if _session(process) != session}
@@ -85,7 +86,7 @@ def end_all(
     while living := find(mark, temp_dir, seen):
         if time.monotonic() > deadline:
             raise TimeoutError(f"processes {sorted(p.pid for p in living)} survive SIGKILL; restart the machine")
-        # What is found once is known by its id from then on: a process loses its marks one by one while it ends.
+        # A process loses its marks while it ends, so it is recognised by its id from now on.
         seen.update(identities(living))
         for process in living:
             with contextlib.suppress(psutil.Error):
@@ -94,18 +95,18 @@ def end_all(
 
 
 def _await_end(processes: Iterable[psutil.Process], *, timeout_s: float) -> None:
-    # psutil.wait_procs would wait for the zombies as well, for as long as init does not collect them.
+    # psutil.wait_procs would also wait for zombies, until init collects them.
     deadline = time.monotonic() + timeout_s
     while any(map(is_alive, processes)) and time.monotonic() < deadline:
         time.sleep(0.02)
 
 
-def _bears(process: psutil.Process, mark: str, temp_dir: Path) -> bool:
+def _has_mark(process: psutil.Process, mark: str, temp_dir: Path) -> bool:
     try:
         if process.environ().get(HEAD_MARK) == mark:
             return True
     except psutil.Error:
-        # A process that may not be read is another user's.
+        # A process that we may not read belongs to another user.
         return False
     below = f"{temp_dir}{os.sep}"
     return any(file.path.startswith(below) for file in process.open_files())

@@ -1,8 +1,8 @@
-"""Under which name a control plane holds the dispatcher's lease: a random one at each start.
+"""The name under which a control plane holds the dispatcher's lease: a new random name at each start.
 
-Whoever comes back in the same home takes the lease of the start before over at once: the home's lock says that nobody
-else is in there, so the former process is gone. A copy of the home on another machine, or in another folder, is not the
-same home: there the former process may well be alive, so its lease has to expire.
+A control plane that starts again in the same home takes over the lease of its previous start at once: it holds the
+home's lock, so the previous process has ended. A copy of the home, on another machine or in another folder, is not the
+same home: there the previous process may be alive, so its lease has to expire.
 """
 
 import os
@@ -20,13 +20,15 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True)
 class Holder:
+    """Names a holder of leases."""
+
     name: str
     former: str | None = None
-    """Of the start before in this home, where that is certain to have ended."""
+    """The name of the previous start in this home, if that process has certainly ended."""
 
     @classmethod
     def at(cls, home: Path) -> "Holder":
-        """Only for whoever holds the home's lock.
+        """Choose a new name and store it in the home. The caller must hold the home's lock.
 
         Raises:
             StorageError: the home cannot be written.
@@ -47,7 +49,7 @@ class Holder:
 
 
 class _Note(Fact):
-    """What the home keeps."""
+    """The content of `dispatcher.json`."""
 
     name: str
     place: str
@@ -61,7 +63,7 @@ def _read(path: Path) -> _Note | None:
 
 
 def _place_of(home: Path) -> str:
-    """What a copy of a folder, or of its whole machine, does not have in common with it."""
+    """Return an identity that a copy of the folder, or of the whole machine, does not share."""
     status = home.stat()
     boot_id = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
     return f"{boot_id}:{status.st_dev}:{status.st_ino}"

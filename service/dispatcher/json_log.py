@@ -1,4 +1,4 @@
-"""Ray's answer `{"logs": "…"}`, read piece by piece: a log of 100 MB must fill no memory and hold up no event loop."""
+"""Parses Ray's answer `{"logs": "…"}` block by block: a log of 100 MB must not fill the memory."""
 
 import json
 import re
@@ -8,21 +8,22 @@ from service.dispatcher.excerpts import Excerpt, Gathering
 _MAX_BEGINNING = 1000
 _BEGUN = re.compile(rb'\s*\{\s*"logs"\s*:\s*("|null)')
 _WHOLE = re.compile(rb'(?:[^"\\]+|\\u[0-9a-fA-F]{4}|\\[^u])*')
-"""The part of a string that ends in no half escape."""
+"""The part of a string that does not end within an escape sequence."""
 
 
 class JsonLog:
-    """Give it each block of the answer, then ask for the excerpt. Both raise ValueError where it is no such object."""
+    """Collects the blocks of an answer into an excerpt. Both methods raise ValueError for any other answer."""
 
     def __init__(self) -> None:
         self._gathering = Gathering()
         self._unread = b""
         self._half = ""
-        """The first of two escapes that stand for one character."""
+        """The first of two escape sequences that stand for one character."""
         self._is_inside = False
         self._is_over = False
 
     def add(self, block: bytes) -> None:
+        """Parse the next block."""
         if self._is_over:
             return
         self._unread += block
@@ -30,7 +31,7 @@ class JsonLog:
             begun = _BEGUN.match(self._unread)
             if begun is None:
                 if len(self._unread) > _MAX_BEGINNING:
-                    raise ValueError("this is no log of Ray's")
+                    raise ValueError("this is not an answer of Ray with a log")
                 return
             self._is_inside = True
             self._is_over = begun[1] != b'"'
@@ -39,8 +40,9 @@ class JsonLog:
             self._read()
 
     def excerpt(self) -> Excerpt:
+        """Return the excerpt, after the last block."""
         if not self._is_over:
-            raise ValueError("this log of Ray's has no end")
+            raise ValueError("Ray's answer with a log ended early")
         return self._gathering.excerpt()
 
     def _read(self) -> None:
@@ -50,6 +52,6 @@ class JsonLog:
         text: str = self._half + json.loads(b'"%s"' % self._unread[:end], strict=False)
         self._half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" and not self._is_over else ""
         text = text.removesuffix(self._half) if self._half else text
-        # Two escapes, each read in a block of its own, are one character; a lone one is none.
+        # Two escape sequences, read in different blocks, can be one character; a single surrogate is replaced.
         self._gathering.add(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode())
         self._unread = self._unread[end:]

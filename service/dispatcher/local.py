@@ -1,7 +1,8 @@
-"""A Ray head of our own, for one machine: started when nothing else is asked for, found again after a crash.
+"""Starts a Ray head on this machine if no cluster is given, and finds it again after a crash.
 
-The head outlives the control plane on purpose: when that dies, the runs go on, and the next control plane adopts them.
-Only `stop` ends it. Nothing here imports ray: the head is a child process, and the API image needs no ray at all.
+The head outlives the control plane on purpose: if the control plane dies, the runs continue, and the next control plane
+adopts them. Only `stop` ends the head. This module does not import ray: the head is a child process, and the image of
+the API needs no ray.
 """
 
 import asyncio
@@ -32,24 +33,24 @@ START_TIMEOUT_S = 120.0
 REUSE_TIMEOUT_S = 30.0
 START_TRIES = 3
 OBJECT_STORE_BYTES = 200_000_000
-"""Runs pass nothing through Ray's object store; left alone, it takes a third of the memory."""
+"""Runs do not use Ray's object store; by default it takes a third of the memory."""
 RUN_STOP_GRACE_S = 10
-"""From SIGTERM to SIGKILL. Ray's own 3 s are too short to write a checkpoint."""
+"""From SIGTERM to SIGKILL. Ray's default of 3 s is too short to write a checkpoint."""
 
 Report = Callable[[str], None]
 
 
 class _Head(Fact):
-    """What {home}/ray.json keeps of the head that runs."""
+    """The content of {home}/ray.json: describes the running head."""
 
     mark: str
     temp_dir: Path
     url: str
     pid: int | None = None
-    """None between the decision to start and the start."""
+    """None until the head is started."""
     create_time: float = 0.0
     processes: list[tuple[int, float]] = []
-    """(pid, create time) of each process of the head, as seen when it had come up."""
+    """(pid, create time) of each process of the head, recorded when it had started."""
 
     @property
     def is_alive(self) -> bool:
@@ -57,10 +58,10 @@ class _Head(Fact):
 
 
 class LocalRay:
-    """The Ray head that belongs to one home folder.
+    """Runs the Ray head of one home folder.
 
-    Several homes have several heads on one machine: each with its own ports, temporary folder and token, all of them on
-    the loopback interface alone.
+    Several homes on one machine have a head each, with its own ports, temporary folder and token. All heads listen on
+    the loopback interface only.
     """
 
     def __init__(self, home: Path) -> None:
@@ -72,7 +73,7 @@ class LocalRay:
 
     @property
     def token(self) -> str:
-        """What the dashboard and the Jobs API of this head ask for."""
+        """The token of this head's dashboard and Jobs API; created when it is first read."""
         if not self._token_file.exists():
             self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(self._token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -82,29 +83,30 @@ class LocalRay:
 
     @property
     def is_running(self) -> bool:
+        """Whether the head's process is alive. Raises ClusterError if {home}/ray.json is damaged."""
         head = self._recorded()
         return head is not None and head.is_alive
 
     async def start(
         self, num_cpus: int | None = None, num_gpus: int | None = None, *, report: Report = lambda line: None
     ) -> str:
-        """Have a head running, and return its dashboard's URL; one that this home started before is taken over.
+        """Start a head, or take over the one that this home started before; returns its dashboard's URL.
 
         Args:
-            num_cpus: CPUs that runs may take; None for all of the machine's.
-            num_gpus: GPUs that runs may take; None for all that Ray finds.
-            report: told in a few words what is waited for, about once a second.
+            num_cpus: CPUs that runs may use; None for all of the machine's.
+            num_gpus: GPUs that runs may use; None for all that Ray finds.
+            report: called with a short text about the progress, about once a second.
         Raises:
-            ClusterError: Ray is not installed here, or its head does not come up.
+            ClusterError: Ray is not installed here, or its head does not start.
         """
         head = self._recorded()
         if head is not None:
             if head.is_alive and await self._answers(head, REUSE_TIMEOUT_S, report):
                 return head.url
-            report("ending what is left of an earlier Ray")
+            report("ending the rest of an earlier Ray")
             await asyncio.to_thread(self._end, head)
         _require_ray()
-        # The log has the earlier starts as well: their words are not the cause of this one's failure.
+        # The log also holds the output of earlier starts, which is not the cause of this failure.
         log_began = self._log_size()
         for tries_left in reversed(range(START_TRIES)):
             head = self._spawn(num_cpus, num_gpus)
@@ -115,16 +117,16 @@ class LocalRay:
             await asyncio.to_thread(self._keep_logs, head)
             await asyncio.to_thread(self._end, head)
             if tries_left:
-                # A port was taken meanwhile, or the machine was too busy for Ray's own patience: both pass.
-                report("Ray did not come up; trying again")
+                # A port was taken meanwhile, or the machine was too busy for Ray's timeouts: both are temporary.
+                report("Ray did not start; trying again")
         raise ClusterError(
-            "the local Ray head does not come up; its logs say why",
+            "the local Ray head does not start; its logs say why",
             logs=str(self.log_file.parent),
             last_lines=self._last_lines(log_began) or "Ray printed nothing",
         )
 
     async def stop(self) -> None:
-        """End the head with all that runs on it, and leave nothing behind. Does nothing where there is none."""
+        """End the head and all its runs, and remove its files. No error if there is no head."""
         head = self._recorded()
         if head is not None:
             await asyncio.to_thread(self._end, head)
@@ -134,12 +136,12 @@ class LocalRay:
         temp_dir = ray_folder.make(self._home)
         head = _Head(mark=str(uuid.uuid4()), temp_dir=temp_dir, url=f"http://127.0.0.1:{ports.dashboard}")
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
-        # Written before the start as well: if this process dies in between, the mark finds what it left.
+        # Also recorded before the start: if this process dies in between, the mark identifies the remaining processes.
         self._record(head)
         with self.log_file.open("ab") as log:
             self._child = subprocess.Popen(
                 _command(ports, head.temp_dir, num_cpus, num_gpus),
-                # A session of its own: a Ctrl-C at the terminal is for the control plane, which decides about Ray.
+                # Its own session: Ctrl-C at the terminal goes to the control plane, which decides about Ray.
                 start_new_session=True,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -153,20 +155,20 @@ class LocalRay:
         return head
 
     async def _answers(self, head: _Head, timeout_s: float, report: Report) -> bool:
-        """Wait until runs can be submitted; False when the head dies first or takes too long."""
+        """Wait until runs can be submitted. Returns False if the head dies first, or takes longer than `timeout_s`."""
         began = time.monotonic()
-        told_s = 0.0
+        reported_s = 0.0
         async with RayCluster(head.url, self.token) as cluster:
             while head.is_alive and (waited_s := time.monotonic() - began) < timeout_s:
                 with contextlib.suppress(ClusterError):
-                    # The API answers a second before the node is there that a run could be placed on.
+                    # The API answers about a second before the node exists on which a run can be placed.
                     if (await cluster.capacity()).cpus_total > 0:
                         return True
-                if waited_s >= told_s + 1:
+                if waited_s >= reported_s + 1:
                     report(f"waiting for Ray, {waited_s:.0f} s")
-                    told_s = waited_s
-                # Not more often: on a busy machine the answers themselves would take the time that Ray's agents need
-                # to come up, and its raylet gives up on them after 30 s.
+                    reported_s = waited_s
+                # Not more often: on a busy machine the answers would take the time that Ray's agents need to start, and
+                # Ray's raylet gives up on its agents after 30 s.
                 await asyncio.sleep(0.5)
         return False
 
@@ -180,9 +182,9 @@ class LocalRay:
         self._state_file.unlink(missing_ok=True)
 
     def _keep_logs(self, head: _Head) -> None:
-        """Of a head that did not come up: what `ray start` itself prints seldom says why."""
+        """Keep the logs of a head that did not start: the output of `ray start` rarely names the cause."""
         kept = self.log_file.parent / "ray-failed-start"
-        # Files of an earlier failure must not stand among those of this one.
+        # Files of an earlier failure must not mix with those of this one.
         shutil.rmtree(kept, ignore_errors=True)
         with contextlib.suppress(OSError, shutil.Error):
             shutil.copytree(head.temp_dir / "session_latest" / "logs", kept)
@@ -194,7 +196,7 @@ class LocalRay:
             return None
         except ValidationError as error:
             raise ClusterError(
-                "the note on the local Ray head is damaged; end its processes by hand and remove the file",
+                "the state file of the local Ray head is damaged; end its processes by hand and remove the file",
                 path=str(self._state_file),
             ) from error
 
@@ -207,14 +209,14 @@ class LocalRay:
         return self.log_file.stat().st_size if self.log_file.exists() else 0
 
     def _last_lines(self, log_began: int) -> str:
-        """The last lines of the log from this byte on."""
+        """Return the last lines of the log after this byte."""
         with self.log_file.open("rb") as log:
             log.seek(log_began)
             return "\n".join(log.read().decode(errors="replace").splitlines()[-15:])
 
 
 class _Ports(NamedTuple):
-    """Every port that Ray would otherwise take by number, where a second head on the machine would want the same."""
+    """Holds every port that Ray would otherwise choose by a fixed number, which a second head would need as well."""
 
     gcs: int
     dashboard: int
@@ -238,8 +240,8 @@ def _free_ports() -> _Ports:
     raise ClusterError("no free port is left for a local Ray head", first=_PORT_RANGE.start, last=_PORT_RANGE.stop - 1)
 
 
-# Above the ports of Ray's own workers, below those that the system hands out: Ray comes to some of these ports seconds
-# after they were found free, and nobody else should have been given one of them by then.
+# Above the ports of Ray's workers and below the ports that the system assigns: Ray opens some of these ports seconds
+# after they were found free, and no other program should get them meanwhile.
 _PORT_RANGE = range(20_000, 32_768)
 
 
@@ -255,7 +257,7 @@ def _command(ports: _Ports, temp_dir: Path, num_cpus: int | None, num_gpus: int 
         "--runtime-env-agent-port": ports.runtime_env_agent,
         "--ray-client-server-port": ports.client_server,
         "--metrics-export-port": ports.metrics_export,
-        # 0: the system chooses. Ray's own range, 10002 to 19999, would be every head's.
+        # 0: the system chooses. Ray's default range, 10002 to 19999, is the same for every head.
         "--min-worker-port": 0,
         "--max-worker-port": 0,
         "--object-store-memory": OBJECT_STORE_BYTES,
@@ -275,28 +277,28 @@ def _environment(mark: str, ports: _Ports, token_file: Path) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token_file),
         "RAY_USAGE_STATS_ENABLED": "0",
-        # Named for other systems, it keeps all of Ray's servers on the loopback interface on every system.
+        # Despite its name, it keeps all servers of Ray on the loopback interface on every system.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "DASHBOARD_METRIC_PORT": str(ports.dashboard_metrics),
         "AUTOSCALER_METRIC_PORT": str(ports.autoscaler_metrics),
-        # How stale the free resources may be that the dispatcher counts on; 5 s by default.
+        # How stale the free resources may be that the dispatcher uses; the default is 5 s.
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
         "RAY_JOB_STOP_WAIT_TIME_S": str(RUN_STOP_GRACE_S),
-        # A small /dev/shm is no reason to refuse: next to nothing goes through the object store.
+        # A small /dev/shm is acceptable: almost nothing goes through the object store.
         "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE": "1",
-        # One worker a CPU, started ahead for drivers that never come, would take the cores from the head's own start.
+        # By default Ray starts one worker per CPU in advance, which would slow the start of the head.
         "RAY_prestart_worker_first_driver": "0",
     }
 
 
 _NOT_INHERITED = frozenset(
     {
-        # Another cluster's, or its secret.
+        # They belong to another cluster.
         *("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_JOB_CONFIG_JSON_ENV_VAR"),
-        # The control plane's secrets, and a person's: runs have tokens of their own.
+        # Secrets of the control plane or of a person: runs have their own tokens.
         *("FGD_ADMIN_TOKEN", "FGD_ADMIN_TOKEN_FILE", "FGD_TOKEN", "FGD_TOKEN_FILE", "FGD_SECRET", "FGD_DATABASE_URL"),
         *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
-        # Every run is a new process: without the cache of compiled modules its imports take twice as long.
+        # Every run is a new process: without cached bytecode its imports take twice as long.
         "PYTHONDONTWRITEBYTECODE",
     }
 )
@@ -305,6 +307,6 @@ _NOT_INHERITED = frozenset(
 def _require_ray() -> None:
     if importlib.util.find_spec("ray") is None:
         raise ClusterError(
-            "ray is not installed here; install ray[default], or name a running cluster's dashboard with --ray-address",
+            "ray is not installed here; install ray[default], or give a running cluster's dashboard with --ray-address",
             python=sys.executable,
         )

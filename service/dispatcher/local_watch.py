@@ -1,6 +1,6 @@
-"""Watches over the local Ray head, and starts it again after it died.
+"""Restarts the local Ray head when it dies.
 
-What ran on it is lost with it; the dispatcher finds that out by its usual rules, and starts it again as well.
+Its runs are lost with it; the dispatcher detects that by its usual rules, and starts them again.
 """
 
 import asyncio
@@ -11,53 +11,30 @@ from typing import Protocol
 import structlog
 
 from fgd_core.errors import ClusterError
+from fgd_core.retrying import Backoff, RetryPolicy
 
-LOOK_EVERY_S = 1.0
-MAX_RESTARTS = 5
-FIRST_PAUSE_S = 1.0
-"""Doubled at each restart: 1, 2, 4, 8 and 16 s."""
-WELL_AFTER_S = 600.0
-"""A head that ran for so long has been well: its death is a new trouble, and counts as the first."""
+CHECK_EVERY_S = 1.0
+RESTARTS = RetryPolicy(first_pause_s=1.0, longest_pause_s=16.0, max_tries=6)
+"""Five restarts in a row, after pauses of up to 1, 2, 4, 8 and 16 s."""
+HEALTHY_AFTER_S = 600.0
+"""A head that ran for so long was healthy: when it dies after that, counting starts again."""
 
 log = structlog.get_logger(__name__)
 
 
 class Head(Protocol):
-    """What is asked of a `LocalRay`."""
+    """What `keep_running` needs of a `LocalRay`."""
 
     @property
-    def is_running(self) -> bool: ...
+    def is_running(self) -> bool:
+        """Whether the process of the head is alive."""
+        ...
 
     async def start(
         self, num_cpus: int | None = None, num_gpus: int | None = None, *, report: Callable[[str], None] = ...
-    ) -> str: ...
-
-
-class Restarts:
-    """How often, and after which pause, a head is started again."""
-
-    def __init__(self) -> None:
-        self._in_a_row = 0
-        self._well_at_s = 0.0
-
-    @property
-    def in_a_row(self) -> int:
-        return self._in_a_row
-
-    def pause_s(self, now_s: float) -> float | None:
-        """How long to wait before the next start of a head that died at `now_s`; None: it is given up."""
-        if self._in_a_row and now_s >= self._well_at_s:
-            self._in_a_row = 0
-        if self._in_a_row == MAX_RESTARTS:
-            return None
-        self._in_a_row += 1
-        return FIRST_PAUSE_S * 2.0 ** (self._in_a_row - 1)
-
-    def started(self, now_s: float) -> None:
-        self._well_at_s = now_s + WELL_AFTER_S
-
-    def failed(self) -> None:
-        self._well_at_s = float("inf")
+    ) -> str:
+        """Start the head; returns the address of its dashboard. Raises ClusterError or OSError."""
+        ...
 
 
 async def keep_running(
@@ -67,42 +44,50 @@ async def keep_running(
     num_cpus: int | None,
     report: Callable[[str], None],
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Start the head again each time it is found dead, until cancelled or until it died too often.
+    """Restart the head each time it is dead, until cancelled, or until it died too often in a row.
 
     Args:
         moved: called with the address of the dashboard of each new head.
         report: called with a short text about what happens.
     """
-    restarts = Restarts()
+    backoff = Backoff(RESTARTS)
+    healthy_at_s = float("inf")
     while True:
-        await sleep(LOOK_EVERY_S)
+        await sleep(CHECK_EVERY_S)
         if await asyncio.to_thread(_is_running, head):
             continue
-        pause_s = restarts.pause_s(time.monotonic())
+        if clock() >= healthy_at_s:
+            backoff.succeeded()
+        healthy_at_s = float("inf")
+        pause_s = backoff.failed()
         if pause_s is None:
-            cure = "look at logs/ray.log in the home; then stop `fgd up`, and start it again"
-            log.error("ray_given_up", restarts=restarts.in_a_row, cure=cure)
-            report(f"Ray died again after {restarts.in_a_row} restarts and is given up; {cure}")
+            _give_up(backoff.failures - 1, report)
             return
-        log.warning("ray_died", restart=restarts.in_a_row, at_most=MAX_RESTARTS, pause_s=pause_s)
-        report(f"Ray died; starting it again (restart {restarts.in_a_row} of {MAX_RESTARTS})")
+        log.warning("ray_died", restart=backoff.failures, pause_s=pause_s)
+        report(f"Ray died; starting it again (restart {backoff.failures})")
         await sleep(pause_s)
         try:
             url = await head.start(num_cpus=num_cpus, report=report)
         except (ClusterError, OSError) as error:
-            restarts.failed()
             log.warning("ray_not_restarted", error=str(error))
             continue
-        restarts.started(time.monotonic())
+        healthy_at_s = clock() + HEALTHY_AFTER_S
         moved(url)
         log.info("ray_restarted", url=url)
-        report("Ray is back; its runs are started again")
+        report("Ray runs again; its jobs are started again")
+
+
+def _give_up(restarts: int, report: Callable[[str], None]) -> None:
+    cure = "read logs/ray.log in the home; then stop `fgd up`, and start it again"
+    log.error("ray_given_up", restarts=restarts, cure=cure)
+    report(f"Ray died again after {restarts} restarts and is not restarted any more; {cure}")
 
 
 def _is_running(head: Head) -> bool:
     try:
         return head.is_running
     except ClusterError:
-        # The note on it is damaged, which the start will say.
+        # Its state file is damaged; the next start reports that.
         return False

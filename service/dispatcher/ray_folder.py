@@ -1,6 +1,6 @@
-"""The folder that a local Ray head works in, below the system's folder for temporary files, which everybody may write.
+"""Creates the folder for a local Ray head, in the system's folder for temporary files, where every user may write.
 
-Ray opens its own folder to everybody (0777). So it lies in another one, which is ours alone.
+Ray opens its folder to all users (0777), so it lies in another folder that only we can enter.
 """
 
 import contextlib
@@ -15,15 +15,15 @@ from fgd_core.errors import ClusterError
 
 
 def make(home: Path) -> Path:
-    """A new, empty folder for one head.
+    """Create a new, empty folder for one head.
 
     Raises:
-        ClusterError: somebody else made the folder that is to hold it, or it is a link, or no folder.
+        ClusterError: the outer folder belongs to another user, or is a link or no folder.
     """
     outer = _outer(home)
     with contextlib.suppress(FileExistsError):
         outer.mkdir(mode=0o700)
-    # Opened without following a link, and then asked and closed to others as what was opened.
+    # Opened without following a link; all checks and changes use the open descriptor.
     try:
         descriptor = os.open(outer, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError as cause:
@@ -34,7 +34,7 @@ def make(home: Path) -> Path:
             raise _not_ours(outer, f"belongs to another user (id {status.st_uid})")
         if stat.S_IMODE(status.st_mode) != 0o700:
             os.fchmod(descriptor, 0o700)
-        # Its name is nobody's to know in advance: while the outer folder stood open, others may have left things there.
+        # A random name: while the outer folder was open, other users may have put files into it.
         inner = secrets.token_hex(2)
         while True:
             try:
@@ -48,7 +48,7 @@ def make(home: Path) -> Path:
 
 
 def remove_empty(folder: Path) -> None:
-    """Remove the outer folder of a head's folder once nothing is left in it."""
+    """Remove the outer folder of a head's folder if it is empty."""
     if folder.parent.name.startswith(_PREFIX):
         with contextlib.suppress(OSError):
             folder.parent.rmdir()
@@ -58,7 +58,7 @@ _PREFIX = "fgd-"
 
 
 def _outer(home: Path) -> Path:
-    """A short path: Ray's sockets lie some 70 characters below it, and the system allows them 107 (macOS: 103)."""
+    """Return a short path: Ray's sockets add some 70 characters, and the system allows 107 (macOS: 103)."""
     root = Path(tempfile.gettempdir())
     if len(str(root)) > 15:
         root = Path("/tmp")

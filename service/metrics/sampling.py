@@ -1,4 +1,4 @@
-"""What is looked up for a scrape, every few seconds at most: the whole system in the database, Ray, and the folders."""
+"""Samples metrics for a scrape, at most every few seconds: from the database, Ray, and the folders."""
 
 import asyncio
 import shutil
@@ -25,17 +25,19 @@ from service.store.tables import Attempt, Job
 log = structlog.get_logger(__name__)
 
 _FRESH_FOR_S = 3.0
-"""Several may scrape, and a person who reloads the page does too."""
+"""Several programs may scrape, and people reload the page."""
 _PATIENCE_S = 4.0
-"""Prometheus waits 10 s, and would take a replica for dead whose database is in trouble."""
+"""Shorter than the 10 s that Prometheus waits: a replica whose database does not answer must not count as dead."""
 _FOLDER_PATIENCE_S = 1.0
 _KINDS: tuple[str, ...] = tuple(model.model_fields["kind"].default for model in get_args(get_args(JobSpec)[0]))
 _UNKNOWN = float("nan")
 
 
-class _Seen(NamedTuple):
+class _Sample(NamedTuple):
+    """Values of the whole system at one time."""
+
     jobs: Mapping[tuple[str, str], int]
-    """By state and kind."""
+    """(state, kind) -> number of jobs."""
     oldest_queued_s: float
     silent_runs: int
     oldest_heartbeat_s: float
@@ -48,9 +50,10 @@ class CapacitySource(Protocol):
 
 
 class MetricsSampler:
-    """
+    """Updates the gauges that are not counted as events happen.
+
     Args:
-        folders: by the name that their metric calls them.
+        folders: by the label of their metric.
     """
 
     def __init__(
@@ -71,72 +74,72 @@ class MetricsSampler:
         self._folders = folders
         self._disk_usage: dict[str, asyncio.Task[shutil._ntuple_diskusage]] = {}
         self._turn = asyncio.Lock()
-        self._looked_s: float | None = None
+        self._sampled_s: float | None = None
 
-    async def look(self) -> None:
-        """Bring the gauges up to date. What cannot be looked at is not a number, and a metric of its own says so."""
+    async def sample(self) -> None:
+        """Update the gauges. A value that cannot be read becomes NaN, and its source has an `up` metric."""
         async with self._turn:
-            if self._looked_s is not None and time.monotonic() - self._looked_s < _FRESH_FOR_S:
+            if self._sampled_s is not None and time.monotonic() - self._sampled_s < _FRESH_FOR_S:
                 return
-            await asyncio.gather(self._look_into_database(), self._look_at_ray(), self._look_at_folders())
-            self._looked_s = time.monotonic()
+            await asyncio.gather(self._sample_database(), self._sample_ray(), self._sample_folders())
+            self._sampled_s = time.monotonic()
 
-    async def _look_into_database(self) -> None:
+    async def _sample_database(self) -> None:
         metrics = self._metrics
         metrics.jobs.clear()
         try:
             async with asyncio.timeout(_PATIENCE_S), self._database.reading() as session:
-                seen = await _see(session, self._clock(), self._silent_after)
+                sample = await _read(session, self._clock(), self._silent_after)
         except (FgdError, TimeoutError) as error:
             log.warning("scraped_without_database", error=str(error) or f"no answer within {_PATIENCE_S:.0f} s")
             metrics.database_up.set(0)
             for gauge in (metrics.oldest_queued_s, metrics.silent_runs, metrics.oldest_heartbeat_s):
-                # What was true before is not known to be true now.
+                # The previous value may be wrong by now.
                 gauge.set(_UNKNOWN)
             return
         metrics.database_up.set(1)
         for state in get_args(JobState):
             for kind in _KINDS:
-                metrics.jobs.labels(state, kind).set(seen.jobs.get((state, kind), 0))
-        metrics.oldest_queued_s.set(seen.oldest_queued_s)
-        metrics.silent_runs.set(seen.silent_runs)
-        metrics.oldest_heartbeat_s.set(seen.oldest_heartbeat_s)
+                metrics.jobs.labels(state, kind).set(sample.jobs.get((state, kind), 0))
+        metrics.oldest_queued_s.set(sample.oldest_queued_s)
+        metrics.silent_runs.set(sample.silent_runs)
+        metrics.oldest_heartbeat_s.set(sample.oldest_heartbeat_s)
 
-    async def _look_at_ray(self) -> None:
+    async def _sample_ray(self) -> None:
         capacity = await self._capacity.recent()
         self._metrics.ray_up.set(capacity is not None)
         self._metrics.ray_nodes.set(len(capacity.nodes) if capacity is not None else _UNKNOWN)
 
-    async def _look_at_folders(self) -> None:
+    async def _sample_folders(self) -> None:
         for name, folder in self._folders.items():
-            # Elsewhere, for a folder on a network that is away answers late or never; and not asked again before it has
-            # answered, or all threads would come to hang there, and with them whatever else needs one.
-            asked = self._disk_usage.get(name) or asyncio.create_task(asyncio.to_thread(shutil.disk_usage, folder))
-            self._disk_usage[name] = asked
+            # In a thread, because a folder on an unreachable network answers late or never; and not read again before
+            # it has answered, because otherwise all threads would end up blocked there.
+            reading = self._disk_usage.get(name) or asyncio.create_task(asyncio.to_thread(shutil.disk_usage, folder))
+            self._disk_usage[name] = reading
             try:
-                usage = await asyncio.wait_for(asyncio.shield(asked), _FOLDER_PATIENCE_S)
+                usage = await asyncio.wait_for(asyncio.shield(reading), _FOLDER_PATIENCE_S)
             except (OSError, TimeoutError):
                 self._metrics.folder_free.labels(name).set(_UNKNOWN)
                 continue
             finally:
-                if asked.done():
+                if reading.done():
                     del self._disk_usage[name]
             self._metrics.folder_free.labels(name).set(usage.free)
             self._metrics.folder_size.labels(name).set(usage.total)
 
 
-async def _see(session: AsyncSession, now: datetime, silent_after: timedelta) -> _Seen:
+async def _read(session: AsyncSession, now: datetime, silent_after: timedelta) -> _Sample:
     by_state = select(Job.state, Job.kind, func.count()).group_by(Job.state, Job.kind)
     jobs: dict[tuple[str, str], int] = {(state, kind): count for state, kind, count in await session.execute(by_state)}
     waits_since = func.coalesce(Job.queued_at, Job.created_at)
     oldest = await session.scalar(select(waits_since).where(Job.state == "queued").order_by(waits_since).limit(1))
-    heard = (
+    last_reports = (
         select(func.coalesce(Attempt.heartbeat_at, Attempt.created_at))
         .join(Job, Job.current_attempt_id == Attempt.id)
         .where(Job.state == "running", Attempt.ended_at.is_(None))
     )
-    silent = [now - heard_at for heard_at in await session.scalars(heard)]
-    return _Seen(
+    silent = [now - reported_at for reported_at in await session.scalars(last_reports)]
+    return _Sample(
         jobs=jobs,
         oldest_queued_s=max(0.0, (now - oldest).total_seconds()) if oldest is not None else 0.0,
         silent_runs=sum(each > silent_after for each in silent),

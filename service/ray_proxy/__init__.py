@@ -1,1 +1,1 @@
-"""Ray's dashboard behind our own door: who may see what of it, and what of it nobody sees."""
+"""Rules of the proxy in front of Ray's dashboard: which users may see which parts, and what nobody may see."""

@@ -1,11 +1,10 @@
-"""The few pages that this server has of its own around Ray's dashboard: plain HTML, nothing from elsewhere."""
+"""Renders the pages that this server adds to Ray's dashboard: plain HTML without external resources."""
 
 import base64
 import hashlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import jinja2
@@ -20,24 +19,27 @@ _HERE = Path(__file__).parent
 
 
 def is_wanted(method: str, headers: Headers) -> bool:
-    """Whether a person waits for a page, and not a program for data."""
+    """Whether a browser asks for a page, and not a program for data."""
     return method in ("GET", "HEAD") and "text/html" in headers.get("Accept", "").lower()
 
 
-def sign_in(paths: Paths, next_page: str, *, said: str = "", status: int = 200) -> HTMLResponse:
-    """
+def sign_in(paths: Paths, next_page: str, *, problem: str = "", status: int = 200) -> HTMLResponse:
+    """Render the sign-in form.
+
     Args:
-        next_page: where to go on to, a path of ours.
-        said: what was wrong with the last try.
+        next_page: path on this server to open after the sign-in.
+        problem: what was wrong with the last try.
     """
-    return _page(status, title="Sign in to Ray's dashboard", said=said, next_page=next_page, sign_in=paths.sign_in)
+    return _page(
+        status, title="Sign in to Ray's dashboard", problem=problem, next_page=next_page, sign_in=paths.sign_in
+    )
 
 
 def to_sign_in(paths: Paths, next_page: str, refusal: FgdError) -> HTMLResponse:
-    """Leads on to where one signs in, with the part of the address that only the browser knows.
+    """Render a page that leads to the sign-in form, with the fragment of the address, which only the browser knows.
 
-    Also who is signed in comes by here, where a link on another site led: the browser then holds the cookie back, and
-    sends it with the next step, which is ours.
+    Signed-in users see it as well after a link on another site: the browser then withholds the cookie, and sends it
+    with the next request, which comes from our page.
     """
     href = f"{paths.sign_in}?next={quote(next_page, safe='')}"
     link = {"href": href, "text": "Sign in"}
@@ -48,6 +50,11 @@ def to_sign_in(paths: Paths, next_page: str, refusal: FgdError) -> HTMLResponse:
 
 
 def signed_in(paths: Paths, who: str) -> HTMLResponse:
+    """Render the page after a sign-in.
+
+    Args:
+        who: name of the token's owner.
+    """
     link = {"href": paths.ray, "text": "Ray's dashboard"}
     return _page(
         200, title="Signed in", text=f"This browser is signed in as {who}.", link=link, sign_out=paths.sign_out
@@ -55,13 +62,14 @@ def signed_in(paths: Paths, who: str) -> HTMLResponse:
 
 
 def trouble(paths: Paths, error: FgdError, headers: Mapping[str, str]) -> HTMLResponse:
+    """Render an error as a page."""
     link = {"href": paths.sign_in, "text": "Sign in with another token"} if error.http_status == 403 else None
     title = "Not allowed" if error.http_status == 403 else "Ray's dashboard cannot be shown"
-    return _page(error.http_status, title=title, said=error.message, link=link, headers=headers)
+    return _page(error.http_status, title=title, problem=error.message, link=link, headers=headers)
 
 
-def _page(status: int, *, script: str = "", headers: Mapping[str, str] | None = None, **values: Any) -> HTMLResponse:
-    blank = {"said": "", "text": "", "next_page": None, "sign_out": "", "link": None, "hours": SESSION_S // 3600}
+def _page(status: int, *, script: str = "", headers: Mapping[str, str] | None = None, **values: object) -> HTMLResponse:
+    blank = {"problem": "", "text": "", "next_page": None, "sign_out": "", "link": None, "hours": SESSION_S // 3600}
     style = _read("page.css")
     html = _template().render(blank | values | {"style": Markup(style), "script": Markup(script)})
     policy = [
@@ -101,5 +109,5 @@ def _read(name: str) -> str:
 
 @cache
 def _source(text: str) -> str:
-    """Lets this very text in, and no other."""
+    """Return the source of a content security policy that allows exactly this text."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,4 +1,4 @@
-"""Where a browser signs in and out, and where it may be led to after that."""
+"""Paths at which a browser signs in and out, and where it may go after that."""
 
 import re
 from dataclasses import dataclass
@@ -17,38 +17,42 @@ SIGN_OUT = f"{PREFIX}/sign-out"
 
 @dataclass(frozen=True)
 class Paths:
-    """As browsers have them: below the path of FGD_EXTERNAL_URL, where there is one."""
+    """Holds the paths as browsers see them: below the path of FGD_EXTERNAL_URL, if there is one."""
 
     base: str
 
     @classmethod
     def of(cls, settings: Settings) -> "Paths":
+        """Make the paths of a server with these settings."""
         return cls(settings.url_path)
 
     @property
     def ray(self) -> str:
+        """The dashboard's page."""
         return f"{self.base}{RAY}"
 
     @property
     def sign_in(self) -> str:
+        """The sign-in form."""
         return f"{self.base}{SIGN_IN}"
 
     @property
     def sign_out(self) -> str:
+        """Ends the session."""
         return f"{self.base}{SIGN_OUT}"
 
-    def safe_next(self, asked: str) -> str:
-        """Where to go on to, if it only shows something; else the dashboard. Nothing leads to another site.
+    def safe_next(self, requested: str) -> str:
+        """Return `requested` if it is a page on this server that only shows something; else the dashboard.
 
-        Whoever has made somebody open the link to it is led on to it as well: a GET that acts must not be one.
+        An attacker may have sent the link to a user: the sign-in must not lead to another site, or to a GET that acts.
         """
-        if not asked.startswith(self.ray):
+        if not requested.startswith(self.ray):
             return self.ray
         try:
-            path = plain_path(_END_OF_PATH.split(asked)[0].removeprefix(self.base).encode())
+            path = plain_path(_END_OF_PATH.split(requested)[0].removeprefix(self.base).encode())
         except SpecError:
             return self.ray
-        return quote(asked, safe=_KEPT) if is_for_readers("GET", path) else self.ray
+        return quote(requested, safe=_KEPT) if is_for_readers("GET", path) else self.ray
 
 
 _END_OF_PATH = re.compile("[?#]")

@@ -1,4 +1,4 @@
-"""Takes claim codes out of what passes by, whatever they are wrapped in."""
+"""Removes claim codes from streams, in whatever text they occur."""
 
 import re
 
@@ -6,11 +6,11 @@ from service.store.tokens import CLAIM_PREFIX
 
 _REDACTED = f"{CLAIM_PREFIX}[redacted]".encode()
 _SHORTEST = 8
-"""Of what follows the prefix: a code that somebody has cut short is still worth something."""
+"""Shortest code after the prefix that is removed: a truncated code is still useful to an attacker."""
 _OF_CODES = rb"[A-Za-z0-9_-]"
 _CODE = re.compile(re.escape(CLAIM_PREFIX.encode()) + _OF_CODES + b"{%d,}" % _SHORTEST)
 _REST = re.compile(_OF_CODES + b"*")
-# What may be the beginning of a code, where the bytes end.
+# A possible beginning of a code at the end of the bytes.
 _BEGUN = re.compile(
     b"(?:%s|%s%s{0,%d})\\Z"
     % (
@@ -23,22 +23,22 @@ _BEGUN = re.compile(
 
 
 class Redaction:
-    """For one stream: give it each piece, pass on what it returns, and `rest` in the end.
+    """Redacts one stream: call it with each chunk and pass on the result; at the end pass on `rest()`.
 
-    It keeps back a dozen bytes at most, and only where a code may have begun: a log that is followed is not held up.
+    It holds back a dozen bytes at most, and only if a code may have begun, so that followed logs are not delayed.
     """
 
     def __init__(self) -> None:
         self._kept = b""
         self._is_within = False
-        """A code was cut by the end of the last piece; whatever belongs to it is to go."""
+        """The last chunk ended within a code; the rest of the code is removed from the next chunk."""
 
-    def __call__(self, piece: bytes) -> bytes:
+    def __call__(self, chunk: bytes) -> bytes:
         if self._is_within:
-            piece = piece[_end_of_code(piece) :]
-            if not piece:
+            chunk = chunk[_end_of_code(chunk) :]
+            if not chunk:
                 return b""
-        data = self._kept + piece
+        data = self._kept + chunk
         self._is_within = any(found.end() == len(data) for found in _CODE.finditer(data))
         clean = _CODE.sub(_REDACTED, data)
         begun = None if self._is_within else _BEGUN.search(clean)
@@ -46,10 +46,11 @@ class Redaction:
         return clean[: len(clean) - len(self._kept)]
 
     def rest(self) -> bytes:
+        """Return the bytes that were held back."""
         kept, self._kept = self._kept, b""
         return kept
 
 
-def _end_of_code(piece: bytes) -> int:
-    found = _REST.match(piece)
+def _end_of_code(chunk: bytes) -> int:
+    found = _REST.match(chunk)
     return found.end() if found is not None else 0

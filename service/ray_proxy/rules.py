@@ -1,20 +1,20 @@
-"""Which paths of Ray's dashboard a reader may ask for, and which paths are none.
+"""Decides which paths of Ray's dashboard readers may request, and which paths are invalid.
 
 Ray (2.60) acts on some GET requests: it attaches profilers to processes, pins packages, starts actors and drivers, and
-waits as long as it is told to. So readers get what is listed here, and a path that a later release of Ray adds is an
-admin's until somebody has looked at what it does. What is left out, and why:
+waits for a requested time. So readers may request only the paths listed here. A path that a later release of Ray adds
+is for admins until somebody has checked what it does. Paths that are left out, and why:
 
-    /worker/*, /task/*, /memory_profile   attach py-spy, memray or a GPU's profiler to a process that runs
-    /test/dump                            all that the dashboard remembers, environments among it
-    /api/v0/delay/{s}                     holds a connection for so long
-    /api/packages/*                       keeps an uploaded package from being cleaned away
+    /worker/*, /task/*, /memory_profile   attach py-spy, memray or a GPU's profiler to a running process
+    /test/dump                            everything in the dashboard's memory, including environments
+    /api/v0/delay/{s}                     keeps a connection open for s seconds
+    /api/packages/*                       prevents the deletion of an uploaded package
     /api/serve/*, /api/train/*            connect the dashboard to Ray as a driver, and stay connected
-    /api/data/*                           starts an actor where there is none
+    /api/data/*                           starts an actor if there is none
     /api/component_activities             calls a hook of the cluster's owner
-    /api/prometheus/sd                    is for Prometheus, which asks Ray itself
+    /api/prometheus/sd                    is for Prometheus, which asks Ray directly
 
-None of Ray's POST routes is let through for readers: the two that only read (`/api/task_events/query` and Ray's own
-sign-in) are asked for by Ray's processes among themselves, and by no page.
+Readers may use none of Ray's POST routes: the two that only read (`/api/task_events/query` and Ray's own sign-in) are
+called by Ray's processes, and by no page.
 """
 
 import re
@@ -25,16 +25,16 @@ from fgd_core.errors import SpecError
 PREFIX = "/ray"
 READING = frozenset({"GET", "HEAD"})
 OWN = frozenset({"/api/authentication_mode", "/api/authenticate"})
-"""Answered here: they are about Ray's token, which is no business of whoever comes through this door."""
+"""Answered by this server: they are about Ray's token, which users of the proxy must not see."""
 
 
 def plain_path(raw_path: bytes) -> str:
-    """The path on Ray's dashboard that a request names, decoded: `/api/jobs/` for `/ray/api/jobs/`.
+    """Decode the path on Ray's dashboard that a request names: `/api/jobs/` for `/ray/api/jobs/`.
 
     Args:
-        raw_path: as it was sent, without the query.
+        raw_path: as the client sent it, without the query.
     Raises:
-        SpecError: it could be read in two ways, by us and by Ray: `//`, `..`, encoded slashes, `%` within `%`.
+        SpecError: Ray could decode the path differently: `//`, `..`, encoded slashes, an encoded `%`.
     """
     sent = raw_path.decode("latin-1")
     try:
@@ -49,17 +49,17 @@ def plain_path(raw_path: bytes) -> str:
 
 
 def is_for_readers(method: str, path: str) -> bool:
-    """Whether it only reads, and costs little."""
+    """Whether the request only reads and is cheap."""
     return method in READING and _FOR_READERS.fullmatch(path) is not None
 
 
 def is_file(path: str) -> bool:
-    """Whether it is one of the files that Ray comes with: the same for everybody, and of no job."""
+    """Whether it is a static file of Ray, which holds no data of a job."""
     return path == "/favicon.ico" or path.startswith("/static/")
 
 
 def is_page(path: str) -> bool:
-    """Whether a browser shows it as part of the dashboard's page, with its scripts."""
+    """Whether it is a part of the dashboard's page, with its scripts."""
     return path == "/" or is_file(path)
 
 

@@ -27,7 +27,7 @@ from service.server.first_token import ensure_admin_token
 from service.server.home_lock import locked
 from service.server.serving import Server
 from service.settings import Settings
-from service.storage.choosing import storage_of
+from service.storage.choosing import check_at_startup, storage_of
 from service.store import migrate
 from service.store.session import Database
 

@@ -1,4 +1,4 @@
-"""Traces with OpenTelemetry: off, and its SDK not loaded, unless the standard variables name a collector."""
+"""Traces with OpenTelemetry. Off, and the SDK is not loaded, unless the standard variables name a collector."""
 
 import importlib
 import os
@@ -19,45 +19,54 @@ log = structlog.get_logger(__name__)
 
 
 class Span(Protocol):
+    """One timed operation in a trace."""
+
     @property
     def traceparent(self) -> str | None:
-        """What names it to others, after W3C Trace Context; None where nothing is traced."""
+        """Identifies the span to other services, as in W3C Trace Context; None if nothing is traced."""
         ...
 
-    def note(self, attributes: Attributes) -> None: ...
+    def note(self, attributes: Attributes) -> None:
+        """Add attributes to the span."""
+        ...
 
 
 class Tracing(Protocol):
+    """Records spans."""
+
     def of_requests(self) -> TelemetryConfig:
-        """How FastAPI makes spans of requests, each below the caller's own where that sends a `traceparent`."""
+        """Configure the spans that FastAPI makes of requests; a `traceparent` of the caller becomes the parent."""
         ...
 
     def span(
         self, name: str, *, kind: Kind = "internal", parent: str | None = None, attributes: Attributes | None = None
     ) -> AbstractContextManager[Span]:
-        """What is done in the block: below `parent`, a traceparent, or else below the span around it."""
+        """Record the block as a span, whose parent is the traceparent `parent`, or else the current span."""
         ...
 
     def record(self, name: str, began_at: datetime, ended_at: datetime, *, parent: str, attributes: Attributes) -> None:
-        """A span of something that is over."""
+        """Record a span that has ended."""
         ...
 
     def current(self) -> Span:
-        """The span around what is being done."""
+        """Return the current span."""
         ...
 
     async def close(self) -> None:
-        """Deliver what is there, if that goes quickly."""
+        """Send the remaining spans; gives up after a short time."""
         ...
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Tracing:
+    """Make what OpenTelemetry's standard variables configure; `OFF` if they name no collector."""
     if not is_on(environment):
         return OFF
     protocol = environment.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or environment.get("OTEL_EXPORTER_OTLP_PROTOCOL")
     if protocol not in (None, "", "http/protobuf"):
-        log.warning("tracing_protocol_unknown", protocol=protocol, cure="spans go as http/protobuf, port 4318 mostly")
-    # By name and only now: who does not trace should not pay for it.
+        log.warning(
+            "tracing_protocol_unknown", protocol=protocol, cure="spans go as http/protobuf, mostly to port 4318"
+        )
+    # By name and only now: without tracing, the SDK is not needed.
     tracing: Tracing = importlib.import_module("service.tracing.otlp").OtlpTracing()
     return tracing
 

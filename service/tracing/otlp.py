@@ -1,4 +1,4 @@
-"""Spans of the control plane, sent to a collector in batches from a thread of their own."""
+"""Sends the control plane's spans to a collector, in batches, from a separate thread."""
 
 import asyncio
 import logging
@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
 
 import structlog
 from fastapi.telemetry import TelemetryConfig
@@ -23,7 +22,7 @@ from service.tracing import Attributes, Kind
 
 SERVICE = "fgd"
 CLOSE_PATIENCE_S = 2.0
-"""How long the end of a server waits for its last spans to arrive."""
+"""Time that a server's shutdown waits for its last spans to be sent."""
 
 _KINDS = {"internal": trace.SpanKind.INTERNAL, "client": trace.SpanKind.CLIENT}
 _W3C = TraceContextTextMapPropagator()
@@ -32,10 +31,10 @@ log = structlog.get_logger(__name__)
 
 
 class OtlpTracing:
-    """OpenTelemetry's own variables say where spans go, which of them, and under which name of service."""
+    """Implements `Tracing`. OpenTelemetry's variables set the collector, the sampling and the name of the service."""
 
     def __init__(self) -> None:
-        _lower_the_voice()
+        _redirect_logs()
         self._provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("fgd")
@@ -47,7 +46,7 @@ class OtlpTracing:
             "logs": False,
             "operation_spans": False,
             "auto_configure": False,
-            "exclude": _says_little,
+            "exclude": _is_frequent,
         }
 
     @contextmanager
@@ -67,13 +66,15 @@ class OtlpTracing:
         return OtlpSpan(trace.get_current_span())
 
     async def close(self) -> None:
-        # A daemon: with a collector that does not answer, it would hold the process back.
+        # A daemon thread: otherwise a collector that does not answer would delay the end of the process.
         closing = threading.Thread(target=self._provider.shutdown, name="fgd-tracing-end", daemon=True)
         closing.start()
         await asyncio.to_thread(closing.join, CLOSE_PATIENCE_S)
 
 
 class OtlpSpan:
+    """Implements `Span`."""
+
     def __init__(self, span: trace.Span) -> None:
         self._span = span
 
@@ -87,14 +88,13 @@ class OtlpSpan:
         self._span.set_attributes(attributes)
 
 
-def _says_little(scope: Mapping[str, Any]) -> bool:
-    """What comes every second: reports of runs, probes, scrapes."""
-    path: str = scope["path"]
-    return path.startswith(("/v1/attempts/", "/livez", "/readyz", "/metrics"))
+def _is_frequent(scope: Mapping[str, object]) -> bool:
+    """Whether it is a request that comes every second: reports of runs, probes, scrapes."""
+    return str(scope["path"]).startswith(("/v1/attempts/", "/livez", "/readyz", "/metrics"))
 
 
 def _below(traceparent: str | None) -> Context | None:
-    """None: below the span around it."""
+    """Return the parent's context; None means the current span."""
     return None if traceparent is None else _W3C.extract({"traceparent": traceparent}, Context())
 
 
@@ -107,14 +107,14 @@ def _resource() -> Resource:
     return Resource.create({} if named else {"service.name": SERVICE})
 
 
-class _Quietly(logging.Handler):
-    """A collector that is away is no trouble of ours: what its libraries say is for whoever debugs."""
+class _DebugHandler(logging.Handler):
+    """Logs the messages of the libraries at level debug: an unreachable collector does not affect the server."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        log.debug("tracing", said=record.getMessage())
+        log.debug("tracing", message=record.getMessage())
 
 
-def _lower_the_voice() -> None:
-    theirs = logging.getLogger("opentelemetry")
-    theirs.handlers[:] = [_Quietly()]
-    theirs.propagate = False
+def _redirect_logs() -> None:
+    library = logging.getLogger("opentelemetry")
+    library.handlers[:] = [_DebugHandler()]
+    library.propagate = False

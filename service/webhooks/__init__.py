@@ -1,1 +1,1 @@
-"""Telling others that a job has ended."""
+"""Webhooks: HTTP requests that report the end of a job to other services."""

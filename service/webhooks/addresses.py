@@ -1,4 +1,4 @@
-"""Which addresses a webhook may call: a user must not reach through this server what only this server can reach."""
+"""Checks which addresses a webhook may call: users must not reach private networks through this server."""
 
 import asyncio
 import ipaddress
@@ -20,13 +20,13 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _NAME = re.compile(
     r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?"
 )
-# Public by its number, but the host's own agent in one large cloud.
+# A public address by its number, but the host agent in one large cloud.
 _METADATA = frozenset({ipaddress.ip_address("168.63.129.16")})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where to connect to; the name is looked up once, so that it cannot mean something else a moment later."""
+    """Holds where to connect to. The name is resolved once, so that it cannot resolve to another address later."""
 
     host: str
     port: int
@@ -35,56 +35,57 @@ class Target:
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
+    """Return all addresses of a host."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[4][0]) for address in found))
 
 
 async def target(url: str, *, allow_private: bool, resolve: Resolve = resolve) -> Target:
-    """Where `url` leads, if a webhook may go there.
+    """Resolve `url`, and check that a webhook may call it.
 
     Raises:
-        SpecError: it is no URL that we call, its name is not known, or one of its addresses is not public.
+        SpecError: the URL is invalid, its host is unknown, or one of its addresses is not public.
     """
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as cause:
-        raise _refused("bad_url", f"{url[:100]!r} is no URL: {cause}") from cause
+        raise _refused("bad_url", f"{url[:100]!r} is not a URL: {cause}") from cause
     if parts.scheme not in _PORTS or not host:
-        raise _refused("bad_url", f"{url[:100]!r} is no URL to call; write https://host/path")
+        raise _refused("bad_url", f"{url[:100]!r} is not a URL of a webhook; write https://host/path")
     if parts.username is not None or parts.password is not None or parts.fragment:
-        raise _refused("bad_url", "a webhook's URL has no user name and no fragment; the signature says who calls")
+        raise _refused("bad_url", "a webhook's URL must not have a user name or fragment; the signature identifies us")
     if port == 0:
         raise _refused(
-            "bad_url", f"{url[:100]!r} names port 0, where nothing can listen; write another, or leave it out"
+            "bad_url", f"{url[:100]!r} names port 0, which cannot be used; write another port, or leave it out"
         )
     if not _is_name(host):
-        raise _refused("bad_url", f"{host[:100]!r} can be no host's name; correct the URL")
+        raise _refused("bad_url", f"{host[:100]!r} is not a valid host name; correct the URL")
     port = port or _PORTS[parts.scheme]
     try:
         addresses = await resolve(host, port)
     except (OSError, UnicodeError) as cause:
-        raise _refused("unknown_host", f"the name {host!r} is not known; correct the URL") from cause
+        raise _refused("unknown_host", f"the host {host!r} is unknown; correct the URL") from cause
     refused = [address for address in addresses if not allow_private and not is_public(ipaddress.ip_address(address))]
-    # One bad address is enough: who has a name with a public and a private one wants us to come to the private one.
+    # One private address is enough to refuse: a name with both kinds is meant to reach the private one.
     if refused or not addresses:
-        message = f"{host!r} is at {', '.join(refused) or 'no address'}, and webhooks call the public internet only"
+        message = f"{host!r} has the address {', '.join(refused) or 'none'}, and webhooks call the public internet only"
         raise _refused("private_address", f"{message}; an admin can set FGD_WEBHOOKS_ALLOW_PRIVATE")
     return Target(host=host, port=port, scheme=parts.scheme, addresses=tuple(addresses))
 
 
 def _is_name(host: str) -> bool:
-    """Whether a name server could know it, or it is an address without a zone."""
+    """Whether it is a valid host name, or an address without a zone."""
     if ":" in host:
         return "%" not in host
     return len(host) <= 253 and _NAME.fullmatch(host) is not None
 
 
 def is_public(address: IPAddress) -> bool:
-    """Whether it is an ordinary address of the internet, also after every wrapping of an IPv4 address in IPv6."""
+    """Whether it is an address of the public internet; an IPv4 address within IPv6 must be public too."""
     if isinstance(address, ipaddress.IPv6Address):
         if address in _NAT64:
-            # So a host without IPv4 reaches the rest of the internet, and perhaps its own neighbours.
+            # Hosts without IPv4 reach the internet through NAT64, and possibly their own network.
             return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
         wrapped = (address.ipv4_mapped, address.sixtofour, *(address.teredo or ()))
         if not all(is_public(inner) for inner in wrapped if inner is not None):

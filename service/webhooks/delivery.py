@@ -1,4 +1,4 @@
-"""What is written down to be told is told, again and again until it is heard or given up."""
+"""Delivers queued webhooks, retrying until success or the retry limit."""
 
 import asyncio
 import json
@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from fgd_core.retrying import RetryPolicy
 from service.clock import Clock
 from service.metrics import Metrics
 from service.settings import Settings
@@ -15,19 +16,21 @@ from service.store.session import Database
 from service.store.tables import Job
 from service.store.webhooks import Claim
 from service.webhooks import signing
-from service.webhooks.retrying import pause_after
 from service.webhooks.sending import Answer, Sender
 
 log = structlog.get_logger(__name__)
 
 _AT_ONCE = 20
 _CLAIM_TTL_S = 60.0
-"""Longer than a try can take, so that two never make the same one; the wait after a crash in the middle of one."""
+"""Longer than a try can take, so that two control planes never make the same delivery. After a crash, a delivery waits
+this long."""
 POLL_S = 1.0
+RETRIES = RetryPolicy(first_pause_s=10.0, factor=3.0, longest_pause_s=35_000.0, max_tries=11)
+"""Eleven tries, over 22 hours on average."""
 
 
 class Deliverer:
-    """Runs in every control plane; each takes what no other has in hand."""
+    """Delivers webhooks. It runs in every control plane; each claims deliveries that no other has claimed."""
 
     def __init__(self, database: Database, settings: Settings, clock: Clock, sender: Sender, metrics: Metrics) -> None:
         self._database = database
@@ -41,31 +44,28 @@ class Deliverer:
         return await self.deliver_due() == _AT_ONCE
 
     async def deliver_due(self) -> int:
-        """Try all that is due, some at once; returns how many."""
+        """Try the deliveries that are due, at most `_AT_ONCE`; returns their number."""
         async with self._database.reading() as session:
             if not await webhooks.are_due(session, self._clock()):
                 return 0
         async with self._database.writing() as session:
             claims = await webhooks.claim(session, limit=_AT_ONCE, ttl_s=_CLAIM_TTL_S, now=self._clock())
-        answers = await asyncio.gather(*(self._try(claim) for claim in claims))
-        await self._settle(list(zip(claims, answers, strict=True)))
+        # An error of ours in one delivery must not stop the others.
+        answers = await asyncio.gather(*(self._try(claim) for claim in claims), return_exceptions=True)
+        results = [(claim, _answer(claim, answer)) for claim, answer in zip(claims, answers, strict=True)]
+        await self._settle(results)
         return len(claims)
 
     async def _try(self, claim: Claim) -> Answer:
-        body = _told(claim, self._settings.lasting_url)
+        body = _body(claim, self._settings.lasting_url)
         headers = signing.headers(claim.secret, claim.delivery_id, self._clock(), body)
-        try:
-            return await self._sender.send(claim.url, body, headers)
-        except Exception as error:
-            # One delivery that we make a mistake about must not keep all the others from being made.
-            log.exception("webhook_not_sent", delivery_id=claim.delivery_id)
-            return Answer(delivered=False, status=None, error=f"a mistake of this server: {type(error).__name__}")
+        return await self._sender.send(claim.url, body, headers)
 
-    async def _settle(self, made: Sequence[tuple[Claim, Answer]]) -> None:
+    async def _settle(self, results: Sequence[tuple[Claim, Answer]]) -> None:
         async with self._database.writing() as session:
-            for claim, answer in made:
+            for claim, answer in results:
                 now = self._clock()
-                pause_s = None if answer.delivered else pause_after(claim.number)
+                pause_s = None if answer.delivered else RETRIES.pause_s(claim.number)
                 await webhooks.settle(
                     session,
                     claim,
@@ -86,22 +86,30 @@ class Deliverer:
                 )
 
 
+def _answer(claim: Claim, answer: Answer | BaseException) -> Answer:
+    """Return the answer; of a try that raised, log the error and make an answer of it."""
+    if isinstance(answer, Answer):
+        return answer
+    log.error("webhook_not_sent", delivery_id=claim.delivery_id, exc_info=answer)
+    return Answer(delivered=False, status=None, error=f"an error of this server: {type(answer).__name__}")
+
+
 def body_of_test(message_id: str, at: datetime) -> bytes:
-    """For a try by hand."""
+    """Make the body of a test delivery, which a person starts."""
     return json.dumps({"id": message_id, "type": "webhook.test", "at": at.isoformat(), "job": None}).encode()
 
 
-def _told(claim: Claim, base: str) -> bytes:
+def _body(claim: Claim, base: str) -> bytes:
     job: Job = claim.job
     state, at = job.state, job.ended_at
     if claim.event is not None:
-        # The job may have been queued again since then; what is told is that end.
+        # The job may have been queued again since then; the delivery reports that end.
         state, at = claim.event.data.get("to_state", job.state), claim.event.at
     summary = views.summary(job).model_dump(mode="json")
-    told = {
+    body = {
         "id": claim.delivery_id,
         "type": f"job.{state}",
         "at": at.isoformat() if at is not None else None,
         "job": summary | {"state": state, "url": f"{base}/v1/jobs/{job.id}"},
     }
-    return json.dumps(told).encode()
+    return json.dumps(body).encode()

@@ -1,4 +1,4 @@
-"""One POST to one receiver: to the address that was looked at, no redirects, no proxies, ten seconds."""
+"""Sends one POST request to one receiver: to the checked address, without redirects or proxies, within ten seconds."""
 
 import asyncio
 from collections.abc import Mapping
@@ -15,19 +15,27 @@ _TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
+    """Says how a receiver answered."""
+
     delivered: bool
     status: int | None
-    """None where there was no answer."""
+    """None if there was no answer."""
     error: str | None
 
 
 class Sender:
+    """Sends deliveries.
+
+    Args:
+        allow_private: True to allow addresses that are not of the public internet.
+    """
+
     def __init__(self, *, allow_private: bool, resolve: Resolve = resolve) -> None:
         self._allow_private = allow_private
         self._resolve = resolve
 
     async def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Never raises for what a receiver does; anything but 2xx is not delivered."""
+        """Send a delivery. Errors of the receiver are part of the answer; only a status 2xx counts as delivered."""
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 where = await target(url, allow_private=self._allow_private, resolve=self._resolve)
@@ -45,7 +53,7 @@ class Sender:
     async def _post(self, where: Target, url: str, body: bytes, headers: Mapping[str, str]) -> int:
         parts = urlsplit(url)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        # trust_env=False: a proxy would look the name up again, and might reach what we may not.
+        # trust_env=False: a proxy would resolve the name again, and could reach private addresses.
         async with httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=_TIMEOUT_S) as http:
             for left, address in enumerate(reversed(where.addresses)):
                 host = f"[{address}]" if ":" in address else address
@@ -54,7 +62,7 @@ class Sender:
                     f"{where.scheme}://{host}:{where.port}{path}",
                     content=body,
                     headers={**headers, "Host": parts.netloc, "Content-Type": "application/json", "User-Agent": "fgd"},
-                    # The certificate must be that of the name, although we connect to an address.
+                    # The certificate must match the host name, although we connect to an address.
                     extensions={"sni_hostname": where.host},
                 )
                 try:
@@ -63,7 +71,7 @@ class Sender:
                     if left == len(where.addresses) - 1:
                         raise
                     continue
-                # The body stays unread: it may be endless, and nobody here wants it.
+                # The body is not read: it may be endless, and is not needed.
                 await answer.aclose()
                 return answer.status_code
-        raise AssertionError("a target has an address")
+        raise AssertionError("a target has at least one address")

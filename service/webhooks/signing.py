@@ -1,4 +1,4 @@
-"""Signatures by which a receiver knows that a delivery is ours, as https://www.standardwebhooks.com describes them."""
+"""Signs deliveries, so that receivers can verify the sender. Source: https://www.standardwebhooks.com"""
 
 import base64
 import hashlib
@@ -11,11 +11,15 @@ _PREFIX = "whsec_"
 
 
 def new_secret() -> str:
+    """Create a signing secret for a webhook."""
     return _PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def headers(secret: str, message_id: str, at: datetime, body: bytes) -> Mapping[str, str]:
-    """The id is the same for every try; the time is that of this one, so that old ones cannot be played again."""
+    """Make the headers that sign `body`. The id is the same for every try; `at` is the time of this try.
+
+    Receivers refuse old times, so that nobody can replay a delivery.
+    """
     timestamp = int(at.timestamp())
     key = base64.b64decode(secret.removeprefix(_PREFIX))
     signed = hmac.new(key, f"{message_id}.{timestamp}.".encode() + body, hashlib.sha256).digest()

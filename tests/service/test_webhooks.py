@@ -14,8 +14,7 @@ from webhook_receiver import Heard, Receiver, receiver
 from fgd_core.errors import SpecError
 from service.settings import Settings
 from service.webhooks.addresses import is_public, target
-from service.webhooks.delivery import Deliverer
-from service.webhooks.retrying import PAUSES_S, pause_after
+from service.webhooks.delivery import RETRIES, Deliverer
 from service.webhooks.sending import Sender
 
 DAY_S = 24 * 3600
@@ -98,7 +97,7 @@ class TestDelivery:
         assert (waiting["state"], waiting["tries"], waiting["last_error"]) == ("waiting", 1, "answered 500")
         assert await deliverer(plane).deliver_due() == 0
         listener.answers = "200 OK\r\n"
-        plane.clock.forward(PAUSES_S[0])
+        plane.clock.forward(RETRIES.first_pause_s)
         await deliverer(plane).deliver_due()
         (delivered,) = await deliveries(plane, made)
         assert (delivered["state"], delivered["tries"], delivered["last_error"]) == ("delivered", 2, None)
@@ -130,20 +129,23 @@ class TestDelivery:
         assert len(listener.heard) == 1
         assert (await deliveries(plane, made))[0]["last_error"] == "answered 307"
 
-    async def test_one_that_never_takes_it_is_given_up_after_most_of_a_day_and_that_can_be_seen(
-        self, plane: ControlPlane, listener: Receiver
+    async def test_a_delivery_that_always_fails_is_given_up_after_about_a_day(
+        self, plane: ControlPlane, listener: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         made = await hook(plane, listener.url)
         await cancelled_job(plane)
         listener.answers = "503 Away\r\n"
-        for pause_s in (*PAUSES_S, DAY_S):
+        # Pauses without their random part.
+        monkeypatch.setattr("random.uniform", lambda low, high: high)
+        pauses_s = [RETRIES.pause_s(number) for number in range(1, RETRIES.max_tries or 0)]
+        for pause_s in (*pauses_s, DAY_S):
             assert await deliverer(plane).deliver_due() == 1
+            assert pause_s is not None
             plane.clock.forward(pause_s)
         assert await deliverer(plane).deliver_due() == 0
         (delivery,) = await deliveries(plane, made)
-        assert (delivery["state"], delivery["tries"]) == ("given_up", len(PAUSES_S) + 1)
-        assert 0.8 * DAY_S < sum(PAUSES_S) < 1.2 * DAY_S
-        assert pause_after(len(PAUSES_S) + 1) is None
+        assert (delivery["state"], delivery["tries"]) == ("given_up", RETRIES.max_tries)
+        assert 0.8 * DAY_S < sum(pause_s or 0 for pause_s in pauses_s) < 1.2 * DAY_S
 
     async def test_two_control_planes_send_it_once(
         self, plane: ControlPlane, settings: Settings, listener: Receiver

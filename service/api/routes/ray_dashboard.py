@@ -80,7 +80,7 @@ async def sign_in(services: ServicesDep, request: Request) -> Response:
         _check_all_projects(principal)
     except (UnauthorizedError, ForbiddenError) as refusal:
         log.info("ray_sign_in_refused", reason=refusal.message)
-        return pages.sign_in(paths, next_page, said=_form_message(refusal), status=refusal.http_status)
+        return pages.sign_in(paths, next_page, problem=_form_message(refusal), status=refusal.http_status)
     request.state.principal = principal
     response = RedirectResponse(next_page, 303)
     response.set_cookie(

@@ -37,6 +37,6 @@ async def scrape(services: ServicesDep, principal: Reader, request: Request) -> 
             "use a token for all projects, or the server's FGD_METRICS_TOKEN",
             project=principal.project,
         )
-    await services.measuring.look()
+    await services.measuring.sample()
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     return Response(encode(services.metrics.registry), headers={"Content-Type": content_type})
