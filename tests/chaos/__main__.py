@@ -1,4 +1,4 @@
-"""`python -m tests.chaos`: the whole of it, live."""
+"""`python -m tests.chaos`: the whole experiment, with live output."""
 
 import argparse
 import random
@@ -6,9 +6,9 @@ import signal
 import sys
 import time
 
-from tests.chaos import table
-from tests.chaos.blows import FULL
+from tests.chaos import results
 from tests.chaos.experiment import Plan, run
+from tests.chaos.faults import FULL
 
 
 def main() -> int:
@@ -16,22 +16,24 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--jobs", type=int, default=30)
     arguments = parser.parse_args()
-    # Whoever ends us otherwise than by Ctrl-C wants nothing left behind either.
+    # Clean up after SIGTERM as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
 
-    def say(line: str) -> None:
+    def report(line: str) -> None:
         print(f"{time.monotonic() - began:6.1f} s  {line}", flush=True)
 
-    say(f"seed {arguments.seed}")
-    plan = Plan(num_jobs=arguments.jobs, epochs=(10, 30), blows=FULL, seed=arguments.seed)
-    outcome = run(plan, say)
-    print("\n".join(["", *table.lines(outcome), ""]))
-    for complaint in outcome.complaints:
-        print(f"WRONG: {complaint}")
-    num_wrong = len(outcome.complaints)
-    print(f"{num_wrong} things are wrong" if num_wrong else "every job ended once and rightly, and nothing is left")
-    return 1 if outcome.complaints else 0
+    report(f"seed {arguments.seed}")
+    plan = Plan(num_jobs=arguments.jobs, epochs=(10, 30), faults=FULL, seed=arguments.seed)
+    outcome = run(plan, report)
+    print("\n".join(["", *results.lines(outcome), ""]))
+    for violation in outcome.violations:
+        print(f"WRONG: {violation}")
+    num_wrong = len(outcome.violations)
+    print(
+        f"{num_wrong} problems" if num_wrong else "every job ended once, in the right state, and all resources are free"
+    )
+    return 1 if outcome.violations else 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""A Ray cluster of several nodes on one machine, each of which can be killed as a machine that loses its power.
+"""Runs a Ray cluster of several nodes on one machine; each node can be killed, as by a power failure.
 
-The head takes no runs, so a run always lies on a node that can die.
+The head runs no jobs, so every run is on a node that can be killed.
 """
 
 import os
@@ -25,7 +25,7 @@ OBJECT_STORE_BYTES = 80_000_000
 
 
 class RayNode:
-    """One `ray start` and everything below it. Its processes are known by a mark in their environment."""
+    """Holds one `ray start` and its child processes, which are found by a mark in their environment."""
 
     def __init__(self, name: str, arguments: Mapping[str, object], environment: Mapping[str, str], log: Path) -> None:
         self.name = name
@@ -50,7 +50,7 @@ class RayNode:
         return _marked(self.mark)
 
     def kill(self) -> int:
-        """SIGKILL to all of it, as nearly at once as can be; how many processes that were."""
+        """Send SIGKILL to all processes, as simultaneously as possible; returns their number."""
         killed: set[psutil.Process] = set()
         while living := self.processes():
             for process in living:
@@ -66,11 +66,11 @@ class RayNode:
 
 
 class RayNodes:
-    """A head without CPUs, and nodes beside it.
+    """Runs a head without CPUs, and other nodes.
 
     Args:
         folder: for logs and the token.
-        temp_dir: Ray's own; short, for the sockets below it.
+        temp_dir: Ray's folder; a short path, because sockets lie below it.
     """
 
     def __init__(self, folder: Path, temp_dir: Path, *, cpus_per_node: int) -> None:
@@ -86,7 +86,7 @@ class RayNodes:
         self._gcs_port, self._dashboard_port = free_ports(2)
         self.head: RayNode | None = None
         self.nodes: list[RayNode] = []
-        """Those that live."""
+        """The living nodes."""
         self.all_ever: list[RayNode] = []
 
     @property
@@ -116,8 +116,8 @@ class RayNodes:
         self._await_nodes(1 + num_nodes)
 
     def add_node(self) -> RayNode:
-        """Start one and return at once, unless another is still starting."""
-        # They share a folder: two that start at once take each other's sockets.
+        """Start a node. Returns at once, unless another node is still starting."""
+        # Nodes share a folder: two that start at the same time take each other's sockets.
         deadline = time.monotonic() + START_TIMEOUT_S
         while any(node.is_starting for node in self.nodes) and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -134,7 +134,7 @@ class RayNodes:
         return node.kill()
 
     def stop(self) -> None:
-        """End all of it; nothing here has anything to save."""
+        """Kill all nodes; nothing has to be saved."""
         for node in reversed(self.all_ever):
             node.kill()
         self.nodes.clear()
@@ -151,7 +151,7 @@ class RayNodes:
 
     def _start_node(self, name: str, arguments: Mapping[str, object]) -> RayNode:
         agent_http, agent_grpc, runtime_env, metrics = free_ports(4)
-        ours = {
+        fixed = {
             "--node-ip-address": "127.0.0.1",
             "--dashboard-agent-listen-port": agent_http,
             "--dashboard-agent-grpc-port": agent_grpc,
@@ -162,7 +162,7 @@ class RayNodes:
             "--object-store-memory": OBJECT_STORE_BYTES,
             "--num-gpus": 0,
         }
-        node = RayNode(name, {**arguments, **ours}, self._environment, self._folder / f"ray-{name}.log")
+        node = RayNode(name, {**arguments, **fixed}, self._environment, self._folder / f"ray-{name}.log")
         self.all_ever.append(node)
         return node
 
@@ -174,11 +174,11 @@ class RayNodes:
                 if sum(row["state"] == "ALIVE" for row in rows) >= count:
                     return
             time.sleep(0.5)
-        raise TimeoutError(f"Ray has not {count} nodes after {START_TIMEOUT_S:g} s; its logs are in {self._folder}")
+        raise TimeoutError(f"Ray has fewer than {count} nodes after {START_TIMEOUT_S:g} s; logs: {self._folder}")
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports below those that the system hands out by itself, so that nobody else is given one in the meantime."""
+    """Find free ports below those that the system assigns, so that no other program gets them meanwhile."""
     found: list[int] = []
     for port in random.SystemRandom().sample(range(20_000, 32_768), 2000):
         with socket.socket() as probe, suppress(OSError):
@@ -190,7 +190,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def _marked(mark: str) -> set[psutil.Process]:
-    """All processes that bear the mark, and their descendants: some of Ray's overwrite their environment."""
+    """Find all processes with the mark, and their descendants: some processes of Ray overwrite their environment."""
     found: set[psutil.Process] = set()
     for process in psutil.process_iter():
         with suppress(psutil.Error):
@@ -211,7 +211,7 @@ def _environment(token_file: Path) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token_file),
         "RAY_USAGE_STATS_ENABLED": "0",
-        # Ray asks for this word before a second node joins a cluster on the loopback interface.
+        # Ray requires it before a second node joins a cluster on the loopback interface.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
         "DASHBOARD_METRIC_PORT": str(dashboard_metrics),
         "AUTOSCALER_METRIC_PORT": str(autoscaler_metrics),
@@ -219,7 +219,7 @@ def _environment(token_file: Path) -> dict[str, str]:
         "RAY_JOB_STOP_WAIT_TIME_S": "10",
         "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE": "1",
         "RAY_prestart_worker_first_driver": "0",
-        # By default, half a minute passes before a dead node is noticed.
+        # By default, Ray notices a dead node after half a minute.
         "RAY_health_check_period_ms": "1000",
         "RAY_health_check_failure_threshold": "3",
     }

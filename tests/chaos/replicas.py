@@ -1,4 +1,4 @@
-"""Control planes as processes that are killed, and started again by who watches over them."""
+"""Runs control planes as processes that are killed, and restarted by a supervisor."""
 
 import os
 import signal
@@ -17,10 +17,10 @@ START_TIMEOUT_S = 60.0
 
 
 class Replica:
-    """`fgd up`, started again whenever it ends, as systemd or Kubernetes would.
+    """Runs `fgd up`, and restarts it whenever it ends, as systemd or Kubernetes do.
 
     Args:
-        home: its own folder; database and storage are named in `environment`.
+        home: its own folder; `environment` names database and storage.
     """
 
     def __init__(self, name: str, home: Path, port: int, ray_address: str, environment: Mapping[str, str]) -> None:
@@ -46,25 +46,25 @@ class Replica:
             return self._process.poll() is None
 
     def await_ready(self) -> None:
-        """Raises TimeoutError where it does not come up."""
+        """Wait until it answers. Raises TimeoutError if it does not start in time."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
             with suppress(httpx.HTTPError):
                 if httpx.get(f"http://127.0.0.1:{self.port}/livez", timeout=5, trust_env=False).is_success:
                     return
             time.sleep(0.2)
-        said = self._log.read_text(errors="replace")[-2000:]
-        raise TimeoutError(f"{self.name} does not come up in {START_TIMEOUT_S:g} s: {said}")
+        log = self._log.read_text(errors="replace")[-2000:]
+        raise TimeoutError(f"{self.name} does not start within {START_TIMEOUT_S:g} s: {log}")
 
     def kill(self) -> int:
-        """Its process id, which is no more."""
+        """Kill the process; returns its id."""
         with self._lock:
             self._process.kill()
             self._process.wait()
             return self._process.pid
 
     def stop(self) -> None:
-        """In order; killed where it does not come to an end."""
+        """Stop it with SIGTERM; kill it if it does not end."""
         self._is_stopping.set()
         self._supervisor.join(30)
         self._process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What the cluster of several nodes does for the experiment, and what becomes of a run whose node dies."""
+"""The cluster of several nodes, and a run whose node dies."""
 
 import shutil
 import sys
@@ -27,8 +27,8 @@ def ray() -> Iterator[RayNodes]:
         shutil.rmtree(folder)
 
 
-async def test_a_run_whose_node_dies_has_failed_and_its_log_is_gone(ray: RayNodes) -> None:
-    asked = Submission(
+async def test_a_run_whose_node_dies_fails_and_its_log_is_lost(ray: RayNodes) -> None:
+    submission = Submission(
         submission_id="fgd-test",
         entrypoint=f'{sys.executable} -uc "print(1); import time; time.sleep(600)"',
         environment={},
@@ -36,13 +36,13 @@ async def test_a_run_whose_node_dies_has_failed_and_its_log_is_gone(ray: RayNode
         gpus=0,
     )
     async with RayCluster(ray.dashboard_url, ray.token) as cluster:
-        await cluster.submit(asked)
-        await eventually(lambda: cluster.logs(asked.submission_id), lambda log: "1\n" in str(log))
+        await cluster.submit(submission)
+        await eventually(lambda: cluster.logs(submission.submission_id), lambda log: "1\n" in str(log))
         [node] = ray.nodes
         ray.kill(node)
         assert node.processes() == set()
         ray.add_node()
-        word = await eventually(lambda: cluster.job(asked.submission_id), lambda job: job is None or job.is_over)
-        assert word is not None and word.status == "FAILED"
-        assert (await cluster.logs(asked.submission_id)).size_bytes == 0
+        found = await eventually(lambda: cluster.job(submission.submission_id), lambda job: job is None or job.is_over)
+        assert found is not None and found.status == "FAILED"
+        assert (await cluster.logs(submission.submission_id)).size_bytes == 0
         await eventually(cluster.capacity, lambda capacity: capacity.cpus_total == 1)

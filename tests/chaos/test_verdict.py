@@ -1,4 +1,4 @@
-"""The judge of the experiment is judged: each kind of wrong is seen where it is, and nothing where all is well."""
+"""The checks of the experiment find each kind of violation, and nothing in a correct job."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -11,18 +11,18 @@ from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.report import CurvePoint
 from fgd_core.spec.results import RunResult, Scores
 from fgd_core.spec.views import AttemptView, JobView, MetricSeries, ProgressView
-from tests.chaos.blows import Blow
-from tests.chaos.verdict import Story, complaints
-from tests.chaos.workload import Errand, errands
+from tests.chaos.faults import Fault
+from tests.chaos.verdict import JobRecord, violations
+from tests.chaos.workload import PlannedJob, planned_jobs
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 EPOCHS = 2
 NO_SCORES = dict.fromkeys(Scores.model_fields.keys() - {"per_class"})
-BLOW = Blow(kind="run", at=BEGAN.timestamp() + 5, what="", hit=frozenset({"job-1"}))
+FAULT = Fault(kind="run", at=BEGAN.timestamp() + 5, what="", killed=frozenset({"job-1"}))
 
 
-def errand() -> Errand:
-    found = next(e for e in errands(6, Random(1), epochs=(EPOCHS, EPOCHS)) if e.spec.name == "train 1")
+def planned() -> PlannedJob:
+    found = next(e for e in planned_jobs(6, Random(1), epochs=(EPOCHS, EPOCHS)) if e.spec.name == "train 1")
     assert found.end == "succeeded"
     return found
 
@@ -55,7 +55,7 @@ def attempt(number: int, cause: str | None, since: int, until: int) -> AttemptVi
     )
 
 
-def told(*facts: tuple[int | None, dict[str, Any]]) -> list[StoredEvent]:
+def event_list(*facts: tuple[int | None, dict[str, Any]]) -> list[StoredEvent]:
     return [
         StoredEvent(job_id="job", sequence=number, at=at(number), attempt=by, kind=data["kind"], data=data)
         for number, (by, data) in enumerate(facts, start=1)
@@ -80,9 +80,9 @@ GOOD = (
 )
 
 
-def story(facts: tuple[tuple[int | None, dict[str, Any]], ...] = GOOD, **changes: Any) -> Story:
+def record(facts: tuple[tuple[int | None, dict[str, Any]], ...] = GOOD, **changes: Any) -> JobRecord:
     """A job whose first run was killed and whose second one succeeded."""
-    events = changes.pop("events", None) or told(*facts)
+    events = changes.pop("events", None) or event_list(*facts)
     steps = changes.pop("steps", (4, 8))
     fields: dict[str, Any] = {
         "job_id": "job",
@@ -112,7 +112,7 @@ def story(facts: tuple[tuple[int | None, dict[str, Any]], ...] = GOOD, **changes
         "last_sequence": len(events),
     }
     curves = [curve("epoch/loss", steps), curve("loss", changes.pop("all_steps", range(1, 9)))]
-    return Story(errand=errand(), job=JobView(**(fields | changes)), events=events, curves=curves)
+    return JobRecord(planned=planned(), job=JobView(**(fields | changes)), events=events, curves=curves)
 
 
 def curve(name: str, steps: Iterable[int]) -> MetricSeries:
@@ -123,47 +123,47 @@ def without(*left_out: int) -> tuple[tuple[int | None, dict[str, Any]], ...]:
     return tuple(fact for place, fact in enumerate(GOOD) if place not in left_out)
 
 
-def test_nothing_is_said_against_a_job_that_went_well() -> None:
-    assert complaints(story(), [BLOW]) == []
+def test_a_correct_job_has_no_violations() -> None:
+    assert violations(record(), [FAULT]) == []
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
-        (story(state="failed"), "should be succeeded"),
-        (story(events=[event for event in told(*GOOD) if event.sequence != 5]), "without gaps"),
-        (story(last_sequence=15), "newest event"),
-        (story(without(3)), "next from running"),
-        (story((*GOOD[:7], (1, moved("lost", "running")), *GOOD[8:])), "which nothing may"),
-        (story((*GOOD, (2, moved("succeeded", "succeeded")))), "2 times"),
-        (story(attempts=[attempt(1, "lost", 2, 7), attempt(2, None, 9, 14)]), "no cause"),
-        (story(attempts=[attempt(1, "lost", 2, 10), attempt(2, "succeeded", 9, 14)]), "at one time"),
-        (story(attempts=[attempt(1, "failed", 2, 7), attempt(2, "succeeded", 9, 14)]), "ended as failed"),
-        (story(without(9)), "attempts are [1, 2]"),
-        (story(failures=1), "counted as failures"),
-        (story(losses=0), "0 were counted"),
-        (story(without(11)), "began afresh"),
-        (story(without(4)), "epochs [1] of 2"),
-        (story(steps=(4, 4, 8)), "a step twice"),
-        (story(steps=(4,)), "curve epoch/loss should have"),
-        (story(all_steps=(1, 2, 3, 4, 6, 7, 8)), "curve loss should have"),
+        (record(state="failed"), "should be succeeded"),
+        (record(events=[event for event in event_list(*GOOD) if event.sequence != 5]), "without gaps"),
+        (record(last_sequence=15), "newest event"),
+        (record(without(3)), "next from running"),
+        (record((*GOOD[:7], (1, moved("lost", "running")), *GOOD[8:])), "not a legal move"),
+        (record((*GOOD, (2, moved("succeeded", "succeeded")))), "2 times"),
+        (record(attempts=[attempt(1, "lost", 2, 7), attempt(2, None, 9, 14)]), "no cause"),
+        (record(attempts=[attempt(1, "lost", 2, 10), attempt(2, "succeeded", 9, 14)]), "at the same time"),
+        (record(attempts=[attempt(1, "failed", 2, 7), attempt(2, "succeeded", 9, 14)]), "ended as failed"),
+        (record(without(9)), "attempts are [1, 2]"),
+        (record(failures=1), "counted as failures"),
+        (record(losses=0), "0 were counted"),
+        (record(without(11)), "started from the beginning"),
+        (record(without(4)), "epochs [1] of 2"),
+        (record(steps=(4, 4, 8)), "a repeated step"),
+        (record(steps=(4,)), "curve epoch/loss should have"),
+        (record(all_steps=(1, 2, 3, 4, 6, 7, 8)), "curve loss should have"),
     ],
 )
-def test_what_is_wrong_is_named(wrong: Story, said: str) -> None:
-    assert any(said in complaint for complaint in complaints(wrong, [BLOW]))
+def test_each_violation_is_named(wrong: JobRecord, message: str) -> None:
+    assert any(message in violation for violation in violations(wrong, [FAULT]))
 
 
-def test_a_run_that_is_called_lost_without_a_blow_is_a_lie() -> None:
-    assert any("nothing was done to it" in complaint for complaint in complaints(story(), []))
+def test_a_lost_run_without_a_fault_is_a_violation() -> None:
+    assert any("no fault explains it" in violation for violation in violations(record(), []))
 
 
 @pytest.mark.parametrize(
-    ("struck_s_before", "has_spoken", "is_a_lie"), [(3, False, False), (3, True, True), (30, False, True)]
+    ("died_s_before", "has_reported", "is_violation"), [(3, False, False), (3, True, True), (30, False, True)]
 )
-def test_ray_may_have_placed_a_run_on_a_node_that_was_dead_already(
-    struck_s_before: int, has_spoken: bool, is_a_lie: bool
+def test_ray_may_place_a_run_on_a_node_that_is_already_dead(
+    died_s_before: int, has_reported: bool, is_violation: bool
 ) -> None:
-    placed = attempt(1, "lost", 2, 7).model_copy(update={} if has_spoken else {"started_at": None})
-    node = Blow(kind="node", at=at(2 - struck_s_before).timestamp(), what="")
-    said = complaints(story(attempts=[placed, attempt(2, "succeeded", 9, 14)]), [node])
-    assert any("nothing was done to it" in complaint for complaint in said) == is_a_lie
+    placed = attempt(1, "lost", 2, 7).model_copy(update={} if has_reported else {"started_at": None})
+    node = Fault(kind="node", at=at(2 - died_s_before).timestamp(), what="")
+    found = violations(record(attempts=[placed, attempt(2, "succeeded", 9, 14)]), [node])
+    assert any("no fault explains it" in violation for violation in found) == is_violation

@@ -1,25 +1,27 @@
-"""What a user does to some of the jobs while they run."""
+"""Cancels, pauses and resumes some of the jobs while they run, as a user does."""
 
 from collections.abc import Mapping
 
 import httpx
 
 from fgd_core.spec.views import JobSummary
-from tests.chaos.workload import Deed
+from tests.chaos.workload import UserAction
 
 
 class User:
+    """Carries out planned actions when their time comes."""
+
     def __init__(self, url: str) -> None:
         self._url = url
-        self._intents: dict[str, list[str]] = {}
-        """Operations still to be done, by job."""
+        self._planned: dict[str, list[str]] = {}
+        """Job id -> operations that are still to be done."""
 
-    def intends(self, job_id: str, deed: Deed) -> None:
-        self._intents[job_id] = ["cancel"] if deed == "cancel" else ["pause", "resume"]
+    def plan(self, job_id: str, user_action: UserAction) -> None:
+        self._planned[job_id] = ["cancel"] if user_action == "cancel" else ["pause", "resume"]
 
-    def tend(self, jobs: Mapping[str, JobSummary]) -> None:
-        """Do what its time has come for; what fails for want of an answer is done again the next time."""
-        for job_id, operations in self._intents.items():
+    def act_on(self, jobs: Mapping[str, JobSummary]) -> None:
+        """Do what is due; an operation without an answer is repeated at the next call."""
+        for job_id, operations in self._planned.items():
             job = jobs.get(job_id)
             if operations and job is not None and _is_time(operations[0], job) and self._do(operations[0], job_id):
                 operations.pop(0)

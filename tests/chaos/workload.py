@@ -1,4 +1,4 @@
-"""The jobs that go through it all: real ones, small, and each with the end that it has to come to."""
+"""Plans the jobs of the experiment: small real jobs, each with the state in which it must end."""
 
 import random
 from collections.abc import Iterator
@@ -13,24 +13,28 @@ from fgd_core.spec.jobs import DistillSpec, EvaluateSpec, JobSpec, Teacher, Trai
 from fgd_core.spec.methods import Fgd
 from fgd_core.spec.training import AdamW, TrainingSpec
 
-Deed = Literal["cancel", "pause_and_resume"]
+UserAction = Literal["cancel", "pause_and_resume"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Errand:
+class PlannedJob:
+    """Describes a job, its expected end, and what a user does to it."""
+
     spec: JobSpec
     end: JobState = "succeeded"
     error_code: str | None = None
-    deed: Deed | None = None
-    """What a user does to it on the way."""
+    user_action: UserAction | None = None
+    """What a user does to it while it runs."""
     teacher: int | None = None
-    """Place in the list of the errand whose checkpoint it needs; filled in once that job has an id."""
+    """Index of the planned job whose checkpoint it needs."""
 
     @property
     def key(self) -> str:
+        """The idempotency key."""
         return f"chaos {self.spec.name}"
 
     def with_teacher(self, job_id: str) -> JobSpec:
+        """Return the spec with the checkpoint of this job."""
         reference = f"job:{job_id}/best"
         match self.spec:
             case DistillSpec() as spec:
@@ -41,28 +45,28 @@ class Errand:
                 return spec
 
 
-def errands(count: int, rng: random.Random, *, epochs: tuple[int, int]) -> list[Errand]:
-    """`count` of them, at least six: one that must fail, one to cancel, one to pause, a fifth that wait for others.
+def planned_jobs(count: int, rng: random.Random, *, epochs: tuple[int, int]) -> list[PlannedJob]:
+    """Plan `count` jobs, at least six: one must fail, one is cancelled, one is paused, a fifth depend on others.
 
     Args:
-        epochs: the fewest and the most of a training.
+        epochs: lowest and highest number of epochs of a training.
     """
-    plain: Iterator[Errand] = (
-        Errand(spec=_train(f"train {n}", rng.randint(*epochs), rng)) for n in range(1, count + 1)
+    plain: Iterator[PlannedJob] = (
+        PlannedJob(spec=_train(f"train {n}", rng.randint(*epochs), rng)) for n in range(1, count + 1)
     )
     special = [
-        Errand(spec=_train("to cancel", 100_000, rng), end="cancelled", deed="cancel"),
-        Errand(spec=_train("to pause", 2 * epochs[1], rng), deed="pause_and_resume"),
-        Errand(spec=_train("bad data", 2, rng, data=_NOWHERE), end="failed", error_code="data"),
+        PlannedJob(spec=_train("to cancel", 100_000, rng), end="cancelled", user_action="cancel"),
+        PlannedJob(spec=_train("to pause", 2 * epochs[1], rng), user_action="pause_and_resume"),
+        PlannedJob(spec=_train("bad data", 2, rng, data=_NOWHERE), end="failed", error_code="data"),
     ]
     num_waiting = max(1, count // 5)
     jobs = [next(plain) for _ in range(count - len(special) - num_waiting)]
-    for errand in special:
-        jobs.insert(rng.randint(0, len(jobs)), errand)
-    teachers = [at for at, errand in enumerate(jobs) if errand.end == "succeeded"]
+    for planned in special:
+        jobs.insert(rng.randint(0, len(jobs)), planned)
+    teachers = [at for at, planned in enumerate(jobs) if planned.end == "succeeded"]
     for n in range(num_waiting):
         spec = _evaluate(f"evaluate {n}", rng) if n % 3 == 2 else _distill(f"distill {n}", rng.randint(*epochs), rng)
-        jobs.append(Errand(spec=spec, teacher=rng.choice(teachers)))
+        jobs.append(PlannedJob(spec=spec, teacher=rng.choice(teachers)))
     return jobs
 
 
@@ -92,7 +96,7 @@ def _distill(name: str, epochs: int, rng: random.Random) -> DistillSpec:
     return DistillSpec(
         name=name,
         student=_TINY,
-        # A teacher of so few epochs finds nothing, which the gate on AP would rightly refuse.
+        # After so few epochs the teacher detects nothing, and the gate on AP would refuse it.
         teacher=Teacher(checkpoint="job:unknown/best", gate="keys"),
         method=Fgd(scale=0.05),
         inherit="nothing",

@@ -1,4 +1,4 @@
-"""Everything that the experiment is made of, started together and ended together."""
+"""Starts and stops everything that the experiment needs: database, Ray, control planes, proxies."""
 
 import secrets
 import shutil
@@ -12,7 +12,7 @@ import psutil
 
 from service.dispatcher import head_processes
 from tests import postgres
-from tests.chaos.network import Door
+from tests.chaos.proxy import Proxy
 from tests.chaos.ray_nodes import RayNodes, free_ports
 from tests.chaos.replicas import Replica
 
@@ -21,17 +21,19 @@ HEARTBEAT_TIMEOUT_S = 8.0
 
 
 @dataclass(frozen=True)
-class Site:
+class Environment:
+    """Holds the running parts."""
+
     logs: Path
     database: postgres.PostgresServer
     ray: RayNodes
     replicas: list[Replica]
-    runs_door: Door
-    """What runs know the control plane by; the network that is cut."""
-    users_door: Door
+    runs_proxy: Proxy
+    """The address of the control plane for runs; the network fault cuts it."""
+    users_proxy: Proxy
 
     def runs(self) -> dict[str, psutil.Process]:
-        """The living processes of runs by the id of their attempt; only those that belong to this cluster."""
+        """Return the living processes of runs of this cluster, by the id of their attempt."""
         marks = {node.mark for node in self.ray.all_ever}
         found: dict[str, psutil.Process] = {}
         for process in psutil.process_iter():
@@ -47,8 +49,8 @@ class Site:
 
 
 @contextmanager
-def site(*, num_replicas: int, num_nodes: int, cpus_per_node: int) -> Iterator[Site]:
-    """All of it is ended at the end of the block, however that comes; the folder with the logs stays."""
+def started(*, num_replicas: int, num_nodes: int, cpus_per_node: int) -> Iterator[Environment]:
+    """Start everything; stop it at the end of the block in any case. The folder with the logs stays."""
     folder = Path(tempfile.mkdtemp(prefix="fgd-chaos-", dir="/tmp"))
     with ExitStack() as stack:
         database = stack.enter_context(postgres.running(durable=True))
@@ -57,16 +59,16 @@ def site(*, num_replicas: int, num_nodes: int, cpus_per_node: int) -> Iterator[S
         stack.callback(shutil.rmtree, ray_temp, ignore_errors=True)
         ray = RayNodes(folder, ray_temp, cpus_per_node=cpus_per_node)
         stack.callback(ray.stop)
-        stack.callback(_keep_ray_logs, ray_temp, folder / "ray")
+        stack.callback(_copy_ray_logs, ray_temp, folder / "ray")
         ray.start(num_nodes)
         ports = free_ports(num_replicas)
-        doors = [Door(ports) for _ in range(2)]
-        for door in doors:
-            stack.callback(door.close)
+        proxies = [Proxy(ports) for _ in range(2)]
+        for proxy in proxies:
+            stack.callback(proxy.close)
         environment = {
             "FGD_DATABASE_URL": url,
             "FGD_STORAGE_DIR": str(folder / "storage"),
-            "FGD_PUBLIC_URL": doors[0].url,
+            "FGD_PUBLIC_URL": proxies[0].url,
             "FGD_SECRET": secrets.token_hex(32),
             "FGD_HEARTBEAT_S": str(HEARTBEAT_S),
             "FGD_HEARTBEAT_TIMEOUT_S": str(HEARTBEAT_TIMEOUT_S),
@@ -79,9 +81,9 @@ def site(*, num_replicas: int, num_nodes: int, cpus_per_node: int) -> Iterator[S
             replicas.append(replica)
         for replica in replicas:
             replica.await_ready()
-        yield Site(folder, database, ray, replicas, *doors)
+        yield Environment(folder, database, ray, replicas, *proxies)
 
 
-def _keep_ray_logs(temp_dir: Path, to: Path) -> None:
-    """Of all nodes, which share a folder."""
+def _copy_ray_logs(temp_dir: Path, to: Path) -> None:
+    """Copy the logs of all nodes, which share a folder."""
     shutil.copytree(temp_dir / "session_latest" / "logs", to, dirs_exist_ok=True, ignore_dangling_symlinks=True)

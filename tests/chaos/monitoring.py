@@ -1,4 +1,4 @@
-"""What a user sees of it: the list of jobs, asked for again and again."""
+"""Polls the list of jobs, as a user does."""
 
 import threading
 import time
@@ -13,35 +13,35 @@ POLL_S = 0.4
 T = TypeVar("T")
 
 
-def patiently(ask: Callable[[], T], *, timeout_s: float = 120.0) -> T:
-    """Ask until there is an answer: whoever is asked may be dead at the moment.
+def answered(request: Callable[[], T], *, timeout_s: float = 120.0) -> T:
+    """Repeat a request until it is answered: the server may be down at the moment.
 
     Raises:
-        FgdError: a refusal, which asking again would not change; or nobody answered in time.
+        FgdError: a refusal that a retry would not change; or no answer in time.
     """
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            return ask()
+            return request()
         except FgdError as error:
             if not error.retryable or time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
 
 
-class Watch:
-    """Polls in a thread of its own, and remembers when something moved."""
+class Monitor:
+    """Polls in a thread, and records when something changed."""
 
     def __init__(self, url: str) -> None:
         self.jobs: Mapping[str, JobSummary] = {}
-        """As last seen, by id."""
-        self.moved_at: list[float] = []
-        """Wall clock of each poll that showed something new."""
+        """Newest state of each job, by id."""
+        self.changed_at: list[float] = []
+        """Wall-clock time of each poll that showed a change."""
         self.refusals: list[str] = []
-        """Answers that were neither an answer nor a "come again": each of them is a defect."""
+        """Errors that are not retryable: each of them is a defect."""
         self._url = url
         self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -60,10 +60,10 @@ class Watch:
                     if not error.retryable:
                         self.refusals.append(f"{type(error).__name__}: {error}")
                     continue
-                if _standing(jobs) != _standing(self.jobs):
-                    self.moved_at.append(time.time())
+                if _progress(jobs) != _progress(self.jobs):
+                    self.changed_at.append(time.time())
                 self.jobs = jobs
 
 
-def _standing(jobs: Mapping[str, JobSummary]) -> dict[str, tuple[str, int | None]]:
+def _progress(jobs: Mapping[str, JobSummary]) -> dict[str, tuple[str, int | None]]:
     return {job_id: (job.state, job.progress.step) for job_id, job in jobs.items()}

@@ -1,4 +1,4 @@
-"""The way from runs and users to the control planes: an address that stays, whatever becomes of those behind it."""
+"""A TCP proxy in front of the control planes: its address stays while they come and go."""
 
 import asyncio
 import threading
@@ -11,8 +11,8 @@ BLOCK_BYTES = 65_536
 CONNECT_TIMEOUT_S = 2.0
 
 
-class Door:
-    """Passes each connection on to the first control plane that takes it, and can be shut.
+class Proxy:
+    """Forwards each connection to the first control plane that accepts it; it can be cut.
 
     Args:
         ports: of the control planes on this machine.
@@ -21,57 +21,57 @@ class Door:
     def __init__(self, ports: Sequence[int]) -> None:
         self._ports = list(ports)
         self._turn = 0
-        self._through: set[asyncio.Task[None]] = set()
+        self._open_connections: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._held = HeldPort()
         self.port = self._held.number
         self.url = f"http://127.0.0.1:{self.port}"
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="door", daemon=True)
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._thread.start()
         self.open()
 
     def open(self) -> None:
         async def listen() -> None:
-            self._server = await asyncio.start_server(self._pass_on, "127.0.0.1", self.port)
+            self._server = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
 
         self._do(listen)
 
-    def shut(self) -> None:
-        """Nobody comes in, and who was inside is thrown out."""
+    def cut(self) -> None:
+        """Refuse new connections, and cut the open ones."""
 
-        async def cut() -> None:
+        async def cut_all() -> None:
             assert self._server is not None
             self._server.close()
-            for task in tuple(self._through):
+            for task in tuple(self._open_connections):
                 task.cancel()
 
-        self._do(cut)
+        self._do(cut_all)
 
     def close(self) -> None:
         with suppress(RuntimeError):
-            self.shut()
+            self.cut()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(5)
 
     def _do(self, what: Callable[[], "asyncio.Future[None] | object"]) -> None:
         asyncio.run_coroutine_threadsafe(what(), self._loop).result(10)  # type: ignore[arg-type]
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._through.add(task)
+        self._open_connections.add(task)
         try:
-            behind = await self._behind()
-            if behind is not None:
-                await _both_ways((reader, writer), behind)
+            backend = await self._connect()
+            if backend is not None:
+                await _relay((reader, writer), backend)
         except (OSError, asyncio.CancelledError):
             pass
         finally:
-            self._through.discard(task)
+            self._open_connections.discard(task)
             writer.transport.abort()
 
-    async def _behind(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         self._turn += 1
         for offset in range(len(self._ports)):
             port = self._ports[(self._turn + offset) % len(self._ports)]
@@ -81,10 +81,10 @@ class Door:
         return None
 
 
-async def _both_ways(
+async def _relay(
     one: tuple[asyncio.StreamReader, asyncio.StreamWriter], other: tuple[asyncio.StreamReader, asyncio.StreamWriter]
 ) -> None:
-    """Until either side ends."""
+    """Relay bytes in both directions until one side ends."""
     try:
         pumps = [asyncio.create_task(_pump(one[0], other[1])), asyncio.create_task(_pump(other[0], one[1]))]
         try:
