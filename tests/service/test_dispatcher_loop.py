@@ -46,7 +46,7 @@ class TestStart:
     async def test_a_long_spec_is_cut_where_ray_shows_it(
         self, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("service.dispatcher.starting.MAX_SPEC_CHARS", 100)
+        monkeypatch.setattr("service.dispatcher.leasing.MAX_SPEC_CHARS", 100)
         await plane.submit(train_spec())
         await plane.tick()
         (submission,) = plane.cluster.submissions
