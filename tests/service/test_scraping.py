@@ -34,7 +34,7 @@ SCRAPE_TOKEN = "only prometheus knows this one, and nobody else"
 
 async def scraped(plane: ControlPlane) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     """Every sample by name and labels, past the few seconds for which what was looked up is kept."""
-    plane.services.measuring._looked_s = None
+    plane.services.measuring._sampled_s = None
     answer = await plane.http.get("/metrics")
     assert answer.status_code == 200, answer.text
     families = plain_text(answer.text)

@@ -181,7 +181,7 @@ class TestRunThatHangs:
         ray_url.say("fgd-hangs", hangs=True)
         ray_url.say("fgd-answers", status="RUNNING")
         answered: list[str] = []
-        fan_out = FanOut(clock, patience_s=0.1)
+        fan_out = FanOut(clock, patience_s=1.0)
         async with RayCluster(ray_url.url) as cluster:
 
             async def ask(name: str) -> None:
@@ -279,7 +279,7 @@ class TestRayOverHttp:
             async with RayCluster(ray.url) as cluster:
                 assert str(await cluster.logs("fgd-text")) == "Grüße\n"
                 assert await cluster.logs("fgd-unknown") == Excerpt()
-                with pytest.raises(ClusterError, match="hand out") as caught:
+                with pytest.raises(ClusterError, match="send a run's log") as caught:
                     await cluster.logs("fgd-bytes")
         assert "UnicodeDecodeError" in str(caught.value.details["cause"])
 
