@@ -45,12 +45,15 @@ class ConsoleContext:
 
     @property
     def job_dir(self) -> Path:
+        """The folder of the run."""
         return self._job_dir
 
     def should_stop(self) -> bool:
+        """Return whether Ctrl-C was pressed."""
         return self.stop_requested
 
     def resolve_checkpoint(self, source: str) -> Path:
+        """Return the path; raises WeightsError for a reference to a job, which needs a server."""
         if source.startswith("job:"):
             raise WeightsError(
                 "job:<id>/<name> needs a server; give the path of the checkpoint file",
@@ -59,6 +62,7 @@ class ConsoleContext:
         return Path(source)
 
     def emit(self, event: RunEvent) -> None:
+        """Update the bars, or print a line."""
         match event:
             case events.Progress() | events.EpochFinished():
                 self._show_steps(event)

@@ -63,6 +63,8 @@ def _rebuild(kind: type[FgdError], message: str, details: Mapping[str, JsonValue
 
 
 class SpecError(FgdError):
+    """The job cannot run as it is specified."""
+
     code = "spec"
     http_status = 422
 
@@ -74,68 +76,96 @@ class AdmissionError(SpecError):
 
 
 class DataError(FgdError):
+    """The data set has errors."""
+
     code = "data"
     http_status = 422
 
 
 class WeightsError(FgdError):
+    """A checkpoint or pretrained weights do not fit."""
+
     code = "weights"
     http_status = 422
 
 
 class TeacherError(WeightsError):
+    """The teacher fits, but its classes or its AP are not good enough."""
+
     code = "teacher"
 
 
 class NonFiniteLossError(FgdError):
+    """The loss became NaN or infinite."""
+
     code = "non_finite_loss"
 
 
 class OutOfMemoryError(FgdError):
+    """The device or the host ran out of memory."""
+
     code = "out_of_memory"
 
 
 class DeviceError(FgdError):
+    """The requested device is not available."""
+
     code = "device"
     http_status = 422
 
 
 class StorageError(FgdError):
+    """A file cannot be written or read."""
+
     code = "storage"
     http_status = 507
 
 
 class NetworkError(FgdError):
+    """A download or a connection failed."""
+
     code = "network"
     retryable = True
     http_status = 502
 
 
 class UnreachableError(NetworkError):
+    """This machine cannot reach the address; another try fails too."""
+
     code = "unreachable"
     retryable = False
 
 
 class NotFoundError(FgdError):
+    """There is no such job, artifact or attempt."""
+
     code = "not_found"
     http_status = 404
 
 
 class ConflictError(FgdError):
+    """The request does not fit the present state."""
+
     code = "conflict"
     http_status = 409
 
 
 class StaleAttemptError(ConflictError):
+    """A newer attempt has replaced this one, or the job is over."""
+
     code = "stale_attempt"
 
 
 class ClusterError(FgdError):
+    """Ray does not answer, or answers wrongly."""
+
     code = "cluster"
     retryable = True
     http_status = 503
 
 
 class LostRunError(FgdError):
+    """The run's process died without its final event."""
+
     code = "lost_run"
     retryable = True

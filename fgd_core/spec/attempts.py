@@ -66,6 +66,8 @@ class Claimed(Fact):
 
 
 class UploadedFile(Fact):
+    """A file of the job in the storage of the control plane."""
+
     path: str
     """Path inside the job's folder, for example `attempts/2/checkpoints/last.pt`."""
     uri: str

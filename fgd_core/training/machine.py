@@ -67,7 +67,7 @@ def seed_everything(seed: int) -> None:
 
 
 def generator_states() -> dict[str, Tensor]:
-    """Return the states of PyTorch's generators by device, for a checkpoint."""
+    """Return the states of PyTorch's generators by device, each a byte tensor of shape (n,), for a checkpoint."""
     states = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         states["cuda"] = torch.cuda.get_rng_state()
@@ -75,7 +75,7 @@ def generator_states() -> dict[str, Tensor]:
 
 
 def restore_generators(states: dict[str, Tensor]) -> None:
-    """Restore the states that `generator_states` returned."""
+    """Restore the states, each of shape (n,), that `generator_states` returned."""
     torch.set_rng_state(states["cpu"])
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])

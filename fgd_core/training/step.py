@@ -25,7 +25,7 @@ def training_step(
         batch: on the detector's device.
         autocast_dtype: for the forward passes; None means float32.
     Returns:
-        Scalars without gradient: `loss`, `task/…`, `distill/…`, `gradient_norm`.
+        By name, a scalar without gradient: `loss`, `task/…`, `distill/…`, `gradient_norm`.
     Raises:
         NonFiniteLossError: the loss or the gradient norm is not finite; the weights are unchanged.
     """
@@ -45,10 +45,12 @@ def training_step(
     norm = clip_gradients(groups, clip_norm)
     values["gradient_norm"] = norm
     if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
-        raise NonFiniteLossError(
-            "the loss or its gradient is not finite; lower the learning rate, clip gradients, "
-            "or lower the distillation's scale",
-            **{name: str(value.item()) for name, value in values.items()},
-        )
+        raise _non_finite(values)
     optimizer.step()
     return values
+
+
+def _non_finite(values: dict[str, Tensor]) -> NonFiniteLossError:
+    cure = "lower the learning rate, clip gradients, or lower the distillation's scale"
+    numbers = {name: str(value.item()) for name, value in values.items()}
+    return NonFiniteLossError(f"the loss or its gradient is not finite; {cure}", **numbers)

@@ -203,6 +203,7 @@ class Trainer:
         return True
 
     def _run_step(self, batch: Batch, waited_s: float) -> None:
+        """Train on one batch; report progress about once a second."""
         started_s = time.perf_counter()
         rate = learning_rate(self.settings, self.step, self.steps)
         for group in self.optimizer.param_groups:
@@ -231,21 +232,24 @@ class Trainer:
         state.epoch_train_s += elapsed_s
         self._window.add(self.step, values, waited_s=waited_s, trained_s=elapsed_s)
         if self._window.is_due():
-            self.context.emit(
-                Progress(
-                    epoch=state.epoch + 1,
-                    epochs=self.settings.epochs,
-                    step=self.step,
-                    steps=self.steps,
-                    images_per_s=self.settings.batch_size * self.step / state.train_s,
-                    eta_s=self._eta_s(),
-                    learning_rate=rate,
-                    data_wait=self._window.data_wait,
-                    values=self._window.take_means(),
-                    **_gpu_memory(self._machine.device),
-                )
-            )
+            self._report_progress(rate)
             self._log_steps()
+
+    def _report_progress(self, rate: float) -> None:
+        self.context.emit(
+            Progress(
+                epoch=self.state.epoch + 1,
+                epochs=self.settings.epochs,
+                step=self.step,
+                steps=self.steps,
+                images_per_s=self.settings.batch_size * self.step / self.state.train_s,
+                eta_s=self._eta_s(),
+                learning_rate=rate,
+                data_wait=self._window.data_wait,
+                values=self._window.take_means(),
+                **_gpu_memory(self._machine.device),
+            )
+        )
 
     def _log_steps(self) -> None:
         logged = self._window.take_steps()
