@@ -154,9 +154,12 @@ class TestSpec:
     @pytest.mark.parametrize(
         ("fields", "message"),
         [
-            ({"name": "resnet18", "deformable_stages": [3, 4, 5]}, "blocks of resnet18 are none; take resnet50"),
-            ({"name": "resnet34", "stride_in": "1x1"}, "stride_in speak"),
-            ({"name": "resnext50_32x4d", "stem_width": 8}, "give it at least 16"),
+            (
+                {"name": "resnet18", "deformable_stages": [3, 4, 5]},
+                "deformable_stages needs bottleneck blocks.*choose resnet50",
+            ),
+            ({"name": "resnet34", "stride_in": "1x1"}, "stride_in needs bottleneck blocks"),
+            ({"name": "resnext50_32x4d", "stem_width": 8}, "set stem_width to at least 16"),
         ],
     )
     def test_incompatible_fields_are_refused_with_the_cure(self, fields: dict[str, object], message: str) -> None:

@@ -245,7 +245,7 @@ class TestConventionOfMmdetection:
         assert found.scores.tolist() == pytest.approx([0.5 * _sigmoid(-4)] * len(found.scores))
 
     def test_torchvision_has_no_first_version(self) -> None:
-        with pytest.raises(ValidationError, match="no first version"):
+        with pytest.raises(ValidationError, match="torchvision has no version v1"):
             spec.Fcos(version="v1")
 
 

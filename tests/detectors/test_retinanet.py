@@ -170,7 +170,7 @@ class TestConventionOfMmdetection:
         assert float(narrow["classification"]) == pytest.approx(expected, rel=1e-4)
 
     def test_it_has_no_second_version(self) -> None:
-        with pytest.raises(ValidationError, match="v2 is torchvision's"):
+        with pytest.raises(ValidationError, match="mmdetection has no version v2"):
             spec.RetinaNet(version="v2", convention="mmdetection")
 
 
