@@ -71,8 +71,8 @@ class Fcos(AnyDetector):
     only cells around the centre learn, distances are in strides, the loss is 1 - GIoU, and centreness comes from the
     regression branch."""
     centreness_from: Literal["classes", "boxes"] | None = None
-    """The branch that predicts centreness: classification or regression. None: as in `version`. FGD's published student
-    has version `v2` with `classes`."""
+    """The branch that predicts centreness: `classes` is the classification branch, `boxes` the regression branch. None:
+    as in `version`. FGD's published student has version `v2` with `classes`."""
     convention: Convention = "torchvision"
     """Whose details the detector follows where the two libraries differ. `mmdetection`: locations are the centres of
     cells, each level has a learned scale, the loss of a box is weighted by its centreness, and a score is class x

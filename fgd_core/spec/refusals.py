@@ -71,7 +71,7 @@ def closest(word: str, known: Iterable[str]) -> str:
 
 
 # Parts that pydantic adds to paths: the kind of a search space, and a mark for a key in place of its value.
-_UNWRITTEN = ("dimensions", "ready", "[key]")
+_UNWRITTEN = ("dimensions", "preset", "[key]")
 
 
 def _message(fault: Any) -> str:

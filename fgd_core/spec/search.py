@@ -74,13 +74,13 @@ PresetName: TypeAlias = Literal["fgd-weights", "fgd-scale", "fgd-temperature"]
 
 
 def _space_kind(value: object) -> str:
-    return "ready" if isinstance(value, str) else "dimensions"
+    return "preset" if isinstance(value, str) else "dimensions"
 
 
 # The kind is decided here, so that a fault in a dimension is not followed by "this is no preset either".
 SpaceSpec: TypeAlias = Annotated[
     Annotated[dict[FieldPath, Dimension], Field(max_length=MAX_DIMENSIONS), Tag("dimensions")]
-    | Annotated[PresetName, Tag("ready")],
+    | Annotated[PresetName, Tag("preset")],
     Discriminator(_space_kind),
 ]
 

@@ -37,7 +37,7 @@ class StepSchedule(Command):
 
     type: Literal["step"] = "step"
     milestones: tuple[float, ...] = (2 / 3, 11 / 12)
-    """Fractions of the training, in (0, 1). 2/3 and 11/12 are the published epochs 8 and 11 of 12."""
+    """Fractions of the training. 2/3 and 11/12 are the published epochs 8 and 11 of 12."""
     factor: float = Field(default=0.1, gt=0, lt=1)
     """Factor on the learning rate at each milestone."""
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import NamedTuple, TypeAlias, TypeGuard
 
 from fgd_core.spec.events import EpochFinished, Evaluated, MetricsLogged, Progress, RunEvent
@@ -28,14 +28,13 @@ def points_of(events: Iterable[RunEvent]) -> Points:
     Each curve has one writer: the terms of the loss come from `MetricsLogged`, so the means in `Progress` give none.
     Values that a curve cannot show (None, infinite, a step out of range) are left out.
     """
-    found: dict[str, Column] = {}
+    found: dict[str, list[Column]] = {}
     for event in events:
         for name, steps, values in _columns(event):
             column = _showable(steps, values)
             if column.steps and 0 < len(name) <= MAX_NAME_LENGTH:
-                known = found.get(name)
-                found[name] = column if known is None else _joined(known, column)
-    return {name: _without_repeats(column) for name, column in found.items()}
+                found.setdefault(name, []).append(column)
+    return {name: _joined(columns) for name, columns in found.items()}
 
 
 def _showable(steps: Sequence[int], values: Sequence[float | None]) -> Column:
@@ -54,15 +53,17 @@ def _are_finite(values: Sequence[float | None]) -> TypeGuard[Sequence[float]]:
     return all(value is not None and math.isfinite(value) for value in values)
 
 
-def _joined(first: Column, second: Column) -> Column:
-    return Column([*first.steps, *second.steps], [*first.values, *second.values])
-
-
-def _without_repeats(column: Column) -> Column:
+def _joined(columns: Sequence[Column]) -> Column:
+    if len(columns) == 1:
+        (column,) = columns
+    else:
+        steps, values = ([*chain.from_iterable(parts)] for parts in zip(*columns, strict=True))
+        column = Column(steps, values)
     if all(step < after for step, after in pairwise(column.steps)):
         return column
-    newest = dict(zip(*column, strict=True))
-    return Column(list(newest), list(newest.values()))
+    # Some steps occur twice; in a dict the later value replaces the earlier one.
+    by_step = dict(zip(*column, strict=True))
+    return Column(list(by_step), list(by_step.values()))
 
 
 def _columns(event: RunEvent) -> Iterator[tuple[str, Sequence[int], Sequence[float | None]]]:
