@@ -29,9 +29,7 @@ _JOBS, _KEEP, _RULE, _HERE = "Jobs", "Housekeeping", "Administration", "On this 
 # Each module defines a function, or a group of commands, with the command's name.
 COMMANDS: Mapping[str, Row] = {
     "demo": Row("service.client.commands.demo", _HERE, "Train a teacher and its student, and compare them."),
-    "demo-sweep": Row(
-        "service.client.commands.demo_sweep", _HERE, "Search the loss weights for a teacher and student."
-    ),
+    "demo-sweep": Row("service.client.commands.demo", _HERE, "Search the loss weights for a teacher and student."),
     "up": Row("service.server.commands.up", _HERE, "Start the server and a local Ray."),
     "submit": Row("service.client.commands.submit", _JOBS, "Submit a job from a YAML or JSON file."),
     "catalogue": Row("service.client.commands.catalogue", _JOBS, "List everything that a spec can contain."),

@@ -5,7 +5,7 @@ import importlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
 
 import typer
 from pydantic import JsonValue, ValidationError
@@ -75,15 +75,15 @@ def _is_before_subcommand(context: object) -> bool:
     Raises:
         UsageError: options stand before the subcommand, which would not receive them.
     """
-    if not isinstance(context, typer.Context) or context.invoked_subcommand is None:
+    # The argument is an instance of a base class of typer.Context, which typer does not export.
+    group = cast("typer.Context | None", context)
+    if group is None or group.invoked_subcommand is None:
         return False
     given = [
-        option.opts[0]
-        for option in context.command.params
-        if option.name is not None and _is_typed(context, option.name)
+        option.opts[0] for option in group.command.params if option.name is not None and _is_typed(group, option.name)
     ]
     if given:
-        called = f"{context.command_path} {context.invoked_subcommand}"
+        called = f"{group.command_path} {group.invoked_subcommand}"
         raise UsageError(f"write {' and '.join(given)} after the subcommand: {called} … {' … '.join(given)}")
     return True
 

@@ -82,7 +82,7 @@ def changed(
         path, equals, value = override.partition("=")
         if not equals or not path:
             raise UsageError(f"--set {override} has no value; write --set path=value, as in --set training.epochs=3")
-        _put(document, path, _value(override, value))
+        _put(document, path, yaml_value(value, option=f"--set {override}"))
     if name is not None:
         document["name"] = name
     _make_absolute(document, current_folder())
@@ -95,6 +95,21 @@ def changed(
         fault = "a fault" if len(reasons) == 1 else f"{len(reasons)} faults"
         changes = " with the changes of the command" if options else ""
         raise SpecFileError(f"{source}{changes} has {fault}; nothing was submitted", reasons=reasons) from cause
+
+
+def yaml_value(text: str, *, option: str) -> JsonValue:
+    """Read the value of an option as YAML.
+
+    Args:
+        option: the option as the user wrote it, for the error.
+    Raises:
+        UsageError: the text is not YAML.
+    """
+    try:
+        value: JsonValue = yaml.safe_load(text)
+    except yaml.YAMLError as cause:
+        raise UsageError(f"{option}: {text!r} is not a YAML value; put quotes around it") from cause
+    return value
 
 
 def locate(refusal: FgdError, source: str, *, overrides: Sequence[str], name: str | None) -> None:
@@ -199,14 +214,6 @@ def _around(path: str) -> Iterator[str]:
     while path:
         yield path
         path = path.rpartition(".")[0]
-
-
-def _value(override: str, text: str) -> JsonValue:
-    try:
-        value: JsonValue = yaml.safe_load(text)
-        return value
-    except yaml.YAMLError as cause:
-        raise UsageError(f"--set {override}: {text!r} is not a YAML value; put quotes around it") from cause
 
 
 def _put(document: Document, path: str, value: JsonValue) -> None:

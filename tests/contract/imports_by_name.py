@@ -10,7 +10,7 @@ BY_NAME: Mapping[str, frozenset[str]] = {
     "service.client.cli": frozenset(
         f"service.client.commands.{module}"
         for module in (
-            *("audit", "catalogue", "compare", "control", "data", "delete", "demo", "demo_sweep", "gc", "jobs", "logs"),
+            *("audit", "catalogue", "compare", "control", "data", "delete", "demo", "gc", "jobs", "logs"),
             *("projects", "queue", "recipes", "report", "show", "submit", "sweep", "tokens", "watch", "webhooks"),
             "weights",
         )

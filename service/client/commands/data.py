@@ -44,6 +44,7 @@ data.command("check")(check)
 @data.callback(invoke_without_command=True)
 @guarded
 def all_(context: typer.Context, *, server: Server = SERVER, as_json: AsJson = False) -> None:
+    """List the data sets if no subcommand follows."""
     if context.invoked_subcommand is None:
         _list(None, None, server, as_json=as_json)
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import typer
-import yaml
 from pydantic import JsonValue, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -15,6 +14,7 @@ from service.client.console import SERVER, AsJson, Server, output, print_json
 from service.client.errors import UsageError
 from service.client.exits import guarded
 from service.client.paths import resolved
+from service.client.spec_file import yaml_value
 
 _PATHS = ("images", "annotations", "folder", "data_yaml", "root")
 
@@ -71,7 +71,7 @@ def add(
         field, equals, value = setting.partition("=")
         if not equals:
             raise UsageError(f"--set {setting} has no value; write --set field=value, as in --set on_bad=drop")
-        data[field] = _value(setting, value)
+        data[field] = yaml_value(value, option=f"--set {setting}")
     new = _new_dataset(name, _absolute(data), project)
     with FgdClient(server) as client:
         made = client.datasets.add(new.name, new.data, project=new.project)
@@ -96,14 +96,6 @@ def _data(coco: tuple[str, str, str, str] | None, voc: str | None, yolo: str | N
     if len(given) != 1:
         raise UsageError("give one of --coco, --voc and --yolo to say where the data is")
     return given[0]
-
-
-def _value(setting: str, text: str) -> JsonValue:
-    try:
-        value: JsonValue = yaml.safe_load(text)
-        return value
-    except yaml.YAMLError as cause:
-        raise UsageError(f"--set {setting}: {text!r} is not a YAML value; put quotes around it") from cause
 
 
 def _absolute(data: Mapping[str, JsonValue]) -> dict[str, JsonValue]:

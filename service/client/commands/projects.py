@@ -27,6 +27,7 @@ _NONE = "none"
 @projects.callback(invoke_without_command=True)
 @guarded
 def show(context: typer.Context, server: Server = SERVER, as_json: AsJson = False) -> None:
+    """List the projects if no subcommand follows."""
     if context.invoked_subcommand is not None:
         return
     with FgdClient(server) as client:

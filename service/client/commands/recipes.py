@@ -15,7 +15,7 @@ from service.client.exits import guarded
 
 recipes = typer.Typer(
     rich_markup_mode="markdown",
-    help="""List published pairs of teacher and student, ready to submit. Without a subcommand, list them.
+    help="""List and show published pairs of teacher and student, ready to submit. Without a subcommand, list them.
 
 **Examples**
 
@@ -36,6 +36,7 @@ def list_(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of examples/paper/README.md.")] = False,
     as_json: AsJson = False,
 ) -> None:
+    """List the recipes if no subcommand follows."""
     if context.invoked_subcommand is not None:
         return
     known = all_recipes().values()

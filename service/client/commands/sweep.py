@@ -20,7 +20,7 @@ from service.client.commands.submit import with_full_ids
 from service.client.console import SERVER, AsJson, Server, output, print_json
 from service.client.errors import UsageError
 from service.client.exits import checked, guarded
-from service.client.spec_file import changed
+from service.client.spec_file import changed, yaml_value
 from service.client.trial_table import trial_table, values_text
 
 sweep = typer.Typer(
@@ -41,6 +41,7 @@ SweepId = Annotated[str, typer.Argument(metavar="ID", help="A sweep's id, or its
 @sweep.callback(invoke_without_command=True)
 @guarded
 def show(context: typer.Context, server: Server = SERVER, as_json: AsJson = False) -> None:
+    """List the sweeps if no subcommand follows."""
     if context.invoked_subcommand is None:
         jobs(None, kind="sweep", server=server, as_json=as_json)
 
@@ -196,10 +197,7 @@ def _values(words: list[str]) -> dict[str, JsonValue]:
         field, equals, text = word.partition("=")
         if not equals or not field:
             raise UsageError(f"{word!r} has no value; write FIELD=VALUE, as in method.alpha=0.002")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as cause:
-            raise UsageError(f"{word!r}: {text!r} is not a YAML value; put quotes around it") from cause
+        value = yaml_value(text, option=word)
         found[field] = _number(value) if isinstance(value, str) else value
     return found
 

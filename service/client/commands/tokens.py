@@ -41,6 +41,7 @@ _ROLES = ", ".join(get_args(RoleName))
 @tokens.callback(invoke_without_command=True)
 @guarded
 def show(context: typer.Context, server: Server = SERVER, as_json: AsJson = False) -> None:
+    """List the tokens if no subcommand follows."""
     if context.invoked_subcommand is None:
         _list(server, as_json=as_json)
 
