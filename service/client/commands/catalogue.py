@@ -18,7 +18,7 @@ from service.client.exits import guarded
 def catalogue(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="A detector, method, searcher, … or a section.  [default: list all]"),
+        typer.Argument(metavar="NAME", help="A detector, method, searcher, … or a section.  [default: list all]"),
     ] = None,
     *,
     server: Annotated[

@@ -31,7 +31,7 @@ _STATES = ", ".join(get_args(JobState))
 def jobs(
     text: Annotated[
         str | None,
-        typer.Argument(metavar="[TEXT]", help="Only jobs whose name contains this text, or whose id begins with it."),
+        typer.Argument(metavar="TEXT", help="Only jobs whose name contains this text, or whose id begins with it."),
     ] = None,
     *,
     state: Annotated[

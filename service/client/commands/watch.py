@@ -18,7 +18,7 @@ from service.client.watching import watch as watch_jobs
 def watch(
     ids: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ID]...", help="Ids of jobs, or their first characters.  [default: all jobs]"),
+        typer.Argument(metavar="ID...", help="Ids of jobs, or their first characters.  [default: all jobs]"),
     ] = None,
     project: Annotated[
         str | None, typer.Option("--project", metavar="NAME", help="Without ids: only jobs of this project.")
