@@ -148,15 +148,15 @@ def _planned(
 
 
 def _check_classes(checkpoint: DetectorCheckpoint, dataset: DetectionDataset, source: str) -> None:
-    theirs = [category.name for category in checkpoint.categories]
-    ours = [category.name for category in dataset.categories]
-    if theirs != ours:
+    in_checkpoint = [category.name for category in checkpoint.categories]
+    in_data = [category.name for category in dataset.categories]
+    if in_checkpoint != in_data:
         raise WeightsError(
-            f"the checkpoint has {len(theirs)} classes and the data {len(ours)}; they must be the same in the same "
-            "order; train a detector on the classes of this data",
+            f"the checkpoint has {len(in_checkpoint)} classes and the data {len(in_data)}; they must be the same in "
+            "the same order; train a detector on the classes of this data",
             checkpoint=source,
-            only_in_checkpoint=[*sorted(set(theirs) - set(ours))[:10]],
-            only_in_data=[*sorted(set(ours) - set(theirs))[:10]],
+            only_in_checkpoint=[*sorted(set(in_checkpoint) - set(in_data))[:10]],
+            only_in_data=[*sorted(set(in_data) - set(in_checkpoint))[:10]],
         )
 
 

@@ -1,4 +1,4 @@
-"""Folds events into the state of a job: where its training stands, what it does now, what went wrong.
+"""Folds events into the state of a job: its progress, its present activity and its errors.
 
 The server, the command line and the Python client read events here and in `study_state`, and nowhere else. Readers are
 lenient: an event of an unknown kind, or one that this version cannot read, changes nothing.

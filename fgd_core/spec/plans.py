@@ -97,13 +97,13 @@ def read_plan(data: Mapping[str, Any]) -> DistillationPlanned | None:
 def pair_in_words(level: PlannedLevel) -> str:
     """Return, for example, `P3 (stride 8, 64 → 256 channels by a 1x1 convolution)`."""
     assert level.student is not None and level.teacher is not None
-    ours, theirs = level.student, level.teacher
-    parts = [f"stride {ours.stride:g}", f"{ours.channels} channels"]
+    student, teacher = level.student, level.teacher
+    parts = [f"stride {student.stride:g}", f"{student.channels} channels"]
     if level.has_adapter:
-        parts[1] = f"{ours.channels} → {theirs.channels} channels by a 1x1 convolution"
+        parts[1] = f"{student.channels} → {teacher.channels} channels by a 1x1 convolution"
     if level.is_resampled:
-        parts.append(f"interpolated from stride {theirs.stride:g}")
-    return f"{ours.name} ({', '.join(parts)})"
+        parts.append(f"interpolated from stride {teacher.stride:g}")
+    return f"{student.name} ({', '.join(parts)})"
 
 
 def _some(keys: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ class ErrorReport(Fact):
 
     @classmethod
     def of(cls, error: Exception) -> "ErrorReport":
-        """Describe an error; an error that is none of ours has the code `internal`."""
+        """Describe an error; an error of another library has the code `internal`."""
         known = error if isinstance(error, FgdError) else FgdError(f"{type(error).__name__}: {error}")
         return cls(
             code=known.code,

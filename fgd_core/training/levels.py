@@ -57,18 +57,21 @@ def plan_levels(
     student: Sequence[FeatureLevel], teacher: Sequence[FeatureLevel], input_scale: float, pairs: Sequence[Pair]
 ) -> list[PlannedLevel]:
     """Return every level of both pyramids, and whether it is distilled."""
-    ours, theirs = [_side(level, 1) for level in student], [_side(level, input_scale) for level in teacher]
-    derived_ours = [side for side, level in zip(ours, student, strict=True) if level.is_derived]
-    derived_theirs = [side for side, level in zip(theirs, teacher, strict=True) if level.is_derived]
+    student_sides, teacher_sides = (
+        [_side(level, 1) for level in student],
+        [_side(level, input_scale) for level in teacher],
+    )
+    derived_of_student = [side for side, level in zip(student_sides, student, strict=True) if level.is_derived]
+    derived_of_teacher = [side for side, level in zip(teacher_sides, teacher, strict=True) if level.is_derived]
     by_student, matched = {pair.student: pair for pair in pairs}, {pair.teacher for pair in pairs}
     planned = []
-    for index, side in enumerate(ours):
+    for index, side in enumerate(student_sides):
         pair = by_student.get(index)
         if pair is None:
-            why_not = _why_not(side, derived_ours, "teacher", derived_theirs)
+            why_not = _why_not(side, derived_of_student, "teacher", derived_of_teacher)
             planned.append(PlannedLevel(student=side, is_distilled=False, why_not=why_not))
             continue
-        other = theirs[pair.teacher]
+        other = teacher_sides[pair.teacher]
         planned.append(
             PlannedLevel(
                 student=side,
@@ -79,8 +82,10 @@ def plan_levels(
             )
         )
     return planned + [
-        PlannedLevel(teacher=side, is_distilled=False, why_not=_why_not(side, derived_theirs, "student", derived_ours))
-        for index, side in enumerate(theirs)
+        PlannedLevel(
+            teacher=side, is_distilled=False, why_not=_why_not(side, derived_of_teacher, "student", derived_of_student)
+        )
+        for index, side in enumerate(teacher_sides)
         if index not in matched
     ]
 
