@@ -1,4 +1,4 @@
-"""The API as somebody outside sees it: through the one published port, with a token."""
+"""A client of the API from outside: through the one published port, with a token."""
 
 import json
 import re
@@ -15,12 +15,14 @@ from deploy.verifying.engine import ROOT
 OVER = ("succeeded", "failed", "cancelled")
 
 
-class UnmetError(Exception):
-    """What the rest of a part rests on did not come about."""
+class VerificationError(Exception):
+    """A precondition of the following checks does not hold."""
 
 
 @dataclass(frozen=True)
 class Answer:
+    """Holds a response."""
+
     status: int
     headers: dict[str, str]
     body: bytes
@@ -36,6 +38,8 @@ class Answer:
 
 @dataclass
 class Api:
+    """Sends requests to one server."""
+
     url: str
     token: str
 
@@ -50,7 +54,7 @@ class Api:
         timeout_s: float = 30,
         headers: dict[str, str] | None = None,
     ) -> Answer:
-        """Whatever comes; a status of 0 stands for no answer at all."""
+        """Return the response, whatever its status; status 0 means no response."""
         request = self._request(method, path, body, {"Accept": accept, "Content-Type": content_type} | (headers or {}))
         try:
             with urllib.request.urlopen(request, timeout=timeout_s) as answer:
@@ -61,30 +65,30 @@ class Api:
             return Answer(0, {}, str(cause).encode())
 
     def get(self, path: str) -> Any:
-        """JSON; asked again for two minutes while nobody answers, or one who is in trouble."""
-        return self._patiently(lambda: self.ask("GET", path, accept="application/json"))
+        """Return parsed JSON; retries server errors and missing answers for two minutes."""
+        return self._until_answered(lambda: self.ask("GET", path, accept="application/json"))
 
     def submit(self, spec: str) -> tuple[str, str]:
-        """The new job's id, and the replica that took it."""
-        # As `fgd` does it: with a key, the gateway may ask the other replica where the first one dies over it.
+        """Submit a job; returns its id, and the replica that accepted it."""
+        # As `fgd` does: with a key, the gateway may send it to the other replica if the first one dies.
         key = {"Idempotency-Key": uuid.uuid4().hex}
         answer = self.ask("POST", "/v1/jobs", spec.encode(), content_type="application/yaml", headers=key)
         if answer.status != 202:
-            raise UnmetError(f"the job was refused: {answer.status} {answer.body.decode()[:2000]}")
+            raise VerificationError(f"the job was refused: {answer.status} {answer.body.decode()[:2000]}")
         return str(answer.json["job_id"]), answer.replica
 
     def job(self, job_id: str) -> Any:
         return self.get(f"/v1/jobs/{job_id}")
 
     def events(self, job_id: str) -> list[dict[str, Any]]:
-        """All so far."""
+        """Return all events so far."""
         found: list[dict[str, Any]] = []
         while page := self.get(f"/v1/jobs/{job_id}/events?after={found[-1]['sequence'] if found else 0}")["items"]:
             found += page
         return found
 
     def stream(self, path: str, *, but_not: str = "") -> tuple[str, Iterator[tuple[str, str]]]:
-        """The replica that streams, another than `but_not`, and (id, data) of what it sends until it ends."""
+        """Open a stream from a replica other than `but_not`; returns that replica, and (id, data) of each message."""
         for _ in range(20):
             answer = urllib.request.urlopen(
                 self._request("GET", path, None, {"Accept": "text/event-stream"}), timeout=60
@@ -93,13 +97,13 @@ class Api:
             if replica != but_not:
                 return replica, _messages(answer)
             answer.close()
-        raise UnmetError(f"every stream came from {but_not}")
+        raise VerificationError(f"every stream came from {but_not}")
 
     def wait(self, job_id: str, until: Callable[[Any], bool], *, timeout_s: float = 900) -> Any:
-        """The job as soon as `until` holds of it.
+        """Wait until `until(job)` is true; returns the job.
 
         Raises:
-            UnmetError: it was over before, or the time was.
+            VerificationError: the job ended before, or the time is over.
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -107,17 +111,19 @@ class Api:
             if until(job):
                 return job
             if job["state"] in OVER or time.monotonic() > deadline:
-                raise UnmetError(f"{job['name']} is {job['state']} ({job.get('message')}), after {timeout_s} s at most")
+                raise VerificationError(
+                    f"{job['name']} is {job['state']} ({job.get('message')}), after {timeout_s} s at most"
+                )
             time.sleep(0.5)
 
     def wait_over(self, job_id: str, *, timeout_s: float = 900) -> Any:
         return self.wait(job_id, lambda job: job["state"] in OVER, timeout_s=timeout_s)
 
-    def _patiently(self, ask: Callable[[], Answer]) -> Any:
+    def _until_answered(self, ask: Callable[[], Answer]) -> Any:
         deadline = time.monotonic() + 120
         while (answer := ask()).status != 200:
             if time.monotonic() > deadline or answer.status in (400, 401, 403, 404, 422):
-                raise UnmetError(f"{answer.status}: {answer.body.decode()[:500]}")
+                raise VerificationError(f"{answer.status}: {answer.body.decode()[:500]}")
             time.sleep(0.3)
         return answer.json
 
@@ -128,7 +134,7 @@ class Api:
 
 @dataclass
 class Prober:
-    """Asks the same again and again, and keeps what went wrong."""
+    """Repeats one request in a loop, and records failures."""
 
     api: Api
     path: str
@@ -149,12 +155,12 @@ class Prober:
 
 
 def example(file: str, /, **changes: object) -> str:
-    """A spec of examples/demo with some of its numbers or names changed, still in YAML."""
+    """Return a spec of examples/demo as YAML, with changed numbers or names."""
     text = (ROOT / "examples" / "demo" / f"{file}.yaml").read_text()
     for field_name, value in changes.items():
         text, count = re.subn(rf"(?m)\b({field_name}: *)[^\s,}}#]+(?: [^\s,}}#]+)*", rf"\g<1>{value}", text, count=1)
         if not count:
-            raise UnmetError(f"examples/demo/{file}.yaml has no field {field_name}")
+            raise VerificationError(f"examples/demo/{file}.yaml has no field {field_name}")
     return text
 
 

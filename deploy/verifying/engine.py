@@ -1,4 +1,4 @@
-"""Docker and its compose, whichever of the two forms is here."""
+"""Calls Docker and its compose, as a plugin or as docker-compose."""
 
 import json
 import os
@@ -13,16 +13,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class EngineError(Exception):
-    """A command of Docker's failed; its message is what Docker printed."""
+    """A Docker command failed; the message is its output."""
 
 
 def run(*command: str, env: Mapping[str, str] | None = None, timeout_s: float = 1800, check: bool = True) -> str:
-    """What `command` prints.
+    """Run a command; returns its output.
 
     Args:
-        env: None: as it is here.
+        env: None for the environment of this process.
     Raises:
-        EngineError: it ended with another code than 0.
+        EngineError: the exit code is not 0.
     """
     done = subprocess.run(
         command,
@@ -39,12 +39,13 @@ def run(*command: str, env: Mapping[str, str] | None = None, timeout_s: float = 
 
 
 class Compose:
-    """The system of this checkout's docker-compose.yml, and nothing of one that may be in use here: neither what .env
-    and the shell say of that, its bucket above all, nor its docker-compose.override.yml.
+    """Runs this checkout's docker-compose.yml, without any settings of a system that is in use here.
+
+    Neither .env, nor variables of the shell (such as the name of a bucket), nor docker-compose.override.yml are used.
 
     Args:
-        env: what docker-compose.yml takes from the environment.
-        env_file: read instead of .env.
+        env: variables of docker-compose.yml.
+        env_file: used instead of .env.
     """
 
     def __init__(self, project: str, env: Mapping[str, str], env_file: Path) -> None:
@@ -54,7 +55,7 @@ class Compose:
         has_plugin = subprocess.run(["docker", "compose", "version"], capture_output=True).returncode == 0
         self._command = ["docker", "compose"] if has_plugin else ["docker-compose"]
         if not has_plugin and shutil.which("docker-compose") is None:
-            raise EngineError("neither `docker compose` nor `docker-compose` is here; install one of the two")
+            raise EngineError("neither `docker compose` nor `docker-compose` is installed; install one of them")
 
     def __call__(self, *arguments: str, **changes: str) -> str:
         return run(*self._command, *self._options, *arguments, env={**_without_settings(), **self.env, **changes})
@@ -64,7 +65,7 @@ class Compose:
         return run(*self._command, "version", "--short").strip()
 
     def containers(self, service: str, *, all: bool = False) -> list[str]:
-        """Ids of the containers of a service, the oldest first."""
+        """Return the ids of the containers of a service, oldest first."""
         found = run(
             "docker", "ps", "--quiet", "--no-trunc", *(["--all"] if all else []),
             "--filter", f"label=com.docker.compose.project={self.project}",
@@ -80,7 +81,7 @@ class Compose:
 
 
 def _without_settings() -> dict[str, str]:
-    """What the shell has, but for what docker-compose.yml would take from it."""
+    """Return the environment without the variables that docker-compose.yml reads."""
     settings = set(re.findall(r"^#?(\w+)=", (ROOT / "deploy" / "env.example").read_text(), re.MULTILINE))
     return {name: value for name, value in os.environ.items() if name not in settings}
 
@@ -105,7 +106,7 @@ def health(container: str) -> str:
 
 
 def execute(container: str, *command: str) -> str:
-    """What a command in the container prints, whether it succeeds or not."""
+    """Run a command in a container; returns its output, whether it succeeds or not."""
     return run("docker", "exec", container, *command, check=False, timeout_s=120)
 
 
@@ -114,7 +115,7 @@ def image_size_bytes(image: str) -> int:
 
 
 def published(containers: Sequence[str]) -> dict[str, set[int]]:
-    """Ports of this machine by container's name."""
+    """Return the published ports of this machine, by name of the container."""
     found: dict[str, set[int]] = {}
     for container in containers:
         ports = inspect(container)["NetworkSettings"]["Ports"] or {}

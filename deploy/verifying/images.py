@@ -1,4 +1,4 @@
-"""Both images: built, built again after a change of the code, and how large they are."""
+"""Builds both images, builds them again after a change of the code, and measures their size."""
 
 import shutil
 import tempfile
@@ -6,14 +6,14 @@ import time
 from pathlib import Path
 
 from deploy.verifying.engine import ROOT, image_size_bytes, run
-from deploy.verifying.ledger import Ledger
+from deploy.verifying.results import Results
 
 TARGETS = {"service": "FGD_IMAGE", "ray": "FGD_RAY_IMAGE"}
 SECOND_BUILD_S = 120.0
 
 
-def build(ledger: Ledger, tags: dict[str, str], *, base: str) -> None:
-    ledger.begin("images")
+def build(results: Results, tags: dict[str, str], *, base: str) -> None:
+    results.begin("images")
     with tempfile.TemporaryDirectory() as folder:
         changed = copy_of_context(Path(folder))
         with (changed / "service" / "clock.py").open("a") as file:
@@ -23,18 +23,18 @@ def build(ledger: Ledger, tags: dict[str, str], *, base: str) -> None:
             first_s = build_one(target, tag, base=base)
             second_s = build_one(target, f"{tag}-changed", base=base, context=changed)
             size = f"{image_size_bytes(tag) / 1e6:.0f} MB, of which the base image {image_size_bytes(base) / 1e6:.0f}"
-            ledger.check(f"the image {target} is built", True, f"{first_s:.0f} s; {size}")
+            results.check(f"the image {target} is built", True, f"{first_s:.0f} s; {size}")
             quick = second_s < SECOND_BUILD_S
-            ledger.check(f"{target} is built anew after a change of the code", quick, f"{second_s:.0f} s")
+            results.check(f"{target} is rebuilt quickly after a change of the code", quick, f"{second_s:.0f} s")
             user = run("docker", "image", "inspect", "--format", "{{.Config.User}}", tag).strip()
-            ledger.check(f"{target} does not run as root", user not in ("", "root", "0"), f"user {user}")
+            results.check(f"{target} does not run as root", user not in ("", "root", "0"), f"user {user}")
     heavy = "import importlib.util as u; print(*(n for n in ('torch', 'torchvision', 'ray') if u.find_spec(n)))"
     found = run("docker", "run", "--rm", "--entrypoint", "/opt/fgd/bin/python", tags["FGD_IMAGE"], "-c", heavy).strip()
-    ledger.check("the control plane has neither torch nor ray", not found, found or "none of them")
+    results.check("the control plane has neither torch nor ray", not found, found or "none of them")
 
 
 def build_one(target: str, tag: str, *, base: str, context: Path = ROOT) -> float:
-    """Seconds that it took."""
+    """Build one image; returns the seconds that it took."""
     began = time.monotonic()
     argument = f"PYTHON_IMAGE={base}"
     run("docker", "build", "--quiet", "--build-arg", argument, "--target", target, "--tag", tag, str(context))
@@ -42,7 +42,7 @@ def build_one(target: str, tag: str, *, base: str, context: Path = ROOT) -> floa
 
 
 def copy_of_context(folder: Path) -> Path:
-    """What the images are made of, to be changed without changing the checkout."""
+    """Copy the build context, so that it can be changed without changing the checkout."""
     wanted = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     for pattern in [*wanted, ".dockerignore", "Dockerfile"]:
         for path in ROOT.glob(pattern):

@@ -1,15 +1,15 @@
-"""To a newer version with a newer schema, one replica after the other, while a run trains."""
+"""Upgrades to a newer version with a newer schema, one replica after the other, while a run trains."""
 
 import subprocess
 import tempfile
 from pathlib import Path
 
 from deploy.verifying import engine
-from deploy.verifying.blows import begun, check_story, probing
+from deploy.verifying.faults import check_job, probing, started
 from deploy.verifying.images import build_one, copy_of_context
 from deploy.verifying.system import REPLICAS, System, crash, wait_for
 
-# What a next version would bring: a column and an index, added.
+# The migration of a next version: it adds a column and an index.
 MIGRATION = '''"""A note on a job"""
 
 import sqlalchemy as sa
@@ -33,28 +33,29 @@ def downgrade() -> None:
 
 
 def roll(system: System, ap: float, *, base: str) -> None:
-    """
+    """Run the upgrade and its checks.
+
     Args:
-        ap: that the same run comes to when it is left in peace.
+        ap: of the same run, undisturbed.
     """
-    ledger, compose, api = system.ledger, system.compose, system.api
-    ledger.begin("rolling upgrade")
+    results, compose, api = system.results, system.compose, system.api
+    results.begin("rolling upgrade")
     newer = f"{compose.env['FGD_IMAGE']}-next"
     build_s = _build_newer(newer, base)
     before = api.ask("GET", "/readyz").json["schema_revision"]
-    ledger.say(f"the next version is built ({build_s:.0f} s); the database is at {before}")
-    job_id = begun(system, "rolled over", epochs=1)
+    results.note(f"the next version is built ({build_s:.0f} s); the database is at {before}")
+    job_id = started(system, "rolled over", epochs=1)
     with probing(system, f"/v1/jobs/{job_id}") as prober:
         compose("run", "--rm", "--no-deps", "migrate", FGD_IMAGE=newer)
         old = compose.containers("api")
         ready = api.ask("GET", "/readyz").json
-        claim = "the old replicas go on with the new schema"
-        ledger.check(
+        claim = "the old replicas work with the new schema"
+        results.check(
             claim, ready["ready"] and ready["schema_revision"] == "9999", f"{before} -> {ready['schema_revision']}"
         )
         crash(old[0])
         took_s = wait_for("the old replica to be back", lambda: engine.health(old[0]) == "healthy", timeout_s=120)
-        ledger.check("an old replica that dies starts again on the new schema", True, f"{took_s:.0f} s")
+        results.check("an old replica that dies starts again on the new schema", True, f"{took_s:.0f} s")
         compose(
             "up",
             "--detach",
@@ -72,10 +73,10 @@ def roll(system: System, ap: float, *, base: str) -> None:
             subprocess.run(["docker", "stop", container], check=True, capture_output=True)
             subprocess.run(["docker", "rm", container], check=True, capture_output=True)
     remaining = {engine.inspect(container)["Config"]["Image"] for container in compose.containers("api")}
-    claim = "all replicas are of the new version, and nobody who asked was turned away"
+    claim = "all replicas have the new version, and no request failed"
     figure = f"{len(prober.failures)} of {prober.asked} requests failed, the longest took {prober.longest_s:.2f} s"
-    ledger.check(claim, remaining == {newer} and not prober.failures, f"{figure} {prober.failures[:2] or ''}")
-    check_story(system, job_id, ap, causes=["succeeded"])
+    results.check(claim, remaining == {newer} and not prober.failures, f"{figure} {prober.failures[:2] or ''}")
+    check_job(system, job_id, ap, causes=["succeeded"])
 
 
 def _build_newer(tag: str, base: str) -> float:

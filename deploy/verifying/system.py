@@ -1,4 +1,4 @@
-"""The system under trial: brought up from docker-compose.yml beside whatever else runs on this machine."""
+"""Starts the system under test from docker-compose.yml, beside everything else on this machine."""
 
 import dataclasses
 import os
@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from deploy.verifying import engine
-from deploy.verifying.api import Api, UnmetError
+from deploy.verifying.api import Api, VerificationError
 from deploy.verifying.engine import ROOT, Compose
-from deploy.verifying.ledger import Ledger
+from deploy.verifying.results import Results
 
 REPLICAS = 2
 WORKERS = 2
@@ -21,12 +21,14 @@ WORKERS = 2
 
 @dataclasses.dataclass
 class System:
+    """Holds the running system, and the results so far."""
+
     compose: Compose
-    ledger: Ledger
+    results: Results
     api: Api
     has_grafana: bool
     folder: Path
-    """With the secrets of this trial."""
+    """Holds the secrets of this verification."""
 
     def up(self) -> None:
         services = ["postgres", "migrate", "api", "gateway", "ray-head", "ray-worker", "prometheus"]
@@ -34,9 +36,9 @@ class System:
         self.compose("up", "--detach", "--no-build", *scale, *services, *(["grafana"] if self.has_grafana else []))
 
     def wait_ready(self, *, timeout_s: float = 300) -> float:
-        """Seconds until the API answers, Ray with it, and every node can take a run."""
+        """Wait until the API and Ray answer and every node can take a run; returns the seconds that it took."""
         began = time.monotonic()
-        wait_for("all that is needed to take a run", self._is_ready, timeout_s=timeout_s)
+        wait_for("the system to be ready for a run", self._is_ready, timeout_s=timeout_s)
         return time.monotonic() - began
 
     def num_nodes(self) -> int:
@@ -45,13 +47,13 @@ class System:
         return sum(row["state"] == "ALIVE" for row in rows)
 
     def worker_of(self, job_id: str) -> str:
-        """The container in which the job's newest attempt runs."""
+        """Return the container in which the job's newest attempt runs."""
         started = [event for event in self.api.events(job_id) if event["kind"] == "run_started"]
         host = started[-1]["data"]["host"]
         for container in self.compose.containers("ray-worker"):
             if engine.inspect(container)["Config"]["Hostname"] == host:
                 return container
-        raise UnmetError(f"no ray-worker is called {host}, where job {job_id} says that it runs")
+        raise VerificationError(f"no ray-worker has the host name {host} that job {job_id} reports")
 
     def _is_ready(self) -> bool:
         ready = self.api.ask("GET", "/readyz")
@@ -60,8 +62,8 @@ class System:
         return self.num_nodes() == WORKERS + 1
 
 
-def prepared(ledger: Ledger, *, project: str, port: int, images: dict[str, str], has_grafana: bool) -> System:
-    """Secrets of its own in a folder that is gone afterwards, and ports of its own."""
+def prepared(results: Results, *, project: str, port: int, images: dict[str, str], has_grafana: bool) -> System:
+    """Prepare a system with its own secrets, in a temporary folder, and its own ports."""
     folder = Path(tempfile.mkdtemp(prefix="fgd-verify-"))
     engine.run(str(ROOT / "deploy" / "init"), str(folder))
     lines = (folder / ".env").read_text().splitlines()
@@ -69,7 +71,7 @@ def prepared(ledger: Ledger, *, project: str, port: int, images: dict[str, str],
     env |= {
         "FGD_SECRETS_DIR": str(folder / "secrets"),
         "FGD_DATA": str(folder / "data"),
-        # So that the walls are tried where they are thinnest.
+        # The widest binding, so that the isolation is checked in the weakest configuration.
         "FGD_BIND": "0.0.0.0",
         "FGD_HOST_PORT": str(port),
         "GRAFANA_HOST_PORT": str(port + 1),
@@ -81,25 +83,25 @@ def prepared(ledger: Ledger, *, project: str, port: int, images: dict[str, str],
     }
     (folder / "data").mkdir()
     api = Api(f"http://127.0.0.1:{port}", env["FGD_ADMIN_TOKEN"])
-    return System(Compose(project, env, folder / ".env"), ledger, api, has_grafana, folder)
+    return System(Compose(project, env, folder / ".env"), results, api, has_grafana, folder)
 
 
-def wait_for(what: str, is_so: Callable[[], Any], *, timeout_s: float, every_s: float = 0.5) -> float:
-    """Seconds that it took.
+def wait_for(what: str, holds: Callable[[], Any], *, timeout_s: float, every_s: float = 0.5) -> float:
+    """Wait until `holds()` is true; returns the seconds that it took.
 
     Raises:
-        UnmetError: it is not so after `timeout_s`.
+        VerificationError: it is still false after `timeout_s`.
     """
     began = time.monotonic()
-    while not is_so():
+    while not holds():
         if time.monotonic() - began > timeout_s:
-            raise UnmetError(f"waited {timeout_s:.0f} s for {what}")
+            raise VerificationError(f"waited {timeout_s:.0f} s for {what}")
         time.sleep(every_s)
     return time.monotonic() - began
 
 
 def crash(container: str) -> None:
-    """End it as a crash would: `docker kill` would count as somebody's wish, and Docker would not start it again."""
+    """Kill its process, as a crash does: Docker does not restart a container after `docker kill`."""
     pid = int(engine.inspect(container)["State"]["Pid"])
     try:
         os.kill(pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The demo's jobs and a small sweep, through the one published port."""
+"""Runs the demo's jobs and a small sweep, through the one published port."""
 
 import json
 import time
@@ -10,23 +10,23 @@ QUICK = {"epochs": 3, "num_train": 64, "num_val": 32, "warmup_steps": 5, "evalua
 SWEEP = QUICK | {"trials": 3, "startup_trials": 2, "epochs": 2}
 
 
-def try_it(system: System) -> tuple[str, str]:
-    """The names of a job and of a sweep that were carried out."""
-    ledger, api = system.ledger, system.api
-    ledger.begin("work")
+def run_jobs(system: System) -> tuple[str, str]:
+    """Run the jobs and their checks; returns the names of a job and of a sweep."""
+    results, api = system.results, system.api
+    results.begin("work")
     began = time.monotonic()
     teacher, taken_by = api.submit(example("teacher", name="verified teacher", **QUICK))
     plain, _ = api.submit(example("plain", name="verified plain student", **QUICK))
-    distilled, _ = api.submit(taught(example("distilled", name="verified distilled student", **QUICK), teacher))
-    sweep, _ = api.submit(taught(example("sweep", name="verified sweep", **SWEEP), teacher))
+    distilled, _ = api.submit(with_teacher(example("distilled", name="verified distilled student", **QUICK), teacher))
+    sweep, _ = api.submit(with_teacher(example("sweep", name="verified sweep", **SWEEP), teacher))
 
     streamed_by, messages = api.stream(f"/v1/jobs/{teacher}/events", but_not=taken_by)
     numbers = [int(id_) for id_, data in messages if json.loads(data).get("sequence")]
     api.wait_over(teacher)
     stored = [event["sequence"] for event in api.events(teacher)]
-    claim = "a stream through the replica that did not take the job has every event, in order"
+    claim = "a stream from the replica that did not accept the job has every event, in order"
     figure = f"{len(numbers)} events; POST to {taken_by}, stream from {streamed_by}"
-    ledger.check(claim, numbers == stored == list(range(1, len(stored) + 1)) and streamed_by != taken_by, figure)
+    results.check(claim, numbers == stored == list(range(1, len(stored) + 1)) and streamed_by != taken_by, figure)
 
     nodes = set()
     for name, job_id in (
@@ -36,35 +36,35 @@ def try_it(system: System) -> tuple[str, str]:
         ("sweep", sweep),
     ):
         job = api.wait_over(job_id, timeout_s=1200)
-        if job["kind"] != "sweep":  # Its driver trains nothing, and claims no worker.
+        if job["kind"] != "sweep":  # Its driver trains nothing, and needs no worker.
             nodes |= {event["data"]["host"] for event in api.events(job_id) if event["kind"] == "run_started"}
         figure = f"{job['state']}, {len(job['attempts'])} attempt, {len(job['artifacts'])} artifacts"
-        ledger.check(f"the demo's {name} succeeds", job["state"] == "succeeded", figure)
-    ledger.check("both workers had something to do", len(nodes) == 2, f"{len(nodes)} nodes")
-    ledger.say(f"four jobs took {time.monotonic() - began:.0f} s")
+        results.check(f"the demo's {name} succeeds", job["state"] == "succeeded", figure)
+    results.check("both workers ran jobs", len(nodes) == 2, f"{len(nodes)} nodes")
+    results.note(f"four jobs took {time.monotonic() - began:.0f} s")
 
     report = api.get(f"/v1/jobs/{distilled}/report?with={teacher}&with={plain}")
     scores = {job["name"]: (job["result"] or {}).get("scores", {}).get("ap") for job in report["jobs"]}
-    ledger.check("the report has the scores of all three", len(scores) == 3 and None not in scores.values(), scores)
+    results.check("the report has the scores of all three", len(scores) == 3 and None not in scores.values(), scores)
     page = api.ask("GET", f"/v1/jobs/{distilled}/report", accept="text/html")
-    ledger.check("and is a page as well", page.status == 200 and b"<svg" in page.body, f"{len(page.body)} bytes")
+    results.check("the report is also a page", page.status == 200 and b"<svg" in page.body, f"{len(page.body)} bytes")
     report = api.ask("GET", f"/v1/jobs/{sweep}/report", accept="text/html")
-    ledger.check("the sweep's report is a page", report.status == 200, f"{len(report.body)} bytes")
+    results.check("the sweep's report is a page", report.status == 200, f"{len(report.body)} bytes")
     best = api.ask("GET", f"/v1/jobs/{teacher}/artifacts/best.pt")
     (known,) = [artifact for artifact in api.job(teacher)["artifacts"] if artifact["name"] == "best.pt"]
-    claim = "a checkpoint can be downloaded whole"
-    ledger.check(claim, len(best.body) == known["size_bytes"] > 0, f"{len(best.body) / 1e6:.1f} MB")
+    claim = "a checkpoint can be downloaded completely"
+    results.check(claim, len(best.body) == known["size_bytes"] > 0, f"{len(best.body) / 1e6:.1f} MB")
 
     dashboard = api.ask("GET", "/ray/api/jobs/")
     listed = {row.get("metadata", {}).get("name") for row in dashboard.json} if dashboard.status == 200 else set()
-    ledger.check(
-        "Ray's dashboard is there, through the API", api.ask("GET", "/ray/").status == 200, f"{len(listed)} jobs"
+    results.check(
+        "Ray's dashboard is reachable through the API", api.ask("GET", "/ray/").status == 200, f"{len(listed)} jobs"
     )
     return "verified distilled student", "verified sweep"
 
 
-def taught(spec: str, teacher: str) -> str:
-    """The spec with that job's checkpoint as the teacher, who after three epochs has no skill yet to be checked."""
+def with_teacher(spec: str, teacher: str) -> str:
+    """Return the spec with that job's checkpoint as the teacher; after three epochs its AP is too low for the gate."""
     line = next(line for line in spec.splitlines() if "job:TEACHER/best" in line)
     indent = line[: len(line) - len(line.lstrip())]
     return spec.replace(line, f"{indent}checkpoint: job:{teacher}/best\n{indent}gate: keys")

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from deploy.verifying import engine
-from deploy.verifying.ledger import Ledger
+from deploy.verifying.results import Results
 from deploy.verifying.system import prepared
 
 pytestmark = pytest.mark.skipif(shutil.which("docker-compose") is None, reason="there is no docker-compose 1.29 here")
@@ -23,7 +23,7 @@ def test_neither_its_files_nor_the_shell_lead_the_trial_to_the_bucket_of_the_sys
     (tmp_path / "docker-compose.override.yml").write_text("services: {api: {environment: {FGD_TICK_S: 9}}}\n")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "theirs")
     monkeypatch.setattr(engine, "ROOT", tmp_path)
-    trial = prepared(Ledger(), project="a-trial", port=1, images={"FGD_IMAGE": "tried"}, has_grafana=False)
+    trial = prepared(Results(), project="a-trial", port=1, images={"FGD_IMAGE": "tried"}, has_grafana=False)
     try:
         api = yaml.safe_load(trial.compose("config"))["services"]["api"]
     finally:

@@ -1,4 +1,4 @@
-"""Who cannot reach what: shown by trying."""
+"""Checks the isolation of the networks by trying connections."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ from deploy.verifying.work import QUICK
 INSIDE = {"postgres": 5432, "ray-head": 6379, "prometheus": 9090, "api": 8321}
 RAY_PORTS = (6379, 8265, 8080, 52365, 10001)
 _OUTSIDE = ("198.18.0.1", "198.18.0.2")
-"""A link of our own, of addresses that are set aside for trials (RFC 2544)."""
+"""Addresses of our own link, from the range that is reserved for tests (RFC 2544)."""
 
 CONNECT = """
 import socket, sys
@@ -26,7 +26,7 @@ for place in sys.argv[1:]:
         print(place, "no:", error)
 """
 
-# What somebody could do who has got into a Ray node: all tokens of the node, all of the network that it sees.
+# What an intruder on a Ray node could do with all tokens of the node, in all networks that it reaches.
 INTRUDER = """
 import json, os, sys, urllib.error, urllib.request
 
@@ -58,15 +58,16 @@ print(json.dumps(found))
 """
 
 
-def try_them(system: System) -> None:
-    ledger, compose = system.ledger, system.compose
-    ledger.begin("walls")
+def check(system: System) -> None:
+    """Run the checks."""
+    results, compose = system.results, system.compose
+    results.begin("isolation")
     (worker, *_) = compose.containers("ray-worker")
     (postgres,) = compose.containers("postgres")
 
     by_address = f"{address(postgres, compose.network('database'))}:5432"
     tried = execute(worker, "python3", "-c", CONNECT, "postgres:5432", by_address, "api:8321")
-    ledger.check(
+    results.check(
         "a worker cannot reach the database, by name or by address",
         tried.count(" no:") == 2,
         "; ".join(tried.splitlines()),
@@ -75,20 +76,20 @@ def try_them(system: System) -> None:
     secrets = [
         name for name in ("POSTGRES_PASSWORD", "FGD_SECRET", "FGD_ADMIN_TOKEN") if system.compose.env[name] in variables
     ]
-    ledger.check("nor has it a secret of the control plane", not secrets, ", ".join(secrets) or "none")
+    results.check("a worker has no secret of the control plane", not secrets, ", ".join(secrets) or "none")
     listing = execute(worker, "ls", "/artifacts")
-    ledger.check("the artifacts are no folder of a worker's", "No such file" in listing, listing.strip())
+    results.check("a worker has no folder of artifacts", "No such file" in listing, listing.strip())
 
     finished = next(job for job in system.api.get("/v1/jobs?state=succeeded")["items"] if job["kind"] == "train")
     path = f"/v1/jobs/{finished['job_id']}/artifacts/best.pt"
-    running, _ = system.api.submit(example("plain", name="job of somebody else", **(QUICK | {"epochs": 30})))
+    running, _ = system.api.submit(example("plain", name="job of another user", **(QUICK | {"epochs": 30})))
     system.api.wait(running, lambda job: job["progress"]["epoch"] is not None)
     found = json.loads(execute(worker, "python3", "-c", INTRUDER, path, "/v1/jobs", f"/v1/attempts/{running}-1/files"))
-    claim = "what a worker can know opens no artifact and no other run"
+    claim = "a worker's tokens open no artifact and no other run"
     given = [what for what, answer in found.items() if answer == "GIVEN"] + [
         attempt for attempt, answer in found["claims"].items() if answer == "GIVEN"
     ]
-    ledger.check(claim, not given and found["claims"] != {}, json.dumps(found))
+    results.check(claim, not given and found["claims"] != {}, json.dumps(found))
     system.api.ask("POST", f"/v1/jobs/{running}/cancel")
     system.api.wait_over(running)
 
@@ -99,12 +100,12 @@ def try_them(system: System) -> None:
     wanted = {int(compose.env["FGD_HOST_PORT"])} | (
         {int(compose.env["GRAFANA_HOST_PORT"])} if system.has_grafana else set()
     )
-    ledger.check("only the API and Grafana are published", set().union(*ports.values()) == wanted, ports)
+    results.check("only the API and Grafana are published", set().union(*ports.values()) == wanted, ports)
     _from_outside(system, wanted)
 
 
 def _from_outside(system: System, published_ports: set[int]) -> None:
-    ledger, compose = system.ledger, system.compose
+    results, compose = system.results, system.compose
     places = []
     for service, port in INSIDE.items():
         for container in compose.containers(service):
@@ -112,23 +113,24 @@ def _from_outside(system: System, published_ports: set[int]) -> None:
                 places.append(f"{network['IPAddress']}:{port}")
     here = _OUTSIDE[0]
     places += [f"{here}:{port}" for port in (5432, 9090, *RAY_PORTS)]
-    doors = [f"{here}:{port}" for port in sorted(published_ports)]
+    open_places = [f"{here}:{port}" for port in sorted(published_ports)]
     try:
         with _another_machine() as run:
-            tried = run("python3", "-c", CONNECT, *doors, *places)
+            tried = run("python3", "-c", CONNECT, *open_places, *places)
     except (OSError, subprocess.CalledProcessError) as error:
-        ledger.check(
-            "from outside only the published ports answer", False, f"could not be tried, it takes root: {error}"
+        results.check(
+            "from outside only the published ports answer", False, f"not checked, because it needs root: {error}"
         )
         return
     answering = {line.split()[0] for line in tried.splitlines() if line.endswith(" answers")}
-    figure = f"{len(doors)} of {len(doors)} published answer, {len(answering - set(doors))} of {len(places)} others"
-    ledger.check("from outside only the published ports answer", answering == set(doors), figure)
+    others = f"{len(answering - set(open_places))} of {len(places)} others"
+    figure = f"{len(open_places)} of {len(open_places)} published answer, {others}"
+    results.check("from outside only the published ports answer", answering == set(open_places), figure)
 
 
 @contextlib.contextmanager
 def _another_machine() -> Iterator[Callable[..., str]]:
-    """A network of its own, with one link to this machine: runs a command there."""
+    """Create a network namespace with one link to this machine; yields a function that runs a command there."""
     name, near, far = "fgd-verify", "fgdv0", "fgdv1"
 
     def ip(*words: str) -> None:
@@ -147,5 +149,5 @@ def _another_machine() -> Iterator[Callable[..., str]]:
         ip("-n", name, "route", "add", "default", "via", _OUTSIDE[0])
         yield run
     finally:
-        # Its end of the link goes with it, and this one's with that.
+        # This deletes both ends of the link.
         ip("netns", "delete", name)
