@@ -2,10 +2,10 @@
 
 All calls block: run them through `threads.run`.
 
-    base      what a storage can do
-    folder    in a folder, which runs may share
-    s3        in a bucket, through boto3
-    choosing  the storage of the settings, and its check at the start of a server
-    paths     names inside a storage, and which files belong to a job
-    errors    a full disk, a missing bucket, an unreachable service
+    base       what a storage can do
+    folder     files in a folder, which runs may share
+    s3         files in a bucket, through s3_files (one object) and s3_bucket (boto3 and its errors)
+    choosing   the storage of the settings, and its check at the start of a server
+    paths      names inside a storage, and which files belong to a job
+    errors     a full disk, a missing bucket, an unreachable service
 """

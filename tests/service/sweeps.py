@@ -50,7 +50,7 @@ def ended(trial: int, cause: str = "completed", epoch: int = 3, **others: Any) -
     return {"kind": "trial_ended", "trial": trial, "cause": cause, "epoch": epoch} | others
 
 
-def said(trial: int, event: dict[str, Any]) -> dict[str, Any]:
+def trial_event(trial: int, event: dict[str, Any]) -> dict[str, Any]:
     return {"kind": "trial_event", "trial": trial, "event": event}
 
 

@@ -34,11 +34,11 @@ def url(run: Run, path: str = "") -> str:
 
 
 async def put(plane: ControlPlane, run: Run, path: str, content: bytes = WEIGHTS, **headers: str) -> httpx.Response:
-    said = run.headers | {"Repr-Digest": digest(content)} | headers
-    return await plane.http.put(url(run, path), content=content, headers=said)
+    sent = run.headers | {"Repr-Digest": digest(content)} | headers
+    return await plane.http.put(url(run, path), content=content, headers=sent)
 
 
-async def kept(plane: ControlPlane, run: Run) -> dict[str, int]:
+async def stored_files(plane: ControlPlane, run: Run) -> dict[str, int]:
     answer = await plane.http.get(url(run), headers=run.headers)
     assert answer.status_code == 200, answer.text
     return {file["path"]: file["size_bytes"] for file in answer.json()["files"]}
@@ -84,8 +84,8 @@ class TestUploads:
     async def test_a_range_can_be_read_alone(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         await put(plane, run, LAST)
-        for asked, part in (("bytes=5-9", WEIGHTS[5:10]), ("bytes=-4", WEIGHTS[-4:]), ("bytes=7-", WEIGHTS[7:])):
-            read = await plane.http.get(url(run, LAST), headers=run.headers | {"Range": asked})
+        for wanted, part in (("bytes=5-9", WEIGHTS[5:10]), ("bytes=-4", WEIGHTS[-4:]), ("bytes=7-", WEIGHTS[7:])):
+            read = await plane.http.get(url(run, LAST), headers=run.headers | {"Range": wanted})
             assert (read.status_code, read.content) == (206, part)
 
     async def test_a_deleted_file_is_gone_and_deleting_it_again_is_no_error(self, plane: ControlPlane) -> None:
@@ -93,7 +93,7 @@ class TestUploads:
         await put(plane, run, LAST)
         for _ in range(2):
             assert (await plane.http.delete(url(run, LAST), headers=run.headers)).status_code == 204
-        assert await kept(plane, run) == {}
+        assert await stored_files(plane, run) == {}
         assert (await plane.http.get(url(run, LAST), headers=run.headers)).status_code == 404
 
     async def test_the_next_attempt_reads_earlier_files_and_writes_its_own(self, plane: ControlPlane) -> None:
@@ -104,7 +104,7 @@ class TestUploads:
         assert (await put(plane, again, LAST, b"mine")).status_code == 403
         assert (await plane.http.delete(url(again, LAST), headers=again.headers)).status_code == 403
         assert (await put(plane, again, "attempts/2/checkpoints/last.pt")).status_code == 200
-        assert set(await kept(plane, again)) >= {LAST, "attempts/2/checkpoints/last.pt"}
+        assert set(await stored_files(plane, again)) >= {LAST, "attempts/2/checkpoints/last.pt"}
 
     async def test_the_assignment_tells_a_run_to_upload_its_files(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
@@ -159,7 +159,7 @@ class TestRefusals:
         for path in (f"%2E%2E/{other}/{LAST}", f"attempts/%2E%2E/%2E%2E/{other}/{LAST}", f"{other}/{LAST}"):
             answer = await plane.http.get(url(run, path), headers=run.headers)
             assert answer.status_code in (404, 422)
-        assert await kept(plane, run) == {}
+        assert await stored_files(plane, run) == {}
 
     async def test_content_with_another_digest_is_rejected_with_both_digests(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
@@ -169,10 +169,10 @@ class TestRefusals:
             assert hashlib.sha256(content).hexdigest() in answer.json()["detail"]
         assert plane.storage.listing("jobs") == []
 
-    @pytest.mark.parametrize("said", ["", "sha-256=abc", "sha-256=:YWJj:", "md5=:YWJj:"])
-    async def test_an_upload_needs_a_valid_digest(self, plane: ControlPlane, said: str) -> None:
+    @pytest.mark.parametrize("header", ["", "sha-256=abc", "sha-256=:YWJj:", "md5=:YWJj:"])
+    async def test_an_upload_needs_a_valid_digest(self, plane: ControlPlane, header: str) -> None:
         _, run = await plane.started_job()
-        answer = await put(plane, run, LAST, **{"Repr-Digest": said})
+        answer = await put(plane, run, LAST, **{"Repr-Digest": header})
         assert answer.status_code == 422
         assert "Repr-Digest: sha-256=:<base64>:" in answer.json()["detail"]
 
@@ -196,8 +196,8 @@ class TestRefusals:
                 raise AssertionError("the body was read")
                 yield b""
 
-            said = headers | {"Content-Length": "5", "Repr-Digest": digest(b"hello")}
-            assert (await plane.http.put(url(run, LAST), content=never(), headers=said)).status_code == 401
+            sent = headers | {"Content-Length": "5", "Repr-Digest": digest(b"hello")}
+            assert (await plane.http.put(url(run, LAST), content=never(), headers=sent)).status_code == 401
 
     async def test_a_stale_attempt_cannot_upload(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
@@ -218,8 +218,8 @@ class TestRefusals:
             await lost_and_started_again(plane, run)
             yield WEIGHTS[1000:]
 
-        said = run.headers | {"Content-Length": str(len(WEIGHTS)), "Repr-Digest": digest(WEIGHTS)}
-        answer = await plane.http.put(url(run, LAST), content=slowly(), headers=said)
+        sent = run.headers | {"Content-Length": str(len(WEIGHTS)), "Repr-Digest": digest(WEIGHTS)}
+        answer = await plane.http.put(url(run, LAST), content=slowly(), headers=sent)
         assert (answer.status_code, answer.json()["code"]) == (409, "stale_attempt")
         assert [file.path for file in plane.storage.listing("jobs") if "attempts" in file.path] == []
 
@@ -277,13 +277,13 @@ class TestOverSocket:
         sha = hashlib.sha256()
         for _ in range(num_blocks):
             sha.update(block)
-        said = f"sha-256=:{base64.b64encode(sha.digest()).decode()}:"
+        sent_digest = f"sha-256=:{base64.b64encode(sha.digest()).decode()}:"
 
         async def content() -> AsyncIterator[bytes]:
             for _ in range(num_blocks):
                 yield block
 
-        headers = run.headers | {"Content-Length": str(num_blocks << 20), "Repr-Digest": said}
+        headers = run.headers | {"Content-Length": str(num_blocks << 20), "Repr-Digest": sent_digest}
         is_folder = plane.storage.folder is not None
         async with served_by(plane) as served:
             if is_folder:
@@ -330,8 +330,8 @@ class TestOverSocket:
             held.append(database._engine.pool.checkedout())
             yield b"llo"
 
-        said = run.headers | {"Content-Length": "5", "Repr-Digest": digest(b"hello")}
-        assert (await plane.http.put(url(run, LAST), content=content(), headers=said)).status_code == 200
+        sent = run.headers | {"Content-Length": "5", "Repr-Digest": digest(b"hello")}
+        assert (await plane.http.put(url(run, LAST), content=content(), headers=sent)).status_code == 200
         assert held == [0]
 
 

@@ -96,17 +96,17 @@ async def test_a_transaction_interrupted_by_its_death_stores_nothing(mortal: pos
 
 async def test_a_starting_server_waits_for_it_and_reports_it_once(mortal: postgresql.PostgresServer) -> None:
     mortal.stop()
-    said: list[str] = []
-    waiting = asyncio.create_task(migrate.upgrade_when_reachable(mortal.url("fgd"), said.append))
+    reported: list[str] = []
+    waiting = asyncio.create_task(migrate.upgrade_when_reachable(mortal.url("fgd"), reported.append))
     try:
-        while not said:  # noqa: ASYNC110
+        while not reported:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         assert not waiting.done()
-        assert said[0].startswith("waiting for the database")
+        assert reported[0].startswith("waiting for the database")
     finally:
         mortal.start()
     await asyncio.wait_for(waiting, timeout=20)
-    assert len(said) == 1
+    assert len(reported) == 1
 
 
 class TestContention:

@@ -95,10 +95,10 @@ class TestCleanup:
     async def test_a_run_that_ray_does_not_delete_is_given_up_in_the_end(
         self, plane: ControlPlane, cluster: MemoryCluster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        asked: list[str] = []
+        deleted: list[str] = []
 
         async def delete(submission_id: str) -> None:
-            asked.append(submission_id)
+            deleted.append(submission_id)
             raise ClusterError("Ray could not forget a run")
 
         monkeypatch.setattr(cluster, "delete", delete)
@@ -107,7 +107,7 @@ class TestCleanup:
         for _ in range(3 * MAX_REFUSALS):
             plane.clock.forward(PAUSE_S)
             await plane.tick()
-        assert asked == [runs[0][1].submission_id] * MAX_REFUSALS
+        assert deleted == [runs[0][1].submission_id] * MAX_REFUSALS
         assert [await link(plane, job_id) is not None for job_id, _ in runs] == [False, True, True]
 
     async def test_many_runs_are_deleted_without_a_pause(self, plane: ControlPlane) -> None:

@@ -49,9 +49,9 @@ class TestManyWriters:
         # Points of each step: two loss terms, the learning rate and the images per second.
         assert await count(plane, MetricPoint) == NUM_RUNS * 15 * 4
         for run in runs:
-            told = await plane.events(run.attempt_id.partition("-")[0])
-            assert [event.sequence for event in told] == list(range(1, len(told) + 1))
-            assert [event.data["step"] for event in told if event.kind == "progress"] == list(range(15))
+            stored = await plane.events(run.attempt_id.partition("-")[0])
+            assert [event.sequence for event in stored] == list(range(1, len(stored) + 1))
+            assert [event.data["step"] for event in stored if event.kind == "progress"] == list(range(15))
 
     async def test_a_batch_sent_twice_at_once_is_stored_once(self, plane: ControlPlane, runs: list[Run]) -> None:
         before = await count(plane, Event)

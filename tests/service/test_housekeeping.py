@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from control_plane import ControlPlane, ManualClock, evaluate_spec, logged, progress, train_spec
 from sqlalchemy import func, select, update
-from sweeps import begun, ended, progressed, reported, said, sweep_spec
+from sweeps import begun, ended, progressed, reported, sweep_spec, trial_event
 
 from fgd_core.spec.housekeeping import HousekeepingView
 from service.housekeeping.task import HousekeepingTask, PassRunningError
@@ -116,8 +116,8 @@ class TestPass:
     async def test_progress_of_trials_is_removed_and_the_study_stays(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job(sweep_spec())
         study = [begun(0), reported(0, 1, 0.5), ended(0)]
-        others = [said(0, {"kind": "warned", "code": "x", "message": "y"}), said(0, {"kind": None})]
-        passing = [said(0, progress(step)) for step in range(5)]
+        others = [trial_event(0, {"kind": "warned", "code": "x", "message": "y"}), trial_event(0, {"kind": None})]
+        passing = [trial_event(0, progress(step)) for step in range(5)]
         await run.reports(*study, *others, *passing, progressed(done=1, planned=1))
         await run.succeeds()
         await plane.tick()

@@ -165,8 +165,8 @@ class TestConcurrentServers:
             subprocess.Popen([sys.executable, "-c", UPGRADE, url], stderr=subprocess.PIPE, text=True) for _ in range(3)
         ]
         for process in starting:
-            _, said = process.communicate(timeout=120)
-            assert process.returncode == 0, said
+            _, stderr = process.communicate(timeout=120)
+            assert process.returncode == 0, stderr
 
     def test_all_start_on_an_empty_database(self, empty_url: str) -> None:
         self.processes_upgrade(empty_url)

@@ -313,9 +313,9 @@ class TestBucket:
     ) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
         storage = storage_of(Settings(storage_url=bucket))
-        said: list[str] = []
-        await check_at_startup(storage, said.append)
-        assert "does not answer" in said[0]
+        reported: list[str] = []
+        await check_at_startup(storage, reported.append)
+        assert "does not answer" in reported[0]
         with pytest.raises(StorageAwayError) as refused:
             storage.read("x")
         assert (refused.value.http_status, refused.value.retryable) == (503, True)
@@ -335,13 +335,13 @@ class TestBucket:
         assert isinstance(storage, S3Storage)
         upload = storage.writing("jobs/a/x", size_bytes=len(BIG))
         upload.write(BIG)
-        pages = storage.pages
+        pages = storage._bucket.pages
 
         def pages_then_discard(operation: str, **parameters: object) -> Iterator[Mapping[str, Any]]:
             yield from pages(operation, **parameters)
             upload.discard()
 
-        monkeypatch.setattr(storage, "pages", pages_then_discard)
+        monkeypatch.setattr(storage._bucket, "pages", pages_then_discard)
         assert storage.abort_uploads(before=datetime.now(UTC)) == 1
         assert storage.abort_uploads(before=datetime.now(UTC)) == 0
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 from control_plane import ControlPlane, Run, progress, scores
-from sweeps import begun, ended, progressed, reported, said, sweep_spec
+from sweeps import begun, ended, progressed, reported, sweep_spec, trial_event
 
 
 async def curves(plane: ControlPlane, job_id: str, **query: Any) -> dict[tuple[str, str], list[tuple[int, float]]]:
@@ -25,7 +25,7 @@ class TestCurvesOfTrials:
         job_id, run = await plane.started_job(sweep_spec())
         points = {"kind": "metrics_logged", "steps": [1, 2], "values": {"loss": [3.0, 2.0]}}
         later = {trial: points | {"steps": [3], "values": {"loss": [loss]}} for trial, loss in ((0, 1.0), (1, 9.0))}
-        await run.reports(said(0, points), said(1, later[1]), said(0, later[0]))
+        await run.reports(trial_event(0, points), trial_event(1, later[1]), trial_event(0, later[0]))
         found = await curves(plane, job_id, name="loss")
         assert found == {("0", "loss"): [(1, 3.0), (2, 2.0), (3, 1.0)], ("1", "loss"): [(3, 9.0)]}
         assert await curves(plane, job_id, name="loss", trial="1") == {("1", "loss"): [(3, 9.0)]}
@@ -36,30 +36,30 @@ class TestCurvesOfTrials:
         points = {"kind": "metrics_logged", "steps": [1], "values": {"loss": [3.0]}}
         scored = {"kind": "evaluated", "epoch": 1, "step": 5, "scores": scores(0.4)}
         unknown = {"kind": "from_the_future", "x": 1}
-        await run.reports(said(0, points), said(0, scored), said(0, unknown), begun(1))
+        await run.reports(trial_event(0, points), trial_event(0, scored), trial_event(0, unknown), begun(1))
         events = [event.data for event in await plane.events(job_id) if event.sequence > before]
-        assert events == [said(0, scored), said(0, unknown), begun(1)]
+        assert events == [trial_event(0, scored), trial_event(0, unknown), begun(1)]
         assert (await curves(plane, job_id))["0", "val/ap"] == [(5, 0.4)]
 
     async def test_a_trials_checkpoint_is_not_an_artifact_of_the_sweep(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job(sweep_spec())
         saved = {"uri": "/x/best.pt", "sha256": "0" * 64, "size_bytes": 1, "epoch": 1, "step": 5, "ap": 0.5}
-        await run.reports(said(0, {"kind": "checkpoint_saved", "name": "best", **saved}))
+        await run.reports(trial_event(0, {"kind": "checkpoint_saved", "name": "best", **saved}))
         assert (await plane.job(job_id))["artifacts"] == []
 
     async def test_unknown_events_of_a_trial_do_not_fail_the_batch(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job(sweep_spec())
         broken = {"kind": "metrics_logged", "steps": "many"}
         nan = progress(3, loss=float("nan"))
-        huge = said(10**80, {"kind": "metrics_logged", "steps": [1], "values": {"loss": [1.0]}})
+        huge = trial_event(10**80, {"kind": "metrics_logged", "steps": [1], "values": {"loss": [1.0]}})
         nobody = {"kind": "trial_event", "event": broken}
-        await run.reports(said(0, broken), said(0, nan), huge, nobody, said(-1, broken))
+        await run.reports(trial_event(0, broken), trial_event(0, nan), huge, nobody, trial_event(-1, broken))
         assert [event.kind for event in await plane.events(job_id)][-5:] == ["trial_event"] * 5
         assert await curves(plane, job_id) == {}
 
     async def test_the_progress_of_a_sweep_is_that_of_its_trials(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job(sweep_spec())
-        await run.reports(progressed(done=3, planned=12, best=0.31), said(0, progress(3)))
+        await run.reports(progressed(done=3, planned=12, best=0.31), trial_event(0, progress(3)))
         at = (await plane.job(job_id))["progress"]
         assert (at["step"], at["steps"], at["eta_s"], at["best_ap"]) == (3, 12, 9.0, 0.31)
 
@@ -68,7 +68,9 @@ class TestStudy:
     async def test_a_driver_reads_its_trials_and_the_requests_in_order(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job(sweep_spec())
         facts = [begun(0), reported(0, 1, 0.2), ended(0)]
-        await run.reports(begun(0), said(0, progress(1)), reported(0, 1, 0.2), progressed(done=0, planned=1), ended(0))
+        await run.reports(
+            begun(0), trial_event(0, progress(1)), reported(0, 1, 0.2), progressed(done=0, planned=1), ended(0)
+        )
         log = (await study(plane, run)).json()
         assert [entry["event"]["kind"] for entry in log["entries"]] == [fact["kind"] for fact in facts]
         assert log["entries"][1]["event"]["objectives"] == [0.2]
