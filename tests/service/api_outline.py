@@ -1,6 +1,6 @@
-"""What clients rely on, a line each: operations with the answers they give, schemas with their fields.
+"""The outline of the API that clients rely on: a line for each operation with its statuses, and for each schema.
 
-`make api` writes it to `api_outline.txt`; a test compares the two, so that a change of the API is seen, and meant.
+`make api` writes it to `api_outline.txt`. A test compares the two, so that the API changes only on purpose.
 """
 
 import tempfile
@@ -15,6 +15,7 @@ FILE = Path(__file__).with_suffix(".txt")
 
 
 def outline(schema: dict[str, Any]) -> str:
+    """Return the outline of an OpenAPI description."""
     operations = [
         f"{method.upper()} {path} {operation['operationId']} -> {' '.join(sorted(operation['responses']))}"
         for path, operations in schema["paths"].items()
@@ -25,7 +26,7 @@ def outline(schema: dict[str, Any]) -> str:
 
 
 def _fields(model: dict[str, Any]) -> list[str]:
-    """A star is for what must be there; the values of a choice stand for its fields."""
+    """Return a schema's fields, required ones with a star; for an enumeration, its values."""
     required = model.get("required", ())
     fields = [f"{name}*" if name in required else name for name in model.get("properties", {})]
     return sorted(fields) or sorted(map(str, model.get("enum", ())))

@@ -1,4 +1,4 @@
-"""Holds every answer that a test gets against the API's own description."""
+"""Checks every response that a test gets against the API's OpenAPI description."""
 
 import re
 from collections.abc import Mapping
@@ -9,9 +9,9 @@ from fastapi import FastAPI
 
 
 class Documented:
-    """A hook of httpx: fails the test whose request is given an answer that the description does not have.
+    """A hook of httpx that fails the test if the description lacks the status or the media type of a response.
 
-    A request that the router itself refuses (no such path, no such method) belongs to no operation.
+    Requests that the router refuses (unknown path or method) belong to no operation and are not checked.
     """
 
     def __init__(self, app: FastAPI) -> None:
@@ -23,11 +23,11 @@ class Documented:
             return
         answers = operation["responses"]
         status = str(response.status_code)
-        assert status in answers, f"{operation['operationId']} answered {status}, which its description does not have"
+        assert status in answers, f"{operation['operationId']} answered {status}, which the description lacks"
         kind = response.headers.get("Content-Type", "").partition(";")[0]
         described = answers[status].get("content", {})
         assert kind in described or "*/*" in described or (not kind and not described), (
-            f"{operation['operationId']} answered {status} with {kind!r}; its description has {list(described)}"
+            f"{operation['operationId']} answered {status} with {kind!r}; the description lists {list(described)}"
         )
 
     def _operation(self, request: httpx.Request) -> Mapping[str, Any] | None:
@@ -38,7 +38,7 @@ class Documented:
         return None
 
 
-# Every application has the same description, and making it takes longer than most tests.
+# All applications have the same description, and building it takes longer than most tests.
 _paths: list[tuple[re.Pattern[str], Mapping[str, Any]]] = []
 
 
@@ -46,7 +46,7 @@ def _described(app: FastAPI) -> list[tuple[re.Pattern[str], Mapping[str, Any]]]:
     if not _paths:
         described = app.openapi()["paths"]
         _paths.extend((re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path)), item) for path, item in described.items())
-        # The parameters that may hold slashes.
+        # These parameters may contain slashes.
         for described_as in (
             "/v1/jobs/{job_id}/artifacts/{name}",
             "/v1/attempts/{attempt_id}/files/{path}",

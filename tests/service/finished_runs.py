@@ -1,4 +1,4 @@
-"""Runs that are over and left what comparisons need: real evaluations of made-up detections."""
+"""Finished runs with the evidence that comparisons need: real evaluations of synthetic detections."""
 
 import hashlib
 from pathlib import Path
@@ -16,7 +16,7 @@ def dataset(seed: int = 7, *, num_images: int = 60) -> DetectionDataset:
 
 
 def left(plane: ControlPlane, folder: str, seed: int, *, skill: float, on: DetectionDataset | None) -> dict[str, Any]:
-    """The event that tells of the evidence, which is written."""
+    """Write the evidence of a run, and return the event that reports it."""
     ground, path = on or dataset(), f"{folder}/evaluation.npz"
     with TemporaryDirectory() as place:
         evidence(ground, detections(ground, seed, skill=skill), Path(place))
@@ -36,7 +36,7 @@ async def finished(
     leaves_evidence: bool = True,
     **spec: Any,
 ) -> str:
-    """A job that succeeded, scored by pycocotools on `on`."""
+    """Run a job to success, with an evaluation on `on` by pycocotools, and return its id."""
     job_id, run = await plane.started_job(train_spec(seed=seed, **spec))
     if leaves_evidence:
         await run.reports(left(plane, f"jobs/{job_id}", seed, skill=skill, on=on))

@@ -1,4 +1,4 @@
-"""Who may do what."""
+"""Access: tokens, roles, projects and the audit trail."""
 
 import asyncio
 import re
@@ -27,7 +27,7 @@ ROOT = "an-admin-token-for-tests-of-enough-length"
 
 
 class Guarded(ControlPlane):
-    """A control plane that asks for tokens; `http` comes with an admin's."""
+    """A control plane that needs tokens; `http` sends an admin's."""
 
     def __init__(self, settings: Settings, cluster: MemoryCluster, clock: ManualClock) -> None:
         super().__init__(settings, cluster, clock)
@@ -37,15 +37,15 @@ class Guarded(ControlPlane):
         body = {"name": f"{role} of {project}", "role": role, "project": project} | fields
         answer = await self.http.post("/v1/tokens", json=body)
         assert answer.status_code == 201, answer.text
-        made: dict[str, Any] = answer.json()
-        return made
+        created: dict[str, Any] = answer.json()
+        return created
 
     async def as_(self, token: str | None, method: str, path: str, **options: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {token}"} if token is not None else {"Authorization": ""}
         return await self.http.request(method, path, headers=headers, **options)
 
     async def by(self, role: str, method: str, path: str, *, project: str | None = None, **options: Any) -> int:
-        """Status of a request with a fresh token of this role."""
+        """Return the status of a request with a new token of this role."""
         made = await self.token(role, project=project)
         return (await self.as_(made["token"], method, path, **options)).status_code
 
@@ -70,14 +70,14 @@ async def guarded(settings: Settings, cluster: MemoryCluster, clock: ManualClock
 
 
 class TestTokens:
-    async def test_a_token_is_recognisable_long_and_shown_once(self, guarded: Guarded) -> None:
+    async def test_a_token_has_its_format_and_is_shown_once(self, guarded: Guarded) -> None:
         made = await guarded.token("read")
         assert re.fullmatch(rf"fgd_{made['token_id']}_[0-9a-f]{{64}}", made["token"])
         listed = await guarded.http.get("/v1/tokens")
         assert made["token_id"] in listed.text
         assert made["token"] not in listed.text
 
-    async def test_the_database_has_no_token_in_it(self, guarded: Guarded) -> None:
+    async def test_the_database_stores_no_token(self, guarded: Guarded) -> None:
         made = await guarded.token("read")
         async with guarded.services.database.reading() as session:
             rows = (await session.execute(text("SELECT * FROM api_tokens"))).all()
@@ -88,15 +88,15 @@ class TestTokens:
         assert ROOT not in str(rows) + str(audited)
 
     @pytest.mark.parametrize(
-        "given", ["", "Bearer", "Bearer ", "Basic abc", f"Basic {ROOT}", ROOT, "Bearer fgd_abc_def", "Bearer \xff"]
+        "header", ["", "Bearer", "Bearer ", "Basic abc", f"Basic {ROOT}", ROOT, "Bearer fgd_abc_def", "Bearer \xff"]
     )
-    async def test_without_a_valid_one_nothing_is_answered(self, guarded: Guarded, given: str) -> None:
-        answer = await guarded.http.get("/v1/jobs", headers=[(b"Authorization", given.encode("latin-1"))])
+    async def test_a_request_without_a_valid_token_is_refused(self, guarded: Guarded, header: str) -> None:
+        answer = await guarded.http.get("/v1/jobs", headers=[(b"Authorization", header.encode("latin-1"))])
         assert (answer.status_code, answer.headers["content-type"]) == (401, PROBLEM)
         assert answer.headers["WWW-Authenticate"] == "Bearer"
         assert answer.json()["code"] == "unauthorized"
 
-    async def test_a_revoked_one_is_refused_at_once_and_stays_listed(self, guarded: Guarded) -> None:
+    async def test_a_revoked_token_is_refused_at_once_and_stays_listed(self, guarded: Guarded) -> None:
         made = await guarded.token("read")
         assert (await guarded.as_(made["token"], "GET", "/v1/jobs")).status_code == 200
         assert (await guarded.http.delete(f"/v1/tokens/{made['token_id']}")).json()["revoked_at"] is not None
@@ -105,7 +105,7 @@ class TestTokens:
         assert made["token"] not in answer.text
         assert made["token_id"] in (await guarded.http.get("/v1/tokens")).text
 
-    async def test_one_that_another_replica_revoked_is_refused_within_seconds(
+    async def test_a_token_revoked_on_another_replica_is_refused_within_seconds(
         self, guarded: Guarded, settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         made = await guarded.token("read")
@@ -117,27 +117,27 @@ class TestTokens:
         monkeypatch.setattr("service.api.token_check.time.monotonic", lambda: later)
         assert (await guarded.as_(made["token"], "GET", "/v1/jobs")).status_code == 401
 
-    async def test_an_expired_one_is_refused_also_when_it_was_known_a_moment_ago(self, guarded: Guarded) -> None:
+    async def test_an_expired_token_is_refused_even_if_it_is_cached(self, guarded: Guarded) -> None:
         made = await guarded.token("read", expires_at=(guarded.clock() + timedelta(hours=1)).isoformat())
         assert (await guarded.as_(made["token"], "GET", "/v1/jobs")).status_code == 200
         guarded.clock.forward(3601)
         answer = await guarded.as_(made["token"], "GET", "/v1/jobs")
         assert (answer.status_code, "expired" in answer.json()["detail"]) == (401, True)
 
-    async def test_one_that_would_expire_in_the_past_is_refused(self, guarded: Guarded) -> None:
+    async def test_an_expiry_in_the_past_is_refused(self, guarded: Guarded) -> None:
         body = {"name": "late", "role": "read", "expires_at": "2020-01-01T00:00:00Z"}
         answer = await guarded.http.post("/v1/tokens", json=body)
         assert (answer.status_code, answer.json()["reasons"][0]["loc"]) == (422, "expires_at")
 
-    async def test_its_use_is_noted_once_a_minute_and_costs_one_look(self, guarded: Guarded) -> None:
+    async def test_its_use_is_recorded_once_a_minute_with_one_query(self, guarded: Guarded) -> None:
         made = await guarded.token("read")
         statements: list[str] = []
 
-        def note(connection: object, cursor: object, statement: str, *_: object) -> None:
+        def record(connection: object, cursor: object, statement: str, *_: object) -> None:
             if "api_tokens" in statement:
                 statements.append(statement.split(maxsplit=1)[0])
 
-        event.listen(guarded.services.database._engine.sync_engine, "before_cursor_execute", note)
+        event.listen(guarded.services.database._engine.sync_engine, "before_cursor_execute", record)
         check = TokenCheck(guarded.services.database, guarded.clock)
         for _ in range(5):
             await check.principal(made["token"])
@@ -150,15 +150,15 @@ class TestTokens:
         await check.principal(made["token"])
         assert statements[3:] == ["SELECT", "UPDATE"]
 
-    async def test_who_am_i(self, guarded: Guarded) -> None:
+    async def test_whoami_returns_the_tokens_principal(self, guarded: Guarded) -> None:
         made = await guarded.token("submit", project="mine")
-        told = (await guarded.as_(made["token"], "GET", "/v1/whoami")).json()
+        principal = (await guarded.as_(made["token"], "GET", "/v1/whoami")).json()
         expected = {"name": "submit of mine", "role": "submit", "project": "mine", "token_id": made["token_id"]}
-        assert told == expected
+        assert principal == expected
 
 
 class TestRoles:
-    async def test_every_route_but_the_open_ones_asks_for_a_token_and_declares_a_role(self, guarded: Guarded) -> None:
+    async def test_every_route_except_the_open_ones_needs_a_token_and_declares_a_role(self, guarded: Guarded) -> None:
         schema = guarded.app.openapi()
         assert len(schema["paths"]) > 15
         for path, operations in schema["paths"].items():
@@ -170,11 +170,11 @@ class TestRoles:
                 assert operation["security"] == [{"ApiToken": []}], (method, path)
                 assert {"401", "403"} <= set(operation["responses"]), (method, path)
 
-    async def test_the_open_ones_are_open(self, guarded: Guarded) -> None:
+    async def test_the_open_routes_need_no_token(self, guarded: Guarded) -> None:
         for path in ("/livez", "/readyz", "/openapi.json", "/docs"):
             assert (await guarded.as_(None, "GET", path)).status_code == 200, path
 
-    async def test_a_reader_changes_nothing_and_is_told_what_it_takes(self, guarded: Guarded) -> None:
+    async def test_a_reader_may_not_change_anything_and_learns_the_needed_role(self, guarded: Guarded) -> None:
         job_id = await guarded.submit(train_spec())
         made = await guarded.token("read")
         assert (await guarded.as_(made["token"], "GET", f"/v1/jobs/{job_id}")).status_code == 200
@@ -189,7 +189,7 @@ class TestRoles:
             assert "role submit" in answer.json()["detail"]
         assert await guarded.state(job_id) == "queued"
 
-    async def test_a_submitter_works_with_jobs_and_nothing_else(self, guarded: Guarded) -> None:
+    async def test_a_submitter_may_change_jobs_only(self, guarded: Guarded) -> None:
         assert await guarded.by("submit", "POST", "/v1/jobs", json=train_spec()) == 202
         for method, path in (
             ("GET", "/v1/tokens"),
@@ -200,11 +200,11 @@ class TestRoles:
         ):
             assert await guarded.by("submit", method, path, json={}) == 403, path
 
-    async def test_the_metrics_are_for_readers_of_all_projects(self, guarded: Guarded) -> None:
+    async def test_metrics_need_a_token_for_all_projects(self, guarded: Guarded) -> None:
         assert await guarded.by("read", "GET", "/metrics") == 200
         assert await guarded.by("admin", "GET", "/metrics", project="vision") == 403
 
-    async def test_a_projects_admin_rules_its_project_alone(self, guarded: Guarded) -> None:
+    async def test_the_admin_of_a_project_is_limited_to_it(self, guarded: Guarded) -> None:
         made = await guarded.token("admin", project="mine")
         for body, status in (
             ({"name": "a", "role": "admin"}, 201),
@@ -220,7 +220,7 @@ class TestRoles:
         for method, path in (("GET", "/v1/audit"), ("PUT", "/v1/projects/mine")):
             assert (await guarded.as_(made["token"], method, path, json={})).status_code == 403, path
 
-    async def test_a_route_without_a_role_still_asks_for_a_token(self, guarded: Guarded) -> None:
+    async def test_a_route_without_a_role_still_needs_a_token(self, guarded: Guarded) -> None:
         async def forgotten() -> dict[str, bool]:
             return {"secret": True}
 
@@ -229,7 +229,7 @@ class TestRoles:
 
 
 class TestProjects:
-    async def test_what_another_project_has_is_not_there(self, guarded: Guarded) -> None:
+    async def test_resources_of_another_project_are_not_found(self, guarded: Guarded) -> None:
         made = await guarded.token("admin", project="mine")
         job_id = await guarded.submit(train_spec(project="yours"))
         for method, path in (
@@ -249,14 +249,14 @@ class TestProjects:
             assert answer.text.replace(job_id, "000000000000") == missing.text, path
         assert await guarded.state(job_id) == "queued"
 
-    async def test_a_report_beside_another_projects_job_is_refused(self, guarded: Guarded) -> None:
+    async def test_a_report_with_another_projects_job_is_refused(self, guarded: Guarded) -> None:
         made = await guarded.token("submit", project="mine")
         mine = (await guarded.as_(made["token"], "POST", "/v1/jobs", json=train_spec())).json()["job_id"]
         yours = await guarded.submit(train_spec(project="yours"))
         answer = await guarded.as_(made["token"], "GET", f"/v1/jobs/{mine}/report?with={yours}")
         assert answer.status_code == 404
 
-    async def test_lists_have_only_what_is_ones_own(self, guarded: Guarded) -> None:
+    async def test_lists_show_the_own_project_only(self, guarded: Guarded) -> None:
         made = await guarded.token("submit", project="mine")
         mine = (await guarded.as_(made["token"], "POST", "/v1/jobs", json=train_spec())).json()
         await guarded.submit(train_spec(project="yours"))
@@ -266,20 +266,20 @@ class TestProjects:
         assert [project["name"] for project in projects] == ["mine"]
         assert (await guarded.as_(made["token"], "GET", "/v1/projects/yours")).status_code == 404
 
-    async def test_a_job_for_another_project_is_refused_and_one_for_none_is_ones_own(self, guarded: Guarded) -> None:
+    async def test_a_job_may_name_the_own_project_only_and_has_it_by_default(self, guarded: Guarded) -> None:
         made = await guarded.token("submit", project="mine")
         answer = await guarded.as_(made["token"], "POST", "/v1/jobs", json=train_spec(project="yours"))
         assert (answer.status_code, "'mine'" in answer.json()["detail"]) == (403, True)
         taken = (await guarded.as_(made["token"], "POST", "/v1/jobs", json=train_spec())).json()
         assert (taken["project"], taken["submitted_by"]) == ("mine", "submit of mine")
 
-    async def test_a_checkpoint_of_another_projects_job_cannot_be_had(self, guarded: Guarded) -> None:
+    async def test_a_checkpoint_of_another_projects_job_is_unknown(self, guarded: Guarded) -> None:
         made = await guarded.token("submit", project="mine")
         teacher = await guarded.submit(train_spec(project="yours"))
         answer = await guarded.as_(made["token"], "POST", "/v1/jobs", json=evaluate_spec(f"job:{teacher}/best"))
         assert (answer.status_code, answer.json()["reasons"][0]["code"]) == (422, "unknown_job")
 
-    async def test_limits_are_set_whole_and_shown_with_what_is_used(self, guarded: Guarded) -> None:
+    async def test_limits_are_replaced_and_shown_with_the_usage(self, guarded: Guarded) -> None:
         await guarded.started_job(train_spec(project="mine"))
         await guarded.submit(train_spec(project="mine"))
         put = await guarded.http.put("/v1/projects/mine", json={"weight": 2.5, "max_running_jobs": 1})
@@ -291,12 +291,12 @@ class TestProjects:
         assert (await guarded.http.get("/v1/projects/mine")).json()["max_running_jobs"] is None
 
     @pytest.mark.parametrize("bad", [{"weight": 0}, {"weight": -1}, {"max_gpus": -1}, {"max_running_jobs": 0.5}])
-    async def test_limits_that_cannot_be_are_refused(self, guarded: Guarded, bad: dict[str, Any]) -> None:
+    async def test_invalid_limits_are_refused(self, guarded: Guarded, bad: dict[str, Any]) -> None:
         assert (await guarded.http.put("/v1/projects/mine", json=bad)).status_code == 422
 
 
-class TestTheFirstToken:
-    async def test_a_server_with_no_way_in_does_not_start_and_says_how_to_make_one(
+class TestFirstToken:
+    async def test_a_server_without_an_admin_token_does_not_start_and_says_how_to_create_one(
         self, settings: Settings, cluster: MemoryCluster, clock: ManualClock
     ) -> None:
         plane = ControlPlane(settings.model_copy(update={"admin_token": None}), cluster, clock)
@@ -306,7 +306,7 @@ class TestTheFirstToken:
         await plane.close()
 
     @pytest.mark.parametrize("end", ["revoke", "expire"])
-    async def test_a_token_that_is_no_longer_good_is_no_way_in(self, guarded: Guarded, end: str) -> None:
+    async def test_an_invalid_admin_token_does_not_count(self, guarded: Guarded, end: str) -> None:
         database, clock = guarded.services.database, guarded.clock
         without = guarded.settings.model_copy(update={"admin_token": None})
         fields = {"expires_at": (clock() + timedelta(hours=1)).isoformat()} if end == "expire" else {}
@@ -320,7 +320,7 @@ class TestTheFirstToken:
         with pytest.raises(ConflictError):
             await ensure_admin_token(without, database, clock)
 
-    async def test_it_may_come_from_a_file_and_a_new_one_takes_the_place_of_the_old(self, guarded: Guarded) -> None:
+    async def test_it_may_come_from_a_file_and_a_new_value_replaces_the_old_one(self, guarded: Guarded) -> None:
         file = guarded.settings.home / "token"
         file.write_text("another-admin-token-for-tests-long-enough\n")
         settings = guarded.settings.model_copy(update={"admin_token": None, "admin_token_file": file})
@@ -329,14 +329,14 @@ class TestTheFirstToken:
         assert (await guarded.as_(file.read_text().strip(), "GET", "/v1/whoami")).json()["name"] == "bootstrap"
         assert (await guarded.http.get("/v1/whoami")).status_code == 401
 
-    async def test_one_that_was_revoked_stays_out_however_often_the_server_starts(self, guarded: Guarded) -> None:
+    async def test_a_revoked_first_token_stays_revoked_after_a_restart(self, guarded: Guarded) -> None:
         await guarded.token("admin")
         await guarded.http.delete("/v1/tokens/bootstrap")
         await ensure_admin_token(guarded.settings, guarded.services.database, guarded.clock)
         assert (await guarded.http.get("/v1/whoami")).status_code == 401
 
     @pytest.mark.parametrize("content", [None, b"", b"short\n", b"\xff" * 40])
-    async def test_a_file_without_a_good_token_is_refused(self, guarded: Guarded, content: bytes | None) -> None:
+    async def test_a_file_without_a_valid_token_is_refused(self, guarded: Guarded, content: bytes | None) -> None:
         file = guarded.settings.home / "token"
         if content is not None:
             file.write_bytes(content)
@@ -352,7 +352,7 @@ class TestAudit:
         items: list[dict[str, Any]] = answer.json()["items"]
         return items
 
-    async def test_a_change_says_who_what_where_and_how_it_ended(self, guarded: Guarded) -> None:
+    async def test_an_entry_holds_actor_target_project_and_status(self, guarded: Guarded) -> None:
         made = await guarded.token("submit", project="mine")
         headers = {"Authorization": f"Bearer {made['token']}", "X-Request-ID": "abc"}
         answer = await guarded.http.post("/v1/jobs", json=train_spec(), headers=headers)
@@ -367,7 +367,7 @@ class TestAudit:
             "request_id": "abc",
         }
 
-    async def test_what_was_refused_is_there_too_but_not_who_is_nobody(self, guarded: Guarded) -> None:
+    async def test_refused_requests_are_recorded_but_not_unauthenticated_ones(self, guarded: Guarded) -> None:
         made = await guarded.token("read")
         await guarded.as_(made["token"], "POST", "/v1/jobs", json=train_spec())
         await guarded.as_(None, "POST", "/v1/jobs", json=train_spec())
@@ -375,19 +375,19 @@ class TestAudit:
         found = await self.entries(guarded, action="submit_job")
         assert [(entry["actor"], entry["status"]) for entry in found] == [("bootstrap", 422), ("read of None", 403)]
 
-    async def test_the_project_of_a_job_is_named_whoever_asks(self, guarded: Guarded) -> None:
+    async def test_an_entry_about_a_job_names_the_jobs_project(self, guarded: Guarded) -> None:
         job_id = await guarded.submit(train_spec(project="mine"))
         await guarded.http.post(f"/v1/jobs/{job_id}/cancel")
         (entry,) = await self.entries(guarded, action="cancel_job")
         assert (entry["project"], entry["target"]) == ("mine", f"/v1/jobs/{job_id}")
 
-    async def test_neither_reading_nor_what_runs_report_is_written(self, guarded: Guarded) -> None:
+    async def test_reads_and_reports_of_runs_are_not_recorded(self, guarded: Guarded) -> None:
         _, run = await guarded.started_job()
         await run.succeeds()
         await guarded.http.get("/v1/jobs")
         assert {entry["action"] for entry in await self.entries(guarded)} == {"submit_job"}
 
-    async def test_pages_and_filters(self, guarded: Guarded) -> None:
+    async def test_the_list_has_pages_and_filters(self, guarded: Guarded) -> None:
         for number in range(5):
             await guarded.submit(train_spec(seed=number, project="mine" if number % 2 else "yours"))
         found, cursor = [], None
@@ -403,13 +403,13 @@ class TestAudit:
         assert len(await self.entries(guarded, actor="bootstrap")) == 5
         assert await self.entries(guarded, target="%") == []
 
-    async def test_many_at_once_are_all_there(self, guarded: Guarded) -> None:
+    async def test_concurrent_changes_are_all_recorded(self, guarded: Guarded) -> None:
         await asyncio.gather(*(guarded.submit(train_spec(seed=number)) for number in range(20)))
         assert len(await self.entries(guarded, limit=500)) == 20
 
 
 class TestSweeps:
-    async def test_nobody_learns_from_the_sweep_of_a_project_that_they_do_not_see(self, guarded: Guarded) -> None:
+    async def test_a_sweep_of_another_project_is_unknown(self, guarded: Guarded) -> None:
         theirs = await guarded.submit(sweep_spec(project="theirs"))
         token = (await guarded.token("submit", project="ours"))["token"]
         for change in ({"fork": theirs}, {"warm_start": [theirs]}, {"fork": "nobody"}):
@@ -418,13 +418,13 @@ class TestSweeps:
         assert (await guarded.as_(token, "GET", f"/v1/jobs/{theirs}/trials")).status_code == 404
         assert (await guarded.as_(token, "POST", f"/v1/jobs/{theirs}/budget", json={"trials": 1})).status_code == 404
 
-    async def test_who_may_only_read_changes_no_sweep(self, guarded: Guarded) -> None:
+    async def test_a_reader_may_not_change_a_sweep(self, guarded: Guarded) -> None:
         job_id, run = await guarded.started_job(sweep_spec())
         await run.reports(begun(0))
         token = (await guarded.token("read"))["token"]
         assert (await guarded.as_(token, "GET", f"/v1/jobs/{job_id}/trials/0")).status_code == 200
-        asked = (("trials", {"values": {}}), ("trials/0/stop", None), ("budget", {"trials": 1}))
-        for path, body in asked:
+        requests = (("trials", {"values": {}}), ("trials/0/stop", None), ("budget", {"trials": 1}))
+        for path, body in requests:
             answer = await guarded.as_(token, "POST", f"/v1/jobs/{job_id}/{path}", json=body)
             assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
         assert (await guarded.as_(token, "GET", f"/v1/attempts/{run.attempt_id}/study")).status_code == 401

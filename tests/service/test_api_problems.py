@@ -1,3 +1,5 @@
+"""Refusals are problems: with a code, every reason, and nothing of the server's inside."""
+
 import json
 from functools import partial
 from typing import Any
@@ -20,7 +22,7 @@ def reasons(problem: dict[str, Any]) -> dict[str, str]:
 
 
 class TestRefusedSpecs:
-    async def test_a_misspelt_field_is_named_by_its_path_and_the_word_that_was_meant(self, plane: ControlPlane) -> None:
+    async def test_a_misspelt_field_is_named_with_its_path_and_a_suggestion(self, plane: ControlPlane) -> None:
         spec = train_spec(training={"epoch": 3, "optimizer": {"type": "adamw", "learning_rat": 1}})
         answer = await plane.http.post("/v1/jobs", json=spec)
         assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM)
@@ -28,17 +30,17 @@ class TestRefusedSpecs:
         assert "did you mean 'epochs'" in found["training.epoch"]
         assert "did you mean 'learning_rate'" in found["training.optimizer.learning_rat"]
 
-    async def test_values_out_of_bounds_and_missing_fields_come_all_at_once(self, plane: ControlPlane) -> None:
+    async def test_all_faults_are_reported_at_once(self, plane: ControlPlane) -> None:
         answer = await plane.http.post("/v1/jobs", json={"kind": "train", "data": SHAPES, "resources": {"gpus": -1}})
         assert set(reasons(answer.json())) == {"name", "detector", "resources.gpus"}
 
     @pytest.mark.parametrize("body", [b"{", b"[]", b"null", b"", b'{"kind": "trian"}', b"\xff", b'{"kind": NaN}'])
-    async def test_a_body_that_is_no_spec(self, plane: ControlPlane, body: bytes) -> None:
+    async def test_a_body_that_is_not_a_spec_is_refused(self, plane: ControlPlane, body: bytes) -> None:
         answer = await plane.http.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
         assert answer.status_code in (400, 422)
         assert answer.headers["content-type"] == PROBLEM
 
-    async def test_nothing_is_left_of_a_refused_job(self, plane: ControlPlane) -> None:
+    async def test_a_refused_job_is_not_stored(self, plane: ControlPlane) -> None:
         await plane.http.post("/v1/jobs", json=evaluate_spec("job:nobody/best"))
         assert (await plane.http.get("/v1/jobs")).json()["items"] == []
 
@@ -68,14 +70,14 @@ async def test_every_refusal_is_a_problem(plane: ControlPlane, method: str, path
     assert problem["detail"]
 
 
-async def test_a_last_event_id_that_is_none_is_refused(plane: ControlPlane) -> None:
+async def test_an_invalid_last_event_id_is_refused(plane: ControlPlane) -> None:
     job_id = await plane.submit(train_spec())
     for bad in ("abc", "-1", "9" * 30, "1.5"):
         answer = await plane.http.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": bad})
         assert (answer.status_code, answer.json()["reasons"][0]["code"]) == (422, "bad_event_id"), bad
 
 
-async def test_what_nobody_foresaw_is_answered_without_a_traceback_and_with_its_request_id(
+async def test_an_unhandled_exception_is_answered_without_a_traceback(
     plane: ControlPlane,
 ) -> None:
     def broken() -> None:
@@ -88,9 +90,9 @@ async def test_what_nobody_foresaw_is_answered_without_a_traceback_and_with_its_
     assert "Traceback" not in answer.text
 
 
-# SQLite alone has a limit that stands in for the end of the disk.
+# Only SQLite has a size limit that can simulate a full disk.
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_a_full_disk_is_said_to_be_full_and_nothing_is_half_stored(
+async def test_a_full_disk_is_reported_and_nothing_is_partly_stored(
     settings: Settings, cluster: MemoryCluster, clock: ManualClock
 ) -> None:
     plane = ControlPlane(settings, cluster, clock)
@@ -100,9 +102,9 @@ async def test_a_full_disk_is_said_to_be_full_and_nothing_is_half_stored(
     database: Database = plane.services.database
 
     async def leave_pages(session: AsyncSession, pages: int) -> None:
-        # SQLite's own limit raises the very error of a full disk.
-        taken = await session.scalar(text("PRAGMA page_count"))
-        await session.execute(text(f"PRAGMA max_page_count = {taken + pages}"))
+        # SQLite's own limit raises the same error as a full disk.
+        used = await session.scalar(text("PRAGMA page_count"))
+        await session.execute(text(f"PRAGMA max_page_count = {used + pages}"))
 
     await database.write_together(partial(leave_pages, pages=4))
     answer = await run.post(batch)
@@ -116,11 +118,13 @@ async def test_a_full_disk_is_said_to_be_full_and_nothing_is_half_stored(
     await plane.close()
 
 
-def test_a_change_of_the_api_is_seen_and_meant(plane: ControlPlane) -> None:
-    assert api_outline.outline(plane.app.openapi()) == api_outline.FILE.read_text(), "`make api` writes it down anew"
+def test_the_api_matches_its_recorded_outline(plane: ControlPlane) -> None:
+    assert api_outline.outline(plane.app.openapi()) == api_outline.FILE.read_text(), (
+        "if the change is intended, run `make api`"
+    )
 
 
-async def test_openapi_names_every_operation_and_knows_problems(plane: ControlPlane) -> None:
+async def test_openapi_names_every_operation_and_declares_problems(plane: ControlPlane) -> None:
     schema = (await plane.http.get("/openapi.json")).json()
     operations = [operation for path in schema["paths"].values() for operation in path.values()]
     ids = [operation["operationId"] for operation in operations]

@@ -1,4 +1,4 @@
-"""A server without tokens must not answer to web pages that its user happens to visit."""
+"""A server without tokens must reject requests from the web pages that its user visits."""
 
 import pytest
 from control_plane import ControlPlane, ManualClock, train_spec
@@ -8,18 +8,20 @@ from service.settings import Settings
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8321", "localhost:8321", "[::1]:8321", "LOCALHOST"])
-async def test_its_own_names_are_answered(plane: ControlPlane, host: str) -> None:
+async def test_requests_to_its_own_names_are_answered(plane: ControlPlane, host: str) -> None:
     assert (await plane.http.get("/v1/jobs", headers={"Host": host})).status_code == 200
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:8321", "10.0.0.1", "", "[::1", "a@b"])
-async def test_a_name_that_was_made_to_point_here_is_not(plane: ControlPlane, host: str) -> None:
+async def test_requests_to_a_foreign_host_name_are_refused(plane: ControlPlane, host: str) -> None:
     for path in ("/v1/jobs", "/docs", "/livez"):
         answer = await plane.http.get(path, headers={"Host": host})
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), path
 
 
-async def test_a_configured_name_is_answered(settings: Settings, cluster: MemoryCluster, clock: ManualClock) -> None:
+async def test_requests_to_a_configured_name_are_answered(
+    settings: Settings, cluster: MemoryCluster, clock: ManualClock
+) -> None:
     plane = ControlPlane(settings.model_copy(update={"allowed_hosts": ("lab.example",)}), cluster, clock)
     assert (await plane.http.get("/v1/jobs", headers={"Host": "lab.example:443"})).status_code == 200
     await plane.close()
@@ -28,13 +30,13 @@ async def test_a_configured_name_is_answered(settings: Settings, cluster: Memory
 @pytest.mark.parametrize(
     "origin", ["http://evil.example", "null", "http://127.0.0.1:3000", "file://", "http://[", "http://127.0.0.1.evil"]
 )
-async def test_a_foreign_page_changes_nothing(plane: ControlPlane, origin: str) -> None:
+async def test_a_page_of_another_site_cannot_change_anything(plane: ControlPlane, origin: str) -> None:
     answer = await plane.http.post("/v1/jobs", json=train_spec(), headers={"Origin": origin})
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
     assert (await plane.http.get("/v1/jobs")).json()["items"] == []
 
 
-async def test_our_own_page_and_programs_do(plane: ControlPlane) -> None:
+async def test_its_own_pages_and_programs_can_change_things(plane: ControlPlane) -> None:
     for headers in ({"Origin": "http://127.0.0.1"}, {}):
         assert (await plane.http.post("/v1/jobs", json=train_spec(), headers=headers)).status_code == 202
 
@@ -45,13 +47,13 @@ async def test_a_nul_in_the_url_is_refused(plane: ControlPlane, path: str) -> No
     assert (answer.status_code, answer.json()["code"]) == (422, "spec")
 
 
-async def test_without_tokens_changes_are_written_as_anonymous(plane: ControlPlane) -> None:
+async def test_without_tokens_the_audit_names_anonymous(plane: ControlPlane) -> None:
     await plane.submit(train_spec())
     (entry,) = (await plane.http.get("/v1/audit")).json()["items"]
     assert (entry["actor"], entry["token_id"], entry["action"]) == ("anonymous", None, "submit_job")
 
 
-async def test_a_body_without_measure_is_turned_away_unread(plane: ControlPlane) -> None:
+async def test_a_body_without_length_or_above_its_limit_is_refused_unread(plane: ControlPlane) -> None:
     huge = {"Content-Length": str(10**9), "Content-Type": "application/json"}
     answer = await plane.http.post("/v1/jobs", content=b"{}", headers=huge)
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")

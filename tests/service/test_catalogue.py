@@ -1,4 +1,4 @@
-"""What can be asked for: read off the specs, so that it cannot fall behind them."""
+"""The catalogue is derived from the specs, so it is always up to date with them."""
 
 from typing import Any, get_args
 
@@ -28,17 +28,17 @@ def members(union: Any) -> list[type[Command]]:
     return list(get_args(union)) or [union]
 
 
-class TestWhatIsInIt:
+class TestContent:
     @pytest.mark.parametrize("section", SECTIONS)
     def test_every_member_of_every_union_is_an_entry(self, section: SectionName) -> None:
-        told = {(entry.chosen_by, entry.name) for entry in getattr(catalogue(), section)}
-        wanted = set()
+        listed = {(entry.chosen_by, entry.name) for entry in getattr(catalogue(), section)}
+        expected = set()
         for member in members(SECTIONS[section]):
             tag = next(name for name in ("type", "kind", "name") if name in member.model_fields)
-            wanted |= {(tag, name) for name in get_args(member.model_fields[tag].annotation)}
-        assert told == wanted
+            expected |= {(tag, name) for name in get_args(member.model_fields[tag].annotation)}
+        assert listed == expected
 
-    def test_every_ready_space_is_in_it_with_its_dimensions(self) -> None:
+    def test_every_preset_is_listed_with_its_dimensions(self) -> None:
         spaces = {space.name: space.dimensions for space in catalogue().spaces}
         assert set(spaces) == set(get_args(PresetName))
         assert set(spaces["fgd-scale"]) == {"method.scale"}
@@ -46,8 +46,8 @@ class TestWhatIsInIt:
     @pytest.mark.parametrize(
         ("section", "entry"), ENTRIES, ids=[f"{section}-{entry.name}" for section, entry in ENTRIES]
     )
-    def test_all_of_it_has_help(self, section: SectionName, entry: Entry) -> None:
-        """Write a docstring under the field, or under its class, in `fgd_core/spec`."""
+    def test_every_entry_and_setting_has_help(self, section: SectionName, entry: Entry) -> None:
+        """If this fails: write a docstring under the field, or under its class, in `fgd_core/spec`."""
         assert entry.help
         assert [setting.path for setting in entry.settings if not setting.help] == []
 
@@ -62,14 +62,14 @@ class TestSettings:
         [(section, entry) for section, entry in ENTRIES if not any(setting.required for setting in entry.settings)],
         ids=lambda value: value.name if isinstance(value, Entry) else value,
     )
-    def test_the_defaults_told_are_those_that_a_spec_takes(self, section: SectionName, entry: Entry) -> None:
+    def test_the_listed_defaults_are_the_specs_defaults(self, section: SectionName, entry: Entry) -> None:
         chosen: dict[str, Any] = {entry.chosen_by: entry.name}
-        left_out = TypeAdapter(SECTIONS[section]).validate_python(chosen)
+        default = TypeAdapter(SECTIONS[section]).validate_python(chosen)
         inner = [setting for setting in entry.settings if "." not in setting.path]
-        written = with_fields(chosen, {setting.path: setting.default for setting in inner})
-        assert TypeAdapter(SECTIONS[section]).validate_python(written) == left_out
+        explicit = with_fields(chosen, {setting.path: setting.default for setting in inner})
+        assert TypeAdapter(SECTIONS[section]).validate_python(explicit) == default
 
-    def test_limits_are_told_as_they_are_held(self) -> None:
+    def test_the_listed_limits_are_enforced(self) -> None:
         threshold = setting_of("retinanet", "score_threshold")
         assert (threshold.type, threshold.minimum, threshold.exclusive_maximum) == ("number", 0, 1)
         detector: TypeAdapter[Any] = TypeAdapter(SECTIONS["detectors"])
@@ -77,10 +77,10 @@ class TestSettings:
         with pytest.raises(ValidationError):
             detector.validate_python({"type": "retinanet", "score_threshold": threshold.exclusive_maximum})
 
-    def test_the_values_of_a_choice_are_told(self) -> None:
+    def test_the_values_of_a_choice_are_listed(self) -> None:
         assert setting_of("fgd", "mask").values == ["geometric", "official"]
 
-    def test_fields_inside_stand_with_the_path_that_set_takes(self) -> None:
+    def test_nested_fields_have_the_path_that_set_takes(self) -> None:
         assert setting_of("distill", "training.epochs").default == 12
         assert setting_of("distill", "teacher.checkpoint").required
         assert setting_of("sweep", "objectives.0.metric").default == "ap"
@@ -92,7 +92,7 @@ class TestSettings:
         assert setting_of("sweep", "base").values == ["train", "distill"]
 
 
-class TestNewcomers:
+class TestNewSpec:
     class Other(Command):
         """Another one."""
 
@@ -102,20 +102,20 @@ class TestNewcomers:
         stages: tuple[int, int] = (1, 2)
         """Which two."""
 
-    def test_a_new_spec_is_told_without_a_word_about_it(self) -> None:
+    def test_a_new_spec_is_listed_without_registration(self) -> None:
         ((entry,)) = read({"methods": self.Other})["methods"]
         assert (entry.name, entry.chosen_by, entry.help) == ("other", "type", "Another one.")
-        told: dict[str, tuple[str, JsonValue, float | None, float | None]] = {
+        listed: dict[str, tuple[str, JsonValue, float | None, float | None]] = {
             each.path: (each.type, each.default, each.exclusive_minimum, each.maximum) for each in entry.settings
         }
-        assert told == {
+        assert listed == {
             "strength": ("number or null", 0.5, 0, 2),
             "stages": ("list of 2: whole number", [1, 2], None, None),
         }
 
 
 class TestRoute:
-    async def test_it_answers_what_is_installed(self, plane: ControlPlane) -> None:
+    async def test_the_route_returns_the_installed_catalogue(self, plane: ControlPlane) -> None:
         answer = await plane.http.get("/v1/catalogue")
         assert answer.status_code == 200
         assert Catalogue.model_validate(answer.json()) == catalogue()

@@ -1,11 +1,11 @@
-"""Who may compare what."""
+"""Access to comparisons."""
 
 from finished_runs import finished
 from test_access import Guarded, guarded, settings  # noqa: F401
 
 
 class TestCompareAccess:
-    async def test_a_token_of_one_project_cannot_compare_with_the_job_of_another(self, guarded: Guarded) -> None:  # noqa: F811
+    async def test_a_job_of_another_project_is_unknown(self, guarded: Guarded) -> None:  # noqa: F811
         mine = [await finished(guarded, seed, project="mine") for seed in (1, 2)]
         yours = await finished(guarded, 3, project="yours")
         assert await guarded.by("read", "GET", f"/v1/compare?a={mine[0]}&b={mine[1]}", project="mine") == 200
@@ -16,13 +16,13 @@ class TestCompareAccess:
             assert (hidden.status_code, unknown.status_code) == (404, 404)
             assert hidden.text.replace(yours, "nobody") == unknown.text
 
-    async def test_an_answer_that_is_kept_is_kept_from_who_may_not_see_it(self, guarded: Guarded) -> None:  # noqa: F811
+    async def test_a_cached_comparison_is_hidden_from_other_projects(self, guarded: Guarded) -> None:  # noqa: F811
         jobs = [await finished(guarded, seed, project="yours") for seed in (1, 2)]
         path = f"/v1/compare?a={jobs[0]}&b={jobs[1]}"
         assert (await guarded.http.get(path)).status_code == 200
         assert await guarded.by("read", "GET", path, project="mine") == 404
 
-    async def test_reading_suffices_and_without_a_token_nothing_is_answered(self, guarded: Guarded) -> None:  # noqa: F811
+    async def test_a_comparison_needs_a_token_with_the_role_read(self, guarded: Guarded) -> None:  # noqa: F811
         jobs = [await finished(guarded, seed) for seed in (1, 2)]
         path = f"/v1/compare?a={jobs[0]}&b={jobs[1]}"
         assert await guarded.by("read", "GET", path) == 200

@@ -1,4 +1,4 @@
-"""What a spec may read."""
+"""Confinement: which files a spec may read."""
 
 import ast
 import asyncio
@@ -39,18 +39,18 @@ def guarded(tmp_path: Path, **changes: Any) -> Settings:
     return Settings(**defaults | changes)
 
 
-class TestWhereTheServerSeesTheFiles:
-    def test_a_file_inside_of_the_roots_is_taken(self, roots: Path) -> None:
+class TestOnTheServersDisk:
+    def test_a_file_inside_the_roots_is_accepted(self, roots: Path) -> None:
         assert codes(evaluate_spec(f"{roots}/data/a.pt"), guarded(roots, local_cluster=True)) == {}
 
     @pytest.mark.parametrize("path", ["secret.pt", "data/../secret.pt", "data/link.pt", "data/up/secret.pt", "data-2"])
-    def test_no_way_leads_out_of_the_roots(self, roots: Path, path: str) -> None:
+    def test_no_path_leads_out_of_the_roots(self, roots: Path, path: str) -> None:
         (roots / "data" / "link.pt").symlink_to(roots / "secret.pt")
         (roots / "data" / "up").symlink_to(roots)
         settings = guarded(roots, local_cluster=True)
         assert codes(evaluate_spec(f"{roots}/{path}"), settings) == {"checkpoint": "outside_data_roots"}
 
-    def test_what_is_there_outside_and_what_is_not_read_the_same(self, roots: Path) -> None:
+    def test_existing_and_missing_files_outside_get_the_same_answer(self, roots: Path) -> None:
         settings = guarded(roots, local_cluster=True)
         for path in (f"{roots}/secret.pt", f"{roots}/none.pt"):
             assert codes(evaluate_spec(path), settings) == {"checkpoint": "outside_data_roots"}
@@ -67,7 +67,7 @@ class TestWhereTheServerSeesTheFiles:
         assert codes(evaluate_spec(f"{roots}/data/loop"), settings) == {"checkpoint": "missing_path"}
 
 
-class TestWhereItDoesNot:
+class TestOnAnotherDisk:
     @pytest.mark.parametrize(
         ("path", "code"),
         [
@@ -78,13 +78,11 @@ class TestWhereItDoesNot:
             ("secret.pt", "outside_data_roots"),
         ],
     )
-    def test_paths_are_held_against_the_roots_as_they_are_written(
-        self, roots: Path, path: str, code: str | None
-    ) -> None:
+    def test_paths_are_compared_with_the_roots_textually(self, roots: Path, path: str, code: str | None) -> None:
         expected = {"checkpoint": code} if code else {}
         assert codes(evaluate_spec(f"{roots}/{path}"), guarded(roots)) == expected
 
-    def test_two_slashes_are_no_way_out(self, roots: Path) -> None:
+    def test_two_leading_slashes_do_not_escape(self, roots: Path) -> None:
         assert codes(evaluate_spec("//etc/passwd"), guarded(roots)) == {"checkpoint": "outside_data_roots"}
 
 
@@ -102,27 +100,27 @@ def test_every_path_of_a_spec_is_confined(roots: Path) -> None:
     assert len(codes(spec, guarded(roots))) == 5
 
 
-def test_a_jobs_own_files_are_referred_to_and_not_named(roots: Path) -> None:
+def test_files_of_a_job_need_a_reference_instead_of_a_path(roots: Path) -> None:
     settings = Settings(home=roots, auth="tokens")
     path = f"{settings.storage_dir}/jobs/abc/best.pt"
     assert codes(evaluate_spec(path), settings) == {"checkpoint": "path_of_a_job"}
     assert codes(evaluate_spec(f"{settings.storage_dir}/sets/best.pt"), settings) == {}
 
 
-def test_without_tokens_every_path_may_be_named(roots: Path) -> None:
+def test_without_tokens_every_path_is_allowed(roots: Path) -> None:
     assert codes(evaluate_spec("/etc/passwd"), Settings(home=roots)) == {}
 
 
 class Call(NamedTuple):
     file: str
     name: str
-    given: dict[str | None, str]
-    """Its keyword arguments, as they are written."""
+    keywords: dict[str | None, str]
+    """Source text of its keyword arguments."""
 
 
 @cache
 def calls() -> list[Call]:
-    """Every call in the code that we ship."""
+    """Return every call in the source of the product."""
     files = [file for package in ("fgd_core", "workers", "service") for file in sorted((ROOT / package).rglob("*.py"))]
     assert len(files) > 100
     return [
@@ -133,51 +131,51 @@ def calls() -> list[Call]:
     ]
 
 
-class TestNothingThatAUserSendsIsRun:
-    """Held over the source itself: a new line that breaks it is found before anybody sends anything."""
+class TestNoCodeExecution:
+    """Checks the source itself, so that a new unsafe call fails here before anybody can use it."""
 
-    def test_every_checkpoint_is_read_as_weights_only(self) -> None:
+    def test_every_checkpoint_is_loaded_with_weights_only(self) -> None:
         loads = [call for call in calls() if call.name.endswith("torch.load")]
         assert loads
-        assert [call for call in loads if call.given.get("weights_only") != "True"] == []
+        assert [call for call in loads if call.keywords.get("weights_only") != "True"] == []
 
     def test_nothing_is_unpickled(self) -> None:
         unpickling = re.compile(
             r"^_?(pickle|cloudpickle|dill|joblib|marshal|shelve)\.(?!UnpicklingError$)|^yaml\.(load|unsafe_load|full_load)$"
         )
-        # `from pickle import loads` comes by another name.
+        # These names appear after `from pickle import loads`.
         disguised = re.compile(r"^(loads|Unpickler|unsafe_load)$")
         assert [call for call in calls() if unpickling.match(call.name) or disguised.match(call.name)] == []
 
-    def test_no_array_is_read_with_pickles_in_it(self) -> None:
-        assert [call for call in calls() if call.given.get("allow_pickle", "False") != "False"] == []
+    def test_no_array_is_loaded_with_pickles(self) -> None:
+        assert [call for call in calls() if call.keywords.get("allow_pickle", "False") != "False"] == []
 
-    def test_nothing_is_run_by_a_shell_or_as_code(self) -> None:
+    def test_no_shell_and_no_eval(self) -> None:
         running = re.compile(
             r"^(os\.(system|popen)|eval|exec|compile|subprocess\.getoutput|.*create_subprocess_shell)$"
         )
-        assert [call for call in calls() if running.match(call.name) or "shell" in call.given] == []
+        assert [call for call in calls() if running.match(call.name) or "shell" in call.keywords] == []
 
-    def test_what_ray_is_told_to_run_has_nothing_of_a_spec_in_it(self) -> None:
-        """Ray runs an entry point by a shell: it is the interpreter of the settings and a module's name."""
-        told = [call.given["entrypoint"] for call in calls() if "entrypoint" in call.given]
-        assert told == ["f'{shlex.quote(self._settings.python)} -m workers'"]
+    def test_the_entrypoint_of_a_ray_job_contains_nothing_of_a_spec(self) -> None:
+        """Ray runs an entry point in a shell; ours is the interpreter from the settings and the name of a module."""
+        entrypoints = [call.keywords["entrypoint"] for call in calls() if "entrypoint" in call.keywords]
+        assert entrypoints == ["f'{shlex.quote(self._settings.python)} -m workers'"]
 
 
-class TestWhatARunIsTold:
-    async def test_its_environment_says_what_it_may_read(
+class TestEnvironmentOfARun:
+    async def test_it_holds_the_roots_that_the_run_may_read(
         self, settings: Settings, cluster: MemoryCluster, clock: ManualClock, tmp_path: Path
     ) -> None:
         confined = settings.model_copy(update={"data_roots": (tmp_path / "data", tmp_path / "more")})
         environment = await self.started(confined, cluster, clock)
         assert (environment[ROOTS], environment[JOBS]) == (f"{tmp_path}/data:{tmp_path}/more", "")
 
-    async def test_where_everything_may_be_read_it_says_nothing(
+    async def test_it_holds_no_roots_if_everything_may_be_read(
         self, settings: Settings, cluster: MemoryCluster, clock: ManualClock
     ) -> None:
         assert {ROOTS, JOBS}.isdisjoint(await self.started(settings, cluster, clock))
 
-    def test_with_tokens_other_jobs_files_are_held_back(self, roots: Path) -> None:
+    def test_with_tokens_files_of_other_jobs_are_excluded(self, roots: Path) -> None:
         settings = Settings(home=roots, auth="tokens")
         assert settings.jobs_of_others == settings.storage_dir / "jobs"
 

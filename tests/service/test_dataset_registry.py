@@ -1,4 +1,4 @@
-"""Data sets by name: registered, checked by a job, named by others."""
+"""The registry of data sets: register by name, check with a job, refer to from specs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,8 +26,8 @@ NAMED = {"type": "registered", "name": "blood"}
 TRAIN, VAL = "a" * 64, "b" * 64
 
 
-def told(*, train: str = TRAIN, findings: Any = ()) -> dict[str, Any]:
-    """The event of a check that has counted."""
+def counted(*, train: str = TRAIN, findings: Any = ()) -> dict[str, Any]:
+    """Return the event with the counts of a check."""
     counts = {"num_images": 40, "num_images_without_boxes": 2, "num_boxes": 90, "num_crowd": 0}
     profile = {"num_small": 10, "num_medium": 50, "num_large": 30, "num_sizes": 1}
     profile |= {"images_per_category": {"cell": 38}, "objects_per_image": [{"first": 0, "last": 0, "count": 2}]}
@@ -46,8 +46,8 @@ async def add(plane: ControlPlane, name: str = "blood", data: Any = SHAPES, **fi
     answer = await plane.http.post("/v1/datasets", json={"name": name, "data": data} | fields)
     assert answer.status_code == 201, answer.text
     assert answer.headers["Location"] == f"/v1/datasets/{answer.json()['dataset_id']}"
-    made: dict[str, Any] = answer.json()
-    return made
+    created: dict[str, Any] = answer.json()
+    return created
 
 
 async def begin_check(plane: ControlPlane, key: str = "blood") -> tuple[str, Run]:
@@ -62,7 +62,7 @@ async def begin_check(plane: ControlPlane, key: str = "blood") -> tuple[str, Run
 
 async def checked(plane: ControlPlane, key: str = "blood", **fields: Any) -> str:
     job_id, run = await begin_check(plane, key)
-    await run.reports(told(**fields), {"kind": "run_finished", "outcome": "succeeded"})
+    await run.reports(counted(**fields), {"kind": "run_finished", "outcome": "succeeded"})
     plane.cluster.say(run.submission_id, "SUCCEEDED")
     await plane.tick()
     return job_id
@@ -76,13 +76,13 @@ async def shown(plane: ControlPlane, key: str = "blood") -> dict[str, Any]:
 
 
 class TestRegistering:
-    async def test_is_found_by_id_and_by_name_unchecked_at_first(self, plane: ControlPlane) -> None:
+    async def test_a_new_data_set_is_unchecked_and_found_by_id_and_name(self, plane: ControlPlane) -> None:
         made = await add(plane)
         assert await shown(plane, made["dataset_id"]) == await shown(plane, "blood") == made
         assert (made["state"], made["format"], made["project"]) == ("unchecked", "shapes", "default")
         assert (made["outcome"], made["fingerprints"], made["num_images"]) == (None, None, {})
 
-    async def test_a_name_is_given_once_in_a_project(self, plane: ControlPlane) -> None:
+    async def test_a_name_is_unique_in_a_project(self, plane: ControlPlane) -> None:
         await add(plane)
         await add(plane, project="lab")
         answer = await plane.http.post("/v1/datasets", json={"name": "blood", "data": SHAPES})
@@ -92,14 +92,14 @@ class TestRegistering:
         assert (await plane.http.get("/v1/datasets/blood?project=lab")).json()["project"] == "lab"
 
     @pytest.mark.parametrize(
-        "wrong",
+        "changes",
         [{"name": "two words"}, {"name": "x", "data": {"type": "zip"}}, {"name": "x", "data": NAMED}, {"size": 3}],
     )
-    async def test_what_is_no_data_set_is_refused(self, plane: ControlPlane, wrong: dict[str, Any]) -> None:
-        answer = await plane.http.post("/v1/datasets", json={"name": "blood", "data": SHAPES} | wrong)
+    async def test_an_invalid_data_set_is_refused(self, plane: ControlPlane, changes: dict[str, Any]) -> None:
+        answer = await plane.http.post("/v1/datasets", json={"name": "blood", "data": SHAPES} | changes)
         assert answer.status_code == 422
 
-    async def test_paths_are_confined_as_those_of_jobs_are(
+    async def test_paths_are_confined_as_in_jobs(
         self, settings: Settings, cluster: MemoryCluster, clock: ManualClock, tmp_path: Path
     ) -> None:
         plane = ControlPlane(settings.model_copy(update={"data_roots": (tmp_path,)}), cluster, clock)
@@ -111,7 +111,7 @@ class TestRegistering:
         assert answer.json()["reasons"][0]["code"] == "outside_data_roots"
         await plane.close()
 
-    async def test_the_list_goes_by_pages_newest_first_and_can_be_narrowed(self, plane: ControlPlane) -> None:
+    async def test_the_list_has_pages_newest_first_and_filters(self, plane: ControlPlane) -> None:
         for name in ("one", "two", "three"):
             await add(plane, name)
         await add(plane, "four", project="lab")
@@ -125,12 +125,12 @@ class TestRegistering:
 
 
 class TestChecking:
-    async def test_a_job_looks_through_it_and_what_it_tells_is_kept(self, plane: ControlPlane) -> None:
+    async def test_a_check_stores_its_counts_and_fingerprints(self, plane: ControlPlane) -> None:
         await add(plane)
         job_id, run = await begin_check(plane)
         assert (await plane.job(job_id))["spec"]["data"]["resolved"]["data"]["type"] == "shapes"
         assert ((await shown(plane))["state"], (await shown(plane))["check_job_id"]) == ("checking", job_id)
-        await run.reports(told(), {"kind": "run_finished", "outcome": "succeeded"})
+        await run.reports(counted(), {"kind": "run_finished", "outcome": "succeeded"})
         view = await shown(plane)
         assert (view["state"], view["fingerprints"]) == ("checked", {"train": TRAIN, "val": VAL})
         assert (view["num_images"], view["num_categories"]) == ({"train": 40, "val": 40}, 1)
@@ -141,17 +141,17 @@ class TestChecking:
             report = await plane.http.get(f"/v1/jobs/{job_id}/report?format={form}")
             assert (report.status_code, "check blood" in report.text) == (200, True)
 
-    async def test_while_one_is_under_way_another_is_the_same(self, plane: ControlPlane) -> None:
+    async def test_a_second_check_returns_the_running_one(self, plane: ControlPlane) -> None:
         await add(plane)
         job_id, _ = await begin_check(plane)
         assert (await plane.http.post("/v1/datasets/blood/check")).json()["job_id"] == job_id
 
-    async def test_bad_data_is_counted_and_refused(self, plane: ControlPlane) -> None:
+    async def test_bad_data_is_refused_with_its_counts(self, plane: ControlPlane) -> None:
         await add(plane)
         await checked(plane)
         _, run = await begin_check(plane)
         finding = {"problem": "missing_image", "action": "refused", "count": 3}
-        await run.reports(told(findings=[finding]))
+        await run.reports(counted(findings=[finding]))
         await run.fails("data")
         await plane.tick()
         view = await shown(plane)
@@ -159,7 +159,7 @@ class TestChecking:
         assert view["error"]["message"] == "there was data"
         assert view["outcome"]["splits"][0]["findings"][0]["problem"] == "missing_image"
 
-    async def test_data_that_can_no_longer_be_opened_keeps_no_old_counts(self, plane: ControlPlane) -> None:
+    async def test_data_that_cannot_be_opened_keeps_no_old_counts(self, plane: ControlPlane) -> None:
         await add(plane)
         await checked(plane)
         _, run = await begin_check(plane)
@@ -167,7 +167,7 @@ class TestChecking:
         view = await shown(plane)
         assert (view["state"], view["outcome"], view["fingerprints"]) == ("refused", None, None)
 
-    async def test_a_check_that_fails_for_another_reason_takes_nothing_away(self, plane: ControlPlane) -> None:
+    async def test_a_check_that_fails_for_another_reason_keeps_the_old_counts(self, plane: ControlPlane) -> None:
         await add(plane)
         await checked(plane)
         _, run = await begin_check(plane)
@@ -178,7 +178,7 @@ class TestChecking:
         view = await shown(plane)
         assert (view["state"], view["error"], view["fingerprints"]["train"]) == ("checked", None, "c" * 64)
 
-    async def test_it_outlives_the_job_that_checked_it(self, plane: ControlPlane) -> None:
+    async def test_the_counts_outlive_the_job_of_the_check(self, plane: ControlPlane) -> None:
         await add(plane)
         job_id = await checked(plane)
         for _ in range(3):
@@ -195,7 +195,7 @@ class TestPage:
     def settings(self, settings: Settings, stored: dict[str, Any]) -> Settings:
         return settings.model_copy(update=stored)
 
-    async def test_the_page_has_counts_findings_and_the_drawn_samples(self, plane: ControlPlane) -> None:
+    async def test_the_page_shows_counts_findings_and_samples(self, plane: ControlPlane) -> None:
         await add(plane)
         unchecked = await plane.http.get("/v1/datasets/blood/page")
         assert "fgd data check blood" in unchecked.text
@@ -211,7 +211,7 @@ class TestPage:
         await run.reports(
             {"kind": "artifact_saved", "name": "samples_train.png", "uri": uri} | saved,
             {"kind": "artifact_saved", "name": "samples_val.png", "uri": outside.as_uri()} | saved,
-            told(findings=findings),
+            counted(findings=findings),
         )
         page = await plane.http.get("/v1/datasets/blood/page")
         assert page.headers["content-type"].startswith("text/html")
@@ -221,11 +221,11 @@ class TestPage:
         assert "there is no such file" in page.text
         assert page.text.index("What was found") < page.text.index("What is in it")
 
-    async def test_where_nothing_is_left_the_page_has_the_findings(self, plane: ControlPlane) -> None:
+    async def test_the_page_of_an_empty_data_set_shows_the_findings(self, plane: ControlPlane) -> None:
         await add(plane)
         _, run = await begin_check(plane)
         finding = {"problem": "missing_image", "action": "refused", "count": 3, "examples": ["gone.png"]}
-        empty = told(findings=[finding])
+        empty = counted(findings=[finding])
         for split in empty["splits"]:
             split |= {"num_images": 0, "num_boxes": 0, "boxes_per_category": {}}
         for each in empty["profiles"]:
@@ -236,8 +236,8 @@ class TestPage:
         assert (page.status_code, "gone.png" in page.text) == (200, True)
 
 
-class TestNamedByJobs:
-    async def test_the_job_keeps_where_the_data_lies_and_its_fingerprint(self, plane: ControlPlane) -> None:
+class TestReferences:
+    async def test_the_job_stores_the_location_and_the_fingerprint(self, plane: ControlPlane) -> None:
         made = await add(plane)
         await checked(plane)
         job_id, run = await plane.started_job(train_spec(data=NAMED))
@@ -248,19 +248,19 @@ class TestNamedByJobs:
         assignment = await plane.http.get(f"/v1/attempts/{run.attempt_id}", headers=run.headers)
         assert assignment.json()["spec"]["data"] == data
 
-    async def test_nobody_has_to_have_checked_it(self, plane: ControlPlane) -> None:
+    async def test_an_unchecked_data_set_can_be_used(self, plane: ControlPlane) -> None:
         await add(plane)
         data = (await plane.job(await plane.submit(train_spec(data=NAMED))))["spec"]["data"]
         assert data["resolved"]["fingerprints"] is None
 
-    async def test_a_sweep_names_it_in_its_base(self, plane: ControlPlane) -> None:
+    async def test_a_sweep_resolves_it_in_its_base(self, plane: ControlPlane) -> None:
         await add(plane)
         spec = sweep_spec()
         spec["base"]["data"] = NAMED
         data = (await plane.job(await plane.submit(spec)))["spec"]["base"]["data"]
         assert data["resolved"]["data"]["type"] == "shapes"
 
-    async def test_an_unknown_name_is_refused_with_the_nearest(self, plane: ControlPlane) -> None:
+    async def test_an_unknown_name_is_refused_with_a_suggestion(self, plane: ControlPlane) -> None:
         answer = await plane.http.post("/v1/jobs", json=train_spec(data=NAMED))
         assert (answer.status_code, "fgd data add" in answer.json()["detail"]) == (422, True)
         await add(plane, "blood-cells")
@@ -272,7 +272,7 @@ class TestNamedByJobs:
         spec = train_spec(data=NAMED, project="lab")
         assert (await plane.http.post("/v1/jobs", json=spec)).status_code == 202
 
-    async def test_what_a_client_says_of_the_place_is_not_believed(self, plane: ControlPlane) -> None:
+    async def test_a_location_sent_by_a_client_is_replaced(self, plane: ControlPlane) -> None:
         await add(plane)
         forged = {"dataset_id": "x", "data": COCO, "fingerprints": None}
         job = await plane.job(await plane.submit(train_spec(data=NAMED | {"resolved": forged})))
@@ -280,7 +280,7 @@ class TestNamedByJobs:
         answer = await plane.http.post("/v1/jobs", json=train_spec(data=NAMED | {"name": "none", "resolved": forged}))
         assert answer.json()["reasons"][0]["code"] == "unknown_dataset"
 
-    async def test_data_that_its_check_refused_is_refused_at_the_door(self, plane: ControlPlane) -> None:
+    async def test_data_that_its_check_refused_is_refused_on_submission(self, plane: ControlPlane) -> None:
         await add(plane)
         _, run = await begin_check(plane)
         await run.fails("data")
@@ -289,7 +289,7 @@ class TestNamedByJobs:
         await checked(plane)
         assert (await plane.http.post("/v1/jobs", json=train_spec(data=NAMED))).status_code == 202
 
-    async def test_a_request_sent_twice_is_one_job_whatever_was_checked_in_between(self, plane: ControlPlane) -> None:
+    async def test_a_repeated_request_is_one_job_despite_a_check_in_between(self, plane: ControlPlane) -> None:
         await add(plane)
         key = {"Idempotency-Key": "one"}
         first = await plane.http.post("/v1/jobs", json=train_spec(data=NAMED), headers=key)
@@ -298,8 +298,8 @@ class TestNamedByJobs:
         assert first.json()["job_id"] == second.json()["job_id"]
 
 
-class TestRemoving:
-    async def test_is_refused_while_jobs_that_are_not_over_refer_to_it(self, plane: ControlPlane) -> None:
+class TestDeletion:
+    async def test_deletion_is_refused_while_an_unfinished_job_uses_it(self, plane: ControlPlane) -> None:
         await add(plane)
         job_id = await plane.submit(train_spec(data=NAMED))
         answer = await plane.http.delete("/v1/datasets/blood")
@@ -309,8 +309,8 @@ class TestRemoving:
         assert (await plane.http.get("/v1/datasets/blood")).status_code == 404
         assert (await plane.job(job_id))["spec"]["data"]["resolved"]["data"]["type"] == "shapes"
 
-    async def test_and_a_submission_at_the_same_time_agree(self, plane: ControlPlane) -> None:
-        """Either the job is there and so is the data set, or neither."""
+    async def test_deletion_and_submission_at_the_same_time_agree(self, plane: ControlPlane) -> None:
+        """Either both the job and the data set exist afterwards, or neither."""
         for _ in range(5):
             await add(plane)
             submitted, removed = await asyncio.gather(
@@ -344,7 +344,7 @@ class TestAccess:
         body = {"name": "x", "role": role, "project": project}
         return {"Authorization": f"Bearer {(await plane.http.post('/v1/tokens', json=body)).json()['token']}"}
 
-    async def test_what_another_project_has_is_not_even_there(self, plane: ControlPlane) -> None:
+    async def test_data_sets_of_another_project_are_not_found(self, plane: ControlPlane) -> None:
         made = await add(plane, project="lab")
         other = await self._as(plane, "submit", "other")
         for key in ("blood", made["dataset_id"]):
@@ -355,7 +355,7 @@ class TestAccess:
         assert (await plane.http.get("/v1/datasets", headers=other)).json()["items"] == []
         assert (await plane.http.get("/v1/datasets/blood?project=lab", headers=other)).status_code == 403
 
-    async def test_its_own_is_found_by_name_and_a_job_of_its_own_names_it(self, plane: ControlPlane) -> None:
+    async def test_the_own_data_set_is_found_by_name_and_used_by_a_job(self, plane: ControlPlane) -> None:
         mine = await self._as(plane, "submit", "lab")
         body = {"name": "blood", "data": SHAPES}
         assert (await plane.http.post("/v1/datasets", json=body, headers=mine)).json()["project"] == "lab"
@@ -364,7 +364,7 @@ class TestAccess:
         answer = await plane.http.post("/v1/jobs", json=train_spec(data=NAMED), headers=mine)
         assert answer.status_code == 202
 
-    async def test_who_may_only_read_changes_nothing(self, plane: ControlPlane) -> None:
+    async def test_a_reader_may_not_change_anything(self, plane: ControlPlane) -> None:
         await add(plane)
         reader = await self._as(plane, "read", None)
         assert (await plane.http.get("/v1/datasets/blood", headers=reader)).status_code == 200
@@ -373,7 +373,7 @@ class TestAccess:
             answer = await plane.http.request(method, f"/v1/datasets{path}", json=body, headers=reader)
             assert answer.status_code == 403
 
-    async def test_changes_are_in_the_audit(self, plane: ControlPlane) -> None:
+    async def test_changes_are_in_the_audit_trail(self, plane: ControlPlane) -> None:
         await add(plane, project="lab")
         entries = (await plane.http.get("/v1/audit?action=create_dataset")).json()["items"]
         assert [(entry["project"], entry["details"]["name"]) for entry in entries] == [("lab", "blood")]

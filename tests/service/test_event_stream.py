@@ -1,4 +1,4 @@
-"""The stream over a real server and real sockets."""
+"""Event streams over a real server and real sockets."""
 
 import asyncio
 import contextlib
@@ -41,7 +41,7 @@ async def test_a_message_carries_the_stored_event(served: Served) -> None:
     assert json.loads(first.data) == (await served.plane.events(job_id))[0].model_dump(mode="json")
 
 
-async def test_a_stream_ends_when_the_job_is_over_and_all_was_sent(served: Served) -> None:
+async def test_a_stream_ends_when_the_job_is_over_and_all_events_are_sent(served: Served) -> None:
     job_id = await served.plane.submit(train_spec())
     reading = asyncio.create_task(served.read(job_id))
     await served.has_readers(1)
@@ -52,7 +52,7 @@ async def test_a_stream_ends_when_the_job_is_over_and_all_was_sent(served: Serve
     assert ids(await served.read(job_id, after=3)) == []
 
 
-async def test_readers_that_come_and_go_see_every_event_once_while_runs_write(served: Served) -> None:
+async def test_reconnecting_readers_get_every_event_once_while_a_run_writes(served: Served) -> None:
     plane = served.plane
     job_id, run = await plane.started_job()
     batches = [run.batch(*(progress(step) for step in range(n * 5, n * 5 + 5))) for n in range(40)]
@@ -63,22 +63,22 @@ async def test_readers_that_come_and_go_see_every_event_once_while_runs_write(se
         await finish(plane, job_id)
         await run.reports({"kind": "run_finished", "outcome": "stopped"})
 
-    async def read_in_pieces(piece: int) -> list[int]:
+    async def read_in_parts(size: int) -> list[int]:
         seen: list[int] = []
         while True:
-            found = ids(await served.read(job_id, after=seen[-1] if seen else 0, at_most=piece))
+            found = ids(await served.read(job_id, after=seen[-1] if seen else 0, at_most=size))
             seen.extend(found)
-            if len(found) < piece:
+            if len(found) < size:
                 return seen
 
-    _, *readers = await asyncio.gather(write(), read_in_pieces(7), read_in_pieces(31), read_in_pieces(10**6))
+    _, *readers = await asyncio.gather(write(), read_in_parts(7), read_in_parts(31), read_in_parts(10**6))
     everything = [event.sequence for event in await plane.events(job_id)]
     assert everything == list(range(1, 5 + 200 + 2 + 2 + 1))
     for seen in readers:
         assert seen == everything
 
 
-async def test_an_event_is_passed_on_at_once(settings: Settings, cluster: MemoryCluster, clock: ManualClock) -> None:
+async def test_an_event_is_sent_at_once(settings: Settings, cluster: MemoryCluster, clock: ManualClock) -> None:
     plane = ControlPlane(settings.model_copy(update={"sse_poll_s": 1000.0}), cluster, clock)
     async with served_by(plane) as served:
         job_id, run = await plane.started_job()
@@ -86,13 +86,13 @@ async def test_an_event_is_passed_on_at_once(settings: Settings, cluster: Memory
         reading = asyncio.create_task(served.read(job_id, after=last, at_most=1))
         await served.has_readers(1)
         await run.reports(progress(1))
-        # The stream looks by itself again only after sse_poll_s.
+        # Without a notification, the stream would look again only after sse_poll_s.
         async with asyncio.timeout(60):
             assert ids(await reading) == [last + 1]
     await plane.close()
 
 
-async def test_a_long_finished_job_is_sent_to_its_end(served: Served) -> None:
+async def test_a_finished_job_with_many_events_is_sent_completely(served: Served) -> None:
     job_id, run = await served.plane.started_job()
     await run.reports(*(progress(step) for step in range(900)))
     await run.succeeds()
@@ -100,7 +100,7 @@ async def test_a_long_finished_job_is_sent_to_its_end(served: Served) -> None:
     assert ids(await served.read(job_id)) == list(range(1, last + 1))
 
 
-async def test_a_quiet_stream_leaves_the_database_alone(
+async def test_a_quiet_stream_does_not_poll_the_database(
     settings: Settings, cluster: MemoryCluster, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plane = ControlPlane(settings.model_copy(update={"sse_poll_s": 1000.0}), cluster, clock)
@@ -146,8 +146,8 @@ async def test_a_quiet_stream_is_kept_alive_and_ends_with_its_lifetime(
     await plane.close()
 
 
-async def test_a_server_that_goes_down_does_not_wait_for_its_readers(plane: ControlPlane) -> None:
-    # A stream lasts an hour.
+async def test_a_shutdown_does_not_wait_for_readers(plane: ControlPlane) -> None:
+    # A stream would otherwise last an hour.
     async with asyncio.timeout(60), served_by(plane) as served:
         job_id = await plane.submit(train_spec())
         reading = asyncio.create_task(served.read(job_id))
@@ -156,7 +156,7 @@ async def test_a_server_that_goes_down_does_not_wait_for_its_readers(plane: Cont
     assert ids(await reading) == [1]
 
 
-async def test_the_same_path_gives_pages_to_who_asks_for_json(plane: ControlPlane) -> None:
+async def test_accept_json_returns_pages(plane: ControlPlane) -> None:
     job_id, run = await plane.started_job()
     await run.reports(*(progress(step) for step in range(20)))
     accept = {"Accept": "application/json"}
@@ -170,7 +170,7 @@ async def test_the_same_path_gives_pages_to_who_asks_for_json(plane: ControlPlan
     assert seen == list(range(1, page["last_sequence"] + 1))
 
 
-async def test_a_reader_that_takes_nothing_is_cut_off_and_the_others_read_on(
+async def test_a_stalled_reader_is_cut_off_and_the_others_continue(
     settings: Settings, cluster: MemoryCluster, clock: ManualClock
 ) -> None:
     plane = ControlPlane(settings.model_copy(update={"slow_reader_s": 0.3}), cluster, clock)
@@ -189,24 +189,22 @@ async def test_a_reader_that_takes_nothing_is_cut_off_and_the_others_read_on(
         assert ids(await reading) == list(range(1, last + 1))
         await asyncio.sleep(0.4)
 
-        def the_rest() -> bytes:
-            taken = b""
+        def remaining() -> bytes:
+            received = b""
             with slow, contextlib.suppress(ConnectionResetError):
                 while block := slow.recv(65536):
-                    taken += block
-            return taken
+                    received += block
+            return received
 
         async with asyncio.timeout(10):
-            taken = await asyncio.to_thread(the_rest)
-        seen = [int(line.removeprefix("id: ")) for line in taken.decode().splitlines() if line.startswith("id: ")]
+            received = await asyncio.to_thread(remaining)
+        seen = [int(line.removeprefix("id: ")) for line in received.decode().splitlines() if line.startswith("id: ")]
         assert 0 < seen[-1] < last
         assert ids(await served.read(job_id, after=seen[-1])) == list(range(seen[-1] + 1, last + 1))
     await plane.close()
 
 
-async def test_many_readers_that_come_at_once_catch_up_in_few_reads(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_many_simultaneous_readers_catch_up_in_few_reads(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id, run = await served.plane.started_job()
     await run.reports(*(progress(step) for step in range(900)))
     await run.succeeds()
@@ -226,7 +224,7 @@ async def test_many_readers_that_come_at_once_catch_up_in_few_reads(
     assert reads <= 5
 
 
-async def test_many_readers_of_one_job_cost_one_read(
+async def test_many_readers_of_one_job_share_each_read(
     settings: Settings, cluster: MemoryCluster, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plane = ControlPlane(settings.model_copy(update={"sse_poll_s": 1000.0}), cluster, clock)

@@ -1,4 +1,4 @@
-"""Pause, resume, retry, priorities: what a user does to a job that was taken."""
+"""Job control: pause, resume, retry, priorities and the queue."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from control_plane import ControlPlane, progress, train_spec
 from service.jobs.cluster import Capacity, Node
 
 
-async def ask(plane: ControlPlane, job_id: str, what: str, **headers: str) -> httpx.Response:
+async def post(plane: ControlPlane, job_id: str, what: str, **headers: str) -> httpx.Response:
     return await plane.http.post(f"/v1/jobs/{job_id}/{what}", headers=headers)
 
 
-async def told(plane: ControlPlane, job_id: str, what: str) -> dict[str, Any]:
-    answer = await ask(plane, job_id, what)
+async def accepted(plane: ControlPlane, job_id: str, what: str) -> dict[str, Any]:
+    answer = await post(plane, job_id, what)
     assert answer.status_code == 202, answer.text
     assert answer.headers["Location"] == f"/v1/jobs/{job_id}"
     job: dict[str, Any] = answer.json()
@@ -22,9 +22,9 @@ async def told(plane: ControlPlane, job_id: str, what: str) -> dict[str, Any]:
 
 
 class TestPause:
-    async def test_a_run_is_asked_to_save_and_its_job_stands_still_and_holds_nothing(self, plane: ControlPlane) -> None:
+    async def test_a_running_job_saves_then_pauses_and_frees_its_resources(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
-        assert (await told(plane, job_id, "pause"))["state"] == "pausing"
+        assert (await accepted(plane, job_id, "pause"))["state"] == "pausing"
         assert (await run.reports(progress(3)))["wish"] == "pause"
         await run.reports({"kind": "run_finished", "outcome": "stopped"})
         plane.cluster.say(run.submission_id, "SUCCEEDED")
@@ -37,23 +37,23 @@ class TestPause:
         await plane.tick()
         assert await plane.state(job_id) == "paused"
 
-    async def test_a_paused_job_goes_on_with_a_new_attempt_and_pays_no_retry(self, plane: ControlPlane) -> None:
+    async def test_a_resumed_job_gets_a_new_attempt_and_spends_no_retry(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
-        await told(plane, job_id, "pause")
+        await accepted(plane, job_id, "pause")
         await run.reports({"kind": "run_finished", "outcome": "stopped"})
-        assert (await told(plane, job_id, "resume"))["state"] == "queued"
+        assert (await accepted(plane, job_id, "resume"))["state"] == "queued"
         await plane.tick()
         assert plane.run().submission_id == f"fgd-{job_id}-2"
         job = await plane.job(job_id)
         assert (job["failures"], job["losses"]) == (0, 0)
 
-    async def test_the_time_that_a_job_ran_leaves_its_pause_out(self, plane: ControlPlane) -> None:
+    async def test_the_run_time_excludes_the_pause(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         plane.clock.forward(100)
-        await told(plane, job_id, "pause")
+        await accepted(plane, job_id, "pause")
         await run.reports({"kind": "run_finished", "outcome": "stopped"})
         plane.clock.forward(5000)
-        await told(plane, job_id, "resume")
+        await accepted(plane, job_id, "resume")
         await plane.tick()
         again = plane.run()
         await again.starts()
@@ -69,11 +69,9 @@ class TestPause:
         report = (await plane.http.get(f"/v1/jobs/{job_id}/report")).json()
         assert report["jobs"][0]["ran_s"] == listed["ran_s"]
 
-    async def test_a_run_that_does_not_stop_in_time_is_ended_and_its_job_is_paused_all_the_same(
-        self, plane: ControlPlane
-    ) -> None:
+    async def test_a_run_that_does_not_stop_in_time_is_stopped_and_its_job_paused(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
-        await told(plane, job_id, "pause")
+        await accepted(plane, job_id, "pause")
         plane.clock.forward(plane.settings.cancel_grace_s + 1)
         await plane.tick()
         assert plane.cluster.stopped == [run.submission_id]
@@ -83,43 +81,41 @@ class TestPause:
         assert await plane.state(job_id) == "paused"
         assert (await plane.moves(job_id))[-1] == ("paused", "run_took_too_long_to_stop")
 
-    async def test_a_job_that_waits_is_paused_at_once_and_never_starts(self, plane: ControlPlane) -> None:
+    async def test_a_waiting_job_is_paused_at_once_and_never_starts(self, plane: ControlPlane) -> None:
         job_id = await plane.submit(train_spec())
-        assert (await told(plane, job_id, "pause"))["state"] == "paused"
+        assert (await accepted(plane, job_id, "pause"))["state"] == "paused"
         await plane.tick()
         assert plane.cluster.submissions == []
 
-    async def test_resuming_a_job_that_still_pauses_lets_it_go_on_by_itself(self, plane: ControlPlane) -> None:
+    async def test_resuming_a_pausing_job_queues_it_after_the_pause(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
-        await told(plane, job_id, "pause")
-        assert (await told(plane, job_id, "resume"))["state"] == "pausing"
+        await accepted(plane, job_id, "pause")
+        assert (await accepted(plane, job_id, "resume"))["state"] == "pausing"
         await run.reports({"kind": "run_finished", "outcome": "stopped"})
         assert await plane.state(job_id) == "queued"
 
     async def test_a_paused_job_is_cancelled_at_once(self, plane: ControlPlane) -> None:
         job_id = await plane.submit(train_spec())
-        await told(plane, job_id, "pause")
-        assert (await told(plane, job_id, "cancel"))["state"] == "cancelled"
+        await accepted(plane, job_id, "pause")
+        assert (await accepted(plane, job_id, "cancel"))["state"] == "cancelled"
 
-    async def test_a_run_that_was_done_before_it_heard_of_the_pause_has_succeeded(self, plane: ControlPlane) -> None:
+    async def test_a_run_that_finishes_before_the_pause_signal_succeeds(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
-        await told(plane, job_id, "pause")
+        await accepted(plane, job_id, "pause")
         await run.succeeds()
         assert await plane.state(job_id) == "succeeded"
 
     @pytest.mark.parametrize("what", ["pause", "resume", "cancel", "retry"])
-    async def test_what_cannot_be_is_refused_and_says_why(self, plane: ControlPlane, what: str) -> None:
+    async def test_an_impossible_change_is_refused_with_the_state(self, plane: ControlPlane, what: str) -> None:
         job_id, run = await plane.started_job()
         await run.succeeds()
-        answer = await ask(plane, job_id, what)
+        answer = await post(plane, job_id, what)
         assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
         assert "succeeded" in answer.json()["detail"]
 
 
-class TestMakingRoom:
-    async def test_an_urgent_job_takes_the_place_of_a_preemptible_one_which_goes_on_afterwards(
-        self, plane: ControlPlane
-    ) -> None:
+class TestPreemption:
+    async def test_an_urgent_job_preempts_a_preemptible_one_which_resumes_later(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job(train_spec(preemptible=True, resources={"cpus": 2}))
         urgent = await plane.submit(train_spec(priority=10, resources={"cpus": 2}))
         await plane.tick()
@@ -138,16 +134,16 @@ class TestMakingRoom:
 
 
 class TestRetry:
-    async def test_a_failed_job_is_tried_again_with_whole_budgets(self, plane: ControlPlane) -> None:
+    async def test_a_retried_job_has_full_budgets(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job(train_spec(retry={"failures": 0}))
         await run.fails("network", retryable=True)
         assert await plane.state(job_id) == "failed"
-        job = await told(plane, job_id, "retry")
+        job = await accepted(plane, job_id, "retry")
         assert (job["state"], job["error"], job["ended_at"], job["failures"]) == ("queued", None, None, 0)
         await plane.tick()
         assert plane.run().submission_id == f"fgd-{job_id}-2"
 
-    async def test_failures_and_losses_are_paid_from_two_budgets(self, plane: ControlPlane) -> None:
+    async def test_failures_and_losses_have_separate_budgets(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job(train_spec(retry={"failures": 1, "losses": 1}))
         await run.fails("network", retryable=True)
         plane.clock.forward(60)
@@ -159,9 +155,7 @@ class TestRetry:
         assert (job["state"], job["failures"], job["losses"]) == ("queued", 1, 1)
         assert [attempt["cause"] for attempt in job["attempts"]] == ["failed", "stopped"]
 
-    async def test_out_of_memory_starts_again_with_half_the_batch_where_the_spec_says_so(
-        self, plane: ControlPlane
-    ) -> None:
+    async def test_out_of_memory_retries_with_half_the_batch_if_the_spec_allows_it(self, plane: ControlPlane) -> None:
         spec = train_spec(retry={"failures": 3, "on_out_of_memory": "halve_batch"})
         job_id, run = await plane.started_job(spec)
         for batch_size, rate in ((4, 0.005), (2, 0.0025)):
@@ -179,7 +173,7 @@ class TestRetry:
 
 
 class TestPatch:
-    async def test_priority_is_changed_and_the_change_is_an_event(self, plane: ControlPlane) -> None:
+    async def test_a_change_of_priority_is_an_event(self, plane: ControlPlane) -> None:
         first = await plane.submit(train_spec(resources={"cpus": 2}))
         second = await plane.submit(train_spec(resources={"cpus": 2}))
         answer = await plane.http.patch(f"/v1/jobs/{second}", json={"priority": 7})
@@ -189,7 +183,7 @@ class TestPatch:
         [changed] = [event.data for event in await plane.events(second) if event.kind == "priority_changed"]
         assert (changed["from_priority"], changed["to_priority"], changed["by"]) == (0, 7, "anonymous")
 
-    async def test_a_change_that_rests_on_an_old_version_is_refused(self, plane: ControlPlane) -> None:
+    async def test_a_change_with_an_outdated_etag_is_refused(self, plane: ControlPlane) -> None:
         job_id = await plane.submit(train_spec())
         etag = (await plane.http.get(f"/v1/jobs/{job_id}")).headers["ETag"]
         path = f"/v1/jobs/{job_id}"
@@ -198,12 +192,12 @@ class TestPatch:
         assert (answer.status_code, answer.json()["code"]) == (412, "changed_meanwhile")
         assert (await plane.job(job_id))["priority"] == 1
 
-    async def test_a_move_changes_the_etag_and_a_heartbeat_does_not(self, plane: ControlPlane) -> None:
+    async def test_a_change_of_state_changes_the_etag_but_progress_does_not(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         etag = (await plane.http.get(f"/v1/jobs/{job_id}")).headers["ETag"]
         await run.reports(progress(1))
         assert (await plane.http.get(f"/v1/jobs/{job_id}")).headers["ETag"] == etag
-        assert (await ask(plane, job_id, "pause")).headers["ETag"] != etag
+        assert (await post(plane, job_id, "pause")).headers["ETag"] != etag
 
 
 class TestQueue:
@@ -211,7 +205,7 @@ class TestQueue:
         items: list[dict[str, Any]] = (await plane.http.get("/v1/queue")).json()["items"]
         return items
 
-    async def test_it_says_why_each_job_waits_in_the_order_of_their_turn(self, plane: ControlPlane) -> None:
+    async def test_it_lists_jobs_in_order_with_their_reasons(self, plane: ControlPlane) -> None:
         running, run = await plane.started_job(train_spec(resources={"cpus": 2}))
         await run.reports(progress(1))
         plane.cluster.largest = Capacity((Node(node_id="here", cpus_total=2, cpus_free=0),))
@@ -228,21 +222,21 @@ class TestQueue:
             (student, "dependencies", 3),
         ]
         assert running in items[2]["message"]
-        # The run says that it needs 3 s more.
+        # The run reports that it needs 3 s more.
         assert items[0]["not_before"] is not None
 
-    async def test_a_job_in_its_back_off_says_until_when(self, plane: ControlPlane) -> None:
+    async def test_a_job_in_backoff_has_that_reason(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         await run.fails("network", retryable=True)
         [item] = await self.queue(plane)
         assert item["code"] == "backoff"
         assert "1 of 2 failures" in item["message"]
 
-    async def test_a_job_that_fits_no_node_any_more_is_told_so(self, plane: ControlPlane) -> None:
+    async def test_a_job_that_fits_no_node_has_that_reason(self, plane: ControlPlane) -> None:
         plane.cluster.is_reachable = False
         await plane.submit(train_spec(resources={"cpus": 64}))
         plane.cluster.is_reachable = True
-        # One that is away is not asked again for each request.
+        # The capacity of an unreachable cluster is cached for 2 s.
         plane.clock.forward(2)
         [item] = await self.queue(plane)
         assert (item["code"], item["not_before"]) == ("too_large", None)

@@ -1,4 +1,4 @@
-"""What a run printed, live and afterwards."""
+"""Logs of runs, while they run and afterwards."""
 
 import asyncio
 import json
@@ -49,13 +49,13 @@ async def fail_and_start_again(plane: ControlPlane, run: Run) -> Run:
 
 
 class TestText:
-    async def test_it_comes_from_the_cluster_while_the_run_is_under_way(self, plane: ControlPlane) -> None:
+    async def test_it_comes_from_the_cluster_while_the_run_is_active(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         plane.cluster.output[run.submission_id] = "one\ntwo\nthr"
         assert await log_of(plane, job_id) == "one\ntwo\nthr"
         assert await log_of(plane, job_id, "offset=4") == "two\nthr"
 
-    async def test_it_comes_from_storage_when_the_attempt_has_ended(self, plane: ControlPlane) -> None:
+    async def test_it_comes_from_the_storage_after_the_attempt(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         plane.cluster.output[run.submission_id] = "all of it\n"
         await run.succeeds()
@@ -64,7 +64,7 @@ class TestText:
         assert await log_of(plane, job_id) == "all of it\n"
         assert await log_of(plane, job_id, "offset=7") == "it\n"
 
-    async def test_each_attempt_has_its_own_and_the_newest_is_shown(self, plane: ControlPlane) -> None:
+    async def test_each_attempt_has_a_log_and_the_newest_is_the_default(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         plane.cluster.output[run.submission_id] = "first\n"
         again = await fail_and_start_again(plane, run)
@@ -75,12 +75,12 @@ class TestText:
         assert answer.status_code == 404
         assert "1, 2" in answer.json()["detail"]
 
-    async def test_a_job_that_waits_has_printed_nothing(self, plane: ControlPlane) -> None:
+    async def test_the_log_of_a_waiting_job_is_empty(self, plane: ControlPlane) -> None:
         assert await log_of(plane, await plane.submit(train_spec())) == ""
 
 
 class TestCopies:
-    async def test_a_log_outlives_a_cluster_that_dies_with_its_run(self, plane: ControlPlane) -> None:
+    async def test_a_log_survives_the_death_of_the_cluster(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         plane.cluster.output[run.submission_id] = "before the end\n"
         await snapshot(plane)
@@ -95,14 +95,14 @@ class TestCopies:
         assert [item["name"] for item in (await plane.job(job_id))["artifacts"]] == ["attempt-1.log"]
         assert await log_of(plane, job_id, "attempt=1") == "before the end\n"
 
-    async def test_one_is_made_each_minute_and_no_more_than_allowed_at_once(
+    async def test_a_copy_is_made_each_minute_within_the_limit(
         self, plane: ControlPlane, cluster: MemoryCluster, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        asked: list[str] = []
+        fetched: list[str] = []
         logs = cluster.logs
 
         async def counted(submission_id: str) -> Excerpt:
-            asked.append(submission_id)
+            fetched.append(submission_id)
             return await logs(submission_id)
 
         monkeypatch.setattr(cluster, "logs", counted)
@@ -110,9 +110,9 @@ class TestCopies:
         both = {run.submission_id for run in runs}
 
         async def copies(at_most: int) -> set[str]:
-            asked.clear()
+            fetched.clear()
             await copy_logs(plane, at_most=at_most)
-            return set(asked)
+            return set(fetched)
 
         clock.forward(61)
         first = await copies(1)
@@ -124,13 +124,13 @@ class TestCopies:
 
 
 class TestFollowing:
-    async def test_every_line_comes_once_until_the_attempt_has_ended(self, plane: ControlPlane) -> None:
+    async def test_every_line_is_sent_once_until_the_attempt_ends(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         lines = [f"line {n} — ü\n" for n in range(20)]
         async with served_by(plane) as served:
             following = asyncio.create_task(served.client.get(f"/v1/jobs/{job_id}/logs?follow=true&attempt=1"))
             for n in range(20):
-                # As Ray hands it out while the run is in the midst of a character.
+                # As Ray returns it while the run has written half of a character.
                 torn = "".join(lines[: n + 1])[:-2] + "\ufffd"
                 plane.cluster.output[run.submission_id] = torn if n < 19 else "".join(lines)
                 await asyncio.sleep(0.03)
@@ -140,25 +140,24 @@ class TestFollowing:
             async with asyncio.timeout(10):
                 assert (await following).text == "".join(lines)
 
-    async def test_it_goes_on_with_the_next_attempt_until_the_job_is_over(self, plane: ControlPlane) -> None:
+    async def test_it_continues_with_the_next_attempt_until_the_job_is_over(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         plane.cluster.output[run.submission_id] = "first\n"
         async with served_by(plane) as served:
             following = asyncio.create_task(served.messages(f"/v1/jobs/{job_id}/logs?follow=true"))
-            await is_looked_at(plane, job_id)
+            await has_follower(plane, job_id)
             again = await fail_and_start_again(plane, run)
             plane.cluster.output[again.submission_id] = "second\n"
-            await asyncio.sleep(0.1)
             await again.succeeds()
             await plane.tick()
             async with asyncio.timeout(10):
-                said = [(message.event, json.loads(message.data)) for message in await following]
-        assert said.pop() == ("end", {})
-        assert [data["text"] for _, data in said] == ["first\n", "attempt 2", "second\n"]
-        assert said[0] == ("log", {"attempt": 1, "offset": 0, "text": "first\n"})
-        assert said[1][0] == "note"
+                received = [(message.event, json.loads(message.data)) for message in await following]
+        assert received.pop() == ("end", {})
+        assert [data["text"] for _, data in received] == ["first\n", "attempt 2", "second\n"]
+        assert received[0] == ("log", {"attempt": 1, "offset": 0, "text": "first\n"})
+        assert received[1][0] == "note"
 
-    async def test_a_reader_that_comes_back_misses_and_repeats_nothing(self, plane: ControlPlane) -> None:
+    async def test_a_reconnecting_reader_misses_and_repeats_nothing(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         plane.cluster.output[run.submission_id] = "one\n"
         async with served_by(plane) as served:
@@ -168,7 +167,7 @@ class TestFollowing:
             (second,) = await served.messages(path, headers={"Last-Event-ID": first.id}, at_most=1)
         assert json.loads(second.data) == {"attempt": 1, "offset": 4, "text": "two\n"}
 
-    async def test_it_says_so_when_the_cluster_is_away_and_shows_what_was_kept(self, plane: ControlPlane) -> None:
+    async def test_an_unreachable_cluster_is_noted_after_the_stored_copy(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         plane.cluster.output[run.submission_id] = "kept\n"
         await snapshot(plane)
@@ -178,38 +177,38 @@ class TestFollowing:
         assert (log.event, json.loads(log.data)["text"]) == ("log", "kept\n")
         assert (note.event, "cannot be reached" in note.data) == ("note", True)
 
-    async def test_many_followers_ask_the_cluster_once(
+    async def test_many_followers_share_one_snapshot(
         self, plane: ControlPlane, cluster: MemoryCluster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         job_id, run = await plane.started_job()
         plane.services.logs._settings = plane.settings.model_copy(update={"log_poll_s": 1000.0})
         cluster.output[run.submission_id] = "one\n"
-        asked = 0
+        num_fetched = 0
         logs = cluster.logs
 
         async def counted(submission_id: str) -> Excerpt:
-            nonlocal asked
-            asked += 1
+            nonlocal num_fetched
+            num_fetched += 1
             return await logs(submission_id)
 
         async with served_by(plane) as served:
             holding = asyncio.create_task(follow_lines(served, job_id, 2))
-            await is_looked_at(plane, job_id)
+            await has_follower(plane, job_id)
             monkeypatch.setattr(cluster, "logs", counted)
-            # Whether they may look at an attempt at all is asked for each, what it printed is not.
+            # Each follower is authorised, but all of them share the content.
             before = plane.services.logs._shared[job_id, 1].snapshot
             others = [asyncio.create_task(follow_lines(served, job_id, 1)) for _ in range(5)]
             async with asyncio.timeout(10):
                 await asyncio.gather(*others)
             assert plane.services.logs._shared[job_id, 1].snapshot is before
-            assert asked == 0
+            assert num_fetched == 0
             holding.cancel()
 
 
-async def is_looked_at(plane: ControlPlane, job_id: str) -> None:
-    """Wait until somebody who follows the first attempt's log has been shown it."""
-    looked_at = plane.services.logs._shared
-    await until(lambda: (job_id, 1) in looked_at and looked_at[job_id, 1].snapshot is not None)
+async def has_follower(plane: ControlPlane, job_id: str) -> None:
+    """Wait until a follower has a snapshot of the first attempt's log."""
+    shared = plane.services.logs._shared
+    await until(lambda: (job_id, 1) in shared and shared[job_id, 1].snapshot is not None)
 
 
 async def follow_lines(served: Served, job_id: str, num: int) -> None:

@@ -1,4 +1,4 @@
-"""Requests that are unusual, and have one right answer."""
+"""Unusual requests that have one right answer."""
 
 import json
 import re
@@ -12,14 +12,14 @@ LONE = "\ud800"
 
 
 class TestHead:
-    async def test_every_get_answers_it_the_same_without_the_body(self, plane: ControlPlane) -> None:
+    async def test_head_answers_as_get_without_the_body(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         artifact = {"name": "report.txt", "media_type": "text/plain", "sha256": "0" * 64, "size_bytes": 5}
         uri = run.writes("attempts/1/report.txt", b"words")
         await run.reports({"kind": "artifact_saved", "uri": uri} | artifact)
         await plane.http.post("/v1/datasets", json={"name": "blood", "data": SHAPES})
         ids = {"job_id": job_id, "dataset": "blood", "name": "report.txt", "trial": "0"}
-        asked = 0
+        num_paths = 0
         for described, operations in plane.app.openapi()["paths"].items():
             if "get" not in operations or described.startswith(("/ray", "/v1/attempts")):
                 continue
@@ -28,10 +28,10 @@ class TestHead:
             get, head = [await plane.http.request(method, path, headers=headers) for method in ("GET", "HEAD")]
             assert (head.status_code, head.content) == (get.status_code, b""), path
             assert head.headers["Content-Type"] == get.headers["Content-Type"], path
-            asked += 1
-        assert asked > 20
+            num_paths += 1
+        assert num_paths > 20
 
-    async def test_a_stream_ends_at_its_head(self, plane: ControlPlane) -> None:
+    async def test_head_of_a_stream_ends_at_once(self, plane: ControlPlane) -> None:
         job_id, _ = await plane.started_job()
         async with served_by(plane) as served:
             for path in (f"/v1/jobs/{job_id}/events", "/v1/events", f"/v1/jobs/{job_id}/logs?follow=true"):
@@ -41,7 +41,7 @@ class TestHead:
 
 
 class TestTimes:
-    async def test_one_without_a_zone_is_in_utc(
+    async def test_a_time_without_a_zone_is_in_utc(
         self, plane: ControlPlane, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("TZ", "Pacific/Auckland")
@@ -64,7 +64,7 @@ class TestTimes:
             ("99999999999999999999", 422),
         ],
     )
-    async def test_the_ends_of_the_calendar_are_no_mistake_of_the_server(
+    async def test_times_at_the_ends_of_the_calendar_cause_no_server_error(
         self, plane: ControlPlane, value: str, status: int
     ) -> None:
         for name in ("created_after", "created_before"):
@@ -75,7 +75,7 @@ class TestArtifacts:
     @pytest.mark.parametrize(
         "name", ["a\nb.txt", "a\x1bb", "../x", "a//b", "/etc", "", ".", "a" * 201, "a\u2028b", "a\\b"]
     )
-    async def test_one_whose_name_no_url_leads_to_is_not_listed(self, plane: ControlPlane, name: str) -> None:
+    async def test_an_artifact_with_an_unreachable_name_is_not_listed(self, plane: ControlPlane, name: str) -> None:
         job_id, run = await plane.started_job()
         uri = run.writes("attempts/1/report.txt", b"words")
         artifact = {"uri": uri, "media_type": "text/plain", "sha256": "0" * 64, "size_bytes": 5}
@@ -83,7 +83,7 @@ class TestArtifacts:
         assert (await plane.job(job_id))["artifacts"] == []
 
     @pytest.mark.parametrize("name", ["report.txt", "deep/down.txt", "a b?c#d%2e.txt", "épreuve.txt", "a;b=c&d.txt"])
-    async def test_what_is_listed_is_there(self, plane: ControlPlane, name: str) -> None:
+    async def test_a_listed_artifact_can_be_downloaded(self, plane: ControlPlane, name: str) -> None:
         job_id, run = await plane.started_job()
         uri = run.writes("attempts/1/report.txt", b"words")
         artifact = {"uri": uri, "media_type": "text/plain", "sha256": "0" * 64, "size_bytes": 5}
@@ -94,7 +94,7 @@ class TestArtifacts:
 
 
 def bodies_with(text: str) -> list[tuple[str, str, Any]]:
-    """A request for each text that a person can send: (method, path, body)."""
+    """Return a request for each text field that a user can send: (method, path, body)."""
     coco = {
         "type": "coco",
         "train": {"images": "/d", "annotations": text},
@@ -128,15 +128,15 @@ def bodies_with(text: str) -> list[tuple[str, str, Any]]:
     ]
 
 
-class TestTextThatIsNone:
+class TestInvalidText:
     @pytest.mark.parametrize("text", [LONE, "a\udfffb", "\ud83d"])
-    async def test_a_lone_surrogate_is_refused_wherever_it_stands(self, plane: ControlPlane, text: str) -> None:
-        await self.refused(plane, text)
+    async def test_a_lone_surrogate_is_refused_in_every_field(self, plane: ControlPlane, text: str) -> None:
+        await self.check_refused(plane, text)
 
-    async def test_so_is_a_nul(self, plane: ControlPlane) -> None:
-        await self.refused(plane, "a\x00b")
+    async def test_a_nul_is_refused_in_every_field(self, plane: ControlPlane) -> None:
+        await self.check_refused(plane, "a\x00b")
 
-    async def refused(self, plane: ControlPlane, text: str) -> None:
+    async def check_refused(self, plane: ControlPlane, text: str) -> None:
         base = {name: value for name, value in train_spec().items() if name != "name"}
         space = {"training.optimizer.learning_rate": {"type": "choice", "values": [0.1, 0.2]}}
         sweep_id = await plane.submit({"kind": "sweep", "name": "s", "base": base, "space": space})
@@ -150,9 +150,7 @@ class TestTextThatIsNone:
             assert answer.status_code in (400, 422), (path, body, answer.text)
 
     @pytest.mark.parametrize("raw", ["%ED%A0%80", "%FF", "%C0%80", "%F4%90%80%80"])
-    async def test_bytes_in_a_url_that_are_no_text_are_no_mistake_of_the_server(
-        self, plane: ControlPlane, raw: str
-    ) -> None:
+    async def test_invalid_utf_8_in_a_url_causes_no_server_error(self, plane: ControlPlane, raw: str) -> None:
         job_id = await plane.submit(train_spec())
         for path in (
             *(f"/v1/jobs/{raw}", f"/v1/jobs/{job_id}/artifacts/{raw}", f"/v1/datasets/{raw}", f"/v1/projects/{raw}"),
@@ -165,9 +163,7 @@ class TestTextThatIsNone:
             assert answer.status_code < 500, path
 
     @pytest.mark.parametrize("header", ["Idempotency-Key", "If-Match", "Last-Event-ID", "X-Request-ID", "Host"])
-    async def test_bytes_in_a_header_that_are_no_text_are_no_mistake_of_the_server(
-        self, plane: ControlPlane, header: str
-    ) -> None:
+    async def test_invalid_utf_8_in_a_header_causes_no_server_error(self, plane: ControlPlane, header: str) -> None:
         job_id = await plane.submit(train_spec())
         for method, path in (
             ("POST", "/v1/jobs"),

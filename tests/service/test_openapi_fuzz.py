@@ -1,6 +1,6 @@
-"""Requests made from the API's own description, sound and broken ones: no 5xx, and no answer that is not in it.
+"""Fuzzing: valid and invalid requests from the OpenAPI description get no 5xx, and only described answers.
 
-The seed is printed; FGD_FUZZ_SEED sets another, FGD_FUZZ_EXAMPLES how many requests of each kind an operation gets.
+The seed is printed. FGD_FUZZ_SEED sets another one; FGD_FUZZ_EXAMPLES sets the requests per operation and kind.
 """
 
 import asyncio
@@ -54,8 +54,8 @@ NO_SCHEMA = ("text/event-stream", "text/html", "text/csv", "text/plain")
 
 
 @dataclass
-class Ground:
-    """A server, and something for each id in a path to lead to."""
+class Target:
+    """A server, and existing ids for the parameters in paths."""
 
     url: str
     operations: list[Any]
@@ -65,7 +65,7 @@ class Ground:
 
 @contextmanager
 def served(settings: Settings) -> Iterator[str]:
-    """Without its lifespan: nothing is dispatched, delivered or cleaned away behind our back."""
+    """Serve without the lifespan, so that no background task changes anything during the test."""
     config = uvicorn.Config(create_app(settings, MemoryCluster()), lifespan="off", log_config=None, access_log=False)
     server = Server(config)
     listening = socket.create_server(("127.0.0.1", 0))
@@ -79,7 +79,7 @@ def served(settings: Settings) -> Iterator[str]:
 
 
 async def prepare(plane: ControlPlane) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Jobs in several states, one with artifacts; a token, a webhook, a project."""
+    """Create jobs in several states, one with artifacts; a token, a webhook and a project."""
     database: Database = plane.services.database
     async with database.writing() as session:
         await api_tokens.register_bootstrap(session, digest(ROOT), utc_now())
@@ -110,28 +110,28 @@ async def prepare(plane: ControlPlane) -> tuple[dict[str, list[str]], dict[str, 
     return ids, run.headers
 
 
-def _fuzz(ground: Ground, headers: Mapping[str, str], *, examples: int = EXAMPLES) -> list[str]:
-    """Failures, one for each operation and kind of request at most."""
+def _fuzz(target: Target, headers: Mapping[str, str], *, examples: int = EXAMPLES) -> list[str]:
+    """Send requests and return the failures, at most one for each operation and kind of request."""
     failures = []
-    for operation in ground.operations:
+    for operation in target.operations:
         for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
             try:
-                _send(ground, operation, mode, headers, examples)
+                _send(target, operation, mode, headers, examples)
             except Unsatisfiable:
-                # An operation that takes nothing can be sent nothing wrong.
+                # An operation without parameters has no invalid requests.
                 assert mode == schemathesis.GenerationMode.NEGATIVE and "{" not in operation.path, operation.label
             except (AssertionError, BaseExceptionGroup, requests.RequestException) as failure:
-                failures.append(f"{operation.label}, {mode.value}: {_said(failure)}")
+                failures.append(f"{operation.label}, {mode.value}: {_described(failure)}")
     return failures
 
 
-def _said(failure: BaseException) -> str:
+def _described(failure: BaseException) -> str:
     inner = failure.exceptions if isinstance(failure, BaseExceptionGroup) else [failure]
-    # The request as a curl command is in the notes.
+    # The notes hold the request as a curl command.
     return "\n".join(["", *map(str, inner), *getattr(failure, "__notes__", ())])
 
 
-def _send(ground: Ground, operation: Any, mode: Any, headers: Mapping[str, str], examples: int) -> None:
+def _send(target: Target, operation: Any, mode: Any, headers: Mapping[str, str], examples: int) -> None:
     @seed(SEED)
     @hypothesis_settings(
         max_examples=examples,
@@ -143,11 +143,11 @@ def _send(ground: Ground, operation: Any, mode: Any, headers: Mapping[str, str],
     @given(operation.as_strategy(generation_mode=mode), st.data())
     def send(case: Any, data: st.DataObject) -> None:
         for name in case.path_parameters or {}:
-            # Mostly something that is there: behind a 404 nothing is tested.
-            if name in ground.ids and data.draw(st.integers(0, 3)):
-                case.path_parameters[name] = data.draw(st.sampled_from(ground.ids[name]))
-        own = ground.attempt_headers if headers and "/attempts/" in case.path else headers
-        response = case.call(base_url=ground.url, headers=dict(own), timeout=20)
+            # Mostly an existing id: a 404 tests nothing else.
+            if name in target.ids and data.draw(st.integers(0, 3)):
+                case.path_parameters[name] = data.draw(st.sampled_from(target.ids[name]))
+        own = target.attempt_headers if headers and "/attempts/" in case.path else headers
+        response = case.call(base_url=target.url, headers=dict(own), timeout=20)
         kind = (response.headers.get("content-type") or [""])[0].partition(";")[0]
         checks = CHECKS if kind in NO_SCHEMA else [*CHECKS, response_schema_conformance]
         case.validate_response(response, checks=checks)
@@ -156,27 +156,27 @@ def _send(ground: Ground, operation: Any, mode: Any, headers: Mapping[str, str],
 
 
 @contextmanager
-def ground_of(settings: Settings, prepared: tuple[dict[str, list[str]], dict[str, str]]) -> Iterator[Ground]:
+def target_of(settings: Settings, prepared: tuple[dict[str, list[str]], dict[str, str]]) -> Iterator[Target]:
     with served(settings) as url:
         schema = schemathesis.openapi.from_dict(httpx.get(f"{url}/openapi.json", timeout=60).json())
         operations = [result.ok() for result in schema.get_all_operations()]
         print(f"{len(operations)} operations, seed {SEED}")
-        yield Ground(url, operations, *prepared)
+        yield Target(url, operations, *prepared)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_without_tokens_every_answer_is_in_the_description(settings: Settings, plane: ControlPlane) -> None:
+async def test_without_tokens_every_answer_is_described(settings: Settings, plane: ControlPlane) -> None:
     prepared = await prepare(plane)
-    with ground_of(settings.model_copy(update=SHORT_LIVED), prepared) as ground:
-        failures = await asyncio.to_thread(_fuzz, ground, {})
+    with target_of(settings.model_copy(update=SHORT_LIVED), prepared) as target:
+        failures = await asyncio.to_thread(_fuzz, target, {})
     assert failures == [], "\n\n".join(failures)
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_with_a_token_every_answer_is_in_the_description(settings: Settings, plane: ControlPlane) -> None:
+async def test_with_a_token_every_answer_is_described(settings: Settings, plane: ControlPlane) -> None:
     prepared = await prepare(plane)
     guarded = settings.model_copy(update=SHORT_LIVED | {"auth": "tokens", "admin_token": SecretStr(ROOT)})
-    with ground_of(guarded, prepared) as ground:
-        failures = await asyncio.to_thread(_fuzz, ground, {"Authorization": f"Bearer {ROOT}"})
-        failures += await asyncio.to_thread(_fuzz, ground, {}, examples=2)
+    with target_of(guarded, prepared) as target:
+        failures = await asyncio.to_thread(_fuzz, target, {"Authorization": f"Bearer {ROOT}"})
+        failures += await asyncio.to_thread(_fuzz, target, {}, examples=2)
     assert failures == [], "\n\n".join(failures)

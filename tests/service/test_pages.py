@@ -1,4 +1,4 @@
-"""What browsers get: pages that need nothing from elsewhere, and answers that they make nothing else of."""
+"""Pages for browsers: they load nothing from other sites, and every response has security headers."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from tests.service.served_apart import served_apart
 
 
 def policy(answer: httpx.Response) -> dict[str, str]:
-    """Its directives."""
+    """Return the directives of a response's content policy."""
     parts = [part.strip().partition(" ") for part in answer.headers["Content-Security-Policy"].split(";")]
     return {name: sources for name, _, sources in parts}
 
@@ -29,7 +29,7 @@ class TestHeaders:
             *[("HEAD", "/v1/jobs"), ("DELETE", "/v1/jobs"), ("POST", "/v1/jobs"), ("OPTIONS", "/v1/jobs")],
         ],
     )
-    async def test_every_answer_has_them(self, plane: ControlPlane, method: str, path: str) -> None:
+    async def test_every_response_has_them(self, plane: ControlPlane, method: str, path: str) -> None:
         answer = await plane.http.request(method, path)
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Referrer-Policy"] == "same-origin"
@@ -38,7 +38,7 @@ class TestHeaders:
         assert (found["default-src"], found["frame-ancestors"]) == ("'none'", "'none'")
         assert "unsafe" not in answer.headers["Content-Security-Policy"]
 
-    async def test_a_report_has_its_own_policy_as_a_header_too(self, plane: ControlPlane) -> None:
+    async def test_a_report_has_its_policy_as_a_header_too(self, plane: ControlPlane) -> None:
         job_id = await plane.submit(train_spec())
         await plane.http.post("/v1/datasets", json={"name": "blood", "data": SHAPES})
         for path in (f"/v1/jobs/{job_id}/report?format=html", "/v1/datasets/blood/page"):
@@ -49,7 +49,7 @@ class TestHeaders:
 
 
 class TestDocs:
-    async def test_the_page_and_all_that_it_loads_come_from_here(self, plane: ControlPlane) -> None:
+    async def test_the_page_loads_from_this_server_only(self, plane: ControlPlane) -> None:
         page = (await plane.http.get("/docs")).text
         assert "//" not in re.sub(r"<!doctype html>", "", page)
         loaded = re.findall(r'(?:src|href)="([^"]+)"', page)
@@ -58,12 +58,12 @@ class TestDocs:
             if not path.startswith("data:"):
                 assert (await plane.http.get(f"/{path}")).status_code == 200, path
 
-    async def test_the_other_page_leads_there(self, plane: ControlPlane) -> None:
+    async def test_redoc_redirects_to_it(self, plane: ControlPlane) -> None:
         answer = await plane.http.get("/redoc")
         assert (answer.status_code, answer.headers["Location"]) == (308, "docs")
 
-    @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: the page cannot be opened")
-    def test_a_browser_shows_all_operations_without_a_fault_or_a_request_elsewhere(self, tmp_path: Path) -> None:
+    @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine to open the page")
+    def test_a_browser_shows_all_operations_without_errors(self, tmp_path: Path) -> None:
         (tmp_path / "home").mkdir()
         with served_apart(tmp_path / "home") as server:
             here = f"http://127.0.0.1:{server.port}"
@@ -94,7 +94,7 @@ class TestDocs:
 
     @staticmethod
     def requested(log: Path) -> set[str]:
-        """By the page; the browser's own errands have no origin."""
+        """Return the URLs that the page requested; the browser's own requests have no origin."""
         events: list[dict[str, Any]] = json.loads(log.read_text())["events"]
         begun = [event["params"] for event in events if isinstance(event.get("params"), dict)]
         return {
