@@ -37,6 +37,8 @@ LEVEL = 0.3
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
+    """Describes one kind of simulated sweep."""
+
     trials: int = 12
     finalists: int = 3
     seeds: int = 3
@@ -72,11 +74,14 @@ class Judged:
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
+    """Holds a share and its confidence interval."""
+
     count: int
     of: int
 
     @property
     def share(self) -> float:
+        """Return the share, in [0, 1]."""
         return self.count / self.of
 
     @property
@@ -92,6 +97,7 @@ class Rate:
 
 
 def judged(case: Case, sweeps: int, *, seed: int) -> Iterator[Judged]:
+    """Simulate sweeps, and yield the verdict on each."""
     for values, effects in _drawn(case, sweeps, seed):
         ranked = standings(trials_of(case, values), ["maximize"])
         by_trial = {each.trial: each for each in ranked}
@@ -112,11 +118,11 @@ def judged(case: Case, sweeps: int, *, seed: int) -> Iterator[Judged]:
 
 
 def trials_of(case: Case, values: Sequence[Sequence[float]] | np.ndarray) -> list[TrialView]:
-    """The trials of a finished sweep.
+    """Return the trials of a finished sweep.
 
     Args:
-        values: (2 + trials, seeds) AP of both baselines and of all searched values; those of trials that do not become
-            finalists are never looked at beyond the first.
+        values: (2 + trials, seeds) AP of both baselines and of all searched values. A trial that is not repeated uses
+            only its first value.
     """
     searched = sorted(range(2, len(values)), key=lambda trial: (-values[trial][0], trial))
     found = [_trial(number, _origin(number), values[number][0]) for number in range(len(values))]
@@ -127,7 +133,7 @@ def trials_of(case: Case, values: Sequence[Sequence[float]] | np.ndarray) -> lis
 
 
 def _drawn(case: Case, sweeps: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """For each sweep AP (2 + trials, seeds), and the true gains (2 + trials,) in standard deviations of a run."""
+    """Yield, per sweep, AP (2 + trials, seeds) and the true gains (2 + trials,) in standard deviations of a run."""
     dice = np.random.default_rng(seed)
     rows = 2 + case.trials
     spread = np.array([1.0, 1.0, case.spread_of_one * case.spread, *[case.spread] * (case.trials - 1)])

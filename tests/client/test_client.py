@@ -58,8 +58,8 @@ class TestSubmit:
 
 class TestFind:
     def test_all_pages_are_listed_newest_first(self, client: FgdClient) -> None:
-        handed_in = [client.submit(spec(f"job {number}")).job_id for number in range(5)]
-        assert [job.job_id for job in client.jobs(page_size=2)] == handed_in[::-1]
+        submitted = [client.submit(spec(f"job {number}")).job_id for number in range(5)]
+        assert [job.job_id for job in client.jobs(page_size=2)] == submitted[::-1]
 
     def test_a_unique_prefix_of_an_id_is_enough(self, client: FgdClient) -> None:
         job = client.submit(spec())

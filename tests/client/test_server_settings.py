@@ -68,7 +68,7 @@ class TestUnknownVariables:
             check=False,
         )
         if listed.returncode:
-            pytest.skip("this is no checkout")
+            pytest.skip("needs a git checkout")
         named = set()
         for path in listed.stdout.split():
             named |= set(
