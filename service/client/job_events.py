@@ -33,11 +33,14 @@ class JobEvents(JobRequests):
     def events(self, job_id: str, *, after: int = 0, on_drop: streaming.OnDrop | None = None) -> Iterator[StoredEvent]:
         """Yield the events of a job as they are stored, each once and in order, until the job is over.
 
-        After the first connection, the client reconnects when a connection drops or the server restarts.
+        After the first connection, the client reconnects for up to an hour when a connection drops or the server
+        restarts.
 
         Args:
             after: begin with the event after this sequence number.
             on_drop: receives the pause in seconds before each new connection.
+        Raises:
+            UnreachableError: the first connection failed, or the server has not answered for an hour.
         """
 
         def is_over(_: str | None) -> bool:
@@ -61,7 +64,9 @@ class JobEvents(JobRequests):
         kinds: Sequence[str] = (),
         on_drop: streaming.OnDrop | None = None,
     ) -> Iterator[StoredEvent]:
-        """Yield the events of all jobs after a cursor, each once, those of one job in order; never ends.
+        """Yield the events of all jobs after a cursor, each once, those of one job in order.
+
+        The stream ends only with an error; the client reconnects as for `events`.
 
         Args:
             after: a cursor from `events_cursor`.

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from fgd_core.errors import AdmissionError, ConflictError, NotFoundError, SpecError, StorageError
+from fgd_core.retrying import RetryPolicy
 from fgd_core.spec.events import ArtifactSaved, RunFinished, StoredEvent, Warned
 from fgd_core.spec.jobs import TrainSpec
 from fgd_core.spec.resources import Resources
 from fgd_core.spec.results import ErrorReport
+from service.client import streaming
 from service.client.client import FgdClient
 from service.client.errors import FailedJobError, UnreachableError
 from tests.client.live_server import LiveServer, eventually
@@ -121,6 +123,16 @@ class TestEvents:
         proxy.close()
         assert proxy.cuts_left == 0
         assert seen == list(range(1, client.job(job.job_id).last_sequence + 1))
+
+    def test_a_server_that_stays_away_is_an_error(
+        self, client: FgdClient, server: LiveServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(streaming, "_RECONNECT", RetryPolicy(first_pause_s=0.01, max_tries=3))
+        events = client.events(client.submit(spec()).job_id)
+        next(events)
+        server.stop()
+        with pytest.raises(UnreachableError):
+            list(events)
 
     def test_reading_can_begin_after_a_sequence_number(self, client: FgdClient, server: LiveServer) -> None:
         job = client.submit(spec())
