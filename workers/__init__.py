@@ -1,1 +1,1 @@
-"""What runs inside the Ray cluster: the entry point of every run, and the way back to the control plane."""
+"""Runs jobs inside the Ray cluster, and reports them to the control plane."""

@@ -67,7 +67,7 @@ class ControlPlane:
         """
         url, attempt_id, _ = self._arguments
         try:
-            answer = self._request("/claim", json.dumps({"secret": secret}).encode())
+            answer = self.request("POST", "/claim", body=json.dumps({"secret": secret}).encode())
         except ConflictError as error:
             raise ConflictError(
                 "the control plane refused to give this run its token: another process has used the claim code from "
@@ -79,15 +79,15 @@ class ControlPlane:
             content = json.loads(answer)
             return ControlPlane(url, attempt_id, str(content["token"])), json.dumps(content["assignment"]).encode()
         except (ValueError, KeyError, TypeError) as error:
-            raise self._unexpected_answer(answer) from error
+            raise self.unexpected_answer(answer) from error
 
     def assignment(self) -> bytes:
         """Fetch the assignment, in JSON."""
-        return self._request("", None)
+        return self.request("GET", "")
 
     def study(self, after: int) -> StudyLog:
         """Fetch the sweep's stored events whose sequence is greater than `after`."""
-        answer = self._request(f"/study?after={after}", None)
+        answer = self.request("GET", f"/study?after={after}")
         try:
             return StudyLog.model_validate_json(answer)
         except ValidationError as error:
@@ -98,11 +98,12 @@ class ControlPlane:
 
     def report(self, stream: str, events: Sequence[str]) -> BatchReply:
         """Send a batch of `ReportedEvent`s in JSON; an empty batch is a heartbeat."""
-        answer = self._request("/events", f'{{"stream":{json.dumps(stream)},"events":[{",".join(events)}]}}'.encode())
+        body = f'{{"stream":{json.dumps(stream)},"events":[{",".join(events)}]}}'
+        answer = self.request("POST", "/events", body=body.encode())
         try:
             return BatchReply.model_validate_json(answer)
         except ValidationError as error:
-            raise self._unexpected_answer(answer) from error
+            raise self.unexpected_answer(answer) from error
 
     def open(
         self,
@@ -129,23 +130,33 @@ class ControlPlane:
         except (OSError, http.client.HTTPException) as error:
             raise self._unreachable(error) from error
 
-    def _request(self, path: str, body: bytes | None) -> bytes:
-        with self.open("GET" if body is None else "POST", path, body=body) as answer:
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | BinaryIO | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> bytes:
+        """Send a request as `open` does, and return the body of the answer."""
+        with self.open(method, path, body=body, headers=headers, timeout_s=timeout_s) as answer:
             try:
                 return answer.read()
             except (OSError, http.client.HTTPException) as error:
                 raise self._unreachable(error) from error
 
-    def _unreachable(self, error: Exception) -> NetworkError:
-        return NetworkError(
-            "the control plane cannot be reached; the run continues and retries", url=self._url, cause=str(error)
-        )
-
-    def _unexpected_answer(self, answer: bytes) -> NetworkError:
+    def unexpected_answer(self, answer: bytes) -> NetworkError:
+        """Return the error for an answer that this run cannot parse."""
         return NetworkError(
             "the answer does not come from the control plane; check FGD_URL",
             url=self._url,
             answer=answer[:200].decode("latin1"),
+        )
+
+    def _unreachable(self, error: Exception) -> NetworkError:
+        return NetworkError(
+            "the control plane cannot be reached; the run continues and retries", url=self._url, cause=str(error)
         )
 
     def _refusal(self, error: urllib.error.HTTPError) -> ConflictError | SpecError | StorageError | NetworkError:

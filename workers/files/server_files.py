@@ -80,8 +80,7 @@ class ServerFiles:
 
     def listing(self) -> list[UploadedFile]:
         """List all files of the job."""
-        with self._control_plane.open("GET", "/files") as answer:
-            return FileList.model_validate_json(_read_all(answer)).files
+        return FileList.model_validate_json(self._control_plane.request("GET", "/files")).files
 
     @contextmanager
     def reading(self, path: str) -> Iterator[Incoming]:
@@ -113,18 +112,11 @@ class ServerFiles:
             "Content-Length": str(size_bytes),
             "Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:",
         }
-        with self._control_plane.open(
-            "PUT", _address(path), body=content, headers=headers, timeout_s=_TIMEOUT_S
-        ) as answer:
-            received = _read_all(answer)
+        answer = self._control_plane.request("PUT", _address(path), body=content, headers=headers, timeout_s=_TIMEOUT_S)
         try:
-            return UploadedFile.model_validate_json(received)
+            return UploadedFile.model_validate_json(answer)
         except ValidationError as error:
-            raise NetworkError(
-                "the answer does not come from the control plane; check FGD_URL",
-                path=path,
-                answer=received[:200].decode("latin1"),
-            ) from error
+            raise self._control_plane.unexpected_answer(answer) from error
 
     def delete(self, path: str) -> None:
         """Delete a file of the job."""
@@ -133,13 +125,6 @@ class ServerFiles:
 
 def _address(path: str) -> str:
     return f"/files/{urllib.parse.quote(path)}"
-
-
-def _read_all(answer: http.client.HTTPResponse) -> bytes:
-    try:
-        return answer.read()
-    except (OSError, http.client.HTTPException) as error:
-        raise NetworkError("the control plane's answer broke off; the run retries", cause=str(error)) from error
 
 
 def _read_digest(header: str) -> str | None:
