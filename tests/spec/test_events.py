@@ -1,0 +1,72 @@
+"""Stored events fold into the status of a job, and each gets a line of text."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from fgd_core.spec.event_state import JobStatus, read_event, read_trial_event
+from fgd_core.spec.event_text import describe
+from fgd_core.spec.events import StoredEvent
+from fgd_core.spec.trials import TrialEvent
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+STEP = {"epoch": 1, "epochs": 2, "step": 5, "steps": 10, "images_per_s": 8.0, "eta_s": 75.0, "learning_rate": 0.1}
+PROGRESS = {"kind": "progress", **STEP, "values": {"loss": 0.5}}
+
+
+def stored(data: dict[str, Any]) -> StoredEvent:
+    return StoredEvent(job_id="a", sequence=1, at=AT, attempt=1, kind=data["kind"], data=data)
+
+
+def status(*events: dict[str, Any]) -> JobStatus:
+    folded = JobStatus("a", "student", "train", "queued")
+    for event in events:
+        folded.update(stored(event))
+    return folded
+
+
+class TestJobStatus:
+    def test_progress_is_folded_in(self) -> None:
+        found = status(PROGRESS)
+        assert (found.progress.step, found.progress.values, found.fraction) == (5, {"loss": 0.5}, 0.5)
+
+    def test_a_failed_job_has_its_error(self) -> None:
+        error = {"code": "data", "message": "no boxes"}
+        moved = {"kind": "state_changed", "from_state": "running", "to_state": "failed", "reason": "run_failed"}
+        assert status(moved | {"error": error}).error == "no boxes"
+        assert status(moved | {"message": "no node left"}).error == "no node left"
+
+    def test_a_paused_job_says_which_job_needs_its_resources(self) -> None:
+        assert "job b" in status({"kind": "pause_requested", "for_job": "b"}).doing
+
+    @pytest.mark.parametrize("event", [{"kind": "from_the_future", "x": 1}, {"kind": "progress", "step": "many"}])
+    def test_an_event_that_cannot_be_read_changes_nothing(self, event: dict[str, Any]) -> None:
+        assert read_event(stored(event)) is None
+        assert status(PROGRESS, event) == status(PROGRESS)
+
+    def test_an_event_of_a_trial_is_read_if_it_is_known(self) -> None:
+        assert read_trial_event(TrialEvent(trial=0, event=PROGRESS)) is not None
+        assert read_trial_event(TrialEvent(trial=0, event={"kind": "from_the_future"})) is None
+
+
+class TestDescribe:
+    @pytest.mark.parametrize(
+        ("data", "text"),
+        [
+            (PROGRESS, "epoch 1/2, step 5/10  8 images/s  1:15 left"),
+            (PROGRESS | {"kind": "epoch_finished"}, "epoch 1/2  loss 0.5  8 images/s  1:15 left"),
+            ({"kind": "metrics_logged", "steps": [1], "values": {"loss": [0.5]}}, None),
+            ({"kind": "warned", "code": "x", "message": "slow disk"}, "warning: slow disk"),
+            ({"kind": "cancel_requested", "by": "ana"}, "requested: cancel by ana"),
+            ({"kind": "pause_requested", "for_job": "b"}, "requested: pause to make room for job b"),
+            ({"kind": "priority_changed", "from_priority": 0, "to_priority": 7}, "requested: priority 7"),
+            ({"kind": "trial_ended", "trial": 2, "cause": "stopped", "epoch": 3}, "trial 2 stopped after 3 epochs"),
+            ({"kind": "run_finished", "outcome": "stopped"}, "run stopped"),
+        ],
+        ids=lambda each: each["kind"] if isinstance(each, dict) else "",
+    )
+    def test_an_event_is_one_line(self, data: dict[str, Any], text: str | None) -> None:
+        event = read_event(stored(data))
+        assert event is not None
+        assert describe(event) == text
