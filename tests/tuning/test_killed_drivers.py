@@ -86,7 +86,7 @@ def test_the_best_checkpoint_becomes_the_sweeps_artifact_if_the_trials_end_was_n
     assert Path(artifact.uri.removeprefix("file://")).read_bytes() == b"best"
 
 
-def test_a_trial_that_survived_its_worker_is_not_repeated_by_the_next_attempt(tmp_path: Path) -> None:
+def test_the_next_attempt_does_not_repeat_a_trial_whose_worker_died(tmp_path: Path) -> None:
     spec = sweep(scheduler={"type": "none"}, budget={"trials": 1}, baselines=False, epochs=3)
     memory = Memory(tmp_path)
     run(spec, value, memory, loses=frozenset({(0, 1)}))

@@ -33,7 +33,7 @@ def of(memory: Memory, kind: type) -> list[Any]:
     return [event for event in memory.events if isinstance(event, kind)]
 
 
-def test_the_table_and_the_spec_name_the_same() -> None:
+def test_the_table_and_the_spec_list_the_same_types() -> None:
     assert set(SchedulerSpec.__args__[0].__args__) == set(SCHEDULERS)
 
 

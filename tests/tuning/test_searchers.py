@@ -65,7 +65,7 @@ def _tell(searcher: Any, number: int, values: dict[str, JsonValue]) -> None:
         searcher.tell(number, [value], is_complete=number % 4 != 2)
 
 
-def test_the_table_and_the_spec_name_the_same() -> None:
+def test_the_table_and_the_spec_list_the_same_types() -> None:
     union = SearcherSpec.__args__[0].__args__
     assert set(union) == set(SEARCHERS)
 

@@ -53,7 +53,7 @@ class TestEntryPoint:
         assert "Traceback" not in output
         assert control_plane.events == []
 
-    def test_a_person_who_starts_it_reads_what_to_use_instead(self) -> None:
+    def test_started_by_hand_it_names_the_right_command(self) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FGD_")}
         done = subprocess.run(
             [sys.executable, "-m", "workers"], env=environment, capture_output=True, text=True, check=False

@@ -234,7 +234,7 @@ class TestTeacherAp:
 class TestFallback:
     """In each case the trial gets the weights of a trial alone, and warns once that it does not share any more."""
 
-    def test_the_limit_is_smaller_than_one_batch(
+    def test_a_limit_below_one_batch_turns_sharing_off(
         self, spec: DistillSpec, alone: dict[str, Tensor], tmp_path: Path
     ) -> None:
         context = SharingContext(tmp_path / "1", SharedTeacher("sweep", max_bytes=1000, parent=tmp_path))
@@ -255,7 +255,7 @@ class TestFallback:
             assert context.warnings == []
         assert 0 < max(sizes) <= shared.max_bytes
 
-    def test_the_memory_is_removed_during_the_run(
+    def test_removing_the_memory_turns_sharing_off(
         self, spec: DistillSpec, alone: dict[str, Tensor], shared: SharedTeacher, tmp_path: Path
     ) -> None:
         context = SharingContext(tmp_path / "1", shared, at_step=lambda step: shared.clear() if step == 1 else None)
@@ -263,12 +263,16 @@ class TestFallback:
         assert context.stats.alone == STEPS - 1
         assert len(context.warnings) == 1
 
-    def test_the_folder_cannot_be_made(self, spec: DistillSpec, alone: dict[str, Tensor], tmp_path: Path) -> None:
+    def test_a_folder_that_cannot_be_made_turns_sharing_off(
+        self, spec: DistillSpec, alone: dict[str, Tensor], tmp_path: Path
+    ) -> None:
         context = SharingContext(tmp_path / "1", SharedTeacher("sweep", parent=tmp_path / "nowhere"))
         assert are_equal(weights_after(spec, context), alone)
         assert len(context.warnings) == 1
 
-    def test_another_run_takes_too_long(self, spec: DistillSpec, alone: dict[str, Tensor], tmp_path: Path) -> None:
+    def test_a_batch_that_another_run_does_not_finish_is_computed_alone(
+        self, spec: DistillSpec, alone: dict[str, Tensor], tmp_path: Path
+    ) -> None:
         shared = SharedTeacher("sweep", parent=tmp_path, patience_s=0.05)
         weights_after(spec, SharingContext(tmp_path / "1", shared))
         store = TeacherStore("sweep", 0, tmp_path)
@@ -281,7 +285,7 @@ class TestFallback:
         assert (context.stats.shared, context.stats.alone) == (STEPS, 1)
         assert len(context.warnings) == 1 and "batch 2" in context.warnings[0]
 
-    def test_the_stored_maps_belong_to_other_images(
+    def test_maps_of_other_images_turn_sharing_off(
         self, spec: DistillSpec, alone: dict[str, Tensor], shared: SharedTeacher, tmp_path: Path
     ) -> None:
         weights_after(spec, SharingContext(tmp_path / "1", shared))
@@ -291,7 +295,7 @@ class TestFallback:
         assert are_equal(weights_after(spec, context), alone)
         assert "other images" in context.warnings[0]
 
-    def test_an_entry_is_damaged(
+    def test_a_damaged_entry_turns_sharing_off(
         self, spec: DistillSpec, alone: dict[str, Tensor], shared: SharedTeacher, tmp_path: Path
     ) -> None:
         weights_after(spec, SharingContext(tmp_path / "1", shared))

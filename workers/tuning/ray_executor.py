@@ -34,7 +34,8 @@ class _Slot:
 
 
 class RayExecutor:
-    """
+    """Makes the actors, and assigns trials to those that are free.
+
     Args:
         execute: runs a trial; a picklable reference, which the workers resolve.
         share: opens the teacher that trials share.

@@ -79,7 +79,7 @@ class SharedMaps:
                 return maps
             with self._store.claim(f"{group}.{number}") as is_ours:
                 if is_ours and not self._store.has(group, number):
-                    # This run needs the batch no more after this: when space is made, only the other runs count.
+                    # From now on only the other runs need this batch; the store reads this when it makes space.
                     self._position.move(group, number + 1)
                     self._stats.computed += 1
                     return self._compute(group, batch)[0]
