@@ -7,16 +7,7 @@ from pathlib import Path
 from fgd_core.data.annotations import Annotations, ImageEntry
 from fgd_core.data.coco_file import load_coco_file
 from fgd_core.data.coco_objects import read_objects
-from fgd_core.data.coco_values import (
-    Fields,
-    Id,
-    IdNumbers,
-    fits_int64,
-    read_id,
-    read_side,
-    read_text,
-    show_fields,
-)
+from fgd_core.data.coco_values import Fields, Id, IdNumbers, fits_int64, read_id, read_side, read_text, show_fields
 from fgd_core.data.file_dataset import FileDataset
 from fgd_core.data.findings import Findings
 from fgd_core.data.samples import Category, Split

@@ -4,6 +4,7 @@ import codecs
 from pathlib import Path
 
 from fgd_core import confined
+from fgd_core.errors import DataError, StorageError
 
 # UTF-32 comes first: its byte order mark begins with that of UTF-16.
 _MARKS = (
@@ -27,6 +28,23 @@ def read_text(path: Path) -> str:
         UnicodeError: the file is not text in UTF-8, UTF-16 or UTF-32.
     """
     return decode_text(confined.read_bytes(path))
+
+
+def read_lines(path: Path, what: str) -> list[str]:
+    """Return the lines of a file, without empty lines and surrounding spaces.
+
+    Args:
+        what: names the file in errors.
+    Raises:
+        DataError: the file is not text in UTF-8, UTF-16 or UTF-32.
+        StorageError: the file cannot be read.
+    """
+    try:
+        return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    except UnicodeError as error:
+        raise DataError(f"the {what} is not text in UTF-8; save it as UTF-8", path=str(path)) from error
+    except OSError as error:
+        raise StorageError(f"the {what} cannot be read", path=str(path), cause=str(error)[:400]) from error
 
 
 def decode_text(content: bytes) -> str:

@@ -37,15 +37,9 @@ class UsableBoxes:
 def usable_boxes(annotations: Annotations, images: UsableImages, findings: Findings) -> UsableBoxes:
     """Select the annotations of usable images that have a listed category and a usable box; clip boxes at borders."""
     objects = annotations.objects
-    is_known = np.isin(objects.image_ids, np.array(sorted(annotations.listed_ids), dtype=np.int64))
-    findings.add_where("unknown_image", ~is_known, lambda row: f"{objects.names[row]}: image {objects.image_ids[row]}")
     category_ids = np.array([category.id for category in annotations.categories], dtype=np.int64)
     has_category = np.isin(objects.category_ids, category_ids)
-    findings.add_where(
-        "shifted_category_ids" if plausibility.is_shifted(objects.category_ids, category_ids) else "unknown_category",
-        ~has_category,
-        lambda row: f"{objects.names[row]}: category {objects.category_ids[row]}",
-    )
+    _report_unknown(annotations, category_ids, ~has_category, findings)
     # Boxes of an image that was left out are left out without a finding: the image already has one.
     image_ids = np.array([entry.image_id for entry in images.entries], dtype=np.int64)
     rows = np.flatnonzero(np.isin(objects.image_ids, image_ids) & has_category)
@@ -64,10 +58,9 @@ def usable_boxes(annotations: Annotations, images: UsableImages, findings: Findi
         outlines = objects.outlines_xyxy_px[rows]
         are_corners = plausibility.are_corners(objects.boxes_xywh_px[rows], sizes_px)
         findings.add_where("boxes_as_corners", are_corners, name)
-        apart = plausibility.report_apart(
+        usable &= ~plausibility.report_apart(
             xyxy_px, usable, outlines, sizes_px, findings=findings, name=name, problem="box_off_its_polygon"
         )
-        usable &= ~apart
         plausibility.report_unlike(xyxy_px, usable, outlines, sizes_px, findings=findings, name=name)
     num_objects = np.bincount(image_indices[usable & ~objects.is_crowd[rows]], minlength=len(images.entries))
     plausibility.report_many(num_objects, [entry.file_name for entry in images.entries], findings)
@@ -76,6 +69,19 @@ def usable_boxes(annotations: Annotations, images: UsableImages, findings: Findi
         image_indices=image_indices[usable],
         labels=np.searchsorted(category_ids, objects.category_ids[rows[usable]]).astype(np.int64),
         xyxy_px=xyxy_px[usable],
+    )
+
+
+def _report_unknown(
+    annotations: Annotations, category_ids: npt.NDArray[np.int64], lacks_category: _Flags, findings: Findings
+) -> None:
+    objects = annotations.objects
+    is_known = np.isin(objects.image_ids, np.array(sorted(annotations.listed_ids), dtype=np.int64))
+    findings.add_where("unknown_image", ~is_known, lambda row: f"{objects.names[row]}: image {objects.image_ids[row]}")
+    findings.add_where(
+        "shifted_category_ids" if plausibility.is_shifted(objects.category_ids, category_ids) else "unknown_category",
+        lacks_category,
+        lambda row: f"{objects.names[row]}: category {objects.category_ids[row]}",
     )
 
 
@@ -143,14 +149,9 @@ def with_usable_masks(
     findings.add_where("mask_past_border", np.array([mask.is_past_border for mask in masks]), name)
     usable: _Flags = problems == ""
     bounds = [mask.bounds_xyxy_px(sizes_px[image]) for mask, image in zip(masks, boxes.image_indices, strict=True)]
+    outlines, own_sizes_px = np.array(bounds).reshape(-1, 4), images.sizes_px[boxes.image_indices]
     usable &= ~plausibility.report_apart(
-        boxes.xyxy_px,
-        usable,
-        np.array(bounds).reshape(-1, 4),
-        images.sizes_px[boxes.image_indices],
-        findings=findings,
-        name=name,
-        problem="box_off_its_mask",
+        boxes.xyxy_px, usable, outlines, own_sizes_px, findings=findings, name=name, problem="box_off_its_mask"
     )
     return UsableBoxes(
         rows=boxes.rows[usable],

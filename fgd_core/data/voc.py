@@ -7,8 +7,8 @@ Source: the VOC2012 development kit, section 9.1 and `VOCevaldet.m`, where a wid
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from fgd_core.data import voc_folder
 from fgd_core.data.annotations import Annotations, ImageEntry, ObjectRow, object_table
@@ -50,10 +50,7 @@ class VocDataset(FileDataset):
         super().__init__(annotations, findings, split=split, images_folder=image_set.images_folder, source=source)
 
 
-@dataclass(frozen=True)
-class _Listed:
-    """Holds one listed image with its annotation."""
-
+class _Listed(NamedTuple):
     name: str
     """Name of the image, without suffix."""
     annotation: XmlAnnotation

@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from fgd_core.data.folders import files_below, find_child, images_below, key_of
 from fgd_core.data.image_files import SUFFIXES, UNREAD_SUFFIXES
 from fgd_core.data.samples import split_aliases
-from fgd_core.data.text_files import read_text
-from fgd_core.errors import DataError, StorageError
+from fgd_core.data.text_files import read_lines
+from fgd_core.errors import DataError
 
 _PARTS = ("Annotations", "JPEGImages", "ImageSets/Main")
 _WITH_COLUMN = re.compile(r"(.*\S)\s+(-1|0|1)")
@@ -57,7 +57,7 @@ def image_set(folder: Path, name: str) -> ImageSet:
     xml = _annotations_below(annotations)
     known = _KnownNames(xml, _with_aliases(xml, _images_by_name(images)))
     source = _list_file(sets, name)
-    return ImageSet(source, known.names_in(_lines(source)), known.annotations, images, known.images)
+    return ImageSet(source, known.names_in(read_lines(source, "image set")), known.annotations, images, known.images)
 
 
 def without_suffix(name: str) -> str:
@@ -148,15 +148,6 @@ def _list_file(sets: Path, name: str) -> Path:
         path=str(sets / f"{name}.txt"),
         image_sets=[*existing[:20]],
     )
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line.strip() for line in read_text(path).splitlines() if line.strip()]
-    except UnicodeError as error:
-        raise DataError("the image set is not text in UTF-8; save it as UTF-8", path=str(path)) from error
-    except OSError as error:
-        raise StorageError("the image set cannot be read", path=str(path), cause=str(error)) from error
 
 
 def _annotations_below(folder: Path) -> dict[str, Path]:

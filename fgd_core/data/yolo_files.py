@@ -6,9 +6,9 @@ from pathlib import Path, PurePosixPath
 
 from fgd_core.data.folders import images_below
 from fgd_core.data.samples import split_aliases
-from fgd_core.data.text_files import read_text
+from fgd_core.data.text_files import read_lines
 from fgd_core.data.yolo_yaml import DataYaml, inside
-from fgd_core.errors import DataError, StorageError
+from fgd_core.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,7 @@ def _names_at(data: DataYaml, place: Path) -> Iterator[str]:
     if place.is_dir():
         yield from _names_below(place, data.root)
         return
-    try:
-        lines = read_text(place).splitlines()
-    except UnicodeError as error:
-        raise DataError("the list of images is not text in UTF-8; save it as UTF-8", path=str(place)) from error
-    except OSError as error:
-        raise StorageError("the list of images cannot be read", path=str(place), cause=str(error)) from error
-    for line in filter(None, map(str.strip, lines)):
+    for line in read_lines(place, "list of images"):
         # A path that starts with ./ is relative to the list, any other path to the root.
         starts = [place.parent, data.root] if line.startswith(("./", ".\\")) else [data.root, place.parent]
         path = _find_path(data, line, starts) or inside(data.root, line.replace("\\", "/"))

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 import yaml
 
-from fgd_core.data.text_files import read_text
+from fgd_core.data.text_files import read_lines, read_text
 from fgd_core.errors import DataError, StorageError
 
 Task: TypeAlias = Literal["detect", "segment", "obb", "pose"]
@@ -174,9 +174,4 @@ def _names_in_file(file_name: str, path: Path, folders: list[Path]) -> object:
     if file.suffix.lower() in (".yaml", ".yml"):
         document = _load(file, "correct `names` in data.yaml")
         return document.get("names", document) if isinstance(document, dict) else document
-    try:
-        return [line.strip() for line in read_text(file).splitlines() if line.strip()]
-    except OSError as error:
-        raise StorageError("the list of classes cannot be read", path=str(file), cause=str(error)[:400]) from error
-    except UnicodeError as error:
-        raise DataError("the list of classes is not text in UTF-8; save it as UTF-8", path=str(file)) from error
+    return read_lines(file, "list of classes")

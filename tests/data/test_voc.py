@@ -7,13 +7,13 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import pytest
+from coco_folder import finding
 from PIL import Image
 
 from fgd_core.data import open_dataset
 from fgd_core.data.samples import DetectionDataset, check_same_categories
 from fgd_core.errors import DataError
 from fgd_core.spec.data import Coco, CocoSplit, Voc
-from fgd_core.spec.events import Finding
 
 BILLION_LAUGHS = '<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]><annotation><filename>&b;</filename></annotation>'
 
@@ -51,11 +51,6 @@ class VocFolder:
         for image_set, names in self.sets.items():
             (self.root / "ImageSets" / "Main" / f"{image_set}.txt").write_text("".join(f"{name}\n" for name in names))
         return open_dataset(Voc(folder=str(self.root), **fields), split)
-
-
-def finding(dataset: DetectionDataset, problem: str) -> Finding:
-    (found,) = [found for found in dataset.checked.findings if found.problem == problem]
-    return found
 
 
 @pytest.fixture

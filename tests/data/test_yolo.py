@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from coco_folder import finding
 from PIL import Image
-from yolo_folder import BOX, YoloFolder, finding
+from yolo_folder import BOX, YoloFolder
 
 from fgd_core.data import open_dataset
 from fgd_core.data.samples import Category, check_same_categories, fingerprint

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from yolo_folder import BOX, YoloFolder, finding
+from coco_folder import finding
+from yolo_folder import BOX, YoloFolder
 
 from fgd_core.data.yolo_layout import infer_layout
 from fgd_core.data.yolo_rows import read_row

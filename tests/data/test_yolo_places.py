@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
+from coco_folder import finding
 from PIL import Image
-from yolo_folder import BOX, YoloFolder, finding
+from yolo_folder import BOX, YoloFolder
 
 from fgd_core.data import open_dataset
 from fgd_core.data.samples import DetectionDataset

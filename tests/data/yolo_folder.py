@@ -9,7 +9,6 @@ from PIL import Image
 from fgd_core.data import open_dataset
 from fgd_core.data.samples import DetectionDataset
 from fgd_core.spec.data import Yolo
-from fgd_core.spec.events import Finding
 
 BOX = "0 0.225 0.3 0.25 0.2666666666666667"
 """A label of class 0 from (4, 5) to (14, 13) in an image of 40x30 px."""
@@ -47,9 +46,3 @@ class YoloFolder:
     def open_with_names(self, text: str) -> DetectionDataset:
         """Open the data set with this YAML text as `names`."""
         return self.open_text(f"train: images/train\nval: images/val\nnames: {text}\n".encode())
-
-
-def finding(dataset: DetectionDataset, problem: str) -> Finding:
-    """Return the only finding of a problem."""
-    (found,) = [found for found in dataset.checked.findings if found.problem == problem]
-    return found
