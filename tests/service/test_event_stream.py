@@ -139,7 +139,7 @@ async def test_a_quiet_stream_is_kept_alive_and_ends_with_its_lifetime(
     plane = ControlPlane(settings.model_copy(update=changes), cluster, clock)
     async with served_by(plane) as served:
         job_id = await plane.submit(train_spec())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             lines = await raw_lines(served, job_id)
         assert lines.count(": ping") >= 2
         assert lines[0].startswith("retry: ")
@@ -196,7 +196,7 @@ async def test_a_stalled_reader_is_cut_off_and_the_others_continue(
                     received += block
             return received
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             received = await asyncio.to_thread(remaining)
         seen = [int(line.removeprefix("id: ")) for line in received.decode().splitlines() if line.startswith("id: ")]
         assert 0 < seen[-1] < last
@@ -244,7 +244,7 @@ async def test_many_readers_of_one_job_share_each_read(
         monkeypatch.setattr(events, "after", counted)
         for step in range(20):
             await run.reports(progress(step))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             for found in await asyncio.gather(*reading):
                 assert ids(found) == list(range(last + 1, last + 21))
         assert reads < 20

@@ -137,7 +137,7 @@ class TestFollowing:
             assert not following.done()
             await run.succeeds()
             await plane.tick()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 assert (await following).text == "".join(lines)
 
     async def test_it_continues_with_the_next_attempt_until_the_job_is_over(self, plane: ControlPlane) -> None:
@@ -150,7 +150,7 @@ class TestFollowing:
             plane.cluster.output[again.submission_id] = "second\n"
             await again.succeeds()
             await plane.tick()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 received = [(message.event, json.loads(message.data)) for message in await following]
         assert received.pop() == ("end", {})
         assert [data["text"] for _, data in received] == ["first\n", "attempt 2", "second\n"]
@@ -198,7 +198,7 @@ class TestFollowing:
             # Each follower is authorised, but all of them share the content.
             before = plane.services.logs._shared[job_id, 1].snapshot
             others = [asyncio.create_task(follow_lines(served, job_id, 1)) for _ in range(5)]
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await asyncio.gather(*others)
             assert plane.services.logs._shared[job_id, 1].snapshot is before
             assert num_fetched == 0

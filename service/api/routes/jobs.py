@@ -24,11 +24,8 @@ def _in_utc(moment: datetime) -> datetime:
         raise ValueError("this time is outside the years 1 to 9999 in UTC; send another one") from None
 
 
-Moment = Annotated[
-    datetime,
-    AfterValidator(_in_utc),
-    Query(description="ISO 8601; a time without a zone is in UTC", examples=["2026-03-01T08:00:00Z"]),
-]
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
+_TIMES = ["2026-03-01T08:00:00Z"]
 IdempotencyKey = Annotated[
     str | None,
     Header(min_length=1, max_length=200, description="Repeating a request with the same key creates no second job"),
@@ -65,8 +62,12 @@ async def list_jobs(
     ] = None,
     project: Annotated[list[str] | None, Query(description="Only these projects; may be repeated")] = None,
     q: Annotated[str, Query(max_length=100, description="Text in the name, or at the start of the id")] = "",
-    created_after: Moment | None = None,
-    created_before: Moment | None = None,
+    created_after: Annotated[
+        Moment | None, Query(description="Only jobs created after this time (UTC without a zone)", examples=_TIMES)
+    ] = None,
+    created_before: Annotated[
+        Moment | None, Query(description="Only jobs created before this time (UTC without a zone)", examples=_TIMES)
+    ] = None,
     limit: cursors.Limit = 50,
     cursor: cursors.Cursor = None,
 ) -> JobPage:
