@@ -78,7 +78,7 @@ def named(name: str, code: str, **environment: str) -> Submission:
 
 
 class TestPrograms:
-    async def test_the_page_and_all_of_its_files_are_there(self, site: Site) -> None:
+    async def test_the_page_and_all_its_files_are_served(self, site: Site) -> None:
         async with site.as_(site.reader) as http:
             index = await http.get("/ray/")
             assert index.headers["content-type"].startswith("text/html")
@@ -89,7 +89,7 @@ class TestPrograms:
                 assert file.status_code == 200
                 assert int(file.headers["content-length"]) == len(file.content) > 100
 
-    async def test_jobs_and_their_logs_can_be_read_and_no_claim_code(
+    async def test_jobs_and_logs_can_be_read_without_claim_codes(
         self, site: Site, cluster: RayCluster, head: LocalRay
     ) -> None:
         asked = named("a name to find", f"print('{CODE}'); print('done')", FGD_ATTEMPT_CLAIM=CODE)
@@ -130,7 +130,7 @@ class TestPrograms:
                         break
         await end_of(cluster, asked.submission_id)
 
-    async def test_a_reader_stops_nothing_and_profiles_nothing(self, site: Site, cluster: RayCluster) -> None:
+    async def test_a_reader_cannot_stop_or_profile_runs(self, site: Site, cluster: RayCluster) -> None:
         asked = named("runs on", "import time; print('ready'); time.sleep(60)")
         await cluster.submit(asked)
         await log_with(cluster, asked.submission_id, "ready")
@@ -146,7 +146,7 @@ class TestPrograms:
             assert (await http.post(stop)).json() == {"stopped": True}
         assert (await end_of(cluster, asked.submission_id)).status == "STOPPED"
 
-    async def test_rays_own_token_is_shown_to_nobody(self, site: Site, head: LocalRay) -> None:
+    async def test_the_token_of_ray_is_not_shown(self, site: Site, head: LocalRay) -> None:
         async with site.as_(ADMIN) as http:
             for path in ("/ray/", "/ray/api/authentication_mode", "/ray/api/version", "/ray/api/jobs/"):
                 answer = await http.get(path)
@@ -156,7 +156,7 @@ class TestPrograms:
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 class TestBrowser:
-    async def test_a_link_leads_by_the_sign_in_to_the_job(
+    async def test_a_link_leads_through_the_sign_in_to_the_job(
         self, site: Site, cluster: RayCluster, tmp_path: Path
     ) -> None:
         asked = named("seen in a browser", "print('words of a run')")

@@ -17,7 +17,7 @@ def ray_start_is(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "_command", lambda *_: [sys.executable, "-c", code])
 
 
-async def test_its_cause_is_what_this_start_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_error_shows_the_output_of_this_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ray_start_is("raise SystemExit('the disk is full')", monkeypatch)
     with pytest.raises(ClusterError, match="the disk is full"):
         await LocalRay(tmp_path).start()
@@ -28,7 +28,7 @@ async def test_its_cause_is_what_this_start_printed(tmp_path: Path, monkeypatch:
     assert "the disk is full" in (tmp_path / "logs" / "ray.log").read_text()
 
 
-async def test_a_start_that_printed_nothing_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_error_of_a_start_without_output_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ray_start_is("raise SystemExit('the disk is full')", monkeypatch)
     with pytest.raises(ClusterError):
         await LocalRay(tmp_path).start()
@@ -38,7 +38,7 @@ async def test_a_start_that_printed_nothing_says_so(tmp_path: Path, monkeypatch:
     assert refusal.value.details["last_lines"] == "Ray printed nothing"
 
 
-async def test_only_its_own_log_files_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_log_files_of_the_last_start_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("earlier", "later"):
         ray_start_is(f"{_WRITE_LOG}write({name!r})", monkeypatch)
         with pytest.raises(ClusterError):

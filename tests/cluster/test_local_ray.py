@@ -29,7 +29,9 @@ os.kill(os.getpid(), 9)
 
 
 class TestLocalRay:
-    async def test_its_life(self, head: LocalRay, cluster: RayCluster, tmp_path: Path) -> None:
+    async def test_a_head_is_started_reused_and_stopped(
+        self, head: LocalRay, cluster: RayCluster, tmp_path: Path
+    ) -> None:
         """One test for the sake of time: each start takes several seconds."""
         # Started by a process that is then killed, beside the head of the other tests.
         starter = await asyncio.create_subprocess_exec(
@@ -89,7 +91,7 @@ class TestLocalRay:
         finally:
             await LocalRay(tmp_path).stop()
 
-    async def test_after_its_death_it_is_started_again_and_runs_can_be_submitted_to_it(self, tmp_path: Path) -> None:
+    async def test_a_dead_head_is_restarted_and_accepts_runs(self, tmp_path: Path) -> None:
         ray = LocalRay(tmp_path)
         try:
             url = await ray.start(num_cpus=1, num_gpus=0)
@@ -121,17 +123,17 @@ class TestLocalRay:
         finally:
             await LocalRay(tmp_path).stop()
 
-    async def test_stopping_what_was_never_started_does_nothing(self, tmp_path: Path) -> None:
+    async def test_stopping_without_a_head_does_nothing(self, tmp_path: Path) -> None:
         await LocalRay(tmp_path).stop()
         assert list(os.scandir(tmp_path)) == []
 
-    def test_its_token_is_for_its_owner_alone(self, tmp_path: Path) -> None:
+    def test_only_the_owner_can_read_the_token(self, tmp_path: Path) -> None:
         ray = LocalRay(tmp_path)
         assert ray.token == LocalRay(tmp_path).token
         assert (tmp_path / "ray_auth_token").stat().st_mode & 0o077 == 0
 
 
-async def test_a_process_that_has_ended_listens_on_nothing_and_has_no_name() -> None:
+async def test_an_ended_process_has_no_ports_and_no_name() -> None:
     """A process of Ray's may end between the moment when it is found and the question for its sockets."""
     ended = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=subprocess.PIPE)
     process = psutil.Process(ended.pid)

@@ -45,16 +45,14 @@ async def scraped(head: LocalRay) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-async def test_what_boards_ask_of_ray_is_served(head: LocalRay, cluster: RayCluster) -> None:
+async def test_ray_serves_the_metrics_that_the_boards_query(head: LocalRay, cluster: RayCluster) -> None:
     found = await eventually(lambda: scraped(head), lambda found: set(OF_RAY) <= set(found), timeout_s=60)
     for name, labels in OF_RAY.items():
         # Prometheus itself puts the instance there.
         assert any(labels - {"instance"} <= set(each) for each in found[name]), name
 
 
-async def test_a_run_is_told_of_while_it_runs_and_stops_by_itself_as_before(
-    head: LocalRay, cluster: RayCluster
-) -> None:
+async def test_a_run_has_metrics_while_it_runs_and_still_stops_by_itself(head: LocalRay, cluster: RayCluster) -> None:
     asked = replace(submission(""), entrypoint=f"{sys.executable} {RUN} 20 120")
     await cluster.submit(asked)
     found = await eventually(lambda: scraped(head), lambda found: set(found) >= MEASURED | STAYING, timeout_s=60)
@@ -70,7 +68,7 @@ async def test_a_run_is_told_of_while_it_runs_and_stops_by_itself_as_before(
     assert "***" not in log
 
 
-async def test_a_run_that_is_over_is_not_told_of_any_more(head: LocalRay, cluster: RayCluster) -> None:
+async def test_an_ended_run_has_no_metrics(head: LocalRay, cluster: RayCluster) -> None:
     def is_gone(found: dict[str, list[dict[str, Any]]]) -> bool:
         return "ray_fgd_run_progress_ratio" not in found
 

@@ -18,7 +18,7 @@ def free_cpus(capacity: Capacity) -> float:
 
 
 class TestRuns:
-    async def test_a_run_gets_its_environment_and_leaves_its_output(self, cluster: RayCluster) -> None:
+    async def test_a_run_gets_its_environment_and_its_output_is_kept(self, cluster: RayCluster) -> None:
         asked = submission("import os; print('hello', os.environ['WHO'])", WHO="fgd")
         await cluster.submit(asked)
         assert (await end_of(cluster, asked.submission_id)).status == "SUCCEEDED"
@@ -33,14 +33,14 @@ class TestRuns:
         await cluster.submit(asked)
         assert traces.read_text() == "x\n"
 
-    async def test_a_failed_run_says_so_with_its_last_lines(self, cluster: RayCluster) -> None:
+    async def test_a_failed_run_has_its_status_and_last_lines(self, cluster: RayCluster) -> None:
         asked = submission("raise SystemExit('out of cheese')")
         await cluster.submit(asked)
         job = await end_of(cluster, asked.submission_id)
         assert job.status == "FAILED"
         assert "out of cheese" in job.message
 
-    async def test_a_stopped_run_may_finish_its_sentence(self, cluster: RayCluster) -> None:
+    async def test_a_stopped_run_may_finish_its_output(self, cluster: RayCluster) -> None:
         code = (
             "import signal, time, sys; "
             "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(4), print('saved'), sys.exit(0))); "
@@ -54,7 +54,7 @@ class TestRuns:
         assert "saved" in str(await cluster.logs(asked.submission_id))
         await cluster.stop(asked.submission_id)  # an ended run is left alone
 
-    async def test_what_a_run_takes_is_not_free_and_is_free_again_when_it_ends(self, cluster: RayCluster) -> None:
+    async def test_a_run_holds_its_resources_until_it_ends(self, cluster: RayCluster) -> None:
         await eventually(cluster.capacity, lambda capacity: free_cpus(capacity) == 2)
         asked = submission("import time; print('ready'); time.sleep(60)", cpus=2)
         await cluster.submit(asked)
@@ -64,7 +64,7 @@ class TestRuns:
         await cluster.stop(asked.submission_id)
         await eventually(cluster.capacity, lambda capacity: free_cpus(capacity) == 2)
 
-    async def test_output_that_is_no_text_comes_as_it_was_printed(self, cluster: RayCluster) -> None:
+    async def test_output_that_is_not_text_is_returned_unchanged(self, cluster: RayCluster) -> None:
         """Ray's own answer about such a log is an error 500."""
         code = "import sys; sys.stdout.buffer.write(bytes([0xff, 0xfe]) + b' after\\n')"
         asked = submission(code)
@@ -72,26 +72,26 @@ class TestRuns:
         assert (await end_of(cluster, asked.submission_id)).status == "SUCCEEDED"
         assert b"\xff\xfe after\n" in (await cluster.logs(asked.submission_id)).stored
 
-    async def test_its_list_says_of_each_run_what_it_says_of_one(self, cluster: RayCluster) -> None:
+    async def test_the_list_of_runs_agrees_with_the_single_answers(self, cluster: RayCluster) -> None:
         asked = submission("pass")
         await cluster.submit(asked)
         ended = await end_of(cluster, asked.submission_id)
         assert (await cluster.jobs())[asked.submission_id] == ended
 
-    async def test_a_forgotten_run_is_unknown(self, cluster: RayCluster) -> None:
+    async def test_a_deleted_run_is_unknown(self, cluster: RayCluster) -> None:
         asked = submission("pass")
         await cluster.submit(asked)
         await end_of(cluster, asked.submission_id)
         await cluster.delete(asked.submission_id)
         assert await cluster.job(asked.submission_id) is None
 
-    async def test_a_run_nobody_has_heard_of_is_none_and_no_error(self, cluster: RayCluster) -> None:
+    async def test_an_unknown_run_is_none(self, cluster: RayCluster) -> None:
         assert await cluster.job("fgd-unknown") is None
         assert (await cluster.logs("fgd-unknown")).size_bytes == 0
         await cluster.stop("fgd-unknown")
         await cluster.delete("fgd-unknown")
 
-    async def test_a_submission_that_ray_refuses_is_an_error_and_no_run(self, cluster: RayCluster) -> None:
+    async def test_a_refused_submission_raises_and_starts_no_run(self, cluster: RayCluster) -> None:
         asked = replace(submission("pass"), cpus=cast(int, "many"))
         with pytest.raises(ClusterError, match="could not submit"):
             await cluster.submit(asked)
@@ -115,7 +115,9 @@ class TestReaching:
 
 
 class TestToken:
-    def test_the_environment_goes_before_the_file(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_the_environment_takes_precedence_over_the_file(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
         (tmp_path / "token").write_text("from file\n")
         monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
         monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
@@ -129,7 +131,7 @@ class TestToken:
         with pytest.raises(ClusterError, match="RAY_AUTH_TOKEN_PATH"):
             find_ray_token()
 
-    def test_without_any_there_is_none(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_without_a_token_none_is_returned(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
         monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
         monkeypatch.setenv("HOME", str(tmp_path))

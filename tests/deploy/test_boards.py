@@ -29,7 +29,7 @@ def promtool(*arguments: str) -> None:
 
 class TestQueries:
     @pytest.mark.parametrize("query", ASKED, ids=[each.where for each in ASKED])
-    def test_it_is_promql_and_asks_for_what_is_served(self, query: Asked) -> None:
+    def test_each_query_is_promql_over_existing_metrics(self, query: Asked) -> None:
         known = served()
         found = selectors(query.expr)
         assert found
@@ -37,7 +37,7 @@ class TestQueries:
             assert selector.name in known, f"nobody serves {selector.name}"
             assert selector.labels <= known[selector.name], f"{selector.name} has no such label"
 
-    def test_what_every_replica_says_of_the_whole_system_is_not_added_up(self) -> None:
+    def test_metrics_of_the_whole_system_are_not_summed(self) -> None:
         whole = ("fgd_jobs", "fgd_queue_oldest_seconds", "fgd_runs_silent", "fgd_runs_oldest_heartbeat_seconds")
         for where, expr in ASKED:
             for name in whole:
@@ -56,7 +56,7 @@ class TestQueries:
 
 @pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
 class TestBoards:
-    def test_panels_lie_within_the_grid_and_on_nothing_else(self, board: dict[str, Any]) -> None:
+    def test_panels_lie_within_the_grid_without_overlap(self, board: dict[str, Any]) -> None:
         places = [(panel["title"], panel["gridPos"]) for panel in board["panels"]]
         for title, place in places:
             assert place["w"] > 0 and place["h"] > 0 and 0 <= place["x"] <= 24 - place["w"], title
@@ -69,7 +69,7 @@ class TestBoards:
             )
             assert apart, f"{title} lies on {other_title}"
 
-    def test_rows_are_filled(self, board: dict[str, Any]) -> None:
+    def test_rows_have_no_gaps(self, board: dict[str, Any]) -> None:
         by_line: dict[int, list[dict[str, int]]] = {}
         for panel in board["panels"]:
             by_line.setdefault(panel["gridPos"]["y"], []).append(panel["gridPos"])
@@ -77,7 +77,7 @@ class TestBoards:
             assert sum(place["w"] for place in places) == 24, f"line {line}"
             assert len({place["h"] for place in places}) == 1, f"line {line}"
 
-    def test_panels_say_what_they_show_in_which_unit_and_are_numbered(self, board: dict[str, Any]) -> None:
+    def test_panels_have_a_description_a_unit_and_an_id(self, board: dict[str, Any]) -> None:
         panels = [panel for panel in board["panels"] if panel["type"] != "row"]
         ids = [panel["id"] for panel in board["panels"]]
         assert len(set(ids)) == len(ids)
@@ -85,7 +85,7 @@ class TestBoards:
             assert panel["title"] and panel["description"] and panel["fieldConfig"]["defaults"]["unit"]
             assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"]) > 0
 
-    def test_everything_is_asked_of_the_source_that_is_provisioned(self, board: dict[str, Any]) -> None:
+    def test_all_panels_use_the_provisioned_data_source(self, board: dict[str, Any]) -> None:
         (source,) = loaded(GRAFANA / "provisioning/datasources/prometheus.yml")["datasources"]
         wanted = {"type": source["type"], "uid": source["uid"]}
         for panel in board["panels"]:
@@ -93,7 +93,7 @@ class TestBoards:
                 assert panel["datasource"] == target["datasource"] == wanted
         assert all(variable["datasource"] == wanted for variable in board["templating"]["list"])
 
-    def test_links_lead_to_boards_and_variables_that_are_there(self, board: dict[str, Any]) -> None:
+    def test_links_lead_to_existing_boards_and_variables(self, board: dict[str, Any]) -> None:
         variables = {each["uid"]: {v["name"] for v in each["templating"]["list"]} for each in BOARDS.values()}
         links = [link["url"] for link in board["links"]]
         for panel in board["panels"]:
@@ -105,7 +105,7 @@ class TestBoards:
             assert uid in variables
             assert {name.removeprefix("var-") for name in re.findall(r"var-\w+(?==)", query)} <= variables[uid]
 
-    def test_variables_that_are_used_are_there(self, board: dict[str, Any]) -> None:
+    def test_all_used_variables_exist(self, board: dict[str, Any]) -> None:
         known = {variable["name"] for variable in board["templating"]["list"]} | {"__rate_interval"}
         for panel in board["panels"]:
             for target in panel.get("targets", ()):
@@ -113,13 +113,13 @@ class TestBoards:
 
 
 class TestFiles:
-    def test_boards_are_as_they_are_made(self) -> None:
+    def test_generated_boards_are_up_to_date(self) -> None:
         made = dict(files())
         assert {path.name for path in made} == {f"{name}.json" for name in BOARDS}
         for path, content in made.items():
             assert path.read_text() == content, "run python3 -m deploy.grafana.boards"
 
-    def test_uids_are_fixed_and_everybodys_own(self) -> None:
+    def test_uids_are_fixed_and_unique(self) -> None:
         assert {board["uid"] for board in BOARDS.values()} == {"fgd-fleet", "fgd-job", "fgd-sweep"}
 
     def test_grafana_finds_the_boards_where_compose_puts_them(self) -> None:
@@ -129,7 +129,7 @@ class TestFiles:
         assert mounted["./deploy/grafana/dashboards"] == provider["options"]["path"]
         assert mounted["./deploy/grafana/provisioning"] == "/etc/grafana/provisioning"
 
-    def test_prometheus_watches_services_that_compose_has(self) -> None:
+    def test_prometheus_scrapes_services_that_compose_defines(self) -> None:
         services = loaded(ROOT / "docker-compose.yml")["services"]
         config = loaded(PROMETHEUS / "prometheus.yml")
         for scrape in config["scrape_configs"]:
@@ -138,7 +138,7 @@ class TestFiles:
                     assert name in services
                     assert set(services[name]["networks"]) & set(services["prometheus"]["networks"])
 
-    def test_the_jobs_that_alerts_and_boards_ask_for_are_scraped(self) -> None:
+    def test_the_jobs_in_alerts_and_boards_are_scraped(self) -> None:
         config = loaded(PROMETHEUS / "prometheus.yml")
         scraped = {scrape["job_name"] for scrape in config["scrape_configs"]}
         named = {name for _, expr in ASKED for name in re.findall(r'\bjob="([^"]+)"', expr)}
@@ -155,7 +155,7 @@ class TestFiles:
 
 class TestAlerts:
     @pytest.mark.parametrize("name", RULES)
-    def test_it_says_what_is_wrong_and_where_it_stands_what_to_do(self, name: str) -> None:
+    def test_each_alert_has_a_summary_and_a_runbook(self, name: str) -> None:
         rule = RULES[name]
         assert set(rule["annotations"]) == {"summary", "description", "runbook"}
         assert rule["labels"]["severity"] in ("warning", "critical")
@@ -164,18 +164,18 @@ class TestAlerts:
         # As GitHub makes them.
         assert anchor in {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
-    def test_each_is_set_off_by_a_scene(self) -> None:
+    def test_each_alert_is_tested(self) -> None:
         scenes = (PROMETHEUS / "alerts_test.yml").read_text()
         assert [name for name in RULES if name not in scenes] == []
 
-    def test_names_are_given_once(self) -> None:
+    def test_alert_names_are_unique(self) -> None:
         assert len(RULES) == sum(len(group["rules"]) for group in ALERTS["groups"])
 
     @pytest.mark.skipif(shutil.which("promtool") is None, reason=NO_PROMTOOL)
-    def test_each_scene_sets_off_what_it_says_and_nothing_else(self) -> None:
+    def test_each_test_case_fires_exactly_its_alerts(self) -> None:
         promtool("test", "rules", "alerts_test.yml")
 
     @pytest.mark.skipif(shutil.which("promtool") is None, reason=NO_PROMTOOL)
-    def test_prometheus_takes_its_configuration(self) -> None:
+    def test_prometheus_accepts_its_configuration(self) -> None:
         # Without looking for the token's file, which is mounted.
         promtool("check", "config", "--syntax-only", "prometheus.yml")

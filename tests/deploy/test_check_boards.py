@@ -81,22 +81,22 @@ def test_a_query_without_data_fails(prometheus: str, tmp_path: Path) -> None:
     assert "<-- no data" in done.stdout
 
 
-def test_what_is_not_a_number_is_no_data(prometheus: str, tmp_path: Path) -> None:
+def test_nan_counts_as_no_data(prometheus: str, tmp_path: Path) -> None:
     assert checked(prometheus, tmp_path, board("up * NaN")).returncode == 1
 
 
-def test_a_panel_that_says_so_may_be_empty(prometheus: str, tmp_path: Path) -> None:
+def test_a_panel_marked_as_optional_may_be_empty(prometheus: str, tmp_path: Path) -> None:
     made = board("there_is_none", description="Of GPUs. May be empty: no node has one.")
     assert checked(prometheus, tmp_path, made).returncode == 0
 
 
-def test_a_query_that_prometheus_refuses_fails_with_its_words(prometheus: str, tmp_path: Path) -> None:
+def test_a_refused_query_fails_with_the_error_of_prometheus(prometheus: str, tmp_path: Path) -> None:
     done = checked(prometheus, tmp_path, board("sum by up"))
     assert done.returncode == 1
     assert "refused: " in done.stdout
 
 
-def test_no_board_at_all_is_no_success(prometheus: str, tmp_path: Path) -> None:
+def test_no_boards_is_a_failure(prometheus: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     done = subprocess.run(
         [sys.executable, str(ROOT / "deploy" / "check_boards.py"), "--prometheus", prometheus, "--boards", "empty"],
@@ -107,7 +107,7 @@ def test_no_board_at_all_is_no_success(prometheus: str, tmp_path: Path) -> None:
     assert done.returncode == 1
 
 
-def test_variables_are_what_is_given_or_else_what_there_is(prometheus: str, tmp_path: Path) -> None:
+def test_variables_have_the_given_or_existing_values(prometheus: str, tmp_path: Path) -> None:
     def variable(name: str, label: str, *, all_: bool = False) -> dict[str, Any]:
         query = {"query": f"label_values(up, {label})"}
         return {"name": name, "includeAll": all_, "allValue": ".*" if all_ else None, "query": query}
@@ -119,11 +119,11 @@ def test_variables_are_what_is_given_or_else_what_there_is(prometheus: str, tmp_
     assert checked(prometheus, tmp_path, made, "--job", 'another "one"').returncode == 1
 
 
-def test_a_prometheus_that_is_not_there_is_said_in_a_line(tmp_path: Path) -> None:
+def test_an_unreachable_prometheus_is_reported_in_one_line(tmp_path: Path) -> None:
     done = checked("http://127.0.0.1:1", tmp_path, board("up"))
     assert done.returncode == 1
     assert done.stderr.startswith("Prometheus cannot be asked: ")
 
 
-def test_a_variable_whose_name_begins_another_is_told_apart() -> None:
+def test_a_variable_whose_name_is_a_prefix_of_another_works() -> None:
     assert check_boards.substituted("$job_id of $job", {"job": "a", "job_id": "b"}) == "b of a"

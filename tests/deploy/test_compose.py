@@ -29,22 +29,20 @@ def services_on(compose: dict[str, Any], network: str) -> set[str]:
     return {name for name, service in compose["services"].items() if network in service.get("networks", ())}
 
 
-class TestWalls:
-    def test_nothing_but_the_gateway_and_grafana_is_published(self, compose: dict[str, Any]) -> None:
+class TestIsolation:
+    def test_only_the_gateway_and_grafana_are_published(self, compose: dict[str, Any]) -> None:
         assert {name for name, service in compose["services"].items() if service.get("ports")} == {"gateway", "grafana"}
 
-    def test_both_listen_on_the_loopback_unless_told_otherwise(self, compose: dict[str, Any]) -> None:
+    def test_both_listen_on_the_loopback_by_default(self, compose: dict[str, Any]) -> None:
         for name in ("gateway", "grafana"):
             (port,) = compose["services"][name]["ports"]
             assert port.startswith("${FGD_BIND:-127.0.0.1}:")
 
-    def test_only_the_control_plane_is_on_the_databases_network(self, compose: dict[str, Any]) -> None:
+    def test_only_the_control_plane_is_in_the_network_of_the_database(self, compose: dict[str, Any]) -> None:
         assert services_on(compose, "database") == {"postgres", "migrate", "api"}
         assert compose["networks"]["database"]["internal"]
 
-    def test_no_ray_node_mounts_the_artifacts_or_knows_a_secret_of_the_control_plane(
-        self, compose: dict[str, Any]
-    ) -> None:
+    def test_ray_nodes_have_no_artifacts_and_no_secrets_of_the_control_plane(self, compose: dict[str, Any]) -> None:
         for name in ("ray-head", "ray-worker", "ray-worker-gpu"):
             service = compose["services"][name]
             assert not any(volume.startswith("artifacts") for volume in service["volumes"])
@@ -53,19 +51,19 @@ class TestWalls:
 
 
 class TestGateway:
-    def test_it_waits_longer_than_a_comparison_may_take(self) -> None:
+    def test_the_timeout_is_longer_than_a_comparison_may_take(self) -> None:
         text = (ROOT / "deploy" / "haproxy" / "haproxy.cfg").read_text()
         (minutes,) = re.findall(rf"set-timeout server (\d+)m if .*\bpath {compare.router.prefix} ", text)
         assert int(minutes) * 60 > LIMIT_S
 
 
 class TestSecrets:
-    def test_none_stands_in_the_file_and_each_is_asked_for(self, compose: dict[str, Any]) -> None:
+    def test_no_secret_is_in_the_file_and_each_is_required(self, compose: dict[str, Any]) -> None:
         text = (ROOT / "docker-compose.yml").read_text()
         for name in SECRETS:
             assert set(re.findall(rf"\$\{{{name}([:}}][^}}]*)", text)) == {":?run deploy/init first, it makes .env"}
 
-    def test_deploy_init_makes_all_of_them_at_random_for_its_owner_alone_and_once(self, tmp_path: Path) -> None:
+    def test_deploy_init_creates_private_random_secrets_once(self, tmp_path: Path) -> None:
         init = [str(ROOT / "deploy" / "init"), str(tmp_path)]
         subprocess.run(init, check=True, capture_output=True)
         first = (tmp_path / ".env").read_text()
@@ -80,24 +78,24 @@ class TestSecrets:
         subprocess.run(init, check=True, capture_output=True)
         assert (tmp_path / ".env").read_text() == first
 
-    def test_what_it_makes_is_kept_out_of_git_and_out_of_the_images(self) -> None:
+    def test_git_and_the_images_ignore_the_secrets(self) -> None:
         ignored = (ROOT / ".gitignore").read_text().splitlines()
         assert {".env", "deploy/secrets/"} <= set(ignored)
         assert (ROOT / ".dockerignore").read_text().splitlines()[1] == "*"
 
 
 class TestSettings:
-    def test_every_variable_of_ours_is_a_setting(self, compose: dict[str, Any]) -> None:
+    def test_every_fgd_variable_is_a_setting(self, compose: dict[str, Any]) -> None:
         ours = {name for name in compose["services"]["api"]["environment"] if name.startswith("FGD_")}
         assert ours <= {f"FGD_{name.upper()}" for name in Settings.model_fields}
 
-    def test_what_the_file_takes_from_outside_is_explained_in_the_example(self) -> None:
+    def test_every_variable_of_the_file_is_in_the_example(self) -> None:
         text = (ROOT / "docker-compose.yml").read_text()
         used = set(re.findall(r"\$\{(\w+)", text)) | set(re.findall(r"^    ([A-Z_]+):$", text, re.M))
         explained = set(re.findall(r"^#?(\w+)=", (ROOT / "deploy" / "env.example").read_text(), re.M))
         assert used <= explained
 
-    def test_defaults_are_those_that_the_example_shows(self) -> None:
+    def test_defaults_match_the_example(self) -> None:
         text = (ROOT / "docker-compose.yml").read_text()
         defaults = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", text))
         for name, shown in re.findall(r"^#(\w+)=(.+)$", (ROOT / "deploy" / "env.example").read_text(), re.M):
@@ -110,7 +108,7 @@ class TestImages:
         built = {service["build"]["target"] for service in compose["services"].values() if "build" in service}
         assert built == {"service", "ray"} <= stages
 
-    def test_each_is_built_by_one_service_and_those_that_share_it_come_after(self, compose: dict[str, Any]) -> None:
+    def test_each_image_is_built_by_one_service(self, compose: dict[str, Any]) -> None:
         """The plugin builds all at the same time; 1.29 goes by dependence, and pulls what it has not built by then."""
         services = compose["services"]
 
@@ -124,7 +122,7 @@ class TestImages:
             assert [name for name in users - {builder} if builder not in needs(name)] == []
 
     @pytest.mark.parametrize("image", ["service", "workers", "build"])
-    def test_what_they_install_is_what_is_tested_and_has_hashes(self, image: str) -> None:
+    def test_images_install_the_tested_versions_with_hashes(self, image: str) -> None:
         tested = NAMES.findall((ROOT / "requirements.txt").read_text())
         text = (ROOT / "deploy" / f"requirements-{image}.txt").read_text()
         pinned = NAMES.findall(text)
@@ -136,5 +134,5 @@ class TestImages:
         names = {name for name, _ in NAMES.findall((ROOT / "deploy" / "requirements-service.txt").read_text())}
         assert not names & {"torch", "torchvision", "ray"}
 
-    def test_scripts_can_be_run(self) -> None:
+    def test_scripts_are_executable(self) -> None:
         assert all(os.access(ROOT / "deploy" / name, os.X_OK) for name in ("init", "verify"))

@@ -92,16 +92,16 @@ class TestSchemas:
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
 
     @pytest.mark.parametrize("name", ray_templates())
-    def test_the_pods_of_ray_are_pods(self, name: str) -> None:
+    def test_the_pod_templates_of_ray_are_valid(self, name: str) -> None:
         template = {"apiVersion": "v1", "kind": "PodTemplate", "template": ray_templates()[name]}
         kubernetes_validate.validate(template, KUBERNETES, strict=True)
 
-    def test_a_slip_is_seen(self) -> None:
+    def test_a_misspelt_field_is_found(self) -> None:
         slipped = {**one("Deployment", "api"), "spec": one("Deployment", "api")["spec"] | {"replica": 2}}
         with pytest.raises(kubernetes_validate.ValidationError, match="replica"):
             kubernetes_validate.validate(slipped, KUBERNETES, strict=True)
 
-    def test_the_ray_cluster_has_fields_that_kuberay_knows(self) -> None:
+    def test_the_ray_cluster_has_only_fields_of_kuberay(self) -> None:
         # Of ray.io/v1, as far as it is used here: name, and whether KubeRay insists on it.
         spec = RAY["spec"]
         assert RAY["apiVersion"] == "ray.io/v1"
@@ -151,27 +151,27 @@ def closed(schema: Any) -> Any:
 
 
 class TestReferences:
-    def test_every_secret_and_its_key_is_made_in_the_readme(self) -> None:
+    def test_the_readme_creates_every_secret_and_key(self) -> None:
         made = secrets_of_the_readme()
         for where, name, key in secret_references():
             assert name in made, f"{where} wants the secret {name}"
             assert key is None or key in made[name], f"{where} wants {key} of the secret {name}"
 
-    def test_no_secret_lies_in_a_file(self) -> None:
+    def test_no_file_holds_a_secret(self) -> None:
         assert not [each for each in [*BASE, *MONITORING] if each["kind"] == "Secret"]
         for where, container in containers().items():
             for each in container.get("env", []):
                 is_secret = any(word in each["name"] for word in ("TOKEN", "SECRET", "PASSWORD", "DATABASE_URL"))
                 assert not is_secret or "valueFrom" in each, f"{where}: {each['name']}"
 
-    def test_every_config_map_is_there(self) -> None:
+    def test_every_config_map_exists(self) -> None:
         for container in containers().values():
             for source in container.get("envFrom", []):
                 if "configMapRef" in source:
                     one("ConfigMap", source["configMapRef"]["name"])
 
     @pytest.mark.parametrize("name", pod_templates())
-    def test_what_is_mounted_is_a_volume_and_every_claim_is_there(self, name: str) -> None:
+    def test_every_mount_has_a_volume_and_every_claim_exists(self, name: str) -> None:
         spec = pod_templates()[name]["spec"]
         claims = {each["metadata"]["name"] for each in BASE if each["kind"] == "PersistentVolumeClaim"}
         volumes = {each["name"] for each in spec["volumes"]}
@@ -183,7 +183,7 @@ class TestReferences:
         mounted = {mount["name"] for each in every(spec) for mount in each.get("volumeMounts", [])}
         assert mounted == volumes
 
-    def test_every_selector_meets_pods_and_only_those_it_means(self) -> None:
+    def test_every_selector_matches_exactly_its_pods(self) -> None:
         pods = pod_labels()
         met = {}
         for each in [*BASE, *MONITORING]:
@@ -199,11 +199,11 @@ class TestReferences:
             "NetworkPolicy-ray-head": {"ray-head"},
         }
 
-    def test_a_monitor_of_services_meets_the_services_labels(self) -> None:
+    def test_service_monitors_match_the_labels_of_services(self) -> None:
         wanted = one("ServiceMonitor", "api", MONITORING)["spec"]["selector"]["matchLabels"]
         assert wanted.items() <= one("Service", "api")["metadata"]["labels"].items()
 
-    def test_ports_that_are_named_are_there(self) -> None:
+    def test_all_named_ports_exist(self) -> None:
         ports = {where: {port["name"] for port in each.get("ports", [])} for where, each in containers().items()}
         assert one("Service", "api")["spec"]["ports"][0]["targetPort"] in ports["Deployment-api/api"]
         assert one("Service", "postgres")["spec"]["ports"][0]["targetPort"] in ports["StatefulSet-postgres/postgres"]
@@ -261,7 +261,7 @@ def every(pod: Manifest) -> list[Manifest]:
 
 class TestSafety:
     @pytest.mark.parametrize("name", pod_templates())
-    def test_no_container_is_root_or_may_become_it(self, name: str) -> None:
+    def test_no_container_runs_as_root_or_can_become_root(self, name: str) -> None:
         spec = pod_templates()[name]["spec"]
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["runAsUser"] > 0
@@ -272,19 +272,19 @@ class TestSafety:
             assert rules["capabilities"] == {"drop": ["ALL"]}
             assert "memory" in container["resources"]["limits"]
 
-    def test_only_the_autoscaler_can_talk_to_kubernetes(self) -> None:
+    def test_only_the_autoscaler_has_access_to_kubernetes(self) -> None:
         may = {name for name, each in pod_templates().items() if each["spec"].get("automountServiceAccountToken", True)}
         assert may == {"ray-head"}
 
     @pytest.mark.parametrize("name", [name for name in containers() if not name.startswith("ray-")])
-    def test_the_root_of_all_but_ray_is_read_only(self, name: str) -> None:
+    def test_only_ray_has_a_writable_root_filesystem(self, name: str) -> None:
         assert containers()[name]["securityContext"]["readOnlyRootFilesystem"] is True
 
-    def test_nodes_hold_no_key_but_rays(self) -> None:
+    def test_nodes_hold_only_the_token_of_ray(self) -> None:
         held = {name for where, name, _ in secret_references() if where.startswith("ray-")}
         assert held == {"ray"}
 
-    def test_who_may_talk_to_whom(self) -> None:
+    def test_network_policies_allow_only_the_needed_connections(self) -> None:
         """By policy: (from, to, port)."""
         pods = pod_labels()
         allowed = set()
@@ -303,7 +303,7 @@ class TestSafety:
         assert into_head == {("Deployment-api", 8265), ("ns:monitoring", 8080)}
         assert one("NetworkPolicy", "nobody")["spec"] == {"podSelector": {}, "policyTypes": ["Ingress"]}
 
-    def test_nodes_reach_neither_the_database_nor_the_world(self) -> None:
+    def test_nodes_reach_neither_the_database_nor_the_internet(self) -> None:
         rules = one("NetworkPolicy", "ray")["spec"]["egress"]
         reached = {peer for rule in rules for peer in peers(rule["to"], pod_labels())}
         assert reached == {"ray-head", "ray-cpu", "ray-gpu", "Deployment-api", "ns:kube-system", "ns:monitoring"}
@@ -326,7 +326,7 @@ class TestSettings:
         used |= {each["name"] for container in containers().values() for each in container.get("env", [])}
         assert {name for name in used if not name.startswith(NOT_OURS)} <= known
 
-    def test_they_can_all_be_together(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_all_settings_are_valid_together(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         secret = {
             "FGD_DATABASE_URL": "postgresql://fgd:x@postgres:5432/fgd",
             "FGD_SECRET": "s" * 64,
@@ -340,7 +340,7 @@ class TestSettings:
         assert (settings.run_files, settings.auth) == ("through_server", "tokens")
         assert settings.storage_dir == Path("/artifacts")
 
-    def test_addresses_lead_to_services(self) -> None:
+    def test_addresses_name_existing_services(self) -> None:
         data = one("ConfigMap", "fgd")["data"]
         port = one("Service", "api")["spec"]["ports"][0]["port"]
         assert data["FGD_PUBLIC_URL"] == f"http://api:{port}"
@@ -350,7 +350,7 @@ class TestSettings:
         assert data["FGD_STORAGE_URL"] == mounts["artifacts"]
         assert data["FGD_METRICS_TOKEN_FILE"].startswith(mounts["metrics-token"])
 
-    def test_images_and_the_release_of_ray_are_those_of_this_repository(self) -> None:
+    def test_images_and_the_release_of_ray_match_this_repository(self) -> None:
         images = {where: each["image"] for where, each in containers().items()}
         assert {image for where, image in images.items() if where.startswith("ray-")} == {"fgd-ray"}
         assert {image for where, image in images.items() if where.startswith("Deployment-api")} == {"fgd"}
@@ -359,11 +359,11 @@ class TestSettings:
         pins = (FOLDER.parent / "requirements-workers.txt").read_text()
         assert f"ray=={RAY['spec']['rayVersion']}" in pins or f"]=={RAY['spec']['rayVersion']}" in pins
 
-    def test_nodes_are_asked_for_their_health_without_a_program_that_their_image_lacks(self) -> None:
+    def test_health_probes_use_programs_of_the_image(self) -> None:
         nodes = [each for where, each in containers().items() if where.startswith("ray-")]
         assert all("httpGet" in each[probe] for each in nodes for probe in ("livenessProbe", "readinessProbe"))
 
-    def test_nodes_bring_what_runs_need(self) -> None:
+    def test_nodes_provide_what_runs_need(self) -> None:
         for name, template in ray_templates().items():
             [node] = template["spec"]["containers"]
             mounts = {mount["mountPath"]: mount.get("readOnly", False) for mount in node["volumeMounts"]}

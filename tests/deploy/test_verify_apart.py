@@ -13,9 +13,7 @@ from deploy.verifying.system import prepared
 pytestmark = pytest.mark.skipif(shutil.which("docker-compose") is None, reason="there is no docker-compose 1.29 here")
 
 
-def test_neither_its_files_nor_the_shell_lead_the_trial_to_the_bucket_of_the_system_in_use(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_settings_of_the_system_in_use_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("docker-compose.yml", "deploy/env.example"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(engine.ROOT / name, tmp_path / name)

@@ -1,4 +1,4 @@
-"""A control plane of its own for every test, on each of the two databases; on each kind of storage where it matters."""
+"""Gives every test its own control plane, on both databases; on each kind of storage where that matters."""
 
 import itertools
 import shutil
@@ -32,14 +32,14 @@ def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def empty_template(postgres: PostgresServer) -> str:
-    """Name of a PostgreSQL database with all migrations applied, to make copies of."""
+    """Name of a PostgreSQL database with all migrations applied, which tests copy."""
     migrate.upgrade(postgres.create("migrated"))
     return "migrated"
 
 
 @pytest.fixture(params=ENGINES)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A database of this test's own, at the newest schema; every test that uses it runs on both engines."""
+    """The test's own database with the newest schema; every test that uses it runs on both engines."""
     if request.param == "sqlite":
         shutil.copy(request.getfixturevalue("empty_file"), tmp_path / "fgd.db")
         yield f"sqlite+aiosqlite:///{tmp_path}/fgd.db"
@@ -61,7 +61,7 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def s3_service() -> Iterator[str]:
-    """A real S3 service behind a real socket: its address."""
+    """The address of a real S3 service behind a real socket."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -71,7 +71,7 @@ def s3_service() -> Iterator[str]:
 
 @pytest.fixture(params=STORAGES)
 def stored(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
-    """What settings say of a storage of this test's own, of each kind; a module that overrides `settings` with
+    """Settings of the test's own storage, of each kind; a module that overrides `settings` with
     `settings.model_copy(update=stored)` runs on both."""
     if request.param == "folder":
         return {"storage_dir": tmp_path / "storage"}
@@ -80,11 +80,11 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def bucket(s3_service: str) -> Iterator[str]:
-    """An empty one, and the environment in which it is found: the URL of a storage in it."""
+    """The URL of a storage in a new bucket; the environment has the credentials."""
     name = f"bucket-{next(_numbers)}"
     httpx.put(f"{s3_service}/{name}").raise_for_status()
     values = {"ENDPOINT_URL": s3_service, "ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret", "REGION": "us-east-1"}
-    # Not the test's own monkeypatch, which it may undo in its middle.
+    # Not the test's monkeypatch, which the test may undo.
     with pytest.MonkeyPatch.context() as environment:
         for variable, value in values.items():
             environment.setenv(f"AWS_{variable}", value)
@@ -93,7 +93,7 @@ def bucket(s3_service: str) -> Iterator[str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Rows and bytes meet in no transaction: S3 beside PostgreSQL shows nothing that S3 beside SQLite does not."""
+    """Rows and files share no transaction: S3 with PostgreSQL shows nothing that S3 with SQLite does not."""
     both = {"stored": "s3", "database_url": "postgresql"}
     twice = [item for item in items if both.items() <= getattr(getattr(item, "callspec", None), "params", {}).items()]
     if twice:

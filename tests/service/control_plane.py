@@ -1,4 +1,4 @@
-"""The real application over a real database, its dispatcher moved by hand, and a run that reports to it."""
+"""The real application over a real database, whose dispatcher a test calls, and a run that reports to it."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -45,7 +45,7 @@ class ManualClock:
         self.now = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
     def __call__(self) -> datetime:
-        # Never twice the same instant, as on a real machine.
+        # Never the same time twice, as on a real machine.
         self.now += timedelta(microseconds=1)
         return self.now
 
@@ -54,7 +54,7 @@ class ManualClock:
 
 
 class ControlPlane:
-    """Build another one over the same settings to restart it."""
+    """Runs a control plane without its background tasks; make another with the same settings to restart it."""
 
     def __init__(self, settings: Settings, cluster: MemoryCluster, clock: ManualClock) -> None:
         self.settings = settings
@@ -73,7 +73,7 @@ class ControlPlane:
             capacity=self.services.capacity,
             metrics=self.services.metrics,
             tracing=self.services.tracing,
-            # A tick is over when all of it is, also on a machine at work.
+            # A tick waits for all of its steps, also on a busy machine.
             patience_s=120.0,
         )
         transport = httpx.ASGITransport(self.app)
@@ -92,7 +92,7 @@ class ControlPlane:
         return job_id
 
     async def lease_expires(self, name: str = leases.DISPATCHER) -> None:
-        """As if its holder had not been heard of for long, by the clock that counts: on PostgreSQL the database's."""
+        """Let the lease expire, by the clock that is used: with PostgreSQL that of the database."""
         async with self.services.database.writing() as session:
             await session.execute(
                 update(Lease).where(Lease.name == name).values(expires_at=datetime(2000, 1, 1, tzinfo=UTC))
@@ -121,7 +121,7 @@ class ControlPlane:
         return [(change["to_state"], change["reason"]) for change in changes]
 
     def run(self, index: int = -1) -> "Run":
-        """The run that the cluster was told to start last."""
+        """Return the run that was submitted last."""
         return Run(self, self.cluster.submissions[index].submission_id)
 
     async def started_job(self, spec: dict[str, Any] | None = None) -> tuple[str, "Run"]:
@@ -135,7 +135,7 @@ class ControlPlane:
 
 
 class Run:
-    """What a run does over HTTP, one event at a time."""
+    """Sends what a run sends over HTTP, one event at a time."""
 
     def __init__(self, plane: ControlPlane, submission_id: str) -> None:
         self._plane = plane
@@ -147,7 +147,7 @@ class Run:
 
     async def post(self, batch: dict[str, Any]) -> httpx.Response:
         path = f"/v1/attempts/{self.attempt_id}/events"
-        # Not by httpx, which refuses to write what a run may well send: NaN and lone surrogates.
+        # Not encoded by httpx, which refuses NaN and lone surrogates, which a run may send.
         headers = self.headers | {"Content-Type": "application/json"}
         return await self._plane.http.post(path, content=json.dumps(batch), headers=headers)
 

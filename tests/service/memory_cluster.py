@@ -1,4 +1,4 @@
-"""A cluster in memory that keeps its word: what was submitted is there until it is deleted."""
+"""A cluster in memory: a submitted run exists until it is deleted."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -17,18 +17,18 @@ class MemoryCluster:
     def __init__(self, capacity: Capacity = TWO_CORES) -> None:
         self.is_reachable = True
         self.refuses: set[str] = set()
-        """Runs that every question about is an error."""
+        """Runs for which every request is refused."""
         self.submissions: list[Submission] = []
         self.was_asked = asyncio.Event()
         """Set at the first submission."""
         self.stopped: list[str] = []
         self.refuses_logs: set[str] = set()
-        """Runs whose log it does not hand out."""
+        """Runs whose log it refuses to send."""
         self.output: dict[str, str | bytes] = {}
         self.largest = capacity
         self.browsed: list[httpx.Request] = []
         self.dashboard: Callable[[httpx.Request], httpx.Response] = lambda request: httpx.Response(404)
-        """What its dashboard answers."""
+        """Answers of its dashboard."""
         self._jobs: dict[str, ClusterJob] = {}
 
     async def submit(self, submission: Submission) -> None:
@@ -59,7 +59,7 @@ class MemoryCluster:
     async def logs(self, submission_id: str) -> Excerpt:
         self._answer()
         if submission_id in self.refuses_logs:
-            raise ClusterError("Ray could not hand out a run's log", status=500, cause="'utf-8' codec can't decode")
+            raise ClusterError("Ray could not send a run's log", status=500, cause="'utf-8' codec can't decode")
         output = self.output.get(submission_id, "")
         return Excerpt.of(output.encode() if isinstance(output, str) else output)
 
@@ -83,7 +83,7 @@ class MemoryCluster:
         return self.dashboard(request)
 
     def say(self, submission_id: str, status: ClusterStatus, message: str = "") -> None:
-        """Set what the cluster says about a run from now on."""
+        """Set the state that the cluster reports of a run from now on."""
         self._jobs[submission_id] = ClusterJob(submission_id=submission_id, status=status, message=message)
 
     def forget(self, submission_id: str) -> None:

@@ -1,4 +1,4 @@
-"""A control plane behind a real socket, for what streams."""
+"""A control plane behind a real socket, for tests of streams."""
 
 import asyncio
 import socket
@@ -20,7 +20,7 @@ class Served:
         self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30)
 
     async def read(self, job_id: str, *, after: int | None = None, at_most: int = 10**6) -> list[ServerSentEvent]:
-        """Messages until the server ends the stream, or until there are `at_most`."""
+        """Yields messages until the server ends the stream, or until there are `at_most`."""
         headers = {} if after is None else {"Last-Event-ID": str(after)}
         return await self.messages(f"/v1/jobs/{job_id}/events", headers=headers, at_most=at_most)
 
@@ -39,20 +39,20 @@ class Served:
         return found
 
     async def has_readers(self, count: int) -> None:
-        """Wait until so many streams of events are open and will miss nothing from here on."""
+        """Wait until this number of event streams is open; they miss no later event."""
         ask = self.plane.services.metrics.registry.get_sample_value
         await until(lambda: sum(ask("fgd_sse_readers", {"stream": of}) or 0 for of in ("job", "all")) == count)
 
 
 async def until(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(15):
-        while not is_so():  # noqa: ASYNC110 - what is waited for has no event
+        while not is_so():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
 async def served_by(plane: ControlPlane, *, send_buffer_bytes: int | None = None) -> AsyncIterator[Served]:
-    # Without its lifespan: the plane's dispatcher is moved by hand.
+    # Without its lifespan: the test calls the dispatcher itself.
     server = Server(uvicorn.Config(plane.app, lifespan="off", log_config=None, timeout_graceful_shutdown=3))
     listening = socket.create_server(("127.0.0.1", 0))
     if send_buffer_bytes is not None:

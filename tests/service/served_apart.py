@@ -1,4 +1,4 @@
-"""A control plane in a process of its own, so that what a test measures of it is not the test's own work."""
+"""A control plane in a separate process, so that a test measures the server and not itself."""
 
 import asyncio
 import os
@@ -27,14 +27,14 @@ class Apart:
     pid: int
 
     def cpu_s(self) -> float:
-        """Processor time that the server has spent so far."""
+        """Returns the processor time that the server has used so far."""
         user, system = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
 def served_apart(home: Path) -> Iterator[Apart]:
-    """A control plane that works in `home`, with its dispatcher and a cluster in memory.
+    """Start a control plane in `home`, with its dispatcher and a cluster in memory.
 
     Whoever connects before it is up waits until it is.
     """
@@ -60,7 +60,7 @@ def _serve(home: Path, descriptor: int) -> None:
 
 
 def _end_with_the_test() -> None:
-    """However the test ends, its end of the pipe is closed."""
+    """Ends when the test process ends: its end of the pipe is closed then."""
     sys.stdin.read()
     os._exit(0)
 

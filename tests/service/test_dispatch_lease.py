@@ -1,4 +1,4 @@
-"""Several control planes, one dispatcher at a time; and attempts that were replaced and do not know it."""
+"""Several control planes with one dispatcher at a time; and attempts that were replaced without noticing."""
 
 import shutil
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ from service.store.tables import Lease
 async def other(
     settings: Settings, cluster: MemoryCluster, clock: ManualClock, tmp_path: Path
 ) -> AsyncIterator[ControlPlane]:
-    """A second control plane on the same database and cluster, with a home of its own."""
+    """A second control plane on the same database and cluster, with its own home."""
     home = tmp_path / "other"
     home.mkdir()
     (home / "secret").write_text("ab" * 32)
@@ -34,7 +34,7 @@ async def other(
 
 
 class TestLease:
-    async def test_only_its_holder_starts_jobs(self, plane: ControlPlane, other: ControlPlane) -> None:
+    async def test_only_the_holder_starts_jobs(self, plane: ControlPlane, other: ControlPlane) -> None:
         await plane.tick()
         await plane.submit(train_spec())
         await other.tick()
@@ -42,25 +42,21 @@ class TestLease:
         await plane.tick()
         assert len(plane.cluster.submissions) == 1
 
-    async def test_it_is_inherited_when_its_holder_has_died(self, plane: ControlPlane, other: ControlPlane) -> None:
+    async def test_a_lease_expires_after_its_holder_died(self, plane: ControlPlane, other: ControlPlane) -> None:
         await plane.tick()
         await plane.submit(train_spec())
         await plane.lease_expires()
         await other.tick()
         assert len(plane.cluster.submissions) == 1
 
-    async def test_it_is_inherited_at_once_when_its_holder_goes_in_order(
-        self, plane: ControlPlane, other: ControlPlane
-    ) -> None:
+    async def test_a_released_lease_is_free_at_once(self, plane: ControlPlane, other: ControlPlane) -> None:
         await plane.tick()
         await plane.submit(train_spec())
         await plane.dispatcher.close()
         await other.tick()
         assert len(plane.cluster.submissions) == 1
 
-    async def test_a_holder_that_slept_through_its_lease_writes_nothing(
-        self, plane: ControlPlane, other: ControlPlane
-    ) -> None:
+    async def test_a_holder_whose_lease_expired_cannot_write(self, plane: ControlPlane, other: ControlPlane) -> None:
         await plane.tick()
         job_id = await plane.submit(train_spec())
         asked = plane.cluster.capacity
@@ -78,7 +74,7 @@ class TestLease:
         assert [each.submission_id for each in plane.cluster.submissions] == [f"fgd-{job_id}-1"]
         assert len((await plane.job(job_id))["attempts"]) == 1
 
-    async def test_each_new_holder_has_a_higher_token(self, plane: ControlPlane) -> None:
+    async def test_each_new_holder_gets_a_higher_token(self, plane: ControlPlane) -> None:
         tokens = []
         for holder in ("one", "other", "one"):
             async with plane.services.database.writing() as session:
@@ -88,7 +84,7 @@ class TestLease:
             await plane.lease_expires("l")
         assert tokens == [1, 2, 3]
 
-    async def test_the_same_name_comes_back_at_once(self, plane: ControlPlane) -> None:
+    async def test_the_same_holder_renews_its_lease(self, plane: ControlPlane) -> None:
         database = plane.services.database
         for _ in range(2):
             async with database.writing() as session:
@@ -96,15 +92,13 @@ class TestLease:
 
 
 def copy_of(plane: ControlPlane, home: Path) -> ControlPlane:
-    """A control plane on a copy of another one's home, as a cloned machine has it: of the same name and at one path."""
+    """Make a control plane on a copy of another home, as on a cloned machine: with the same name and path."""
     shutil.copytree(plane.settings.home, home, ignore=shutil.ignore_patterns("fgd.db*"))
     return ControlPlane(plane.settings.model_copy(update={"home": home}), plane.cluster, plane.clock)
 
 
 class TestCopiedHome:
-    async def test_it_has_no_part_in_the_lease_of_the_home_that_it_was_copied_from(
-        self, plane: ControlPlane, tmp_path: Path
-    ) -> None:
+    async def test_a_copy_does_not_hold_the_lease_of_the_original(self, plane: ControlPlane, tmp_path: Path) -> None:
         await plane.tick()
         await plane.submit(train_spec())
         clone = copy_of(plane, tmp_path / "clone")
@@ -115,7 +109,7 @@ class TestCopiedHome:
         assert len(plane.cluster.submissions) == 1
         await clone.close()
 
-    async def test_two_long_paths_of_one_host_are_two_holders(
+    async def test_two_homes_with_long_paths_are_two_holders(
         self, settings: Settings, cluster: MemoryCluster, clock: ManualClock, tmp_path: Path
     ) -> None:
         planes = []
@@ -128,7 +122,7 @@ class TestCopiedHome:
         for plane in planes:
             await plane.close()
 
-    async def test_the_same_home_after_a_boot_of_its_machine_waits_until_the_lease_has_expired(
+    async def test_after_a_reboot_the_same_home_waits_for_the_lease_to_expire(
         self, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         """The home may be a copy of the whole disk, in a machine that booted from it."""
@@ -143,9 +137,7 @@ class TestCopiedHome:
         assert booted.dispatcher.leadership.lease is not None
         await booted.close()
 
-    async def test_a_restart_in_the_same_home_goes_on_at_once_and_shuts_the_former_process_out(
-        self, plane: ControlPlane
-    ) -> None:
+    async def test_a_restart_takes_over_the_lease_and_fences_off_the_old_process(self, plane: ControlPlane) -> None:
         await plane.tick()
         job_id = await plane.submit(train_spec())
         again = ControlPlane(plane.settings, plane.cluster, plane.clock)
@@ -162,7 +154,7 @@ class TestCopiedHome:
 class TestClocks:
     @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
     @pytest.mark.parametrize("skew_s", [-600, 600])
-    async def test_a_lease_goes_by_the_time_of_the_database_and_of_no_machine(
+    async def test_a_lease_uses_the_time_of_the_database(
         self, plane: ControlPlane, other: ControlPlane, skew_s: float
     ) -> None:
         other.dispatcher.leadership.clock = ahead(plane.clock, skew_s)
@@ -176,7 +168,7 @@ class TestClocks:
         assert abs(expires_at - now) <= timedelta(seconds=plane.settings.lease_ttl_s)
 
     @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-    async def test_all_control_planes_go_by_the_time_of_the_database(self, plane: ControlPlane) -> None:
+    async def test_all_control_planes_use_the_time_of_the_database(self, plane: ControlPlane) -> None:
         database = plane.services.database
         clocks = [SharedClock(database, ahead(utc_now, skew_s)) for skew_s in (-600, 0, 600)]
         with structlog.testing.capture_logs() as lines:
@@ -188,7 +180,7 @@ class TestClocks:
         assert [line["event"] for line in lines] == ["clock_differs_from_database"] * 2
 
     @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-    async def test_beside_a_file_the_time_is_this_machine_s(self, plane: ControlPlane) -> None:
+    async def test_with_sqlite_the_time_is_that_of_the_machine(self, plane: ControlPlane) -> None:
         clock = SharedClock(plane.services.database, plane.clock)
         await clock.set()
         assert clock() - plane.clock() < timedelta(seconds=1)
@@ -198,9 +190,9 @@ def ahead(clock: Clock, by_s: float) -> Clock:
     return lambda: clock() + timedelta(seconds=by_s)
 
 
-class TestTwoAttemptsAlive:
-    async def test_the_stale_one_can_write_nothing(self, plane: ControlPlane) -> None:
-        """The first run is cut off, given up and replaced; then it is back, beside the second."""
+class TestTwoActiveAttempts:
+    async def test_a_stale_attempt_cannot_write(self, plane: ControlPlane) -> None:
+        """The first run is disconnected, marked lost and replaced; then it returns, beside the second."""
         job_id, stale = await plane.started_job()
         await stale.reports(progress(1))
         plane.clock.forward(plane.settings.heartbeat_timeout_s + 1)
@@ -234,8 +226,8 @@ class TestTwoAttemptsAlive:
         assert (await current.reports(progress(2)))["wish"] == "continue"
 
 
-class TestSalvage:
-    async def test_what_a_dead_run_had_written_down_is_not_lost(self, plane: ControlPlane) -> None:
+class TestRecovery:
+    async def test_undelivered_events_of_a_dead_run_are_stored(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         outbox = plane.settings.storage_dir / "jobs" / job_id / "outbox" / "attempt-1-run.jsonl"
         outbox.parent.mkdir(parents=True)
@@ -247,7 +239,7 @@ class TestSalvage:
         assert codes == ["w2", "w3"]
         assert (await plane.job(job_id))["attempts"][0]["cause"] == "lost"
 
-    async def test_a_last_word_that_could_not_be_delivered_counts(self, plane: ControlPlane) -> None:
+    async def test_an_undelivered_final_event_counts(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         outbox = plane.settings.storage_dir / "jobs" / job_id / "outbox" / "attempt-1-run.jsonl"
         outbox.parent.mkdir(parents=True)
@@ -265,7 +257,7 @@ def run_line(sequence: int, event: str, plane: ControlPlane) -> str:
 
 
 async def die(plane: ControlPlane, submission_id: str) -> None:
-    """A run's process is gone, and the cluster says so."""
+    """A run's process is gone, and the cluster reports that."""
     plane.cluster.say(submission_id, "FAILED", "killed")
     plane.clock.forward(2 * plane.settings.heartbeat_s + 1)
     await plane.tick()

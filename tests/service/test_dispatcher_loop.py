@@ -19,7 +19,7 @@ from service.store.tables import Job
 
 
 class TestStart:
-    async def test_a_queued_job_becomes_one_ray_job_that_reads_well(self, plane: ControlPlane) -> None:
+    async def test_a_queued_job_becomes_one_ray_job_with_readable_metadata(self, plane: ControlPlane) -> None:
         job_id = await plane.submit(train_spec(name="teacher"))
         await plane.tick()
         await plane.tick()
@@ -30,7 +30,7 @@ class TestStart:
         spec = json.loads(submission.metadata["spec"])
         assert (spec["kind"], spec["training"]["batch_size"]) == ("train", 8)
         assert {**submission.metadata, "spec": ""} == {
-            # What the dashboard's lists show.
+            # The dashboard's lists show it.
             "job_name": "teacher (train)",
             "job_id": job_id,
             "name": "teacher",
@@ -43,16 +43,14 @@ class TestStart:
         assert job["state"] == "starting"
         assert job["dashboard_url"] == f"http://127.0.0.1/ray/#/jobs/fgd-{job_id}-1"
 
-    async def test_a_long_spec_is_cut_where_ray_shows_it(
-        self, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_ray_gets_a_long_spec_cut_short(self, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("service.dispatcher.leasing.MAX_SPEC_CHARS", 100)
         await plane.submit(train_spec())
         await plane.tick()
         (submission,) = plane.cluster.submissions
         assert (len(submission.metadata["spec"]), submission.metadata["spec"][-1]) == (100, "…")
 
-    async def test_jobs_that_do_not_fit_wait_and_say_for_what(self, plane: ControlPlane) -> None:
+    async def test_jobs_that_do_not_fit_wait_with_a_reason(self, plane: ControlPlane) -> None:
         first = await plane.submit(train_spec(resources={"cpus": 2}))
         second = await plane.submit(train_spec(resources={"cpus": 1}))
         await plane.tick()
@@ -62,7 +60,7 @@ class TestStart:
         await plane.tick()
         assert await plane.state(second) == "starting"
 
-    async def test_without_a_cluster_jobs_wait_and_come_when_it_is_back(
+    async def test_jobs_wait_while_the_cluster_is_unreachable(
         self, plane: ControlPlane, cluster: MemoryCluster
     ) -> None:
         cluster.is_reachable = False
@@ -75,7 +73,7 @@ class TestStart:
         await plane.tick()
         assert await plane.state(job_id) == "starting"
 
-    async def test_a_stored_spec_that_is_no_longer_valid_fails_by_name(self, plane: ControlPlane) -> None:
+    async def test_a_job_with_an_invalid_stored_spec_fails(self, plane: ControlPlane) -> None:
         job_id = await plane.submit(train_spec())
         async with plane.services.database.writing() as session:
             await session.execute(update(Job).where(Job.id == job_id).values(spec=train_spec(epochs_of_old=3)))
@@ -91,7 +89,7 @@ class CrashError(Exception):
 
 
 class CrashingCluster(MemoryCluster):
-    """The process dies in the middle of a submission, before or after Ray has taken it."""
+    """The process dies during a submission, before or after Ray has accepted it."""
 
     def __init__(self, *, taken: bool) -> None:
         super().__init__()
@@ -109,7 +107,7 @@ class CrashingCluster(MemoryCluster):
 
 class TestCrash:
     @pytest.mark.parametrize("taken", [False, True])
-    async def test_between_commit_and_submission_the_attempt_is_adopted(
+    async def test_an_attempt_is_adopted_after_a_crash_between_commit_and_submission(
         self, settings: Settings, clock: ManualClock, taken: bool
     ) -> None:
         cluster = CrashingCluster(taken=taken)
@@ -124,13 +122,13 @@ class TestCrash:
         await after.tick()
         (submission,) = cluster.submissions
         assert submission.submission_id == f"fgd-{job_id}-1"
-        # The token was never written down, and the one made again still opens the door.
+        # The token is stored nowhere; the same token is derived again, and is accepted.
         await after.run().starts()
         assert await after.state(job_id) == "running"
         assert len((await after.job(job_id))["attempts"]) == 1
         await after.close()
 
-    async def test_a_restarted_control_plane_adopts_what_runs(
+    async def test_a_restarted_control_plane_adopts_active_runs(
         self, plane: ControlPlane, settings: Settings, cluster: MemoryCluster, clock: ManualClock
     ) -> None:
         job_id, run = await plane.started_job()
@@ -154,7 +152,7 @@ class TestCrash:
 
 class TestLoss:
     async def die(self, plane: ControlPlane, submission_id: str) -> None:
-        """The run's process is killed; time passes until the dispatcher may believe it."""
+        """Kill the run's process, and let time pass until the dispatcher may mark it lost."""
         plane.cluster.output[submission_id] = "epoch 1\nKilled"
         plane.cluster.say(submission_id, "FAILED", "the driver exited with code -9")
         plane.clock.forward(11)
@@ -162,7 +160,7 @@ class TestLoss:
         plane.clock.forward(3)
         await plane.tick()
 
-    async def test_a_lost_run_is_started_again_until_the_budget_is_spent(self, plane: ControlPlane) -> None:
+    async def test_a_lost_run_is_retried_until_the_budget_is_spent(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job(train_spec(retry={"losses": 2}))
         for attempt in (1, 2, 3):
             assert run.submission_id == f"fgd-{job_id}-{attempt}"
@@ -193,13 +191,13 @@ class TestLoss:
             ("failed", "retries_spent"),
         ]
 
-    async def test_a_run_that_died_before_its_first_word_is_lost(self, plane: ControlPlane) -> None:
+    async def test_a_run_that_dies_before_its_first_event_is_lost(self, plane: ControlPlane) -> None:
         job_id = await plane.submit(train_spec())
         await plane.tick()
         await self.die(plane, plane.run().submission_id)
         assert ("lost", "run_lost") in await plane.moves(job_id)
 
-    async def test_a_false_word_of_ray_does_not_end_a_run_that_reports(self, plane: ControlPlane) -> None:
+    async def test_a_false_status_of_ray_does_not_end_a_run_that_reports(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         plane.cluster.say(run.submission_id, "FAILED", "a head that was not well")
         for _ in range(10):
@@ -225,7 +223,7 @@ class TestLoss:
         await plane.tick()
         assert await plane.state(job_id) == "queued"
 
-    async def test_a_last_word_that_comes_within_its_grace_counts(self, plane: ControlPlane) -> None:
+    async def test_a_final_event_within_the_grace_period_counts(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         plane.clock.forward(20)
         plane.cluster.say(run.submission_id, "SUCCEEDED")
@@ -236,31 +234,31 @@ class TestLoss:
         await plane.tick()
         assert await plane.state(job_id) == "succeeded"
 
-    async def test_a_run_that_says_what_cannot_be_cured_is_not_repeated(self, plane: ControlPlane) -> None:
+    async def test_a_run_with_a_permanent_error_is_not_retried(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         await run.fails("out_of_memory", retryable=True)
         assert await plane.state(job_id) == "failed"
 
 
-class TalkativeCluster(MemoryCluster):
-    """While it looks for the log of a run, that run gets its last batch through."""
+class LateReportCluster(MemoryCluster):
+    """While the log of a run is read, the run delivers its last batch."""
 
-    last_word: Callable[[], Awaitable[None]]
+    final_event: Callable[[], Awaitable[None]]
 
     async def logs(self, submission_id: str) -> Excerpt:
-        await self.last_word()
+        await self.final_event()
         return await super().logs(submission_id)
 
 
-async def test_a_word_that_comes_while_the_run_is_given_up_saves_it(settings: Settings, clock: ManualClock) -> None:
-    cluster = TalkativeCluster()
+async def test_an_event_during_the_loss_check_keeps_the_run(settings: Settings, clock: ManualClock) -> None:
+    cluster = LateReportCluster()
     plane = ControlPlane(settings, cluster, clock)
     job_id, run = await plane.started_job()
 
-    async def last_word() -> None:
+    async def final_event() -> None:
         await run.reports(progress(7))
 
-    cluster.last_word = last_word
+    cluster.final_event = final_event
     cluster.say(run.submission_id, "FAILED")
     clock.forward(11)
     await plane.tick()
@@ -270,21 +268,21 @@ async def test_a_word_that_comes_while_the_run_is_given_up_saves_it(settings: Se
     await plane.close()
 
 
-class SilentCluster(MemoryCluster):
-    """The node that a run's log lies on is gone."""
+class LogsGoneCluster(MemoryCluster):
+    """The node that holds the run's log is gone."""
 
     async def logs(self, submission_id: str) -> Excerpt:
-        raise ClusterError("Ray could not hand out a run's log")
+        raise ClusterError("Ray could not send a run's log")
 
 
-async def test_a_run_whose_log_is_gone_is_lost_all_the_same(settings: Settings, clock: ManualClock) -> None:
-    cluster = SilentCluster()
+async def test_a_run_whose_log_is_gone_is_still_marked_lost(settings: Settings, clock: ManualClock) -> None:
+    cluster = LogsGoneCluster()
     plane = ControlPlane(settings, cluster, clock)
     job_id, run = await plane.started_job()
     cluster.say(run.submission_id, "FAILED")
     clock.forward(11)
     for _ in range(2):
-        # The copy that is made of it now and then fails as well.
+        # The regular copy of the log fails as well.
         with suppress(ClusterError):
             await plane.tick()
         clock.forward(3)
@@ -293,7 +291,7 @@ async def test_a_run_whose_log_is_gone_is_lost_all_the_same(settings: Settings, 
 
 
 class TestCancel:
-    async def test_a_run_that_stops_by_itself_keeps_its_last_word(self, plane: ControlPlane) -> None:
+    async def test_a_run_that_stops_by_itself_keeps_its_final_event(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         await plane.http.post(f"/v1/jobs/{job_id}/cancel")
         assert (await run.reports(progress(3)))["wish"] == "cancel"
@@ -302,7 +300,7 @@ class TestCancel:
         await run.reports({"kind": "run_finished", "outcome": "stopped"})
         assert await plane.state(job_id) == "cancelled"
 
-    async def test_a_run_that_does_not_listen_is_stopped_after_its_grace(self, plane: ControlPlane) -> None:
+    async def test_a_run_that_ignores_a_cancel_is_stopped_after_the_grace_period(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         await plane.http.post(f"/v1/jobs/{job_id}/cancel")
         plane.clock.forward(19)
@@ -324,7 +322,7 @@ class TestCancel:
             ("cancelled", "run_cancelled"),
         ]
 
-    async def test_a_run_that_has_not_begun_is_stopped_at_once(self, plane: ControlPlane) -> None:
+    async def test_a_run_that_has_not_started_is_stopped_at_once(self, plane: ControlPlane) -> None:
         job_id = await plane.submit(train_spec())
         await plane.tick()
         await plane.http.post(f"/v1/jobs/{job_id}/cancel")
@@ -333,9 +331,7 @@ class TestCancel:
         assert plane.cluster.stopped == [f"fgd-{job_id}-1"]
         assert await plane.state(job_id) == "cancelled"
 
-    async def test_a_run_that_was_never_submitted_is_not_submitted_any_more(
-        self, settings: Settings, clock: ManualClock
-    ) -> None:
+    async def test_a_cancelled_run_is_not_submitted(self, settings: Settings, clock: ManualClock) -> None:
         cluster = CrashingCluster(taken=False)
         plane = ControlPlane(settings, cluster, clock)
         job_id = await plane.submit(train_spec())
@@ -369,7 +365,7 @@ class TestDependencies:
         ]
 
     @pytest.mark.parametrize("ending", ["failed", "cancelled", "without a checkpoint"])
-    async def test_who_waits_for_what_never_comes_fails_and_names_it(self, plane: ControlPlane, ending: str) -> None:
+    async def test_a_job_fails_if_its_dependency_fails(self, plane: ControlPlane, ending: str) -> None:
         teacher, run = await plane.started_job()
         student = await plane.submit(evaluate_spec(f"job:{teacher}/best"))
         judge = await plane.submit(evaluate_spec(f"job:{teacher}/last"))
@@ -390,7 +386,7 @@ class TestDependencies:
 
 
 class TestArchive:
-    async def test_the_driver_log_outlives_the_cluster(self, plane: ControlPlane) -> None:
+    async def test_the_driver_log_survives_the_cluster(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         plane.cluster.output[run.submission_id] = "Grüße\n"
         await run.fails("data")
@@ -401,7 +397,7 @@ class TestArchive:
         answer = await plane.http.get(artifact["url"])
         assert (answer.text, answer.headers["content-type"]) == ("Grüße\n", "text/plain; charset=utf-8")
 
-    async def test_a_run_that_does_not_end_after_its_last_word_is_stopped(self, plane: ControlPlane) -> None:
+    async def test_a_run_that_does_not_end_after_its_final_event_is_stopped(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         await run.fails("data")
         plane.cluster.say(run.submission_id, "RUNNING")
@@ -415,9 +411,7 @@ class TestArchive:
 
 
 class TestLoop:
-    async def test_a_post_reaches_the_cluster_without_waiting_for_a_tick(
-        self, settings: Settings, cluster: MemoryCluster
-    ) -> None:
+    async def test_a_submission_starts_a_tick_at_once(self, settings: Settings, cluster: MemoryCluster) -> None:
         app = create_app(settings.model_copy(update={"tick_s": 1000.0}), cluster)
         async with (
             app.router.lifespan_context(app),
@@ -427,7 +421,7 @@ class TestLoop:
             await client.post("/v1/jobs", json=train_spec())
             await cluster.was_asked.wait()
 
-    async def test_a_tick_that_raises_does_not_end_the_loop(self, settings: Settings, clock: ManualClock) -> None:
+    async def test_the_loop_continues_after_an_error(self, settings: Settings, clock: ManualClock) -> None:
         cluster = CrashingCluster(taken=False)
         plane = ControlPlane(settings, cluster, clock)
         await plane.submit(train_spec())
@@ -439,7 +433,7 @@ class TestLoop:
         await asyncio.gather(running, return_exceptions=True)
         await plane.close()
 
-    async def test_two_control_planes_do_not_share_a_home(self, settings: Settings, cluster: MemoryCluster) -> None:
+    async def test_two_control_planes_cannot_share_a_home(self, settings: Settings, cluster: MemoryCluster) -> None:
         first, second = create_app(settings, cluster), create_app(settings, cluster)
         async with first.router.lifespan_context(first):
             with pytest.raises(ConflictError, match="another control plane"):
@@ -451,8 +445,8 @@ class TestLoop:
         await second.state.services.database.close()
 
 
-class TestOneOfMany:
-    async def test_a_run_that_ray_will_not_talk_about_keeps_no_other_waiting(
+class TestOneRunOfMany:
+    async def test_a_run_that_ray_does_not_answer_about_delays_no_other(
         self, plane: ControlPlane, cluster: MemoryCluster
     ) -> None:
         first = await plane.submit(train_spec())
@@ -463,7 +457,7 @@ class TestOneOfMany:
         await plane.tick()
         assert (await plane.job(second))["attempts"][0]["released_at"] is not None
 
-    async def test_a_submission_that_ray_refuses_for_good_is_given_up(
+    async def test_a_submission_that_ray_keeps_refusing_is_marked_lost(
         self, plane: ControlPlane, cluster: MemoryCluster
     ) -> None:
         job_id = await plane.submit(train_spec(retry={"losses": 0}))
@@ -473,7 +467,7 @@ class TestOneOfMany:
         await plane.tick()
         assert (await plane.job(job_id))["error"]["code"] == "lost_run"
 
-    async def test_a_false_failed_does_not_end_a_run_that_is_saving(
+    async def test_a_false_failed_does_not_end_a_run_that_saves(
         self, plane: ControlPlane, cluster: MemoryCluster
     ) -> None:
         job_id, run = await plane.started_job()

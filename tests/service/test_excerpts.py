@@ -1,4 +1,4 @@
-"""A driver log within bounds, whatever a run prints."""
+"""Driver logs are bounded, whatever a run prints."""
 
 import json
 
@@ -11,11 +11,11 @@ LONG = HEAD_BYTES + TAIL_BYTES + 1000
 
 
 class TestExcerpt:
-    def test_a_short_log_is_whole_and_byte_by_byte_what_was_printed(self) -> None:
+    def test_a_short_log_is_kept_whole(self) -> None:
         log = b"\xff\xfe no text\n" * 1000
         assert Excerpt.of(log).stored == log
 
-    def test_of_a_long_log_beginning_and_end_stay_and_a_note_says_what_is_left_out(self) -> None:
+    def test_of_a_long_log_beginning_and_end_are_kept_with_a_note(self) -> None:
         excerpt = Excerpt.of(b"begin ", b"x" * LONG, b" end")
         assert excerpt.stored.startswith(b"begin xxx")
         assert excerpt.stored.endswith(b"xxx end")
@@ -23,7 +23,7 @@ class TestExcerpt:
         assert excerpt.size_bytes == LONG + 10
         assert Gap.read(excerpt.stored[HEAD_BYTES:]) == Gap(1010)
 
-    def test_places_behind_the_gap_are_those_of_the_whole_log(self) -> None:
+    def test_offsets_after_the_gap_are_those_of_the_whole_log(self) -> None:
         whole = b"".join(b"%9d\n" % number for number in range(LONG // 10))
         excerpt = Excerpt.of(whole)
         assert excerpt.read(30, 10) == (30, whole[30:40])
@@ -31,14 +31,14 @@ class TestExcerpt:
         behind = HEAD_BYTES + excerpt.gap.num_bytes
         assert excerpt.read(HEAD_BYTES + 1, 10) == (behind, whole[behind : behind + 10])
 
-    def test_the_last_lines_are_short_whatever_the_log(self) -> None:
+    def test_the_last_lines_are_bounded(self) -> None:
         assert Excerpt.of(b"one\ntwo\nthree\n").last_lines(2) == ["two", "three"]
         assert sum(map(len, Excerpt.of(b"x" * LONG).last_lines(20))) <= 8192
 
 
 class TestJsonLog:
     @pytest.mark.parametrize("block_bytes", [1, 2, 3, 5, 7, 1000])
-    def test_it_says_the_same_whatever_the_blocks(self, block_bytes: int) -> None:
+    def test_the_size_of_the_blocks_does_not_matter(self, block_bytes: int) -> None:
         text = 'a "quoted" \\ud83d \\\\ back\\slash, ü, \U0001f600\n\t\x00' * 3
         log = JsonLog()
         answer = json.dumps({"logs": text, "more": "}"}).encode()
@@ -46,18 +46,18 @@ class TestJsonLog:
             log.add(answer[start : start + block_bytes])
         assert log.excerpt() == Excerpt.of(text.encode())
 
-    def test_half_a_character_is_replaced(self) -> None:
+    def test_half_a_surrogate_pair_is_replaced(self) -> None:
         log = JsonLog()
         log.add(b'{"logs": "a \\ud83d b"}')
         assert str(log.excerpt()) == "a \ufffd b"
 
-    def test_without_a_log_it_is_empty(self) -> None:
+    def test_an_answer_without_a_log_is_empty(self) -> None:
         log = JsonLog()
         log.add(b'{"logs": null}')
         assert log.excerpt() == Excerpt()
 
     @pytest.mark.parametrize("answer", [b"<html>" * 1000, b'{"logs": "no end', b""])
-    def test_what_is_no_log_is_refused(self, answer: bytes) -> None:
+    def test_an_answer_that_is_not_a_log_is_refused(self, answer: bytes) -> None:
         log = JsonLog()
         with pytest.raises(ValueError, match="log"):
             log.add(answer)

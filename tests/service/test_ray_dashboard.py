@@ -1,4 +1,4 @@
-"""Ray's dashboard behind our door: who gets in, what passes, and what does not."""
+"""The proxy in front of Ray's dashboard: access, what it forwards, and what it removes."""
 
 import asyncio
 import re
@@ -53,7 +53,7 @@ async def sign_in(plane: Guarded, token: str, next_page: str = "/ray/", **header
 
 
 async def cookie_of(plane: Guarded, token: str) -> dict[str, str]:
-    """Headers of a browser that has signed in."""
+    """Returns the headers of a browser that has signed in."""
     answer = await sign_in(plane, token)
     assert answer.status_code == 303, answer.text
     value = answer.cookies[COOKIE]
@@ -71,14 +71,14 @@ async def status_of_raw(port: int, path: str, token: str) -> int:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-class TestWho:
+class TestAccess:
     async def test_a_reader_of_all_projects_gets_the_page(self, guarded: Guarded, reader: str) -> None:
         guarded.cluster.dashboard = answers(b"<html>Ray</html>", content_type="text/html")
         answer = await guarded.as_(reader, "GET", "/ray/")
         assert (answer.status_code, answer.text) == (200, "<html>Ray</html>")
 
     @pytest.mark.parametrize("role", ["read", "submit", "admin"])
-    async def test_a_token_for_one_project_does_not_and_is_told_why(self, guarded: Guarded, role: str) -> None:
+    async def test_a_token_for_one_project_is_refused_with_the_reason(self, guarded: Guarded, role: str) -> None:
         made = await guarded.token(role, project="lab")
         answer = await guarded.as_(made["token"], "GET", "/ray/api/jobs/")
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
@@ -95,7 +95,7 @@ class TestWho:
             *(("GET", "/%72ay/test/dump"), ("GET", "/ray/test/%64ump"), ("HEAD", "/ray/memory_profile")),
         ],
     )
-    async def test_who_is_no_admin_does_nothing_that_acts(
+    async def test_only_admins_may_use_paths_that_act(
         self, guarded: Guarded, role: str, method: str, path: str
     ) -> None:
         made = await guarded.token(role)
@@ -108,14 +108,14 @@ class TestWho:
     @pytest.mark.parametrize(
         "path", ["/ray//test/dump", "/ray/static/../test/dump", "/ray/static/%2e%2e/test/dump", "/ray/static%2f../x"]
     )
-    async def test_nobody_gets_around_the_rule_by_another_spelling(self, guarded: Guarded, path: str) -> None:
+    async def test_another_spelling_of_a_path_is_refused(self, guarded: Guarded, path: str) -> None:
         # By hand, for httpx would tidy it up.
         async with served_by(guarded) as served:
             for token in ((await guarded.token("read"))["token"], ROOT):
                 assert await status_of_raw(served.port, path, token) == 422
         assert guarded.cluster.browsed == []
 
-    async def test_an_admin_may_and_it_is_written_down(self, guarded: Guarded) -> None:
+    async def test_an_admin_may_act_and_the_audit_records_it(self, guarded: Guarded) -> None:
         answer = await guarded.http.post("/ray/api/jobs/fgd-a-1/stop", json={"x": 1})
         assert answer.status_code == 200
         (asked,) = guarded.cluster.browsed
@@ -123,13 +123,13 @@ class TestWho:
         (entry,) = (await guarded.http.get("/v1/audit?action=ask_ray_dashboard")).json()["items"]
         assert (entry["actor"], entry["target"], entry["status"]) == ("bootstrap", "/ray/api/jobs/fgd-a-1/stop", 200)
 
-    async def test_without_a_token_programs_are_told_so(self, guarded: Guarded) -> None:
+    async def test_a_program_without_a_token_gets_401(self, guarded: Guarded) -> None:
         for path in ("/ray", "/ray/", "/ray/api/jobs/"):
             answer = await guarded.as_(None, "GET", path)
             assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
             assert answer.json()["code"] == "unauthorized"
 
-    async def test_on_a_server_without_tokens_nobody_signs_in(
+    async def test_a_server_without_tokens_has_no_sign_in(
         self, settings: Settings, cluster: MemoryCluster, clock: ManualClock
     ) -> None:
         plane = ControlPlane(settings.model_copy(update={"auth": "none"}), cluster, clock)
@@ -143,8 +143,8 @@ class TestWho:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-class TestWhatPasses:
-    async def test_neither_our_token_nor_cookies_reach_ray(self, guarded: Guarded, reader: str) -> None:
+class TestForwarding:
+    async def test_our_token_and_cookies_do_not_reach_ray(self, guarded: Guarded, reader: str) -> None:
         odd = {"Cookie": "ray-authentication-token=x", "X-Ray-Authorization": "Bearer y", "X-Forwarded-For": "z"}
         headers = {"Authorization": f"Bearer {reader}", "Accept": "text/plain", "If-None-Match": '"1"'} | odd
         await guarded.http.get("/ray/api/jobs/?limit=5&filter=a%3Db", headers=headers)
@@ -159,14 +159,14 @@ class TestWhatPasses:
             "sec-fetch-mode": "cors",
         }
 
-    async def test_rays_cookies_and_redirects_do_not_come_back(self, guarded: Guarded, reader: str) -> None:
+    async def test_cookies_and_redirects_of_ray_are_removed(self, guarded: Guarded, reader: str) -> None:
         guarded.cluster.dashboard = answers(
             b"{}", 302, set_cookie="a=b", location="http://ray:8265/", content_type="application/json", server="aiohttp"
         )
         answer = await guarded.as_(reader, "GET", "/ray/api/jobs/")
         assert not {"set-cookie", "location", "server"} & set(answer.headers)
 
-    async def test_what_comes_is_confined(self, guarded: Guarded, reader: str) -> None:
+    async def test_responses_have_security_headers(self, guarded: Guarded, reader: str) -> None:
         data = await guarded.as_(reader, "GET", "/ray/api/jobs/")
         assert data.headers["Content-Security-Policy"].startswith("sandbox")
         assert data.headers["Cache-Control"] == "no-store"
@@ -176,7 +176,7 @@ class TestWhatPasses:
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
             assert answer.headers["X-Frame-Options"] == "DENY"
 
-    async def test_claim_codes_do_not_pass_and_the_length_stays_honest(self, guarded: Guarded, reader: str) -> None:
+    async def test_claim_codes_are_redacted_and_the_length_is_right(self, guarded: Guarded, reader: str) -> None:
         await guarded.submit(train_spec())
         await guarded.tick()
         code = guarded.cluster.submissions[0].environment["FGD_ATTEMPT_CLAIM"]
@@ -194,28 +194,26 @@ class TestWhatPasses:
         assert answer.text == '{"env_vars": "fgdc_[redacted]", "x": "fgd"}'
         assert "Content-Length" not in answer.headers
 
-    async def test_ranges_are_for_files_only(self, guarded: Guarded, reader: str) -> None:
+    async def test_only_files_support_ranges(self, guarded: Guarded, reader: str) -> None:
         headers = {"Authorization": f"Bearer {reader}", "Range": "bytes=0-9"}
         await guarded.http.get("/ray/api/v0/logs/file?filename=x", headers=headers)
         await guarded.http.get("/ray/static/js/main.js", headers=headers)
         log, file = guarded.cluster.browsed
         assert ("range" in log.headers, file.headers["range"]) == (False, "bytes=0-9")
 
-    async def test_a_file_keeps_its_length_and_no_shared_cache_keeps_the_file(
-        self, guarded: Guarded, reader: str
-    ) -> None:
+    async def test_a_file_has_its_length_and_is_cached_privately(self, guarded: Guarded, reader: str) -> None:
         guarded.cluster.dashboard = answers(b"x" * 9, content_type="font/woff2", cache_control="max-age=31536000")
         answer = await guarded.as_(reader, "GET", "/ray/static/media/a.woff2")
         assert (answer.headers["Content-Length"], answer.headers["Content-Type"]) == ("9", "font/woff2")
         assert answer.headers["Cache-Control"] == "private, max-age=31536000"
 
-    async def test_nobody_is_asked_for_rays_token(self, guarded: Guarded, reader: str) -> None:
+    async def test_nobody_has_to_enter_the_token_of_ray(self, guarded: Guarded, reader: str) -> None:
         answer = await guarded.as_(reader, "GET", "/ray/api/authentication_mode")
         assert answer.json() == {"authentication_mode": "disabled"}
         assert (await guarded.http.post("/ray/api/authenticate")).status_code == 403
         assert guarded.cluster.browsed == []
 
-    async def test_ray_away_is_told_with_when_to_come_back(self, guarded: Guarded, reader: str) -> None:
+    async def test_an_unreachable_ray_gives_503_with_retry_after(self, guarded: Guarded, reader: str) -> None:
         guarded.cluster.is_reachable = False
         answer = await guarded.as_(reader, "GET", "/ray/api/jobs/")
         assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, "cluster", "2")
@@ -223,21 +221,21 @@ class TestWhatPasses:
         assert (page.status_code, page.headers["Retry-After"]) == (503, "2")
         assert "Ray cannot be reached" in page.text
 
-    async def test_a_get_that_acts_is_not_asked_for_by_other_sites(self, guarded: Guarded) -> None:
+    async def test_other_sites_cannot_send_a_get_that_acts(self, guarded: Guarded) -> None:
         for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)):
             answer = await guarded.http.get("/ray/memory_profile?pid=1", headers={"Sec-Fetch-Site": site})
             assert answer.status_code == status, site
         assert len(guarded.cluster.browsed) == 2
         assert (await guarded.http.get("/ray/api/jobs/", headers={"Sec-Fetch-Site": "cross-site"})).status_code == 200
 
-    async def test_without_its_slash_it_leads_to_the_page(self, guarded: Guarded, reader: str) -> None:
+    async def test_the_path_without_a_slash_redirects_to_the_page(self, guarded: Guarded, reader: str) -> None:
         answer = await guarded.as_(reader, "GET", "/ray")
         assert (answer.status_code, answer.headers["Location"]) == (308, "/ray/")
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-class TestFollowing:
-    async def test_a_log_comes_line_by_line_and_ends_with_its_reader(self, guarded: Guarded, reader: str) -> None:
+class TestStreaming:
+    async def test_a_log_is_streamed_and_the_stream_ends_with_its_reader(self, guarded: Guarded, reader: str) -> None:
         go_on, was_closed = asyncio.Event(), asyncio.Event()
 
         async def log() -> AsyncIterator[bytes]:
@@ -267,7 +265,7 @@ class TestFollowing:
 
 
 class TestSigningIn:
-    async def test_a_browser_gets_in_and_keeps_its_place(self, guarded: Guarded, reader: str) -> None:
+    async def test_a_browser_signs_in_and_returns_to_its_page(self, guarded: Guarded, reader: str) -> None:
         first = await guarded.http.get("/ray/?a=b", headers=PAGE | {"Authorization": ""})
         assert first.status_code == 401
         assert 'href="/ray/sign-in?next=%2Fray%2F%3Fa%3Db"' in first.text
@@ -280,7 +278,7 @@ class TestSigningIn:
         assert (answer.status_code, answer.headers["Location"]) == (303, "/ray/#/jobs/fgd-a-1")
         assert (await guarded.http.get("/ray/api/jobs/", headers={"Authorization": ""})).status_code == 200
 
-    async def test_the_cookie_is_for_these_pages_alone(self, guarded: Guarded, reader: str) -> None:
+    async def test_the_cookie_is_limited_to_these_pages(self, guarded: Guarded, reader: str) -> None:
         cookie = (await sign_in(guarded, reader)).headers["Set-Cookie"]
         parts = {part.strip().lower() for part in cookie.split(";")[1:]}
         assert {"httponly", "samesite=strict", "path=/ray/", f"max-age={SESSION_S}"} <= parts
@@ -290,23 +288,23 @@ class TestSigningIn:
         for headers in ({"Authorization": f"Bearer {value}"}, {"Authorization": "", "Cookie": f"{COOKIE}={value}"}):
             assert (await guarded.http.get("/v1/jobs", headers=headers)).status_code == 401
 
-    async def test_by_https_it_is_for_https_alone(self, guarded: Guarded, reader: str) -> None:
+    async def test_over_https_the_cookie_is_secure(self, guarded: Guarded, reader: str) -> None:
         answer = await sign_in(guarded, reader, **{"X-Forwarded-Proto": "https"})
         assert "secure" in answer.headers["Set-Cookie"].lower()
 
-    async def test_a_revoked_token_ends_it(self, guarded: Guarded) -> None:
+    async def test_revoking_the_token_ends_the_session(self, guarded: Guarded) -> None:
         made = await guarded.token("read")
         browser = await cookie_of(guarded, made["token"])
         assert (await guarded.http.get("/ray/", headers=browser)).status_code == 200
         await guarded.http.delete(f"/v1/tokens/{made['token_id']}")
         assert (await guarded.http.get("/ray/", headers=browser)).status_code == 401
 
-    async def test_it_ends_by_itself(self, guarded: Guarded, clock: ManualClock, reader: str) -> None:
+    async def test_a_session_expires(self, guarded: Guarded, clock: ManualClock, reader: str) -> None:
         browser = await cookie_of(guarded, reader)
         clock.forward(timedelta(seconds=SESSION_S).total_seconds() + 1)
         assert (await guarded.http.get("/ray/", headers=browser)).status_code == 401
 
-    async def test_of_a_token_that_the_settings_replaced_it_ends(
+    async def test_replacing_the_admin_token_ends_its_sessions(
         self, guarded: Guarded, settings: Settings, cluster: MemoryCluster, clock: ManualClock
     ) -> None:
         browser = await cookie_of(guarded, ROOT)
@@ -317,7 +315,7 @@ class TestSigningIn:
         assert (await again.http.get("/ray/", headers=browser)).status_code == 401
         await again.close()
 
-    async def test_a_beside_standing_control_plane_takes_it(
+    async def test_another_control_plane_accepts_the_session(
         self, guarded: Guarded, settings: Settings, cluster: MemoryCluster, clock: ManualClock, reader: str
     ) -> None:
         browser = await cookie_of(guarded, reader)
@@ -325,7 +323,7 @@ class TestSigningIn:
         assert (await other.http.get("/ray/", headers=browser)).status_code == 200
         await other.close()
 
-    async def test_a_forged_one_opens_nothing(self, guarded: Guarded, reader: str) -> None:
+    async def test_a_forged_cookie_is_refused(self, guarded: Guarded, reader: str) -> None:
         browser = await cookie_of(guarded, reader)
         name, token_id, ends_at, seal = re.split(r"[=.]", browser["Cookie"])
         forged = [f"bootstrap.{ends_at}.{seal}", f"{token_id}.{int(ends_at) + 1}.{seal}", f"{token_id}.{ends_at}."]
@@ -333,23 +331,23 @@ class TestSigningIn:
             answer = await guarded.http.get("/ray/", headers=browser | {"Cookie": f"{name}={value}"})
             assert answer.status_code == 401, value
 
-    async def test_a_wrong_token_comes_back_to_the_form(self, guarded: Guarded) -> None:
+    async def test_a_wrong_token_shows_the_form_again(self, guarded: Guarded) -> None:
         answer = await sign_in(guarded, "wrong", '/ray/"><script>')
         assert answer.status_code == 401
         assert "this server does not know this API token" in answer.text
         assert 'role="alert"' in answer.text and "Set-Cookie" not in answer.headers
         assert "<script>" not in answer.text
 
-    async def test_a_token_for_one_project_comes_back_too(self, guarded: Guarded) -> None:
+    async def test_a_token_for_one_project_shows_the_form_again(self, guarded: Guarded) -> None:
         made = await guarded.token("admin", project="lab")
         answer = await sign_in(guarded, made["token"])
         assert answer.status_code == 403 and "all projects" in answer.text and "Set-Cookie" not in answer.headers
 
-    async def test_it_leads_to_no_other_site(self, guarded: Guarded, reader: str) -> None:
+    async def test_the_sign_in_does_not_redirect_to_other_sites(self, guarded: Guarded, reader: str) -> None:
         for elsewhere in ("https://evil.example/", "//evil.example/ray/", "/\\evil.example", "/ray/\r\nX: y"):
             assert (await sign_in(guarded, reader, elsewhere)).headers["Location"] == "/ray/"
 
-    async def test_it_leads_to_nothing_that_acts(self, guarded: Guarded) -> None:
+    async def test_the_sign_in_does_not_redirect_to_a_get_that_acts(self, guarded: Guarded) -> None:
         browser = await cookie_of(guarded, ROOT)
         for acts in ("/ray/memory_profile?pid=1", "/ray/worker/traceback?pid=1", "/ray/%6demory_profile"):
             answer = await guarded.http.get("/ray/sign-in", params={"next": acts}, headers=browser)
@@ -358,23 +356,21 @@ class TestSigningIn:
     @pytest.mark.parametrize(
         ("method", "path"), [("GET", "/ray/sign-out"), ("PUT", "/ray/sign-in"), ("HEAD", "/ray/sign-in")]
     )
-    async def test_by_other_methods_its_pages_are_nothing_special(
-        self, guarded: Guarded, method: str, path: str
-    ) -> None:
+    async def test_other_methods_on_its_pages_need_a_token(self, guarded: Guarded, method: str, path: str) -> None:
         assert (await guarded.as_(None, method, path)).status_code == 401
 
-    async def test_a_form_of_many_fields_is_refused(self, guarded: Guarded) -> None:
+    async def test_a_form_with_too_many_fields_is_refused(self, guarded: Guarded) -> None:
         many = {f"field-{number}": "x" for number in range(11)}
         answer = await guarded.http.post("/ray/sign-in", data=many, headers=OWN)
         assert (answer.status_code, answer.json()["code"]) == (422, "spec")
 
-    async def test_no_other_site_signs_a_browser_in_or_out(self, guarded: Guarded, reader: str) -> None:
+    async def test_other_sites_cannot_sign_a_browser_in_or_out(self, guarded: Guarded, reader: str) -> None:
         for headers in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {}):
             for path in ("/ray/sign-in", "/ray/sign-out"):
                 answer = await guarded.http.post(path, data={"token": reader}, headers=headers)
                 assert (answer.status_code, "Set-Cookie" in answer.headers) == (403, False), (path, headers)
 
-    async def test_no_other_site_changes_anything_for_who_is_signed_in(self, guarded: Guarded) -> None:
+    async def test_other_sites_cannot_act_for_a_signed_in_user(self, guarded: Guarded) -> None:
         browser = await cookie_of(guarded, ROOT)
         for headers in ({"Origin": "http://evil.example"}, {"Origin": "http://127.0.0.1:3000"}, {}):
             answer = await guarded.http.post("/ray/api/jobs/a/stop", headers=browser | headers)
@@ -382,7 +378,7 @@ class TestSigningIn:
         assert guarded.cluster.browsed == []
         assert (await guarded.http.post("/ray/api/jobs/a/stop", headers=browser | OWN)).status_code == 200
 
-    async def test_signing_out_takes_the_cookie_away(self, guarded: Guarded, reader: str) -> None:
+    async def test_signing_out_removes_the_cookie(self, guarded: Guarded, reader: str) -> None:
         await sign_in(guarded, reader)
         shown = await guarded.http.get("/ray/sign-in", headers={"Authorization": ""})
         assert "signed in as read of None (read)" in shown.text and 'action="/ray/sign-out"' in shown.text
@@ -390,7 +386,7 @@ class TestSigningIn:
         assert (answer.status_code, answer.headers["Location"]) == (303, "/ray/sign-in")
         assert (await guarded.http.get("/ray/", headers={"Authorization": ""})).status_code == 401
 
-    async def test_below_a_path_all_of_it_is_below_that_path(
+    async def test_all_pages_are_below_the_external_path(
         self, settings: Settings, cluster: MemoryCluster, clock: ManualClock
     ) -> None:
         outside = settings.model_copy(update={"external_url": "https://lab.example/fgd"})
@@ -403,7 +399,7 @@ class TestSigningIn:
 
 
 class TestLinks:
-    async def test_they_lead_to_where_the_client_has_called_us(self, guarded: Guarded) -> None:
+    async def test_links_use_the_address_that_the_client_used(self, guarded: Guarded) -> None:
         job_id, _ = await guarded.started_job()
         page = f"/ray/#/jobs/fgd-{job_id}-1"
         job = await guarded.job(job_id)
@@ -412,7 +408,7 @@ class TestLinks:
         job = (await guarded.http.get(f"/v1/jobs/{job_id}", headers=elsewhere)).json()
         assert job["dashboard_url"] == f"https://lab.example:8443{page}"
 
-    async def test_what_is_stored_or_kept_has_the_address_for_people(
+    async def test_stored_links_use_the_external_address(
         self, settings: Settings, cluster: MemoryCluster, clock: ManualClock
     ) -> None:
         outside = settings.model_copy(update={"external_url": "https://lab.example/fgd"})

@@ -1,4 +1,4 @@
-"""What of Ray's dashboard a reader may ask for; and that no claim code gets through, however it is cut."""
+"""Which paths of Ray's dashboard readers may request; and that no claim code passes, however it is cut into chunks."""
 
 import pytest
 from hypothesis import given
@@ -31,21 +31,21 @@ ACTS_OR_COSTS = [
 
 class TestReaders:
     @pytest.mark.parametrize("path", ASKED_BY_PAGES)
-    def test_they_get_what_the_pages_need(self, path: str) -> None:
+    def test_readers_get_what_the_pages_need(self, path: str) -> None:
         assert rules.is_for_readers("GET", path)
         assert rules.is_for_readers("HEAD", path)
 
     @pytest.mark.parametrize("path", ASKED_BY_PAGES)
     @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "get"])
-    def test_they_change_nothing(self, method: str, path: str) -> None:
+    def test_readers_cannot_change_anything(self, method: str, path: str) -> None:
         assert not rules.is_for_readers(method, path)
 
     @pytest.mark.parametrize("path", ACTS_OR_COSTS)
-    def test_they_get_nothing_that_acts_or_costs(self, path: str) -> None:
+    def test_readers_cannot_use_paths_that_act_or_are_expensive(self, path: str) -> None:
         assert not rules.is_for_readers("GET", path)
 
     @pytest.mark.parametrize("path", ["/api/jobs", "/static/", "/api/v0/logs/", "/api/v0/logs/file/x", "/nodes/a/b"])
-    def test_what_is_only_near_to_it_is_not_it(self, path: str) -> None:
+    def test_similar_paths_are_refused(self, path: str) -> None:
         assert not rules.is_for_readers("GET", path)
 
 
@@ -61,7 +61,7 @@ class TestPath:
             (b"/ray/static/js/main.1.js", "/static/js/main.1.js"),
         ],
     )
-    def test_it_is_decoded_once(self, sent: bytes, path: str) -> None:
+    def test_a_path_is_decoded_once(self, sent: bytes, path: str) -> None:
         assert rules.plain_path(sent) == path
 
     @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ class TestPath:
             *(b"/ray/static/%252e%252e/test", b"/ray/a%25", b"/ray/a%0a", b"/ray/a%00", b"/ray/%ff", b"/ray"),
         ],
     )
-    def test_what_can_be_read_in_two_ways_is_refused(self, sent: bytes) -> None:
+    def test_an_ambiguous_path_is_refused(self, sent: bytes) -> None:
         with pytest.raises(SpecError, match="plain form"):
             rules.plain_path(sent)
 
@@ -83,7 +83,7 @@ class TestRedaction:
         parts=st.lists(st.sampled_from([CODE, b"fgdc_", b"f", b"fgd", b" ", b'"', b"\xff\x00", b"word", b"-_"])),
         cuts=st.lists(st.integers(1, 60), min_size=1),
     )
-    def test_no_code_gets_through_however_it_is_cut(self, parts: list[bytes], cuts: list[int]) -> None:
+    def test_a_code_is_redacted_wherever_chunks_are_cut(self, parts: list[bytes], cuts: list[int]) -> None:
         text = b"".join(parts)
         redact, passed, at, turn = Redaction(), b"", 0, 0
         while at < len(text):
@@ -96,16 +96,16 @@ class TestRedaction:
         assert CODE[-8:] not in passed
         assert (passed == text) == (CODE not in text and b"fgdc_[redacted]" not in passed)
 
-    def test_the_rest_stays_as_it_is(self) -> None:
+    def test_other_text_is_unchanged(self) -> None:
         redact = Redaction()
         assert redact(b'{"env": "' + CODE + b'", "x": 1}') == b'{"env": "fgdc_[redacted]", "x": 1}'
         assert redact.rest() == b""
 
-    def test_a_code_that_was_cut_short_goes_too(self) -> None:
+    def test_a_truncated_code_is_redacted(self) -> None:
         redact = Redaction()
         assert redact(CODE[:20] + b"...") == b"fgdc_[redacted]..."
 
-    def test_a_log_that_is_followed_is_not_held_up(self) -> None:
+    def test_a_followed_log_is_not_delayed(self) -> None:
         redact = Redaction()
         assert redact(b"epoch 1\n") == b"epoch 1\n"
         assert redact(b"half of a line that ends in f") == b"half of a line that ends in "
@@ -118,7 +118,7 @@ class TestNext:
     @pytest.mark.parametrize(
         "asked", ["/ray/", "/ray/#/jobs/fgd-a-1", "/ray/?a=b#/logs?nodeId=1", "/ray/api/jobs/", "/ray/#/jobs/%C3%BC"]
     )
-    def test_a_page_below_is_gone_on_to(self, asked: str) -> None:
+    def test_a_page_of_the_dashboard_is_allowed(self, asked: str) -> None:
         assert self.PATHS.safe_next(asked) == asked
 
     @pytest.mark.parametrize(
@@ -128,9 +128,9 @@ class TestNext:
             *("/ray/../v1/jobs", "/ray/x\r\nSet-Cookie: a=b", "/ray/\\evil", "javascript:alert(1)", "/ray/sign-out"),
         ],
     )
-    def test_nothing_leads_elsewhere(self, asked: str) -> None:
+    def test_everything_else_becomes_the_dashboard(self, asked: str) -> None:
         assert self.PATHS.safe_next(asked) == "/ray/"
 
-    def test_below_a_path_all_is_below_it(self) -> None:
+    def test_an_external_path_is_kept(self) -> None:
         assert Paths("/fgd").safe_next("/ray/#/jobs") == "/fgd/ray/"
         assert Paths("/fgd").safe_next("/fgd/ray/#/jobs") == "/fgd/ray/#/jobs"

@@ -1,4 +1,4 @@
-"""`/metrics`: what it says, to whom, and that it says it cheaply."""
+"""`/metrics`: its values, who may read them, and that a scrape is cheap."""
 
 import json
 import math
@@ -33,7 +33,7 @@ SCRAPE_TOKEN = "only prometheus knows this one, and nobody else"
 
 
 async def scraped(plane: ControlPlane) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    """Every sample by name and labels, past the few seconds for which what was looked up is kept."""
+    """Returns every sample by name and labels, without using the cached samples."""
     plane.services.measuring._sampled_s = None
     answer = await plane.http.get("/metrics")
     assert answer.status_code == 200, answer.text
@@ -72,7 +72,7 @@ class TestJobs:
         assert await value(plane, "fgd_jobs", state="queued", kind="train") == 3
         assert await value(plane, "fgd_jobs", state="running", kind="train") == 0
 
-    async def test_no_series_tells_of_a_job_a_project_or_a_person(self, plane: ControlPlane) -> None:
+    async def test_no_label_names_a_job_project_or_user(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job(train_spec(project="a-project", name="who am I"))
         await run.succeeds()
         text = (await plane.http.get("/metrics")).text
@@ -88,7 +88,7 @@ class TestJobs:
         assert await value(plane, "fgd_queue_wait_seconds_sum") == pytest.approx(40, abs=1)
         assert await value(plane, "fgd_queue_oldest_seconds") == 0
 
-    async def test_a_job_that_was_tried_again_once_and_is_resumed_later_waits_from_then_on(
+    async def test_the_wait_of_a_resumed_job_starts_when_it_is_resumed(
         self, plane: ControlPlane, clock: ManualClock
     ) -> None:
         job_id, run = await plane.started_job(train_spec(retry={"failures": 1}))
@@ -105,14 +105,16 @@ class TestJobs:
         assert await plane.state(job_id) == "queued"
         assert await value(plane, "fgd_queue_oldest_seconds") == pytest.approx(40, abs=1)
 
-    async def test_a_run_that_fell_silent_is_told_with_how_long(self, plane: ControlPlane, clock: ManualClock) -> None:
+    async def test_silent_runs_are_counted_with_the_longest_silence(
+        self, plane: ControlPlane, clock: ManualClock
+    ) -> None:
         await plane.started_job()
         assert await value(plane, "fgd_runs_silent") == 0
         clock.forward(plane.settings.heartbeat_timeout_s + 1)
         assert await value(plane, "fgd_runs_silent") == 1
         assert await value(plane, "fgd_runs_oldest_heartbeat_seconds") == pytest.approx(31, abs=1)
 
-    async def test_attempts_are_counted_by_how_they_ended(self, plane: ControlPlane, clock: ManualClock) -> None:
+    async def test_attempts_are_counted_by_cause(self, plane: ControlPlane, clock: ManualClock) -> None:
         _, run = await plane.started_job()
         await run.succeeds()
         _, run = await plane.started_job()
@@ -125,7 +127,7 @@ class TestJobs:
         assert await value(plane, "fgd_attempts_ended_total", cause="failed") == 1
         assert await value(plane, "fgd_attempts_ended_total", cause="lost") == 1
 
-    async def test_dispatch_takes_until_ray_has_it_and_until_its_first_word(
+    async def test_dispatch_is_timed_until_submitted_and_until_the_first_event(
         self, plane: ControlPlane, clock: ManualClock
     ) -> None:
         await plane.submit(train_spec())
@@ -135,12 +137,12 @@ class TestJobs:
         assert await value(plane, "fgd_dispatch_seconds_count", until="submitted") == 1
         assert await value(plane, "fgd_dispatch_seconds_sum", until="first_word") == pytest.approx(7, abs=0.1)
 
-    async def test_a_warm_ray_takes_some_hundredths_of_a_second_and_that_is_told(self, plane: ControlPlane) -> None:
+    async def test_short_dispatch_times_have_their_own_buckets(self, plane: ControlPlane) -> None:
         await plane.submit(train_spec())
         await plane.tick()
         assert await value(plane, "fgd_dispatch_seconds_bucket", until="submitted", le="0.025") == 1
 
-    async def test_the_clock_of_the_replica_that_took_a_job_may_be_ahead(
+    async def test_a_replica_whose_clock_is_ahead_gives_no_negative_wait(
         self, plane: ControlPlane, clock: ManualClock
     ) -> None:
         await plane.submit(train_spec())
@@ -165,7 +167,7 @@ class TestJobs:
         await plane.tick()
         assert await value(plane, "fgd_attempts_ended_total", cause="failed") == 1
 
-    async def test_a_run_did_not_begin_late_because_others_were_handed_to_ray_before_it(
+    async def test_dispatch_times_exclude_the_submissions_of_other_runs(
         self, plane: ControlPlane, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def slowly(submission: Submission) -> None:
@@ -181,7 +183,7 @@ class TestJobs:
 
 
 class TestIngest:
-    async def test_events_and_points_are_counted_whichever_way_they_go(self, plane: ControlPlane) -> None:
+    async def test_events_and_points_are_counted_on_both_code_paths(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         await run.reports(progress(1), progress(2), metrics_logged(1, 2, 3))
         # Where a report of nothing but points is one statement, this one is.
@@ -197,7 +199,7 @@ class TestIngest:
         assert await value(plane, "fgd_ingest_batches_total", way="usual") == (2 if is_postgresql else 3)
         assert await value(plane, "fgd_ingest_batches_total", way="heartbeat") == 1
 
-    async def test_what_is_stored_once_is_counted_once(self, plane: ControlPlane) -> None:
+    async def test_a_repeated_batch_is_counted_once(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         batch = run.batch(progress(1))
         for _ in range(3):
@@ -214,7 +216,7 @@ class TestIngest:
         assert await value(plane, "fgd_ingest_refused_total", code="spec") == 1
         assert await value(plane, "fgd_ingest_refused_total", code="unauthorized") == 1
 
-    async def test_an_event_that_waited_on_a_node_comes_late(self, plane: ControlPlane, clock: ManualClock) -> None:
+    async def test_the_lag_includes_the_time_in_the_outbox(self, plane: ControlPlane, clock: ManualClock) -> None:
         _, run = await plane.started_job()
         before = await value(plane, "fgd_ingest_lag_seconds_sum")
         batch = run.batch(progress(1))
@@ -222,7 +224,7 @@ class TestIngest:
         await run.post(batch)
         assert await value(plane, "fgd_ingest_lag_seconds_sum") - before == pytest.approx(90, abs=1)
 
-    async def test_a_clock_that_is_ahead_is_no_negative_lag(self, plane: ControlPlane, clock: ManualClock) -> None:
+    async def test_a_clock_that_is_ahead_gives_no_negative_lag(self, plane: ControlPlane, clock: ManualClock) -> None:
         _, run = await plane.started_job()
         batch = run.batch(progress(1))
         batch["events"][0]["at"] = (clock() + timedelta(hours=1)).isoformat()
@@ -258,7 +260,7 @@ class TestReadersAndTheDatabase:
         waits = "turn" if plane.services.database.has_one_writer else "connection"
         assert then["fgd_database_wait_seconds_count", frozenset({("what", waits)})] > 0
 
-    async def test_without_its_database_it_says_so_and_not_what_was_true_before(
+    async def test_without_a_database_old_values_are_not_reported(
         self, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         await plane.submit(train_spec())
@@ -271,13 +273,13 @@ class TestReadersAndTheDatabase:
 
 
 class TestDispatcher:
-    async def test_the_one_that_dispatches_says_so(self, plane: ControlPlane) -> None:
+    async def test_the_dispatching_replica_reports_it(self, plane: ControlPlane) -> None:
         assert await value(plane, "fgd_dispatcher_active") == 0
         await plane.tick()
         assert await value(plane, "fgd_dispatcher_active") == 1
         assert await value(plane, "fgd_dispatcher_tick_seconds_count") == 1
 
-    async def test_a_cluster_that_is_away_is_counted_and_told(
+    async def test_an_unreachable_cluster_is_counted_and_reported(
         self, plane: ControlPlane, cluster: MemoryCluster
     ) -> None:
         await plane.submit(train_spec())
@@ -290,7 +292,7 @@ class TestDispatcher:
 
 
 class TestRequests:
-    async def test_they_are_counted_by_template_and_class_of_status(self, plane: ControlPlane) -> None:
+    async def test_requests_are_counted_by_template_and_status_class(self, plane: ControlPlane) -> None:
         job_id = await plane.submit(train_spec())
         await plane.job(job_id)
         await plane.http.get("/v1/jobs/there-is-none")
@@ -301,7 +303,7 @@ class TestRequests:
         assert await value(plane, "fgd_http_requests_total", route="none", method="GET", status="4xx") == 1
         assert await value(plane, "fgd_http_request_seconds_count", **route) == 2
 
-    async def test_made_up_methods_and_paths_make_no_series(self, plane: ControlPlane) -> None:
+    async def test_unknown_methods_and_paths_create_no_series(self, plane: ControlPlane) -> None:
         for n in range(5):
             await plane.http.request(f"MADE{n}", f"/made/up/{n}")
         found = await scraped(plane)
@@ -312,12 +314,12 @@ class TestRequests:
 
 
 class TestFolders:
-    async def test_free_space_is_told_of_home_and_storage(self, plane: ControlPlane) -> None:
+    async def test_free_space_of_home_and_storage_is_reported(self, plane: ControlPlane) -> None:
         for folder in ("home", "storage"):
             free = await value(plane, "fgd_folder_free_bytes", folder=folder)
             assert 0 < free <= await value(plane, "fgd_folder_size_bytes", folder=folder)
 
-    async def test_a_folder_that_does_not_answer_takes_one_thread_and_not_one_at_each_scrape(
+    async def test_a_folder_that_does_not_answer_blocks_only_one_thread(
         self, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         num_asked, answers = 0, threading.Event()
@@ -338,7 +340,7 @@ class TestFolders:
 
 
 class TestFormat:
-    async def test_it_speaks_both_formats(self, plane: ControlPlane) -> None:
+    async def test_both_text_formats_are_served(self, plane: ControlPlane) -> None:
         plain = await plane.http.get("/metrics", headers={"Accept": "text/plain"})
         assert plain.headers["Content-Type"].startswith("text/plain; version=")
         modern = await plane.http.get("/metrics", headers={"Accept": OPENMETRICS})
@@ -347,13 +349,13 @@ class TestFormat:
         assert {"fgd_jobs", "fgd_ingest_events", "fgd_build"} <= names | {"fgd_build"}
         assert "fgd_jobs" in {family.name for family in plain_text(plain.text)}
 
-    async def test_what_is_of_the_whole_system_says_so(self, plane: ControlPlane) -> None:
+    async def test_metrics_of_the_whole_system_say_so(self, plane: ControlPlane) -> None:
         text = (await plane.http.get("/metrics")).text
         helps = dict(re.findall(r"^# HELP (\S+) (.*)$", text, flags=re.MULTILINE))
         whole = {"fgd_jobs", "fgd_queue_oldest_seconds", "fgd_runs_silent", "fgd_runs_oldest_heartbeat_seconds"}
         assert {name for name, words in helps.items() if "use max()" in words} == whole | {"fgd_ray_nodes"}
 
-    async def test_two_applications_share_no_numbers(
+    async def test_two_applications_have_separate_metrics(
         self, plane: ControlPlane, settings: Settings, cluster: MemoryCluster, clock: ManualClock
     ) -> None:
         other = ControlPlane(settings, cluster, clock)
@@ -379,15 +381,13 @@ class TestAccess:
         wrong = {"Authorization": f"Bearer {SCRAPE_TOKEN}x"}
         assert (await guarded.http.get("/metrics", headers=wrong)).status_code == 401
 
-    async def test_the_scrape_token_opens_the_metrics_and_nothing_else(self, guarded: ControlPlane) -> None:
+    async def test_the_scrape_token_gives_access_to_the_metrics_only(self, guarded: ControlPlane) -> None:
         bearer = {"Authorization": f"Bearer {SCRAPE_TOKEN}"}
         assert (await guarded.http.get("/metrics", headers=bearer)).status_code == 200
         for path in ("/v1/jobs", "/v1/events", "/metrics/", "/v1/queue"):
             assert (await guarded.http.get(path, headers=bearer)).status_code == 401
 
-    async def test_a_scrape_token_that_was_changed_is_valid_at_once(
-        self, guarded: ControlPlane, tmp_path: Path
-    ) -> None:
+    async def test_a_changed_scrape_token_is_valid_at_once(self, guarded: ControlPlane, tmp_path: Path) -> None:
         (tmp_path / "scrape").write_text("another one, just as long as the one before it")
         old = {"Authorization": f"Bearer {SCRAPE_TOKEN}"}
         new = {"Authorization": "Bearer another one, just as long as the one before it"}
@@ -395,7 +395,9 @@ class TestAccess:
         assert (await guarded.http.get("/metrics", headers=new)).status_code == 200
 
     @pytest.mark.parametrize("content", ["", "\n"])
-    async def test_an_empty_file_opens_nothing(self, guarded: ControlPlane, tmp_path: Path, content: str) -> None:
+    async def test_an_empty_token_file_allows_nothing(
+        self, guarded: ControlPlane, tmp_path: Path, content: str
+    ) -> None:
         (tmp_path / "scrape").write_text(content)
         for token in ("", " ", "x"):
             bearer = {"Authorization": f"Bearer {token}"}

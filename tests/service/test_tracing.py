@@ -1,4 +1,4 @@
-"""Traces of the control plane: off, on, and on with a collector that is away."""
+"""Traces of the control plane: off, on, and on with an unreachable collector."""
 
 import asyncio
 import logging
@@ -28,7 +28,7 @@ ON = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
 
 
 class TestOff:
-    def test_nothing_of_opentelemetry_is_loaded(self) -> None:
+    def test_opentelemetry_is_not_loaded(self) -> None:
         code = (
             "import sys, pathlib, service.server.app, workers.__main__; from service.settings import Settings\n"
             "from service.dispatcher.cluster import RayCluster\n"
@@ -43,7 +43,7 @@ class TestOff:
         )
         assert done.stdout.strip() == "False\n[]"
 
-    def test_a_request_pays_next_to_nothing(self) -> None:
+    def test_a_request_costs_almost_nothing(self) -> None:
         def as_a_post_does() -> None:
             OFF.current()
             with OFF.span("admit and store"):
@@ -62,7 +62,7 @@ class TestOff:
         assert is_on(ON)
         assert not is_on(ON | changes)
 
-    async def test_a_job_has_no_trace_and_its_run_is_told_of_none(self, plane: ControlPlane) -> None:
+    async def test_a_job_and_its_run_have_no_trace(self, plane: ControlPlane) -> None:
         await plane.http.post("/v1/jobs", json=train_spec(), headers={"traceparent": SENT})
         await plane.tick()
         [submission] = plane.cluster.submissions
@@ -86,7 +86,7 @@ async def traced(
 
 
 class TestOn:
-    async def test_a_job_stays_in_the_trace_of_its_request(self, traced: ControlPlane, collector: Collector) -> None:
+    async def test_a_job_belongs_to_the_trace_of_its_request(self, traced: ControlPlane, collector: Collector) -> None:
         await traced.http.post("/v1/jobs", json=train_spec(), headers={"traceparent": SENT})
         await traced.tick()
         await traced.services.tracing.close()
@@ -97,7 +97,7 @@ class TestOn:
         told = traced.cluster.submissions[0].environment
         assert told["TRACEPARENT"] == f"00-{post.trace_id}-{submission.span_id}-01"
 
-    async def test_a_request_without_a_trace_begins_one(self, traced: ControlPlane, collector: Collector) -> None:
+    async def test_a_request_without_a_trace_starts_one(self, traced: ControlPlane, collector: Collector) -> None:
         for sent in ("", "00-nonsense"):
             await traced.http.get("/v1/jobs/unknown", headers={"traceparent": sent})
         await traced.services.tracing.close()
@@ -107,7 +107,7 @@ class TestOn:
         )
         assert first.trace_id != second.trace_id
 
-    async def test_one_that_is_not_to_be_kept_is_not_sent_but_handed_on(
+    async def test_an_unsampled_trace_is_passed_on_but_not_sent(
         self, traced: ControlPlane, collector: Collector
     ) -> None:
         await traced.http.post("/v1/jobs", json=train_spec(), headers={"traceparent": f"{SENT[:-2]}00"})
@@ -126,14 +126,14 @@ class TestOn:
             *("POST /v1/jobs", "admit and store", "wait in the queue", "lease", "submit to Ray")
         }
 
-    async def test_lines_of_the_log_say_their_trace(self, traced: ControlPlane) -> None:
+    async def test_log_lines_have_the_id_of_their_trace(self, traced: ControlPlane) -> None:
         with structlog.testing.capture_logs([add_trace_id]) as lines:
             await traced.http.post("/v1/jobs", json=train_spec(), headers={"traceparent": SENT})
             await traced.tick()
         of_trace = [line["event"] for line in lines if line.get("trace_id") == SENT[3:35]]
         assert of_trace == ["request", "run_submitted"]
 
-    async def test_the_name_of_the_service_is_the_one_that_is_given(
+    async def test_the_configured_service_name_is_used(
         self, collector: Collector, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("OTEL_SERVICE_NAME", "fgd-of-the-lab")
@@ -155,7 +155,7 @@ class TestCollectorAway:
             monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
             yield tracing.from_environment()
 
-    def test_nobody_waits_for_it_and_nobody_is_told_but_who_debugs(
+    def test_it_delays_nothing_and_is_logged_at_level_debug(
         self, away: Tracing, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
     ) -> None:
         with structlog.testing.capture_logs() as lines, caplog.at_level(logging.DEBUG, "opentelemetry"):
@@ -173,7 +173,7 @@ class TestCollectorAway:
 
 
 class TestEnvironmentOfARun:
-    def test_the_collectors_keys_stay_with_the_server(self) -> None:
+    def test_a_run_does_not_get_the_keys_of_the_collector(self) -> None:
         mine = ON | {
             "OTEL_EXPORTER_OTLP_HEADERS": "authorization=k3y",
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://user:k3y@collector/v1/traces",
@@ -183,6 +183,6 @@ class TestEnvironmentOfARun:
         assert for_run(SENT, mine) == {"TRACEPARENT": SENT, **ON, "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"}
         assert for_run(None, mine) == {}
 
-    def test_a_client_hands_on_the_trace_of_its_caller(self) -> None:
+    def test_a_client_passes_on_the_trace_of_its_caller(self) -> None:
         assert header({"TRACEPARENT": SENT}) == {"traceparent": SENT}
         assert header({"TRACEPARENT": "x\r\ny: z"}) == header({}) == {}

@@ -1,4 +1,4 @@
-"""One run that Ray will not talk about, or that prints what nobody can read, holds up no other."""
+"""A run that Ray does not answer about, or that prints unreadable bytes, delays no other run."""
 
 import asyncio
 import itertools
@@ -40,7 +40,7 @@ def ray_url() -> Iterator[fake_ray.Running]:
 
 
 async def tick_often(plane: ControlPlane, *, until_s: float = 400.0) -> None:
-    """Ticks as time passes, 5 s apart."""
+    """Tick every 5 s of the manual clock."""
     for _ in range(int(until_s / 5)):
         with suppress(ClusterError):
             await plane.tick()
@@ -51,13 +51,13 @@ async def log_of(plane: ControlPlane, job_id: str) -> bytes:
     return (await plane.http.get(f"/v1/jobs/{job_id}/logs")).content
 
 
-class TestLogThatCannotBeHad:
-    async def test_it_keeps_no_other_log_waiting(self, plane: ControlPlane, cluster: MemoryCluster) -> None:
+class TestUnreadableLog:
+    async def test_a_log_that_fails_delays_no_other(self, plane: ControlPlane, cluster: MemoryCluster) -> None:
         (troubled, bad), (other, good) = [await plane.started_job() for _ in range(2)]
         await plane.tick()
         cluster.refuses_logs.add(bad.submission_id)
         cluster.output[good.submission_id] = "fine\n"
-        # Both are due, the troubled one first.
+        # Both are due, the failing log first.
         plane.clock.forward(61)
         with suppress(ClusterError):
             await plane.tick()
@@ -65,7 +65,7 @@ class TestLogThatCannotBeHad:
         assert await log_of(plane, other) == b"fine\n"
         assert await log_of(plane, troubled) == b""
 
-    async def test_the_attempt_is_put_away_and_the_gap_is_noted(
+    async def test_the_attempt_is_archived_and_the_gap_is_noted(
         self, plane: ControlPlane, cluster: MemoryCluster
     ) -> None:
         job_id, run = await plane.started_job()
@@ -83,7 +83,7 @@ class TestLogThatCannotBeHad:
         (artifact,) = (await plane.job(job_id))["artifacts"]
         assert (artifact["name"], artifact["size_bytes"]) == ("attempt-1.log", len(kept))
 
-    async def test_ray_is_asked_a_few_times_and_a_restart_does_not_begin_anew(
+    async def test_retries_are_bounded_and_a_restart_does_not_reset_them(
         self, settings: Settings, cluster: MemoryCluster, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         plane = ControlPlane(settings, cluster, clock)
@@ -105,7 +105,9 @@ class TestLogThatCannotBeHad:
         assert next(asked) == archiving.MAX_TRIES
         await again.close()
 
-    async def test_a_cluster_that_is_away_costs_no_try(self, plane: ControlPlane, cluster: MemoryCluster) -> None:
+    async def test_an_unreachable_cluster_does_not_count_as_a_try(
+        self, plane: ControlPlane, cluster: MemoryCluster
+    ) -> None:
         job_id, run = await plane.started_job()
         cluster.output[run.submission_id] = "all of it\n"
         await run.succeeds()
@@ -115,7 +117,9 @@ class TestLogThatCannotBeHad:
         await plane.tick()
         assert await log_of(plane, job_id) == b"all of it\n"
 
-    async def test_a_follower_reads_why_nothing_comes(self, plane: ControlPlane, cluster: MemoryCluster) -> None:
+    async def test_a_follower_gets_the_reason_for_a_missing_log(
+        self, plane: ControlPlane, cluster: MemoryCluster
+    ) -> None:
         job_id, run = await plane.started_job()
         cluster.refuses_logs.add(run.submission_id)
         following = plane.services.logs.follow(job_id, None, 0, later_attempts=True)
@@ -124,7 +128,7 @@ class TestLogThatCannotBeHad:
 
 
 class TestLogOfBytes:
-    async def test_what_is_no_utf8_is_kept_and_followed_as_it_was_printed(
+    async def test_bytes_that_are_not_utf8_are_kept_and_followed(
         self, plane: ControlPlane, cluster: MemoryCluster
     ) -> None:
         job_id, run = await plane.started_job()
@@ -140,7 +144,7 @@ class TestLogOfBytes:
         cluster.is_reachable = False
         assert await log_of(plane, job_id) == NO_UTF8
 
-    async def test_a_long_line_of_no_utf8_is_followed_without_a_byte_too_many(
+    async def test_a_long_line_that_is_not_utf8_is_followed_exactly(
         self, plane: ControlPlane, cluster: MemoryCluster
     ) -> None:
         job_id, run = await plane.started_job()
@@ -150,7 +154,7 @@ class TestLogOfBytes:
         pieces = [item async for item in plane.services.logs.follow(job_id, None, 0, later_attempts=True)]
         assert b"".join(getattr(piece, "content", b"") for piece in pieces) == printed
 
-    async def test_a_log_too_long_to_keep_is_followed_over_its_gap_to_its_end(
+    async def test_a_long_log_is_followed_across_its_gap(
         self, plane: ControlPlane, cluster: MemoryCluster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         job_id, run = await plane.started_job()
@@ -177,7 +181,7 @@ class TestLogOfBytes:
 
 
 class TestRunThatHangs:
-    async def test_it_holds_up_no_other(self, ray_url: fake_ray.Running, clock: ManualClock) -> None:
+    async def test_a_run_that_hangs_delays_no_other(self, ray_url: fake_ray.Running, clock: ManualClock) -> None:
         ray_url.say("fgd-hangs", hangs=True)
         ray_url.say("fgd-answers", status="RUNNING")
         answered: list[str] = []
@@ -189,7 +193,7 @@ class TestRunThatHangs:
                     answered.append(name)
 
             for _ in range(2):
-                # The second pass does not ask again what was not answered yet.
+                # The second pass does not repeat a question that is still open.
                 await fan_out.each({name: name for name in ("fgd-hangs", "fgd-answers")}, ask)
             assert answered == ["fgd-answers"] * 2
             assert ray_url.asked()["job"] == 3
@@ -219,9 +223,7 @@ class TestRunThatHangs:
         assert tried.count("good") == 60
         assert tried.count("bad") == 6
 
-    async def test_a_fault_of_our_own_in_one_reaches_the_log_after_all_others_had_their_turn(
-        self, clock: ManualClock
-    ) -> None:
+    async def test_a_defect_in_one_step_is_raised_after_all_others_ran(self, clock: ManualClock) -> None:
         done: list[str] = []
 
         async def act(name: str) -> None:
@@ -235,7 +237,7 @@ class TestRunThatHangs:
 
 
 class TestRefusedStatus:
-    async def test_a_run_that_ray_will_not_talk_about_is_lost_once_it_is_silent_for_long(
+    async def test_a_run_that_ray_does_not_answer_about_is_lost_after_long_silence(
         self, plane: ControlPlane, cluster: MemoryCluster
     ) -> None:
         job_id, run = await plane.started_job(train_spec(retry={"losses": 0}))
@@ -250,7 +252,7 @@ class TestRefusedStatus:
         assert (job["state"], job["error"]["code"]) == ("failed", "lost_run")
         assert "could not report its state" in job["error"]["message"]
 
-    async def test_a_run_that_reports_is_left_alone(self, plane: ControlPlane, cluster: MemoryCluster) -> None:
+    async def test_a_run_that_reports_is_not_stopped(self, plane: ControlPlane, cluster: MemoryCluster) -> None:
         job_id, run = await plane.started_job()
         cluster.refuses.add(run.submission_id)
         for _ in range(100):
@@ -258,7 +260,7 @@ class TestRefusedStatus:
             await tick_often(plane, until_s=5)
         assert await plane.state(job_id) == "running"
 
-    async def test_an_ended_run_is_put_away_all_the_same(self, plane: ControlPlane, cluster: MemoryCluster) -> None:
+    async def test_an_ended_run_is_archived_all_the_same(self, plane: ControlPlane, cluster: MemoryCluster) -> None:
         job_id, run = await plane.started_job()
         await run.succeeds()
         cluster.refuses.add(run.submission_id)
@@ -267,12 +269,12 @@ class TestRefusedStatus:
 
 
 class TestRayOverHttp:
-    async def test_a_log_that_is_no_utf8_comes_from_its_file(self, ray_url: fake_ray.Running) -> None:
+    async def test_a_log_that_is_not_utf8_is_read_from_its_file(self, ray_url: fake_ray.Running) -> None:
         ray_url.say("fgd-bytes", status="SUCCEEDED", log=NO_UTF8.decode("latin-1"))
         async with RayCluster(ray_url.url) as cluster:
             assert (await cluster.logs("fgd-bytes")).stored == NO_UTF8
 
-    async def test_where_there_are_no_files_ray_s_answer_is_taken_and_its_refusal_named(self) -> None:
+    async def test_without_log_files_the_answer_of_ray_is_used(self) -> None:
         with fake_ray.running(has_log_files=False) as ray:
             ray.say("fgd-text", log="Gr\xc3\xbc\xc3\x9fe\n")
             ray.say("fgd-bytes", log=NO_UTF8.decode("latin-1"))
@@ -284,7 +286,7 @@ class TestRayOverHttp:
         assert "UnicodeDecodeError" in str(caught.value.details["cause"])
 
     @pytest.mark.parametrize("has_log_files", [True, False])
-    async def test_100_mb_in_one_line_fill_no_memory_and_let_others_have_their_turn(self, has_log_files: bool) -> None:
+    async def test_a_line_of_100_mb_does_not_fill_the_memory(self, has_log_files: bool) -> None:
         with fake_ray.running(has_log_files=has_log_files) as ray:
             ray.say("fgd-long", log="0123456789" * 100, times=100_000)
             turns = 0
@@ -306,7 +308,7 @@ class TestRayOverHttp:
 
 
 class TestManyRuns:
-    async def test_a_tick_asks_once_for_all_and_a_cancel_goes_before_the_starts(
+    async def test_a_tick_lists_all_runs_once_and_cancels_before_it_starts(
         self, settings: Settings, clock: ManualClock, tmp_path: Path
     ) -> None:
         with fake_ray.running(num_nodes=10, cpus=100) as ray:
@@ -324,7 +326,7 @@ class TestManyRuns:
         assert asked.count("job") == 0
         assert asked.index("stop") < asked.index("submit")
 
-    async def test_a_burst_is_started_over_several_ticks_with_a_look_at_the_cancels_before_each(
+    async def test_a_burst_is_started_over_several_ticks(
         self, settings: Settings, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("service.dispatcher.starting.MAX_STARTS", 3)
@@ -340,7 +342,7 @@ class TestManyRuns:
         assert started == [(3, True), (6, True), (7, False)]
         await plane.close()
 
-    async def test_where_ray_lists_nothing_each_run_is_asked_for(
+    async def test_if_ray_does_not_list_its_runs_each_is_requested(
         self, plane: ControlPlane, cluster: MemoryCluster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("service.dispatcher.watching.ASK_ONE_BY_ONE", 0)
@@ -361,14 +363,14 @@ class TestManyRuns:
         listed.clear()
         await tick_often(plane, until_s=10)
         assert ("lost", "run_lost") in await plane.moves(other)
-        # A list that fails is not asked for at each tick.
+        # After a failure the list is not requested at each tick.
         assert len(listed) == 1
 
 
 class TestPoisonedRow:
-    """A row that this version of the server cannot read: by a bug, by hand, or from another version."""
+    """A row that this version cannot read: after a bug, a manual change, or from another version."""
 
-    async def test_the_progress_of_one_run_stops_no_start(self, plane: ControlPlane) -> None:
+    async def test_unreadable_progress_of_one_run_stops_no_start(self, plane: ControlPlane) -> None:
         job_id, _ = await plane.started_job()
         async with plane.services.database.writing() as session:
             await session.execute(update(Job).where(Job.id == job_id).values(progress={"eta_s": "soon"}))
@@ -376,7 +378,7 @@ class TestPoisonedRow:
         await plane.tick()
         assert await plane.state(other) == "starting"
 
-    async def test_one_job_that_cannot_be_unblocked_holds_up_no_other(
+    async def test_a_job_that_cannot_be_unblocked_delays_no_other(
         self, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         teacher, run = await plane.started_job()

@@ -1,4 +1,4 @@
-"""Somebody who listens to webhooks, on loopback, and does as it is told."""
+"""A receiver of webhooks on the loopback, whose answers a test sets."""
 
 import asyncio
 import json
@@ -9,24 +9,26 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Heard:
+class Received:
+    """One received request."""
+
     path: str
     headers: Mapping[str, str]
     body: bytes
 
     @property
-    def told(self) -> dict[str, Any]:
-        told: dict[str, Any] = json.loads(self.body)
-        return told
+    def body_json(self) -> dict[str, Any]:
+        body: dict[str, Any] = json.loads(self.body)
+        return body
 
 
 class Receiver:
     def __init__(self) -> None:
-        self.heard: list[Heard] = []
+        self.received: list[Received] = []
         self.answers = "204 No Content\r\n"
-        """Status line and headers of the answers from now on."""
+        """Status line and headers of the next answers."""
         self.is_silent = False
-        """Take the request and never answer."""
+        """True: read the request and never answer."""
         self.was_called = asyncio.Event()
         self.port = 0
 
@@ -39,7 +41,7 @@ class Receiver:
             first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
             body = await reader.readexactly(int(headers["content-length"]))
-            self.heard.append(Heard(first.split(" ")[1], headers, body))
+            self.received.append(Received(first.split(" ")[1], headers, body))
             self.was_called.set()
             if self.is_silent:
                 await reader.read()
