@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Asks a Prometheus every query of every board, and says which have data.
+"""Runs every query of every board against a Prometheus, and reports which have data.
 
     python3 deploy/check_boards.py --prometheus http://127.0.0.1:9090 --job "my run" --sweep "my search"
 
-Exits with 1 where a panel has none that should have some: all but those whose description says "May be empty: …". The
-standard library is all that it takes.
+Exits with 1 if a panel has no data, unless its description says "May be empty: …". It needs only the standard
+library.
 """
 
 import argparse
@@ -23,12 +23,14 @@ from typing import Any, NamedTuple
 BOARDS = Path(__file__).parent / "grafana" / "dashboards"
 MAY_BE_EMPTY = "May be empty: "
 STEP_S = 15
-# What Grafana makes of them with a scrape every 15 s.
+# The values that Grafana uses with a scrape every 15 s.
 BUILT_IN = {"__rate_interval": "1m", "__interval": "15s", "__range": "1h"}
 _LABEL_VALUES = re.compile(r"label_values\((?:(.+), *)?(\w+)\)", re.DOTALL)
 
 
 class Query(NamedTuple):
+    """One query of a panel."""
+
     board: str
     panel: str
     legend: str
@@ -37,15 +39,17 @@ class Query(NamedTuple):
 
 
 class Prometheus:
+    """Sends queries to one Prometheus, over the last `minutes`."""
+
     def __init__(self, url: str, minutes: float) -> None:
         self._url = url.rstrip("/")
         self._minutes = minutes
 
     def count_series(self, expr: str) -> int:
-        """Those that had a value at some time of the range.
+        """Count the series that have a value in the range.
 
         Raises:
-            ValueError: Prometheus does not understand it.
+            ValueError: Prometheus refuses the query.
         """
         end = time.time()
         data = self._ask("query_range", query=expr, start=str(end - 60 * self._minutes), end=str(end), step=str(STEP_S))
@@ -68,7 +72,7 @@ class Prometheus:
 
 
 def substituted(text: str, values: Mapping[str, str]) -> str:
-    """With Grafana's variables, `$name` and `${name}`, replaced. Longer names first: $job is not in $job_id."""
+    """Replace Grafana's variables, `$name` and `${name}`. Longer names first, because $job is a prefix of $job_id."""
     for name in sorted(values, key=len, reverse=True):
         text = text.replace(f"${{{name}}}", values[name]).replace(f"${name}", values[name])
     return text
@@ -83,7 +87,7 @@ def queries(board: Mapping[str, Any], values: Mapping[str, str]) -> Iterator[Que
 
 
 def variables(board: Mapping[str, Any], prometheus: Prometheus, given: Mapping[str, str]) -> dict[str, str]:
-    """A value for each variable of a board: the one given, all of those that allow it, or else the first there is."""
+    """Choose a value for each variable of a board: the given one, all if the variable allows it, else the first."""
     values = dict(BUILT_IN)
     for variable in board["templating"]["list"]:
         name = variable["name"]
@@ -102,9 +106,9 @@ def variables(board: Mapping[str, Any], prometheus: Prometheus, given: Mapping[s
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--prometheus", required=True, metavar="URL")
-    parser.add_argument("--job", help="name of a job that was carried out while Prometheus looked")
-    parser.add_argument("--sweep", help="name of a sweep, likewise")
-    parser.add_argument("--minutes", type=float, default=60, help="how far to look back (default: %(default)s)")
+    parser.add_argument("--job", help="name of a job that ran while Prometheus was up")
+    parser.add_argument("--sweep", help="name of a sweep that ran while Prometheus was up")
+    parser.add_argument("--minutes", type=float, default=60, help="length of the range (default: %(default)s)")
     parser.add_argument("--boards", type=Path, default=BOARDS, metavar="FOLDER", help=argparse.SUPPRESS)
     options = parser.parse_args()
     prometheus = Prometheus(options.prometheus, options.minutes)
@@ -117,17 +121,17 @@ def main() -> int:
             total += 1
             try:
                 count = prometheus.count_series(query.expr)
-                said = str(count)
+                result = str(count)
             except ValueError as error:
-                count, said = 0, f"refused: {error}"
+                count, result = 0, f"refused: {error}"
             if count == 0 and query.may_be_empty:
                 empty += 1
-                said += ", and may be"
+                result += ", which is allowed"
             elif count == 0:
                 missing += 1
-                said += "  <-- no data"
-            print(f"{query.board:12} {query.panel:34} {query.legend:28} {said}")
-    print(f"{total} queries: {total - empty - missing} have data, {empty} are empty and may be, {missing} have none")
+                result += "  <-- no data"
+            print(f"{query.board:12} {query.panel:34} {query.legend:28} {result}")
+    print(f"{total} queries: {total - empty - missing} have data, {empty} may be empty, {missing} have none")
     return 1 if missing or not total else 0
 
 
@@ -139,4 +143,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except OSError as error:
-        sys.exit(f"Prometheus cannot be asked: {error}")
+        sys.exit(f"Prometheus does not answer: {error}")

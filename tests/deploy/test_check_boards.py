@@ -72,7 +72,7 @@ def checked(url: str, folder: Path, made: dict[str, Any], *options: str) -> subp
 def test_a_board_whose_queries_have_data_passes(prometheus: str, tmp_path: Path) -> None:
     done = checked(prometheus, tmp_path, board("up", "count(up)"))
     assert done.returncode == 0, done.stdout
-    assert done.stdout.splitlines()[-1] == "2 queries: 2 have data, 0 are empty and may be, 0 have none"
+    assert done.stdout.splitlines()[-1] == "2 queries: 2 have data, 0 may be empty, 0 have none"
 
 
 def test_a_query_without_data_fails(prometheus: str, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_variables_have_the_given_or_existing_values(prometheus: str, tmp_path: 
 def test_an_unreachable_prometheus_is_reported_in_one_line(tmp_path: Path) -> None:
     done = checked("http://127.0.0.1:1", tmp_path, board("up"))
     assert done.returncode == 1
-    assert done.stderr.startswith("Prometheus cannot be asked: ")
+    assert done.stderr.startswith("Prometheus does not answer: ")
 
 
 def test_a_variable_whose_name_is_a_prefix_of_another_works() -> None:

@@ -28,7 +28,7 @@ class TestSubmission:
         await plane.tick()
         await plane.tick()
         assert (await plane.state(sweep), await plane.state(other)) == ("starting", "queued")
-        assert "waits for 1 CPUs" in (await plane.job(other))["reason"]
+        assert "needs 1 CPUs" in (await plane.job(other))["reason"]
 
     async def test_a_sweep_of_one_trial_at_a_time_leaves_the_rest_to_others(self, plane: ControlPlane) -> None:
         await plane.submit(sweep_spec())

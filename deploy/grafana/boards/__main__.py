@@ -1,4 +1,4 @@
-"""Writes Grafana's boards: `python3 -m deploy.grafana.boards`, with nothing but the standard library."""
+"""Writes Grafana's boards: `python3 -m deploy.grafana.boards`. It needs only the standard library."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parents[1] / "dashboards"
 
 
 def files() -> Iterator[tuple[Path, str]]:
-    """Each board's file, and what belongs in it."""
+    """Return each board's file with its content."""
     for board in ALL:
         yield (
             FOLDER / f"{board.uid.removeprefix('fgd-')}.json",

@@ -1,4 +1,4 @@
-"""What waits, what runs, on what, and how the control plane is doing."""
+"""Waiting and running jobs, the nodes, and the state of the control plane."""
 
 from deploy.grafana.boards.panels import RARE, Board, Panel, Row, quantiles, stat
 
@@ -7,7 +7,7 @@ EVENTS = "/v1/attempts/{attempt_id}/events"
 FLEET = Board(
     "fgd-fleet",
     "fgd: fleet",
-    "What waits, what runs, on what, and how the control plane is doing.",
+    "Waiting and running jobs, the nodes, and the state of the control plane.",
     since="now-6h",
     rows=[
         Row(
@@ -17,7 +17,7 @@ FLEET = Board(
                 stat("Queued", "Jobs that wait for room.", 'sum(max by (kind) (fgd_jobs{state="queued"}))'),
                 stat(
                     "Waits longest",
-                    "How long the oldest job in the queue has been there.",
+                    "Waiting time of the oldest job in the queue.",
                     "max(fgd_queue_oldest_seconds)",
                     unit="s",
                     colors={0: "green", 3600: "yellow", 24 * 3600: "red"},
@@ -28,10 +28,10 @@ FLEET = Board(
                     'count(up{job="fgd"} == 1)',
                     colors={0: "red", 1: "yellow", 2: "green"},
                 ),
-                stat("Ray nodes", "Live nodes, as the control plane sees them.", "max(fgd_ray_nodes)"),
+                stat("Ray nodes", "Live nodes, as reported by the control plane.", "max(fgd_ray_nodes)"),
                 stat(
                     "Alerts",
-                    "That fire now; Prometheus' own page says what to do.",
+                    "Alerts that fire now; Prometheus' page links to the runbooks.",
                     'count(ALERTS{alertstate="firing"}) or vector(0)',
                     colors={0: "green", 1: "red"},
                 ),
@@ -43,7 +43,7 @@ FLEET = Board(
             [
                 Panel(
                     "Jobs by state",
-                    "Of the whole system. Those that are over are left out.",
+                    "Jobs of the whole system that have not ended.",
                     {
                         "{{state}}": "sum by (state) (max by (state, kind) "
                         '(fgd_jobs{state!~"succeeded|failed|cancelled"}))'
@@ -53,7 +53,7 @@ FLEET = Board(
                 ),
                 Panel(
                     "Runs under way",
-                    "How far each is. A click leads to its own board.",
+                    "Progress of each run. A click opens its board.",
                     {"{{job_name}} {{job_id}}": 'max by (job_name, job_id) (ray_fgd_run_progress_ratio{trial=""})'},
                     unit="percentunit",
                     width=12,
@@ -66,19 +66,19 @@ FLEET = Board(
                 ),
                 Panel(
                     "Wait in the queue",
-                    "From queued until leased, of the jobs that were leased in the last quarter of an hour.",
+                    "From queued until leased, for jobs leased in the last 15 minutes.",
                     quantiles("fgd_queue_wait_seconds", window=RARE),
                     unit="s",
                 ),
                 Panel(
                     "From leased to the first word",
-                    "Until Ray has taken the run (submitted), and until the run says that it has begun (first_word).",
+                    "Until Ray has accepted the run (submitted), and until the run reports its start (first_word).",
                     quantiles("fgd_dispatch_seconds", by="until", window=RARE),
                     unit="s",
                 ),
                 Panel(
                     "Attempts that ended, by cause",
-                    "Within the last quarter of an hour. `lost`: without a last word.",
+                    "Within the last 15 minutes. `lost`: without a final event.",
                     {"{{cause}}": f"sum by (cause) (increase(fgd_attempts_ended_total[{RARE}]))"},
                     stacked=True,
                 ),
@@ -89,7 +89,7 @@ FLEET = Board(
             [
                 Panel(
                     "CPUs",
-                    "That Ray has given to runs, of those there are.",
+                    "Assigned to runs by Ray, and in total.",
                     {
                         "used": 'sum(ray_resources{Name="CPU", State="USED"})',
                         "of": 'sum(ray_resources{Name="CPU"})',
@@ -98,7 +98,7 @@ FLEET = Board(
                 ),
                 Panel(
                     "GPUs",
-                    "That Ray has given to runs, of those there are.",
+                    "Assigned to runs by Ray, and in total.",
                     {
                         "used": 'sum(ray_resources{Name="GPU", State="USED"})',
                         "of": 'sum(ray_resources{Name="GPU"})',
@@ -108,7 +108,7 @@ FLEET = Board(
                 ),
                 Panel(
                     "GPU utilization",
-                    "Of each GPU, as its driver tells.",
+                    "Of each GPU, as reported by its driver.",
                     {"{{instance}} {{GpuIndex}}": "max by (instance, GpuIndex) (ray_node_gpus_utilization)"},
                     unit="percent",
                     width=6,
@@ -125,21 +125,21 @@ FLEET = Board(
                 ),
                 Panel(
                     "CPU of nodes",
-                    "All that runs there, ours or not.",
+                    "All processes on the node.",
                     {"{{instance}}": "max by (instance) (ray_node_cpu_utilization)"},
                     unit="percent",
                     max=100,
                 ),
                 Panel(
                     "Memory of nodes",
-                    "In use. Ray ends runs where it runs out.",
+                    "In use. Ray ends runs when it is exhausted.",
                     {"{{instance}}": "max by (instance) (ray_node_mem_used) / max by (instance) (ray_node_mem_total)"},
                     unit="percentunit",
                     max=1,
                 ),
                 Panel(
                     "Free disk of nodes",
-                    "Where runs keep their files until these are handed over.",
+                    "Runs keep their files there until they are uploaded.",
                     {"{{instance}}": "min by (instance) (ray_node_disk_free)"},
                     unit="bytes",
                 ),
@@ -150,7 +150,7 @@ FLEET = Board(
             [
                 Panel(
                     "Events and points",
-                    "Accepted, of all replicas. Points of curves are counted apart, whichever way they went.",
+                    "Accepted, by all replicas. Points of curves are counted separately.",
                     {
                         "events": "sum(rate(fgd_ingest_events_total[$__rate_interval]))",
                         "points": "sum(rate(fgd_ingest_points_total[$__rate_interval]))",
@@ -172,36 +172,36 @@ FLEET = Board(
                 ),
                 Panel(
                     "From happened to stored",
-                    "Of the oldest event in each batch. High after an outage, for runs then deliver what they kept.",
+                    "Of the oldest event in each batch. High after an outage, because runs then deliver stored events.",
                     quantiles("fgd_ingest_lag_seconds"),
                     unit="s",
                 ),
                 Panel(
                     "From stored to readers",
-                    "Until those who follow on the same replica were told.",
+                    "Until sent to the readers at the same replica.",
                     quantiles("fgd_stream_lag_seconds", window=RARE),
                     unit="s",
                     maybe="nobody followed a stream.",
                 ),
                 Panel(
                     "Readers of streams",
-                    "That follow one job, or all jobs, now.",
+                    "Current readers of one job, or of all jobs.",
                     {"{{stream}}": "sum by (stream) (fgd_sse_readers)"},
                 ),
                 Panel(
                     "Heartbeat of the most silent run",
-                    "Since it was heard. A run that is silent and unknown to Ray counts as lost.",
+                    "Time since its last report. A silent run that Ray does not know is marked lost.",
                     {"silent for": "max(fgd_runs_oldest_heartbeat_seconds)"},
                     unit="s",
                 ),
                 Panel(
                     "Events kept by runs",
-                    "On their disks, because the control plane has not confirmed them.",
+                    "On their disks, not yet confirmed by the control plane.",
                     {"{{job_name}} {{job_id}}": "max by (job_name, job_id) (ray_fgd_run_outbox_events)"},
                 ),
                 Panel(
                     "Webhooks",
-                    "Calls within the last quarter of an hour, by outcome.",
+                    "Calls within the last 15 minutes, by outcome.",
                     {"{{outcome}}": f"sum by (outcome) (increase(fgd_webhook_tries_total[{RARE}]))"},
                     maybe="there is no webhook.",
                 ),
@@ -228,7 +228,7 @@ FLEET = Board(
                 ),
                 Panel(
                     "Reports of runs",
-                    "From the request until its answer begins.",
+                    "From the request until its response begins.",
                     quantiles("fgd_http_request_seconds", where=f'{{route="{EVENTS}"}}'),
                     unit="s",
                 ),
@@ -240,7 +240,7 @@ FLEET = Board(
                 ),
                 Panel(
                     "Waits for the database",
-                    "For a free connection of PostgreSQL, or for the turn of SQLite's one writer.",
+                    "For a free connection of PostgreSQL, or for the writer lock of SQLite.",
                     quantiles("fgd_database_wait_seconds", by="what"),
                     unit="s",
                 ),
@@ -258,12 +258,12 @@ FLEET = Board(
                 ),
                 Panel(
                     "Trouble with Ray",
-                    "Rounds of the dispatcher in which it was away or refused something.",
+                    "Ticks of the dispatcher in which Ray was unreachable or refused a request.",
                     {"{{what}}": f"sum by (what) (increase(fgd_ray_errors_total[{RARE}]))"},
                 ),
                 Panel(
                     "Free disk",
-                    "Of the folders of home and storage.",
+                    "On the file systems of home and storage.",
                     {"{{folder}}": "min by (folder) (fgd_folder_free_bytes)"},
                     unit="bytes",
                 ),
@@ -283,7 +283,7 @@ FLEET = Board(
                 ),
                 Panel(
                     "Versions",
-                    "How many replicas run each; two while an upgrade rolls.",
+                    "Number of replicas of each version; two versions during an upgrade.",
                     {"{{version}}, schema {{schema_revision}}": "count by (version, schema_revision) (fgd_build_info)"},
                     stacked=True,
                 ),

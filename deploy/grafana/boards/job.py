@@ -1,4 +1,4 @@
-"""One run: its losses and scores, its speed, and what holds it up."""
+"""One run: its losses and scores, its speed, and its delays."""
 
 from deploy.grafana.boards.panels import Board, Panel, Row, stat
 
@@ -6,7 +6,7 @@ RUN = '{job_name="$job", job_id=~"$job_id", trial=""}'
 JOB = Board(
     "fgd-job",
     "fgd: job",
-    "One run: its losses and scores, its speed, and what holds it up.",
+    "One run: its losses and scores, its speed, and its delays.",
     since="now-3h",
     variables=[
         ("job", "Job", 'label_values(ray_fgd_run_progress_ratio{trial=""}, job_name)'),
@@ -17,7 +17,7 @@ JOB = Board(
             "Now",
             [
                 stat("Done", "Part of the training.", f"max(ray_fgd_run_progress_ratio{RUN})", unit="percentunit"),
-                stat("Epoch", "With the part of the present one.", f"max(ray_fgd_run_epoch{RUN})"),
+                stat("Epoch", "Including the part of the current epoch.", f"max(ray_fgd_run_epoch{RUN})"),
                 stat("To go", "Until the job's end.", f"max(ray_fgd_run_eta_seconds{RUN})", unit="s"),
                 stat("Images/s", "Evaluations left out.", f"max(ray_fgd_run_images_per_second{RUN})"),
                 stat("AP", "At the newest evaluation, of boxes.", f'max(ray_fgd_run_ap{RUN[:-1]}, of="boxes"}})'),
@@ -32,13 +32,13 @@ JOB = Board(
             [
                 Panel(
                     "Terms of the loss",
-                    "Means of a second or so; `loss` is what is minimised.",
+                    "Means of about a second; `loss` is minimised.",
                     {"{{job_id}} {{term}}": f"max by (job_id, term) (ray_fgd_run_loss{RUN})"},
                     width=12,
                 ),
                 Panel(
                     "AP",
-                    "At each evaluation, of boxes and, where there are any, of masks.",
+                    "At each evaluation, of boxes and, if there are any, of masks.",
                     {"{{job_id}} {{of}}": f"max by (job_id, of) (ray_fgd_run_ap{RUN})"},
                     unit="percentunit",
                     width=12,
@@ -50,7 +50,7 @@ JOB = Board(
                 ),
                 Panel(
                     "Progress",
-                    "Part of the training that is done; it falls where a run went back to its checkpoint.",
+                    "Completed part of the training; it falls when a run resumes from a checkpoint.",
                     {"{{job_id}}": f"max by (job_id) (ray_fgd_run_progress_ratio{RUN})"},
                     unit="percentunit",
                     max=1,
@@ -68,13 +68,13 @@ JOB = Board(
             [
                 Panel(
                     "Images per second",
-                    "In training, evaluations left out.",
+                    "During training, without evaluations.",
                     {"{{job_id}}": f"max by (job_id) (ray_fgd_run_images_per_second{RUN})"},
                 ),
                 Panel(
                     "Waiting for images",
-                    "Part of the time that training stood still for the processes that read them. More CPUs or smaller "
-                    "images help where this is high.",
+                    "Part of the time in which training waited for the processes that read images. If it is high, "
+                    "use more CPUs or smaller images.",
                     {"{{job_id}}": f"max by (job_id) (ray_fgd_run_data_wait_ratio{RUN})"},
                     unit="percentunit",
                     max=1,
@@ -88,13 +88,13 @@ JOB = Board(
                 ),
                 Panel(
                     "Events not confirmed",
-                    "On the run's disk, on their way to the control plane.",
+                    "On the run's disk, to be sent to the control plane.",
                     {"{{job_id}}": f"max by (job_id) (ray_fgd_run_outbox_events{RUN})"},
                     width=12,
                 ),
                 Panel(
                     "CPU of its node",
-                    "All that runs there, ours or not.",
+                    "All processes on the node.",
                     {
                         "{{instance}}": "max by (instance) (ray_node_cpu_utilization) "
                         f"and on (instance) max by (instance) (ray_fgd_run_progress_ratio{RUN})"

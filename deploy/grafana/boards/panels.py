@@ -1,7 +1,7 @@
-"""What boards are made of, and how Grafana wants it written down.
+"""The parts of boards, and their JSON form for Grafana.
 
-A board is rows of panels; a panel says what it asks and what that means. Where it stands follows from its width, 24 to
-a row. `maybe` marks what may have no data in a system that works, for `deploy/check_boards.py` and for who looks at it.
+A board has rows of panels; a panel has queries and an explanation. Its position follows from the widths, 24 per row.
+`maybe` explains why a panel may have no data in a working system, for `deploy/check_boards.py` and for readers.
 """
 
 import json
@@ -12,30 +12,34 @@ from typing import Any
 SOURCE = {"type": "prometheus", "uid": "prometheus"}
 MAY_BE_EMPTY = "May be empty: "
 RARE = "15m"
-"""The window for what happens now and then: over a minute there is no quantile of it."""
+"""The window for rare events, which have no quantile over one minute."""
 
 
 @dataclass(frozen=True)
 class Panel:
+    """Describes one panel."""
+
     title: str
     text: str
     exprs: Mapping[str, str]
-    """By legend."""
+    """Legend -> query."""
     unit: str = "short"
     width: int = 8
     kind: str = "timeseries"
     maybe: str = ""
-    """Why it may be empty."""
+    """Reason why the panel may be empty."""
     stacked: bool = False
     max: float | None = None
     link: tuple[str, str] | None = None
-    """Title and URL of where a value leads."""
+    """(title, URL) of a link on each value."""
     colors: Mapping[float, str] = field(default_factory=dict)
-    """From which value on; of a stat."""
+    """Thresholds of a stat."""
 
 
 @dataclass(frozen=True)
 class Row:
+    """Describes a row of panels."""
+
     title: str
     panels: Sequence[Panel]
     height: int = 8
@@ -43,17 +47,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Board:
+    """Describes a board."""
+
     uid: str
     title: str
     text: str
     rows: Sequence[Row]
     since: str
     variables: Sequence[tuple[str, str, str]] = ()
-    """Name, label, and query."""
+    """(name, label, query) of each variable."""
 
 
 def quantiles(metric: str, by: str = "", window: str = "$__rate_interval", where: str = "") -> dict[str, str]:
-    """p50 and p95 of a histogram, by a label where it is given."""
+    """Queries for p50 and p95 of a histogram, by a label if one is given."""
     labels, legend = (f"le, {by}", f" {{{{{by}}}}}") if by else ("le", "")
     return {
         f"p{percent}{legend}": f"histogram_quantile({percent / 100:g}, "
@@ -95,7 +101,7 @@ def _variable(name: str, label: str, query: str) -> dict[str, Any]:
         "type": "query",
         "datasource": SOURCE,
         "query": {"query": query, "refId": name},
-        # With the time range, so that what ended yesterday is offered where yesterday is looked at.
+        # With the time range, so that jobs that ended yesterday are offered for yesterday.
         "refresh": 2,
         "sort": 1,
         "multi": name == "job_id",
@@ -157,7 +163,7 @@ def _defaults(panel: Panel) -> dict[str, Any]:
         title, url = panel.link
         made["links"] = [{"title": title, "url": url}]
     if panel.colors:
-        # Grafana's first step is from minus infinity on.
+        # The first step of Grafana starts at minus infinity.
         steps = [{"value": value or None, "color": color} for value, color in panel.colors.items()]
         made |= {"color": {"mode": "thresholds"}, "thresholds": {"mode": "absolute", "steps": steps}}
     elif panel.kind != "timeseries":

@@ -1,4 +1,4 @@
-"""One search: how far it is, what it has found, and its trials side by side."""
+"""One sweep: its progress, its best results, and its trials compared."""
 
 from deploy.grafana.boards.panels import Board, Panel, Row, stat
 
@@ -8,7 +8,7 @@ TRIALS = '{job_name="$sweep", job_id=~"$job_id", trial!=""'
 SWEEPS = Board(
     "fgd-sweep",
     "fgd: sweep",
-    "One search: how far it is, what it has found, and its trials side by side.",
+    "One sweep: its progress, its best results, and its trials compared.",
     since="now-6h",
     variables=[
         ("sweep", "Sweep", "label_values(ray_fgd_sweep_trials_planned, sweep)"),
@@ -37,7 +37,7 @@ SWEEPS = Board(
                 ),
                 Panel(
                     "Trials by state",
-                    "Those that run, are over, and are still to come.",
+                    "Running, ended, and still to start.",
                     {
                         "running": f"max(ray_fgd_sweep_trials_running{SWEEP})",
                         "over": f"max(ray_fgd_sweep_trials_done{SWEEP})",
@@ -59,35 +59,35 @@ SWEEPS = Board(
             [
                 Panel(
                     "Objective of each trial",
-                    "The first one, at each evaluation.",
+                    "The first objective, at each evaluation.",
                     {"trial {{trial}}": f"max by (job_id, trial) (ray_fgd_trial_objective{SWEEP})"},
                     width=12,
                 ),
                 Panel(
                     "Newest objective of each trial",
-                    "From best to worst, where more is better.",
+                    "From best to worst, if higher is better.",
                     {"trial {{trial}}": f"sort_desc(max by (job_id, trial) (ray_fgd_trial_objective{SWEEP}))"},
                     width=12,
                     kind="bargauge",
                 ),
                 Panel(
                     "Epochs of each trial",
-                    "A trial that stands still waits for its verdict or rests.",
+                    "A trial without progress waits for a decision, or is paused.",
                     {"trial {{trial}}": f"max by (job_id, trial) (ray_fgd_trial_epoch{SWEEP})"},
                 ),
                 Panel(
                     "Loss of each trial",
-                    "What it minimises; trials with other weights are not comparable by it.",
+                    "The minimised loss; trials with different weights are not comparable.",
                     {"trial {{trial}}": f'max by (job_id, trial) (ray_fgd_run_loss{TRIALS}, term="loss"}})'},
                 ),
                 Panel(
                     "Images per second of each trial",
-                    "In training, evaluations left out.",
+                    "During training, without evaluations.",
                     {"trial {{trial}}": f"max by (job_id, trial) (ray_fgd_run_images_per_second{TRIALS}}})"},
                 ),
                 Panel(
                     "Waiting for images",
-                    "Part of the time that a trial stood still for the processes that read them.",
+                    "Part of the time in which a trial waited for the processes that read images.",
                     {"trial {{trial}}": f"max by (job_id, trial) (ray_fgd_run_data_wait_ratio{TRIALS}}})"},
                     unit="percentunit",
                     width=12,
