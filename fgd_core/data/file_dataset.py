@@ -1,4 +1,4 @@
-"""One split of a data set that is read from files: annotations, checked against the images and joined with them."""
+"""Opens one split of a data set in files: checks the annotations against the images and joins both."""
 
 from collections.abc import Sequence
 from itertools import pairwise

@@ -75,6 +75,7 @@ def usable_boxes(annotations: Annotations, images: UsableImages, findings: Findi
 def _report_unknown(
     annotations: Annotations, category_ids: npt.NDArray[np.int64], lacks_category: _Flags, findings: Findings
 ) -> None:
+    """Report annotations whose image or category is not listed."""
     objects = annotations.objects
     is_known = np.isin(objects.image_ids, np.array(sorted(annotations.listed_ids), dtype=np.int64))
     findings.add_where("unknown_image", ~is_known, lambda row: f"{objects.names[row]}: image {objects.image_ids[row]}")
