@@ -1,4 +1,4 @@
-"""Two groups of runs, from their files to a comparison."""
+"""Compares two groups of runs, from the files that they left."""
 
 from collections.abc import Sequence
 

@@ -1,8 +1,8 @@
-"""How far two groups of runs are apart, by two measures of chance.
+"""Measures the difference of two groups of runs against chance, in two ways.
 
-`by_images`, the paired bootstrap, asks what would be if other images had been drawn; all runs are scored on the same
-resamples, so what is hard about an image cancels out. It says nothing about other seeds. `by_seeds`, Welch's t-test
-with the degrees of freedom of Welch and Satterthwaite, asks what would be if the trainings had been repeated.
+`by_images`, the paired bootstrap, measures the chance in the choice of images. All runs are scored on the same
+resamples, so the difficulty of an image cancels out. It says nothing about other seeds. `by_seeds`, Welch's t-test,
+measures the chance in training with other seeds.
 """
 
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ from service.compare.welch import sample, welch
 
 _Array: TypeAlias = npt.NDArray[np.float64]
 
-# APs that differ by less are the same number, computed in another order.
+# APs that differ by less are equal: they were summed in another order.
 _EQUAL = 1e-9
 
 
 class Measured(NamedTuple):
-    """A difference before it is judged; the last three are None where chance cannot be measured."""
+    """A difference without a verdict; the last three are None if chance cannot be measured."""
 
     value: float
     low: float | None = None
@@ -35,19 +35,19 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Differences:
-    """First less second; None where there is nothing to score."""
+    """First minus second; None if there is nothing to score."""
 
     scores: list[Measured | None]
     """In the order of `precision.SCORES`."""
     classes: list[Measured | None]
-    """Of AP, in the order of the classes."""
+    """Differences of AP, in the order of the classes."""
     beyond_overall: list[Measured | None]
-    """Of a class's AP less the same run's AP; all None where there is only one class to score."""
+    """Differences of (AP of a class minus AP of the same run); all None if only one class is scored."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Points:
-    """What pycocotools says of the n runs of a group; NaN where there is nothing to score."""
+    """The scores of the n runs of a group, as pycocotools computes them; NaN if there is nothing to score."""
 
     scores: _Array
     """(n, S)"""
@@ -56,6 +56,7 @@ class Points:
 
 
 def points(group: Sequence[Evidence]) -> Points:
+    """Score the runs of a group on all images."""
     per_class = [scores(run, np.ones((len(run.image_ids), 1))) for run in group]
     return Points(
         scores=np.array([overall(found)[:, 0] for found in per_class]),
@@ -64,7 +65,7 @@ def points(group: Sequence[Evidence]) -> Points:
 
 
 def by_seeds(first: Points, second: Points) -> Differences:
-    """Welch's t-test for each figure; two runs on each side at least."""
+    """Welch's t-test for each score; each side needs two runs."""
     centred = [group.classes - group.scores[:, :1] for group in (first, second)]
     return Differences(
         scores=[_welch(a, b) for a, b in zip(first.scores.T, second.scores.T, strict=True)],
@@ -83,7 +84,7 @@ def by_images(
     """
     weights = resampled_weights(len(first[0].image_ids), resamples, seed)
     apart = _mean_scores(first, weights) - _mean_scores(second, weights)  # (S, K, R)
-    # A class is scored in both groups or in neither, so the mean of differences is the difference of means.
+    # Both groups score the same classes, so the mean of differences is the difference of means.
     whole = overall(apart)  # (S, R)
     num_images = len(first[0].image_ids)
     value = exact[0].scores.mean(axis=0) - exact[1].scores.mean(axis=0)
@@ -101,7 +102,7 @@ def by_images(
 
 
 def resampled_weights(num_images: int, resamples: int, seed: int) -> npt.NDArray[np.float32]:
-    """(I, R): how often each image is in each resample of as many images, drawn with replacement."""
+    """(I, R) number of times that each image is in each resample; a resample draws I images with replacement."""
     rng = np.random.default_rng(seed)
     drawn = [np.bincount(rng.integers(num_images, size=num_images), minlength=num_images) for _ in range(resamples)]
     return np.stack(drawn, axis=1).astype(np.float32)
@@ -130,8 +131,8 @@ def _welch(first: _Array, second: _Array) -> Measured | None:
 
 
 def _bootstrapped(value: float, drawn: Floats, num_images: int) -> Measured | None:
-    """Percentile interval and p, expanded for few images: resamples of n images spread by √((n − 1) / n) too little,
-    and their spread is itself an estimate, for which Student's t makes up.
+    """Percentile interval and p, expanded for few images: resamples of n images vary by a factor √((n − 1) / n) too
+    little, and their spread is an estimate, for which Student's t corrects.
 
     Source: Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician 69 (2015), §5.2.
     """
@@ -146,8 +147,8 @@ def _bootstrapped(value: float, drawn: Floats, num_images: int) -> Measured | No
     beyond = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
     p = min(1.0, 2 * (beyond + 1) / (len(drawn) + 1))
     if beyond == 0:
-        # The share of resamples on the other side of zero, of none, is as small as so few can tell. Among many classes
-        # that would never be small enough; the tail of a normal distribution of the same spread says how small it is.
+        # No resample is on the other side of zero. The smallest p that few resamples can show is too large among
+        # many classes, so the tail of a normal distribution with the same spread gives p.
         p = min(p, float(2 * stats.norm.sf(abs(value) / max(drawn.std(), _EQUAL))))
     p = float(2 * stats.t.sf(stats.norm.isf(p / 2) / wider, freedom))
     return Measured(float(value), float(low), float(high), p)

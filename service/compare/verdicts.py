@@ -1,4 +1,4 @@
-"""From measured differences to words: gained, lost, noise, or too little data to say."""
+"""Judges measured differences: gained, lost, noise, or too little data."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from service.compare.statistics import Measured
 
 
 def alone(measured: Measured | None, *, num_boxes: int) -> Change | None:
-    """The verdict on a figure that is looked at for itself."""
+    """Judge one difference alone."""
     if measured is None:
         return None
     enough = num_boxes >= MIN_BOXES and measured.p is not None
@@ -17,9 +17,10 @@ def alone(measured: Measured | None, *, num_boxes: int) -> Change | None:
 
 
 def among_many(measured: Sequence[Measured | None], *, num_boxes: Sequence[int]) -> list[Change | None]:
-    """The verdicts on all classes at once: of those called changed, the expected share of false alarms is bounded.
+    """Judge all classes at once, with a bound on the expected share of false alarms among the changed ones.
 
-    After Benjamini and Hochberg; classes with fewer than `MIN_BOXES` boxes are not tested and weigh on no other.
+    The bound is Benjamini and Hochberg's. Classes with fewer than `MIN_BOXES` boxes are not tested, and do not affect
+    the others.
     """
     tested = [
         place

@@ -7,8 +7,14 @@ from pydantic import JsonValue
 from fgd_core.spec.results import MASK_METRICS
 from fgd_core.spec.search import Objective
 from fgd_core.spec.sweep_report import Standing
+from fgd_core.spec.trials import TrialOrigin
 
 _METRICS = {"images_per_s": "images/s", "num_parameters": "parameters"}
+_ORIGINS: Mapping[TrialOrigin, str] = {
+    "plain": "no distillation",
+    "published": "default weights",
+    "finalist": "repeat",
+}
 _SIZES = ("small", "medium", "large")
 
 
@@ -23,6 +29,11 @@ def metric_name(metric: str) -> str:
         return _METRICS[metric]
     name, _, size = metric.partition("_")
     return f"{name.upper()} {size}" if size in _SIZES else name.upper()
+
+
+def origin_text(origin: TrialOrigin) -> str:
+    """Write why a trial runs; events and the API keep the stored names."""
+    return _ORIGINS.get(origin, origin)
 
 
 def metric_value(metric: str, value: float) -> str:

@@ -1,4 +1,4 @@
-"""Jobs side by side: the columns of the table, who taught whom, and what it brought."""
+"""Compares the jobs of a report: the columns of the table, teachers and students, and the gain."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,14 +13,16 @@ ScoreName = Literal["ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
+    """A column of the table of jobs."""
+
     heading: str
     hint: str
     value: Callable[[JobReport], float | None]
     show: Callable[[float], str]
     best: Literal["highest", "lowest"] | None
-    """None where the values depend on more than the jobs: nothing is ranked there."""
+    """None if the values depend on more than the jobs; then nothing is ranked."""
     is_rare: bool = False
-    """Left out where no job has a value."""
+    """Omitted if no job has a value."""
 
 
 def _score(name: ScoreName) -> Callable[[JobReport], float | None]:
@@ -98,19 +100,19 @@ COLUMNS: tuple[Column, ...] = (
         hint="wall clock, evaluations included",
         value=lambda job: job.result.train_s if job.result else None,
         show=_seconds,
-        # On whatever machine, and beside whatever else ran there.
+        # It depends on the machine, and on what else ran there.
         best=None,
     ),
 )
 
 
 def columns_for(jobs: Sequence[JobReport]) -> list[Column]:
-    """Those that such jobs have values for, or might have."""
+    """The columns in which these jobs have values, or might have."""
     return [column for column in COLUMNS if not column.is_rare or any(column.value(job) is not None for job in jobs)]
 
 
 def best_scores(job: JobReport) -> Scores | None:
-    """Of the result; of the best evaluation so far while there is none."""
+    """The scores of the result, or of the best evaluation so far while there is no result."""
     if job.result is not None:
         return job.result.scores
     scored = [evaluation.scores for evaluation in job.evaluations if evaluation.scores.ap is not None]
@@ -118,8 +120,11 @@ def best_scores(job: JobReport) -> Scores | None:
 
 
 def best_in_column(jobs: Sequence[JobReport], column: Column) -> set[str]:
-    """Ids of the jobs that show the best value, as it is rounded; none where there is nothing to choose between, and
-    among speeds that cannot be held side by side."""
+    """Ids of the jobs with the best value, compared as it is shown.
+
+    Returns:
+        Empty if all values look alike, and for speeds that cannot be compared.
+    """
     if column.best is None or (column.heading == SPEED and not speeds_compare(jobs)):
         return set()
     values = {job.job_id: value for job in jobs if (value := column.value(job)) is not None}
@@ -131,7 +136,7 @@ def best_in_column(jobs: Sequence[JobReport], column: Column) -> set[str]:
 
 
 def teacher_of(job: JobReport, jobs: Sequence[JobReport]) -> JobReport | None:
-    """The job, among `jobs`, whose checkpoint taught `job`."""
+    """The job, among `jobs`, whose checkpoint is the teacher of `job`."""
     if not isinstance(job.spec, DistillSpec):
         return None
     return _job_of(job.spec.teacher.checkpoint, job, jobs)
@@ -148,7 +153,7 @@ def plain_of(job: JobReport, jobs: Sequence[JobReport]) -> JobReport | None:
 
 
 def role(job: JobReport, jobs: Sequence[JobReport]) -> str:
-    """`teacher`, `distilled`, `plain`, or the job's kind where nothing stands beside it."""
+    """`teacher`, `distilled`, `plain`, or the job's kind if no other job is related to it."""
     if job.kind == "distill":
         return "distilled"
     if any(teacher_of(other, jobs) is job for other in jobs):
@@ -159,7 +164,7 @@ def role(job: JobReport, jobs: Sequence[JobReport]) -> str:
 
 
 def speed_ratio(job: JobReport, jobs: Sequence[JobReport]) -> float | None:
-    """Images/s over those of the first teacher among `jobs`; None for itself, and where the two cannot be compared."""
+    """Images/s divided by those of the first teacher among `jobs`; None for the teacher, or if not comparable."""
     teacher = next((other for other in jobs if role(other, jobs) == "teacher"), None)
     if teacher is None or teacher is job or teacher.result is None or job.result is None:
         return None
@@ -169,23 +174,23 @@ def speed_ratio(job: JobReport, jobs: Sequence[JobReport]) -> float | None:
 
 
 def speeds_compare(jobs: Sequence[JobReport]) -> bool:
-    """Whether all speeds were measured in a quiet moment, on one device of one machine."""
+    """Whether all speeds were measured on one device of one machine while nothing else ran there."""
     results = [job.result for job in jobs if job.result is not None]
     places = {(result.speed.machine if result.speed is not None else None, result.device) for result in results}
     return len(places) <= 1 and all(result.speed is not None and not result.speed.disturbed_by for result in results)
 
 
-def on_speeds(jobs: Sequence[JobReport]) -> str | None:
-    """Why speeds cannot be held side by side, and the cure; None where they can."""
+def speed_warning(jobs: Sequence[JobReport]) -> str | None:
+    """Say why speeds cannot be compared, and the cure; None if they can."""
     measured = [(job, job.result) for job in jobs if job.result is not None]
     if len(measured) < 2 or speeds_compare(jobs):
         return None
     reasons = []
     for job, result in measured:
         if result.speed is None:
-            reasons.append(f"that of {job.name} was measured by an older version")
+            reasons.append(f"an older version measured that of {job.name}")
         elif result.speed.disturbed_by:
-            reasons.append(f"while that of {job.name} was measured, {result.speed.disturbed_by}")
+            reasons.append(f"during the measurement of {job.name}, {result.speed.disturbed_by}")
     places = {(result.speed.machine, result.device) for _, result in measured if result.speed is not None}
     if len(places) > 1:
         where = ", ".join(sorted(f"{device} of {machine}" for machine, device in places))
@@ -195,13 +200,13 @@ def on_speeds(jobs: Sequence[JobReport]) -> str | None:
 
 
 def conclusions(report: Report) -> list[str]:
-    """What the figures say, and what they do not say, a sentence or three for each distilled job."""
+    """Say what the figures mean, and what they do not mean, for each distilled job."""
     said = []
     for job in report.jobs:
         plain = plain_of(job, report.jobs)
         if plain is not None:
             said.append(_conclusion(job, plain, teacher_of(job, report.jobs)))
-    speeds = on_speeds(report.jobs)
+    speeds = speed_warning(report.jobs)
     return [*said, speeds] if speeds is not None else said
 
 
@@ -210,18 +215,18 @@ def _conclusion(job: JobReport, plain: JobReport, teacher: JobReport | None) -> 
     if ap is None or plain_ap is None:
         return f"{job.name} and {plain.name} cannot be compared yet: one of them has no AP."
     gain = ap - plain_ap
-    way = f"{abs(gain):.3f} {'above' if gain > 0 else 'below'}" if abs(gain) >= 0.0005 else "level with"
+    way = f"{abs(gain):.3f} {'above' if gain > 0 else 'below'}" if abs(gain) >= 0.0005 else "equal to"
     text = f"{job.name} reaches AP {ap:.3f}, {way} {plain.name}, the same student without a teacher ({plain_ap:.3f})."
     teacher_ap = _score("ap")(teacher) if teacher else None
     if teacher is not None and teacher_ap is not None:
         text += f" Its teacher {teacher.name} reaches {teacher_ap:.3f}"
         gap = teacher_ap - plain_ap
-        text += f": {gain / gap:.0%} of the gap is closed." if gap > 0 and gain > 0 else "."
+        text += f": distilling closed {gain / gap:.0%} of the gap." if gap > 0 and gain > 0 else "."
     if isinstance(job.spec, DistillSpec) and job.spec.inherit != "nothing":
-        text += " It also inherits the teacher's neck and head: a part of the difference is due to that."
+        text += " It also inherits the teacher's neck and head, which causes a part of the difference."
     unequal = _unequal(job, plain)
     if unequal:
-        text += f" The two also differ in {' and '.join(unequal)}, so this is no clean comparison."
+        text += f" The two also differ in {' and '.join(unequal)}, so the comparison is not clean."
     return text + " One seed is one sample: repeat both with other seeds before you rely on it."
 
 

@@ -1,4 +1,4 @@
-"""A comparison as one HTML file that opens anywhere, offline."""
+"""Renders a comparison as one HTML file that opens offline."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from service.reports.page import PLOTLY_STYLE, in_script, plotly_js, plotly_styl
 
 
 def render_comparison(comparison: Comparison, *, generated_at: datetime) -> str:
-    """A page that asks the network for nothing: its own security policy forbids it."""
+    """Render the page. Its security policy forbids every request to the network."""
     drawn = forest_charts(comparison)
     first, second = group_name(comparison.first), group_name(comparison.second)
     style, script = trusted("report.css") + trusted("comparison.css"), trusted("report.js")

@@ -1,4 +1,4 @@
-"""A report as a table for spreadsheets: one row a job, scores flattened."""
+"""Renders a report as a table for spreadsheets: one row per job, scores as columns."""
 
 import csv
 import io
@@ -15,8 +15,11 @@ _SCORES = (
 
 
 def render_csv(report: Report) -> str:
-    """RFC 4180, with a header. `ap/<class>` and `ap50/<class>` stand at the end, and `mask_ap` and its like where a job
-    has masks; what is not known is left empty."""
+    """Render RFC 4180 with a header.
+
+    The last columns are `ap/<class>` and `ap50/<class>`, and `mask_ap` and the like if a job has masks. Unknown values
+    are empty.
+    """
     rows = [_row(job, report) for job in report.jobs]
     columns = dict.fromkeys(column for row in rows for column in row)
     text = io.StringIO()
@@ -60,5 +63,5 @@ def _row(job: JobReport, report: Report) -> Mapping[str, object]:
 
 
 def inert(value: object) -> object:
-    """A spreadsheet runs what begins with one of these as a formula; a class name must stay a name."""
+    """Quote text that a spreadsheet would execute as a formula, such as a class name that begins with "="."""
     return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value

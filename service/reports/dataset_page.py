@@ -1,4 +1,4 @@
-"""A data set as one HTML file: counts, findings, and samples with their boxes."""
+"""Renders a data set as one HTML file: counts, findings, and samples with their boxes."""
 
 import base64
 from collections.abc import Mapping
@@ -12,11 +12,10 @@ from service.reports.page import policy, template, trusted
 
 
 def render_dataset(dataset: DatasetView, pictures: Mapping[str, bytes], *, generated_at: datetime) -> str:
-    """
+    """Render the page. Its security policy forbids every request to the network.
+
     Args:
-        pictures: PNG of drawn samples by split; a split without one is passed over.
-    Returns:
-        A page that asks the network for nothing: its own security policy forbids it.
+        pictures: PNG of drawn samples by split; a split may have none.
     """
     outcome = dataset.outcome
     style = trusted("report.css") + trusted("dataset.css")
@@ -38,12 +37,12 @@ def render_dataset(dataset: DatasetView, pictures: Mapping[str, bytes], *, gener
 
 
 def bin_name(found: Bin) -> str:
-    """`6–10`, `51 and more`, `3`."""
+    """Write the range of a bin: `6–10`, `51 and more`, `3`."""
     if found.last is None:
         return f"{found.first} and more"
     return str(found.first) if found.first == found.last else f"{found.first}–{found.last}"
 
 
 def share(found: Bin, bins: list[Bin]) -> float:
-    """Length of its bar in percent of the longest."""
+    """Length of a bar in percent of the longest bar."""
     return 100 * found.count / max(1, *(each.count for each in bins))

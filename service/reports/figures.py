@@ -1,7 +1,7 @@
-"""The report's charts, as plotly figures: {data, layout} in JSON.
+"""The charts of a report, as plotly figures: {data, layout} in JSON.
 
-Built as plain values and drawn by plotly.js in the reader's browser: the control plane imports no plotting library, and
-the reader can zoom and read every point off.
+They are plain values, which plotly.js draws in the reader's browser. So the control plane imports no plotting library,
+and the reader can zoom and read each point.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Any
 from fgd_core.spec.report import JobReport, Report
 from service.reports.comparison import best_scores, role, speeds_compare
 
-# Okabe and Ito's, which people who see few colours can tell apart; each reads on white and on near-black.
+# The colours of Okabe and Ito, which colour-blind people can distinguish; each is legible on white and near-black.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C8C8C")
 _DASHES = ("solid", "dash", "dot", "dashdot")
 _LEVEL = re.compile(r"^[PC]\d+$")
@@ -21,8 +21,10 @@ _LEVEL = re.compile(r"^[PC]\d+$")
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
+    """A chart of a page."""
+
     name: str
-    """Of the HTML element."""
+    """Id of the HTML element."""
     title: str
     caption: str
     figure: dict[str, Any]
@@ -30,11 +32,12 @@ class Chart:
 
 
 def colour(index: int) -> str:
+    """The colour of the job at this index."""
     return COLOURS[index % len(COLOURS)]
 
 
 def charts(report: Report) -> list[Chart]:
-    """All charts that have something to show."""
+    """Draw all charts that have data."""
     found = [_ap_over_epochs(report), _loss_over_epochs(report), _per_class(report), _ap_against_speed(report)]
     for job in report.jobs:
         found += [_terms(job), _levels(job)]
@@ -73,7 +76,7 @@ def _loss_over_epochs(report: Report) -> Chart | None:
         if means:
             traces.append(_line(job.name, means, colour(index), mode="lines+markers"))
     caption = (
-        "Means over each epoch; thin lines are what lay between. A distilled job's loss includes its distillation."
+        "Thick lines are means over each epoch, thin lines are steps. A distilled job's loss includes its distillation."
     )
     return _chart("loss-over-epochs", "Training loss", caption, traces, x="epoch", y="loss", log_y=True)
 
@@ -100,10 +103,10 @@ def _per_class(report: Report) -> Chart | None:
             }
         )
     height = 130 + len(classes) * (14 * len(traces) + 14)
-    caption = "A class with few boxes has a noisy AP; how many there are stands in the table and under the pointer."
+    caption = "The AP of a class with few boxes is noisy; the table and the pointer show the number of boxes."
     chart = _chart("per-class", "AP per class", caption, traces, x="AP", y="", height_px=height)
     if chart is not None:
-        # Reversed, so that the first class and the first job stand on top, where reading begins.
+        # Reversed, so that the first class and the first job are on top.
         order = {"autorange": "reversed", "categoryorder": "array", "categoryarray": list(classes)}
         chart.figure["layout"]["yaxis"] |= {**order, "automargin": True}
         chart.figure["layout"]["xaxis"]["rangemode"] = "tozero"
@@ -133,7 +136,7 @@ def _ap_against_speed(report: Report) -> Chart | None:
             )
     if len(traces) < 2 or not speeds_compare(report.jobs):
         return None
-    caption = "Up and to the right is better; a larger mark has more parameters."
+    caption = "Up and to the right is better; a larger mark means more parameters."
     chart = _chart("ap-against-speed", "AP against speed", caption, traces, x="images/s", y="AP", y_from_zero=True)
     if chart is not None:
         chart.figure["layout"]["xaxis"]["rangemode"] = "tozero"
@@ -141,7 +144,7 @@ def _ap_against_speed(report: Report) -> Chart | None:
 
 
 def _terms(job: JobReport) -> Chart | None:
-    """The terms of the detector and of the distillation, each on its own scale of ten."""
+    """The loss terms of the detector and of the distillation, on a logarithmic axis."""
     if job.kind != "distill":
         return None
     names = [name for name in _names(job, "distill/", "task/") if not _is_level(name) and name != "distill/total"]
@@ -150,21 +153,21 @@ def _terms(job: JobReport) -> Chart | None:
         for index, name in enumerate(names)
     ]
     caption = (
-        "Means over each epoch, logarithmic. distill/… are the method's terms, unweighted, summed over levels; "
+        "Means over each epoch, logarithmic. distill/… are the method's terms, unweighted and summed over levels; "
         "task/… (dashed) are the detector's own losses."
     )
     return _chart(f"terms-{job.job_id}", f"Loss terms of {job.name}", caption, traces, x="epoch", y="loss", log_y=True)
 
 
 def _levels(job: JobReport) -> Chart | None:
-    """What each level of the pyramid adds to the weighted distillation loss."""
+    """The part of each pyramid level in the weighted distillation loss."""
     names = [name for name in _names(job, "distill/") if _is_level(name)]
     traces = [
         _line(name.rpartition("/")[2], _epoch_means(job, name), colour(index)) | {"stackgroup": "levels"}
         for index, name in enumerate(names)
     ]
     caption = (
-        "Weighted distillation loss, stacked by level of the pyramid: the sizes of objects that the teacher speaks to."
+        "Weighted distillation loss, stacked by pyramid level: it shows which object sizes the distillation acts on."
     )
     return _chart(f"levels-{job.job_id}", f"Distillation per level, {job.name}", caption, traces, x="epoch", y="loss")
 
@@ -182,7 +185,7 @@ def _epoch_means(job: JobReport, name: str) -> list[tuple[float, float | None]]:
 
 
 def _in_epochs(job: JobReport, name: str) -> Iterator[tuple[float, float | None]]:
-    """A metric's points with their steps told in epochs, so that jobs of other batch sizes lie on one axis."""
+    """The points of a metric with steps in epochs, so that jobs with different batch sizes share an axis."""
     if job.epochs:
         steps_per_epoch = job.epochs[0].steps / job.epochs[0].epochs
         for point in job.curves.get(name, []):
@@ -204,7 +207,7 @@ def _line(
 
 
 def _log_ticks(values: Sequence[float]) -> dict[str, Any]:
-    """Ticks in plain numbers: left alone, plotly writes the 2 of 0.02, 0.2 and 2 alike."""
+    """Ticks as plain numbers. By default plotly writes 0.02, 0.2 and 2 all as "2"."""
     if not values or min(values) <= 0:
         return {}
     first, last = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))

@@ -1,4 +1,4 @@
-"""Forest plots of a comparison: differences with their intervals, sorted, in the colour of their verdict."""
+"""Forest plots of a comparison: sorted differences with their intervals, coloured by verdict."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from fgd_core.spec.comparison import Change, Comparison, Finding
 from service.reports.figures import COLOURS, Chart
 
-# Told apart by shape too, for those who see few colours and for paper.
+# Shapes differ, too, for colour-blind readers and for paper.
 _LOOKS: tuple[tuple[Finding, str, str], ...] = (
     ("gained", COLOURS[2], "triangle-right"),
     ("lost", COLOURS[3], "triangle-left"),
@@ -25,15 +25,17 @@ class _Row(NamedTuple):
 
 
 def heading(score: str) -> str:
+    """The heading of a score."""
     return _HEADINGS[score]
 
 
 def word(finding: Finding) -> str:
+    """The verdict as text."""
     return finding.replace("_", " ")
 
 
 def forest_charts(comparison: Comparison) -> list[Chart]:
-    """Over all and per size; per class; per class beyond the whole. Those that have nothing to show are left out."""
+    """Draw the differences of all scores, of each class, and of each class relative to the AP; omit empty charts."""
     whole = [
         _Row(heading(row.score), row.change, f"{row.first:.3f} to {row.second:.3f}")
         for row in comparison.scores
@@ -49,17 +51,17 @@ def forest_charts(comparison: Comparison) -> list[Chart]:
         for row in comparison.classes
         if row.beyond_overall is not None
     ]
-    confidence = f"Lines are {comparison.confidence:.0%} intervals, each for itself."
-    adjusted = "Colours go by p adjusted for the number of classes, so a line off zero may still be noise."
+    confidence = f"Lines are {comparison.confidence:.0%} intervals, not adjusted for their number."
+    adjusted = "Colours show p adjusted for the number of classes, so an interval without zero may still be noise."
     drawn = [
-        _forest("forest-scores", "Over all and per size", confidence, whole, x="difference in AP"),
+        _forest("forest-scores", "All scores", confidence, whole, x="difference in AP"),
         _forest("forest-classes", "Per class", f"{confidence} {adjusted}", _sorted(classes), x="difference in AP"),
         _forest(
             "forest-beyond",
-            "Per class, beyond the whole",
-            "A class's difference less that of the AP over all: off zero, it moved otherwise than the whole.",
+            "Per class, relative to AP",
+            "The difference of a class minus the difference of the AP: away from zero, the class changed differently.",
             _sorted(beyond),
-            x="difference in AP less the difference over all",
+            x="difference of the class minus difference of the AP",
         ),
     ]
     return [chart for chart in drawn if chart is not None]
@@ -74,7 +76,7 @@ def _forest(name: str, title: str, caption: str, rows: Sequence[_Row], *, x: str
         return None
     traces = [_trace(word(finding), colour, symbol, rows, finding) for finding, colour, symbol in _LOOKS]
     height = 120 + 22 * len(rows)
-    # Drawn by place and named by ticks: two classes of one name would else fall on one line.
+    # Rows are drawn by position and named by ticks; two classes with the same name would share a row otherwise.
     layout: dict[str, Any] = {
         "xaxis": {"title": {"text": x, "standoff": 8}, "zeroline": True, "zerolinewidth": 2, "automargin": True},
         "yaxis": {
@@ -113,7 +115,7 @@ def _trace(name: str, colour: str, symbol: str, rows: Sequence[_Row], finding: F
             "visible": finding != "too_little_data",
         },
         "marker": {"color": colour, "symbol": symbol, "size": 9},
-        "customdata": [[row.label, _told(row)] for _, row in shown],
+        "customdata": [[row.label, _detail(row)] for _, row in shown],
         "hovertemplate": "%{customdata[0]}: %{x:+.3f}<br>%{customdata[1]}<extra>%{fullData.name}</extra>",
     }
 
@@ -122,7 +124,7 @@ def _reach(value: float, end: float | None) -> float:
     return abs(end - value) if end is not None else 0.0
 
 
-def _told(row: _Row) -> str:
+def _detail(row: _Row) -> str:
     of = row.difference
     if of.low is None or of.high is None or of.p is None:
         return row.detail

@@ -1,4 +1,4 @@
-"""A report as one HTML file that opens anywhere, offline: charts, images and all."""
+"""Renders a report as one HTML file, with charts and images, that opens offline."""
 
 import base64
 from collections.abc import Mapping
@@ -12,11 +12,10 @@ from service.reports.page import PLOTLY_STYLE, in_script, plotly_js, plotly_styl
 
 
 def render_html(report: Report, images: Mapping[str, bytes]) -> str:
-    """
+    """Render the page. Its security policy forbids every request to the network.
+
     Args:
-        images: PNG of sample detections by job id; jobs without one are passed over.
-    Returns:
-        A page that asks the network for nothing: its own security policy forbids it.
+        images: PNG of sample detections by job id; a job may have none.
     """
     drawn, columns = charts(report), columns_for(report.jobs)
     style, script = trusted("report.css"), trusted("report.js")
@@ -44,7 +43,7 @@ def render_html(report: Report, images: Mapping[str, bytes]) -> str:
 
 
 def _classes(report: Report) -> dict[str, int]:
-    """Classes with their number of boxes, in the order of the data set."""
+    """Class -> number of boxes, in the order of the data set."""
     found: dict[str, int] = {}
     for job in report.jobs:
         scores = best_scores(job)

@@ -1,4 +1,4 @@
-"""What every page is made of: templates beside this file, styles, and plotly's script, all of it in one file."""
+"""The parts of each page: templates from this folder, styles, and plotly's script."""
 
 import base64
 import hashlib
@@ -18,6 +18,7 @@ _HERE = Path(__file__).parent
 
 @cache
 def template(name: str) -> jinja2.Template:
+    """Load a template from this folder."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
@@ -29,7 +30,7 @@ def template(name: str) -> jinja2.Template:
 
 
 def trusted(name: str) -> Markup:
-    """A style or a script of ours, to stand in a page as it is."""
+    """Read a style or a script from this folder, to be inserted without escaping."""
     return Markup((_HERE / name).read_text("utf-8"))
 
 
@@ -38,22 +39,23 @@ PLOTLY_STYLE = Markup("/* plotly looks for this element before it makes one of i
 
 @cache
 def plotly_js() -> Markup:
-    # Read as a file: importing plotly takes a second, and all we want of it is the script it carries.
+    """Read plotly's script from its package."""
+    # Read as a file, because importing plotly takes a second.
     script = importlib.resources.files("plotly").joinpath("package_data", "plotly.min.js").read_text("utf-8")
     return Markup(script.replace("</script", "<\\/script"))
 
 
 @cache
 def plotly_styles() -> Markup:
-    """The style elements that plotly would add and the policy would refuse; its own rules it writes into the first."""
+    """The style elements that plotly would add itself, which the policy would refuse."""
     ids = ["plotly.js-style-global", *re.findall(r'getElementById\("([0-9a-f]{64})"\)', plotly_js())]
     return Markup("\n").join(Markup('<style id="{}">{}</style>').format(each, PLOTLY_STYLE) for each in ids)
 
 
 def policy(*, styles: Sequence[str], scripts: Sequence[str] = ()) -> Markup:
-    """A page's own security policy: these very styles and scripts, pictures within the page, and nothing else.
+    """Write the security policy of a page: it allows these styles and scripts, embedded pictures, and nothing else.
 
-    It stands in the page, for a report is also opened from a disk.
+    The policy is part of the page, because people also open reports from disk.
     """
     parts = ["default-src 'none'", "img-src data: blob:", f"style-src {_sources(styles)}"]
     if scripts:
@@ -71,6 +73,6 @@ def _hash(text: str) -> str:
 
 
 def in_script(value: Any) -> Markup:
-    """JSON that cannot end the script element it stands in, whatever a job is called."""
+    """Write JSON that cannot end its script element, whatever the name of a job."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

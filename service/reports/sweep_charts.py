@@ -1,4 +1,4 @@
-"""What the charts of a sweep are made of: axes, marks, colours."""
+"""Axes, marks and colours of the charts of a sweep."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,32 +9,35 @@ from pydantic import JsonValue
 
 from fgd_core.spec.search import Choice, Dimension, Integers, LogUniform
 from fgd_core.spec.sweep_report import SweepReport, TrialView
-from service.jobs.metric_text import metric_name, metric_value, value_text, values_text
+from service.jobs.metric_text import metric_name, metric_value, origin_text, value_text, values_text
 from service.reports.figures import COLOURS, Chart
 
 BLUE, ORANGE, GREEN, RED, PINK, SKY, GREY = COLOURS
 SCALE = ((0.0, "#9AA0A6"), (0.5, "#E6A000"), (1.0, "#C63C00"))
-"""From poor to good: grey steps back on white and on near-black, red comes forward on both."""
+"""From poor to good: grey recedes and red stands out, on white and on near-black."""
 ORIGIN_COLOURS: Mapping[str, str] = {"plain": PINK, "published": GREEN}
 
 MAX_DRAWN = 300
-"""Lines that a chart can hold and still be read; the best are drawn."""
+"""The most lines in a chart; the best are drawn."""
 
-Group: TypeAlias = Literal["trained to their end", "stopped", "still running", "failed or lost"]
+Group: TypeAlias = Literal["completed", "stopped", "still running", "failed or lost"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepChart(Chart):
+    """A chart of a sweep's page."""
+
     alt: str
-    """What it shows, in words, for those who cannot see it."""
+    """The content as text, for readers who cannot see the chart."""
     is_wide: bool = False
-    """It takes the page's whole width."""
+    """Whether it takes the whole width of the page."""
 
 
 def group(trial: TrialView) -> Group:
+    """The group of a trial, by its state."""
     match trial.state:
         case "completed":
-            return "trained to their end"
+            return "completed"
         case "stopped":
             return "stopped"
         case "failed" | "lost":
@@ -44,7 +47,7 @@ def group(trial: TrialView) -> Group:
 
 
 GROUP_MARKS: Mapping[Group, dict[str, Any]] = {
-    "trained to their end": {"color": BLUE, "symbol": "circle", "size": 9},
+    "completed": {"color": BLUE, "symbol": "circle", "size": 9},
     "stopped": {"color": GREY, "symbol": "circle-open", "size": 8},
     "still running": {"color": SKY, "symbol": "triangle-up", "size": 9},
     "failed or lost": {"color": RED, "symbol": "x", "size": 8},
@@ -52,7 +55,7 @@ GROUP_MARKS: Mapping[Group, dict[str, Any]] = {
 
 
 def searched(report: SweepReport) -> list[TrialView]:
-    """Trials of the search that have a value: neither baselines nor repetitions."""
+    """Trials of the search that have a value, without baselines and repeats."""
     return [
         trial
         for trial in report.trials
@@ -61,39 +64,43 @@ def searched(report: SweepReport) -> list[TrialView]:
 
 
 def value_of(trial: TrialView) -> float:
-    """The first objective of one of `searched`."""
+    """The first objective of a trial of `searched`."""
     value = trial.objectives[0]
     assert value is not None
     return value
 
 
 def metric(report: SweepReport) -> str:
+    """The name of the first objective."""
     return metric_name(report.spec.objectives[0].metric)
 
 
 def shown(report: SweepReport, value: float | None) -> str:
+    """Write a value of the first objective."""
     return "–" if value is None else metric_value(report.spec.objectives[0].metric, value)
 
 
 def label(report: SweepReport, trial: TrialView) -> str:
-    """Under the pointer."""
+    """The text under the pointer."""
     values = "<br>".join(values_text({path: value}) for path, value in trial.values.items())
-    text = f"<b>trial {trial.trial}</b>, {trial.origin}, {trial.state} after {trial.epoch} of {trial.epochs} epochs"
+    state = f"{trial.state} after {trial.epoch} of {trial.epochs} epochs"
+    text = f"<b>trial {trial.trial}</b>, {origin_text(trial.origin)}, {state}"
     return f"{text}<br>{metric(report)} {shown(report, trial.objectives[0])}<br>{_plain(values)}"
 
 
 def short(path: str) -> str:
-    """The field without what leads to it: as much as an axis has room for."""
+    """The last part of a field path, which fits on an axis."""
     return path.rpartition(".")[2].rstrip("_")
 
 
 def best_first(report: SweepReport, trials: Sequence[TrialView]) -> list[TrialView]:
+    """Sort trials by the first objective, best first."""
     sign = -1 if report.spec.objectives[0].direction == "maximize" else 1
     return sorted(trials, key=lambda trial: sign * value_of(trial))
 
 
 def shade(share: float) -> str:
-    """The colour so far along `SCALE`."""
+    """The colour at `share`, 0 to 1, of `SCALE`."""
     share = min(max(share, 0.0), 1.0)
     (low, first), (high, second) = (SCALE[0], SCALE[1]) if share <= 0.5 else (SCALE[1], SCALE[2])
     along = (share - low) / (high - low)
@@ -105,7 +112,7 @@ def shade(share: float) -> str:
 
 
 def place(dimension: Dimension, value: JsonValue) -> float | None:
-    """Where in its dimension a value lies, 0 to 1 inside; None for one that it has not."""
+    """The position of a value in its dimension, 0 to 1 inside; None for a value that the dimension cannot have."""
     if isinstance(dimension, Choice):
         if value not in dimension.values:
             return None
@@ -121,11 +128,12 @@ def place(dimension: Dimension, value: JsonValue) -> float | None:
 
 
 def is_log(dimension: Dimension) -> bool:
+    """Whether the dimension is searched on a logarithmic scale."""
     return isinstance(dimension, LogUniform) or (isinstance(dimension, Integers) and dimension.log)
 
 
 def ticks(dimension: Dimension) -> list[tuple[float, str]]:
-    """(place from 0 to 1, text): the choices, or the ends and the middle."""
+    """(position from 0 to 1, text) of the choices, or of both ends and the middle."""
     if isinstance(dimension, Choice):
         return [((index + 0.5) / len(dimension.values), value_text(v)) for index, v in enumerate(dimension.values)]
     low, high = float(dimension.low), float(dimension.high)
@@ -134,10 +142,10 @@ def ticks(dimension: Dimension) -> list[tuple[float, str]]:
 
 
 def axis(dimension: Dimension, title: str, values: Sequence[JsonValue]) -> dict[str, Any]:
-    """A plotly axis over the whole dimension in its own values; choices are told by `place`.
+    """A plotly axis over the whole dimension, in its own values; choices are drawn at their `place`.
 
     Args:
-        values: that are drawn; one outside the dimension, which a user may have asked for, widens the axis.
+        values: the drawn values. One outside the dimension, which a user may have added, widens the axis.
     """
     found: dict[str, Any] = {"title": {"text": title, "standoff": 6}}
     if isinstance(dimension, Choice):
@@ -157,11 +165,12 @@ def axis(dimension: Dimension, title: str, values: Sequence[JsonValue]) -> dict[
 
 
 def on_axis(dimension: Dimension, value: JsonValue) -> JsonValue:
+    """The position of a value on the axis of its dimension."""
     return place(dimension, value) if isinstance(dimension, Choice) else value
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    """In plain numbers: left alone, plotly writes the 2 of 0.02, 0.2 and 2 alike."""
+    """Ticks as plain numbers. By default plotly writes 0.02, 0.2 and 2 all as "2"."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     digits = (1, 2, 5) if last - first <= 2 else (1,)
     every = max(1, round((last - first) / 5))
@@ -169,6 +178,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
 
 
 def layout(height_px: int, **changes: Any) -> dict[str, Any]:
+    """The layout that all charts share."""
     return {
         "height": height_px,
         "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
@@ -178,7 +188,7 @@ def layout(height_px: int, **changes: Any) -> dict[str, Any]:
 
 
 def baseline_lines(report: SweepReport, *, x: str = "paper", y: str = "y") -> list[dict[str, Any]]:
-    """Dashed lines at what the baselines reached, as shapes over one panel."""
+    """Dashed lines at the values of the baselines, as shapes over one panel."""
     return [
         {
             "type": "line",
@@ -196,12 +206,12 @@ def baseline_lines(report: SweepReport, *, x: str = "paper", y: str = "y") -> li
 
 
 def baseline_words(report: SweepReport) -> str:
-    """For captions: which dashed line is which."""
-    names = {"plain": "the plain student (pink)", "published": "the published values (green)"}
+    """Name the dashed lines in a caption."""
+    names = {"plain": "no distillation (pink)", "published": "default weights (green)"}
     found = [names[each.origin] for each in report.standings if each.origin in names]
     return f" Dashed: {' and '.join(found)}." if found else ""
 
 
 def _plain(text: str) -> str:
-    """Plotly reads a few tags in its texts; what users wrote is none of them."""
+    """Escape text of users, because plotly interprets some tags."""
     return text.replace("<br>", "\n").replace("&", "&amp;").replace("<", "&lt;").replace("\n", "<br>")

@@ -1,4 +1,4 @@
-"""A sweep as a table for spreadsheets: one row a trial, its values as columns."""
+"""Renders a sweep as a table for spreadsheets: one row per trial, its values as columns."""
 
 import csv
 import io
@@ -12,9 +12,9 @@ from service.reports.csv import inert
 
 
 def render_sweep_csv(report: SweepReport) -> str:
-    """RFC 4180, with a header; the header alone before the first trial. What is not known is left empty.
+    """Render RFC 4180 with a header, also before the first trial. Unknown values are empty.
 
-    `rank` is that of the trial's configuration; `value/<field>` are its values, `best/<metric>` its objectives.
+    `rank` is the rank of the trial's configuration; `value/<field>` are its values, `best/<metric>` its objectives.
     """
     paths = list(dict.fromkeys(path for trial in report.trials for path in trial.values))
     metrics = [objective.metric for objective in report.spec.objectives]

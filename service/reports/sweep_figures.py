@@ -1,4 +1,4 @@
-"""The charts of a sweep's report, on one screen."""
+"""The table of charts in a sweep's report."""
 
 from collections.abc import Callable
 
@@ -15,6 +15,6 @@ CHARTS: tuple[Callable[[SweepReport], SweepChart | None], ...] = (
 
 
 def sweep_charts(report: SweepReport) -> list[SweepChart]:
-    """Those that have something to show, in the order of the page."""
+    """Draw the charts that have data, in the order of the page."""
     found = [chart(report) for chart in CHARTS]
     return [chart for chart in found if chart is not None]

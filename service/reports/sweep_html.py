@@ -1,4 +1,4 @@
-"""A sweep's report as one HTML file that opens anywhere, offline."""
+"""Renders the report of a sweep as one HTML file that opens offline."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import yaml
 from pydantic import JsonValue
 
 from fgd_core.spec.sweep_report import Standing, SweepReport, TrialView
-from service.jobs.metric_text import metric_name, metric_value, standing_text, value_text
+from service.jobs.metric_text import metric_name, metric_value, origin_text, standing_text, value_text
 from service.reports.page import PLOTLY_STYLE, in_script, plotly_js, plotly_styles, policy, template, trusted
 from service.reports.sweep_charts import shown
 from service.reports.sweep_figures import sweep_charts
@@ -15,15 +15,15 @@ from service.reports.sweep_figures import sweep_charts
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """Of the table of trials: what it shows, and what it is sorted by."""
+    """A cell of the table of trials."""
 
     text: str
     key: float | str
-    """Numbers before words."""
+    """The table is sorted by it, numbers before text."""
 
 
 def render_sweep_html(report: SweepReport) -> str:
-    """A page that asks the network for nothing: its own security policy forbids it."""
+    """Render the page. Its security policy forbids every request to the network."""
     drawn = sweep_charts(report)
     ranks = {number: standing.rank for standing in report.standings for number in standing.trials}
     paths = list(dict.fromkeys(path for trial in report.trials for path in trial.values))
@@ -40,6 +40,7 @@ def render_sweep_html(report: SweepReport) -> str:
         standings=[(each, _mean(report, each)) for each in report.standings[:10]],
         shown=lambda value: shown(report, value),
         value_text=value_text,
+        origin_text=origin_text,
         metrics=[metric_name(objective.metric) for objective in report.spec.objectives],
         duration=duration,
         charts=drawn,
@@ -53,20 +54,23 @@ def render_sweep_html(report: SweepReport) -> str:
 
 
 def headings(report: SweepReport, paths: Sequence[str]) -> list[str]:
+    """The headings of the table of trials."""
     metrics = [f"best {metric_name(objective.metric)}" for objective in report.spec.objectives]
     return ["trial", "rank", "origin", "state", *metrics, "at epoch", "epochs", "training", "seed", *paths]
 
 
 def cells(report: SweepReport, trial: TrialView, paths: Sequence[str], *, ranks: Mapping[int, int]) -> list[Cell]:
-    """A trial's row, as many as `headings`.
+    """The cells of a trial, one for each of `headings`.
 
     Args:
-        ranks: of configurations, by trial.
+        ranks: trial -> rank of its configuration.
     """
     state = f"{trial.state} by a user" if trial.by_user else trial.state
     if trial.error is not None:
         state = f"{state}: {trial.error.code}"
-    origin = f"{trial.origin} of {trial.repeats}" if trial.repeats is not None else trial.origin
+    origin = origin_text(trial.origin)
+    if trial.repeats is not None:
+        origin = f"{origin} of {trial.repeats}"
     return [
         _number(trial.trial),
         _number(ranks.get(trial.trial)),
@@ -85,6 +89,7 @@ def cells(report: SweepReport, trial: TrialView, paths: Sequence[str], *, ranks:
 
 
 def duration(seconds: float) -> str:
+    """Write a duration: `2 h 05 min`, `3 min 20 s`, `7 s`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -1,9 +1,9 @@
-"""Charts of how a sweep went: its trials over epochs, what they cost, who was stopped, what is traded for what."""
+"""Charts of the progress of a sweep: learning curves, cost, stopped trials, Pareto front."""
 
 from typing import Any
 
 from fgd_core.spec.sweep_report import Standing, SweepReport, TrialView
-from service.jobs.metric_text import metric_name
+from service.jobs.metric_text import metric_name, origin_text
 from service.jobs.trial_values import continued_after, judged_at
 from service.reports.sweep_charts import (
     BLUE,
@@ -25,12 +25,12 @@ from service.reports.sweep_charts import (
 
 
 def curves(report: SweepReport) -> SweepChart | None:
-    """A line a trial over its epochs: the winner and the baselines in front."""
-    told = [trial for trial in report.trials if any(point.objectives[0] is not None for point in trial.reports)]
-    if not told:
+    """One line per trial over its epochs; the winner and the baselines are in front."""
+    with_values = [trial for trial in report.trials if any(point.objectives[0] is not None for point in trial.reports)]
+    if not with_values:
         return None
     winner = report.standings[0].trial if report.standings else None
-    drawn = sorted(told, key=lambda trial: _importance(trial, winner))[-MAX_DRAWN:]
+    drawn = sorted(with_values, key=lambda trial: _importance(trial, winner))[-MAX_DRAWN:]
     traces: list[dict[str, Any]] = []
     for trial in drawn:
         name, line = _curve_look(trial, winner)
@@ -50,14 +50,14 @@ def curves(report: SweepReport) -> SweepChart | None:
                 "hovertemplate": f"trial {trial.trial}, epoch %{{x}}: %{{y:.3f}}<extra></extra>",
             }
         )
-    more = f" Only {MAX_DRAWN} of {len(told)} are drawn." if len(told) > MAX_DRAWN else ""
+    more = f" Only {MAX_DRAWN} of {len(with_values)} are drawn." if len(with_values) > MAX_DRAWN else ""
     return SweepChart(
         name="curves",
         title="Learning curves",
         caption=(
-            f"{metric(report)} on the validation split at each evaluation. A stopped trial's line (grey) ends where "
-            "the scheduler gave it up; where grey lines end above the winner's, that was a risk. Curves that cross "
-            f"late say that early stopping is risky here.{more}"
+            f"{metric(report)} on the validation split at each evaluation. The line of a stopped trial (grey) ends "
+            "where the scheduler stopped it. If grey lines end above the winner's line, or curves cross late, early "
+            f"stopping is risky here.{more}"
         ),
         figure={
             "data": traces,
@@ -67,12 +67,16 @@ def curves(report: SweepReport) -> SweepChart | None:
         },
         height_px=400,
         alt=f"Learning curves of {len(drawn)} trials"
-        + (f"; the winner, trial {winner}, reaches {shown(report, report.standings[0].objectives[0])}" if told else ""),
+        + (
+            f"; the winner, trial {winner}, reaches {shown(report, report.standings[0].objectives[0])}"
+            if with_values
+            else ""
+        ),
     )
 
 
 def cost(report: SweepReport) -> SweepChart | None:
-    """Best so far, over epochs and over seconds."""
+    """The best value so far, over epochs and over time."""
     points = report.best_so_far
     if not points:
         return None
@@ -120,9 +124,9 @@ def cost(report: SweepReport) -> SweepChart | None:
         name="cost",
         title="Best so far over cost",
         caption=(
-            "The best trial of the search after so much training, that of baselines and repetitions counted too. A "
-            "line that still climbs at its end asks for more budget; one that has long been flat was enough. The best "
-            f"of many single runs also climbs by luck.{baseline_words(report)}"
+            "The best trial of the search against the training so far, including that of baselines and repeats. If the "
+            "line still climbs at its end, more budget may help; if it has long been flat, the budget was enough. The "
+            f"best of many single runs also climbs by luck.{baseline_words(report)}"
         ),
         figure={"data": traces, "layout": panels},
         height_px=360,
@@ -150,7 +154,7 @@ def front(report: SweepReport) -> SweepChart | None:
             "title": {"text": f"{metric(report)} ({_way(objectives[0].direction)})" if index == 1 else ""},
             "anchor": f"x{number}",
         }
-        for name, is_on, color in (("beaten", False, GREY), ("on the front", True, ORANGE)):
+        for name, is_on, color in (("dominated", False, GREY), ("on the front", True, ORANGE)):
             here = [each for each in whole if each.is_on_front is is_on and each.objectives[index] is not None]
             here.sort(key=lambda each, at=index: each.objectives[at] or 0.0)  # type: ignore[misc]
             if here:
@@ -163,8 +167,8 @@ def front(report: SweepReport) -> SweepChart | None:
         name="front",
         title="Pareto front",
         caption=(
-            "A mark a configuration, at its means over seeds. Nothing beats those on the front in every objective; "
-            "which to take is a matter of what each is worth. With one seed, neighbours on the front may trade places."
+            "One mark per configuration, at its means over seeds. No configuration is better than one on the front in "
+            "every objective; choose by what matters to you. With one seed, neighbours on the front may be swapped."
         ),
         figure={"data": traces, "layout": layout(400, **axes)},
         height_px=400,
@@ -174,21 +178,21 @@ def front(report: SweepReport) -> SweepChart | None:
 
 
 def rungs(report: SweepReport) -> SweepChart | None:
-    """Who came to each rung, at which value, and who went on."""
+    """The trials at each rung with their values, and which of them continued."""
     if report.stopping is None or not report.stopping.rungs:
         return None
     direction = report.spec.objectives[0].direction
     looks: dict[str, tuple[float, dict[str, Any]]] = {
-        "went on, or done": (-0.13, {"color": BLUE, "symbol": "circle", "size": 9}),
+        "continued, or completed": (-0.13, {"color": BLUE, "symbol": "circle", "size": 9}),
         "stopped here": (0.0, {"color": GREY, "symbol": "x", "size": 8}),
-        "left otherwise": (0.13, {"color": RED, "symbol": "triangle-down", "size": 8}),
+        "ended otherwise": (0.13, {"color": RED, "symbol": "triangle-down", "size": 8}),
     }
     at: dict[str, list[tuple[float, float, TrialView]]] = {name: [] for name in looks}
     for index, rung in enumerate(report.stopping.rungs):
         for trial, value in judged_at(report.trials, rung.rung, rung.epoch, direction):
             stopped = trial.state == "stopped" and trial.epoch == rung.epoch
             on = continued_after(trial, rung.epoch)
-            name = "went on, or done" if on else "stopped here" if stopped else "left otherwise"
+            name = "continued, or completed" if on else "stopped here" if stopped else "ended otherwise"
             at[name].append((index + looks[name][0], value, trial))
     traces = [
         {
@@ -205,14 +209,16 @@ def rungs(report: SweepReport) -> SweepChart | None:
         if points
     ]
     names = [f"epoch {rung.epoch}" for rung in report.stopping.rungs]
-    said = "; ".join(f"epoch {each.epoch}: {each.went_on} of {each.reached} went on" for each in report.stopping.rungs)
+    said = "; ".join(
+        f"epoch {each.epoch}: {each.went_on} of {each.reached} continued" for each in report.stopping.rungs
+    )
     return SweepChart(
         name="rungs",
         title="What the scheduler stopped",
         caption=(
-            f"Each trial's best {metric(report)} when it came to a rung. The scheduler decides as trials come, knowing "
-            "only those before: a late one is held to a higher standard, so a cross above a circle is no mistake of "
-            "the chart."
+            f"The best {metric(report)} of each trial when it reached a rung. The scheduler decides when a trial "
+            "arrives and knows only the trials before it. A late trial is judged more strictly, so a cross may be "
+            "above a circle."
         ),
         figure={
             "data": traces,
@@ -228,7 +234,7 @@ def rungs(report: SweepReport) -> SweepChart | None:
 
 
 def _importance(trial: TrialView, winner: int | None) -> int:
-    """What is drawn later lies on top, and is left out last."""
+    """Trials with a larger value are drawn later, on top, and are omitted last."""
     if trial.trial == winner:
         return 3
     if trial.origin in ORIGIN_COLOURS:
@@ -240,13 +246,13 @@ def _curve_look(trial: TrialView, winner: int | None) -> tuple[str, dict[str, An
     if trial.trial == winner:
         return f"winner, trial {winner}", {"color": ORANGE, "width": 3.5}
     if trial.origin in ORIGIN_COLOURS:
-        return trial.origin, {"color": ORIGIN_COLOURS[trial.origin], "width": 2, "dash": "dash"}
+        return origin_text(trial.origin), {"color": ORIGIN_COLOURS[trial.origin], "width": 2, "dash": "dash"}
     if trial.repeats is not None:
         return "other seeds", {"color": SKY, "width": 1, "dash": "dot"}
     match group(trial):
         case "stopped":
             return "stopped", {"color": GREY, "width": 1}
-        case "trained to their end":
+        case "completed":
             return "others", {"color": BLUE, "width": 1.4}
         case name:
             return name, {"color": RED if name == "failed or lost" else SKY, "width": 1.4}

@@ -1,4 +1,4 @@
-"""Charts of a sweep's space: which values went with which results."""
+"""Charts of the space of a sweep: which values gave which results."""
 
 import math
 from collections.abc import Sequence
@@ -36,11 +36,11 @@ MAX_SLICES = 12
 MIN_FOR_CONTOUR = 10
 _GRID = 32
 _REACH = 0.22
-"""How far from the nearest trial the map is drawn, as a part of a side."""
+"""The map is drawn up to this distance from the nearest trial, as a part of a side."""
 
 
 def parallel(report: SweepReport) -> SweepChart | None:
-    """Parallel coordinates, as lines: plotly's own kind needs WebGL, which a remote screen may not have."""
+    """Parallel coordinates, drawn as lines. Plotly's own type needs WebGL, which a remote screen may not have."""
     dimensions = report.spec.dimensions()
     trials = best_first(report, searched(report))
     drawn = trials[:MAX_DRAWN]
@@ -50,7 +50,7 @@ def parallel(report: SweepReport) -> SweepChart | None:
     low, high = min(values), max(values)
     up = report.spec.objectives[0].direction == "maximize"
     traces = []
-    # The best last: what is drawn last lies on top.
+    # The best trial is drawn last, on top.
     for trial in reversed(drawn):
         share = (value_of(trial) - low) / (high - low) if high > low else 0.5
         places = [place(dimension, trial.values.get(path)) for path, dimension in dimensions.items()]

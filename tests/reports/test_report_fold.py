@@ -164,7 +164,7 @@ class TestComparison:
     def test_no_difference_is_told_as_none(self) -> None:
         teacher, plain, _ = demo_jobs()
         (said,) = conclusions(report_on(teacher, plain, recorded("d1", distill_spec("same", "t1"), ap=0.50)))
-        assert "level with plain student" in said
+        assert "equal to plain student" in said
 
     def test_inheritance_and_unequal_budgets_are_told(self) -> None:
         teacher, plain, _ = demo_jobs()

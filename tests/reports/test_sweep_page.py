@@ -72,11 +72,11 @@ class TestPage:
         for fact in (
             "Use the values of trial 12",
             "over 2 fresh seeds",
-            "over the plain student with the same inheritance (trial 0)",
-            "over the published values (trial 1)",
+            "over the student without distillation but with the same inheritance (trial 0)",
+            "over the default weights (trial 1)",
             "The runner-up, trial 10,",
             "1 trial did not finish (out_of_memory: 5)",
-            "below 40 (10 for each) the order may be chance",
+            "fewer than 40 (10 for each) the order may be chance",
             "name: weights for shapes trial 12",
         ):
             assert fact in text, fact
@@ -90,7 +90,7 @@ class TestPage:
 
     def test_there_is_one_before_the_first_trial(self) -> None:
         page = render_sweep_html(sweep_report(Study(), state="running"))
-        assert "no trial has begun" in page
+        assert "no trial has started" in page
         assert '<div class="charts">' not in page
 
     def test_there_is_one_of_a_single_trial_that_has_just_begun(self) -> None:
@@ -100,7 +100,7 @@ class TestPage:
         study.report(0, 1, 0.2)
         text = text_of(render_sweep_html(sweep_report(study, state="running")))
         assert "So far: Use the values of trial 0" in text
-        assert "One seed tells nothing about noise" in text
+        assert "One seed says nothing about noise" in text
 
     def test_there_is_one_where_every_trial_failed(self) -> None:
         study = Study()
@@ -108,7 +108,7 @@ class TestPage:
             study.start(trial)
             study.end(trial, "failed", 0, error=ErrorReport(code="out_of_memory", message="too big"))
         text = text_of(render_sweep_html(sweep_report(study, state="failed")))
-        assert "There is nothing to use: none of 3 trials came to a value" in text
+        assert "No result: none of 3 trials reached a value" in text
         assert "3 trials did not finish (out_of_memory: 0, 1, 2): too big." in text
 
     def test_it_warns_where_the_winning_values_changed_in_flight(self) -> None:
@@ -129,8 +129,8 @@ class TestPage:
         study.run(0, [0.5], {"method.scale": 0}, origin="plain")
         study.run(1, [0.3], {"method.scale": 1.0})
         text = text_of(render_sweep_html(sweep_report(study)))
-        assert "nothing beat the plain student" in text
-        assert "That others are worse is not shown" in text
+        assert "nothing beat the student without distillation" in text
+        assert "It is not shown that the others are worse" in text
 
     def test_while_a_sweep_runs_it_compares_at_equal_epochs_only(self) -> None:
         """The plain student is done after three epochs, the trial is after its first: neither is best yet."""
@@ -138,10 +138,13 @@ class TestPage:
         study.run(0, [0.10, 0.20, 0.30], {"method.scale": 0}, origin="plain")
         study.start(1, {"method.scale": 1.0})
         text = text_of(render_sweep_html(sweep_report(study, state="running")))
-        assert "no trial of the search can be compared with that yet" in text
+        assert "no trial of the search can be compared with it yet" in text
         study.report(1, 1, 0.05)
         text = text_of(render_sweep_html(sweep_report(study, state="running")))
-        assert "So far: nothing is ahead of the plain student, AP 0.100 with one seed, all compared at epoch 1" in text
+        assert (
+            "So far: nothing is ahead of the student without distillation, AP 0.100 with one seed, all compared"
+            in text
+        )
         study.report(1, 2, 0.25)
         text = text_of(render_sweep_html(sweep_report(study, state="running")))
         assert "So far: Use the values of trial 1" in text
@@ -150,9 +153,9 @@ class TestPage:
     @pytest.mark.parametrize(
         ("seeds", "advice"),
         [
-            (1, "run the sweep with seeds: 3 or more to learn it"),
-            (2, "run the sweep with seeds: 3 or more to learn it"),
-            (3, "with seeds: 3, the runs with other seeds are still to come"),
+            (1, "run the sweep with seeds: 3 or more"),
+            (2, "run the sweep with seeds: 3 or more"),
+            (3, "with seeds: 3, runs with other seeds will follow"),
         ],
     )
     def test_a_live_sweep_advises_to_set_only_what_is_not_set(self, seeds: int, advice: str) -> None:
@@ -160,7 +163,7 @@ class TestPage:
         study.run(0, [0.1], {"method.scale": 0}, origin="plain")
         study.run(1, [0.3], {"method.scale": 1.0})
         report = sweep_report(study, state="running", seeds=seeds)
-        assert f"One seed tells nothing about noise: {advice}." in report.verdict[0]
+        assert f"One seed says nothing about noise: {advice}." in report.verdict[0]
         assert not any("`" in sentence for sentence in report.verdict)
         assert (
             ("run the sweep with seeds" in " ".join(report.verdict)),
@@ -180,17 +183,17 @@ class TestPage:
                 study.run(3 * number + seed, [ap], {"method.scale": float(number)}, **again)
         _, gain, *_ = sweep_report(study, seeds=3).verdict
         assert gain.startswith(
-            "+0.060 over the plain student with the same inheritance (trial 0) on the seeds that count"
+            "+0.060 over the student without distillation but with the same inheritance (trial 0) on the seeds that"
         )
         assert "corrected for 2 comparisons: inside the noise" in gain
-        assert "so whether it is a gain cannot be told; seeds:" in gain
-        assert "the best of several was lucky as well" in gain
+        assert "so it is not known whether this is a gain; seeds:" in gain
+        assert "the best of several was also lucky" in gain
 
     def test_it_warns_where_speeds_cannot_be_ranked(self) -> None:
         disturbed = two_objectives(disturbed_by="other runs worked on the device")
         (said,) = [each for each in disturbed.verdict if "rank" in each]
         assert said.startswith(
-            "Do not rank trials by images/s: 4 of 4 trials (0, 1, 2, 3) were not measured in a quiet"
+            "Do not rank trials by images/s: 4 of 4 trials (0, 1, 2, 3) were measured while other work ran"
         )
         assert {each.is_on_front for each in disturbed.standings} == {None}
         assert "front" not in [chart.name for chart in sweep_charts(disturbed)]
@@ -206,7 +209,7 @@ class TestPage:
         (said,) = [each for each in sweep_report(study).verdict if "stopped no trial" in each]
         assert said == (
             "The scheduler (asha) stopped no trial and saved nothing: of the trials at its rungs (3 at epoch 1, 3 at "
-            "epoch 3) each was among the best 1 in 3 of those that had come there before."
+            "epoch 3) each was among the best 1 in 3 of those that had reached the rung before."
         )
 
 
@@ -300,7 +303,7 @@ class TestInABrowser:
     def test_several_objectives_have_a_front(self, tmp_path: Path) -> None:
         front = open_page(render_sweep_html(two_objectives()), tmp_path).charts["front"]["data"]
         assert {trace["name"]: sorted(trace["x"]) for trace in front} == {
-            "beaten": [20.0],
+            "dominated": [20.0],
             "on the front": [5.0, 10.0, 30.0],
         }
 

@@ -52,7 +52,7 @@ class TestTwoRuns:
         change = comparison.scores[0].change
         assert change is not None and change.finding == "gained"
         assert change.low is not None and 0 < change.low < change.value
-        assert "more than chance, as far as the images go (p = " in comparison.sentences[0]
+        assert "more than chance in the choice of images (p = " in comparison.sentences[0]
         assert [run.job_id for run in comparison.first + comparison.second] == [good, bad]
 
     async def test_swapping_the_sides_turns_a_gain_into_a_loss(self, plane: ControlPlane) -> None:

@@ -219,7 +219,7 @@ class TestPage:
         assert "missing image" in page.text
         assert "&lt;gone&gt;.png" in page.text
         assert "there is no such file" in page.text
-        assert page.text.index("What was found") < page.text.index("What is in it")
+        assert page.text.index("Findings") < page.text.index("Contents")
 
     async def test_the_page_of_an_empty_data_set_shows_the_findings(self, plane: ControlPlane) -> None:
         await add(plane)

@@ -74,13 +74,15 @@ async def test_a_sweep_that_has_not_begun_has_a_report(plane: ControlPlane) -> N
     report = (await report_as(plane, job_id, "json")).json()
     assert (report["trials"], report["standings"], report["recommendation"]) == ([], [], None)
     assert (await report_as(plane, job_id, "csv")).text.splitlines() == ["trial"]
-    assert "no trial has begun" in (await report_as(plane, job_id, "html")).text
+    assert "no trial has started" in (await report_as(plane, job_id, "html")).text
 
 
 @pytest.mark.parametrize("is_first", [True, False])
-async def test_it_stands_alone(plane: ControlPlane, sweep: tuple[str, Run], is_first: bool) -> None:
+async def test_it_cannot_be_combined_with_other_jobs(
+    plane: ControlPlane, sweep: tuple[str, Run], is_first: bool
+) -> None:
     other = await plane.submit(train_spec())
     first, second = (sweep[0], other) if is_first else (other, sweep[0])
     answer = await plane.http.get(f"/v1/jobs/{first}/report", params={"with": second})
     assert (answer.status_code, answer.json()["code"]) == (422, "spec")
-    assert "stands alone" in answer.json()["detail"]
+    assert "cannot show other jobs" in answer.json()["detail"]
