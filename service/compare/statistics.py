@@ -16,7 +16,7 @@ from scipy import stats
 from fgd_core.spec.comparison import CONFIDENCE
 from service.compare.evidence import Evidence
 from service.compare.precision import Floats, overall, scores
-from service.compare.welch import sample, welch
+from service.compare.sweeps.welch import sample, welch
 
 _Array: TypeAlias = npt.NDArray[np.float64]
 

@@ -142,8 +142,7 @@ class TestPage:
         study.report(1, 1, 0.05)
         text = text_of(render_sweep_html(sweep_report(study, state="running")))
         assert (
-            "So far: nothing is ahead of the student without distillation, AP 0.100 with one seed, all compared"
-            in text
+            "So far: nothing is ahead of the student without distillation, AP 0.100 with one seed, all compared" in text
         )
         study.report(1, 2, 0.25)
         text = text_of(render_sweep_html(sweep_report(study, state="running")))

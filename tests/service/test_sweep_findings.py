@@ -24,7 +24,7 @@ from service.compare.sweeps.importance import importance
 from service.compare.sweeps.ped_anova import p_value, shares
 from service.compare.sweeps.standings import gains, pareto_front, runner_up, standings
 from service.compare.sweeps.stopping import stopping
-from service.compare.welch import t_quantile, two_sided_p
+from service.compare.sweeps.welch import t_quantile, two_sided_p
 from service.jobs.trial_values import common_epoch
 from tests.reports.recorded_jobs import BEGIN
 from tests.reports.recorded_sweeps import STEP_S, Study
