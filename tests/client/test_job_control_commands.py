@@ -97,7 +97,7 @@ class TestPriority:
     def test_a_stale_version_is_refused(self, client: FgdClient, waiting: str) -> None:
         version = client.job(waiting).version
         client.change(waiting, priority=1, version=version)
-        with pytest.raises(Exception, match="has moved") as refused:
+        with pytest.raises(Exception, match="has changed") as refused:
             client.change(waiting, priority=2, version=version)
         assert getattr(refused.value, "code", "") == "changed_meanwhile"
 

@@ -211,7 +211,7 @@ class TestControl:
         ended = fgd("sweep", "stop", sweep[0].job_id, 1, "--server", server.url)
         assert ended.out == "asked trial 1 to stop, at epoch 1 of 3\n"
         assert client.stored_events(sweep[0].job_id)[-1].kind == "trial_stop_asked"
-        assert "is stopped already" in fgd("sweep", "stop", sweep[0].job_id, 0, "--server", server.url).err
+        assert "already stopped" in fgd("sweep", "stop", sweep[0].job_id, 0, "--server", server.url).err
 
     def test_a_finished_sweep_continues_after_extend(
         self, fgd: Fgd, server: LiveServer, client: FgdClient, sweep: tuple[JobView, Run]
