@@ -65,7 +65,7 @@ class ArchiveAttempts:
 
     async def _archive_incomplete(self, attempt: Attempt, refusal: ClusterError) -> None:
         with suppress(ClusterError):
-            # Ray may not have told whether it still runs.
+            # Ray may not have reported whether it still runs.
             await self._context.cluster.stop(attempt.submission_id)
         cause = str(refusal.details.get("cause") or refusal.message)
         saved = await driver_log.archive_gap(attempt, self._context.storage, cause)

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeAlias
 from urllib.parse import quote
 
 import httpx
@@ -134,6 +134,7 @@ class RayCluster:
         self._http.base_url = httpx.URL(self._url)
 
     async def submit(self, submission: Submission) -> None:
+        """As in `Cluster`."""
         body = {
             "submission_id": submission.submission_id,
             "entrypoint": submission.entrypoint,
@@ -149,6 +150,7 @@ class RayCluster:
             raise _refused("submit a run", answer, submission_id=submission.submission_id)
 
     async def job(self, submission_id: str) -> ClusterJob | None:
+        """As in `Cluster`."""
         answer = await self._send("GET", f"/api/jobs/{quote(submission_id, safe='')}")
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
@@ -157,7 +159,8 @@ class RayCluster:
         return _job(submission_id, _json_object(answer))
 
     async def jobs(self) -> Mapping[str, ClusterJob]:
-        answer = await self._send("GET", "/api/jobs/", timeout=_LIST_TIMEOUT_S)
+        """As in `Cluster`."""
+        answer = await self._send("GET", "/api/jobs/", timeout_s=_LIST_TIMEOUT_S)
         if answer.is_error:
             raise _refused("list its runs", answer)
         try:
@@ -169,6 +172,7 @@ class RayCluster:
         return {id_: _job(id_, row) for row in rows if isinstance(id_ := row.get("submission_id"), str)}
 
     async def stop(self, submission_id: str) -> None:
+        """As in `Cluster`."""
         answer = await self._send("POST", f"/api/jobs/{quote(submission_id, safe='')}/stop")
         if answer.is_error and answer.status_code != httpx.codes.NOT_FOUND:
             raise _refused("stop a run", answer, submission_id=submission_id)
@@ -197,26 +201,29 @@ class RayCluster:
         raise _refused("send a run's log", refusal, submission_id=submission_id)
 
     async def delete(self, submission_id: str) -> None:
+        """As in `Cluster`."""
         answer = await self._send("DELETE", f"/api/jobs/{quote(submission_id, safe='')}")
         if answer.is_error and answer.status_code != httpx.codes.NOT_FOUND:
             raise _refused("delete a run", answer, submission_id=submission_id)
 
     async def capacity(self) -> Capacity:
         """As in `Cluster`. Totals are current; resources in use are as old as the autoscaler's last update (5 s)."""
-        nodes = await self._send("GET", "/api/v0/nodes", params=_ALL_NODES, timeout=_LIST_TIMEOUT_S)
-        usage = await self._send("GET", "/api/cluster_status", timeout=_LIST_TIMEOUT_S)
+        nodes = await self._send("GET", "/api/v0/nodes", params=_ALL_NODES, timeout_s=_LIST_TIMEOUT_S)
+        usage = await self._send("GET", "/api/cluster_status", timeout_s=_LIST_TIMEOUT_S)
         for answer in (nodes, usage):
             if answer.is_error:
                 raise _refused("report its resources", answer)
         return _capacity(_json_object(nodes), _json_object(usage))
 
     async def version(self) -> str:
+        """As in `Cluster`."""
         answer = await self._send("GET", "/api/version")
         if answer.is_error:
             raise _refused("report its version", answer)
         return str(_json_object(answer).get("ray_version"))
 
     async def browse(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> httpx.Response:
+        """As in `Cluster`."""
         url = httpx.URL(self._url)
         url = url.copy_with(raw_path=url.raw_path.rstrip(b"/") + target.encode("ascii"))
         request = self._browsing.build_request(method, url, headers=headers, content=body or None)
@@ -262,9 +269,18 @@ class RayCluster:
             raise self._refused_token(answer)
         return answer if answer.is_error else None
 
-    async def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Mapping[str, object] | None = None,
+        params: Mapping[str, str] | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> httpx.Response:
+        timeout = httpx.Timeout(timeout_s, connect=min(5.0, timeout_s))
         try:
-            answer = await self._http.request(method, path, **options)
+            answer = await self._http.request(method, path, json=json, params=params, timeout=timeout)
         except httpx.ReadTimeout as error:
             raise ClusterSlowError("Ray did not answer in time", url=self._url, path=path) from error
         except httpx.HTTPError as error:
@@ -319,11 +335,12 @@ _LIST_TIMEOUT_S = 10.0
 _STREAM_TIMEOUT_S = 60.0
 _BLOCK_BYTES = 256 * 1024
 _LOG_FILE = "job-driver-{}.log"
-_JOBS: TypeAdapter[list[dict[str, Any]]] = TypeAdapter(list[dict[str, Any]])
+_Json: TypeAlias = dict[str, Any]
+_JOBS: TypeAdapter[list[_Json]] = TypeAdapter(list[_Json])
 _STATUS: TypeAdapter[ClusterStatus] = TypeAdapter(ClusterStatus)
 
 
-def _job(submission_id: str, fields: Mapping[str, Any]) -> ClusterJob:
+def _job(submission_id: str, fields: _Json) -> ClusterJob:
     try:
         status = _STATUS.validate_python(fields.get("status"))
     except ValidationError as error:
@@ -335,7 +352,7 @@ def _job(submission_id: str, fields: Mapping[str, Any]) -> ClusterJob:
     return ClusterJob(submission_id=submission_id, status=status, message=fields.get("message") or "")
 
 
-def _json_object(answer: httpx.Response) -> dict[str, Any]:
+def _json_object(answer: httpx.Response) -> _Json:
     try:
         value = answer.json()
     except ValueError:
@@ -364,18 +381,18 @@ def _refused(action: str, answer: httpx.Response, **details: str) -> ClusterErro
     )
 
 
-def _capacity(nodes: dict[str, Any], usage: dict[str, Any]) -> Capacity:
+def _capacity(nodes: _Json, usage: _Json) -> Capacity:
     report = ((usage.get("data") or {}).get("clusterStatus") or {}).get("loadMetricsReport") or {}
     used_by_node = report.get("usageByNode") or {}
     return Capacity(tuple(_node(row, used_by_node.get(row["node_id"]) or {}) for row in _alive(nodes)))
 
 
-def _alive(nodes: dict[str, Any]) -> list[dict[str, Any]]:
+def _alive(nodes: _Json) -> list[_Json]:
     rows = ((nodes.get("data") or {}).get("result") or {}).get("result") or []
     return [row for row in rows if row.get("state") == "ALIVE" and row.get("node_id")]
 
 
-def _node(row: dict[str, Any], used_here: dict[str, Any]) -> Node:
+def _node(row: _Json, used_here: _Json) -> Node:
     total = {kind: float((row.get("resources_total") or {}).get(kind, 0.0)) for kind in ("CPU", "GPU")}
     # The autoscaler does not know a node that has just started; nothing runs there yet.
     used = {kind: float((used_here.get(kind) or (0.0, 0.0))[0]) for kind in total}

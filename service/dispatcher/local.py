@@ -54,6 +54,7 @@ class _Head(Fact):
 
     @property
     def is_alive(self) -> bool:
+        """Whether the head's main process is alive."""
         return self.pid is not None and head_processes.same_process(self.pid, self.create_time)
 
 

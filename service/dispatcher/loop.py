@@ -130,24 +130,26 @@ class Dispatcher:
 
     async def _run_steps(self) -> None:
         ray_fault, storage_fault = None, None
-        defect: Exception | None = None
+        defect: BaseException | None = None
         for step in self._steps.values():
-            try:
-                await step.run()
-            except ClusterAwayError as error:
-                self._metrics.ray_errors.labels("away").inc()
-                ray_fault = str(error)
-                break
-            except ClusterError as error:
-                self._metrics.ray_errors.labels("refused").inc()
-                log.warning("cluster_refuses", error=str(error))
-            except StorageError as error:
-                storage_fault = str(error)
-            except (StaleLeaseError, DatabaseError):
-                raise
-            except Exception as error:
-                # A defect in one step must not keep the other steps from running, tick after tick.
-                defect = defect or error
+            (error,) = await asyncio.gather(step.run(), return_exceptions=True)
+            match error:
+                case None:
+                    continue
+                case ClusterAwayError():
+                    self._metrics.ray_errors.labels("away").inc()
+                    ray_fault = str(error)
+                    break
+                case ClusterError():
+                    self._metrics.ray_errors.labels("refused").inc()
+                    log.warning("cluster_refuses", error=str(error))
+                case StorageError():
+                    storage_fault = str(error)
+                case StaleLeaseError() | DatabaseError():
+                    raise error
+                case _:
+                    # A defect in one step must not keep the other steps from running, tick after tick.
+                    defect = defect or error
         self._ray.report(ray_fault)
         self._storage.report(storage_fault)
         if defect is not None:

@@ -44,6 +44,8 @@ class _Sample(NamedTuple):
 
 
 class CapacitySource(Protocol):
+    """What the sampler needs of `CapacityMemory`."""
+
     async def recent(self) -> Capacity | None:
         """Return the cluster's capacity, at most half a minute old; None if the cluster does not answer."""
         ...

@@ -1,4 +1,4 @@
-"""Builds the control plane: the API, and the background work that runs beside it."""
+"""Builds the control plane: the API, and its background tasks."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -59,32 +59,12 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock | None = No
     time = shared_clock.SharedClock(database)
     services = _services(settings, cluster, database, clock or time, metrics)
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        make_private(settings.home, settings.database_url)
-        await check_at_startup(services.storage, _log_start)
-        # A second control plane in this home would be a second writer of its SQLite file and of its secret. Control
-        # planes that share a PostgreSQL database have a home each.
-        with locked(settings.home / "lock", lambda pid: _home_in_use(settings, pid)):
-            await migrate.upgrade_when_reachable(settings.database_url, _log_start)
-            await time.set()
-            await ensure_admin_token(settings, database, services.clock)
-            dispatcher = _dispatcher(services)
-            try:
-                async with running(_background(services, dispatcher, time)):
-                    yield
-            finally:
-                with suppress(DatabaseError):
-                    await dispatcher.close()
-                await services.database.close()
-                await services.tracing.close()
-
     app = FastAPI(
         title="fgd",
         summary="Distil object detectors with Focal and Global Distillation",
         description=description.ABOUT,
         version=version("fgd"),
-        lifespan=lifespan,
+        lifespan=lambda _: _running(services, time),
         responses=problems.RESPONSES,
         middleware=middleware.layers(services),
         docs_url=None,
@@ -106,6 +86,29 @@ def token_mint(settings: Settings) -> TokenMint:
     if not settings.database_url.startswith("sqlite"):
         log.warning("secret_not_shared", cure="with several control planes, give all of them one FGD_SECRET")
     return TokenMint.at(settings.home / "secret")
+
+
+@asynccontextmanager
+async def _running(services: Services, time: shared_clock.SharedClock) -> AsyncIterator[None]:
+    """Prepare home, storage and database, and run the background tasks while the block runs."""
+    settings = services.settings
+    make_private(settings.home, settings.database_url)
+    await check_at_startup(services.storage, _log_start)
+    # A second control plane in this home would be a second writer of its SQLite file and of its secret. Control planes
+    # that share a PostgreSQL database have a home each.
+    with locked(settings.home / "lock", lambda pid: _home_in_use(settings, pid)):
+        await migrate.upgrade_when_reachable(settings.database_url, _log_start)
+        await time.set()
+        await ensure_admin_token(settings, services.database, services.clock)
+        dispatcher = _dispatcher(services)
+        try:
+            async with running(_background(services, dispatcher, time)):
+                yield
+        finally:
+            with suppress(DatabaseError):
+                await dispatcher.close()
+            await services.database.close()
+            await services.tracing.close()
 
 
 def _services(settings: Settings, cluster: Cluster, database: Database, clock: Clock, metrics: Metrics) -> Services:

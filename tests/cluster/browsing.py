@@ -1,4 +1,4 @@
-"""A real headless Chromium that a test drives: pages that sign in, move on and load more as they go."""
+"""Drives a real headless Chromium, for pages that sign in, navigate and load more data."""
 
 import asyncio
 import itertools
@@ -15,30 +15,30 @@ from tests.reports.browser import CHROMIUM
 
 
 class MovedOnError(Exception):
-    """The page went away while it was asked."""
+    """The page navigated away during a call."""
 
 
 class Browser:
-    """One tab."""
+    """One tab of the browser."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
         self._numbers = itertools.count(1)
         self.requests: list[str] = []
         self.complaints: list[str] = []
-        """Errors of scripts, and what a page's own policy has kept it from."""
+        """Errors of scripts, and violations of the content security policy."""
 
     async def open(self, url: str) -> None:
         await self._tell("Page.navigate", url=url)
 
     async def run(self, script: str) -> Any:
-        """The value of an expression, which may be a promise."""
+        """Return the value of an expression, which may be a promise."""
         answer = await self._tell("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
     async def until(self, script: str, timeout_s: float = 30.0) -> Any:
-        """The value of an expression once it is something."""
+        """Wait until an expression has a value; returns it."""
         deadline = time.monotonic() + timeout_s
         value = None
         while not value:
@@ -56,13 +56,13 @@ class Browser:
         number = next(self._numbers)
         await self._socket.send_json({"id": number, "method": method, "params": params})
         while True:
-            told: dict[str, Any] = json.loads(await self._socket.receive_str(timeout=60))
-            if told.get("id") == number:
-                if "error" in told:
-                    raise MovedOnError(told["error"])
-                result: dict[str, Any] = told["result"]
+            message: dict[str, Any] = json.loads(await self._socket.receive_str(timeout=60))
+            if message.get("id") == number:
+                if "error" in message:
+                    raise MovedOnError(message["error"])
+                result: dict[str, Any] = message["result"]
                 return result
-            self._note(told.get("method"), told.get("params", {}))
+            self._note(message.get("method"), message.get("params", {}))
 
     def _note(self, method: str | None, params: dict[str, Any]) -> None:
         if method == "Network.requestWillBeSent":
@@ -104,5 +104,5 @@ async def browser(folder: Path) -> AsyncIterator[Browser]:
 
 
 def _port_in(file: Path) -> int:
-    """0 until it is written."""
+    """Return the port; 0 until the file is written."""
     return int(file.read_text().splitlines()[0]) if file.exists() and "\n" in file.read_text() else 0

@@ -1,4 +1,4 @@
-"""One Ray head for all tests of this folder: starting it is what takes the time."""
+"""One Ray head for all tests of this folder, because its start takes long."""
 
 import asyncio
 import shutil

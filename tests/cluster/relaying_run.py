@@ -1,5 +1,5 @@
-"""A run that was evaluated, then trains for some seconds, and then is busy otherwise until it is stopped or its time is
-up: `python relaying_run.py TRAINING OTHERWISE`, in seconds."""
+"""A run that evaluates, trains for TRAINING seconds, and then does other work for OTHER seconds or until it is stopped:
+`python relaying_run.py TRAINING OTHER`."""
 
 import signal
 import sys

@@ -1,4 +1,4 @@
-"""Small runs to submit, and how to wait for what becomes of them."""
+"""Small runs to submit, and functions that wait for their results."""
 
 import asyncio
 import itertools
@@ -51,7 +51,7 @@ async def log_with(cluster: RayCluster, submission_id: str, text: str) -> str:
 
 
 def listening(processes: Iterable[psutil.Process]) -> set[str]:
-    """The addresses that processes listen on; a process that has ended meanwhile listens on none."""
+    """Return the addresses on which processes listen; none for a process that has ended meanwhile."""
     found = set()
     for process in processes:
         with suppress(psutil.NoSuchProcess):
@@ -61,7 +61,7 @@ def listening(processes: Iterable[psutil.Process]) -> set[str]:
 
 
 def named(processes: Iterable[psutil.Process]) -> dict[str, int]:
-    """Process ids by name, without the processes that have ended meanwhile."""
+    """Return process ids by name, without processes that have ended meanwhile."""
     found = {}
     for process in processes:
         with suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""A Ray head that does not come up: what `fgd up` then says is about this start, and not about an earlier one.
+"""A Ray head that does not start: the error of `fgd up` is about this start, and not about an earlier one.
 
 A child that prints and ends stands in for `ray start`, which takes seconds to fail.
 """
@@ -46,7 +46,7 @@ async def test_only_log_files_of_the_last_start_are_kept(tmp_path: Path, monkeyp
     assert [path.name for path in (tmp_path / "logs" / "ray-failed-start").iterdir()] == ["later"]
 
 
-# Where Ray keeps the log files of its processes: below the head's temporary folder.
+# Ray writes the log files of its processes below the head's temporary folder.
 _WRITE_LOG = """
 import json, pathlib
 logs = pathlib.Path(json.loads(pathlib.Path('ray.json').read_text())['temp_dir']) / 'session_latest' / 'logs'

@@ -32,8 +32,8 @@ class TestLocalRay:
     async def test_a_head_is_started_reused_and_stopped(
         self, head: LocalRay, cluster: RayCluster, tmp_path: Path
     ) -> None:
-        """One test for the sake of time: each start takes several seconds."""
-        # Started by a process that is then killed, beside the head of the other tests.
+        """One test, because each start takes several seconds."""
+        # Started by a process that is then killed, while the head of the other tests runs.
         starter = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", START, str(tmp_path)), stdout=subprocess.PIPE
         )
@@ -43,13 +43,13 @@ class TestLocalRay:
         try:
             ray = LocalRay(tmp_path)
 
-            # Found again, as it is.
+            # The next start finds the same head.
             assert ray.is_running
             assert await ray.start() == url
             note = json.loads((tmp_path / "ray.json").read_text())
             mark, temp_dir = note["mark"], Path(note["temp_dir"])
 
-            # The two see nothing of each other.
+            # The two heads do not see each other.
             assert url != await head.start()
             assert ray.token != head.token
             asked = submission("import time; print('ready'); time.sleep(300)")
@@ -60,11 +60,11 @@ class TestLocalRay:
             assert await cluster.job(asked.submission_id) is None
             assert (await cluster.capacity()).cpus_total == 2
 
-            # All of it listens on the loopback interface only.
+            # All processes listen on the loopback interface only.
             living = head_processes.find(mark, temp_dir)
             assert listening(living) <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
 
-            # Killed from outside: what is left is ended, and a new one comes up.
+            # After a kill from outside, the rest is ended, and a new head starts.
             family = _family(note["pid"])
             os.kill(note["pid"], signal.SIGKILL)
             os.kill(named(living)["raylet"], signal.SIGKILL)
@@ -77,7 +77,7 @@ class TestLocalRay:
                 await own.submit(asked)
                 await log_with(own, asked.submission_id, "ready\n")
 
-            # Stopped: nothing is left, and the other head has not noticed.
+            # After a stop nothing is left, and the other head is not affected.
             family = _family(new_note["pid"])
             names = " ".join(named(family))
             assert all(name in names for name in ("raylet", "gcs_server", "ray::DashboardA", "ray::JobSuperv")), names
@@ -101,7 +101,7 @@ class TestLocalRay:
                 os.kill(first["pid"], signal.SIGKILL)
 
                 async def restarted() -> str:
-                    # The note is away between two heads.
+                    # Between two heads there is no state file.
                     with suppress(FileNotFoundError):
                         note = json.loads((tmp_path / "ray.json").read_text())
                         return str(note["mark"]) if note["processes"] else ""
@@ -134,7 +134,7 @@ class TestLocalRay:
 
 
 async def test_an_ended_process_has_no_ports_and_no_name() -> None:
-    """A process of Ray's may end between the moment when it is found and the question for its sockets."""
+    """A process of Ray may end between the search and the query of its sockets."""
     ended = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=subprocess.PIPE)
     process = psutil.Process(ended.pid)
     await ended.communicate(b"\n")
@@ -142,7 +142,7 @@ async def test_an_ended_process_has_no_ports_and_no_name() -> None:
 
 
 def _family(pid: int) -> list[psutil.Process]:
-    """Found without the code under test, which must not be the judge of what it has missed."""
+    """Finds processes without the code under test, which could miss them."""
     head = psutil.Process(pid)
     return [head, *head.children(recursive=True)]
 

@@ -1,4 +1,4 @@
-"""What runs tell Prometheus, and what boards ask of Ray, on a real Ray."""
+"""Metrics of runs and of Ray that the boards query, on a real Ray."""
 
 import sys
 from dataclasses import replace
@@ -33,7 +33,7 @@ STAYING = {
 
 
 async def scraped(head: LocalRay) -> dict[str, list[dict[str, Any]]]:
-    """Labels of each series that the node's agent serves, by name."""
+    """Returns the labels of each series that the node's agent serves, by name."""
     bearer = {"Authorization": f"Bearer {head.token}"}
     found: dict[str, list[dict[str, Any]]] = {}
     async with httpx.AsyncClient(trust_env=False) as http:
@@ -48,7 +48,7 @@ async def scraped(head: LocalRay) -> dict[str, list[dict[str, Any]]]:
 async def test_ray_serves_the_metrics_that_the_boards_query(head: LocalRay, cluster: RayCluster) -> None:
     found = await eventually(lambda: scraped(head), lambda found: set(OF_RAY) <= set(found), timeout_s=60)
     for name, labels in OF_RAY.items():
-        # Prometheus itself puts the instance there.
+        # Prometheus itself adds the instance.
         assert any(labels - {"instance"} <= set(each) for each in found[name]), name
 
 
@@ -58,13 +58,13 @@ async def test_a_run_has_metrics_while_it_runs_and_still_stops_by_itself(head: L
     found = await eventually(lambda: scraped(head), lambda found: set(found) >= MEASURED | STAYING, timeout_s=60)
     (labels,) = found["ray_fgd_run_progress_ratio"]
     assert (labels["job_name"], labels["job_id"], labels["kind"], labels["trial"]) == ("relayed", "j", "train", "")
-    # While it evaluates, it has no speed; where it stands and what it has reached are not forgotten.
+    # During an evaluation it has no speed; its progress and its scores are kept.
     found = await eventually(lambda: scraped(head), lambda found: not MEASURED & set(found), timeout_s=90)
     assert set(found) >= STAYING
     await cluster.stop(asked.submission_id)
     assert (await end_of(cluster, asked.submission_id)).status == "STOPPED"
     log = await log_with(cluster, asked.submission_id, "stopped by itself")
-    # Nothing of Ray's own handling of signals, and none of its complaints.
+    # Ray's own signal handling and its warnings must not appear.
     assert "***" not in log
 
 

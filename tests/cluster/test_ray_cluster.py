@@ -19,24 +19,24 @@ def free_cpus(capacity: Capacity) -> float:
 
 class TestRuns:
     async def test_a_run_gets_its_environment_and_its_output_is_kept(self, cluster: RayCluster) -> None:
-        asked = submission("import os; print('hello', os.environ['WHO'])", WHO="fgd")
-        await cluster.submit(asked)
-        assert (await end_of(cluster, asked.submission_id)).status == "SUCCEEDED"
-        assert "hello fgd" in str(await cluster.logs(asked.submission_id))
+        submission = submission("import os; print('hello', os.environ['WHO'])", WHO="fgd")
+        await cluster.submit(submission)
+        assert (await end_of(cluster, submission.submission_id)).status == "SUCCEEDED"
+        assert "hello fgd" in str(await cluster.logs(submission.submission_id))
 
     async def test_submitting_twice_starts_once(self, cluster: RayCluster, tmp_path: Path) -> None:
         traces = tmp_path / "traces"
-        asked = submission(f"print('x', file=open('{traces}', 'a'))")
-        await cluster.submit(asked)
-        await cluster.submit(asked)
-        await end_of(cluster, asked.submission_id)
-        await cluster.submit(asked)
+        submission = submission(f"print('x', file=open('{traces}', 'a'))")
+        await cluster.submit(submission)
+        await cluster.submit(submission)
+        await end_of(cluster, submission.submission_id)
+        await cluster.submit(submission)
         assert traces.read_text() == "x\n"
 
     async def test_a_failed_run_has_its_status_and_last_lines(self, cluster: RayCluster) -> None:
-        asked = submission("raise SystemExit('out of cheese')")
-        await cluster.submit(asked)
-        job = await end_of(cluster, asked.submission_id)
+        submission = submission("raise SystemExit('out of cheese')")
+        await cluster.submit(submission)
+        job = await end_of(cluster, submission.submission_id)
         assert job.status == "FAILED"
         assert "out of cheese" in job.message
 
@@ -46,44 +46,44 @@ class TestRuns:
             "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(4), print('saved'), sys.exit(0))); "
             "print('ready'); time.sleep(60)"
         )
-        asked = submission(code)
-        await cluster.submit(asked)
-        await log_with(cluster, asked.submission_id, "ready\n")
-        await cluster.stop(asked.submission_id)
-        assert (await end_of(cluster, asked.submission_id)).status == "STOPPED"
-        assert "saved" in str(await cluster.logs(asked.submission_id))
-        await cluster.stop(asked.submission_id)  # an ended run is left alone
+        submission = submission(code)
+        await cluster.submit(submission)
+        await log_with(cluster, submission.submission_id, "ready\n")
+        await cluster.stop(submission.submission_id)
+        assert (await end_of(cluster, submission.submission_id)).status == "STOPPED"
+        assert "saved" in str(await cluster.logs(submission.submission_id))
+        await cluster.stop(submission.submission_id)  # no error for an ended run
 
     async def test_a_run_holds_its_resources_until_it_ends(self, cluster: RayCluster) -> None:
         await eventually(cluster.capacity, lambda capacity: free_cpus(capacity) == 2)
-        asked = submission("import time; print('ready'); time.sleep(60)", cpus=2)
-        await cluster.submit(asked)
-        await log_with(cluster, asked.submission_id, "ready\n")
+        submission = submission("import time; print('ready'); time.sleep(60)", cpus=2)
+        await cluster.submit(submission)
+        await log_with(cluster, submission.submission_id, "ready\n")
         capacity = await eventually(cluster.capacity, lambda capacity: free_cpus(capacity) == 0)
         assert (capacity.cpus_total, capacity.largest_node_cpus, capacity.gpus_total) == (2, 2, 0)
-        await cluster.stop(asked.submission_id)
+        await cluster.stop(submission.submission_id)
         await eventually(cluster.capacity, lambda capacity: free_cpus(capacity) == 2)
 
     async def test_output_that_is_not_text_is_returned_unchanged(self, cluster: RayCluster) -> None:
-        """Ray's own answer about such a log is an error 500."""
+        """Ray's own answer for such a log is status 500."""
         code = "import sys; sys.stdout.buffer.write(bytes([0xff, 0xfe]) + b' after\\n')"
-        asked = submission(code)
-        await cluster.submit(asked)
-        assert (await end_of(cluster, asked.submission_id)).status == "SUCCEEDED"
-        assert b"\xff\xfe after\n" in (await cluster.logs(asked.submission_id)).stored
+        submission = submission(code)
+        await cluster.submit(submission)
+        assert (await end_of(cluster, submission.submission_id)).status == "SUCCEEDED"
+        assert b"\xff\xfe after\n" in (await cluster.logs(submission.submission_id)).stored
 
     async def test_the_list_of_runs_agrees_with_the_single_answers(self, cluster: RayCluster) -> None:
-        asked = submission("pass")
-        await cluster.submit(asked)
-        ended = await end_of(cluster, asked.submission_id)
-        assert (await cluster.jobs())[asked.submission_id] == ended
+        submission = submission("pass")
+        await cluster.submit(submission)
+        ended = await end_of(cluster, submission.submission_id)
+        assert (await cluster.jobs())[submission.submission_id] == ended
 
     async def test_a_deleted_run_is_unknown(self, cluster: RayCluster) -> None:
-        asked = submission("pass")
-        await cluster.submit(asked)
-        await end_of(cluster, asked.submission_id)
-        await cluster.delete(asked.submission_id)
-        assert await cluster.job(asked.submission_id) is None
+        submission = submission("pass")
+        await cluster.submit(submission)
+        await end_of(cluster, submission.submission_id)
+        await cluster.delete(submission.submission_id)
+        assert await cluster.job(submission.submission_id) is None
 
     async def test_an_unknown_run_is_none(self, cluster: RayCluster) -> None:
         assert await cluster.job("fgd-unknown") is None
@@ -92,10 +92,10 @@ class TestRuns:
         await cluster.delete("fgd-unknown")
 
     async def test_a_refused_submission_raises_and_starts_no_run(self, cluster: RayCluster) -> None:
-        asked = replace(submission("pass"), cpus=cast(int, "many"))
+        submission = replace(submission("pass"), cpus=cast(int, "many"))
         with pytest.raises(ClusterError, match="could not submit"):
-            await cluster.submit(asked)
-        assert await cluster.job(asked.submission_id) is None
+            await cluster.submit(submission)
+        assert await cluster.job(submission.submission_id) is None
 
 
 class TestReaching:

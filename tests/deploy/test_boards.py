@@ -34,7 +34,7 @@ class TestQueries:
         found = selectors(query.expr)
         assert found
         for selector in found:
-            assert selector.name in known, f"nobody serves {selector.name}"
+            assert selector.name in known, f"{selector.name} is not served"
             assert selector.labels <= known[selector.name], f"{selector.name} has no such label"
 
     def test_metrics_of_the_whole_system_are_not_summed(self) -> None:

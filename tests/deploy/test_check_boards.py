@@ -64,7 +64,7 @@ def scraped(url: str) -> bool:
 def checked(url: str, folder: Path, made: dict[str, Any], *options: str) -> subprocess.CompletedProcess[str]:
     (folder / "board.json").write_text(json.dumps(made))
     script = str(ROOT / "deploy" / "check_boards.py")
-    # -S: without any package beside the standard library.
+    # -S: only the standard library.
     command = [sys.executable, "-I", "-S", script, "--prometheus", url, "--boards", str(folder), *options]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 

@@ -1,4 +1,4 @@
-"""`deploy/verify` runs beside a system that is in use in the same checkout, and has nothing to do with it."""
+"""`deploy/verify` does not touch a system that is in use in the same checkout."""
 
 import shutil
 from pathlib import Path

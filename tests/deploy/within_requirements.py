@@ -1,4 +1,4 @@
-"""Imports modules with no more packages than one installation of fgd has. Runs as a process of its own.
+"""Imports modules with no more packages than one installation of fgd has. Runs in a separate process.
 
 python -m tests.deploy.within_requirements service|workers|client
 

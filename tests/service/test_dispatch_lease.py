@@ -192,7 +192,7 @@ def ahead(clock: Clock, by_s: float) -> Clock:
 
 class TestTwoActiveAttempts:
     async def test_a_stale_attempt_cannot_write(self, plane: ControlPlane) -> None:
-        """The first run is disconnected, marked lost and replaced; then it returns, beside the second."""
+        """The first run is disconnected, marked lost and replaced; then it returns, while the second is active."""
         job_id, stale = await plane.started_job()
         await stale.reports(progress(1))
         plane.clock.forward(plane.settings.heartbeat_timeout_s + 1)

@@ -29,7 +29,7 @@ from service.store import recording
 from service.store.recording import store_undelivered
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
-SCRAPE_TOKEN = "only prometheus knows this one, and nobody else"
+SCRAPE_TOKEN = "only prometheus has this scrape token"
 
 
 async def scraped(plane: ControlPlane) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -148,7 +148,7 @@ class TestJobs:
         await plane.submit(train_spec())
         clock.forward(-1)
         await plane.tick()
-        # A sum that falls is, to Prometheus, one that began anew.
+        # Prometheus takes a sum that falls for a restarted counter.
         assert await value(plane, "fgd_queue_wait_seconds_sum") == 0
 
     async def test_an_end_that_was_rolled_back_is_not_counted(

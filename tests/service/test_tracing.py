@@ -94,8 +94,8 @@ class TestOn:
         post, submission = spans["POST /v1/jobs"], spans["submit to Ray"]
         assert (post.trace_id, post.parent_id) == (SENT[3:35], SENT[36:52])
         assert submission.parent_id == spans["lease"].parent_id == post.span_id
-        told = traced.cluster.submissions[0].environment
-        assert told["TRACEPARENT"] == f"00-{post.trace_id}-{submission.span_id}-01"
+        variables = traced.cluster.submissions[0].environment
+        assert variables["TRACEPARENT"] == f"00-{post.trace_id}-{submission.span_id}-01"
 
     async def test_a_request_without_a_trace_starts_one(self, traced: ControlPlane, collector: Collector) -> None:
         for sent in ("", "00-nonsense"):
@@ -114,9 +114,9 @@ class TestOn:
         await traced.tick()
         await traced.services.tracing.close()
         assert collector.spans == []
-        told = traced.cluster.submissions[0].environment["TRACEPARENT"]
-        assert told.startswith(SENT[:36])
-        assert not is_sampled(told)
+        variables = traced.cluster.submissions[0].environment["TRACEPARENT"]
+        assert variables.startswith(SENT[:36])
+        assert not is_sampled(variables)
 
     async def test_probes_and_reports_of_runs_make_no_spans(self, traced: ControlPlane, collector: Collector) -> None:
         await traced.started_job()
@@ -145,7 +145,7 @@ class TestOn:
 
 
 class TestCollectorAway:
-    @pytest.fixture(params=["nobody there", "no answer"])
+    @pytest.fixture(params=["no collector", "no answer"])
     def away(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tracing]:
         with otlp_collector.running(answers=False) as deaf, socket.socket() as closed:
             closed.bind(("127.0.0.1", 0))

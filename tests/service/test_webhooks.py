@@ -166,7 +166,7 @@ class TestDelivery:
         listener.is_silent = True
         sending = asyncio.create_task(deliverer(killed).deliver_due())
         await listener.was_called.wait()
-        # Killed: nothing of its own is written any more.
+        # Killed: it writes nothing any more.
         sending.cancel()
         await asyncio.wait([sending])
         await killed.close()

@@ -181,7 +181,7 @@ FLEET = Board(
                     "Until sent to the readers at the same replica.",
                     quantiles("fgd_stream_lag_seconds", window=RARE),
                     unit="s",
-                    maybe="nobody followed a stream.",
+                    maybe="no stream was read.",
                 ),
                 Panel(
                     "Readers of streams",

@@ -20,7 +20,7 @@ SWEEPS = Board(
             [
                 stat("Best", "Of the first objective.", f"max(ray_fgd_sweep_best{SWEEP})"),
                 stat("Trials over", "Whatever way they ended.", f"max(ray_fgd_sweep_trials_done{SWEEP})"),
-                stat("Trials planned", "As far as it can be told.", f"max(ray_fgd_sweep_trials_planned{SWEEP})"),
+                stat("Trials planned", "If it is known in advance.", f"max(ray_fgd_sweep_trials_planned{SWEEP})"),
                 stat("Trials running", "Now.", f"max(ray_fgd_sweep_trials_running{SWEEP})"),
                 stat("Epochs", "Trained by the search.", f"max(ray_fgd_sweep_epochs_done{SWEEP})"),
                 stat("To go", "Until its end.", f"max(ray_fgd_sweep_eta_seconds{SWEEP})", unit="s"),

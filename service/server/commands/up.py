@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 
 class LogFormat(StrEnum):
+    """Choices of `--log-format`."""
+
     FILE = "file"
     JSON = "json"
 
