@@ -33,7 +33,7 @@ CODE = TokenMint(b"of another").claim("job1-1")
 
 
 @dataclass(frozen=True)
-class Setup:
+class ProxiedRay:
     url: str
     reader: str
 
@@ -43,7 +43,7 @@ class Setup:
 
 
 @pytest.fixture
-async def setup(cluster: RayCluster, tmp_path: Path) -> AsyncIterator[Setup]:
+async def proxied(cluster: RayCluster, tmp_path: Path) -> AsyncIterator[ProxiedRay]:
     """A control plane that requires tokens, in front of the Ray head of these tests; it dispatches nothing."""
     settings = Settings(home=tmp_path, auth="tokens", admin_token=SecretStr(ADMIN))
     await asyncio.to_thread(migrate.upgrade, settings.database_url)
@@ -60,7 +60,7 @@ async def setup(cluster: RayCluster, tmp_path: Path) -> AsyncIterator[Setup]:
     listening = socket.create_server(("127.0.0.1", 0))
     running = asyncio.create_task(server.serve([listening]))
     await eventually(_started(server), bool)
-    yield Setup(f"http://127.0.0.1:{listening.getsockname()[1]}", token)
+    yield ProxiedRay(f"http://127.0.0.1:{listening.getsockname()[1]}", token)
     server.should_exit = True
     await running
     await app.state.services.database.close()
@@ -78,8 +78,8 @@ def named(name: str, code: str, **environment: str) -> Submission:
 
 
 class TestPrograms:
-    async def test_the_page_and_all_its_files_are_served(self, setup: Setup) -> None:
-        async with setup.as_(setup.reader) as http:
+    async def test_the_page_and_all_its_files_are_served(self, proxied: ProxiedRay) -> None:
+        async with proxied.as_(proxied.reader) as http:
             index = await http.get("/ray/")
             assert index.headers["content-type"].startswith("text/html")
             named_files = re.findall(r'(?:src|href)="\./([^"]+)"', index.text)
@@ -90,7 +90,7 @@ class TestPrograms:
                 assert int(file.headers["content-length"]) == len(file.content) > 100
 
     async def test_jobs_and_logs_can_be_read_without_claim_codes(
-        self, setup: Setup, cluster: RayCluster, head: LocalRay
+        self, proxied: ProxiedRay, cluster: RayCluster, head: LocalRay
     ) -> None:
         asked = named("a name to find", f"print('{CODE}'); print('done')", FGD_ATTEMPT_CLAIM=CODE)
         await cluster.submit(asked)
@@ -99,7 +99,7 @@ class TestPrograms:
         # Ray itself shows it; otherwise the test below could not fail.
         async with httpx.AsyncClient(headers={"Authorization": f"Bearer {head.token}"}) as around:
             assert CODE in (await around.get(f"{await head.start()}/api/jobs/")).text
-        async with setup.as_(setup.reader) as http:
+        async with proxied.as_(proxied.reader) as http:
             jobs = await http.get("/ray/api/jobs/")
             (job,) = [job for job in jobs.json() if job["submission_id"] == asked.submission_id]
             assert job["metadata"]["name"] == "a name to find"
@@ -111,11 +111,11 @@ class TestPrograms:
             for path in ("/ray/api/jobs/", "/ray/api/v0/jobs?detail=1", "/ray/api/v0/runtime_envs?detail=1"):
                 assert CODE[5:20] not in (await http.get(path)).text
 
-    async def test_a_log_can_be_followed(self, setup: Setup, cluster: RayCluster) -> None:
+    async def test_a_log_can_be_followed(self, proxied: ProxiedRay, cluster: RayCluster) -> None:
         asked = named("talks", "import time; print('one', flush=True); time.sleep(3); print('two', flush=True)")
         await cluster.submit(asked)
         await log_with(cluster, asked.submission_id, "one")
-        async with setup.as_(setup.reader) as http:
+        async with proxied.as_(proxied.reader) as http:
             node_id = (await http.get("/ray/api/v0/nodes")).json()["data"]["result"]["result"][0]["node_id"]
             file = {"node_id": node_id, "filename": f"job-driver-{asked.submission_id}.log", "interval": "0.2"}
             seen = ""
@@ -130,24 +130,24 @@ class TestPrograms:
                         break
         await end_of(cluster, asked.submission_id)
 
-    async def test_a_reader_cannot_stop_or_profile_runs(self, setup: Setup, cluster: RayCluster) -> None:
+    async def test_a_reader_cannot_stop_or_profile_runs(self, proxied: ProxiedRay, cluster: RayCluster) -> None:
         asked = named("runs on", "import time; print('ready'); time.sleep(60)")
         await cluster.submit(asked)
         await log_with(cluster, asked.submission_id, "ready")
         stop = f"/ray/api/jobs/{asked.submission_id}/stop"
-        async with setup.as_(setup.reader) as http:
+        async with proxied.as_(proxied.reader) as http:
             assert (await http.post(stop)).status_code == 403
             for path in ("/ray/worker/traceback?pid=1", "/ray/test/dump", "/ray/api/v0/delay/1"):
                 assert (await http.get(path)).status_code == 403
         job = await cluster.job(asked.submission_id)
         assert job is not None and job.status == "RUNNING"
-        async with setup.as_(ADMIN) as http:
+        async with proxied.as_(ADMIN) as http:
             assert (await http.get("/ray/api/v0/delay/0")).status_code == 200
             assert (await http.post(stop)).json() == {"stopped": True}
         assert (await end_of(cluster, asked.submission_id)).status == "STOPPED"
 
-    async def test_the_token_of_ray_is_not_shown(self, setup: Setup, head: LocalRay) -> None:
-        async with setup.as_(ADMIN) as http:
+    async def test_the_token_of_ray_is_not_shown(self, proxied: ProxiedRay, head: LocalRay) -> None:
+        async with proxied.as_(ADMIN) as http:
             for path in ("/ray/", "/ray/api/authentication_mode", "/ray/api/version", "/ray/api/jobs/"):
                 answer = await http.get(path)
                 assert head.token not in answer.text + str(answer.headers.raw)
@@ -157,22 +157,22 @@ class TestPrograms:
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 class TestBrowser:
     async def test_a_link_leads_through_the_sign_in_to_the_job(
-        self, setup: Setup, cluster: RayCluster, tmp_path: Path
+        self, proxied: ProxiedRay, cluster: RayCluster, tmp_path: Path
     ) -> None:
         asked = named("seen in a browser", "print('words of a run')")
         await cluster.submit(asked)
         await end_of(cluster, asked.submission_id)
         async with browser(tmp_path) as tab:
-            await tab.open(f"{setup.url}/ray/#/jobs/{asked.submission_id}")
+            await tab.open(f"{proxied.url}/ray/#/jobs/{asked.submission_id}")
             await tab.until("document.querySelector('#token') && document.querySelector('form button') && true")
-            await tab.run(f"document.querySelector('#token').value = {setup.reader!r}")
+            await tab.run(f"document.querySelector('#token').value = {proxied.reader!r}")
             await tab.run("document.querySelector('form button').click()")
             await tab.until("document.body && document.body.innerText.includes('words of a run')")
-            assert await tab.run("location.href") == f"{setup.url}/ray/#/jobs/{asked.submission_id}"
+            assert await tab.run("location.href") == f"{proxied.url}/ray/#/jobs/{asked.submission_id}"
             assert await tab.run("document.cookie") == ""
-            await _moves(tab, f"{setup.url}/ray/#/jobs", asked.submission_id)
-            await _moves(tab, f"{setup.url}/ray/#/cluster", "127.0.0.1")
-            await _moves(tab, f"{setup.url}/ray/#/overview", "Recent jobs")
+            await _moves(tab, f"{proxied.url}/ray/#/jobs", asked.submission_id)
+            await _moves(tab, f"{proxied.url}/ray/#/cluster", "127.0.0.1")
+            await _moves(tab, f"{proxied.url}/ray/#/overview", "Recent jobs")
             assert "token" not in (await tab.run("document.body.innerText")).lower()
             assert {httpx.URL(url).host for url in tab.requests if url.startswith("http")} == {"127.0.0.1"}
             assert tab.complaints == []

@@ -19,24 +19,24 @@ def free_cpus(capacity: Capacity) -> float:
 
 class TestRuns:
     async def test_a_run_gets_its_environment_and_its_output_is_kept(self, cluster: RayCluster) -> None:
-        submission = submission("import os; print('hello', os.environ['WHO'])", WHO="fgd")
-        await cluster.submit(submission)
-        assert (await end_of(cluster, submission.submission_id)).status == "SUCCEEDED"
-        assert "hello fgd" in str(await cluster.logs(submission.submission_id))
+        run = submission("import os; print('hello', os.environ['WHO'])", WHO="fgd")
+        await cluster.submit(run)
+        assert (await end_of(cluster, run.submission_id)).status == "SUCCEEDED"
+        assert "hello fgd" in str(await cluster.logs(run.submission_id))
 
     async def test_submitting_twice_starts_once(self, cluster: RayCluster, tmp_path: Path) -> None:
         traces = tmp_path / "traces"
-        submission = submission(f"print('x', file=open('{traces}', 'a'))")
-        await cluster.submit(submission)
-        await cluster.submit(submission)
-        await end_of(cluster, submission.submission_id)
-        await cluster.submit(submission)
+        run = submission(f"print('x', file=open('{traces}', 'a'))")
+        await cluster.submit(run)
+        await cluster.submit(run)
+        await end_of(cluster, run.submission_id)
+        await cluster.submit(run)
         assert traces.read_text() == "x\n"
 
     async def test_a_failed_run_has_its_status_and_last_lines(self, cluster: RayCluster) -> None:
-        submission = submission("raise SystemExit('out of cheese')")
-        await cluster.submit(submission)
-        job = await end_of(cluster, submission.submission_id)
+        run = submission("raise SystemExit('out of cheese')")
+        await cluster.submit(run)
+        job = await end_of(cluster, run.submission_id)
         assert job.status == "FAILED"
         assert "out of cheese" in job.message
 
@@ -46,44 +46,44 @@ class TestRuns:
             "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(4), print('saved'), sys.exit(0))); "
             "print('ready'); time.sleep(60)"
         )
-        submission = submission(code)
-        await cluster.submit(submission)
-        await log_with(cluster, submission.submission_id, "ready\n")
-        await cluster.stop(submission.submission_id)
-        assert (await end_of(cluster, submission.submission_id)).status == "STOPPED"
-        assert "saved" in str(await cluster.logs(submission.submission_id))
-        await cluster.stop(submission.submission_id)  # no error for an ended run
+        run = submission(code)
+        await cluster.submit(run)
+        await log_with(cluster, run.submission_id, "ready\n")
+        await cluster.stop(run.submission_id)
+        assert (await end_of(cluster, run.submission_id)).status == "STOPPED"
+        assert "saved" in str(await cluster.logs(run.submission_id))
+        await cluster.stop(run.submission_id)  # no error for an ended run
 
     async def test_a_run_holds_its_resources_until_it_ends(self, cluster: RayCluster) -> None:
         await eventually(cluster.capacity, lambda capacity: free_cpus(capacity) == 2)
-        submission = submission("import time; print('ready'); time.sleep(60)", cpus=2)
-        await cluster.submit(submission)
-        await log_with(cluster, submission.submission_id, "ready\n")
+        run = submission("import time; print('ready'); time.sleep(60)", cpus=2)
+        await cluster.submit(run)
+        await log_with(cluster, run.submission_id, "ready\n")
         capacity = await eventually(cluster.capacity, lambda capacity: free_cpus(capacity) == 0)
         assert (capacity.cpus_total, capacity.largest_node_cpus, capacity.gpus_total) == (2, 2, 0)
-        await cluster.stop(submission.submission_id)
+        await cluster.stop(run.submission_id)
         await eventually(cluster.capacity, lambda capacity: free_cpus(capacity) == 2)
 
     async def test_output_that_is_not_text_is_returned_unchanged(self, cluster: RayCluster) -> None:
         """Ray's own answer for such a log is status 500."""
         code = "import sys; sys.stdout.buffer.write(bytes([0xff, 0xfe]) + b' after\\n')"
-        submission = submission(code)
-        await cluster.submit(submission)
-        assert (await end_of(cluster, submission.submission_id)).status == "SUCCEEDED"
-        assert b"\xff\xfe after\n" in (await cluster.logs(submission.submission_id)).stored
+        run = submission(code)
+        await cluster.submit(run)
+        assert (await end_of(cluster, run.submission_id)).status == "SUCCEEDED"
+        assert b"\xff\xfe after\n" in (await cluster.logs(run.submission_id)).stored
 
     async def test_the_list_of_runs_agrees_with_the_single_answers(self, cluster: RayCluster) -> None:
-        submission = submission("pass")
-        await cluster.submit(submission)
-        ended = await end_of(cluster, submission.submission_id)
-        assert (await cluster.jobs())[submission.submission_id] == ended
+        run = submission("pass")
+        await cluster.submit(run)
+        ended = await end_of(cluster, run.submission_id)
+        assert (await cluster.jobs())[run.submission_id] == ended
 
     async def test_a_deleted_run_is_unknown(self, cluster: RayCluster) -> None:
-        submission = submission("pass")
-        await cluster.submit(submission)
-        await end_of(cluster, submission.submission_id)
-        await cluster.delete(submission.submission_id)
-        assert await cluster.job(submission.submission_id) is None
+        run = submission("pass")
+        await cluster.submit(run)
+        await end_of(cluster, run.submission_id)
+        await cluster.delete(run.submission_id)
+        assert await cluster.job(run.submission_id) is None
 
     async def test_an_unknown_run_is_none(self, cluster: RayCluster) -> None:
         assert await cluster.job("fgd-unknown") is None
@@ -92,10 +92,10 @@ class TestRuns:
         await cluster.delete("fgd-unknown")
 
     async def test_a_refused_submission_raises_and_starts_no_run(self, cluster: RayCluster) -> None:
-        submission = replace(submission("pass"), cpus=cast(int, "many"))
+        run = replace(submission("pass"), cpus=cast(int, "many"))
         with pytest.raises(ClusterError, match="could not submit"):
-            await cluster.submit(submission)
-        assert await cluster.job(submission.submission_id) is None
+            await cluster.submit(run)
+        assert await cluster.job(run.submission_id) is None
 
 
 class TestReaching:
