@@ -35,7 +35,7 @@ from fgd_core.data import open_dataset
 from fgd_core.data.loading import Batch, TrainLoader
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.base import Detector
-from fgd_core.detectors.checkpoint import DetectorCheckpoint, Record, read_checkpoint, save_checkpoint
+from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, Record, read_checkpoint, save_checkpoint
 from fgd_core.runs import execute
 from fgd_core.spec.events import EpochFinished, RunEvent
 from fgd_core.spec.jobs import JOB_SPEC, DistillSpec, TrainSpec

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fgd_core.data.shapes import to_coco
-from fgd_core.detectors.checkpoint import read_checkpoint
+from fgd_core.detectors.weights.checkpoint import read_checkpoint
 from fgd_core.runs import execute
 from fgd_core.spec.data import Shapes
 from fgd_core.spec.events import DataChecked, Evaluated, MetricsLogged, Warned

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from fgd_core.detectors.checkpoint import DetectorCheckpoint, read_checkpoint, save_checkpoint
+from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, read_checkpoint, save_checkpoint
 from fgd_core.runs import execute
 from fgd_core.spec import events
 from fgd_core.spec.events import RunFinished

@@ -12,8 +12,8 @@ from torchvision.models.detection import retinanet_resnet50_fpn
 from fgd_core.data.samples import Category
 from fgd_core.data.targets import Targets
 from fgd_core.detectors import build_detector
-from fgd_core.detectors.checkpoint import DetectorCheckpoint, Record, read_checkpoint, save_checkpoint
 from fgd_core.detectors.weights import load_weights
+from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, Record, read_checkpoint, save_checkpoint
 from fgd_core.detectors.weights.classes import COCO_CLASSES
 from fgd_core.detectors.weights.matching import SourceWeights
 from fgd_core.detectors.weights.sources import load_teacher

@@ -10,7 +10,7 @@ from benchmarks.pairs.candidates import NUCLEI, STUDENT, Candidate, eight_images
 from fgd_core.data import open_dataset
 from fgd_core.data.loading import TrainLoader
 from fgd_core.detectors import build_detector
-from fgd_core.detectors.checkpoint import read_checkpoint
+from fgd_core.detectors.weights.checkpoint import read_checkpoint
 from fgd_core.spec.methods import Fgd
 from fgd_core.spec.plans import PlannedLevel
 from fgd_core.spec.training import AdamW

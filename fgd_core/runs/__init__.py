@@ -5,9 +5,9 @@ import torch
 from fgd_core.data import resolved_data
 from fgd_core.data.samples import DetectionDataset
 from fgd_core.detectors.base import Detector
-from fgd_core.detectors.checkpoint import DetectorCheckpoint, read_checkpoint
 from fgd_core.detectors.rescaled import at_input_scale
 from fgd_core.detectors.weights import inherit
+from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, read_checkpoint
 from fgd_core.errors import OutOfMemoryError, WeightsError
 from fgd_core.evaluation.inspection import inspect
 from fgd_core.runs.opening import evaluator_for, open_split

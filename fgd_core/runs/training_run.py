@@ -13,7 +13,7 @@ from fgd_core.data.loading import TrainLoader
 from fgd_core.data.samples import check_same_categories
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.base import Detector
-from fgd_core.detectors.checkpoint import DetectorCheckpoint, Record, read_checkpoint
+from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, Record, read_checkpoint
 from fgd_core.detectors.weights.files import content_files
 from fgd_core.detectors.weights.sources import LoadedTeacher, load_first_weights, load_teacher
 from fgd_core.evaluation.evaluator import Evaluator

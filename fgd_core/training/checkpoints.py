@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import JsonValue
 
-from fgd_core.detectors.checkpoint import DetectorCheckpoint, read_checkpoint, save_checkpoint
+from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, read_checkpoint, save_checkpoint
 from fgd_core.errors import WeightsError
 from fgd_core.spec.events import CheckpointSaved
 from fgd_core.storage import Written

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fgd_core.data.loading import Batch, TrainLoader
 from fgd_core.detectors.base import Detector
-from fgd_core.detectors.checkpoint import DetectorCheckpoint
+from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint
 from fgd_core.errors import NonFiniteLossError, WeightsError
 from fgd_core.spec.events import (
     EpochFinished,

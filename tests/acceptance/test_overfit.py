@@ -15,7 +15,7 @@ from benchmarks.pairs.distilling import distil
 from benchmarks.pairs.learning import overfit
 from fgd_core.data.samples import Category
 from fgd_core.detectors import build_detector
-from fgd_core.detectors.checkpoint import DetectorCheckpoint, Record, save_checkpoint
+from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, Record, save_checkpoint
 
 TINY = {
     "backbone": {"name": "resnet18", "stem_width": 4, "blocks": [1, 1, 1, 1], "norm": "group"},

@@ -10,7 +10,7 @@ from fgd_core.data.samples import Category
 from fgd_core.data.targets import Targets
 from fgd_core.detectors import DETECTORS, build_detector
 from fgd_core.detectors.base import Detections, Detector
-from fgd_core.detectors.checkpoint import DetectorCheckpoint, Record, read_checkpoint, save_checkpoint
+from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, Record, read_checkpoint, save_checkpoint
 from fgd_core.spec import detectors as spec
 from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.data import InputSpec

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from fgd_core.data.samples import Category
 from fgd_core.detectors import DETECTORS, build_detector
 from fgd_core.detectors.base import Detector
-from fgd_core.detectors.checkpoint import Content, DetectorCheckpoint, Record, read_checkpoint, save_checkpoint
+from fgd_core.detectors.weights.checkpoint import Content, DetectorCheckpoint, Record, read_checkpoint, save_checkpoint
 from fgd_core.detectors.weights.examining import examine
 from fgd_core.detectors.weights.files.pickles import _STAND_INS
 from fgd_core.detectors.weights.sources import LoadedTeacher, load_first_weights, load_teacher

@@ -12,10 +12,10 @@ from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn, fa
 
 from fgd_core.data.targets import Targets
 from fgd_core.detectors import build_detector
-from fgd_core.detectors.checkpoint import read_checkpoint
 from fgd_core.detectors.faster_rcnn import FasterRcnn
 from fgd_core.detectors.parts.regions import RegionHeads
 from fgd_core.detectors.parts.two_stage import TwoStageDetector
+from fgd_core.detectors.weights.checkpoint import read_checkpoint
 from fgd_core.runs import execute
 from fgd_core.spec import detectors as spec
 from fgd_core.spec.backbones import ResNet

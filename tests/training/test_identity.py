@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fgd_core.detectors.checkpoint import read_checkpoint, save_checkpoint
+from fgd_core.detectors.weights.checkpoint import read_checkpoint, save_checkpoint
 from fgd_core.runs import execute
 from fgd_core.spec.events import EpochFinished, Resumed, Warned
 from fgd_core.spec.jobs import DistillSpec, TrainSpec

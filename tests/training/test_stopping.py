@@ -16,7 +16,7 @@ import torch
 from fgd_core.data import image_files, open_dataset
 from fgd_core.data.image_files import read_headers
 from fgd_core.detectors import build_detector
-from fgd_core.detectors.checkpoint import read_checkpoint
+from fgd_core.detectors.weights.checkpoint import read_checkpoint
 from fgd_core.errors import NetworkError
 from fgd_core.evaluation import pycocotools_private
 from fgd_core.evaluation.coco import coco_scores

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fgd_core.detectors.checkpoint import read_checkpoint
+from fgd_core.detectors.weights.checkpoint import read_checkpoint
 from fgd_core.runs import execute
 from fgd_core.spec.events import CheckpointSaved, EpochFinished, Evaluated, MetricsLogged, Progress, Resumed, Warned
 from tests.library import RecordingContext, distill_spec, train_spec

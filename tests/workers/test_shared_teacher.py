@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fgd_core.data import open_dataset
 from fgd_core.data.loading import TrainLoader
-from fgd_core.detectors.checkpoint import read_checkpoint
+from fgd_core.detectors.weights.checkpoint import read_checkpoint
 from fgd_core.runs import execute
 from fgd_core.spec.events import TeacherChecked, Warned
 from fgd_core.spec.jobs import DistillSpec

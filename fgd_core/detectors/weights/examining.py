@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from fgd_core.detectors import build_detector
-from fgd_core.detectors.checkpoint import read_checkpoint
+from fgd_core.detectors.weights.checkpoint import read_checkpoint
 from fgd_core.detectors.weights.classes import class_names
 from fgd_core.detectors.weights.matching import LoadResult, load_weights
 from fgd_core.detectors.weights.opened import is_fgd_checkpoint, open_weights

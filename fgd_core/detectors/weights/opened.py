@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fgd_core.detectors.base import Detector
-from fgd_core.detectors.checkpoint import FORMAT, read_checkpoint
+from fgd_core.detectors.weights.checkpoint import FORMAT, read_checkpoint
 from fgd_core.detectors.weights.files import WeightsFile, read_content, read_weights
 from fgd_core.detectors.weights.matching import SourceWeights
 from fgd_core.detectors.weights.mmdetection import mmdetection_weights

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.base import Detector
-from fgd_core.detectors.checkpoint import DetectorCheckpoint, Record, read_checkpoint
+from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, Record, read_checkpoint
 from fgd_core.detectors.weights.classes import class_names
 from fgd_core.detectors.weights.matching import LoadResult, Role, load_weights
 from fgd_core.detectors.weights.opened import OpenedFile, is_fgd_checkpoint, open_weights
