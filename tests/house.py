@@ -14,8 +14,8 @@ import networkx
 SOURCE = ("fgd_core", "workers", "service", "migrations")
 _SMALL_MODULE_LINES = 25
 _LONG_FUNCTION_LINES = 40
-_SIZE = r"(\.\.\.|[A-Za-z]\w?|\d+)([*+/× -]+\w+)*"
-_SHAPE = re.compile(rf"\({_SIZE}(,\s*{_SIZE})+\)|\({_SIZE},\)|\bshapes?\b|\bscalar")
+_SIZE = r"(…|\.\.\.|[A-Za-z]\w?|\d+|height|width|channels|bins|locations)([*+/× -]+\w+)*"
+_SHAPE = re.compile(rf"\({_SIZE}(,\s*{_SIZE})+\)|\({_SIZE},\)|\bshapes?\b|\b[Ss]calar")
 """(N, 4), (B, C, H, W), (N,), (2 * k, H, W), or a sentence about the shape."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -21,7 +21,7 @@ class ImageCache:
         self._images: dict[int, Tensor] = {}
 
     def get(self, index: int, load: Callable[[int], Tensor]) -> Tensor:
-        """Return the cached image at `index`, or the result of `load(index)`."""
+        """Return the image (3, H, W) at `index` from the cache, or load and cache it."""
         cached = self._images.get(index)
         if cached is not None:
             return cached
