@@ -30,11 +30,11 @@ class TestReasons:
         assert ended.exit_code == 1
         assert "refused for these 2 reasons" in flat(ended.err)
         assert [ended.err.count(f"{field} (") for field in ("resources.cpus", "resources.gpus")] == [1, 1]
-        assert flat(ended.err).count("the job asks for 99 CPUs") == 1
+        assert flat(ended.err).count("the job needs 99 CPUs") == 1
 
     def test_a_single_reason_is_printed_once(self, fgd: Fgd, server: LiveServer, spec_path: Path) -> None:
         ended = fgd("submit", spec_path, "--set", "resources.cpus=99", "--server", server.url)
-        assert flat(ended.err).count("the job asks for 99 CPUs") == 1
+        assert flat(ended.err).count("the job needs 99 CPUs") == 1
 
     def test_a_reason_that_equals_the_message_is_not_repeated(self, fgd: Fgd, server: LiveServer) -> None:
         ended = fgd("webhooks", "add", "http://127.0.0.1:1/hook", "--server", server.url)
