@@ -53,7 +53,7 @@ async def delete_job(services: ServicesDep, principal: Submitter, job_id: JobId)
         await marks.mark(session, job)
         audit_notes.about(project=job.project, name=job.name)
         runs = [attempt.submission_id for attempt in await attempts.of_job(session, job_id) if attempt.dashboard_url]
-    # If Ray cannot be reached, it has most likely restarted, and with that forgotten these jobs.
+    # If Ray cannot be reached now, it will most likely have lost these jobs when it is back.
     with suppress(ClusterError):
         for submission_id in runs:
             await services.cluster.delete(submission_id)

@@ -88,7 +88,7 @@ async def _view(session: AsyncSession, principal: Principal, job_id: str) -> Job
 
 
 def _with_permanent_link(view: JobView, settings: Settings) -> JobView:
-    """Replace the link to Ray's dashboard by the server's external address, if it has one: reports are passed on."""
+    """Make the dashboard link use the server's external address, if it has one: reports are passed on."""
     if settings.external_url is None or view.dashboard_url is None:
         return view
     url = links.run_page(settings.external_url, view.attempts[-1].submission_id)
