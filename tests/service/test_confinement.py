@@ -159,7 +159,7 @@ class TestNoCodeExecution:
     def test_the_entrypoint_of_a_ray_job_contains_nothing_of_a_spec(self) -> None:
         """Ray runs an entry point in a shell; ours is the interpreter from the settings and the name of a module."""
         entrypoints = [call.keywords["entrypoint"] for call in calls() if "entrypoint" in call.keywords]
-        assert entrypoints == ["f'{shlex.quote(self._settings.python)} -m workers'"]
+        assert entrypoints == ["f'{shlex.quote(settings.python)} -m workers'"]
 
 
 class TestEnvironmentOfARun:
