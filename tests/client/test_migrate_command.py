@@ -49,7 +49,7 @@ def test_an_incompatible_newer_schema_is_refused(fgd: Fgd, tmp_path: Path) -> No
 
 def test_an_unknown_kind_of_database_is_wrong_usage(fgd: Fgd, tmp_path: Path) -> None:
     ended = fgd("migrate", "--home", tmp_path, "--database-url", "mysql://db/fgd")
-    assert (ended.exit_code, "no database that fgd knows" in ended.err) == (2, True)
+    assert (ended.exit_code, "no database that fgd supports" in ended.err) == (2, True)
     # Settings that derive from the URL are not reported as further faults.
     assert "default factory" not in ended.err
 
