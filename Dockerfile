@@ -28,7 +28,7 @@ RUN --mount=type=cache,target=/root/.cache/uv \
 # Our own code as a wheel, in a stage of its own: a change of it leaves the layers of packages alone.
 FROM builder AS wheel
 WORKDIR /build/fgd
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY fgd_core fgd_core
 COPY workers workers
 COPY service service

@@ -4,6 +4,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.house import (
+    Module,
+    cycles_of,
+    except_exceptions,
+    file_imports,
+    folder_cycles,
+    read_modules,
+    uses_of_any,
+    without_docstring,
+    without_shape,
+)
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -32,3 +46,31 @@ def test_importing_the_library_loads_no_other_module() -> None:
         check=True,
     )
     assert loaded.stdout.strip() == "{'fgd_core'}"
+
+
+@pytest.fixture(scope="module")
+def modules() -> dict[str, Module]:
+    return read_modules(REPOSITORY)
+
+
+class TestFigures:
+    """Limits for the figures of `python -m tests.house`; a change that crosses one needs a reason."""
+
+    def test_no_files_or_folders_import_each_other_in_a_circle(self, modules: dict[str, Module]) -> None:
+        imports = file_imports(modules)
+        assert cycles_of(imports) == []
+        assert folder_cycles(imports) == []
+
+    def test_few_handlers_catch_every_exception(self, modules: dict[str, Module]) -> None:
+        assert len(except_exceptions(modules.values())) <= 6, except_exceptions(modules.values())
+
+    def test_any_is_rare(self, modules: dict[str, Module]) -> None:
+        assert len(uses_of_any(modules.values())) <= 160
+
+    def test_public_classes_and_functions_have_docstrings(self, modules: dict[str, Module]) -> None:
+        missing, total = without_docstring(modules)
+        assert len(missing) <= 0.05 * total, missing
+
+    def test_functions_on_tensors_name_shapes(self, modules: dict[str, Module]) -> None:
+        missing, total = without_shape(modules)
+        assert len(missing) <= 0.1 * total, missing

@@ -95,7 +95,7 @@ class TestThePage:
         text = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", page[: page.index('id="figures"')])))
         assert "mask AP mask AP50" in text
         assert "0.300" in text
-        assert "its masks" in text
+        assert "masks circle" in text
         assert "circle 90 0.480 0.240" in text
 
     def test_says_nothing_of_masks_where_there_are_none(self) -> None:

@@ -117,7 +117,7 @@ class TestComparison:
         [
             (
                 {"disturbed_by": "other runs worked on the device"},
-                "while that of plain was measured, other runs",
+                "during the measurement of plain, other runs",
             ),
             ({"machine": "there"}, "on different machines or devices (cpu of here, cpu of there)"),
         ],
