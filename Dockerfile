@@ -1,11 +1,11 @@
 # Two images from one file:
-#   service   the control plane: neither torch nor ray, a read-only root will do
+#   service   the control plane: neither torch nor ray, works with a read-only root
 #   ray       a Ray node, head or worker: torch's CUDA build, which also runs on a CPU
 #
 #   docker build --target service --tag fgd .
 #   docker build --target ray --tag fgd-ray .
 #
-# BuildKit only (the default since Docker 23; DOCKER_BUILDKIT=1 before): its caches make the second build quick.
+# BuildKit only (the default since Docker 23; DOCKER_BUILDKIT=1 before): its caches speed up the second build.
 # To pin the base as well, give its digest: --build-arg PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:…
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
@@ -25,7 +25,7 @@ RUN --mount=type=cache,target=/root/.cache/uv \
     && /opt/uv/bin/uv pip sync --quiet --python /opt/wheels/bin/python /build/requirements-build.txt
 
 
-# Our own code as a wheel, in a stage of its own: a change of it leaves the layers of packages alone.
+# Our own code is built as a wheel in a separate stage, so that changing it keeps the cached layers of packages.
 FROM builder AS wheel
 WORKDIR /build/fgd
 COPY pyproject.toml README.md LICENSE ./
@@ -59,7 +59,7 @@ USER fgd
 ENV FGD_HOME=/var/lib/fgd FGD_HOST=0.0.0.0 FGD_PORT=8321
 EXPOSE 8321
 STOPSIGNAL SIGTERM
-# Alive, not ready: a database that is away is no reason to restart this.
+# Checks liveness, not readiness: restarting this container does not help if the database is unreachable.
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=6 \
     CMD ["python3", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8321/livez', timeout=4)"]
 ENTRYPOINT ["fgd"]
@@ -72,7 +72,7 @@ RUN --mount=from=builder,source=/opt/uv,target=/opt/uv --mount=from=wheel,source
     /opt/uv/bin/uv pip install --quiet --no-cache --no-deps --compile-bytecode --python /opt/fgd/bin/python /dist/*.whl \
     && install --directory --owner fgd --group fgd /scratch /home/fgd/.cache
 USER fgd
-# Ray's own log of usage leaves the cluster; nobody asked for that.
+# Disables Ray's usage reports, which it sends out of the cluster by default.
 ENV FGD_SCRATCH=/scratch RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=token
 EXPOSE 6379 8265 8080
 STOPSIGNAL SIGTERM

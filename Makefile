@@ -1,4 +1,4 @@
-# Everything happens in .venv; nothing outside this folder is touched.
+# Everything is installed in .venv; nothing outside this folder changes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,12 +9,12 @@ UPGRADE ?= --upgrade
 .DEFAULT_GOAL := help
 .PHONY: help install demo demo-sweep test lint api bench bench-sweeps chaos chaos-sweep bench-control-plane bench-dispatching bench-detectors bench-shared-teacher requirements clean
 
-help:  ## Say what there is to make
+help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 24
 
-install: $(READY)  ## Make .venv with every pinned package
+install: $(READY)  ## Create .venv with every pinned package
 
-# uv reads the same pinned file as pip and fetches in parallel; bytecode is compiled once here, not in the first job.
+# uv reads the same pinned file as pip and downloads in parallel; bytecode is compiled here once, not in the first job.
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fgd needs Python 3.11 or later; name one with make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -23,62 +23,62 @@ $(READY): requirements.txt pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
-demo: $(READY)  ## A teacher teaches a student on this machine, with a report at the end
+demo: $(READY)  ## Train a teacher, distil a student on this machine, and write a report
 	$(BIN)/fgd demo
 
-demo-sweep: $(READY)  ## Twelve trials search the weights that suit a pair, with a report at the end
+demo-sweep: $(READY)  ## Search the distillation weights of a pair in twelve trials, and write a report
 	$(BIN)/fgd demo-sweep
 
-test: $(READY) lint  ## All tests; no network needed once installed
+test: $(READY) lint  ## Run all tests; they need no network after the installation
 	$(BIN)/python -m pytest -rs --numprocesses logical --maxprocesses 4 --dist loadgroup
 
-lint: $(READY)  ## ruff, mypy, and who may import whom
+lint: $(READY)  ## Run ruff and mypy, and check the import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-api: $(READY)  ## Write down anew what the API offers, after a change that is meant
+api: $(READY)  ## Update the stored outline of the API after an intended change
 	$(BIN)/python -m tests.service.api_outline
 
 bench: $(READY)  ## Measure gain apart from inheritance: four students, three seeds (about 40 minutes on 2 cores)
 	$(BIN)/python -m benchmarks.inheritance
 
-bench-sweeps: $(READY)  ## Searchers against random search, ASHA against none, a sweep against bare Ray Tune
+bench-sweeps: $(READY)  ## Compare searchers with random search, ASHA with no scheduler, a sweep with plain Ray Tune
 	$(BIN)/python -m benchmarks.searching
 	$(BIN)/python -m benchmarks.tuning_overhead
 	$(BIN)/python -m benchmarks.sweep_verdicts
 
-chaos: $(READY)  ## Kill everything that can be killed while 30 jobs run, and see each end once and rightly
+chaos: $(READY)  ## Kill every part while 30 jobs run, and check that each job ends once, with the right result
 	$(BIN)/python -m tests.chaos
 
-chaos-sweep: $(READY)  ## Kill the driver of a sweep five times, and see it come to the same as one left in peace
+chaos-sweep: $(READY)  ## Kill the driver of a sweep five times, and check that the result equals an undisturbed sweep
 	$(BIN)/python tests/end_to_end/killed_sweep.py
 
-bench-control-plane: $(READY) $(MLFLOW)/.ready  ## Measure the control plane beside MLflow's tracking server (needs the network once)
+bench-control-plane: $(READY) $(MLFLOW)/.ready  ## Compare the control plane with MLflow's tracking server (needs the network once)
 	$(BIN)/python -m benchmarks.control_plane --mlflow $(MLFLOW)/bin/mlflow
 
-bench-dispatching: $(READY)  ## Measure a tick of the dispatcher beside a Ray of 1,000 nodes and 2,000 runs
+bench-dispatching: $(READY)  ## Measure a tick of the dispatcher with a simulated Ray of 1,000 nodes and 2,000 runs
 	$(BIN)/python -m benchmarks.dispatching
 
-bench-detectors: $(READY)  ## Every detector learns eight images, every pair distils, masks on nuclei (about an hour; needs ../shared/data)
+bench-detectors: $(READY)  ## Overfit every detector, distil every pair, learn masks of nuclei (about an hour; needs ../shared/data)
 	$(BIN)/python -m benchmarks.pairs
 	$(BIN)/python -m benchmarks.nuclei
 
 bench-shared-teacher: $(READY)  ## Measure what sharing a teacher among four trials saves (about 8 minutes on 2 cores)
 	$(BIN)/python -m benchmarks.shared_teacher
 
-# In an environment of its own: what it asks for is not for us to pin.
+# MLflow has its own environment, because its requirements would conflict with our pins.
 $(MLFLOW)/.ready: $(READY)
 	$(PYTHON) -m venv $(MLFLOW)
 	$(MLFLOW)/bin/python -m pip install --quiet --disable-pip-version-check mlflow==3.17.2 psycopg2-binary==2.9.13
 	touch $@
 
 PIN := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links
-# The images' files have hashes as well: what is installed there is what was pinned, or nothing.
+# The files for the images also have hashes: an image gets the pinned packages, or its build fails.
 PIN_IMAGE := $(PIN) --generate-hashes --no-annotate --constraint requirements.txt
 
-requirements: $(READY)  ## Pin anew what pyproject.toml asks for; UPGRADE= keeps the pins that still fit
+requirements: $(READY)  ## Update the pins from pyproject.toml; UPGRADE= keeps the pins that still fit
 	$(PIN) --all-extras --group dev --output-file requirements.txt $(UPGRADE) pyproject.toml
 	$(PIN_IMAGE) --extra service --output-file deploy/requirements-service.txt pyproject.toml
 	$(PIN_IMAGE) --extra workers --output-file deploy/requirements-workers.txt pyproject.toml

@@ -70,7 +70,7 @@ class Api:
 
     def submit(self, spec: str) -> tuple[str, str]:
         """Submit a job; returns its id, and the replica that accepted it."""
-        # As `fgd` does: with a key, the gateway may send it to the other replica if the first one dies.
+        # The key lets the gateway retry the request at the other replica if the first one dies, as for `fgd`.
         key = {"Idempotency-Key": uuid.uuid4().hex}
         answer = self.ask("POST", "/v1/jobs", spec.encode(), content_type="application/yaml", headers=key)
         if answer.status != 202:

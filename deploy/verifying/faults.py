@@ -128,7 +128,7 @@ def _database(system: System, ap: float) -> None:
 
 
 def _network(system: System, ap: float) -> None:
-    """Ray may count the node as dead before it is back, or not; in both cases the run ends once."""
+    """Separate a worker from the network. Whether or not Ray marks the node dead meanwhile, the run ends once."""
     name = f"a worker is off the network for {APART_S:.0f} s"
     job_id = started(system, name)
     container = system.worker_of(job_id)
@@ -158,7 +158,7 @@ def _check_resumption(system: System, job_id: str, what: str) -> None:
         if len(job["attempts"]) > 1 or job["state"] != "running":
             seen.setdefault("noticed", time.monotonic() - began)
         newer = {event["kind"] for event in system.api.events(job_id) if (event["attempt"] or 1) > 1}
-        # A run that Ray has lost continues until it learns of that, perhaps to its end; the next then does nothing.
+        # A run that Ray has lost continues until the API refuses its reports. If it finishes first, the next does nothing.
         return bool(newer & {"epoch_finished", "run_finished"})
 
     took_s = wait_for(f"job {job_id} to continue", trains_again, timeout_s=600, every_s=1)

@@ -1,4 +1,4 @@
-"""Starts the system under test from docker-compose.yml, beside everything else on this machine."""
+"""Starts the system under test from docker-compose.yml, separate from everything else on this machine."""
 
 import dataclasses
 import os

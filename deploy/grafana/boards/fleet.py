@@ -13,10 +13,10 @@ FLEET = Board(
         Row(
             "Now",
             [
-                stat("Running", "Jobs whose run is under way.", 'sum(max by (kind) (fgd_jobs{state="running"}))'),
-                stat("Queued", "Jobs that wait for room.", 'sum(max by (kind) (fgd_jobs{state="queued"}))'),
+                stat("Running", "Jobs with an active run.", 'sum(max by (kind) (fgd_jobs{state="running"}))'),
+                stat("Queued", "Jobs that wait for resources.", 'sum(max by (kind) (fgd_jobs{state="queued"}))'),
                 stat(
-                    "Waits longest",
+                    "Longest wait",
                     "Waiting time of the oldest job in the queue.",
                     "max(fgd_queue_oldest_seconds)",
                     unit="s",
@@ -31,7 +31,7 @@ FLEET = Board(
                 stat("Ray nodes", "Live nodes, as reported by the control plane.", "max(fgd_ray_nodes)"),
                 stat(
                     "Alerts",
-                    "Alerts that fire now; Prometheus' page links to the runbooks.",
+                    "Alerts that fire now. Prometheus' page of alerts links to the runbooks.",
                     'count(ALERTS{alertstate="firing"}) or vector(0)',
                     colors={0: "green", 1: "red"},
                 ),
@@ -52,8 +52,8 @@ FLEET = Board(
                     stacked=True,
                 ),
                 Panel(
-                    "Runs under way",
-                    "Progress of each run. A click opens its board.",
+                    "Active runs",
+                    "Progress of each run. A click on a run opens its board.",
                     {"{{job_name}} {{job_id}}": 'max by (job_name, job_id) (ray_fgd_run_progress_ratio{trial=""})'},
                     unit="percentunit",
                     width=12,
@@ -65,20 +65,20 @@ FLEET = Board(
                     ),
                 ),
                 Panel(
-                    "Wait in the queue",
-                    "From queued until leased, for jobs leased in the last 15 minutes.",
+                    "Time in the queue",
+                    "From queued to leased, for jobs leased in the last 15 minutes.",
                     quantiles("fgd_queue_wait_seconds", window=RARE),
                     unit="s",
                 ),
                 Panel(
-                    "From leased to the first word",
-                    "Until Ray has accepted the run (submitted), and until the run reports its start (first_word).",
+                    "From leased to the first event",
+                    "Until Ray has accepted the run (`submitted`), and until the run reports its start (`first_word`).",
                     quantiles("fgd_dispatch_seconds", by="until", window=RARE),
                     unit="s",
                 ),
                 Panel(
                     "Attempts that ended, by cause",
-                    "Within the last 15 minutes. `lost`: without a final event.",
+                    "Within the last 15 minutes. `lost`: the attempt ended without a final event.",
                     {"{{cause}}": f"sum by (cause) (increase(fgd_attempts_ended_total[{RARE}]))"},
                     stacked=True,
                 ),
@@ -108,7 +108,7 @@ FLEET = Board(
                 ),
                 Panel(
                     "GPU utilization",
-                    "Of each GPU, as reported by its driver.",
+                    "Utilization of each GPU, as reported by its driver.",
                     {"{{instance}} {{GpuIndex}}": "max by (instance, GpuIndex) (ray_node_gpus_utilization)"},
                     unit="percent",
                     width=6,
@@ -117,7 +117,7 @@ FLEET = Board(
                 ),
                 Panel(
                     "GPU memory",
-                    "In use, of each GPU.",
+                    "Memory in use, on each GPU.",
                     {"{{instance}} {{GpuIndex}}": "max by (instance, GpuIndex) (ray_node_gram_used) * 1048576"},
                     unit="bytes",
                     width=6,
@@ -146,7 +146,7 @@ FLEET = Board(
             ],
         ),
         Row(
-            "What runs report",
+            "Reports of runs",
             [
                 Panel(
                     "Events and points",
@@ -158,45 +158,45 @@ FLEET = Board(
                     unit="cps",
                 ),
                 Panel(
-                    "Batches by way",
-                    "`short`: nothing but points, in a single statement of PostgreSQL. `heartbeat`: empty.",
+                    "Batches by path",
+                    "`short`: only points, stored by a single statement of PostgreSQL. `heartbeat`: empty.",
                     {"{{way}}": "sum by (way) (rate(fgd_ingest_batches_total[$__rate_interval]))"},
                     unit="cps",
                     stacked=True,
                 ),
                 Panel(
                     "Batches refused, by code",
-                    "`stale_attempt` is a run that was replaced; a database's codes pass.",
+                    "`stale_attempt`: another attempt has replaced the run. Database codes are temporary.",
                     {"{{code}}": f"sum by (code) (increase(fgd_ingest_refused_total[{RARE}]))"},
-                    maybe="none was refused.",
+                    maybe="the API has not refused a batch.",
                 ),
                 Panel(
-                    "From happened to stored",
-                    "Of the oldest event in each batch. High after an outage, because runs then deliver stored events.",
+                    "Delay of events until stored",
+                    "For the oldest event in each batch. High after an outage, when runs deliver stored events.",
                     quantiles("fgd_ingest_lag_seconds"),
                     unit="s",
                 ),
                 Panel(
-                    "From stored to readers",
-                    "Until sent to the readers at the same replica.",
+                    "Delay of events until sent",
+                    "From stored to sent to the readers at the same replica.",
                     quantiles("fgd_stream_lag_seconds", window=RARE),
                     unit="s",
-                    maybe="no stream was read.",
+                    maybe="no reader follows a stream.",
                 ),
                 Panel(
                     "Readers of streams",
-                    "Current readers of one job, or of all jobs.",
+                    "Clients that follow one job, or all jobs.",
                     {"{{stream}}": "sum by (stream) (fgd_sse_readers)"},
                 ),
                 Panel(
-                    "Heartbeat of the most silent run",
-                    "Time since its last report. A silent run that Ray does not know is marked lost.",
+                    "Oldest heartbeat",
+                    "Longest time since a report of an active run. A silent run that Ray does not list is marked lost.",
                     {"silent for": "max(fgd_runs_oldest_heartbeat_seconds)"},
                     unit="s",
                 ),
                 Panel(
-                    "Events kept by runs",
-                    "On their disks, not yet confirmed by the control plane.",
+                    "Undelivered events",
+                    "On the disks of runs; the control plane has not confirmed them yet.",
                     {"{{job_name}} {{job_id}}": "max by (job_name, job_id) (ray_fgd_run_outbox_events)"},
                 ),
                 Panel(
@@ -212,14 +212,14 @@ FLEET = Board(
             [
                 Panel(
                     "Requests by status",
-                    "Of all replicas.",
+                    "Requests to all replicas.",
                     {"{{status}}": "sum by (status) (rate(fgd_http_requests_total[$__rate_interval]))"},
                     unit="reqps",
                     stacked=True,
                 ),
                 Panel(
                     "Slowest routes",
-                    "p95 from the request until its answer begins, of the ten that take longest.",
+                    "p95 from the request until its response begins, for the ten slowest routes.",
                     {
                         "{{method}} {{route}}": "topk(10, histogram_quantile(0.95, "
                         f"sum by (le, method, route) (rate(fgd_http_request_seconds_bucket[{RARE}]))))"
@@ -227,14 +227,14 @@ FLEET = Board(
                     unit="s",
                 ),
                 Panel(
-                    "Reports of runs",
+                    "Requests that report events",
                     "From the request until its response begins.",
                     quantiles("fgd_http_request_seconds", where=f'{{route="{EVENTS}"}}'),
                     unit="s",
                 ),
                 Panel(
                     "Transactions",
-                    "Of the database.",
+                    "Duration of database transactions.",
                     quantiles("fgd_database_transaction_seconds", by="kind"),
                     unit="s",
                 ),
@@ -245,31 +245,31 @@ FLEET = Board(
                     unit="s",
                 ),
                 Panel(
-                    "Rounds of the dispatcher",
-                    "How long each took.",
+                    "Ticks of the dispatcher",
+                    "Duration of each tick.",
                     quantiles("fgd_dispatcher_tick_seconds"),
                     unit="s",
                 ),
                 Panel(
-                    "Who dispatches",
-                    "One at a time; another takes over when it dies.",
+                    "Active dispatcher",
+                    "One replica dispatches at a time; another takes over when it dies.",
                     {"{{instance}}": "max by (instance) (fgd_dispatcher_active)"},
                     stacked=True,
                 ),
                 Panel(
-                    "Trouble with Ray",
+                    "Errors of Ray",
                     "Ticks of the dispatcher in which Ray was unreachable or refused a request.",
                     {"{{what}}": f"sum by (what) (increase(fgd_ray_errors_total[{RARE}]))"},
                 ),
                 Panel(
                     "Free disk",
-                    "On the file systems of home and storage.",
+                    "On the file systems of FGD_HOME and of the storage.",
                     {"{{folder}}": "min by (folder) (fgd_folder_free_bytes)"},
                     unit="bytes",
                 ),
                 Panel(
                     "Memory of replicas",
-                    "Resident.",
+                    "Resident memory.",
                     {"{{instance}}": 'max by (instance) (process_resident_memory_bytes{job="fgd"})'},
                     unit="bytes",
                 ),

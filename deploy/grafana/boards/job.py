@@ -16,13 +16,30 @@ JOB = Board(
         Row(
             "Now",
             [
-                stat("Done", "Part of the training.", f"max(ray_fgd_run_progress_ratio{RUN})", unit="percentunit"),
-                stat("Epoch", "Including the part of the current epoch.", f"max(ray_fgd_run_epoch{RUN})"),
-                stat("To go", "Until the job's end.", f"max(ray_fgd_run_eta_seconds{RUN})", unit="s"),
-                stat("Images/s", "Evaluations left out.", f"max(ray_fgd_run_images_per_second{RUN})"),
-                stat("AP", "At the newest evaluation, of boxes.", f'max(ray_fgd_run_ap{RUN[:-1]}, of="boxes"}})'),
                 stat(
-                    "Waits for data", "Part of the time.", f"max(ray_fgd_run_data_wait_ratio{RUN})", unit="percentunit"
+                    "Done",
+                    "Completed part of the training.",
+                    f"max(ray_fgd_run_progress_ratio{RUN})",
+                    unit="percentunit",
+                ),
+                stat(
+                    "Epoch",
+                    "Number of trained epochs, with a fraction for the current one.",
+                    f"max(ray_fgd_run_epoch{RUN})",
+                ),
+                stat(
+                    "Time left",
+                    "Until the job ends, as estimated by the run.",
+                    f"max(ray_fgd_run_eta_seconds{RUN})",
+                    unit="s",
+                ),
+                stat("Images/s", "During training, without evaluations.", f"max(ray_fgd_run_images_per_second{RUN})"),
+                stat("AP", "AP of boxes at the newest evaluation.", f'max(ray_fgd_run_ap{RUN[:-1]}, of="boxes"}})'),
+                stat(
+                    "Waits for data",
+                    "Part of the time in which training waits for images.",
+                    f"max(ray_fgd_run_data_wait_ratio{RUN})",
+                    unit="percentunit",
                 ),
             ],
             height=4,
@@ -32,20 +49,20 @@ JOB = Board(
             [
                 Panel(
                     "Terms of the loss",
-                    "Means of about a second; `loss` is minimised.",
+                    "Means over about one second. Training minimises `loss`.",
                     {"{{job_id}} {{term}}": f"max by (job_id, term) (ray_fgd_run_loss{RUN})"},
                     width=12,
                 ),
                 Panel(
                     "AP",
-                    "At each evaluation, of boxes and, if there are any, of masks.",
+                    "AP of boxes, and of masks if there are any, at each evaluation.",
                     {"{{job_id}} {{of}}": f"max by (job_id, of) (ray_fgd_run_ap{RUN})"},
                     unit="percentunit",
                     width=12,
                 ),
                 Panel(
                     "Learning rate",
-                    "Of the newest step.",
+                    "Learning rate of the newest step.",
                     {"{{job_id}}": f"max by (job_id) (ray_fgd_run_learning_rate{RUN})"},
                 ),
                 Panel(
@@ -56,8 +73,8 @@ JOB = Board(
                     max=1,
                 ),
                 Panel(
-                    "Until the end",
-                    "As the run estimates it.",
+                    "Time left",
+                    "Until the job ends, as estimated by the run.",
                     {"{{job_id}}": f"max by (job_id) (ray_fgd_run_eta_seconds{RUN})"},
                     unit="s",
                 ),
@@ -81,19 +98,19 @@ JOB = Board(
                 ),
                 Panel(
                     "GPU memory",
-                    "Of its tensors: allocated now, and at the peak.",
+                    "Memory of the run's tensors: allocated now, and at the peak.",
                     {"{{job_id}} {{what}}": f"max by (job_id, what) (ray_fgd_run_gpu_memory_bytes{RUN})"},
                     unit="bytes",
-                    maybe="it trains on no GPU.",
+                    maybe="the run trains without a GPU.",
                 ),
                 Panel(
-                    "Events not confirmed",
-                    "On the run's disk, to be sent to the control plane.",
+                    "Undelivered events",
+                    "On the run's disk; the control plane has not confirmed them yet.",
                     {"{{job_id}}": f"max by (job_id) (ray_fgd_run_outbox_events{RUN})"},
                     width=12,
                 ),
                 Panel(
-                    "CPU of its node",
+                    "CPU of the node",
                     "All processes on the node.",
                     {
                         "{{instance}}": "max by (instance) (ray_node_cpu_utilization) "

@@ -101,7 +101,7 @@ def _variable(name: str, label: str, query: str) -> dict[str, Any]:
         "type": "query",
         "datasource": SOURCE,
         "query": {"query": query, "refId": name},
-        # With the time range, so that jobs that ended yesterday are offered for yesterday.
+        # On change of the time range, so that for yesterday Grafana lists the jobs of yesterday.
         "refresh": 2,
         "sort": 1,
         "multi": name == "job_id",
@@ -163,7 +163,7 @@ def _defaults(panel: Panel) -> dict[str, Any]:
         title, url = panel.link
         made["links"] = [{"title": title, "url": url}]
     if panel.colors:
-        # The first step of Grafana starts at minus infinity.
+        # Grafana needs null for the first threshold, which starts at minus infinity.
         steps = [{"value": value or None, "color": color} for value, color in panel.colors.items()]
         made |= {"color": {"mode": "thresholds"}, "thresholds": {"mode": "absolute", "steps": steps}}
     elif panel.kind != "timeseries":

@@ -18,12 +18,21 @@ SWEEPS = Board(
         Row(
             "Now",
             [
-                stat("Best", "Of the first objective.", f"max(ray_fgd_sweep_best{SWEEP})"),
-                stat("Trials over", "Whatever way they ended.", f"max(ray_fgd_sweep_trials_done{SWEEP})"),
-                stat("Trials planned", "If it is known in advance.", f"max(ray_fgd_sweep_trials_planned{SWEEP})"),
-                stat("Trials running", "Now.", f"max(ray_fgd_sweep_trials_running{SWEEP})"),
+                stat("Best", "Best value of the first objective.", f"max(ray_fgd_sweep_best{SWEEP})"),
+                stat(
+                    "Trials over", "Trials that ended, successfully or not.", f"max(ray_fgd_sweep_trials_done{SWEEP})"
+                ),
+                stat(
+                    "Trials planned", "If the number is known in advance.", f"max(ray_fgd_sweep_trials_planned{SWEEP})"
+                ),
+                stat("Trials running", "Trials that train now.", f"max(ray_fgd_sweep_trials_running{SWEEP})"),
                 stat("Epochs", "Trained by the search.", f"max(ray_fgd_sweep_epochs_done{SWEEP})"),
-                stat("To go", "Until its end.", f"max(ray_fgd_sweep_eta_seconds{SWEEP})", unit="s"),
+                stat(
+                    "Time left",
+                    "Until the sweep ends, as estimated.",
+                    f"max(ray_fgd_sweep_eta_seconds{SWEEP})",
+                    unit="s",
+                ),
             ],
             height=4,
         ),
@@ -32,12 +41,12 @@ SWEEPS = Board(
             [
                 Panel(
                     "Best so far",
-                    "Of the first objective.",
+                    "Best value of the first objective.",
                     {"{{job_id}} {{objective}}": f"max by (job_id, objective) (ray_fgd_sweep_best{SWEEP})"},
                 ),
                 Panel(
                     "Trials by state",
-                    "Running, ended, and still to start.",
+                    "Running, ended, and not yet started.",
                     {
                         "running": f"max(ray_fgd_sweep_trials_running{SWEEP})",
                         "over": f"max(ray_fgd_sweep_trials_done{SWEEP})",
@@ -48,7 +57,7 @@ SWEEPS = Board(
                 ),
                 Panel(
                     "Ends by cause",
-                    "`completed` trained to the end, `stopped` was given up by the scheduler.",
+                    "`completed`: trained to the end. `stopped`: the scheduler ended the trial early.",
                     {"{{cause}}": f"sum by (cause) (max by (job_id, cause) (ray_fgd_sweep_trials_ended_total{SWEEP}))"},
                     kind="bargauge",
                 ),
@@ -65,14 +74,14 @@ SWEEPS = Board(
                 ),
                 Panel(
                     "Newest objective of each trial",
-                    "From best to worst, if higher is better.",
+                    "From the highest to the lowest value.",
                     {"trial {{trial}}": f"sort_desc(max by (job_id, trial) (ray_fgd_trial_objective{SWEEP}))"},
                     width=12,
                     kind="bargauge",
                 ),
                 Panel(
                     "Epochs of each trial",
-                    "A trial without progress waits for a decision, or is paused.",
+                    "A trial without progress is paused, or waits for a decision of the scheduler.",
                     {"trial {{trial}}": f"max by (job_id, trial) (ray_fgd_trial_epoch{SWEEP})"},
                 ),
                 Panel(
@@ -95,14 +104,14 @@ SWEEPS = Board(
                 ),
                 Panel(
                     "GPU memory of each trial",
-                    "Of its tensors, at the peak.",
+                    "Memory of the trial's tensors, at the peak.",
                     {
                         "trial {{trial}}": "max by (job_id, trial) "
                         f'(ray_fgd_run_gpu_memory_bytes{TRIALS}, what="peak"}})'
                     },
                     unit="bytes",
                     width=12,
-                    maybe="trials train on no GPU.",
+                    maybe="the trials train without a GPU.",
                 ),
             ],
         ),

@@ -11,7 +11,7 @@ router = APIRouter(prefix="/v1/catalogue", tags=["catalogue"])
 
 @router.get("", operation_id="get_catalogue")
 async def get_catalogue(_: Reader) -> Catalogue:
-    """Every detector, backbone, method, data set kind, searcher, scheduler, ready space and recipe, with its settings.
+    """Every detector, backbone, method, data set kind, searcher, scheduler, preset and recipe, with its settings.
 
     It is derived from the models that validate jobs.
     """
