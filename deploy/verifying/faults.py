@@ -158,7 +158,7 @@ def _check_resumption(system: System, job_id: str, what: str) -> None:
         if len(job["attempts"]) > 1 or job["state"] != "running":
             seen.setdefault("noticed", time.monotonic() - began)
         newer = {event["kind"] for event in system.api.events(job_id) if (event["attempt"] or 1) > 1}
-        # A run that Ray has lost continues until the API refuses its reports. If it finishes first, the next does nothing.
+        # A run that Ray has lost continues until the API refuses its reports. If it ends first, the next does nothing.
         return bool(newer & {"epoch_finished", "run_finished"})
 
     took_s = wait_for(f"job {job_id} to continue", trains_again, timeout_s=600, every_s=1)
