@@ -109,7 +109,7 @@ def _check_distinct(runs: Sequence[RunFile], found: Sequence[Evidence]) -> None:
         _reason(run, "same_run", f"found the same as {_called(runs[other])} to the last detection; name one of them")
         for place, run in enumerate(runs)
         for other in range(place)
-        if found[place].found_the_same_as(found[other])
+        if found[place].has_same_detections(found[other])
     ]
     if reasons:
         _refuse(reasons)

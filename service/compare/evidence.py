@@ -1,4 +1,4 @@
-"""Reads what a run left for comparisons. The format is described, and written, in `fgd_core.evaluation.evidence`."""
+"""Reads the file that a run writes for comparisons; `fgd_core.evaluation.evidence` writes and describes the format."""
 
 import zipfile
 import zlib
@@ -15,7 +15,7 @@ from service.errors import NotComparableError
 AREAS = ("all", "small", "medium", "large")
 NUM_OVERLAPS = 10
 MAX_BYTES = 1 << 30
-"""Unpacked. COCO's 5,000 images take 8 MB; a file that claims this much was not left by an evaluation."""
+"""Limit of the unpacked size. COCO's 5,000 images take 8 MB, so a larger file does not come from an evaluation."""
 
 _Bools: TypeAlias = npt.NDArray[np.bool_]
 _Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
@@ -38,28 +38,30 @@ _KINDS = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClassEvidence:
-    """The D detections of one class, best first, and its true boxes; A ranges of areas, T overlaps, G images."""
+    """The D detections of one class, best first, and its true boxes, for A ranges of areas, T overlaps and G images."""
 
     image: npt.NDArray[np.intp]
     """(D,) index of the image."""
     right: _Bools
-    """(A, T, D)"""
+    """(A, T, D): true positive."""
     ignored: _Bools
-    """(A, T, D): neither right nor a false alarm."""
+    """(A, T, D): neither true nor false positive."""
     truth_image: npt.NDArray[np.intp]
     """(G,) images with true boxes of the class."""
     truth_count: npt.NDArray[np.int64]
-    """(G, A)"""
+    """(G, A) number of true boxes."""
 
     @property
     def num_boxes(self) -> int:
+        """The number of true boxes of all sizes."""
         return int(self.truth_count[:, 0].sum())
 
 
 class Evidence:
-    """
+    """The matched detections of one run.
+
     Args:
-        arrays: sound, as `read` sees to.
+        arrays: the arrays of the file; `read` has checked them.
     """
 
     def __init__(self, arrays: _Arrays) -> None:
@@ -69,7 +71,7 @@ class Evidence:
         self.image_ids: tuple[int, ...] = tuple(arrays["image_ids"].tolist())
 
     def of_class(self, place: int) -> ClassEvidence:
-        """Unpacked on demand: all classes at once would take eight times the room."""
+        """Unpack one class; all classes at once would take eight times the memory."""
         arrays = self._arrays
         found = slice(*arrays["starts"][place : place + 2])
         truths = slice(*arrays["truth_starts"][place : place + 2])
@@ -81,22 +83,23 @@ class Evidence:
             truth_count=arrays["truth_count"][truths].astype(np.int64),
         )
 
-    def found_the_same_as(self, other: "Evidence") -> bool:
-        """To the last detection; runs with different seeds never do."""
+    def has_same_detections(self, other: "Evidence") -> bool:
+        """Whether all detections are equal, which runs with different seeds never have."""
         return all(np.array_equal(array, other._arrays[name]) for name, array in self._arrays.items())
 
 
 def read(path: Path, *, whose: str) -> Evidence:
-    """
+    """Read and check the file of a run.
+
     Args:
-        whose: the run, as an error names it.
+        whose: names the run in errors.
     Raises:
-        NotComparableError: the file is not there, not whole, or of another version.
+        NotComparableError: the file does not exist, is damaged, or has another version.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
-                raise _unreadable(whose, "it is larger than an evaluation can be")
+                raise _unreadable(whose, "it is larger than the file of an evaluation")
         with np.load(path, allow_pickle=False) as stored:
             arrays: _Arrays = {name: stored[name] for name in _KINDS}
     except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as cause:
@@ -104,16 +107,18 @@ def read(path: Path, *, whose: str) -> Evidence:
     if arrays["version"].shape != () or int(arrays["version"]) != EVIDENCE_VERSION:
         raise _unreadable(whose, f"it is of version {arrays['version']}, and this server reads {EVIDENCE_VERSION}")
     if not _is_sound(arrays):
-        raise _unreadable(whose, "its parts do not fit together")
+        raise _unreadable(whose, "its parts do not match")
     return Evidence(arrays)
 
 
 def _unreadable(whose: str, why: str) -> NotComparableError:
-    return NotComparableError(f"what {whose} left for comparisons cannot be read: {why}; evaluate its checkpoint again")
+    return NotComparableError(
+        f"the file that {whose} wrote for comparisons cannot be read: {why}; evaluate its checkpoint again"
+    )
 
 
 def _is_sound(arrays: _Arrays) -> bool:
-    """Whether no index of `of_class` can lead outside."""
+    """Whether every index of `of_class` is inside its array."""
     num_classes, num_images = arrays["class_names"].size, arrays["image_ids"].size
     num_found, num_truths = arrays["image"].size, arrays["truth_image"].size
     shapes = {

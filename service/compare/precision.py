@@ -1,11 +1,12 @@
-"""Average precision of many resamples of the images at once, without their boxes.
+"""Computes the average precision of many resamples of the images at once, without their boxes.
 
-A resample gives each image a weight: how often it was drawn. What was drawn w times counts w times, among the true
-boxes and among the detections, whose order never changes. So a class is sorted once, when it is written, and a
-resample costs running sums over its detections. With all weights 1 the figures are those of pycocotools to 1e-12.
+A resample gives each image a weight: the number of times that it was drawn. The true boxes and the detections of an
+image count as often as its weight says; the order of the detections never changes. So each class is sorted once, when
+the evaluation writes it, and a resample costs running sums over its detections. With all weights 1 the scores equal
+those of pycocotools to 1e-12.
 
-Two observations keep it small. Between two right detections precision only falls, so only right ones matter. And what
-counts at every overlap, most of the false alarms, is summed up once for all ten.
+Two observations reduce the work. Between two true positives precision only falls, so only true positives matter. Most
+false positives count at every overlap, so they are summed once for all ten.
 """
 
 from typing import TypeAlias
@@ -20,32 +21,32 @@ from service.compare.evidence import AREAS, NUM_OVERLAPS, ClassEvidence, Evidenc
 Floats: TypeAlias = npt.NDArray[np.floating]
 
 SCORES: tuple[ScoreKey, ...] = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
-"""The order of what `class_scores` returns."""
+"""The order of the scores of `class_scores`."""
 
 _AT_50, _AT_75 = 0, 5
 _ALL, _SMALL = 0, 1
 _RECALLS = np.linspace(0.0, 1.0, 101)
-# COCOeval asks `hits / boxes >= recall` in float64. Ten of its recalls lie a rounding error above k / 100, so hits that
-# make exactly k of 100 boxes do not reach them.
+# COCOeval tests `hits / boxes >= recall` in float64. Ten of its recalls are a rounding error above k / 100, so
+# exactly k hits of 100 boxes do not reach them.
 _REACHED_WHEN_EQUAL = np.arange(101) / 100 >= _RECALLS
 # Far below the distance to the next attainable recall, far above a rounding error.
 _SLACK = {np.dtype(np.float32): 3e-5, np.dtype(np.float64): 1e-8}
-# As COCOeval adds it; here it also makes 0 of 0 where none of the first detections was drawn.
+# COCOeval adds it, too. Here it also makes 0 / 0 zero, if none of the first detections was drawn.
 _TINY = float(np.spacing(1))
 
 
 def scores(evidence: Evidence, weights: Floats) -> Floats:
-    """(S, K, R): `SCORES` of each class and resample; NaN where no true box was drawn.
+    """Compute (S, K, R) `SCORES` of each class and resample; NaN if no true box was drawn.
 
     Args:
-        weights: (I, R) how often each image was drawn. float32 suffices for resamples; float64 is exact to 1e-12.
+        weights: (I, R) number of draws of each image. float32 suffices for resamples; float64 is exact to 1e-12.
     """
     found = [class_scores(evidence.of_class(place), weights) for place in range(len(evidence.class_names))]
     return np.stack(found, axis=1) if found else np.empty((len(SCORES), 0, weights.shape[1]), weights.dtype)
 
 
 def overall(per_class: Floats) -> Floats:
-    """(S, R): means over the classes that have anything to score; NaN where none has."""
+    """Average (S, K, R) scores over the classes that are scored, to (S, R); NaN if none is."""
     valid = ~np.isnan(per_class)
     count = valid.sum(axis=1)
     total = np.where(valid, per_class, 0).sum(axis=1)
@@ -53,14 +54,14 @@ def overall(per_class: Floats) -> Floats:
 
 
 def class_scores(one: ClassEvidence, weights: Floats) -> Floats:
-    """(S, R)"""
+    """Compute (S, R) `SCORES` of one class with weights (I, R)."""
     precision = np.stack([_of_area(one, area, weights) for area in range(len(AREAS))])  # (A, T, R)
     whole, by_size = precision[_ALL], precision[_SMALL:].mean(axis=1)
     return np.stack([whole.mean(axis=0), whole[_AT_50], whole[_AT_75], *by_size])
 
 
 def _of_area(one: ClassEvidence, area: int, weights: Floats) -> Floats:
-    """(T, R)"""
+    """(T, R) average precision at each overlap, for one range of areas."""
     num_resamples = weights.shape[1]
     boxes = one.truth_count[:, area].astype(weights.dtype) @ weights[one.truth_image]  # (R,)
     found = np.zeros((NUM_OVERLAPS, num_resamples), weights.dtype)
@@ -87,7 +88,7 @@ def _of_area(one: ClassEvidence, area: int, weights: Floats) -> Floats:
 def _counted_up(
     image: npt.NDArray[np.intp], counts: npt.NDArray[np.bool_], places: npt.NDArray[np.intp], weights: Floats
 ) -> Floats:
-    """(U, R): weight of the detections that count, up to and with each of the U `places`."""
+    """(U, R) weight of the counting detections up to each of the U `places`, inclusive."""
     which = np.flatnonzero(counts)
     segment = np.searchsorted(places, which)
     ones = np.ones(len(which), weights.dtype)
@@ -96,10 +97,11 @@ def _counted_up(
 
 
 def _interpolated(hits: Floats, counted: Floats, boxes: Floats) -> Floats:
-    """(R,): mean over COCO's 101 recalls of the best precision at that recall or beyond.
+    """(R,) mean over COCO's 101 recalls of the best precision at that recall or above.
 
     Args:
-        hits: (n, R) right detections up to and with each right one. counted: (n, R) all that count up to there.
+        hits: (n, R) weight of the true positives up to each true positive, inclusive.
+        counted: (n, R) weight of all counting detections up to there.
     """
     precision = hits / (counted + counted.dtype.type(_TINY))
     for row in range(len(precision) - 2, -1, -1):
@@ -111,9 +113,9 @@ def _interpolated(hits: Floats, counted: Floats, boxes: Floats) -> Floats:
 
 
 def _recalls_reached(hits: Floats, boxes: Floats) -> Floats:
-    """(n, R): how many of the 101 recalls lie at or below that of each right detection."""
+    """(n, R) number of the 101 recalls that are at or below the recall of each true positive."""
     slack = _SLACK[hits.dtype]
-    # At most 100 in whatever an evaluation wrote; the file came from a run.
+    # A sound file gives at most 100, but the file came from a run.
     percent = np.minimum(hits * (100 / np.maximum(boxes, 1)).astype(hits.dtype), 100)
     nearest = np.rint(percent).astype(np.uint8)
     shift = np.where(_REACHED_WHEN_EQUAL, slack, -slack).astype(hits.dtype)
@@ -122,7 +124,7 @@ def _recalls_reached(hits: Floats, boxes: Floats) -> Floats:
 
 
 def _running_sum(rows: Floats) -> Floats:
-    # Row by row: numpy's cumsum adds one number at a time, and takes seven times as long on a thousand columns.
+    # Row by row, because numpy's cumsum takes seven times as long on a thousand columns.
     for row in range(1, len(rows)):
         rows[row] += rows[row - 1]
     return rows
