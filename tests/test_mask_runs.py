@@ -40,8 +40,8 @@ def without_masks(folder: Path) -> dict[str, Any]:
     return {"type": "coco", **parts}
 
 
-class TestARunWithMasks:
-    def test_learns_them_and_reports_their_ap_after_each_evaluation(self, run: RecordingContext) -> None:
+class TestRunWithMasks:
+    def test_it_learns_masks_and_reports_their_ap_after_each_evaluation(self, run: RecordingContext) -> None:
         assert all("task/mask" in event.values for event in run.of(MetricsLogged))
         evaluations = run.of(Evaluated)
         assert len(evaluations) == 2
@@ -49,7 +49,7 @@ class TestARunWithMasks:
             assert event.scores.masks is not None and event.scores.masks.ap is not None
             assert list(event.scores.masks.per_class) == list(event.scores.per_class)
 
-    def test_reports_the_fingerprint_of_the_masks(self, run: RecordingContext, tmp_path: Path) -> None:
+    def test_it_reports_the_fingerprint_of_the_masks(self, run: RecordingContext, tmp_path: Path) -> None:
         fingerprints = [event.masks_fingerprint for event in run.of(DataChecked)]
         assert None not in fingerprints and len(set(fingerprints)) == 2
         boxes = RecordingContext(tmp_path)
@@ -57,11 +57,11 @@ class TestARunWithMasks:
         assert [event.masks_fingerprint for event in boxes.of(DataChecked)] == [None, None]
         assert all(event.scores.masks is None for event in boxes.of(Evaluated))
 
-    def test_saves_their_scores_in_the_checkpoint(self, run: RecordingContext) -> None:
+    def test_the_checkpoint_contains_the_scores_of_masks(self, run: RecordingContext) -> None:
         best, _ = read_checkpoint(run.job_dir / "checkpoints/best.pt")
         assert best.record.scores is not None and best.record.scores.masks is not None
 
-    def test_gives_the_same_scores_in_an_evaluation_job(self, run: RecordingContext, tmp_path: Path) -> None:
+    def test_an_evaluation_job_gives_the_same_scores(self, run: RecordingContext, tmp_path: Path) -> None:
         checkpoint = run.job_dir / "checkpoints/best.pt"
         best, _ = read_checkpoint(checkpoint)
         finished = execute(evaluate_spec(checkpoint), RecordingContext(tmp_path))
@@ -71,7 +71,7 @@ class TestARunWithMasks:
 
 class TestDataWithoutMasks:
     @pytest.mark.parametrize("kind", ["mask_rcnn", "cascade_mask_rcnn"])
-    def test_is_refused_by_a_training_that_needs_them(self, tmp_path: Path, kind: str) -> None:
+    def test_a_training_that_needs_masks_refuses_the_data(self, tmp_path: Path, kind: str) -> None:
         spec = with_data(train_spec(detector={**MASKED, "type": kind}), write_squares(tmp_path / "squares"))
         finished = execute(spec, RecordingContext(tmp_path / "run"))
         assert finished.error is not None and finished.error.code == "data"
@@ -80,7 +80,7 @@ class TestDataWithoutMasks:
         assert finished.error.details["detector"] == kind
         assert finished.error.details["data"]["train"]["annotations"].endswith("annotations.json")
 
-    def test_is_scored_by_boxes_with_a_warning(self, run: RecordingContext, tmp_path: Path) -> None:
+    def test_boxes_are_scored_with_a_warning(self, run: RecordingContext, tmp_path: Path) -> None:
         context = RecordingContext(tmp_path / "run")
         spec = evaluate_spec(run.job_dir / "checkpoints/best.pt")
         finished = execute(with_data(spec, without_masks(tmp_path / "data")), context)
@@ -91,7 +91,7 @@ class TestDataWithoutMasks:
         assert warned.code == "no_masks_to_score"
         assert "only the boxes of mask_rcnn are scored" in warned.message
 
-    def test_is_enough_for_a_detector_of_boxes(self, tmp_path: Path) -> None:
+    def test_a_detector_of_boxes_needs_no_masks(self, tmp_path: Path) -> None:
         context = RecordingContext(tmp_path / "run")
         finished = execute(with_data(train_spec(), without_masks(tmp_path / "data")), context)
         assert finished.outcome == "succeeded", finished.error

@@ -40,7 +40,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Coco:
 
 
 @pytest.mark.parametrize("name", recipes())
-def test_it_succeeds(name: str, data: Coco, tmp_path: Path) -> None:
+def test_the_recipe_succeeds(name: str, data: Coco, tmp_path: Path) -> None:
     published, recipe = read_spec(f"recipe:{name}"), recipes()[name]
     assert isinstance(published, DistillSpec)
     assert published.teacher.detector is not None

@@ -72,7 +72,7 @@ class TestJobs:
         assert all(torch.equal(one.state[name], other.state[name]) for name in one.state)
 
 
-class TestTheGate:
+class TestTeacherGate:
     def test_a_teacher_below_its_recorded_ap_is_refused(
         self, skilled: Path, squares: dict[str, Any], tmp_path: Path
     ) -> None:
@@ -143,19 +143,19 @@ class TestTheGate:
 
 
 class TestRefusals:
-    def test_a_batch_larger_than_the_data_set(self, tmp_path: Path) -> None:
+    def test_a_batch_larger_than_the_data_set_is_refused(self, tmp_path: Path) -> None:
         error, _ = failure(train_spec(training={"batch_size": 9}), tmp_path)
         assert error.code == "data"
         assert "9" in error.message and "8" in error.message
 
-    def test_a_gpu_on_a_machine_without_one(self, tmp_path: Path) -> None:
+    def test_a_gpu_on_a_machine_without_one_is_refused(self, tmp_path: Path) -> None:
         if torch.cuda.is_available():
             pytest.skip("there is a GPU here")
         error, _ = failure(train_spec(resources={"gpus": 1}), tmp_path)
         assert error.code == "device"
         assert "resources.gpus" in error.message
 
-    def test_a_missing_annotation_file(self, tmp_path: Path) -> None:
+    def test_a_missing_annotation_file_is_refused(self, tmp_path: Path) -> None:
         split = {"images": str(tmp_path), "annotations": str(tmp_path / "none.json")}
         data = {"type": "coco", "train": split, "val": split}
         spec = train_spec().model_dump() | {"data": data}

@@ -57,13 +57,13 @@ class TestAgainstPycocotools:
         assert 0.05 < (number(overall(all_once(left))[0, 0]) or 0) < 0.95
         assert_the_same(dataset, found, left)
 
-    def test_nothing_found_is_zero(self, tmp_path: Path) -> None:
+    def test_without_detections_ap_is_zero(self, tmp_path: Path) -> None:
         dataset = DrawnDataset(1)
         assert_the_same(dataset, {}, evidence(dataset, {}, tmp_path))
 
     @given(seed=st.integers(0, 2**32), data=st.data())
     @settings(max_examples=60, deadline=None)
-    def test_an_image_that_weighs_three_is_three_images(
+    def test_an_image_of_weight_three_counts_as_three_images(
         self, tmp_path_factory: pytest.TempPathFactory, seed: int, data: st.DataObject
     ) -> None:
         """What the bootstrap rests on: pycocotools on the resampled images themselves, and in float32.
@@ -84,11 +84,11 @@ class TestAgainstPycocotools:
 
 
 class TestFile:
-    def test_one_without_images_is_refused(self, tmp_path: Path) -> None:
+    def test_a_file_without_images_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(NotComparableError, match="a run"):
             evidence(DrawnDataset(1, num_images=0), {}, tmp_path)
 
-    def test_it_takes_16_bytes_a_detection_at_most(self, tmp_path: Path) -> None:
+    def test_it_needs_at_most_16_bytes_for_each_detection(self, tmp_path: Path) -> None:
         dataset = DrawnDataset(5, num_images=200)
         found = detections(dataset, 5)
         evidence(dataset, found, tmp_path)

@@ -21,12 +21,12 @@ def test_the_interval_of_three_seeds() -> None:
     assert (interval.low, interval.high) == pytest.approx((2 - 2.48414, 2 + 2.48414), abs=1e-4)
 
 
-def test_one_seed_says_nothing() -> None:
+def test_one_seed_gives_no_interval() -> None:
     assert mean_interval([0.4]) is None
     assert sample([0.4]) is None
 
 
-def test_with_equal_variances_and_counts_it_is_students_test() -> None:
+def test_with_equal_variances_and_counts_it_equals_students_test() -> None:
     # Means 4 and 2, variances 1: t = 2 / √(2/3) = 2.4495 with 4 degrees, p = 0.0705.
     test = difference([3.0, 4.0, 5.0], [1.0, 2.0, 3.0])
     assert test is not None
@@ -34,7 +34,7 @@ def test_with_equal_variances_and_counts_it_is_students_test() -> None:
     assert (test.interval.low, test.interval.high) == pytest.approx((-0.26696, 4.26696), abs=1e-4)
 
 
-def test_seeds_that_all_agree_say_nothing_about_chance() -> None:
+def test_seeds_that_agree_exactly_give_no_p() -> None:
     assert difference([1.0, 1.0], [0.0, 0.0]) is None
     same = difference([1.0, 1.0], [1.0, 1.0])
     assert same is not None

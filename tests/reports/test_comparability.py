@@ -32,7 +32,7 @@ def refusal(*jobs: JobReport) -> list[dict[str, str]]:
 
 
 class TestRule:
-    def test_the_same_data_stands_side_by_side(self) -> None:
+    def test_jobs_on_the_same_data_can_be_compared(self) -> None:
         check_comparable([a_job("a", fingerprint="f"), a_job("b", fingerprint="f")])
 
     @pytest.mark.parametrize(
@@ -45,7 +45,9 @@ class TestRule:
             ({"boxes_per_category": {"cat": 320}}, "other_classes", "cat, circle, ring, square, star, triangle"),
         ],
     )
-    def test_other_data_is_refused_by_what_differs(self, other: dict[str, Any], code: str, words: str) -> None:
+    def test_jobs_on_other_data_are_refused_with_the_difference(
+        self, other: dict[str, Any], code: str, words: str
+    ) -> None:
         same = {"fingerprint": "f", "masks_fingerprint": "m"}
         (reason,) = refusal(a_job("a", **same), a_job("b", **same), a_job("c", **same | other))
         assert (reason["loc"], reason["code"]) == ("c", code)
@@ -53,20 +55,20 @@ class TestRule:
         assert "job c (c)" in reason["message"] and "job a (a)" in reason["message"]
         assert "kind: evaluate" in reason["message"]
 
-    def test_classes_in_another_order_are_other_classes(self) -> None:
+    def test_classes_in_another_order_are_refused(self) -> None:
         reversed_ = dict.fromkeys(("ring", "star", "triangle", "square", "circle"), 64)
         (reason,) = refusal(a_job("a"), a_job("b", boxes_per_category=reversed_))
         assert "in another order" in reason["message"]
 
-    def test_each_job_that_stands_apart_is_named(self) -> None:
+    def test_each_job_that_differs_is_named(self) -> None:
         reasons = refusal(a_job("a"), a_job("b", num_images=1), a_job("c"), a_job("d", num_images=2))
         assert [reason["loc"] for reason in reasons] == ["b", "d"]
 
-    def test_what_has_no_score_yet_stands_beside_anything(self) -> None:
+    def test_a_job_without_a_score_can_be_compared_with_any(self) -> None:
         waiting = a_job("b", num_images=1).model_copy(update={"result": None, "evaluations": []})
         check_comparable([a_job("a"), waiting])
 
-    def test_a_job_of_a_version_without_fingerprints_is_held_to_its_counts(self) -> None:
+    def test_without_fingerprints_the_counts_are_compared(self) -> None:
         check_comparable([a_job("a", fingerprint="f"), a_job("b", fingerprint="")])
 
 

@@ -35,23 +35,23 @@ def page(comparison: Comparison) -> str:
 
 
 class TestPage:
-    def test_it_asks_the_network_for_nothing(self, comparison: Comparison) -> None:
+    def test_it_loads_nothing_from_the_network(self, comparison: Comparison) -> None:
         without_plotly = re.sub(r"<script>/\*\*?[\s\S]*?</script>", "", page(comparison), count=1)
         assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!data:)""", without_plotly.replace(EVIL, ""))
         assert "default-src 'none'" in without_plotly
 
-    def test_every_sentence_and_every_class_stands_there(self, comparison: Comparison) -> None:
+    def test_it_contains_every_sentence_and_class(self, comparison: Comparison) -> None:
         text = page(comparison)
         assert text.count('<p class="said">') == len(comparison.sentences) > 2
         assert all(f"<th>{row.name}</th>" in text for row in comparison.classes)
         assert "too little data" in text
 
-    def test_a_hostile_name_stays_a_name(self, comparison: Comparison) -> None:
+    def test_a_hostile_name_is_shown_as_text(self, comparison: Comparison) -> None:
         assert EVIL not in page(comparison)
 
 
 class TestForest:
-    def test_classes_are_sorted_by_difference_each_with_its_interval(self, comparison: Comparison) -> None:
+    def test_classes_are_sorted_by_difference_and_have_intervals(self, comparison: Comparison) -> None:
         (chart,) = [chart for chart in forest_charts(comparison) if chart.name == "forest-classes"]
         by_place = sorted(
             (y, x, minus, plus)
@@ -71,7 +71,7 @@ class TestForest:
         }
 
     @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to draw with")
-    def test_a_browser_draws_all_of_them_and_asks_for_nothing(self, comparison: Comparison, tmp_path: Path) -> None:
+    def test_a_browser_draws_all_classes_and_requests_nothing(self, comparison: Comparison, tmp_path: Path) -> None:
         path = tmp_path / "comparison.html"
         path.write_text(with_script(page(comparison), EAVESDROPPER, before="<title>"))
         assert CHROMIUM is not None

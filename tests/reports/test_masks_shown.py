@@ -65,22 +65,22 @@ def _text(table: object) -> str:
     return console.file.getvalue()
 
 
-class TestTheTerminal:
-    def test_has_a_column_beside_that_of_boxes(self, job: Recorded) -> None:
+class TestTerminal:
+    def test_masks_have_a_column_next_to_boxes(self, job: Recorded) -> None:
         heading, row = _text(comparison_table(report_on(job), width=160)).splitlines()
         assert heading.index("AP50") < heading.index("mask AP") < heading.index("mask AP50")
         assert "0.300" in row
         assert "0.420" in row
 
-    def test_has_masks_of_each_class(self, job: Recorded) -> None:
+    def test_each_class_has_its_mask_ap(self, job: Recorded) -> None:
         first = _text(class_table(report_on(job))).splitlines()[1]
         assert first.split() == ["circle", "90", "0.480", "0.240"]
 
-    def test_has_no_such_column_for_boxes_alone(self) -> None:
+    def test_without_masks_there_is_no_column(self) -> None:
         assert "mask" not in _text(comparison_table(report_on(*demo_jobs()), width=160))
         assert "mask" not in _text(class_table(report_on(*demo_jobs())))
 
-    def test_says_it_after_each_evaluation(self, job: Recorded) -> None:
+    def test_mask_ap_is_printed_after_each_evaluation(self, job: Recorded) -> None:
         standing = status_before_events(job.job)
         said, lines = [], EventLines()
         for event in job.events:
@@ -89,8 +89,8 @@ class TestTheTerminal:
         assert any("AP 0.600" in each and "masks 0.300" in each for each in said)
 
 
-class TestThePage:
-    def test_has_masks_in_both_tables(self, job: Recorded) -> None:
+class TestPage:
+    def test_both_tables_have_masks(self, job: Recorded) -> None:
         page = render_html(report_on(job), {})
         text = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", page[: page.index('id="figures"')])))
         assert "mask AP mask AP50" in text
@@ -98,12 +98,12 @@ class TestThePage:
         assert "masks circle" in text
         assert "circle 90 0.480 0.240" in text
 
-    def test_says_nothing_of_masks_where_there_are_none(self) -> None:
+    def test_without_masks_the_page_does_not_mention_them(self) -> None:
         page = render_html(report_on(*demo_jobs()), {})
         assert "mask AP" not in page
         assert "its masks" not in page
 
-    def test_draws_their_curve_beside_that_of_the_boxes(self, job: Recorded) -> None:
+    def test_masks_have_a_curve_next_to_boxes(self, job: Recorded) -> None:
         (chart,) = [chart for chart in charts(report_on(job)) if chart.name == "ap-over-epochs"]
         boxes, masks = chart.figure["data"]
         assert masks["name"] == "with masks, masks"
@@ -112,7 +112,7 @@ class TestThePage:
         assert "dotted" in chart.caption
 
 
-def test_a_spreadsheet_has_their_columns_where_a_job_has_masks(job: Recorded) -> None:
+def test_csv_has_columns_of_masks_if_a_job_has_masks(job: Recorded) -> None:
     plain = recorded("b", train_spec("boxes", STUDENT))
     first, second = csv.DictReader(io.StringIO(render_csv(report_on(job, plain))))
     assert (float(first["mask_ap"]), float(first["mask_ap50"])) == (0.3, pytest.approx(0.42))
@@ -122,13 +122,13 @@ def test_a_spreadsheet_has_their_columns_where_a_job_has_masks(job: Recorded) ->
     assert "mask_ap" not in render_csv(report_on(plain))
 
 
-def test_json_has_them(job: Recorded) -> None:
+def test_json_has_masks(job: Recorded) -> None:
     (told,) = report_on(job).model_dump(mode="json")["jobs"]
     assert told["result"]["scores"]["masks"]["ap"] == 0.3
     assert report_on(recorded("b", train_spec("boxes", STUDENT))).jobs[0].result is not None
     assert scores(0.5).masks is None
 
 
-def test_objectives_are_called_as_people_write_them() -> None:
+def test_objectives_have_readable_names() -> None:
     names = [metric_name(metric) for metric in MASK_METRICS]
     assert names == ["mask AP", "mask AP50", "mask AP75", "mask AP small", "mask AP medium", "mask AP large"]

@@ -47,7 +47,7 @@ def one_epoch(number: int, loss: float) -> EpochFinished:
 
 
 class TestFold:
-    def test_everything_that_a_run_told_is_in_it(self) -> None:
+    def test_a_report_contains_everything_that_the_run_reported(self) -> None:
         report = demo_jobs()[2].report()
         assert [epoch.epoch for epoch in report.epochs] == list(range(1, 25))
         assert len(report.evaluations) == 24
@@ -61,24 +61,24 @@ class TestFold:
         assert [artifact.name for artifact in report.artifacts] == ["samples.png"]
         assert [warning.code for warning in report.warnings] == ["few_boxes"]
 
-    def test_the_kinds_it_names_are_all_that_it_reads(self) -> None:
+    def test_the_declared_event_kinds_are_all_that_a_report_reads(self) -> None:
         job = demo_jobs()[2]
         some = [event for event in job.events if event.kind in KINDS]
         assert len(some) < len(job.events)
         assert fold(job.job, some, job.curves) == job.report()
 
-    def test_an_epoch_done_again_counts_once_with_its_newest_word(self) -> None:
+    def test_a_repeated_epoch_is_shown_once_with_its_newest_values(self) -> None:
         job = recorded("a", train_spec("a", STUDENT))
         told = [one_epoch(1, 2.0), one_epoch(2, 1.5), one_epoch(2, 1.4), one_epoch(3, 1.2)]
         report = fold(job.job, stored("a", told), {})
         assert [(epoch.epoch, epoch.values["loss"]) for epoch in report.epochs] == [(1, 2.0), (2, 1.4), (3, 1.2)]
 
-    def test_an_evaluation_done_again_counts_once(self) -> None:
+    def test_a_repeated_evaluation_is_shown_once(self) -> None:
         job = recorded("a", train_spec("a", STUDENT))
         told = [Evaluated(epoch=1, step=50, scores=scores(ap)) for ap in (0.1, 0.2)]
         assert [e.scores.ap for e in fold(job.job, stored("a", told), {}).evaluations] == [0.2]
 
-    def test_an_event_that_cannot_be_read_costs_a_line_and_not_the_report(self) -> None:
+    def test_an_unreadable_event_is_skipped(self) -> None:
         job = recorded("a", train_spec("a", STUDENT, epochs=3))
         odd = [
             StoredEvent(job_id="a", sequence=90, at=job.events[0].at, attempt=1, kind=kind, data={"kind": kind})
@@ -86,7 +86,7 @@ class TestFold:
         ]
         assert fold(job.job, [*job.events, *odd], {}).epochs == job.report().epochs
 
-    def test_a_warning_said_by_every_attempt_is_shown_once(self) -> None:
+    def test_a_warning_of_every_attempt_is_shown_once(self) -> None:
         job = recorded("a", train_spec("a", STUDENT))
         told = [Warned(code="x", message="same")] * 3
         assert len(fold(job.job, stored("a", told), {}).warnings) == 1
@@ -106,7 +106,7 @@ class TestComparison:
         assert best["images/s"] == {"p1"}
         assert best["AP large"] == set()
 
-    def test_speed_is_told_as_a_multiple_of_the_teachers(self) -> None:
+    def test_speed_is_given_as_a_multiple_of_the_teachers(self) -> None:
         report = report_on(*demo_jobs())
         teacher, plain, _ = report.jobs
         assert speed_ratio(teacher, report.jobs) is None
@@ -134,7 +134,7 @@ class TestComparison:
         assert why in conclusions(report)[-1]
         assert "evaluate the checkpoints (kind: evaluate)" in conclusions(report)[-1]
 
-    def test_a_speed_of_which_nothing_is_known_is_not_ranked(self) -> None:
+    def test_an_unknown_speed_is_not_ranked(self) -> None:
         jobs = report_on(recorded("a", train_spec("a", STUDENT)), recorded("b", train_spec("b", STUDENT))).jobs
         assert jobs[0].result is not None
         old = jobs[0].model_copy(update={"result": jobs[0].result.model_copy(update={"speed": None})})
@@ -146,7 +146,7 @@ class TestComparison:
         (column,) = [column for column in COLUMNS if column.heading == "training"]
         assert best_in_column(report.jobs, column) == set()
 
-    def test_the_gain_is_told_with_the_share_of_the_gap_and_a_caution(self) -> None:
+    def test_a_gain_is_reported_with_its_share_of_the_gap_and_a_caution(self) -> None:
         (said,) = conclusions(report_on(*demo_jobs()))
         assert "0.120 above plain student" in said
         assert "63% of the gap" in said
@@ -154,19 +154,19 @@ class TestComparison:
         assert "inherits" not in said
         assert "clean comparison" not in said
 
-    def test_a_loss_is_told_as_one(self) -> None:
+    def test_a_loss_is_reported_as_a_loss(self) -> None:
         teacher, plain, _ = demo_jobs()
         worse = recorded("d1", distill_spec("distilled student", "t1"), ap=0.45)
         (said,) = conclusions(report_on(teacher, plain, worse))
         assert "0.050 below" in said
         assert "gap" not in said
 
-    def test_no_difference_is_told_as_none(self) -> None:
+    def test_no_difference_is_reported_as_none(self) -> None:
         teacher, plain, _ = demo_jobs()
         (said,) = conclusions(report_on(teacher, plain, recorded("d1", distill_spec("same", "t1"), ap=0.50)))
         assert "equal to plain student" in said
 
-    def test_inheritance_and_unequal_budgets_are_told(self) -> None:
+    def test_inheritance_and_unequal_budgets_are_reported(self) -> None:
         teacher, plain, _ = demo_jobs()
         spec = distill_spec("distilled student", "t1", inherit="neck_and_head", epochs=48)
         (said,) = conclusions(report_on(teacher, plain, recorded("d1", spec)))
@@ -175,14 +175,14 @@ class TestComparison:
 
 
 class TestCsv:
-    def test_a_row_holds_a_job_with_its_scores_flattened(self) -> None:
+    def test_each_job_is_a_row_with_its_scores_in_columns(self) -> None:
         rows = list(csv.DictReader(io.StringIO(render_csv(report_on(*demo_jobs())))))
         assert [row["role"] for row in rows] == ["teacher", "plain", "distilled"]
         assert float(rows[2]["ap"]) == 0.62
         assert float(rows[2]["ap/circle"]) == 0.62 * 0.8
         assert rows[2]["ap_large"] == ""
 
-    def test_a_class_name_that_a_spreadsheet_would_run_stays_a_name(self) -> None:
+    def test_a_class_name_cannot_be_a_formula_of_a_spreadsheet(self) -> None:
         job = recorded("a", train_spec("a", STUDENT))
         assert job.job.result is not None
         evil = job.job.result.scores.model_copy(update={"per_class": {"=1+1": ClassScore(ap=1, ap50=1, num_boxes=1)}})

@@ -22,7 +22,7 @@ PICTURE = '<img alt="Validation images'
 EVIL = "</script><img src=x onerror=document.title='broken'>"
 
 # Notes every request of the page, and every one that its own security policy stopped.
-EAVESDROPPER = """
+REQUEST_RECORDER = """
 const root = document.documentElement;
 const asked = (name) => { root.dataset.asked = (root.dataset.asked || "") + name; };
 asked("");
@@ -47,7 +47,7 @@ def an_evil_job() -> Recorded:
 
 
 class TestPage:
-    def test_it_asks_the_network_for_nothing(self) -> None:
+    def test_it_loads_nothing_from_the_network(self) -> None:
         page = render_html(report_on(*demo_jobs()), {"t1": a_png()})
         without_plotly = re.sub(r"<script>/\*\*?[\s\S]*?</script>", "", page, count=1)
         assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!data:)""", without_plotly)
@@ -74,17 +74,17 @@ class TestPage:
             assert fact in text, fact
         assert page.count(PICTURE) == 1
 
-    def test_a_speed_that_was_disturbed_is_marked(self) -> None:
+    def test_a_disturbed_speed_is_marked(self) -> None:
         job = recorded("a", train_spec("a", STUDENT, epochs=1), disturbed_by="other runs worked on the device")
         mark = '<small title="other runs worked on the device">not comparable</small>'
         assert mark in render_html(report_on(job), {})
 
-    def test_what_users_and_runs_wrote_stays_text(self) -> None:
+    def test_text_of_users_and_runs_is_escaped(self) -> None:
         page = render_html(report_on(an_evil_job()), {})
         assert EVIL not in page
         assert html.escape(EVIL, quote=False).replace("'", "&#39;") in page
 
-    def test_a_job_with_nothing_to_show_has_a_page_too(self) -> None:
+    def test_a_job_without_results_has_a_page(self) -> None:
         job = recorded("a", train_spec("a", STUDENT))
         queued = job._replace(job=view("a", job.job.spec, [], state="queued"), events=[], curves={})
         page = render_html(report_on(queued), {})
@@ -93,7 +93,7 @@ class TestPage:
 
 
 class TestFigures:
-    def test_each_is_valid_to_plotly(self) -> None:
+    def test_each_figure_is_valid_for_plotly(self) -> None:
         drawn = charts(report_on(*demo_jobs()))
         for chart in drawn:
             plotly.graph_objects.Figure(chart.figure)
@@ -106,20 +106,20 @@ class TestFigures:
             "levels-d1",
         ]
 
-    def test_terms_and_levels_are_kept_apart(self) -> None:
+    def test_terms_and_levels_have_separate_figures(self) -> None:
         drawn = {chart.name: chart for chart in charts(report_on(*demo_jobs()))}
         assert [trace["name"] for trace in drawn["levels-d1"].figure["data"]] == ["P3", "P4", "P5", "P6", "P7"]
         terms = [trace["name"] for trace in drawn["terms-d1"].figure["data"]]
         assert "distill/foreground" in terms
         assert not [name for name in terms if "P3" in name or "total" in name]
 
-    def test_they_are_json_without_nan(self) -> None:
+    def test_figures_are_json_without_nan(self) -> None:
         for chart in charts(report_on(*demo_jobs())):
             json.dumps(chart.figure, allow_nan=False)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: the page cannot be opened")
-class TestInABrowser:
+class TestInBrowser:
     @pytest.fixture(scope="class")
     @classmethod
     def dom(cls, tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -127,7 +127,7 @@ class TestInABrowser:
         folder = tmp_path_factory.mktemp("page")
         path = folder / "report.html"
         page = render_html(report_on(*demo_jobs(), an_evil_job()), {"t1": a_png()})
-        path.write_text(with_script(page, EAVESDROPPER, before="<title>"))
+        path.write_text(with_script(page, REQUEST_RECORDER, before="<title>"))
         assert CHROMIUM is not None
         done = subprocess.run(
             [
@@ -141,7 +141,7 @@ class TestInABrowser:
         )
         return done.stdout
 
-    def test_nothing_was_requested_and_nothing_was_refused(self, dom: str) -> None:
+    def test_the_page_requests_nothing_and_its_policy_blocks_nothing(self, dom: str) -> None:
         (asked,) = re.findall(r'<html[^>]* data-asked="([^"]*)"', dom)
         assert asked == ""
 
@@ -153,7 +153,7 @@ class TestInABrowser:
             assert "<svg" in part, chart.name
         assert re.search(r'<body[^>]* data-drawn="\d+"', dom)
 
-    def test_no_hostile_text_has_run(self, dom: str) -> None:
+    def test_hostile_text_does_not_run(self, dom: str) -> None:
         assert "<title>broken" not in dom
         assert "onerror" not in re.sub(r"&lt;.*?&gt;", "", dom[: dom.index('id="figures"')])
 

@@ -60,7 +60,7 @@ class TestRoute:
         assert len(job.epochs) == 3
         assert len(job.curves["loss"]) == 3
 
-    def test_html_carries_the_picture(self, server: LiveServer, job_id: str) -> None:
+    def test_html_contains_the_picture(self, server: LiveServer, job_id: str) -> None:
         answer = httpx.get(f"{server.url}/v1/jobs/{job_id}/report", headers={"Accept": "text/html,*/*;q=0.8"})
         assert answer.headers["content-type"].startswith("text/html")
         assert answer.text.count(PICTURE) == 1
@@ -79,18 +79,18 @@ class TestRoute:
         assert "<h1>student</h1>" in page
         assert PICTURE not in page
 
-    def test_format_wins_over_accept(self, server: LiveServer, job_id: str) -> None:
+    def test_format_takes_precedence_over_accept(self, server: LiveServer, job_id: str) -> None:
         answer = httpx.get(
             f"{server.url}/v1/jobs/{job_id}/report", params={"format": "csv"}, headers={"Accept": "text/html"}
         )
         assert answer.headers["content-type"].startswith("text/csv")
 
-    def test_a_job_named_twice_stands_there_once(self, server: LiveServer, job_id: str) -> None:
+    def test_a_job_named_twice_is_shown_once(self, server: LiveServer, job_id: str) -> None:
         answer = httpx.get(f"{server.url}/v1/jobs/{job_id}/report", params={"with": [job_id, job_id]})
         assert [job["job_id"] for job in answer.json()["jobs"]] == [job_id]
 
     @pytest.mark.parametrize("path", ["nobody/report", "{job_id}/report?with=nobody"])
-    def test_an_unknown_job_is_a_problem_that_names_it(self, server: LiveServer, job_id: str, path: str) -> None:
+    def test_an_unknown_job_is_named_in_the_problem(self, server: LiveServer, job_id: str, path: str) -> None:
         answer = httpx.get(f"{server.url}/v1/jobs/{path.format(job_id=job_id)}")
         assert answer.status_code == 404
         assert answer.headers["content-type"] == "application/problem+json"

@@ -67,7 +67,7 @@ def text_of(page: str) -> str:
 
 
 class TestPage:
-    def test_it_says_what_to_use_and_how_sure_that_is(self) -> None:
+    def test_it_recommends_values_with_their_certainty(self) -> None:
         text = text_of(render_sweep_html(sweep_report(asha_study())))
         for fact in (
             "Use the values of trial 12",
@@ -81,19 +81,19 @@ class TestPage:
         ):
             assert fact in text, fact
 
-    def test_what_users_and_runs_wrote_stays_text(self) -> None:
+    def test_text_of_users_and_runs_is_escaped(self) -> None:
         study = Study(epochs=1)
         study.run(0, [0.1], {"method.mask": EVIL})
         study.start(1)
         study.end(1, "failed", 0, error=ErrorReport(code="data", message=EVIL))
         assert EVIL not in render_sweep_html(sweep_report(study))
 
-    def test_there_is_one_before_the_first_trial(self) -> None:
+    def test_a_sweep_without_trials_has_a_page(self) -> None:
         page = render_sweep_html(sweep_report(Study(), state="running"))
         assert "no trial has started" in page
         assert '<div class="charts">' not in page
 
-    def test_there_is_one_of_a_single_trial_that_has_just_begun(self) -> None:
+    def test_a_sweep_with_one_new_trial_has_a_page(self) -> None:
         study = Study()
         study.start(0, {"method.scale": 0.1})
         assert "1 trial running, none evaluated" in render_sweep_html(sweep_report(study, state="running"))
@@ -102,7 +102,7 @@ class TestPage:
         assert "So far: Use the values of trial 0" in text
         assert "One seed says nothing about noise" in text
 
-    def test_there_is_one_where_every_trial_failed(self) -> None:
+    def test_a_sweep_of_failed_trials_has_a_page(self) -> None:
         study = Study()
         for trial in range(3):
             study.start(trial)
@@ -111,7 +111,7 @@ class TestPage:
         assert "No result: none of 3 trials reached a value" in text
         assert "3 trials did not finish (out_of_memory: 0, 1, 2): too big." in text
 
-    def test_it_warns_where_the_winning_values_changed_in_flight(self) -> None:
+    def test_it_warns_if_the_winning_values_changed_during_training(self) -> None:
         study = Study(epochs=2)
         study.start(0, {"method.scale": 1.0})
         study.report(0, 1, 0.1)
@@ -124,7 +124,7 @@ class TestPage:
         assert report.recommendation.spec.model_dump()["method"]["scale"] == 0.5
         assert "Its values changed while it trained" in text_of(render_sweep_html(report))
 
-    def test_it_advises_against_distilling_where_the_plain_student_won(self) -> None:
+    def test_it_advises_against_distillation_if_the_plain_student_won(self) -> None:
         study = Study(epochs=1)
         study.run(0, [0.5], {"method.scale": 0}, origin="plain")
         study.run(1, [0.3], {"method.scale": 1.0})
@@ -157,7 +157,7 @@ class TestPage:
             (3, "with seeds: 3, runs with other seeds will follow"),
         ],
     )
-    def test_a_live_sweep_advises_to_set_only_what_is_not_set(self, seeds: int, advice: str) -> None:
+    def test_a_running_sweep_recommends_only_settings_that_are_missing(self, seeds: int, advice: str) -> None:
         study = Study(epochs=1)
         study.run(0, [0.1], {"method.scale": 0}, origin="plain")
         study.run(1, [0.3], {"method.scale": 1.0})
@@ -172,7 +172,7 @@ class TestPage:
             (seeds == 3),
         )
 
-    def test_it_says_what_the_winner_gains_and_what_may_be_expected_of_it(self) -> None:
+    def test_it_shows_the_measured_and_the_expected_gain_of_the_winner(self) -> None:
         study = Study(epochs=1)
         for number, (origin, aps) in enumerate(
             {"plain": (0.10, 0.12, 0.11), "searcher": (0.30, 0.19, 0.15), "user": (0.31, 0.16, 0.11)}.items()
@@ -188,7 +188,7 @@ class TestPage:
         assert "so it is not known whether this is a gain; seeds:" in gain
         assert "the best of several was also lucky" in gain
 
-    def test_it_warns_where_speeds_cannot_be_ranked(self) -> None:
+    def test_it_warns_if_speeds_cannot_be_ranked(self) -> None:
         disturbed = two_objectives(disturbed_by="other runs worked on the device")
         (said,) = [each for each in disturbed.verdict if "rank" in each]
         assert said.startswith(
@@ -198,7 +198,7 @@ class TestPage:
         assert "front" not in [chart.name for chart in sweep_charts(disturbed)]
         assert not any("rank" in each for each in two_objectives().verdict)
 
-    def test_a_scheduler_that_stopped_nobody_is_not_passed_over(self) -> None:
+    def test_a_scheduler_that_stopped_no_trial_is_mentioned(self) -> None:
         study = Study(epochs=3)
         for trial in range(3):
             study.start(trial, {"method.scale": 0.1 * (trial + 1)})
@@ -214,17 +214,17 @@ class TestPage:
 
 class TestFigures:
     @pytest.mark.parametrize("report", [sweep_report(asha_study()), two_objectives()], ids=["asha", "two objectives"])
-    def test_each_is_valid_to_plotly_and_json_without_nan(self, report: SweepReport) -> None:
+    def test_each_figure_is_valid_for_plotly_and_json_without_nan(self, report: SweepReport) -> None:
         for chart in sweep_charts(report):
             plotly.graph_objects.Figure(chart.figure)
             json.dumps(chart.figure, allow_nan=False)
 
-    def test_each_says_in_words_what_it_shows(self) -> None:
+    def test_each_figure_has_a_description(self) -> None:
         for chart in sweep_charts(sweep_report(asha_study())):
             assert len(chart.alt) > 20, chart.name
             assert len(chart.caption) > 60, chart.name
 
-    def test_only_those_with_something_to_show_are_there(self) -> None:
+    def test_figures_without_data_are_left_out(self) -> None:
         assert [chart.name for chart in sweep_charts(sweep_report(asha_study()))] == CHARTS
         assert "front" in [chart.name for chart in sweep_charts(two_objectives())]
         study = Study(epochs=1)
@@ -234,7 +234,7 @@ class TestFigures:
 
 
 @in_a_browser
-class TestInABrowser:
+class TestInBrowser:
     @pytest.fixture(scope="class")
     @classmethod
     def folder(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -245,10 +245,10 @@ class TestInABrowser:
     def opened(cls, folder: Path) -> Opened:
         return open_page(render_sweep_html(sweep_report(asha_study())), folder, extra=USE_THE_TABLE)
 
-    def test_nothing_was_requested_and_nothing_went_wrong(self, opened: Opened) -> None:
+    def test_the_page_requests_nothing_and_has_no_errors(self, opened: Opened) -> None:
         assert (opened.requests, opened.console) == ([], [])
 
-    def test_each_chart_drew_every_trial_that_belongs_to_it(self, opened: Opened) -> None:
+    def test_each_chart_shows_all_of_its_trials(self, opened: Opened) -> None:
         traces = {name: chart["data"] for name, chart in opened.charts.items()}
         assert list(traces) == CHARTS
         assert len(traces["curves"]) == NUM_TRIALS
@@ -267,7 +267,7 @@ class TestInABrowser:
         assert [drawn.count(index) for index in range(3)] == [rung.reached for rung in rungs.rungs]
         assert drawn.count(0) == NUM_SEARCHED
 
-    def test_as_many_marks_are_on_the_screen(self, opened: Opened) -> None:
+    def test_each_point_is_drawn(self, opened: Opened) -> None:
         on_screen = {name: (chart["points"], chart["lines"]) for name, chart in opened.charts.items()}
         assert on_screen["slices"][0] == NUM_SEARCHED * len(SPACE)
         assert on_screen["contour"][0] == NUM_SEARCHED
@@ -277,7 +277,7 @@ class TestInABrowser:
         long = [trial for trial in sweep_report(asha_study()).trials if len(trial.reports) > 1]
         assert on_screen["curves"][1] >= len(long)
 
-    def test_the_table_sorts_and_is_searched(self, opened: Opened) -> None:
+    def test_the_table_can_be_sorted_and_searched(self, opened: Opened) -> None:
         report = sweep_report(asha_study())
         by_value = sorted(report.trials, key=lambda trial: trial.objectives[0] or 0.0)
         assert opened.extra["lowest"] == str(by_value[0].trial)
@@ -299,7 +299,7 @@ class TestInABrowser:
             assert inked > 0.01 * width * height, name
             assert vivid > 100, name
 
-    def test_several_objectives_have_a_front(self, tmp_path: Path) -> None:
+    def test_several_objectives_have_a_pareto_front(self, tmp_path: Path) -> None:
         front = open_page(render_sweep_html(two_objectives()), tmp_path).charts["front"]["data"]
         assert {trace["name"]: sorted(trace["x"]) for trace in front} == {
             "dominated": [20.0],
@@ -314,7 +314,7 @@ class TestInABrowser:
 
 
 @in_a_browser
-def test_a_page_that_asks_and_errs_would_be_noticed(tmp_path: Path) -> None:
+def test_requests_and_errors_of_a_page_are_detected(tmp_path: Path) -> None:
     page = "<html><body><img src='http://tracker.example/x.png'><script>console.error('oh')</script></body></html>"
     opened = open_page(page, tmp_path)
     assert opened.requests == ["http://tracker.example/x.png"]

@@ -36,7 +36,7 @@ def refused(spec: dict[str, Any], **facts: Any) -> dict[str, tuple[str, str]]:
 
 
 class TestResources:
-    def test_a_gpu_where_there_is_none_is_refused_with_the_cure(self) -> None:
+    def test_a_gpu_on_a_cluster_without_gpus_is_refused_with_the_cure(self) -> None:
         code, message = refused(train_spec(resources={"gpus": 1}), capacity=TWO_CORES)["resources.gpus"]
         assert code == "resources_unavailable"
         assert "needs 1 GPUs" in message
@@ -48,7 +48,7 @@ class TestResources:
             "ask for at most 2" in refused(train_spec(resources={"cpus": 3}), capacity=TWO_CORES)["resources.cpus"][1]
         )
 
-    def test_a_cluster_that_cannot_be_asked_refuses_nothing(self) -> None:
+    def test_without_a_known_capacity_no_resources_are_refused(self) -> None:
         assert refused(train_spec(resources={"gpus": 1}), capacity=None) == {}
 
 
@@ -63,7 +63,7 @@ class TestReferences:
             (NeededJob("train", "succeeded", frozenset({"last.pt"})), "no_checkpoint"),
         ],
     )
-    def test_a_job_that_will_never_give_a_checkpoint_is_refused(self, job: NeededJob | None, code: str) -> None:
+    def test_a_reference_to_a_job_without_a_checkpoint_is_refused(self, job: NeededJob | None, code: str) -> None:
         known = {"abc": job} if job is not None else {}
         found = refused(evaluate_spec("job:abc/best"), jobs=known)
         assert found["checkpoint"][0] == code
@@ -72,7 +72,7 @@ class TestReferences:
     def test_a_misspelt_reference_is_refused(self) -> None:
         assert refused(evaluate_spec("job:abc/worst"))["checkpoint"][0] == "bad_reference"
 
-    def test_a_job_that_is_not_done_is_waited_for(self) -> None:
+    def test_a_job_waits_for_an_unfinished_job_that_it_refers_to(self) -> None:
         spec = JOB_SPEC.validate_python(evaluate_spec("job:abc/best"))
         assert waits_for(spec, Facts(jobs={"abc": NeededJob("train", "running", frozenset())})) == ["abc"]
         assert waits_for(spec, Facts(jobs={"abc": NeededJob("train", "succeeded", frozenset({"best.pt"}))})) == []
@@ -91,16 +91,16 @@ class TestPaths:
         }
         assert "/data/train.json" in found["data.train.annotations"][1]
 
-    def test_a_relative_path_is_refused_wherever_runs_are(self) -> None:
+    def test_a_relative_path_is_refused(self) -> None:
         assert refused(evaluate_spec("best.pt"))["checkpoint"][0] == "relative_path"
 
-    def test_a_name_of_torchvision_is_no_path(self) -> None:
+    def test_a_name_of_torchvision_is_not_treated_as_a_path(self) -> None:
         backbone, weights = {"name": "resnet18"}, "ResNet18_Weights.IMAGENET1K_V1"
         detector = {"type": "retinanet", "backbone": backbone, "weights": weights}
         assert refused(train_spec(detector=detector)) == {}
         assert refused(distill_spec(checkpoint="FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1")) == {}
 
-    def test_a_teacher_of_mmdetection_is_a_file_like_others(self) -> None:
+    def test_a_checkpoint_of_mmdetection_is_checked_like_any_file(self) -> None:
         spec = distill_spec(checkpoint="/zoo/gfl.pth", detector={"type": "gfl"}, classes=["cat"])
         named = paths(JOB_SPEC.validate_python(spec))
         assert [(item.loc, item.path, item.kind) for item in named] == [("teacher.checkpoint", "/zoo/gfl.pth", "file")]
@@ -108,7 +108,7 @@ class TestPaths:
         assert refused(spec, places=roots)["teacher.checkpoint"][0] == "outside_data_roots"
 
     @pytest.mark.parametrize("url", ["s3://bucket/best.pt", "http://10.0.0.1/best.pt", "file:///etc/passwd", "/x://y"])
-    def test_a_url_is_refused_wherever_a_path_could_stand(self, url: str) -> None:
+    def test_a_url_is_refused_in_every_path_field(self, url: str) -> None:
         spec = train_spec(
             detector={"type": "retinanet", "weights": url},
             data={"type": "coco", "train": {"images": url, "annotations": url}, "val": COCO["val"]},
@@ -120,7 +120,7 @@ class TestPaths:
         assert refused(evaluate_spec(url))["checkpoint"][0] == "url"
 
     @pytest.mark.parametrize("path", ["/data/a\x00b", "/" + "x" * 5000, "/" + "é" * 2100])
-    def test_what_can_be_no_path_is_refused(self, path: str) -> None:
+    def test_an_invalid_path_is_refused(self, path: str) -> None:
         assert refused(evaluate_spec(path))["checkpoint"][0] == "bad_path"
 
     def test_an_evaluation_needs_no_training_split(self) -> None:
@@ -129,7 +129,7 @@ class TestPaths:
 
 
 class TestWeights:
-    def test_every_field_that_torchvisions_weights_do_not_fit_is_told(self) -> None:
+    def test_every_field_that_does_not_fit_torchvisions_weights_is_reported(self) -> None:
         detector = {"type": "retinanet", "fpn_width": 64, "weights": "RetinaNet_ResNet50_FPN_V2_Weights.COCO_V1"}
         found = refused(train_spec(detector=detector))
         assert {loc: code for loc, (code, _) in found.items()} == dict.fromkeys(
@@ -137,7 +137,7 @@ class TestWeights:
         )
         assert "set version to v2 (it is v1)" in found["detector.version"][1]
 
-    def test_those_of_a_sweeps_base_and_of_its_trials_are_looked_at(self) -> None:
+    def test_weights_of_a_sweeps_base_and_of_its_trials_are_checked(self) -> None:
         base = train_spec(detector={"type": "retinanet", "weights": "ResNet50_Weights.IMAGENET1K_V2"})
         del base["name"]
         sweep = {
@@ -153,14 +153,14 @@ class TestWeights:
         sweep["space"] = {"training.epochs": {"type": "choice", "values": [1, 2]}}
         assert refused(sweep)["base.detector.backbone.name"][0] == "weights_unfit"
 
-    def test_a_teacher_is_a_whole_detector(self) -> None:
+    def test_a_teacher_must_be_a_whole_detector(self) -> None:
         assert refused(distill_spec(checkpoint="ResNet50_Weights.IMAGENET1K_V2"))["teacher.checkpoint"][0] == (
             "no_detector"
         )
         fcos = distill_spec(checkpoint="FCOS_ResNet50_FPN_Weights.COCO_V1", detector={"type": "retinanet"})
         assert refused(fcos)["teacher.detector.type"][0] == "weights_unfit"
 
-    def test_only_checkpoints_of_ours_are_evaluated(self) -> None:
+    def test_only_checkpoints_of_fgd_can_be_evaluated(self) -> None:
         assert refused(evaluate_spec("ResNet50_Weights.IMAGENET1K_V2"))["checkpoint"][0] == "no_checkpoint"
 
     @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ class TestWeights:
             ({"checkpoint": "/a.pth", "detector": {"type": "gfl", "weights": "/b.pth"}}, "leave out detector.weights"),
         ],
     )
-    def test_what_a_teacher_cannot_be_is_no_spec(self, teacher: dict[str, Any], said: str) -> None:
+    def test_an_invalid_teacher_is_an_invalid_spec(self, teacher: dict[str, Any], said: str) -> None:
         with pytest.raises(ValidationError, match=said):
             JOB_SPEC.validate_python(distill_spec(**teacher))
 
@@ -184,7 +184,7 @@ def test_a_batch_larger_than_the_data_set_is_refused() -> None:
     )
 
 
-async def test_all_reasons_come_at_once_and_nothing_is_left_behind(
+async def test_all_reasons_are_reported_at_once_and_no_job_is_stored(
     plane: ControlPlane, settings: Settings, tmp_path: Path
 ) -> None:
     local = ControlPlane(settings.model_copy(update={"local_cluster": True}), plane.cluster, plane.clock)

@@ -15,7 +15,7 @@ class TestExcerpt:
         log = b"\xff\xfe no text\n" * 1000
         assert Excerpt.of(log).stored == log
 
-    def test_of_a_long_log_beginning_and_end_are_kept_with_a_note(self) -> None:
+    def test_a_long_log_keeps_its_beginning_and_end_with_a_note(self) -> None:
         excerpt = Excerpt.of(b"begin ", b"x" * LONG, b" end")
         assert excerpt.stored.startswith(b"begin xxx")
         assert excerpt.stored.endswith(b"xxx end")

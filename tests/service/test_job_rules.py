@@ -35,10 +35,10 @@ def budgets(*, failures: int = 0, losses: int = 0, max_failures: int = 9, max_lo
 
 
 class TestLifecycle:
-    def test_every_state_has_its_row(self) -> None:
+    def test_every_state_is_in_the_table_of_moves(self) -> None:
         assert set(lifecycle.MOVES) == set(get_args(JobState))
 
-    def test_what_is_over_stays_over(self) -> None:
+    def test_succeeded_failed_and_cancelled_are_the_final_states(self) -> None:
         assert {"succeeded", "failed", "cancelled"} == lifecycle.OVER
 
     def test_every_state_can_reach_an_end(self) -> None:
@@ -55,39 +55,39 @@ class TestLifecycle:
 
 
 class TestRetry:
-    def test_a_lost_run_is_tried_again_later_each_time(self) -> None:
+    def test_the_pause_before_retrying_a_lost_run_doubles_up_to_a_minute(self) -> None:
         decisions = [after_failure(LOST, budgets(losses=n, max_losses=100)) for n in (0, 1, 2, 50)]
         assert [decision.after_s for decision in decisions if isinstance(decision, Retry)] == [1.0, 2.0, 4.0, 60.0]
 
-    def test_the_budget_ends(self) -> None:
+    def test_a_job_fails_when_its_budget_is_spent(self) -> None:
         assert after_failure(LOST, budgets(losses=2, max_losses=2)) == Fail(Reason.RETRIES_SPENT)
 
-    def test_a_loss_is_not_paid_for_by_the_budget_of_failures(self) -> None:
+    def test_a_loss_does_not_count_against_the_budget_of_failures(self) -> None:
         decision = after_failure(LOST, budgets(failures=2, max_failures=2, max_losses=1))
         assert decision == Retry(after_s=1.0, is_loss=True, number=1, out_of=1)
         network = ErrorReport(code="network", message="away", retryable=True)
         assert after_failure(network, budgets(failures=2, max_failures=2)) == Fail(Reason.RETRIES_SPENT)
 
-    def test_what_a_repetition_cannot_cure_is_not_repeated(self) -> None:
+    def test_a_permanent_error_is_not_retried(self) -> None:
         error = ErrorReport(code="data", message="no boxes")
         assert after_failure(error, budgets()) == Fail(Reason.RUN_FAILED)
 
-    def test_out_of_memory_is_not_repeated_even_if_the_run_believes_in_it(self) -> None:
+    def test_out_of_memory_is_not_retried_even_if_the_run_calls_it_retryable(self) -> None:
         error = ErrorReport(code="out_of_memory", message="too much", retryable=True)
         assert after_failure(error, budgets()) == Fail(Reason.RUN_FAILED)
 
-    def test_an_unknown_code_is_taken_at_its_word(self) -> None:
+    def test_an_unknown_code_is_retried_if_the_run_calls_it_retryable(self) -> None:
         error = ErrorReport(code="cosmic_ray", message="a bit flipped", retryable=True)
         assert after_failure(error, budgets()) == Retry(after_s=1.0, is_loss=False, number=1, out_of=9)
 
-    def test_out_of_memory_is_repeated_with_less_where_the_spec_says_so(self) -> None:
+    def test_out_of_memory_is_retried_with_half_the_batch_if_the_spec_allows_it(self) -> None:
         error = ErrorReport(code="out_of_memory", message="too much")
         policy = RetryPolicy(failures=1, on_out_of_memory="halve_batch")
         decision = after_failure(error, Budgets(policy=policy, failures=0, losses=0))
         assert isinstance(decision, Retry) and decision.halves_batch
         assert after_failure(error, Budgets(policy=policy, failures=1, losses=0)) == Fail(Reason.RETRIES_SPENT)
 
-    def test_a_job_without_a_batch_has_nothing_to_halve(self) -> None:
+    def test_halving_changes_nothing_in_a_job_without_a_batch(self) -> None:
         assert halved({"kind": "check_data", "num_samples": 12}, 1) == {}
 
 
@@ -95,7 +95,7 @@ class TestOutcome:
     @pytest.mark.parametrize("resumes_itself", [False, True])
     @pytest.mark.parametrize("state", sorted(lifecycle.ON_CLUSTER))
     @pytest.mark.parametrize("outcome", get_args(Outcome))
-    def test_every_outcome_is_a_chain_of_legal_moves_from_every_state_on_the_cluster(
+    def test_every_outcome_is_a_chain_of_legal_moves_from_every_active_state(
         self, state: JobState, outcome: Outcome, resumes_itself: bool
     ) -> None:
         for error in (None, LOST):
@@ -114,22 +114,20 @@ class TestOutcome:
             state = step.to
 
     @pytest.mark.parametrize(("resumes_itself", "ends"), [(False, "paused"), (True, "queued")])
-    def test_a_run_that_was_to_pause_stands_still_even_if_it_had_to_be_ended(
-        self, resumes_itself: bool, ends: JobState
-    ) -> None:
+    def test_a_pausing_run_that_stops_or_is_lost_is_paused(self, resumes_itself: bool, ends: JobState) -> None:
         stopped = RunFinished(outcome="stopped")
         assert after_run_finished("pausing", stopped, budgets(), resumes_itself=resumes_itself)[-1].to == ends
         assert after_loss("pausing", LOST, budgets(), resumes_itself=resumes_itself)[-1].to == ends
 
-    def test_a_run_that_fails_while_it_pauses_is_not_started_behind_the_users_back(self) -> None:
+    def test_a_run_that_fails_while_it_pauses_stays_paused(self) -> None:
         finished = RunFinished(outcome="failed", error=LOST)
         assert after_run_finished("pausing", finished, budgets(), resumes_itself=False)[-1].to == "paused"
 
-    def test_a_run_that_was_stopped_by_someone_else_is_tried_again(self) -> None:
+    def test_a_run_that_stopped_without_a_request_is_retried(self) -> None:
         (step,) = after_run_finished("running", RunFinished(outcome="stopped"), budgets(), resumes_itself=False)
         assert (step.to, step.reason) == ("queued", Reason.RUN_STOPPED)
 
-    def test_a_job_that_made_it_before_its_cancellation_has_succeeded(self) -> None:
+    def test_a_run_that_finishes_before_its_cancellation_succeeds(self) -> None:
         (step,) = after_run_finished("cancelling", RunFinished(outcome="succeeded"), budgets(), resumes_itself=False)
         assert step.to == "succeeded"
 
@@ -141,16 +139,16 @@ class TestLiveness:
     def lost(self, word: ClusterJob | None, *, silent_s: float, over_for_s: float = 5.0) -> bool:
         return is_lost(word, silent_s=silent_s, over_for_s=over_for_s, heartbeat_s=5, heartbeat_timeout_s=30)
 
-    def test_silence_alone_proves_nothing(self) -> None:
+    def test_a_silent_run_that_ray_reports_as_running_is_not_lost(self) -> None:
         assert not self.lost(self.RUNNING, silent_s=10_000)
 
-    def test_a_false_failed_does_not_outweigh_a_heartbeat(self) -> None:
+    def test_a_run_with_a_recent_heartbeat_is_not_lost_although_ray_says_failed(self) -> None:
         assert not self.lost(self.FAILED, silent_s=9.9)
 
-    def test_over_and_silent_is_lost(self) -> None:
+    def test_a_silent_run_that_ray_reports_as_ended_is_lost(self) -> None:
         assert self.lost(self.FAILED, silent_s=10.1)
 
-    def test_the_final_batch_has_its_grace(self) -> None:
+    def test_a_run_that_just_ended_has_time_for_its_final_batch(self) -> None:
         assert not self.lost(self.FAILED, silent_s=100, over_for_s=1.0)
 
     def test_an_unknown_run_is_lost_when_its_heartbeat_has_expired(self) -> None:
@@ -168,7 +166,7 @@ class TestProgress:
         none = dict.fromkeys(Scores.model_fields)
         return Evaluated(epoch=1, step=10, scores=Scores.model_validate(none | {"ap": ap, "per_class": {}}))
 
-    def test_the_view_shows_the_newest(self) -> None:
+    def test_progress_shows_the_newest_values(self) -> None:
         view = fold_progress(ProgressView(step=10, ap=0.3), self.PROGRESS)
         assert (view.epoch, view.step, view.values, view.ap) == (2, 20, {"loss": 0.5}, 0.3)
 
@@ -178,7 +176,7 @@ class TestProgress:
             view = fold_progress(view, self.evaluated(ap))
         assert (view.ap, view.best_ap) == (0.4, 0.5)
 
-    def test_the_values_of_steps_become_points_and_means_do_not(self) -> None:
+    def test_values_of_single_steps_become_points_but_means_do_not(self) -> None:
         logged = MetricsLogged(steps=[19, 20], values={"loss": [0.6, 0.4]})
         assert points_of([logged, self.PROGRESS]) == {
             "loss": ([19, 20], [0.6, 0.4]),
@@ -186,7 +184,7 @@ class TestProgress:
             "images_per_s": ([20], [9.0]),
         }
 
-    def test_columns_reach_the_store_as_they_came(self) -> None:
+    def test_columns_of_points_are_not_copied(self) -> None:
         logged = MetricsLogged(steps=[1, 2, 3], values={"loss": [3.0, 2.0, 1.0]})
         assert points_of([logged])["loss"].values is logged.values["loss"]
 
@@ -196,7 +194,7 @@ class TestProgress:
             "loss": ([1, 2, 3], [9.0, 5.0, 4.0])
         }
 
-    def test_scores_become_points_those_of_masks_too(self) -> None:
+    def test_scores_of_boxes_and_masks_become_points(self) -> None:
         assert points_of([self.evaluated(0.3)]) == {"val/ap": ([10], [0.3])}
         event = self.evaluated(0.3)
         masks = MaskScores(ap=0.2, ap50=0.4, ap75=None, ap_small=None, ap_medium=None, ap_large=None)
@@ -204,7 +202,7 @@ class TestProgress:
         found = {name: column.values for name, column in points_of([event]).items()}
         assert found == {"val/ap": [0.3], "val/mask_ap": [0.2], "val/mask_ap50": [0.4]}
 
-    def test_what_no_curve_can_show_is_left_out(self) -> None:
+    def test_values_that_no_curve_can_show_are_dropped(self) -> None:
         odd = self.PROGRESS.model_copy(update={"values": {"loss": float("nan")}, "step": 2**70})
         assert points_of([odd]) == {}
         assert fold_progress(ProgressView(), odd).values == {}

@@ -36,7 +36,7 @@ def decide(
 
 
 class TestRoom:
-    def test_the_oldest_that_fit_start(self) -> None:
+    def test_the_oldest_jobs_that_fit_start(self) -> None:
         choice = decide([job("a", 2), job("b", 2), job("c", 1)], node(4))
         assert choice.start == ["a", "b"]
         assert choice.wait["c"].message == "needs 1 CPUs on one node; 0 CPUs are free"
@@ -44,16 +44,16 @@ class TestRoom:
     def test_a_small_job_does_not_starve_a_big_one(self) -> None:
         assert decide([job("big", 4), job("small", 1)], node(4, cpus_free=3)).start == []
 
-    def test_a_job_passes_one_that_waits_for_something_else(self) -> None:
+    def test_a_job_overtakes_one_that_waits_for_other_resources(self) -> None:
         assert decide([job("gpu", 1, 1), job("cpu", 1)], node(4, 1, gpus_free=0)).start == ["cpu"]
 
-    def test_a_job_that_never_fits_is_told_so_and_holds_nobody_up(self) -> None:
+    def test_a_job_that_never_fits_has_that_reason_and_delays_no_other(self) -> None:
         choice = decide([job("huge", 8), job("a", 4)], node(4), node(4))
         assert choice.start == ["a"]
         assert choice.wait["huge"].code == "too_large"
         assert "the largest node has 4 CPUs" in choice.wait["huge"].message
 
-    def test_two_halves_on_two_nodes_are_not_one_whole(self) -> None:
+    def test_a_job_needs_all_its_cpus_on_one_node(self) -> None:
         choice = decide([job("a", 4)], node(4, cpus_free=2), node(4, cpus_free=2))
         assert choice.start == []
         assert choice.wait["a"].message == "needs 4 CPUs on one node; 4 CPUs are free"
@@ -62,13 +62,13 @@ class TestRoom:
         queued = [job("small", 1), job("large", 4)]
         assert decide(queued, node(4), node(2)).start == ["small", "large"]
 
-    def test_what_ray_has_not_placed_yet_is_not_free(self) -> None:
+    def test_resources_of_a_run_that_ray_has_not_placed_are_not_free(self) -> None:
         assert decide([job("a", 2)], node(4), active=[run("before", 3, is_placed=False)]).start == []
 
-    def test_what_we_hold_is_not_free_however_late_the_cluster_says_so(self) -> None:
+    def test_resources_of_an_active_run_are_not_free_even_if_ray_reports_them_free(self) -> None:
         assert decide([job("a", 2)], node(4), active=[run("before", 3)]).start == []
 
-    def test_what_others_use_is_not_free(self) -> None:
+    def test_resources_that_other_programs_use_are_not_free(self) -> None:
         assert decide([job("a", 2)], node(4, cpus_free=1)).start == []
 
     @given(
@@ -77,7 +77,7 @@ class TestRoom:
         ),
         st.lists(st.tuples(st.integers(0, 8), st.integers(0, 4)), min_size=1, max_size=4),
     )
-    def test_nothing_is_started_beyond_what_is_free_and_every_job_is_accounted_for(
+    def test_started_jobs_fit_the_free_resources_and_every_other_job_waits(
         self, wanted: list[tuple[int, int, int, str]], nodes: list[tuple[int, int]]
     ) -> None:
         queued = [job(str(i), c, g, priority=p, project=name) for i, (c, g, p, name) in enumerate(wanted)]
@@ -106,7 +106,7 @@ class TestOrder:
         started = decide(queued, node(6), limits={"a": Limits(weight=2.0)}).start
         assert sorted(name[0] for name in started) == ["a", "a", "a", "a", "b", "b"]
 
-    def test_the_scarcer_of_cpus_and_gpus_counts(self) -> None:
+    def test_the_larger_share_of_cpus_and_gpus_counts(self) -> None:
         queued = [job("cpu", 1, project="cpus"), job("gpu", 1, project="gpus")]
         active = [run("c", 2, project="cpus"), run("g", 1, 1, project="gpus")]
         # 2 of 16 CPUs is less than 1 of 2 GPUs.
@@ -114,7 +114,7 @@ class TestOrder:
 
 
 class TestQuotas:
-    def test_a_project_does_not_run_more_jobs_than_it_may(self) -> None:
+    def test_a_project_does_not_exceed_its_limit_of_jobs(self) -> None:
         choice = decide([job("a"), job("b"), job("c")], node(8), limits={"p": Limits(max_running_jobs=2)})
         assert choice.start == ["a", "b"]
         assert (choice.wait["c"].code, choice.wait["c"].message) == (
@@ -122,19 +122,19 @@ class TestQuotas:
             "project p may run 2 jobs at once, and runs 2",
         )
 
-    def test_a_project_does_not_hold_more_gpus_than_it_may(self) -> None:
+    def test_a_project_does_not_exceed_its_limit_of_gpus(self) -> None:
         limits = {"p": Limits(max_gpus=1)}
         choice = decide([job("a", 1, 1), job("b", 1)], node(8, 4), active=[run("r", 1, 1)], limits=limits)
         assert choice.start == ["b"]
         assert choice.wait["a"].code == "quota"
 
-    def test_a_project_at_its_limit_holds_no_other_up(self) -> None:
+    def test_a_project_at_its_limit_delays_no_other(self) -> None:
         queued = [job("a", 4, project="full"), job("b", 4, project="free")]
         assert decide(queued, node(4), limits={"full": Limits(max_running_jobs=0)}).start == ["b"]
 
 
-class TestMakingWay:
-    def test_an_urgent_job_has_the_least_important_preemptible_run_paused(self) -> None:
+class TestPreemption:
+    def test_an_urgent_job_preempts_the_preemptible_run_of_lowest_priority(self) -> None:
         active = [run("low", 2, priority=-1, is_preemptible=True), run("mid", 2, is_preemptible=True)]
         choice = decide([job("urgent", 2, priority=9)], node(4, cpus_free=0), active=active)
         assert choice.pause == {"low": "urgent"}
@@ -144,11 +144,11 @@ class TestMakingWay:
         active = [run("r", 2, is_preemptible=True)]
         assert decide([job("a", 2)], node(2, cpus_free=0), active=active).pause == {}
 
-    def test_nothing_is_paused_where_it_would_not_be_enough(self) -> None:
+    def test_nothing_is_paused_if_that_would_not_free_enough(self) -> None:
         active = [run("r", 1, is_preemptible=True), run("firm", 1)]
         assert decide([job("urgent", 2, priority=9)], node(2, cpus_free=0), active=active).pause == {}
 
-    def test_nothing_more_is_paused_while_enough_is_being_given_up(self) -> None:
+    def test_nothing_more_is_paused_while_stopping_runs_free_enough(self) -> None:
         active = [run("stopping", 2, is_stopping=True), run("next", 2, is_preemptible=True)]
         assert decide([job("urgent", 2, priority=9)], node(4, cpus_free=0), active=active).pause == {}
 
@@ -158,28 +158,28 @@ class TestMakingWay:
         assert decide(queued, node(2, cpus_free=0), active=active).pause == {"r": "first"}
 
 
-class TestWhen:
-    def test_a_waiting_job_may_start_when_enough_runs_are_done(self) -> None:
+class TestEarliestStart:
+    def test_a_waiting_job_starts_when_enough_runs_have_ended(self) -> None:
         active = [run("r1", 1, eta_s=30.0), run("r2", 1, eta_s=90.0)]
         waits = decide([job("one", 1), job("two", 2)], node(2, cpus_free=0), active=active).wait
         assert (waits["one"].not_before_s, waits["two"].not_before_s) == (30.0, 90.0)
 
-    def test_nobody_knows_when_a_run_says_nothing(self) -> None:
+    def test_the_start_is_unknown_if_a_run_reports_no_estimate(self) -> None:
         waits = decide([job("a", 2)], node(2, cpus_free=0), active=[run("r", 2)]).wait
         assert waits["a"].not_before_s is None
 
-    def test_who_stands_behind_starts_after_who_stands_before(self) -> None:
+    def test_a_later_job_in_the_queue_starts_after_an_earlier_one(self) -> None:
         """Both want the next GPU; only one of them can have it."""
         active = [run("soon", 1, 1, eta_s=30.0), run("later", 1, 1, eta_s=90.0)]
         waits = decide([job(name, 1, 1) for name in "abc"], node(8, 2, gpus_free=0), active=active).wait
         assert [waits[name].not_before_s for name in "abc"] == [30.0, 90.0, None]
 
-    def test_what_starts_now_is_not_free_for_who_stands_behind(self) -> None:
+    def test_resources_of_a_job_that_starts_now_are_not_free_for_later_jobs(self) -> None:
         choice = decide([job("a", 2), job("b", 2)], node(4, cpus_free=2), active=[run("r", 2, eta_s=30.0)])
         assert choice.start == ["a"]
         assert choice.wait["b"].not_before_s == 30.0
 
-    def test_who_waits_for_something_else_puts_nobody_off(self) -> None:
+    def test_a_job_that_waits_for_other_resources_delays_no_other(self) -> None:
         active = [run("gpu", 1, 1, eta_s=90.0), run("cpus", 3, eta_s=30.0)]
         waits = decide([job("a", 1, 1), job("b", 2)], node(4, 1, cpus_free=0, gpus_free=0), active=active).wait
         assert (waits["a"].not_before_s, waits["b"].not_before_s) == (90.0, 30.0)
@@ -194,26 +194,26 @@ class TestSweeps:
         assert choice.start == ["s", "behind"]
         assert decide([self.sweep("s", 4, 2), job("behind", 2)], node(4), node(5)).start == ["s"]
 
-    def test_a_sweep_starts_with_one_piece_where_there_is_room_for_no_more(self) -> None:
+    def test_a_sweep_starts_if_only_one_of_its_tasks_fits(self) -> None:
         choice = decide([self.sweep("s", 4)], node(4, cpus_free=1), active=[run("before", 3)])
         assert choice.start == ["s"]
 
-    def test_a_sweep_for_more_than_the_cluster_has_takes_all_of_it(self) -> None:
+    def test_a_sweep_larger_than_the_cluster_takes_the_whole_cluster(self) -> None:
         choice = decide([self.sweep("s", 64), job("behind")], node(2), node(2))
         assert choice.start == ["s"]
         assert choice.wait["behind"].code == "busy"
 
-    def test_a_piece_that_fits_on_no_node_is_too_large(self) -> None:
+    def test_a_task_that_fits_on_no_node_is_too_large(self) -> None:
         assert decide([self.sweep("s", 2, 4)], node(3), node(3)).wait["s"].code == "too_large"
 
-    def test_what_a_running_sweep_has_not_got_yet_is_kept_for_it(self) -> None:
+    def test_free_resources_are_reserved_for_the_missing_tasks_of_a_running_sweep(self) -> None:
         sweep = run("s", 1, tasks=3)
         others = [run("before", 1)]
         # Two of its tasks run; the third takes the core that is free.
         assert decide([job("a")], node(4, cpus_free=1), active=[sweep, *others]).start == []
         assert decide([job("a")], node(5, cpus_free=2), active=[sweep, *others]).start == ["a"]
 
-    def test_a_running_sweep_holds_no_more_than_the_others_leave(self) -> None:
+    def test_a_running_sweep_holds_only_resources_that_other_runs_leave(self) -> None:
         sweep = run("s", 1, tasks=4, is_preemptible=True)
         choice = decide([job("urgent", 2, priority=9)], node(4, cpus_free=0), active=[run("firm", 3), sweep])
         # One core is all that it holds, so pausing it would not be enough.
@@ -221,7 +221,7 @@ class TestSweeps:
         choice = decide([job("urgent", 2, priority=9)], node(4, cpus_free=0), active=[run("firm", 1), sweep])
         assert choice.pause == {"s": "urgent"}
 
-    def test_a_sweep_that_is_not_placed_yet_takes_room_on_every_node_it_needs(self) -> None:
+    def test_tasks_of_a_sweep_that_is_not_placed_yet_are_reserved_on_all_nodes(self) -> None:
         active = [run("s", 2, tasks=2, is_placed=False)]
         assert decide([job("a", 2)], node(3), node(3), active=active).start == []
 

@@ -18,8 +18,8 @@ def the_trial(study: Study, *directions: str, is_over: bool = False) -> TrialVie
     return only
 
 
-class TestATrial:
-    def test_that_ran_through_has_its_values_and_its_reports(self) -> None:
+class TestTrial:
+    def test_a_completed_trial_has_its_values_and_reports(self) -> None:
         study = Study(epochs=3)
         study.run(4, [0.1, 0.3, 0.2], {"method.alpha": 0.5}, seed=7)
         trial = the_trial(study)
@@ -28,17 +28,17 @@ class TestATrial:
         assert [(point.epoch, point.objectives) for point in trial.reports] == [(1, [0.1]), (2, [0.3]), (3, [0.2])]
         assert trial.train_s == 6.0
 
-    def test_counts_by_its_best_and_not_its_last(self) -> None:
+    def test_the_best_epoch_counts_and_not_the_last(self) -> None:
         study = Study(epochs=3)
         study.run(0, [0.1, 0.3, 0.2])
         assert (the_trial(study).objectives, the_trial(study).best_epoch) == ([0.3], 2)
 
-    def test_counts_by_its_lowest_where_low_is_good(self) -> None:
+    def test_the_lowest_value_counts_if_the_objective_is_minimised(self) -> None:
         study = Study(epochs=3)
         study.run(0, [5.0, 2.0, 3.0])
         assert (the_trial(study, "minimize").objectives, the_trial(study, "minimize").best_epoch) == ([2.0], 2)
 
-    def test_with_several_objectives_shows_those_of_one_epoch(self) -> None:
+    def test_several_objectives_are_those_of_one_epoch(self) -> None:
         study = Study()
         study.start(0)
         study.report(0, 1, 0.1, 9.0)
@@ -46,7 +46,7 @@ class TestATrial:
         study.report(0, 3, 0.2, 1.0)
         assert the_trial(study, "maximize", "minimize").objectives == [0.3, 5.0]
 
-    def test_gets_what_is_known_at_its_end_only_from_there(self) -> None:
+    def test_an_objective_that_is_known_at_the_end_comes_from_the_final_event(self) -> None:
         study = Study(epochs=1)
         study.start(0)
         study.report(0, 1, 0.3, None)
@@ -54,32 +54,32 @@ class TestATrial:
         assert the_trial(study, "maximize", "maximize").objectives == [0.3, 40.0]
 
     @pytest.mark.parametrize("no_number", [None, float("nan"), float("inf")])
-    def test_has_no_best_where_nothing_could_be_measured(self, no_number: float | None) -> None:
+    def test_a_trial_without_a_finite_value_has_no_best_epoch(self, no_number: float | None) -> None:
         study = Study()
         study.start(0)
         study.report(0, 1, no_number)
         assert (the_trial(study).objectives, the_trial(study).best_epoch) == ([None], None)
 
-    def test_holds_its_resources_from_its_start_to_its_last_word(self) -> None:
+    def test_a_trial_holds_resources_from_its_start_to_its_final_event(self) -> None:
         study = Study(epochs=2)
         study.run(0, [0.1, 0.2])
         study.run(1, [0.1, 0.2])
         assert [trial.busy_s for trial in trials(study)] == [3 * STEP_S, 3 * STEP_S]
 
 
-class TestAnUnfinishedLog:
-    def test_a_trial_runs_until_its_end_is_told(self) -> None:
+class TestIncompleteEvents:
+    def test_a_trial_is_running_until_its_final_event(self) -> None:
         study = Study()
         study.start(0)
         study.report(0, 1, 0.1)
         assert (the_trial(study).state, the_trial(study).epoch) == ("running", 1)
 
-    def test_one_that_never_told_its_end_is_lost_once_the_sweep_is_over(self) -> None:
+    def test_a_trial_without_a_final_event_is_lost_when_the_sweep_is_over(self) -> None:
         study = Study()
         study.start(0)
         assert the_trial(study, is_over=True).state == "lost"
 
-    def test_may_break_off_anywhere(self) -> None:
+    def test_the_events_may_end_at_any_point(self) -> None:
         study = Study(epochs=2)
         study.run(0, [0.1, 0.2])
         study.start(1, {"method.alpha": 1.0})
@@ -93,7 +93,7 @@ class TestAnUnfinishedLog:
             assert [trial.trial for trial in found] == [0, 1][: len(found)]
         assert [trial.state for trial in trials(study)] == ["completed", "completed"]
 
-    def test_what_cannot_be_read_costs_a_line(self) -> None:
+    def test_unreadable_events_are_skipped(self) -> None:
         study = Study(epochs=1)
         study.run(0, [0.1])
         broken = study.events()[1].model_copy(update={"data": {"kind": "trial_reported", "trial": "many"}})
@@ -103,15 +103,15 @@ class TestAnUnfinishedLog:
         (trial,) = fold_trials(events, ("maximize",), is_over=False)
         assert (trial.state, len(trial.reports)) == ("completed", 1)
 
-    def test_a_report_without_a_start_is_passed_over(self) -> None:
+    def test_a_report_without_a_start_is_skipped(self) -> None:
         study = Study()
         study.report(3, 1, 0.5)
         study.end(3, "completed", 1)
         assert trials(study) == []
 
 
-class TestATrialThatWasResumed:
-    def test_reports_each_epoch_once_and_the_newer_word_counts(self) -> None:
+class TestResumedTrial:
+    def test_each_epoch_is_reported_once_with_its_newer_value(self) -> None:
         study = Study(epochs=3)
         study.start(0)
         study.report(0, 1, 0.1)
@@ -124,7 +124,7 @@ class TestATrialThatWasResumed:
         assert [point.objectives for point in trial.reports] == [[0.1], [0.2], [0.3]]
         assert trial.objectives == [0.3]
 
-    def test_has_trained_each_epoch_once(self) -> None:
+    def test_each_epoch_is_counted_once(self) -> None:
         study = Study(epochs=3)
         study.start(0)
         study.report(0, 2, 0.1)
@@ -132,7 +132,7 @@ class TestATrialThatWasResumed:
         study.report(0, 3, 0.3)
         assert (the_trial(study).epochs_trained, len(the_trial(study).segments)) == (3, 1)
 
-    def test_does_not_hold_resources_while_its_driver_was_gone(self) -> None:
+    def test_it_holds_no_resources_while_its_driver_is_down(self) -> None:
         study = Study(epochs=3)
         study.start(0)
         study.report(0, 1, 0.1)
@@ -141,7 +141,7 @@ class TestATrialThatWasResumed:
         study.report(0, 2, 0.1)
         assert trials(study)[0].busy_s == 2 * STEP_S
 
-    def test_is_running_again_and_no_longer_failed(self) -> None:
+    def test_it_is_running_again_and_has_no_error(self) -> None:
         study = Study()
         study.start(0)
         study.end(0, "lost", 0, error=ErrorReport(code="lost", message="gone"))
@@ -149,7 +149,7 @@ class TestATrialThatWasResumed:
         assert (the_trial(study).state, the_trial(study).error) == ("running", None)
 
 
-class TestATrialThatChangesInFlight:
+class TestTrialWithChangedValues:
     @pytest.fixture
     def study(self) -> Study:
         """Trial 1 goes on from trial 0 after two epochs, with values of its own."""
@@ -162,12 +162,12 @@ class TestATrialThatChangesInFlight:
         study.end(1, "completed", 4, segment=1)
         return study
 
-    def test_has_the_values_with_which_it_was_best(self, study: Study) -> None:
+    def test_it_shows_the_values_of_its_best_epoch(self, study: Study) -> None:
         assert the_trial(study).values == {"method.alpha": 2.5}
         assert [part.values["method.alpha"] for part in the_trial(study).segments] == [1.0, 2.5]
         assert the_trial(study).segments[1].goes_on_from == (0, 0)
 
-    def test_has_trained_what_it_trained_itself(self) -> None:
+    def test_only_epochs_that_it_trained_itself_are_counted(self) -> None:
         study = Study(epochs=9)
         study.start(1)
         study.report(1, 2, 0.1)

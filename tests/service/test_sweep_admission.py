@@ -54,15 +54,15 @@ def choice(*values: Any, **others: Any) -> dict[str, Any]:
 NUMBERS = {"method.alpha": {"type": "log_uniform", "low": 1e-4, "high": 1e-2}}
 
 
-class TestSoundSweeps:
-    def test_the_default_sweep_is_taken(self) -> None:
+class TestValidSweeps:
+    def test_the_default_sweep_is_accepted(self) -> None:
         assert refused(sweep_spec()) == {}
 
     @pytest.mark.parametrize("space", ["fgd-weights", "fgd-scale", "fgd-temperature"])
-    def test_ready_spaces_are_taken_for_a_distillation(self, space: str) -> None:
+    def test_presets_are_accepted_for_a_distillation(self, space: str) -> None:
         assert refused(sweep_spec(base=distill_base(), space=space)) == {}
 
-    def test_fields_of_all_depths_and_kinds_are_taken(self) -> None:
+    def test_fields_of_all_depths_and_kinds_are_accepted(self) -> None:
         space = {
             "training.batch_size": integers(1, 40),
             "training.optimizer": choice({"type": "sgd"}, {"type": "adamw"}),
@@ -73,7 +73,7 @@ class TestSoundSweeps:
 
 
 class TestFields:
-    def test_an_empty_space(self) -> None:
+    def test_an_empty_space_is_refused(self) -> None:
         assert "name at least one field" in of_space({})["space"][1]
 
     @pytest.mark.parametrize(
@@ -87,12 +87,12 @@ class TestFields:
             ("training.optimizer.betas", "there is no field 'betas' in 'training.optimizer'"),
         ],
     )
-    def test_a_field_that_the_base_does_not_have(self, path: str, said: str) -> None:
+    def test_a_field_that_the_base_lacks_is_refused(self, path: str, said: str) -> None:
         code, message = of_space({path: uniform(0.1, 0.2)})[f"space.{path}"]
         assert code == "unknown_field"
         assert said in message
 
-    def test_a_method_where_the_base_has_none(self) -> None:
+    def test_a_field_of_the_method_needs_a_distillation(self) -> None:
         assert "make the base a distill job" in of_space({"method.alpha": uniform(0, 1)})["space.method.alpha"][1]
         assert "make the base a distill job" in of_space("fgd-weights")["space"][1]
 
@@ -105,7 +105,7 @@ class TestFields:
 
 
 class TestValues:
-    def test_both_ends_of_a_range_and_each_choice_are_tried(self) -> None:
+    def test_both_ends_of_a_range_and_each_choice_are_checked(self) -> None:
         assert list(of_space({RATE: uniform(-1, 1)})) == [f"space.{RATE}.low"]
         found = of_space({"training.batch_size": choice(8, 0, "many"), "input.flip_probability": uniform(0.5, 1.5)})
         assert list(found) == [
@@ -115,27 +115,27 @@ class TestValues:
         ]
         assert found["space.input.flip_probability.high"][1].endswith("less than or equal to 1, and not 1.5")
 
-    def test_a_whole_number_is_not_searched_between_whole_numbers(self) -> None:
+    def test_an_integer_field_cannot_have_a_range_of_floats(self) -> None:
         code, message = of_space({"training.batch_size": uniform(1, 8)})["space.training.batch_size"]
         assert code == "int_from_float"
         assert "integer" in message
 
-    def test_a_choice_of_parts_that_do_not_go_together_names_the_field(self) -> None:
+    def test_a_choice_that_contradicts_the_base_names_the_field(self) -> None:
         training = {"batch_size": 8, "epochs": 3, "optimizer": {"type": "sgd", "momentum": 0.8}}
         found = of_space({"training.optimizer.type": choice("sgd", "adamw")}, base=base(training=training))
         message = found["space.training.optimizer.type.values.1"][1]
         assert message.startswith("training.optimizer.momentum: there is no field 'momentum' here")
 
-    def test_text_that_would_be_taken_for_a_number(self) -> None:
+    def test_text_that_would_be_read_as_a_number_is_refused(self) -> None:
         for value in ("8", 8.0):
             found = of_space({"training.batch_size": choice(value)})
             assert "would be read as 8; write that" in found["space.training.batch_size.values.0"][1]
 
-    def test_what_is_wrong_with_the_base_is_told_once(self) -> None:
+    def test_a_fault_of_the_base_is_reported_once(self) -> None:
         found = refused(sweep_spec(base=base(training={"batch_size": 100, "epochs": 3})))
         assert list(found) == ["base.training.batch_size"]
 
-    def test_what_is_wrong_only_with_the_whole_trial(self) -> None:
+    def test_a_fault_of_the_whole_trial_is_reported(self) -> None:
         found = of_space({"training.batch_size": integers(8, 80)})
         assert found["space.training.batch_size.high"][0] == "batch_too_large"
 
@@ -150,11 +150,11 @@ class TestValues:
             (choice(8, 4, 8), ".values", "duplicate_values"),
         ],
     )
-    def test_a_dimension_that_is_none(self, dimension: dict[str, Any], where: str, code: str) -> None:
+    def test_an_invalid_dimension_is_refused(self, dimension: dict[str, Any], where: str, code: str) -> None:
         found = of_space({"training.batch_size": dimension})
         assert [(loc, reason[0]) for loc, reason in found.items()] == [(f"space.training.batch_size{where}", code)]
 
-    def test_more_choices_than_anybody_tries(self) -> None:
+    def test_too_many_choices_are_refused(self) -> None:
         found = of_space({"data.seed": choice(*range(MAX_VALUES + 1))})
         assert found["space"][0] == "too_many_values"
 
@@ -165,7 +165,7 @@ class TestKinds:
     NAME = "detector.backbone.name"
     WIDTH = "detector.backbone.width_factor"
 
-    def test_what_the_base_left_at_its_defaults_stands_in_no_kinds_way(self) -> None:
+    def test_defaults_of_the_base_do_not_conflict_with_another_kind(self) -> None:
         space = {
             "detector.type": choice("retinanet", "fcos", "faster_rcnn"),
             self.NAME: choice("resnet18", "mobilenet_v3_small"),
@@ -173,7 +173,7 @@ class TestKinds:
         }
         assert of_space(space) == {}
 
-    def test_a_field_of_one_kind_is_searched_where_that_kind_is(self) -> None:
+    def test_a_field_of_one_kind_is_searched_under_that_kind_only(self) -> None:
         only_there = {"field": self.NAME, "is_in": ["mobilenet_v3_small"]}
         name = choice("resnet18", "mobilenet_v3_small")
         assert of_space({self.NAME: name, self.WIDTH: uniform(0.5, 1, when=only_there)}) == {}
@@ -182,11 +182,11 @@ class TestKinds:
         alone = of_space({self.WIDTH: uniform(0.5, 1)})
         assert "there is no field 'width_factor' in 'detector.backbone'" in alone[f"space.{self.WIDTH}"][1]
 
-    def test_one_that_there_is_not_is_answered_with_the_nearest(self) -> None:
+    def test_an_unknown_kind_gets_a_suggestion(self) -> None:
         found = of_space({self.NAME: choice("resnet18", "mobilenet_v3_smal")})
         assert "did you mean 'mobilenet_v3_small'?" in found[f"space.{self.NAME}.values.1"][1]
 
-    def test_a_trial_is_of_its_kind_with_that_kinds_defaults(self) -> None:
+    def test_a_trial_of_another_kind_has_the_defaults_of_that_kind(self) -> None:
         space = {self.NAME: choice("resnet18", "mobilenet_v3_small")}
         values = {self.NAME: "mobilenet_v3_small", self.WIDTH: 0.5, "training.optimizer.type": "adamw"}
         sweep = parsed(sweep_spec(space=space))
@@ -207,11 +207,11 @@ class TestConditions:
             ({"field": "training.batch_size", "is_in": [3, 5]}, "is_in", "never_holds"),
         ],
     )
-    def test_one_that_never_holds(self, when: dict[str, Any], where: str, code: str) -> None:
+    def test_a_condition_that_never_holds_is_refused(self, when: dict[str, Any], where: str, code: str) -> None:
         found = of_space({RATE: uniform(0.1, 0.2, when=when), "training.batch_size": choice(4, 8)})
         assert [(loc, reason[0]) for loc, reason in found.items()] == [(f"space.{RATE}.when.{where}", code)]
 
-    def test_a_circle(self) -> None:
+    def test_conditions_in_a_circle_are_refused(self) -> None:
         space = {
             "training.batch_size": choice(4, 8, when={"field": "training.epochs", "is_in": [2]}),
             "training.epochs": choice(2, 3, when={"field": "training.batch_size", "is_in": [4]}),
@@ -219,47 +219,47 @@ class TestConditions:
         found = of_space(space, scheduler={"type": "none"})
         assert [reason[0] for reason in found.values()] == ["circle"]
 
-    def test_one_on_the_base_that_holds_is_taken(self) -> None:
+    def test_a_condition_that_the_base_meets_is_accepted(self) -> None:
         assert of_space({RATE: uniform(0.1, 0.2, when={"field": "training.epochs", "is_in": [3]})}) == {}
 
 
 class TestSearchers:
-    def test_a_grid_over_a_range_that_has_no_end(self) -> None:
+    def test_a_grid_over_a_continuous_range_is_refused(self) -> None:
         code, message = refused(sweep_spec(searcher={"type": "grid"}))[f"space.{RATE}"]
         assert code == "grid_over_range"
         assert "choice or integers" in message
 
-    def test_a_grid_that_nobody_walks_to_its_end(self) -> None:
+    def test_a_huge_grid_is_refused(self) -> None:
         found = of_space({"data.seed": integers(0, 10**9)}, searcher={"type": "grid"})
         assert found["searcher.type"][0] == "grid_too_large"
 
     @pytest.mark.parametrize("searcher", ["quasi_random", "cma_es", "gaussian_process"])
-    def test_a_searcher_of_numbers_without_a_number(self, searcher: str) -> None:
+    def test_a_searcher_of_numbers_needs_a_number(self, searcher: str) -> None:
         found = of_space({"training.batch_size": choice(4, 8)}, searcher={"type": searcher})
         assert found["searcher.type"][0] == "no_numbers"
 
-    def test_several_objectives_for_a_searcher_of_one(self) -> None:
+    def test_several_objectives_need_a_searcher_that_supports_them(self) -> None:
         both = [{"metric": "ap"}, {"metric": "images_per_s"}]
         spec = sweep_spec(searcher={"type": "cma_es"}, objectives=both, scheduler={"type": "none"})
         assert refused(spec)["searcher.type"][0] == "one_objective_only"
 
 
 class TestObjectives:
-    def test_one_that_nobody_reports(self) -> None:
+    def test_an_unknown_metric_gets_a_suggestion(self) -> None:
         code, message = refused(sweep_spec(objectives=[{"metric": "ap500"}]))["objectives.0.metric"]
         assert code == "unknown_metric"
         assert "did you mean 'ap50'?" in message
 
-    def test_a_class_that_the_shapes_do_not_have(self) -> None:
+    def test_an_unknown_class_of_the_shapes_gets_a_suggestion(self) -> None:
         code, message = refused(sweep_spec(objectives=[{"metric": "class50:stra"}]))["objectives.0.metric"]
         assert code == "unknown_class"
         assert "did you mean 'star'?" in message
         assert refused(sweep_spec(objectives=[{"metric": "class:star"}])) == {}
 
-    def test_the_names_of_the_shapes_are_those_of_the_data(self) -> None:
+    def test_the_spec_and_the_data_name_the_same_shapes(self) -> None:
         assert tuple(category.name for category in CATEGORIES) == SHAPE_NAMES
 
-    def test_masks_of_a_detector_that_finds_none(self) -> None:
+    def test_a_metric_of_masks_needs_a_detector_of_masks(self) -> None:
         code, message = refused(sweep_spec(objectives=[{"metric": "mask_ap50"}]))["objectives.0.metric"]
         assert code == "no_masks"
         assert "retinanet has no masks" in message
@@ -270,27 +270,27 @@ class TestObjectives:
             "unknown_metric"
         )
 
-    def test_several_with_a_scheduler_that_goes_by_one(self) -> None:
+    def test_several_objectives_need_a_scheduler_that_supports_them(self) -> None:
         both = [{"metric": "ap"}, {"metric": "num_parameters", "direction": "minimize"}]
         assert refused(sweep_spec(objectives=both))["scheduler.type"][0] == "one_objective_only"
         assert refused(sweep_spec(objectives=both, scheduler={"type": "none"})) == {}
 
-    def test_one_that_comes_too_late_for_a_scheduler(self) -> None:
+    def test_an_objective_known_only_at_the_end_needs_no_scheduler(self) -> None:
         found = refused(sweep_spec(objectives=[{"metric": "images_per_s"}]))
         assert found["scheduler.type"][0] == "known_too_late"
 
-    def test_none_at_all_or_one_twice(self) -> None:
+    def test_missing_and_duplicate_objectives_are_refused(self) -> None:
         assert refused(sweep_spec(objectives=[]))["objectives"][0] == "no_objective"
         twice = sweep_spec(objectives=[{}, {}], scheduler={"type": "none"})
         assert refused(twice)["objectives.1.metric"][0] == "duplicate_objective"
 
 
 class TestSchedulers:
-    def test_a_population_changes_fields_of_the_method_only(self) -> None:
+    def test_a_population_can_change_fields_of_the_method_only(self) -> None:
         spec = sweep_spec(base=distill_base(), space=SPACE | NUMBERS, scheduler={"type": "population_based"})
         assert list(refused(spec)) == [f"space.{RATE}"]
 
-    def test_a_population_is_no_grid_and_not_larger_than_the_budget(self) -> None:
+    def test_a_population_needs_no_grid_and_fits_the_budget(self) -> None:
         spec = sweep_spec(
             base=distill_base(),
             space={"method.mask": choice("geometric", "official")},
@@ -304,32 +304,32 @@ class TestSchedulers:
         }
 
     @pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median"])
-    def test_a_first_rung_that_never_comes_or_is_never_seen(self, scheduler: str) -> None:
+    def test_a_first_rung_outside_the_training_is_refused(self, scheduler: str) -> None:
         late = sweep_spec(scheduler={"type": scheduler, "grace_epochs": 4})
         assert refused(late)["scheduler.grace_epochs"][0] == "beyond_training"
         training = {"batch_size": 8, "epochs": 6, "evaluate_every": 2}
         unseen = sweep_spec(base=base(training=training), scheduler={"type": scheduler, "grace_epochs": 3})
         assert refused(unseen)["scheduler.grace_epochs"][0] == "not_evaluated"
 
-    def test_a_budget_below_one_rung(self) -> None:
+    def test_a_budget_below_one_rung_is_refused(self) -> None:
         spec = sweep_spec(scheduler={"type": "asha", "grace_epochs": 3}, budget={"epochs": 2})
         code, message = refused(spec)["budget.epochs"]
         assert code == "below_one_rung"
         assert "before the first rung at epoch 3" in message
 
-    def test_trials_of_several_lengths_have_no_rungs_in_common(self) -> None:
+    def test_rungs_need_trials_of_equal_length(self) -> None:
         space = {"training.epochs": integers(1, 3)}
         assert of_space(space)["space.training.epochs"][0] == "lengths_differ"
         assert of_space(space, scheduler={"type": "none"}) == {}
 
 
 class TestBudget:
-    def test_more_finalists_than_trials(self) -> None:
+    def test_more_finalists_than_trials_are_refused(self) -> None:
         spec = sweep_spec(budget={"trials": 2}, finalists=3)
         assert refused(spec) == {}
         assert refused(spec | {"seeds": 2})["finalists"][0] == "more_than_trials"
 
-    def test_gpu_hours_without_a_gpu(self) -> None:
+    def test_a_budget_of_gpu_hours_needs_gpus(self) -> None:
         assert refused(sweep_spec(budget={"gpu_hours": 1}))["budget.gpu_hours"][0] == "no_gpus"
 
 
@@ -338,19 +338,19 @@ class TestEarlierSweeps:
         job = {"kind": "sweep", "project": "default", "spec": parsed(sweep_spec()).model_dump(mode="json")}
         return {"earlier": {"abc": EarlierSweep(**(job | changes))}}
 
-    def test_one_that_is_there_and_alike_is_taken(self) -> None:
+    def test_an_existing_similar_sweep_is_accepted(self) -> None:
         assert refused(sweep_spec(fork="abc", warm_start=["abc"]), **self.earlier()) == {}
 
-    def test_one_that_is_not_there_or_no_sweep_or_elsewhere(self) -> None:
+    def test_an_unknown_job_another_kind_and_another_project_are_refused(self) -> None:
         assert refused(sweep_spec(fork="abc"))["fork"][0] == "unknown_job"
         assert refused(sweep_spec(warm_start=["abc"]), **self.earlier(kind="train"))["warm_start.0"][0] == "no_sweep"
         assert refused(sweep_spec(fork="abc"), **self.earlier(project="other"))["fork"][0] == "other_project"
 
-    def test_trials_that_were_judged_by_something_else(self) -> None:
+    def test_a_sweep_with_other_objectives_is_refused(self) -> None:
         spec = sweep_spec(warm_start=["abc"], objectives=[{"metric": "ap50"}])
         assert refused(spec, **self.earlier())["warm_start.0"][0] == "other_objectives"
 
-    def test_trials_of_another_base_are_learned_from_and_do_not_count(self) -> None:
+    def test_a_sweep_of_another_base_can_warm_start_but_not_fork(self) -> None:
         other = base(training={"batch_size": 4, "epochs": 3, "optimizer": {"type": "sgd", "learning_rate": 0.5}})
         code, message = refused(sweep_spec(base=other, fork="abc"), **self.earlier())["fork"]
         assert code == "other_base"
@@ -360,19 +360,19 @@ class TestEarlierSweeps:
 
 
 class TestOneTrial:
-    def test_values_outside_of_the_space_are_taken_where_the_base_takes_them(self) -> None:
+    def test_values_outside_the_space_are_accepted_if_the_base_allows_them(self) -> None:
         sweep = parsed(sweep_spec())
         assert trial_reasons(sweep, {RATE: 7.0, "training.batch_size": 4}) == []
         assert json.dumps(as_stored(sweep.base, {RATE: 7, "training.epochs": 3.0})) == json.dumps(
             {RATE: 7.0, "training.epochs": 3}
         )
 
-    def test_it_reads_no_other_file_than_its_sweep(self) -> None:
+    def test_it_cannot_name_another_file_than_its_sweep(self) -> None:
         sweep = parsed(sweep_spec(base=distill_base()))
         (reason,) = trial_reasons(sweep, {"teacher.checkpoint": "/etc/shadow"})
         assert (reason.loc, reason.code) == ("values.teacher.checkpoint", "other_file")
 
-    def test_each_fault_has_its_place(self) -> None:
+    def test_each_fault_names_its_field(self) -> None:
         found = trial_reasons(parsed(sweep_spec()), {RATE: -1, "training.batch_size": 41, "seed": 3})
         assert [each.loc for each in found] == ["values.seed"]
         found = trial_reasons(parsed(sweep_spec()), {RATE: -1, "training.epochs": 0})
@@ -395,7 +395,7 @@ class TestAllAtOnce:
         fork="nobody",
     )
 
-    async def test_a_sweep_with_eleven_faults_gets_eleven_reasons_and_leaves_nothing(self, plane: ControlPlane) -> None:
+    async def test_a_sweep_with_many_faults_gets_all_reasons_and_is_not_stored(self, plane: ControlPlane) -> None:
         answer = await plane.http.post("/v1/jobs", json=self.SPEC)
         assert (answer.status_code, answer.json()["code"]) == (422, "admission")
         assert {(each["loc"], each["code"]) for each in answer.json()["reasons"]} == {
@@ -414,7 +414,7 @@ class TestAllAtOnce:
         }
         assert (await plane.http.get("/v1/jobs")).json()["items"] == []
 
-    async def test_a_sweep_of_another_project_is_not_even_there(self, plane: ControlPlane) -> None:
+    async def test_a_sweep_of_another_project_cannot_be_forked(self, plane: ControlPlane) -> None:
         earlier = await plane.submit(sweep_spec(project="vision"))
         answer = await plane.http.post("/v1/jobs", json=sweep_spec(fork=earlier))
         assert [each["code"] for each in answer.json()["reasons"]] == ["other_project"]

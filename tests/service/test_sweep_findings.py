@@ -49,22 +49,22 @@ def with_seeds(**aps: Sequence[float]) -> list[TrialView]:
 
 
 class TestStandings:
-    def test_repetitions_with_other_seeds_are_one_configuration(self) -> None:
+    def test_repeats_with_other_seeds_are_one_configuration(self) -> None:
         first, second = standings(with_seeds(searcher=[0.30, 0.34, 0.32], searcher_=[0.2, 0.1]), UP)
         assert (first.trial, first.trials) == (0, [0, 1, 2])
         assert (second.trial, second.trials) == (3, [3, 4])
 
-    def test_the_run_that_chose_a_finalist_does_not_count(self) -> None:
+    def test_the_run_that_chose_a_finalist_is_not_in_its_mean(self) -> None:
         first, second = standings(with_seeds(plain=[0.1, 0.3], searcher=[0.90, 0.34, 0.32]), UP)
         assert (first.seed_values, first.objectives, first.chosen_at) == ([0.34, 0.32], [pytest.approx(0.33)], 0.90)
         # Nobody chose a baseline for its value.
         assert (second.seed_values, second.chosen_at) == ([0.1, 0.3], None)
 
-    def test_a_finalist_that_was_only_lucky_stands_behind_one_that_is_good(self) -> None:
+    def test_a_finalist_that_was_lucky_once_ranks_below_a_better_one(self) -> None:
         ranked = standings(with_seeds(searcher=[0.9, 0.2, 0.2], searcher_=[0.4, 0.3, 0.3]), UP)
         assert [each.trial for each in ranked] == [3, 0]
 
-    def test_a_repetition_with_the_seed_that_chose_is_no_fresh_one(self) -> None:
+    def test_a_repeat_with_the_seed_of_the_choosing_run_does_not_count(self) -> None:
         study = Study(epochs=1)
         study.run(0, [0.5], seed=1, origin="fork")
         study.run(1, [0.5], seed=1, origin="finalist", repeats=0)
@@ -75,15 +75,15 @@ class TestStandings:
         ranked = standings(with_seeds(searcher=[0.30, 0.29, 0.28], searcher_=[0.31]), UP)
         assert [each.trial for each in ranked] == [0, 3]
 
-    def test_a_single_run_stands_before_a_repeated_baseline_that_is_worse(self) -> None:
+    def test_a_single_run_ranks_above_a_worse_repeated_baseline(self) -> None:
         ranked = standings(with_seeds(plain=[0.1, 0.1], searcher=[0.30, 0.28], searcher_=[0.25]), UP)
         assert [each.trial for each in ranked] == [2, 4, 0]
 
-    def test_repeated_baselines_alone_do_not_put_the_search_behind_them(self) -> None:
+    def test_repeated_baselines_alone_do_not_rank_above_a_better_search(self) -> None:
         ranked = standings(with_seeds(plain=[0.1, 0.1], searcher=[0.3]), UP)
         assert [each.origin for each in ranked] == ["searcher", "plain"]
 
-    def test_the_lowest_wins_where_low_is_good(self) -> None:
+    def test_the_lowest_value_wins_if_the_objective_is_minimised(self) -> None:
         assert [each.trial for each in standings(with_seeds(searcher=[0.3], searcher_=[0.2]), ("minimize",))] == [1, 0]
 
     def test_a_failed_trial_cannot_win(self) -> None:
@@ -94,14 +94,14 @@ class TestStandings:
         study.run(1, [0.1, 0.2])
         assert [each.trial for each in standings(folded(study), UP)] == [1]
 
-    def test_a_repetition_that_still_runs_does_not_pull_the_mean(self) -> None:
+    def test_a_repeat_that_still_runs_is_not_in_the_mean(self) -> None:
         study = Study(epochs=2)
         study.run(0, [0.1, 0.4])
         study.start(1, seed=1, origin="finalist", repeats=0)
         study.report(1, 1, 0.05)
         assert standings(folded(study), UP)[0].seed_values == [0.4]
 
-    def test_a_configuration_goes_on_by_its_repetitions_where_its_first_trial_failed(self) -> None:
+    def test_a_configuration_whose_first_trial_failed_ranks_by_its_repeats(self) -> None:
         study = Study(epochs=1)
         study.start(0, {"method.alpha": 3.0})
         study.end(0, "failed", 0)
@@ -109,7 +109,7 @@ class TestStandings:
         (only,) = standings(folded(study), UP)
         assert (only.trial, only.trials) == (0, [1])
 
-    def test_both_sides_are_compared_at_the_deepest_epoch_that_both_have_reached(self) -> None:
+    def test_running_trials_are_compared_at_the_last_epoch_that_all_have_reached(self) -> None:
         study = Study(epochs=3)
         study.run(0, [0.1, 0.2, 0.3], origin="plain")
         study.start(1)
@@ -117,7 +117,7 @@ class TestStandings:
         ranked = standings(folded(study), UP, is_over=False)
         assert [(each.trial, each.objectives[0], each.at_epoch) for each in ranked] == [(1, 0.15, 1), (0, 0.1, 1)]
 
-    def test_a_trial_that_still_trains_stands_behind_those_that_are_done_until_it_is(self) -> None:
+    def test_a_trial_that_still_trains_ranks_below_finished_trials(self) -> None:
         study = Study(epochs=3)
         study.run(0, [0.1, 0.2, 0.3], origin="plain")
         study.run(1, [0.1, 0.2, 0.4])
@@ -145,7 +145,7 @@ class TestStandings:
         study.run(1, [0.15])
         assert [each.trial for each in standings(folded(study, is_over=True), UP)] == [1, 0]
 
-    def test_a_completed_trial_of_a_shorter_training_is_not_cut_off(self) -> None:
+    def test_a_completed_shorter_training_counts_in_full(self) -> None:
         study = Study(epochs=3)
         study.run(0, [0.1, 0.2, 0.3], origin="plain")
         study.start(1, epochs=1)
@@ -154,36 +154,36 @@ class TestStandings:
         ranked = standings(folded(study), UP, is_over=False)
         assert [(each.trial, each.is_comparable) for each in ranked] == [(1, True), (0, True)]
 
-    def test_nothing_stands_before_the_first_value(self) -> None:
+    def test_without_a_value_there_are_no_standings(self) -> None:
         study = Study()
         study.start(0)
         assert standings(folded(study), UP) == []
 
 
 class TestDifferences:
-    def test_the_runner_up_lies_inside_the_noise(self) -> None:
+    def test_a_small_difference_to_the_runner_up_is_within_noise(self) -> None:
         ranked = standings(with_seeds(searcher=[0.3, 0.3, 0.4], searcher_=[0.3, 0.28, 0.41]), UP)
         second = runner_up(ranked, "maximize")
         assert second is not None
         assert (second.trial, second.verdict) == (3, "inside_noise")
 
-    def test_the_runner_up_lies_outside_the_noise(self) -> None:
+    def test_a_large_difference_to_the_runner_up_is_beyond_noise(self) -> None:
         ranked = standings(with_seeds(searcher=[0.4, 0.4, 0.41], searcher_=[0.1, 0.1, 0.11]), UP)
         second = runner_up(ranked, "maximize")
         assert second is not None
         assert (second.verdict, second.is_better) == ("clear", True)
 
-    def test_one_seed_leaves_it_unknown(self) -> None:
+    def test_with_one_seed_the_noise_is_unknown(self) -> None:
         second = runner_up(standings(with_seeds(searcher=[0.4], searcher_=[0.1]), UP), "maximize")
         assert second is not None
         assert (second.verdict, second.p_value, second.interval) == ("unknown", None, None)
         assert second.why_unknown == "chosen_by_it"
 
-    def test_one_fresh_seed_leaves_it_unknown(self) -> None:
+    def test_with_one_fresh_seed_the_noise_is_unknown(self) -> None:
         found = gains(standings(with_seeds(plain=[0.1, 0.1], searcher=[0.4, 0.4]), UP), "maximize")
         assert (found["plain"].verdict, found["plain"].why_unknown) == ("unknown", "few_seeds")
 
-    def test_seeds_without_any_spread_leave_it_unknown(self) -> None:
+    def test_with_seeds_that_agree_exactly_the_noise_is_unknown(self) -> None:
         found = gains(standings(with_seeds(plain=[0.1] * 3, searcher=[0.4] * 3), UP), "maximize")
         assert (found["plain"].verdict, found["plain"].why_unknown) == ("unknown", "no_spread")
 
@@ -194,7 +194,7 @@ class TestDifferences:
         assert (running.verdict, running.why_unknown) == ("unknown", "pending")
         assert gains(ranked, "maximize")["plain"].verdict == "clear"
 
-    def test_the_winner_is_held_against_a_baseline_as_the_best_of_all_that_could_have_won(self) -> None:
+    def test_the_winners_gain_over_a_baseline_is_corrected_for_all_candidates(self) -> None:
         """By hand: of two finalists and the published values, three could have won over the plain student."""
         trials = with_seeds(
             plain=[0.10, 0.12, 0.11],
@@ -225,14 +225,14 @@ class TestDifferences:
         gain = gains(standings(trials, UP), "maximize")["plain"]
         assert 0.98 * gain.measured < gain.difference < gain.measured
 
-    def test_it_says_how_many_seeds_would_show_a_gain_inside_the_noise(self) -> None:
+    def test_it_reports_how_many_seeds_would_show_a_gain_within_noise(self) -> None:
         few = with_seeds(plain=[0.1, 0.12, 0.11], searcher=[0.2, 0.17, 0.14], searcher_=[0.2, 0.12, 0.14])
         gain = gains(standings(few, UP), "maximize")["plain"]
         assert gain.verdict == "inside_noise"
         assert gain.seeds_to_tell is not None
         assert 3 < gain.seeds_to_tell <= 20
 
-    def test_the_gain_over_each_baseline(self) -> None:
+    def test_the_gain_over_each_baseline_is_reported(self) -> None:
         found = gains(standings(with_seeds(plain=[0.2], published=[0.25], searcher=[0.3]), UP), "maximize")
         assert {name: gain.difference for name, gain in found.items()} == pytest.approx(
             {"plain": 0.1, "published": 0.05}
@@ -241,18 +241,18 @@ class TestDifferences:
     def test_a_baseline_that_wins_has_no_gain_over_itself(self) -> None:
         assert list(gains(standings(with_seeds(plain=[0.4], published=[0.2]), UP), "maximize")) == ["published"]
 
-    def test_less_is_a_gain_where_low_is_good(self) -> None:
+    def test_a_lower_value_is_a_gain_if_the_objective_is_minimised(self) -> None:
         found = gains(standings(with_seeds(plain=[0.4], searcher=[0.2]), ("minimize",)), "minimize")
         assert (found["plain"].difference, found["plain"].is_better) == (pytest.approx(-0.2), True)
 
 
 class TestParetoFront:
-    def test_minds_the_direction_of_each_objective(self) -> None:
+    def test_the_direction_of_each_objective_counts(self) -> None:
         points = [(0.3, 10.0), (0.2, 5.0), (0.2, 20.0), (0.3, 10.0)]
         assert pareto_front(points, ("maximize", "minimize")) == {0, 1, 3}
         assert pareto_front(points, ("maximize", "maximize")) == {0, 2, 3}
 
-    def test_what_lacks_an_objective_is_not_on_it(self) -> None:
+    def test_a_trial_without_one_of_the_objectives_is_not_on_it(self) -> None:
         assert pareto_front([(0.9, None), (0.1, 1.0)], ("maximize", "maximize")) == {1}
 
 
@@ -278,11 +278,11 @@ class TestStopping:
             study.end(trial, "completed" if len(aps) == 9 else "stopped", len(aps))
         return folded(study)
 
-    def test_counts_the_epochs_that_were_not_trained(self, trials: list[TrialView]) -> None:
+    def test_the_saved_epochs_are_counted(self, trials: list[TrialView]) -> None:
         found = stopping(trials, "maximize", winner=1)
         assert (found.num_stopped, found.epochs_saved, found.epochs_full) == (3, 6 + 8 + 8, 36)
 
-    def test_says_of_each_rung_who_came_and_who_went_on(self, trials: list[TrialView]) -> None:
+    def test_each_rung_lists_the_trials_that_arrived_and_continued(self, trials: list[TrialView]) -> None:
         first, second = stopping(trials, "maximize", winner=1).rungs
         assert (first.epoch, first.reached, first.went_on, first.cutoff, first.best_stopped) == (1, 4, 2, 0.20, 0.21)
         # Trial 2 was judged by its best, 0.26, as the scheduler does.
@@ -291,21 +291,21 @@ class TestStopping:
             *(0.24, 0.26),
         )
 
-    def test_names_who_was_ahead_of_the_later_winner(self, trials: list[TrialView]) -> None:
+    def test_a_rung_names_the_trials_ahead_of_the_later_winner(self, trials: list[TrialView]) -> None:
         found = stopping(trials, "maximize", winner=1).doubtful
         assert [(stop.trial, stop.epoch, stop.value, stop.winner_value) for stop in found] == [
             (2, 3, 0.26, 0.24),
             (4, 1, 0.21, 0.20),
         ]
 
-    def test_a_stop_by_a_user_is_not_the_schedulers(self) -> None:
+    def test_a_stop_by_a_user_is_not_counted_for_the_scheduler(self) -> None:
         study = Study(epochs=9)
         study.start(0)
         study.report(0, 1, 0.1)
         study.end(0, "stopped", 1, by_user=True)
         assert stopping(folded(study), "maximize", winner=None).num_stopped == 0
 
-    def test_a_rung_that_sees_the_end_coming_correlates_with_it(self) -> None:
+    def test_a_rung_that_predicts_the_final_ranking_correlates_with_it(self) -> None:
         study = Study(epochs=2)
         for trial, (early, final) in enumerate([(0.1, 0.2), (0.2, 0.3), (0.3, 0.5), (0.4, 0.45)]):
             study.start(trial)
@@ -315,7 +315,7 @@ class TestStopping:
         (rung,) = stopping(folded(study), "maximize", winner=2).rungs
         assert rung.correlation == pytest.approx(4 / 6)
 
-    def test_a_rung_at_the_end_does_not_agree_with_itself(self) -> None:
+    def test_a_rung_at_the_last_epoch_has_no_correlation(self) -> None:
         study = Study(epochs=1)
         for trial in range(4):
             study.start(trial)
@@ -337,7 +337,7 @@ class TestImportance:
             study.run(trial, aps, values)
         return folded(study)
 
-    def test_lies_in_the_dimension_that_makes_the_difference(self) -> None:
+    def test_the_dimension_with_an_effect_is_the_important_one(self) -> None:
         found = importance(self.searched(20), self.SPACE, "maximize")
         assert found is not None
         assert next(iter(found.shares)) == "method.alpha"
@@ -345,7 +345,7 @@ class TestImportance:
         assert sum(found.shares.values()) == pytest.approx(1)
         assert (found.num_trials, found.warning) == (20, None)
 
-    def test_what_sets_the_worst_apart_is_not_what_sets_the_best_apart(self) -> None:
+    def test_only_differences_among_the_best_trials_count(self) -> None:
         space = {"method.alpha": Uniform(low=0, high=1), "method.beta": Uniform(low=0, high=1)}
         study = Study(epochs=1)
         for trial in range(20):
@@ -362,7 +362,7 @@ class TestImportance:
         assert worst is not None
         assert (next(iter(best.shares)), next(iter(worst.shares))) == ("method.alpha", "method.beta")
 
-    def test_its_figures_are_those_of_optuna(self) -> None:
+    def test_the_values_equal_optunas(self) -> None:
         space: dict[str, Dimension] = {
             "a": LogUniform(low=0.01, high=1),
             "b": Uniform(low=-1, high=3),
@@ -391,7 +391,7 @@ class TestImportance:
             for direction in ("maximize", "minimize"):
                 assert shares(trials, space, direction) == pytest.approx(by_optuna(trials, space, direction), abs=1e-9)
 
-    def test_without_any_effect_it_warns_of_chance_as_often_as_it_promises(self) -> None:
+    def test_without_an_effect_it_warns_of_chance_as_often_as_promised(self) -> None:
         space = {f"method.{name}": Uniform(low=0, high=1) for name in ("alpha", "beta", "gamma")}
         dice = random.Random(0)
         found = [
@@ -403,7 +403,7 @@ class TestImportance:
         # 5 % of 100, with a standard deviation of 2.2.
         assert silent <= 9
 
-    def test_an_order_that_may_be_chance_is_said_to_be(self) -> None:
+    def test_it_warns_if_the_order_may_be_chance(self) -> None:
         dice, study = random.Random(3), Study(epochs=1)
         for trial in range(20):
             study.run(trial, [dice.random()], {"method.alpha": dice.uniform(0.01, 1), "method.mask": "official"})
@@ -412,24 +412,24 @@ class TestImportance:
         assert found.p_value > 0.05
         assert found.warning.startswith("The order may be chance: when the objective is shuffled")
 
-    def test_warns_of_too_few_trials_and_says_how_many_there_should_be(self) -> None:
+    def test_it_warns_of_too_few_trials_with_the_needed_number(self) -> None:
         found = importance(self.searched(19), self.SPACE, "maximize")
         assert found is not None
         assert found.warning is not None
         assert "19 trials are few for 2 dimensions" in found.warning
         assert "below 20" in found.warning
 
-    def test_fewer_than_four_trials_have_none(self) -> None:
+    def test_fewer_than_four_trials_have_no_importance(self) -> None:
         assert importance(self.searched(3), self.SPACE, "maximize") is None
         assert importance(self.searched(4), self.SPACE, "maximize") is not None
 
-    def test_a_dimension_that_no_trial_has_matters_not(self) -> None:
+    def test_a_dimension_without_trials_has_no_importance(self) -> None:
         space = {**self.SPACE, "method.scale": Uniform(low=0, high=1)}
         found = importance(self.searched(8), space, "maximize")
         assert found is not None
         assert found.shares["method.scale"] == 0
 
-    def test_trials_are_compared_where_half_of_them_came(self) -> None:
+    def test_trials_are_compared_at_the_last_epoch_that_half_of_them_reached(self) -> None:
         half = importance(self.searched(10, epochs=3, stopped_after=5), self.SPACE, "maximize")
         fewer = importance(self.searched(10, epochs=3, stopped_after=6), self.SPACE, "maximize")
         assert half is not None
@@ -437,11 +437,11 @@ class TestImportance:
         assert (half.epoch, half.num_trials, half.num_left_out) == (3, 5, 5)
         assert (fewer.epoch, fewer.num_trials, fewer.num_left_out) == (1, 10, 0)
 
-    def test_at_least_four_must_have_come(self) -> None:
+    def test_at_least_four_trials_must_have_reached_the_epoch(self) -> None:
         assert common_epoch(self.searched(6, epochs=3, stopped_after=2)) == 3
         assert common_epoch(self.searched(6, epochs=3, stopped_after=3)) == 1
 
-    def test_baselines_repetitions_and_values_outside_the_space_are_left_out(self) -> None:
+    def test_baselines_repeats_and_values_outside_the_space_are_excluded(self) -> None:
         study = Study(epochs=1)
         study.run(0, [0.9], {"method.scale": 0}, origin="plain")
         for trial in range(1, 6):
@@ -454,7 +454,7 @@ class TestImportance:
 
 
 class TestCost:
-    def test_the_best_so_far_rises_with_what_all_trials_cost(self) -> None:
+    def test_the_best_so_far_is_given_over_the_cost_of_all_trials(self) -> None:
         study = Study(epochs=2)
         study.run(0, [0.9, 0.9], origin="plain")
         study.run(1, [0.1, 0.2])
@@ -468,7 +468,7 @@ class TestCost:
             (3, 8, 16.0, 0.3),
         ]
 
-    def test_trials_side_by_side_cost_in_the_order_in_which_they_told(self) -> None:
+    def test_costs_of_concurrent_trials_are_in_the_order_of_their_events(self) -> None:
         study = Study(epochs=2)
         study.start(0)
         study.start(1)
@@ -478,14 +478,14 @@ class TestCost:
         found = best_so_far(folded(study), "maximize")
         assert [(point.trial, point.epochs) for point in found] == [(0, 1), (1, 2), (1, 4)]
 
-    def test_forked_trials_were_paid_elsewhere(self) -> None:
+    def test_trials_of_a_forked_sweep_cost_nothing(self) -> None:
         study = Study(epochs=2)
         study.run(0, [0.1, 0.2], origin="fork")
         study.run(1, [0.1, 0.3])
         found = best_so_far(folded(study), "maximize")
         assert [(point.trial, point.epochs) for point in found] == [(0, 0), (0, 0), (1, 2)]
 
-    def test_an_epoch_done_again_costs_where_it_was_first_done(self) -> None:
+    def test_a_repeated_epoch_is_charged_when_it_was_first_trained(self) -> None:
         study = Study(epochs=2)
         study.start(0)
         study.report(0, 1, 0.1)
@@ -496,7 +496,7 @@ class TestCost:
         found = best_so_far(folded(study), "maximize")
         assert [(point.trial, point.epochs) for point in found] == [(0, 1), (1, 2)]
 
-    def test_what_was_spent(self) -> None:
+    def test_the_spent_time_and_epochs_are_reported(self) -> None:
         study = Study(epochs=2)
         study.run(0, [0.1, 0.2])
         study.run(1, [0.1, 0.2], origin="fork")

@@ -32,8 +32,8 @@ def share(found: list[bool]) -> float:
     return sum(found) / len(found)
 
 
-class TestWithoutAnyEffect:
-    def test_the_winner_is_called_above_a_baseline_no_oftener_than_promised(
+class TestWithoutEffect:
+    def test_the_winner_is_called_better_than_a_baseline_no_more_often_than_promised(
         self, without_effect: dict[Case, list[Judged]]
     ) -> None:
         for is_paired in (False, True):
@@ -46,13 +46,13 @@ class TestWithoutAnyEffect:
             assert over_plain <= PROMISED
             assert over_published <= PROMISED
 
-    def test_it_is_called_above_the_runner_up_no_oftener_than_promised(
+    def test_it_is_called_better_than_the_runner_up_no_more_often_than_promised(
         self, without_effect: dict[Case, list[Judged]]
     ) -> None:
         found = [each.is_above_runner_up for some in without_effect.values() for each in some]
         assert share(found) <= 2 * PROMISED
 
-    def test_the_gain_that_is_shown_is_overstated_by_a_quarter_of_what_the_choosing_run_claims(
+    def test_the_shown_gain_is_much_smaller_than_the_gain_of_the_choosing_run(
         self, without_effect: dict[Case, list[Judged]]
     ) -> None:
         found = [each for case, some in without_effect.items() if not case.is_paired for each in some]
@@ -64,7 +64,7 @@ class TestWithoutAnyEffect:
         [{"spread": 2.0}, {"spread": 0.5}, {"spread_of_one": 3.0}, {"rounded_to": 0.5}, {"rounded_to": 2.0}],
         ids=["searched values vary more", "searched values vary less", "one varies more", "ties", "many ties"],
     )
-    def test_unequal_variances_and_ties_break_no_promise(self, change: dict[str, float]) -> None:
+    def test_the_promise_holds_with_unequal_variances_and_ties(self, change: dict[str, float]) -> None:
         cases = [replace(case, **change) for case in GRID if case.trials == 12 and not case.is_paired]  # type: ignore[arg-type]
         found = [each.is_above_plain for number, case in enumerate(cases) for each in judged(case, 300, seed=number)]
         assert share(found) <= PROMISED
@@ -72,19 +72,19 @@ class TestWithoutAnyEffect:
 
 class TestWithAnEffect:
     @pytest.mark.parametrize(("effect", "seeds", "at_least"), [(2.0, 3, 0.1), (1.0, 5, 0.1), (2.0, 5, 0.55)])
-    def test_it_is_seen_the_oftener_the_larger_it_is_and_the_more_seeds_there_are(
+    def test_an_effect_is_found_more_often_if_it_is_larger_or_has_more_seeds(
         self, effect: float, seeds: int, at_least: float
     ) -> None:
         found = list(judged(Case(effect=effect, seeds=seeds), 500, seed=1))
         assert share([each.is_above_plain for each in found]) >= at_least
 
-    def test_the_gain_that_is_shown_is_not_overstated(self) -> None:
+    def test_the_shown_gain_is_not_overstated(self) -> None:
         found = list(judged(Case(effect=2.0, seeds=5), 500, seed=2))
         assert fmean(each.measured - each.true for each in found) > 0.3
         assert abs(fmean(each.expected - each.true for each in found)) < 0.2
 
 
-def test_the_simulated_sweeps_repeat_what_the_study_repeats() -> None:
+def test_simulated_sweeps_start_the_same_trials_as_a_study() -> None:
     """The study itself chooses among the same values, and starts the same trials with the same seeds."""
     case = Case(trials=6, finalists=2, seeds=3)
     dice = [[0.3 + ((7 * row + 3 * seed) % 11) / 100 for seed in range(case.seeds)] for row in range(2 + case.trials)]

@@ -35,7 +35,7 @@ async def report_as(plane: ControlPlane, job_id: str, form: str) -> Any:
     return answer
 
 
-async def test_it_tells_where_a_running_sweep_stands(plane: ControlPlane, sweep: tuple[str, Run]) -> None:
+async def test_it_shows_the_progress_of_a_running_sweep(plane: ControlPlane, sweep: tuple[str, Run]) -> None:
     report = SweepReport.model_validate_json((await report_as(plane, sweep[0], "json")).text)
     assert (report.is_over, report.standings[0].trial) == (False, 0)
     assert [(trial.state, trial.epoch) for trial in report.trials] == [("completed", 3), ("running", 1)]
@@ -43,7 +43,7 @@ async def test_it_tells_where_a_running_sweep_stands(plane: ControlPlane, sweep:
     assert (report.spent.epochs, report.spent.attempts) == (4, 1)
 
 
-async def test_what_it_recommends_can_be_submitted(plane: ControlPlane, sweep: tuple[str, Run]) -> None:
+async def test_the_recommended_spec_can_be_submitted(plane: ControlPlane, sweep: tuple[str, Run]) -> None:
     spec = (await report_as(plane, sweep[0], "json")).json()["recommendation"]["spec"]
     assert spec["training"]["optimizer"]["learning_rate"] == 0.01
     JOB_SPEC.validate_python(spec)
@@ -59,7 +59,7 @@ async def test_the_page_is_one_file_with_the_winning_spec(plane: ControlPlane, s
     assert yaml.safe_load(behind.partition("</pre>")[0])["training"]["optimizer"]["learning_rate"] == 0.01
 
 
-async def test_the_table_has_a_row_a_trial(plane: ControlPlane, sweep: tuple[str, Run]) -> None:
+async def test_the_table_has_a_row_for_each_trial(plane: ControlPlane, sweep: tuple[str, Run]) -> None:
     answer = await report_as(plane, sweep[0], "csv")
     assert answer.headers["content-disposition"] == f'attachment; filename="report-{sweep[0]}.csv"'
     rows = list(csv.DictReader(io.StringIO(answer.text)))
@@ -69,7 +69,7 @@ async def test_the_table_has_a_row_a_trial(plane: ControlPlane, sweep: tuple[str
     ]
 
 
-async def test_a_sweep_that_has_not_begun_has_a_report(plane: ControlPlane) -> None:
+async def test_a_sweep_that_has_not_started_has_a_report(plane: ControlPlane) -> None:
     job_id = await plane.submit(sweep_spec())
     report = (await report_as(plane, job_id, "json")).json()
     assert (report["trials"], report["standings"], report["recommendation"]) == ([], [], None)
