@@ -48,47 +48,9 @@ def parallel(report: SweepReport) -> SweepChart | None:
         return None
     values = [value_of(trial) for trial in drawn]
     low, high = min(values), max(values)
-    up = report.spec.objectives[0].direction == "maximize"
-    traces = []
     # The best trial is drawn last, on top.
-    for trial in reversed(drawn):
-        share = (value_of(trial) - low) / (high - low) if high > low else 0.5
-        places = [place(dimension, trial.values.get(path)) for path, dimension in dimensions.items()]
-        is_whole = trial.state == "completed"
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": f"trial {trial.trial}",
-                "x": list(range(len(dimensions) + 1)),
-                "y": [*places, share],
-                "line": {
-                    "color": shade(share if up else 1 - share),
-                    "width": 2.5 if is_whole else 1.2,
-                    "dash": "solid" if is_whole else "dot",
-                },
-                "marker": {"size": 5},
-                "opacity": 0.95 if is_whole else 0.6,
-                "connectgaps": False,
-                "text": label(report, trial),
-                "hovertemplate": "%{text}<extra></extra>",
-                "showlegend": False,
-            }
-        )
-    scale = [[at, shade(at if up else 1 - at)] for at, _ in SCALE]
-    bar = {"thickness": 12, "len": 0.9, "x": 1.06, "outlinewidth": 0, "nticks": 5, "title": {"text": metric(report)}}
-    traces.append(
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": "scale",
-            "x": [None],
-            "y": [None],
-            "marker": {"color": [low], "cmin": low, "cmax": high, "colorscale": scale, "colorbar": bar, "size": 0.1},
-            "hoverinfo": "skip",
-            "showlegend": False,
-        }
-    )
+    traces = [_parallel_line(report, trial, low, high) for trial in reversed(drawn)]
+    traces.append(_colour_scale(report, low, high))
     marks = [(index, at, text) for index, each in enumerate(dimensions.values()) for at, text in ticks(each)]
     end = len(dimensions)
     marks += [(end, at, shown(report, low + at * (high - low))) for at in (0.0, 0.5, 1.0) if high > low or at == 0.5]
@@ -111,11 +73,11 @@ def parallel(report: SweepReport) -> SweepChart | None:
     more = f" Only the best {MAX_DRAWN} of {len(trials)} are drawn." if len(trials) > MAX_DRAWN else ""
     return SweepChart(
         name="parallel",
-        title="Every trial through the space",
+        title="Trials across the space",
         caption=(
-            f"One line a trial, from its values on the left to its best {metric(report)} on the right; stopped trials "
-            "are thin and dotted. Where the coloured lines run close together on an axis, that value matters; where "
-            f"they spread over it, it does not, or not by itself. A stopped trial had fewer epochs to get there.{more}"
+            f"One line per trial, from its values on the left to its best {metric(report)} on the right; stopped "
+            "trials are thin and dotted. If lines of one colour run close together on an axis, that value matters; if they "
+            f"spread over the axis, it does not matter alone. Stopped trials had fewer epochs.{more}"
         ),
         figure={"data": traces, "layout": figure_layout},
         height_px=420,
@@ -125,6 +87,7 @@ def parallel(report: SweepReport) -> SweepChart | None:
 
 
 def importance(report: SweepReport) -> SweepChart | None:
+    """Bars with the importance of each dimension."""
     found = report.importance
     if found is None:
         return None
@@ -141,14 +104,14 @@ def importance(report: SweepReport) -> SweepChart | None:
         "cliponaxis": False,
         "hovertemplate": "%{y}: %{x:.1%}<extra></extra>",
     }
-    left_out = f" {found.num_left_out} that did not come so far are left out." if found.num_left_out else ""
+    left_out = f" {found.num_left_out} trials did not reach that epoch and are left out." if found.num_left_out else ""
     return SweepChart(
         name="importance",
-        title="What matters",
+        title="Importance",
         caption=(
-            f"PED-ANOVA: how much of what sets the best trials apart lies in each dimension, over {found.num_trials} "
-            f"trials by their best until epoch {found.epoch}.{left_out} "
-            + (found.warning or "It knows nothing of what lies outside the space.")
+            f"PED-ANOVA: how much each dimension separates the best trials from the others, over {found.num_trials} "
+            f"trials by their best value up to epoch {found.epoch}.{left_out} "
+            + (found.warning or "It says nothing about values outside the space.")
         ),
         figure={
             "data": [trace],
@@ -165,7 +128,7 @@ def importance(report: SweepReport) -> SweepChart | None:
 
 
 def slices(report: SweepReport) -> SweepChart | None:
-    """A panel a dimension: its values against the objective."""
+    """One panel per dimension: its values against the objective."""
     dimensions = _most_important(report)[:MAX_SLICES]
     trials = searched(report)
     if not trials or not dimensions:
@@ -213,8 +176,8 @@ def slices(report: SweepReport) -> SweepChart | None:
         name="slices",
         title="One dimension at a time",
         caption=(
-            f"Each trial's best {metric(report)} against one of its values, all others being whatever they were: a "
-            f"trend can be another dimension's doing.{baseline_words(report)}"
+            f"The best {metric(report)} of each trial against one of its values. The other values differ, too, so "
+            f"another dimension can cause a trend.{baseline_words(report)}"
         ),
         figure={
             "data": traces,
@@ -229,7 +192,7 @@ def slices(report: SweepReport) -> SweepChart | None:
 
 
 def contour(report: SweepReport) -> SweepChart | None:
-    """A map over the two most important dimensions that are numbers."""
+    """A map over the two most important numeric dimensions."""
     pair = [each for each in _most_important(report) if not isinstance(each[1], Choice)][:2]
     compared = _compared(report, [path for path, _ in pair])
     if len(pair) < 2 or len(compared) < MIN_FOR_CONTOUR:
@@ -241,14 +204,13 @@ def contour(report: SweepReport) -> SweepChart | None:
         if (x := place(x_dimension, trial.values[x_path])) is not None
         and (y := place(y_dimension, trial.values[y_path])) is not None
     ]
-    up = report.spec.objectives[0].direction == "maximize"
     sides = [index / (_GRID - 1) for index in range(_GRID)]
     trace = {
         "type": "contour",
         "x": [_value_at(x_dimension, at) for at in sides],
         "y": [_value_at(y_dimension, at) for at in sides],
         "z": [[_smoothed(x, y, points) for x in sides] for y in sides],
-        "colorscale": [[at, shade(at if up else 1 - at)] for at, _ in SCALE],
+        "colorscale": _scale(report),
         "colorbar": {"thickness": 12, "outlinewidth": 0, "title": {"text": metric(report)}},
         "ncontours": 12,
         "line": {"width": 0.5},
@@ -271,9 +233,9 @@ def contour(report: SweepReport) -> SweepChart | None:
         name="contour",
         title=f"{short(x_path)} with {short(y_path)}",
         caption=(
-            f"The two dimensions that matter most: the best until epoch {common_epoch(searched(report))}, smoothed "
-            "between trials (the dots) and left blank far from any. All other values differ from dot to dot, so a "
-            "hill of one dot is no hill."
+            f"The two most important dimensions: the best value up to epoch {common_epoch(searched(report))}, smoothed "
+            "between trials (dots) and blank far from all trials. The other values differ between dots, so a hill "
+            "around a single dot means nothing."
         ),
         figure={
             "data": [trace, marks],
@@ -289,13 +251,62 @@ def contour(report: SweepReport) -> SweepChart | None:
     )
 
 
+def _parallel_line(report: SweepReport, trial: TrialView, low: float, high: float) -> dict[str, Any]:
+    """A trial as a line through all dimensions to its value between `low` and `high`."""
+    dimensions = report.spec.dimensions()
+    share = (value_of(trial) - low) / (high - low) if high > low else 0.5
+    is_complete = trial.state == "completed"
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": f"trial {trial.trial}",
+        "x": list(range(len(dimensions) + 1)),
+        "y": [*(place(dimension, trial.values.get(path)) for path, dimension in dimensions.items()), share],
+        "line": {
+            "color": shade(share if _is_maximized(report) else 1 - share),
+            "width": 2.5 if is_complete else 1.2,
+            "dash": "solid" if is_complete else "dot",
+        },
+        "marker": {"size": 5},
+        "opacity": 0.95 if is_complete else 0.6,
+        "connectgaps": False,
+        "text": label(report, trial),
+        "hovertemplate": "%{text}<extra></extra>",
+        "showlegend": False,
+    }
+
+
+def _colour_scale(report: SweepReport, low: float, high: float) -> dict[str, Any]:
+    """An invisible mark that makes plotly draw the colour bar."""
+    bar = {"thickness": 12, "len": 0.9, "x": 1.06, "outlinewidth": 0, "nticks": 5, "title": {"text": metric(report)}}
+    scale = _scale(report)
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "scale",
+        "x": [None],
+        "y": [None],
+        "marker": {"color": [low], "cmin": low, "cmax": high, "colorscale": scale, "colorbar": bar, "size": 0.1},
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
+
+
+def _is_maximized(report: SweepReport) -> bool:
+    return report.spec.objectives[0].direction == "maximize"
+
+
+def _scale(report: SweepReport) -> list[list[float | str]]:
+    return [[at, shade(at if _is_maximized(report) else 1 - at)] for at, _ in SCALE]
+
+
 def _most_important(report: SweepReport) -> list[tuple[str, Dimension]]:
     shares = report.importance.shares if report.importance is not None else {}
     return sorted(report.spec.dimensions().items(), key=lambda each: -shares.get(each[0], 0.0))
 
 
 def _compared(report: SweepReport, paths: Sequence[str]) -> list[tuple[TrialView, float]]:
-    """Trials that have all of these values, with their best until the epoch at which they can be compared."""
+    """Trials that have all of these values, with their best value up to `common_epoch`."""
     trials = searched(report)
     epoch = common_epoch(trials)
     direction = report.spec.objectives[0].direction
@@ -307,7 +318,7 @@ def _compared(report: SweepReport, paths: Sequence[str]) -> list[tuple[TrialView
 
 
 def _smoothed(x: float, y: float, points: Sequence[tuple[float, float, float]]) -> float | None:
-    """A mean of the trials' values, the near ones weighing most; None far from all of them."""
+    """The mean of the trials' values, weighted by nearness; None far from all trials."""
     squares = [(x - at_x) ** 2 + (y - at_y) ** 2 for at_x, at_y, _ in points]
     if min(squares) > _REACH**2:
         return None
