@@ -76,8 +76,8 @@ def parallel(report: SweepReport) -> SweepChart | None:
         title="Trials across the space",
         caption=(
             f"One line per trial, from its values on the left to its best {metric(report)} on the right; stopped "
-            "trials are thin and dotted. If lines of one colour run close together on an axis, that value matters; if they "
-            f"spread over the axis, it does not matter alone. Stopped trials had fewer epochs.{more}"
+            "trials are thin and dotted. If lines of one colour run close together on an axis, that value matters; if "
+            f"they spread over the axis, it does not matter alone. Stopped trials had fewer epochs.{more}"
         ),
         figure={"data": traces, "layout": figure_layout},
         height_px=420,
