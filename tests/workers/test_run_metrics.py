@@ -167,7 +167,8 @@ class TestRelay:
         with self.start({"RAY_ADDRESS": "127.0.0.1:1"}, assignment) as run:
             assert run.stdout is not None
             longest_s = float(run.stdout.readline())
-            assert longest_s < 0.5
+            # Waiting for a Ray that does not answer takes a minute; a busy machine may hold a call up for seconds.
+            assert longest_s < 10
             deadline_s = time.monotonic() + 20
             while not (children := psutil.Process(run.pid).children()):
                 assert time.monotonic() < deadline_s
