@@ -1,4 +1,4 @@
-"""Starts queued jobs, preempts runs for urgent jobs, and tells the other jobs why they wait.
+"""Starts queued jobs, preempts runs for urgent jobs, and records why the other jobs wait.
 
 `service.jobs.scheduling` decides; this step carries the decision out.
 """
