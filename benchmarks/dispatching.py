@@ -40,9 +40,9 @@ _NUM_TICKS = 5
 
 async def measure(folder: Path, *, num_nodes: int, num_runs: int, answer_s: float) -> dict[str, object]:
     """Return all figures; times are (wall clock, CPU) in seconds per tick."""
-    settings = Settings(home=folder, storage_dir=folder / "storage")
-    await asyncio.to_thread(migrate.upgrade, settings.database_url)
-    database = Database(settings.database_url)
+    settings = Settings(home=folder)
+    await asyncio.to_thread(migrate.upgrade, settings.database.url)
+    database = Database(settings.database.url)
     rows = queued_jobs(num_runs)
     async with database.writing() as session:
         await session.execute(insert(Job), rows)

@@ -21,6 +21,7 @@ from service.dispatcher.excerpts import Excerpt
 from service.dispatcher.loop import Dispatcher
 from service.jobs.cluster import Capacity, ClusterJob, Node
 from service.settings import Settings
+from service.settings.groups import DatabaseSettings
 from service.storage.choosing import storage_of
 from service.store import migrate
 from service.store.session import Database
@@ -91,7 +92,7 @@ async def _ticks(url: str, folder: Path) -> Timed:
     rows = queued_jobs(NUM_JOBS)
     async with database.writing() as session:
         await session.execute(insert(Job), rows)
-    settings = Settings(home=folder, database_url=url)
+    settings = Settings(home=folder, database=DatabaseSettings(url=url))
     mint, storage = TokenMint.at(folder / "tick-secret"), storage_of(settings)
     dispatcher = Dispatcher(database, _Full(), settings, utc_now, storage=storage, mint=mint)
     del rows

@@ -68,7 +68,7 @@ class EventStreams:
             shared: the source that all clients of `key` follow.
             own: the source that this client catches up from, if it holds fewer events than `shared`.
         """
-        ends_at = time.monotonic() + self._settings.sse_lifetime_s
+        ends_at = time.monotonic() + self._settings.sse.lifetime_s
         yield f"retry: {_RETRY_MS}\n\n".encode()
         try:
             broadcast: Broadcast[P] = self._broadcasts.get(key) or await self._open(key, shared)
@@ -110,7 +110,7 @@ class EventStreams:
             has_all = broadcast.is_last and cursor >= broadcast.end
             if broadcast.is_closed or time.monotonic() >= ends_at or has_all:
                 return
-            if time.monotonic() - sent_at >= self._settings.sse_keep_alive_s:
+            if time.monotonic() - sent_at >= self._settings.sse.keep_alive_s:
                 yield broadcast.keep_alive(cursor)
                 sent_at = time.monotonic()
             await changed.wait()
@@ -124,8 +124,8 @@ class EventStreams:
             source,
             start,
             is_closing=lambda: self._database.notifier.closed,
-            idle_s=self._settings.sse_keep_alive_s,
-            poll_s=lambda: max(self._settings.sse_poll_s, _POLL_PER_BROADCAST_S * len(self._broadcasts)),
+            idle_s=self._settings.sse.keep_alive_s,
+            poll_s=lambda: max(self._settings.sse.poll_s, _POLL_PER_BROADCAST_S * len(self._broadcasts)),
             observe_lag=self._metrics.stream_lag.observe,
         )
         self._broadcasts[key] = broadcast

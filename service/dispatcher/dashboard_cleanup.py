@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 class DashboardCleanup:
-    """Records which ended runs Ray no longer has, and deletes from Ray those beyond `settings.ray_keep_runs`."""
+    """Records which ended runs Ray no longer has, and deletes from Ray those beyond `settings.ray.keep_runs`."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -53,7 +53,7 @@ class DashboardCleanup:
             num_kept, oldest = await attempts.on_dashboard(session, at_most=_AT_ONCE)
         refusal: ClusterError | None = None
         for number, attempt in enumerate(oldest):
-            is_surplus = number < num_kept - self._context.settings.ray_keep_runs and _is_settled(attempt, now)
+            is_surplus = number < num_kept - self._context.settings.ray.keep_runs and _is_settled(attempt, now)
             try:
                 if not await self._is_gone(attempt, is_surplus=is_surplus):
                     # Ray still has this run, so it also has those that ended later.

@@ -42,7 +42,7 @@ async def backup(
         StorageError: the backup file cannot be written, or the storage cannot be read.
     """
     _check_database_exists(settings)
-    database, storage = Database(settings.database_url, PATIENT), storage_of(settings)
+    database, storage = Database(settings.database.url, PATIENT), storage_of(settings)
     try:
         with writing(path) as archive:
             async with database.reading() as session:
@@ -73,7 +73,7 @@ async def backup(
 
 def _check_database_exists(settings: Settings) -> None:
     """Raise NotFoundError if the SQLite file is missing. SQLite itself would create an empty one."""
-    scheme, _, place = settings.database_url.partition(":///")
+    scheme, _, place = settings.database.url.partition(":///")
     if scheme.startswith("sqlite") and not Path(place.partition("?")[0]).is_file():
         raise _no_database(settings)
 

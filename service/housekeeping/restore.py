@@ -40,12 +40,12 @@ async def restore(settings: Settings, path: Path, *, on_progress: OnProgress = l
     """
     manifest = await asyncio.to_thread(archive.verify, path, _progress_sum("checking", _size_bytes(path), on_progress))
     migrate.check_known(manifest.schema_revision)
-    database, storage = Database(settings.database_url, PATIENT), storage_of(settings)
+    database, storage = Database(settings.database.url, PATIENT), storage_of(settings)
     try:
-        make_private(settings.home, settings.database_url, note=unnoted)
+        make_private(settings.home, settings.database.url, note=unnoted)
         revision = await _revision_if_empty(database, settings)
         await threads.run(_check_storage, manifest, storage)
-        await asyncio.to_thread(_migrate, settings.database_url, revision, manifest.schema_revision)
+        await asyncio.to_thread(_migrate, settings.database.url, revision, manifest.schema_revision)
         try:
             secret = await threads.run(_unpack, path, manifest, storage, on_progress)
             async with database.writing() as session:
@@ -55,7 +55,7 @@ async def restore(settings: Settings, path: Path, *, on_progress: OnProgress = l
         except BaseException:
             await threads.run(_clear, manifest, storage)
             raise
-        await asyncio.to_thread(migrate.upgrade, settings.database_url)
+        await asyncio.to_thread(migrate.upgrade, settings.database.url)
     finally:
         await database.close()
     return manifest

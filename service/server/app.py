@@ -55,7 +55,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock | None = No
     """
     metrics = Metrics()
     metrics.build.labels(version("fgd"), migrate.head_revision()).set(1)
-    database = Database(settings.database_url, Limits(pool_size=settings.database_pool_size), metrics)
+    database = Database(settings.database.url, Limits(pool_size=settings.database.pool_size), metrics)
     time = shared_clock.SharedClock(database)
     services = _services(settings, cluster, database, clock or time, metrics)
 
@@ -83,7 +83,7 @@ def token_mint(settings: Settings) -> TokenMint:
     """Make the mint of attempt tokens: the same for all control planes with one FGD_SECRET."""
     if settings.secret is not None:
         return TokenMint(settings.secret.get_secret_value().encode())
-    if not settings.database_url.startswith("sqlite"):
+    if not settings.database.url.startswith("sqlite"):
         log.warning("secret_not_shared", cure="with several control planes, give all of them one FGD_SECRET")
     return TokenMint.at(settings.home / "secret")
 
@@ -92,12 +92,12 @@ def token_mint(settings: Settings) -> TokenMint:
 async def _running(services: Services, time: shared_clock.SharedClock) -> AsyncIterator[None]:
     """Prepare home, storage and database, and run the background tasks while the block runs."""
     settings = services.settings
-    make_private(settings.home, settings.database_url)
+    make_private(settings.home, settings.database.url)
     await check_at_startup(services.storage, _log_start)
     # A second control plane in this home would be a second writer of its SQLite file and of its secret. Control planes
     # that share a PostgreSQL database have a home each.
     with locked(settings.home / "lock", lambda pid: _home_in_use(settings, pid)):
-        await migrate.upgrade_when_reachable(settings.database_url, _log_start)
+        await migrate.upgrade_when_reachable(settings.database.url, _log_start)
         await time.set()
         await ensure_admin_token(settings, services.database, services.clock)
         dispatcher = _dispatcher(services)
@@ -156,7 +156,7 @@ def _dispatcher(services: Services) -> Dispatcher:
 
 def _background(services: Services, dispatcher: Dispatcher, time: shared_clock.SharedClock) -> Sequence[BackgroundTask]:
     settings, database, clock = services.settings, services.database, services.clock
-    sender = Sender(allow_private=settings.webhooks_allow_private)
+    sender = Sender(allow_private=settings.webhooks.allow_private)
     deliverer = delivery.Deliverer(database, settings, clock, sender, services.metrics)
     roll_up = buckets.RollUp(database, clock)
     tasks = [

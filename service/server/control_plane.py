@@ -84,14 +84,15 @@ async def run(
         await _prepare(settings, stop, report)
         if stop.is_set():
             return
-        local = LocalRay(settings.home) if settings.ray_dashboard_url is None else None
+        local = LocalRay(settings.home) if settings.ray.dashboard_url is None else None
         try:
-            ray_url = settings.ray_dashboard_url
+            ray_url = settings.ray.dashboard_url
             if local is not None:
                 ray_url = await _unless(stop, local.start(num_cpus=num_cpus, report=report))
             if ray_url is None:
                 return
-            running = settings.model_copy(update={"ray_dashboard_url": ray_url, "local_cluster": local is not None})
+            ray = settings.ray.model_copy(update={"dashboard_url": ray_url})
+            running = settings.model_copy(update={"ray": ray, "local_cluster": local is not None})
             addresses = _addresses(running, ray_url, log_file)
             token = local.token if local is not None else find_ray_token()
             async with RayCluster(ray_url, token) as cluster, _watching(local, cluster, num_cpus, report):
@@ -159,13 +160,13 @@ def _already_up(home: Path, pid: str) -> UsageError:
 
 async def _prepare(settings: Settings, stop: asyncio.Event, report: Report) -> None:
     """Check home, database, tokens and storage before Ray starts; return early when `stop` is set."""
-    make_private(settings.home, settings.database_url)
+    make_private(settings.home, settings.database.url)
     report("preparing the database")
-    await _unless(stop, migrate.upgrade_when_reachable(settings.database_url, report))
+    await _unless(stop, migrate.upgrade_when_reachable(settings.database.url, report))
     if stop.is_set():
         return
     # The server checks this again when it starts, but by then a person has waited for Ray.
-    database = Database(settings.database_url)
+    database = Database(settings.database.url)
     try:
         await ensure_admin_token(settings, database, utc_now)
     finally:

@@ -56,9 +56,9 @@ def create(request: NewToken, *, home: Path | None, database_url: str | None) ->
         StorageError: the home cannot be written.
     """
     settings = settings_of(home=home, database_url=database_url)
-    make_private(settings.home, settings.database_url, note=unnoted)
-    migrate.upgrade(settings.database_url)
-    return asyncio.run(_create(request, settings.database_url))
+    make_private(settings.home, settings.database.url, note=unnoted)
+    migrate.upgrade(settings.database.url)
+    return asyncio.run(_create(request, settings.database.url))
 
 
 def _given(settings: Settings) -> str | None:

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings
 from pydantic_settings.exceptions import SettingsError
 
 from service.client.errors import UsageError
-from service.settings import RetentionSettings, Settings
+from service.settings import Settings, all_settings, variable
 
 Home = Annotated[Path | None, typer.Option("--home", help="The server's folder.  [default: FGD_HOME, or ~/.fgd]")]
 DatabaseUrl = Annotated[
@@ -24,13 +23,13 @@ NamedServer = Annotated[str | None, typer.Option("--server", envvar="FGD_SERVER"
 
 _OPTIONS = {
     "home": "--home",
-    "database_url": "--database-url",
+    "database.url": "--database-url",
     "host": "--host",
     "port": "--port",
-    "ray_dashboard_url": "--ray-address",
+    "ray.dashboard_url": "--ray-address",
 }
 # It may hold a password.
-_NOT_SHOWN = ("database_url",)
+_NOT_SHOWN = ("database.url", "database")
 
 # Variables that other programs read: the client, the runs, and the files in `deploy`.
 _OF_OTHERS = frozenset(
@@ -44,29 +43,48 @@ _OF_OTHERS = frozenset(
 )
 
 
-def settings_of(**given: object) -> Settings:
+def settings_of(
+    *,
+    home: Path | None = None,
+    database_url: str | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    ray_dashboard_url: str | None = None,
+) -> Settings:
     """Make the settings from the options that are not None; the environment and the defaults fill the rest.
 
     Raises:
         UsageError: a value is invalid; the message names all of them.
     """
-    options = {name: value for name, value in given.items() if value is not None}
+    options = {
+        "home": home,
+        "database.url": database_url,
+        "host": host,
+        "port": port,
+        "ray.dashboard_url": ray_dashboard_url,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
     try:
-        return Settings(**options)  # type: ignore[arg-type]  # pydantic checks the types
+        return Settings(**_nested(given))  # type: ignore[arg-type]  # pydantic checks the types
     except ValidationError as cause:
-        model = RetentionSettings if cause.title == RetentionSettings.__name__ else Settings
         faults = [
-            _sentence(model, fault, options)
+            _sentence(fault, given)
             for fault in cause.errors(include_url=False)
             # A default that is computed from other settings: the errors of those say what is wrong.
             if fault["type"] != "default_factory_not_called"
         ]
         raise UsageError("; ".join(faults)) from cause
     except SettingsError as cause:
-        raise UsageError(
-            f"FGD_RETENTION={os.environ.get('FGD_RETENTION')!r} is no JSON object; set a variable for each rule, "
-            "as in FGD_RETENTION_LOGS_DAYS=30"
-        ) from cause
+        raise UsageError(_not_json(str(cause))) from cause
+
+
+def _nested(options: Mapping[str, object]) -> dict[str, object]:
+    """Return `{"database": {"url": …}}` for `{"database.url": …}`."""
+    nested: dict[str, object] = {}
+    for name, value in options.items():
+        group, _, inner = name.partition(".")
+        nested[group] = {inner: value} if inner else value
+    return nested
 
 
 def settings_at(home: Path | None, database_url: str | None, server: str | None, *, command: str) -> Settings:
@@ -103,33 +121,38 @@ def unknown_variables(environment: Mapping[str, str], *, only_near: bool = False
 
 def known_variables() -> frozenset[str]:
     """All variables with the prefix FGD_ that a program of ours reads."""
-    of_settings = {f"FGD_{name.upper()}" for name in Settings.model_fields}
-    return _OF_OTHERS | of_settings | {f"FGD_RETENTION_{name.upper()}" for name in RetentionSettings.model_fields}
+    names = {part for name in all_settings() for part in (name, name.partition(".")[0])}
+    return _OF_OTHERS | {variable(name) for name in names}
 
 
-def _sentence(model: type[BaseSettings], fault: ErrorDetails, options: Mapping[str, object]) -> str:
+def _not_json(message: str) -> str:
+    """Say which variable has the name of a group of settings, and a value that is not a JSON object."""
+    group = next(name for name in Settings.model_fields if f'"{name}"' in message)
+    shown = "" if group in _NOT_SHOWN else f"={os.environ.get(variable(group))!r}"
+    first = next(variable(name) for name in all_settings() if name.startswith(f"{group}."))
+    return f"{variable(group)}{shown} is no JSON object; set a variable for each value, as in {first}=…"
+
+
+def _sentence(fault: ErrorDetails, options: Mapping[str, object]) -> str:
     """`FGD_PORT='99999' must be from 1 to 65535`."""
     message = fault["msg"].removeprefix("Value error, ")
     if not fault["loc"]:
         # An error of several settings together; the message names them.
         return message
-    name = ".".join(str(part) for part in fault["loc"])
-    source = _OPTIONS.get(name, name) if name in options else _variable(model, name)
-    shown = "" if name in _NOT_SHOWN or _is_secret(model, name) else f"={_plain(fault['input'])!r}"
-    if (bounds := _bounds(model, name, fault.get("ctx", {}))) is not None:
+    # An index, as of the second folder of a list, is no part of the name.
+    name = ".".join(part for part in fault["loc"] if isinstance(part, str))
+    source = _OPTIONS.get(name, name) if name in options else variable(name)
+    shown = "" if name in _NOT_SHOWN or _is_secret(name) else f"={_plain(fault['input'])!r}"
+    if (bounds := _bounds(name, fault.get("ctx", {}))) is not None:
         return f"{source}{shown} must {bounds}"
     return f"{source}{shown}: {message[:1].lower()}{message[1:]}"
 
 
-def _variable(model: type[BaseSettings], name: str) -> str:
-    return f"{model.model_config['env_prefix']}{name.replace('.', '_').upper()}"
-
-
-def _bounds(model: type[BaseModel], name: str, context: Mapping[str, object]) -> str | None:
+def _bounds(name: str, context: Mapping[str, object]) -> str | None:
     """Put all bounds of a number into words; None if the error is of another kind."""
     if not any(bound in context for bound in ("ge", "gt", "le", "lt", "min_length")):
         return None
-    field = model.model_fields.get(name)
+    field = all_settings().get(name)
     limits = dict(context)
     for part in field.metadata if field is not None else ():
         limits |= {bound: getattr(part, bound) for bound in ("ge", "gt", "le", "lt") if hasattr(part, bound)}
@@ -138,12 +161,12 @@ def _bounds(model: type[BaseModel], name: str, context: Mapping[str, object]) ->
     if "ge" in limits and "le" in limits:
         return f"be from {limits['ge']:,} to {limits['le']:,}".replace(",", "")
     words = {"ge": "{:g} or more", "gt": "more than {:g}", "le": "{:g} or less", "lt": "less than {:g}"}
-    never = ", or never" if model is RetentionSettings else ""
+    never = ", or never" if name.startswith("retention.") else ""
     return "be " + " and ".join(form.format(limits[bound]) for bound, form in words.items() if bound in limits) + never
 
 
-def _is_secret(model: type[BaseModel], name: str) -> bool:
-    field = model.model_fields.get(name)
+def _is_secret(name: str) -> bool:
+    field = all_settings().get(name)
     return field is not None and SecretStr.__name__ in str(field.annotation)
 
 

@@ -1,4 +1,7 @@
-"""The settings of a server: environment variables with the prefix FGD_, or keyword arguments."""
+"""The settings of a server: environment variables with the prefix FGD_, or keyword arguments.
+
+A group of settings reads the variables with the group's name as prefix: `settings.database.url` is FGD_DATABASE_URL.
+"""
 
 import os
 import sys
@@ -6,33 +9,30 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from service.jobs.retention import Policy
 from service.loopback import is_loopback
-from service.urls import Bucket, place_of, with_driver
-
-
-def _absolute(path: Path) -> Path:
-    try:
-        return path.expanduser().absolute()
-    except RuntimeError as cause:
-        raise ValueError(
-            f"cannot expand ~ in {path}: neither HOME nor the system's list of users names a home folder; give a "
-            "whole path"
-        ) from cause
-
-
-AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
-
-
-def _database_url(values: dict[str, object]) -> str:
-    return f"sqlite+aiosqlite:///{values['home']}/fgd.db"
-
-
-def _storage_dir(values: dict[str, object]) -> Path:
-    return Path(str(values["home"])) / "storage"
+from service.settings.groups import (
+    AbsolutePath,
+    DatabaseSettings,
+    RaySettings,
+    RetentionSettings,
+    StorageSettings,
+    StreamSettings,
+    WebhookSettings,
+)
+from service.urls import Bucket, place_of
 
 
 def _public_url(values: dict[str, object]) -> str:
@@ -53,13 +53,17 @@ def _auth(values: dict[str, object]) -> Literal["none", "tokens"]:
 
 
 def _run_files(values: dict[str, object]) -> Literal["shared", "through_server"]:
-    return "shared" if values.get("storage_url") is None else "through_server"
+    return "shared" if _storage(values).url is None else "through_server"
 
 
 def _data_roots(values: dict[str, object]) -> tuple[Path, ...]:
     if values["auth"] == "none":
         return (Path("/"),)
-    return (Path(str(values["storage_dir"])),) if values.get("storage_url") is None else ()
+    return (_storage(values).dir,) if _storage(values).url is None else ()
+
+
+def _storage(values: dict[str, object]) -> StorageSettings:
+    return StorageSettings.model_validate(values["storage"])
 
 
 def _split(value: object) -> object:
@@ -67,10 +71,9 @@ def _split(value: object) -> object:
     return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
 
 
-class RetentionSettings(Policy, BaseSettings):
-    """Reads the rules of retention from variables such as FGD_RETENTION_LOGS_DAYS=30, or `never`."""
-
-    model_config = SettingsConfigDict(env_prefix="FGD_RETENTION_", env_parse_none_str="never", extra="forbid")
+def _with_default(group: object, name: str, default: str) -> object:
+    """Add the default of `name` to the given values of a group."""
+    return {name: default, **group} if isinstance(group, dict) else group
 
 
 class Settings(BaseSettings):
@@ -82,6 +85,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix="FGD_",
+        # FGD_DATABASE_POOL_SIZE is `pool_size` of `database`: only the first underscore after a group's name counts.
+        env_nested_delimiter="_",
+        env_nested_max_split=1,
         frozen=True,
         extra="forbid",
         # No infinite heartbeat or lease.
@@ -93,18 +99,12 @@ class Settings(BaseSettings):
 
     home: AbsolutePath = Field(default=Path("~/.fgd"), validate_default=True)
     """Folder for all files of the control plane."""
-    database_url: Annotated[str, AfterValidator(with_driver)] = Field(default_factory=_database_url)
-    """sqlite:////folder/file.db, for one control plane; postgresql://user:password@host:5432/name, for any number."""
-    database_pool_size: int = Field(default=10, ge=2)
-    """Maximum number of this control plane's connections to PostgreSQL; an event stream needs none."""
+    # The defaults of `database.url` and `storage.dir` lie in the home, so validators below add them.
+    database: DatabaseSettings = Field(default_factory=dict, validate_default=True)
     secret: SecretStr | None = Field(default=None, min_length=32)
     """Secret from which the tokens of attempts are derived: the same for all control planes of one database. None: a
     secret that is stored in the home."""
-    storage_dir: AbsolutePath = Field(default_factory=_storage_dir)
-    """Folder for checkpoints, artifacts and archived logs."""
-    storage_url: str | None = None
-    """The storage as a path, as file:///folder, or as a bucket: s3://bucket/prefix. Endpoint, credentials and region
-    come from AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and so on. None: `storage_dir`."""
+    storage: StorageSettings = Field(default_factory=dict, validate_default=True)
     run_files: Literal["shared", "through_server"] = Field(default_factory=_run_files)
     """Where runs write their files: `shared`, in the storage folder, which they must reach under the same path; or
     `through_server`, on their own node, from where they upload results to this server. A bucket needs the second."""
@@ -136,13 +136,9 @@ class Settings(BaseSettings):
     )
     """Folders in which the paths of a spec must lie, separated as in PATH. Default: all folders without tokens, else
     only the storage folder."""
-    webhooks_allow_private: bool = False
-    """Whether webhooks may call addresses outside the public internet."""
+    webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
 
-    ray_dashboard_url: str | None = None
-    """Address of Ray's dashboard, which also serves its Jobs API; None if the server starts a local Ray."""
-    ray_keep_runs: int = Field(default=200, ge=0)
-    """Number of ended runs that stay on Ray's dashboard, to which their jobs link. Ray's lists have no pages."""
+    ray: RaySettings = Field(default_factory=RaySettings)
     local_cluster: bool = False
     """Whether runs see this machine's files, so that a job with a missing path can be refused at once."""
     python: str = sys.executable
@@ -158,12 +154,8 @@ class Settings(BaseSettings):
     """Time after which another control plane on the same database dispatches if the present one dies."""
 
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
-    """Rules of retention; each has its own variable, FGD_RETENTION_…"""
 
-    sse_keep_alive_s: float = Field(default=15.0, gt=0)
-    sse_poll_s: float = Field(default=0.25, gt=0)
-    """Longest time after which streams look for events that another process wrote."""
-    sse_lifetime_s: float = Field(default=3600.0, gt=0)
+    sse: StreamSettings = Field(default_factory=StreamSettings)
     slow_reader_s: float = Field(default=20.0, gt=0)
     """Time after which a client that reads nothing is disconnected."""
     log_poll_s: float = Field(default=1.0, gt=0)
@@ -182,29 +174,40 @@ class Settings(BaseSettings):
     @property
     def jobs_of_others(self) -> Path | None:
         """The folder of jobs' results, if specs must not name paths in it; else None."""
-        return self.storage_dir / "jobs" if self.auth == "tokens" and self.storage_url is None else None
+        return self.storage.dir / "jobs" if self.auth == "tokens" and self.storage.url is None else None
 
     @model_validator(mode="before")
     @classmethod
     def _one_storage(cls, values: dict[str, object]) -> dict[str, object]:
-        """Store a folder as `storage_dir`, in whichever way it was given; `storage_url` then holds only buckets."""
-        url = values.get("storage_url")
+        """Store a folder as `storage.dir`, in whichever way it was given; `storage.url` then holds only buckets."""
+        storage = values.get("storage")
+        if not isinstance(storage, dict):
+            return values
+        url = storage.get("url")
         # An empty value counts as unset: compose files pass on unset variables as empty.
-        others = {name: value for name, value in values.items() if name != "storage_url"}
+        others = {name: value for name, value in storage.items() if name != "url"}
         if not url:
-            return others
-        if values.get("storage_dir") is not None:
+            return values | {"storage": others}
+        if storage.get("dir") is not None:
             raise ValueError("FGD_STORAGE_URL and FGD_STORAGE_DIR both name the storage; set one of them")
         place = place_of(str(url))
-        if isinstance(place, Bucket):
-            return values
-        return others | {"storage_dir": place}
+        return values if isinstance(place, Bucket) else values | {"storage": others | {"dir": place}}
+
+    @field_validator("database", mode="before")
+    @classmethod
+    def _database_in_home(cls, given: object, others: ValidationInfo) -> object:
+        return _with_default(given, "url", f"sqlite+aiosqlite:///{others.data.get('home')}/fgd.db")
+
+    @field_validator("storage", mode="before")
+    @classmethod
+    def _storage_in_home(cls, given: object, others: ValidationInfo) -> object:
+        return _with_default(given, "dir", f"{others.data.get('home')}/storage")
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:
-        if self.storage_url is not None and self.run_files == "shared":
+        if self.storage.url is not None and self.run_files == "shared":
             raise ValueError(
-                f"runs cannot share {self.storage_url} as a folder; set FGD_RUN_FILES=through_server, or unset it"
+                f"runs cannot share {self.storage.url} as a folder; set FGD_RUN_FILES=through_server, or unset it"
             )
         return self
 
@@ -216,3 +219,22 @@ class Settings(BaseSettings):
                 "full access; set FGD_AUTH=tokens, or bind to 127.0.0.1 and use an SSH tunnel"
             )
         return self
+
+
+def all_settings() -> dict[str, FieldInfo]:
+    """Return every setting under its name, such as `port` or `database.url`."""
+    found: dict[str, FieldInfo] = {}
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found |= {f"{name}.{inner}": each for inner, each in field.annotation.model_fields.items()}
+        else:
+            found[name] = field
+    return found
+
+
+def variable(name: str) -> str:
+    """Return the variable of a setting: FGD_DATABASE_URL for `database.url`.
+
+    The variable of a group, such as FGD_DATABASE for `database`, gives the whole group as a JSON object.
+    """
+    return f"FGD_{name.replace('.', '_').upper()}"

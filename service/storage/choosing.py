@@ -13,7 +13,7 @@ from service.urls import Bucket, place_of
 
 def storage_of(settings: Settings) -> Storage:
     """Return the storage that the settings name. Does not connect to it."""
-    place = place_of(settings.storage_url) if settings.storage_url is not None else settings.storage_dir
+    place = place_of(settings.storage.url) if settings.storage.url is not None else settings.storage.dir
     if not isinstance(place, Bucket):
         return FolderStorage(place)
     # Imported only if needed: the S3 client takes time and memory to load, and most servers use a folder.

@@ -12,6 +12,7 @@ from service.client.client import FgdClient
 from service.client.errors import UsageError
 from service.server.first_token import create
 from service.settings import Settings
+from service.settings.groups import WebhookSettings
 from tests.client.conftest import Fgd
 from tests.client.live_server import LiveServer, eventually
 
@@ -22,7 +23,11 @@ def guarded(tmp_path: Path) -> Iterator[LiveServer]:
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     server = LiveServer(tmp_path / "home")
     server.settings = Settings(
-        home=server.settings.home, port=server.port, auth="tokens", tick_s=0.05, webhooks_allow_private=True
+        home=server.settings.home,
+        port=server.port,
+        auth="tokens",
+        tick_s=0.05,
+        webhooks=WebhookSettings(allow_private=True),
     )
     yield server
 

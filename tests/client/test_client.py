@@ -176,7 +176,7 @@ class TestWait:
 class TestArtifacts:
     def leave_artifact(self, server: LiveServer, client: FgdClient, content: bytes, sha256: str) -> str:
         job = client.submit(spec())
-        path = server.settings.storage_dir / "jobs" / job.job_id / "best.bin"
+        path = server.settings.storage.dir / "jobs" / job.job_id / "best.bin"
         path.parent.mkdir(parents=True)
         path.write_bytes(content)
         run = server.run_of(job.job_id)

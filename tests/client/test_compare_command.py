@@ -25,7 +25,7 @@ def finished(
 ) -> str:
     spec = train_spec(name, STUDENT).model_copy(update={"seed": seed})
     job_id = client.submit(spec).job_id
-    folder = server.settings.storage_dir / "jobs" / job_id
+    folder = server.settings.storage.dir / "jobs" / job_id
     run = server.run_of(job_id)
     run.start()
     names = [category.name for category in on.categories]

@@ -18,7 +18,7 @@ def finished_job(client: FgdClient, server: LiveServer) -> str:
     server.cluster.is_reachable = False
     job_id = client.submit(train_spec("student", STUDENT)).job_id
     client.cancel(job_id)
-    folder = server.settings.storage_dir / "jobs" / job_id
+    folder = server.settings.storage.dir / "jobs" / job_id
     folder.mkdir(parents=True)
     (folder / "best.pt").write_bytes(b"x" * 1500)
     return job_id
@@ -63,10 +63,10 @@ class TestGc:
     def test_it_lists_first_and_deletes_after_confirmation(
         self, fgd: Fgd, server: LiveServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        orphan = server.settings.storage_dir / "jobs/stranger"
+        orphan = server.settings.storage.dir / "jobs/stranger"
         orphan.mkdir(parents=True)
         (orphan / "best.pt").write_bytes(b"x" * 1500)
-        marks = server.settings.storage_dir / "orphans"
+        marks = server.settings.storage.dir / "orphans"
         marks.mkdir()
         (marks / "stranger").write_text("2001-01-01T00:00:00+00:00")
         ended = fgd("gc", "--dry-run", "--server", server.url)

@@ -50,7 +50,7 @@ def _work(server: LiveServer, is_over: threading.Event) -> None:
 def _run(server: LiveServer, job_id: str) -> None:
     run = server.run_of(job_id)
     run.start()
-    best = server.settings.storage_dir / "jobs" / job_id / "best.pt"
+    best = server.settings.storage.dir / "jobs" / job_id / "best.pt"
     best.parent.mkdir(parents=True, exist_ok=True)
     best.write_bytes(b"weights")
     found = scores(0.25)

@@ -46,8 +46,8 @@ class ProxiedRay:
 async def proxied(cluster: RayCluster, tmp_path: Path) -> AsyncIterator[ProxiedRay]:
     """A control plane that requires tokens, in front of the Ray head of these tests; it dispatches nothing."""
     settings = Settings(home=tmp_path, auth="tokens", admin_token=SecretStr(ADMIN))
-    await asyncio.to_thread(migrate.upgrade, settings.database_url)
-    database = Database(settings.database_url)
+    await asyncio.to_thread(migrate.upgrade, settings.database.url)
+    database = Database(settings.database.url)
     await ensure_admin_token(settings, database, utc_now)
     token, kept = api_tokens.new_token(
         name="reader", role="read", project=None, created_by="test", expires_at=None, now=utc_now()

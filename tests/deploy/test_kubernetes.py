@@ -16,7 +16,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from service.settings import RetentionSettings, Settings
+from service.settings import Settings, all_settings, variable
 
 Manifest = dict[str, Any]
 
@@ -320,11 +320,9 @@ def peers(rules: list[Manifest], pods: Mapping[str, Mapping[str, str]]) -> Itera
 
 class TestSettings:
     def test_every_variable_is_a_setting(self) -> None:
-        known = {f"FGD_{name.upper()}" for name in Settings.model_fields}
-        known |= {f"FGD_RETENTION_{name.upper()}" for name in RetentionSettings.model_fields}
         used = set(one("ConfigMap", "fgd")["data"])
         used |= {each["name"] for container in containers().values() for each in container.get("env", [])}
-        assert {name for name in used if not name.startswith(NOT_OURS)} <= known
+        assert {name for name in used if not name.startswith(NOT_OURS)} <= {variable(name) for name in all_settings()}
 
     def test_all_settings_are_valid_together(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         secret = {
@@ -338,7 +336,7 @@ class TestSettings:
             monkeypatch.setenv(name, value)
         settings = Settings()
         assert (settings.run_files, settings.auth) == ("through_server", "tokens")
-        assert settings.storage_dir == Path("/artifacts")
+        assert settings.storage.dir == Path("/artifacts")
 
     def test_addresses_name_existing_services(self) -> None:
         data = one("ConfigMap", "fgd")["data"]

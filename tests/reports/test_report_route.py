@@ -32,7 +32,7 @@ def job_id(server: LiveServer) -> str:
     spec = train_spec("student", STUDENT, epochs=3)
     with FgdClient(server.url) as client:
         job_id = client.submit(spec).job_id
-    picture = server.settings.storage_dir / "jobs" / job_id / "samples.png"
+    picture = server.settings.storage.dir / "jobs" / job_id / "samples.png"
     picture.parent.mkdir(parents=True)
     picture.write_bytes(a_png())
     digest = hashlib.sha256(a_png()).hexdigest()

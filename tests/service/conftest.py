@@ -13,6 +13,7 @@ from memory_cluster import MemoryCluster
 from moto.server import ThreadedMotoServer
 
 from service.settings import Settings
+from service.settings.groups import DatabaseSettings, StorageSettings
 from service.store import migrate
 from tests.postgres import PostgresServer
 
@@ -74,8 +75,9 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     """Settings of the test's own storage, of each kind; a module that overrides `settings` with
     `settings.model_copy(update=stored)` runs on both."""
     if request.param == "folder":
-        return {"storage_dir": tmp_path / "storage"}
-    return {"storage_url": request.getfixturevalue("bucket"), "run_files": "through_server"}
+        return {"storage": StorageSettings(dir=tmp_path / "storage")}
+    bucket = StorageSettings(dir=tmp_path / "storage", url=request.getfixturevalue("bucket"))
+    return {"storage": bucket, "run_files": "through_server"}
 
 
 @pytest.fixture
@@ -104,7 +106,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture
 def settings(tmp_path: Path, database_url: str) -> Settings:
     (tmp_path / "storage").mkdir()
-    return Settings(home=tmp_path, database_url=database_url)
+    return Settings(home=tmp_path, database=DatabaseSettings(url=database_url))
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ class Guarded(ControlPlane):
 def settings(settings: Settings) -> Settings:
     return Settings(
         home=settings.home,
-        database_url=settings.database_url,
+        database=settings.database,
         auth="tokens",
         admin_token=SecretStr(ROOT),
         data_roots=(Path("/"),),

@@ -9,6 +9,7 @@ from control_plane import ControlPlane, progress, train_spec
 from httpx_sse import ServerSentEvent
 from served import served_by
 
+from service.settings.groups import StreamSettings
 from service.store import all_events, events
 from service.store.all_events import BEGINNING, EVERYTHING, Filter
 from service.store.session import Database
@@ -88,7 +89,7 @@ class TestStream:
                 assert places(await reading) == [(second, 2)]
 
     async def test_a_stream_without_matches_still_sends_its_position(self, plane: ControlPlane) -> None:
-        plane.services.streams._settings = plane.settings.model_copy(update={"sse_keep_alive_s": 0.05})
+        plane.services.streams._settings = plane.settings.model_copy(update={"sse": StreamSettings(keep_alive_s=0.05)})
         async with served_by(plane) as served, served.client.stream("GET", "/v1/events?kind=nothing") as response:
             async with asyncio.timeout(10):
                 async for line in response.aiter_lines():

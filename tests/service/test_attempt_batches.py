@@ -25,7 +25,7 @@ class TestAssignment:
         assignment = answer.json()
         assert (assignment["job_id"], assignment["number"], assignment["spec"]["kind"]) == (job_id, 1, "evaluate")
         assert assignment["checkpoints"] == {f"job:{teacher}/best": "/somewhere/best.pt"}
-        assert assignment["job_uri"] == (plane.settings.storage_dir / "jobs" / job_id).as_uri()
+        assert assignment["job_uri"] == (plane.settings.storage.dir / "jobs" / job_id).as_uri()
 
     async def test_a_wrong_token_is_rejected(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()

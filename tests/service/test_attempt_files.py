@@ -15,6 +15,7 @@ from control_plane import ControlPlane, Run, evaluate_spec, train_spec
 from served import served_by
 
 from service.settings import Settings
+from service.settings.groups import StorageSettings
 
 WEIGHTS = os.urandom(300_000)
 LAST = "attempts/1/checkpoints/last.pt"
@@ -340,7 +341,7 @@ class TestSharedFolder:
 
     @pytest.fixture
     def stored(self, tmp_path: Path) -> dict[str, Any]:
-        return {"storage_dir": tmp_path / "storage"}
+        return {"storage": StorageSettings(dir=tmp_path / "storage")}
 
     async def test_a_link_created_by_a_run_is_not_followed(self, plane: ControlPlane, tmp_path: Path) -> None:
         job_id, run = await plane.started_job()

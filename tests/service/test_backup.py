@@ -19,6 +19,7 @@ from service.housekeeping import archive, restore
 from service.housekeeping.archive import BackupError, Manifest
 from service.housekeeping.backup import backup
 from service.settings import Settings
+from service.settings.groups import DatabaseSettings, StorageSettings
 from service.storage.choosing import storage_of
 from service.store import api_tokens, dump, migrate
 from service.store.session import Database
@@ -41,7 +42,7 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]
         yield Settings(home=home)
         return
     server: PostgresServer = request.getfixturevalue("postgres")
-    yield Settings(home=home, database_url=server.create("restored"))
+    yield Settings(home=home, database=DatabaseSettings(url=server.create("restored")))
     server.drop("restored")
 
 
@@ -67,7 +68,7 @@ async def busy(plane: ControlPlane) -> tuple[str, str, str, Run]:
 
 async def contents(settings: Settings) -> dict[str, list[tuple[Any, ...]]]:
     """Return all rows of the tables that a backup contains."""
-    database = Database(settings.database_url)
+    database = Database(settings.database.url)
     found = {}
     async with database.reading() as session:
         for table in Base.metadata.sorted_tables:
@@ -104,7 +105,7 @@ class TestRoundTrip:
         await busy(plane)
         await backup(plane.settings, tmp_path / "backup.tar", with_artifacts=False, now=NOW)
         # The same storage, so that all URIs in the rows stay the same.
-        same = plane.settings.model_dump(include={"storage_dir", "storage_url", "run_files"})
+        same = {"storage": plane.settings.storage, "run_files": plane.settings.run_files}
         target = target.model_copy(update=same)
         await restore.restore(target, tmp_path / "backup.tar")
         before, after = await contents(plane.settings), await contents(target)
@@ -112,7 +113,7 @@ class TestRoundTrip:
         assert before == after
         filled = {name for name, rows in after.items() if rows}
         assert filled >= {"jobs", "events", "metric_points", "attempts", "api_tokens", "artifacts", "audit_entries"}
-        await asyncio.to_thread(migrate.check, target.database_url)
+        await asyncio.to_thread(migrate.check, target.database.url)
 
     async def test_the_restored_server_continues_runs_files_and_numbering(
         self, plane: ControlPlane, target: Settings, cluster: MemoryCluster, clock: ManualClock, tmp_path: Path
@@ -134,7 +135,7 @@ class TestRoundTrip:
         answer = await restored.http.get(f"/v1/jobs/{done}/artifacts/best.pt")
         assert (answer.status_code, answer.content) == (200, b"weights")
         saved = [event.data["uri"] for event in await restored.events(done) if event.kind == "checkpoint_saved"]
-        assert saved[0].startswith(target.storage_dir.as_uri())
+        assert saved[0].startswith(target.storage.dir.as_uri())
         assert (target.home / "secret").stat().st_mode & 0o777 == 0o600
         await restored.close()
 
@@ -144,7 +145,7 @@ class TestRoundTrip:
         await busy(plane)
         await backup(plane.settings, tmp_path / "backup.tar", with_artifacts=False, now=NOW)
         await restore.restore(target, tmp_path / "backup.tar")
-        database = Database(target.database_url)
+        database = Database(target.database.url)
         async with database.reading() as session:
             # Transaction numbers of another database might be far in the future of this one.
             assert set(await session.scalars(select(Event.transaction_id))) == {0}
@@ -172,7 +173,7 @@ class TestRoundTrip:
         await restore.restore(target, tmp_path / "backup.tar")
         rows = await contents(target)
         assert len(rows["jobs"]) == 1
-        database = Database(target.database_url)
+        database = Database(target.database.url)
         async with database.reading() as session:
             last = await session.scalar(text("SELECT last_sequence FROM jobs"))
         await database.close()
@@ -181,7 +182,7 @@ class TestRoundTrip:
     async def test_a_backup_of_an_older_schema_is_migrated(self, tmp_path: Path) -> None:
         old = Settings(home=tmp_path / "old")
         old.home.mkdir()
-        await asyncio.to_thread(migrate.upgrade, old.database_url, "0001")
+        await asyncio.to_thread(migrate.upgrade, old.database.url, "0001")
         await execute(
             old,
             "INSERT INTO jobs (id, name, kind, spec, spec_version, cpus, gpus, spec_sha256, state, message, "
@@ -193,7 +194,7 @@ class TestRoundTrip:
         new = Settings(home=tmp_path / "new")
         # The empty database already has the newest schema.
         new.home.mkdir()
-        await asyncio.to_thread(migrate.upgrade, new.database_url)
+        await asyncio.to_thread(migrate.upgrade, new.database.url)
         manifest = await restore.restore(new, tmp_path / "backup.tar")
         assert manifest.schema_revision == "0001"
         assert await execute(new, "SELECT id, failures FROM jobs") == [("a", 2)]
@@ -203,7 +204,7 @@ class TestRoundTrip:
 class TestRefusals:
     @pytest.fixture
     def stored(self, tmp_path: Path) -> dict[str, Any]:
-        return {"storage_dir": tmp_path / "storage"}
+        return {"storage": StorageSettings(dir=tmp_path / "storage")}
 
     @pytest.fixture
     async def whole(self, plane: ControlPlane, tmp_path: Path) -> Path:
@@ -245,13 +246,13 @@ class TestRefusals:
         monkeypatch.undo()
         # The schema itself has one row.
         assert {name for name, rows in (await contents(target)).items() if rows} <= {"schema_floor"}
-        assert not (target.storage_dir / "jobs").exists()
+        assert not (target.storage.dir / "jobs").exists()
         await restore.restore(target, whole)
         assert (await contents(target))["jobs"]
 
     async def test_existing_files_are_not_mixed_with_those_of_the_backup(self, whole: Path, tmp_path: Path) -> None:
         target = Settings(home=tmp_path / "new")
-        (target.storage_dir / "jobs/other").mkdir(parents=True)
+        (target.storage.dir / "jobs/other").mkdir(parents=True)
         with pytest.raises(ConflictError, match="already exists"):
             await restore.restore(target, whole)
 
@@ -292,7 +293,8 @@ class TestStorages:
         if request.param == "folder":
             return other
         url = request.getfixturevalue("bucket").replace("kept/here", "kept/elsewhere")
-        return other.model_copy(update={"storage_url": url, "run_files": "through_server"})
+        storage = StorageSettings(dir=other.storage.dir, url=url)
+        return other.model_copy(update={"storage": storage, "run_files": "through_server"})
 
     async def test_each_kind_restores_into_each_kind(
         self, plane: ControlPlane, elsewhere: Settings, cluster: MemoryCluster, clock: ManualClock, tmp_path: Path
@@ -361,7 +363,7 @@ def rewrite(path: Path, manifest: Manifest) -> None:
 
 
 async def execute(settings: Settings, *statements: str) -> list[tuple[Any, ...]]:
-    database = Database(settings.database_url)
+    database = Database(settings.database.url)
     async with database.writing() as session:
         for statement in statements:
             result = await session.execute(text(statement))

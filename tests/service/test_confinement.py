@@ -102,9 +102,9 @@ def test_every_path_of_a_spec_is_confined(roots: Path) -> None:
 
 def test_files_of_a_job_need_a_reference_instead_of_a_path(roots: Path) -> None:
     settings = Settings(home=roots, auth="tokens")
-    path = f"{settings.storage_dir}/jobs/abc/best.pt"
+    path = f"{settings.storage.dir}/jobs/abc/best.pt"
     assert codes(evaluate_spec(path), settings) == {"checkpoint": "path_of_a_job"}
-    assert codes(evaluate_spec(f"{settings.storage_dir}/sets/best.pt"), settings) == {}
+    assert codes(evaluate_spec(f"{settings.storage.dir}/sets/best.pt"), settings) == {}
 
 
 def test_without_tokens_every_path_is_allowed(roots: Path) -> None:
@@ -177,7 +177,7 @@ class TestEnvironmentOfARun:
 
     def test_with_tokens_files_of_other_jobs_are_excluded(self, roots: Path) -> None:
         settings = Settings(home=roots, auth="tokens")
-        assert settings.jobs_of_others == settings.storage_dir / "jobs"
+        assert settings.jobs_of_others == settings.storage.dir / "jobs"
 
     @staticmethod
     async def started(settings: Settings, cluster: MemoryCluster, clock: ManualClock) -> Mapping[str, str]:

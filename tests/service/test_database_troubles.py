@@ -12,6 +12,7 @@ from sqlalchemy import text
 from service.errors import BusyError, DatabaseAwayError, DatabaseRefusedError
 from service.metrics import sampling
 from service.settings import Settings
+from service.settings.groups import DatabaseSettings
 from service.store import migrate
 from service.store.engines import Limits
 from service.store.session import Database
@@ -34,7 +35,7 @@ def mortal() -> Iterator[postgresql.PostgresServer]:
 async def test_requests_get_retry_after_while_it_is_unreachable(
     mortal: postgresql.PostgresServer, tmp_path: Path, cluster: MemoryCluster, clock: ManualClock
 ) -> None:
-    plane = ControlPlane(Settings(home=tmp_path, database_url=mortal.url("fgd")), cluster, clock)
+    plane = ControlPlane(Settings(home=tmp_path, database=DatabaseSettings(url=mortal.url("fgd"))), cluster, clock)
     job_id, run = await plane.started_job()
     mortal.kill()
     try:
@@ -67,7 +68,7 @@ async def test_a_scrape_answers_while_all_connections_are_in_use(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sampling, "_PATIENCE_S", 0.2)
-    settings = Settings(home=tmp_path, database_url=mortal.url("fgd"), database_pool_size=2)
+    settings = Settings(home=tmp_path, database=DatabaseSettings(url=mortal.url("fgd"), pool_size=2))
     plane = ControlPlane(settings, cluster, clock)
     reading = plane.services.database.reading
     async with reading() as one, reading() as another:

@@ -204,7 +204,7 @@ class TestPage:
         Image.new("RGB", (4, 4)).save(picture, "PNG")
         uri = run.writes("attempts/1/samples_train.png", picture.getvalue())
         saved = {"sha256": "0" * 64, "size_bytes": 1, "media_type": "image/png"}
-        outside = plane.settings.storage_dir.parent / "secret.png"
+        outside = plane.settings.storage.dir.parent / "secret.png"
         Image.new("RGB", (4, 4)).save(outside)
         finding = {"problem": "missing_image", "action": "dropped", "count": 3, "examples": ["<gone>.png"]}
         findings = [finding | {"meaning": "there is no such file"}]
@@ -327,7 +327,7 @@ class TestAccess:
     def settings(self, settings: Settings) -> Settings:
         root = SecretStr("an-admin-token-for-tests-of-enough-length")
         tokens = {"auth": "tokens", "admin_token": root, "data_roots": (Path("/"),)}
-        return Settings(home=settings.home, database_url=settings.database_url, **tokens)  # type: ignore[arg-type]
+        return Settings(home=settings.home, database=settings.database, **tokens)  # type: ignore[arg-type]
 
     @pytest.fixture
     async def plane(

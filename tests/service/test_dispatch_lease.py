@@ -229,7 +229,7 @@ class TestTwoActiveAttempts:
 class TestRecovery:
     async def test_undelivered_events_of_a_dead_run_are_stored(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
-        outbox = plane.settings.storage_dir / "jobs" / job_id / "outbox" / "attempt-1-run.jsonl"
+        outbox = plane.settings.storage.dir / "jobs" / job_id / "outbox" / "attempt-1-run.jsonl"
         outbox.parent.mkdir(parents=True)
         lines = [run_line(1, '{"kind":"run_started","host":"h","pid":1,"python":"3"}', plane)]
         lines += [run_line(n, f'{{"kind":"warned","code":"w{n}","message":"m"}}', plane) for n in (2, 3)]
@@ -241,7 +241,7 @@ class TestRecovery:
 
     async def test_an_undelivered_final_event_counts(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
-        outbox = plane.settings.storage_dir / "jobs" / job_id / "outbox" / "attempt-1-run.jsonl"
+        outbox = plane.settings.storage.dir / "jobs" / job_id / "outbox" / "attempt-1-run.jsonl"
         outbox.parent.mkdir(parents=True)
         outbox.write_text(
             run_line(1, '{"kind":"run_started","host":"h","pid":1,"python":"3"}', plane)

@@ -16,6 +16,7 @@ from served import Served, served_by, until
 
 from fgd_core.spec.events import StoredEvent
 from service.settings import Settings
+from service.settings.groups import StreamSettings
 from service.store import events
 
 
@@ -79,14 +80,14 @@ async def test_reconnecting_readers_get_every_event_once_while_a_run_writes(serv
 
 
 async def test_an_event_is_sent_at_once(settings: Settings, cluster: MemoryCluster, clock: ManualClock) -> None:
-    plane = ControlPlane(settings.model_copy(update={"sse_poll_s": 1000.0}), cluster, clock)
+    plane = ControlPlane(settings.model_copy(update={"sse": StreamSettings(poll_s=1000.0)}), cluster, clock)
     async with served_by(plane) as served:
         job_id, run = await plane.started_job()
         last = (await plane.job(job_id))["last_sequence"]
         reading = asyncio.create_task(served.read(job_id, after=last, at_most=1))
         await served.has_readers(1)
         await run.reports(progress(1))
-        # Without a notification, the stream would look again only after sse_poll_s.
+        # Without a notification, the stream would look again only after sse.poll_s.
         async with asyncio.timeout(60):
             assert ids(await reading) == [last + 1]
     await plane.close()
@@ -103,7 +104,7 @@ async def test_a_finished_job_with_many_events_is_sent_completely(served: Served
 async def test_a_quiet_stream_does_not_poll_the_database(
     settings: Settings, cluster: MemoryCluster, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plane = ControlPlane(settings.model_copy(update={"sse_poll_s": 1000.0}), cluster, clock)
+    plane = ControlPlane(settings.model_copy(update={"sse": StreamSettings(poll_s=1000.0)}), cluster, clock)
     polls = 0
     after = events.after
 
@@ -132,11 +133,11 @@ async def raw_lines(served: Served, job_id: str) -> list[str]:
         return [line async for line in response.aiter_lines()]
 
 
-@pytest.mark.parametrize("changes", [{"sse_keep_alive_s": 0.05, "sse_lifetime_s": 0.5}])
 async def test_a_quiet_stream_is_kept_alive_and_ends_with_its_lifetime(
-    settings: Settings, cluster: MemoryCluster, clock: ManualClock, changes: dict[str, Any]
+    settings: Settings, cluster: MemoryCluster, clock: ManualClock
 ) -> None:
-    plane = ControlPlane(settings.model_copy(update=changes), cluster, clock)
+    sse = StreamSettings(keep_alive_s=0.05, lifetime_s=0.5)
+    plane = ControlPlane(settings.model_copy(update={"sse": sse}), cluster, clock)
     async with served_by(plane) as served:
         job_id = await plane.submit(train_spec())
         async with asyncio.timeout(60):
@@ -227,7 +228,7 @@ async def test_many_simultaneous_readers_catch_up_in_few_reads(served: Served, m
 async def test_many_readers_of_one_job_share_each_read(
     settings: Settings, cluster: MemoryCluster, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plane = ControlPlane(settings.model_copy(update={"sse_poll_s": 1000.0}), cluster, clock)
+    plane = ControlPlane(settings.model_copy(update={"sse": StreamSettings(poll_s=1000.0)}), cluster, clock)
     async with served_by(plane) as served:
         job_id, run = await plane.started_job()
         last = (await plane.job(job_id))["last_sequence"]

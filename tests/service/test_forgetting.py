@@ -9,13 +9,14 @@ from memory_cluster import MemoryCluster
 from fgd_core.errors import ClusterError
 from service.dispatcher.dashboard_cleanup import MAX_REFUSALS, PAUSE_S, SETTLED_S
 from service.settings import Settings
+from service.settings.groups import RaySettings
 
 KEEP = 2
 
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"ray_keep_runs": KEEP})
+    return settings.model_copy(update={"ray": RaySettings(keep_runs=KEEP)})
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ class TestSharedTransaction:
         with database.notifier.subscribe(job_id) as woken:
             sequence = await database.write_together(append)
             assert woken.is_set()
-        elsewhere = Database(plane.settings.database_url)
+        elsewhere = Database(plane.settings.database.url)
         async with elsewhere.reading() as session:
             assert [event.sequence for event in await events.after(session, job_id, 0, limit=9)] == [1, sequence]
         await elsewhere.close()

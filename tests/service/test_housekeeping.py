@@ -4,6 +4,7 @@ import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from sweeps import begun, ended, progressed, reported, sweep_spec, trial_event
 from fgd_core.spec.housekeeping import HousekeepingView
 from service.housekeeping.task import HousekeepingTask, PassRunningError
 from service.jobs.retention import StoredFile
-from service.settings import RetentionSettings, Settings
+from service.settings import Settings
+from service.settings.groups import RetentionSettings, StorageSettings
 from service.store import api_tokens, leases
 from service.store.leases import StaleLeaseError
 from service.store.session import Database
@@ -248,9 +250,9 @@ class TestOrphans:
 
 class TestUploads:
     @pytest.fixture
-    def stored(self, bucket: str) -> dict[str, Any]:
+    def stored(self, tmp_path: Path, bucket: str) -> dict[str, Any]:
         """Use a bucket: partial files in a folder have other tests."""
-        return {"storage_url": bucket, "run_files": "through_server"}
+        return {"storage": StorageSettings(dir=tmp_path, url=bucket), "run_files": "through_server"}
 
     async def test_unfinished_uploads_are_aborted(self, plane: ControlPlane) -> None:
         plane.storage.writing("jobs/a/x", size_bytes=1 << 30).write(bytes(9 << 20))
@@ -366,7 +368,7 @@ class TestLease:
 
 async def take_lease(settings: Settings, clock: ManualClock) -> None:
     """Acquire the lease as another control plane would after it has expired."""
-    database = Database(settings.database_url)
+    database = Database(settings.database.url)
     async with database.writing() as session:
         await session.execute(update(Lease).values(expires_at=datetime(2000, 1, 1, tzinfo=UTC)))
         assert await leases.acquire(session, "housekeeping", "another", ttl_s=60, now=clock()) is not None

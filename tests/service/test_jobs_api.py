@@ -197,7 +197,7 @@ class TestLinks:
     async def test_a_symbolic_link_out_of_the_folder_is_not_served(self, plane: ControlPlane, tmp_path: Path) -> None:
         (tmp_path / "secret.txt").write_text("no")
         job_id, run = await plane.started_job()
-        link = plane.settings.storage_dir / "jobs" / job_id / "link.txt"
+        link = plane.settings.storage.dir / "jobs" / job_id / "link.txt"
         link.parent.mkdir(parents=True)
         link.symlink_to(tmp_path / "secret.txt")
         await run.saves_checkpoint(link.as_uri())

@@ -36,6 +36,7 @@ from service.clock import utc_now
 from service.server.app import create_app
 from service.server.serving import Server
 from service.settings import Settings
+from service.settings.groups import StreamSettings
 from service.store import api_tokens
 from service.store.session import Database
 from service.store.tokens import digest
@@ -43,7 +44,7 @@ from service.store.tokens import digest
 SEED = int(os.environ.get("FGD_FUZZ_SEED", "20260101"))
 EXAMPLES = int(os.environ.get("FGD_FUZZ_EXAMPLES", "8"))
 ROOT = "an-admin-token-for-tests-of-enough-length"
-SHORT_LIVED = {"sse_lifetime_s": 0.05, "sse_keep_alive_s": 0.05, "sse_poll_s": 0.02, "log_poll_s": 0.02}
+SHORT_LIVED = {"sse": StreamSettings(lifetime_s=0.05, keep_alive_s=0.05, poll_s=0.02), "log_poll_s": 0.02}
 CHECKS = [
     schemathesis.checks.not_a_server_error,
     status_code_conformance,

@@ -43,7 +43,7 @@ class TestFastPath:
         await run.reports(points(1, 2))
         with Statements(plane) as statements:
             assert await run.reports(points(3), points(4)) == {"acknowledged": 4, "wish": "continue"}
-        if plane.settings.database_url.startswith("postgresql"):
+        if plane.settings.database.url.startswith("postgresql"):
             assert len(statements.seen) == 1
         assert await curve(plane, job_id) == [(1, 0.1), (2, 0.2), (3, 0.3), (4, 0.4)]
 

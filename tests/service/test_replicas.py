@@ -9,6 +9,7 @@ from control_plane import ControlPlane, ManualClock, train_spec
 from memory_cluster import MemoryCluster
 
 from service.settings import Settings
+from service.settings.groups import DatabaseSettings, StorageSettings
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
@@ -22,7 +23,10 @@ async def planes(
         home = tmp_path / name
         home.mkdir()
         settings = Settings(
-            home=home, database_url=database_url, storage_dir=tmp_path / "storage", secret="the same for both" * 2
+            home=home,
+            database=DatabaseSettings(url=database_url),
+            storage=StorageSettings(dir=tmp_path / "storage"),
+            secret="the same for both" * 2,
         )
         planes.append(ControlPlane(settings, cluster, clock))
     yield planes

@@ -156,7 +156,7 @@ class TestJobs:
     ) -> None:
         job_id, run = await plane.started_job()
         plane.cluster.forget(run.submission_id)
-        outbox = plane.settings.storage_dir / "jobs" / job_id / "outbox" / "attempt-1-run.jsonl"
+        outbox = plane.settings.storage.dir / "jobs" / job_id / "outbox" / "attempt-1-run.jsonl"
         outbox.parent.mkdir(parents=True)
         last_word = run.batch({"kind": "run_finished", "outcome": "failed"})["events"]
         outbox.write_text("".join(json.dumps(each) + "\n" for each in last_word))

@@ -15,6 +15,7 @@ from botocore.response import StreamingBody
 
 from fgd_core.errors import StorageError
 from service.settings import Settings
+from service.settings.groups import StorageSettings
 from service.storage import paths
 from service.storage.base import Storage
 from service.storage.choosing import check_at_startup, storage_of
@@ -193,7 +194,7 @@ class TestStartup:
 class TestFolder:
     @pytest.fixture
     def stored(self, tmp_path: Path) -> dict[str, Any]:
-        return {"storage_dir": tmp_path / "storage"}
+        return {"storage": StorageSettings(dir=tmp_path / "storage")}
 
     def test_links_are_not_followed(self, storage: Storage, tmp_path: Path) -> None:
         root, outside = tmp_path / "storage", tmp_path / "outside"
@@ -222,7 +223,7 @@ class TestFolder:
     def test_the_folder_itself_may_be_behind_a_link(self, tmp_path: Path) -> None:
         (tmp_path / "disk").mkdir()
         (tmp_path / "link").symlink_to(tmp_path / "disk")
-        storage = storage_of(Settings(home=tmp_path, storage_url=str(tmp_path / "link")))
+        storage = storage_of(Settings(home=tmp_path, storage=StorageSettings(dir=tmp_path / "link")))
         storage.write("jobs/a/x", b"x")
         # Runs report their files by the resolved path of the folder.
         for folder in ("disk", "link"):
@@ -287,13 +288,17 @@ class TestFolder:
         assert storage.listing() == []
 
 
+def in_bucket(url: str) -> Storage:
+    return storage_of(Settings.model_validate({"storage": {"url": url}}))
+
+
 class TestBucket:
     @pytest.fixture
-    def stored(self, bucket: str) -> dict[str, Any]:
-        return {"storage_url": bucket, "run_files": "through_server"}
+    def stored(self, tmp_path: Path, bucket: str) -> dict[str, Any]:
+        return {"storage": StorageSettings(dir=tmp_path, url=bucket), "run_files": "through_server"}
 
     async def test_a_missing_bucket_is_reported_with_the_cure(self, bucket: str) -> None:
-        storage = storage_of(Settings(storage_url="s3://no-such-bucket/x"))
+        storage = in_bucket("s3://no-such-bucket/x")
         with pytest.raises(StorageRefusedError, match=r"no bucket 'no-such-bucket'.*create it") as refused:
             await check_at_startup(storage, pytest.fail)
         assert (refused.value.http_status, refused.value.retryable) == (503, False)
@@ -306,13 +311,13 @@ class TestBucket:
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         with pytest.raises(StorageRefusedError, match="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
-            await check_at_startup(storage_of(Settings(storage_url=bucket)), pytest.fail)
+            await check_at_startup(in_bucket(bucket), pytest.fail)
 
     async def test_a_server_starts_while_the_service_is_unreachable(
         self, bucket: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-        storage = storage_of(Settings(storage_url=bucket))
+        storage = in_bucket(bucket)
         reported: list[str] = []
         await check_at_startup(storage, reported.append)
         assert "does not answer" in reported[0]
@@ -321,7 +326,7 @@ class TestBucket:
         assert (refused.value.http_status, refused.value.retryable) == (503, True)
 
     def test_two_storages_in_one_bucket_do_not_see_each_other(self, storage: Storage, bucket: str) -> None:
-        other = storage_of(Settings(storage_url=bucket.replace("kept/here", "kept/here2")))
+        other = in_bucket(bucket.replace("kept/here", "kept/here2"))
         other.write("jobs/a/x", b"x")
         assert storage.listing() == []
 

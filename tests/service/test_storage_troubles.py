@@ -12,6 +12,7 @@ from moto.server import ThreadedMotoServer
 
 from service.server.app import create_app
 from service.settings import Settings
+from service.settings.groups import StorageSettings
 from service.storage.errors import StorageRefusedError
 
 LAST = "attempts/1/checkpoints/last.pt"
@@ -52,7 +53,8 @@ def outage(bucket: str) -> Iterator[Outage]:
 
 @pytest.fixture
 def settings(settings: Settings, bucket: str, outage: Outage) -> Settings:
-    return settings.model_copy(update={"storage_url": bucket, "run_files": "through_server"})
+    storage = StorageSettings(dir=settings.storage.dir, url=bucket)
+    return settings.model_copy(update={"storage": storage, "run_files": "through_server"})
 
 
 async def put(plane: ControlPlane, run: Any, content: bytes) -> Any:
@@ -141,7 +143,8 @@ class TestStartup:
     async def test_a_server_does_not_start_without_its_bucket(
         self, settings: Settings, plane: ControlPlane, tmp_path: Path
     ) -> None:
-        missing = settings.model_copy(update={"storage_url": "s3://nowhere", "home": tmp_path / "other"})
+        storage = StorageSettings(dir=tmp_path, url="s3://nowhere")
+        missing = settings.model_copy(update={"storage": storage, "home": tmp_path / "other"})
         app = create_app(missing, plane.cluster)
         with pytest.raises(StorageRefusedError, match="no bucket 'nowhere'"):
             async with app.router.lifespan_context(app):

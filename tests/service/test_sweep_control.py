@@ -10,6 +10,7 @@ from sweeps import begun, ended, reported, sweep_spec
 
 from service.jobs.lifecycle import OVER
 from service.settings import Settings
+from service.settings.groups import WebhookSettings
 
 RATE = "training.optimizer.learning_rate"
 
@@ -172,7 +173,7 @@ class TestMoreBudget:
 class TestSurroundings:
     @pytest.fixture
     def settings(self, settings: Settings) -> Settings:
-        return settings.model_copy(update={"webhooks_allow_private": True})
+        return settings.model_copy(update={"webhooks": WebhookSettings(allow_private=True)})
 
     async def test_the_end_of_a_sweep_is_told_to_webhooks_and_so_is_its_second_end(self, plane: ControlPlane) -> None:
         # An address of the documentation: what is not delivered here is counted all the same.

@@ -11,7 +11,7 @@ from service.store.session import Database
 async def test_two_processes_that_append_leave_no_gaps_and_no_duplicates(plane: ControlPlane) -> None:
     job_id = await plane.submit(train_spec())
     # Like two processes: two engines share only the file.
-    databases = [Database(plane.settings.database_url) for _ in range(2)]
+    databases = [Database(plane.settings.database.url) for _ in range(2)]
 
     async def append(database: Database) -> None:
         for _ in range(15):

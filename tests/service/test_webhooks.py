@@ -13,6 +13,7 @@ from webhook_receiver import Received, Receiver, receiver
 
 from fgd_core.errors import SpecError
 from service.settings import Settings
+from service.settings.groups import WebhookSettings
 from service.webhooks.addresses import is_public, target
 from service.webhooks.delivery import RETRIES, Deliverer
 from service.webhooks.sending import Sender
@@ -24,7 +25,7 @@ DAY_S = 24 * 3600
 def settings(settings: Settings) -> Settings:
     return settings.model_copy(
         update={
-            "webhooks_allow_private": True,
+            "webhooks": WebhookSettings(allow_private=True),
             "public_url": "http://api:8321",
             "external_url": "https://fgd.example.org",
         }
@@ -262,7 +263,9 @@ class TestAddresses:
     async def test_a_webhook_with_a_private_address_is_refused_at_creation(
         self, settings: Settings, cluster: MemoryCluster, clock: ManualClock
     ) -> None:
-        plane = ControlPlane(settings.model_copy(update={"webhooks_allow_private": False}), cluster, clock)
+        plane = ControlPlane(
+            settings.model_copy(update={"webhooks": WebhookSettings(allow_private=False)}), cluster, clock
+        )
         answer = await plane.http.post("/v1/webhooks", json={"url": "http://169.254.169.254/latest/meta-data"})
         assert (answer.status_code, answer.json()["reasons"][0]["code"]) == (422, "private_address")
         await plane.close()

@@ -91,7 +91,7 @@ async def _messages(
             case End():
                 yield format_sse_event(event="end", data_str="{}")
             case None:
-                if time.monotonic() - sent_at < services.settings.sse_keep_alive_s:
+                if time.monotonic() - sent_at < services.settings.sse.keep_alive_s:
                     continue
                 yield KEEPALIVE_COMMENT
         sent_at = time.monotonic()
@@ -112,7 +112,7 @@ async def _text(
 async def _follow(
     services: Services, job_id: str, number: int | None, offset: int, *, later_attempts: bool
 ) -> AsyncIterator[LogItem]:
-    ends_at = time.monotonic() + services.settings.sse_lifetime_s
+    ends_at = time.monotonic() + services.settings.sse.lifetime_s
     try:
         async for item in services.logs.follow(job_id, number, offset, later_attempts=later_attempts):
             yield item

@@ -139,7 +139,7 @@ async def _forward(services: Services, request: Request) -> Response:
     if response is None:
         return Response(status_code=499)
     return StreamingResponse(
-        _body(response, path, services.settings.sse_lifetime_s),
+        _body(response, path, services.settings.sse.lifetime_s),
         response.status_code,
         _response_headers(response, path, request.method),
         background=BackgroundTask(response.aclose),

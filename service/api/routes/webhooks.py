@@ -36,7 +36,7 @@ async def create(services: ServicesDep, principal: Admin, response: Response, ne
     """
     project = principal.project_for(new.project)
     audit_notes.about(project=project)
-    await addresses.target(new.url, allow_private=services.settings.webhooks_allow_private)
+    await addresses.target(new.url, allow_private=services.settings.webhooks.allow_private)
     secret = signing.new_secret()
     async with services.database.writing() as session:
         row = await webhooks.insert_webhook(
@@ -80,7 +80,7 @@ async def test(services: ServicesDep, principal: Admin, webhook_id: WebhookId) -
     audit_notes.about(project=row.project)
     message_id, now = secrets.token_hex(8), services.clock()
     body = body_of_test(message_id, now)
-    sender = Sender(allow_private=services.settings.webhooks_allow_private)
+    sender = Sender(allow_private=services.settings.webhooks.allow_private)
     answer = await sender.send(row.url, body, signing.headers(row.secret, message_id, now, body))
     return WebhookTested(**vars(answer))
 

@@ -30,9 +30,9 @@ def migrate(
     `FGD_DATABASE_URL=postgresql://fgd@db/fgd fgd migrate --json`
     """
     settings = settings_at(home, database_url, server, command="migrate")
-    if settings.database_url.startswith("sqlite"):
-        make_private(settings.home, settings.database_url, note=unnoted)
-    before, after = asyncio.run(upgrade_when_reachable(settings.database_url, _report))
+    if settings.database.url.startswith("sqlite"):
+        make_private(settings.home, settings.database.url, note=unnoted)
+    before, after = asyncio.run(upgrade_when_reachable(settings.database.url, _report))
     if as_json:
         print_json({"from": before, "to": after})
     elif before == after:

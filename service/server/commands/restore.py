@@ -43,7 +43,7 @@ def restore(
     output().print(f"{rows:,} rows of {made.created_at:%Y-%m-%d %H:%M} UTC are in {target}", markup=False)
     if not made.has_artifacts:
         output().print(
-            f"the backup has no files; those of jobs are read from {settings.storage_url or settings.storage_dir}",
+            f"the backup has no files; those of jobs are read from {settings.storage.url or settings.storage.dir}",
             style="dim",
             markup=False,
         )
