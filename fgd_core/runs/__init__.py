@@ -44,6 +44,7 @@ def execute(spec: JobSpec, context: RunContext) -> RunFinished:
     except Stopped:
         finished = RunFinished(outcome="stopped")
     except Exception as error:
+        # Whatever fails, the user must get a report, and the run its final event.
         finished = RunFinished(outcome="failed", error=_report(error))
     context.emit(finished)
     return finished

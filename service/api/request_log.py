@@ -50,6 +50,7 @@ class RequestLog:
             try:
                 await self._app(scope, receive, send_with_id)
             except Exception as error:
+                # The outermost handler: every defect becomes a problem with the request's id, and without a traceback.
                 answer = problems.internal(error)
                 if status is None:
                     await answer(scope, receive, send_with_id)

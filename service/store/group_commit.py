@@ -62,6 +62,7 @@ class GroupCommit:
         try:
             results = await self._transact([waiting.work for waiting in batch])
         except Exception as error:
+            # Whatever fails, each caller must get a result or an error; otherwise it waits forever.
             is_for_all = isinstance(error, FgdError) and error.retryable
             if len(batch) == 1 or is_for_all:
                 for waiting in batch:

@@ -164,7 +164,9 @@ def _forbidden_imports(path: Path, error: Exception) -> list[str]:
     try:
         # For PyTorch's current format: lists all imports without building objects.
         imports = set(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except Exception:  # an older format, or not a checkpoint
+    except Exception:
+        # PyTorch documents no errors here, and a file that is no checkpoint may cause any. We only want the names of
+        # its imports for a better message.
         imports = {name.replace("__builtin__.", "builtins.", 1) for name in _imports_of_pickles(path)}
     return sorted((imports - set(_STAND_INS)) or re.findall(r"GLOBAL (\S+)", str(error)))
 
@@ -221,7 +223,8 @@ def _scan_pickle(file: IO[bytes]) -> tuple[set[str], bool]:
                     last = argument if isinstance(argument, str) else None
             if last is not None:
                 texts.append(last)
-    except Exception:  # the end of the file, or bytes that are not a pickle
+    except (ValueError, OverflowError, MemoryError):
+        # The end of the file, bytes that are not a pickle, or a length that no memory holds.
         return names, False
     return names, True
 
