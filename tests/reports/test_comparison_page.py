@@ -14,7 +14,7 @@ from service.reports.comparison_page import render_comparison
 from service.reports.forest import forest_charts
 from tests.compare.evaluations import DrawnDataset, detections, evidence
 from tests.reports.browser import with_script
-from tests.reports.test_report_page import CHROMIUM, EAVESDROPPER, EVIL
+from tests.reports.test_report_page import CHROMIUM, EVIL, REQUEST_RECORDER
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ class TestForest:
     @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to draw with")
     def test_a_browser_draws_all_classes_and_requests_nothing(self, comparison: Comparison, tmp_path: Path) -> None:
         path = tmp_path / "comparison.html"
-        path.write_text(with_script(page(comparison), EAVESDROPPER, before="<title>"))
+        path.write_text(with_script(page(comparison), REQUEST_RECORDER, before="<title>"))
         assert CHROMIUM is not None
         options = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
         folder = f"--user-data-dir={tmp_path / 'profile'}"

@@ -14,6 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.settings import Settings
 from service.store.session import Database
 
+pytestmark = pytest.mark.one_database
+
 PROBLEM = "application/problem+json"
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from control_plane import ControlPlane, train_spec
 
+pytestmark = pytest.mark.one_database
+
 YAML = {"Content-Type": "application/yaml; charset=utf-8"}
 SPEC = """
 # a comment

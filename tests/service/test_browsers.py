@@ -6,6 +6,8 @@ from memory_cluster import MemoryCluster
 
 from service.settings import Settings
 
+pytestmark = pytest.mark.one_database
+
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8321", "localhost:8321", "[::1]:8321", "LOCALHOST"])
 async def test_requests_to_its_own_names_are_answered(plane: ControlPlane, host: str) -> None:

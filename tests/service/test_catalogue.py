@@ -13,6 +13,8 @@ from fgd_core.spec.search import PresetName
 from service.catalogue import catalogue
 from service.catalogue.settings import SECTIONS, read
 
+pytestmark = pytest.mark.one_database
+
 ENTRIES = [(section, entry) for section in get_args(SectionName) for entry in getattr(catalogue(), section)]
 IDS = [f"{section}-{entry.name}" for section, entry in ENTRIES]
 

@@ -7,13 +7,15 @@ import httpx
 import pytest
 from control_plane import ControlPlane
 from finished_runs import dataset, finished, left
-from sweeps import begun, ended, said, sweep_spec
+from sweeps import begun, ended, sweep_spec, trial_event
 
 from fgd_core.evaluation.coco import coco_scores
 from fgd_core.spec.comparison import Comparison
 from service.compare import process
 from service.settings import Settings
 from tests.compare.evaluations import DrawnDataset, detections
+
+pytestmark = pytest.mark.one_database
 
 PROBLEM = "application/problem+json"
 
@@ -104,7 +106,7 @@ class TestTrials:
         for trial, skill in ((0, 0.3), (1, 0.9)):
             await run.reports(begun(trial, seed=40 + trial))
             file = left(plane, f"jobs/{sweep}/trials/{trial}", trial, skill=skill, on=None)
-            await run.reports(said(trial, file), ended(trial))
+            await run.reports(trial_event(trial, file), ended(trial))
         comparison = await compared(plane, [f"{sweep}/trial/1"], [f"job:{sweep}/trial/0"])
         assert comparison.scores[0].change is not None and comparison.scores[0].change.finding == "gained"
         (first,) = comparison.first
@@ -119,7 +121,7 @@ class TestTrials:
         sweep, run = await plane.started_job(sweep_spec())
         await run.reports(begun(0), begun(1), ended(1))
         # The server stores this event although no trial has such a number.
-        await run.reports(said("one", {"kind": "artifact_saved", "name": "evaluation.npz"}))  # type: ignore[arg-type]
+        await run.reports(trial_event("one", {"kind": "artifact_saved", "name": "evaluation.npz"}))  # type: ignore[arg-type]
         assert await refused(plane, [f"{sweep}/trial/0", f"{sweep}/trial/1"], [sweep]) == {
             f"{sweep}/trial/0": "not_finished",
             f"{sweep}/trial/1": "no_evidence",

@@ -18,6 +18,8 @@ from service.api import spec_paths
 from service.jobs.admission import reasons
 from service.settings import Settings
 
+pytestmark = pytest.mark.one_database
+
 ROOT = Path(__file__).parents[2]
 
 

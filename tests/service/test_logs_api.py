@@ -48,6 +48,7 @@ async def fail_and_start_again(plane: ControlPlane, run: Run) -> Run:
     return again
 
 
+@pytest.mark.one_database
 class TestText:
     async def test_it_comes_from_the_cluster_while_the_run_is_active(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
@@ -123,6 +124,7 @@ class TestCopies:
         assert await copies(2) == both
 
 
+@pytest.mark.one_database
 class TestFollowing:
     async def test_every_line_is_sent_once_until_the_attempt_ends(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()

@@ -11,6 +11,7 @@ from served import served_by
 LONE = "\ud800"
 
 
+@pytest.mark.one_database
 class TestHead:
     async def test_head_answers_as_get_without_the_body(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
@@ -71,6 +72,7 @@ class TestTimes:
             assert (await plane.http.get("/v1/jobs", params={name: value})).status_code == status
 
 
+@pytest.mark.one_database
 class TestArtifacts:
     @pytest.mark.parametrize(
         "name", ["a\nb.txt", "a\x1bb", "../x", "a//b", "/etc", "", ".", "a" * 201, "a\u2028b", "a\\b"]

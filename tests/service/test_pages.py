@@ -13,6 +13,8 @@ from control_plane import SHAPES, ControlPlane, train_spec
 from tests.reports.browser import CHROMIUM
 from tests.service.served_apart import served_apart
 
+pytestmark = pytest.mark.one_database
+
 
 def policy(answer: httpx.Response) -> dict[str, str]:
     """Return the directives of a response's content policy."""

@@ -264,6 +264,7 @@ class TestStreaming:
             await asyncio.wait_for(was_closed.wait(), 10)
 
 
+@pytest.mark.one_database
 class TestSigningIn:
     async def test_a_browser_signs_in_and_returns_to_its_page(self, guarded: Guarded, reader: str) -> None:
         first = await guarded.http.get("/ray/?a=b", headers=PAGE | {"Authorization": ""})
@@ -291,37 +292,6 @@ class TestSigningIn:
     async def test_over_https_the_cookie_is_secure(self, guarded: Guarded, reader: str) -> None:
         answer = await sign_in(guarded, reader, **{"X-Forwarded-Proto": "https"})
         assert "secure" in answer.headers["Set-Cookie"].lower()
-
-    async def test_revoking_the_token_ends_the_session(self, guarded: Guarded) -> None:
-        made = await guarded.token("read")
-        browser = await cookie_of(guarded, made["token"])
-        assert (await guarded.http.get("/ray/", headers=browser)).status_code == 200
-        await guarded.http.delete(f"/v1/tokens/{made['token_id']}")
-        assert (await guarded.http.get("/ray/", headers=browser)).status_code == 401
-
-    async def test_a_session_expires(self, guarded: Guarded, clock: ManualClock, reader: str) -> None:
-        browser = await cookie_of(guarded, reader)
-        clock.forward(timedelta(seconds=SESSION_S).total_seconds() + 1)
-        assert (await guarded.http.get("/ray/", headers=browser)).status_code == 401
-
-    async def test_replacing_the_admin_token_ends_its_sessions(
-        self, guarded: Guarded, settings: Settings, cluster: MemoryCluster, clock: ManualClock
-    ) -> None:
-        browser = await cookie_of(guarded, ROOT)
-        assert (await guarded.http.get("/ray/", headers=browser)).status_code == 200
-        other = settings.model_copy(update={"admin_token": SecretStr("another-admin-token-of-enough-length")})
-        await ensure_admin_token(other, guarded.services.database, clock)
-        again = Guarded(other, cluster, clock)
-        assert (await again.http.get("/ray/", headers=browser)).status_code == 401
-        await again.close()
-
-    async def test_another_control_plane_accepts_the_session(
-        self, guarded: Guarded, settings: Settings, cluster: MemoryCluster, clock: ManualClock, reader: str
-    ) -> None:
-        browser = await cookie_of(guarded, reader)
-        other = Guarded(settings, cluster, clock)
-        assert (await other.http.get("/ray/", headers=browser)).status_code == 200
-        await other.close()
 
     async def test_a_forged_cookie_is_refused(self, guarded: Guarded, reader: str) -> None:
         browser = await cookie_of(guarded, reader)
@@ -396,6 +366,39 @@ class TestSigningIn:
         assert answer.headers["Location"] == "/fgd/ray/#/jobs"
         assert "path=/fgd/ray/" in answer.headers["Set-Cookie"].lower()
         await plane.close()
+
+
+class TestSessions:
+    async def test_revoking_the_token_ends_the_session(self, guarded: Guarded) -> None:
+        made = await guarded.token("read")
+        browser = await cookie_of(guarded, made["token"])
+        assert (await guarded.http.get("/ray/", headers=browser)).status_code == 200
+        await guarded.http.delete(f"/v1/tokens/{made['token_id']}")
+        assert (await guarded.http.get("/ray/", headers=browser)).status_code == 401
+
+    async def test_a_session_expires(self, guarded: Guarded, clock: ManualClock, reader: str) -> None:
+        browser = await cookie_of(guarded, reader)
+        clock.forward(timedelta(seconds=SESSION_S).total_seconds() + 1)
+        assert (await guarded.http.get("/ray/", headers=browser)).status_code == 401
+
+    async def test_replacing_the_admin_token_ends_its_sessions(
+        self, guarded: Guarded, settings: Settings, cluster: MemoryCluster, clock: ManualClock
+    ) -> None:
+        browser = await cookie_of(guarded, ROOT)
+        assert (await guarded.http.get("/ray/", headers=browser)).status_code == 200
+        other = settings.model_copy(update={"admin_token": SecretStr("another-admin-token-of-enough-length")})
+        await ensure_admin_token(other, guarded.services.database, clock)
+        again = Guarded(other, cluster, clock)
+        assert (await again.http.get("/ray/", headers=browser)).status_code == 401
+        await again.close()
+
+    async def test_another_control_plane_accepts_the_session(
+        self, guarded: Guarded, settings: Settings, cluster: MemoryCluster, clock: ManualClock, reader: str
+    ) -> None:
+        browser = await cookie_of(guarded, reader)
+        other = Guarded(settings, cluster, clock)
+        assert (await other.http.get("/ray/", headers=browser)).status_code == 200
+        await other.close()
 
 
 class TestLinks:

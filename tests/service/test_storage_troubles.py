@@ -63,6 +63,7 @@ async def put(plane: ControlPlane, run: Any, content: bytes) -> Any:
     return await plane.http.put(f"/v1/attempts/{run.attempt_id}/files/{LAST}", content=content, headers=headers)
 
 
+@pytest.mark.one_database
 class TestUnreachable:
     async def test_requests_for_files_fail_and_work_again_after_the_outage(
         self, plane: ControlPlane, outage: Outage
@@ -92,6 +93,20 @@ class TestUnreachable:
         assert (answer.status_code, answer.json()["ready"]) == (200, True)
         assert answer.json()["storage"].startswith("unreachable: ")
 
+    async def test_a_report_omits_its_picture(self, plane: ControlPlane, outage: Outage) -> None:
+        job_id, run = await plane.started_job()
+        picture = run.writes("attempts/1/samples.png", b"png")
+        event = {"name": "samples.png", "uri": picture, "media_type": "image/png", "sha256": "0" * 64, "size_bytes": 3}
+        await run.reports({"kind": "artifact_saved"} | event)
+        with_it = (await plane.http.get(f"/v1/jobs/{job_id}/report?format=html")).text
+        outage.begin()
+        without = await plane.http.get(f"/v1/jobs/{job_id}/report?format=html")
+        drawn = "data:image/png;base64,cG5n"
+        assert drawn in with_it
+        assert (without.status_code, drawn in without.text) == (200, False)
+
+
+class TestJobs:
     async def test_jobs_continue_and_their_logs_are_archived_after_the_outage(
         self, plane: ControlPlane, outage: Outage
     ) -> None:
@@ -112,18 +127,6 @@ class TestUnreachable:
         plane.cluster.is_reachable = False
         assert (await plane.http.get(f"/v1/jobs/{job_id}/logs")).text == "what it printed\n"
 
-    async def test_a_report_omits_its_picture(self, plane: ControlPlane, outage: Outage) -> None:
-        job_id, run = await plane.started_job()
-        picture = run.writes("attempts/1/samples.png", b"png")
-        event = {"name": "samples.png", "uri": picture, "media_type": "image/png", "sha256": "0" * 64, "size_bytes": 3}
-        await run.reports({"kind": "artifact_saved"} | event)
-        with_it = (await plane.http.get(f"/v1/jobs/{job_id}/report?format=html")).text
-        outage.begin()
-        without = await plane.http.get(f"/v1/jobs/{job_id}/report?format=html")
-        drawn = "data:image/png;base64,cG5n"
-        assert drawn in with_it
-        assert (without.status_code, drawn in without.text) == (200, False)
-
     async def test_a_job_whose_files_cannot_be_deleted_is_deleted_later(
         self, plane: ControlPlane, outage: Outage
     ) -> None:
@@ -139,6 +142,7 @@ class TestUnreachable:
         assert plane.storage.listing() == []
 
 
+@pytest.mark.one_database
 class TestStartup:
     async def test_a_server_does_not_start_without_its_bucket(
         self, settings: Settings, plane: ControlPlane, tmp_path: Path

@@ -12,6 +12,8 @@ from sweeps import begun, ended, reported, sweep_spec
 from fgd_core.spec.jobs import JOB_SPEC
 from fgd_core.spec.sweep_report import SweepReport
 
+pytestmark = pytest.mark.one_database
+
 RATE = "training.optimizer.learning_rate"
 
 

@@ -23,6 +23,8 @@ from service.tracing import OFF, Tracing
 from tests import otlp_collector
 from tests.otlp_collector import Collector
 
+pytestmark = pytest.mark.one_database
+
 SENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 ON = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
 
