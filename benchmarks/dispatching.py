@@ -151,7 +151,7 @@ def _markdown(found: dict[str, object]) -> str:
         f"over HTTP: {found['nodes']} nodes, {found['runs']} pending runs, {found['answer_ms']:g} ms a call; SQLite.",
         f"The load of the machine was {found['load']:.1f}, so the CPU seconds are more reliable than the others.",
         "",
-        "| tick | median s | longest s | median s of CPU | requests |",
+        "| tick | median, s | longest, s | median CPU, s | requests |",
         "|---|---|---|---|---|",
         *(f"| {' | '.join(row)} |" for row in _rows(found)),
         "",

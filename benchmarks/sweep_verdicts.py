@@ -227,7 +227,7 @@ def _markdown(rows: Sequence[dict[str, object]], sweeps: int) -> str:
         "evaluated by the product's functions; rates with 95 % intervals (Wilson); biases in standard deviations of a "
         f"run. Promised: above the plain student in at most {100 * PROMISED:g} % of sweeps without an effect, and the "
         "same for the published values; above a runner-up that is as good in at most 5 %. With an effect the rates are "
-        "the power. What each kind of sweep is, the script says.",
+        "the power. The script describes each kind of sweep.",
         "",
         "| sweeps | trials | finalists | seeds | paired | above plain | above published | above an equal runner-up "
         "| bias: choosing run | fresh seeds | shrunk |",

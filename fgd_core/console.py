@@ -71,7 +71,7 @@ class ConsoleContext:
             case events.RunFinished():
                 self._bars.stop()
                 self._show_end(event)
-        # The end has a table of its own.
+        # The final event has its own table.
         line = describe(event) if not isinstance(event, (*FREQUENT, *_SHOWN_ELSEWHERE)) else None
         if line:
             self._say(line)

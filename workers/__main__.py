@@ -37,7 +37,7 @@ STOPPED_TIMEOUT_S = 3.0
 TRACE_TIMEOUT_S = 2.0
 """How long the run waits at its end until the trace collector has its spans."""
 STALE_GRACE_S = 10.0
-"""How long a stale run has to end by itself before its process is ended."""
+"""How long a stale run has to end before its process is killed."""
 
 
 def main() -> int:
@@ -157,7 +157,7 @@ def _stop_on_sigterm(context: HttpContext) -> None:
 
 
 def _end_soon() -> None:
-    """End this stale run after a grace period, whatever it does: it must not write beside the new attempt."""
+    """End this stale run after a grace period: it must not write at the same time as the new attempt."""
     write_line("another attempt has taken over, or the job is over; this run ends")
     timer = threading.Timer(STALE_GRACE_S, os._exit, (1,))
     timer.daemon = True

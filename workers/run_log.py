@@ -45,7 +45,7 @@ class ErrorLog:
         return True
 
     def clear(self) -> None:
-        """Write the next error, whatever its kind: the loop has succeeded since the last one."""
+        """Write the next error of any kind: the loop has succeeded since the last error."""
         self._kind = ""
 
 

@@ -45,7 +45,7 @@ class IdNumbers:
         }
         taken = set(self._numbers.values())
         self.unknown = next(number for number in count(-1, -1) if number not in taken)
-        """Stands for every unlisted id that has no number of its own."""
+        """The number for every unlisted id that is not a number itself."""
 
     def number_of(self, each: Id) -> int:
         """Return the number of an id; for an unlisted id, a number that no listed id has."""

@@ -54,7 +54,7 @@ def files_below(folder: Path, *, skip_unreadable: bool = False) -> list[Path]:
 def images_below(folder: Path) -> list[Path]:
     """Return the image files in the folder and its subfolders, sorted.
 
-    Leaves out a raw file beside an image of the same name: cameras write both for one picture.
+    Leaves out a raw file if an image of the same name exists: cameras write both for one picture.
     """
     files = files_below(folder)
     images = [path for path in files if path.suffix.lower() in SUFFIXES]

@@ -17,7 +17,7 @@ _MIN_IOU = 0.5
 """Rounding cannot reduce the overlap of a box with the bounds of its polygon below this intersection over union."""
 
 MAX_DETECTIONS = 100
-"""Per image: a detector keeps so many by default, and AP counts at most so many for each class."""
+"""Per image: the default number of detections, and the most that AP counts for each class."""
 
 
 def is_shifted(used_ids: npt.NDArray[np.int64], listed_ids: npt.NDArray[np.int64]) -> bool:

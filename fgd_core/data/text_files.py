@@ -63,7 +63,7 @@ def _encoding(content: bytes) -> str:
     for mark, encoding in _MARKS:
         if content.startswith(mark):
             return encoding
-    # Without a mark, the zero byte beside each Latin letter or digit shows the byte order.
+    # Without a mark, the zero byte before or after each Latin letter or digit shows the byte order.
     if content[1:2] == b"\x00":
         return "utf-16-le"
     return "utf-16-be" if content[:1] == b"\x00" else "utf-8"

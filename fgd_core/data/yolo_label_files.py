@@ -1,4 +1,4 @@
-"""Finds the label file of each image: where YOLO looks for it, beside the image, or in one other folder.
+"""Finds the label file of each image: where YOLO looks for it, next to the image, or in one other folder.
 
 An image without a label file has no objects. If a label file was overlooked, its image would silently become
 background. The search therefore ignores case, and reports label files in other folders.
@@ -98,7 +98,7 @@ class LabelFiles:
             if file is not None:
                 yield file
         file = self._folder(image.parent).label_of(image)
-        # A text file beside an image may also be a caption.
+        # A text file next to an image may also be a caption.
         if file is not None and (not self._has_images_part(image.parent) or _is_label_file(file)):
             yield file
 

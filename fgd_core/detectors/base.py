@@ -17,7 +17,7 @@ class FeatureLevel(NamedTuple):
     """Pixels of the input per cell."""
     channels: int
     is_derived: bool = False
-    """Whether the map only subsamples the level below, so it has no information of its own."""
+    """Whether the map only subsamples the level below, so it adds no information."""
 
 
 class Detections(NamedTuple):

@@ -26,7 +26,7 @@ class DeviceLock:
     """Holds this process's lock on one device. Without a usable folder nothing is locked and no run is ever exclusive.
 
     Args:
-        folder: created if missing; used only if it belongs to this user and nobody else can access it.
+        folder: created if missing; used only if it belongs to this user and no other user can access it.
         device: a file name.
     """
 

@@ -58,7 +58,7 @@ class TrainingRun:
 
     @cached_property
     def identity(self) -> RunIdentity:
-        """What this run depends on. Read it after all weights are loaded: their loaders word errors of missing
+        """What this run depends on. Read it after all weights are loaded: their loaders report errors of missing
         files."""
         return run_identity(
             self.spec,

@@ -84,7 +84,7 @@ class FileList(Fact):
 
 
 class _Envelope(Command):
-    """Refuses a body with very many fields early: to word a fault for each of 100,000 unknown fields takes seconds."""
+    """Refuses a body with very many fields early: a fault for each of 100,000 unknown fields takes seconds to format."""
 
     @model_validator(mode="before")
     @classmethod

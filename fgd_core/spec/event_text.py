@@ -1,4 +1,4 @@
-"""Words each event as a line of a log: on Ray's log page, on the library's console and in the command line."""
+"""Formats each event as a line of a log: on Ray's log page, on the library's console and in the command line."""
 
 from fgd_core.spec.event_state import Event
 from fgd_core.spec.events import (

@@ -11,7 +11,7 @@ from fgd_core.spec.jobs import JOB_SPEC
 from fgd_core.spec.views import ProblemReason
 
 MAX_EXPLAINED = 50
-"""More faults are only counted: nobody reads more, and wording each one takes time."""
+"""More faults are only counted: users do not read more, and formatting each one takes time."""
 _LONGEST_NAME = 100
 _LONGEST_MESSAGE = 2000
 

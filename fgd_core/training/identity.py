@@ -2,7 +2,7 @@
 
 Each checkpoint contains the identity of its training, and a run compares it with its own before it resumes. The state
 of a training (epochs, steps, weights, moments of the optimiser) has a meaning for one identity only: with other data or
-another learning rate or seed, a resumed training would end in a result that nobody asked for.
+another learning rate or seed, a resumed training would end in a result that the user did not request.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence

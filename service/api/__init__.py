@@ -1,1 +1,1 @@
-"""The HTTP API: `routes` has a module for each resource; the modules beside it are what the routes share."""
+"""The HTTP API: `routes` has a module for each resource; the other modules are shared by the routes."""

@@ -101,7 +101,7 @@ def _at_least(role: Role, *, all_projects: bool = False) -> Callable[..., Awaita
     async def principal(
         request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)] = None
     ) -> Principal:
-        # Missing if the middleware leaves the path open: a mistake of ours, which then lets nobody in.
+        # Missing if the middleware leaves the path open: a mistake of ours, and then every request is refused.
         found: Principal = request.state.principal
         found.check_role(role)
         if all_projects:

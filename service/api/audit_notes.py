@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 @dataclass
 class Note:
-    """What the audit trail records of a request beside its path and status."""
+    """What the audit trail records of a request in addition to its path and status."""
 
     project: str | None = None
     details: dict[str, JsonValue] = field(default_factory=dict)

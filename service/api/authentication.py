@@ -1,4 +1,4 @@
-"""Authentication: who sends a request. It runs before the routes, so a route that forgets it lets nobody in."""
+"""Authentication: who sends a request. It runs before the routes, so a route that forgets it refuses every request."""
 
 from collections.abc import MutableMapping
 
@@ -24,7 +24,7 @@ OPEN = frozenset(
 """Paths that need no token."""
 _SIGN_IN_REQUESTS = frozenset({("GET", SIGN_IN), ("POST", SIGN_IN), ("POST", SIGN_OUT)})
 _ATTEMPTS = "/v1/attempts/"
-"""Runs send tokens of their own; the routes below this path check them."""
+"""Runs send their own tokens; the routes below this path check them."""
 
 
 class Authentication:

@@ -32,7 +32,7 @@ class Limits:
     """Counted by commas and opening brackets, also those inside strings: counting is cheap, parsing is not."""
     max_depth: int = 40
     holds_events: bool = False
-    """True for what runs report: the server stores those events whatever values they hold."""
+    """True for reports of runs: the server stores their events, even with invalid values."""
 
 
 _SPECS = Limits(1_000_000, 10_000)

@@ -16,7 +16,7 @@ from service.settings import Settings
 class RequestPolicy:
     """Rejects a NUL in the URL, a body without a length or above its limit and, without tokens, cross-site requests.
 
-    A page of any web site can send requests to 127.0.0.1: with an Origin of its own, or through a host name of its own
+    A page of any web site can send requests to 127.0.0.1: with its own Origin, or through its own host name
     that resolves to this machine (DNS rebinding); with such a name it could even read the answers. Programs send no
     Origin, and use one of this server's own names.
     """

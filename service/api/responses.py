@@ -25,7 +25,7 @@ async def json_response(model: BaseModel, field: str) -> Response:
     """Return `model` as JSON, serialised in a thread.
 
     Args:
-        field: names the model's long list of models. Each entry is serialised in a call of its own, because one call
+        field: names the model's long list of models. Each entry is serialised in a separate call, because one call
             into pydantic lets no other thread run: thousands of trials would block the event loop.
     """
     return Response(await asyncio.to_thread(as_json, model, field), media_type="application/json")

@@ -21,7 +21,7 @@ class JobFiles(JobRequests):
     """Fetches reports, comparisons and artifacts."""
 
     def report(self, job_id: str, *, beside: Sequence[str] = ()) -> Report:
-        """Return the report on a job, with other jobs beside it."""
+        """Return the report on a job, together with other jobs."""
         return read_model(Report, self._report("json", job_id, beside))
 
     def report_as(self, form: Literal["json", "html", "csv"], job_id: str, *, beside: Sequence[str] = ()) -> bytes:

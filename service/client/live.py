@@ -80,7 +80,7 @@ def bars(jobs: Iterable[JobStatus], spinner: Spinner, *, width: int, notice: str
 
 
 class EventLines:
-    """Words notable events as lines of a log, each with the time and the name of its job.
+    """Formats notable events as lines of a log, each with the time and the name of its job.
 
     Progress gets a line at first, then about 10 s, 20 s, 40 s, … after the beginning of the attempt: until the first
     epoch ends, which may take hours, a log would otherwise stay silent.

@@ -9,7 +9,7 @@ def current_folder() -> Path:
     """Return the current folder.
 
     Raises:
-        UsageError: somebody has removed the folder.
+        UsageError: the folder has been removed.
     """
     try:
         return Path.cwd()

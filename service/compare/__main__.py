@@ -1,4 +1,4 @@
-"""One computation in a process of its own: a request on standard input, the answer on standard output.
+"""Runs one computation in its own process: a request on standard input, the answer on standard output.
 
 So the server loads neither NumPy nor SciPy, its event loop never waits, and a file that exhausts memory costs one
 answer and not the server.

@@ -1,4 +1,4 @@
-"""Runs statistics (comparisons, reports on sweeps) in processes of their own."""
+"""Runs statistics (comparisons, reports on sweeps) in separate processes."""
 
 import asyncio
 import os

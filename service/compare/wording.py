@@ -1,4 +1,4 @@
-"""Words a comparison: what is certain, what is not, and how to learn more."""
+"""Writes a comparison as sentences: what is certain, what is not, and how to learn more."""
 
 from collections.abc import Sequence
 

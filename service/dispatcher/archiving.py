@@ -42,7 +42,7 @@ class ArchiveAttempts:
         try:
             run = await context.cluster.job(attempt.submission_id)
             if run is not None and not run.is_over:
-                # It has sent its final event and will end by itself; if it does not, it holds resources.
+                # It has sent its final event and should end; if it does not, it holds resources.
                 assert attempt.ended_at is not None
                 if (context.clock() - attempt.ended_at).total_seconds() >= context.settings.cancel_grace_s:
                     await context.cluster.stop(attempt.submission_id)

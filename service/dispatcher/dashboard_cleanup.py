@@ -19,7 +19,7 @@ SETTLED_S = 60.0
 record and creates a new one, FAILED and without an entry point, which stays until the head ends."""
 PAUSE_S = 30.0
 MAX_REFUSALS = 5
-"""Times that Ray may refuse to delete a run, or to tell whether it has the run; then the run stays with Ray."""
+"""How often Ray may refuse to delete a run, or to report whether it has the run; after that the run stays in Ray."""
 _AT_ONCE = 20
 """Requests to Ray in one pass, because other requests wait behind them."""
 

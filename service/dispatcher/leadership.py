@@ -75,6 +75,6 @@ class Leadership:
             former=self._holder.former,
         )
         if lease is not None:
-            # The former holder's lease may be taken over once only: after this, the name belongs to nobody.
+            # The former holder's lease may be taken over only once: after this, no holder has the name.
             self._holder = Holder(self._holder.name)
         return lease

@@ -41,7 +41,7 @@ class WatchRuns:
         self._placed: set[str] = set()
         """Ids of attempts that the cluster was seen to run."""
         self._refused_since: dict[str, datetime] = {}
-        """Attempt id -> since when the cluster has refused to tell its state."""
+        """Attempt id -> since when the cluster has refused to report its state."""
         self._over_since: dict[str, datetime] = {}
         """Attempt id -> since when the cluster has reported that its run is over."""
 

@@ -36,7 +36,7 @@ class Policy(BaseModel):
     """For events of the kinds `progress`, `evaluation_progress` and `sweep_progressed`, also those of a sweep's trials.
     All other events stay as long as their job."""
     curves_days: Days = 365.0
-    """After so many days a curve is thinned to `curve_points`."""
+    """Days after which a curve is thinned to `curve_points`."""
     curve_points: int = Field(default=2000, ge=100)
     """Points of a thinned curve; it keeps the lowest and the highest of each range of steps."""
     logs_days: Days = 365.0

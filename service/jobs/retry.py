@@ -67,7 +67,7 @@ def after_failure(error: ErrorReport, budgets: Budgets) -> Retry | Fail:
 
 
 def halved(spec: dict[str, Any], times: int) -> dict[str, Any]:
-    """Halve the batch of a stored spec so many times.
+    """Halve the batch of a stored spec `times` times.
 
     Returns:
         The changed fields by path; empty if the spec has no batch. The learning rate shrinks in proportion (linear

@@ -23,7 +23,7 @@ class Queued(NamedTuple):
     cpus: int
     gpus: int
     tasks: int = 1
-    """The trials that a sweep runs at once, each with so many CPUs and GPUs, on any node; 1 for every other job."""
+    """The trials that a sweep runs at once, each with these CPUs and GPUs, on any node; 1 for every other job."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +98,7 @@ def choose(
 
     Args:
         queued: oldest first.
-        max_waits: explain at most so many waits; once nothing more can start, ignore the rest.
+        max_waits: number of waits to explain; once no more jobs can start, the remaining jobs are ignored.
     """
     held = _held(active, capacity)
     room = _Room(held, capacity)
@@ -144,7 +144,7 @@ def _in_order(queued: Iterable[Queued], usage: "_Usage") -> Iterable[Queued]:
 
 
 def _held(active: Sequence[Active], capacity: Capacity) -> Sequence[Active]:
-    """Limit the tasks of each sweep to what the cluster can hold beside all other jobs, but at least one."""
+    """Limit the tasks of each sweep to what the cluster can hold in addition to all other jobs, but at least one."""
     if all(job.tasks == 1 for job in active):
         return active
     cpus = capacity.cpus_total - sum(job.cpus for job in active)

@@ -1,1 +1,1 @@
-"""Rules of the proxy in front of Ray's dashboard: which users may see which parts, and what nobody may see."""
+"""Rules of the proxy in front of Ray's dashboard: which parts a user may see, and which parts are hidden from all."""

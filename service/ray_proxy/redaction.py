@@ -1,4 +1,4 @@
-"""Removes claim codes from streams, in whatever text they occur."""
+"""Removes claim codes from streams, wherever they occur."""
 
 import re
 

@@ -2,7 +2,7 @@
 
 Ray (2.60) acts on some GET requests: it attaches profilers to processes, pins packages, starts actors and drivers, and
 waits for a requested time. So readers may request only the paths listed here. A path that a later release of Ray adds
-is for admins until somebody has checked what it does. Paths that are left out, and why:
+is for admins until its effect has been checked. Paths that are left out, and why:
 
     /worker/*, /task/*, /memory_profile   attach py-spy, memray or a GPU's profiler to a running process
     /test/dump                            everything in the dashboard's memory, including environments

@@ -34,7 +34,7 @@ def trusted(name: str) -> Markup:
     return Markup((_HERE / name).read_text("utf-8"))
 
 
-PLOTLY_STYLE = Markup("/* plotly looks for this element before it makes one of its own */")
+PLOTLY_STYLE = Markup("/* plotly looks for this element before it creates its own */")
 
 
 @cache

@@ -46,7 +46,7 @@ async def running(tasks: Sequence[BackgroundTask]) -> AsyncIterator[None]:
 async def repeat(task: BackgroundTask) -> None:
     """Run passes until cancelled. An error of a pass is logged, and the next pass follows.
 
-    An error that can pass by itself, as an unreachable database, is logged when it begins and when it has ended.
+    A temporary error, such as an unreachable database, is logged when it begins and when it has ended.
     """
     is_failing = False
     await asyncio.sleep(task.delay_s)

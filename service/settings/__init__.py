@@ -148,7 +148,7 @@ class Settings(BaseSettings):
     heartbeat_timeout_s: float = Field(default=30.0, gt=0)
     """Silence after which a run that the cluster does not know is marked lost."""
     cancel_grace_s: float = Field(default=20.0, ge=0)
-    """Time that a run gets to save and stop by itself before the cluster stops it."""
+    """Time in which a run can save and stop before the cluster stops it."""
     tick_s: float = Field(default=1.0, gt=0)
     lease_ttl_s: float = Field(default=10.0, gt=0)
     """Time after which another control plane on the same database dispatches if the present one dies."""

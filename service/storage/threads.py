@@ -1,4 +1,4 @@
-"""Runs blocking storage calls in threads of their own: a storage that hangs blocks no other thread of the server."""
+"""Runs blocking storage calls in separate threads: a storage that hangs blocks no other thread of the server."""
 
 import asyncio
 import contextvars

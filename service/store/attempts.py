@@ -48,7 +48,7 @@ async def find(session: WriteSession, attempt_id: str) -> Attempt | None:
 
 
 async def claim(session: WriteSession, attempt_id: str, secret_sha256: str) -> bool:
-    """Record who claims the attempt's token, unless somebody already has.
+    """Record who claims the attempt's token, unless it is already claimed.
 
     Returns:
         True if the owner of this secret is the one who claimed it, now or earlier.

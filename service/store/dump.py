@@ -77,7 +77,7 @@ async def load(
 
 
 async def continue_numbering(session: AsyncSession, table: Table) -> None:
-    """Make PostgreSQL number new rows after the loaded ones; SQLite does so by itself."""
+    """Make PostgreSQL number new rows after the loaded ones; SQLite does so without help."""
     if session.get_bind().dialect.name == "sqlite":
         return
     for key in table.primary_key:

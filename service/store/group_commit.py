@@ -37,7 +37,7 @@ class GroupCommit:
     async def run(self, work: Work[T]) -> T:
         """Run `work` in a shared transaction and return its result. It may await only methods of its session.
 
-        If the shared transaction fails, `work` runs again in a transaction of its own, unless the error concerns the
+        If the shared transaction fails, `work` runs again in a separate transaction, unless the error concerns the
         database itself.
         """
         waiting = _Waiting(work, asyncio.get_running_loop().create_future())

@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 
 
 def upgrade(database_url: str, revision: str = "head") -> None:
-    """Apply the missing migrations, each in a transaction of its own.
+    """Apply the missing migrations, each in its own transaction.
 
     If several servers start at once, one of them runs each migration and the others wait.
 

@@ -139,7 +139,7 @@ async def long_curves(session: AsyncSession, job_ids: Sequence[str], num_points:
 
 
 def thinning_steps(curve: LongCurve, num_points: int) -> list[tuple[int, int]]:
-    """Return ranges of steps (first, last); each is thinned in a transaction of its own."""
+    """Return ranges of steps (first, last); each is thinned in its own transaction."""
     width = _bucket_steps(curve, num_points)
     num_buckets = (curve.last_step - curve.first_step) // width + 1
     together = max(1, num_buckets * _STEP_ROWS // curve.num_points) * width

@@ -10,7 +10,7 @@ from pathlib import Path
 
 CHECKPOINTS = "checkpoints"
 REPORT = "report.json"
-"""The scores of a trial's newest evaluation, beside its checkpoints."""
+"""The scores of a trial's newest evaluation, in the folder of its checkpoints."""
 
 
 def attempt_folder(job_dir: Path, number: int) -> Path:

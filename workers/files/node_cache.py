@@ -1,6 +1,6 @@
 """A cache of other jobs' checkpoints: one file on a node for all runs that use it at the same time.
 
-Files are named by their SHA-256. Every run that uses a file has a hard link of its own to it, so the number of links
+Files are named by their SHA-256. Every run that uses a file has its own hard link to it, so the number of links
 says whether any run still uses the file, even after a run was killed and its scratch folder removed.
 """
 

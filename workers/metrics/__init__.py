@@ -1,6 +1,6 @@
 """The table of all metrics that runs and sweeps export to Prometheus through Ray.
 
-Ray's agent on each node serves them beside its own metrics, with the prefix `ray_`. It drops a gauge about 20 s after
+Ray's agent on each node serves them with its own metrics, with the prefix `ray_`. It drops a gauge about 20 s after
 its last update: so a measurement disappears with its run, and a value that stays true is set repeatedly. The label of
 the job's name is `job_name`, because Prometheus itself uses the label `job`.
 """

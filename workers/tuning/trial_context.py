@@ -110,7 +110,7 @@ class TrialContext:
                 self._save_report(self._evaluated)
             case Resumed():
                 # The report of this epoch may not have reached the driver, because the driver may have died. A run that
-                # repeats the evaluation reports it again by itself.
+                # repeats the evaluation reports it again anyway.
                 self._evaluated = None if event.awaits_evaluation else self._saved_report(event.epoch)
             case RunFinished():
                 self._end(event)

@@ -1,4 +1,4 @@
-"""`fgd data`: the group of subcommands for data sets; the longer subcommands have modules of their own."""
+"""`fgd data`: the group of subcommands for data sets; the longer subcommands are in separate modules."""
 
 from pathlib import Path
 from typing import Annotated

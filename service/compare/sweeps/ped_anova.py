@@ -22,7 +22,7 @@ from fgd_core.spec.search import Choice, Dimension, Integers, LogUniform
 from fgd_core.spec.study_state import Direction
 
 MIN_TOP = 5
-"""The least number of best trials. Optuna advises so many; its default, a tenth of the trials, may be one."""
+"""The least number of best trials. Optuna recommends this number; its default, a tenth of the trials, may be one."""
 SHUFFLES = 99
 _STEPS = 50
 """Steps of the grid over a range of numbers."""

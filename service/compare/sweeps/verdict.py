@@ -1,4 +1,4 @@
-"""Words the findings of a sweep as sentences."""
+"""Writes the findings of a sweep as sentences."""
 
 from collections.abc import Sequence
 from typing import Literal

@@ -33,7 +33,7 @@ class Difference:
     """Standard error of `value`; 0 only if `value` is 0."""
     freedom: float
     comparisons: int = 1
-    """This difference is the largest of so many: `p_value` and `interval` are corrected after Bonferroni."""
+    """The difference is the largest of this many: Bonferroni's method corrects `p_value` and `interval`."""
 
     @property
     def p_value(self) -> float:
