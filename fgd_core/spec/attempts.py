@@ -84,7 +84,7 @@ class FileList(Fact):
 
 
 class _Envelope(Command):
-    """Refuses a body with very many fields early: a fault for each of 100,000 unknown fields takes seconds to format."""
+    """Refuses a body with very many fields early: formatting a fault for each of 100,000 fields takes seconds."""
 
     @model_validator(mode="before")
     @classmethod

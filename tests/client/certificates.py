@@ -1,4 +1,4 @@
-"""A self-signed certificate, like those of a company's own authority."""
+"""Creates a self-signed certificate, like the certificates of a company's own authority."""
 
 import ipaddress
 from datetime import UTC, datetime, timedelta

@@ -68,7 +68,7 @@ class TestFind:
         assert client.find(job.job_id[:6]).job_id == job.job_id
 
     def test_an_ambiguous_prefix_is_refused_with_the_matching_ids(self, client: FgdClient) -> None:
-        # Ids are hexadecimal: of seventeen, two begin alike.
+        # Ids are hexadecimal: among seventeen, two have the same first digit.
         ids = sorted(client.submit(spec()).job_id for _ in range(17))
         one, other = next(pair for pair in itertools.pairwise(ids) if pair[0][0] == pair[1][0])
         with pytest.raises(NotFoundError) as error:

@@ -1,6 +1,6 @@
 """A Ray head that does not start: the error of `fgd up` is about this start, and not about an earlier one.
 
-A child that prints and ends stands in for `ray start`, which takes seconds to fail.
+A process that prints and ends replaces `ray start`, which takes seconds to fail.
 """
 
 import sys

@@ -45,5 +45,5 @@ PROCESSES: Mapping[str, frozenset[str]] = {
     "service.dispatcher.submitting": frozenset({"workers"}),
     "workers.metrics.relay": frozenset({"workers.metrics"}),
 }
-"""Module → modules that it starts as `python -m …`, in processes of their own. The dispatcher's entry point runs in
-Ray's image; local Ray and `fgd weights` need the workers' packages beside the service's."""
+"""Module → modules that it starts as `python -m …`, in separate processes. The dispatcher's entry point runs in
+Ray's image; local Ray and `fgd weights` need the workers' packages in addition to the service's."""

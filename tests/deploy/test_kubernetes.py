@@ -1,8 +1,8 @@
-"""deploy/k8s: what schemas can see of it, and what they cannot.
+"""Validates deploy/k8s: its schemas, and facts that no schema checks.
 
-Core kinds are held against the published schemas of Kubernetes, strictly. Those of KubeRay and of the Prometheus
-operator come in no package: pods of a RayCluster are held against Kubernetes' own schema, and all around them against
-the fields below. To hold them against the real ones, name a folder of CustomResourceDefinitions in FGD_TEST_CRDS.
+Core kinds are validated strictly against the published schemas of Kubernetes. No package has the schemas of KubeRay and
+of the Prometheus operator: the pods of a RayCluster are validated with Kubernetes' own schema, its other fields with
+the list below. To use the real schemas, name a folder of CustomResourceDefinitions in FGD_TEST_CRDS.
 """
 
 import os
@@ -138,7 +138,7 @@ def definition(folder: Path, manifest: Manifest) -> dict[str, Any]:
 
 
 def closed(schema: Any) -> Any:
-    """The same, which takes no field that it does not name: Kubernetes would drop it without a word."""
+    """Return the schema without unknown fields: Kubernetes would drop such fields without an error."""
     if isinstance(schema, list):
         return [closed(each) for each in schema]
     if not isinstance(schema, dict):

@@ -1,4 +1,4 @@
-"""A real headless Chromium: what a page came to, what it asked for, what it said, and how it looks."""
+"""Opens pages in a headless Chromium: returns the drawn charts, requests, console messages, and screenshots."""
 
 import base64
 import hashlib
@@ -13,10 +13,10 @@ from typing import Any
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 WIDTH_PX = 1200
 
-# Waits for the charts, then writes down what plotly holds of each, and where it stands.
+# Waits for the charts, then records plotly's data and the position of each.
 _READ_BACK = """
 const boxOf = ({ left, top, width, height }) => [left + scrollX, top + scrollY, width, height];
-const told = (element) => ({
+const chartOf = (element) => ({
   data: (element.data || []).map(({ type, name, x, y, xaxis }) => ({ type, name, x, y, xaxis })),
   points: element.querySelectorAll(".scatterlayer .point").length,
   lines: element.querySelectorAll(".scatterlayer .js-line").length,
@@ -25,7 +25,7 @@ const told = (element) => ({
 const readBack = () => {
   if (document.querySelector(".chart") && !document.body.dataset.drawn) { setTimeout(readBack, 50); return; }
   const drawn = [...document.querySelectorAll(".chart")];
-  const charts = Object.fromEntries(drawn.map((element) => [element.id, told(element)]));
+  const charts = Object.fromEntries(drawn.map((element) => [element.id, chartOf(element)]));
   const height = document.documentElement.scrollHeight;
   const found = { charts, height, extra: (EXTRA)() };
   const place = document.createElement("script");
@@ -43,15 +43,16 @@ class Opened:
     charts: dict[str, dict[str, Any]]
     """By element: plotly's traces, how many points and lines are on the screen, and the box in pixels."""
     extra: Any
-    """What the test's own function gave back."""
+    """The result of the test's own function."""
     height_px: int
     requests: list[str]
-    """That the page made, its own file aside."""
+    """URLs that the page requested, except its own file."""
     console: list[str]
 
 
 def open_page(page: str, folder: Path, *, extra: str = "() => null") -> Opened:
-    """
+    """Open a page, and wait until its charts are drawn.
+
     Args:
         extra: a JavaScript function that is called once the charts are drawn.
     """
@@ -71,14 +72,14 @@ def open_page(page: str, folder: Path, *, extra: str = "() => null") -> Opened:
 
 
 def with_script(page: str, script: str, *, before: str) -> str:
-    """The page with a script of the test's own, which the page's policy lets in besides."""
+    """Return the page with a script of the test, which the page's policy then allows."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = page.replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
     return page.replace(before, f"<script>{script}</script>{before}", 1)
 
 
 def screenshot(page: str, folder: Path, *, height_px: int) -> Path:
-    """A PNG of the whole page."""
+    """Return a PNG of the whole page."""
     path, image = folder / "page.html", folder / "page.png"
     path.write_text(page)
     _chromium(folder, path, f"--screenshot={image}", f"--window-size={WIDTH_PX},{height_px}")
@@ -90,7 +91,7 @@ def _chromium(folder: Path, path: Path, *options: str) -> subprocess.CompletedPr
     return subprocess.run(
         [
             *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
-            # The browser's own errands come to nothing, whatever it tries.
+            # All requests of the browser itself fail, because no name resolves.
             *("--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND", f"--window-size={WIDTH_PX},900"),
             *(f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=10000", *options, path.as_uri()),
         ],
@@ -102,7 +103,7 @@ def _chromium(folder: Path, path: Path, *options: str) -> subprocess.CompletedPr
 
 
 def _requests(log: Path, own: str) -> list[str]:
-    """Requests that a page began; the browser's own errands have no origin."""
+    """Return the requests of the page; requests of the browser itself have no origin."""
     events = [
         event["params"] for event in json.loads(log.read_text())["events"] if isinstance(event.get("params"), dict)
     ]

@@ -1,4 +1,4 @@
-"""Jobs as they are stored: the events of a teacher, a plain student and a distilled one, made from a seed."""
+"""Stored jobs for tests: the events of a teacher, a plain student and a distilled student, made from a seed."""
 
 import math
 import random
@@ -152,11 +152,11 @@ def recorded(
     warnings: Sequence[Warned] = (),
     findings: Sequence[Finding] = (),
 ) -> Recorded:
-    """A job that ran through, with one event for each thing that a run tells."""
+    """Return a successful job, with one event of each kind that a run reports."""
     noise = random.Random(job_id)
     epochs = spec.training.epochs if spec.kind != "evaluate" else 0
     steps_per_epoch = 50
-    told: list[Fact] = [
+    reported: list[Fact] = [
         Submitted(name=spec.name, job_kind=spec.kind),
         AttemptStarted(number=1, submission_id=f"fgd-{job_id}-1"),
         StateChanged(from_state="queued", to_state="starting", reason="leased"),
@@ -184,7 +184,7 @@ def recorded(
     ]
     if spec.kind == "distill":
         source = spec.teacher.checkpoint
-        told += [
+        reported += [
             WeightsLoaded(
                 role="teacher",
                 source=source,
@@ -210,11 +210,11 @@ def recorded(
         step = epoch * steps_per_epoch
         where = {"epoch": epoch, "epochs": epochs, "step": step, "steps": epochs * steps_per_epoch}
         rates = {"images_per_s": 180.0, "eta_s": 60.0 * (1 - done), "learning_rate": 1e-3}
-        told.append(Progress(**where, **rates, values=values))
-        told.append(EpochFinished(**where, **rates, values=values))
+        reported.append(Progress(**where, **rates, values=values))
+        reported.append(EpochFinished(**where, **rates, values=values))
         now = ap * (1 - math.exp(-4 * done)) / (1 - math.exp(-4))
         reached = ap if epoch == epochs else max(0.0, now + noise.gauss(0, 0.012))
-        told.append(Evaluated(epoch=epoch, step=step, scores=scores(reached)))
+        reported.append(Evaluated(epoch=epoch, step=step, scores=scores(reached)))
         curves["loss"] += [
             CurvePoint(step=step - back, value=values["loss"] * noise.uniform(0.75, 1.3)) for back in range(45, 0, -5)
         ]
@@ -237,17 +237,17 @@ def recorded(
         train_s=3.4 * epochs if epochs else None,
         device="cpu",
     )
-    told += [
+    reported += [
         CheckpointSaved(name="best", uri="file:///x/best.pt", sha256=digest, size_bytes=9, epoch=epochs, step=1, ap=ap),
         ArtifactSaved(name="samples.png", uri="file:///x/s.png", media_type="image/png", sha256=digest, size_bytes=9),
         RunFinished(outcome="succeeded", result=result),
         StateChanged(from_state="running", to_state="succeeded", reason="run_succeeded"),
     ]
-    events = stored(job_id, told)
+    events = stored(job_id, reported)
     return Recorded(view(job_id, spec, events, result=result), events, curves)
 
 
-def stored(job_id: str, told: Sequence[Fact]) -> list[StoredEvent]:
+def stored(job_id: str, reported: Sequence[Fact]) -> list[StoredEvent]:
     return [
         StoredEvent(
             job_id=job_id,
@@ -257,7 +257,7 @@ def stored(job_id: str, told: Sequence[Fact]) -> list[StoredEvent]:
             kind=event.kind,
             data=event.model_dump(mode="json"),
         )
-        for sequence, event in enumerate(told, start=1)
+        for sequence, event in enumerate(reported, start=1)
     ]
 
 
@@ -313,7 +313,7 @@ def view(
 
 
 def demo_jobs() -> list[Recorded]:
-    """A teacher, the plain student and the distilled one, as the demo leaves them."""
+    """Return a teacher, the plain student and the distilled student, as after the demo."""
     finding = Finding(problem="box_without_area", action="dropped", count=5, examples=["0001.png", "0017.png"])
     warning = Warned(code="few_boxes", message="class 'ring' has fewer than 40 boxes; its AP will be noisy")
     return [

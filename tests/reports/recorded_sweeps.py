@@ -1,4 +1,4 @@
-"""Sweeps as they are stored: studies told event by event."""
+"""Stored sweeps for tests: studies built event by event."""
 
 import math
 import random
@@ -17,11 +17,11 @@ from tests.reports.recorded_jobs import BEGIN, distill_spec, scores, view
 
 EPOCHS = 9
 STEP_S = 10.0
-"""Between two events."""
+"""Time between two events."""
 
 
 class Study:
-    """Collects what a driver tells, each event ten seconds after the one before."""
+    """Collects the events of a driver, ten seconds apart."""
 
     def __init__(self, *, epochs: int = EPOCHS) -> None:
         self.epochs = epochs
@@ -41,7 +41,7 @@ class Study:
     def run(
         self, trial: int, aps: Sequence[float | None], values: Mapping[str, Any] | None = None, **changes: Any
     ) -> None:
-        """A trial from its start to its end; `stopped` where there are fewer values than epochs."""
+        """Add all events of a trial; it is `stopped` if there are fewer values than epochs."""
         self.start(trial, values, **changes)
         for epoch, ap in enumerate(aps, start=1):
             self.report(trial, epoch, ap)
@@ -82,7 +82,7 @@ def sweep_spec(**changes: Any) -> SweepSpec:
 
 
 def ap_at(values: Mapping[str, Any], epoch: int, *, seed: int = 0) -> float:
-    """A stand-in for training: best at scale 0.05, a little better where it is warm, with noise by seed."""
+    """Return a simulated AP: best at scale 0.05, a little better at a high temperature, with noise by seed."""
     scale = values.get("method.scale", 1.0)
     gain = 0.05 if scale == 0 else 0.20 * math.exp(-((math.log10(scale) + 1.3) ** 2))
     warmth = 0.02 * math.tanh(math.log10(values.get("method.temperature", 0.5)))
@@ -104,8 +104,8 @@ def drawn_values(seed: int, count: int) -> list[dict[str, Any]]:
 
 
 def asha_study(*, repetitions: int = 2) -> Study:
-    """Both baselines and twelve trials under ASHA with rungs at 1 and 3, one of which fails; then the two best and the
-    baselines again with other seeds."""
+    """Return both baselines and twelve trials under ASHA with rungs at 1 and 3; one trial fails. Then the two best and
+    the baselines repeat with other seeds."""
     study = Study()
     rungs = {1: 0, 3: 1, 9: 2}
     baselines = {0: {"method.scale": 0}, 1: {"method.scale": 1.0}}
@@ -118,9 +118,9 @@ def asha_study(*, repetitions: int = 2) -> Study:
         best = 0.0
         for epoch in range(1, EPOCHS + 1):
             best = max(best, ap_at(values, epoch))
-            told = seen.get(epoch, [])
-            told.append(best)
-            stops = epoch in seen and best < sorted(told, reverse=True)[(len(told) - 1) // 3]
+            reported = seen.get(epoch, [])
+            reported.append(best)
+            stops = epoch in seen and best < sorted(reported, reverse=True)[(len(reported) - 1) // 3]
             study.report(
                 trial, epoch, ap_at(values, epoch), rung=rungs.get(epoch), verdict="stop" if stops else "continue"
             )
@@ -145,7 +145,7 @@ def asha_study(*, repetitions: int = 2) -> Study:
 
 
 def whole(study: Study, trial: int, values: Mapping[str, Any], **changes: Any) -> None:
-    """A trial that nobody stops."""
+    """Add a trial that trains to the end."""
     study.start(trial, values, **changes)
     aps = [ap_at(values, epoch, seed=changes.get("seed", 0)) for epoch in range(1, study.epochs + 1)]
     for epoch, ap in enumerate(aps, start=1):

@@ -1,4 +1,4 @@
-"""Jobs side by side: only those that were scored on the same validation data."""
+"""Only jobs that were scored on the same validation data can be compared."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.reports.test_report_route import CONTROL
 
 
 def a_job(job_id: str, **of_validation: Any) -> JobReport:
-    """A job that ran through, whose validation split is as told."""
+    """Return a successful job with this validation split."""
     job = recorded(job_id, train_spec(f"job {job_id}", STUDENT, epochs=1)).report()
     data = [check.model_copy(update=of_validation) if check.split == "val" else check for check in job.data]
     return job.model_copy(update={"data": data})
@@ -93,11 +93,11 @@ class TestRoute:
         spec = train_spec(f"on {num_images}", STUDENT, epochs=1)
         with FgdClient(server.url) as client:
             job_id = client.submit(spec).job_id
-        told: list[Fact] = []
+        reported: list[Fact] = []
         for event in recorded("x", spec).events:
             if event.kind not in (*CONTROL, "artifact_saved", "checkpoint_saved"):
                 fact = RUN_EVENT.validate_python(event.data)
                 is_val = isinstance(fact, DataChecked) and fact.split == "val"
-                told.append(fact.model_copy(update={"num_images": num_images}) if is_val else fact)
-        server.run_of(job_id).report(*told)
+                reported.append(fact.model_copy(update={"num_images": num_images}) if is_val else fact)
+        server.run_of(job_id).report(*reported)
         return job_id

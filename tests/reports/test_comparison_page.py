@@ -1,4 +1,4 @@
-"""The comparison as a page: its forest plots drawn by a real browser, and quiet towards the network."""
+"""The page of a comparison: a real browser draws its forest plots, and it requests nothing from the network."""
 
 import re
 import subprocess
@@ -19,7 +19,7 @@ from tests.reports.test_report_page import CHROMIUM, EVIL, REQUEST_RECORDER
 
 @pytest.fixture(scope="module")
 def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
-    """One class gained, one has too few boxes, and somebody called a run something hostile."""
+    """Return a comparison in which one class gained, one has too few boxes, and a run has a hostile name."""
     ground = DrawnDataset(7, num_images=60)
     files = []
     for seed, skill in ((1, 0.95), (2, 0.3)):

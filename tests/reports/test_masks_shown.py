@@ -1,4 +1,4 @@
-"""AP of masks stands wherever AP stands, and nowhere where there are no masks."""
+"""Mask AP is shown wherever AP is shown, but only if there are masks."""
 
 import csv
 import html
@@ -21,7 +21,7 @@ from service.reports.html import render_html
 
 
 def with_masks(found: Scores) -> Scores:
-    """Masks that are worth half of their boxes."""
+    """Return the scores with a mask AP of half the box AP."""
     assert found.ap is not None
     per_class = {
         name: ClassScore(ap=(one.ap or 0) / 2, ap50=one.ap50, num_boxes=one.num_boxes)
@@ -41,7 +41,7 @@ def with_masks(found: Scores) -> Scores:
 
 @pytest.fixture
 def job() -> Recorded:
-    """Of AP 0.6 and mask AP 0.3."""
+    """A job of AP 0.6 and mask AP 0.3."""
     plain = recorded("m1", train_spec("with masks", STUDENT), ap=0.6)
     assert plain.job.result is not None
     result = plain.job.result.model_copy(update={"scores": with_masks(plain.job.result.scores)})
@@ -53,8 +53,8 @@ def job() -> Recorded:
 def _masked(event: StoredEvent) -> StoredEvent:
     if event.kind != "evaluated":
         return event
-    told = Evaluated.model_validate(event.data)
-    data = told.model_copy(update={"scores": with_masks(told.scores)}).model_dump(mode="json")
+    reported = Evaluated.model_validate(event.data)
+    data = reported.model_copy(update={"scores": with_masks(reported.scores)}).model_dump(mode="json")
     return event.model_copy(update={"data": data})
 
 
@@ -123,8 +123,8 @@ def test_csv_has_columns_of_masks_if_a_job_has_masks(job: Recorded) -> None:
 
 
 def test_json_has_masks(job: Recorded) -> None:
-    (told,) = report_on(job).model_dump(mode="json")["jobs"]
-    assert told["result"]["scores"]["masks"]["ap"] == 0.3
+    (reported,) = report_on(job).model_dump(mode="json")["jobs"]
+    assert reported["result"]["scores"]["masks"]["ap"] == 0.3
     assert report_on(recorded("b", train_spec("boxes", STUDENT))).jobs[0].result is not None
     assert scores(0.5).masks is None
 

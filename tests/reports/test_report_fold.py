@@ -1,4 +1,4 @@
-"""From stored events to a report, and what the report concludes."""
+"""The fold of stored events into a report, and the conclusions of the report."""
 
 import csv
 import io
@@ -69,14 +69,14 @@ class TestFold:
 
     def test_a_repeated_epoch_is_shown_once_with_its_newest_values(self) -> None:
         job = recorded("a", train_spec("a", STUDENT))
-        told = [one_epoch(1, 2.0), one_epoch(2, 1.5), one_epoch(2, 1.4), one_epoch(3, 1.2)]
-        report = fold(job.job, stored("a", told), {})
+        reported = [one_epoch(1, 2.0), one_epoch(2, 1.5), one_epoch(2, 1.4), one_epoch(3, 1.2)]
+        report = fold(job.job, stored("a", reported), {})
         assert [(epoch.epoch, epoch.values["loss"]) for epoch in report.epochs] == [(1, 2.0), (2, 1.4), (3, 1.2)]
 
     def test_a_repeated_evaluation_is_shown_once(self) -> None:
         job = recorded("a", train_spec("a", STUDENT))
-        told = [Evaluated(epoch=1, step=50, scores=scores(ap)) for ap in (0.1, 0.2)]
-        assert [e.scores.ap for e in fold(job.job, stored("a", told), {}).evaluations] == [0.2]
+        reported = [Evaluated(epoch=1, step=50, scores=scores(ap)) for ap in (0.1, 0.2)]
+        assert [e.scores.ap for e in fold(job.job, stored("a", reported), {}).evaluations] == [0.2]
 
     def test_an_unreadable_event_is_skipped(self) -> None:
         job = recorded("a", train_spec("a", STUDENT, epochs=3))
@@ -88,8 +88,8 @@ class TestFold:
 
     def test_a_warning_of_every_attempt_is_shown_once(self) -> None:
         job = recorded("a", train_spec("a", STUDENT))
-        told = [Warned(code="x", message="same")] * 3
-        assert len(fold(job.job, stored("a", told), {}).warnings) == 1
+        reported = [Warned(code="x", message="same")] * 3
+        assert len(fold(job.job, stored("a", reported), {}).warnings) == 1
 
 
 class TestComparison:

@@ -1,4 +1,4 @@
-"""The report as a page: whole in one file, drawn by a real browser, and quiet towards the network."""
+"""The page of a report: one file, drawn by a real browser, without requests to the network."""
 
 import html
 import io
@@ -21,7 +21,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 PICTURE = '<img alt="Validation images'
 EVIL = "</script><img src=x onerror=document.title='broken'>"
 
-# Notes every request of the page, and every one that its own security policy stopped.
+# Records every request of the page, and every request that the page's security policy blocked.
 REQUEST_RECORDER = """
 const root = document.documentElement;
 const asked = (name) => { root.dataset.asked = (root.dataset.asked || "") + name; };
@@ -39,7 +39,7 @@ def a_png() -> bytes:
 
 
 def an_evil_job() -> Recorded:
-    """With hostile text wherever a user or a run may put some."""
+    """Return a job with hostile text in every field that a user or a run can set."""
     job = recorded("e1", train_spec("evil", STUDENT))
     error = ErrorReport(code="data", message=EVIL, traceback=EVIL)
     broken = view("e1", job.job.spec, job.events, state="failed", error=error)

@@ -28,7 +28,7 @@ def server(tmp_path: Path) -> Iterator[LiveServer]:
 
 @pytest.fixture
 def job_id(server: LiveServer) -> str:
-    """A job that ran through, told to the server event by event, with a picture of what it found."""
+    """A successful job, reported to the server event by event, with a picture of its detections."""
     spec = train_spec("student", STUDENT, epochs=3)
     with FgdClient(server.url) as client:
         job_id = client.submit(spec).job_id

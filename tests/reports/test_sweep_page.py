@@ -1,4 +1,4 @@
-"""The report on a sweep as a page: drawn by a real browser, with every trial in it, and quiet towards the network."""
+"""The page of a report on a sweep: a real browser draws every trial, without requests to the network."""
 
 import html
 import json
@@ -24,7 +24,7 @@ NUM_TRIALS = 2 + NUM_SEARCHED + 2 * 4
 
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: the page cannot be opened")
 
-# Sorts by best AP, twice; then looks for what was stopped.
+# Sorts by best AP, twice; then searches for stopped trials.
 USE_THE_TABLE = """() => {
   const first = () => document.querySelector("#trials tbody tr:not([hidden])").dataset.trial;
   const [button] = [...document.querySelectorAll("#trials .sorts")].filter((each) => each.textContent === "best AP");
@@ -133,7 +133,7 @@ class TestPage:
         assert "It is not shown that the others are worse" in text
 
     def test_while_a_sweep_runs_it_compares_at_equal_epochs_only(self) -> None:
-        """The plain student is done after three epochs, the trial is after its first: neither is best yet."""
+        """The plain student has finished three epochs, the trial its first: neither is the best yet."""
         study = Study(epochs=3)
         study.run(0, [0.10, 0.20, 0.30], {"method.scale": 0}, origin="plain")
         study.start(1, {"method.scale": 1.0})
@@ -273,7 +273,7 @@ class TestInBrowser:
         assert on_screen["contour"][0] == NUM_SEARCHED
         assert on_screen["parallel"][0] == NUM_SEARCHED * (len(SPACE) + 1)
         assert on_screen["parallel"][1] == NUM_SEARCHED
-        # A trial that was stopped after one epoch is a point and no line.
+        # A trial that was stopped after one epoch is a point without a line.
         long = [trial for trial in sweep_report(asha_study()).trials if len(trial.reports) > 1]
         assert on_screen["curves"][1] >= len(long)
 

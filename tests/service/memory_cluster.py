@@ -41,7 +41,7 @@ class MemoryCluster:
     async def job(self, submission_id: str) -> ClusterJob | None:
         self._answer()
         if submission_id in self.refuses:
-            raise ClusterError("Ray could not tell the state of a run")
+            raise ClusterError("Ray could not report the state of a run")
         return self._jobs.get(submission_id)
 
     async def jobs(self) -> Mapping[str, ClusterJob]:

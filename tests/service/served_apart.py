@@ -36,7 +36,7 @@ class Apart:
 def served_apart(home: Path) -> Iterator[Apart]:
     """Start a control plane in `home`, with its dispatcher and a cluster in memory.
 
-    Whoever connects before it is up waits until it is.
+    A client that connects before the server is up waits until it is.
     """
     with socket.create_server(("127.0.0.1", 0)) as listening, (home / "server.log").open("w") as log:
         descriptor, port = listening.fileno(), listening.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Sweeps for tests of the control plane: specs, and what a driver reports of its trials."""
+"""Sweeps for tests of the control plane: specs, and events that a driver reports about its trials."""
 
 from typing import Any
 

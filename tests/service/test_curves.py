@@ -1,4 +1,4 @@
-"""Curves show what was stored, in whatever order points were written, overwritten and rolled up."""
+"""Curves show the stored points, whatever the order of writes, overwrites and roll-ups."""
 
 import asyncio
 import secrets

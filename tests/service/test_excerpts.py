@@ -1,4 +1,4 @@
-"""Driver logs are bounded, whatever a run prints."""
+"""Stored driver logs have a limited size."""
 
 import json
 

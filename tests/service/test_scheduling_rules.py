@@ -1,4 +1,4 @@
-"""Which jobs start, which wait and why, which make room: decided on values, without a cluster."""
+"""The scheduling decisions: jobs to start, jobs to preempt, and reasons to wait. They need no cluster."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -169,7 +169,7 @@ class TestEarliestStart:
         assert waits["a"].not_before_s is None
 
     def test_a_later_job_in_the_queue_starts_after_an_earlier_one(self) -> None:
-        """Both want the next GPU; only one of them can have it."""
+        """Each job needs a GPU, and each run frees one."""
         active = [run("soon", 1, 1, eta_s=30.0), run("later", 1, 1, eta_s=90.0)]
         waits = decide([job(name, 1, 1) for name in "abc"], node(8, 2, gpus_free=0), active=active).wait
         assert [waits[name].not_before_s for name in "abc"] == [30.0, 90.0, None]

@@ -152,7 +152,7 @@ class TestResumedTrial:
 class TestTrialWithChangedValues:
     @pytest.fixture
     def study(self) -> Study:
-        """Trial 1 goes on from trial 0 after two epochs, with values of its own."""
+        """Trial 1 continues from a checkpoint of trial 0 after two epochs, with other values."""
         study = Study(epochs=4)
         study.start(1, {"method.alpha": 1.0})
         study.report(1, 2, 0.1)

@@ -1,4 +1,4 @@
-"""Which sweeps are refused, each fault with its place and its cure, and all of them at once."""
+"""Invalid sweeps are refused: all faults are reported at once, each with its field and the cure."""
 
 import json
 from typing import Any
@@ -160,7 +160,7 @@ class TestValues:
 
 
 class TestKinds:
-    """Parts that may be one kind of thing or another, told apart by their `type` or `name`."""
+    """Parts of a spec that have several kinds, which `type` or `name` selects."""
 
     NAME = "detector.backbone.name"
     WIDTH = "detector.backbone.width_factor"
@@ -354,7 +354,7 @@ class TestEarlierSweeps:
         other = base(training={"batch_size": 4, "epochs": 3, "optimizer": {"type": "sgd", "learning_rate": 0.5}})
         code, message = refused(sweep_spec(base=other, fork="abc"), **self.earlier())["fork"]
         assert code == "other_base"
-        # The learning rate is searched, so what the base has for it counts for nothing.
+        # The learning rate is searched, so its value in the base does not matter.
         assert "the bases differ in training.batch_size; use" in message
         assert refused(sweep_spec(base=other, warm_start=["abc"]), **self.earlier()) == {}
 

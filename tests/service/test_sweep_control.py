@@ -176,7 +176,7 @@ class TestSurroundings:
         return settings.model_copy(update={"webhooks": WebhookSettings(allow_private=True)})
 
     async def test_the_end_of_a_sweep_is_told_to_webhooks_and_so_is_its_second_end(self, plane: ControlPlane) -> None:
-        # An address of the documentation: what is not delivered here is counted all the same.
+        # An address reserved for documentation: deliveries fail, but are counted.
         hook = (await plane.http.post("/v1/webhooks", json={"url": "https://192.0.2.1/hook"})).json()
         job_id, run = await plane.started_job(sweep_spec())
         await run.succeeds()

@@ -1,4 +1,4 @@
-"""What a sweep's trials say: each figure worked out by hand."""
+"""The findings of a sweep, compared with values calculated by hand."""
 
 import json
 import math
@@ -37,7 +37,7 @@ def folded(study: Study, *directions: str, is_over: bool = False) -> list[TrialV
 
 
 def with_seeds(**aps: Sequence[float]) -> list[TrialView]:
-    """Trials of one epoch: for each origin its values over seeds, the first one the trial and the rest repetitions."""
+    """Return trials of one epoch: for each origin its values by seed; the first is the trial, the others repeat it."""
     study, number = Study(epochs=1), 0
     for origin, values in aps.items():
         first = number
@@ -57,7 +57,7 @@ class TestStandings:
     def test_the_run_that_chose_a_finalist_is_not_in_its_mean(self) -> None:
         first, second = standings(with_seeds(plain=[0.1, 0.3], searcher=[0.90, 0.34, 0.32]), UP)
         assert (first.seed_values, first.objectives, first.chosen_at) == ([0.34, 0.32], [pytest.approx(0.33)], 0.90)
-        # Nobody chose a baseline for its value.
+        # A baseline was not chosen for its value, so all of its runs count.
         assert (second.seed_values, second.chosen_at) == ([0.1, 0.3], None)
 
     def test_a_finalist_that_was_lucky_once_ranks_below_a_better_one(self) -> None:
@@ -195,7 +195,7 @@ class TestDifferences:
         assert gains(ranked, "maximize")["plain"].verdict == "clear"
 
     def test_the_winners_gain_over_a_baseline_is_corrected_for_all_candidates(self) -> None:
-        """By hand: of two finalists and the published values, three could have won over the plain student."""
+        """By hand: two finalists and the default weights are three candidates for a win over the plain student."""
         trials = with_seeds(
             plain=[0.10, 0.12, 0.11],
             published=[0.1, 0.1, 0.12],
@@ -259,7 +259,7 @@ class TestParetoFront:
 class TestStopping:
     @pytest.fixture
     def trials(self) -> list[TrialView]:
-        """Nine epochs, rungs at 1 and 3: two of four go on from the first, one of them from the second."""
+        """Nine epochs, rungs at 1 and 3: two of four trials continue after the first rung, one after the second."""
         study = Study(epochs=9)
         study.run(0, [0.1] * 9, origin="plain")
         for trial, (aps, rungs) in enumerate(
@@ -285,7 +285,7 @@ class TestStopping:
     def test_each_rung_lists_the_trials_that_arrived_and_continued(self, trials: list[TrialView]) -> None:
         first, second = stopping(trials, "maximize", winner=1).rungs
         assert (first.epoch, first.reached, first.went_on, first.cutoff, first.best_stopped) == (1, 4, 2, 0.20, 0.21)
-        # Trial 2 was judged by its best, 0.26, as the scheduler does.
+        # The scheduler judged trial 2 by its best value, 0.26.
         assert (second.epoch, second.reached, second.went_on, second.cutoff, second.best_stopped) == (
             *(3, 2, 1),
             *(0.24, 0.26),
@@ -329,7 +329,7 @@ class TestImportance:
     SPACE = {"method.alpha": LogUniform(low=0.01, high=1), "method.mask": Choice(values=("geometric", "official"))}
 
     def searched(self, count: int, *, epochs: int = 1, stopped_after: int = 0) -> list[TrialView]:
-        """AP rises with alpha; the mask does nothing."""
+        """Return trials whose AP rises with alpha; the mask has no effect."""
         study = Study(epochs=epochs)
         for trial in range(count):
             values = {"method.alpha": 0.01 + 0.99 * trial / count, "method.mask": ("geometric", "official")[trial % 2]}

@@ -1,4 +1,4 @@
-"""What a sweep's verdict promises, held over simulated sweeps: `benchmarks/results/sweep_verdicts.md` has them all."""
+"""The error rates that a verdict promises, in simulated sweeps; see `benchmarks/results/sweep_verdicts.md`."""
 
 from dataclasses import replace
 from statistics import fmean
@@ -20,7 +20,7 @@ GRID = [
     for is_paired in (False, True)
 ]
 SWEEPS = 420
-"""Of each of the 24 cases: 10,080 in all."""
+"""Simulated sweeps for each of the 24 cases: 10,080 in total."""
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ class TestWithAnEffect:
 
 
 def test_simulated_sweeps_start_the_same_trials_as_a_study() -> None:
-    """The study itself chooses among the same values, and starts the same trials with the same seeds."""
+    """A study with the same values starts the same trials with the same seeds."""
     case = Case(trials=6, finalists=2, seeds=3)
     dice = [[0.3 + ((7 * row + 3 * seed) % 11) / 100 for seed in range(case.seeds)] for row in range(2 + case.trials)]
     spec = sweep_spec(scheduler=RunAll(), seeds=case.seeds, finalists=case.finalists, budget={"trials": case.trials})

@@ -1,4 +1,4 @@
-"""GET /v1/jobs/{id}/report of a sweep, whose driver reports as drivers do."""
+"""GET /v1/jobs/{id}/report of a sweep, whose events are reported as by a driver."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ RATE = "training.optimizer.learning_rate"
 
 @pytest.fixture
 async def sweep(plane: ControlPlane) -> tuple[str, Run]:
-    """Two trials: one done, one that runs."""
+    """A sweep of two trials: one is finished, one is running."""
     job_id, run = await plane.started_job(sweep_spec(baselines=False))
     await run.reports(
         begun(0, rate=0.01),
