@@ -417,7 +417,7 @@ class TestImportance:
         assert found is not None
         assert found.warning is not None
         assert "19 trials are few for 2 dimensions" in found.warning
-        assert "below 20" in found.warning
+        assert "fewer than 20" in found.warning
 
     def test_fewer_than_four_trials_have_no_importance(self) -> None:
         assert importance(self.searched(3), self.SPACE, "maximize") is None
