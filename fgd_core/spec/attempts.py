@@ -31,7 +31,7 @@ from fgd_core.spec.base import Command, Fact
 from fgd_core.spec.jobs import JobSpec
 
 ControlSignal: TypeAlias = Literal["continue", "pause", "cancel"]
-"""What the control plane wants from a run. `pause` and `cancel` ask for the same: save a checkpoint and stop."""
+"""What the control plane wants from a run. `pause` and `cancel` request the same: save a checkpoint and stop."""
 _MAX_FIELDS = 10
 
 

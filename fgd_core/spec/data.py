@@ -64,7 +64,7 @@ class Yolo(Command):
     type: Literal["yolo"] = "yolo"
     data_yaml: str
     """The file that names the classes and the folders of images. The labels of an image are in the same path with
-    `labels` in place of `images`, or beside the image. A label is a box, a polygon, or a box with keypoints if the file
+    `labels` in place of `images`, or next to it. A label is a box, a polygon, or a box with keypoints if the file
     has `kpt_shape`. Where a row could be a polygon or a box with keypoints, the file needs `kpt_shape` or
     `task: segment`."""
     root: str | None = None

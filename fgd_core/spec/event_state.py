@@ -91,7 +91,7 @@ class JobStatus:
     kind: str
     state: JobState
     doing: str = ""
-    """What happens now, or what the job waits for, in words."""
+    """Text: the current activity, or what the job waits for."""
     progress: ProgressView = field(default_factory=ProgressView)
     mask_ap: float | None = None
     """From the newest evaluation; None if the detector has no masks."""

@@ -1,6 +1,6 @@
 """Slow readers: a connection whose client does not read what the server sends is cut; the client may reconnect.
 
-Without this, such a client would hold its connection, its task and a buffer for as long as it likes. An ordinary close
+Without this, such a client would hold its connection, its task and a buffer without a limit. An ordinary close
 would not help: it waits until the client has read the buffer.
 
 This module is the only one that uses uvicorn's private HTTP protocol class.

@@ -99,7 +99,7 @@ class JobEvents(JobRequests):
     def follow_log(
         self, job_id: str, attempt: int | None = None, *, on_drop: streaming.OnDrop | None = None
     ) -> Iterator[LogPiece | LogNote]:
-        """Yield what a job prints, as it prints it, every line once.
+        """Yield the output of a job while it runs, every line once.
 
         Args:
             attempt: the only attempt to follow; default: the newest attempt and all later ones.

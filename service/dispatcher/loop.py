@@ -1,6 +1,6 @@
 """Carries the intent in the database out on the cluster, step by step, in short rounds called ticks.
 
-The steps decide nothing themselves: what to start, what is lost and what follows from it are rules in `service.jobs`.
+The steps do not decide what to start, what is lost, or what follows from it: rules in `service.jobs` do.
 No step awaits the network inside a transaction: it loads, closes, acts, reopens and applies, guarded by state and
 attempt.
 """

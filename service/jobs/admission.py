@@ -69,7 +69,7 @@ class NamedData:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What the caller has looked up."""
+    """The facts that admission needs: the caller reads them from the database, the cluster and the disk."""
 
     capacity: Capacity | None = None
     """None if the cluster did not answer: then nothing is refused for its resources."""

@@ -38,7 +38,7 @@ class Active:
     is_placed: bool
     """Whether the cluster's free amounts already exclude it."""
     tasks: int = 1
-    """As of `Queued`: how many it wants."""
+    """As in `Queued`: the number of tasks that it wants to run at once."""
     is_preemptible: bool = False
     is_stopping: bool = False
     eta_s: float | None = None
@@ -229,7 +229,7 @@ class _Usage:
 
 
 class _Room:
-    """What is free on each node, and what will come free."""
+    """The resources that are free on each node, and those that running jobs will release."""
 
     def __init__(self, active: Sequence[Active], capacity: Capacity) -> None:
         self._nodes = [[node.cpus_free, node.gpus_free] for node in capacity.nodes]
@@ -284,7 +284,7 @@ class _Room:
 
     def _start_s(self, job: Queued) -> float | None:
         """The earliest start of the job, behind the jobs ahead of it."""
-        # What the jobs ahead take, or wait for, counts as taken for ever.
+        # Resources that jobs ahead take or wait for count as never released.
         at_s = self._releases.time_until(job.cpus - self._free_cpus, job.gpus - self._free_gpus if job.gpus else 0.0)
         if at_s is None:
             # A job ahead must end first, at an unknown time. But a large job waits for the running jobs in any case.

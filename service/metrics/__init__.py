@@ -102,7 +102,9 @@ class Metrics:
         # -- the dispatcher --
         self.dispatches = gauge("fgd_dispatcher_active", "Whether this replica dispatches")
         self.tick = histogram("fgd_dispatcher_tick_seconds", "Duration of a tick of the dispatcher", _LAGS_S)
-        self.ray_errors = counter("fgd_ray_errors", "Ticks in which Ray was away, or refused a request", ("what",))
+        self.ray_errors = counter(
+            "fgd_ray_errors", "Ticks in which Ray was unreachable, or refused a request", ("what",)
+        )
         self.ray_up = gauge("fgd_ray_up", "Whether Ray has answered this replica recently")
         self.ray_nodes = gauge("fgd_ray_nodes", f"Live nodes of the Ray cluster; {_WHOLE}")
 

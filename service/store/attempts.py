@@ -185,7 +185,7 @@ async def advance(session: WriteSession, attempt_id: str, stream: str, *, last: 
     """Set the last received sequence of a stream to `to`, but only if it is `last`.
 
     Returns:
-        True if it was.
+        True if it was `last`, and is now `to`.
     """
     found = await (await core(session)).scalar(
         _ADVANCE, {"of_attempt": attempt_id, "of_stream": stream, "before": last, "last_sequence": to}
