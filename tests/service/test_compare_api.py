@@ -143,7 +143,7 @@ class TestEachStorage:
         change = comparison.scores[0].change
         assert change is not None and change.finding == "gained"
         # The second request comes from the cache, although the copies of the files have new paths.
-        monkeypatch.setattr(process, "_made", None)
+        monkeypatch.setattr(process, "_answer", None)
         assert await compared(plane, [good], [bad]) == comparison
 
 
