@@ -128,7 +128,7 @@ async def _forward(services: Services, request: Request) -> Response:
     _check_allowed(principal, request, path, services.settings.external_url)
     if path in rules.OWN:
         return _own_response(request, path)
-    # The whole body, which the request policy has limited: the next message then tells that the client disconnected.
+    # The whole body, which the request policy has limited: the next message then reports that the client disconnected.
     body = await request.body()
     query = request.scope["query_string"].decode("latin-1")
     target = quote(path, safe="/~!$&'()*+,;=:@") + (f"?{quote(query, safe=_QUERY)}" if query else "")
