@@ -58,6 +58,11 @@ class TestSubmit:
             wrong.job("x")
 
 
+def shared_prefix(one: str, other: str) -> str:
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=True))
+    return "".join(character for character, _ in same)
+
+
 class TestFind:
     def test_all_pages_are_listed_newest_first(self, client: FgdClient) -> None:
         submitted = [client.submit(spec(f"job {number}")).job_id for number in range(5)]
@@ -68,11 +73,14 @@ class TestFind:
         assert client.find(job.job_id[:6]).job_id == job.job_id
 
     def test_an_ambiguous_prefix_is_refused_with_the_matching_ids(self, client: FgdClient) -> None:
-        # Ids are hexadecimal: among seventeen, two have the same first digit.
+        # Ids are hexadecimal: among seventeen, two have the same first digit. The error names five ids at most, so the
+        # test takes the two with the longest common prefix.
         ids = sorted(client.submit(spec()).job_id for _ in range(17))
-        one, other = next(pair for pair in itertools.pairwise(ids) if pair[0][0] == pair[1][0])
+        prefix, one, other = max(
+            ((shared_prefix(*pair), *pair) for pair in itertools.pairwise(ids)), key=lambda found: len(found[0])
+        )
         with pytest.raises(NotFoundError) as error:
-            client.find(one[0])
+            client.find(prefix)
         assert one in error.value.message
         assert other in error.value.message
 
