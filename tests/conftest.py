@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import structlog
 import torch
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests import postgres as postgresql
 
@@ -22,15 +24,31 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+RAY_GROUPS = {
+    "tests/end_to_end/": "end_to_end",
+    "tests/cluster/": "ray",
+    "tests/chaos/test_chaos": "ray",
+    "tests/chaos/test_ray_nodes": "ray",
+    "tests/client/test_demo": "ray",
+}
+"""Beginning of a test's id -> group whose tests share a process."""
 SHARED = Path(os.environ.get("FGD_SHARED", REPOSITORY.parent / "shared"))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one test process run all tests that start Ray, one after another: Ray takes the whole machine."""
-    for item in items:
-        if item.get_closest_marker("ray"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
+class _RayInOneProcess(LoadScopeScheduling):
+    """Gives all end-to-end tests to one test process, and all other tests that start Ray to another one.
+
+    Several Rays at once slow each other down. xdist's own groups do nothing with pytest 9.2, which ignores the suffix
+    that xdist appends to a test's id.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((group for prefix, group in RAY_GROUPS.items() if nodeid.startswith(prefix)), nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
+    return _RayInOneProcess(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 @pytest.fixture(autouse=True)
