@@ -97,7 +97,7 @@ class TestOneLess:
         job_id, run = await plane.started_job(sweep_spec())
         await run.reports(begun(0), ended(0))
         answer = await ask(plane, f"{job_id}/trials/0/stop")
-        assert (answer.status_code, answer.json()["detail"]) == (409, "trial 0 is completed already")
+        assert (answer.status_code, answer.json()["detail"]) == (409, "trial 0 is already completed")
         assert (await ask(plane, f"{job_id}/trials/7/stop")).status_code == 404
         await run.succeeds()
         assert (await ask(plane, f"{job_id}/trials/0/stop")).status_code == 409
