@@ -11,6 +11,7 @@ from fgd_core.data import open_dataset
 from fgd_core.data.loading import TrainLoader
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.weights.checkpoint import read_checkpoint
+from fgd_core.methods.base import Moment
 from fgd_core.spec.methods import Fgd
 from fgd_core.spec.plans import PlannedLevel
 from fgd_core.spec.training import AdamW
@@ -60,7 +61,7 @@ def distil(
     distiller = Distiller(Fgd(scale=0.05), student, teacher)
     optimizer = build_optimizer(AdamW(), [*student.parameters(), *distiller.parameters()])
     curve = [
-        training_step(student, distiller, optimizer, batch, clip_norm=35.0, autocast_dtype=None) for _ in range(steps)
+        training_step(student, distiller, optimizer, batch, clip_norm=35.0, autocast_dtype=None, moment=Moment()) for _ in range(steps)
     ]
     first, last = curve[0], curve[-1]
     return Pair(

@@ -7,17 +7,8 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from fgd_core.data.targets import Targets
-
-
-class FeatureLevel(NamedTuple):
-    """Describes one map of a pyramid."""
-
-    name: str
-    stride: int
-    """Pixels of the input per cell."""
-    channels: int
-    is_derived: bool = False
-    """Whether the map only subsamples the level below, so it adds no information."""
+from fgd_core.outputs import FeatureLevel
+from fgd_core.spec.detectors import AnyDetector
 
 
 class Detections(NamedTuple):
@@ -40,6 +31,7 @@ class Detector(nn.Module):
     """
 
     levels: tuple[FeatureLevel, ...]
+    settings: AnyDetector
     num_classes: int
     has_masks: bool = False
     """Whether the losses need masks and the detections have masks."""

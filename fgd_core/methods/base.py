@@ -1,42 +1,157 @@
-"""Defines the interface of all distillation methods: a loss between two feature maps of one pyramid level."""
+"""Defines the interface of all distillation methods: what a method is given in a step, and what it returns."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple, Protocol, TypeAlias
 
-from torch import Tensor
+from torch import Tensor, nn
+
+from fgd_core.data.targets import Targets
+from fgd_core.outputs import FeatureLevel
+from fgd_core.spec.methods import AnyMethod
+from fgd_core.spec.plans import PlannedLevel
 
 
-class Terms(Protocol):
-    """Holds the parts of a loss, for reports, and their weighted sum, for the optimiser."""
+class Side(NamedTuple):
+    """Describes the student or the teacher, as far as it is known before the first step."""
+
+    levels: Sequence[FeatureLevel]
+    """Fine to coarse, as the network's own `features` returns them."""
+    num_classes: int
+    input_scale: float = 1.0
+    """Size of its images relative to the student's."""
+
+
+class Moment(NamedTuple):
+    """The place in the training. It is a function of the number of steps, so a resumed run needs no state."""
+
+    step: int = 0
+    """Number of steps that are done."""
+    steps: int = 1
+    """Number of steps of the whole training."""
+    epochs: int = 1
+    """Number of epochs of the whole training."""
+
+    @property
+    def done(self) -> float:
+        """Fraction of the training that is done, in [0, 1)."""
+        return self.step / self.steps
+
+    @property
+    def epoch(self) -> float:
+        """Number of epochs that are done, with the fraction of the current one."""
+        return self.done * self.epochs
+
+
+class View:
+    """Shows one network on one picture. Each part is computed when a method first reads it, and only once.
+
+    A student's parts have gradients. A teacher's have none.
+
+    Args:
+        pyramid: computes the maps.
+    """
+
+    def __init__(self, pyramid: Callable[[], Sequence[Tensor]]) -> None:
+        self._pyramid = pyramid
+
+    @cached_property
+    def pyramid(self) -> Sequence[Tensor]:
+        """The maps from fine to coarse, each (N, C, H, W)."""
+        return self._pyramid()
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """Holds what a method may use in one step."""
+
+    student: View
+    teacher: View
+    targets: Targets
+    """The objects, in pixels of the student's resized image."""
+    input_size: tuple[int, int]
+    """(height, width) in pixels of the student's padded batch."""
+    moment: Moment = Moment()
+    others: Mapping[str, "Lesson"] = field(default_factory=dict)
+    """The same lesson on another picture of the same images, by the name of the picture."""
+
+
+class Terms(NamedTuple):
+    """Holds the parts of a loss, for reports, and the weight of each."""
+
+    parts: Mapping[str, Tensor]
+    """Name to scalar (), unweighted, with gradients to the student and to the method's own parameters."""
+    weights: Mapping[str, float]
+    """The weight of each part."""
 
     @property
     def total(self) -> Tensor:
-        """Scalar () with gradients to the student and to the method's own parameters."""
-        ...
+        """The weighted sum of the parts, scalar ()."""
+        return self.scaled(1.0)
 
-    def unweighted(self) -> dict[str, Tensor]:
-        """Return name to scalar () of each part, unweighted."""
-        ...
+    def scaled(self, scale: float) -> Tensor:
+        """Return the weighted sum of the parts with a factor on all weights, scalar ()."""
+        first, *rest = (scale * self.weights[name] * value for name, value in self.parts.items())
+        return sum(rest, start=first)
+
+
+class Method(nn.Module):
+    """Computes the loss of a method. Its parameters train with the student and are discarded afterwards."""
+
+    def forward(self, lesson: Lesson) -> Mapping[str, Terms]:
+        """Compute the loss: by the name of a level of the student, or of another place such as `regions`."""
+        raise NotImplementedError
+
+    def plan(self) -> Sequence[PlannedLevel]:
+        """Return which levels are compared and which are left out; empty if the method compares no maps."""
+        return ()
+
+    def compares(self) -> Sequence[str]:
+        """Return what is compared besides maps, in words."""
+        return ()
+
+    def advice(self, teacher: View) -> Sequence[str]:
+        """Return advice about settings that do not suit the teacher, in words; empty if all do."""
+        return ()
+
+
+MethodFactory: TypeAlias = Callable[[AnyMethod, Side, Side], Method]
+"""(the method's spec, the student, the teacher) -> the method. Raises SpecError if the pair does not suit it."""
+
+
+class LevelPair(NamedTuple):
+    """Describes a student's and a teacher's level that are compared; their maps are resampled to one grid before."""
+
+    index: int
+    """0 is the finest compared pair."""
+    num_pairs: int
+    name: str
+    """Of the student's level."""
+    stride: float
+    """Pixels of the student's image per cell of the compared maps."""
+    student_channels: int
+    teacher_channels: int
 
 
 class LevelLoss(Protocol):
-    """Computes the loss of one level."""
+    """Computes the loss of one pair of levels. An implementation is an `nn.Module`."""
 
-    def __call__(
-        self,
-        student: Tensor,
-        teacher: Tensor,
-        boxes: Sequence[Tensor],
-        image_sizes: Sequence[tuple[int, int]],
-        input_size: tuple[int, int],
-    ) -> Terms:
+    def __call__(self, student: Tensor, teacher: Tensor, lesson: Lesson) -> Terms:
         """Compare one level of two pyramids.
 
         Args:
             student: (N, C_student, H, W).
-            teacher: (N, C_teacher, H, W); no gradient flows into it.
-            boxes: for each image (n, 4) xyxy in pixels of the resized image; n may be 0.
-            image_sizes: for each image (height, width) in pixels of the resized image, before padding.
-            input_size: (height, width) in pixels of the padded batch.
+            teacher: (N, C_teacher, H, W), without gradient.
+            lesson: the objects, the sizes and the moment; its maps are not resampled.
         """
         ...
+
+
+def adapter(student_channels: int, teacher_channels: int) -> nn.Module:
+    """Build a trained 1x1 convolution of the student's channels, or the identity if the channels are equal."""
+    if student_channels == teacher_channels:
+        return nn.Identity()
+    return nn.Conv2d(student_channels, teacher_channels, 1)
+
+

@@ -8,27 +8,20 @@ the authors' code a negative index counts from the opposite border, so the box c
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from fgd_core.methods.base import LevelPair, Lesson, Terms, adapter
+from fgd_core.methods.parts.attention import attention
+from fgd_core.methods.parts.precision import in_float32
+from fgd_core.methods.per_level import per_level
+from fgd_core.methods.temperature import advise_temperature
+from fgd_core.spec.methods.fgd import Fgd
+
 # Boxes compared with the grid in one step. They take N * 64 * H * W floats of memory; one box a step would be slow.
 _BOXES_AT_ONCE = 64
-
-
-class LossTerms(NamedTuple):
-    """Holds scalars (). The first four are unweighted; `total` is their weighted sum."""
-
-    foreground: Tensor
-    background: Tensor
-    attention: Tensor
-    relation: Tensor
-    total: Tensor
-
-    def unweighted(self) -> dict[str, Tensor]:
-        """Return name to scalar () of the four terms."""
-        return {name: term for name, term in self._asdict().items() if name != "total"}
 
 
 class FGDLoss(nn.Module):
@@ -61,39 +54,45 @@ class FGDLoss(nn.Module):
         mask: Literal["geometric", "official"] = "geometric",
     ) -> None:
         super().__init__()
-        self.alpha, self.beta, self.gamma, self.lambda_ = alpha, beta, gamma, lambda_
+        self.weights = {"foreground": alpha, "background": beta, "attention": gamma, "relation": lambda_}
         self.temperature = temperature
         self.mask = mask
-        self.adapter: nn.Module = (
-            nn.Identity() if student_channels == teacher_channels else nn.Conv2d(student_channels, teacher_channels, 1)
-        )
+        self.adapter = adapter(student_channels, teacher_channels)
         self.student_context = ContextBlock(teacher_channels)
         self.teacher_context = ContextBlock(teacher_channels)
 
-    def forward(
+    def forward(self, student: Tensor, teacher: Tensor, lesson: Lesson) -> Terms:
+        """Compute the loss of maps (N, C, H, W); see `compare`."""
+        return self.compare(student, teacher, lesson.targets.boxes, lesson.targets.image_sizes, lesson.input_size)
+
+    def compare(
         self,
         student: Tensor,
         teacher: Tensor,
         boxes: Sequence[Tensor],
         image_sizes: Sequence[tuple[int, int]],
         input_size: tuple[int, int],
-    ) -> LossTerms:
-        """Compute the loss of maps (N, C, H, W); arguments as of `LevelLoss`.
+    ) -> Terms:
+        """Compute the loss of one level.
 
+        Args:
+            student: (N, C_student, H, W).
+            teacher: (N, C_teacher, H, W); no gradient flows into it.
+            boxes: for each image (n, 4) xyxy in pixels of the resized image; n may be 0.
+            image_sizes: for each image (height, width) in pixels of the resized image, before padding.
+            input_size: (height, width) in pixels of the padded batch.
         Raises:
             ValueError: the maps differ in batch size, height or width, or the boxes are not one (n, 4) for each image.
         """
         _check_shapes(student, teacher, boxes, image_sizes)
         student = self.adapter(student)
-        # bfloat16 has 8 bits of mantissa, and a sum over 10,000 cells would lose nearly all of them.
-        with torch.autocast(student.device.type, enabled=False):
-            student, teacher = _at_least_float32(student), _at_least_float32(teacher.detach())
+        with in_float32(student, teacher.detach()) as (student, teacher):
             foreground_mask = foreground_weights(
                 boxes, [input_size] * len(boxes) if self.mask == "geometric" else image_sizes, student, self.mask
             )
             return self._terms(student, teacher, foreground_mask, background_weights(foreground_mask))
 
-    def _terms(self, student: Tensor, teacher: Tensor, mask_fg: Tensor, mask_bg: Tensor) -> LossTerms:
+    def _terms(self, student: Tensor, teacher: Tensor, mask_fg: Tensor, mask_bg: Tensor) -> Terms:
         """Compute the terms from maps (N, C, H, W) and masks (N, H, W)."""
         num_images = len(student)
         spatial_s, channel_s = attention(student, self.temperature)
@@ -112,8 +111,13 @@ class FGDLoss(nn.Module):
         # float32 digits if a trained context cancels the offset of a channel, as in 100,000 minus 100,000.
         context = self.student_context(student) - self.teacher_context(teacher)  # (N, C)
         relation = (difference + context[:, :, None, None]).square().sum() / num_images
-        total = self.alpha * foreground + self.beta * background + self.gamma * attention_gap + self.lambda_ * relation
-        return LossTerms(foreground, background, attention_gap, relation, total)
+        parts = {
+            "foreground": foreground,
+            "background": background,
+            "attention": attention_gap,
+            "relation": relation,
+        }
+        return Terms(parts, self.weights)
 
 
 class ContextBlock(nn.Module):
@@ -144,22 +148,6 @@ class ContextBlock(nn.Module):
         context = torch.einsum("nchw,nhw->nc", features, cells.view(-1, *features.shape[2:]))
         transformed: Tensor = self.transform(context[:, :, None, None])
         return transformed[:, :, 0, 0]
-
-
-def attention(features: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Compute the spatial and the channel attention of a map from its magnitudes.
-
-    Args:
-        features: (N, C, H, W).
-        temperature: of both softmaxes.
-    Returns:
-        Spatial (N, H, W) and channel (N, C) attention, each with mean 1 over an image.
-    """
-    _, channels, height, width = features.shape
-    magnitude = features.abs()
-    spatial = (magnitude.mean(1) / temperature).flatten(1).softmax(1).view(-1, height, width) * (height * width)
-    channel = (magnitude.mean((2, 3)) / temperature).softmax(1) * channels
-    return spatial, channel
 
 
 @torch.no_grad()
@@ -221,11 +209,6 @@ def _stack_boxes(boxes: Sequence[Tensor], most: int, device: torch.device) -> Te
     return torch.stack([nn.functional.pad(b.to(device, exact), (0, 0, 0, most - len(b)), value=-1e6) for b in boxes])
 
 
-def _at_least_float32(features: Tensor) -> Tensor:
-    """Convert (N, C, H, W) to float32, or keep float64."""
-    return features.to(torch.promote_types(features.dtype, torch.float32))
-
-
 def _check_shapes(
     student: Tensor, teacher: Tensor, boxes: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]
 ) -> None:
@@ -241,3 +224,19 @@ def _check_shapes(
     for index, image_boxes in enumerate(boxes):
         if image_boxes.ndim != 2 or image_boxes.shape[1] != 4:
             raise ValueError(f"boxes of image {index} have shape {tuple(image_boxes.shape)}, expected (n, 4)")
+
+
+def _build(method: Fgd, pair: LevelPair) -> FGDLoss:
+    return FGDLoss(
+        pair.student_channels,
+        pair.teacher_channels,
+        alpha=method.alpha,
+        beta=method.beta,
+        gamma=method.gamma,
+        lambda_=method.lambda_,
+        temperature=method.temperature,
+        mask=method.mask,
+    )
+
+
+build_fgd = per_level(_build, advise=lambda method, maps: advise_temperature(method.temperature, maps))

@@ -6,7 +6,7 @@ from statistics import median_low
 import torch
 from torch import Tensor
 
-from fgd_core.methods.fgd import attention
+from fgd_core.methods.parts.attention import attention
 
 # Below this share of attended channels, the student does not imitate most of the teacher's map.
 _MIN_ATTENDED_SHARE = 0.1

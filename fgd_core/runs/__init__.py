@@ -8,11 +8,12 @@ from fgd_core.detectors.base import Detector
 from fgd_core.detectors.rescaled import at_input_scale
 from fgd_core.detectors.weights import inherit
 from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, read_checkpoint
-from fgd_core.errors import OutOfMemoryError, WeightsError
+from fgd_core.errors import OutOfMemoryError, SpecError, WeightsError
 from fgd_core.evaluation.inspection import inspect
 from fgd_core.runs.opening import evaluator_for, open_split
 from fgd_core.runs.training_run import TrainingRun
 from fgd_core.spec.data import Registered
+from fgd_core.spec.detectors import AnyDetector
 from fgd_core.spec.events import Evaluated, RunFinished, WeightsLoaded
 from fgd_core.spec.jobs import CheckDataSpec, DistillSpec, EvaluateSpec, JobSpec, TrainSpec
 from fgd_core.spec.plans import DistillationPlanned
@@ -20,7 +21,6 @@ from fgd_core.spec.results import ErrorReport
 from fgd_core.stopping import Stopped, checking_for_stop
 from fgd_core.training.context import RunContext
 from fgd_core.training.distiller import Distiller
-from fgd_core.training.levels import match_levels
 from fgd_core.training.machine import choose_machine, seed_everything
 
 
@@ -73,10 +73,10 @@ def distill(spec: DistillSpec, context: RunContext) -> RunFinished:
     teacher = run.load_teacher(spec.teacher)
     rescaled = at_input_scale(teacher.detector, spec.teacher.input_scale)
     # These checks come before the gate, because the gate takes a whole evaluation.
-    match_levels(student.levels, rescaled.levels, spec.teacher.input_scale)
+    _check_method(spec, teacher.detector.settings)
+    distiller = Distiller(spec.method, student, rescaled, run.shared_maps(spec.teacher, rescaled))
     saved = run.saved_training()
     run.check_teacher(spec.teacher, teacher, rescaled)
-    distiller = Distiller(spec.method, student, rescaled, run.shared_maps(spec.teacher, rescaled))
     inherited: WeightsLoaded | None = None
     if spec.inherit != "nothing":
         # After every other initialisation, which would otherwise overwrite it.
@@ -141,11 +141,18 @@ def _planned(
         is_idle=spec.method.weighs_nothing,
         input_scale=spec.teacher.input_scale,
         levels=distiller.planned_levels,
+        compares=[*distiller.losses.compares()],
         inherit=spec.inherit,
         num_inherited=inherited.num_matched if inherited is not None else 0,
         num_inheritable=inherited.num_total if inherited is not None else 0,
         not_inherited=[*inherited.missing, *inherited.mismatched] if inherited is not None else [],
     )
+
+
+def _check_method(spec: DistillSpec, teacher: AnyDetector) -> None:
+    unmet = [*spec.method.unmet(spec.student, teacher)]
+    if unmet:
+        raise SpecError("; ".join(f"{each.loc}: {each.message}" for each in unmet), fields=[each.loc for each in unmet])
 
 
 def _check_classes(checkpoint: DetectorCheckpoint, dataset: DetectionDataset, source: str) -> None:

@@ -6,7 +6,7 @@ from pydantic import JsonValue
 
 from fgd_core.spec.base import Fact
 from fgd_core.spec.recipes import Recipe
-from fgd_core.spec.search import Dimension
+from fgd_core.spec.dimensions import Dimension
 
 SectionName: TypeAlias = Literal[
     "jobs",

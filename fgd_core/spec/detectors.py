@@ -9,6 +9,9 @@ from fgd_core.spec.base import Command
 
 Convention: TypeAlias = Literal["torchvision", "mmdetection"]
 Version: TypeAlias = Literal["v1", "v2"]
+Capability: TypeAlias = Literal["class_scores", "distributions", "towers", "regions"]
+"""What a detector offers to a distillation method besides its feature maps: class scores and boxes at every location,
+distributions of box sides, towers that can be cut in two, heads that process given regions."""
 
 
 class AnyDetector(Command):
@@ -16,6 +19,8 @@ class AnyDetector(Command):
 
     has_masks: ClassVar[bool] = False
     """Whether it learns and finds masks as well as boxes, as in `fgd_core.detectors.base.Detector`."""
+    offers: ClassVar[frozenset[Capability]] = frozenset()
+    """What distillation methods can use besides the feature maps."""
 
     backbone: BackboneSpec = ResNet()
     """The network below the feature pyramid."""
@@ -36,10 +41,16 @@ class AnyDetector(Command):
     the author of the file would evaluate, for example the averaged weights; if that is not clear, the error lists all
     sets."""
 
+    @classmethod
+    def name(cls) -> str:
+        """Return the `type` that selects the detector in a spec."""
+        return str(cls.model_fields["type"].default)
+
 
 class RetinaNet(AnyDetector):
     """RetinaNet (arXiv:1708.02002) on torchvision's parts: levels P3 to P7, strides 8 to 128."""
 
+    offers = frozenset({"class_scores", "towers"})
     type: Literal["retinanet"] = "retinanet"
     version: Version = "v1"
     """`v2` is torchvision's second version: group norm in the heads, P6 from C5, GIoU loss."""
@@ -63,6 +74,7 @@ class Fcos(AnyDetector):
     """FCOS (arXiv:1904.01355) on torchvision's parts: levels P3 to P7, strides 8 to 128; no anchors, group norm in the
     heads."""
 
+    offers = frozenset({"class_scores", "towers"})
     type: Literal["fcos"] = "fcos"
     version: Version = "v2"
     """`v1` is the version of the first paper, in mmdetection: every cell inside an object learns it, distances are
@@ -96,6 +108,7 @@ class Gfl(AnyDetector):
     """Generalised Focal Loss (arXiv:2006.04388): levels P3 to P7, strides 8 to 128. Scores include the quality of the
     box, and distances are predicted as distributions. Follows mmdetection."""
 
+    offers = frozenset({"class_scores", "distributions", "towers"})
     type: Literal["gfl"] = "gfl"
     nms_iou_threshold: float = Field(default=0.6, gt=0, le=1)
     """Of two boxes of the same class whose IoU is above this, non-maximum suppression keeps only the better one."""
@@ -111,6 +124,7 @@ class RepPoints(AnyDetector):
     """RepPoints (arXiv:1904.11490): levels P3 to P7, strides 8 to 128. An object is a set of nine points, which is
     found in two stages. Follows mmdetection."""
 
+    offers = frozenset({"class_scores"})
     type: Literal["reppoints"] = "reppoints"
     norm: Literal["none", "group"] = "group"
     """Normalisation in neck and head. Published: `none`. FGD's students and teachers have `group`; distillation then
@@ -123,6 +137,7 @@ class TwoStage(AnyDetector):
     They use levels P2 to P5, strides 4 to 32. P6 is P5 subsampled and is used for proposals only.
     """
 
+    offers = frozenset({"regions"})
     convention: Convention = "torchvision"
     anchor_base_size_px: float = Field(default=32.0, gt=0)
     """Side of the smallest anchor, on P2, in pixels of the resized image. It doubles from level to level."""

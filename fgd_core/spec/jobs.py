@@ -8,14 +8,17 @@ from pydantic import Field, JsonValue, TypeAdapter, model_validator
 
 from fgd_core.spec.base import Command
 from fgd_core.spec.data import DataSpec, InputSpec
-from fgd_core.spec.detectors import DetectorSpec
-from fgd_core.spec.methods import MethodSpec
+from fgd_core.spec.detectors import AnyDetector, DetectorSpec
+from fgd_core.spec.dimensions import Dimension
+from fgd_core.spec.methods import METHOD_TYPES, MethodSpec, preset_space
 from fgd_core.spec.paths import changed
+from fgd_core.spec.pretrained import implied_detector
 from fgd_core.spec.resources import Resources, RetryPolicy
-from fgd_core.spec.search import Dimension, SweepSettings, preset_space
+from fgd_core.spec.search import SweepSettings
 from fgd_core.spec.training import TrainingSpec
 
 SPEC_VERSION = 1
+_DETECTOR: TypeAdapter[DetectorSpec] = TypeAdapter(DetectorSpec)
 
 JobName: TypeAlias = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")]
 ProjectName: TypeAlias = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
@@ -173,10 +176,16 @@ class SweepSpec(AnyJob, SweepSettings):
         return self
 
     def dimensions(self) -> dict[str, Dimension]:
-        """Return the searched dimensions by field of the base; for a preset, its dimensions."""
+        """Return the searched dimensions by field of the base; for a preset, its dimensions.
+
+        Raises:
+            KeyError: the base has no method, or the preset searches another one.
+        """
         if isinstance(self.space, dict):
             return dict(self.space)
-        return preset_space(self.space, published(self.base))
+        if isinstance(self.base, TrainSpec):
+            raise KeyError(self.space)
+        return preset_space(self.space, self.base.method, self.base.student, teacher_detector(self.base.teacher))
 
     def trial(self, values: Mapping[str, JsonValue], *, seed: int, name: str | None = None) -> TrainSpec | DistillSpec:
         """Return the job of a trial; it could also be submitted by itself.
@@ -186,17 +195,40 @@ class SweepSpec(AnyJob, SweepSettings):
         Raises:
             pydantic.ValidationError: the base does not accept these values.
         """
-        spec = changed(self.base, values)
+        spec = with_values(self.base, values)
         of_sweep = {each: self.model_dump(mode="json")[each] for each in _OF_THE_SWEEP}
         return type(self.base).model_validate({**spec, **of_sweep, "seed": seed, "name": name or self.name})
 
 
+def with_values(base: TrainSpec | DistillSpec, values: Mapping[str, JsonValue]) -> dict[str, Any]:
+    """Return a job in JSON with fields set by path; the result is not validated.
+
+    Another `method.type` brings the published values of that method: weights of the base's method mean nothing to it.
+
+    Raises:
+        KeyError: a path leads through a field that does not exist.
+    """
+    kind = METHOD_TYPES.get(str(values.get("method.type")))
+    if kind is not None and isinstance(base, DistillSpec) and not isinstance(base.method, kind):
+        method = kind().published(base.student, teacher_detector(base.teacher))
+        base = base.model_copy(update={"method": method})
+    return changed(base, values)
+
+
 def published(base: TrainSpec | DistillSpec) -> dict[str, JsonValue]:
-    """Return the published settings of the base's method for its detector; empty if the base has no method."""
+    """Return the published settings of the base's method for its pair; empty if the base has no method."""
     if isinstance(base, TrainSpec):
         return {}
-    values: dict[str, JsonValue] = type(base.method)(mask=base.method.mask).model_dump(mode="json")
+    values: dict[str, JsonValue] = base.method.published(base.student, teacher_detector(base.teacher)).model_dump(
+        mode="json"
+    )
     return values
+
+
+def teacher_detector(teacher: Teacher) -> AnyDetector | None:
+    """Return the teacher's detector as far as the spec says it; None if only the checkpoint does."""
+    implied = implied_detector(teacher.checkpoint)
+    return teacher.detector or (_DETECTOR.validate_python(implied) if implied is not None else None)
 
 
 JobSpec: TypeAlias = Annotated[

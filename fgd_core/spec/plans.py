@@ -46,7 +46,10 @@ class DistillationPlanned(Fact):
     input_scale: float = 1.0
     """Size of the teacher's images relative to the student's."""
     levels: list[PlannedLevel]
-    """The student's levels from fine to coarse, then the levels that only the teacher has."""
+    """The student's levels from fine to coarse, then the levels that only the teacher has; empty if the method compares
+    no maps."""
+    compares: list[str] = []
+    """What is compared besides maps, in words."""
     inherit: str
     """The part of the teacher's weights that the student starts with."""
     num_inherited: int = 0
@@ -66,8 +69,8 @@ class DistillationPlanned(Fact):
         if self.is_idle:
             return f"distils nothing: all weights of {self.method} are zero"
         scale = f" at {self.input_scale:g} x the image size" if self.input_scale != 1 else ""
-        levels = ", ".join(pair_in_words(level) for level in pairs)
-        return f"distils {levels} from {self.teacher}{scale} into {self.student} with {self.method}"
+        compared = ", ".join([*(pair_in_words(level) for level in pairs), *self.compares])
+        return f"distils {compared} from {self.teacher}{scale} into {self.student} with {self.method}"
 
     def _left_out(self, side: Literal["student", "teacher"]) -> list[str]:
         reasons: dict[str, list[str]] = {}

@@ -1,76 +1,27 @@
 """Sweeps: the search space over the fields of a base job, and how it is searched."""
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Discriminator, Field, JsonValue, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema
+from pydantic_core import PydanticKnownError
 
 from fgd_core.spec.base import Command
+from fgd_core.spec.dimensions import Dimension, FieldPath
+from fgd_core.spec.methods import PRESETS
 
 MAX_DIMENSIONS = 200
 """The largest number of dimensions of a search space."""
-_LARGEST = 2**53
-"""Every whole number up to this one can be written as a float without rounding."""
-
-FieldPath: TypeAlias = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*$", max_length=200)]
-"""A field of the base job, for example `method.alpha` or `training.optimizer.learning_rate`."""
 
 
-class Condition(Command):
-    """A condition: the dimension is searched only if another field has one of these values."""
-
-    field: FieldPath
-    """Path of the other field."""
-    is_in: tuple[JsonValue, ...] = Field(min_length=1)
-    """The values of the other field for which the dimension is searched."""
+def _known_preset(name: str) -> str:
+    if name not in PRESETS:
+        raise PydanticKnownError("literal_error", {"expected": " or ".join(map(repr, PRESETS))})
+    return name
 
 
-class _Dimension(Command):
-    when: Condition | None = None
-    """Search the dimension only if this condition holds; otherwise the field keeps the base's value."""
-
-
-class Uniform(_Dimension):
-    """A number between two limits, uniformly distributed."""
-
-    type: Literal["uniform"] = "uniform"
-    low: float
-    """The lower limit."""
-    high: float
-    """The upper limit."""
-
-
-class LogUniform(_Dimension):
-    """A number whose logarithm is uniformly distributed: for weights and rates of unknown order of magnitude."""
-
-    type: Literal["log_uniform"] = "log_uniform"
-    low: float
-    """The lower limit, above zero."""
-    high: float
-    """The upper limit."""
-
-
-class Integers(_Dimension):
-    """A whole number between two limits, uniformly distributed."""
-
-    type: Literal["integers"] = "integers"
-    low: int = Field(ge=-_LARGEST, le=_LARGEST)
-    """The smallest possible value."""
-    high: int = Field(ge=-_LARGEST, le=_LARGEST)
-    """The largest possible value."""
-    log: bool = False
-    """True: the logarithm is uniformly distributed."""
-
-
-class Choice(_Dimension):
-    """One of several values without an order."""
-
-    type: Literal["choice"] = "choice"
-    values: tuple[JsonValue, ...]
-    """The possible values."""
-
-
-Dimension: TypeAlias = Annotated[Uniform | LogUniform | Integers | Choice, Field(discriminator="type")]
-PresetName: TypeAlias = Literal["fgd-weights", "fgd-scale", "fgd-temperature"]
+PresetName: TypeAlias = Annotated[
+    str, AfterValidator(_known_preset), WithJsonSchema({"type": "string", "enum": list(PRESETS)})
+]
 
 
 def _space_kind(value: object) -> str:
@@ -256,25 +207,3 @@ class SweepSettings(Command):
     fork: str | None = None
     """Job id of an earlier sweep. Its trials whose values are inside this space count as trials of this sweep and are
     not run again."""
-
-
-def preset_space(name: PresetName, method: dict[str, Any]) -> dict[str, Dimension]:
-    """Return the dimensions of a preset.
-
-    Args:
-        method: the published values for the detector, by field name.
-    """
-    weights = {f"method.{name}": _around(method[name], 30) for name in ("alpha", "beta", "gamma", "lambda_")}
-    spaces: dict[PresetName, dict[str, Dimension]] = {
-        "fgd-weights": {**weights, "method.temperature": _TEMPERATURE},
-        "fgd-scale": {"method.scale": LogUniform(low=0.001, high=10)},
-        "fgd-temperature": {"method.temperature": _TEMPERATURE},
-    }
-    return spaces[name]
-
-
-_TEMPERATURE = LogUniform(low=0.1, high=10)
-
-
-def _around(value: float, factor: float) -> LogUniform:
-    return LogUniform(low=value / factor, high=value * factor)

@@ -6,6 +6,7 @@ from torch import Tensor
 from fgd_core.data.loading import Batch
 from fgd_core.detectors.base import Detector
 from fgd_core.errors import NonFiniteLossError
+from fgd_core.methods.base import Moment
 from fgd_core.training.distiller import Distiller
 from fgd_core.training.optimizers import clip_gradients
 
@@ -18,12 +19,14 @@ def training_step(
     *,
     clip_norm: float | None,
     autocast_dtype: torch.dtype | None,
+    moment: Moment,
 ) -> dict[str, Tensor]:
     """Run the forward and backward passes, clip the gradients and update the weights.
 
     Args:
         batch: on the detector's device.
         autocast_dtype: for the forward passes; None means float32.
+        moment: the place in the training.
     Returns:
         By name, a scalar without gradient: `loss`, `task/…`, `distill/…`, `gradient_norm`.
     Raises:
@@ -35,7 +38,7 @@ def training_step(
         values = {f"task/{name}": value.detach() for name, value in task.items()}
         loss = torch.stack(list(task.values())).sum()
         if distiller is not None:
-            distilled, parts = distiller(features, batch)
+            distilled, parts = distiller(features, batch, moment)
             loss = loss + distilled
             values |= parts
     values["loss"] = loss.detach()

@@ -12,6 +12,7 @@ from fgd_core.data.loading import Batch, TrainLoader
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint
 from fgd_core.errors import NonFiniteLossError, WeightsError
+from fgd_core.methods.base import Moment
 from fgd_core.spec.events import (
     EpochFinished,
     Evaluated,
@@ -216,6 +217,7 @@ class Trainer:
                 batch,
                 clip_norm=self.settings.clip_norm,
                 autocast_dtype=self._machine.autocast_dtype,
+                moment=Moment(self.step, self.steps, self.settings.epochs),
             )
         except NonFiniteLossError as error:
             # The values of the steps before this one show the cause.

@@ -11,7 +11,8 @@ from fgd_core.spec.data import DataSpec
 from fgd_core.spec.detectors import DetectorSpec
 from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.methods import MethodSpec
-from fgd_core.spec.search import Dimension, SchedulerSpec, SearcherSpec
+from fgd_core.spec.dimensions import Dimension
+from fgd_core.spec.search import SchedulerSpec, SearcherSpec
 from fgd_core.spec.training import OptimizerSpec, ScheduleSpec
 
 Schema: TypeAlias = dict[str, Any]

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from fgd_core.spec.catalogue import Catalogue, Entry, Setting, SpaceEntry
 from fgd_core.spec.recipes import Recipe
-from fgd_core.spec.search import Choice, Dimension
+from fgd_core.spec.dimensions import Choice, Dimension
 
 Found: TypeAlias = Entry | SpaceEntry | Recipe
 

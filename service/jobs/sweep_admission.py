@@ -9,19 +9,8 @@ from fgd_core.spec.detectors import DetectorSpec
 from fgd_core.spec.jobs import SweepSpec, TrainSpec
 from fgd_core.spec.refusals import closest
 from fgd_core.spec.results import MASK_METRICS, Scores
-from fgd_core.spec.search import (
-    Asha,
-    Choice,
-    CmaEs,
-    Dimension,
-    GaussianProcess,
-    Grid,
-    HyperBand,
-    Integers,
-    PopulationBased,
-    QuasiRandom,
-    RunAll,
-)
+from fgd_core.spec.dimensions import Choice, Dimension, Integers
+from fgd_core.spec.search import Asha, CmaEs, GaussianProcess, Grid, HyperBand, PopulationBased, QuasiRandom, RunAll
 from fgd_core.spec.views import ProblemReason
 from service.jobs import sweep_space
 from service.jobs.sweep_space import TrialRules
@@ -183,7 +172,7 @@ def _population(spec: SweepSpec, space: Mapping[str, Dimension]) -> Iterator[Pro
     if not isinstance(scheduler, PopulationBased):
         return
     for path in space:
-        if not path.startswith("method."):
+        if not path.startswith("method.") or path == "method.type":
             message = (
                 f"population_based changes values while a trial trains, and {path!r} cannot change then; search only "
             )

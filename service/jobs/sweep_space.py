@@ -7,9 +7,10 @@ from typing import TypeAlias
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from fgd_core.spec import paths
-from fgd_core.spec.jobs import DistillSpec, SweepSpec, TrainSpec, TrialBase
+from fgd_core.spec.jobs import DistillSpec, SweepSpec, TrialBase, with_values
+from fgd_core.spec.methods import PRESETS
 from fgd_core.spec.refusals import closest, spec_reason
-from fgd_core.spec.search import Choice, Dimension, Integers, LogUniform, Uniform
+from fgd_core.spec.dimensions import Choice, Dimension, Integers, LogUniform, Uniform
 from fgd_core.spec.views import ProblemReason
 
 TrialRules: TypeAlias = Callable[[TrialBase], Iterable[ProblemReason]]
@@ -23,14 +24,23 @@ _OF_THE_SWEEP = frozenset({"kind", "name", "project", "priority", "preemptible",
 
 def dimensions(spec: SweepSpec) -> dict[str, Dimension]:
     """The dimensions of the space; empty if a preset searches a method that the base does not have."""
-    has_no_method = isinstance(spec.space, str) and isinstance(spec.base, TrainSpec)
-    return {} if has_no_method else spec.dimensions()
+    try:
+        return spec.dimensions()
+    except KeyError:
+        return {}
 
 
 def reasons(spec: SweepSpec, rules: TrialRules) -> Iterator[ProblemReason]:
     """Yield what is wrong with the space, dimension by dimension."""
     space = dimensions(spec)
-    if isinstance(spec.space, str) and not space:
+    if isinstance(spec.space, str) and not space and isinstance(spec.base, DistillSpec):
+        own = ", ".join(name for name, method in PRESETS.items() if method in (spec.base.method.type, None))
+        message = (
+            f"{spec.space!r} searches the method {PRESETS[spec.space]!r}, but the base distils with "
+            f"{spec.base.method.type!r}; use one of {own}, or another method"
+        )
+        yield ProblemReason(loc="space", code="other_method", message=message)
+    elif isinstance(spec.space, str) and not space:
         message = (
             f"{spec.space!r} searches the settings of a method, but a base of kind {spec.base.kind!r} has no method; "
         )
@@ -243,4 +253,4 @@ def _faults(
 
 
 def _build(base: TrialBase, values: Mapping[str, JsonValue]) -> TrialBase:
-    return type(base).model_validate(paths.changed(base, values))
+    return type(base).model_validate(with_values(base, values))

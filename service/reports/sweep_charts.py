@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import JsonValue
 
-from fgd_core.spec.search import Choice, Dimension, Integers, LogUniform
+from fgd_core.spec.dimensions import Choice, Dimension, Integers, LogUniform
 from fgd_core.spec.sweep_report import SweepReport, TrialView
 from service.jobs.metric_text import metric_name, metric_value, origin_text, value_text, values_text
 from service.reports.figures import COLOURS, Chart

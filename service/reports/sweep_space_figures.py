@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from fgd_core.spec.search import Choice, Dimension
+from fgd_core.spec.dimensions import Choice, Dimension
 from fgd_core.spec.sweep_report import SweepReport, TrialView
 from service.jobs.trial_values import best_until, common_epoch
 from service.reports.sweep_charts import (

@@ -1,42 +1,230 @@
-"""The contract of distillation methods; each row of the table is tested."""
+"""The contract of distillation methods: a new row of the table is tested here without another line."""
 
+import itertools
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
+from pydantic import TypeAdapter
+from torch import Tensor
 
-from fgd_core.methods import ADVICE, METHODS
-from fgd_core.spec.methods import Fgd, MethodSpec
+from fgd_core.data.loading import Batch
+from fgd_core.detectors import build_detector
+from fgd_core.detectors.base import Detector
+from fgd_core.methods import METHODS
+from fgd_core.methods.base import Moment
+from fgd_core.spec.detectors import AnyDetector, DetectorSpec
+from fgd_core.spec.jobs import SweepSpec
+from fgd_core.spec.methods import METHOD_TYPES, PRESETS, AnyMethod, Fgd, MethodSpec
+from fgd_core.training.distiller import Distiller
+from fgd_core.training.optimizers import build_optimizer
+from fgd_core.spec.training import AdamW
+from tests.library import TINY, TINY_DETECTOR
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+DETECTOR: TypeAdapter[DetectorSpec] = TypeAdapter(DetectorSpec)
+METHOD: TypeAdapter[MethodSpec] = TypeAdapter(MethodSpec)
+KINDS = ("retinanet", "gfl", "faster_rcnn")
+SIZE = 128
+"""At this size the coarsest level of a dense detector has a single cell."""
+MOMENT = Moment(step=3, steps=30, epochs=3)
 
 
-@pytest.fixture(params=METHODS, ids=lambda kind: kind.__name__)
-def settings(request: pytest.FixtureRequest) -> MethodSpec:
-    kind: type[MethodSpec] = request.param
+@pytest.fixture(params=METHODS, ids=lambda kind: kind.name())
+def method(request: pytest.FixtureRequest) -> AnyMethod:
+    kind: type[AnyMethod] = request.param
     return kind()
 
 
-@pytest.mark.parametrize("channels", [(8, 8), (4, 8)], ids=["same width", "narrower student"])
-@pytest.mark.parametrize("num_boxes", [0, 2])
-def test_the_loss_is_finite_and_only_the_student_gets_a_gradient(
-    settings: MethodSpec, channels: tuple[int, int], num_boxes: int
-) -> None:
-    loss = METHODS[type(settings)](settings, *channels)
-    student = torch.randn(2, channels[0], 8, 12, requires_grad=True)
-    teacher = torch.randn(2, channels[1], 8, 12, requires_grad=True)
-    boxes = [torch.tensor([[4.0, 4, 30, 30], [50, 8, 90, 60]])[:num_boxes]] * 2
-    terms = loss(student, teacher, boxes, [(60, 90), (64, 96)], (64, 96))
-    terms.total.backward()
-    assert terms.total.isfinite() and terms.total.ndim == 0
-    assert student.grad is not None and student.grad.norm() > 0
-    assert teacher.grad is None
-    assert all(value.isfinite() for value in terms.unweighted().values())
+def settings(kind: str, **fields: Any) -> AnyDetector:
+    two_stage = {"rois_per_image": 16} if kind == "faster_rcnn" else {}
+    return DETECTOR.validate_python(TINY_DETECTOR | two_stage | fields | {"type": kind})
 
 
-def test_every_method_gives_advice() -> None:
-    assert set(ADVICE) == set(METHODS)
+def suited(method: AnyMethod) -> str:
+    """Return a kind of detector that can be student and teacher of the method."""
+    return next(kind for kind in KINDS if not any(method.unmet(settings(kind), settings(kind))))
+
+
+def pair(method: AnyMethod, width: int = 8) -> tuple[Detector, Detector]:
+    torch.manual_seed(0)
+    kind = suited(method)
+    student, teacher = build_detector(settings(kind), 3), build_detector(settings(kind, fpn_width=width), 3)
+    return student.train(), teacher
+
+
+def batch(num_boxes: int, size: int = SIZE) -> Batch:
+    boxes = torch.tensor([[8.0, 8, 40, 48], [30, 20, 100, 90], [4, 60, 20, 76]])[:num_boxes]
+    return Batch(
+        images=torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1)),
+        image_sizes=[(size, size - 8)] * 2,
+        boxes=[boxes, boxes[:0]],
+        labels=[torch.arange(num_boxes) % 3, torch.zeros(0, dtype=torch.int64)],
+        image_ids=[1, 2],
+        original_sizes=[(size, size)] * 2,
+    )
+
+
+def distilled(distiller: Distiller, student: Detector, given: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
+    return distiller(student.features(given.images), given, MOMENT)
+
+
+class TestLoss:
+    @pytest.mark.parametrize("width", [8, 12], ids=["same width", "wider teacher"])
+    @pytest.mark.parametrize("num_boxes", [0, 1, 3])
+    def test_is_finite_and_reaches_the_student_and_every_own_parameter_only(
+        self, method: AnyMethod, num_boxes: int, width: int
+    ) -> None:
+        student, teacher = pair(method, width)
+        distiller = Distiller(method, student, teacher)
+        total, parts = distilled(distiller, student, batch(num_boxes))
+        total.backward()
+        assert total.ndim == 0 and all(value.isfinite() for value in parts.values())
+        assert all(each.grad is None for each in teacher.parameters())
+        assert all(each.grad is None or each.grad.isfinite().all() for each in student.parameters())
+        assert all(each.grad is not None for each in distiller.parameters())
+        if num_boxes == 3:
+            assert any(each.grad is not None and each.grad.norm() > 0 for each in student.parameters())
+
+    def test_is_the_sum_of_the_places_that_it_reports(self, method: AnyMethod) -> None:
+        student, teacher = pair(method)
+        distiller = Distiller(method, student, teacher)
+        total, parts = distilled(distiller, student, batch(2))
+        assert parts["distill/total"] == total.detach()
+
+    def test_doubles_with_the_scale(self, method: AnyMethod) -> None:
+        student, teacher = pair(method)
+        totals = []
+        for scale in (0.5, 1.0):
+            torch.manual_seed(1)
+            distiller = Distiller(method.model_copy(update={"scale": scale}), student, teacher)
+            totals.append(distilled(distiller, student, batch(2))[0].item())
+        assert totals[1] == pytest.approx(2 * totals[0], rel=1e-5)
+
+    def test_of_one_image_of_one_cell_is_finite(self, method: AnyMethod) -> None:
+        student, teacher = pair(method)
+        given = batch(1, 64)
+        one = Batch(given.images[:1], given.image_sizes[:1], given.boxes[:1], given.labels[:1], [1], [(64, 64)])
+        total, _ = distilled(Distiller(method, student.eval(), teacher), student, one)
+        assert total.isfinite()
+
+    def test_in_bfloat16_is_close_to_the_loss_in_float32(self, method: AnyMethod) -> None:
+        student, teacher = pair(method)
+        totals = []
+        for is_enabled in (False, True):
+            torch.manual_seed(1)
+            distiller = Distiller(method, student.eval(), teacher)
+            with torch.autocast("cpu", torch.bfloat16, enabled=is_enabled):
+                totals.append(distilled(distiller, student, batch(2))[0])
+        assert totals[1].dtype == torch.float32
+        assert totals[1].item() == pytest.approx(totals[0].item(), rel=0.1)
+
+
+class TestScaleZero:
+    def test_runs_no_teacher_and_costs_nothing(self, method: AnyMethod) -> None:
+        student, teacher = pair(method)
+        distiller = Distiller(method.model_copy(update={"scale": 0.0}), student, teacher)
+        total, parts = distilled(distiller, student, batch(2))
+        assert total.item() == 0 and not total.requires_grad and set(parts) == {"distill/total"}
+
+
+class TestState:
+    def test_a_restored_method_continues_to_the_bit(self, method: AnyMethod) -> None:
+        """The parameters, the buffers (such as queues) and the place in the training are the whole state."""
+        student, teacher = pair(method)
+
+        def steps(distiller: Distiller, optimizer: torch.optim.Optimizer, indices: range) -> list[float]:
+            losses = []
+            for index in indices:
+                moment = Moment(step=index, steps=4, epochs=2)
+                torch.manual_seed(index)
+                given = batch(3)
+                total, _ = distiller(student.eval().features(given.images), given, moment)
+                optimizer.zero_grad(set_to_none=True)
+                total.backward()
+                optimizer.step()
+                losses.append(total.item())
+            return losses
+
+        def fresh(seed: int) -> tuple[Distiller, torch.optim.Optimizer]:
+            torch.manual_seed(seed)
+            distiller = Distiller(method, student, teacher)
+            own = list(distiller.parameters()) or [torch.nn.Parameter(torch.zeros(1))]
+            return distiller, build_optimizer(AdamW(), own)
+
+        whole, optimizer = fresh(1)
+        steps(whole, optimizer, range(2))
+        restored, other = fresh(2)
+        restored.load_state_dict(whole.state_dict())
+        other.load_state_dict(optimizer.state_dict())
+        assert steps(whole, optimizer, range(2, 4)) == steps(restored, other, range(2, 4))
+
+
+class TestSpec:
+    def test_knows_its_type_and_has_a_scale(self, method: AnyMethod) -> None:
+        assert METHOD_TYPES[method.name()] is type(method)
+        assert METHOD.validate_python({"type": method.name()}) == method
+        assert type(method).model_fields["scale"].default == 1.0
+
+    def test_has_published_values_for_every_detector(self, method: AnyMethod) -> None:
+        kinds = [*DETECTOR.json_schema()["discriminator"]["mapping"]]
+        for student, teacher in itertools.product(kinds, [None, *kinds]):
+            published = method.published(settings(student), None if teacher is None else settings(teacher))
+            assert METHOD.validate_python(published.model_dump(mode="json")) == published
+
+    def test_has_a_search_space_around_the_published_values(self, method: AnyMethod) -> None:
+        assert f"{method.name()}-scale" in [name for name, owner in PRESETS.items() if owner == method.name()]
+
+    def test_what_it_needs_and_a_detector_lacks_is_named_with_its_field(self, method: AnyMethod) -> None:
+        kinds = [*DETECTOR.json_schema()["discriminator"]["mapping"]]
+        for student, teacher in itertools.product(kinds, kinds):
+            lacking = [
+                loc
+                for loc, kind, needs in (
+                    ("student", student, method.student_needs),
+                    ("teacher", teacher, method.teacher_needs),
+                )
+                if needs - settings(kind).offers
+            ]
+            found = [each.loc for each in method.unmet(settings(student), settings(teacher))]
+            assert set(lacking) <= set(found)
+
+
+class TestSweep:
+    @pytest.fixture
+    def sweep(self, method: AnyMethod) -> SweepSpec:
+        kind = suited(method)
+        base = {
+            "kind": "distill",
+            "student": settings(kind).model_dump(mode="json"),
+            "teacher": {"checkpoint": "/teacher.pt", "detector": settings(kind).model_dump(mode="json")},
+            "method": {"type": method.name()},
+            **TINY,
+        }
+        return SweepSpec.model_validate({"name": "searched", "space": f"{method.name()}-scale", "base": base})
+
+    def test_over_its_scale_has_valid_trials_and_baselines(self, sweep: SweepSpec, method: AnyMethod) -> None:
+        assert set(sweep.dimensions()) == {"method.scale"}
+        plain = sweep.trial({"method.scale": 0.0}, seed=1)
+        assert plain.kind == "distill" and plain.method.weighs_nothing
+        assert sweep.trial({"method.scale": 0.3}, seed=1) == sweep.trial({"method.scale": 0.3}, seed=1)
+
+    def test_over_all_methods_offers_it_and_brings_its_published_values(
+        self, sweep: SweepSpec, method: AnyMethod
+    ) -> None:
+        other = Fgd() if not isinstance(method, Fgd) else METHOD.validate_python({"type": "pkd"})
+        across = sweep.model_copy(
+            update={"space": "methods", "base": sweep.base.model_copy(update={"method": other})}
+        )
+        types = across.dimensions()["method.type"]
+        assert types.type == "choice" and method.name() in types.values
+        trial = across.trial({"method.type": method.name(), "method.scale": 0.5}, seed=0)
+        assert trial.kind == "distill"
+        kind = settings(suited(method))
+        assert trial.method == method.published(kind, kind).model_copy(update={"scale": 0.5})
 
 
 @pytest.mark.parametrize("example", ["demo", "bccd", "nuclei"])
@@ -46,3 +234,8 @@ def test_the_catalogue_advises_the_scale_of_the_examples(example: str) -> None:
     assert f"Small networks without pretrained weights need about {scale}." in str(
         Fgd.model_fields["scale"].description
     )
+
+
+def test_a_method_without_a_type_is_fgd() -> None:
+    """Specs that were stored before there was a second method do not name it."""
+    assert METHOD.validate_python({"alpha": 2e-3}) == Fgd(alpha=2e-3)

@@ -45,19 +45,19 @@ class TestReferenceNumbers:
         student, teacher = waves(*shape)
         student.requires_grad_()
         loss = FGDLoss(shape[1], shape[1], **{**UNIT, "temperature": temperature}, mask="official").double()
-        terms = loss(student, teacher, gt, sizes, (shape[2] * 8, shape[3] * 8))
+        terms = loss.compare(student, teacher, gt, sizes, (shape[2] * 8, shape[3] * 8))
         terms.total.backward()
         # The official code rounds 1 / area to float32.
         approx = lambda value: pytest.approx(value, rel=1e-7)  # noqa: E731
-        assert terms.foreground.item() == approx(expected["fg"])
-        assert terms.background.item() == approx(expected["bg"])
-        assert terms.attention.item() == approx(expected["mask"])
-        assert terms.relation.item() == approx(expected["rela"])
+        assert terms.parts["foreground"].item() == approx(expected["fg"])
+        assert terms.parts["background"].item() == approx(expected["bg"])
+        assert terms.parts["attention"].item() == approx(expected["mask"])
+        assert terms.parts["relation"].item() == approx(expected["rela"])
         assert terms.total.item() == approx(expected["total_unit_weights"])
         assert student.grad is not None
         assert student.grad.norm().item() == approx(expected["grad_S_l2"])
         weighted = FGDLoss(shape[1], shape[1], **RETINANET, temperature=temperature, mask="official").double()
-        assert weighted(student, teacher, gt, sizes, (shape[2] * 8, shape[3] * 8)).total.item() == approx(
+        assert weighted.compare(student, teacher, gt, sizes, (shape[2] * 8, shape[3] * 8)).total.item() == approx(
             expected["weighted_retina(1e-3,5e-4,5e-4,5e-6)"]
         )
 
@@ -72,14 +72,14 @@ class TestReferenceNumbers:
         assert student[1, 3, 5, 7].item() == pytest.approx(0.0978758742, abs=1e-10)
         arguments = (student, teacher, [boxes((8, 8, 40, 30), (20, 16, 28, 24)), boxes()], [(48, 64)] * 2, (48, 64))
         loss = FGDLoss(4, 4, **UNIT).double()
-        terms = loss(*arguments)
-        assert terms.foreground.item() == pytest.approx(0.7460510803, abs=1e-9)
-        assert terms.background.item() == pytest.approx(2.1382976385, abs=1e-9)
-        assert terms.attention.item() == pytest.approx(10.0246424088, abs=1e-9)
-        assert terms.relation.item() == pytest.approx(100.3023765535, abs=1e-9)
+        terms = loss.compare(*arguments)
+        assert terms.parts["foreground"].item() == pytest.approx(0.7460510803, abs=1e-9)
+        assert terms.parts["background"].item() == pytest.approx(2.1382976385, abs=1e-9)
+        assert terms.parts["attention"].item() == pytest.approx(10.0246424088, abs=1e-9)
+        assert terms.parts["relation"].item() == pytest.approx(100.3023765535, abs=1e-9)
         _fill(loss.student_context, sign=1.0)
         _fill(loss.teacher_context, sign=-1.0)
-        assert loss(*arguments).relation.item() == pytest.approx(74.7276937575, abs=1e-9)
+        assert loss.compare(*arguments).relation.item() == pytest.approx(74.7276937575, abs=1e-9)
 
     def test_masks_equal_the_independent_numbers(self) -> None:
         mask = foreground_weights(
@@ -115,9 +115,9 @@ class TestMask:
     def test_official_scales_boxes_by_the_padding(self) -> None:
         student, teacher = waves(1, 4, 10, 12)
         arguments = (student, teacher, [boxes((8, 16, 40, 56))], [(56, 64)], (80, 96))
-        official = FGDLoss(4, 4, **UNIT, mask="official").double()(*arguments)
-        geometric = FGDLoss(4, 4, **UNIT).double()(*arguments)
-        unpadded = FGDLoss(4, 4, **UNIT, mask="official").double()(*arguments[:3], [(80, 96)], (80, 96))
+        official = FGDLoss(4, 4, **UNIT, mask="official").double().compare(*arguments)
+        geometric = FGDLoss(4, 4, **UNIT).double().compare(*arguments)
+        unpadded = FGDLoss(4, 4, **UNIT, mask="official").double().compare(*arguments[:3], [(80, 96)], (80, 96))
         assert geometric.foreground.item() == pytest.approx(unpadded.foreground.item(), rel=1e-12)
         assert abs(official.foreground.item() - geometric.foreground.item()) > 0.1
 
@@ -151,7 +151,7 @@ class TestEdges:
     )
     def test_is_finite(self, gt: list[Tensor]) -> None:
         student, teacher = (x.float().requires_grad_() for x in waves(2, 8, 10, 12))
-        terms = FGDLoss(8, 8, **UNIT)(student, teacher, gt, UNPADDED, (80, 96))
+        terms = FGDLoss(8, 8, **UNIT).compare(student, teacher, gt, UNPADDED, (80, 96))
         terms.total.backward()
         assert all(term.isfinite() for term in terms)
         assert student.grad is not None and student.grad.isfinite().all()
@@ -160,9 +160,9 @@ class TestEdges:
         student, teacher = (x.float() for x in waves(2, 8, 10, 12))
         gt = CASES["A_nopad"][2]
         loss = FGDLoss(8, 8, **UNIT)
-        exact = loss(student, teacher, gt, UNPADDED, (80, 96))
+        exact = loss.compare(student, teacher, gt, UNPADDED, (80, 96))
         with torch.autocast("cpu", torch.bfloat16):
-            terms = loss(student.bfloat16(), teacher.bfloat16(), gt, UNPADDED, (80, 96))
+            terms = loss.compare(student.bfloat16(), teacher.bfloat16(), gt, UNPADDED, (80, 96))
         for term, expected in zip(terms, exact, strict=True):
             assert term.dtype == torch.float32
             assert term.item() == pytest.approx(expected.item(), rel=0.02)
@@ -182,14 +182,14 @@ class TestEdges:
         with torch.no_grad():
             last.bias.copy_(-shift)
         arguments = ([boxes(), boxes()], [(80, 96)] * 2, (80, 96))
-        found = loss(student, teacher, *arguments).relation.item()
-        expected = loss.double()(student.double(), teacher.double(), *arguments).relation.item()
+        found = loss.compare(student, teacher, *arguments).relation.item()
+        expected = loss.double().compare(student.double(), teacher.double(), *arguments).relation.item()
         assert found == pytest.approx(expected, rel=1e-5)
 
     def test_gradients_reach_the_student_and_the_method_but_not_the_teacher(self) -> None:
         student, teacher = (x.float().requires_grad_() for x in waves(2, 8, 10, 12))
         loss = FGDLoss(8, 8, **UNIT)
-        loss(student, teacher, CASES["A_nopad"][2], UNPADDED, (80, 96)).total.backward()
+        loss.compare(student, teacher, CASES["A_nopad"][2], UNPADDED, (80, 96)).total.backward()
         assert teacher.grad is None
         assert student.grad is not None and student.grad.norm() > 0
         assert all(parameter.grad is not None for parameter in loss.parameters())
@@ -197,13 +197,13 @@ class TestEdges:
     def test_a_trained_convolution_adapts_a_narrower_student(self) -> None:
         student, teacher = waves(2, 4, 10, 12)[0].float(), waves(2, 8, 10, 12)[1].float()
         loss = FGDLoss(4, 8, **UNIT)
-        loss(student, teacher, CASES["A_nopad"][2], UNPADDED, (80, 96)).total.backward()
+        loss.compare(student, teacher, CASES["A_nopad"][2], UNPADDED, (80, 96)).total.backward()
         assert isinstance(loss.adapter, nn.Conv2d) and loss.adapter.weight.grad is not None
         assert loss.adapter.weight.grad.norm() > 0
 
     def test_levels_of_different_stride_are_refused(self) -> None:
         with pytest.raises(ValueError, match="same stride"):
-            FGDLoss(8, 8, **UNIT)(torch.zeros(1, 8, 10, 12), torch.zeros(1, 8, 5, 6), [boxes()], [(80, 96)], (80, 96))
+            FGDLoss(8, 8, **UNIT).compare(torch.zeros(1, 8, 10, 12), torch.zeros(1, 8, 5, 6), [boxes()], [(80, 96)], (80, 96))
 
     def test_gradients_equal_finite_differences(self) -> None:
         student, teacher = waves(1, 4, 3, 4)

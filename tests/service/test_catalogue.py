@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 from fgd_core.spec.base import Command
 from fgd_core.spec.catalogue import Catalogue, Entry, SectionName, Setting
 from fgd_core.spec.paths import with_fields
-from fgd_core.spec.search import PresetName
+from fgd_core.spec.methods import PRESETS
 from service.catalogue import catalogue
 from service.catalogue.settings import SECTIONS, read
 
@@ -42,7 +42,7 @@ class TestContent:
 
     def test_every_preset_is_listed_with_its_dimensions(self) -> None:
         spaces = {space.name: space.dimensions for space in catalogue().spaces}
-        assert set(spaces) == set(get_args(PresetName))
+        assert set(spaces) == set(PRESETS)
         assert set(spaces["fgd-scale"]) == {"method.scale"}
 
     @pytest.mark.parametrize(

@@ -14,14 +14,16 @@ from fgd_core.detectors import build_detector
 from fgd_core.detectors.base import Detector, FeatureLevel
 from fgd_core.detectors.rescaled import RescaledDetector, at_input_scale
 from fgd_core.errors import SpecError
+from fgd_core.methods.base import Moment
 from fgd_core.methods.fgd import FGDLoss
+from fgd_core.methods.levels import match_levels, plan_levels
+from fgd_core.methods.per_level import resample
 from fgd_core.runs import execute
 from fgd_core.spec.detectors import DetectorSpec
 from fgd_core.spec.events import Progress, RunEvent
 from fgd_core.spec.methods import Fgd
 from fgd_core.spec.plans import DistillationPlanned
-from fgd_core.training.distiller import Distiller, resample
-from fgd_core.training.levels import match_levels, plan_levels
+from fgd_core.training.distiller import Distiller
 from tests.library import TINY_DETECTOR, RecordingContext, distill_spec, train_spec
 
 TINY_BODY: dict[str, Any] = TINY_DETECTOR["backbone"]
@@ -53,7 +55,7 @@ def batch(size: int = 128) -> Batch:
 def learned(student: Detector, teacher: Detector) -> dict[str, Tensor]:
     """Return the parts of the loss, after a backward pass that must reach the student only."""
     distiller = Distiller(Fgd(), student, teacher)
-    total, parts = distiller(student.features(batch().images), batch())
+    total, parts = distiller(student.features(batch().images), batch(), Moment())
     total.backward()
     first = next(student.get_submodule("backbone.body").parameters()).grad
     assert total.isfinite() and first is not None and first.norm() > 0
@@ -121,7 +123,7 @@ class TestPairs:
     def test_of_different_widths_get_an_adapter_on_the_student(self) -> None:
         student, teacher = built(fpn_width=8), built(fpn_width=24)
         distiller = Distiller(Fgd(), student, teacher)
-        for loss in distiller.losses:
+        for loss in distiller.losses.children():
             assert isinstance(loss, FGDLoss)
             assert isinstance(loss.adapter, torch.nn.Conv2d)
             assert loss.adapter.weight.shape == (24, 8, 1, 1)
@@ -157,9 +159,10 @@ class TestInputScale:
         distiller = Distiller(Fgd(), student, at_input_scale(teacher, 2))
         given = batch()
         twice = interpolate(given.images, scale_factor=2, mode="bilinear", align_corners=False)
-        _, parts = distiller(student.features(given.images), given)
-        loss = distiller.losses[0]
-        terms = loss(
+        _, parts = distiller(student.features(given.images), given, Moment())
+        loss = next(distiller.losses.children())
+        assert isinstance(loss, FGDLoss)
+        terms = loss.compare(
             student.features(given.images)[0],
             teacher.features(twice)[1],
             given.boxes,
@@ -174,7 +177,7 @@ class TestInputScale:
         distiller = Distiller(Fgd(), student, at_input_scale(built(), scale))
         resampled = {each.is_resampled for each in distiller.planned_levels if each.is_distilled}
         assert resampled == {scale != 0.5}
-        total, _ = distiller(student.features(batch(160).images), batch(160))
+        total, _ = distiller(student.features(batch(160).images), batch(160), Moment())
         assert total.isfinite()
 
     def test_scale_1_is_the_teacher_itself(self) -> None:

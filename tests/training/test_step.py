@@ -10,6 +10,7 @@ from fgd_core.data import open_dataset
 from fgd_core.data.loading import Batch, TrainLoader
 from fgd_core.detectors import build_detector
 from fgd_core.errors import NonFiniteLossError
+from fgd_core.methods.base import Moment
 from fgd_core.spec.detectors import RetinaNet
 from fgd_core.spec.methods import Fgd
 from fgd_core.spec.training import AdamW, CosineSchedule, Sgd, StepSchedule, TrainingSpec
@@ -34,7 +35,7 @@ def trained(method: Fgd | None, steps: int, optimizer_spec: AdamW | Sgd = AdamW(
     optimizer = build_optimizer(optimizer_spec, [*student.parameters(), *own])
     loader = TrainLoader(dataset, SPEC.input, batch_size=4, seed=0, workers=0)
     for _, batch in zip(range(steps), loader.epoch(0), strict=False):
-        training_step(student, distiller, optimizer, batch, clip_norm=0.5, autocast_dtype=None)
+        training_step(student, distiller, optimizer, batch, clip_norm=0.5, autocast_dtype=None, moment=Moment())
     return student.state_dict()
 
 
@@ -55,11 +56,11 @@ class TestDistiller:
         loader = TrainLoader(open_dataset(SPEC.data, "train"), SPEC.input, batch_size=4, seed=0, workers=0)
         batch = next(loader.epoch(0))
         distiller = Distiller(method, student, teacher, Silent())
-        total, parts = distiller(student.features(batch.images), batch)
+        total, parts = distiller(student.features(batch.images), batch, Moment())
         assert distiller.advice(batch) == []
         assert total.item() == 0 and set(parts) == {"distill/total"}
         with pytest.raises(AssertionError, match="the teacher ran"):
-            Distiller(Fgd(), student, teacher, Silent())(student.features(batch.images), batch)
+            Distiller(Fgd(), student, teacher, Silent())(student.features(batch.images), batch, Moment())
 
     def test_an_unsuitable_temperature_gets_one_advice_for_all_levels(self) -> None:
         student, teacher = build_detector(STUDENT, 8), build_detector(TEACHER, 8)
@@ -83,7 +84,7 @@ class TestDistiller:
         assert not any("backbone" in name or "teacher.b" in name for name in distiller.state_dict())
         loader = TrainLoader(open_dataset(SPEC.data, "train"), SPEC.input, batch_size=4, seed=0, workers=0)
         batch = next(loader.epoch(0))
-        total, parts = distiller(student.features(batch.images), batch)
+        total, parts = distiller(student.features(batch.images), batch, Moment())
         total.backward()
         assert all(p.grad is None for p in teacher.parameters())
         assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
@@ -101,7 +102,7 @@ class TestNonFiniteLoss:
         loader = TrainLoader(open_dataset(SPEC.data, "train"), SPEC.input, batch_size=4, seed=0, workers=0)
         before = copy.deepcopy(dict(detector.named_parameters()))
         with pytest.raises(NonFiniteLossError) as caught:
-            training_step(detector, None, optimizer, next(loader.epoch(0)), clip_norm=35, autocast_dtype=None)
+            training_step(detector, None, optimizer, next(loader.epoch(0)), clip_norm=35, autocast_dtype=None, moment=Moment())
         assert caught.value.details["task/box"] == "inf"
         assert all(torch.equal(before[name], value) for name, value in detector.named_parameters())
 

@@ -14,22 +14,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from pydantic import JsonValue
 from scipy.stats import qmc
 
-from fgd_core.spec.search import (
-    Choice,
-    CmaEs,
-    Dimension,
-    GaussianProcess,
-    Grid,
-    Integers,
-    LogUniform,
-    Nsga2,
-    Objective,
-    QuasiRandom,
-    Random,
-    SearcherSpec,
-    Tpe,
-    Uniform,
-)
+from fgd_core.spec.dimensions import Choice, Dimension, Integers, LogUniform, Uniform
+from fgd_core.spec.search import CmaEs, GaussianProcess, Grid, Nsga2, Objective, QuasiRandom, Random, SearcherSpec, Tpe
 from workers.tuning.space import Space
 
 Values: TypeAlias = Mapping[str, JsonValue]

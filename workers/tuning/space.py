@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import JsonValue
 
 from fgd_core.spec.paths import field
-from fgd_core.spec.search import Choice, Dimension, Integers, LogUniform, Uniform
+from fgd_core.spec.dimensions import Choice, Dimension, Integers, LogUniform, Uniform
 
 
 class Space:

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool, LastLevelP6P7
 
-from fgd_core.detectors.base import Detector, FeatureLevel
+from fgd_core.detectors.base import Detector
 from fgd_core.detectors.parts.backbones import build_body
+from fgd_core.outputs import FeatureLevel
 from fgd_core.spec.backbones import BackboneSpec
 
 Top = Literal["pool", "P5", "C5", "C5 without ReLU", "P5 without ReLU"]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import JsonValue
 
-from fgd_core.spec.search import Choice, Dimension, Integers
+from fgd_core.spec.dimensions import Choice, Dimension, Integers
 from fgd_core.spec.study_state import Direction
 from fgd_core.spec.sweep_report import Importance, TrialView
 from service.compare.sweeps import ped_anova

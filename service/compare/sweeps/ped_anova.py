@@ -18,7 +18,7 @@ import numpy.typing as npt
 from pydantic import JsonValue
 from scipy import special
 
-from fgd_core.spec.search import Choice, Dimension, Integers, LogUniform
+from fgd_core.spec.dimensions import Choice, Dimension, Integers, LogUniform
 from fgd_core.spec.study_state import Direction
 
 MIN_TOP = 5

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from fgd_core.detectors.base import FeatureLevel
 from fgd_core.errors import SpecError
+from fgd_core.outputs import FeatureLevel
 from fgd_core.spec.plans import LevelSide, PlannedLevel
 
 _HALF_AN_OCTAVE = 0.5
@@ -18,6 +18,8 @@ class Pair(NamedTuple):
     teacher: int
     cells_per_cell: float
     """Side of a cell of the student's map, in cells of the teacher's map."""
+    resizes_student: bool = False
+    """Whether the student's map is interpolated where the cells differ, and not the teacher's."""
 
 
 def match_levels(student: Sequence[FeatureLevel], teacher: Sequence[FeatureLevel], input_scale: float) -> list[Pair]:
@@ -53,6 +55,19 @@ def match_levels(student: Sequence[FeatureLevel], teacher: Sequence[FeatureLevel
     return sorted(pairs)
 
 
+def match_by_index(student: Sequence[FeatureLevel], teacher: Sequence[FeatureLevel], input_scale: float) -> list[Pair]:
+    """Pair the finest level with the finest, and so on, whatever their strides; derived levels are left out.
+
+    Args:
+        input_scale: as of `match_levels`.
+    """
+    ours, theirs = ([i for i, level in enumerate(side) if not level.is_derived] for side in (student, teacher))
+    return [
+        Pair(s, t, student[s].stride * input_scale / teacher[t].stride, resizes_student=True)
+        for s, t in zip(ours, theirs, strict=False)
+    ]
+
+
 def plan_levels(
     student: Sequence[FeatureLevel], teacher: Sequence[FeatureLevel], input_scale: float, pairs: Sequence[Pair]
 ) -> list[PlannedLevel]:
@@ -68,7 +83,7 @@ def plan_levels(
     for index, side in enumerate(student_sides):
         pair = by_student.get(index)
         if pair is None:
-            why_not = _why_not(side, derived_of_student, "teacher", derived_of_teacher)
+            why_not = _why_not(side, derived_of_student, "teacher", teacher_sides, derived_of_teacher)
             planned.append(PlannedLevel(student=side, is_distilled=False, why_not=why_not))
             continue
         other = teacher_sides[pair.teacher]
@@ -83,19 +98,31 @@ def plan_levels(
         )
     return planned + [
         PlannedLevel(
-            teacher=side, is_distilled=False, why_not=_why_not(side, derived_of_teacher, "student", derived_of_student)
+            teacher=side,
+            is_distilled=False,
+            why_not=_why_not(side, derived_of_teacher, "student", student_sides, derived_of_student),
         )
         for index, side in enumerate(teacher_sides)
         if index not in matched
     ]
 
 
-def _why_not(side: LevelSide, derived: Sequence[LevelSide], other: str, derived_there: Sequence[LevelSide]) -> str:
+def _why_not(
+    side: LevelSide,
+    derived: Sequence[LevelSide],
+    other: str,
+    there: Sequence[LevelSide],
+    derived_there: Sequence[LevelSide],
+) -> str:
     if side in derived:
         return "it only subsamples the level below"
-    if any(abs(math.log2(side.stride / each.stride)) < _HALF_AN_OCTAVE for each in derived_there):
+    if _has_stride_of(side, derived_there):
         return f"the {other}'s level of this stride only subsamples the level below"
-    return f"the {other} has no level of this stride"
+    return "the method leaves it out" if _has_stride_of(side, there) else f"the {other} has no level of this stride"
+
+
+def _has_stride_of(side: LevelSide, levels: Sequence[LevelSide]) -> bool:
+    return any(abs(math.log2(side.stride / each.stride)) < _HALF_AN_OCTAVE for each in levels)
 
 
 def _side(level: FeatureLevel, input_scale: float) -> LevelSide:

@@ -1,0 +1,68 @@
+"""Pearson knowledge distillation (arXiv:2207.02039): compares the pattern of each channel, not its size.
+
+Each channel of both maps is standardised over the batch and all cells, and the loss is half the mean squared
+difference. With m = N H W values a channel that is (m - 1) / m times the mean over channels of 1 - r, where r is the
+Pearson correlation. So the loss is unchanged by a x + b on a channel of either side, with a > 0.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fgd_core.methods.base import LevelPair, Lesson, Side, Terms, adapter
+from fgd_core.methods.levels import Pair, match_by_index, match_levels
+from fgd_core.methods.parts.precision import in_float32
+from fgd_core.methods.per_level import per_level
+from fgd_core.spec.methods.pkd import Pkd
+
+_EPSILON = 1e-6
+
+
+def pkd_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Compute half the mean squared difference of two maps whose channels are standardised.
+
+    Args:
+        student: (N, C, H, W), float32 or float64.
+        teacher: (N, C, H, W).
+    Returns:
+        Scalar () in [0, 2]; 0 if each channel is the same up to an offset and a positive factor.
+    """
+    return (standardised(student) - standardised(teacher)).square().mean() / 2
+
+
+def standardised(features: Tensor) -> Tensor:
+    """Subtract the mean of each channel of (N, C, H, W) and divide by its standard deviation; over batch and space.
+
+    A constant channel, and a map with a single cell, become 0.
+    """
+    centred = features - features.mean((0, 2, 3), keepdim=True)
+    num_values = features.numel() // features.shape[1]
+    deviation = (centred.square().sum((0, 2, 3), keepdim=True) / max(1, num_values - 1)).sqrt()
+    return centred / (deviation + _EPSILON)
+
+
+class PkdLoss(nn.Module):
+    """Computes the Pearson loss of one pair of levels; a student of other channels gets a trained 1x1 convolution."""
+
+    def __init__(self, pair: LevelPair, weight: float) -> None:
+        super().__init__()
+        self.adapter = adapter(pair.student_channels, pair.teacher_channels)
+        self._weights = {"pearson": weight}
+
+    def forward(self, student: Tensor, teacher: Tensor, lesson: Lesson) -> Terms:
+        """Compare maps (N, C, H, W)."""
+        student = self.adapter(student)
+        with in_float32(student, teacher) as (student, teacher):
+            return Terms({"pearson": pkd_loss(student, teacher)}, self._weights)
+
+
+def _pairs(method: Pkd, student: Side, teacher: Side) -> Sequence[Pair]:
+    if method.pairing == "index":
+        pairs = match_by_index(student.levels, teacher.levels, teacher.input_scale)
+    else:
+        pairs = match_levels(student.levels, teacher.levels, teacher.input_scale)
+    return pairs[: method.levels]
+
+
+build_pkd = per_level(lambda method, pair: PkdLoss(pair, method.weight), pairing=_pairs)

@@ -1,0 +1,58 @@
+"""The distillation methods and their hyper-parameters.
+
+To add a method: a file here with a member of `MethodSpec`, and a file and a row in `fgd_core.methods`.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, TypeAlias, get_args
+
+from pydantic import BeforeValidator, Field
+
+from fgd_core.spec.detectors import AnyDetector, RetinaNet
+from fgd_core.spec.dimensions import Choice, Dimension, LogUniform
+from fgd_core.spec.methods.base import AnyMethod, Space
+from fgd_core.spec.methods.fgd import Fgd
+from fgd_core.spec.methods.pkd import Pkd
+
+
+def _fgd_if_unnamed(method: object) -> object:
+    """Read a method without a type as FGD: it was the only one once, and stored specs do not name it."""
+    return {"type": Fgd.name(), **method} if isinstance(method, dict) else method
+
+
+_Methods: TypeAlias = Fgd | Pkd
+MethodSpec: TypeAlias = Annotated[_Methods, Field(discriminator="type"), BeforeValidator(_fgd_if_unnamed)]
+
+METHOD_TYPES: Mapping[str, type[AnyMethod]] = {kind.name(): kind for kind in get_args(_Methods)}
+"""Every method by its type."""
+
+_ACROSS_METHODS = "methods"
+PRESETS: Mapping[str, str | None] = {
+    **{name: kind.name() for kind in METHOD_TYPES.values() for name in kind.spaces(kind())},
+    _ACROSS_METHODS: None,
+}
+"""The ready search spaces, with the method whose settings each searches; None: it searches the method itself."""
+
+
+def preset_space(
+    preset: str, method: AnyMethod, student: AnyDetector, teacher: AnyDetector | None
+) -> dict[str, Dimension]:
+    """Return the dimensions of a preset around the published values for a pair.
+
+    Raises:
+        KeyError: the preset searches another method.
+    """
+    if preset == _ACROSS_METHODS:
+        suited = [name for name, kind in METHOD_TYPES.items() if not any(kind().unmet(student, teacher))]
+        return {"method.type": Choice(values=tuple(suited)), "method.scale": LogUniform(low=0.03, high=10)}
+    return dict(type(method).spaces(method.published(student, teacher))[preset])
+
+
+def shown_spaces() -> Mapping[str, Space]:
+    """Return all presets as the catalogue shows them: around the published values for RetinaNet."""
+    student = RetinaNet()
+    methods = {name: METHOD_TYPES[kind or Fgd.name()]() for name, kind in PRESETS.items()}
+    return {name: preset_space(name, method, student, None) for name, method in methods.items()}
+
+
+__all__ = ["METHOD_TYPES", "PRESETS", "AnyMethod", "Fgd", "MethodSpec", "Pkd", "Space", "preset_space", "shown_spaces"]

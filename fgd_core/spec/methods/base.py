@@ -1,0 +1,88 @@
+"""What all distillation methods have in common: a scale, published values, search spaces, and what they need."""
+
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, NamedTuple, Self, TypeAlias
+
+from pydantic import Field
+
+from fgd_core.spec.base import Command
+from fgd_core.spec.detectors import AnyDetector, Capability
+from fgd_core.spec.dimensions import Dimension, LogUniform
+
+Space: TypeAlias = Mapping[str, Dimension]
+"""The dimensions of a search space, by field of the base job."""
+
+
+class Unmet(NamedTuple):
+    """Something that a method needs and a pair of detectors has not got."""
+
+    loc: str
+    """The field of the distill job that has to change, for example `teacher.detector`."""
+    message: str
+
+
+class AnyMethod(Command):
+    """The settings that all methods have, and what a method says of itself.
+
+    A subclass adds `type` and its weights. Nothing outside the files of a method knows its name: baselines, recipes,
+    presets and admission ask the method.
+    """
+
+    student_needs: ClassVar[frozenset[Capability]] = frozenset()
+    """What the student must offer besides its feature maps."""
+    teacher_needs: ClassVar[frozenset[Capability]] = frozenset()
+    kept_by_baselines: ClassVar[tuple[str, ...]] = ()
+    """Fields that are no weights: the baseline with published values keeps the base's value."""
+
+    scale: float = Field(default=1.0, ge=0)
+    """A common factor on all weights of the method. 0 trains without distillation."""
+
+    @property
+    def weighs_nothing(self) -> bool:
+        """Whether nothing is distilled, as in the baseline without distillation of a sweep."""
+        return self.scale == 0
+
+    @classmethod
+    def spaces(cls, published: Self) -> Mapping[str, Space]:
+        """Return the ready search spaces by the name of their preset, around published values."""
+        return {f"{cls.name()}-scale": {"method.scale": LogUniform(low=0.001, high=10)}}
+
+    @classmethod
+    def name(cls) -> str:
+        """Return the `type` that selects the method in a spec."""
+        return str(cls.model_fields["type"].default)
+
+    def published(self, student: AnyDetector, teacher: AnyDetector | None) -> Self:
+        """Return the method with its published values for a pair of detectors.
+
+        Args:
+            teacher: None if the spec does not say which detector the teacher's checkpoint holds.
+        """
+        return type(self)(**{name: getattr(self, name) for name in self.kept_by_baselines})
+
+    def unmet(self, student: AnyDetector, teacher: AnyDetector | None) -> Iterator[Unmet]:
+        """Yield why this pair cannot be distilled with the method.
+
+        Args:
+            teacher: None if it is not known yet; then only the student is checked.
+        """
+        yield from _lacking(self, "student", student, self.student_needs)
+        if teacher is not None:
+            yield from _lacking(self, "teacher", teacher, self.teacher_needs)
+
+
+_IN_WORDS: Mapping[Capability, str] = {
+    "class_scores": "class scores at every location",
+    "distributions": "distributions of box sides (gfl has them)",
+    "towers": "head towers that can be cut in two (retinanet, fcos and gfl have them)",
+    "regions": "region heads (two-stage detectors have them)",
+}
+
+
+def _lacking(method: AnyMethod, loc: str, detector: AnyDetector, needs: frozenset[Capability]) -> Iterator[Unmet]:
+    for missing in sorted(needs - detector.offers):
+        yield Unmet(
+            loc,
+            f"method {method.name()} compares {_IN_WORDS[missing]}, and the {loc} {detector.name()} has none; "
+            "choose another method, or another detector",
+        )

@@ -1,0 +1,69 @@
+"""Focal and Global Distillation."""
+
+from collections.abc import Mapping
+from typing import Literal, Self
+
+from pydantic import Field
+
+from fgd_core.spec.detectors import AnyDetector, Fcos, RepPoints, TwoStage
+from fgd_core.spec.dimensions import LogUniform
+from fgd_core.spec.methods.base import AnyMethod, Space
+
+_WEIGHTS = ("alpha", "beta", "gamma", "lambda_")
+_TEMPERATURE = LogUniform(low=0.1, high=10)
+_AROUND = 30
+"""The searched range of a weight, as a factor below and above its published value."""
+
+
+class Fgd(AnyMethod):
+    """Focal and Global Distillation (arXiv:2111.11837). The defaults are the published values for RetinaNet."""
+
+    kept_by_baselines = ("mask",)
+
+    type: Literal["fgd"] = "fgd"
+    alpha: float = Field(default=1e-3, ge=0)
+    """Weight of the foreground's feature loss."""
+    beta: float = Field(default=5e-4, ge=0)
+    """Weight of the background's feature loss."""
+    gamma: float = Field(default=5e-4, ge=0)
+    """Weight of the attention loss."""
+    lambda_: float = Field(default=5e-6, ge=0)
+    """Weight of the relation (global) loss."""
+    temperature: float = Field(default=0.5, gt=0)
+    """Temperature of the spatial and channel attention."""
+    scale: float = Field(default=1.0, ge=0)
+    """A common factor on all four weights. The losses are sums over cells, so the published weights suit pretrained
+    networks at 800x1333 pixels. Small networks without pretrained weights need about 0.2."""
+    mask: Literal["geometric", "official"] = "geometric"
+    """How boxes are placed on the feature map. `geometric`: at their true position. `official`: stretched over the
+    padding, as in the authors' code."""
+
+    @property
+    def weighs_nothing(self) -> bool:
+        """Whether all weights are zero, as in the baseline without distillation of a sweep."""
+        return self.scale == 0 or not any((self.alpha, self.beta, self.gamma, self.lambda_))
+
+    @classmethod
+    def spaces(cls, published: Self) -> Mapping[str, Space]:
+        """Return the presets: all weights and the temperature, the scale, or the temperature."""
+        values = published.model_dump(include={*_WEIGHTS})
+        weights = {
+            f"method.{name}": LogUniform(low=value / _AROUND, high=value * _AROUND) for name, value in values.items()
+        }
+        return {
+            "fgd-weights": {**weights, "method.temperature": _TEMPERATURE},
+            **super().spaces(published),
+            "fgd-temperature": {"method.temperature": _TEMPERATURE},
+        }
+
+    def published(self, student: AnyDetector, teacher: AnyDetector | None) -> Self:
+        """Return the values of the authors' configurations for the student's kind of detector."""
+        plain = super().published(student, teacher)
+        match student:
+            case TwoStage():
+                return plain.model_copy(update={"alpha": 5e-5, "beta": 2.5e-5, "gamma": 5e-5, "lambda_": 5e-7})
+            case Fcos() | RepPoints():
+                temperature = 0.8 if isinstance(student, Fcos) else 0.5
+                weights = {"alpha": 1.6e-3, "beta": 8e-4, "gamma": 8e-4, "lambda_": 8e-6}
+                return plain.model_copy(update={**weights, "temperature": temperature})
+        return plain
