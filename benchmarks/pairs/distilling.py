@@ -61,7 +61,8 @@ def distil(
     distiller = Distiller(Fgd(scale=0.05), student, teacher)
     optimizer = build_optimizer(AdamW(), [*student.parameters(), *distiller.parameters()])
     curve = [
-        training_step(student, distiller, optimizer, batch, clip_norm=35.0, autocast_dtype=None, moment=Moment()) for _ in range(steps)
+        training_step(student, distiller, optimizer, batch, clip_norm=35.0, autocast_dtype=None, moment=Moment())
+        for _ in range(steps)
     ]
     first, last = curve[0], curve[-1]
     return Pair(

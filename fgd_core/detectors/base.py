@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from fgd_core.data.targets import Targets
 from fgd_core.outputs import FeatureLevel
-from fgd_core.spec.detectors import AnyDetector
 
 
 class Detections(NamedTuple):
@@ -31,7 +30,6 @@ class Detector(nn.Module):
     """
 
     levels: tuple[FeatureLevel, ...]
-    settings: AnyDetector
     num_classes: int
     has_masks: bool = False
     """Whether the losses need masks and the detections have masks."""

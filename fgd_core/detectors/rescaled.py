@@ -19,7 +19,6 @@ class RescaledDetector(Detector):
     def __init__(self, detector: Detector, scale: float) -> None:
         super().__init__()
         self.detector, self.scale = detector, scale
-        self.settings = detector.settings
         self.levels, self.num_classes, self.has_masks = detector.levels, detector.num_classes, detector.has_masks
 
     def features(self, images: Tensor) -> list[Tensor]:

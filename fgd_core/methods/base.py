@@ -44,6 +44,9 @@ class Moment(NamedTuple):
         return self.done * self.epochs
 
 
+_START = Moment()
+
+
 class View:
     """Shows one network on one picture. Each part is computed when a method first reads it, and only once.
 
@@ -72,7 +75,7 @@ class Lesson:
     """The objects, in pixels of the student's resized image."""
     input_size: tuple[int, int]
     """(height, width) in pixels of the student's padded batch."""
-    moment: Moment = Moment()
+    moment: Moment = _START
     others: Mapping[str, "Lesson"] = field(default_factory=dict)
     """The same lesson on another picture of the same images, by the name of the picture."""
 
@@ -123,7 +126,7 @@ MethodFactory: TypeAlias = Callable[[AnyMethod, Side, Side], Method]
 class LevelPair(NamedTuple):
     """Describes a student's and a teacher's level that are compared; their maps are resampled to one grid before."""
 
-    index: int
+    position: int
     """0 is the finest compared pair."""
     num_pairs: int
     name: str
@@ -153,5 +156,3 @@ def adapter(student_channels: int, teacher_channels: int) -> nn.Module:
     if student_channels == teacher_channels:
         return nn.Identity()
     return nn.Conv2d(student_channels, teacher_channels, 1)
-
-

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from fgd_core.methods.base import LevelPair, Lesson, Terms, adapter
+from fgd_core.methods.base import Lesson, LevelPair, Terms, adapter
 from fgd_core.methods.parts.attention import attention
 from fgd_core.methods.parts.precision import in_float32
 from fgd_core.methods.per_level import per_level
@@ -85,12 +85,11 @@ class FGDLoss(nn.Module):
             ValueError: the maps differ in batch size, height or width, or the boxes are not one (n, 4) for each image.
         """
         _check_shapes(student, teacher, boxes, image_sizes)
-        student = self.adapter(student)
-        with in_float32(student, teacher.detach()) as (student, teacher):
+        with in_float32(self.adapter(student), teacher.detach()) as (ours, theirs):
             foreground_mask = foreground_weights(
-                boxes, [input_size] * len(boxes) if self.mask == "geometric" else image_sizes, student, self.mask
+                boxes, [input_size] * len(boxes) if self.mask == "geometric" else image_sizes, ours, self.mask
             )
-            return self._terms(student, teacher, foreground_mask, background_weights(foreground_mask))
+            return self._terms(ours, theirs, foreground_mask, background_weights(foreground_mask))
 
     def _terms(self, student: Tensor, teacher: Tensor, mask_fg: Tensor, mask_bg: Tensor) -> Terms:
         """Compute the terms from maps (N, C, H, W) and masks (N, H, W)."""

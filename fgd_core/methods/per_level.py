@@ -1,14 +1,16 @@
 """Runs a loss on each pair of levels of two pyramids: all that a method needs which compares maps level by level."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample
 
-from fgd_core.methods.base import LevelLoss, LevelPair, Lesson, Method, MethodFactory, Side, Terms, View
+from fgd_core.methods.base import Lesson, LevelLoss, LevelPair, Method, MethodFactory, Side, Terms, View
 from fgd_core.methods.levels import Pair, match_levels, plan_levels
+from fgd_core.spec.methods import AnyMethod
 from fgd_core.spec.plans import PlannedLevel
 
 # `Any`: each builder takes the spec of its own method, and the table of methods brings the two together.
@@ -33,25 +35,40 @@ def per_level(build: LevelBuilder, *, pairing: Pairing = by_stride, advise: Advi
         pairing: chooses the pairs.
         advise: looks at the teacher's maps before the first step.
     """
-    return lambda method, student, teacher: PerLevel(method, student, teacher, build, pairing, advise)
+
+    def make(method: AnyMethod, student: Side, teacher: Side) -> PerLevel:
+        pairs = pairing(method, student, teacher)
+        advice = None if advise is None else partial(advise, method)
+        return PerLevel(student, teacher, pairs, partial(build, method), advice)
+
+    return make
 
 
 class PerLevel(Method):
-    """Computes one loss for each pair of levels; its submodules are the losses, from `0` on."""
+    """Computes one loss for each pair of levels; its submodules are the losses, from `0` on.
+
+    Args:
+        build: builds the loss of a pair, a `LevelLoss`.
+        advise: looks at the teacher's maps by the name of the student's level; None gives no advice.
+    """
 
     def __init__(
-        self, method: Any, student: Side, teacher: Side, build: LevelBuilder, pairing: Pairing, advise: Advise | None
+        self,
+        student: Side,
+        teacher: Side,
+        pairs: Sequence[Pair],
+        build: Callable[[LevelPair], nn.Module],
+        advise: Callable[[Mapping[str, Tensor]], str | None] | None,
     ) -> None:
         super().__init__()
-        self._method, self._advise = method, advise
-        self._pairs = pairing(method, student, teacher)
+        self._pairs, self._advise = pairs, advise
         self._planned = plan_levels(student.levels, teacher.levels, teacher.input_scale, self._pairs)
         self.level_names = [student.levels[pair.student].name for pair in self._pairs]
         for index, pair in enumerate(self._pairs):
             ours, theirs = student.levels[pair.student], teacher.levels[pair.teacher]
             grid = theirs.stride / teacher.input_scale if pair.resizes_student else float(ours.stride)
             described = LevelPair(index, len(self._pairs), ours.name, grid, ours.channels, theirs.channels)
-            self.add_module(str(index), build(method, described))
+            self.add_module(str(index), build(described))
 
     def forward(self, lesson: Lesson) -> Mapping[str, Terms]:
         """Compute the loss of each pair, by the name of the student's level."""
@@ -74,7 +91,7 @@ class PerLevel(Method):
         if self._advise is None:
             return ()
         maps = {name: teacher.pyramid[pair.teacher] for name, pair in zip(self.level_names, self._pairs, strict=True)}
-        found = self._advise(self._method, maps)
+        found = self._advise(maps)
         return () if found is None else (found,)
 
 

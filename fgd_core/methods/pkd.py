@@ -7,10 +7,9 @@ Pearson correlation. So the loss is unchanged by a x + b on a channel of either 
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
-from fgd_core.methods.base import LevelPair, Lesson, Side, Terms, adapter
+from fgd_core.methods.base import Lesson, LevelPair, Side, Terms, adapter
 from fgd_core.methods.levels import Pair, match_by_index, match_levels
 from fgd_core.methods.parts.precision import in_float32
 from fgd_core.methods.per_level import per_level
@@ -52,9 +51,8 @@ class PkdLoss(nn.Module):
 
     def forward(self, student: Tensor, teacher: Tensor, lesson: Lesson) -> Terms:
         """Compare maps (N, C, H, W)."""
-        student = self.adapter(student)
-        with in_float32(student, teacher) as (student, teacher):
-            return Terms({"pearson": pkd_loss(student, teacher)}, self._weights)
+        with in_float32(self.adapter(student), teacher) as (ours, theirs):
+            return Terms({"pearson": pkd_loss(ours, theirs)}, self._weights)
 
 
 def _pairs(method: Pkd, student: Side, teacher: Side) -> Sequence[Pair]:

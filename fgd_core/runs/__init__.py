@@ -8,14 +8,14 @@ from fgd_core.detectors.base import Detector
 from fgd_core.detectors.rescaled import at_input_scale
 from fgd_core.detectors.weights import inherit
 from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, read_checkpoint
+from fgd_core.detectors.weights.sources import LoadedTeacher
 from fgd_core.errors import OutOfMemoryError, SpecError, WeightsError
 from fgd_core.evaluation.inspection import inspect
 from fgd_core.runs.opening import evaluator_for, open_split
 from fgd_core.runs.training_run import TrainingRun
 from fgd_core.spec.data import Registered
-from fgd_core.spec.detectors import AnyDetector
 from fgd_core.spec.events import Evaluated, RunFinished, WeightsLoaded
-from fgd_core.spec.jobs import CheckDataSpec, DistillSpec, EvaluateSpec, JobSpec, TrainSpec
+from fgd_core.spec.jobs import CheckDataSpec, DistillSpec, EvaluateSpec, JobSpec, TrainSpec, teacher_detector
 from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.results import ErrorReport
 from fgd_core.stopping import Stopped, checking_for_stop
@@ -73,7 +73,7 @@ def distill(spec: DistillSpec, context: RunContext) -> RunFinished:
     teacher = run.load_teacher(spec.teacher)
     rescaled = at_input_scale(teacher.detector, spec.teacher.input_scale)
     # These checks come before the gate, because the gate takes a whole evaluation.
-    _check_method(spec, teacher.detector.settings)
+    _check_method(spec, teacher)
     distiller = Distiller(spec.method, student, rescaled, run.shared_maps(spec.teacher, rescaled))
     saved = run.saved_training()
     run.check_teacher(spec.teacher, teacher, rescaled)
@@ -149,8 +149,9 @@ def _planned(
     )
 
 
-def _check_method(spec: DistillSpec, teacher: AnyDetector) -> None:
-    unmet = [*spec.method.unmet(spec.student, teacher)]
+def _check_method(spec: DistillSpec, teacher: LoadedTeacher) -> None:
+    detector = teacher.checkpoint.detector if teacher.checkpoint is not None else teacher_detector(spec.teacher)
+    unmet = [*spec.method.unmet(spec.student, detector)]
     if unmet:
         raise SpecError("; ".join(f"{each.loc}: {each.message}" for each in unmet), fields=[each.loc for each in unmet])
 

@@ -5,8 +5,8 @@ from typing import Literal, TypeAlias
 from pydantic import JsonValue
 
 from fgd_core.spec.base import Fact
-from fgd_core.spec.recipes import Recipe
 from fgd_core.spec.dimensions import Dimension
+from fgd_core.spec.recipes import Recipe
 
 SectionName: TypeAlias = Literal[
     "jobs",

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import Field, JsonValue, TypeAdapter, model_validator
+from pydantic import Field, JsonValue, TypeAdapter, ValidationError, model_validator
 
 from fgd_core.spec.base import Command
 from fgd_core.spec.data import DataSpec, InputSpec
@@ -223,6 +223,16 @@ def published(base: TrainSpec | DistillSpec) -> dict[str, JsonValue]:
         mode="json"
     )
     return values
+
+
+def written_detector(spec: Mapping[str, Any]) -> AnyDetector | None:
+    """Return the detector in the checkpoints of a stored job; None if it has none, or is of a newer version."""
+    try:
+        job = JOB_SPEC.validate_python(spec)
+    except ValidationError:
+        return None
+    base = job.base if isinstance(job, SweepSpec) else job
+    return base.student if isinstance(base, DistillSpec) else base.detector if isinstance(base, TrainSpec) else None
 
 
 def teacher_detector(teacher: Teacher) -> AnyDetector | None:

@@ -18,7 +18,8 @@ from fgd_core.training.teacher_maps import OwnTeacher, TeacherMaps
 class Distiller(nn.Module):
     """Runs the parts of the teacher that the method reads, and computes the method's loss.
 
-    Teacher and student may be different detectors; a `RescaledDetector` teacher gets the image at its own size. Both get the same pixels: RGB, normalised as for ImageNet. For a teacher that was trained with another normalisation
+    Teacher and student may be different detectors; a `RescaledDetector` teacher gets the image at its own size. Both
+    get the same pixels: RGB, normalised as for ImageNet. For a teacher that was trained with another normalisation
     (mmdetection's caffe style: BGR, standard deviation 1), the import of its weights has folded the difference into its
     first convolution.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy.exc import IntegrityError
 
 from fgd_core.spec.data import Fingerprints, Registered, Resolved
-from fgd_core.spec.jobs import JOB_SPEC, CheckDataSpec, JobSpec, SweepSpec, data_of, with_data
+from fgd_core.spec.jobs import JOB_SPEC, CheckDataSpec, JobSpec, SweepSpec, data_of, with_data, written_detector
 from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.views import JobView, ProblemReason
 from service.api import audit_notes, spec_paths
@@ -181,7 +181,9 @@ async def _needed_jobs(
         if not principal.sees(job.project):
             continue
         names = frozenset(artifact.name for artifact in await artifacts.of_job(session, job_id))
-        found[job_id] = admission.NeededJob(kind=job.kind, state=job.state, artifacts=names)
+        found[job_id] = admission.NeededJob(
+            kind=job.kind, state=job.state, artifacts=names, detector=written_detector(job.spec)
+        )
     return found
 
 

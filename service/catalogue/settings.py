@@ -9,9 +9,9 @@ from fgd_core.spec.backbones import BackboneSpec
 from fgd_core.spec.catalogue import Entry, SectionName, Setting
 from fgd_core.spec.data import DataSpec
 from fgd_core.spec.detectors import DetectorSpec
+from fgd_core.spec.dimensions import Dimension
 from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.methods import MethodSpec
-from fgd_core.spec.dimensions import Dimension
 from fgd_core.spec.search import SchedulerSpec, SearcherSpec
 from fgd_core.spec.training import OptimizerSpec, ScheduleSpec
 

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from fgd_core.spec.catalogue import Catalogue, Entry, Setting, SpaceEntry
-from fgd_core.spec.recipes import Recipe
 from fgd_core.spec.dimensions import Choice, Dimension
+from fgd_core.spec.recipes import Recipe
 
 Found: TypeAlias = Entry | SpaceEntry | Recipe
 

@@ -18,12 +18,14 @@ from fgd_core.spec.jobs import (
     EvaluateSpec,
     JobSpec,
     SweepSpec,
+    Teacher,
     TrainSpec,
     TrialBase,
     checkpoint_artifact,
     checkpoint_sources,
     data_of,
     parse_reference,
+    teacher_detector,
 )
 from fgd_core.spec.pretrained import implied_detector, is_torchvision_name, misfits
 from fgd_core.spec.refusals import bounded, closest
@@ -55,6 +57,8 @@ class NeededJob:
     kind: str
     state: JobState
     artifacts: frozenset[str]
+    detector: AnyDetector | None = None
+    """The detector in its checkpoints; None if its spec cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +155,7 @@ def own_reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
 
 def job_reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
     """List the reasons that depend on the jobs that the spec refers to."""
-    found = list(_checkpoints(spec, facts))
+    found = [*_checkpoints(spec, facts), *_method(spec, facts.jobs)]
     if isinstance(spec, SweepSpec):
         found += sweep_admission.earlier_reasons(spec, facts.earlier)
     return found
@@ -178,7 +182,7 @@ def trial_reasons(spec: SweepSpec, values: Mapping[str, JsonValue]) -> list[Prob
 
 def _rules(spec: SweepSpec) -> sweep_space.TrialRules:
     """The rules that a trial can break while its base does not."""
-    accepted, reported = _named(spec.base), [*_weights(spec.base), *_batch(spec.base)]
+    accepted, reported = _named(spec.base), [*_weights(spec.base), *_batch(spec.base), *_method(spec.base, {})]
 
     def rules(trial: TrialBase) -> Iterator[ProblemReason]:
         # Without this a search over file names would read unchecked files, and wait for no job.
@@ -188,7 +192,9 @@ def _rules(spec: SweepSpec) -> sweep_space.TrialRules:
                     f"some trials would read {name!r}, but all trials read what the base names; name it in the base"
                 )
                 yield ProblemReason(loc=loc, code="other_file", message=message)
-        yield from (reason for reason in (*_weights(trial), *_batch(trial)) if reason not in reported)
+        yield from (
+            reason for reason in (*_weights(trial), *_batch(trial), *_method(trial, {})) if reason not in reported
+        )
 
     return rules
 
@@ -311,6 +317,20 @@ def _unfit(settings: AnyDetector, weights: str | None, loc: str) -> Iterator[Pro
     for misfit in misfits(settings, weights) if weights is not None else []:
         message = f"the weights {weights} belong to another detector: {misfit}"
         yield ProblemReason(loc=f"{loc}.{misfit.loc}", code="weights_unfit", message=message)
+
+
+def _method(spec: JobSpec, jobs: Mapping[str, NeededJob]) -> Iterator[ProblemReason]:
+    """What the method of the spec needs and its pair has not got."""
+    prefix, distilled = ("base.", spec.base) if isinstance(spec, SweepSpec) else ("", spec)
+    if isinstance(distilled, DistillSpec):
+        for unmet in distilled.method.unmet(distilled.student, _teacher(distilled.teacher, jobs)):
+            yield ProblemReason(loc=f"{prefix}{unmet.loc}", code="method_unsuited", message=unmet.message)
+
+
+def _teacher(teacher: Teacher, jobs: Mapping[str, NeededJob]) -> AnyDetector | None:
+    """Return the teacher's detector; None if only a file knows it."""
+    known = {f"job:{job_id}/{name}": job.detector for job_id, job in jobs.items() for name in _CHECKPOINTS_BY_KIND}
+    return teacher_detector(teacher) or known.get(teacher.checkpoint)
 
 
 def _batch(spec: JobSpec) -> Iterator[ProblemReason]:

@@ -19,9 +19,9 @@ from fgd_core.methods.base import Moment
 from fgd_core.spec.detectors import AnyDetector, DetectorSpec
 from fgd_core.spec.jobs import SweepSpec
 from fgd_core.spec.methods import METHOD_TYPES, PRESETS, AnyMethod, Fgd, MethodSpec
+from fgd_core.spec.training import AdamW
 from fgd_core.training.distiller import Distiller
 from fgd_core.training.optimizers import build_optimizer
-from fgd_core.spec.training import AdamW
 from tests.library import TINY, TINY_DETECTOR
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -216,9 +216,7 @@ class TestSweep:
         self, sweep: SweepSpec, method: AnyMethod
     ) -> None:
         other = Fgd() if not isinstance(method, Fgd) else METHOD.validate_python({"type": "pkd"})
-        across = sweep.model_copy(
-            update={"space": "methods", "base": sweep.base.model_copy(update={"method": other})}
-        )
+        across = sweep.model_copy(update={"space": "methods", "base": sweep.base.model_copy(update={"method": other})})
         types = across.dimensions()["method.type"]
         assert types.type == "choice" and method.name() in types.values
         trial = across.trial({"method.type": method.name(), "method.scale": 0.5}, seed=0)

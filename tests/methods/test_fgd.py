@@ -203,7 +203,9 @@ class TestEdges:
 
     def test_levels_of_different_stride_are_refused(self) -> None:
         with pytest.raises(ValueError, match="same stride"):
-            FGDLoss(8, 8, **UNIT).compare(torch.zeros(1, 8, 10, 12), torch.zeros(1, 8, 5, 6), [boxes()], [(80, 96)], (80, 96))
+            FGDLoss(8, 8, **UNIT).compare(
+                torch.zeros(1, 8, 10, 12), torch.zeros(1, 8, 5, 6), [boxes()], [(80, 96)], (80, 96)
+            )
 
     def test_gradients_equal_finite_differences(self) -> None:
         student, teacher = waves(1, 4, 3, 4)

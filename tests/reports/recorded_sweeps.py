@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from fgd_core.spec.dimensions import Choice, Dimension, LogUniform, Uniform
 from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.jobs import SweepSpec
 from fgd_core.spec.results import ErrorReport, RunResult, Scores
-from fgd_core.spec.dimensions import Choice, Dimension, LogUniform, Uniform
 from fgd_core.spec.search import Asha
 from fgd_core.spec.sweep_report import SweepReport
 from fgd_core.spec.trials import StudyEvent, TrialEnded, TrialReported, TrialStarted

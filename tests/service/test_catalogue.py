@@ -8,8 +8,8 @@ from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
 from fgd_core.spec.base import Command
 from fgd_core.spec.catalogue import Catalogue, Entry, SectionName, Setting
-from fgd_core.spec.paths import with_fields
 from fgd_core.spec.methods import PRESETS
+from fgd_core.spec.paths import with_fields
 from service.catalogue import catalogue
 from service.catalogue.settings import SECTIONS, read
 

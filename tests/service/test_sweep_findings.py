@@ -14,8 +14,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.importance import PedAnovaImportanceEvaluator
 from pydantic import JsonValue
 
-from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.dimensions import Choice, Dimension, Integers, LogUniform, Uniform
+from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.study_state import fold_trials
 from fgd_core.spec.sweep_report import TrialView
 from fgd_core.spec.views import AttemptView

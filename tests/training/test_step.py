@@ -102,7 +102,9 @@ class TestNonFiniteLoss:
         loader = TrainLoader(open_dataset(SPEC.data, "train"), SPEC.input, batch_size=4, seed=0, workers=0)
         before = copy.deepcopy(dict(detector.named_parameters()))
         with pytest.raises(NonFiniteLossError) as caught:
-            training_step(detector, None, optimizer, next(loader.epoch(0)), clip_norm=35, autocast_dtype=None, moment=Moment())
+            training_step(
+                detector, None, optimizer, next(loader.epoch(0)), clip_norm=35, autocast_dtype=None, moment=Moment()
+            )
         assert caught.value.details["task/box"] == "inf"
         assert all(torch.equal(before[name], value) for name, value in detector.named_parameters())
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from pydantic import JsonValue
 
-from fgd_core.spec.paths import field
 from fgd_core.spec.dimensions import Choice, Dimension, Integers, LogUniform, Uniform
+from fgd_core.spec.paths import field
 
 
 class Space:

@@ -35,6 +35,8 @@ class Pkd(AnyMethod):
 
     def published(self, student: AnyDetector, teacher: AnyDetector | None) -> Self:
         """Return the published weight for the teacher's kind of detector."""
-        return super().published(student, teacher).model_copy(
-            update={"weight": 6.0 if isinstance(teacher, TwoStage) else 10.0}
+        return (
+            super()
+            .published(student, teacher)
+            .model_copy(update={"weight": 6.0 if isinstance(teacher, TwoStage) else 10.0})
         )
