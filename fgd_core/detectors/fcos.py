@@ -5,8 +5,8 @@ locations sit at the true strides, while torchvision's drift on P6 and P7 if the
 mmdetection convention differs where the code checks for it.
 """
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -16,13 +16,14 @@ from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSRegres
 from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
 from fgd_core.data.targets import Targets
-from fgd_core.detectors.base import Detections
-from fgd_core.detectors.parts.assignment import BACKGROUND, gather_positives, mean_over_ranks
+from fgd_core.detectors.parts.assignment import gather_positives, mean_over_ranks
 from fgd_core.detectors.parts.boxes import boxes_around, centres, distances_to_sides, paired_iou
+from fgd_core.detectors.parts.dense import TowerDetector, grids_of
 from fgd_core.detectors.parts.grid import corner_points, flatten_cells
 from fgd_core.detectors.parts.norms import group_norm
-from fgd_core.detectors.parts.pyramid import Pyramid, PyramidDetector
-from fgd_core.detectors.parts.selection import select_detections
+from fgd_core.detectors.parts.pyramid import Pyramid
+from fgd_core.detectors.parts.towers import Tower
+from fgd_core.outputs import BACKGROUND, DenseOutputs
 from fgd_core.spec import detectors as spec
 
 _TOWER_DEPTH = 4
@@ -44,8 +45,33 @@ class Locations(NamedTuple):
     """(P,) bounds, in pixels, of the distance to the farthest side of an object that the location may be assigned to"""
 
 
-class Fcos(PyramidDetector):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FcosOutputs(DenseOutputs):
+    """Holds the outputs at all locations."""
+
+    centreness: Sequence[Tensor]
+    distances: Sequence[Tensor]
+    """For each level (N, A_l, 4) to the left, top, right and bottom side"""
+    units_px: Tensor
+    """(A,) pixels for each unit of the distances"""
+    locations: Locations
+
+    def boxes(self) -> Tensor:
+        """Decode the box of every location: (N, A, 4)."""
+        distances = torch.cat([*self.distances], dim=1).float()
+        return boxes_around(self.locations.points, distances * self.units_px[:, None])
+
+    def boxes_at(self, image: int, level: int, locations: Tensor) -> Tensor:
+        """Decode the boxes of locations (n,) of a level: (n, 4)."""
+        distances = self.distances[level][image, locations].float()
+        locations = locations + sum(self.counts[:level])
+        return boxes_around(self.locations.points[locations], distances * self.units_px[locations][:, None])
+
+
+class Fcos(TowerDetector[FcosOutputs]):
     """Detects boxes from the locations inside them, without anchors."""
+
+    settings: spec.Fcos
 
     def __init__(self, settings: spec.Fcos, num_classes: int) -> None:
         super().__init__()
@@ -56,28 +82,44 @@ class Fcos(PyramidDetector):
         self.levels = self.backbone.levels
         self.head = FcosHead(settings, num_classes, len(self.levels))
 
-    def losses(self, features: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
-        """Compute the terms of the loss.
+    @property
+    def towers(self) -> tuple[Tower, Tower]:
+        """The convolutions before the predictors of classes and of boxes."""
+        return self.head.classification_head.conv, self.head.regression_head.conv
 
-        Args:
-            features: for each level (N, C, H, W).
-        """
-        outputs = self.head(features)
-        locations = self._locations(features)
-        matches = torch.stack([self._match(locations, boxes) for boxes in targets.boxes])  # (N, P)
+    def read(self, like: Sequence[Tensor], class_maps: Iterable[Tensor], box_maps: Iterable[Tensor]) -> FcosOutputs:
+        """Run the predictors on the last maps (N, C, H, W) of the towers."""
+        logits, distances, centreness = self.head(class_maps, box_maps)
+        locations = self._locations(like)
+        return FcosOutputs(
+            logits=logits,
+            grids=grids_of(like),
+            centreness=centreness,
+            distances=distances,
+            units_px=torch.ones_like(locations.strides) if self.settings.version == "v1" else locations.strides,
+            locations=locations,
+        )
+
+    def assign(self, out: FcosOutputs, features: Sequence[Tensor], targets: Targets) -> FcosOutputs:
+        """Add the matches of the locations of maps (N, C, H, W)."""
+        return replace(out, matches=torch.stack([self._match(out.locations, boxes) for boxes in targets.boxes]))
+
+    def losses(self, out: FcosOutputs, targets: Targets) -> dict[str, Tensor]:
+        """Compute the terms () of the loss."""
+        matches, locations = out.assigned, out.locations
         positives = gather_positives(matches, targets)
-
         with torch.autocast(matches.device.type, enabled=False):
-            logits, distances, centreness = (torch.cat(levels, dim=1).float() for levels in outputs)
+            logits, distances, centreness = (
+                torch.cat([*levels], dim=1).float() for levels in (out.logits, out.distances, out.centreness)
+            )
             num_positives = mean_over_ranks((matches >= 0).sum().float()).clamp(min=1)
             is_object = torch.zeros_like(logits)
             is_object[positives.image, positives.location, positives.labels] = 1
             focal = sigmoid_focal_loss(logits, is_object, alpha=0.25, gamma=2.0).sum()
 
             points = locations.points[positives.location]
-            predicted = boxes_around(
-                points, self._in_pixels(distances[positives.image, positives.location], positives.location, locations)
-            )
+            own = distances[positives.image, positives.location] * out.units_px[positives.location][:, None]
+            predicted = boxes_around(points, own)
             target = centreness_of(distances_to_sides(points, positives.boxes))
             centre = F.binary_cross_entropy_with_logits(
                 centreness[positives.image, positives.location].squeeze(1), target, reduction="sum"
@@ -85,39 +127,24 @@ class Fcos(PyramidDetector):
             box = (self._box_loss(predicted, positives.boxes) * self._box_weights(target, num_positives)).sum()
         return {"classification": focal / num_positives, "box": box, "centreness": centre / num_positives}
 
-    @torch.no_grad()
-    def detect(self, features: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
-        """Detect the objects of each image.
-
-        Args:
-            features: for each level (N, C, H, W).
-            image_sizes: for each image (height, width) in pixels, before padding.
-        """
-        logits, distances, centreness = self.head(features)
-        locations = self._locations(features)
-        counts = [level.shape[1] for level in logits]
-        first = [sum(counts[:level]) for level in range(len(counts))]
-        scores = [level.float().sigmoid() for level in logits]
-        inner = [level.float().sigmoid() for level in centreness]
-        if not self._follows_mmdetection:
-            scores = [(of_class * centre).sqrt() for of_class, centre in zip(scores, inner, strict=True)]
-
-        def decode(image: int, level: int, cells: Tensor) -> Tensor:
-            in_pyramid = cells + first[level]
-            own = self._in_pixels(distances[level][image, cells].float(), in_pyramid, locations)
-            return boxes_around(locations.points[in_pyramid], own)
-
+    def scores(self, out: FcosOutputs) -> Sequence[Tensor]:
+        """Compute the scores: for each level (N, A_l, K) in [0, 1]."""
+        scores = super().scores(out)
+        if self._follows_mmdetection:
+            return scores
         return [
-            select_detections(
-                [level[image] for level in scores],
-                partial(decode, image),
-                size,
-                self.settings,
-                # mmdetection selects candidates by class score alone and ranks them by class score times centreness.
-                factors=[level[image].squeeze(1) for level in inner] if self._follows_mmdetection else None,
-            )
-            for image, size in enumerate(image_sizes)
+            (of_class * centre.float().sigmoid()).sqrt()
+            for of_class, centre in zip(scores, out.centreness, strict=True)
         ]
+
+    def factors(self, out: FcosOutputs) -> Sequence[Tensor] | None:
+        """Return the centreness: for each level (N, A_l) in [0, 1]; None where it is part of the scores.
+
+        mmdetection selects candidates by class score alone and ranks them by class score times centreness.
+        """
+        if not self._follows_mmdetection:
+            return None
+        return [level.float().sigmoid().squeeze(2) for level in out.centreness]
 
     def _locations(self, features: Sequence[Tensor]) -> Locations:
         """Return the locations of maps (N, C, H, W)."""
@@ -141,10 +168,6 @@ class Fcos(PyramidDetector):
             centre_radius=None if follows_paper else _CENTRE_RADIUS,
             with_bounds=self._follows_mmdetection,
         )
-
-    def _in_pixels(self, distances: Tensor, location: Tensor, locations: Locations) -> Tensor:
-        """Convert the head's distances (n, 4) at n locations to pixels; the second version predicts strides."""
-        return distances if self.settings.version == "v1" else distances * locations.strides[location][:, None]
 
     def _box_loss(self, predicted: Tensor, target: Tensor) -> Tensor:
         """Compute the box loss (n,) of predicted boxes (n, 4) against target boxes (n, 4)."""
@@ -177,25 +200,27 @@ class FcosHead(nn.Module):
             for tower in (self.classification_head.conv, self.regression_head.conv):
                 _drop_biases(tower)
 
-    def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    def forward(
+        self, class_maps: Iterable[Tensor], box_maps: Iterable[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Predict classes, distances and centreness at every location.
 
         Args:
-            features: for each level (N, C, H, W).
+            class_maps: for each level (N, C, H, W), behind the tower of the classes.
+            box_maps: the same of the other tower.
         Returns:
             For each level the class logits (N, H W, K), the distances to the left, top, right and bottom side
             (N, H W, 4), in pixels in the first version and in strides in the second, and the centreness logits
             (N, H W, 1).
         """
         logits, distances, centreness = [], [], []
-        for index, maps in enumerate(features):
-            class_maps, box_maps = self.classification_head.conv(maps), self.regression_head.conv(maps)
-            logits.append(flatten_cells(self.classification_head.cls_logits(class_maps)))
-            raw = flatten_cells(self.regression_head.bbox_reg(box_maps)).float()
+        for index, (class_map, box_map) in enumerate(zip(class_maps, box_maps, strict=True)):
+            logits.append(flatten_cells(self.classification_head.cls_logits(class_map)))
+            raw = flatten_cells(self.regression_head.bbox_reg(box_map)).float()
             if len(self.scales):
                 raw = raw * self.scales[index]
             distances.append(raw.exp() if self._is_first_version else raw.relu())
-            tower = class_maps if self._centreness_side == "classes" else box_maps
+            tower = class_map if self._centreness_side == "classes" else box_map
             centreness.append(flatten_cells(self.regression_head.bbox_ctrness(tower)))
         return logits, distances, centreness
 

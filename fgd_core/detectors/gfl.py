@@ -3,28 +3,28 @@
 The head's parameter names, losses, assignment and decoding are those of mmdetection.
 """
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torchvision.ops import generalized_box_iou_loss
 
 from fgd_core.data.targets import Targets
-from fgd_core.detectors.base import Detections
-from fgd_core.detectors.parts.assignment import IGNORED, count_positives, gather_positives, mean_over_ranks
-from fgd_core.detectors.parts.atss import atss_matches
+from fgd_core.detectors.parts.assignment import count_positives, gather_positives, mean_over_ranks
+from fgd_core.detectors.parts.atss import Assignment, assign_atss
 from fgd_core.detectors.parts.boxes import boxes_around, distances_to_sides, paired_iou
+from fgd_core.detectors.parts.dense import TowerDetector, grids_of
 from fgd_core.detectors.parts.generalised_focal import (
     distribution_focal_loss,
     expected_distance,
     quality_focal_loss,
 )
-from fgd_core.detectors.parts.grid import corner_points, flatten_cells, is_batch_padding
+from fgd_core.detectors.parts.grid import corner_points, flatten_cells, is_batch_padding, strides_of
 from fgd_core.detectors.parts.norms import group_norm
-from fgd_core.detectors.parts.pyramid import Pyramid, PyramidDetector
-from fgd_core.detectors.parts.selection import select_detections
-from fgd_core.detectors.parts.towers import apply_tower, conv_tower, init_head
+from fgd_core.detectors.parts.pyramid import Pyramid
+from fgd_core.detectors.parts.towers import Tower, conv_tower, init_head
+from fgd_core.outputs import IGNORED, DistributionOutputs
 from fgd_core.spec import detectors as spec
 
 _TOWER_DEPTH = 4
@@ -32,8 +32,31 @@ _BOX_WEIGHT = 2.0
 _DISTRIBUTION_WEIGHT = 0.25
 
 
-class Gfl(PyramidDetector):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GflOutputs(DistributionOutputs):
+    """Holds the outputs at all locations."""
+
+    points: Sequence[Tensor]
+    """For each level (A_l, 2) xy in pixels, the locations"""
+    strides: Sequence[int]
+    """Of the levels"""
+
+    def boxes(self) -> Tensor:
+        """Decode the box of every location: (N, A, 4)."""
+        with torch.autocast(self.anchors.device.type, enabled=False):
+            distances = torch.cat([expected_distance(level.float()) for level in self.distributions], dim=1)
+            return boxes_around(torch.cat([*self.points]), distances * strides_of(self.points, self.strides))
+
+    def boxes_at(self, image: int, level: int, locations: Tensor) -> Tensor:
+        """Decode the boxes of locations (n,) of a level: (n, 4)."""
+        distances = expected_distance(self.distributions[level][image, locations].float())
+        return boxes_around(self.points[level][locations], distances * self.strides[level])
+
+
+class Gfl(TowerDetector[GflOutputs]):
     """Detects boxes with one score for class and box quality."""
+
+    settings: spec.Gfl
 
     def __init__(self, settings: spec.Gfl, num_classes: int) -> None:
         super().__init__()
@@ -43,25 +66,42 @@ class Gfl(PyramidDetector):
         self.levels = self.backbone.levels
         self.head = GflHead(settings.fpn_width, num_classes, settings.reg_max, len(self.levels))
 
-    def losses(self, features: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
-        """Compute the terms of the loss.
+    @property
+    def towers(self) -> tuple[Tower, Tower]:
+        """The convolutions before the predictors of classes and of boxes."""
+        return self.head.cls_convs, self.head.reg_convs
 
-        Args:
-            features: for each level (N, C, H, W).
-        """
-        level_logits, level_distributions = self.head(features)
-        points = self._points(features)
-        matches = torch.stack(
-            [self._match(points, b, size) for b, size in zip(targets.boxes, targets.image_sizes, strict=True)]
-        )  # (N, A)
+    def read(self, like: Sequence[Tensor], class_maps: Iterable[Tensor], box_maps: Iterable[Tensor]) -> GflOutputs:
+        """Run the predictors on the last maps (N, C, H, W) of the towers."""
+        logits, distributions = self.head(class_maps, box_maps)
+        points = self._points(like)
+        return GflOutputs(
+            logits=logits,
+            grids=grids_of(like),
+            distributions=distributions,
+            anchors=torch.cat(self._anchors(points)),
+            points=points,
+            strides=[level.stride for level in self.levels],
+        )
+
+    def assign(self, out: GflOutputs, features: Sequence[Tensor], targets: Targets) -> GflOutputs:
+        """Add the matches of the locations, and the thresholds of the objects."""
+        matches, thresholds = zip(
+            *(self._match(out, boxes, size) for boxes, size in zip(targets.boxes, targets.image_sizes, strict=True)),
+            strict=True,
+        )
+        return replace(out, matches=torch.stack(matches), thresholds=thresholds)
+
+    def losses(self, out: GflOutputs, targets: Targets) -> dict[str, Tensor]:
+        """Compute the terms () of the loss."""
+        matches = out.assigned
         positives = gather_positives(matches, targets)
         with torch.autocast(matches.device.type, enabled=False):
-            logits = torch.cat(level_logits, dim=1).float()  # (N, A, K)
-            distributions = torch.cat(level_distributions, dim=1)[positives.image, positives.location].float()
+            logits = torch.cat([*out.logits], dim=1).float()  # (N, A, K)
+            distributions = torch.cat([*out.distributions], dim=1)[positives.image, positives.location].float()
             # (P, 4, bins)
-            strides = torch.cat([p.new_full((len(p), 1), s.stride) for p, s in zip(points, self.levels, strict=True)])
-            strides = strides[positives.location]  # (P, 1)
-            centres = torch.cat(points)[positives.location] / strides
+            strides = strides_of(out.points, out.strides)[positives.location]  # (P, 1)
+            centres = torch.cat([*out.points])[positives.location] / strides
             target = positives.boxes / strides
             predicted = boxes_around(centres, expected_distance(distributions))
 
@@ -82,42 +122,25 @@ class Gfl(PyramidDetector):
             "distribution": _DISTRIBUTION_WEIGHT * (share * bin_losses).sum(),
         }
 
-    @torch.no_grad()
-    def detect(self, features: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
-        """Detect the objects of each image.
-
-        Args:
-            features: for each level (N, C, H, W).
-            image_sizes: for each image (height, width) in pixels, before padding.
-        """
-        logits, distributions = self.head(features)
-        scores = [level.float().sigmoid() for level in logits]
-        points = self._points(features)
-
-        def decode(image: int, level: int, locations: Tensor) -> Tensor:
-            distances = expected_distance(distributions[level][image, locations].float())
-            return boxes_around(points[level][locations], distances * self.levels[level].stride)
-
-        return [
-            select_detections([level[image] for level in scores], partial(decode, image), size, self.settings)
-            for image, size in enumerate(image_sizes)
-        ]
-
     def _points(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Return the locations of maps (N, C, H, W): for each level (H W, 2) xy in pixels."""
         return [corner_points(maps, level.stride) for maps, level in zip(features, self.levels, strict=True)]
 
-    def _match(self, points: Sequence[Tensor], boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
-        """Assign an object to each location: (A,) its index, BACKGROUND, or IGNORED in the batch padding."""
+    def _anchors(self, points: Sequence[Tensor]) -> list[Tensor]:
+        """Return the square anchors around points (H W, 2): for each level (H W, 4) xyxy in pixels."""
         in_strides = self.settings.anchor_base_size_px / self.levels[0].stride
         half_sides = [in_strides * level.stride / 2 for level in self.levels]
-        anchors = [torch.cat([p - half, p + half], dim=1) for p, half in zip(points, half_sides, strict=True)]
-        is_inside = [~is_batch_padding(level, image_size) for level in points]
-        matches = torch.full((sum(map(len, points)),), IGNORED, device=boxes.device)
-        matches[torch.cat(is_inside)] = atss_matches(
-            [level[inside] for level, inside in zip(anchors, is_inside, strict=True)], boxes.float()
-        )
-        return matches
+        return [torch.cat([p - half, p + half], dim=1) for p, half in zip(points, half_sides, strict=True)]
+
+    def _match(self, out: GflOutputs, boxes: Tensor, image_size: tuple[int, int]) -> Assignment:
+        """Assign an object of (n, 4) to each location: its index, BACKGROUND, or IGNORED in the batch padding."""
+        is_inside = [~is_batch_padding(level, image_size) for level in out.points]
+        anchors = out.anchors.split_with_sizes(out.counts)
+        inside = [level[own] for level, own in zip(anchors, is_inside, strict=True)]
+        of_inside, thresholds = assign_atss(inside, boxes.float())
+        matches = torch.full((len(out.anchors),), IGNORED, device=boxes.device)
+        matches[torch.cat(is_inside)] = of_inside
+        return Assignment(matches, thresholds)
 
 
 class GflHead(nn.Module):
@@ -132,19 +155,19 @@ class GflHead(nn.Module):
         self.scales = nn.ModuleList(Scale() for _ in range(num_levels))
         init_head(self, width, classifier=self.gfl_cls)
 
-    def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    def forward(self, class_maps: Iterable[Tensor], box_maps: Iterable[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Predict classes and distance distributions at every location.
 
         Args:
-            features: for each level (N, C, H, W).
+            class_maps: for each level (N, C, H, W), behind the tower of the classes.
+            box_maps: the same of the other tower.
         Returns:
             For each level the class logits (N, H W, K), and the logits of the distances in strides from the
             location to the left, top, right and bottom side (N, H W, 4, bins).
         """
-        logits = [flatten_cells(self.gfl_cls(apply_tower(self.cls_convs, maps))) for maps in features]
+        logits = [flatten_cells(self.gfl_cls(maps)) for maps in class_maps]
         distances = [
-            flatten_cells(scale(self.gfl_reg(apply_tower(self.reg_convs, maps))))
-            for scale, maps in zip(self.scales, features, strict=True)
+            flatten_cells(scale(self.gfl_reg(maps))) for scale, maps in zip(self.scales, box_maps, strict=True)
         ]
         return logits, [level.view(*level.shape[:2], 4, -1) for level in distances]
 

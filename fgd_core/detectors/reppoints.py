@@ -4,7 +4,7 @@ The head's parameter names, losses, assignment and decoding are those of mmdetec
 """
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -13,10 +13,7 @@ from torch.nn.functional import relu, smooth_l1_loss
 from torchvision.ops import box_iou, sigmoid_focal_loss
 
 from fgd_core.data.targets import Targets
-from fgd_core.detectors.base import Detections
 from fgd_core.detectors.parts.assignment import (
-    BACKGROUND,
-    IGNORED,
     EveryBoxMatcher,
     Positives,
     count_positives,
@@ -24,14 +21,15 @@ from fgd_core.detectors.parts.assignment import (
     mean_over_ranks,
 )
 from fgd_core.detectors.parts.deformable import DeformConv2d
-from fgd_core.detectors.parts.grid import corner_points, flatten_cells, is_batch_padding
+from fgd_core.detectors.parts.dense import DenseDetector, grids_of
+from fgd_core.detectors.parts.grid import corner_points, flatten_cells, is_batch_padding, strides_of
 from fgd_core.detectors.parts.late_norm import LateNormPyramid
 from fgd_core.detectors.parts.nearest_point import nearest_point_matches
 from fgd_core.detectors.parts.norms import group_norm
 from fgd_core.detectors.parts.point_sets import kernel_grid, moment_box
-from fgd_core.detectors.parts.pyramid import Pyramid, PyramidDetector
-from fgd_core.detectors.parts.selection import select_detections
+from fgd_core.detectors.parts.pyramid import Pyramid
 from fgd_core.detectors.parts.towers import apply_tower, conv_tower, init_head
+from fgd_core.outputs import BACKGROUND, IGNORED, DenseOutputs
 from fgd_core.spec import detectors as spec
 
 _TOWER_DEPTH = 3
@@ -44,7 +42,52 @@ _BETA = 0.11
 _FIRST_BOX_WEIGHT, _BOX_WEIGHT = 0.5, 1.0
 
 
-class RepPoints(PyramidDetector):
+class FirstStage(NamedTuple):
+    """Holds what the first stage trains on."""
+
+    boxes: Tensor
+    """(N, A, 4) xyxy in pixels"""
+    matches: Tensor
+    """(N, A) the index of the object or BACKGROUND or IGNORED"""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RepPointsOutputs(DenseOutputs):
+    """Holds the outputs at all locations, in float32; `matches` and `boxes` are of the second stage."""
+
+    first: Sequence[Tensor]
+    """For each level (N, A_l, 9, 2) points of the first stage: (dy, dx) in cells from the location"""
+    refined: Sequence[Tensor]
+    """For each level (N, A_l, 9, 2) points of the second stage, in the same form"""
+    points: Sequence[Tensor]
+    """For each level (A_l, 2) xy in pixels, the locations"""
+    strides: Sequence[int]
+    """Of the levels"""
+    moment_transfer: Tensor
+    """(2,) see `moment_box`"""
+    first_stage: FirstStage | None = None
+    """None if predicted without targets"""
+
+    def decoded(self, point_sets: Tensor) -> Tensor:
+        """Convert point sets (N, A, 9, 2) of all locations to boxes (N, A, 4) xyxy in pixels."""
+        return self._boxes_of(point_sets, torch.cat([*self.points]), strides_of(self.points, self.strides))
+
+    def boxes(self) -> Tensor:
+        """Decode the box of every location: (N, A, 4)."""
+        return self.decoded(torch.cat([*self.refined], dim=1))
+
+    def boxes_at(self, image: int, level: int, locations: Tensor) -> Tensor:
+        """Decode the boxes of locations (n,) of a level: (n, 4)."""
+        points = self.points[level]
+        stride = points.new_tensor(self.strides[level])
+        return self._boxes_of(self.refined[level][image, locations], points[locations], stride)
+
+    def _boxes_of(self, point_sets: Tensor, points: Tensor, strides: Tensor) -> Tensor:
+        """Convert point sets (..., A, 9, 2) in cells around points (A, 2) to boxes (..., A, 4) xyxy in pixels."""
+        return points.repeat(1, 2) + moment_box(point_sets, self.moment_transfer) * strides
+
+
+class RepPoints(DenseDetector[RepPointsOutputs]):
     """Detects boxes from point sets."""
 
     def __init__(self, settings: spec.RepPoints, num_classes: int) -> None:
@@ -68,21 +111,34 @@ class RepPoints(PyramidDetector):
         """
         return self.backbone.maps(images)
 
-    def losses(self, features: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
-        """Compute the terms of the loss.
+    def predict(
+        self, features: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]], targets: Targets | None = None
+    ) -> RepPointsOutputs:
+        """Run the head; with targets, also assign objects to the locations, once for each stage.
 
         Args:
             features: for each level (N, C, H, W).
         """
-        outputs = self._outputs(features)
-        with torch.autocast(features[0].device.type, enabled=False):
-            logits, first, refined = (torch.cat(levels, dim=1) for levels in zip(*outputs, strict=True))
-            points = self._points(features)
-            strides = torch.cat([p.new_full((len(p), 1), s.stride) for p, s in zip(points, self.levels, strict=True)])
-            first_boxes = self._boxes(first, torch.cat(points), strides)  # (N, A, 4)
-            first_matches = self._match_points(points, targets)  # (N, A)
-            matches = self._match_boxes(first_boxes.detach(), torch.cat(points), targets)  # (N, A)
+        maps = self.backbone.normed(features) if isinstance(self.backbone, LateNormPyramid) else features
+        logits, first, refined = zip(*(self.head(level) for level in maps), strict=True)
+        out = RepPointsOutputs(
+            logits=logits,
+            grids=grids_of(features),
+            first=first,
+            refined=refined,
+            points=self._points(features),
+            strides=[level.stride for level in self.levels],
+            moment_transfer=self.head.moment_transfer,
+        )
+        return out if targets is None else self._assigned(out, targets)
 
+    def losses(self, out: RepPointsOutputs, targets: Targets) -> dict[str, Tensor]:
+        """Compute the terms () of the loss."""
+        matches, first = out.assigned, out.first_stage
+        assert first is not None
+        with torch.autocast(matches.device.type, enabled=False):
+            strides = strides_of(out.points, out.strides)
+            logits = torch.cat([*out.logits], dim=1)
             positives = gather_positives(matches, targets)
             is_object = torch.zeros_like(logits)
             is_object[positives.image, positives.location, positives.labels] = 1
@@ -90,49 +146,30 @@ class RepPoints(PyramidDetector):
             num_positives = mean_over_ranks(count_positives(matches)).clamp(min=1)
             classification = focal.masked_fill(matches == IGNORED, 0).sum() / num_positives
 
-            first_loss = _box_loss(first_boxes, gather_positives(first_matches, targets), strides)
-            num_first = mean_over_ranks(count_positives(first_matches)).clamp(min=1)
-            boxes = self._boxes(refined, torch.cat(points), strides)
-            box_loss = _box_loss(boxes, positives, strides)
+            first_loss = _box_loss(first.boxes, gather_positives(first.matches, targets), strides)
+            num_first = mean_over_ranks(count_positives(first.matches)).clamp(min=1)
+            box_loss = _box_loss(out.boxes(), positives, strides)
         return {
             "classification": classification,
             "first_box": _FIRST_BOX_WEIGHT * first_loss / num_first,
             "box": _BOX_WEIGHT * box_loss / num_positives,
         }
 
-    @torch.no_grad()
-    def detect(self, features: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
-        """Detect the objects of each image.
+    def scores(self, out: RepPointsOutputs) -> Sequence[Tensor]:
+        """Compute the scores: for each level (N, A_l, K) in [0, 1]."""
+        return [level.sigmoid() for level in out.logits]
 
-        Args:
-            features: for each level (N, C, H, W).
-            image_sizes: for each image (height, width) in pixels, before padding.
-        """
-        outputs = self._outputs(features)
-        scores = [level.logits.sigmoid() for level in outputs]
-        points = self._points(features)
-
-        def decode(image: int, level: int, locations: Tensor) -> Tensor:
-            stride = points[level].new_tensor(self.levels[level].stride)
-            return self._boxes(outputs[level].refined[image, locations], points[level][locations], stride)
-
-        return [
-            select_detections([level[image] for level in scores], partial(decode, image), size, self.settings)
-            for image, size in enumerate(image_sizes)
-        ]
-
-    def _outputs(self, features: Sequence[Tensor]) -> list["LevelOutputs"]:
-        """Run the head on maps (N, C, H, W), after the last norm of a pyramid with norms."""
-        maps = self.backbone.normed(features) if isinstance(self.backbone, LateNormPyramid) else features
-        return [self.head(level) for level in maps]
+    def _assigned(self, out: RepPointsOutputs, targets: Targets) -> RepPointsOutputs:
+        """Add the matches (N, A) of both stages, and the boxes (N, A, 4) of the first."""
+        with torch.autocast(out.points[0].device.type, enabled=False):
+            boxes = out.decoded(torch.cat([*out.first], dim=1))
+            first_stage = FirstStage(boxes, self._match_points(out.points, targets))
+            matches = self._match_boxes(boxes.detach(), torch.cat([*out.points]), targets)
+        return replace(out, matches=matches, first_stage=first_stage)
 
     def _points(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Return the locations of maps (N, C, H, W): for each level (H W, 2) xy in pixels."""
         return [corner_points(maps, level.stride) for maps, level in zip(features, self.levels, strict=True)]
-
-    def _boxes(self, point_sets: Tensor, points: Tensor, strides: Tensor) -> Tensor:
-        """Convert point sets (..., A, 9, 2) in cells around points (A, 2) to boxes (..., A, 4) xyxy in pixels."""
-        return points.repeat(1, 2) + moment_box(point_sets, self.head.moment_transfer) * strides
 
     def _match_points(self, points: Sequence[Tensor], targets: Targets) -> Tensor:
         """Assign objects for the first stage by the positions of the locations: (N, A)."""

@@ -6,17 +6,18 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from fgd_core.data.targets import Targets
-from fgd_core.detectors.base import Detections, Detector
+from fgd_core.detectors.base import Detections, Detector, Out
+from fgd_core.outputs import DenseHead, RegionHead
 
 
-class RescaledDetector(Detector):
+class RescaledDetector(Detector[Out]):
     """Detects on the image resized by `scale`, and returns boxes in pixels of the given image.
 
     `levels` are those of `detector`, with their strides on the resized image; a cell is `stride / scale` pixels of the
     given image.
     """
 
-    def __init__(self, detector: Detector, scale: float) -> None:
+    def __init__(self, detector: Detector[Out], scale: float) -> None:
         super().__init__()
         self.detector, self.scale = detector, scale
         self.levels, self.num_classes, self.has_masks = detector.levels, detector.num_classes, detector.has_masks
@@ -25,31 +26,44 @@ class RescaledDetector(Detector):
         """Compute the maps of the resized images: (N, 3, H, W) to (N, C, scale H / stride, …) for each level."""
         return self.detector.features(_resized(images, self.scale))
 
-    def losses(self, features: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
-        """Compute the losses of `detector` on resized targets.
+    def predict(
+        self, features: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]], targets: Targets | None = None
+    ) -> Out:
+        """Run the heads of `detector`; the outputs are in its own pixels, those of the resized image.
 
         Args:
             features: for each level (N, C, H, W).
         """
-        masks = targets.masks
-        return self.detector.losses(
-            features,
-            targets._replace(
-                boxes=[boxes * self.scale for boxes in targets.boxes],
-                image_sizes=self._sizes(targets.image_sizes),
-                masks=None if masks is None else [self._rescaled_masks(own) for own in masks],
-            ),
-        )
+        own = None if targets is None else self._rescaled(targets)
+        return self.detector.predict(features, self._sizes(image_sizes), own)
 
-    def detect(self, features: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
-        """Detect in the resized images, and scale the boxes back.
+    def losses(self, out: Out, targets: Targets) -> dict[str, Tensor]:
+        """Compute the losses () of `detector` on resized targets."""
+        return self.detector.losses(out, self._rescaled(targets))
 
-        Args:
-            features: for each level (N, C, H, W).
-        """
-        detections = self.detector.detect(features, self._sizes(image_sizes))
+    def detect(self, out: Out, image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+        """Detect in the resized images, and scale the boxes (n, 4) back."""
+        detections = self.detector.detect(out, self._sizes(image_sizes))
         # Masks are relative to their boxes and need no scaling.
         return [each._replace(boxes_xyxy_px=each.boxes_xyxy_px / self.scale) for each in detections]
+
+    @property
+    def dense_head(self) -> DenseHead | None:
+        """The dense head of `detector`, in its own pixels."""
+        return self.detector.dense_head
+
+    @property
+    def region_head(self) -> RegionHead | None:
+        """The region head of `detector`: it takes and returns boxes in the detector's own pixels."""
+        return self.detector.region_head
+
+    def _rescaled(self, targets: Targets) -> Targets:
+        masks = targets.masks
+        return targets._replace(
+            boxes=[boxes * self.scale for boxes in targets.boxes],
+            image_sizes=self._sizes(targets.image_sizes),
+            masks=None if masks is None else [self._rescaled_masks(own) for own in masks],
+        )
 
     def _rescaled_masks(self, masks: Tensor) -> Tensor:
         """Resize masks: (n, height, width) uint8 to (n, scale height, scale width)."""

@@ -5,8 +5,8 @@ weights load. But anchors sit at the true strides, while torchvision's drift on 
 by 128. The mmdetection convention differs where the code checks for it.
 """
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,22 +14,49 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
 from fgd_core.data.targets import Targets
-from fgd_core.detectors.base import Detections
 from fgd_core.detectors.parts.anchors import Anchors
-from fgd_core.detectors.parts.assignment import IGNORED, EveryBoxMatcher, count_positives, gather_positives
+from fgd_core.detectors.parts.assignment import EveryBoxMatcher, count_positives, gather_positives
+from fgd_core.detectors.parts.dense import TowerDetector, grids_of
 from fgd_core.detectors.parts.norms import group_norm
-from fgd_core.detectors.parts.pyramid import Pyramid, PyramidDetector, Top
-from fgd_core.detectors.parts.selection import select_detections
+from fgd_core.detectors.parts.pyramid import Pyramid, Top
 from fgd_core.detectors.parts.torchvision_private import BoxCoder, Matcher
-from fgd_core.detectors.parts.towers import scale_init
+from fgd_core.detectors.parts.towers import Tower, scale_init
+from fgd_core.outputs import IGNORED, DenseOutputs
 from fgd_core.spec import detectors as spec
 
 _STRIDES = (8, 16, 32, 64, 128)
 _ANCHORS_PER_CELL = 9
 
 
-class RetinaNet(PyramidDetector):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RetinaNetOutputs(DenseOutputs):
+    """Holds the outputs at all anchors."""
+
+    all_logits: Tensor
+    """(N, A, K); `logits` are views of it"""
+    deltas: Tensor
+    """(N, A, 4) corrections of the anchors"""
+    anchors: Tensor
+    """(A, 4) xyxy in pixels"""
+    coder: BoxCoder
+
+    def boxes(self) -> Tensor:
+        """Decode the box of every anchor: (N, A, 4)."""
+        anchors = self.anchors.repeat(len(self.deltas), 1)
+        boxes: Tensor = self.coder.decode_single(self.deltas.float().flatten(0, 1), anchors)
+        return boxes.view_as(self.deltas)
+
+    def boxes_at(self, image: int, level: int, locations: Tensor) -> Tensor:
+        """Decode the boxes of anchors (n,) of a level: (n, 4)."""
+        locations = locations + sum(self.counts[:level])
+        boxes: Tensor = self.coder.decode_single(self.deltas[image, locations].float(), self.anchors[locations])
+        return boxes
+
+
+class RetinaNet(TowerDetector[RetinaNetOutputs]):
     """Detects boxes from anchors with the focal loss."""
+
+    settings: spec.RetinaNet
 
     def __init__(self, settings: spec.RetinaNet, num_classes: int) -> None:
         super().__init__()
@@ -50,54 +77,55 @@ class RetinaNet(PyramidDetector):
         )
         self._coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
 
-    def losses(self, features: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
-        """Compute the terms of the loss.
+    @property
+    def towers(self) -> tuple[Tower, Tower]:
+        """The convolutions before the predictors of classes and of boxes."""
+        return self.head.classification_head.conv, self.head.regression_head.conv
 
-        Args:
-            features: for each level (N, C, H, W).
-        """
-        outputs = self.head(list(features))
-        anchors = torch.cat(self.anchors.on(features))  # (A, 4)
+    def read(
+        self, like: Sequence[Tensor], class_maps: Iterable[Tensor], box_maps: Iterable[Tensor]
+    ) -> RetinaNetOutputs:
+        """Run the predictors on the last maps (N, C, H, W) of the towers."""
+        classify, locate = self.head.classification_head.cls_logits, self.head.regression_head.bbox_reg
+        logits = torch.cat([_by_anchor(classify(maps), self.num_classes) for maps in class_maps], dim=1)
+        deltas = torch.cat([_by_anchor(locate(maps), 4) for maps in box_maps], dim=1)
+        anchors = self.anchors.on(like)
+        return RetinaNetOutputs(
+            logits=logits.split_with_sizes([len(level) for level in anchors], dim=1),
+            grids=grids_of(like),
+            anchors_per_cell=_ANCHORS_PER_CELL,
+            all_logits=logits,
+            deltas=deltas,
+            anchors=torch.cat(anchors),
+            coder=self._coder,
+        )
+
+    def assign(self, out: RetinaNetOutputs, features: Sequence[Tensor], targets: Targets) -> RetinaNetOutputs:
+        """Add the matches of the anchors on maps (N, C, H, W)."""
         matches = self.anchors.match(
-            self._matcher, features, anchors, targets, ignores_padding=self._follows_mmdetection
-        )  # (N, A)
-        positives = gather_positives(matches, targets)
+            self._matcher, features, out.anchors, targets, ignores_padding=self._follows_mmdetection
+        )
+        return replace(out, matches=matches)
 
-        with torch.autocast(anchors.device.type, enabled=False):
-            logits, deltas = outputs["cls_logits"].float(), outputs["bbox_regression"].float()
-            weights = self._image_weights(matches)  # (N,)
+    def losses(self, out: RetinaNetOutputs, targets: Targets) -> dict[str, Tensor]:
+        """Compute the terms () of the loss."""
+        positives = gather_positives(out.assigned, targets)
+        with torch.autocast(out.anchors.device.type, enabled=False):
+            logits, deltas = out.all_logits.float(), out.deltas.float()
+            weights = self._image_weights(out.assigned)  # (N,)
             is_object = torch.zeros_like(logits)
             is_object[positives.image, positives.location, positives.labels] = 1
             focal = sigmoid_focal_loss(logits, is_object, alpha=0.25, gamma=2.0).sum(2)  # (N, A)
-            classification = (focal.masked_fill(matches == IGNORED, 0).sum(1) * weights).sum()
+            classification = (focal.masked_fill(out.assigned == IGNORED, 0).sum(1) * weights).sum()
             box_losses = self._box_loss(
-                deltas[positives.image, positives.location], anchors[positives.location], positives.boxes
+                deltas[positives.image, positives.location], out.anchors[positives.location], positives.boxes
             )
             regression = (box_losses * weights[positives.image]).sum()
         return {"classification": classification, "box": regression}
 
-    @torch.no_grad()
-    def detect(self, features: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
-        """Detect the objects of each image.
-
-        Args:
-            features: for each level (N, C, H, W).
-            image_sizes: for each image (height, width) in pixels, before padding.
-        """
-        outputs = self.head(list(features))
-        anchors = self.anchors.on(features)
-        counts = [len(level) for level in anchors]
-        scores = outputs["cls_logits"].float().sigmoid().split(counts, dim=1)
-        deltas = outputs["bbox_regression"].float().split(counts, dim=1)
-
-        def decode(image: int, level: int, locations: Tensor) -> Tensor:
-            boxes: Tensor = self._coder.decode_single(deltas[level][image][locations], anchors[level][locations])
-            return boxes
-
-        return [
-            select_detections([level[image] for level in scores], partial(decode, image), size, self.settings)
-            for image, size in enumerate(image_sizes)
-        ]
+    def scores(self, out: RetinaNetOutputs) -> Sequence[Tensor]:
+        """Compute the scores: for each level (N, A_l, K) in [0, 1]."""
+        return out.all_logits.float().sigmoid().split_with_sizes(out.counts, dim=1)
 
     def _image_weights(self, matches: Tensor) -> Tensor:
         """Weigh the summed loss of each image (N,).
@@ -116,6 +144,12 @@ class RetinaNet(PyramidDetector):
             return giou
         encoded: Tensor = self._coder.encode_single(target, anchors)
         return (deltas - encoded).abs().sum(1)
+
+
+def _by_anchor(maps: Tensor, size: int) -> Tensor:
+    """Rearrange (N, anchors of a cell x size, H, W) to (N, H W anchors of a cell, size)."""
+    num_images, _, height, width = maps.shape
+    return maps.view(num_images, -1, size, height, width).permute(0, 3, 4, 1, 2).reshape(num_images, -1, size)
 
 
 def _top(settings: spec.RetinaNet) -> Top:

@@ -54,7 +54,7 @@ def detect_all(
     for batch in stoppable(evaluation_batches(dataset, input_spec, batch_size=batch_size)):
         with torch.autocast(device.type, autocast_dtype, enabled=autocast_dtype is not None):
             features = detector.features(batch.images.to(device))
-            detections = detector.detect(features, batch.image_sizes)
+            detections = detector.detect(detector.predict(features, batch.image_sizes), batch.image_sizes)
         for image_id, one, resized, original in zip(
             batch.image_ids, detections, batch.image_sizes, batch.original_sizes, strict=True
         ):

@@ -110,7 +110,7 @@ def _first_batches(dataset: DetectionDataset, input_spec: InputSpec, device: tor
 
 def _run(detector: Detector, batches: Sequence[Batch], device: torch.device, count: int) -> None:
     for batch in stoppable(batches[:count]):
-        detector.detect(detector.features(batch.images), batch.image_sizes)
+        detector.detect(detector.predict(detector.features(batch.images), batch.image_sizes), batch.image_sizes)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -34,13 +34,16 @@ def training_step(
     """
     with torch.autocast(batch.images.device.type, autocast_dtype, enabled=autocast_dtype is not None):
         features = detector.features(batch.images)
-        task = detector.losses(features, batch.targets)
+        outputs = detector.predict(features, batch.image_sizes, batch.targets)
+        task = detector.losses(outputs, batch.targets)
         values = {f"task/{name}": value.detach() for name, value in task.items()}
         loss = torch.stack(list(task.values())).sum()
         if distiller is not None:
             distilled, parts = distiller(features, batch, moment)
             loss = loss + distilled
             values |= parts
+        # The backward pass does not read the outputs, which may be as large as the maps.
+        del outputs
     values["loss"] = loss.detach()
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)

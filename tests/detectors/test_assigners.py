@@ -5,10 +5,11 @@ import torch
 from torch import Tensor
 
 from fgd_core.data.targets import Targets
-from fgd_core.detectors.parts.assignment import BACKGROUND, IGNORED, count_positives, gather_positives
-from fgd_core.detectors.parts.atss import atss_matches
+from fgd_core.detectors.parts.assignment import count_positives, gather_positives
+from fgd_core.detectors.parts.atss import assign_atss
 from fgd_core.detectors.parts.grid import corner_points, is_batch_padding
 from fgd_core.detectors.parts.nearest_point import nearest_point_matches
+from fgd_core.outputs import BACKGROUND, IGNORED
 
 NO_BOXES = torch.zeros(0, 4)
 
@@ -54,38 +55,41 @@ class TestAtss:
 
     def test_assigns_candidates_above_mean_plus_deviation(self) -> None:
         # Overlaps 1, 2/3, 1/9, 1/19 and 1/4: mean 0.416, deviation 0.405.
-        matches = atss_matches([self.FINE, self.COARSE], self.OBJECT)
+        matches, thresholds = assign_atss([self.FINE, self.COARSE], self.OBJECT)
         assert matches.tolist() == [0] + [BACKGROUND] * 4
+        assert thresholds.tolist() == pytest.approx([0.416 + 0.405], abs=1e-3)
 
     def test_uses_the_unbiased_deviation(self) -> None:
         # Overlaps 1, 2/3, 1/4: mean 0.639, deviation 0.376. With the biased deviation, 0.307, the first would pass.
-        matches = atss_matches([self.FINE, self.COARSE], self.OBJECT, candidates_per_level=2)
+        matches, _ = assign_atss([self.FINE, self.COARSE], self.OBJECT, candidates_per_level=2)
         assert matches.tolist() == [BACKGROUND] * 5
 
     def test_considers_only_the_nearest_anchors_of_each_level(self) -> None:
         far = boxes(*[(100.0 + i, 0, 110 + i, 10) for i in range(9)])
         near = torch.cat([self.FINE, far])
         # Nine candidates instead of thirteen: overlaps of 0 lower mean plus deviation from 0.61 to 0.48.
-        few = atss_matches([near], self.OBJECT, candidates_per_level=9)
+        few, _ = assign_atss([near], self.OBJECT, candidates_per_level=9)
         assert few.tolist() == [0, 0] + [BACKGROUND] * 11
-        fewer = atss_matches([near], self.OBJECT, candidates_per_level=4)
+        fewer, _ = assign_atss([near], self.OBJECT, candidates_per_level=4)
         assert fewer.tolist() == [0] + [BACKGROUND] * 12
 
     @pytest.mark.parametrize(("left", "expected"), [(0.0, BACKGROUND), (-1.0, 0)], ids=["on the border", "inside"])
     def test_requires_the_centre_inside_the_object(self, left: float, expected: int) -> None:
         wide = boxes((left, 0, left + 20, 10))
         elsewhere = boxes(*[(100.0 + i, 0, 110 + i, 10) for i in range(5)])
-        assert atss_matches([torch.cat([wide, elsewhere])], self.OBJECT)[0] == expected
+        assert assign_atss([torch.cat([wide, elsewhere])], self.OBJECT).matches[0] == expected
 
     def test_assigns_a_contested_anchor_to_the_larger_overlap(self) -> None:
         elsewhere = boxes(*[(100.0 + i, 0, 110 + i, 10) for i in range(8)])
         anchors = [torch.cat([self.FINE[:1], elsewhere])]
         less, more = (0.0, 0.0, 10.0, 7.0), (0.0, 0.0, 10.0, 8.0)
-        assert atss_matches(anchors, boxes(less, more))[0] == 1
-        assert atss_matches(anchors, boxes(more, less))[0] == 0
+        assert assign_atss(anchors, boxes(less, more)).matches[0] == 1
+        assert assign_atss(anchors, boxes(more, less)).matches[0] == 0
 
     def test_assigns_only_background_without_objects(self) -> None:
-        assert atss_matches([self.FINE, self.COARSE], NO_BOXES).tolist() == [BACKGROUND] * 5
+        matches, thresholds = assign_atss([self.FINE, self.COARSE], NO_BOXES)
+        assert matches.tolist() == [BACKGROUND] * 5
+        assert thresholds.shape == (0,)
 
 
 class TestNearestPoint:

@@ -8,8 +8,8 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import box_iou
 
 from fgd_core.data.targets import Targets
-from fgd_core.detectors.parts.assignment import BACKGROUND, IGNORED
 from fgd_core.detectors.parts.grid import corner_points, is_batch_padding
+from fgd_core.outputs import BACKGROUND, IGNORED
 
 
 class Anchors(AnchorGenerator):  # type: ignore[misc]

@@ -10,11 +10,6 @@ from torch import Tensor
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.parts.torchvision_private import Matcher
 
-BACKGROUND = -1
-IGNORED = -2
-"""The match of a location without an object: BACKGROUND trains the background, IGNORED does not train. The numbers are
-those of torchvision's `Matcher`. The match of a location with an object is the object's index, >= 0."""
-
 
 class Positives(NamedTuple):
     """Holds the P locations that have an object, image by image, then in the order of the locations."""

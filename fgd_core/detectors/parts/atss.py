@@ -1,19 +1,29 @@
 """Assigns anchors to objects by the statistics of each object's overlaps (ATSS, arXiv:1912.02424 §3.2)."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from fgd_core.detectors.parts.assignment import BACKGROUND
 from fgd_core.detectors.parts.boxes import centres, distances_to_sides
+from fgd_core.outputs import BACKGROUND
 
 _INSIDE_PX = 0.01
 _UNCLAIMED = -1.0
 
 
-def atss_matches(anchors: Sequence[Tensor], boxes: Tensor, *, candidates_per_level: int = 9) -> Tensor:
+class Assignment(NamedTuple):
+    """Holds which anchor trains which of n objects."""
+
+    matches: Tensor
+    """(anchors of all levels,) int64, the index of the object or BACKGROUND"""
+    thresholds: Tensor
+    """(n,) the least overlap of an object's anchors: mean plus standard deviation of its candidates"""
+
+
+def assign_atss(anchors: Sequence[Tensor], boxes: Tensor, *, candidates_per_level: int = 9) -> Assignment:
     """Assign anchors to objects.
 
     The candidates of an object are the anchors nearest to its centre on each level. The object gets the candidates
@@ -23,25 +33,24 @@ def atss_matches(anchors: Sequence[Tensor], boxes: Tensor, *, candidates_per_lev
     Args:
         anchors: for each level (locations, 4) xyxy in pixels.
         boxes: (n, 4) xyxy in pixels; n may be 0.
-    Returns:
-        (all locations,) int64, the index of the object or BACKGROUND.
     """
     every_anchor = torch.cat(list(anchors))
     if len(boxes) == 0:
-        return torch.full((len(every_anchor),), BACKGROUND, device=every_anchor.device)
+        nothing = torch.full((len(every_anchor),), BACKGROUND, device=every_anchor.device)
+        return Assignment(nothing, every_anchor.new_zeros(0))
     overlaps = box_iou(every_anchor, boxes)  # (A, n)
     # Not `cdist`, which computes less exactly for many points.
     distances = (centres(every_anchor)[:, None] - centres(boxes)).norm(dim=2)  # (A, n)
     candidates = _nearest_of_levels(distances, [len(level) for level in anchors], candidates_per_level)  # (c, n)
     overlap = overlaps.gather(0, candidates)
-    is_enough = overlap >= overlap.mean(0) + overlap.std(0)
-    is_assigned = is_enough & _is_inside(centres(every_anchor)[candidates], boxes)
+    thresholds = overlap.mean(0) + overlap.std(0)
+    is_assigned = (overlap >= thresholds) & _is_inside(centres(every_anchor)[candidates], boxes)
 
     claims = torch.full_like(overlaps, _UNCLAIMED)
     of_object = torch.arange(len(boxes), device=boxes.device).expand_as(candidates)
     claims[candidates[is_assigned], of_object[is_assigned]] = overlap[is_assigned]
     best, winner = claims.max(1)
-    return winner.masked_fill(best == _UNCLAIMED, BACKGROUND)
+    return Assignment(winner.masked_fill(best == _UNCLAIMED, BACKGROUND), thresholds)
 
 
 def _nearest_of_levels(distances: Tensor, counts: Sequence[int], candidates_per_level: int) -> Tensor:

@@ -27,8 +27,8 @@ def distances_to_sides(points: Tensor, boxes: Tensor) -> Tensor:
 
 
 def boxes_around(points: Tensor, distances: Tensor) -> Tensor:
-    """Build boxes (n, 4) xyxy from points (n, 2) and their distances (n, 4); the inverse of `distances_to_sides`."""
-    return torch.cat([points - distances[:, :2], points + distances[:, 2:]], dim=1)
+    """Build boxes (…, 4) xyxy from points (…, 2) and their distances (…, 4); the inverse of `distances_to_sides`."""
+    return torch.cat([points - distances[..., :2], points + distances[..., 2:]], dim=-1)
 
 
 def _area(boxes: Tensor) -> Tensor:

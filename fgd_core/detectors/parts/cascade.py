@@ -9,7 +9,7 @@ from torchvision.ops import clip_boxes_to_image
 
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.base import Detections
-from fgd_core.detectors.parts.regions import RegionHeads
+from fgd_core.detectors.parts.regions import RegionHeads, StageOutputs
 from fgd_core.detectors.parts.two_stage import box_branch, mask_branch
 from fgd_core.spec.detectors import TwoStage
 
@@ -54,32 +54,38 @@ class Cascade(nn.Module):
             for stage in STAGES
         )
 
-    def losses(self, maps: Sequence[Tensor], proposals: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
-        """Sum the terms of all stages, with the loss weight of each stage.
+    @property
+    def first(self) -> RegionHeads:
+        """The heads of the first stage."""
+        return self._heads[0]
+
+    def predict(self, maps: Sequence[Tensor], proposals: Sequence[Tensor], targets: Targets) -> list[StageOutputs]:
+        """Sample for each stage, and run its heads on the sample.
 
         Args:
             maps: for each level (N, C, H, W).
             proposals: (n, 4) xyxy in pixels for each image.
         """
+        stages = []
+        for heads in self._heads:
+            stage = heads.stage(maps, proposals, targets)
+            stages.append(stage)
+            refined = _refine(heads, stage.reading.deltas, stage.regions.boxes, targets.image_sizes)
+            # The next stage adds the true boxes again; keeping them here would count them twice.
+            proposals = [own[~is_true] for own, is_true in zip(refined, stage.regions.is_ground_truth, strict=True)]
+        return stages
+
+    def losses(self, stages: Sequence[StageOutputs], targets: Targets) -> dict[str, Tensor]:
+        """Sum the terms () of all stages, with the loss weight of each stage."""
         total: dict[str, Tensor] = {}
-        for stage, terms in zip(STAGES, self.losses_of_stages(maps, proposals, targets), strict=True):
+        for stage, terms in zip(STAGES, self.losses_of_stages(stages, targets), strict=True):
             for name, value in terms.items():
                 total[name] = total.get(name, 0) + stage.loss_weight * value
         return total
 
-    def losses_of_stages(
-        self, maps: Sequence[Tensor], proposals: Sequence[Tensor], targets: Targets
-    ) -> list[dict[str, Tensor]]:
-        """Compute the unweighted terms () of each stage; arguments as of `losses`."""
-        terms = []
-        for heads in self._heads:
-            regions = heads.sample(proposals, targets)
-            outputs = heads.box_outputs(maps, regions.boxes)
-            terms.append(heads.box_losses(outputs, regions, targets) | heads.mask_losses(maps, regions, targets))
-            refined = _refine(heads, outputs.deltas, regions.boxes, targets.image_sizes)
-            # The next stage adds the true boxes again; keeping them here would count them twice.
-            proposals = [own[~is_true] for own, is_true in zip(refined, regions.is_ground_truth, strict=True)]
-        return terms
+    def losses_of_stages(self, stages: Sequence[StageOutputs], targets: Targets) -> list[dict[str, Tensor]]:
+        """Compute the unweighted terms () of each stage."""
+        return [heads.stage_losses(stage, targets) for heads, stage in zip(self._heads, stages, strict=True)]
 
     def detections(
         self, maps: Sequence[Tensor], proposals: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]
@@ -88,12 +94,12 @@ class Cascade(nn.Module):
         boxes, logits = list(proposals), []
         *earlier, last = self._heads
         for heads in earlier:
-            outputs = heads.box_outputs(maps, boxes)
-            logits.append(outputs.logits)
-            boxes = _refine(heads, outputs.deltas, boxes, image_sizes)
-        outputs = last.box_outputs(maps, boxes)
-        mean = torch.stack([*logits, outputs.logits]).mean(0)
-        detections = last.select(mean, last.decode(outputs.deltas, boxes), image_sizes)
+            own_logits, deltas = heads.on(maps, boxes)[2:]
+            logits.append(own_logits)
+            boxes = _refine(heads, deltas, boxes, image_sizes)
+        own_logits, deltas = last.on(maps, boxes)[2:]
+        mean = torch.stack([*logits, own_logits]).mean(0)
+        detections = last.select(mean, last.decode(deltas, boxes), image_sizes)
         if not self.has_masks:
             return detections
         stage_masks = [heads.mask_probabilities(maps, detections) for heads in self._heads]

@@ -1,5 +1,7 @@
 """Maps the cells of a feature map to locations in the image, in pixels."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -21,6 +23,11 @@ def corner_points(features: Tensor, stride: int) -> Tensor:
         indexing="ij",
     )
     return torch.stack([xs.flatten(), ys.flatten()], dim=1)
+
+
+def strides_of(points: Sequence[Tensor], strides: Sequence[int]) -> Tensor:
+    """Return the stride of each location of levels (A_l, 2): (A, 1) in pixels."""
+    return torch.cat([own.new_full((len(own), 1), stride) for own, stride in zip(points, strides, strict=True)])
 
 
 def is_batch_padding(points: Tensor, image_size: tuple[int, int]) -> Tensor:

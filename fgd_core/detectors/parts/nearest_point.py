@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fgd_core.detectors.parts.assignment import BACKGROUND
 from fgd_core.detectors.parts.boxes import centres
+from fgd_core.outputs import BACKGROUND
 
 _OBJECT_IN_STRIDES = 4
 """Objects from four to eight strides wide and high belong to the level of that stride."""

@@ -11,9 +11,10 @@ from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.parts.anchors import Anchors
-from fgd_core.detectors.parts.assignment import BACKGROUND, IGNORED, EveryBoxMatcher, gather_positives
+from fgd_core.detectors.parts.assignment import EveryBoxMatcher, gather_positives
 from fgd_core.detectors.parts.torchvision_private import BalancedPositiveNegativeSampler, BoxCoder, Matcher
 from fgd_core.detectors.parts.towers import scale_init
+from fgd_core.outputs import BACKGROUND, IGNORED
 from fgd_core.spec.detectors import TwoStage
 
 STRIDES = (4, 8, 16, 32, 64)
@@ -30,6 +31,30 @@ class ProposalLimits(NamedTuple):
 
 
 _DETECTION_LIMITS = ProposalLimits(1000, 1000)
+
+
+class AnchorSample(NamedTuple):
+    """Holds the outputs for the anchors that a step trains on: s anchors, of which p have an object."""
+
+    objectness: Tensor
+    """(s,) logits"""
+    is_object: Tensor
+    """(s,) 1 or 0"""
+    deltas: Tensor
+    """(p, 4)"""
+    true_deltas: Tensor
+    """(p, 4) of the object"""
+    num_sampled: Tensor
+    """Scalar (), s but at least 1"""
+
+
+class Proposals(NamedTuple):
+    """Holds the proposals of a batch."""
+
+    boxes: list[Tensor]
+    """(n, 4) xyxy in pixels for each image, highest score first, without gradient"""
+    sample: AnchorSample | None
+    """None if predicted without targets"""
 
 
 class ProposalNetwork(nn.Module):
@@ -57,42 +82,46 @@ class ProposalNetwork(nn.Module):
         self._coder = BoxCoder((1.0, 1.0, 1.0, 1.0))
         self.box_beta, self.train_limits = box_beta, train_limits
 
-    def losses(self, maps: Sequence[Tensor], targets: Targets) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Compute the terms of the network's loss, and proposals without gradient.
+    def predict(
+        self, maps: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]], targets: Targets | None = None
+    ) -> Proposals:
+        """Propose boxes; with targets, also sample the anchors that the step trains on.
 
-        PyTorch's global generator samples the anchors; checkpoints hold its state.
+        PyTorch's global generator draws the sample; checkpoints hold its state.
 
         Args:
             maps: for each level (N, C, H, W).
-        Returns:
-            The terms, and (n, 4) proposals xyxy in pixels for each image.
         """
         outputs = self._outputs(maps)
-        anchors = torch.cat(outputs.anchors)
-        with torch.autocast(anchors.device.type, enabled=False):
-            matches = self.anchors.match(
-                self._matcher, maps, anchors, targets, ignores_padding=self._follows_mmdetection
-            )  # (N, A)
-            labels = (matches >= 0).float().masked_fill(matches == IGNORED, -1)
-            positive, negative = (torch.stack(chosen) > 0 for chosen in self._sampler(list(labels)))
-            positives = gather_positives(matches.masked_fill(~positive, BACKGROUND), targets)
-            target = self._coder.encode_single(positives.boxes, anchors[positives.location])
-            deltas = outputs.deltas[positives.image, positives.location]
-            box = F.smooth_l1_loss(deltas, target, beta=self.box_beta, reduction="sum")
-            sampled = positive | negative
-            objectness = F.binary_cross_entropy_with_logits(
-                outputs.objectness[sampled], labels[sampled], reduction="sum"
-            )
-            num_sampled = sampled.sum().clamp(min=1)
-            terms = {"rpn_objectness": objectness / num_sampled, "rpn_box": box / num_sampled}
-            return terms, self._proposals(outputs, targets.image_sizes, self.train_limits)
-
-    @torch.no_grad()
-    def proposals(self, maps: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
-        """Propose boxes from maps (N, C, H, W): (n, 4) xyxy in pixels for each image, highest score first."""
-        outputs = self._outputs(maps)
+        limits = _DETECTION_LIMITS if targets is None else self.train_limits
         with torch.autocast(maps[0].device.type, enabled=False):
-            return self._proposals(outputs, image_sizes, _DETECTION_LIMITS)
+            sample = None if targets is None else self._sample(outputs, maps, targets)
+            return Proposals(self._proposals(outputs, image_sizes, limits), sample)
+
+    def losses(self, sample: AnchorSample) -> dict[str, Tensor]:
+        """Compute the terms () of the network's loss."""
+        with torch.autocast(sample.deltas.device.type, enabled=False):
+            box = F.smooth_l1_loss(sample.deltas, sample.true_deltas, beta=self.box_beta, reduction="sum")
+            objectness = F.binary_cross_entropy_with_logits(sample.objectness, sample.is_object, reduction="sum")
+        return {"rpn_objectness": objectness / sample.num_sampled, "rpn_box": box / sample.num_sampled}
+
+    def _sample(self, outputs: "_RpnOutputs", maps: Sequence[Tensor], targets: Targets) -> AnchorSample:
+        """Assign objects to the anchors of maps (N, C, H, W), and sample the anchors."""
+        anchors = torch.cat(outputs.anchors)
+        matches = self.anchors.match(
+            self._matcher, maps, anchors, targets, ignores_padding=self._follows_mmdetection
+        )  # (N, A)
+        labels = (matches >= 0).float().masked_fill(matches == IGNORED, -1)
+        positive, negative = (torch.stack(chosen) > 0 for chosen in self._sampler(list(labels)))
+        positives = gather_positives(matches.masked_fill(~positive, BACKGROUND), targets)
+        sampled = positive | negative
+        return AnchorSample(
+            objectness=outputs.objectness[sampled],
+            is_object=labels[sampled],
+            deltas=outputs.deltas[positives.image, positives.location],
+            true_deltas=self._coder.encode_single(positives.boxes, anchors[positives.location]),
+            num_sampled=sampled.sum().clamp(min=1),
+        )
 
     def _outputs(self, maps: Sequence[Tensor]) -> "_RpnOutputs":
         """Run the head on maps (N, C, H, W)."""

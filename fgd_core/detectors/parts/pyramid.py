@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool, LastLevelP6P7
 
-from fgd_core.detectors.base import Detector
+from fgd_core.detectors.base import Detector, Out
 from fgd_core.detectors.parts.backbones import build_body
 from fgd_core.outputs import FeatureLevel
 from fgd_core.spec.backbones import BackboneSpec
@@ -69,7 +69,7 @@ class Pyramid(BackboneWithFPN):  # type: ignore[misc]
         return list(self(images).values())
 
 
-class PyramidDetector(Detector):
+class PyramidDetector(Detector[Out]):
     """Computes its features with the pyramid in `backbone`."""
 
     backbone: Pyramid

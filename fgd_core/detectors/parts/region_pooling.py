@@ -1,33 +1,30 @@
 """Crops regions from the maps of a pyramid, and masks to boxes."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchvision.ops import MultiScaleRoIAlign, roi_align
-from torchvision.ops.poolers import LevelMapper
+from torchvision.ops import roi_align
+
+from fgd_core.roi_align import pool_from_pyramid
 
 _STRIDES = (4, 8, 16, 32)
 
 
-class RegionPool(MultiScaleRoIAlign):  # type: ignore[misc]
-    """Pools regions from P2 to P5 with RoIAlign: larger regions from coarser maps (arXiv:1612.03144, equation 1).
+class RegionPool(NamedTuple):
+    """Pools regions from P2 to P5 with RoIAlign: larger regions from coarser maps.
 
     The strides are fixed here. torchvision estimates them from the first batch, wrongly if a small input is mostly
-    padding. Pooling is in float32, also under autocast: bfloat16 would lose half a pixel.
-
-    Args:
-        size: of the pooled square in cells.
-        aligned: True as in mmdetection: pixel centres are half a pixel off their index, and the number of samples grows
-            with the size of a cell. False as in torchvision: no shift, 2 x 2 samples a cell.
+    padding.
     """
 
-    def __init__(self, size: int, *, aligned: bool) -> None:
-        super().__init__([str(level) for level in range(len(_STRIDES))], size, sampling_ratio=0 if aligned else 2)
-        self._aligned = aligned
-        self._level_of = LevelMapper(2, 5)
+    size: int
+    """Of the pooled square in cells."""
+    aligned: bool
+    """As of `fgd_core.roi_align.pool_from_map`."""
 
-    def forward(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
+    def __call__(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
         """Pool the boxes of all images.
 
         Args:
@@ -36,23 +33,7 @@ class RegionPool(MultiScaleRoIAlign):  # type: ignore[misc]
         Returns:
             (boxes of all images, C, size, size) float32
         """
-        boxes = list(boxes)
-        image = torch.cat([b.new_full((len(b), 1), index) for index, b in enumerate(boxes)])
-        regions = torch.cat([image, torch.cat(boxes)], dim=1)
-        levels = self._level_of(boxes)
-        pooled = regions.new_zeros((len(regions), maps[0].shape[1], *self.output_size))
-        with torch.autocast(regions.device.type, enabled=False):
-            for level, stride in enumerate(_STRIDES):
-                on_level = (levels == level).nonzero().squeeze(1)
-                pooled[on_level] = roi_align(
-                    maps[level].float(),
-                    regions[on_level],
-                    self.output_size,
-                    spatial_scale=1 / stride,
-                    sampling_ratio=self.sampling_ratio,
-                    aligned=self._aligned,
-                )
-        return pooled
+        return pool_from_pyramid(maps, boxes, _STRIDES, self.size, aligned=self.aligned)
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ are predicted for each class and the background (torchvision), for each class (m
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,11 @@ from torchvision.ops import box_iou, clip_boxes_to_image, remove_small_boxes
 
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.base import Detections
-from fgd_core.detectors.parts.assignment import BACKGROUND
 from fgd_core.detectors.parts.region_pooling import RegionPool, crop_masks
 from fgd_core.detectors.parts.selection import nms_per_class
 from fgd_core.detectors.parts.torchvision_private import BalancedPositiveNegativeSampler, BoxCoder, Matcher
 from fgd_core.errors import DataError
+from fgd_core.outputs import BACKGROUND, RegionReading, Regions
 from fgd_core.spec.detectors import TwoStage
 
 BOX_SIZE = 7
@@ -35,26 +35,22 @@ class Branch(NamedTuple):
     predictor: nn.Module
 
 
-class Regions(NamedTuple):
-    """Holds the boxes sampled for training; one entry an image."""
-
-    boxes: list[Tensor]
-    """(n, 4) xyxy in pixels"""
-    labels: list[Tensor]
-    """(n,) 0 is the background"""
-    objects: list[Tensor]
-    """(n,) index of the matched object of the image; negative for background"""
-    is_ground_truth: list[Tensor]
-    """(n,) whether the box is the true box of an object and not a proposal"""
-
-
-class BoxOutputs(NamedTuple):
-    """Holds the box outputs for the regions of all images, image by image."""
+class MaskOutputs(NamedTuple):
+    """Holds the masks of the m regions with an object, image by image."""
 
     logits: Tensor
-    """(n, 1 + K) float32, background first"""
-    deltas: Tensor
-    """(n, columns, 4) float32"""
+    """(m, 28, 28) float32, of the object's class"""
+    true_masks: Tensor
+    """(m, 28, 28) float32 in [0, 1]"""
+
+
+class StageOutputs(NamedTuple):
+    """Holds the outputs of one stage for the regions that it trains on."""
+
+    regions: Regions
+    reading: RegionReading
+    masks: MaskOutputs | None
+    """None in a detector without masks"""
 
 
 class RegionHeads(nn.Module):
@@ -93,16 +89,39 @@ class RegionHeads(nn.Module):
         self._sampler = BalancedPositiveNegativeSampler(settings.rois_per_image, 0.25)
         self._coder = BoxCoder(coder_weights)
 
-    def losses(self, maps: Sequence[Tensor], proposals: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
-        """Compute the terms of the loss on a sample of the proposals and the true boxes.
+    @property
+    def first(self) -> "RegionHeads":
+        """The heads of the first stage: these heads."""
+        return self
+
+    def predict(self, maps: Sequence[Tensor], proposals: Sequence[Tensor], targets: Targets) -> list[StageOutputs]:
+        """Sample the proposals and the true boxes, and run the heads on the sample: the outputs of the only stage.
 
         Args:
             maps: for each level (N, C, H, W).
             proposals: (n, 4) xyxy in pixels for each image.
         """
+        return [self.stage(maps, proposals, targets)]
+
+    def stage(self, maps: Sequence[Tensor], proposals: Sequence[Tensor], targets: Targets) -> StageOutputs:
+        """Sample and run the heads on maps (N, C, H, W) and proposals (n, 4); arguments as of `predict`.
+
+        Raises:
+            DataError: the detector has masks and the data has none.
+        """
         regions = self.sample(proposals, targets)
-        boxes = self.box_losses(self.box_outputs(maps, regions.boxes), regions, targets)
-        return boxes | self.mask_losses(maps, regions, targets)
+        reading = self.on(maps, regions.boxes)
+        return StageOutputs(regions, reading, self._masks(maps, regions, targets) if self.has_masks else None)
+
+    def losses(self, stages: Sequence[StageOutputs], targets: Targets) -> dict[str, Tensor]:
+        """Compute the terms () of the loss of the only stage."""
+        (stage,) = stages
+        return self.stage_losses(stage, targets)
+
+    def stage_losses(self, stage: StageOutputs, targets: Targets) -> dict[str, Tensor]:
+        """Compute the terms () of the loss."""
+        boxes = self.box_losses(stage.reading, stage.regions, targets)
+        return boxes if stage.masks is None else boxes | {"mask": mask_loss(stage.masks)}
 
     @torch.no_grad()
     def sample(self, proposals: Sequence[Tensor], targets: Targets) -> Regions:
@@ -129,20 +148,31 @@ class RegionHeads(nn.Module):
             regions.is_ground_truth.append(chosen >= len(own))
         return regions
 
-    def box_outputs(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> BoxOutputs:
-        """Predict classes and box deltas.
+    def on(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> RegionReading:
+        """Predict classes and box deltas of given boxes.
 
         Args:
             maps: for each level (N, C, H, W).
-            boxes: (n, 4) xyxy in pixels for each image.
+            boxes: (n, 4) float32 xyxy in pixels for each image.
         """
         if not any(len(own) for own in boxes):
-            empty = maps[0].new_zeros(0, dtype=torch.float32) * _zero_loss(self.box_head, self.box_predictor)
-            return BoxOutputs(empty.reshape(0, 1 + self._num_classes), empty.reshape(0, 1, 4))
-        logits, deltas = self.box_predictor(self.box_head(self.box_roi_pool(maps, boxes)))
-        return BoxOutputs(logits.float(), deltas.float().unflatten(1, (-1, 4)))
+            return self._reading_of_nothing(maps)
+        pooled = self.box_roi_pool(maps, boxes)
+        vectors = self.box_head(pooled)
+        logits, deltas = self.box_predictor(vectors)
+        return RegionReading(pooled, vectors, logits.float(), deltas.float().unflatten(1, (-1, 4)))
 
-    def box_losses(self, outputs: BoxOutputs, regions: Regions, targets: Targets) -> dict[str, Tensor]:
+    def _reading_of_nothing(self, maps: Sequence[Tensor]) -> RegionReading:
+        """Return the outputs for no boxes, which give every parameter a zero gradient, from maps (N, C, H, W)."""
+        empty = maps[0].new_zeros(0, dtype=torch.float32) * _zero_loss(self.box_head, self.box_predictor)
+        return RegionReading(
+            empty.reshape(0, maps[0].shape[1], BOX_SIZE, BOX_SIZE),
+            empty.reshape(0, cast(nn.Linear, self.box_predictor.cls_score).in_features),
+            empty.reshape(0, 1 + self._num_classes),
+            empty.reshape(0, 1, 4),
+        )
+
+    def box_losses(self, reading: RegionReading, regions: Regions, targets: Targets) -> dict[str, Tensor]:
         """Compute the class and box losses (), both averaged over all regions."""
         labels, boxes = torch.cat(regions.labels), torch.cat(regions.boxes)
         positive = (labels > 0).nonzero().squeeze(1)
@@ -151,22 +181,14 @@ class RegionHeads(nn.Module):
         )
         with torch.autocast(boxes.device.type, enabled=False):
             target = self._coder.encode_single(true_boxes, boxes[positive])
-            deltas = self._class_columns(outputs.deltas)[positive, labels[positive] - 1]
-            classification = F.cross_entropy(outputs.logits, labels, reduction="sum")
+            deltas = self.class_columns(reading.deltas)[positive, labels[positive] - 1]
+            classification = F.cross_entropy(reading.logits, labels, reduction="sum")
             box = F.smooth_l1_loss(deltas, target, beta=self.box_beta, reduction="sum")
             num_regions = max(1, len(labels))
             return {"classification": classification / num_regions, "box": box / num_regions}
 
-    def mask_losses(self, maps: Sequence[Tensor], regions: Regions, targets: Targets) -> dict[str, Tensor]:
-        """Compute the mask loss, averaged over the pixels of all regions with an object; empty without masks.
-
-        Args:
-            maps: for each level (N, C, H, W).
-        Raises:
-            DataError: the detector has masks and the data has none.
-        """
-        if not self.has_masks:
-            return {}
+    def _masks(self, maps: Sequence[Tensor], regions: Regions, targets: Targets) -> MaskOutputs:
+        """Predict the masks of the regions with an object, from maps (N, C, H, W)."""
         if targets.masks is None:
             raise DataError(
                 "the detector trains masks, but the data has none; use a data set whose objects have a segmentation, "
@@ -176,14 +198,13 @@ class RegionHeads(nn.Module):
         boxes = [own[keep] for own, keep in zip(regions.boxes, has_object, strict=True)]
         labels = torch.cat(regions.labels)[torch.cat(has_object)] - 1
         if len(labels) == 0:
-            return {"mask": _zero_loss(self.mask_head, self.mask_predictor)}
-        target = [
+            empty = maps[0].new_zeros((0, MASK_SIZE, MASK_SIZE), dtype=torch.float32)
+            return MaskOutputs(empty * _zero_loss(self.mask_head, self.mask_predictor), empty)
+        true_masks = [
             crop_masks(masks, own, objects[keep], MASK_SIZE, aligned=self._aligned)
             for masks, own, objects, keep in zip(targets.masks, boxes, regions.objects, has_object, strict=True)
         ]
-        logits = self._mask_logits(maps, boxes, labels)
-        with torch.autocast(logits.device.type, enabled=False):
-            return {"mask": F.binary_cross_entropy_with_logits(logits, torch.cat(target))}
+        return MaskOutputs(self._mask_logits(maps, boxes, labels), torch.cat(true_masks))
 
     def detections(
         self, maps: Sequence[Tensor], proposals: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]
@@ -194,8 +215,8 @@ class RegionHeads(nn.Module):
             maps: for each level (N, C, H, W).
             proposals: (n, 4) xyxy in pixels for each image.
         """
-        outputs = self.box_outputs(maps, proposals)
-        detections = self.select(outputs.logits, self.decode(outputs.deltas, proposals), image_sizes)
+        logits, deltas = self.on(maps, proposals)[2:]  # pooled features of all proposals need much memory
+        detections = self.select(logits, self.decode(deltas, proposals), image_sizes)
         if not self.has_masks:
             return detections
         masks = self.mask_probabilities(maps, detections)
@@ -224,7 +245,7 @@ class RegionHeads(nn.Module):
         detections = []
         for own_scores, own_boxes, size in zip(scores, boxes, image_sizes, strict=True):
             region, label = (own_scores > self._settings.score_threshold).nonzero(as_tuple=True)
-            candidates = clip_boxes_to_image(self._class_columns(own_boxes)[region, label], size)
+            candidates = clip_boxes_to_image(self.class_columns(own_boxes)[region, label], size)
             keep = remove_small_boxes(candidates, _SMALLEST_BOX_PX)
             region, label = region[keep], label[keep]
             detections.append(nms_per_class(candidates[keep], own_scores[region, label], label, size, self._settings))
@@ -241,13 +262,21 @@ class RegionHeads(nn.Module):
     def _mask_logits(self, maps: Sequence[Tensor], boxes: Sequence[Tensor], labels: Tensor) -> Tensor:
         """Predict (n, 28, 28) float32 logits, each of the label of its box; labels count from 0."""
         logits = self.mask_predictor(self.mask_head(self.mask_roi_pool(maps, boxes))).float()
-        return self._class_columns(logits)[torch.arange(len(labels), device=labels.device), labels]
+        return self.class_columns(logits)[torch.arange(len(labels), device=labels.device), labels]
 
-    def _class_columns(self, columns: Tensor) -> Tensor:
+    def class_columns(self, columns: Tensor) -> Tensor:
         """Convert (n, columns, ...) to (n, K, ...): drop the background column, or repeat a column of all classes."""
         if columns.shape[1] == 1:
             return columns.expand(-1, self._num_classes, *columns.shape[2:])
         return columns[:, columns.shape[1] - self._num_classes :]
+
+
+def mask_loss(masks: MaskOutputs) -> Tensor:
+    """Average the cross entropy over all pixels: scalar (); zero with zero gradients if no region has an object."""
+    if len(masks.logits) == 0:
+        return masks.logits.sum()
+    with torch.autocast(masks.logits.device.type, enabled=False):
+        return F.binary_cross_entropy_with_logits(masks.logits, masks.true_masks)
 
 
 def _zero_loss(*modules: nn.Module) -> Tensor:

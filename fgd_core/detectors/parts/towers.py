@@ -3,11 +3,15 @@
 import math
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from fgd_core.detectors.parts.deformable import DeformConv2d
+
+Tower: TypeAlias = nn.ModuleList | nn.Sequential
+"""Blocks of a convolution, an optional norm and a ReLU, each after the one before."""
 
 _PUBLISHED_WIDTH = 256
 _PUBLISHED_DEVIATION = 0.01
@@ -23,11 +27,43 @@ def conv_tower(width: int, depth: int, norm: Callable[[int], nn.Module] | None) 
     return nn.ModuleList(_conv_block(width, norm) for _ in range(depth))
 
 
-def apply_tower(tower: nn.ModuleList, features: Tensor) -> Tensor:
+def apply_tower(tower: Tower, features: Tensor) -> Tensor:
     """Run all blocks of a tower: (N, C, H, W) to (N, C, H, W)."""
     for block in tower:
         features = block(features)
     return features
+
+
+def depth_of(tower: Tower) -> int:
+    """Count the convolutions of a tower; an activation follows each."""
+    return sum(isinstance(layer, nn.ReLU) for layer in tower.modules())
+
+
+def start_tower(tower: Tower, features: Tensor, depth: int) -> Tensor:
+    """Run the first `depth` convolutions: (N, C, H, W) to the map (N, C, H, W) before the activation of the last."""
+    before, _ = _split(tower, depth)
+    for layer in before:
+        features = layer(features)
+    return features
+
+
+def finish_tower(tower: Tower, features: Tensor, depth: int) -> Tensor:
+    """Run what follows `start_tower` of the same depth: (N, C, H, W) to (N, C, H, W)."""
+    _, after = _split(tower, depth)
+    features = features.relu()  # not the tower's own ReLU, which may change the caller's map
+    for layer in after:
+        features = layer(features)
+    return features
+
+
+def _split(tower: Tower, depth: int) -> tuple[list[nn.Module], list[nn.Module]]:
+    """Split the layers of a tower at its ReLU number `depth`, counted from 1, which is in neither part."""
+    layers = [layer for layer in tower.modules() if not any(layer.children())]
+    activations = [index for index, layer in enumerate(layers) if isinstance(layer, nn.ReLU)]
+    if not 1 <= depth <= len(activations):
+        raise ValueError(f"a tower has no depth {depth}; choose from 1 to its {len(activations)} convolutions")
+    cut = activations[depth - 1]
+    return layers[:cut], layers[cut + 1 :]
 
 
 @torch.no_grad()

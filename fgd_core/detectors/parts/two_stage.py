@@ -1,6 +1,7 @@
 """Builds detectors that first propose regions and then classify and refine each region."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -10,17 +11,23 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.base import Detections
-from fgd_core.detectors.parts.proposals import ProposalNetwork
+from fgd_core.detectors.parts.proposals import AnchorSample, ProposalNetwork
 from fgd_core.detectors.parts.pyramid import Pyramid, PyramidDetector
-from fgd_core.detectors.parts.regions import BOX_SIZE, Branch
+from fgd_core.detectors.parts.regions import BOX_SIZE, Branch, RegionHeads, StageOutputs
+from fgd_core.outputs import RegionHead, RegionOutputs
 from fgd_core.spec.detectors import TwoStage
 
 
 class RoiHeads(Protocol):
-    """Classifies and refines proposals."""
+    """Classifies and refines proposals in one or more stages."""
 
-    def losses(self, maps: Sequence[Tensor], proposals: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
-        """Compute the terms of the heads' loss.
+    @property
+    def first(self) -> RegionHeads:
+        """The heads of the first stage."""
+        ...
+
+    def predict(self, maps: Sequence[Tensor], proposals: Sequence[Tensor], targets: Targets) -> list[StageOutputs]:
+        """Sample for each stage, and run its heads on the sample.
 
         Args:
             maps: for each level (N, C, H, W).
@@ -28,14 +35,30 @@ class RoiHeads(Protocol):
         """
         ...
 
+    def losses(self, stages: Sequence[StageOutputs], targets: Targets) -> dict[str, Tensor]:
+        """Compute the terms () of the heads' loss."""
+        ...
+
     def detections(
         self, maps: Sequence[Tensor], proposals: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]
     ) -> list[Detections]:
-        """Detect from maps (N, C, H, W) and proposals (n, 4); arguments as of `losses`."""
+        """Detect from maps (N, C, H, W) and proposals (n, 4); arguments as of `predict`."""
         ...
 
 
-class TwoStageDetector(PyramidDetector):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TwoStageOutputs(RegionOutputs):
+    """Holds the proposals, and with targets what both parts of the detector train on."""
+
+    maps: Sequence[Tensor]
+    """For each level (N, C, H, W): detections and their masks are computed from these."""
+    anchors: AnchorSample | None = None
+    """None if predicted without targets"""
+    stages: Sequence[StageOutputs] = ()
+    """Empty if predicted without targets"""
+
+
+class TwoStageDetector(PyramidDetector[TwoStageOutputs]):
     """Runs a backbone, a proposal network and region heads.
 
     Subclasses set `settings`, `num_classes`, `backbone` with its `levels`, `rpn` and `roi_heads`.
@@ -44,25 +67,48 @@ class TwoStageDetector(PyramidDetector):
     rpn: ProposalNetwork
     roi_heads: RoiHeads
 
-    def losses(self, features: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
-        """Compute the terms of the loss.
-
-        Args:
-            features: for each level (N, C, H, W).
-        """
-        rpn_losses, proposals = self.rpn.losses(features, targets)
-        return rpn_losses | self.roi_heads.losses(features, proposals, targets)
-
-    @torch.no_grad()
-    def detect(self, features: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
-        """Detect the objects of each image.
+    def predict(
+        self, features: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]], targets: Targets | None = None
+    ) -> TwoStageOutputs:
+        """Propose regions; with targets, also sample anchors and regions, and run the heads on the sample.
 
         Args:
             features: for each level (N, C, H, W).
             image_sizes: for each image (height, width) in pixels, before padding.
+        Raises:
+            DataError: the detector has masks and the targets have none.
         """
-        proposals = self.rpn.proposals(features, image_sizes)
-        return self.roi_heads.detections(features, proposals, image_sizes)
+        proposals, anchors = self.rpn.predict(features, image_sizes, targets)
+        if targets is None:
+            return TwoStageOutputs(proposals=proposals, maps=features)
+        stages = self.roi_heads.predict(features, proposals, targets)
+        return TwoStageOutputs(
+            proposals=proposals,
+            regions=stages[0].regions,
+            reading=stages[0].reading,
+            maps=features,
+            anchors=anchors,
+            stages=stages,
+        )
+
+    def losses(self, out: TwoStageOutputs, targets: Targets) -> dict[str, Tensor]:
+        """Compute the terms () of the loss."""
+        assert out.anchors is not None, "these outputs were predicted without targets"
+        return self.rpn.losses(out.anchors) | self.roi_heads.losses(out.stages, targets)
+
+    @torch.no_grad()
+    def detect(self, out: TwoStageOutputs, image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+        """Run the heads on all proposals (n, 4), and detect the objects of each image.
+
+        Args:
+            image_sizes: for each image (height, width) in pixels, before padding.
+        """
+        return self.roi_heads.detections(out.maps, out.proposals, image_sizes)
+
+    @property
+    def region_head(self) -> RegionHead:
+        """The heads of the first stage."""
+        return self.roi_heads.first
 
 
 def build_pyramid(settings: TwoStage, norm: Callable[[int], nn.Module] | None = None) -> Pyramid:
