@@ -25,6 +25,7 @@ from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.detectors import RetinaNet
 from fgd_core.spec.jobs import Teacher
 from tests.detectors.mmdetection_layouts import Sizes, filled, retinanet
+from tests.detectors.steps import detections_of, losses_of
 from tests.library import TINY_DETECTOR, RecordingContext, distill_spec, train_spec, with_data, write_squares
 
 SMALL = Sizes(blocks=(1, 1, 1, 1), stem=4, is_basic=True, width=8, classes=2)
@@ -112,7 +113,8 @@ class TestRelabelledDetector:
         detector = build_detector(settings, 3).eval()
         relabelled_detector = RelabelledDetector(detector, {0: 4, 2: 1}, 5)
         maps = relabelled_detector.features(torch.randn(1, 3, 64, 64))
-        (raw,), (found,) = detector.detect(maps, [(64, 64)]), relabelled_detector.detect(maps, [(64, 64)])
+        (raw,) = detections_of(detector, maps, [(64, 64)])
+        (found,) = detections_of(relabelled_detector, maps, [(64, 64)])
         known = raw.labels != 1
         assert 0 < known.sum() < len(raw.labels)
         assert torch.equal(found.boxes_xyxy_px, raw.boxes_xyxy_px[known])
@@ -123,8 +125,8 @@ class TestRelabelledDetector:
         relabelled_detector = RelabelledDetector(detector, {0: 4, 2: 1}, 5)
         boxes, sizes = torch.tensor([[0.0, 0, 30, 30], [20, 20, 60, 60]]), [(64, 64)]
         maps = relabelled_detector.features(torch.randn(1, 3, 64, 64))
-        ours = relabelled_detector.losses(maps, Targets([boxes], [torch.tensor([3, 1])], sizes))
-        theirs = detector.losses(maps, Targets([boxes[1:]], [torch.tensor([2])], sizes))
+        ours = losses_of(relabelled_detector, maps, Targets([boxes], [torch.tensor([3, 1])], sizes))
+        theirs = losses_of(detector, maps, Targets([boxes[1:]], [torch.tensor([2])], sizes))
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 

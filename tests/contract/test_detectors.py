@@ -15,6 +15,7 @@ from fgd_core.spec import detectors as spec
 from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.data import InputSpec
 from fgd_core.spec.detectors import AnyDetector, DetectorSpec
+from tests.detectors.steps import detections_of, losses_of
 
 TINY = ResNet(name="resnet18", stem_width=4, blocks=(1, 1, 1, 1))
 
@@ -94,7 +95,7 @@ def _is_of_classes(name: str) -> bool:
 
 def find(detector: Detector, images: Tensor, *sizes: tuple[int, int]) -> list[Detections]:
     with torch.no_grad():
-        return detector.detect(detector.features(images), sizes)
+        return detections_of(detector, detector.features(images), sizes)
 
 
 def test_strides_and_channels_are_as_declared(settings: DetectorSpec) -> None:
@@ -116,7 +117,7 @@ class TestTraining:
     ) -> None:
         detector = build_detector(settings, NUM_CLASSES).train()
         optimizer = torch.optim.SGD(detector.parameters(), lr=1e-3)
-        losses = detector.losses(detector.features(torch.randn(2, 3, 64, 64)), batch_targets(detector, *counts))
+        losses = losses_of(detector, detector.features(torch.randn(2, 3, 64, 64)), batch_targets(detector, *counts))
         assert all(value.shape == () and value.isfinite() for value in losses.values())
         assert of_classes(losses) > 0
         assert (of_objects(losses) > 0) == (sum(counts) > 0)
@@ -132,7 +133,7 @@ class TestTraining:
         boxes = torch.stack([torch.zeros(6), torch.zeros(6), sides, sides], dim=1) + 3
         masks = [torch.ones(6, 256, 256, dtype=torch.uint8)] * 2 if detector.has_masks else None
         targets = Targets([boxes] * 2, [torch.zeros(6, dtype=torch.int64)] * 2, [(256, 256)] * 2, masks)
-        losses = detector.losses(detector.features(torch.randn(2, 3, 256, 256)), targets)
+        losses = losses_of(detector, detector.features(torch.randn(2, 3, 256, 256)), targets)
         torch.stack(list(losses.values())).sum().backward()
         trained = [(name, p) for name, p in detector.named_parameters() if p.requires_grad]
         assert [name for name, p in trained if p.grad is None] == []
@@ -141,7 +142,7 @@ class TestTraining:
         detector = build_detector(settings, 1).train()
         boxes, _, sizes, masks = batch_targets(detector, 2, 2)
         targets = Targets(boxes, [torch.zeros(2, dtype=torch.int64)] * 2, sizes, masks)
-        losses = detector.losses(detector.features(torch.randn(2, 3, 64, 64)), targets)
+        losses = losses_of(detector, detector.features(torch.randn(2, 3, 64, 64)), targets)
         assert torch.stack(list(losses.values())).isfinite().all()
 
 

@@ -10,9 +10,11 @@ from torchvision.ops import box_iou
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.cascade_rcnn import CascadeMaskRcnn
 from fgd_core.detectors.parts.cascade import STAGES, Cascade
-from fgd_core.detectors.parts.regions import RegionHeads, Regions
+from fgd_core.detectors.parts.regions import RegionHeads
+from fgd_core.outputs import Regions
 from fgd_core.spec import detectors as spec
 from fgd_core.spec.backbones import ResNet
+from tests.detectors.steps import detections_of, losses_of
 
 NUM_CLASSES = 2
 SIZE = (200, 200)
@@ -50,6 +52,12 @@ def no_object() -> Targets:
     return Targets([torch.zeros(0, 4)], [torch.zeros(0).long()], [SIZE], [torch.zeros(0, *SIZE, dtype=torch.uint8)])
 
 
+def stage_losses(
+    heads: Cascade, features: list[Tensor], proposals: list[Tensor], targets: Targets
+) -> list[dict[str, Tensor]]:
+    return heads.losses_of_stages(heads.predict(features, proposals, targets), targets)
+
+
 class Recorder:
     """Records the proposals of each stage and its sample."""
 
@@ -84,7 +92,7 @@ class TestStages:
         recorder = Recorder(heads, monkeypatch)
         # Of the object's width and 55, 65 and 75 % of its height, so that this is their overlap.
         proposals = torch.tensor([[0.0, 0, 100, height] for height in (55, 65, 75)])
-        heads.losses(maps(), [proposals], one_object(0, 0, 100, 100))
+        heads.predict(maps(), [proposals], one_object(0, 0, 100, 100))
         found = [regions.labels[0][~regions.is_ground_truth[0]].tolist() for regions in recorder.chosen]
         assert found == [[2, 2, 2], [0, 2, 2], [0, 0, 2]]
 
@@ -103,8 +111,8 @@ class TestStages:
         heads = cascade(has_masks=True)
         proposals = [torch.tensor([[0.0, 0, 100, 80], [10, 10, 90, 100], [100, 100, 180, 190]])]
         targets = one_object(0, 0, 100, 100)
-        total = heads.losses(maps(), proposals, targets)
-        first, second, third = heads.losses_of_stages(maps(), proposals, targets)
+        total = heads.losses(heads.predict(maps(), proposals, targets), targets)
+        first, second, third = stage_losses(heads, maps(), proposals, targets)
         assert total.keys() == {"classification", "box", "mask"}
         for name, value in total.items():
             assert first[name] > 0
@@ -115,7 +123,7 @@ class TestStages:
         for stage in stages(heads):
             # Differs by 0.5 and by 2 from the object's box, the only region to train on.
             set_outputs(stage, logits=(0, 0, 0), deltas=(0.5, 0, 2, 0))
-        terms = heads.losses_of_stages(maps(), [torch.zeros(0, 4)], one_object(50, 50, 100, 100))
+        terms = stage_losses(heads, maps(), [torch.zeros(0, 4)], one_object(50, 50, 100, 100))
         assert [term["box"].item() for term in terms] == pytest.approx([0.5**2 / 2 + 1.5] * 3)
         assert [term["classification"].item() for term in terms] == pytest.approx([math.log(3)] * 3)
 
@@ -127,14 +135,14 @@ class TestRefining:
         set_outputs(first, logits=(0, 0, 0), deltas=(1, 0, 0, 0))  # a tenth of the width to the right
         set_outputs(second, logits=(0, 0, 0), deltas=(0, 4, 0, 0))  # a fifth of the height down
         recorder = Recorder(heads, monkeypatch)
-        heads.losses(maps(), [torch.tensor([[40.0, 40, 60, 80], [100, 150, 200, 200]])], no_object())
+        heads.predict(maps(), [torch.tensor([[40.0, 40, 60, 80], [100, 150, 200, 200]])], no_object())
         assert recorder.given[0].tolist() == [[40, 40, 60, 80], [100, 150, 200, 200]]
         torch.testing.assert_close(recorder.given[1], torch.tensor([[42.0, 40, 62, 80], [110, 150, 200, 200]]))
         torch.testing.assert_close(recorder.given[2], torch.tensor([[42.0, 48, 62, 88], [110, 160, 200, 200]]))
 
     def test_passes_no_gradient_to_the_stage_before(self) -> None:
         heads = cascade(has_masks=True)
-        terms = heads.losses_of_stages(maps(), [torch.tensor([[0.0, 0, 90, 100]])], one_object(0, 0, 100, 100))
+        terms = stage_losses(heads, maps(), [torch.tensor([[0.0, 0, 90, 100]])], one_object(0, 0, 100, 100))
         own = list(stages(heads)[0].parameters())
         for later in terms[1:]:
             loss = torch.stack(list(later.values())).sum()
@@ -143,7 +151,7 @@ class TestRefining:
     def test_each_stage_adds_the_true_boxes_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         heads = cascade()
         recorder = Recorder(heads, monkeypatch)
-        heads.losses(maps(), [torch.tensor([[0.0, 0, 90, 100]])], one_object(0, 0, 100, 100))
+        heads.predict(maps(), [torch.tensor([[0.0, 0, 90, 100]])], one_object(0, 0, 100, 100))
         assert [len(given) for given in recorder.given] == [1, 1, 1]
         for regions in recorder.chosen:
             assert regions.is_ground_truth[0].tolist() == [False, True]
@@ -151,7 +159,7 @@ class TestRefining:
 
     def test_losses_are_zero_without_proposals_and_objects(self) -> None:
         heads = cascade(has_masks=True)
-        losses = heads.losses(maps(), [torch.zeros(0, 4)], no_object())
+        losses = heads.losses(heads.predict(maps(), [torch.zeros(0, 4)], no_object()), no_object())
         assert {name: value.item() for name, value in losses.items()} == {"classification": 0, "box": 0, "mask": 0}
         torch.stack(list(losses.values())).sum().backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in heads.parameters())
@@ -209,12 +217,12 @@ class TestDetector:
         targets = Targets([torch.tensor([[20.0, 12, 52, 44]])], [torch.tensor([1])], [(64, 64)], [mask])
         optimizer = torch.optim.AdamW(detector.parameters(), lr=3e-3)
         for _ in range(40):
-            losses = detector.losses(detector.features(image), targets)
+            losses = losses_of(detector, detector.features(image), targets)
             optimizer.zero_grad()
             torch.stack(list(losses.values())).sum().backward()
             optimizer.step()
         with torch.no_grad():
-            (found,) = detector.eval().detect(detector.features(image), [(64, 64)])
+            (found,) = detections_of(detector.eval(), detector.features(image), [(64, 64)])
         assert found.labels[0] == 1
         assert box_iou(found.boxes_xyxy_px[:1], targets.boxes[0]) > 0.8
         assert found.masks is not None

@@ -20,6 +20,7 @@ from fgd_core.runs import execute
 from fgd_core.spec import detectors as spec
 from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.detectors import DetectorSpec
+from tests.detectors.steps import detections_of, losses_of
 from tests.detectors.torchvision_comparison import (
     NUM_CLASSES,
     WIDTH,
@@ -118,8 +119,8 @@ class TestConventions:
             nn.init.normal_(layer.weight)
         maps = [torch.randn(1, 8, 64 // stride, 64 // stride) for stride in (4, 8, 16, 32, 64)]
         with torch.no_grad():
-            (found,) = detector.detect(maps, [(60, 50)])
-            (proposals,) = detector.rpn.proposals(maps, [(60, 50)])
+            (found,) = detections_of(detector, maps, [(60, 50)])
+            (proposals,) = detector.predict(maps, [(60, 50)]).proposals
             pooled = detector.roi_heads.box_roi_pool(maps, [proposals])
             logits, deltas = detector.roi_heads.box_predictor(detector.roi_heads.box_head(pooled))
         expected = []
@@ -149,9 +150,9 @@ class TestPrecision:
         # Far to the right, where bfloat16 can represent only every fourth pixel.
         image = torch.randn(1, 3, 64, 832)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            (proposals,) = detector.rpn.proposals(detector.features(image), [(64, 832)])
+            (proposals,) = detector.predict(detector.features(image), [(64, 832)]).proposals
             targets = Targets([torch.tensor([[600.0, 10, 650, 60]])], [torch.tensor([1])], [(64, 832)])
-            losses = detector.losses(detector.features(image), targets)
+            losses = losses_of(detector, detector.features(image), targets)
         assert proposals.dtype == torch.float32
         far = proposals[:, 0][(proposals[:, 0] > 512) & (proposals[:, 2] < 832)]
         assert {float(x) % 4 for x in far} != {0.0}

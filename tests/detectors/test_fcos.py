@@ -15,6 +15,7 @@ from fgd_core.detectors.fcos import Fcos, Locations, centreness_of, match_locati
 from fgd_core.detectors.parts.boxes import boxes_around, distances_to_sides
 from fgd_core.detectors.weights import match_state
 from fgd_core.spec import detectors as spec
+from tests.detectors.steps import detections_of, losses_of
 
 SIZES = [(128, 96), (100, 128)]
 TINY = spec.ResNet(name="resnet18", stem_width=4, blocks=(1, 1, 1, 1))
@@ -52,7 +53,7 @@ class TestAgainstTorchvision:
         boxes = [all_boxes[:n] for n in counts]
         labels = [torch.tensor([3, 6, 0])[:n] for n in counts]
         features = ours.features(images)
-        mine = ours.losses(features, Targets(boxes, labels, SIZES))
+        mine = losses_of(ours, features, Targets(boxes, labels, SIZES))
         maps = list(theirs.backbone(images).values())
         anchors = theirs.anchor_generator(ImageList(images, SIZES), maps)
         targets = [{"boxes": b, "labels": i} for b, i in zip(boxes, labels, strict=True)]
@@ -67,7 +68,7 @@ class TestAgainstTorchvision:
     @torch.no_grad()
     def test_detections_are_equal(self, pair: Pair, images: Tensor) -> None:
         ours, theirs = pair
-        mine = ours.detect(ours.features(images), SIZES)
+        mine = detections_of(ours, ours.features(images), SIZES)
         maps = list(theirs.backbone(images).values())
         outputs = theirs.head(maps)
         anchors = theirs.anchor_generator(ImageList(images, SIZES), maps)
@@ -164,23 +165,25 @@ class TestConventionOfMmdetection:
     def test_the_first_version_exponentiates_and_has_centreness_in_the_class_tower(self) -> None:
         detector = mmdetection_fcos("v1")
         maps = detector.features(torch.randn(1, 3, 64, 64))
-        logits, distances, centreness = detector.head(maps)
+        out = detector.predict(maps, [(64, 64)])
         classes, boxes = detector.head.classification_head, detector.head.regression_head
         raw = boxes.bbox_reg(boxes.conv(maps[1])).flatten(2).transpose(1, 2)
-        torch.testing.assert_close(distances[1], (1.25 * raw).exp())
+        torch.testing.assert_close(out.distances[1], (1.25 * raw).exp())
         beside = boxes.bbox_ctrness(classes.conv(maps[1])).flatten(2).transpose(1, 2)
-        torch.testing.assert_close(centreness[1], beside)
-        assert [level.shape[1:] for level in logits] == [(64, 2), (16, 2), (4, 2), (1, 2), (1, 2)]
+        torch.testing.assert_close(out.centreness[1], beside)
+        assert [level.shape[1:] for level in out.logits] == [(64, 2), (16, 2), (4, 2), (1, 2), (1, 2)]
 
     @torch.no_grad()
     def test_the_second_version_clamps_and_has_centreness_in_the_box_tower(self) -> None:
         detector = mmdetection_fcos("v2")
         maps = detector.features(torch.randn(1, 3, 64, 64))
-        _, distances, centreness = detector.head(maps)
+        out = detector.predict(maps, [(64, 64)])
         boxes = detector.head.regression_head
         raw = boxes.bbox_reg(boxes.conv(maps[1])).flatten(2).transpose(1, 2)
-        torch.testing.assert_close(distances[1], (1.25 * raw).clamp(min=0))
-        torch.testing.assert_close(centreness[1], boxes.bbox_ctrness(boxes.conv(maps[1])).flatten(2).transpose(1, 2))
+        torch.testing.assert_close(out.distances[1], (1.25 * raw).clamp(min=0))
+        torch.testing.assert_close(
+            out.centreness[1], boxes.bbox_ctrness(boxes.conv(maps[1])).flatten(2).transpose(1, 2)
+        )
 
     @torch.no_grad()
     def test_centreness_can_move_to_the_class_tower(self) -> None:
@@ -189,7 +192,7 @@ class TestConventionOfMmdetection:
             spec.Fcos(backbone=TINY, fpn_width=8, convention="mmdetection", centreness_from="classes"), num_classes=2
         )
         maps = detector.features(torch.randn(1, 3, 64, 64))
-        _, _, centreness = detector.head(maps)
+        centreness = detector.predict(maps, [(64, 64)]).centreness
         tower = detector.head.classification_head.conv(maps[1])
         beside = detector.head.regression_head.bbox_ctrness(tower).flatten(2).transpose(1, 2)
         torch.testing.assert_close(centreness[1], beside)
@@ -208,8 +211,11 @@ class TestConventionOfMmdetection:
         features = detector.features(torch.randn(2, 3, 64, 64))
         box = torch.tensor([[13.0, 17, 49, 53]])  # of 36 px, so P3's alone
         labels = [torch.tensor([1]), torch.zeros(0, dtype=torch.int64)]
-        losses = detector.losses(features, Targets([box, torch.zeros(0, 4)], labels, [(64, 64)] * 2))
-        logits, distances, centreness = (torch.cat(levels, dim=1).tolist() for levels in detector.head(features))
+        losses = losses_of(detector, features, Targets([box, torch.zeros(0, 4)], labels, [(64, 64)] * 2))
+        out = detector.predict(features, [(64, 64)] * 2)
+        logits, distances, centreness = (
+            torch.cat(levels, dim=1).tolist() for levels in (out.logits, out.distances, out.centreness)
+        )
         x1, y1, x2, y2 = box[0].tolist()
         focal = sum(_focal(x, is_object=False) for image in logits for location in image for x in location)
         boxes, centres, weights = [], [], []
@@ -239,7 +245,7 @@ class TestConventionOfMmdetection:
         for layer, value in [(classes, 0.0), (centreness, -4.0)]:
             torch.nn.init.zeros_(layer.weight)
             torch.nn.init.constant_(layer.bias, value)
-        (found,) = detector.detect(detector.features(torch.randn(1, 3, 64, 64)), [(64, 64)])
+        (found,) = detections_of(detector, detector.features(torch.randn(1, 3, 64, 64)), [(64, 64)])
         # 0.5 passes the threshold of 0.05, though 0.5 times a centreness of 0.018 would not.
         assert len(found.scores) > 0
         assert found.scores.tolist() == pytest.approx([0.5 * _sigmoid(-4)] * len(found.scores))

@@ -10,6 +10,7 @@ from fgd_core.data.targets import Targets
 from fgd_core.detectors.gfl import Gfl
 from fgd_core.spec import detectors as spec
 from fgd_core.spec.backbones import ResNet
+from tests.detectors.steps import detections_of, losses_of
 
 TINY = ResNet(name="resnet18", stem_width=4, blocks=(1, 1, 1, 1))
 
@@ -34,7 +35,7 @@ def one_object(*box: float, image_size: tuple[int, int] = (128, 128)) -> Targets
 
 def losses(detector: Gfl, targets: Targets, size: int = 128) -> dict[str, Tensor]:
     images = torch.randn(len(targets.boxes), 3, size, size, generator=torch.Generator().manual_seed(1))
-    return detector.losses(detector.features(images), targets)
+    return losses_of(detector, detector.features(images), targets)
 
 
 class TestLosses:
@@ -81,7 +82,7 @@ class TestDetections:
         detector = constant_outputs(anchor_px=64).eval()
         detector.settings = detector.settings.model_copy(update={"nms_iou_threshold": 1.0, "max_detections": 1000})
         with torch.no_grad():
-            (found,) = detector.detect([torch.zeros(1, 8, s, s) for s in (16, 8, 4, 2, 1)], [(1024, 1024)])
+            (found,) = detections_of(detector, [torch.zeros(1, 8, s, s) for s in (16, 8, 4, 2, 1)], [(1024, 1024)])
         boxes = found.boxes_xyxy_px.tolist()
         # P3's locations lie every 8 px and reach 64 px, P4's every 16 px and reach 128 px.
         assert [56.0, 56.0, 184.0, 184.0] in boxes
@@ -92,8 +93,8 @@ class TestDetections:
     def test_are_scaled_by_the_factor_of_the_level(self) -> None:
         detector = tiny()
         features = [torch.randn(1, 8, s, s, generator=torch.Generator().manual_seed(s)) for s in (16, 8, 4, 2, 1)]
-        before = detector.head(features)[1]
+        before = detector.predict(features, [(128, 128)]).distributions
         torch.nn.init.constant_(detector.head.scales[1].scale, 3.0)
-        after = detector.head(features)[1]
+        after = detector.predict(features, [(128, 128)]).distributions
         torch.testing.assert_close(after[1], 3 * before[1])
         assert torch.equal(after[0], before[0]) and torch.equal(after[2], before[2])

@@ -12,6 +12,7 @@ from fgd_core.detectors.mask_rcnn import MaskRcnn
 from fgd_core.errors import DataError
 from fgd_core.spec import detectors as spec
 from fgd_core.spec.backbones import ResNet
+from tests.detectors.steps import losses_of
 from tests.detectors.torchvision_comparison import (
     NUM_CLASSES,
     WIDTH,
@@ -72,7 +73,7 @@ class TestMasks:
         nothing = objects()._replace(
             boxes=[own[:0] for own in boxes], labels=[own[:0] for own in labels], masks=[own[:0] for own in masks]
         )
-        losses = detector.losses(features, nothing)
+        losses = losses_of(detector, features, nothing)
         assert losses["mask"] == 0
         torch.stack(list(losses.values())).sum().backward()
         for parameter in detector.roi_heads.mask_head.parameters():
@@ -83,7 +84,7 @@ class TestMasks:
     def test_missing_in_the_data_are_an_error(self) -> None:
         detector = narrow()
         with pytest.raises(DataError, match="segmentation"):
-            detector.losses(detector.features(images()), objects()._replace(masks=None))
+            losses_of(detector, detector.features(images()), objects()._replace(masks=None))
 
     def test_have_no_background_in_mmdetections_convention(self) -> None:
         heads = narrow(convention="mmdetection").roi_heads

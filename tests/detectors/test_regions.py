@@ -11,8 +11,9 @@ from fgd_core.data.targets import Targets
 from fgd_core.detectors.parts.assignment import EveryBoxMatcher
 from fgd_core.detectors.parts.proposals import ProposalLimits, ProposalNetwork
 from fgd_core.detectors.parts.region_pooling import RegionPool, crop_masks
-from fgd_core.detectors.parts.regions import BoxOutputs, RegionHeads, Regions
+from fgd_core.detectors.parts.regions import RegionHeads
 from fgd_core.detectors.parts.two_stage import box_branch
+from fgd_core.outputs import RegionReading, Regions
 from fgd_core.spec import detectors as spec
 
 SETTINGS = spec.FasterRcnn(fpn_width=8, convention="mmdetection")
@@ -38,6 +39,11 @@ def no_object() -> Targets:
 
 def maps() -> list[Tensor]:
     return [torch.zeros(1, 8, 256 // stride, 256 // stride) for stride in STRIDES]
+
+
+def reading(logits: Tensor, deltas: Tensor) -> RegionReading:
+    """Return outputs of which only the logits (n, 1 + K) and deltas (n, columns, 4) are read."""
+    return RegionReading(torch.zeros(len(logits), 8, 7, 7), torch.zeros(len(logits), 32), logits, deltas)
 
 
 class TestSample:
@@ -81,8 +87,8 @@ class TestBoxLosses:
             [torch.tensor([False, False])],
         )
         logits = torch.tensor([[0.0, 0, math.log(5), 0], [0, 0, 0, 0]])
-        outputs = BoxOutputs(logits, torch.zeros(2, NUM_CLASSES, 4))
-        terms = heads().box_losses(outputs, regions, one_object(0, 0, 100, 100, label=1))
+        predicted = reading(logits, torch.zeros(2, NUM_CLASSES, 4))
+        terms = heads().box_losses(predicted, regions, one_object(0, 0, 100, 100, label=1))
         assert terms["classification"].item() == pytest.approx((math.log(8 / 5) + math.log(4)) / 2)
         assert terms["box"] == 0
 
@@ -107,15 +113,15 @@ class TestBoxLosses:
         # Predictions for other classes and the background do not count.
         deltas = torch.full((2, num_boxes, 4), 99.0)
         deltas[0, -1] = wanted + torch.tensor([0.05, 0, 0, -2])
-        outputs = BoxOutputs(torch.zeros(2, 1 + NUM_CLASSES), deltas)
+        predicted = reading(torch.zeros(2, 1 + NUM_CLASSES), deltas)
         terms = heads(box_beta=beta, num_boxes=num_boxes).box_losses(
-            outputs, regions, one_object(10, 20, 110, 140, label=2)
+            predicted, regions, one_object(10, 20, 110, 140, label=2)
         )
         assert terms["box"].item() == pytest.approx(expected, rel=1e-5)
 
     def test_without_regions_are_zero_with_zero_gradients(self) -> None:
         detector = heads()
-        terms = detector.losses(maps(), [torch.zeros(0, 4)], no_object())
+        terms = detector.losses(detector.predict(maps(), [torch.zeros(0, 4)], no_object()), no_object())
         assert {name: value.item() for name, value in terms.items()} == {"classification": 0, "box": 0}
         torch.stack(list(terms.values())).sum().backward()
         assert all(p.grad is not None and not p.grad.any() for p in detector.parameters())
@@ -184,13 +190,18 @@ class TestProposals:
         chosen = spec.FasterRcnn.model_validate({"fpn_width": 8, **settings})
         return ProposalNetwork(chosen, num_convs=1, box_beta=0.0, train_limits=ProposalLimits(2000, 50))
 
+    def losses(self, network: ProposalNetwork, maps: list[Tensor], targets: Targets) -> dict[str, Tensor]:
+        sample = network.predict(maps, targets.image_sizes, targets).sample
+        assert sample is not None
+        return network.losses(sample)
+
     def pyramid(self, side_px: int = 128) -> list[Tensor]:
         torch.manual_seed(1)
         return [torch.randn(2, 8, side_px // stride, side_px // stride) for stride in (*STRIDES, 64)]
 
     def test_are_limited_and_inside_the_image_and_without_gradient(self) -> None:
         targets = Targets([torch.zeros(0, 4)] * 2, [torch.zeros(0).long()] * 2, [(128, 100), (90, 128)])
-        _, proposals = self.network().losses(self.pyramid(), targets)
+        proposals, _ = self.network().predict(self.pyramid(), targets.image_sizes, targets)
         for boxes, (height, width) in zip(proposals, targets.image_sizes, strict=True):
             assert len(boxes) == 50
             assert not boxes.requires_grad
@@ -199,7 +210,7 @@ class TestProposals:
 
     def test_are_at_most_a_thousand_for_detection(self) -> None:
         network = self.network(anchor_base_size_px=2)  # so small that boxes do not suppress each other
-        for boxes in network.proposals(self.pyramid(256), [(256, 256)] * 2):
+        for boxes in network.predict(self.pyramid(256), [(256, 256)] * 2).boxes:
             assert len(boxes) == 1000
 
     def test_losses_are_means_over_256_anchors_of_an_image(self) -> None:
@@ -211,7 +222,7 @@ class TestProposals:
         # An anchor itself, of 32 px around the corner of a cell. The four next to it, 4 px away, overlap it by 0.78.
         box = torch.tensor([[48.0, 48, 80, 80]])
         targets = Targets([box, box[:0]], [torch.zeros(1).long(), torch.zeros(0).long()], [(128, 128)] * 2)
-        terms, _ = network.losses(self.pyramid(), targets)
+        terms = self.losses(network, self.pyramid(), targets)
         # Differs by 0.5 in each of four deltas; the shift of 4 / 32 has opposite signs for opposite neighbours.
         assert terms["rpn_box"].item() == pytest.approx(5 * 4 * 0.5 / 512)
         # Five predict an object with 3/4 and are right, all others are wrong.
@@ -221,8 +232,9 @@ class TestProposals:
     def test_mmdetection_ignores_an_object_below_an_overlap_of_0_3(self) -> None:
         sliver = torch.tensor([[20.0, 50, 100, 52]])
         targets = Targets([sliver] * 2, [torch.zeros(1).long()] * 2, [(128, 128)] * 2)
-        assert self.network(convention="mmdetection").losses(self.pyramid(), targets)[0]["rpn_box"] == 0
-        assert self.network(convention="torchvision").losses(self.pyramid(), targets)[0]["rpn_box"] > 0
+        theirs, torchvisions = self.network(convention="mmdetection"), self.network(convention="torchvision")
+        assert self.losses(theirs, self.pyramid(), targets)["rpn_box"] == 0
+        assert self.losses(torchvisions, self.pyramid(), targets)["rpn_box"] > 0
 
     @pytest.mark.parametrize("convention", ["torchvision", "mmdetection"])
     def test_batch_padding_is_background_only_for_torchvision(self, convention: str) -> None:
@@ -232,7 +244,7 @@ class TestProposals:
         for padding in (0.0, 1e3):
             maps[0][:, :, 16:, 16:] = padding  # from 64 px on
             torch.manual_seed(2)
-            terms.append(network.losses(maps, targets)[0]["rpn_objectness"])
+            terms.append(self.losses(network, maps, targets)["rpn_objectness"])
         assert bool(terms[0] == terms[1]) == (convention == "mmdetection")
 
     def test_boxes_claim_anchors_from_the_least_overlap(self) -> None:

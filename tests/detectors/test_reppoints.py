@@ -15,6 +15,7 @@ from fgd_core.detectors.parts.point_sets import kernel_grid, moment_box
 from fgd_core.detectors.reppoints import RepPoints, RepPointsHead
 from fgd_core.spec import detectors as spec
 from fgd_core.spec.backbones import ResNet
+from tests.detectors.steps import losses_of
 
 TINY = ResNet(name="resnet18", stem_width=4, blocks=(1, 1, 1, 1))
 NOTHING = Targets([torch.zeros(0, 4)], [torch.zeros(0).long()], [(128, 128)])
@@ -111,7 +112,7 @@ class TestHead:
 
 class TestLosses:
     def test_without_objects_include_only_the_classification(self) -> None:
-        values = tiny().losses(maps(), NOTHING)
+        values = losses_of(tiny(), maps(), NOTHING)
         assert values["classification"] > 0
         assert values["first_box"] == values["box"] == 0
 
@@ -119,11 +120,11 @@ class TestLosses:
     def test_of_an_objects_first_box_come_from_exactly_one_level(self, side: float) -> None:
         features = [level.requires_grad_() for level in maps()]
         target = WHOLE_IMAGE._replace(boxes=[torch.tensor([[0.0, 0, side, side]])])
-        tiny().losses(features, target)["first_box"].backward()
+        losses_of(tiny(), features, target)["first_box"].backward()
         assert sum(bool(level.grad is not None and level.grad.any()) for level in features) == 1
 
     def test_are_as_computed_by_hand(self) -> None:
-        values = constant_outputs(reach_in_cells=4).losses(maps(), WHOLE_IMAGE)
+        values = losses_of(constant_outputs(reach_in_cells=4), maps(), WHOLE_IMAGE)
         # It is assigned to P5, whose box is twice as wide: each side differs by 64 px, half of four strides.
         assert values["first_box"].item() == pytest.approx(0.5 * 4 * (0.5 - 0.055), rel=1e-4)
         # On P4 the box of the middle is the object. Overlaps of one half and more: its eight neighbours, 16 px away,
@@ -140,8 +141,8 @@ class TestLosses:
         detector = constant_outputs(reach_in_cells=2)
         nn.init.constant_(detector.head.reppoints_pts_refine_out.bias, 0.0)
         first, second = (
-            detector.losses(maps(), WHOLE_IMAGE),
-            constant_outputs(reach_in_cells=0.5).losses(maps(), WHOLE_IMAGE),
+            losses_of(detector, maps(), WHOLE_IMAGE),
+            losses_of(constant_outputs(reach_in_cells=0.5), maps(), WHOLE_IMAGE),
         )
         assert first["first_box"].item() == pytest.approx(0, abs=1e-5)
         assert first["box"].item() == pytest.approx(4 * 2 * (32 / 128 - 0.055) / 5, rel=1e-4)
@@ -150,8 +151,8 @@ class TestLosses:
 
     def test_ignore_the_batch_padding(self) -> None:
         detector = constant_outputs(reach_in_cells=4)
-        whole = detector.losses(maps(), NOTHING)["classification"]
-        half = detector.losses(maps(), NOTHING._replace(image_sizes=[(128, 64)]))["classification"]
+        whole = losses_of(detector, maps(), NOTHING)["classification"]
+        half = losses_of(detector, maps(), NOTHING._replace(image_sizes=[(128, 64)]))["classification"]
         num_of_half = 16 * 8 + 8 * 4 + 4 * 2 + 2 + 1
         assert (half / whole).item() == pytest.approx(num_of_half / NUM_LOCATIONS, rel=1e-5)
 
@@ -180,13 +181,13 @@ class TestNeck:
     def test_with_norms_applies_the_last_norm_in_losses_and_detections(self) -> None:
         detector = tiny().eval()
         before, lifted = maps(), [level + 3 for level in maps()]
-        for name, value in detector.losses(before, WHOLE_IMAGE).items():
-            torch.testing.assert_close(detector.losses(lifted, WHOLE_IMAGE)[name], value, rtol=1e-3, atol=1e-5)
+        for name, value in losses_of(detector, before, WHOLE_IMAGE).items():
+            torch.testing.assert_close(losses_of(detector, lifted, WHOLE_IMAGE)[name], value, rtol=1e-3, atol=1e-5)
         plain = RepPoints(spec.RepPoints(backbone=TINY, fpn_width=8, norm="none"), 2)
-        assert plain.losses(before, WHOLE_IMAGE)["box"] != plain.losses(lifted, WHOLE_IMAGE)["box"]
+        assert losses_of(plain, before, WHOLE_IMAGE)["box"] != losses_of(plain, lifted, WHOLE_IMAGE)["box"]
 
     def test_without_norms_has_biases_and_no_late_norm(self) -> None:
         detector = RepPoints(spec.RepPoints(backbone=TINY, fpn_width=8, norm="none"), 2)
         assert detector.head.cls_convs[0].conv.bias is not None
         assert not any(isinstance(module, nn.GroupNorm) for module in detector.modules())
-        assert detector.losses(detector.features(torch.randn(1, 3, 128, 128)), WHOLE_IMAGE)["box"] > 0
+        assert losses_of(detector, detector.features(torch.randn(1, 3, 128, 128)), WHOLE_IMAGE)["box"] > 0

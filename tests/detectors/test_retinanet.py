@@ -15,6 +15,7 @@ from fgd_core.detectors.parts.assignment import EveryBoxMatcher
 from fgd_core.detectors.retinanet import RetinaNet
 from fgd_core.detectors.weights import match_state
 from fgd_core.spec import detectors as spec
+from tests.detectors.steps import detections_of, losses_of
 
 SIZES = [(128, 96), (100, 128)]
 TINY = spec.ResNet(name="resnet18", stem_width=4, blocks=(1, 1, 1, 1))
@@ -46,7 +47,7 @@ class TestAgainstTorchvision:
         labels = [torch.tensor([3, 6]), torch.zeros(0, dtype=torch.int64)]
         with torch.no_grad():
             features = ours.features(images)
-            mine = ours.losses(features, Targets(boxes, labels, SIZES))
+            mine = losses_of(ours, features, Targets(boxes, labels, SIZES))
             maps = list(theirs.backbone(images).values())
             anchors = theirs.anchor_generator(ImageList(images, SIZES), maps)
             targets = [{"boxes": b, "labels": i} for b, i in zip(boxes, labels, strict=True)]
@@ -63,7 +64,7 @@ class TestAgainstTorchvision:
         torch.nn.init.normal_(bias, -2.0, 1.5, generator=torch.Generator().manual_seed(2))
         ours.load_state_dict(theirs.state_dict())
         with torch.no_grad():
-            mine = ours.detect(ours.features(images), SIZES)
+            mine = detections_of(ours, ours.features(images), SIZES)
             maps = list(theirs.backbone(images).values())
             outputs = theirs.head(maps)
             anchors = theirs.anchor_generator(ImageList(images, SIZES), maps)
@@ -95,7 +96,7 @@ class TestFrozenStages:
         before = detector.backbone.body.bn1.running_mean.clone()
         features = detector.features(torch.randn(2, 3, 64, 64))
         nothing = Targets([torch.zeros(0, 4)] * 2, [torch.zeros(0).long()] * 2, [(64, 64)] * 2)
-        torch.stack(list(detector.losses(features, nothing).values())).sum().backward()
+        torch.stack(list(losses_of(detector, features, nothing).values())).sum().backward()
         assert torch.equal(detector.backbone.body.bn1.running_mean, before)
         assert detector.backbone.body.conv1.weight.grad is None
         assert detector.backbone.body.layer2[0].conv1.weight.grad is not None
@@ -139,7 +140,7 @@ class TestConventionOfMmdetection:
         # A box of the first image equals an anchor; the second has no object and counts as one positive.
         box = anchors[(anchors[:, 0] >= 0) & (anchors[:, 2] <= 64) & (anchors[:, 1] >= 0) & (anchors[:, 3] <= 64)][:1]
         labels = [torch.tensor([1]), torch.zeros(0, dtype=torch.int64)]
-        losses = mmdetection_retinanet.losses(features, Targets([box, torch.zeros(0, 4)], labels, [(64, 64)] * 2))
+        losses = losses_of(mmdetection_retinanet, features, Targets([box, torch.zeros(0, 4)], labels, [(64, 64)] * 2))
         overlap = _iou(box[0], anchors)
         positive, ignored = overlap >= 0.5, (overlap >= 0.4) & (overlap < 0.5)
         share = int(positive.sum()) + 1
@@ -161,7 +162,8 @@ class TestConventionOfMmdetection:
     def test_anchors_in_the_batch_padding_are_ignored(self, mmdetection_retinanet: RetinaNet) -> None:
         features = mmdetection_retinanet.features(torch.randn(1, 3, 64, 128))
         nothing = [torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.int64)]
-        narrow = mmdetection_retinanet.losses(features, Targets(*nothing, [(64, 40)]))  # alone it would be padded to 64
+        # Alone the image would be padded to 64.
+        narrow = losses_of(mmdetection_retinanet, features, Targets(*nothing, [(64, 40)]))
         logits = mmdetection_retinanet.head(list(features))["cls_logits"][0]
         anchors = torch.cat(mmdetection_retinanet.anchors.on(features))
         inside = (anchors[:, 0] + anchors[:, 2]) / 2 < 63.5

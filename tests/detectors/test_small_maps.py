@@ -19,6 +19,7 @@ from fgd_core.detectors.base import Detector
 from fgd_core.detectors.parts.small_maps import SmallMapConv2d, use_float32_on_small_maps
 from fgd_core.spec.backbones import MobileNet, ResNet
 from fgd_core.spec.detectors import AnyDetector, RetinaNet
+from tests.detectors.steps import losses_of
 
 POISONS = (float("nan"), 1e4, -3e4)
 # In float32 numbers: malloc handles small and large blocks separately, so these are of all sizes of a small network.
@@ -139,8 +140,8 @@ class TestADetector:
         detector.zero_grad()
         with Poisoned(value):
             with autocast(dtype):
-                losses = detector.losses(
-                    detector.features(images), Targets([boxes] * 2, [labels] * 2, [(64, 64)] * 2, masks)
+                losses = losses_of(
+                    detector, detector.features(images), Targets([boxes] * 2, [labels] * 2, [(64, 64)] * 2, masks)
                 )
             torch.stack([*losses.values()]).sum().backward()
         return {name: p.grad.clone() for name, p in detector.named_parameters() if p.grad is not None}

@@ -19,6 +19,7 @@ from fgd_core.data.targets import Targets
 from fgd_core.detectors.base import Detections
 from fgd_core.detectors.parts.two_stage import TwoStageDetector
 from fgd_core.detectors.weights.matching import match_state
+from tests.detectors.steps import detections_of, losses_of
 
 NUM_CLASSES = 7
 WIDTH = 16
@@ -76,7 +77,7 @@ class Pair:
         targets = objects()
         assert targets.masks is not None
         torch.manual_seed(7)
-        mine = self.ours.losses(self.ours.features(images()), targets)
+        mine = losses_of(self.ours, self.ours.features(images()), targets)
         self.theirs.rpn.training = self.theirs.roi_heads.training = True
         try:
             torch.manual_seed(7)
@@ -103,7 +104,7 @@ class Pair:
     @torch.no_grad()
     def detections(self) -> tuple[list[Detections], list[Detections]]:
         """Detect with both; torchvision's classes then count from 0, and its masks lose the channel axis."""
-        mine = self.ours.detect(self.ours.features(images()), SIZES)
+        mine = detections_of(self.ours, self.ours.features(images()), SIZES)
         batch = ImageList(images(), SIZES)
         maps = self.theirs.backbone(batch.tensors)
         proposals, _ = self.theirs.rpn(batch, maps)

@@ -24,6 +24,7 @@ from fgd_core.spec.events import Progress, RunEvent
 from fgd_core.spec.methods import Fgd
 from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.training.distiller import Distiller
+from tests.detectors.steps import detections_of
 from tests.library import TINY_DETECTOR, RecordingContext, distill_spec, train_spec
 
 TINY_BODY: dict[str, Any] = TINY_DETECTOR["backbone"]
@@ -189,10 +190,10 @@ class TestInputScale:
         plain = built(score_threshold=0.0).eval()
         rescaled, images, sizes = RescaledDetector(plain, scale), batch().images, [(101, 90), (64, 127)]
         with torch.no_grad():
-            found = rescaled.detect(rescaled.features(images), sizes)
+            found = detections_of(rescaled, rescaled.features(images), sizes)
             resized = interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False, antialias=scale < 1)
             there = [(int(h * scale), int(w * scale)) for h, w in sizes]
-            expected = plain.detect(plain.features(resized), there)
+            expected = detections_of(plain, plain.features(resized), there)
         for one, other, (height, width) in zip(found, expected, sizes, strict=True):
             torch.testing.assert_close(one.boxes_xyxy_px * scale, other.boxes_xyxy_px)
             assert len(one.scores) > 0
