@@ -67,7 +67,8 @@ class RescaledDetector(Detector[Out]):
 
     def _rescaled_masks(self, masks: Tensor) -> Tensor:
         """Resize masks: (n, height, width) uint8 to (n, scale height, scale width)."""
-        return (_resized(masks[None].float(), self.scale)[0] > 0.5).to(masks.dtype)
+        # Masks are the batch and not the channels: an image without objects has an empty batch, which can be resized.
+        return (_resized(masks[:, None].float(), self.scale)[:, 0] > 0.5).to(masks.dtype)
 
     def _sizes(self, image_sizes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         # Rounded down: a box at the resized border must not lie outside after it is scaled back.

@@ -10,11 +10,13 @@ from fgd_core.data.samples import Category
 from fgd_core.data.targets import Targets
 from fgd_core.detectors import DETECTORS, build_detector
 from fgd_core.detectors.base import Detections, Detector
+from fgd_core.detectors.rescaled import RescaledDetector
 from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, Record, read_checkpoint, save_checkpoint
+from fgd_core.outputs import BACKGROUND, IGNORED, DenseOutputs, DistributionOutputs, RegionOutputs
 from fgd_core.spec import detectors as spec
 from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.data import InputSpec
-from fgd_core.spec.detectors import AnyDetector, DetectorSpec
+from fgd_core.spec.detectors import AnyDetector, Capability, DetectorSpec
 from tests.detectors.steps import detections_of, losses_of
 
 TINY = ResNet(name="resnet18", stem_width=4, blocks=(1, 1, 1, 1))
@@ -41,7 +43,9 @@ VARIANTS: tuple[DetectorSpec, ...] = (
     spec.Fcos(backbone=TINY, fpn_width=8, convention="mmdetection", version="v1"),
     spec.RepPoints(backbone=TINY, fpn_width=8, norm="none"),
 )
+ALL_SETTINGS = [*SMALL.values(), *VARIANTS]
 NUM_CLASSES = 3
+SIZES = [(64, 64), (64, 64)]
 BOXES = torch.tensor([[8.0, 8, 40, 40], [20, 4, 60, 30]])
 LABELS = torch.tensor([0, 2])
 
@@ -51,7 +55,7 @@ def _described(settings: DetectorSpec) -> str:
     return " ".join([type(settings).__name__, *changed.values()])
 
 
-@pytest.fixture(params=[*SMALL.values(), *VARIANTS], ids=_described)
+@pytest.fixture(params=ALL_SETTINGS, ids=_described)
 def settings(request: pytest.FixtureRequest) -> DetectorSpec:
     torch.manual_seed(0)
     chosen: DetectorSpec = request.param
@@ -108,6 +112,180 @@ def test_strides_and_channels_are_as_declared(settings: DetectorSpec) -> None:
 
 def test_the_spec_knows_whether_it_has_masks(settings: DetectorSpec) -> None:
     assert settings.has_masks == build_detector(settings, NUM_CLASSES).has_masks
+
+
+def offering(capability: Capability) -> list[DetectorSpec]:
+    return [settings for settings in ALL_SETTINGS if capability in settings.offers]
+
+
+def built(settings: DetectorSpec) -> tuple[Detector, list[Tensor]]:
+    """Return a detector in eval mode, and its maps of two images of 64 x 64 px."""
+    torch.manual_seed(0)
+    detector = build_detector(settings, NUM_CLASSES).eval()
+    return detector, detector.features(torch.randn(2, 3, 64, 64))
+
+
+class TestOutputs:
+    def test_are_those_that_the_spec_offers(self, settings: DetectorSpec) -> None:
+        detector, maps = built(settings)
+        out = detector.predict(maps, SIZES)
+        found: set[Capability] = set()
+        if isinstance(out, DenseOutputs):
+            found.add("class_scores")
+        if isinstance(out, DistributionOutputs):
+            found.add("distributions")
+        if detector.dense_head is not None:
+            found.add("towers")
+        if isinstance(out, RegionOutputs) and detector.region_head is not None:
+            found.add("regions")
+        assert found == settings.offers
+
+    def test_are_passed_on_at_another_input_scale(self, settings: DetectorSpec) -> None:
+        detector, _ = built(settings)
+        wrapped = RescaledDetector(detector, 0.5)
+        assert wrapped.dense_head is detector.dense_head
+        assert wrapped.region_head is detector.region_head
+        images = torch.randn(2, 3, 128, 128)
+        targets = batch_targets(detector, 2, 0)
+        doubled = targets._replace(
+            boxes=[2 * boxes for boxes in targets.boxes],
+            image_sizes=[(128, 128)] * 2,
+            masks=None if targets.masks is None else [_doubled(masks) for masks in targets.masks],
+        )
+        torch.manual_seed(1)
+        ours = wrapped.predict(wrapped.features(images), doubled.image_sizes, doubled)
+        torch.manual_seed(1)
+        expected = detector.predict(wrapped.features(images), SIZES, targets)
+        assert type(ours) is type(expected)
+        if isinstance(ours, DenseOutputs):
+            assert torch.equal(ours.boxes(), expected.boxes()) and torch.equal(ours.assigned, expected.assigned)
+        else:
+            assert all(map(torch.equal, ours.regions.boxes, expected.regions.boxes))
+
+
+def _doubled(masks: Tensor) -> Tensor:
+    """Enlarge masks (n, height, width) to twice the size."""
+    return masks.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
+
+
+@pytest.mark.parametrize("settings", offering("class_scores"), ids=_described)
+class TestDenseOutputs:
+    def test_have_a_row_for_every_anchor(self, settings: DetectorSpec) -> None:
+        detector, maps = built(settings)
+        targets = batch_targets(detector, 2, 0)
+        out = detector.predict(maps, SIZES, targets)
+        assert out.grids == [(level.shape[2], level.shape[3]) for level in maps]
+        assert [level.shape for level in out.logits] == [(2, count, NUM_CLASSES) for count in out.counts]
+        assert out.boxes().shape == (2, sum(out.counts), 4)
+        assert out.assigned.shape == (2, sum(out.counts))
+        assert set(out.assigned[0].unique().tolist()) <= {IGNORED, BACKGROUND, 0, 1}
+        assert set(out.assigned[1].unique().tolist()) <= {IGNORED, BACKGROUND}
+        assert (out.assigned[0] >= 0).any()
+
+    def test_do_not_depend_on_targets(self, settings: DetectorSpec) -> None:
+        detector, maps = built(settings)
+        out = detector.predict(maps, SIZES)
+        assert out.matches is None
+        trained = detector.predict(maps, SIZES, batch_targets(detector, 2, 0))
+        assert all(map(torch.equal, out.logits, trained.logits))
+        assert torch.equal(out.boxes(), trained.boxes())
+
+    def test_decode_some_boxes_as_all(self, settings: DetectorSpec) -> None:
+        detector, maps = built(settings)
+        out = detector.predict(maps, SIZES)
+        for level, boxes in enumerate(out.boxes()[1].split_with_sizes(out.counts)):
+            rows = torch.arange(len(boxes)).flip(0)[::2]
+            torch.testing.assert_close(out.boxes_at(1, level, rows), boxes[rows])
+
+    def test_boxes_and_logits_have_gradients_to_the_maps(self, settings: DetectorSpec) -> None:
+        detector, maps = built(settings)
+        leaves = [level.detach().requires_grad_() for level in maps]
+        out = detector.predict(leaves, SIZES)
+        for output in (out.boxes(), torch.cat([*out.logits], dim=1)):
+            gradients = torch.autograd.grad(output.square().sum(), leaves, retain_graph=True)
+            assert all(gradient.isfinite().all() for gradient in gradients)
+            assert any(gradient.any() for gradient in gradients)
+
+    def test_can_be_arranged_as_maps(self, settings: DetectorSpec) -> None:
+        detector, maps = built(settings)
+        out = detector.predict(maps, SIZES)
+        for logits, arranged, (height, width) in zip(out.logits, out.logit_maps(), out.grids, strict=True):
+            assert arranged.shape == (2, out.anchors_per_cell * NUM_CLASSES, height, width)
+            row, column, anchor, label = height - 1, width // 2, out.anchors_per_cell - 1, 1
+            location = (row * width + column) * out.anchors_per_cell + anchor
+            assert torch.equal(arranged[:, anchor * NUM_CLASSES + label, row, column], logits[:, location, label])
+
+
+@pytest.mark.parametrize("settings", offering("towers"), ids=_described)
+class TestDenseHead:
+    @pytest.mark.parametrize("depth", [1, 3, 4])
+    def test_cut_in_two_gives_the_same_outputs_to_the_bit(self, settings: DetectorSpec, depth: int) -> None:
+        detector, maps = built(settings)
+        head = detector.dense_head
+        assert head is not None and head.tower_depth == 4
+        whole = detector.predict(maps, SIZES)
+        towers = head.tower(maps, depth)
+        before = [level.clone() for level in (*towers.classes, *towers.boxes)]
+        rest = head.rest(towers, depth)
+        assert all(map(torch.equal, rest.logits, whole.logits))
+        assert torch.equal(rest.boxes(), whole.boxes())
+        if whole.centreness is not None:
+            assert rest.centreness is not None and all(map(torch.equal, rest.centreness, whole.centreness))
+        assert all(map(torch.equal, (*towers.classes, *towers.boxes), before))
+
+    def test_is_cut_before_an_activation(self, settings: DetectorSpec) -> None:
+        detector, maps = built(settings)
+        assert detector.dense_head is not None
+        towers = detector.dense_head.tower(maps, 2)
+        assert all(level.shape == features.shape for level, features in zip(towers.classes, maps, strict=True))
+        assert towers.classes[0].min() < 0 and towers.boxes[0].min() < 0
+
+    def test_has_no_depth_beyond_its_towers(self, settings: DetectorSpec) -> None:
+        detector, maps = built(settings)
+        assert detector.dense_head is not None
+        for depth in (0, 5):
+            with pytest.raises(ValueError, match="choose from 1 to its 4"):
+                detector.dense_head.tower(maps, depth)
+
+
+@pytest.mark.parametrize("settings", offering("regions"), ids=_described)
+class TestRegionHead:
+    def test_reads_given_boxes_as_the_detector_reads_its_sample(self, settings: DetectorSpec) -> None:
+        detector, maps = built(settings)
+        out = detector.predict(maps, SIZES, batch_targets(detector, 2, 0))
+        assert detector.region_head is not None
+        reading = detector.region_head.on(maps, out.regions.boxes)
+        assert all(map(torch.equal, reading, out.reading))
+        num_regions = sum(map(len, out.regions.boxes))
+        assert reading.pooled.shape == (num_regions, 8, 7, 7)
+        assert reading.vectors.shape == (num_regions, 32)
+        assert reading.logits.shape == (num_regions, 1 + NUM_CLASSES)
+        assert detector.region_head.class_columns(reading.deltas).shape == (num_regions, NUM_CLASSES, 4)
+
+    def test_samples_proposals_of_another_detector(self, settings: DetectorSpec) -> None:
+        detector, _ = built(settings)
+        targets = batch_targets(detector, 2, 0)
+        assert detector.region_head is not None
+        regions = detector.region_head.sample([torch.tensor([[8.0, 8, 41, 40]]), torch.zeros(0, 4)], targets)
+        assert regions.labels[0].tolist() == [1, 1, 3]
+        assert regions.objects[0].tolist() == [0, 0, 1]
+        assert regions.is_ground_truth[0].tolist() == [False, True, True]
+        assert len(regions.boxes[1]) == 0
+
+    def test_reads_no_boxes(self, settings: DetectorSpec) -> None:
+        detector, maps = built(settings)
+        assert detector.region_head is not None
+        reading = detector.region_head.on(maps, [torch.zeros(0, 4)] * 2)
+        assert reading.pooled.shape == (0, 8, 7, 7)
+        assert reading.vectors.shape == (0, 32)
+        assert reading.logits.shape == (0, 1 + NUM_CLASSES)
+        assert detector.region_head.class_columns(reading.deltas).shape == (0, NUM_CLASSES, 4)
+
+    def test_proposals_alone_need_no_heads(self, settings: DetectorSpec) -> None:
+        detector, maps = built(settings)
+        out = detector.predict(maps, SIZES)
+        assert out.regions is None and out.reading is None
+        assert all(len(boxes) > 0 and boxes.shape[1] == 4 for boxes in out.proposals)
 
 
 class TestTraining:
