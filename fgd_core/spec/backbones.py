@@ -87,5 +87,30 @@ class MobileNet(Command):
     """Number of stages, counted from the stem, that are not trained. A stage ends where the next one halves the map."""
 
 
-BackboneSpec: TypeAlias = Annotated[ResNet | MobileNet, Field(discriminator="name")]
+SwinName: TypeAlias = Literal["swin_t", "swin_s"]
+
+
+class Swin(Command):
+    """A Swin Transformer (arXiv:2103.14030) whose parameters have torchvision's names. The map of each stage has a
+    layer norm, as in mmdetection. The defaults are the published network."""
+
+    name: SwinName = "swin_t"
+    embed_dim: int = Field(default=96, ge=12, le=192, multiple_of=3)
+    """Channels of the first stage, a multiple of 3; each further stage has twice as many. Published: 96. On a laptop,
+    use 12 to 48."""
+    blocks: tuple[int, int, int, int] | None = None
+    """Blocks in each of the four stages, for example [2, 2, 2, 2]. Every second block shifts its windows. Default: the
+    published depth."""
+    window_size: int = Field(default=7, ge=2, le=16)
+    """Side of the windows that attention is computed in, in cells. Published: 7. A window of small images may cover
+    the whole map of the last stages."""
+    drop_path_rate: float = Field(default=0.2, ge=0, lt=1)
+    """Probability that training skips the last block for an image; it grows linearly from 0 at the first block.
+    mmdetection's detectors: 0.2. torchvision's classifiers: 0.2 for `swin_t` and 0.3 for `swin_s`."""
+    frozen_stages: FrozenStages = 0
+    """Number of stages, counted from the stem, that are not trained. A stage begins with the layer that halves the map,
+    and includes the norm of its map."""
+
+
+BackboneSpec: TypeAlias = Annotated[ResNet | MobileNet | Swin, Field(discriminator="name")]
 """To add a backbone, add a member here and a row in `fgd_core.detectors.parts.backbones.BODIES`."""

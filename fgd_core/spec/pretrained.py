@@ -22,6 +22,8 @@ BACKBONES: Mapping[str, str] = {
     "ResNeXt101_64X4D_Weights": "resnext101_64x4d",
     "MobileNet_V3_Large_Weights": "mobilenet_v3_large",
     "MobileNet_V3_Small_Weights": "mobilenet_v3_small",
+    "Swin_T_Weights": "swin_t",
+    "Swin_S_Weights": "swin_s",
 }
 
 _RESNET50_V1: Mapping[str, JsonValue] = {"version": "v1", "backbone.name": "resnet50"}
@@ -42,6 +44,8 @@ DETECTORS: Mapping[str, Mapping[str, JsonValue]] = {
 _OF_A_BACKBONE: Mapping[str, JsonValue] = {
     "backbone.stem_width": 64,
     "backbone.width_factor": 1.0,
+    "backbone.embed_dim": 96,
+    "backbone.window_size": 7,
     "backbone.blocks": None,
     "backbone.stride_in": "3x3",
 }

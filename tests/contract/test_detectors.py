@@ -14,12 +14,13 @@ from fgd_core.detectors.rescaled import RescaledDetector
 from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, Record, read_checkpoint, save_checkpoint
 from fgd_core.outputs import BACKGROUND, IGNORED, DenseOutputs, DistributionOutputs, RegionOutputs
 from fgd_core.spec import detectors as spec
-from fgd_core.spec.backbones import ResNet
+from fgd_core.spec.backbones import ResNet, Swin
 from fgd_core.spec.data import InputSpec
 from fgd_core.spec.detectors import AnyDetector, Capability, DetectorSpec
 from tests.detectors.steps import detections_of, losses_of
 
 TINY = ResNet(name="resnet18", stem_width=4, blocks=(1, 1, 1, 1))
+TINY_SWIN = Swin(embed_dim=12, blocks=(1, 1, 2, 1), window_size=4)
 
 SMALL: dict[type[AnyDetector], DetectorSpec] = {
     spec.RetinaNet: spec.RetinaNet(backbone=TINY, fpn_width=8),
@@ -42,6 +43,8 @@ VARIANTS: tuple[DetectorSpec, ...] = (
     spec.Fcos(backbone=TINY, fpn_width=8, convention="mmdetection"),
     spec.Fcos(backbone=TINY, fpn_width=8, convention="mmdetection", version="v1"),
     spec.RepPoints(backbone=TINY, fpn_width=8, norm="none"),
+    spec.RetinaNet(backbone=TINY_SWIN, fpn_width=8),
+    spec.MaskRcnn(backbone=TINY_SWIN, fpn_width=8),
 )
 ALL_SETTINGS = [*SMALL.values(), *VARIANTS]
 NUM_CLASSES = 3
@@ -52,7 +55,8 @@ LABELS = torch.tensor([0, 2])
 
 def _described(settings: DetectorSpec) -> str:
     changed = settings.model_dump(include={"version", "convention", "norm"}, exclude_defaults=True)
-    return " ".join([type(settings).__name__, *changed.values()])
+    backbone = [] if settings.backbone == TINY else [settings.backbone.name]
+    return " ".join([type(settings).__name__, *changed.values(), *backbone])
 
 
 @pytest.fixture(params=ALL_SETTINGS, ids=_described)

@@ -1,5 +1,6 @@
 """Lists names and shapes of mmdetection's checkpoints, from its modules and independent of the code that reads them."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -8,6 +9,16 @@ from torch import Tensor
 
 Layout = dict[str, tuple[int, ...]]
 Entries = Iterator[tuple[str, tuple[int, ...]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwinSizes:
+    """Holds the sizes of a Swin Transformer; the defaults are those of Swin-T."""
+
+    blocks: tuple[int, int, int, int] = (2, 2, 6, 2)
+    embed: int = 96
+    window: int = 7
+    heads: tuple[int, int, int, int] = (3, 6, 12, 24)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +34,8 @@ class Sizes:
     numbers_per_point: int = 2
     is_basic: bool = False
     body_norm: str = "bn"
+    swin: SwinSizes | None = None
+    """Of the backbone, if it is no ResNet."""
     width: int = 256
     representation: int = 1024
     classes: int = 80
@@ -115,10 +128,52 @@ def filled(layout: Mapping[str, tuple[int, ...]], *, device: str = "cpu", seed: 
             state[key] = value.abs() + 0.5
         if key.endswith("num_batches_tracked"):
             state[key] = torch.zeros((), dtype=torch.int64, device=device)
+        if key.endswith("relative_position_index"):
+            state[key] = _relative_positions(len(value)).to(device)
     return state
 
 
-def _body(s: Sizes) -> Entries:
+def _relative_positions(cells: int) -> Tensor:
+    """Return the row of the bias table for each two cells of a window: (cells, cells)."""
+    side = math.isqrt(cells)
+    row, column = torch.arange(cells) // side, torch.arange(cells) % side
+    down, right = row[:, None] - row[None], column[:, None] - column[None]
+    return (down + side - 1) * (2 * side - 1) + right + side - 1
+
+
+def _body(s: Sizes, *, first_map: int = 1) -> Entries:
+    """Yield the layers of the backbone.
+
+    Args:
+        first_map: index of the first stage whose output the neck gets; only a Swin Transformer has norms for them.
+    """
+    yield from _resnet(s) if s.swin is None else _swin(s.swin, first_map)
+
+
+def _swin(s: SwinSizes, first_map: int) -> Entries:
+    yield from _layer("backbone.patch_embed.projection", s.embed, 3, 4)
+    yield from _norm("backbone.patch_embed.norm", s.embed, "ln")
+    cells = s.window * s.window
+    for stage, blocks in enumerate(s.blocks):
+        width = s.embed * 2**stage
+        for block in range(blocks):
+            name = f"backbone.stages.{stage}.blocks.{block}"
+            yield from _norm(f"{name}.norm1", width, "ln")
+            yield f"{name}.attn.w_msa.relative_position_bias_table", ((2 * s.window - 1) ** 2, s.heads[stage])
+            yield f"{name}.attn.w_msa.relative_position_index", (cells, cells)
+            yield from _linear(f"{name}.attn.w_msa.qkv", 3 * width, width)
+            yield from _linear(f"{name}.attn.w_msa.proj", width, width)
+            yield from _norm(f"{name}.norm2", width, "ln")
+            yield from _linear(f"{name}.ffn.layers.0.0", 4 * width, width)
+            yield from _linear(f"{name}.ffn.layers.1", width, 4 * width)
+        if stage < 3:
+            yield from _norm(f"backbone.stages.{stage}.downsample.norm", 4 * width, "ln")
+            yield f"backbone.stages.{stage}.downsample.reduction.weight", (2 * width, 4 * width)
+        if stage >= first_map:
+            yield from _norm(f"backbone.norm{stage}", width, "ln")
+
+
+def _resnet(s: Sizes) -> Entries:
     yield "backbone.conv1.weight", (s.stem, 3, 7, 7)
     yield from _norm(f"backbone.{s.body_norm}1", s.stem, s.body_norm)
     expansion = 1 if s.is_basic else 4
@@ -143,8 +198,8 @@ def _body(s: Sizes) -> Entries:
 
 
 def _neck(s: Sizes, *, laterals: int, outputs: int, extra_on: str = "") -> Entries:
-    expansion = 1 if s.is_basic else 4
-    of_body = [s.stem * 2**stage * expansion for stage in range(4)]
+    first = s.stem * (1 if s.is_basic else 4) if s.swin is None else s.swin.embed
+    of_body = [first * 2**stage for stage in range(4)]
     for index in range(laterals):
         yield from _conv_module(f"neck.lateral_convs.{index}", s.width, of_body[4 - laterals + index], 1, s.neck_norm)
     for index in range(outputs):
@@ -160,7 +215,7 @@ def _towers(s: Sizes, *, depth: int) -> Entries:
 
 
 def _two_stages(s: Sizes) -> Entries:
-    yield from _body(s)
+    yield from _body(s, first_map=0)
     yield from _neck(s, laterals=4, outputs=4)
     yield from _layer("rpn_head.rpn_conv", s.width, s.width, 3)
     yield from _layer("rpn_head.rpn_cls", 3, s.width, 1)

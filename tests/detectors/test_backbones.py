@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 from torchvision.models.resnet import ResNet as TorchvisionResNet
 
-from fgd_core.detectors.parts.backbones import BODIES, Body, build_body
+from fgd_core.detectors.parts.backbones import BODIES, build_body
+from fgd_core.detectors.parts.body import Body, StageMaps
 from fgd_core.detectors.parts.deformable import SelfDeformingConv2d
 from fgd_core.detectors.parts.pyramid import Pyramid
 from fgd_core.spec.backbones import BackboneSpec, MobileNet, MobileNetName, ResNet
@@ -32,26 +33,28 @@ THEIRS: dict[str, Callable[[], nn.Module]] = {
     "resnext101_64x4d": torchvision.models.resnext101_64x4d,
     "mobilenet_v3_large": torchvision.models.mobilenet_v3_large,
     "mobilenet_v3_small": torchvision.models.mobilenet_v3_small,
+    "swin_t": torchvision.models.swin_t,
+    "swin_s": torchvision.models.swin_s,
 }
-QUICK = {"resnet18", "resnet50", "resnext50_32x4d", "mobilenet_v3_large", "mobilenet_v3_small"}
+QUICK = {"resnet18", "resnet50", "resnext50_32x4d", "mobilenet_v3_large", "mobilenet_v3_small", "swin_t"}
 
 
 def without_classifier(network: nn.Module) -> dict[str, Tensor]:
     return {
         key.removeprefix("features."): value
         for key, value in network.state_dict().items()
-        if not key.startswith(("fc.", "classifier."))
+        if not key.startswith(("fc.", "classifier.", "norm.", "head."))
     }
 
 
+def without_output_norms(body: Body) -> dict[str, Tensor]:
+    added = tuple(f"{name}." for name in body.output_norms or ())
+    return {key: value for key, value in body.module.state_dict().items() if not key.startswith(added)}
+
+
 def outputs(body: Body, images: Tensor) -> list[Tensor]:
-    """Compute the outputs of the stages of stride 4 to 32."""
-    found, ends = [], {body.output_of(stride) for stride in (4, 8, 16, 32)}
-    for name, child in body.module.named_children():
-        images = child(images)
-        if name in ends:
-            found.append(images)
-    return found
+    """Compute the maps of stride 4 to 32."""
+    return list(StageMaps(body, (4, 8, 16, 32))(images).values())
 
 
 class TestAgainstTorchvision:
@@ -60,18 +63,21 @@ class TestAgainstTorchvision:
         with torch.device("meta"):
             ours, theirs = build_body(BACKBONE.validate_python({"name": name})), THEIRS[name]()
         wanted = {key: value.shape for key, value in without_classifier(theirs).items()}
-        assert {key: value.shape for key, value in ours.module.state_dict().items()} == wanted
+        assert {key: value.shape for key, value in without_output_norms(ours).items()} == wanted
 
     @pytest.mark.parametrize("name", sorted(QUICK))
     def test_outputs_are_equal_with_the_same_weights(self, name: str) -> None:
         torch.manual_seed(0)
         ours, theirs = build_body(BACKBONE.validate_python({"name": name})), THEIRS[name]().eval()
-        ours.module.load_state_dict(without_classifier(theirs))
+        ours.module.load_state_dict({**ours.module.state_dict(), **without_classifier(theirs)})
         images = torch.randn(1, 3, 64, 32)
         with torch.no_grad():
             maps = outputs(Body(ours.module.eval(), *ours[1:]), images)
             if name.startswith("mobilenet"):
                 expected = theirs.get_submodule("features")(images)
+            elif name.startswith("swin"):
+                # Both norms of the last map are new.
+                expected = nn.Sequential(*list(theirs.children())[:3])(images)
             else:
                 expected = nn.Sequential(*list(theirs.children())[:-2])(images)
         torch.testing.assert_close(maps[-1], expected, rtol=0, atol=0)

@@ -26,10 +26,10 @@ from fgd_core.detectors.weights.mmdetection.pixels import CAFFE, OURS, pixels_fr
 from fgd_core.detectors.weights.outputs import identify_outputs
 from fgd_core.errors import SpecError, WeightsError
 from fgd_core.spec import detectors as spec
-from fgd_core.spec.backbones import ResNet
+from fgd_core.spec.backbones import ResNet, Swin
 from fgd_core.spec.detectors import AnyDetector, DetectorSpec
 from tests.detectors import mmdetection_layouts as layouts
-from tests.detectors.mmdetection_layouts import Layout, Sizes, filled
+from tests.detectors.mmdetection_layouts import Layout, Sizes, SwinSizes, filled
 
 CLASSES = ("cat", "dog", "bird")
 SMALL = Sizes(blocks=(1, 1, 1, 1), stem=4, is_basic=True, width=8, representation=32, classes=3)
@@ -78,6 +78,8 @@ BODIES: dict[str, tuple[dict[str, object], dict[str, object]]] = {
         {"name": "resnet50", "deformable_stages": [3, 4, 5], "deformable_version": "v2"},
         {"deformed": (2, 3, 4), "numbers_per_point": 3},
     ),
+    "swin_t": ({"name": "swin_t"}, {"swin": SwinSizes()}),
+    "swin_s": ({"name": "swin_s"}, {"swin": SwinSizes(blocks=(2, 2, 18, 2))}),
 }
 
 
@@ -312,6 +314,14 @@ class TestSettings:
                     "deformed": (2, 3, 4),
                 },
                 {"backbone.name": "resnext101_32x4d", "backbone.deformable_stages": [3, 4, 5]},
+            ),
+            ("mask_rcnn", {"backbone": ResNet()}, {"swin": SwinSizes()}, {"backbone.name": "swin_t"}),
+            ("mask_rcnn", {"backbone": Swin()}, {}, {"backbone.name": "resnet50"}),
+            (
+                "mask_rcnn",
+                {"backbone": Swin(embed_dim=48, window_size=8)},
+                {"swin": SwinSizes(blocks=(2, 2, 18, 2))},
+                {"backbone.name": "swin_s", "backbone.embed_dim": 96, "backbone.window_size": 7},
             ),
             (
                 "faster_rcnn",

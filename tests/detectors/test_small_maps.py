@@ -17,7 +17,7 @@ from fgd_core.data.targets import Targets
 from fgd_core.detectors import DETECTORS, build_detector
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.parts.small_maps import SmallMapConv2d, use_float32_on_small_maps
-from fgd_core.spec.backbones import MobileNet, ResNet
+from fgd_core.spec.backbones import MobileNet, ResNet, Swin
 from fgd_core.spec.detectors import AnyDetector, RetinaNet
 from tests.detectors.steps import losses_of
 
@@ -33,6 +33,7 @@ BACKBONES = {
     "groups": ResNet(name="resnext50_32x4d", stem_width=WIDTH, blocks=(1, 1, 1, 1)),
     "deformable": ResNet(name="resnet50", stem_width=WIDTH, blocks=(1, 1, 1, 1), deformable_stages=(3, 4, 5)),
     "MobileNet": MobileNet(name="mobilenet_v3_small"),
+    "Swin": Swin(embed_dim=24, blocks=(1, 1, 2, 1)),
 }
 # Stem, blocks, extra levels, towers, squeezes, depthwise convolutions.
 GEOMETRIES = [(1, 1, 1), (1, 2, 1), (3, 1, 1), (3, 2, 1), (3, 2, 4), (5, 1, 16), (5, 2, 16), (7, 2, 1)]

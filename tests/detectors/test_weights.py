@@ -25,7 +25,7 @@ from fgd_core.detectors.weights.sources import load_teacher
 from fgd_core.errors import NetworkError, SpecError, StorageError, UnreachableError, WeightsError
 from fgd_core.runs import execute
 from fgd_core.spec import pretrained
-from fgd_core.spec.backbones import MobileNet, ResNet
+from fgd_core.spec.backbones import MobileNet, ResNet, Swin
 from fgd_core.spec.detectors import AnyDetector, DetectorSpec, FasterRcnn, RetinaNet
 from fgd_core.spec.events import WeightsLoaded
 from fgd_core.spec.jobs import Inheritance, Teacher
@@ -85,6 +85,27 @@ class TestBackbones:
         assert loaded.num_matched == loaded.num_total > 100
         assert not loaded.missing and not loaded.unexpected
         assert torch.equal(detector.get_parameter("backbone.body.0.0.weight"), published.features[0][0].weight)
+
+    def test_a_swin_transformer_loads_without_its_classifier(self, hub: Path) -> None:
+        weights = torchvision.models.Swin_T_Weights.IMAGENET1K_V1
+        published = get_model("swin_t")
+        publish(hub, weights, published.state_dict())
+        detector, loaded = load(RetinaNet(backbone=Swin(), fpn_width=16), str(weights))
+        # The norms of the maps are new, as in mmdetection.
+        assert loaded.missing == [
+            f"backbone.body.norm{stage}.{each}" for stage in (1, 2, 3) for each in ("weight", "bias")
+        ]
+        assert loaded.num_matched == loaded.num_total - 6
+        assert not loaded.unexpected
+        assert torch.equal(
+            detector.get_parameter("backbone.body.7.1.mlp.0.weight"), published.features[7][1].mlp[0].weight
+        )
+
+    def test_a_narrow_swin_transformer_is_refused_with_the_cure(self) -> None:
+        settings = RetinaNet(backbone=Swin(embed_dim=24, window_size=4), fpn_width=16)
+        with pytest.raises(SpecError) as caught:
+            load(settings, "Swin_T_Weights.IMAGENET1K_V1")
+        assert (caught.value.details["backbone.embed_dim"], caught.value.details["backbone.window_size"]) == (96, 7)
 
     def test_deformable_stages_load_all_but_the_offsets(self, hub: Path) -> None:
         weights = torchvision.models.ResNet50_Weights.IMAGENET1K_V2

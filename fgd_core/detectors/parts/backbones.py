@@ -10,22 +10,11 @@ from torchvision.models.mobilenetv3 import MobileNetV3, mobilenet_v3_large, mobi
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.resnet import ResNet as TorchvisionResNet
 
+from fgd_core.detectors.parts.body import Body
 from fgd_core.detectors.parts.deformable import SelfDeformingConv2d
 from fgd_core.detectors.parts.norms import build_norm
+from fgd_core.detectors.parts.swin import build_swin
 from fgd_core.spec import backbones as spec
-
-
-class Body(NamedTuple):
-    """Holds a backbone and the names of the parts of its stem and its four stages."""
-
-    module: nn.Module
-    stages: tuple[tuple[str, ...], ...]
-    """Names of the module's children: of the stem, then of the stages of stride 4, 8, 16 and 32."""
-    stage_channels: tuple[int, int, int, int]
-
-    def output_of(self, stride: int) -> str:
-        """Return the name of the child whose output has this stride: 4, 8, 16 or 32."""
-        return self.stages[stride.bit_length() - 2][-1]
 
 
 class _Architecture(NamedTuple):
@@ -75,9 +64,10 @@ def _mobilenet(settings: spec.MobileNet) -> Body:
 
 
 # the backbone's spec -> a function that builds it
-BODIES: Mapping[type[spec.ResNet | spec.MobileNet], Callable[..., Body]] = {
+BODIES: Mapping[type[spec.ResNet | spec.MobileNet | spec.Swin], Callable[..., Body]] = {
     spec.ResNet: _resnet,
     spec.MobileNet: _mobilenet,
+    spec.Swin: build_swin,
 }
 
 _MOBILENETS: Mapping[spec.MobileNetName, Callable[..., MobileNetV3]] = {

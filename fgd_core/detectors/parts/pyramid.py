@@ -4,11 +4,16 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from torch import Tensor, nn
-from torchvision.models.detection.backbone_utils import BackboneWithFPN
-from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool, LastLevelP6P7
+from torchvision.ops.feature_pyramid_network import (
+    ExtraFPNBlock,
+    FeaturePyramidNetwork,
+    LastLevelMaxPool,
+    LastLevelP6P7,
+)
 
 from fgd_core.detectors.base import Detector, Out
 from fgd_core.detectors.parts.backbones import build_body
+from fgd_core.detectors.parts.body import StageMaps
 from fgd_core.outputs import FeatureLevel
 from fgd_core.spec.backbones import BackboneSpec
 
@@ -17,7 +22,7 @@ Top = Literal["pool", "P5", "C5", "C5 without ReLU", "P5 without ReLU"]
 P6, by convolutions, with or without a ReLU before P7."""
 
 
-class Pyramid(BackboneWithFPN):  # type: ignore[misc]
+class Pyramid(nn.Module):
     """Computes maps from images, finest first. Parameters have torchvision's names: `body.…` and `fpn.…`.
 
     `levels` describes the maps. Frozen stages get no gradient and keep their statistics.
@@ -40,10 +45,10 @@ class Pyramid(BackboneWithFPN):  # type: ignore[misc]
             top: how the levels above P5 are computed.
             norm: builds the norm after each convolution of the pyramid.
         """
+        super().__init__()
         body = build_body(backbone)
-        super().__init__(
-            body.module,
-            return_layers={body.output_of(stride): str(index) for index, stride in enumerate(strides)},
+        self.body = StageMaps(body, strides)
+        self.fpn = FeaturePyramidNetwork(
             in_channels_list=[body.stage_channels[stride.bit_length() - 3] for stride in strides],
             out_channels=width,
             extra_blocks=_extra_levels(top, body.stage_channels[-1], width),
@@ -53,7 +58,7 @@ class Pyramid(BackboneWithFPN):  # type: ignore[misc]
             FeatureLevel(f"P{stride.bit_length() - 1}", stride, width, is_derived=top == "pool" and stride == 64)
             for stride in [*strides, *([64] if top == "pool" else [64, 128])]
         )
-        self._frozen = [name for stage in body.stages[: backbone.frozen_stages] for name in stage]
+        self._frozen = [name for name in body.first(backbone.frozen_stages) if name in self.body]
         for name in self._frozen:
             self.body[name].requires_grad_(requires_grad=False)
 
@@ -66,7 +71,7 @@ class Pyramid(BackboneWithFPN):  # type: ignore[misc]
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Compute the maps: (N, 3, H, W) to (N, width, H / stride, W / stride) for each of `levels`."""
-        return list(self(images).values())
+        return list(self.fpn(self.body(images)).values())
 
 
 class PyramidDetector(Detector[Out]):

@@ -22,6 +22,8 @@ from fgd_core.spec.detectors import AnyDetector
 from fgd_core.spec.events import WeightsLoaded
 
 _BODY = "backbone.body."
+_CLASSIFIER = ("fc.", "classifier.", "norm.", "head.")
+"""Starts of the names of a classifier's top layers: of a ResNet, of a MobileNet, and of a Swin Transformer."""
 _OUTPUTS_OF_COCO = 91
 _EPSILON = 1e-5
 """The epsilon of a batch norm."""
@@ -191,10 +193,10 @@ def backbone_weights(state: Mapping[str, Tensor], file: WeightsFile | None = Non
     left_out: dict[str, str] = dict(file.left_out) if file is not None else {}
     in_file = file.original if file is not None else {}
     for key in state:
-        if key.startswith(("fc.", "classifier.")):
+        if key.startswith(_CLASSIFIER):
             left_out[in_file.get(key, key)] = "a detector does not use the classifier on top"
         else:
-            # The body is the `features` part of a MobileNet.
+            # The body is the `features` part of a MobileNet or a Swin Transformer.
             original[_BODY + key.removeprefix("features.")] = key
     return SourceWeights(
         state={own: state[key] for own, key in original.items()},

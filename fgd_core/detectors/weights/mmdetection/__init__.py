@@ -45,7 +45,7 @@ def mmdetection_weights(file: WeightsFile, settings: AnyDetector, classes: Seque
     pixels = _pixels(file, settings)
     renamed = _rename(file, rules, pixels, len(classes))
     state = dict(renamed.state)
-    notes += _shift_first_norm(state, file, pixels)
+    notes += _shift_input(state, file, pixels)
     return replace(renamed, state=state, classes=tuple(classes), notes=(*notes,), taken=file.taken, left=file.left)
 
 
@@ -105,6 +105,11 @@ def _apply_change(value: Tensor, change: Change, pixels: Pixels, num_classes: in
             return fold_into_first_conv(value, pixels)[0]
         case Change.BACKGROUND_FIRST if value.shape[0] == num_classes + 1:
             return value.roll(1, dims=0)
+        case Change.FLAT:
+            return value.flatten()
+        case Change.MERGED_PATCHES if value.dim() and value.shape[-1] % 4 == 0:
+            # There (…, channel, row, column), here (…, column, row, channel), each as one dimension.
+            return value.reshape(*value.shape[:-1], -1, 2, 2).transpose(-1, -3).flatten(-3)
         case _:
             return value
 
@@ -114,13 +119,27 @@ def _is_first_conv(weight: Tensor) -> bool:
     return weight.dim() == 4 and weight.shape[1] == 3
 
 
-def _shift_first_norm(state: dict[str, Tensor], file: WeightsFile, pixels: Pixels) -> list[str]:
-    """Correct the mean (C,) of the norm after the first convolution, in place; returns notes about the change."""
+def _shift_input(state: dict[str, Tensor], file: WeightsFile, pixels: Pixels) -> list[str]:
+    """Correct what follows the first convolution for other means of the images, in place; returns notes.
+
+    In a ResNet this is the mean (C,) of a norm, in a Swin Transformer the bias (C,) of the convolution itself.
+    """
     if pixels == OURS:
         return []
     notes = [f"the file expects images as {pixels}; folded into the first convolution"]
-    weight, mean = file.state.get("backbone.conv1.weight"), "backbone.body.bn1.running_mean"
-    if weight is not None and mean in state and _is_first_conv(weight) and set(pixels.mean) != set(OURS.mean):
-        state[mean] = state[mean] - fold_into_first_conv(weight, pixels)[1]
-        notes.append("the means differ from fgd's: exact except at the outermost pixels, next to the padding")
+    if set(pixels.mean) == set(OURS.mean):
+        return notes
+    for convolution, shifted, sign in _SHIFTED:
+        weight = file.state.get(convolution)
+        if weight is not None and shifted in state and _is_first_conv(weight):
+            state[shifted] = state[shifted] + sign * fold_into_first_conv(weight, pixels)[1]
+            notes.append("the means differ from fgd's: exact except at the outermost pixels, next to the padding")
     return notes
+
+
+# Of each kind of backbone: the weight of the first convolution in the file, our tensor that its shift is added to,
+# and the sign.
+_SHIFTED = (
+    ("backbone.conv1.weight", "backbone.body.bn1.running_mean", -1),
+    ("backbone.patch_embed.projection.weight", "backbone.body.0.0.bias", 1),
+)

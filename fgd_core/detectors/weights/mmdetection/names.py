@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 from typing import NamedTuple, TypeAlias
 
-from fgd_core.spec.detectors import AnyDetector, RepPoints
+from fgd_core.spec.backbones import Swin
+from fgd_core.spec.detectors import AnyDetector, RepPoints, TwoStage
 
 Name: TypeAlias = str
 
@@ -18,6 +19,10 @@ class Change(Enum):
     """Converted to fgd's image normalisation."""
     BACKGROUND_FIRST = auto()
     """The background's row moves from last to first."""
+    FLAT = auto()
+    """Reshaped to one dimension."""
+    MERGED_PATCHES = auto()
+    """The channels of four merged cells are sorted by cell, and not by channel."""
 
 
 class Rule(NamedTuple):
@@ -60,7 +65,7 @@ _OLD_NAMES = (
 _W = r"(weight|bias)"
 _NORM = r"(?:bn|gn)"
 
-_BODY = (
+_RESNET = (
     Rule(r"backbone\.conv1\.weight", "backbone.body.conv1.weight", Change.FIRST_CONVOLUTION),
     # mmdetection names a group norm `gn`; fgd names every norm `bn` and keeps its type in the settings.
     Rule(r"backbone\.gn1\.(.+)", r"backbone.body.bn1.\1"),
@@ -68,6 +73,44 @@ _BODY = (
     Rule(r"(backbone|head)\.fc\..+", "", why="a detector does not use the classifier on top"),
     Rule(r"backbone\.(.+)", r"backbone.body.\1"),
 )
+
+
+def _swin(*, has_p2: bool) -> tuple[Rule, ...]:
+    """Map the names of a Swin Transformer: fgd numbers the embedding, the stages and the layers between as one list.
+
+    Args:
+        has_p2: whether the detector uses the map of stride 4.
+    """
+    body = "backbone.body"
+    unused = () if has_p2 else (Rule(r"backbone\.norm0\..+", "", why="the detector has no map of stride 4"),)
+    stages = [rule for stage in range(4) for rule in _swin_stage(stage)]
+    return (
+        Rule(r"backbone\.patch_embed\.projection\.weight", f"{body}.0.0.weight", Change.FIRST_CONVOLUTION),
+        Rule(r"backbone\.patch_embed\.projection\.bias", f"{body}.0.0.bias"),
+        Rule(rf"backbone\.patch_embed\.norm\.{_W}", rf"{body}.0.2.\1"),
+        *stages,
+        *unused,
+        Rule(rf"backbone\.norm(\d)\.{_W}", rf"{body}.norm\1.\2"),
+        Rule(r"(backbone|head)\.fc\..+", "", why="a detector does not use the classifier on top"),
+    )
+
+
+def _swin_stage(stage: int) -> tuple[Rule, ...]:
+    there = rf"backbone\.stages\.{stage}"
+    block, own = rf"{there}\.blocks\.(\d+)", rf"backbone.body.{2 * stage + 1}.\1"
+    return (
+        Rule(rf"{block}\.(norm[12])\.{_W}", rf"{own}.\2.\3"),
+        Rule(rf"{block}\.attn\.w_msa\.(qkv|proj)\.{_W}", rf"{own}.attn.\2.\3"),
+        Rule(rf"{block}\.attn\.w_msa\.(relative_position_bias_table)", rf"{own}.attn.\2"),
+        Rule(rf"{block}\.attn\.w_msa\.(relative_position_index)", rf"{own}.attn.\2", Change.FLAT),
+        Rule(rf"{block}\.ffn\.layers\.0\.0\.{_W}", rf"{own}.mlp.0.\2"),
+        Rule(rf"{block}\.ffn\.layers\.1\.{_W}", rf"{own}.mlp.3.\2"),
+        Rule(
+            rf"{there}\.downsample\.(norm|reduction)\.{_W}",
+            rf"backbone.body.{2 * stage + 2}.\1.\2",
+            Change.MERGED_PATCHES,
+        ),
+    )
 
 
 def _neck(num_laterals: int, *, is_top_normed: bool = False) -> tuple[Rule, ...]:
@@ -152,15 +195,15 @@ def _regions(suffix: str = "", prefix: str = "") -> tuple[Rule, ...]:
     )
 
 
-_TWO_STAGES = (*_BODY, *_neck(4), *_PROPOSALS, *_regions())
-_CASCADE = (*_BODY, *_neck(4), *_PROPOSALS, *_regions(r"\.(\d)", r"stages.\1."))
+_TWO_STAGES = (*_neck(4), *_PROPOSALS, *_regions())
+_CASCADE = (*_neck(4), *_PROPOSALS, *_regions(r"\.(\d)", r"stages.\1."))
 
-# Type of the detector -> its rules.
+# Type of the detector -> the rules of its neck and its heads.
 _RULES: Mapping[str, tuple[Rule, ...]] = {
-    "retinanet": (*_BODY, *_neck(3), *_RETINANET),
-    "fcos": (*_BODY, *_neck(3), *_fcos()),
-    "gfl": (*_BODY, *_neck(3), *_SAME_HEAD),
-    "reppoints": (*_BODY, *_neck(3), *_SAME_HEAD),
+    "retinanet": (*_neck(3), *_RETINANET),
+    "fcos": (*_neck(3), *_fcos()),
+    "gfl": (*_neck(3), *_SAME_HEAD),
+    "reppoints": (*_neck(3), *_SAME_HEAD),
     "faster_rcnn": _TWO_STAGES,
     "mask_rcnn": _TWO_STAGES,
     "cascade_rcnn": _CASCADE,
@@ -170,6 +213,8 @@ _RULES: Mapping[str, tuple[Rule, ...]] = {
 
 def rules_of(settings: AnyDetector) -> tuple[Rule, ...] | None:
     """Return the rules of a detector; None if mmdetection has no such detector."""
+    above = _RULES.get(str(type(settings).model_fields["type"].default))
     if isinstance(settings, RepPoints) and settings.norm == "group":
-        return (*_BODY, *_neck(3, is_top_normed=True), *_SAME_HEAD)
-    return _RULES.get(str(type(settings).model_fields["type"].default))
+        above = (*_neck(3, is_top_normed=True), *_SAME_HEAD)
+    body = _swin(has_p2=isinstance(settings, TwoStage)) if isinstance(settings.backbone, Swin) else _RESNET
+    return None if above is None else (*body, *above)

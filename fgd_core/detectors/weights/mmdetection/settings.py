@@ -1,5 +1,6 @@
 """Finds a detector's settings from an mmdetection file, and compares them with those of a spec."""
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -9,7 +10,7 @@ from torch import Tensor
 from fgd_core.detectors.weights.files import WeightsFile
 from fgd_core.detectors.weights.mmdetection.pixels import style_from_config
 from fgd_core.errors import SpecError
-from fgd_core.spec.backbones import ResNet
+from fgd_core.spec.backbones import ResNet, Swin
 from fgd_core.spec.detectors import AnyDetector
 from fgd_core.spec.paths import field
 
@@ -54,12 +55,19 @@ def _detector_fields(file: WeightsFile) -> dict[str, JsonValue]:
 
 
 def _backbone_fields(file: WeightsFile, settings: AnyDetector) -> dict[str, JsonValue]:
-    if not isinstance(settings.backbone, ResNet):
-        return {"backbone.name": "resnet50"}
+    """Find the settings of the backbone, or only its name if the settings have another kind of backbone."""
+    is_swin = any(key.startswith("backbone.patch_embed.") for key in file.state)
+    name = _swin_name(file.state) if is_swin else _name(file.state)
+    if not isinstance(settings.backbone, Swin if is_swin else ResNet):
+        return {"backbone.name": name or ("swin_t" if is_swin else "resnet50")}
     needed: dict[str, JsonValue] = {}
-    name = _name(file.state)
     if name is not None and settings.backbone.blocks is None:
         needed["backbone.name"] = name
+    return {**needed, **(_swin_fields(file.state) if is_swin else _resnet_fields(file, name))}
+
+
+def _resnet_fields(file: WeightsFile, name: str | None) -> dict[str, JsonValue]:
+    needed: dict[str, JsonValue] = {}
     offsets = {
         int(match[1]) + 1: value.shape[0]
         for key, value in file.state.items()
@@ -73,6 +81,25 @@ def _backbone_fields(file: WeightsFile, settings: AnyDetector) -> dict[str, Json
     if style is not None and name not in ("resnet18", "resnet34"):
         needed["backbone.stride_in"] = {"pytorch": "3x3", "caffe": "1x1"}[style]
     return needed
+
+
+def _swin_fields(state: Mapping[str, Tensor]) -> dict[str, JsonValue]:
+    """Find the width and the windows of a Swin Transformer from the first layers' weights (…)."""
+    needed: dict[str, JsonValue] = {}
+    embedding = state.get("backbone.patch_embed.projection.weight")
+    if embedding is not None and embedding.dim() == 4:
+        needed["backbone.embed_dim"] = embedding.shape[0]
+    table = state.get("backbone.stages.0.blocks.0.attn.w_msa.relative_position_bias_table")
+    if table is not None and table.dim() == 2:
+        # A row for each offset between two cells of a window.
+        needed["backbone.window_size"] = (math.isqrt(table.shape[0]) + 1) // 2
+    return needed
+
+
+def _swin_name(state: Mapping[str, Tensor]) -> str | None:
+    """Find the name of a Swin Transformer from the number of blocks of its third stage; None for another network."""
+    blocks = {match[1] for key in state if (match := re.match(r"backbone\.stages\.2\.blocks\.(\d+)\.", key))}
+    return {6: "swin_t", 18: "swin_s"}.get(len(blocks))
 
 
 def _name(state: Mapping[str, Tensor]) -> str | None:
