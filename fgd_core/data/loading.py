@@ -1,21 +1,23 @@
 """Turns a data set into batches of tensors, in an order that a resumed run can continue."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from fgd_core.data import transforms
-from fgd_core.data.samples import DetectionDataset, Sample, has_masks
+from fgd_core.data.augments import augmented
+from fgd_core.data.examples import Example, flipped, read_example, resized
+from fgd_core.data.pictures import PictureFolder
+from fgd_core.data.samples import DetectionDataset, has_masks
 from fgd_core.data.targets import Targets
 from fgd_core.errors import DataError, FgdError
-from fgd_core.spec.data import InputSpec
+from fgd_core.spec.augments import AugmentSpec
+from fgd_core.spec.data import IMAGE, InputSpec
 
 T = TypeVar("T")
 
@@ -23,8 +25,9 @@ T = TypeVar("T")
 _MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)[:, None, None]
 _STD = np.array([58.395, 57.12, 57.375], dtype=np.float32)[:, None, None]
 
-# First number of each random seed, so that (seed, epoch) and (seed, epoch, index) never give the same stream.
-_ORDER, _AUGMENTATION = 0, 1
+# First number of each random seed, so that (seed, epoch) and (seed, epoch, index) never give the same stream. The
+# choices of `input.augment` have their own stream each: they change neither the flips nor the sizes.
+_ORDER, _AUGMENTATION, _AUGMENT = 0, 1, 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +49,12 @@ class Batch:
     """Number of earlier batches in the whole training; None for evaluation batches."""
     masks: list[Tensor] | None = None
     """(n, height, width) uint8, 1 on the object; None if the data set was opened without masks."""
+    pictures: Mapping[str, Tensor] = field(default_factory=dict)
+    """Other pictures of the same images, by name: like `images`, with the same objects at the same places."""
+
+    def showing(self, picture: str) -> "Batch":
+        """Return the batch with another picture in place of the images; `image` returns the batch itself."""
+        return self if picture == IMAGE else replace(self, images=self.pictures[picture], pictures={})
 
     @property
     def targets(self) -> Targets:
@@ -60,7 +69,16 @@ class Batch:
             boxes=[boxes.to(device, non_blocking=True) for boxes in self.boxes],
             labels=[labels.to(device, non_blocking=True) for labels in self.labels],
             masks=self.masks and [masks.to(device, non_blocking=True) for masks in self.masks],
+            pictures={name: each.to(device, non_blocking=True) for name, each in self.pictures.items()},
         )
+
+
+class ComingBatches(Protocol):
+    """Shows the batches that a loader will yield."""
+
+    def upcoming(self, index: int) -> Batch | None:
+        """Return the batch that comes after `index` others; None if the epoch ends before."""
+        ...
 
 
 class TrainLoader:
@@ -71,11 +89,19 @@ class TrainLoader:
     """
 
     def __init__(
-        self, dataset: DetectionDataset, input_spec: InputSpec, *, batch_size: int, seed: int, workers: int
+        self,
+        dataset: DetectionDataset,
+        input_spec: InputSpec,
+        *,
+        batch_size: int,
+        seed: int,
+        workers: int,
+        pictures: Sequence[PictureFolder] = (),
     ) -> None:
         """
         Args:
             workers: number of processes that read images; they live through all epochs. 0 reads in this process.
+            pictures: other pictures of the images that the batches contain.
         Raises:
             DataError: the split has fewer images than a batch.
         """
@@ -88,7 +114,7 @@ class TrainLoader:
                 num_images=num_images,
             )
         self.steps_per_epoch = num_images // batch_size
-        self._batches = _AugmentedBatches(dataset, input_spec, seed)
+        self._batches = _AugmentedBatches(dataset, input_spec, seed, pictures)
         self._sampler = _EpochSampler(num_images, batch_size, seed)
         self._loader = _workers_loader(self._batches, self._sampler, workers) if workers else None
         self._source: Iterator[Batch] = iter(())
@@ -115,6 +141,10 @@ class TrainLoader:
             self._ahead.append(batch)
         return self._ahead[index]
 
+    def showing(self, picture: str) -> ComingBatches:
+        """Return the batches to come, with another picture in place of the images."""
+        return _Showing(self, picture)
+
     def close(self) -> None:
         """End the worker processes now, not when the last reference to the loader is gone. Idempotent."""
         self._source = iter(())
@@ -128,12 +158,21 @@ class TrainLoader:
             yield replace(batch, number=number)
 
 
+class _Showing:
+    def __init__(self, loader: TrainLoader, picture: str) -> None:
+        self._loader, self._picture = loader, picture
+
+    def upcoming(self, index: int) -> Batch | None:
+        batch = self._loader.upcoming(index)
+        return None if batch is None else batch.showing(self._picture)
+
+
 def evaluation_batches(dataset: DetectionDataset, input_spec: InputSpec, *, batch_size: int) -> Iterator[Batch]:
     """Yield every image once, in the data set's order, without augmentation or masks; the last batch may be smaller."""
     for start in range(0, len(dataset.samples), batch_size):
         indices = range(start, min(start + batch_size, len(dataset.samples)))
-        none = [_Augmentation(flip=False, input_spec=input_spec)] * len(indices)
-        yield _collate(dataset, indices, none, pad_to_px=input_spec.pad_to_px, with_masks=False)
+        examples = [resized(read_example(dataset, index, {}, with_masks=False), input_spec) for index in indices]
+        yield _collate(dataset, indices, examples, input_spec.pad_to_px)
 
 
 class _EpochSampler(Sampler[list[tuple[int, int]]]):
@@ -163,13 +202,18 @@ class _Augmentation(NamedTuple):
 
     flip: bool
     input_spec: InputSpec
+    augments: Sequence[tuple[AugmentSpec, np.random.Generator]]
+    """The changes of `input.augment` in this epoch, each with its own generator."""
 
 
 class _AugmentedBatches(Dataset[Batch | FgdError]):
-    def __init__(self, dataset: DetectionDataset, input_spec: InputSpec, seed: int) -> None:
+    def __init__(
+        self, dataset: DetectionDataset, input_spec: InputSpec, seed: int, pictures: Sequence[PictureFolder]
+    ) -> None:
         self._dataset = dataset
         self._input_spec = input_spec
         self._seed = seed
+        self._pictures = pictures
         self._with_masks = has_masks(dataset.samples)
 
     # Worker processes call this. An error is returned, not raised: torch would raise it again as its class called with
@@ -182,18 +226,31 @@ class _AugmentedBatches(Dataset[Batch | FgdError]):
 
     def batch(self, images: Sequence[tuple[int, int]]) -> Batch:
         """Load the batch of these (epoch, index) pairs."""
-        augmentations = [self._draw(epoch, index) for epoch, index in images]
-        indices = [index for _, index in images]
-        pad_to_px = self._input_spec.pad_to_px
-        return _collate(self._dataset, indices, augmentations, pad_to_px=pad_to_px, with_masks=self._with_masks)
+        examples = [self._example(epoch, index) for epoch, index in images]
+        return _collate(self._dataset, [index for _, index in images], examples, self._input_spec.pad_to_px)
+
+    def _example(self, epoch: int, index: int) -> Example:
+        flip, input_spec, augments = self._draw(epoch, index)
+        pictures = {each.name: each for each in self._pictures if each.is_read_in(epoch)}
+        example = read_example(self._dataset, index, pictures, with_masks=self._with_masks)
+        example = augmented(example, [each for each in augments if each[0].before_resizing])
+        example = resized(example, input_spec)
+        example = flipped(example) if flip else example
+        return augmented(example, [each for each in augments if not each[0].before_resizing])
 
     def _draw(self, epoch: int, index: int) -> _Augmentation:
-        rng = np.random.default_rng((_AUGMENTATION, self._seed, epoch, index))
-        flip = bool(rng.random() < self._input_spec.flip_probability)
-        sizes = self._input_spec.train_shorter_px
-        if not sizes:
-            return _Augmentation(flip, self._input_spec)
-        return _Augmentation(flip, self._input_spec.model_copy(update={"shorter_px": int(rng.choice(sizes))}))
+        place = (self._seed, epoch, index)
+        rng = np.random.default_rng((_AUGMENTATION, *place))
+        spec = self._input_spec
+        flip = bool(rng.random() < spec.flip_probability)
+        augments = [
+            (each, np.random.default_rng((_AUGMENT, *place, number)))
+            for number, each in enumerate(spec.augment)
+            if each.until_epoch is None or epoch < each.until_epoch
+        ]
+        if spec.train_shorter_px:
+            spec = spec.model_copy(update={"shorter_px": int(rng.choice(spec.train_shorter_px))})
+        return _Augmentation(flip, spec, augments)
 
 
 def _workers_loader(batches: _AugmentedBatches, sampler: _EpochSampler, workers: int) -> DataLoader[Batch | FgdError]:
@@ -214,47 +271,22 @@ def _identity(batch: T) -> T:
     return batch
 
 
-def _collate(
-    dataset: DetectionDataset,
-    indices: Sequence[int],
-    augmentations: Sequence[_Augmentation],
-    *,
-    pad_to_px: int,
-    with_masks: bool,
-) -> Batch:
+def _collate(dataset: DetectionDataset, indices: Sequence[int], examples: Sequence[Example], pad_to_px: int) -> Batch:
     samples = [dataset.samples[index] for index in indices]
-    images: list[Tensor] = []
-    boxes: list[Tensor] = []
-    labels: list[Tensor] = []
-    masks: list[Tensor] = []
-    for index, sample, (flip, input_spec) in zip(indices, samples, augmentations, strict=True):
-        is_object = ~sample.is_crowd
-        image, scaled = transforms.resize(
-            dataset.load_image(index), torch.from_numpy(sample.boxes_xyxy_px[is_object]), input_spec
-        )
-        if flip:
-            image, scaled = transforms.flip_horizontally(image, scaled)
-        images.append(image)
-        boxes.append(scaled)
-        labels.append(torch.from_numpy(sample.labels[is_object]))
-        if with_masks:
-            masks.append(_masks(sample, is_object, (image.shape[1], image.shape[2]), flip=flip))
+    pictures = {
+        name: _normalise_and_pad([each.pictures[name] for each in examples], pad_to_px) for name in examples[0].pictures
+    }
+    masks = [each.masks for each in examples if each.masks is not None]
     return Batch(
-        images=_normalise_and_pad(images, pad_to_px),
-        image_sizes=[(image.shape[1], image.shape[2]) for image in images],
-        boxes=boxes,
-        labels=labels,
+        images=pictures.pop(IMAGE),
+        image_sizes=[each.size_px for each in examples],
+        boxes=[each.boxes for each in examples],
+        labels=[each.labels for each in examples],
         image_ids=[sample.image_id for sample in samples],
         original_sizes=[(sample.height, sample.width) for sample in samples],
-        masks=masks if with_masks else None,
+        masks=masks or None,
+        pictures=pictures,
     )
-
-
-def _masks(sample: Sample, is_object: npt.NDArray[np.bool_], size_px: tuple[int, int], *, flip: bool) -> Tensor:
-    """(n, height, width) uint8 masks of the objects at the resized size."""
-    assert sample.masks is not None, "with_masks needs a data set with masks"
-    resized = transforms.resize_masks(sample.masks.decode(is_object), size_px)
-    return transforms.flip_masks_horizontally(resized) if flip else resized
 
 
 def _normalise_and_pad(images: Sequence[Tensor], pad_to_px: int) -> Tensor:

@@ -13,7 +13,7 @@ from fgd_core.errors import OutOfMemoryError, SpecError, WeightsError
 from fgd_core.evaluation.inspection import inspect
 from fgd_core.runs.opening import evaluator_for, open_split
 from fgd_core.runs.training_run import TrainingRun
-from fgd_core.spec.data import Registered
+from fgd_core.spec.data import IMAGE, Registered
 from fgd_core.spec.events import Evaluated, RunFinished, WeightsLoaded
 from fgd_core.spec.jobs import CheckDataSpec, DistillSpec, EvaluateSpec, JobSpec, TrainSpec, teacher_detector
 from fgd_core.spec.plans import DistillationPlanned
@@ -74,7 +74,8 @@ def distill(spec: DistillSpec, context: RunContext) -> RunFinished:
     rescaled = at_input_scale(teacher.detector, spec.teacher.input_scale)
     # These checks come before the gate, because the gate takes a whole evaluation.
     _check_method(spec, teacher)
-    distiller = Distiller(spec.method, student, rescaled, run.shared_maps(spec.teacher, rescaled))
+    maps = run.shared_maps(spec.teacher, rescaled, (IMAGE, *spec.method.pictures))
+    distiller = Distiller(spec.method, student, rescaled, maps, picture=spec.teacher.picture or IMAGE)
     saved = run.saved_training()
     run.check_teacher(spec.teacher, teacher, rescaled)
     inherited: WeightsLoaded | None = None

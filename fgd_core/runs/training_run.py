@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Literal
 
@@ -10,7 +10,8 @@ import torch
 
 from fgd_core import confined
 from fgd_core.data.loading import TrainLoader
-from fgd_core.data.samples import check_same_categories
+from fgd_core.data.pictures import Pictured, picture_folder
+from fgd_core.data.samples import DetectionDataset, check_same_categories
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, Record, read_checkpoint
@@ -20,14 +21,15 @@ from fgd_core.evaluation.evaluator import Evaluator
 from fgd_core.evaluation.gate import check_teacher, score_teacher
 from fgd_core.evaluation.relabelled import mean_ap
 from fgd_core.runs.opening import evaluator_for, open_split
+from fgd_core.spec.data import IMAGE
 from fgd_core.spec.detectors import AnyDetector
 from fgd_core.spec.events import RunFinished, Warned
-from fgd_core.spec.jobs import DistillSpec, Teacher, TrainSpec
+from fgd_core.spec.jobs import DistillSpec, Teacher, TrainSpec, needed_pictures
 from fgd_core.spec.pretrained import is_torchvision_name
 from fgd_core.spec.results import Scores
 from fgd_core.training.checkpoints import CHECKPOINTS, RunCheckpoints, SavedTraining
 from fgd_core.training.context import ChangesInFlight, RunContext
-from fgd_core.training.distiller import Distiller
+from fgd_core.training.distiller import Distillation
 from fgd_core.training.identity import RunIdentity, reason_to_restart, run_identity
 from fgd_core.training.machine import choose_machine, seed_everything
 from fgd_core.training.teacher_maps import SharesTeacher, TeacherMaps, TeacherSharing
@@ -48,12 +50,17 @@ class TrainingRun:
         self.train_data = open_split(spec.data, "train", context, trained)
         self.val_data = open_split(spec.data, "val", context, trained)
         check_same_categories(self.train_data, self.val_data)
+        self.pictures = {
+            name: picture_folder(spec.data, name, "train", self.train_data.samples, until_epoch=until_epoch)
+            for name, until_epoch in needed_pictures(spec).items()
+        }
         self.loader = TrainLoader(
             self.train_data,
             spec.input,
             batch_size=spec.training.batch_size,
             seed=spec.seed,
             workers=spec.training.loader_workers,
+            pictures=[*self.pictures.values()],
         )
 
     @cached_property
@@ -67,6 +74,7 @@ class TrainingRun:
                 "val": self.val_data.fingerprint,
                 "train_masks": self.train_data.checked.masks_fingerprint,
                 "val_masks": self.val_data.checked.masks_fingerprint,
+                **{f"pictures.{name}": each.fingerprint for name, each in self.pictures.items()},
             },
             steps_per_epoch=self.loader.steps_per_epoch,
             digest=self._digest,
@@ -130,25 +138,46 @@ class TrainingRun:
         self.context.emit(checked)
         check_teacher(settings, checked)
 
-    def shared_maps(self, settings: Teacher, teacher: Detector) -> TeacherMaps | None:
-        """Return the source of teacher maps that runs with the same batches share; None if nothing is shared."""
+    def shared_maps(self, settings: Teacher, teacher: Detector, pictures: Sequence[str]) -> Mapping[str, TeacherMaps]:
+        """Return the sources of teacher maps that runs with the same batches share; empty if nothing is shared.
+
+        Args:
+            pictures: what the student sees, by name; the source of each has the picture's name.
+        """
         if self.sharing is None:
-            return None
-        key = self._key_of_teacher(settings, self.train_data.fingerprint, self.spec.seed)
-        return self.sharing.maps(key, teacher, self.loader)
+            return {}
+        found = {}
+        for name in pictures:
+            seen = settings.picture or IMAGE if name == IMAGE else name
+            content = [seen, self.pictures[seen].fingerprint] if seen in self.pictures else []
+            key = self._key_of_teacher(settings, self.train_data.fingerprint, self.spec.seed, *content)
+            found[name] = self.sharing.maps(key, teacher, self.loader.showing(seen))
+        return found
 
     def _teacher_ap(self, settings: Teacher, teacher: Detector, classes: Sequence[str]) -> float | None:
         """Return the mean AP over the data's classes that the teacher knows."""
 
         def measure() -> float | None:
-            with self._evaluator("the teacher") as evaluator:
+            with self._evaluator("the teacher", self._seen_by(settings)) as evaluator:
                 return mean_ap(evaluator.scores(teacher), classes)
 
         if self.sharing is None:
             return measure()
-        return self.sharing.ap(self._key_of_teacher(settings, self.val_data.fingerprint), measure)
+        seen = [settings.picture] if settings.picture is not None else []
+        return self.sharing.ap(self._key_of_teacher(settings, self.val_data.fingerprint, *seen), measure)
 
-    def _key_of_teacher(self, settings: Teacher, data_fingerprint: str, *more: int) -> str:
+    def _seen_by(self, settings: Teacher) -> DetectionDataset:
+        """Return the validation split with the pictures that a teacher sees.
+
+        Raises:
+            DataError, SpecError: its pictures are missing.
+        """
+        if settings.picture is None:
+            return self.val_data
+        pictures = picture_folder(self.spec.data, settings.picture, "val", self.val_data.samples)
+        return Pictured(self.val_data, pictures)
+
+    def _key_of_teacher(self, settings: Teacher, data_fingerprint: str, *more: int | str) -> str:
         """Return a digest of everything that determines the teacher's output on this data, to the bit."""
         weights = settings.model_dump(mode="json", include={"detector", "classes", "input_scale"})
         weights["checkpoint"] = self._digest(settings.checkpoint)
@@ -170,7 +199,7 @@ class TrainingRun:
             self._digests[source] = digests[0] if len(digests) == 1 else whole
         return self._digests[source]
 
-    def warn_of(self, distiller: Distiller) -> None:
+    def warn_of(self, distiller: Distillation) -> None:
         """Warn, before hours of training, if hyper-parameters do not suit this teacher."""
         batch = next(self.loader.epoch(0)).to(self.machine.device)
         advice = distiller.to(self.machine.device).advice(batch)
@@ -178,7 +207,7 @@ class TrainingRun:
             self.context.emit(Warned(code="method_unsuited", message="; ".join(advice)))
 
     def fit(
-        self, settings: AnyDetector, detector: Detector, distiller: Distiller | None, saved: SavedTraining | None
+        self, settings: AnyDetector, detector: Detector, distiller: Distillation | None, saved: SavedTraining | None
     ) -> RunFinished:
         """Train to the end, or until the context asks to stop; start from the saved training, if there is one."""
         with self._evaluator("the validation split") as evaluator:
@@ -193,7 +222,7 @@ class TrainingRun:
             return self._result(trainer, evaluator)
 
     def _trainer(
-        self, settings: AnyDetector, detector: Detector, distiller: Distiller | None, evaluator: Evaluator
+        self, settings: AnyDetector, detector: Detector, distiller: Distillation | None, evaluator: Evaluator
     ) -> Trainer:
         def describe(scores: Scores | None, epoch: int, step: int) -> DetectorCheckpoint:
             return DetectorCheckpoint(
@@ -229,6 +258,8 @@ class TrainingRun:
         update = {"best_epoch": best.record.epoch, "train_s": trainer.state.train_s}
         return RunFinished(outcome="succeeded", result=result.model_copy(update=update))
 
-    def _evaluator(self, what: str) -> Evaluator:
+    def _evaluator(self, what: str, dataset: DetectionDataset | None = None) -> Evaluator:
         batch_size = self.spec.training.batch_size
-        return evaluator_for(self.val_data, self.spec.input, batch_size, self.machine, self.context, what=what)
+        return evaluator_for(
+            dataset or self.val_data, self.spec.input, batch_size, self.machine, self.context, what=what
+        )

@@ -14,6 +14,7 @@ SectionName: TypeAlias = Literal[
     "backbones",
     "methods",
     "data",
+    "augments",
     "optimizers",
     "schedules",
     "searchers",
@@ -75,6 +76,7 @@ class Catalogue(Fact):
     backbones: list[Entry]
     methods: list[Entry]
     data: list[Entry]
+    augments: list[Entry]
     optimizers: list[Entry]
     schedules: list[Entry]
     searchers: list[Entry]

@@ -1,10 +1,44 @@
 """Data sets: where images and boxes come from, and how images are resized for the network."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from fgd_core.spec.augments import AugmentSpec
 from fgd_core.spec.base import Command
+
+IMAGE = "image"
+"""The name of the image itself among its pictures."""
+
+
+def _is_another_picture(name: str) -> str:
+    if name == IMAGE:
+        raise ValueError(f"{IMAGE!r} is the image itself; give its other picture another name, for example depth")
+    return name
+
+
+PictureName: TypeAlias = Annotated[
+    str, Field(max_length=40, pattern=r"^[a-z][a-z0-9_]*$"), AfterValidator(_is_another_picture)
+]
+
+
+class PictureFolders(Command):
+    """Where another picture of each image is: a depth map, or an adversarial copy.
+
+    A picture has the size of its image and the same path in its folder, or that path with the suffix `.png`.
+    """
+
+    train: str
+    """Folder with the pictures of the training images."""
+    val: str | None = None
+    """Folder with the pictures of the validation images. Only a teacher that sees this picture needs it."""
+
+
+class _Pictured(Command):
+    pictures: dict[PictureName, PictureFolders] = Field(default={}, max_length=8)
+    """Other pictures of the images, by name, for methods that compare them and for teachers that see them. They are
+    resized, flipped and cropped like the images."""
 
 
 class CocoSplit(Command):
@@ -16,7 +50,7 @@ class CocoSplit(Command):
     """COCO annotation file (JSON)."""
 
 
-class Coco(Command):
+class Coco(_Pictured):
     """A data set in COCO format."""
 
     type: Literal["coco"] = "coco"
@@ -32,7 +66,7 @@ class Coco(Command):
 ImageSet: TypeAlias = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 
 
-class Voc(Command):
+class Voc(_Pictured):
     """A folder in the layout of Pascal VOC: Annotations/*.xml, JPEGImages, ImageSets/Main/*.txt."""
 
     type: Literal["voc"] = "voc"
@@ -58,7 +92,7 @@ class Voc(Command):
     """What happens with images and boxes that are wrong; see the same field of COCO data."""
 
 
-class Yolo(Command):
+class Yolo(_Pictured):
     """A data set in YOLO format: a data.yaml, folders of images, and a text file of labels for each image."""
 
     type: Literal["yolo"] = "yolo"
@@ -82,7 +116,7 @@ SHAPE_NAMES = ("circle", "square", "triangle", "star", "cross")
 """The classes of `Shapes`."""
 
 
-class Shapes(Command):
+class Shapes(_Pictured):
     """A synthetic data set that is drawn from a seed; the same seed gives the same pixels."""
 
     type: Literal["shapes"] = "shapes"
@@ -146,6 +180,12 @@ def files_of(data: DataSpec) -> FileData | None:
     return data
 
 
+def pictures_of(data: DataSpec) -> Mapping[str, PictureFolders]:
+    """Return the other pictures of the images; empty if there are none, or a registered name is not resolved yet."""
+    files = files_of(data)
+    return files.pictures if files is not None else {}
+
+
 class InputSpec(Command):
     """How an image is prepared for the network."""
 
@@ -158,5 +198,7 @@ class InputSpec(Command):
     `ms` recipes use 640 and 800."""
     flip_probability: float = Field(default=0.5, ge=0, le=1)
     """Probability of a horizontal flip of a training image."""
+    augment: tuple[AugmentSpec, ...] = Field(default=(), max_length=10)
+    """Further random changes of training images, in this order."""
     pad_to_px: int = Field(default=32, ge=1)
     """Batches are padded with zeros on the right and at the bottom, to a multiple of this number of pixels."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError, model_validator
 
 from fgd_core.spec.base import Command
-from fgd_core.spec.data import DataSpec, InputSpec
+from fgd_core.spec.data import DataSpec, InputSpec, PictureName, pictures_of
 from fgd_core.spec.detectors import AnyDetector, DetectorSpec
 from fgd_core.spec.dimensions import Dimension
 from fgd_core.spec.methods import METHOD_TYPES, MethodSpec, preset_space
@@ -79,6 +79,9 @@ class Teacher(Command):
     input_scale: float = Field(default=1.0, ge=0.25, le=4)
     """The teacher's images are resized by this factor: with 2 it sees more detail than the student. In pixels of the
     student's image, its levels have strides of `stride / input_scale`. Its AP is measured at this scale as well."""
+    picture: PictureName | None = None
+    """The picture of `data.pictures` that it sees in place of the image, for example `depth` for a teacher that was
+    trained on depth maps. Its AP is measured on this picture as well. None: the image, like the student."""
 
     @model_validator(mode="after")
     def _weights_are_named_once(self) -> Self:
@@ -185,7 +188,8 @@ class SweepSpec(AnyJob, SweepSettings):
             return dict(self.space)
         if isinstance(self.base, TrainSpec):
             raise KeyError(self.space)
-        return preset_space(self.space, self.base.method, self.base.student, teacher_detector(self.base.teacher))
+        teacher = teacher_detector(self.base.teacher)
+        return preset_space(self.space, self.base.method, self.base.student, teacher, pictures_of(self.base.data))
 
     def trial(self, values: Mapping[str, JsonValue], *, seed: int, name: str | None = None) -> TrainSpec | DistillSpec:
         """Return the job of a trial; it could also be submitted by itself.
@@ -233,6 +237,14 @@ def written_detector(spec: Mapping[str, Any]) -> AnyDetector | None:
         return None
     base = job.base if isinstance(job, SweepSpec) else job
     return base.student if isinstance(base, DistillSpec) else base.detector if isinstance(base, TrainSpec) else None
+
+
+def needed_pictures(spec: TrainSpec | DistillSpec) -> Mapping[str, int | None]:
+    """Return the other pictures that a training reads, by name: in how many epochs; None: in all."""
+    if isinstance(spec, TrainSpec) or spec.method.weighs_nothing:
+        return {}
+    seen = {spec.teacher.picture: None} if spec.teacher.picture is not None else {}
+    return {**spec.method.pictures, **seen}
 
 
 def teacher_detector(teacher: Teacher) -> AnyDetector | None:

@@ -1,6 +1,8 @@
 """Distils a teacher into a student: gives a method its lesson in each step, and sums what it returns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -10,35 +12,71 @@ from fgd_core.detectors.base import Detector
 from fgd_core.detectors.rescaled import RescaledDetector
 from fgd_core.methods import METHODS
 from fgd_core.methods.base import Lesson, Moment, Side, View
+from fgd_core.spec.data import IMAGE
 from fgd_core.spec.methods import AnyMethod
 from fgd_core.spec.plans import PlannedLevel
 from fgd_core.training.teacher_maps import OwnTeacher, TeacherMaps
 
 
-class Distiller(nn.Module):
+class Distillation(nn.Module):
+    """Computes the distillation loss of a step; its parameters are the methods' only."""
+
+    def advice(self, batch: Batch) -> list[str]:
+        """Return advice about hyper-parameters that do not suit the teacher's maps, in words; empty if all do."""
+        raise NotImplementedError
+
+    def forward(
+        self, student_features: Sequence[Tensor], batch: Batch, moment: Moment
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute the distillation loss of a batch.
+
+        Args:
+            student_features: the student's levels from fine to coarse, each (N, C, H, W).
+            batch: on the same device.
+            moment: the place in the training.
+        Returns:
+            The weighted sum over levels, a scalar, and its parts for display, scalars without gradient: each term
+            unweighted and summed over levels, and the weighted total of each level.
+        """
+        raise NotImplementedError
+
+
+class Distiller(Distillation):
     """Runs the parts of the teacher that the method reads, and computes the method's loss.
 
     Teacher and student may be different detectors; a `RescaledDetector` teacher gets the image at its own size. Both
     get the same pixels: RGB, normalised as for ImageNet. For a teacher that was trained with another normalisation
     (mmdetection's caffe style: BGR, standard deviation 1), the import of its weights has folded the difference into its
-    first convolution.
+    first convolution. The method may also compare both on other pictures of the same images. The student runs on such a
+    picture only if the method reads its maps; in training mode its batch normalisation then learns from both pictures.
 
     The module's parameters are only the method's. The teacher is frozen and always in eval mode. It is not a submodule,
     so it is neither in `parameters()` nor in `state_dict()`: no optimiser changes it, and no checkpoint contains it. If
     all weights of the method are zero, the teacher does not run.
 
     Args:
-        maps: source of the teacher's maps; default: `teacher` itself.
+        maps: sources of the teacher's maps, by the picture that the student sees; default: `teacher` itself.
+        picture: what the teacher sees in place of the image.
     Raises:
         SpecError: the method does not suit the pair, for example because the pyramids have no common stride.
     """
 
     def __init__(
-        self, method: AnyMethod, student: Detector, teacher: Detector, maps: TeacherMaps | None = None
+        self,
+        method: AnyMethod,
+        student: Detector,
+        teacher: Detector,
+        maps: Mapping[str, TeacherMaps] | None = None,
+        *,
+        picture: str = IMAGE,
     ) -> None:
         super().__init__()
         teacher.eval().requires_grad_(requires_grad=False)
-        self._maps = maps or OwnTeacher(teacher)  # neither is an nn.Module: a module would be registered as a submodule
+        # Neither these nor the student are submodules: the method's parameters are the only ones of this module.
+        own = OwnTeacher(teacher)
+        self._maps = {name: (maps or {}).get(name, own) for name in (IMAGE, *method.pictures)}
+        self._seen = {name: picture if name == IMAGE else name for name in self._maps}
+        self._student_features = student.features
         self._scale = method.scale
         self._is_idle = method.weighs_nothing
         # Checkpoints hold the parameters of the method under this name.
@@ -59,33 +97,26 @@ class Distiller(nn.Module):
         """Return advice about hyper-parameters that do not suit the teacher's maps, in words; empty if all do."""
         if self._is_idle:
             return []
-        return list(self.losses.advice(View(lambda: self._maps.maps(batch))))
+        return list(self.losses.advice(self._teacher_view(batch, IMAGE)))
 
     def forward(
         self, student_features: Sequence[Tensor], batch: Batch, moment: Moment
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute the distillation loss of a batch.
+        """Compute the loss from the student's levels, each (N, C, H, W); see `Distillation.forward`."""
+        return self.compare(self.student_views(student_features, batch), batch, moment)
 
-        Args:
-            student_features: the student's levels from fine to coarse, each (N, C, H, W).
-            batch: on the same device.
-            moment: the place in the training.
-        Returns:
-            The weighted sum over levels, a scalar, and its parts for display, scalars without gradient: each term
-            unweighted and summed over levels, and the weighted total of each level.
-        """
-        total = student_features[0].new_zeros((), dtype=torch.float32)
+    def student_views(self, student_features: Sequence[Tensor], batch: Batch) -> Mapping[str, View]:
+        """Return the student's views by picture; its levels on the image, each (N, C, H, W), are given."""
+        others = {name: View(partial(self._student_features, each)) for name, each in batch.pictures.items()}
+        return {IMAGE: View(lambda: student_features), **others}
+
+    def compare(self, student: Mapping[str, View], batch: Batch, moment: Moment) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute the loss and its parts as `forward` does, all scalars (), from the student's views by picture."""
+        total = batch.images.new_zeros((), dtype=torch.float32)
         if self._is_idle:
             return total, {"distill/total": total}
-        lesson = Lesson(
-            student=View(lambda: student_features),
-            teacher=View(lambda: self._maps.maps(batch)),
-            targets=batch.targets,
-            input_size=(batch.images.shape[2], batch.images.shape[3]),
-            moment=moment,
-        )
         parts: dict[str, Tensor] = {}
-        for place, terms in self.losses(lesson).items():
+        for place, terms in self.losses(self._lesson(student, batch, moment)).items():
             weighed = terms.scaled(self._scale)
             total = total + weighed
             parts[f"distill/{place}"] = weighed.detach()
@@ -93,6 +124,23 @@ class Distiller(nn.Module):
                 parts[f"distill/{term}"] = parts.get(f"distill/{term}", 0) + value.detach()
         parts["distill/total"] = total.detach()
         return total, parts
+
+    def _lesson(self, student: Mapping[str, View], batch: Batch, moment: Moment) -> Lesson:
+        lessons = {
+            name: Lesson(
+                student=view,
+                teacher=self._teacher_view(batch, name),
+                targets=batch.targets,
+                input_size=(batch.images.shape[2], batch.images.shape[3]),
+                moment=moment,
+            )
+            for name, view in student.items()
+            if name in self._maps
+        }
+        return replace(lessons.pop(IMAGE), others=lessons)
+
+    def _teacher_view(self, batch: Batch, picture: str) -> View:
+        return View(lambda: self._maps[picture].maps(batch.showing(self._seen[picture])))
 
 
 def side_of(detector: Detector) -> Side:

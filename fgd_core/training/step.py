@@ -7,13 +7,13 @@ from fgd_core.data.loading import Batch
 from fgd_core.detectors.base import Detector
 from fgd_core.errors import NonFiniteLossError
 from fgd_core.methods.base import Moment
-from fgd_core.training.distiller import Distiller
+from fgd_core.training.distiller import Distillation
 from fgd_core.training.optimizers import clip_gradients
 
 
 def training_step(
     detector: Detector,
-    distiller: Distiller | None,
+    distiller: Distillation | None,
     optimizer: torch.optim.Optimizer,
     batch: Batch,
     *,

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from fgd_core.data.loading import Batch, TrainLoader
+from fgd_core.data.loading import Batch, ComingBatches
 from fgd_core.detectors.base import Detector
 
 
@@ -48,13 +48,13 @@ class TeacherSharing(Protocol):
         """
         ...
 
-    def maps(self, key: str, teacher: Detector, loader: TrainLoader) -> TeacherMaps:
+    def maps(self, key: str, teacher: Detector, batches: ComingBatches) -> TeacherMaps:
         """Return a source of the teacher's maps for this run's batches.
 
         Args:
             key: identifies everything that determines the maps of a batch, except the number of the batch.
             teacher: on its device, in eval mode.
-            loader: the loader of this run's batches.
+            batches: of this run, with the picture that the teacher sees in place of the images.
         """
         ...
 

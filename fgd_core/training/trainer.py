@@ -25,7 +25,7 @@ from fgd_core.spec.training import TrainingSpec
 from fgd_core.stopping import Stopped
 from fgd_core.training.checkpoints import CHECKPOINTS, RunCheckpoints, SavedTraining
 from fgd_core.training.context import AwaitsVerdicts, RunContext
-from fgd_core.training.distiller import Distiller
+from fgd_core.training.distiller import Distillation
 from fgd_core.training.identity import RunIdentity
 from fgd_core.training.machine import Machine, generator_states, restore_generators
 from fgd_core.training.optimizers import build_optimizer, learning_rate
@@ -68,7 +68,7 @@ class Trainer:
     def __init__(
         self,
         detector: Detector,
-        distiller: Distiller | None,
+        distiller: Distillation | None,
         loader: TrainLoader,
         settings: TrainingSpec,
         context: RunContext,

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from pydantic import JsonValue, TypeAdapter
 
+from fgd_core.spec.augments import AugmentSpec
 from fgd_core.spec.backbones import BackboneSpec
 from fgd_core.spec.catalogue import Entry, SectionName, Setting
 from fgd_core.spec.data import DataSpec
@@ -25,6 +26,7 @@ SECTIONS: Unions = {
     "backbones": BackboneSpec,
     "methods": MethodSpec,
     "data": DataSpec,
+    "augments": AugmentSpec,
     "optimizers": OptimizerSpec,
     "schedules": ScheduleSpec,
     "searchers": SearcherSpec,

@@ -20,7 +20,7 @@ from service.client.paths import current_folder, expanded, resolved
 
 Document: TypeAlias = dict[str, JsonValue]
 
-# Fields that may hold a path; a checkpoint may also be `job:<id>/best`, and weights may be a name.
+# Fields that may hold a path, `*` being any name; a checkpoint may also be `job:<id>/best`, and weights may be a name.
 _PATHS = (
     "data.train.images",
     "data.train.annotations",
@@ -29,6 +29,8 @@ _PATHS = (
     "data.folder",
     "data.data_yaml",
     "data.root",
+    "data.pictures.*.train",
+    "data.pictures.*.val",
     "checkpoint",
     "teacher.checkpoint",
     "detector.weights",
@@ -261,12 +263,22 @@ def _make_absolute(document: Document, folder: Path) -> None:
         return
     for path in _PATHS:
         *parents, last = path.split(".")
-        target: JsonValue = document
-        for parent in parents:
-            target = target.get(parent) if isinstance(target, dict) else None
-        value = target.get(last) if isinstance(target, dict) else None
-        if isinstance(target, dict) and isinstance(value, str) and _is_path(last, value):
-            target[last] = str((folder / expanded(value)).resolve())
+        for target in _parts(document, parents):
+            value = target.get(last)
+            if isinstance(value, str) and _is_path(last, value):
+                target[last] = str((folder / expanded(value)).resolve())
+
+
+def _parts(document: JsonValue, names: Sequence[str]) -> Iterator[Document]:
+    """Yield the parts of a document at a path in which `*` stands for any name."""
+    if not isinstance(document, dict):
+        return
+    if not names:
+        yield document
+        return
+    name, *rest = names
+    for each in document.values() if name == "*" else [document.get(name)]:
+        yield from _parts(each, rest)
 
 
 def _is_path(field: str, value: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from pydantic import JsonValue
 
 from fgd_core.errors import AdmissionError
-from fgd_core.spec.data import Coco, DataSpec, Registered, Shapes, Voc, Yolo, files_of
+from fgd_core.spec.data import Coco, DataSpec, Registered, Shapes, Voc, Yolo, files_of, pictures_of
 from fgd_core.spec.detectors import AnyDetector
 from fgd_core.spec.events import JobState
 from fgd_core.spec.jobs import (
@@ -24,6 +24,7 @@ from fgd_core.spec.jobs import (
     checkpoint_artifact,
     checkpoint_sources,
     data_of,
+    needed_pictures,
     parse_reference,
     teacher_detector,
 )
@@ -119,6 +120,10 @@ def data_paths(data: DataSpec, loc: str, *, both_splits: bool = True) -> Iterato
             yield NamedPath(f"{loc}.data_yaml", data.data_yaml, "file")
             if data.root is not None:
                 yield NamedPath(f"{loc}.root", data.root, "folder")
+    for name, folders in data.pictures.items():
+        for of_split, folder in (("train", folders.train), ("val", folders.val)):
+            if folder is not None and (both_splits or of_split == "val"):
+                yield NamedPath(f"{loc}.pictures.{name}.{of_split}", folder, "folder")
 
 
 def references(spec: JobSpec) -> list[tuple[str, CheckpointReference]]:
@@ -147,6 +152,7 @@ def own_reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
         *path_reasons(paths(spec), facts),
         *_weights(spec),
         *_batch(spec),
+        *_pictures(spec),
     ]
     if isinstance(spec, SweepSpec):
         found += sweep_admission.reasons(spec, _rules(spec))
@@ -182,7 +188,7 @@ def trial_reasons(spec: SweepSpec, values: Mapping[str, JsonValue]) -> list[Prob
 
 def _rules(spec: SweepSpec) -> sweep_space.TrialRules:
     """The rules that a trial can break while its base does not."""
-    accepted, reported = _named(spec.base), [*_weights(spec.base), *_batch(spec.base), *_method(spec.base, {})]
+    accepted, reported = _named(spec.base), [*_of_trial(spec.base)]
 
     def rules(trial: TrialBase) -> Iterator[ProblemReason]:
         # Without this a search over file names would read unchecked files, and wait for no job.
@@ -192,11 +198,13 @@ def _rules(spec: SweepSpec) -> sweep_space.TrialRules:
                     f"some trials would read {name!r}, but all trials read what the base names; name it in the base"
                 )
                 yield ProblemReason(loc=loc, code="other_file", message=message)
-        yield from (
-            reason for reason in (*_weights(trial), *_batch(trial), *_method(trial, {})) if reason not in reported
-        )
+        yield from (reason for reason in _of_trial(trial) if reason not in reported)
 
     return rules
+
+
+def _of_trial(trial: TrialBase) -> Iterator[ProblemReason]:
+    yield from (*_weights(trial), *_batch(trial), *_method(trial, {}), *_pictures(trial))
 
 
 def _named(spec: TrialBase) -> dict[str, str]:
@@ -331,6 +339,27 @@ def _teacher(teacher: Teacher, jobs: Mapping[str, NeededJob]) -> AnyDetector | N
     """Return the teacher's detector; None if only a file knows it."""
     known = {f"job:{job_id}/{name}": job.detector for job_id, job in jobs.items() for name in _CHECKPOINTS_BY_KIND}
     return teacher_detector(teacher) or known.get(teacher.checkpoint)
+
+
+def _pictures(spec: JobSpec) -> Iterator[ProblemReason]:
+    """Pictures that a distillation reads and that the data does not name."""
+    prefix, distilled = ("base.", spec.base) if isinstance(spec, SweepSpec) else ("", spec)
+    if not isinstance(distilled, DistillSpec) or files_of(distilled.data) is None:
+        return
+    named = pictures_of(distilled.data)
+    for name in needed_pictures(distilled):
+        if name not in named:
+            message = (
+                f"the job reads the picture {name!r} of each image, and the data names "
+                f"{', '.join(sorted(named)) or 'no pictures'}; add data.pictures.{name}"
+            )
+            yield ProblemReason(loc=f"{prefix}data.pictures", code="missing_picture", message=message)
+        elif name == distilled.teacher.picture and named[name].val is None and distilled.teacher.gate == "ap":
+            message = (
+                f"the teacher's AP is measured on the picture {name!r}, and it has no folder for the validation split; "
+                f"set data.pictures.{name}.val, or set teacher.gate to keys"
+            )
+            yield ProblemReason(loc=f"{prefix}data.pictures.{name}.val", code="missing_picture", message=message)
 
 
 def _batch(spec: JobSpec) -> Iterator[ProblemReason]:

@@ -56,7 +56,8 @@ def pair(method: AnyMethod, width: int = 8) -> tuple[Detector, Detector]:
     return student.train(), teacher
 
 
-def batch(num_boxes: int, size: int = SIZE) -> Batch:
+def batch(num_boxes: int, size: int = SIZE, method: AnyMethod | None = None) -> Batch:
+    """Return a batch with the pictures that the method compares."""
     boxes = torch.tensor([[8.0, 8, 40, 48], [30, 20, 100, 90], [4, 60, 20, 76]])[:num_boxes]
     return Batch(
         images=torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1)),
@@ -65,6 +66,10 @@ def batch(num_boxes: int, size: int = SIZE) -> Batch:
         labels=[torch.arange(num_boxes) % 3, torch.zeros(0, dtype=torch.int64)],
         image_ids=[1, 2],
         original_sizes=[(size, size)] * 2,
+        pictures={
+            name: torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(seed))
+            for seed, name in enumerate(method.pictures if method is not None else ())
+        },
     )
 
 
@@ -80,7 +85,7 @@ class TestLoss:
     ) -> None:
         student, teacher = pair(method, width)
         distiller = Distiller(method, student, teacher)
-        total, parts = distilled(distiller, student, batch(num_boxes))
+        total, parts = distilled(distiller, student, batch(num_boxes, method=method))
         total.backward()
         assert total.ndim == 0 and all(value.isfinite() for value in parts.values())
         assert all(each.grad is None for each in teacher.parameters())
@@ -92,7 +97,7 @@ class TestLoss:
     def test_is_the_sum_of_the_places_that_it_reports(self, method: AnyMethod) -> None:
         student, teacher = pair(method)
         distiller = Distiller(method, student, teacher)
-        total, parts = distilled(distiller, student, batch(2))
+        total, parts = distilled(distiller, student, batch(2, method=method))
         assert parts["distill/total"] == total.detach()
 
     def test_doubles_with_the_scale(self, method: AnyMethod) -> None:
@@ -101,13 +106,15 @@ class TestLoss:
         for scale in (0.5, 1.0):
             torch.manual_seed(1)
             distiller = Distiller(method.model_copy(update={"scale": scale}), student, teacher)
-            totals.append(distilled(distiller, student, batch(2))[0].item())
+            totals.append(distilled(distiller, student, batch(2, method=method))[0].item())
         assert totals[1] == pytest.approx(2 * totals[0], rel=1e-5)
 
     def test_of_one_image_of_one_cell_is_finite(self, method: AnyMethod) -> None:
         student, teacher = pair(method)
-        given = batch(1, 64)
-        one = Batch(given.images[:1], given.image_sizes[:1], given.boxes[:1], given.labels[:1], [1], [(64, 64)])
+        given = batch(1, 64, method)
+        pictures = {name: picture[:1] for name, picture in given.pictures.items()}
+        sizes = given.image_sizes[:1]
+        one = Batch(given.images[:1], sizes, given.boxes[:1], given.labels[:1], [1], [(64, 64)], pictures=pictures)
         total, _ = distilled(Distiller(method, student.eval(), teacher), student, one)
         assert total.isfinite()
 
@@ -118,7 +125,7 @@ class TestLoss:
             torch.manual_seed(1)
             distiller = Distiller(method, student.eval(), teacher)
             with torch.autocast("cpu", torch.bfloat16, enabled=is_enabled):
-                totals.append(distilled(distiller, student, batch(2))[0])
+                totals.append(distilled(distiller, student, batch(2, method=method))[0])
         assert totals[1].dtype == torch.float32
         assert totals[1].item() == pytest.approx(totals[0].item(), rel=0.1)
 
@@ -127,7 +134,7 @@ class TestScaleZero:
     def test_runs_no_teacher_and_costs_nothing(self, method: AnyMethod) -> None:
         student, teacher = pair(method)
         distiller = Distiller(method.model_copy(update={"scale": 0.0}), student, teacher)
-        total, parts = distilled(distiller, student, batch(2))
+        total, parts = distilled(distiller, student, batch(2, method=method))
         assert total.item() == 0 and not total.requires_grad and set(parts) == {"distill/total"}
 
 
@@ -141,7 +148,7 @@ class TestState:
             for index in indices:
                 moment = Moment(step=index, steps=4, epochs=2)
                 torch.manual_seed(index)
-                given = batch(3)
+                given = batch(3, method=method)
                 total, _ = distiller(student.eval().features(given.images), given, moment)
                 optimizer.zero_grad(set_to_none=True)
                 total.backward()
@@ -203,6 +210,7 @@ class TestSweep:
             "teacher": {"checkpoint": "/teacher.pt", "detector": settings(kind).model_dump(mode="json")},
             "method": {"type": method.name()},
             **TINY,
+            "data": TINY["data"] | {"pictures": {name: {"train": f"/{name}"} for name in method.pictures}},
         }
         return SweepSpec.model_validate({"name": "searched", "space": f"{method.name()}-scale", "base": base})
 

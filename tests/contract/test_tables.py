@@ -6,8 +6,10 @@ from typing import Any, get_args
 import pytest
 
 from fgd_core.data import DATASETS
+from fgd_core.data.augments import AUGMENTS
 from fgd_core.detectors import DETECTORS
 from fgd_core.methods import METHODS
+from fgd_core.spec.augments import AugmentSpec
 from fgd_core.spec.data import DataSpec
 from fgd_core.spec.detectors import DetectorSpec
 from fgd_core.spec.methods import MethodSpec
@@ -22,8 +24,8 @@ def members(union: Any) -> set[type]:
 
 @pytest.mark.parametrize(
     ("union", "table"),
-    [(DetectorSpec, DETECTORS), (MethodSpec, METHODS), (DataSpec, DATASETS)],
-    ids=["detectors", "methods", "data"],
+    [(DetectorSpec, DETECTORS), (MethodSpec, METHODS), (DataSpec, DATASETS), (AugmentSpec, AUGMENTS)],
+    ids=["detectors", "methods", "data", "augments"],
 )
 def test_the_members_of_the_spec_are_the_keys_of_the_table(union: Any, table: Mapping[type, Any]) -> None:
     assert members(union) == set(table)

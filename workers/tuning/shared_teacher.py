@@ -19,7 +19,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from fgd_core.data.loading import Batch, TrainLoader
+from fgd_core.data.loading import Batch, ComingBatches
 from fgd_core.detectors.base import Detector
 from fgd_core.spec.events import RunEvent, Warned
 from fgd_core.stopping import raise_if_stopped
@@ -96,7 +96,7 @@ class TrialTeacher:
             time.sleep(_POLL_S)
         return measure()
 
-    def maps(self, key: str, teacher: Detector, loader: TrainLoader) -> TeacherMaps:
+    def maps(self, key: str, teacher: Detector, batches: ComingBatches) -> TeacherMaps:
         own = OwnTeacher(teacher)
         if self._store is None:
             return own
@@ -110,7 +110,7 @@ class TrialTeacher:
         shared = SharedMaps(
             key,
             own,
-            loader,
+            batches,
             store=self._store,
             position=position,
             stats=self.stats,

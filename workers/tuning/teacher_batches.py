@@ -8,7 +8,7 @@ from zlib import crc32
 import torch
 from torch import Tensor
 
-from fgd_core.data.loading import Batch, TrainLoader
+from fgd_core.data.loading import Batch, ComingBatches
 from fgd_core.training.teacher_maps import OwnTeacher
 from workers.tuning.teacher_store import Entry, RunPosition, TeacherStore
 
@@ -51,14 +51,14 @@ class SharedMaps:
         self,
         key: str,
         own: OwnTeacher,
-        loader: TrainLoader,
+        batches: ComingBatches,
         *,
         store: TeacherStore,
         position: RunPosition,
         stats: SharingStats,
         patience_s: float,
     ) -> None:
-        self._store, self._position, self._key, self._own, self._loader = store, position, key[:32], own, loader
+        self._store, self._position, self._key, self._own, self._batches = store, position, key[:32], own, batches
         self._stats, self._patience_s = stats, patience_s
         self._slowest_s = 0.0
 
@@ -100,7 +100,7 @@ class SharedMaps:
             with self._store.claim(f"{group}.{number}") as is_ours:
                 if not is_ours or self._store.has(group, number):
                     continue
-                upcoming = self._loader.upcoming(index)
+                upcoming = self._batches.upcoming(index)
                 if upcoming is None:
                     return False
                 _, is_stored = self._compute(group, upcoming.to(batch.images.device))

@@ -3,7 +3,7 @@
 To add a method: a file here with a member of `MethodSpec`, and a file and a row in `fgd_core.methods`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, TypeAlias, get_args
 
 from pydantic import BeforeValidator, Field
@@ -12,16 +12,12 @@ from fgd_core.spec.detectors import AnyDetector, RetinaNet
 from fgd_core.spec.dimensions import Choice, Dimension, LogUniform
 from fgd_core.spec.methods.base import AnyMethod, Space
 from fgd_core.spec.methods.fgd import Fgd
+from fgd_core.spec.methods.ikd import Ikd
 from fgd_core.spec.methods.pkd import Pkd
+from fgd_core.spec.methods.single import SingleMethods, fgd_if_unnamed
 
-
-def _fgd_if_unnamed(method: object) -> object:
-    """Read a method without a type as FGD: it was the only one once, and stored specs do not name it."""
-    return {"type": Fgd.name(), **method} if isinstance(method, dict) else method
-
-
-_Methods: TypeAlias = Fgd | Pkd
-MethodSpec: TypeAlias = Annotated[_Methods, Field(discriminator="type"), BeforeValidator(_fgd_if_unnamed)]
+_Methods: TypeAlias = SingleMethods | Ikd
+MethodSpec: TypeAlias = Annotated[_Methods, Field(discriminator="type"), BeforeValidator(fgd_if_unnamed)]
 
 METHOD_TYPES: Mapping[str, type[AnyMethod]] = {kind.name(): kind for kind in get_args(_Methods)}
 """Every method by its type."""
@@ -35,15 +31,22 @@ PRESETS: Mapping[str, str | None] = {
 
 
 def preset_space(
-    preset: str, method: AnyMethod, student: AnyDetector, teacher: AnyDetector | None
+    preset: str, method: AnyMethod, student: AnyDetector, teacher: AnyDetector | None, pictures: Collection[str] = ()
 ) -> dict[str, Dimension]:
     """Return the dimensions of a preset around the published values for a pair.
 
+    Args:
+        pictures: the other pictures of the images that the data has.
     Raises:
         KeyError: the preset searches another method.
     """
     if preset == _ACROSS_METHODS:
-        suited = [name for name, kind in METHOD_TYPES.items() if not any(kind().unmet(student, teacher))]
+        defaults = [kind() for kind in METHOD_TYPES.values()]
+        suited = [
+            each.name()
+            for each in defaults
+            if each.pictures.keys() <= set(pictures) and not any(each.unmet(student, teacher))
+        ]
         return {"method.type": Choice(values=tuple(suited)), "method.scale": LogUniform(low=0.03, high=10)}
     return dict(type(method).spaces(method.published(student, teacher))[preset])
 
@@ -55,4 +58,15 @@ def shown_spaces() -> Mapping[str, Space]:
     return {name: preset_space(name, method, student, None) for name, method in methods.items()}
 
 
-__all__ = ["METHOD_TYPES", "PRESETS", "AnyMethod", "Fgd", "MethodSpec", "Pkd", "Space", "preset_space", "shown_spaces"]
+__all__ = [
+    "METHOD_TYPES",
+    "PRESETS",
+    "AnyMethod",
+    "Fgd",
+    "Ikd",
+    "MethodSpec",
+    "Pkd",
+    "Space",
+    "preset_space",
+    "shown_spaces",
+]

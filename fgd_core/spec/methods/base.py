@@ -38,6 +38,11 @@ class AnyMethod(Command):
     """A common factor on all weights of the method. 0 trains without distillation."""
 
     @property
+    def pictures(self) -> Mapping[str, int | None]:
+        """The other pictures of the images that it compares, by name: in how many epochs; None: in all."""
+        return {}
+
+    @property
     def weighs_nothing(self) -> bool:
         """Whether nothing is distilled, as in the baseline without distillation of a sweep."""
         return self.scale == 0

@@ -1,6 +1,6 @@
 """`fgd data add`"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -17,6 +17,7 @@ from service.client.paths import resolved
 from service.client.spec_file import yaml_value
 
 _PATHS = ("images", "annotations", "folder", "data_yaml", "root")
+_FOLDERS_OF_PICTURES = ("train", "val")
 
 
 @guarded
@@ -64,6 +65,8 @@ def add(
     `fgd data add voc07 --voc VOCdevkit/VOC2007 --train trainval --val test`
 
     `fgd data add hats --yolo hats/data.yaml --set on_bad=drop`
+
+    `fgd data add rooms --yolo rooms/data.yaml --set 'pictures={depth: {train: depth/train, val: depth/val}}'`
     """
     data = _data(coco, voc, yolo)
     data |= {field: value for field, value in (("train", train), ("val", val)) if value is not None}
@@ -98,13 +101,13 @@ def _data(coco: tuple[str, str, str, str] | None, voc: str | None, yolo: str | N
     return given[0]
 
 
-def _absolute(data: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+def _absolute(data: Mapping[str, JsonValue], paths: Sequence[str] = _PATHS) -> dict[str, JsonValue]:
     """Make paths absolute: the server does not know the current folder."""
     found = dict(data)
     for field, value in data.items():
         if isinstance(value, dict):
-            found[field] = _absolute(value)
-        elif field in _PATHS and isinstance(value, str) and "://" not in value:
+            found[field] = _absolute(value, _FOLDERS_OF_PICTURES if field == "pictures" else paths)
+        elif field in paths and isinstance(value, str) and "://" not in value:
             found[field] = str(resolved(value))
     return found
 

@@ -1,0 +1,116 @@
+"""Computes instance knowledge distillation: another method, and an imitation of the maps on an adversarial copy.
+
+For each level, alpha_adv * sum((f(S(x_adv)) - T(x_adv))^2) / N, without masks; f is a 1x1 convolution where the
+channels differ, else the identity. Source: the authors' code of arXiv:2209.09841. There the run without copies is a
+second job that resumes after epoch 16; here the term ends after `until_epoch`.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from fgd_core.methods.base import Lesson, LevelPair, Method, MethodFactory, Moment, Side, Terms, View, adapter
+from fgd_core.methods.parts.precision import in_float32
+from fgd_core.methods.per_level import per_level
+from fgd_core.spec.methods import AnyMethod
+from fgd_core.spec.methods.ikd import Ikd
+from fgd_core.spec.plans import PlannedLevel
+
+_TERM = "adversarial"
+
+
+def adversarial_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Sum the squared differences of two maps over channels and cells, as the mean over the images.
+
+    Args:
+        student: (N, C, H, W).
+        teacher: (N, C, H, W), without gradient.
+    Returns:
+        Scalar ().
+    """
+    return (student - teacher).square().sum() / len(student)
+
+
+class AdversarialLoss(nn.Module):
+    """Computes the loss of one pair of levels; a student of other channels gets a trained 1x1 convolution."""
+
+    def __init__(self, pair: LevelPair, weight: float) -> None:
+        super().__init__()
+        self.adapter = adapter(pair.student_channels, pair.teacher_channels)
+        self._weights = {_TERM: weight}
+
+    def forward(self, student: Tensor, teacher: Tensor, lesson: Lesson) -> Terms:
+        """Compare maps (N, C, H, W)."""
+        with in_float32(self.adapter(student), teacher) as maps:
+            return Terms({_TERM: adversarial_loss(*maps)}, self._weights)
+
+
+class IkdMethod(Method):
+    """Adds the adversarial terms to those of the base, level by level, until its last epoch."""
+
+    def __init__(self, method: Ikd, base: Method, adversarial: Method) -> None:
+        super().__init__()
+        self.base, self.adversarial = base, adversarial
+        self._settings = method
+
+    def forward(self, lesson: Lesson) -> Mapping[str, Terms]:
+        """Compute the base's loss on the images and the adversarial loss on their copies."""
+        scale = self._settings.base.scale
+        terms = {
+            place: Terms(each.parts, {name: scale * weight for name, weight in each.weights.items()})
+            for place, each in self.base(lesson).items()
+        }
+        if not self._is_on(lesson.moment):
+            return {**terms, **self._at_rest()}
+        for place, each in self.adversarial(lesson.others[self._settings.picture]).items():
+            parts, weights = terms.get(place, Terms({}, {}))
+            terms[place] = Terms({**parts, **each.parts}, {**weights, **each.weights})
+        return terms
+
+    def _is_on(self, moment: Moment) -> bool:
+        until_epoch = self._settings.until_epoch
+        if self._settings.alpha_adv == 0:
+            return False
+        # In whole numbers: `moment.epoch` is a rounded fraction and may fall below the end of an epoch.
+        return until_epoch is None or moment.step * moment.epochs < until_epoch * moment.steps
+
+    def _at_rest(self) -> Mapping[str, Terms]:
+        """Give own parameters a gradient of zero, as in the steps with copies."""
+        own = [each.flatten() for each in self.adversarial.parameters()]
+        return {_TERM: Terms({_TERM: 0 * torch.cat(own).sum()}, {_TERM: 1.0})} if own else {}
+
+    def plan(self) -> list[PlannedLevel]:
+        """Return the levels that the base compares."""
+        return [*self.base.plan()]
+
+    def compares(self) -> list[str]:
+        """Return what the base compares besides maps, and the copies."""
+        settings = self._settings
+        if not settings.pictures:
+            return [*self.base.compares()]
+        end = f" for {settings.until_epoch} epochs" if settings.until_epoch is not None else ""
+        return [*self.base.compares(), f"the same levels on the pictures {settings.picture!r}{end}"]
+
+    def advice(self, teacher: View) -> list[str]:
+        """Return the base's advice."""
+        return [*self.base.advice(teacher)]
+
+
+_adversarial = per_level(lambda method, pair: AdversarialLoss(pair, method.alpha_adv))
+
+
+def ikd_around(factory_of: Callable[[AnyMethod], MethodFactory]) -> MethodFactory:
+    """Make the method.
+
+    Args:
+        factory_of: returns the factory of the base.
+    """
+
+    def build(method: AnyMethod, student: Side, teacher: Side) -> IkdMethod:
+        assert isinstance(method, Ikd)
+        # The base first: its initial parameters are then those that it has without the copies.
+        base = factory_of(method.base)(method.base, student, teacher)
+        return IkdMethod(method, base, _adversarial(method, student, teacher))
+
+    return build

@@ -1,0 +1,17 @@
+"""The methods that stand alone; other methods are built around one or several of these."""
+
+from typing import Annotated, TypeAlias
+
+from pydantic import BeforeValidator, Field
+
+from fgd_core.spec.methods.fgd import Fgd
+from fgd_core.spec.methods.pkd import Pkd
+
+
+def fgd_if_unnamed(method: object) -> object:
+    """Read a method without a type as FGD: it was the only one once, and stored specs do not name it."""
+    return {"type": Fgd.name(), **method} if isinstance(method, dict) else method
+
+
+SingleMethods: TypeAlias = Fgd | Pkd
+SingleMethod: TypeAlias = Annotated[SingleMethods, Field(discriminator="type"), BeforeValidator(fgd_if_unnamed)]

@@ -1,0 +1,64 @@
+"""Distils several teachers into one student at the same time."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fgd_core.data.loading import Batch
+from fgd_core.methods.base import Moment
+from fgd_core.training.distiller import Distillation, Distiller
+
+
+class WeightedTeacher(NamedTuple):
+    """Holds the distiller of one teacher and the weight of its loss."""
+
+    distiller: Distiller
+    weight: float
+    """Relative to the other teachers'; at least 0."""
+
+
+class SeveralTeachers(Distillation):
+    """Computes the weighted mean of the losses of several teachers; each has its own instance of the method.
+
+    The student runs once on each picture, whatever the number of teachers. A teacher of weight 0 does not run.
+
+    Args:
+        teachers: at least one of them has a weight above 0.
+    """
+
+    def __init__(self, teachers: Sequence[WeightedTeacher]) -> None:
+        super().__init__()
+        self.distillers = nn.ModuleList(each.distiller for each in teachers)
+        whole = sum(each.weight for each in teachers)
+        self._taught = [(number, each.distiller, each.weight / whole) for number, each in enumerate(teachers, start=1)]
+
+    def advice(self, batch: Batch) -> list[str]:
+        """Return the advice about each teacher."""
+        return [
+            f"teacher {number}: {sentence}"
+            for number, distiller, share in self._taught
+            if share
+            for sentence in distiller.advice(batch)
+        ]
+
+    def forward(
+        self, student_features: Sequence[Tensor], batch: Batch, moment: Moment
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute the mean loss from the student's levels, each (N, C, H, W); see `Distillation.forward`.
+
+        Each part is the weighted mean over the teachers; `distill/teacher_1` and so on are the teachers' own totals.
+        """
+        student = self._taught[0][1].student_views(student_features, batch)
+        total = batch.images.new_zeros((), dtype=torch.float32)
+        parts: dict[str, Tensor] = {}
+        for number, distiller, share in self._taught:
+            if not share:
+                continue
+            own, of_teacher = distiller.compare(student, batch, moment)
+            total = total + share * own
+            for name, value in of_teacher.items():
+                parts[name] = parts.get(name, 0) + share * value
+            parts[f"distill/teacher_{number}"] = own.detach()
+        return total, parts
