@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from fgd_core.methods.base import Lesson, LevelPair, Side, Terms, adapter
 from fgd_core.methods.levels import Pair, match_by_index, match_levels
 from fgd_core.methods.parts.precision import in_float32
+from fgd_core.methods.parts.statistics import standardised
 from fgd_core.methods.per_level import per_level
 from fgd_core.spec.methods.pkd import Pkd
-
-_EPSILON = 1e-6
 
 
 def pkd_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -28,17 +27,6 @@ def pkd_loss(student: Tensor, teacher: Tensor) -> Tensor:
         Scalar () in [0, 2]; 0 if each channel is the same up to an offset and a positive factor.
     """
     return (standardised(student) - standardised(teacher)).square().mean() / 2
-
-
-def standardised(features: Tensor) -> Tensor:
-    """Subtract the mean of each channel of (N, C, H, W) and divide by its standard deviation; over batch and space.
-
-    A constant channel, and a map with a single cell, become 0.
-    """
-    centred = features - features.mean((0, 2, 3), keepdim=True)
-    num_values = features.numel() // features.shape[1]
-    deviation = (centred.square().sum((0, 2, 3), keepdim=True) / max(1, num_values - 1)).sqrt()
-    return centred / (deviation + _EPSILON)
 
 
 class PkdLoss(nn.Module):
