@@ -30,20 +30,20 @@ class DenseOutputs:
     """Holds the outputs of a head that predicts at every anchor of a pyramid; boxes are in the detector's own pixels.
 
     A detector without anchors has one location for each cell, and the location counts as its anchor. In all shapes
-    A_l = H_l W_l `anchors_per_cell` is the number of anchors of a level, ordered by rows of cells, then by cell, then
-    by anchor; A is the number of anchors of all levels, fine to coarse. Outputs have gradients if the head has.
+    a = H W `anchors_per_cell` is the number of anchors of a level, in the order of rows, cells of a row, anchors of a
+    cell; A is the number of anchors of all levels, fine to coarse. Outputs have gradients if the head has.
     """
 
     logits: Sequence[Tensor]
-    """For each level (N, A_l, K) logits of the classes, for a sigmoid."""
+    """For each level (N, a, K) logits of the classes, for a sigmoid."""
     grids: Sequence[tuple[int, int]]
-    """For each level (H_l, W_l) in cells."""
+    """For each level (H, W) in cells."""
     anchors_per_cell: int = 1
     matches: Tensor | None = None
     """(N, A) int64, the index of the anchor's object in its image, BACKGROUND or IGNORED; None if predicted without
     targets."""
     centreness: Sequence[Tensor] | None = None
-    """For each level (N, A_l, 1) logits of how central the location is in its object; None if the head has none."""
+    """For each level (N, a, 1) logits of how central the location is in its object; None if the head has none."""
 
     @property
     def counts(self) -> list[int]:
@@ -64,15 +64,15 @@ class DenseOutputs:
         """Decode the boxes of some anchors of one level of one image.
 
         Args:
-            locations: (n,) indices of anchors, from 0 to A_l - 1.
+            locations: (n,) indices of anchors, from 0 to a - 1.
         Returns:
             (n, 4) float32 xyxy in pixels, not clipped to the image.
         """
         raise NotImplementedError
 
     def logit_maps(self) -> list[Tensor]:
-        """Arrange the logits as maps: for each level (N, anchors_per_cell K, H_l, W_l), all classes of the first anchor
-        first."""
+        """Arrange the logits as maps: for each level (N, C, H, W), with C = anchors_per_cell K: all classes of the
+        first anchor, then of the next."""
         return [
             logits.reshape(len(logits), *grid, -1).permute(0, 3, 1, 2)
             for logits, grid in zip(self.logits, self.grids, strict=True)
@@ -85,7 +85,7 @@ class DistributionOutputs(DenseOutputs):
     (arXiv:1912.02424)."""
 
     distributions: Sequence[Tensor]
-    """For each level (N, A_l, 4, bins) logits of the distance from the location to the left, top, right and bottom
+    """For each level (N, a, 4, bins) logits of the distance from the location to the left, top, right and bottom
     side, in strides: bin i is the distance i."""
     anchors: Tensor
     """(A, 4) xyxy in pixels, the anchors that decide which location trains which object."""

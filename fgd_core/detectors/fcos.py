@@ -51,7 +51,7 @@ class FcosOutputs(DenseOutputs):
 
     centreness: Sequence[Tensor]
     distances: Sequence[Tensor]
-    """For each level (N, A_l, 4) to the left, top, right and bottom side"""
+    """For each level (N, a, 4) to the left, top, right and bottom side"""
     units_px: Tensor
     """(A,) pixels for each unit of the distances"""
     locations: Locations
@@ -105,7 +105,7 @@ class Fcos(TowerDetector[FcosOutputs]):
         return replace(out, matches=torch.stack([self._match(out.locations, boxes) for boxes in targets.boxes]))
 
     def losses(self, out: FcosOutputs, targets: Targets) -> dict[str, Tensor]:
-        """Compute the terms () of the loss."""
+        """Compute the terms of the loss: name to scalar."""
         matches, locations = out.assigned, out.locations
         positives = gather_positives(matches, targets)
         with torch.autocast(matches.device.type, enabled=False):
@@ -128,7 +128,7 @@ class Fcos(TowerDetector[FcosOutputs]):
         return {"classification": focal / num_positives, "box": box, "centreness": centre / num_positives}
 
     def scores(self, out: FcosOutputs) -> Sequence[Tensor]:
-        """Compute the scores: for each level (N, A_l, K) in [0, 1]."""
+        """Compute the scores: for each level (N, a, K) in [0, 1]."""
         scores = super().scores(out)
         if self._follows_mmdetection:
             return scores
@@ -138,7 +138,7 @@ class Fcos(TowerDetector[FcosOutputs]):
         ]
 
     def factors(self, out: FcosOutputs) -> Sequence[Tensor] | None:
-        """Return the centreness: for each level (N, A_l) in [0, 1]; None where it is part of the scores.
+        """Return the centreness: for each level (N, a) in [0, 1]; None where it is part of the scores.
 
         mmdetection selects candidates by class score alone and ranks them by class score times centreness.
         """

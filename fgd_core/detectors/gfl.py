@@ -37,7 +37,7 @@ class GflOutputs(DistributionOutputs):
     """Holds the outputs at all locations."""
 
     points: Sequence[Tensor]
-    """For each level (A_l, 2) xy in pixels, the locations"""
+    """For each level (a, 2) xy in pixels, the locations"""
     strides: Sequence[int]
     """Of the levels"""
 
@@ -85,7 +85,7 @@ class Gfl(TowerDetector[GflOutputs]):
         )
 
     def assign(self, out: GflOutputs, features: Sequence[Tensor], targets: Targets) -> GflOutputs:
-        """Add the matches of the locations, and the thresholds of the objects."""
+        """Add the matches (N, A) of the locations, and the thresholds of the objects."""
         matches, thresholds = zip(
             *(self._match(out, boxes, size) for boxes, size in zip(targets.boxes, targets.image_sizes, strict=True)),
             strict=True,
@@ -93,7 +93,7 @@ class Gfl(TowerDetector[GflOutputs]):
         return replace(out, matches=torch.stack(matches), thresholds=thresholds)
 
     def losses(self, out: GflOutputs, targets: Targets) -> dict[str, Tensor]:
-        """Compute the terms () of the loss."""
+        """Compute the terms of the loss: name to scalar."""
         matches = out.assigned
         positives = gather_positives(matches, targets)
         with torch.autocast(matches.device.type, enabled=False):

@@ -56,11 +56,11 @@ class RepPointsOutputs(DenseOutputs):
     """Holds the outputs at all locations, in float32; `matches` and `boxes` are of the second stage."""
 
     first: Sequence[Tensor]
-    """For each level (N, A_l, 9, 2) points of the first stage: (dy, dx) in cells from the location"""
+    """For each level (N, a, 9, 2) points of the first stage: (dy, dx) in cells from the location"""
     refined: Sequence[Tensor]
-    """For each level (N, A_l, 9, 2) points of the second stage, in the same form"""
+    """For each level (N, a, 9, 2) points of the second stage, in the same form"""
     points: Sequence[Tensor]
-    """For each level (A_l, 2) xy in pixels, the locations"""
+    """For each level (a, 2) xy in pixels, the locations"""
     strides: Sequence[int]
     """Of the levels"""
     moment_transfer: Tensor
@@ -133,7 +133,7 @@ class RepPoints(DenseDetector[RepPointsOutputs]):
         return out if targets is None else self._assigned(out, targets)
 
     def losses(self, out: RepPointsOutputs, targets: Targets) -> dict[str, Tensor]:
-        """Compute the terms () of the loss."""
+        """Compute the terms of the loss: name to scalar."""
         matches, first = out.assigned, out.first_stage
         assert first is not None
         with torch.autocast(matches.device.type, enabled=False):
@@ -156,7 +156,7 @@ class RepPoints(DenseDetector[RepPointsOutputs]):
         }
 
     def scores(self, out: RepPointsOutputs) -> Sequence[Tensor]:
-        """Compute the scores: for each level (N, A_l, K) in [0, 1]."""
+        """Compute the scores: for each level (N, a, K) in [0, 1]."""
         return [level.sigmoid() for level in out.logits]
 
     def _assigned(self, out: RepPointsOutputs, targets: Targets) -> RepPointsOutputs:

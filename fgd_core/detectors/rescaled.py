@@ -38,7 +38,7 @@ class RescaledDetector(Detector[Out]):
         return self.detector.predict(features, self._sizes(image_sizes), own)
 
     def losses(self, out: Out, targets: Targets) -> dict[str, Tensor]:
-        """Compute the losses () of `detector` on resized targets."""
+        """Compute the losses of `detector` on resized targets: name to scalar."""
         return self.detector.losses(out, self._rescaled(targets))
 
     def detect(self, out: Out, image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:

@@ -108,7 +108,7 @@ class RetinaNet(TowerDetector[RetinaNetOutputs]):
         return replace(out, matches=matches)
 
     def losses(self, out: RetinaNetOutputs, targets: Targets) -> dict[str, Tensor]:
-        """Compute the terms () of the loss."""
+        """Compute the terms of the loss: name to scalar."""
         positives = gather_positives(out.assigned, targets)
         with torch.autocast(out.anchors.device.type, enabled=False):
             logits, deltas = out.all_logits.float(), out.deltas.float()
@@ -124,7 +124,7 @@ class RetinaNet(TowerDetector[RetinaNetOutputs]):
         return {"classification": classification, "box": regression}
 
     def scores(self, out: RetinaNetOutputs) -> Sequence[Tensor]:
-        """Compute the scores: for each level (N, A_l, K) in [0, 1]."""
+        """Compute the scores: for each level (N, a, K) in [0, 1]."""
         return out.all_logits.float().sigmoid().split_with_sizes(out.counts, dim=1)
 
     def _image_weights(self, matches: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ class RelabelledDetector(Detector[Out]):
         return self.detector.predict(features, image_sizes, None if targets is None else self._known(targets))
 
     def losses(self, out: Out, targets: Targets) -> dict[str, Tensor]:
-        """Compute the losses () of the objects that the detector has a class for."""
+        """Compute the losses of the objects that the detector has a class for: name to scalar."""
         return self.detector.losses(out, self._known(targets))
 
     def detect(self, out: Out, image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:

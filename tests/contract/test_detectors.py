@@ -144,6 +144,25 @@ class TestOutputs:
             found.add("regions")
         assert found == settings.offers
 
+    def test_are_all_that_losses_need(self, settings: DetectorSpec) -> None:
+        detector, maps = built(settings)
+        targets = batch_targets(detector, 2, 0)
+        out = detector.predict(maps, SIZES, targets)
+        state, run = torch.get_rng_state(), layers_run(detector)
+        detector.losses(out, targets)
+        assert run == []
+        assert torch.equal(torch.get_rng_state(), state)
+
+    def test_are_computed_once_for_detections(self, settings: DetectorSpec) -> None:
+        detector, maps = built(settings)
+        run = layers_run(detector)
+        out = detector.predict(maps, SIZES)
+        in_predict = set(run)
+        run.clear()
+        detector.detect(out, SIZES)
+        assert in_predict.isdisjoint(run)
+        assert (run == []) == isinstance(out, DenseOutputs)
+
     def test_are_passed_on_at_another_input_scale(self, settings: DetectorSpec) -> None:
         detector, _ = built(settings)
         wrapped = RescaledDetector(detector, 0.5)
@@ -165,6 +184,15 @@ class TestOutputs:
             assert torch.equal(ours.boxes(), expected.boxes()) and torch.equal(ours.assigned, expected.assigned)
         else:
             assert all(map(torch.equal, ours.regions.boxes, expected.regions.boxes))
+
+
+def layers_run(detector: Detector) -> list[str]:
+    """Return a list to which each layer with weights adds its name whenever it runs."""
+    run: list[str] = []
+    for name, layer in detector.named_modules():
+        if next(layer.parameters(recurse=False), None) is not None:
+            layer.register_forward_hook(lambda *_, name=name: run.append(name))
+    return run
 
 
 def _doubled(masks: Tensor) -> Tensor:

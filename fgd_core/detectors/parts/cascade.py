@@ -76,7 +76,7 @@ class Cascade(nn.Module):
         return stages
 
     def losses(self, stages: Sequence[StageOutputs], targets: Targets) -> dict[str, Tensor]:
-        """Sum the terms () of all stages, with the loss weight of each stage."""
+        """Sum the terms of all stages with the loss weight of each stage: name to scalar."""
         total: dict[str, Tensor] = {}
         for stage, terms in zip(STAGES, self.losses_of_stages(stages, targets), strict=True):
             for name, value in terms.items():
@@ -84,7 +84,7 @@ class Cascade(nn.Module):
         return total
 
     def losses_of_stages(self, stages: Sequence[StageOutputs], targets: Targets) -> list[dict[str, Tensor]]:
-        """Compute the unweighted terms () of each stage."""
+        """Compute the unweighted terms of each stage: name to scalar."""
         return [heads.stage_losses(stage, targets) for heads, stage in zip(self._heads, stages, strict=True)]
 
     def detections(

@@ -44,11 +44,11 @@ class DenseDetector(PyramidDetector[Dense]):
         ]
 
     def scores(self, out: Dense) -> Sequence[Tensor]:
-        """Compute the scores that select the candidates: for each level (N, A_l, K) in [0, 1]."""
+        """Compute the scores that select the candidates: for each level (N, a, K) in [0, 1]."""
         return [level.float().sigmoid() for level in out.logits]
 
     def factors(self, out: Dense) -> Sequence[Tensor] | None:
-        """Compute what multiplies the scores of the candidates: for each level (N, A_l) in [0, 1]; None if nothing."""
+        """Compute what multiplies the scores of the candidates: for each level (N, a) in [0, 1]; None if nothing."""
         return None
 
 

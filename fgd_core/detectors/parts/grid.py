@@ -26,7 +26,7 @@ def corner_points(features: Tensor, stride: int) -> Tensor:
 
 
 def strides_of(points: Sequence[Tensor], strides: Sequence[int]) -> Tensor:
-    """Return the stride of each location of levels (A_l, 2): (A, 1) in pixels."""
+    """Return the stride of each location of levels (a, 2): (A, 1) in pixels."""
     return torch.cat([own.new_full((len(own), 1), stride) for own, stride in zip(points, strides, strict=True)])
 
 

@@ -99,7 +99,7 @@ class ProposalNetwork(nn.Module):
             return Proposals(self._proposals(outputs, image_sizes, limits), sample)
 
     def losses(self, sample: AnchorSample) -> dict[str, Tensor]:
-        """Compute the terms () of the network's loss."""
+        """Compute the terms of the network's loss: name to scalar."""
         with torch.autocast(sample.deltas.device.type, enabled=False):
             box = F.smooth_l1_loss(sample.deltas, sample.true_deltas, beta=self.box_beta, reduction="sum")
             objectness = F.binary_cross_entropy_with_logits(sample.objectness, sample.is_object, reduction="sum")

@@ -114,12 +114,12 @@ class RegionHeads(nn.Module):
         return StageOutputs(regions, reading, self._masks(maps, regions, targets) if self.has_masks else None)
 
     def losses(self, stages: Sequence[StageOutputs], targets: Targets) -> dict[str, Tensor]:
-        """Compute the terms () of the loss of the only stage."""
+        """Compute the terms of the loss of the only stage: name to scalar."""
         (stage,) = stages
         return self.stage_losses(stage, targets)
 
     def stage_losses(self, stage: StageOutputs, targets: Targets) -> dict[str, Tensor]:
-        """Compute the terms () of the loss."""
+        """Compute the terms of the loss: name to scalar."""
         boxes = self.box_losses(stage.reading, stage.regions, targets)
         return boxes if stage.masks is None else boxes | {"mask": mask_loss(stage.masks)}
 
@@ -173,7 +173,7 @@ class RegionHeads(nn.Module):
         )
 
     def box_losses(self, reading: RegionReading, regions: Regions, targets: Targets) -> dict[str, Tensor]:
-        """Compute the class and box losses (), both averaged over all regions."""
+        """Compute the class and box losses, both averaged over all regions: name to scalar."""
         labels, boxes = torch.cat(regions.labels), torch.cat(regions.boxes)
         positive = (labels > 0).nonzero().squeeze(1)
         true_boxes = torch.cat(

@@ -36,7 +36,7 @@ class RoiHeads(Protocol):
         ...
 
     def losses(self, stages: Sequence[StageOutputs], targets: Targets) -> dict[str, Tensor]:
-        """Compute the terms () of the heads' loss."""
+        """Compute the terms of the heads' loss: name to scalar."""
         ...
 
     def detections(
@@ -92,7 +92,7 @@ class TwoStageDetector(PyramidDetector[TwoStageOutputs]):
         )
 
     def losses(self, out: TwoStageOutputs, targets: Targets) -> dict[str, Tensor]:
-        """Compute the terms () of the loss."""
+        """Compute the terms of the loss: name to scalar."""
         assert out.anchors is not None, "these outputs were predicted without targets"
         return self.rpn.losses(out.anchors) | self.roi_heads.losses(out.stages, targets)
 
