@@ -22,15 +22,18 @@ class Pair(NamedTuple):
     """Whether the student's map is interpolated where the cells differ, and not the teacher's."""
 
 
-def match_levels(student: Sequence[FeatureLevel], teacher: Sequence[FeatureLevel], input_scale: float) -> list[Pair]:
+def match_levels(
+    student: Sequence[FeatureLevel], teacher: Sequence[FeatureLevel], input_scale: float, *, derived: bool = False
+) -> list[Pair]:
     """Pair levels by stride, because levels of the same number can have different strides.
 
     Args:
         input_scale: size of the teacher's image relative to the student's; a teacher's effective stride is its own
             stride divided by this.
+        derived: also pair levels that only subsample another one.
     Returns:
         For each level of the student, from fine to coarse, the teacher's level of the nearest effective stride, if it
-        is within half an octave. Derived levels, which are subsampled from others, are not paired.
+        is within half an octave.
     Raises:
         SpecError: no two levels match.
     """
@@ -38,7 +41,7 @@ def match_levels(student: Sequence[FeatureLevel], teacher: Sequence[FeatureLevel
         (abs(math.log2(one.stride * input_scale / other.stride)), s, t)
         for s, one in enumerate(student)
         for t, other in enumerate(teacher)
-        if not one.is_derived and not other.is_derived
+        if derived or not (one.is_derived or other.is_derived)
     )
     pairs: list[Pair] = []
     for octaves, s, t in candidates:

@@ -27,6 +27,11 @@ def by_stride(_: object, student: Side, teacher: Side) -> Sequence[Pair]:
     return match_levels(student.levels, teacher.levels, teacher.input_scale)
 
 
+def by_stride_with_derived(_: object, student: Side, teacher: Side) -> Sequence[Pair]:
+    """Pair the levels as `by_stride`, and also those that only subsample another level."""
+    return match_levels(student.levels, teacher.levels, teacher.input_scale, derived=True)
+
+
 def per_level(build: LevelBuilder, *, pairing: Pairing = by_stride, advise: Advise | None = None) -> MethodFactory:
     """Make a method of a loss between two maps.
 

@@ -1,6 +1,6 @@
 """The distillation methods and their hyper-parameters.
 
-To add a method: a file here with a member of `MethodSpec`, and a file and a row in `fgd_core.methods`.
+To add a method: a file here, a member of `SingleMethods` in `single`, and a file and a row in `fgd_core.methods`.
 """
 
 from collections.abc import Collection, Mapping
@@ -11,8 +11,11 @@ from pydantic import BeforeValidator, Field
 from fgd_core.spec.detectors import AnyDetector, RetinaNet
 from fgd_core.spec.dimensions import Choice, Dimension, LogUniform
 from fgd_core.spec.methods.base import AnyMethod, Space
+from fgd_core.spec.methods.cwd import Cwd
 from fgd_core.spec.methods.fgd import Fgd
+from fgd_core.spec.methods.fitnet import FitNet
 from fgd_core.spec.methods.ikd import Ikd
+from fgd_core.spec.methods.mgd import Mgd
 from fgd_core.spec.methods.pkd import Pkd
 from fgd_core.spec.methods.single import SingleMethods, fgd_if_unnamed
 
@@ -62,9 +65,12 @@ __all__ = [
     "METHOD_TYPES",
     "PRESETS",
     "AnyMethod",
+    "Cwd",
     "Fgd",
+    "FitNet",
     "Ikd",
     "MethodSpec",
+    "Mgd",
     "Pkd",
     "Space",
     "preset_space",

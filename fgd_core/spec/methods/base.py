@@ -31,6 +31,8 @@ class AnyMethod(Command):
     student_needs: ClassVar[frozenset[Capability]] = frozenset()
     """What the student must offer besides its feature maps."""
     teacher_needs: ClassVar[frozenset[Capability]] = frozenset()
+    weight_fields: ClassVar[tuple[str, ...]] = ()
+    """The fields that weigh the terms of the loss: if all are 0, nothing is distilled."""
     kept_by_baselines: ClassVar[tuple[str, ...]] = ()
     """Fields that are no weights: the baseline with published values keeps the base's value."""
 
@@ -45,7 +47,8 @@ class AnyMethod(Command):
     @property
     def weighs_nothing(self) -> bool:
         """Whether nothing is distilled, as in the baseline without distillation of a sweep."""
-        return self.scale == 0
+        weights = [getattr(self, name) for name in self.weight_fields]
+        return self.scale == 0 or (bool(weights) and not any(weights))
 
     @classmethod
     def spaces(cls, published: Self) -> Mapping[str, Space]:

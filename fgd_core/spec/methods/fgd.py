@@ -18,6 +18,7 @@ _AROUND = 30
 class Fgd(AnyMethod):
     """Focal and Global Distillation (arXiv:2111.11837). The defaults are the published values for RetinaNet."""
 
+    weight_fields = _WEIGHTS
     kept_by_baselines = ("mask",)
 
     type: Literal["fgd"] = "fgd"
@@ -37,11 +38,6 @@ class Fgd(AnyMethod):
     mask: Literal["geometric", "official"] = "geometric"
     """How boxes are placed on the feature map. `geometric`: at their true position. `official`: stretched over the
     padding, as in the authors' code."""
-
-    @property
-    def weighs_nothing(self) -> bool:
-        """Whether all weights are zero, as in the baseline without distillation of a sweep."""
-        return self.scale == 0 or not any((self.alpha, self.beta, self.gamma, self.lambda_))
 
     @classmethod
     def spaces(cls, published: Self) -> Mapping[str, Space]:

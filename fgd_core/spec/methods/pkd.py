@@ -19,6 +19,8 @@ class Pkd(AnyMethod):
     RetinaNet X101 to R50 41.0 / 37.4 / 40.8.
     """
 
+    weight_fields = ("weight",)
+
     type: Literal["pkd"] = "pkd"
     weight: float = Field(default=10.0, ge=0)
     """Weight of the loss of each level. Published: 10, and 6 if the teacher has two stages."""
@@ -27,11 +29,6 @@ class Pkd(AnyMethod):
     and so on, as published; the smaller map of a pair is then interpolated."""
     levels: int | None = Field(default=_PUBLISHED_LEVELS, ge=1)
     """Number of levels that are compared, from the finest on. Published: 4. None: all."""
-
-    @property
-    def weighs_nothing(self) -> bool:
-        """Whether nothing is distilled."""
-        return self.scale * self.weight == 0
 
     def published(self, student: AnyDetector, teacher: AnyDetector | None) -> Self:
         """Return the published weight for the teacher's kind of detector."""

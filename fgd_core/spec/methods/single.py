@@ -4,7 +4,10 @@ from typing import Annotated, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
+from fgd_core.spec.methods.cwd import Cwd
 from fgd_core.spec.methods.fgd import Fgd
+from fgd_core.spec.methods.fitnet import FitNet
+from fgd_core.spec.methods.mgd import Mgd
 from fgd_core.spec.methods.pkd import Pkd
 
 
@@ -13,5 +16,5 @@ def fgd_if_unnamed(method: object) -> object:
     return {"type": Fgd.name(), **method} if isinstance(method, dict) else method
 
 
-SingleMethods: TypeAlias = Fgd | Pkd
+SingleMethods: TypeAlias = Fgd | Pkd | FitNet | Cwd | Mgd
 SingleMethod: TypeAlias = Annotated[SingleMethods, Field(discriminator="type"), BeforeValidator(fgd_if_unnamed)]
