@@ -8,11 +8,14 @@ from collections.abc import Mapping
 
 from fgd_core.methods.base import MethodFactory
 from fgd_core.methods.cwd import build_cwd
+from fgd_core.methods.defeat import build_defeat
 from fgd_core.methods.fgd import build_fgd
+from fgd_core.methods.fgfi import build_fgfi
 from fgd_core.methods.fitnet import build_fitnet
 from fgd_core.methods.ikd import ikd_around
 from fgd_core.methods.mgd import build_mgd
 from fgd_core.methods.pkd import build_pkd
+from fgd_core.methods.tadr import build_tadr
 from fgd_core.spec import methods as spec
 
 METHODS: Mapping[type[spec.AnyMethod], MethodFactory] = {
@@ -21,5 +24,8 @@ METHODS: Mapping[type[spec.AnyMethod], MethodFactory] = {
     spec.FitNet: build_fitnet,
     spec.Cwd: build_cwd,
     spec.Mgd: build_mgd,
+    spec.Fgfi: build_fgfi,
+    spec.Defeat: build_defeat,
+    spec.Tadr: build_tadr,
     spec.Ikd: ikd_around(lambda base: METHODS[type(base)]),
 }

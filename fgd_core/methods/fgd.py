@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fgd_core.methods.base import Lesson, LevelPair, Terms, adapter
 from fgd_core.methods.parts.attention import attention
+from fgd_core.methods.parts.objects import stacked
 from fgd_core.methods.parts.precision import in_float32
 from fgd_core.methods.per_level import per_level
 from fgd_core.methods.temperature import advise_temperature
@@ -174,7 +175,7 @@ def foreground_weights(
     most = max((len(b) for b in boxes), default=0)
     if most == 0:
         return weights
-    padded = _stack_boxes(boxes, most, features.device)  # (N, most, 4)
+    padded = stacked(boxes, features.device).boxes  # (N, most, 4)
     span = padded.new_tensor([(w, h, w, h) for h, w in sizes])[:, None]
     cells = padded.new_tensor([width, height, width, height])
     corners = padded / span * cells if rounding == "official" else padded * cells / span
@@ -199,13 +200,6 @@ def background_weights(foreground: Tensor) -> Tensor:
     """
     background = (foreground == 0).to(foreground.dtype)
     return background / background.sum((1, 2), keepdim=True).clamp(min=1)
-
-
-def _stack_boxes(boxes: Sequence[Tensor], most: int, device: torch.device) -> Tensor:
-    """Stack (n, 4) boxes of each image to (N, most, 4); added boxes lie outside the grid and so cover no cell."""
-    # Not in bfloat16, which rounds 801 px to 800 px.
-    exact = torch.promote_types(boxes[0].dtype, torch.float32)
-    return torch.stack([nn.functional.pad(b.to(device, exact), (0, 0, 0, most - len(b)), value=-1e6) for b in boxes])
 
 
 def _check_shapes(

@@ -12,12 +12,15 @@ from fgd_core.spec.detectors import AnyDetector, RetinaNet
 from fgd_core.spec.dimensions import Choice, Dimension, LogUniform
 from fgd_core.spec.methods.base import AnyMethod, Space
 from fgd_core.spec.methods.cwd import Cwd
+from fgd_core.spec.methods.defeat import Defeat
 from fgd_core.spec.methods.fgd import Fgd
+from fgd_core.spec.methods.fgfi import Fgfi
 from fgd_core.spec.methods.fitnet import FitNet
 from fgd_core.spec.methods.ikd import Ikd
 from fgd_core.spec.methods.mgd import Mgd
 from fgd_core.spec.methods.pkd import Pkd
 from fgd_core.spec.methods.single import SingleMethods, fgd_if_unnamed
+from fgd_core.spec.methods.tadr import Tadr
 
 _Methods: TypeAlias = SingleMethods | Ikd
 MethodSpec: TypeAlias = Annotated[_Methods, Field(discriminator="type"), BeforeValidator(fgd_if_unnamed)]
@@ -66,13 +69,16 @@ __all__ = [
     "PRESETS",
     "AnyMethod",
     "Cwd",
+    "Defeat",
     "Fgd",
+    "Fgfi",
     "FitNet",
     "Ikd",
     "MethodSpec",
     "Mgd",
     "Pkd",
     "Space",
+    "Tadr",
     "preset_space",
     "shown_spaces",
 ]

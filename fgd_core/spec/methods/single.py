@@ -5,10 +5,13 @@ from typing import Annotated, TypeAlias
 from pydantic import BeforeValidator, Field
 
 from fgd_core.spec.methods.cwd import Cwd
+from fgd_core.spec.methods.defeat import Defeat
 from fgd_core.spec.methods.fgd import Fgd
+from fgd_core.spec.methods.fgfi import Fgfi
 from fgd_core.spec.methods.fitnet import FitNet
 from fgd_core.spec.methods.mgd import Mgd
 from fgd_core.spec.methods.pkd import Pkd
+from fgd_core.spec.methods.tadr import Tadr
 
 
 def fgd_if_unnamed(method: object) -> object:
@@ -16,5 +19,5 @@ def fgd_if_unnamed(method: object) -> object:
     return {"type": Fgd.name(), **method} if isinstance(method, dict) else method
 
 
-SingleMethods: TypeAlias = Fgd | Pkd | FitNet | Cwd | Mgd
+SingleMethods: TypeAlias = Fgd | Pkd | FitNet | Cwd | Mgd | Fgfi | Defeat | Tadr
 SingleMethod: TypeAlias = Annotated[SingleMethods, Field(discriminator="type"), BeforeValidator(fgd_if_unnamed)]
