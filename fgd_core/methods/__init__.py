@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from fgd_core.methods.base import MethodFactory
 from fgd_core.methods.cwd import build_cwd
 from fgd_core.methods.defeat import build_defeat
+from fgd_core.methods.drkd import build_drkd
+from fgd_core.methods.fbkd import build_fbkd
 from fgd_core.methods.fgd import build_fgd
 from fgd_core.methods.fgfi import build_fgfi
 from fgd_core.methods.fitnet import build_fitnet
@@ -25,7 +27,9 @@ METHODS: Mapping[type[spec.AnyMethod], MethodFactory] = {
     spec.Cwd: build_cwd,
     spec.Mgd: build_mgd,
     spec.Fgfi: build_fgfi,
+    spec.Fbkd: build_fbkd,
     spec.Defeat: build_defeat,
     spec.Tadr: build_tadr,
+    spec.Drkd: build_drkd,
     spec.Ikd: ikd_around(lambda base: METHODS[type(base)]),
 }

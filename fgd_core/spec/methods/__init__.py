@@ -13,6 +13,8 @@ from fgd_core.spec.dimensions import Choice, Dimension, LogUniform
 from fgd_core.spec.methods.base import AnyMethod, Space
 from fgd_core.spec.methods.cwd import Cwd
 from fgd_core.spec.methods.defeat import Defeat
+from fgd_core.spec.methods.drkd import Drkd
+from fgd_core.spec.methods.fbkd import Fbkd
 from fgd_core.spec.methods.fgd import Fgd
 from fgd_core.spec.methods.fgfi import Fgfi
 from fgd_core.spec.methods.fitnet import FitNet
@@ -70,6 +72,8 @@ __all__ = [
     "AnyMethod",
     "Cwd",
     "Defeat",
+    "Drkd",
+    "Fbkd",
     "Fgd",
     "Fgfi",
     "FitNet",

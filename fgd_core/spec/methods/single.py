@@ -6,6 +6,8 @@ from pydantic import BeforeValidator, Field
 
 from fgd_core.spec.methods.cwd import Cwd
 from fgd_core.spec.methods.defeat import Defeat
+from fgd_core.spec.methods.drkd import Drkd
+from fgd_core.spec.methods.fbkd import Fbkd
 from fgd_core.spec.methods.fgd import Fgd
 from fgd_core.spec.methods.fgfi import Fgfi
 from fgd_core.spec.methods.fitnet import FitNet
@@ -19,5 +21,5 @@ def fgd_if_unnamed(method: object) -> object:
     return {"type": Fgd.name(), **method} if isinstance(method, dict) else method
 
 
-SingleMethods: TypeAlias = Fgd | Pkd | FitNet | Cwd | Mgd | Fgfi | Defeat | Tadr
+SingleMethods: TypeAlias = Fgd | Pkd | FitNet | Cwd | Mgd | Fgfi | Fbkd | Defeat | Tadr | Drkd
 SingleMethod: TypeAlias = Annotated[SingleMethods, Field(discriminator="type"), BeforeValidator(fgd_if_unnamed)]
