@@ -16,6 +16,7 @@ from fgd_core.methods.fgfi import build_fgfi
 from fgd_core.methods.fitnet import build_fitnet
 from fgd_core.methods.ikd import ikd_around
 from fgd_core.methods.mgd import build_mgd
+from fgd_core.methods.mixed import mixed_of
 from fgd_core.methods.pkd import build_pkd
 from fgd_core.methods.tadr import build_tadr
 from fgd_core.spec import methods as spec
@@ -32,4 +33,5 @@ METHODS: Mapping[type[spec.AnyMethod], MethodFactory] = {
     spec.Tadr: build_tadr,
     spec.Drkd: build_drkd,
     spec.Ikd: ikd_around(lambda base: METHODS[type(base)]),
+    spec.Mixed: mixed_of(lambda part: METHODS[type(part)]),
 }

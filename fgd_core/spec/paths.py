@@ -66,6 +66,9 @@ def part(spec: BaseModel, names: Sequence[str]) -> Part | None:
     value: object = spec
     info: FieldInfo | None = None
     for name in names:
+        if isinstance(value, Mapping) and name in value:
+            info, value = None, value[name]
+            continue
         if not isinstance(value, BaseModel) or name not in type(value).model_fields:
             return None
         info, value = type(value).model_fields[name], getattr(value, name)

@@ -133,7 +133,7 @@ def _terms(values: Mapping[str, float]) -> str:
     groups: dict[str, list[str]] = {}
     for name, value in values.items():
         group, _, term = name.partition("/")
-        if term and term != "total" and not _LEVEL.match(term):
+        if term and term != "total" and not _LEVEL.match(term.rpartition("/")[2]):
             groups.setdefault(group, []).append(f"{term} {number(value, '.3g')}")
     method = groups.pop("distill", None)
     texts = [f"{group}: {', '.join(terms)}" for group, terms in sorted(groups.items())]

@@ -108,6 +108,11 @@ def missing_field(base: TrialBase, path: str, beside: Iterable[str] = ()) -> str
     node: object = base
     for depth, name in enumerate(names):
         before = ".".join(names[:depth])
+        if isinstance(node, Mapping):
+            if name not in node:
+                return f"there is no {name!r} in {before!r}; {closest(name, node)}"
+            node = node[name]
+            continue
         if not isinstance(node, BaseModel):
             return f"{before!r} is {node!r} in the base and has no fields; search {before!r} itself"
         kinds = _kinds(base, names[:depth], beside) or [type(node)]

@@ -163,7 +163,7 @@ def _levels(job: JobReport) -> Chart | None:
     """The part of each pyramid level in the weighted distillation loss."""
     names = [name for name in _names(job, "distill/") if _is_level(name)]
     traces = [
-        _line(name.rpartition("/")[2], _epoch_means(job, name), colour(index)) | {"stackgroup": "levels"}
+        _line(name.removeprefix("distill/"), _epoch_means(job, name), colour(index)) | {"stackgroup": "levels"}
         for index, name in enumerate(names)
     ]
     caption = (

@@ -18,7 +18,10 @@ def sweep_spec(**changes: Any) -> dict[str, Any]:
 
 def distill_base(**changes: Any) -> dict[str, Any]:
     spec = base(
-        kind="distill", student={"type": "retinanet"}, teacher={"checkpoint": "job:teacher/best"}, method={}, **changes
+        kind="distill",
+        student={"type": "retinanet"},
+        teacher={"checkpoint": "job:teacher/best"},
+        **{"method": {}, **changes},
     )
     return {name: value for name, value in spec.items() if name != "detector"}
 

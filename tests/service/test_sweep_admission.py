@@ -10,7 +10,9 @@ from sweeps import SPACE, base, distill_base, sweep_spec
 from fgd_core.data.shapes import CATEGORIES
 from fgd_core.spec.backbones import MobileNet
 from fgd_core.spec.data import SHAPE_NAMES
+from fgd_core.spec.detectors import RetinaNet
 from fgd_core.spec.jobs import JOB_SPEC, SweepSpec
+from fgd_core.spec.methods import METHOD_TYPES, PRESETS, AnyMethod
 from fgd_core.spec.training import AdamW
 from service.jobs.admission import Facts, NeededJob, reasons, trial_reasons
 from service.jobs.sweep_admission import EarlierSweep
@@ -51,6 +53,13 @@ def choice(*values: Any, **others: Any) -> dict[str, Any]:
     return {"type": "choice", "values": list(values)} | others
 
 
+def is_suited(method: AnyMethod) -> bool:
+    """Return whether a student of type retinanet can use the method with plain data."""
+    return not method.pictures and not any(method.unmet(RetinaNet(), None))
+
+
+SUITED_PRESETS = [name for name, method in PRESETS.items() if is_suited(METHOD_TYPES[method or "fgd"]())]
+
 NUMBERS = {"method.alpha": {"type": "log_uniform", "low": 1e-4, "high": 1e-2}}
 
 
@@ -58,9 +67,10 @@ class TestValidSweeps:
     def test_the_default_sweep_is_accepted(self) -> None:
         assert refused(sweep_spec()) == {}
 
-    @pytest.mark.parametrize("space", ["fgd-weights", "fgd-scale", "fgd-temperature"])
-    def test_presets_are_accepted_for_a_distillation(self, space: str) -> None:
-        assert refused(sweep_spec(base=distill_base(), space=space)) == {}
+    @pytest.mark.parametrize("space", SUITED_PRESETS)
+    def test_presets_are_accepted_for_a_distillation_with_their_method(self, space: str) -> None:
+        method = {"type": PRESETS[space] or "fgd"}
+        assert refused(sweep_spec(base=distill_base(method=method), space=space)) == {}
 
     def test_fields_of_all_depths_and_kinds_are_accepted(self) -> None:
         space = {
@@ -91,6 +101,15 @@ class TestFields:
         code, message = of_space({path: uniform(0.1, 0.2)})[f"space.{path}"]
         assert code == "unknown_field"
         assert said in message
+
+    def test_a_part_of_a_mixture_that_the_base_lacks_is_refused(self) -> None:
+        mixed = distill_base(method={"type": "mixed", "parts": {"pattern": {"type": "pkd"}}})
+        for path, said in (
+            ("method.parts.patern.scale", "did you mean 'pattern'?"),
+            ("method.parts.pattern.alpha", "there is no field 'alpha' in 'method.parts.pattern'"),
+        ):
+            found = refused(sweep_spec(base=mixed, space={path: uniform(0.1, 0.2)}))[f"space.{path}"]
+            assert found[0] == "unknown_field" and said in found[1]
 
     def test_a_field_of_the_method_needs_a_distillation(self) -> None:
         assert "make the base a distill job" in of_space({"method.alpha": uniform(0, 1)})["space.method.alpha"][1]

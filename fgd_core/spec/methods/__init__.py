@@ -20,11 +20,12 @@ from fgd_core.spec.methods.fgfi import Fgfi
 from fgd_core.spec.methods.fitnet import FitNet
 from fgd_core.spec.methods.ikd import Ikd
 from fgd_core.spec.methods.mgd import Mgd
+from fgd_core.spec.methods.mixed import Mixed
 from fgd_core.spec.methods.pkd import Pkd
 from fgd_core.spec.methods.single import SingleMethods, fgd_if_unnamed
 from fgd_core.spec.methods.tadr import Tadr
 
-_Methods: TypeAlias = SingleMethods | Ikd
+_Methods: TypeAlias = SingleMethods | Ikd | Mixed
 MethodSpec: TypeAlias = Annotated[_Methods, Field(discriminator="type"), BeforeValidator(fgd_if_unnamed)]
 
 METHOD_TYPES: Mapping[str, type[AnyMethod]] = {kind.name(): kind for kind in get_args(_Methods)}
@@ -80,6 +81,7 @@ __all__ = [
     "Ikd",
     "MethodSpec",
     "Mgd",
+    "Mixed",
     "Pkd",
     "Space",
     "Tadr",
