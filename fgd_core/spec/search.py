@@ -1,5 +1,6 @@
 """Sweeps: the search space over the fields of a base job, and how it is searched."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema
@@ -13,9 +14,14 @@ MAX_DIMENSIONS = 200
 """The largest number of dimensions of a search space."""
 
 
+def _in_words(names: Sequence[str]) -> str:
+    *most, last = map(repr, names)
+    return f"{', '.join(most)} or {last}"
+
+
 def _known_preset(name: str) -> str:
     if name not in PRESETS:
-        raise PydanticKnownError("literal_error", {"expected": " or ".join(map(repr, PRESETS))})
+        raise PydanticKnownError("literal_error", {"expected": _in_words(list(PRESETS))})
     return name
 
 

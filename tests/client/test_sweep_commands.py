@@ -304,7 +304,7 @@ class TestSpecFile:
         [
             ({"space": {RATE: {"type": "uniform", "lo": 1, "low": 0, "high": 1}}}, f"space.{RATE}.lo", "mean 'low'?"),
             ({"space": {RATE: {"type": "unifrom", "low": 0, "high": 1}}}, f"space.{RATE}", "did you mean 'uniform'?"),
-            ({"space": "fgd-wights"}, "space", "write 'fgd-weights', 'fgd-scale' or 'fgd-temperature'"),
+            ({"space": "fgd-wights"}, "space", "write 'fgd-weights', 'fgd-scale', 'fgd-temperature',"),
             ({"searcher": {"type": "tpee"}}, "searcher", "did you mean 'tpe'?"),
             ({"base": {**SPEC["base"], "seed": 3}}, "", "set seed on the sweep"),  # type: ignore[dict-item]
         ],
