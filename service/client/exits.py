@@ -30,13 +30,16 @@ P = ParamSpec("P")
 def guarded(command: Callable[P, None]) -> Callable[P, None]:
     """Return the command with its errors explained: a message and an exit code in place of a traceback.
 
-    With `--json` the error is one JSON document on standard output: {"error": {code, message, details}}.
+    With `--json` the error is one JSON document on standard output: {"error": {code, message, details}}. The function
+    of a group of commands runs only if no subcommand follows.
     """
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            if not _is_before_subcommand(kwargs.get("context")) and command.__name__ != "up":
+            if _is_before_subcommand(kwargs.get("context")):
+                return
+            if command.__name__ != "up":
                 _warn_of_misspelt_variables()
             command(*args, **kwargs)
         except (FgdError, ModuleNotFoundError) as fault:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from fgd_core.errors import NotFoundError
 from fgd_core.spec.catalogue import Entry
@@ -17,15 +17,11 @@ from service.client.exits import guarded
 @guarded
 def catalogue(
     name: Annotated[
-        str | None,
-        typer.Argument(metavar="NAME", help="A detector, method, searcher, … or a section.  [default: list all]"),
+        str | None, Argument(metavar="NAME", help="A detector, method, searcher, … or a section.  [default: list all]")
     ] = None,
     *,
     server: Annotated[
-        str | None,
-        typer.Option(
-            "--server", metavar="URL", help="Use the catalogue of this server.  [default: this installation's]"
-        ),
+        str | None, Option(metavar="URL", help="Use the catalogue of this server.  [default: this installation's]")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -48,7 +44,7 @@ def catalogue(
             known = client.catalogue()
     if name is None:
         if as_json:
-            print_json(known.model_dump(mode="json"))
+            print_json(known)
         else:
             output().print(overview(all_entries(known)))
             output().print("show the settings of one: fgd catalogue NAME", style="dim")

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.table import Table
 from rich.text import Text
+from typer import Argument, Option
 
 from fgd_core.spec.comparison import Change, Comparison
 from service.client.client import FgdClient
@@ -23,18 +23,12 @@ _STYLES = {"gained": "bold green", "lost": "bold red", "noise": "dim", "too_litt
 def compare(
     first: Annotated[
         str,
-        typer.Argument(
-            metavar="A", help="A job id, or several with commas: the same configuration with different seeds."
-        ),
+        Argument(metavar="A", help="A job id, or several with commas: the same configuration with different seeds."),
     ],
-    second: Annotated[str, typer.Argument(metavar="B", help="The job or jobs to compare A with, as for A.")],
-    html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Also write the comparison to one HTML file.")
-    ] = None,
-    resamples: Annotated[
-        int, typer.Option("--resamples", min=100, max=10_000, metavar="N", help="Resample the images N times.")
-    ] = 1000,
-    seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Seed of the resampling.")] = 0,
+    second: Annotated[str, Argument(metavar="B", help="The job or jobs to compare A with, as for A.")],
+    html: Annotated[Path | None, Option(metavar="FILE", help="Also write the comparison to one HTML file.")] = None,
+    resamples: Annotated[int, Option(min=100, max=10_000, metavar="N", help="Resample the images N times.")] = 1000,
+    seed: Annotated[int, Option(min=0, metavar="N", help="Seed of the resampling.")] = 0,
     *,
     server: Server = SERVER,
     as_json: AsJson = False,
@@ -59,7 +53,7 @@ def compare(
         if html is not None:
             write_file(html, client.comparison_page(ours, theirs, resamples=resamples, random_seed=seed))
     if as_json:
-        print_json(found.model_dump(mode="json"))
+        print_json(found)
         return
     print_comparison(found)
     if html is not None:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-import typer
 from rich.console import Group
 from rich.text import Text
+from typer import Option, confirm
 
 from fgd_core.spec.housekeeping import HousekeepingView, Removal
 from service.client.client import FgdClient
@@ -25,8 +25,8 @@ _COLUMNS = (
 
 @guarded
 def gc(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what the server would delete.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking first.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Only list what the server would delete.")] = False,
+    yes: Annotated[bool, Option("--yes", "-y", help="Delete without asking first.")] = False,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
@@ -54,13 +54,13 @@ def gc(
             _show(plan)
             if not plan.num_items:
                 return
-            typer.confirm("Delete all of this?", abort=True)
+            confirm("Delete all of this?", abort=True)
         with errors_to().status("checking" if dry_run else "deleting"):
             done = client.housekeeping(dry_run=dry_run)
             while not done.is_complete and not dry_run:
                 done = _sum(done, client.housekeeping())
     if as_json:
-        print_json(done.model_dump(mode="json"))
+        print_json(done)
     elif dry_run or yes:
         _show(done)
     else:

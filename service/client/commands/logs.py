@@ -4,8 +4,8 @@ import sys
 from collections.abc import Sequence
 from typing import Annotated
 
-import typer
 from rich.text import Text
+from typer import Exit, Option
 
 from fgd_core.spec.event_state import status_before_events
 from fgd_core.spec.views import AttemptView, JobView, LogPiece
@@ -23,10 +23,10 @@ _LAST_CHARACTERS = 100_000
 def logs(
     prefix: JobId,
     number: Annotated[
-        int | None, typer.Option("-n", "--attempt", min=1, metavar="N", help="Only the output of attempt N.")
+        int | None, Option("-n", "--attempt", min=1, metavar="N", help="Only the output of attempt N.")
     ] = None,
     following: Annotated[
-        bool, typer.Option("-f", "--follow", help="Follow the newest attempt's output until the job is over.")
+        bool, Option("-f", "--follow", help="Follow the newest attempt's output until the job is over.")
     ] = False,
     server: Server = SERVER,
     as_json: AsJson = False,
@@ -84,7 +84,7 @@ def _follow(client: FgdClient, job: JobView, number: int | None, *, as_json: boo
     try:
         for item in client.follow_log(job.job_id, number, on_drop=on_drop):
             if as_json:
-                print_json(item.model_dump(mode="json"))
+                print_json(item)
             elif isinstance(item, LogPiece):
                 shown[item.attempt] = (shown.get(item.attempt, "") + item.text)[-_LAST_CHARACTERS:]
                 sys.stdout.write(item.text)
@@ -92,7 +92,7 @@ def _follow(client: FgdClient, job: JobView, number: int | None, *, as_json: boo
             else:
                 errors_to().print(Text(f"── {item.text} ──", style="dim"))
     except KeyboardInterrupt as interrupt:
-        raise typer.Exit(EXIT_INTERRUPTED) from interrupt
+        raise Exit(EXIT_INTERRUPTED) from interrupt
     if not as_json:
         for attempt in client.job(job.job_id).attempts:
             if attempt.number in shown or attempt.number == number:

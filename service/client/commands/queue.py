@@ -38,7 +38,7 @@ def queue(server: Server = SERVER, as_json: AsJson = False) -> None:
     with FgdClient(server) as client:
         found = client.queue()
     if as_json:
-        print_json(found.model_dump(mode="json"))
+        print_json(found)
         return
     output().print(queue_table(found, width=output().width) if found.items else "no jobs are waiting")
     if found.num_waiting > len(found.items):

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.markup import escape
+from typer import Argument, Option
 
 from fgd_core.errors import SpecError
 from fgd_core.spec.jobs import JobSpec, SweepSpec, checkpoint_references
@@ -18,29 +18,20 @@ from service.client.spec_file import locate, read_spec
 
 @guarded
 def submit(
-    source: Annotated[
-        str, typer.Argument(metavar="SPEC", help="A YAML or JSON file, - for standard input, or recipe:NAME.")
-    ],
+    source: Annotated[str, Argument(metavar="SPEC", help="A YAML or JSON file, - for standard input, or recipe:NAME.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Change a field: `--set training.epochs=3`. Repeatable."),
+        Option("--set", metavar="PATH=VALUE", help="Change a field: `--set training.epochs=3`. Repeatable."),
     ] = None,
     *,
-    name: Annotated[
-        str | None, typer.Option("--name", metavar="NAME", help="Use this name in place of the file's.")
-    ] = None,
+    name: Annotated[str | None, Option(metavar="NAME", help="Use this name in place of the file's.")] = None,
     under: Annotated[
-        Path | None,
-        typer.Option("--under", metavar="DIR", help="Folder for relative paths in the file.  [default: its own]"),
+        Path | None, Option(metavar="DIR", help="Folder for relative paths in the file.  [default: its own]")
     ] = None,
-    watching: Annotated[
-        bool, typer.Option("--watch", help="Follow the job until it is over, as `fgd watch` does.")
-    ] = False,
+    watching: Annotated[bool, Option("--watch", help="Follow the job until it is over, as `fgd watch` does.")] = False,
     key: Annotated[
         str | None,
-        typer.Option(
-            "--idempotency-key", metavar="KEY", help="A second submission with this key returns the first job."
-        ),
+        Option("--idempotency-key", metavar="KEY", help="A second submission with this key returns the first job."),
     ] = None,
     server: Server = SERVER,
     as_json: AsJson = False,
@@ -72,7 +63,7 @@ def submit(
                 output().print(f"[bold]{escape(job.name)}[/] {job.job_id}")
             follow_to_the_end(client, [job], as_json=as_json)
         elif as_json:
-            print_json(job.model_dump(mode="json"))
+            print_json(job)
         else:
             waits = f", waits for {', '.join(job.waits_for)}" if job.waits_for else ""
             output().print(f"[bold]{escape(job.name)}[/] {job.job_id} is {job.state}{waits}")

@@ -10,10 +10,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
+from typer import Option
 
 from service.client.console import AsJson, errors_to, output, print_json
 from service.client.exits import guarded
@@ -32,39 +32,28 @@ class LogFormat(StrEnum):
 @guarded
 def up(
     *,
-    home: Annotated[
-        Path | None, typer.Option("--home", help="Folder for database, checkpoints and logs.  [default: ~/.fgd]")
-    ] = None,
+    home: Annotated[Path | None, Option(help="Folder for database, checkpoints and logs.  [default: ~/.fgd]")] = None,
     database_url: Annotated[
         str | None,
-        typer.Option(
-            "--database-url",
+        Option(
             metavar="URL",
             help="postgresql://user:password@host:5432/name; FGD_DATABASE_URL keeps the password from other users of "
             "this machine.  [default: SQLite in the home]",
         ),
     ] = None,
-    host: Annotated[
-        str | None,
-        typer.Option("--host", help="Off the loopback, API tokens are required.  [default: 127.0.0.1]"),
-    ] = None,
-    port: Annotated[
-        int | None, typer.Option("--port", min=0, max=65535, help="0 takes any free port.  [default: 8321]")
-    ] = None,
+    host: Annotated[str | None, Option(help="Off the loopback, API tokens are required.  [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, Option(min=0, max=65535, help="0 takes any free port.  [default: 8321]")] = None,
     ray_address: Annotated[
-        str | None, typer.Option("--ray-address", metavar="URL", help="Dashboard of a running Ray; start no local one.")
+        str | None, Option(metavar="URL", help="Dashboard of a running Ray; start no local one.")
     ] = None,
-    num_cpus: Annotated[
-        int | None, typer.Option("--num-cpus", min=1, help="CPUs of the local Ray.  [default: all]")
-    ] = None,
+    num_cpus: Annotated[int | None, Option(min=1, help="CPUs of the local Ray.  [default: all]")] = None,
     log_format: Annotated[
         LogFormat | None,
-        typer.Option(
-            "--log-format",
-            help="`file`: in the home; `json`: one document per line on standard error.  [default: file at a terminal]",
+        Option(
+            help="`file`: in the home; `json`: one document per line on standard error.  [default: file at a terminal]"
         ),
     ] = None,
-    until_stdin_closes: Annotated[bool, typer.Option("--until-stdin-closes", hidden=True)] = False,
+    until_stdin_closes: Annotated[bool, Option("--until-stdin-closes", hidden=True)] = False,
     as_json: AsJson = False,
 ) -> None:
     """Start the control plane and a local Ray that runs its jobs. Ctrl-C stops both.
