@@ -1,10 +1,11 @@
 """Runs a command: checks its options, explains its errors, and chooses its exit code."""
 
+import contextlib
 import functools
 import importlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ParamSpec, TypeVar, cast
 
 import typer
@@ -51,6 +52,17 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(_exit_code(error)) from fault
 
     return run
+
+
+@contextlib.contextmanager
+def interruptible(message: str = "") -> Iterator[None]:
+    """End the command with 130 if Ctrl-C interrupts the block, after a message that says what continues."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if message:
+            errors_to().print(f"\n{message}")
+        raise typer.Exit(EXIT_INTERRUPTED) from interrupt
 
 
 def checked(model: type[C], **options: object) -> C:

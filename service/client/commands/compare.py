@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 from typer import Argument, Option
 
-from fgd_core.spec.comparison import Change, Comparison
+from fgd_core.spec.comparison import Change, ClassRow, Comparison, ScoreRow
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, output, print_json, print_written, write_file
 from service.client.errors import UsageError
@@ -80,16 +80,7 @@ def score_table(found: Comparison, *, width: int = _WIDE) -> Table:
     """
     table = _table(found, "score", "p", is_wide=width >= _WIDE)
     for row in found.scores:
-        change = row.change
-        table.add_row(
-            Text(heading(row.score), style="bold"),
-            _number(row.first),
-            _number(row.second),
-            _difference(change),
-            _interval(change),
-            _number(change.p if change else None, ".2g"),
-            _verdict(change),
-        )
+        table.add_row(*_cells(heading(row.score), row, row.change.p if row.change else None))
     return table
 
 
@@ -106,20 +97,10 @@ def class_table(found: Comparison, *, width: int = _WIDE) -> Table:
         table.add_column("beyond overall", justify="right")
         table.add_column("")
     for row in found.classes:
-        change, beyond = row.change, row.beyond_overall
-        cells = [
-            Text(row.name, style="bold"),
-            _number(row.first),
-            _number(row.second),
-            _difference(change),
-            *([_interval(change)] if is_wide else []),
-            _number(change.p_adjusted if change else None, ".2g"),
-            _verdict(change),
-            Text(str(row.num_boxes)),
-        ]
-        if is_wide:
-            cells += [_difference(beyond), _verdict(beyond) if beyond else Text("")]
-        table.add_row(*cells)
+        p, beyond = row.change.p_adjusted if row.change else None, row.beyond_overall
+        of_boxes = [_difference(beyond), _verdict(beyond) if beyond else Text("")] if is_wide else []
+        cells = _cells(row.name, row, p, with_interval=is_wide)
+        table.add_row(*cells, Text(str(row.num_boxes)), *of_boxes)
     return table
 
 
@@ -143,6 +124,12 @@ def _table(found: Comparison, what: str, p: str, *, is_wide: bool, with_interval
     table.add_column(p, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     return table
+
+
+def _cells(name: str, row: ScoreRow | ClassRow, p: float | None, *, with_interval: bool = True) -> list[Text]:
+    interval = [_interval(row.change)] if with_interval else []
+    values = [_number(row.first), _number(row.second), _difference(row.change), *interval]
+    return [Text(name, style="bold"), *values, _number(p, ".2g"), _verdict(row.change)]
 
 
 def _number(value: float | None, form: str = ".3f") -> Text:

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from typing import Annotated
 
 from rich.text import Text
-from typer import Argument, Exit, Option
+from typer import Argument, Option
 
 from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, JobId, JobIds, Server, errors_to, output, print_json
-from service.client.exits import EXIT_INTERRUPTED, guarded
+from service.client.exits import guarded, interruptible
 from service.client.live import STATE_STYLES
 
 Wait = Annotated[bool, Option("--wait", help="Wait until the jobs have stopped and released their resources.")]
@@ -116,13 +116,9 @@ def _send(
 
 
 def _wait(client: FgdClient, jobs: Sequence[JobView]) -> list[JobView]:
-    console = errors_to()
     stopped: list[JobView] = []
-    try:
+    with interruptible("stopped waiting; the request stays in effect. `fgd jobs` shows the state of the jobs"):
         for job in jobs:
-            with console.status(Text(f"{job.name} is {job.state}")):
+            with errors_to().status(Text(f"{job.name} is {job.state}")):
                 stopped.append(client.standstill(job.job_id))
-    except KeyboardInterrupt as interrupt:
-        console.print("\nstopped waiting; the request stays in effect. `fgd jobs` shows the state of the jobs")
-        raise Exit(EXIT_INTERRUPTED) from interrupt
     return stopped

@@ -8,7 +8,7 @@ from typer import Argument, Exit, Option
 from service.client import dataset_tables
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, errors_to, output, print_answer, print_json
-from service.client.exits import EXIT_INTERRUPTED, EXIT_REFUSED, guarded
+from service.client.exits import EXIT_REFUSED, guarded, interruptible
 from service.client.watching import watch
 
 Name = Annotated[str, Argument(metavar="NAME", help="The name or id of a data set.")]
@@ -52,15 +52,12 @@ def check_and_show(client: FgdClient, name: str, project: str | None, *, as_json
         Exit: with 1 if jobs cannot train on it, with 130 on Ctrl-C; the check then continues.
     """
     job = client.datasets.check(name, project=project)
-    try:
+    with interruptible(f"stopped watching; the check continues. See the result: fgd data show {name}"):
         if as_json:
             for _ in client.events(job.job_id):
                 pass
         else:
             watch(client, [job], errors_to())
-    except KeyboardInterrupt as interrupt:
-        errors_to().print(f"\nstopped watching; the check continues. See the result: fgd data show {name}")
-        raise Exit(EXIT_INTERRUPTED) from interrupt
     dataset = client.datasets.get(name, project=project)
     if as_json:
         print_json(dataset)

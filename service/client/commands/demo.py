@@ -19,7 +19,7 @@ from service.client.client import FgdClient
 from service.client.commands.report import print_report
 from service.client.console import AsJson, errors_to, output, print_json, write_file
 from service.client.errors import UsageError
-from service.client.exits import EXIT_INTERRUPTED, EXIT_REFUSED, guarded
+from service.client.exits import EXIT_REFUSED, guarded, interruptible
 from service.client.paths import current_folder
 from service.client.spec_file import read_spec
 from service.client.watching import watch
@@ -183,15 +183,12 @@ def _new_home(out: Path) -> Path:
 @contextlib.contextmanager
 def _server(home: Path, console: Console, *, title: str, takes: str) -> Iterator[FgdClient]:
     """Run a server while the block lasts; Ctrl-C stops it and ends the command."""
-    try:
-        with control_plane(home) as url, FgdClient(url) as client:
-            console.print(f"[bold]{title}[/]  API {url}/docs", soft_wrap=True)
-            console.print("a teacher, and its student with and without it, on generated images of shapes", style="dim")
-            console.print(f"this takes {takes}; Ctrl-C stops everything\n", style="dim")
-            yield client
-    except KeyboardInterrupt as interrupt:
-        errors_to().print("\ninterrupted; the server and its jobs have been stopped")
-        raise Exit(EXIT_INTERRUPTED) from interrupt
+    stopped = interruptible("interrupted; the server and its jobs have been stopped")
+    with stopped, control_plane(home) as url, FgdClient(url) as client:
+        console.print(f"[bold]{title}[/]  API {url}/docs", soft_wrap=True)
+        console.print("a teacher, and its student with and without it, on generated images of shapes", style="dim")
+        console.print(f"this takes {takes}; Ctrl-C stops everything\n", style="dim")
+        yield client
 
 
 def _taught_by(teacher: JobView, spec: JobSpec) -> JobSpec:

@@ -104,11 +104,5 @@ def _total(view: HousekeepingView) -> str:
 
 
 def _sum(first: HousekeepingView, more: HousekeepingView) -> HousekeepingView:
-    return HousekeepingView(
-        dry_run=more.dry_run,
-        items=[*first.items, *more.items],
-        num_items=first.num_items + more.num_items,
-        num_rows=first.num_rows + more.num_rows,
-        size_bytes=first.size_bytes + more.size_bytes,
-        is_complete=more.is_complete,
-    )
+    summed = ("items", "num_items", "num_rows", "size_bytes")
+    return more.model_copy(update={name: getattr(first, name) + getattr(more, name) for name in summed})

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from rich.text import Text
-from typer import Exit, Option
+from typer import Option
 
 from fgd_core.spec.event_state import status_before_events
 from fgd_core.spec.views import AttemptView, JobView, LogPiece
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, JobId, Server, away_notice, errors_to, output, print_json
 from service.client.errors import UsageError
-from service.client.exits import EXIT_INTERRUPTED, guarded
+from service.client.exits import guarded, interruptible
 from service.client.live import EventLines
 
 # A traceback that the run printed within its last characters is not shown again.
@@ -81,7 +81,7 @@ def _follow(client: FgdClient, job: JobView, number: int | None, *, as_json: boo
         errors_to().print(away_notice(client.base_url), style="yellow")
 
     shown: dict[int, str] = {}
-    try:
+    with interruptible():
         for item in client.follow_log(job.job_id, number, on_drop=on_drop):
             if as_json:
                 print_json(item)
@@ -91,8 +91,6 @@ def _follow(client: FgdClient, job: JobView, number: int | None, *, as_json: boo
                 sys.stdout.flush()
             else:
                 errors_to().print(Text(f"── {item.text} ──", style="dim"))
-    except KeyboardInterrupt as interrupt:
-        raise Exit(EXIT_INTERRUPTED) from interrupt
     if not as_json:
         for attempt in client.job(job.job_id).attempts:
             if attempt.number in shown or attempt.number == number:
