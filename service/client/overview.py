@@ -26,14 +26,14 @@ _ORDER: tuple[JobState, ...] = (
     *("failed", "cancelled", "succeeded"),
 )
 _COLUMNS = (
-    Column(heading="job", most=24, narrow=12),
-    Column(heading="project", most=12, rank=2),
-    Column(heading="prio", is_number=True, rank=3),
-    Column(heading="state", least=10),
-    Column(heading="epoch", is_number=True, least=5),
-    Column(heading="AP", is_number=True, least=5),
-    Column(heading="images/s", is_number=True, rank=1),
-    Column(heading="left", is_number=True, least=5),
+    Column("job", most=24, narrow=12),
+    Column("project", most=12, rank=2),
+    Column("prio", is_number=True, rank=3),
+    Column("state", least=10),
+    Column("epoch", is_number=True, least=5),
+    Column("AP", is_number=True, least=5),
+    Column("images/s", is_number=True, rank=1),
+    Column("left", is_number=True, least=5),
 )
 _PLACE: Mapping[str, int] = {state: place for place, state in enumerate(_ORDER)}
 _NOT_OVER: list[JobState] = [state for state in get_args(JobState) if state not in OVER]

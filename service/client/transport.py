@@ -1,7 +1,6 @@
 """Sends requests to one server and reads the answers as models."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from types import TracebackType
 from typing import Protocol, Self, TypeAlias, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
@@ -56,9 +55,7 @@ class Transport:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

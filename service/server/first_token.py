@@ -55,7 +55,7 @@ def create(request: NewToken, *, home: Path | None, database_url: str | None) ->
     Raises:
         StorageError: the home cannot be written.
     """
-    settings = settings_of(home=home, database_url=database_url)
+    settings = settings_of({"home": home, "database.url": database_url})
     make_private(settings.home, settings.database.url, note=unnoted)
     migrate.upgrade(settings.database.url)
     return asyncio.run(_create(request, settings.database.url))

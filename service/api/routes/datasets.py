@@ -40,7 +40,7 @@ async def create(services: ServicesDep, principal: Submitter, response: Response
     project = principal.project_for(new.project) or "default"
     audit_notes.about(project=project, name=new.name)
     paths = list(admission.data_paths(new.data, "data"))
-    facts = await spec_paths.facts_of(paths, services.settings)
+    facts = await spec_paths.facts(paths, services.settings)
     admission.check(list(admission.path_reasons(paths, facts)))
     async with services.database.writing() as session:
         row = await datasets.insert_dataset(

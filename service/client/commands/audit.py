@@ -15,12 +15,12 @@ from service.client.exits import guarded
 from service.client.fitting import Column, Row, fitted
 
 _COLUMNS = (
-    Column(heading="at"),
-    Column(heading="who", narrow=8),
-    Column(heading="action"),
-    Column(heading="target", narrow=14),
-    Column(heading="project", rank=1),
-    Column(heading="status", is_number=True),
+    Column("at"),
+    Column("who", narrow=8),
+    Column("action"),
+    Column("target", narrow=14),
+    Column("project", rank=1),
+    Column("status", is_number=True),
 )
 
 

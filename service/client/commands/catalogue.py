@@ -2,6 +2,8 @@
 
 from typing import Annotated
 
+from rich.console import Group
+from rich.text import Text
 from typer import Argument, Option
 
 from fgd_core.errors import NotFoundError
@@ -10,7 +12,7 @@ from fgd_core.spec.refusals import closest
 from service.catalogue import catalogue as own_catalogue
 from service.client.catalogue_tables import all_entries, details, entries_named, names, overview
 from service.client.client import FgdClient
-from service.client.console import AsJson, output, print_json
+from service.client.console import AsJson, output, print_answer, print_json
 from service.client.exits import guarded
 
 
@@ -43,11 +45,8 @@ def catalogue(
         with FgdClient(server) as client:
             known = client.catalogue()
     if name is None:
-        if as_json:
-            print_json(known)
-        else:
-            output().print(overview(all_entries(known)))
-            output().print("show the settings of one: fgd catalogue NAME", style="dim")
+        hint = Text("show the settings of one: fgd catalogue NAME", style="dim")
+        print_answer(known, lambda: Group(overview(all_entries(known)), hint), as_json=as_json)
         return
     found = entries_named(known, name)
     if not found:

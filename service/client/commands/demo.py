@@ -43,22 +43,17 @@ _QUICK_SWEEP: Mapping[str, Sequence[str]] = {
 }
 
 Out = Annotated[Path, Option("--out", metavar="DIR", help="The folder for the reports and all other files.")]
+Specs = Annotated[
+    Path, Option(metavar="DIR", help="The folder with the specs.  [default: examples/demo]", show_default=False)
+]
+Quick = Annotated[bool, Option("--quick", help="Train few epochs on few images, to see whether fgd works here.")]
 
 
 @guarded
 def demo(
     out: Out = _OUT,
-    quick: Annotated[
-        bool, Option("--quick", help="Train two epochs on few images, to see whether fgd works here.")
-    ] = False,
-    specs: Annotated[
-        Path,
-        Option(
-            metavar="DIR",
-            help="The folder with teacher.yaml, plain.yaml and distilled.yaml.  [default: examples/demo]",
-            show_default=False,
-        ),
-    ] = _SPECS,
+    quick: Quick = False,
+    specs: Specs = _SPECS,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -107,17 +102,8 @@ def demo(
 @guarded
 def demo_sweep(
     out: Out = _OUT,
-    quick: Annotated[
-        bool, Option("--quick", help="Train few epochs on few images, to see whether fgd works here.")
-    ] = False,
-    specs: Annotated[
-        Path,
-        Option(
-            metavar="DIR",
-            help="The folder with teacher.yaml and sweep.yaml.  [default: examples/demo]",
-            show_default=False,
-        ),
-    ] = _SPECS,
+    quick: Quick = False,
+    specs: Specs = _SPECS,
     *,
     as_json: AsJson = False,
 ) -> None:

@@ -15,11 +15,11 @@ from service.client.exits import guarded
 from service.client.fitting import Column, Row, fitted
 
 _COLUMNS = (
-    Column(heading="what"),
-    Column(heading="job"),
-    Column(heading="name", narrow=12),
-    Column(heading="rows", is_number=True),
-    Column(heading="size", is_number=True),
+    Column("what"),
+    Column("job"),
+    Column("name", narrow=12),
+    Column("rows", is_number=True),
+    Column("size", is_number=True),
 )
 
 

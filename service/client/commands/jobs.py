@@ -93,15 +93,15 @@ def job_table(found: Sequence[JobSummary], *, width: int) -> Group:
     # A column with the same project in every row has no information.
     has_projects = len({job.project for job in found}) > 1 or found[0].project != "default"
     columns = (
-        Column(heading="id"),
-        Column(heading="name", narrow=16),
-        Column(heading="kind", rank=1),
-        *((Column(heading="project", rank=2),) if has_projects else ()),
-        Column(heading="priority", is_number=True, rank=4),
-        Column(heading="state"),
-        Column(heading="epoch"),
-        Column(heading="AP", is_number=True),
-        Column(heading="ran", is_number=True, rank=3),
+        Column("id"),
+        Column("name", narrow=16),
+        Column("kind", rank=1),
+        *((Column("project", rank=2),) if has_projects else ()),
+        Column("priority", is_number=True, rank=4),
+        Column("state"),
+        Column("epoch"),
+        Column("AP", is_number=True),
+        Column("ran", is_number=True, rank=3),
     )
     rows = []
     for job in found:

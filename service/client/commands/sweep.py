@@ -6,7 +6,6 @@ from typing import Annotated
 
 import yaml
 from pydantic import JsonValue
-from rich.markup import escape
 from typer import Argument, Context, Option, Typer
 
 from fgd_core.errors import NotFoundError
@@ -16,7 +15,7 @@ from fgd_core.spec.trials import MoreBudget
 from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 from service.client.commands.jobs import jobs
-from service.client.commands.submit import with_full_ids
+from service.client.commands.submit import print_submitted, with_full_ids
 from service.client.console import SERVER, AsJson, Server, output, print_answer, print_json
 from service.client.errors import UsageError
 from service.client.exits import checked, guarded
@@ -107,7 +106,7 @@ def extend(
     more = checked(MoreBudget, trials=trials, epochs=epochs, gpu_hours=gpu_hours, wall_clock_s=wall_clock_s)
     with FgdClient(server) as client:
         job = client.sweeps.extend(client.find(prefix).job_id, more)
-    _print_job(job, as_json=as_json)
+    print_submitted(job, as_json=as_json)
 
 
 @sweep.command()
@@ -145,7 +144,7 @@ def fork(
             _print(spec.model_dump(mode="json", exclude_unset=True), as_json=as_json)
             return
         forked = client.submit(with_full_ids(spec, client))
-    _print_job(forked, as_json=as_json)
+    print_submitted(forked, as_json=as_json)
 
 
 @guarded
@@ -204,11 +203,3 @@ def _print(document: dict[str, JsonValue], *, as_json: bool) -> None:
         print_json(document)
     else:
         output().print(yaml.safe_dump(document, sort_keys=False), markup=False, soft_wrap=True, end="")
-
-
-def _print_job(job: JobView, *, as_json: bool) -> None:
-    if as_json:
-        print_json(job)
-        return
-    output().print(f"[bold]{escape(job.name)}[/] {job.job_id} is {job.state}")
-    output().print(f"  follow it: fgd watch {job.job_id}", style="dim")

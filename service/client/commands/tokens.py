@@ -27,13 +27,13 @@ tokens = Typer(
 )
 
 _COLUMNS = (
-    Column(heading="id"),
-    Column(heading="name", narrow=10),
-    Column(heading="role"),
-    Column(heading="project", rank=1),
-    Column(heading="valid"),
-    Column(heading="last used", rank=2),
-    Column(heading="created by", rank=3),
+    Column("id"),
+    Column("name", narrow=10),
+    Column("role"),
+    Column("project", rank=1),
+    Column("valid"),
+    Column("last used", rank=2),
+    Column("created by", rank=3),
 )
 _ROLES = ", ".join(get_args(RoleName))
 

@@ -28,13 +28,7 @@ webhooks = Typer(
 
 Id = Annotated[str, Argument(metavar="ID", help="An id from `fgd webhooks`.")]
 
-_COLUMNS = (
-    Column(heading="at"),
-    Column(heading="job"),
-    Column(heading="state"),
-    Column(heading="tries", is_number=True),
-    Column(heading="next try", rank=1),
-)
+_COLUMNS = (Column("at"), Column("job"), Column("state"), Column("tries", is_number=True), Column("next try", rank=1))
 
 
 @webhooks.callback(invoke_without_command=True)
