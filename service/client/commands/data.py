@@ -36,7 +36,7 @@ data.command("check")(check)
 @guarded
 def all_(context: Context, *, server: Server = SERVER, as_json: AsJson = False) -> None:
     """List the data sets if no subcommand follows."""
-    list_(server=server, as_json=as_json)
+    _list(None, None, server, as_json=as_json)
 
 
 @data.command("list")
@@ -54,6 +54,10 @@ def list_(
 
     `fgd data list --text blood`
     """
+    _list(project, text, server, as_json=as_json)
+
+
+def _list(project: str | None, text: str | None, server: str, *, as_json: bool) -> None:
     with FgdClient(server) as client:
         found = list(client.datasets.every(project=project, text=text))
     none = "no data sets; add one with `fgd data add NAME --coco … | --voc … | --yolo …`"

@@ -39,15 +39,9 @@ _ROLES = ", ".join(get_args(RoleName))
 
 
 @tokens.callback(invoke_without_command=True)
-@guarded
-def show(context: Context, server: Server = SERVER, as_json: AsJson = False) -> None:
-    """List the tokens if no subcommand follows."""
-    list_(server=server, as_json=as_json)
-
-
 @tokens.command("list")
 @guarded
-def list_(server: Server = SERVER, as_json: AsJson = False) -> None:
+def list_(context: Context, server: Server = SERVER, as_json: AsJson = False) -> None:
     """List tokens, newest first. The server stores only hashes of the tokens.
 
     **Example**
