@@ -90,7 +90,7 @@ class TestOnAnotherDisk:
 
 def test_the_reason_names_the_roots(roots: Path) -> None:
     job = JOB_SPEC.validate_python(evaluate_spec("/etc/passwd"))
-    (reason,) = reasons(job, asyncio.run(spec_paths.facts(job, guarded(roots), None)))
+    (reason,) = reasons(job, asyncio.run(spec_paths.facts(paths(job), guarded(roots))))
     assert str(roots / "data") in reason.message
 
 
