@@ -73,19 +73,15 @@ class Source(Protocol[P]):
 
     async def start(self) -> Batch[P]:
         """Return the present end, without messages."""
-        ...
 
     async def batch_after(self, cursor: P) -> Batch[P]:
         """Return the messages after `cursor`."""
-        ...
 
     async def page_after(self, cursor: P) -> Page[P]:
         """Return messages after `cursor`, cut so that subscribers who started in different places soon meet."""
-        ...
 
     def keep_alive(self, cursor: P) -> bytes:
         """Return what a subscriber at `cursor` is sent when nothing else is due."""
-        ...
 
 
 class Broadcast(Generic[P]):
