@@ -58,6 +58,14 @@ class FgdError(Exception):
         return _rebuild, (type(self), self.message, self.details)
 
 
+def error_classes(root: type[FgdError] = FgdError) -> dict[str, type[FgdError]]:
+    """Return the classes of the error tree that are loaded, by code."""
+    found = {root.code: root}
+    for child in root.__subclasses__():
+        found |= error_classes(child)
+    return found
+
+
 def _rebuild(kind: type[FgdError], message: str, details: Mapping[str, JsonValue]) -> FgdError:
     return kind(message, **details)
 

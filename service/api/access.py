@@ -64,13 +64,12 @@ class Principal:
                 role=self.role.label,
             )
 
-    def check_all_projects(self) -> None:
-        """Raises ForbiddenError if the principal is limited to one project."""
+    def check_all_projects(self, why: str = "this request concerns all projects") -> None:
+        """Raises ForbiddenError, which begins with `why`, if the principal is limited to one project."""
         if self.project is not None:
             raise ForbiddenError(
-                f"this request needs an admin's token for all projects; the token {self.name!r} is for the project "
-                f"{self.project!r} only",
-                needed="admin",
+                f"{why}, and the token {self.name!r} is for the project {self.project!r} only; use a token for all "
+                "projects",
                 project=self.project,
             )
 

@@ -13,7 +13,7 @@ from service.api import problems
 from service.api.access import ANONYMOUS, Principal
 from service.api.ray_sessions import RaySessions
 from service.api.token_check import METRICS_PATH, SCRAPER, ScrapeToken, TokenCheck
-from service.errors import UnauthorizedError, from_database
+from service.errors import UnauthorizedError
 from service.ray_proxy import pages, rules
 from service.ray_proxy.paths import COOKIE, SIGN_IN, SIGN_OUT, Paths
 
@@ -59,9 +59,7 @@ class Authentication:
                 await self._refused(scope, refusal)(scope, receive, send)
                 return
             except DBAPIError as error:
-                known = from_database(error)
-                answer = problems.of_error(known) if known is not None else problems.internal(error)
-                await answer(scope, receive, send)
+                await problems.of_database(error)(scope, receive, send)
                 return
             state["principal"] = principal
         await self._app(scope, receive, send)

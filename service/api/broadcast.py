@@ -73,19 +73,15 @@ class Source(Protocol[P]):
 
     async def start(self) -> Batch[P]:
         """Return the present end, without messages."""
-        ...
 
     async def batch_after(self, cursor: P) -> Batch[P]:
         """Return the messages after `cursor`."""
-        ...
 
     async def page_after(self, cursor: P) -> Page[P]:
         """Return messages after `cursor`, cut so that subscribers who started in different places soon meet."""
-        ...
 
     def keep_alive(self, cursor: P) -> bytes:
         """Return what a subscriber at `cursor` is sent when nothing else is due."""
-        ...
 
 
 class Broadcast(Generic[P]):
@@ -122,23 +118,19 @@ class Broadcast(Generic[P]):
         self._num_bytes = 0
         self._begin: P = start.end
         self._selections: dict[P, tuple[Sequence[Message[P]], bytes]] = {}
-        self._num_subscribers = 0
+        self.num_subscribers = 0
         self._notified_at = time.monotonic()
         self._pages: OrderedDict[P, Page[P]] = OrderedDict()
         self._page_lock = asyncio.Lock()
 
-    @property
-    def num_subscribers(self) -> int:
-        return self._num_subscribers
-
     @contextmanager
     def subscribe(self) -> Iterator[None]:
         """Counts a subscriber; the task ends when there is none."""
-        self._num_subscribers += 1
+        self.num_subscribers += 1
         try:
             yield
         finally:
-            self._num_subscribers -= 1
+            self.num_subscribers -= 1
 
     def holds(self, cursor: P) -> bool:
         """Tells whether every message after `cursor` is in memory."""
@@ -176,7 +168,7 @@ class Broadcast(Generic[P]):
             woken: set when there may be new events, and when the server shuts down.
         """
         try:
-            while not self._is_closing() and self._num_subscribers > 0:
+            while not self._is_closing() and self.num_subscribers > 0:
                 stored_s = woken.since_s
                 woken.clear()
                 await self._read(woken, stored_s)
@@ -205,7 +197,7 @@ class Broadcast(Generic[P]):
             self._notify()
             if stored_s is not None:
                 self._observe_lag(time.monotonic() - stored_s)
-            pause_s = max(_MIN_PAUSE_S, _PAUSE_PER_SUBSCRIBER_S * self._num_subscribers)
+            pause_s = max(_MIN_PAUSE_S, _PAUSE_PER_SUBSCRIBER_S * self.num_subscribers)
             await asyncio.sleep(min(_MAX_PAUSE_S, pause_s))
         if batch.has_more:
             woken.set()

@@ -37,7 +37,7 @@ class JobEvents:
         # Fewer events than the limit reach to the end, also where retention has removed old ones.
         has_more = len(found) == limit
         end = found[-1].sequence if has_more else max([cursor, last, *(event.sequence for event in found)])
-        messages = [Message(event.sequence, _sse(event, str(event.sequence))) for event in found]
+        messages = [_message(event.sequence, event, str(event.sequence)) for event in found]
         return Batch(messages, end, is_last=is_over(state) and end >= last, has_more=has_more)
 
     async def page_after(self, cursor: int) -> Page[int]:
@@ -63,13 +63,7 @@ class AllEvents:
         async with self._database.reading() as session:
             found = await all_events.since(session, cursor, self._wanted, limit=BATCH)
         messages = [
-            Message(
-                placed.position,
-                _sse(placed.event, cursors.encode_position(placed.position)),
-                placed.project,
-                placed.event.job_id,
-                placed.event.kind,
-            )
+            _message(placed.position, placed.event, cursors.encode_position(placed.position), placed.project)
             for placed in found.events
         ]
         return Batch(messages, found.end, has_more=len(messages) == BATCH)
@@ -86,5 +80,6 @@ def _page(batch: Batch[P]) -> Page[P]:
     return Page(b"".join(message.payload for message in batch.messages), batch.end)
 
 
-def _sse(event: StoredEvent, id_: str) -> bytes:
-    return format_sse_event(data_str=event.model_dump_json(), event=event.kind, id=id_)
+def _message(position: P, event: StoredEvent, id_: str, project: str = "") -> Message[P]:
+    payload = format_sse_event(data_str=event.model_dump_json(), event=event.kind, id=id_)
+    return Message(position, payload, project, event.job_id, event.kind)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from fgd_core.errors import ClusterError, NotFoundError, StorageError
+from fgd_core.spec.views import LogNote
 from service.dispatcher import driver_log
 from service.dispatcher.cluster import Cluster, ClusterAwayError
 from service.dispatcher.excerpts import HEAD_BYTES, NOTE_BYTES, Excerpt, Gap
@@ -38,18 +39,11 @@ class LogChunk:
     """Whole lines, except at the end of the log and within a very long line; never a part of a character."""
 
 
-@dataclass(frozen=True)
-class Note:
-    """A message of the server to the reader of a log."""
-
-    text: str
-
-
 class End:
     """The end of a log: nothing will follow."""
 
 
-LogItem = LogChunk | Note | End | None
+LogItem = LogChunk | LogNote | End | None
 """What following a log yields; None when nothing has come for a while."""
 
 
@@ -132,14 +126,14 @@ class LogSnapshot:
         whole = max(found.rfind(b"\n"), found.rfind(b"\r")) + 1
         return at, found[:whole] if whole or len(found) < _CHUNK_BYTES else _whole_characters(found)
 
-    async def chunks(self, attempt: int, offset: int) -> AsyncIterator[LogChunk | Note]:
+    async def chunks(self, attempt: int, offset: int) -> AsyncIterator[LogChunk | LogNote]:
         """Yield all chunks from `offset` on that can be sent now."""
         while True:
             at, content = await threads.run(self.chunk, offset)
             if not content:
                 return
             if at > offset:
-                yield Note(f"{at - offset} bytes of this log are left out")
+                yield LogNote(text=f"{at - offset} bytes of this log are left out")
             yield LogChunk(attempt, at, content)
             offset = at + len(content)
 
@@ -235,13 +229,13 @@ class LogReader:
                             offset = item.offset + len(item.content)
                     if snapshot.is_complete and later_attempts and snapshot.newest_attempt > number:
                         number, offset = number + 1, 0
-                        yield Note(f"attempt {number}")
+                        yield LogNote(text=f"attempt {number}")
                         continue
                     if snapshot.is_complete and (snapshot.job_is_over or not later_attempts):
                         yield End()
                         return
                     if snapshot.trouble and snapshot.trouble != trouble:
-                        yield Note(snapshot.trouble)
+                        yield LogNote(text=snapshot.trouble)
                     trouble = snapshot.trouble
                 yield None
                 await self._wait(woken)

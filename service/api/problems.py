@@ -38,11 +38,8 @@ RESPONSES: Responses = {
 
 def install(app: FastAPI) -> None:
     """Make `app` answer exceptions with problem responses."""
-    app.add_exception_handler(FgdError, _on_error)
-    app.add_exception_handler(RequestValidationError, _on_invalid_request)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(DBAPIError, _on_database_error)
-    app.add_exception_handler(OSError, _on_os_error)
+    for kind in (FgdError, RequestValidationError, HTTPException, DBAPIError, OSError):
+        app.add_exception_handler(kind, _on_error)
 
 
 def respond(
@@ -94,13 +91,27 @@ def internal(error: Exception) -> Response:
     return respond(status=500, code="internal", detail=detail)
 
 
-async def _on_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, FgdError)
-    return of_error(error)
+def of_database(error: DBAPIError) -> Response:
+    """Return the problem response for an error of the database; logs one that is a defect of ours."""
+    known = from_database(error)
+    return of_error(known) if known is not None else internal(error)
 
 
-async def _on_invalid_request(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
+async def _on_error(request: Request, error: Exception) -> Response:
+    match error:
+        case FgdError():
+            return of_error(error)
+        case RequestValidationError():
+            return _of_invalid_request(request, error)
+        case HTTPException():
+            return _of_http_exception(request, error)
+        case DBAPIError():
+            return of_database(error)
+    known = from_os(error) if isinstance(error, OSError) else None
+    return of_error(known) if known is not None else internal(error)
+
+
+def _of_invalid_request(request: Request, error: RequestValidationError) -> Response:
     is_spec = getattr(request.scope.get("route"), "operation_id", None) == "submit_job"
     reasons = explained(error.errors(), lambda fault: _reason(fault, is_spec))
     detail = "; ".join(f"{reason.loc}: {reason.message}" for reason in reasons)
@@ -123,8 +134,7 @@ def _reason(fault: Mapping[str, Any], is_spec: bool) -> ProblemReason:
     return ProblemReason(loc=name, code=fault["type"], message=shortened(fault["msg"], 2000))
 
 
-async def _on_http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+def _of_http_exception(request: Request, error: HTTPException) -> Response:
     code, detail = "http", str(error.detail)
     if error.status_code == 404:
         code, detail = "not_found", f"the API has no path {request.url.path}; /openapi.json lists all paths"
@@ -133,15 +143,3 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         code = "method_not_allowed"
         detail = f"{request.url.path} does not support {request.method}; it supports: {allowed}"
     return respond(status=error.status_code, code=code, detail=detail, headers=error.headers)
-
-
-async def _on_database_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, DBAPIError)
-    known = from_database(error)
-    return of_error(known) if known is not None else internal(error)
-
-
-async def _on_os_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, OSError)
-    known = from_os(error)
-    return of_error(known) if known is not None else internal(error)

@@ -4,22 +4,16 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from fgd_core.spec.jobs import JobSpec
 from service.jobs import admission, confinement
 from service.jobs.cluster import Capacity
 from service.jobs.confinement import Places
 from service.settings import Settings
 
 
-async def facts(spec: JobSpec, settings: Settings, capacity: Capacity | None) -> admission.Facts:
-    """Return the facts that admission needs, except those about the jobs and the data set that the spec names."""
-    return await facts_of(admission.paths(spec), settings, capacity)
-
-
-async def facts_of(
+async def facts(
     paths: Sequence[admission.NamedPath], settings: Settings, capacity: Capacity | None = None
 ) -> admission.Facts:
-    """Return the facts about some paths. It reads the disk only if the runs share this machine."""
+    """Return the facts that admission needs about some paths. It reads the disk only if the runs share this machine."""
     of_jobs = settings.jobs_of_others
     named = [item.path for item in paths if confinement.malformed(item.loc, item.path) is None]
     if not settings.local_cluster or not named:

@@ -18,7 +18,12 @@ from service.storage.errors import FileGoneError
 
 log = structlog.get_logger(__name__)
 
-ANY = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+_ANY = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+RESPONSES: problems.Responses = {
+    200: {"content": _ANY},
+    206: {"description": "The requested range of the file", "content": _ANY},
+}
+"""What `respond` returns, for the description of a route."""
 _RANGE = re.compile(r"bytes=(?P<first>\d{0,18})-(?P<last>\d{0,18})", re.ASCII)
 # As a download, without MIME sniffing: what a run wrote must not run as a page of this server.
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Accept-Ranges": "bytes"}

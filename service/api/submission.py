@@ -14,7 +14,7 @@ from service.api import audit_notes, spec_paths
 from service.api.access import Principal
 from service.api.compute_thread import run_in_compute_thread
 from service.api.deps import Services
-from service.errors import ForbiddenError, IdempotencyKeyReusedError
+from service.errors import IdempotencyKeyReusedError
 from service.jobs import admission
 from service.jobs.sweep_admission import EarlierSweep
 from service.store import artifacts, datasets, jobs, views
@@ -38,9 +38,12 @@ async def submit(services: Services, principal: Principal, spec: JobSpec, *, ide
     spec_sha256 = hashlib.sha256(JOB_SPEC.dump_json(spec)).hexdigest()
     spec, named_data = await _resolve_data(services, spec)
     capacity = await services.capacity.recent()
-    facts = replace(await spec_paths.facts(spec, services.settings, capacity), named_data=named_data)
+    facts = replace(await spec_paths.facts(admission.paths(spec), services.settings, capacity), named_data=named_data)
     # The rules for a sweep take too long for the event loop and for a transaction.
-    reasons = await run_in_compute_thread(admission.own_reasons, spec, facts) if isinstance(spec, SweepSpec) else None
+    if isinstance(spec, SweepSpec):
+        reasons = await run_in_compute_thread(admission.own_reasons, spec, facts)
+    else:
+        reasons = admission.own_reasons(spec, facts)
     request = _Request(spec, spec_sha256, idempotency_key, services.tracing.current().traceparent, reasons)
     with services.tracing.span("admit and store"):
         try:
@@ -59,15 +62,8 @@ def _in_project(spec: JobSpec, principal: Principal) -> JobSpec:
     Raises:
         ForbiddenError: the spec names another project.
     """
-    if principal.sees(spec.project):
-        return spec
-    if "project" not in spec.model_fields_set:
-        return spec.model_copy(update={"project": principal.project})
-    raise ForbiddenError(
-        f"this token is for the project {principal.project!r}, and the job is for {spec.project!r}; "
-        "omit `project`, or use a token for that project",
-        project=spec.project,
-    )
+    named = spec.project if "project" in spec.model_fields_set else None
+    return spec.model_copy(update={"project": principal.project_for(named) or spec.project})
 
 
 async def _resolve_data(services: Services, spec: JobSpec) -> tuple[JobSpec, admission.NamedData | None]:
@@ -98,8 +94,8 @@ class _Request:
     """SHA-256 in hex of the spec as the client sent it."""
     idempotency_key: str | None
     traceparent: str | None
-    reasons: list[ProblemReason] | None
-    """Reasons against the spec itself; None if they are not computed yet."""
+    reasons: list[ProblemReason]
+    """Reasons against the spec itself."""
 
 
 async def _store(services: Services, principal: Principal, request: _Request, known: admission.Facts) -> JobView:
@@ -157,8 +153,7 @@ async def _same_request(session: WriteSession, request: _Request) -> Job | None:
 async def _check(session: WriteSession, request: _Request, facts: admission.Facts) -> None:
     """Raises AdmissionError with every reason against the job."""
     spec = request.spec
-    own = request.reasons if request.reasons is not None else admission.own_reasons(spec, facts)
-    reasons = [*own, *admission.job_reasons(spec, facts)]
+    reasons = [*request.reasons, *admission.job_reasons(spec, facts)]
     dataset_id = _dataset_id(spec)
     if dataset_id is not None and not await datasets.is_there(session, dataset_id):
         loc, _ = data_of(spec)

@@ -35,21 +35,6 @@ def recipe_text(name: str) -> str:
     return (_FOLDER / f"{name}.yaml").read_text("utf-8")
 
 
-def heading(publication: Publication) -> list[str]:
-    """Return the comments at the top of a recipe's file: the pair, its AP, and where that is published."""
-    lines = [f"{publication.student}, taught by {publication.teacher}."]
-    for what, ap in (("boxes", publication.boxes), ("masks", publication.masks)):
-        if ap is not None:
-            reached = "not published" if ap.distilled is None else str(ap.distilled)
-            figures = f"teacher {ap.teacher}, student alone {ap.student}, distilled {reached}"
-            beside = f" ({ap.without_inheriting} with inherit: nothing)" if ap.without_inheriting is not None else ""
-            lines.append(f"AP of {what} on val2017: {figures}{beside}.")
-    lines.append(f"Figures: {publication.source}.")
-    lines.append(f"Settings: {publication.config}.")
-    lines += [f"Differs: {each}." for each in publication.differs]
-    return lines
-
-
 def _recipe(name: str, publication: Publication) -> Recipe:
     spec: dict[str, Any] = yaml.safe_load((_FOLDER / f"{name}.yaml").read_text("utf-8"))
     teacher_file = Path(spec["teacher"]["checkpoint"]).name

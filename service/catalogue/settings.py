@@ -35,6 +35,9 @@ SECTIONS: Unions = {
 }
 
 
+_WORDS = {"integer": "whole number", "boolean": "true or false", "number": "number", "string": "text"}
+
+
 class _Choice(NamedTuple):
     """A member of a union."""
 
@@ -119,14 +122,8 @@ class _Reader:
         if with_values and (values := _allowed(option)):
             return " or ".join(map(str, values))
         match option.get("type"):
-            case "integer":
-                return "whole number"
-            case "boolean":
-                return "true or false"
-            case "number":
-                return "number"
-            case "string":
-                return "text"
+            case str(kind) if kind in _WORDS:
+                return _WORDS[kind]
             case "array":
                 items = option.get("prefixItems", [option.get("items", {})])
                 count = f"list of {len(items)}" if "prefixItems" in option else "list"
@@ -141,14 +138,11 @@ class _Reader:
 
     def _options(self, field: Schema) -> list[Schema]:
         """Return the schemas that a field allows, without null, with references resolved."""
-        field = self._resolved(field)
+        field = _resolved(field, self._root)
         if "anyOf" in field or "oneOf" in field:
             options = field.get("anyOf") or field["oneOf"]
             return [option for each in options for option in self._options(each) if option.get("type") != "null"]
         return [field]
-
-    def _resolved(self, field: Schema) -> Schema:
-        return _resolved(field, self._root)
 
     def _chosen(self, options: list[Schema]) -> list[_Choice]:
         """Return the members of unions that the options are; empty if an option is anything else."""

@@ -1,6 +1,5 @@
 """Progress bars for work that counts rows or bytes."""
 
-from types import TracebackType
 from typing import Self
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -26,9 +25,7 @@ class Amounts:
             self._progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         # Stopping bars that never started would print an empty line.
         if self._progress.live.is_started:
             self._progress.stop()

@@ -5,13 +5,13 @@ People read tables on a terminal; programs read JSON on standard output.
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from pydantic import BaseModel
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from fgd_core.errors import StorageError
 from service.client.connecting import DEFAULT_URL
@@ -38,14 +38,17 @@ def errors_to() -> Console:
 
 
 def print_json(document: object) -> None:
-    """Write one JSON document on one line of standard output, and flush: a reader may be waiting for it."""
-    sys.stdout.write(json.dumps(document, default=str) + "\n")
+    """Write a document, which may hold models, on one line of standard output; flush, because a reader may wait."""
+    sys.stdout.write(json.dumps(document, default=_as_json) + "\n")
     sys.stdout.flush()
 
 
-def print_json_models(models: Sequence[BaseModel]) -> None:
-    """Write models as one JSON list."""
-    print_json([model.model_dump(mode="json") for model in models])
+def print_answer(answer: object, text: Callable[[], RenderableType], *, as_json: bool) -> None:
+    """Write an answer as JSON for programs, or `text` for people; brackets in a string are no markup."""
+    if as_json:
+        print_json(answer)
+    else:
+        output().print(text(), markup=False)
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -75,6 +78,10 @@ def size(num_bytes: float) -> str:
         if num_bytes < 999.5:
             return f"{num_bytes:.1f} {unit}"
     return f"{num_bytes / 1000:.1f} TB"
+
+
+def _as_json(value: object) -> object:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
 
 
 def _console(*, stderr: bool) -> Console:

@@ -1,10 +1,11 @@
 """Runs a command: checks its options, explains its errors, and chooses its exit code."""
 
+import contextlib
 import functools
 import importlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ParamSpec, TypeVar, cast
 
 import typer
@@ -30,13 +31,16 @@ P = ParamSpec("P")
 def guarded(command: Callable[P, None]) -> Callable[P, None]:
     """Return the command with its errors explained: a message and an exit code in place of a traceback.
 
-    With `--json` the error is one JSON document on standard output: {"error": {code, message, details}}.
+    With `--json` the error is one JSON document on standard output: {"error": {code, message, details}}. The function
+    of a group of commands runs only if no subcommand follows.
     """
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            if not _is_before_subcommand(kwargs.get("context")) and command.__name__ != "up":
+            if _is_before_subcommand(kwargs.get("context")):
+                return
+            if command.__name__ != "up":
                 _warn_of_misspelt_variables()
             command(*args, **kwargs)
         except (FgdError, ModuleNotFoundError) as fault:
@@ -48,6 +52,17 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(_exit_code(error)) from fault
 
     return run
+
+
+@contextlib.contextmanager
+def interruptible(message: str = "") -> Iterator[None]:
+    """End the command with 130 if Ctrl-C interrupts the block, after a message that says what continues."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if message:
+            errors_to().print(f"\n{message}")
+        raise typer.Exit(EXIT_INTERRUPTED) from interrupt
 
 
 def checked(model: type[C], **options: object) -> C:

@@ -1,7 +1,7 @@
 """Tables that fit a terminal: a narrow one omits columns and shows long notes on separate lines."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -14,11 +14,12 @@ _NARROWEST_NOTE = 28
 Cell = str | Text | RenderableType
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Column:
     """Describes a column and how it shrinks; widths are in columns of the terminal."""
 
     heading: str
+    _: KW_ONLY
     is_number: bool = False
     least: int = 0
     """The least width, so that a live table keeps its layout."""

@@ -30,15 +30,15 @@ STATE_STYLES: Mapping[str, str] = {
 }
 
 _COLUMNS = (
-    Column(heading="job", most=24, narrow=16),
-    Column(heading="state", least=10),
-    Column(heading="", least=24, narrow=6),
-    Column(heading="epoch", is_number=True, least=5),
-    Column(heading="loss", is_number=True, least=5),
-    Column(heading="images/s", is_number=True, rank=1),
-    Column(heading="AP", is_number=True, least=5),
-    Column(heading="best", is_number=True, least=5, rank=2),
-    Column(heading="left", is_number=True, least=5),
+    Column("job", most=24, narrow=16),
+    Column("state", least=10),
+    Column("", least=24, narrow=6),
+    Column("epoch", is_number=True, least=5),
+    Column("loss", is_number=True, least=5),
+    Column("images/s", is_number=True, rank=1),
+    Column("AP", is_number=True, least=5),
+    Column("best", is_number=True, least=5, rank=2),
+    Column("left", is_number=True, least=5),
 )
 _LEVEL = re.compile(r"^[PC]\d+$")
 

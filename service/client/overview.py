@@ -1,26 +1,22 @@
 """Shows all jobs live: a table on a terminal, a line for each important event elsewhere."""
 
-import queue
-import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
+from itertools import islice
 from typing import get_args
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.text import Text
 
-from fgd_core.errors import FgdError, NotFoundError
 from fgd_core.spec.event_state import JobStatus, status_now
 from fgd_core.spec.event_text import duration, number
-from fgd_core.spec.events import JobState, StoredEvent
+from fgd_core.spec.events import JobState
 from service.client.client import FgdClient
-from service.client.console import away_notice, print_json
 from service.client.fitting import Column, Row, fitted, num_lines
-from service.client.live import STATE_STYLES, EventLines
-from service.client.waiting import refreshed_reasons
+from service.client.following import follow
+from service.client.live import STATE_STYLES
 from service.jobs.lifecycle import OVER
 
-_FRAMES_PER_S = 4
 # In addition to the rows: heading, counts, notice, and the line of the cursor.
 _OTHER_LINES = 5
 _MOST_ROWS = 1000
@@ -30,14 +26,14 @@ _ORDER: tuple[JobState, ...] = (
     *("failed", "cancelled", "succeeded"),
 )
 _COLUMNS = (
-    Column(heading="job", most=24, narrow=12),
-    Column(heading="project", most=12, rank=2),
-    Column(heading="prio", is_number=True, rank=3),
-    Column(heading="state", least=10),
-    Column(heading="epoch", is_number=True, least=5),
-    Column(heading="AP", is_number=True, least=5),
-    Column(heading="images/s", is_number=True, rank=1),
-    Column(heading="left", is_number=True, least=5),
+    Column("job", most=24, narrow=12),
+    Column("project", most=12, rank=2),
+    Column("prio", is_number=True, rank=3),
+    Column("state", least=10),
+    Column("epoch", is_number=True, least=5),
+    Column("AP", is_number=True, least=5),
+    Column("images/s", is_number=True, rank=1),
+    Column("left", is_number=True, least=5),
 )
 _PLACE: Mapping[str, int] = {state: place for place, state in enumerate(_ORDER)}
 _NOT_OVER: list[JobState] = [state for state in get_args(JobState) if state not in OVER]
@@ -47,20 +43,14 @@ def watch_all(client: FgdClient, console: Console, *, project: str | None = None
     """Show all unfinished and all new jobs until Ctrl-C."""
     # The cursor comes first: events between the two requests then arrive, some of them twice.
     cursor = client.events_cursor()
-    statuses: dict[str, JobStatus] = {}
-    for job in client.jobs(state=_NOT_OVER, project=project):
-        statuses[job.job_id] = status_now(job)
-        if len(statuses) >= _MOST_ROWS:
-            break
-    items = _follow(client, cursor, project)
-    if as_json:
-        for item in items:
-            if isinstance(item, StoredEvent):
-                print_json(item.model_dump(mode="json"))
-    elif console.is_terminal:
-        _draw(client, statuses, items, console)
-    else:
-        _print_lines(client, statuses, items, console)
+    jobs = islice(client.jobs(state=_NOT_OVER, project=project), _MOST_ROWS)
+    statuses = {job.job_id: status_now(job) for job in jobs}
+
+    def view(notice: str) -> RenderableType:
+        return table(list(statuses.values()), width=console.width, height=console.height, notice=notice)
+
+    stream = partial(client.all_events, after=cursor, project=project)
+    follow(client, statuses, [stream], console, view=view, as_json=as_json)
 
 
 def table(statuses: Iterable[JobStatus], *, width: int, height: int, notice: str = "") -> RenderableType:
@@ -88,77 +78,6 @@ def _row(job: JobStatus) -> Row:
         duration(progress.eta_s) if is_running and progress.eta_s is not None else "",
     )
     return Row(cells=cells, label=job.name, note=_why(job))
-
-
-def _draw(
-    client: FgdClient, statuses: dict[str, JobStatus], items: Iterator[StoredEvent | str], console: Console
-) -> None:
-    notice = ""
-
-    def view() -> RenderableType:
-        return table(list(statuses.values()), width=console.width, height=console.height, notice=notice)
-
-    with (
-        refreshed_reasons(client, statuses),
-        Live(console=console, refresh_per_second=_FRAMES_PER_S, get_renderable=view),
-    ):
-        for item in items:
-            notice = item if isinstance(item, str) else ""
-            if isinstance(item, StoredEvent):
-                _apply(client, statuses, item)
-
-
-def _print_lines(
-    client: FgdClient, statuses: dict[str, JobStatus], items: Iterator[StoredEvent | str], console: Console
-) -> None:
-    lines = EventLines()
-    for item in items:
-        if isinstance(item, str):
-            console.print(item, markup=False, soft_wrap=True)
-            continue
-        status = _apply(client, statuses, item)
-        text = lines.line(status, item) if status is not None else None
-        if text:
-            console.print(text, markup=False, soft_wrap=True)
-
-
-def _apply(client: FgdClient, statuses: dict[str, JobStatus], event: StoredEvent) -> JobStatus | None:
-    """Update the status of the event's job, and return it; None for a job that cannot be read."""
-    if event.job_id not in statuses:
-        try:
-            statuses[event.job_id] = status_now(client.job(event.job_id))
-        except NotFoundError:
-            # The job has been deleted since.
-            return None
-        except FgdError as error:
-            if not error.retryable:
-                raise
-            return None
-    statuses[event.job_id].update(event)
-    return statuses[event.job_id]
-
-
-def _follow(client: FgdClient, cursor: str, project: str | None) -> Iterator[StoredEvent | str]:
-    """Yield the events of all jobs, and a notice when the server does not answer.
-
-    A thread reads the stream, so that the notice appears while the thread pauses before it reconnects.
-    """
-    items: queue.Queue[StoredEvent | str | FgdError] = queue.Queue()
-    notice = away_notice(client.base_url)
-
-    def read() -> None:
-        try:
-            for event in client.all_events(after=cursor, project=project, on_drop=lambda _: items.put(notice)):
-                items.put(event)
-        except FgdError as error:
-            items.put(error)
-
-    threading.Thread(target=read, daemon=True, name="watch-all").start()
-    while True:
-        item = items.get()
-        if isinstance(item, FgdError):
-            raise item
-        yield item
 
 
 def _why(job: JobStatus) -> Text | None:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import ValidationError
 
-from fgd_core.errors import FgdError, NotFoundError
+from fgd_core.errors import FgdError, NotFoundError, error_classes
 from fgd_core.spec.views import Problem
 from service.client.connecting import proxy_for
 from service.client.errors import UnreachableError
@@ -70,8 +70,7 @@ def error_of(response: httpx.Response) -> FgdError:
     details = dict(problem.details)
     if problem.reasons:
         details["reasons"] = [reason.model_dump() for reason in problem.reasons]
-    classes = {each.code: each for each in _tree(FgdError)}
-    error = classes.get(problem.code, FgdError)(problem.detail or problem.title, **details)
+    error = error_classes().get(problem.code, FgdError)(problem.detail or problem.title, **details)
     error.code = problem.code
     return error
 
@@ -110,9 +109,3 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _tree(root: type[FgdError]) -> Iterator[type[FgdError]]:
-    yield root
-    for child in root.__subclasses__():
-        yield from _tree(child)

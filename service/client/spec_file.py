@@ -22,19 +22,9 @@ Document: TypeAlias = dict[str, JsonValue]
 
 # Fields that may hold a path, `*` being any name; a checkpoint may also be `job:<id>/best`, and weights may be a name.
 _PATHS = (
-    "data.train.images",
-    "data.train.annotations",
-    "data.val.images",
-    "data.val.annotations",
-    "data.folder",
-    "data.data_yaml",
-    "data.root",
-    "data.pictures.*.train",
-    "data.pictures.*.val",
-    "checkpoint",
-    "teacher.checkpoint",
-    "detector.weights",
-    "student.weights",
+    *(f"data.{split}.{kind}" for split in ("train", "val") for kind in ("images", "annotations")),
+    *("data.folder", "data.data_yaml", "data.root", "data.pictures.*.train", "data.pictures.*.val"),
+    *("checkpoint", "teacher.checkpoint", "detector.weights", "student.weights"),
 )
 _RECIPE = "recipe:"
 _WEIGHTS_SUFFIXES = (".pt", ".pth")

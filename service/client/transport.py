@@ -1,8 +1,7 @@
 """Sends requests to one server and reads the answers as models."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Protocol, Self, TypeAlias, TypeVar
+from typing import Protocol, Self, TypeAlias, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
 import httpx
@@ -26,20 +25,19 @@ M = TypeVar("M", bound=BaseModel)
 P = TypeVar("P", JobPage, DatasetPage, DeliveryPage, AuditPage)
 
 
+class Options(TypedDict, total=False):
+    """What a request may have in addition to its method and path."""
+
+    params: Query
+    json: JsonValue
+    headers: Mapping[str, str]
+    timeout_s: float
+
+
 class Read(Protocol):
     """Sends one request and reads its answer as a model."""
 
-    def __call__(
-        self,
-        model: type[M],
-        method: str,
-        path: str,
-        *,
-        params: Query | None = None,
-        json: JsonValue = None,
-        headers: Mapping[str, str] | None = None,
-        timeout_s: float | None = None,
-    ) -> M: ...
+    def __call__(self, model: type[M], method: str, path: str, **options: Unpack[Options]) -> M: ...
 
 
 class Transport:
@@ -57,44 +55,23 @@ class Transport:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Close the connection."""
         self._http.close()
 
-    def _read(
-        self,
-        model: type[M],
-        method: str,
-        path: str,
-        *,
-        params: Query | None = None,
-        json: JsonValue = None,
-        headers: Mapping[str, str] | None = None,
-        timeout_s: float | None = None,
-    ) -> M:
-        answer = self._send(method, path, params=params, json=json, headers=headers, timeout_s=timeout_s)
-        return read_model(model, answer)
+    def _read(self, model: type[M], method: str, path: str, **options: Unpack[Options]) -> M:
+        return read_model(model, self._send(method, path, **options))
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Query | None = None,
-        json: JsonValue = None,
-        headers: Mapping[str, str] | None = None,
-        timeout_s: float | None = None,
-    ) -> httpx.Response:
+    def _send(self, method: str, path: str, **options: Unpack[Options]) -> httpx.Response:
         """Send one request and return the answer; raise a refusal, or UnreachableError."""
-        timeout = httpx.Timeout(timeout_s) if timeout_s is not None else self._http.timeout
-        given = {name: value for name, value in (params or {}).items() if value is not None}
+        given = {name: value for name, value in options.get("params", {}).items() if value is not None}
+        body, headers = options.get("json"), options.get("headers")
+        timeout = options.get("timeout_s", self._http.timeout)
         try:
-            answer = self._http.request(method, path, params=given or None, json=json, headers=headers, timeout=timeout)
+            answer = self._http.request(method, path, params=given or None, json=body, headers=headers, timeout=timeout)
         except (httpx.TransportError, httpx.InvalidURL) as cause:
             raise unreachable(self.base_url, cause) from cause
         return accepted(answer)

@@ -51,15 +51,15 @@ def trial_table(
     order = ranked(trials, first)
     shown = order if max_rows is None else order[: max(1, max_rows)]
     columns = (
-        Column(heading="trial", is_number=True),
-        Column(heading="origin", narrow=8),
-        Column(heading="state"),
-        Column(heading="epoch", is_number=True),
-        Column(heading="rung", is_number=True, rank=2),
-        Column(heading="now", is_number=True, rank=1),
-        Column(heading=first.metric, is_number=True),
-        *(Column(heading=other.metric, is_number=True) for other in others),
-        Column(heading="values", narrow=16),
+        Column("trial", is_number=True),
+        Column("origin", narrow=8),
+        Column("state"),
+        Column("epoch", is_number=True),
+        Column("rung", is_number=True, rank=2),
+        Column("now", is_number=True, rank=1),
+        Column(first.metric, is_number=True),
+        *(Column(other.metric, is_number=True) for other in others),
+        Column("values", narrow=16),
     )
     rows = []
     for trial in shown:

@@ -57,30 +57,22 @@ def fold(job: JobView, events: Iterable[StoredEvent], curves: Mapping[str, Seque
             f"an older version stored the spec of job {job.job_id}, and no report can be made of it; submit it again",
             job_id=job.job_id,
         )
-    return JobReport(
-        job_id=job.job_id,
-        name=job.name,
-        kind=job.kind,
-        state=job.state,
-        spec=job.spec,
-        created_at=job.created_at,
-        started_at=job.started_at,
-        ended_at=job.ended_at,
-        attempts=len(job.attempts),
-        ran_s=_ran_s(job.attempts),
-        dashboard_url=job.dashboard_url,
-        error=job.error,
-        result=job.result or _newest_result(found),
-        epochs=[epochs[number] for number in sorted(epochs)],
-        evaluations=list(evaluations.values()),
-        curves={name: list(points) for name, points in curves.items()},
-        data=list(data.values()),
-        weights=list(weights.values()),
-        teacher=teachers[-1] if teachers else None,
-        plan=plans[-1] if plans else None,
-        warnings=list(warnings.values()),
-        artifacts=[artifacts[name] for name in sorted(artifacts)],
-    )
+    folded = {
+        "attempts": len(job.attempts),
+        "ran_s": _ran_s(job.attempts),
+        "result": job.result or _newest_result(found),
+        "epochs": [epochs[number] for number in sorted(epochs)],
+        "evaluations": list(evaluations.values()),
+        "curves": {name: list(points) for name, points in curves.items()},
+        "data": list(data.values()),
+        "weights": list(weights.values()),
+        "teacher": teachers[-1] if teachers else None,
+        "plan": plans[-1] if plans else None,
+        "warnings": list(warnings.values()),
+        "artifacts": [artifacts[name] for name in sorted(artifacts)],
+    }
+    # The report has some fields of the job, and ignores the others.
+    return JobReport.model_validate(dict(job) | folded)
 
 
 def _ran_s(attempts: Sequence[AttemptView]) -> float | None:

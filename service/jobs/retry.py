@@ -1,10 +1,9 @@
 """Decides whether a failed attempt is retried, when, and with which changes."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from fgd_core.errors import FgdError, LostRunError, OutOfMemoryError
+from fgd_core.errors import LostRunError, OutOfMemoryError, error_classes
 from fgd_core.spec.paths import field
 from fgd_core.spec.resources import RetryPolicy
 from fgd_core.spec.results import ErrorReport
@@ -87,10 +86,4 @@ def halved(spec: dict[str, Any], times: int) -> dict[str, Any]:
     return changes
 
 
-def _tree(root: type[FgdError]) -> Iterator[type[FgdError]]:
-    yield root
-    for child in root.__subclasses__():
-        yield from _tree(child)
-
-
-_CURABLE = {error.code: error.retryable for error in _tree(FgdError)}
+_CURABLE = {code: error.retryable for code, error in error_classes().items()}

@@ -3,7 +3,7 @@
 import heapq
 import math
 from bisect import bisect_left
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
@@ -185,22 +185,22 @@ class _Usage:
     def __init__(self, active: Sequence[Active], capacity: Capacity, limits: Mapping[str, Limits]) -> None:
         self._totals = (capacity.cpus_total or 1.0, capacity.gpus_total or 1.0)
         self._limits = limits
-        self._running: dict[str, tuple[int, int]] = {}
-        """Project -> (jobs, GPUs)."""
-        self._held: dict[str, tuple[float, float]] = {}
-        """Project -> (CPUs, GPUs), including the waiting jobs that were counted."""
+        self._running = defaultdict[str, list[int]](lambda: [0, 0])
+        """Project -> [jobs, GPUs]."""
+        self._held = defaultdict[str, list[int]](lambda: [0, 0])
+        """Project -> [CPUs, GPUs], including the waiting jobs that were counted."""
         for job in active:
-            self._add_running(job.project, job.gpus * job.tasks)
-            self._add_held(job.project, job.cpus * job.tasks, job.gpus * job.tasks)
+            self.run(job, job.tasks)
+            self.count(job, job.tasks)
 
     def share(self, project: str) -> float:
-        cpus, gpus = self._held.get(project, (0.0, 0.0))
+        cpus, gpus = self._held[project]
         weight = self._limits.get(project, _NO_LIMITS).weight
         return max(cpus / self._totals[0], gpus / self._totals[1]) / weight
 
     def over_quota(self, job: Queued, capacity: Capacity) -> Wait | None:
         limits = self._limits.get(job.project, _NO_LIMITS)
-        jobs, gpus = self._running.get(job.project, (0, 0))
+        jobs, gpus = self._running[job.project]
         if limits.max_running_jobs is not None and jobs >= limits.max_running_jobs:
             message = f"project {job.project} may run {limits.max_running_jobs} jobs at once, and runs {jobs}"
             return Wait("quota", message)
@@ -213,19 +213,15 @@ class _Usage:
             return Wait("quota", message)
         return None
 
-    def run(self, job: Queued, tasks: int) -> None:
-        self._add_running(job.project, job.gpus * tasks)
+    def run(self, job: Queued | Active, tasks: int) -> None:
+        running = self._running[job.project]
+        running[0] += 1
+        running[1] += job.gpus * tasks
 
-    def count(self, job: Queued, tasks: int) -> None:
-        self._add_held(job.project, job.cpus * tasks, job.gpus * tasks)
-
-    def _add_running(self, project: str, num_gpus: int) -> None:
-        jobs, gpus = self._running.get(project, (0, 0))
-        self._running[project] = (jobs + 1, gpus + num_gpus)
-
-    def _add_held(self, project: str, num_cpus: int, num_gpus: int) -> None:
-        cpus, gpus = self._held.get(project, (0.0, 0.0))
-        self._held[project] = (cpus + num_cpus, gpus + num_gpus)
+    def count(self, job: Queued | Active, tasks: int) -> None:
+        held = self._held[job.project]
+        held[0] += job.cpus * tasks
+        held[1] += job.gpus * tasks
 
 
 class _Room:

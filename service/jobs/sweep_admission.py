@@ -1,6 +1,7 @@
 """Decides whether a sweep is accepted: whether each part is sound, and whether the parts fit together."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,7 +97,7 @@ def _searcher(spec: SweepSpec, space: Mapping[str, Dimension]) -> Iterator[Probl
                 yield ProblemReason(
                     loc=f"space.{path}", code="grid_over_range", message=f"{message}, or use another searcher"
                 )
-        if _is_too_large(space.values()):
+        if math.prod(map(_num_values, space.values())) > MAX_GRID:
             message = (
                 f"the grid has more than {MAX_GRID} points, which is the limit; search fewer values, or use random"
             )
@@ -108,15 +109,6 @@ def _searcher(spec: SweepSpec, space: Mapping[str, Dimension]) -> Iterator[Probl
     if isinstance(searcher, CmaEs) and len(spec.objectives) > 1:
         message = f"cma_es takes one objective, but there are {len(spec.objectives)}; use nsga2 or tpe"
         yield ProblemReason(loc="searcher.type", code="one_objective_only", message=message)
-
-
-def _is_too_large(space: Iterable[Dimension]) -> bool:
-    num_points = 1
-    for num_values in sorted(_num_values(dimension) for dimension in space):
-        num_points *= num_values
-        if num_points > MAX_GRID:
-            return True
-    return False
 
 
 def _num_values(dimension: Dimension) -> int:

@@ -38,8 +38,10 @@ class Addresses:
 
     url: str
     docs_url: str
+    dashboard_url: str
+    """Address of Ray's dashboard for people: this server forwards it."""
     ray_url: str
-    """Address of Ray itself; people open its dashboard at `/ray/` of this server."""
+    """Address of Ray itself."""
     home: Path
     log_file: Path | None
     """None: the log goes to standard error."""
@@ -178,6 +180,7 @@ def _addresses(settings: Settings, ray_url: str, log_file: Path | None) -> Addre
     return Addresses(
         url=settings.public_url,
         docs_url=f"{settings.public_url}/docs",
+        dashboard_url=f"{settings.public_url}/ray/",
         ray_url=ray_url,
         home=settings.home,
         log_file=log_file,

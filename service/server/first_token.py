@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fgd_core.errors import ConflictError, StorageError
-from fgd_core.spec.administration import NewToken, TokenCreated, TokenView
+from fgd_core.spec.administration import NewToken, TokenCreated
 from service.clock import Clock
 from service.home import make_private, unnoted
 from service.server.options import settings_of
 from service.settings import Settings
 from service.store import api_tokens, audit, migrate
 from service.store.session import Database
+from service.store.tables import columns
 from service.store.tokens import digest
 
 _SHORTEST = 32
@@ -55,7 +56,7 @@ def create(request: NewToken, *, home: Path | None, database_url: str | None) ->
     Raises:
         StorageError: the home cannot be written.
     """
-    settings = settings_of(home=home, database_url=database_url)
+    settings = settings_of({"home": home, "database.url": database_url})
     make_private(settings.home, settings.database.url, note=unnoted)
     migrate.upgrade(settings.database.url)
     return asyncio.run(_create(request, settings.database.url))
@@ -93,22 +94,11 @@ async def _create(request: NewToken, database_url: str) -> TokenCreated:
     )
     try:
         async with database.writing() as session:
-            await api_tokens.insert_token(session, stored)
+            row = await api_tokens.insert_token(session, stored)
             await audit.append(session, _audit_entry(stored, now))
     finally:
         await database.close()
-    view = TokenView(
-        token_id=stored.id,
-        name=stored.name,
-        role=request.role,
-        project=stored.project,
-        created_at=now,
-        created_by=stored.created_by,
-        expires_at=stored.expires_at,
-        revoked_at=None,
-        last_used_at=None,
-    )
-    return TokenCreated(**dict(view), token=token)
+    return TokenCreated.model_validate(columns(row) | {"token_id": row.id, "token": token})
 
 
 def _audit_entry(stored: api_tokens.NewToken, now: datetime) -> audit.Entry:

@@ -43,26 +43,14 @@ _OF_OTHERS = frozenset(
 )
 
 
-def settings_of(
-    *,
-    home: Path | None = None,
-    database_url: str | None = None,
-    host: str | None = None,
-    port: int | None = None,
-    ray_dashboard_url: str | None = None,
-) -> Settings:
+def settings_of(options: Mapping[str, object]) -> Settings:
     """Make the settings from the options that are not None; the environment and the defaults fill the rest.
 
+    Args:
+        options: by the name of their setting, such as `port` or `database.url`.
     Raises:
         UsageError: a value is invalid; the message names all of them.
     """
-    options = {
-        "home": home,
-        "database.url": database_url,
-        "host": host,
-        "port": port,
-        "ray.dashboard_url": ray_dashboard_url,
-    }
     given = {name: value for name, value in options.items() if value is not None}
     try:
         return Settings(**_nested(given))  # type: ignore[arg-type]  # pydantic checks the types
@@ -99,7 +87,7 @@ def settings_at(home: Path | None, database_url: str | None, server: str | None,
             f"`fgd {command}` opens a server's home and database, and cannot ask {server} (of --server or FGD_SERVER); "
             "on the machine of that server, add --home or --database-url"
         )
-    return settings_of(home=home, database_url=database_url)
+    return settings_of({"home": home, "database.url": database_url})
 
 
 def unknown_variables(environment: Mapping[str, str], *, only_near: bool = False) -> Iterator[str]:

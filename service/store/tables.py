@@ -65,6 +65,11 @@ def table_of(model: type[Base]) -> Table:
     return model.__table__
 
 
+def columns(row: Base) -> JsonObject:
+    """Return the values of a row by column, for a view that has most of them under the same names."""
+    return {column.key: getattr(row, column.key) for column in row.__table__.columns}
+
+
 class Job(Base):
     """A job, with its state and its progress."""
 

@@ -13,8 +13,9 @@ from fgd_core.detectors.weights.matching import load_weights
 from fgd_core.detectors.weights.mmdetection import mmdetection_weights
 from fgd_core.spec.jobs import DistillSpec
 from fgd_core.spec.paths import field
+from fgd_core.spec.recipes import Publication
 from fgd_core.training.distiller import Distiller
-from service.catalogue.recipes import heading, recipes
+from service.catalogue.recipes import recipes
 from service.client.client import FgdClient
 from service.client.commands.recipes import as_markdown, recipe_table
 from service.client.spec_file import read_spec
@@ -43,6 +44,21 @@ def job(name: str) -> DistillSpec:
     spec = read_spec(f"recipe:{name}")
     assert isinstance(spec, DistillSpec)
     return spec
+
+
+def heading(publication: Publication) -> list[str]:
+    """Return the comments that the file of a recipe must begin with."""
+    lines = [f"{publication.student}, taught by {publication.teacher}."]
+    for what, ap in (("boxes", publication.boxes), ("masks", publication.masks)):
+        if ap is not None:
+            reached = "not published" if ap.distilled is None else str(ap.distilled)
+            figures = f"teacher {ap.teacher}, student alone {ap.student}, distilled {reached}"
+            beside = f" ({ap.without_inheriting} with inherit: nothing)" if ap.without_inheriting is not None else ""
+            lines.append(f"AP of {what} on val2017: {figures}{beside}.")
+    lines.append(f"Figures: {publication.source}.")
+    lines.append(f"Settings: {publication.config}.")
+    lines += [f"Differs: {each}." for each in publication.differs]
+    return lines
 
 
 class TestEachRecipe:

@@ -35,19 +35,19 @@ class TestFaults:
     ) -> None:
         monkeypatch.setenv(variable, value)
         with pytest.raises(UsageError) as refusal:
-            settings_of(home=tmp_path)
+            settings_of({"home": tmp_path})
         assert refusal.value.message.startswith(message)
         assert "hunter2" not in str(refusal.value)
 
     def test_an_option_is_named_as_it_was_typed(self) -> None:
         with pytest.raises(UsageError, match=r"^--database-url: 'mysql' is no database"):
-            settings_of(database_url="mysql://db/fgd")
+            settings_of({"database.url": "mysql://db/fgd"})
 
     def test_all_are_reported_together(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("FGD_PORT", "0")
         monkeypatch.setenv("FGD_HEARTBEAT_S", "-5")
         with pytest.raises(UsageError, match=r"FGD_PORT='0' .*; FGD_HEARTBEAT_S='-5' "):
-            settings_of()
+            settings_of({})
 
 
 class TestUnknownVariables:

@@ -15,7 +15,7 @@ from memory_cluster import MemoryCluster
 from fgd_core.spec.jobs import JOB_SPEC
 from fgd_core.spec.readable import JOBS, ROOTS
 from service.api import spec_paths
-from service.jobs.admission import reasons
+from service.jobs.admission import paths, reasons
 from service.settings import Settings
 
 pytestmark = pytest.mark.one_database
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 def codes(spec: dict[str, Any], settings: Settings) -> dict[str, str]:
     job = JOB_SPEC.validate_python(spec)
-    return {reason.loc: reason.code for reason in reasons(job, asyncio.run(spec_paths.facts(job, settings, None)))}
+    return {reason.loc: reason.code for reason in reasons(job, asyncio.run(spec_paths.facts(paths(job), settings)))}
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ class TestOnAnotherDisk:
 
 def test_the_reason_names_the_roots(roots: Path) -> None:
     job = JOB_SPEC.validate_python(evaluate_spec("/etc/passwd"))
-    (reason,) = reasons(job, asyncio.run(spec_paths.facts(job, guarded(roots), None)))
+    (reason,) = reasons(job, asyncio.run(spec_paths.facts(paths(job), guarded(roots))))
     assert str(roots / "data") in reason.message
 
 

@@ -81,12 +81,12 @@ class TestVariables:
     def test_an_error_names_the_variable(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, INVALID[name])
         with pytest.raises(UsageError, match=rf"^{name}\b"):
-            settings_of()
+            settings_of({})
 
     def test_the_members_of_a_group_are_read_together(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("FGD_DATABASE_POOL_SIZE", "7")
         assert Settings(home=tmp_path).database.url == f"sqlite+aiosqlite:///{tmp_path}/fgd.db"
-        settings = settings_of(database_url="postgresql://db/fgd")
+        settings = settings_of({"database.url": "postgresql://db/fgd"})
         assert (settings.database.url, settings.database.pool_size) == ("postgresql+asyncpg://db/fgd", 7)
 
     def test_a_foreign_variable_with_the_prefix_of_a_group_is_ignored(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,7 @@ class TestVariables:
     def test_a_group_that_is_not_json_is_refused_without_its_value(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("FGD_DATABASE", "postgresql://ana:hunter2@db/fgd")
         with pytest.raises(UsageError, match=r"^FGD_DATABASE is no JSON .* as in FGD_DATABASE_URL=") as refusal:
-            settings_of()
+            settings_of({})
         assert "hunter2" not in str(refusal.value)
 
 

@@ -1,4 +1,4 @@
-"""The HTTP API: each resource is a module with a router, and a line in this table."""
+"""The HTTP API: each resource is a module with a router, and an entry in this table."""
 
 from collections.abc import Sequence
 
@@ -30,29 +30,9 @@ from service.api.routes import (
     webhooks,
 )
 
-ROUTERS: Sequence[APIRouter] = (
-    # First: runs call these routes most often, and FastAPI tries the routers in this order.
-    attempts.router,
-    attempt_files.router,
-    jobs.router,
-    job_control.router,
-    queue.router,
-    events.router,
-    logs.router,
-    metrics.router,
-    report.router,
-    sweeps.router,
-    compare.router,
-    catalogue.router,
-    datasets.router,
-    artifacts.router,
-    projects.router,
-    tokens.router,
-    webhooks.router,
-    audit.router,
-    housekeeping.router,
-    ray_dashboard.router,
-    docs.router,
-    health.router,
-    scraping.router,
-)
+_OF_RUNS = (attempts, attempt_files)
+_OF_JOBS = (jobs, job_control, queue, events, logs, metrics, report, sweeps, compare, catalogue, datasets, artifacts)
+_OF_THE_SERVER = (projects, tokens, webhooks, audit, housekeeping, ray_dashboard, docs, health, scraping)
+
+# FastAPI tries the routers in this order, and runs send most requests.
+ROUTERS: Sequence[APIRouter] = [resource.router for resource in (*_OF_RUNS, *_OF_JOBS, *_OF_THE_SERVER)]

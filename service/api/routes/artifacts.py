@@ -24,10 +24,7 @@ ArtifactName = Annotated[str, Path(description="The artifact's name", examples=[
     "/{job_id}/artifacts/{name:path}",
     operation_id="get_artifact",
     response_class=Response,
-    responses={
-        200: {"content": stored_files.ANY},
-        206: {"description": "The requested range of the file", "content": stored_files.ANY},
-    },
+    responses=stored_files.RESPONSES,
 )
 async def get_artifact(
     services: ServicesDep, principal: Reader, request: Request, job_id: JobId, name: ArtifactName

@@ -20,7 +20,6 @@ from fgd_core.spec.attempts import FileList, UploadedFile
 from service.api import stored_files
 from service.api.access import JobId
 from service.api.deps import Services, ServicesDep
-from service.api.problems import Responses
 from service.api.routes.attempts import AttemptId, Token, current
 from service.errors import BodyMissingError, ForbiddenError, LengthMissingError
 from service.storage import paths, threads
@@ -35,10 +34,6 @@ _DIGEST = re.compile(r"(?:^|[,\s])sha-256=:(?P<base64>[A-Za-z0-9+/=]+):")
 _TIMEOUT_S = 60.0
 """An upload fails when the client sends nothing for this long."""
 _BYTES = "application/octet-stream"
-_FILE: Responses = {
-    200: {"content": stored_files.ANY},
-    206: {"description": "The requested range of the file", "content": stored_files.ANY},
-}
 _BODY = {
     "requestBody": {"required": True, "content": {_BYTES: {"schema": {"type": "string", "format": "binary"}}}},
     "parameters": [
@@ -78,7 +73,7 @@ async def list_files(services: ServicesDep, token: Token, attempt_id: AttemptId)
     )
 
 
-@router.get("/files/{path:path}", operation_id="get_file", response_class=Response, responses=_FILE)
+@router.get("/files/{path:path}", operation_id="get_file", response_class=Response, responses=stored_files.RESPONSES)
 async def get_file(
     services: ServicesDep, token: Token, request: Request, attempt_id: AttemptId, path: FilePath
 ) -> Response:
@@ -120,7 +115,10 @@ async def delete_file(services: ServicesDep, token: Token, attempt_id: AttemptId
 
 
 @router.get(
-    "/checkpoints/{job_id}/{name:path}", operation_id="get_checkpoint", response_class=Response, responses=_FILE
+    "/checkpoints/{job_id}/{name:path}",
+    operation_id="get_checkpoint",
+    response_class=Response,
+    responses=stored_files.RESPONSES,
 )
 async def get_checkpoint(
     *, services: ServicesDep, token: Token, request: Request, attempt_id: AttemptId, job_id: JobId, name: CheckpointName

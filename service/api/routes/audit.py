@@ -9,7 +9,7 @@ from service.api import cursors
 from service.api.access import AdminOfAll
 from service.api.deps import ServicesDep
 from service.store import audit
-from service.store.tables import AuditEntry
+from service.store.tables import AuditEntry, columns
 
 router = APIRouter(tags=["audit"])
 
@@ -51,15 +51,4 @@ def _before_id(cursor: str) -> int:
 
 
 def _view(row: AuditEntry) -> AuditEntryView:
-    return AuditEntryView(
-        entry_id=row.id,
-        at=row.at,
-        actor=row.actor,
-        token_id=row.token_id,
-        action=row.action,
-        target=row.target,
-        project=row.project,
-        status=row.status,
-        request_id=row.request_id,
-        details=row.details or {},
-    )
+    return AuditEntryView.model_validate(columns(row) | {"entry_id": row.id, "details": row.details or {}})

@@ -3,14 +3,12 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fgd_core.spec.data import FileData, Fingerprints, Registered
+from fgd_core.spec.data import Registered
 from fgd_core.spec.datasets import DatasetPage, DatasetState, DatasetSummary, DatasetView, NewDataset
 from fgd_core.spec.events import DataSetChecked
 from fgd_core.spec.jobs import CheckDataSpec, ProjectName
-from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.views import JobView
 from service.api import audit_notes, cursors, responses, spec_paths, stored_files, submission
 from service.api.access import Principal, Reader, Submitter
@@ -21,10 +19,10 @@ from service.reports.dataset_page import render_dataset
 from service.storage import threads
 from service.store import artifacts, datasets, jobs, views
 from service.store.datasets import Known
+from service.store.tables import columns
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
-_FILE_DATA: TypeAdapter[FileData] = TypeAdapter(FileData)
 _MAX_IMAGE_BYTES = 16_000_000
 
 Key = Annotated[str, Path(max_length=100, description="The id or the name of a data set", examples=["shelves"])]
@@ -40,7 +38,7 @@ async def create(services: ServicesDep, principal: Submitter, response: Response
     project = principal.project_for(new.project) or "default"
     audit_notes.about(project=project, name=new.name)
     paths = list(admission.data_paths(new.data, "data"))
-    facts = await spec_paths.facts_of(paths, services.settings)
+    facts = await spec_paths.facts(paths, services.settings)
     admission.check(list(admission.path_reasons(paths, facts)))
     async with services.database.writing() as session:
         row = await datasets.insert_dataset(
@@ -152,37 +150,22 @@ def _page(services: Services, view: DatasetView, uris: dict[str, str]) -> str:
 
 def _summary(known: Known) -> DatasetSummary:
     row = known.row
-    splits = _outcome(known).splits if row.outcome is not None else []
-    return DatasetSummary(
-        dataset_id=row.id,
-        name=row.name,
-        project=row.project,
-        format=row.data["type"],
-        state=_state(known),
-        num_images={each.split: each.num_images for each in splits},
-        num_boxes={each.split: each.num_boxes for each in splits},
-        num_categories=len(splits[0].boxes_per_category) if splits else None,
-        created_at=row.created_at,
-        created_by=row.created_by,
-        checked_at=row.checked_at,
-    )
+    splits = DataSetChecked.model_validate(row.outcome).splits if row.outcome is not None else []
+    found = {
+        "dataset_id": row.id,
+        "format": row.data["type"],
+        "state": _state(known),
+        "num_images": {each.split: each.num_images for each in splits},
+        "num_boxes": {each.split: each.num_boxes for each in splits},
+        "num_categories": len(splits[0].boxes_per_category) if splits else None,
+    }
+    return DatasetSummary.model_validate(columns(row) | found)
 
 
 def _view(known: Known) -> DatasetView:
     row = known.row
-    return DatasetView(
-        **dict(_summary(known)),
-        data=_FILE_DATA.validate_python(row.data),
-        fingerprints=Fingerprints.model_validate(row.fingerprints) if row.fingerprints is not None else None,
-        check_job_id=row.check_job_id,
-        outcome=_outcome(known) if row.outcome is not None else None,
-        error=ErrorReport.model_validate(row.check_error) if row.check_error is not None else None,
-        page_url=f"/v1/datasets/{row.id}/page",
-    )
-
-
-def _outcome(known: Known) -> DataSetChecked:
-    return DataSetChecked.model_validate(known.row.outcome)
+    more = {"error": row.check_error, "page_url": f"/v1/datasets/{row.id}/page"}
+    return DatasetView.model_validate(columns(row) | dict(_summary(known)) | more)
 
 
 def _state(known: Known) -> DatasetState:

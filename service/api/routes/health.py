@@ -1,6 +1,7 @@
 """Health: whether the process is alive, and whether it can accept jobs."""
 
 import asyncio
+from collections.abc import Awaitable
 from importlib.metadata import version
 
 import structlog
@@ -31,7 +32,9 @@ async def ready(services: ServicesDep, response: Response) -> Ready:
 
     Without Ray or the storage the server still accepts jobs; they wait until both are back.
     """
-    (database, revision), ray, storage = await asyncio.gather(_database(services), _ray(services), _storage(services))
+    (database, revision), ray, storage = await asyncio.gather(
+        _database(services), _state(services.cluster.version()), _state(threads.run(services.storage.ping))
+    )
     if database != "ok":
         response.status_code = 503
     return Ready(
@@ -55,22 +58,11 @@ async def _database(services: Services) -> tuple[str, str | None]:
     return ("ok" if fits else f"at revision {revision}; {migrate.head_revision()} is required"), revision
 
 
-async def _ray(services: Services) -> str:
+async def _state(answer: Awaitable[str | None]) -> str:
     try:
         async with asyncio.timeout(_TIMEOUT_S):
-            return await services.cluster.version()
-    except ClusterError as error:
+            return await answer or "ok"
+    except (ClusterError, StorageError) as error:
         return f"unreachable: {error.message}"
     except TimeoutError:
         return f"unreachable: no answer within {_TIMEOUT_S:g} s"
-
-
-async def _storage(services: Services) -> str:
-    try:
-        async with asyncio.timeout(_TIMEOUT_S):
-            await threads.run(services.storage.ping)
-    except StorageError as error:
-        return f"unreachable: {error.message}"
-    except TimeoutError:
-        return f"unreachable: no answer within {_TIMEOUT_S:g} s"
-    return "ok"

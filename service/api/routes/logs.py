@@ -12,8 +12,8 @@ from starlette.responses import Response, StreamingResponse
 from fgd_core.errors import FgdError, SpecError
 from fgd_core.spec.views import LogNote, LogPiece
 from service.api.access import JobId, Reader, visible_job
-from service.api.deps import Services, ServicesDep
-from service.api.log_reader import End, LogChunk, LogItem, Note
+from service.api.deps import ServicesDep
+from service.api.log_reader import End, LogChunk, LogItem
 
 router = APIRouter(prefix="/v1/jobs", tags=["logs"])
 
@@ -68,59 +68,54 @@ async def get_logs(
     if not follow:
         printed = (await services.logs.snapshot(job_id, first)).rest(offset) if first is not None else ()
         return StreamingResponse(printed, media_type=_TEXT, headers=headers)
+    items = services.logs.follow(job_id, first, offset, later_attempts=attempt is None)
+    items = _bounded(items, services.settings.sse.lifetime_s)
     if _EVENT_STREAM in request.headers.get("accept", ""):
-        messages = _messages(services, job_id, first, offset, later_attempts=attempt is None)
-        return EventSourceResponse(messages, headers=headers)
-    text = _text(services, job_id, first, offset, later_attempts=attempt is None)
-    return StreamingResponse(text, media_type=_TEXT, headers=headers)
+        return EventSourceResponse(_messages(items, services.settings.sse.keep_alive_s), headers=headers)
+    # A client that names an attempt gets the exact bytes of its log, so that it can count and resume.
+    return StreamingResponse(_text(items, with_notes=attempt is None), media_type=_TEXT, headers=headers)
 
 
-async def _messages(
-    services: Services, job_id: str, number: int | None, offset: int, *, later_attempts: bool
-) -> AsyncIterator[bytes]:
-    sent_at = time.monotonic()
-    yield format_sse_event(retry=_RETRY_MS)
-    async for item in _follow(services, job_id, number, offset, later_attempts=later_attempts):
-        match item:
-            case LogChunk():
-                piece = LogPiece(attempt=item.attempt, offset=item.offset, text=item.content.decode("utf-8", "replace"))
-                id_ = f"{item.attempt}-{item.offset + len(item.content)}"
-                yield format_sse_event(event="log", data_str=piece.model_dump_json(), id=id_)
-            case Note():
-                yield format_sse_event(event="note", data_str=LogNote(text=item.text).model_dump_json())
-            case End():
-                yield format_sse_event(event="end", data_str="{}")
-            case None:
-                if time.monotonic() - sent_at < services.settings.sse.keep_alive_s:
-                    continue
-                yield KEEPALIVE_COMMENT
-        sent_at = time.monotonic()
-
-
-async def _text(
-    services: Services, job_id: str, number: int | None, offset: int, *, later_attempts: bool
-) -> AsyncIterator[bytes]:
-    async for item in _follow(services, job_id, number, offset, later_attempts=later_attempts):
-        match item:
-            case LogChunk():
-                yield item.content
-            # A client that names an attempt gets the exact bytes of its log, so that it can count and resume.
-            case Note() if later_attempts:
-                yield f"\n── {item.text} ──\n".encode()
-
-
-async def _follow(
-    services: Services, job_id: str, number: int | None, offset: int, *, later_attempts: bool
-) -> AsyncIterator[LogItem]:
-    ends_at = time.monotonic() + services.settings.sse.lifetime_s
+async def _bounded(items: AsyncIterator[LogItem], lifetime_s: float) -> AsyncIterator[LogItem]:
+    """Yield the items of a log until its end, or until an item comes after `lifetime_s`."""
+    ends_at = time.monotonic() + lifetime_s
     try:
-        async for item in services.logs.follow(job_id, number, offset, later_attempts=later_attempts):
+        async for item in items:
             yield item
             if time.monotonic() >= ends_at:
                 return
     except (FgdError, OSError):
         # The job is deleted, or the database cannot be reached: the client reconnects and gets that as an answer.
         return
+
+
+async def _messages(items: AsyncIterator[LogItem], keep_alive_s: float) -> AsyncIterator[bytes]:
+    sent_at = time.monotonic()
+    yield format_sse_event(retry=_RETRY_MS)
+    async for item in items:
+        match item:
+            case LogChunk():
+                piece = LogPiece(attempt=item.attempt, offset=item.offset, text=item.content.decode("utf-8", "replace"))
+                id_ = f"{item.attempt}-{item.offset + len(item.content)}"
+                yield format_sse_event(event="log", data_str=piece.model_dump_json(), id=id_)
+            case LogNote():
+                yield format_sse_event(event="note", data_str=item.model_dump_json())
+            case End():
+                yield format_sse_event(event="end", data_str="{}")
+            case None:
+                if time.monotonic() - sent_at < keep_alive_s:
+                    continue
+                yield KEEPALIVE_COMMENT
+        sent_at = time.monotonic()
+
+
+async def _text(items: AsyncIterator[LogItem], *, with_notes: bool) -> AsyncIterator[bytes]:
+    async for item in items:
+        match item:
+            case LogChunk():
+                yield item.content
+            case LogNote() if with_notes:
+                yield f"\n── {item.text} ──\n".encode()
 
 
 def _resume_from(last_event_id: str) -> tuple[int, int]:

@@ -77,17 +77,12 @@ def _other_wait(item: Waiting, capacity: Capacity | None, now: datetime) -> Wait
 
 
 def _row(position: int, item: Waiting, wait: Wait, now: datetime) -> QueuedJob:
-    job = item.job
     return QueuedJob(
+        **item.job._asdict(),
         position=position,
-        job_id=job.job_id,
         name=item.name,
-        project=job.project,
-        priority=job.priority,
         state=item.state,
-        cpus=job.cpus,
-        gpus=job.gpus,
-        pieces=job.tasks,
+        pieces=item.job.tasks,
         code=wait.code,
         message=wait.message,
         not_before=now + timedelta(seconds=wait.not_before_s) if wait.not_before_s is not None else None,
@@ -98,13 +93,4 @@ def _row(position: int, item: Waiting, wait: Wait, now: datetime) -> QueuedJob:
 def _nodes(capacity: Capacity | None) -> list[NodeView] | None:
     if capacity is None:
         return None
-    return [
-        NodeView(
-            node_id=node.node_id,
-            cpus_total=node.cpus_total,
-            cpus_free=node.cpus_free,
-            gpus_total=node.gpus_total,
-            gpus_free=node.gpus_free,
-        )
-        for node in capacity.nodes
-    ]
+    return [NodeView(**vars(node)) for node in capacity.nodes]

@@ -30,6 +30,7 @@ router = APIRouter(include_in_schema=False)
 
 log = structlog.get_logger(__name__)
 
+_SHOWS_ALL = "Ray's dashboard shows all projects"
 _METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]
 _MAX_TOKEN = 1000
 # Lists of what passes: cookies, tokens and hop-by-hop headers must not, in either direction.
@@ -77,7 +78,7 @@ async def sign_in(services: ServicesDep, request: Request) -> Response:
     token, next_page = form.get("token", [""])[0].strip(), paths.safe_next(form.get("next", [""])[0])
     try:
         principal, cookie = await services.sessions.begin(token[:_MAX_TOKEN])
-        _check_all_projects(principal)
+        principal.check_all_projects(_SHOWS_ALL)
     except (UnauthorizedError, ForbiddenError) as refusal:
         log.info("ray_sign_in_refused", reason=refusal.message)
         return pages.sign_in(paths, next_page, problem=_form_message(refusal), status=refusal.http_status)
@@ -153,7 +154,7 @@ def _check_allowed(principal: Principal, request: Request, path: str, own_url: s
         ForbiddenError: the token is for one project, its role is too low, or a page of another site sent the request.
     """
     principal.check_role(Role.READ)
-    _check_all_projects(principal)
+    principal.check_all_projects(_SHOWS_ALL)
     if not rules.is_for_readers(request.method, path) and path not in rules.OWN:
         principal.check_role(Role.ADMIN)
         # Some GET requests of Ray change something; browsers send them without Origin, and without tokens no cookie is
@@ -164,15 +165,6 @@ def _check_allowed(principal: Principal, request: Request, path: str, own_url: s
         audit_notes.about(path=path[:200])
         if getattr(request.state, "is_by_cookie", False):
             _check_own_page(request, own_url)
-
-
-def _check_all_projects(principal: Principal) -> None:
-    if principal.project is not None:
-        raise ForbiddenError(
-            f"Ray's dashboard shows all projects, and the token {principal.name!r} is for the project "
-            f"{principal.project!r}; use a token for all projects",
-            project=principal.project,
-        )
 
 
 def _check_own_page(request: Request, own_url: str | None) -> None:

@@ -7,7 +7,6 @@ from prometheus_client.exposition import choose_encoder
 from service.api.access import Reader
 from service.api.deps import ServicesDep
 from service.api.token_check import METRICS_PATH
-from service.errors import ForbiddenError
 
 _TEXT = {"schema": {"type": "string"}}
 
@@ -31,12 +30,7 @@ async def scrape(services: ServicesDep, principal: Reader, request: Request) -> 
     With `Accept: application/openmetrics-text`, the format is OpenMetrics. The request needs a token with the role
     `read` for all projects, or the server's FGD_METRICS_TOKEN.
     """
-    if principal.project is not None:
-        raise ForbiddenError(
-            f"metrics cover all projects, and the token {principal.name!r} is for the project {principal.project!r}; "
-            "use a token for all projects, or the server's FGD_METRICS_TOKEN",
-            project=principal.project,
-        )
+    principal.check_all_projects("metrics cover all projects")
     await services.measuring.sample()
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     return Response(encode(services.metrics.registry), headers={"Content-Type": content_type})

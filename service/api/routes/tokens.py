@@ -10,7 +10,7 @@ from service.api import audit_notes
 from service.api.access import Admin, Reader
 from service.api.deps import ServicesDep
 from service.store import api_tokens
-from service.store.tables import ApiToken
+from service.store.tables import ApiToken, columns
 
 router = APIRouter(tags=["tokens"])
 
@@ -75,16 +75,4 @@ async def who_am_i(principal: Reader) -> WhoAmI:
 
 
 def _view(row: ApiToken) -> TokenView:
-    return TokenView.model_validate(
-        {
-            "token_id": row.id,
-            "name": row.name,
-            "role": row.role,
-            "project": row.project,
-            "created_at": row.created_at,
-            "created_by": row.created_by,
-            "expires_at": row.expires_at,
-            "revoked_at": row.revoked_at,
-            "last_used_at": row.last_used_at,
-        }
-    )
+    return TokenView.model_validate(columns(row) | {"token_id": row.id})

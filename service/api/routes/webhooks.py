@@ -1,7 +1,7 @@
 """Webhooks: URLs to which the server sends a message when a job ends."""
 
 import secrets
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
@@ -18,7 +18,7 @@ from service.api import audit_notes, cursors
 from service.api.access import Admin
 from service.api.deps import ServicesDep
 from service.store import webhooks
-from service.store.tables import Webhook, WebhookDelivery
+from service.store.tables import Webhook, WebhookDelivery, columns
 from service.webhooks import addresses, signing
 from service.webhooks.delivery import body_of_test
 from service.webhooks.sending import Sender
@@ -103,25 +103,9 @@ async def list_deliveries(
 
 
 def _view(row: Webhook) -> WebhookView:
-    return WebhookView(
-        webhook_id=row.id, url=row.url, project=row.project, created_at=row.created_at, created_by=row.created_by
-    )
+    return WebhookView.model_validate(columns(row) | {"webhook_id": row.id})
 
 
 def _delivery(row: WebhookDelivery) -> DeliveryView:
-    state: Literal["waiting", "delivered", "given_up"] = "given_up"
-    if row.delivered_at is not None:
-        state = "delivered"
-    elif row.next_try_at is not None:
-        state = "waiting"
-    return DeliveryView(
-        delivery_id=row.id,
-        job_id=row.job_id,
-        sequence=row.sequence,
-        state=state,
-        tries=row.tries,
-        created_at=row.created_at,
-        next_try_at=row.next_try_at,
-        delivered_at=row.delivered_at,
-        last_error=row.last_error,
-    )
+    state = "delivered" if row.delivered_at else "waiting" if row.next_try_at else "given_up"
+    return DeliveryView.model_validate(columns(row) | {"delivery_id": row.id, "state": state})

@@ -4,40 +4,34 @@ import itertools
 from collections.abc import Sequence
 from typing import Annotated
 
-import typer
 from rich.console import Group
 from rich.text import Text
+from typer import Option
 
 from fgd_core.spec.administration import AuditEntryView
 from service.client.client import FgdClient
-from service.client.console import SERVER, AsJson, Server, output, print_json_models
+from service.client.console import SERVER, AsJson, Server, output, print_answer
 from service.client.exits import guarded
 from service.client.fitting import Column, Row, fitted
 
 _COLUMNS = (
-    Column(heading="at"),
-    Column(heading="who", narrow=8),
-    Column(heading="action"),
-    Column(heading="target", narrow=14),
-    Column(heading="project", rank=1),
-    Column(heading="status", is_number=True),
+    Column("at"),
+    Column("who", narrow=8),
+    Column("action"),
+    Column("target", narrow=14),
+    Column("project", rank=1),
+    Column("status", is_number=True),
 )
 
 
 @guarded
 def audit(
     *,
-    actor: Annotated[str | None, typer.Option("--actor", metavar="NAME", help="Only actions of this token.")] = None,
-    action: Annotated[
-        str | None, typer.Option("--action", metavar="NAME", help="Only this action, for example cancel_job.")
-    ] = None,
-    project: Annotated[
-        str | None, typer.Option("--project", metavar="NAME", help="Only actions in this project.")
-    ] = None,
-    target: Annotated[
-        str | None, typer.Option("--target", metavar="TEXT", help="Only actions whose target contains this text.")
-    ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="Show at most N actions.")] = 50,
+    actor: Annotated[str | None, Option(metavar="NAME", help="Only actions of this token.")] = None,
+    action: Annotated[str | None, Option(metavar="NAME", help="Only this action, for example cancel_job.")] = None,
+    project: Annotated[str | None, Option(metavar="NAME", help="Only actions in this project.")] = None,
+    target: Annotated[str | None, Option(metavar="TEXT", help="Only actions whose target contains this text.")] = None,
+    limit: Annotated[int, Option(min=1, metavar="N", help="Show at most N actions.")] = 50,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
@@ -50,12 +44,11 @@ def audit(
     with FgdClient(server) as client:
         entries = client.administration.audit(actor=actor, action=action, project=project, target=target)
         found = list(itertools.islice(entries, limit))
-    if as_json:
-        print_json_models(found)
-    elif not found:
-        output().print("no actions match")
-    else:
-        output().print(audit_table(found, width=output().width))
+    print_answer(
+        found,
+        lambda: audit_table(found, width=output().width) if found else "no actions match",
+        as_json=as_json,
+    )
 
 
 def audit_table(found: Sequence[AuditEntryView], *, width: int) -> Group:

@@ -2,7 +2,9 @@
 
 from typing import Annotated
 
-import typer
+from rich.console import Group
+from rich.text import Text
+from typer import Argument, Option
 
 from fgd_core.errors import NotFoundError
 from fgd_core.spec.catalogue import Entry
@@ -10,22 +12,18 @@ from fgd_core.spec.refusals import closest
 from service.catalogue import catalogue as own_catalogue
 from service.client.catalogue_tables import all_entries, details, entries_named, names, overview
 from service.client.client import FgdClient
-from service.client.console import AsJson, output, print_json
+from service.client.console import AsJson, output, print_answer, print_json
 from service.client.exits import guarded
 
 
 @guarded
 def catalogue(
     name: Annotated[
-        str | None,
-        typer.Argument(metavar="NAME", help="A detector, method, searcher, … or a section.  [default: list all]"),
+        str | None, Argument(metavar="NAME", help="A detector, method, searcher, … or a section.  [default: list all]")
     ] = None,
     *,
     server: Annotated[
-        str | None,
-        typer.Option(
-            "--server", metavar="URL", help="Use the catalogue of this server.  [default: this installation's]"
-        ),
+        str | None, Option(metavar="URL", help="Use the catalogue of this server.  [default: this installation's]")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -47,11 +45,8 @@ def catalogue(
         with FgdClient(server) as client:
             known = client.catalogue()
     if name is None:
-        if as_json:
-            print_json(known.model_dump(mode="json"))
-        else:
-            output().print(overview(all_entries(known)))
-            output().print("show the settings of one: fgd catalogue NAME", style="dim")
+        hint = Text("show the settings of one: fgd catalogue NAME", style="dim")
+        print_answer(known, lambda: Group(overview(all_entries(known)), hint), as_json=as_json)
         return
     found = entries_named(known, name)
     if not found:

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.table import Table
 from rich.text import Text
+from typer import Argument, Option
 
-from fgd_core.spec.comparison import Change, Comparison
+from fgd_core.spec.comparison import Change, ClassRow, Comparison, ScoreRow
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, output, print_json, print_written, write_file
 from service.client.errors import UsageError
@@ -23,18 +23,12 @@ _STYLES = {"gained": "bold green", "lost": "bold red", "noise": "dim", "too_litt
 def compare(
     first: Annotated[
         str,
-        typer.Argument(
-            metavar="A", help="A job id, or several with commas: the same configuration with different seeds."
-        ),
+        Argument(metavar="A", help="A job id, or several with commas: the same configuration with different seeds."),
     ],
-    second: Annotated[str, typer.Argument(metavar="B", help="The job or jobs to compare A with, as for A.")],
-    html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Also write the comparison to one HTML file.")
-    ] = None,
-    resamples: Annotated[
-        int, typer.Option("--resamples", min=100, max=10_000, metavar="N", help="Resample the images N times.")
-    ] = 1000,
-    seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Seed of the resampling.")] = 0,
+    second: Annotated[str, Argument(metavar="B", help="The job or jobs to compare A with, as for A.")],
+    html: Annotated[Path | None, Option(metavar="FILE", help="Also write the comparison to one HTML file.")] = None,
+    resamples: Annotated[int, Option(min=100, max=10_000, metavar="N", help="Resample the images N times.")] = 1000,
+    seed: Annotated[int, Option(min=0, metavar="N", help="Seed of the resampling.")] = 0,
     *,
     server: Server = SERVER,
     as_json: AsJson = False,
@@ -59,7 +53,7 @@ def compare(
         if html is not None:
             write_file(html, client.comparison_page(ours, theirs, resamples=resamples, random_seed=seed))
     if as_json:
-        print_json(found.model_dump(mode="json"))
+        print_json(found)
         return
     print_comparison(found)
     if html is not None:
@@ -86,16 +80,7 @@ def score_table(found: Comparison, *, width: int = _WIDE) -> Table:
     """
     table = _table(found, "score", "p", is_wide=width >= _WIDE)
     for row in found.scores:
-        change = row.change
-        table.add_row(
-            Text(heading(row.score), style="bold"),
-            _number(row.first),
-            _number(row.second),
-            _difference(change),
-            _interval(change),
-            _number(change.p if change else None, ".2g"),
-            _verdict(change),
-        )
+        table.add_row(*_cells(heading(row.score), row, row.change.p if row.change else None))
     return table
 
 
@@ -112,20 +97,10 @@ def class_table(found: Comparison, *, width: int = _WIDE) -> Table:
         table.add_column("beyond overall", justify="right")
         table.add_column("")
     for row in found.classes:
-        change, beyond = row.change, row.beyond_overall
-        cells = [
-            Text(row.name, style="bold"),
-            _number(row.first),
-            _number(row.second),
-            _difference(change),
-            *([_interval(change)] if is_wide else []),
-            _number(change.p_adjusted if change else None, ".2g"),
-            _verdict(change),
-            Text(str(row.num_boxes)),
-        ]
-        if is_wide:
-            cells += [_difference(beyond), _verdict(beyond) if beyond else Text("")]
-        table.add_row(*cells)
+        p, beyond = row.change.p_adjusted if row.change else None, row.beyond_overall
+        of_boxes = [_difference(beyond), _verdict(beyond) if beyond else Text("")] if is_wide else []
+        cells = _cells(row.name, row, p, with_interval=is_wide)
+        table.add_row(*cells, Text(str(row.num_boxes)), *of_boxes)
     return table
 
 
@@ -149,6 +124,12 @@ def _table(found: Comparison, what: str, p: str, *, is_wide: bool, with_interval
     table.add_column(p, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     return table
+
+
+def _cells(name: str, row: ScoreRow | ClassRow, p: float | None, *, with_interval: bool = True) -> list[Text]:
+    interval = [_interval(row.change)] if with_interval else []
+    values = [_number(row.first), _number(row.second), _difference(row.change), *interval]
+    return [Text(name, style="bold"), *values, _number(p, ".2g"), _verdict(row.change)]
 
 
 def _number(value: float | None, form: str = ".3f") -> Text:

@@ -3,16 +3,16 @@
 from collections.abc import Callable, Sequence
 from typing import Annotated
 
-import typer
 from rich.text import Text
+from typer import Argument, Option
 
 from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
-from service.client.console import SERVER, AsJson, JobId, JobIds, Server, errors_to, output, print_json_models
-from service.client.exits import EXIT_INTERRUPTED, guarded
+from service.client.console import SERVER, AsJson, JobId, JobIds, Server, errors_to, output, print_json
+from service.client.exits import guarded, interruptible
 from service.client.live import STATE_STYLES
 
-Wait = Annotated[bool, typer.Option("--wait", help="Wait until the jobs have stopped and released their resources.")]
+Wait = Annotated[bool, Option("--wait", help="Wait until the jobs have stopped and released their resources.")]
 
 
 @guarded
@@ -71,8 +71,7 @@ def retry(ids: JobIds, server: Server = SERVER, as_json: AsJson = False) -> None
 def priority(
     prefix: JobId,
     value: Annotated[
-        int,
-        typer.Argument(metavar="N", min=-100, max=100, help="Jobs with a higher number start first; new jobs have 0."),
+        int, Argument(metavar="N", min=-100, max=100, help="Jobs with a higher number start first; new jobs have 0.")
     ],
     server: Server = SERVER,
     as_json: AsJson = False,
@@ -101,7 +100,7 @@ def _send(
     All ids are looked up before the first request: a typing error in the last id must not leave half of them done.
 
     Raises:
-        typer.Exit: with 130 on Ctrl-C while waiting; the requests stay in effect.
+        Exit: with 130 on Ctrl-C while waiting; the requests stay in effect.
     """
     with FgdClient(server) as client:
         found = [client.find(prefix) for prefix in ids]
@@ -109,7 +108,7 @@ def _send(
         if wait:
             jobs = _wait(client, jobs)
     if as_json:
-        print_json_models(jobs)
+        print_json(jobs)
         return
     for job in jobs:
         text = Text.assemble((job.name, "bold"), f" {job.job_id} is ", (job.state, STATE_STYLES.get(job.state, "")))
@@ -117,13 +116,9 @@ def _send(
 
 
 def _wait(client: FgdClient, jobs: Sequence[JobView]) -> list[JobView]:
-    console = errors_to()
     stopped: list[JobView] = []
-    try:
+    with interruptible("stopped waiting; the request stays in effect. `fgd jobs` shows the state of the jobs"):
         for job in jobs:
-            with console.status(Text(f"{job.name} is {job.state}")):
+            with errors_to().status(Text(f"{job.name} is {job.state}")):
                 stopped.append(client.standstill(job.job_id))
-    except KeyboardInterrupt as interrupt:
-        console.print("\nstopped waiting; the request stays in effect. `fgd jobs` shows the state of the jobs")
-        raise typer.Exit(EXIT_INTERRUPTED) from interrupt
     return stopped

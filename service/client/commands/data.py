@@ -3,26 +3,17 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Context, Option, Typer
 
 from service.client import dataset_tables
 from service.client.client import FgdClient
 from service.client.commands.data_add import add
 from service.client.commands.data_check import Name, Project, check
 from service.client.commands.data_coco2017 import coco2017
-from service.client.console import (
-    SERVER,
-    AsJson,
-    Server,
-    output,
-    print_json,
-    print_json_models,
-    print_written,
-    write_file,
-)
+from service.client.console import SERVER, AsJson, Server, output, print_answer, print_json, print_written, write_file
 from service.client.exits import guarded
 
-data = typer.Typer(
+data = Typer(
     rich_markup_mode="markdown",
     help="""Register, check, list and show data sets: COCO, Pascal VOC and YOLO folders. Jobs use a registered one with
 `data: {type: registered, name: blood}`. Without a subcommand, list the data sets.
@@ -43,21 +34,16 @@ data.command("check")(check)
 
 @data.callback(invoke_without_command=True)
 @guarded
-def all_(context: typer.Context, *, server: Server = SERVER, as_json: AsJson = False) -> None:
+def all_(context: Context, *, server: Server = SERVER, as_json: AsJson = False) -> None:
     """List the data sets if no subcommand follows."""
-    if context.invoked_subcommand is None:
-        _list(None, None, server, as_json=as_json)
+    _list(None, None, server, as_json=as_json)
 
 
 @data.command("list")
 @guarded
 def list_(
-    project: Annotated[
-        str | None, typer.Option("--project", metavar="NAME", help="Only data sets of this project.")
-    ] = None,
-    text: Annotated[
-        str | None, typer.Option("--text", metavar="TEXT", help="Only data sets whose name contains this text.")
-    ] = None,
+    project: Annotated[str | None, Option(metavar="NAME", help="Only data sets of this project.")] = None,
+    text: Annotated[str | None, Option(metavar="TEXT", help="Only data sets whose name contains this text.")] = None,
     *,
     server: Server = SERVER,
     as_json: AsJson = False,
@@ -74,12 +60,8 @@ def list_(
 def _list(project: str | None, text: str | None, server: str, *, as_json: bool) -> None:
     with FgdClient(server) as client:
         found = list(client.datasets.every(project=project, text=text))
-    if as_json:
-        print_json_models(found)
-    elif not found:
-        output().print("no data sets; add one with `fgd data add NAME --coco … | --voc … | --yolo …`")
-    else:
-        output().print(dataset_tables.dataset_table(found))
+    none = "no data sets; add one with `fgd data add NAME --coco … | --voc … | --yolo …`"
+    print_answer(found, lambda: dataset_tables.dataset_table(found) if found else none, as_json=as_json)
 
 
 @data.command()
@@ -87,8 +69,7 @@ def _list(project: str | None, text: str | None, server: str, *, as_json: bool) 
 def show(
     name: Name,
     html: Annotated[
-        Path | None,
-        typer.Option("--html", metavar="FILE", help="Also write counts and sample images to one HTML file."),
+        Path | None, Option(metavar="FILE", help="Also write counts and sample images to one HTML file.")
     ] = None,
     project: Project = None,
     *,
@@ -106,7 +87,7 @@ def show(
         if html is not None:
             write_file(html, client.datasets.page(dataset.dataset_id))
     if as_json:
-        print_json(dataset.model_dump(mode="json"))
+        print_json(dataset)
         return
     output().print(dataset_tables.facts(dataset))
     if dataset.outcome is not None:
@@ -128,10 +109,7 @@ def remove(name: Name, project: Project = None, *, server: Server = SERVER, as_j
     """
     with FgdClient(server) as client:
         removed = client.datasets.remove(name, project=project)
-    if as_json:
-        print_json(removed.model_dump(mode="json"))
-    else:
-        output().print(f"removed {removed.name}; its files stay where they are", markup=False)
+    print_answer(removed, lambda: f"removed {removed.name}; its files stay where they are", as_json=as_json)
 
 
 data.command("coco2017")(coco2017)

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
-import typer
 from pydantic import JsonValue, ValidationError
 from pydantic_core import ErrorDetails
+from typer import Argument, Option
 
 from fgd_core.spec.datasets import NewDataset
 from service.client.client import FgdClient
@@ -22,35 +22,29 @@ _FOLDERS_OF_PICTURES = ("train", "val")
 
 @guarded
 def add(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The name that jobs will use.")],
+    name: Annotated[str, Argument(metavar="NAME", help="The name that jobs will use.")],
     *,
     coco: Annotated[
         tuple[str, str, str, str] | None,
-        typer.Option(
-            "--coco",
+        Option(
             metavar="IMAGES ANNOTATIONS IMAGES ANNOTATIONS",
             help="COCO: images and annotations for training, then for validation.",
         ),
     ] = None,
     voc: Annotated[
-        str | None,
-        typer.Option("--voc", metavar="DIR", help="VOC: the folder with Annotations, JPEGImages and ImageSets."),
+        str | None, Option(metavar="DIR", help="VOC: the folder with Annotations, JPEGImages and ImageSets.")
     ] = None,
-    yolo: Annotated[str | None, typer.Option("--yolo", metavar="FILE", help="YOLO: the file data.yaml.")] = None,
+    yolo: Annotated[str | None, Option(metavar="FILE", help="YOLO: the file data.yaml.")] = None,
     train: Annotated[
-        str | None, typer.Option("--train", metavar="NAME", help="Image set (VOC) or entry of data.yaml for training.")
+        str | None, Option(metavar="NAME", help="Image set (VOC) or entry of data.yaml for training.")
     ] = None,
-    val: Annotated[str | None, typer.Option("--val", metavar="NAME", help="The same, for validation.")] = None,
+    val: Annotated[str | None, Option(metavar="NAME", help="The same, for validation.")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Set another field: `--set on_bad=drop`. Repeatable."),
+        Option("--set", metavar="FIELD=VALUE", help="Set another field: `--set on_bad=drop`. Repeatable."),
     ] = None,
-    project: Annotated[
-        str | None, typer.Option("--project", metavar="NAME", help="The project that the data set belongs to.")
-    ] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Check the data set at once, and wait for the result.")
-    ] = False,
+    project: Annotated[str | None, Option(metavar="NAME", help="The project that the data set belongs to.")] = None,
+    check: Annotated[bool, Option("--check", help="Check the data set at once, and wait for the result.")] = False,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
@@ -81,7 +75,7 @@ def add(
         if check:
             check_and_show(client, made.dataset_id, None, as_json=as_json)
         elif as_json:
-            print_json(made.model_dump(mode="json"))
+            print_json(made)
         else:
             output().print(f"added {made.name} {made.dataset_id}", markup=False)
             output().print(f"  check it: fgd data check {made.name}", style="dim")

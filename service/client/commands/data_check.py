@@ -2,18 +2,18 @@
 
 from typing import Annotated
 
-import typer
 from rich.text import Text
+from typer import Argument, Exit, Option
 
 from service.client import dataset_tables
 from service.client.client import FgdClient
-from service.client.console import SERVER, AsJson, Server, errors_to, output, print_json
-from service.client.exits import EXIT_INTERRUPTED, EXIT_REFUSED, guarded
+from service.client.console import SERVER, AsJson, Server, errors_to, output, print_answer, print_json
+from service.client.exits import EXIT_REFUSED, guarded, interruptible
 from service.client.watching import watch
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The name or id of a data set.")]
+Name = Annotated[str, Argument(metavar="NAME", help="The name or id of a data set.")]
 Project = Annotated[
-    str | None, typer.Option("--project", metavar="NAME", help="The project, if several have a data set of this name.")
+    str | None, Option("--project", metavar="NAME", help="The project, if several have a data set of this name.")
 ]
 
 
@@ -22,7 +22,7 @@ def check(
     name: Name,
     project: Project = None,
     no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="Start the check and return; `fgd data show` shows the result.")
+        bool, Option("--no-wait", help="Start the check and return; `fgd data show` shows the result.")
     ] = False,
     *,
     server: Server = SERVER,
@@ -42,31 +42,25 @@ def check(
             check_and_show(client, name, project, as_json=as_json)
             return
         job = client.datasets.check(name, project=project)
-    if as_json:
-        print_json(job.model_dump(mode="json"))
-    else:
-        output().print(f"{job.name} {job.job_id} is {job.state}", markup=False)
+    print_answer(job, lambda: f"{job.name} {job.job_id} is {job.state}", as_json=as_json)
 
 
 def check_and_show(client: FgdClient, name: str, project: str | None, *, as_json: bool) -> None:
     """Check a data set, and show the progress and the result.
 
     Raises:
-        typer.Exit: with 1 if jobs cannot train on it, with 130 on Ctrl-C; the check then continues.
+        Exit: with 1 if jobs cannot train on it, with 130 on Ctrl-C; the check then continues.
     """
     job = client.datasets.check(name, project=project)
-    try:
+    with interruptible(f"stopped watching; the check continues. See the result: fgd data show {name}"):
         if as_json:
             for _ in client.events(job.job_id):
                 pass
         else:
             watch(client, [job], errors_to())
-    except KeyboardInterrupt as interrupt:
-        errors_to().print(f"\nstopped watching; the check continues. See the result: fgd data show {name}")
-        raise typer.Exit(EXIT_INTERRUPTED) from interrupt
     dataset = client.datasets.get(name, project=project)
     if as_json:
-        print_json(dataset.model_dump(mode="json"))
+        print_json(dataset)
     elif dataset.outcome is not None:
         for part in dataset_tables.outcome(dataset.outcome):
             output().print(part)
@@ -75,4 +69,4 @@ def check_and_show(client: FgdClient, name: str, project: str | None, *, as_json
     if dataset.state != "checked":
         if dataset.error is not None and not as_json:
             errors_to().print(Text(dataset.error.message, style="red"), soft_wrap=True)
-        raise typer.Exit(EXIT_REFUSED)
+        raise Exit(EXIT_REFUSED)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.table import Table
 from rich.text import Text
+from typer import Exit, Option
 
 from service.client.coco2017 import ARCHIVES, SITE, Archive, Check, verify
 from service.client.console import AsJson, errors_to, output, print_json, size
@@ -15,10 +15,10 @@ from service.client.exits import EXIT_REFUSED, guarded
 
 @guarded
 def coco2017(
-    root: Annotated[
-        Path, typer.Option("--root", metavar="DIR", help="The folder of COCO 2017; recipes use this default.")
-    ] = Path("coco2017"),
-    sample: Annotated[int, typer.Option("--sample", min=1, metavar="N", help="Open N images of each split.")] = 200,
+    root: Annotated[Path, Option(metavar="DIR", help="The folder of COCO 2017; recipes use this default.")] = Path(
+        "coco2017"
+    ),
+    sample: Annotated[int, Option(min=1, metavar="N", help="Open N images of each split.")] = 200,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -48,7 +48,7 @@ def coco2017(
             output().print(f"Download these files from {SITE} and unpack them in {root}:", markup=False, soft_wrap=True)
             output().print(_downloads(ARCHIVES))
     if not is_good:
-        raise typer.Exit(EXIT_REFUSED)
+        raise Exit(EXIT_REFUSED)
 
 
 def _table(checks: Sequence[Check]) -> Table:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-import typer
+from typer import Option, confirm
 
 from fgd_core.errors import FgdError
 from fgd_core.retrying import Backoff, RetryPolicy, pause
@@ -19,7 +19,7 @@ _RELEASE = RetryPolicy(first_pause_s=0.5, factor=1.0, timeout_s=15.0)
 @guarded
 def delete(
     ids: JobIds,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking first.")] = False,
+    yes: Annotated[bool, Option("--yes", "-y", help="Delete without asking first.")] = False,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
@@ -41,7 +41,7 @@ def delete(
             for job in found:
                 files = size(sum(artifact.size_bytes for artifact in job.artifacts))
                 output().print(f"{job.name} {job.job_id}, {job.state}, {files}", markup=False)
-            typer.confirm(f"Delete {'this job' if len(found) == 1 else f'all {len(found)} jobs'}?", abort=True)
+            confirm(f"Delete {'this job' if len(found) == 1 else f'all {len(found)} jobs'}?", abort=True)
         for job in found:
             _delete(client, job)
             if not as_json:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
 from rich.console import Console
 from rich.markup import escape
+from typer import Exit, Option
 
 from fgd_core.errors import StorageError
 from fgd_core.spec.event_text import duration
@@ -19,7 +19,7 @@ from service.client.client import FgdClient
 from service.client.commands.report import print_report
 from service.client.console import AsJson, errors_to, output, print_json, write_file
 from service.client.errors import UsageError
-from service.client.exits import EXIT_INTERRUPTED, EXIT_REFUSED, guarded
+from service.client.exits import EXIT_REFUSED, guarded, interruptible
 from service.client.paths import current_folder
 from service.client.spec_file import read_spec
 from service.client.watching import watch
@@ -42,24 +42,18 @@ _QUICK_SWEEP: Mapping[str, Sequence[str]] = {
     "sweep": ("base.training.epochs=3", "base.data.num_train=48", "base.data.num_val=16", "base.teacher.gate=keys"),
 }
 
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the reports and all other files.")]
+Out = Annotated[Path, Option("--out", metavar="DIR", help="The folder for the reports and all other files.")]
+Specs = Annotated[
+    Path, Option(metavar="DIR", help="The folder with the specs.  [default: examples/demo]", show_default=False)
+]
+Quick = Annotated[bool, Option("--quick", help="Train few epochs on few images, to see whether fgd works here.")]
 
 
 @guarded
 def demo(
     out: Out = _OUT,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Train two epochs on few images, to see whether fgd works here.")
-    ] = False,
-    specs: Annotated[
-        Path,
-        typer.Option(
-            "--specs",
-            metavar="DIR",
-            help="The folder with teacher.yaml, plain.yaml and distilled.yaml.  [default: examples/demo]",
-            show_default=False,
-        ),
-    ] = _SPECS,
+    quick: Quick = False,
+    specs: Specs = _SPECS,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -89,7 +83,7 @@ def demo(
             write_file(out / f"report.{form}", client.report_as(form, teacher.job_id, beside=others))
         report = client.report(teacher.job_id, beside=others)
     if as_json:
-        print_json(report.model_dump(mode="json"))
+        print_json(report)
     else:
         console.print()
         print_report(report)
@@ -108,18 +102,8 @@ def demo(
 @guarded
 def demo_sweep(
     out: Out = _OUT,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Train few epochs on few images, to see whether fgd works here.")
-    ] = False,
-    specs: Annotated[
-        Path,
-        typer.Option(
-            "--specs",
-            metavar="DIR",
-            help="The folder with teacher.yaml and sweep.yaml.  [default: examples/demo]",
-            show_default=False,
-        ),
-    ] = _SPECS,
+    quick: Quick = False,
+    specs: Specs = _SPECS,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -147,7 +131,7 @@ def demo_sweep(
             write_file(out / f"sweep.{form}", client.report_as(form, sweep.job_id))
         report = client.sweeps.report(sweep.job_id)
     if as_json:
-        print_json(report.model_dump(mode="json"))
+        print_json(report)
     steps = {
         "see which weights to use, and why": f"open {_short(out / 'sweep.html')}",
         "look at the trials again": f"fgd up --home {_short(home)}, then fgd trials {sweep.job_id}",
@@ -185,15 +169,12 @@ def _new_home(out: Path) -> Path:
 @contextlib.contextmanager
 def _server(home: Path, console: Console, *, title: str, takes: str) -> Iterator[FgdClient]:
     """Run a server while the block lasts; Ctrl-C stops it and ends the command."""
-    try:
-        with control_plane(home) as url, FgdClient(url) as client:
-            console.print(f"[bold]{title}[/]  API {url}/docs", soft_wrap=True)
-            console.print("a teacher, and its student with and without it, on generated images of shapes", style="dim")
-            console.print(f"this takes {takes}; Ctrl-C stops everything\n", style="dim")
-            yield client
-    except KeyboardInterrupt as interrupt:
-        errors_to().print("\ninterrupted; the server and its jobs have been stopped")
-        raise typer.Exit(EXIT_INTERRUPTED) from interrupt
+    stopped = interruptible("interrupted; the server and its jobs have been stopped")
+    with stopped, control_plane(home) as url, FgdClient(url) as client:
+        console.print(f"[bold]{title}[/]  API {url}/docs", soft_wrap=True)
+        console.print("a teacher, and its student with and without it, on generated images of shapes", style="dim")
+        console.print(f"this takes {takes}; Ctrl-C stops everything\n", style="dim")
+        yield client
 
 
 def _taught_by(teacher: JobView, spec: JobSpec) -> JobSpec:
@@ -214,7 +195,7 @@ def _print_next_steps(console: Console, steps: Mapping[str, str], *, took_s: flo
 
 def _exit_unless_all_succeeded(jobs: Sequence[JobView]) -> None:
     if any(job.state != "succeeded" for job in jobs):
-        raise typer.Exit(EXIT_REFUSED)
+        raise Exit(EXIT_REFUSED)
 
 
 def _short(path: Path) -> str:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-import typer
 from rich.console import Group
 from rich.text import Text
+from typer import Option, confirm
 
 from fgd_core.spec.housekeeping import HousekeepingView, Removal
 from service.client.client import FgdClient
@@ -15,18 +15,18 @@ from service.client.exits import guarded
 from service.client.fitting import Column, Row, fitted
 
 _COLUMNS = (
-    Column(heading="what"),
-    Column(heading="job"),
-    Column(heading="name", narrow=12),
-    Column(heading="rows", is_number=True),
-    Column(heading="size", is_number=True),
+    Column("what"),
+    Column("job"),
+    Column("name", narrow=12),
+    Column("rows", is_number=True),
+    Column("size", is_number=True),
 )
 
 
 @guarded
 def gc(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what the server would delete.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking first.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Only list what the server would delete.")] = False,
+    yes: Annotated[bool, Option("--yes", "-y", help="Delete without asking first.")] = False,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
@@ -54,13 +54,13 @@ def gc(
             _show(plan)
             if not plan.num_items:
                 return
-            typer.confirm("Delete all of this?", abort=True)
+            confirm("Delete all of this?", abort=True)
         with errors_to().status("checking" if dry_run else "deleting"):
             done = client.housekeeping(dry_run=dry_run)
             while not done.is_complete and not dry_run:
                 done = _sum(done, client.housekeeping())
     if as_json:
-        print_json(done.model_dump(mode="json"))
+        print_json(done)
     elif dry_run or yes:
         _show(done)
     else:
@@ -104,11 +104,5 @@ def _total(view: HousekeepingView) -> str:
 
 
 def _sum(first: HousekeepingView, more: HousekeepingView) -> HousekeepingView:
-    return HousekeepingView(
-        dry_run=more.dry_run,
-        items=[*first.items, *more.items],
-        num_items=first.num_items + more.num_items,
-        num_rows=first.num_rows + more.num_rows,
-        size_bytes=first.size_bytes + more.size_bytes,
-        is_complete=more.is_complete,
-    )
+    summed = ("items", "num_items", "num_rows", "size_bytes")
+    return more.model_copy(update={name: getattr(first, name) + getattr(more, name) for name in summed})

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, get_args
 
-import typer
 from rich.console import Group
 from rich.text import Text
+from typer import Argument, Option
 
 from fgd_core.spec.event_text import duration, number
 from fgd_core.spec.events import JobState
@@ -15,7 +15,7 @@ from fgd_core.spec.jobs import CheckDataSpec, DistillSpec, EvaluateSpec, SweepSp
 from fgd_core.spec.refusals import closest
 from fgd_core.spec.views import JobSummary
 from service.client.client import FgdClient
-from service.client.console import SERVER, AsJson, Server, output, print_json_models
+from service.client.console import SERVER, AsJson, Server, output, print_json
 from service.client.errors import UsageError
 from service.client.exits import guarded
 from service.client.fitting import Column, Row, fitted
@@ -31,24 +31,17 @@ _STATES = ", ".join(get_args(JobState))
 def jobs(
     text: Annotated[
         str | None,
-        typer.Argument(metavar="TEXT", help="Only jobs whose name contains this text, or whose id begins with it."),
+        Argument(metavar="TEXT", help="Only jobs whose name contains this text, or whose id begins with it."),
     ] = None,
     *,
     state: Annotated[
-        list[str] | None,
-        typer.Option("--state", metavar="STATE", help=f"Only jobs in this state: {_STATES}. Repeatable."),
+        list[str] | None, Option(metavar="STATE", help=f"Only jobs in this state: {_STATES}. Repeatable.")
     ] = None,
-    kind: Annotated[
-        str | None, typer.Option("--kind", metavar="KIND", help=f"Only jobs of this kind: {', '.join(_KINDS)}.")
-    ] = None,
-    project: Annotated[str | None, typer.Option("--project", metavar="NAME", help="Only jobs of this project.")] = None,
-    since: Annotated[
-        datetime | None, typer.Option("--since", help="Only jobs submitted after this local time.")
-    ] = None,
-    until: Annotated[
-        datetime | None, typer.Option("--until", help="Only jobs submitted before this local time.")
-    ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="Show at most N jobs.")] = 50,
+    kind: Annotated[str | None, Option(metavar="KIND", help=f"Only jobs of this kind: {', '.join(_KINDS)}.")] = None,
+    project: Annotated[str | None, Option(metavar="NAME", help="Only jobs of this project.")] = None,
+    since: Annotated[datetime | None, Option(help="Only jobs submitted after this local time.")] = None,
+    until: Annotated[datetime | None, Option(help="Only jobs submitted before this local time.")] = None,
+    limit: Annotated[int, Option(min=1, metavar="N", help="Show at most N jobs.")] = 50,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
@@ -73,7 +66,7 @@ def jobs(
         )
         found = list(itertools.islice(matching, limit))
     if as_json:
-        print_json_models(found)
+        print_json(found)
     elif found:
         output().print(job_table(found, width=output().width))
     elif any((text, state, kind, project, since, until)):
@@ -100,15 +93,15 @@ def job_table(found: Sequence[JobSummary], *, width: int) -> Group:
     # A column with the same project in every row has no information.
     has_projects = len({job.project for job in found}) > 1 or found[0].project != "default"
     columns = (
-        Column(heading="id"),
-        Column(heading="name", narrow=16),
-        Column(heading="kind", rank=1),
-        *((Column(heading="project", rank=2),) if has_projects else ()),
-        Column(heading="priority", is_number=True, rank=4),
-        Column(heading="state"),
-        Column(heading="epoch"),
-        Column(heading="AP", is_number=True),
-        Column(heading="ran", is_number=True, rank=3),
+        Column("id"),
+        Column("name", narrow=16),
+        Column("kind", rank=1),
+        *((Column("project", rank=2),) if has_projects else ()),
+        Column("priority", is_number=True, rank=4),
+        Column("state"),
+        Column("epoch"),
+        Column("AP", is_number=True),
+        Column("ran", is_number=True, rank=3),
     )
     rows = []
     for job in found:

@@ -4,15 +4,15 @@ import sys
 from collections.abc import Sequence
 from typing import Annotated
 
-import typer
 from rich.text import Text
+from typer import Option
 
 from fgd_core.spec.event_state import status_before_events
 from fgd_core.spec.views import AttemptView, JobView, LogPiece
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, JobId, Server, away_notice, errors_to, output, print_json
 from service.client.errors import UsageError
-from service.client.exits import EXIT_INTERRUPTED, guarded
+from service.client.exits import guarded, interruptible
 from service.client.live import EventLines
 
 # A traceback that the run printed within its last characters is not shown again.
@@ -23,10 +23,10 @@ _LAST_CHARACTERS = 100_000
 def logs(
     prefix: JobId,
     number: Annotated[
-        int | None, typer.Option("-n", "--attempt", min=1, metavar="N", help="Only the output of attempt N.")
+        int | None, Option("-n", "--attempt", min=1, metavar="N", help="Only the output of attempt N.")
     ] = None,
     following: Annotated[
-        bool, typer.Option("-f", "--follow", help="Follow the newest attempt's output until the job is over.")
+        bool, Option("-f", "--follow", help="Follow the newest attempt's output until the job is over.")
     ] = False,
     server: Server = SERVER,
     as_json: AsJson = False,
@@ -81,18 +81,16 @@ def _follow(client: FgdClient, job: JobView, number: int | None, *, as_json: boo
         errors_to().print(away_notice(client.base_url), style="yellow")
 
     shown: dict[int, str] = {}
-    try:
+    with interruptible():
         for item in client.follow_log(job.job_id, number, on_drop=on_drop):
             if as_json:
-                print_json(item.model_dump(mode="json"))
+                print_json(item)
             elif isinstance(item, LogPiece):
                 shown[item.attempt] = (shown.get(item.attempt, "") + item.text)[-_LAST_CHARACTERS:]
                 sys.stdout.write(item.text)
                 sys.stdout.flush()
             else:
                 errors_to().print(Text(f"── {item.text} ──", style="dim"))
-    except KeyboardInterrupt as interrupt:
-        raise typer.Exit(EXIT_INTERRUPTED) from interrupt
     if not as_json:
         for attempt in client.job(job.job_id).attempts:
             if attempt.number in shown or attempt.number == number:

@@ -2,16 +2,16 @@
 
 from typing import Annotated
 
-import typer
 from rich.table import Table
+from typer import Argument, Context, Option, Typer
 
 from fgd_core.spec.administration import ProjectSettings, ProjectView
 from service.client.client import FgdClient
-from service.client.console import SERVER, AsJson, Server, output, print_json, print_json_models
+from service.client.console import SERVER, AsJson, Server, print_answer
 from service.client.errors import UsageError
 from service.client.exits import checked, guarded
 
-projects = typer.Typer(
+projects = Typer(
     rich_markup_mode="markdown",
     help="""Show and change shares and limits of projects. Without a subcommand, list the projects and what they use.
 
@@ -26,33 +26,23 @@ _NONE = "none"
 
 @projects.callback(invoke_without_command=True)
 @guarded
-def show(context: typer.Context, server: Server = SERVER, as_json: AsJson = False) -> None:
+def show(context: Context, server: Server = SERVER, as_json: AsJson = False) -> None:
     """List the projects if no subcommand follows."""
-    if context.invoked_subcommand is not None:
-        return
     with FgdClient(server) as client:
         found = client.administration.projects()
-    if as_json:
-        print_json_models(found)
-    else:
-        output().print(_table(found))
+    print_answer(found, lambda: _table(found), as_json=as_json)
 
 
 @projects.command("set")
 @guarded
 def set_(
     *,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The project's name.")],
+    name: Annotated[str, Argument(metavar="NAME", help="The project's name.")],
     weight: Annotated[
-        float | None,
-        typer.Option("--weight", metavar="W", help="Share relative to other waiting projects; new ones have 1."),
+        float | None, Option(metavar="W", help="Share relative to other waiting projects; new ones have 1.")
     ] = None,
-    max_running_jobs: Annotated[
-        str | None, typer.Option("--max-running-jobs", metavar="N", help=f"Most jobs at a time, or `{_NONE}`.")
-    ] = None,
-    max_gpus: Annotated[
-        str | None, typer.Option("--max-gpus", metavar="N", help=f"Most GPUs at a time, or `{_NONE}`.")
-    ] = None,
+    max_running_jobs: Annotated[str | None, Option(metavar="N", help=f"Most jobs at a time, or `{_NONE}`.")] = None,
+    max_gpus: Annotated[str | None, Option(metavar="N", help=f"Most GPUs at a time, or `{_NONE}`.")] = None,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
@@ -70,10 +60,7 @@ def set_(
         now = client.administration.project(name)
         kept = {field: getattr(now, field) for field in ProjectSettings.model_fields}
         view = client.administration.set_project(name, checked(ProjectSettings, **kept | changes))
-    if as_json:
-        print_json(view.model_dump(mode="json"))
-    else:
-        output().print(_table([view]))
+    print_answer(view, lambda: _table([view]), as_json=as_json)
 
 
 def _limit(value: float | str) -> float | str | None:

@@ -15,13 +15,13 @@ from service.client.fitting import Column, Row, fitted
 _STYLES = {"starts_now": "green", "too_large": "bold red", "cluster_away": "bold yellow"}
 
 _COLUMNS = (
-    Column(heading="", is_number=True),
-    Column(heading="id"),
-    Column(heading="name", narrow=16),
-    Column(heading="project", rank=1),
-    Column(heading="priority", is_number=True, rank=2),
-    Column(heading="needs"),
-    Column(heading="may start"),
+    Column("", is_number=True),
+    Column("id"),
+    Column("name", narrow=16),
+    Column("project", rank=1),
+    Column("priority", is_number=True, rank=2),
+    Column("needs"),
+    Column("may start"),
 )
 
 
@@ -38,7 +38,7 @@ def queue(server: Server = SERVER, as_json: AsJson = False) -> None:
     with FgdClient(server) as client:
         found = client.queue()
     if as_json:
-        print_json(found.model_dump(mode="json"))
+        print_json(found)
         return
     output().print(queue_table(found, width=output().width) if found.items else "no jobs are waiting")
     if found.num_waiting > len(found.items):

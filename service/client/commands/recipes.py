@@ -3,17 +3,17 @@
 from collections.abc import Iterable
 from typing import Annotated
 
-import typer
 from rich.table import Table
 from rich.text import Text
+from typer import Argument, Context, Option, Typer
 
 from fgd_core.spec.recipes import Publication, Recipe
 from service.catalogue.recipes import recipe_text
 from service.catalogue.recipes import recipes as all_recipes
-from service.client.console import AsJson, output, print_json, print_json_models
+from service.client.console import AsJson, output, print_json
 from service.client.exits import guarded
 
-recipes = typer.Typer(
+recipes = Typer(
     rich_markup_mode="markdown",
     help="""List and show published pairs of teacher and student, ready to submit. Without a subcommand, list them.
 
@@ -32,16 +32,14 @@ _NONE = "–"
 @recipes.callback(invoke_without_command=True)
 @guarded
 def list_(
-    context: typer.Context,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of examples/paper/README.md.")] = False,
+    context: Context,
+    markdown: Annotated[bool, Option("--markdown", help="Print the table of examples/paper/README.md.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """List the recipes if no subcommand follows."""
-    if context.invoked_subcommand is not None:
-        return
-    known = all_recipes().values()
+    known = list(all_recipes().values())
     if as_json:
-        print_json_models(list(known))
+        print_json(known)
     elif markdown:
         output().print(as_markdown(known), markup=False, soft_wrap=True, end="")
     else:
@@ -52,7 +50,7 @@ def list_(
 @recipes.command()
 @guarded
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name from `fgd recipes`.")], as_json: AsJson = False
+    name: Annotated[str, Argument(metavar="NAME", help="A name from `fgd recipes`.")], as_json: AsJson = False
 ) -> None:
     """Print a recipe as YAML, ready to edit and submit.
 

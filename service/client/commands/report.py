@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.table import Table
 from rich.text import Text
+from typer import Option
 
 from fgd_core.errors import SpecError
 from fgd_core.spec.report import Report
@@ -33,18 +33,14 @@ _MAIN = ("AP", "AP50", "mask AP", "parameters", "images/s", "training")
 def report(
     prefix: JobId,
     beside: Annotated[
-        list[str] | None, typer.Option("--with", metavar="ID", help="Show this job beside the first one. Repeatable.")
+        list[str] | None, Option("--with", metavar="ID", help="Show this job beside the first one. Repeatable.")
     ] = None,
-    html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Also write the report to one HTML file.")
-    ] = None,
+    html: Annotated[Path | None, Option(metavar="FILE", help="Also write the report to one HTML file.")] = None,
     csv: Annotated[
-        Path | None,
-        typer.Option("--csv", metavar="FILE", help="Also write it as CSV: a row per job, or per trial of a sweep."),
+        Path | None, Option(metavar="FILE", help="Also write it as CSV: a row per job, or per trial of a sweep.")
     ] = None,
     spec: Annotated[
-        Path | None,
-        typer.Option("--spec", metavar="FILE", help="Write the best job of a sweep as a spec, ready to submit."),
+        Path | None, Option(metavar="FILE", help="Write the best job of a sweep as a spec, ready to submit.")
     ] = None,
     *,
     server: Server = SERVER,
@@ -79,7 +75,7 @@ def report(
     if spec is not None:
         _write_spec(found, spec)
     if as_json:
-        print_json(found.model_dump(mode="json"))
+        print_json(found)
         return
     if isinstance(found, SweepReport):
         print_sweep_report(found)

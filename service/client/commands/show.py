@@ -39,7 +39,7 @@ def show(
         requests = client.requests(job.job_id) if not as_json else []
         plan = client.plan(job.job_id) if job.kind == "distill" and not as_json else None
     if as_json:
-        print_json(job.model_dump(mode="json"))
+        print_json(job)
         return
     console = output()
     console.print(_facts(job, requests, plan))

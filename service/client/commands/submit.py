@@ -3,14 +3,17 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from rich.console import Group
 from rich.markup import escape
+from rich.text import Text
+from typer import Argument, Option
 
 from fgd_core.errors import SpecError
 from fgd_core.spec.jobs import JobSpec, SweepSpec, checkpoint_references
+from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 from service.client.commands.watch import follow_to_the_end
-from service.client.console import SERVER, AsJson, Server, output, print_json
+from service.client.console import SERVER, AsJson, Server, output, print_answer
 from service.client.errors import UsageError
 from service.client.exits import guarded
 from service.client.spec_file import locate, read_spec
@@ -18,29 +21,20 @@ from service.client.spec_file import locate, read_spec
 
 @guarded
 def submit(
-    source: Annotated[
-        str, typer.Argument(metavar="SPEC", help="A YAML or JSON file, - for standard input, or recipe:NAME.")
-    ],
+    source: Annotated[str, Argument(metavar="SPEC", help="A YAML or JSON file, - for standard input, or recipe:NAME.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Change a field: `--set training.epochs=3`. Repeatable."),
+        Option("--set", metavar="PATH=VALUE", help="Change a field: `--set training.epochs=3`. Repeatable."),
     ] = None,
     *,
-    name: Annotated[
-        str | None, typer.Option("--name", metavar="NAME", help="Use this name in place of the file's.")
-    ] = None,
+    name: Annotated[str | None, Option(metavar="NAME", help="Use this name in place of the file's.")] = None,
     under: Annotated[
-        Path | None,
-        typer.Option("--under", metavar="DIR", help="Folder for relative paths in the file.  [default: its own]"),
+        Path | None, Option(metavar="DIR", help="Folder for relative paths in the file.  [default: its own]")
     ] = None,
-    watching: Annotated[
-        bool, typer.Option("--watch", help="Follow the job until it is over, as `fgd watch` does.")
-    ] = False,
+    watching: Annotated[bool, Option("--watch", help="Follow the job until it is over, as `fgd watch` does.")] = False,
     key: Annotated[
         str | None,
-        typer.Option(
-            "--idempotency-key", metavar="KEY", help="A second submission with this key returns the first job."
-        ),
+        Option("--idempotency-key", metavar="KEY", help="A second submission with this key returns the first job."),
     ] = None,
     server: Server = SERVER,
     as_json: AsJson = False,
@@ -71,12 +65,16 @@ def submit(
             if not as_json:
                 output().print(f"[bold]{escape(job.name)}[/] {job.job_id}")
             follow_to_the_end(client, [job], as_json=as_json)
-        elif as_json:
-            print_json(job.model_dump(mode="json"))
         else:
-            waits = f", waits for {', '.join(job.waits_for)}" if job.waits_for else ""
-            output().print(f"[bold]{escape(job.name)}[/] {job.job_id} is {job.state}{waits}")
-            output().print(f"  follow it: fgd watch {job.job_id}", style="dim")
+            print_submitted(job, as_json=as_json)
+
+
+def print_submitted(job: JobView, *, as_json: bool) -> None:
+    """Print the state of a job that the server has just queued, and how to follow it."""
+    waits = f", waits for {', '.join(job.waits_for)}" if job.waits_for else ""
+    state = Text.assemble((job.name, "bold"), f" {job.job_id} is {job.state}{waits}")
+    hint = Text(f"  follow it: fgd watch {job.job_id}", style="dim")
+    print_answer(job, lambda: Group(state, hint), as_json=as_json)
 
 
 def with_full_ids(spec: JobSpec, client: FgdClient) -> JobSpec:

@@ -4,10 +4,9 @@ import math
 from collections import Counter
 from typing import Annotated
 
-import typer
 import yaml
 from pydantic import JsonValue
-from rich.markup import escape
+from typer import Argument, Context, Option, Typer
 
 from fgd_core.errors import NotFoundError
 from fgd_core.spec.jobs import SweepSpec
@@ -16,14 +15,14 @@ from fgd_core.spec.trials import MoreBudget
 from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 from service.client.commands.jobs import jobs
-from service.client.commands.submit import with_full_ids
-from service.client.console import SERVER, AsJson, Server, output, print_json
+from service.client.commands.submit import print_submitted, with_full_ids
+from service.client.console import SERVER, AsJson, Server, output, print_answer, print_json
 from service.client.errors import UsageError
 from service.client.exits import checked, guarded
 from service.client.spec_file import changed, yaml_value
 from service.client.trial_table import trial_table, values_text
 
-sweep = typer.Typer(
+sweep = Typer(
     rich_markup_mode="markdown",
     help="""Extend or fork a sweep, add or stop a trial. Without a subcommand, list sweeps.
 
@@ -35,24 +34,21 @@ sweep = typer.Typer(
 """,
 )
 
-SweepId = Annotated[str, typer.Argument(metavar="ID", help="A sweep's id, or its first characters.")]
+SweepId = Annotated[str, Argument(metavar="ID", help="A sweep's id, or its first characters.")]
 
 
 @sweep.callback(invoke_without_command=True)
 @guarded
-def show(context: typer.Context, server: Server = SERVER, as_json: AsJson = False) -> None:
+def show(context: Context, server: Server = SERVER, as_json: AsJson = False) -> None:
     """List the sweeps if no subcommand follows."""
-    if context.invoked_subcommand is None:
-        jobs(None, kind="sweep", server=server, as_json=as_json)
+    jobs(None, kind="sweep", server=server, as_json=as_json)
 
 
 @sweep.command()
 @guarded
 def add(
     prefix: SweepId,
-    values: Annotated[
-        list[str], typer.Argument(metavar="FIELD=VALUE...", help="Fields of the base, with values in YAML.")
-    ],
+    values: Annotated[list[str], Argument(metavar="FIELD=VALUE...", help="Fields of the base, with values in YAML.")],
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
@@ -66,17 +62,14 @@ def add(
     wanted = _values(values)
     with FgdClient(server) as client:
         added = client.sweeps.add(client.find(prefix).job_id, wanted)
-    if as_json:
-        print_json(added.model_dump(mode="json"))
-    else:
-        output().print(f"next trial: {values_text(added.values)}", markup=False)
+    print_answer(added, lambda: f"next trial: {values_text(added.values)}", as_json=as_json)
 
 
 @sweep.command()
 @guarded
 def stop(
     prefix: SweepId,
-    trial: Annotated[int, typer.Argument(metavar="TRIAL", min=0, help="A trial's number, from `fgd trials`.")],
+    trial: Annotated[int, Argument(metavar="TRIAL", min=0, help="A trial's number, from `fgd trials`.")],
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
@@ -88,10 +81,8 @@ def stop(
     """
     with FgdClient(server) as client:
         stopping = client.sweeps.stop(client.find(prefix).job_id, trial)
-    if as_json:
-        print_json(stopping.model_dump(mode="json"))
-    else:
-        output().print(f"asked trial {stopping.trial} to stop, at epoch {stopping.epoch} of {stopping.epochs}")
+    text = f"asked trial {stopping.trial} to stop, at epoch {stopping.epoch} of {stopping.epochs}"
+    print_answer(stopping, lambda: text, as_json=as_json)
 
 
 @sweep.command()
@@ -99,12 +90,10 @@ def stop(
 def extend(
     prefix: SweepId,
     *,
-    trials: Annotated[int, typer.Option("--trials", metavar="N", min=0, help="More trials.")] = 0,
-    epochs: Annotated[int, typer.Option("--epochs", metavar="N", min=0, help="More epochs, over all trials.")] = 0,
-    gpu_hours: Annotated[float, typer.Option("--gpu-hours", metavar="HOURS", min=0.0, help="More GPU hours.")] = 0.0,
-    wall_clock_s: Annotated[
-        float, typer.Option("--wall-clock-s", metavar="SECONDS", min=0.0, help="More seconds of running time.")
-    ] = 0.0,
+    trials: Annotated[int, Option(metavar="N", min=0, help="More trials.")] = 0,
+    epochs: Annotated[int, Option(metavar="N", min=0, help="More epochs, over all trials.")] = 0,
+    gpu_hours: Annotated[float, Option(metavar="HOURS", min=0.0, help="More GPU hours.")] = 0.0,
+    wall_clock_s: Annotated[float, Option(metavar="SECONDS", min=0.0, help="More seconds of running time.")] = 0.0,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
@@ -117,7 +106,7 @@ def extend(
     more = checked(MoreBudget, trials=trials, epochs=epochs, gpu_hours=gpu_hours, wall_clock_s=wall_clock_s)
     with FgdClient(server) as client:
         job = client.sweeps.extend(client.find(prefix).job_id, more)
-    _print_job(job, as_json=as_json)
+    print_submitted(job, as_json=as_json)
 
 
 @sweep.command()
@@ -126,13 +115,11 @@ def fork(
     prefix: SweepId,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Change a field: `--set budget.trials=40`. Repeatable."),
+        Option("--set", metavar="PATH=VALUE", help="Change a field: `--set budget.trials=40`. Repeatable."),
     ] = None,
     *,
-    name: Annotated[
-        str | None, typer.Option("--name", metavar="NAME", help="Use this name in place of the sweep's.")
-    ] = None,
-    printing: Annotated[bool, typer.Option("--print", help="Print the spec as YAML, and submit nothing.")] = False,
+    name: Annotated[str | None, Option(metavar="NAME", help="Use this name in place of the sweep's.")] = None,
+    printing: Annotated[bool, Option("--print", help="Print the spec as YAML, and submit nothing.")] = False,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
@@ -157,7 +144,7 @@ def fork(
             _print(spec.model_dump(mode="json", exclude_unset=True), as_json=as_json)
             return
         forked = client.submit(with_full_ids(spec, client))
-    _print_job(forked, as_json=as_json)
+    print_submitted(forked, as_json=as_json)
 
 
 @guarded
@@ -174,7 +161,7 @@ def trials(prefix: SweepId, server: Server = SERVER, as_json: AsJson = False) ->
         job = client.find(prefix)
         found = client.sweeps.trials(job.job_id)
     if as_json:
-        print_json(found.model_dump(mode="json"))
+        print_json(found)
         return
     if not found.items:
         output().print(f"the sweep is {job.state} and has started no trial yet")
@@ -216,11 +203,3 @@ def _print(document: dict[str, JsonValue], *, as_json: bool) -> None:
         print_json(document)
     else:
         output().print(yaml.safe_dump(document, sort_keys=False), markup=False, soft_wrap=True, end="")
-
-
-def _print_job(job: JobView, *, as_json: bool) -> None:
-    if as_json:
-        print_json(job.model_dump(mode="json"))
-        return
-    output().print(f"[bold]{escape(job.name)}[/] {job.job_id} is {job.state}")
-    output().print(f"  follow it: fgd watch {job.job_id}", style="dim")

@@ -6,17 +6,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, get_args
 
-import typer
 from rich.console import Group
 from rich.text import Text
+from typer import Argument, Context, Option, Typer
 
 from fgd_core.spec.administration import NewToken, RoleName, TokenCreated, TokenView
 from service.client.client import FgdClient
-from service.client.console import SERVER, AsJson, Server, errors_to, output, print_json, print_json_models
+from service.client.console import SERVER, AsJson, Server, errors_to, output, print_answer, print_json
 from service.client.exits import checked, guarded
 from service.client.fitting import Column, Row, fitted
 
-tokens = typer.Typer(
+tokens = Typer(
     rich_markup_mode="markdown",
     help="""Create, list and revoke API tokens. Without a subcommand, list them. `fgd` uses the token in FGD_TOKEN.
 
@@ -27,65 +27,50 @@ tokens = typer.Typer(
 )
 
 _COLUMNS = (
-    Column(heading="id"),
-    Column(heading="name", narrow=10),
-    Column(heading="role"),
-    Column(heading="project", rank=1),
-    Column(heading="valid"),
-    Column(heading="last used", rank=2),
-    Column(heading="created by", rank=3),
+    Column("id"),
+    Column("name", narrow=10),
+    Column("role"),
+    Column("project", rank=1),
+    Column("valid"),
+    Column("last used", rank=2),
+    Column("created by", rank=3),
 )
 _ROLES = ", ".join(get_args(RoleName))
 
 
 @tokens.callback(invoke_without_command=True)
-@guarded
-def show(context: typer.Context, server: Server = SERVER, as_json: AsJson = False) -> None:
-    """List the tokens if no subcommand follows."""
-    if context.invoked_subcommand is None:
-        _list(server, as_json=as_json)
-
-
 @tokens.command("list")
 @guarded
-def list_(server: Server = SERVER, as_json: AsJson = False) -> None:
+def list_(context: Context, server: Server = SERVER, as_json: AsJson = False) -> None:
     """List tokens, newest first. The server stores only hashes of the tokens.
 
     **Example**
 
     `fgd tokens list`
     """
-    _list(server, as_json=as_json)
+    with FgdClient(server) as client:
+        found = client.administration.tokens()
+    none = "no tokens yet; create one with `fgd tokens create`"
+    print_answer(found, lambda: token_table(found, width=output().width) if found else none, as_json=as_json)
 
 
 @tokens.command()
 @guarded
 def create(
     *,
-    name: Annotated[
-        str, typer.Option("--name", metavar="NAME", help="Who or what uses the token; the audit log shows it.")
-    ],
-    role: Annotated[
-        str, typer.Option("--role", metavar="ROLE", help=f"One of {_ROLES}; each includes the roles before it.")
-    ],
+    name: Annotated[str, Option(metavar="NAME", help="Who or what uses the token; the audit log shows it.")],
+    role: Annotated[str, Option(metavar="ROLE", help=f"One of {_ROLES}; each includes the roles before it.")],
     project: Annotated[
-        str | None, typer.Option("--project", metavar="NAME", help="The only project it can access.  [default: all]")
+        str | None, Option(metavar="NAME", help="The only project it can access.  [default: all]")
     ] = None,
     expires_in_days: Annotated[
-        float | None,
-        typer.Option(
-            "--expires-in-days", metavar="DAYS", min=0.001, max=36500.0, help="Expire after DAYS.  [default: never]"
-        ),
+        float | None, Option(metavar="DAYS", min=0.001, max=36500.0, help="Expire after DAYS.  [default: never]")
     ] = None,
     home: Annotated[
         Path | None,
-        typer.Option(
-            "--home", metavar="DIR", help="Write to the database in this home, without a server; for the first token."
-        ),
+        Option(metavar="DIR", help="Write to the database in this home, without a server; for the first token."),
     ] = None,
-    database_url: Annotated[
-        str | None, typer.Option("--database-url", metavar="URL", help="The same, for this database.")
-    ] = None,
+    database_url: Annotated[str | None, Option(metavar="URL", help="The same, for this database.")] = None,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
@@ -109,7 +94,7 @@ def create(
                 new.name, new.role, project=new.project, expires_at=new.expires_at
             )
     if as_json:
-        print_json(made.model_dump(mode="json"))
+        print_json(made)
         return
     errors_to().print(
         f"{made.name}: role {made.role}, {_scope(made)}, {_until(made)}. The token is shown only once:", markup=False
@@ -121,7 +106,7 @@ def create(
 @tokens.command()
 @guarded
 def revoke(
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids from `fgd tokens`.")],
+    ids: Annotated[list[str], Argument(metavar="ID...", help="Ids from `fgd tokens`.")],
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
@@ -133,11 +118,8 @@ def revoke(
     """
     with FgdClient(server) as client:
         revoked = [client.administration.revoke_token(token_id) for token_id in ids]
-    if as_json:
-        print_json_models(revoked)
-        return
-    for token in revoked:
-        output().print(f"revoked {token.name} {token.token_id}", markup=False)
+    lines = [f"revoked {token.name} {token.token_id}" for token in revoked]
+    print_answer(revoked, lambda: "\n".join(lines), as_json=as_json)
 
 
 @guarded
@@ -150,22 +132,8 @@ def whoami(server: Server = SERVER, as_json: AsJson = False) -> None:
     """
     with FgdClient(server) as client:
         me = client.administration.who_am_i()
-    if as_json:
-        print_json(me.model_dump(mode="json"))
-        return
     scope = f"in the project {me.project}" if me.project else "in all projects"
-    output().print(f"{me.name}, with the role {me.role} {scope}", markup=False)
-
-
-def _list(server: str, *, as_json: bool) -> None:
-    with FgdClient(server) as client:
-        found = client.administration.tokens()
-    if as_json:
-        print_json_models(found)
-    elif not found:
-        output().print("no tokens yet; create one with `fgd tokens create`")
-    else:
-        output().print(token_table(found, width=output().width))
+    print_answer(me, lambda: f"{me.name}, with the role {me.role} {scope}", as_json=as_json)
 
 
 def token_table(found: Sequence[TokenView], *, width: int) -> Group:

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-import typer
+from typer import Argument, Exit, Option
 
 from fgd_core.spec.views import JobSummary
 from service.client.client import FgdClient
-from service.client.console import SERVER, AsJson, Server, errors_to, output
+from service.client.console import SERVER, AsJson, Server, output
 from service.client.errors import UsageError
-from service.client.exits import EXIT_INTERRUPTED, EXIT_REFUSED, guarded
+from service.client.exits import EXIT_REFUSED, guarded, interruptible
 from service.client.overview import watch_all
 from service.client.watching import watch as watch_jobs
 
@@ -17,12 +17,9 @@ from service.client.watching import watch as watch_jobs
 @guarded
 def watch(
     ids: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="ID...", help="Ids of jobs, or their first characters.  [default: all jobs]"),
+        list[str] | None, Argument(metavar="ID...", help="Ids of jobs, or their first characters.  [default: all jobs]")
     ] = None,
-    project: Annotated[
-        str | None, typer.Option("--project", metavar="NAME", help="Without ids: only jobs of this project.")
-    ] = None,
+    project: Annotated[str | None, Option(metavar="NAME", help="Without ids: only jobs of this project.")] = None,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
@@ -47,25 +44,19 @@ def watch(
         if ids:
             follow_to_the_end(client, [client.find(prefix) for prefix in ids], as_json=as_json)
             return
-        try:
+        with interruptible():
             watch_all(client, output(), project=project, as_json=as_json)
-        except KeyboardInterrupt as interrupt:
-            raise typer.Exit(EXIT_INTERRUPTED) from interrupt
 
 
 def follow_to_the_end(client: FgdClient, jobs: Sequence[JobSummary], *, as_json: bool) -> None:
     """Show the progress of jobs until all are over.
 
     Raises:
-        typer.Exit: with 1 if a job did not succeed, with 130 on Ctrl-C; the jobs then continue.
+        Exit: with 1 if a job did not succeed, with 130 on Ctrl-C; the jobs then continue.
     """
-    try:
+    ids = " ".join(job.job_id for job in jobs)
+    again = f"Watch again: fgd watch {ids} · stop them: fgd cancel {ids}"
+    with interruptible(f"stopped watching; the jobs continue. {again}"):
         ended = watch_jobs(client, jobs, output(), as_json=as_json)
-    except KeyboardInterrupt as interrupt:
-        ids = " ".join(job.job_id for job in jobs)
-        errors_to().print(
-            f"\nstopped watching; the jobs continue. Watch again: fgd watch {ids} · stop them: fgd cancel {ids}"
-        )
-        raise typer.Exit(EXIT_INTERRUPTED) from interrupt
     if any(job.state != "succeeded" for job in ended):
-        raise typer.Exit(EXIT_REFUSED)
+        raise Exit(EXIT_REFUSED)

@@ -4,19 +4,19 @@ import itertools
 from collections.abc import Sequence
 from typing import Annotated
 
-import typer
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
+from typer import Argument, Context, Exit, Option, Typer
 
 from fgd_core.errors import FgdError
 from fgd_core.spec.administration import DeliveryView, NewWebhook, WebhookView
 from service.client.client import FgdClient
-from service.client.console import SERVER, AsJson, Server, errors_to, output, print_json, print_json_models
+from service.client.console import SERVER, AsJson, Server, errors_to, output, print_answer, print_json
 from service.client.exits import checked, guarded
 from service.client.fitting import Column, Row, fitted
 
-webhooks = typer.Typer(
+webhooks = Typer(
     rich_markup_mode="markdown",
     help="""Manage webhooks: URLs that the server calls when a job ends. Without a subcommand, list them.
 
@@ -26,40 +26,26 @@ webhooks = typer.Typer(
 """,
 )
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="An id from `fgd webhooks`.")]
+Id = Annotated[str, Argument(metavar="ID", help="An id from `fgd webhooks`.")]
 
-_COLUMNS = (
-    Column(heading="at"),
-    Column(heading="job"),
-    Column(heading="state"),
-    Column(heading="tries", is_number=True),
-    Column(heading="next try", rank=1),
-)
+_COLUMNS = (Column("at"), Column("job"), Column("state"), Column("tries", is_number=True), Column("next try", rank=1))
 
 
 @webhooks.callback(invoke_without_command=True)
 @guarded
-def show(context: typer.Context, server: Server = SERVER, as_json: AsJson = False) -> None:
+def show(context: Context, server: Server = SERVER, as_json: AsJson = False) -> None:
     """List the webhooks if no subcommand follows."""
-    if context.invoked_subcommand is not None:
-        return
     with FgdClient(server) as client:
         found = client.administration.webhooks()
-    if as_json:
-        print_json_models(found)
-    elif not found:
-        output().print("no webhooks yet; add one with `fgd webhooks add URL`")
-    else:
-        output().print(_table(found))
+    none = "no webhooks yet; add one with `fgd webhooks add URL`"
+    print_answer(found, lambda: _table(found) if found else none, as_json=as_json)
 
 
 @webhooks.command()
 @guarded
 def add(
-    url: Annotated[str, typer.Argument(metavar="URL", help="The http or https URL to call.")],
-    project: Annotated[
-        str | None, typer.Option("--project", metavar="NAME", help="Only jobs of this project.  [default: all]")
-    ] = None,
+    url: Annotated[str, Argument(metavar="URL", help="The http or https URL to call.")],
+    project: Annotated[str | None, Option(metavar="NAME", help="Only jobs of this project.  [default: all]")] = None,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
@@ -73,7 +59,7 @@ def add(
     with FgdClient(server) as client:
         made = client.administration.create_webhook(new.url, project=new.project)
     if as_json:
-        print_json(made.model_dump(mode="json"))
+        print_json(made)
         return
     errors_to().print(f"added webhook {made.webhook_id} for {made.url}. Its secret is shown only once:", markup=False)
     output().print(made.secret, markup=False, soft_wrap=True)
@@ -91,12 +77,12 @@ def test(webhook_id: Id, server: Server = SERVER, as_json: AsJson = False) -> No
     with FgdClient(server) as client:
         tested = client.administration.test_webhook(webhook_id)
     if as_json:
-        print_json(tested.model_dump(mode="json"))
+        print_json(tested)
     elif tested.delivered:
         output().print(f"delivered; the URL answered {tested.status}")
     if not tested.delivered:
         if as_json:
-            raise typer.Exit(1)
+            raise Exit(1)
         raise FgdError(f"not delivered: {tested.error}")
 
 
@@ -104,7 +90,7 @@ def test(webhook_id: Id, server: Server = SERVER, as_json: AsJson = False) -> No
 @guarded
 def deliveries(
     webhook_id: Id,
-    limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="Show at most N calls.")] = 50,
+    limit: Annotated[int, Option(min=1, metavar="N", help="Show at most N calls.")] = 50,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
@@ -116,12 +102,8 @@ def deliveries(
     """
     with FgdClient(server) as client:
         found = list(itertools.islice(client.administration.deliveries(webhook_id), limit))
-    if as_json:
-        print_json_models(found)
-    elif not found:
-        output().print("no calls yet: no job has ended since the webhook was added")
-    else:
-        output().print(delivery_table(found, width=output().width))
+    none = "no calls yet: no job has ended since the webhook was added"
+    print_answer(found, lambda: delivery_table(found, width=output().width) if found else none, as_json=as_json)
 
 
 @webhooks.command()
@@ -135,10 +117,7 @@ def remove(webhook_id: Id, server: Server = SERVER, as_json: AsJson = False) -> 
     """
     with FgdClient(server) as client:
         removed = client.administration.remove_webhook(webhook_id)
-    if as_json:
-        print_json(removed.model_dump(mode="json"))
-    else:
-        output().print(f"removed webhook {removed.webhook_id} for {removed.url}", markup=False)
+    print_answer(removed, lambda: f"removed webhook {removed.webhook_id} for {removed.url}", as_json=as_json)
 
 
 def _table(found: list[WebhookView]) -> Table:

@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Exit, Option, Typer
 
 from service.client.console import AsJson
 from service.client.exits import guarded
 
-weights = typer.Typer(
+weights = Typer(
     rich_markup_mode="markdown",
     no_args_is_help=True,
     help="""Show what a weights file contains for a detector.
@@ -29,16 +29,16 @@ weights = typer.Typer(
 def check(
     source: Annotated[
         str,
-        typer.Argument(
+        Argument(
             help="A checkpoint file of fgd, torchvision, mmdetection or a wrapper of these, or the name of torchvision "
             "weights."
         ),
     ],
     detector: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="YAML or JSON file with the detector, if the source has none.")
+        Path | None, Option(metavar="FILE", help="YAML or JSON file with the detector, if the source has none.")
     ] = None,
     classes: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="Class names, if the source has none: cat,dog,bird")
+        str | None, Option(metavar="NAMES", help="Class names, if the source has none: cat,dog,bird")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -60,4 +60,4 @@ def check(
     command += ["--json"] if as_json else []
     ended = subprocess.run(command, check=False)
     if ended.returncode:
-        raise typer.Exit(ended.returncode)
+        raise Exit(ended.returncode)

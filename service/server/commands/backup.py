@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from service.client.amounts import Amounts
 from service.client.console import AsJson, output, print_json, size
@@ -16,12 +16,12 @@ from service.server.options import DatabaseUrl, Home, NamedServer, settings_at
 
 @guarded
 def backup(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write; it appears when it is complete.")],
+    file: Annotated[Path, Argument(metavar="FILE", help="File to write; it appears when it is complete.")],
     home: Home = None,
     database_url: DatabaseUrl = None,
     *,
     with_artifacts: Annotated[
-        bool, typer.Option("--with-artifacts", help="Include checkpoints, logs and all other files of jobs.")
+        bool, Option("--with-artifacts", help="Include checkpoints, logs and all other files of jobs.")
     ] = False,
     server: NamedServer = None,
     as_json: AsJson = False,
@@ -48,7 +48,7 @@ def backup(
         )
     num_bytes = file.stat().st_size
     if as_json:
-        print_json({"file": str(file.absolute()), "size_bytes": num_bytes, "manifest": made.model_dump(mode="json")})
+        print_json({"file": str(file.absolute()), "size_bytes": num_bytes, "manifest": made})
         return
     rows = sum(part.num_rows or 0 for part in made.parts)
     num_files = sum(part.name.startswith("storage/") for part in made.parts)

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument
 
 from service.client.amounts import Amounts
 from service.client.console import AsJson, output, print_json
@@ -15,7 +15,7 @@ from service.server.options import DatabaseUrl, Home, NamedServer, settings_at
 
 @guarded
 def restore(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="File that `fgd backup` wrote.")],
+    file: Annotated[Path, Argument(metavar="FILE", help="File that `fgd backup` wrote.")],
     home: Home = None,
     database_url: DatabaseUrl = None,
     server: NamedServer = None,
@@ -36,7 +36,7 @@ def restore(
     with Amounts() as tell:
         made = asyncio.run(housekeeping.restore(settings, file.absolute(), on_progress=tell))
     if as_json:
-        print_json({"home": str(settings.home), "manifest": made.model_dump(mode="json")})
+        print_json({"home": str(settings.home), "manifest": made})
         return
     rows = sum(part.num_rows or 0 for part in made.parts)
     target = settings.home if database_url is None else "the database"

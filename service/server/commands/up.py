@@ -6,14 +6,13 @@ import logging
 import os
 import sys
 import time
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
+from typer import Option
 
 from service.client.console import AsJson, errors_to, output, print_json
 from service.client.exits import guarded
@@ -22,49 +21,31 @@ if TYPE_CHECKING:
     from service.server.control_plane import Addresses
 
 
-class LogFormat(StrEnum):
-    """Choices of `--log-format`."""
-
-    FILE = "file"
-    JSON = "json"
-
-
 @guarded
 def up(
     *,
-    home: Annotated[
-        Path | None, typer.Option("--home", help="Folder for database, checkpoints and logs.  [default: ~/.fgd]")
-    ] = None,
+    home: Annotated[Path | None, Option(help="Folder for database, checkpoints and logs.  [default: ~/.fgd]")] = None,
     database_url: Annotated[
         str | None,
-        typer.Option(
-            "--database-url",
+        Option(
             metavar="URL",
             help="postgresql://user:password@host:5432/name; FGD_DATABASE_URL keeps the password from other users of "
             "this machine.  [default: SQLite in the home]",
         ),
     ] = None,
-    host: Annotated[
-        str | None,
-        typer.Option("--host", help="Off the loopback, API tokens are required.  [default: 127.0.0.1]"),
-    ] = None,
-    port: Annotated[
-        int | None, typer.Option("--port", min=0, max=65535, help="0 takes any free port.  [default: 8321]")
-    ] = None,
+    host: Annotated[str | None, Option(help="Off the loopback, API tokens are required.  [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, Option(min=0, max=65535, help="0 takes any free port.  [default: 8321]")] = None,
     ray_address: Annotated[
-        str | None, typer.Option("--ray-address", metavar="URL", help="Dashboard of a running Ray; start no local one.")
+        str | None, Option(metavar="URL", help="Dashboard of a running Ray; start no local one.")
     ] = None,
-    num_cpus: Annotated[
-        int | None, typer.Option("--num-cpus", min=1, help="CPUs of the local Ray.  [default: all]")
-    ] = None,
+    num_cpus: Annotated[int | None, Option(min=1, help="CPUs of the local Ray.  [default: all]")] = None,
     log_format: Annotated[
-        LogFormat | None,
-        typer.Option(
-            "--log-format",
-            help="`file`: in the home; `json`: one document per line on standard error.  [default: file at a terminal]",
+        Literal["file", "json"] | None,
+        Option(
+            help="`file`: in the home; `json`: one document per line on standard error.  [default: file at a terminal]"
         ),
     ] = None,
-    until_stdin_closes: Annotated[bool, typer.Option("--until-stdin-closes", hidden=True)] = False,
+    until_stdin_closes: Annotated[bool, Option("--until-stdin-closes", hidden=True)] = False,
     as_json: AsJson = False,
 ) -> None:
     """Start the control plane and a local Ray that runs its jobs. Ctrl-C stops both.
@@ -81,24 +62,22 @@ def up(
 
     `fgd up --database-url postgresql://fgd@db/fgd --ray-address http://ray:8265 --host 0.0.0.0`
     """
-    if log_format is None:
-        is_attended = sys.stderr.isatty() or until_stdin_closes
-        log_format = LogFormat.FILE if is_attended else LogFormat.JSON
-    log_to_stderr = log_format == LogFormat.JSON
+    is_attended = sys.stderr.isatty() or until_stdin_closes
+    log_to_stderr = (log_format or ("file" if is_attended else "json")) == "json"
     # In a log, progress is a line as any other.
     report = logging.getLogger("fgd").info if log_to_stderr else _Progress()
     warn = logging.getLogger("fgd").warning if log_to_stderr else _warn
     # Imported by name and only now: FastAPI and SQLAlchemy take seconds, and a person should see progress at once.
     own = importlib.import_module("service.server.options")
     plane = importlib.import_module("service.server.control_plane")
-    given = {"home": home, "database_url": database_url, "host": host, "ray_dashboard_url": ray_address}
+    given = {"home": home, "database.url": database_url, "host": host, "ray.dashboard_url": ray_address}
     if log_to_stderr:
         importlib.import_module("service.logs").configure(as_json=True)
     for hint in own.unknown_variables(os.environ):
         warn(hint)
-    settings = own.settings_of(**given, port=port or None)
+    settings = own.settings_of(given | {"port": port or None})
     with plane.alone_in(settings.home), plane.bind(settings.host, settings.port if port != 0 else 0) as listening:
-        bound = own.settings_of(**given, port=listening.getsockname()[1])
+        bound = own.settings_of(given | {"port": listening.getsockname()[1]})
         asyncio.run(
             plane.run(
                 bound,
@@ -133,17 +112,7 @@ def _log(at: "Addresses") -> None:
 
 
 def _print_json(at: "Addresses") -> None:
-    print_json(
-        {
-            "url": at.url,
-            "docs_url": at.docs_url,
-            "dashboard_url": f"{at.url}/ray/",
-            "ray_url": at.ray_url,
-            "home": str(at.home),
-            "log_file": None if at.log_file is None else str(at.log_file),
-            "pid": at.pid,
-        }
-    )
+    print_json({name: value for name, value in vars(at).items() if name != "owns_ray"})
 
 
 def _print_panel(at: "Addresses") -> None:
@@ -151,7 +120,7 @@ def _print_panel(at: "Addresses") -> None:
     for name, value in (
         ("API", at.url),
         ("docs", at.docs_url),
-        ("Ray dashboard", f"{at.url}/ray/"),
+        ("Ray dashboard", at.dashboard_url),
         ("home", str(at.home)),
         *([("log", str(at.log_file))] if at.log_file is not None else []),
     ):
