@@ -175,6 +175,11 @@ class RegionOutputs:
 class RegionHead(Protocol):
     """The head that classifies and refines given boxes; in a cascade, that of the first stage."""
 
+    @property
+    def vector_size(self) -> int:
+        """Length of the last hidden vector of a region."""
+        ...
+
     def sample(self, proposals: Sequence[Tensor], targets: Targets) -> Regions:
         """Sample boxes to train on with PyTorch's global generator: up to `rois_per_image` of each image, of which at
         most a quarter are matched to an object. The true boxes are added to the candidates.

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from torch import Tensor, nn
 
 from fgd_core.data.targets import Targets
-from fgd_core.outputs import FeatureLevel
-from fgd_core.spec.methods import AnyMethod
+from fgd_core.outputs import DenseHead, DenseOutputs, FeatureLevel, RegionHead, RegionOutputs
 from fgd_core.spec.plans import PlannedLevel
 
 
@@ -21,6 +20,10 @@ class Side(NamedTuple):
     num_classes: int
     input_scale: float = 1.0
     """Size of its images relative to the student's."""
+    has_regions: bool = False
+    """Whether its head processes given regions."""
+    vector_size: int = 0
+    """Length of the last hidden vector of its head, of a region or of a location."""
 
 
 class Moment(NamedTuple):
@@ -47,22 +50,43 @@ class Moment(NamedTuple):
 _START = Moment()
 
 
+Outputs: TypeAlias = DenseOutputs | RegionOutputs
+
+
 class View:
     """Shows one network on one picture. Each part is computed when a method first reads it, and only once.
 
-    A student's parts have gradients. A teacher's have none.
+    A student's parts have gradients. A teacher's have none, but gradients flow through its heads to their inputs.
 
     Args:
         pyramid: computes the maps.
+        outputs: computes the outputs of the heads from the maps, each (N, C, H, W).
+        dense_head: the head, if it predicts at every location and can be cut in two.
+        region_head: the head that processes given regions.
     """
 
-    def __init__(self, pyramid: Callable[[], Sequence[Tensor]]) -> None:
-        self._pyramid = pyramid
+    def __init__(
+        self,
+        pyramid: Callable[[], Sequence[Tensor]],
+        outputs: Callable[[Sequence[Tensor]], Outputs] | None = None,
+        *,
+        dense_head: DenseHead | None = None,
+        region_head: RegionHead | None = None,
+    ) -> None:
+        self._pyramid, self._outputs = pyramid, outputs
+        self.dense_head, self.region_head = dense_head, region_head
 
     @cached_property
     def pyramid(self) -> Sequence[Tensor]:
         """The maps from fine to coarse, each (N, C, H, W)."""
         return self._pyramid()
+
+    @cached_property
+    def outputs(self) -> Outputs:
+        """The outputs of the heads, in the network's own pixels: of a student with its assignment or sample of regions,
+        of a teacher without."""
+        assert self._outputs is not None, "this view shows maps only"
+        return self._outputs(self.pyramid)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +143,8 @@ class Method(nn.Module):
         return ()
 
 
-MethodFactory: TypeAlias = Callable[[AnyMethod, Side, Side], Method]
+# `Any`: each factory takes the spec of its own method, and the table of methods brings the two together.
+MethodFactory: TypeAlias = Callable[[Any, Side, Side], Method]
 """(the method's spec, the student, the teacher) -> the method. Raises SpecError if the pair does not suit it."""
 
 

@@ -1,17 +1,17 @@
 """Distils a teacher into a student: gives a method its lesson in each step, and sums what it returns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from fgd_core.data.loading import Batch
 from fgd_core.detectors.base import Detector
-from fgd_core.detectors.rescaled import RescaledDetector
 from fgd_core.methods import METHODS
-from fgd_core.methods.base import Lesson, Moment, Side, View
+from fgd_core.methods.base import Lesson, Moment, Outputs, Side, View
 from fgd_core.spec.data import IMAGE
 from fgd_core.spec.methods import AnyMethod
 from fgd_core.spec.plans import PlannedLevel
@@ -26,7 +26,7 @@ class Distillation(nn.Module):
         raise NotImplementedError
 
     def forward(
-        self, student_features: Sequence[Tensor], batch: Batch, moment: Moment
+        self, student_features: Sequence[Tensor], batch: Batch, moment: Moment, outputs: Outputs | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the distillation loss of a batch.
 
@@ -34,6 +34,8 @@ class Distillation(nn.Module):
             student_features: the student's levels from fine to coarse, each (N, C, H, W).
             batch: on the same device.
             moment: the place in the training.
+            outputs: what the student predicts from these levels with the batch's targets; None: predicted when a method
+                reads it.
         Returns:
             The weighted sum over levels, a scalar, and its parts for display, scalars without gradient: each term
             unweighted and summed over levels, and the weighted total of each level.
@@ -76,7 +78,7 @@ class Distiller(Distillation):
         own = OwnTeacher(teacher)
         self._maps = {name: (maps or {}).get(name, own) for name in (IMAGE, *method.pictures)}
         self._seen = {name: picture if name == IMAGE else name for name in self._maps}
-        self._student_features = student.features
+        self._networks = _Networks(student, teacher)
         self._scale = method.scale
         self._is_idle = method.weighs_nothing
         # Checkpoints hold the parameters of the method under this name.
@@ -100,15 +102,21 @@ class Distiller(Distillation):
         return list(self.losses.advice(self._teacher_view(batch, IMAGE)))
 
     def forward(
-        self, student_features: Sequence[Tensor], batch: Batch, moment: Moment
+        self, student_features: Sequence[Tensor], batch: Batch, moment: Moment, outputs: Outputs | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the loss from the student's levels, each (N, C, H, W); see `Distillation.forward`."""
-        return self.compare(self.student_views(student_features, batch), batch, moment)
+        return self.compare(self.student_views(student_features, batch, outputs), batch, moment)
 
-    def student_views(self, student_features: Sequence[Tensor], batch: Batch) -> Mapping[str, View]:
+    def student_views(
+        self, student_features: Sequence[Tensor], batch: Batch, outputs: Outputs | None = None
+    ) -> Mapping[str, View]:
         """Return the student's views by picture; its levels on the image, each (N, C, H, W), are given."""
-        others = {name: View(partial(self._student_features, each)) for name, each in batch.pictures.items()}
-        return {IMAGE: View(lambda: student_features), **others}
+        student = self._networks.student
+        others = {
+            name: _student_view(student, batch, partial(student.features, each))
+            for name, each in batch.pictures.items()
+        }
+        return {IMAGE: _student_view(student, batch, lambda: student_features, outputs), **others}
 
     def compare(self, student: Mapping[str, View], batch: Batch, moment: Moment) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the loss and its parts as `forward` does, all scalars (), from the student's views by picture."""
@@ -140,10 +148,40 @@ class Distiller(Distillation):
         return replace(lessons.pop(IMAGE), others=lessons)
 
     def _teacher_view(self, batch: Batch, picture: str) -> View:
-        return View(lambda: self._maps[picture].maps(batch.showing(self._seen[picture])))
+        teacher, maps = self._networks.teacher, self._maps[picture]
+        return View(
+            lambda: maps.maps(batch.showing(self._seen[picture])),
+            torch.no_grad()(lambda pyramid: teacher.predict(pyramid, batch.image_sizes)),
+            dense_head=teacher.dense_head,
+            region_head=teacher.region_head,
+        )
 
 
 def side_of(detector: Detector) -> Side:
     """Describe a student or a teacher to a method."""
-    scale = detector.scale if isinstance(detector, RescaledDetector) else 1.0
-    return Side(detector.levels, detector.num_classes, scale)
+    head = detector.region_head
+    return Side(
+        detector.levels,
+        detector.num_classes,
+        detector.scale,
+        has_regions=head is not None,
+        vector_size=detector.levels[0].channels if head is None else head.vector_size,
+    )
+
+
+class _Networks(NamedTuple):
+    """A tuple, because a module would register a detector as a submodule."""
+
+    student: Detector
+    teacher: Detector
+
+
+def _student_view(
+    student: Detector, batch: Batch, maps: Callable[[], Sequence[Tensor]], outputs: Outputs | None = None
+) -> View:
+    """Show a student by its maps, each (N, C, H, W), and by its outputs, which are predicted if they are not given."""
+
+    def predict(pyramid: Sequence[Tensor]) -> Outputs:
+        return student.predict(pyramid, batch.image_sizes, batch.targets) if outputs is None else outputs
+
+    return View(maps, predict, dense_head=student.dense_head, region_head=student.region_head)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fgd_core.data.loading import Batch
-from fgd_core.methods.base import Moment
+from fgd_core.methods.base import Moment, Outputs
 from fgd_core.training.distiller import Distillation, Distiller
 
 
@@ -44,13 +44,13 @@ class SeveralTeachers(Distillation):
         ]
 
     def forward(
-        self, student_features: Sequence[Tensor], batch: Batch, moment: Moment
+        self, student_features: Sequence[Tensor], batch: Batch, moment: Moment, outputs: Outputs | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the mean loss from the student's levels, each (N, C, H, W); see `Distillation.forward`.
 
         Each part is the weighted mean over the teachers; `distill/teacher_1` and so on are the teachers' own totals.
         """
-        student = self._taught[0][1].student_views(student_features, batch)
+        student = self._taught[0][1].student_views(student_features, batch, outputs)
         total = batch.images.new_zeros((), dtype=torch.float32)
         parts: dict[str, Tensor] = {}
         for number, distiller, share in self._taught:

@@ -39,7 +39,7 @@ def training_step(
         values = {f"task/{name}": value.detach() for name, value in task.items()}
         loss = torch.stack(list(task.values())).sum()
         if distiller is not None:
-            distilled, parts = distiller(features, batch, moment)
+            distilled, parts = distiller(features, batch, moment, outputs)
             loss = loss + distilled
             values |= parts
         # The backward pass does not read the outputs, which may be as large as the maps.

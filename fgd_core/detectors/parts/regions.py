@@ -90,6 +90,11 @@ class RegionHeads(nn.Module):
         self._coder = BoxCoder(coder_weights)
 
     @property
+    def vector_size(self) -> int:
+        """Length of the last hidden vector of a region."""
+        return cast(nn.Linear, self.box_predictor.cls_score).in_features
+
+    @property
     def first(self) -> "RegionHeads":
         """The heads of the first stage: these heads."""
         return self
@@ -167,7 +172,7 @@ class RegionHeads(nn.Module):
         empty = maps[0].new_zeros(0, dtype=torch.float32) * _zero_loss(self.box_head, self.box_predictor)
         return RegionReading(
             empty.reshape(0, maps[0].shape[1], BOX_SIZE, BOX_SIZE),
-            empty.reshape(0, cast(nn.Linear, self.box_predictor.cls_score).in_features),
+            empty.reshape(0, self.vector_size),
             empty.reshape(0, 1 + self._num_classes),
             empty.reshape(0, 1, 4),
         )
