@@ -7,6 +7,7 @@ To add a method: a file here and a row below; its spec is a file and a member of
 from collections.abc import Mapping
 
 from fgd_core.methods.base import MethodFactory
+from fgd_core.methods.crosskd import build_crosskd
 from fgd_core.methods.cwd import build_cwd
 from fgd_core.methods.defeat import build_defeat
 from fgd_core.methods.drkd import build_drkd
@@ -14,7 +15,10 @@ from fgd_core.methods.fbkd import build_fbkd
 from fgd_core.methods.fgd import build_fgd
 from fgd_core.methods.fgfi import build_fgfi
 from fgd_core.methods.fitnet import build_fitnet
+from fgd_core.methods.gdetkd import build_gdetkd
 from fgd_core.methods.ikd import ikd_around
+from fgd_core.methods.ld import build_ld
+from fgd_core.methods.logit import build_logit
 from fgd_core.methods.mgd import build_mgd
 from fgd_core.methods.mixed import mixed_of
 from fgd_core.methods.pkd import build_pkd
@@ -32,6 +36,10 @@ METHODS: Mapping[type[spec.AnyMethod], MethodFactory] = {
     spec.Defeat: build_defeat,
     spec.Tadr: build_tadr,
     spec.Drkd: build_drkd,
+    spec.Logit: build_logit,
+    spec.Ld: build_ld,
+    spec.CrossKd: build_crosskd,
+    spec.GDetKd: build_gdetkd,
     spec.Ikd: ikd_around(lambda base: METHODS[type(base)]),
     spec.Mixed: mixed_of(lambda part: METHODS[type(part)]),
 }

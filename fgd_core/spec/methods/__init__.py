@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field
 from fgd_core.spec.detectors import AnyDetector, RetinaNet
 from fgd_core.spec.dimensions import Choice, Dimension, LogUniform
 from fgd_core.spec.methods.base import AnyMethod, Space
+from fgd_core.spec.methods.crosskd import CrossKd
 from fgd_core.spec.methods.cwd import Cwd
 from fgd_core.spec.methods.defeat import Defeat
 from fgd_core.spec.methods.drkd import Drkd
@@ -18,7 +19,10 @@ from fgd_core.spec.methods.fbkd import Fbkd
 from fgd_core.spec.methods.fgd import Fgd
 from fgd_core.spec.methods.fgfi import Fgfi
 from fgd_core.spec.methods.fitnet import FitNet
+from fgd_core.spec.methods.gdetkd import GDetKd
 from fgd_core.spec.methods.ikd import Ikd
+from fgd_core.spec.methods.ld import Ld
+from fgd_core.spec.methods.logit import Logit
 from fgd_core.spec.methods.mgd import Mgd
 from fgd_core.spec.methods.mixed import Mixed
 from fgd_core.spec.methods.pkd import Pkd
@@ -71,6 +75,7 @@ __all__ = [
     "METHOD_TYPES",
     "PRESETS",
     "AnyMethod",
+    "CrossKd",
     "Cwd",
     "Defeat",
     "Drkd",
@@ -78,7 +83,10 @@ __all__ = [
     "Fgd",
     "Fgfi",
     "FitNet",
+    "GDetKd",
     "Ikd",
+    "Ld",
+    "Logit",
     "MethodSpec",
     "Mgd",
     "Mixed",

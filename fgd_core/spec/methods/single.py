@@ -4,6 +4,7 @@ from typing import Annotated, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
+from fgd_core.spec.methods.crosskd import CrossKd
 from fgd_core.spec.methods.cwd import Cwd
 from fgd_core.spec.methods.defeat import Defeat
 from fgd_core.spec.methods.drkd import Drkd
@@ -11,6 +12,9 @@ from fgd_core.spec.methods.fbkd import Fbkd
 from fgd_core.spec.methods.fgd import Fgd
 from fgd_core.spec.methods.fgfi import Fgfi
 from fgd_core.spec.methods.fitnet import FitNet
+from fgd_core.spec.methods.gdetkd import GDetKd
+from fgd_core.spec.methods.ld import Ld
+from fgd_core.spec.methods.logit import Logit
 from fgd_core.spec.methods.mgd import Mgd
 from fgd_core.spec.methods.pkd import Pkd
 from fgd_core.spec.methods.tadr import Tadr
@@ -21,5 +25,7 @@ def fgd_if_unnamed(method: object) -> object:
     return {"type": Fgd.name(), **method} if isinstance(method, dict) else method
 
 
-SingleMethods: TypeAlias = Fgd | Pkd | FitNet | Cwd | Mgd | Fgfi | Fbkd | Defeat | Tadr | Drkd
+SingleMethods: TypeAlias = (
+    Fgd | Pkd | FitNet | Cwd | Mgd | Fgfi | Fbkd | Defeat | Tadr | Drkd | Logit | Ld | CrossKd | GDetKd
+)
 SingleMethod: TypeAlias = Annotated[SingleMethods, Field(discriminator="type"), BeforeValidator(fgd_if_unnamed)]
