@@ -150,9 +150,9 @@ class RegionReading(NamedTuple):
     """Holds the outputs of a region head for n boxes, image by image."""
 
     pooled: Tensor
-    """(n, C, 7, 7) float32, the features of the box from the level of its size"""
+    """(n, C, 7, 7) the features of the box from the level of its size; under autocast in its type"""
     vectors: Tensor
-    """(n, D) the last hidden layer, in the type that it was computed in"""
+    """(n, D) the last hidden layer; under autocast in its type"""
     logits: Tensor
     """(n, 1 + K) float32 logits of the classes, for a softmax, background first"""
     deltas: Tensor

@@ -162,7 +162,7 @@ class RegionHeads(nn.Module):
         """
         if not any(len(own) for own in boxes):
             return self._reading_of_nothing(maps)
-        pooled = self.box_roi_pool(maps, boxes)
+        pooled = _in_type_of_autocast(self.box_roi_pool(maps, boxes))
         vectors = self.box_head(pooled)
         logits, deltas = self.box_predictor(vectors)
         return RegionReading(pooled, vectors, logits.float(), deltas.float().unflatten(1, (-1, 4)))
@@ -282,6 +282,16 @@ def mask_loss(masks: MaskOutputs) -> Tensor:
         return masks.logits.sum()
     with torch.autocast(masks.logits.device.type, enabled=False):
         return F.binary_cross_entropy_with_logits(masks.logits, masks.true_masks)
+
+
+def _in_type_of_autocast(values: Tensor) -> Tensor:
+    """Convert (…) as autocast would in the next layer.
+
+    Autograd keeps what the layer converts. If outputs kept the float32 values beside it, a cascade at its published
+    size would need more than a gigabyte for them.
+    """
+    device = values.device.type
+    return values.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else values
 
 
 def _zero_loss(*modules: nn.Module) -> Tensor:
