@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from fgd_core.spec.events import RunEvent
+from fgd_core.spec.events import EpochFinished, RunEvent
 from fgd_core.spec.jobs import JOB_SPEC, DistillSpec, EvaluateSpec, TrainSpec
 
 TINY_DETECTOR: dict[str, Any] = {
@@ -88,6 +88,13 @@ class RecordingContext:
 
     def of(self, kind: type[E]) -> list[E]:
         return [event for event in self.events if isinstance(event, kind)]
+
+
+class StopsAfterAnEpoch(RecordingContext):
+    """Asks to stop as soon as the first epoch is trained."""
+
+    def should_stop(self) -> bool:
+        return bool(self.of(EpochFinished))
 
 
 def write_squares(folder: Path, num_images: int = 4) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """The entry points of the library: train, distil, evaluate, check data. Only this package assembles the parts."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 
 from fgd_core.data import resolved_data
@@ -15,13 +18,23 @@ from fgd_core.runs.opening import evaluator_for, open_split
 from fgd_core.runs.training_run import TrainingRun
 from fgd_core.spec.data import IMAGE, Registered
 from fgd_core.spec.events import Evaluated, RunFinished, WeightsLoaded
-from fgd_core.spec.jobs import CheckDataSpec, DistillSpec, EvaluateSpec, JobSpec, TrainSpec, teacher_detector
+from fgd_core.spec.jobs import (
+    CheckDataSpec,
+    DistillSpec,
+    EvaluateSpec,
+    JobSpec,
+    Teacher,
+    TrainSpec,
+    teacher_detector,
+    with_teacher,
+)
 from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.results import ErrorReport
 from fgd_core.stopping import Stopped, checking_for_stop
 from fgd_core.training.context import RunContext
 from fgd_core.training.distiller import Distiller
 from fgd_core.training.machine import choose_machine, seed_everything
+from fgd_core.training.several_teachers import WeightedTeacher, mean_of
 
 
 def execute(spec: JobSpec, context: RunContext) -> RunFinished:
@@ -70,29 +83,29 @@ def distill(spec: DistillSpec, context: RunContext) -> RunFinished:
     """
     run = TrainingRun(spec, context)
     student = run.build(spec.student, role="student")
-    teacher = run.load_teacher(spec.teacher)
-    rescaled = at_input_scale(teacher.detector, spec.teacher.input_scale)
+    teachers = [run.load_teacher(each) for each in spec.teachers.values()]
     # These checks come before the gate, because the gate takes a whole evaluation.
-    _check_method(spec, teacher)
-    maps = run.shared_maps(spec.teacher, rescaled, (IMAGE, *spec.method.pictures))
-    distiller = Distiller(spec.method, student, rescaled, maps, picture=spec.teacher.picture or IMAGE)
+    _check_method(spec, teachers)
+    taught = [_taught(run, spec, student, *each) for each in zip(spec.teachers.values(), teachers, strict=True)]
     saved = run.saved_training()
-    run.check_teacher(spec.teacher, teacher, rescaled)
+    for number, each in enumerate(taught, start=1):
+        run.check_teacher(each.settings, each.teacher, each.rescaled, number)
     inherited: WeightsLoaded | None = None
     if spec.inherit != "nothing":
         # After every other initialisation, which would otherwise overwrite it.
         inherited = inherit(
             student,
-            teacher.detector,
+            teachers[0].detector,
             spec.inherit,
             source=spec.teacher.checkpoint,
             student_classes=run.classes,
-            teacher_classes=teacher.classes,
+            teacher_classes=teachers[0].classes,
         )
         context.emit(inherited)
-    context.emit(_planned(spec, distiller, student, teacher.detector, inherited))
-    run.warn_of(distiller)
-    return run.fit(spec.student, student, distiller, saved)
+    context.emit(_planned(spec, student, taught, inherited))
+    distillation = mean_of([WeightedTeacher(each.distiller, each.settings.weight) for each in taught])
+    run.warn_of(distillation)
+    return run.fit(spec.student, student, distillation, saved)
 
 
 def evaluate(spec: EvaluateSpec, context: RunContext) -> RunFinished:
@@ -132,29 +145,62 @@ def check_data(spec: CheckDataSpec, context: RunContext) -> RunFinished:
     return RunFinished(outcome="succeeded")
 
 
+class _Taught(NamedTuple):
+    """Holds one teacher and what distils it."""
+
+    settings: Teacher
+    teacher: LoadedTeacher
+    rescaled: Detector
+    """The teacher's detector at its input scale."""
+    distiller: Distiller
+
+
+def _taught(
+    run: TrainingRun, spec: DistillSpec, student: Detector, settings: Teacher, teacher: LoadedTeacher
+) -> _Taught:
+    rescaled = at_input_scale(teacher.detector, settings.input_scale)
+    maps = run.shared_maps(settings, rescaled, (IMAGE, *spec.method.pictures))
+    distiller = Distiller(spec.method, student, rescaled, maps, picture=settings.picture or IMAGE)
+    return _Taught(settings, teacher, rescaled, distiller)
+
+
 def _planned(
-    spec: DistillSpec, distiller: Distiller, student: Detector, teacher: Detector, inherited: WeightsLoaded | None
+    spec: DistillSpec, student: Detector, taught: Sequence[_Taught], inherited: WeightsLoaded | None
 ) -> DistillationPlanned:
-    return DistillationPlanned(
-        student=type(student).__name__,
-        teacher=type(teacher).__name__,
-        method=spec.method.type,
-        is_idle=spec.method.weighs_nothing,
-        input_scale=spec.teacher.input_scale,
-        levels=distiller.planned_levels,
-        compares=[*distiller.losses.compares()],
-        inherit=spec.inherit,
-        num_inherited=inherited.num_matched if inherited is not None else 0,
-        num_inheritable=inherited.num_total if inherited is not None else 0,
-        not_inherited=[*inherited.missing, *inherited.mismatched] if inherited is not None else [],
+    first, *others = (
+        DistillationPlanned(
+            student=type(student).__name__,
+            teacher=type(each.teacher.detector).__name__,
+            method=spec.method.type,
+            is_idle=spec.method.weighs_nothing,
+            weight=each.settings.weight,
+            input_scale=each.settings.input_scale,
+            levels=each.distiller.planned_levels,
+            compares=[*each.distiller.losses.compares()],
+            inherit="nothing",
+        )
+        for each in taught
     )
+    found = (
+        {}
+        if inherited is None
+        else {
+            "num_inherited": inherited.num_matched,
+            "num_inheritable": inherited.num_total,
+            "not_inherited": [*inherited.missing, *inherited.mismatched],
+        }
+    )
+    return first.model_copy(update={"inherit": spec.inherit, "more_teachers": others, **found})
 
 
-def _check_method(spec: DistillSpec, teacher: LoadedTeacher) -> None:
-    detector = teacher.checkpoint.detector if teacher.checkpoint is not None else teacher_detector(spec.teacher)
-    unmet = [*spec.method.unmet(spec.student, detector)]
+def _check_method(spec: DistillSpec, teachers: Sequence[LoadedTeacher]) -> None:
+    unmet = {}
+    for (of_teacher, settings), loaded in zip(spec.teachers.items(), teachers, strict=True):
+        detector = loaded.checkpoint.detector if loaded.checkpoint is not None else teacher_detector(settings)
+        for each in spec.method.unmet(spec.student, detector):
+            unmet[with_teacher(each.loc, of_teacher)] = each.message
     if unmet:
-        raise SpecError("; ".join(f"{each.loc}: {each.message}" for each in unmet), fields=[each.loc for each in unmet])
+        raise SpecError("; ".join(f"{loc}: {message}" for loc, message in unmet.items()), fields=[*unmet])
 
 
 def _check_classes(checkpoint: DetectorCheckpoint, dataset: DetectionDataset, source: str) -> None:

@@ -119,11 +119,12 @@ class TrainingRun:
         teacher.detector.to(self.machine.device).eval()
         return teacher
 
-    def check_teacher(self, settings: Teacher, teacher: LoadedTeacher, rescaled: Detector) -> None:
+    def check_teacher(self, settings: Teacher, teacher: LoadedTeacher, rescaled: Detector, number: int = 1) -> None:
         """Check the teacher's AP; see `fgd_core.evaluation.gate`.
 
         Args:
             rescaled: the teacher at the input scale of the distillation.
+            number: counts the teachers from 1.
         """
         if settings.gate == "keys":
             return
@@ -135,7 +136,7 @@ class TrainingRun:
             data_fingerprint=self.val_data.fingerprint,
             measure=lambda detector, classes: self._teacher_ap(settings, detector, classes),
         )
-        self.context.emit(checked)
+        self.context.emit(checked.model_copy(update={"number": number}))
         check_teacher(settings, checked)
 
     def shared_maps(self, settings: Teacher, teacher: Detector, pictures: Sequence[str]) -> Mapping[str, TeacherMaps]:

@@ -165,7 +165,8 @@ def _describe_preparation(
         case TeacherChecked():
             over = f" over {', '.join(event.classes_judged)}" if event.classes_judged else ""
             recorded = number(event.recorded_ap, ".3f")
-            return f"teacher checked: AP {number(event.ap, '.3f')}{over}, its checkpoint records {recorded}"
+            which = f"teacher {event.number}" if event.number > 1 else "teacher"
+            return f"{which} checked: AP {number(event.ap, '.3f')}{over}, its checkpoint records {recorded}"
     return event.sentence()
 
 

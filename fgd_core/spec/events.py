@@ -191,6 +191,8 @@ class TeacherChecked(Fact):
     """True if `recorded_ap` was measured on the same validation split, or is the AP that the spec expects on it."""
     classes_judged: list[str] = []
     """The classes of the data that the teacher knows, if it does not know all; `ap` is the mean over these classes."""
+    number: int = 1
+    """1 for `teacher`, then the teachers of `more_teachers`."""
 
 
 class Progress(Fact):

@@ -82,6 +82,8 @@ class Teacher(Command):
     picture: PictureName | None = None
     """The picture of `data.pictures` that it sees in place of the image, for example `depth` for a teacher that was
     trained on depth maps. Its AP is measured on this picture as well. None: the image, like the student."""
+    weight: float = Field(default=1.0, ge=0)
+    """Weight of its loss in the mean over all teachers. It has no effect on a single teacher."""
 
     @model_validator(mode="after")
     def _weights_are_named_once(self) -> Self:
@@ -107,6 +109,11 @@ class DistillSpec(AnyJob):
     student: DetectorSpec
     """The detector to train; its checkpoint is the result."""
     teacher: Teacher
+    """The teacher; of several teachers, the one whose weights the student inherits."""
+    more_teachers: tuple[Teacher, ...] = Field(default=(), max_length=7)
+    """Further teachers, which the student imitates at the same time. Each has its own instance of the method; the loss
+    is the weighted mean over all teachers. They may be other detectors with other classes, if the method compares maps
+    only. No published recipe is known."""
     method: MethodSpec
     """The distillation method: how the student imitates the teacher."""
     inherit: Inheritance = "neck_and_head"
@@ -117,6 +124,19 @@ class DistillSpec(AnyJob):
     """The training and validation images."""
     input: InputSpec = InputSpec()
     training: TrainingSpec = TrainingSpec()
+
+    @property
+    def teachers(self) -> Mapping[str, Teacher]:
+        """All teachers, by the path of their field."""
+        return {"teacher": self.teacher} | {
+            f"more_teachers.{index}": each for index, each in enumerate(self.more_teachers)
+        }
+
+    @model_validator(mode="after")
+    def _some_teacher_counts(self) -> Self:
+        if not any(each.weight for each in self.teachers.values()):
+            raise ValueError("every teacher has weight 0; give one a weight above 0, or set method.scale to 0")
+        return self
 
 
 class EvaluateSpec(AnyJob):
@@ -243,8 +263,13 @@ def needed_pictures(spec: TrainSpec | DistillSpec) -> Mapping[str, int | None]:
     """Return the other pictures that a training reads, by name: in how many epochs; None: in all."""
     if isinstance(spec, TrainSpec) or spec.method.weighs_nothing:
         return {}
-    seen = {spec.teacher.picture: None} if spec.teacher.picture is not None else {}
+    seen = {each.picture: None for each in spec.teachers.values() if each.picture is not None}
     return {**spec.method.pictures, **seen}
+
+
+def with_teacher(loc: str, of_teacher: str) -> str:
+    """Return the path of a field of the teacher at another teacher's path: `more_teachers.0.detector`."""
+    return of_teacher + loc.removeprefix("teacher") if loc.split(".", maxsplit=1)[0] == "teacher" else loc
 
 
 def teacher_detector(teacher: Teacher) -> AnyDetector | None:
@@ -300,7 +325,8 @@ def checkpoint_sources(spec: JobSpec) -> list[tuple[str, str]]:
         case TrainSpec():
             sources = [("detector.weights", spec.detector.weights)]
         case DistillSpec():
-            sources = [("student.weights", spec.student.weights), ("teacher.checkpoint", spec.teacher.checkpoint)]
+            of_teachers = [(f"{loc}.checkpoint", each.checkpoint) for loc, each in spec.teachers.items()]
+            sources = [("student.weights", spec.student.weights), *of_teachers]
         case EvaluateSpec():
             sources = [("checkpoint", spec.checkpoint)]
         case SweepSpec():

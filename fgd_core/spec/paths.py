@@ -9,15 +9,22 @@ from pydantic_core import to_jsonable_python
 
 
 def with_fields(spec: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of a spec in JSON with fields set by path.
+    """Return a copy of a spec in JSON with fields set by path; `teachers.0.weight` leads into a list.
 
     Raises:
         KeyError: a path leads through a field that does not exist.
     """
     for path, value in values.items():
         head, _, rest = path.partition(".")
-        spec = {**spec, head: with_fields(spec[head], {rest: value}) if rest else value}
+        spec = {**spec, head: _replaced(spec[head], rest, value) if rest else value}
     return spec
+
+
+def _replaced(part: Any, path: str, value: Any) -> Any:
+    if not isinstance(part, list):
+        return with_fields(part, {path: value})
+    by_index = with_fields({str(index): each for index, each in enumerate(part)}, {path: value})
+    return [*by_index.values()]
 
 
 def field(spec: dict[str, Any], path: str) -> Any:

@@ -43,6 +43,8 @@ class DistillationPlanned(Fact):
     method: str
     is_idle: bool = False
     """Whether all weights of the method are zero, so that nothing is distilled."""
+    weight: float = 1.0
+    """Weight of the teacher in the mean over several teachers."""
     input_scale: float = 1.0
     """Size of the teacher's images relative to the student's."""
     levels: list[PlannedLevel]
@@ -57,12 +59,25 @@ class DistillationPlanned(Fact):
     """Number of the student's keys in that part."""
     not_inherited: list[str] = []
     """Keys of that part that keep their values, because the teacher has no weight of the same name and shape."""
+    more_teachers: list["DistillationPlanned"] = []
+    """What is distilled from further teachers; nothing is inherited from them."""
+
+    @property
+    def of_each_teacher(self) -> list["DistillationPlanned"]:
+        """The plan of each teacher, this one first."""
+        return [self, *self.more_teachers]
 
     def sentence(self) -> str:
         """Return the whole plan in one line."""
-        return "; ".join(
-            [self._distilled(), *self._left_out("student"), *self._left_out("teacher"), self.inherited_in_words()]
-        )
+        parts = [
+            part
+            for each in self.of_each_teacher
+            for part in (each._distilled(), *each._left_out("student"), *each._left_out("teacher"))
+        ]
+        if self.more_teachers:
+            weights = ", ".join(f"{each.weight:g}" for each in self.of_each_teacher)
+            parts.append(f"weighs the teachers {weights}")
+        return "; ".join([*parts, self.inherited_in_words()])
 
     def _distilled(self) -> str:
         pairs = [level for level in self.levels if level.is_distilled]

@@ -53,6 +53,7 @@ class JobReport(Fact):
     data: list[DataChecked]
     weights: list[WeightsLoaded]
     teacher: TeacherChecked | None
+    more_teachers: list[TeacherChecked] = []
     plan: DistillationPlanned | None
     """What the run distils and what not; None if nothing is distilled, or if the run has not reported it yet."""
     warnings: list[Warned]

@@ -23,10 +23,12 @@ refused."""
 
 _BATCH = {"training.batch_size", "training.optimizer.learning_rate", "steps_per_epoch"}
 """The fields in which an attempt with half the batch size differs from the attempt that ran out of memory."""
+_OF_THE_GATE = frozenset({"gate", "max_ap_drop", "expected_ap"})
 # Fields that may change when a run resumes: they change no step and no result.
 _HARMLESS: Mapping[str, frozenset[str]] = {
     "training": frozenset({"precision", "checkpoint_every_s", "loader_workers"}),
-    "teacher": frozenset({"gate", "max_ap_drop", "expected_ap"}),
+    "teacher": _OF_THE_GATE,
+    "more_teachers": _OF_THE_GATE,
 }
 _SHOWN = 5
 _LONGEST_SHOWN = 60
@@ -62,8 +64,15 @@ def run_identity(
     content = with_fields(content, {loc: digest(source) for loc, source in checkpoint_sources(spec)})
     for part, names in _HARMLESS.items():
         if part in content:
-            content[part] = {name: value for name, value in content[part].items() if name not in names}
+            content[part] = _without(content[part], names)
     return {**content, "data": dict(data), "steps_per_epoch": steps_per_epoch, "format": FORMAT}
+
+
+def _without(part: JsonValue, names: Collection[str]) -> JsonValue:
+    if isinstance(part, list):
+        return [_without(each, names) for each in part]
+    assert isinstance(part, dict)
+    return {name: value for name, value in part.items() if name not in names}
 
 
 def reason_to_restart(found: SavedTraining, current: RunIdentity, *, may_change: Collection[str] = ()) -> str | None:

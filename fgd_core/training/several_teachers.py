@@ -19,6 +19,11 @@ class WeightedTeacher(NamedTuple):
     """Relative to the other teachers'; at least 0."""
 
 
+def mean_of(teachers: Sequence[WeightedTeacher]) -> Distillation:
+    """Return the distillation of all teachers; a single teacher's is its distiller, whatever its weight."""
+    return teachers[0].distiller if len(teachers) == 1 else SeveralTeachers(teachers)
+
+
 class SeveralTeachers(Distillation):
     """Computes the weighted mean of the losses of several teachers; each has its own instance of the method.
 

@@ -40,7 +40,7 @@ _COLUMNS = (
     Column("best", is_number=True, least=5, rank=2),
     Column("left", is_number=True, least=5),
 )
-_LEVEL = re.compile(r"^[PC]\d+$")
+_PLACE = re.compile(r"^([PC]|teacher_)\d+$")
 
 # The kinds of events that get a line where no bar can be drawn.
 _NOTABLE = (
@@ -126,14 +126,15 @@ def _lines_below(job: JobStatus, spinner: Spinner) -> Iterable[RenderableType]:
 
 
 def _terms(values: Mapping[str, float]) -> str:
-    """Return `task: box 0.37 · distill 0.42 (unweighted: foreground 18.9, …)`, without the levels of the pyramid.
+    """Return `task: box 0.37 · distill 0.42 (unweighted: foreground 18.9, …)`.
 
     The terms of a method are unweighted, so their sum is no part of the loss; the weighted `distill/total` is.
+    The totals of levels and of teachers are left out.
     """
     groups: dict[str, list[str]] = {}
     for name, value in values.items():
         group, _, term = name.partition("/")
-        if term and term != "total" and not _LEVEL.match(term.rpartition("/")[2]):
+        if term and term != "total" and not _PLACE.match(term.rpartition("/")[2]):
             groups.setdefault(group, []).append(f"{term} {number(value, '.3g')}")
     method = groups.pop("distill", None)
     texts = [f"{group}: {', '.join(terms)}" for group, terms in sorted(groups.items())]

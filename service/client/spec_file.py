@@ -20,11 +20,12 @@ from service.client.paths import current_folder, expanded, resolved
 
 Document: TypeAlias = dict[str, JsonValue]
 
-# Fields that may hold a path, `*` being any name; a checkpoint may also be `job:<id>/best`, and weights may be a name.
+# Fields that may hold a path; `*` is any name or index. A checkpoint may also be `job:<id>/best`, and weights may be a
+# name.
 _PATHS = (
     *(f"data.{split}.{kind}" for split in ("train", "val") for kind in ("images", "annotations")),
     *("data.folder", "data.data_yaml", "data.root", "data.pictures.*.train", "data.pictures.*.val"),
-    *("checkpoint", "teacher.checkpoint", "detector.weights", "student.weights"),
+    *("checkpoint", "teacher.checkpoint", "more_teachers.*.checkpoint", "detector.weights", "student.weights"),
 )
 _RECIPE = "recipe:"
 _WEIGHTS_SUFFIXES = (".pt", ".pth")
@@ -260,14 +261,18 @@ def _make_absolute(document: Document, folder: Path) -> None:
 
 
 def _parts(document: JsonValue, names: Sequence[str]) -> Iterator[Document]:
-    """Yield the parts of a document at a path in which `*` stands for any name."""
-    if not isinstance(document, dict):
-        return
+    """Yield the parts of a document at a path in which `*` stands for any name or index."""
     if not names:
-        yield document
+        if isinstance(document, dict):
+            yield document
         return
     name, *rest = names
-    for each in document.values() if name == "*" else [document.get(name)]:
+    inner: list[JsonValue] = []
+    if isinstance(document, dict):
+        inner = [*document.values()] if name == "*" else [document.get(name)]
+    elif isinstance(document, list) and name == "*":
+        inner = document
+    for each in inner:
         yield from _parts(each, rest)
 
 

@@ -27,6 +27,7 @@ from fgd_core.spec.jobs import (
     needed_pictures,
     parse_reference,
     teacher_detector,
+    with_teacher,
 )
 from fgd_core.spec.pretrained import implied_detector, is_torchvision_name, misfits
 from fgd_core.spec.refusals import bounded, closest
@@ -310,15 +311,20 @@ def _weights(spec: JobSpec) -> Iterator[ProblemReason]:
             yield from _unfit(spec.detector, spec.detector.weights, "detector")
         case DistillSpec():
             yield from _unfit(spec.student, spec.student.weights, "student")
-            name = spec.teacher.checkpoint
-            if spec.teacher.detector is not None:
-                yield from _unfit(spec.teacher.detector, name, "teacher.detector")
-            if is_torchvision_name(name) and implied_detector(name) is None:
-                message = f"{name} is not a whole detector of torchvision that fgd knows, but a teacher must be one"
-                yield ProblemReason(loc="teacher.checkpoint", code="no_detector", message=message)
+            for loc, teacher in spec.teachers.items():
+                yield from _weights_of_teacher(loc, teacher)
         case EvaluateSpec() if is_torchvision_name(spec.checkpoint):
             message = "evaluate needs a checkpoint of fgd; train or distil from these weights first"
             yield ProblemReason(loc="checkpoint", code="no_checkpoint", message=message)
+
+
+def _weights_of_teacher(loc: str, teacher: Teacher) -> Iterator[ProblemReason]:
+    name = teacher.checkpoint
+    if teacher.detector is not None:
+        yield from _unfit(teacher.detector, name, f"{loc}.detector")
+    if is_torchvision_name(name) and implied_detector(name) is None:
+        message = f"{name} is not a whole detector of torchvision that fgd knows, but a teacher must be one"
+        yield ProblemReason(loc=f"{loc}.checkpoint", code="no_detector", message=message)
 
 
 def _unfit(settings: AnyDetector, weights: str | None, loc: str) -> Iterator[ProblemReason]:
@@ -331,8 +337,12 @@ def _method(spec: JobSpec, jobs: Mapping[str, NeededJob]) -> Iterator[ProblemRea
     """What the method of the spec needs and its pair has not got."""
     prefix, distilled = ("base.", spec.base) if isinstance(spec, SweepSpec) else ("", spec)
     if isinstance(distilled, DistillSpec):
-        for unmet in distilled.method.unmet(distilled.student, _teacher(distilled.teacher, jobs)):
-            yield ProblemReason(loc=f"{prefix}{unmet.loc}", code="method_unsuited", message=unmet.message)
+        for of_teacher, teacher in distilled.teachers.items():
+            for unmet in distilled.method.unmet(distilled.student, _teacher(teacher, jobs)):
+                loc = with_teacher(unmet.loc, of_teacher)
+                if loc == unmet.loc and teacher is not distilled.teacher:
+                    continue  # The student is the same for all teachers.
+                yield ProblemReason(loc=f"{prefix}{loc}", code="method_unsuited", message=unmet.message)
 
 
 def _teacher(teacher: Teacher, jobs: Mapping[str, NeededJob]) -> AnyDetector | None:
@@ -354,7 +364,9 @@ def _pictures(spec: JobSpec) -> Iterator[ProblemReason]:
                 f"{', '.join(sorted(named)) or 'no pictures'}; add data.pictures.{name}"
             )
             yield ProblemReason(loc=f"{prefix}data.pictures", code="missing_picture", message=message)
-        elif name == distilled.teacher.picture and named[name].val is None and distilled.teacher.gate == "ap":
+        elif named[name].val is None and any(
+            each.picture == name and each.gate == "ap" for each in distilled.teachers.values()
+        ):
             message = (
                 f"the teacher's AP is measured on the picture {name!r}, and it has no folder for the validation split; "
                 f"set data.pictures.{name}.val, or set teacher.gate to keys"

@@ -50,7 +50,7 @@ def fold(job: JobView, events: Iterable[StoredEvent], curves: Mapping[str, Seque
     weights = {(load.role, load.source): load for load in _of(WeightsLoaded, found)}
     warnings = {(warning.code, warning.message): warning for warning in _of(Warned, found)}
     artifacts = {artifact.name: artifact for artifact in _of(ArtifactSaved, found)}
-    teachers = _of(TeacherChecked, found)
+    teachers = {checked.number: checked for checked in _of(TeacherChecked, found)}
     plans = _of(DistillationPlanned, found)
     if isinstance(job.spec, dict):
         raise SpecError(
@@ -66,7 +66,8 @@ def fold(job: JobView, events: Iterable[StoredEvent], curves: Mapping[str, Seque
         "curves": {name: list(points) for name, points in curves.items()},
         "data": list(data.values()),
         "weights": list(weights.values()),
-        "teacher": teachers[-1] if teachers else None,
+        "teacher": teachers.pop(1, None),
+        "more_teachers": [teachers[number] for number in sorted(teachers)],
         "plan": plans[-1] if plans else None,
         "warnings": list(warnings.values()),
         "artifacts": [artifacts[name] for name in sorted(artifacts)],

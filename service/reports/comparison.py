@@ -135,11 +135,18 @@ def best_in_column(jobs: Sequence[JobReport], column: Column) -> set[str]:
     return {job_id for job_id, text in shown.items() if text == column.show(best)}
 
 
-def teacher_of(job: JobReport, jobs: Sequence[JobReport]) -> JobReport | None:
-    """The job, among `jobs`, whose checkpoint is the teacher of `job`."""
+def teachers_of(job: JobReport, jobs: Sequence[JobReport]) -> list[JobReport]:
+    """The jobs, among `jobs`, whose checkpoints are the teachers of `job`."""
     if not isinstance(job.spec, DistillSpec):
-        return None
-    return _job_of(job.spec.teacher.checkpoint, job, jobs)
+        return []
+    found = [_job_of(teacher.checkpoint, job, jobs) for teacher in job.spec.teachers.values()]
+    return [each for each in found if each is not None]
+
+
+def teacher_of(job: JobReport, jobs: Sequence[JobReport]) -> JobReport | None:
+    """The job, among `jobs`, whose checkpoint is the only teacher of `job`; None if there are several teachers."""
+    is_only = isinstance(job.spec, DistillSpec) and not job.spec.more_teachers
+    return next(iter(teachers_of(job, jobs)), None) if is_only else None
 
 
 def plain_of(job: JobReport, jobs: Sequence[JobReport]) -> JobReport | None:
@@ -156,7 +163,7 @@ def role(job: JobReport, jobs: Sequence[JobReport]) -> str:
     """`teacher`, `distilled`, `plain`, or the job's kind if no other job is related to it."""
     if job.kind == "distill":
         return "distilled"
-    if any(teacher_of(other, jobs) is job for other in jobs):
+    if any(job is teacher for other in jobs for teacher in teachers_of(other, jobs)):
         return "teacher"
     if any(plain_of(other, jobs) is job for other in jobs):
         return "plain"

@@ -17,6 +17,7 @@ from service.reports.comparison import best_scores, role, speeds_compare
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C8C8C")
 _DASHES = ("solid", "dash", "dot", "dashdot")
 _LEVEL = re.compile(r"^[PC]\d+$")
+_TEACHER = re.compile(r"distill/teacher_\d+$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ def charts(report: Report) -> list[Chart]:
     """Draw all charts that have data."""
     found = [_ap_over_epochs(report), _loss_over_epochs(report), _per_class(report), _ap_against_speed(report)]
     for job in report.jobs:
-        found += [_terms(job), _levels(job)]
+        found += [_terms(job), _levels(job), _teachers(job)]
     return [chart for chart in found if chart is not None]
 
 
@@ -147,7 +148,7 @@ def _terms(job: JobReport) -> Chart | None:
     """The loss terms of the detector and of the distillation, on a logarithmic axis."""
     if job.kind != "distill":
         return None
-    names = [name for name in _names(job, "distill/", "task/") if not _is_level(name) and name != "distill/total"]
+    names = [name for name in _names(job, "distill/", "task/") if _is_term(name)]
     traces = [
         _line(name, _epoch_means(job, name), colour(index), dash="dash" if name.startswith("task/") else "solid")
         for index, name in enumerate(names)
@@ -172,8 +173,25 @@ def _levels(job: JobReport) -> Chart | None:
     return _chart(f"levels-{job.job_id}", f"Distillation per level, {job.name}", caption, traces, x="epoch", y="loss")
 
 
+def _teachers(job: JobReport) -> Chart | None:
+    """The weighted distillation loss of each of several teachers."""
+    traces = [
+        _line(name.rpartition("/")[2].replace("_", " "), _epoch_means(job, name), colour(index))
+        for index, name in enumerate(_names(job, "distill/"))
+        if _TEACHER.match(name)
+    ]
+    caption = "Weighted distillation loss of each teacher; the loss of the training has their weighted mean."
+    return _chart(
+        f"teachers-{job.job_id}", f"Distillation per teacher, {job.name}", caption, traces, x="epoch", y="loss"
+    )
+
+
 def _names(job: JobReport, *prefixes: str) -> list[str]:
     return sorted({name for at in job.epochs for name in at.values if name.startswith(prefixes)})
+
+
+def _is_term(name: str) -> bool:
+    return not (_is_level(name) or _TEACHER.match(name) or name == "distill/total")
 
 
 def _is_level(name: str) -> bool:

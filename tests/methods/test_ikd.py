@@ -18,10 +18,10 @@ from fgd_core.methods.ikd import adversarial_loss
 from fgd_core.runs import execute
 from fgd_core.spec.data import Shapes
 from fgd_core.spec.detectors import RetinaNet
-from fgd_core.spec.events import EpochFinished, MetricsLogged
+from fgd_core.spec.events import MetricsLogged
 from fgd_core.spec.methods import AnyMethod, Fgd, Ikd, Pkd
 from fgd_core.training.distiller import Distiller
-from tests.library import TINY, TINY_DETECTOR, RecordingContext, distill_spec, train_spec
+from tests.library import TINY, TINY_DETECTOR, RecordingContext, StopsAfterAnEpoch, distill_spec, train_spec
 
 MOMENT = Moment(step=3, steps=30, epochs=3)
 
@@ -113,11 +113,6 @@ class TestWithoutCopies:
             moment = Moment(step=step, steps=30, epochs=3)
             (_, parts), _ = distilled(Ikd(until_epoch=1), batch(**COPIES), moment)
             assert ("distill/adversarial" in parts) == is_on
-
-
-class StopsAfterAnEpoch(RecordingContext):
-    def should_stop(self) -> bool:
-        return bool(self.of(EpochFinished))
 
 
 class ChangesMethod(RecordingContext):
