@@ -289,6 +289,16 @@ def _collate(dataset: DetectionDataset, indices: Sequence[int], examples: Sequen
     )
 
 
+def normalised(image: Tensor) -> Tensor:
+    """Normalise an image (3, H, W) of 0 to 255 as batches are, to (3, H, W) float32."""
+    return (image - torch.from_numpy(_MEAN)) / torch.from_numpy(_STD)
+
+
+def denormalised(image: Tensor) -> Tensor:
+    """Undo `normalised`: (3, H, W) to (3, H, W) of 0 to 255, float32."""
+    return image * torch.from_numpy(_STD) + torch.from_numpy(_MEAN)
+
+
 def _normalise_and_pad(images: Sequence[Tensor], pad_to_px: int) -> Tensor:
     """Batch (3, h, w) images as (N, 3, H, W). Padding is zero after normalisation: the mean colour, not black."""
     height, width = (-(-max(image.shape[axis] for image in images) // pad_to_px) * pad_to_px for axis in (1, 2))

@@ -14,12 +14,14 @@ from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, read_check
 from fgd_core.detectors.weights.sources import LoadedTeacher
 from fgd_core.errors import OutOfMemoryError, SpecError, WeightsError
 from fgd_core.evaluation.inspection import inspect
+from fgd_core.runs.deriving import derive_data
 from fgd_core.runs.opening import evaluator_for, open_split
 from fgd_core.runs.training_run import TrainingRun
 from fgd_core.spec.data import IMAGE, Registered
 from fgd_core.spec.events import Evaluated, RunFinished, WeightsLoaded
 from fgd_core.spec.jobs import (
     CheckDataSpec,
+    DeriveDataSpec,
     DistillSpec,
     EvaluateSpec,
     JobSpec,
@@ -54,6 +56,8 @@ def execute(spec: JobSpec, context: RunContext) -> RunFinished:
                     finished = evaluate(spec, context)
                 case CheckDataSpec():
                     finished = check_data(spec, context)
+                case DeriveDataSpec():
+                    finished = derive_data(spec, context)
     except Stopped:
         finished = RunFinished(outcome="stopped")
     except Exception as error:

@@ -8,14 +8,13 @@ from typing import Literal
 
 import torch
 
-from fgd_core import confined
 from fgd_core.data.loading import TrainLoader
 from fgd_core.data.pictures import Pictured, picture_folder
 from fgd_core.data.samples import DetectionDataset, check_same_categories
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, Record, read_checkpoint
-from fgd_core.detectors.weights.files import content_files
+from fgd_core.detectors.weights.digests import weights_digest
 from fgd_core.detectors.weights.sources import LoadedTeacher, load_first_weights, load_teacher
 from fgd_core.evaluation.evaluator import Evaluator
 from fgd_core.evaluation.gate import check_teacher, score_teacher
@@ -25,7 +24,6 @@ from fgd_core.spec.data import IMAGE
 from fgd_core.spec.detectors import AnyDetector
 from fgd_core.spec.events import RunFinished, Warned
 from fgd_core.spec.jobs import DistillSpec, Teacher, TrainSpec, needed_pictures
-from fgd_core.spec.pretrained import is_torchvision_name
 from fgd_core.spec.results import Scores
 from fgd_core.training.checkpoints import CHECKPOINTS, RunCheckpoints, SavedTraining
 from fgd_core.training.context import ChangesInFlight, RunContext
@@ -188,16 +186,8 @@ class TrainingRun:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _digest(self, source: str) -> str:
-        """Identify weights by content: the SHA-256 of their file or files, or the name of torchvision's weights."""
-        if is_torchvision_name(source):
-            return source
         if source not in self._digests:
-            digests = []
-            for path in content_files(self.context.resolve_checkpoint(source)):
-                with confined.opened(path) as file:
-                    digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-            whole = hashlib.sha256("".join(digests).encode()).hexdigest()
-            self._digests[source] = digests[0] if len(digests) == 1 else whole
+            self._digests[source] = weights_digest(source, self.context.resolve_checkpoint)
         return self._digests[source]
 
     def warn_of(self, distiller: Distillation) -> None:

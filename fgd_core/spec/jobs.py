@@ -7,7 +7,17 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError, model_validator
 
 from fgd_core.spec.base import Command
-from fgd_core.spec.data import DataSpec, InputSpec, PictureName, pictures_of
+from fgd_core.spec.data import (
+    DatasetName,
+    DataSpec,
+    FileData,
+    InputSpec,
+    PictureFolders,
+    PictureName,
+    files_of,
+    pictures_of,
+)
+from fgd_core.spec.derivations import Derivation
 from fgd_core.spec.detectors import AnyDetector, DetectorSpec
 from fgd_core.spec.dimensions import Dimension
 from fgd_core.spec.methods import METHOD_TYPES, MethodSpec, preset_space
@@ -166,6 +176,40 @@ class CheckDataSpec(AnyJob):
     """Number of images per split that are drawn with their boxes."""
 
 
+class DeriveDataSpec(AnyJob):
+    """Make another picture of each image of a data set, and register the data set with these pictures.
+
+    A job that is stopped or killed goes on with the images that have no picture yet.
+    """
+
+    kind: Literal["derive_data"] = "derive_data"
+    data: DataSpec
+    """The data set whose images get a picture."""
+    teacher: Teacher
+    """The detector that the pictures are made with; its AP is not checked."""
+    derivation: Derivation = Derivation()
+    """How the pictures are made."""
+    dataset: DatasetName
+    """The name under which the data set is registered together with its pictures, for distillations to use."""
+    folder: str
+    """Folder that receives the pictures, in `train` and `val`: a new one, or that of an earlier job with the same
+    settings. Later jobs must find it at the same path."""
+    with_val: bool = False
+    """Whether the validation images get pictures too; only teachers that see these pictures need them."""
+    input: InputSpec = InputSpec()
+    """The size at which the teacher sees the images, best the size of the distillation."""
+    num_samples: int = Field(default=12, ge=1, le=60)
+    """Number of images per split that are drawn with their boxes."""
+
+    def derived(self) -> FileData | None:
+        """Return the data with its new pictures; None if its name is not resolved yet."""
+        files = files_of(self.data)
+        if files is None:
+            return None
+        folders = PictureFolders(train=f"{self.folder}/train", val=f"{self.folder}/val" if self.with_val else None)
+        return files.model_copy(update={"pictures": {**files.pictures, self.derivation.picture: folders}})
+
+
 TrialBase: TypeAlias = Annotated[TrainSpec | DistillSpec, Field(discriminator="kind")]
 _OF_THE_SWEEP = ("project", "priority", "preemptible", "resources", "retry", "seed")
 
@@ -279,7 +323,7 @@ def teacher_detector(teacher: Teacher) -> AnyDetector | None:
 
 
 JobSpec: TypeAlias = Annotated[
-    TrainSpec | DistillSpec | EvaluateSpec | CheckDataSpec | SweepSpec, Field(discriminator="kind")
+    TrainSpec | DistillSpec | EvaluateSpec | CheckDataSpec | DeriveDataSpec | SweepSpec, Field(discriminator="kind")
 ]
 
 JOB_SPEC: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)
@@ -329,6 +373,8 @@ def checkpoint_sources(spec: JobSpec) -> list[tuple[str, str]]:
             sources = [("student.weights", spec.student.weights), *of_teachers]
         case EvaluateSpec():
             sources = [("checkpoint", spec.checkpoint)]
+        case DeriveDataSpec():
+            sources = [("teacher.checkpoint", spec.teacher.checkpoint)]
         case SweepSpec():
             sources = [(f"base.{loc}", source) for loc, source in checkpoint_sources(spec.base)]
     return [(loc, source) for loc, source in sources if source is not None]

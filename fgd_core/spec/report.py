@@ -32,7 +32,7 @@ class JobReport(Fact):
 
     job_id: str
     name: str
-    kind: Literal["train", "distill", "evaluate", "check_data"]
+    kind: Literal["train", "distill", "evaluate", "check_data", "derive_data"]
     state: JobState
     spec: JobSpec
     created_at: datetime

@@ -24,7 +24,7 @@ Document: TypeAlias = dict[str, JsonValue]
 # name.
 _PATHS = (
     *(f"data.{split}.{kind}" for split in ("train", "val") for kind in ("images", "annotations")),
-    *("data.folder", "data.data_yaml", "data.root", "data.pictures.*.train", "data.pictures.*.val"),
+    *("folder", "data.folder", "data.data_yaml", "data.root", "data.pictures.*.train", "data.pictures.*.val"),
     *("checkpoint", "teacher.checkpoint", "more_teachers.*.checkpoint", "detector.weights", "student.weights"),
 )
 _RECIPE = "recipe:"

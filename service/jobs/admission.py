@@ -14,6 +14,7 @@ from fgd_core.spec.events import JobState
 from fgd_core.spec.jobs import (
     CheckDataSpec,
     CheckpointReference,
+    DeriveDataSpec,
     DistillSpec,
     EvaluateSpec,
     JobSpec,
@@ -50,6 +51,7 @@ class NamedPath:
     loc: str
     path: str
     kind: PathKind
+    may_be_missing: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ def paths(spec: JobSpec) -> list[NamedPath]:
     """List the files and folders that the spec names."""
     prefix, trained = ("base.", spec.base) if isinstance(spec, SweepSpec) else ("", spec)
     found = list(data_paths(trained.data, f"{prefix}data", both_splits=not isinstance(trained, EvaluateSpec)))
+    if isinstance(spec, DeriveDataSpec):
+        found.append(NamedPath("folder", spec.folder, "folder", may_be_missing=True))
     for loc, source in checkpoint_sources(spec):
         if not source.startswith("job:") and not is_torchvision_name(source):
             found.append(NamedPath(loc, source, "file"))
@@ -293,6 +297,8 @@ def path_reasons(named: Iterable[NamedPath], facts: Facts) -> Iterator[ProblemRe
             yield outside
         elif facts.paths is not None:
             found = facts.paths[item.path]
+            if found is None and item.may_be_missing:
+                continue
             if found is None:
                 message = f"there is no {item.kind} {item.path!r}; correct the path"
                 yield ProblemReason(loc=item.loc, code="missing_path", message=message)
@@ -313,6 +319,8 @@ def _weights(spec: JobSpec) -> Iterator[ProblemReason]:
             yield from _unfit(spec.student, spec.student.weights, "student")
             for loc, teacher in spec.teachers.items():
                 yield from _weights_of_teacher(loc, teacher)
+        case DeriveDataSpec():
+            yield from _weights_of_teacher("teacher", spec.teacher)
         case EvaluateSpec() if is_torchvision_name(spec.checkpoint):
             message = "evaluate needs a checkpoint of fgd; train or distil from these weights first"
             yield ProblemReason(loc="checkpoint", code="no_checkpoint", message=message)

@@ -55,12 +55,12 @@ class TestDistiller:
         student, teacher = build_detector(STUDENT, 8), build_detector(TEACHER, 8)
         loader = TrainLoader(open_dataset(SPEC.data, "train"), SPEC.input, batch_size=4, seed=0, workers=0)
         batch = next(loader.epoch(0))
-        distiller = Distiller(method, student, teacher, Silent())
+        distiller = Distiller(method, student, teacher, {"image": Silent()})
         total, parts = distiller(student.features(batch.images), batch, Moment())
         assert distiller.advice(batch) == []
         assert total.item() == 0 and set(parts) == {"distill/total"}
         with pytest.raises(AssertionError, match="the teacher ran"):
-            Distiller(Fgd(), student, teacher, Silent())(student.features(batch.images), batch, Moment())
+            Distiller(Fgd(), student, teacher, {"image": Silent()})(student.features(batch.images), batch, Moment())
 
     def test_an_unsuitable_temperature_gets_one_advice_for_all_levels(self) -> None:
         student, teacher = build_detector(STUDENT, 8), build_detector(TEACHER, 8)
