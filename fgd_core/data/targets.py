@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from fgd_core.errors import DataError
+
 
 class Targets(NamedTuple):
     """Holds the objects of a batch; each list has one entry for each image."""
@@ -16,3 +18,16 @@ class Targets(NamedTuple):
     """(height, width) after resizing, before padding."""
     masks: list[Tensor] | None = None
     """(n, height, width) uint8, 1 on the object; None if the data set was opened without masks."""
+
+    def masks_to_learn(self) -> list[Tensor]:
+        """Return the masks: for each image (n, height, width).
+
+        Raises:
+            DataError: the data has none.
+        """
+        if self.masks is None:
+            raise DataError(
+                "the detector trains masks, but the data has none; use a data set whose objects have a segmentation, "
+                "or the detector without masks"
+            )
+        return self.masks

@@ -11,6 +11,7 @@ from fgd_core.detectors.mask_rcnn import MaskRcnn
 from fgd_core.detectors.parts.small_maps import use_float32_on_small_maps
 from fgd_core.detectors.reppoints import RepPoints
 from fgd_core.detectors.retinanet import RetinaNet
+from fgd_core.detectors.solo import Solo
 from fgd_core.spec import detectors as spec
 
 # (the detector's spec, number of classes) -> the detector with random weights
@@ -23,6 +24,7 @@ DETECTORS: Mapping[type[spec.AnyDetector], Callable[..., Detector]] = {
     spec.MaskRcnn: MaskRcnn,
     spec.CascadeRcnn: CascadeRcnn,
     spec.CascadeMaskRcnn: CascadeMaskRcnn,
+    spec.Solo: Solo,
 }
 
 

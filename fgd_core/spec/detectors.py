@@ -9,6 +9,7 @@ from fgd_core.spec.base import Command
 
 Convention: TypeAlias = Literal["torchvision", "mmdetection"]
 Version: TypeAlias = Literal["v1", "v2"]
+Cells: TypeAlias = Annotated[int, Field(ge=1, le=100)]
 Capability: TypeAlias = Literal["class_scores", "distributions", "towers", "regions"]
 """What a detector offers to a distillation method besides its feature maps: class scores and boxes at every location,
 distributions of box sides, towers that can be cut in two, heads that process given regions."""
@@ -28,8 +29,6 @@ class AnyDetector(Command):
     """Channels of every pyramid level and of the heads. Published: 256."""
     score_threshold: float = Field(default=0.05, ge=0, lt=1)
     """Detections with a lower score are left out."""
-    nms_iou_threshold: float = Field(default=0.5, gt=0, le=1)
-    """Of two boxes of the same class whose IoU is above this, non-maximum suppression keeps only the better one."""
     max_detections: int = Field(default=100, ge=1)
     """Detections kept per image; COCO scores up to 100."""
     weights: str | None = None
@@ -47,7 +46,14 @@ class AnyDetector(Command):
         return str(cls.model_fields["type"].default)
 
 
-class RetinaNet(AnyDetector):
+class BoxDetector(AnyDetector):
+    """The settings of detectors that find boxes, and masks only within boxes."""
+
+    nms_iou_threshold: float = Field(default=0.5, gt=0, le=1)
+    """Of two boxes of the same class whose IoU is above this, non-maximum suppression keeps only the better one."""
+
+
+class RetinaNet(BoxDetector):
     """RetinaNet (arXiv:1708.02002) on torchvision's parts: levels P3 to P7, strides 8 to 128."""
 
     offers = frozenset({"class_scores", "towers"})
@@ -70,7 +76,7 @@ class RetinaNet(AnyDetector):
         return self
 
 
-class Fcos(AnyDetector):
+class Fcos(BoxDetector):
     """FCOS (arXiv:1904.01355) on torchvision's parts: levels P3 to P7, strides 8 to 128; no anchors, group norm in the
     heads."""
 
@@ -104,7 +110,7 @@ class Fcos(AnyDetector):
         return self.centreness_from or ("classes" if self.version == "v1" else "boxes")
 
 
-class Gfl(AnyDetector):
+class Gfl(BoxDetector):
     """Generalised Focal Loss (arXiv:2006.04388): levels P3 to P7, strides 8 to 128. Scores include the quality of the
     box, and distances are predicted as distributions. Follows mmdetection."""
 
@@ -120,7 +126,7 @@ class Gfl(AnyDetector):
     this."""
 
 
-class RepPoints(AnyDetector):
+class RepPoints(BoxDetector):
     """RepPoints (arXiv:1904.11490): levels P3 to P7, strides 8 to 128. An object is a set of nine points, which is
     found in two stages. Follows mmdetection."""
 
@@ -131,7 +137,7 @@ class RepPoints(AnyDetector):
     uses the feature maps before the last norm of the neck."""
 
 
-class TwoStage(AnyDetector):
+class TwoStage(BoxDetector):
     """The settings of detectors that first propose regions and then classify each region.
 
     They use levels P2 to P5, strides 4 to 32. P6 is P5 subsampled and is used for proposals only.
@@ -197,7 +203,27 @@ class CascadeMaskRcnn(TwoStage):
     """The only possible convention."""
 
 
+class Solo(AnyDetector):
+    """SOLO (arXiv:1912.04488): finds masks without boxes, one for each cell of a grid over the image; the box of an
+    object is the box around its mask. Levels P2 to P5, strides 4 to 32. Follows mmdetection."""
+
+    has_masks = True
+    type: Literal["solo"] = "solo"
+    score_threshold: float = Field(default=0.1, ge=0, lt=1)
+    """Cells with a lower class score find nothing. Detections whose score, after duplicates are lowered, is below half
+    of this are left out."""
+    num_grids: tuple[Cells, Cells, Cells, Cells, Cells] = (40, 36, 24, 16, 12)
+    """Cells of the grid of each of the five levels in each direction, finest level first. Two objects of a level whose
+    centres are in the same cell cannot both be found. On small images, use fewer."""
+    object_base_size_px: float = Field(default=96.0, gt=0)
+    """The largest size that the finest level learns, in pixels of the resized image; the size of an object is the root
+    of its box's area. It doubles from level to level. A level also learns sizes down to a quarter of its largest. The
+    finest level also learns all smaller objects, the coarsest all larger ones. Published: 96."""
+    tower_depth: int = Field(default=7, ge=1, le=16)
+    """Convolutions before the classes and before the masks. Published: 7."""
+
+
 DetectorSpec: TypeAlias = Annotated[
-    RetinaNet | Fcos | Gfl | RepPoints | FasterRcnn | MaskRcnn | CascadeRcnn | CascadeMaskRcnn,
+    RetinaNet | Fcos | Gfl | RepPoints | FasterRcnn | MaskRcnn | CascadeRcnn | CascadeMaskRcnn | Solo,
     Field(discriminator="type"),
 ]

@@ -43,6 +43,10 @@ class Sizes:
     neck_norm: bool = False
     tower_norm: bool = False
     tower_bias: bool = False
+    tower_depth: int = 7
+    """Of SOLO."""
+    grids: tuple[int, int, int, int, int] = (40, 36, 24, 16, 12)
+    """Of SOLO."""
 
 
 def retinanet(s: Sizes) -> Layout:
@@ -117,6 +121,31 @@ def cascade_rcnn(s: Sizes) -> Layout:
 
 def cascade_mask_rcnn(s: Sizes) -> Layout:
     return {**cascade_rcnn(s), **dict(entry for i in range(3) for entry in _masks(s, f"roi_head.mask_head.{i}"))}
+
+
+def solo(s: Sizes) -> Layout:
+    towers = [
+        entry
+        for name, added in (("mask_convs", 2), ("cls_convs", 0))
+        for index in range(s.tower_depth)
+        for entry in _conv_module(
+            f"mask_head.{name}.{index}", s.width, s.width + (0 if index else added), 3, has_norm=True
+        )
+    ]
+    masks = [
+        entry
+        for level, grid in enumerate(s.grids)
+        for entry in _layer(f"mask_head.conv_mask_list.{level}", grid**2, s.width, 1)
+    ]
+    return dict(
+        [
+            *_body(s, first_map=0),
+            *_neck(s, laterals=4, outputs=4),
+            *towers,
+            *masks,
+            *_layer("mask_head.conv_cls", s.classes, s.width, 3),
+        ]
+    )
 
 
 def filled(layout: Mapping[str, tuple[int, ...]], *, device: str = "cpu", seed: int = 0) -> dict[str, Tensor]:

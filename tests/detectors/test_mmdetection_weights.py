@@ -57,6 +57,7 @@ KINDS: dict[str, tuple[Callable[[Sizes], Layout], type[AnyDetector], dict[str, o
     "mask_rcnn": (layouts.mask_rcnn, spec.MaskRcnn, {"convention": "mmdetection"}, {}),
     "cascade_rcnn": (layouts.cascade_rcnn, spec.CascadeRcnn, {}, {}),
     "cascade_mask_rcnn": (layouts.cascade_mask_rcnn, spec.CascadeMaskRcnn, {}, {}),
+    "solo": (layouts.solo, spec.Solo, {}, {}),
 }
 
 # By backbone: its settings and its sizes.

@@ -14,7 +14,7 @@ from fgd_core.detectors.parts.pyramid import PyramidDetector
 from fgd_core.detectors.parts.selection import select_detections
 from fgd_core.detectors.parts.towers import Tower, apply_tower, depth_of, finish_tower, start_tower
 from fgd_core.outputs import DenseHead, DenseOutputs, Towers
-from fgd_core.spec.detectors import AnyDetector
+from fgd_core.spec.detectors import BoxDetector
 
 Dense = TypeVar("Dense", bound=DenseOutputs)
 
@@ -22,7 +22,7 @@ Dense = TypeVar("Dense", bound=DenseOutputs)
 class DenseDetector(PyramidDetector[Dense]):
     """Detects from scored locations."""
 
-    settings: AnyDetector
+    settings: BoxDetector
 
     @torch.no_grad()
     def detect(self, out: Dense, image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:

@@ -18,7 +18,6 @@ from fgd_core.detectors.base import Detections
 from fgd_core.detectors.parts.region_pooling import RegionPool, crop_masks
 from fgd_core.detectors.parts.selection import nms_per_class
 from fgd_core.detectors.parts.torchvision_private import BalancedPositiveNegativeSampler, BoxCoder, Matcher
-from fgd_core.errors import DataError
 from fgd_core.outputs import BACKGROUND, RegionReading, Regions
 from fgd_core.spec.detectors import TwoStage
 
@@ -194,11 +193,7 @@ class RegionHeads(nn.Module):
 
     def _masks(self, maps: Sequence[Tensor], regions: Regions, targets: Targets) -> MaskOutputs:
         """Predict the masks of the regions with an object, from maps (N, C, H, W)."""
-        if targets.masks is None:
-            raise DataError(
-                "the detector trains masks, but the data has none; use a data set whose objects have a segmentation, "
-                "or the detector without masks"
-            )
+        all_masks = targets.masks_to_learn()
         has_object = [objects >= 0 for objects in regions.objects]
         boxes = [own[keep] for own, keep in zip(regions.boxes, has_object, strict=True)]
         labels = torch.cat(regions.labels)[torch.cat(has_object)] - 1
@@ -207,7 +202,7 @@ class RegionHeads(nn.Module):
             return MaskOutputs(empty * _zero_loss(self.mask_head, self.mask_predictor), empty)
         true_masks = [
             crop_masks(masks, own, objects[keep], MASK_SIZE, aligned=self._aligned)
-            for masks, own, objects, keep in zip(targets.masks, boxes, regions.objects, has_object, strict=True)
+            for masks, own, objects, keep in zip(all_masks, boxes, regions.objects, has_object, strict=True)
         ]
         return MaskOutputs(self._mask_logits(maps, boxes, labels), torch.cat(true_masks))
 

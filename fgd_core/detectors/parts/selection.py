@@ -7,7 +7,7 @@ from torch import Tensor
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from fgd_core.detectors.base import Detections
-from fgd_core.spec.detectors import AnyDetector
+from fgd_core.spec.detectors import BoxDetector
 
 _CANDIDATES_PER_LEVEL = 1000
 
@@ -16,7 +16,7 @@ def select_detections(
     scores: Sequence[Tensor],
     decode: Callable[[int, Tensor], Tensor],
     image_size: tuple[int, int],
-    settings: AnyDetector,
+    settings: BoxDetector,
     *,
     factors: Sequence[Tensor] | None = None,
 ) -> Detections:
@@ -42,7 +42,7 @@ def select_detections(
 
 
 def nms_per_class(
-    boxes: Tensor, scores: Tensor, labels: Tensor, image_size: tuple[int, int], settings: AnyDetector
+    boxes: Tensor, scores: Tensor, labels: Tensor, image_size: tuple[int, int], settings: BoxDetector
 ) -> Detections:
     """Clip boxes to the image and apply non-maximum suppression class by class; returns the best, best first.
 

@@ -19,12 +19,15 @@ _PRIOR = 0.01
 """The probability of each class at each location in a new head."""
 
 
-def conv_tower(width: int, depth: int, norm: Callable[[int], nn.Module] | None) -> nn.ModuleList:
+def conv_tower(width: int, depth: int, norm: Callable[[int], nn.Module] | None, *, num_added: int = 0) -> nn.ModuleList:
     """Build 3x3 convolutions with ReLU, with mmdetection's names: `0.conv`, `0.gn`, `1.conv`, ….
 
     A convolution has a bias unless a norm follows it.
+
+    Args:
+        num_added: channels of the input beyond `width`.
     """
-    return nn.ModuleList(_conv_block(width, norm) for _ in range(depth))
+    return nn.ModuleList(_conv_block(width, norm, 0 if index else num_added) for index in range(depth))
 
 
 def apply_tower(tower: Tower, features: Tensor) -> Tensor:
@@ -77,8 +80,13 @@ def init_head(head: nn.Module, width: int, *, classifier: nn.Conv2d) -> None:
             nn.init.normal_(layer.weight, std=_PUBLISHED_DEVIATION * (_PUBLISHED_WIDTH / width) ** 0.5)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-    assert classifier.bias is not None
-    nn.init.constant_(classifier.bias, -math.log(1 / _PRIOR - 1))
+    init_low_scores(classifier)
+
+
+def init_low_scores(predictor: nn.Conv2d) -> None:
+    """Set the bias so that the first probabilities are near 0.01."""
+    assert predictor.bias is not None
+    nn.init.constant_(predictor.bias, -math.log(1 / _PRIOR - 1))
 
 
 @torch.no_grad()
@@ -93,8 +101,9 @@ def scale_init(layers: nn.Module, width: int) -> None:
             layer.weight *= (_PUBLISHED_WIDTH / width) ** 0.5
 
 
-def _conv_block(width: int, norm: Callable[[int], nn.Module] | None) -> nn.Sequential:
-    parts: list[tuple[str, nn.Module]] = [("conv", nn.Conv2d(width, width, 3, padding=1, bias=norm is None))]
+def _conv_block(width: int, norm: Callable[[int], nn.Module] | None, num_added: int) -> nn.Sequential:
+    conv = nn.Conv2d(width + num_added, width, 3, padding=1, bias=norm is None)
+    parts: list[tuple[str, nn.Module]] = [("conv", conv)]
     if norm is not None:
         parts.append(("gn", norm(width)))
     return nn.Sequential(OrderedDict([*parts, ("relu", nn.ReLU())]))

@@ -53,6 +53,7 @@ CLASS_ROWS: tuple[ClassRows, ...] = (
     ClassRows(r"head\.classification_head\.cls_logits", num_anchors=None),
     ClassRows(r"head\.gfl_cls"),
     ClassRows(r"head\.reppoints_cls_out"),
+    ClassRows(r"head\.conv_cls"),
     # A cascade's stages predict one box for all classes, so they have no row here.
     ClassRows(r"roi_heads\.box_predictor\.bbox_pred", values_per_class=4, background="either"),
     ClassRows(r"roi_heads\.(stages\.\d\.)?box_predictor\.cls_score", background="first"),

@@ -15,7 +15,8 @@ _SHOWN = 5
 # Keys of the weights with rows for classes, with torchvision's and mmdetection's names.
 _ROW_PER_ANCHOR = re.compile(r"(head\.classification_head\.cls_logits|bbox_head\.retina_cls)\.(weight|bias)")
 _ROW_PER_CLASS = re.compile(
-    r"(bbox_head\.(conv_cls|fcos_cls)|(bbox_)?head\.(gfl_cls|reppoints_cls_out))\.(weight|bias)"
+    r"(bbox_head\.(conv_cls|fcos_cls)|(bbox_)?head\.(gfl_cls|reppoints_cls_out)|(mask_)?head\.conv_cls)"
+    r"\.(weight|bias)"
 )
 _TWO_STAGES = re.compile(
     r"(roi_heads\.(stages\.0\.)?box_predictor\.cls_score|roi_head\.bbox_head(\.0)?\.fc_cls)\.(weight|bias)"

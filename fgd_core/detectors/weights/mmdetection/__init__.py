@@ -18,7 +18,7 @@ from fgd_core.detectors.weights.mmdetection.pixels import (
 )
 from fgd_core.detectors.weights.mmdetection.settings import check_settings
 from fgd_core.errors import WeightsError
-from fgd_core.spec.detectors import AnyDetector
+from fgd_core.spec.detectors import AnyDetector, Solo
 
 __all__ = ["mmdetection_weights"]
 
@@ -40,7 +40,7 @@ def mmdetection_weights(file: WeightsFile, settings: AnyDetector, classes: Seque
             f"mmdetection has no {kind} that fits fgd's; use a file with fgd's or torchvision's names",
             path=str(file.path),
         )
-    notes = _check_age(file)
+    notes = _check_age(file, settings)
     check_settings(file, settings)
     pixels = _pixels(file, settings)
     renamed = _rename(file, rules, pixels, len(classes))
@@ -71,14 +71,15 @@ def _rename(file: WeightsFile, rules: Sequence[Rule], pixels: Pixels, num_classe
     return SourceWeights(state=state, original=original, shapes=shapes, left_out=left_out)
 
 
-def _check_age(file: WeightsFile) -> list[str]:
+def _check_age(file: WeightsFile, settings: AnyDetector) -> list[str]:
     """Check the version of mmdetection that wrote the file; returns notes about an old file.
 
     Raises:
         WeightsError: mmdetection 1 wrote it, for a detector with two stages.
     """
     # Decided by the names: some files of mmdetection 2's model zoo also have version 1.x.
-    if any(key.startswith(("bbox_head.shared_fcs.", "bbox_head.0.", "mask_head.")) for key in file.state):
+    starts = ("bbox_head.shared_fcs.", "bbox_head.0.", "mask_head.")
+    if not isinstance(settings, Solo) and any(key.startswith(starts) for key in file.state):
         raise WeightsError(
             "mmdetection 1 wrote the checkpoint, with another order of classes and boxes; use the same model of "
             "mmdetection 2 or 3, or convert the file with mmdetection's upgrade_model_version.py",

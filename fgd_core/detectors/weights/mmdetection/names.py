@@ -6,7 +6,7 @@ from enum import Enum, auto
 from typing import NamedTuple, TypeAlias
 
 from fgd_core.spec.backbones import Swin
-from fgd_core.spec.detectors import AnyDetector, RepPoints, TwoStage
+from fgd_core.spec.detectors import AnyDetector, RepPoints, Solo, TwoStage
 
 Name: TypeAlias = str
 
@@ -208,6 +208,7 @@ _RULES: Mapping[str, tuple[Rule, ...]] = {
     "mask_rcnn": _TWO_STAGES,
     "cascade_rcnn": _CASCADE,
     "cascade_mask_rcnn": _CASCADE,
+    "solo": (*_neck(4), Rule(r"mask_head\.(.+)", r"head.\1")),
 }
 
 
@@ -216,5 +217,5 @@ def rules_of(settings: AnyDetector) -> tuple[Rule, ...] | None:
     above = _RULES.get(str(type(settings).model_fields["type"].default))
     if isinstance(settings, RepPoints) and settings.norm == "group":
         above = (*_neck(3, is_top_normed=True), *_SAME_HEAD)
-    body = _swin(has_p2=isinstance(settings, TwoStage)) if isinstance(settings.backbone, Swin) else _RESNET
+    body = _swin(has_p2=isinstance(settings, TwoStage | Solo)) if isinstance(settings.backbone, Swin) else _RESNET
     return None if above is None else (*body, *above)
