@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from fgd_core.data.coco import CocoDataset
+from fgd_core.data.pictures import PictureFolder
 from fgd_core.data.samples import DetectionDataset, Split, has_masks
 from fgd_core.data.shapes import ShapesDataset
 from fgd_core.data.voc import VocDataset
@@ -71,6 +72,22 @@ def change_since_check(spec: Registered, split: Split, dataset: DetectionDataset
         split=split,
         checked=expected,
         found=found,
+    )
+
+
+def picture_change_since_check(spec: Registered, split: Split, pictures: PictureFolder) -> DataError | None:
+    """Return an error if pictures have changed since the newest check of their data; None if not, or if unchecked."""
+    checked = spec.resolved.fingerprints if spec.resolved is not None else None
+    expected = checked.pictures.get(f"{pictures.name}.{split}") if checked is not None else None
+    if expected is None or pictures.fingerprint == expected:
+        return None
+    return DataError(
+        f"the pictures {pictures.name!r} of the {split} split of {spec.name!r} have changed since its newest check; "
+        f"check it again with `fgd data check {spec.name}`, or set data.if_changed to warn",
+        name=spec.name,
+        split=split,
+        checked=expected,
+        found=pictures.fingerprint,
     )
 
 

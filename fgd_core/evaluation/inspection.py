@@ -1,17 +1,18 @@
 """Checks both splits of a data set completely before a training uses them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import get_args
 
 from pydantic import JsonValue
 
 from fgd_core.data import inspect_dataset
+from fgd_core.data.pictures import picture_folder
 from fgd_core.data.profiling import in_both_splits, profile
 from fgd_core.data.samples import DetectionDataset, Split, check_same_categories
 from fgd_core.errors import DataError
 from fgd_core.evaluation.samples import draw_annotations
-from fgd_core.spec.data import FileData
+from fgd_core.spec.data import FileData, Fingerprint
 from fgd_core.spec.events import ArtifactSaved, DataChecked, DataSetChecked, Finding, RunEvent
 from fgd_core.storage import write_atomically
 
@@ -47,7 +48,9 @@ def inspect(data: FileData, *, num_samples: int, folder: Path, emit: Callable[[R
         if with_masks.samples:
             emit(_draw(split, with_masks, num_samples, folder))
     if opened:
-        emit(DataSetChecked(splits=checked, profiles=[profile(split, dataset) for split, dataset in opened.items()]))
+        profiles = [profile(split, dataset) for split, dataset in opened.items()]
+        pictures = _pictures(data, opened, refusals)
+        emit(DataSetChecked(splits=checked, profiles=profiles, pictures=pictures))
     if len(opened) == len(get_args(Split)):
         try:
             check_same_categories(opened["train"], opened["val"])
@@ -55,6 +58,22 @@ def inspect(data: FileData, *, num_samples: int, folder: Path, emit: Callable[[R
             refusals.append(error)
     if refusals:
         raise _join(refusals)
+
+
+def _pictures(
+    data: FileData, opened: Mapping[Split, DetectionDataset], refusals: list[DataError]
+) -> dict[str, Fingerprint]:
+    """Return the fingerprints of all other pictures; adds to `refusals` what is missing."""
+    found = {}
+    for name, folders in data.pictures.items():
+        for split, dataset in opened.items():
+            if getattr(folders, split) is None:
+                continue
+            try:
+                found[f"{name}.{split}"] = picture_folder(data, name, split, dataset.samples).fingerprint
+            except DataError as error:
+                refusals.append(error)
+    return found
 
 
 def _with_masks(data: FileData, split: Split, plain: DetectionDataset) -> tuple[DetectionDataset, list[Finding]]:

@@ -1,6 +1,7 @@
 """Opens a run's data and the evaluator for it."""
 
-from fgd_core.data import change_since_check, inspect_dataset
+from fgd_core.data import change_since_check, inspect_dataset, picture_change_since_check
+from fgd_core.data.pictures import PictureFolder, picture_folder
 from fgd_core.data.samples import DetectionDataset, Split, has_masks
 from fgd_core.errors import DataError
 from fgd_core.evaluation.evaluator import Evaluator
@@ -28,6 +29,29 @@ def open_split(spec: DataSpec, split: Split, context: RunContext, detector: AnyD
         if changed is not None:
             context.emit(Warned(code="data_changed", message=changed.message, details=changed.details))
     return dataset
+
+
+def open_pictures(
+    spec: DataSpec,
+    name: str,
+    dataset: DetectionDataset,
+    context: RunContext,
+    *,
+    until_epoch: int | None = None,
+) -> PictureFolder:
+    """Open another picture of the images of a split.
+
+    Raises:
+        SpecError: the data names no such picture.
+        DataError: pictures are missing, or have changed since the check of the data.
+    """
+    split = dataset.checked.split
+    pictures = picture_folder(spec, name, split, dataset.samples, until_epoch=until_epoch)
+    if isinstance(spec, Registered) and (changed := picture_change_since_check(spec, split, pictures)) is not None:
+        if spec.if_changed == "refuse":
+            raise changed
+        context.emit(Warned(code="data_changed", message=changed.message, details=changed.details))
+    return pictures
 
 
 def evaluator_for(

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from fgd_core.data.loading import TrainLoader
-from fgd_core.data.pictures import Pictured, picture_folder
+from fgd_core.data.pictures import Pictured
 from fgd_core.data.samples import DetectionDataset, check_same_categories
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.base import Detector
@@ -19,7 +19,7 @@ from fgd_core.detectors.weights.sources import LoadedTeacher, load_first_weights
 from fgd_core.evaluation.evaluator import Evaluator
 from fgd_core.evaluation.gate import check_teacher, score_teacher
 from fgd_core.evaluation.relabelled import mean_ap
-from fgd_core.runs.opening import evaluator_for, open_split
+from fgd_core.runs.opening import evaluator_for, open_pictures, open_split
 from fgd_core.spec.data import IMAGE
 from fgd_core.spec.detectors import AnyDetector
 from fgd_core.spec.events import RunFinished, Warned
@@ -49,7 +49,7 @@ class TrainingRun:
         self.val_data = open_split(spec.data, "val", context, trained)
         check_same_categories(self.train_data, self.val_data)
         self.pictures = {
-            name: picture_folder(spec.data, name, "train", self.train_data.samples, until_epoch=until_epoch)
+            name: open_pictures(spec.data, name, self.train_data, context, until_epoch=until_epoch)
             for name, until_epoch in needed_pictures(spec).items()
         }
         self.loader = TrainLoader(
@@ -173,7 +173,7 @@ class TrainingRun:
         """
         if settings.picture is None:
             return self.val_data
-        pictures = picture_folder(self.spec.data, settings.picture, "val", self.val_data.samples)
+        pictures = open_pictures(self.spec.data, settings.picture, self.val_data, self.context)
         return Pictured(self.val_data, pictures)
 
     def _key_of_teacher(self, settings: Teacher, data_fingerprint: str, *more: int | str) -> str:

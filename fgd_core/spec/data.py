@@ -144,6 +144,8 @@ class Fingerprints(Command):
     """Digest of the training split."""
     val: Fingerprint
     """Digest of the validation split."""
+    pictures: dict[str, Fingerprint] = {}
+    """Digests of the other pictures, by `<picture>.<split>`: over the images' names and the sizes of the files."""
 
 
 class Resolved(Command):

@@ -117,6 +117,8 @@ class DataSetChecked(Fact):
     """Both splits; each finding says what a training on this data would do about it."""
     profiles: list[SplitProfile]
     """Statistics of the same splits."""
+    pictures: dict[str, str] = {}
+    """Fingerprints of the other pictures, by `<picture>.<split>`."""
 
 
 class WeightsLoaded(Fact):

@@ -7,7 +7,16 @@ from dataclasses import dataclass, replace
 from sqlalchemy.exc import IntegrityError
 
 from fgd_core.spec.data import Fingerprints, Registered, Resolved
-from fgd_core.spec.jobs import JOB_SPEC, CheckDataSpec, JobSpec, SweepSpec, data_of, with_data, written_detector
+from fgd_core.spec.jobs import (
+    JOB_SPEC,
+    CheckDataSpec,
+    DeriveDataSpec,
+    JobSpec,
+    SweepSpec,
+    data_of,
+    with_data,
+    written_detector,
+)
 from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.views import JobView, ProblemReason
 from service.api import audit_notes, spec_paths
@@ -127,10 +136,12 @@ async def _store(services: Services, principal: Principal, request: _Request, kn
             await datasets.note_use(session, job.id, dataset_id)
             if isinstance(spec, CheckDataSpec):
                 await datasets.begin_check(session, dataset_id, job.id)
+        if isinstance(spec, DeriveDataSpec):
+            await _register_derived(session, spec, job)
         dependencies = await jobs.dependencies(session, job.id) if needs else []
         return views.job_view(job, needs=dependencies, attempts=[], artifacts=[])
 
-    if isinstance(request.spec, CheckDataSpec):
+    if isinstance(request.spec, CheckDataSpec | DeriveDataSpec):
         return await services.database.write_together(store)
     return await services.database.insert_together(store)
 
@@ -159,7 +170,34 @@ async def _check(session: WriteSession, request: _Request, facts: admission.Fact
         loc, _ = data_of(spec)
         message = "the data set was deleted during this request; register it again, or name another one"
         reasons.append(ProblemReason(loc=f"{loc}.name", code="unknown_dataset", message=message))
+    if isinstance(spec, DeriveDataSpec) and await _name_is_taken(session, spec):
+        message = f"the project {spec.project!r} has another data set {spec.dataset!r}; choose another name"
+        reasons.append(ProblemReason(loc="dataset", code="name_taken", message=message))
     admission.check(reasons)
+
+
+async def _name_is_taken(session: WriteSession, spec: DeriveDataSpec) -> bool:
+    """Return whether the name of the derived data belongs to other data; an earlier job for the same data is fine."""
+    row, derived = await datasets.named(session, spec.project, spec.dataset), spec.derived()
+    return row is not None and derived is not None and row.data != derived.model_dump(mode="json")
+
+
+async def _register_derived(session: WriteSession, spec: DeriveDataSpec, job: Job) -> None:
+    """Register the data that a job derives; the job is also its first check."""
+    derived = spec.derived()
+    assert derived is not None, "admission refuses names of data sets that do not exist"
+    row = await datasets.named(session, spec.project, spec.dataset)
+    if row is None:
+        row = await datasets.insert_dataset(
+            session,
+            name=spec.dataset,
+            project=spec.project,
+            data=derived,
+            created_by=job.submitted_by,
+            now=job.created_at,
+        )
+    await datasets.note_use(session, job.id, row.id)
+    await datasets.begin_check(session, row.id, job.id)
 
 
 def _dataset_id(spec: JobSpec) -> str | None:

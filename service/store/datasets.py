@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import delete, insert, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import ConflictError, DataError, NotFoundError
 from fgd_core.spec.data import FileData
 from fgd_core.spec.events import DataSetChecked, JobState
-from fgd_core.spec.jobs import CheckDataSpec
+from fgd_core.spec.jobs import CheckDataSpec, DeriveDataSpec
 from fgd_core.spec.results import ErrorReport
 from service.jobs.lifecycle import OVER, is_over
 from service.store.json_values import storable
@@ -19,6 +18,8 @@ from service.store.tables import Dataset, Job, JobDataset
 from service.store.write_session import WriteSession
 
 CHECK_KIND: str = CheckDataSpec.model_fields["kind"].default
+_CHECKING = (CHECK_KIND, str(DeriveDataSpec.model_fields["kind"].default))
+"""The kinds of jobs that check a data set."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ _KNOWN = select(Dataset, Job.state).outerjoin(Job, Job.id == Dataset.check_job_i
 
 
 async def insert_dataset(
-    session: AsyncSession, *, name: str, project: str, data: FileData, created_by: str, now: datetime
+    session: WriteSession, *, name: str, project: str, data: FileData, created_by: str, now: datetime
 ) -> Dataset:
     """Insert a data set and return its row.
 
@@ -58,16 +59,19 @@ async def insert_dataset(
             name=name,
             project=project,
         )
-    row = Dataset(
-        id=secrets.token_hex(6),
-        name=name,
-        project=project,
-        data=data.model_dump(mode="json"),
-        created_at=now,
-        created_by=created_by,
+    dataset_id = secrets.token_hex(6)
+    await session.execute(
+        insert(Dataset).values(
+            id=dataset_id,
+            name=name,
+            project=project,
+            data=data.model_dump(mode="json"),
+            created_at=now,
+            created_by=created_by,
+        )
     )
-    session.add(row)
-    await session.flush()
+    row = await session.get(Dataset, dataset_id)
+    assert row is not None, "the row was just inserted"
     return row
 
 
@@ -164,21 +168,22 @@ async def begin_check(session: WriteSession, dataset_id: str, job_id: str) -> No
 
 async def record(session: WriteSession, job_id: str, checked: DataSetChecked, now: datetime) -> None:
     """Store the result of a data set's newest check; results of older checks are ignored."""
-    fingerprints = {each.split: each.fingerprint for each in checked.splits}
+    of_splits: dict[str, str] = {each.split: each.fingerprint for each in checked.splits}
+    fingerprints = {**of_splits, "pictures": checked.pictures}
     await session.execute(
         update(Dataset)
         .where(Dataset.check_job_id == job_id)
         .values(
             outcome=storable(checked.model_dump(mode="json")),
             checked_at=now,
-            fingerprints=fingerprints if set(fingerprints) == {"train", "val"} else None,
+            fingerprints=fingerprints if set(of_splits) == {"train", "val"} else None,
         )
     )
 
 
 async def conclude(session: WriteSession, job: Job, to: JobState, error: ErrorReport | None) -> None:
     """Store how a check ended, in the transaction that ends its job. Does nothing for jobs of other kinds."""
-    if job.kind != CHECK_KIND or not is_over(to):
+    if job.kind not in _CHECKING or not is_over(to):
         return
     row = await session.scalar(select(Dataset).where(Dataset.check_job_id == job.id))
     if row is None:
