@@ -74,9 +74,9 @@ class AnyMethod(Command):
         Args:
             teacher: None if it is not known yet; then only the student is checked.
         """
-        yield from _lacking(self, "student", student, self.student_needs)
+        yield from lacking(self, "student", student, self.student_needs)
         if teacher is not None:
-            yield from _lacking(self, "teacher", teacher, self.teacher_needs)
+            yield from lacking(self, "teacher", teacher, self.teacher_needs)
 
 
 _IN_WORDS: Mapping[Capability, str] = {
@@ -87,7 +87,12 @@ _IN_WORDS: Mapping[Capability, str] = {
 }
 
 
-def _lacking(method: AnyMethod, loc: str, detector: AnyDetector, needs: frozenset[Capability]) -> Iterator[Unmet]:
+def lacking(method: AnyMethod, loc: str, detector: AnyDetector, needs: frozenset[Capability]) -> Iterator[Unmet]:
+    """Yield what a detector does not offer.
+
+    Args:
+        loc: the field of the detector, `student` or `teacher`.
+    """
     for missing in sorted(needs - detector.offers):
         yield Unmet(
             loc,

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from fgd_core.spec.detectors import AnyDetector, TwoStage
-from fgd_core.spec.methods.base import AnyMethod, Unmet
+from fgd_core.spec.methods.base import AnyMethod, Unmet, lacking
 from fgd_core.spec.methods.same_head import differences
 
 
@@ -36,5 +36,7 @@ class Logit(AnyMethod):
     def unmet(self, student: AnyDetector, teacher: AnyDetector | None) -> Iterator[Unmet]:
         """Yield why this pair cannot be distilled: outputs of other kinds."""
         yield from super().unmet(student, teacher)
+        if not isinstance(student, TwoStage):
+            yield from lacking(self, "student", student, frozenset({"class_scores"}))
         if not (isinstance(student, TwoStage) and isinstance(teacher, TwoStage)):
             yield from differences(self, student, teacher)
