@@ -19,40 +19,40 @@ from fgd_core.methods.parts.precision import in_float32
 from fgd_core.methods.per_level import per_level
 from fgd_core.spec.methods.fgfi import Fgfi
 
-# Boxes compared with all anchors in one step: 16 images with 3 anchors a cell take 90 MB at 200 x 304 cells.
-_BOXES_AT_ONCE = 2
+_OVERLAPS_AT_ONCE = 2**24
+"""Boxes times anchors that are compared in one step; their IoU takes 64 MB."""
 
 
-def anchor_shapes(scales: Sequence[float], ratios: Sequence[float]) -> list[tuple[float, float]]:
-    """Return the (width, height) in cells of an anchor for each scale and ratio.
+def anchor_shapes(scales: Sequence[float], ratios: Sequence[float]) -> Tensor:
+    """Return the width and height of an anchor for each scale and ratio: (K, 2) float64, in cells.
 
     Args:
         scales: side of the square of the same area, in cells.
         ratios: height over width.
     """
-    return [(scale / math.sqrt(ratio), scale * math.sqrt(ratio)) for scale, ratio in itertools.product(scales, ratios)]
+    pairs = itertools.product(scales, map(math.sqrt, ratios))
+    return torch.tensor([(scale / root, scale * root) for scale, root in pairs], dtype=torch.float64)
 
 
 @torch.no_grad()
-def anchor_mask(
-    objects: Objects, stride: float, like: Tensor, shapes: Sequence[tuple[float, float]], threshold: float = 0.5
-) -> Tensor:
+def anchor_mask(objects: Objects, stride: float, like: Tensor, shapes: Tensor, threshold: float = 0.5) -> Tensor:
     """Mark the cells that have an anchor near an object.
 
     Args:
         objects: boxes (N, most, 4) in pixels.
         stride: pixels per cell.
         like: (N, C, H, W); only its shape and type are used.
-        shapes: (width, height) in cells of each anchor.
+        shapes: (K, 2) width and height in cells of each anchor.
         threshold: a cell is marked if the IoU of an anchor is above this share of the object's best IoU.
     Returns:
         (N, H, W), 1 on marked cells, else 0.
     """
     near = torch.zeros(len(like), *like.shape[2:], dtype=torch.bool, device=like.device)
-    boxes = objects.boxes / stride
-    for start in range(0, boxes.shape[1], _BOXES_AT_ONCE):
-        part = slice(start, start + _BOXES_AT_ONCE)
-        iou = _iou(boxes[:, part], near.shape[1:], boxes.new_tensor(shapes))  # (N, boxes, K, H, W)
+    boxes, shapes = objects.boxes / stride, shapes.to(objects.boxes)
+    at_once = max(1, _OVERLAPS_AT_ONCE // (near.numel() * len(shapes)))
+    for start in range(0, boxes.shape[1], at_once):
+        part = slice(start, start + at_once)
+        iou = _iou(boxes[:, part], near.shape[1:], shapes)  # (N, boxes, K, H, W)
         is_near = (iou > threshold * iou.amax((2, 3, 4), keepdim=True)).any(2)
         near |= (is_near & objects.exist[:, part, None, None]).any(1)
     return near.to(like.dtype)
@@ -79,11 +79,13 @@ def _overlap(low: Tensor, high: Tensor, num_cells: int, sizes: Tensor) -> Tensor
 class FgfiLoss(nn.Module):
     """Imitates one level near objects, through a trained 3x3 convolution of the student."""
 
+    shapes: Tensor
+
     def __init__(self, method: Fgfi, pair: LevelPair) -> None:
         super().__init__()
         self.adapter = nn.Conv2d(pair.student_channels, pair.teacher_channels, 3, padding=1)
         self._method, self._pair = method, pair
-        self._shapes = anchor_shapes(method.anchor_scales, method.anchor_ratios)
+        self.register_buffer("shapes", anchor_shapes(method.anchor_scales, method.anchor_ratios), persistent=False)
 
     def forward(self, student: Tensor, teacher: Tensor, lesson: Lesson) -> Terms:
         """Compare maps (N, C, H, W)."""
@@ -95,7 +97,7 @@ class FgfiLoss(nn.Module):
     def _mask(self, like: Tensor, boxes: Sequence[Tensor]) -> Tensor:
         """Mark the cells of a map (N, C, H, W) near the boxes (n, 4) of each image: (N, H, W)."""
         objects = on_level(stacked(boxes, like.device), self._pair.position, self._pair.num_pairs)
-        return anchor_mask(objects, self._pair.stride, like, self._shapes, self._method.threshold)
+        return anchor_mask(objects, self._pair.stride, like, self.shapes, self._method.threshold)
 
 
 build_fgfi = per_level(FgfiLoss)

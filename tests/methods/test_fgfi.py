@@ -30,7 +30,7 @@ def by_loops(rows: Tensor, height: int, width: int, threshold: float) -> Tensor:
     for box in rows.tolist():
         overlaps = {
             (y, x, w, h): iou(tuple(box), tuple(STRIDE * at for at in (x - w / 2, y - h / 2, x + w / 2, y + h / 2)))
-            for y, x, (w, h) in itertools.product(range(height), range(width), SHAPES)
+            for y, x, (w, h) in itertools.product(range(height), range(width), SHAPES.tolist())
         }
         for (y, x, _, _), overlap in overlaps.items():
             if overlap > threshold * max(overlaps.values()):
@@ -48,8 +48,17 @@ def test_the_mask_equals_loops_over_all_anchors(threshold: float) -> None:
     assert not mask[1].any()
 
 
+def test_many_boxes_equal_one_box_at_a_time() -> None:
+    generator = torch.Generator().manual_seed(0)
+    corner = torch.rand(40, 2, generator=generator, dtype=torch.float64) * 40
+    rows = torch.cat([corner, corner + 2 + torch.rand(40, 2, generator=generator) * 24], 1)
+    like = torch.zeros(1, 1, 6, 8, dtype=torch.float64)
+    masks = [anchor_mask(stacked([row[None]], row.device), STRIDE, like, SHAPES, 0.9) for row in rows]
+    assert anchor_mask(stacked([rows], rows.device), STRIDE, like, SHAPES, 0.9).equal(torch.stack(masks).amax(0))
+
+
 def test_an_anchor_has_the_area_of_its_scale_and_the_ratio_of_height_to_width() -> None:
-    for (width, height), (scale, ratio) in zip(SHAPES, itertools.product([2, 3], [0.5, 1, 2]), strict=True):
+    for (width, height), (scale, ratio) in zip(SHAPES.tolist(), itertools.product([2, 3], [0.5, 1, 2]), strict=True):
         assert width * height == pytest.approx(scale**2) and height / width == pytest.approx(ratio)
 
 

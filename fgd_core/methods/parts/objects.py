@@ -96,25 +96,23 @@ class _Covered(NamedTuple):
 def _covered(objects: Objects, stride: float, like: Tensor) -> tuple[_Covered, _Covered]:
     """Find the rows and the columns that boxes (N, most, 4) cover on a map (N, C, H, W)."""
     height, width = like.shape[2:]
-    corners = (objects.boxes / stride).trunc()
-    sizes = corners.new_tensor([width, height])
-    first, last = corners[..., :2].clamp(min=0), torch.minimum(corners[..., 2:], sizes)
-    is_small = (first >= last).any(-1, keepdim=True)
-    first = torch.minimum(first, sizes - 1)
-    last = torch.where(is_small, first + 1, last)
-    columns, rows = (
-        _along(first[..., axis], last[..., axis], int(like.shape[3 - axis]), objects.exist, is_small) for axis in (0, 1)
-    )
-    return rows, columns
+    left, top, right, bottom = (objects.boxes / stride).trunc().unbind(-1)  # (N, most) each
+    left, top = left.clamp(min=0), top.clamp(min=0)
+    right, bottom = right.clamp(max=width), bottom.clamp(max=height)
+    is_small = (left >= right) | (top >= bottom)
+    rows = _along(top, bottom, height, objects.exist, is_small)
+    return rows, _along(left, right, width, objects.exist, is_small)
 
 
 def _along(first: Tensor, last: Tensor, num_cells: int, exist: Tensor, is_small: Tensor) -> _Covered:
     """Compare the ends of boxes (N, most) with the cells of one direction."""
+    first = first.clamp(max=num_cells - 1)
+    last = torch.where(is_small, first + 1, last)
     cells = torch.arange(num_cells, device=first.device)
     inside = (cells >= first[..., None]) & (cells < last[..., None]) & exist[..., None]
     half = (last - first)[..., None] / 2
     bell = torch.exp(-((cells - first[..., None]) / half - 1).square() / 2)
-    return _Covered(inside, bell.masked_fill(is_small, 1))
+    return _Covered(inside, bell.masked_fill(is_small[..., None], 1))
 
 
 def _highest(rows: Tensor, columns: Tensor) -> Tensor:
