@@ -18,8 +18,11 @@ class Side(NamedTuple):
     levels: Sequence[FeatureLevel]
     """Fine to coarse, as the network's own `features` returns them."""
     num_classes: int
+    """Its own; a teacher may have more than the data."""
     input_scale: float = 1.0
     """Size of its images relative to the student's."""
+    shares_classes: bool = True
+    """Whether its outputs have all classes of the data; a view shows them in the data's order."""
     has_regions: bool = False
     """Whether its head processes given regions."""
     vector_size: int = 0
@@ -83,8 +86,8 @@ class View:
 
     @cached_property
     def outputs(self) -> Outputs:
-        """The outputs of the heads, in the network's own pixels: of a student with its assignment or sample of regions,
-        of a teacher without."""
+        """The outputs of the heads, in the network's own pixels, with the data's classes: of a student with its
+        assignment or sample of regions, of a teacher without."""
         assert self._outputs is not None, "this view shows maps only"
         return self._outputs(self.pyramid)
 

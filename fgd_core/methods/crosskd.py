@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from fgd_core.methods.base import Lesson, Method, Side, Terms, adapter
-from fgd_core.methods.parts.dense import check_same_locations, imitation
+from fgd_core.methods.parts.comparable import check_same_locations
+from fgd_core.methods.parts.dense import imitation
 from fgd_core.methods.parts.precision import in_float32
 from fgd_core.methods.parts.statistics import with_statistics_of
 from fgd_core.outputs import DenseOutputs, Towers

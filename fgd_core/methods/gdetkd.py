@@ -24,8 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from fgd_core.methods.base import Lesson, Method, Side, Terms
+from fgd_core.methods.parts.comparable import check_same_classes
 from fgd_core.methods.parts.contrast import Memory, are_apart, info_nce
-from fgd_core.methods.parts.dense import check_same_classes
 from fgd_core.methods.parts.guided_levels import GuidedLevels
 from fgd_core.methods.parts.precision import in_float32
 from fgd_core.methods.parts.predicted_regions import sample_predictions, vectors_at
@@ -58,7 +58,7 @@ class GDetKdMethod(Method):
         self._method, self._scale = method, teacher.input_scale
         self._compares_outputs = student.has_regions
         if self._compares_outputs:
-            check_same_classes(method.name(), student, teacher)
+            check_same_classes(method.name(), teacher)
         self._strides = {index: level.stride for index, level in enumerate(student.levels) if not level.is_derived}
         width, dimensions = teacher.levels[0].channels, teacher.vector_size
         self.adapter = nn.Conv2d(student.levels[0].channels, width, 1)

@@ -21,7 +21,8 @@ from torch import Tensor
 from torchvision.ops import box_iou, distance_box_iou
 
 from fgd_core.methods.base import Lesson, Method, Side, Terms
-from fgd_core.methods.parts.dense import best_scores, check_same_locations
+from fgd_core.methods.parts.comparable import check_same_classes, check_same_locations
+from fgd_core.methods.parts.dense import best_scores
 from fgd_core.methods.parts.divergence import tempered_divergence
 from fgd_core.methods.parts.precision import in_float32
 from fgd_core.outputs import IGNORED, DistributionOutputs
@@ -102,6 +103,7 @@ class LdMethod(Method):
     def __init__(self, method: Ld, student: Side, teacher: Side) -> None:
         super().__init__()
         check_same_locations(method.name(), student, teacher)
+        check_same_classes(method.name(), teacher)
         self._method = method
         self._weights = {"main": method.main, "valuable": method.valuable, "classes": method.classes}
         self._level_names = [level.name for level in student.levels]

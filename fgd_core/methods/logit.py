@@ -8,7 +8,8 @@ an object, and over those without.
 from collections.abc import Mapping, Sequence
 
 from fgd_core.methods.base import Lesson, Method, Side, Terms
-from fgd_core.methods.parts.dense import check_same_locations, imitation
+from fgd_core.methods.parts.comparable import check_same_classes, check_same_locations
+from fgd_core.methods.parts.dense import imitation
 from fgd_core.methods.parts.region_methods import ClassWeights, RegionClasses
 from fgd_core.outputs import DenseOutputs
 from fgd_core.spec.methods.logit import Logit
@@ -20,6 +21,7 @@ class DenseLogits(Method):
     def __init__(self, method: Logit, student: Side, teacher: Side) -> None:
         super().__init__()
         check_same_locations(method.name(), student, teacher)
+        check_same_classes(method.name(), teacher)
         self._weights = {"classes": method.classes, "boxes": method.boxes}
 
     def forward(self, lesson: Lesson) -> Mapping[str, Terms]:

@@ -11,6 +11,7 @@ from fgd_core.detectors.base import Detector
 from fgd_core.detectors.rescaled import at_input_scale
 from fgd_core.detectors.weights import inherit
 from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, read_checkpoint
+from fgd_core.detectors.weights.classes import match_classes
 from fgd_core.detectors.weights.sources import LoadedTeacher
 from fgd_core.errors import OutOfMemoryError, SpecError, WeightsError
 from fgd_core.evaluation.inspection import inspect
@@ -164,7 +165,8 @@ def _taught(
 ) -> _Taught:
     rescaled = at_input_scale(teacher.detector, settings.input_scale)
     maps = run.shared_maps(settings, rescaled, (IMAGE, *spec.method.pictures))
-    distiller = Distiller(spec.method, student, rescaled, maps, picture=settings.picture or IMAGE)
+    classes = match_classes(teacher.classes, run.classes).sources(len(run.classes))
+    distiller = Distiller(spec.method, student, rescaled, maps, picture=settings.picture or IMAGE, classes=classes)
     return _Taught(settings, teacher, rescaled, distiller)
 
 

@@ -15,6 +15,7 @@ from fgd_core.methods.base import Lesson, Moment, Outputs, Side, View
 from fgd_core.spec.data import IMAGE
 from fgd_core.spec.methods import AnyMethod
 from fgd_core.spec.plans import PlannedLevel
+from fgd_core.training.class_order import class_order
 from fgd_core.training.teacher_maps import OwnTeacher, TeacherMaps
 
 
@@ -59,6 +60,8 @@ class Distiller(Distillation):
     Args:
         maps: sources of the teacher's maps, by the picture that the student sees; default: `teacher` itself.
         picture: what the teacher sees in place of the image.
+        classes: for each class of the student the teacher's, or None if the teacher lacks it. Default: both have the
+            same classes in the same order.
     Raises:
         SpecError: the method does not suit the pair, for example because the pyramids have no common stride.
     """
@@ -71,6 +74,7 @@ class Distiller(Distillation):
         maps: Mapping[str, TeacherMaps] | None = None,
         *,
         picture: str = IMAGE,
+        classes: Sequence[int | None] | None = None,
     ) -> None:
         super().__init__()
         teacher.eval().requires_grad_(requires_grad=False)
@@ -79,10 +83,11 @@ class Distiller(Distillation):
         self._maps = {name: (maps or {}).get(name, own) for name in (IMAGE, *method.pictures)}
         self._seen = {name: picture if name == IMAGE else name for name in self._maps}
         self._networks = _Networks(student, teacher)
+        self._order = class_order(classes, teacher.num_classes)
         self._scale = method.scale
         self._is_idle = method.weighs_nothing
         # Checkpoints hold the parameters of the method under this name.
-        self.losses = METHODS[type(method)](method, side_of(student), side_of(teacher))
+        self.losses = METHODS[type(method)](method, side_of(student), _teacher_side(student, teacher, classes))
 
     @property
     def planned_levels(self) -> list[PlannedLevel]:
@@ -148,12 +153,18 @@ class Distiller(Distillation):
         return replace(lessons.pop(IMAGE), others=lessons)
 
     def _teacher_view(self, batch: Batch, picture: str) -> View:
-        teacher, maps = self._networks.teacher, self._maps[picture]
+        teacher, order, maps = self._networks.teacher, self._order, self._maps[picture]
+
+        @torch.no_grad()
+        def predict(pyramid: Sequence[Tensor]) -> Outputs:
+            outputs = teacher.predict(pyramid, batch.image_sizes)
+            return outputs if order is None else order.outputs(outputs)
+
         return View(
             lambda: maps.maps(batch.showing(self._seen[picture])),
-            torch.no_grad()(lambda pyramid: teacher.predict(pyramid, batch.image_sizes)),
+            predict,
             dense_head=teacher.dense_head,
-            region_head=teacher.region_head,
+            region_head=teacher.region_head if order is None else order.region_head(teacher.region_head),
         )
 
 
@@ -167,6 +178,11 @@ def side_of(detector: Detector) -> Side:
         has_regions=head is not None,
         vector_size=detector.levels[0].channels if head is None else head.vector_size,
     )
+
+
+def _teacher_side(student: Detector, teacher: Detector, classes: Sequence[int | None] | None) -> Side:
+    shares = teacher.num_classes == student.num_classes if classes is None else None not in classes
+    return side_of(teacher)._replace(shares_classes=shares)
 
 
 class _Networks(NamedTuple):

@@ -68,6 +68,7 @@ class TestNeeds:
         with pytest.raises(SpecError, match=r"teacher.input_scale 1"):
             distil(CrossKd(), detector("gfl", 0), detector("gfl", 1, scale=2.0), batch())
 
-    def test_equal_classes(self) -> None:
-        with pytest.raises(SpecError, match="other classes"):
-            distil(CrossKd(), detector("gfl", 0), detector("gfl", 1, num_classes=5), batch())
+    def test_no_classes_in_common(self) -> None:
+        """Both outputs are the teacher's, so their classes need not be the data's."""
+        total, _ = distil(CrossKd(), detector("gfl", 0), detector("gfl", 1, num_classes=5), batch())
+        assert total > 0

@@ -81,6 +81,11 @@ class ClassMap(NamedTuple):
     unused: tuple[str, ...]
     """Classes of the source that we lack."""
 
+    def sources(self, num_own: int) -> list[int | None]:
+        """Return for each of our classes the index of the source's class, or None if the source lacks it."""
+        given = {own: index for index, own in self.pairs}
+        return [given.get(own) for own in range(num_own)]
+
 
 def match_classes(given: Sequence[str], own: Sequence[str]) -> ClassMap:
     """Match equal names first, then names that differ only in case or in spaces for underscores, if they are unique.

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
-from fgd_core.errors import SpecError
-from fgd_core.methods.base import Side, Terms
+from fgd_core.methods.base import Terms
 from fgd_core.methods.parts.divergence import soft_focal_loss, tempered_divergence
 from fgd_core.methods.parts.precision import in_float32
 from fgd_core.methods.parts.regions import paired_iou
@@ -124,41 +123,3 @@ def count_positives(matches: Tensor) -> Tensor:
 def joined(levels: Sequence[Tensor]) -> Tensor:
     """Join the outputs of all levels, each (N, A_l, …), to (N, A, …)."""
     return torch.cat(list(levels), dim=1)
-
-
-def check_same_locations(name: str, student: Side, teacher: Side) -> None:
-    """Check that two dense detectors predict at the same locations.
-
-    Args:
-        name: of the method.
-    Raises:
-        SpecError: the strides of the levels differ, for example because the teacher's images have another size, or the
-            numbers of classes differ.
-    """
-    ours = [level.stride for level in student.levels]
-    theirs = [level.stride / teacher.input_scale for level in teacher.levels]
-    if ours != theirs:
-        raise SpecError(
-            f"method {name} compares outputs location by location, and the levels of student and teacher have "
-            "different strides; choose the same kind of detector for both, and teacher.input_scale 1",
-            student=[*ours],
-            teacher=[*theirs],
-        )
-    check_same_classes(name, student, teacher)
-
-
-def check_same_classes(name: str, student: Side, teacher: Side) -> None:
-    """Check that two detectors have the same number of classes.
-
-    Args:
-        name: of the method.
-    Raises:
-        SpecError: they have not.
-    """
-    if student.num_classes != teacher.num_classes:
-        raise SpecError(
-            f"method {name} compares class scores, and the teacher has other classes than the data; choose a teacher "
-            "that was trained on the same classes, or a method that compares feature maps",
-            student=student.num_classes,
-            teacher=teacher.num_classes,
-        )

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fgd_core.data.targets import Targets
 from fgd_core.methods.base import Lesson, Method, Side, Terms, View
-from fgd_core.methods.parts.dense import check_same_classes
+from fgd_core.methods.parts.comparable import check_same_classes
 from fgd_core.methods.parts.divergence import probability_cross_entropy
 from fgd_core.methods.parts.regions import counted_mean, improves, of_own_class, region_divergence
 from fgd_core.methods.parts.shared_regions import (
@@ -41,7 +41,7 @@ class RegionClasses(Method):
 
     def __init__(self, name: str, student: Side, teacher: Side, weights: ClassWeights, temperature: float) -> None:
         super().__init__()
-        check_same_classes(name, student, teacher)
+        check_same_classes(name, teacher)
         self._scale, self._temperature = teacher.input_scale, temperature
         self._weights = {"region_foreground": weights.foreground, "region_background": weights.background}
 
@@ -82,7 +82,7 @@ class RegionTasks(Method):
 
     def __init__(self, name: str, student: Side, teacher: Side, weights: TaskWeights) -> None:
         super().__init__()
-        check_same_classes(name, student, teacher)
+        check_same_classes(name, teacher)
         self._scale = teacher.input_scale
         self._weights = {"region_classes": weights.classes, "region_boxes": weights.boxes}
 

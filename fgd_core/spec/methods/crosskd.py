@@ -17,7 +17,7 @@ class CrossKd(AnyMethod):
 
     Published for COCO, as teacher / student alone / distilled: GFL R101 to R50 44.9 / 40.2 / 43.7; RetinaNet R101 to
     R50 38.9 / 37.4 / 39.7; FCOS R101 to R50 40.8 / 38.5 / 41.1; each with PKD as well 43.9, 39.8 and 41.3. Both
-    detectors must be of one kind.
+    detectors must be of one kind; their classes may differ, because both outputs are the teacher's.
 
     Two details differ from the authors' code: a student whose head has another width gets a trained 1x1 convolution,
     and the losses of FCOS are divided by the number of locations with an object, not by the sum of their centreness.
