@@ -1,9 +1,9 @@
 """Layouts of mmdetection's checkpoints that the recipes use as teachers, from the names of the files."""
 
-from fgd_core.spec.backbones import ResNet
+from fgd_core.spec.backbones import BackboneSpec, ResNet, Swin
 from fgd_core.spec.detectors import DetectorSpec
 from tests.detectors import mmdetection_layouts as layouts
-from tests.detectors.mmdetection_layouts import Layout, Sizes
+from tests.detectors.mmdetection_layouts import Layout, Sizes, SwinSizes
 
 _KINDS = {
     "retinanet": layouts.retinanet,
@@ -13,8 +13,11 @@ _KINDS = {
     "reppoints_moment": layouts.reppoints,
     "fcos": layouts.fcos,
     "gfl": layouts.gfl,
+    "solo": layouts.solo,
 }
-TINY_BLOCKS, TINY_STEM, TINY_WIDTH = (1, 1, 1, 1), 16, 32
+# Between the kind and the rest of a file's name.
+_BACKBONES = ("_x101_", "_r101_", "_swin-s-")
+TINY_BLOCKS, TINY_STEM, TINY_EMBED, TINY_WIDTH = (1, 1, 1, 1), 16, 24, 32
 
 
 def layout_of(file_name: str, *, is_tiny: bool = False) -> Layout:
@@ -23,7 +26,7 @@ def layout_of(file_name: str, *, is_tiny: bool = False) -> Layout:
     Args:
         is_tiny: use the sizes of `tiny`.
     """
-    kind, _, what = file_name.partition("_x101_" if "_x101_" in file_name else "_r101_")
+    kind, _, what = file_name.lower().partition(next(part for part in _BACKBONES if part in file_name))
     # The name of RepPoints on X101 does not contain the groups; its settings do: 32x4d.
     is_resnext = "_x101_" in file_name
     sizes = Sizes(
@@ -36,8 +39,13 @@ def layout_of(file_name: str, *, is_tiny: bool = False) -> Layout:
         representation=4 * TINY_WIDTH if is_tiny else 1024,
         tower_norm="gn-neck+head" in what,
         neck_norm="gn-neck+head" in what,
+        swin=_swin(is_tiny=is_tiny) if "_swin-s-" in file_name else None,
     )
     return _KINDS[kind](sizes)
+
+
+def _swin(*, is_tiny: bool) -> SwinSizes:
+    return SwinSizes(blocks=TINY_BLOCKS, embed=TINY_EMBED) if is_tiny else SwinSizes(blocks=(2, 2, 18, 2))
 
 
 def config_of(file_name: str) -> str:
@@ -47,6 +55,10 @@ def config_of(file_name: str) -> str:
 
 def tiny(settings: DetectorSpec) -> DetectorSpec:
     """Return the same detector at a size that is fast to build and to run."""
-    assert isinstance(settings.backbone, ResNet)
-    backbone = settings.backbone.model_copy(update={"stem_width": TINY_STEM, "blocks": TINY_BLOCKS})
-    return settings.model_copy(update={"backbone": backbone, "fpn_width": TINY_WIDTH})
+    return settings.model_copy(update={"backbone": _tiny_backbone(settings.backbone), "fpn_width": TINY_WIDTH})
+
+
+def _tiny_backbone(settings: BackboneSpec) -> BackboneSpec:
+    assert isinstance(settings, ResNet | Swin)
+    width = {"stem_width": TINY_STEM} if isinstance(settings, ResNet) else {"embed_dim": TINY_EMBED}
+    return settings.model_copy(update={**width, "blocks": TINY_BLOCKS})

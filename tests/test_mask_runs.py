@@ -14,6 +14,7 @@ from fgd_core.spec.events import DataChecked, Evaluated, MetricsLogged, Warned
 from tests.library import TINY_DETECTOR, RecordingContext, evaluate_spec, train_spec, with_data, write_squares
 
 MASKED: dict[str, Any] = {**TINY_DETECTOR, "type": "mask_rcnn", "anchor_base_size_px": 16, "rois_per_image": 32}
+SOLO: dict[str, Any] = {**TINY_DETECTOR, "type": "solo", "num_grids": [8, 7, 6, 5, 4], "tower_depth": 2}
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +70,23 @@ class TestRunWithMasks:
         assert finished.result.scores == best.record.scores
 
 
+def test_solo_learns_masks_and_is_scored_by_them(tmp_path: Path) -> None:
+    context = RecordingContext(tmp_path)
+    finished = execute(train_spec(detector={**SOLO, "object_base_size_px": 24}), context)
+    assert finished.result is not None, finished.error
+    assert all({"task/mask", "task/classification"} <= event.values.keys() for event in context.of(MetricsLogged))
+    assert all(event.scores.masks is not None for event in context.of(Evaluated))
+
+
 class TestDataWithoutMasks:
-    @pytest.mark.parametrize("kind", ["mask_rcnn", "cascade_mask_rcnn"])
-    def test_a_training_that_needs_masks_refuses_the_data(self, tmp_path: Path, kind: str) -> None:
-        spec = with_data(train_spec(detector={**MASKED, "type": kind}), write_squares(tmp_path / "squares"))
+    @pytest.mark.parametrize(
+        "detector",
+        [MASKED, {**MASKED, "type": "cascade_mask_rcnn"}, SOLO],
+        ids=lambda detector: detector["type"],
+    )
+    def test_a_training_that_needs_masks_refuses_the_data(self, tmp_path: Path, detector: dict[str, Any]) -> None:
+        kind = detector["type"]
+        spec = with_data(train_spec(detector=detector), write_squares(tmp_path / "squares"))
         finished = execute(spec, RecordingContext(tmp_path / "run"))
         assert finished.error is not None and finished.error.code == "data"
         assert f"{kind} learns masks, and no object of the training split has one" in finished.error.message

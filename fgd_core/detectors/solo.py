@@ -78,7 +78,7 @@ class Solo(PyramidDetector[SoloOutputs]):
         return out
 
     def losses(self, out: SoloOutputs, targets: Targets) -> dict[str, Tensor]:
-        """Compute the terms () of the loss.
+        """Compute the terms of the loss, each a scalar.
 
         Raises:
             DataError: the targets have no masks.

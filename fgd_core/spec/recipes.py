@@ -29,7 +29,8 @@ class Publication(Command):
     """Where the results are published."""
     config: str
     """The authors' settings: a file in their repository."""
-    boxes: PublishedAp
+    boxes: PublishedAp | None = None
+    """None if the authors published the AP of masks only."""
     masks: PublishedAp | None = None
     differs: tuple[str, ...] = ()
     """What differs from the runs that gave the published results."""

@@ -85,8 +85,8 @@ def _summary(entry: Found) -> str:
             return ", ".join(entry.dimensions)
         case Recipe():
             published = entry.publication
-            boxes = published.boxes
-            gain = f": AP {boxes.student:.1f} → {boxes.distilled:.1f}" if boxes.distilled else ""
+            ap, of = (published.boxes, "AP") if published.boxes is not None else (published.masks, "mask AP")
+            gain = f": {of} {ap.student:.1f} → {ap.distilled:.1f}" if ap is not None and ap.distilled else ""
             return f"{published.student}, taught by {published.teacher}{gain}"
 
 

@@ -12,6 +12,7 @@ from fgd_core.detectors.weights.files import WeightsFile
 from fgd_core.detectors.weights.matching import load_weights
 from fgd_core.detectors.weights.mmdetection import mmdetection_weights
 from fgd_core.spec.jobs import DistillSpec
+from fgd_core.spec.methods import Pkd
 from fgd_core.spec.paths import field
 from fgd_core.spec.recipes import Publication
 from fgd_core.training.distiller import Distiller
@@ -28,15 +29,18 @@ from tests.published_teachers import config_of, layout_of, tiny
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "paper"
 NAMES = sorted(recipes())
 
-# Weights of the authors' configurations by kind of student: alpha, beta, gamma, lambda, temperature.
+# FGD's weights in the authors' configurations, by kind of student: alpha, beta, gamma, lambda, temperature.
 PUBLISHED = {
     "retinanet": (1e-3, 5e-4, 5e-4, 5e-6, 0.5),
+    "solo": (1e-3, 5e-4, 5e-4, 5e-6, 0.5),
     "gfl": (1e-3, 5e-4, 5e-4, 5e-6, 0.5),
     "reppoints": (1.6e-3, 8e-4, 8e-4, 8e-6, 0.5),
     "fcos": (1.6e-3, 8e-4, 8e-4, 8e-6, 0.8),
     "faster_rcnn": (5e-5, 2.5e-5, 5e-5, 5e-7, 0.5),
     "mask_rcnn": (5e-5, 2.5e-5, 5e-5, 5e-7, 0.5),
 }
+# Students with the shorter of both schedules.
+ONE_SCHEDULE = ("gfl", "solo")
 TWO_STAGES = ("faster_rcnn", "mask_rcnn")
 
 
@@ -73,6 +77,10 @@ class TestEachRecipe:
     def test_its_weights_are_the_published_ones(self, name: str) -> None:
         spec = job(name)
         method = spec.method
+        if isinstance(method, Pkd):
+            assert (method.scale, method.weight, method.pairing, method.levels) == (1, 6, "index", 4)
+            return
+        assert method.type == "fgd"
         weights = method.alpha, method.beta, method.gamma, method.lambda_, method.temperature
         assert weights == PUBLISHED[spec.student.type]
         assert (method.scale, method.mask) == (1, "official")
@@ -80,12 +88,12 @@ class TestEachRecipe:
     @pytest.mark.parametrize("name", NAMES)
     def test_its_schedule_is_the_published_one(self, name: str) -> None:
         spec = job(name)
-        is_gfl = spec.student.type == "gfl"
+        is_short = spec.student.type in ONE_SCHEDULE
         milestones = tuple(round(part * spec.training.epochs, 6) for part in spec.training.schedule.milestones)
-        assert (spec.training.epochs, *milestones) == ((12, 8, 11) if is_gfl else (24, 16, 22))
+        assert (spec.training.epochs, *milestones) == ((12, 8, 11) if is_short else (24, 16, 22))
         published: dict[str, JsonValue] = {
             "batch_size": 16,
-            "clip_norm": 35,
+            "clip_norm": None if isinstance(spec.method, Pkd) else 35,
             "warmup_steps": 500,
             "optimizer.type": "sgd",
             "optimizer.momentum": 0.9,
@@ -104,8 +112,9 @@ class TestEachRecipe:
 
     @pytest.mark.parametrize("name", NAMES)
     def test_the_teacher_must_reach_the_published_ap(self, name: str) -> None:
-        published = recipes()[name].publication.boxes.teacher
-        assert job(name).teacher.expected_ap == pytest.approx(published / 100)
+        boxes = recipes()[name].publication.boxes
+        # The gate measures the AP of boxes; of SOLO only that of masks is published.
+        assert job(name).teacher.expected_ap == (pytest.approx(boxes.teacher / 100) if boxes is not None else None)
 
     @pytest.mark.parametrize("name", NAMES)
     def test_exactly_the_published_levels_are_distilled(self, name: str) -> None:
@@ -149,6 +158,8 @@ class TestTable:
         assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
         (line,) = [line for line in text.splitlines() if line.startswith("mask_rcnn_r50_from_cascade_x101")]
         assert line.split()[1:] == ["39.2", "/", "35.4", "42.1", "/", "37.8", "47.3", "/", "41.1"]
+        (line,) = [line for line in text.splitlines() if line.startswith("solo_r50_from_r101")]
+        assert line.split()[1:] == ["–", "/", "33.1", "–", "/", "36.0", "–", "/", "37.1"]
 
 
 class TestCommand:

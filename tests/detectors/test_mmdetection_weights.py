@@ -468,6 +468,8 @@ TEACHERS: dict[str, tuple[Callable[[Sizes], Layout], dict[str, object]]] = {
     ),
     "faster_rcnn_r101": (layouts.faster_rcnn, {}),
     "mask_rcnn_r101": (layouts.mask_rcnn, {}),
+    "mask_rcnn_swin-s": (layouts.mask_rcnn, {"swin": SwinSizes(blocks=(2, 2, 18, 2))}),
+    "Solo_r101": (layouts.solo, {}),
     "fcos_r101_caffe": (layouts.fcos, {"tower_norm": True}),
     "gfl_r101": (layouts.gfl, {"tower_norm": True}),
     "reppoints_moment_r101": (layouts.reppoints, {"tower_norm": True, "neck_norm": True}),

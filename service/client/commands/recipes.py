@@ -109,7 +109,8 @@ def _figures(published: Publication) -> tuple[str, str, str]:
     """Return the AP of the student alone, of the distilled student, and of the teacher: boxes, and masks if any."""
     groups = [published.boxes] if published.masks is None else [published.boxes, published.masks]
 
-    def both(values: Iterable[float | None]) -> str:
+    def both(name: str) -> str:
+        values = [getattr(ap, name, None) for ap in groups]
         return " / ".join(_NONE if value is None else f"{value:.1f}" for value in values)
 
-    return both(ap.student for ap in groups), both(ap.distilled for ap in groups), both(ap.teacher for ap in groups)
+    return both("student"), both("distilled"), both("teacher")
