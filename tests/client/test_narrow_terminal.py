@@ -1,6 +1,8 @@
 """Tables in terminals of 72 columns and more; most terminals open with 80."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
 import pytest
 from rich.console import Console
@@ -58,6 +60,13 @@ def test_bars_show_ap_and_remaining_time() -> None:
     assert "P3" not in terms.splitlines()[0]
 
 
+def test_the_terms_of_a_mixture_are_shown_without_its_levels() -> None:
+    levels = {"distill/focal/P3": 0.2, "distill/pattern/P4": 0.3}
+    job = a_running_job({"distill/total": 0.5, "distill/focal/foreground": 18.9, **levels})
+    text = shown(bars([job], Spinner("dots"), width=160), width=160)
+    assert "distill 0.5 (unweighted: focal/foreground 18.9)" in text
+
+
 def test_the_comparison_cuts_no_score() -> None:
     text = shown(comparison_table(report_on(*demo_jobs()), width=80))
     assert "…" not in text
@@ -65,7 +74,7 @@ def test_the_comparison_cuts_no_score() -> None:
         assert figure in text
 
 
-def a_running_job() -> JobStatus:
+def a_running_job(values: Mapping[str, float] = MappingProxyType({"loss": 1.25})) -> JobStatus:
     return JobStatus(
         *("a1", "retinanet-r50-from-x101-longer", "distill", "running"),
         progress=ProgressView(
@@ -77,7 +86,7 @@ def a_running_job() -> JobStatus:
             eta_s=36750,
             ap=0.312,
             best_ap=0.345,
-            values={"loss": 1.25},
+            values=dict(values),
         ),
         project="vision",
         priority=50,

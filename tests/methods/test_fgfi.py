@@ -10,6 +10,7 @@ from fgd_core.methods.base import Moment
 from fgd_core.methods.fgfi import FgfiLoss, anchor_mask, anchor_shapes
 from fgd_core.methods.parts.imitation import masked_difference
 from fgd_core.methods.parts.objects import stacked
+from fgd_core.spec.detectors import FasterRcnn, Gfl, RetinaNet
 from fgd_core.spec.methods import Fgfi
 from tests.methods.waves import GOLDEN_BOXES, PAIR, STRIDE, boxes, golden_maps, lesson
 
@@ -46,6 +47,14 @@ def test_the_mask_equals_loops_over_all_anchors(threshold: float) -> None:
     expected = by_loops(rows, 6, 8, threshold)
     assert mask[0].equal(expected) and 0 < expected.sum() < 48
     assert not mask[1].any()
+
+
+def test_published_anchors_are_those_of_the_students_head() -> None:
+    retinanet = Fgfi().published(RetinaNet(), None)
+    assert retinanet.anchor_scales == pytest.approx((4, 5.0397, 6.3496), abs=1e-4)
+    assert Fgfi().published(RetinaNet(anchor_base_size_px=16), None).anchor_scales[0] == 2
+    assert Fgfi().published(Gfl(), None) == Fgfi(anchor_scales=(8,), anchor_ratios=(1,))
+    assert Fgfi().published(FasterRcnn(), RetinaNet()) == Fgfi()
 
 
 def test_many_boxes_equal_one_box_at_a_time() -> None:

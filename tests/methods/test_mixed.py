@@ -10,8 +10,10 @@ from fgd_core.methods import METHODS
 from fgd_core.methods.base import Lesson, Method, Side, Terms, View
 from fgd_core.outputs import FeatureLevel
 from fgd_core.spec.detectors import AnyDetector, FasterRcnn, RetinaNet
+from fgd_core.spec.jobs import DistillSpec, SweepSpec
 from fgd_core.spec.methods import AnyMethod, Cwd, Defeat, Fgd, FitNet, Mgd, Mixed, Pkd
 from fgd_core.spec.methods.base import Unmet
+from tests.library import TINY, TINY_DETECTOR
 from tests.methods.waves import lesson
 
 LEVELS = [FeatureLevel(f"P{n}", 2**n, 4, is_derived=n == 7) for n in (4, 5, 6, 7)]
@@ -91,6 +93,12 @@ class Needy(Pkd):
         yield Unmet("student", f"{self.weight:g} is not enough")
 
 
+class Picturing(Pkd):
+    @property
+    def pictures(self) -> Mapping[str, int | None]:
+        return {"depth": int(self.weight) or None}
+
+
 class TestSpec:
     def test_what_any_part_needs_the_mixture_needs_once(self) -> None:
         parts = {"one": Needy(weight=1), "same": Needy(weight=1), "two": Needy(weight=2), "all": Pkd()}
@@ -107,6 +115,26 @@ class TestSpec:
         assert Mixed(scale=0).weighs_nothing
         assert Mixed(parts={"a": Pkd(weight=0), "b": Mgd(scale=0)}).weighs_nothing
         assert not Mixed(parts={"a": Pkd(weight=0), "b": Mgd()}).weighs_nothing
+
+    def test_a_sweep_sets_the_fields_of_a_part(self) -> None:
+        parts = {"focal": {"type": "fgd", "scale": 0.2}, "pattern": {"type": "pkd"}}
+        base = {
+            "kind": "distill",
+            "student": TINY_DETECTOR,
+            "teacher": {"checkpoint": "/teacher.pt"},
+            "method": {"type": "mixed", "parts": parts},
+            **TINY,
+        }
+        sweep = SweepSpec.model_validate({"name": "shares", "space": "mixed-scales", "base": base})
+        trial = sweep.trial({"method.parts.pattern.scale": 3, "method.parts.focal.alpha": 0.5}, seed=0)
+        assert isinstance(trial, DistillSpec)
+        assert trial.method == Mixed(parts={"focal": Fgd(scale=0.2, alpha=0.5), "pattern": Pkd(scale=3)})
+
+    def test_its_pictures_are_those_of_all_parts_as_long_as_any_part_compares_them(self) -> None:
+        parts = {"one": Picturing(weight=3), "two": Picturing(weight=7), "plain": Pkd()}
+        assert Mixed.model_construct(parts=parts).pictures == {"depth": 7}
+        forever = {**parts, "three": Picturing(weight=0)}
+        assert Mixed.model_construct(parts=forever).pictures == {"depth": None}
 
     def test_its_spaces_search_the_scale_of_each_part(self) -> None:
         spaces = Mixed.spaces(Mixed(parts={"a": Pkd(), "b": Mgd()}))

@@ -113,6 +113,16 @@ class TestFigures:
         assert "distill/foreground" in terms
         assert not [name for name in terms if "P3" in name or "total" in name]
 
+    def test_the_levels_of_a_mixture_are_drawn_for_each_part(self) -> None:
+        report = report_on(*demo_jobs())
+        for values in (at.values for job in report.jobs for at in job.epochs if "distill/P3" in at.values):
+            for name, value in list(values.items()):
+                values |= {name.replace("distill/", f"distill/{part}/"): value for part in ("focal", "pattern")}
+        drawn = {chart.name: chart for chart in charts(report)}
+        levels = {trace["name"] for trace in drawn["levels-d1"].figure["data"]}
+        assert {"P3", "focal/P3", "pattern/P3"} <= levels
+        assert not [trace["name"] for trace in drawn["terms-d1"].figure["data"] if "P3" in trace["name"]]
+
     def test_figures_are_json_without_nan(self) -> None:
         for chart in charts(report_on(*demo_jobs())):
             json.dumps(chart.figure, allow_nan=False)

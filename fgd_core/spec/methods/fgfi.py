@@ -4,10 +4,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from fgd_core.spec.detectors import AnyDetector, RetinaNet
+from fgd_core.spec.detectors import AnyDetector, Gfl, RetinaNet, TwoStage
 from fgd_core.spec.methods.base import AnyMethod
 
-_RETINANET_SCALES = (4.0, 4 * 2 ** (1 / 3), 4 * 2 ** (2 / 3))
+_P2_STRIDE_PX, _P3_STRIDE_PX = 4, 8
+"""Strides of the finest levels of two-stage and of one-stage detectors."""
 
 
 class Fgfi(AnyMethod):
@@ -32,14 +33,23 @@ class Fgfi(AnyMethod):
     Published: 0.5."""
     anchor_scales: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(8.0,), min_length=1)
     """Side of square anchors in cells of the level. Published: those of the student's head, so 8 for two-stage
-    detectors, and 4, 5.04 and 6.35 for RetinaNet."""
+    detectors and GFL, and 4, 5.04 and 6.35 for RetinaNet."""
     anchor_ratios: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(0.5, 1.0, 2.0), min_length=1)
     """Height over width of anchors of the same area."""
     first_step: int = Field(default=0, ge=0)
     """Number of steps before the distillation starts. The paper's code starts after 400."""
 
     def published(self, student: AnyDetector, teacher: AnyDetector | None) -> Self:
-        """Return the published values, with the anchors of the student's head."""
+        """Return the published values, with the anchors of the student's head, if it has any."""
         plain = super().published(student, teacher)
-        scales = _RETINANET_SCALES if isinstance(student, RetinaNet) else plain.anchor_scales
-        return plain.model_copy(update={"anchor_scales": scales})
+        match student:
+            case TwoStage():
+                scales = (student.anchor_base_size_px / _P2_STRIDE_PX,)
+                return plain.model_copy(update={"anchor_scales": scales})
+            case RetinaNet():
+                side = student.anchor_base_size_px / _P3_STRIDE_PX
+                return plain.model_copy(update={"anchor_scales": tuple(side * 2 ** (n / 3) for n in range(3))})
+            case Gfl():
+                scales = (student.anchor_base_size_px / _P3_STRIDE_PX,)
+                return plain.model_copy(update={"anchor_scales": scales, "anchor_ratios": (1.0,)})
+        return plain
