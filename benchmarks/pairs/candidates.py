@@ -65,7 +65,9 @@ NUCLEI = Scene("nuclei_small", InputSpec(shorter_px=256, longer_px=256, flip_pro
 
 def settings_of(candidate: Candidate, scene: Scene, values: Mapping[str, Any]) -> AnyDetector:
     """Return the detector with the values that it has settings for."""
-    wanted = {**values, "anchor_base_size_px": scene.anchor_base_size_px, **dict(candidate.options)}
+    # Published: 32 and 96 px.
+    sizes = {"anchor_base_size_px": scene.anchor_base_size_px, "object_base_size_px": 3 * scene.anchor_base_size_px}
+    wanted = {**values, **sizes, **dict(candidate.options)}
     fields = candidate.kind.model_fields
     return candidate.kind.model_validate({name: value for name, value in wanted.items() if name in fields})
 
