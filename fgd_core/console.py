@@ -84,7 +84,7 @@ class ConsoleContext:
         note += f"  {duration(event.eta_s)} left"
         if self._steps is None:
             self._steps = self._bars.add_task("steps", total=event.steps, note=note)
-        self._bars.update(self._steps, completed=event.step, note=note)
+        self._bars.update(self._steps, completed=event.step, total=event.steps, note=note)
 
     def _show_evaluation(self, event: events.EvaluationProgress) -> None:
         if self._evaluation is None:

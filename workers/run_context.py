@@ -154,6 +154,12 @@ class HttpContext:
         """Make the run save and stop, as a cancellation does; for signals."""
         self.is_asked_to_stop.set()
 
+    def store_file(self, path: Path) -> None:
+        self._workspace.store_file(path)
+
+    def flush_files(self) -> None:
+        self._workspace.flush(self.should_stop)
+
     def resolve_checkpoint(self, source: str) -> Path:
         return self._workspace.checkpoint(source)
 

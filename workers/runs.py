@@ -12,6 +12,7 @@ Runner = Callable[[JobSpec, HttpContext], RunFinished]
 RUNNERS: Mapping[str, str] = {
     "train": "fgd_core.runs:execute",
     "distill": "fgd_core.runs:execute",
+    "chain": "fgd_core.runs:execute",
     "evaluate": "fgd_core.runs:execute",
     "check_data": "fgd_core.runs:execute",
     "derive_data": "fgd_core.runs:execute",

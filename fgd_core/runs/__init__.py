@@ -15,12 +15,14 @@ from fgd_core.detectors.weights.classes import match_classes
 from fgd_core.detectors.weights.sources import LoadedTeacher
 from fgd_core.errors import OutOfMemoryError, SpecError, WeightsError
 from fgd_core.evaluation.inspection import inspect
+from fgd_core.runs.chain import run_chain
 from fgd_core.runs.deriving import derive_data
 from fgd_core.runs.opening import evaluator_for, open_split
 from fgd_core.runs.training_run import TrainingRun
 from fgd_core.spec.data import IMAGE, Registered
 from fgd_core.spec.events import Evaluated, RunFinished, WeightsLoaded
 from fgd_core.spec.jobs import (
+    ChainSpec,
     CheckDataSpec,
     DeriveDataSpec,
     DistillSpec,
@@ -34,6 +36,7 @@ from fgd_core.spec.jobs import (
 from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.results import ErrorReport
 from fgd_core.stopping import Stopped, checking_for_stop
+from fgd_core.training.checkpoints import SavedTraining
 from fgd_core.training.context import RunContext
 from fgd_core.training.distiller import Distiller
 from fgd_core.training.machine import choose_machine, seed_everything
@@ -53,6 +56,8 @@ def execute(spec: JobSpec, context: RunContext) -> RunFinished:
                     finished = train(spec, context)
                 case DistillSpec():
                     finished = distill(spec, context)
+                case ChainSpec():
+                    finished = chain(spec, context)
                 case EvaluateSpec():
                     finished = evaluate(spec, context)
                 case CheckDataSpec():
@@ -86,15 +91,8 @@ def distill(spec: DistillSpec, context: RunContext) -> RunFinished:
         TeacherError: the teacher's classes differ from the data's, or its AP is too low.
         FgdError: see `fgd_core.errors`.
     """
-    run = TrainingRun(spec, context)
-    student = run.build(spec.student, role="student")
-    teachers = [run.load_teacher(each) for each in spec.teachers.values()]
-    # These checks come before the gate, because the gate takes a whole evaluation.
-    _check_method(spec, teachers)
-    taught = [_taught(run, spec, student, *each) for each in zip(spec.teachers.values(), teachers, strict=True)]
-    saved = run.saved_training()
-    for number, each in enumerate(taught, start=1):
-        run.check_teacher(each.settings, each.teacher, each.rescaled, number)
+    run, student, taught, saved = _prepared(spec, context)
+    teachers = [each.teacher for each in taught]
     inherited: WeightsLoaded | None = None
     if spec.inherit != "nothing":
         # After every other initialisation, which would otherwise overwrite it.
@@ -111,6 +109,16 @@ def distill(spec: DistillSpec, context: RunContext) -> RunFinished:
     distillation = mean_of([WeightedTeacher(each.distiller, each.settings.weight) for each in taught])
     run.warn_of(distillation)
     return run.fit(spec.student, student, distillation, saved)
+
+
+def chain(spec: ChainSpec, context: RunContext) -> RunFinished:
+    """Distil several teachers into one student, one after another; goes on after the last stage that is done.
+
+    Raises:
+        TeacherError: a teacher's classes differ from the data's, or its AP is too low.
+        FgdError: see `fgd_core.errors`.
+    """
+    return run_chain(spec, context, distill=distill, check=_checked_teachers)
 
 
 def evaluate(spec: EvaluateSpec, context: RunContext) -> RunFinished:
@@ -148,6 +156,33 @@ def check_data(spec: CheckDataSpec, context: RunContext) -> RunFinished:
     data = resolved_data(spec.data) if isinstance(spec.data, Registered) else spec.data
     inspect(data, num_samples=spec.num_samples, folder=context.job_dir, emit=context.emit)
     return RunFinished(outcome="succeeded")
+
+
+class _Prepared(NamedTuple):
+    """Holds a distillation whose teachers are checked; its student has its initial weights and inherits nothing yet."""
+
+    run: TrainingRun
+    student: Detector
+    taught: list["_Taught"]
+    saved: SavedTraining | None
+
+
+def _prepared(spec: DistillSpec, context: RunContext) -> _Prepared:
+    run = TrainingRun(spec, context)
+    student = run.build(spec.student, role="student")
+    teachers = [run.load_teacher(each) for each in spec.teachers.values()]
+    # These checks come before the gate, because the gate takes a whole evaluation.
+    _check_method(spec, teachers)
+    taught = [_taught(run, spec, student, *each) for each in zip(spec.teachers.values(), teachers, strict=True)]
+    saved = run.saved_training()
+    for number, each in enumerate(taught, start=1):
+        run.check_teacher(each.settings, each.teacher, each.rescaled, number)
+    return _Prepared(run, student, taught, saved)
+
+
+def _checked_teachers(spec: DistillSpec, context: RunContext) -> list[Detector]:
+    """Check what `distill` checks before its first step; return the teachers at their input scales."""
+    return [each.rescaled for each in _prepared(spec, context).taught]
 
 
 class _Taught(NamedTuple):

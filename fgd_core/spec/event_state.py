@@ -12,6 +12,7 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from fgd_core.spec.chains import CONTROL, StageStarted, TeachersOrdered
 from fgd_core.spec.events import (
     OVER,
     RUN_EVENT,
@@ -70,6 +71,11 @@ def fold_progress(view: ProgressView, event: Event) -> ProgressView:
                     "values": {name: value for name, value in event.values.items() if math.isfinite(value)},
                 }
             )
+        case StageStarted():
+            scores = {} if event.is_control else {"ap": None, "best_ap": None}
+            return view.model_copy(update={"stage": event.label(), **scores})
+        case Evaluated() if view.stage == CONTROL:
+            return view
         case Evaluated():
             ap = _finite(event.scores.ap)
             known = [score for score in (ap, view.best_ap) if score is not None]
@@ -135,7 +141,12 @@ class JobStatus:
             case PriorityChanged():
                 self.priority = event.to_priority
             case DistillationPlanned():
-                self.plan = event.sentence()
+                stage = f"{self.progress.stage}: " if self.progress.stage is not None else ""
+                self.plan = f"{stage}{event.sentence()}"
+            case StageStarted():
+                self.doing = f"{event.label()}: learning from {event.teacher}"
+            case TeachersOrdered():
+                self.doing = event.sentence()
             case EvaluationProgress():
                 self.doing = f"{event.what} {event.done}/{event.total}"
             case Evaluated(scores=scores):

@@ -1,5 +1,6 @@
 """Formats each event as a line of a log: on Ray's log page, on the library's console and in the command line."""
 
+from fgd_core.spec.chains import CONTROL, StageFinished, StageStarted, TeachersOrdered
 from fgd_core.spec.event_state import Event
 from fgd_core.spec.events import (
     ArtifactSaved,
@@ -59,6 +60,8 @@ def describe(event: Event) -> str | None:
             return _describe_run(event)
         case DataChecked() | DataSetChecked() | WeightsLoaded() | TeacherChecked() | DistillationPlanned():
             return _describe_preparation(event)
+        case TeachersOrdered() | StageStarted() | StageFinished():
+            return _describe_stage(event)
         case CheckpointSaved():
             return f"checkpoint {event.name}: {event.uri}"
         case ArtifactSaved():
@@ -109,6 +112,16 @@ def _describe_trial(
         case SweepProgressed():
             return f"{event.done}/{event.planned} trials, {duration(event.eta_s)} left"
     return None
+
+
+def _describe_stage(event: TeachersOrdered | StageStarted | StageFinished) -> str:
+    match event:
+        case TeachersOrdered():
+            return event.sentence()
+        case StageStarted():
+            return f"{event.label()}: {event.epochs} epochs of {event.method} from {event.teacher}"
+    name = event.stage if event.stage == CONTROL else f"stage {event.stage}"
+    return f"{name} done: {scores_in_words(event.result.scores)}"
 
 
 def _describe_training(

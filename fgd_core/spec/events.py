@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, TypeAdapter
 
 from fgd_core.spec.base import Fact
+from fgd_core.spec.chains import StageFinished, StageStarted, TeachersOrdered
 from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.profiles import SplitProfile
 from fgd_core.spec.results import ErrorReport, RunResult, Scores
@@ -323,6 +324,9 @@ RunEvent: TypeAlias = Annotated[
     | CheckpointSaved
     | ArtifactSaved
     | Warned
+    | TeachersOrdered
+    | StageStarted
+    | StageFinished
     | TrialStarted
     | TrialReported
     | TrialEnded

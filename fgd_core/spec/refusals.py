@@ -129,7 +129,10 @@ def _tags(loc: Sequence[int | str]) -> list[str]:
 
 
 def _below(node: dict[str, Any], item: int | str) -> dict[str, Any]:
-    """Return the schema of the field with that name, or of the value under that key."""
+    """Return the schema of the field with that name, of the value under that key, or of the items of a list."""
+    if isinstance(item, int):
+        items: dict[str, Any] = node.get("items", {})
+        return items
     of_keys: dict[str, Any] = next(iter(node.get("patternProperties", {}).values()), {})
     found: dict[str, Any] = node.get("properties", {}).get(item, of_keys)
     return found

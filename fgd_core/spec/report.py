@@ -5,6 +5,7 @@ from typing import Literal
 
 from fgd_core.spec import notebook
 from fgd_core.spec.base import Fact
+from fgd_core.spec.chains import TeachersOrdered
 from fgd_core.spec.events import (
     ArtifactSaved,
     DataChecked,
@@ -27,12 +28,31 @@ class CurvePoint(Fact):
     value: float
 
 
+class StageReport(Fact):
+    """A stage of a chain, or its control."""
+
+    stage: str
+    """`1`, `2`, … in the order of training, or `control`."""
+    teacher: str
+    """The teacher's checkpoint."""
+    teacher_ap: float | None = None
+    """None if it was not measured."""
+    method: str
+    epochs: int
+    first_epoch: int
+    """Number of epochs of the chain before this stage; 0 for the control."""
+    ap_before: float | None = None
+    """AP of the student with which the stage starts; None if it was not measured, as for the first stage."""
+    result: RunResult | None = None
+    """None until the stage is done."""
+
+
 class JobReport(Fact):
     """The part of a report about one job."""
 
     job_id: str
     name: str
-    kind: Literal["train", "distill", "evaluate", "check_data", "derive_data"]
+    kind: Literal["train", "distill", "chain", "evaluate", "check_data", "derive_data"]
     state: JobState
     spec: JobSpec
     created_at: datetime
@@ -57,6 +77,13 @@ class JobReport(Fact):
     plan: DistillationPlanned | None
     """What the run distils and what not; None if nothing is distilled, or if the run has not reported it yet."""
     warnings: list[Warned]
+    stages: list[StageReport] = []
+    """Of a chain, in the order of training, the control last."""
+    order: TeachersOrdered | None = None
+    """The order of a chain's teachers; None for other jobs, or if the run has not reported it yet."""
+    control_evaluations: list[Evaluated] = []
+    """Of a chain's control, with epochs from 1. `epochs`, `evaluations` and `curves` are those of the chain alone; the
+    control's curves have names that begin with `control/`."""
     artifacts: list[ArtifactSaved]
 
 

@@ -25,6 +25,9 @@ class ProgressView(Fact):
     values: dict[str, float] = {}
     ap: float | None = None
     best_ap: float | None = None
+    stage: str | None = None
+    """The stage of a chain that runs: `stage 2/3`, or `control`. Epochs and steps count over all stages, AP and best AP
+    are those of the newest stage; the control changes neither."""
 
 
 class AttemptView(Fact):

@@ -52,3 +52,16 @@ class AwaitsVerdicts(Protocol):
     def wait_for_verdict(self) -> None:
         """Block until the decision on the newest evaluation is known; `should_stop` then follows it."""
         ...
+
+
+@runtime_checkable
+class StoresFiles(Protocol):
+    """A `RunContext` may implement this: files that no event names outlive the machine only if they are stored."""
+
+    def store_file(self, path: Path) -> None:
+        """Store a file inside `job_dir`. Returns at once."""
+        ...
+
+    def flush_files(self) -> None:
+        """Wait until all files so far are stored, or until the run should stop."""
+        ...

@@ -74,7 +74,7 @@ _STOPS = "Ctrl-C in the terminal of `fgd up` stops the server; `fgd cancel ID` s
 # Commands that users of other tools may type, and the commands of fgd that do the same.
 HINTS: Mapping[str, str] = {
     **dict.fromkeys(("status", "list", "ls", "ps", "top", "get", "info", "describe"), _LISTS),
-    **{kind: _SUBMITS.format(kind) for kind in ("train", "distill", "evaluate")},
+    **{kind: _SUBMITS.format(kind) for kind in ("train", "distill", "chain", "evaluate")},
     **dict.fromkeys(("run", "create", "launch", "fit"), _SUBMITS.format("train")),
     **dict.fromkeys(("eval", "test", "score", "val"), _SUBMITS.format("evaluate")),
     **dict.fromkeys(("tune", "search", "optimize", "study"), _SUBMITS.format("sweep")),

@@ -47,6 +47,7 @@ _NOTABLE = (
     *("submitted", "state_changed", "attempt_started", "run_started", "device_ready"),
     *("progress", "epoch_finished", "evaluated"),
     *("teacher_checked", "distillation_planned", "warned", "resumed", "trial_reported", "trial_ended"),
+    *("teachers_ordered", "stage_started", "stage_finished"),
 )
 _FIRST_LINES_S = 10.0
 

@@ -159,7 +159,7 @@ def _parse(text: str, source: str) -> tuple[Document, dict[str, int]]:
     except yaml.YAMLError as cause:
         raise SpecFileError(f"{source}: {cause}; the file is neither YAML nor JSON") from cause
     if not isinstance(root, yaml.MappingNode) or not isinstance(document, dict):
-        raise SpecFileError(f"{source} has no job; a spec begins with `kind:` train, distill, evaluate or sweep")
+        raise SpecFileError(f"{source} has no job; a spec begins with `kind:` train, distill, chain, evaluate or sweep")
     lines: dict[str, int] = {}
     _collect_lines(root, "", lines, source)
     return document, lines
@@ -252,6 +252,10 @@ def _make_absolute(document: Document, folder: Path) -> None:
     if document.get("kind") == "sweep" and isinstance(base, dict):
         _make_absolute(base, folder)
         return
+    stages = document.get("stages")
+    for stage in stages if isinstance(stages, list) else ():
+        if isinstance(stage, dict):
+            _make_absolute(stage, folder)
     for path in _PATHS:
         *parents, last = path.split(".")
         for target in _parts(document, parents):

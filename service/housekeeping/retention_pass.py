@@ -18,7 +18,7 @@ from service.jobs import retention
 from service.jobs.retention import Due, EndedJob, Policy
 from service.storage import paths, threads
 from service.storage.base import Storage
-from service.storage.paths import job_folder, name_of
+from service.storage.paths import job_folder
 from service.store import deletion as marks
 from service.store import retention as store
 from service.store.retention import LongCurve, Rows
@@ -147,7 +147,7 @@ class RetentionPass:
                 if not await store.lock_if_unchanged(session, job):
                     return
                 for item in due:
-                    await store.delete_artifact(session, job.job_id, name_of(item.file.path))
+                    await store.delete_artifact(session, job.job_id, retention.artifact_name(item.file.path))
         for file, kind, why in due:
             if self._writing is not None:
                 # `modified_at` protects a newer file: a user may have retried the job meanwhile.

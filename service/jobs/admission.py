@@ -1,6 +1,6 @@
 """Decides whether a submitted job is accepted, from facts that the caller has looked up; gives all reasons at once."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Literal, TypeAlias
@@ -12,6 +12,7 @@ from fgd_core.spec.data import Coco, DataSpec, Registered, Shapes, Voc, Yolo, fi
 from fgd_core.spec.detectors import AnyDetector
 from fgd_core.spec.events import JobState
 from fgd_core.spec.jobs import (
+    ChainSpec,
     CheckDataSpec,
     CheckpointReference,
     DeriveDataSpec,
@@ -40,7 +41,7 @@ from service.jobs.sweep_admission import EarlierSweep
 
 PathKind: TypeAlias = Literal["file", "folder"]
 
-_CHECKPOINTS_BY_KIND = {"best": ("train", "distill", "sweep"), "last": ("train", "distill")}
+_CHECKPOINTS_BY_KIND = {"best": ("train", "distill", "chain", "sweep"), "last": ("train", "distill")}
 """Checkpoint -> the kinds of job that write it."""
 
 
@@ -155,9 +156,9 @@ def own_reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
         *_resources(spec, facts),
         *_named_data(spec, facts.named_data),
         *path_reasons(paths(spec), facts),
-        *_weights(spec),
-        *_batch(spec),
-        *_pictures(spec),
+        *_of_each(spec, _weights),
+        *_of_each(spec, _batch),
+        *_of_each(spec, _pictures),
     ]
     if isinstance(spec, SweepSpec):
         found += sweep_admission.reasons(spec, _rules(spec))
@@ -166,7 +167,7 @@ def own_reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
 
 def job_reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
     """List the reasons that depend on the jobs that the spec refers to."""
-    found = [*_checkpoints(spec, facts), *_method(spec, facts.jobs)]
+    found = [*_checkpoints(spec, facts), *_of_each(spec, lambda each: _method(each, facts.jobs))]
     if isinstance(spec, SweepSpec):
         found += sweep_admission.earlier_reasons(spec, facts.earlier)
     return found
@@ -257,7 +258,7 @@ def _checkpoints(spec: JobSpec, facts: Facts) -> Iterator[ProblemReason]:
         elif job.kind not in _CHECKPOINTS_BY_KIND.get(reference.name, ()):
             message = (
                 f"job {reference.job_id} is of kind {job.kind!r} and writes no checkpoint {reference.name!r}; "
-                "refer to the `best` of a sweep, or to a training"
+                "refer to the `best` of a sweep or a chain, or to a training"
             )
             yield ProblemReason(loc=loc, code="no_checkpoint", message=message)
         elif job.state in ("failed", "cancelled"):
@@ -390,3 +391,16 @@ def _batch(spec: JobSpec) -> Iterator[ProblemReason]:
     if asked > available:
         message = f"a batch of {asked} images is larger than the data set of {available}; use at most {available}"
         yield ProblemReason(loc=f"{prefix}training.batch_size", code="batch_too_large", message=message)
+
+
+def _of_each(spec: JobSpec, rule: Callable[[JobSpec], Iterable[ProblemReason]]) -> list[ProblemReason]:
+    """List the reasons of a rule; those against a chain are the reasons against its stages, each once."""
+    if not isinstance(spec, ChainSpec):
+        return [*rule(spec)]
+    found: list[ProblemReason] = []
+    for index in range(len(spec.stages)):
+        for reason in rule(spec.stage(index, position=0, weights=None)):
+            placed = reason.model_copy(update={"loc": spec.place(index, reason.loc)})
+            if placed not in found:
+                found.append(placed)
+    return found

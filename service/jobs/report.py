@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from fgd_core.errors import SpecError
 from fgd_core.spec.base import Fact
+from fgd_core.spec.chains import TeachersOrdered
 from fgd_core.spec.event_state import Event, read_event
 from fgd_core.spec.events import (
     ArtifactSaved,
@@ -21,10 +22,12 @@ from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.report import CurvePoint, JobReport
 from fgd_core.spec.results import RunResult
 from fgd_core.spec.views import AttemptView, JobView
+from service.jobs.chain_report import split, stages
 
 KINDS = (
     *("epoch_finished", "evaluated", "data_checked", "weights_loaded", "teacher_checked", "distillation_planned"),
     *("warned", "artifact_saved", "run_finished"),
+    *("teachers_ordered", "stage_started", "stage_finished"),
 )
 """The kinds of event that a report uses; a query may leave out the rest."""
 
@@ -52,6 +55,8 @@ def fold(job: JobView, events: Iterable[StoredEvent], curves: Mapping[str, Seque
     artifacts = {artifact.name: artifact for artifact in _of(ArtifactSaved, found)}
     teachers = {checked.number: checked for checked in _of(TeacherChecked, found)}
     plans = _of(DistillationPlanned, found)
+    orders = _of(TeachersOrdered, found)
+    parts = split(found, [epochs[number] for number in sorted(epochs)], [*evaluations.values()], curves)
     if isinstance(job.spec, dict):
         raise SpecError(
             f"an older version stored the spec of job {job.job_id}, and no report can be made of it; submit it again",
@@ -61,15 +66,18 @@ def fold(job: JobView, events: Iterable[StoredEvent], curves: Mapping[str, Seque
         "attempts": len(job.attempts),
         "ran_s": _ran_s(job.attempts),
         "result": job.result or _newest_result(found),
-        "epochs": [epochs[number] for number in sorted(epochs)],
-        "evaluations": list(evaluations.values()),
-        "curves": {name: list(points) for name, points in curves.items()},
+        "epochs": parts.epochs,
+        "evaluations": parts.evaluations,
+        "curves": parts.curves,
         "data": list(data.values()),
         "weights": list(weights.values()),
         "teacher": teachers.pop(1, None),
         "more_teachers": [teachers[number] for number in sorted(teachers)],
         "plan": plans[-1] if plans else None,
         "warnings": list(warnings.values()),
+        "stages": stages(found),
+        "order": orders[-1] if orders else None,
+        "control_evaluations": parts.control_evaluations,
         "artifacts": [artifacts[name] for name in sorted(artifacts)],
     }
     # The report has some fields of the job, and ignores the others.

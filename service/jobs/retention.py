@@ -12,6 +12,7 @@ from typing import Annotated, NamedTuple, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field
 
 from fgd_core.errors import ConflictError
+from fgd_core.spec.chains import STAGES
 from fgd_core.spec.events import JobState
 from fgd_core.spec.housekeeping import Kind
 from service.jobs.lifecycle import OVER
@@ -112,6 +113,15 @@ def due_files(
     return due
 
 
+def artifact_name(path: str) -> str:
+    """Return the name of the artifact in a file of the job's folder.
+
+    It is the file's name; for a stage of a chain, also its folder: `stages/2/best.pt`.
+    """
+    *folders, name = path.split("/")
+    return "/".join([*folders[2:4], name]) if folders[2:3] == [STAGES] else name
+
+
 def is_row_due(job: EndedJob, days: Days, now: datetime) -> bool:
     """Whether rows of an ended job, which are kept for `days`, may be removed."""
     return not job.is_needed and job.is_released and is_due(job.ended_at, days, now)
@@ -182,6 +192,8 @@ _RULES: Sequence[_Rule] = (
     _Rule("partial_file", re.compile(r"(.*/)?\.[^/]+\.partial"), lambda policy, state: PARTIAL_DAYS),
     _Rule("log", re.compile(r"logs/[^/]+\.log"), lambda policy, state: policy.logs_days),
     _Rule("checkpoint", re.compile(r"attempts/\d+/checkpoints/(last|previous|incoming)\.pt"), _checkpoint_days),
+    # The students of a chain's stages. That of the last stage is also the chain's own best checkpoint.
+    _Rule("checkpoint", re.compile(r"attempts/\d+/stages/[^/]+/checkpoints/[^/]+\.pt"), _checkpoint_days),
     _Rule(
         "checkpoint",
         re.compile(r"attempts/\d+/checkpoints/best\.pt"),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fgd_core.errors import LostRunError, OutOfMemoryError, error_classes
-from fgd_core.spec.paths import field
+from fgd_core.spec.paths import field, with_fields
 from fgd_core.spec.resources import RetryPolicy
 from fgd_core.spec.results import ErrorReport
 from service.jobs.lifecycle import Reason
@@ -74,6 +74,14 @@ def halved(spec: dict[str, Any], times: int) -> dict[str, Any]:
     """
     if not times:
         return {}
+    changes = _halved(spec, times)
+    if any(stage.get("training") is not None for stage in spec.get("stages", ())):
+        # A field in a list has no path, so the whole list is replaced.
+        changes["stages"] = [with_fields(stage, _halved(stage, times)) for stage in spec["stages"]]
+    return changes
+
+
+def _halved(spec: dict[str, Any], times: int) -> dict[str, Any]:
     path = "training.batch_size" if "training" in spec else "batch_size"
     batch_size = field(spec, path)
     if batch_size is None:

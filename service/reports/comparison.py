@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fgd_core.spec.jobs import CheckpointReference, DistillSpec, checkpoint_references
+from fgd_core.spec.chains import CONTROL
+from fgd_core.spec.jobs import ChainSpec, CheckpointReference, DistillSpec, Teacher, TrainSpec, checkpoint_references
 from fgd_core.spec.report import JobReport, Report
 from fgd_core.spec.results import Scores
 
@@ -115,7 +116,9 @@ def best_scores(job: JobReport) -> Scores | None:
     """The scores of the result, or of the best evaluation so far while there is no result."""
     if job.result is not None:
         return job.result.scores
-    scored = [evaluation.scores for evaluation in job.evaluations if evaluation.scores.ap is not None]
+    # The result of a chain is the student of its last stage, even if an earlier one was better.
+    begins = max((stage.first_epoch for stage in job.stages), default=0)
+    scored = [each.scores for each in job.evaluations if each.scores.ap is not None and (each.epoch or 1) > begins]
     return max(scored, key=lambda scores: scores.ap or 0.0, default=None)
 
 
@@ -137,21 +140,35 @@ def best_in_column(jobs: Sequence[JobReport], column: Column) -> set[str]:
 
 def teachers_of(job: JobReport, jobs: Sequence[JobReport]) -> list[JobReport]:
     """The jobs, among `jobs`, whose checkpoints are the teachers of `job`."""
-    if not isinstance(job.spec, DistillSpec):
-        return []
-    found = [_job_of(teacher.checkpoint, job, jobs) for teacher in job.spec.teachers.values()]
+    found = [_job_of(teacher.checkpoint, job, jobs) for teacher in _teachers(job)]
     return [each for each in found if each is not None]
 
 
 def teacher_of(job: JobReport, jobs: Sequence[JobReport]) -> JobReport | None:
-    """The job, among `jobs`, whose checkpoint is the only teacher of `job`; None if there are several teachers."""
+    """The job, among `jobs`, whose checkpoint is the only teacher of `job`, or the last teacher of a chain.
+
+    Returns:
+        None if several teachers teach at the same time.
+    """
+    if isinstance(job.spec, ChainSpec):
+        last = job.order.order[-1] if job.order is not None else -1
+        return _job_of(job.spec.stages[last].teacher.checkpoint, job, jobs)
     is_only = isinstance(job.spec, DistillSpec) and not job.spec.more_teachers
     return next(iter(teachers_of(job, jobs)), None) if is_only else None
 
 
+def _teachers(job: JobReport) -> list[Teacher]:
+    match job.spec:
+        case DistillSpec():
+            return [*job.spec.teachers.values()]
+        case ChainSpec():
+            return [stage.teacher for stage in job.spec.stages]
+    return []
+
+
 def plain_of(job: JobReport, jobs: Sequence[JobReport]) -> JobReport | None:
     """The job, among `jobs`, that trained the same student on the same data without a teacher."""
-    if not isinstance(job.spec, DistillSpec):
+    if not isinstance(job.spec, DistillSpec | ChainSpec):
         return None
     for other in jobs:
         if other.spec.kind == "train" and other.spec.detector == job.spec.student and other.spec.data == job.spec.data:
@@ -161,7 +178,7 @@ def plain_of(job: JobReport, jobs: Sequence[JobReport]) -> JobReport | None:
 
 def role(job: JobReport, jobs: Sequence[JobReport]) -> str:
     """`teacher`, `distilled`, `plain`, or the job's kind if no other job is related to it."""
-    if job.kind == "distill":
+    if job.kind in ("distill", "chain"):
         return "distilled"
     if any(job is teacher for other in jobs for teacher in teachers_of(other, jobs)):
         return "teacher"
@@ -210,6 +227,9 @@ def conclusions(report: Report) -> list[str]:
     """Say what the figures mean, and what they do not mean, for each distilled job."""
     said = []
     for job in report.jobs:
+        against_control = chain_conclusion(job)
+        if against_control is not None:
+            said.append(against_control)
         plain = plain_of(job, report.jobs)
         if plain is not None:
             said.append(_conclusion(job, plain, teacher_of(job, report.jobs)))
@@ -229,7 +249,7 @@ def _conclusion(job: JobReport, plain: JobReport, teacher: JobReport | None) -> 
         text += f" Its teacher {teacher.name} reaches {teacher_ap:.3f}"
         gap = teacher_ap - plain_ap
         text += f": distilling closed {gain / gap:.0%} of the gap." if gap > 0 and gain > 0 else "."
-    if isinstance(job.spec, DistillSpec) and job.spec.inherit != "nothing":
+    if isinstance(job.spec, DistillSpec | ChainSpec) and job.spec.inherit != "nothing":
         text += " It also inherits the teacher's neck and head, which causes a part of the difference."
     unequal = _unequal(job, plain)
     if unequal:
@@ -237,7 +257,28 @@ def _conclusion(job: JobReport, plain: JobReport, teacher: JobReport | None) -> 
     return text + " One seed is one sample: repeat both with other seeds before you rely on it."
 
 
+def chain_conclusion(job: JobReport) -> str | None:
+    """Say how a chain compares with its control; None if one of them is not done, or the job is no chain."""
+    results = {stage.stage: stage.result for stage in job.stages}
+    control = results.pop(CONTROL, None)
+    ap, control_ap = _score("ap")(job), control.scores.ap if control is not None else None
+    if job.result is None or ap is None or control_ap is None:
+        return None
+    gain, teacher = ap - control_ap, job.stages[-1].teacher
+    way = f"{abs(gain):.3f} {'above' if gain > 0 else 'below'}" if abs(gain) >= 0.0005 else "equal to"
+    return (
+        f"{job.name} reaches AP {ap:.3f} in {len(results)} stages, {way} its control ({control_ap:.3f}): the same "
+        f"student, taught by {teacher} alone for the same {job.stages[-1].epochs} epochs. One seed is one sample: "
+        "repeat the chain with other seeds before you rely on it."
+    )
+
+
 def _unequal(job: JobReport, plain: JobReport) -> list[str]:
+    if isinstance(job.spec, ChainSpec) and isinstance(plain.spec, TrainSpec):
+        whole = job.spec.training.model_copy(update={"epochs": job.spec.epochs})
+        same_training = whole == plain.spec.training and all(stage.training is None for stage in job.spec.stages)
+        others = [name for name in ("input", "seed") if getattr(job.spec, name) != getattr(plain.spec, name)]
+        return others if same_training else ["training", *others]
     return [name for name in ("training", "input", "seed") if getattr(job.spec, name) != getattr(plain.spec, name)]
 
 

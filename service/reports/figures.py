@@ -6,6 +6,7 @@ and the reader can zoom and read each point.
 
 import math
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,12 +59,18 @@ def _ap_over_epochs(report: Report) -> Chart | None:
         of_masks = [
             (at.epoch, at.scores.masks.ap) for at in job.evaluations if at.epoch is not None and at.scores.masks
         ]
+        control = [(at.epoch, at.scores.ap) for at in job.control_evaluations if at.epoch is not None]
+        if control:
+            traces.append(_line(f"{job.name}, control", control, colour(index), dash="dashdot"))
         if of_masks:
             traces.append(_line(f"{job.name}, masks", of_masks, colour(index), dash="dot"))
             has_masks = True
     caption = "On the validation split, after each epoch. A teacher's line is dashed"
     caption += "; AP of masks is dotted." if has_masks else "."
-    return _chart("ap-over-epochs", "AP over epochs", caption, traces, x="epoch", y="AP", y_from_zero=True)
+    if any(job.stages for job in report.jobs):
+        caption += " Dotted vertical lines are the beginnings of a chain's stages; its control is dash-dotted."
+    chart = _chart("ap-over-epochs", "AP over epochs", caption, traces, x="epoch", y="AP", y_from_zero=True)
+    return _with_borders(chart, report.jobs)
 
 
 def _loss_over_epochs(report: Report) -> Chart | None:
@@ -79,7 +86,8 @@ def _loss_over_epochs(report: Report) -> Chart | None:
     caption = (
         "Thick lines are means over each epoch, thin lines are steps. A distilled job's loss includes its distillation."
     )
-    return _chart("loss-over-epochs", "Training loss", caption, traces, x="epoch", y="loss", log_y=True)
+    chart = _chart("loss-over-epochs", "Training loss", caption, traces, x="epoch", y="loss", log_y=True)
+    return _with_borders(chart, report.jobs)
 
 
 def _per_class(report: Report) -> Chart | None:
@@ -146,7 +154,7 @@ def _ap_against_speed(report: Report) -> Chart | None:
 
 def _terms(job: JobReport) -> Chart | None:
     """The loss terms of the detector and of the distillation, on a logarithmic axis."""
-    if job.kind != "distill":
+    if job.kind not in ("distill", "chain"):
         return None
     names = [name for name in _names(job, "distill/", "task/") if _is_term(name)]
     traces = [
@@ -204,10 +212,37 @@ def _epoch_means(job: JobReport, name: str) -> list[tuple[float, float | None]]:
 
 def _in_epochs(job: JobReport, name: str) -> Iterator[tuple[float, float | None]]:
     """The points of a metric with steps in epochs, so that jobs with different batch sizes share an axis."""
-    if job.epochs:
-        steps_per_epoch = job.epochs[0].steps / job.epochs[0].epochs
-        for point in job.curves.get(name, []):
-            yield point.step / steps_per_epoch, point.value
+    # The stages of a chain may have different batch sizes, so each epoch has its own number of steps.
+    steps, epochs = [0], [0]
+    for at in job.epochs:
+        # After a retry with half the batch, epochs that are still to come may have been counted in larger batches.
+        if at.step > steps[-1]:
+            steps.append(at.step)
+            epochs.append(at.epoch)
+    for point in job.curves.get(name, []) if len(steps) > 1 else []:
+        end = min(max(1, bisect_left(steps, point.step)), len(steps) - 1)
+        width = (epochs[end] - epochs[end - 1]) / (steps[end] - steps[end - 1])
+        yield epochs[end] - (steps[end] - point.step) * width, point.value
+
+
+def _with_borders(chart: Chart | None, jobs: Sequence[JobReport]) -> Chart | None:
+    """Draw a vertical line where a stage of a chain begins."""
+    if chart is not None:
+        chart.figure["layout"]["shapes"] = [
+            {
+                "type": "line",
+                "x0": stage.first_epoch,
+                "x1": stage.first_epoch,
+                "yref": "paper",
+                "y0": 0,
+                "y1": 1,
+                "line": {"color": colour(index), "dash": "dot", "width": 1},
+            }
+            for index, job in enumerate(jobs)
+            for stage in job.stages
+            if stage.first_epoch > 0
+        ]
+    return chart
 
 
 def _line(

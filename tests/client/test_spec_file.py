@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fgd_core.spec.jobs import DistillSpec, EvaluateSpec, TrainSpec
+from fgd_core.spec.jobs import ChainSpec, DistillSpec, EvaluateSpec, TrainSpec
 from service.client.errors import SpecFileError, UsageError
 from service.client.spec_file import read_spec
 
@@ -20,6 +20,17 @@ data:
   type: shapes
 training:
   epochs: 3
+"""
+
+CHAIN = """\
+kind: chain
+name: a chain
+student: {{type: retinanet, backbone: {{name: resnet50}}}}
+method: {{type: fgd}}
+stages:
+  - teacher: {{checkpoint: job:abc/best}}
+  - teacher: {{checkpoint: {teacher}}}
+data: {{type: shapes}}
 """
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -36,6 +47,26 @@ def reasons(error: SpecFileError) -> list[dict[str, Any]]:
     found = error.details["reasons"]
     assert isinstance(found, list)
     return [reason for reason in found if isinstance(reason, dict)]
+
+
+class TestChains:
+    def test_paths_of_teachers_start_from_the_folder_of_the_file(self, tmp_path: Path) -> None:
+        spec = read_spec(write(tmp_path, CHAIN.format(teacher="teachers/b.pth")))
+        assert isinstance(spec, ChainSpec)
+        assert spec.stages[1].teacher.checkpoint == str(tmp_path / "teachers/b.pth")
+        assert spec.stages[0].teacher.checkpoint == "job:abc/best"
+
+    def test_a_misspelt_field_of_a_stage_is_answered_with_its_line_and_the_nearest(self, tmp_path: Path) -> None:
+        with pytest.raises(SpecFileError) as refusal:
+            read_spec(write(tmp_path, CHAIN.format(teacher="b.pth, input_scal: 2")))
+        (reason,) = reasons(refusal.value)
+        assert (reason["loc"], reason["line"]) == ("stages.1.teacher.input_scal", 7)
+        assert "did you mean 'input_scale'?" in str(reason["message"])
+
+    def test_a_stage_is_set_by_its_number(self, tmp_path: Path) -> None:
+        source = write(tmp_path, CHAIN.format(teacher="b.pth"))
+        spec = read_spec(source, overrides=["stages.1.teacher.checkpoint=job:def/best"])
+        assert isinstance(spec, ChainSpec) and spec.stages[1].teacher.checkpoint == "job:def/best"
 
 
 class TestExamples:

@@ -35,6 +35,50 @@ def refused(spec: dict[str, Any], **facts: Any) -> dict[str, tuple[str, str]]:
     return {reason.loc: (reason.code, reason.message) for reason in found}
 
 
+def chain_spec(*teachers: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    stages = [{"teacher": teacher} for teacher in teachers]
+    alone = {key: value for key, value in distill_spec().items() if key not in ("kind", "teacher")}
+    return {**alone, "kind": "chain", "stages": stages, **fields}
+
+
+class TestChains:
+    def test_all_reasons_against_all_stages_come_at_once_with_their_paths(self) -> None:
+        spec = chain_spec(
+            {"checkpoint": "job:abc/worst"},
+            {"checkpoint": "job:gone/best"},
+            {"checkpoint": "ResNet18_Weights.IMAGENET1K_V1"},
+            {"checkpoint": "/data/missing.pth", "detector": {"type": "fcos", "backbone": {"name": "resnet50"}}},
+        )
+        found = refused(spec, paths={"/data/missing.pth": None})
+        assert {loc: code for loc, (code, _) in found.items()} == {
+            "stages.0.teacher.checkpoint": "bad_reference",
+            "stages.1.teacher.checkpoint": "unknown_job",
+            "stages.2.teacher.checkpoint": "no_detector",
+            "stages.3.teacher.checkpoint": "missing_path",
+        }
+
+    def test_the_batch_of_each_stage_must_fit_the_data(self) -> None:
+        spec = chain_spec({"checkpoint": "job:abc/best"}, {"checkpoint": "job:abc/best"})
+        spec["stages"][1]["training"] = {"batch_size": 41}
+        known = {"abc": NeededJob("train", "running", frozenset())}
+        assert list(refused(spec, jobs=known)) == ["stages.1.training.batch_size"]
+
+    def test_a_chain_waits_for_the_jobs_of_all_its_teachers(self) -> None:
+        spec = JOB_SPEC.validate_python(chain_spec({"checkpoint": "job:a/best"}, {"checkpoint": "job:b/last"}))
+        known = {name: NeededJob("train", "running", frozenset()) for name in ("a", "b")}
+        assert waits_for(spec, Facts(jobs=known)) == ["a", "b"]
+
+    def test_its_best_checkpoint_can_be_named_and_it_has_no_last_one(self) -> None:
+        known = {"abc": NeededJob("chain", "running", frozenset())}
+        assert refused(evaluate_spec("job:abc/best"), jobs=known) == {}
+        assert refused(evaluate_spec("job:abc/last"), jobs=known)["checkpoint"][0] == "no_checkpoint"
+
+    def test_a_chain_cannot_be_the_base_of_a_sweep(self) -> None:
+        base = chain_spec({"checkpoint": "job:a/best"}, {"checkpoint": "job:b/best"})
+        with pytest.raises(ValidationError, match="chain"):
+            JOB_SPEC.validate_python({"kind": "sweep", "name": "a sweep", "base": base, "space": "fgd-scale"})
+
+
 class TestResources:
     def test_a_gpu_on_a_cluster_without_gpus_is_refused_with_the_cure(self) -> None:
         code, message = refused(train_spec(resources={"gpus": 1}), capacity=TWO_CORES)["resources.gpus"]

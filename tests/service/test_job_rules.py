@@ -90,6 +90,19 @@ class TestRetry:
     def test_halving_changes_nothing_in_a_job_without_a_batch(self) -> None:
         assert halved({"kind": "check_data", "num_samples": 12}, 1) == {}
 
+    def test_halving_changes_the_training_of_a_chain_and_of_each_stage_with_its_own(self) -> None:
+        training = {"batch_size": 16, "optimizer": {"learning_rate": 0.02}}
+        own = {"batch_size": 6, "optimizer": {"learning_rate": 0.01}}
+        stages = [{"teacher": "a", "training": None}, {"teacher": "b", "training": own}]
+        assert halved({"kind": "chain", "training": training, "stages": stages}, 1) == {
+            "training.batch_size": 8,
+            "training.optimizer.learning_rate": 0.01,
+            "stages": [
+                stages[0],
+                {"teacher": "b", "training": {"batch_size": 3, "optimizer": {"learning_rate": 0.005}}},
+            ],
+        }
+
 
 class TestOutcome:
     @pytest.mark.parametrize("resumes_itself", [False, True])

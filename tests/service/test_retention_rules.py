@@ -4,7 +4,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fgd_core.errors import ConflictError
-from service.jobs.retention import EndedJob, Policy, StillHeldError, StoredFile, check_deletable, due_files, is_row_due
+from service.jobs.retention import (
+    EndedJob,
+    Policy,
+    StillHeldError,
+    StoredFile,
+    artifact_name,
+    check_deletable,
+    due_files,
+    is_row_due,
+)
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 JOB = EndedJob(job_id="a", state="succeeded", ended_at=NOW - timedelta(days=100), is_needed=False, is_released=True)
@@ -62,6 +71,14 @@ def test_a_rule_set_to_never_removes_nothing() -> None:
         "logs/attempt-1.log",
         "attempts/1/checkpoints/.last.pt.7.partial",
     }
+
+
+def test_of_a_chain_that_succeeded_only_its_own_best_checkpoint_stays() -> None:
+    paths = [f"attempts/1/{within}checkpoints/best.pt" for within in ("", "stages/1/", "stages/control/")]
+    found = [StoredFile(path, 1, NOW - timedelta(days=100)) for path in paths]
+    removed = {item.file.path for item in due_files(POLICY, JOB, found, is_stored=lambda _: True, now=NOW)}
+    assert removed == set(paths[1:])
+    assert [artifact_name(path) for path in paths] == ["best.pt", "stages/1/best.pt", "stages/control/best.pt"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from fgd_core.spec.event_state import JobStatus, read_event, read_trial_event
 from fgd_core.spec.event_text import describe
 from fgd_core.spec.events import StoredEvent
+from fgd_core.spec.results import Scores
 from fgd_core.spec.trials import TrialEvent
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -26,6 +27,16 @@ def status(*events: dict[str, Any]) -> JobStatus:
     return folded
 
 
+def started(stage: str) -> dict[str, Any]:
+    place = {"epochs": 12, "first_epoch": 0, "first_step": 0}
+    return {"kind": "stage_started", "stage": stage, "num_stages": 2, "teacher": "b.pt", "method": "fgd", **place}
+
+
+def evaluated(ap: float) -> dict[str, Any]:
+    scores = dict.fromkeys([name for name in Scores.model_fields if name not in ("per_class", "masks")])
+    return {"kind": "evaluated", "epoch": 1, "step": 1, "scores": scores | {"ap": ap}}
+
+
 class TestJobStatus:
     def test_progress_is_folded_in(self) -> None:
         found = status(PROGRESS)
@@ -36,6 +47,14 @@ class TestJobStatus:
         moved = {"kind": "state_changed", "from_state": "running", "to_state": "failed", "reason": "run_failed"}
         assert status(moved | {"error": error}).error == "no boxes"
         assert status(moved | {"message": "no node left"}).error == "no node left"
+
+    def test_a_chain_has_its_stage_and_the_scores_of_its_newest_stage(self) -> None:
+        found = status(started("1"), evaluated(0.5), started("2"), evaluated(0.3))
+        assert (found.progress.stage, found.progress.ap, found.progress.best_ap) == ("stage 2/2", 0.3, 0.3)
+
+    def test_the_control_of_a_chain_changes_none_of_its_scores(self) -> None:
+        found = status(started("2"), evaluated(0.3), started("control"), evaluated(0.9))
+        assert (found.progress.stage, found.progress.ap, found.progress.best_ap) == ("control", 0.3, 0.3)
 
     def test_a_paused_job_says_which_job_needs_its_resources(self) -> None:
         assert "job b" in status({"kind": "pause_requested", "for_job": "b"}).doing
@@ -58,6 +77,12 @@ class TestDescribe:
             (PROGRESS | {"kind": "epoch_finished"}, "epoch 1/2  loss 0.5  8 images/s  1:15 left"),
             ({"kind": "metrics_logged", "steps": [1], "values": {"loss": [0.5]}}, None),
             ({"kind": "warned", "code": "x", "message": "slow disk"}, "warning: slow disk"),
+            (started("2"), "stage 2/2: 12 epochs of fgd from b.pt"),
+            (started("control"), "control: 12 epochs of fgd from b.pt"),
+            (
+                {"kind": "teachers_ordered", "by": "given", "order": [1, 0], "teachers": ["a.pt", "b.pt"]},
+                "teachers as given: b.pt → a.pt",
+            ),
             ({"kind": "cancel_requested", "by": "ana"}, "requested: cancel by ana"),
             ({"kind": "pause_requested", "for_job": "b"}, "requested: pause to make room for job b"),
             ({"kind": "priority_changed", "from_priority": 0, "to_priority": 7}, "requested: priority 7"),

@@ -38,6 +38,16 @@ class TestAttemptFolder:
         save(attempt_folder(tmp_path, 2), "last.pt", "new")
         assert read(attempt_folder(tmp_path, 2), "last.pt") == "new"
 
+    def test_an_attempt_of_a_chain_continues_from_the_newest_checkpoints_of_each_stage(self, tmp_path: Path) -> None:
+        first, second = attempt_folder(tmp_path, 1), attempt_folder(tmp_path, 2)
+        for folder, stage, content in ((first, "1", "done"), (first, "2", "step 5"), (second, "2", "step 9")):
+            (folder / "stages" / stage / "checkpoints").mkdir(parents=True)
+            save(folder / "stages" / stage, "last.pt", content)
+        save(first, "chain.json", "stage 1 is done")
+        third = attempt_folder(tmp_path, 3)
+        assert read(third, "chain.json") == "stage 1 is done"
+        assert [read(third / "stages" / stage, "last.pt") for stage in ("1", "2")] == ["done", "step 9"]
+
     def test_an_interrupted_linking_of_checkpoints_is_repeated(self, tmp_path: Path) -> None:
         save(attempt_folder(tmp_path, 1), "last.pt", "step 5")
         partial = tmp_path / "attempts/2/.checkpoints.incoming"

@@ -297,6 +297,34 @@ class TestOwnCheckpoints:
         assert found(context) == {"best.pt": b"best of 1", "last.pt": b"last of 2"}
         context.close(5)
 
+    def test_a_chain_continues_from_its_record_and_the_newest_checkpoints_of_each_stage(
+        self, connect: MakeContext, control_plane: SmallControlPlane
+    ) -> None:
+        stages = "attempts/1/stages"
+        control_plane.files |= {
+            f"{OF_FIRST}/chain.json": b"stage 1 is done",
+            f"{stages}/1/checkpoints/best.pt": b"first student",
+            f"{stages}/2/checkpoints/last.pt": b"step 5",
+        }
+        context = connect()
+        assert context.fetch_checkpoints()
+        assert found(context) == {"chain.json": b"stage 1 is done"}
+        fetched = {
+            path.parent.parent.name: path.read_bytes() for path in context.job_dir.glob("stages/*/checkpoints/*")
+        }
+        assert fetched == {"1": b"first student", "2": b"step 5"}
+
+    def test_a_file_without_an_event_is_stored_before_the_flush_ends(
+        self, connect: MakeContext, control_plane: SmallControlPlane
+    ) -> None:
+        context = connect()
+        path = context.job_dir / "stages/1/checkpoints/last.pt"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"step 5")
+        context.store_file(path)
+        context.flush_files()
+        assert control_plane.files["attempts/2/stages/1/checkpoints/last.pt"] == b"step 5"
+
     def test_a_fetched_file_is_not_uploaded_again(self, connect: MakeContext, control_plane: SmallControlPlane) -> None:
         control_plane.files = {f"{OF_FIRST}/best.pt": b"best", f"{OF_FIRST}/last.pt": b"last"}
         context = connect()

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from fgd_core.errors import FgdError, NetworkError, StorageError
 from fgd_core.spec.attempts import UploadedFile
+from fgd_core.spec.chains import STAGES, stage_folder
 from fgd_core.spec.events import RunFinished, Warned
 from fgd_core.spec.results import ErrorReport
 from workers.control_plane import retry_until_reachable
-from workers.files.folders import CHECKPOINTS, REPORT
+from workers.files.folders import CHECKPOINTS, REPORT, is_continued_from
 from workers.files.references import References
 from workers.files.server_files import CorruptFileError, ServerFiles
 from workers.files.shared_workspace import local_path
@@ -60,14 +61,9 @@ class ServerWorkspace:
         try:
             own.mkdir(parents=True, exist_ok=True)
             listing = retry_until_reachable(self._files.listing, is_over=is_over)
-            number = self._number
-            while number > 0:
-                found = newest_checkpoints(listing, self._origins, up_to=number)
-                corrupt = self._fetch(found, own, is_over)
-                if corrupt is None:
-                    break
-                # Take older files only: a newer one may depend on the corrupt one.
-                number = int(corrupt.split("/")[1]) - 1
+            self._fetch_newest(listing, self._origins, own, is_over)
+            for stage in _stages(listing, self._origins[0]):
+                self._fetch_newest(listing, [stage], self.folder / stage / CHECKPOINTS, is_over)
         except NetworkError:
             if is_over():
                 return False
@@ -132,6 +128,20 @@ class ServerWorkspace:
             message = f"{path} was saved but cannot be read again, so it is lost: {error}"
             self._warn(Warned(code="file_unreadable", message=message, details={"path": path}))
 
+    def _fetch_newest(
+        self, listing: Sequence[UploadedFile], origins: Sequence[str], own: Path, is_over: IsOver
+    ) -> None:
+        """Fetch the newest files that are not corrupt."""
+        own.mkdir(parents=True, exist_ok=True)
+        number = self._number
+        while number > 0:
+            found = newest_checkpoints(listing, origins, up_to=number)
+            corrupt = self._fetch(found, own, is_over)
+            if corrupt is None:
+                break
+            # Take older files only: a newer one may depend on the corrupt one.
+            number = int(corrupt.split("/")[1]) - 1
+
     def _fetch(self, found: Sequence[UploadedFile], own: Path, is_over: IsOver) -> str | None:
         """Fetch all these files or none; returns the path of a corrupt file, or None after success."""
         incoming = own.with_name(f".{own.name}.incoming")
@@ -185,12 +195,17 @@ def newest_checkpoints(listing: Sequence[UploadedFile], origins: Sequence[str], 
             top, number, *within, name = file.path.split("/") if file.path.count("/") >= 3 else ("", "0", "")
             if top != "attempts" or not number.isdecimal() or "/".join(within) != f"{origin}/{CHECKPOINTS}".lstrip("/"):
                 continue
-            is_wanted = name.endswith(".pt") or name == REPORT
-            if is_wanted and newest.get(name, (0, None))[0] < int(number) <= up_to:
+            if is_continued_from(name) and newest.get(name, (0, None))[0] < int(number) <= up_to:
                 newest[name] = (int(number), file)
-        if any(name.endswith(".pt") for name in newest):
+        if any(name != REPORT for name in newest):
             return [file for _, file in newest.values()]
     return []
+
+
+def _stages(listing: Sequence[UploadedFile], within: str) -> list[str]:
+    """Return the folders of a chain's stages within an attempt's folder; empty for a trial."""
+    paths = [file.path.split("/") for file in listing] if not within else []
+    return sorted({stage_folder(path[3]) for path in paths if path[2:3] == [STAGES] and len(path) > 4})
 
 
 def _failed(error: FgdError) -> RunFinished:

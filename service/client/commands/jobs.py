@@ -11,7 +11,7 @@ from typer import Argument, Option
 
 from fgd_core.spec.event_text import duration, number
 from fgd_core.spec.events import JobState
-from fgd_core.spec.jobs import CheckDataSpec, DeriveDataSpec, DistillSpec, EvaluateSpec, SweepSpec, TrainSpec
+from fgd_core.spec.jobs import ChainSpec, CheckDataSpec, DeriveDataSpec, DistillSpec, EvaluateSpec, SweepSpec, TrainSpec
 from fgd_core.spec.refusals import closest
 from fgd_core.spec.views import JobSummary
 from service.client.client import FgdClient
@@ -23,7 +23,7 @@ from service.client.live import STATE_STYLES
 
 _KINDS = tuple(
     kind.model_fields["kind"].default
-    for kind in (TrainSpec, DistillSpec, EvaluateSpec, CheckDataSpec, DeriveDataSpec, SweepSpec)
+    for kind in (TrainSpec, DistillSpec, ChainSpec, EvaluateSpec, CheckDataSpec, DeriveDataSpec, SweepSpec)
 )
 _STATES = ", ".join(get_args(JobState))
 

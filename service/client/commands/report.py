@@ -8,7 +8,8 @@ from rich.text import Text
 from typer import Option
 
 from fgd_core.errors import SpecError
-from fgd_core.spec.report import Report
+from fgd_core.spec.event_text import number
+from fgd_core.spec.report import JobReport, Report
 from fgd_core.spec.results import ClassScore
 from fgd_core.spec.sweep_report import SweepReport
 from service.client.client import FgdClient
@@ -102,6 +103,10 @@ def print_report(found: Report) -> None:
     if any(best_scores(job) for job in found.jobs):
         console.print()
         console.print(class_table(found))
+    for job in found.jobs:
+        if job.stages:
+            console.print()
+            console.print(stage_table(job))
     for sentence in conclusions(found):
         console.print()
         console.print(sentence, markup=False)
@@ -139,6 +144,20 @@ def comparison_table(found: Report, *, width: int = _WIDE) -> Table:
             ratio = speed_ratio(job, found.jobs) if column.heading == "images/s" else None
             cells.append(cell.append(f" {ratio:.1f}×", style="dim") if ratio else cell)
         table.add_row(*cells)
+    return table
+
+
+def stage_table(job: JobReport) -> Table:
+    """Return a table of a chain's stages, with its control as the last row."""
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    table.add_column(Text(f"stages of {job.name}"), no_wrap=True)
+    table.add_column("teacher")
+    for heading in ("teacher's AP", "epochs", "AP before", "AP after"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for stage in job.stages:
+        after = stage.result.scores.ap if stage.result is not None else None
+        aps = [number(ap, ".3f") for ap in (stage.teacher_ap, stage.ap_before, after)]
+        table.add_row(stage.stage, Text(stage.teacher), aps[0], str(stage.epochs), *aps[1:])
     return table
 
 

@@ -37,7 +37,7 @@ def show(
     with FgdClient(server) as client:
         job = client.find(prefix)
         requests = client.requests(job.job_id) if not as_json else []
-        plan = client.plan(job.job_id) if job.kind == "distill" and not as_json else None
+        plan = client.plan(job.job_id) if job.kind in ("distill", "chain") and not as_json else None
     if as_json:
         print_json(job)
         return
@@ -113,7 +113,8 @@ def _facts(job: JobView, requests: Sequence[StoredEvent], plan: DistillationPlan
         add("plan", part)
     if progress.epoch is not None:
         steps = f"epoch {progress.epoch}/{progress.epochs}, step {progress.step}/{progress.steps}"
-        add("progress", f"{steps}, {duration(progress.eta_s)} left")
+        stage = f"{progress.stage}, " if progress.stage is not None else ""
+        add("progress", f"{stage}{steps}, {duration(progress.eta_s)} left")
     if job.result is not None:
         scores = job.result.scores
         add(
