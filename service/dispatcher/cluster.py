@@ -51,35 +51,27 @@ class Cluster(Protocol):
 
     async def submit(self, submission: Submission) -> None:
         """Start a run, unless a run with this id was started before."""
-        ...
 
     async def job(self, submission_id: str) -> ClusterJob | None:
         """Return the run's state; None if the cluster does not know the run."""
-        ...
 
     async def jobs(self) -> Mapping[str, ClusterJob]:
         """Return the state of every run that the cluster knows, by submission id: one request instead of thousands."""
-        ...
 
     async def stop(self, submission_id: str) -> None:
         """Stop the run: SIGTERM, then SIGKILL. No error if the run is unknown or has ended."""
-        ...
 
     async def logs(self, submission_id: str) -> Excerpt:
         """Return the driver's output so far, as bytes; empty if there is none."""
-        ...
 
     async def delete(self, submission_id: str) -> None:
         """Delete an ended run from Ray's lists."""
-        ...
 
     async def capacity(self) -> Capacity:
         """Return the live nodes with their resources."""
-        ...
 
     async def version(self) -> str:
         """Return the release of Ray, as in `2.60.0`."""
-        ...
 
     async def browse(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> httpx.Response:
         """Forward a request to Ray's dashboard; returns the response with its body unread. The caller must close it.
@@ -88,7 +80,6 @@ class Cluster(Protocol):
             target: path and query from the dashboard's root, encoded.
             headers: without credentials.
         """
-        ...
 
 
 class RayCluster:

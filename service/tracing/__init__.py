@@ -24,11 +24,9 @@ class Span(Protocol):
     @property
     def traceparent(self) -> str | None:
         """Identifies the span to other services, as in W3C Trace Context; None if nothing is traced."""
-        ...
 
     def note(self, attributes: Attributes) -> None:
         """Add attributes to the span."""
-        ...
 
 
 class Tracing(Protocol):
@@ -36,25 +34,20 @@ class Tracing(Protocol):
 
     def of_requests(self) -> TelemetryConfig:
         """Configure the spans that FastAPI makes of requests; a `traceparent` of the caller becomes the parent."""
-        ...
 
     def span(
         self, name: str, *, kind: Kind = "internal", parent: str | None = None, attributes: Attributes | None = None
     ) -> AbstractContextManager[Span]:
         """Record the block as a span, whose parent is the traceparent `parent`, or else the current span."""
-        ...
 
     def record(self, name: str, began_at: datetime, ended_at: datetime, *, parent: str, attributes: Attributes) -> None:
         """Record a span that has ended."""
-        ...
 
     def current(self) -> Span:
         """Return the current span."""
-        ...
 
     async def close(self) -> None:
         """Send the remaining spans; gives up after a short time."""
-        ...
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Tracing:

@@ -37,27 +37,21 @@ class Scheduler(Protocol):
 
     def add(self, trial: int, values: Mapping[str, JsonValue]) -> None:
         """Add a trial, or the new values of a trial that continues."""
-        ...
 
     def report(self, trial: int, epoch: int, value: float) -> Verdict:
         """Judge the value that a trial has reached at an epoch."""
-        ...
 
     def rung(self, trial: int, epoch: int) -> int | None:
         """Return the index of the rung at this epoch of a trial; None between rungs."""
-        ...
 
     def ended(self, trial: int) -> None:
         """Remove a trial that has ended for any reason; a paused trial has not ended."""
-        ...
 
     def close(self) -> None:
         """Expect no more trials."""
-        ...
 
     def next(self) -> tuple[list[Continuation], list[int]]:
         """Return (paused trials that continue now, paused trials that stop); each trial is returned once."""
-        ...
 
 
 def build_scheduler(spec: SchedulerSpec, space: Space, *, epochs: int, seed: int) -> Scheduler:

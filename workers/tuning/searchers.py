@@ -43,23 +43,18 @@ class Searcher(Protocol):
 
     def ask(self, number: int) -> dict[str, JsonValue] | None:
         """Suggest values for the trial of this number; None if there are no more."""
-        ...
 
     def asked(self, number: int, values: Values) -> None:
         """As `ask`, for a trial whose values are given: by a user, or by a stored event."""
-        ...
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """Report the first objective of a trial at an epoch."""
-        ...
 
     def tell(self, number: int, objectives: Sequence[float] | None, *, is_complete: bool) -> None:
         """Report the objectives at a trial's end; None if it failed. A trial that is not complete was stopped early."""
-        ...
 
     def learn(self, values: Values, objectives: Sequence[float]) -> None:
         """Learn from a complete trial of another sweep, whose values are in this space."""
-        ...
 
 
 def build_searcher(spec: SearcherSpec, space: Space, objectives: Sequence[Objective], seed: int) -> Searcher:

@@ -34,15 +34,12 @@ class TrialFiles(Protocol):
             WeightsError: a checkpoint that the spec names does not exist.
             OSError: the segment's folder cannot be made.
         """
-        ...
 
     def observe(self, trial: int, event: RunEvent) -> None:
         """Take note of a trial's event."""
-        ...
 
     def best(self, trial: TrialState) -> str | None:
         """Return the URI of the best checkpoint of the trial's newest segment."""
-        ...
 
     def find_best(self, trial: TrialState) -> str | None:
         """As `best`, for a trial whose end was not reported because the driver was killed: search all attempts.
@@ -50,11 +47,9 @@ class TrialFiles(Protocol):
         Raises:
             FgdError, OSError: the search failed.
         """
-        ...
 
     def free(self, trial: TrialState) -> None:
         """Delete the checkpoint at which the trial ended: no trial continues from it."""
-        ...
 
     def artifact(self, uri: str) -> ArtifactSaved:
         """Describe a trial's best checkpoint as an artifact of the sweep, so that other jobs can refer to it.
@@ -62,11 +57,9 @@ class TrialFiles(Protocol):
         Raises:
             FgdError, OSError: the file does not exist any more.
         """
-        ...
 
     def flush(self) -> None:
         """Wait until the events so far cannot be lost with this node."""
-        ...
 
 
 class EventFlush(Protocol):
