@@ -15,11 +15,13 @@ IsOver = Callable[[], bool]
 
 
 class Workspace(Protocol):
-    """Provides the checkpoints from which a run continues, and stores the files that must outlive its node."""
+    """Provides the checkpoints from which a run continues, and stores the files that must outlive its node.
 
-    @property
-    def folder(self) -> Path:
-        """The folder for checkpoints and artifacts."""
+    A workspace in which nothing waits to be stored need not override `store_file`, `flush` and `close`.
+    """
+
+    folder: Path
+    """The folder for checkpoints and artifacts."""
 
     def fetch_checkpoints(self, is_over: IsOver) -> bool:
         """Copy the checkpoints from which the run continues into the folder; returns False if `is_over` came first.
@@ -36,9 +38,11 @@ class Workspace(Protocol):
 
     def store_file(self, path: Path) -> None:
         """Store a file that no event names. Returns at once."""
+        return
 
     def flush(self, is_over: IsOver) -> None:
         """Wait until all files so far are stored."""
+        return
 
     def finish(self, event: RunFinished, *, timeout_s: float, is_cut_short: IsOver) -> RunFinished:
         """Wait until all files are stored, and return the final event: a failure if the result's files are lost.
@@ -56,6 +60,7 @@ class Workspace(Protocol):
 
     def close(self) -> None:
         """Free what the workspace holds on this node."""
+        return
 
 
 def allow_job(source: str, path: Path) -> None:

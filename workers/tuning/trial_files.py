@@ -37,6 +37,7 @@ class TrialFiles(Protocol):
 
     def observe(self, trial: int, event: RunEvent) -> None:
         """Take note of a trial's event."""
+        return
 
     def best(self, trial: TrialState) -> str | None:
         """Return the URI of the best checkpoint of the trial's newest segment."""
@@ -60,6 +61,7 @@ class TrialFiles(Protocol):
 
     def flush(self) -> None:
         """Wait until the events so far cannot be lost with this node."""
+        return
 
 
 class EventFlush(Protocol):
@@ -70,8 +72,11 @@ class EventFlush(Protocol):
     def should_stop(self) -> bool: ...
 
 
-class SharedTrialFiles:
-    """Keeps the trials' files in the sweep's folder, which all nodes share."""
+class SharedTrialFiles(TrialFiles):
+    """Keeps the trials' files in the sweep's folder, which all nodes share.
+
+    `flush` has nothing to wait for: the outbox is a file in the shared folder, too.
+    """
 
     def __init__(self, context: RunContext) -> None:
         self._context = context
@@ -81,9 +86,6 @@ class SharedTrialFiles:
             self._context.job_dir, started.trial, started.segment, goes_on_from=started.goes_on_from
         )
         return SharedTrialWorkspace(folder, self._checkpoints(spec))
-
-    def observe(self, trial: int, event: RunEvent) -> None:
-        return
 
     def best(self, trial: TrialState) -> str | None:
         path = self._folder(trial) / _BEST
@@ -102,9 +104,6 @@ class SharedTrialFiles:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return _best_artifact(uri, sha256, path.stat().st_size)
-
-    def flush(self) -> None:
-        """Return at once: the outbox is a file in the shared folder, too."""
 
     def _folder(self, trial: TrialState) -> Path:
         return self._context.job_dir / segment_path(trial.number, trial.started.segment) / CHECKPOINTS
