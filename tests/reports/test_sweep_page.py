@@ -12,8 +12,7 @@ from PIL import Image
 from fgd_core.spec.results import ErrorReport, RunResult, Speed
 from fgd_core.spec.search import Objective, PopulationBased, RunAll
 from fgd_core.spec.sweep_report import SweepReport
-from service.reports.sweep_figures import sweep_charts
-from service.reports.sweep_html import render_sweep_html
+from service.reports.sweep_html import render_sweep_html, sweep_charts
 from tests.reports.browser import CHROMIUM, Opened, open_page, screenshot
 from tests.reports.recorded_jobs import scores
 from tests.reports.recorded_sweeps import NUM_SEARCHED, SPACE, Study, asha_study, sweep_report
