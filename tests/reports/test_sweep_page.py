@@ -223,6 +223,15 @@ class TestFigures:
             assert len(chart.alt) > 20, chart.name
             assert len(chart.caption) > 60, chart.name
 
+    def test_curves_of_trials_that_failed_are_drawn_without_a_winner(self) -> None:
+        study = Study(epochs=3)
+        study.start(0, {"method.scale": 0.1})
+        study.report(0, 1, 0.2)
+        study.end(0, "failed", 1)
+        report = sweep_report(study)
+        assert report.standings == []
+        assert {chart.name: chart.alt for chart in sweep_charts(report)}["curves"] == "Learning curves of 1 trials"
+
     def test_figures_without_data_are_left_out(self) -> None:
         assert [chart.name for chart in sweep_charts(sweep_report(asha_study()))] == CHARTS
         assert "front" in [chart.name for chart in sweep_charts(two_objectives())]
