@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from fgd_core.errors import StorageError
+from fgd_core.spec.events import ArtifactSaved
 
 
 class Written(NamedTuple):
@@ -16,6 +17,11 @@ class Written(NamedTuple):
     path: Path
     sha256: str
     size_bytes: int
+
+    def artifact(self, media_type: str) -> ArtifactSaved:
+        """Describe the file as an artifact of the run."""
+        name, uri = self.path.name, self.path.resolve().as_uri()
+        return ArtifactSaved(name=name, uri=uri, media_type=media_type, sha256=self.sha256, size_bytes=self.size_bytes)
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> Written:

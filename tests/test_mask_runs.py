@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from fgd_core.data.shapes import to_coco
 from fgd_core.detectors.weights.checkpoint import read_checkpoint
 from fgd_core.runs import execute
 from fgd_core.spec.data import Shapes
 from fgd_core.spec.events import DataChecked, Evaluated, MetricsLogged, Warned
+from tests.data.shapes_as_coco import to_coco
 from tests.library import TINY_DETECTOR, RecordingContext, evaluate_spec, train_spec, with_data, write_squares
 
 MASKED: dict[str, Any] = {**TINY_DETECTOR, "type": "mask_rcnn", "anchor_base_size_px": 16, "rois_per_image": 32}

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import BinaryIO, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from fgd_core.errors import ConflictError, NetworkError, SpecError, StaleAttemptError, StorageError
+from fgd_core.errors import ConflictError, FgdError, NetworkError, SpecError, StaleAttemptError, StorageError
 from fgd_core.retrying import RetryPolicy, retry
 from fgd_core.spec.attempts import Assignment, BatchReply
 from fgd_core.spec.trials import StudyLog
@@ -28,6 +28,7 @@ BACKGROUND_RETRIES = RetryPolicy(timeout_s=30 * 86_400.0)
 """For events and files, which wait while training continues: longer than any outage, so that none of them is lost."""
 
 Answer = TypeVar("Answer")
+Read = TypeVar("Read", bound=BaseModel)
 
 
 class ControlPlane:
@@ -87,14 +88,7 @@ class ControlPlane:
 
     def study(self, after: int) -> StudyLog:
         """Fetch the sweep's stored events whose sequence is greater than `after`."""
-        answer = self.request("GET", f"/study?after={after}")
-        try:
-            return StudyLog.model_validate_json(answer)
-        except ValidationError as error:
-            raise SpecError(
-                "this run cannot read its sweep's history; install the same version on the cluster and the server",
-                problems=[*(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:10])],
-            ) from error
+        return _read(StudyLog, self.request("GET", f"/study?after={after}"), "its sweep's history")
 
     def report(self, stream: str, events: Sequence[str]) -> BatchReply:
         """Send a batch of `ReportedEvent`s in JSON; an empty batch is a heartbeat."""
@@ -159,33 +153,26 @@ class ControlPlane:
             "the control plane cannot be reached; the run continues and retries", url=self._url, cause=str(error)
         )
 
-    def _refusal(self, error: urllib.error.HTTPError) -> ConflictError | SpecError | StorageError | NetworkError:
+    def _refusal(self, error: urllib.error.HTTPError) -> FgdError:
         try:
             cause = error.read(2000).decode(errors="replace")
         except (OSError, http.client.HTTPException):
             cause = ""
-        match error.code:
-            case 409:
-                return StaleAttemptError(
-                    "another attempt has taken over, or the job is over", url=self._url, cause=cause
-                )
-            case 401 | 403 | 404:
-                return ConflictError(
-                    "the control plane does not know this attempt or its token; was its database replaced?",
-                    url=self._url,
-                    status=error.code,
-                    cause=cause,
-                )
-            case 400 | 413 | 422:
-                return SpecError(
-                    "the control plane cannot read what this run sent", url=self._url, status=error.code, cause=cause
-                )
-            case 507:
-                return StorageError("the control plane's storage is full", url=self._url, cause=cause)
-            case _:
-                return NetworkError(
-                    "the control plane failed to answer the request", url=self._url, status=error.code, cause=cause
-                )
+        kind, message = _REFUSALS.get(error.code, _FAILURE)
+        return kind(message, url=self._url, status=error.code, cause=cause)
+
+
+_REFUSALS: Mapping[int, tuple[type[FgdError], str]] = {
+    409: (StaleAttemptError, "another attempt has taken over, or the job is over"),
+    507: (StorageError, "the control plane's storage is full"),
+    **dict.fromkeys(
+        (401, 403, 404),
+        (ConflictError, "the control plane does not know this attempt or its token; was its database replaced?"),
+    ),
+    **dict.fromkeys((400, 413, 422), (SpecError, "the control plane cannot read what this run sent")),
+}
+"""The error for each HTTP status."""
+_FAILURE = NetworkError, "the control plane failed to answer the request"
 
 
 def retry_until_reachable(
@@ -214,12 +201,16 @@ def read_assignment(content: bytes) -> Assignment:
     Raises:
         SpecError: another version of the control plane wrote it.
     """
+    return _read(Assignment, content, "its job's specification")
+
+
+def _read(model: type[Read], content: bytes, what: str) -> Read:
     try:
-        return Assignment.model_validate_json(content)
+        return model.model_validate_json(content)
     except ValidationError as error:
         raise SpecError(
-            "this run cannot read its job's specification; install the same version on the cluster and the server",
-            problems=[f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()],
+            f"this run cannot read {what}; install the same version on the cluster and the server",
+            problems=[f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:10]],
         ) from error
 
 

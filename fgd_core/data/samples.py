@@ -61,27 +61,22 @@ class DetectionDataset(Protocol):
     @property
     def categories(self) -> tuple[Category, ...]:
         """The classes, in the order of their ids."""
-        ...
 
     @property
     def samples(self) -> Sequence[Sample]:
         """The usable images with their objects."""
-        ...
 
     @property
     def fingerprint(self) -> str:
         """See `fingerprint`."""
-        ...
 
     @property
     def checked(self) -> DataChecked:
         """Counts and findings of the split."""
-        ...
 
     @property
     def refusal(self) -> DataError | None:
         """Why no run can train or evaluate on the split, with all its findings; None if the split is usable."""
-        ...
 
     def load_image(self, index: int) -> Tensor:
         """Return `samples[index]` as (3, H, W) uint8 RGB. Callers must not modify the tensor: it may be cached.
@@ -89,7 +84,6 @@ class DetectionDataset(Protocol):
         Raises:
             DataError: the file cannot be decoded.
         """
-        ...
 
 
 def fingerprint(categories: Sequence[Category], samples: Sequence[Sample]) -> str:

@@ -4,15 +4,12 @@ The same seed gives the same pixels on any machine. Random numbers are integers 
 cosines are rounded to 1/4096, and every comparison or colour is computed in integers, or in floats that are exact.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 
 from fgd_core.data import masks, outlines, painting
@@ -97,42 +94,6 @@ class ShapesDataset:
 
     def _rng(self, purpose: int, index: int) -> np.random.Generator:
         return np.random.default_rng((_STREAM[self._split], purpose, self._shapes.seed, index))
-
-
-def to_coco(shapes: spec.Shapes, split: Split, folder: Path) -> spec.CocoSplit:
-    """Write a split to `folder/<split>` (PNG) and `folder/annotations_<split>.json` (COCO with run-length masks)."""
-    dataset = ShapesDataset(shapes, split, with_masks=True)
-    images = folder / split
-    images.mkdir(parents=True, exist_ok=True)
-    annotations: list[dict[str, object]] = []
-    for index, sample in enumerate(dataset.samples):
-        Image.fromarray(dataset.load_image(index).permute(1, 2, 0).numpy()).save(images / sample.file_name)
-        assert sample.masks is not None
-        boxes, labels, areas_px2 = sample.boxes_xyxy_px.tolist(), sample.labels.tolist(), sample.areas_px2.tolist()
-        rows = zip(boxes, labels, areas_px2, sample.masks.counts, strict=True)
-        for (x1, y1, x2, y2), label, area_px2, counts in rows:
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": sample.image_id,
-                    "category_id": CATEGORIES[label].id,
-                    "bbox": [x1, y1, x2 - x1, y2 - y1],
-                    "area": int(area_px2),
-                    "iscrowd": 0,
-                    "segmentation": {"size": [sample.height, sample.width], "counts": counts.decode("ascii")},
-                }
-            )
-    document = {
-        "images": [
-            {"id": sample.image_id, "file_name": sample.file_name, "width": sample.width, "height": sample.height}
-            for sample in dataset.samples
-        ],
-        "categories": [{"id": c.id, "name": c.name, "supercategory": "shape"} for c in CATEGORIES],
-        "annotations": annotations,
-    }
-    path = folder / f"annotations_{split}.json"
-    path.write_text(json.dumps(document))
-    return spec.CocoSplit(images=str(images), annotations=str(path))
 
 
 def _layout(rng: np.random.Generator, size_px: int) -> list[_Object]:

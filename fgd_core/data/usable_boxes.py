@@ -1,7 +1,7 @@
 """Selects the annotations that have a usable box and mask; reports the others."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -32,6 +32,10 @@ class UsableBoxes:
     """(n, 4), inside the image."""
     masks: list[Counts] | None = None
     """None if the caller did not ask for masks, or no annotation has one."""
+
+    def only(self, kept: _Flags) -> "UsableBoxes":
+        """Return the annotations where `kept`, (n,), is True, without masks."""
+        return UsableBoxes(self.rows[kept], self.image_indices[kept], self.labels[kept], self.xyxy_px[kept])
 
 
 def usable_boxes(annotations: Annotations, images: UsableImages, findings: Findings) -> UsableBoxes:
@@ -64,12 +68,8 @@ def usable_boxes(annotations: Annotations, images: UsableImages, findings: Findi
         plausibility.report_unlike(xyxy_px, usable, outlines, sizes_px, findings=findings, name=name)
     num_objects = np.bincount(image_indices[usable & ~objects.is_crowd[rows]], minlength=len(images.entries))
     plausibility.report_many(num_objects, [entry.file_name for entry in images.entries], findings)
-    return UsableBoxes(
-        rows=rows[usable],
-        image_indices=image_indices[usable],
-        labels=np.searchsorted(category_ids, objects.category_ids[rows[usable]]).astype(np.int64),
-        xyxy_px=xyxy_px[usable],
-    )
+    labels = np.searchsorted(category_ids, objects.category_ids[rows]).astype(np.int64)
+    return UsableBoxes(rows, image_indices, labels, xyxy_px).only(usable)
 
 
 def _report_unknown(
@@ -154,13 +154,8 @@ def with_usable_masks(
     usable &= ~plausibility.report_apart(
         boxes.xyxy_px, usable, outlines, own_sizes_px, findings=findings, name=name, problem="box_off_its_mask"
     )
-    return UsableBoxes(
-        rows=boxes.rows[usable],
-        image_indices=boxes.image_indices[usable],
-        labels=boxes.labels[usable],
-        xyxy_px=boxes.xyxy_px[usable],
-        masks=[mask.counts for mask, is_usable in zip(masks, usable, strict=True) if is_usable and mask.counts],
-    )
+    counts = [mask.counts for mask, is_usable in zip(masks, usable, strict=True) if is_usable and mask.counts]
+    return replace(boxes.only(usable), masks=counts)
 
 
 def _to_px(polygons: object, size_px: tuple[int, int]) -> object:

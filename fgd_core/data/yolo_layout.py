@@ -54,10 +54,10 @@ _VISIBILITIES = (0.0, 1.0, 2.0)
 class Layout:
     """Says what the rows of a data set contain."""
 
-    keypoint_lengths: frozenset[int]
-    """How many numbers a box with keypoints has; empty if there are no keypoints."""
     long_rows: Literal["polygon", "keypoints", "prediction", "unclear"]
     """What a row of more than four numbers contains."""
+    keypoints_length: int = 0
+    """How many numbers a box with keypoints has; 0 if there are no keypoints."""
     is_guessed: bool = False
     """Whether keypoints are inferred from the numbers, and data.yaml does not declare them."""
 
@@ -68,7 +68,7 @@ class Layout:
             return "box"
         match self.long_rows:
             case "keypoints":
-                return "box with keypoints" if length in self.keypoint_lengths else "other_num_keypoints"
+                return "box with keypoints" if length == self.keypoints_length else "other_num_keypoints"
             case "prediction":
                 return "label_with_extra_number"
             case "unclear":
@@ -78,13 +78,13 @@ class Layout:
         return "polygon" if length >= _TRIANGLE else "malformed_label"
 
 
-_POLYGONS = Layout(frozenset(), "polygon")
+_POLYGONS = Layout("polygon")
 
 
 def declared_layout(data: DataYaml) -> Layout | None:
     """Return the layout that data.yaml declares; None if it declares none."""
     if data.kpt_shape is not None:
-        return Layout(frozenset({_BOX + data.kpt_shape[0] * data.kpt_shape[1]}), "keypoints")
+        return Layout("keypoints", _BOX + data.kpt_shape[0] * data.kpt_shape[1])
     return _POLYGONS if data.task in ("segment", "obb") else None
 
 
@@ -101,7 +101,7 @@ def infer_layout(rows: Sequence[Numbers]) -> Layout:
         return _POLYGONS
     longer = [numbers for numbers in dict.fromkeys(rows) if len(numbers) != _BOX]
     if set(lengths) <= {5, 6} and all(map(_is_prediction, longer)):
-        return Layout(frozenset(), "prediction")
+        return Layout("prediction")
     # All objects have the same number of keypoints, but polygons have different numbers of corners.
     if not _is_uniform(lengths):
         return _POLYGONS
@@ -143,7 +143,7 @@ def _uniform_layout(rows: _Rows, *, with_boxes: bool) -> Layout:
     num_rows, length = rows.shape
     if length == _FOUR_CORNERS and _are_parallelograms(rows):
         return _POLYGONS
-    keypoints = Layout(frozenset({length}), "keypoints", is_guessed=True)
+    keypoints = Layout("keypoints", length, is_guessed=True)
     boxes = _begin_with_box(rows)
     has_visibilities = (length - _BOX) % 3 == 0 and bool(np.isin(rows[:, 6::3], _VISIBILITIES).all())
     if has_visibilities and boxes.mean() >= _ALMOST_ALL:
@@ -159,7 +159,7 @@ def _uniform_layout(rows: _Rows, *, with_boxes: bool) -> Layout:
     only_polygons = around < 0.5 or with_boxes or is_sure or length >= 2 * _MANY_CORNERS
     if outlines >= _MOST and far <= _FEW and only_polygons:
         return _POLYGONS
-    return Layout(frozenset(), "unclear")
+    return Layout("unclear")
 
 
 def _is_prediction(numbers: Numbers) -> bool:

@@ -49,20 +49,16 @@ def mask_scores(dataset: DetectionDataset, detections: Mapping[int, ImageDetecti
     Raises:
         ValueError: the data set or the detections have no masks.
     """
-    evaluation = _match(dataset, detections, "segm")
+    evaluation = match_detections(dataset, detections, "segm")
     summary = _summary(evaluation)
     numbers = {name: summary[name] for name in MaskScores.model_fields if name in summary}
     return MaskScores(**numbers, per_class=_per_class(evaluation, dataset))
 
 
-def match_detections(dataset: DetectionDataset, detections: Mapping[int, Detections | ImageDetections]) -> COCOeval:
-    """Match detections with true boxes, without accumulating scores; arguments and errors as of `coco_scores`."""
-    return _match(dataset, detections, "bbox")
-
-
-def _match(
-    dataset: DetectionDataset, detections: Mapping[int, Detections | ImageDetections], overlap: _Overlap
+def match_detections(
+    dataset: DetectionDataset, detections: Mapping[int, Detections | ImageDetections], overlap: _Overlap = "bbox"
 ) -> COCOeval:
+    """Match detections with true boxes, without accumulating scores; arguments and errors as of `coco_scores`."""
     evaluation = StoppableEval(_ground_truth(dataset, overlap), _results(dataset, detections, overlap), overlap)
     evaluation.params.maxDets = list(MAX_DETECTIONS)
     evaluation.evaluate()
@@ -94,14 +90,8 @@ def _ground_truth(dataset: DetectionDataset, overlap: _Overlap) -> COCO:
         boxes = sample.boxes_xyxy_px.astype(np.float64)
         boxes[:, 2:] -= boxes[:, :2]
         masks = _segmentations(sample.masks, len(boxes), overlap, sample.image_id)
-        rows = zip(
-            boxes.tolist(),
-            sample.labels.tolist(),
-            sample.is_crowd.tolist(),
-            sample.areas_px2.tolist(),
-            masks,
-            strict=True,
-        )
+        columns = (boxes, sample.labels, sample.is_crowd, sample.areas_px2)
+        rows = zip(*(column.tolist() for column in columns), masks, strict=True)
         annotations.extend(
             {
                 # Numbered from 1: COCOeval reads a match with id 0 as no match.

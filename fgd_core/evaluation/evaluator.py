@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 
 import torch
 
@@ -16,7 +15,7 @@ from fgd_core.evaluation.inference import ImageDetections, detect_all
 from fgd_core.evaluation.samples import draw_samples
 from fgd_core.evaluation.speed import device_lock_for, measure_speed
 from fgd_core.spec.data import InputSpec
-from fgd_core.spec.events import ArtifactSaved, EvaluationProgress, RunEvent, Warned
+from fgd_core.spec.events import EvaluationProgress, RunEvent, Warned
 from fgd_core.spec.results import RunResult, Scores
 from fgd_core.storage import write_atomically
 
@@ -56,9 +55,7 @@ class Evaluator:
         self._lock.acquire()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         # Also if the run stops: its process may live on idle, and no other run would ever get exclusive use.
         self._lock.release()
 
@@ -80,15 +77,7 @@ class Evaluator:
         detections = self._detect(detector)
         picture = draw_samples(self._dataset, detections)
         written = write_atomically(folder / "samples.png", lambda file: file.write(picture))
-        self._emit(
-            ArtifactSaved(
-                name=written.path.name,
-                uri=written.path.resolve().as_uri(),
-                media_type="image/png",
-                sha256=written.sha256,
-                size_bytes=written.size_bytes,
-            )
-        )
+        self._emit(written.artifact("image/png"))
         self._write_evidence(detections, folder)
         wait_s = min(_WAIT_S, _WAIT_SHARE * (time.monotonic() - self._began_s))
         speed = measure_speed(detector, self._dataset, self._input, device=self._device, wait_s=wait_s)

@@ -41,13 +41,7 @@ def write_evidence(
     """
     arrays = _arrays(evaluation, fingerprint, class_names)
     written = write_atomically(folder / EVIDENCE, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
-    return ArtifactSaved(
-        name=EVIDENCE,
-        uri=written.path.resolve().as_uri(),
-        media_type="application/octet-stream",
-        sha256=written.sha256,
-        size_bytes=written.size_bytes,
-    )
+    return written.artifact("application/octet-stream")
 
 
 def _arrays(evaluation: COCOeval, fingerprint: str, class_names: Sequence[str]) -> dict[str, npt.NDArray[np.generic]]:

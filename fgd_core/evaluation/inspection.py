@@ -90,13 +90,7 @@ def _with_masks(data: FileData, split: Split, plain: DetectionDataset) -> tuple[
 def _draw(split: Split, dataset: DetectionDataset, num_samples: int, folder: Path) -> ArtifactSaved:
     picture = draw_annotations(dataset, num_samples)
     written = write_atomically(folder / f"samples_{split}.png", lambda file: file.write(picture))
-    return ArtifactSaved(
-        name=written.path.name,
-        uri=written.path.resolve().as_uri(),
-        media_type="image/png",
-        sha256=written.sha256,
-        size_bytes=written.size_bytes,
-    )
+    return written.artifact("image/png")
 
 
 def _join(refusals: list[DataError]) -> DataError:

@@ -20,17 +20,8 @@ _MIN_SCORE = 0.3
 _MASK_OPACITY = 0.4
 # Distinct hues that stay readable on photographs; further classes reuse them.
 _COLOURS = (
-    "#e6194b",
-    "#3cb44b",
-    "#ffe119",
-    "#4363d8",
-    "#f58231",
-    "#42d4f4",
-    "#f032e6",
-    "#bfef45",
-    "#fabed4",
-    "#469990",
-)
+    "#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#42d4f4", "#f032e6", "#bfef45", "#fabed4", "#469990",
+)  # fmt: skip
 
 
 def draw_samples(dataset: DetectionDataset, detections: Mapping[int, ImageDetections], num_images: int = 6) -> bytes:

@@ -76,14 +76,12 @@ class ArchivedLog:
 
     def read(self, offset: int, num_bytes: int) -> tuple[int, bytes]:
         """Return the next bytes as `Excerpt.read` does: (offset, content)."""
+        place = offset
         if self.gap.num_bytes and offset < HEAD_BYTES:
             num_bytes = min(num_bytes, HEAD_BYTES - offset)
-            place = offset
         elif self.gap.num_bytes:
             offset = max(offset, HEAD_BYTES + self.gap.num_bytes)
             place = offset - self.gap.num_bytes + len(self.gap.note)
-        else:
-            place = offset
         with self.storage.open(self.path).file as file:
             file.seek(place)
             return offset, file.read(num_bytes)
@@ -96,12 +94,10 @@ class LogSnapshot:
     content: Excerpt | ArchivedLog
     is_complete: bool
     """True if the log will not grow."""
-    is_away: bool
-    """True if the cluster could not be reached, so that `content` is an earlier copy."""
     job_is_over: bool
     newest_attempt: int
-    refusal: str = ""
-    """Why Ray, which can be reached, does not return this log, so that `content` is an earlier copy."""
+    trouble: str = ""
+    """Why `content` is an earlier copy, which may lack the newest lines; empty if it has all of them."""
 
     def rest(self, offset: int) -> Iterator[bytes]:
         """Yield everything from `offset` on, with a note in place of a gap."""
@@ -136,13 +132,6 @@ class LogSnapshot:
                 yield LogNote(text=f"{at - offset} bytes of this log are left out")
             yield LogChunk(attempt, at, content)
             offset = at + len(content)
-
-    @property
-    def trouble(self) -> str:
-        """Why the log may lack its newest lines; empty if it has all of them."""
-        if self.is_away:
-            return "the cluster cannot be reached; this is the stored part of the log, and more may follow"
-        return f"Ray does not return this log; the rest may follow later: {self.refusal}" if self.refusal else ""
 
 
 @dataclass(eq=False)
@@ -192,15 +181,8 @@ class LogReader:
             # After the attempts: if the log is complete and the job is over, no later attempt exists.
             over = is_over((await jobs.get(session, job_id)).state)
         is_complete = is_archived or attempt.archived_at is not None
-        content, is_away, refusal = await self._content(attempt, is_complete=is_complete)
-        return LogSnapshot(
-            content,
-            is_complete=is_complete,
-            is_away=is_away,
-            job_is_over=over,
-            newest_attempt=max(by_number),
-            refusal=refusal,
-        )
+        content, trouble = await self._content(attempt, is_complete=is_complete)
+        return LogSnapshot(content, is_complete, job_is_over=over, newest_attempt=max(by_number), trouble=trouble)
 
     async def follow(
         self, job_id: str, number: int | None, offset: int, *, later_attempts: bool
@@ -258,26 +240,27 @@ class LogReader:
                 shared.valid_until = time.monotonic() + wait_s
             return shared.snapshot
 
-    async def _content(self, attempt: Attempt, *, is_complete: bool) -> tuple[Excerpt | ArchivedLog, bool, str]:
-        """Return (what there is of a log, whether the cluster cannot be reached, why Ray refuses to return the log)."""
+    async def _content(self, attempt: Attempt, *, is_complete: bool) -> tuple[Excerpt | ArchivedLog, str]:
+        """Return (what there is of a log, why it may lack the newest lines)."""
         path = driver_log.path(attempt)
         if is_complete:
-            return await threads.run(ArchivedLog.find, self._storage, path) or Excerpt(), False, ""
-        content, is_away, refusal = Excerpt(), False, ""
+            return await threads.run(ArchivedLog.find, self._storage, path) or Excerpt(), ""
+        content, trouble = Excerpt(), ""
         try:
             content = await self._cluster.logs(attempt.submission_id)
         except ClusterAwayError:
-            is_away = True
+            trouble = "the cluster cannot be reached; this is the stored part of the log, and more may follow"
         except ClusterError as error:
-            refusal = str(error.details.get("cause") or error.message)
+            cause = error.details.get("cause") or error.message
+            trouble = f"Ray does not return this log; the rest may follow later: {cause}"
         try:
             archived = await threads.run(ArchivedLog.find, self._storage, path)
         except StorageError:
-            if is_away or refusal:
+            if trouble:
                 raise
-            return content, False, ""
+            return content, ""
         is_longer = archived is not None and archived.printed_bytes > content.size_bytes
-        return (archived if archived is not None and is_longer else content), is_away, refusal
+        return (archived if archived is not None and is_longer else content), trouble
 
     async def _is_over(self, job_id: str) -> bool:
         async with self._database.reading() as session:

@@ -19,20 +19,12 @@ MAX_BYTES = 1 << 30
 
 _Bools: TypeAlias = npt.NDArray[np.bool_]
 _Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
+# Of NumPy's types: texts, integers, integers above 0, and floats.
 _KINDS = {
-    "version": "iu",
-    "fingerprint": "U",
-    "class_names": "U",
-    "image_ids": "iu",
-    "areas": "U",
+    **dict.fromkeys(("fingerprint", "class_names", "areas"), "U"),
+    **dict.fromkeys(("version", "image_ids", "starts", "truth_starts"), "iu"),
+    **dict.fromkeys(("image", "right", "ignored", "truth_image", "truth_count"), "u"),
     "overlaps": "f",
-    "starts": "iu",
-    "image": "u",
-    "right": "u",
-    "ignored": "u",
-    "truth_starts": "iu",
-    "truth_image": "u",
-    "truth_count": "u",
 }
 
 

@@ -5,14 +5,13 @@ import os
 import sys
 from collections import OrderedDict
 from contextlib import suppress
-from typing import NoReturn
 
 import structlog
 
 from fgd_core.errors import FgdError, SpecError
 from fgd_core.spec.comparison import Comparison
 from fgd_core.spec.sweep_report import SweepReport
-from service.compare.request import Answer, CompareRequest, Refused, Request, SweepReportRequest
+from service.compare.request import Answer, CompareRequest, Request, SweepReportRequest
 from service.errors import NotComparableError
 
 log = structlog.get_logger(__name__)
@@ -92,10 +91,6 @@ async def _answer(request: Request) -> Answer:
         log.error("statistics_failed", returncode=process.returncode, stderr=errors.decode(errors="replace")[-4000:])
         raise FgdError("the process for statistics failed; the server's log says why", returncode=process.returncode)
     answer = Answer.model_validate_json(output)
-    if answer.refused is not None:
-        _refuse(answer.refused)
+    if (refused := answer.refused) is not None:
+        raise _ERRORS[refused.code](refused.message, **refused.details)
     return answer
-
-
-def _refuse(refused: Refused) -> NoReturn:
-    raise _ERRORS[refused.code](refused.message, **refused.details)

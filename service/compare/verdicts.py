@@ -41,11 +41,4 @@ def _difference(measured: Measured, adjusted: float | None, deciding: float | No
     finding: Finding = "noise"
     if deciding <= FALSE_DISCOVERY_RATE:
         finding = "gained" if measured.value > 0 else "lost"
-    return Change(
-        value=measured.value,
-        low=measured.low,
-        high=measured.high,
-        p=measured.p,
-        p_adjusted=adjusted,
-        finding=finding,
-    )
+    return Change(**measured._asdict(), p_adjusted=adjusted, finding=finding)

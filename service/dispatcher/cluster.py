@@ -51,35 +51,27 @@ class Cluster(Protocol):
 
     async def submit(self, submission: Submission) -> None:
         """Start a run, unless a run with this id was started before."""
-        ...
 
     async def job(self, submission_id: str) -> ClusterJob | None:
         """Return the run's state; None if the cluster does not know the run."""
-        ...
 
     async def jobs(self) -> Mapping[str, ClusterJob]:
         """Return the state of every run that the cluster knows, by submission id: one request instead of thousands."""
-        ...
 
     async def stop(self, submission_id: str) -> None:
         """Stop the run: SIGTERM, then SIGKILL. No error if the run is unknown or has ended."""
-        ...
 
     async def logs(self, submission_id: str) -> Excerpt:
         """Return the driver's output so far, as bytes; empty if there is none."""
-        ...
 
     async def delete(self, submission_id: str) -> None:
         """Delete an ended run from Ray's lists."""
-        ...
 
     async def capacity(self) -> Capacity:
         """Return the live nodes with their resources."""
-        ...
 
     async def version(self) -> str:
         """Return the release of Ray, as in `2.60.0`."""
-        ...
 
     async def browse(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> httpx.Response:
         """Forward a request to Ray's dashboard; returns the response with its body unread. The caller must close it.
@@ -88,10 +80,9 @@ class Cluster(Protocol):
             target: path and query from the dashboard's root, encoded.
             headers: without credentials.
         """
-        ...
 
 
-class RayCluster:
+class RayCluster(Cluster):
     """Implements `Cluster` over Ray's Jobs REST API. Many tasks may use it concurrently; the owner must close it.
 
     Args:
@@ -134,7 +125,6 @@ class RayCluster:
         self._http.base_url = httpx.URL(self._url)
 
     async def submit(self, submission: Submission) -> None:
-        """As in `Cluster`."""
         body = {
             "submission_id": submission.submission_id,
             "entrypoint": submission.entrypoint,
@@ -150,7 +140,6 @@ class RayCluster:
             raise _refused("submit a run", answer, submission_id=submission.submission_id)
 
     async def job(self, submission_id: str) -> ClusterJob | None:
-        """As in `Cluster`."""
         answer = await self._send("GET", f"/api/jobs/{quote(submission_id, safe='')}")
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
@@ -159,7 +148,6 @@ class RayCluster:
         return _job(submission_id, _json_object(answer))
 
     async def jobs(self) -> Mapping[str, ClusterJob]:
-        """As in `Cluster`."""
         answer = await self._send("GET", "/api/jobs/", timeout_s=_LIST_TIMEOUT_S)
         if answer.is_error:
             raise _refused("list its runs", answer)
@@ -172,7 +160,6 @@ class RayCluster:
         return {id_: _job(id_, row) for row in rows if isinstance(id_ := row.get("submission_id"), str)}
 
     async def stop(self, submission_id: str) -> None:
-        """As in `Cluster`."""
         answer = await self._send("POST", f"/api/jobs/{quote(submission_id, safe='')}/stop")
         if answer.is_error and answer.status_code != httpx.codes.NOT_FOUND:
             raise _refused("stop a run", answer, submission_id=submission_id)
@@ -201,7 +188,6 @@ class RayCluster:
         raise _refused("send a run's log", refusal, submission_id=submission_id)
 
     async def delete(self, submission_id: str) -> None:
-        """As in `Cluster`."""
         answer = await self._send("DELETE", f"/api/jobs/{quote(submission_id, safe='')}")
         if answer.is_error and answer.status_code != httpx.codes.NOT_FOUND:
             raise _refused("delete a run", answer, submission_id=submission_id)
@@ -216,14 +202,12 @@ class RayCluster:
         return _capacity(_json_object(nodes), _json_object(usage))
 
     async def version(self) -> str:
-        """As in `Cluster`."""
         answer = await self._send("GET", "/api/version")
         if answer.is_error:
             raise _refused("report its version", answer)
         return str(_json_object(answer).get("ray_version"))
 
     async def browse(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> httpx.Response:
-        """As in `Cluster`."""
         url = httpx.URL(self._url)
         url = url.copy_with(raw_path=url.raw_path.rstrip(b"/") + target.encode("ascii"))
         request = self._browsing.build_request(method, url, headers=headers, content=body or None)

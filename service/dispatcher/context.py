@@ -28,7 +28,6 @@ class Step(Protocol):
             ClusterError, StorageError: one run failed; the next step runs, and this one is repeated in the next tick.
             StaleLeaseError, DatabaseError: nothing can be written; the tick ends.
         """
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

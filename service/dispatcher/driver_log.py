@@ -7,7 +7,7 @@ attempt has ended, the file is the whole log, and only then an artifact of the j
 import hashlib
 from datetime import datetime, timedelta
 
-from fgd_core.errors import ClusterError, StorageError
+from fgd_core.errors import ClusterError
 from fgd_core.spec.events import ArtifactSaved
 from service.dispatcher.cluster import Cluster, ClusterAwayError
 from service.storage import threads
@@ -106,10 +106,9 @@ async def copy(database: Database, cluster: Cluster, storage: Storage, attempt: 
     try:
         content = (await cluster.logs(attempt.submission_id)).stored
         await _write_if_longer(storage, path(attempt), content)
-    except (ClusterAwayError, StorageError):
-        raise
-    except ClusterError:
-        await _record_copy(database, attempt, now)
+    except ClusterError as error:
+        if not isinstance(error, ClusterAwayError):
+            await _record_copy(database, attempt, now)
         raise
     await _record_copy(database, attempt, now)
 

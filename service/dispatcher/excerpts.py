@@ -42,14 +42,6 @@ class Excerpt:
     tail: bytes = b""
     gap: Gap = Gap()
 
-    @classmethod
-    def of(cls, *blocks: bytes) -> "Excerpt":
-        """Make an excerpt of a log that is given in blocks."""
-        gathering = Gathering()
-        for block in blocks:
-            gathering.add(block)
-        return gathering.excerpt()
-
     @property
     def stored(self) -> bytes:
         """The content of the stored file: a note replaces the gap."""

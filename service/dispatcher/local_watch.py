@@ -28,13 +28,11 @@ class Head(Protocol):
     @property
     def is_running(self) -> bool:
         """Whether the process of the head is alive."""
-        ...
 
     async def start(
         self, num_cpus: int | None = None, num_gpus: int | None = None, *, report: Callable[[str], None] = ...
     ) -> str:
         """Start the head; returns the address of its dashboard. Raises ClusterError or OSError."""
-        ...
 
 
 async def keep_running(

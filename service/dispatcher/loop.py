@@ -6,7 +6,7 @@ attempt.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import structlog
 
@@ -78,15 +78,15 @@ class Dispatcher:
             wake=self.wake,
         )
         watch = WatchRuns(context)
-        self._steps: Mapping[str, Step] = {
+        self._steps: Sequence[Step] = (
             # First, so that a burst of starts does not delay a cancel.
-            "watch": watch,
-            "unblock": UnblockJobs(context),
-            "start": StartJobs(context, capacity or CapacityMemory(cluster, clock), watch.is_placed),
-            "archive": ArchiveAttempts(context),
-            "clean_dashboard": DashboardCleanup(context),
-            "copy_logs": CopyLogs(context),
-        }
+            watch,
+            UnblockJobs(context),
+            StartJobs(context, capacity or CapacityMemory(cluster, clock), watch.is_placed),
+            ArchiveAttempts(context),
+            DashboardCleanup(context),
+            CopyLogs(context),
+        )
         self._ray = _Outage("cluster_away", "cluster_back")
         self._storage = _Outage("storage_fails", "storage_back")
         self._database = _Outage("database_away", "database_back")
@@ -131,7 +131,7 @@ class Dispatcher:
     async def _run_steps(self) -> None:
         ray_fault, storage_fault = None, None
         defect: BaseException | None = None
-        for step in self._steps.values():
+        for step in self._steps:
             (error,) = await asyncio.gather(step.run(), return_exceptions=True)
             match error:
                 case None:

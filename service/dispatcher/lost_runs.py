@@ -16,11 +16,11 @@ from fgd_core.spec.results import ErrorReport
 from service.dispatcher.context import Context
 from service.dispatcher.excerpts import Excerpt
 from service.jobs.cluster import ClusterJob
-from service.jobs.lifecycle import ON_CLUSTER
 from service.jobs.outcome import after_loss
 from service.storage.base import Storage
 from service.storage.paths import job_folder
 from service.store import attempts, jobs, recording
+from service.store.runs import Run
 from service.store.tables import Attempt, Job
 
 _LAST_LINES = 20
@@ -44,13 +44,7 @@ async def mark_lost(
     async with context.leadership.writing() as session:
         current = await jobs.get(session, job.id, lock=True)
         latest = await attempts.find(session, attempt.id)
-        if (
-            latest is None
-            or latest.ended_at is not None
-            or latest.heartbeat_at != attempt.heartbeat_at
-            or current.current_attempt_id != attempt.id
-            or current.state not in ON_CLUSTER
-        ):
+        if latest is None or latest.heartbeat_at != attempt.heartbeat_at or not Run.of(current, latest).may_write:
             return
         end = await recording.store_undelivered(session, current, latest, undelivered, now=now)
         if end is None:

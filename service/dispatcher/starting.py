@@ -15,13 +15,13 @@ from fgd_core.spec.events import PauseRequested
 from service import links
 from service.dispatcher.capacity import CapacityMemory
 from service.dispatcher.context import Context
-from service.dispatcher.leasing import Start, lease
-from service.dispatcher.submitting import submit
+from service.dispatcher.leasing import lease
+from service.dispatcher.submitting import span_attributes, submit
 from service.jobs import scheduling
 from service.jobs.lifecycle import Reason
 from service.jobs.outcome import Step
-from service.store import attempts, jobs, queue
-from service.store.tables import Job
+from service.store import attempts, jobs, projects, queue
+from service.store.tables import Attempt, Job
 
 MAX_STARTS = 32
 """In one tick."""
@@ -59,7 +59,7 @@ class StartJobs:
             raise
         async with context.database.reading() as session:
             active = await attempts.active(session)
-            limits = await queue.limits(session)
+            limits = await projects.limits(session)
         choice = scheduling.choose(
             queued,
             active=[queue.active_of(job, attempt, is_placed=self._is_placed(attempt.id)) for job, attempt in active],
@@ -82,19 +82,20 @@ class StartJobs:
         async with self._leasing, context.leadership.writing() as session:
             # Read here and not earlier: the wait for the lock is not part of this start.
             leasing_at = context.clock()
-            start = await lease(session, job_id, context.mint, self._run_page, leasing_at)
-        if start is not None:
-            context.metrics.leased(start.queued_at, leasing_at)
-            self._trace_lease(start, leasing_at)
-            await submit(context, start)
+            leased = await lease(session, job_id, context.mint, self._run_page, leasing_at)
+        if leased is not None:
+            context.metrics.leased(leased[0].queued_at, leasing_at)
+            self._trace_lease(*leased, leasing_at)
+            await submit(context, *leased)
             context.metrics.dispatch.labels("submitted").observe((context.clock() - leasing_at).total_seconds())
 
-    def _trace_lease(self, start: Start, leasing_at: datetime) -> None:
-        if start.traceparent is None:
+    def _trace_lease(self, job: Job, attempt: Attempt, leasing_at: datetime) -> None:
+        if job.traceparent is None:
             return
-        record = partial(self._context.tracing.record, parent=start.traceparent, attributes=start.span_attributes)
-        if start.queued_at is not None:
-            record("wait in the queue", start.queued_at, leasing_at)
+        attributes = span_attributes(job, attempt)
+        record = partial(self._context.tracing.record, parent=job.traceparent, attributes=attributes)
+        if job.queued_at is not None:
+            record("wait in the queue", job.queued_at, leasing_at)
         record("lease", leasing_at, self._context.clock())
 
     async def _preempt(self, each: tuple[str, str]) -> None:

@@ -1,5 +1,6 @@
 """Submits attempts to Ray."""
 
+import json
 import os
 import shlex
 
@@ -9,13 +10,16 @@ from fgd_core.spec.readable import environment
 from fgd_core.spec.tracing import for_run
 from service.dispatcher.cluster import Submission
 from service.dispatcher.context import Context
-from service.dispatcher.leasing import Start
+from service.store.tables import Attempt, Job
 from service.tracing import OFF
+
+MAX_SPEC_CHARS = 2000
+"""Ray keeps the metadata of all runs in memory, and sends all of it with every list of runs."""
 
 log = structlog.get_logger(__name__)
 
 
-async def submit(context: Context, start: Start) -> None:
+async def submit(context: Context, job: Job, attempt: Attempt) -> None:
     """Start the run of a stored attempt; submitting it twice starts it once.
 
     Raises:
@@ -23,23 +27,44 @@ async def submit(context: Context, start: Start) -> None:
     """
     settings = context.settings
     # A job that was submitted without a trace gets none here.
-    tracing = context.tracing if start.traceparent is not None else OFF
-    attributes = start.span_attributes
-    with tracing.span("submit to Ray", kind="client", parent=start.traceparent, attributes=attributes) as span:
+    tracing = context.tracing if job.traceparent is not None else OFF
+    attributes = span_attributes(job, attempt)
+    # The process of a sweep claims nothing, because its trials claim their own resources.
+    cpus, gpus = (0, 0) if job.kind == "sweep" else (job.cpus, job.gpus)
+    with tracing.span("submit to Ray", kind="client", parent=job.traceparent, attributes=attributes) as span:
         await context.cluster.submit(
             Submission(
-                submission_id=start.submission_id,
+                submission_id=attempt.submission_id,
                 entrypoint=f"{shlex.quote(settings.python)} -m workers",
                 environment={
                     "FGD_URL": settings.public_url,
-                    "FGD_ATTEMPT_ID": start.attempt_id,
-                    "FGD_ATTEMPT_CLAIM": context.mint.claim(start.attempt_id),
+                    "FGD_ATTEMPT_ID": attempt.id,
+                    "FGD_ATTEMPT_CLAIM": context.mint.claim(attempt.id),
                     **environment(settings.data_roots, settings.jobs_of_others),
-                    **for_run(span.traceparent or start.traceparent, os.environ),
+                    **for_run(span.traceparent or job.traceparent, os.environ),
                 },
-                cpus=start.cpus,
-                gpus=start.gpus,
-                metadata=start.metadata,
+                cpus=cpus,
+                gpus=gpus,
+                metadata=_metadata(job, attempt),
             )
         )
-        log.info("run_submitted", job_id=start.job_id, submission_id=start.submission_id)
+        log.info("run_submitted", job_id=job.id, submission_id=attempt.submission_id)
+
+
+def span_attributes(job: Job, attempt: Attempt) -> dict[str, str | int]:
+    """Return the attributes by which a person finds the spans of an attempt."""
+    return {"fgd.job_id": job.id, "fgd.kind": job.kind, "fgd.attempt": attempt.number}
+
+
+def _metadata(job: Job, attempt: Attempt) -> dict[str, str]:
+    """Return the metadata that Ray's dashboard shows of the run and of its driver, which inherits it."""
+    spec = json.dumps(job.spec, ensure_ascii=False, separators=(",", ":"))
+    return {
+        # The dashboard's lists show and search this key; without it every run is "-" and "python -m workers".
+        "job_name": f"{job.name} ({job.kind})",
+        "job_id": job.id,
+        "name": job.name,
+        "kind": job.kind,
+        "attempt": str(attempt.number),
+        "spec": spec if len(spec) <= MAX_SPEC_CHARS else f"{spec[: MAX_SPEC_CHARS - 1]}…",
+    }

@@ -12,7 +12,6 @@ import structlog
 from fgd_core.errors import ClusterError
 from service.dispatcher.cluster import ClusterAwayError
 from service.dispatcher.context import Context
-from service.dispatcher.leasing import Start
 from service.dispatcher.lost_runs import mark_lost
 from service.dispatcher.submitting import submit
 from service.jobs.cluster import FINAL_BATCH_GRACE_S, ClusterJob, is_lost
@@ -96,11 +95,9 @@ class WatchRuns:
             return None
 
     async def _watch(self, job: Job, attempt: Attempt, runs: Mapping[str, ClusterJob] | None) -> None:
+        submission_id = attempt.submission_id
         try:
-            if runs is not None:
-                found = runs.get(attempt.submission_id)
-            else:
-                found = await self._context.cluster.job(attempt.submission_id)
+            found = runs.get(submission_id) if runs is not None else await self._context.cluster.job(submission_id)
         except ClusterAwayError:
             raise
         except ClusterError as refusal:
@@ -116,7 +113,7 @@ class WatchRuns:
             await self._watch_stopping(job, attempt, found)
         elif found is None and attempt.heartbeat_at is None and silent_s <= _SUBMIT_PATIENCE_S:
             # The control plane stopped between commit and submission, or Ray lost the run before it began.
-            await submit(self._context, Start.again(job, attempt))
+            await submit(self._context, job, attempt)
         elif self._is_lost(attempt, found):
             await mark_lost(self._context, job, attempt, found)
         elif job.state == "running":

@@ -20,6 +20,7 @@ from service.storage.errors import FileGoneError
 from service.store import dump, migrate
 from service.store.engines import Limits
 from service.store.session import Database
+from service.store.statements import read_consistently
 
 TABLES, STORAGE, SECRET = "tables/", "storage/", "secret"
 
@@ -46,7 +47,7 @@ async def backup(
     try:
         with writing(path) as archive:
             async with database.reading() as session:
-                await dump.begin_snapshot(session)
+                await read_consistently(session)
                 revision = await migrate.current_revision(session)
                 if revision is None:
                     raise _no_database(settings)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fgd_core.errors import ConflictError
 from fgd_core.spec.housekeeping import HousekeepingView
 from service.clock import Clock
-from service.housekeeping.retention_pass import RetentionPass
+from service.housekeeping.retention_pass import RetentionPass, Writing
 from service.settings import Settings
 from service.storage.base import Storage
 from service.store import leases
@@ -53,10 +53,7 @@ class HousekeepingTask:
 
     async def preview(self) -> HousekeepingView:
         """Return what a pass would remove; removes nothing."""
-        retention_pass = RetentionPass(
-            self._database, self._storage, self._settings.retention, self._clock(), writing=None
-        )
-        return await retention_pass.run()
+        return await self._new_pass(None).run()
 
     async def run_pass(self, *, max_s: float = _PASS_S) -> HousekeepingView:
         """Remove what is due, for at most `max_s` seconds.
@@ -71,21 +68,13 @@ class HousekeepingTask:
             if lease is None:
                 raise _busy()
             try:
-                retention_pass = RetentionPass(
-                    self._database,
-                    self._storage,
-                    self._settings.retention,
-                    self._clock(),
-                    writing=self._writing,
-                    max_s=max_s,
-                )
-                return await retention_pass.run()
+                return await self._new_pass(self._writing, max_s).run()
             finally:
                 await self._release(lease)
 
-    async def run_once(self) -> None:
-        """Check once whether a pass is due, and run it."""
-        await self.run_pass_if_due()
+    def _new_pass(self, writing: Writing | None, max_s: float | None = None) -> RetentionPass:
+        policy = self._settings.retention
+        return RetentionPass(self._database, self._storage, policy, self._clock(), writing=writing, max_s=max_s)
 
     async def run_pass_if_due(self) -> bool:
         """Run passes until nothing is left to remove, unless a control plane did so within the last `every_hours`.

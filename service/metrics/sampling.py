@@ -48,7 +48,6 @@ class CapacitySource(Protocol):
 
     async def recent(self) -> Capacity | None:
         """Return the cluster's capacity, at most half a minute old; None if the cluster does not answer."""
-        ...
 
 
 class MetricsSampler:

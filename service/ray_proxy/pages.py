@@ -1,19 +1,17 @@
 """Renders the pages that this server adds to Ray's dashboard: plain HTML without external resources."""
 
-import base64
-import hashlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
-import jinja2
 from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 from starlette.datastructures import Headers
 
 from fgd_core.errors import FgdError
 from service.ray_proxy.paths import SESSION_S, Paths
+from service.reports.page import source_of, template
 
 _HERE = Path(__file__).parent
 
@@ -71,11 +69,11 @@ def trouble(paths: Paths, error: FgdError, headers: Mapping[str, str]) -> HTMLRe
 def _page(status: int, *, script: str = "", headers: Mapping[str, str] | None = None, **values: object) -> HTMLResponse:
     blank = {"problem": "", "text": "", "next_page": None, "sign_out": "", "link": None, "hours": SESSION_S // 3600}
     style = _read("page.css")
-    html = _template().render(blank | values | {"style": Markup(style), "script": Markup(script)})
+    html = template("page.html", _HERE).render(blank | values | {"style": Markup(style), "script": Markup(script)})
     policy = [
         "default-src 'none'",
-        f"style-src {_source(style)}",
-        *([f"script-src {_source(script)}"] if script else []),
+        f"style-src {source_of(style)}",
+        *([f"script-src {source_of(script)}"] if script else []),
         "form-action 'self'",
         "base-uri 'none'",
         "frame-ancestors 'none'",
@@ -91,23 +89,5 @@ def _page(status: int, *, script: str = "", headers: Mapping[str, str] | None = 
 
 
 @cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html")
-
-
-@cache
 def _read(name: str) -> str:
     return (_HERE / name).read_text("utf-8")
-
-
-@cache
-def _source(text: str) -> str:
-    """Return the source of a content security policy that allows exactly this text."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fgd_core.spec.chains import CONTROL
-from fgd_core.spec.jobs import ChainSpec, CheckpointReference, DistillSpec, Teacher, TrainSpec, checkpoint_references
+from fgd_core.spec.jobs import ChainSpec, DistillSpec, Teacher, TrainSpec, checkpoint_references
 from fgd_core.spec.report import JobReport, Report
 from fgd_core.spec.results import Scores
 
@@ -26,26 +26,9 @@ class Column:
     """Omitted if no job has a value."""
 
 
-def _score(name: ScoreName) -> Callable[[JobReport], float | None]:
-    def value(job: JobReport) -> float | None:
-        scores = best_scores(job)
-        found: float | None = getattr(scores, name) if scores else None
-        return found
-
-    return value
-
-
-def _mask_score(name: Literal["ap", "ap50"]) -> Callable[[JobReport], float | None]:
-    def value(job: JobReport) -> float | None:
-        scores = best_scores(job)
-        found: float | None = getattr(scores.masks, name) if scores and scores.masks else None
-        return found
-
-    return value
-
-
-def _three_places(value: float) -> str:
-    return f"{value:.3f}"
+def _ap(job: JobReport) -> float | None:
+    scores = best_scores(job)
+    return scores.ap if scores else None
 
 
 def _seconds(value: float) -> str:
@@ -53,8 +36,14 @@ def _seconds(value: float) -> str:
     return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
 
 
-def _score_column(heading: str, hint: str, name: ScoreName) -> Column:
-    return Column(heading=heading, hint=hint, value=_score(name), show=_three_places, best="highest")
+def _score_column(heading: str, hint: str, name: ScoreName, *, of_masks: bool = False) -> Column:
+    def value(job: JobReport) -> float | None:
+        scores = best_scores(job)
+        of = scores.masks if scores and of_masks else scores
+        found: float | None = getattr(of, name) if of else None
+        return found
+
+    return Column(heading=heading, hint=hint, value=value, show="{:.3f}".format, best="highest", is_rare=of_masks)
 
 
 SPEED = "images/s"
@@ -66,22 +55,8 @@ COLUMNS: tuple[Column, ...] = (
     _score_column("AP small", "objects below 32² px", "ap_small"),
     _score_column("AP medium", "objects of 32² to 96² px", "ap_medium"),
     _score_column("AP large", "objects above 96² px", "ap_large"),
-    Column(
-        heading="mask AP",
-        hint="of masks, mean over IoU 0.50 to 0.95",
-        value=_mask_score("ap"),
-        show=_three_places,
-        best="highest",
-        is_rare=True,
-    ),
-    Column(
-        heading="mask AP50",
-        hint="of masks, at IoU 0.50",
-        value=_mask_score("ap50"),
-        show=_three_places,
-        best="highest",
-        is_rare=True,
-    ),
+    _score_column("mask AP", "of masks, mean over IoU 0.50 to 0.95", "ap", of_masks=True),
+    _score_column("mask AP50", "of masks, at IoU 0.50", "ap50", of_masks=True),
     Column(
         heading="parameters",
         hint="of the detector",
@@ -170,10 +145,9 @@ def plain_of(job: JobReport, jobs: Sequence[JobReport]) -> JobReport | None:
     """The job, among `jobs`, that trained the same student on the same data without a teacher."""
     if not isinstance(job.spec, DistillSpec | ChainSpec):
         return None
-    for other in jobs:
-        if other.spec.kind == "train" and other.spec.detector == job.spec.student and other.spec.data == job.spec.data:
-            return other
-    return None
+    trained = [(other, other.spec) for other in jobs if other.spec.kind == "train"]
+    wanted = (job.spec.student, job.spec.data)
+    return next((other for other, spec in trained if (spec.detector, spec.data) == wanted), None)
 
 
 def role(job: JobReport, jobs: Sequence[JobReport]) -> str:
@@ -238,13 +212,13 @@ def conclusions(report: Report) -> list[str]:
 
 
 def _conclusion(job: JobReport, plain: JobReport, teacher: JobReport | None) -> str:
-    ap, plain_ap = _score("ap")(job), _score("ap")(plain)
+    ap, plain_ap = _ap(job), _ap(plain)
     if ap is None or plain_ap is None:
         return f"{job.name} and {plain.name} cannot be compared yet: one of them has no AP."
     gain = ap - plain_ap
     way = f"{abs(gain):.3f} {'above' if gain > 0 else 'below'}" if abs(gain) >= 0.0005 else "equal to"
     text = f"{job.name} reaches AP {ap:.3f}, {way} {plain.name}, the same student without a teacher ({plain_ap:.3f})."
-    teacher_ap = _score("ap")(teacher) if teacher else None
+    teacher_ap = _ap(teacher) if teacher else None
     if teacher is not None and teacher_ap is not None:
         text += f" Its teacher {teacher.name} reaches {teacher_ap:.3f}"
         gap = teacher_ap - plain_ap
@@ -261,7 +235,8 @@ def chain_conclusion(job: JobReport) -> str | None:
     """Say how a chain compares with its control; None if one of them is not done, or the job is no chain."""
     results = {stage.stage: stage.result for stage in job.stages}
     control = results.pop(CONTROL, None)
-    ap, control_ap = _score("ap")(job), control.scores.ap if control is not None else None
+    best = best_scores(job)
+    ap, control_ap = (scores.ap if scores is not None else None for scores in (best, control and control.scores))
     if job.result is None or ap is None or control_ap is None:
         return None
     gain, teacher = ap - control_ap, job.stages[-1].teacher
@@ -283,11 +258,6 @@ def _unequal(job: JobReport, plain: JobReport) -> list[str]:
 
 
 def _job_of(source: str, job: JobReport, jobs: Sequence[JobReport]) -> JobReport | None:
-    for reference in checkpoint_references(job.spec):
-        if str(reference) == source:
-            return _by_id(reference, jobs)
-    return None
-
-
-def _by_id(reference: CheckpointReference, jobs: Sequence[JobReport]) -> JobReport | None:
-    return next((other for other in jobs if other.job_id == reference.job_id), None)
+    """Return the job, among `jobs`, that wrote the checkpoint `source` of `job`."""
+    needed = {str(reference): reference.job_id for reference in checkpoint_references(job.spec)}
+    return next((other for other in jobs if other.job_id == needed.get(source)), None)

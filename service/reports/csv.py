@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fgd_core.spec.report import JobReport, Report
 from fgd_core.spec.results import MASK_METRICS
@@ -20,12 +20,16 @@ def render_csv(report: Report) -> str:
     The last columns are `ap/<class>` and `ap50/<class>`, and `mask_ap` and the like if a job has masks. Unknown values
     are empty.
     """
-    rows = [_row(job, report) for job in report.jobs]
+    return as_csv([_row(job, report) for job in report.jobs])
+
+
+def as_csv(rows: Sequence[Mapping[str, object]]) -> str:
+    """Write rows of one table, whose columns are in the order of their first use."""
     columns = dict.fromkeys(column for row in rows for column in row)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns), restval="")
     writer.writeheader()
-    writer.writerows({name: inert(value) for name, value in row.items()} for row in rows)
+    writer.writerows({name: _inert(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
 
 
@@ -62,6 +66,6 @@ def _row(job: JobReport, report: Report) -> Mapping[str, object]:
     return row
 
 
-def inert(value: object) -> object:
+def _inert(value: object) -> object:
     """Quote text that a spreadsheet would execute as a formula, such as a class name that begins with "="."""
     return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value

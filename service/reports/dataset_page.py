@@ -4,11 +4,9 @@ import base64
 from collections.abc import Mapping
 from datetime import datetime
 
-import yaml
-
 from fgd_core.spec.datasets import DatasetView
 from fgd_core.spec.profiles import Bin
-from service.reports.page import policy, template, trusted
+from service.reports.page import as_yaml, policy, template, trusted
 
 
 def render_dataset(dataset: DatasetView, pictures: Mapping[str, bytes], *, generated_at: datetime) -> str:
@@ -28,7 +26,7 @@ def render_dataset(dataset: DatasetView, pictures: Mapping[str, bytes], *, gener
         if outcome is not None
         else [],
         pictures={split: base64.b64encode(picture).decode() for split, picture in pictures.items()},
-        spec=yaml.safe_dump(dataset.data.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+        spec=as_yaml(dataset.data),
         bin_name=bin_name,
         share=share,
         policy=policy(styles=[style]),

@@ -9,16 +9,17 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from fgd_core.spec.report import JobReport, Report
 from service.reports.comparison import best_scores, role, speeds_compare
 
 # The colours of Okabe and Ito, which colour-blind people can distinguish; each is legible on white and near-black.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C8C8C")
-_DASHES = ("solid", "dash", "dot", "dashdot")
 _LEVEL = re.compile(r"^[PC]\d+$")
 _TEACHER = re.compile(r"distill/teacher_\d+$")
+
+Trace: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +30,39 @@ class Chart:
     """Id of the HTML element."""
     title: str
     caption: str
-    figure: dict[str, Any]
-    height_px: int = 360
+    traces: Sequence[Trace]
+    layout: dict[str, Any]
+    """As `layout` makes it."""
+
+    @property
+    def figure(self) -> dict[str, Any]:
+        """The figure that plotly.js draws."""
+        return {"data": list(self.traces), "layout": self.layout}
+
+    @property
+    def height_px(self) -> int:
+        """The height of the figure."""
+        return int(self.layout["height"])
+
+
+def layout(height_px: int, **changes: Any) -> dict[str, Any]:
+    """The layout that all charts share."""
+    return {
+        "height": height_px,
+        "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
+        "hovermode": "closest",
+        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left", "x": 0},
+    } | changes
+
+
+def x_title(text: str) -> dict[str, Any]:
+    """The title of an x axis."""
+    return {"title": {"text": text, "standoff": 8}}
+
+
+def markers(name: str, x: Sequence[Any], y: Sequence[Any], **more: Any) -> Trace:
+    """A trace of separate points."""
+    return {"type": "scatter", "mode": "markers", "name": name, "x": x, "y": y} | more
 
 
 def colour(index: int) -> str:
@@ -117,9 +149,9 @@ def _per_class(report: Report) -> Chart | None:
     if chart is not None:
         # Reversed, so that the first class and the first job are on top.
         order = {"autorange": "reversed", "categoryorder": "array", "categoryarray": list(classes)}
-        chart.figure["layout"]["yaxis"] |= {**order, "automargin": True}
-        chart.figure["layout"]["xaxis"]["rangemode"] = "tozero"
-        chart.figure["layout"]["barmode"] = "group"
+        chart.layout["yaxis"] |= {**order, "automargin": True}
+        chart.layout["xaxis"]["rangemode"] = "tozero"
+        chart.layout["barmode"] = "group"
     return chart
 
 
@@ -127,28 +159,28 @@ def _ap_against_speed(report: Report) -> Chart | None:
     traces = []
     for index, job in enumerate(report.jobs):
         if job.result is not None and job.result.scores.ap is not None:
+            millions = job.result.num_parameters / 1e6
             traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "markers+text",
-                    "name": job.name,
-                    "x": [job.result.images_per_s],
-                    "y": [job.result.scores.ap],
-                    "text": [job.name],
-                    "textposition": "top center",
-                    "cliponaxis": False,
-                    "marker": {"color": colour(index), "size": 10 + 6 * (job.result.num_parameters / 1e6) ** 0.5},
-                    "customdata": [job.result.num_parameters / 1e6],
-                    "hovertemplate": "AP %{y:.3f}, %{x:.1f} images/s, %{customdata:.2f} M parameters<extra></extra>",
-                    "showlegend": False,
-                }
+                markers(
+                    job.name,
+                    [job.result.images_per_s],
+                    [job.result.scores.ap],
+                    mode="markers+text",
+                    text=[job.name],
+                    textposition="top center",
+                    cliponaxis=False,
+                    marker={"color": colour(index), "size": 10 + 6 * millions**0.5},
+                    customdata=[millions],
+                    hovertemplate="AP %{y:.3f}, %{x:.1f} images/s, %{customdata:.2f} M parameters<extra></extra>",
+                    showlegend=False,
+                )
             )
     if len(traces) < 2 or not speeds_compare(report.jobs):
         return None
     caption = "Up and to the right is better; a larger mark means more parameters."
     chart = _chart("ap-against-speed", "AP against speed", caption, traces, x="images/s", y="AP", y_from_zero=True)
     if chart is not None:
-        chart.figure["layout"]["xaxis"]["rangemode"] = "tozero"
+        chart.layout["xaxis"]["rangemode"] = "tozero"
     return chart
 
 
@@ -248,15 +280,14 @@ def _with_borders(chart: Chart | None, jobs: Sequence[JobReport]) -> Chart | Non
 def _line(
     name: str, points: Sequence[tuple[float, float | None]], color: str, *, dash: str = "solid", mode: str = "lines"
 ) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": mode if len(points) > 1 else "markers",
-        "name": name,
-        "x": [x for x, _ in points],
-        "y": [y for _, y in points],
-        "line": {"color": color, "dash": dash, "width": 2},
-        "hovertemplate": "%{y:.4g} at %{x:.3~g}<extra>%{fullData.name}</extra>",
-    }
+    return markers(
+        name,
+        [x for x, _ in points],
+        [y for _, y in points],
+        mode=mode if len(points) > 1 else "markers",
+        line={"color": color, "dash": dash, "width": 2},
+        hovertemplate="%{y:.4g} at %{x:.3~g}<extra>%{fullData.name}</extra>",
+    )
 
 
 def _log_ticks(values: Sequence[float]) -> dict[str, Any]:
@@ -267,9 +298,6 @@ def _log_ticks(values: Sequence[float]) -> dict[str, Any]:
     digits = (1, 2, 5) if last - first <= 3 else (1,)
     ticks = [digit * 10.0**exponent for exponent in range(first, last + 1) for digit in digits]
     return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
-
-
-_LEGEND = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left", "x": 0}
 
 
 def _chart(
@@ -291,14 +319,5 @@ def _chart(
         y_axis |= {"type": "log", **_log_ticks([value for trace in traces for value in trace["y"] if value])}
     if y_from_zero:
         y_axis |= {"rangemode": "tozero"}
-    layout = {
-        "xaxis": {"title": {"text": x, "standoff": 8}},
-        "yaxis": y_axis,
-        "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
-        "height": height_px,
-        "legend": _LEGEND,
-        "hovermode": "closest",
-    }
-    return Chart(
-        name=name, title=title, caption=caption, figure={"data": list(traces), "layout": layout}, height_px=height_px
-    )
+    axes = layout(height_px, xaxis=x_title(x), yaxis=y_axis)
+    return Chart(name=name, title=title, caption=caption, traces=traces, layout=axes)

@@ -1,10 +1,10 @@
 """Forest plots of a comparison: sorted differences with their intervals, coloured by verdict."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fgd_core.spec.comparison import Change, Comparison, Finding
-from service.reports.figures import COLOURS, Chart
+from service.reports.figures import COLOURS, Chart, Trace, layout, markers, x_title
 
 # Shapes differ, too, for colour-blind readers and for paper.
 _LOOKS: tuple[tuple[Finding, str, str], ...] = (
@@ -74,50 +74,37 @@ def _sorted(rows: Sequence[_Row]) -> list[_Row]:
 def _forest(name: str, title: str, caption: str, rows: Sequence[_Row], *, x: str) -> Chart | None:
     if not rows:
         return None
-    traces = [_trace(word(finding), colour, symbol, rows, finding) for finding, colour, symbol in _LOOKS]
-    height = 120 + 22 * len(rows)
-    # Rows are drawn by position and named by ticks; two classes with the same name would share a row otherwise.
-    layout: dict[str, Any] = {
-        "xaxis": {"title": {"text": x, "standoff": 8}, "zeroline": True, "zerolinewidth": 2, "automargin": True},
-        "yaxis": {
+    traces = [_trace(colour, symbol, rows, finding) for finding, colour, symbol in _LOOKS]
+    axes = layout(
+        120 + 22 * len(rows),
+        xaxis=x_title(x) | {"zeroline": True, "zerolinewidth": 2, "automargin": True},
+        # Rows are drawn by position and named by ticks; two classes with the same name would share a row otherwise.
+        yaxis={
             "tickvals": list(range(len(rows))),
             "ticktext": [row.label for row in rows],
             "range": [len(rows) - 0.5, -0.5],
             "automargin": True,
             "zeroline": False,
         },
-        "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
-        "height": height,
-        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left", "x": 0},
-        "hovermode": "closest",
-    }
-    data = [trace for trace in traces if trace["y"]]
-    return Chart(name=name, title=title, caption=caption, figure={"data": data, "layout": layout}, height_px=height)
+    )
+    drawn = [trace for trace in traces if trace["y"]]
+    return Chart(name=name, title=title, caption=caption, traces=drawn, layout=axes)
 
 
-def _trace(name: str, colour: str, symbol: str, rows: Sequence[_Row], finding: Finding) -> dict[str, Any]:
+def _trace(colour: str, symbol: str, rows: Sequence[_Row], finding: Finding) -> Trace:
     shown = [(place, row) for place, row in enumerate(rows) if row.difference.finding == finding]
     low = [_reach(row.difference.value, row.difference.low) for _, row in shown]
     high = [_reach(row.difference.value, row.difference.high) for _, row in shown]
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": name,
-        "x": [row.difference.value for _, row in shown],
-        "y": [place for place, _ in shown],
-        "error_x": {
-            "type": "data",
-            "symmetric": False,
-            "array": high,
-            "arrayminus": low,
-            "width": 3,
-            "thickness": 1.5,
-            "visible": finding != "too_little_data",
-        },
-        "marker": {"color": colour, "symbol": symbol, "size": 9},
-        "customdata": [[row.label, _detail(row)] for _, row in shown],
-        "hovertemplate": "%{customdata[0]}: %{x:+.3f}<br>%{customdata[1]}<extra>%{fullData.name}</extra>",
-    }
+    ends = {"array": high, "arrayminus": low, "visible": finding != "too_little_data"}
+    return markers(
+        word(finding),
+        [row.difference.value for _, row in shown],
+        [place for place, _ in shown],
+        error_x={"type": "data", "symmetric": False, "width": 3, "thickness": 1.5} | ends,
+        marker={"color": colour, "symbol": symbol, "size": 9},
+        customdata=[[row.label, _detail(row)] for _, row in shown],
+        hovertemplate="%{customdata[0]}: %{x:+.3f}<br>%{customdata[1]}<extra>%{fullData.name}</extra>",
+    )
 
 
 def _reach(value: float, end: float | None) -> float:

@@ -3,25 +3,24 @@
 import base64
 from collections.abc import Mapping
 
-import yaml
-
-from fgd_core.spec.report import JobReport, Report
+from fgd_core.spec.report import Report
 from service.reports.comparison import best_in_column, best_scores, columns_for, conclusions, role, speed_ratio
 from service.reports.figures import charts, colour
-from service.reports.page import PLOTLY_STYLE, in_script, plotly_js, plotly_styles, policy, template, trusted
+from service.reports.page import as_yaml, render_charts
 
 
 def render_html(report: Report, images: Mapping[str, bytes]) -> str:
-    """Render the page. Its security policy forbids every request to the network.
+    """Render the page.
 
     Args:
         images: PNG of sample detections by job id; a job may have none.
     """
-    drawn, columns = charts(report), columns_for(report.jobs)
-    style, script = trusted("report.css"), trusted("report.js")
-    return template("report.html").render(
-        policy=policy(styles=[style, PLOTLY_STYLE], scripts=[plotly_js(), script]),
-        plotly_styles=plotly_styles(),
+    columns = columns_for(report.jobs)
+    return render_charts(
+        "report.html",
+        charts(report),
+        styles=["report.css"],
+        scripts=["report.js"],
         title=" · ".join(job.name for job in report.jobs),
         report=report,
         columns=columns,
@@ -32,13 +31,8 @@ def render_html(report: Report, images: Mapping[str, bytes]) -> str:
         conclusions=conclusions(report),
         classes=_classes(report),
         scores={job.job_id: best_scores(job) for job in report.jobs},
-        charts=drawn,
-        figures=in_script({chart.name: chart.figure for chart in drawn}),
         images={job_id: base64.b64encode(image).decode() for job_id, image in images.items()},
-        specs={job.job_id: _yaml(job) for job in report.jobs},
-        plotly_js=plotly_js(),
-        script=script,
-        style=style,
+        specs={job.job_id: as_yaml(job.spec) for job in report.jobs},
     )
 
 
@@ -50,7 +44,3 @@ def _classes(report: Report) -> dict[str, int]:
         for name, score in (scores.per_class if scores else {}).items():
             found.setdefault(name, score.num_boxes)
     return found
-
-
-def _yaml(job: JobReport) -> str:
-    return yaml.safe_dump(job.spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

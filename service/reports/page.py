@@ -11,16 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import yaml
 from markupsafe import Markup
+from pydantic import BaseModel
+
+from service.reports.figures import Chart
 
 _HERE = Path(__file__).parent
 
 
 @cache
-def template(name: str) -> jinja2.Template:
-    """Load a template from this folder."""
+def template(name: str, folder: Path = _HERE) -> jinja2.Template:
+    """Load a template, from this folder unless given another."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
+        loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -57,19 +61,44 @@ def policy(*, styles: Sequence[str], scripts: Sequence[str] = ()) -> Markup:
 
     The policy is part of the page, because people also open reports from disk.
     """
-    parts = ["default-src 'none'", "img-src data: blob:", f"style-src {_sources(styles)}"]
+    parts = ["default-src 'none'", "img-src data: blob:", f"style-src {' '.join(map(source_of, styles))}"]
     if scripts:
-        parts.append(f"script-src {_sources(scripts)}")
+        parts.append(f"script-src {' '.join(map(source_of, scripts))}")
     return Markup("; ".join([*parts, "base-uri 'none'", "form-action 'none'"]))
 
 
-def _sources(texts: Sequence[str]) -> str:
-    return " ".join(map(_hash, texts))
-
-
 @lru_cache(maxsize=64)
-def _hash(text: str) -> str:
+def source_of(text: str) -> str:
+    """Return the source of a content security policy that allows exactly this text."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def render_charts(
+    name: str, charts: Sequence[Chart], *, styles: Sequence[str], scripts: Sequence[str], **values: object
+) -> str:
+    """Render a page with charts that opens offline. Its security policy forbids every request to the network.
+
+    Args:
+        name: of the template.
+        styles, scripts: names of files in this folder.
+        values: what else the template needs.
+    """
+    style, code = Markup().join(map(trusted, styles)), [trusted(script) for script in scripts]
+    return template(name).render(
+        policy=policy(styles=[style, PLOTLY_STYLE], scripts=[plotly_js(), *code]),
+        plotly_styles=plotly_styles(),
+        plotly_js=plotly_js(),
+        charts=charts,
+        figures=in_script({chart.name: chart.figure for chart in charts}),
+        scripts=code,
+        style=style,
+        **values,
+    )
+
+
+def as_yaml(spec: BaseModel) -> str:
+    """Write a spec as YAML."""
+    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def in_script(value: Any) -> Markup:

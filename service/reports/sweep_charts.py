@@ -36,10 +36,8 @@ class SweepChart(Chart):
 def group(trial: TrialView) -> Group:
     """The group of a trial, by its state."""
     match trial.state:
-        case "completed":
-            return "completed"
-        case "stopped":
-            return "stopped"
+        case "completed" | "stopped" as state:
+            return state
         case "failed" | "lost":
             return "failed or lost"
         case _:
@@ -177,31 +175,14 @@ def _log_ticks(low: float, high: float) -> list[float]:
     return [digit * 10.0**exponent for exponent in range(first, last + 1, every) for digit in digits]
 
 
-def layout(height_px: int, **changes: Any) -> dict[str, Any]:
-    """The layout that all charts share."""
-    return {
-        "height": height_px,
-        "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
-        "hovermode": "closest",
-        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left", "x": 0},
-    } | changes
-
-
-def baseline_lines(report: SweepReport, *, x: str = "paper", y: str = "y") -> list[dict[str, Any]]:
-    """Dashed lines at the values of the baselines, as shapes over one panel."""
+def baseline_lines(report: SweepReport, panel: str = "") -> list[dict[str, Any]]:
+    """Dashed lines at the values of the baselines, as shapes over one panel: that of axes "x2" and "y2" for "2"."""
+    across = {"type": "line", "xref": f"x{panel} domain", "yref": f"y{panel}", "x0": 0, "x1": 1}
+    lines = [(each.objectives[0], ORIGIN_COLOURS.get(each.origin)) for each in report.standings]
     return [
-        {
-            "type": "line",
-            "xref": f"{x} domain" if x != "paper" else "paper",
-            "yref": y,
-            "x0": 0,
-            "x1": 1,
-            "y0": standing.objectives[0],
-            "y1": standing.objectives[0],
-            "line": {"color": ORIGIN_COLOURS[standing.origin], "width": 1.5, "dash": "dash"},
-        }
-        for standing in report.standings
-        if standing.origin in ORIGIN_COLOURS
+        across | {"y0": value, "y1": value, "line": {"color": color, "width": 1.5, "dash": "dash"}}
+        for value, color in lines
+        if color is not None
     ]
 
 

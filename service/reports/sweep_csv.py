@@ -1,14 +1,12 @@
 """Renders a sweep as a table for spreadsheets: one row per trial, its values as columns."""
 
-import csv
-import io
 import json
 from collections.abc import Mapping
 
 from pydantic import JsonValue
 
 from fgd_core.spec.sweep_report import SweepReport, TrialView
-from service.reports.csv import inert
+from service.reports.csv import as_csv
 
 
 def render_sweep_csv(report: SweepReport) -> str:
@@ -19,13 +17,8 @@ def render_sweep_csv(report: SweepReport) -> str:
     paths = list(dict.fromkeys(path for trial in report.trials for path in trial.values))
     metrics = [objective.metric for objective in report.spec.objectives]
     ranks = {trial: standing.rank for standing in report.standings for trial in standing.trials}
-    text = io.StringIO()
-    writer = csv.writer(text)
     rows = [_row(trial, paths, metrics, ranks) for trial in report.trials]
-    header = list(rows[0]) if rows else ["trial"]
-    writer.writerow([inert(name) for name in header])
-    writer.writerows([inert(row[name]) for name in header] for row in rows)
-    return text.getvalue()
+    return as_csv(rows) if rows else "trial\r\n"
 
 
 def _row(trial: TrialView, paths: list[str], metrics: list[str], ranks: Mapping[int, int]) -> dict[str, object]:

@@ -1,16 +1,21 @@
 """Renders the report of a sweep as one HTML file that opens offline."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import yaml
 from pydantic import JsonValue
 
-from fgd_core.spec.sweep_report import Standing, SweepReport, TrialView
+from fgd_core.spec.sweep_report import SweepReport, TrialView
 from service.jobs.metric_text import metric_name, metric_value, origin_text, standing_text, value_text
-from service.reports.page import PLOTLY_STYLE, in_script, plotly_js, plotly_styles, policy, template, trusted
-from service.reports.sweep_charts import shown
-from service.reports.sweep_figures import sweep_charts
+from service.reports.page import as_yaml, render_charts
+from service.reports.sweep_charts import SweepChart, shown
+from service.reports.sweep_progress_figures import cost, curves, front, rungs
+from service.reports.sweep_space_figures import contour, importance, parallel, slices
+
+CHARTS: Sequence[Callable[[SweepReport], SweepChart | None]] = (
+    *(curves, cost, parallel, importance, contour, slices, front, rungs),
+)
+"""In the order of the page."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,34 +28,34 @@ class Cell:
 
 
 def render_sweep_html(report: SweepReport) -> str:
-    """Render the page. Its security policy forbids every request to the network."""
-    drawn = sweep_charts(report)
+    """Render the page."""
     ranks = {number: standing.rank for standing in report.standings for number in standing.trials}
     paths = list(dict.fromkeys(path for trial in report.trials for path in trial.values))
     spec = report.recommendation.spec if report.recommendation is not None else None
     winner = next((t for t in report.trials if report.standings and t.trial == report.standings[0].trial), None)
-    style, scripts = trusted("report.css") + trusted("sweep.css"), [trusted("report.js"), trusted("sweep.js")]
-    return template("sweep.html").render(
-        policy=policy(styles=[style, PLOTLY_STYLE], scripts=[plotly_js(), *scripts]),
-        plotly_styles=plotly_styles(),
+    return render_charts(
+        "sweep.html",
+        sweep_charts(report),
+        styles=["report.css", "sweep.css"],
+        scripts=["report.js", "sweep.js"],
         report=report,
         winner=winner,
         headings=headings(report, paths),
         rows=[(trial, cells(report, trial, paths, ranks=ranks)) for trial in report.trials],
-        standings=[(each, _mean(report, each)) for each in report.standings[:10]],
+        standings=[(each, standing_text(each, report.spec.objectives[0])) for each in report.standings[:10]],
         shown=lambda value: shown(report, value),
         value_text=value_text,
         origin_text=origin_text,
         metrics=[metric_name(objective.metric) for objective in report.spec.objectives],
         duration=duration,
-        charts=drawn,
-        figures=in_script({chart.name: chart.figure for chart in drawn}),
-        best_spec=_yaml(spec.model_dump(mode="json")) if spec is not None else "",
-        sweep_spec=_yaml(report.spec.model_dump(mode="json")),
-        plotly_js=plotly_js(),
-        scripts=scripts,
-        style=style,
+        best_spec=as_yaml(spec) if spec is not None else "",
+        sweep_spec=as_yaml(report.spec),
     )
+
+
+def sweep_charts(report: SweepReport) -> list[SweepChart]:
+    """Draw the charts that have data."""
+    return [drawn for chart in CHARTS if (drawn := chart(report)) is not None]
 
 
 def headings(report: SweepReport, paths: Sequence[str]) -> list[str]:
@@ -97,10 +102,6 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
-def _mean(report: SweepReport, standing: Standing) -> str:
-    return standing_text(standing, report.spec.objectives[0])
-
-
 def _number(value: float | None, text: str | None = None) -> Cell:
     if value is None:
         return Cell(text="–", key="")
@@ -113,7 +114,3 @@ def _value(values: Mapping[str, JsonValue], path: str) -> Cell:
     value = values[path]
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return Cell(text=value_text(value), key=float(value) if is_number else str(value))  # type: ignore[arg-type]
-
-
-def _yaml(spec: JsonValue) -> str:
-    return yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)

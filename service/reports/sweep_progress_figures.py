@@ -1,10 +1,12 @@
 """Charts of the progress of a sweep: learning curves, cost, stopped trials, Pareto front."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from fgd_core.spec.sweep_report import Standing, SweepReport, TrialView
+from fgd_core.spec.sweep_report import SweepReport, TrialView
 from service.jobs.metric_text import metric_name, origin_text
 from service.jobs.trial_values import continued_after, judged_at
+from service.reports.figures import Trace, layout, markers, x_title
 from service.reports.sweep_charts import (
     BLUE,
     GREY,
@@ -18,7 +20,6 @@ from service.reports.sweep_charts import (
     baseline_words,
     group,
     label,
-    layout,
     metric,
     shown,
 )
@@ -31,26 +32,27 @@ def curves(report: SweepReport) -> SweepChart | None:
         return None
     winner = report.standings[0].trial if report.standings else None
     drawn = sorted(with_values, key=lambda trial: _importance(trial, winner))[-MAX_DRAWN:]
-    traces: list[dict[str, Any]] = []
+    traces: list[Trace] = []
     for trial in drawn:
         name, line = _curve_look(trial, winner)
-        points = [(point.epoch, point.objectives[0]) for point in trial.reports]
         traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": name,
-                "legendgroup": name,
-                "showlegend": not any(trace["name"] == name for trace in traces),
-                "x": [epoch for epoch, _ in points],
-                "y": [value for _, value in points],
-                "line": line,
-                "marker": {"color": line["color"], "size": 4},
-                "customdata": [trial.trial] * len(points),
-                "hovertemplate": f"trial {trial.trial}, epoch %{{x}}: %{{y:.3f}}<extra></extra>",
-            }
+            markers(
+                name,
+                [point.epoch for point in trial.reports],
+                [point.objectives[0] for point in trial.reports],
+                mode="lines+markers",
+                legendgroup=name,
+                showlegend=not any(trace["name"] == name for trace in traces),
+                line=line,
+                marker={"color": line["color"], "size": 4},
+                customdata=[trial.trial] * len(trial.reports),
+                hovertemplate=f"trial {trial.trial}, epoch %{{x}}: %{{y:.3f}}<extra></extra>",
+            )
         )
     more = f" Only {MAX_DRAWN} of {len(with_values)} are drawn." if len(with_values) > MAX_DRAWN else ""
+    alt = f"Learning curves of {len(drawn)} trials"
+    if report.standings:
+        alt += f"; the winner, trial {winner}, reaches {shown(report, report.standings[0].objectives[0])}"
     return SweepChart(
         name="curves",
         title="Learning curves",
@@ -59,19 +61,9 @@ def curves(report: SweepReport) -> SweepChart | None:
             "where the scheduler stopped it. If grey lines end above the winner's line, or curves cross late, early "
             f"stopping is risky here.{more}"
         ),
-        figure={
-            "data": traces,
-            "layout": layout(
-                400, xaxis={"title": {"text": "epoch", "standoff": 8}}, yaxis={"title": {"text": metric(report)}}
-            ),
-        },
-        height_px=400,
-        alt=f"Learning curves of {len(drawn)} trials"
-        + (
-            f"; the winner, trial {winner}, reaches {shown(report, report.standings[0].objectives[0])}"
-            if with_values
-            else ""
-        ),
+        traces=traces,
+        layout=layout(400, xaxis=x_title("epoch"), yaxis={"title": {"text": metric(report)}}),
+        alt=alt,
     )
 
 
@@ -80,45 +72,32 @@ def cost(report: SweepReport) -> SweepChart | None:
     points = report.best_so_far
     if not points:
         return None
-    traces: list[dict[str, Any]] = [
-        {
-            "type": "scatter",
-            "mode": "lines+markers",
-            "name": "best so far",
-            "x": xs,
-            "y": [point.best for point in points],
-            "xaxis": x,
-            "yaxis": y,
-            "line": {"color": BLUE, "width": 2, "shape": "hv"},
-            "marker": {"size": 6},
-            "customdata": [point.trial for point in points],
-            "hovertemplate": "trial %{customdata}: %{y:.3f} after %{x:.4~g}<extra></extra>",
-            "showlegend": False,
-        }
-        for xs, x, y in (
-            ([point.epochs for point in points], "x", "y"),
-            ([point.train_s / 60 for point in points], "x2", "y2"),
+    costs = {"": [float(point.epochs) for point in points], "2": [point.train_s / 60 for point in points]}
+    traces = [
+        markers(
+            "best so far",
+            xs,
+            [point.best for point in points],
+            mode="lines+markers",
+            xaxis=f"x{panel}",
+            yaxis=f"y{panel}",
+            line={"color": BLUE, "width": 2, "shape": "hv"},
+            marker={"size": 6},
+            customdata=[point.trial for point in points],
+            hovertemplate="trial %{customdata}: %{y:.3f} after %{x:.4~g}<extra></extra>",
+            showlegend=False,
         )
+        for panel, xs in costs.items()
     ]
     last = points[-1]
     panels = layout(
         360,
-        xaxis={
-            "title": {"text": "epochs, over all trials", "standoff": 8},
-            "domain": [0, 0.46],
-            "anchor": "y",
-            "rangemode": "tozero",
-        },
-        xaxis2={
-            "title": {"text": "minutes of training", "standoff": 8},
-            "domain": [0.54, 1],
-            "anchor": "y2",
-            "rangemode": "tozero",
-        },
+        xaxis=x_title("epochs, over all trials") | {"domain": [0, 0.46], "anchor": "y", "rangemode": "tozero"},
+        xaxis2=x_title("minutes of training") | {"domain": [0.54, 1], "anchor": "y2", "rangemode": "tozero"},
         yaxis={"title": {"text": metric(report)}, "anchor": "x"},
         yaxis2={"anchor": "x2", "matches": "y", "showticklabels": False},
         margin={"l": 60, "r": 20, "t": 15, "b": 55},
-        shapes=[*baseline_lines(report, x="x", y="y"), *baseline_lines(report, x="x2", y="y2")],
+        shapes=[line for panel in costs for line in baseline_lines(report, panel)],
     )
     return SweepChart(
         name="cost",
@@ -128,8 +107,8 @@ def cost(report: SweepReport) -> SweepChart | None:
             "line still climbs at its end, more budget may help; if it has long been flat, the budget was enough. The "
             f"best of many single runs also climbs by luck.{baseline_words(report)}"
         ),
-        figure={"data": traces, "layout": panels},
-        height_px=360,
+        traces=traces,
+        layout=panels,
         alt=f"Best so far: {shown(report, last.best)} by trial {last.trial} after {last.epochs} epochs",
     )
 
@@ -141,7 +120,7 @@ def front(report: SweepReport) -> SweepChart | None:
     if len(objectives) < 2 or not whole:
         return None
     count = len(objectives) - 1
-    traces: list[dict[str, Any]] = []
+    traces: list[Trace] = []
     axes: dict[str, Any] = {}
     for index, objective in enumerate(objectives[1:], start=1):
         number = "" if index == 1 else str(index)
@@ -159,8 +138,17 @@ def front(report: SweepReport) -> SweepChart | None:
             here.sort(key=lambda each, at=index: each.objectives[at] or 0.0)  # type: ignore[misc]
             if here:
                 traces.append(
-                    _front_trace(here, index, name, color)
-                    | {"xaxis": f"x{number}", "yaxis": f"y{number}", "showlegend": index == 1}
+                    markers(
+                        name,
+                        [standing.objectives[index] for standing in here],
+                        [standing.objectives[0] for standing in here],
+                        marker={"color": color, "size": 11 if is_on else 8},
+                        customdata=[standing.trial for standing in here],
+                        hovertemplate="trial %{customdata}: %{y:.3f} at %{x:.4~g}<extra></extra>",
+                        xaxis=f"x{number}",
+                        yaxis=f"y{number}",
+                        showlegend=index == 1,
+                    )
                 )
     on_front = [str(standing.trial) for standing in whole if standing.is_on_front]
     return SweepChart(
@@ -170,8 +158,8 @@ def front(report: SweepReport) -> SweepChart | None:
             "One mark per configuration, at its means over seeds. No configuration is better than one on the front in "
             "every objective; choose by what matters to you. With one seed, neighbours on the front may be swapped."
         ),
-        figure={"data": traces, "layout": layout(400, **axes)},
-        height_px=400,
+        traces=traces,
+        layout=layout(400, **axes),
         alt=f"On the Pareto front: trials {', '.join(on_front) or 'none'} of {len(whole)}",
         is_wide=count > 1,
     )
@@ -182,29 +170,22 @@ def rungs(report: SweepReport) -> SweepChart | None:
     if report.stopping is None or not report.stopping.rungs:
         return None
     direction = report.spec.objectives[0].direction
-    looks: dict[str, tuple[float, dict[str, Any]]] = {
-        "continued, or completed": (-0.13, {"color": BLUE, "symbol": "circle", "size": 9}),
-        "stopped here": (0.0, {"color": GREY, "symbol": "x", "size": 8}),
-        "ended otherwise": (0.13, {"color": RED, "symbol": "triangle-down", "size": 8}),
-    }
-    at: dict[str, list[tuple[float, float, TrialView]]] = {name: [] for name in looks}
+    at: dict[str, list[tuple[float, float, TrialView]]] = {name: [] for name in _RUNG_LOOKS}
     for index, rung in enumerate(report.stopping.rungs):
         for trial, value in judged_at(report.trials, rung.rung, rung.epoch, direction):
             stopped = trial.state == "stopped" and trial.epoch == rung.epoch
             on = continued_after(trial, rung.epoch)
             name = "continued, or completed" if on else "stopped here" if stopped else "ended otherwise"
-            at[name].append((index + looks[name][0], value, trial))
+            at[name].append((index + _RUNG_LOOKS[name][0], value, trial))
     traces = [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": name,
-            "x": [x for x, _, _ in points],
-            "y": [y for _, y, _ in points],
-            "marker": looks[name][1],
-            "text": [label(report, trial) for _, _, trial in points],
-            "hovertemplate": "%{y:.3f} here<br>%{text}<extra></extra>",
-        }
+        markers(
+            name,
+            [x for x, _, _ in points],
+            [y for _, y, _ in points],
+            marker=_RUNG_LOOKS[name][1],
+            text=[label(report, trial) for _, _, trial in points],
+            hovertemplate="%{y:.3f} here<br>%{text}<extra></extra>",
+        )
         for name, points in at.items()
         if points
     ]
@@ -220,17 +201,22 @@ def rungs(report: SweepReport) -> SweepChart | None:
             "arrives and knows only the trials before it. A late trial is judged more strictly, so a cross may be "
             "above a circle."
         ),
-        figure={
-            "data": traces,
-            "layout": layout(
-                360,
-                xaxis={"tickvals": list(range(len(names))), "ticktext": names, "range": [-0.5, len(names) - 0.5]},
-                yaxis={"title": {"text": metric(report)}},
-            ),
-        },
-        height_px=360,
+        traces=traces,
+        layout=layout(
+            360,
+            xaxis={"tickvals": list(range(len(names))), "ticktext": names, "range": [-0.5, len(names) - 0.5]},
+            yaxis={"title": {"text": metric(report)}},
+        ),
         alt=f"Rungs. {said}",
     )
+
+
+_RUNG_LOOKS: Mapping[str, tuple[float, dict[str, Any]]] = {
+    "continued, or completed": (-0.13, {"color": BLUE, "symbol": "circle", "size": 9}),
+    "stopped here": (0.0, {"color": GREY, "symbol": "x", "size": 8}),
+    "ended otherwise": (0.13, {"color": RED, "symbol": "triangle-down", "size": 8}),
+}
+"""Each group's offset from the middle of a rung, and its marks."""
 
 
 def _importance(trial: TrialView, winner: int | None) -> int:
@@ -256,19 +242,6 @@ def _curve_look(trial: TrialView, winner: int | None) -> tuple[str, dict[str, An
             return "others", {"color": BLUE, "width": 1.4}
         case name:
             return name, {"color": RED if name == "failed or lost" else SKY, "width": 1.4}
-
-
-def _front_trace(standings: list[Standing], index: int, name: str, color: str) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": name,
-        "x": [standing.objectives[index] for standing in standings],
-        "y": [standing.objectives[0] for standing in standings],
-        "marker": {"color": color, "size": 11 if name == "on the front" else 8},
-        "customdata": [standing.trial for standing in standings],
-        "hovertemplate": "trial %{customdata}: %{y:.3f} at %{x:.4~g}<extra></extra>",
-    }
 
 
 def _way(direction: str) -> str:

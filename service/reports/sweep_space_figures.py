@@ -7,6 +7,7 @@ from typing import Any
 from fgd_core.spec.dimensions import Choice, Dimension
 from fgd_core.spec.sweep_report import SweepReport, TrialView
 from service.jobs.trial_values import best_until, common_epoch
+from service.reports.figures import Trace, layout, markers
 from service.reports.sweep_charts import (
     BLUE,
     GROUP_MARKS,
@@ -20,7 +21,6 @@ from service.reports.sweep_charts import (
     group,
     is_log,
     label,
-    layout,
     metric,
     on_axis,
     place,
@@ -79,8 +79,8 @@ def parallel(report: SweepReport) -> SweepChart | None:
             "trials are thin and dotted. If lines of one colour run close together on an axis, that value matters; if "
             f"they spread over the axis, it does not matter alone. Stopped trials had fewer epochs.{more}"
         ),
-        figure={"data": traces, "layout": figure_layout},
-        height_px=420,
+        traces=traces,
+        layout=figure_layout,
         alt=f"Parallel coordinates of {len(drawn)} trials over {', '.join(dimensions)}. {_best_in_words(report)}",
         is_wide=True,
     )
@@ -91,15 +91,14 @@ def importance(report: SweepReport) -> SweepChart | None:
     found = report.importance
     if found is None:
         return None
-    names = list(found.shares)
-    height = 110 + 34 * len(names)
+    names, shares = list(found.shares), list(found.shares.values())
     trace = {
         "type": "bar",
         "orientation": "h",
-        "x": [found.shares[name] for name in names],
+        "x": shares,
         "y": names,
         "marker": {"color": BLUE},
-        "text": [f"{found.shares[name]:.0%}" for name in names],
+        "text": [f"{share:.0%}" for share in shares],
         "textposition": "outside",
         "cliponaxis": False,
         "hovertemplate": "%{y}: %{x:.1%}<extra></extra>",
@@ -113,16 +112,13 @@ def importance(report: SweepReport) -> SweepChart | None:
             f"trials by their best value up to epoch {found.epoch}.{left_out} "
             + (found.warning or "It says nothing about values outside the space.")
         ),
-        figure={
-            "data": [trace],
-            "layout": layout(
-                height,
-                xaxis={"tickformat": ".0%", "range": [0, 1.12], "tickvals": [0, 0.25, 0.5, 0.75, 1]},
-                yaxis={"autorange": "reversed", "automargin": True},
-                margin={"l": 20, "r": 20, "t": 10, "b": 40},
-            ),
-        },
-        height_px=height,
+        traces=[trace],
+        layout=layout(
+            110 + 34 * len(names),
+            xaxis={"tickformat": ".0%", "range": [0, 1.12], "tickvals": [0, 0.25, 0.5, 0.75, 1]},
+            yaxis={"autorange": "reversed", "automargin": True},
+            margin={"l": 20, "r": 20, "t": 10, "b": 40},
+        ),
         alt="Importance: " + ", ".join(f"{name} {share:.0%}" for name, share in found.shares.items()),
     )
 
@@ -135,8 +131,7 @@ def slices(report: SweepReport) -> SweepChart | None:
         return None
     columns = min(3, len(dimensions))
     rows = math.ceil(len(dimensions) / columns)
-    height = 70 + 270 * rows
-    traces: list[dict[str, Any]] = []
+    traces: list[Trace] = []
     axes: dict[str, Any] = {}
     shapes: list[dict[str, Any]] = []
     for index, (path, dimension) in enumerate(dimensions):
@@ -152,25 +147,22 @@ def slices(report: SweepReport) -> SweepChart | None:
             "anchor": f"x{number}",
             "title": {"text": metric(report) if column == 0 else ""},
         } | ({"matches": "y"} if index else {})
-        shapes += baseline_lines(report, x=f"x{number}", y=f"y{number}")
+        shapes += baseline_lines(report, number)
         for name, mark in GROUP_MARKS.items():
             here = [trial for trial in trials if group(trial) == name and path in trial.values]
             if here:
                 traces.append(
-                    {
-                        "type": "scatter",
-                        "mode": "markers",
-                        "name": name,
-                        "legendgroup": name,
-                        "showlegend": not any(trace["name"] == name for trace in traces),
-                        "x": [on_axis(dimension, trial.values[path]) for trial in here],
-                        "y": [value_of(trial) for trial in here],
-                        "xaxis": f"x{number}",
-                        "yaxis": f"y{number}",
-                        "marker": mark,
-                        "text": [label(report, trial) for trial in here],
-                        "hovertemplate": "%{text}<extra></extra>",
-                    }
+                    markers(
+                        name,
+                        [on_axis(dimension, trial.values[path]) for trial in here],
+                        [value_of(trial) for trial in here],
+                        legendgroup=name,
+                        showlegend=not any(trace["name"] == name for trace in traces),
+                        xaxis=f"x{number}",
+                        yaxis=f"y{number}",
+                        marker=mark,
+                        **_labelled(report, here),
+                    )
                 )
     return SweepChart(
         name="slices",
@@ -179,13 +171,10 @@ def slices(report: SweepReport) -> SweepChart | None:
             f"The best {metric(report)} of each trial against one of its values. The other values differ, too, so "
             f"another dimension can cause a trend.{baseline_words(report)}"
         ),
-        figure={
-            "data": traces,
-            "layout": layout(
-                height, **axes, shapes=shapes, margin={"l": 60, "r": 20, "t": 40, "b": 50 if rows == 1 else 0}
-            ),
-        },
-        height_px=height,
+        traces=traces,
+        layout=layout(
+            70 + 270 * rows, **axes, shapes=shapes, margin={"l": 60, "r": 20, "t": 40, "b": 50 if rows == 1 else 0}
+        ),
         alt=f"Scatter plots of {metric(report)} against {', '.join(path for path, _ in dimensions)}",
         is_wide=True,
     )
@@ -218,17 +207,14 @@ def contour(report: SweepReport) -> SweepChart | None:
         "connectgaps": False,
         "hovertemplate": f"about %{{z:.3f}}<extra>{metric(report)}</extra>",
     }
-    marks: dict[str, Any] = {
-        "type": "scatter",
-        "mode": "markers",
-        "name": "trials",
-        "x": [trial.values[x_path] for trial, _ in compared],
-        "y": [trial.values[y_path] for trial, _ in compared],
-        "marker": {"color": "#1a1c1f", "size": 7, "line": {"color": "#ffffff", "width": 1.5}},
-        "text": [label(report, trial) for trial, _ in compared],
-        "hovertemplate": "%{text}<extra></extra>",
-        "showlegend": False,
-    }
+    marks = markers(
+        "trials",
+        [trial.values[x_path] for trial, _ in compared],
+        [trial.values[y_path] for trial, _ in compared],
+        marker={"color": "#1a1c1f", "size": 7, "line": {"color": "#ffffff", "width": 1.5}},
+        showlegend=False,
+        **_labelled(report, [trial for trial, _ in compared]),
+    )
     return SweepChart(
         name="contour",
         title=f"{short(x_path)} with {short(y_path)}",
@@ -237,59 +223,47 @@ def contour(report: SweepReport) -> SweepChart | None:
             "between trials (dots) and blank far from all trials. The other values differ between dots, so a hill "
             "around a single dot means nothing."
         ),
-        figure={
-            "data": [trace, marks],
-            "layout": layout(
-                400,
-                xaxis=axis(x_dimension, x_path, marks["x"]),
-                yaxis=axis(y_dimension, y_path, marks["y"]),
-                margin={"l": 70, "r": 20, "t": 15, "b": 50},
-            ),
-        },
-        height_px=400,
+        traces=[trace, marks],
+        layout=layout(
+            400,
+            xaxis=axis(x_dimension, x_path, marks["x"]),
+            yaxis=axis(y_dimension, y_path, marks["y"]),
+            margin={"l": 70, "r": 20, "t": 15, "b": 50},
+        ),
         alt=f"Map of {metric(report)} over {x_path} and {y_path} from {len(compared)} trials",
     )
 
 
-def _parallel_line(report: SweepReport, trial: TrialView, low: float, high: float) -> dict[str, Any]:
+def _parallel_line(report: SweepReport, trial: TrialView, low: float, high: float) -> Trace:
     """A trial as a line through all dimensions to its value between `low` and `high`."""
     dimensions = report.spec.dimensions()
     share = (value_of(trial) - low) / (high - low) if high > low else 0.5
-    is_complete = trial.state == "completed"
-    return {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "name": f"trial {trial.trial}",
-        "x": list(range(len(dimensions) + 1)),
-        "y": [*(place(dimension, trial.values.get(path)) for path, dimension in dimensions.items()), share],
-        "line": {
-            "color": shade(share if _is_maximized(report) else 1 - share),
-            "width": 2.5 if is_complete else 1.2,
-            "dash": "solid" if is_complete else "dot",
-        },
-        "marker": {"size": 5},
-        "opacity": 0.95 if is_complete else 0.6,
-        "connectgaps": False,
-        "text": label(report, trial),
-        "hovertemplate": "%{text}<extra></extra>",
-        "showlegend": False,
-    }
+    look = {"width": 2.5, "dash": "solid"} if trial.state == "completed" else {"width": 1.2, "dash": "dot"}
+    return markers(
+        f"trial {trial.trial}",
+        list(range(len(dimensions) + 1)),
+        [*(place(dimension, trial.values.get(path)) for path, dimension in dimensions.items()), share],
+        mode="lines+markers",
+        line={"color": shade(share if _is_maximized(report) else 1 - share)} | look,
+        marker={"size": 5},
+        opacity=0.95 if trial.state == "completed" else 0.6,
+        connectgaps=False,
+        text=label(report, trial),
+        hovertemplate="%{text}<extra></extra>",
+        showlegend=False,
+    )
 
 
-def _colour_scale(report: SweepReport, low: float, high: float) -> dict[str, Any]:
+def _labelled(report: SweepReport, trials: Sequence[TrialView]) -> dict[str, Any]:
+    """The text under the pointer of each trial."""
+    return {"text": [label(report, trial) for trial in trials], "hovertemplate": "%{text}<extra></extra>"}
+
+
+def _colour_scale(report: SweepReport, low: float, high: float) -> Trace:
     """An invisible mark that makes plotly draw the colour bar."""
     bar = {"thickness": 12, "len": 0.9, "x": 1.06, "outlinewidth": 0, "nticks": 5, "title": {"text": metric(report)}}
-    scale = _scale(report)
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": "scale",
-        "x": [None],
-        "y": [None],
-        "marker": {"color": [low], "cmin": low, "cmax": high, "colorscale": scale, "colorbar": bar, "size": 0.1},
-        "hoverinfo": "skip",
-        "showlegend": False,
-    }
+    mark = {"color": [low], "cmin": low, "cmax": high, "colorscale": _scale(report), "colorbar": bar, "size": 0.1}
+    return markers("scale", [None], [None], marker=mark, hoverinfo="skip", showlegend=False)
 
 
 def _is_maximized(report: SweepReport) -> bool:

@@ -172,7 +172,7 @@ def _background(services: Services, dispatcher: Dispatcher, time: shared_clock.S
         tasks.append(
             BackgroundTask(
                 name="housekeeping",
-                run_once=services.housekeeping.run_once,
+                run_once=services.housekeeping.run_pass_if_due,
                 period_s=min(CHECK_S, every_hours * 3600),
                 delay_s=STARTUP_DELAY_S,
             )

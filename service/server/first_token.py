@@ -16,7 +16,7 @@ from service.server.options import settings_of
 from service.settings import Settings
 from service.store import api_tokens, audit, migrate
 from service.store.session import Database
-from service.store.tables import columns
+from service.store.tables import ApiToken, columns
 from service.store.tokens import digest
 
 _SHORTEST = 32
@@ -94,14 +94,14 @@ async def _create(request: NewToken, database_url: str) -> TokenCreated:
     )
     try:
         async with database.writing() as session:
-            row = await api_tokens.insert_token(session, stored)
+            await api_tokens.insert_token(session, stored)
             await audit.append(session, _audit_entry(stored, now))
     finally:
         await database.close()
-    return TokenCreated.model_validate(columns(row) | {"token_id": row.id, "token": token})
+    return TokenCreated.model_validate(columns(stored) | {"token_id": stored.id, "token": token})
 
 
-def _audit_entry(stored: api_tokens.NewToken, now: datetime) -> audit.Entry:
+def _audit_entry(stored: ApiToken, now: datetime) -> audit.Entry:
     return audit.Entry(
         at=now,
         actor=stored.created_by,

@@ -1,11 +1,11 @@
 """Defines what a storage can do. Paths are relative to it, with slashes: `jobs/<id>/attempts/1/checkpoints/best.pt`."""
 
 import hashlib
+import secrets
 from abc import abstractmethod
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, NamedTuple, Protocol, Self
 
 from service.jobs.retention import StoredFile
@@ -48,9 +48,7 @@ class Upload(Protocol):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.discard()
 
 
@@ -70,6 +68,10 @@ class Storage(Protocol):
 
     def check(self) -> None:
         """Write and delete a test file."""
+        path = f".check-{secrets.token_hex(4)}"
+        self.ping()
+        self.write(path, b"fgd")
+        self.delete(path)
 
     def ping(self) -> None:
         """Check that the storage answers; cheaper than `check`."""
@@ -94,6 +96,8 @@ class Storage(Protocol):
 
     def read(self, path: str) -> bytes:
         """Return the content of a file."""
+        with self.open(path).file as file:
+            return file.read()
 
     def sha256(self, path: str) -> str:
         """Return the SHA-256, in hex, of the file's current content; may read the whole file."""

@@ -9,6 +9,8 @@ NotFoundError
 """
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from fgd_core.errors import NotFoundError, StorageError
 
@@ -43,6 +45,15 @@ class FileGoneError(NotFoundError):
 def gone(uri: str) -> FileGoneError:
     """Return the error for a file that does not exist."""
     return FileGoneError(f"no file {uri}; it may have been deleted", uri=uri)
+
+
+@contextmanager
+def translating(what: str, uri: str) -> Iterator[None]:
+    """Raise errors of the disk as storage errors; arguments as of `from_os_error`."""
+    try:
+        yield
+    except OSError as cause:
+        raise from_os_error(what, uri, cause) from cause
 
 
 def from_os_error(what: str, uri: str, cause: OSError) -> StorageError:

@@ -12,10 +12,10 @@ from urllib.parse import unquote
 
 from service.jobs.retention import StoredFile
 from service.storage import errors, paths
-from service.storage.base import OpenedFile, Upload, digest_of
+from service.storage.base import OpenedFile, Storage, Upload, digest_of
 
 
-class FolderStorage:
+class FolderStorage(Storage):
     """Stores files in one folder.
 
     It follows no symbolic links inside the folder: a run could create one that points outside. The path of the folder
@@ -31,19 +31,13 @@ class FolderStorage:
         return self._root.resolve().as_uri()
 
     def check(self) -> None:
-        name = f".check-{secrets.token_hex(4)}"
-        try:
+        with errors.translating("create", str(self._root)):
             self._root.mkdir(parents=True, exist_ok=True)
-        except OSError as cause:
-            raise errors.from_os_error("create", str(self._root), cause) from cause
-        self.write(name, b"fgd")
-        self.delete(name)
+        super().check()
 
     def ping(self) -> None:
-        try:
+        with errors.translating("read", str(self._root)):
             os.scandir(self._root).close()
-        except OSError as cause:
-            raise errors.from_os_error("read", str(self._root), cause) from cause
 
     def uri_of(self, path: str) -> str:
         return (self._root / path).as_uri()
@@ -97,17 +91,12 @@ class FolderStorage:
         if place is None:
             raise errors.gone(self.uri_of(path))
         try:
-            file = place.open("rb")
+            with errors.translating("read", self.uri_of(path)):
+                file = place.open("rb")
         except FileNotFoundError as cause:
             raise errors.gone(self.uri_of(path)) from cause
-        except OSError as cause:
-            raise errors.from_os_error("read", self.uri_of(path), cause) from cause
         status = os.fstat(file.fileno())
         return OpenedFile(file, status.st_size, _modified_at(status))
-
-    def read(self, path: str) -> bytes:
-        with self.open(path).file as file:
-            return file.read()
 
     def sha256(self, path: str) -> str:
         with self.open(path).file as file:
@@ -123,22 +112,14 @@ class FolderStorage:
 
     def delete(self, path: str, *, modified_at: datetime | None = None) -> None:
         place = self._place(path)
-        try:
+        with errors.translating("delete", self.uri_of(path)), suppress(FileNotFoundError):
             if modified_at in (None, _modified_at(place.lstat())):
                 place.unlink()
-        except FileNotFoundError:
-            return
-        except OSError as cause:
-            raise errors.from_os_error("delete", self.uri_of(path), cause) from cause
 
     def delete_folder(self, folder: str) -> None:
         place = self._place(folder)
-        try:
+        with errors.translating("delete", self.uri_of(folder)), suppress(FileNotFoundError):
             shutil.rmtree(place)
-        except FileNotFoundError:
-            return
-        except OSError as cause:
-            raise errors.from_os_error("delete", self.uri_of(folder), cause) from cause
 
     def abort_uploads(self, *, before: datetime, dry_run: bool = False) -> int:
         return 0  # Unfinished uploads to a folder are files, which `listing` shows.
@@ -186,19 +167,15 @@ class FolderUpload(Upload):
         self._uri = uri
         self._sha256 = sha256
         self._partial = place.with_name(f".{place.name}.{secrets.token_hex(4)}.partial")
-        try:
+        with errors.translating("write", uri):
             self._file = self._partial.open("xb")
-        except OSError as cause:
-            raise errors.from_os_error("write", uri, cause) from cause
 
     def write(self, block: bytes) -> None:
-        try:
+        with errors.translating("write", self._uri):
             self._file.write(block)
-        except OSError as cause:
-            raise errors.from_os_error("write", self._uri, cause) from cause
 
     def commit(self) -> None:
-        try:
+        with errors.translating("write", self._uri):
             self._file.flush()
             os.fsync(self._file.fileno())
             if self._sha256 is not None:
@@ -206,8 +183,6 @@ class FolderUpload(Upload):
             self._file.close()
             self._partial.replace(self._place)
             _sync_folder(self._place.parent)
-        except OSError as cause:
-            raise errors.from_os_error("write", self._uri, cause) from cause
 
     def discard(self) -> None:
         # Closing writes the buffer, which fails on a full disk.

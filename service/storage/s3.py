@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from secrets import token_hex
 
 from fgd_core.retrying import RetryPolicy, retry
 from service.jobs.retention import StoredFile
 from service.storage import errors, paths
-from service.storage.base import BLOCK_BYTES, OpenedFile, digest_of
+from service.storage.base import BLOCK_BYTES, OpenedFile, Storage, digest_of
 from service.storage.s3_bucket import S3Bucket
 from service.storage.s3_files import ObjectHead, S3Upload, open_object
 
@@ -23,7 +22,7 @@ _SHA256 = "sha256"
 """Key of the digest in the object's metadata: S3 does not compute the SHA-256 of an object uploaded in parts."""
 
 
-class S3Storage:
+class S3Storage(Storage):
     """Stores files as objects of one bucket.
 
     Args:
@@ -38,12 +37,6 @@ class S3Storage:
     @property
     def uri(self) -> str:
         return self._bucket.uri
-
-    def check(self) -> None:
-        path = f".check-{token_hex(4)}"
-        self.ping()
-        self.write(path, b"fgd")
-        self.delete(path)
 
     def ping(self) -> None:
         self._bucket.call("list_objects_v2", Prefix=self._bucket.prefix, MaxKeys=1)
@@ -78,10 +71,6 @@ class S3Storage:
     def open(self, path: str) -> OpenedFile:
         head = self._existing_head(path)
         return OpenedFile(open_object(self._bucket, path, head), head.size_bytes, head.modified_at)
-
-    def read(self, path: str) -> bytes:
-        with self.open(path).file as file:
-            return file.read()
 
     def sha256(self, path: str) -> str:
         known = self._existing_head(path).sha256
@@ -140,13 +129,9 @@ class S3Storage:
         return len(old)
 
     def _download(self, path: str, target: Path) -> None:
-        with self.open(path).file as file:
-            try:
-                with target.open("wb") as copy:
-                    while block := file.read(BLOCK_BYTES):
-                        copy.write(block)
-            except OSError as cause:
-                raise errors.from_os_error("write", str(target), cause) from cause
+        with self.open(path).file as file, errors.translating("write", str(target)), target.open("wb") as copy:
+            while block := file.read(BLOCK_BYTES):
+                copy.write(block)
 
     def _head(self, path: str) -> ObjectHead | None:
         if not paths.is_plain(path):

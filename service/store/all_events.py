@@ -95,13 +95,16 @@ async def since(session: AsyncSession, position: Position, wanted: Filter, *, li
         .order_by(Event.transaction_id, Event.job_id, Event.sequence)
         .limit(limit)
     )
-    for column, values in ((Event.job_id, wanted.job_ids), (Job.project, wanted.projects), (Event.kind, wanted.kinds)):
-        if values:
-            query = query.where(column.in_(values))
+    choices = ((Event.job_id, wanted.job_ids), (Job.project, wanted.projects), (Event.kind, wanted.kinds))
+    query = query.where(*(column.in_(values) for column, values in choices if values))
     if wanted.only_project is not None:
         query = query.where(Job.project == wanted.only_project)
     found = [
-        Placed(Position(row.transaction_id, row.job_id, row.sequence), project, _stored(row))
+        Placed(
+            Position(row.transaction_id, row.job_id, row.sequence),
+            project,
+            StoredEvent.model_validate(row, from_attributes=True),
+        )
         for row, project in await session.execute(query)
     ]
     end = found[-1].position if len(found) == limit else max(position, Position(horizon, "", 0))
@@ -113,9 +116,3 @@ async def _horizon(session: AsyncSession) -> int:
     if session.get_bind().dialect.name == "postgresql":
         return int(await session.scalar(text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")) or 0)
     return int(await session.scalar(select(func.max(Event.transaction_id))) or 0) + 1
-
-
-def _stored(row: Event) -> StoredEvent:
-    return StoredEvent(
-        job_id=row.job_id, sequence=row.sequence, at=row.at, attempt=row.attempt, kind=row.kind, data=row.data
-    )

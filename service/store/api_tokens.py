@@ -1,7 +1,6 @@
 """Stores the API tokens of users and programs, as hashes only."""
 
 import secrets
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, or_, select, update
@@ -18,28 +17,14 @@ BOOTSTRAP = "bootstrap"
 _USED_EVERY_S = 60.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class NewToken:
-    """Holds the columns of a token that is to be inserted."""
-
-    id: str
-    name: str
-    role: str
-    project: str | None
-    token_sha256: str
-    created_at: datetime
-    created_by: str
-    expires_at: datetime | None
-
-
 def new_token(
     *, name: str, role: str, project: str | None, created_by: str, expires_at: datetime | None, now: datetime
-) -> tuple[str, NewToken]:
+) -> tuple[str, ApiToken]:
     """Return a new token and its row; the row contains only the token's hash."""
     token_id = secrets.token_hex(6)
     # The prefix lets scanners for leaked secrets recognise it; with 256 random bits a plain hash is enough.
     token = f"fgd_{token_id}_{secrets.token_hex(32)}"
-    row = NewToken(
+    row = ApiToken(
         id=token_id,
         name=name,
         role=role,
@@ -52,12 +37,10 @@ def new_token(
     return token, row
 
 
-async def insert_token(session: AsyncSession, token: NewToken) -> ApiToken:
-    """Insert a token and return its row."""
-    row = ApiToken(**vars(token))
+async def insert_token(session: AsyncSession, row: ApiToken) -> None:
+    """Insert the row of a new token."""
     session.add(row)
     await session.flush()
-    return row
 
 
 async def register_bootstrap(session: AsyncSession, token_sha256: str, now: datetime) -> None:

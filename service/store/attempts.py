@@ -1,45 +1,18 @@
 """Stores attempts (executions of a job on the cluster) and the last received sequence of each of their streams."""
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import groupby
 
-from sqlalchemy import bindparam, func, insert, or_, select, update
+from sqlalchemy import bindparam, func, or_, select, update
 
 from fgd_core.spec.events import EndCause
 from fgd_core.spec.results import ErrorReport
 from service.jobs.lifecycle import ON_CLUSTER
-from service.store.json_values import JsonObject
 from service.store.statements import core, upsert
 from service.store.tables import Attempt, AttemptStream, Job, table_of
 from service.store.write_session import WriteSession
-
-
-async def insert_attempt(
-    session: WriteSession,
-    *,
-    attempt_id: str,
-    job_id: str,
-    number: int,
-    token_sha256: str,
-    submission_id: str,
-    dashboard_url: str | None,
-    spec_changes: JsonObject | None,
-    now: datetime,
-) -> None:
-    """Insert a new attempt."""
-    await session.execute(
-        insert(Attempt).values(
-            id=attempt_id,
-            job_id=job_id,
-            number=number,
-            token_sha256=token_sha256,
-            submission_id=submission_id,
-            dashboard_url=dashboard_url,
-            spec_changes=spec_changes,
-            created_at=now,
-        )
-    )
 
 
 async def find(session: WriteSession, attempt_id: str) -> Attempt | None:
@@ -69,11 +42,14 @@ async def of_job(session: WriteSession, job_id: str) -> list[Attempt]:
 
 async def of_jobs(session: WriteSession, job_ids: Sequence[str]) -> dict[str, list[Attempt]]:
     """Return the attempts of each job, oldest first; jobs without attempts are omitted."""
-    found: dict[str, list[Attempt]] = {}
-    query = select(Attempt).where(Attempt.job_id.in_(job_ids)).order_by(Attempt.number)
-    for attempt in await session.scalars(query):
-        found.setdefault(attempt.job_id, []).append(attempt)
-    return found
+    query = select(Attempt).where(Attempt.job_id.in_(job_ids)).order_by(Attempt.job_id, Attempt.number)
+    by_job = groupby(await session.scalars(query), key=lambda attempt: attempt.job_id)
+    return {job_id: list(tried) for job_id, tried in by_job}
+
+
+def ran_s(tried: Iterable[Attempt]) -> float:
+    """Return the seconds that attempts ran; those that did not begin or still run are not counted."""
+    return sum((each.ended_at - each.started_at).total_seconds() for each in tried if each.started_at and each.ended_at)
 
 
 async def active(session: WriteSession) -> list[tuple[Job, Attempt]]:

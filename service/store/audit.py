@@ -49,14 +49,9 @@ async def page(
         target: a text that the entry's target contains.
         before_id: only entries with a lower id.
     """
+    wanted = {AuditEntry.actor: actor, AuditEntry.action: action, AuditEntry.project: project}
     query = select(AuditEntry).order_by(AuditEntry.id.desc()).limit(limit)
-    for column, wanted in (
-        (AuditEntry.actor, actor),
-        (AuditEntry.action, action),
-        (AuditEntry.project, project),
-    ):
-        if wanted is not None:
-            query = query.where(column == wanted)
+    query = query.where(*(column == value for column, value in wanted.items() if value is not None))
     if target is not None:
         query = query.where(AuditEntry.target.contains(target, autoescape=True))
     if before_id is not None:

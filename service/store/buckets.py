@@ -14,6 +14,7 @@ from service.clock import Clock
 from service.jobs.lifecycle import ON_CLUSTER
 from service.store.metrics import BUCKET_STEPS
 from service.store.session import Database
+from service.store.statements import replacing
 from service.store.tables import Job, MetricBucket, MetricPoint, MetricSeries, table_of
 
 EVERY_S = 5.0
@@ -80,10 +81,9 @@ async def roll_up(session: AsyncSession, series_id: int, *, max_points: int = MA
     if until is None or (end := until // BUCKET_STEPS * BUCKET_STEPS) <= begin:
         return False
     found = extremes(series_id, begin, end - 1, BUCKET_STEPS)
+    names = [column.name for column in _BUCKETS.c]
     insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    statement = insert(_BUCKETS).from_select([column.name for column in _BUCKETS.c], found)
-    newer = {column.name: statement.excluded[column.name] for column in _BUCKETS.c if not column.primary_key}
-    await session.execute(statement.on_conflict_do_update(index_elements=["series_id", "bucket"], set_=newer))
+    await session.execute(replacing(insert(_BUCKETS).from_select(names, found), names))
     await session.execute(update(MetricSeries).where(row.id == series_id).values(rolled_up_to=end))
     return some is not None
 

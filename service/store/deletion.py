@@ -75,12 +75,17 @@ async def delete_step(session: WriteSession, job_id: str) -> bool:
     )
     await session.execute(update(Dataset).where(Dataset.check_job_id == job_id).values(check_job_id=None))
     for table, of_job in rest:
-        await session.execute(delete(table).where(of_job).execution_options(synchronize_session=False))
+        await num_deleted(session, table, of_job)
     return False
 
 
 async def _delete_some(session: WriteSession, table: type[Base], of_job: ColumnElement[bool]) -> int:
     keys = list(table.__table__.primary_key)
     some = select(*keys).where(of_job).limit(_STEP_ROWS)
-    statement = delete(table).where(tuple_(*keys).in_(some)).execution_options(synchronize_session=False)
+    return await num_deleted(session, table, tuple_(*keys).in_(some))
+
+
+async def num_deleted(session: WriteSession, table: type[Base], *where: ColumnElement[bool]) -> int:
+    """Delete rows and return their number."""
+    statement = delete(table).where(*where).execution_options(synchronize_session=False)
     return int(getattr(await session.execute(statement), "rowcount", 0))

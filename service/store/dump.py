@@ -9,7 +9,6 @@ from sqlalchemy import JSON, Connection, DateTime, Integer, MetaData, Table, eve
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.store.json_values import JsonObject
-from service.store.statements import read_consistently
 from service.store.tables import Base, SchemaFloor, UtcDateTime
 
 _CHUNK_ROWS = 2_000
@@ -20,11 +19,6 @@ _LEFT_OUT_TABLES = frozenset({"leases"})
 _LEFT_OUT_COLUMNS = frozenset({("events", "transaction_id")})
 
 Change = Callable[[str, JsonObject], None]
-
-
-async def begin_snapshot(session: AsyncSession) -> None:
-    """Make all reads of this session see one moment, regardless of concurrent writes. Call it first."""
-    await read_consistently(session)
 
 
 async def tables(session: AsyncSession) -> list[Table]:

@@ -27,11 +27,11 @@ class Timings(Protocol):
 
     def took(self, kind: str, seconds: float) -> None:
         """Record the duration of a transaction; `kind` is reading or writing."""
-        ...
+        return
 
     def waited(self, what: str, seconds: float) -> None:
         """Record a wait; `what` is connection or turn (of SQLite's one writer)."""
-        ...
+        return
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -119,11 +119,9 @@ async def _page(
     session: WriteSession, job_id: str, sequence: int, *, kinds: Sequence[str] | None, limit: int
 ) -> list[StoredEvent]:
     # Columns instead of `Event` objects: a large sweep has a hundred thousand events.
-    query = select(Event.sequence, Event.at, Event.attempt, Event.kind, Event.data).where(Event.job_id == job_id)
+    columns = (Event.job_id, Event.sequence, Event.at, Event.attempt, Event.kind, Event.data)
+    query = select(*columns).where(Event.job_id == job_id)
     if kinds is not None:
         query = query.where(Event.kind.in_(kinds))
     rows = await session.execute(query.where(Event.sequence > sequence).order_by(Event.sequence).limit(limit))
-    return [
-        StoredEvent(job_id=job_id, sequence=row.sequence, at=row.at, attempt=row.attempt, kind=row.kind, data=row.data)
-        for row in rows
-    ]
+    return [StoredEvent(**row._mapping) for row in rows]

@@ -150,9 +150,8 @@ async def page(session: WriteSession, wanted: Filter, *, before: tuple[datetime,
         before: (created_at, id) of the last job of the previous page.
     """
     query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
-    for column, values in ((Job.state, wanted.states), (Job.kind, wanted.kinds), (Job.project, wanted.projects)):
-        if values:
-            query = query.where(column.in_(values))
+    choices = ((Job.state, wanted.states), (Job.kind, wanted.kinds), (Job.project, wanted.projects))
+    query = query.where(*(column.in_(values) for column, values in choices if values))
     if wanted.only_project is not None:
         query = query.where(Job.project == wanted.only_project)
     if wanted.text:

@@ -1,23 +1,15 @@
 """Stores the weights and limits of projects and computes their usage. A project without a row has the defaults."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.jobs.lifecycle import ON_CLUSTER, WAITING
+from service.jobs.scheduling import Limits
 from service.store.statements import upsert
 from service.store.tables import Job, Project
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """Holds a project's weight and limits; None means no limit."""
-
-    weight: float = 1.0
-    max_running_jobs: int | None = None
-    max_gpus: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +31,7 @@ async def limits(session: AsyncSession) -> dict[str, Limits]:
 
 async def set_limits(session: AsyncSession, name: str, wanted: Limits, now: datetime) -> None:
     """Set the limits of a project; inserts its row if it has none."""
-    values = vars(wanted)
+    values = asdict(wanted)
     changed = await session.scalar(update(Project).where(Project.name == name).values(values).returning(Project.name))
     if changed is None:
         # Two requests may insert the row at the same time.

@@ -1,6 +1,6 @@
 """Reads the waiting jobs with few columns: there may be ten thousand, and the dispatcher reads them every second."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,8 +12,8 @@ from sqlalchemy.orm import aliased
 from fgd_core.spec.events import JobState
 from fgd_core.spec.views import ProgressView
 from service.jobs.lifecycle import OVER, STOPPING, WAITING
-from service.jobs.scheduling import Active, Limits, Queued
-from service.store.tables import Attempt, Job, JobDependency, Project
+from service.jobs.scheduling import Active, Queued
+from service.store.tables import Attempt, Job, JobDependency
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +44,7 @@ async def waiting(session: AsyncSession, project: str | None = None) -> list[Wai
     )
     if project is not None:
         query = query.where(Job.project == project)
-    return [
-        Waiting(
-            job=Queued._make(row[:6]),
-            name=row[6],
-            state=row[7],
-            message=row[8],
-            not_before=row[9],
-            created_at=row[10],
-        )
-        for row in await session.execute(query)
-    ]
+    return [Waiting(Queued._make(row[:6]), *row[6:]) for row in await session.execute(query)]
 
 
 async def startable(session: AsyncSession, now: datetime, *, max_alike: int) -> list[Queued]:
@@ -119,12 +109,3 @@ def _eta_s(job: Job) -> float | None:
         return ProgressView.model_validate(job.progress).eta_s
     except ValidationError:
         return None
-
-
-async def limits(session: AsyncSession) -> Mapping[str, Limits]:
-    """Return the limits of the projects that have a row."""
-    query = select(Project.name, Project.weight, Project.max_running_jobs, Project.max_gpus)
-    return {
-        name: Limits(weight=weight, max_running_jobs=max_running_jobs, max_gpus=max_gpus)
-        for name, weight, max_running_jobs, max_gpus in await session.execute(query)
-    }

@@ -13,6 +13,7 @@ from fgd_core.spec.trials import TrialEvent
 from service.jobs.lifecycle import OVER
 from service.jobs.retention import PROGRESS_KINDS, Days, EndedJob, Policy
 from service.store.api_tokens import BOOTSTRAP
+from service.store.deletion import num_deleted
 from service.store.tables import (
     ApiToken,
     Artifact,
@@ -115,7 +116,7 @@ async def drop_progress(session: AsyncSession, job_id: str) -> int:
     oldest = (
         select(Event.sequence).where(Event.job_id == job_id, _is_progress()).order_by(Event.sequence).limit(_STEP_ROWS)
     )
-    return await _num_deleted(session, Event, [Event.job_id == job_id, Event.sequence.in_(oldest)])
+    return await num_deleted(session, Event, Event.job_id == job_id, Event.sequence.in_(oldest))
 
 
 def _is_progress() -> ColumnElement[bool]:
@@ -171,7 +172,7 @@ async def thin(session: AsyncSession, curve: LongCurve, num_points: int, first: 
     )
     kept = select(ranked.c.step).where(or_(ranked.c.low == 1, ranked.c.high == 1))
     ends = MetricPoint.step.in_((curve.first_step, curve.last_step))
-    return await _num_deleted(session, MetricPoint, [in_range, MetricPoint.step.not_in(kept), ~ends])
+    return await num_deleted(session, MetricPoint, in_range, MetricPoint.step.not_in(kept), ~ends)
 
 
 async def delete_artifact(session: AsyncSession, job_id: str, name: str) -> None:
@@ -245,7 +246,7 @@ async def drop_old(session: AsyncSession, rows: OldRows, policy: Policy, now: da
     if where is None:
         return 0
     (key,) = rows.table.__table__.primary_key
-    return await _num_deleted(session, rows.table, [key.in_(select(key).where(where).limit(_STEP_ROWS))])
+    return await num_deleted(session, rows.table, key.in_(select(key).where(where).limit(_STEP_ROWS)))
 
 
 def _old(rows: OldRows, policy: Policy, now: datetime) -> ColumnElement[bool] | None:
@@ -265,9 +266,3 @@ def _is_needed() -> ColumnElement[bool]:
 
 def _is_held() -> ColumnElement[bool]:
     return exists(select(Attempt.id).where(Attempt.job_id == Job.id, Attempt.archived_at.is_(None)).correlate(Job))
-
-
-async def _num_deleted(session: AsyncSession, table: type[Base], where: Sequence[ColumnElement[bool]]) -> int:
-    statement = delete(table).where(*where).execution_options(synchronize_session=False)
-    result = await session.execute(statement)
-    return int(getattr(result, "rowcount", 0))

@@ -44,18 +44,9 @@ class Run:
 
     @classmethod
     def of(cls, job: Job, attempt: Attempt) -> Self:
-        return cls(
-            attempt_id=attempt.id,
-            number=attempt.number,
-            created_at=attempt.created_at,
-            ended_at=attempt.ended_at,
-            heartbeat_at=attempt.heartbeat_at,
-            job_id=job.id,
-            state=job.state,
-            current_attempt_id=job.current_attempt_id,
-            last_sequence=job.last_sequence,
-            progress=job.progress,
-        )
+        of_attempt = (attempt.id, attempt.number, attempt.created_at, attempt.ended_at, attempt.heartbeat_at)
+        of_job = (job.id, job.state, job.current_attempt_id, job.last_sequence, job.progress)
+        return cls(*of_attempt, *of_job)
 
     @property
     def may_write(self) -> bool:
@@ -89,11 +80,6 @@ async def lock(session: WriteSession, attempt_id: str, token: str) -> Run:
     if row is None:
         raise _unauthorized(attempt_id)
     return Run(*row)
-
-
-def check_current(job: Job, attempt: Attempt) -> None:
-    """Raises StaleAttemptError if another attempt has replaced this one, or the job is over."""
-    check_may_write(Run.of(job, attempt))
 
 
 def check_may_write(run: Run) -> None:

@@ -34,9 +34,10 @@ class Database:
         self._engine = async_engine(with_driver(url), limits or Limits(), self._timings)
         self._turn: _Turn | nullcontext[None] = nullcontext()
         self._writer: WriterThread | None = None
-        self._has_one_writer = self._engine.dialect.name == "sqlite"
+        self.has_one_writer = self._engine.dialect.name == "sqlite"
+        """Whether the database allows one writer at a time."""
         transact: Transact = self._transact
-        if self._has_one_writer:
+        if self.has_one_writer:
             # SQLite lets one writer in, and the others try again in no order; inside this process they queue instead.
             self._turn = _Turn(self._timings)
             timing = partial(self._timing, "writing")
@@ -68,7 +69,7 @@ class Database:
         The transaction is shared if the database has one writer at a time anyway. If it has several writers, work that
         waits for the lock of one job would delay the work of all other jobs.
         """
-        if self._has_one_writer:
+        if self.has_one_writer:
             return await self._group_commit.run(work)
         async with self.writing() as session:
             return await work(session)
@@ -84,14 +85,9 @@ class Database:
             async with self._engine.connect() as connection:
                 yield await connection.execution_options(isolation_level="AUTOCOMMIT")
 
-    @property
-    def has_one_writer(self) -> bool:
-        """Whether the database allows one writer at a time, as SQLite does."""
-        return self._has_one_writer
-
     async def server_time(self) -> datetime | None:
         """Return the time of the database server, which all control planes share; None for SQLite."""
-        if self._has_one_writer:
+        if self.has_one_writer:
             return None
         async with self.without_transaction() as connection:
             at: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
@@ -123,12 +119,8 @@ class Database:
             self.notifier.notify(job_id)
 
 
-class _NoTimings:
-    def took(self, kind: str, seconds: float) -> None:
-        pass
-
-    def waited(self, what: str, seconds: float) -> None:
-        pass
+class _NoTimings(Timings):
+    """Records nothing."""
 
 
 class _Turn:

@@ -72,6 +72,13 @@ async def upsert_columns(session: WriteSession, table: Table, columns: Mapping[s
         await (await core(session)).execute(_upsert_arrays(table, tuple(columns)), dict(columns))
 
 
+def replacing(statement: sqlite.Insert | postgresql.Insert, names: Sequence[str]) -> Executable:
+    """Let an INSERT replace the columns `names` of an existing row with the same primary key."""
+    keys = [column.name for column in statement.table.primary_key]
+    values = {name: statement.excluded[name] for name in names if name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=values)
+
+
 async def read_consistently(session: AsyncSession) -> None:
     """Make all reads of this transaction see the same moment. Call it first. SQLite transactions always do."""
     if _dialect(session) != "sqlite":
@@ -103,10 +110,7 @@ _OWN_NUMBER = select(cast(cast(func.pg_current_xact_id(), Text), BigInteger))
 # Cached: building such a statement takes longer than sending it.
 @cache
 def _upsert(dialect: str, table: Table, names: tuple[str, ...]) -> Executable:
-    statement = sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
-    keys = [column.name for column in table.primary_key]
-    values = {name: statement.excluded[name] for name in names if name not in keys}
-    return statement.on_conflict_do_update(index_elements=keys, set_=values)
+    return replacing(sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table), names)
 
 
 @cache
@@ -115,9 +119,7 @@ def _upsert_arrays(table: Table, names: tuple[str, ...]) -> Executable:
     arrays = [bindparam(name, type_=ARRAY(table.c[name].type)) for name in names]
     given = func.unnest(*arrays).table_valued(*names).render_derived()
     statement = postgresql.insert(table).from_select(names, select(*(given.c[name] for name in names)))
-    keys = [column.name for column in table.primary_key]
-    values = {name: statement.excluded[name] for name in names if name not in keys}
-    return statement.on_conflict_do_update(index_elements=keys, set_=values)
+    return replacing(statement, names)
 
 
 def _dialect(session: WriteSession) -> str:

@@ -33,13 +33,8 @@ async def read(session: AsyncSession, job: Job, attempt: Attempt, *, after: int)
     log = StudyLog(entries=await entries(session, job.id, after=after))
     if after > 0:
         return log
-    ran = [other for other in await attempts.of_job(session, job.id) if other.number < attempt.number]
-    seconds = sum(
-        (other.ended_at - other.started_at).total_seconds()
-        for other in ran
-        if other.started_at is not None and other.ended_at is not None
-    )
-    return log.model_copy(update={"earlier": await _earlier(session, job), "seconds": seconds})
+    before = [other for other in await attempts.of_job(session, job.id) if other.number < attempt.number]
+    return log.model_copy(update={"earlier": await _earlier(session, job), "seconds": attempts.ran_s(before)})
 
 
 async def entries(session: AsyncSession, job_id: str, *, after: int = 0) -> list[StudyEntry]:

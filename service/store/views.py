@@ -3,16 +3,12 @@
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from pydantic import ValidationError
-
-from fgd_core.spec.events import END_CAUSE
-from fgd_core.spec.jobs import JOB_SPEC, JobSpec
-from fgd_core.spec.results import ErrorReport, RunResult
-from fgd_core.spec.views import ArtifactView, AttemptView, JobSummary, JobView, ProgressView
+from fgd_core.spec.views import ArtifactView, AttemptView, JobSummary, JobView
 from service import links
 from service.store import artifacts, attempts, jobs
+from service.store.attempts import ran_s
 from service.store.json_values import JsonObject
-from service.store.tables import Artifact, Attempt, Job, JobDependency
+from service.store.tables import Artifact, Attempt, Job, JobDependency, columns
 from service.store.write_session import WriteSession
 
 
@@ -22,25 +18,7 @@ def summary(job: Job, tried: Sequence[Attempt] | None = None) -> JobSummary:
     Args:
         tried: the job's attempts; None if the caller does not need the run times.
     """
-    running = [each.started_at for each in tried or () if each.started_at is not None and each.ended_at is None]
-    return JobSummary(
-        job_id=job.id,
-        name=job.name,
-        kind=job.kind,
-        project=job.project,
-        priority=job.priority,
-        preemptible=job.preemptible,
-        submitted_by=job.submitted_by,
-        state=job.state,
-        reason_code=job.reason,
-        reason=job.message or None,
-        progress=ProgressView.model_validate(job.progress),
-        created_at=job.created_at,
-        started_at=job.started_at,
-        ended_at=job.ended_at,
-        ran_s=_ran_s(tried) if tried is not None else None,
-        running_since=running[-1] if running else None,
-    )
+    return JobSummary.model_validate(_summary(job, tried))
 
 
 async def load(session: WriteSession, job: Job) -> JobView:
@@ -68,62 +46,37 @@ def job_view(
     job: Job, *, needs: Sequence[JobDependency], attempts: Sequence[Attempt], artifacts: Sequence[Artifact]
 ) -> JobView:
     """Return the full view of a job from its rows."""
-    try:
-        spec: JobSpec | JsonObject = JOB_SPEC.validate_python(job.spec)
-    except ValidationError:
-        # An older version of this server stored the spec. The job cannot run any more, but its results can be read.
-        spec = job.spec
     waits_for = sorted({dependency.needs_job_id for dependency in needs}) if job.state == "blocked" else []
-    return JobView(
-        **dict(summary(job, attempts)),
-        spec=spec,
-        waits_for=waits_for,
-        failures=job.failures,
-        losses=job.losses,
-        version=job.version,
-        attempts=[_attempt(attempt) for attempt in attempts],
-        artifacts=[_artifact(artifact) for artifact in artifacts],
-        error=_error(job.error),
-        result=RunResult.model_validate(job.result) if job.result is not None else None,
-        dashboard_url=run_page(attempts[-1]) if attempts else None,
-        last_sequence=job.last_sequence,
-    )
+    more = {
+        "waits_for": waits_for,
+        "attempts": [_attempt(attempt) for attempt in attempts],
+        "artifacts": [_artifact(artifact) for artifact in artifacts],
+        "dashboard_url": run_page(attempts[-1]) if attempts else None,
+    }
+    return JobView.model_validate(_summary(job, attempts) | more)
 
 
-def _ran_s(tried: Sequence[Attempt]) -> float:
-    return sum(
-        (each.ended_at - each.started_at).total_seconds()
-        for each in tried
-        if each.started_at is not None and each.ended_at is not None
-    )
+def _summary(job: Job, tried: Sequence[Attempt] | None) -> JsonObject:
+    running = [each.started_at for each in tried or () if each.started_at is not None and each.ended_at is None]
+    return columns(job) | {
+        "job_id": job.id,
+        "reason_code": job.reason,
+        "reason": job.message or None,
+        "ran_s": ran_s(tried) if tried is not None else None,
+        "running_since": running[-1] if running else None,
+    }
 
 
 def _attempt(attempt: Attempt) -> AttemptView:
-    return AttemptView(
-        attempt_id=attempt.id,
-        number=attempt.number,
-        submission_id=attempt.submission_id,
-        dashboard_url=run_page(attempt),
-        created_at=attempt.created_at,
-        started_at=attempt.started_at,
-        ended_at=attempt.ended_at,
-        cause=END_CAUSE.validate_python(attempt.cause) if attempt.cause is not None else None,
-        error=_error(attempt.error),
-        released_at=attempt.archived_at,
-        spec_changes=attempt.spec_changes or {},
-    )
+    more = {
+        "attempt_id": attempt.id,
+        "dashboard_url": run_page(attempt),
+        "released_at": attempt.archived_at,
+        "spec_changes": attempt.spec_changes or {},
+    }
+    return AttemptView.model_validate(columns(attempt) | more)
 
 
 def _artifact(artifact: Artifact) -> ArtifactView:
-    return ArtifactView(
-        name=artifact.name,
-        media_type=artifact.media_type,
-        size_bytes=artifact.size_bytes,
-        sha256=artifact.sha256,
-        uri=artifact.uri,
-        url=f"/v1/jobs/{artifact.job_id}/artifacts/{quote(artifact.name)}",
-    )
-
-
-def _error(stored: dict[str, object] | None) -> ErrorReport | None:
-    return ErrorReport.model_validate(stored) if stored is not None else None
+    url = f"/v1/jobs/{artifact.job_id}/artifacts/{quote(artifact.name)}"
+    return ArtifactView.model_validate(columns(artifact) | {"url": url})

@@ -24,11 +24,10 @@ class Span(Protocol):
     @property
     def traceparent(self) -> str | None:
         """Identifies the span to other services, as in W3C Trace Context; None if nothing is traced."""
-        ...
 
     def note(self, attributes: Attributes) -> None:
         """Add attributes to the span."""
-        ...
+        return
 
 
 class Tracing(Protocol):
@@ -36,25 +35,22 @@ class Tracing(Protocol):
 
     def of_requests(self) -> TelemetryConfig:
         """Configure the spans that FastAPI makes of requests; a `traceparent` of the caller becomes the parent."""
-        ...
 
     def span(
         self, name: str, *, kind: Kind = "internal", parent: str | None = None, attributes: Attributes | None = None
     ) -> AbstractContextManager[Span]:
         """Record the block as a span, whose parent is the traceparent `parent`, or else the current span."""
-        ...
 
     def record(self, name: str, began_at: datetime, ended_at: datetime, *, parent: str, attributes: Attributes) -> None:
         """Record a span that has ended."""
-        ...
+        return
 
     def current(self) -> Span:
         """Return the current span."""
-        ...
 
     async def close(self) -> None:
         """Send the remaining spans; gives up after a short time."""
-        ...
+        return
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Tracing:
@@ -71,14 +67,13 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Tracing:
     return tracing
 
 
-class _NoSpan:
+class _NoSpan(Span):
     traceparent: str | None = None
 
-    def note(self, attributes: Attributes) -> None:
-        return
 
+class _Off(Tracing):
+    """Records nothing."""
 
-class _Off:
     def of_requests(self) -> TelemetryConfig:
         return {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
@@ -87,14 +82,8 @@ class _Off:
     ) -> AbstractContextManager[Span]:
         return _NOTHING
 
-    def record(self, name: str, began_at: datetime, ended_at: datetime, *, parent: str, attributes: Attributes) -> None:
-        return
-
     def current(self) -> Span:
         return _NO_SPAN
-
-    async def close(self) -> None:
-        return
 
 
 _NO_SPAN: Span = _NoSpan()

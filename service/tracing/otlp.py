@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from service.tracing import Attributes, Kind
+from service.tracing import Attributes, Kind, Span, Tracing
 
 SERVICE = "fgd"
 CLOSE_PATIENCE_S = 2.0
@@ -30,7 +30,7 @@ _W3C = TraceContextTextMapPropagator()
 log = structlog.get_logger(__name__)
 
 
-class OtlpTracing:
+class OtlpTracing(Tracing):
     """Implements `Tracing`. OpenTelemetry's variables set the collector, the sampling and the name of the service."""
 
     def __init__(self) -> None:
@@ -40,7 +40,6 @@ class OtlpTracing:
         self._tracer = self._provider.get_tracer("fgd")
 
     def of_requests(self) -> TelemetryConfig:
-        """As in `Tracing`."""
         return {
             "tracer_provider": self._provider,
             "metrics": False,
@@ -54,30 +53,26 @@ class OtlpTracing:
     def span(
         self, name: str, *, kind: Kind = "internal", parent: str | None = None, attributes: Attributes | None = None
     ) -> Iterator["OtlpSpan"]:
-        """As in `Tracing`."""
         with self._tracer.start_as_current_span(
             name, context=_below(parent), kind=_KINDS[kind], attributes=attributes
         ) as span:
             yield OtlpSpan(span)
 
     def record(self, name: str, began_at: datetime, ended_at: datetime, *, parent: str, attributes: Attributes) -> None:
-        """As in `Tracing`."""
         span = self._tracer.start_span(name, _below(parent), attributes=attributes, start_time=_ns(began_at))
         span.end(_ns(ended_at))
 
     def current(self) -> "OtlpSpan":
-        """As in `Tracing`."""
         return OtlpSpan(trace.get_current_span())
 
     async def close(self) -> None:
-        """As in `Tracing`."""
         # A daemon thread: otherwise a collector that does not answer would delay the end of the process.
         closing = threading.Thread(target=self._provider.shutdown, name="fgd-tracing-end", daemon=True)
         closing.start()
         await asyncio.to_thread(closing.join, CLOSE_PATIENCE_S)
 
 
-class OtlpSpan:
+class OtlpSpan(Span):
     """Implements `Span`."""
 
     def __init__(self, span: trace.Span) -> None:
@@ -85,13 +80,11 @@ class OtlpSpan:
 
     @property
     def traceparent(self) -> str | None:
-        """As in `Span`."""
         carrier: dict[str, str] = {}
         _W3C.inject(carrier, trace.set_span_in_context(self._span, Context()))
         return carrier.get("traceparent")
 
     def note(self, attributes: Attributes) -> None:
-        """As in `Span`."""
         self._span.set_attributes(attributes)
 
 

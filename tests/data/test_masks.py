@@ -19,10 +19,11 @@ from fgd_core.data.loading import Batch, TrainLoader, evaluation_batches
 from fgd_core.data.masks import ObjectMasks, encode
 from fgd_core.data.samples import Sample, has_masks
 from fgd_core.data.segmentations import read_segmentation
-from fgd_core.data.shapes import ShapesDataset, to_coco
+from fgd_core.data.shapes import ShapesDataset
 from fgd_core.data.transforms import resize_masks
 from fgd_core.errors import DataError
 from fgd_core.spec.data import Coco, CocoSplit, InputSpec, Shapes
+from tests.data.shapes_as_coco import to_coco
 
 SIZE = (40, 30)
 """Width and height of the image in `folder`."""

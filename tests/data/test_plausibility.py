@@ -8,9 +8,9 @@ from coco_folder import CocoFolder, finding
 from PIL import Image
 
 from fgd_core.data import inspect_dataset
-from fgd_core.data.shapes import to_coco
 from fgd_core.errors import DataError
 from fgd_core.spec.data import Coco, CocoSplit, Shapes, Voc, Yolo
+from tests.data.shapes_as_coco import to_coco
 
 
 @pytest.fixture

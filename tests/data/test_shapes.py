@@ -10,8 +10,9 @@ import torch
 from pycocotools import mask as run_lengths
 
 from fgd_core.data import open_dataset, outlines, painting
-from fgd_core.data.shapes import DIAMETER_PX, MAX_OBJECTS, MIN_VISIBLE, ShapesDataset, to_coco
+from fgd_core.data.shapes import DIAMETER_PX, MAX_OBJECTS, MIN_VISIBLE, ShapesDataset
 from fgd_core.spec.data import Coco, Shapes
+from tests.data.shapes_as_coco import to_coco
 
 # SHA-256 of the (3, 128, 128) pixels of the first training image, and the fingerprint of the first 20; seed 0. Recorded
 # on x86-64 with numpy 2.4. If either changes, published figures on `shapes` are no longer valid.

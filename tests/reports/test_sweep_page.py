@@ -12,8 +12,7 @@ from PIL import Image
 from fgd_core.spec.results import ErrorReport, RunResult, Speed
 from fgd_core.spec.search import Objective, PopulationBased, RunAll
 from fgd_core.spec.sweep_report import SweepReport
-from service.reports.sweep_figures import sweep_charts
-from service.reports.sweep_html import render_sweep_html
+from service.reports.sweep_html import render_sweep_html, sweep_charts
 from tests.reports.browser import CHROMIUM, Opened, open_page, screenshot
 from tests.reports.recorded_jobs import scores
 from tests.reports.recorded_sweeps import NUM_SEARCHED, SPACE, Study, asha_study, sweep_report
@@ -223,6 +222,15 @@ class TestFigures:
         for chart in sweep_charts(sweep_report(asha_study())):
             assert len(chart.alt) > 20, chart.name
             assert len(chart.caption) > 60, chart.name
+
+    def test_curves_of_trials_that_failed_are_drawn_without_a_winner(self) -> None:
+        study = Study(epochs=3)
+        study.start(0, {"method.scale": 0.1})
+        study.report(0, 1, 0.2)
+        study.end(0, "failed", 1)
+        report = sweep_report(study)
+        assert report.standings == []
+        assert {chart.name: chart.alt for chart in sweep_charts(report)}["curves"] == "Learning curves of 1 trials"
 
     def test_figures_without_data_are_left_out(self) -> None:
         assert [chart.name for chart in sweep_charts(sweep_report(asha_study()))] == CHARTS

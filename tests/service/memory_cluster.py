@@ -7,10 +7,18 @@ import httpx
 
 from fgd_core.errors import ClusterError
 from service.dispatcher.cluster import ClusterAwayError, Submission
-from service.dispatcher.excerpts import Excerpt
+from service.dispatcher.excerpts import Excerpt, Gathering
 from service.jobs.cluster import Capacity, ClusterJob, ClusterStatus, Node
 
 TWO_CORES = Capacity((Node(node_id="here", cpus_total=2, cpus_free=2),))
+
+
+def excerpt_of(*blocks: bytes) -> Excerpt:
+    """Make an excerpt of a log that is given in blocks."""
+    gathering = Gathering()
+    for block in blocks:
+        gathering.add(block)
+    return gathering.excerpt()
 
 
 class MemoryCluster:
@@ -61,7 +69,7 @@ class MemoryCluster:
         if submission_id in self.refuses_logs:
             raise ClusterError("Ray could not send a run's log", status=500, cause="'utf-8' codec can't decode")
         output = self.output.get(submission_id, "")
-        return Excerpt.of(output.encode() if isinstance(output, str) else output)
+        return excerpt_of(output.encode() if isinstance(output, str) else output)
 
     async def delete(self, submission_id: str) -> None:
         self._answer()

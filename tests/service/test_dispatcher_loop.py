@@ -44,7 +44,7 @@ class TestStart:
         assert job["dashboard_url"] == f"http://127.0.0.1/ray/#/jobs/fgd-{job_id}-1"
 
     async def test_ray_gets_a_long_spec_cut_short(self, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("service.dispatcher.leasing.MAX_SPEC_CHARS", 100)
+        monkeypatch.setattr("service.dispatcher.submitting.MAX_SPEC_CHARS", 100)
         await plane.submit(train_spec())
         await plane.tick()
         (submission,) = plane.cluster.submissions

@@ -6,6 +6,7 @@ import pytest
 
 from service.dispatcher.excerpts import HEAD_BYTES, TAIL_BYTES, Excerpt, Gap
 from service.dispatcher.json_log import JsonLog
+from tests.service.memory_cluster import excerpt_of
 
 LONG = HEAD_BYTES + TAIL_BYTES + 1000
 
@@ -13,10 +14,10 @@ LONG = HEAD_BYTES + TAIL_BYTES + 1000
 class TestExcerpt:
     def test_a_short_log_is_kept_whole(self) -> None:
         log = b"\xff\xfe no text\n" * 1000
-        assert Excerpt.of(log).stored == log
+        assert excerpt_of(log).stored == log
 
     def test_a_long_log_keeps_its_beginning_and_end_with_a_note(self) -> None:
-        excerpt = Excerpt.of(b"begin ", b"x" * LONG, b" end")
+        excerpt = excerpt_of(b"begin ", b"x" * LONG, b" end")
         assert excerpt.stored.startswith(b"begin xxx")
         assert excerpt.stored.endswith(b"xxx end")
         assert b"1010 bytes of this log are left out" in excerpt.stored
@@ -25,15 +26,15 @@ class TestExcerpt:
 
     def test_offsets_after_the_gap_are_those_of_the_whole_log(self) -> None:
         whole = b"".join(b"%9d\n" % number for number in range(LONG // 10))
-        excerpt = Excerpt.of(whole)
+        excerpt = excerpt_of(whole)
         assert excerpt.read(30, 10) == (30, whole[30:40])
         assert excerpt.read(len(whole) - 10, 99) == (len(whole) - 10, whole[-10:])
         behind = HEAD_BYTES + excerpt.gap.num_bytes
         assert excerpt.read(HEAD_BYTES + 1, 10) == (behind, whole[behind : behind + 10])
 
     def test_the_last_lines_are_bounded(self) -> None:
-        assert Excerpt.of(b"one\ntwo\nthree\n").last_lines(2) == ["two", "three"]
-        assert sum(map(len, Excerpt.of(b"x" * LONG).last_lines(20))) <= 8192
+        assert excerpt_of(b"one\ntwo\nthree\n").last_lines(2) == ["two", "three"]
+        assert sum(map(len, excerpt_of(b"x" * LONG).last_lines(20))) <= 8192
 
 
 class TestJsonLog:
@@ -44,7 +45,7 @@ class TestJsonLog:
         answer = json.dumps({"logs": text, "more": "}"}).encode()
         for start in range(0, len(answer), block_bytes):
             log.add(answer[start : start + block_bytes])
-        assert log.excerpt() == Excerpt.of(text.encode())
+        assert log.excerpt() == excerpt_of(text.encode())
 
     def test_half_a_surrogate_pair_is_replaced(self) -> None:
         log = JsonLog()

@@ -6,10 +6,10 @@ from urllib.parse import unquote, urlsplit
 
 from fgd_core.errors import WeightsError
 from fgd_core.spec.events import RunFinished
-from workers.files.workspace import FileSaved, IsOver, allow_job, local_checkpoint
+from workers.files.workspace import FileSaved, IsOver, Workspace, allow_job, local_checkpoint
 
 
-class SharedWorkspace:
+class SharedWorkspace(Workspace):
     """Works in a shared folder, so it has nothing to fetch and nothing to send.
 
     Args:
@@ -26,12 +26,6 @@ class SharedWorkspace:
 
     def store(self, event: FileSaved, report: Callable[[FileSaved], None]) -> None:
         report(event)
-
-    def store_file(self, path: Path) -> None:
-        return
-
-    def flush(self, is_over: IsOver) -> None:
-        return
 
     def finish(self, event: RunFinished, *, timeout_s: float, is_cut_short: IsOver) -> RunFinished:
         return event
@@ -51,9 +45,6 @@ class SharedWorkspace:
             )
         allow_job(source, path)
         return local_checkpoint(source, path)
-
-    def close(self) -> None:
-        return
 
 
 def local_path(uri: str) -> Path | None:

@@ -15,12 +15,13 @@ IsOver = Callable[[], bool]
 
 
 class Workspace(Protocol):
-    """Provides the checkpoints from which a run continues, and stores the files that must outlive its node."""
+    """Provides the checkpoints from which a run continues, and stores the files that must outlive its node.
 
-    @property
-    def folder(self) -> Path:
-        """The folder for checkpoints and artifacts."""
-        ...
+    A workspace in which nothing waits to be stored need not override `store_file`, `flush` and `close`.
+    """
+
+    folder: Path
+    """The folder for checkpoints and artifacts."""
 
     def fetch_checkpoints(self, is_over: IsOver) -> bool:
         """Copy the checkpoints from which the run continues into the folder; returns False if `is_over` came first.
@@ -28,22 +29,20 @@ class Workspace(Protocol):
         Raises:
             FgdError: the checkpoints cannot be fetched.
         """
-        ...
 
     def store(self, event: FileSaved, report: Callable[[FileSaved], None]) -> None:
         """Store the event's file so that it outlives this node, then report the event with the file's new URI.
 
         Returns at once.
         """
-        ...
 
     def store_file(self, path: Path) -> None:
         """Store a file that no event names. Returns at once."""
-        ...
+        return
 
     def flush(self, is_over: IsOver) -> None:
         """Wait until all files so far are stored."""
-        ...
+        return
 
     def finish(self, event: RunFinished, *, timeout_s: float, is_cut_short: IsOver) -> RunFinished:
         """Wait until all files are stored, and return the final event: a failure if the result's files are lost.
@@ -51,7 +50,6 @@ class Workspace(Protocol):
         Args:
             is_cut_short: True if the process is about to be killed.
         """
-        ...
 
     def checkpoint(self, source: str) -> Path:
         """Return the local file of a path or a `job:<id>/<name>` reference.
@@ -59,11 +57,10 @@ class Workspace(Protocol):
         Raises:
             WeightsError: the file does not exist.
         """
-        ...
 
     def close(self) -> None:
         """Free what the workspace holds on this node."""
-        ...
+        return
 
 
 def allow_job(source: str, path: Path) -> None:

@@ -32,7 +32,6 @@ class SweepContext(RunContext, Protocol):
         Raises:
             NetworkError: the control plane cannot be reached.
         """
-        ...
 
 
 def _ignore(event: RunEvent) -> None:

@@ -12,24 +12,18 @@ class Executor(Protocol):
 
     def num_free(self) -> int:
         """Return the number of trials that could start now."""
-        ...
 
     def start(self, task: TrialTask, name: str) -> None:
         """Start a trial's segment."""
-        ...
 
     def messages(self, timeout_s: float) -> Sequence[TrialMessage]:
         """Wait until trials send messages, and return them in the order of the trials' numbers."""
-        ...
 
     def send_verdict(self, trial: int, verdict: Verdict) -> None:
         """Send the verdict for which a trial waits."""
-        ...
 
     def stop(self, trial: int) -> None:
         """Ask a trial to save a checkpoint and end."""
-        ...
 
     def close(self) -> None:
         """End all workers."""
-        ...

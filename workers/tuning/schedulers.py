@@ -7,6 +7,8 @@ are implemented here: Ray Tune keeps their state in its controller and loses it 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, repeat, takewhile
+from operator import mul
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,34 +32,34 @@ class Continuation:
 
 
 class Scheduler(Protocol):
-    """Judges trials. Like a searcher, it is a function of its calls in their order. Greater values are better."""
+    """Judges trials. Like a searcher, it is a function of its calls in their order. Greater values are better.
+
+    A scheduler without a state need not override `add`, `ended` and `close`.
+    """
 
     max_trials: int | None
     """The largest number of trials; None is unlimited."""
 
     def add(self, trial: int, values: Mapping[str, JsonValue]) -> None:
         """Add a trial, or the new values of a trial that continues."""
-        ...
+        return
 
     def report(self, trial: int, epoch: int, value: float) -> Verdict:
         """Judge the value that a trial has reached at an epoch."""
-        ...
 
     def rung(self, trial: int, epoch: int) -> int | None:
         """Return the index of the rung at this epoch of a trial; None between rungs."""
-        ...
 
     def ended(self, trial: int) -> None:
         """Remove a trial that has ended for any reason; a paused trial has not ended."""
-        ...
+        return
 
     def close(self) -> None:
         """Expect no more trials."""
-        ...
+        return
 
     def next(self) -> tuple[list[Continuation], list[int]]:
         """Return (paused trials that continue now, paused trials that stop); each trial is returned once."""
-        ...
 
 
 def build_scheduler(spec: SchedulerSpec, space: Space, *, epochs: int, seed: int) -> Scheduler:
@@ -69,25 +71,16 @@ def build_scheduler(spec: SchedulerSpec, space: Space, *, epochs: int, seed: int
     return SCHEDULERS[type(spec)](spec, space, epochs, seed)
 
 
-class _RunAll:
+class _RunAll(Scheduler):
     """Lets every trial run to its end."""
 
     max_trials: int | None = None
-
-    def add(self, trial: int, values: Mapping[str, JsonValue]) -> None:
-        return
 
     def report(self, trial: int, epoch: int, value: float) -> Verdict:
         return "continue"
 
     def rung(self, trial: int, epoch: int) -> int | None:
         return None
-
-    def ended(self, trial: int) -> None:
-        return
-
-    def close(self) -> None:
-        return
 
     def next(self) -> tuple[list[Continuation], list[int]]:
         return [], []
@@ -131,11 +124,12 @@ class _TuneRule(_RunAll):
         return self._rungs.get(epoch)
 
 
+_MEASURE: dict[str, Any] = {"time_attr": "epoch", "metric": "value", "mode": "max"}
+
+
 def _asha(spec: Asha, space: Space, epochs: int, seed: int) -> Scheduler:
     rule = AsyncHyperBandScheduler(
-        time_attr="epoch",
-        metric="value",
-        mode="max",
+        **_MEASURE,
         max_t=epochs,
         grace_period=min(spec.grace_epochs, epochs),
         reduction_factor=spec.reduction,
@@ -145,24 +139,14 @@ def _asha(spec: Asha, space: Space, epochs: int, seed: int) -> Scheduler:
 
 
 def _median(spec: Median, space: Space, epochs: int, seed: int) -> Scheduler:
-    rule = MedianStoppingRule(
-        time_attr="epoch",
-        metric="value",
-        mode="max",
-        grace_period=spec.grace_epochs,
-        min_samples_required=spec.min_trials,
-    )
+    rule = MedianStoppingRule(**_MEASURE, grace_period=spec.grace_epochs, min_samples_required=spec.min_trials)
     return _TuneRule(rule, epochs=epochs)
 
 
 def rungs(grace_epochs: int, reduction: int, epochs: int) -> list[int]:
     """Return the epochs at which successive halving decides, without the last epoch of the training."""
-    found = []
-    epoch = grace_epochs
-    while epoch < epochs:
-        found.append(epoch)
-        epoch *= reduction
-    return found
+    epochs_at = accumulate(repeat(reduction), mul, initial=grace_epochs)
+    return list(takewhile(lambda epoch: epoch < epochs, epochs_at))
 
 
 @dataclass

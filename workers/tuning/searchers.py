@@ -25,27 +25,32 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 
 
 class Searcher(Protocol):
-    """Suggests values. It is a function of its calls in their order, so that a rebuilt study is the same."""
+    """Suggests values. It is a function of its calls in their order, so that a rebuilt study is the same.
+
+    A searcher that learns nothing overrides only `ask`.
+    """
 
     def ask(self, number: int) -> dict[str, JsonValue] | None:
         """Suggest values for the trial of this number; None if there are no more."""
-        ...
 
     def asked(self, number: int, values: Values) -> None:
         """As `ask`, for a trial whose values are given: by a user, or by a stored event."""
-        ...
+        return
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """Report the first objective of a trial at an epoch."""
-        ...
+        return
 
     def tell(self, number: int, objectives: Sequence[float] | None, *, is_complete: bool) -> None:
         """Report the objectives at a trial's end; None if it failed. A trial that is not complete was stopped early."""
-        ...
+        return
 
     def learn(self, values: Values, objectives: Sequence[float]) -> None:
         """Learn from a complete trial of another sweep, whose values are in this space."""
-        ...
+        return
+
+
+_Build: TypeAlias = Callable[[Any, Space, Sequence[Objective], int], Searcher]
 
 
 def build_searcher(spec: SearcherSpec, space: Space, objectives: Sequence[Objective], seed: int) -> Searcher:
@@ -92,7 +97,7 @@ class _OptunaSearcher:
         self._study.add_trial(_finished(self._space, values, objectives))
 
 
-class _SequenceSearcher:
+class _SequenceSearcher(Searcher):
     """Suggests the points of a sequence; it learns nothing."""
 
     def __init__(self, at: Callable[[int], dict[str, JsonValue] | None]) -> None:
@@ -102,22 +107,6 @@ class _SequenceSearcher:
     def ask(self, number: int) -> dict[str, JsonValue] | None:
         self._next += 1
         return self._at(self._next - 1)
-
-    def asked(self, number: int, values: Values) -> None:
-        return
-
-    def report(self, number: int, epoch: int, value: float) -> None:
-        return
-
-    def tell(self, number: int, objectives: Sequence[float] | None, *, is_complete: bool) -> None:
-        return
-
-    def learn(self, values: Values, objectives: Sequence[float]) -> None:
-        return
-
-
-def _random(spec: Random, space: Space, objectives: Sequence[Objective], seed: int) -> Searcher:
-    return _OptunaSearcher(space, objectives, RandomSampler(seed))
 
 
 def _grid(spec: Grid, space: Space, objectives: Sequence[Objective], seed: int) -> Searcher:
@@ -138,37 +127,30 @@ def _quasi_random(spec: QuasiRandom, space: Space, objectives: Sequence[Objectiv
     return _SequenceSearcher(at)
 
 
-def _tpe(spec: Tpe, space: Space, objectives: Sequence[Objective], seed: int) -> Searcher:
+def _optuna(sampler: Callable[[Any, int], BaseSampler]) -> _Build:
+    return lambda spec, space, objectives, seed: _OptunaSearcher(space, objectives, sampler(spec, seed))
+
+
+def _tpe(spec: Tpe, seed: int) -> BaseSampler:
     # Multivariate: FGD's weights compensate for each other. Constant liar: a running trial counts as a bad one, so that
     # trials at the same time try different regions.
-    sampler = TPESampler(
+    return TPESampler(
         n_startup_trials=spec.startup_trials, seed=seed, multivariate=True, group=True, constant_liar=True
     )
-    return _OptunaSearcher(space, objectives, sampler)
 
 
-def _gaussian_process(spec: GaussianProcess, space: Space, objectives: Sequence[Objective], seed: int) -> Searcher:
-    sampler = GPSampler(seed=seed, n_startup_trials=spec.startup_trials)
-    return _OptunaSearcher(space, objectives, sampler)
+def _cma_es(spec: CmaEs, seed: int) -> BaseSampler:
+    return CmaEsSampler(seed=seed, n_startup_trials=spec.startup_trials, warn_independent_sampling=False)
 
 
-def _cma_es(spec: CmaEs, space: Space, objectives: Sequence[Objective], seed: int) -> Searcher:
-    sampler = CmaEsSampler(seed=seed, n_startup_trials=spec.startup_trials, warn_independent_sampling=False)
-    return _OptunaSearcher(space, objectives, sampler)
-
-
-def _nsga2(spec: Nsga2, space: Space, objectives: Sequence[Objective], seed: int) -> Searcher:
-    return _OptunaSearcher(space, objectives, NSGAIISampler(population_size=spec.population, seed=seed))
-
-
-SEARCHERS: Mapping[type, Callable[[Any, Space, Sequence[Objective], int], Searcher]] = {
-    Random: _random,
+SEARCHERS: Mapping[type, _Build] = {
+    Random: _optuna(lambda spec, seed: RandomSampler(seed)),
     Grid: _grid,
     QuasiRandom: _quasi_random,
-    Tpe: _tpe,
-    GaussianProcess: _gaussian_process,
-    CmaEs: _cma_es,
-    Nsga2: _nsga2,
+    Tpe: _optuna(_tpe),
+    GaussianProcess: _optuna(lambda spec, seed: GPSampler(seed=seed, n_startup_trials=spec.startup_trials)),
+    CmaEs: _optuna(_cma_es),
+    Nsga2: _optuna(lambda spec, seed: NSGAIISampler(population_size=spec.population, seed=seed)),
 }
 
 
@@ -177,15 +159,11 @@ def _grid_points(space: Space) -> Iterator[dict[str, JsonValue]]:
     seen: list[dict[str, JsonValue]] = []
     for corner in itertools.product(*sides):
         chosen = dict(zip(space.dimensions, corner, strict=True))
-        point = space.draw(partial(_chosen, chosen))
+        point = space.draw(partial(lambda values, path, _: values[path], chosen))
         # Points that differ only in a dimension that a condition turns off are the same point.
         if point not in seen:
             seen.append(point)
             yield point
-
-
-def _chosen(chosen: Values, path: str, dimension: Dimension) -> JsonValue:
-    return chosen[path]
 
 
 def _suggest(trial: Trial, path: str, dimension: Dimension) -> JsonValue:

@@ -41,11 +41,9 @@ class Share(Protocol):
 
     def __call__(self, trial: int, emit: Callable[[RunEvent], None]) -> OpenSharing:
         """Open the sharing for one trial."""
-        ...
 
     def clear(self) -> None:
         """Free this node's memory."""
-        ...
 
 
 class TrialContext:

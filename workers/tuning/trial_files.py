@@ -34,15 +34,13 @@ class TrialFiles(Protocol):
             WeightsError: a checkpoint that the spec names does not exist.
             OSError: the segment's folder cannot be made.
         """
-        ...
 
     def observe(self, trial: int, event: RunEvent) -> None:
         """Take note of a trial's event."""
-        ...
+        return
 
     def best(self, trial: TrialState) -> str | None:
         """Return the URI of the best checkpoint of the trial's newest segment."""
-        ...
 
     def find_best(self, trial: TrialState) -> str | None:
         """As `best`, for a trial whose end was not reported because the driver was killed: search all attempts.
@@ -50,11 +48,9 @@ class TrialFiles(Protocol):
         Raises:
             FgdError, OSError: the search failed.
         """
-        ...
 
     def free(self, trial: TrialState) -> None:
         """Delete the checkpoint at which the trial ended: no trial continues from it."""
-        ...
 
     def artifact(self, uri: str) -> ArtifactSaved:
         """Describe a trial's best checkpoint as an artifact of the sweep, so that other jobs can refer to it.
@@ -62,11 +58,10 @@ class TrialFiles(Protocol):
         Raises:
             FgdError, OSError: the file does not exist any more.
         """
-        ...
 
     def flush(self) -> None:
         """Wait until the events so far cannot be lost with this node."""
-        ...
+        return
 
 
 class EventFlush(Protocol):
@@ -77,8 +72,11 @@ class EventFlush(Protocol):
     def should_stop(self) -> bool: ...
 
 
-class SharedTrialFiles:
-    """Keeps the trials' files in the sweep's folder, which all nodes share."""
+class SharedTrialFiles(TrialFiles):
+    """Keeps the trials' files in the sweep's folder, which all nodes share.
+
+    `flush` has nothing to wait for: the outbox is a file in the shared folder, too.
+    """
 
     def __init__(self, context: RunContext) -> None:
         self._context = context
@@ -88,9 +86,6 @@ class SharedTrialFiles:
             self._context.job_dir, started.trial, started.segment, goes_on_from=started.goes_on_from
         )
         return SharedTrialWorkspace(folder, self._checkpoints(spec))
-
-    def observe(self, trial: int, event: RunEvent) -> None:
-        return
 
     def best(self, trial: TrialState) -> str | None:
         path = self._folder(trial) / _BEST
@@ -109,9 +104,6 @@ class SharedTrialFiles:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return _best_artifact(uri, sha256, path.stat().st_size)
-
-    def flush(self) -> None:
-        """Return at once: the outbox is a file in the shared folder, too."""
 
     def _folder(self, trial: TrialState) -> Path:
         return self._context.job_dir / segment_path(trial.number, trial.started.segment) / CHECKPOINTS

@@ -53,7 +53,6 @@ class TrialWorkspace(Protocol):
         Raises:
             StorageError: the node has no space.
         """
-        ...
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ async def current(session: AsyncSession, attempt_id: str, token: str, *, lock: b
         StaleAttemptError: the attempt has been replaced, or its job is over.
     """
     job, attempt = await runs.authenticate(session, attempt_id, token, lock=lock)
-    runs.check_current(job, attempt)
+    runs.check_may_write(runs.Run.of(job, attempt))
     return job, attempt
 
 

@@ -1,5 +1,6 @@
 """Projects: their shares and limits of the cluster, and their current use."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Path
@@ -9,8 +10,9 @@ from fgd_core.spec.jobs import ProjectName
 from service.api import audit_notes
 from service.api.access import AdminOfAll, Reader
 from service.api.deps import ServicesDep
+from service.jobs.scheduling import Limits
 from service.store import projects
-from service.store.projects import Limits, Usage
+from service.store.projects import Usage
 
 router = APIRouter(prefix="/v1/projects", tags=["projects"])
 
@@ -53,4 +55,4 @@ async def put(services: ServicesDep, principal: AdminOfAll, name: Name, new: Pro
 
 
 def _view(name: str, limits: Limits | None, usage: Usage | None) -> ProjectView:
-    return ProjectView(name=name, **vars(limits or Limits()), **vars(usage or Usage()))
+    return ProjectView(name=name, **asdict(limits or Limits()), **asdict(usage or Usage()))

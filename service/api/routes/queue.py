@@ -12,7 +12,7 @@ from service.api.deps import ServicesDep
 from service.jobs import scheduling
 from service.jobs.cluster import Capacity
 from service.jobs.scheduling import Wait
-from service.store import attempts, queue
+from service.store import attempts, projects, queue
 from service.store.queue import Waiting
 
 _CAPACITY_AGE_S = 2.0
@@ -35,7 +35,7 @@ async def get_queue(
     async with services.database.reading() as session:
         waiting = await queue.waiting(session)
         active = await attempts.active(session)
-        limits = await queue.limits(session)
+        limits = await projects.limits(session)
     ready = [item.job for item in waiting if _is_ready(item, now)]
     waits: Mapping[str, Wait] = {}
     order = [job.job_id for job in ready]

@@ -25,7 +25,7 @@ async def create(services: ServicesDep, principal: Admin, response: Response, ne
     if new.expires_at is not None and new.expires_at <= now:
         message = "expires_at is in the past; omit it, or send a time in the future"
         raise SpecError(message, reasons=[{"loc": "expires_at", "code": "in_the_past", "message": message}])
-    token, record = api_tokens.new_token(
+    token, row = api_tokens.new_token(
         name=new.name,
         role=new.role,
         project=principal.project_for(new.project),
@@ -33,9 +33,9 @@ async def create(services: ServicesDep, principal: Admin, response: Response, ne
         expires_at=new.expires_at,
         now=now,
     )
-    audit_notes.about(project=record.project, name=record.name, role=record.role)
+    audit_notes.about(project=row.project, name=row.name, role=row.role)
     async with services.database.writing() as session:
-        row = await api_tokens.insert_token(session, record)
+        await api_tokens.insert_token(session, row)
     response.headers["Location"] = f"/v1/tokens/{row.id}"
     response.headers["Cache-Control"] = "no-store"
     return TokenCreated(**dict(_view(row)), token=token)

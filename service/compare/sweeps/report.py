@@ -21,6 +21,8 @@ from service.compare.sweeps.verdict import verdict
 from service.jobs.lifecycle import OVER
 
 _MAX_NAME = 80
+_OF_JOB = {"job_id", "name", "state", "created_at", "started_at", "ended_at", "dashboard_url", "error"}
+"""The fields that the report has in common with the job."""
 
 
 def fold(job: JobView, events: Iterable[StoredEvent], *, now: datetime) -> SweepReport:
@@ -49,16 +51,9 @@ def fold(job: JobView, events: Iterable[StoredEvent], *, now: datetime) -> Sweep
     if not isinstance(spec.scheduler, RunAll | PopulationBased):
         stops = stopping(trials, directions[0], winner=winner.trial if winner else None)
     report = SweepReport(
+        **job.model_dump(include=_OF_JOB),
         generated_at=now,
-        job_id=job.job_id,
-        name=job.name,
-        state=job.state,
         spec=spec,
-        created_at=job.created_at,
-        started_at=job.started_at,
-        ended_at=job.ended_at,
-        dashboard_url=job.dashboard_url,
-        error=job.error,
         is_over=is_over,
         verdict=[],
         recommendation=_recommendation(spec, winner, trials),
