@@ -235,8 +235,8 @@ def chain_conclusion(job: JobReport) -> str | None:
     """Say how a chain compares with its control; None if one of them is not done, or the job is no chain."""
     results = {stage.stage: stage.result for stage in job.stages}
     control = results.pop(CONTROL, None)
-    best = best_scores(job)
-    ap, control_ap = (scores.ap if scores is not None else None for scores in (best, control and control.scores))
+    found = best_scores(job), control.scores if control is not None else None
+    ap, control_ap = (None if scores is None else scores.ap for scores in found)
     if job.result is None or ap is None or control_ap is None:
         return None
     gain, teacher = ap - control_ap, job.stages[-1].teacher
