@@ -220,6 +220,58 @@ class TestWeights:
             JOB_SPEC.validate_python(distill_spec(**teacher))
 
 
+class TestPictures:
+    def pictured(self, **folders: dict[str, str]) -> dict[str, Any]:
+        return {"type": "shapes", "num_train": 40, "num_val": 8, "pictures": folders}
+
+    def test_that_a_method_compares_must_be_named_by_the_data(self) -> None:
+        spec = distill_spec(checkpoint="/t.pt") | {"method": {"type": "ikd"}}
+        assert refused(spec)["data.pictures"][0] == "missing_picture"
+        assert refused(spec | {"data": self.pictured(adversarial={"train": "/a"})}) == {}
+        assert refused(spec | {"method": {"type": "ikd", "scale": 0}}) == {}
+
+    def test_that_a_teacher_sees_are_also_needed_for_its_gate(self) -> None:
+        spec = distill_spec(checkpoint="/t.pt", picture="depth")
+        data = self.pictured(depth={"train": "/d"})
+        assert refused(spec)["data.pictures"][0] == "missing_picture"
+        assert refused(spec | {"data": data})["data.pictures.depth.val"][0] == "missing_picture"
+        ungated = distill_spec(checkpoint="/t.pt", picture="depth", gate="keys")
+        assert refused(ungated | {"data": data}) == {}
+
+    def test_are_folders_that_must_exist(self) -> None:
+        data = self.pictured(depth={"train": "/d/train", "val": "/d/val"})
+        named = paths(JOB_SPEC.validate_python(train_spec(data=data)))
+        assert [(item.loc, item.path, item.kind) for item in named] == [
+            ("data.pictures.depth.train", "/d/train", "folder"),
+            ("data.pictures.depth.val", "/d/val", "folder"),
+        ]
+
+    def test_of_a_sweep_are_checked_for_its_base(self) -> None:
+        base = distill_spec(checkpoint="/t.pt") | {"method": {"type": "ikd"}}
+        del base["name"]
+        sweep = {"kind": "sweep", "name": "s", "base": base, "space": "ikd-scale"}
+        assert refused(sweep)["base.data.pictures"][0] == "missing_picture"
+
+    def test_the_image_itself_is_no_other_picture(self) -> None:
+        with pytest.raises(ValidationError, match="is the image itself"):
+            JOB_SPEC.validate_python(train_spec(data=self.pictured(image={"train": "/d"})))
+
+
+class TestSeveralTeachers:
+    def spec(self, **second: Any) -> dict[str, Any]:
+        return distill_spec(checkpoint="/a.pt") | {"more_teachers": [second]}
+
+    def test_each_is_checked_at_its_own_field(self) -> None:
+        wrong = self.spec(checkpoint="FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1", detector={"type": "gfl"})
+        assert refused(wrong)["more_teachers.0.detector.type"][0] == "weights_unfit"
+        assert refused(self.spec(checkpoint="b.pt"))["more_teachers.0.checkpoint"][0] == "relative_path"
+
+    def test_the_job_waits_for_each(self) -> None:
+        job = NeededJob("train", "running", frozenset())
+        spec = JOB_SPEC.validate_python(self.spec(checkpoint="job:b/best"))
+        assert waits_for(spec, Facts(jobs={"b": job})) == ["b"]
+
+
 def test_a_batch_larger_than_the_data_set_is_refused() -> None:
     found = refused(train_spec(training={"batch_size": 41}))
     assert found["training.batch_size"] == (

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from control_plane import ControlPlane, ManualClock, Run, train_spec
+from httpx import Response
 from memory_cluster import MemoryCluster
 from PIL import Image
 from pydantic import SecretStr
@@ -124,6 +125,59 @@ class TestRegistering:
             assert [item["name"] for item in listed] == names
 
 
+def derive_spec(**fields: Any) -> dict[str, Any]:
+    base = {"kind": "derive_data", "name": "copies", "data": SHAPES, "teacher": {"checkpoint": "/data/teacher.pt"}}
+    return base | {"dataset": "blood-adversarial", "folder": "/data/copies"} | fields
+
+
+async def submit(plane: ControlPlane, spec: dict[str, Any]) -> Response:
+    return await plane.http.post("/v1/jobs", json=spec)
+
+
+class TestDeriving:
+    async def test_registers_the_data_with_its_pictures_and_checks_it(self, plane: ControlPlane) -> None:
+        await add(plane)
+        answer = await submit(plane, derive_spec(data=NAMED))
+        assert answer.status_code == 202, answer.text
+        view = await shown(plane, "blood-adversarial")
+        assert (view["state"], view["check_job_id"]) == ("checking", answer.json()["job_id"])
+        assert view["data"] == (await shown(plane))["data"] | {
+            "pictures": {"adversarial": {"train": "/data/copies/train", "val": None}}
+        }
+        await plane.tick()
+        run = plane.run()
+        plane.cluster.say(run.submission_id, "RUNNING")
+        await run.starts()
+        pictures = {"adversarial.train": "c" * 64}
+        await run.reports(counted() | {"pictures": pictures}, {"kind": "run_finished", "outcome": "succeeded"})
+        view = await shown(plane, "blood-adversarial")
+        assert (view["state"], view["fingerprints"]["pictures"]) == ("checked", pictures)
+
+    async def test_again_continues_under_the_same_name(self, plane: ControlPlane) -> None:
+        first, second = [await submit(plane, derive_spec(name=name)) for name in ("one", "two")]
+        assert (first.status_code, second.status_code) == (202, 202)
+        assert (await shown(plane, "blood-adversarial"))["check_job_id"] == second.json()["job_id"]
+
+    async def test_does_not_take_the_name_of_other_data(self, plane: ControlPlane) -> None:
+        await add(plane, "blood-adversarial")
+        answer = await submit(plane, derive_spec())
+        assert [(each["loc"], each["code"]) for each in answer.json()["reasons"]] == [("dataset", "name_taken")]
+
+    async def test_keeps_its_data_sets_from_being_removed(self, plane: ControlPlane) -> None:
+        await add(plane)
+        await submit(plane, derive_spec(data=NAMED))
+        for name in ("blood", "blood-adversarial"):
+            assert (await plane.http.delete(f"/v1/datasets/{name}")).status_code == 409
+
+    async def test_may_write_only_where_jobs_may_read(
+        self, settings: Settings, cluster: MemoryCluster, clock: ManualClock, tmp_path: Path
+    ) -> None:
+        plane = ControlPlane(settings.model_copy(update={"data_roots": (tmp_path,)}), cluster, clock)
+        answer = await submit(plane, derive_spec(folder="/etc/copies"))
+        assert {each["loc"]: each["code"] for each in answer.json()["reasons"]}["folder"] == "outside_data_roots"
+        await plane.close()
+
+
 class TestChecking:
     async def test_a_check_stores_its_counts_and_fingerprints(self, plane: ControlPlane) -> None:
         await add(plane)
@@ -132,7 +186,7 @@ class TestChecking:
         assert ((await shown(plane))["state"], (await shown(plane))["check_job_id"]) == ("checking", job_id)
         await run.reports(counted(), {"kind": "run_finished", "outcome": "succeeded"})
         view = await shown(plane)
-        assert (view["state"], view["fingerprints"]) == ("checked", {"train": TRAIN, "val": VAL})
+        assert (view["state"], view["fingerprints"]) == ("checked", {"train": TRAIN, "val": VAL, "pictures": {}})
         assert (view["num_images"], view["num_categories"]) == ({"train": 40, "val": 40}, 1)
         assert view["num_boxes"] == {"train": 90, "val": 90}
         assert view["outcome"]["profiles"][0]["num_medium"] == 50
@@ -173,7 +227,7 @@ class TestChecking:
         _, run = await begin_check(plane)
         await run.fails("storage")
         view = await shown(plane)
-        assert (view["state"], view["fingerprints"]) == ("failed", {"train": TRAIN, "val": VAL})
+        assert (view["state"], view["fingerprints"]) == ("failed", {"train": TRAIN, "val": VAL, "pictures": {}})
         await checked(plane, train="c" * 64)
         view = await shown(plane)
         assert (view["state"], view["error"], view["fingerprints"]["train"]) == ("checked", None, "c" * 64)
@@ -241,7 +295,7 @@ class TestReferences:
         made = await add(plane)
         await checked(plane)
         job_id, run = await plane.started_job(train_spec(data=NAMED))
-        resolved = {"dataset_id": made["dataset_id"], "fingerprints": {"train": TRAIN, "val": VAL}}
+        resolved = {"dataset_id": made["dataset_id"], "fingerprints": {"train": TRAIN, "val": VAL, "pictures": {}}}
         data = (await plane.job(job_id))["spec"]["data"]
         assert data["resolved"] | {"data": None} == resolved | {"data": None}
         assert data["resolved"]["data"]["num_train"] == 40
