@@ -21,6 +21,7 @@ class Adversarial(Command):
     """
 
     type: Literal["adversarial"] = "adversarial"
+    """The kind of pictures."""
     picture: PictureName = "adversarial"
     """The name of the pictures in the data set."""
     eps: float = Field(default=8 / 255, gt=0, le=1)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from fgd_core.data import open_dataset
@@ -133,6 +134,30 @@ class TestSharing:
         assert are_equal(weights_after(closer, second), expected)
         assert first.stats == SharingStats(shared=1, computed=STEPS)
         assert second.stats == SharingStats(shared=STEPS + 1)
+        assert first.warnings == second.warnings == []
+
+    def test_trials_share_the_maps_of_each_picture_and_of_each_teacher(
+        self, spec: DistillSpec, shared: SharedTeacher, tmp_path: Path
+    ) -> None:
+        dataset = open_dataset(spec.data, "train")
+        (tmp_path / "copies").mkdir()
+        for index, sample in enumerate(dataset.samples):
+            pixels = 255 - dataset.load_image(index).permute(1, 2, 0).numpy()
+            Image.fromarray(pixels).save(tmp_path / "copies" / sample.file_name)
+        several = distill_spec(
+            spec.teacher.checkpoint,
+            teacher={"gate": "keys"},
+            more_teachers=[{"checkpoint": spec.teacher.checkpoint, "gate": "keys", "input_scale": 2}],
+            method={"type": "ikd", "base": {"type": "pkd"}, "until_epoch": 1},
+            data={"pictures": {"adversarial": {"train": str(tmp_path / "copies")}}},
+        )
+        first, second = SharingContext(tmp_path / "1", shared), SharingContext(tmp_path / "2", shared)
+        expected = weights_after(several, RecordingContext(tmp_path / "3"))
+        assert are_equal(weights_after(several, first), expected)
+        assert are_equal(weights_after(several, second), expected)
+        # Two teachers on the images of all steps, and on the copies of the first of two epochs.
+        assert first.stats.computed == second.stats.shared == 2 * (STEPS + STEPS // 2)
+        assert second.stats.computed == 0
         assert first.warnings == second.warnings == []
 
     def test_trials_without_distillation_need_no_maps(
