@@ -1,5 +1,6 @@
 """The contract of distillation methods: a new row of the table is tested here without another line."""
 
+import ast
 import copy
 import itertools
 from collections.abc import Mapping
@@ -246,3 +247,25 @@ def test_the_catalogue_advises_the_scale_of_the_examples(example: str) -> None:
 def test_a_method_without_a_type_is_fgd() -> None:
     """Specs that were stored before there was a second method do not name it."""
     assert METHOD.validate_python({"alpha": 2e-3}) == Fgd(alpha=2e-3)
+
+
+def test_nothing_outside_the_folders_of_methods_names_one() -> None:
+    """A new method must not need a line in admission, sweeps, reports or the trainer."""
+    root = Path(__file__).parents[2]
+    names = {node: kind.name() for kind in METHODS for node in (kind.__name__, f"build_{kind.name()}")}
+    found = [
+        f"{path.relative_to(root)}: {names[word]}"
+        for folder in ("fgd_core", "service", "workers")
+        for path in sorted((root / folder).rglob("*.py"))
+        if not path.relative_to(root).as_posix().startswith(("fgd_core/methods/", "fgd_core/spec/methods/"))
+        for word in _names(ast.parse(path.read_text()))
+        if word in names
+    ]
+    assert found == []
+
+
+def _names(tree: ast.Module) -> set[str]:
+    """Return every name that a module imports or reads."""
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    return imported | read | {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
