@@ -21,7 +21,7 @@ import psutil
 _SUPERUSER = "postgres"
 # PostgreSQL refuses to run as root; this user owns nothing and exists everywhere.
 _UNPRIVILEGED = "nobody"
-_START_TIMEOUT_S = 30.0
+_START_TIMEOUT_S = 300.0
 
 
 def why_unavailable() -> str | None:
@@ -145,7 +145,7 @@ class PostgresServer:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
             try:
-                self._process.wait(timeout=20)
+                self._process.wait(timeout=240)
             except subprocess.TimeoutExpired:
                 self.kill()
         self._end_watch()

@@ -190,7 +190,7 @@ class _Experiment:
 
     def _await_release(self) -> None:
         """Wait until all resources are free; after 90 s record what is still in use."""
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 240
         while left := self._left():
             if time.monotonic() > deadline:
                 self._violations += left

@@ -20,7 +20,7 @@ import psutil
 
 from service.dispatcher import head_processes
 
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 300.0
 OBJECT_STORE_BYTES = 80_000_000
 
 

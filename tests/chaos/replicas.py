@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 RESTART_PAUSE_S = 0.5
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 300.0
 
 
 class Replica:

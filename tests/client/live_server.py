@@ -55,7 +55,7 @@ class LiveServer:
     def stop(self) -> None:
         assert self._server is not None and self._thread is not None
         self._server.should_exit = True
-        self._thread.join(timeout=60)
+        self._thread.join(timeout=240)
         assert not self._thread.is_alive()
 
     def run_of(self, job_id: str) -> "Run":
@@ -96,7 +96,7 @@ class Run:
         self.report(RunFinished(outcome="succeeded"))
 
 
-def eventually(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
+def eventually(condition: Callable[[], bool], timeout_s: float = 240.0) -> None:
     """Wait until a condition is true; fail after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -42,14 +42,14 @@ class Terminal:
     def interrupt(self) -> int:
         """Press Ctrl-C, and return the exit code."""
         self._process.send_signal(signal.SIGINT)
-        code = self._process.wait(timeout=60)
-        self._reading.join(timeout=60)
+        code = self._process.wait(timeout=240)
+        self._reading.join(timeout=240)
         return code
 
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
-        self._reading.join(timeout=60)
+        self._reading.join(timeout=240)
         os.close(self._our_end)
 
     def _read(self) -> None:

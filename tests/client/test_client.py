@@ -111,7 +111,7 @@ class TestEvents:
         server.start()
         run.report(*(Warned(code="test", message=str(n)) for n in range(20, 40)))
         run.succeed()
-        reader.join(timeout=60)
+        reader.join(timeout=240)
         assert not reader.is_alive()
         assert [event.sequence for event in seen] == list(range(1, client.job(job.job_id).last_sequence + 1))
         assert [e.data["message"] for e in seen if e.kind == "warned"] == [str(n) for n in range(40)]

@@ -370,7 +370,7 @@ class TestUp:
         assert child.stdout is not None
         assert json.loads(child.stdout.readline())["log_file"] is None
         child.terminate()
-        _, text = child.communicate(timeout=60)
+        _, text = child.communicate(timeout=240)
         assert child.returncode == 0, text
         events = [json.loads(line)["event"] for line in text.splitlines()]
         assert events[0] == "preparing the database"
@@ -395,7 +395,7 @@ class TestUp:
             child.stdin.close()
         else:
             child.send_signal(signal.Signals[ending])
-        assert child.wait(timeout=60) == 0
+        assert child.wait(timeout=240) == 0
         child.stdout.close()
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", int(at["url"].rpartition(":")[2]))) != 0

@@ -24,7 +24,7 @@ def test_an_interrupted_demo_leaves_no_process(tmp_path: Path) -> None:
         start_new_session=True,
     )
     home = tmp_path / "out" / "home-1"
-    eventually(lambda: "starting" in (tmp_path / "log").read_text().partition("fgd demo")[2], timeout_s=120)
+    eventually(lambda: "starting" in (tmp_path / "log").read_text().partition("fgd demo")[2], timeout_s=240)
     head = json.loads((home / "ray.json").read_text())
     server_pid = int((home / "up.lock").read_text())
     assert head_processes.find(head["mark"], Path(head["temp_dir"]))
@@ -32,7 +32,7 @@ def test_an_interrupted_demo_leaves_no_process(tmp_path: Path) -> None:
 
     demo.send_signal(signal.SIGINT)
 
-    assert demo.wait(timeout=60) == 130
+    assert demo.wait(timeout=240) == 130
     assert not psutil.pid_exists(server_pid)
     assert head_processes.find(head["mark"], Path(head["temp_dir"])) == set()
     log.close()

@@ -45,7 +45,7 @@ class TestLogs:
         server.cluster.output[submission_id] = "one\ntwo\nthree, the last"
         run.succeed()
         server.cluster.say(submission_id, "SUCCEEDED")
-        following.join(timeout=60)
+        following.join(timeout=240)
         assert "".join(piece.text for piece in pieces) == "one\ntwo\nthree, the last"
 
     def test_every_byte_arrives_once_when_connections_are_cut(self, client: FgdClient, server: LiveServer) -> None:
@@ -125,7 +125,7 @@ class TestAllJobs:
             try:
                 eventually(submit_until_shown)
                 watching.send_signal(signal.SIGINT)
-                assert watching.wait(timeout=60) == 130
+                assert watching.wait(timeout=240) == 130
                 assert watching.stderr is not None and "Traceback" not in watching.stderr.read()
             finally:
                 watching.kill()

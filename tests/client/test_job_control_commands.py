@@ -46,7 +46,7 @@ def stopping_when_asked(server: LiveServer, job_id: str, run: Run) -> Iterator[N
     thread = threading.Thread(target=stop, daemon=True)
     thread.start()
     yield
-    thread.join(timeout=60)
+    thread.join(timeout=240)
 
 
 def failed() -> RunFinished:

@@ -77,5 +77,5 @@ def test_it_waits_for_an_unreachable_database() -> None:
         assert "waiting for the database" in waiting.stderr.readline()
         assert waiting.poll() is None
         server.start()
-        out, _ = waiting.communicate(timeout=60)
+        out, _ = waiting.communicate(timeout=240)
         assert (waiting.returncode, json.loads(out)) == (0, {"from": None, "to": NEWEST})

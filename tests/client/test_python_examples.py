@@ -34,7 +34,7 @@ def working(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Liv
     working.start()
     yield server
     is_over.set()
-    working.join(timeout=60)
+    working.join(timeout=240)
 
 
 def _work(server: LiveServer, is_over: threading.Event) -> None:

@@ -184,7 +184,7 @@ class TestWatch:
         watching = threading.Thread(target=watch, args=(client, [job], console))
         watching.start()
         run.succeed()
-        watching.join(timeout=60)
+        watching.join(timeout=240)
         assert not watching.is_alive()
         text = console.export_text()
         assert "best ap 0.250 (trial 1)" in text

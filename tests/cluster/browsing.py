@@ -37,7 +37,7 @@ class Browser:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    async def until(self, script: str, timeout_s: float = 30.0) -> Any:
+    async def until(self, script: str, timeout_s: float = 240.0) -> Any:
         """Wait until an expression has a value; returns it."""
         deadline = time.monotonic() + timeout_s
         value = None
@@ -87,7 +87,7 @@ async def browser(folder: Path) -> AsyncIterator[Browser]:
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while not (port := _port_in(profile / "DevToolsActivePort")):
             assert time.monotonic() < deadline, "Chromium does not come up"
             await asyncio.sleep(0.1)

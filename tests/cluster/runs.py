@@ -29,7 +29,7 @@ def submission(code: str, *, cpus: int = 1, **environment: str) -> Submission:
     )
 
 
-async def eventually(ask: Callable[[], Awaitable[T]], is_so: Callable[[T], bool], timeout_s: float = 30.0) -> T:
+async def eventually(ask: Callable[[], Awaitable[T]], is_so: Callable[[T], bool], timeout_s: float = 240.0) -> T:
     deadline = time.monotonic() + timeout_s
     while not is_so(answer := await ask()):
         assert time.monotonic() < deadline, f"the last answer was {answer!r}"

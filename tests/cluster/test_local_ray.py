@@ -116,7 +116,7 @@ class TestLocalRay:
                         return True
                     return False
 
-                await eventually(submitted, bool, timeout_s=60)
+                await eventually(submitted, bool, timeout_s=240)
                 assert (await end_of(own, asked.submission_id)).status == "SUCCEEDED"
                 watching.cancel()
                 await asyncio.gather(watching, return_exceptions=True)

@@ -46,7 +46,7 @@ async def scraped(head: LocalRay) -> dict[str, list[dict[str, Any]]]:
 
 
 async def test_ray_serves_the_metrics_that_the_boards_query(head: LocalRay, cluster: RayCluster) -> None:
-    found = await eventually(lambda: scraped(head), lambda found: set(OF_RAY) <= set(found), timeout_s=60)
+    found = await eventually(lambda: scraped(head), lambda found: set(OF_RAY) <= set(found), timeout_s=240)
     for name, labels in OF_RAY.items():
         # Prometheus itself adds the instance.
         assert any(labels - {"instance"} <= set(each) for each in found[name]), name
@@ -55,11 +55,11 @@ async def test_ray_serves_the_metrics_that_the_boards_query(head: LocalRay, clus
 async def test_a_run_has_metrics_while_it_runs_and_still_stops_by_itself(head: LocalRay, cluster: RayCluster) -> None:
     asked = replace(submission(""), entrypoint=f"{sys.executable} {RUN} 20 120")
     await cluster.submit(asked)
-    found = await eventually(lambda: scraped(head), lambda found: set(found) >= MEASURED | STAYING, timeout_s=60)
+    found = await eventually(lambda: scraped(head), lambda found: set(found) >= MEASURED | STAYING, timeout_s=240)
     (labels,) = found["ray_fgd_run_progress_ratio"]
     assert (labels["job_name"], labels["job_id"], labels["kind"], labels["trial"]) == ("relayed", "j", "train", "")
     # During an evaluation it has no speed; its progress and its scores are kept.
-    found = await eventually(lambda: scraped(head), lambda found: not MEASURED & set(found), timeout_s=90)
+    found = await eventually(lambda: scraped(head), lambda found: not MEASURED & set(found), timeout_s=240)
     assert set(found) >= STAYING
     await cluster.stop(asked.submission_id)
     assert (await end_of(cluster, asked.submission_id)).status == "STOPPED"
@@ -72,4 +72,4 @@ async def test_an_ended_run_has_no_metrics(head: LocalRay, cluster: RayCluster) 
     def is_gone(found: dict[str, list[dict[str, Any]]]) -> bool:
         return "ray_fgd_run_progress_ratio" not in found
 
-    await eventually(lambda: scraped(head), is_gone, timeout_s=60)
+    await eventually(lambda: scraped(head), is_gone, timeout_s=240)

@@ -110,7 +110,7 @@ class TestWorkers:
         started = [child for child in psutil.Process().children() if child.pid not in before]
         assert len(started) >= 2
         loader.close()
-        assert psutil.wait_procs(started, timeout=10)[1] == []
+        assert psutil.wait_procs(started, timeout=240)[1] == []
 
     def test_report_a_damaged_file_with_its_path(self, tmp_path: Path) -> None:
         folder = CocoFolder(tmp_path / "set")

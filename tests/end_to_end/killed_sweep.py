@@ -26,7 +26,7 @@ from service.client.client import FgdClient
 from service.dispatcher.local import LocalRay
 
 EPOCHS = 4
-TIMEOUT_S = 600.0
+TIMEOUT_S = 1200.0
 SPACE: dict[str, Dimension] = {
     "method.scale": LogUniform(low=0.01, high=1),
     "method.temperature": LogUniform(low=0.3, high=10),

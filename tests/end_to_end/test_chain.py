@@ -14,7 +14,7 @@ from fgd_core.detectors.weights.checkpoint import read_checkpoint
 from fgd_core.spec.jobs import ChainSpec, EvaluateSpec, Stage
 from service.client.client import FgdClient
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1500)]
 
 EPOCHS = 12
 """Of each stage: enough that the kill comes before the stage ends."""

@@ -17,7 +17,7 @@ from fgd_core.spec.jobs import CheckDataSpec, EvaluateSpec
 from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(scope="module")

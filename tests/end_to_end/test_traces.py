@@ -53,7 +53,7 @@ def test_one_trace_covers_request_to_first_step_of_every_attempt(
         variables = runtime_environment(traced, f"fgd-{job_id}-1")
         spans = collector.wait_for(lambda spans: "first step" in of_job(spans, job_id, 1))
         os.kill(started.data["pid"], signal.SIGKILL)
-        spans = collector.wait_for(lambda spans: "first step" in of_job(spans, job_id, 2), timeout_s=60)
+        spans = collector.wait_for(lambda spans: "first step" in of_job(spans, job_id, 2), timeout_s=240)
         client.cancel(job_id)
         wait_for(client, job_id, lambda job: job.state == "cancelled")
 

@@ -73,7 +73,7 @@ class TestWhole:
         assert max(epochs) > before.data["epoch"]
         [finished] = [event for event in events if event.kind == "run_finished"]
         assert finished.data["outcome"] == "stopped"
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 240
         while sum(node.cpus_free for node in capacity(whole).nodes) < 2:
             assert time.monotonic() < deadline, "a cancelled job still holds its CPU"
             time.sleep(0.2)
@@ -92,7 +92,7 @@ class TestWhole:
         wait_for(client, job_id, lambda job: job.state == "cancelled")
         assert is_complete(all_events(client, job_id))
 
-    @pytest.mark.timeout(600)
+    @pytest.mark.timeout(1500)
     def test_a_run_continues_on_a_new_ray_head_after_the_old_one_died(self, whole: Whole, client: FgdClient) -> None:
         job_id = client.submit(train(epochs=100_000)).job_id
         saved = wait_for_event(client, job_id, "checkpoint_saved")

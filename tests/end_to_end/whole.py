@@ -126,7 +126,7 @@ def _training(epochs: int) -> TrainingSpec:
     return TrainingSpec(epochs=epochs, batch_size=4, optimizer=AdamW(), evaluate_every=1_000_000)
 
 
-def wait_for(client: FgdClient, job_id: str, so: Callable[[JobView], bool], timeout_s: float = 90.0) -> JobView:
+def wait_for(client: FgdClient, job_id: str, so: Callable[[JobView], bool], timeout_s: float = 600.0) -> JobView:
     deadline = time.monotonic() + timeout_s
     while not so(job := client.job(job_id)):
         assert time.monotonic() < deadline, f"{job.state} ({job.reason}): {job.error}; last event {job.last_sequence}"

@@ -97,7 +97,7 @@ def _chromium(folder: Path, path: Path, *options: str) -> subprocess.CompletedPr
         ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=True,
     )
 

@@ -81,7 +81,7 @@ class TestForest:
             [CHROMIUM, *options, folder, "--virtual-time-budget=10000", "--dump-dom", path.as_uri()],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
             check=True,
         ).stdout
         assert re.findall(r'<html[^>]* data-asked="([^"]*)"', dom) == [""]

@@ -146,7 +146,7 @@ class TestInBrowser:
             ],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
             check=True,
         )
         return done.stdout

@@ -106,7 +106,7 @@ async def test_a_starting_server_waits_for_it_and_reports_it_once(mortal: postgr
         assert reported[0].startswith("waiting for the database")
     finally:
         mortal.start()
-    await asyncio.wait_for(waiting, timeout=20)
+    await asyncio.wait_for(waiting, timeout=120)
     assert len(reported) == 1
 
 

@@ -200,7 +200,7 @@ class Target:
         self._token = self._mint.token(self.attempt_id)
 
     def send(self, hostile: Hostile) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=240)
         headers = {"Content-Type": hostile.kind, "Authorization": f"Bearer {self._token}"}
         path = hostile.path.format(sweep=self.sweep_id, attempt=self.attempt_id)
         try:
@@ -214,7 +214,7 @@ class Target:
             connection.close()
 
     def get(self, path: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=240)
         connection.request("GET", path)
         answer = connection.getresponse()
         content = answer.read()
@@ -224,7 +224,7 @@ class Target:
     def delay_during(self, act: Callable[[], tuple[int, bytes]]) -> tuple[int, float]:
         """Return (status of `act`, the longest delay of `/livez` in seconds while `act` ran)."""
         statuses: list[int] = []
-        alive = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        alive = http.client.HTTPConnection("127.0.0.1", self.port, timeout=240)
         acting = threading.Thread(target=lambda: statuses.append(act()[0]))
         longest_s = 0.0
         acting.start()

@@ -90,7 +90,7 @@ class TestDocs:
             ],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
             check=True,
         )
 

@@ -51,7 +51,7 @@ async def test_a_stream_of_one_shows_events_received_by_the_other(planes: list[C
     await asyncio.sleep(0.1)
     assert not reading.done()
     await run.succeeds()
-    stream = (await asyncio.wait_for(reading, timeout=20)).text
+    stream = (await asyncio.wait_for(reading, timeout=120)).text
     sequences = [int(line.removeprefix("id: ")) for line in stream.splitlines() if line.startswith("id: ")]
     assert sequences == [event.sequence for event in await first.events(job_id)]
     assert '"to_state":"succeeded"' in stream

@@ -165,7 +165,7 @@ class TestConcurrentServers:
             subprocess.Popen([sys.executable, "-c", UPGRADE, url], stderr=subprocess.PIPE, text=True) for _ in range(3)
         ]
         for process in starting:
-            _, stderr = process.communicate(timeout=120)
+            _, stderr = process.communicate(timeout=240)
             assert process.returncode == 0, stderr
 
     def test_all_start_on_an_empty_database(self, empty_url: str) -> None:
@@ -187,11 +187,11 @@ class TestRunningServers:
             await backup.execute(text("SELECT count(*) FROM jobs"))
             gave_way = asyncio.Event()
             migrating = asyncio.create_task(migrate.upgrade_when_reachable(empty_url, lambda _: gave_way.set()))
-            await asyncio.wait_for(gave_way.wait(), timeout=30)
-            await asyncio.wait_for(server.execute(text("SELECT count(*) FROM jobs")), timeout=10)
+            await asyncio.wait_for(gave_way.wait(), timeout=120)
+            await asyncio.wait_for(server.execute(text("SELECT count(*) FROM jobs")), timeout=120)
             await server.rollback()
             assert not migrating.done()
             await backup.rollback()
-            assert await asyncio.wait_for(migrating, timeout=30) == ("0003", migrate.head_revision())
+            assert await asyncio.wait_for(migrating, timeout=120) == ("0003", migrate.head_revision())
         await engine.dispose()
         await asyncio.to_thread(migrate.check, empty_url)

@@ -77,7 +77,7 @@ class SmallControlPlane:
         self._server = uvicorn.Server(uvicorn.Config(self._app(), port=self.port, log_level="critical"))
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while not self._server.started:
             assert time.monotonic() < deadline, "the server does not start"
             time.sleep(0.01)

@@ -47,7 +47,7 @@ class TestEntryPoint:
     def test_a_refused_run_exits_with_a_clear_message(self, control_plane: SmallControlPlane, claim: str) -> None:
         control_plane.is_stale = claim == CLAIM
         process = start(control_plane, claim)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=240)
         assert process.returncode == 1
         assert output.startswith("the run cannot begin: ")
         assert "Traceback" not in output
@@ -66,7 +66,7 @@ class TestEntryPoint:
     ) -> None:
         control_plane.assignment = _missing(assignment)
         process = start(control_plane)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=240)
         assert process.returncode == 1
         assert control_plane.kinds[0] == "run_started"
         assert control_plane.kinds[-1] == "run_finished"
@@ -83,7 +83,7 @@ class TestEntryPoint:
     ) -> None:
         control_plane.assignment = _missing(assignment)
         control_plane.replies_to_lose = 2
-        start(control_plane).communicate(timeout=60)
+        start(control_plane).communicate(timeout=240)
         assert control_plane.kinds[-1] == "run_finished"
         assert len(control_plane.claims) == 3 and len(set(control_plane.claims)) == 1
         assert control_plane.num_assignments == 0
@@ -91,7 +91,7 @@ class TestEntryPoint:
     def test_a_claim_code_that_another_process_used_is_an_error(self, control_plane: SmallControlPlane) -> None:
         control_plane.claims.append("another process's secret, of 32 letters")
         process = start(control_plane)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=240)
         assert process.returncode == 1
         assert "another process has used the claim code" in output
         assert "Traceback" not in output
@@ -101,7 +101,7 @@ class TestEntryPoint:
         self, control_plane: SmallControlPlane, assignment: Assignment
     ) -> None:
         control_plane.assignment = _missing(assignment)
-        start(control_plane, None, token=TOKEN).communicate(timeout=60)
+        start(control_plane, None, token=TOKEN).communicate(timeout=240)
         assert control_plane.kinds[-1] == "run_finished"
         assert (control_plane.claims, control_plane.num_assignments) == ([], 1)
 
@@ -111,7 +111,7 @@ class TestEntryPoint:
     ) -> None:
         control_plane.assignment = assignment.model_copy(update={"number": "none"})
         process = start(control_plane)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=240)
         assert process.returncode == 1
         assert "install the same version" in output
         assert control_plane.events[-1].event["error"]["code"] == "spec"
@@ -122,12 +122,12 @@ class TestEntryPoint:
             update={"spec": assignment.spec.model_copy(update={"training": training})}
         )
         process = start(control_plane)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while "epoch_finished" not in control_plane.kinds:
             assert time.monotonic() < deadline, control_plane.kinds
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=240)
         assert process.returncode == 0, output
         assert control_plane.events[-1].event["outcome"] == "stopped"
         assert control_plane.sequences == list(range(1, len(control_plane.events) + 1))
@@ -140,9 +140,9 @@ class TestEntryPoint:
         spec, before, after = _busy(phase, assignment, tmp_path)
         control_plane.assignment = assignment.model_copy(update={"spec": spec})
         process = start(control_plane)
-        control_plane.wait_for_kind(before, timeout_s=120)
+        control_plane.wait_for_kind(before, timeout_s=240)
         control_plane.signal = "cancel"
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=240)
         assert process.returncode == 0, output
         assert control_plane.events[-1].event["outcome"] == "stopped"
         assert after not in control_plane.kinds
@@ -155,10 +155,10 @@ class TestEntryPoint:
             update={"spec": assignment.spec.model_copy(update={"training": training})}
         )
         process = start(control_plane)
-        control_plane.wait_for_events(1, timeout_s=60)
+        control_plane.wait_for_events(1, timeout_s=240)
         control_plane.stop()
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=240)
         assert "not all events could be delivered" in output
 
 

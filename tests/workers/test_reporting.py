@@ -37,7 +37,7 @@ def connect(control_plane: SmallControlPlane, assignment: Assignment) -> Iterato
         context.close(0.1)
 
 
-def eventually(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+def eventually(condition: Callable[[], bool], timeout_s: float = 240.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "the condition did not become true in time"

@@ -169,12 +169,12 @@ class TestRelay:
             longest_s = float(run.stdout.readline())
             # Waiting for a Ray that does not answer takes a minute; a busy machine may hold a call up for seconds.
             assert longest_s < 10
-            deadline_s = time.monotonic() + 20
+            deadline_s = time.monotonic() + 240
             while not (children := psutil.Process(run.pid).children()):
                 assert time.monotonic() < deadline_s
                 time.sleep(0.05)
-            output, _ = run.communicate(timeout=20)
+            output, _ = run.communicate(timeout=240)
         assert run.returncode == 0
         assert output == ""
-        gone, _ = psutil.wait_procs(children, timeout=30)
+        gone, _ = psutil.wait_procs(children, timeout=240)
         assert len(gone) == len(children) == 1

@@ -123,7 +123,7 @@ class TestStop:
 
     @staticmethod
     def stop_when_it_hangs(context: HttpContext, control_plane: SmallControlPlane) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 240
         while not control_plane.fetches and time.monotonic() < deadline:
             time.sleep(0.01)
         context.ask_to_stop()
@@ -422,7 +422,7 @@ class TestScratch:
         )
         (scratch / "fgd-unrelated").mkdir(parents=True)
         process = start(control_plane)
-        control_plane.wait_for_put("last.pt", timeout_s=60)
+        control_plane.wait_for_put("last.pt", timeout_s=240)
         [dead] = scratch.glob("fgd-job1-2-*")
         living = connect()
         assert living.fetch_checkpoints()
@@ -478,7 +478,7 @@ class TestScratch:
 
 
 class TestRun:
-    @pytest.mark.timeout(120)
+    @pytest.mark.timeout(900)
     def test_the_next_attempt_continues_a_run_that_lost_its_node(
         self, connect: MakeContext, control_plane: SmallControlPlane, assignment: Assignment
     ) -> None:
@@ -486,7 +486,7 @@ class TestRun:
         long_spec = assignment.spec.model_copy(update={"training": training})
         control_plane.assignment = control_plane.assignment.model_copy(update={"spec": long_spec, "number": 1})
         first = start(control_plane)
-        control_plane.wait_for_put("last.pt", timeout_s=60)
+        control_plane.wait_for_put("last.pt", timeout_s=240)
         first.kill()
         first.communicate()
         sent = len(control_plane.puts)
@@ -495,12 +495,12 @@ class TestRun:
         control_plane.claims = []
         control_plane.assignment = control_plane.assignment.model_copy(update={"number": 2})
         second = start(control_plane)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while "epoch_finished" not in control_plane.kinds:
             assert time.monotonic() < deadline, control_plane.kinds
             time.sleep(0.05)
         second.send_signal(signal.SIGTERM)
-        output, _ = second.communicate(timeout=30)
+        output, _ = second.communicate(timeout=240)
         assert second.returncode == 0, output
         assert "resumed" in control_plane.kinds
         resumed = next(each.event for each in control_plane.events if each.event["kind"] == "resumed")

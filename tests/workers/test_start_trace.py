@@ -99,7 +99,7 @@ def run_to_its_end(control_plane: SmallControlPlane, **environment: str) -> tupl
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=240,
     )
     return done.returncode, done.stdout + done.stderr, time.monotonic() - began_s
 

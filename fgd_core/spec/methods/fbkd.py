@@ -8,7 +8,7 @@ from fgd_core.spec.methods.base import AnyMethod
 
 
 class Fbkd(AnyMethod):
-    """Feature-based distillation (FKD, ICLR 2021, openreview.net/forum?id=uKhGRvM8QNH): imitates the maps where student
+    """Feature-based distillation (FKD, ICLR 2021): imitates the maps where student
     and teacher are active, their means over space and over channels, and their relations between all pairs of cells.
 
     Published for COCO, R101 to R50, as student alone / distilled: Faster R-CNN 37.4 / 39.3 (1x, mmrazor) and 38.4 /
