@@ -4,14 +4,16 @@ Each channel of each image becomes a distribution over the cells by a softmax at
 T^2 KL(teacher || student), as the mean over channels and images. The values keep their signs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from fgd_core.methods.base import Lesson, LevelPair, Side, Terms, adapter
+from fgd_core.methods.base import Lesson, LevelPair, Method, Side, Terms, adapter
 from fgd_core.methods.levels import Pair, match_levels
+from fgd_core.methods.parts.comparable import check_same_classes, check_same_locations
 from fgd_core.methods.parts.precision import in_float32
 from fgd_core.methods.per_level import per_level
+from fgd_core.outputs import DenseOutputs
 from fgd_core.spec.methods.cwd import Cwd
 
 
@@ -50,4 +52,38 @@ def _pairs(method: Cwd, student: Side, teacher: Side) -> Sequence[Pair]:
     return pairs[: method.levels]
 
 
-build_cwd = per_level(CwdLoss, pairing=_pairs)
+_on_features = per_level(CwdLoss, pairing=_pairs)
+
+
+class CwdOnLogits(Method):
+    """Compares the class logits of each level, as maps with a channel for each class and anchor of a cell."""
+
+    def __init__(self, method: Cwd, student: Side, teacher: Side) -> None:
+        super().__init__()
+        check_same_locations(method.name(), student, teacher)
+        check_same_classes(method.name(), teacher)
+        self._method = method
+        self._level_names = [level.name for level in student.levels][: method.levels]
+
+    def forward(self, lesson: Lesson) -> Mapping[str, Terms]:
+        """Compute the loss of each level, by its name."""
+        student, teacher = lesson.student.outputs, lesson.teacher.outputs
+        assert isinstance(student, DenseOutputs) and isinstance(teacher, DenseOutputs)
+        levels = zip(self._level_names, student.logit_maps(), teacher.logit_maps(), strict=False)
+        return {name: self._level(ours, theirs) for name, ours, theirs in levels}
+
+    def _level(self, student: Tensor, teacher: Tensor) -> Terms:
+        """Compare maps (N, K anchors, H, W)."""
+        with in_float32(student, teacher) as (ours, theirs):
+            return Terms(
+                {"channels": cwd_loss(ours, theirs, self._method.temperature)}, {"channels": self._method.weight}
+            )
+
+    def compares(self) -> Sequence[str]:
+        """Return what is compared, in words."""
+        return (f"the class logits of levels {', '.join(self._level_names)}",)
+
+
+def build_cwd(method: Cwd, student: Side, teacher: Side) -> Method:
+    """Build the method for the maps of the pyramid, or for the class logits."""
+    return (CwdOnLogits if method.on == "logits" else _on_features)(method, student, teacher)

@@ -40,4 +40,4 @@ def build_logit(method: Logit, student: Side, teacher: Side) -> Method:
     if not student.has_regions:
         return DenseLogits(method, student, teacher)
     weights = ClassWeights(method.foreground, method.background)
-    return RegionClasses(method.name(), student, teacher, weights, method.temperature)
+    return RegionClasses(method.name(), student, teacher, weights, temperature=method.temperature)

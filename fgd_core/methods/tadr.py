@@ -1,16 +1,18 @@
 """After task-adaptive regularisation (arXiv:2006.13108), which has no public code: features near objects, with decay.
 
 The mask of a level is a Gaussian on each object of that level (`gaussian_mask`, as DeFeat's code has it), and the loss
-is `masked_difference`, times a factor that goes to 0 in the course of the training.
+is `masked_difference`, times a factor that goes to 0 in the course of the training. The heads of regions can be
+compared as well; see `RegionTasks`.
 """
 
 from torch import Tensor, nn
 
-from fgd_core.methods.base import Lesson, LevelPair, Terms
+from fgd_core.methods.base import Lesson, LevelPair, Method, Side, Terms
 from fgd_core.methods.parts.decay import decay_factor
 from fgd_core.methods.parts.imitation import masked_difference, near_zero_convolution
 from fgd_core.methods.parts.objects import gaussian_mask, on_level, stacked
 from fgd_core.methods.parts.precision import in_float32
+from fgd_core.methods.parts.region_methods import RegionTasks, TaskWeights, WithRegions
 from fgd_core.methods.per_level import per_level
 from fgd_core.spec.methods.tadr import Tadr
 
@@ -32,4 +34,12 @@ class TadrLoss(nn.Module):
         return Terms({"features": loss}, {"features": weight})
 
 
-build_tadr = per_level(TadrLoss)
+_neck = per_level(TadrLoss)
+
+
+def build_tadr(method: Tadr, student: Side, teacher: Side) -> Method:
+    """Build the method for the maps, and for the regions if they have a weight."""
+    neck, weights = _neck(method, student, teacher), TaskWeights(method.classes, method.boxes)
+    if not any(weights):
+        return neck
+    return WithRegions(neck, RegionTasks(method.name(), student, teacher, weights, decay=method.decay))

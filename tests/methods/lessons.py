@@ -19,6 +19,7 @@ from tests.library import TINY_DETECTOR
 DETECTOR: TypeAdapter[DetectorSpec] = TypeAdapter(DetectorSpec)
 NUM_CLASSES = 3
 SIZE = 128
+MOMENT = Moment(step=1, steps=10, epochs=2)
 
 
 def settings(kind: str, **fields: Any) -> AnyDetector:
@@ -47,11 +48,14 @@ def batch(num_boxes: int = 3) -> Batch:
     )
 
 
-def distil(method: AnyMethod, student: Detector, teacher: Detector, given: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Run one step of a method.
+def distil(
+    method: AnyMethod, student: Detector, teacher: Detector, given: Batch, *, moment: Moment = MOMENT
+) -> tuple[Tensor, dict[str, float]]:
+    """Run one step of a method, with the same random draws each time.
 
     Returns:
         The loss, a scalar (), and the values that the step reports, without `distill/`.
     """
-    total, values = Distiller(method, student, teacher)(student.features(given.images), given, Moment(1, 10, 2))
+    torch.manual_seed(3)
+    total, values = Distiller(method, student, teacher)(student.features(given.images), given, moment)
     return total, {name.removeprefix("distill/"): value.item() for name, value in values.items()}

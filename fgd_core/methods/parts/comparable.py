@@ -36,3 +36,19 @@ def check_same_classes(name: str, teacher: Side) -> None:
             f"method {name} compares class scores, and the teacher lacks a class of the data; choose a teacher that "
             "was trained on all of these classes, or a method that compares feature maps"
         )
+
+
+def check_same_heads(name: str, student: Side, teacher: Side) -> None:
+    """Check that both detectors have regions, and that the teacher has a score for each class of the data.
+
+    Args:
+        name: of the method.
+    Raises:
+        SpecError: a detector has no regions, or the teacher lacks a class.
+    """
+    if not (student.has_regions and teacher.has_regions):
+        raise SpecError(
+            f"method {name} compares the heads of regions, and a detector has none; choose two-stage detectors for "
+            "student and teacher, or set the weights of regions to 0"
+        )
+    check_same_classes(name, teacher)

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from fgd_core.data.targets import Targets
-from fgd_core.methods.base import Lesson, Method, Side, Terms, View
-from fgd_core.methods.parts.comparable import check_same_classes
+from fgd_core.methods.base import Lesson, Method, Moment, Side, Terms, View
+from fgd_core.methods.parts.comparable import check_same_heads
+from fgd_core.methods.parts.decay import decay_factor
 from fgd_core.methods.parts.divergence import probability_cross_entropy
 from fgd_core.methods.parts.regions import counted_mean, improves, of_own_class, region_divergence
 from fgd_core.methods.parts.shared_regions import (
@@ -17,6 +18,7 @@ from fgd_core.methods.parts.shared_regions import (
     on_teachers_regions,
     region_heads,
 )
+from fgd_core.spec.methods.defeat import Decay
 from fgd_core.spec.plans import PlannedLevel
 
 
@@ -35,14 +37,24 @@ class RegionClasses(Method):
     Args:
         name: of the method that contains this one.
         temperature: of the probabilities.
+        decay: of the weights.
     Raises:
-        SpecError: the numbers of classes differ.
+        SpecError: a detector has no regions, or the teacher lacks a class of the data.
     """
 
-    def __init__(self, name: str, student: Side, teacher: Side, weights: ClassWeights, temperature: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        student: Side,
+        teacher: Side,
+        weights: ClassWeights,
+        *,
+        temperature: float = 1.0,
+        decay: Decay = "none",
+    ) -> None:
         super().__init__()
-        check_same_classes(name, teacher)
-        self._scale, self._temperature = teacher.input_scale, temperature
+        check_same_heads(name, student, teacher)
+        self._scale, self._temperature, self._decay = teacher.input_scale, temperature, decay
         self._weights = {"region_foreground": weights.foreground, "region_background": weights.background}
 
     def forward(self, lesson: Lesson) -> Mapping[str, Terms]:
@@ -53,7 +65,7 @@ class RegionClasses(Method):
             "region_foreground": region_divergence(ours, theirs, has_object, self._temperature),
             "region_background": region_divergence(ours, theirs, ~has_object, self._temperature),
         }
-        return {"regions": Terms(parts, self._weights)}
+        return {"regions": Terms(parts, _decayed(self._weights, self._decay, lesson.moment))}
 
     def compares(self) -> Sequence[str]:
         """Return what is compared, in words."""
@@ -76,14 +88,15 @@ class RegionTasks(Method):
 
     Args:
         name: of the method that contains this one.
+        decay: of the weights.
     Raises:
-        SpecError: the numbers of classes differ.
+        SpecError: a detector has no regions, or the teacher lacks a class of the data.
     """
 
-    def __init__(self, name: str, student: Side, teacher: Side, weights: TaskWeights) -> None:
+    def __init__(self, name: str, student: Side, teacher: Side, weights: TaskWeights, *, decay: Decay = "none") -> None:
         super().__init__()
-        check_same_classes(name, teacher)
-        self._scale = teacher.input_scale
+        check_same_heads(name, student, teacher)
+        self._scale, self._decay = teacher.input_scale, decay
         self._weights = {"region_classes": weights.classes, "region_boxes": weights.boxes}
 
     def forward(self, lesson: Lesson) -> Mapping[str, Terms]:
@@ -94,7 +107,7 @@ class RegionTasks(Method):
             "region_classes": counted_mean(classes, shared.has_object),
             "region_boxes": self._box_loss(shared, lesson),
         }
-        return {"regions": Terms(parts, self._weights)}
+        return {"regions": Terms(parts, _decayed(self._weights, self._decay, lesson.moment))}
 
     def _box_loss(self, shared: SharedRegions, lesson: Lesson) -> Tensor:
         """Compare the deltas of each region's own class where the gate is open: a scalar ()."""
@@ -117,8 +130,14 @@ class RegionTasks(Method):
         return ("class probabilities and boxes of regions, where the teacher improves them",)
 
 
+def _decayed(weights: Mapping[str, float], decay: Decay, moment: Moment) -> Mapping[str, float]:
+    factor = decay_factor(decay, moment)
+    return {name: factor * weight for name, weight in weights.items()}
+
+
 def objects_of(shared: SharedRegions, targets: Targets) -> Tensor:
     """Return the true box of each region: (n, 4) xyxy in pixels; zeros for a region without an object."""
+    # Background has the index -1, which is the last row: the zeros.
     padded = [torch.cat([own, own.new_zeros(1, 4)]) for own in targets.boxes]
     return torch.cat([own[objects.clamp(min=-1)] for own, objects in zip(padded, shared.regions.objects, strict=True)])
 

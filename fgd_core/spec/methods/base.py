@@ -88,6 +88,11 @@ _IN_WORDS: Mapping[Capability, str] = {
 
 
 def lacking(method: AnyMethod, loc: str, detector: AnyDetector, needs: frozenset[Capability]) -> Iterator[Unmet]:
+    """Yield what a method needs and a detector does not offer.
+
+    Args:
+        loc: the field of the distill job that holds the detector.
+    """
     """Yield what a detector does not offer.
 
     Args:

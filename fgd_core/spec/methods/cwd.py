@@ -1,13 +1,14 @@
 """Channel-wise distillation."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal, Self
 
 from pydantic import Field
 
 from fgd_core.spec.detectors import AnyDetector, TwoStage
 from fgd_core.spec.dimensions import LogUniform
-from fgd_core.spec.methods.base import AnyMethod, Space
+from fgd_core.spec.methods.base import AnyMethod, Space, Unmet
+from fgd_core.spec.methods.same_head import differences
 
 
 class Cwd(AnyMethod):
@@ -15,18 +16,25 @@ class Cwd(AnyMethod):
     the student imitates where each channel of the teacher is large. The defaults are the authors' values for one-stage
     detectors.
 
-    Published for COCO, as teacher / student alone / distilled: RetinaNet X101 to R50, 2x, 40.8 / 37.4 / 40.5.
+    Published for COCO, as teacher / student alone / distilled: RetinaNet X101 to R50, 2x, 40.8 / 37.4 / 40.5; on class
+    logits, GFL R101 to R50, 1x, 44.7 / 40.2 / 41.9.
     """
 
     weight_fields = ("weight",)
+    kept_by_baselines = ("on",)
 
     type: Literal["cwd"] = "cwd"
+    on: Literal["features", "logits"] = "features"
+    """What is compared: the maps of the pyramid, or the class logits of the heads as maps, which needs two detectors of
+    one kind without regions."""
     weight: float = Field(default=5.0, ge=0)
-    """Weight of the loss of each level. Published: 5, and 10 in mmrazor's configuration for Faster R-CNN."""
+    """Weight of the loss of each level. Published: 5, and 10 in mmrazor's configurations for Faster R-CNN and for class
+    logits."""
     temperature: float = Field(default=1.0, gt=0)
     """Temperature of the distributions over cells: a low one compares only the largest values. Published: 1."""
     levels: int | None = Field(default=4, ge=1)
-    """Number of levels that are compared, from the finest on. Published: 4; None: all, as for Faster R-CNN."""
+    """Number of levels that are compared, from the finest on. Published: 4; None: all, as for Faster R-CNN
+    and for class logits."""
     derived: bool = False
     """Also compare levels that only subsample another level, such as the pooled P6 of two-stage detectors. mmrazor's
     configuration for Faster R-CNN does."""
@@ -41,6 +49,16 @@ class Cwd(AnyMethod):
     def published(self, student: AnyDetector, teacher: AnyDetector | None) -> Self:
         """Return the published values for the student's kind of detector."""
         plain = super().published(student, teacher)
+        if self.on == "logits":
+            return plain.model_copy(update={"weight": 10.0, "levels": None})
         if isinstance(student, TwoStage):
             return plain.model_copy(update={"weight": 10.0, "levels": None, "derived": True})
         return plain
+
+    def unmet(self, student: AnyDetector, teacher: AnyDetector | None) -> Iterator[Unmet]:
+        """Yield why this pair cannot be distilled: class logits that a detector has not got, or of another kind."""
+        yield from super().unmet(student, teacher)
+        if self.on == "logits":
+            if "class_scores" not in student.offers:
+                yield Unmet("method.on", f"{student.name()} has no class scores at every location; set it to features")
+            yield from differences(self, student, teacher)

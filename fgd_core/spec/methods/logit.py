@@ -38,5 +38,7 @@ class Logit(AnyMethod):
         yield from super().unmet(student, teacher)
         if not isinstance(student, TwoStage):
             yield from lacking(self, "student", student, frozenset({"class_scores"}))
+        if not isinstance(student, TwoStage):
+            yield from lacking(self, "student", student, frozenset({"class_scores"}))
         if not (isinstance(student, TwoStage) and isinstance(teacher, TwoStage)):
             yield from differences(self, student, teacher)
