@@ -180,6 +180,11 @@ class RegionHead(Protocol):
         """Length of the last hidden vector of a region."""
         ...
 
+    @property
+    def pools_aligned(self) -> bool:
+        """Whether it pools regions with aligned pixel centres, the `aligned` of `fgd_core.roi_align`."""
+        ...
+
     def sample(self, proposals: Sequence[Tensor], targets: Targets) -> Regions:
         """Sample boxes to train on with PyTorch's global generator: up to `rois_per_image` of each image, of which at
         most a quarter are matched to an object. The true boxes are added to the candidates.

@@ -18,6 +18,7 @@ against the paper; here they are normalised over the levels.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -75,7 +76,7 @@ class GDetKdMethod(Method):
             parts = _output_losses(shared, lesson)
         else:
             compared, parts = self._on_predictions(lesson), {}
-        pooled = self._pooled(lesson.student.pyramid, compared.boxes)
+        pooled = self._pooled(lesson, compared.boxes)
         with in_float32(pooled, compared.teacher.pooled) as (ours, theirs):
             parts["features"] = self.guided(ours, theirs)
         parts["contrast"] = self._contrast(compared)
@@ -95,13 +96,14 @@ class GDetKdMethod(Method):
         vectors = vectors_at([level.relu() for level in maps], chosen.anchors, outputs.anchors_per_cell)
         return Compared(chosen.boxes, vectors, read_by_teacher(lesson, chosen.boxes, self._scale))
 
-    def _pooled(self, pyramid: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
+    def _pooled(self, lesson: Lesson, boxes: Sequence[Tensor]) -> Tensor:
         """Pool boxes from every level of the student's pyramid, in the teacher's width: (L, n, C, 7, 7)."""
+        head, pyramid = lesson.teacher.region_head, lesson.student.pyramid
+        assert head is not None
+        # As the teacher pools: otherwise the same box would show cells that are half a cell apart.
+        pool = partial(pool_from_map, boxes=boxes, size=_POOLED, aligned=head.pools_aligned)
         return torch.stack(
-            [
-                pool_from_map(self.adapter(pyramid[index]), boxes, stride, _POOLED)
-                for index, stride in self._strides.items()
-            ]
+            [pool(self.adapter(pyramid[index]), stride=stride) for index, stride in self._strides.items()]
         )
 
     def _contrast(self, compared: Compared) -> Tensor:

@@ -59,6 +59,11 @@ class _OrderedHead:
         """Length of the last hidden vector of a region."""
         return self._head.vector_size
 
+    @property
+    def pools_aligned(self) -> bool:
+        """Whether it pools regions with aligned pixel centres."""
+        return self._head.pools_aligned
+
     def sample(self, proposals: Sequence[Tensor], targets: Targets) -> Regions:
         """Sample from proposals (n, 4) of each image; the labels are the data's already."""
         return self._head.sample(proposals, targets)

@@ -1,11 +1,12 @@
 """G-DetKD on tiny detectors."""
 
 import pytest
+from torch import Tensor, nn
 
-from fgd_core.methods.base import Moment
+from fgd_core.methods.gdetkd import GDetKdMethod
 from fgd_core.spec.methods import GDetKd
 from fgd_core.training.distiller import Distiller
-from tests.methods.lessons import batch, detector, distil, settings
+from tests.methods.lessons import MOMENT, batch, detector, distil, settings
 
 STUDENTS = ("retinanet", "fcos", "gfl", "faster_rcnn", "cascade_rcnn")
 
@@ -33,6 +34,22 @@ class TestLoss:
         total, _ = distil(GDetKd(memory=64), detector(kind, 0), detector("faster_rcnn", 1, scale=1.5), batch())
         assert total.isfinite()
 
+    @pytest.mark.parametrize("convention", ["torchvision", "mmdetection"])
+    def test_pools_the_student_as_the_teacher_pools(self, convention: str) -> None:
+        """With equal maps, the features of a region's own level are the teacher's."""
+        student, teacher = (detector("faster_rcnn", 0, convention=convention).eval() for _ in range(2))
+        distiller = Distiller(GDetKd(memory=64), student, teacher)
+        method = distiller.losses
+        assert isinstance(method, GDetKdMethod)
+        nn.init.dirac_(method.adapter.weight)
+        nn.init.zeros_(method.adapter.bias)  # type: ignore[arg-type]
+        pooled: list[Tensor] = []
+        method.guided.register_forward_pre_hook(lambda _, given: pooled.extend(given))
+        given = batch()
+        distiller(student.features(given.images), given, MOMENT)
+        difference = (pooled[0] - pooled[1]).abs().amax((2, 3, 4))  # (L, n)
+        assert difference.amin(0).max() < 1e-5 < difference.amax(0).min()
+
     def test_of_equal_outputs_has_no_loss_of_classes_and_boxes(self) -> None:
         student, teacher = (detector("faster_rcnn", 0).eval() for _ in range(2))
         _, values = distil(GDetKd(memory=64), student, teacher, batch())
@@ -58,7 +75,7 @@ class TestMemory:
 
 def distil_once(distiller: Distiller, kind: str) -> None:
     given = batch()
-    distiller(detector(kind, 0).features(given.images), given, Moment(1, 10, 2))
+    distiller(detector(kind, 0).features(given.images), given, MOMENT)
 
 
 class TestNeeds:

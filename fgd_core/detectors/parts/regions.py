@@ -94,6 +94,11 @@ class RegionHeads(nn.Module):
         return cast(nn.Linear, self.box_predictor.cls_score).in_features
 
     @property
+    def pools_aligned(self) -> bool:
+        """Whether it pools regions with aligned pixel centres."""
+        return self._aligned
+
+    @property
     def first(self) -> "RegionHeads":
         """The heads of the first stage: these heads."""
         return self
