@@ -22,7 +22,8 @@ class Side(NamedTuple):
     input_scale: float = 1.0
     """Size of its images relative to the student's."""
     shares_classes: bool = True
-    """Whether its outputs have all classes of the data; a view shows them in the data's order."""
+    """Whether the class scores of both can be compared: views show the data's classes in their order or, of dense
+    detectors, only the classes that both know."""
     has_regions: bool = False
     """Whether its head processes given regions."""
     vector_size: int = 0

@@ -123,8 +123,8 @@ class DistillSpec(AnyJob):
     """The teacher; of several teachers, the one whose weights the student inherits."""
     more_teachers: tuple[Teacher, ...] = Field(default=(), max_length=7)
     """Further teachers, which the student imitates at the same time. Each has its own instance of the method; the loss
-    is the weighted mean over all teachers. They may be other detectors with other classes, if the method compares maps
-    only. No published recipe is known."""
+    is the weighted mean over all teachers. They may be other detectors with other classes: methods that compare class
+    scores of dense detectors use the classes that teacher and data share. No published recipe is known."""
     method: MethodSpec
     """The distillation method: how the student imitates the teacher."""
     inherit: Inheritance = "neck_and_head"

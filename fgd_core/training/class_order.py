@@ -1,14 +1,18 @@
-"""Shows a teacher's outputs in the order of the data's classes, so that no method has to know another order."""
+"""Shows outputs in the order of the data's classes, or with the classes that both detectors know.
+
+So no method has to know another order.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from fgd_core.data.targets import Targets
 from fgd_core.methods.base import Outputs
-from fgd_core.outputs import DenseOutputs, RegionHead, RegionReading, Regions
+from fgd_core.outputs import IGNORED, DenseOutputs, RegionHead, RegionReading, Regions
 
 
 class ClassOrder:
@@ -46,6 +50,52 @@ def class_order(classes: Sequence[int | None] | None, num_theirs: int) -> ClassO
     found = [index for index in classes or () if index is not None]
     is_needed = found != [*range(num_theirs)] and len(found) == len(classes or ())
     return ClassOrder(found) if found and is_needed else None
+
+
+class SharedClasses(NamedTuple):
+    """Shows two dense detectors as if they knew only the classes that both know.
+
+    This is possible because a dense detector scores each class by itself. The scores of a region add up to 1 over all
+    classes, so they would have another meaning.
+    """
+
+    student: ClassOrder
+    teacher: ClassOrder
+    is_shared: Tensor
+    """(K,) bool, for each class of the student."""
+
+    def of_student(self, outputs: DenseOutputs, labels: Sequence[Tensor]) -> DenseOutputs:
+        """Return the student's outputs with logits (N, a, K_shared) of each level, and no anchors of other objects.
+
+        Args:
+            labels: for each image (n,), of its objects.
+        """
+        matches = outputs.matches
+        if matches is not None:
+            matches = torch.stack([self._known(*each) for each in zip(matches, labels, strict=True)])
+        logits = [self.student.columns(level, dim=2) for level in outputs.logits]
+        return replace(outputs, logits=logits, matches=matches)
+
+    def _known(self, matches: Tensor, labels: Tensor) -> Tensor:
+        """Mark the anchors (A,) of objects with an unshared label as ignored; labels (n,)."""
+        if not len(labels):
+            return matches
+        is_known = self.is_shared.to(labels.device)[labels][matches.clamp(min=0)]
+        return matches.masked_fill((matches >= 0) & ~is_known, IGNORED)
+
+
+def shared_classes(classes: Sequence[int | None] | None) -> SharedClasses | None:
+    """Return the classes that two dense detectors share; None if the teacher knows all of the student's, or none.
+
+    Args:
+        classes: for each class of the student the teacher's, or None if the teacher lacks it; None: the same classes.
+    """
+    shared = [(ours, theirs) for ours, theirs in enumerate(classes or ()) if theirs is not None]
+    if not shared or len(shared) == len(classes or ()):
+        return None
+    ours, theirs = zip(*shared, strict=True)
+    is_shared = torch.tensor([theirs is not None for theirs in classes or ()])
+    return SharedClasses(ClassOrder(ours), ClassOrder(theirs), is_shared)
 
 
 class _OrderedHead:

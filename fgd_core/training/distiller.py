@@ -12,10 +12,11 @@ from fgd_core.data.loading import Batch
 from fgd_core.detectors.base import Detector
 from fgd_core.methods import METHODS
 from fgd_core.methods.base import Lesson, Moment, Outputs, Side, View
+from fgd_core.outputs import DenseOutputs
 from fgd_core.spec.data import IMAGE
 from fgd_core.spec.methods import AnyMethod
 from fgd_core.spec.plans import PlannedLevel
-from fgd_core.training.class_order import class_order
+from fgd_core.training.class_order import SharedClasses, class_order, shared_classes
 from fgd_core.training.teacher_maps import OwnTeacher, TeacherMaps
 
 
@@ -83,11 +84,18 @@ class Distiller(Distillation):
         self._maps = {name: (maps or {}).get(name, own) for name in (IMAGE, *method.pictures)}
         self._seen = {name: picture if name == IMAGE else name for name in self._maps}
         self._networks = _Networks(student, teacher)
-        self._order = class_order(classes, teacher.num_classes)
+        is_dense = student.region_head is None and teacher.region_head is None
+        self._shared = shared_classes(classes) if is_dense else None
+        self._order = class_order(classes, teacher.num_classes) if self._shared is None else self._shared.teacher
         self._scale = method.scale
         self._is_idle = method.weighs_nothing
         # Checkpoints hold the parameters of the method under this name.
-        self.losses = METHODS[type(method)](method, side_of(student), _teacher_side(student, teacher, classes))
+        self.losses = METHODS[type(method)](method, side_of(student), self._teacher_side(classes))
+
+    def _teacher_side(self, classes: Sequence[int | None] | None) -> Side:
+        student, teacher = self._networks
+        shares = teacher.num_classes == student.num_classes if classes is None else None not in classes
+        return side_of(teacher)._replace(shares_classes=shares or self._shared is not None)
 
     @property
     def planned_levels(self) -> list[PlannedLevel]:
@@ -141,7 +149,7 @@ class Distiller(Distillation):
     def _lesson(self, student: Mapping[str, View], batch: Batch, moment: Moment) -> Lesson:
         lessons = {
             name: Lesson(
-                student=view,
+                student=view if self._shared is None else _sharing(view, self._shared, batch),
                 teacher=self._teacher_view(batch, name),
                 targets=batch.targets,
                 input_size=(batch.images.shape[2], batch.images.shape[3]),
@@ -180,16 +188,22 @@ def side_of(detector: Detector) -> Side:
     )
 
 
-def _teacher_side(student: Detector, teacher: Detector, classes: Sequence[int | None] | None) -> Side:
-    shares = teacher.num_classes == student.num_classes if classes is None else None not in classes
-    return side_of(teacher)._replace(shares_classes=shares)
-
-
 class _Networks(NamedTuple):
     """A tuple, because a module would register a detector as a submodule."""
 
     student: Detector
     teacher: Detector
+
+
+def _sharing(student: View, shared: SharedClasses, batch: Batch) -> View:
+    """Show a dense student with the classes only that its teacher shares."""
+
+    def outputs(_: Sequence[Tensor]) -> Outputs:
+        found = student.outputs
+        assert isinstance(found, DenseOutputs), "only dense detectors share a part of their classes"
+        return shared.of_student(found, batch.labels)
+
+    return View(lambda: student.pyramid, outputs, dense_head=student.dense_head, region_head=student.region_head)
 
 
 def _student_view(

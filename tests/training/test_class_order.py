@@ -8,8 +8,8 @@ import torch
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.weights.classes import match_classes
 from fgd_core.errors import SpecError
-from fgd_core.methods.base import Moment, View
-from fgd_core.outputs import DenseOutputs
+from fgd_core.methods.base import Lesson, Moment, View
+from fgd_core.outputs import IGNORED, DenseOutputs
 from fgd_core.spec.methods import Fgd, GDetKd, Ld, Logit
 from fgd_core.training.class_order import class_order
 from fgd_core.training.distiller import Distiller
@@ -69,10 +69,33 @@ class TestOrder:
 
 
 class TestLackingClasses:
-    @pytest.mark.parametrize(("kind", "method"), [("gfl", Ld()), ("gfl", Logit()), ("faster_rcnn", GDetKd())])
-    def test_are_refused_by_methods_that_compare_scores(self, kind: str, method: Ld | Logit | GDetKd) -> None:
+    def test_are_refused_by_methods_that_compare_scores_of_regions(self) -> None:
         with pytest.raises(SpecError, match="lacks a class"):
-            Distiller(method, detector(kind, 0), detector(kind, 1), classes=[0, None, 1])
+            Distiller(GDetKd(), detector("faster_rcnn", 0), detector("faster_rcnn", 1), classes=[0, None, 1])
+
+    @pytest.mark.parametrize("method", [Ld(), Logit()], ids=lambda method: method.name())
+    def test_are_refused_if_no_class_is_shared(self, method: Ld | Logit) -> None:
+        with pytest.raises(SpecError, match="lacks a class"):
+            Distiller(method, detector("gfl", 0), detector("gfl", 1), classes=[None, None, None])
+
+    @pytest.mark.parametrize("kind", ["retinanet", "gfl", "reppoints"])
+    def test_leave_the_classes_that_both_dense_detectors_know(self, kind: str) -> None:
+        student, teacher, given = detector(kind, 0), detector(kind, 1, num_classes=5), batch()
+        seen: list[Lesson] = []
+        distiller = Distiller(Logit(), student, teacher, classes=[4, None, 2])
+        distiller.losses.register_forward_pre_hook(lambda _, lesson: seen.append(lesson[0]))
+        total, _ = distiller(student.features(given.images), given, MOMENT)
+        total.backward()
+        assert total.isfinite() and any(each.grad is not None for each in student.parameters())
+        own = student.predict(student.features(given.images), given.image_sizes, given.targets)
+        ours, theirs = seen[0].student.outputs, seen[0].teacher.outputs
+        assert isinstance(ours, DenseOutputs) and isinstance(theirs, DenseOutputs)
+        assert [level.shape[2] for level in (*ours.logits, *theirs.logits)] == [2] * 2 * len(own.logits)
+        assert all(torch.equal(a, b[..., [0, 2]]) for a, b in zip(ours.logits, own.logits, strict=True))
+        for before, after, labels in zip(own.matches, ours.assigned, given.labels, strict=True):
+            unknown = (labels == 1).nonzero().flatten()
+            assert torch.equal(after == IGNORED, (before == IGNORED) | torch.isin(before, unknown))
+            assert torch.equal(after[after != IGNORED], before[after != IGNORED])
 
     def test_do_not_matter_to_methods_that_compare_maps(self) -> None:
         student = detector("gfl", 0)

@@ -24,12 +24,12 @@ def check_same_locations(name: str, student: Side, teacher: Side) -> None:
 
 
 def check_same_classes(name: str, teacher: Side) -> None:
-    """Check that the teacher has a score for each class of the data.
+    """Check that the class scores of student and teacher can be compared.
 
     Args:
         name: of the method.
     Raises:
-        SpecError: it lacks one.
+        SpecError: they have no class in common, or the heads of regions differ in a class.
     """
     if not teacher.shares_classes:
         raise SpecError(
