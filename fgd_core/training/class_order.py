@@ -37,7 +37,8 @@ class ClassOrder:
 
     def columns(self, values: Tensor, dim: int) -> Tensor:
         """Select the data's classes along a dimension of any tensor (…, K_theirs, …)."""
-        return values.index_select(dim, self._indices.to(values.device))
+        self._indices = self._indices.to(values.device)  # a copy to the device in the first step only
+        return values.index_select(dim, self._indices)
 
 
 def class_order(classes: Sequence[int | None] | None, num_theirs: int) -> ClassOrder | None:
