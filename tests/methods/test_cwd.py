@@ -46,5 +46,6 @@ def test_two_stage_students_are_compared_on_the_pooled_level_too() -> None:
         ]
 
     assert compared(Cwd()) == ["P2", "P3", "P4", "P5"]
+    assert compared(Cwd(levels=2)) == ["P2", "P3"]
     assert compared(Cwd().published(FasterRcnn(), None)) == ["P2", "P3", "P4", "P5", "P6"]
     assert Cwd().published(RetinaNet(), FasterRcnn()) == Cwd()

@@ -93,6 +93,11 @@ class TestDecay:
             found = [decay_factor(decay, moment) for moment in at.values()]
             assert found == pytest.approx(expected[decay]), decay
 
+    def test_the_top_of_up_down_is_after_a_whole_number_of_epochs(self) -> None:
+        """A quarter of 13 epochs, rounded down: 3."""
+        found = [decay_factor("up_down", Moment(step=step, steps=1300, epochs=13)) for step in (300, 325)]
+        assert found == pytest.approx([2, 2 - 2 * 0.25 / 10])
+
     @pytest.mark.parametrize("decay", ["linear", "cosine", "up_down"])
     @pytest.mark.parametrize("epochs", [1, 3, 12])
     def test_goes_to_zero_at_the_end(self, decay: str, epochs: int) -> None:
