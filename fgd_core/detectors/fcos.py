@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSRegressionHead
 from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
+from fgd_core.boxes import boxes_around, centres, distances_to_sides, paired_iou
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.parts.assignment import gather_positives, mean_over_ranks
-from fgd_core.detectors.parts.boxes import boxes_around, centres, distances_to_sides, paired_iou
 from fgd_core.detectors.parts.dense import TowerDetector, grids_of
 from fgd_core.detectors.parts.grid import corner_points, flatten_cells
 from fgd_core.detectors.parts.norms import group_norm

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import generalized_box_iou_loss
 
+from fgd_core.boxes import boxes_around, distances_to_sides, paired_iou
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.parts.assignment import count_positives, gather_positives, mean_over_ranks
 from fgd_core.detectors.parts.atss import Assignment, assign_atss
-from fgd_core.detectors.parts.boxes import boxes_around, distances_to_sides, paired_iou
 from fgd_core.detectors.parts.dense import TowerDetector, grids_of
 from fgd_core.detectors.parts.generalised_focal import (
     distribution_focal_loss,

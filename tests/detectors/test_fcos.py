@@ -10,9 +10,9 @@ from torchvision.models.detection import FCOS as TorchvisionFcos
 from torchvision.models.detection import fcos_resnet50_fpn
 from torchvision.models.detection.image_list import ImageList
 
+from fgd_core.boxes import boxes_around, distances_to_sides
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.fcos import Fcos, Locations, centreness_of, match_locations
-from fgd_core.detectors.parts.boxes import boxes_around, distances_to_sides
 from fgd_core.detectors.weights import match_state
 from fgd_core.spec import detectors as spec
 from tests.detectors.steps import detections_of, losses_of

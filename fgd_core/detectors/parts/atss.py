@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from fgd_core.detectors.parts.boxes import centres, distances_to_sides
+from fgd_core.boxes import centres, distances_to_sides
 from fgd_core.outputs import BACKGROUND
 
 _INSIDE_PX = 0.01

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fgd_core.detectors.parts.boxes import centres
+from fgd_core.boxes import centres
 from fgd_core.outputs import BACKGROUND
 
 _OBJECT_IN_STRIDES = 4

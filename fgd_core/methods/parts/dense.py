@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
+from fgd_core.boxes import paired_iou
 from fgd_core.methods.base import Terms
 from fgd_core.methods.parts.divergence import soft_focal_loss, tempered_divergence
 from fgd_core.methods.parts.precision import in_float32
-from fgd_core.methods.parts.regions import paired_iou
 from fgd_core.outputs import IGNORED, DenseOutputs, DistributionOutputs
 
 BoxMeasure: TypeAlias = Literal["giou", "iou"]

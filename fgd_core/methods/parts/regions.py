@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from fgd_core.boxes import paired_iou
 from fgd_core.methods.parts.divergence import tempered_divergence
 
 
@@ -66,16 +67,3 @@ def improves(refined: Tensor, proposals: Tensor, objects: Tensor) -> Tensor:
     Source: the gate of task-adaptive distillation, arXiv:2006.13108, as others describe it.
     """
     return paired_iou(refined, objects) > paired_iou(proposals, objects)
-
-
-def paired_iou(one: Tensor, other: Tensor) -> Tensor:
-    """Compute the IoU of boxes in the same row: (n, 4) and (n, 4) xyxy to (n,) in [0, 1]; 0 if both have no area."""
-    low, high = torch.maximum(one[:, :2], other[:, :2]), torch.minimum(one[:, 2:], other[:, 2:])
-    common = (high - low).clamp(min=0).prod(1)
-    union = _area(one) + _area(other) - common
-    return common / union.clamp(min=torch.finfo(union.dtype).eps)
-
-
-def _area(boxes: Tensor) -> Tensor:
-    """Compute areas: (n, 4) xyxy to (n,)."""
-    return (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(1)

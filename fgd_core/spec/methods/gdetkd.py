@@ -14,8 +14,8 @@ class GDetKd(AnyMethod):
     contrasts the regions' last hidden vectors. The teacher has two stages. The student may be of any kind with a head
     that can be cut in two; two-stage students also imitate class probabilities and boxes.
 
-    Published for COCO, as student alone / distilled: Faster R-CNN R50 (from Faster R-CNN R50-sized recipe) 37.4 / 41.0;
-    with a Faster R-CNN X101 teacher Faster R-CNN R50 44.0, RetinaNet R50 43.3, FCOS R50 43.1.
+    Published for COCO, as student alone / distilled: Faster R-CNN R50 37.4 / 41.0 from a teacher of the same kind. From
+    Faster R-CNN X101, distilled: Faster R-CNN R50 44.0, RetinaNet R50 43.3, FCOS R50 43.1.
 
     Not known, because the authors published no code: the size of the memory and the start of the temperatures. The
     values here are ours or of the re-implementation in HEAD. The published total is the unweighted sum of the terms.
@@ -36,7 +36,8 @@ class GDetKd(AnyMethod):
     contrast_temperature: float = Field(default=0.07, gt=0)
     """Divides the cosines of vectors."""
     memory: int = Field(default=4096, ge=0)
-    """Number of the teacher's vectors of earlier steps that serve as further negatives."""
+    """Number of the teacher's vectors of earlier steps that serve as further negatives. While the memory fills, in the
+    first steps, the contrast rises, because a choice among more vectors is harder."""
     regions_per_image: int = Field(default=128, ge=4, le=2048)
     """Predicted boxes that a step compares in an image, if the student proposes no regions: at most a quarter of them
     on objects."""
