@@ -339,6 +339,16 @@ class TestTeachers:
         assert error.message.startswith("stages.1: ")
         assert context.of(StageStarted) == []
 
+    def test_a_control_that_can_inherit_nothing_is_refused_before_the_first_stage(
+        self, teachers: list[dict[str, Any]], tmp_path: Path
+    ) -> None:
+        wider = trained(tmp_path / "wider", 3, detector={"fpn_width": 16})
+        spec = chain_spec(teachers[0], {"checkpoint": str(wider), **KEYS}, inherit="full")
+        context = RecordingContext(tmp_path / "chain")
+        error = execute(spec, context).error
+        assert error is not None and error.message.startswith("stages.1: only")
+        assert context.of(StageStarted) == []
+
     def test_an_order_by_cost_needs_the_ap_of_each_teacher(self, teachers: list[dict[str, Any]]) -> None:
         with pytest.raises(ValueError, match="stages 0, 1 have"):
             chain_spec(*teachers, order="adaptation_cost")

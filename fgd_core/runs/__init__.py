@@ -92,18 +92,9 @@ def distill(spec: DistillSpec, context: RunContext) -> RunFinished:
         FgdError: see `fgd_core.errors`.
     """
     run, student, taught, saved = _prepared(spec, context)
-    teachers = [each.teacher for each in taught]
-    inherited: WeightsLoaded | None = None
-    if spec.inherit != "nothing":
-        # After every other initialisation, which would otherwise overwrite it.
-        inherited = inherit(
-            student,
-            teachers[0].detector,
-            spec.inherit,
-            source=spec.teacher.checkpoint,
-            student_classes=run.classes,
-            teacher_classes=teachers[0].classes,
-        )
+    # After every other initialisation, which would otherwise overwrite it.
+    inherited = _inherited(spec, run, student, taught[0].teacher)
+    if inherited is not None:
         context.emit(inherited)
     context.emit(_planned(spec, student, taught, inherited))
     distillation = mean_of([WeightedTeacher(each.distiller, each.settings.weight) for each in taught])
@@ -182,7 +173,23 @@ def _prepared(spec: DistillSpec, context: RunContext) -> _Prepared:
 
 def _checked_teachers(spec: DistillSpec, context: RunContext) -> list[Detector]:
     """Check what `distill` checks before its first step; return the teachers at their input scales."""
-    return [each.rescaled for each in _prepared(spec, context).taught]
+    run, student, taught, _ = _prepared(spec, context)
+    _inherited(spec, run, student, taught[0].teacher)
+    return [each.rescaled for each in taught]
+
+
+def _inherited(spec: DistillSpec, run: TrainingRun, student: Detector, teacher: LoadedTeacher) -> WeightsLoaded | None:
+    """Copy the inherited part of the teacher's weights into the student; return None if it inherits nothing."""
+    if spec.inherit == "nothing":
+        return None
+    return inherit(
+        student,
+        teacher.detector,
+        spec.inherit,
+        source=spec.teacher.checkpoint,
+        student_classes=run.classes,
+        teacher_classes=teacher.classes,
+    )
 
 
 class _Taught(NamedTuple):

@@ -91,12 +91,20 @@ def order_teachers(spec: ChainSpec, context: RunContext, sharing: RecordedAps, c
 def _checked(spec: ChainSpec, index: int, context: _Quiet, check: CheckTeachers) -> Scaled:
     """Check a teacher as its stage will."""
     try:
-        (teacher,) = check(spec.stage(index, position=0, weights=None), context)
+        stage = spec.stage(index, position=0, weights=None)
+        if not _may_be_inherited_from(spec, index):
+            stage = stage.model_copy(update={"inherit": "nothing"})
+        (teacher,) = check(stage, context)
     except FgdError as error:
         error.details["stage"] = index
         error.message = f"stages.{index}: {error.message}"
         raise
     return Scaled(teacher, spec.stages[index].teacher.input_scale)
+
+
+def _may_be_inherited_from(spec: ChainSpec, index: int) -> bool:
+    """Return whether the student, or that of the control, may inherit from this teacher; its order may be unknown."""
+    return spec.order != "given" or index == 0 or (spec.control and index == len(spec.stages) - 1)
 
 
 def _costs(
