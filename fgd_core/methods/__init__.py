@@ -11,6 +11,7 @@ from fgd_core.methods.crosskd import build_crosskd
 from fgd_core.methods.cwd import build_cwd
 from fgd_core.methods.defeat import build_defeat
 from fgd_core.methods.drkd import build_drkd
+from fgd_core.methods.embedding import build_embedding
 from fgd_core.methods.fbkd import build_fbkd
 from fgd_core.methods.fgd import build_fgd
 from fgd_core.methods.fgfi import build_fgfi
@@ -40,6 +41,7 @@ METHODS: Mapping[type[spec.AnyMethod], MethodFactory] = {
     spec.Ld: build_ld,
     spec.CrossKd: build_crosskd,
     spec.GDetKd: build_gdetkd,
+    spec.Embedding: build_embedding,
     spec.Ikd: ikd_around(lambda base: METHODS[type(base)]),
     spec.Mixed: mixed_of(lambda part: METHODS[type(part)]),
 }

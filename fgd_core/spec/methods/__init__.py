@@ -15,6 +15,7 @@ from fgd_core.spec.methods.crosskd import CrossKd
 from fgd_core.spec.methods.cwd import Cwd
 from fgd_core.spec.methods.defeat import Defeat
 from fgd_core.spec.methods.drkd import Drkd
+from fgd_core.spec.methods.embedding import Embedding
 from fgd_core.spec.methods.fbkd import Fbkd
 from fgd_core.spec.methods.fgd import Fgd
 from fgd_core.spec.methods.fgfi import Fgfi
@@ -79,6 +80,7 @@ __all__ = [
     "Cwd",
     "Defeat",
     "Drkd",
+    "Embedding",
     "Fbkd",
     "Fgd",
     "Fgfi",

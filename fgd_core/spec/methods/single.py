@@ -8,6 +8,7 @@ from fgd_core.spec.methods.crosskd import CrossKd
 from fgd_core.spec.methods.cwd import Cwd
 from fgd_core.spec.methods.defeat import Defeat
 from fgd_core.spec.methods.drkd import Drkd
+from fgd_core.spec.methods.embedding import Embedding
 from fgd_core.spec.methods.fbkd import Fbkd
 from fgd_core.spec.methods.fgd import Fgd
 from fgd_core.spec.methods.fgfi import Fgfi
@@ -26,6 +27,6 @@ def fgd_if_unnamed(method: object) -> object:
 
 
 SingleMethods: TypeAlias = (
-    Fgd | Pkd | FitNet | Cwd | Mgd | Fgfi | Fbkd | Defeat | Tadr | Drkd | Logit | Ld | CrossKd | GDetKd
+    Fgd | Pkd | FitNet | Cwd | Mgd | Fgfi | Fbkd | Defeat | Tadr | Drkd | Logit | Ld | CrossKd | GDetKd | Embedding
 )
 SingleMethod: TypeAlias = Annotated[SingleMethods, Field(discriminator="type"), BeforeValidator(fgd_if_unnamed)]
