@@ -13,7 +13,7 @@ from small_control_plane import CLAIM, TOKEN, SmallControlPlane
 from fgd_core.runs import execute
 from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.data import InputSpec, Shapes
-from fgd_core.spec.jobs import CheckDataSpec, DistillSpec, EvaluateSpec, JobSpec, Teacher, TrainSpec
+from fgd_core.spec.jobs import JOB_SPEC, CheckDataSpec, DistillSpec, EvaluateSpec, JobSpec, Teacher, TrainSpec
 from fgd_core.spec.methods import Fgd
 from tests.library import RecordingContext
 from workers import runs
@@ -39,7 +39,7 @@ def start(
 
 
 def test_every_kind_of_job_has_a_runner() -> None:
-    assert set(runs.RUNNERS) == {"train", "distill", "evaluate", "check_data", "sweep"}
+    assert set(runs.RUNNERS) == set(JOB_SPEC.json_schema()["discriminator"]["mapping"])
 
 
 class TestEntryPoint:
