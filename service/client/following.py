@@ -64,6 +64,7 @@ def _merged(streams: Sequence[Stream], notice: str) -> Iterator[Item]:
     process if the reader leaves early.
     """
     items: queue.Queue[Item | FgdError | None] = queue.Queue()
+    has_left = threading.Event()
 
     def read(stream: Stream) -> None:
         try:
@@ -72,18 +73,25 @@ def _merged(streams: Sequence[Stream], notice: str) -> Iterator[Item]:
             items.put(None)
         except FgdError as error:
             items.put(error)
+        except RuntimeError:
+            # The reader left, for example by Ctrl-C, and closed the connection.
+            if not has_left.is_set():
+                raise
 
     for stream in streams:
         threading.Thread(target=read, args=(stream,), daemon=True, name="events").start()
     num_open = len(streams)
-    while num_open:
-        item = items.get()
-        if isinstance(item, FgdError):
-            raise item
-        if item is None:
-            num_open -= 1
-        else:
-            yield item
+    try:
+        while num_open:
+            item = items.get()
+            if isinstance(item, FgdError):
+                raise item
+            if item is None:
+                num_open -= 1
+            else:
+                yield item
+    finally:
+        has_left.set()
 
 
 def _draw(
