@@ -60,6 +60,8 @@ class Judged:
     """Holds the verdict on one sweep; differences are in standard deviations of a run."""
 
     is_above_plain: bool
+    is_any_above_plain: bool
+    """Any configuration, not only the winner: the report compares the best of each method with the plain student."""
     is_above_published: bool
     is_above_runner_up: bool
     """Although the runner-up is truly as good."""
@@ -106,6 +108,7 @@ def judged(case: Case, sweeps: int, *, seed: int) -> Iterator[Judged]:
         of_winner = values[winner.trial]
         yield Judged(
             is_above_plain=_is_clear(winner, plain, ranked),
+            is_any_above_plain=any(_is_clear(each, plain, ranked) for each in ranked),
             is_above_published=_is_clear(winner, by_trial[1], ranked),
             is_above_runner_up=bool(
                 effects[winner.trial] <= effects[ranked[1].trial] and _is_clear(winner, ranked[1], ranked)

@@ -24,7 +24,7 @@ class Publication(Command):
     """In words, for example `RetinaNet R50`."""
     teacher: str
     levels: tuple[str, ...]
-    """The pyramid levels that are distilled."""
+    """The pyramid levels that are distilled; empty if the method compares the outputs of the heads."""
     source: str
     """Where the results are published."""
     config: str
@@ -32,6 +32,8 @@ class Publication(Command):
     boxes: PublishedAp | None = None
     """None if the authors published the AP of masks only."""
     masks: PublishedAp | None = None
+    is_loss_compared: bool = True
+    """Whether tests compare the loss with numbers of the authors' code, and not only with the formula."""
     differs: tuple[str, ...] = ()
     """What differs from the runs that gave the published results."""
 

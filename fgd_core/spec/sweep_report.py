@@ -215,6 +215,34 @@ class Stopping(Fact):
     doubtful: list[DoubtfulStop]
 
 
+class Alternative(Fact):
+    """One value of a searched choice, for example one `method.type`, with its best configuration."""
+
+    value: str
+    num_trials: int
+    """Trials with this value. The baseline with default weights counts; repeats and the plain student do not."""
+    epochs: int
+    """Epochs that all trials with this value trained, repeats included."""
+    best: int | None
+    """First trial of the configuration that ranks best in `standings`; None if no trial has a value."""
+    gain: Margin | None
+    """That configuration compared with no distillation; None if one of them has no value or they cannot be compared.
+    The correction for several comparisons covers all rows together."""
+    class_ap: dict[str, float | None]
+    """AP of each class, in [0, 1]: the mean over the seeds that count. Empty until such a run is complete."""
+
+
+class Alternatives(Fact):
+    """The values of a searched choice side by side: which is best, how certain that is, and for which classes."""
+
+    path: str
+    """The searched field."""
+    rows: list[Alternative]
+    """Best first, in the order of `standings`; values without a result are last."""
+    plain_class_ap: dict[str, float | None]
+    """As `class_ap`, of the student without distillation."""
+
+
 class Failure(Fact):
     """Trials that failed with the same error code."""
 
@@ -286,6 +314,8 @@ class SweepReport(Fact):
     gains: dict[Literal["plain", "published"], Margin]
     """The winner compared with each baseline that has a value, unless that baseline is the winner. `plain` is no
     distillation, `published` the default weights."""
+    alternatives: list[Alternatives] = Field(default=[])
+    """For each searched choice among names, such as `method.type`."""
     importance: Importance | None
     """None if fewer than 4 trials are comparable."""
     stopping: Stopping | None

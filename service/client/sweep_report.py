@@ -9,19 +9,26 @@ from rich.text import Text
 from fgd_core.errors import NotFoundError
 from fgd_core.spec.sweep_report import SweepReport
 from service.client.console import output, write_file
+from service.jobs.alternative_text import AlternativeTable, alternative_tables
 from service.jobs.metric_text import metric_name, metric_value, standing_text, values_text
 
 _MOST_ROWS = 10
 
 
 def print_sweep_report(found: SweepReport) -> None:
-    """Print the verdict, the best configurations, and the cost of the sweep."""
+    """Print the verdict, the best configurations, each searched choice by value, and the cost of the sweep."""
     console = output()
     for sentence in found.verdict:
         console.print(sentence, markup=False, highlight=False)
     if found.standings:
         console.print()
         console.print(standings_table(found))
+    for each in alternative_tables(found):
+        console.print()
+        console.print(alternatives_table(each))
+        if each.class_rows:
+            console.print()
+            console.print(class_table(each))
     spent = found.spent
     cost = f"{spent.trials} trials, {spent.epochs} epochs, {spent.train_s / 60:.1f} min of training steps"
     hours = f", {spent.gpu_hours:.2f} GPU hours" if spent.gpu_hours else ""
@@ -54,6 +61,33 @@ def standings_table(found: SweepReport) -> Table:
             values_text(standing.values),
         ]
         table.add_row(*map(Text, cells), style="bold green" if standing.rank == 1 else "")
+    return table
+
+
+def alternatives_table(found: AlternativeTable) -> Table:
+    """Return a table with a row for each value of a searched choice, best first."""
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    table.add_column(found.path, no_wrap=True)
+    for heading in ("trials", "epochs", "best"):
+        table.add_column(heading, justify="right")
+    table.add_column("mean")
+    table.add_column("over no distillation", overflow="fold")
+    for row in found.rows:
+        cells = [row.value, str(row.num_trials), str(row.epochs), row.trial, row.mean, row.gain]
+        table.add_row(*map(Text, cells), style="bold green" if row.is_winner else "")
+    return table
+
+
+def class_table(found: AlternativeTable) -> Table:
+    """Return a table of AP with a row for each of the first classes, and a column for each value of the choice."""
+    left_out = len(found.class_rows) - _MOST_ROWS
+    caption = f"{left_out} more classes: fgd report --json or --html" if left_out > 0 else None
+    table = Table(box=None, header_style="dim", pad_edge=False, caption=caption, caption_style="dim")
+    table.add_column("AP of class")
+    for heading in found.class_headings:
+        table.add_column(Text(heading), justify="right")
+    for name, values in found.class_rows[:_MOST_ROWS]:
+        table.add_row(Text(name), *map(Text, values))
     return table
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from fgd_core.spec.sweep_report import SweepReport, TrialView
+from service.jobs.alternative_text import alternative_tables
 from service.jobs.metric_text import metric_name, metric_value, origin_text, standing_text, value_text
 from service.reports.page import as_yaml, render_charts
 from service.reports.sweep_charts import SweepChart, shown
@@ -43,6 +44,7 @@ def render_sweep_html(report: SweepReport) -> str:
         headings=headings(report, paths),
         rows=[(trial, cells(report, trial, paths, ranks=ranks)) for trial in report.trials],
         standings=[(each, standing_text(each, report.spec.objectives[0])) for each in report.standings[:10]],
+        alternatives=alternative_tables(report),
         shown=lambda value: shown(report, value),
         value_text=value_text,
         origin_text=origin_text,

@@ -1,5 +1,6 @@
 """The recipes: each is the published job, with the published settings and levels."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from fgd_core.detectors.weights.files import WeightsFile
 from fgd_core.detectors.weights.matching import load_weights
 from fgd_core.detectors.weights.mmdetection import mmdetection_weights
 from fgd_core.spec.jobs import DistillSpec
-from fgd_core.spec.methods import Pkd
+from fgd_core.spec.methods import Ld
 from fgd_core.spec.paths import field
 from fgd_core.spec.recipes import Publication
 from fgd_core.training.distiller import Distiller
@@ -39,6 +40,23 @@ PUBLISHED = {
     "faster_rcnn": (5e-5, 2.5e-5, 5e-5, 5e-7, 0.5),
     "mask_rcnn": (5e-5, 2.5e-5, 5e-5, 5e-7, 0.5),
 }
+# The weights of other methods in the authors' configurations.
+OTHERS: Mapping[str, Mapping[str, JsonValue]] = {
+    "retinanet_r50_from_mask_rcnn_swin": {"weight": 6, "pairing": "index", "levels": 4},
+    "pkd_faster_rcnn_r50_from_r101": {"weight": 6, "levels": 4},
+    "pkd_retinanet_r50_from_x101": {"weight": 10, "levels": 4},
+    "pkd_reppoints_r50_from_x101": {"weight": 10, "levels": 4},
+    "mgd_retinanet_r50_from_x101": {"alpha": 2e-5, "lambda_": 0.65},
+    "mgd_reppoints_r50_from_x101": {"alpha": 2e-5, "lambda_": 0.65},
+    "cwd_retinanet_r50_from_x101": {"weight": 5, "temperature": 1, "levels": 4, "on": "features"},
+    "ld_gfl_r50_from_r101": {"classes": 10, "temperature": 10, "class_temperature": 2},
+    "crosskd_gfl_r50_from_r101": {"classes": 1, "boxes": 0, "sides": 4, "depth": 3},
+    "crosskd_retinanet_r50_from_r101": {"classes": 1, "boxes": 1, "sides": 0, "depth": 3, "box_measure": "giou"},
+}
+# Fields of a method that a recipe sets to another value than the method publishes for the pair.
+NOT_DEFAULTS = {"retinanet_r50_from_mask_rcnn_swin": {"pairing"}, "ld_gfl_r50_from_r101": {"main", "valuable"}}
+# Methods whose authors clip gradients, and copy the teacher's neck and head.
+OF_THE_AUTHORS_OF_FGD = ("fgd", "mgd")
 # Students with the shorter of both schedules.
 ONE_SCHEDULE = ("gfl", "solo")
 TWO_STAGES = ("faster_rcnn", "mask_rcnn")
@@ -48,6 +66,14 @@ def job(name: str) -> DistillSpec:
     spec = read_spec(f"recipe:{name}")
     assert isinstance(spec, DistillSpec)
     return spec
+
+
+def weights_of(spec: DistillSpec) -> Mapping[str, JsonValue]:
+    """Return the published weights of a recipe."""
+    if spec.method.type != "fgd":
+        return OTHERS[spec.name]
+    names = ("alpha", "beta", "gamma", "lambda_", "temperature")
+    return {"scale": 1, "mask": "official", **dict(zip(names, PUBLISHED[spec.student.type], strict=True))}
 
 
 def heading(publication: Publication) -> list[str]:
@@ -76,14 +102,16 @@ class TestEachRecipe:
     @pytest.mark.parametrize("name", NAMES)
     def test_its_weights_are_the_published_ones(self, name: str) -> None:
         spec = job(name)
-        method = spec.method
-        if isinstance(method, Pkd):
-            assert (method.scale, method.weight, method.pairing, method.levels) == (1, 6, "index", 4)
-            return
-        assert method.type == "fgd"
-        weights = method.alpha, method.beta, method.gamma, method.lambda_, method.temperature
-        assert weights == PUBLISHED[spec.student.type]
-        assert (method.scale, method.mask) == (1, "official")
+        method = spec.method.model_dump()
+        assert {field: method[field] for field in method if field in weights_of(spec)} == weights_of(spec)
+        published = spec.method.published(spec.student, spec.teacher.detector).model_dump()
+        differing = {field for field, value in method.items() if value != published[field]}
+        assert differing == NOT_DEFAULTS.get(name, set())
+
+    def test_the_sums_of_ld_over_images_are_divided_by_the_number_of_gpus_of_the_authors(self) -> None:
+        method = job("ld_gfl_r50_from_r101").method
+        assert isinstance(method, Ld)
+        assert (8 * method.main, 8 * method.valuable) == (0.25, 0.25)
 
     @pytest.mark.parametrize("name", NAMES)
     def test_its_schedule_is_the_published_one(self, name: str) -> None:
@@ -93,7 +121,7 @@ class TestEachRecipe:
         assert (spec.training.epochs, *milestones) == ((12, 8, 11) if is_short else (24, 16, 22))
         published: dict[str, JsonValue] = {
             "batch_size": 16,
-            "clip_norm": None if isinstance(spec.method, Pkd) else 35,
+            "clip_norm": 35 if spec.method.type in OF_THE_AUTHORS_OF_FGD else None,
             "warmup_steps": 500,
             "optimizer.type": "sgd",
             "optimizer.momentum": 0.9,
@@ -104,11 +132,12 @@ class TestEachRecipe:
         assert {path: field(training, path) for path in published} == published
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_only_a_teacher_of_the_students_kind_shares_neck_and_head(self, name: str) -> None:
+    def test_neck_and_head_are_shared_where_the_authors_do_and_the_kinds_are_equal(self, name: str) -> None:
         spec = job(name)
         assert spec.teacher.detector is not None
         is_same = spec.teacher.detector.type == spec.student.type
-        assert spec.inherit == ("neck_and_head" if is_same else "nothing")
+        is_shared = is_same and spec.method.type in OF_THE_AUTHORS_OF_FGD
+        assert spec.inherit == ("neck_and_head" if is_shared else "nothing")
 
     @pytest.mark.parametrize("name", NAMES)
     def test_the_teacher_must_reach_the_published_ap(self, name: str) -> None:
@@ -157,9 +186,9 @@ class TestTable:
         assert "…" not in text
         assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
         (line,) = [line for line in text.splitlines() if line.startswith("mask_rcnn_r50_from_cascade_x101")]
-        assert line.split()[1:] == ["39.2", "/", "35.4", "42.1", "/", "37.8", "47.3", "/", "41.1"]
+        assert line.split()[1:] == ["fgd", "39.2", "/", "35.4", "42.1", "/", "37.8", "47.3", "/", "41.1"]
         (line,) = [line for line in text.splitlines() if line.startswith("solo_r50_from_r101")]
-        assert line.split()[1:] == ["–", "/", "33.1", "–", "/", "36.0", "–", "/", "37.1"]
+        assert line.split()[1:] == ["fgd", "–", "/", "33.1", "–", "/", "36.0", "–", "/", "37.1"]
 
 
 class TestCommand:

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from fgd_core.spec.dimensions import Choice, Dimension, LogUniform, Uniform
+from fgd_core.spec.dimensions import Choice, Condition, Dimension, LogUniform, Uniform
 from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.jobs import SweepSpec
 from fgd_core.spec.results import ErrorReport, RunResult, Scores
-from fgd_core.spec.search import Asha
+from fgd_core.spec.search import Asha, RunAll
 from fgd_core.spec.sweep_report import SweepReport
 from fgd_core.spec.trials import StudyEvent, TrialEnded, TrialReported, TrialStarted
 from service.compare.sweeps.report import fold
@@ -166,3 +166,51 @@ def sweep_report(study: Study, *, state: str = "succeeded", **changes: Any) -> S
     events = study.events()
     job = view("s1", sweep_spec(**changes), events, state=state)
     return fold(job, events, now=BEGIN + timedelta(hours=1))
+
+
+METHOD_SPACE: dict[str, Dimension] = {
+    "method.type": Choice(values=("fgd", "pkd", "mgd", "cwd")),
+    "method.scale": LogUniform(low=0.05, high=5),
+    "method.temperature": LogUniform(low=0.3, high=10, when=Condition(field="method.type", is_in=("fgd",))),
+    "method.weight": LogUniform(low=1, high=30, when=Condition(field="method.type", is_in=("pkd",))),
+}
+METHOD_GAINS = {"fgd": 0.03, "pkd": 0.10, "mgd": 0.0}
+"""The gain of AP by method; no trial of `cwd` starts."""
+METHOD_SEEDS = 4
+
+
+def methods_study() -> Study:
+    """Return a sweep over methods: both baselines, two trials of each of three methods, and repeats of the baselines
+    and of the best trial of `pkd` and of `fgd`."""
+    study = Study(epochs=2)
+    runs: list[tuple[str, dict[str, Any], float]] = [
+        ("plain", {"method.scale": 0}, 0.0),
+        ("published", {"method.scale": 1.0}, METHOD_GAINS["fgd"] - 0.02),
+    ]
+    own = {"fgd": {"method.temperature": 0.7}, "pkd": {"method.weight": 12.0}, "mgd": {}}
+    for method, gain in METHOD_GAINS.items():
+        for index, scale in enumerate((0.5, 2.0)):
+            runs.append(
+                ("searcher", {"method.type": method, "method.scale": scale, **own[method]}, gain - 0.01 * index)
+            )
+    for trial, (origin, values, gain) in enumerate(runs):
+        _whole_run(study, trial, values, 0.2 + gain, origin=origin)
+    number = len(runs)
+    for seed in range(1, METHOD_SEEDS):
+        for first in (0, 1, 2, 4):
+            _, values, gain = runs[first]
+            _whole_run(study, number, values, 0.2 + gain, origin="finalist", repeats=first, seed=seed)
+            number += 1
+    return study
+
+
+def _whole_run(study: Study, trial: int, values: Mapping[str, Any], ap: float, **changes: Any) -> None:
+    ap += random.Random(trial).gauss(0, 0.003)
+    study.start(trial, values, **changes)
+    study.report(trial, 1, ap / 2)
+    study.report(trial, 2, ap)
+    finish(study, trial, ap)
+
+
+def methods_report(*, state: str = "succeeded") -> SweepReport:
+    return sweep_report(methods_study(), state=state, space=METHOD_SPACE, scheduler=RunAll(), seeds=METHOD_SEEDS)

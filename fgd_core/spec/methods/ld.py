@@ -19,7 +19,8 @@ class Ld(AnyMethod):
     With imitation of feature maps as well, R50 reaches 42.4; that part is not here: combine `ld` with another method.
 
     As in the authors' code, the box losses are sums over locations and not means. The published weights belong to two
-    images on each GPU; with more images on a GPU divide `scale` by the same factor.
+    images on each GPU; with more images on a GPU divide `main` and `valuable` by the same factor. The class loss is a
+    mean.
     """
 
     student_needs = frozenset({"distributions", "class_scores"})

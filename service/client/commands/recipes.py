@@ -72,8 +72,9 @@ def recipe_table(known: Iterable[Recipe], *, width: int = _WIDE) -> Table:
         width: of the terminal, in columns; a narrow table omits the names of student and teacher.
     """
     is_wide = width >= _WIDE
-    table = Table(box=None, header_style="dim", pad_edge=False)
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("recipe", no_wrap=True, style="bold")
+    table.add_column("method", no_wrap=True)
     if is_wide:
         table.add_column("student")
         table.add_column("teacher")
@@ -85,24 +86,46 @@ def recipe_table(known: Iterable[Recipe], *, width: int = _WIDE) -> Table:
         published = recipe.publication
         pair = [Text(published.student), Text(published.teacher)] if is_wide else []
         source = [Text(published.source)] if is_wide else []
-        table.add_row(Text(recipe.name), *pair, *_figures(published), *source)
+        table.add_row(Text(recipe.name), Text(_method(recipe)), *pair, *_figures(published), *source)
     return table
 
 
 def as_markdown(known: Iterable[Recipe]) -> str:
     """Return the table of examples/paper/README.md."""
     lines = [
-        "| recipe | student, taught by | alone | distilled | teacher | figures | verified here |",
-        "|---|---|---|---|---|---|---|",
+        "| recipe | method | student, taught by | alone | distilled | teacher | figures | verified here |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for recipe in known:
         published = recipe.publication
         alone, distilled, teacher = _figures(published)
         pair = f"{published.student}, {published.teacher}"
-        verified = f"settings, {published.levels[0]} to {published.levels[-1]}, loss, checkpoint, run"
-        cells = (f"`{recipe.name}`", pair, alone, distilled, teacher, published.source, verified)
+        cells = (
+            f"`{recipe.name}`",
+            _method(recipe),
+            pair,
+            alone,
+            distilled,
+            teacher,
+            published.source,
+            _verified(published),
+        )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _method(recipe: Recipe) -> str:
+    return str(recipe.spec["method"]["type"])
+
+
+def _verified(published: Publication) -> str:
+    """Return what the tests verify about a recipe."""
+    found = ["settings"]
+    if published.levels:
+        found.append(f"{published.levels[0]} to {published.levels[-1]}")
+    if published.is_loss_compared:
+        found.append("loss")
+    return ", ".join([*found, "checkpoint", "run"])
 
 
 def _figures(published: Publication) -> tuple[str, str, str]:

@@ -12,6 +12,7 @@ from fgd_core.spec.jobs import SweepSpec
 from fgd_core.spec.search import PopulationBased, RunAll
 from fgd_core.spec.sweep_report import Recommendation, Standing, SweepReport, TrialView
 from fgd_core.spec.views import JobView
+from service.compare.sweeps.alternatives import alternatives
 from service.compare.sweeps.cost import best_so_far, failures, spent
 from service.compare.sweeps.importance import importance
 from service.compare.sweeps.speeds import speed_warning
@@ -60,6 +61,7 @@ def fold(job: JobView, events: Iterable[StoredEvent], *, now: datetime) -> Sweep
         standings=ranked,
         runner_up=runner_up(ranked, directions[0], is_over=is_over),
         gains=gains(ranked, directions[0], is_over=is_over),
+        alternatives=alternatives(spec, trials, ranked, is_over=is_over),
         importance=importance(trials, spec.dimensions(), directions[0]),
         stopping=stops,
         failures=failures(trials),
