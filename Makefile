@@ -29,8 +29,8 @@ demo: $(READY)  ## Train a teacher, distil a student on this machine, and write 
 demo-sweep: $(READY)  ## Search the distillation weights of a pair in twelve trials, and write a report
 	$(BIN)/fgd demo-sweep
 
-# Four processes more than cores: tests wait for servers, runs and Ray for two thirds of their time.
-PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(8, 4 + len(os.sched_getaffinity(0))))')
+# Two processes more than cores: those that start a Ray or a server mostly wait.
+PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(6, 2 + len(os.sched_getaffinity(0))))')
 
 test: $(READY) lint  ## Run all tests; they need no network after the installation
 	$(BIN)/python -m pytest -rs --numprocesses $(PROCESSES) --dist loadgroup

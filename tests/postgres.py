@@ -74,7 +74,7 @@ class PostgresServer:
             "-U",
             _SUPERUSER,
         ]
-        self._call(*initdb, "-D", self._data)
+        self._call(*initdb, "-D", self._data, user=self._uid)
         self._settings = {
             "listen_addresses": "",
             "unix_socket_directories": str(folder),
@@ -95,8 +95,11 @@ class PostgresServer:
         return f"postgresql+asyncpg://{_SUPERUSER}@/{database}?host={self._folder}"
 
     def create(self, database: str, *, template: str = "template0") -> str:
-        """Create a database as a copy of `template` and return its URL; no client may be connected to the template."""
-        self.execute(f'CREATE DATABASE "{database}" TEMPLATE "{template}"')
+        """Create a database as a copy of `template` and return its URL; no client may be connected to the template.
+
+        Files are copied whole, because a copy through the log takes four times as long.
+        """
+        self.execute(f'CREATE DATABASE "{database}" TEMPLATE "{template}" STRATEGY file_copy')
         return self.url(database)
 
     def drop(self, database: str) -> None:
@@ -180,9 +183,10 @@ class PostgresServer:
             self._watcher.stdin.close()
             self._watcher = None
 
-    def _call(self, *command: str | Path) -> str:
+    def _call(self, *command: str | Path, user: int | None = None) -> str:
         arguments = [str(part) for part in command]
-        done = subprocess.run(arguments, capture_output=True, text=True, check=False, cwd=self._folder, user=self._uid)
+        # As another user only where it must be: Python then forks the whole process, with all of its memory.
+        done = subprocess.run(arguments, capture_output=True, text=True, check=False, cwd=self._folder, user=user)
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(arguments)}:\n{done.stdout}{done.stderr}")
         return done.stdout
