@@ -42,8 +42,6 @@ OVER: frozenset[JobState] = frozenset({"succeeded", "failed", "cancelled"})
 EndCause: TypeAlias = Literal["succeeded", "failed", "stopped", "lost"]
 """How an attempt ended; `lost` means that it ended without its final event."""
 
-END_CAUSE: TypeAdapter[EndCause] = TypeAdapter(EndCause)
-
 
 # -- a run's events ------------------------------------------------------------------------------------------------
 

@@ -66,10 +66,6 @@ class JobFiles(JobRequests):
             part.unlink(missing_ok=True)
         return to
 
-    def text_artifact(self, job_id: str, name: str) -> str:
-        """Return the content of a text file of a job."""
-        return self._send("GET", f"{job_path(job_id)}/artifacts/{quote(name)}").text
-
     def _report(self, form: str, job_id: str, beside: Sequence[str]) -> httpx.Response:
         return self._send("GET", f"{job_path(job_id)}/report", params={"with": list(beside), "format": form})
 

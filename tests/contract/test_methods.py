@@ -187,7 +187,7 @@ class TestSpec:
     def test_has_a_search_space_around_the_published_values(self, method: AnyMethod) -> None:
         assert f"{method.name()}-scale" in [name for name, owner in PRESETS.items() if owner == method.name()]
 
-    def test_what_it_needs_and_a_detector_lacks_is_named_with_its_field(self, method: AnyMethod) -> None:
+    def test_what_it_needs_and_a_detector_lacks_is_named_once_with_its_field(self, method: AnyMethod) -> None:
         kinds = [*DETECTOR.json_schema()["discriminator"]["mapping"]]
         for student, teacher in itertools.product(kinds, kinds):
             lacking = [
@@ -198,8 +198,9 @@ class TestSpec:
                 )
                 if needs - settings(kind).offers
             ]
-            found = [each.loc for each in method.unmet(settings(student), settings(teacher))]
-            assert set(lacking) <= set(found)
+            found = [*method.unmet(settings(student), settings(teacher))]
+            assert set(lacking) <= {each.loc for each in found}
+            assert len(found) == len(set(found))
 
 
 class TestSweep:

@@ -21,6 +21,28 @@ class Unmet(NamedTuple):
     message: str
 
 
+class WeighedTerm(NamedTuple):
+    """A term of a loss that has a weight above 0."""
+
+    name: str
+    """As in curves, for example `near_objects`."""
+    field: str
+    """The field of the method that is the weight."""
+    weight: float
+
+
+class MethodPart(NamedTuple):
+    """A method as a table shows it; one that is built of others has several parts."""
+
+    title: str
+    """For example `fgd`, or `focal (fgd)` in a mixture."""
+    prefix: str
+    """What the names of its terms and places begin with in curves: `focal/`, or nothing."""
+    scale: float
+    """The product of all scales that act on it."""
+    terms: tuple[WeighedTerm, ...]
+
+
 class AnyMethod(Command):
     """The settings that all methods have, and what a method says of itself.
 
@@ -31,8 +53,9 @@ class AnyMethod(Command):
     student_needs: ClassVar[frozenset[Capability]] = frozenset()
     """What the student must offer besides its feature maps."""
     teacher_needs: ClassVar[frozenset[Capability]] = frozenset()
-    weight_fields: ClassVar[tuple[str, ...]] = ()
-    """The fields that weigh the terms of the loss: if all are 0, nothing is distilled."""
+    weight_fields: ClassVar[Mapping[str, str]] = {}
+    """The fields that weigh the terms of the loss, and the term that each weighs. If all are 0, nothing is
+    distilled."""
     kept_by_baselines: ClassVar[tuple[str, ...]] = ()
     """Fields that are no weights: the baseline with published values keeps the base's value."""
 
@@ -68,6 +91,17 @@ class AnyMethod(Command):
         """
         return type(self)(**{name: getattr(self, name) for name in self.kept_by_baselines})
 
+    def parts_for(self, student: AnyDetector) -> Iterator[MethodPart]:
+        """Yield the methods that act on a student, each with its scale: itself, unless it is built of others."""
+        yield MethodPart(self.name(), "", self.scale, tuple(self.terms_for(student)))
+
+    def terms_for(self, student: AnyDetector) -> Iterator[WeighedTerm]:
+        """Yield the terms that have a weight, as far as they apply to a student."""
+        for field, term in self.weight_fields.items():
+            weight = getattr(self, field)
+            if weight > 0:
+                yield WeighedTerm(term, field, weight)
+
     def unmet(self, student: AnyDetector, teacher: AnyDetector | None) -> Iterator[Unmet]:
         """Yield why this pair cannot be distilled with the method.
 
@@ -88,11 +122,6 @@ _IN_WORDS: Mapping[Capability, str] = {
 
 
 def lacking(method: AnyMethod, loc: str, detector: AnyDetector, needs: frozenset[Capability]) -> Iterator[Unmet]:
-    """Yield what a method needs and a detector does not offer.
-
-    Args:
-        loc: the field of the distill job that holds the detector.
-    """
     """Yield what a detector does not offer.
 
     Args:

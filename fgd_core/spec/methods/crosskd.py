@@ -25,7 +25,7 @@ class CrossKd(AnyMethod):
 
     student_needs = frozenset({"towers", "class_scores"})
     teacher_needs = frozenset({"towers", "class_scores"})
-    weight_fields = ("classes", "boxes", "sides")
+    weight_fields = {"classes": "classes", "boxes": "boxes", "sides": "sides"}
 
     type: Literal["crosskd"] = "crosskd"
     classes: float = Field(default=1.0, ge=0)

@@ -20,7 +20,7 @@ class Cwd(AnyMethod):
     logits, GFL R101 to R50, 1x, 44.7 / 40.2 / 41.9.
     """
 
-    weight_fields = ("weight",)
+    weight_fields = {"weight": "channels"}
     kept_by_baselines = ("on",)
 
     type: Literal["cwd"] = "cwd"

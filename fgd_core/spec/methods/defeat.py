@@ -24,7 +24,12 @@ class Defeat(AnyMethod):
     COCO. The defaults are those of the authors' configuration for Faster R-CNN on VOC.
     """
 
-    weight_fields = ("foreground", "background", "region_foreground", "region_background")
+    weight_fields = {
+        "foreground": "foreground",
+        "background": "background",
+        "region_foreground": "region_foreground",
+        "region_background": "region_background",
+    }
 
     type: Literal["defeat"] = "defeat"
     foreground: float = Field(default=3.0, ge=0)

@@ -22,7 +22,7 @@ class Drkd(AnyMethod):
     weight: if it falls towards 0, both relation blocks collapse, and the term `pixels` no longer teaches.
     """
 
-    weight_fields = ("pixels", "instances", "features")
+    weight_fields = {"pixels": "pixels", "instances": "instances", "features": "features"}
 
     type: Literal["drkd"] = "drkd"
     pixels: float = Field(default=1e-3, ge=0)

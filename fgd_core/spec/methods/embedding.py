@@ -17,7 +17,7 @@ class Embedding(AnyMethod):
     embeddings are of a cell or of the image, for there is no public code.
     """
 
-    weight_fields = ("weight",)
+    weight_fields = {"weight": "cosine"}
 
     type: Literal["embedding"] = "embedding"
     weight: float = Field(default=1.0, ge=0)

@@ -16,7 +16,7 @@ class Fbkd(AnyMethod):
     batch size; the published weights suit images of 800x1333 pixels.
     """
 
-    weight_fields = ("masked", "channel", "spatial", "relation")
+    weight_fields = {"masked": "masked", "channel": "channel", "spatial": "spatial", "relation": "relation"}
 
     type: Literal["fbkd"] = "fbkd"
     masked: float = Field(default=7e-5, ge=0)

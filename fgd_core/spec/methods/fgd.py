@@ -9,7 +9,7 @@ from fgd_core.spec.detectors import AnyDetector, Fcos, RepPoints, TwoStage
 from fgd_core.spec.dimensions import LogUniform
 from fgd_core.spec.methods.base import AnyMethod, Space
 
-_WEIGHTS = ("alpha", "beta", "gamma", "lambda_")
+_WEIGHTS = {"alpha": "foreground", "beta": "background", "gamma": "attention", "lambda_": "relation"}
 _TEMPERATURE = LogUniform(low=0.1, high=10)
 _AROUND = 30
 """The searched range of a weight, as a factor below and above its published value."""

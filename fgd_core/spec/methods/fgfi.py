@@ -23,7 +23,7 @@ class Fgfi(AnyMethod):
     Faster R-CNN 39.8 / 38.4 / 39.3; RetinaNet 38.9 / 37.4 / 38.6.
     """
 
-    weight_fields = ("weight",)
+    weight_fields = {"weight": "near_objects"}
 
     type: Literal["fgfi"] = "fgfi"
     weight: float = Field(default=3.0, ge=0)

@@ -16,7 +16,7 @@ class FitNet(AnyMethod):
     known: weights of other pairs.
     """
 
-    weight_fields = ("weight",)
+    weight_fields = {"weight": "imitation"}
 
     type: Literal["fitnet"] = "fitnet"
     weight: float = Field(default=2.0, ge=0)

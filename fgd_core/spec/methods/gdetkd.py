@@ -5,8 +5,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from fgd_core.spec.detectors import AnyDetector
-from fgd_core.spec.methods.base import AnyMethod, Unmet
+from fgd_core.spec.detectors import AnyDetector, TwoStage
+from fgd_core.spec.methods.base import AnyMethod, Unmet, WeighedTerm
+
+_OF_TWO_STAGES = ("classes", "boxes")
 
 
 class GDetKd(AnyMethod):
@@ -22,7 +24,7 @@ class GDetKd(AnyMethod):
     """
 
     teacher_needs = frozenset({"regions"})
-    weight_fields = ("features", "contrast", "classes", "boxes")
+    weight_fields = {"features": "features", "contrast": "contrast", "classes": "classes", "boxes": "boxes"}
 
     type: Literal["gdetkd"] = "gdetkd"
     features: float = Field(default=1.0, ge=0)
@@ -41,6 +43,11 @@ class GDetKd(AnyMethod):
     regions_per_image: int = Field(default=128, ge=4, le=2048)
     """Predicted boxes that a step compares in an image, if the student proposes no regions: at most a quarter of them
     on objects."""
+
+    def terms_for(self, student: AnyDetector) -> Iterator[WeighedTerm]:
+        """Yield the terms that have a weight; class probabilities and boxes only if the student has two stages."""
+        has_regions = isinstance(student, TwoStage)
+        yield from (each for each in super().terms_for(student) if has_regions or each.field not in _OF_TWO_STAGES)
 
     def unmet(self, student: AnyDetector, teacher: AnyDetector | None) -> Iterator[Unmet]:
         """Yield why this pair cannot be distilled: a teacher without regions, or a student without vectors."""

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from fgd_core.spec.data import PictureName
 from fgd_core.spec.detectors import AnyDetector, TwoStage
-from fgd_core.spec.methods.base import AnyMethod, Unmet
+from fgd_core.spec.methods.base import AnyMethod, MethodPart, Unmet, WeighedTerm
 from fgd_core.spec.methods.fgd import Fgd
 from fgd_core.spec.methods.single import SingleMethod
 
@@ -43,6 +43,13 @@ class Ikd(AnyMethod):
     def weighs_nothing(self) -> bool:
         """Whether nothing is distilled."""
         return self.scale == 0 or (self.alpha_adv == 0 and self.base.weighs_nothing)
+
+    def parts_for(self, student: AnyDetector) -> Iterator[MethodPart]:
+        """Yield the base, and the imitation on the copies if it has a weight."""
+        for part in self.base.parts_for(student):
+            yield part._replace(scale=self.scale * part.scale)
+        if self.alpha_adv > 0:
+            yield MethodPart(self.name(), "", self.scale, (WeighedTerm("adversarial", "alpha_adv", self.alpha_adv),))
 
     def published(self, student: AnyDetector, teacher: AnyDetector | None) -> Self:
         """Return the published weight for the student's kind of detector, around the base's published values."""

@@ -25,7 +25,7 @@ class Ld(AnyMethod):
 
     student_needs = frozenset({"distributions", "class_scores"})
     teacher_needs = frozenset({"distributions", "class_scores"})
-    weight_fields = ("main", "valuable", "classes")
+    weight_fields = {"main": "main", "valuable": "valuable", "classes": "classes"}
 
     type: Literal["ld"] = "ld"
     main: float = Field(default=0.25, ge=0)

@@ -6,8 +6,10 @@ from typing import Literal
 from pydantic import Field
 
 from fgd_core.spec.detectors import AnyDetector, TwoStage
-from fgd_core.spec.methods.base import AnyMethod, Unmet, lacking
+from fgd_core.spec.methods.base import AnyMethod, Unmet, WeighedTerm, lacking
 from fgd_core.spec.methods.same_head import differences
+
+_OF_REGIONS = ("foreground", "background")
 
 
 class Logit(AnyMethod):
@@ -19,7 +21,12 @@ class Logit(AnyMethod):
     the weights of dense detectors are CrossKD's for RetinaNet, those of two-stage detectors DeFeat's.
     """
 
-    weight_fields = ("classes", "boxes", "foreground", "background")
+    weight_fields = {
+        "classes": "classes",
+        "boxes": "boxes",
+        "foreground": "region_foreground",
+        "background": "region_background",
+    }
 
     type: Literal["logit"] = "logit"
     classes: float = Field(default=1.0, ge=0)
@@ -33,11 +40,14 @@ class Logit(AnyMethod):
     temperature: float = Field(default=1.0, gt=0)
     """Temperature of the probabilities of regions."""
 
+    def terms_for(self, student: AnyDetector) -> Iterator[WeighedTerm]:
+        """Yield the terms of regions for a two-stage student, and those of locations for another one."""
+        has_regions = isinstance(student, TwoStage)
+        yield from (each for each in super().terms_for(student) if (each.field in _OF_REGIONS) == has_regions)
+
     def unmet(self, student: AnyDetector, teacher: AnyDetector | None) -> Iterator[Unmet]:
         """Yield why this pair cannot be distilled: outputs of other kinds."""
         yield from super().unmet(student, teacher)
-        if not isinstance(student, TwoStage):
-            yield from lacking(self, "student", student, frozenset({"class_scores"}))
         if not isinstance(student, TwoStage):
             yield from lacking(self, "student", student, frozenset({"class_scores"}))
         if not (isinstance(student, TwoStage) and isinstance(teacher, TwoStage)):

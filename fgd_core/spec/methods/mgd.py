@@ -23,7 +23,7 @@ class Mgd(AnyMethod):
     R-CNN R50 38.4 / 42.1.
     """
 
-    weight_fields = ("alpha",)
+    weight_fields = {"alpha": "generation"}
 
     type: Literal["mgd"] = "mgd"
     alpha: float = Field(default=2e-5, ge=0)

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from fgd_core.spec.detectors import AnyDetector
 from fgd_core.spec.dimensions import LogUniform
-from fgd_core.spec.methods.base import AnyMethod, Space, Unmet
+from fgd_core.spec.methods.base import AnyMethod, MethodPart, Space, Unmet
 from fgd_core.spec.methods.fgd import Fgd
 from fgd_core.spec.methods.pkd import Pkd
 from fgd_core.spec.methods.single import SingleMethod
@@ -41,6 +41,13 @@ class Mixed(AnyMethod):
     def weighs_nothing(self) -> bool:
         """Whether no part distils anything."""
         return self.scale == 0 or all(part.weighs_nothing for part in self.parts.values())
+
+    def parts_for(self, student: AnyDetector) -> Iterator[MethodPart]:
+        """Yield the parts, each with the common scale on its own."""
+        for name, method in self.parts.items():
+            for each in method.parts_for(student):
+                title = f"{name} ({each.title})"
+                yield each._replace(title=title, prefix=f"{name}/", scale=self.scale * each.scale)
 
     @classmethod
     def spaces(cls, published: Self) -> Mapping[str, Space]:

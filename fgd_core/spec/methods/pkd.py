@@ -19,7 +19,7 @@ class Pkd(AnyMethod):
     RetinaNet X101 to R50 41.0 / 37.4 / 40.8.
     """
 
-    weight_fields = ("weight",)
+    weight_fields = {"weight": "pearson"}
 
     type: Literal["pkd"] = "pkd"
     weight: float = Field(default=10.0, ge=0)

@@ -21,7 +21,7 @@ class Tadr(AnyMethod):
     public code. Not known: the weights; the default is DeFeat's weight of foreground features.
     """
 
-    weight_fields = ("features", "classes", "boxes")
+    weight_fields = {"features": "features", "classes": "region_classes", "boxes": "region_boxes"}
 
     type: Literal["tadr"] = "tadr"
     features: float = Field(default=3.0, ge=0)
