@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 
 from fgd_core.data.coco import CocoDataset
-from fgd_core.data.pictures import PictureFolder
-from fgd_core.data.samples import DetectionDataset, Split, has_masks
+from fgd_core.data.pictures import Pictures
+from fgd_core.data.samples import DetectionDataset, Split, has_keypoints, has_masks
 from fgd_core.data.shapes import ShapesDataset
 from fgd_core.data.voc import VocDataset
 from fgd_core.data.yolo import YoloDataset
@@ -12,29 +12,34 @@ from fgd_core.errors import DataError, SpecError
 from fgd_core.spec.data import Coco, DataSpec, FileData, Registered, Shapes, Voc, Yolo, files_of
 
 
-def open_dataset(spec: DataSpec, split: Split, *, with_masks: bool = False) -> DetectionDataset:
+def open_dataset(
+    spec: DataSpec, split: Split, *, with_masks: bool = False, with_keypoints: bool = False
+) -> DetectionDataset:
     """Open a split that a run can train or evaluate on.
 
     Args:
         with_masks: also read the masks of the objects. If no object has a mask, the samples have none.
+        with_keypoints: also read the keypoints of the objects. If no class has keypoints, the samples have none.
     Raises:
         DataError: the split is unusable. The message names every problem.
     """
-    dataset = inspect_dataset(spec, split, with_masks=with_masks)
+    dataset = inspect_dataset(spec, split, with_masks=with_masks, with_keypoints=with_keypoints)
     if dataset.refusal is not None:
         raise dataset.refusal
     return dataset
 
 
-def inspect_dataset(spec: DataSpec, split: Split, *, with_masks: bool = False) -> DetectionDataset:
+def inspect_dataset(
+    spec: DataSpec, split: Split, *, with_masks: bool = False, with_keypoints: bool = False
+) -> DetectionDataset:
     """Open a split even if it is unusable: `refusal` then says why, and `samples` holds the usable part.
 
     Args:
-        with_masks: see `open_dataset`.
+        with_masks, with_keypoints: see `open_dataset`.
     Raises:
         DataError: no part of the split can be read.
     """
-    return DATASETS[type(spec)](spec, split, with_masks=with_masks)
+    return DATASETS[type(spec)](spec, split, with_masks=with_masks, with_keypoints=with_keypoints)
 
 
 def resolved_data(spec: Registered) -> FileData:
@@ -60,8 +65,8 @@ def change_since_check(spec: Registered, split: Split, dataset: DetectionDataset
         return None
     expected = checked.train if split == "train" else checked.val
     found = dataset.fingerprint
-    if found != expected and has_masks(dataset.samples):
-        # With masks, objects whose masks are bad are left out. The check counted the boxes of all objects.
+    if found != expected and (has_masks(dataset.samples) or has_keypoints(dataset.samples)):
+        # Objects whose masks or keypoints are bad are left out. The check counted the boxes of all objects.
         found = open_dataset(resolved_data(spec), split).fingerprint
     if found == expected:
         return None
@@ -75,7 +80,7 @@ def change_since_check(spec: Registered, split: Split, dataset: DetectionDataset
     )
 
 
-def picture_change_since_check(spec: Registered, split: Split, pictures: PictureFolder) -> DataError | None:
+def picture_change_since_check(spec: Registered, split: Split, pictures: Pictures) -> DataError | None:
     """Return an error if pictures have changed since the newest check of their data; None if not, or if unchecked."""
     checked = spec.resolved.fingerprints if spec.resolved is not None else None
     expected = checked.pictures.get(f"{pictures.name}.{split}") if checked is not None else None
@@ -91,8 +96,10 @@ def picture_change_since_check(spec: Registered, split: Split, pictures: Picture
     )
 
 
-def _open_registered(spec: Registered, split: Split, *, with_masks: bool = False) -> DetectionDataset:
-    dataset = inspect_dataset(resolved_data(spec), split, with_masks=with_masks)
+def _open_registered(
+    spec: Registered, split: Split, *, with_masks: bool = False, with_keypoints: bool = False
+) -> DetectionDataset:
+    dataset = inspect_dataset(resolved_data(spec), split, with_masks=with_masks, with_keypoints=with_keypoints)
     if spec.if_changed == "refuse" and dataset.refusal is None:
         change = change_since_check(spec, split, dataset)
         if change is not None:
@@ -100,7 +107,7 @@ def _open_registered(spec: Registered, split: Split, *, with_masks: bool = False
     return dataset
 
 
-# type of the spec -> (spec, split, with_masks=...) -> data set of that split
+# type of the spec -> (spec, split, with_masks=..., with_keypoints=...) -> data set of that split
 DATASETS: Mapping[type, Callable[..., DetectionDataset]] = {
     Coco: CocoDataset,
     Voc: VocDataset,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,15 @@ class ImageEntry:
     """Path of the image on the annotator's machine; empty if the file does not give it."""
 
 
+class AnnotatedKeypoints(NamedTuple):
+    """Holds what a file says about the keypoints of one object, unchecked."""
+
+    points: object
+    """Meant to be x, y and visibility of each keypoint in turn."""
+    num_labelled: object
+    """Meant to be the number of keypoints that are labelled."""
+
+
 @dataclass(frozen=True, eq=False)
 class ObjectTable:
     """Holds the annotated objects as columns, one row for each annotation, in file order."""
@@ -40,6 +50,8 @@ class ObjectTable:
     """(n, 4) bounding boxes of the polygons, NaN for an annotation without polygons; None if the format has none."""
     segmentations: list[object] | None = None
     """One for each annotation, as the file has it, or None; None as a whole if the caller did not ask for masks."""
+    keypoints: list[AnnotatedKeypoints] | None = None
+    """One for each annotation; None if the caller did not ask for keypoints, or the format has none."""
 
 
 @dataclass(frozen=True, kw_only=True)

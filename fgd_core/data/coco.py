@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fgd_core.data.annotations import Annotations, ImageEntry
 from fgd_core.data.coco_file import load_coco_file
+from fgd_core.data.coco_keypoints import with_keypoint_names
 from fgd_core.data.coco_objects import read_objects
 from fgd_core.data.coco_values import Fields, Id, IdNumbers, fits_int64, read_id, read_side, read_text, show_fields
 from fgd_core.data.file_dataset import FileDataset
@@ -18,10 +19,13 @@ from fgd_core.spec import data as spec
 class CocoDataset(FileDataset):
     """Holds one split of a COCO data set; see `DetectionDataset`."""
 
-    def __init__(self, coco: spec.Coco, split: Split, *, with_masks: bool = False) -> None:
+    def __init__(
+        self, coco: spec.Coco, split: Split, *, with_masks: bool = False, with_keypoints: bool = False
+    ) -> None:
         """
         Args:
             with_masks: also read the masks of the objects; takes about 25 µs for each object.
+            with_keypoints: also read the keypoints of the objects.
         Raises:
             DataError: a file or folder is missing, or the file is not in COCO format.
         """
@@ -32,6 +36,7 @@ class CocoDataset(FileDataset):
             Path(part.annotations).expanduser(),
             findings,
             with_masks=with_masks,
+            with_keypoints=with_keypoints,
             other=Path(other.annotations).expanduser(),
         )
         if not folder.is_dir():
@@ -40,7 +45,12 @@ class CocoDataset(FileDataset):
 
 
 def read_annotations(
-    path: Path, findings: Findings, *, with_masks: bool = False, other: Path | None = None
+    path: Path,
+    findings: Findings,
+    *,
+    with_masks: bool = False,
+    with_keypoints: bool = False,
+    other: Path | None = None,
 ) -> Annotations:
     """Read a COCO file.
 
@@ -56,6 +66,8 @@ def read_annotations(
         findings.add("duplicate_key", name)
     is_used = _category_usage(document["annotations"], other)
     categories, category_numbers = _read_categories(document["categories"], findings, is_used)
+    if with_keypoints:
+        categories = with_keypoint_names(categories, category_numbers, document["categories"], findings)
     image_ids, entries = _read_images(document["images"], findings)
     image_numbers = IdNumbers(image_ids)
     by_number: dict[int, list[ImageEntry]] = {}
@@ -73,6 +85,7 @@ def read_annotations(
             findings,
             sizes_px={image_id: entry.size_px for image_id, entry in zip(image_ids, entries, strict=True)},
             with_masks=with_masks,
+            with_keypoints=with_keypoints,
         ),
     )
 

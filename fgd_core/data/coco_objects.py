@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fgd_core.data.annotations import ObjectTable
+from fgd_core.data.annotations import AnnotatedKeypoints, ObjectTable
 from fgd_core.data.coco_values import (
     NO_BOX,
     Box,
@@ -40,13 +40,14 @@ def read_objects(
     *,
     sizes_px: Mapping[Id, tuple[int, int] | None],
     with_masks: bool,
+    with_keypoints: bool = False,
 ) -> ObjectTable:
     """Read the usable annotations and report the others.
 
     Args:
         sizes_px: (width, height) of each listed image; None if the file does not give it.
     """
-    rows = _Rows(findings, images, categories, sizes_px, with_masks=with_masks)
+    rows = _Rows(findings, images, categories, sizes_px, with_masks=with_masks, with_keypoints=with_keypoints)
     for place, entry in enumerate(stoppable(entries, every=_ROWS_PER_STOP_CHECK)):
         rows.add(place, entry)
     table = rows.table()
@@ -75,12 +76,14 @@ class _Rows:
         sizes_px: Mapping[Id, tuple[int, int] | None],
         *,
         with_masks: bool,
+        with_keypoints: bool,
     ) -> None:
         self._findings, self._images, self._categories, self._sizes_px = findings, images, categories, sizes_px
         self._names: list[str] = []
         self._rows: list[_Row] = []
         self._areas: list[float] = []
-        self._with_masks = with_masks
+        self._keypoints: list[AnnotatedKeypoints] = []
+        self._with_masks, self._with_keypoints = with_masks, with_keypoints
         self._row_of_id: dict[object, int] = {}
 
     def add(self, place: int, fields: Fields) -> None:
@@ -117,6 +120,8 @@ class _Rows:
         self._names.append(name)
         self._rows.append(row if self._with_masks else row._replace(segmentation=None))
         self._areas.append(area_px2)
+        if self._with_keypoints:
+            self._keypoints.append(AnnotatedKeypoints(fields.get("keypoints"), fields.get("num_keypoints")))
 
     def _read(self, name: str, fields: Fields, odd: set[str]) -> _Row | None:
         """Read an annotation; None if it must be left out, which is then reported."""
@@ -168,6 +173,7 @@ class _Rows:
             areas_px2=np.array(self._areas, dtype=np.float64),
             is_crowd=np.array([row.is_crowd for row in rows], dtype=np.bool_),
             segmentations=[row.segmentation for row in rows] if self._with_masks else None,
+            keypoints=self._keypoints if self._with_keypoints else None,
         )
 
 

@@ -1,13 +1,13 @@
 """One image on its way into a batch: its pictures and its objects, which are changed together."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from fgd_core.data import transforms
-from fgd_core.data.pictures import PictureFolder
+from fgd_core.data.pictures import Pictures
 from fgd_core.data.samples import DetectionDataset
 from fgd_core.spec.data import IMAGE, InputSpec
 
@@ -27,6 +27,8 @@ class Example(NamedTuple):
     """(n, H, W) uint8, 1 on the object; None without masks."""
     is_all_small: bool
     """Whether every box is smaller than 32x32 px in the original image; true without boxes."""
+    keypoints: Tensor | None = None
+    """(n, K, 3) float32: x and y in pixels, and visibility; None without keypoints."""
 
     @property
     def image(self) -> Tensor:
@@ -44,7 +46,7 @@ class Example(NamedTuple):
 
 
 def read_example(
-    dataset: DetectionDataset, index: int, pictures: Mapping[str, PictureFolder], *, with_masks: bool
+    dataset: DetectionDataset, index: int, pictures: Mapping[str, Pictures], *, with_masks: bool
 ) -> Example:
     """Read one image with its objects, at its original size.
 
@@ -61,20 +63,32 @@ def read_example(
         labels=torch.from_numpy(sample.labels[is_object]),
         masks=sample.masks.decode(is_object) if with_masks and sample.masks is not None else None,
         is_all_small=bool((_areas(boxes) < _SMALL_PX2).all()),
+        keypoints=torch.from_numpy(sample.keypoints[is_object]) if sample.keypoints is not None else None,
     )
 
 
 def resized(example: Example, spec: InputSpec) -> Example:
     """Resize an example; see `transforms.resize`."""
     changed = _changed(example, lambda picture, boxes: transforms.resize(picture, boxes, spec))
+    if changed.keypoints is not None:
+        (height, width), (old_height, old_width) = changed.size_px, example.size_px
+        moved = transforms.move_keypoints(changed.keypoints, (width / old_width, height / old_height))
+        changed = changed._replace(keypoints=moved)
     if changed.masks is None:
         return changed
     return changed._replace(masks=transforms.resize_masks(changed.masks, changed.size_px))
 
 
-def flipped(example: Example) -> Example:
-    """Mirror an example left to right."""
+def flipped(example: Example, keypoint_order: Sequence[int] = ()) -> Example:
+    """Mirror an example left to right.
+
+    Args:
+        keypoint_order: for each keypoint the one that takes its place; see `keypoints.mirrored_order`.
+    """
     changed = _changed(example, transforms.flip_horizontally)
+    if changed.keypoints is not None:
+        mirrored = transforms.flip_keypoints_horizontally(changed.keypoints, changed.size_px[1], keypoint_order)
+        changed = changed._replace(keypoints=mirrored)
     return (
         changed if changed.masks is None else changed._replace(masks=transforms.flip_masks_horizontally(changed.masks))
     )
@@ -92,11 +106,12 @@ def cropped(example: Example, corner_px: tuple[int, int], size_px: tuple[int, in
     boxes = moved.clamp(min=0).minimum(moved.new_tensor([width, height, width, height]))
     kept = _areas(boxes) > 0
     rows, columns = slice(top, top + height), slice(left, left + width)
-    masks = example.masks
+    masks, keypoints = example.masks, example.keypoints
     return example.with_pictures(lambda picture: picture[:, rows, columns])._replace(
         boxes=boxes[kept],
         labels=example.labels[kept],
         masks=None if masks is None else masks[kept][:, rows, columns].contiguous(),
+        keypoints=None if keypoints is None else transforms.crop_keypoints(keypoints[kept], corner_px, size_px),
     )
 
 

@@ -17,6 +17,7 @@ from fgd_core.data.masks import Counts, ObjectMasks
 from fgd_core.data.samples import Category, Sample, Split, count
 from fgd_core.data.usable_boxes import UsableBoxes, usable_boxes, with_usable_masks
 from fgd_core.data.usable_images import UsableImages, usable_images
+from fgd_core.data.usable_keypoints import with_usable_keypoints
 from fgd_core.errors import DataError
 
 
@@ -35,6 +36,7 @@ class FileDataset:
         self._folder = images_folder
         images = usable_images(annotations, self._folder, findings)
         boxes = with_usable_masks(usable_boxes(annotations, images, findings), annotations, images, findings)
+        boxes = with_usable_keypoints(boxes, annotations, images, findings)
         plausibility.report_similar_names(annotations.categories, findings)
         self.categories: tuple[Category, ...] = annotations.categories
         self.samples: Sequence[Sample] = _join(images, boxes, annotations.objects) if images.entries else []
@@ -99,6 +101,9 @@ def _join(images: UsableImages, boxes: UsableBoxes, objects: ObjectTable) -> lis
     )
     parts = zip(*(np.split(column, ends) for column in columns), strict=True)
     masks = _split_masks(boxes.masks, by_image, ends) if boxes.masks is not None else [None] * len(images.entries)
+    keypoints: Sequence[npt.NDArray[np.float32] | None] = [None] * len(images.entries)
+    if boxes.keypoints is not None:
+        keypoints = np.split(boxes.keypoints[by_image], ends)
     return [
         Sample(
             image_id=entry.image_id,
@@ -110,9 +115,10 @@ def _join(images: UsableImages, boxes: UsableBoxes, objects: ObjectTable) -> lis
             is_crowd=own_crowd,
             areas_px2=own_areas,
             masks=None if own_masks is None else ObjectMasks(height, width, own_masks),
+            keypoints=own_keypoints,
         )
-        for entry, (width, height), (own_boxes, own_labels, own_crowd, own_areas), own_masks in zip(
-            images.entries, images.sizes_px.tolist(), parts, masks, strict=True
+        for entry, (width, height), (own_boxes, own_labels, own_crowd, own_areas), own_masks, own_keypoints in zip(
+            images.entries, images.sizes_px.tolist(), parts, masks, keypoints, strict=True
         )
     ]
 

@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fgd_core.data.augments import augmented
 from fgd_core.data.examples import Example, flipped, read_example, resized
-from fgd_core.data.pictures import PictureFolder
+from fgd_core.data.keypoints import mirrored_order, names_of_keypoints
+from fgd_core.data.pictures import Pictures
 from fgd_core.data.samples import DetectionDataset, has_masks
 from fgd_core.data.targets import Targets
 from fgd_core.errors import DataError, FgdError
@@ -49,6 +50,9 @@ class Batch:
     """Number of earlier batches in the whole training; None for evaluation batches."""
     masks: list[Tensor] | None = None
     """(n, height, width) uint8, 1 on the object; None if the data set was opened without masks."""
+    keypoints: list[Tensor] | None = None
+    """(n, K, 3) float32: x and y in pixels of the resized image, and visibility; None if the data set was opened
+    without keypoints."""
     pictures: Mapping[str, Tensor] = field(default_factory=dict)
     """Other pictures of the same images, by name: like `images`, with the same objects at the same places."""
 
@@ -59,7 +63,7 @@ class Batch:
     @property
     def targets(self) -> Targets:
         """The objects, without the images."""
-        return Targets(self.boxes, self.labels, self.image_sizes, self.masks)
+        return Targets(self.boxes, self.labels, self.image_sizes, self.masks, self.keypoints)
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch with all tensors on `device`."""
@@ -69,6 +73,7 @@ class Batch:
             boxes=[boxes.to(device, non_blocking=True) for boxes in self.boxes],
             labels=[labels.to(device, non_blocking=True) for labels in self.labels],
             masks=self.masks and [masks.to(device, non_blocking=True) for masks in self.masks],
+            keypoints=self.keypoints and [each.to(device, non_blocking=True) for each in self.keypoints],
             pictures={name: each.to(device, non_blocking=True) for name, each in self.pictures.items()},
         )
 
@@ -96,7 +101,7 @@ class TrainLoader:
         batch_size: int,
         seed: int,
         workers: int,
-        pictures: Sequence[PictureFolder] = (),
+        pictures: Sequence[Pictures] = (),
     ) -> None:
         """
         Args:
@@ -208,13 +213,14 @@ class _Augmentation(NamedTuple):
 
 class _AugmentedBatches(Dataset[Batch | FgdError]):
     def __init__(
-        self, dataset: DetectionDataset, input_spec: InputSpec, seed: int, pictures: Sequence[PictureFolder]
+        self, dataset: DetectionDataset, input_spec: InputSpec, seed: int, pictures: Sequence[Pictures]
     ) -> None:
         self._dataset = dataset
         self._input_spec = input_spec
         self._seed = seed
         self._pictures = pictures
         self._with_masks = has_masks(dataset.samples)
+        self._keypoint_order = mirrored_order(names_of_keypoints(dataset.categories))
 
     # Worker processes call this. An error is returned, not raised: torch would raise it again as its class called with
     # a traceback, which loses the details.
@@ -235,7 +241,7 @@ class _AugmentedBatches(Dataset[Batch | FgdError]):
         example = read_example(self._dataset, index, pictures, with_masks=self._with_masks)
         example = augmented(example, [each for each in augments if each[0].before_resizing])
         example = resized(example, input_spec)
-        example = flipped(example) if flip else example
+        example = flipped(example, self._keypoint_order) if flip else example
         return augmented(example, [each for each in augments if not each[0].before_resizing])
 
     def _draw(self, epoch: int, index: int) -> _Augmentation:
@@ -277,6 +283,7 @@ def _collate(dataset: DetectionDataset, indices: Sequence[int], examples: Sequen
         name: _normalise_and_pad([each.pictures[name] for each in examples], pad_to_px) for name in examples[0].pictures
     }
     masks = [each.masks for each in examples if each.masks is not None]
+    keypoints = [each.keypoints for each in examples if each.keypoints is not None]
     return Batch(
         images=pictures.pop(IMAGE),
         image_sizes=[each.size_px for each in examples],
@@ -285,6 +292,7 @@ def _collate(dataset: DetectionDataset, indices: Sequence[int], examples: Sequen
         image_ids=[sample.image_id for sample in samples],
         original_sizes=[(sample.height, sample.width) for sample in samples],
         masks=masks or None,
+        keypoints=keypoints or None,
         pictures=pictures,
     )
 

@@ -7,6 +7,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+Direction: TypeAlias = tuple[float, float]
 _Points: TypeAlias = npt.NDArray[np.float64]
 _Mask: TypeAlias = npt.NDArray[np.bool_]
 _Inside: TypeAlias = Callable[[_Points, _Points], _Mask]
@@ -87,3 +88,33 @@ OUTLINES: Mapping[str, Callable[[float], _Inside]] = {
 }
 """Name, in the order of the categories -> function from a radius in pixels to an inside test for points relative to the
 centre."""
+
+KEYPOINTS = ("centre", "right", "bottom", "left", "top")
+"""The names of the points that `keypoints` returns, in order."""
+
+
+def keypoints(name: str, angle_deg: int) -> list[Direction]:
+    """Return five points of a shape as x and y from its centre, for a radius of 1, in exact multiples of 1/4096².
+
+    The points on the outline are corners of the shape, or the ends of its axes. A circle looks the same at every tilt,
+    so its points are not tilted.
+    """
+    cos, sin = (1.0, 0.0) if name == "circle" else _direction(angle_deg)
+    return [(u * cos - v * sin, u * sin + v * cos) for u, v in _POINTS[name]]
+
+
+def _around(
+    right: Direction = (1, 0), bottom: Direction = (0, 1), left: Direction = (-1, 0), top: Direction = (0, -1)
+) -> tuple[Direction, ...]:
+    return (0, 0), right, bottom, left, top
+
+
+_TIP = 1 - 0.3125**2 / 2
+_POINTS: Mapping[str, Sequence[Direction]] = {
+    "circle": _around(),
+    "square": _around(),
+    "triangle": _around(bottom=_direction(120), left=(-0.5, 0), top=_direction(240)),
+    "star": _around(bottom=_direction(72), left=(-0.4375, 0), top=_direction(288)),
+    "cross": _around((_TIP, 0), (0, _TIP), (-_TIP, 0), (0, -_TIP)),
+}
+"""x and y of the five points of each shape that is not tilted."""

@@ -14,6 +14,9 @@ MIN_CONTRAST = 90
 NOISE = 1
 """Half grey levels per step; noise changes a pixel by up to 15 steps, usually by less."""
 
+_BACKGROUND_GREYS, _FIRST_GREY, _GREYS_PER_OBJECT = 64, 120, 50
+"""Of depth maps: the background is darker than the first object, and each further object is brighter."""
+
 
 def paint(rng: np.random.Generator, size_px: int, masks: Sequence[_Mask]) -> npt.NDArray[np.uint8]:
     """Paint a background, strokes that are not objects, the objects, and noise.
@@ -32,6 +35,22 @@ def paint(rng: np.random.Generator, size_px: int, masks: Sequence[_Mask]) -> npt
         _fill(rng, canvas, mask)
     canvas += _noise(rng, canvas.shape)
     return canvas.clip(0, 255, out=canvas).astype(np.uint8)
+
+
+def depth_map(size_px: int, masks: Sequence[_Mask]) -> npt.NDArray[np.uint8]:
+    """Draw how near everything is, without texture and noise: a background that slopes, and flat objects before it.
+
+    Args:
+        size_px: S, both sides of the image.
+        masks: each (S, S), True on the object; later objects are nearer.
+    Returns:
+        (S, S, 3) grey, brighter the nearer.
+    """
+    slope = np.arange(size_px) * _BACKGROUND_GREYS // size_px
+    depth = np.repeat(slope[:, None], size_px, axis=1)
+    for number, mask in enumerate(masks):
+        depth[mask] = _FIRST_GREY + number * _GREYS_PER_OBJECT
+    return np.repeat(depth[:, :, None], 3, axis=2).astype(np.uint8)
 
 
 def _noise(rng: np.random.Generator, shape: tuple[int, ...]) -> _Pixels:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,8 +13,9 @@ from fgd_core import confined
 from fgd_core.data import image_files
 from fgd_core.data.cache import ImageCache
 from fgd_core.data.samples import DetectionDataset, Sample, Split
+from fgd_core.data.shapes import ShapesDataset
 from fgd_core.errors import DataError, SpecError
-from fgd_core.spec.data import DataSpec, pictures_of
+from fgd_core.spec.data import DataSpec, Shapes, files_of, pictures_of
 from fgd_core.stopping import stoppable
 
 _SUFFIX = ".png"
@@ -21,8 +23,51 @@ _SHOWN = 5
 _FILES_PER_STOP_CHECK = 256
 
 
+class Pictures(Protocol):
+    """Gives access to one picture of every image of a split."""
+
+    @property
+    def name(self) -> str:
+        """Name of the picture."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """A SHA-256 that does not depend on the folder."""
+        ...
+
+    def load(self, index: int) -> Tensor:
+        """Return the picture of an image of the split as (3, H, W) uint8 RGB. Callers must not modify the tensor.
+
+        Raises:
+            DataError: the file cannot be decoded, or has another size than the image.
+        """
+        ...
+
+    def is_read_in(self, epoch: int) -> bool:
+        """Return whether a training reads the picture in an epoch, counted from 0."""
+        ...
+
+
+class DrawnPictures:
+    """Implements `Pictures` for depth maps that the synthetic data set draws; a training reads them in every epoch."""
+
+    def __init__(self, name: str, shapes: Shapes, split: Split) -> None:
+        self.name = name
+        self._dataset = ShapesDataset(shapes.model_copy(update={"shows": "depth"}), split)
+        self.fingerprint = self._dataset.fingerprint
+
+    def load(self, index: int) -> Tensor:
+        """Return the depth map as (3, S, S) uint8; see `Pictures`."""
+        return self._dataset.load_image(index)
+
+    def is_read_in(self, epoch: int) -> bool:
+        """Return True: every epoch reads it."""
+        return epoch >= 0
+
+
 class PictureFolder:
-    """Gives access to one picture of every image of a split.
+    """Implements `Pictures`: gives access to one picture of every image of a split.
 
     Args:
         name: of the picture.
@@ -84,7 +129,7 @@ class PictureFolder:
 class Pictured:
     """Implements `DetectionDataset`: a split that shows another picture in place of each image."""
 
-    def __init__(self, dataset: DetectionDataset, pictures: PictureFolder) -> None:
+    def __init__(self, dataset: DetectionDataset, pictures: Pictures) -> None:
         self._pictures = pictures
         self.categories, self.samples, self.fingerprint = dataset.categories, dataset.samples, dataset.fingerprint
         self.checked, self.refusal = dataset.checked, dataset.refusal
@@ -96,7 +141,7 @@ class Pictured:
 
 def picture_folder(
     data: DataSpec, name: str, split: Split, samples: Sequence[Sample], *, until_epoch: int | None = None
-) -> PictureFolder:
+) -> Pictures:
     """Open another picture of the images of a split.
 
     Raises:
@@ -108,7 +153,11 @@ def picture_folder(
         raise SpecError(
             f"the data has no picture {name!r}; name its folders in data.pictures.{name}", known=[*sorted(named)]
         )
-    folder = named[name].train if split == "train" else named[name].val
+    folders, files = named[name], files_of(data)
+    if folders is None:
+        assert isinstance(files, Shapes), "only the synthetic data set draws pictures"
+        return DrawnPictures(name, files, split)
+    folder = folders.train if split == "train" else folders.val
     if folder is None:
         raise SpecError(f"the picture {name!r} has no folder for the {split} split; set data.pictures.{name}.{split}")
     return PictureFolder(name, Path(folder).expanduser(), samples, split=split, until_epoch=until_epoch)

@@ -23,6 +23,9 @@ _MEANINGS: Mapping[Answer, Mapping[str, str]] = {
         "duplicate_category_id": "two categories have the same id, so labels are ambiguous; give them different ids",
         "duplicate_category_name": "two categories have the same name; merge or rename them",
         "duplicate_key": "an object contains the same key twice with different values; remove one of them",
+        "malformed_keypoint_names": "the `keypoints` of a category are not a list of different names",
+        "differing_keypoint_names": "categories have different `keypoints`; a detector learns one list of keypoints, "
+        "so give all categories that have keypoints the same list",
         "shifted_category_ids": "labels count the classes from 1 and the list of classes counts from 0, "
         "or the reverse, so every label means the class beside it; subtract 1 from each label, or add 1",
         "boxes_as_corners": "the `area`, the polygon or the image border shows that boxes are [left, top, right, "
@@ -76,6 +79,8 @@ _MEANINGS: Mapping[Answer, Mapping[str, str]] = {
         "lengths",
         "mask_of_other_size": "run lengths are for an image of a different size",
         "missing_mask": "an object has no segmentation, but other objects have one",
+        "malformed_keypoints": "the `keypoints` of an annotation are not three finite numbers for each keypoint of its "
+        "category: x, y, and visibility, which is 0 (not labelled), 1 (hidden) or 2 (visible)",
         "bad_name": "an image set contains a path that leads out of the folder, not the name of an image",
         "missing_annotation_file": "an image in the image set has no XML file; "
         "add one, or remove the image from the set",
@@ -109,6 +114,7 @@ _MEANINGS: Mapping[Answer, Mapping[str, str]] = {
         "box_without_area": "a box has no width or no height",
         "box_outside_image": "a box lies completely outside its image",
         "empty_mask": "a segmentation covers no pixel of its image",
+        "keypoint_outside_image": "a labelled keypoint lies outside its image; fgd reads it as not labelled",
         "repeated_annotation": "an annotation is repeated",
         "repeated_image": "an image is listed twice",
     },
@@ -135,6 +141,8 @@ _MEANINGS: Mapping[Answer, Mapping[str, str]] = {
         "annotation_without_bbox": "an annotation has no `bbox`; fgd uses the bounding box of its segmentation",
         "segmentation_in_other_form": "a segmentation is one flat list of numbers, a list of points, "
         "or run lengths as Python bytes; fgd converts it",
+        "other_num_labelled_keypoints": "`num_keypoints` is not the number of keypoints with visibility 1 or 2; "
+        "fgd counts these keypoints",
         "malformed_area": "an `area` is not a number above 0; fgd uses the area of the box",
         "annotation_without_area": "an annotation has no `area`; fgd uses the area of the box",
         "annotation_without_iscrowd": "an annotation has no `iscrowd`; fgd uses 0",
@@ -161,6 +169,12 @@ _MEANINGS: Mapping[Answer, Mapping[str, str]] = {
         "if they are one class, give them one name",
         "box_unlike_its_polygon": "a box and the bounding box of its own polygon have an intersection over union below "
         "0.5",
+        "annotation_without_keypoints": "an annotation has no `keypoints`, and its category has; fgd reads all of its "
+        "keypoints as not labelled",
+        "keypoints_without_names": "an annotation has `keypoints`, and its category names none; fgd ignores them; "
+        "list the names in the category's `keypoints`",
+        "malformed_skeleton": "the `skeleton` of a category is not a list of pairs of keypoints, counted from 1; "
+        "fgd does not use it",
         "box_below_one_pixel": "a box is narrower and lower than one pixel",
         "many_objects": "an image has more than 100 objects: AP counts at most 100 detections per class and image, "
         "and a detector keeps 100 detections per image unless its `max_detections` is higher",

@@ -32,6 +32,8 @@ class Category:
     id: int
     """As in the annotation file: any integer; ids may have gaps."""
     name: str
+    keypoints: tuple[str, ...] = ()
+    """Names of the keypoints of each object; empty if the data set has none, or was opened without keypoints."""
 
 
 # Samples are compared by identity: arrays have no single truth value, so a generated __eq__ would raise.
@@ -53,6 +55,9 @@ class Sample:
     """(n,) of the mask if the data set has masks, else of the box; COCO divides objects into small to large by it."""
     masks: ObjectMasks | None = None
     """Of the n objects; None if the data set was opened without masks, or has none."""
+    keypoints: npt.NDArray[np.float32] | None = None
+    """(n, K, 3) x and y in pixels, and visibility: 0 not labelled, 1 hidden, 2 visible; None if the data set was opened
+    without keypoints, or has none."""
 
 
 class DetectionDataset(Protocol):
@@ -120,6 +125,23 @@ def masks_fingerprint(samples: Sequence[Sample]) -> str | None:
     return digest.hexdigest()
 
 
+def has_keypoints(samples: Sequence[Sample]) -> bool:
+    """Return whether some object has a labelled keypoint."""
+    return any(sample.keypoints is not None and bool((sample.keypoints[..., 2] > 0).any()) for sample in samples)
+
+
+def keypoints_fingerprint(samples: Sequence[Sample]) -> str | None:
+    """Return a SHA-256 over the keypoints; None if there are none. It is separate from `fingerprint`, like masks."""
+    if not has_keypoints(samples):
+        return None
+    digest = hashlib.sha256()
+    for sample in samples:
+        assert sample.keypoints is not None
+        digest.update(f"{sample.file_name}\n{sample.keypoints.shape}\n".encode())
+        digest.update(sample.keypoints.astype("<f4").tobytes())
+    return digest.hexdigest()
+
+
 def count(
     split: Split, categories: Sequence[Category], samples: Sequence[Sample], findings: Sequence[Finding]
 ) -> DataChecked:
@@ -135,6 +157,7 @@ def count(
         num_crowd=sum(int(sample.is_crowd.sum()) for sample in samples),
         boxes_per_category={c.name: int(n) for c, n in zip(categories, per_category, strict=True)},
         masks_fingerprint=masks_fingerprint(samples),
+        keypoints_fingerprint=keypoints_fingerprint(samples),
         findings=list(findings),
         fingerprint=fingerprint(categories, samples),
     )
@@ -150,20 +173,26 @@ def check_same_categories(train: DetectionDataset, val: DetectionDataset) -> Non
     """Check that a label has the same meaning in both splits.
 
     Raises:
-        DataError: the splits have different category ids or names.
+        DataError: the splits have different category ids, names or keypoints.
     """
     in_train, in_val = set(train.categories), set(val.categories)
     if in_train == in_val:
         return
 
     def shown(categories: set[Category]) -> list[str]:
-        return [f"{category.id}: {category.name}" for category in sorted(categories, key=lambda c: c.id)]
+        return [
+            f"{category.id}: {category.name}" + "".join(f", {keypoint}" for keypoint in category.keypoints)
+            for category in sorted(categories, key=lambda c: c.id)
+        ]
 
     names = [{category.name for category in split} for split in (in_train, in_val)]
     forms = [{visible_form(name) for name in own - other} for own, other in (names, names[::-1])]
+    names_differ = {(each.id, each.name) for each in in_train} != {(each.id, each.name) for each in in_val}
+    lists = "ids and names" if names_differ else "keypoints for each category"
     similar = "; some names differ only by case, spaces or Unicode form" if forms[0] & forms[1] else ""
     raise DataError(
-        "the training and validation splits have different categories; give both files the same list of ids and names"
+        "the training and validation splits have different categories; give both files the same list of "
+        + lists
         + similar,
         only_in_train=list(shown(in_train - in_val)),
         only_in_val=list(shown(in_val - in_train)),

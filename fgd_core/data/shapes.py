@@ -5,7 +5,8 @@ cosines are rounded to 1/4096, and every comparison or colour is computed in int
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from fgd_core.spec import data as spec
 from fgd_core.stopping import stoppable
 
 CATEGORIES = tuple(Category(id=i, name=name) for i, name in enumerate(outlines.OUTLINES, start=1))
+WITH_KEYPOINTS = tuple(replace(category, keypoints=outlines.KEYPOINTS) for category in CATEGORIES)
 
 MAX_OBJECTS = 3
 EMPTY_ONE_IN = 20
@@ -37,11 +39,27 @@ _STREAM = {"train": 0, "val": 1}
 _LAYOUT, _PAINT = 0, 1
 
 
+class _Place(NamedTuple):
+    """Holds where a shape is, which may be past the border."""
+
+    x_px: float
+    """Of the centre."""
+    y_px: float
+    diameter_px: int
+    angle_deg: int
+
+    def keypoints(self, label: int) -> npt.NDArray[np.float64]:
+        """Return (5, 2) x and y in pixels of a shape here."""
+        points = np.array(outlines.keypoints(CATEGORIES[label].name, self.angle_deg))
+        return points * (self.diameter_px / 2) + (self.x_px, self.y_px)
+
+
 @dataclass(frozen=True, eq=False)
 class _Object:
     """Holds one shape in an image."""
 
     label: int
+    place: _Place
     mask: npt.NDArray[np.bool_]
     """(S, S) the visible part."""
 
@@ -49,11 +67,13 @@ class _Object:
 class ShapesDataset:
     """Implements `DetectionDataset`. Computes the boxes when opened, and paints an image when it is first loaded."""
 
-    def __init__(self, shapes: spec.Shapes, split: Split, *, with_masks: bool = False) -> None:
-        self.categories = CATEGORIES
+    def __init__(
+        self, shapes: spec.Shapes, split: Split, *, with_masks: bool = False, with_keypoints: bool = False
+    ) -> None:
+        self.categories = WITH_KEYPOINTS if with_keypoints else CATEGORIES
         self._shapes = shapes
         self._split: Split = split
-        self._with_masks = with_masks
+        self._with_masks, self._with_keypoints = with_masks, with_keypoints
         num_images = shapes.num_train if split == "train" else shapes.num_val
         self.samples: Sequence[Sample] = [
             self._sample(index) for index in stoppable(range(num_images), every=_IMAGES_PER_STOP_CHECK)
@@ -85,15 +105,39 @@ class ShapesDataset:
             is_crowd=np.zeros(len(objects), dtype=np.bool_),
             areas_px2=np.array([each.mask.sum() for each in objects], dtype=np.float64),
             masks=masks.encode([each.mask for each in objects], (size_px, size_px)) if self._with_masks else None,
+            keypoints=_keypoints(objects) if self._with_keypoints else None,
         )
 
     def _paint(self, index: int) -> Tensor:
         visible = [each.mask for each in self.visible_objects(index)]
-        pixels = painting.paint(self._rng(_PAINT, index), self._shapes.image_size_px, visible)
+        size_px = self._shapes.image_size_px
+        if self._shapes.shows == "depth":
+            pixels = painting.depth_map(size_px, visible)
+        else:
+            pixels = painting.paint(self._rng(_PAINT, index), size_px, visible)
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
     def _rng(self, purpose: int, index: int) -> np.random.Generator:
         return np.random.default_rng((_STREAM[self._split], purpose, self._shapes.seed, index))
+
+
+def _keypoints(objects: Sequence[_Object]) -> npt.NDArray[np.float32]:
+    """Return (n, 5, 3) x, y and visibility: 0 outside the image, 1 behind another object, 2 visible."""
+    rows = [_with_visibility(each.place.keypoints(each.label), each.mask) for each in objects]
+    return np.array(rows, dtype=np.float32).reshape(-1, len(outlines.KEYPOINTS), 3)
+
+
+def _with_visibility(points: npt.NDArray[np.float64], mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Add the visibility to points (5, 2) of an object with the visible part `mask` (S, S): (5, 3).
+
+    A point on the outline may lie just outside of the mask, so the pixels around its own count as well.
+    """
+    found = np.zeros((len(points), 3))
+    for row, (x, y) in zip(found, points, strict=True):
+        if 0 <= x < len(mask) and 0 <= y < len(mask):
+            left, top = max(int(x) - 1, 0), max(int(y) - 1, 0)
+            row[:] = x, y, 2 if mask[top : int(y) + 2, left : int(x) + 2].any() else 1
+    return found
 
 
 def _layout(rng: np.random.Generator, size_px: int) -> list[_Object]:
@@ -101,29 +145,35 @@ def _layout(rng: np.random.Generator, size_px: int) -> list[_Object]:
     if rng.integers(EMPTY_ONE_IN) == 0:
         return []
     labels: list[int] = []
+    places: list[_Place] = []
     full_areas: list[int] = []
     owner = np.full((size_px, size_px), -1, dtype=np.int8)
     for _ in range(int(rng.integers(1, MAX_OBJECTS + 1))):
         for _ in range(_TRIES):
             label = int(rng.integers(len(CATEGORIES)))
-            rows, columns, mask, full_area = _place(rng, label, size_px)
+            place, rows, columns, mask, full_area = _draw(rng, label, size_px)
             tried = owner.copy()
             tried[rows, columns][mask] = len(labels)
             visible = np.bincount(tried[tried >= 0], minlength=len(labels) + 1)
             if all(seen >= MIN_VISIBLE * full for seen, full in zip(visible, [*full_areas, full_area], strict=True)):
                 labels.append(label)
+                places.append(place)
                 full_areas.append(full_area)
                 owner = tried
                 break
-    return [_Object(label, owner == place) for place, label in enumerate(labels)]
+    return [
+        _Object(label, place, owner == number) for number, (label, place) in enumerate(zip(labels, places, strict=True))
+    ]
 
 
-def _place(rng: np.random.Generator, label: int, size_px: int) -> tuple[slice, slice, npt.NDArray[np.bool_], int]:
+def _draw(
+    rng: np.random.Generator, label: int, size_px: int
+) -> tuple[_Place, slice, slice, npt.NDArray[np.bool_], int]:
     """Choose a shape of random size, tilt and position, which may extend past the border.
 
     Returns:
-        The rows and the columns of the image that it covers, its mask there, and its area in px², including the part
-        past the border.
+        Its place, the rows and the columns of the image that it covers, its mask there, and its area in px², including
+        the part past the border.
     """
     # Below 6 px a shape has only a few pixels, and a thin one has none.
     smallest, largest = (max(6, bound * size_px // 128) for bound in DIAMETER_PX)
@@ -138,7 +188,8 @@ def _place(rng: np.random.Generator, label: int, size_px: int) -> tuple[slice, s
     x1, y1 = max(left, 0), max(top, 0)
     x_end, y_end = min(left + mask.shape[1], size_px), min(top + mask.shape[0], size_px)
     inside = mask[y1 - top : y_end - top, x1 - left : x_end - left]
-    return slice(y1, y_end), slice(x1, x_end), inside, int(mask.sum())
+    place = _Place(x2 / 2, y2 / 2, diameter, angle_deg)
+    return place, slice(y1, y_end), slice(x1, x_end), inside, int(mask.sum())
 
 
 def _box_xyxy_px(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:

@@ -18,6 +18,9 @@ class Targets(NamedTuple):
     """(height, width) after resizing, before padding."""
     masks: list[Tensor] | None = None
     """(n, height, width) uint8, 1 on the object; None if the data set was opened without masks."""
+    keypoints: list[Tensor] | None = None
+    """(n, K, 3) float32: x and y in pixels of the resized image, and visibility: 0 not labelled, 1 hidden, 2 visible;
+    None if the data set was opened without keypoints."""
 
     def masks_to_learn(self) -> list[Tensor]:
         """Return the masks: for each image (n, height, width).
@@ -31,3 +34,16 @@ class Targets(NamedTuple):
                 "or the detector without masks"
             )
         return self.masks
+
+    def keypoints_to_learn(self) -> list[Tensor]:
+        """Return the keypoints: for each image (n, K, 3).
+
+        Raises:
+            DataError: the data has none.
+        """
+        if self.keypoints is None:
+            raise DataError(
+                "the detector trains keypoints, but the data has none; use a data set whose objects have keypoints, or "
+                "a detector without keypoints"
+            )
+        return self.keypoints

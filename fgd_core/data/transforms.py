@@ -1,4 +1,6 @@
-"""Pure functions on an image, its boxes and its masks."""
+"""Pure functions on an image, its boxes, its masks and its keypoints."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -62,3 +64,41 @@ def flip_horizontally(image: Tensor, boxes_xyxy_px: Tensor) -> tuple[Tensor, Ten
     # numpy, not torch: torch's flip splits even a small image over all cores, and waits milliseconds for busy cores.
     mirrored = torch.from_numpy(image.numpy()[:, :, ::-1].copy())
     return mirrored, torch.stack((width - x2, y1, width - x1, y2), dim=-1)
+
+
+def move_keypoints(
+    keypoints: Tensor, scale_xy: tuple[float, float], shift_xy_px: tuple[float, float] = (0, 0)
+) -> Tensor:
+    """Scale and then shift keypoints (n, K, 3) of x, y and visibility; those that are not labelled stay at 0, 0."""
+    moved = keypoints * keypoints.new_tensor([*scale_xy, 1]) + keypoints.new_tensor([*shift_xy_px, 0])
+    return moved * (keypoints[..., 2:] > 0)
+
+
+def flip_keypoints_horizontally(keypoints: Tensor, width_px: int, order: Sequence[int]) -> Tensor:
+    """Mirror keypoints left to right: x becomes W - x, and a left eye becomes a right eye.
+
+    Args:
+        keypoints: (n, K, 3) x, y and visibility.
+        order: for each of the K keypoints the one that takes its place; see `keypoints.mirrored_order`.
+    Returns:
+        (n, K, 3). Keypoints that are not labelled stay at 0, 0.
+    """
+    x, y, visibility = keypoints[:, list(order)].unbind(-1)
+    return torch.stack((torch.where(visibility > 0, width_px - x, x), y, visibility), dim=-1)
+
+
+def crop_keypoints(keypoints: Tensor, corner_px: tuple[int, int], size_px: tuple[int, int]) -> Tensor:
+    """Move keypoints into a part of the image; those outside of it become 0, 0, not labelled.
+
+    Args:
+        keypoints: (n, K, 3) x, y and visibility.
+        corner_px: (row, column) of the part's upper left pixel.
+        size_px: (height, width) of the part.
+    Returns:
+        (n, K, 3)
+    """
+    (top, left), (height, width) = corner_px, size_px
+    moved = move_keypoints(keypoints, (1, 1), (-left, -top))
+    x, y, visibility = moved.unbind(-1)
+    is_inside = (visibility > 0) & (x >= 0) & (x <= width) & (y >= 0) & (y <= height)
+    return moved * is_inside[..., None]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import TypeAlias
 
 import numpy as np
@@ -32,10 +33,19 @@ class UsableBoxes:
     """(n, 4), inside the image."""
     masks: list[Counts] | None = None
     """None if the caller did not ask for masks, or no annotation has one."""
+    keypoints: npt.NDArray[np.float32] | None = None
+    """(n, K, 3) x, y and visibility; None if the caller did not ask for keypoints, or no category has any."""
 
     def only(self, kept: _Flags) -> "UsableBoxes":
-        """Return the annotations where `kept`, (n,), is True, without masks."""
-        return UsableBoxes(self.rows[kept], self.image_indices[kept], self.labels[kept], self.xyxy_px[kept])
+        """Return the annotations where `kept`, (n,), is True."""
+        return UsableBoxes(
+            self.rows[kept],
+            self.image_indices[kept],
+            self.labels[kept],
+            self.xyxy_px[kept],
+            None if self.masks is None else [*compress(self.masks, kept)],
+            None if self.keypoints is None else self.keypoints[kept],
+        )
 
 
 def usable_boxes(annotations: Annotations, images: UsableImages, findings: Findings) -> UsableBoxes:
@@ -54,7 +64,7 @@ def usable_boxes(annotations: Annotations, images: UsableImages, findings: Findi
     sizes_px = images.sizes_px[image_indices]
     if annotations.is_normalised:
         corners *= np.tile(sizes_px, 2)
-    name = _namer(objects, images, rows, image_indices)
+    name = namer(objects, images, rows, image_indices)
     xyxy_px, usable = _clip(corners, sizes_px, findings, name)
     usable &= ~plausibility.report_units(xyxy_px, usable, findings, name, is_normalised=annotations.is_normalised)
     # Boxes that are already reported as corners also differ from their polygons.
@@ -143,7 +153,7 @@ def with_usable_masks(
     ]
     if all(mask.problem == "missing_mask" for mask in masks):
         return boxes
-    name = _namer(objects, images, boxes.rows, boxes.image_indices)
+    name = namer(objects, images, boxes.rows, boxes.image_indices)
     problems = np.array([mask.problem or "" for mask in masks])
     for problem in np.unique(problems[problems != ""]).tolist():
         findings.add_where(problem, problems == problem, name)
@@ -165,8 +175,12 @@ def _to_px(polygons: object, size_px: tuple[int, int]) -> object:
     return [(np.reshape(polygon, (-1, 2)) * size_px).ravel().tolist() for polygon in polygons]
 
 
-def _namer(
+def namer(
     objects: ObjectTable, images: UsableImages, rows: npt.NDArray[np.int64], image_indices: npt.NDArray[np.int64]
 ) -> Callable[[int], str]:
-    """Return a function from the index of a box to its name in findings."""
+    """Return a function from the index of a box to its name in findings.
+
+    Args:
+        rows, image_indices: (n,) of each box, as in `UsableBoxes`.
+    """
     return lambda index: f"{objects.names[rows[index]]} in {images.entries[image_indices[index]].file_name}"

@@ -31,10 +31,10 @@ _MAX_FRACTIONAL_SHARE = 0.01
 class VocDataset(FileDataset):
     """Holds one split of a VOC data set; see `DetectionDataset`. Categories of both splits are numbered from 1."""
 
-    def __init__(self, voc: spec.Voc, split: Split, *, with_masks: bool = False) -> None:
+    def __init__(self, voc: spec.Voc, split: Split, *, with_masks: bool = False, with_keypoints: bool = False) -> None:
         """
         Args:
-            with_masks: has no effect, because VOC annotations contain no masks.
+            with_masks, with_keypoints: have no effect, because VOC annotations contain neither.
         Raises:
             DataError: a file or folder is missing.
             StorageError: a file exists but cannot be read.

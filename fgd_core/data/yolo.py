@@ -33,10 +33,13 @@ _FILES_PER_STOP_CHECK = 256
 class YoloDataset(FileDataset):
     """Holds one split of a YOLO data set; see `DetectionDataset`. The id of a category is the index of its class."""
 
-    def __init__(self, yolo: spec.Yolo, split: Split, *, with_masks: bool = False) -> None:
+    def __init__(
+        self, yolo: spec.Yolo, split: Split, *, with_masks: bool = False, with_keypoints: bool = False
+    ) -> None:
         """
         Args:
             with_masks: also read polygons as masks.
+            with_keypoints: has no effect, because the keypoints of YOLO data have no names.
         Raises:
             DataError: a file or folder is missing.
             StorageError: a file exists but cannot be read.

@@ -7,6 +7,7 @@ from typing import get_args
 from pydantic import JsonValue
 
 from fgd_core.data import inspect_dataset
+from fgd_core.data.keypoints import names_of_keypoints
 from fgd_core.data.pictures import picture_folder
 from fgd_core.data.profiling import in_both_splits, profile
 from fgd_core.data.samples import DetectionDataset, Split, check_same_categories
@@ -38,15 +39,15 @@ def inspect(data: FileData, *, num_samples: int, folder: Path, emit: Callable[[R
         opened[split] = dataset
         if dataset.refusal is not None:
             refusals.append(dataset.refusal)
-        with_masks, mask_findings = _with_masks(data, split, dataset)
-        found = [*dataset.checked.findings, *mask_findings]
+        whole, more_findings = _with_masks_and_keypoints(data, split, dataset)
+        found = [*dataset.checked.findings, *more_findings]
         if split == "val" and "train" in opened:
             found += in_both_splits(opened["train"], dataset)
-        prints = {"masks_fingerprint": with_masks.checked.masks_fingerprint}
+        prints = _more_fingerprints(data, split, whole)
         checked.append(dataset.checked.model_copy(update={"findings": found} | prints))
         emit(checked[-1])
-        if with_masks.samples:
-            emit(_draw(split, with_masks, num_samples, folder))
+        if whole.samples:
+            emit(_draw(split, whole, num_samples, folder))
     if opened:
         profiles = [profile(split, dataset) for split, dataset in opened.items()]
         pictures = _pictures(data, opened, refusals)
@@ -76,15 +77,27 @@ def _pictures(
     return found
 
 
-def _with_masks(data: FileData, split: Split, plain: DetectionDataset) -> tuple[DetectionDataset, list[Finding]]:
-    """Return the split with its masks, and the findings about the masks; `plain` if no mask is valid.
+def _with_masks_and_keypoints(
+    data: FileData, split: Split, plain: DetectionDataset
+) -> tuple[DetectionDataset, list[Finding]]:
+    """Return the split with its masks and keypoints, and the findings about them; `plain` if all objects are bad.
 
-    Bad masks do not fail the check, because a training on boxes alone does not need them.
+    Bad masks and keypoints do not fail the check, because a training on boxes alone does not need them.
     """
-    masked = inspect_dataset(data, split, with_masks=True)
+    whole = inspect_dataset(data, split, with_masks=True, with_keypoints=True)
     known = {finding.problem for finding in plain.checked.findings}
-    mask_findings = [finding for finding in masked.checked.findings if finding.problem not in known]
-    return (masked if masked.checked.num_boxes else plain), mask_findings
+    findings = [finding for finding in whole.checked.findings if finding.problem not in known]
+    return (whole if whole.checked.num_boxes else plain), findings
+
+
+def _more_fingerprints(data: FileData, split: Split, whole: DetectionDataset) -> dict[str, str | None]:
+    """Return the fingerprints of masks and of keypoints, each as a training that reads only these computes it."""
+    if not names_of_keypoints(whole.categories):
+        return {"masks_fingerprint": whole.checked.masks_fingerprint}
+    return {
+        "masks_fingerprint": inspect_dataset(data, split, with_masks=True).checked.masks_fingerprint,
+        "keypoints_fingerprint": inspect_dataset(data, split, with_keypoints=True).checked.keypoints_fingerprint,
+    }
 
 
 def _draw(split: Split, dataset: DetectionDataset, num_samples: int, folder: Path) -> ArtifactSaved:

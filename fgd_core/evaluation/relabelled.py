@@ -52,11 +52,12 @@ class RelabelledDetector(Detector[Out]):
             match = own[:, None] == self._labels.to(own.device)  # (n, the detector's classes)
             known.append(match.any(1))
             labels.append(match.int().argmax(1)[known[-1]])
-        masks = targets.masks
+        masks, keypoints = targets.masks, targets.keypoints
         return targets._replace(
             boxes=[boxes[keep] for boxes, keep in zip(targets.boxes, known, strict=True)],
             labels=labels,
             masks=None if masks is None else [own[keep] for own, keep in zip(masks, known, strict=True)],
+            keypoints=None if keypoints is None else [own[keep] for own, keep in zip(keypoints, known, strict=True)],
         )
 
     def _relabel(self, detections: Detections) -> Detections:

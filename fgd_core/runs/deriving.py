@@ -191,12 +191,13 @@ def changed_image(image: Tensor, change: Tensor) -> Tensor:
 
 
 def _targets(example: Example, device: torch.device) -> Targets:
-    masks = example.masks
+    masks, keypoints = example.masks, example.keypoints
     return Targets(
         [example.boxes.to(device)],
         [example.labels.to(device)],
         [example.size_px],
         None if masks is None else [masks.to(device)],
+        None if keypoints is None else [keypoints.to(device)],
     )
 
 

@@ -72,11 +72,18 @@ class TrainingRun:
                 "val": self.val_data.fingerprint,
                 "train_masks": self.train_data.checked.masks_fingerprint,
                 "val_masks": self.val_data.checked.masks_fingerprint,
+                **self._keypoints_fingerprints(),
                 **{f"pictures.{name}": each.fingerprint for name, each in self.pictures.items()},
             },
             steps_per_epoch=self.loader.steps_per_epoch,
             digest=self._digest,
         )
+
+    def _keypoints_fingerprints(self) -> dict[str, str | None]:
+        """Return the digests of the keypoints by split; empty for a detector without keypoints."""
+        splits = {"train_keypoints": self.train_data, "val_keypoints": self.val_data}
+        found = {name: dataset.checked.keypoints_fingerprint for name, dataset in splits.items()}
+        return found if any(found.values()) else {}
 
     def saved_training(self) -> SavedTraining | None:
         """Return the checkpoint of an earlier attempt in the context's folder; None if training starts from the

@@ -10,6 +10,8 @@ from fgd_core.spec.base import Command
 
 IMAGE = "image"
 """The name of the image itself among its pictures."""
+DEPTH = "depth"
+"""The name of the depth maps that `Shapes` draws."""
 
 
 def _is_another_picture(name: str) -> str:
@@ -114,10 +116,16 @@ class Yolo(_Pictured):
 
 SHAPE_NAMES = ("circle", "square", "triangle", "star", "cross")
 """The classes of `Shapes`."""
+NUM_SHAPE_KEYPOINTS = 5
+"""Keypoints of each object of `Shapes`."""
 
 
 class Shapes(_Pictured):
-    """A synthetic data set that is drawn from a seed; the same seed gives the same pixels."""
+    """A synthetic data set that is drawn from a seed; the same seed gives the same pixels.
+
+    Each object has a mask, and five keypoints: its centre, and points on its outline to the right, below, to the left
+    and above.
+    """
 
     type: Literal["shapes"] = "shapes"
     num_train: int = Field(default=400, ge=1)
@@ -128,6 +136,11 @@ class Shapes(_Pictured):
     """Width and height of each image, in pixels."""
     seed: int = Field(default=0, ge=0)
     """Another seed gives other images."""
+    depth: bool = False
+    """Whether each image also has a depth map, as its picture `depth`: the same objects without texture and noise,
+    brighter the nearer they are."""
+    shows: Literal["colour", "depth"] = "colour"
+    """What the images themselves show. `depth`: the depth maps, to train a teacher on them."""
 
 
 FileData: TypeAlias = Annotated[Coco | Voc | Yolo | Shapes, Field(discriminator="type")]
@@ -182,10 +195,14 @@ def files_of(data: DataSpec) -> FileData | None:
     return data
 
 
-def pictures_of(data: DataSpec) -> Mapping[str, PictureFolders]:
-    """Return the other pictures of the images; empty if there are none, or a registered name is not resolved yet."""
+def pictures_of(data: DataSpec) -> Mapping[str, PictureFolders | None]:
+    """Return the other pictures of the images: their folders, or None if the data set draws them.
+
+    Empty if there are none, or a registered name is not resolved yet.
+    """
     files = files_of(data)
-    return files.pictures if files is not None else {}
+    drawn = {DEPTH: None} if isinstance(files, Shapes) and files.depth else {}
+    return {**drawn, **files.pictures} if files is not None else {}
 
 
 class InputSpec(Command):

@@ -103,6 +103,8 @@ class DataChecked(Fact):
     boxes_per_category: dict[str, int]
     masks_fingerprint: str | None = None
     """Digest of the objects' masks; None if there are none or they were not read."""
+    keypoints_fingerprint: str | None = None
+    """Digest of the objects' keypoints; None if there are none or they were not read."""
     findings: list[Finding] = []
     fingerprint: str = ""
     """SHA-256 over the names and sizes of the images, the classes and the boxes."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from fgd_core.data.targets import Targets
+from fgd_core.data.transforms import move_keypoints
 from fgd_core.detectors.base import Detector
 from fgd_core.spec.derivations import Adversarial
 
@@ -69,7 +70,7 @@ def diversified(
 
     Args:
         image: (1, 3, H, W), normalised.
-        targets: of this image; boxes and masks follow.
+        targets: of this image; boxes, masks and keypoints follow.
         generator: draws the choice, the size and the place; on the CPU.
     """
     draw = torch.rand(4, generator=generator)
@@ -83,7 +84,10 @@ def diversified(
     smaller = pad(interpolate(image, size=size, mode="bilinear", align_corners=False), around)
     ratio = image.new_tensor([size[1] / width, size[0] / height] * 2)
     boxes = [own * ratio + own.new_tensor([left, top, left, top]) for own in targets.boxes]
-    masks = targets.masks
+    masks, keypoints = targets.masks, targets.keypoints
     if masks is not None:
         masks = [pad(interpolate(own[None], size=size, mode="nearest")[0], around) for own in masks]
-    return smaller, targets._replace(boxes=boxes, masks=masks)
+    if keypoints is not None:
+        scale_xy = (size[1] / width, size[0] / height)
+        keypoints = [move_keypoints(own, scale_xy, (left, top)) for own in keypoints]
+    return smaller, targets._replace(boxes=boxes, masks=masks, keypoints=keypoints)

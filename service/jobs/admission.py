@@ -373,8 +373,10 @@ def _pictures(spec: JobSpec) -> Iterator[ProblemReason]:
                 f"{', '.join(sorted(named)) or 'no pictures'}; add data.pictures.{name}"
             )
             yield ProblemReason(loc=f"{prefix}data.pictures", code="missing_picture", message=message)
-        elif named[name].val is None and any(
-            each.picture == name and each.gate == "ap" for each in distilled.teachers.values()
+        elif (
+            (folders := named[name]) is not None
+            and folders.val is None
+            and any(each.picture == name and each.gate == "ap" for each in distilled.teachers.values())
         ):
             message = (
                 f"the teacher's AP is measured on the picture {name!r}, and it has no folder for the validation split; "

@@ -57,14 +57,28 @@ class CocoFolder:
     def split(self) -> CocoSplit:
         return CocoSplit(images=str(self.images_folder), annotations=str(self.annotations_file))
 
-    def open(self, on_bad: Any = "refuse", split: Any = "train", *, with_masks: bool = False) -> DetectionDataset:
+    def open(
+        self,
+        on_bad: Any = "refuse",
+        split: Any = "train",
+        *,
+        with_masks: bool = False,
+        with_keypoints: bool = False,
+    ) -> DetectionDataset:
         self.write()
-        return self.reopen(on_bad, split, with_masks=with_masks)
+        return self.reopen(on_bad, split, with_masks=with_masks, with_keypoints=with_keypoints)
 
-    def reopen(self, on_bad: Any = "refuse", split: Any = "train", *, with_masks: bool = False) -> DetectionDataset:
+    def reopen(
+        self,
+        on_bad: Any = "refuse",
+        split: Any = "train",
+        *,
+        with_masks: bool = False,
+        with_keypoints: bool = False,
+    ) -> DetectionDataset:
         """Open the data set without writing the annotation file again."""
         coco = Coco(train=self.split, val=self.split, on_bad=on_bad)
-        return open_dataset(coco, split, with_masks=with_masks)
+        return open_dataset(coco, split, with_masks=with_masks, with_keypoints=with_keypoints)
 
 
 def finding(dataset: DetectionDataset, problem: str) -> Finding:
