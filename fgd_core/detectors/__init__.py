@@ -7,6 +7,7 @@ from fgd_core.detectors.cascade_rcnn import CascadeMaskRcnn, CascadeRcnn
 from fgd_core.detectors.faster_rcnn import FasterRcnn
 from fgd_core.detectors.fcos import Fcos
 from fgd_core.detectors.gfl import Gfl
+from fgd_core.detectors.keypoint_rcnn import KeypointRcnn
 from fgd_core.detectors.mask_rcnn import MaskRcnn
 from fgd_core.detectors.parts.small_maps import use_float32_on_small_maps
 from fgd_core.detectors.reppoints import RepPoints
@@ -22,6 +23,7 @@ DETECTORS: Mapping[type[spec.AnyDetector], Callable[..., Detector]] = {
     spec.RepPoints: RepPoints,
     spec.FasterRcnn: FasterRcnn,
     spec.MaskRcnn: MaskRcnn,
+    spec.KeypointRcnn: KeypointRcnn,
     spec.CascadeRcnn: CascadeRcnn,
     spec.CascadeMaskRcnn: CascadeMaskRcnn,
     spec.Solo: Solo,

@@ -26,6 +26,9 @@ class Detections(NamedTuple):
     """(n,) int64, the index of the class"""
     masks: Tensor | None = None
     """(n, M, M) in [0, 1], stretched over each box: how likely the object covers each cell. None without masks."""
+    keypoints: Tensor | None = None
+    """(n, K, 3): x and y in pixels, and a score without limits, higher for a more certain place. None without
+    keypoints."""
 
 
 class Detector(nn.Module, Generic[Out]):
@@ -39,6 +42,8 @@ class Detector(nn.Module, Generic[Out]):
     num_classes: int
     has_masks: bool = False
     """Whether the losses need masks and the detections have masks."""
+    has_keypoints: bool = False
+    """Whether the losses need keypoints and the detections have keypoints."""
     mask_offset_px: float = 0.0
     """The offset of a mask from its box, to the right and down, in pixels of the resized image. A region that is pooled
     without alignment, as in torchvision, shows the image half a pixel to the right and below the region."""

@@ -5,10 +5,12 @@ weights load. But anchors and regions sit at the true strides, while torchvision
 by 64. The mmdetection convention differs where the code checks for it.
 """
 
+from collections.abc import Callable
+
 from torch import nn
 
 from fgd_core.detectors.parts.proposals import ProposalLimits, ProposalNetwork
-from fgd_core.detectors.parts.regions import Branch, RegionHeads
+from fgd_core.detectors.parts.regions import RegionHeads
 from fgd_core.detectors.parts.two_stage import TwoStageDetector, box_branch, build_pyramid, convolved_box_branch
 from fgd_core.spec import detectors as spec
 
@@ -17,10 +19,12 @@ class FasterRcnn(TwoStageDetector):
     """Detects boxes in two stages.
 
     Args:
-        masks: the mask branch of a subclass with masks.
+        heads: builds the region heads; a subclass adds its branches.
     """
 
-    def __init__(self, settings: spec.VersionedTwoStage, num_classes: int, masks: Branch | None = None) -> None:
+    def __init__(
+        self, settings: spec.VersionedTwoStage, num_classes: int, heads: Callable[..., RegionHeads] = RegionHeads
+    ) -> None:
         super().__init__()
         self.settings, self.num_classes = settings, num_classes
         is_second = settings.version == "v2"
@@ -42,4 +46,4 @@ class FasterRcnn(TwoStageDetector):
             if is_second
             else box_branch(settings, 1 + num_classes, num_boxes)
         )
-        self.roi_heads = RegionHeads(settings, num_classes, boxes, masks, box_beta=box_beta)
+        self.roi_heads = heads(settings, num_classes, boxes, box_beta=box_beta)

@@ -3,9 +3,12 @@
 The weights of torchvision's `maskrcnn_resnet50_fpn` and `…_v2` load.
 """
 
+from functools import partial
+
 from torch import nn
 
 from fgd_core.detectors.faster_rcnn import FasterRcnn
+from fgd_core.detectors.parts.regions import RegionHeads
 from fgd_core.detectors.parts.two_stage import mask_branch
 from fgd_core.spec import detectors as spec
 
@@ -19,5 +22,5 @@ class MaskRcnn(FasterRcnn):
         # torchvision also predicts a mask for the background, which never trains.
         num_masks = num_classes if settings.convention == "mmdetection" else 1 + num_classes
         norm = nn.BatchNorm2d if settings.version == "v2" else None
-        super().__init__(settings, num_classes, mask_branch(settings, num_masks, norm))
+        super().__init__(settings, num_classes, partial(RegionHeads, masks=mask_branch(settings, num_masks, norm)))
         self.mask_offset_px = 0.0 if settings.convention == "mmdetection" else 0.5

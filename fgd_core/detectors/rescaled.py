@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from fgd_core.data.targets import Targets
+from fgd_core.data.transforms import move_keypoints
 from fgd_core.detectors.base import Detections, Detector, Out
 from fgd_core.outputs import DenseHead, RegionHead
 
@@ -20,7 +21,8 @@ class RescaledDetector(Detector[Out]):
     def __init__(self, detector: Detector[Out], scale: float) -> None:
         super().__init__()
         self.detector, self.scale = detector, scale
-        self.levels, self.num_classes, self.has_masks = detector.levels, detector.num_classes, detector.has_masks
+        self.levels, self.num_classes = detector.levels, detector.num_classes
+        self.has_masks, self.has_keypoints = detector.has_masks, detector.has_keypoints
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Compute the maps of the resized images: (N, 3, H, W) to (N, C, scale H / stride, …) for each level."""
@@ -42,10 +44,18 @@ class RescaledDetector(Detector[Out]):
         return self.detector.losses(out, self._rescaled(targets))
 
     def detect(self, out: Out, image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
-        """Detect in the resized images, and scale the boxes (n, 4) back."""
+        """Detect in the resized images, and scale the boxes (n, 4) and keypoints (n, K, 3) back."""
         detections = self.detector.detect(out, self._sizes(image_sizes))
         # Masks are relative to their boxes and need no scaling.
-        return [each._replace(boxes_xyxy_px=each.boxes_xyxy_px / self.scale) for each in detections]
+        return [
+            each._replace(
+                boxes_xyxy_px=each.boxes_xyxy_px / self.scale,
+                keypoints=None
+                if each.keypoints is None
+                else each.keypoints / each.keypoints.new_tensor([self.scale, self.scale, 1]),
+            )
+            for each in detections
+        ]
 
     @property
     def dense_head(self) -> DenseHead | None:
@@ -58,11 +68,12 @@ class RescaledDetector(Detector[Out]):
         return self.detector.region_head
 
     def _rescaled(self, targets: Targets) -> Targets:
-        masks = targets.masks
+        masks, keypoints = targets.masks, targets.keypoints
         return targets._replace(
             boxes=[boxes * self.scale for boxes in targets.boxes],
             image_sizes=self._sizes(targets.image_sizes),
             masks=None if masks is None else [self._rescaled_masks(own) for own in masks],
+            keypoints=None if keypoints is None else [move_keypoints(own, (self.scale,) * 2) for own in keypoints],
         )
 
     def _rescaled_masks(self, masks: Tensor) -> Tensor:

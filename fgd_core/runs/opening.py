@@ -1,29 +1,32 @@
 """Opens a run's data and the evaluator for it."""
 
 from fgd_core.data import change_since_check, inspect_dataset, picture_change_since_check
-from fgd_core.data.pictures import PictureFolder, picture_folder
-from fgd_core.data.samples import DetectionDataset, Split, has_masks
+from fgd_core.data.keypoints import names_of_keypoints
+from fgd_core.data.pictures import Pictures, picture_folder
+from fgd_core.data.samples import DetectionDataset, Split, has_keypoints, has_masks
 from fgd_core.errors import DataError
 from fgd_core.evaluation.evaluator import Evaluator
 from fgd_core.spec.data import DataSpec, InputSpec, Registered
-from fgd_core.spec.detectors import AnyDetector
+from fgd_core.spec.detectors import AnyDetector, KeypointRcnn
 from fgd_core.spec.events import Warned
 from fgd_core.training.context import RunContext
 from fgd_core.training.machine import Machine
 
 
 def open_split(spec: DataSpec, split: Split, context: RunContext, detector: AnyDetector) -> DetectionDataset:
-    """Read a split of the job's data and report what was found; with masks if the detector has masks.
+    """Read a split of the job's data and report what was found; with masks or keypoints if the detector has them.
 
     Raises:
-        DataError: the data is refused, or the detector should learn masks and the split has none.
+        DataError: the data is refused, or the detector should learn masks or keypoints and the split has none.
     """
-    dataset = inspect_dataset(spec, split, with_masks=detector.has_masks)
+    dataset = inspect_dataset(spec, split, with_masks=detector.has_masks, with_keypoints=detector.has_keypoints)
     context.emit(dataset.checked)
     if dataset.refusal is not None:
         raise dataset.refusal
     if detector.has_masks and not has_masks(dataset.samples):
         context.emit(_without_masks(detector, spec, split))
+    if isinstance(detector, KeypointRcnn) and not _fits_keypoints(detector, spec, dataset):
+        context.emit(_without_keypoints(detector, spec, split))
     if isinstance(spec, Registered) and spec.if_changed == "warn":
         changed = change_since_check(spec, split, dataset)
         if changed is not None:
@@ -38,7 +41,7 @@ def open_pictures(
     context: RunContext,
     *,
     until_epoch: int | None = None,
-) -> PictureFolder:
+) -> Pictures:
     """Open another picture of the images of a split.
 
     Raises:
@@ -96,3 +99,39 @@ def _without_masks(detector: AnyDetector, spec: DataSpec, split: Split) -> Warne
         )
     message = f"no object of the validation split has a segmentation, so only the boxes of {name} are scored"
     return Warned(code="no_masks_to_score", message=message, details=facts)
+
+
+def _fits_keypoints(detector: KeypointRcnn, spec: DataSpec, dataset: DetectionDataset) -> bool:
+    """Return whether some object has keypoints.
+
+    Raises:
+        DataError: the data names another number of keypoints than the detector has.
+    """
+    names = names_of_keypoints(dataset.categories)
+    if names and len(names) != detector.num_keypoints:
+        raise DataError(
+            f"{detector.type} has num_keypoints {detector.num_keypoints}, and the data names {len(names)} keypoints: "
+            f"{', '.join(names)}; set num_keypoints to {len(names)}",
+            detector=detector.type,
+            data=spec.model_dump(mode="json"),
+            num_keypoints=len(names),
+        )
+    return has_keypoints(dataset.samples)
+
+
+def _without_keypoints(detector: KeypointRcnn, spec: DataSpec, split: Split) -> Warned:
+    """Return a warning that no object of the split has keypoints.
+
+    Raises:
+        DataError: the split is for training, so the detector cannot learn keypoints.
+    """
+    facts = {"detector": detector.type, "split": split, "data": spec.model_dump(mode="json")}
+    if split == "train":
+        raise DataError(
+            f"{detector.type} learns keypoints, and no object of the training split has one that is labelled; give the "
+            "categories and the annotations `keypoints`, or train a detector that needs boxes only, such as "
+            "faster_rcnn",
+            **facts,
+        )
+    message = f"no object of the validation split has keypoints, so only the boxes of {detector.type} are scored"
+    return Warned(code="no_keypoints_to_score", message=message, details=facts)

@@ -20,6 +20,8 @@ class AnyDetector(Command):
 
     has_masks: ClassVar[bool] = False
     """Whether it learns and finds masks as well as boxes, as in `fgd_core.detectors.base.Detector`."""
+    has_keypoints: ClassVar[bool] = False
+    """Whether it learns and finds keypoints as well as boxes."""
     offers: ClassVar[frozenset[Capability]] = frozenset()
     """What distillation methods can use besides the feature maps."""
 
@@ -155,7 +157,7 @@ class TwoStage(BoxDetector):
 
 
 class VersionedTwoStage(TwoStage):
-    """The settings of Faster R-CNN and Mask R-CNN."""
+    """The settings of Faster R-CNN, Mask R-CNN and Keypoint R-CNN."""
 
     version: Version = "v1"
     """`v2` is torchvision's second version: batch norm in the pyramid and the heads, two convolutions before the
@@ -183,6 +185,23 @@ class MaskRcnn(VersionedTwoStage):
 
     has_masks = True
     type: Literal["mask_rcnn"] = "mask_rcnn"
+
+
+class KeypointRcnn(VersionedTwoStage):
+    """Keypoint R-CNN (arXiv:1703.06870): Faster R-CNN that also finds the keypoints of each object. Follows
+    torchvision."""
+
+    has_keypoints = True
+    type: Literal["keypoint_rcnn"] = "keypoint_rcnn"
+    version: Literal["v1"] = "v1"
+    """The only possible version."""
+    convention: Literal["torchvision"] = "torchvision"
+    """The only possible convention."""
+    num_keypoints: int = Field(default=17, ge=1, le=1000)
+    """Keypoints of an object, as many as the data names. COCO's persons have 17, the synthetic shapes 5."""
+    keypoint_width: int | None = Field(default=None, ge=8, le=2048)
+    """Channels of the eight convolutions before the keypoints. None: twice `fpn_width`, which is the published 512 at a
+    width of 256."""
 
 
 class CascadeRcnn(TwoStage):
@@ -224,6 +243,6 @@ class Solo(AnyDetector):
 
 
 DetectorSpec: TypeAlias = Annotated[
-    RetinaNet | Fcos | Gfl | RepPoints | FasterRcnn | MaskRcnn | CascadeRcnn | CascadeMaskRcnn | Solo,
+    RetinaNet | Fcos | Gfl | RepPoints | FasterRcnn | MaskRcnn | KeypointRcnn | CascadeRcnn | CascadeMaskRcnn | Solo,
     Field(discriminator="type"),
 ]

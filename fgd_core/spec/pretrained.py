@@ -38,6 +38,7 @@ DETECTORS: Mapping[str, Mapping[str, JsonValue]] = {
     "FasterRCNN_ResNet50_FPN_V2_Weights": {"type": "faster_rcnn", **_RESNET50_V2},
     "MaskRCNN_ResNet50_FPN_Weights": {"type": "mask_rcnn", **_RESNET50_V1},
     "MaskRCNN_ResNet50_FPN_V2_Weights": {"type": "mask_rcnn", **_RESNET50_V2},
+    "KeypointRCNN_ResNet50_FPN_Weights": {"type": "keypoint_rcnn", **_RESNET50_V1, "num_keypoints": 17},
 }
 
 # Settings that all published weights of a backbone or a detector have, if the detector has such a field.
@@ -55,6 +56,7 @@ _OF_A_DETECTOR: Mapping[str, JsonValue] = {
     "fpn_width": 256,
     "head_norm": "none",
     "convention": "torchvision",
+    "keypoint_width": None,
 }
 
 

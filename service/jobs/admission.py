@@ -37,6 +37,7 @@ from fgd_core.spec.views import ProblemReason
 from service.jobs import confinement, sweep_admission, sweep_space
 from service.jobs.cluster import Capacity
 from service.jobs.confinement import ANYWHERE, Places
+from service.jobs.keypoint_admission import keypoint_reasons
 from service.jobs.sweep_admission import EarlierSweep
 
 PathKind: TypeAlias = Literal["file", "folder"]
@@ -159,6 +160,7 @@ def own_reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
         *_of_each(spec, _weights),
         *_of_each(spec, _batch),
         *_of_each(spec, _pictures),
+        *_of_each(spec, keypoint_reasons),
     ]
     if isinstance(spec, SweepSpec):
         found += sweep_admission.reasons(spec, _rules(spec))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fgd_core.data.samples import Category
 from fgd_core.data.targets import Targets
+from fgd_core.data.transforms import move_keypoints
 from fgd_core.detectors import DETECTORS, build_detector
 from fgd_core.detectors.base import Detections, Detector
 from fgd_core.detectors.rescaled import RescaledDetector
@@ -27,6 +28,7 @@ SMALL: dict[type[AnyDetector], DetectorSpec] = {
     spec.RetinaNet: spec.RetinaNet(backbone=TINY, fpn_width=8),
     spec.FasterRcnn: spec.FasterRcnn(backbone=TINY, fpn_width=8),
     spec.MaskRcnn: spec.MaskRcnn(backbone=TINY, fpn_width=8),
+    spec.KeypointRcnn: spec.KeypointRcnn(backbone=TINY, fpn_width=8, num_keypoints=4),
     spec.CascadeRcnn: spec.CascadeRcnn(backbone=TINY, fpn_width=8),
     spec.CascadeMaskRcnn: spec.CascadeMaskRcnn(backbone=TINY, fpn_width=8),
     spec.Fcos: spec.Fcos(backbone=TINY, fpn_width=8),
@@ -53,6 +55,10 @@ NUM_CLASSES = 3
 SIZES = [(64, 64), (64, 64)]
 BOXES = torch.tensor([[8.0, 8, 40, 40], [20, 4, 60, 30]])
 LABELS = torch.tensor([0, 2])
+KEYPOINTS = torch.tensor(
+    [[[9.0, 9, 2], [30, 12, 1], [39, 39, 2], [0, 0, 0]], [[21, 5, 2], [60, 30, 2], [0, 0, 0], [40, 17, 1]]]
+)
+"""Of each of the two objects, inside its box; two are not labelled."""
 
 
 def _described(settings: DetectorSpec) -> str:
@@ -86,6 +92,7 @@ def batch_targets(detector: Detector, *counts: int) -> Targets:
         [LABELS[:n] for n in counts],
         [(64, 64)] * len(counts),
         [masks[:n] for n in counts] if detector.has_masks else None,
+        [KEYPOINTS[:n] for n in counts] if detector.has_keypoints else None,
     )
 
 
@@ -126,8 +133,10 @@ def test_strides_and_channels_are_as_declared(settings: DetectorSpec) -> None:
         assert features.shape == (2, level.channels, 128 // level.stride, 256 // level.stride)
 
 
-def test_the_spec_knows_whether_it_has_masks(settings: DetectorSpec) -> None:
-    assert settings.has_masks == build_detector(settings, NUM_CLASSES).has_masks
+def test_the_spec_knows_whether_it_has_masks_or_keypoints(settings: DetectorSpec) -> None:
+    detector = build_detector(settings, NUM_CLASSES)
+    assert settings.has_masks == detector.has_masks
+    assert settings.has_keypoints == detector.has_keypoints
 
 
 def offering(capability: Capability) -> list[DetectorSpec]:
@@ -186,6 +195,7 @@ class TestOutputs:
             boxes=[2 * boxes for boxes in targets.boxes],
             image_sizes=[(128, 128)] * 2,
             masks=None if targets.masks is None else [_doubled(masks) for masks in targets.masks],
+            keypoints=None if targets.keypoints is None else [move_keypoints(own, (2, 2)) for own in targets.keypoints],
         )
         torch.manual_seed(1)
         ours = wrapped.predict(wrapped.features(images), doubled.image_sizes, doubled)
@@ -355,7 +365,8 @@ class TestTraining:
         sides = torch.tensor([12.0, 24, 48, 96, 180, 250])
         boxes = torch.stack([torch.zeros(6), torch.zeros(6), sides, sides], dim=1) + 3
         masks = [torch.ones(6, 256, 256, dtype=torch.uint8)] * 2 if detector.has_masks else None
-        targets = Targets([boxes] * 2, [torch.zeros(6, dtype=torch.int64)] * 2, [(256, 256)] * 2, masks)
+        keypoints = [torch.tensor([8.0, 8, 2]).expand(6, 4, 3)] * 2 if detector.has_keypoints else None
+        targets = Targets([boxes] * 2, [torch.zeros(6, dtype=torch.int64)] * 2, [(256, 256)] * 2, masks, keypoints)
         losses = losses_of(detector, detector.features(torch.randn(2, 3, 256, 256)), targets)
         torch.stack(list(losses.values())).sum().backward()
         trained = [(name, p) for name, p in detector.named_parameters() if p.requires_grad]
@@ -363,8 +374,7 @@ class TestTraining:
 
     def test_labels_count_from_zero(self, settings: DetectorSpec) -> None:
         detector = build_detector(settings, 1).train()
-        boxes, _, sizes, masks = batch_targets(detector, 2, 2)
-        targets = Targets(boxes, [torch.zeros(2, dtype=torch.int64)] * 2, sizes, masks)
+        targets = batch_targets(detector, 2, 2)._replace(labels=[torch.zeros(2, dtype=torch.int64)] * 2)
         losses = losses_of(detector, detector.features(torch.randn(2, 3, 64, 64)), targets)
         assert torch.stack(list(losses.values())).isfinite().all()
 
@@ -384,10 +394,17 @@ class TestDetections:
             assert found.labels.dtype == torch.int64
             assert set(found.labels.tolist()) <= set(range(NUM_CLASSES))
             assert (found.masks is not None) == detector.has_masks
+            assert (found.keypoints is not None) == detector.has_keypoints
             if found.masks is not None:
                 assert found.masks.shape == (len(found.scores), *found.masks.shape[1:])
                 assert found.masks.shape[1] == found.masks.shape[2]
                 assert found.masks.min() >= 0 and found.masks.max() <= 1
+            if found.keypoints is not None:
+                assert found.keypoints.shape == (len(found.scores), 4, 3)
+                places, boxes = found.keypoints[..., :2], found.boxes_xyxy_px[:, None]
+                assert (places >= boxes[..., :2]).all()
+                # Regions below a pixel are stretched to a pixel.
+                assert (places <= boxes[..., 2:].maximum(boxes[..., :2] + 1)).all()
 
     def test_an_image_without_detections_gives_empty_tensors(self, settings: DetectorSpec) -> None:
         detector = build_detector(settings.model_copy(update={"score_threshold": 0.999}), NUM_CLASSES).eval()
@@ -395,6 +412,7 @@ class TestDetections:
         assert found.boxes_xyxy_px.shape == (0, 4)
         assert found.scores.shape == found.labels.shape == (0,)
         assert found.masks is None or found.masks.shape[0] == 0
+        assert found.keypoints is None or found.keypoints.shape == (0, 4, 3)
 
     def test_a_saved_and_loaded_detector_gives_the_same_detections(
         self, settings: DetectorSpec, tmp_path: Path

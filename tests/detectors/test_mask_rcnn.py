@@ -68,7 +68,7 @@ class TestMasks:
         detector = narrow(version=version).train()
         before = {name: value.clone() for name, value in detector.roi_heads.mask_head.state_dict().items()}
         features = detector.features(images())
-        boxes, labels, _, masks = objects()
+        boxes, labels, _, masks, _ = objects()
         assert masks is not None
         nothing = objects()._replace(
             boxes=[own[:0] for own in boxes], labels=[own[:0] for own in labels], masks=[own[:0] for own in masks]

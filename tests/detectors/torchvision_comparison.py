@@ -31,8 +31,12 @@ def images() -> Tensor:
     return torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(1))
 
 
-def objects() -> Targets:
-    """Three objects in the first image, none in the second; each mask is the upper left triangle of its box."""
+def objects(num_keypoints: int = 0) -> Targets:
+    """Three objects in the first image, none in the second; each mask is the upper left triangle of its box.
+
+    Args:
+        num_keypoints: of an object, on the diagonal of its box; the last one is not labelled. 0: none.
+    """
     boxes = torch.tensor([[10.0, 20, 60, 90], [30, 30, 50, 50], [0, 60, 96, 128]])
     masks = torch.zeros(3, *SIZES[0], dtype=torch.uint8)
     for mask, (x1, y1, x2, y2) in zip(masks, boxes.int().tolist(), strict=True):
@@ -43,7 +47,17 @@ def objects() -> Targets:
         [torch.tensor([3, 6, 0]), torch.zeros(0, dtype=torch.int64)],
         SIZES,
         [masks, torch.zeros(0, *SIZES[1], dtype=torch.uint8)],
+        [_on_diagonals(boxes, num_keypoints), torch.zeros(0, num_keypoints, 3)] if num_keypoints else None,
     )
+
+
+def _on_diagonals(boxes: Tensor, num_keypoints: int) -> Tensor:
+    """Return (n, K, 3) keypoints of boxes (n, 4)."""
+    shares = torch.arange(num_keypoints)[:, None] / num_keypoints
+    places = boxes[:, None, :2] * (1 - shares) + boxes[:, None, 2:] * shares
+    visibility = torch.full((len(boxes), num_keypoints, 1), 2.0)
+    visibility[:, -1] = 0
+    return torch.cat([places, visibility], dim=2)
 
 
 def narrow_parts(version: str) -> dict[str, Any]:
@@ -74,7 +88,7 @@ class Pair:
     @torch.no_grad()
     def losses(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Compute our losses, and torchvision's under our names."""
-        targets = objects()
+        targets = objects(self.ours.settings.num_keypoints if self.ours.has_keypoints else 0)
         assert targets.masks is not None
         torch.manual_seed(7)
         mine = losses_of(self.ours, self.ours.features(images()), targets)
@@ -83,8 +97,10 @@ class Pair:
             torch.manual_seed(7)
             shared = [
                 # torchvision's background is class 0.
-                {"boxes": b, "labels": i + 1, "masks": m}
-                for b, i, m in zip(targets.boxes, targets.labels, targets.masks, strict=True)
+                {"boxes": b, "labels": i + 1, "masks": m, "keypoints": k}
+                for b, i, m, k in zip(
+                    targets.boxes, targets.labels, targets.masks, targets.keypoints or [None] * 2, strict=True
+                )
             ]
             batch = ImageList(images(), SIZES)
             maps = self.theirs.backbone(batch.tensors)
@@ -98,6 +114,7 @@ class Pair:
             "loss_classifier": "classification",
             "loss_box_reg": "box",
             "loss_mask": "mask",
+            "loss_keypoint": "keypoint",
         }
         return mine, {names[name]: value for name, value in (of_rpn | of_heads).items()}
 
@@ -110,9 +127,20 @@ class Pair:
         proposals, _ = self.theirs.rpn(batch, maps)
         found, _ = self.theirs.roi_heads(maps, proposals, SIZES)
         return mine, [
-            Detections(f["boxes"], f["scores"], f["labels"] - 1, f["masks"][:, 0] if "masks" in f else None)
+            Detections(
+                f["boxes"],
+                f["scores"],
+                f["labels"] - 1,
+                f["masks"][:, 0] if "masks" in f else None,
+                _with_scores(f["keypoints"], f["keypoints_scores"]) if "keypoints" in f else None,
+            )
             for f in found
         ]
+
+
+def _with_scores(keypoints: Tensor, scores: Tensor) -> Tensor:
+    """Put scores (n, K) in place of the visibility of keypoints (n, K, 3), which is always 1."""
+    return torch.cat([keypoints[..., :2], scores[..., None]], dim=-1)
 
 
 def assert_same_losses(pair: Pair) -> None:

@@ -15,6 +15,7 @@ from torchvision.ops import box_iou, clip_boxes_to_image, remove_small_boxes
 
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.base import Detections
+from fgd_core.detectors.parts.keypoint_maps import KeypointOutputs
 from fgd_core.detectors.parts.region_pooling import RegionPool, crop_masks
 from fgd_core.detectors.parts.selection import nms_per_class
 from fgd_core.detectors.parts.torchvision_private import BalancedPositiveNegativeSampler, BoxCoder, Matcher
@@ -50,6 +51,8 @@ class StageOutputs(NamedTuple):
     reading: RegionReading
     masks: MaskOutputs | None
     """None in a detector without masks"""
+    keypoints: KeypointOutputs | None = None
+    """None in a detector without keypoints"""
 
 
 class RegionHeads(nn.Module):
@@ -173,7 +176,7 @@ class RegionHeads(nn.Module):
 
     def _reading_of_nothing(self, maps: Sequence[Tensor]) -> RegionReading:
         """Return the outputs for no boxes, which give every parameter a zero gradient, from maps (N, C, H, W)."""
-        empty = maps[0].new_zeros(0, dtype=torch.float32) * _zero_loss(self.box_head, self.box_predictor)
+        empty = maps[0].new_zeros(0, dtype=torch.float32) * zero_loss(self.box_head, self.box_predictor)
         return RegionReading(
             empty.reshape(0, maps[0].shape[1], BOX_SIZE, BOX_SIZE),
             empty.reshape(0, self.vector_size),
@@ -204,7 +207,7 @@ class RegionHeads(nn.Module):
         labels = torch.cat(regions.labels)[torch.cat(has_object)] - 1
         if len(labels) == 0:
             empty = maps[0].new_zeros((0, MASK_SIZE, MASK_SIZE), dtype=torch.float32)
-            return MaskOutputs(empty * _zero_loss(self.mask_head, self.mask_predictor), empty)
+            return MaskOutputs(empty * zero_loss(self.mask_head, self.mask_predictor), empty)
         true_masks = [
             crop_masks(masks, own, objects[keep], MASK_SIZE, aligned=self._aligned)
             for masks, own, objects, keep in zip(all_masks, boxes, regions.objects, has_object, strict=True)
@@ -284,6 +287,15 @@ def mask_loss(masks: MaskOutputs) -> Tensor:
         return F.binary_cross_entropy_with_logits(masks.logits, masks.true_masks)
 
 
+def zero_loss(*modules: nn.Module) -> Tensor:
+    """Return a zero () that gives every parameter a zero gradient.
+
+    Used if there are no regions: a batch norm would compute statistics of nothing, and an optimiser that gets no
+    gradient would not update its moments.
+    """
+    return torch.stack([parameter.sum() for module in modules for parameter in module.parameters()]).sum() * 0
+
+
 def _in_type_of_autocast(values: Tensor) -> Tensor:
     """Convert (…) as autocast would in the next layer.
 
@@ -292,12 +304,3 @@ def _in_type_of_autocast(values: Tensor) -> Tensor:
     """
     device = values.device.type
     return values.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else values
-
-
-def _zero_loss(*modules: nn.Module) -> Tensor:
-    """Return a zero () that gives every parameter a zero gradient.
-
-    Used if there are no regions: a batch norm would compute statistics of nothing, and an optimiser that gets no
-    gradient would not update its moments.
-    """
-    return torch.stack([parameter.sum() for module in modules for parameter in module.parameters()]).sum() * 0

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.keypoint_rcnn import KeypointRCNNHeads, KeypointRCNNPredictor
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 
 from fgd_core.data.targets import Targets
@@ -15,7 +16,7 @@ from fgd_core.detectors.parts.proposals import AnchorSample, ProposalNetwork
 from fgd_core.detectors.parts.pyramid import Pyramid, PyramidDetector
 from fgd_core.detectors.parts.regions import BOX_SIZE, Branch, RegionHeads, StageOutputs
 from fgd_core.outputs import RegionHead, RegionOutputs
-from fgd_core.spec.detectors import TwoStage
+from fgd_core.spec.detectors import KeypointRcnn, TwoStage
 
 
 class RoiHeads(Protocol):
@@ -76,7 +77,7 @@ class TwoStageDetector(PyramidDetector[TwoStageOutputs]):
             features: for each level (N, C, H, W).
             image_sizes: for each image (height, width) in pixels, before padding.
         Raises:
-            DataError: the detector has masks and the targets have none.
+            DataError: the detector has masks or keypoints, and the targets have none.
         """
         proposals, anchors = self.rpn.predict(features, image_sizes, targets)
         if targets is None:
@@ -147,6 +148,13 @@ def mask_branch(settings: TwoStage, num_masks: int, norm: Callable[[int], nn.Mod
     """Build four convolutions, one that doubles the resolution, and a mask predictor for each class."""
     width = settings.fpn_width
     return Branch(MaskRCNNHeads(width, [width] * 4, 1, norm_layer=norm), MaskRCNNPredictor(width, width, num_masks))
+
+
+def keypoint_branch(settings: KeypointRcnn) -> Branch:
+    """Build eight convolutions, and a predictor of a heat map for each keypoint, four times as fine as its features."""
+    width = settings.keypoint_width or 2 * settings.fpn_width
+    head = KeypointRCNNHeads(settings.fpn_width, [width] * 8)
+    return Branch(head, KeypointRCNNPredictor(width, settings.num_keypoints))
 
 
 def _representation_size(settings: TwoStage) -> int:

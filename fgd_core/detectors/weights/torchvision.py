@@ -25,6 +25,10 @@ _BODY = "backbone.body."
 _CLASSIFIER = ("fc.", "classifier.", "norm.", "head.")
 """Starts of the names of a classifier's top layers: of a ResNet, of a MobileNet, and of a Swin Transformer."""
 _OUTPUTS_OF_COCO = 91
+_WITH_BACKGROUND = ("faster_rcnn", "mask_rcnn", "keypoint_rcnn")
+"""Detectors whose first output is the background."""
+_NO_PERSON = "no person"
+"""torchvision's name of the background of its Keypoint R-CNN."""
 _EPSILON = 1e-5
 """The epsilon of a batch norm."""
 
@@ -33,6 +37,7 @@ _WITHOUT_EPSILON = (
     "RetinaNet_ResNet50_FPN_Weights.COCO_V1",
     "FasterRCNN_ResNet50_FPN_Weights.COCO_V1",
     "MaskRCNN_ResNet50_FPN_Weights.COCO_V1",
+    "KeypointRCNN_ResNet50_FPN_Weights.COCO_V1",
 )
 
 # Parameter names in older files -> current names.
@@ -155,8 +160,8 @@ def torchvision_classes(name: str) -> tuple[str, ...]:
     """
     named = tuple(_find(name).meta["categories"])
     implied = pretrained.implied_detector(name)
-    has_background = implied is not None and implied["type"] in ("faster_rcnn", "mask_rcnn")
-    return named[1:] if has_background and named[0] == BACKGROUND else named
+    has_background = implied is not None and implied["type"] in _WITH_BACKGROUND
+    return named[1:] if has_background and named[0] in (BACKGROUND, _NO_PERSON) else named
 
 
 def _find(name: str) -> WeightsEnum:
