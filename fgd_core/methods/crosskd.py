@@ -23,6 +23,7 @@ from fgd_core.methods.parts.dense import imitation
 from fgd_core.methods.parts.precision import in_float32
 from fgd_core.methods.parts.statistics import with_statistics_of
 from fgd_core.outputs import DenseOutputs, Towers
+from fgd_core.spec.loss_names import HEAD
 from fgd_core.spec.methods.crosskd import CrossKd
 
 
@@ -49,7 +50,7 @@ class CrossKdMethod(Method):
             Towers(aligned(self.classes, own.classes, towers.classes), aligned(self.boxes, own.boxes, towers.boxes)),
             depth,
         )
-        return {"head": imitation(cross, teacher, student.assigned, self._weights, self._method.box_measure)}
+        return {HEAD: imitation(cross, teacher, student.assigned, self._weights, self._method.box_measure)}
 
     def compares(self) -> Sequence[str]:
         """Return what is compared, in words."""

@@ -34,6 +34,7 @@ from fgd_core.methods.parts.regions import counted_mean, expected_deltas, region
 from fgd_core.methods.parts.shared_regions import SharedRegions, on_students_regions, read_by_teacher, region_heads
 from fgd_core.outputs import DenseOutputs, RegionReading
 from fgd_core.roi_align import pool_from_map
+from fgd_core.spec.loss_names import REGIONS
 from fgd_core.spec.methods.gdetkd import GDetKd
 
 _POOLED = 7
@@ -80,7 +81,7 @@ class GDetKdMethod(Method):
         with in_float32(pooled, compared.teacher.pooled) as (ours, theirs):
             parts["features"] = self.guided(ours, theirs)
         parts["contrast"] = self._contrast(compared)
-        return {"regions": Terms(parts, self._weights)}
+        return {REGIONS: Terms(parts, self._weights)}
 
     def compares(self) -> Sequence[str]:
         """Return what is compared, in words."""

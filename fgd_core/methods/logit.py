@@ -12,6 +12,7 @@ from fgd_core.methods.parts.comparable import check_same_classes, check_same_loc
 from fgd_core.methods.parts.dense import imitation
 from fgd_core.methods.parts.region_methods import ClassWeights, RegionClasses
 from fgd_core.outputs import DenseOutputs
+from fgd_core.spec.loss_names import HEAD
 from fgd_core.spec.methods.logit import Logit
 
 
@@ -28,7 +29,7 @@ class DenseLogits(Method):
         """Compute the loss of the head."""
         student, teacher = lesson.student.outputs, lesson.teacher.outputs
         assert isinstance(student, DenseOutputs) and isinstance(teacher, DenseOutputs)
-        return {"head": imitation(student, teacher, student.assigned, self._weights)}
+        return {HEAD: imitation(student, teacher, student.assigned, self._weights)}
 
     def compares(self) -> Sequence[str]:
         """Return what is compared, in words."""

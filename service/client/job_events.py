@@ -3,6 +3,8 @@
 import time
 from collections.abc import Iterator, Sequence
 
+from fgd_core.spec.chains import TeachersOrdered
+from fgd_core.spec.event_state import read_event
 from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.plans import DistillationPlanned, read_plan
 from fgd_core.spec.views import AllEventsPage, EventPage, JobView, LogNote, LogPiece
@@ -91,6 +93,12 @@ class JobEvents(JobRequests):
         """Return what a distillation takes from its teacher and what it leaves out; None before the run reports it."""
         events = self._events_of_kinds(job_id, ["distillation_planned"])
         return read_plan(events[-1].data) if events else None
+
+    def teacher_order(self, job_id: str) -> Sequence[int] | None:
+        """Return the positions of a chain's teachers in the order of training; None before the run reports it."""
+        events = self._events_of_kinds(job_id, ["teachers_ordered"])
+        found = read_event(events[-1]) if events else None
+        return found.order if isinstance(found, TeachersOrdered) else None
 
     def log(self, job_id: str, attempt: int | None = None) -> str:
         """Return what an attempt has printed so far; default: the newest attempt."""

@@ -1,6 +1,5 @@
 """Shows jobs as they run: progress bars on a terminal, a plain line for each important event elsewhere."""
 
-import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
@@ -13,6 +12,7 @@ from rich.text import Text
 from fgd_core.spec.event_state import JobStatus, read_event
 from fgd_core.spec.event_text import describe, duration, number
 from fgd_core.spec.events import Evaluated, Progress, StoredEvent
+from fgd_core.spec.loss_names import TOTAL, read_loss_name
 from service.client.fitting import Column, Row, fitted
 
 STATE_STYLES: Mapping[str, str] = {
@@ -40,7 +40,6 @@ _COLUMNS = (
     Column("best", is_number=True, least=5, rank=2),
     Column("left", is_number=True, least=5),
 )
-_PLACE = re.compile(r"^([PC]|teacher_)\d+$")
 
 # The kinds of events that get a line where no bar can be drawn.
 _NOTABLE = (
@@ -127,18 +126,19 @@ def _lines_below(job: JobStatus, spinner: Spinner) -> Iterable[RenderableType]:
 
 
 def _terms(values: Mapping[str, float]) -> str:
-    """Return `task: box 0.37 · distill 0.42 (unweighted: foreground 18.9, …)`.
+    """Return `distill 0.42 (unweighted: foreground 18.9, …) · task: box 0.37`.
 
     The terms of a method are unweighted, so their sum is no part of the loss; the weighted `distill/total` is.
-    The totals of levels and of teachers are left out.
+    The totals of places and of teachers are left out.
     """
     groups: dict[str, list[str]] = {}
-    for name, value in values.items():
-        group, _, term = name.partition("/")
-        if term and term != "total" and not _PLACE.match(term.rpartition("/")[2]):
-            groups.setdefault(group, []).append(f"{term} {number(value, '.3g')}")
+    for curve, value in values.items():
+        group, _, name = curve.partition("/")
+        distilled = read_loss_name(curve)
+        if name and (distilled is None or distilled.role == "term"):
+            groups.setdefault(group, []).append(f"{name} {number(value, '.3g')}")
     method = groups.pop("distill", None)
     texts = [f"{group}: {', '.join(terms)}" for group, terms in sorted(groups.items())]
     if method is not None:
-        texts.insert(0, f"distill {number(values.get('distill/total'), '.3g')} (unweighted: {', '.join(method)})")
+        texts.insert(0, f"distill {number(values.get(TOTAL), '.3g')} (unweighted: {', '.join(method)})")
     return " · ".join(texts)

@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fgd_core.spec.chains import TeachersOrdered
 from fgd_core.spec.events import DeviceReady, EpochFinished, Progress, RunFinished
-from fgd_core.spec.jobs import Teacher
+from fgd_core.spec.jobs import ChainSpec, Stage, Teacher
+from fgd_core.spec.methods import FitNet, Mixed, Pkd
 from fgd_core.spec.results import ErrorReport
 from service.client.cli import COMMANDS, HINTS, load
 from service.client.client import FgdClient
@@ -213,6 +215,44 @@ class TestJobs:
         job_id = fgd("submit", spec_path, "--server", server.url, "--json").json["job_id"]
         shown = fgd("show", job_id, "--server", server.url).out
         assert yaml.safe_load(shown[shown.index("name: ") :]) == yaml.safe_load(spec_path.read_text())
+
+    def test_the_methods_of_a_distillation_are_shown_with_what_each_weighs(
+        self, fgd: Fgd, server: LiveServer, client: FgdClient
+    ) -> None:
+        spec = distill_spec("distilled", "nobody")
+        teachers = [Teacher(checkpoint="FasterRCNN_ResNet50_FPN_Weights.COCO_V1", weight=each) for each in (1, 3)]
+        method = Mixed(scale=0.5, parts={"maps": Pkd(scale=0.1), "idle": FitNet(scale=0)})
+        changed = {"teacher": teachers[0], "more_teachers": tuple(teachers[1:]), "method": method}
+        job_id = client.submit(spec.model_copy(update=changed)).job_id
+        shown = fgd("show", job_id, "--server", server.url).out
+        rows = [line.split()[1:] for line in shown.splitlines() if "(pkd)" in line or "(fitnet)" in line]
+        maps, idle = ["maps", "(pkd)", "0.05", "pearson", "10"], ["idle", "(fitnet)", "0", "nothing"]
+        assert rows == [["25%", *maps], ["25%", *idle], ["75%", *maps], ["75%", *idle]]
+
+    def test_the_methods_of_a_chain_are_shown_in_the_order_of_its_stages(
+        self, fgd: Fgd, server: LiveServer, client: FgdClient
+    ) -> None:
+        base = distill_spec("chain", "nobody")
+        teacher = Teacher(checkpoint="FasterRCNN_ResNet50_FPN_Weights.COCO_V1")
+        chain = ChainSpec(
+            name="chain",
+            student=base.student,
+            stages=(Stage(teacher=teacher), Stage(teacher=teacher, method=Pkd())),
+            order="adaptation_cost",
+            method=FitNet(),
+            data=base.data,
+        )
+        job_id = client.submit(chain).job_id
+
+        def stages() -> list[list[str]]:
+            lines = fgd("show", job_id, "--server", server.url).out.splitlines()
+            return [[line.split()[0], name] for line in lines for name in ("pkd", "fitnet") if f" {name}  " in line]
+
+        assert stages() == [["?", "fitnet"], ["?", "pkd"]]
+        run = server.run_of(job_id)
+        run.start()
+        run.report(TeachersOrdered(by="adaptation_cost", order=[1, 0], teachers=["a", "b"], costs=[[0, 1], [1, 0]]))
+        assert stages() == [["1", "pkd"], ["2", "fitnet"]]
 
     def test_the_cause_of_a_failure_is_shown_once_per_job_and_attempt(
         self, fgd: Fgd, server: LiveServer, spec_path: Path

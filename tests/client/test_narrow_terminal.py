@@ -60,9 +60,14 @@ def test_bars_show_ap_and_remaining_time() -> None:
     assert "P3" not in terms.splitlines()[0]
 
 
-def test_the_terms_of_a_mixture_are_shown_without_its_levels() -> None:
-    levels = {"distill/focal/P3": 0.2, "distill/pattern/P4": 0.3}
-    job = a_running_job({"distill/total": 0.5, "distill/focal/foreground": 18.9, **levels})
+def test_the_terms_of_a_mixture_are_shown_without_its_places() -> None:
+    places = {
+        "distill/focal/P3": 0.2,
+        "distill/pattern/P4": 0.1,
+        "distill/scores/head": 0.1,
+        "distill/boxes/regions": 0.1,
+    }
+    job = a_running_job({"distill/total": 0.5, "distill/focal/foreground": 18.9, **places})
     text = shown(bars([job], Spinner("dots"), width=160), width=160)
     assert "distill 0.5 (unweighted: focal/foreground 18.9)" in text
 

@@ -17,9 +17,10 @@ from fgd_core.data.loading import Batch
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.base import Detector
 from fgd_core.methods import METHODS
-from fgd_core.methods.base import Moment
+from fgd_core.methods.base import Moment, Terms
 from fgd_core.spec.detectors import AnyDetector, DetectorSpec
 from fgd_core.spec.jobs import SweepSpec
+from fgd_core.spec.loss_names import Role, read_loss_name
 from fgd_core.spec.methods import METHOD_TYPES, PRESETS, AnyMethod, Fgd, MethodSpec
 from fgd_core.spec.training import AdamW
 from fgd_core.training.distiller import Distiller
@@ -79,6 +80,12 @@ def distilled(distiller: Distiller, student: Detector, given: Batch) -> tuple[Te
     return distiller(student.features(given.images), given, MOMENT)
 
 
+def role(curve: str) -> Role:
+    found = read_loss_name(curve)
+    assert found is not None
+    return found.role
+
+
 class TestLoss:
     @pytest.mark.parametrize("width", [8, 12], ids=["same width", "wider teacher"])
     @pytest.mark.parametrize("num_boxes", [0, 1, 3])
@@ -101,6 +108,23 @@ class TestLoss:
         distiller = Distiller(method, student, teacher)
         total, parts = distilled(distiller, student, batch(2, method=method))
         assert parts["distill/total"] == total.detach()
+
+    def test_is_the_sum_of_the_curves_of_places(self, method: AnyMethod) -> None:
+        student, teacher = pair(method)
+        total, parts = distilled(Distiller(method, student, teacher), student, batch(2, method=method))
+        places = [value.item() for curve, value in parts.items() if role(curve) == "place"]
+        assert sum(places) == pytest.approx(total.item(), rel=1e-5)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_has_the_weighted_terms_that_its_spec_names(self, method: AnyMethod, kind: str) -> None:
+        if any(method.unmet(settings(kind), settings(kind))):
+            pytest.skip(f"{method.name()} does not suit {kind}")
+        student, teacher = (build_detector(settings(kind), 3) for _ in range(2))
+        distiller, found = Distiller(method, student.train(), teacher), dict[str, Terms]()
+        distiller.losses.register_forward_hook(lambda _, given, places: found.update(places))
+        distilled(distiller, student, batch(2, method=method))
+        weighed = {name for terms in found.values() for name in terms.parts if terms.weights[name] > 0}
+        assert weighed == {part.prefix + term.name for part in method.parts_for(settings(kind)) for term in part.terms}
 
     def test_doubles_with_the_scale(self, method: AnyMethod) -> None:
         student, teacher = pair(method)

@@ -18,6 +18,7 @@ from fgd_core.methods.parts.shared_regions import (
     on_teachers_regions,
     region_heads,
 )
+from fgd_core.spec.loss_names import REGIONS
 from fgd_core.spec.methods.defeat import Decay
 from fgd_core.spec.plans import PlannedLevel
 
@@ -65,7 +66,7 @@ class RegionClasses(Method):
             "region_foreground": region_divergence(ours, theirs, has_object, self._temperature),
             "region_background": region_divergence(ours, theirs, ~has_object, self._temperature),
         }
-        return {"regions": Terms(parts, _decayed(self._weights, self._decay, lesson.moment))}
+        return {REGIONS: Terms(parts, _decayed(self._weights, self._decay, lesson.moment))}
 
     def compares(self) -> Sequence[str]:
         """Return what is compared, in words."""
@@ -107,7 +108,7 @@ class RegionTasks(Method):
             "region_classes": counted_mean(classes, shared.has_object),
             "region_boxes": self._box_loss(shared, lesson),
         }
-        return {"regions": Terms(parts, _decayed(self._weights, self._decay, lesson.moment))}
+        return {REGIONS: Terms(parts, _decayed(self._weights, self._decay, lesson.moment))}
 
     def _box_loss(self, shared: SharedRegions, lesson: Lesson) -> Tensor:
         """Compare the deltas of each region's own class where the gate is open: a scalar ()."""

@@ -30,6 +30,12 @@ class WeighedTerm(NamedTuple):
     """The field of the method that is the weight."""
     weight: float
 
+    @property
+    def in_words(self) -> str:
+        """The term, its weight and the field of the weight: `attention 0.0005 (gamma)`."""
+        source = "" if self.field in (self.name, "weight") else f" ({self.field})"
+        return f"{self.name.replace('_', ' ')} {self.weight:g}{source}"
+
 
 class MethodPart(NamedTuple):
     """A method as a table shows it; one that is built of others has several parts."""
@@ -41,6 +47,11 @@ class MethodPart(NamedTuple):
     scale: float
     """The product of all scales that act on it."""
     terms: tuple[WeighedTerm, ...]
+
+    @property
+    def terms_in_words(self) -> str:
+        """The terms with their weights; `nothing` if the scale or all weights are 0."""
+        return ", ".join(term.in_words for term in self.terms if self.scale) or "nothing"
 
 
 class AnyMethod(Command):

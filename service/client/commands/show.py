@@ -8,6 +8,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
+from fgd_core.spec.applied_methods import AppliedMethod, applied_methods
 from fgd_core.spec.event_state import read_event
 from fgd_core.spec.event_text import describe, duration, number
 from fgd_core.spec.events import StoredEvent
@@ -38,11 +39,16 @@ def show(
         job = client.find(prefix)
         requests = client.requests(job.job_id) if not as_json else []
         plan = client.plan(job.job_id) if job.kind in ("distill", "chain") and not as_json else None
+        order = client.teacher_order(job.job_id) if job.kind == "chain" and not as_json else None
     if as_json:
         print_json(job)
         return
     console = output()
     console.print(_facts(job, requests, plan))
+    # A spec that a newer server stores is a dict here.
+    methods = applied_methods(job.spec, order) if not isinstance(job.spec, dict) else []
+    if methods:
+        console.print(method_table(methods))
     if job.attempts:
         console.print(_attempts(job))
     for artifact in job.artifacts:
@@ -51,6 +57,22 @@ def show(
         )
     spec = yaml.safe_dump(job.model_dump(mode="json", include={"spec"})["spec"], sort_keys=False)
     console.print(Syntax(spec.rstrip(), "yaml", background_color="default") if console.is_terminal else spec.rstrip())
+
+
+def method_table(methods: Sequence[AppliedMethod]) -> Table:
+    """Return a table of the methods that a job distils with; teachers and stages have columns if there are several."""
+    has_stages, has_shares = any(each.stage for each in methods), any(each.share < 1 for each in methods)
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for heading, is_shown in (("stage", has_stages), ("teacher", has_stages or has_shares), ("share", has_shares)):
+        if is_shown:
+            table.add_column(heading, overflow="fold")
+    table.add_column("method", no_wrap=True)
+    table.add_column("scale", justify="right", no_wrap=True)
+    table.add_column("terms of the loss, with their weights")
+    for stage, teacher, share, part in methods:
+        source = [stage] * has_stages + [teacher] * (has_stages or has_shares) + [f"{share:.0%}"] * has_shares
+        table.add_row(*map(Text, (*source, part.title, f"{part.scale:g}", part.terms_in_words)))
+    return table
 
 
 def _speed(result: RunResult) -> str:
