@@ -5,6 +5,7 @@ import itertools
 import logging
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,11 @@ torch.set_num_threads(1)
 # this, and would not end when a test interrupts them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Without cached bytecode, each test process compiles every test module, which takes nine seconds of CPU time, and each
+# process that a test starts compiles our modules again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RAY_GROUPS = {
@@ -47,11 +53,16 @@ class _RayInOneProcess(LoadScopeScheduling):
         return next((group for prefix, group in RAY_GROUPS.items() if nodeid.startswith(prefix)), nodeid)
 
 
+# While modules are imported, garbage collection looks at ever more objects, and finds nothing to free.
+gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Leave the modules out of garbage collection: looking at them took a sixth of the time of short tests."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

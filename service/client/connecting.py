@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from service.certificates import trusted_by_client_of
 from service.client.errors import UsageError
 from service.client.paths import expanded
 from service.loopback import is_loopback
@@ -82,7 +83,7 @@ def connect(url: str, *, headers: Mapping[str, str], timeout_s: float) -> httpx.
     parts = urlsplit(url)
     is_local = is_loopback(parts.hostname or "")
     try:
-        certificates = httpx.create_ssl_context(trust_env=parts.scheme == "https" or not is_local)
+        certificates = trusted_by_client_of(url)
     except OSError as cause:
         named = next((f"{name}={os.environ[name]}" for name in _CERTIFICATES if os.environ.get(name)), "OpenSSL")
         raise UsageError(f"{named} has no certificates that can be read; correct or unset it: {cause}") from cause

@@ -12,6 +12,7 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from fgd_core.errors import ClusterError
+from service.certificates import trusted_by_client_of
 from service.dispatcher.excerpts import Excerpt, Gathering
 from service.dispatcher.json_log import JsonLog
 from service.jobs.cluster import Capacity, ClusterJob, ClusterStatus, Node
@@ -92,10 +93,12 @@ class RayCluster(Cluster):
 
     def __init__(self, dashboard_url: str, token: str | None = None) -> None:
         self._url = dashboard_url.rstrip("/")
+        certificates = trusted_by_client_of(self._url)
         self._http = httpx.AsyncClient(
             base_url=self._url,
             headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=httpx.Timeout(TIMEOUT_S, connect=5.0),
+            verify=certificates,
             # A proxy in the environment cannot reach the loopback of this machine.
             trust_env=not is_loopback(httpx.URL(self._url).host),
         )
@@ -105,6 +108,7 @@ class RayCluster(Cluster):
             headers=self._http.headers,
             timeout=httpx.Timeout(TIMEOUT_S, connect=5.0, read=None, pool=5.0),
             limits=httpx.Limits(max_connections=MAX_BROWSING),
+            verify=certificates,
             trust_env=not is_loopback(httpx.URL(self._url).host),
         )
 

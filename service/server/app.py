@@ -53,8 +53,8 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock | None = No
         ConflictError: another control plane runs in the same home, or the server asks for tokens and no admin has one.
         StorageError: the storage cannot be written. An unreachable storage is not waited for.
     """
-    metrics = Metrics()
-    metrics.build.labels(version("fgd"), migrate.head_revision()).set(1)
+    metrics, own_version = Metrics(), version("fgd")
+    metrics.build.labels(own_version, migrate.head_revision()).set(1)
     database = Database(settings.database.url, Limits(pool_size=settings.database.pool_size), metrics)
     time = shared_clock.SharedClock(database)
     services = _services(settings, cluster, database, clock or time, metrics)
@@ -63,7 +63,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock | None = No
         title="fgd",
         summary="Distil object detectors with Focal and Global Distillation",
         description=description.ABOUT,
-        version=version("fgd"),
+        version=own_version,
         lifespan=lambda _: _running(services, time),
         responses=problems.RESPONSES,
         middleware=middleware.layers(services),

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib.util import find_spec
 from typing import TypeVar
 
@@ -88,6 +89,7 @@ async def fits(session: AsyncSession) -> bool:
     return revision == head_revision() or (revision is not None and revision not in known and floor in known)
 
 
+@cache
 def head_revision() -> str | None:
     """Return the revision that this code needs."""
     return ScriptDirectory.from_config(_config()).get_current_head()
@@ -110,9 +112,9 @@ async def _upgrade(database_url: str, revision: str) -> tuple[str | None, str | 
 
 def _step_up(connection: Connection, target: str) -> bool:
     """Run the next migration; returns False if none is left."""
-    config = _config(connection)
-    scripts = ScriptDirectory.from_config(config)
     current = _revision(connection)
+    if current == (head_revision() if target == "head" else target):
+        return False
     known = _known()
     if current is not None and current not in known:
         if _floor(connection) in known:
@@ -122,15 +124,18 @@ def _step_up(connection: Connection, target: str) -> bool:
             "version that migrated it, or restore an older backup",
             revision=current,
         )
-    missing = list(scripts.iterate_revisions(target, current or "base"))
+    config = _config(connection)
+    missing = list(ScriptDirectory.from_config(config).iterate_revisions(target, current or "base"))
     if not missing:
         return False
     command.upgrade(config, missing[-1].revision)
     return True
 
 
-def _known() -> set[str]:
-    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+@cache
+def _known() -> frozenset[str]:
+    # Read once per process: readiness is asked often, and alembic compiles every migration each time.
+    return frozenset(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
 
 
 def _floor(connection: Connection) -> str | None:

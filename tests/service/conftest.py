@@ -1,7 +1,6 @@
 """Gives every test its own control plane, on both databases; on each kind of storage where that matters."""
 
 import itertools
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,20 +14,13 @@ from moto.server import ThreadedMotoServer
 from service.settings import Settings
 from service.settings.groups import DatabaseSettings, StorageSettings
 from service.store import migrate
+from tests import databases
 from tests.postgres import PostgresServer
 
 ENGINES = ("sqlite", "postgresql")
 STORAGES = ("folder", "s3")
 
 _numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="session")
-def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite file with all migrations applied."""
-    path = tmp_path_factory.mktemp("database") / "fgd.db"
-    migrate.upgrade(f"sqlite:///{path}")
-    return path
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +34,7 @@ def empty_template(postgres: PostgresServer) -> str:
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The test's own database with the newest schema; every test that uses it runs on both engines."""
     if request.param == "sqlite":
-        shutil.copy(request.getfixturevalue("empty_file"), tmp_path / "fgd.db")
+        databases.write_empty(tmp_path / "fgd.db")
         yield f"sqlite+aiosqlite:///{tmp_path}/fgd.db"
         return
     server: PostgresServer = request.getfixturevalue("postgres")
