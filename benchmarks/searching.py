@@ -23,7 +23,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from fgd_core.spec.jobs import DistillSpec, TrainSpec
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.trials import TrialEnded, TrialReported, TrialStarted
 from tests.tuning.function_trials import Memory, run, sweep
 

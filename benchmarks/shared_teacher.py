@@ -38,7 +38,9 @@ from fgd_core.detectors.base import Detector
 from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, Record, read_checkpoint, save_checkpoint
 from fgd_core.runs import execute
 from fgd_core.spec.events import EpochFinished, RunEvent
-from fgd_core.spec.jobs import JOB_SPEC, DistillSpec, TrainSpec
+from fgd_core.spec.jobs import JOB_SPEC
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.training.teacher_maps import OwnTeacher, TeacherMaps, TeacherSharing
 from workers.tuning.shared_teacher import SharedTeacher
 from workers.tuning.teacher_batches import SharingStats

@@ -25,7 +25,7 @@ from benchmarks.control_plane.engines import databases
 from benchmarks.control_plane.systems import Ours
 from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.events import CheckpointSaved, Evaluated, RunFinished
-from fgd_core.spec.jobs import SweepSpec
+from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.resources import Resources
 from fgd_core.spec.results import RunResult, Scores
 from tests.tuning.function_trials import sweep

@@ -8,7 +8,10 @@ import numpy as np
 from PIL import Image
 
 from fgd_core.spec.events import EpochFinished, RunEvent
-from fgd_core.spec.jobs import JOB_SPEC, DistillSpec, EvaluateSpec, TrainSpec
+from fgd_core.spec.jobs import JOB_SPEC
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.evaluate import EvaluateSpec
+from fgd_core.spec.kinds.train import TrainSpec
 
 TINY_DETECTOR: dict[str, Any] = {
     "type": "retinanet",

@@ -25,7 +25,9 @@ from fgd_core.spec.events import (
     TeacherChecked,
     WeightsLoaded,
 )
-from fgd_core.spec.jobs import JOB_SPEC, ChainSpec, DistillSpec
+from fgd_core.spec.jobs import JOB_SPEC
+from fgd_core.spec.kinds.chain import ChainSpec
+from fgd_core.spec.kinds.distill import DistillSpec
 from tests.library import TINY, TINY_DETECTOR, RecordingContext, distill_spec, train_spec, write_squares
 
 EPOCHS = 2

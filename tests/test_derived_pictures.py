@@ -15,7 +15,8 @@ from fgd_core.detectors.weights.checkpoint import read_checkpoint
 from fgd_core.runs import execute
 from fgd_core.spec.data import Shapes
 from fgd_core.spec.events import DataSetChecked, EpochFinished, EvaluationProgress
-from fgd_core.spec.jobs import JOB_SPEC, DeriveDataSpec
+from fgd_core.spec.jobs import JOB_SPEC
+from fgd_core.spec.kinds.derive_data import DeriveDataSpec
 from fgd_core.training.adversarial import class_loss
 from tests.library import TINY, RecordingContext, distill_spec, train_spec
 

@@ -9,7 +9,8 @@ from PIL import Image
 from fgd_core.runs import execute
 from fgd_core.spec.data import Coco, CocoSplit
 from fgd_core.spec.events import MetricsLogged, WeightsLoaded
-from fgd_core.spec.jobs import DistillSpec, Teacher
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.teacher import Teacher
 from fgd_core.spec.resources import Resources
 from service.catalogue.recipes import recipes
 from service.client.coco2017 import CLASSES

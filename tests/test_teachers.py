@@ -23,7 +23,7 @@ from fgd_core.runs import execute
 from fgd_core.spec import events
 from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.detectors import RetinaNet
-from fgd_core.spec.jobs import Teacher
+from fgd_core.spec.kinds.teacher import Teacher
 from tests.detectors.mmdetection_layouts import Sizes, filled, retinanet
 from tests.detectors.steps import detections_of, losses_of
 from tests.library import TINY_DETECTOR, RecordingContext, distill_spec, train_spec, with_data, write_squares

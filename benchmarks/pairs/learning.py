@@ -14,7 +14,7 @@ from fgd_core.detectors import build_detector
 from fgd_core.detectors.base import num_parameters
 from fgd_core.runs import execute
 from fgd_core.spec.events import Evaluated, RunEvent, RunFinished
-from fgd_core.spec.jobs import TrainSpec
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.training import AdamW, CosineSchedule, TrainingSpec
 
 GOAL_AP = 0.8

@@ -8,7 +8,7 @@ from fgd_core.detectors.weights.sources import LoadedTeacher
 from fgd_core.errors import TeacherError
 from fgd_core.evaluation.relabelled import RelabelledDetector
 from fgd_core.spec.events import TeacherChecked
-from fgd_core.spec.jobs import Teacher
+from fgd_core.spec.kinds.teacher import Teacher
 
 
 def score_teacher(

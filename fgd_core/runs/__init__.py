@@ -21,18 +21,14 @@ from fgd_core.runs.opening import evaluator_for, open_split
 from fgd_core.runs.training_run import TrainingRun
 from fgd_core.spec.data import IMAGE, Registered
 from fgd_core.spec.events import Evaluated, RunFinished, WeightsLoaded
-from fgd_core.spec.jobs import (
-    ChainSpec,
-    CheckDataSpec,
-    DeriveDataSpec,
-    DistillSpec,
-    EvaluateSpec,
-    JobSpec,
-    Teacher,
-    TrainSpec,
-    teacher_detector,
-    with_teacher,
-)
+from fgd_core.spec.jobs import JobSpec
+from fgd_core.spec.kinds.chain import ChainSpec
+from fgd_core.spec.kinds.check_data import CheckDataSpec
+from fgd_core.spec.kinds.derive_data import DeriveDataSpec
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.evaluate import EvaluateSpec
+from fgd_core.spec.kinds.teacher import Teacher, teacher_detector, with_teacher
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.results import ErrorReport
 from fgd_core.stopping import Stopped, checking_for_stop

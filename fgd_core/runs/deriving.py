@@ -29,7 +29,8 @@ from fgd_core.evaluation.inspection import inspect
 from fgd_core.evaluation.relabelled import RelabelledDetector
 from fgd_core.runs.opening import open_split
 from fgd_core.spec.events import EvaluationProgress, RunFinished
-from fgd_core.spec.jobs import DeriveDataSpec, teacher_detector
+from fgd_core.spec.kinds.derive_data import DeriveDataSpec
+from fgd_core.spec.kinds.teacher import teacher_detector
 from fgd_core.stopping import stoppable
 from fgd_core.storage import write_atomically
 from fgd_core.training.adversarial import adversarial_change

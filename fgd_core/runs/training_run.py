@@ -23,7 +23,9 @@ from fgd_core.runs.opening import evaluator_for, open_pictures, open_split
 from fgd_core.spec.data import IMAGE
 from fgd_core.spec.detectors import AnyDetector
 from fgd_core.spec.events import RunFinished, Warned
-from fgd_core.spec.jobs import DistillSpec, Teacher, TrainSpec, needed_pictures
+from fgd_core.spec.kinds.distill import DistillSpec, needed_pictures
+from fgd_core.spec.kinds.teacher import Teacher
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.results import Scores
 from fgd_core.training.checkpoints import CHECKPOINTS, RunCheckpoints, SavedTraining
 from fgd_core.training.context import ChangesInFlight, RunContext

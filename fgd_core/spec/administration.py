@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import AfterValidator, AwareDatetime, Field
 
 from fgd_core.spec.base import Command, Fact
-from fgd_core.spec.jobs import JobName, ProjectName
+from fgd_core.spec.kinds.base import JobName, ProjectName
 
 RoleName: TypeAlias = Literal["read", "submit", "admin"]
 """Roles in order of rights: each role may do all that the roles before it may do."""

@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from fgd_core.spec.jobs import ChainSpec, DistillSpec, JobSpec
+from fgd_core.spec.jobs import JobSpec
+from fgd_core.spec.kinds.chain import ChainSpec
+from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.methods.base import MethodPart
 
 

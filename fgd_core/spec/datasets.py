@@ -7,7 +7,7 @@ from fgd_core.spec import notebook
 from fgd_core.spec.base import Command, Fact
 from fgd_core.spec.data import DatasetName, FileData, Fingerprints
 from fgd_core.spec.events import DataSetChecked
-from fgd_core.spec.jobs import ProjectName
+from fgd_core.spec.kinds.base import ProjectName
 from fgd_core.spec.results import ErrorReport
 
 DatasetState: TypeAlias = Literal["unchecked", "checking", "checked", "refused", "failed"]

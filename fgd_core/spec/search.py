@@ -181,7 +181,7 @@ class Budget(Command):
 
 
 class SweepSettings(Command):
-    """How a sweep searches; `fgd_core.spec.jobs.SweepSpec` adds the settings of all jobs."""
+    """How a sweep searches; `fgd_core.spec.kinds.sweep.SweepSpec` adds the settings of all jobs."""
 
     space: SpaceSpec
     """The search space: dimensions by field of the base job, or the name of a preset around the published values."""

@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue
 from fgd_core.spec import notebook
 from fgd_core.spec.base import Fact
 from fgd_core.spec.events import JobState
-from fgd_core.spec.jobs import SweepSpec, TrialBase
+from fgd_core.spec.kinds.sweep import SweepSpec, TrialBase
 from fgd_core.spec.results import ErrorReport, RunResult
 from fgd_core.spec.trials import TrialOrigin, Verdict
 

@@ -8,7 +8,8 @@ from pydantic import Field
 from fgd_core.spec import notebook
 from fgd_core.spec.base import Command, Fact
 from fgd_core.spec.events import EndCause, JobState, StoredEvent
-from fgd_core.spec.jobs import JobSpec, Priority
+from fgd_core.spec.jobs import JobSpec
+from fgd_core.spec.kinds.base import Priority
 from fgd_core.spec.report import CurvePoint
 from fgd_core.spec.results import ErrorReport, RunResult
 

@@ -11,7 +11,10 @@ from typing import NamedTuple, TypeAlias
 from pydantic import JsonValue
 
 from fgd_core.errors import WeightsError
-from fgd_core.spec.jobs import AnyJob, DistillSpec, TrainSpec, checkpoint_sources
+from fgd_core.spec.checkpoint_references import checkpoint_sources
+from fgd_core.spec.kinds.base import AnyJob
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.paths import with_fields
 from fgd_core.training.checkpoints import SavedTraining
 

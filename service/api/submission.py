@@ -7,16 +7,10 @@ from dataclasses import dataclass, replace
 from sqlalchemy.exc import IntegrityError
 
 from fgd_core.spec.data import Fingerprints, Registered, Resolved
-from fgd_core.spec.jobs import (
-    JOB_SPEC,
-    CheckDataSpec,
-    DeriveDataSpec,
-    JobSpec,
-    SweepSpec,
-    data_of,
-    with_data,
-    written_detector,
-)
+from fgd_core.spec.jobs import JOB_SPEC, JobSpec, data_of, with_data, written_detector
+from fgd_core.spec.kinds.check_data import CheckDataSpec
+from fgd_core.spec.kinds.derive_data import DeriveDataSpec
+from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.views import JobView, ProblemReason
 from service.api import audit_notes, spec_paths

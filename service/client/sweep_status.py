@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from fgd_core.spec import study_state
 from fgd_core.spec.event_state import JobStatus, status_before_events
 from fgd_core.spec.events import StoredEvent
-from fgd_core.spec.jobs import SweepSpec
+from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.search import Objective
 from fgd_core.spec.sweep_report import TrialView
 from fgd_core.spec.views import JobSummary, JobView

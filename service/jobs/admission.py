@@ -8,29 +8,24 @@ from typing import Literal, TypeAlias
 from pydantic import JsonValue
 
 from fgd_core.errors import AdmissionError
+from fgd_core.spec.checkpoint_references import (
+    CheckpointReference,
+    checkpoint_artifact,
+    checkpoint_sources,
+    parse_reference,
+)
 from fgd_core.spec.data import Coco, DataSpec, Registered, Shapes, Voc, Yolo, files_of, pictures_of
 from fgd_core.spec.detectors import AnyDetector
 from fgd_core.spec.events import JobState
-from fgd_core.spec.jobs import (
-    ChainSpec,
-    CheckDataSpec,
-    CheckpointReference,
-    DeriveDataSpec,
-    DistillSpec,
-    EvaluateSpec,
-    JobSpec,
-    SweepSpec,
-    Teacher,
-    TrainSpec,
-    TrialBase,
-    checkpoint_artifact,
-    checkpoint_sources,
-    data_of,
-    needed_pictures,
-    parse_reference,
-    teacher_detector,
-    with_teacher,
-)
+from fgd_core.spec.jobs import JobSpec, data_of
+from fgd_core.spec.kinds.chain import ChainSpec
+from fgd_core.spec.kinds.check_data import CheckDataSpec
+from fgd_core.spec.kinds.derive_data import DeriveDataSpec
+from fgd_core.spec.kinds.distill import DistillSpec, needed_pictures
+from fgd_core.spec.kinds.evaluate import EvaluateSpec
+from fgd_core.spec.kinds.sweep import SweepSpec, TrialBase
+from fgd_core.spec.kinds.teacher import Teacher, teacher_detector, with_teacher
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.pretrained import implied_detector, is_torchvision_name, misfits
 from fgd_core.spec.refusals import bounded, closest
 from fgd_core.spec.views import ProblemReason

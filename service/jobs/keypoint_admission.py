@@ -4,7 +4,10 @@ from collections.abc import Iterator
 
 from fgd_core.spec.data import NUM_SHAPE_KEYPOINTS, Shapes, Voc, Yolo, files_of
 from fgd_core.spec.detectors import KeypointRcnn
-from fgd_core.spec.jobs import DistillSpec, JobSpec, SweepSpec, TrainSpec
+from fgd_core.spec.jobs import JobSpec
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.sweep import SweepSpec
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.views import ProblemReason
 
 

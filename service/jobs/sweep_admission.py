@@ -8,7 +8,8 @@ from typing import Any
 from fgd_core.spec.data import SHAPE_NAMES, Shapes, files_of
 from fgd_core.spec.detectors import DetectorSpec
 from fgd_core.spec.dimensions import Choice, Dimension, Integers
-from fgd_core.spec.jobs import SweepSpec, TrainSpec
+from fgd_core.spec.kinds.sweep import SweepSpec
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.refusals import closest
 from fgd_core.spec.results import MASK_METRICS, Scores
 from fgd_core.spec.search import Asha, CmaEs, GaussianProcess, Grid, HyperBand, PopulationBased, QuasiRandom, RunAll

@@ -8,7 +8,8 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from fgd_core.spec import paths
 from fgd_core.spec.dimensions import Choice, Dimension, Integers, LogUniform, Uniform
-from fgd_core.spec.jobs import DistillSpec, SweepSpec, TrialBase, with_values
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.sweep import SweepSpec, TrialBase, with_values
 from fgd_core.spec.methods import PRESETS
 from fgd_core.spec.refusals import closest, spec_reason
 from fgd_core.spec.views import ProblemReason

@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fgd_core.spec.chains import CONTROL
-from fgd_core.spec.jobs import ChainSpec, DistillSpec, Teacher, TrainSpec, checkpoint_references
+from fgd_core.spec.checkpoint_references import checkpoint_references
+from fgd_core.spec.kinds.chain import ChainSpec
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.teacher import Teacher
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.report import JobReport, Report
 from fgd_core.spec.results import Scores
 

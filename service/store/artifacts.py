@@ -6,8 +6,8 @@ import structlog
 from pydantic import ValidationError
 from sqlalchemy import select
 
+from fgd_core.spec.checkpoint_references import checkpoint_artifact
 from fgd_core.spec.events import ArtifactSaved, CheckpointSaved
-from fgd_core.spec.jobs import checkpoint_artifact
 from service.storage import paths
 from service.store.statements import upsert
 from service.store.tables import Artifact, Event

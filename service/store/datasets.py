@@ -10,7 +10,8 @@ from sqlalchemy import delete, insert, or_, select, update
 from fgd_core.errors import ConflictError, DataError, NotFoundError
 from fgd_core.spec.data import FileData
 from fgd_core.spec.events import DataSetChecked, JobState
-from fgd_core.spec.jobs import CheckDataSpec, DeriveDataSpec
+from fgd_core.spec.kinds.check_data import CheckDataSpec
+from fgd_core.spec.kinds.derive_data import DeriveDataSpec
 from fgd_core.spec.results import ErrorReport
 from service.jobs.lifecycle import OVER, is_over
 from service.store.json_values import storable

@@ -11,8 +11,9 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from fgd_core.errors import ConflictError
 from fgd_core.spec.base import Fact
+from fgd_core.spec.checkpoint_references import CheckpointReference, checkpoint_artifact
 from fgd_core.spec.events import JobState, StateChanged, Submitted
-from fgd_core.spec.jobs import SPEC_VERSION, CheckpointReference, JobSpec, checkpoint_artifact
+from fgd_core.spec.jobs import SPEC_VERSION, JobSpec
 from fgd_core.spec.resources import RetryPolicy
 from fgd_core.spec.views import ProgressView
 from service.jobs.lifecycle import STOPPING, is_over, sources

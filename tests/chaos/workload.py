@@ -9,7 +9,11 @@ from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.data import Coco, CocoSplit, InputSpec, Shapes
 from fgd_core.spec.detectors import RetinaNet
 from fgd_core.spec.events import JobState
-from fgd_core.spec.jobs import DistillSpec, EvaluateSpec, JobSpec, Teacher, TrainSpec
+from fgd_core.spec.jobs import JobSpec
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.evaluate import EvaluateSpec
+from fgd_core.spec.kinds.teacher import Teacher
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.methods import Fgd
 from fgd_core.spec.training import AdamW, TrainingSpec
 

@@ -10,7 +10,7 @@ import pytest
 from fgd_core.errors import AdmissionError, ConflictError, NotFoundError, SpecError, StorageError
 from fgd_core.retrying import RetryPolicy
 from fgd_core.spec.events import ArtifactSaved, RunFinished, StoredEvent, Warned
-from fgd_core.spec.jobs import TrainSpec
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.resources import Resources
 from fgd_core.spec.results import ErrorReport
 from service.client import streaming

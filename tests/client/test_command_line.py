@@ -17,7 +17,8 @@ import yaml
 
 from fgd_core.spec.chains import TeachersOrdered
 from fgd_core.spec.events import DeviceReady, EpochFinished, Progress, RunFinished
-from fgd_core.spec.jobs import ChainSpec, Stage, Teacher
+from fgd_core.spec.kinds.chain import ChainSpec, Stage
+from fgd_core.spec.kinds.teacher import Teacher
 from fgd_core.spec.methods import FitNet, Mixed, Pkd
 from fgd_core.spec.results import ErrorReport
 from service.client.cli import COMMANDS, HINTS, load

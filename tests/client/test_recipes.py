@@ -12,7 +12,7 @@ from fgd_core.detectors.weights.classes import COCO_CLASSES
 from fgd_core.detectors.weights.files import WeightsFile
 from fgd_core.detectors.weights.matching import load_weights
 from fgd_core.detectors.weights.mmdetection import mmdetection_weights
-from fgd_core.spec.jobs import DistillSpec
+from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.methods import Ld
 from fgd_core.spec.paths import field
 from fgd_core.spec.recipes import Publication

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from fgd_core.spec.jobs import ChainSpec, DistillSpec, EvaluateSpec, TrainSpec
+from fgd_core.spec.kinds.chain import ChainSpec
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.evaluate import EvaluateSpec
+from fgd_core.spec.kinds.train import TrainSpec
 from service.client.errors import SpecFileError, UsageError
 from service.client.spec_file import read_spec
 

@@ -11,7 +11,8 @@ from pydantic import JsonValue
 from rich.console import Console
 
 from fgd_core.spec.events import RunFinished, StoredEvent
-from fgd_core.spec.jobs import JOB_SPEC, SweepSpec
+from fgd_core.spec.jobs import JOB_SPEC
+from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.results import ErrorReport, Scores
 from fgd_core.spec.trials import SweepProgressed, TrialEnded, TrialReported, TrialStarted
 from fgd_core.spec.views import JobView

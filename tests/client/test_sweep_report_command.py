@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from fgd_core.spec.dimensions import LogUniform
-from fgd_core.spec.jobs import JOB_SPEC, SweepSpec
+from fgd_core.spec.jobs import JOB_SPEC
+from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.sweep_report import SweepReport
 from service.client.client import FgdClient
 from tests.client.conftest import Fgd

@@ -10,7 +10,7 @@ from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.data import Shapes
 from fgd_core.spec.detectors import RetinaNet
 from fgd_core.spec.events import Evaluated, Progress
-from fgd_core.spec.jobs import TrainSpec
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.results import Scores
 from workers.metrics.relay import MetricsRelay
 

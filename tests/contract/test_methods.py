@@ -19,7 +19,7 @@ from fgd_core.detectors.base import Detector
 from fgd_core.methods import METHODS
 from fgd_core.methods.base import Moment, Terms
 from fgd_core.spec.detectors import AnyDetector, DetectorSpec
-from fgd_core.spec.jobs import SweepSpec
+from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.loss_names import Role, read_loss_name
 from fgd_core.spec.methods import METHOD_TYPES, PRESETS, AnyMethod, Fgd, MethodSpec
 from fgd_core.spec.training import AdamW

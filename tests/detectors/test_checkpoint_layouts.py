@@ -32,7 +32,7 @@ from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.data import InputSpec
 from fgd_core.spec.detectors import AnyDetector, FasterRcnn, RetinaNet
 from fgd_core.spec.event_text import describe
-from fgd_core.spec.jobs import Teacher
+from fgd_core.spec.kinds.teacher import Teacher
 from tests.contract.test_detectors import SMALL
 from tests.detectors.mmdetection_layouts import Sizes, filled
 from tests.detectors.mmdetection_layouts import retinanet as retinanet_of_mmdetection

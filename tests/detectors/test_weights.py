@@ -28,7 +28,8 @@ from fgd_core.spec import pretrained
 from fgd_core.spec.backbones import MobileNet, ResNet, Swin
 from fgd_core.spec.detectors import AnyDetector, DetectorSpec, FasterRcnn, RetinaNet
 from fgd_core.spec.events import WeightsLoaded
-from fgd_core.spec.jobs import Inheritance, Teacher
+from fgd_core.spec.kinds.distill import Inheritance
+from fgd_core.spec.kinds.teacher import Teacher
 from fgd_core.spec.resources import RetryPolicy
 from service.jobs.lifecycle import Reason
 from service.jobs.retry import Budgets, Fail, after_failure

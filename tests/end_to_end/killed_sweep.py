@@ -20,7 +20,7 @@ from whole import Whole, distill, train, wait_for
 
 from fgd_core.spec.dimensions import Dimension, LogUniform
 from fgd_core.spec.events import StoredEvent
-from fgd_core.spec.jobs import SweepSpec
+from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.search import Asha, Budget, Objective, PopulationBased, Random, SchedulerSpec, Tpe
 from service.client.client import FgdClient
 from service.dispatcher.local import LocalRay

@@ -11,7 +11,8 @@ import torch
 from whole import Whole, all_events, distill, running, train, wait_for, wait_for_event
 
 from fgd_core.detectors.weights.checkpoint import read_checkpoint
-from fgd_core.spec.jobs import ChainSpec, EvaluateSpec, Stage
+from fgd_core.spec.kinds.chain import ChainSpec, Stage
+from fgd_core.spec.kinds.evaluate import EvaluateSpec
 from service.client.client import FgdClient
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1500)]

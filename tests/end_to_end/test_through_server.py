@@ -13,7 +13,8 @@ from killed_sweep import compare
 from moto.server import ThreadedMotoServer
 from whole import Whole, all_events, distill, running, train, wait_for, wait_for_event
 
-from fgd_core.spec.jobs import CheckDataSpec, EvaluateSpec
+from fgd_core.spec.kinds.check_data import CheckDataSpec
+from fgd_core.spec.kinds.evaluate import EvaluateSpec
 from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 

@@ -18,7 +18,9 @@ from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.data import InputSpec, Shapes
 from fgd_core.spec.detectors import RetinaNet
 from fgd_core.spec.events import StoredEvent
-from fgd_core.spec.jobs import DistillSpec, Teacher, TrainSpec
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.teacher import Teacher
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.methods import Fgd
 from fgd_core.spec.training import AdamW, TrainingSpec
 from fgd_core.spec.views import JobView

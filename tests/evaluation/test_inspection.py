@@ -16,7 +16,7 @@ from fgd_core.runs import execute
 from fgd_core.spec.data import Coco, Registered
 from fgd_core.spec.event_text import describe
 from fgd_core.spec.events import ArtifactSaved, DataChecked, DataSetChecked, RunFinished, Warned
-from fgd_core.spec.jobs import CheckDataSpec
+from fgd_core.spec.kinds.check_data import CheckDataSpec
 from fgd_core.spec.profiles import Bin
 from tests.library import RecordingContext, train_spec, with_data, write_squares
 

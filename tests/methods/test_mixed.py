@@ -10,7 +10,8 @@ from fgd_core.methods import METHODS
 from fgd_core.methods.base import Lesson, Method, Side, Terms, View
 from fgd_core.outputs import FeatureLevel
 from fgd_core.spec.detectors import AnyDetector, FasterRcnn, RetinaNet
-from fgd_core.spec.jobs import DistillSpec, SweepSpec
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.methods import AnyMethod, Cwd, Defeat, Fgd, FitNet, Mgd, Mixed, Pkd
 from fgd_core.spec.methods.base import Unmet
 from tests.library import TINY, TINY_DETECTOR

@@ -29,7 +29,10 @@ from fgd_core.spec.events import (
     Warned,
     WeightsLoaded,
 )
-from fgd_core.spec.jobs import DistillSpec, JobSpec, Teacher, TrainSpec
+from fgd_core.spec.jobs import JobSpec
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.teacher import Teacher
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.methods import Fgd
 from fgd_core.spec.plans import DistillationPlanned, LevelSide, PlannedLevel
 from fgd_core.spec.report import CurvePoint, JobReport, Report

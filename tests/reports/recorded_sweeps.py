@@ -8,7 +8,7 @@ from typing import Any
 
 from fgd_core.spec.dimensions import Choice, Condition, Dimension, LogUniform, Uniform
 from fgd_core.spec.events import StoredEvent
-from fgd_core.spec.jobs import SweepSpec
+from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.results import ErrorReport, RunResult, Scores
 from fgd_core.spec.search import Asha, RunAll
 from fgd_core.spec.sweep_report import SweepReport

@@ -4,7 +4,8 @@ from fgd_core.spec.base import Fact
 from fgd_core.spec.chains import StageFinished, StageStarted, TeachersOrdered
 from fgd_core.spec.data import Shapes
 from fgd_core.spec.events import EpochFinished, Evaluated, RunFinished, TeacherChecked
-from fgd_core.spec.jobs import ChainSpec, Stage, Teacher
+from fgd_core.spec.kinds.chain import ChainSpec, Stage
+from fgd_core.spec.kinds.teacher import Teacher
 from fgd_core.spec.methods import Fgd
 from fgd_core.spec.report import CurvePoint, JobReport, Report
 from fgd_core.spec.results import RunResult

@@ -10,7 +10,7 @@ import plotly.graph_objects
 import pytest
 
 from fgd_core.spec.dimensions import Choice
-from fgd_core.spec.jobs import DistillSpec
+from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.methods import Pkd
 from fgd_core.spec.search import RunAll
 from fgd_core.spec.sweep_report import Alternatives, SweepReport

@@ -11,7 +11,8 @@ from fgd_core.data.shapes import CATEGORIES
 from fgd_core.spec.backbones import MobileNet
 from fgd_core.spec.data import SHAPE_NAMES
 from fgd_core.spec.detectors import RetinaNet
-from fgd_core.spec.jobs import JOB_SPEC, SweepSpec
+from fgd_core.spec.jobs import JOB_SPEC
+from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.methods import METHOD_TYPES, PRESETS, AnyMethod
 from fgd_core.spec.training import AdamW
 from service.jobs.admission import Facts, NeededJob, reasons, trial_reasons

@@ -11,7 +11,9 @@ from typing import NoReturn
 
 from fgd_core.evaluation import evaluator
 from fgd_core.runs import execute
-from fgd_core.spec.jobs import JOB_SPEC, DistillSpec, TrainSpec
+from fgd_core.spec.jobs import JOB_SPEC
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.train import TrainSpec
 from tests.library import RecordingContext
 from workers.tuning.messages import TrialTask
 from workers.tuning.trial_worker import TrialWorker

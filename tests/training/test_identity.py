@@ -12,7 +12,8 @@ from torch import Tensor
 from fgd_core.detectors.weights.checkpoint import read_checkpoint, save_checkpoint
 from fgd_core.runs import execute
 from fgd_core.spec.events import EpochFinished, Resumed, Warned
-from fgd_core.spec.jobs import DistillSpec, TrainSpec
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.results import ErrorReport
 from tests.library import RecordingContext, distill_spec, train_spec, with_data, write_squares
 

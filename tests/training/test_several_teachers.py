@@ -13,9 +13,10 @@ from fgd_core.detectors import build_detector
 from fgd_core.detectors.base import Detector
 from fgd_core.methods.base import Moment
 from fgd_core.runs import execute
+from fgd_core.spec.checkpoint_references import checkpoint_sources
 from fgd_core.spec.detectors import DetectorSpec
 from fgd_core.spec.events import EpochFinished, TeacherChecked, WeightsLoaded
-from fgd_core.spec.jobs import DistillSpec, checkpoint_sources
+from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.methods import Ikd, Pkd
 from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.training.distiller import Distiller

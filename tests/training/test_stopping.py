@@ -26,7 +26,8 @@ from fgd_core.evaluation.speed import measure_speed
 from fgd_core.runs import execute
 from fgd_core.spec.data import Coco, CocoSplit, InputSpec, Shapes, Voc, Yolo
 from fgd_core.spec.events import EpochFinished, Evaluated, Resumed, RunEvent, RunFinished
-from fgd_core.spec.jobs import CheckDataSpec, TrainSpec
+from fgd_core.spec.kinds.check_data import CheckDataSpec
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.stopping import Stopped, checking_for_stop, run_in_thread, stoppable
 from tests.library import RecordingContext, distill_spec, evaluate_spec, train_spec
 from workers.control_plane import retry_until_reachable

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from fgd_core.spec.events import RunEvent, RunFinished
-from fgd_core.spec.jobs import JOB_SPEC, DistillSpec, SweepSpec, TrainSpec
+from fgd_core.spec.jobs import JOB_SPEC
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.sweep import SweepSpec
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.results import ErrorReport, RunResult, Scores
 from fgd_core.spec.trials import STUDY_EVENT, EarlierTrial, StudyEntry, StudyLog, Verdict
 from workers.tuning.driver import Driver

@@ -9,7 +9,8 @@ import pytest
 from function_trials import Killed, Memory, run, sweep
 
 from fgd_core.spec.events import ArtifactSaved
-from fgd_core.spec.jobs import DistillSpec, TrainSpec
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.trials import TrialEnded, TrialReported, TrialStarted
 
 SEED = 20261122

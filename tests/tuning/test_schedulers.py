@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from function_trials import Memory, run, sweep
 
-from fgd_core.spec.jobs import DistillSpec, TrainSpec
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.search import Asha, HyperBand, SchedulerSpec
 from fgd_core.spec.trials import TrialEnded, TrialReported, TrialStarted
 from workers.tuning.schedulers import SCHEDULERS, build_scheduler, rungs

@@ -8,7 +8,8 @@ import pytest
 from function_trials import Memory, run, sweep
 from pydantic import JsonValue
 
-from fgd_core.spec.jobs import DistillSpec, TrainSpec
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.search import Objective, SearcherSpec
 from fgd_core.spec.trials import EarlierTrial, TrialEnded, TrialStarted
 from workers.tuning.searchers import SEARCHERS, build_searcher

@@ -8,7 +8,7 @@ from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.data import Shapes
 from fgd_core.spec.detectors import RetinaNet
-from fgd_core.spec.jobs import TrainSpec
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.training import TrainingSpec
 
 

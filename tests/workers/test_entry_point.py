@@ -13,7 +13,12 @@ from small_control_plane import CLAIM, TOKEN, SmallControlPlane
 from fgd_core.runs import execute
 from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.data import InputSpec, Shapes
-from fgd_core.spec.jobs import JOB_SPEC, CheckDataSpec, DistillSpec, EvaluateSpec, JobSpec, Teacher, TrainSpec
+from fgd_core.spec.jobs import JOB_SPEC, JobSpec
+from fgd_core.spec.kinds.check_data import CheckDataSpec
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.evaluate import EvaluateSpec
+from fgd_core.spec.kinds.teacher import Teacher
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.methods import Fgd
 from tests.library import RecordingContext
 from workers import runs

@@ -10,7 +10,7 @@ from fgd_core.errors import ConflictError, NetworkError, StaleAttemptError, Stor
 from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.dimensions import LogUniform
 from fgd_core.spec.events import Progress, RunFinished, Warned
-from fgd_core.spec.jobs import SweepSpec
+from fgd_core.spec.kinds.sweep import SweepSpec
 from workers.control_plane import ControlPlane, read_assignment
 from workers.run_context import HttpContext
 from workers.tuning import sweep

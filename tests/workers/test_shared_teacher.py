@@ -21,7 +21,7 @@ from fgd_core.data.loading import TrainLoader
 from fgd_core.detectors.weights.checkpoint import read_checkpoint
 from fgd_core.runs import execute
 from fgd_core.spec.events import TeacherChecked, Warned
-from fgd_core.spec.jobs import DistillSpec
+from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.training.teacher_maps import OwnTeacher
 from tests.library import RecordingContext, distill_spec, train_spec
 from workers.tuning.shared_teacher import SharedTeacher

@@ -11,7 +11,7 @@ from small_control_plane import TOKEN, SmallControlPlane
 
 from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.events import DeviceReady, EvaluationProgress, Progress, RunEvent, RunStarted
-from fgd_core.spec.jobs import EvaluateSpec
+from fgd_core.spec.kinds.evaluate import EvaluateSpec
 from fgd_core.spec.trials import TrialEvent, TrialStarted
 from tests import otlp_collector
 from tests.otlp_collector import Collector, Span

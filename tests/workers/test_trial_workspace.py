@@ -14,7 +14,7 @@ from small_control_plane import TOKEN, SmallControlPlane
 from fgd_core.errors import StaleAttemptError
 from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.events import CheckpointSaved, Evaluated, Resumed, RunFinished, Warned
-from fgd_core.spec.jobs import TrainSpec
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.results import Scores
 from fgd_core.spec.trials import TrialStarted
 from workers.control_plane import ControlPlane

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from fgd_core.errors import FgdError
 from fgd_core.spec.events import RunEvent, RunFinished
-from fgd_core.spec.jobs import SweepSpec
+from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.trials import STUDY_COMMAND, StudyLog, SweepProgressed, TrialEnd, TrialEvent, TrialStarted
 from fgd_core.training.context import RunContext

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 
 from fgd_core.spec.events import RunEvent, RunFinished
-from fgd_core.spec.jobs import DistillSpec, TrainSpec
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.results import Scores
 from workers.tuning.trial_workspace import TrialWorkspace
 

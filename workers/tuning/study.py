@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import JsonValue
 
-from fgd_core.spec.jobs import DistillSpec, SweepSpec, published
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.sweep import SweepSpec, published
 from fgd_core.spec.results import ErrorReport, RunResult, Scores
 from fgd_core.spec.trials import (
     BudgetRaised,

@@ -8,7 +8,9 @@ from typing import Any
 import ray
 
 from fgd_core.spec.events import RunEvent, RunFinished
-from fgd_core.spec.jobs import DistillSpec, JobSpec, SweepSpec
+from fgd_core.spec.jobs import JobSpec
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.stopping import Stopped, checking_for_stop
 from workers.control_plane import retry_until_reachable
 from workers.metrics.ray_metrics import SweepMetrics

@@ -8,8 +8,10 @@ from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from fgd_core.errors import FgdError, StorageError
+from fgd_core.spec.checkpoint_references import checkpoint_artifact, checkpoint_sources
 from fgd_core.spec.events import ArtifactSaved, CheckpointSaved, RunEvent
-from fgd_core.spec.jobs import DistillSpec, TrainSpec, checkpoint_artifact, checkpoint_sources
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.pretrained import is_torchvision_name
 from fgd_core.spec.trials import TrialStarted
 from fgd_core.training.context import RunContext

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from fgd_core.errors import FgdError
 from fgd_core.spec.events import RunFinished
-from fgd_core.spec.jobs import DistillSpec, TrainSpec
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.trials import Verdict
 from fgd_core.training.context import RunContext

@@ -9,7 +9,7 @@ from fgd_core.detectors.base import Detector
 from fgd_core.detectors.weights.matching import LoadResult, SourceWeights, load_weights
 from fgd_core.errors import WeightsError
 from fgd_core.spec.events import WeightsLoaded
-from fgd_core.spec.jobs import Inheritance
+from fgd_core.spec.kinds.distill import Inheritance
 
 _BODY = "backbone.body."
 _BACKBONE = "backbone."

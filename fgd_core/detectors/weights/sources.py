@@ -16,7 +16,7 @@ from fgd_core.detectors.weights.torchvision import load_torchvision, only_backbo
 from fgd_core.errors import SpecError, WeightsError
 from fgd_core.spec.detectors import AnyDetector, DetectorSpec
 from fgd_core.spec.events import WeightsLoaded
-from fgd_core.spec.jobs import Teacher
+from fgd_core.spec.kinds.teacher import Teacher
 from fgd_core.spec.pretrained import implied_detector, is_torchvision_name
 
 Resolve = Callable[[str], Path]

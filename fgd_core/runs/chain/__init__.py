@@ -12,7 +12,8 @@ from fgd_core.runs.chain.stage_context import Axis, RecordedAps, StageContext
 from fgd_core.runs.chain.teachers import CheckTeachers, order_teachers
 from fgd_core.spec.chains import CONTROL, StageFinished, StageStarted, stage_folder
 from fgd_core.spec.events import RunFinished
-from fgd_core.spec.jobs import ChainSpec, DistillSpec
+from fgd_core.spec.kinds.chain import ChainSpec
+from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.results import RunResult
 from fgd_core.storage import write_atomically
 from fgd_core.training.checkpoints import CHECKPOINTS, RunCheckpoints

@@ -8,7 +8,8 @@ from pydantic import JsonValue, ValidationError
 from fgd_core.errors import WeightsError
 from fgd_core.spec.base import Fact
 from fgd_core.spec.chains import CHAIN_RECORD, TeachersOrdered
-from fgd_core.spec.jobs import AnyJob, ChainSpec
+from fgd_core.spec.kinds.base import AnyJob
+from fgd_core.spec.kinds.chain import ChainSpec
 from fgd_core.spec.results import RunResult
 from fgd_core.storage import write_atomically
 from fgd_core.training.checkpoints import CHECKPOINTS

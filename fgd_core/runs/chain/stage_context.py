@@ -8,6 +8,7 @@ from fgd_core.data.loading import ComingBatches
 from fgd_core.detectors.base import Detector
 from fgd_core.runs.chain.record import ChainRecord
 from fgd_core.spec.chains import stage_folder
+from fgd_core.spec.checkpoint_references import checkpoint_artifact
 from fgd_core.spec.events import (
     ArtifactSaved,
     CheckpointSaved,
@@ -18,7 +19,6 @@ from fgd_core.spec.events import (
     Resumed,
     RunEvent,
 )
-from fgd_core.spec.jobs import checkpoint_artifact
 from fgd_core.spec.training import TrainingSpec
 from fgd_core.training.checkpoints import CHECKPOINTS
 from fgd_core.training.context import RunContext, StoresFiles

@@ -15,7 +15,8 @@ from fgd_core.runs.chain.stage_context import RecordedAps
 from fgd_core.runs.training_run import TrainingRun
 from fgd_core.spec.chains import TeachersOrdered
 from fgd_core.spec.events import EvaluationProgress, RunEvent, TeacherChecked
-from fgd_core.spec.jobs import ChainSpec, DistillSpec
+from fgd_core.spec.kinds.chain import ChainSpec
+from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.stopping import raise_if_stopped
 from fgd_core.training.adaptation import AdaptationFit, backward_order
 from fgd_core.training.context import RunContext

@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fgd_core.spec.data import Registered
 from fgd_core.spec.datasets import DatasetPage, DatasetState, DatasetSummary, DatasetView, NewDataset
 from fgd_core.spec.events import DataSetChecked
-from fgd_core.spec.jobs import CheckDataSpec, ProjectName
+from fgd_core.spec.kinds.base import ProjectName
+from fgd_core.spec.kinds.check_data import CheckDataSpec
 from fgd_core.spec.views import JobView
 from service.api import audit_notes, cursors, responses, spec_paths, stored_files, submission
 from service.api.access import Principal, Reader, Submitter

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from fgd_core.spec.administration import ProjectList, ProjectSettings, ProjectView
-from fgd_core.spec.jobs import ProjectName
+from fgd_core.spec.kinds.base import ProjectName
 from service.api import audit_notes
 from service.api.access import AdminOfAll, Reader
 from service.api.deps import ServicesDep

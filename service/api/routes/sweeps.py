@@ -11,7 +11,8 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from fgd_core.errors import NotFoundError, SpecError
 from fgd_core.spec import study_state
-from fgd_core.spec.jobs import JOB_SPEC, SweepSpec
+from fgd_core.spec.jobs import JOB_SPEC
+from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.sweep_report import TrialList, TrialView
 from fgd_core.spec.trials import BudgetRaised, MoreBudget, NewTrial, TrialAsked, TrialStopAsked
 from fgd_core.spec.views import JobView

@@ -11,7 +11,13 @@ from typer import Argument, Option
 
 from fgd_core.spec.event_text import duration, number
 from fgd_core.spec.events import JobState
-from fgd_core.spec.jobs import ChainSpec, CheckDataSpec, DeriveDataSpec, DistillSpec, EvaluateSpec, SweepSpec, TrainSpec
+from fgd_core.spec.kinds.chain import ChainSpec
+from fgd_core.spec.kinds.check_data import CheckDataSpec
+from fgd_core.spec.kinds.derive_data import DeriveDataSpec
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.evaluate import EvaluateSpec
+from fgd_core.spec.kinds.sweep import SweepSpec
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.refusals import closest
 from fgd_core.spec.views import JobSummary
 from service.client.client import FgdClient

@@ -9,7 +9,9 @@ from rich.text import Text
 from typer import Argument, Option
 
 from fgd_core.errors import SpecError
-from fgd_core.spec.jobs import JobSpec, SweepSpec, checkpoint_references
+from fgd_core.spec.checkpoint_references import checkpoint_references
+from fgd_core.spec.jobs import JobSpec
+from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 from service.client.commands.watch import follow_to_the_end

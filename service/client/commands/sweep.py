@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from typer import Argument, Context, Option, Typer
 
 from fgd_core.errors import NotFoundError
-from fgd_core.spec.jobs import SweepSpec
+from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.search import Objective
 from fgd_core.spec.trials import MoreBudget
 from fgd_core.spec.views import JobView

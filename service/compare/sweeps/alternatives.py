@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 from fgd_core.spec.dimensions import Choice, Dimension
-from fgd_core.spec.jobs import SweepSpec
+from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.paths import field
 from fgd_core.spec.study_state import Direction
 from fgd_core.spec.sweep_report import Alternative, Alternatives, Margin, Standing, TrialView

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from fgd_core.errors import SpecError
 from fgd_core.spec import study_state
 from fgd_core.spec.events import StoredEvent
-from fgd_core.spec.jobs import SweepSpec
+from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.search import PopulationBased, RunAll
 from fgd_core.spec.sweep_report import Recommendation, Standing, SweepReport, TrialView
 from fgd_core.spec.views import JobView

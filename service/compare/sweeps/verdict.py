@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from fgd_core.spec.jobs import DistillSpec
+from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.search import Asha, HyperBand, Median, Objective
 from fgd_core.spec.sweep_report import Failure, Margin, Standing, Stopping, SweepReport
 from service.compare.sweeps.configurations import BASELINES

@@ -1,0 +1,1 @@
+"""The specs of jobs, one file for each kind."""

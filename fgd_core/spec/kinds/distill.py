@@ -1,0 +1,61 @@
+"""Distillation from one teacher, or from several teachers at the same time."""
+
+from collections.abc import Mapping
+from typing import Literal, Self, TypeAlias
+
+from pydantic import Field, model_validator
+
+from fgd_core.spec.data import DataSpec, InputSpec
+from fgd_core.spec.detectors import DetectorSpec
+from fgd_core.spec.kinds.base import AnyJob
+from fgd_core.spec.kinds.teacher import Teacher
+from fgd_core.spec.kinds.train import TrainSpec
+from fgd_core.spec.methods import MethodSpec
+from fgd_core.spec.training import TrainingSpec
+
+Inheritance: TypeAlias = Literal["nothing", "full", "neck_and_head", "neck", "head", "by_shape"]
+
+
+class DistillSpec(AnyJob):
+    """Train a student that also learns to imitate a teacher's feature maps."""
+
+    kind: Literal["distill"] = "distill"
+    student: DetectorSpec
+    """The detector to train; its checkpoint is the result."""
+    teacher: Teacher
+    """The teacher; of several teachers, the one whose weights the student inherits."""
+    more_teachers: tuple[Teacher, ...] = Field(default=(), max_length=7)
+    """Further teachers, which the student imitates at the same time. Each has its own instance of the method; the loss
+    is the weighted mean over all teachers. They may be other detectors with other classes: methods that compare class
+    scores of dense detectors use the classes that teacher and data share. No published recipe is known."""
+    method: MethodSpec
+    """The distillation method: how the student imitates the teacher."""
+    inherit: Inheritance = "neck_and_head"
+    """The part of the teacher's weights that the student starts with. `neck_and_head`, `neck`, `head`: that part, where
+    the shapes are equal. `by_shape`: all weights of equal shape, the backbone's too. `full`: all weights; it is an
+    error if one does not fit. `nothing`: none."""
+    data: DataSpec
+    """The training and validation images."""
+    input: InputSpec = InputSpec()
+    training: TrainingSpec = TrainingSpec()
+
+    @property
+    def teachers(self) -> Mapping[str, Teacher]:
+        """All teachers, by the path of their field."""
+        return {"teacher": self.teacher} | {
+            f"more_teachers.{index}": each for index, each in enumerate(self.more_teachers)
+        }
+
+    @model_validator(mode="after")
+    def _some_teacher_counts(self) -> Self:
+        if not any(each.weight for each in self.teachers.values()):
+            raise ValueError("every teacher has weight 0; give one a weight above 0, or set method.scale to 0")
+        return self
+
+
+def needed_pictures(spec: TrainSpec | DistillSpec) -> Mapping[str, int | None]:
+    """Return the other pictures that a training reads, by name: in how many epochs; None: in all."""
+    if isinstance(spec, TrainSpec) or spec.method.weighs_nothing:
+        return {}
+    seen = {each.picture: None for each in spec.teachers.values() if each.picture is not None}
+    return {**spec.method.pictures, **seen}

@@ -1,0 +1,98 @@
+"""The search of settings with many trials of one job."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeAlias
+
+from pydantic import Field, JsonValue, model_validator
+
+from fgd_core.spec.data import pictures_of
+from fgd_core.spec.dimensions import Dimension
+from fgd_core.spec.kinds.base import AnyJob
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.teacher import teacher_detector
+from fgd_core.spec.kinds.train import TrainSpec
+from fgd_core.spec.methods import METHOD_TYPES, preset_space
+from fgd_core.spec.paths import changed
+from fgd_core.spec.search import SweepSettings
+
+_OF_THE_SWEEP = ("project", "priority", "preemptible", "resources", "retry", "seed")
+TrialBase: TypeAlias = Annotated[TrainSpec | DistillSpec, Field(discriminator="kind")]
+
+
+class SweepSpec(AnyJob, SweepSettings):
+    """Search the settings of a job with many trials of one base job.
+
+    `resources` are those of each trial; `seed` is the seed of the first run of each configuration.
+    """
+
+    kind: Literal["sweep"] = "sweep"
+    base: TrialBase
+    """The job that each trial runs, with the values of the search space put in. Its name may be left out."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_base(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("base"), dict) and "name" in data:
+            return {**data, "base": {"name": data["name"], **data["base"]}}
+        return data
+
+    @model_validator(mode="after")
+    def _is_given_once(self) -> Self:
+        twice = sorted(self.base.model_fields_set & set(_OF_THE_SWEEP))
+        defaults = type(self.base).model_fields
+        given = [name for name in twice if getattr(self.base, name) != defaults[name].default]
+        if given:
+            raise ValueError(
+                f"set {', '.join(given)} on the sweep and not in its base; the sweep's value holds for every trial"
+            )
+        return self
+
+    def dimensions(self) -> dict[str, Dimension]:
+        """Return the searched dimensions by field of the base; for a preset, its dimensions.
+
+        Raises:
+            KeyError: the base has no method, or the preset searches another one.
+        """
+        if isinstance(self.space, dict):
+            return dict(self.space)
+        if isinstance(self.base, TrainSpec):
+            raise KeyError(self.space)
+        teacher = teacher_detector(self.base.teacher)
+        return preset_space(self.space, self.base.method, self.base.student, teacher, pictures_of(self.base.data))
+
+    def trial(self, values: Mapping[str, JsonValue], *, seed: int, name: str | None = None) -> TrainSpec | DistillSpec:
+        """Return the job of a trial; it could also be submitted by itself.
+
+        Args:
+            values: by field path; all other fields are as in the base.
+        Raises:
+            pydantic.ValidationError: the base does not accept these values.
+        """
+        spec = with_values(self.base, values)
+        of_sweep = {each: self.model_dump(mode="json")[each] for each in _OF_THE_SWEEP}
+        return type(self.base).model_validate({**spec, **of_sweep, "seed": seed, "name": name or self.name})
+
+
+def with_values(base: TrainSpec | DistillSpec, values: Mapping[str, JsonValue]) -> dict[str, Any]:
+    """Return a job in JSON with fields set by path; the result is not validated.
+
+    Another `method.type` brings the published values of that method: weights of the base's method mean nothing to it.
+
+    Raises:
+        KeyError: a path leads through a field that does not exist.
+    """
+    kind = METHOD_TYPES.get(str(values.get("method.type")))
+    if kind is not None and isinstance(base, DistillSpec) and not isinstance(base.method, kind):
+        method = kind().published(base.student, teacher_detector(base.teacher))
+        base = base.model_copy(update={"method": method})
+    return changed(base, values)
+
+
+def published(base: TrainSpec | DistillSpec) -> dict[str, JsonValue]:
+    """Return the published settings of the base's method for its pair; empty if the base has no method."""
+    if isinstance(base, TrainSpec):
+        return {}
+    values: dict[str, JsonValue] = base.method.published(base.student, teacher_detector(base.teacher)).model_dump(
+        mode="json"
+    )
+    return values
