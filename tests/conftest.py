@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -42,15 +43,40 @@ RAY_GROUPS = {
 SHARED = Path(os.environ.get("FGD_SHARED", REPOSITORY.parent / "shared"))
 
 
-class _RayInOneProcess(LoadScopeScheduling):
+class _InGroups(LoadScopeScheduling):
     """Gives all end-to-end tests to one test process, and all other tests that start Ray to another one.
 
-    Several Rays at once slow each other down. xdist's own groups do nothing with pytest 9.2, which ignores the suffix
-    that xdist appends to a test's id.
+    Several Rays at once slow each other down. A module whose tests share a fixture is also given to one process:
+    otherwise each process would make the fixture. xdist's own groups do nothing with pytest 9.2, which ignores the
+    suffix that xdist appends to a test's id.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return next((group for prefix, group in RAY_GROUPS.items() if nodeid.startswith(prefix)), nodeid)
+        return _ray_group(nodeid) or (_module(nodeid) if _shares_fixtures(_module(nodeid)) else nodeid)
+
+
+def _ray_group(nodeid: str) -> str | None:
+    return next((group for prefix, group in RAY_GROUPS.items() if nodeid.startswith(prefix)), None)
+
+
+def _module(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
+
+
+@cache
+def _shares_fixtures(module: str) -> bool:
+    return 'scope="' in (REPOSITORY / module).read_text()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the groups that take longest, so that no process has to run one of them alone at the end."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: _rank(item.nodeid))
+
+
+def _rank(nodeid: str) -> int:
+    ranks = {"end_to_end": 0, "ray": 1}
+    return ranks.get(_ray_group(nodeid) or "", 2 if _shares_fixtures(_module(nodeid)) else 3)
 
 
 # While modules are imported, garbage collection looks at ever more objects, and finds nothing to free.
@@ -67,7 +93,11 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
-    return _RayInOneProcess(config, log) if config.getvalue("dist") == "loadgroup" else None
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    # The order of the tests, instead of an order by the size of the groups.
+    config.option.loadscopereorder = False
+    return _InGroups(config, log)
 
 
 @pytest.fixture(autouse=True)
