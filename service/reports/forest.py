@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fgd_core.spec.comparison import Change, Comparison, Finding
-from service.reports.figures import COLOURS, Chart, Trace, layout, markers, x_title
+from service.reports.drawing import COLOURS, Chart, Trace, layout, markers, x_title
 
 # Shapes differ, too, for colour-blind readers and for paper.
 _LOOKS: tuple[tuple[Finding, str, str], ...] = (

@@ -3,9 +3,11 @@
 import base64
 from collections.abc import Mapping
 
-from fgd_core.spec.report import Report
+from fgd_core.spec.applied_methods import AppliedMethod, applied_methods
+from fgd_core.spec.report import JobReport, Report
 from service.reports.comparison import best_in_column, best_scores, columns_for, conclusions, role, speed_ratio
-from service.reports.figures import charts, colour
+from service.reports.drawing import colour
+from service.reports.figures import charts
 from service.reports.page import as_yaml, render_charts
 
 
@@ -29,11 +31,16 @@ def render_html(report: Report, images: Mapping[str, bytes]) -> str:
         ratios={job.job_id: speed_ratio(job, report.jobs) for job in report.jobs},
         colours={job.job_id: colour(index) for index, job in enumerate(report.jobs)},
         conclusions=conclusions(report),
+        methods={job.job_id: _methods(job) for job in report.jobs},
         classes=_classes(report),
         scores={job.job_id: best_scores(job) for job in report.jobs},
         images={job_id: base64.b64encode(image).decode() for job_id, image in images.items()},
         specs={job.job_id: as_yaml(job.spec) for job in report.jobs},
     )
+
+
+def _methods(job: JobReport) -> list[AppliedMethod]:
+    return applied_methods(job.spec, job.order.order if job.order is not None else None)
 
 
 def _classes(report: Report) -> dict[str, int]:

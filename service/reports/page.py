@@ -15,7 +15,7 @@ import yaml
 from markupsafe import Markup
 from pydantic import BaseModel
 
-from service.reports.figures import Chart
+from service.reports.drawing import Chart
 
 _HERE = Path(__file__).parent
 

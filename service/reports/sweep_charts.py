@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from fgd_core.spec.dimensions import Choice, Dimension, Integers, LogUniform
 from fgd_core.spec.sweep_report import SweepReport, TrialView
 from service.jobs.metric_text import metric_name, metric_value, origin_text, value_text, values_text
-from service.reports.figures import COLOURS, Chart
+from service.reports.drawing import COLOURS, Chart
 
 BLUE, ORANGE, GREEN, RED, PINK, SKY, GREY = COLOURS
 SCALE = ((0.0, "#9AA0A6"), (0.5, "#E6A000"), (1.0, "#C63C00"))

@@ -6,7 +6,7 @@ from typing import Any
 from fgd_core.spec.sweep_report import SweepReport, TrialView
 from service.jobs.metric_text import metric_name, origin_text
 from service.jobs.trial_values import continued_after, judged_at
-from service.reports.figures import Trace, layout, markers, x_title
+from service.reports.drawing import Trace, layout, markers, x_title
 from service.reports.sweep_charts import (
     BLUE,
     GREY,

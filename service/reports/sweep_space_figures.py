@@ -7,7 +7,7 @@ from typing import Any
 from fgd_core.spec.dimensions import Choice, Dimension
 from fgd_core.spec.sweep_report import SweepReport, TrialView
 from service.jobs.trial_values import best_until, common_epoch
-from service.reports.figures import Trace, layout, markers
+from service.reports.drawing import Trace, layout, markers
 from service.reports.sweep_charts import (
     BLUE,
     GROUP_MARKS,

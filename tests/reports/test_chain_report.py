@@ -6,7 +6,7 @@ from fgd_core.spec.data import Shapes
 from fgd_core.spec.events import EpochFinished, Evaluated, RunFinished, TeacherChecked
 from fgd_core.spec.kinds.chain import ChainSpec, Stage
 from fgd_core.spec.kinds.teacher import Teacher
-from fgd_core.spec.methods import Fgd
+from fgd_core.spec.methods import Fgd, Pkd
 from fgd_core.spec.report import CurvePoint, JobReport, Report
 from fgd_core.spec.results import RunResult
 from fgd_core.spec.training import TrainingSpec
@@ -132,6 +132,22 @@ class TestPage:
         )
         assert [trace["name"] for trace in chart.figure["data"]] == ["a chain", "a chain, control"]
         assert [(shape["x0"], shape["x1"]) for shape in chart.figure["layout"]["shapes"]] == [(2, 2)]
+
+    def test_each_stage_has_its_own_method_in_the_charts_of_the_loss(self) -> None:
+        first, second = SPEC.stages
+        spec = SPEC.model_copy(update={"stages": (first, second.model_copy(update={"method": Pkd()}))})
+        values = {"distill/P3": 0.1, "distill/foreground": 1.0}
+        of_second = {"distill/P3": 0.2, "distill/pearson": 2.0}
+        epochs = [at.model_copy(update={"values": values if at.epoch <= 2 else of_second}) for at in WHOLE.epochs]
+        job = WHOLE.model_copy(update={"spec": spec, "epochs": epochs})
+        drawn = {chart.name: chart.figure["data"] for chart in charts(Report(generated_at=BEGIN, jobs=[job]))}
+        lines = [(trace["name"], trace["x"]) for name in ("terms-c1", "places-c1") for trace in drawn[name]]
+        assert lines == [
+            ("fgd: foreground (weight 0.001)", [1, 2]),
+            ("pkd: pearson (weight 10)", [3, 4]),
+            ("fgd: P3", [1, 2]),
+            ("pkd: P3", [3, 4]),
+        ]
 
     def test_a_stage_with_larger_batches_has_its_epochs_at_the_right_place(self) -> None:
         rates = {"images_per_s": 1.0, "eta_s": 1.0, "learning_rate": 0.1, "values": {"loss": 1.0}}

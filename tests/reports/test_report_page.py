@@ -6,16 +6,29 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 
 import plotly.graph_objects
 import pytest
 from PIL import Image
 
+from fgd_core.spec.methods import AnyMethod, CrossKd, Drkd, Fgd, Ikd, Logit, Mixed, Tadr
+from fgd_core.spec.report import Report
 from fgd_core.spec.results import ErrorReport
 from service.reports.figures import charts
 from service.reports.html import render_html
 from tests.reports.browser import with_script
-from tests.reports.recorded_jobs import STUDENT, Recorded, demo_jobs, recorded, report_on, train_spec, view
+from tests.reports.recorded_jobs import (
+    BEGIN,
+    STUDENT,
+    Recorded,
+    demo_jobs,
+    distill_spec,
+    recorded,
+    report_on,
+    train_spec,
+    view,
+)
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PICTURE = '<img alt="Validation images'
@@ -44,6 +57,19 @@ def an_evil_job() -> Recorded:
     error = ErrorReport(code="data", message=EVIL, traceback=EVIL)
     broken = view("e1", job.job.spec, job.events, state="failed", error=error)
     return job._replace(job=broken.model_copy(update={"name": EVIL}))
+
+
+def distilled(method: AnyMethod, values: Mapping[str, float]) -> Report:
+    """Return the report on a job that distils with a method and has the values in each epoch."""
+    spec = distill_spec("distilled student", "t1", epochs=2).model_copy(update={"method": method})
+    (job,) = report_on(recorded("d1", spec)).jobs
+    epochs = [at.model_copy(update={"values": dict(values)}) for at in job.epochs]
+    return Report(generated_at=BEGIN, jobs=[job.model_copy(update={"epochs": epochs})])
+
+
+def legend(chart: str, report: Report) -> list[str]:
+    figures = {each.name: each.figure for each in charts(report)}
+    return [trace["name"] for trace in figures[chart]["data"]]
 
 
 class TestPage:
@@ -103,25 +129,51 @@ class TestFigures:
             "per-class",
             "ap-against-speed",
             "terms-d1",
-            "levels-d1",
+            "places-d1",
         ]
 
-    def test_terms_and_levels_have_separate_figures(self) -> None:
-        drawn = {chart.name: chart for chart in charts(report_on(*demo_jobs()))}
-        assert [trace["name"] for trace in drawn["levels-d1"].figure["data"]] == ["P3", "P4", "P5", "P6", "P7"]
-        terms = [trace["name"] for trace in drawn["terms-d1"].figure["data"]]
-        assert "distill/foreground" in terms
-        assert not [name for name in terms if "P3" in name or "total" in name]
+    def test_terms_and_places_have_separate_figures(self) -> None:
+        assert legend("places-d1", report_on(*demo_jobs())) == ["fgd: P3", "fgd: P4", "fgd: P5", "fgd: P6", "fgd: P7"]
+        # The scale of the job is 0.05.
+        assert legend("terms-d1", report_on(*demo_jobs())) == [
+            "fgd: attention (weight 2.5e-05)",
+            "fgd: background (weight 2.5e-05)",
+            "fgd: foreground (weight 5e-05)",
+            "fgd: relation (weight 2.5e-07)",
+            "detector: box",
+            "detector: classification",
+        ]
 
-    def test_the_levels_of_a_mixture_are_drawn_for_each_part(self) -> None:
-        report = report_on(*demo_jobs())
-        for values in (at.values for job in report.jobs for at in job.epochs if "distill/P3" in at.values):
-            for name, value in list(values.items()):
-                values |= {name.replace("distill/", f"distill/{part}/"): value for part in ("focal", "pattern")}
-        drawn = {chart.name: chart for chart in charts(report)}
-        levels = {trace["name"] for trace in drawn["levels-d1"].figure["data"]}
-        assert {"P3", "focal/P3", "pattern/P3"} <= levels
-        assert not [trace["name"] for trace in drawn["terms-d1"].figure["data"] if "P3" in trace["name"]]
+    def test_the_head_and_regions_are_places_and_no_terms(self) -> None:
+        values = {"distill/regions": 0.2, "distill/region_classes": 0.1, "distill/P3": 0.3}
+        job = distilled(Tadr(classes=10), values)
+        assert legend("places-d1", job) == ["tadr: P3", "tadr: regions"]
+        assert "tadr: region classes (weight 10)" in legend("terms-d1", job)
+        job = distilled(CrossKd(), {"distill/head": 0.2, "distill/classes": 0.1})
+        assert legend("places-d1", job) == ["crosskd: head"]
+
+    def test_the_parts_of_a_mixture_have_their_names_and_methods(self) -> None:
+        parts = {"focal": Fgd(), "outputs": Logit(scale=2, classes=3)}
+        values = {"distill/focal/P3": 0.1, "distill/outputs/head": 0.2, "distill/outputs/classes": 0.3}
+        job = distilled(Mixed(scale=0.5, parts=parts), values)
+        assert legend("places-d1", job) == ["focal (fgd): P3", "outputs (logit): head"]
+        assert "outputs (logit): classes (weight 3)" in legend("terms-d1", job)
+
+    def test_a_method_around_another_one_names_both(self) -> None:
+        values = {"distill/P3": 0.1, "distill/foreground": 0.2, "distill/adversarial": 0.3}
+        job = distilled(Ikd(), values)
+        assert legend("places-d1", job) == ["ikd: P3"]
+        assert {"fgd: foreground (weight 0.001)", "ikd: adversarial (weight 1e-05)"} <= {*legend("terms-d1", job)}
+
+    def test_a_term_without_a_weight_says_so(self) -> None:
+        job = distilled(Drkd(), {"distill/teacher_norm": 0.1})
+        assert "drkd: teacher norm (weight 0)" in legend("terms-d1", job)
+
+    def test_the_methods_table_has_a_row_for_each_part(self) -> None:
+        page = render_html(distilled(Mixed(), {}), {})
+        assert "<h3>Methods</h3>" in page
+        assert '<td class="left">pearson (pkd)</td><td>1</td><td class="left">pearson 10</td>' in page
+        assert "<h3>Methods</h3>" not in render_html(report_on(demo_jobs()[0]), {})
 
     def test_figures_are_json_without_nan(self) -> None:
         for chart in charts(report_on(*demo_jobs())):
