@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+import fgd_core.no_compiler  # noqa: F401  # before torchvision is imported
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.cascade_rcnn import CascadeMaskRcnn, CascadeRcnn
 from fgd_core.detectors.faster_rcnn import FasterRcnn

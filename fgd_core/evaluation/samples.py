@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional
-from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks, make_grid
+from torchvision.utils import draw_segmentation_masks, make_grid
 
 from fgd_core.data.samples import DetectionDataset
 from fgd_core.data.transforms import resize_masks
@@ -18,6 +18,7 @@ from fgd_core.stopping import stoppable
 _SIDE_PX = 256
 _MIN_SCORE = 0.3
 _MASK_OPACITY = 0.4
+_LINE_PX = 2
 # Distinct hues that stay readable on photographs; further classes reuse them.
 _COLOURS = (
     "#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#42d4f4", "#f032e6", "#bfef45", "#fabed4", "#469990",
@@ -101,5 +102,17 @@ def _draw(
         # A pixel shows the best mask that covers it; torchvision draws no mask where several overlap.
         placed &= placed.cumsum(0) == 1
         canvas = draw_segmentation_masks(canvas, placed, alpha=_MASK_OPACITY, colors=colours)
-    drawn: Tensor = draw_bounding_boxes(canvas, boxes * ratio, captions, colors=colours, width=2)
-    return drawn
+    return _draw_boxes(canvas, boxes * ratio, captions, colours)
+
+
+def _draw_boxes(canvas: Tensor, boxes: Tensor, captions: Sequence[str], colours: Sequence[str]) -> Tensor:
+    """Draw boxes (N, 4) xyxy in pixels with their captions on a picture (3, H, W) uint8.
+
+    torchvision's function draws the same, but loads PyTorch's compiler (see `fgd_core.no_compiler`).
+    """
+    picture = Image.fromarray(canvas.permute(1, 2, 0).contiguous().numpy())
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default()
+    for (left, top, right, bottom), caption, colour in zip(boxes.int().tolist(), captions, colours, strict=True):
+        draw.rectangle((left, top, right, bottom), width=_LINE_PX, outline=colour)
+        draw.text((left + _LINE_PX + 1, top + _LINE_PX + 1), caption, fill=colour, font=font)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)

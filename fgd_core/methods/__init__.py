@@ -6,6 +6,7 @@ To add a method: a file here and a row below; its spec is a file and a member of
 
 from collections.abc import Mapping
 
+import fgd_core.no_compiler  # noqa: F401  # before torchvision is imported
 from fgd_core.methods.base import MethodFactory
 from fgd_core.methods.crosskd import build_crosskd
 from fgd_core.methods.cwd import build_cwd

@@ -6,9 +6,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from fgd_core.no_compiler import without_compiler
 from fgd_core.spec.training import AdamW, CosineSchedule, OptimizerSpec, Sgd, StepSchedule, TrainingSpec
 
 _WARMUP_START = 1e-3
+_SGD = without_compiler(torch.optim.SGD)
+_ADAMW = without_compiler(torch.optim.AdamW)
 
 
 def build_optimizer(settings: OptimizerSpec, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -16,7 +19,7 @@ def build_optimizer(settings: OptimizerSpec, parameters: Iterable[nn.Parameter])
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     match settings:
         case Sgd():
-            return torch.optim.SGD(
+            return _SGD(
                 trained,
                 settings.learning_rate,
                 momentum=settings.momentum,
@@ -24,7 +27,7 @@ def build_optimizer(settings: OptimizerSpec, parameters: Iterable[nn.Parameter])
                 fused=True,
             )
         case AdamW():
-            return torch.optim.AdamW(trained, settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+            return _ADAMW(trained, settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
 
 
 def learning_rate(settings: TrainingSpec, step: int, steps: int) -> float:

@@ -7,6 +7,8 @@ list against the same contracts as ordinary imports.
 from collections.abc import Mapping
 
 BY_NAME: Mapping[str, frozenset[str]] = {
+    # It loads torchvision, and PyTorch's compiler where that is needed.
+    "fgd_core.no_compiler": frozenset(),
     "service.client.cli": frozenset(
         f"service.client.commands.{module}"
         for module in (

@@ -47,6 +47,7 @@ DOORS = (
     ),
     Door("torchvision", "torchvision.models.resnet", ("ResNet._make_layer",), "fgd_core/detectors/parts/backbones.py"),
     Door("torch", "torch.nn", ("Conv2d._conv_forward",), "fgd_core/detectors/parts/small_maps.py"),
+    Door("torch", "torch._dynamo.utils", ("is_compile_supported",), "fgd_core/no_compiler.py"),
     Door(
         "pycocotools",
         "pycocotools.cocoeval",
