@@ -80,13 +80,15 @@ async def _resolve_data(services: Services, spec: JobSpec) -> tuple[JobSpec, adm
     async with services.database.reading() as session:
         row = await datasets.named(session, spec.project, data.name)
         known = [] if row is not None else await datasets.names(session, spec.project)
+        made_by = await datasets.deriving_job(session, row) if row is not None else None
     if row is None:
         return with_data(spec, data.model_copy(update={"resolved": None})), admission.NamedData(known=known)
     fingerprints = Fingerprints.model_validate(row.fingerprints) if row.fingerprints is not None else None
     resolved = Resolved.model_validate({"dataset_id": row.id, "data": row.data, "fingerprints": fingerprints})
     error = ErrorReport.model_validate(row.check_error) if row.check_error is not None else None
     refused_for = error.message if error is not None and error.code == "data" else None
-    return with_data(spec, data.model_copy(update={"resolved": resolved})), admission.NamedData(refused_for=refused_for)
+    facts = admission.NamedData(refused_for=refused_for, made_by=made_by)
+    return with_data(spec, data.model_copy(update={"resolved": resolved})), facts
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,8 @@ class NamedData:
     """The data sets of the project, if none has this name."""
     refused_for: str | None = None
     """Why its newest check refused it."""
+    made_by: str | None = None
+    """The unfinished job that makes its pictures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +153,7 @@ def own_reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
     found = [
         *_resources(spec, facts),
         *_named_data(spec, facts.named_data),
-        *path_reasons(paths(spec), facts),
+        *_paths(spec, facts),
         *_of_each(spec, _weights),
         *_of_each(spec, _batch),
         *_of_each(spec, _pictures),
@@ -280,6 +282,31 @@ def _named_data(spec: JobSpec, named: NamedData | None) -> Iterator[ProblemReaso
             f"with `fgd data check {data.name}`: {named.refused_for}"
         )
         yield ProblemReason(loc=f"{loc}.name", code="refused_data", message=message)
+
+
+def _paths(spec: JobSpec, facts: Facts) -> Iterator[ProblemReason]:
+    """Paths of the spec that a job may not read, or cannot; and pictures that another job still makes."""
+    unfinished = _unfinished_pictures(spec, facts.named_data)
+    for reason in path_reasons(paths(spec), facts):
+        # The folder is not missing because of its path.
+        if unfinished is None or (reason.loc, reason.code) != (unfinished.loc, "missing_path"):
+            yield reason
+    if unfinished is not None:
+        yield unfinished
+
+
+def _unfinished_pictures(spec: JobSpec, named: NamedData | None) -> ProblemReason | None:
+    loc, data = data_of(spec)
+    trained = spec.base if isinstance(spec, SweepSpec) else spec
+    if named is None or named.made_by is None or not isinstance(trained, TrainSpec | DistillSpec):
+        return None
+    if not isinstance(data, Registered) or not needed_pictures(trained):
+        return None
+    message = (
+        f"job {named.made_by} still makes the pictures of {data.name!r}; wait for it with "
+        f"`fgd watch {named.made_by}`, and submit this job again"
+    )
+    return ProblemReason(loc=f"{loc}.name", code="unfinished_data", message=message)
 
 
 def path_reasons(named: Iterable[NamedPath], facts: Facts) -> Iterator[ProblemReason]:

@@ -162,6 +162,12 @@ async def note_use(session: WriteSession, job_id: str, dataset_id: str) -> None:
     await session.execute(insert(JobDataset).values(job_id=job_id, dataset_id=dataset_id))
 
 
+async def deriving_job(session: WriteSession, row: Dataset) -> str | None:
+    """Return the id of the unfinished job that makes pictures of the data set; None if there is none."""
+    job = await session.get(Job, row.check_job_id) if row.check_job_id is not None else None
+    return job.id if job is not None and job.kind == "derive_data" and not is_over(job.state) else None
+
+
 async def begin_check(session: WriteSession, dataset_id: str, job_id: str) -> None:
     """Make a job the newest check of a data set."""
     await session.execute(update(Dataset).where(Dataset.id == dataset_id).values(check_job_id=job_id, check_error=None))

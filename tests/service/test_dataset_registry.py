@@ -153,6 +153,26 @@ class TestDeriving:
         view = await shown(plane, "blood-adversarial")
         assert (view["state"], view["fingerprints"]["pictures"]) == ("checked", pictures)
 
+    async def test_a_job_that_reads_the_pictures_is_refused_until_they_are_made(self, plane: ControlPlane) -> None:
+        deriving = (await submit(plane, derive_spec())).json()["job_id"]
+        data = {"type": "registered", "name": "blood-adversarial"}
+        detector = {"type": "retinanet"}
+        student = {"kind": "distill", "name": "student", "student": detector, "data": data}
+        student["teacher"] = {"checkpoint": "/data/teacher.pt", "detector": detector}
+        refused = await submit(plane, student | {"method": {"type": "ikd"}})
+        [reason] = refused.json()["reasons"]
+        assert (reason["loc"], reason["code"]) == ("data.name", "unfinished_data")
+        assert f"fgd watch {deriving}" in reason["message"]
+        await plane.tick()
+        run = plane.run()
+        # A method that reads no pictures need not wait for them.
+        assert (await submit(plane, student | {"method": {"type": "pkd"}})).status_code == 202
+        plane.cluster.say(run.submission_id, "RUNNING")
+        await run.starts()
+        counts = counted() | {"pictures": {"adversarial.train": "c" * 64}}
+        await run.reports(counts, {"kind": "run_finished", "outcome": "succeeded"})
+        assert (await submit(plane, student | {"method": {"type": "ikd"}})).status_code == 202
+
     async def test_again_continues_under_the_same_name(self, plane: ControlPlane) -> None:
         first, second = [await submit(plane, derive_spec(name=name)) for name in ("one", "two")]
         assert (first.status_code, second.status_code) == (202, 202)

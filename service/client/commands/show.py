@@ -51,10 +51,10 @@ def show(
         console.print(method_table(methods))
     if job.attempts:
         console.print(_attempts(job))
+    width = max((len(artifact.name) for artifact in job.artifacts), default=0)
     for artifact in job.artifacts:
-        console.print(
-            Text(f"{artifact.name:<14} {size(artifact.size_bytes):>9}  {server.rstrip('/')}{artifact.url}", style="dim")
-        )
+        url = f"{server.rstrip('/')}{artifact.url}"
+        console.print(Text(f"{artifact.name:<{width}} {size(artifact.size_bytes):>9}  {url}", style="dim"))
     spec = yaml.safe_dump(job.model_dump(mode="json", include={"spec"})["spec"], sort_keys=False)
     console.print(Syntax(spec.rstrip(), "yaml", background_color="default") if console.is_terminal else spec.rstrip())
 
