@@ -22,8 +22,6 @@ FgdError
 import errno
 import sqlite3
 
-from sqlalchemy.exc import DBAPIError
-
 from fgd_core.errors import ConflictError, FgdError, SpecError, StorageError
 
 
@@ -127,7 +125,9 @@ def from_database(error: BaseException, *, is_disconnected: bool = False) -> Fgd
     Args:
         is_disconnected: True if the error occurred while connecting, or the connection was lost.
     """
-    cause = error.orig or error if isinstance(error, DBAPIError) else error
+    # SQLAlchemy's errors hold the driver's. They are not imported here: the process of a comparison needs these errors,
+    # and no database.
+    cause: BaseException = getattr(error, "orig", None) or error
     message, state = str(cause), str(getattr(cause, "sqlstate", None) or "")
     if any(sign in message for sign in _FULL_DISK) or state == "53100":
         return StorageError("the disk that holds the database is full; free some space and try again")

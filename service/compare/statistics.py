@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from fgd_core.spec.comparison import CONFIDENCE
 from service.compare.evidence import Evidence
@@ -142,15 +142,15 @@ def _bootstrapped(value: float, drawn: Floats, num_images: int) -> Measured | No
     if len(drawn) == 0 or num_images < 2:
         return Measured(value)
     freedom, wider = num_images - 1, np.sqrt(num_images / (num_images - 1))
-    tail = float(stats.norm.sf(wider * stats.t.isf((1 - CONFIDENCE) / 2, freedom)))
+    tail = float(special.ndtr(wider * special.stdtrit(freedom, (1 - CONFIDENCE) / 2)))
     low, high = np.quantile(drawn, [tail, 1 - tail])
     beyond = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
     p = min(1.0, 2 * (beyond + 1) / (len(drawn) + 1))
     if beyond == 0:
         # No resample is on the other side of zero. The smallest p that few resamples can show is too large among
         # many classes, so the tail of a normal distribution with the same spread gives p.
-        p = min(p, float(2 * stats.norm.sf(abs(value) / max(drawn.std(), _EQUAL))))
-    p = float(2 * stats.t.sf(stats.norm.isf(p / 2) / wider, freedom))
+        p = min(p, float(2 * special.ndtr(-abs(value) / max(drawn.std(), _EQUAL))))
+    p = float(2 * special.stdtr(freedom, special.ndtri(p / 2) / wider))
     return Measured(float(value), float(low), float(high), p)
 
 
