@@ -72,7 +72,9 @@ def fold_progress(view: ProgressView, event: Event) -> ProgressView:
                 }
             )
         case StageStarted():
-            scores = {} if event.is_control else {"ap": None, "best_ap": None}
+            # A stage that starts again after a loss goes on from its checkpoint, and keeps its best score.
+            is_new = not event.is_control and event.label() != view.stage
+            scores = {"ap": None, "best_ap": None} if is_new else {}
             return view.model_copy(update={"stage": event.label(), **scores})
         case Evaluated() if view.stage == CONTROL:
             return view

@@ -72,7 +72,9 @@ def describe(event: Event) -> str | None:
             return "submitted"
         case StateChanged():
             error = event.error.message if event.error is not None else ""
-            return "  ".join(part for part in dict.fromkeys((event.to_state, event.message, error)) if part)
+            # The message of a retry begins with the error.
+            parts = (event.to_state, event.message, "" if error in event.message else error)
+            return "  ".join(part for part in parts if part)
         case AttemptStarted():
             return f"attempt {event.number}  {event.dashboard_url or ''}".rstrip()
         case _:

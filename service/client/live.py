@@ -9,6 +9,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from fgd_core.spec.chains import CONTROL
 from fgd_core.spec.event_state import JobStatus, read_event
 from fgd_core.spec.event_text import describe, duration, number
 from fgd_core.spec.events import Evaluated, Progress, StoredEvent
@@ -94,7 +95,9 @@ class EventLines:
         event = read_event(stored) if stored.kind in _NOTABLE else None
         if event is None or (isinstance(event, Progress) and not self._is_due(job, stored.at)):
             return None
-        best = f"  best {number(job.progress.best_ap, '.3f')}" if isinstance(event, Evaluated) else ""
+        # The best score is that of the chain, not of its control.
+        has_best = isinstance(event, Evaluated) and job.progress.stage != CONTROL
+        best = f"  best {number(job.progress.best_ap, '.3f')}" if has_best else ""
         return f"{stored.at.astimezone():%H:%M:%S}  {job.name:<18}  {describe(event)}{best}"
 
     def _is_due(self, job: JobStatus, at: datetime) -> bool:

@@ -67,7 +67,7 @@ async def _error(context: Context, attempt: Attempt, found: ClusterJob | None, c
         # Logs are best effort: they may be lost with the node.
         with suppress(ClusterError):
             output = await context.cluster.logs(attempt.submission_id)
-        cause = found.message
+        cause = _without_log(found.message)
     return ErrorReport(
         code=LostRunError.code,
         message=f"the run ended without a final event; Ray reports: {cause or (found.status if found else '')}",
@@ -79,6 +79,11 @@ async def _error(context: Context, attempt: Attempt, found: ClusterJob | None, c
         },
         retryable=LostRunError.retryable,
     )
+
+
+def _without_log(cluster_message: str) -> str:
+    """Return Ray's message without the end of the log, which would fill the screen wherever the error is shown."""
+    return cluster_message.partition(", last available logs")[0]
 
 
 def read_outbox(storage: Storage, attempt: Attempt) -> list[ReportedEvent]:

@@ -9,22 +9,27 @@ from rich.console import Console
 from rich.spinner import Spinner
 
 from fgd_core.spec.administration import AuditEntryView, DeliveryView, TokenView
+from fgd_core.spec.data import Shapes
 from fgd_core.spec.event_state import JobStatus, status_before_events
+from fgd_core.spec.events import DataChecked
 from fgd_core.spec.housekeeping import Removal
+from fgd_core.spec.kinds.derive_data import DeriveDataSpec
+from fgd_core.spec.kinds.teacher import Teacher
 from fgd_core.spec.views import JobSummary, ProgressView, QueuedJob, QueueView
 from service.client.client import FgdClient
 from service.client.commands.audit import audit_table
 from service.client.commands.gc import removal_table
 from service.client.commands.jobs import job_table
 from service.client.commands.queue import queue_table
-from service.client.commands.report import comparison_table
+from service.client.commands.report import comparison_table, data_sentences
 from service.client.commands.tokens import token_table
 from service.client.commands.webhooks import delivery_table
-from service.client.live import bars
+from service.client.live import EventLines, bars
 from service.client.overview import table
+from service.jobs.report import fold
 from tests.client.live_server import LiveServer, eventually
 from tests.client.terminal import Terminal
-from tests.reports.recorded_jobs import STUDENT, demo_jobs, report_on, train_spec
+from tests.reports.recorded_jobs import STUDENT, demo_jobs, report_on, stored, train_spec, view
 
 WIDTHS = (72, 80, 100, 160)
 NOW = datetime.now(UTC)
@@ -267,3 +272,32 @@ def queued() -> QueuedJob:
         not_before=None,
         created_at=NOW,
     )
+
+
+def test_the_control_of_a_chain_has_no_best_score() -> None:
+    lines = EventLines()
+    [*_, scored] = [event for event in demo_jobs()[0].events if event.kind == "evaluated"]
+    for stage, has_best in (("stage 2/2", True), ("control", False)):
+        job = a_running_job()
+        job.progress = job.progress.model_copy(update={"stage": stage})
+        line = lines.line(job, scored)
+        assert line is not None and ("best" in line) == has_best
+
+
+def test_a_job_that_derives_data_reports_what_it_made_and_under_which_name() -> None:
+    spec = DeriveDataSpec(
+        name="copies",
+        data=Shapes(),
+        teacher=Teacher(checkpoint="/teacher.pt"),
+        dataset="shapes-copies",
+        folder="/copies",
+    )
+    counted = DataChecked(
+        split="train", num_images=32, num_images_without_boxes=1, num_boxes=58, num_crowd=0, boxes_per_category={}
+    )
+    # The images are counted before the pictures are made, and again with them.
+    events = stored("a", [counted, counted])
+    assert data_sentences(fold(view("a", spec, events), events, {})) == [
+        "copies: train has 32 images and 58 boxes; no findings",
+        "copies: registered as shapes-copies; `fgd data show shapes-copies` shows all counts",
+    ]

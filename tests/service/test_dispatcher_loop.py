@@ -154,7 +154,8 @@ class TestLoss:
     async def die(self, plane: ControlPlane, submission_id: str) -> None:
         """Kill the run's process, and let time pass until the dispatcher may mark it lost."""
         plane.cluster.output[submission_id] = "epoch 1\nKilled"
-        plane.cluster.say(submission_id, "FAILED", "the driver exited with code -9")
+        log = ", last available logs (truncated to 20,000 chars):\nepoch 1\nKilled"
+        plane.cluster.say(submission_id, "FAILED", f"the driver exited with code -9{log}")
         plane.clock.forward(11)
         await plane.tick()
         plane.clock.forward(3)
@@ -178,6 +179,7 @@ class TestLoss:
         job = await plane.job(job_id)
         assert job["state"] == "failed"
         assert job["error"]["code"] == "lost_run"
+        assert job["error"]["message"].endswith("Ray reports: the driver exited with code -9")
         assert job["error"]["details"]["cluster_message"] == "the driver exited with code -9"
         assert job["error"]["details"]["last_lines"] == ["epoch 1", "Killed"]
         assert [attempt["error"]["code"] for attempt in job["attempts"]] == ["lost_run"] * 3

@@ -52,6 +52,17 @@ class TestJobStatus:
         found = status(started("1"), evaluated(0.5), started("2"), evaluated(0.3))
         assert (found.progress.stage, found.progress.ap, found.progress.best_ap) == ("stage 2/2", 0.3, 0.3)
 
+    def test_a_stage_that_goes_on_after_a_loss_keeps_its_best_score(self) -> None:
+        found = status(started("2"), evaluated(0.5), started("2"), evaluated(0.3))
+        assert (found.progress.ap, found.progress.best_ap) == (0.3, 0.5)
+
+    def test_a_retry_names_its_cause_once(self) -> None:
+        moved = {"kind": "state_changed", "from_state": "lost", "to_state": "queued", "reason": "retry"}
+        cause = {"code": "lost_run", "message": "the run is gone"}
+        event = read_event(stored(moved | {"error": cause, "message": "the run is gone; starts again in 1 s"}))
+        assert event is not None
+        assert describe(event) == "queued  the run is gone; starts again in 1 s"
+
     def test_the_control_of_a_chain_changes_none_of_its_scores(self) -> None:
         found = status(started("2"), evaluated(0.3), started("control"), evaluated(0.9))
         assert (found.progress.stage, found.progress.ap, found.progress.best_ap) == ("control", 0.3, 0.3)

@@ -9,6 +9,7 @@ from typer import Option
 
 from fgd_core.errors import SpecError
 from fgd_core.spec.event_text import number
+from fgd_core.spec.kinds.derive_data import DeriveDataSpec
 from fgd_core.spec.report import JobReport, Report
 from fgd_core.spec.results import ClassScore
 from fgd_core.spec.sweep_report import SweepReport
@@ -107,12 +108,29 @@ def print_report(found: Report) -> None:
         if job.stages:
             console.print()
             console.print(stage_table(job))
+    for job in found.jobs:
+        for sentence in data_sentences(job) if job.kind in ("check_data", "derive_data") else ():
+            console.print(sentence, markup=False)
     for sentence in conclusions(found):
         console.print()
         console.print(sentence, markup=False)
     for job in found.jobs:
         if job.error is not None:
             console.print(Text(f"{job.name} {job.state}: {job.error.message} ({job.error.code})", style="red"))
+
+
+def data_sentences(job: JobReport) -> list[str]:
+    """Return what a job has found out about its data: a sentence for each split, and where to read more."""
+    newest = {check.split: check for check in job.data}
+    sentences = [
+        f"{job.name}: {check.split} has {check.num_images} images and {check.num_boxes} boxes; "
+        f"{sum(finding.count for finding in check.findings) or 'no'} findings"
+        for check in newest.values()
+    ]
+    if isinstance(job.spec, DeriveDataSpec) and job.state == "succeeded":
+        name = job.spec.dataset
+        sentences.append(f"{job.name}: registered as {name}; `fgd data show {name}` shows all counts")
+    return sentences
 
 
 def comparison_table(found: Report, *, width: int = _WIDE) -> Table:

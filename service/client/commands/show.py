@@ -129,7 +129,8 @@ def _facts(job: JobView, requests: Sequence[StoredEvent], plan: DistillationPlan
         add("event", f"{_moment(request.at)}  {describe(event)}" if event is not None else None)
     preemptible = ", may be paused for an urgent one" if job.preemptible else ""
     add("project", f"{job.project}, priority {job.priority}{preemptible}")
-    counts = [f"{count} {kind}" for count, kind in ((job.failures, "failures"), (job.losses, "losses")) if count]
+    retried = ((job.failures, "failure", "failures"), (job.losses, "loss", "losses"))
+    counts = [f"{count} {one if count == 1 else many}" for count, one, many in retried if count]
     add("retries", " and ".join(counts))
     for part in plan.sentence().split("; ") if plan is not None else []:
         add("plan", part)
