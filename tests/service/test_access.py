@@ -87,6 +87,7 @@ class TestTokens:
         assert secret not in str(rows) + str(audited)
         assert ROOT not in str(rows) + str(audited)
 
+    @pytest.mark.one_database
     @pytest.mark.parametrize(
         "header", ["", "Bearer", "Bearer ", "Basic abc", f"Basic {ROOT}", ROOT, "Bearer fgd_abc_def", "Bearer \xff"]
     )
@@ -157,6 +158,7 @@ class TestTokens:
         assert principal == expected
 
 
+@pytest.mark.one_database
 class TestRoles:
     async def test_every_route_except_the_open_ones_needs_a_token_and_declares_a_role(self, guarded: Guarded) -> None:
         schema = guarded.app.openapi()
@@ -290,6 +292,7 @@ class TestProjects:
         await guarded.http.put("/v1/projects/mine", json={})
         assert (await guarded.http.get("/v1/projects/mine")).json()["max_running_jobs"] is None
 
+    @pytest.mark.one_database
     @pytest.mark.parametrize("bad", [{"weight": 0}, {"weight": -1}, {"max_gpus": -1}, {"max_running_jobs": 0.5}])
     async def test_invalid_limits_are_refused(self, guarded: Guarded, bad: dict[str, Any]) -> None:
         assert (await guarded.http.put("/v1/projects/mine", json=bad)).status_code == 422
@@ -335,6 +338,7 @@ class TestFirstToken:
         await ensure_admin_token(guarded.settings, guarded.services.database, guarded.clock)
         assert (await guarded.http.get("/v1/whoami")).status_code == 401
 
+    @pytest.mark.one_database
     @pytest.mark.parametrize("content", [None, b"", b"short\n", b"\xff" * 40])
     async def test_a_file_without_a_valid_token_is_refused(self, guarded: Guarded, content: bytes | None) -> None:
         file = guarded.settings.home / "token"
@@ -408,6 +412,7 @@ class TestAudit:
         assert len(await self.entries(guarded, limit=500)) == 20
 
 
+@pytest.mark.one_database
 class TestSweeps:
     async def test_a_sweep_of_another_project_is_unknown(self, guarded: Guarded) -> None:
         theirs = await guarded.submit(sweep_spec(project="theirs"))

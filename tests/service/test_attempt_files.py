@@ -70,6 +70,7 @@ class TestUploads:
         assert read.headers["Repr-Digest"] == digest(WEIGHTS)
         assert read.headers["Content-Length"] == str(len(WEIGHTS))
 
+    @pytest.mark.one_database
     async def test_an_empty_file_can_be_uploaded(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         assert (await put(plane, run, "attempts/1/empty", b"")).status_code == 200
@@ -82,6 +83,7 @@ class TestUploads:
         await put(plane, run, LAST, b"newer")
         assert (await plane.http.get(url(run, LAST), headers=run.headers)).content == b"newer"
 
+    @pytest.mark.one_database
     async def test_a_range_can_be_read_alone(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         await put(plane, run, LAST)
@@ -129,6 +131,7 @@ class TestUploads:
 
 
 class TestRefusals:
+    @pytest.mark.one_database
     @pytest.mark.parametrize(
         ("path", "status"),
         [
@@ -153,6 +156,7 @@ class TestRefusals:
         assert (await plane.http.delete(url(run, path), headers=run.headers)).status_code == status
         assert plane.storage.listing("jobs") == []
 
+    @pytest.mark.one_database
     async def test_a_run_reads_its_own_job_only(self, plane: ControlPlane) -> None:
         other, its_run = await plane.started_job()
         await put(plane, its_run, LAST)
@@ -162,6 +166,7 @@ class TestRefusals:
             assert answer.status_code in (404, 422)
         assert await stored_files(plane, run) == {}
 
+    @pytest.mark.one_database
     async def test_content_with_another_digest_is_rejected_with_both_digests(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         answer = await put(plane, run, LAST, **{"Repr-Digest": digest(b"something else")})
@@ -170,6 +175,7 @@ class TestRefusals:
             assert hashlib.sha256(content).hexdigest() in answer.json()["detail"]
         assert plane.storage.listing("jobs") == []
 
+    @pytest.mark.one_database
     @pytest.mark.parametrize("header", ["", "sha-256=abc", "sha-256=:YWJj:", "md5=:YWJj:"])
     async def test_an_upload_needs_a_valid_digest(self, plane: ControlPlane, header: str) -> None:
         _, run = await plane.started_job()
@@ -177,6 +183,7 @@ class TestRefusals:
         assert answer.status_code == 422
         assert "Repr-Digest: sha-256=:<base64>:" in answer.json()["detail"]
 
+    @pytest.mark.one_database
     async def test_a_wrong_size_is_rejected(self, plane: ControlPlane) -> None:
         # Over a socket the HTTP server checks the size; this tests the route itself.
         _, run = await plane.started_job()
@@ -186,6 +193,7 @@ class TestRefusals:
             assert str(length) in answer.json()["detail"]
         assert plane.storage.listing("jobs") == []
 
+    @pytest.mark.one_database
     async def test_a_wrong_token_is_rejected_before_the_body_is_read(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         _, other = await plane.started_job(train_spec(name="another"))
@@ -224,6 +232,7 @@ class TestRefusals:
         assert (answer.status_code, answer.json()["code"]) == (409, "stale_attempt")
         assert [file.path for file in plane.storage.listing("jobs") if "attempts" in file.path] == []
 
+    @pytest.mark.one_database
     async def test_a_file_above_the_size_limit_is_rejected(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         too_large = str(plane.settings.max_file_bytes + 1)
@@ -272,6 +281,7 @@ class TestCheckpoints:
 
 
 class TestOverSocket:
+    @pytest.mark.one_database
     async def test_a_large_file_needs_little_memory(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         block, num_blocks = os.urandom(1 << 20), 200
@@ -336,6 +346,7 @@ class TestOverSocket:
         assert held == [0]
 
 
+@pytest.mark.one_database
 class TestSharedFolder:
     """The routes also work if runs share the folder, and return what the runs wrote."""
 

@@ -213,6 +213,7 @@ class TestRefusals:
         await backup(plane.settings, path, with_artifacts=True, now=NOW)
         return path
 
+    @pytest.mark.one_database
     @pytest.mark.parametrize("left", [0.0, 0.01, 0.5, 0.9])
     async def test_a_truncated_backup_restores_nothing(self, whole: Path, tmp_path: Path, left: float) -> None:
         truncate(whole, left)
@@ -220,6 +221,7 @@ class TestRefusals:
             await restore.restore(Settings(home=tmp_path / "new"), whole)
         assert not (tmp_path / "new").exists()
 
+    @pytest.mark.one_database
     async def test_one_changed_byte_in_any_part_is_detected(self, whole: Path) -> None:
         damaged = []
         for name in with_a_changed_byte(whole):
@@ -250,18 +252,21 @@ class TestRefusals:
         await restore.restore(target, whole)
         assert (await contents(target))["jobs"]
 
+    @pytest.mark.one_database
     async def test_existing_files_are_not_mixed_with_those_of_the_backup(self, whole: Path, tmp_path: Path) -> None:
         target = Settings(home=tmp_path / "new")
         (target.storage.dir / "jobs/other").mkdir(parents=True)
         with pytest.raises(ConflictError, match="already exists"):
             await restore.restore(target, whole)
 
+    @pytest.mark.one_database
     async def test_a_backup_of_a_newer_version_is_rejected(self, whole: Path, tmp_path: Path) -> None:
         manifest = archive.verify(whole)
         rewrite(whole, manifest.model_copy(update={"schema_revision": "9999"}))
         with pytest.raises(SchemaTooNewError, match="9999"):
             await restore.restore(Settings(home=tmp_path / "new"), whole)
 
+    @pytest.mark.one_database
     async def test_a_name_that_leaves_the_folder_is_rejected(self, whole: Path, tmp_path: Path) -> None:
         with tarfile.open(whole, "a") as tar:
             tar.addfile(tarfile.TarInfo("storage/../../escaped"), io.BytesIO(b""))
@@ -285,6 +290,7 @@ class TestRefusals:
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.one_database
 class TestStorages:
     @pytest.fixture(params=["folder", "s3"])
     def elsewhere(self, request: pytest.FixtureRequest, tmp_path: Path) -> Settings:

@@ -81,6 +81,7 @@ class TestClaim:
         for wrong in (other, run.headers["Authorization"].removeprefix("Bearer "), "fgdc_", "fgdc_" + "A" * 43):
             assert (await claim(plane, FIRST, index=0, code=wrong)).status_code == 401
 
+    @pytest.mark.one_database
     @pytest.mark.parametrize("secret", ["short", "x" * 129, None, ["a" * 43]])
     async def test_a_weak_secret_is_refused(self, plane: ControlPlane, secret: object) -> None:
         await plane.started_job()

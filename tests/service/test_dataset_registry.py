@@ -92,6 +92,7 @@ class TestRegistering:
         assert (ambiguous.status_code, ambiguous.json()["details"]["projects"]) == (409, ["default", "lab"])
         assert (await plane.http.get("/v1/datasets/blood?project=lab")).json()["project"] == "lab"
 
+    @pytest.mark.one_database
     @pytest.mark.parametrize(
         "changes",
         [{"name": "two words"}, {"name": "x", "data": {"type": "zip"}}, {"name": "x", "data": NAMED}, {"size": 3}],
@@ -100,6 +101,7 @@ class TestRegistering:
         answer = await plane.http.post("/v1/datasets", json={"name": "blood", "data": SHAPES} | changes)
         assert answer.status_code == 422
 
+    @pytest.mark.one_database
     async def test_paths_are_confined_as_in_jobs(
         self, settings: Settings, cluster: MemoryCluster, clock: ManualClock, tmp_path: Path
     ) -> None:

@@ -117,6 +117,7 @@ class TestMetrics:
         assert (await plane.job(job_id))["progress"]["best_ap"] == 0.3
 
 
+@pytest.mark.one_database
 class TestArtifacts:
     @pytest.fixture
     def settings(self, settings: Settings, stored: dict[str, Any]) -> Settings:
@@ -193,6 +194,7 @@ class TestArtifacts:
         assert answer.headers["content-type"] == "application/octet-stream"
 
 
+@pytest.mark.one_database
 class TestLinks:
     async def test_a_symbolic_link_out_of_the_folder_is_not_served(self, plane: ControlPlane, tmp_path: Path) -> None:
         (tmp_path / "secret.txt").write_text("no")
@@ -220,5 +222,6 @@ class TestHealth:
         needed = migrate.head_revision()
         assert (answer.status_code, answer.json()["database"]) == (503, f"at revision None; {needed} is required")
 
+    @pytest.mark.one_database
     async def test_livez_answers(self, plane: ControlPlane) -> None:
         assert (await plane.http.get("/livez")).json() == {"live": True}
