@@ -11,7 +11,7 @@ from fgd_core.errors import WeightsError
 from fgd_core.spec import events
 from fgd_core.spec.event_text import FREQUENT, describe, duration, number
 from fgd_core.spec.events import RunEvent
-from fgd_core.spec.results import RunResult
+from fgd_core.spec.results import PART_NAMES, RunResult
 
 _SHOWN_ELSEWHERE = (events.RunStarted, events.CheckpointSaved, events.ArtifactSaved, events.RunFinished)
 
@@ -115,10 +115,11 @@ def _table(result: RunResult) -> Table:
     of_class = list(result.scores.per_class.values())
     table.add_row("AP", *(_score(c.ap) for c in of_class), _score(result.scores.ap))
     table.add_row("AP50", *(_score(c.ap50) for c in of_class), _score(result.scores.ap50))
-    if result.scores.masks is not None:
-        of_masks = [result.scores.masks.per_class.get(name) for name in result.scores.per_class]
-        table.add_row(
-            "mask AP", *(_score(c.ap if c is not None else None) for c in of_masks), _score(result.scores.masks.ap)
-        )
+    for part, scores in result.scores.parts().items():
+        of_part = [scores.per_class.get(name) for name in result.scores.per_class]
+        shown = (_score(c.ap if c is not None else None) for c in of_part)
+        table.add_row(f"{PART_NAMES[part]} AP", *shown, _score(scores.ap))
     table.caption = f"{result.num_parameters:,} parameters, {result.images_per_s:.0f} images/s on {result.device}"
+    if result.scores.keypoints is not None:
+        table.caption += f"; sigmas of OKS: {result.scores.keypoints.sigmas}"
     return table

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from fgd_core.detectors.weights.checkpoint import read_checkpoint
 from fgd_core.runs import execute
 from fgd_core.spec.data import Shapes
-from fgd_core.spec.events import DataChecked, MetricsLogged, Warned
+from fgd_core.spec.events import DataChecked, Evaluated, MetricsLogged, Warned
 from tests.data.shapes_as_coco import to_coco
 from tests.library import TINY_DETECTOR, RecordingContext, evaluate_spec, train_spec, with_data
 
@@ -54,6 +55,23 @@ class TestRunWithKeypoints:
     def test_it_learns_keypoints(self, run: RecordingContext) -> None:
         assert all("task/keypoint" in event.values for event in run.of(MetricsLogged))
 
+    def test_it_reports_the_ap_of_keypoints_after_each_evaluation(self, run: RecordingContext) -> None:
+        evaluations = run.of(Evaluated)
+        assert len(evaluations) == 2
+        for event in evaluations:
+            found = event.scores.keypoints
+            assert found is not None and found.ap is not None and event.scores.masks is None
+            assert list(found.per_class) == list(event.scores.per_class)
+            assert found.sigmas == "0.05 for each of 5 keypoints"
+
+    def test_an_evaluation_job_gives_the_same_scores(self, run: RecordingContext, tmp_path: Path) -> None:
+        checkpoint = run.job_dir / "checkpoints/best.pt"
+        best, _ = read_checkpoint(checkpoint)
+        finished = execute(evaluate_spec(checkpoint), RecordingContext(tmp_path))
+        assert finished.result is not None, finished.error
+        assert finished.result.scores == best.record.scores
+        assert finished.result.scores.keypoints is not None
+
     def test_it_reports_the_fingerprint_of_the_keypoints(self, run: RecordingContext) -> None:
         fingerprints = [event.keypoints_fingerprint for event in run.of(DataChecked)]
         assert None not in fingerprints and len(set(fingerprints)) == 2
@@ -94,5 +112,6 @@ class TestUnsuitedData:
         spec = evaluate_spec(run.job_dir / "checkpoints/best.pt")
         finished = execute(with_data(spec, on_disk(tmp_path / "data", drop_keypoints)), context)
         assert finished.result is not None, finished.error
+        assert finished.result.scores.keypoints is None
         (warned,) = [event for event in context.of(Warned) if event.code == "no_keypoints_to_score"]
         assert "only the boxes of keypoint_rcnn are scored" in warned.message

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from fgd_core.data.samples import DetectionDataset, has_masks
+from fgd_core.data.samples import DetectionDataset, has_keypoints, has_masks
 from fgd_core.detectors.base import Detector, num_parameters
 from fgd_core.errors import StorageError
-from fgd_core.evaluation.coco import coco_scores, mask_scores, match_detections
+from fgd_core.evaluation.coco import coco_scores, keypoint_scores, mask_scores, match_detections
 from fgd_core.evaluation.evidence import write_evidence
 from fgd_core.evaluation.inference import ImageDetections, detect_all
 from fgd_core.evaluation.samples import draw_samples
@@ -60,12 +60,14 @@ class Evaluator:
         self._lock.release()
 
     def scores(self, detector: Detector) -> Scores:
-        """Score the boxes of a detector in eval mode, and its masks if it and the data have masks."""
+        """Score the boxes of a detector in eval mode, and its masks or keypoints if it and the data have these."""
         self._lock.yield_device()
         detections = self._detect(detector)
         scores = coco_scores(self._dataset, detections)
         if self._has_masks(detector):
             scores = scores.model_copy(update={"masks": mask_scores(self._dataset, detections)})
+        if detector.has_keypoints and has_keypoints(self._dataset.samples):
+            scores = scores.model_copy(update={"keypoints": keypoint_scores(self._dataset, detections)})
         return scores
 
     def result(self, detector: Detector, scores: Scores, *, folder: Path, device_name: str) -> RunResult:

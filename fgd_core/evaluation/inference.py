@@ -26,6 +26,8 @@ class ImageDetections(NamedTuple):
     """(n,) int64, the index of the class"""
     masks: ObjectMasks | None = None
     """n masks of the image's size"""
+    keypoints: Tensor | None = None
+    """(n, K, 3) x, y, and a score"""
 
 
 @torch.no_grad()
@@ -59,9 +61,11 @@ def detect_all(
             batch.image_ids, detections, batch.image_sizes, batch.original_sizes, strict=True
         ):
             ratio = torch.tensor([original[1] / resized[1], original[0] / resized[0]] * 2)
-            boxes, masks = one.boxes_xyxy_px.cpu(), None
+            boxes, masks, keypoints = one.boxes_xyxy_px.cpu(), None, None
             if with_masks and one.masks is not None:
                 masks = paste(one.masks, (boxes + detector.mask_offset_px) * ratio, original)
-            detected[image_id] = ImageDetections(boxes * ratio, one.scores.cpu(), one.labels.cpu(), masks)
+            if one.keypoints is not None:
+                keypoints = one.keypoints.cpu() * torch.cat([ratio[:2], torch.ones(1)])
+            detected[image_id] = ImageDetections(boxes * ratio, one.scores.cpu(), one.labels.cpu(), masks, keypoints)
         on_progress(len(detected), len(dataset.samples))
     return detected

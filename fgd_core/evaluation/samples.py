@@ -4,6 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -19,6 +20,7 @@ _SIDE_PX = 256
 _MIN_SCORE = 0.3
 _MASK_OPACITY = 0.4
 _LINE_PX = 2
+_KEYPOINT_RADIUS_PX = 3
 # Distinct hues that stay readable on photographs; further classes reuse them.
 _COLOURS = (
     "#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#42d4f4", "#f032e6", "#bfef45", "#fabed4", "#469990",
@@ -28,7 +30,7 @@ _COLOURS = (
 def draw_samples(dataset: DetectionDataset, detections: Mapping[int, ImageDetections], num_images: int = 6) -> bytes:
     """Draw a PNG of two rows, annotations above and detections with a score of at least 0.3 below.
 
-    The images are spread evenly over the split. Draws boxes, and masks if there are any.
+    The images are spread evenly over the split. Draws boxes, and masks and keypoints if there are any.
     """
     chosen = _spread(dataset, num_images)
     detected = []
@@ -43,6 +45,7 @@ def draw_samples(dataset: DetectionDataset, detections: Mapping[int, ImageDetect
                 one.labels[keep],
                 scores=one.scores[keep].tolist(),
                 masks=one.masks.decode(keep.numpy()) if one.masks is not None else None,
+                keypoints=one.keypoints[keep][..., :2] if one.keypoints is not None else None,
             )
         )
     return _png([*(_draw_annotated(dataset, index) for index in chosen), *detected], columns=len(chosen))
@@ -64,7 +67,14 @@ def _draw_annotated(dataset: DetectionDataset, index: int) -> Tensor:
     sample = dataset.samples[index]
     boxes, labels = torch.from_numpy(sample.boxes_xyxy_px), torch.from_numpy(sample.labels)
     masks = sample.masks.decode() if sample.masks is not None else None
-    return _draw(dataset, dataset.load_image(index), boxes, labels, masks=masks)
+    keypoints = _labelled_places(sample.keypoints) if sample.keypoints is not None else None
+    return _draw(dataset, dataset.load_image(index), boxes, labels, masks=masks, keypoints=keypoints)
+
+
+def _labelled_places(keypoints: npt.NDArray[np.float32]) -> Tensor:
+    """Return x and y (n, K, 2) of keypoints (n, K, 3); those that are not labelled lie outside of the image."""
+    given = torch.from_numpy(keypoints)
+    return torch.where(given[..., 2:] > 0, given[..., :2], -_SIDE_PX)
 
 
 def _png(pictures: Sequence[Tensor], *, columns: int) -> bytes:
@@ -83,8 +93,13 @@ def _draw(
     *,
     scores: list[float] | None = None,
     masks: Tensor | None = None,
+    keypoints: Tensor | None = None,
 ) -> Tensor:
-    """Draw the image, letterboxed into a square, with its boxes and masks: (3, _SIDE_PX, _SIDE_PX) uint8."""
+    """Draw the image, letterboxed into a square, with its boxes, masks and keypoints: (3, _SIDE_PX, _SIDE_PX) uint8.
+
+    Args:
+        keypoints: (n, K, 2) x and y in pixels of the image.
+    """
     height, width = image.shape[1:]
     ratio = _SIDE_PX / max(height, width)
     size = (max(1, round(height * ratio)), max(1, round(width * ratio)))
@@ -102,7 +117,8 @@ def _draw(
         # A pixel shows the best mask that covers it; torchvision draws no mask where several overlap.
         placed &= placed.cumsum(0) == 1
         canvas = draw_segmentation_masks(canvas, placed, alpha=_MASK_OPACITY, colors=colours)
-    return _draw_boxes(canvas, boxes * ratio, captions, colours)
+    drawn = _draw_boxes(canvas, boxes * ratio, captions, colours)
+    return drawn if keypoints is None else _draw_keypoints(drawn, keypoints * ratio, colours)
 
 
 def _draw_boxes(canvas: Tensor, boxes: Tensor, captions: Sequence[str], colours: Sequence[str]) -> Tensor:
@@ -115,4 +131,14 @@ def _draw_boxes(canvas: Tensor, boxes: Tensor, captions: Sequence[str], colours:
     for (left, top, right, bottom), caption, colour in zip(boxes.int().tolist(), captions, colours, strict=True):
         draw.rectangle((left, top, right, bottom), width=_LINE_PX, outline=colour)
         draw.text((left + _LINE_PX + 1, top + _LINE_PX + 1), caption, fill=colour, font=font)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+def _draw_keypoints(canvas: Tensor, keypoints: Tensor, colours: Sequence[str]) -> Tensor:
+    """Draw keypoints (n, K, 2), x and y in pixels, as dots on a picture (3, H, W) uint8."""
+    picture = Image.fromarray(canvas.permute(1, 2, 0).contiguous().numpy())
+    draw, radius = ImageDraw.Draw(picture), _KEYPOINT_RADIUS_PX
+    for places, colour in zip(keypoints.tolist(), colours, strict=True):
+        for x, y in places:
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)

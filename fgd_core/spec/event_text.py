@@ -145,9 +145,9 @@ def _describe_training(
 
 
 def scores_in_words(scores: Scores) -> str:
-    """Return the AP and AP50 of boxes, and the AP of masks where there are masks."""
-    masks = f"  masks {number(scores.masks.ap, '.3f')}" if scores.masks is not None else ""
-    return f"AP {number(scores.ap, '.3f')}  AP50 {number(scores.ap50, '.3f')}{masks}"
+    """Return the AP and AP50 of boxes, and the AP of masks and keypoints where there are any."""
+    parts = "".join(f"  {part} {number(of_part.ap, '.3f')}" for part, of_part in scores.parts().items())
+    return f"AP {number(scores.ap, '.3f')}  AP50 {number(scores.ap50, '.3f')}{parts}"
 
 
 def _describe_run(event: RunStarted | DeviceReady | Resumed | RunFinished) -> str:

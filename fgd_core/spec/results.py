@@ -2,7 +2,7 @@
 
 import traceback
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from fgd_core.errors import FgdError
 from fgd_core.spec.base import Fact
@@ -50,8 +50,46 @@ class MaskScores(Fact):
     per_class: dict[str, ClassScore] = {}
 
 
-MASK_METRICS: Mapping[str, str] = {f"mask_{name}": name for name in MaskScores.model_fields if name != "per_class"}
-"""Names of mask scores in objectives, tables and curves, and the field of `MaskScores` that each name stands for."""
+class KeypointScores(Fact):
+    """COCO scores of keypoints, in [0, 1]: as `Scores`, with the object keypoint similarity (OKS) in place of IoU.
+
+    COCO has no score of small objects here.
+    """
+
+    ap: float | None
+    ap50: float | None
+    ap75: float | None
+    ap_medium: float | None
+    ap_large: float | None
+    per_class: dict[str, ClassScore] = {}
+    sigmas: str
+    """In words: how far, relative to the size of its object, a keypoint may lie off its place."""
+
+
+Part: TypeAlias = Literal["masks", "keypoints"]
+"""What a detector may find besides boxes."""
+PART_NAMES: Mapping[Part, str] = {"masks": "mask", "keypoints": "keypoint"}
+"""How the names of scores begin: mask AP, keypoint AP."""
+
+
+class PartMetric(NamedTuple):
+    """The place of a score in `Scores`."""
+
+    part: Part
+    name: str
+    """The field of `MaskScores` or `KeypointScores`."""
+
+
+_NO_SCORES = ("per_class", "sigmas")
+PART_METRICS: Mapping[str, PartMetric] = {
+    **{f"mask_{name}": PartMetric("masks", name) for name in MaskScores.model_fields if name not in _NO_SCORES},
+    **{
+        f"keypoint_{name}": PartMetric("keypoints", name)
+        for name in KeypointScores.model_fields
+        if name not in _NO_SCORES
+    },
+}
+"""Names of the scores of masks and keypoints in objectives, tables and curves: `mask_ap`, `keypoint_ap50`."""
 
 
 class Scores(Fact):
@@ -75,6 +113,13 @@ class Scores(Fact):
     per_class: dict[str, ClassScore] = {}
     masks: MaskScores | None = None
     """Only for a detector with masks on data with masks. The best checkpoint is still chosen by the AP of boxes."""
+    keypoints: KeypointScores | None = None
+    """Only for a detector with keypoints on data with keypoints; likewise."""
+
+    def parts(self) -> Mapping[Part, MaskScores | KeypointScores]:
+        """Return the scores of masks and of keypoints, those that there are."""
+        found: dict[Part, MaskScores | KeypointScores | None] = {"masks": self.masks, "keypoints": self.keypoints}
+        return {part: scores for part, scores in found.items() if scores is not None}
 
 
 class Speed(Fact):

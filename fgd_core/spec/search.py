@@ -161,7 +161,8 @@ class Objective(Command):
     metric: str = "ap"
     """`ap`, `ap50`, `ap75`, `ap_small`, `ap_medium`, `ap_large`, `ar1` … `ar_large`; `class:<name>` and
     `class50:<name>` for the AP and AP50 of one class; with a detector with masks also `mask_ap`, `mask_ap50`,
-    `mask_ap75`, `mask_ap_small`, `mask_ap_medium`, `mask_ap_large`; `images_per_s`, `num_parameters`."""
+    `mask_ap75`, `mask_ap_small`, `mask_ap_medium`, `mask_ap_large`; with a detector with keypoints also `keypoint_ap`,
+    `keypoint_ap50`, `keypoint_ap75`, `keypoint_ap_medium`, `keypoint_ap_large`; `images_per_s`, `num_parameters`."""
     direction: Literal["maximize", "minimize"] = "maximize"
     """Whether larger or smaller values are better."""
 

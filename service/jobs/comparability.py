@@ -57,9 +57,11 @@ def _difference(data: DataChecked, reference: DataChecked) -> tuple[str, str, st
         return "other_data", "was scored on other validation images or boxes than", cure
     if _differ(data.masks_fingerprint, reference.masks_fingerprint):
         return "other_masks", "was scored on other masks than", cure
+    if _differ(data.keypoints_fingerprint, reference.keypoints_fingerprint):
+        return "other_keypoints", "was scored on other keypoints than", cure
     return None
 
 
 def _differ(one: str | None, other: str | None) -> bool:
-    """Whether both are known and differ. One is unknown if an older version recorded none, or masks were not read."""
+    """Whether both are known and differ. One is unknown if an older version recorded none, or they were not read."""
     return bool(one) and bool(other) and one != other

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
-from fgd_core.spec.results import MASK_METRICS
+from fgd_core.spec.results import PART_METRICS, PART_NAMES
 from fgd_core.spec.search import Objective
 from fgd_core.spec.sweep_report import Standing
 from fgd_core.spec.trials import TrialOrigin
@@ -19,9 +19,10 @@ _SIZES = ("small", "medium", "large")
 
 
 def metric_name(metric: str) -> str:
-    """Write a metric as people do: AP50, AP small, AP of cat, mask AP."""
-    if metric in MASK_METRICS:
-        return f"mask {metric_name(MASK_METRICS[metric])}"
+    """Write a metric as people do: AP50, AP small, AP of cat, mask AP, keypoint AP50."""
+    if metric in PART_METRICS:
+        part, name = PART_METRICS[metric]
+        return f"{PART_NAMES[part]} {metric_name(name)}"
     kind, _, of_class = metric.partition(":")
     if of_class:
         return f"{'AP50' if kind == 'class50' else 'AP'} of {of_class}"

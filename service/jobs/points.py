@@ -6,6 +6,7 @@ from itertools import chain, pairwise
 from typing import NamedTuple, TypeAlias, TypeGuard
 
 from fgd_core.spec.events import EpochFinished, Evaluated, MetricsLogged, Progress, RunEvent
+from fgd_core.spec.results import PART_NAMES
 
 MAX_STEP = 2**53
 MAX_NAME_LENGTH = 200
@@ -79,8 +80,9 @@ def _columns(event: RunEvent) -> Iterator[tuple[str, Sequence[int], Sequence[flo
                 yield f"epoch/{name}", [event.step], [value]
         case Evaluated():
             scores = {"val/ap": event.scores.ap, "val/ap50": event.scores.ap50}
-            if event.scores.masks is not None:
-                scores |= {"val/mask_ap": event.scores.masks.ap, "val/mask_ap50": event.scores.masks.ap50}
+            for part, of_part in event.scores.parts().items():
+                name = f"val/{PART_NAMES[part]}_ap"
+                scores |= {name: of_part.ap, f"{name}50": of_part.ap50}
             for name, score in scores.items():
                 if score is not None:
                     yield name, [event.step or 0], [score]

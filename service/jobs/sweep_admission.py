@@ -11,7 +11,7 @@ from fgd_core.spec.dimensions import Choice, Dimension, Integers
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.refusals import closest
-from fgd_core.spec.results import MASK_METRICS, Scores
+from fgd_core.spec.results import PART_METRICS, PART_NAMES, Part, Scores
 from fgd_core.spec.search import Asha, CmaEs, GaussianProcess, Grid, HyperBand, PopulationBased, QuasiRandom, RunAll
 from fgd_core.spec.views import ProblemReason
 from service.jobs import sweep_space
@@ -20,7 +20,11 @@ from service.jobs.sweep_space import TrialRules
 MAX_GRID = 10_000
 
 _OF_RESULT = ("images_per_s", "num_parameters")
-_METRICS = [*(name for name in Scores.model_fields if name not in ("per_class", "masks")), *MASK_METRICS, *_OF_RESULT]
+_METRICS = [
+    *(name for name in Scores.model_fields if name not in ("per_class", *PART_NAMES)),
+    *PART_METRICS,
+    *_OF_RESULT,
+]
 _OF_CLASS = ("class", "class50")
 
 
@@ -141,11 +145,13 @@ def _objectives(spec: SweepSpec) -> Iterator[ProblemReason]:
         elif metric not in _METRICS:
             message = f"there is no metric {metric!r}; {closest(metric, _METRICS)}, and class:<name>, class50:<name>"
             yield ProblemReason(loc=loc, code="unknown_metric", message=message)
-        elif metric in MASK_METRICS and not _learner(spec).has_masks:
-            message = f"{_learner(spec).type} has no masks, so there is no metric {metric!r}; use "
-            yield ProblemReason(
-                loc=loc, code="no_masks", message=f"{message}{MASK_METRICS[metric]!r}, or the detector mask_rcnn"
+        elif metric in PART_METRICS and not _finds(_learner(spec), PART_METRICS[metric].part):
+            part, name = PART_METRICS[metric]
+            message = (
+                f"{_learner(spec).type} has no {part}, so there is no metric {metric!r}; use "
+                f"{name!r}, or the detector {PART_NAMES[part]}_rcnn"
             )
+            yield ProblemReason(loc=loc, code=f"no_{part}", message=message)
     if isinstance(spec.scheduler, RunAll):
         return
     if len(metrics) > 1:
@@ -154,6 +160,10 @@ def _objectives(spec: SweepSpec) -> Iterator[ProblemReason]:
     elif metrics and metrics[0] in _OF_RESULT:
         message = f"{metrics[0]!r} is measured only at the end of a trial, so {spec.scheduler.type} cannot use it; "
         yield ProblemReason(loc="scheduler.type", code="known_too_late", message=f"{message}use none")
+
+
+def _finds(detector: DetectorSpec, part: Part) -> bool:
+    return detector.has_masks if part == "masks" else detector.has_keypoints
 
 
 def _learner(spec: SweepSpec) -> DetectorSpec:

@@ -11,7 +11,7 @@ from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.teacher import Teacher
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.report import JobReport, Report
-from fgd_core.spec.results import Scores
+from fgd_core.spec.results import Part, Scores
 
 ScoreName = Literal["ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar100"]
 
@@ -40,14 +40,15 @@ def _seconds(value: float) -> str:
     return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
 
 
-def _score_column(heading: str, hint: str, name: ScoreName, *, of_masks: bool = False) -> Column:
+def _score_column(heading: str, hint: str, name: ScoreName, *, part: Part | None = None) -> Column:
     def value(job: JobReport) -> float | None:
         scores = best_scores(job)
-        of = scores.masks if scores and of_masks else scores
+        of = scores.parts().get(part) if scores and part else scores
         found: float | None = getattr(of, name) if of else None
         return found
 
-    return Column(heading=heading, hint=hint, value=value, show="{:.3f}".format, best="highest", is_rare=of_masks)
+    rare = part is not None
+    return Column(heading=heading, hint=hint, value=value, show="{:.3f}".format, best="highest", is_rare=rare)
 
 
 SPEED = "images/s"
@@ -59,8 +60,10 @@ COLUMNS: tuple[Column, ...] = (
     _score_column("AP small", "objects below 32² px", "ap_small"),
     _score_column("AP medium", "objects of 32² to 96² px", "ap_medium"),
     _score_column("AP large", "objects above 96² px", "ap_large"),
-    _score_column("mask AP", "of masks, mean over IoU 0.50 to 0.95", "ap", of_masks=True),
-    _score_column("mask AP50", "of masks, at IoU 0.50", "ap50", of_masks=True),
+    _score_column("mask AP", "of masks, mean over IoU 0.50 to 0.95", "ap", part="masks"),
+    _score_column("mask AP50", "of masks, at IoU 0.50", "ap50", part="masks"),
+    _score_column("keypoint AP", "of keypoints, mean over OKS 0.50 to 0.95", "ap", part="keypoints"),
+    _score_column("keypoint AP50", "of keypoints, at OKS 0.50", "ap50", part="keypoints"),
     Column(
         heading="parameters",
         hint="of the detector",

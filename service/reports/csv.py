@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 
 from fgd_core.spec.report import JobReport, Report
-from fgd_core.spec.results import MASK_METRICS
+from fgd_core.spec.results import PART_METRICS, PART_NAMES
 from service.reports.comparison import best_scores, role, speed_ratio
 
 _SCORES = (
@@ -17,8 +17,8 @@ _SCORES = (
 def render_csv(report: Report) -> str:
     """Render RFC 4180 with a header.
 
-    The last columns are `ap/<class>` and `ap50/<class>`, and `mask_ap` and the like if a job has masks. Unknown values
-    are empty.
+    The last columns are `ap/<class>` and `ap50/<class>`, and `mask_ap`, `keypoint_ap` and the like if a job has masks
+    or keypoints. Unknown values are empty.
     """
     return as_csv([_row(job, report) for job in report.jobs])
 
@@ -60,9 +60,11 @@ def _row(job: JobReport, report: Report) -> Mapping[str, object]:
     for name, score in (scores.per_class if scores else {}).items():
         row[f"ap/{name}"] = score.ap
         row[f"ap50/{name}"] = score.ap50
-    if scores and scores.masks:
-        row |= {metric: getattr(scores.masks, name) for metric, name in MASK_METRICS.items()}
-        row |= {f"mask_ap/{name}": score.ap for name, score in scores.masks.per_class.items()}
+    for part, of_part in (scores.parts() if scores else {}).items():
+        row |= {metric: getattr(of_part, at.name) for metric, at in PART_METRICS.items() if at.part == part}
+        row |= {f"{PART_NAMES[part]}_ap/{name}": score.ap for name, score in of_part.per_class.items()}
+    if scores and scores.keypoints:
+        row["keypoint_sigmas"] = scores.keypoints.sigmas
     return row
 
 

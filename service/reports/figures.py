@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from fgd_core.spec.report import JobReport, Report
+from fgd_core.spec.results import Part
 from service.reports.comparison import best_scores, role, speeds_compare
 from service.reports.distillation_figures import distillation_charts
 from service.reports.drawing import Chart, chart_of, colour, line, markers
@@ -19,7 +20,7 @@ def charts(report: Report) -> list[Chart]:
 
 def _ap_over_epochs(report: Report) -> Chart | None:
     traces = []
-    has_masks = False
+    dotted: dict[str, None] = {}
     for index, job in enumerate(report.jobs):
         points = [(at.epoch, at.scores.ap) for at in job.evaluations if at.epoch is not None]
         if points:
@@ -27,21 +28,28 @@ def _ap_over_epochs(report: Report) -> Chart | None:
                 traces.append(line(job.name, points, colour(index), dash="dash"))
             else:
                 traces.append(line(job.name, points, colour(index), mode="lines+markers"))
-        of_masks = [
-            (at.epoch, at.scores.masks.ap) for at in job.evaluations if at.epoch is not None and at.scores.masks
-        ]
         control = [(at.epoch, at.scores.ap) for at in job.control_evaluations if at.epoch is not None]
         if control:
             traces.append(line(f"{job.name}, control", control, colour(index), dash="dashdot"))
-        if of_masks:
-            traces.append(line(f"{job.name}, masks", of_masks, colour(index), dash="dot"))
-            has_masks = True
+        for part, points in _of_parts(job).items():
+            traces.append(line(f"{job.name}, {part}", points, colour(index), dash="dot"))
+            dotted[part] = None
     caption = "On the validation split, after each epoch. A teacher's line is dashed"
-    caption += "; AP of masks is dotted." if has_masks else "."
+    caption += f"; AP of {' and '.join(dotted)} is dotted." if dotted else "."
     if any(job.stages for job in report.jobs):
         caption += " Dotted vertical lines are the beginnings of a chain's stages; its control is dash-dotted."
     chart = chart_of("ap-over-epochs", "AP over epochs", caption, traces, x="epoch", y="AP", y_from_zero=True)
     return _with_borders(chart, report.jobs)
+
+
+def _of_parts(job: JobReport) -> dict[Part, list[tuple[int, float | None]]]:
+    """Return the AP of masks and of keypoints at each evaluated epoch; empty for a detector of boxes."""
+    found: dict[Part, list[tuple[int, float | None]]] = {}
+    for at in job.evaluations:
+        if at.epoch is not None:
+            for part, scores in at.scores.parts().items():
+                found.setdefault(part, []).append((at.epoch, scores.ap))
+    return found
 
 
 def _loss_over_epochs(report: Report) -> Chart | None:

@@ -42,13 +42,14 @@ class TestRule:
             ({"num_boxes": 300}, "other_data", "100 images with 300 boxes"),
             ({"fingerprint": "g"}, "other_data", "other validation images or boxes"),
             ({"masks_fingerprint": "n"}, "other_masks", "other masks"),
+            ({"keypoints_fingerprint": "n"}, "other_keypoints", "other keypoints"),
             ({"boxes_per_category": {"cat": 320}}, "other_classes", "cat, circle, ring, square, star, triangle"),
         ],
     )
     def test_jobs_on_other_data_are_refused_with_the_difference(
         self, other: dict[str, Any], code: str, words: str
     ) -> None:
-        same = {"fingerprint": "f", "masks_fingerprint": "m"}
+        same = {"fingerprint": "f", "masks_fingerprint": "m", "keypoints_fingerprint": "k"}
         (reason,) = refusal(a_job("a", **same), a_job("b", **same), a_job("c", **same | other))
         assert (reason["loc"], reason["code"]) == ("c", code)
         assert words in reason["message"]

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from fgd_core.spec.event_state import status_before_events
 from fgd_core.spec.events import Evaluated, StoredEvent
-from fgd_core.spec.results import MASK_METRICS, ClassScore, MaskScores, Scores
+from fgd_core.spec.results import PART_METRICS, ClassScore, MaskScores, Scores
 from service.client.commands.report import class_table, comparison_table
 from service.client.live import EventLines
 from service.jobs.metric_text import metric_name
@@ -130,5 +130,5 @@ def test_json_has_masks(job: Recorded) -> None:
 
 
 def test_objectives_have_readable_names() -> None:
-    names = [metric_name(metric) for metric in MASK_METRICS]
+    names = [metric_name(metric) for metric, place in PART_METRICS.items() if place.part == "masks"]
     assert names == ["mask AP", "mask AP50", "mask AP75", "mask AP small", "mask AP medium", "mask AP large"]

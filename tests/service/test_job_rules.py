@@ -17,7 +17,7 @@ from fgd_core.spec.events import (
 )
 from fgd_core.spec.report import CurvePoint
 from fgd_core.spec.resources import RetryPolicy
-from fgd_core.spec.results import ErrorReport, MaskScores, Scores
+from fgd_core.spec.results import ErrorReport, KeypointScores, MaskScores, Scores
 from fgd_core.spec.views import ProgressView
 from service.jobs import lifecycle
 from service.jobs.cluster import ClusterJob, is_lost
@@ -214,6 +214,13 @@ class TestProgress:
         event = event.model_copy(update={"scores": event.scores.model_copy(update={"masks": masks})})
         found = {name: column.values for name, column in points_of([event]).items()}
         assert found == {"val/ap": [0.3], "val/mask_ap": [0.2], "val/mask_ap50": [0.4]}
+
+    def test_scores_of_keypoints_become_points(self) -> None:
+        event = self.evaluated(0.3)
+        keypoints = KeypointScores(ap=0.2, ap50=0.4, ap75=None, ap_medium=None, ap_large=None, sigmas="0.05")
+        event = event.model_copy(update={"scores": event.scores.model_copy(update={"keypoints": keypoints})})
+        found = {name: column.values for name, column in points_of([event]).items()}
+        assert found == {"val/ap": [0.3], "val/keypoint_ap": [0.2], "val/keypoint_ap50": [0.4]}
 
     def test_values_that_no_curve_can_show_are_dropped(self) -> None:
         odd = self.PROGRESS.model_copy(update={"values": {"loss": float("nan")}, "step": 2**70})

@@ -290,6 +290,18 @@ class TestObjectives:
             "unknown_metric"
         )
 
+    def test_a_metric_of_keypoints_needs_a_detector_of_keypoints(self) -> None:
+        code, message = refused(sweep_spec(objectives=[{"metric": "keypoint_ap"}]))["objectives.0.metric"]
+        assert code == "no_keypoints"
+        assert "retinanet has no keypoints" in message and "or the detector keypoint_rcnn" in message
+        keyed = base(detector={"type": "keypoint_rcnn", "num_keypoints": 5})
+        assert refused(sweep_spec(base=keyed, objectives=[{"metric": "keypoint_ap"}])) == {}
+        assert (
+            refused(sweep_spec(base=keyed, objectives=[{"metric": "mask_ap"}]))["objectives.0.metric"][0] == "no_masks"
+        )
+        sigmas = refused(sweep_spec(base=keyed, objectives=[{"metric": "keypoint_sigmas"}]))
+        assert sigmas["objectives.0.metric"][0] == "unknown_metric"
+
     def test_several_objectives_need_a_scheduler_that_supports_them(self) -> None:
         both = [{"metric": "ap"}, {"metric": "num_parameters", "direction": "minimize"}]
         assert refused(sweep_spec(objectives=both))["scheduler.type"][0] == "one_objective_only"

@@ -38,7 +38,7 @@ GAUGES: Mapping[str, Metric] = {
     "fgd_run_loss": Metric("A term of the loss, or their weighted sum: loss", (*_RUN, "term")),
     "fgd_run_learning_rate": Metric("Learning rate of the newest step", _RUN),
     "fgd_run_ap": Metric(
-        "COCO's AP in [0, 1] at the newest evaluation, of boxes or of masks", (*_RUN, "of"), stays=True
+        "COCO's AP in [0, 1] at the newest evaluation, of boxes, masks or keypoints", (*_RUN, "of"), stays=True
     ),
     "fgd_run_images_per_second": Metric("Training speed, without evaluations", _RUN),
     "fgd_run_epoch": Metric("Epochs trained, including the part of the current one", _RUN, stays=True),

@@ -28,8 +28,9 @@ def run_samples(event: RunEvent, labels: dict[str, str]) -> Iterator[Sample]:
         case Evaluated(scores=scores):
             if scores.ap is not None:
                 yield Sample("fgd_run_ap", scores.ap, {**labels, "of": "boxes"})
-            if scores.masks is not None and scores.masks.ap is not None:
-                yield Sample("fgd_run_ap", scores.masks.ap, {**labels, "of": "masks"})
+            for part, of_part in scores.parts().items():
+                if of_part.ap is not None:
+                    yield Sample("fgd_run_ap", of_part.ap, {**labels, "of": part})
 
 
 def sweep_samples(

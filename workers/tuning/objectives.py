@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fgd_core.spec.results import MASK_METRICS, RunResult, Scores
+from fgd_core.spec.results import PART_METRICS, RunResult, Scores
 from fgd_core.spec.search import Objective
 from fgd_core.spec.trials import TrialReported
 
@@ -45,6 +45,7 @@ def _of_scores(metric: str, scores: Scores) -> float | None:
     if kind in ("class", "class50"):
         of_class = scores.per_class.get(name)
         return None if of_class is None else of_class.ap if kind == "class" else of_class.ap50
-    of, name = (scores.masks, MASK_METRICS[metric]) if metric in MASK_METRICS else (scores, metric)
+    place = PART_METRICS.get(metric)
+    of, name = (scores.parts().get(place.part), place.name) if place is not None else (scores, metric)
     value: float | None = getattr(of, name) if of is not None else None
     return value

@@ -55,7 +55,7 @@ JOB = Board(
                 ),
                 Panel(
                     "AP",
-                    "AP of boxes, and of masks if there are any, at each evaluation.",
+                    "AP of boxes, and of masks and keypoints if there are any, at each evaluation.",
                     {"{{job_id}} {{of}}": f"max by (job_id, of) (ray_fgd_run_ap{RUN})"},
                     unit="percentunit",
                     width=12,

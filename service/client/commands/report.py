@@ -28,7 +28,7 @@ from service.reports.comparison import (
 )
 
 _WIDE = 116
-_MAIN = ("AP", "AP50", "mask AP", "parameters", "images/s", "training")
+_MAIN = ("AP", "AP50", "mask AP", "keypoint AP", "parameters", "images/s", "training")
 
 
 @guarded
@@ -188,16 +188,15 @@ def class_table(found: Report) -> Table:
     boxes: dict[str, int] = {}
     for job, score in zip(found.jobs, scores, strict=True):
         table.add_column(Text(job.name), justify="right")
-        if score and score.masks:
-            table.add_column("masks", justify="right")
+        for part in score.parts() if score else ():
+            table.add_column(part, justify="right")
         for name, of_class in (score.per_class if score else {}).items():
             boxes.setdefault(name, of_class.num_boxes)
     for name, num_boxes in boxes.items():
         of_jobs: list[ClassScore | None] = []
         for score in scores:
             of_jobs.append(score.per_class.get(name) if score else None)
-            if score and score.masks:
-                of_jobs.append(score.masks.per_class.get(name))
+            of_jobs.extend(of_part.per_class.get(name) for of_part in (score.parts().values() if score else ()))
         shown = [f"{one.ap:.3f}" if one is not None and one.ap is not None else "–" for one in of_jobs]
         table.add_row(Text(name), str(num_boxes), *shown)
     return table

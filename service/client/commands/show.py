@@ -144,8 +144,8 @@ def _facts(job: JobView, requests: Sequence[StoredEvent], plan: DistillationPlan
             "scores",
             f"AP {number(scores.ap, '.3f')}  AP50 {number(scores.ap50, '.3f')}  on {job.result.num_images} images",
         )
-        if scores.masks is not None:
-            add("masks", f"AP {number(scores.masks.ap, '.3f')}  AP50 {number(scores.masks.ap50, '.3f')}")
+        for part, of_part in scores.parts().items():
+            add(part, f"AP {number(of_part.ap, '.3f')}  AP50 {number(of_part.ap50, '.3f')}")
         add("speed", _speed(job.result))
         add("parameters", f"{job.result.num_parameters:,}")
     if job.error is not None:
