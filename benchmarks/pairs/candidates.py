@@ -39,7 +39,8 @@ class Candidate:
         return " ".join([self.kind.model_fields["type"].default, *(value for _, value in self.options)])
 
 
-PLAIN = tuple(Candidate(kind) for kind in DETECTORS)
+# The images have no keypoints.
+PLAIN = tuple(Candidate(kind) for kind in DETECTORS if not kind.has_keypoints)
 VARIANTS = (
     Candidate(spec.RetinaNet, (("version", "v2"),)),
     Candidate(spec.RetinaNet, (("convention", "mmdetection"),)),

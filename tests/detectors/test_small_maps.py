@@ -138,12 +138,12 @@ class TestADetector:
         images = torch.randn(2, 3, 64, 64)
         boxes, labels = torch.tensor([[8.0, 8, 40, 40]]), torch.tensor([1])
         masks = [torch.ones(1, 64, 64, dtype=torch.uint8)] * 2 if detector.has_masks else None
+        keypoints = [torch.full((1, 17, 3), 20.0)] * 2 if detector.has_keypoints else None
+        targets = Targets([boxes] * 2, [labels] * 2, [(64, 64)] * 2, masks, keypoints)
         detector.zero_grad()
         with Poisoned(value):
             with autocast(dtype):
-                losses = losses_of(
-                    detector, detector.features(images), Targets([boxes] * 2, [labels] * 2, [(64, 64)] * 2, masks)
-                )
+                losses = losses_of(detector, detector.features(images), targets)
             torch.stack([*losses.values()]).sum().backward()
         return {name: p.grad.clone() for name, p in detector.named_parameters() if p.grad is not None}
 
