@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -13,7 +14,7 @@ from runs import end_of, eventually, listening, log_with, named, submission
 
 from fgd_core.errors import ClusterError
 from service.dispatcher import head_processes
-from service.dispatcher.cluster import RayCluster
+from service.dispatcher.cluster import RayCluster, Submission
 from service.dispatcher.local import LocalRay
 from service.dispatcher.local_watch import keep_running
 
@@ -29,7 +30,7 @@ os.kill(os.getpid(), 9)
 
 
 class TestLocalRay:
-    async def test_a_head_is_started_reused_and_stopped(
+    async def test_a_head_is_started_reused_restarted_when_it_dies_and_stopped(
         self, head: LocalRay, cluster: RayCluster, tmp_path: Path
     ) -> None:
         """One test, because each start takes several seconds."""
@@ -64,18 +65,18 @@ class TestLocalRay:
             living = head_processes.find(mark, temp_dir)
             assert listening(living) <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
 
-            # After a kill from outside, the rest is ended, and a new head starts.
+            # After a kill from outside, the rest is ended, and a new head starts and accepts runs.
             family = _family(note["pid"])
-            os.kill(note["pid"], signal.SIGKILL)
-            os.kill(named(living)["raylet"], signal.SIGKILL)
-            await eventually(lambda: _is_running(ray), lambda running: not running)
-            again = await ray.start(num_cpus=1, num_gpus=0)
-            new_note = json.loads((tmp_path / "ray.json").read_text())
-            assert new_note["mark"] != mark
-            assert _survivors(family) == []
-            async with RayCluster(again, ray.token) as own:
-                await own.submit(asked)
+            async with RayCluster(url, ray.token) as own:
+                watching = asyncio.create_task(keep_running(ray, own.move_to, num_cpus=1, report=lambda line: None))
+                os.kill(note["pid"], signal.SIGKILL)
+                os.kill(named(living)["raylet"], signal.SIGKILL)
+                new_note = await eventually(lambda: _started_again(tmp_path, mark), bool)
+                assert _survivors(family) == []
+                await eventually(lambda: _is_submitted(own, asked), bool)
                 await log_with(own, asked.submission_id, "ready\n")
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
 
             # After a stop nothing is left, and the other head is not affected.
             family = _family(new_note["pid"])
@@ -88,38 +89,6 @@ class TestLocalRay:
             done = submission("pass")
             await cluster.submit(done)
             assert (await end_of(cluster, done.submission_id)).status == "SUCCEEDED"
-        finally:
-            await LocalRay(tmp_path).stop()
-
-    async def test_a_dead_head_is_restarted_and_accepts_runs(self, tmp_path: Path) -> None:
-        ray = LocalRay(tmp_path)
-        try:
-            url = await ray.start(num_cpus=1, num_gpus=0)
-            first = json.loads((tmp_path / "ray.json").read_text())
-            async with RayCluster(url, ray.token) as own:
-                watching = asyncio.create_task(keep_running(ray, own.move_to, num_cpus=1, report=lambda line: None))
-                os.kill(first["pid"], signal.SIGKILL)
-
-                async def restarted() -> str:
-                    # Between two heads there is no state file.
-                    with suppress(FileNotFoundError):
-                        note = json.loads((tmp_path / "ray.json").read_text())
-                        return str(note["mark"]) if note["processes"] else ""
-                    return ""
-
-                await eventually(restarted, lambda mark: mark not in ("", first["mark"]), timeout_s=240)
-                asked = submission("print('again')")
-
-                async def submitted() -> bool:
-                    with suppress(ClusterError):
-                        await own.submit(asked)
-                        return True
-                    return False
-
-                await eventually(submitted, bool, timeout_s=240)
-                assert (await end_of(own, asked.submission_id)).status == "SUCCEEDED"
-                watching.cancel()
-                await asyncio.gather(watching, return_exceptions=True)
         finally:
             await LocalRay(tmp_path).stop()
 
@@ -151,5 +120,17 @@ def _survivors(processes: list[psutil.Process]) -> list[psutil.Process]:
     return [each for each in processes if head_processes.is_alive(each)]
 
 
-async def _is_running(ray: LocalRay) -> bool:
-    return ray.is_running
+async def _started_again(home: Path, first_mark: str) -> dict[str, Any]:
+    """Return the description of a head other than the first; empty until it has started."""
+    # Between two heads there is no state file.
+    with suppress(FileNotFoundError):
+        note: dict[str, Any] = json.loads((home / "ray.json").read_text())
+        return note if note["processes"] and note["mark"] != first_mark else {}
+    return {}
+
+
+async def _is_submitted(cluster: RayCluster, asked: Submission) -> bool:
+    with suppress(ClusterError):
+        await cluster.submit(asked)
+        return True
+    return False
