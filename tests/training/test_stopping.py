@@ -1,6 +1,7 @@
 """A run stops soon in every phase, and a kill during an evaluation costs no epoch."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -62,6 +63,14 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> RecordingContext:
     return context
 
 
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was killed in its first evaluation."""
+    folder = tmp_path_factory.mktemp("killed")
+    kill_in_first_evaluation(SPEC, folder)
+    return folder
+
+
 def assert_ends_as(uninterrupted: RecordingContext, folder: Path) -> None:
     """Check that the results are bit-identical: weights, best weights, optimiser, generators and epochs."""
     for name in ("last.pt", "best.pt"):
@@ -103,25 +112,23 @@ def scores_by_epoch(events: list[RunEvent]) -> list[tuple[int | None, Any]]:
 
 class TestAnEvaluation:
     def test_that_was_killed_is_repeated_without_its_epoch(
-        self, uninterrupted: RecordingContext, tmp_path: Path
+        self, uninterrupted: RecordingContext, killed: Path, tmp_path: Path
     ) -> None:
-        kill_in_first_evaluation(SPEC, tmp_path)
-        resumed = RecordingContext(tmp_path)
+        resumed = RecordingContext(shutil.copytree(killed, tmp_path / "copy"))
         assert execute(SPEC, resumed).outcome == "succeeded"
         assert [(event.epoch, event.awaits_evaluation) for event in resumed.of(Resumed)] == [(1, True)]
         assert [event.epoch for event in resumed.of(EpochFinished)] == [2]
         assert scores_by_epoch(resumed.events) == scores_by_epoch(uninterrupted.events)
-        assert_ends_as(uninterrupted, tmp_path)
+        assert_ends_as(uninterrupted, resumed.job_dir)
 
     def test_that_was_killed_twice_succeeds_the_third_time(
-        self, uninterrupted: RecordingContext, tmp_path: Path
+        self, uninterrupted: RecordingContext, killed: Path, tmp_path: Path
     ) -> None:
-        for _ in range(2):
-            kill_in_first_evaluation(SPEC, tmp_path)
-        resumed = RecordingContext(tmp_path)
+        resumed = RecordingContext(shutil.copytree(killed, tmp_path / "copy"))
+        kill_in_first_evaluation(SPEC, resumed.job_dir)
         assert execute(SPEC, resumed).outcome == "succeeded"
         assert scores_by_epoch(resumed.events) == scores_by_epoch(uninterrupted.events)
-        assert_ends_as(uninterrupted, tmp_path)
+        assert_ends_as(uninterrupted, resumed.job_dir)
 
     def test_that_was_stopped_is_repeated_without_its_epoch(
         self, uninterrupted: RecordingContext, tmp_path: Path

@@ -83,10 +83,11 @@ class TestEntryPoint:
         assert TOKEN not in output
         assert CLAIM not in output
 
+    @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
     def test_a_claim_whose_answer_is_lost_is_retried_with_the_same_secret(
         self, control_plane: SmallControlPlane, assignment: Assignment
     ) -> None:
-        control_plane.assignment = _missing(assignment)
+        control_plane.assignment = _unreadable(assignment)
         control_plane.replies_to_lose = 2
         start(control_plane).communicate(timeout=240)
         assert control_plane.kinds[-1] == "run_finished"
@@ -102,10 +103,11 @@ class TestEntryPoint:
         assert "Traceback" not in output
         assert control_plane.events == []
 
+    @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
     def test_a_control_plane_of_the_previous_version_passes_the_token(
         self, control_plane: SmallControlPlane, assignment: Assignment
     ) -> None:
-        control_plane.assignment = _missing(assignment)
+        control_plane.assignment = _unreadable(assignment)
         start(control_plane, None, token=TOKEN).communicate(timeout=240)
         assert control_plane.kinds[-1] == "run_finished"
         assert (control_plane.claims, control_plane.num_assignments) == ([], 1)
@@ -114,7 +116,7 @@ class TestEntryPoint:
     def test_a_run_that_cannot_read_its_assignment_reports_a_failure(
         self, control_plane: SmallControlPlane, assignment: Assignment
     ) -> None:
-        control_plane.assignment = assignment.model_copy(update={"number": "none"})
+        control_plane.assignment = _unreadable(assignment)
         process = start(control_plane)
         output, _ = process.communicate(timeout=240)
         assert process.returncode == 1
@@ -202,3 +204,8 @@ def _missing(assignment: Assignment) -> Assignment:
     """Return the assignment of a job that fails soon."""
     spec = EvaluateSpec(name="missing", checkpoint="/nowhere/best.pt", data=assignment.spec.data)
     return assignment.model_copy(update={"spec": spec})
+
+
+def _unreadable(assignment: Assignment) -> Assignment:
+    """Return an assignment with which a run fails before it loads PyTorch."""
+    return assignment.model_copy(update={"number": "none"})
