@@ -19,6 +19,7 @@ from service.api.compute_thread import run_in_compute_thread
 from service.api.deps import Services
 from service.errors import IdempotencyKeyReusedError
 from service.jobs import admission
+from service.jobs.keypoint_admission import keypoints_found
 from service.jobs.sweep_admission import EarlierSweep
 from service.store import artifacts, datasets, jobs, views
 from service.store.tables import Job
@@ -87,7 +88,8 @@ async def _resolve_data(services: Services, spec: JobSpec) -> tuple[JobSpec, adm
     resolved = Resolved.model_validate({"dataset_id": row.id, "data": row.data, "fingerprints": fingerprints})
     error = ErrorReport.model_validate(row.check_error) if row.check_error is not None else None
     refused_for = error.message if error is not None and error.code == "data" else None
-    facts = admission.NamedData(refused_for=refused_for, made_by=made_by)
+    has_keypoints = keypoints_found(row.outcome)
+    facts = admission.NamedData(refused_for=refused_for, made_by=made_by, has_keypoints=has_keypoints)
     return with_data(spec, data.model_copy(update={"resolved": resolved})), facts
 
 

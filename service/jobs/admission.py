@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import PurePath
 from typing import Literal, TypeAlias
 
@@ -72,6 +73,8 @@ class NamedData:
     """Why its newest check refused it."""
     made_by: str | None = None
     """The unfinished job that makes its pictures."""
+    has_keypoints: bool | None = None
+    """Whether its newest check found keypoints to learn; None if that is unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +153,7 @@ def reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
 
 def own_reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
     """List the reasons that do not depend on other jobs. For a wide sweep this takes a second."""
+    has_keypoints = facts.named_data.has_keypoints if facts.named_data is not None else None
     found = [
         *_resources(spec, facts),
         *_named_data(spec, facts.named_data),
@@ -157,7 +161,7 @@ def own_reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
         *_of_each(spec, _weights),
         *_of_each(spec, _batch),
         *_of_each(spec, _pictures),
-        *_of_each(spec, keypoint_reasons),
+        *_of_each(spec, partial(keypoint_reasons, found=has_keypoints)),
     ]
     if isinstance(spec, SweepSpec):
         found += sweep_admission.reasons(spec, _rules(spec))

@@ -324,6 +324,14 @@ class TestReferences:
         assignment = await plane.http.get(f"/v1/attempts/{run.attempt_id}", headers=run.headers)
         assert assignment.json()["spec"]["data"] == data
 
+    async def test_a_check_without_keypoints_refuses_a_detector_of_keypoints(self, plane: ControlPlane) -> None:
+        await add(plane, data=COCO)
+        await checked(plane)
+        answer = await submit(plane, train_spec(data=NAMED, detector={"type": "keypoint_rcnn"}))
+        reasons = [reason for reason in answer.json()["reasons"] if reason["code"] == "no_keypoints"]
+        assert [reason["loc"] for reason in reasons] == ["detector.type"]
+        assert "'blood'" in reasons[0]["message"]
+
     async def test_an_unchecked_data_set_can_be_used(self, plane: ControlPlane) -> None:
         await add(plane)
         data = (await plane.job(await plane.submit(train_spec(data=NAMED))))["spec"]["data"]
