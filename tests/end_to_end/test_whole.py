@@ -2,12 +2,18 @@ import asyncio
 import os
 import signal
 import time
+from pathlib import Path
 
 import httpx
 import pytest
 from whole import Whole, all_events, distill, train, wait_for, wait_for_event
 
+from fgd_core.spec.data import Registered
 from fgd_core.spec.events import StoredEvent
+from fgd_core.spec.kinds.derive_data import DeriveDataSpec
+from fgd_core.spec.kinds.teacher import Teacher
+from fgd_core.spec.methods import Fgd, Ikd
+from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 from service.dispatcher.cluster import RayCluster
 from service.dispatcher.local import LocalRay
@@ -28,10 +34,18 @@ def capacity(whole: Whole) -> Capacity:
     return asyncio.run(ask())
 
 
+@pytest.fixture(scope="module")
+def teacher(whole: Whole) -> JobView:
+    """A teacher that was just submitted: the first test waits for it."""
+    with whole.client() as client:
+        return client.submit(train())
+
+
 class TestWhole:
-    def test_a_student_waits_for_its_teacher_and_is_distilled_from_it(self, whole: Whole, client: FgdClient) -> None:
-        posted = time.time()
-        teacher = client.submit(train())
+    def test_a_student_waits_for_its_teacher_and_is_distilled_from_it(
+        self, client: FgdClient, teacher: JobView
+    ) -> None:
+        posted = teacher.created_at.timestamp()
         student = client.submit(distill(f"job:{teacher.job_id}/best"))
         assert client.job(student.job_id).state == "blocked"
         started = wait_for_event(client, teacher.job_id, "run_started")
@@ -52,6 +66,29 @@ class TestWhole:
         assert "best.pt" in {artifact.name for artifact in done.artifacts}
         report = client.report(student.job_id).jobs[0]
         assert report.result is not None
+
+    def test_a_student_learns_from_the_copies_that_a_job_derives(
+        self, client: FgdClient, teacher: JobView, tmp_path: Path
+    ) -> None:
+        best, spec = f"job:{teacher.job_id}/best", train()
+        deriving = DeriveDataSpec(
+            name="copies",
+            data=spec.data,
+            teacher=Teacher(checkpoint=best),
+            dataset="tiny-copies",
+            folder=str(tmp_path / "copies"),
+            input=spec.input,
+            num_samples=1,
+        )
+        derived = wait_for(client, client.submit(deriving).job_id, lambda job: job.ended_at is not None)
+        assert derived.state == "succeeded", derived.error
+        of_copies = {"data": Registered(name="tiny-copies"), "method": Ikd(base=Fgd(scale=0.05))}
+        student = client.submit(distill(best).model_copy(update=of_copies)).job_id
+        done = wait_for(client, student, lambda job: job.ended_at is not None)
+        assert done.state == "succeeded", done.error
+        [epoch] = [event for event in all_events(client, student) if event.kind == "epoch_finished"]
+        assert {"distill/foreground", "distill/adversarial"} <= set(epoch.data["values"])
+        assert len([*(tmp_path / "copies/train").iterdir()]) == deriving.data.num_train
 
     def test_a_restarted_control_plane_adopts_its_run_and_misses_no_event(self, whole: Whole) -> None:
         with whole.client() as client:
