@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-import numpy as np
+from scipy import stats
 
 from fgd_core.spec.comparison import FALSE_DISCOVERY_RATE, MIN_BOXES, Change, Finding
 from service.compare.statistics import Measured
@@ -27,24 +27,12 @@ def among_many(measured: Sequence[Measured | None], *, num_boxes: Sequence[int])
         for place, (one, boxes) in enumerate(zip(measured, num_boxes, strict=True))
         if one is not None and one.p is not None and boxes >= MIN_BOXES
     ]
-    given = [one.p for one in (measured[place] for place in tested) if one is not None and one.p is not None]
-    adjusted = dict(zip(tested, _adjusted(given), strict=True))
+    given = [one.p for one in (measured[place] for place in tested) if one is not None]
+    adjusted = dict(zip(tested, stats.false_discovery_control(given).tolist() if given else [], strict=True))
     return [
         None if one is None else _difference(one, adjusted.get(place), adjusted.get(place))
         for place, one in enumerate(measured)
     ]
-
-
-def _adjusted(p: Sequence[float]) -> list[float]:
-    """Return Benjamini and Hochberg's adjusted p-values, in the same order.
-
-    Source: Benjamini and Hochberg, Controlling the False Discovery Rate, JRSS B 57 (1995), §3.1.
-    """
-    count, largest_first = len(p), np.argsort(p)[::-1]
-    scaled = np.asarray(p, dtype=np.float64)[largest_first] * (count / np.arange(count, 0, -1))
-    adjusted = np.empty(count)
-    adjusted[largest_first] = np.minimum(np.minimum.accumulate(scaled), 1.0)
-    return [float(each) for each in adjusted]
 
 
 def _difference(measured: Measured, adjusted: float | None, deciding: float | None) -> Change:

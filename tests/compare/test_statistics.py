@@ -171,12 +171,6 @@ class TestVerdicts:
         assert [one.p for one in judged if one] == p
         assert [found(one) for one in judged] == ["gained"] * 4 + ["noise"]
 
-    @pytest.mark.parametrize("count", [1, 2, 7, 80])
-    def test_adjusted_p_equal_those_of_scipy_with_ties_and_in_any_order(self, count: int) -> None:
-        p = np.random.default_rng(count).random(count).round(1) / 3
-        judged = among_many([Measured(0.1, 0.0, 0.2, float(each)) for each in p], num_boxes=[50] * count)
-        assert [one.p_adjusted for one in judged if one] == pytest.approx(stats.false_discovery_control(p), rel=1e-12)
-
     def test_more_tests_need_a_smaller_p(self) -> None:
         twenty = among_many([Measured(0.1, 0.01, 0.2, 0.04)] + [Measured(0, -1, 1, 0.9)] * 19, num_boxes=[50] * 20)
         assert found(twenty[0]) == "noise"

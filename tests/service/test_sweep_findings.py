@@ -13,7 +13,6 @@ import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.importance import PedAnovaImportanceEvaluator
 from pydantic import JsonValue
-from scipy import stats
 
 from fgd_core.spec.dimensions import Choice, Dimension, Integers, LogUniform, Uniform
 from fgd_core.spec.results import ErrorReport
@@ -315,18 +314,6 @@ class TestStopping:
             study.end(trial, "completed", 2)
         (rung,) = stopping(folded(study), "maximize", winner=2).rungs
         assert rung.correlation == pytest.approx(4 / 6)
-
-    def test_the_correlation_of_a_rung_is_scipys_tau_with_ties(self) -> None:
-        draw = random.Random(3)
-        ends = [(early, round(early + draw.random(), 1)) for early in (round(draw.random(), 1) for _ in range(30))]
-        study = Study(epochs=2)
-        for trial, (early, final) in enumerate(ends):
-            study.start(trial)
-            study.report(trial, 1, early, rung=0)
-            study.report(trial, 2, final)
-            study.end(trial, "completed", 2)
-        (rung,) = stopping(folded(study), "maximize", winner=2).rungs
-        assert rung.correlation == pytest.approx(stats.kendalltau(*zip(*ends, strict=True)).statistic, rel=1e-12)
 
     def test_a_rung_at_the_last_epoch_has_no_correlation(self) -> None:
         study = Study(epochs=1)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import stats
 
 from fgd_core.spec.study_state import Direction, better
 from fgd_core.spec.sweep_report import DoubtfulStop, Rung, Stopping, TrialView
@@ -56,16 +57,8 @@ def _kendall(pairs: Sequence[tuple[float, float]]) -> float | None:
     """Kendall's tau-b; None for fewer than three pairs, and if one side does not vary."""
     if len(pairs) < 3:
         return None
-    values, ends = np.array(pairs, dtype=np.float64).T
-    agreed, values_differ, ends_differ = 0.0, 0.0, 0.0
-    # One row of the matrix of all pairs at a time: a rung may have thousands of trials.
-    for value, end in pairs:
-        by_value, by_end = np.sign(values - value), np.sign(ends - end)
-        agreed += float(by_value @ by_end)
-        values_differ += float(by_value @ by_value)
-        ends_differ += float(by_end @ by_end)
-    varies = float(np.sqrt(values_differ * ends_differ))
-    return agreed / varies if varies else None
+    tau = float(stats.kendalltau(*zip(*pairs, strict=True)).statistic)
+    return None if np.isnan(tau) else tau
 
 
 def _doubtful(stopped: Sequence[TrialView], winner: TrialView, direction: Direction) -> list[DoubtfulStop]:
