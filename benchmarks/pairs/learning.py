@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,11 +14,20 @@ from benchmarks.pairs.candidates import TEACHER, Candidate, eight_images, scene_
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.base import num_parameters
 from fgd_core.runs import execute
+from fgd_core.spec.detectors import AnyDetector, Solo
 from fgd_core.spec.events import Evaluated, RunEvent, RunFinished
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.training import AdamW, CosineSchedule, TrainingSpec
 
 GOAL_AP = 0.8
+_GOALS: Mapping[type[AnyDetector], float] = {Solo: 0.5}
+"""SOLO's masks have cells of 4 px, and it leaves out masks of 8 cells or fewer. With these two limits, even the true
+masks of the eight images score box AP 0.49 and mask AP 0.54 at 256 px, and 0.82 and 0.86 at 640 px."""
+
+
+def goal_of(candidate: Candidate) -> float:
+    """Return the AP that a detector must exceed on its eight images, for boxes and for masks."""
+    return _GOALS.get(candidate.kind, GOAL_AP)
 
 
 @dataclass(frozen=True)
@@ -33,14 +43,15 @@ class Learned:
     steps: int
     cpu_s: float
     checkpoint: str
+    goal_ap: float = GOAL_AP
 
     @property
     def is_good(self) -> bool:
-        return self.ap > GOAL_AP and (self.mask_ap is None or self.mask_ap > GOAL_AP)
+        return self.ap > self.goal_ap and (self.mask_ap is None or self.mask_ap > self.goal_ap)
 
 
-def overfit(candidate: Candidate, data: Path, work: Path, *, epochs: int = 250, goal_ap: float = GOAL_AP) -> Learned:
-    """Train a detector on eight images until its AP on them exceeds `goal_ap`, or its epochs are over.
+def overfit(candidate: Candidate, data: Path, work: Path, *, epochs: int = 250) -> Learned:
+    """Train a detector on eight images until its AP on them exceeds its goal, or its epochs are over.
 
     Raises:
         RuntimeError: the run failed; the message has the cause.
@@ -68,7 +79,7 @@ def overfit(candidate: Candidate, data: Path, work: Path, *, epochs: int = 250, 
     if (before := _learned_before(done, job)) is not None:
         return before
     shutil.rmtree(folder, ignore_errors=True)  # otherwise the run would continue from the checkpoint of another spec
-    watch = _Watch(folder, goal_ap)
+    watch = _Watch(folder, goal_of(candidate))
     started_s = time.process_time()
     finished = execute(job, watch)
     cpu_s = time.process_time() - started_s
@@ -85,6 +96,7 @@ def overfit(candidate: Candidate, data: Path, work: Path, *, epochs: int = 250, 
         steps=watch.best.step or 0,
         cpu_s=round(cpu_s, 1),
         checkpoint=str(folder / "checkpoints/best.pt"),
+        goal_ap=goal_of(candidate),
     )
     done.write_text(json.dumps({"job": job.model_dump(mode="json"), "learned": asdict(learned)}))
     return learned

@@ -23,7 +23,9 @@ def write(out: Path, learned: Sequence[Learned], pairs: Sequence[Pair]) -> str:
         f"{platform.processor() or platform.machine()}, no GPU,",
         f"{torch.get_num_threads()} thread, torch {torch.__version__}. Networks from scratch, eight training images, "
         "scored on the same eight;",
-        f"a run ends when its AP (and that of its masks) exceeds {GOAL_AP}.",
+        f"a run ends when its AP (and that of its masks) exceeds {GOAL_AP}"
+        + "".join(f", of {row.detector} {row.goal_ap:g}" for row in learned if row.goal_ap != GOAL_AP)
+        + ".",
         "",
         "| detector | data | parameters | AP | AP50 | mask AP | steps of 4 images | CPU, s |",
         "|---|---|---|---|---|---|---|---|",

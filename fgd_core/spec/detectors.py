@@ -224,7 +224,8 @@ class CascadeMaskRcnn(TwoStage):
 
 class Solo(AnyDetector):
     """SOLO (arXiv:1912.04488): finds masks without boxes, one for each cell of a grid over the image; the box of an
-    object is the box around its mask. Levels P2 to P5, strides 4 to 32. Follows mmdetection."""
+    object is the box around its mask. Levels P2 to P5, strides 4 to 32. Follows mmdetection. A cell of a mask
+    is 4 px of the resized image, and masks of 8 cells or fewer are left out: resize small objects to a larger size."""
 
     has_masks = True
     type: Literal["solo"] = "solo"
