@@ -20,7 +20,9 @@ from fgd_core.spec.augments import RandomCrop
 from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.data import DEPTH, InputSpec, Shapes
 from fgd_core.spec.events import Evaluated, MetricsLogged, TeacherChecked
-from fgd_core.spec.jobs import DistillSpec, Teacher, TrainSpec
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.teacher import Teacher
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.methods import Embedding
 from fgd_core.training.distiller import Distiller
 from service.client.spec_file import read_spec
